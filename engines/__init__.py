@@ -1,0 +1,1 @@
+"""How a graph is run: PyTorch, ONNX Runtime, TensorRT."""

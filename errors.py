@@ -1,0 +1,35 @@
+"""Every error that the package raises on purpose: one line, and the exit code that the command line ends with."""
+
+from __future__ import annotations
+
+
+class Attn2trtError(Exception):
+    """Base of all errors below. The message is one line: what was received, what was expected, what to do next."""
+
+    exit_code = 2
+
+
+class InputError(Attn2trtError):
+    """Wrong usage or bad input: an unknown name, a range that contradicts itself, a checkpoint that does not fit."""
+
+
+class ModuleRefused(InputError):
+    """A module that cannot be exported as it was asked for, with the reason and what to change."""
+
+
+class CheckFailed(Attn2trtError):
+    """A hash, a contract or a verdict failed."""
+
+    exit_code = 1
+
+
+class MissingRequirement(Attn2trtError):
+    """Something that was required is not on this machine; the message holds the command that installs it."""
+
+    exit_code = 3
+
+
+class StorageError(Attn2trtError):
+    """Reading or writing failed: a full disk, a missing permission."""
+
+    exit_code = 4

@@ -1,0 +1,87 @@
+"""What is deployed, as plain data: the inputs, the axes that may vary, and how the module is built."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Dim = int | str
+FLOAT_DTYPES = ("float32",)
+INTEGER_DTYPES = ("int64", "int32", "bool")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The range of one dynamic axis; the optimum is the size that is traced."""
+
+    min: int
+    opt: int
+    max: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.min <= self.opt <= self.max:
+            raise InputError(
+                f"range {self.min}:{self.opt}:{self.max} is not min:opt:max with 1 <= min <= opt <= max; "
+                "order the three numbers"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.min}:{self.opt}:{self.max}"
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output. A shape holds ints and the names of dynamic axes: ``("batch", 64, "height", "width")``.
+
+    ``low`` and ``high`` bound an integer input (both included).
+    """
+
+    name: str
+    shape: tuple[Dim, ...]
+    dtype: str = "float32"
+    low: int = 0
+    high: int = 1
+
+    def resolve(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
+        """The shape with every symbolic dimension replaced by its size."""
+        return tuple(dim if isinstance(dim, int) else sizes[dim] for dim in self.shape)
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype}[{', '.join(str(dim) for dim in self.shape)}]"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A module to deploy and everything that its export needs to know.
+
+    ``build`` returns the module in eval mode, in float32, on the CPU; every call returns an equal, separate one.
+    ``weights`` says in words where the weights come from. ``fingerprint`` identifies what ``build`` returns without
+    calling it; None where only the built module tells (a user's own factory).
+    """
+
+    name: str
+    build: Callable[[], nn.Module]
+    inputs: tuple[TensorSpec, ...]
+    axes: Mapping[str, Axis] = field(default_factory=dict)
+    output_names: tuple[str, ...] = ()
+    paper: str = ""
+    source: str = ""
+    weights: str = ""
+    fingerprint: str | None = None
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+
+    def sizes(self, which: str = "opt") -> dict[str, int]:
+        """The size of every dynamic axis at its ``min``, ``opt`` or ``max``."""
+        return {name: int(getattr(axis, which)) for name, axis in self.axes.items()}
+
+    @property
+    def file_name(self) -> str:
+        """The target's name with every character that a folder name should not hold replaced."""
+        return re.sub(r"[^A-Za-z0-9_.+=,@-]+", "-", self.name).strip("-.") or "model"

@@ -1,0 +1,1 @@
+"""Is it right: cases, reference, metrics, verdict."""
