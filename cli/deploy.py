@@ -1,0 +1,51 @@
+"""``attn2trt deploy``: from a target to a checked bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .options import FOLDER, export_options, max_error_option, output_options, require_option, target_options
+from .output import print_json, print_rich, stages
+from .summary import bundle_lines, next_lines
+
+
+@click.command("deploy")
+@target_options
+@export_options
+@click.option("--inputs", type=FOLDER, metavar="DIR", help="Photographs to judge on, beside the seeded cases.")
+@max_error_option
+@require_option
+@output_options
+def command(target: str, as_json: bool, **options: Any) -> int:
+    """Export TARGET, simplify, check every step against PyTorch in float64, and write a bundle.
+
+    \b
+    TARGET    cbam                             a block alone
+              resnet50+cbam                    in a backbone, where its paper puts it
+              resnet50+eca:k=3@stage3,stage4   options after ':', places after '@'
+              py:package.module:factory        your own module, with --shape
+              resnet50+py:my.blocks:Mine@layer4
+    """
+    from ..pipeline import deploy
+    from ..validate.verdict import Verdict
+
+    inputs: Path | None = options["inputs"]
+    if inputs is not None and not inputs.is_dir():
+        raise click.BadParameter(f"'{inputs}' is not a folder", param_hint="'--inputs'")
+    with stages() as progress:
+        bundle = deploy(target, progress=progress, **options)
+    verdict = Verdict.from_json(bundle.manifest["verdict"])
+    if as_json:
+        print_json({"path": str(bundle.path), "passed": bool(verdict), "reused": bundle.reused, **bundle.manifest})
+        return 0 if verdict else 1
+    from rich.text import Text
+
+    from ..report.table import verdict_table
+
+    print_rich(verdict_table(verdict), *map(Text, bundle_lines(bundle)))
+    if verdict:
+        print_rich(*map(Text, next_lines(bundle)))
+    return 0 if verdict else 1

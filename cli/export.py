@@ -1,0 +1,30 @@
+"""``attn2trt export``: a bundle without a verdict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .options import export_options, output_options, target_options
+from .output import print_json, print_rich, stages
+from .summary import bundle_lines
+
+
+@click.command("export")
+@target_options
+@export_options
+@output_options
+def command(target: str, as_json: bool, **options: Any) -> None:
+    """Export TARGET to a bundle and stop there: the graph's contract is checked, its numbers are not."""
+    from ..pipeline import deploy
+
+    with stages() as progress:
+        bundle = deploy(target, verdict=False, progress=progress, **options)
+    if as_json:
+        print_json({"path": str(bundle.path), "reused": bundle.reused, **bundle.manifest})
+        return
+    from rich.text import Text
+
+    print_rich(*map(Text, bundle_lines(bundle)))
+    print_rich(Text("numbers  not checked: export only; attn2trt deploy with the same arguments checks them"))

@@ -1,0 +1,78 @@
+"""Options that several commands share, each declared once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+Decorator = Callable[[Command], Command]
+
+FOLDER = click.Path(path_type=Path)
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+# `main` looks for the flag in the arguments; declared here so that every command accepts and documents it.
+debug_option = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout instead of text.")
+require_option = click.option(
+    "--require",
+    multiple=True,
+    type=click.Choice(["tensorrt"]),
+    help="End with exit code 3 where this is not usable.",
+)
+max_error_option = click.option(
+    "--max-error",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="NUMBER",
+    help="Budget for the relative L2 error (default for float32: 1e-5).",
+)
+bundle_argument = click.argument("bundle", type=FOLDER)
+
+
+def target_options(command: Command) -> Command:
+    """TARGET and everything that says what the module and its inputs are."""
+    return _stack(
+        command,
+        click.argument("target"),
+        click.option(
+            "--shape",
+            "shapes",
+            multiple=True,
+            metavar="SHAPE",
+            help="Traced input shape, 2x3x224x224; NAME=1x16 or ids=1x16:int64[0,999] once per input.",
+        ),
+        click.option(
+            "--dynamic",
+            metavar="AXES",
+            help="Axes that may vary, batch=1:8:32,height=16:32:64 (min:opt:max), or names alone: batch,height.",
+        ),
+        click.option("--checkpoint", type=FILE, metavar="FILE", help="Weights: safetensors, or weights-only PyTorch."),
+        click.option("--pretrained", is_flag=True, help="The backbone's published weights."),
+        click.option(
+            "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of random weights."
+        ),
+    )
+
+
+def export_options(command: Command) -> Command:
+    """Where the bundle goes and what is in it."""
+    return _stack(
+        command,
+        click.option("-o", "--out", type=FOLDER, metavar="DIR", help="The bundle (default: bundles/TARGET)."),
+        click.option("--opset", type=click.IntRange(min=1), default=17, show_default=True, help="ONNX opset."),
+        click.option("--force", is_flag=True, help="Rebuild, even where the bundle is there and unchanged."),
+    )
+
+
+def output_options(command: Command) -> Command:
+    """How the command speaks."""
+    return _stack(command, json_option, debug_option)
+
+
+def _stack(command: Command, *decorators: Callable[[Any], Any]) -> Command:
+    # Decorators apply from the last to the first, as a pile of @ lines would.
+    return reduce(lambda wrapped, decorate: decorate(wrapped), reversed(decorators), command)

@@ -1,0 +1,81 @@
+"""What the commands print: results on stdout, progress on stderr."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+Progress = Callable[[str], None]
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document. Strict JSON has no NaN and no infinity: they are printed as strings."""
+    click.echo(json.dumps(_strict(document), indent=2, allow_nan=False, default=str))
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(item) for item in value]
+    return value
+
+
+def print_rich(*renderables: RenderableType) -> None:
+    """Print tables and text on stdout; a pipe gets them plain and unfolded enough to be searched."""
+    from rich.console import Console
+
+    terminal = sys.stdout.isatty()
+    console = Console(file=sys.stdout, width=None if terminal else 160, highlight=False)
+    for renderable in renderables:
+        console.print(renderable)
+
+
+@contextmanager
+def stages() -> Iterator[Progress]:
+    """Show the stage that is running, on stderr, and how long each took; silent where stderr is not a terminal.
+
+    Until it ends, whatever a user's module prints goes to stderr: stdout is for the result.
+    """
+    with redirect_stdout(sys.stderr):
+        if not sys.stderr.isatty():
+            yield lambda text: None
+            return
+        from rich.console import Console
+
+        with _spinner(Console(stderr=True, highlight=False)) as progress:
+            yield progress
+
+
+@contextmanager
+def _spinner(console: Console) -> Iterator[Progress]:
+    from rich.text import Text
+
+    running: list[tuple[str, float]] = []
+
+    def finish() -> None:
+        if running:
+            text, began = running.pop()
+            console.print(Text(f"{time.perf_counter() - began:7.1f} s  {text}", style="dim"))
+
+    with console.status("") as status:
+
+        def start(text: str) -> None:
+            finish()
+            running.append((text, time.perf_counter()))
+            status.update(Text(text))
+
+        yield start
+        finish()

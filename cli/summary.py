@@ -1,0 +1,30 @@
+"""What a bundle is and what to do with it, in a few lines for people."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..export.bundle import Bundle
+
+
+def bundle_lines(bundle: Bundle) -> list[str]:
+    """The bundle's path, inputs, outputs and ranges."""
+    lines = [f"bundle   {bundle.path}" + ("  (unchanged, reused; --force rebuilds)" if bundle.reused else "")]
+    lines += [f"input    {spec}" for spec in bundle.inputs]
+    lines += [f"output   {spec}" for spec in bundle.outputs]
+    if bundle.axes:
+        lines.append(
+            "dynamic  " + ", ".join(f"{name} {axis}" for name, axis in bundle.axes.items()) + "  (min:opt:max)"
+        )
+    return lines
+
+
+def next_lines(bundle: Bundle) -> list[str]:
+    """The commands that a user is likely to need now."""
+    path = shlex.quote(str(bundle.path))
+    return [
+        f"next     attn2trt validate {path}   the verdict again, on any machine, without PyTorch",
+        f"         attn2trt verify {path}   hashes of every file",
+    ]

@@ -1,0 +1,32 @@
+"""``attn2trt validate``: a bundle against the PyTorch outputs that it recorded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .options import bundle_argument, max_error_option, output_options, require_option
+from .output import print_json, print_rich, stages
+from .requirements import check
+
+
+@click.command("validate")
+@bundle_argument
+@max_error_option
+@require_option
+@output_options
+def command(bundle: Path, max_error: float | None, require: tuple[str, ...], as_json: bool) -> int:
+    """Judge every runtime found here against the PyTorch outputs recorded in BUNDLE. Needs no PyTorch."""
+    check(require)
+    from ..pipeline import validate_bundle
+
+    with stages() as progress:
+        verdict = validate_bundle(bundle, progress=progress, max_error=max_error)
+    if as_json:
+        print_json({"path": str(bundle), "passed": bool(verdict), "verdict": verdict.to_json()})
+    else:
+        from ..report.table import verdict_table
+
+        print_rich(verdict_table(verdict))
+    return 0 if verdict else 1

@@ -1,0 +1,131 @@
+"""Every error is one line with its exit code, and a traceback only with --debug."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+
+import click
+import pytest
+from attn2trt.cli import main as cli
+from attn2trt.errors import CheckFailed, InputError, MissingRequirement, ModuleRefused, StorageError
+from click.testing import CliRunner, Result
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.group, arguments)
+
+
+def one_line(result: Result) -> str:
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1, result.stderr
+    return result.stderr.strip()
+
+
+@pytest.fixture
+def raising(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[BaseException]]:
+    """A command `list` that raises whatever the test puts into the list."""
+    errors: list[BaseException] = []
+
+    @click.command("list")
+    @cli.debug_option
+    def command() -> None:
+        raise errors[0]
+
+    monkeypatch.setattr(cli.LazyGroup, "get_command", lambda self, ctx, name: command)
+    yield errors
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_names_every_command(flag: str) -> None:
+    result = run(flag)
+    assert result.exit_code == 0
+    assert all(f"\n  {name} " in result.stdout for name in cli.COMMANDS)
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_help_and_its_own_file(name: str) -> None:
+    result = run(name, "--help")
+    assert result.exit_code == 0
+    assert {"--json", "--debug"} <= set(result.stdout.split())
+    assert result.stdout.startswith(f"Usage: group {name}")
+
+
+def test_version() -> None:
+    assert run("--version").stdout.split()[1][0].isdigit()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "Missing command"),
+        (("depoy",), "received command 'depoy'; expected one of list, .* (nearest: deploy)"),
+        (("deploy",), "Missing argument 'TARGET'; see 'group deploy --help'"),
+        (("deploy", "se", "--bogus"), "No such option '--bogus'"),
+        (("deploy", "se", "more"), "unexpected extra argument"),
+        (("deploy", "se", "--seed", "-1"), "-1 is not in the range"),
+        (("deploy", "se", "--opset", "seventeen"), "'seventeen' is not a valid integer range"),
+        (("deploy", "se", "--max-error", "0"), "0.0 is not in the range"),
+        (("deploy", "se", "--require", "coreml"), "'coreml' is not"),
+        (("deploy", "se", "--checkpoint", "no-such-file"), "'no-such-file' does not exist"),
+        (("deploy", "se", "--inputs", "no-such-folder"), "'no-such-folder' is not a folder"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_2(arguments: tuple[str, ...], words: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    line = one_line(result)
+    assert line.startswith("error: ")
+    for part in words.split(".*"):
+        assert part.strip() in line
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code"),
+    [(InputError, 2), (ModuleRefused, 2), (CheckFailed, 1), (MissingRequirement, 3), (StorageError, 4)],
+)
+def test_errors_of_the_package_keep_their_exit_code(
+    raising: list[BaseException], error: type[Exception], exit_code: int
+) -> None:
+    raising.append(error("received a;\nexpected b;\n  do c"))
+    result = run("list")
+    assert (result.exit_code, one_line(result)) == (exit_code, "error: received a; expected b; do c")
+
+
+@pytest.mark.parametrize("number", cli.STORAGE_ERRNOS)
+def test_storage_errors_exit_4(raising: list[BaseException], number: int) -> None:
+    raising.append(OSError(number, os.strerror(number), "some/file"))
+    result = run("list")
+    assert result.exit_code == 4
+    assert f"at some/file: {os.strerror(number)}; free space" in one_line(result)
+
+
+def test_a_full_disk_behind_a_foreign_error_exits_4(raising: list[BaseException]) -> None:
+    raising.append(RuntimeError(f"IoError: {os.strerror(errno.ENOSPC)} (os error 28)"))
+    assert run("list").exit_code == 4
+
+
+def test_interrupted(raising: list[BaseException]) -> None:
+    raising.append(KeyboardInterrupt())
+    result = run("list")
+    assert result.exit_code == 130
+    assert result.stderr.strip() == "interrupted"
+
+
+def test_an_unexpected_error_is_one_line_and_names_debug(raising: list[BaseException]) -> None:
+    raising.append(ZeroDivisionError("by\nzero"))
+    result = run("list")
+    assert result.exit_code == 70
+    assert one_line(result) == "internal error: ZeroDivisionError: by zero; run again with --debug for the traceback"
+
+
+@pytest.mark.parametrize("arguments", [("--debug", "list"), ("list", "--debug")])
+def test_debug_shows_the_traceback_and_keeps_the_exit_code(
+    raising: list[BaseException], arguments: tuple[str, ...]
+) -> None:
+    raising.append(InputError("received a; expected b; do c"))
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Traceback (most recent call last)")
+    assert result.stderr.endswith("error: received a; expected b; do c\n")

@@ -1,0 +1,59 @@
+"""The root is the package: a folder that pyproject.toml does not list would be missing from an installation."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import entry_points, version
+from pathlib import Path
+
+import attn2trt
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parents[1]
+NOT_INSTALLED = {"tests", "docs", "benchmarks", "build", "dist", "bundles"}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def folders_with_python_files() -> set[str]:
+    found = set()
+    for folder, inside, files in os.walk(ROOT):
+        path = Path(folder)
+        skipped = NOT_INSTALLED if path == ROOT else set()
+        inside[:] = [
+            name
+            for name in inside
+            if name[0] not in "._" and name not in skipped and not (path / name / "pyvenv.cfg").exists()
+        ]
+        if any(name.endswith(".py") for name in files):
+            found.add(".".join(("attn2trt", *path.relative_to(ROOT).parts)))
+    return found
+
+
+def test_every_folder_with_python_files_is_listed_and_nothing_else() -> None:
+    assert set(PROJECT["tool"]["setuptools"]["packages"]) == folders_with_python_files()
+
+
+def test_every_listed_package_has_an_init_file() -> None:
+    for name in PROJECT["tool"]["setuptools"]["packages"]:
+        assert ROOT.joinpath(*name.split(".")[1:], "__init__.py").is_file(), name
+
+
+def test_the_installed_package_is_this_one() -> None:
+    assert attn2trt.__version__ == version("attn2trt") == PROJECT["project"]["version"]
+    assert Path(attn2trt.__file__).parent == ROOT
+    (script,) = entry_points(group="console_scripts", name="attn2trt")
+    assert script.value == PROJECT["project"]["scripts"]["attn2trt"]
+
+
+def test_the_public_names_are_there() -> None:
+    for name in attn2trt.__all__:
+        assert getattr(attn2trt, name) is not None
+
+
+def test_the_type_checkers_link_points_to_the_root() -> None:
+    assert (ROOT / ".typing" / "attn2trt").resolve() == ROOT
