@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from .options import FOLDER, export_options, max_error_option, output_options, require_option, target_options
+from .options import IMAGES, export_options, max_error_option, output_options, require_option, target_options
 from .output import print_json, print_rich, stages
 from .summary import bundle_lines, next_lines
 
@@ -15,7 +14,7 @@ from .summary import bundle_lines, next_lines
 @click.command("deploy")
 @target_options
 @export_options
-@click.option("--inputs", type=FOLDER, metavar="DIR", help="Photographs to judge on, beside the seeded cases.")
+@click.option("--inputs", type=IMAGES, metavar="DIR", help="Photographs to judge on, beside the seeded cases.")
 @max_error_option
 @require_option
 @output_options
@@ -32,9 +31,6 @@ def command(target: str, as_json: bool, **options: Any) -> int:
     from ..pipeline import deploy
     from ..validate.verdict import Verdict
 
-    inputs: Path | None = options["inputs"]
-    if inputs is not None and not inputs.is_dir():
-        raise click.BadParameter(f"'{inputs}' is not a folder", param_hint="'--inputs'")
     with stages() as progress:
         bundle = deploy(target, progress=progress, **options)
     verdict = Verdict.from_json(bundle.manifest["verdict"])

@@ -89,9 +89,8 @@ def _usage(error: click.ClickException) -> str:
 
 def _storage(reason: str, file_name: object) -> str:
     where = f" at {os.fsdecode(file_name)}" if isinstance(file_name, str | bytes) else ""
-    return (
-        f"reading or writing failed{where}: {reason}; free space, fix the permission or choose another folder with -o"
-    )
+    fix = "free space, fix the permission or choose another folder with -o"
+    return f"reading or writing failed{where}: {reason}; {fix}"
 
 
 def _fail(message: str, exit_code: int, error: BaseException, debug: bool) -> int:

@@ -13,6 +13,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
 
 FOLDER = click.Path(path_type=Path)
+IMAGES = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 # `main` looks for the flag in the arguments; declared here so that every command accepts and documents it.

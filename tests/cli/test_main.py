@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
 
 import click
 import pytest
@@ -24,7 +23,7 @@ def one_line(result: Result) -> str:
 
 
 @pytest.fixture
-def raising(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[BaseException]]:
+def raising(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
     """A command `list` that raises whatever the test puts into the list."""
     errors: list[BaseException] = []
 
@@ -34,7 +33,7 @@ def raising(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[BaseException]]:
         raise errors[0]
 
     monkeypatch.setattr(cli.LazyGroup, "get_command", lambda self, ctx, name: command)
-    yield errors
+    return errors
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
@@ -69,7 +68,7 @@ def test_version() -> None:
         (("deploy", "se", "--max-error", "0"), "0.0 is not in the range"),
         (("deploy", "se", "--require", "coreml"), "'coreml' is not"),
         (("deploy", "se", "--checkpoint", "no-such-file"), "'no-such-file' does not exist"),
-        (("deploy", "se", "--inputs", "no-such-folder"), "'no-such-folder' is not a folder"),
+        (("deploy", "se", "--inputs", "no-such-folder"), "'no-such-folder' does not exist"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_2(arguments: tuple[str, ...], words: str) -> None:
