@@ -1,0 +1,171 @@
+"""Write errors.md: what a new user meets, by running the real commands in an empty folder.
+
+``python docs/generate_errors.py`` rewrites the page; it ends with an error where a command prints more than one line,
+ends with another exit code than the page promises, or leaves something behind.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+PAGE = Path(__file__).with_name("errors.md")
+SMALL = "--shape 2x16x8x8"
+
+NETS = """\
+import torch
+from torch import nn
+
+
+class Gate(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.scale = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.scale(x).sigmoid()
+
+
+class Branches(Gate):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.scale(x) if x.sum() > 0 else x
+
+
+def gate() -> nn.Module:
+    return Gate(16)
+
+
+def branches() -> nn.Module:
+    return Branches(16)
+
+
+def broken() -> nn.Module:
+    return Gate(width)
+
+
+def number() -> int:
+    return 7
+"""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command, the exit code that it must have, and the shell line that prepares or runs it differently."""
+
+    heading: str
+    command: str
+    exit_code: int = 2
+    note: str = ""
+    limit_blocks: int | None = None
+
+
+STEPS = (
+    Step("A command, block, backbone or option that does not exist", "attn2trt depoly cbam"),
+    Step("", "attn2trt deploy cbma"),
+    Step("", "attn2trt deploy resnet51+cbam"),
+    Step("", "attn2trt deploy eca:kernel=5"),
+    Step("", "attn2trt deploy eca:k=4"),
+    Step("", "attn2trt deploy resnet18+cbam@stage7"),
+    Step("", "attn2trt deploy cbam --ouput here"),
+    Step("A shape that the model cannot take", "attn2trt deploy cbam --shape 2x16"),
+    Step("", "attn2trt deploy cbam --shape 2xCx56x56"),
+    Step("", "attn2trt deploy psa --shape 2x30x8x8"),
+    Step("", "attn2trt deploy py:nets:gate --shape 2x3x8x8"),
+    Step("", "attn2trt deploy py:nets:gate"),
+    Step("Ranges that contradict the shape, or themselves", f"attn2trt deploy cbam {SMALL} --dynamic batch=8:2:1"),
+    Step("", f"attn2trt deploy cbam {SMALL} --dynamic height=16:32:64"),
+    Step("", f"attn2trt deploy cbam {SMALL} --dynamic channels=8:16:32"),
+    Step("", f"attn2trt deploy cbam {SMALL} --dynamic batch=many"),
+    Step("Your own module", "attn2trt deploy py:netz:gate --shape 2x16x8x8"),
+    Step("", f"attn2trt deploy py:nets:gates {SMALL}"),
+    Step("", f"attn2trt deploy py:nets:broken {SMALL}"),
+    Step("", f"attn2trt deploy py:nets:number {SMALL}"),
+    Step("", f"attn2trt deploy py:nets:branches {SMALL}", note="A module whose `forward` branches on values:"),
+    Step("Checkpoints", f"attn2trt deploy py:nets:gate {SMALL} --checkpoint missing.safetensors"),
+    Step("", f"attn2trt deploy py:nets:gate {SMALL} --checkpoint text.safetensors"),
+    Step("", f"attn2trt deploy py:nets:gate {SMALL} --checkpoint runs-code.pt", note="A pickle that would run code:"),
+    Step("", f"attn2trt deploy py:nets:gate {SMALL} --checkpoint other.safetensors"),
+    Step("Folders", f"attn2trt deploy se {SMALL} -o holiday", note="A folder that holds something else:"),
+    Step("", "attn2trt validate holiday"),
+    Step("", "attn2trt verify nowhere"),
+    Step("", f"attn2trt deploy se {SMALL} -o /proc/bundle", exit_code=4),
+    Step("", f"attn2trt export se {SMALL} -o small/se", exit_code=4, limit_blocks=2, note="A disk that is full:"),
+    Step("What this machine lacks", f"attn2trt deploy se {SMALL} --require tensorrt", exit_code=3),
+)
+
+
+class RunsCode:
+    """Unpickling this would run a shell command."""
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, ("touch ran",)
+
+
+def prepare(folder: Path) -> None:
+    """The files that the steps refer to."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    (folder / "nets.py").write_text(NETS)
+    (folder / "text.safetensors").write_text("not weights\n")
+    (folder / "runs-code.pt").write_bytes(pickle.dumps(RunsCode()))
+    weights = {"scale.weight": np.zeros((8, 16, 1, 1), np.float32), "shift.bias": np.zeros(16, np.float32)}
+    save_file(weights, folder / "other.safetensors")
+    (folder / "holiday").mkdir()
+    (folder / "holiday" / "photo.txt").write_text("sea\n")
+
+
+def run(step: Step, folder: Path) -> tuple[int, str]:
+    """The exit code and the error line of one step."""
+    arguments = shlex.split(step.command)[1:]
+    line = shlex.join([sys.executable, "-m", "attn2trt", *arguments])
+    if step.limit_blocks is not None:
+        # A limit on the size of any file stands for the full disk: the write fails half way in the same manner.
+        line = f"ulimit -f {step.limit_blocks}; {line}"
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    ran = subprocess.run(["bash", "-c", line], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    lines = ran.stderr.strip().splitlines()
+    if ran.returncode != step.exit_code or len(lines) != 1 or ran.stdout:
+        raise SystemExit(
+            f"{step.command}\nexit code {ran.returncode}, expected {step.exit_code}\n{ran.stderr}{ran.stdout}"
+        )
+    return ran.returncode, lines[0].replace(str(folder), "…")
+
+
+def listing(folder: Path) -> list[str]:
+    """Every file below the folder."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [
+        "# The errors you may meet\n",
+        "Every error is one line on stderr: what was received, what was expected, what to do next. Nothing is written.",
+        f"`--debug` adds the traceback. This page is written by `python docs/{Path(__file__).name}`, which runs each",
+        "command in a folder that holds a small `nets.py`, checkpoints that do not fit, and a folder of photos.\n",
+    ]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        prepare(folder)
+        before = listing(folder)
+        for step in STEPS:
+            exit_code, message = run(step, folder)
+            if listing(folder) != before:
+                raise SystemExit(f"{step.command}\nleft {set(listing(folder)) ^ set(before)}")
+            parts += [f"## {step.heading}\n"] if step.heading else []
+            parts += [f"{step.note}\n"] if step.note else []
+            parts += [f"```console\n$ {step.command}\n{message}\n$ echo $?\n{exit_code}\n```\n"]
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
+    print(PAGE)

@@ -1,0 +1,61 @@
+"""Results go to stdout, progress to stderr, and JSON stays JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from attn2trt.cli import output
+from rich.console import Console
+
+
+def test_json_is_strict_where_numbers_are_not_finite(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_json({"ratio": float("nan"), "errors": (1.5, float("inf")), "path": Path("a")})
+    assert json.loads(capsys.readouterr().out) == {"ratio": "nan", "errors": [1.5, "inf"], "path": "a"}
+
+
+def test_stages_are_silent_where_stderr_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with output.stages() as progress:
+        progress("exporting")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_what_a_module_prints_meanwhile_is_kept_off_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    with output.stages():
+        print("loading my weights")
+    print("result")
+    assert capsys.readouterr() == ("result\n", "loading my weights\n")
+
+
+def test_a_terminal_sees_each_stage_with_its_time() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    with output._spinner(console) as progress:
+        progress("exporting [fp32]")
+        progress("judging")
+    assert isinstance(console.file, io.StringIO)
+    printed = console.file.getvalue()
+    assert "s  exporting [fp32]" in printed
+    assert "s  judging" in printed
+
+
+def test_a_stage_that_fails_is_not_reported_as_done() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+
+    def fail() -> None:
+        with output._spinner(console) as progress:
+            progress("dividing")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert isinstance(console.file, io.StringIO)
+    assert "s  dividing" not in console.file.getvalue()
+
+
+def test_tables_in_a_pipe_have_no_colour_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.text import Text
+
+    output.print_rich(Text("passed", style="bold green"))
+    assert capsys.readouterr().out == "passed\n"
