@@ -1,0 +1,248 @@
+"""The folder that is handed over: written whole or not at all, opened with suspicion, verified by hash.
+
+The hashes prove that files are the ones the manifest lists, not who wrote the manifest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ..errors import InputError
+from ..modules.target import Axis, TensorSpec
+
+FORMAT = 1
+MANIFEST = "bundle.json"
+MODEL = "model.onnx"
+REFERENCE = "reference.safetensors"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One checked file of a bundle."""
+
+    file: str
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk. ``reused`` tells that it was found unchanged instead of being built."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+    reused: bool = False
+
+    @property
+    def name(self) -> str:
+        """The target's name."""
+        return str(self.manifest["target"]["name"])
+
+    @property
+    def axes(self) -> dict[str, Axis]:
+        """The dynamic axes with their ranges."""
+        return {name: Axis(*sizes) for name, sizes in self.manifest["axes"].items()}
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The graph's inputs."""
+        return tuple(spec_from_json(entry) for entry in self.manifest["inputs"])
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The graph's outputs."""
+        return tuple(spec_from_json(entry) for entry in self.manifest["outputs"])
+
+    @property
+    def model_path(self) -> Path:
+        """The float32 graph."""
+        return self.path / MODEL
+
+    @property
+    def reference_path(self) -> Path:
+        """The recorded inputs and PyTorch outputs."""
+        return self.path / REFERENCE
+
+
+def spec_to_json(spec: TensorSpec) -> dict[str, Any]:
+    """A spec as the manifest holds it."""
+    entry: dict[str, Any] = {"name": spec.name, "shape": list(spec.shape), "dtype": spec.dtype}
+    return entry if spec.dtype.startswith("float") else {**entry, "low": spec.low, "high": spec.high}
+
+
+def spec_from_json(entry: Mapping[str, Any]) -> TensorSpec:
+    """The inverse of spec_to_json."""
+    return TensorSpec(
+        entry["name"], tuple(entry["shape"]), entry["dtype"], entry.get("low", 0), entry.get("high", 1)
+    )
+
+
+def open_bundle(path: Path | str) -> Bundle:
+    """Read a bundle's manifest; raises InputError where the folder is no bundle, or one that leaves its folder."""
+    folder = Path(path)
+    file = folder / MANIFEST
+    if not file.is_file():
+        raise InputError(
+            f"{folder} is not a bundle: it holds no {MANIFEST}; give the folder that `attn2trt deploy` printed"
+        )
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{file} is not readable JSON ({error}); deploy the target again") from error
+    _check_manifest(file, manifest)
+    return Bundle(folder, manifest)
+
+
+def _check_manifest(file: Path, manifest: Any) -> None:
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
+        raise InputError(f"{file} has format {found!r}; this version reads format {FORMAT}; deploy the target again")
+    shapes = {"target": dict, "files": dict, "axes": dict, "inputs": list, "outputs": list, "cases": list, "verdict": dict}
+    for key, kind in shapes.items():
+        if not isinstance(manifest.get(key), kind):
+            raise InputError(f"{file} has no usable {key!r}; expected a {kind.__name__}; deploy the target again")
+    for name, entry in manifest["files"].items():
+        if not is_inside(name) or not isinstance(entry, dict) or not re.fullmatch(r"[0-9a-f]{64}", str(entry.get("sha256"))):
+            raise InputError(f"{file} lists {name!r}, which leaves the bundle or has no sha256; do not use this bundle")
+    for name in (MODEL, REFERENCE):
+        if name not in manifest["files"]:
+            raise InputError(f"{file} does not list {name}; deploy the target again")
+
+
+def is_inside(name: str) -> bool:
+    """Whether ``name`` is a plain relative path that stays in the bundle's folder."""
+    path = PurePosixPath(name)
+    return bool(name) and "\\" not in name and ":" not in name and not path.is_absolute() and ".." not in path.parts
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256 in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def verify(path: Path | str) -> list[Finding]:
+    """Compare every file that the manifest lists with its hash, and what the graph refers to with the list."""
+    bundle = open_bundle(path)
+    root = bundle.path.resolve()
+    findings = [_verify_file(root, name, entry) for name, entry in bundle.manifest["files"].items()]
+    if all(finding.ok for finding in findings):
+        findings += _verify_external_data(bundle)
+    return findings
+
+
+def _verify_file(root: Path, name: str, entry: Mapping[str, Any]) -> Finding:
+    file = root / name
+    if not file.is_file():
+        return Finding(name, False, "missing")
+    if not file.resolve().is_relative_to(root):
+        return Finding(name, False, "is a link that leaves the bundle")
+    found = sha256(file)
+    if found != entry["sha256"]:
+        others = f"{found[:12]}… where the manifest says {entry['sha256'][:12]}…"
+        return Finding(name, False, f"changed: its sha256 is {others}")
+    return Finding(name, True, f"sha256 {found[:12]}…, {file.stat().st_size} bytes")
+
+
+def _verify_external_data(bundle: Bundle) -> list[Finding]:
+    """Weights kept beside a graph must be files of this bundle that the manifest lists."""
+    import onnx
+
+    findings = []
+    model = onnx.load(str(bundle.model_path), load_external_data=False)
+    locations = {
+        entry.value for tensor in model.graph.initializer for entry in tensor.external_data if entry.key == "location"
+    }
+    for location in sorted(locations):
+        if not is_inside(location) or location not in bundle.manifest["files"]:
+            findings.append(Finding(MODEL, False, f"refers to {location!r}, which the manifest does not list"))
+    return findings
+
+
+class BundleWriter:
+    """Builds a bundle in a hidden folder beside its place and moves it there in one rename.
+
+    Use it in a ``with`` statement; without a call of ``commit`` nothing is left behind.
+    """
+
+    def __init__(self, destination: Path) -> None:
+        self.destination = destination
+        self.path = destination.with_name(f".{destination.name}.partial-{os.getpid()}")
+
+    def __enter__(self) -> BundleWriter:
+        check_destination(self.destination)
+        self.destination.parent.mkdir(parents=True, exist_ok=True)
+        for stale in _stale(self.destination):
+            shutil.rmtree(stale, ignore_errors=True)
+        self.path.mkdir()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def commit(self, manifest: Mapping[str, Any], files: Mapping[str, str]) -> Bundle:
+        """Hash ``files`` (name → what it is), write the manifest last, and put the folder in its place."""
+        entries = {}
+        for name, role in files.items():
+            file = self.path / name
+            _flush(file)
+            entries[name] = {"role": role, "sha256": sha256(file), "bytes": file.stat().st_size}
+        whole = {"format": FORMAT, **manifest, "files": entries}
+        listing = self.path / MANIFEST
+        listing.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        _flush(listing)
+        for other in self.path.iterdir():
+            if other.name not in entries and other.name != MANIFEST:
+                other.unlink()
+        replaced = self.destination.with_name(f".{self.destination.name}.replaced-{os.getpid()}")
+        if self.destination.exists():
+            self.destination.rename(replaced)
+        self.path.rename(self.destination)
+        shutil.rmtree(replaced, ignore_errors=True)
+        return Bundle(self.destination, whole)
+
+
+def check_destination(destination: Path) -> None:
+    """Raise InputError unless a bundle may be written to ``destination``: absent, empty, or a bundle already."""
+    if destination.is_file():
+        raise InputError(f"{destination} is a file; give a folder that does not exist yet with -o")
+    if destination.is_dir() and any(destination.iterdir()) and not (destination / MANIFEST).is_file():
+        raise InputError(f"{destination} holds other files and is not a bundle; give another folder with -o")
+
+
+def _stale(destination: Path) -> Iterator[Path]:
+    """What earlier runs for this destination left when they were killed."""
+    pattern = re.compile(re.escape(f".{destination.name}.") + r"(?:partial|replaced)-(\d+)")
+    for candidate in destination.parent.iterdir():
+        if (match := pattern.fullmatch(candidate.name)) and not _is_running(int(match[1])):
+            yield candidate
+
+
+def _is_running(pid: int) -> bool:
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _flush(path: Path) -> None:
+    """Have the file on the disk before the manifest names it, where the system can be asked for it."""
+    with contextlib.suppress(PermissionError), path.open("rb+") as stream:
+        os.fsync(stream.fileno())

@@ -1,0 +1,86 @@
+"""The contract that a graph on disk must keep: names, dtypes, dynamic dimensions and opset exactly as asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import CheckFailed
+from ..modules.target import TensorSpec
+from .graph import OnnxGraph
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def check_contract(
+    graph: OnnxGraph, *, opset: int, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], after: str
+) -> None:
+    """Raise CheckFailed, naming the step ``after`` which it was found, unless ``graph`` is exactly as asked.
+
+    Checked: ONNX's own checker with shape inference; the declared opset and no other operator domain; every node
+    against the schema of that opset; name, dtype and every dimension of each input and output.
+    """
+    import onnx
+
+    try:
+        onnx.checker.check_model(str(graph.path), full_check=True)
+    except Exception as error:  # the checker raises several unrelated types
+        raise _broken(after, f"ONNX's checker refuses the graph: {str(error).splitlines()[0]}") from error
+    model = onnx.load(str(graph.path), load_external_data=False)
+    _check_opset(model, opset, after)
+    _check_values("input", model.graph.input, inputs, after)
+    _check_values("output", model.graph.output, outputs, after)
+
+
+def _broken(after: str, what: str) -> CheckFailed:
+    return CheckFailed(f"after {after}, {what}; this graph was not handed over")
+
+
+def _check_opset(model: onnx.ModelProto, opset: int, after: str) -> None:
+    import onnx
+
+    declared = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
+    if declared != {"ai.onnx": opset}:
+        raise _broken(after, f"the graph declares {declared} where only ai.onnx {opset} was asked for")
+    for node in _nodes(model.graph):
+        if node.domain not in ("", "ai.onnx"):
+            raise _broken(after, f"node {node.name} is {node.domain}::{node.op_type}, which is not a standard operator")
+        try:
+            schema = onnx.defs.get_schema(node.op_type, opset, "")
+        except onnx.defs.SchemaError as error:
+            raise _broken(after, f"opset {opset} has no operator {node.op_type} (node {node.name})") from error
+        unknown = {attribute.name for attribute in node.attribute} - set(schema.attributes)
+        if unknown or not schema.min_input <= len(node.input) <= schema.max_input:
+            detail = f"attributes {sorted(unknown)}" if unknown else f"{len(node.input)} inputs"
+            raise _broken(after, f"{node.op_type} (node {node.name}) has {detail}, which opset {opset} does not know")
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Every node, those inside the bodies of If and Loop included."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for body in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+                yield from _nodes(body)
+
+
+def _check_values(kind: str, found: Sequence[onnx.ValueInfoProto], asked: Sequence[TensorSpec], after: str) -> None:
+    names, wanted = [value.name for value in found], [spec.name for spec in asked]
+    if names != wanted:
+        raise _broken(after, f"the {kind}s are {names} where {wanted} was asked for")
+    for value, spec in zip(found, asked, strict=True):
+        actual = spec_of(value)
+        if (actual.shape, actual.dtype) != (spec.shape, spec.dtype):
+            raise _broken(after, f"{kind} {actual} was asked for as {spec}")
+
+
+def spec_of(value: onnx.ValueInfoProto) -> TensorSpec:
+    """Name, dtype and shape of a graph's input or output; a dimension without a size or a name reads ``?``."""
+    import onnx
+
+    tensor = value.type.tensor_type
+    shape = tuple(
+        dim.dim_value if dim.HasField("dim_value") else (dim.dim_param or "?") for dim in tensor.shape.dim
+    )
+    return TensorSpec(value.name, shape, onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name)

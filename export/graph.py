@@ -1,0 +1,36 @@
+"""An ONNX graph on disk, and what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..modules.target import TensorSpec
+
+# torch.onnx writes opset 18 and up; 17 is converted down from it (passes/opset17.py), and 23 is the newest tried.
+OPSETS = range(17, 24)
+DEFAULT_OPSET = 17
+# A protobuf file ends at 2 GiB; weights above this many bytes go to a file beside the graph.
+EXTERNAL_DATA_BYTES = 1_900_000_000
+WEIGHTS = "model.onnx.data"
+
+
+@dataclass(frozen=True)
+class OnnxGraph:
+    """A graph file; where its weights are too large for one file, they lie beside it in ``model.onnx.data``.
+
+    ``modules`` maps each node's name to the path of the PyTorch module that it came from (``layer1.0.conv2``).
+    """
+
+    path: Path
+    opset: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    modules: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The graph file and, where there is one, its weight file."""
+        data = self.path.with_name(WEIGHTS)
+        return (self.path, data) if data.exists() else (self.path,)

@@ -1,0 +1,46 @@
+"""What a bundle carries for those who use it without this tool: a trtexec line and a short inference script."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+
+from ..modules.target import Axis, TensorSpec
+from .graph import DEFAULT_OPSET
+
+SCRIPT = "infer.py"
+
+
+def trtexec_line(inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> str:
+    """The trtexec command that compiles the graph with the same profile: min, opt and max of every dynamic axis."""
+    words = ["trtexec", "--onnx=model.onnx", "--saveEngine=model.plan"]
+    if axes:
+        for which in ("min", "opt", "max"):
+            sizes = {name: int(getattr(axis, which)) for name, axis in axes.items()}
+            shapes = ",".join(f"{spec.name}:{'x'.join(map(str, spec.resolve(sizes)))}" for spec in inputs)
+            words.append(f"--{which}Shapes={shapes}")
+    return shlex.join(words)
+
+
+def inference_script(name: str, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis], opset: int) -> str:
+    """A complete Python script that runs the bundle's graph once on its first recorded case."""
+    sizes = {axis: limits.opt for axis, limits in axes.items()}
+    shapes = "\n".join(f"#   {spec}, recorded at {spec.resolve(sizes)}" for spec in inputs)
+    note = "" if opset == DEFAULT_OPSET else f" (opset {opset})"
+    return f'''"""Run {name}{note} once with ONNX Runtime on a recorded input and print how far it is from PyTorch."""
+# inputs:
+{shapes}
+import json, pathlib
+import numpy as np
+import onnxruntime
+from safetensors.numpy import load_file
+
+here = pathlib.Path(__file__).parent
+case = json.loads((here / "bundle.json").read_text())["cases"][0]
+tensors = load_file(here / "reference.safetensors")
+session = onnxruntime.InferenceSession(here / "model.onnx", providers=["CPUExecutionProvider"])
+feeds = {{i.name: tensors[f"{{case['name']}}/input/{{i.name}}"] for i in session.get_inputs()}}
+for output, value in zip(session.get_outputs(), session.run(None, feeds)):
+    expected = tensors[f"{{case['name']}}/output64/{{output.name}}"]
+    print(output.name, value.shape, "largest difference from PyTorch:", np.abs(value - expected).max())
+'''

@@ -1,0 +1,76 @@
+"""Simplify a graph with onnxsim in a child process, and keep the original whenever the result breaks the contract.
+
+onnxsim is native code that has crashed its process and turned dynamic dimensions static (onnxsim#136, #182, #231),
+and it drops the metadata of every node; the map from node to PyTorch module is carried across by tensor names.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import CheckFailed
+from .contract import check_contract
+from .graph import EXTERNAL_DATA_BYTES, OnnxGraph
+
+TIMEOUT_SECONDS = 900
+
+
+def simplify(graph: OnnxGraph, path: Path) -> tuple[OnnxGraph, str]:
+    """Write the simplified ``graph`` to ``path``; returns the graph to go on with and why it is not the simplified one.
+
+    The reason is empty where simplification worked; otherwise the graph that came in is returned.
+    """
+    if sum(file.stat().st_size for file in graph.files) > EXTERNAL_DATA_BYTES:
+        return graph, "its weights lie beside the graph, above what onnxsim rewrites in one file"
+    reason = _run_child(graph.path, path)
+    if reason:
+        return graph, reason
+    try:
+        simplified = replace(graph, path=path, modules=_carry_modules(graph, path))
+        check_contract(
+            simplified, opset=graph.opset, inputs=graph.inputs, outputs=graph.outputs, after="simplification"
+        )
+    except CheckFailed as error:
+        return graph, str(error)
+    return simplified, ""
+
+
+def _run_child(source: Path, destination: Path) -> str:
+    """Run onnxsim; returns why it failed, or nothing."""
+    command = [sys.executable, "-m", "attn2trt.export.simplify_child", str(source), str(destination)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return f"onnxsim did not finish within {TIMEOUT_SECONDS} s"
+    if done.returncode < 0:
+        return f"onnxsim was killed by signal {-done.returncode}"
+    if done.returncode > 0 or not destination.exists():
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        return f"onnxsim failed: {lines[-1][:200] if lines else f'exit code {done.returncode}'}"
+    return ""
+
+
+def _carry_modules(graph: OnnxGraph, path: Path) -> Mapping[str, str]:
+    """Node → module path for the simplified graph: by output tensor, else by the tensors that a new node reads."""
+    import onnx
+
+    before = onnx.load(str(graph.path), load_external_data=False)
+    by_tensor = {
+        name: graph.modules[node.name] for node in before.graph.node if node.name in graph.modules for name in node.output
+    }
+    after = onnx.load(str(path), load_external_data=False)
+    if any(not node.name for node in after.graph.node):
+        for position, node in enumerate(after.graph.node):
+            node.name = node.name or f"{node.op_type}_{position}"
+        onnx.save(after, str(path))
+    modules: dict[str, str] = {}
+    for node in after.graph.node:
+        known = [by_tensor[name] for name in (*node.output, *node.input) if name in by_tensor]
+        if known:
+            modules[node.name] = known[0]
+            by_tensor.update(dict.fromkeys(node.output, known[0]))
+    return modules

@@ -1,0 +1,37 @@
+"""Tell whether a user's module is the one that was deployed before: by its weights and by its source."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def fingerprint(module: nn.Module) -> str:
+    """SHA-256 over the module's structure, its parameters and buffers, and the source files of its classes."""
+    import torch
+
+    digest = hashlib.sha256(repr(module).encode())
+    for file in sorted(_source_files(module)):
+        digest.update(file.read_bytes())
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _source_files(module: nn.Module) -> set[Path]:
+    """Files that define the classes inside ``module``, those of installed libraries left out."""
+    files = set()
+    for kind in {type(child) for child in module.modules()}:
+        try:
+            file = Path(inspect.getfile(kind))
+        except (TypeError, OSError):  # built in, or defined in an interactive session
+            continue
+        if "site-packages" not in file.parts and file.suffix == ".py":
+            files.add(file)
+    return files
