@@ -8,7 +8,7 @@ import click
 
 from .options import IMAGES, export_options, max_error_option, output_options, require_option, target_options
 from .output import print_json, print_rich, stages
-from .summary import bundle_lines, next_lines
+from .summary import bundle_lines, exit_code, next_lines
 
 
 @click.command("deploy")
@@ -36,7 +36,7 @@ def command(target: str, as_json: bool, **options: Any) -> int:
     verdict = Verdict.from_json(bundle.manifest["verdict"])
     if as_json:
         print_json({"path": str(bundle.path), "passed": bool(verdict), "reused": bundle.reused, **bundle.manifest})
-        return 0 if verdict else 1
+        return exit_code(verdict)
     from rich.text import Text
 
     from ..report.table import verdict_table
@@ -44,4 +44,4 @@ def command(target: str, as_json: bool, **options: Any) -> int:
     print_rich(verdict_table(verdict), *map(Text, bundle_lines(bundle)))
     if verdict:
         print_rich(*map(Text, next_lines(bundle)))
-    return 0 if verdict else 1
+    return exit_code(verdict)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+from ..errors import CheckFailed, MissingRequirement
+
 if TYPE_CHECKING:
     from ..export.bundle import Bundle
+    from ..validate.verdict import Verdict
 
 
 def bundle_lines(bundle: Bundle) -> list[str]:
@@ -28,3 +31,10 @@ def next_lines(bundle: Bundle) -> list[str]:
         f"next     attn2trt validate {path}   the verdict again, on any machine, without PyTorch",
         f"         attn2trt verify {path}   hashes of every file",
     ]
+
+
+def exit_code(verdict: Verdict) -> int:
+    """0 passed; 1 a stage failed; 3 none failed, but what this machine lacks kept every stage from being checked."""
+    if verdict:
+        return 0
+    return CheckFailed.exit_code if verdict.first_failure else MissingRequirement.exit_code

@@ -9,6 +9,7 @@ import click
 from .options import bundle_argument, max_error_option, output_options, require_option
 from .output import print_json, print_rich, stages
 from .requirements import check
+from .summary import exit_code
 
 
 @click.command("validate")
@@ -29,4 +30,4 @@ def command(bundle: Path, max_error: float | None, require: tuple[str, ...], as_
         from ..report.table import verdict_table
 
         print_rich(verdict_table(verdict))
-    return 0 if verdict else 1
+    return exit_code(verdict)
