@@ -1,0 +1,124 @@
+"""ONNX Runtime, with the provider that was asked for or an error: never another one in silence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from ..errors import CheckFailed, InputError, MissingRequirement
+from .runtime import Arrays
+
+CPU = "CPUExecutionProvider"
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(float16)": "float16",
+    "tensor(int64)": "int64",
+    "tensor(int32)": "int32",
+    "tensor(int16)": "int16",
+    "tensor(int8)": "int8",
+    "tensor(uint8)": "uint8",
+    "tensor(bool)": "bool",
+}
+_ERRORS_ONLY = 3
+
+
+class OrtRuntime:
+    """A model file (or its bytes) in ONNX Runtime.
+
+    ``optimise=False`` runs the graph as it is written, node by node; True is what production runs. ``threads`` is
+    the number inside one operator, ONNX Runtime's choice where None.
+    Raises CheckFailed where ONNX Runtime refuses the model, MissingRequirement where it does not get the provider.
+    """
+
+    def __init__(
+        self, model: Path | str | bytes, *, optimise: bool = True, provider: str = CPU, threads: int | None = None
+    ) -> None:
+        import onnxruntime as ort
+
+        if provider not in ort.get_available_providers():
+            raise MissingRequirement(
+                f"received provider {provider}; this ONNX Runtime has {', '.join(ort.get_available_providers())}; "
+                "run attn2trt doctor"
+            )
+        options = ort.SessionOptions()
+        options.log_severity_level = _ERRORS_ONLY
+        level = ort.GraphOptimizationLevel
+        options.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        if provider != CPU:
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        self._session = _open(model, options, provider)
+        got = self._session.get_providers()[0]
+        if got != provider:
+            raise MissingRequirement(
+                f"asked ONNX Runtime for {provider} and received {got}: its libraries do not load here; "
+                "run attn2trt doctor"
+            )
+        self.provider = provider
+        self.name = f"ONNX Runtime {ort.__version__} ({provider.removesuffix('ExecutionProvider')})"
+        self.inputs = tuple(self._session.get_inputs())
+        self.output_names = tuple(output.name for output in self._session.get_outputs())
+
+    def __enter__(self) -> OrtRuntime:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._session = None
+
+    def run(self, feeds: Arrays) -> Arrays:
+        """Outputs by name. Raises InputError where names, dtypes, ranks or sizes do not fit the graph's inputs."""
+        if self._session is None:
+            raise RuntimeError(f"{self.name} was closed; run it inside its with-statement")
+        check_feeds(feeds, self.inputs)
+        outputs = self._session.run(None, {name: np.ascontiguousarray(value) for name, value in feeds.items()})
+        return dict(zip(self.output_names, outputs, strict=True))
+
+
+def _open(model: Path | str | bytes, options: Any, provider: str) -> Any:
+    import onnxruntime as ort
+
+    try:
+        return ort.InferenceSession(
+            model if isinstance(model, bytes) else str(model), options, providers=[provider], enable_fallback=0
+        )
+    except Exception as error:  # its exceptions share no base but Exception
+        where = "the model" if isinstance(model, bytes) else f"'{model}'"
+        reason = " ".join(str(error).split())[:300]
+        if provider != CPU:
+            raise MissingRequirement(f"ONNX Runtime cannot run {where} on {provider} alone: {reason}") from error
+        raise CheckFailed(f"ONNX Runtime cannot load {where}: {reason}; export it again") from error
+
+
+def check_feeds(feeds: Arrays, inputs: Any) -> None:
+    """Raise InputError for the first feed that is missing, unknown, or of another dtype, rank or size."""
+    names = [spec.name for spec in inputs]
+    if sorted(feeds) != sorted(names):
+        raise InputError(f"received inputs {', '.join(sorted(feeds)) or 'none'}; expected {', '.join(names)}")
+    sizes: dict[str, int] = {}
+    for spec in inputs:
+        value = feeds[spec.name]
+        dtype = _DTYPES.get(spec.type, spec.type)
+        if str(value.dtype) != dtype:
+            raise InputError(f"received input {spec.name} as {value.dtype}; expected {dtype}; convert it with astype")
+        expected = "x".join(str(dim) for dim in spec.shape)
+        fits = len(value.shape) == len(spec.shape) and all(
+            _fits(dim, size, sizes) for dim, size in zip(spec.shape, value.shape, strict=True)
+        )
+        if not fits:
+            raise InputError(
+                f"received input {spec.name} of shape {'x'.join(map(str, value.shape))}; expected {expected}"
+            )
+
+
+def _fits(dim: int | str | None, size: int, sizes: dict[str, int]) -> bool:
+    """A name stands for one size across all inputs; None for any."""
+    if isinstance(dim, int):
+        return dim == size
+    return dim is None or sizes.setdefault(dim, size) == size

@@ -1,0 +1,229 @@
+"""What a model is fed to be judged: sizes inside the claimed ranges, and values that reach past the easy middle.
+
+Uniform or plain normal noise has a mean near zero in every channel, so that each gate of a squeeze-style block stays
+near sigmoid(bias) and hides errors. The normal case therefore adds an offset per channel and one per position, and
+the saturated case is the same at 16 times the size.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..modules.target import Axis, TensorSpec
+from .images import image_feeds, image_paths
+
+Array = npt.NDArray[Any]
+Feeds = dict[str, Array]
+
+NEIGHBOURS = 2
+SATURATION = 16.0
+HOT = 10.0
+CONSTANT = 0.75
+VALUES = {
+    "saturated": f"{SATURATION:g} times the normal values: gates at both ends",
+    "zeros": "all zeros: what only biases produce",
+    "hot_channel": "one large channel among zeros: a mixed-up channel shows",
+    "constant": "one constant: no variance, borders stand out",
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One set of inputs and why it exists.
+
+    ``make(k)`` produces the inputs (k = 0) or those of the k-th neighbour: the same kind and image size, other
+    values, at a batch of two at most. Nothing is held: arrays are made anew whenever they are asked for.
+    ``row_inputs`` names the inputs whose rows (dimension 0) may be run alone, empty where batch 1 is not allowed.
+    """
+
+    name: str
+    why: str
+    kind: str
+    sizes: Mapping[str, int]
+    make: Callable[[int], Feeds]
+    neighbour_count: int = 0
+    row_inputs: tuple[str, ...] = ()
+
+    @property
+    def feeds(self) -> Feeds:
+        """The inputs by name, made anew by each access."""
+        return self.make(0)
+
+    def neighbours(self) -> Iterator[Feeds]:
+        """Inputs much like this case's, to see whether its rounding was a lucky one."""
+        return (self.make(index) for index in range(1, self.neighbour_count + 1))
+
+    @classmethod
+    def of(cls, name: str, feeds: Feeds, *, why: str = "", kind: str = "normal") -> Case:
+        """A case around arrays that exist already, without neighbours."""
+        return cls(name, why, kind, {}, lambda _: dict(feeds))
+
+
+def make_cases(
+    inputs: Sequence[TensorSpec],
+    axes: Mapping[str, Axis],
+    *,
+    seed: int = 0,
+    images: Path | None = None,
+    preprocessing: Mapping[str, Any] | None = None,
+) -> list[Case]:
+    """Every case for a model with these inputs and ranges, the traced shape first.
+
+    Raises InputError where ``images`` holds no readable image or no input takes one.
+    """
+    maker = _Maker(tuple(inputs), dict(axes), seed)
+    has_floats = any(spec.dtype.startswith("float") for spec in inputs)
+    normal = "normal" if has_floats else "random_int"
+    cases = [maker.case(name, why, normal, sizes) for name, why, sizes in size_cases(axes)]
+    traced = {name: axis.opt for name, axis in axes.items()}
+    if has_floats:
+        cases += [maker.case(kind, why, kind, traced) for kind, why in VALUES.items()]
+    else:
+        cases += [maker.case(name, f"every integer at its {name}", name, traced) for name in ("lowest", "highest")]
+    if images is not None:
+        cases += _image_cases(maker, traced, images, preprocessing or {})
+    return cases
+
+
+def size_cases(axes: Mapping[str, Axis]) -> list[tuple[str, str, dict[str, int]]]:
+    """(name, why, size of every axis), each combination once; the traced sizes first."""
+    traced = {name: axis.opt for name, axis in axes.items()}
+    found = [("traced", "the sizes that were traced", traced)]
+    if "batch" in axes:
+        found.append(("batch_min", "the smallest batch", traced | {"batch": axes["batch"].min}))
+        found.append(("batch_max", "the largest batch", traced | {"batch": axes["batch"].max}))
+    others = {name: axis for name, axis in axes.items() if name != "batch"}
+    if others:
+        batch = {"batch": _interior(axes["batch"], 0.5, set())} if "batch" in axes else {}
+        odd = {name: _interior(axis, 0.4, {axis.opt}) for name, axis in others.items()}
+        uneven: dict[str, int] = {}
+        for index, (name, axis) in enumerate(others.items()):
+            # Equal heights and widths would not show that they were swapped.
+            uneven[name] = _interior(axis, (0.25, 0.8)[index % 2], {axis.opt, odd[name], *uneven.values()})
+        found += [
+            ("size_min", "the smallest sizes", traced | {name: axis.min for name, axis in others.items()}),
+            ("size_max", "the largest sizes", traced | {name: axis.max for name, axis in others.items()}),
+            ("size_odd", "odd sizes that were not traced", traced | odd),
+            ("size_uneven", "untraced, height and width unequal, another batch", traced | batch | uneven),
+        ]
+    seen: list[dict[str, int]] = []
+    unique = []
+    for name, why, sizes in found:
+        if sizes not in seen:
+            seen.append(sizes)
+            unique.append((name, why, sizes))
+    return unique
+
+
+def _interior(axis: Axis, fraction: float, taken: set[int]) -> int:
+    """An odd size inside the range near ``fraction`` of it; a taken, even or end one only where nothing else is."""
+    wanted = axis.min + fraction * (axis.max - axis.min)
+    candidates = range(axis.min, axis.max + 1)
+    if len(candidates) > 64:
+        near = round(wanted)
+        candidates = range(max(axis.min, near - 32), min(axis.max, near + 32) + 1)
+    return min(candidates, key=lambda n: (n in taken, n in (axis.min, axis.max), n % 2 == 0, abs(n - wanted)))
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Turns a name, a kind and sizes into a case."""
+
+    inputs: tuple[TensorSpec, ...]
+    axes: dict[str, Axis]
+    seed: int
+
+    def case(self, name: str, why: str, kind: str, sizes: dict[str, int]) -> Case:
+        def make(index: int) -> Feeds:
+            # The inputs' names are not part of the seed: renaming one changes no value.
+            rng = np.random.default_rng([self.seed, zlib.crc32(name.encode()), index])
+            at = self.neighbour_sizes(sizes) if index else sizes
+            return {spec.name: _values(spec, spec.resolve(at), kind, rng, index) for spec in self.inputs}
+
+        count = 0 if kind in ("zeros", "lowest", "highest") else NEIGHBOURS
+        return Case(name, why, kind, sizes, make, count, self.row_inputs)
+
+    def neighbour_sizes(self, sizes: dict[str, int]) -> dict[str, int]:
+        """A relative error needs no large batch: neighbours cost at most what a batch of two costs."""
+        if "batch" not in sizes:
+            return sizes
+        return sizes | {"batch": max(self.axes["batch"].min, min(2, sizes["batch"]))}
+
+    @property
+    def row_inputs(self) -> tuple[str, ...]:
+        if "batch" not in self.axes or self.axes["batch"].min > 1:
+            return ()
+        return tuple(spec.name for spec in self.inputs if spec.shape and spec.shape[0] == "batch")
+
+
+def _values(spec: TensorSpec, shape: tuple[int, ...], kind: str, rng: np.random.Generator, index: int) -> Array:
+    if not spec.dtype.startswith("float"):
+        return _integers(spec, shape, kind, rng)
+    dtype = np.dtype(spec.dtype)
+    if kind == "zeros":
+        return np.zeros(shape, dtype)
+    if kind == "constant":
+        return np.full(shape, CONSTANT * (1 + 0.3 * index), dtype)
+    if kind == "hot_channel":
+        return _hot_channel(shape, rng).astype(dtype, copy=False)
+    values = _normal(shape, rng)
+    if kind == "saturated":
+        values *= np.float32(SATURATION)
+    return values.astype(dtype, copy=False)
+
+
+def _normal(shape: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """Unit variance: noise plus an offset per (row, channel) and one per (row, position)."""
+    values = rng.standard_normal(shape, dtype=np.float32)
+    if len(shape) >= 3:
+        values += rng.standard_normal((*shape[:2], *(1 for _ in shape[2:])), dtype=np.float32)
+        values += rng.standard_normal((shape[0], 1, *shape[2:]), dtype=np.float32)
+        values *= np.float32(1 / math.sqrt(3))
+    return values
+
+
+def _hot_channel(shape: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    values = np.zeros(shape, np.float32)
+    if not shape or not values.size:
+        return values
+    # The same channel in every neighbour: another one would lend its large floor to a channel that is quiet here.
+    axis = 1 if len(shape) > 1 else 0
+    where: list[slice | int] = [slice(None)] * len(shape)
+    where[axis] = shape[axis] // 3
+    rest = shape[:axis] + shape[axis + 1 :]
+    values[tuple(where)] = HOT * rng.standard_normal(rest, dtype=np.float32)
+    return values
+
+
+def _integers(spec: TensorSpec, shape: tuple[int, ...], kind: str, rng: np.random.Generator) -> Array:
+    dtype = np.dtype(spec.dtype)
+    low, high = (0, 1) if dtype == np.bool_ else (spec.low, spec.high)
+    fixed = {"zeros": min(max(0, low), high), "lowest": low, "highest": high}.get(kind)
+    if fixed is not None:
+        return np.full(shape, fixed, dtype)
+    return np.asarray(rng.integers(low, high, size=shape, endpoint=True)).astype(dtype)
+
+
+def _image_cases(maker: _Maker, sizes: dict[str, int], folder: Path, preprocessing: Mapping[str, Any]) -> list[Case]:
+    taker, groups = image_paths(folder, maker.inputs, sizes)
+    cases = []
+    for number, group in enumerate(groups):
+        noise = maker.case(f"images_{number}", "", "normal", sizes)
+
+        def make(index: int, group: tuple[Path, ...] = group, noise: Case = noise) -> Feeds:
+            feeds = noise.make(index)
+            rows = feeds[taker.name].shape[0]
+            feeds[taker.name] = image_feeds(group, (rows, *taker.resolve(sizes)[1:]), preprocessing, index)
+            return feeds
+
+        why = "photographs: " + ", ".join(dict.fromkeys(path.name for path in group))
+        cases.append(Case(f"images_{number}", why, "image", sizes, make, NEIGHBOURS, maker.row_inputs))
+    return cases

@@ -1,0 +1,259 @@
+"""How far an output is from the float64 truth, in units of what PyTorch's own rounding loses.
+
+The relative error is taken three ways, because each sees what the others hide: over the whole output (L2), at the
+largest single element, and over every slice of every axis but the first (for (n, c, h, w): each channel, each row and
+each column of the image), so that one wrong channel among 512 or one wrong border is seen. Slices are scaled by
+the whole output: a dead channel has no scale of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Float64 = npt.NDArray[np.float64]
+
+LIMIT = 8.0
+BUDGET = 1e-5
+UNIT_ROUNDOFF = 2.0**-24
+
+
+@dataclass(frozen=True, eq=False)
+class Floor:
+    """What PyTorch loses by itself on one output: relative L2, largest element over largest |reference|, and every
+    slice's root mean square over the whole reference's (``channel``, axis after axis).
+
+    ``unsettled`` marks the elements of an integer output that rounding alone can change: an argmax whose best scores
+    lie that close together.
+    """
+
+    l2: float
+    max: float
+    channel: Float64 = field(default_factory=lambda: np.zeros(0))
+    unsettled: npt.NDArray[np.bool_] | None = None
+
+    @property
+    def is_finite(self) -> bool:
+        return math.isfinite(self.l2) and math.isfinite(self.max) and bool(np.isfinite(self.channel).all())
+
+    def or_larger(self, other: Floor) -> Floor:
+        """The larger of the two, part by part; slices only where both have the same ones."""
+        same = self.channel.shape == other.channel.shape
+        channel = np.maximum(self.channel, other.channel) if same else self.channel
+        return Floor(max(self.l2, other.l2), max(self.max, other.max), channel, self.unsettled)
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """One case's truth, by output name; ``largest`` is the largest magnitude met inside the float64 run.
+
+    ``row_outputs`` names the outputs whose rows do not depend on the rest of the batch in float64.
+    """
+
+    outputs64: dict[str, Array]
+    outputs32: dict[str, Array]
+    floors: dict[str, Floor]
+    largest: float
+    row_outputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One output of one case. ``error`` is relative L2, ``ratio`` the worst of the three ways, in floors.
+
+    ``which`` says what decided: l2, max, channel, absolute, exact, nan, floor, shape, dtype, missing or budget.
+    """
+
+    output: str
+    error: float
+    floor: float
+    ratio: float
+    which: str
+    worst_index: tuple[int, ...]
+    passed: bool
+    detail: str
+
+
+def measure(out: Array, ref64: Array) -> Floor:
+    """The three relative errors of ``out``, equal in shape; over the elements where the reference is finite.
+
+    Where the reference is finite and ``out`` is not, they are infinite. A reference of zeros gives errors of 0 or inf.
+    """
+    count = sum(ref64.shape[1:])
+    if ref64.dtype.kind in "iub" or not ref64.size:
+        return Floor(0.0, 0.0, np.zeros(count))
+    truth = np.where(np.isfinite(ref64), ref64, 0.0)
+    error = _distance(out, ref64)
+    if not np.isfinite(error).all():
+        return Floor(math.inf, math.inf, np.full(count, math.inf))
+    squares = np.square(error)
+    axes = range(error.ndim)
+    slices = [np.sqrt(squares.mean(axis=tuple(other for other in axes if other != axis))) for axis in axes[1:]]
+    scale = math.sqrt(float(np.square(truth).mean()))
+    return Floor(
+        _over(math.sqrt(float(squares.mean())), scale),
+        _over(float(error.max()), float(np.abs(truth).max())),
+        np.array([_over(float(value), scale) for part in slices for value in part]),
+    )
+
+
+def _distance(out: Array, ref64: Array) -> Float64:
+    """Element by element |out - reference|, 0 where the reference is not finite."""
+    finite = np.isfinite(ref64)
+    distance: Float64 = np.abs(np.subtract(out, ref64, dtype=np.float64, where=finite, out=np.zeros(ref64.shape)))
+    return distance
+
+
+def _over(error: float, scale: float) -> float:
+    if scale:
+        return error / scale
+    return 0.0 if not error else math.inf
+
+
+def compare(
+    name: str,
+    out: Any,
+    ref64: Array,
+    floor: Floor,
+    largest: float,
+    *,
+    unit_roundoff: float = UNIT_ROUNDOFF,
+    limit: float = LIMIT,
+    budget: float = BUDGET,
+    dtype: npt.DTypeLike | None = None,
+) -> Comparison:
+    """Judge one output against the truth; ``dtype`` is what it must have, where that is known."""
+    out = np.asarray(out)
+    wrong = _wrong_form(out, ref64, dtype)
+    if wrong:
+        return Comparison(name, math.inf, floor.l2, math.inf, wrong[0], (), False, wrong[1])
+    if ref64.dtype.kind in "iub":
+        return _compare_exact(name, out, ref64, floor)
+    if not ref64.size:
+        return Comparison(name, 0.0, floor.l2, 0.0, "exact", (), True, "an empty output, as in PyTorch")
+    special = _special(out, ref64, floor)
+    if special:
+        which, detail, at = special
+        return Comparison(name, math.nan, floor.l2, math.inf, which, at, False, detail)
+    scale = float(np.abs(ref64, where=np.isfinite(ref64), out=np.zeros(ref64.shape)).max())
+    if scale <= unit_roundoff * largest:
+        return _compare_absolute(name, _distance(out, ref64), scale, floor, unit=unit_roundoff * largest, limit=limit)
+    return _compare_relative(name, out, ref64, floor, unit=unit_roundoff, limit=limit, budget=budget)
+
+
+def _compare_relative(
+    name: str, out: Array, ref64: Array, floor: Floor, *, unit: float, limit: float, budget: float
+) -> Comparison:
+    found = measure(out, ref64)
+    ratio, which, at = _worst_ratio(found, floor, unit, ref64.shape)
+    if which != "channel":
+        at = _index(int(_distance(out, ref64).argmax()), ref64.shape)
+    detail = f"{ratio:.3g} times PyTorch's own rounding ({_WAYS[which]}, at {_place(which, at)})"
+    if ratio > limit:
+        return Comparison(name, found.l2, floor.l2, ratio, which, at, False, f"{detail}; the limit is {limit:g}")
+    if found.l2 > budget:
+        own = f"; PyTorch's own float32 loses {floor.l2:.3g}" if floor.l2 > budget else ""
+        detail = f"error {found.l2:.3g} is above the budget {budget:g}{own}"
+        return Comparison(name, found.l2, floor.l2, ratio, "budget", at, False, detail)
+    return Comparison(name, found.l2, floor.l2, ratio, which, at, True, detail)
+
+
+_WAYS = {"l2": "over the whole output", "max": "at the largest element", "channel": "over one slice"}
+
+
+def _place(which: str, at: tuple[int, ...]) -> str:
+    return f"axis {at[0]}, index {at[1]}" if which == "channel" else str(at)
+
+
+def _wrong_form(out: Array, ref64: Array, dtype: npt.DTypeLike | None) -> tuple[str, str] | None:
+    if out.shape != ref64.shape:
+        return "shape", f"received shape {out.shape}, expected {ref64.shape}"
+    if dtype is not None and out.dtype != np.dtype(dtype):
+        return "dtype", f"received dtype {out.dtype}, expected {np.dtype(dtype)}"
+    if (out.dtype.kind == "f") != (ref64.dtype.kind == "f"):
+        return "dtype", f"received dtype {out.dtype}, expected {'a float' if ref64.dtype.kind == 'f' else ref64.dtype}"
+    return None
+
+
+def _special(out: Array, ref64: Array, floor: Floor) -> tuple[str, str, tuple[int, ...]] | None:
+    """What makes a comparison of numbers meaningless: (which, detail, where), None where it is meaningful."""
+    finite = np.isfinite(ref64)
+    if not (finite.all() and np.isfinite(out).all()):
+        stray = np.isnan(out) != np.isnan(ref64)
+        stray |= np.where(np.isinf(out), np.sign(out), 0) != np.where(np.isinf(ref64), np.sign(ref64), 0)
+        if stray.any():
+            at = _index(int(stray.argmax()), stray.shape)
+            return "nan", f"{float(out[at]):.6g} where the reference has {float(ref64[at]):.6g}, at {at}", at
+        if not finite.any():
+            return "nan", "the reference has no finite element: nothing could be compared", ()
+    if not floor.is_finite:
+        detail = "PyTorch's own result at this precision is not finite where float64 is: this precision is refused"
+        return "floor", detail, ()
+    return None
+
+
+def _compare_exact(name: str, out: Array, ref64: Array, floor: Floor) -> Comparison:
+    wrong = np.asarray(out != ref64)
+    settled = wrong if floor.unsettled is None else wrong & ~floor.unsettled
+    error = float(wrong.mean()) if wrong.size else 0.0
+    if settled.any():
+        at = _index(int(settled.argmax()), settled.shape)
+        detail = f"{int(settled.sum())} of {settled.size} differ, first {out[at]} instead of {ref64[at]}, at {at}"
+        return Comparison(name, error, 0.0, math.inf, "exact", at, False, detail)
+    ties = int(wrong.sum())
+    detail = "equal" + (f", but for {ties} ties that rounding decides" if ties else "")
+    return Comparison(name, error, 0.0, 0.0, "exact", (), True, detail)
+
+
+def _compare_absolute(
+    name: str, distance: Float64, scale: float, floor: Floor, *, unit: float, limit: float
+) -> Comparison:
+    """The reference is zero, or too small for the precision to tell from zero beside what was met on the way."""
+    at = _index(int(distance.argmax()), distance.shape)
+    error = float(distance[at])
+    ratio = _over(error, unit)
+    said = "is zero" if not scale else f"is {scale:.3g} at most"
+    detail = f"the reference {said}; off by {error:.3g}, {ratio:.3g} roundings of the largest value met on the way"
+    return Comparison(name, error, floor.l2, ratio, "absolute", at, ratio <= limit, detail)
+
+
+def _worst_ratio(found: Floor, floor: Floor, unit: float, shape: tuple[int, ...]) -> tuple[float, str, tuple[int, ...]]:
+    """The largest of the three errors in floors, which it is, and for a slice its (axis, index)."""
+    ratios = {"l2": found.l2 / max(floor.l2, unit), "max": found.max / max(floor.max, unit)}
+    at: tuple[int, ...] = ()
+    if found.channel.size and found.channel.shape == floor.channel.shape:
+        per_slice = found.channel / np.maximum(floor.channel, _usual_floor(floor.channel, shape, unit))
+        worst = int(per_slice.argmax())
+        ratios["channel"] = float(per_slice[worst])
+        at = _slice_place(worst, shape)
+    elif found.channel.size:
+        ratios["channel"] = math.inf
+    which = max(ratios, key=lambda way: ratios[way])
+    return ratios[which], which, at
+
+
+def _usual_floor(channel: Float64, shape: tuple[int, ...], unit: float) -> Float64:
+    """The median floor of each axis's slices, at least ``unit``: a slice that rounded luckily has no lower floor."""
+    usual = np.empty_like(channel)
+    start = 0
+    for size in shape[1:]:
+        usual[start : start + size] = max(float(np.median(channel[start : start + size])), unit) if size else unit
+        start += size
+    return usual
+
+
+def _slice_place(position: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    for axis, size in enumerate(shape[1:], start=1):
+        if position < size:
+            return axis, position
+        position -= size
+    raise IndexError(position)
+
+
+def _index(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(int(part) for part in np.unravel_index(flat, shape)) if shape else ()

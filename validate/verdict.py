@@ -1,0 +1,176 @@
+"""What was compared, stage by stage, and whether it passed; what could not be compared says why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, cast
+
+import numpy.typing as npt
+
+from ..errors import InputError
+from .cases import Case
+from .metrics import BUDGET, Comparison, Reference, compare
+
+Feeds = dict[str, npt.NDArray[Any]]
+Run = Callable[[Feeds], Mapping[str, npt.NDArray[Any]]]
+Status = Literal["passed", "failed", "not checked"]
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """One stage's outcome: every comparison with its case's name, and in ``why`` what failed or was not checked."""
+
+    stage: str
+    status: Status
+    why: str = ""
+    comparisons: tuple[tuple[str, Comparison], ...] = ()
+
+    @property
+    def worst_ratio(self) -> float:
+        """The largest ratio, in floors; 0 where nothing was compared."""
+        return max((found.ratio for _, found in self.comparisons), default=0.0)
+
+    @property
+    def worst_error(self) -> float:
+        """The largest relative L2 error; NaN counts as the largest."""
+        errors = [found.error for _, found in self.comparisons]
+        return math.nan if any(map(math.isnan, errors)) else max(errors, default=0.0)
+
+    @property
+    def case_count(self) -> int:
+        return len({case for case, _ in self.comparisons})
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Every stage's result, in the order of the stages. True when none failed and at least one passed."""
+
+    stages: tuple[StageResult, ...]
+
+    def __bool__(self) -> bool:
+        return self.first_failure is None and any(stage.status == "passed" for stage in self.stages)
+
+    @property
+    def first_failure(self) -> StageResult | None:
+        return next((stage for stage in self.stages if stage.status == "failed"), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for a JSON file; numbers that JSON has no word for are strings ("inf", "nan")."""
+        return {
+            "passed": bool(self),
+            "stages": [
+                {
+                    "stage": stage.stage,
+                    "status": stage.status,
+                    "why": stage.why,
+                    "comparisons": [
+                        {"case": case} | {key: _plain(value) for key, value in asdict(found).items()}
+                        for case, found in stage.comparisons
+                    ],
+                }
+                for stage in self.stages
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Verdict:
+        """Raise InputError where the document is not what ``to_json`` writes."""
+        try:
+            return cls(tuple(_stage(entry) for entry in document["stages"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"received a verdict that cannot be read ({error!r}); export the bundle again") from None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _stage(entry: Mapping[str, Any]) -> StageResult:
+    status = entry["status"]
+    if status not in ("passed", "failed", "not checked"):
+        raise ValueError(f"status {status!r}")
+    found = tuple((str(part["case"]), _comparison(part)) for part in entry["comparisons"])
+    if status == "passed" and not (found and all(comparison.passed for _, comparison in found)):
+        raise ValueError(f"stage {entry['stage']!r} passed without comparisons that did")
+    return StageResult(str(entry["stage"]), cast(Status, status), str(entry["why"]), found)
+
+
+def _comparison(part: Mapping[str, Any]) -> Comparison:
+    return Comparison(
+        output=str(part["output"]),
+        error=float(part["error"]),
+        floor=float(part["floor"]),
+        ratio=float(part["ratio"]),
+        which=str(part["which"]),
+        worst_index=tuple(int(index) for index in part["worst_index"]),
+        passed=part["passed"] is True,
+        detail=str(part["detail"]),
+    )
+
+
+def not_checked(stage: str, why: str) -> StageResult:
+    """A stage that could not run here. Never a pass, always printed."""
+    return StageResult(stage, "not checked", why)
+
+
+def stage_result(stage: str, comparisons: Iterable[tuple[str, Comparison]], why: str = "") -> StageResult:
+    """Passed when every comparison passed and there is one; ``why`` then stays as it is."""
+    found = tuple(comparisons)
+    if not found:
+        return not_checked(stage, why or "no case was given")
+    failed = [(case, comparison) for case, comparison in found if not comparison.passed]
+    if failed:
+        case, worst = max(failed, key=lambda pair: pair[1].ratio)
+        more = f" ({len(failed)} of {len(found)} comparisons failed)" if len(found) > 1 else ""
+        return StageResult(stage, "failed", f"case {case}, output {worst.output}: {worst.detail}{more}", found)
+    return StageResult(stage, "passed", why, found)
+
+
+def judge_case(
+    run: Run, case: Case, reference: Reference, *, max_error: float | None = None
+) -> tuple[tuple[str, Comparison], ...]:
+    """Every output of one case against its reference; an exception in ``run`` and a missing output are failures."""
+    try:
+        outputs = run(case.feeds)
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        return tuple((case.name, _unmet(name, "raised", f"it did not run: {reason}")) for name in reference.outputs64)
+    found = []
+    for name, truth in reference.outputs64.items():
+        if name not in outputs:
+            found.append(_unmet(name, "missing", f"no such output; received {', '.join(sorted(outputs)) or 'none'}"))
+            continue
+        budget = BUDGET if max_error is None else max_error
+        dtype = reference.outputs32[name].dtype
+        found.append(
+            compare(name, outputs[name], truth, reference.floors[name], reference.largest, budget=budget, dtype=dtype)
+        )
+    extra = sorted(set(outputs) - set(reference.outputs64))
+    found += [_unmet(name, "missing", "an output that PyTorch does not have") for name in extra]
+    return tuple((case.name, comparison) for comparison in found)
+
+
+def _unmet(name: str, which: str, detail: str) -> Comparison:
+    return Comparison(name, math.inf, 0.0, math.inf, which, (), False, detail)
+
+
+def judge(
+    stage: str, run: Run, cases: Iterable[tuple[Case, Reference]], *, max_error: float | None = None
+) -> StageResult:
+    """Run every case and compare every output. No case at all is "not checked"."""
+    return judge_all({stage: run}, cases, max_error=max_error)[0]
+
+
+def judge_all(
+    runs: Mapping[str, Run], cases: Iterable[tuple[Case, Reference]], *, max_error: float | None = None
+) -> list[StageResult]:
+    """``judge`` for several stages (name -> run) in one pass over the cases, so that no reference is kept or redone."""
+    found: dict[str, list[tuple[str, Comparison]]] = {stage: [] for stage in runs}
+    for case, reference in cases:
+        for stage, run in runs.items():
+            found[stage] += judge_case(run, case, reference, max_error=max_error)
+    return [stage_result(stage, comparisons) for stage, comparisons in found.items()]
