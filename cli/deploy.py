@@ -8,6 +8,7 @@ import click
 
 from .options import IMAGES, export_options, max_error_option, output_options, require_option, target_options
 from .output import print_json, print_rich, stages
+from .requirements import check
 from .summary import bundle_lines, exit_code, next_lines
 
 
@@ -18,7 +19,7 @@ from .summary import bundle_lines, exit_code, next_lines
 @max_error_option
 @require_option
 @output_options
-def command(target: str, as_json: bool, **options: Any) -> int:
+def command(target: str, require: tuple[str, ...], as_json: bool, **options: Any) -> int:
     """Export TARGET, simplify, check every step against PyTorch in float64, and write a bundle.
 
     \b
@@ -28,6 +29,7 @@ def command(target: str, as_json: bool, **options: Any) -> int:
               py:package.module:factory        your own module, with --shape
               resnet50+py:my.blocks:Mine@layer4
     """
+    check(require)
     from ..pipeline import deploy
     from ..validate.verdict import Verdict
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def bundle_lines(bundle: Bundle) -> list[str]:
-    """The bundle's path, inputs, outputs and ranges."""
+    """The bundle's path, inputs, outputs, ranges and weights, and the cases that it could not hold."""
     lines = [f"bundle   {bundle.path}" + ("  (unchanged, reused; --force rebuilds)" if bundle.reused else "")]
     lines += [f"input    {spec}" for spec in bundle.inputs]
     lines += [f"output   {spec}" for spec in bundle.outputs]
@@ -21,6 +21,10 @@ def bundle_lines(bundle: Bundle) -> list[str]:
         lines.append(
             "dynamic  " + ", ".join(f"{name} {axis}" for name, axis in bundle.axes.items()) + "  (min:opt:max)"
         )
+    if weights := bundle.manifest["target"].get("weights"):
+        lines.append(f"weights  {weights}")
+    if left_out := bundle.manifest.get("cases_left_out"):
+        lines.append(f"cases    judged, but too large to record for validate: {', '.join(left_out)}")
     return lines
 
 
