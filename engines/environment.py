@@ -1,0 +1,228 @@
+"""What this machine can do, found out without starting anything that could take the process down with it.
+
+Without a device TensorRT's Runtime ends the process, so the driver is asked first. Versions come from the installed
+packages' metadata: nothing heavy is imported for them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
+
+Status = Literal["usable", "unusable", "missing"]
+EXPORT_FIX = "pip install 'attn2trt[export]'"
+NO_DEVICE = "run on a machine with an NVIDIA GPU and its driver"
+# (oldest and newest Python, why) that a package of ours has wheels for; None where there is no limit.
+PYTHON_LIMITS = {"onnxruntime": ((3, 11), "ONNX Runtime from 1.27 needs Python 3.11 or newer")}
+PROVIDER_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Component:
+    """One thing that a command may need. ``fix`` is the exact command or step, empty where it is usable."""
+
+    name: str
+    status: Status
+    version: str = ""
+    detail: str = ""
+    fix: str = ""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Everything that was looked for, in the order in which it is printed."""
+
+    components: tuple[Component, ...]
+
+    def find(self, name: str) -> Component | None:
+        """The component of that name, whatever its case."""
+        return next((part for part in self.components if part.name.lower() == name.lower()), None)
+
+
+@dataclass(frozen=True)
+class Driver:
+    """What the CUDA driver answered; ``devices`` are names with compute capability, and ``problem`` says why none."""
+
+    version: str
+    devices: tuple[str, ...]
+    problem: str = ""
+
+
+def probe() -> Environment:
+    """Look at everything. A second or two where a GPU's providers are tried, well under one otherwise."""
+    driver = ask_driver()
+    return Environment(
+        (
+            _python(),
+            *_export_packages(),
+            *_onnx_runtime(driver),
+            _cuda(driver),
+            _tensorrt(driver),
+        )
+    )
+
+
+def installed_version(*packages: str) -> str:
+    """The version of the first of the packages that is installed, "" where none is. Imports nothing."""
+    for package in packages:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            continue
+    return ""
+
+
+def ask_driver(library: str = "libcuda.so.1") -> Driver:
+    """Initialise the CUDA driver and count its devices, through its own C interface."""
+    name = "nvcuda.dll" if sys.platform == "win32" else library
+    try:
+        cuda = ctypes.CDLL(name)
+    except OSError:
+        return Driver("", (), f"no NVIDIA driver ({name} is not there)")
+    code = cuda.cuInit(0)
+    if code:
+        return Driver("", (), f"the NVIDIA driver does not start (cuInit error {code})")
+    number, count = ctypes.c_int(), ctypes.c_int()
+    cuda.cuDriverGetVersion(ctypes.byref(number))
+    cuda.cuDeviceGetCount(ctypes.byref(count))
+    said = f"CUDA {number.value // 1000}.{number.value % 1000 // 10}"
+    devices = tuple(_device(cuda, index) for index in range(count.value))
+    return Driver(said, devices, "" if devices else "the NVIDIA driver finds no device")
+
+
+def _device(cuda: ctypes.CDLL, index: int) -> str:
+    handle, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    name = ctypes.create_string_buffer(128)
+    cuda.cuDeviceGet(ctypes.byref(handle), index)
+    cuda.cuDeviceGetName(name, len(name), handle)
+    cuda.cuDeviceGetAttribute(ctypes.byref(major), 75, handle)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
+    cuda.cuDeviceGetAttribute(ctypes.byref(minor), 76, handle)
+    return f"{name.value.decode(errors='replace')} (compute capability {major.value}.{minor.value})"
+
+
+def _python() -> Component:
+    said = ".".join(map(str, sys.version_info[:3]))
+    oldest, why = PYTHON_LIMITS["onnxruntime"]
+    # Older Pythons work with an older ONNX Runtime: worth saying, nothing to fix.
+    return Component("Python", "usable", said, why if sys.version_info[:2] < oldest else sys.platform)
+
+
+def _export_packages() -> Iterator[Component]:
+    wanted = {"PyTorch": "torch", "timm": "timm", "onnxscript": "onnxscript", "onnxsim": "onnxsim"}
+    for name, package in wanted.items():
+        found = installed_version(package)
+        if found:
+            yield Component(name, "usable", found, "needed to export, not to validate a bundle")
+        else:
+            yield Component(name, "missing", "", "needed to export, not to validate a bundle", EXPORT_FIX)
+    found = installed_version("onnx")
+    yield Component("ONNX", "usable", found) if found else Component("ONNX", "missing", "", "", "pip install onnx")
+
+
+def _onnx_runtime(driver: Driver) -> Iterator[Component]:
+    found = installed_version("onnxruntime-gpu", "onnxruntime")
+    if not found:
+        yield Component("ONNX Runtime", "missing", "", "", "pip install onnxruntime")
+        return
+    try:
+        import onnxruntime as ort
+
+        listed = ort.get_available_providers()
+    except Exception as error:  # a broken install raises whatever its loader raises
+        detail = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        yield Component("ONNX Runtime", "unusable", found, detail, "pip install --force-reinstall onnxruntime")
+        return
+    yield _provider("ONNX Runtime CPU", found, "CPUExecutionProvider", listed)
+    for name, provider in (("CUDA", "CUDAExecutionProvider"), ("TensorRT", "TensorrtExecutionProvider")):
+        yield _gpu_provider(f"ONNX Runtime {name}", found, provider, listed, driver)
+
+
+def _gpu_provider(name: str, found: str, provider: str, listed: list[str], driver: Driver) -> Component:
+    if provider not in listed:
+        detail = "this build of ONNX Runtime does not have it"
+        return Component(name, "missing", found, detail, "pip uninstall -y onnxruntime; pip install onnxruntime-gpu")
+    if not driver.devices:
+        return Component(name, "unusable", found, driver.problem, NO_DEVICE)
+    return _provider(name, found, provider, listed)
+
+
+def _provider(name: str, found: str, provider: str, listed: list[str]) -> Component:
+    """Run a one-node model with the provider in a child process: that it is listed says nothing, and it may crash."""
+    if provider not in listed:
+        return Component(name, "missing", found, "", "pip install --force-reinstall onnxruntime")
+    fixes = {
+        "CUDAExecutionProvider": "pip install 'onnxruntime-gpu[cuda,cudnn]'",
+        "TensorrtExecutionProvider": "install the TensorRT 10 libraries where the loader finds them (LD_LIBRARY_PATH)",
+    }
+    problem = try_provider(provider)
+    if problem:
+        return Component(
+            name, "unusable", found, problem, fixes.get(provider, "pip install --force-reinstall onnxruntime")
+        )
+    return Component(name, "usable", found)
+
+
+_CHILD = """
+import sys, numpy as np, onnx
+import onnxruntime as ort
+from onnx import TensorProto, helper
+if sys.argv[1] != "CPUExecutionProvider" and hasattr(ort, "preload_dlls"):
+    ort.preload_dlls()
+value = lambda name: helper.make_tensor_value_info(name, TensorProto.FLOAT, [1])
+graph = helper.make_graph([helper.make_node("Add", ["x", "x"], ["y"])], "probe", [value("x")], [value("y")])
+model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+options = ort.SessionOptions()
+options.log_severity_level = 4
+if sys.argv[1] != "CPUExecutionProvider":
+    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+session = ort.InferenceSession(model.SerializeToString(), options, providers=[sys.argv[1]])
+got = session.get_providers()[0]
+if got != sys.argv[1]:
+    sys.exit(f"ONNX Runtime falls back to {got}: the provider's libraries do not load")
+if session.run(None, {"x": np.ones(1, np.float32)})[0][0] != 2:
+    sys.exit("it computes 1 + 1 wrongly")
+"""
+
+
+def try_provider(provider: str) -> str:
+    """Why the provider cannot run a model here, "" where it can."""
+    command = [sys.executable, "-c", _CHILD, provider]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PROVIDER_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return " ".join(str(error).split())[:200]
+    if done.returncode == 0:
+        return ""
+    lines = done.stderr.strip().splitlines()
+    return lines[-1][:200] if lines else f"the process ended with code {done.returncode}"
+
+
+def _cuda(driver: Driver) -> Component:
+    if driver.devices:
+        return Component("CUDA", "usable", driver.version, "; ".join(driver.devices))
+    status: Status = "unusable" if driver.version or "does not start" in driver.problem else "missing"
+    return Component("CUDA", status, driver.version, driver.problem, NO_DEVICE)
+
+
+def _tensorrt(driver: Driver) -> Component:
+    found = installed_version("tensorrt", "tensorrt-cu13", "tensorrt-cu12", "tensorrt_bindings")
+    if not found:
+        from importlib.util import find_spec
+
+        # A system package (a Jetson's) has no metadata in this environment.
+        if find_spec("tensorrt") is None:
+            return Component("TensorRT", "missing", "", "needed to compile plans", "pip install 'attn2trt[tensorrt]'")
+    if not driver.devices:
+        return Component("TensorRT", "unusable", found, driver.problem, NO_DEVICE)
+    try:
+        import tensorrt
+    except Exception as error:
+        detail = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        fix = "install the library that the message names (pip install nvidia-cublas-cu12 nvidia-cudnn-cu12)"
+        return Component("TensorRT", "unusable", found, detail, fix)
+    return Component("TensorRT", "usable", found or str(tensorrt.__version__))

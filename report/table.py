@@ -1,0 +1,57 @@
+"""A verdict as a table for people: what was compared, and how far it was from PyTorch's own rounding."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from ..validate.metrics import LIMIT
+from ..validate.verdict import StageResult, Verdict
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+STYLES = {"passed": "green", "failed": "bold red", "not checked": "yellow"}
+
+
+def verdict_table(verdict: Verdict) -> RenderableType:
+    """One row per stage, a line that says what the numbers mean, and the verdict in one sentence."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("stage", "result", "what was found")
+    for stage in verdict.stages:
+        table.add_row(Text(stage.stage), Text(stage.status, style=STYLES[stage.status]), Text(stage_sentence(stage)))
+    style = STYLES["passed" if verdict else "failed"]
+    legend = Text(
+        "The truth is PyTorch in float64. One rounding is what PyTorch loses by itself in float32 on the same input; "
+        f"up to {LIMIT:g} of them pass.",
+        style="dim",
+    )
+    return Group(table, legend, Text(conclusion(verdict), style=style))
+
+
+def stage_sentence(stage: StageResult) -> str:
+    """What a stage found, in plain words."""
+    if stage.status != "passed":
+        return stage.why
+    count = len(stage.comparisons)
+    cases = f"{stage.case_count} case{'s' if stage.case_count > 1 else ''}"
+    compared = f"{cases}, {count} output{'s' if count > 1 else ''}"
+    ratio = f"at most {stage.worst_ratio:.2g} times PyTorch's own rounding" if stage.worst_ratio else "equal"
+    error = f", largest error {stage.worst_error:.1e}" if stage.worst_error and math.isfinite(stage.worst_error) else ""
+    return f"{compared}: {ratio}{error}" + (f"; {stage.why}" if stage.why else "")
+
+
+def conclusion(verdict: Verdict) -> str:
+    """The whole verdict in one sentence; what was not checked is always named."""
+    skipped = [stage.stage for stage in verdict.stages if stage.status == "not checked"]
+    unchecked = f"; not checked: {', '.join(skipped)}" if skipped else ""
+    failure = verdict.first_failure
+    if failure is not None:
+        return f"FAILED: the first stage that is wrong is {failure.stage}{unchecked}"
+    passed = sum(stage.status == "passed" for stage in verdict.stages)
+    if not passed:
+        return f"NOT CHECKED: no stage could be judged{unchecked}"
+    return f"PASSED: {passed} stage{'s' if passed > 1 else ''} within PyTorch's own rounding{unchecked}"

@@ -1,0 +1,122 @@
+"""Cases with their references as named arrays, so that a bundle can be judged where PyTorch is not.
+
+Every array is one tensor of a safetensors file; a JSON-able index says which is which and holds the scalars. Reading
+streams: one case is in memory at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError
+from .cases import Case
+from .metrics import Floor, Reference
+
+Array = npt.NDArray[Any]
+BUDGET_BYTES = 256 << 20
+
+
+def to_tensors(
+    pairs: Iterable[tuple[Case, Reference]], budget_bytes: int = BUDGET_BYTES
+) -> tuple[dict[str, Array], list[dict[str, Any]], list[str]]:
+    """(arrays by key, index for the manifest, names of the cases left out).
+
+    A case that does not fit into what is left of the budget is left out; later, smaller ones may still fit.
+    """
+    tensors: dict[str, Array] = {}
+    index: list[dict[str, Any]] = []
+    left_out: list[str] = []
+    used = 0
+    for number, (case, reference) in enumerate(pairs):
+        arrays, entry = _record(f"case_{number}", case, reference)
+        size = sum(array.nbytes for array in arrays.values())
+        if used + size > budget_bytes:
+            left_out.append(case.name)
+            continue
+        used += size
+        tensors |= arrays
+        index.append(entry)
+    return tensors, index, left_out
+
+
+def _record(key: str, case: Case, reference: Reference) -> tuple[dict[str, Array], dict[str, Any]]:
+    feeds = case.feeds
+    arrays = {f"{key}/input/{name}": value for name, value in feeds.items()}
+    outputs = []
+    for name, truth in reference.outputs64.items():
+        floor = reference.floors[name]
+        arrays[f"{key}/float64/{name}"] = truth
+        arrays[f"{key}/float32/{name}"] = reference.outputs32[name]
+        arrays[f"{key}/floor/{name}"] = floor.channel
+        if floor.unsettled is not None:
+            arrays[f"{key}/unsettled/{name}"] = floor.unsettled
+        # As text: a floor may be infinite, which strict JSON cannot say; repr keeps every bit.
+        scalars = {"l2": repr(float(floor.l2)), "max": repr(float(floor.max))}
+        outputs.append({"name": name, "ties": floor.unsettled is not None, **scalars})
+    entry = {
+        "key": key,
+        "name": case.name,
+        "why": case.why,
+        "kind": case.kind,
+        "sizes": dict(case.sizes),
+        "inputs": list(feeds),
+        "row_inputs": list(case.row_inputs),
+        "outputs": outputs,
+        "row_outputs": list(reference.row_outputs),
+        "largest": repr(float(reference.largest)),
+    }
+    return {name: np.array(array, order="C") for name, array in arrays.items()}, entry
+
+
+def from_tensors(path: Path, index: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Case, Reference]]:
+    """Every recorded case in order, read when it is asked for.
+
+    Raises InputError where the file cannot be read or lacks what the index names.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            for entry in index:
+                yield _load(file, entry)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(
+            f"the recorded cases in '{path}' cannot be read ({reason}); run attn2trt verify, then export again"
+        ) from error
+
+
+def _load(file: Any, entry: Mapping[str, Any]) -> tuple[Case, Reference]:
+    key = entry["key"]
+    feeds = {str(name): file.get_tensor(f"{key}/input/{name}") for name in entry["inputs"]}
+    names = [str(output["name"]) for output in entry["outputs"]]
+    floors = {
+        str(output["name"]): Floor(
+            float(output["l2"]),
+            float(output["max"]),
+            file.get_tensor(f"{key}/floor/{output['name']}"),
+            file.get_tensor(f"{key}/unsettled/{output['name']}") if output["ties"] else None,
+        )
+        for output in entry["outputs"]
+    }
+    case = Case(
+        name=str(entry["name"]),
+        why=str(entry["why"]),
+        kind=str(entry["kind"]),
+        sizes={str(name): int(size) for name, size in entry["sizes"].items()},
+        make=lambda _: dict(feeds),
+        row_inputs=tuple(str(name) for name in entry["row_inputs"]),
+    )
+    reference = Reference(
+        outputs64={name: file.get_tensor(f"{key}/float64/{name}") for name in names},
+        outputs32={name: file.get_tensor(f"{key}/float32/{name}") for name in names},
+        floors=floors,
+        largest=float(entry["largest"]),
+        row_outputs=tuple(str(name) for name in entry["row_outputs"]),
+    )
+    return case, reference
