@@ -27,13 +27,8 @@ def command(as_json: bool) -> None:
         table = Table("name", "parameters", "what it is", "options", "paper", title=f"{kind}s ({note})")
         for entry in (entry for entry in found if entry.kind == kind):
             count = f"{entry.parameters:,}" if entry.parameters is not None else ""
-            table.add_row(*map(Text, (entry.name, count, entry.summary, _options(entry.options), entry.paper)))
+            options = ", ".join(f"{name}={default}" for name, default in entry.options.items())
+            table.add_row(*map(Text, (entry.name, count, entry.summary, options, entry.paper)))
         print_rich(table)
     print_rich("Put them together: BACKBONE+BLOCK:option=value@stage3,stage4, e.g. resnet50+eca:k=3@stage3")
     print_rich("Any other timm model name works too, and your own module: py:package.module:factory --shape …")
-
-
-def _options(options: object) -> str:
-    if isinstance(options, dict):
-        return ", ".join(f"{name}={default}" for name, default in options.items())
-    return ", ".join(map(str, options)) if isinstance(options, list | tuple) else str(options or "")

@@ -20,10 +20,9 @@ def check(names: Sequence[str], environment: Environment | None = None) -> None:
 
         environment = probe()
     for name in names:
-        found = next((part for part in environment.components if part.name.lower() == name), None)
-        if found is None or found.status != "usable":
-            status, detail, fix = (found.status, found.detail, found.fix) if found else ("missing", "", "")
-            raise MissingRequirement(
-                f"received --require {name}, which is {status} here ({detail or 'not found'}); "
-                f"{fix or 'run attn2trt doctor for what this machine has'}"
-            )
+        found = environment.find(name)
+        if found is not None and found.status == "usable":
+            continue
+        state = f"{found.status} ({found.detail})" if found is not None else "unknown"
+        fix = found.fix if found is not None else "run attn2trt doctor"
+        raise MissingRequirement(f"received --require {name}; expected it to be usable here, but it is {state}; {fix}")
