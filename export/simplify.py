@@ -30,13 +30,13 @@ def simplify(graph: OnnxGraph, path: Path) -> tuple[OnnxGraph, str]:
     if reason:
         return graph, reason
     try:
-        simplified = replace(graph, path=path, modules=_carry_modules(graph, path))
+        simplified = replace(graph, path=path)
         check_contract(
             simplified, opset=graph.opset, inputs=graph.inputs, outputs=graph.outputs, after="simplification"
         )
     except CheckFailed as error:
         return graph, str(error)
-    return simplified, ""
+    return replace(simplified, modules=_carry_modules(graph, path)), ""
 
 
 def _run_child(source: Path, destination: Path) -> str:

@@ -1,0 +1,356 @@
+"""The order of the stages: what ``deploy``, ``export`` and ``validate`` do, each stage's work left to its room."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import CheckFailed, InputError
+from .export.bundle import (
+    MANIFEST,
+    MODEL,
+    REFERENCE,
+    Bundle,
+    BundleWriter,
+    check_destination,
+    open_bundle,
+    spec_to_json,
+    verify,
+)
+from .export.contract import check_contract
+from .export.graph import DEFAULT_OPSET, OPSETS, WEIGHTS, OnnxGraph
+from .export.handover import SCRIPT, inference_script, trtexec_line
+from .modules.target import Target
+from .validate.verdict import StageResult, Verdict, judge, not_checked
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from .validate.cases import Case
+    from .validate.reference import Reference
+
+Progress = Callable[[str], None]
+EXPORTED = "exported.onnx"
+STAGE_EXPORTED, STAGE_SIMPLIFIED, STAGE_ORT = "torch → onnx", "simplified", "onnxruntime cpu"
+STAGE_TENSORRT = "tensorrt"
+
+
+def deploy(
+    target: str | Target | nn.Module,
+    example_inputs: Any = None,
+    *,
+    dynamic: Any = None,
+    out: Path | str | None = None,
+    opset: int = DEFAULT_OPSET,
+    force: bool = False,
+    verdict: bool = True,
+    progress: Progress | None = None,
+    max_error: float | None = None,
+    inputs: Path | None = None,
+    shapes: Sequence[str] = (),
+    seed: int = 0,
+    pretrained: bool = False,
+    checkpoint: Path | None = None,
+) -> Bundle:
+    """Export a target to a bundle, judge every stage against PyTorch in float64, and return the bundle.
+
+    ``target`` is a name of the catalog (``"resnet50+cbam"``) or a module with its ``example_inputs`` (a tensor, a
+    tuple, or a dict by the names of ``forward``'s arguments). ``dynamic`` gives ranges as min:opt:max, as text
+    (``"batch=1:2:8"``) or as a dict of triples. ``out`` defaults to ``bundles/<name>``. A bundle that is there
+    already, unchanged and made of the same inputs, is returned as it is unless ``force``. ``max_error`` replaces the
+    relative error that float32 outputs may have (1e-5); ``inputs`` is a folder of photographs to judge on as well.
+    With ``verdict=False`` the numbers are not judged.
+
+    Failed numerics do not raise: they are in ``bundle.manifest["verdict"]``. Raises InputError for anything that is
+    wrong with the arguments, ModuleRefused where the module cannot be exported as asked.
+    """
+    seconds = _Seconds(progress)
+    if opset not in OPSETS:
+        raise InputError(f"opset {opset} is not supported; expected {OPSETS.start} to {OPSETS.stop - 1}")
+    seconds.start("resolve", "resolving the target")
+    resolved = _resolve(target, example_inputs, dynamic, shapes, seed, pretrained, checkpoint)
+    destination = Path(out) if out is not None else Path("bundles") / resolved.file_name
+    check_destination(destination)
+    module = None
+    if resolved.fingerprint is None:
+        module = resolved.build()
+    key = _key(resolved, module, opset=opset, verdict=verdict, max_error=max_error, inputs=inputs, seed=seed)
+    if not force and (found := _unchanged(destination, key)) is not None:
+        return found
+    with BundleWriter(destination) as writer:
+        seconds.start("build", "building the module")
+        module = module if module is not None else resolved.build()
+        graph, exported, why_not_simplified = _export(resolved, module, writer.path, opset, seconds)
+        seconds.start("reference", "computing the float64 reference")
+        pairs = _references(resolved, module, graph, seed, inputs)
+        index, left_out = _record(pairs, writer.path / REFERENCE)
+        if verdict:
+            result = _judge_all(pairs, graph, exported, why_not_simplified, max_error, resolved, seconds)
+        else:
+            result = Verdict(tuple(not_checked(s, "export only; attn2trt deploy checks it") for s in _STAGES))
+        files = _write_handover(resolved, graph, writer.path)
+        manifest = {
+            "tool": f"attn2trt {version('attn2trt')}",
+            "key": key,
+            "target": {
+                "name": resolved.name,
+                "paper": resolved.paper,
+                "source": resolved.source,
+                "weights": resolved.weights,
+            },
+            "opset": opset,
+            "inputs": [spec_to_json(spec) for spec in resolved.inputs],
+            "outputs": [spec_to_json(spec) for spec in graph.outputs],
+            "axes": {name: [axis.min, axis.opt, axis.max] for name, axis in resolved.axes.items()},
+            "preprocessing": dict(resolved.preprocessing),
+            "simplified": {"done": not why_not_simplified, "why_not": why_not_simplified},
+            "modules": dict(graph.modules),
+            "cases": index,
+            "cases_left_out": left_out,
+            "verdict": result.to_json(),
+            "trtexec": trtexec_line(resolved.inputs, resolved.axes),
+            "versions": _versions(),
+            "seconds": seconds.done(),
+        }
+        return writer.commit(manifest, files)
+
+
+def validate_bundle(
+    path: Path | str, *, progress: Progress | None = None, max_error: float | None = None
+) -> Verdict:
+    """Judge the runtimes found here against the PyTorch outputs that the bundle recorded; needs no PyTorch.
+
+    Raises CheckFailed where a file is not the one the manifest lists: numbers of an unknown graph prove nothing.
+    """
+    from .engines.ort_runtime import OrtRuntime
+    from .validate.recorded import from_tensors
+
+    seconds = _Seconds(progress)
+    bundle = open_bundle(path)
+    seconds.start("verify", "checking hashes")
+    for finding in verify(path):
+        if not finding.ok:
+            raise CheckFailed(
+                f"{bundle.path / finding.file} is {finding.detail}; deploy the target again or restore the file"
+            )
+    recorded = Verdict.from_json(bundle.manifest["verdict"])
+    stages = [_as_recorded(stage) for stage in recorded.stages if stage.stage == STAGE_EXPORTED]
+    pairs = list(from_tensors(bundle.reference_path, bundle.manifest["cases"]))
+    for stage, optimise in ((STAGE_SIMPLIFIED, False), (STAGE_ORT, True)):
+        seconds.start(stage, f"judging {stage}")
+        with OrtRuntime(bundle.model_path, optimise=optimise) as runtime:
+            stages.append(judge(stage, runtime.run, pairs, max_error=max_error))
+    stages.append(_tensorrt_stage())
+    return Verdict(tuple(stages))
+
+
+_STAGES = (STAGE_EXPORTED, STAGE_SIMPLIFIED, STAGE_ORT, STAGE_TENSORRT)
+
+
+def _as_recorded(stage: StageResult) -> StageResult:
+    """A stage that needs PyTorch, as the export judged it: told, not counted as checked here."""
+    outcome = stage.status + (f" ({stage.why})" if stage.why else "")
+    return not_checked(stage.stage, f"recorded at export: {outcome}")
+
+
+def _resolve(
+    target: str | Target | nn.Module,
+    example_inputs: Any,
+    dynamic: Any,
+    shapes: Sequence[str],
+    seed: int,
+    pretrained: bool,
+    checkpoint: Path | None,
+) -> Target:
+    from .modules import catalog
+
+    if isinstance(target, Target):
+        return target
+    if isinstance(target, str):
+        if example_inputs is not None:
+            raise InputError(f"example_inputs go with a module, not with the name {target!r}; use shapes")
+        return catalog.resolve(
+            target, shapes=shapes, dynamic=dynamic, seed=seed, pretrained=pretrained, checkpoint=checkpoint
+        )
+    if example_inputs is None:
+        raise InputError(
+            f"deploy({type(target).__name__}, …) lacks example_inputs; pass a tensor, a tuple or a dict of tensors"
+        )
+    return catalog.from_module(target, example_inputs, dynamic=dynamic)
+
+
+def _export(
+    target: Target, module: nn.Module, folder: Path, opset: int, seconds: _Seconds
+) -> tuple[OnnxGraph, OnnxGraph, str]:
+    """The graph to hand over, the graph as exported, and why they are the same one if they are."""
+    from .export.simplify import simplify
+    from .export.trace.exporter import trace
+
+    seconds.start("trace", "tracing and exporting to ONNX")
+    exported = trace(target, module, folder / EXPORTED, opset=opset)
+    check_contract(exported, opset=opset, inputs=target.inputs, outputs=exported.outputs, after="export")
+    seconds.start("simplify", "simplifying the graph")
+    graph, why_not = simplify(exported, folder / MODEL)
+    if why_not:
+        exported.path.replace(folder / MODEL)
+        graph = exported = OnnxGraph(
+            folder / MODEL, exported.opset, exported.inputs, exported.outputs, exported.modules
+        )
+    return graph, exported, why_not
+
+
+def _references(
+    target: Target, module: nn.Module, graph: OnnxGraph, seed: int, images: Path | None
+) -> list[tuple[Case, Reference]]:
+    from .validate.cases import make_cases
+    from .validate.reference import references
+
+    cases = list(
+        make_cases(target.inputs, target.axes, seed=seed, images=images, preprocessing=target.preprocessing)
+    )
+    names = [spec.name for spec in graph.outputs]
+    return list(zip(cases, references(module, cases, names, seed=seed), strict=True))
+
+
+def _record(pairs: list[tuple[Case, Reference]], path: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    from safetensors.numpy import save_file
+
+    from .validate.recorded import to_tensors
+
+    tensors, index, left_out = to_tensors(pairs)
+    save_file(tensors, str(path))
+    return index, left_out
+
+
+def _judge_all(
+    pairs: list[tuple[Case, Reference]],
+    graph: OnnxGraph,
+    exported: OnnxGraph,
+    why_not_simplified: str,
+    max_error: float | None,
+    target: Target,
+    seconds: _Seconds,
+) -> Verdict:
+    from .engines.ort_runtime import OrtRuntime
+    from .validate.metamorphic import judge_metamorphic
+
+    stages = []
+    plan = [(STAGE_EXPORTED, exported, False), (STAGE_SIMPLIFIED, graph, False), (STAGE_ORT, graph, True)]
+    for stage, judged, optimise in plan:
+        if stage == STAGE_SIMPLIFIED and why_not_simplified:
+            stages.append(not_checked(stage, f"the graph is handed over as exported: {why_not_simplified}"))
+            continue
+        seconds.start(stage, f"judging {stage}")
+        with OrtRuntime(judged.path, optimise=optimise) as runtime:
+            stages.append(judge(stage, runtime.run, pairs, max_error=max_error))
+            if stage == STAGE_ORT:
+                stages.append(judge_metamorphic(runtime.run, pairs, target.inputs, target.axes))
+    stages.append(_tensorrt_stage())
+    return Verdict(tuple(stages))
+
+
+def _tensorrt_stage() -> StageResult:
+    from .engines.environment import probe
+
+    found = next((part for part in probe().components if part.name.lower() == "tensorrt"), None)
+    if found is None or found.status != "usable":
+        return not_checked(STAGE_TENSORRT, (found.detail if found else "") or "TensorRT is not installed here")
+    return not_checked(STAGE_TENSORRT, "this version builds no engines; the manifest holds the trtexec line")
+
+
+def _write_handover(target: Target, graph: OnnxGraph, folder: Path) -> dict[str, str]:
+    script = inference_script(target.name, target.inputs, target.axes, graph.opset)
+    (folder / SCRIPT).write_text(script, encoding="utf-8")
+    files = {MODEL: "graph, float32", REFERENCE: "inputs and PyTorch outputs", SCRIPT: "example"}
+    return {**files, WEIGHTS: "weights of the graph"} if (folder / WEIGHTS).exists() else files
+
+
+def _key(
+    target: Target,
+    module: nn.Module | None,
+    *,
+    opset: int,
+    verdict: bool,
+    max_error: float | None,
+    inputs: Path | None,
+    seed: int,
+) -> str:
+    """SHA-256 over everything that a bundle depends on; the same key means the same bundle."""
+    fingerprint = target.fingerprint
+    if module is not None:
+        from .modules.fingerprint import fingerprint as of_module
+
+        fingerprint = of_module(module)
+    images = sorted(file for file in inputs.rglob("*") if file.is_file()) if inputs is not None else []
+    sources = sorted(file for room in _ROOMS for file in (Path(__file__).parent / room).rglob("*.py"))
+    parts = {
+        "name": target.name,
+        "fingerprint": fingerprint,
+        "inputs": [spec_to_json(spec) for spec in target.inputs],
+        "outputs": target.output_names,
+        "axes": {name: str(axis) for name, axis in target.axes.items()},
+        "options": [opset, verdict, max_error, seed],
+        "images": [hashlib.sha256(file.read_bytes()).hexdigest() for file in images],
+        "sources": [hashlib.sha256(file.read_bytes()).hexdigest() for file in [Path(__file__), *sources]],
+        "versions": _versions(),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+_ROOMS = ("modules", "export", "engines", "validate")
+
+
+def _unchanged(destination: Path, key: str) -> Bundle | None:
+    """The bundle at ``destination`` if it was made of the same things and no file of it has changed since."""
+    if not (destination / MANIFEST).is_file():
+        return None
+    try:
+        bundle = open_bundle(destination)
+    except InputError:
+        return None
+    if bundle.manifest.get("key") != key or not all(finding.ok for finding in verify(destination)):
+        return None
+    return Bundle(bundle.path, bundle.manifest, reused=True)
+
+
+def _versions() -> Mapping[str, str]:
+    found = {}
+    for name in ("torch", "timm", "onnx", "onnxscript", "onnxsim", "onnxruntime-gpu", "onnxruntime", "numpy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+class _Seconds:
+    """Tells the user which stage starts, and how long each took."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+        self._seconds: dict[str, float] = {}
+        self._current = ""
+        self._since = time.perf_counter()
+
+    def start(self, stage: str, text: str) -> None:
+        """End the stage that runs and begin ``stage``."""
+        self._end()
+        self._current = stage
+        if self._progress is not None:
+            self._progress(text)
+
+    def done(self) -> dict[str, float]:
+        """Seconds per stage so far."""
+        self._end()
+        return {stage: round(seconds, 3) for stage, seconds in self._seconds.items()}
+
+    def _end(self) -> None:
+        now = time.perf_counter()
+        if self._current:
+            self._seconds[self._current] = self._seconds.get(self._current, 0.0) + now - self._since
+        self._since = now

@@ -1,0 +1,68 @@
+"""Simplification runs in a child process; whatever happens there, a graph that keeps the contract comes back."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import onnx
+import pytest
+from small_graph import INPUT, OUTPUT, healthy
+
+from attn2trt.export import simplify as room
+from attn2trt.export.graph import OnnxGraph
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> OnnxGraph:
+    onnx.save(healthy(), tmp_path / "exported.onnx")
+    return OnnxGraph(tmp_path / "exported.onnx", 17, (INPUT,), (OUTPUT,), {"add": "layer1.0"})
+
+
+def test_the_simplified_graph_keeps_contract_and_module_map(graph: OnnxGraph, tmp_path: Path) -> None:
+    result, why_not = room.simplify(graph, tmp_path / "model.onnx")
+    assert why_not == ""
+    assert result.path == tmp_path / "model.onnx"
+    assert set(result.modules.values()) == {"layer1.0"}
+
+
+def _child(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Run ``code`` in place of the real child; ``source`` and ``destination`` are its two arguments."""
+    original = subprocess.run
+
+    def replaced(command: list[str], **options: object) -> object:
+        prelude = "import sys, os, onnx; source, destination = sys.argv[1:]\n"
+        return original([command[0], "-c", prelude + code, *command[3:]], **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(room.subprocess, "run", replaced)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("os.kill(os.getpid(), 11)", "killed by signal 11"),
+        ("raise RuntimeError('cannot fold')", "cannot fold"),
+        ("pass", "onnxsim failed"),
+        (
+            "m = onnx.load(source); m.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 8; onnx.save(m, destination)",
+            "after simplification, input x",
+        ),
+        ("open(destination, 'wb').write(b'garbage')", "after simplification"),
+    ],
+    ids=["crash", "error", "nothing written", "lost dynamic dimension", "garbage"],
+)
+def test_a_bad_child_falls_back_to_the_exported_graph(
+    graph: OnnxGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, reason: str
+) -> None:
+    _child(monkeypatch, code)
+    result, why_not = room.simplify(graph, tmp_path / "model.onnx")
+    assert result is graph
+    assert reason in why_not
+
+
+def test_a_child_that_hangs_is_stopped(graph: OnnxGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "TIMEOUT_SECONDS", 0.2)
+    _child(monkeypatch, "import time; time.sleep(60)")
+    result, why_not = room.simplify(graph, tmp_path / "model.onnx")
+    assert result is graph
+    assert "did not finish" in why_not

@@ -1,0 +1,131 @@
+"""Tracing: names, dimensions and opset as asked, the module map, and a refusal where an axis cannot stay dynamic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from attn2trt.errors import InputError, ModuleRefused
+from attn2trt.export.trace.exporter import trace
+from attn2trt.modules.target import Axis, Target, TensorSpec
+
+AXES = {"batch": Axis(1, 2, 8), "height": Axis(4, 8, 16), "width": Axis(4, 8, 16)}
+IMAGE = TensorSpec("image", ("batch", 3, "height", "width"))
+
+
+class Small(nn.Module):
+    """A convolution, a batch normalisation, a gate: three named children."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU())
+        self.gate = nn.Conv2d(8, 8, 1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        x = self.stem(image)
+        return x * self.gate(x.amax((2, 3), keepdim=True)).sigmoid()
+
+
+def target_of(module: nn.Module, *inputs: TensorSpec, axes: dict[str, Axis] | None = None, **options: object) -> Target:
+    return Target(
+        "mine", module.eval, inputs or (IMAGE,), AXES if axes is None else axes, **options  # type: ignore[arg-type]
+    )
+
+
+@pytest.mark.parametrize("opset", [17, 18, 20])
+def test_opset_is_the_one_asked_for_and_names_are_kept(opset: int, tmp_path: Path) -> None:
+    graph = trace(target_of(Small(), output_names=("gated",)), Small().eval(), tmp_path / "m.onnx", opset=opset)
+    model = onnx.load(graph.path)
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", opset)]
+    assert graph.inputs == (IMAGE,)
+    assert [output.name for output in graph.outputs] == ["gated"]
+    assert graph.outputs[0].shape[0] == "batch"
+    assert "height" in str(graph.outputs[0].shape[2])
+    if opset == 17:
+        assert model.ir_version == 8
+
+
+def test_every_computing_node_knows_its_module(tmp_path: Path) -> None:
+    graph = trace(target_of(Small()), Small().eval(), tmp_path / "m.onnx", opset=17)
+    paths = {graph.modules[node.name] for node in onnx.load(graph.path).graph.node if node.op_type == "Conv"}
+    assert paths == {"stem.1", "gate"}  # the exporter folds the normalisation into the first convolution
+
+
+def test_no_path_of_this_machine_stays_in_the_graph(tmp_path: Path) -> None:
+    graph = trace(target_of(Small()), Small().eval(), tmp_path / "m.onnx", opset=17)
+    assert str(Path(__file__).parent).encode() not in graph.path.read_bytes()
+    assert b"site-packages" not in graph.path.read_bytes()
+
+
+class FixesHeight(nn.Module):
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return image.reshape(-1, 3, int(image.shape[2]), image.shape[3]) * torch.ones(int(image.shape[2]), 1)[:8]
+
+
+class NeedsEvenHeight(nn.Module):
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return image.unflatten(2, (-1, 2)).mean(3)
+
+
+class BranchesOnValue(nn.Module):
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return image if image.sum() > 0 else -image
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [(FixesHeight(), "height"), (NeedsEvenHeight(), "height"), (BranchesOnValue(), "cannot be traced")],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+)
+def test_a_module_that_cannot_stay_dynamic_is_refused_in_one_line(
+    module: nn.Module, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ModuleRefused, match=message) as caught:
+        trace(target_of(module), module.eval(), tmp_path / "m.onnx", opset=17)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "m.onnx").exists()
+
+
+def test_a_shape_that_the_model_cannot_take_names_shape_and_reason(tmp_path: Path) -> None:
+    spec = TensorSpec("image", (2, 5, 8, 8))
+    with pytest.raises(InputError, match=r"cannot take image \(2, 5, 8, 8\).*--shape") as caught:
+        trace(target_of(Small(), spec, axes={}), Small().eval(), tmp_path / "m.onnx", opset=17)
+    assert "\n" not in str(caught.value)
+
+
+def test_several_inputs_and_outputs_with_integers(tmp_path: Path) -> None:
+    class Lookup(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(10, 4)
+
+        def forward(self, ids: torch.Tensor, scale: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            found = self.table(ids)
+            return found * scale, found.argmax(-1)
+
+    specs = (TensorSpec("ids", ("batch", 6), "int64", 0, 9), TensorSpec("scale", ("batch", 1, 4)))
+    target = target_of(Lookup(), *specs, axes={"batch": Axis(1, 2, 4)})
+    graph = trace(target, Lookup().eval(), tmp_path / "m.onnx", opset=17)
+    assert [(spec.name, spec.dtype) for spec in graph.inputs] == [("ids", "int64"), ("scale", "float32")]
+    assert [(spec.name, spec.dtype) for spec in graph.outputs] == [("output_0", "float32"), ("output_1", "int64")]
+
+
+def test_an_operator_without_an_opset_17_form_is_an_error_not_another_opset(tmp_path: Path) -> None:
+    class Bits(nn.Module):
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            return ids & 3
+
+    target = target_of(Bits(), TensorSpec("ids", (2, 6), "int64", 0, 9), axes={})
+    with pytest.raises(ModuleRefused, match="BitwiseAnd.*--opset 18"):
+        trace(target, Bits().eval(), tmp_path / "m.onnx", opset=17)
+    assert trace(target, Bits().eval(), tmp_path / "m.onnx", opset=18).opset == 18
+
+
+@pytest.mark.parametrize("opset", [16, 99])
+def test_an_unsupported_opset_is_refused(opset: int, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rf"opset {opset} is not supported; expected 17 to"):
+        trace(target_of(Small()), Small().eval(), tmp_path / "m.onnx", opset=opset)
