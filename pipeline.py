@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .engines.ort_runtime import OrtRuntime
 from .errors import CheckFailed, InputError
 from .export.bundle import (
     MANIFEST,
@@ -26,13 +27,15 @@ from .export.contract import check_contract
 from .export.graph import DEFAULT_OPSET, OPSETS, WEIGHTS, OnnxGraph
 from .export.handover import SCRIPT, inference_script, trtexec_line
 from .modules.target import Target
-from .validate.verdict import StageResult, Verdict, judge, not_checked
+from .validate.metamorphic import metamorphic
+from .validate.recorded import from_tensors, to_tensors
+from .validate.verdict import StageResult, Verdict, judge_all, judge_case, not_checked, stage_result
 
 if TYPE_CHECKING:
     from torch import nn
 
     from .validate.cases import Case
-    from .validate.reference import Reference
+    from .validate.metrics import Comparison, Reference
 
 Progress = Callable[[str], None]
 EXPORTED = "exported.onnx"
@@ -86,13 +89,13 @@ def deploy(
         seconds.start("build", "building the module")
         module = module if module is not None else resolved.build()
         graph, exported, why_not_simplified = _export(resolved, module, writer.path, opset, seconds)
-        seconds.start("reference", "computing the float64 reference")
         pairs = _references(resolved, module, graph, seed, inputs)
-        index, left_out = _record(pairs, writer.path / REFERENCE)
-        if verdict:
-            result = _judge_all(pairs, graph, exported, why_not_simplified, max_error, resolved, seconds)
-        else:
-            result = Verdict(tuple(not_checked(s, "export only; attn2trt deploy checks it") for s in _STAGES))
+        stages = _Stages(graph, exported, why_not_simplified, max_error) if verdict else _NoStages()
+        seconds.start("reference", "computing the float64 reference and judging every stage against it")
+        with stages:
+            index, left_out = _record(stages.watch(pairs), writer.path / REFERENCE)
+            result = stages.verdict(from_tensors(writer.path / REFERENCE, index))
+        seconds.move("reference", "verdict", stages.seconds)
         files = _write_handover(resolved, graph, writer.path)
         manifest = {
             "tool": f"attn2trt {version('attn2trt')}",
@@ -120,16 +123,11 @@ def deploy(
         return writer.commit(manifest, files)
 
 
-def validate_bundle(
-    path: Path | str, *, progress: Progress | None = None, max_error: float | None = None
-) -> Verdict:
+def validate_bundle(path: Path | str, *, progress: Progress | None = None, max_error: float | None = None) -> Verdict:
     """Judge the runtimes found here against the PyTorch outputs that the bundle recorded; needs no PyTorch.
 
     Raises CheckFailed where a file is not the one the manifest lists: numbers of an unknown graph prove nothing.
     """
-    from .engines.ort_runtime import OrtRuntime
-    from .validate.recorded import from_tensors
-
     seconds = _Seconds(progress)
     bundle = open_bundle(path)
     seconds.start("verify", "checking hashes")
@@ -140,16 +138,20 @@ def validate_bundle(
             )
     recorded = Verdict.from_json(bundle.manifest["verdict"])
     stages = [_as_recorded(stage) for stage in recorded.stages if stage.stage == STAGE_EXPORTED]
-    pairs = list(from_tensors(bundle.reference_path, bundle.manifest["cases"]))
-    for stage, optimise in ((STAGE_SIMPLIFIED, False), (STAGE_ORT, True)):
-        seconds.start(stage, f"judging {stage}")
-        with OrtRuntime(bundle.model_path, optimise=optimise) as runtime:
-            stages.append(judge(stage, runtime.run, pairs, max_error=max_error))
+    seconds.start("judge", "judging ONNX Runtime on the recorded cases")
+
+    def pairs() -> Iterator[tuple[Case, Reference]]:
+        return from_tensors(bundle.reference_path, bundle.manifest["cases"])
+
+    with (
+        OrtRuntime(bundle.model_path, optimise=False) as plain,
+        OrtRuntime(bundle.model_path, optimise=True) as production,
+    ):
+        runs = {STAGE_SIMPLIFIED: plain.run, STAGE_ORT: production.run}
+        stages += judge_all(runs, pairs(), max_error=max_error)
+        stages.append(metamorphic(production.run, pairs()))
     stages.append(_tensorrt_stage())
     return Verdict(tuple(stages))
-
-
-_STAGES = (STAGE_EXPORTED, STAGE_SIMPLIFIED, STAGE_ORT, STAGE_TENSORRT)
 
 
 def _as_recorded(stage: StageResult) -> StageResult:
@@ -206,52 +208,96 @@ def _export(
 
 def _references(
     target: Target, module: nn.Module, graph: OnnxGraph, seed: int, images: Path | None
-) -> list[tuple[Case, Reference]]:
+) -> Iterator[tuple[Case, Reference]]:
     from .validate.cases import make_cases
     from .validate.reference import references
 
-    cases = list(
-        make_cases(target.inputs, target.axes, seed=seed, images=images, preprocessing=target.preprocessing)
-    )
+    cases = list(make_cases(target.inputs, target.axes, seed=seed, images=images, preprocessing=target.preprocessing))
     names = [spec.name for spec in graph.outputs]
-    return list(zip(cases, references(module, cases, names, seed=seed), strict=True))
+    return zip(cases, references(module, cases, names, seed=seed), strict=True)
 
 
-def _record(pairs: list[tuple[Case, Reference]], path: Path) -> tuple[list[dict[str, Any]], list[str]]:
+def _record(pairs: Iterable[tuple[Case, Reference]], path: Path) -> tuple[list[dict[str, Any]], list[str]]:
     from safetensors.numpy import save_file
-
-    from .validate.recorded import to_tensors
 
     tensors, index, left_out = to_tensors(pairs)
     save_file(tensors, str(path))
     return index, left_out
 
 
-def _judge_all(
-    pairs: list[tuple[Case, Reference]],
-    graph: OnnxGraph,
-    exported: OnnxGraph,
-    why_not_simplified: str,
-    max_error: float | None,
-    target: Target,
-    seconds: _Seconds,
-) -> Verdict:
-    from .engines.ort_runtime import OrtRuntime
-    from .validate.metamorphic import judge_metamorphic
+class _Stages:
+    """The stages of a verdict, judged case by case while the references are computed, so that none is kept."""
 
-    stages = []
-    plan = [(STAGE_EXPORTED, exported, False), (STAGE_SIMPLIFIED, graph, False), (STAGE_ORT, graph, True)]
-    for stage, judged, optimise in plan:
-        if stage == STAGE_SIMPLIFIED and why_not_simplified:
-            stages.append(not_checked(stage, f"the graph is handed over as exported: {why_not_simplified}"))
-            continue
-        seconds.start(stage, f"judging {stage}")
-        with OrtRuntime(judged.path, optimise=optimise) as runtime:
-            stages.append(judge(stage, runtime.run, pairs, max_error=max_error))
-            if stage == STAGE_ORT:
-                stages.append(judge_metamorphic(runtime.run, pairs, target.inputs, target.axes))
-    stages.append(_tensorrt_stage())
-    return Verdict(tuple(stages))
+    def __init__(self, graph: OnnxGraph, exported: OnnxGraph, why_not_simplified: str, max_error: float | None) -> None:
+        self._max_error = max_error
+        self._found: dict[str, list[tuple[str, Comparison]]] = {}
+        self._why_not_simplified = why_not_simplified
+        self._plan = [(STAGE_EXPORTED, exported, False), (STAGE_SIMPLIFIED, graph, False), (STAGE_ORT, graph, True)]
+        self._runs: dict[str, OrtRuntime] = {}
+        self._failed: dict[str, StageResult] = {}
+        self.seconds = 0.0
+
+    def __enter__(self) -> _Stages:
+        for stage, graph, optimise in self._plan:
+            if stage == STAGE_SIMPLIFIED and self._why_not_simplified:
+                continue
+            try:
+                self._runs[stage] = OrtRuntime(graph.path, optimise=optimise)
+            except CheckFailed as error:
+                self._failed[stage] = StageResult(stage, "failed", str(error))
+            self._found[stage] = []
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for runtime in self._runs.values():
+            runtime.__exit__(None, None, None)
+
+    def watch(self, pairs: Iterable[tuple[Case, Reference]]) -> Iterator[tuple[Case, Reference]]:
+        """Pass every pair on after judging each stage on it."""
+        for case, reference in pairs:
+            since = time.perf_counter()
+            for stage, runtime in self._runs.items():
+                self._found[stage] += judge_case(runtime.run, case, reference, max_error=self._max_error)
+            self.seconds += time.perf_counter() - since
+            yield case, reference
+
+    def verdict(self, recorded: Iterable[tuple[Case, Reference]]) -> Verdict:
+        """Every stage's result; the checks that compare a batch's rows run on the recorded cases."""
+        since = time.perf_counter()
+        results = []
+        for stage, _, _ in self._plan:
+            if stage in self._failed:
+                results.append(self._failed[stage])
+            elif stage in self._runs:
+                results.append(stage_result(stage, self._found[stage]))
+            else:
+                results.append(not_checked(stage, f"the graph is handed over as exported: {self._why_not_simplified}"))
+        if STAGE_ORT in self._runs:
+            results.append(metamorphic(self._runs[STAGE_ORT].run, recorded))
+        results.append(_tensorrt_stage())
+        self.seconds += time.perf_counter() - since
+        return Verdict(tuple(results))
+
+
+class _NoStages:
+    """Stands in for _Stages where the numbers are not to be judged."""
+
+    seconds = 0.0
+
+    def __enter__(self) -> _NoStages:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def watch(self, pairs: Iterable[tuple[Case, Reference]]) -> Iterable[tuple[Case, Reference]]:
+        """Every pair, not judged."""
+        return pairs
+
+    def verdict(self, _recorded: Iterable[tuple[Case, Reference]]) -> Verdict:
+        """Every stage as not checked."""
+        stages = (STAGE_EXPORTED, STAGE_SIMPLIFIED, STAGE_ORT, STAGE_TENSORRT)
+        return Verdict(tuple(not_checked(stage, "export only; attn2trt deploy checks it") for stage in stages))
 
 
 def _tensorrt_stage() -> StageResult:
@@ -343,6 +389,12 @@ class _Seconds:
         self._current = stage
         if self._progress is not None:
             self._progress(text)
+
+    def move(self, source: str, stage: str, seconds: float) -> None:
+        """Count ``seconds`` of the running or ended ``source`` as ``stage``: the two were interleaved."""
+        self._end()
+        self._seconds[source] -= seconds
+        self._seconds[stage] = self._seconds.get(stage, 0.0) + seconds
 
     def done(self) -> dict[str, float]:
         """Seconds per stage so far."""

@@ -81,9 +81,7 @@ def spec_to_json(spec: TensorSpec) -> dict[str, Any]:
 
 def spec_from_json(entry: Mapping[str, Any]) -> TensorSpec:
     """The inverse of spec_to_json."""
-    return TensorSpec(
-        entry["name"], tuple(entry["shape"]), entry["dtype"], entry.get("low", 0), entry.get("high", 1)
-    )
+    return TensorSpec(entry["name"], tuple(entry["shape"]), entry["dtype"], entry.get("low", 0), entry.get("high", 1))
 
 
 def open_bundle(path: Path | str) -> Bundle:
@@ -106,12 +104,24 @@ def _check_manifest(file: Path, manifest: Any) -> None:
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
         raise InputError(f"{file} has format {found!r}; this version reads format {FORMAT}; deploy the target again")
-    shapes = {"target": dict, "files": dict, "axes": dict, "inputs": list, "outputs": list, "cases": list, "verdict": dict}
+    shapes = {
+        "target": dict,
+        "files": dict,
+        "axes": dict,
+        "inputs": list,
+        "outputs": list,
+        "cases": list,
+        "verdict": dict,
+    }
     for key, kind in shapes.items():
         if not isinstance(manifest.get(key), kind):
             raise InputError(f"{file} has no usable {key!r}; expected a {kind.__name__}; deploy the target again")
     for name, entry in manifest["files"].items():
-        if not is_inside(name) or not isinstance(entry, dict) or not re.fullmatch(r"[0-9a-f]{64}", str(entry.get("sha256"))):
+        if (
+            not is_inside(name)
+            or not isinstance(entry, dict)
+            or not re.fullmatch(r"[0-9a-f]{64}", str(entry.get("sha256")))
+        ):
             raise InputError(f"{file} lists {name!r}, which leaves the bundle or has no sha256; do not use this bundle")
     for name in (MODEL, REFERENCE):
         if name not in manifest["files"]:

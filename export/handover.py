@@ -39,8 +39,8 @@ here = pathlib.Path(__file__).parent
 case = json.loads((here / "bundle.json").read_text())["cases"][0]
 tensors = load_file(here / "reference.safetensors")
 session = onnxruntime.InferenceSession(here / "model.onnx", providers=["CPUExecutionProvider"])
-feeds = {{i.name: tensors[f"{{case['name']}}/input/{{i.name}}"] for i in session.get_inputs()}}
+feeds = {{i.name: tensors[f"{{case['key']}}/input/{{i.name}}"] for i in session.get_inputs()}}
 for output, value in zip(session.get_outputs(), session.run(None, feeds)):
-    expected = tensors[f"{{case['name']}}/output64/{{output.name}}"]
+    expected = tensors[f"{{case['key']}}/float64/{{output.name}}"]
     print(output.name, value.shape, "largest difference from PyTorch:", np.abs(value - expected).max())
 '''

@@ -60,7 +60,10 @@ def _carry_modules(graph: OnnxGraph, path: Path) -> Mapping[str, str]:
 
     before = onnx.load(str(graph.path), load_external_data=False)
     by_tensor = {
-        name: graph.modules[node.name] for node in before.graph.node if node.name in graph.modules for name in node.output
+        name: graph.modules[node.name]
+        for node in before.graph.node
+        if node.name in graph.modules
+        for name in node.output
     }
     after = onnx.load(str(path), load_external_data=False)
     if any(not node.name for node in after.graph.node):

@@ -21,8 +21,19 @@ import onnx_ir as ir
 
 from ...errors import ModuleRefused
 
-_REDUCTIONS = {f"Reduce{kind}" for kind in ["L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "SumSquare"]}
-_NEW_IN_18 = {"BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "CenterCropPad", "Col2Im", "Mish", "OptionalGetElement"}
+_REDUCTIONS = {
+    f"Reduce{kind}" for kind in ["L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "SumSquare"]
+}
+_NEW_IN_18 = {
+    "BitwiseAnd",
+    "BitwiseNot",
+    "BitwiseOr",
+    "BitwiseXor",
+    "CenterCropPad",
+    "Col2Im",
+    "Mish",
+    "OptionalGetElement",
+}
 
 
 def _refuse(node: ir.Node, reason: str) -> ModuleRefused:

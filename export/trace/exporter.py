@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import inspect
 import io
+import logging
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import onnx_ir as ir
@@ -75,12 +78,8 @@ def _export_program(target: Target, module: nn.Module) -> torch.export.ExportedP
         raise _refusal(target, error) from error
 
 
-def _for_signature(
-    module: nn.Module, dynamic: tuple[dict[int, torch.export.Dim], ...]
-) -> tuple[object, ...]:
+def _for_signature(module: nn.Module, dynamic: tuple[dict[int, torch.export.Dim], ...]) -> tuple[object, ...]:
     """``dynamic`` as torch.export wants it: the arguments of a ``forward(*tensors)`` are one entry."""
-    import inspect
-
     kinds = [parameter.kind for parameter in inspect.signature(module.forward).parameters.values()]
     return (dynamic,) if kinds[:1] == [inspect.Parameter.VAR_POSITIONAL] else dynamic
 
@@ -178,8 +177,6 @@ def _values(model: ir.Model) -> Iterator[ir.Value]:
 
 def _module_paths(model: ir.Model) -> dict[str, str]:
     """Node name → path of the PyTorch module, from the metadata that the exporter writes into each node."""
-    import ast
-
     paths: dict[str, str] = {}
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
         scopes = node.metadata_props.get("pkg.torch.onnx.name_scopes")
@@ -213,7 +210,7 @@ def _save(model: ir.Model, path: Path) -> None:
         ir.save(model, path)
 
 
-def _specs(values: list[ir.Value] | tuple[ir.Value, ...]) -> tuple[TensorSpec, ...]:
+def _specs(values: Sequence[ir.Value]) -> tuple[TensorSpec, ...]:
     specs = []
     for value in values:
         shape = tuple(d if isinstance(d, int) else str(d.value) for d in value.shape or ())
@@ -230,8 +227,6 @@ def _first_line(error: BaseException) -> str:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the exporters' progress lines and warnings off the user's terminal; errors still raise."""
-    import logging
-
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch._export", "onnxscript")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -20,7 +20,8 @@ from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-Size = int | torch.SymInt
+# A size of a traced tensor is a torch.SymInt, which stands in for an int without being one.
+Size = int
 
 
 def _edges(size: Size, bins: Size, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -56,7 +57,8 @@ def _maximum_bins(x: Tensor, dim: int, bins: Size) -> Tensor:
     offset = torch.arange(longest, device=x.device)
     index = torch.minimum(start.unsqueeze(1) + offset, (stop - 1).unsqueeze(1))  # (bins, longest)
     gathered = x.index_select(dim, index.flatten())
-    return gathered.unflatten(dim, (bins, longest)).amax(dim if dim < -1 else -1)
+    shape = [*x.shape[:dim], bins, longest, *(x.shape[dim:][1:])]
+    return gathered.reshape(shape).amax(dim)
 
 
 def _adaptive(

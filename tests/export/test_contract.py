@@ -15,6 +15,7 @@ from attn2trt.errors import CheckFailed
 from attn2trt.export.contract import check_contract
 from attn2trt.export.graph import OnnxGraph
 
+
 def check(model: onnx.ModelProto, folder: Path) -> None:
     onnx.save(model, folder / "m.onnx")
     graph = OnnxGraph(folder / "m.onnx", 17, (INPUT,), (OUTPUT,))

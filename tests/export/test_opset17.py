@@ -13,7 +13,9 @@ from attn2trt.errors import ModuleRefused
 from attn2trt.export.passes.opset17 import ToOpset17
 
 
-def model_of(node: onnx.NodeProto, constants: dict[str, np.ndarray], outputs: tuple[str, ...] = ("y",)) -> onnx.ModelProto:
+def model_of(
+    node: onnx.NodeProto, constants: dict[str, np.ndarray], outputs: tuple[str, ...] = ("y",)
+) -> onnx.ModelProto:
     graph = helper.make_graph(
         [node],
         "g",
@@ -36,10 +38,11 @@ def run(model: onnx.ModelProto, x: np.ndarray) -> list[np.ndarray]:
 
 
 AXES = np.array([2, -1], dtype=np.int64)
+REDUCTIONS = ["L1", "L2", "LogSumExp", "Max", "Mean", "Min", "Prod", "SumSquare"]
 NODES = {
     **{
-        kind: (helper.make_node(kind, ["x", "axes"], ["y"], keepdims=1), {"axes": AXES})
-        for kind in "ReduceL1 ReduceL2 ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSumSquare".split()
+        f"Reduce{kind}": (helper.make_node(f"Reduce{kind}", ["x", "axes"], ["y"], keepdims=1), {"axes": AXES})
+        for kind in REDUCTIONS
     },
     "ReduceMean of everything": (helper.make_node("ReduceMean", ["x"], ["y"], keepdims=0), {}),
     "Split": (helper.make_node("Split", ["x"], ["y", "z"], axis=1, num_outputs=2), {}),

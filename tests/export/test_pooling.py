@@ -53,7 +53,9 @@ CALLS = {
     "module maximum (None, 1)": nn.AdaptiveMaxPool2d((None, 1)),
     "module maximum (3, 5)": nn.AdaptiveMaxPool2d((3, 5)),
     "average over x.size()[2:]": lambda x: F.avg_pool2d(x, x.size()[2:]),
-    "average over (h, w), with stride": lambda x: F.avg_pool2d(x, (x.size(2), x.size(3)), stride=(x.size(2), x.size(3))),
+    "average over (h, w), with stride": lambda x: F.avg_pool2d(
+        x, (x.size(2), x.size(3)), stride=(x.size(2), x.size(3))
+    ),
     "maximum over x.shape[2:]": lambda x: F.max_pool2d(x, x.shape[2:]),
     "1-d over a flattened map": lambda x: F.adaptive_avg_pool1d(x.flatten(2), 5),
 }

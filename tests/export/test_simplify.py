@@ -44,7 +44,8 @@ def _child(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
         ("raise RuntimeError('cannot fold')", "cannot fold"),
         ("pass", "onnxsim failed"),
         (
-            "m = onnx.load(source); m.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 8; onnx.save(m, destination)",
+            "m = onnx.load(source); m.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 8;"
+            "onnx.save(m, destination)",
             "after simplification, input x",
         ),
         ("open(destination, 'wb').write(b'garbage')", "after simplification"),

@@ -32,7 +32,11 @@ class Small(nn.Module):
 
 def target_of(module: nn.Module, *inputs: TensorSpec, axes: dict[str, Axis] | None = None, **options: object) -> Target:
     return Target(
-        "mine", module.eval, inputs or (IMAGE,), AXES if axes is None else axes, **options  # type: ignore[arg-type]
+        "mine",
+        module.eval,
+        inputs or (IMAGE,),
+        AXES if axes is None else axes,
+        **options,  # type: ignore[arg-type]
     )
 
 
@@ -120,7 +124,7 @@ def test_an_operator_without_an_opset_17_form_is_an_error_not_another_opset(tmp_
             return ids & 3
 
     target = target_of(Bits(), TensorSpec("ids", (2, 6), "int64", 0, 9), axes={})
-    with pytest.raises(ModuleRefused, match="BitwiseAnd.*--opset 18"):
+    with pytest.raises(ModuleRefused, match=r"BitwiseAnd.*--opset 18"):
         trace(target, Bits().eval(), tmp_path / "m.onnx", opset=17)
     assert trace(target, Bits().eval(), tmp_path / "m.onnx", opset=18).opset == 18
 
