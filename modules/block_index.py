@@ -1,0 +1,162 @@
+"""Which blocks there are and which options they take, read from the files' text: no torch is imported for it."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+from . import blocks
+
+if TYPE_CHECKING:
+    from torch import nn
+
+OptionValue = int | float | bool | str | None
+
+
+@dataclass(frozen=True)
+class Option:
+    """One keyword-only argument of a block: its name, the annotation as written, and its default."""
+
+    name: str
+    annotation: str
+    default: OptionValue
+
+    def parse(self, text: str, block: str) -> OptionValue:
+        """The option's value from its text on a command line; InputError where it is not of the option's type."""
+        types = [part.strip() for part in self.annotation.split("|")]
+        if "None" in types and text.lower() in ("none", "auto"):
+            return None
+        for kind in types:
+            value = _READERS.get(kind, lambda _: None)(text)
+            if value is not None:
+                return value
+        raise InputError(
+            f"received {text!r} for option {self.name} of {block}; expected {self.annotation}; "
+            f"write {block}:{self.name}={self.default}"
+        )
+
+
+@dataclass(frozen=True)
+class BlockInfo:
+    """What a block's file says about itself."""
+
+    name: str
+    path: Path
+    class_name: str
+    summary: str
+    paper: str
+    options: tuple[Option, ...]
+    replaces_conv3x3: bool
+
+    def parse_options(self, texts: Mapping[str, str]) -> dict[str, OptionValue]:
+        """Values for the constructor; InputError names an unknown option and the nearest known one."""
+        known = {option.name: option for option in self.options}
+        for name in texts:
+            if name not in known:
+                raise InputError(
+                    f"received option {name!r} for {self.name}; "
+                    f"expected {one_of(known, 'no option')}; {nearest(name, known, 'leave it out')}"
+                )
+        return {name: known[name].parse(text, self.name) for name, text in texts.items()}
+
+    def load(self) -> type[nn.Module]:
+        """The block's class; this imports torch."""
+        module = import_module(f"{blocks.__name__}.{self.name}")
+        loaded: type[nn.Module] = getattr(module, self.class_name)
+        return loaded
+
+
+def block_names() -> list[str]:
+    """Every block's name in alphabetical order."""
+    return sorted(_files())
+
+
+def block_info(name: str) -> BlockInfo:
+    """The block of that name; InputError with the nearest names otherwise."""
+    files = _files()
+    if name not in files:
+        raise InputError(
+            f"received block {name!r}; expected {one_of(block_names())}; {nearest(name, files, 'see attn2trt list')}"
+        )
+    path = files[name]
+    return _read(path, path.stat().st_mtime_ns)
+
+
+def one_of(names: Iterable[str], nothing: str = "a name") -> str:
+    """``one of a, b, c`` for a message."""
+    listed = ", ".join(sorted(names))
+    return f"one of {listed}" if listed else nothing
+
+
+def nearest(name: str, names: Iterable[str], otherwise: str) -> str:
+    """``did you mean b?`` for a message, or ``otherwise`` where nothing is near."""
+    close = difflib.get_close_matches(name.lower(), list(names), n=3, cutoff=0.6)
+    return f"did you mean {' or '.join(close)}?" if close else otherwise
+
+
+def _files() -> dict[str, Path]:
+    folders = [Path(folder) for folder in blocks.__path__]
+    paths = (path for folder in folders for path in sorted(folder.glob("*.py")))
+    return {path.stem: path for path in paths if not path.stem.startswith("_")}
+
+
+@lru_cache(maxsize=256)
+def _read(path: Path, _modified_ns: int) -> BlockInfo:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    doc = ast.get_docstring(tree) or ""
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
+    if len(classes) != 1:
+        raise InputError(
+            f"received {path.name} with {len(classes)} public classes; expected one, the block; rename the others to _Name"
+        )
+    link = re.search(r"https?://[^\s,;)]+", doc)
+    return BlockInfo(
+        name=path.stem,
+        path=path,
+        class_name=classes[0].name,
+        summary=doc.splitlines()[0].rstrip(".") if doc else path.stem,
+        paper=link.group().rstrip(".:") if link else "",
+        options=tuple(_options(classes[0])),
+        replaces_conv3x3=_constant(tree, "REPLACES_CONV3X3") is True,
+    )
+
+
+def _options(block: ast.ClassDef) -> Iterable[Option]:
+    for node in block.body:
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+            for argument, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
+                annotation = ast.unparse(argument.annotation) if argument.annotation else "str"
+                yield Option(argument.arg, annotation, ast.literal_eval(default) if default else None)
+
+
+def _constant(tree: ast.Module, name: str) -> Any:
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and any(isinstance(at, ast.Name) and at.id == name for at in node.targets):
+            return ast.literal_eval(node.value)
+    return None
+
+
+def _int(text: str) -> int | None:
+    return int(text) if re.fullmatch(r"[+-]?\d+", text) else None
+
+
+def _float(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _bool(text: str) -> bool | None:
+    return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}.get(text.lower())
+
+
+_READERS: dict[str, Any] = {"int": _int, "float": _float, "bool": _bool, "str": str}

@@ -1,0 +1,316 @@
+"""How a target's module is made: created from its seed, filled with weights, and run once at its sizes."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Attn2trtError, InputError, MissingRequirement, ModuleRefused
+from . import checkpoint as checkpoints
+from .backbones import timm as timm_backbones
+from .block_index import BlockInfo, OptionValue
+from .grammar import Part
+from .shapes import Shape, named
+from .target import FLOAT_DTYPES, INTEGER_DTYPES, Axis, TensorSpec
+from .user_code import make
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+CALIBRATION_BATCH = 4
+
+
+@dataclass(frozen=True)
+class Recipe(ABC):
+    """What one kind of target adds to the common way of building."""
+
+    def build(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> nn.Module:
+        """A new module in eval mode, in float32, on the CPU, without gradients; equal at every call.
+
+        Raises InputError where a place, a width or a checkpoint does not fit, and where the module cannot take the
+        traced or the smallest sizes.
+        """
+        require_torch()
+        module = self.make_with_weights(inputs, axes)
+        check_module(module)
+        module.eval().requires_grad_(False)
+        check_runs(module, inputs, axes)
+        return module
+
+    @abstractmethod
+    def make_with_weights(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> nn.Module: ...
+
+    @abstractmethod
+    def weights(self, digest: str) -> str:
+        """Where the weights come from, in words; ``digest`` is the checkpoint's."""
+
+
+@dataclass(frozen=True)
+class BlockAlone(Recipe):
+    """A block of the catalog for so many channels."""
+
+    info: BlockInfo
+    channels: int
+    options: Mapping[str, OptionValue]
+    seed: int = 0
+    checkpoint: Path | None = None
+
+    def make_with_weights(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> nn.Module:
+        from .randomise import randomise
+
+        with _seeded(self.seed):
+            module: nn.Module = self.info.load()(self.channels, **self.options)
+        if self.checkpoint is not None:
+            checkpoints.load_into(module, self.checkpoint)
+        else:
+            example = _images((CALIBRATION_BATCH, self.channels, 24, 32), self.seed)
+            randomise(module, [example], seed=self.seed)
+        return module
+
+    def weights(self, digest: str) -> str:
+        return _words(self.checkpoint, digest) or f"random, seed {self.seed}, scaled layer by layer"
+
+
+@dataclass(frozen=True)
+class BackboneWithBlocks(Recipe):
+    """A timm classifier, with blocks where their places say."""
+
+    backbone: timm_backbones.Backbone
+    insertions: tuple[Part, ...]
+    seed: int = 0
+    pretrained: bool = False
+    checkpoint: Path | None = None
+
+    def make_with_weights(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> nn.Module:
+        from .placement import insert
+        from .randomise import randomise
+
+        name = self.backbone.name
+        channels, height, width = _traced(inputs[0], axes)[1:]
+        with _seeded(self.seed):
+            module = timm_backbones.create(name, pretrained=self.pretrained)
+            blocks = insert(module, name, self.insertions, lambda: [_images((1, channels, height, width), self.seed)])
+        if self.checkpoint is not None:
+            checkpoints.load_into(module, self.checkpoint)
+            return module
+        users_own = [block for block in blocks if not type(block).__module__.startswith(f"{__package__}.")]
+        if name in timm_backbones.KNOWN:  # takes any size: a smaller one gives the same statistics sooner
+            example = _images((CALIBRATION_BATCH, channels, 112, 112), self.seed)
+        else:
+            example = _images((2, channels, height, width), self.seed)
+        with _refused_sizes(name, {"image": tuple(example.shape)}):
+            randomise(module, [example], seed=self.seed, only=blocks if self.pretrained else None, keep=users_own)
+        return module
+
+    def weights(self, digest: str) -> str:
+        if self.pretrained:
+            random = f"; its blocks random, seed {self.seed}" if self.insertions else ""
+            return f"timm's published weights of {self.backbone.name}{random}"
+        return _words(self.checkpoint, digest) or f"random, seed {self.seed}, scaled layer by layer"
+
+
+@dataclass(frozen=True)
+class UserModule(Recipe):
+    """What ``py:package.module:factory`` gives; its weights are touched by a checkpoint alone."""
+
+    name: str
+    seed: int = 0
+    checkpoint: Path | None = None
+
+    def make(self) -> nn.Module:
+        """The module as the factory gives it."""
+        require_torch()
+        with _seeded(self.seed):
+            return make(self.name)
+
+    def make_with_weights(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> nn.Module:
+        module = self.make()
+        if self.checkpoint is not None:
+            checkpoints.load_into(module, self.checkpoint)
+        return module
+
+    def weights(self, digest: str) -> str:
+        return _words(self.checkpoint, digest) or f"as {self.name} gives them, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Forward:
+    """The inputs of a module's forward: their names in order, how many are required, whether it takes ``*args``."""
+
+    names: tuple[str, ...]
+    required: int
+    variadic: bool
+
+    @classmethod
+    def of(cls, module: nn.Module) -> Forward:
+        parameters = list(inspect.signature(module.forward).parameters.values())
+        positional = [item for item in parameters if item.kind in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD)]
+        for item in parameters:
+            if item.kind is item.KEYWORD_ONLY and item.default is item.empty:
+                raise ModuleRefused(
+                    f"received {type(module).__name__}, whose forward needs {item.name!r} by keyword; expected inputs by "
+                    "position; wrap it in a module that passes them on"
+                )
+        return cls(
+            names=tuple(item.name for item in positional),
+            required=sum(item.default is item.empty for item in positional),
+            variadic=any(item.kind is item.VAR_POSITIONAL for item in parameters),
+        )
+
+    def positional(self, count: int) -> list[str]:
+        """Names for the first ``count`` inputs."""
+        extra = count - len(self.names)
+        if extra > 0 and not self.variadic:
+            raise InputError(
+                f"received {count} inputs; expected {len(self.names)}, of forward({', '.join(self.names)}); "
+                "leave the others out"
+            )
+        if not self.names:
+            return ["input"] if count == 1 else [f"input_{index}" for index in range(count)]
+        return [*self.names[:count], *(f"input_{len(self.names) + index}" for index in range(extra))]
+
+    def named(self, shapes: Sequence[Shape]) -> list[Shape]:
+        """The shapes in forward's order, every required input among them."""
+        if self.variadic and any(shape.name and shape.name not in self.names for shape in shapes):
+            return list(shapes)
+        ordered = named(shapes, self.positional(max(len(shapes), len(self.names))))
+        given = [shape.name for shape in ordered]
+        absent = [name for name in self.names[: self.required] if name not in given]
+        if absent:
+            raise InputError(
+                f"received no shape for input {absent[0]!r}; expected one for each of forward({', '.join(self.names)}); "
+                f"add --shape {absent[0]}=SIZES"
+            )
+        return ordered
+
+
+def require_torch() -> None:
+    """Raise MissingRequirement with the command that installs PyTorch, where it is not installed."""
+    for package in ("torch", "timm"):
+        if find_spec(package) is None:
+            raise MissingRequirement(
+                f"received a PyTorch target; expected {package}, which is not installed; pip install 'attn2trt[export]'"
+            )
+
+
+def count_parameters(info: BlockInfo, channels: int = 64) -> int | None:
+    """Of a block with its default options; None without torch."""
+    try:
+        require_torch()
+    except MissingRequirement:
+        return None
+    import torch
+
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in info.load()(channels).parameters())
+
+
+def check_module(module: nn.Module) -> None:
+    """Raise ModuleRefused for weights outside float32 or the CPU."""
+    import torch
+
+    if not isinstance(module, torch.nn.Module):
+        raise InputError(f"received a {type(module).__name__}; expected a torch.nn.Module; give the module itself")
+    for kind, named_tensors in (("parameter", module.named_parameters()), ("buffer", module.named_buffers())):
+        for key, tensor in named_tensors:
+            if tensor.is_floating_point() and tensor.dtype != torch.float32:
+                raise ModuleRefused(
+                    f"received {kind} {key} in {str(tensor.dtype).removeprefix('torch.')}; expected float32; "
+                    "call .float() on the module"
+                )
+            if tensor.device.type != "cpu":
+                raise ModuleRefused(
+                    f"received {kind} {key} on {tensor.device}; expected the CPU; call .cpu() on the module"
+                )
+
+
+def check_runs(module: nn.Module, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> None:
+    """Run the module at the smallest sizes and, with the smallest batch, at the traced ones; InputError if it raises."""
+    import torch
+
+    opt = {name: axis.opt for name, axis in axes.items()}
+    smallest = {name: axis.min for name, axis in axes.items()}
+    traced = {**opt, **{name: axis.min for name, axis in axes.items() if name == "batch"}}
+    for sizes in [traced] if traced == smallest else [traced, smallest]:
+        if not inputs:
+            continue
+        shapes = {spec.name: spec.resolve(sizes) for spec in inputs}
+        with _refused_sizes(type(module).__name__, shapes), torch.no_grad():
+            module(*(_example(spec, shapes[spec.name]) for spec in inputs))
+
+
+def example_shape(name: str, value: Any) -> Shape:
+    """The shape, dtype and range of an example input; InputError for what is no tensor or of a dtype not supported."""
+    import torch
+
+    if not isinstance(value, torch.Tensor):
+        raise InputError(
+            f"received a {type(value).__name__} for input {name!r}; expected a torch.Tensor; give one per input"
+        )
+    dtype = str(value.dtype).removeprefix("torch.")
+    if dtype not in FLOAT_DTYPES + INTEGER_DTYPES or value.ndim == 0 or value.numel() == 0:
+        raise InputError(
+            f"received {dtype}{list(value.shape)} for input {name!r}; expected one axis or more, no size of 0, and "
+            f"{', '.join(FLOAT_DTYPES + INTEGER_DTYPES)}; convert it"
+        )
+    if dtype in FLOAT_DTYPES or dtype == "bool":
+        return Shape(name, tuple(value.shape), dtype)
+    return Shape(name, tuple(value.shape), dtype, int(value.min()), int(value.max()))
+
+
+def _example(spec: TensorSpec, shape: tuple[int, ...]) -> Tensor:
+    import torch
+
+    if spec.dtype == "float32":
+        return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    dtype: torch.dtype = getattr(torch, spec.dtype)
+    return torch.full(shape, spec.low).to(dtype)
+
+
+def _images(shape: tuple[int, ...], seed: int) -> Tensor:
+    """Noise around a mean of its own per channel: a global average of pure noise would be next to zero."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    means = 0.25 * torch.randn((*shape[:2], 1, 1), generator=generator)
+    return torch.randn(shape, generator=generator) + means
+
+
+def _traced(spec: TensorSpec, axes: Mapping[str, Axis]) -> tuple[int, ...]:
+    return spec.resolve({name: axis.opt for name, axis in axes.items()})
+
+
+def _words(checkpoint: Path | None, digest: str) -> str:
+    return "" if checkpoint is None else f"checkpoint {checkpoint.name}, sha256 {digest}"
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """torch's random numbers from ``seed``, the caller's own left as they were."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def _refused_sizes(name: str, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[None]:
+    """Turn what a forward pass raises into one line with the sizes that it was given."""
+    try:
+        yield
+    except Attn2trtError:
+        raise
+    except Exception as error:
+        given = ", ".join(f"{key}={'x'.join(map(str, shape))}" for key, shape in shapes.items())
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"received {given} for {name}, which raised {type(error).__name__}: {reason}; expected sizes that its forward "
+            "takes; change --shape or --dynamic"
+        ) from error

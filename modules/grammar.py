@@ -1,0 +1,82 @@
+"""The TARGET grammar: ``BASE[:options][+BLOCK[:options][@place,place]]…`` as plain data.
+
+BASE is a block, a backbone or ``py:package.module:factory``; BLOCK is a block or ``py:package.module:Class``;
+a place is ``stageN``, a module path, or a glob over module paths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..errors import InputError
+
+EXAMPLE = "resnet50+eca:k=3@stage3,stage4"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One name with its options and places, as written."""
+
+    name: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    places: tuple[str, ...] = ()
+
+    @property
+    def is_user_code(self) -> bool:
+        """Whether the name is ``py:package.module:attribute``."""
+        return self.name.startswith("py:")
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A whole TARGET."""
+
+    base: Part
+    insertions: tuple[Part, ...]
+
+
+def parse(spec: str) -> Parsed:
+    """Split a TARGET into its parts; InputError where it does not follow the grammar."""
+    if spec.startswith("onnx:"):
+        raise InputError(
+            f"received {spec!r}; an existing ONNX graph is not supported by this command; "
+            "expected a block, a backbone or py:package.module:factory; name the PyTorch module it came from"
+        )
+    parts = [_part(text, spec) for text in spec.split("+")]
+    if parts[0].places:
+        raise InputError(
+            f"received {spec!r} with a place after {parts[0].name}; expected places after a block in a backbone; "
+            f"write it as in {EXAMPLE}"
+        )
+    return Parsed(parts[0], tuple(parts[1:]))
+
+
+def _part(text: str, spec: str) -> Part:
+    head, at, places = text.partition("@")
+    fields = head.split(":")
+    name_fields = 3 if fields[0] == "py" else 1
+    name = ":".join(fields[:name_fields])
+    options = fields[name_fields:]
+    user_code = fields[0] == "py"
+    if not all(fields) or len(options) > 1 or (user_code and len(fields) < 3):
+        expected = "py:package.module:name" if user_code else "NAME:option=value,option=value"
+        raise InputError(f"received {text!r} in target {spec!r}; expected {expected}; write it as in {EXAMPLE}")
+    place_list = tuple(places.split(",")) if at else ()
+    if not all(place_list):
+        raise InputError(
+            f"received {text!r} with an empty place in target {spec!r}; expected @place,place; write it as in {EXAMPLE}"
+        )
+    return Part(name, _options(options[0], text) if options else {}, place_list)
+
+
+def _options(text: str, part: str) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for pair in text.split(","):
+        name, equals, value = pair.partition("=")
+        if not (name and equals and value) or name in options:
+            raise InputError(
+                f"received {pair!r} in {part!r}; expected option=value, each option once; write it as in {EXAMPLE}"
+            )
+        options[name] = value
+    return options

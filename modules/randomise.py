@@ -1,0 +1,142 @@
+"""Seeded weights that make a check worth something.
+
+A fresh network hides errors: its normalisations have mean 0 and variance 1 whatever flows through them, zeroed
+gammas switch whole branches off, and its gates all stand at 0.5. Here every weight is drawn from the seed and then
+scaled by what reaches it in one forward pass (layer-sequential unit variance, Mishkin and Matas, ICLR 2016,
+https://arxiv.org/abs/1511.06422), so that activations and logits stay of order 1 and gates spread over (0.1, 0.9):
+
+- convolution, linear: root mean square of the output 1; the sign of each output channel chosen so that the means
+  alternate (half of a narrow hidden layer then survives its ReLU); bias normal with deviation 0.3;
+- batch normalisation: mean and variance of its input, each off by some percent; other normalisations and both:
+  scale uniform in 0.6 to 1.4, shift normal with deviation 0.2;
+- any other parameter that starts at or near a constant (layer scale, a class token): normal around it, deviation 0.2.
+
+The pass runs in float64 and what is taken from it is rounded to 12 bits, so that every build gives the same bits.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+
+_SCALED = (_ConvNd, nn.Linear)
+
+
+def randomise(
+    model: nn.Module,
+    example: Sequence[Tensor],
+    *,
+    seed: int,
+    only: Collection[nn.Module] | None = None,
+    keep: Collection[nn.Module] = (),
+) -> None:
+    """Fill ``model`` in place, calibrated on ``example`` (float32 inputs of its forward).
+
+    ``only`` limits it to these sub-modules, ``keep`` leaves these as they are. The model comes back in eval mode and
+    in float32.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    kept = {part for root in keep for part in root.modules()}
+    roots = [model] if only is None else list(only)
+    parts = list(dict.fromkeys(part for root in roots for part in root.modules() if part not in kept))
+    model.eval().double()
+    with torch.no_grad():
+        for part in parts:
+            _draw(part, generator)
+        calibrated: dict[nn.Module, float] = {}
+        handles = [handle for part in parts for handle in _calibrate(part, calibrated, generator)]
+        try:
+            model(*(tensor.double() if tensor.is_floating_point() else tensor for tensor in example))
+        finally:
+            for handle in handles:
+                handle.remove()
+    model.float()
+
+
+def _draw(part: nn.Module, generator: torch.Generator) -> None:
+    own = dict(part.named_parameters(recurse=False))
+    if isinstance(part, _SCALED):
+        _normal(own["weight"], 0.0, 1.0, generator)
+        if "bias" in own:
+            _normal(own["bias"], 0.0, 0.3, generator)
+    elif _is_norm(part):
+        if "weight" in own:
+            _uniform(own["weight"], 0.6, 1.4, generator)
+        if "bias" in own:
+            _normal(own["bias"], 0.0, 0.2, generator)
+    else:
+        for parameter in own.values():
+            if parameter.numel() == 1 or parameter.max() - parameter.min() < 1e-3:
+                _normal(parameter, float(parameter.mean()), 0.2, generator)
+
+
+def _calibrate(part: nn.Module, calibrated: dict[nn.Module, float], generator: torch.Generator) -> Iterable[Any]:
+    if isinstance(part, _SCALED):
+        yield part.register_forward_hook(functools.partial(_scale_output, calibrated))
+    elif isinstance(part, _BatchNorm) and part.track_running_stats:
+        yield part.register_forward_pre_hook(functools.partial(_take_statistics, calibrated, generator))
+
+
+def _scale_output(calibrated: dict[nn.Module, float], part: Any, _args: Any, output: Tensor) -> Tensor:
+    """Scale the weight by its output. A module that is called again (a shared MLP) keeps the larger call at 1."""
+    bias = part.bias.reshape(_channel_shape(part, output)) if part.bias is not None else 0.0
+    raw = output - bias
+    size = float(raw.square().mean().sqrt())
+    if size == 0.0 or (part in calibrated and size <= 1.0):
+        return output
+    scale = _round(torch.tensor(1.0 / size, dtype=torch.float64))
+    if part not in calibrated and not isinstance(part, torch.nn.modules.conv._ConvTransposeNd):
+        channel = 1 if isinstance(part, _ConvNd) else raw.ndim - 1
+        means = raw.mean([dim for dim in range(raw.ndim) if dim != channel])
+        wanted = torch.ones_like(means)
+        wanted[1::2] = -1.0
+        signs = torch.where(means * wanted < 0, -1.0, 1.0).to(scale.dtype)
+        part.weight.mul_(signs.reshape(-1, *[1] * (part.weight.ndim - 1)))
+        raw = raw * signs.reshape(_channel_shape(part, output))
+    calibrated[part] = size
+    part.weight.mul_(scale)
+    return raw * scale + bias
+
+
+def _take_statistics(
+    calibrated: dict[nn.Module, float], generator: torch.Generator, part: Any, args: tuple[Tensor, ...]
+) -> None:
+    if part in calibrated:
+        return
+    calibrated[part] = 1.0
+    x = args[0]
+    dims = [dim for dim in range(x.ndim) if dim != 1]
+    mean, variance = x.mean(dims), x.var(dims, unbiased=False)
+    # few positions make a poor estimate of a channel's variance: the mean over the channels steadies it
+    variance = 0.9 * variance + 0.1 * variance.mean() + 1e-3
+    noise = torch.randn(mean.shape, generator=generator, dtype=torch.float64)
+    part.running_mean.copy_(_round(mean + 0.1 * noise * variance.sqrt()))
+    part.running_var.copy_(_round(variance * torch.exp(0.1 * noise.flip(0))))
+
+
+def _channel_shape(part: Any, output: Tensor) -> list[int]:
+    return [-1, *[1] * (output.ndim - 2)] if isinstance(part, _ConvNd) else [-1]
+
+
+def _round(value: Tensor) -> Tensor:
+    """12 bits of mantissa: the last bits of a sum depend on the machine."""
+    mantissa, exponent = torch.frexp(value)
+    return torch.ldexp((mantissa * 4096).round() / 4096, exponent)
+
+
+def _is_norm(part: nn.Module) -> bool:
+    return isinstance(part, (_BatchNorm, nn.GroupNorm, nn.LayerNorm)) or "norm" in type(part).__name__.lower()
+
+
+def _normal(parameter: Tensor, mean: float, deviation: float, generator: torch.Generator) -> None:
+    parameter.copy_(torch.randn(parameter.shape, generator=generator) * deviation + mean)
+
+
+def _uniform(parameter: Tensor, low: float, high: float, generator: torch.Generator) -> None:
+    parameter.copy_(torch.rand(parameter.shape, generator=generator) * (high - low) + low)

@@ -1,0 +1,133 @@
+"""``py:package.module:name``: the user's own factory, module or block, from the current directory."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Attn2trtError, InputError
+from .block_index import nearest, one_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def load(name: str) -> Any:
+    """What ``py:package.module:name`` stands for; InputError where it cannot be imported, with the line that failed."""
+    _, module_name, attribute = name.split(":")
+    with _working_directory(), _one_line(f"import {module_name}", name):
+        try:
+            found: Any = import_module(module_name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+                raise
+            raise InputError(
+                f"received {name!r}; expected module {module_name} in {Path.cwd()} or installed, found none; "
+                "run from the folder that holds it"
+            ) from error
+    for step in attribute.split("."):
+        if not hasattr(found, step):
+            public = [public for public in dir(found) if not public.startswith("_")]
+            raise InputError(
+                f"received {name!r}; expected {step!r} in {module_name}, found none; "
+                f"{nearest(step, public, 'name a factory that is there')}"
+            )
+        found = getattr(found, step)
+    return found
+
+
+def make(name: str) -> nn.Module:
+    """The module that ``py:…`` gives: what a factory returns, an instance of a class, or a copy of an instance."""
+    from torch import nn
+
+    found = load(name)
+    if isinstance(found, nn.Module):
+        return deepcopy(found)
+    if not callable(found):
+        raise InputError(
+            f"received {name!r}, a {type(found).__name__}; expected a callable that returns a torch.nn.Module; "
+            "name a factory, a class or a module"
+        )
+    with _working_directory(), _one_line(f"call {name}()", name):
+        made = found()
+    return _module(made, name)
+
+
+def make_block(name: str, channels: int, options: Mapping[str, str]) -> nn.Module:
+    """The user's block for ``channels``; its options are the keyword arguments of its class."""
+    found = load(name)
+    if not callable(found):
+        raise InputError(f"received block {name!r}, a {type(found).__name__}; expected a class; name the block's class")
+    values = {key: _value(text) for key, text in options.items()}
+    _check_options(name, found, options)
+    with _working_directory(), _one_line(f"call {name}({channels})", name):
+        made = found(channels, **values)
+    return _module(made, name)
+
+
+def _module(made: Any, name: str) -> nn.Module:
+    from torch import nn
+
+    if not isinstance(made, nn.Module):
+        raise InputError(
+            f"received {type(made).__name__} from {name!r}; expected a torch.nn.Module; return the module itself"
+        )
+    return made
+
+
+def _check_options(name: str, found: Callable[..., Any], options: Mapping[str, str]) -> None:
+    parameters = list(inspect.signature(found).parameters.values())
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    known = [parameter.name for parameter in parameters[1:]]
+    for option in options:
+        if option not in known:
+            raise InputError(
+                f"received option {option!r} for {name}; expected {one_of(known, 'no option')}; "
+                f"{nearest(option, known, 'leave it out')}"
+            )
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return {"true": True, "false": False, "none": None}.get(text.lower(), text)
+
+
+@contextmanager
+def _working_directory() -> Iterator[None]:
+    """The current directory first on the import path, as ``python -m`` has it."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        if here in sys.path:
+            sys.path.remove(here)
+
+
+@contextmanager
+def _one_line(doing: str, name: str) -> Iterator[None]:
+    """Turn whatever the user's code raises into one line with the exception and where it came from."""
+    try:
+        yield
+    except Attn2trtError:
+        raise
+    except (Exception, SystemExit) as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{frame.filename}:{frame.lineno}"
+        if isinstance(error, SyntaxError):
+            where = f"{error.filename}:{error.lineno}"
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(
+            f"received {name!r}; expected to {doing}, got {type(error).__name__}: {reason} ({where}); correct that line"
+        ) from error
