@@ -7,6 +7,7 @@ packages' metadata: nothing heavy is imported for them.
 from __future__ import annotations
 
 import ctypes
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -198,8 +199,18 @@ def try_provider(provider: str) -> str:
         return " ".join(str(error).split())[:200]
     if done.returncode == 0:
         return ""
-    lines = done.stderr.strip().splitlines()
-    return lines[-1][:200] if lines else f"the process ended with code {done.returncode}"
+    return _reason(done.stderr) or f"the process ended with code {done.returncode}"
+
+
+def _reason(stderr: str) -> str:
+    """The library that the loader lacks where that is it, else what Python said last."""
+    absent = re.search(r"(\S+): cannot open shared object file", stderr)
+    if absent:
+        return f"{absent[1]} cannot be loaded"
+    if "CPU EP" in stderr:
+        return "ONNX Runtime falls back to the CPU: the provider's libraries do not load"
+    lines = stderr.strip().splitlines()
+    return lines[-1][:200] if lines else ""
 
 
 def _cuda(driver: Driver) -> Component:

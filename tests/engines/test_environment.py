@@ -1,0 +1,109 @@
+"""What is missing is missing, what cannot load is not usable, and each has a fix."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from attn2trt.engines import environment
+from attn2trt.engines.environment import Driver, ask_driver, installed_version, probe, try_provider
+
+GPU = Driver("CUDA 13.0", ("Some GPU (compute capability 9.0)",))
+
+
+def test_every_component_that_is_not_usable_has_a_fix() -> None:
+    found = probe()
+    assert {"Python", "PyTorch", "ONNX Runtime CPU", "CUDA", "TensorRT"} <= {part.name for part in found.components}
+    assert all(part.fix for part in found.components if part.status != "usable")
+    cpu = found.find("onnx runtime cpu")
+    assert cpu is not None
+    assert cpu.status == "usable"
+    assert found.find("nothing") is None
+
+
+def test_probing_imports_no_torch() -> None:
+    code = "import sys; from attn2trt.engines.environment import probe; probe(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_missing_driver_says_so() -> None:
+    found = ask_driver("libno_such_driver.so.1")
+    assert not found.devices
+    assert "no NVIDIA driver" in found.problem
+
+
+def test_without_a_device_a_listed_provider_is_unusable_and_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "ask_driver", lambda: Driver("", (), "no NVIDIA driver"))
+    monkeypatch.setattr(environment, "try_provider", _only_cpu)
+    cuda = probe().find("ONNX Runtime CUDA")
+    assert cuda is not None
+    assert cuda.status in ("unusable", "missing")
+
+
+def _only_cpu(provider: str) -> str:
+    assert provider == "CPUExecutionProvider"
+    return ""
+
+
+def test_a_provider_that_falls_back_is_unusable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "ask_driver", lambda: GPU)
+    monkeypatch.setattr(
+        "onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider", "CUDAExecutionProvider"]
+    )
+    monkeypatch.setattr(environment, "try_provider", lambda name: "falls back" if name.startswith("CUDA") else "")
+    found = probe()
+    cuda, tensorrt, driver = (found.find(name) for name in ("ONNX Runtime CUDA", "ONNX Runtime TensorRT", "CUDA"))
+    assert cuda is not None
+    assert (cuda.status, cuda.detail) == ("unusable", "falls back")
+    assert "onnxruntime-gpu" in cuda.fix
+    assert tensorrt is not None
+    assert tensorrt.status == "missing"
+    assert driver is not None
+    assert (driver.status, driver.version) == ("usable", "CUDA 13.0")
+
+
+def test_the_child_catches_what_it_must() -> None:
+    assert try_provider("CPUExecutionProvider") == ""
+    assert "falls back to the CPU" in try_provider("NoSuchProvider")
+
+
+def test_the_library_that_is_missing_is_named() -> None:
+    said = "E: Failed to load with error: libcublasLt.so.13: cannot open shared object file: No such file\nFail: CPU EP"
+    assert environment._reason(said) == "libcublasLt.so.13 cannot be loaded"
+    assert environment._reason("Traceback\nValueError: last") == "ValueError: last"
+
+
+def test_a_child_that_dies_or_hangs_is_a_problem_not_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "_CHILD", "import os; os.abort()")
+    assert "ended with code" in try_provider("CPUExecutionProvider")
+    monkeypatch.setattr(environment, "_CHILD", "import time; time.sleep(30)")
+    monkeypatch.setattr(environment, "PROVIDER_SECONDS", 0.2)
+    assert "timed out" in try_provider("CPUExecutionProvider")
+
+
+def test_packages_that_are_not_there_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "installed_version", lambda *packages: "")
+    found = probe()
+    for name, fix in (("PyTorch", "attn2trt[export]"), ("ONNX Runtime", "pip install onnxruntime")):
+        part = found.find(name)
+        assert part is not None
+        assert part.status == "missing"
+        assert fix in part.fix
+    assert installed_version("no-such-package-at-all") == ""
+
+
+def test_tensorrt_is_never_imported_without_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)  # importing it would now raise
+    monkeypatch.setattr(environment, "installed_version", lambda *packages: "10.9")
+    monkeypatch.setattr(environment, "ask_driver", lambda: Driver("", (), "no device"))
+    part = probe().find("TensorRT")
+    assert part is not None
+    assert (part.status, part.detail) == ("unusable", "no device")
+    monkeypatch.setattr(environment, "ask_driver", lambda: GPU)
+    monkeypatch.setattr(environment, "try_provider", lambda name: "")
+    part = probe().find("TensorRT")
+    assert part is not None
+    assert part.status == "unusable"
+    assert "ImportError" in part.detail or "ModuleNotFoundError" in part.detail

@@ -1,0 +1,102 @@
+"""ONNX Runtime runs what it is given, and says what does not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+
+from attn2trt.engines.ort_runtime import OrtRuntime, check_feeds
+from attn2trt.errors import CheckFailed, InputError, MissingRequirement
+
+
+def model() -> bytes:
+    def value(name: str, shape: list[int | str], kind: int = TensorProto.FLOAT) -> object:
+        return helper.make_tensor_value_info(name, kind, shape)
+
+    inputs = [value("x", ["batch", 3]), value("z", ["batch", 3]), value("ids", [2], TensorProto.INT64)]
+    nodes = [helper.make_node("Add", ["x", "z"], ["y"]), helper.make_node("Gather", ["x", "ids"], ["row"], axis=1)]
+    graph = helper.make_graph(nodes, "g", inputs, [value("y", ["batch", 3]), value("row", ["batch", 2])])
+    opset = [helper.make_opsetid("", 17)]
+    return bytes(helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString())
+
+
+def feeds(**changes: np.ndarray) -> dict[str, np.ndarray]:
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    return {"x": x, "z": x, "ids": np.array([0, 2])} | changes
+
+
+@pytest.mark.parametrize("optimise", [True, False])
+def test_bytes_and_files_run(tmp_path: Path, optimise: bool) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model())
+    for source in (model(), path, str(path)):
+        with OrtRuntime(source, optimise=optimise, threads=1) as runtime:
+            outputs = runtime.run(feeds())
+        assert np.array_equal(outputs["y"], feeds()["x"] * 2)
+        assert np.array_equal(outputs["row"], [[0, 2], [3, 5]])
+    assert "CPU" in runtime.name
+
+
+def test_other_memory_layouts_run() -> None:
+    turned = np.asfortranarray(feeds()["x"])
+    with OrtRuntime(model()) as runtime:
+        assert np.array_equal(runtime.run(feeds(x=turned))["y"], feeds()["x"] * 2)
+
+
+BAD = {
+    "missing": ({"x": feeds()["x"]}, "received inputs x; expected x, z, ids"),
+    "unknown": (feeds(more=np.ones(1)), "received inputs ids, more, x, z"),
+    "dtype": (feeds(x=feeds()["x"].astype(np.float64)), "input x as float64; expected float32"),
+    "rank": (feeds(x=np.ones(3, np.float32)), "input x of shape 3; expected batchx3"),
+    "size": (feeds(x=np.ones((2, 4), np.float32)), "input x of shape 2x4; expected batchx3"),
+    "batches differ": (feeds(z=np.ones((1, 3), np.float32)), "input z of shape 1x3"),
+}
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_wrong_feeds_are_one_line_errors(fault: str) -> None:
+    wrong, message = BAD[fault]
+    with OrtRuntime(model()) as runtime, pytest.raises(InputError, match=message):
+        runtime.run(wrong)
+
+
+def test_a_closed_runtime_does_not_run() -> None:
+    with OrtRuntime(model()) as runtime:
+        pass
+    with pytest.raises(RuntimeError, match="was closed"):
+        runtime.run(feeds())
+
+
+def test_a_broken_model_is_one_line(tmp_path: Path) -> None:
+    for source in (b"not a model", tmp_path / "missing.onnx"):
+        with pytest.raises(CheckFailed, match="cannot load") as caught:
+            OrtRuntime(source)
+        assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_provider_is_missing() -> None:
+    with pytest.raises(MissingRequirement, match="received provider NoSuchProvider"):
+        OrtRuntime(model(), provider="NoSuchProvider")
+
+
+def test_a_silent_fallback_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime lists CUDA where it cannot load it, and then runs on the CPU without a word."""
+    real = onnxruntime.InferenceSession
+
+    def fallen_back(source: object, options: object, **_: object) -> object:
+        return real(source, onnxruntime.SessionOptions(), providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", fallen_back)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    with pytest.raises(MissingRequirement, match="asked ONNX Runtime for CUDAExecutionProvider and received CPU"):
+        OrtRuntime(model(), provider="CUDAExecutionProvider")
+
+
+def test_any_size_fits_an_unnamed_dimension() -> None:
+    spec = SimpleNamespace(name="x", type="tensor(float)", shape=[None, 3])
+    check_feeds({"x": np.ones((7, 3), np.float32)}, [spec])

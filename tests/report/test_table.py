@@ -1,0 +1,58 @@
+"""The table says in plain words what was compared, and never hides what was not."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from rich.console import Console
+
+from attn2trt.report.table import conclusion, stage_sentence, verdict_table
+from attn2trt.validate.metrics import Comparison
+from attn2trt.validate.verdict import StageResult, Verdict, not_checked, stage_result
+
+
+def stage(name: str, ratio: float, passed: bool = True) -> StageResult:
+    detail = f"{ratio:g} times PyTorch's own rounding"
+    found = Comparison("y", 2e-7, 1e-7, ratio, "l2", (0, 1), passed, detail)
+    return stage_result(name, [("traced", found), ("zeros", found)])
+
+
+SKIPPED = not_checked("tensorrt", "no NVIDIA driver")
+
+
+def printed(verdict: Verdict) -> str:
+    console = Console(width=160, force_terminal=False)
+    with console.capture() as capture:
+        console.print(verdict_table(verdict))
+    return capture.get()
+
+
+def test_a_pass_says_how_far_and_names_what_was_not_checked() -> None:
+    text = printed(Verdict((stage("simplified", 1.25), SKIPPED)))
+    assert "2 cases, 2 outputs: at most 1.2 times PyTorch's own rounding, largest error 2.0e-07" in text
+    assert "no NVIDIA driver" in text
+    assert "PASSED: 1 stage within PyTorch's own rounding; not checked: tensorrt" in text
+
+
+def test_a_failure_names_the_first_stage_case_and_output() -> None:
+    text = printed(
+        Verdict((stage("exported", 1.0), stage("simplified", 99.0, passed=False), stage("ort", 99.0, False)))
+    )
+    assert "FAILED: the first stage that is wrong is simplified" in text
+    assert "case traced, output y: 99 times" in text
+
+
+@pytest.mark.parametrize("verdict", [Verdict(()), Verdict((SKIPPED,))])
+def test_nothing_checked_is_not_a_pass(verdict: Verdict) -> None:
+    assert conclusion(verdict).startswith("NOT CHECKED")
+
+
+def test_markup_in_a_reason_is_printed_as_it_is() -> None:
+    assert "[bold]x[/nothing]" in printed(Verdict((not_checked("s", "[bold]x[/nothing]"),)))
+
+
+def test_equal_outputs_are_called_equal() -> None:
+    assert stage_sentence(stage("s", 0.0)).startswith("2 cases, 2 outputs: equal")
+    assert "inf" not in stage_sentence(stage("s", 1.0))
+    assert math.isfinite(stage("s", 1.0).worst_error)

@@ -1,0 +1,151 @@
+"""Cases cover the ranges that are claimed, hold no memory, and repeat themselves."""
+
+from __future__ import annotations
+
+import itertools
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from attn2trt.errors import InputError
+from attn2trt.modules.target import Axis, TensorSpec
+from attn2trt.validate.cases import Case, make_cases, size_cases
+
+AXES = {"batch": Axis(1, 2, 8), "height": Axis(16, 32, 64), "width": Axis(16, 32, 64)}
+X = TensorSpec("x", ("batch", 8, "height", "width"))
+
+
+def named(cases: list[Case]) -> dict[str, Case]:
+    return {case.name: case for case in cases}
+
+
+def test_sizes_reach_the_ends_and_the_untraced_inside() -> None:
+    sizes = {name: size for name, _, size in size_cases(AXES)}
+    assert sizes["traced"] == {"batch": 2, "height": 32, "width": 32}
+    assert (sizes["batch_min"]["batch"], sizes["batch_max"]["batch"]) == (1, 8)
+    assert (sizes["size_min"]["height"], sizes["size_max"]["width"]) == (16, 64)
+    odd, uneven = sizes["size_odd"], sizes["size_uneven"]
+    assert odd["height"] % 2 == 1
+    assert 16 < odd["height"] < 64
+    assert uneven["height"] != uneven["width"]
+    assert uneven["batch"] not in (1, 2, 8)
+
+
+@pytest.mark.parametrize("lengths", list(itertools.product(range(1, 6), repeat=2)))
+def test_sizes_stay_in_small_ranges_and_never_repeat(lengths: tuple[int, int]) -> None:
+    axes = {name: Axis(3, 3, 2 + length) for name, length in zip(("batch", "height"), lengths, strict=True)}
+    found = [sizes for _, _, sizes in size_cases(axes)]
+    assert all(axes[name].min <= size <= axes[name].max for sizes in found for name, size in sizes.items())
+    assert len({tuple(sorted(sizes.items())) for sizes in found}) == len(found)
+
+
+def test_a_huge_range_is_cheap() -> None:
+    assert size_cases({"height": Axis(1, 10, 10**9)})
+
+
+def test_static_shapes_have_one_size() -> None:
+    cases = make_cases([TensorSpec("x", (2, 8, 4, 4))], {})
+    assert [case.name for case in cases] == ["traced", "saturated", "zeros", "hot_channel", "constant"]
+    assert all(case.feeds["x"].shape == (2, 8, 4, 4) for case in cases)
+    assert cases[0].row_inputs == ()
+
+
+def test_values_are_what_their_kind_says() -> None:
+    cases = named(make_cases([X], AXES))
+    normal = cases["traced"].feeds["x"]
+    assert normal.dtype == np.float32
+    assert normal.std() == pytest.approx(1, abs=0.3)
+    assert normal.mean((2, 3)).std() > 0.3  # channels differ, so that gates do
+    assert cases["saturated"].feeds["x"].std() > 8
+    assert not cases["zeros"].feeds["x"].any()
+    assert np.unique(cases["constant"].feeds["x"]).size == 1
+    hot = cases["hot_channel"].feeds["x"]
+    assert np.flatnonzero(hot.any(axis=(0, 2, 3))).size == 1
+
+
+def test_feeds_repeat_and_seeds_and_neighbours_differ() -> None:
+    case, other = make_cases([X], AXES)[0], make_cases([X], AXES, seed=1)[0]
+    assert np.array_equal(case.feeds["x"], case.feeds["x"])
+    assert not np.array_equal(case.feeds["x"], other.feeds["x"])
+    neighbours = [feeds["x"] for feeds in case.neighbours()]
+    assert len(neighbours) == 2
+    assert not any(np.array_equal(near, case.feeds["x"]) for near in neighbours)
+
+
+def test_neighbours_of_a_large_batch_are_small() -> None:
+    case = named(make_cases([X], AXES))["batch_max"]
+    assert {feeds["x"].shape[0] for feeds in case.neighbours()} == {2}
+    held = named(make_cases([X], {**AXES, "batch": Axis(4, 4, 8)}))["batch_max"]
+    assert {feeds["x"].shape[0] for feeds in held.neighbours()} == {4}
+
+
+def test_cases_hold_no_arrays() -> None:
+    big = TensorSpec("x", ("batch", 256, 512, 512))
+    tracemalloc.start()
+    cases = make_cases([big], {"batch": Axis(1, 8, 64)})
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(cases) == 7
+    assert peak < 1 << 20
+
+
+def test_integers_stay_in_their_bounds() -> None:
+    ids = TensorSpec("ids", ("batch", 500), "int64", 5, 9)
+    cases = named(make_cases([ids, TensorSpec("mask", (4,), "bool")], {"batch": Axis(1, 2, 3)}))
+    values = cases["traced"].feeds["ids"]
+    assert (values.dtype, values.min(), values.max()) == (np.dtype("int64"), 5, 9)
+    assert cases["traced"].kind == "random_int"
+    assert set(np.unique(cases["lowest"].feeds["ids"])) == {5}
+    assert set(np.unique(cases["highest"].feeds["ids"])) == {9}
+    assert cases["traced"].feeds["mask"].dtype == np.bool_
+
+
+def test_rows_are_named_only_where_batch_one_is_allowed() -> None:
+    static = TensorSpec("table", (2, 3))
+    assert make_cases([X, static], AXES)[0].row_inputs == ("x",)
+    assert make_cases([X], {**AXES, "batch": Axis(2, 2, 8)})[0].row_inputs == ()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for index in range(3):
+        pixels = np.full((20, 30, 3), (10 + 100 * index, 0, 255), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{index}.png")
+    (tmp_path / "notes.txt").write_text("not an image")
+    return tmp_path
+
+
+def test_images_fill_batches_resized_and_normalised(folder: Path) -> None:
+    image = TensorSpec("image", ("batch", 3, 8, 10))
+    known = {"mean": (0.0, 0.0, 0.5), "std": (1.0, 1.0, 0.25)}
+    cases = make_cases([image], {"batch": Axis(1, 2, 4)}, images=folder, preprocessing=known)
+    photos = [case for case in cases if case.kind == "image"]
+    assert len(photos) == 2
+    feeds = photos[0].feeds["image"]
+    assert feeds.shape == (2, 3, 8, 10)
+    assert np.allclose(feeds[1, :, 0, 0], (110 / 255, 0, 2.0))
+    assert "0.png" in photos[0].why
+    assert not np.array_equal([*photos[0].neighbours()][1]["image"], feeds)
+
+
+def test_images_fit_any_channel_count(folder: Path) -> None:
+    for channels in (1, 64):
+        case = make_cases([TensorSpec("x", (2, channels, 8, 8))], {}, images=folder)[-2]
+        assert case.feeds["x"].shape == (2, channels, 8, 8)
+        assert np.abs(case.feeds["x"]).max() <= 1
+
+
+def test_bad_image_folders_are_one_line_errors(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    with pytest.raises(InputError, match="no image in it"):
+        make_cases([X], AXES, images=tmp_path_factory.mktemp("empty"))
+    with pytest.raises(InputError, match="cannot list the image folder"):
+        make_cases([X], AXES, images=folder / "missing")
+    with pytest.raises(InputError, match="no input is a float"):
+        make_cases([TensorSpec("ids", (2, 3), "int64")], {}, images=folder)
+    (folder / "0.png").write_bytes(b"broken")
+    case = next(case for case in make_cases([X], AXES, images=folder) if case.kind == "image")
+    with pytest.raises(InputError, match=r"cannot read the image '.*0\.png'"):
+        _ = case.feeds

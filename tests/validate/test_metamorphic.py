@@ -1,0 +1,89 @@
+"""Runtimes that treat the rows of a batch unequally are caught without a truth to hold them against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from attn2trt.validate.cases import Case
+from attn2trt.validate.metamorphic import metamorphic
+from attn2trt.validate.metrics import Floor, Reference
+from attn2trt.validate.verdict import Feeds
+
+X = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)
+TABLE = np.ones((4, 8), np.float32)
+
+
+def pair(row_outputs: tuple[str, ...] = ("y",), row_inputs: tuple[str, ...] = ("x",)) -> tuple[Case, Reference]:
+    case = Case("traced", "", "normal", {"batch": 4}, lambda _: {"x": X, "table": TABLE}, 0, row_inputs)
+    floor = Floor(1e-7, 1e-7, np.full(8, 1e-7))
+    truth = Reference({"y": X * 2.0}, {"y": X * 2}, {"y": floor}, 4.0, row_outputs)
+    return case, truth
+
+
+def healthy(feeds: Feeds) -> Feeds:
+    return {"y": feeds["x"] * 2 * feeds["table"].mean()}
+
+
+def mixed_rows(feeds: Feeds) -> Feeds:
+    return {"y": healthy(feeds)["y"] + feeds["x"].mean(0)}
+
+
+def wrong_last_row(feeds: Feeds) -> Feeds:
+    out = healthy(feeds)["y"]
+    out[-1] *= 1.5
+    return {"y": out}
+
+
+def baked_batch(feeds: Feeds) -> Feeds:
+    return {"y": np.resize(healthy(feeds)["y"], (4, 8))}
+
+
+def leaky() -> Callable[[Feeds], Feeds]:
+    state = np.zeros(1, np.float32)
+
+    def run(feeds: Feeds) -> Feeds:
+        state[0] += 1
+        return {"y": healthy(feeds)["y"] + state}
+
+    return run
+
+
+def test_a_healthy_runtime_passes_all_four() -> None:
+    found = metamorphic(healthy, [pair()])
+    assert (found.status, found.why) == ("passed", "")
+    assert [name for name, _ in found.comparisons] == ["second run", "rows alone", "permuted rows", "identical rows"]
+
+
+@pytest.mark.parametrize("fault", [mixed_rows, wrong_last_row, baked_batch, leaky()])
+def test_a_broken_runtime_fails(fault: Callable[[Feeds], Feeds]) -> None:
+    assert metamorphic(fault, [pair()]).status == "failed"
+
+
+def test_a_runtime_that_raises_at_batch_one_fails() -> None:
+    def run(feeds: Feeds) -> Feeds:
+        if feeds["x"].shape[0] == 1:
+            raise ValueError("profile starts at 2")
+        return healthy(feeds)
+
+    found = metamorphic(run, [pair()])
+    assert found.status == "failed"
+    assert "profile starts at 2" in found.why
+
+
+def test_a_last_bit_that_changes_is_reported_not_failed() -> None:
+    flips = iter(range(100))
+
+    def run(feeds: Feeds) -> Feeds:
+        return {"y": healthy(feeds)["y"] * np.float32(1 + 1.2e-7 * (next(flips) % 2))}
+
+    found = metamorphic(run, [pair()])
+    assert found.status == "passed"
+    assert "not deterministic" in found.why
+
+
+@pytest.mark.parametrize("pairs", [[], [pair(row_outputs=())], [pair(row_inputs=())]])
+def test_where_rows_do_not_apply_it_is_not_checked(pairs: list[tuple[Case, Reference]]) -> None:
+    assert metamorphic(healthy, pairs).status == "not checked"

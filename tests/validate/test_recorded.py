@@ -1,0 +1,83 @@
+"""What was recorded comes back bit for bit, within its budget; a damaged record is an error."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from attn2trt.errors import InputError
+from attn2trt.validate.cases import Case
+from attn2trt.validate.metrics import Floor, Reference
+from attn2trt.validate.recorded import from_tensors, to_tensors
+
+
+def pair(name: str, size: int = 4) -> tuple[Case, Reference]:
+    x = np.random.default_rng(size).standard_normal((2, size)).astype(np.float32)
+    feeds = {"x": x[::-1].T.copy().T, "ids": np.arange(3), "mask": np.array(True)}
+    case = Case(name, "why", "normal", {"batch": 2}, lambda _: dict(feeds), 2, ("x",))
+    truth = {"y": x / 3.0, "best": x.argmax(1)}
+    floors = {
+        "y": Floor(0.1, math.inf, np.full(size, 0.1)),
+        "best": Floor(0.0, 0.0, unsettled=np.array([True, False])),
+    }
+    rounded = {"y": x / np.float32(3), "best": x.argmax(1)}
+    return case, Reference(truth, rounded, floors, 1e300, ("y",))
+
+
+def written(path: Path, *pairs: tuple[Case, Reference]) -> tuple[Path, list[dict[str, object]]]:
+    tensors, index, _ = to_tensors(pairs)
+    save_file(tensors, str(path / "reference.safetensors"))
+    return path / "reference.safetensors", json.loads(json.dumps(index, allow_nan=False))
+
+
+def test_cases_come_back_bit_for_bit(tmp_path: Path) -> None:
+    before = [pair("a"), pair("b", 7)]
+    after = list(from_tensors(*written(tmp_path, *before)))
+    assert len(after) == 2
+    for (case, truth), (again, read) in zip(before, after, strict=True):
+        assert (again.name, again.sizes, again.row_inputs, again.why) == (case.name, case.sizes, ("x",), "why")
+        assert list(again.feeds) == ["x", "ids", "mask"]
+        for name, value in case.feeds.items():
+            assert np.array_equal(again.feeds[name], value)
+            assert again.feeds[name].dtype == value.dtype
+        for name in truth.outputs64:
+            assert np.array_equal(read.outputs64[name], truth.outputs64[name])
+            assert read.outputs32[name].dtype == truth.outputs32[name].dtype
+            assert np.array_equal(read.floors[name].channel, truth.floors[name].channel)
+            assert (read.floors[name].l2, read.floors[name].max) == (truth.floors[name].l2, truth.floors[name].max)
+        assert read.floors["y"].unsettled is None
+        unsettled = read.floors["best"].unsettled
+        assert unsettled is not None
+        assert unsettled.tolist() == [True, False]
+        assert (read.largest, read.row_outputs) == (1e300, ("y",))
+
+
+def test_what_exceeds_the_budget_is_left_out_and_named() -> None:
+    tensors, index, left_out = to_tensors([pair("small"), pair("large", 10_000), pair("last")], budget_bytes=2000)
+    assert left_out == ["large"]
+    assert [entry["name"] for entry in index] == ["small", "last"]
+    assert sum(array.nbytes for array in tensors.values()) <= 2000
+
+
+def test_records_are_read_one_case_at_a_time(tmp_path: Path) -> None:
+    path, index = written(tmp_path, pair("a"), pair("b"))
+    stream = from_tensors(path, [index[0], {"key": "missing"}])
+    assert next(stream)[0].name == "a"
+    with pytest.raises(InputError, match="cannot be read"):
+        next(stream)
+
+
+def test_a_damaged_record_is_an_error(tmp_path: Path) -> None:
+    path, index = written(tmp_path, pair("a"))
+    with pytest.raises(InputError, match="cannot be read"):
+        list(from_tensors(path, [index[0] | {"inputs": ["other"]}]))
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match="cannot be read"):
+        list(from_tensors(path, index))
+    with pytest.raises(InputError, match="cannot be read"):
+        list(from_tensors(tmp_path / "none", index))

@@ -1,0 +1,115 @@
+"""Nothing unchecked passes, every failure is named, and a verdict survives the manifest."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from attn2trt.errors import InputError
+from attn2trt.validate.cases import Case
+from attn2trt.validate.metrics import Floor, Reference
+from attn2trt.validate.verdict import Feeds, Verdict, judge, judge_all, not_checked
+
+X = np.arange(1, 9, dtype=np.float32).reshape(2, 4)
+
+
+def pair(name: str = "traced") -> tuple[Case, Reference]:
+    floor = Floor(6e-8, 6e-8, np.full(4, 6e-8))
+    truth = Reference({"y": X.astype(np.float64) * 2}, {"y": X * 2}, {"y": floor}, 16.0)
+    return Case.of(name, {"x": X}), truth
+
+
+def healthy(feeds: Feeds) -> Feeds:
+    return {"y": feeds["x"] * np.float32(2)}
+
+
+def test_a_healthy_runtime_passes() -> None:
+    found = judge("onnxruntime", healthy, [pair(), pair("other")])
+    assert (found.status, found.case_count, found.worst_ratio) == ("passed", 2, 0.0)
+
+
+BROKEN: dict[str, Callable[[Feeds], Feeds]] = {
+    "wrong by 1 %": lambda feeds: {"y": healthy(feeds)["y"] * np.float32(1.01)},
+    "swapped rows": lambda feeds: {"y": healthy(feeds)["y"][::-1]},
+    "baked batch": lambda feeds: {"y": healthy(feeds)["y"][:1]},
+    "nan": lambda feeds: {"y": healthy(feeds)["y"] * np.float32(math.nan)},
+    "float64": lambda feeds: {"y": feeds["x"].astype(np.float64) * 2},
+    "half": lambda feeds: {"y": healthy(feeds)["y"].astype(np.float16)},
+    "missing output": lambda feeds: {},
+    "renamed output": lambda feeds: {"z": healthy(feeds)["y"]},
+    "extra output": lambda feeds: {**healthy(feeds), "z": feeds["x"]},
+    "raises": lambda feeds: {"y": feeds["absent"]},
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_broken_runtime_fails(fault: str) -> None:
+    found = judge("onnxruntime", BROKEN[fault], [pair()])
+    assert found.status == "failed"
+    assert found.why.startswith("case traced, output ")
+    assert not Verdict((found,))
+
+
+def test_one_failed_case_among_many_fails_the_stage_and_is_named() -> None:
+    calls = iter(range(9))
+    found = judge("ort", lambda feeds: healthy(feeds) if next(calls) != 1 else {"y": X}, [pair(name) for name in "abc"])
+    assert found.why.startswith("case b, output y")
+    assert "1 of 3" in found.why
+
+
+def test_no_case_and_no_runtime_are_not_a_pass() -> None:
+    nothing = judge("ort", healthy, [])
+    assert nothing.status == "not checked"
+    assert not Verdict((nothing, not_checked("tensorrt", "no device")))
+    assert not Verdict(())
+    assert Verdict((judge("ort", healthy, [pair()]), not_checked("tensorrt", "no device")))
+
+
+def test_an_interrupt_is_not_a_failed_comparison() -> None:
+    def interrupted(feeds: Feeds) -> Feeds:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        judge("ort", interrupted, [pair()])
+
+
+def test_stages_share_one_pass_over_the_cases() -> None:
+    stages = judge_all({"good": healthy, "bad": BROKEN["nan"]}, iter([pair(), pair("other")]))
+    assert [(stage.stage, stage.status, stage.case_count) for stage in stages] == [
+        ("good", "passed", 2),
+        ("bad", "failed", 2),
+    ]
+    failure = Verdict(tuple(stages)).first_failure
+    assert failure is not None
+    assert failure.stage == "bad"
+
+
+def test_max_error_is_the_budget() -> None:
+    assert judge("ort", healthy, [pair()], max_error=1e-30).status == "passed"
+    rough = {"y": X * np.float32(2 * (1 + 3e-7))}
+    assert judge("ort", lambda _: rough, [pair()]).status == "passed"
+    assert judge("ort", lambda _: rough, [pair()], max_error=1e-8).status == "failed"
+
+
+@pytest.mark.parametrize("fault", [None, *BROKEN])
+def test_a_verdict_survives_strict_json(fault: str | None) -> None:
+    run = BROKEN[fault] if fault else healthy
+    verdict = Verdict((judge("ort", run, [pair()]), not_checked("tensorrt", "no device")))
+    text = json.dumps(verdict.to_json(), allow_nan=False)
+    again = Verdict.from_json(json.loads(text))
+    assert json.dumps(again.to_json()) == text
+    assert bool(again) is bool(verdict)
+
+
+def test_a_forged_pass_is_refused() -> None:
+    document = Verdict((judge("ort", BROKEN["nan"], [pair()]),)).to_json()
+    document["stages"][0]["status"] = "passed"
+    with pytest.raises(InputError, match="passed without comparisons"):
+        Verdict.from_json(document)
+    for broken in ({}, {"stages": [{}]}, {"stages": 3}, {"stages": [document["stages"][0] | {"status": "fine"}]}):
+        with pytest.raises(InputError, match="cannot be read"):
+            Verdict.from_json(broken)
