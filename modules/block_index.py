@@ -35,7 +35,7 @@ class Option:
         if "None" in types and text.lower() in ("none", "auto"):
             return None
         for kind in types:
-            value = _READERS.get(kind, lambda _: None)(text)
+            value: OptionValue = _READERS.get(kind, lambda _: None)(text)
             if value is not None:
                 return value
         raise InputError(
@@ -115,7 +115,8 @@ def _read(path: Path, _modified_ns: int) -> BlockInfo:
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
     if len(classes) != 1:
         raise InputError(
-            f"received {path.name} with {len(classes)} public classes; expected one, the block; rename the others to _Name"
+            f"received {path.name} with {len(classes)} public classes; expected one, the block; "
+            "rename the others to _Name"
         )
     link = re.search(r"https?://[^\s,;)]+", doc)
     return BlockInfo(

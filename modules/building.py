@@ -154,8 +154,8 @@ class Forward:
         for item in parameters:
             if item.kind is item.KEYWORD_ONLY and item.default is item.empty:
                 raise ModuleRefused(
-                    f"received {type(module).__name__}, whose forward needs {item.name!r} by keyword; expected inputs by "
-                    "position; wrap it in a module that passes them on"
+                    f"received {type(module).__name__}, whose forward needs {item.name!r} by keyword; expected inputs "
+                    "by position; wrap it in a module that passes them on"
                 )
         return cls(
             names=tuple(item.name for item in positional),
@@ -184,8 +184,8 @@ class Forward:
         absent = [name for name in self.names[: self.required] if name not in given]
         if absent:
             raise InputError(
-                f"received no shape for input {absent[0]!r}; expected one for each of forward({', '.join(self.names)}); "
-                f"add --shape {absent[0]}=SIZES"
+                f"received no shape for input {absent[0]!r}; expected one for each of "
+                f"forward({', '.join(self.names)}); add --shape {absent[0]}=SIZES"
             )
         return ordered
 
@@ -231,7 +231,7 @@ def check_module(module: nn.Module) -> None:
 
 
 def check_runs(module: nn.Module, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> None:
-    """Run the module at the smallest sizes and, with the smallest batch, at the traced ones; InputError if it raises."""
+    """Run the module at the smallest sizes and, with the smallest batch, the traced ones; InputError if it raises."""
     import torch
 
     opt = {name: axis.opt for name, axis in axes.items()}
@@ -311,6 +311,6 @@ def _refused_sizes(name: str, shapes: Mapping[str, tuple[int, ...]]) -> Iterator
         given = ", ".join(f"{key}={'x'.join(map(str, shape))}" for key, shape in shapes.items())
         reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"received {given} for {name}, which raised {type(error).__name__}: {reason}; expected sizes that its forward "
-            "takes; change --shape or --dynamic"
+            f"received {given} for {name}, which raised {type(error).__name__}: {reason}; expected sizes that its "
+            "forward takes; change --shape or --dynamic"
         ) from error

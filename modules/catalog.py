@@ -91,7 +91,8 @@ def resolve(
     digest = "" if checkpoint is None else sha256(checkpoint)
     if parsed.base.is_user_code:
         _check_user_target(parsed, spec, pretrained)
-        return _user_target(parsed, given, dynamic, seed, checkpoint, digest)
+        own = building.UserModule(parsed.base.name, seed=seed, checkpoint=checkpoint)
+        return _user_target(own, given, dynamic, digest)
     recipe: building.Recipe
     if parsed.base.name in block_names():
         info = block_info(parsed.base.name)
@@ -183,28 +184,22 @@ def from_module(
 
 
 def _user_target(
-    parsed: Parsed,
-    given: Sequence[Shape],
-    dynamic: str | Ranges | None,
-    seed: int,
-    checkpoint: Path | None,
-    digest: str,
+    recipe: building.UserModule, given: Sequence[Shape], dynamic: str | Ranges | None, digest: str
 ) -> Target:
-    recipe = building.UserModule(parsed.base.name, seed=seed, checkpoint=checkpoint)
     forward = building.Forward.of(recipe.make())
     if not given:
         first = forward.positional(1)[0]
         raise InputError(
-            f"received {parsed.base.name} without a shape; expected one for each input of forward"
+            f"received {recipe.name} without a shape; expected one for each input of forward"
             f"({', '.join(forward.names)}); add --shape {first}=2x3x224x224"
         )
     inputs, axes = plan(forward.named(given), dynamic, fixed=True)
     return Target(
-        name=parsed.base.name,
+        name=recipe.name,
         build=lambda: recipe.build(inputs, axes),
         inputs=inputs,
         axes=axes,
-        source=parsed.base.name,
+        source=recipe.name,
         weights=recipe.weights(digest),
     )
 
@@ -238,8 +233,8 @@ def _check_block_target(parsed: Parsed, pretrained: bool) -> None:
 def _check_backbone_target(parsed: Parsed) -> list[BlockInfo]:
     if parsed.base.options:
         raise InputError(
-            f"received options {', '.join(parsed.base.options)} for backbone {parsed.base.name}; expected options after "
-            "a block; write them there"
+            f"received options {', '.join(parsed.base.options)} for backbone {parsed.base.name}; expected options "
+            "after a block; write them there"
         )
     infos = []
     for part in parsed.insertions:
@@ -254,8 +249,8 @@ def _single(given: Sequence[Shape], name: str, default: tuple[int, ...], spec: s
     shape = named(given, [name])[0] if given else Shape(name, default)
     if len(shape.sizes) != 4 or shape.dtype != "float32":
         raise InputError(
-            f"received shape {'x'.join(map(str, shape.sizes))}:{shape.dtype} for {spec}; expected four sizes of float32, "
-            f"(n, c, h, w); write it as {'x'.join(map(str, default))}"
+            f"received shape {'x'.join(map(str, shape.sizes))}:{shape.dtype} for {spec}; expected four sizes of "
+            f"float32, (n, c, h, w); write it as {'x'.join(map(str, default))}"
         )
     return shape
 

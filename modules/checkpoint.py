@@ -152,8 +152,5 @@ def _first_line(error: Exception) -> str:
 
 def _unreadable(path: Path, error: OSError) -> InputError | StorageError:
     if isinstance(error, (FileNotFoundError, IsADirectoryError)):
-        return InputError(
-            f"received checkpoint {path}; expected a file, {error.strerror.lower() if error.strerror else 'found none'}; "
-            "correct --checkpoint"
-        )
+        return InputError(f"received checkpoint {path}; expected a file, got {error.strerror}; correct --checkpoint")
     return StorageError(f"received checkpoint {path}; expected to read it, got {error.strerror}; check its permissions")

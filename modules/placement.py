@@ -3,7 +3,7 @@
 ResNet (He et al., https://arxiv.org/abs/1512.03385): on the residual branch, after its last normalisation and before
 the addition. MobileNetV2 (https://arxiv.org/abs/1801.04381): after the depthwise convolution, where the expansion is
 not 1; ECA after the projection, in every block. EfficientNet (https://arxiv.org/abs/1905.11946): in place of its own
-squeeze-and-excitation. A block that replaces a 3×3 convolution takes a bottleneck's, with its stride.
+squeeze-and-excitation. A block that replaces a 3x3 convolution takes a bottleneck's, with its stride.
 The papers' options per backbone stand here too; a block keeps its own defaults anywhere else.
 """
 
@@ -24,7 +24,7 @@ from .grammar import Part
 from .user_code import make_block
 
 # The authors' k of each stage, by the block class and the depths: ResNet-18, 34, 50, 101 of the ECA-Net release.
-ECA_KERNELS = {
+ECA_KERNELS: dict[tuple[str, tuple[int, ...]], tuple[int, ...]] = {
     ("BasicBlock", (2, 2, 2, 2)): (3, 5, 7, 7),
     ("BasicBlock", (3, 4, 6, 3)): (3, 3, 5, 7),
     ("Bottleneck", (3, 4, 6, 3)): (3, 5, 5, 7),
@@ -68,7 +68,7 @@ def insert(model: nn.Module, name: str, parts: Sequence[Part], example: Callable
         paths = [place for place in part.places if place not in stages]
         added: list[nn.Module] = []
         if stages or not paths:
-            for point in _stage_points(model, name, part, info, stages, own):
+            for point in _stage_points(model, name, part, stages, own):
                 if info is not None and info.replaces_conv3x3:
                     conv = _check_conv3x3(model.get_submodule(point.path), point.path, part.name)
                     block = _replacement(conv, part, info)
@@ -100,8 +100,9 @@ def paper_options(model: nn.Module, name: str, block: str, point: Point) -> dict
 
 
 def _stage_points(
-    model: nn.Module, name: str, part: Part, info: BlockInfo | None, stages: Sequence[str], own: Sequence[nn.Module]
+    model: nn.Module, name: str, part: Part, stages: Sequence[str], own: Sequence[nn.Module]
 ) -> list[Point]:
+    info = None if part.is_user_code else block_info(part.name)
     points, count = _family_points(model, name, part.name, info, own)
     if not stages:
         return points
@@ -158,8 +159,8 @@ def _resnet_points(model: nn.Module, name: str, block: str, own: Sequence[nn.Mod
 def _bottleneck_points(model: nn.Module, name: str, block: str) -> list[Point]:
     if not _is_resnet(model) or _resnet_kind(model)[0] != "Bottleneck":
         raise InputError(
-            f"received {block} in {name}; expected a ResNet of bottlenecks, since it replaces their 3x3 convolution and "
-            "no paper defines it elsewhere; choose resnet50 or resnet101"
+            f"received {block} in {name}; expected a ResNet of bottlenecks, since it replaces their 3x3 convolution "
+            "and no paper defines it elsewhere; choose resnet50 or resnet101"
         )
     points = []
     for stage, path, unit in _resnet_units(model):

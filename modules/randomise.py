@@ -9,6 +9,8 @@ https://arxiv.org/abs/1511.06422), so that activations and logits stay of order 
   alternate (half of a narrow hidden layer then survives its ReLU); bias normal with deviation 0.3;
 - batch normalisation: mean and variance of its input, each off by some percent; other normalisations and both:
   scale uniform in 0.6 to 1.4, shift normal with deviation 0.2;
+- the last normalisation of a residual branch: scale uniform in 0.1 to 0.3, as in trained networks. At full scale a
+  deep random network is chaotic: float32 itself then loses up to 1e-1, and a check against it says nothing;
 - any other parameter that starts at or near a constant (layer scale, a class token): normal around it, deviation 0.2.
 
 The pass runs in float64 and what is taken from it is rounded to 12 bits, so that every build gives the same bits.
@@ -46,9 +48,10 @@ def randomise(
     roots = [model] if only is None else list(only)
     parts = list(dict.fromkeys(part for root in roots for part in root.modules() if part not in kept))
     model.eval().double()
+    branch_ends = set(_branch_ends(model))
     with torch.no_grad():
         for part in parts:
-            _draw(part, generator)
+            _draw(part, generator, is_branch_end=part in branch_ends)
         calibrated: dict[nn.Module, float] = {}
         handles = [handle for part in parts for handle in _calibrate(part, calibrated, generator)]
         try:
@@ -59,7 +62,16 @@ def randomise(
     model.float()
 
 
-def _draw(part: nn.Module, generator: torch.Generator) -> None:
+def _branch_ends(model: nn.Module) -> Iterable[nn.Module]:
+    """The last normalisation of each residual branch: zeroed by its builder, or the last in a block that timm marks."""
+    for part in model.modules():
+        if _is_norm(part) and getattr(part, "weight", None) is not None and not bool(part.weight.any()):
+            yield part
+        elif getattr(part, "has_skip", False):
+            yield from [child for child in part.children() if _is_norm(child)][-1:]
+
+
+def _draw(part: nn.Module, generator: torch.Generator, *, is_branch_end: bool) -> None:
     own = dict(part.named_parameters(recurse=False))
     if isinstance(part, _SCALED):
         _normal(own["weight"], 0.0, 1.0, generator)
@@ -67,7 +79,8 @@ def _draw(part: nn.Module, generator: torch.Generator) -> None:
             _normal(own["bias"], 0.0, 0.3, generator)
     elif _is_norm(part):
         if "weight" in own:
-            _uniform(own["weight"], 0.6, 1.4, generator)
+            low, high = (0.1, 0.3) if is_branch_end else (0.6, 1.4)
+            _uniform(own["weight"], low, high, generator)
         if "bias" in own:
             _normal(own["bias"], 0.0, 0.2, generator)
     else:

@@ -78,7 +78,7 @@ def plan(
     """The inputs with their symbolic dimensions, and the axes.
 
     ``fixed`` says that the sizes were given on purpose: an optimum must then equal them; otherwise it replaces them.
-    A bare axis name takes 1 : traced : 8 × traced for a batch and half : traced : double for a size; a batch traced
+    A bare axis name takes 1 : traced : 8 x traced for a batch and half : traced : double for a size; a batch traced
     at 1 is traced at 2, since the exporter takes a 1 for a constant.
     """
     positions = _positions(shapes)
@@ -168,8 +168,8 @@ def _check(name: str, axis: Axis, traced: int, *, fixed: bool) -> None:
         )
     if axis.opt == 1 and axis.max > 1:
         raise InputError(
-            f"received dynamic {name}={axis}, traced at 1; expected an optimum of 2 or more, since a 1 is exported as a "
-            f"constant; write {name}={axis.min}:2:{max(2, axis.max)}"
+            f"received dynamic {name}={axis}, traced at 1; expected an optimum of 2 or more, since a 1 is exported as "
+            f"a constant; write {name}={axis.min}:2:{max(2, axis.max)}"
         )
 
 

@@ -80,7 +80,8 @@ def find(name: str) -> Backbone:
         ours = [*KNOWN, *block_names()]
         close = nearest(name, ours, "") or nearest(name, timm.list_models(), "see attn2trt list")
         raise InputError(
-            f"received target {name!r}; expected a block, a backbone (any timm model) or py:package.module:factory; {close}"
+            f"received target {name!r}; expected a block, a backbone (any timm model) or py:package.module:factory; "
+            f"{close}"
         )
     try:
         config = timm.get_pretrained_cfg(name, allow_unregistered=False)
@@ -88,10 +89,11 @@ def find(name: str) -> Backbone:
         raise InputError(f"received backbone {name!r}; {error}; leave out what follows the dot") from error
     if config is None:
         return Backbone(name, name)
+    channels, height, width = config.input_size
     return Backbone(
         name,
         name,
-        size=tuple(config.input_size),
+        size=(channels, height, width),
         mean=tuple(config.mean),
         std=tuple(config.std),
         interpolation=config.interpolation,

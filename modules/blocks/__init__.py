@@ -6,7 +6,7 @@ Contract of a file, read from its text by ``block_index`` (so that a name is kno
 - one public ``nn.Module`` class, whose first positional argument is the channel count and whose keyword-only
   arguments, annotated with int, float, bool, str or one of them ``| None``, are the block's options;
 - ``forward`` maps ``(n, c, h, w)`` to ``(n, c, h, w)``;
-- ``REPLACES_CONV3X3 = True`` where the block stands in for a 3×3 convolution instead; its class then takes
+- ``REPLACES_CONV3X3 = True`` where the block stands in for a 3x3 convolution instead; its class then takes
   ``(channels, out_channels, stride)``.
 
 A bad option raises InputError from the constructor.

@@ -36,7 +36,8 @@ class CBAM(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(n, c, h, w)`` to ``(n, c, h, w)``."""
         x = x * self.ChannelGate(x)
-        return x * self.SpatialGate(x)
+        gated: Tensor = x * self.SpatialGate(x)
+        return gated
 
 
 class _ChannelGate(nn.Module):

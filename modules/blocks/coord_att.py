@@ -38,7 +38,7 @@ class CoordAtt(nn.Module):
         columns = x.mean(2, keepdim=True).transpose(2, 3)  # (n, c, w, 1)
         if self.training:  # batch statistics are over rows and columns together
             mixed = self._mix(torch.cat((rows, columns), 2))
-            rows, columns = mixed.split([x.shape[2], x.shape[3]], 2)
+            rows, columns = torch.split(mixed, [x.shape[2], x.shape[3]], 2)
         else:
             rows, columns = self._mix(rows), self._mix(columns)
         gate_h = torch.sigmoid(self.conv_h(rows))  # (n, c, h, 1)

@@ -1,6 +1,6 @@
 """ECA: gate each channel by a 1-D convolution over its neighbours' global averages.
 
-Wang et al., CVPR 2020, https://arxiv.org/abs/1910.03151, eq. 9 and 12: ``x · σ(conv1d_k(mean(x)))`` with k the odd
+Wang et al., CVPR 2020, https://arxiv.org/abs/1910.03151, eq. 9 and 12: ``x · sigmoid(conv1d_k(mean(x)))``, k the odd
 number next to ``|log2(C) + 1| / 2``. The parameter name follows the authors' release, whose networks choose k per
 stage by hand; ``modules/placement.py`` holds those.
 """

@@ -1,4 +1,4 @@
-"""GAM: gate every channel at every position by an MLP over the channels, then by two 7×7 convolutions.
+"""GAM: gate every channel at every position by an MLP over the channels, then by two 7x7 convolutions.
 
 Liu et al., 2021, https://arxiv.org/abs/2112.05561, eq. 1-2. Parameter names follow the code in circulation, which
 has no sigmoid after the channel MLP although the paper's figure 2 has: ``channel_gate`` chooses. ``groups`` above 1

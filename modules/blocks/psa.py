@@ -3,7 +3,7 @@
 Zhang et al., EPSANet, 2021, https://arxiv.org/abs/2105.14447, eq. 1-10: grouped convolutions of 3, 5, 7 and 9, one
 squeeze-and-excitation shared by the four branches, a softmax across them, and the weighted branches concatenated.
 Parameter names follow the authors' release, and so does the order of the output, last branch first: checkpoints
-depend on it. It stands in for a bottleneck's 3×3 convolution and carries its stride.
+depend on it. It stands in for a bottleneck's 3x3 convolution and carries its stride.
 Differs: the branches are stacked on an axis of their own instead of viewed by the batch size.
 """
 

@@ -1,6 +1,6 @@
 """Squeeze-and-Excitation: gate each channel by its global average.
 
-Hu et al., CVPR 2018, https://arxiv.org/abs/1709.01507, eq. 2-4: ``x · σ(W2 relu(W1 mean(x)))``.
+Hu et al., CVPR 2018, https://arxiv.org/abs/1709.01507, eq. 2-4: ``x · sigmoid(W2 relu(W1 mean(x)))``.
 Parameter names follow the PyTorch port (``fc.0``, ``fc.2``), which has no bias; the Caffe release has one.
 Differs: a plain mean over (h, w) instead of adaptive pooling, so that the exported graph holds for every h, w.
 """
