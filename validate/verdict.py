@@ -15,6 +15,9 @@ from .metrics import BUDGET, Comparison, Reference, compare
 
 Feeds = dict[str, npt.NDArray[Any]]
 Run = Callable[[Feeds], Mapping[str, npt.NDArray[Any]]]
+# Made to reach what data seldom reaches: judged in units of PyTorch's own rounding, which may be large there. Whether
+# a precision is good enough (the budget) is asked of ordinary inputs.
+STRESS_KINDS = frozenset({"saturated", "zeros", "hot_channel", "constant"})
 Status = Literal["passed", "failed", "not checked"]
 
 
@@ -145,6 +148,8 @@ def judge_case(
             found.append(_unmet(name, "missing", f"no such output; received {', '.join(sorted(outputs)) or 'none'}"))
             continue
         budget = BUDGET if max_error is None else max_error
+        if case.kind in STRESS_KINDS:
+            budget = math.inf
         dtype = reference.outputs32[name].dtype
         found.append(
             compare(name, outputs[name], truth, reference.floors[name], reference.largest, budget=budget, dtype=dtype)
