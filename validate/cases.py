@@ -27,6 +27,7 @@ NEIGHBOURS = 2
 SATURATION = 16.0
 HOT = 10.0
 CONSTANT = 0.75
+NUDGE = 1e-3
 VALUES = {
     "saturated": f"{SATURATION:g} times the normal values: gates at both ends",
     "zeros": "all zeros: what only biases produce",
@@ -39,8 +40,8 @@ VALUES = {
 class Case:
     """One set of inputs and why it exists.
 
-    ``make(k)`` produces the inputs (k = 0) or those of the k-th neighbour: the same kind and image size, other
-    values, at a batch of two at most. Nothing is held: arrays are made anew whenever they are asked for.
+    ``make(k)`` produces the inputs (k = 0) or those of the k-th neighbour: nearly the same values, which
+    round differently, at a batch of two at most. Nothing is held: arrays are made anew whenever they are asked for.
     ``row_inputs`` names the inputs whose rows (dimension 0) may be run alone, empty where batch 1 is not allowed.
     """
 
@@ -144,18 +145,26 @@ class _Maker:
     def case(self, name: str, why: str, kind: str, sizes: dict[str, int]) -> Case:
         def make(index: int) -> Feeds:
             # The inputs' names are not part of the seed: renaming one changes no value.
-            rng = np.random.default_rng([self.seed, zlib.crc32(name.encode()), index])
-            at = self.neighbour_sizes(sizes) if index else sizes
-            return {spec.name: _values(spec, spec.resolve(at), kind, rng, index) for spec in self.inputs}
+            rng = np.random.default_rng([self.seed, zlib.crc32(name.encode())])
+            feeds = {spec.name: _values(spec, spec.resolve(sizes), kind, rng) for spec in self.inputs}
+            return self.neighbour(feeds, sizes, index) if index else feeds
 
         count = 0 if kind in ("zeros", "lowest", "highest") else NEIGHBOURS
         return Case(name, why, kind, sizes, make, count, self.row_inputs)
 
-    def neighbour_sizes(self, sizes: dict[str, int]) -> dict[str, int]:
-        """A relative error needs no large batch: neighbours cost at most what a batch of two costs."""
-        if "batch" not in sizes:
-            return sizes
-        return sizes | {"batch": max(self.axes["batch"].min, min(2, sizes["batch"]))}
+    def neighbour(self, feeds: Feeds, sizes: Mapping[str, int], index: int) -> Feeds:
+        """Nearly the same values: the same gates open and the same channels are loud, but all rounds differently.
+
+        A relative error needs no large batch: only the first two rows are kept, or as many as the smallest batch.
+        """
+        rows = sizes.get("batch", 0)
+        kept = slice(0, max(self.axes["batch"].min, min(2, rows))) if rows else slice(None)
+        factor = 1 + index * NUDGE
+        near = {}
+        for spec in self.inputs:
+            values = feeds[spec.name][tuple(kept if dim == "batch" else slice(None) for dim in spec.shape)]
+            near[spec.name] = (values * factor).astype(values.dtype) if values.dtype.kind == "f" else values
+        return near
 
     @property
     def row_inputs(self) -> tuple[str, ...]:
@@ -164,14 +173,14 @@ class _Maker:
         return tuple(spec.name for spec in self.inputs if spec.shape and spec.shape[0] == "batch")
 
 
-def _values(spec: TensorSpec, shape: tuple[int, ...], kind: str, rng: np.random.Generator, index: int) -> Array:
+def _values(spec: TensorSpec, shape: tuple[int, ...], kind: str, rng: np.random.Generator) -> Array:
     if not spec.dtype.startswith("float"):
         return _integers(spec, shape, kind, rng)
     dtype = np.dtype(spec.dtype)
     if kind == "zeros":
         return np.zeros(shape, dtype)
     if kind == "constant":
-        return np.full(shape, CONSTANT * (1 + 0.3 * index), dtype)
+        return np.full(shape, CONSTANT, dtype)
     if kind == "hot_channel":
         return _hot_channel(shape, rng).astype(dtype, copy=False)
     values = _normal(shape, rng)
@@ -194,7 +203,6 @@ def _hot_channel(shape: tuple[int, ...], rng: np.random.Generator) -> npt.NDArra
     values = np.zeros(shape, np.float32)
     if not shape or not values.size:
         return values
-    # The same channel in every neighbour: another one would lend its large floor to a channel that is quiet here.
     axis = 1 if len(shape) > 1 else 0
     where: list[slice | int] = [slice(None)] * len(shape)
     where[axis] = shape[axis] // 3
@@ -219,10 +227,9 @@ def _image_cases(maker: _Maker, sizes: dict[str, int], folder: Path, preprocessi
         noise = maker.case(f"images_{number}", "", "normal", sizes)
 
         def make(index: int, group: tuple[Path, ...] = group, noise: Case = noise) -> Feeds:
-            feeds = noise.make(index)
-            rows = feeds[taker.name].shape[0]
-            feeds[taker.name] = image_feeds(group, (rows, *taker.resolve(sizes)[1:]), preprocessing, index)
-            return feeds
+            feeds = noise.make(0)
+            feeds[taker.name] = image_feeds(group, taker.resolve(sizes), preprocessing)
+            return maker.neighbour(feeds, sizes, index) if index else feeds
 
         why = "photographs: " + ", ".join(dict.fromkeys(path.name for path in group))
         cases.append(Case(f"images_{number}", why, "image", sizes, make, NEIGHBOURS, maker.row_inputs))

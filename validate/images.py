@@ -44,19 +44,15 @@ def image_paths(
 
 
 def image_feeds(
-    paths: Sequence[Path], shape: tuple[int, ...], preprocessing: Mapping[str, Any], neighbour: int
+    paths: Sequence[Path], shape: tuple[int, ...], preprocessing: Mapping[str, Any]
 ) -> npt.NDArray[np.float32]:
     """Images as ``shape`` = (n, c, h, w): scaled to [0, 1], less mean, over std (0.5 each where nothing is known).
 
     Another channel count than 1 or 3, as a block inside a network has, is filled with the colour planes, each
-    round shifted by a seventh of the image. Neighbour 1 is mirrored, neighbour 2 a tenth darker.
+    round shifted by a seventh of the image.
     """
     n, c, h, w = shape
     batch = np.stack([_planes(paths[row % len(paths)], c, h, w) for row in range(n)])
-    if neighbour == 1:
-        batch = batch[..., ::-1]
-    elif neighbour:
-        batch = batch * np.float32(0.9)
     mean, std = (_per_channel(preprocessing.get(key), c) for key in ("mean", "std"))
     return np.ascontiguousarray((batch - mean) / std, dtype=np.float32)
 

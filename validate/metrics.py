@@ -92,13 +92,11 @@ def measure(out: Array, ref64: Array) -> Floor:
     if not np.isfinite(error).all():
         return Floor(math.inf, math.inf, np.full(count, math.inf))
     squares = np.square(error)
-    axes = range(error.ndim)
-    slices = [np.sqrt(squares.mean(axis=tuple(other for other in axes if other != axis))) for axis in axes[1:]]
     scale = math.sqrt(float(np.square(truth).mean()))
     return Floor(
         _over(math.sqrt(float(squares.mean())), scale),
         _over(float(error.max()), float(np.abs(truth).max())),
-        np.array([_over(float(value), scale) for part in slices for value in part]),
+        np.array([_over(float(value), scale) for value in _slice_rms(squares)]),
     )
 
 
@@ -150,7 +148,7 @@ def _compare_relative(
     name: str, out: Array, ref64: Array, floor: Floor, *, unit: float, limit: float, budget: float
 ) -> Comparison:
     found = measure(out, ref64)
-    ratio, which, at = _worst_ratio(found, floor, unit, ref64.shape)
+    ratio, which, at = _worst_ratio(found, floor, unit, ref64)
     if which != "channel":
         at = _index(int(_distance(out, ref64).argmax()), ref64.shape)
     detail = f"{ratio:.3g} times PyTorch's own rounding ({_WAYS[which]}, at {_place(which, at)})"
@@ -222,19 +220,34 @@ def _compare_absolute(
     return Comparison(name, error, floor.l2, ratio, "absolute", at, ratio <= limit, detail)
 
 
-def _worst_ratio(found: Floor, floor: Floor, unit: float, shape: tuple[int, ...]) -> tuple[float, str, tuple[int, ...]]:
+def _worst_ratio(found: Floor, floor: Floor, unit: float, ref64: Array) -> tuple[float, str, tuple[int, ...]]:
     """The largest of the three errors in floors, which it is, and for a slice its (axis, index)."""
     ratios = {"l2": found.l2 / max(floor.l2, unit), "max": found.max / max(floor.max, unit)}
     at: tuple[int, ...] = ()
     if found.channel.size and found.channel.shape == floor.channel.shape:
-        per_slice = found.channel / np.maximum(floor.channel, _usual_floor(floor.channel, shape, unit))
+        allowed = np.maximum(_usual_floor(floor.channel, ref64.shape, unit), floor.l2 * _loudness(ref64))
+        per_slice = found.channel / np.maximum(floor.channel, allowed)
         worst = int(per_slice.argmax())
         ratios["channel"] = float(per_slice[worst])
-        at = _slice_place(worst, shape)
+        at = _slice_place(worst, ref64.shape)
     elif found.channel.size:
         ratios["channel"] = math.inf
     which = max(ratios, key=lambda way: ratios[way])
     return ratios[which], which, at
+
+
+def _slice_rms(squares: Float64) -> Float64:
+    """The root mean square of every slice of every axis but the first, axis after axis."""
+    axes = range(squares.ndim)
+    parts = [np.sqrt(squares.mean(axis=tuple(other for other in axes if other != axis))) for axis in axes[1:]]
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def _loudness(ref64: Array) -> Float64:
+    """Every slice's root mean square over the whole reference's: a loud slice may lose as much more."""
+    squares = np.square(np.where(np.isfinite(ref64), ref64, 0.0))
+    loudness: Float64 = _slice_rms(squares) / math.sqrt(float(squares.mean()))
+    return loudness
 
 
 def _usual_floor(channel: Float64, shape: tuple[int, ...], unit: float) -> Float64:
