@@ -7,9 +7,12 @@ Exit codes: 0 passed; 1 a verdict or a hash failed; 2 wrong usage or bad input; 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, NoReturn
@@ -53,13 +56,27 @@ class LazyGroup(click.Group):
         debug = "--debug" in arguments
         extra["standalone_mode"] = False
         try:
-            code = super().main(arguments, *rest, **extra)
+            with nullcontext() if debug else _quiet_libraries():
+                code = super().main(arguments, *rest, **extra)
         except click.Abort as stop:
             sys.exit(_fail("interrupted", INTERRUPTED, stop, debug))
         except Exception as error:
             message, exit_code = explain(error)
             sys.exit(_fail(message, exit_code, error, debug))
         sys.exit(code if isinstance(code, int) else 0)
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Keep the warnings of other libraries off the terminal: they are about their code, not about the user's input."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def explain(error: Exception) -> tuple[str, int]:

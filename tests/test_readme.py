@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+
 from attn2trt.cli.main import COMMANDS, group
 
 ROOT = Path(__file__).resolve().parents[1]

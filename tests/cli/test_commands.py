@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attn2trt.cli.main import group
 from click.testing import CliRunner, Result
+
+from attn2trt.cli.main import group
 
 SMALL = ("se", "--shape", "2x16x8x8", "--dynamic", "batch=1:2:4")
 

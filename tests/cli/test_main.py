@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
+import warnings
 
 import click
 import pytest
+from click.testing import CliRunner, Result
+
 from attn2trt.cli import main as cli
 from attn2trt.errors import CheckFailed, InputError, MissingRequirement, ModuleRefused, StorageError
-from click.testing import CliRunner, Result
 
 
 def run(*arguments: str) -> Result:
@@ -128,3 +131,22 @@ def test_debug_shows_the_traceback_and_keeps_the_exit_code(
     assert result.exit_code == 2
     assert result.stderr.startswith("Traceback (most recent call last)")
     assert result.stderr.endswith("error: received a; expected b; do c\n")
+
+
+@pytest.mark.parametrize(("arguments", "shown"), [(("list",), False), (("list", "--debug"), True)])
+def test_warnings_of_other_libraries_are_shown_with_debug_only(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, arguments: tuple[str, ...], shown: bool
+) -> None:
+    @click.command("list")
+    @cli.debug_option
+    def command() -> None:
+        warnings.warn("about torch itself", FutureWarning, stacklevel=1)
+        logging.getLogger("torch.fx").warning("about torch too")
+
+    monkeypatch.setattr(cli.LazyGroup, "get_command", lambda self, ctx, name: command)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert run(*arguments).exit_code == 0
+    assert bool(caught) is shown
+    assert bool(caplog.records) is shown
+    assert logging.root.manager.disable == logging.NOTSET

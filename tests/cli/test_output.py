@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 
 import pytest
-from attn2trt.cli import output
 from rich.console import Console
+
+from attn2trt.cli import output
 
 
 def test_json_is_strict_where_numbers_are_not_finite(capsys: pytest.CaptureFixture[str]) -> None:
