@@ -33,17 +33,8 @@ class Gate(nn.Module):
         return x * self.scale(x).sigmoid()
 
 
-class Branches(Gate):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x * self.scale(x) if x.sum() > 0 else x
-
-
 def gate() -> nn.Module:
     return Gate(16)
-
-
-def branches() -> nn.Module:
-    return Branches(16)
 
 
 def broken() -> nn.Module:
@@ -87,7 +78,6 @@ STEPS = (
     Step("", f"attn2trt deploy py:nets:gates {SMALL}"),
     Step("", f"attn2trt deploy py:nets:broken {SMALL}"),
     Step("", f"attn2trt deploy py:nets:number {SMALL}"),
-    Step("", f"attn2trt deploy py:nets:branches {SMALL}", note="A module whose `forward` branches on values:"),
     Step("Checkpoints", f"attn2trt deploy py:nets:gate {SMALL} --checkpoint missing.safetensors"),
     Step("", f"attn2trt deploy py:nets:gate {SMALL} --checkpoint text.safetensors"),
     Step("", f"attn2trt deploy py:nets:gate {SMALL} --checkpoint runs-code.pt", note="A pickle that would run code:"),
@@ -96,7 +86,13 @@ STEPS = (
     Step("", "attn2trt validate holiday"),
     Step("", "attn2trt verify nowhere"),
     Step("", f"attn2trt deploy se {SMALL} -o /proc/bundle", exit_code=4),
-    Step("", f"attn2trt export se {SMALL} -o small/se", exit_code=4, limit_blocks=2, note="A disk that is full:"),
+    Step(
+        "",
+        f"attn2trt export se {SMALL} -o small/se",
+        exit_code=4,
+        limit_blocks=2,
+        note="A write that fails half way (a limit on file sizes stands for the full disk):",
+    ),
     Step("What this machine lacks", f"attn2trt deploy se {SMALL} --require tensorrt", exit_code=3),
 )
 
@@ -148,7 +144,7 @@ def page() -> str:
     """The whole page."""
     parts = [
         "# The errors you may meet\n",
-        "Every error is one line on stderr: what was received, what was expected, what to do next. Nothing is written.",
+        "Every error is one line on stderr: what was received, what was expected, what to do next. No file is written.",
         f"`--debug` adds the traceback. This page is written by `python docs/{Path(__file__).name}`, which runs each",
         "command in a folder that holds a small `nets.py`, checkpoints that do not fit, and a folder of photos.\n",
     ]
