@@ -101,7 +101,7 @@ class BackboneWithBlocks(Recipe):
             return module
         users_own = [block for block in blocks if not type(block).__module__.startswith(f"{__package__}.")]
         if name in timm_backbones.KNOWN:  # takes any size: a smaller one gives the same statistics sooner
-            example = _images((CALIBRATION_BATCH, channels, 112, 112), self.seed)
+            example = _images((CALIBRATION_BATCH, channels, 96, 96), self.seed)
         else:
             example = _images((2, channels, height, width), self.seed)
         with _refused_sizes(name, {"image": tuple(example.shape)}):
@@ -274,12 +274,13 @@ def _example(spec: TensorSpec, shape: tuple[int, ...]) -> Tensor:
 
 
 def _images(shape: tuple[int, ...], seed: int) -> Tensor:
-    """Noise around a mean of its own per channel: a global average of pure noise would be next to zero."""
+    """Noise with a mean of its own per channel and per position: pure noise would leave every pooled value near 0."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)
-    means = 0.25 * torch.randn((*shape[:2], 1, 1), generator=generator)
-    return torch.randn(shape, generator=generator) + means
+    channels = torch.randn((*shape[:2], 1, 1), generator=generator)
+    positions = torch.randn((shape[0], 1, *shape[2:]), generator=generator)
+    return torch.randn(shape, generator=generator) + channels + positions
 
 
 def _traced(spec: TensorSpec, axes: Mapping[str, Axis]) -> tuple[int, ...]:
