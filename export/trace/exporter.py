@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from ...errors import InputError, ModuleRefused
-from ...modules.target import Dim, Target, TensorSpec
+from ...modules.target import Axis, Dim, Target, TensorSpec
 from ..graph import EXTERNAL_DATA_BYTES, OPSETS, WEIGHTS, OnnxGraph
 from ..passes.opset17 import ToOpset17
 from .pooling import SizeIndependentPooling
@@ -69,13 +69,20 @@ def _export_program(target: Target, module: nn.Module) -> torch.export.ExportedP
             f"{target.name} cannot take {shapes}: {type(error).__name__}: {_first_line(error)}; "
             "give a shape that it can take with --shape"
         ) from error
-    dims = {name: torch.export.Dim(name, min=axis.min, max=axis.max) for name, axis in target.axes.items()}
+    dims = {name: _dimension(name, axis) for name, axis in target.axes.items()}
     dynamic = tuple({i: dims[d] for i, d in enumerate(spec.shape) if isinstance(d, str)} for spec in target.inputs)
     try:
         with _quiet(), torch.no_grad(), SizeIndependentPooling():
             return torch.export.export(module, inputs, dynamic_shapes=_for_signature(module, dynamic), strict=False)
     except Exception as error:
         raise _refusal(target, error) from error
+
+
+def _dimension(name: str, axis: Axis) -> torch.export.Dim:
+    if axis.min == axis.max:
+        raise InputError(f"the range {axis} of {name!r} holds one size; leave the axis out of --dynamic, or widen it")
+    # torch wants an identifier; an axis of one of several inputs is called "mask.dim1".
+    return torch.export.Dim(name.replace(".", "_"), min=axis.min, max=axis.max)
 
 
 def _for_signature(module: nn.Module, dynamic: tuple[dict[int, torch.export.Dim], ...]) -> tuple[object, ...]:

@@ -1,0 +1,164 @@
+"""The whole way: a target in, a judged bundle out, the same again for free, and a wrong graph never called a pass."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from torch import nn
+
+import attn2trt
+from attn2trt import pipeline
+from attn2trt.errors import CheckFailed, InputError
+from attn2trt.export import simplify as simplify_room
+from attn2trt.validate.verdict import Verdict
+
+SMALL: dict[str, Any] = {"shapes": ["2x16x8x8"], "dynamic": "batch=1:2:3,height=4:8:12,width=4:8:12"}
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> attn2trt.Bundle:
+    return attn2trt.deploy("coord_att", out=tmp_path_factory.mktemp("deployed") / "coord_att", **SMALL)
+
+
+def statuses(bundle: attn2trt.Bundle) -> dict[str, str]:
+    return {stage.stage: stage.status for stage in Verdict.from_json(bundle.manifest["verdict"]).stages}
+
+
+def test_every_stage_is_judged_or_says_why_not(bundle: attn2trt.Bundle) -> None:
+    found = statuses(bundle)
+    assert found.pop("tensorrt") == "not checked"
+    assert set(found.values()) == {"passed"}
+    assert len({str(case["sizes"]) for case in bundle.manifest["cases"]}) >= 4
+    assert bundle.manifest["opset"] == 17
+    assert "--minShapes=x:1x16x4x4" in bundle.manifest["trtexec"]
+
+
+def test_the_same_again_is_reused_and_a_change_or_force_rebuilds(bundle: attn2trt.Bundle) -> None:
+    again = attn2trt.deploy("coord_att", out=bundle.path, **SMALL)
+    assert again.reused
+    assert again.manifest == attn2trt.open_bundle(bundle.path).manifest
+    assert not attn2trt.deploy("coord_att", out=bundle.path, force=True, **SMALL).reused
+    model = bundle.path / "model.onnx"
+    model.write_bytes(model.read_bytes() + b"\0")
+    assert not attn2trt.deploy("coord_att", out=bundle.path, **SMALL).reused
+
+
+def test_validate_needs_no_torch_and_the_example_script_runs(bundle: attn2trt.Bundle) -> None:
+    code = """
+import sys
+for name in ("torch", "timm", "torchvision", "onnxscript", "onnxsim"):
+    sys.modules[name] = None
+from attn2trt.cli.main import main
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, "validate", str(bundle.path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "recorded at export" in " ".join(done.stdout.split())
+    script = subprocess.run([sys.executable, bundle.path / "infer.py"], capture_output=True, text=True, check=True)
+    assert "largest difference from PyTorch" in script.stdout
+
+
+def test_validate_refuses_a_graph_that_is_not_the_manifests(bundle: attn2trt.Bundle, tmp_path: Path) -> None:
+    import shutil
+
+    copy = shutil.copytree(bundle.path, tmp_path / "copy")
+    model = onnx.load(copy / "model.onnx")
+    weight = next(t for t in model.graph.initializer if t.dims and t.data_type == onnx.TensorProto.FLOAT)
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.01), weight.name))
+    onnx.save(model, copy / "model.onnx")
+    with pytest.raises(CheckFailed, match=r"model.onnx is changed"):
+        pipeline.validate_bundle(copy)
+
+
+def test_a_wrong_simplified_graph_fails_its_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A weight that is off by one percent in the simplified graph keeps the contract, and the verdict finds it."""
+    original = simplify_room._run_child
+
+    def off_by_one_percent(source: Path, destination: Path) -> str:
+        reason = original(source, destination)
+        model = onnx.load(destination)
+        for tensor in model.graph.initializer:
+            if len(tensor.dims) == 4:
+                tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1.01), tensor.name))
+                break
+        onnx.save(model, destination)
+        return reason
+
+    monkeypatch.setattr(simplify_room, "_run_child", off_by_one_percent)
+    found = attn2trt.deploy("coord_att", out=tmp_path / "wrong", **SMALL)
+    assert statuses(found)["torch → onnx"] == "passed"
+    assert statuses(found)["simplified"] == "failed"
+    assert not Verdict.from_json(found.manifest["verdict"])
+
+
+def test_a_failed_simplification_hands_over_the_exported_graph_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(simplify_room, "_run_child", lambda *_: "onnxsim was killed by signal 11")
+    found = attn2trt.deploy("se", out=tmp_path / "se", shapes=["2x16x8x8"])
+    assert found.manifest["simplified"] == {"done": False, "why_not": "onnxsim was killed by signal 11"}
+    assert statuses(found)["simplified"] == "not checked"
+    assert statuses(found)["onnxruntime cpu"] == "passed"
+    assert found.model_path.exists()
+
+
+class Gate(nn.Module):
+    """A module of the user's own with two inputs and two outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d((None, 1))
+        self.mix = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: torch.Tensor, scale: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        gate = torch.sigmoid(self.mix(self.pool(x)))
+        return x * gate, gate * scale
+
+
+def test_a_module_of_the_users_own_from_python(tmp_path: Path) -> None:
+    module = Gate()
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    example = (torch.randn(2, 4, 10, 12), torch.randn(1, 4, 1, 1))
+    found = attn2trt.deploy(
+        module, example, dynamic={"x.height": (5, 10, 20), "x.width": (5, 12, 20)}, out=tmp_path / "gate"
+    )
+    assert statuses(found)["onnxruntime cpu"] == "passed"
+    assert [spec.name for spec in found.inputs] == ["x", "scale"]
+    assert [spec.name for spec in found.outputs] == ["output_0", "output_1"]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+    module.mix.bias.data += 1
+    again = attn2trt.deploy(
+        module, example, dynamic={"x.height": (5, 10, 20), "x.width": (5, 12, 20)}, out=tmp_path / "gate"
+    )
+    assert not again.reused
+
+
+def test_export_alone_checks_the_contract_and_calls_nothing_a_pass(tmp_path: Path) -> None:
+    found = attn2trt.deploy("eca", out=tmp_path / "eca", verdict=False, shapes=["2x16x8x8"])
+    assert set(statuses(found).values()) == {"not checked"}
+    assert pipeline.validate_bundle(found.path)
+
+
+def test_a_module_without_example_inputs_is_one_clear_line() -> None:
+    with pytest.raises(InputError, match=r"deploy\(Gate, …\) lacks example_inputs"):
+        attn2trt.deploy(Gate())
+
+
+def test_nothing_is_written_where_the_target_is_refused(tmp_path: Path) -> None:
+    class Branch(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(InputError, match="cannot be traced"):
+        attn2trt.deploy(Branch(), torch.randn(2, 3), out=tmp_path / "branch")
+    assert list(tmp_path.iterdir()) == []
