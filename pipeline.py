@@ -303,9 +303,10 @@ class _NoStages:
 def _tensorrt_stage() -> StageResult:
     from .engines.environment import probe
 
-    found = next((part for part in probe().components if part.name.lower() == "tensorrt"), None)
+    found = probe().find("tensorrt")
     if found is None or found.status != "usable":
-        return not_checked(STAGE_TENSORRT, (found.detail if found else "") or "TensorRT is not installed here")
+        why = "TensorRT is not installed here" if found is None or found.status == "missing" else found.detail
+        return not_checked(STAGE_TENSORRT, why)
     return not_checked(STAGE_TENSORRT, "this version builds no engines; the manifest holds the trtexec line")
 
 

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS, PAGE = ROOT / "benchmarks/results/catalogue.json", ROOT / "docs/catalogue.md"
 BLOCKS = ("se", "cbam", "eca", "coord_att", "gam", "psa")
 BLOCK_AXES = "batch=1:2:4,height=14:28:56,width=14:28:56"
-IMAGE_SHAPE, IMAGE_AXES = "2x3x128x128", "batch=1:2:4,height=64:128:192,width=64:128:192"
+IMAGE_SHAPE, IMAGE_AXES = "2x3x96x96", "batch=1:2:3,height=64:96:128,width=64:96:128"
 BACKBONES = {
     "resnet50": ("se", "cbam", "eca", "coord_att", "gam:groups=4", "psa"),
     "mobilenetv2_100": ("se", "cbam", "eca", "coord_att"),

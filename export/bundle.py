@@ -190,9 +190,11 @@ class BundleWriter:
     def __init__(self, destination: Path) -> None:
         self.destination = destination
         self.path = destination.with_name(f".{destination.name}.partial-{os.getpid()}")
+        self._made: list[Path] = []
 
     def __enter__(self) -> BundleWriter:
         check_destination(self.destination)
+        self._made = [folder for folder in self.destination.parents if not folder.exists()]
         self.destination.parent.mkdir(parents=True, exist_ok=True)
         for stale in _stale(self.destination):
             shutil.rmtree(stale, ignore_errors=True)
@@ -201,6 +203,9 @@ class BundleWriter:
 
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
+        for folder in self._made:
+            with contextlib.suppress(OSError):  # not empty: the bundle is there
+                folder.rmdir()
 
     def commit(self, manifest: Mapping[str, Any], files: Mapping[str, str]) -> Bundle:
         """Hash ``files`` (name → what it is), write the manifest last, and put the folder in its place."""

@@ -65,7 +65,8 @@ def randomise(
 def _branch_ends(model: nn.Module) -> Iterable[nn.Module]:
     """The last normalisation of each residual branch: zeroed by its builder, or the last in a block that timm marks."""
     for part in model.modules():
-        if _is_norm(part) and getattr(part, "weight", None) is not None and not bool(part.weight.any()):
+        weight = getattr(part, "weight", None)
+        if _is_norm(part) and isinstance(weight, Tensor) and not bool(weight.any()):
             yield part
         elif getattr(part, "has_skip", False):
             yield from [child for child in part.children() if _is_norm(child)][-1:]
