@@ -147,12 +147,12 @@ class _Maker:
             # The inputs' names are not part of the seed: renaming one changes no value.
             rng = np.random.default_rng([self.seed, zlib.crc32(name.encode())])
             feeds = {spec.name: _values(spec, spec.resolve(sizes), kind, rng) for spec in self.inputs}
-            return self.neighbour(feeds, sizes, index) if index else feeds
+            return self.neighbour(feeds, sizes, kind, index) if index else feeds
 
-        count = 0 if kind in ("zeros", "lowest", "highest") else NEIGHBOURS
+        count = 0 if kind in ("lowest", "highest") else NEIGHBOURS
         return Case(name, why, kind, sizes, make, count, self.row_inputs)
 
-    def neighbour(self, feeds: Feeds, sizes: Mapping[str, int], index: int) -> Feeds:
+    def neighbour(self, feeds: Feeds, sizes: Mapping[str, int], kind: str, index: int) -> Feeds:
         """Nearly the same values: the same gates open and the same channels are loud, but all rounds differently.
 
         A relative error needs no large batch: only the first two rows are kept, or as many as the smallest batch.
@@ -160,10 +160,17 @@ class _Maker:
         rows = sizes.get("batch", 0)
         kept = slice(0, max(self.axes["batch"].min, min(2, rows))) if rows else slice(None)
         factor = 1 + index * NUDGE
+        rng = np.random.default_rng([self.seed, index])
         near = {}
         for spec in self.inputs:
             values = feeds[spec.name][tuple(kept if dim == "batch" else slice(None) for dim in spec.shape)]
-            near[spec.name] = (values * factor).astype(values.dtype) if values.dtype.kind == "f" else values
+            if values.dtype.kind == "f":
+                # Zeros times anything are zeros: they become small noise instead.
+                moved = values * factor if values.any() else rng.standard_normal(values.shape) * (factor - 1)
+                values = moved.astype(values.dtype)
+            elif kind == "random_int":
+                values = _integers(spec, values.shape, kind, rng)
+            near[spec.name] = values
         return near
 
     @property
@@ -229,7 +236,7 @@ def _image_cases(maker: _Maker, sizes: dict[str, int], folder: Path, preprocessi
         def make(index: int, group: tuple[Path, ...] = group, noise: Case = noise) -> Feeds:
             feeds = noise.make(0)
             feeds[taker.name] = image_feeds(group, taker.resolve(sizes), preprocessing)
-            return maker.neighbour(feeds, sizes, index) if index else feeds
+            return maker.neighbour(feeds, sizes, "image", index) if index else feeds
 
         why = "photographs: " + ", ".join(dict.fromkeys(path.name for path in group))
         cases.append(Case(f"images_{number}", why, "image", sizes, make, NEIGHBOURS, maker.row_inputs))

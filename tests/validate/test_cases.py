@@ -75,6 +75,18 @@ def test_feeds_repeat_and_seeds_and_neighbours_differ() -> None:
     assert not any(np.array_equal(near, case.feeds["x"]) for near in neighbours)
 
 
+def test_neighbours_keep_the_pattern_and_move_every_value() -> None:
+    cases = named(make_cases([X, TensorSpec("ids", (5,), "int64", 0, 99)], AXES))
+    for name in ("saturated", "constant", "hot_channel"):
+        feeds, near = cases[name].feeds, next(cases[name].neighbours())
+        assert np.allclose(near["x"], feeds["x"][:2], rtol=2e-3)
+        assert (near["x"] != feeds["x"][:2]).any()
+        assert np.array_equal(near["ids"], feeds["ids"])
+    assert 0 < np.abs(next(cases["zeros"].neighbours())["x"]).max() < 0.01
+    ids = make_cases([TensorSpec("ids", (500,), "int64", 0, 99)], {})[0]
+    assert (next(ids.neighbours())["ids"] != ids.feeds["ids"]).any()
+
+
 def test_neighbours_of_a_large_batch_are_small() -> None:
     case = named(make_cases([X], AXES))["batch_max"]
     assert {feeds["x"].shape[0] for feeds in case.neighbours()} == {2}
