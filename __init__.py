@@ -15,7 +15,12 @@ __all__ = ["Bundle", "__version__", "build", "deploy", "open_bundle"]
 __version__ = _version("attn2trt")
 
 # Loaded on first use, so that `import attn2trt` and `attn2trt --help` touch neither torch nor onnx.
-_HOME = {"Bundle": ".export.bundle", "build": ".modules.catalog", "deploy": ".pipeline", "open_bundle": ".export.bundle"}
+_HOME = {
+    "Bundle": ".export.bundle",
+    "build": ".modules.catalog",
+    "deploy": ".pipeline",
+    "open_bundle": ".export.bundle",
+}
 
 
 def __getattr__(name: str) -> Any:

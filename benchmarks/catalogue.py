@@ -103,10 +103,10 @@ def main(names: list[str]) -> int:
             row = measure(name, Path(folder))
         document["rows"].append(row)
         print(row["target"], "passed" if row["passed"] else row["why"], row.get("worst_ratio", ""), flush=True)
-    if not names:
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps(document, indent=1) + "\n")
-        PAGE.write_text(page(document))
+        if not names:  # after every row: an interrupted run keeps what it measured
+            RESULTS.parent.mkdir(exist_ok=True)
+            RESULTS.write_text(json.dumps(document, indent=1) + "\n")
+            PAGE.write_text(page(document))
     return 0 if all(row["passed"] for row in document["rows"]) else 1
 
 

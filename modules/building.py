@@ -23,7 +23,9 @@ from .user_code import make
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-CALIBRATION_BATCH = 4
+# enough images that a new one differs little from them, each small, since float64 convolutions are slow on a CPU
+CALIBRATION_BATCH, CALIBRATION_SIZE = 8, 72
+IMAGE_SEED = 0x5EED  # apart from the weights' own: images drawn as the weights are would be correlated with them
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class BackboneWithBlocks(Recipe):
             return module
         users_own = [block for block in blocks if not type(block).__module__.startswith(f"{__package__}.")]
         if name in timm_backbones.KNOWN:  # takes any size: a smaller one gives the same statistics sooner
-            example = _images((CALIBRATION_BATCH, channels, 96, 96), self.seed)
+            example = _images((CALIBRATION_BATCH, channels, CALIBRATION_SIZE, CALIBRATION_SIZE), self.seed)
         else:
             example = _images((2, channels, height, width), self.seed)
         with _refused_sizes(name, {"image": tuple(example.shape)}):
@@ -277,7 +279,7 @@ def _images(shape: tuple[int, ...], seed: int) -> Tensor:
     """Noise with a mean of its own per channel and per position: pure noise would leave every pooled value near 0."""
     import torch
 
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed ^ IMAGE_SEED)
     channels = torch.randn((*shape[:2], 1, 1), generator=generator)
     positions = torch.randn((shape[0], 1, *shape[2:]), generator=generator)
     return torch.randn(shape, generator=generator) + channels + positions

@@ -1,0 +1,97 @@
+"""Random weights are worth checking with: nothing vanishes, nothing explodes, gates are neither shut nor at a half."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from attn2trt.modules.block_index import block_names
+from attn2trt.modules.catalog import build
+from attn2trt.modules.randomise import randomise
+
+
+class Gates(TorchFunctionMode):
+    """Collect what every sigmoid gives."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if func in (torch.sigmoid, torch.Tensor.sigmoid, nn.functional.sigmoid):
+            self.seen.append(result.flatten())
+        return result
+
+
+def images(shape, seed=9):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator) + torch.randn((*shape[:2], 1, 1), generator=generator)
+
+
+def gates_of(model, x):
+    gates = Gates()
+    with gates, torch.no_grad():
+        output = model(x)
+    return output, torch.cat(gates.seen)
+
+
+@pytest.mark.parametrize("name", block_names())
+@pytest.mark.parametrize("seed", [0, 7])
+def test_gates_of_a_block_are_spread(name, seed):
+    output, gates = gates_of(build(name, seed=seed), images((4, 64, 20, 28)))
+    assert gates.std() > 0.05
+    assert ((gates > 0.02) & (gates < 0.98)).float().mean() > 0.8
+    assert output.std() > 0.1
+
+
+@pytest.mark.parametrize("spec", ["resnet18+cbam", "efficientnet_b0"])
+def test_a_network_stays_of_order_one(spec):
+    model = build(spec)
+    sizes = []
+    for part in model.modules():
+        part.register_forward_hook(lambda _part, _args, output: sizes.append(float(output.abs().max())))
+    logits, gates = gates_of(model, images((2, 3, 128, 128)))
+    assert 0.2 < logits.std() < 5
+    assert max(sizes) < 100
+    assert gates.std() > 0.1
+
+
+def test_normalisations_are_not_trivial_and_nothing_is_zero():
+    model = build("resnet18")
+    for part in model.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            assert part.weight.abs().min() > 0.09  # the end of a residual branch; 0.6 elsewhere
+            assert part.running_mean.std() > 0
+            assert (part.running_var - 1).abs().max() > 0.05
+            assert part.running_var.min() > 1e-4
+
+
+def test_only_and_keep():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1))
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    randomise(model, [images((2, 3, 8, 8))], seed=0, only=[model[2]])
+    changed = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
+    assert changed == {"2.weight", "2.bias"}
+    randomise(model, [images((2, 3, 8, 8))], seed=0, keep=[model[0]])
+    assert torch.equal(model[0].weight, before["0.weight"])
+    assert not torch.equal(model[1].running_mean, before["1.running_mean"])
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
+
+
+def test_parameters_that_start_constant_are_moved():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gamma = nn.Parameter(torch.full((8,), 1e-5))
+            self.table = nn.Parameter(torch.linspace(-1, 1, 8))
+
+        def forward(self, x):
+            return x * self.gamma + self.table
+
+    model = Scaled()
+    randomise(model, [torch.rand(2, 8)], seed=0)
+    assert model.gamma.abs().max() > 0.05
+    assert torch.allclose(model.table, torch.linspace(-1, 1, 8))
