@@ -47,7 +47,7 @@ def test_a_backbone():
     assert resolve("resnet50", shapes=["2x3x64x96"]).preprocessing["size"] == [3, 64, 96]
 
 
-@pytest.mark.parametrize("spec", [*block_names(), "resnet18+eca"])
+@pytest.mark.parametrize("spec", block_names())
 def test_builds_are_equal_separate_and_ready(spec):
     target = resolve(spec, dynamic=OWN_RANGES)
     torch.manual_seed(11)

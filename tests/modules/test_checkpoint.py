@@ -7,6 +7,7 @@ import pickle
 from collections import OrderedDict
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -14,6 +15,8 @@ from torch import nn
 from attn2trt.errors import InputError, StorageError
 from attn2trt.modules.catalog import build, resolve
 from attn2trt.modules.checkpoint import load, load_into, sha256
+from attn2trt.modules.grammar import parse
+from attn2trt.modules.placement import insert
 
 
 class Evil:
@@ -65,9 +68,11 @@ def test_loads_half_precision_as_float32(tmp_path):
 
 
 def test_reads_a_releases_name_for_the_blocks_place(tmp_path):
-    ours = {key: value.clone() for key, value in build("resnet18+cbam", seed=1).state_dict().items()}
+    model = timm.create_model("resnet18")
+    insert(model, "resnet18", parse("resnet18+cbam@stage4").insertions, list)
+    ours = model.state_dict()
     torch.save({f"module.{key}".replace(".se.", ".cbam."): value for key, value in ours.items()}, tmp_path / "w.pth")
-    assert same(build("resnet18+cbam", checkpoint=tmp_path / "w.pth"), ours)
+    assert same(build("resnet18+cbam@stage4", checkpoint=tmp_path / "w.pth"), ours)
 
 
 def test_reads_the_mobilenet_releases_names_in_coordinate_attention(tmp_path):

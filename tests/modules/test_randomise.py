@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 from torch import nn
@@ -24,6 +26,9 @@ class Gates(TorchFunctionMode):
         if func in (torch.sigmoid, torch.Tensor.sigmoid, nn.functional.sigmoid):
             self.seen.append(result.flatten())
         return result
+
+
+network = functools.cache(build)
 
 
 def images(shape, seed=9):
@@ -49,19 +54,23 @@ def test_gates_of_a_block_are_spread(name, seed):
 
 @pytest.mark.parametrize("spec", ["resnet18+cbam", "efficientnet_b0"])
 def test_a_network_stays_of_order_one(spec):
-    model = build(spec)
+    model = network(spec)
     sizes = []
-    for part in model.modules():
-        part.register_forward_hook(lambda _part, _args, output: sizes.append(float(output.abs().max())))
+
+    def measure(_part, _args, output):
+        sizes.append(float(output.abs().max()))
+
+    handles = [part.register_forward_hook(measure) for part in model.modules()]
     logits, gates = gates_of(model, images((2, 3, 128, 128)))
+    for handle in handles:
+        handle.remove()
     assert 0.2 < logits.std() < 5
     assert max(sizes) < 100
     assert gates.std() > 0.1
 
 
 def test_normalisations_are_not_trivial_and_nothing_is_zero():
-    model = build("resnet18")
-    for part in model.modules():
+    for part in network("resnet18+cbam").modules():
         if isinstance(part, nn.BatchNorm2d):
             assert part.weight.abs().min() > 0.09  # the end of a residual branch; 0.6 elsewhere
             assert part.running_mean.std() > 0
