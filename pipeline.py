@@ -18,6 +18,7 @@ from .export.bundle import (
     REFERENCE,
     Bundle,
     BundleWriter,
+    Finding,
     check_destination,
     open_bundle,
     spec_to_json,
@@ -26,6 +27,7 @@ from .export.bundle import (
 from .export.contract import check_contract
 from .export.graph import DEFAULT_OPSET, OPSETS, WEIGHTS, OnnxGraph
 from .export.handover import SCRIPT, inference_script, trtexec_line
+from .modules.packages import require
 from .modules.target import Target
 from .validate.metamorphic import metamorphic
 from .validate.recorded import from_tensors, to_tensors
@@ -76,6 +78,7 @@ def deploy(
     if opset not in OPSETS:
         raise InputError(f"opset {opset} is not supported; expected {OPSETS.start} to {OPSETS.stop - 1}")
     seconds.start("resolve", "resolving the target")
+    require()
     resolved = _resolve(target, example_inputs, dynamic, shapes, seed, pretrained, checkpoint)
     destination = Path(out) if out is not None else Path("bundles") / resolved.file_name
     check_destination(destination)
@@ -152,6 +155,18 @@ def validate_bundle(path: Path | str, *, progress: Progress | None = None, max_e
         stages.append(metamorphic(production.run, pairs()))
     stages.append(_tensorrt_stage())
     return Verdict(tuple(stages))
+
+
+def verify_bundle(path: Path | str) -> list[Finding]:
+    """What ``export.bundle.verify`` finds and, where every file is the right one, whether the graph loads here."""
+    findings = verify(path)
+    if all(finding.ok for finding in findings):
+        try:
+            with OrtRuntime(open_bundle(path).model_path) as runtime:
+                findings.append(Finding(MODEL, True, f"loads in {runtime.name}"))
+        except CheckFailed as error:
+            findings.append(Finding(MODEL, False, str(error)))
+    return findings
 
 
 def _as_recorded(stage: StageResult) -> StageResult:

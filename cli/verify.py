@@ -15,10 +15,10 @@ from .output import print_json, print_rich
 @bundle_argument
 @output_options
 def command(bundle: Path, as_json: bool) -> int:
-    """Compare every file of BUNDLE with the hash in its manifest: integrity, not authorship."""
-    from ..export.bundle import verify
+    """Compare every file of BUNDLE with the hash in its manifest (integrity, not authorship), and load its graph."""
+    from ..pipeline import verify_bundle
 
-    findings = verify(bundle)
+    findings = verify_bundle(bundle)
     passed = bool(findings) and all(finding.ok for finding in findings)
     if as_json:
         listed = [asdict(finding) for finding in findings]
@@ -29,7 +29,7 @@ def command(bundle: Path, as_json: bool) -> int:
 
     table = Table("file", "", "detail")
     for finding in findings:
-        mark = Text("unchanged", style="green") if finding.ok else Text("FAILED", style="bold red")
+        mark = Text("ok", style="green") if finding.ok else Text("FAILED", style="bold red")
         table.add_row(Text(finding.file), mark, Text(finding.detail))
     print_rich(table)
     return 0 if passed else 1

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
+from ..modules.packages import EXPORT, INSTALL_EXPORT
+
 Status = Literal["usable", "unusable", "missing"]
-EXPORT_FIX = "pip install 'attn2trt[export]'"
 NO_DEVICE = "run on a machine with an NVIDIA GPU and its driver"
 # (oldest and newest Python, why) that a package of ours has wheels for; None where there is no limit.
 PYTHON_LIMITS = {"onnxruntime": ((3, 11), "ONNX Runtime from 1.27 needs Python 3.11 or newer")}
@@ -114,13 +115,12 @@ def _python() -> Component:
 
 
 def _export_packages() -> Iterator[Component]:
-    wanted = {"PyTorch": "torch", "timm": "timm", "onnxscript": "onnxscript", "onnxsim": "onnxsim"}
-    for name, package in wanted.items():
+    for name, package in EXPORT.items():
         found = installed_version(package)
         if found:
             yield Component(name, "usable", found, "needed to export, not to validate a bundle")
         else:
-            yield Component(name, "missing", "", "needed to export, not to validate a bundle", EXPORT_FIX)
+            yield Component(name, "missing", "", "needed to export, not to validate a bundle", INSTALL_EXPORT)
     found = installed_version("onnx")
     yield Component("ONNX", "usable", found) if found else Component("ONNX", "missing", "", "", "pip install onnx")
 
@@ -227,7 +227,7 @@ def _tensorrt(driver: Driver) -> Component:
 
         # A system package (a Jetson's) has no metadata in this environment.
         if find_spec("tensorrt") is None:
-            return Component("TensorRT", "missing", "", "needed to compile plans", "pip install 'attn2trt[tensorrt]'")
+            return Component("TensorRT", "missing", "", "needed to compile plans", "pip install tensorrt")
     if not driver.devices:
         return Component("TensorRT", "unusable", found, driver.problem, NO_DEVICE)
     try:

@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from . import checkpoint as checkpoints
 from .backbones import timm as timm_backbones
 from .block_index import BlockInfo, OptionValue
 from .grammar import Part
+from .packages import PYTORCH, require
 from .shapes import Shape, named
 from .target import FLOAT_DTYPES, INTEGER_DTYPES, Axis, TensorSpec
 from .user_code import make
@@ -38,7 +38,7 @@ class Recipe(ABC):
         Raises InputError where a place, a width or a checkpoint does not fit, and where the module cannot take the
         traced or the smallest sizes.
         """
-        require_torch()
+        require(PYTORCH)
         module = self.make_with_weights(inputs, axes)
         check_module(module)
         module.eval().requires_grad_(False)
@@ -127,7 +127,7 @@ class UserModule(Recipe):
 
     def make(self) -> nn.Module:
         """The module as the factory gives it."""
-        require_torch()
+        require(PYTORCH)
         with _seeded(self.seed):
             return make(self.name)
 
@@ -192,19 +192,10 @@ class Forward:
         return ordered
 
 
-def require_torch() -> None:
-    """Raise MissingRequirement with the command that installs PyTorch, where it is not installed."""
-    for package in ("torch", "timm"):
-        if find_spec(package) is None:
-            raise MissingRequirement(
-                f"received a PyTorch target; expected {package}, which is not installed; pip install 'attn2trt[export]'"
-            )
-
-
 def count_parameters(info: BlockInfo, channels: int = 64) -> int | None:
     """Of a block with its default options; None without torch."""
     try:
-        require_torch()
+        require(PYTORCH)
     except MissingRequirement:
         return None
     import torch

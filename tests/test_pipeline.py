@@ -68,6 +68,20 @@ main()
     assert "largest difference from PyTorch" in script.stdout
 
 
+def test_weights_too_large_for_one_file_lie_beside_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from attn2trt.export.trace import exporter
+
+    for room in (exporter, simplify_room):
+        monkeypatch.setattr(room, "EXTERNAL_DATA_BYTES", 1000)
+    large = attn2trt.deploy("se", shapes=["2x64x8x8"], out=tmp_path / "large")
+    assert {"model.onnx", "model.onnx.data"} <= set(large.manifest["files"])
+    assert statuses(large)["onnxruntime cpu"] == "passed"
+    assert "beside the graph" in large.manifest["simplified"]["why_not"]
+    assert all(finding.ok for finding in pipeline.verify_bundle(large.path))
+    (large.path / "model.onnx.data").unlink()
+    assert not all(finding.ok for finding in pipeline.verify_bundle(large.path))
+
+
 def test_validate_refuses_a_graph_that_is_not_the_manifests(bundle: attn2trt.Bundle, tmp_path: Path) -> None:
     import shutil
 

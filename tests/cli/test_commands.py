@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -119,6 +120,17 @@ def test_verify_finds_a_changed_file(bundle: Path, name: str) -> None:
     found = document(run("verify", str(bundle), "--json"))
     assert found["passed"] is False
     assert [finding["file"] for finding in found["findings"] if not finding["ok"]] == [name]
+
+
+def test_verify_says_whether_the_graph_loads_here(bundle: Path) -> None:
+    assert "loads in ONNX Runtime" in run("verify", str(bundle)).stdout
+    (bundle / "model.onnx").write_bytes(b"")  # no graph at all, though its hash is the manifest's
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    manifest["files"]["model.onnx"]["sha256"] = hashlib.sha256(b"").hexdigest()
+    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    result = run("verify", str(bundle))
+    assert result.exit_code == 1, result.output
+    assert "cannot load" in result.stdout
 
 
 def test_verify_finds_a_missing_file(bundle: Path) -> None:

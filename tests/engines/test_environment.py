@@ -86,7 +86,7 @@ def test_a_child_that_dies_or_hangs_is_a_problem_not_a_crash(monkeypatch: pytest
 def test_packages_that_are_not_there_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "installed_version", lambda *packages: "")
     found = probe()
-    for name, fix in (("PyTorch", "attn2trt[export]"), ("ONNX Runtime", "pip install onnxruntime")):
+    for name, fix in (("PyTorch", "pip install torch timm"), ("ONNX Runtime", "pip install onnxruntime")):
         part = found.find(name)
         assert part is not None
         assert part.status == "missing"

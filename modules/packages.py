@@ -1,0 +1,22 @@
+"""The packages that the way from PyTorch to ONNX needs; a machine that only runs bundles has none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.util import find_spec
+
+from ..errors import MissingRequirement
+
+EXPORT = {"PyTorch": "torch", "timm": "timm", "onnxscript": "onnxscript", "onnxsim": "onnxsim"}
+# what it takes to build a module
+PYTORCH = ("torch", "timm")
+INSTALL_EXPORT = f"pip install {' '.join(EXPORT.values())}"
+
+
+def require(packages: Iterable[str] = EXPORT.values()) -> None:
+    """Raise MissingRequirement, with the command that installs them, for the first package that is not installed."""
+    for package in packages:
+        if find_spec(package) is None:
+            raise MissingRequirement(
+                f"received a PyTorch target; expected {package}, which is not installed; {INSTALL_EXPORT}"
+            )
