@@ -1,16 +1,20 @@
 """Deploy the core blocks and the paper backbones with each block that fits, at several sizes; write the docs' table.
 
-Usage: python benchmarks/catalogue.py [NAME ...]. Writes benchmarks/results/catalogue.json and docs/catalogue.md.
+Usage: python benchmarks/catalogue.py [NAME ...]. Every target is also judged on the photographs that scikit-image
+ships. Writes benchmarks/results/catalogue.json and docs/catalogue.md after every row, and takes up where an interrupted
+run of the same code and versions ended; with NAMEs it prints their rows and writes nothing.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import sys
 import tempfile
 import time
 from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,8 @@ ROOT = Path(__file__).parent.parent
 RESULTS, PAGE = ROOT / "benchmarks/results/catalogue.json", ROOT / "docs/catalogue.md"
 BLOCKS = ("se", "cbam", "eca", "coord_att", "gam", "psa")
 BLOCK_AXES = "batch=1:2:4,height=14:28:56,width=14:28:56"
+PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
+ROOMS = ("modules", "export", "engines", "validate")
 IMAGE_SHAPE, IMAGE_AXES = "2x3x96x96", "batch=1:2:3,height=64:96:128,width=64:96:128"
 BACKBONES = {
     "resnet50": ("se", "cbam", "eca", "coord_att", "gam:groups=4", "psa"),
@@ -38,13 +44,29 @@ def targets() -> list[str]:
     return names
 
 
-def measure(name: str, folder: Path) -> dict[str, Any]:
+def photographs(folder: Path) -> Path:
+    """Write scikit-image's photographs as PNG files into ``folder`` and return it."""
+    import skimage.data
+    from PIL import Image
+
+    for name in PHOTOGRAPHS:
+        Image.fromarray(getattr(skimage.data, name)()).save(folder / f"{name}.png")
+    return folder
+
+
+def sources() -> str:
+    """SHA-256 of the code that the rows depend on."""
+    files = [ROOT / "pipeline.py", *(file for room in ROOMS for file in sorted((ROOT / room).rglob("*.py")))]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def measure(name: str, folder: Path, images: Path) -> dict[str, Any]:
     """Deploy ``name`` and return its row."""
     is_block = name in BLOCKS
     since = time.perf_counter()
     options: dict[str, Any] = {"dynamic": BLOCK_AXES} if is_block else {"shapes": [IMAGE_SHAPE], "dynamic": IMAGE_AXES}
     try:
-        bundle = attn2trt.deploy(name, out=folder / "bundle", force=True, **options)
+        bundle = attn2trt.deploy(name, out=folder / "bundle", inputs=images, **options)
     except Attn2trtError as error:
         return {"target": name, "passed": False, "why": str(error)}
     verdict = Verdict.from_json(bundle.manifest["verdict"])
@@ -55,6 +77,7 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
         "passed": bool(verdict),
         "why": "" if failure is None else f"{failure.stage}: {failure.why}",
         "cases": max((stage.case_count for stage in checked), default=0),
+        "photographs": sum(case["kind"] == "image" for case in bundle.manifest["cases"]),
         "sizes": sorted({str(case["sizes"]) for case in bundle.manifest["cases"]}),
         "worst_ratio": {stage.stage: stage.worst_ratio for stage in checked},
         "worst_error": {stage.stage: stage.worst_error for stage in checked},
@@ -73,16 +96,17 @@ def page(document: dict[str, Any]) -> str:
         f"Blocks: 64 channels, `--dynamic {BLOCK_AXES}`. Backbones: `--shape {IMAGE_SHAPE} --dynamic {IMAGE_AXES}`.",
         "*Ratio*: the largest error over all cases, in units of what PyTorch float32 itself loses on the same input;",
         "8 is the limit. *Sizes*: how many different combinations of batch, height and width were compared.",
+        "*Photographs*: batches of the photographs that scikit-image ships.",
         "",
-        "| target | verdict | sizes | cases | ratio torch → onnx | ratio simplified | ratio ONNX Runtime |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| target | verdict | sizes | cases | photographs | ratio: torch → onnx | simplified | ONNX Runtime |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in document["rows"]:
         ratios = list(row.get("worst_ratio", {}).values())
         cells = [f"{ratio:.1f}" for ratio in ratios] + ["-"] * (3 - len(ratios))
         result = "passed" if row["passed"] else f"**failed**: {row['why'][:160]}"
-        sizes, cases = len(row.get("sizes", [])), row.get("cases", 0)
-        lines.append(f"| `{row['target']}` | {result} | {sizes} | {cases} | {' | '.join(cells)} |")
+        counts = [len(row.get("sizes", [])), row.get("cases", 0), row.get("photographs", 0)]
+        lines.append(f"| `{row['target']}` | {result} | {' | '.join(map(str, counts))} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -91,22 +115,29 @@ def main(names: list[str]) -> int:
     document: dict[str, Any] = {
         "date": date.today().isoformat(),
         "machine": f"{platform.machine()}, {platform.system()}, CPU only",
-        "method": "attn2trt.deploy per target, seed 0, randomised weights",
-        "versions": {},
+        "method": "attn2trt.deploy per target, seed 0, randomised weights, seeded cases and photographs",
+        "sources": sources(),
+        "versions": {name: version(name) for name in ("torch", "timm", "onnx", "onnxruntime-gpu", "onnxsim")},
         "rows": [],
     }
-    from importlib.metadata import version
-
-    document["versions"] = {name: version(name) for name in ("torch", "timm", "onnx", "onnxruntime-gpu", "onnxsim")}
-    for name in names or targets():
-        with tempfile.TemporaryDirectory() as folder:
-            row = measure(name, Path(folder))
-        document["rows"].append(row)
-        print(row["target"], "passed" if row["passed"] else row["why"], row.get("worst_ratio", ""), flush=True)
-        if not names:  # after every row: an interrupted run keeps what it measured
-            RESULTS.parent.mkdir(exist_ok=True)
-            RESULTS.write_text(json.dumps(document, indent=1) + "\n")
-            PAGE.write_text(page(document))
+    if not names and RESULTS.exists():
+        before = json.loads(RESULTS.read_text())
+        if all(before.get(key) == document[key] for key in ("sources", "versions")):
+            document["rows"] = before["rows"]
+    done = {row["target"] for row in document["rows"]}
+    wanted = [name for name in names or targets() if name not in done]
+    with tempfile.TemporaryDirectory() as images:
+        photographs(Path(images))
+        for number, name in enumerate(wanted, start=1):
+            print(f"{number}/{len(wanted)} {name}", end=" ", flush=True)
+            with tempfile.TemporaryDirectory() as folder:
+                row = measure(name, Path(folder), Path(images))
+            document["rows"].append(row)
+            print("passed" if row["passed"] else row["why"], row.get("worst_ratio", ""), flush=True)
+            if not names:
+                RESULTS.parent.mkdir(exist_ok=True)
+                RESULTS.write_text(json.dumps(document, indent=1) + "\n")
+                PAGE.write_text(page(document))
     return 0 if all(row["passed"] for row in document["rows"]) else 1
 
 

@@ -184,7 +184,7 @@ def test_pytorch_missing_says_how_to_install_it(monkeypatch):
     def without_torch(name, package=None):
         return None if name == "torch" else find_spec(name, package)
 
-    monkeypatch.setattr("attn2trt.modules.building.find_spec", without_torch)
+    monkeypatch.setattr("attn2trt.modules.packages.find_spec", without_torch)
     target = resolve("resnet50+cbam")
     with pytest.raises(MissingRequirement, match=r"expected torch, .* pip install torch timm"):
         target.build()
