@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .engines.ort_runtime import OrtRuntime
+from .engines.isolated import IsolatedRuntime
 from .errors import CheckFailed, InputError
 from .export.bundle import (
     MANIFEST,
@@ -147,8 +147,8 @@ def validate_bundle(path: Path | str, *, progress: Progress | None = None, max_e
         return from_tensors(bundle.reference_path, bundle.manifest["cases"])
 
     with (
-        OrtRuntime(bundle.model_path, optimise=False) as plain,
-        OrtRuntime(bundle.model_path, optimise=True) as production,
+        IsolatedRuntime(bundle.model_path, optimise=False) as plain,
+        IsolatedRuntime(bundle.model_path, optimise=True) as production,
     ):
         runs = {STAGE_SIMPLIFIED: plain.run, STAGE_ORT: production.run}
         stages += judge_all(runs, pairs(), max_error=max_error)
@@ -162,7 +162,7 @@ def verify_bundle(path: Path | str) -> list[Finding]:
     findings = verify(path)
     if all(finding.ok for finding in findings):
         try:
-            with OrtRuntime(open_bundle(path).model_path) as runtime:
+            with IsolatedRuntime(open_bundle(path).model_path) as runtime:
                 findings.append(Finding(MODEL, True, f"loads in {runtime.name}"))
         except CheckFailed as error:
             findings.append(Finding(MODEL, False, str(error)))
@@ -248,7 +248,7 @@ class _Stages:
         self._found: dict[str, list[tuple[str, Comparison]]] = {}
         self._why_not_simplified = why_not_simplified
         self._plan = [(STAGE_EXPORTED, exported, False), (STAGE_SIMPLIFIED, graph, False), (STAGE_ORT, graph, True)]
-        self._runs: dict[str, OrtRuntime] = {}
+        self._runs: dict[str, IsolatedRuntime] = {}
         self._failed: dict[str, StageResult] = {}
         self.seconds = 0.0
 
@@ -256,11 +256,14 @@ class _Stages:
         for stage, graph, optimise in self._plan:
             if stage == STAGE_SIMPLIFIED and self._why_not_simplified:
                 continue
+            self._runs[stage] = IsolatedRuntime(graph.path, optimise=optimise)
+            self._found[stage] = []
+        for stage, runtime in list(self._runs.items()):  # each loads while the others do
             try:
-                self._runs[stage] = OrtRuntime(graph.path, optimise=optimise)
+                runtime.load()
             except CheckFailed as error:
                 self._failed[stage] = StageResult(stage, "failed", str(error))
-            self._found[stage] = []
+                self._runs.pop(stage).__exit__(None, None, None)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -7,11 +7,11 @@ and it drops the metadata of every node; the map from node to PyTorch module is 
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from .. import processes
 from ..errors import CheckFailed
 from .contract import check_contract
 from .graph import EXTERNAL_DATA_BYTES, OnnxGraph
@@ -41,16 +41,13 @@ def simplify(graph: OnnxGraph, path: Path) -> tuple[OnnxGraph, str]:
 
 def _run_child(source: Path, destination: Path) -> str:
     """Run onnxsim; returns why it failed, or nothing."""
-    command = [sys.executable, "-m", "attn2trt.export.simplify_child", str(source), str(destination)]
+    command = processes.command("export.simplify_child", str(source), str(destination))
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         return f"onnxsim did not finish within {TIMEOUT_SECONDS} s"
-    if done.returncode < 0:
-        return f"onnxsim was killed by signal {-done.returncode}"
-    if done.returncode > 0 or not destination.exists():
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        return f"onnxsim failed: {lines[-1][:200] if lines else f'exit code {done.returncode}'}"
+    if done.returncode or not destination.exists():
+        return f"onnxsim {processes.ending(done.returncode, done.stderr)}"
     return ""
 
 

@@ -1,10 +1,9 @@
-"""The child process of simplify.py: ``python -m attn2trt.export.simplify_child IN.onnx OUT.onnx``."""
+"""What the child process of simplify.py runs."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import sys
 
 
 def main(source: str, destination: str) -> None:
@@ -15,7 +14,3 @@ def main(source: str, destination: str) -> None:
     with contextlib.redirect_stdout(io.StringIO()):
         model, _ = simplify(onnx.load(source))
     onnx.save(model, destination)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
