@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .validate.metrics import Comparison, Reference
 
 Progress = Callable[[str], None]
+DEFAULT_FOLDER = Path("bundles")
 EXPORTED = "exported.onnx"
 STAGE_EXPORTED, STAGE_SIMPLIFIED, STAGE_ORT = "torch → onnx", "simplified", "onnxruntime cpu"
 STAGE_TENSORRT = "tensorrt"
@@ -80,7 +81,7 @@ def deploy(
     seconds.start("resolve", "resolving the target")
     require()
     resolved = _resolve(target, example_inputs, dynamic, shapes, seed, pretrained, checkpoint)
-    destination = Path(out) if out is not None else Path("bundles") / resolved.file_name
+    destination = Path(out) if out is not None else DEFAULT_FOLDER / resolved.file_name
     check_destination(destination)
     module = None
     if resolved.fingerprint is None:
@@ -124,6 +125,11 @@ def deploy(
             "seconds": seconds.done(),
         }
         return writer.commit(manifest, files)
+
+
+def folder_of(out: Path | str | None) -> Path:
+    """The folder that ``deploy`` puts the bundle's own folder into."""
+    return DEFAULT_FOLDER if out is None else Path(out).parent
 
 
 def validate_bundle(path: Path | str, *, progress: Progress | None = None, max_error: float | None = None) -> Verdict:

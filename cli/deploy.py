@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from .guard import note
 from .options import IMAGES, export_options, max_error_option, output_options, require_option, target_options
 from .output import print_json, print_rich, stages
 from .requirements import check
@@ -30,9 +31,10 @@ def command(target: str, require: tuple[str, ...], as_json: bool, **options: Any
               resnet50+py:my.blocks:Mine@layer4
     """
     check(require)
-    from ..pipeline import deploy
+    from ..pipeline import deploy, folder_of
     from ..validate.verdict import Verdict
 
+    note(folder=str(folder_of(options["out"])))
     with stages() as progress:
         bundle = deploy(target, progress=progress, **options)
     verdict = Verdict.from_json(bundle.manifest["verdict"])

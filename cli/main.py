@@ -20,11 +20,14 @@ from typing import Any, NoReturn
 import click
 
 from ..errors import Attn2trtError, StorageError
+from .guard import INTERRUPTED, guarded
 from .options import debug_option
 
 # In the order in which a new user needs them; each is a file beside this one that holds `command`.
 COMMANDS = ("list", "doctor", "deploy", "export", "validate", "verify")
-INTERNAL_ERROR, INTERRUPTED = 70, 130
+# Those that run PyTorch and a user's code.
+GUARDED = frozenset({"deploy", "export"})
+INTERNAL_ERROR = 70
 STORAGE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -139,4 +142,11 @@ def group() -> None:
 
 def main() -> NoReturn:
     """The console script."""
+    if set(sys.argv[1:]) & GUARDED and not set(sys.argv[1:]) & {"-h", "--help"}:
+        guarded(run)
+    run()
+
+
+def run() -> NoReturn:
+    """The command line in this very process."""
     group.main(prog_name="attn2trt")

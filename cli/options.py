@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
+from .guard import STAGE_SECONDS, note
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
 
@@ -66,6 +68,16 @@ def export_options(command: Command) -> Command:
         click.option("-o", "--out", type=FOLDER, metavar="DIR", help="The bundle (default: bundles/TARGET)."),
         click.option("--opset", type=click.IntRange(min=1), default=17, show_default=True, help="ONNX opset."),
         click.option("--force", is_flag=True, help="Rebuild, even where the bundle is there and unchanged."),
+        click.option(
+            "--time-limit",
+            type=click.FloatRange(min=0, min_open=True),
+            metavar="SECONDS",
+            default=STAGE_SECONDS,
+            show_default=True,
+            expose_value=False,
+            callback=lambda _context, _option, seconds: note(seconds=seconds),
+            help="End a stage that takes longer, as a failure.",
+        ),
     )
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .guard import note
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
@@ -47,11 +49,12 @@ def print_rich(*renderables: RenderableType) -> None:
 def stages() -> Iterator[Progress]:
     """Show the stage that is running, on stderr, and how long each took; silent where stderr is not a terminal.
 
-    Until it ends, whatever a user's module prints goes to stderr: stdout is for the result.
+    The guard of the process hears of each stage in any case. Until it ends, whatever a user's module prints goes to
+    stderr: stdout is for the result.
     """
     with redirect_stdout(sys.stderr):
         if not sys.stderr.isatty():
-            yield lambda text: None
+            yield lambda text: note(stage=text)
             return
         from rich.console import Console
 
@@ -73,6 +76,7 @@ def _spinner(console: Console) -> Iterator[Progress]:
     with console.status("") as status:
 
         def start(text: str) -> None:
+            note(stage=text)
             finish()
             running.append((text, time.perf_counter()))
             status.update(Text(text))
