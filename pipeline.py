@@ -29,6 +29,7 @@ from .export.graph import DEFAULT_OPSET, OPSETS, WEIGHTS, OnnxGraph
 from .export.handover import SCRIPT, inference_script, trtexec_line
 from .modules.packages import require
 from .modules.target import Target
+from .validate.hidden import Hidden
 from .validate.metamorphic import metamorphic
 from .validate.recorded import from_tensors, to_tensors
 from .validate.verdict import StageResult, Verdict, judge_all, judge_case, not_checked, stage_result
@@ -93,7 +94,8 @@ def deploy(
         seconds.start("build", "building the module")
         module = module if module is not None else resolved.build()
         graph, exported, why_not_simplified = _export(resolved, module, writer.path, opset, seconds)
-        pairs = _references(resolved, module, graph, seed, inputs)
+        hidden = Hidden()
+        pairs = _references(resolved, module, graph, seed, inputs, hidden)
         stages = _Stages(graph, exported, why_not_simplified, max_error) if verdict else _NoStages()
         seconds.start("reference", "computing the float64 reference and judging every stage against it")
         with stages:
@@ -119,6 +121,7 @@ def deploy(
             "modules": dict(graph.modules),
             "cases": index,
             "cases_left_out": left_out,
+            "hidden": hidden.findings(module),
             "verdict": result.to_json(),
             "trtexec": trtexec_line(resolved.inputs, resolved.axes),
             "versions": _versions(),
@@ -228,14 +231,14 @@ def _export(
 
 
 def _references(
-    target: Target, module: nn.Module, graph: OnnxGraph, seed: int, images: Path | None
+    target: Target, module: nn.Module, graph: OnnxGraph, seed: int, images: Path | None, hidden: Hidden
 ) -> Iterator[tuple[Case, Reference]]:
     from .validate.cases import make_cases
     from .validate.reference import references
 
     cases = list(make_cases(target.inputs, target.axes, seed=seed, images=images, preprocessing=target.preprocessing))
     names = [spec.name for spec in graph.outputs]
-    return zip(cases, references(module, cases, names, seed=seed), strict=True)
+    return zip(cases, references(module, cases, names, seed=seed, hidden=hidden), strict=True)
 
 
 def _record(pairs: Iterable[tuple[Case, Reference]], path: Path) -> tuple[list[dict[str, Any]], list[str]]:

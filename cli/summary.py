@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import CheckFailed, MissingRequirement
+from ..export.bundle import MANIFEST
+
+# findings of one kind that are printed; the manifest holds them all
+SHOWN = 5
 
 if TYPE_CHECKING:
     from ..export.bundle import Bundle
@@ -23,9 +28,15 @@ def bundle_lines(bundle: Bundle) -> list[str]:
         )
     if weights := bundle.manifest["target"].get("weights"):
         lines.append(f"weights  {weights}")
+    lines += [f"hidden   {finding}" for finding in _first(bundle.manifest.get("hidden", ()))]
     if left_out := bundle.manifest.get("cases_left_out"):
         lines.append(f"cases    judged, but too large to record for validate: {', '.join(left_out)}")
     return lines
+
+
+def _first(findings: Sequence[str]) -> list[str]:
+    more = [f"and {len(findings) - SHOWN} more in {MANIFEST}"] if len(findings) > SHOWN else []
+    return [*findings[:SHOWN], *more]
 
 
 def next_lines(bundle: Bundle) -> list[str]:

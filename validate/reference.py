@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from ..errors import ModuleRefused
 from .cases import Case
+from .hidden import GATES, Hidden
 from .metrics import LIMIT, UNIT_ROUNDOFF, Floor, Reference, measure
 
 if TYPE_CHECKING:
@@ -29,15 +31,23 @@ NUDGES = 3
 
 
 def references(
-    module: nn.Module, cases: Iterable[Case], output_names: Sequence[str] = (), *, seed: int = 0
+    module: nn.Module,
+    cases: Iterable[Case],
+    output_names: Sequence[str] = (),
+    *,
+    seed: int = 0,
+    hidden: Hidden | None = None,
 ) -> Iterator[Reference]:
-    """One reference per case, in order; nothing is kept between them.
+    """One reference per case, in order; nothing is kept between them. ``hidden`` is told what every gate gave.
 
     The module's outputs (tensor, tuple, list, dict, nested) are named in flattened order by ``output_names``, or
     "output" / "output_0", … where that is empty. Works on copies: the caller's module is never touched.
     Raises ModuleRefused where PyTorch itself cannot run a case.
     """
     single, double = (_Eager(module, output_names, seed, is_double=is_double) for is_double in (False, True))
+    if hidden is not None:
+        double.hidden = hidden
+        double.follow_modules()
     for case in cases:
         feeds = case.feeds
         truth = double.run(feeds, case)
@@ -67,6 +77,18 @@ class _Eager:
         self.seed = seed
         self.is_double = is_double
         self.largest = 0.0
+        self.hidden: Hidden | None = None
+        self.inside: list[str] = []
+
+    def follow_modules(self) -> None:
+        """Keep in ``inside`` the paths of the modules that are running, the innermost last."""
+
+        def leave(*_: object) -> None:
+            self.inside.pop()
+
+        for path, part in self.module.named_modules():
+            part.register_forward_pre_hook(lambda *_, path=path: self.inside.append(path))
+            part.register_forward_hook(leave)
 
     def run(self, feeds: Feeds, case: Case) -> Outputs:
         import torch
@@ -74,7 +96,8 @@ class _Eager:
         kind = torch.float64 if self.is_double else torch.float32
         tensors = {name: torch.from_numpy(value.copy()) for name, value in feeds.items()}
         tensors = {name: value.to(kind) if value.is_floating_point() else value for name, value in tensors.items()}
-        watch = _float64_mode() if self.is_double else None
+        self.inside.clear()
+        watch = _float64_mode(self) if self.is_double else None
         inside: AbstractContextManager[Any] = watch or nullcontext()
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]), _plain_float32(), inside:
@@ -109,8 +132,8 @@ def _apply(module: nn.Module, tensors: dict[str, Any]) -> Any:
     return module(*tensors.values())
 
 
-def _float64_mode() -> Any:
-    """A mode that keeps every operator of a float64 run in float64 and notes the largest magnitude.
+def _float64_mode(eager: _Eager) -> Any:
+    """A mode that keeps every operator of a float64 run in float64 and notes the largest magnitude and the gates.
 
     A module that says ``.float()`` or holds a float32 constant would otherwise round on the way, and the truth
     would be no better than what is judged by it.
@@ -128,6 +151,13 @@ def _float64_mode() -> Any:
 
     class Float64(TorchDispatchMode):  # type: ignore[no-untyped-call]
         largest = 0.0
+        calls: Counter[tuple[str, str]]
+
+        def note_gate(self, operator: str, low: float, high: float) -> None:
+            place = (eager.inside[-1] if eager.inside else "", operator)
+            if eager.hidden is not None:
+                eager.hidden.gate(*place, self.calls[place], low, high)
+            self.calls[place] += 1
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             if not func._schema.is_mutable:
@@ -136,12 +166,16 @@ def _float64_mode() -> Any:
             for leaf in tree_leaves(result):
                 if isinstance(leaf, torch.Tensor) and leaf.is_floating_point() and leaf.numel():
                     low, high = torch.aminmax(leaf.detach())
+                    if func.overloadpacket.__name__ in GATES:
+                        self.note_gate(func.overloadpacket.__name__, float(low), float(high))
                     largest = max(-float(low), float(high))
                     if self.largest < largest < float("inf"):
                         self.largest = largest
             return result
 
-    return Float64()  # type: ignore[no-untyped-call]
+    mode = Float64()  # type: ignore[no-untyped-call]
+    mode.calls = Counter()
+    return mode
 
 
 @contextmanager

@@ -1,0 +1,74 @@
+"""Weights that hide errors are named; those of the catalog hide none."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from attn2trt.modules.block_index import block_names
+from attn2trt.modules.catalog import resolve
+from attn2trt.modules.target import TensorSpec
+from attn2trt.validate.cases import make_cases
+from attn2trt.validate.hidden import Hidden
+from attn2trt.validate.reference import references
+
+
+class Gated(nn.Module):
+    """A gate and a residual branch with a scale of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = nn.Sequential(nn.Conv2d(4, 4, 1), nn.Sigmoid())
+        self.norm = nn.BatchNorm2d(4)
+        self.gamma = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.gamma * self.norm(x * self.gate(x))
+
+
+def findings(module: nn.Module) -> list[str]:
+    hidden = Hidden()
+    cases = make_cases([TensorSpec("x", (2, 4, 6, 6))], {})
+    list(references(module.eval(), cases, hidden=hidden))
+    return hidden.findings(module)
+
+
+def trained() -> Gated:
+    module = Gated()
+    with torch.no_grad():
+        module.norm.running_mean.fill_(0.3)
+    return module
+
+
+def test_weights_that_hide_nothing_are_not_mentioned() -> None:
+    assert findings(trained()) == []
+
+
+def test_a_gate_that_never_moves_is_named_with_its_module() -> None:
+    module = trained()
+    nn.init.zeros_(module.gate[0].weight)
+    nn.init.zeros_(module.gate[0].bias)
+    found = findings(module)
+    assert found[0].startswith("gate.1: the sigmoid gives 0.5 in every case")
+    assert found[1].startswith("gate.0.weight is all zeros")
+
+
+def test_a_branch_that_is_multiplied_by_zero_is_named() -> None:
+    module = trained()
+    nn.init.zeros_(module.gamma)
+    assert findings(module) == ["gamma is all zeros: what it multiplies was not checked"]
+
+
+def test_normalisations_as_they_were_made_are_counted() -> None:
+    assert findings(Gated())[0].startswith("1 of 1 batch normalisations still hold mean 0 and variance 1")
+
+
+@pytest.mark.parametrize("name", block_names())
+def test_the_catalogs_weights_hide_nothing(name: str) -> None:
+    target = resolve(name, shapes=["2x64x8x8"])
+    module = target.build()
+    hidden = Hidden()
+    list(references(module, make_cases(target.inputs, target.axes), hidden=hidden))
+    assert hidden.gates or name == "gam"
+    assert hidden.findings(module) == []

@@ -1,0 +1,64 @@
+"""What a model's weights hide from the verdict: gates that never move, branches that are multiplied by zero.
+
+A freshly made network computes the same whatever goes wrong behind a gamma of zero, and a gate whose weights are all
+zero stands at 0.5 for every input. Such weights are the user's to choose; that they prove little must be said.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# aten operators that gates end in
+GATES = frozenset({"sigmoid", "hardsigmoid", "tanh", "_softmax", "softmax"})
+STILL = 1e-3
+SHIFTS = ("bias", "beta", "shift")
+
+
+@dataclass
+class Hidden:
+    """Filled while the float64 reference runs; ``gates`` holds the range of every gate's output over all cases."""
+
+    gates: dict[tuple[str, str, int], tuple[float, float]] = field(default_factory=dict)
+
+    def gate(self, module: str, operator: str, call: int, low: float, high: float) -> None:
+        """Note the range of one gate's output: the ``call``-th ``operator`` inside ``module`` in a run."""
+        known = self.gates.get((module, operator, call), (low, high))
+        self.gates[module, operator, call] = (min(known[0], low), max(known[1], high))
+
+    def findings(self, module: nn.Module) -> list[str]:
+        """One sentence for everything that hides errors; empty where nothing does."""
+        return [*self._still_gates(), *_zeroed(module), *_untrained(module)]
+
+    def _still_gates(self) -> list[str]:
+        return [
+            f"{path or 'the model'}: the {operator.strip('_')} gives {(low + high) / 2:.3g} in every case, "
+            "so what it is computed from was not checked"
+            for (path, operator, _), (low, high) in self.gates.items()
+            if high - low < STILL
+        ]
+
+
+def _zeroed(module: nn.Module) -> list[str]:
+    return [
+        f"{name} is all zeros: what it multiplies was not checked"
+        for name, parameter in module.named_parameters()
+        if parameter.numel() and not name.endswith(SHIFTS) and not bool(parameter.any())
+    ]
+
+
+def _untrained(module: nn.Module) -> list[str]:
+    fresh, count = 0, 0
+    for part in module.modules():
+        mean, variance = getattr(part, "running_mean", None), getattr(part, "running_var", None)
+        if mean is not None and variance is not None:
+            count += 1
+            fresh += not bool(mean.any()) and bool((variance == 1).all())
+    if not fresh:
+        return []
+    return [
+        f"{fresh} of {count} batch normalisations still hold mean 0 and variance 1: a mistake in them would hardly show"
+    ]
