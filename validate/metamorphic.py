@@ -1,7 +1,15 @@
 """Checks that need no truth: what a batch's rows must have to do with each other, and a run with its repetition.
 
-A runtime may choose another kernel for another batch, so rows are equal when they lie within the limit of the floor.
 They apply to the outputs whose rows are independent in float64 PyTorch, as the reference recorded.
+
+The allowance. A runtime may choose another kernel for another batch, so equal means equal but for rounding. Let e(y)
+be the distance of a run y from the truth, whole, at its largest element or over a slice, in the units in which the
+floor was measured. A healthy run has e(y) <= R floors (metrics.HEALTHY_RATIO, measured over the catalog). For two
+healthy runs y, z of the same rows the triangle inequality gives |y - z| <= e(y) + e(z) <= 2 R floors, and the verdict's
+LIMIT is chosen to be at least 2 R; so the limit itself is the allowance, with nothing added. It holds only on the
+scale on which the floor was measured, that of the whole batch: every check therefore brings its rows back to the
+places that they have in the batch before it compares. One row of a batch has no larger error than the whole
+batch, which is why a single row may be put among the others.
 """
 
 from __future__ import annotations
@@ -57,30 +65,45 @@ def _rows(reference: Reference) -> int:
 
 
 def _checks(run: Run, case: Case, reference: Reference) -> Iterator[tuple[str, Comparison]]:
-    feeds, rows = case.feeds, _rows(reference)
+    feeds, rows, names = case.feeds, _rows(reference), reference.row_outputs
     batch = run(feeds)
-    judge = _judge(reference)
-    yield from judge("second run", run(feeds), batch, reference.outputs64)
+    judge = _judge(reference, batch)
+    yield from judge("second run", run(feeds), tuple(reference.outputs64))
     alone = [run(_take(feeds, case, [row])) for row in range(rows)]
-    joined = {name: np.concatenate([one[name] for one in alone]) for name in reference.row_outputs}
-    yield from judge("rows alone", joined, batch, joined)
+    yield from judge("rows alone", {name: np.concatenate([one[name] for one in alone]) for name in names}, names)
     order = np.roll(np.arange(rows), 1)
     permuted = run(_take(feeds, case, order))
-    yield from judge("permuted rows", permuted, {name: batch[name][order] for name in reference.row_outputs}, joined)
-    same = [0] * rows
-    identical = run(_take(feeds, case, same))
-    yield from judge("identical rows", identical, {name: batch[name][same] for name in reference.row_outputs}, joined)
+    back = np.argsort(order)
+    yield from judge("permuted rows", {name: _rows_of(permuted[name], back) for name in names}, names)
+    identical = run(_take(feeds, case, [0] * rows))
+    yield from judge("identical rows", {name: _worst_as_first(identical[name], batch[name]) for name in names}, names)
+
+
+def _rows_of(value: Array, order: Array) -> Array:
+    """The rows in another order; another number of rows than expected stays, to be told as a wrong shape."""
+    return value[order] if value.shape[:1] == order.shape else value
+
+
+def _worst_as_first(identical: Array, batch: Array) -> Array:
+    """The batch, its first row replaced by that copy of it which is furthest from it."""
+    if identical.shape != batch.shape:
+        return identical
+    distance = [float(np.abs(np.subtract(row, batch[0], dtype=np.float64)).max(initial=0.0)) for row in identical]
+    # argmax takes a NaN for the largest
+    return np.concatenate([identical[[int(np.argmax(distance))]], batch[1:]])
 
 
 def _take(feeds: Feeds, case: Case, rows: Any) -> Feeds:
     return {name: value[rows] if name in case.row_inputs else value for name, value in feeds.items()}
 
 
-def _judge(reference: Reference) -> Callable[[str, Outputs, Outputs, Outputs], Iterator[tuple[str, Comparison]]]:
-    def judge(check: str, outputs: Outputs, expected: Outputs, names: Outputs) -> Iterator[tuple[str, Comparison]]:
+def _judge(
+    reference: Reference, batch: Outputs
+) -> Callable[[str, Outputs, tuple[str, ...]], Iterator[tuple[str, Comparison]]]:
+    def judge(check: str, outputs: Outputs, names: tuple[str, ...]) -> Iterator[tuple[str, Comparison]]:
         for name in names:
             floor: Floor = reference.floors[name]
-            truth = np.asarray(expected[name])
+            truth = np.asarray(batch[name])
             wide = truth.astype(np.float64) if truth.dtype.kind == "f" else truth
             # No budget of its own: both sides are this runtime's, and its distance from the truth is judged elsewhere.
             yield check, compare(name, outputs[name], wide, floor, reference.largest, budget=np.inf, dtype=truth.dtype)

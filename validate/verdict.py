@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, cast
 
 import numpy.typing as npt
@@ -45,6 +45,19 @@ class StageResult:
     def case_count(self) -> int:
         return len({case for case, _ in self.comparisons})
 
+    @property
+    def top1(self) -> tuple[int, int]:
+        """(rows with the best class that float64 has, rows where rounding cannot change it), over every (n, classes)
+        output; (0, 0) where there is none."""
+        found = [comparison for _, comparison in self.comparisons]
+        return sum(one.agreeing_rows for one in found), sum(one.settled_rows for one in found)
+
+    @property
+    def smallest_failing(self) -> dict[str, int]:
+        """The sizes of the failed case with the fewest elements; empty where nothing failed or no axis is dynamic."""
+        failing = [found.sizes for _, found in self.comparisons if not found.passed and found.sizes]
+        return dict(sorted(failing, key=_volume)[0]) if failing else {}
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -69,7 +82,9 @@ class Verdict:
                     "status": stage.status,
                     "why": stage.why,
                     "comparisons": [
-                        {"case": case} | {key: _plain(value) for key, value in asdict(found).items()}
+                        {"case": case}
+                        | {key: _plain(value) for key, value in asdict(found).items()}
+                        | {"sizes": dict(found.sizes)}
                         for case, found in stage.comparisons
                     ],
                 }
@@ -84,6 +99,11 @@ class Verdict:
             return cls(tuple(_stage(entry) for entry in document["stages"]))
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"received a verdict that cannot be read ({error!r}); export the bundle again") from None
+
+
+def _volume(sizes: tuple[tuple[str, int], ...]) -> tuple[int, tuple[int, ...]]:
+    values = tuple(size for _, size in sizes)
+    return math.prod(values), values
 
 
 def _plain(value: Any) -> Any:
@@ -112,6 +132,10 @@ def _comparison(part: Mapping[str, Any]) -> Comparison:
         worst_index=tuple(int(index) for index in part["worst_index"]),
         passed=part["passed"] is True,
         detail=str(part["detail"]),
+        # Verdicts of older bundles have none of these.
+        settled_rows=int(part.get("settled_rows", 0)),
+        agreeing_rows=int(part.get("agreeing_rows", 0)),
+        sizes=tuple((str(name), int(size)) for name, size in part.get("sizes", {}).items()),
     )
 
 
@@ -121,7 +145,10 @@ def not_checked(stage: str, why: str) -> StageResult:
 
 
 def stage_result(stage: str, comparisons: Iterable[tuple[str, Comparison]], why: str = "") -> StageResult:
-    """Passed when every comparison passed and there is one; ``why`` then stays as it is."""
+    """Passed when every comparison passed and there is one; ``why`` then stays as it is.
+
+    Failed, ``why`` names the worst comparison and the smallest failing shape.
+    """
     found = tuple(comparisons)
     if not found:
         return not_checked(stage, why or "no case was given")
@@ -129,7 +156,9 @@ def stage_result(stage: str, comparisons: Iterable[tuple[str, Comparison]], why:
     if failed:
         case, worst = max(failed, key=lambda pair: pair[1].ratio)
         more = f" ({len(failed)} of {len(found)} comparisons failed)" if len(found) > 1 else ""
-        return StageResult(stage, "failed", f"case {case}, output {worst.output}: {worst.detail}{more}", found)
+        result = StageResult(stage, "failed", f"case {case}, output {worst.output}: {worst.detail}{more}", found)
+        smallest = ", ".join(f"{name}={size}" for name, size in result.smallest_failing.items())
+        return replace(result, why=f"{result.why}; smallest failing shape {smallest}") if smallest else result
     return StageResult(stage, "passed", why, found)
 
 
@@ -137,11 +166,16 @@ def judge_case(
     run: Run, case: Case, reference: Reference, *, max_error: float | None = None
 ) -> tuple[tuple[str, Comparison], ...]:
     """Every output of one case against its reference; an exception in ``run`` and a missing output are failures."""
+    sizes = tuple(case.sizes.items())
+    return tuple((case.name, replace(found, sizes=sizes)) for found in _compared(run, case, reference, max_error))
+
+
+def _compared(run: Run, case: Case, reference: Reference, max_error: float | None) -> list[Comparison]:
     try:
         outputs = run(case.feeds)
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        return tuple((case.name, _unmet(name, "raised", f"it did not run: {reason}")) for name in reference.outputs64)
+        return [_unmet(name, "raised", f"it did not run: {reason}") for name in reference.outputs64]
     found = []
     for name, truth in reference.outputs64.items():
         if name not in outputs:
@@ -155,8 +189,7 @@ def judge_case(
             compare(name, outputs[name], truth, reference.floors[name], reference.largest, budget=budget, dtype=dtype)
         )
     extra = sorted(set(outputs) - set(reference.outputs64))
-    found += [_unmet(name, "missing", "an output that PyTorch does not have") for name in extra]
-    return tuple((case.name, comparison) for comparison in found)
+    return [*found, *(_unmet(name, "missing", "an output that PyTorch does not have") for name in extra)]
 
 
 def _unmet(name: str, which: str, detail: str) -> Comparison:

@@ -9,7 +9,7 @@ import pytest
 
 from attn2trt.validate.cases import Case
 from attn2trt.validate.metamorphic import metamorphic
-from attn2trt.validate.metrics import Floor, Reference
+from attn2trt.validate.metrics import HEALTHY_RATIO, LIMIT, Floor, Reference
 from attn2trt.validate.verdict import Feeds
 
 X = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)
@@ -60,6 +60,35 @@ def test_a_healthy_runtime_passes_all_four() -> None:
 @pytest.mark.parametrize("fault", [mixed_rows, wrong_last_row, baked_batch, leaky()])
 def test_a_broken_runtime_fails(fault: Callable[[Feeds], Feeds]) -> None:
     assert metamorphic(fault, [pair()]).status == "failed"
+
+
+def test_rows_may_differ_by_the_limit_on_the_scale_of_the_whole_batch() -> None:
+    """A quiet row, copied over the batch, is allowed what the batch is allowed, not what its own scale would give."""
+    quiet = X.copy()
+    quiet[0] *= np.float32(1e-3)
+    case, reference = pair()
+    truth = Reference({"y": quiet * 2.0}, {"y": quiet * 2}, reference.floors, 4.0, ("y",))
+    case = Case("traced", "", "normal", {"batch": 4}, lambda _: {"x": quiet, "table": TABLE}, 0, ("x",))
+
+    def run(feeds: Feeds, roundings: float) -> Feeds:
+        out = healthy(feeds)["y"]
+        loud = np.float32(np.abs(X).max() * 2 * 1e-7)
+        return {"y": out + np.float32(roundings) * loud * (len(np.unique(feeds["x"][:, 0])) == 1 < len(out))}
+
+    assert metamorphic(lambda feeds: run(feeds, 0.9 * HEALTHY_RATIO), [(case, truth)]).status == "passed"
+    assert metamorphic(lambda feeds: run(feeds, 3 * LIMIT), [(case, truth)]).status == "failed"
+
+
+def test_one_copy_that_differs_among_identical_rows_fails() -> None:
+    def run(feeds: Feeds) -> Feeds:
+        out = healthy(feeds)["y"]
+        if len(np.unique(feeds["x"][:, 0])) == 1 < len(out):
+            out[2, 5] *= np.float32(1.001)
+        return {"y": out}
+
+    found = metamorphic(run, [pair()])
+    assert found.status == "failed"
+    assert "identical rows" in found.why
 
 
 def test_a_runtime_that_raises_at_batch_one_fails() -> None:

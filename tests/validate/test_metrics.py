@@ -166,6 +166,41 @@ def test_cancellation_below_what_float32_can_tell_from_zero_is_absolute() -> Non
     assert not judged(np.full((2, 3), 1e-5, np.float32), ref, floor, largest=1.0).passed
 
 
+def test_a_classifier_reports_on_how_many_rows_the_best_class_agrees() -> None:
+    ref = truth((6, 1000))
+    found = judged(rounded(ref, seed=2), ref)
+    assert (found.passed, found.settled_rows, found.agreeing_rows) == (True, 6, 6)
+    assert judged(rounded(truth()), truth()).settled_rows == 0
+
+
+def test_a_settled_best_class_that_differs_fails_within_limit_and_budget() -> None:
+    ref = np.zeros((2, 10))
+    ref[:, 3], ref[:, 4] = 1.0, 1.0 - 1e-6
+    floor = Floor(2e-7, 1e-7, np.full(10, 1e-6))
+    out = ref.astype(np.float32)
+    out[1, 3] -= np.float32(6e-7)
+    out[1, 4] += np.float32(6e-7)
+    found = judged(out, ref, floor)
+    assert found.ratio < LIMIT
+    assert (found.passed, found.which, found.settled_rows, found.agreeing_rows) == (False, "top1", 2, 1)
+    assert "class 4 instead of 3 in row 1" in found.detail
+
+
+def test_a_tie_that_rounding_decides_is_not_counted() -> None:
+    ref = np.zeros((2, 10))
+    ref[:, 3], ref[:, 4] = 1.0, 1.0 - 1e-7
+    ref[1, 3] = 2.0
+    out = ref.astype(np.float32)
+    out[0, 4] += np.float32(3e-7)
+    found = judged(out, ref, Floor(2e-7, 1e-7, np.full(10, 1e-6)))
+    assert (found.passed, found.settled_rows, found.agreeing_rows) == (True, 1, 1)
+
+
+def test_a_row_of_scores_that_are_not_finite_is_never_settled() -> None:
+    ref = np.array([[1.0, math.inf, 0.0], [1.0, 2.0, 0.0]])
+    assert judged(ref.astype(np.float32), ref, Floor(1e-7, 1e-7, np.full(3, 1e-7))).settled_rows == 1
+
+
 def test_an_int_off_by_one_fails() -> None:
     ref = np.arange(12).reshape(3, 4)
     assert judged(ref.copy(), ref, Floor(0.0, 0.0)).passed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -59,6 +60,45 @@ def test_one_failed_case_among_many_fails_the_stage_and_is_named() -> None:
     found = judge("ort", lambda feeds: healthy(feeds) if next(calls) != 1 else {"y": X}, [pair(name) for name in "abc"])
     assert found.why.startswith("case b, output y")
     assert "1 of 3" in found.why
+
+
+def sized(name: str, **sizes: int) -> tuple[Case, Reference]:
+    case, reference = pair(name)
+    return replace(case, sizes=sizes), reference
+
+
+def test_a_failure_names_the_smallest_failing_shape() -> None:
+    pairs = [
+        sized("fine", batch=1, height=2),
+        sized("large", batch=9, height=30),
+        sized("small", batch=2, height=7),
+        sized("also", batch=7, height=2),
+    ]
+    calls = iter(range(9))
+    found = judge("ort", lambda feeds: healthy(feeds) if next(calls) == 0 else {"y": X}, pairs)
+    assert found.why.endswith("(3 of 4 comparisons failed); smallest failing shape batch=2, height=7")
+    assert found.smallest_failing == {"batch": 2, "height": 7}
+    assert Verdict.from_json(Verdict((found,)).to_json()).stages[0].smallest_failing == {"batch": 2, "height": 7}
+    assert judge("ort", healthy, pairs).smallest_failing == {}
+
+
+def test_without_dynamic_axes_no_shape_is_named() -> None:
+    assert "smallest failing" not in judge("ort", BROKEN["nan"], [pair()]).why
+
+
+def test_top1_is_summed_over_the_cases_and_survives_json() -> None:
+    found = judge("ort", healthy, [pair(), pair("other")])
+    assert found.top1 == (4, 4)
+    assert Verdict.from_json(Verdict((found,)).to_json()).stages[0].top1 == (4, 4)
+
+
+def test_a_verdict_of_an_older_bundle_is_read() -> None:
+    document = Verdict((judge("ort", healthy, [sized("traced", batch=2)]),)).to_json()
+    for comparison in document["stages"][0]["comparisons"]:
+        for key in ("sizes", "settled_rows", "agreeing_rows"):
+            del comparison[key]
+    stage = Verdict.from_json(document).stages[0]
+    assert (stage.status, stage.top1, stage.smallest_failing) == ("passed", (0, 0), {})
 
 
 def test_no_case_and_no_runtime_are_not_a_pass() -> None:
