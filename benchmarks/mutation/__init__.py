@@ -1,0 +1,1 @@
+"""Faults for exported graphs: what a validator must catch."""
