@@ -86,7 +86,7 @@ def make_cases(
     cases = [maker.case(name, why, normal, sizes) for name, why, sizes in size_cases(axes)]
     traced = {name: axis.opt for name, axis in axes.items()}
     if has_floats:
-        cases += [maker.case(kind, why, kind, traced) for kind, why in VALUES.items()]
+        cases += [maker.case(name, why, kind, sizes) for name, why, kind, sizes in _value_cases(axes)]
     else:
         cases += [maker.case(name, f"every integer at its {name}", name, traced) for name in ("lowest", "highest")]
     if images is not None:
@@ -122,6 +122,24 @@ def size_cases(axes: Mapping[str, Axis]) -> list[tuple[str, str, dict[str, int]]
             seen.append(sizes)
             unique.append((name, why, sizes))
     return unique
+
+
+def _value_cases(axes: Mapping[str, Axis]) -> list[tuple[str, str, str, dict[str, int]]]:
+    """(name, why, kind, sizes). The saturated values come at two untraced sizes, one tall and one wide.
+
+    A fault that shows at other sizes alone hides there behind a ReLU that ordinary values leave shut: a gate with
+    one hidden unit may be the same for every ordinary input.
+    """
+    traced = {name: axis.opt for name, axis in axes.items()}
+    wide = next((sizes for name, _, sizes in size_cases(axes) if name == "size_uneven"), traced)
+    others = [name for name in axes if name != "batch"]
+    tall = traced | {name: _interior(axes[name], (0.8, 0.25)[k % 2], {axes[name].opt}) for k, name in enumerate(others)}
+    found = []
+    for kind, why in VALUES.items():
+        found.append((kind, why, kind, tall if kind == "saturated" else traced))
+        if kind == "saturated" and wide != tall:
+            found.append(("saturated_uneven", f"{why}, at other sizes", kind, traced | wide))
+    return found
 
 
 def _interior(axis: Axis, fraction: float, taken: set[int]) -> int:
@@ -197,10 +215,14 @@ def _values(spec: TensorSpec, shape: tuple[int, ...], kind: str, rng: np.random.
 
 
 def _normal(shape: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """Unit variance: noise plus an offset per (row, channel) and one per (row, position)."""
+    """Unit variance: noise plus an offset per (row, channel), of the opposite sign in every other row, and one per
+    (row, position)."""
     values = rng.standard_normal(shape, dtype=np.float32)
     if len(shape) >= 3:
-        values += rng.standard_normal((*shape[:2], *(1 for _ in shape[2:])), dtype=np.float32)
+        offsets = rng.standard_normal((*shape[:2], *(1 for _ in shape[2:])), dtype=np.float32)
+        # Every other row leans the other way: what one row leaves behind a shut ReLU, the next one shows.
+        offsets[1::2] = -offsets[: offsets[1::2].shape[0] * 2 : 2]
+        values += offsets
         values += rng.standard_normal((shape[0], 1, *shape[2:]), dtype=np.float32)
         values *= np.float32(1 / math.sqrt(3))
     return values

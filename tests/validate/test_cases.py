@@ -66,6 +66,22 @@ def test_values_are_what_their_kind_says() -> None:
     assert np.flatnonzero(hot.any(axis=(0, 2, 3))).size == 1
 
 
+def test_every_other_row_leans_the_other_way() -> None:
+    for rows in (1, 2, 5):
+        means = make_cases([TensorSpec("x", (rows, 8, 64, 64))], {})[0].feeds["x"].mean((2, 3))
+        for row in range(0, rows - 1, 2):
+            assert np.corrcoef(means[row], means[row + 1])[0, 1] < -0.9
+
+
+def test_saturated_values_come_tall_and_wide() -> None:
+    cases = named(make_cases([X], AXES))
+    tall, wide = cases["saturated"].sizes, cases["saturated_uneven"].sizes
+    assert tall["height"] > AXES["height"].opt > tall["width"]
+    assert wide["height"] < AXES["height"].opt < wide["width"]
+    image = TensorSpec("x", ("batch", 8, 4, 4))
+    assert "saturated_uneven" not in named(make_cases([image], {"batch": Axis(1, 2, 8)}))
+
+
 def test_feeds_repeat_and_seeds_and_neighbours_differ() -> None:
     case, other = make_cases([X], AXES)[0], make_cases([X], AXES, seed=1)[0]
     assert np.array_equal(case.feeds["x"], case.feeds["x"])
