@@ -11,24 +11,45 @@ from .output import print_json, print_rich
 
 
 @click.command("list")
+@click.argument("kind", type=click.Choice(["blocks", "backbones"]), required=False)
+@click.option(
+    "--supports",
+    type=click.Choice(["dynamic", "batch", "height", "width"]),
+    multiple=True,
+    help="Only what this axis may be dynamic for; dynamic: height and width.",
+)
 @output_options
-def command(as_json: bool) -> None:
-    """What can be deployed: blocks and backbones, with paper and parameter count."""
-    from ..modules.catalog import entries
+def command(kind: str | None, supports: tuple[str, ...], as_json: bool) -> None:
+    """What can be deployed: blocks and backbones, with paper, parameters and multiply-accumulates.
 
-    found = entries()
+    \b
+    attn2trt list                       everything
+    attn2trt list blocks --supports dynamic
+    """
+    from ..modules.block_index import ALL_AXES
+    from ..modules.catalog import KINDS, entries
+
+    axes = {axis for name in supports for axis in (("height", "width") if name == "dynamic" else (name,))}
+    found = entries(kinds=(kind.removesuffix("s"),) if kind else KINDS, supports=axes)
     if as_json:
         print_json([asdict(entry) for entry in found])
         return
     from rich.table import Table
     from rich.text import Text
 
-    for kind, note in (("block", "parameters at 64 channels"), ("backbone", "parameters without a block")):
-        table = Table("name", "parameters", "what it is", "options", "paper", title=f"{kind}s ({note})")
-        for entry in (entry for entry in found if entry.kind == kind):
-            count = f"{entry.parameters:,}" if entry.parameters is not None else ""
-            options = ", ".join(f"{name}={default}" for name, default in entry.options.items())
-            table.add_row(*map(Text, (entry.name, count, entry.summary, options, entry.paper)))
+    for name, note in (("block", "at 64 channels of 56x56"), ("backbone", "without a block")):
+        of_kind = [entry for entry in found if entry.kind == name]
+        if not of_kind:
+            continue
+        columns = ("name", "year", "parameters", "MACs", "what it is", "options", "may vary", "paper")
+        table = Table(*columns, title=f"{name}s ({note}; MACs of one image)")
+        for entry in of_kind:
+            options = ", ".join(f"{option}={default}" for option, default in entry.options.items())
+            numbers = (f"{count:,}" if count is not None else "" for count in (entry.parameters, entry.macs))
+            varying = "all" if entry.axes == ALL_AXES else ", ".join(entry.axes)
+            paper = entry.paper.replace("https://arxiv.org/abs/", "arXiv:").removeprefix("https://")
+            row = (entry.name, str(entry.year or ""), *numbers, entry.summary, options, varying, paper)
+            table.add_row(*map(Text, row))
         print_rich(table)
     print_rich("Put them together: BACKBONE+BLOCK:option=value@stage3,stage4, e.g. resnet50+eca:k=3@stage3")
     print_rich("Any other timm model name works too, and your own module: py:package.module:factory --shape …")

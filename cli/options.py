@@ -41,6 +41,19 @@ def target_options(command: Command) -> Command:
     return _stack(
         command,
         click.argument("target"),
+        shape_options,
+        click.option("--checkpoint", type=FILE, metavar="FILE", help="Weights: safetensors, or weights-only PyTorch."),
+        click.option("--pretrained", is_flag=True, help="The backbone's published weights."),
+        click.option(
+            "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of random weights."
+        ),
+    )
+
+
+def shape_options(command: Command) -> Command:
+    """The traced sizes and the axes that may vary."""
+    return _stack(
+        command,
         click.option(
             "--shape",
             "shapes",
@@ -52,11 +65,6 @@ def target_options(command: Command) -> Command:
             "--dynamic",
             metavar="AXES",
             help="Axes that may vary, batch=1:8:32,height=16:32:64 (min:opt:max), or names alone: batch,height.",
-        ),
-        click.option("--checkpoint", type=FILE, metavar="FILE", help="Weights: safetensors, or weights-only PyTorch."),
-        click.option("--pretrained", is_flag=True, help="The backbone's published weights."),
-        click.option(
-            "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of random weights."
         ),
     )
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 OptionValue = int | float | bool | str | None
 
 
+ALL_AXES = ("batch", "height", "width")
+
+
 @dataclass(frozen=True)
 class Option:
     """One keyword-only argument of a block: its name, the annotation as written, and its default."""
@@ -55,6 +58,8 @@ class BlockInfo:
     paper: str
     options: tuple[Option, ...]
     replaces_conv3x3: bool
+    year: int | None = None
+    axes: tuple[str, ...] = ALL_AXES
 
     def parse_options(self, texts: Mapping[str, str]) -> dict[str, OptionValue]:
         """Values for the constructor; InputError names an unknown option and the nearest known one."""
@@ -127,7 +132,17 @@ def _read(path: Path, _modified_ns: int) -> BlockInfo:
         paper=link.group().rstrip(".:") if link else "",
         options=tuple(_options(classes[0])),
         replaces_conv3x3=_constant(tree, "REPLACES_CONV3X3") is True,
+        year=_year(doc),
+        # a block whose weights belong to one image size says AXES = ("batch",)
+        axes=tuple(_constant(tree, "AXES") or ALL_AXES),
     )
+
+
+def _year(doc: str) -> int | None:
+    """The year of publication: the venue's, or that of the arXiv number."""
+    venue = re.search(r"\b(?:19|20)\d\d\b(?!\.)", doc)
+    arxiv = re.search(r"arxiv\.org/abs/(\d\d)\d\d\.", doc)
+    return int(venue.group()) if venue else 2000 + int(arxiv[1]) if arxiv else None
 
 
 def _options(block: ast.ClassDef) -> Iterable[Option]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,6 +47,10 @@ class Recipe(ABC):
         return module
 
     @abstractmethod
+    def structure(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> tuple[nn.Module, list[nn.Module]]:
+        """The module with whatever weights it was created with, sooner than ``build``, and the blocks put into it."""
+
+    @abstractmethod
     def make_with_weights(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> nn.Module: ...
 
     @abstractmethod
@@ -63,11 +68,14 @@ class BlockAlone(Recipe):
     seed: int = 0
     checkpoint: Path | None = None
 
+    def structure(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> tuple[nn.Module, list[nn.Module]]:
+        with _seeded(self.seed):
+            return self.info.load()(self.channels, **self.options), []
+
     def make_with_weights(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> nn.Module:
         from .randomise import randomise
 
-        with _seeded(self.seed):
-            module: nn.Module = self.info.load()(self.channels, **self.options)
+        module, _ = self.structure(inputs, axes)
         if self.checkpoint is not None:
             checkpoints.load_into(module, self.checkpoint)
         else:
@@ -89,15 +97,21 @@ class BackboneWithBlocks(Recipe):
     pretrained: bool = False
     checkpoint: Path | None = None
 
-    def make_with_weights(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> nn.Module:
+    def structure(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> tuple[nn.Module, list[nn.Module]]:
         from .placement import insert
+
+        sizes = _traced(inputs[0], axes)[1:]
+        with _seeded(self.seed):
+            module = timm_backbones.create(self.backbone.name, pretrained=self.pretrained)
+            example = functools.partial(_images, (1, *sizes), self.seed)
+            return module, insert(module, self.backbone.name, self.insertions, lambda: [example()])
+
+    def make_with_weights(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> nn.Module:
         from .randomise import randomise
 
         name = self.backbone.name
         channels, height, width = _traced(inputs[0], axes)[1:]
-        with _seeded(self.seed):
-            module = timm_backbones.create(name, pretrained=self.pretrained)
-            blocks = insert(module, name, self.insertions, lambda: [_images((1, channels, height, width), self.seed)])
+        module, blocks = self.structure(inputs, axes)
         if self.checkpoint is not None:
             checkpoints.load_into(module, self.checkpoint)
             return module
@@ -130,6 +144,9 @@ class UserModule(Recipe):
         require(PYTORCH)
         with _seeded(self.seed):
             return make(self.name)
+
+    def structure(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> tuple[nn.Module, list[nn.Module]]:
+        return self.make(), []
 
     def make_with_weights(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> nn.Module:
         module = self.make()
@@ -192,16 +209,19 @@ class Forward:
         return ordered
 
 
-def count_parameters(info: BlockInfo, channels: int = 64) -> int | None:
-    """Of a block with its default options; None without torch."""
+def cost_alone(info: BlockInfo, sizes: tuple[int, ...]) -> tuple[int, int] | None:
+    """(parameters, multiply-accumulates of one image) of a block with its default options; None without torch."""
     try:
         require(PYTORCH)
     except MissingRequirement:
         return None
     import torch
 
+    from .metering import meter
+
     with torch.device("meta"):
-        return sum(parameter.numel() for parameter in info.load()(channels).parameters())
+        found = meter(info.load()(sizes[1]), [torch.empty(1, *sizes[1:])])
+    return found.cost.parameters, found.cost.macs
 
 
 def check_module(module: nn.Module) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -13,48 +14,74 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 from . import building
 from .backbones import timm as timm_backbones
-from .block_index import BlockInfo, OptionValue, block_info, block_names
+from .block_index import ALL_AXES, BlockInfo, OptionValue, block_info, block_names
 from .checkpoint import sha256
 from .grammar import Parsed, parse
 from .shapes import Ranges, Shape, named, parse_shape, plan
-from .target import Target
+from .target import Axis, Target, TensorSpec
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 BLOCK_SIZES = (2, 64, 56, 56)
+KINDS = ("block", "backbone")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of ``attn2trt list``. ``parameters`` is a block's count at 64 channels, None without torch here."""
+    """One line of ``attn2trt list``: a block at 64 channels of 56 x 56, a backbone at its own size.
+
+    ``parameters`` and ``macs`` (of one image) are None for a block where there is no torch. ``axes`` may be dynamic.
+    """
 
     name: str
     kind: str
     summary: str
     paper: str
     parameters: int | None
+    macs: int | None = None
+    year: int | None = None
+    axes: tuple[str, ...] = ALL_AXES
     options: Mapping[str, OptionValue] = field(default_factory=dict)
 
 
-def entries() -> list[Entry]:
-    """Every block and every backbone whose insertion points are known; any other timm model works by its name."""
-    blocks = [
-        Entry(
-            name=info.name,
-            kind="block",
-            summary=info.summary,
-            paper=info.paper,
-            parameters=building.count_parameters(info),
+def entries(*, kinds: Collection[str] = KINDS, supports: Collection[str] = ()) -> list[Entry]:
+    """Every block and every backbone whose insertion points are known; any other timm model works by its name.
+
+    Only those of ``kinds`` whose axes ``supports`` may be dynamic, if it is given.
+    """
+    found = [*(_blocks() if "block" in kinds else ()), *(_backbones() if "backbone" in kinds else ())]
+    return [entry for entry in found if set(supports) <= set(entry.axes)]
+
+
+def _blocks() -> Iterator[Entry]:
+    for info in map(block_info, block_names()):
+        parameters, macs = building.cost_alone(info, BLOCK_SIZES) or (None, None)
+        yield Entry(
+            info.name,
+            "block",
+            info.summary,
+            info.paper,
+            parameters,
+            macs,
+            year=info.year,
+            axes=info.axes,
             options={option.name: option.default for option in info.options},
         )
-        for info in map(block_info, block_names())
-    ]
-    backbones = [
-        Entry(backbone.name, "backbone", backbone.summary, backbone.paper, backbone.parameters)
-        for backbone in timm_backbones.KNOWN.values()
-    ]
-    return blocks + backbones
+
+
+def _backbones() -> Iterator[Entry]:
+    for found in timm_backbones.KNOWN.values():
+        arxiv = re.search(r"/abs/(\d\d)", found.paper)
+        yield Entry(
+            found.name,
+            "backbone",
+            found.summary,
+            found.paper,
+            found.parameters,
+            found.macs,
+            year=2000 + int(arxiv[1]) if arxiv else None,
+        )
 
 
 def build(spec: str, *, seed: int = 0, pretrained: bool = False, checkpoint: Path | str | None = None) -> nn.Module:
@@ -65,6 +92,17 @@ def build(spec: str, *, seed: int = 0, pretrained: bool = False, checkpoint: Pat
         _check_user_target(parsed, spec, pretrained)
         return building.UserModule(parsed.base.name, seed=seed, checkpoint=path).build((), {})
     return resolve(spec, seed=seed, pretrained=pretrained, checkpoint=path).build()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A TARGET that has been read and checked, as far as that goes without building it."""
+
+    parsed: Parsed
+    recipe: building.Recipe
+    inputs: tuple[TensorSpec, ...]
+    axes: Mapping[str, Axis]
+    facts: Mapping[str, Any]
 
 
 def resolve(
@@ -82,57 +120,74 @@ def resolve(
     that a block takes, a checkpoint's keys, the sizes that a forward pass takes) by the target's ``build``. Both raise
     InputError; MissingRequirement where PyTorch is needed and not installed.
     """
+    found = read(spec, shapes=shapes, dynamic=dynamic, seed=seed, pretrained=pretrained, checkpoint=checkpoint)
+    digest = "" if checkpoint is None else sha256(checkpoint)
+    identity = f"{spec}\n{seed}\n{pretrained}\n{digest}\n{found.inputs}\n{_opt(found.axes)}\n{_source_digest()}"
+    user_code = any(part.is_user_code for part in (found.parsed.base, *found.parsed.insertions))
+    return Target(
+        name=spec,
+        build=lambda: found.recipe.build(found.inputs, found.axes),
+        inputs=found.inputs,
+        axes=found.axes,
+        weights=found.recipe.weights(digest),
+        fingerprint=None if user_code else hashlib.sha256(identity.encode()).hexdigest(),
+        **found.facts,
+    )
+
+
+def read(
+    spec: str,
+    *,
+    shapes: Sequence[str] = (),
+    dynamic: str | Ranges | None = None,
+    seed: int = 0,
+    pretrained: bool = False,
+    checkpoint: Path | None = None,
+) -> Plan:
+    """What ``resolve`` makes a target of; raises as it does."""
     parsed = parse(spec)
     if pretrained and checkpoint is not None:
         raise InputError(
             "received --pretrained and --checkpoint; expected one source of weights; leave one of them out"
         )
     given = [parse_shape(text) for text in shapes]
-    digest = "" if checkpoint is None else sha256(checkpoint)
     if parsed.base.is_user_code:
         _check_user_target(parsed, spec, pretrained)
         own = building.UserModule(parsed.base.name, seed=seed, checkpoint=checkpoint)
-        return _user_target(own, given, dynamic, digest)
-    recipe: building.Recipe
+        inputs, axes = plan(_user_shapes(own, given), dynamic, fixed=True)
+        return Plan(parsed, own, inputs, axes, {"source": own.name})
     if parsed.base.name in block_names():
         info = block_info(parsed.base.name)
         _check_block_target(parsed, pretrained)
         shape = _single(given, "x", BLOCK_SIZES, spec)
         options = info.parse_options(parsed.base.options)
         inputs, axes = plan([shape], dynamic, fixed=bool(given))
-        recipe = building.BlockAlone(info, shape.sizes[1], options, seed=seed, checkpoint=checkpoint)
-        described: dict[str, Any] = {"output_names": ("output",), "paper": info.paper, "source": "attn2trt"}
-    else:
-        backbone = timm_backbones.find(parsed.base.name)
-        infos = _check_backbone_target(parsed)
-        shape = _single(given, "image", (2, *backbone.size), spec)
-        if shape.sizes[1] != backbone.size[0]:
-            raise InputError(
-                f"received a shape of {shape.sizes[1]} channels for {backbone.name}; "
-                f"expected {backbone.size[0]}; correct --shape"
-            )
-        inputs, axes = plan([shape], dynamic, fixed=bool(given))
-        recipe = building.BackboneWithBlocks(
-            backbone, parsed.insertions, seed=seed, pretrained=pretrained, checkpoint=checkpoint
+        _check_axes([info], axes)
+        alone = building.BlockAlone(info, shape.sizes[1], options, seed=seed, checkpoint=checkpoint)
+        return Plan(
+            parsed, alone, inputs, axes, {"output_names": ("output",), "paper": info.paper, "source": "attn2trt"}
         )
-        papers = [backbone.paper, *(info.paper for info in infos)]
-        described = {
-            "output_names": ("logits",),
-            "paper": " ".join(dict.fromkeys(filter(None, papers))),
-            "source": f"timm {backbone.name}",
-            "preprocessing": {**backbone.preprocessing, "size": list(inputs[0].resolve(_opt(axes))[1:])},
-        }
-    user_code = any(part.is_user_code for part in parsed.insertions)
-    identity = f"{spec}\n{seed}\n{pretrained}\n{digest}\n{shape.sizes[1]}\n{_opt(axes)}\n{inputs}\n{_source_digest()}"
-    return Target(
-        name=spec,
-        build=lambda: recipe.build(inputs, axes),
-        inputs=inputs,
-        axes=axes,
-        weights=recipe.weights(digest),
-        fingerprint=None if user_code else hashlib.sha256(identity.encode()).hexdigest(),
-        **described,
+    backbone = timm_backbones.find(parsed.base.name)
+    infos = _check_backbone_target(parsed)
+    shape = _single(given, "image", (2, *backbone.size), spec)
+    if shape.sizes[1] != backbone.size[0]:
+        raise InputError(
+            f"received a shape of {shape.sizes[1]} channels for {backbone.name}; "
+            f"expected {backbone.size[0]}; correct --shape"
+        )
+    inputs, axes = plan([shape], dynamic, fixed=bool(given))
+    _check_axes(infos, axes)
+    whole = building.BackboneWithBlocks(
+        backbone, parsed.insertions, seed=seed, pretrained=pretrained, checkpoint=checkpoint
     )
+    papers = [backbone.paper, *(info.paper for info in infos)]
+    facts = {
+        "output_names": ("logits",),
+        "paper": " ".join(dict.fromkeys(filter(None, papers))),
+        "source": f"timm {backbone.name}",
+        "preprocessing": {**backbone.preprocessing, "size": list(inputs[0].resolve(_opt(axes))[1:])},
+    }
+    return Plan(parsed, whole, inputs, axes, facts)
 
 
 def from_module(
@@ -183,9 +238,7 @@ def from_module(
     )
 
 
-def _user_target(
-    recipe: building.UserModule, given: Sequence[Shape], dynamic: str | Ranges | None, digest: str
-) -> Target:
+def _user_shapes(recipe: building.UserModule, given: Sequence[Shape]) -> list[Shape]:
     forward = building.Forward.of(recipe.make())
     if not given:
         first = forward.positional(1)[0]
@@ -193,15 +246,7 @@ def _user_target(
             f"received {recipe.name} without a shape; expected one for each input of forward"
             f"({', '.join(forward.names)}); add --shape {first}=2x3x224x224"
         )
-    inputs, axes = plan(forward.named(given), dynamic, fixed=True)
-    return Target(
-        name=recipe.name,
-        build=lambda: recipe.build(inputs, axes),
-        inputs=inputs,
-        axes=axes,
-        source=recipe.name,
-        weights=recipe.weights(digest),
-    )
+    return forward.named(given)
 
 
 def _check_user_target(parsed: Parsed, spec: str, pretrained: bool) -> None:
@@ -243,6 +288,16 @@ def _check_backbone_target(parsed: Parsed) -> list[BlockInfo]:
             info.parse_options(part.options)
             infos.append(info)
     return infos
+
+
+def _check_axes(infos: Sequence[BlockInfo], axes: Mapping[str, Axis]) -> None:
+    for info in infos:
+        for name in axes:
+            if name not in info.axes:
+                raise InputError(
+                    f"received dynamic {name} for {info.name}; expected {' or '.join(info.axes)} alone, since its "
+                    f"weights belong to one image size; leave {name} out of --dynamic"
+                )
 
 
 def _single(given: Sequence[Shape], name: str, default: tuple[int, ...], spec: str) -> Shape:

@@ -22,12 +22,16 @@ STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Backbone:
-    """A classifier by name: input ``size`` (c, h, w) and how its published weights expect an image."""
+    """A classifier by name: input ``size`` (c, h, w) and how its published weights expect an image.
+
+    ``macs`` are the multiply-accumulates of one image of that size, as modules/describe.py counts them.
+    """
 
     name: str
     summary: str
     paper: str = ""
     parameters: int | None = None
+    macs: int | None = None
     size: tuple[int, int, int] = (3, 224, 224)
     mean: tuple[float, ...] = MEAN
     std: tuple[float, ...] = STD
@@ -52,14 +56,29 @@ _EFFICIENTNET = "https://arxiv.org/abs/1905.11946"
 KNOWN: Mapping[str, Backbone] = {
     backbone.name: backbone
     for backbone in (
-        Backbone("resnet18", "ResNet, 18 layers", _RESNET, 11_689_512),
-        Backbone("resnet34", "ResNet, 34 layers", _RESNET, 21_797_672),
-        Backbone("resnet50", "ResNet, 50 layers", _RESNET, 25_557_032),
-        Backbone("resnet101", "ResNet, 101 layers", _RESNET, 44_549_160),
-        Backbone("mobilenetv2_050", "MobileNetV2, width 0.5", _MOBILENET, 1_968_680, crop=0.875),
-        Backbone("mobilenetv2_075", "MobileNetV2, width 0.75", _MOBILENET, 2_636_424, crop=0.875),
-        Backbone("mobilenetv2_100", "MobileNetV2, width 1.0", _MOBILENET, 3_504_872, crop=0.875),
-        Backbone("efficientnet_b0", "EfficientNet-B0", _EFFICIENTNET, 5_288_548, crop=0.875),
+        Backbone("resnet18", "ResNet, 18 layers", _RESNET, 11_689_512, 1_814_073_344),
+        Backbone("resnet34", "ResNet, 34 layers", _RESNET, 21_797_672, 3_663_761_408),
+        Backbone("resnet50", "ResNet, 50 layers", _RESNET, 25_557_032, 4_089_184_256),
+        Backbone("resnet101", "ResNet, 101 layers", _RESNET, 44_549_160, 7_801_405_440),
+        Backbone("resnet152", "ResNet, 152 layers", _RESNET, 60_192_808, 11_513_626_624),
+        Backbone("mobilenetv2_050", "MobileNetV2, width 0.5", _MOBILENET, 1_968_680, 97_131_840, crop=0.875),
+        Backbone("mobilenetv2_075", "MobileNetV2, width 0.75", _MOBILENET, 2_636_424, 209_069_792, crop=0.875),
+        Backbone("mobilenetv2_100", "MobileNetV2, width 1.0", _MOBILENET, 3_504_872, 300_774_272, crop=0.875),
+        Backbone("efficientnet_b0", "EfficientNet-B0", _EFFICIENTNET, 5_288_548, 385_814_752, crop=0.875),
+        Backbone(
+            "efficientnet_b1",
+            "EfficientNet-B1",
+            _EFFICIENTNET,
+            7_794_184,
+            686_802_832,
+            size=(3, 240, 240),
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
+            crop=0.9,
+        ),
+        Backbone(
+            "efficientnet_b2", "EfficientNet-B2", _EFFICIENTNET, 9_109_994, 859_853_760, size=(3, 256, 256), crop=0.875
+        ),
     )
 }
 

@@ -203,3 +203,25 @@ def test_a_requirement_that_is_missing_exits_3(
     assert "pip install tensorrt" in result.stderr
     assert result.stderr.count("\n") == 1
     assert sorted(bundle.parent.iterdir()) == before
+
+
+def test_list_filters() -> None:
+    blocks = document(run("list", "blocks", "--supports", "dynamic", "--json"))
+    assert {entry["kind"] for entry in blocks} == {"block"}
+    assert all({"height", "width"} <= set(entry["axes"]) for entry in blocks)
+    se = next(entry for entry in blocks if entry["name"] == "se")
+    assert (se["year"], se["parameters"], se["macs"]) == (2018, 512, 512)
+    backbones = document(run("list", "backbones", "--json"))
+    assert {entry["kind"] for entry in backbones} == {"backbone"}
+    assert run("list", "heads").exit_code == 2
+
+
+def test_show_tells_costs_places_and_operators() -> None:
+    shown = run("show", "resnet18+se@stage4", "--shape", "1x3x64x64")
+    assert shown.exit_code == 0, shown.output
+    for words in ("without blocks", "layer4.1.se", "1x512x2x2", "reduction: int = 16"):
+        assert words in shown.stdout
+    assert "sigmoid" in run("show", "se").stdout
+    assert document(run("show", "se", "--json"))["cost"] == {"parameters": 512, "macs": 512}
+    wrong = run("show", "sae")
+    assert (wrong.exit_code, wrong.stderr.count("\n")) == (2, 1)

@@ -1,0 +1,119 @@
+"""What a TARGET is made of: its cost beside the plain backbone's, where its blocks sit, the shapes inside a block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from . import catalog
+from .block_index import BlockInfo, Option, block_info, block_names
+from .packages import PYTORCH, require
+from .target import Axis, TensorSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from .metering import Cost, Step
+
+
+@dataclass(frozen=True)
+class Place:
+    """A block in a backbone, with the shape of what it is given and its own cost."""
+
+    path: str
+    block: str
+    shape: tuple[int, ...]
+    parameters: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class BlockText:
+    """What a block's file says of it; ``axes`` may be dynamic."""
+
+    name: str
+    summary: str
+    paper: str
+    options: tuple[Option, ...]
+    axes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Description:
+    """All for one image of the traced size.
+
+    ``plain`` is the backbone without its blocks; ``steps`` are the operators of a block that stands alone.
+    """
+
+    name: str
+    kind: str
+    source: str
+    paper: str
+    inputs: tuple[TensorSpec, ...]
+    axes: Mapping[str, Axis]
+    cost: Cost
+    blocks: tuple[BlockText, ...] = ()
+    plain: Cost | None = None
+    places: tuple[Place, ...] = ()
+    steps: tuple[Step, ...] = ()
+
+
+def describe(spec: str, *, shapes: Sequence[str] = (), dynamic: str | None = None) -> Description:
+    """Describe a TARGET; raises what ``catalog.resolve`` and its ``build`` raise."""
+    require(PYTORCH)
+    from .metering import meter, parameters
+
+    found = catalog.read(spec, shapes=shapes, dynamic=dynamic)
+    example = _one_image(found)
+    module, added = found.recipe.structure(found.inputs, found.axes)
+    metered = meter(module, example)
+    places = tuple(
+        Place(path, _name(part), metered.given.get(path, ()), parameters(part), metered.macs.get(path, 0))
+        for path, part in module.named_modules()
+        if any(part is block for block in added)
+    )
+    parsed = found.parsed
+    infos = [block_info(part.name) for part in parsed.insertions if not part.is_user_code]
+    plain = None
+    if parsed.insertions:
+        bare = catalog.read(parsed.base.name, shapes=shapes, dynamic=dynamic)
+        plain = meter(bare.recipe.structure(bare.inputs, bare.axes)[0], example).cost
+    is_block = parsed.base.name in block_names()
+    if is_block:
+        infos = [block_info(parsed.base.name)]
+    return Description(
+        name=spec,
+        kind="block" if is_block else "module" if parsed.base.is_user_code else "backbone",
+        source=str(found.facts.get("source", "")),
+        paper=str(found.facts.get("paper", "")),
+        inputs=found.inputs,
+        axes=found.axes,
+        cost=metered.cost,
+        blocks=tuple(_text(info) for info in dict.fromkeys(infos)),
+        plain=plain,
+        places=places,
+        steps=metered.steps if is_block else (),
+    )
+
+
+def _text(info: BlockInfo) -> BlockText:
+    return BlockText(info.name, info.summary, info.paper, info.options, info.axes)
+
+
+def _one_image(found: catalog.Plan) -> list[Tensor]:
+    """The traced inputs without values; a batch of images as one of them."""
+    import torch
+
+    sizes: dict[str, Any] = {name: axis.opt for name, axis in found.axes.items()}
+    shapes = [spec.resolve(sizes) for spec in found.inputs]
+    return [
+        torch.empty((1, *shape[1:]) if len(shape) == 4 else shape, dtype=getattr(torch, spec.dtype), device="meta")
+        for spec, shape in zip(found.inputs, shapes, strict=True)
+    ]
+
+
+def _name(block: nn.Module) -> str:
+    """A catalog block's own name, the class's for a user's."""
+    package, _, name = type(block).__module__.rpartition(".")
+    return name if package == f"{__package__}.blocks" else type(block).__name__

@@ -1,0 +1,102 @@
+"""Parameters, multiply-accumulates and shapes of a module, without computing anything.
+
+The module runs once on the meta device, where tensors have a shape and no values. Multiply-accumulates are those of
+convolutions and matrix products, as torch.utils.flop_counter counts them, halved: papers that count a multiplication
+and an addition as two report twice as much.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+# Views and copies: they move nothing that a reader of shapes would miss.
+_PLUMBING = frozenset({"detach", "alias", "t", "transpose", "permute", "expand", "_unsafe_view", "unsqueeze", "clone"})
+
+
+@dataclass(frozen=True)
+class Cost:
+    """``macs`` are the multiply-accumulates of one forward pass."""
+
+    parameters: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operator: the path of the module that it runs in, and the shapes that go in and come out."""
+
+    module: str
+    operator: str
+    shapes: tuple[tuple[int, ...], ...]
+    result: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Metering:
+    """``given`` and ``macs`` are by module path: the shape of a module's first input, and what it costs."""
+
+    cost: Cost
+    steps: tuple[Step, ...]
+    given: dict[str, tuple[int, ...]]
+    macs: dict[str, int]
+
+
+def parameters(module: nn.Module) -> int:
+    """How many numbers a module learns."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def meter(module: nn.Module, inputs: Sequence[Tensor]) -> Metering:
+    """Run ``module`` on meta tensors; it stays on the meta device, its weights gone."""
+    steps: list[Step] = []
+    given: dict[str, tuple[int, ...]] = {}
+    macs: dict[str, int] = {}
+    inside = [""]
+    # what a module runs between the counter's readings before and after it
+    started: dict[str, int] = {}
+
+    class Operators(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = func(*args, **(kwargs or {}))
+            sources = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+            outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+            name = func.overloadpacket.__name__
+            if outputs and sources and name not in _PLUMBING:
+                shapes = tuple(tuple(leaf.shape) for leaf in sources if leaf.ndim)
+                steps.append(Step(inside[-1], name.strip("_"), shapes, tuple(outputs[0].shape)))
+            return result
+
+    def enter(path: str, _part: nn.Module, args: tuple[Any, ...]) -> None:
+        inside.append(path)
+        started[path] = counter.get_total_flops()
+        if args and isinstance(args[0], Tensor):
+            given[path] = tuple(args[0].shape)
+
+    def leave(path: str, *_: Any) -> None:
+        inside.pop()
+        macs[path] = macs.get(path, 0) + (counter.get_total_flops() - started[path]) // 2
+
+    module = module.eval().to("meta")
+    counter = FlopCounterMode(display=False)
+    hooks = []
+    for path, part in module.named_modules():
+        hooks += [
+            part.register_forward_pre_hook(functools.partial(enter, path)),
+            part.register_forward_hook(functools.partial(leave, path)),
+        ]
+    try:
+        with torch.no_grad(), counter, Operators():
+            module(*inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return Metering(Cost(parameters(module), counter.get_total_flops() // 2), tuple(steps), given, macs)
