@@ -1,0 +1,204 @@
+"""A fixed sample of broken graphs whose broken modules must be named; `python benchmarks/localize.py` does more."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import random
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from attn2trt.engines.ort_runtime import OrtRuntime
+from attn2trt.export.graph import OnnxGraph
+from attn2trt.export.trace.exporter import trace
+from attn2trt.modules.catalog import from_module
+from attn2trt.validate.boundaries import GraphView, plain_path
+from attn2trt.validate.cases import Case
+from attn2trt.validate.localize import Location, locate
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def tools() -> Any:
+    """The benchmark's faults, found by their path: benchmarks are no part of the package."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        return importlib.import_module("localize")
+    finally:
+        sys.path.remove(str(ROOT / "benchmarks"))
+
+
+@pytest.fixture(scope="module")
+def cbam(tools: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return tools.subject("cbam", tmp_path_factory.mktemp("cbam"))
+
+
+@pytest.fixture(scope="module")
+def loaded(tools: Any, cbam: Any) -> Any:
+    return {stage: tools.load(graph, cbam.pairs[0][0].feeds) for stage, graph in cbam.graphs.items()}
+
+
+@pytest.mark.parametrize("stage", ["exported", "simplified"])
+def test_a_healthy_graph_is_not_blamed(cbam: Any, stage: str) -> None:
+    for case, _ in cbam.pairs:
+        assert locate(cbam.module, cbam.graphs[stage], case, optimise=False) is None
+
+
+@pytest.mark.parametrize(
+    ("stage", "kind"),
+    [
+        ("exported", "weight off by 1 %"),
+        ("exported", "swapped inputs"),
+        ("exported", "other axis"),
+        ("exported", "activation doubled"),
+        ("simplified", "no bias"),
+        ("simplified", "activation dropped"),
+        ("simplified", "rewired input"),
+        ("simplified", "shifted pads"),
+    ],
+)
+def test_the_broken_module_is_named(tools: Any, cbam: Any, loaded: Any, stage: str, kind: str, tmp_path: Path) -> None:
+    broken = tools.break_one(cbam, stage, loaded[stage], kind, tmp_path, random.Random(3))
+    assert broken is not None
+    graph, node, case = broken
+    found = locate(cbam.module, graph, case, optimise=False)
+    assert found is not None
+    assert found.module == plain_path(graph.modules[node.name])
+    assert found.ratio > 8
+    assert found.class_name
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+class Small(nn.Module):
+    """A module of the user's own: a convolution, an activation that is a module, and a product in ``forward``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = nn.Conv2d(4, 4, 3, padding=1)
+        self.act = nn.ReLU()
+        self.second = nn.Conv2d(4, 4, 1)
+        self.third = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.second(self.act(self.first(x)))
+        return y * torch.sigmoid(self.third(y))
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, OnnxGraph, Case]:
+    module = Small().eval()
+    target = from_module(module, torch.randn(2, 4, 6, 6))
+    graph = trace(target, module, tmp_path_factory.mktemp("small") / "model.onnx", opset=17)
+    rng = np.random.default_rng(0)
+    case = Case.of("traced", {graph.inputs[0].name: rng.standard_normal((2, 4, 6, 6)).astype(np.float32)})
+    return module, graph, case
+
+
+def edited(graph: OnnxGraph, path: Path, edit: Callable[[onnx.ModelProto], None]) -> OnnxGraph:
+    model = onnx.load(str(graph.path))
+    edit(model)
+    onnx.save(model, str(path))
+    return replace(graph, path=path)
+
+
+def node_of(model: onnx.ModelProto, kind: str) -> onnx.NodeProto:
+    return next(node for node in model.graph.node if node.op_type == kind)
+
+
+def test_an_activation_that_is_not_in_the_graph_is_named(
+    small: tuple[nn.Module, OnnxGraph, Case], tmp_path: Path
+) -> None:
+    def edit(model: onnx.ModelProto) -> None:
+        relu = node_of(model, "Relu")
+        for node in model.graph.node:
+            node.input[:] = [relu.input[0] if name == relu.output[0] else name for name in node.input]
+        model.graph.node.remove(relu)
+
+    module, graph, case = small
+    found = locate(module, edited(graph, tmp_path / "broken.onnx", edit), case, optimise=False)
+    assert found is not None
+    assert (found.module, found.class_name) == ("act", "ReLU")
+    assert "no node of the graph computes this module" in found.detail
+
+
+def test_the_sentence_names_module_class_line_and_node(
+    small: tuple[nn.Module, OnnxGraph, Case], tmp_path: Path
+) -> None:
+    def edit(model: onnx.ModelProto) -> None:
+        node_of(model, "Sigmoid").op_type = "HardSigmoid"
+
+    module, graph, case = small
+    found = locate(module, edited(graph, tmp_path / "broken.onnx", edit), case, optimise=False)
+    assert found is not None
+    assert (found.module, found.op_type, found.proven) == ("", "HardSigmoid", True)
+    line = next(n for n, text in enumerate(Path(__file__).read_text().splitlines(), 1) if "def forward" in text)
+    assert f"the model itself (Small at tests/validate/test_localize.py:{line})" in str(found).replace(f"{ROOT}/", "")
+    assert f"ONNX node {found.node} (HardSigmoid)" in str(found)
+
+
+def test_a_node_that_does_not_run_is_named(small: tuple[nn.Module, OnnxGraph, Case], tmp_path: Path) -> None:
+    def edit(model: onnx.ModelProto) -> None:
+        conv = model.graph.node[[node.op_type for node in model.graph.node].index("Relu") + 1]
+        added = onnx.helper.make_node("Reshape", [conv.output[0], "baked"], ["baked_out"], name="baked")
+        for node in model.graph.node:
+            node.input[:] = ["baked_out" if name == conv.output[0] else name for name in node.input]
+        model.graph.node.insert(list(model.graph.node).index(conv) + 1, added)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, 4, 6, 6]), "baked"))
+
+    module, graph, case = small
+    broken = replace(edited(graph, tmp_path / "broken.onnx", edit), modules={**graph.modules, "baked": "second"})
+    found = locate(module, broken, case, optimise=False)
+    assert found is not None
+    assert (found.module, found.node, found.ratio) == ("second", "baked", float("inf"))
+    assert "does not run" in found.detail
+    assert found.to_json()["ratio"] == "inf"
+
+
+def test_an_error_that_vanishes_when_it_is_looked_at_is_told(
+    small: tuple[nn.Module, OnnxGraph, Case], tmp_path: Path
+) -> None:
+    """A runtime that fuses an activation wrongly, unless the value before it is asked for."""
+    module, graph, case = small
+    before = {node.output[0] for node in onnx.load(str(graph.path)).graph.node if "third" in graph.modules[node.name]}
+
+    def opener(path: Path) -> OrtRuntime:
+        model = onnx.load(str(path), load_external_data=False)
+        if not before & {output.name for output in model.graph.output} and len(model.graph.node) > 1:
+            node_of(model, "Sigmoid").op_type = "HardSigmoid"
+            path = path.with_name(f"fused-{path.name}")
+            onnx.save(model, str(path))
+        return OrtRuntime(path, optimise=False)
+
+    found = locate(module, graph, case, optimise=True, opener=opener)
+    assert found is not None
+    assert found.module in ("", "third")
+    assert "makes the error vanish" in found.detail
+
+
+def test_a_view_follows_values_back_and_shows_boundaries(small: tuple[nn.Module, OnnxGraph, Case]) -> None:
+    _, graph, case = small
+    with GraphView(graph.path, {name: f"{path}@1" for name, path in graph.modules.items()}) as view:
+        (leaving,) = view.leaving("second")
+        assert view.entering("third") == [leaving]
+        assert [node.module for node in view.back([leaving], ())] == ["first", "act", "second"]
+        assert view.back([leaving], {leaving}) == []
+        assert leaving in view.cleared({*view.outputs})
+        shown = view.values_at(lambda path: OrtRuntime(path, optimise=False), case.feeds, [leaving])
+        assert shown[leaving].shape == (2, 4, 6, 6)
+        folder = view.shown([]).parent
+    assert not folder.exists()
+
+
+def test_a_location_without_class_or_node_reads_well() -> None:
+    assert str(Location("a.b", "", "", "", "", 9.0, False, "why")) == "first wrong in a.b; why"

@@ -1,0 +1,87 @@
+"""Two runtimes of one graph, told apart without PyTorch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from attn2trt.engines.ort_runtime import OrtRuntime
+from attn2trt.validate.cases import Case
+from attn2trt.validate.localize_between import Side, locate_between, nudged
+
+MODULES = {"conv": "stem.conv", "relu": "stem.act", "gate": "attn", "scale": "attn", "last": "head"}
+
+
+def graph(path: Path, *, gate: str = "Sigmoid") -> Path:
+    rng = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], name="conv", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["r"], name="relu"),
+        helper.make_node(gate, ["r"], ["g"], name="gate"),
+        helper.make_node("Mul", ["r", "g"], ["m"], name="scale"),
+        helper.make_node("Conv", ["m", "v"], ["y"], name="last"),
+    ]
+    weights = [
+        numpy_helper.from_array(rng.standard_normal((4, 3, 3, 3)).astype(np.float32), "w"),
+        numpy_helper.from_array(rng.standard_normal((2, 4, 1, 1)).astype(np.float32), "v"),
+    ]
+    shapes = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", c, 8, 8]) for name, c in (("x", 3), ("y", 2))
+    ]
+    body = helper.make_graph(nodes, "g", shapes[:1], shapes[1:], weights)
+    onnx.save(helper.make_model(body, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+    return path
+
+
+@pytest.fixture
+def case() -> Case:
+    return Case.of("traced", {"x": np.random.default_rng(1).standard_normal((2, 3, 8, 8)).astype(np.float32)})
+
+
+def test_equal_runtimes_are_not_blamed(tmp_path: Path, case: Case) -> None:
+    right = graph(tmp_path / "a.onnx")
+    production = Side(right, lambda path: OrtRuntime(path, optimise=True))
+    assert locate_between(Side(right), production, case, MODULES) is None
+
+
+def test_the_first_module_and_node_that_differ_are_named_and_proven(tmp_path: Path, case: Case) -> None:
+    right, wrong = graph(tmp_path / "a.onnx"), graph(tmp_path / "b.onnx", gate="HardSigmoid")
+    found = locate_between(Side(right), Side(wrong), case, MODULES)
+    assert found is not None
+    assert (found.module, found.node, found.op_type) == ("attn", "gate", "HardSigmoid")
+    assert found.proven
+    assert found.ratio > 8
+    assert str(found).startswith("first wrong in attn, ONNX node gate (HardSigmoid); the node alone")
+
+
+def test_a_runtime_that_is_wrong_only_unobserved_is_told(tmp_path: Path, case: Case) -> None:
+    right = graph(tmp_path / "a.onnx")
+    wrong = graph(tmp_path / "b.onnx", gate="HardSigmoid")
+
+    def opener(path: Path) -> OrtRuntime:
+        outputs = {output.name for output in onnx.load(str(path), load_external_data=False).graph.output}
+        return OrtRuntime(wrong if outputs == {"y"} else path, optimise=False)
+
+    found = locate_between(Side(right), Side(right, opener), case, MODULES)
+    assert found is not None
+    assert "makes the difference vanish" in found.detail
+    assert not found.proven
+
+
+def test_inputs_move_by_roundings_only() -> None:
+    feeds = {"x": np.linspace(-3, 3, 100, dtype=np.float32), "ids": np.arange(3)}
+    moved = nudged(feeds)
+    assert np.array_equal(moved["ids"], feeds["ids"])
+    assert 0 < np.abs(moved["x"] / feeds["x"] - 1).max() < 1e-6
+
+
+def test_pytorch_is_not_needed() -> None:
+    code = "import sys; sys.modules['torch'] = None; import attn2trt.validate.localize_between; print('fine')"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "fine"

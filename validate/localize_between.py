@@ -1,0 +1,206 @@
+"""Where one runtime leaves another, without PyTorch: both run the same named values, module by module.
+
+The allowance at a value is not guessed: the reference runs once more on inputs moved by a rounding or two, and what
+that changes there, scaled to what the recorded floors say of the outputs, stands for PyTorch's own rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .boundaries import Arrays, GraphView, Node, Opener, ort_opener
+from .cases import Case
+from .localize import PASS_BYTES, Location
+from .metrics import UNIT_ROUNDOFF, Array, Comparison, Floor, compare, measure
+
+
+@dataclass(frozen=True)
+class Side:
+    """A graph file and how it is run; ONNX Runtime as the graph is written unless told otherwise."""
+
+    path: Path
+    opener: Opener | None = None
+
+    @property
+    def open(self) -> Opener:
+        return self.opener or ort_opener(optimise=False)
+
+
+def locate_between(
+    reference: Side, other: Side, case: Case, modules: Mapping[str, str], *, floors: Mapping[str, Floor] | None = None
+) -> Location | None:
+    """The first module and node where ``other`` leaves ``reference`` on ``case``; None where its outputs do not.
+
+    ``modules`` maps node names of ``other`` to module paths (the manifest's ``modules``), ``floors`` are the recorded
+    ones of the outputs. Values are compared by name: both sides hold the same graph, or one made of the other in which
+    a name still stands for the same value. Needs no PyTorch, so class and line stay empty.
+    """
+    with GraphView(reference.path, {}) as truth, GraphView(other.path, modules) as view:
+        return _Between(truth, reference.open, view, other.open, case, floors or {}).find()
+
+
+class _Between:
+    def __init__(
+        self,
+        truth: GraphView,
+        truth_opener: Opener,
+        view: GraphView,
+        opener: Opener,
+        case: Case,
+        floors: Mapping[str, Floor],
+    ) -> None:
+        self.truth, self.truth_opener, self.view, self.opener = truth, truth_opener, view, opener
+        self.feeds = case.feeds
+        self.nudged = nudged(self.feeds)
+        self.floors = floors
+        self.scale = 1.0
+        self.hidden: set[str] = set()
+
+    def find(self) -> Location | None:
+        if not self._outputs_differ():
+            return None
+        shared = [name for node in self.view.nodes for name in self.view.floats(node.outputs)]
+        shared = [name for name in shared if name in self.truth.producer]
+        at_boundary = set(self.view.outputs)
+        for path in {node.module for node in self.view.nodes}:
+            at_boundary.update(self.view.leaving(path))
+        right, wrong = self._judge([name for name in shared if name in at_boundary])
+        first = self._first(right, wrong)
+        if first is None:
+            return None
+        region = self.view.back([first], right)
+        inner = {name for node in region for name in node.outputs} & set(shared)
+        more_right, more_wrong = self._judge(sorted(inner - at_boundary))
+        right, wrong = right | more_right, wrong | more_wrong
+        return self._named([node for node in region if not right.issuperset(self.view.floats(node.outputs))], wrong)
+
+    def _outputs_differ(self) -> bool:
+        expected = self.truth.values_at(self.truth_opener, self.feeds, ())
+        moved = self.truth.values_at(self.truth_opener, self.nudged, ())
+        for name, floor in self.floors.items():
+            # The nudge stands for one rounding of the inputs; all the roundings on the way are more.
+            own = measure(moved[name], expected[name].astype(np.float64)).l2 if name in moved else 0.0
+            self.scale = max(self.scale, floor.l2 / own if own else 1.0)
+        received = self.view.values_at(self.opener, self.feeds, ())
+        return self._differ(expected, received, moved)
+
+    def _differ(self, expected: Arrays, received: Arrays, moved: Arrays) -> bool:
+        names = [name for name in self.view.outputs if name in expected]
+        return any(not self._compare(name, expected, received, moved).passed for name in names)
+
+    def _compare(self, name: str, expected: Arrays, received: Arrays, moved: Arrays) -> Comparison:
+        value = expected[name]
+        wide = value.astype(np.float64) if value.dtype.kind == "f" else value
+        floor = _times(measure(moved[name], wide), self.scale)
+        return compare(name, received[name], wide, floor, _largest(expected.values()), budget=math.inf)
+
+    def _judge(self, names: Sequence[str]) -> tuple[set[str], dict[str, Comparison]]:
+        right: set[str] = set(self.view.inputs)
+        wrong: dict[str, Comparison] = {}
+        for group in self._groups(names):
+            expected = self.truth.values_at(self.truth_opener, self.feeds, group)
+            moved = self.truth.values_at(self.truth_opener, self.nudged, group)
+            for part in self._showing(group, expected, moved):
+                for name in part.keys() & set(group):
+                    found = self._compare(name, expected, part, moved)
+                    if found.passed:
+                        right.add(name)
+                    else:
+                        wrong[name] = found
+        return right, wrong
+
+    def _showing(self, group: Sequence[str], expected: Arrays, moved: Arrays) -> Iterator[Arrays]:
+        """The other side's values; in smaller groups where showing them makes the difference vanish."""
+        if not group:
+            return
+        received = self.view.values_at(self.opener, self.feeds, group)
+        if self._differ(expected, received, moved):
+            yield received
+        elif len(group) == 1:
+            self.hidden.add(group[0])
+        else:
+            half = len(group) // 2
+            yield from self._showing(group[:half], expected, moved)
+            yield from self._showing(group[half:], expected, moved)
+
+    def _groups(self, names: Sequence[str]) -> Iterator[Sequence[str]]:
+        """Values of one run: as many as fit, by the sizes that the graph tells for a batch like the inputs'."""
+        rows = max((value.shape[0] for value in self.feeds.values() if value.ndim), default=1)
+        group: list[str] = []
+        size = 0
+        for name in names:
+            group.append(name)
+            size += 12 * self.view.elements(name, rows)
+            if size > PASS_BYTES:
+                yield group
+                group, size = [], 0
+        if group:
+            yield group
+
+    def _first(self, right: set[str], wrong: Mapping[str, Comparison]) -> str | None:
+        for node in self.view.nodes:
+            for name in node.outputs:
+                if name in wrong:
+                    return name
+        return None
+
+    def _named(self, suspects: Sequence[Node], wrong: Mapping[str, Comparison]) -> Location | None:
+        if not suspects:
+            return None
+        node = suspects[0]
+        own = [wrong[name] for name in node.outputs if name in wrong]
+        ratio = own[0].ratio if own else math.inf
+        proof = self._alone(node)
+        if proof is None:
+            text = "it could not be cut out and fed alone"
+        elif proof.passed:
+            text = "the node alone, fed the reference's values, is right: the fault is beside it"
+        else:
+            text = f"the node alone, fed the reference's values, is off by {proof.ratio:.3g} allowances"
+        if self.hidden:
+            text += f"; looking at {', '.join(sorted(self.hidden)[:3])} makes the difference vanish"
+        proven = proof is not None and not proof.passed
+        return Location(node.module, "", "", node.name, node.op_type, ratio, proven, text)
+
+    def _alone(self, node: Node) -> Comparison | None:
+        """One node of the other side on what the reference feeds it."""
+        outputs = self.view.floats(node.outputs)
+        inputs = [name for name in node.inputs if name not in self.feeds]
+        if not outputs or not {*inputs, *outputs} <= self.truth.producer.keys():
+            return None
+        expected = self.truth.values_at(self.truth_opener, self.feeds, [*inputs, *outputs])
+        moved = self.truth.values_at(self.truth_opener, self.nudged, outputs)
+        feeds = {name: self.feeds.get(name, expected.get(name)) for name in node.inputs}
+        known = {name: np.ascontiguousarray(value) for name, value in feeds.items() if value is not None}
+        path = self.view.cut([node], known, outputs[:1])
+        try:
+            with self.opener(path) as session:
+                return self._compare(outputs[0], expected, session.run(known), moved)
+        except Exception:  # the cut may not run: then nothing is proven
+            return None
+
+
+def nudged(feeds: Arrays) -> Arrays:
+    """The inputs, every float moved by up to two roundings."""
+    rng = np.random.default_rng(0)
+
+    def move(value: Array) -> Array:
+        if value.dtype.kind != "f":
+            return value
+        factor = 1 + 2 * UNIT_ROUNDOFF * rng.choice([-2.0, -1.0, 1.0, 2.0], size=value.shape)
+        return np.asarray(value * factor, dtype=value.dtype)
+
+    return {name: move(value) for name, value in feeds.items()}
+
+
+def _times(floor: Floor, factor: float) -> Floor:
+    return Floor(floor.l2 * factor, floor.max * factor, floor.channel * factor)
+
+
+def _largest(values: Iterable[Array]) -> float:
+    return max((float(np.abs(value).max()) for value in values if value.dtype.kind == "f" and value.size), default=0.0)
