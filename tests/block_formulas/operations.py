@@ -7,28 +7,44 @@ import itertools
 import numpy as np
 
 BN_EPSILON = 1e-5
+GN_EPSILON = 1e-5
 
 
 def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-def conv(x, weight, bias=None, *, groups=1, stride=1):
-    """Grouped 2-D convolution with half the kernel as padding, as the sum over the kernel's taps."""
+def conv(x, weight, bias=None, *, groups=1, stride=1, dilation=1):
+    """Grouped 2-D convolution with half the dilated kernel as padding, as the sum over the kernel's taps."""
     out, per_group, kh, kw = weight.shape
     n, _, h, w = x.shape
-    padded = np.pad(x, ((0, 0), (0, 0), (kh // 2, kh // 2), (kw // 2, kw // 2)))
+    rim_h, rim_w = dilation * (kh // 2), dilation * (kw // 2)
+    padded = np.pad(x, ((0, 0), (0, 0), (rim_h, rim_h), (rim_w, rim_w)))
     result = np.zeros((n, out, h, w))
     for group, i, j in itertools.product(range(groups), range(kh), range(kw)):
         rows = slice(group * out // groups, (group + 1) * out // groups)
-        taps = padded[:, group * per_group : (group + 1) * per_group, i : i + h, j : j + w]
+        top, left = dilation * i, dilation * j
+        taps = padded[:, group * per_group : (group + 1) * per_group, top : top + h, left : left + w]
         result[:, rows] += np.einsum("oc,nchw->nohw", weight[rows, :, i, j], taps)
     if bias is not None:
         result += bias[:, None, None]
     return result[:, :, ::stride, ::stride]
 
 
-def norm(x, w, prefix):
-    scale = w[f"{prefix}.weight"] / np.sqrt(w[f"{prefix}.running_var"] + BN_EPSILON)
+def softmax(x, axis):
+    scores = np.exp(x - x.max(axis, keepdims=True))
+    return scores / scores.sum(axis, keepdims=True)
+
+
+def group_norm(x, w, prefix, groups):
+    """Each group of channels to mean 0 and variance 1 over itself, then a scale and a shift per channel."""
+    parts = x.reshape(x.shape[0], groups, -1)
+    parts = (parts - parts.mean(2, keepdims=True)) / np.sqrt(parts.var(2, keepdims=True) + GN_EPSILON)
+    per_channel = (-1, *[1] * (x.ndim - 2))
+    return parts.reshape(x.shape) * w[f"{prefix}.weight"].reshape(per_channel) + w[f"{prefix}.bias"].reshape(per_channel)
+
+
+def norm(x, w, prefix, epsilon=BN_EPSILON):
+    scale = w[f"{prefix}.weight"] / np.sqrt(w[f"{prefix}.running_var"] + epsilon)
     shift = w[f"{prefix}.bias"] - w[f"{prefix}.running_mean"] * scale
     return x * scale[:, None, None] + shift[:, None, None]
