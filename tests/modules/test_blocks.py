@@ -90,9 +90,9 @@ def test_takes_a_tensor_that_is_not_contiguous(name):
 @pytest.mark.parametrize("name", block_names())
 def test_trains(name):
     block = make(name).train()
-    x = images((2, CHANNELS, 6, 9)).double()
+    x = images((2, CHANNELS, 6, 9)).double().requires_grad_()
     block(x).square().sum().backward()
-    assert all(parameter.grad is not None for parameter in block.parameters())
+    assert all(part.grad is not None for part in (x, *block.parameters()))
 
 
 def test_coord_att_in_training_normalises_rows_and_columns_together():
