@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +32,7 @@ from .export.graph import DEFAULT_OPSET, OPSETS, WEIGHTS, OnnxGraph
 from .export.handover import SCRIPT, inference_script, trtexec_line
 from .modules.packages import require
 from .modules.target import Target
+from .validate.cases import Case, make_cases
 from .validate.hidden import Hidden
 from .validate.metamorphic import metamorphic
 from .validate.recorded import from_tensors, to_tensors
@@ -37,7 +41,7 @@ from .validate.verdict import StageResult, Verdict, judge_all, judge_case, not_c
 if TYPE_CHECKING:
     from torch import nn
 
-    from .validate.cases import Case
+    from .validate.localize import Location
     from .validate.metrics import Comparison, Reference
 
 Progress = Callable[[str], None]
@@ -95,8 +99,11 @@ def deploy(
         module = module if module is not None else resolved.build()
         graph, exported, why_not_simplified = _export(resolved, module, writer.path, opset, seconds)
         hidden = Hidden()
-        pairs = _references(resolved, module, graph, seed, inputs, hidden)
-        stages = _Stages(graph, exported, why_not_simplified, max_error) if verdict else _NoStages()
+        cases = make_cases(
+            resolved.inputs, resolved.axes, seed=seed, images=inputs, preprocessing=resolved.preprocessing
+        )
+        pairs = _references(module, cases, graph, seed, hidden)
+        stages = _Stages(module, cases, graph, exported, why_not_simplified, max_error) if verdict else _NoStages()
         seconds.start("reference", "computing the float64 reference and judging every stage against it")
         with stages:
             index, left_out = _record(stages.watch(pairs), writer.path / REFERENCE)
@@ -160,8 +167,11 @@ def validate_bundle(path: Path | str, *, progress: Progress | None = None, max_e
         IsolatedRuntime(bundle.model_path, optimise=True) as production,
     ):
         runs = {STAGE_SIMPLIFIED: plain.run, STAGE_ORT: production.run}
-        stages += judge_all(runs, pairs(), max_error=max_error)
-        stages.append(metamorphic(production.run, pairs()))
+        written, run = judge_all(runs, pairs(), max_error=max_error)
+        if written.status != "failed":
+            # Without PyTorch only the graph as it is written can say where the optimised one leaves it.
+            run = _with_place(run, lambda names: _locate_without_pytorch(bundle, names, pairs()))
+        stages += [written, run, metamorphic(production.run, pairs())]
     stages.append(_tensorrt_stage())
     return Verdict(tuple(stages))
 
@@ -176,6 +186,21 @@ def verify_bundle(path: Path | str) -> list[Finding]:
         except CheckFailed as error:
             findings.append(Finding(MODEL, False, str(error)))
     return findings
+
+
+def _locate_without_pytorch(
+    bundle: Bundle, names: Collection[str], pairs: Iterable[tuple[Case, Reference]]
+) -> Location | None:
+    from .validate.localize_between import Side, locate_between
+
+    case, reference = min(
+        ((case, reference) for case, reference in pairs if case.name in names),
+        key=lambda pair: math.prod(pair[0].sizes.values()),
+    )
+    plain, production = (
+        Side(bundle.model_path, functools.partial(IsolatedRuntime, optimise=optimise)) for optimise in (False, True)
+    )
+    return locate_between(plain, production, case, bundle.manifest.get("modules", {}), floors=reference.floors)
 
 
 def _as_recorded(stage: StageResult) -> StageResult:
@@ -231,12 +256,10 @@ def _export(
 
 
 def _references(
-    target: Target, module: nn.Module, graph: OnnxGraph, seed: int, images: Path | None, hidden: Hidden
+    module: nn.Module, cases: Sequence[Case], graph: OnnxGraph, seed: int, hidden: Hidden
 ) -> Iterator[tuple[Case, Reference]]:
-    from .validate.cases import make_cases
     from .validate.reference import references
 
-    cases = list(make_cases(target.inputs, target.axes, seed=seed, images=images, preprocessing=target.preprocessing))
     names = [spec.name for spec in graph.outputs]
     return zip(cases, references(module, cases, names, seed=seed, hidden=hidden), strict=True)
 
@@ -252,7 +275,16 @@ def _record(pairs: Iterable[tuple[Case, Reference]], path: Path) -> tuple[list[d
 class _Stages:
     """The stages of a verdict, judged case by case while the references are computed, so that none is kept."""
 
-    def __init__(self, graph: OnnxGraph, exported: OnnxGraph, why_not_simplified: str, max_error: float | None) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        cases: Sequence[Case],
+        graph: OnnxGraph,
+        exported: OnnxGraph,
+        why_not_simplified: str,
+        max_error: float | None,
+    ) -> None:
+        self._module, self._cases = module, {case.name: case for case in cases}
         self._max_error = max_error
         self._found: dict[str, list[tuple[str, Comparison]]] = {}
         self._why_not_simplified = why_not_simplified
@@ -291,12 +323,15 @@ class _Stages:
     def verdict(self, recorded: Iterable[tuple[Case, Reference]]) -> Verdict:
         """Every stage's result; the checks that compare a batch's rows run on the recorded cases."""
         since = time.perf_counter()
-        results = []
-        for stage, _, _ in self._plan:
+        results: list[StageResult] = []
+        for stage, graph, optimise in self._plan:
             if stage in self._failed:
                 results.append(self._failed[stage])
             elif stage in self._runs:
-                results.append(stage_result(stage, self._found[stage]))
+                result = stage_result(stage, self._found[stage])
+                if not any(earlier.status == "failed" for earlier in results):
+                    result = _with_place(result, functools.partial(self._locate, graph, optimise))
+                results.append(result)
             else:
                 results.append(not_checked(stage, f"the graph is handed over as exported: {self._why_not_simplified}"))
         if STAGE_ORT in self._runs:
@@ -304,6 +339,26 @@ class _Stages:
         results.append(_tensorrt_stage())
         self.seconds += time.perf_counter() - since
         return Verdict(tuple(results))
+
+    def _locate(self, graph: OnnxGraph, optimise: bool, names: Collection[str]) -> Location | None:
+        from .validate.localize import locate
+
+        case = min((self._cases[name] for name in names), key=lambda case: math.prod(case.sizes.values()))
+        opener = functools.partial(IsolatedRuntime, optimise=optimise)
+        return locate(self._module, graph, case, optimise=optimise, opener=opener)
+
+
+def _with_place(result: StageResult, locate: Callable[[Collection[str]], Location | None]) -> StageResult:
+    """A stage whose numbers are wrong, with where they become wrong; ``locate`` is given the names of failing cases."""
+    wrong = [case for case, found in result.comparisons if not found.passed and found.which != "budget"]
+    if not wrong:
+        return result
+    try:
+        place = locate(wrong)
+    except Exception as error:  # the verdict stands whether or not the place is found
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        return replace(result, why=f"{result.why}; where it goes wrong was not found ({reason})")
+    return replace(result, why=f"{result.why}; {place or 'no single module could be named'}")
 
 
 class _NoStages:

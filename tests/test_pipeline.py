@@ -16,6 +16,7 @@ from torch import nn
 
 import attn2trt
 from attn2trt import pipeline
+from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.errors import CheckFailed, InputError
 from attn2trt.export import simplify as simplify_room
 from attn2trt.validate.verdict import Verdict
@@ -94,25 +95,55 @@ def test_validate_refuses_a_graph_that_is_not_the_manifests(bundle: attn2trt.Bun
         pipeline.validate_bundle(copy)
 
 
-def test_a_wrong_simplified_graph_fails_its_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def off_by_one_percent(path: Path) -> bytes:
+    """The graph with its first convolution's weights one percent too large."""
+    model = onnx.load(path)
+    weight = next(tensor for tensor in model.graph.initializer if len(tensor.dims) == 4)
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.01), weight.name))
+    found: bytes = model.SerializeToString()
+    return found
+
+
+def module_of_the_weight(bundle: attn2trt.Bundle) -> str:
+    """The module whose weight ``off_by_one_percent`` changes."""
+    graph = onnx.load(bundle.model_path).graph
+    weight = next(tensor.name for tensor in graph.initializer if len(tensor.dims) == 4)
+    return str(bundle.manifest["modules"][next(node.name for node in graph.node if weight in node.input)])
+
+
+def test_a_wrong_simplified_graph_fails_its_stage_and_names_the_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A weight that is off by one percent in the simplified graph keeps the contract, and the verdict finds it."""
     original = simplify_room._run_child
 
-    def off_by_one_percent(source: Path, destination: Path) -> str:
+    def spoil(source: Path, destination: Path) -> str:
         reason = original(source, destination)
-        model = onnx.load(destination)
-        for tensor in model.graph.initializer:
-            if len(tensor.dims) == 4:
-                tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(1.01), tensor.name))
-                break
-        onnx.save(model, destination)
+        destination.write_bytes(off_by_one_percent(destination))
         return reason
 
-    monkeypatch.setattr(simplify_room, "_run_child", off_by_one_percent)
+    monkeypatch.setattr(simplify_room, "_run_child", spoil)
     found = attn2trt.deploy("coord_att", out=tmp_path / "wrong", **SMALL)
     assert statuses(found)["torch → onnx"] == "passed"
     assert statuses(found)["simplified"] == "failed"
-    assert not Verdict.from_json(found.manifest["verdict"])
+    verdict = Verdict.from_json(found.manifest["verdict"])
+    assert not verdict
+    assert verdict.first_failure is not None
+    assert f"first wrong in {module_of_the_weight(found)} (Conv2d" in verdict.first_failure.why
+    assert "(Conv)" in verdict.first_failure.why
+
+
+def test_validate_names_where_an_optimised_graph_leaves_the_written_one(
+    bundle: attn2trt.Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def runtime(path: Path, *, optimise: bool) -> OrtRuntime:
+        return OrtRuntime(off_by_one_percent(path) if optimise else path, optimise=optimise)
+
+    monkeypatch.setattr(pipeline, "IsolatedRuntime", runtime)
+    failure = pipeline.validate_bundle(bundle.path).first_failure
+    assert failure is not None
+    assert failure.stage == "onnxruntime cpu"
+    assert f"first wrong in {module_of_the_weight(bundle)}, ONNX node" in failure.why
 
 
 def test_a_failed_simplification_hands_over_the_exported_graph_and_says_so(
