@@ -40,11 +40,22 @@ def group_norm(x, w, prefix, groups):
     """Each group of channels to mean 0 and variance 1 over itself, then a scale and a shift per channel."""
     parts = x.reshape(x.shape[0], groups, -1)
     parts = (parts - parts.mean(2, keepdims=True)) / np.sqrt(parts.var(2, keepdims=True) + GN_EPSILON)
-    per_channel = (-1, *[1] * (x.ndim - 2))
-    return parts.reshape(x.shape) * w[f"{prefix}.weight"].reshape(per_channel) + w[f"{prefix}.bias"].reshape(per_channel)
+    scale, shift = (w[f"{prefix}.{kind}"].reshape(-1, *[1] * (x.ndim - 2)) for kind in ("weight", "bias"))
+    return parts.reshape(x.shape) * scale + shift
 
 
 def norm(x, w, prefix, epsilon=BN_EPSILON):
     scale = w[f"{prefix}.weight"] / np.sqrt(w[f"{prefix}.running_var"] + epsilon)
     shift = w[f"{prefix}.bias"] - w[f"{prefix}.running_mean"] * scale
     return x * scale[:, None, None] + shift[:, None, None]
+
+
+def average_bins(x, height, width):
+    """Adaptive average pooling: bin i of o over s elements is floor(i s / o) to ceil((i + 1) s / o)."""
+    n, c, h, w = x.shape
+    result = np.empty((n, c, height, width))
+    for i, j in itertools.product(range(height), range(width)):
+        rows = slice(i * h // height, -(-(i + 1) * h // height))
+        columns = slice(j * w // width, -(-(j + 1) * w // width))
+        result[:, :, i, j] = x[:, :, rows, columns].mean((2, 3))
+    return result
