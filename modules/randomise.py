@@ -11,6 +11,7 @@ https://arxiv.org/abs/1511.06422), so that activations and logits stay of order 
   scale uniform in 0.6 to 1.4, shift normal with deviation 0.2;
 - the last normalisation of a residual branch: scale uniform in 0.1 to 0.3, as in trained networks. At full scale a
   deep random network is chaotic: float32 itself then loses up to 1e-1, and a check against it says nothing;
+- a weight of a module's own that starts at zero, the scale of a gate: as a normalisation's;
 - any other parameter that starts at or near a constant (layer scale, a class token): normal around it, deviation 0.2.
 
 The pass runs in float64 and what is taken from it is rounded to 12 bits, so that every build gives the same bits.
@@ -85,8 +86,10 @@ def _draw(part: nn.Module, generator: torch.Generator, *, is_branch_end: bool) -
         if "bias" in own:
             _normal(own["bias"], 0.0, 0.2, generator)
     else:
-        for parameter in own.values():
-            if parameter.numel() == 1 or parameter.max() - parameter.min() < 1e-3:
+        for name, parameter in own.items():
+            if name.endswith("weight") and not bool(parameter.any()):
+                _uniform(parameter, 0.6, 1.4, generator)
+            elif parameter.numel() == 1 or parameter.max() - parameter.min() < 1e-3:
                 _normal(parameter, float(parameter.mean()), 0.2, generator)
 
 
