@@ -1,6 +1,6 @@
 """eSE: gate each channel by one full layer over the global averages, without a bottleneck.
 
-Lee and Park, CenterMask and VoVNetV2, CVPR 2020, https://arxiv.org/abs/1911.06667, eq. 3: ``x · hsigmoid(W mean(x))``,
+Lee and Park, CenterMask and VoVNetV2, CVPR 2020, https://arxiv.org/abs/1911.06667: ``x · hsigmoid(W mean(x))``,
 ``hsigmoid(x) = relu6(x + 3) / 6`` as in the authors' release (the paper writes a sigmoid), W with a bias. The layer is
 timm's, which keeps the release's parameter name. In VoVNetV2 it closes each one-shot aggregation, before the addition.
 """

@@ -1,6 +1,6 @@
 """Global context: add to every position one vector, the attention-weighted mean of all positions, transformed.
 
-Cao et al., GCNet, ICCV workshops 2019, https://arxiv.org/abs/1904.11492, eq. 5: ``x + W2 relu(LN(W1 context))``,
+Cao et al., GCNet, ICCV workshops 2019, https://arxiv.org/abs/1904.11492: ``x + W2 relu(LN(W1 context))``,
 ``context = sum of x_j · softmax_j(Wk x_j)`` over the positions j. Parameter names follow the authors' release, which
 can also scale by the sigmoid of such a vector: ``fusion``. As there, the last layer starts at zero, so that a new
 block changes nothing. In their ResNets it stands in stages 2 to 4 (c3 to c5), after each block's last normalisation.

@@ -2,8 +2,8 @@
 
 Yang et al., ICML 2021, https://proceedings.mlr.press/v139/yang21o.html, eq. 5-6: ``x · sigmoid(1/e)`` with
 ``1/e = (x - mean)² / (4 (var + lambda)) + 1/2``, mean and variance those of the channel over (h, w), the variance
-divided by ``h · w - 1``. The option's name follows the authors' release. In their ResNets it follows the second
-convolution of each block (a bottleneck's 3x3), before its normalisation; the other blocks here follow the last one.
+divided by ``h · w - 1`` and the option named as in the authors' release. In their ResNets it follows the second
+convolution of each unit, the 3x3 of a bottleneck, and comes before its normalisation.
 """
 
 from __future__ import annotations

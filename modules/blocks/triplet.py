@@ -1,6 +1,6 @@
 """Triplet attention: the spatial gate of CBAM on each of the three planes (c, w), (h, c) and (h, w), averaged.
 
-Misra et al., WACV 2021, https://arxiv.org/abs/2010.03045, eq. 1-3: ``mean of x · sigmoid(BN(conv7x7([max, mean])))``,
+Misra et al., WACV 2021, https://arxiv.org/abs/2010.03045: ``mean of x · sigmoid(BN(conv7x7([max, mean])))``,
 max and mean taken over the axis that is not in the plane. Parameter names follow the authors' networks and
 checkpoints (``ChannelGateH`` pools over h, ``ChannelGateW`` over w); their later file for reuse says ``cw``, ``hc``
 and ``hw`` for the three and ``conv`` for ``spatial``.
