@@ -25,11 +25,13 @@ Feeds = dict[str, Array]
 
 NEIGHBOURS = 2
 SATURATION = 16.0
+SHIFT = 1.5
 HOT = 10.0
 CONSTANT = 0.75
 NUDGE = 1e-3
 VALUES = {
     "saturated": f"{SATURATION:g} times the normal values: gates at both ends",
+    "shifted": f"values around {-SHIFT:g}, and around {SHIFT:g} in every other row: what a ReLU shuts off",
     "zeros": "all zeros: what only biases produce",
     "hot_channel": "one large channel among zeros: a mixed-up channel shows",
     "constant": "one constant: no variance, borders stand out",
@@ -125,20 +127,22 @@ def size_cases(axes: Mapping[str, Axis]) -> list[tuple[str, str, dict[str, int]]
 
 
 def _value_cases(axes: Mapping[str, Axis]) -> list[tuple[str, str, str, dict[str, int]]]:
-    """(name, why, kind, sizes). The saturated values come at two untraced sizes, one tall and one wide.
+    """(name, why, kind, sizes). Values that reach behind a shut ReLU come at untraced sizes, tall and wide.
 
-    A fault that shows at other sizes alone hides there behind a ReLU that ordinary values leave shut: a gate with
-    one hidden unit may be the same for every ordinary input.
+    A fault that shows at other sizes alone, or in one weight of a gate with one hidden unit, is the same for every
+    input that leaves the unit shut, or that drives it so far that the gate behind it saturates.
     """
     traced = {name: axis.opt for name, axis in axes.items()}
-    wide = next((sizes for name, _, sizes in size_cases(axes) if name == "size_uneven"), traced)
     others = [name for name in axes if name != "batch"]
-    tall = traced | {name: _interior(axes[name], (0.8, 0.25)[k % 2], {axes[name].opt}) for k, name in enumerate(others)}
+    tall, wide = (
+        traced | {name: _interior(axes[name], near[k % 2], {axes[name].opt}) for k, name in enumerate(others)}
+        for near in ((0.8, 0.25), (0.25, 0.8))
+    )
     found = []
     for kind, why in VALUES.items():
-        found.append((kind, why, kind, tall if kind == "saturated" else traced))
-        if kind == "saturated" and wide != tall:
-            found.append(("saturated_uneven", f"{why}, at other sizes", kind, traced | wide))
+        found.append((kind, why, kind, {"saturated": tall, "shifted": wide}.get(kind, traced)))
+        if kind == "shifted" and wide != tall:
+            found.append(("shifted_tall", f"{why}, at other sizes", kind, tall))
     return found
 
 
@@ -211,6 +215,9 @@ def _values(spec: TensorSpec, shape: tuple[int, ...], kind: str, rng: np.random.
     values = _normal(shape, rng)
     if kind == "saturated":
         values *= np.float32(SATURATION)
+    if kind == "shifted" and shape:
+        values -= np.float32(SHIFT)
+        values[1::2] += np.float32(2 * SHIFT)
     return values.astype(dtype, copy=False)
 
 

@@ -286,16 +286,17 @@ def _loudness(ref64: Array) -> Float64:
 
 
 def _usual_floor(channel: Float64, shape: tuple[int, ...], unit: float) -> Float64:
-    """The upper quartile of each axis's floors, at least ``unit``: a slice that rounded luckily has no lower floor.
+    """The 90th percentile of each axis's floors, at least ``unit``: a slice that rounded luckily has no lower floor.
 
-    A quartile, because one loud slice must not set it; the upper one, because a slice of a single element (a logit at
-    batch 1) has one rounding only: the largest of 1000 is then 5 times the median by chance alone, and 3 times this.
+    Not the largest, because one loud slice must not set it; so high, because a slice may have few roundings: a logit
+    at batch 1 has one, a gated channel one per row and neighbour, and the largest of 1000 such is then several times
+    the median by chance alone.
     """
     usual = np.empty_like(channel)
     start = 0
     for size in shape[1:]:
         usual[start : start + size] = (
-            max(float(np.quantile(channel[start : start + size], 0.75)), unit) if size else unit
+            max(float(np.quantile(channel[start : start + size], 0.9)), unit) if size else unit
         )
         start += size
     return usual

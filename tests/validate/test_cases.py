@@ -48,7 +48,7 @@ def test_a_huge_range_is_cheap() -> None:
 
 def test_static_shapes_have_one_size() -> None:
     cases = make_cases([TensorSpec("x", (2, 8, 4, 4))], {})
-    assert [case.name for case in cases] == ["traced", "saturated", "zeros", "hot_channel", "constant"]
+    assert [case.name for case in cases] == ["traced", "saturated", "shifted", "zeros", "hot_channel", "constant"]
     assert all(case.feeds["x"].shape == (2, 8, 4, 4) for case in cases)
     assert cases[0].row_inputs == ()
 
@@ -73,13 +73,17 @@ def test_every_other_row_leans_the_other_way() -> None:
             assert np.corrcoef(means[row], means[row + 1])[0, 1] < -0.9
 
 
-def test_saturated_values_come_tall_and_wide() -> None:
+def test_shifted_values_come_tall_and_wide_and_on_both_sides_of_zero() -> None:
     cases = named(make_cases([X], AXES))
-    tall, wide = cases["saturated"].sizes, cases["saturated_uneven"].sizes
+    tall, wide = cases["shifted_tall"].sizes, cases["shifted"].sizes
+    assert cases["saturated"].sizes == tall
+    first, second = cases["shifted"].feeds["x"].mean((1, 2, 3))
+    assert first < -1
+    assert second > 1
     assert tall["height"] > AXES["height"].opt > tall["width"]
     assert wide["height"] < AXES["height"].opt < wide["width"]
     image = TensorSpec("x", ("batch", 8, 4, 4))
-    assert "saturated_uneven" not in named(make_cases([image], {"batch": Axis(1, 2, 8)}))
+    assert "shifted_tall" not in named(make_cases([image], {"batch": Axis(1, 2, 8)}))
 
 
 def test_feeds_repeat_and_seeds_and_neighbours_differ() -> None:
@@ -116,7 +120,7 @@ def test_cases_hold_no_arrays() -> None:
     cases = make_cases([big], {"batch": Axis(1, 8, 64)})
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert len(cases) == 7
+    assert len(cases) == 8
     assert peak < 1 << 20
 
 
