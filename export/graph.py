@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..modules.target import TensorSpec
+from ..modules.target import Axis, TensorSpec
 
 # torch.onnx writes opset 18 and up; 17 is converted down from it (passes/opset17.py), and 23 is the newest tried.
 OPSETS = range(17, 24)
@@ -21,6 +21,8 @@ class OnnxGraph:
     """A graph file; where its weights are too large for one file, they lie beside it in ``model.onnx.data``.
 
     ``modules`` maps each node's name to the path of the PyTorch module that it came from (``layer1.0.conv2``).
+    ``axes`` are the ranges that the graph really holds for: narrower than what was asked for where the module takes
+    only multiples of a number.
     """
 
     path: Path
@@ -28,6 +30,7 @@ class OnnxGraph:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     modules: Mapping[str, str] = field(default_factory=dict)
+    axes: Mapping[str, Axis] = field(default_factory=dict)
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -19,11 +19,12 @@ INTEGER_DTYPES = ("int64", "int32", "bool")
 
 @dataclass(frozen=True)
 class Axis:
-    """The range of one dynamic axis; the optimum is the size that is traced."""
+    """The range of one dynamic axis; the optimum is the size that is traced, every size a multiple of ``multiple``."""
 
     min: int
     opt: int
     max: int
+    multiple: int = 1
 
     def __post_init__(self) -> None:
         if not 1 <= self.min <= self.opt <= self.max:
@@ -31,9 +32,19 @@ class Axis:
                 f"range {self.min}:{self.opt}:{self.max} is not min:opt:max with 1 <= min <= opt <= max; "
                 "order the three numbers"
             )
+        if self.multiple < 1 or any(size % self.multiple for size in (self.min, self.opt, self.max)):
+            raise InputError(
+                f"range {self.min}:{self.opt}:{self.max} does not hold multiples of {self.multiple} alone; "
+                f"give three multiples of {self.multiple}"
+            )
+
+    @property
+    def sizes(self) -> range:
+        """Every size that the axis may take, in order."""
+        return range(self.min, self.max + 1, self.multiple)
 
     def __str__(self) -> str:
-        return f"{self.min}:{self.opt}:{self.max}"
+        return f"{self.min}:{self.opt}:{self.max}" + (f" (multiples of {self.multiple})" if self.multiple > 1 else "")
 
 
 @dataclass(frozen=True)

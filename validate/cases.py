@@ -147,13 +147,18 @@ def _value_cases(axes: Mapping[str, Axis]) -> list[tuple[str, str, str, dict[str
 
 
 def _interior(axis: Axis, fraction: float, taken: set[int]) -> int:
-    """An odd size inside the range near ``fraction`` of it; a taken, even or end one only where nothing else is."""
+    """An odd size inside the range near ``fraction`` of it; a taken, even or end one only where nothing else is.
+
+    Where sizes must be multiples of a number, odd means an odd multiple of it.
+    """
     wanted = axis.min + fraction * (axis.max - axis.min)
-    candidates = range(axis.min, axis.max + 1)
+    candidates = axis.sizes
     if len(candidates) > 64:
-        near = round(wanted)
-        candidates = range(max(axis.min, near - 32), min(axis.max, near + 32) + 1)
-    return min(candidates, key=lambda n: (n in taken, n in (axis.min, axis.max), n % 2 == 0, abs(n - wanted)))
+        near = round((wanted - axis.min) / axis.multiple)
+        candidates = candidates[max(0, near - 32) : near + 33]
+    return min(
+        candidates, key=lambda n: (n in taken, n in (axis.min, axis.max), n // axis.multiple % 2 == 0, abs(n - wanted))
+    )
 
 
 @dataclass(frozen=True)

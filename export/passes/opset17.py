@@ -54,12 +54,14 @@ def _drop_input(node: ir.Node, index: int) -> None:
 
 
 def _reduction(node: ir.Node) -> None:
+    no_op = node.attributes.pop("noop_with_empty_axes", None)
     if len(node.inputs) < 2 or node.inputs[1] is None:
+        if no_op is not None and no_op.as_int():
+            raise _refuse(node, "keeps every axis")
         return
     axes = _constant(node.inputs[1])
     if axes is None:
         raise _refuse(node, "reduces axes that are only known at run time")
-    no_op = node.attributes.pop("noop_with_empty_axes", None)
     if axes.size == 0 and no_op is not None and no_op.as_int():
         raise _refuse(node, "keeps every axis")
     if axes.size:

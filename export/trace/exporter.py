@@ -10,17 +10,21 @@ import logging
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx_ir as ir
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from ...errors import InputError, ModuleRefused
 from ...modules.target import Axis, Dim, Target, TensorSpec
 from ..graph import EXTERNAL_DATA_BYTES, OPSETS, WEIGHTS, OnnxGraph
 from ..passes.opset17 import ToOpset17
-from .pooling import SizeIndependentPooling
+from .guards import TraceGuards, Violation, line_of_error, restrict
+from .rewrites import SizeIndependentCalls
+from .size_numbers import SizesStayNumbers
 
 
 def trace(target: Target, module: nn.Module, path: Path, *, opset: int) -> OnnxGraph:
@@ -32,7 +36,7 @@ def trace(target: Target, module: nn.Module, path: Path, *, opset: int) -> OnnxG
     """
     if opset not in OPSETS:
         raise InputError(f"opset {opset} is not supported; expected {OPSETS.start} to {OPSETS.stop - 1}")
-    program = _export_program(target, module)
+    program, axes = _export_program(target, module)
     # 18 is the exporter's own opset: asked for less, it writes 18 and only logs that it did.
     model = _to_onnx(program, target, max(opset, 18))
     _name_dimensions(model, target)
@@ -42,15 +46,15 @@ def trace(target: Target, module: nn.Module, path: Path, *, opset: int) -> OnnxG
         ir.passes.common.RemoveUnusedNodesPass()(model)
     _strip_metadata(model)
     _save(model, path)
-    return OnnxGraph(path, opset, _specs(model.graph.inputs), _specs(model.graph.outputs), modules)
+    return OnnxGraph(path, opset, _specs(model.graph.inputs), _specs(model.graph.outputs), modules, axes)
 
 
-def example_inputs(target: Target) -> tuple[torch.Tensor, ...]:
-    """Seeded tensors of the traced shape, in the order of the module's arguments."""
+def example_inputs(target: Target, sizes: Mapping[str, int] | None = None) -> tuple[torch.Tensor, ...]:
+    """Seeded tensors of the traced shape, or of other ``sizes``, in the order of the module's arguments."""
     generator = torch.Generator().manual_seed(0)
     tensors = []
     for spec in target.inputs:
-        shape, dtype = spec.resolve(target.sizes("opt")), getattr(torch, spec.dtype)
+        shape, dtype = spec.resolve(sizes or target.sizes("opt")), getattr(torch, spec.dtype)
         if dtype.is_floating_point:
             tensors.append(torch.randn(shape, generator=generator, dtype=dtype))
         else:
@@ -58,7 +62,7 @@ def example_inputs(target: Target) -> tuple[torch.Tensor, ...]:
     return tuple(tensors)
 
 
-def _export_program(target: Target, module: nn.Module) -> torch.export.ExportedProgram:
+def _export_program(target: Target, module: nn.Module) -> tuple[torch.export.ExportedProgram, Mapping[str, Axis]]:
     inputs = example_inputs(target)
     try:
         with torch.no_grad():
@@ -69,48 +73,102 @@ def _export_program(target: Target, module: nn.Module) -> torch.export.ExportedP
             f"{target.name} cannot take {shapes}: {type(error).__name__}: {_first_line(error)}; "
             "give a shape that it can take with --shape"
         ) from error
-    dims = {name: _dimension(name, axis) for name, axis in target.axes.items()}
-    dynamic = tuple({i: dims[d] for i, d in enumerate(spec.shape) if isinstance(d, str)} for spec in target.inputs)
+    for name, axis in target.axes.items():
+        if axis.min == axis.max:
+            raise InputError(
+                f"the range {axis} of {name!r} holds one size; leave the axis out of --dynamic, or widen it"
+            )
+    found = _attempt(target, module, inputs, keep_numbers=True)
+    if isinstance(found.failure, Exception):
+        # The stand-ins for int and math may be what stood in the way.
+        found = _attempt(target, module, inputs, keep_numbers=False)
+    if found.program is None or found.failure is not None:
+        raise _refusal(target, found.failure)
+    return found.program, found.axes
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One trace: the program with the ranges that it holds for, or what stood against it."""
+
+    program: torch.export.ExportedProgram | None
+    axes: Mapping[str, Axis]
+    failure: Exception | Violation | None
+
+
+def _attempt(target: Target, module: nn.Module, inputs: tuple[torch.Tensor, ...], *, keep_numbers: bool) -> _Attempt:
+    dynamic = tuple(
+        {i: _hint(target.axes[dim]) for i, dim in enumerate(spec.shape) if isinstance(dim, str)}
+        for spec in target.inputs
+    )
+    guards = TraceGuards(module, target.inputs)
+    program: torch.export.ExportedProgram | None = None
+    failure: Exception | Violation | None = None
     try:
-        with _quiet(), torch.no_grad(), SizeIndependentPooling():
-            return torch.export.export(module, inputs, dynamic_shapes=_for_signature(module, dynamic), strict=False)
-    except Exception as error:
-        raise _refusal(target, error) from error
+        with _quiet(), torch.no_grad(), contextlib.ExitStack() as stack:
+            stack.enter_context(guards)
+            stack.enter_context(SizeIndependentCalls())
+            if keep_numbers:
+                stack.enter_context(SizesStayNumbers(module))
+            shapes = _for_signature(module, dynamic)
+            program = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
+    except Exception as error:  # the user's forward and torch may raise anything
+        failure = error
+    axes, violation = restrict(guards.guards(), target.axes, lambda sizes: _agrees(target, module, program, sizes))
+    return _Attempt(program, axes, violation if violation is not None else failure)
 
 
-def _dimension(name: str, axis: Axis) -> torch.export.Dim:
-    if axis.min == axis.max:
-        raise InputError(f"the range {axis} of {name!r} holds one size; leave the axis out of --dynamic, or widen it")
-    # torch wants an identifier; an axis of one of several inputs is called "mask.dim1".
-    return torch.export.Dim(name.replace(".", "_"), min=axis.min, max=axis.max)
+def _agrees(
+    target: Target, module: nn.Module, program: torch.export.ExportedProgram | None, sizes: Mapping[str, int]
+) -> bool:
+    """Whether ``program`` returns what ``module`` does at these sizes; no where either cannot run."""
+    if program is None:
+        return False
+    inputs = example_inputs(target, sizes)
+    try:
+        with _quiet(), torch.no_grad():
+            expected = tree_leaves(module(*inputs))
+            found = tree_leaves(program.module(check_guards=False)(*inputs))
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5, equal_nan=True)
+    except Exception:  # the module, the program or the comparison: in each case they do not agree
+        return False
+    return True
 
 
-def _for_signature(module: nn.Module, dynamic: tuple[dict[int, torch.export.Dim], ...]) -> tuple[object, ...]:
+def _hint(axis: Axis) -> object:
+    """A size that torch may restrict as it likes: the guards say what it did, and they are judged here."""
+    return torch.export.Dim.AUTO(min=axis.min, max=axis.max)
+
+
+def _for_signature(module: nn.Module, dynamic: tuple[dict[int, object], ...]) -> tuple[object, ...]:
     """``dynamic`` as torch.export wants it: the arguments of a ``forward(*tensors)`` are one entry."""
     kinds = [parameter.kind for parameter in inspect.signature(module.forward).parameters.values()]
     return (dynamic,) if kinds[:1] == [inspect.Parameter.VAR_POSITIONAL] else dynamic
 
 
-def _refusal(target: Target, error: Exception) -> ModuleRefused:
-    text = str(error)
-    fixed = re.search(r"marked (\S+) as dynamic but your code specialized it to be a constant \((\d+)\)", text)
-    if fixed:
-        return ModuleRefused(
-            f"{target.name} fixes the axis {fixed[1]!r} at {fixed[2]}: its Python code reads that size as a number; "
-            f"use x.shape without int(), .view(...) with -1, or leave {fixed[1]!r} out of --dynamic"
-        )
-    guard = re.search(r"^\s*-?\s*(?:Not all values of|The values of) (.+)$", text, re.MULTILINE)
-    fixes = re.search(r"Suggested fixes:\s*\n((?:\s{2,}\S.*\n?)+)", text)
-    if guard or fixes:
-        hint = " ".join(fixes[1].split()) if fixes else ""
-        return ModuleRefused(
-            f"{target.name} does not take every size of its dynamic axes: {guard[1] if guard else hint}; "
-            f"narrow --dynamic{f' ({hint})' if hint else ''} or make the axis static"
-        )
+def _refusal(target: Target, failure: Exception | Violation | None) -> ModuleRefused:
+    if isinstance(failure, Violation):
+        return ModuleRefused(f"{target.name} {failure}; {_advice(failure, target.axes)}")
+    line = line_of_error(failure) if failure is not None else ""
     return ModuleRefused(
-        f"{target.name} cannot be traced: {type(error).__name__}: {_first_line(error)}; "
+        f"{target.name} cannot be traced: {type(failure).__name__}: {_first_line(failure or Exception())}"
+        f"{f'; at {line}' if line else ''}; "
         "rewrite what depends on the values of a tensor, or leave axes out of --dynamic; --debug shows where"
     )
+
+
+def _advice(violation: Violation, axes: Mapping[str, Axis]) -> str:
+    axis, allowed = violation.axis, violation.allowed
+    if not axis:
+        return "compute that without comparing sizes, or leave one of the axes out of --dynamic"
+    if len(allowed) == 1:
+        return (
+            "compute it from x.shape without a Python loop, a branch or a tensor of that size, "
+            f"or leave {axis!r} out of --dynamic"
+        )
+    is_range = len(allowed) > 1 and len(allowed) == allowed[-1] - allowed[0] + 1
+    narrower = f"narrow it to {axis}={allowed[0]}:{axes[axis].opt}:{allowed[-1]}" if is_range else f"leave {axis!r} out"
+    return f"remove the branch on that size, or {narrower} in --dynamic"
 
 
 def _to_onnx(program: torch.export.ExportedProgram, target: Target, opset: int) -> ir.Model:

@@ -4,29 +4,29 @@
 image's kernel: no error, the right shape, other numbers at another size (pytorch/pytorch#147720). Pooling with
 ``kernel_size=x.shape[2:]`` fixes the size instead (pytorch/pytorch#39323). Both come from integers in the operator's
 signature, before any graph exists, so they are answered here, where the Python call is still seen: with reductions,
-a product with a bin matrix (average) or a gather of bins (maximum), which hold at every size.
+a product with a bin matrix (average) or a gather of bins (maximum), which hold at every size. Resizing by area is
+adaptive average pooling under another name (pytorch/pytorch#41009).
 
 Bins follow PyTorch: bin ``i`` of ``o`` over ``s`` elements is ``[floor(i s / o), ceil((i + 1) s / o))``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
-# A size of a traced tensor is a torch.SymInt, which stands in for an int without being one.
-Size = int
+from .calls import Arguments, Rewrite, Size, arange, is_symbolic, sizes_of
 
 
 def _edges(size: Size, bins: Size, x: Tensor) -> tuple[Tensor, Tensor]:
     """First and one-past-last element of every bin, both of shape (bins,)."""
-    index = torch.arange(bins, device=x.device)
+    index = arange(bins, x)
     start = torch.div(index * size, bins, rounding_mode="floor")
     stop = torch.div((index + 1) * size + bins - 1, bins, rounding_mode="floor")
     return start, stop
@@ -36,7 +36,7 @@ def _average_bins(x: Tensor, dim: int, bins: Size) -> Tensor:
     """Mean of every bin along ``dim`` (negative): ``(..., s, ...) -> (..., bins, ...)``, as one matrix product."""
     size = x.shape[dim]
     start, stop = _edges(size, bins, x)
-    element = torch.arange(size, device=x.device)
+    element = arange(size, x)
     inside = (element >= start.unsqueeze(1)) & (element < stop.unsqueeze(1))  # (bins, s)
     weight = inside.to(x.dtype) / (stop - start).to(x.dtype).unsqueeze(1)
     if dim == -1:
@@ -54,7 +54,7 @@ def _maximum_bins(x: Tensor, dim: int, bins: Size) -> Tensor:
     size = x.shape[dim]
     start, stop = _edges(size, bins, x)
     longest = size // bins + 2
-    offset = torch.arange(longest, device=x.device)
+    offset = arange(longest, x)
     index = torch.minimum(start.unsqueeze(1) + offset, (stop - 1).unsqueeze(1))  # (bins, longest)
     gathered = x.index_select(dim, index.flatten())
     shape = [*x.shape[:dim], bins, longest, *(x.shape[dim:][1:])]
@@ -100,63 +100,95 @@ def _is_static_factor(x: Tensor, output_size: Any, spatial: int) -> bool:
     )
 
 
-def _covers_everything(x: Tensor, kernel: Any, spatial: int) -> bool:
-    """Whether the window is the whole, dynamic image."""
-    sizes = list(kernel) if isinstance(kernel, Sequence) else [kernel] * spatial
-    if len(sizes) == 1:
-        sizes *= spatial
-    return any(isinstance(size, torch.SymInt) for size in sizes) and all(
-        statically_known_true(k == s) for k, s in zip(sizes, x.shape[-spatial:], strict=True)
-    )
+def windows(x: Tensor, kernel: Any, stride: Any, spatial: int, reduce: Callable[..., Tensor]) -> Tensor:
+    """Pooling without padding whose window or step is a size: ``reduce`` (mean or amax) over every window.
+
+    A window as long as its dimension is one reduction; any other is gathered.
+    """
+    kernels, steps = sizes_of(kernel, spatial), sizes_of(stride, spatial)
+    dims = list(range(-spatial, 0))
+    whole = [dim for dim in dims if statically_known_true(kernels[dim] == x.shape[dim])]
+    if whole:
+        x = reduce(x, dim=tuple(whole), keepdim=True)
+    for dim in dims:
+        if dim in whole or (kernels[dim] == 1 and steps[dim] == 1):
+            continue
+        count = (x.shape[dim] - kernels[dim]) // steps[dim] + 1
+        place = (arange(count, x) * steps[dim]).unsqueeze(1) + arange(kernels[dim], x)  # (count, kernel)
+        gathered = x.index_select(dim, place.flatten())
+        rest = list(x.shape[dim:][1:])
+        x = reduce(gathered.reshape([*x.shape[:dim], count, kernels[dim], *rest]), dim=dim)
+    return x
 
 
-_ADAPTIVE: dict[Any, tuple[Callable[[Tensor, Any, int], Tensor], int]] = {
-    F.adaptive_avg_pool1d: (adaptive_average, 1),
-    F.adaptive_avg_pool2d: (adaptive_average, 2),
-    F.adaptive_avg_pool3d: (adaptive_average, 3),
-    torch._C._nn.adaptive_avg_pool2d: (adaptive_average, 2),
-    torch._C._nn.adaptive_avg_pool3d: (adaptive_average, 3),
-    F.adaptive_max_pool1d: (adaptive_maximum, 1),
-    F.adaptive_max_pool2d: (adaptive_maximum, 2),
-    F.adaptive_max_pool3d: (adaptive_maximum, 3),
-}
-_WINDOW: dict[Any, tuple[Callable[..., Tensor], int]] = {
-    F.avg_pool1d: (torch.mean, 1),
-    F.avg_pool2d: (torch.mean, 2),
-    F.avg_pool3d: (torch.mean, 3),
-    F.max_pool1d: (torch.amax, 1),
-    F.max_pool2d: (torch.amax, 2),
-    F.max_pool3d: (torch.amax, 3),
-}
-
-
-class SizeIndependentPooling(TorchFunctionMode):
-    """While active, pooling whose window depends on a dynamic size is computed in a form that holds at every size."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        options = dict(kwargs or {})
-        replaced = self._replace(func, args, options)
-        return func(*args, **options) if replaced is None else replaced
-
-    def _replace(self, func: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Tensor | None:
-        if func in _ADAPTIVE:
-            pool, spatial = _ADAPTIVE[func]
-            x, size = _arguments(args, options, "output_size")
-            if options.get("return_indices") or _is_static_factor(x, size, spatial):
-                return None
-            return pool(x, size, spatial)
-        if func in _WINDOW:
-            whole, spatial = _WINDOW[func]
-            x, kernel = _arguments(args, options, "kernel_size")
-            padding = options.get("padding", args[3] if len(args) > 3 else 0)
-            is_padded = any(padding) if isinstance(padding, Sequence) else bool(padding)
-            plain = not is_padded and not options.get("return_indices") and not options.get("divisor_override")
-            if plain and _covers_everything(x, kernel, spatial):
-                return whole(x, dim=tuple(range(-spatial, 0)), keepdim=True)
+def _rewrite_adaptive(pool: Callable[[Tensor, Any, int], Tensor], spatial: int, call: Arguments) -> Tensor | None:
+    x, size = call["input"], call["output_size"]
+    if call.get("return_indices") or _is_static_factor(x, size, spatial):
         return None
+    return pool(x, size, spatial)
 
 
-def _arguments(args: tuple[Any, ...], options: Mapping[str, Any], second: str) -> tuple[Tensor, Any]:
-    return (args[0] if args else options["input"], args[1] if len(args) > 1 else options[second])
+def _rewrite_window(reduce: Callable[..., Tensor], spatial: int, call: Arguments) -> Tensor | None:
+    kernel = call["kernel_size"]
+    stride = call.get("stride")
+    stride = kernel if stride is None or stride == [] else stride
+    if not is_symbolic(kernel) and not is_symbolic(stride):
+        return None
+    plain = {"padding": 0, "dilation": 1, "ceil_mode": False, "return_indices": False, "divisor_override": None}
+    for name, value in plain.items():
+        if any(given != value for given in sizes_of(call.get(name, value), 1)):
+            return None
+    return windows(call["input"], kernel, stride, spatial, reduce)
+
+
+def _rewrite_power(spatial: int, call: Arguments) -> Tensor | None:
+    """lp_pool: the p-th root of the window's sum of p-th powers; torch's own calls average pooling inside."""
+    mean = _rewrite_window(torch.mean, spatial, call | {"input": call["input"].pow(call["norm_type"])})
+    if mean is None:
+        return None
+    count: Any = 1
+    for size in sizes_of(call["kernel_size"], spatial):
+        count = count * size
+    power: Tensor = (mean.sign() * mean.abs().relu() * count).pow(1.0 / call["norm_type"])
+    return power
+
+
+def _rewrite_area(call: Arguments) -> Tensor | None:
+    x, size = call["input"], call.get("size")
+    if call.get("mode", "nearest") != "area":
+        return None
+    if size is None:
+        factors = sizes_of(call["scale_factor"], x.dim() - 2)
+        size = [torch.sym_int(s * factor) for s, factor in zip(x.shape[2:], factors, strict=True)]
+    return adaptive_average(x, size, x.dim() - 2)
+
+
+_ADAPTIVE = ("input", "output_size", "return_indices")
+_AVERAGE = ("input", "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
+_MAXIMUM = ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
+_POWER = ("input", "norm_type", "kernel_size", "stride", "ceil_mode")
+_RESIZE = ("input", "size", "scale_factor", "mode", "align_corners", "recompute_scale_factor", "antialias")
+
+
+def _table() -> dict[Any, tuple[tuple[str, ...], Rewrite]]:
+    table: dict[Any, tuple[tuple[str, ...], Rewrite]] = {F.interpolate: (_RESIZE, _rewrite_area)}
+    averages: tuple[Any, ...] = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)
+    maxima: tuple[Any, ...] = (F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d)
+    inner = {torch._C._nn.adaptive_avg_pool2d: 2, torch._C._nn.adaptive_avg_pool3d: 3}
+    for function, spatial in [*zip(averages, (1, 2, 3), strict=True), *inner.items()]:
+        table[function] = (_ADAPTIVE, partial(_rewrite_adaptive, adaptive_average, spatial))
+    for function, spatial in zip(maxima, (1, 2, 3), strict=True):
+        table[function] = (_ADAPTIVE, partial(_rewrite_adaptive, adaptive_maximum, spatial))
+    plain: tuple[Any, ...] = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)
+    for spatial, function in enumerate(plain, 1):
+        table[function] = (_AVERAGE, partial(_rewrite_window, torch.mean, spatial))
+    plain = (F.max_pool1d, F.max_pool2d, F.max_pool3d)
+    for spatial, function in enumerate(plain, 1):
+        table[function] = (_MAXIMUM, partial(_rewrite_window, torch.amax, spatial))
+    plain = (F.lp_pool1d, F.lp_pool2d, F.lp_pool3d)
+    for spatial, function in enumerate(plain, 1):
+        table[function] = (_POWER, partial(_rewrite_power, spatial))
+    return table
+
+
+REWRITES = _table()

@@ -75,6 +75,17 @@ class NeedsEvenHeight(nn.Module):
         return image.unflatten(2, (-1, 2)).mean(3)
 
 
+class NeedsItsHeight(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.position = nn.Parameter(torch.randn(1, 3, 8, 1))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        if image.shape[2] == 8:
+            image = image + self.position
+        return image
+
+
 class BranchesOnValue(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return image if image.sum() > 0 else -image
@@ -82,7 +93,11 @@ class BranchesOnValue(nn.Module):
 
 @pytest.mark.parametrize(
     ("module", "message"),
-    [(FixesHeight(), "height"), (NeedsEvenHeight(), "height"), (BranchesOnValue(), "cannot be traced")],
+    [
+        (FixesHeight(), r"fixes the axis 'height' at 8 at .*test_trace.py:\d+ `return image.reshape"),
+        (NeedsItsHeight(), r"fixes the axis 'height' at 8 at .*test_trace.py:\d+ `if image.shape\[2\] == 8:`"),
+        (BranchesOnValue(), r"cannot be traced.* at .*test_trace.py:\d+ `return image if image.sum\(\) > 0"),
+    ],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
 )
 def test_a_module_that_cannot_stay_dynamic_is_refused_in_one_line(
@@ -133,3 +148,20 @@ def test_an_operator_without_an_opset_17_form_is_an_error_not_another_opset(tmp_
 def test_an_unsupported_opset_is_refused(opset: int, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=rf"opset {opset} is not supported; expected 17 to"):
         trace(target_of(Small()), Small().eval(), tmp_path / "m.onnx", opset=opset)
+
+
+def test_a_guard_of_evenness_becomes_a_constraint(tmp_path: Path) -> None:
+    axes = AXES | {"height": Axis(5, 8, 15)}
+    graph = trace(target_of(NeedsEvenHeight(), axes=axes), NeedsEvenHeight().eval(), tmp_path / "m.onnx", opset=17)
+    assert graph.axes == axes | {"height": Axis(6, 8, 14, multiple=2)}
+
+
+def test_a_branch_whose_other_side_is_the_same_function_is_no_restriction(tmp_path: Path) -> None:
+    class PoolsToSeven(nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            if image.shape[2] != 7:
+                image = nn.functional.adaptive_avg_pool2d(image, (7, 1))
+            return image.mean(3)
+
+    graph = trace(target_of(PoolsToSeven()), PoolsToSeven().eval(), tmp_path / "m.onnx", opset=17)
+    assert graph.axes == AXES

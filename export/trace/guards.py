@@ -1,0 +1,363 @@
+"""Which sizes a trace holds for, and the line of Python that decided it.
+
+torch.export runs the module once, at the traced sizes. Wherever Python asks about a size (``if h % 2``, ``int(h)``,
+whether two sizes broadcast) the answer at the traced size becomes a guard of the trace. Left to itself torch either
+refuses without a line, or lets the axis become a constant (pytorch/pytorch#148886, #157621). Here every guard is noted
+with the user's line, then evaluated at the sizes of the claimed range: what holds everywhere is no restriction, what
+holds at every multiple of a number becomes a stated constraint, and anything else is a refusal that names the line.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import linecache
+import math
+import operator
+import sys
+import sysconfig
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+import sympy  # type: ignore[import-untyped]
+import torch
+from torch import nn
+
+from ...modules.target import Axis, TensorSpec
+
+# A longer range is sampled: both ends, everything near the optimum, and evenly spaced sizes between them.
+EVERY_SIZE = 96
+# Guards over several axes are evaluated on a grid of at most so many combinations.
+COMBINATIONS = 600
+# A guard that does not hold at some sizes is tried by running at most so many of them.
+TRIALS = 6
+# Where torch asks only to choose strides or a way to compute them: the traced graph is the same for either answer.
+_CHOICES_OF_STRIDES = frozenset(
+    {
+        "_reshape_view_helper_core_alg",
+        "_reshape_view_helper",
+        "check_contiguous_sizes_strides",
+        "is_channels_last_contiguous_2d",
+        "is_channels_last_contiguous_3d",
+        "is_non_overlapping_and_dense_or_false",
+        "compute_elementwise_output_logical_to_physical_perm",
+    }
+)
+_TORCH = Path(torch.__file__).parent
+_HERE = Path(__file__).parent
+_STANDARD = Path(sysconfig.get_paths()["stdlib"])
+
+
+@dataclass(frozen=True)
+class Guard:
+    """One answer that the trace depends on, over the names of axes, and the line that asked ("" if torch did)."""
+
+    condition: sympy.Basic
+    line: str
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The names of the axes that it speaks of."""
+        return tuple(sorted(str(symbol) for symbol in self.condition.free_symbols))
+
+    def holds(self, sizes: Mapping[str, int]) -> bool:
+        """Whether the trace holds at these sizes; where it cannot be evaluated, it does not."""
+        return bool(_at(self.condition, sizes) == 1)
+
+    def __str__(self) -> str:
+        signs = {sympy.Eq: "==", sympy.Ne: "!=", sympy.Gt: ">", sympy.Lt: "<", sympy.Ge: ">=", sympy.Le: "<="}
+        sign = signs.get(type(self.condition))
+        return f"{self.condition.args[0]} {sign} {self.condition.args[1]}" if sign else str(self.condition)
+
+
+@dataclass(frozen=True)
+class Violation:
+    """Why a trace does not hold over the whole claimed range: the guard, and the one axis it is about, if one.
+
+    ``allowed`` are the sizes of that axis (or of those tried, for a long range) at which the trace does hold.
+    """
+
+    guard: Guard
+    axis: str = ""
+    allowed: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        where = f" at {self.guard.line}" if self.guard.line else ""
+        if len(self.allowed) == 1:
+            return f"fixes the axis {self.axis!r} at {self.allowed[0]}{where}"
+        if self.axis:
+            return f"holds only for {self.axis} {_listed(self.allowed)}{where}"
+        return f"holds only where {self.guard}{where}"
+
+
+# Whether the traced program computes what the module does at these sizes.
+Agrees = Callable[[Mapping[str, int]], bool]
+
+
+class TraceGuards:
+    """While active, notes what the tracing of ``module`` assumes of its inputs' dynamic sizes."""
+
+    def __init__(self, module: nn.Module, inputs: Sequence[TensorSpec]) -> None:
+        self._module = module
+        self._inputs = inputs
+        self._symbols: dict[sympy.Symbol, str] = {}
+        self._noted: list[tuple[sympy.Basic, str]] = []
+        self._env: Any = None
+        self._hook: Any = None
+
+    def __enter__(self) -> TraceGuards:
+        self._hook = self._module.register_forward_pre_hook(self._see, with_kwargs=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._hook.remove()
+
+    def _see(self, _: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
+        for spec, tensor in zip(self._inputs, tensors, strict=False):
+            for dim, size in zip(spec.shape, tensor.shape, strict=True):
+                if isinstance(dim, str) and isinstance(size, torch.SymInt):
+                    self._symbols[size.node._expr] = dim
+                    if self._env is None:
+                        self._env = size.node.shape_env
+                        self._env.guards = _Noting(self._env.guards, self._noted)
+
+    def guards(self) -> list[Guard]:
+        """Every guard over named axes, each once, in the order in which Python asked."""
+        names = {symbol: sympy.Symbol(name, integer=True, positive=True) for symbol, name in self._symbols.items()}
+        found: dict[sympy.Basic, str] = {}
+        for expression, line in self._noted:
+            condition = expression.xreplace(names)
+            if condition not in found or (line and not found[condition]):
+                found[condition] = line
+        known = {str(name) for name in names.values()}
+        return [
+            Guard(condition, line)
+            for condition, line in found.items()
+            if condition.free_symbols and {str(symbol) for symbol in condition.free_symbols} <= known
+        ]
+
+
+class _Noting(list[Any]):
+    """A trace's list of guards that also notes the user's line of each as it is added."""
+
+    def __init__(self, present: Iterable[Any], noted: list[tuple[sympy.Basic, str]]) -> None:
+        super().__init__(present)
+        self._noted = noted
+        noted += [(guard.expr, "") for guard in self]
+
+    def append(self, guard: Any) -> None:
+        super().append(guard)
+        if getattr(guard.sloc.framework_loc, "name", "") not in _CHOICES_OF_STRIDES:
+            self._noted.append((guard.expr, _line_of(_frames())))
+
+    def __reduce__(self) -> tuple[type[list[Any]], tuple[list[Any]]]:
+        return list, (list(self),)  # a copied program is done with noting
+
+
+def _frames() -> Iterator[tuple[str, int]]:
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        yield frame.f_code.co_filename, frame.f_lineno
+        frame = frame.f_back
+
+
+def line_of_error(error: BaseException) -> str:
+    """The innermost line of the user's Python on the way to ``error``, as file:line and its text; "" if none."""
+    while True:
+        frames = []
+        trace = error.__traceback__
+        while trace is not None:
+            frames.append((trace.tb_frame.f_code.co_filename, trace.tb_lineno))
+            trace = trace.tb_next
+        line = _line_of(reversed(frames))
+        if line or error.__cause__ is None:
+            return line
+        error = error.__cause__
+
+
+def _line_of(frames: Iterable[tuple[str, int]]) -> str:
+    """The innermost frame outside of torch, the standard library and this package, where it is inside of a trace."""
+    for name, number in frames:
+        path = Path(name)
+        if _HERE.parent in path.parents:
+            if path.parent == _HERE and path.name == "exporter.py":
+                return ""  # nothing between the exporter and torch: no line of the user's
+            continue
+        is_standard = _STANDARD in path.parents and "site-packages" not in path.parts
+        if name.startswith("<") or _TORCH in path.parents or is_standard:
+            continue
+        text = linecache.getline(name, number).strip()
+        return f"{_short(path)}:{number}" + (f" `{text[:100]}`" if text else "")
+    return ""
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def restrict(
+    guards: Sequence[Guard], axes: Mapping[str, Axis], agrees: Agrees
+) -> tuple[dict[str, Axis], Violation | None]:
+    """The ranges for which the trace holds, and the first guard that no multiples of a number satisfy.
+
+    Each axis comes back as it was, or with a ``multiple`` and its ends moved inwards to multiples of it. A guard that
+    does not hold at a size is no restriction where the program ``agrees`` with the module there: the other side of
+    ``if h != 7: x = pool(x, 7)`` is the same function.
+    """
+    kept = dict(axes)
+    traced = {name: axis.opt for name, axis in axes.items()}
+    for axis, about in itertools.groupby(sorted((g for g in guards if len(g.axes) == 1), key=_axes), key=_axes):
+        name = axis[0]
+        narrowed, violation = _narrowed(list(about), name, kept[name], lambda sizes: agrees(traced | dict(sizes)))
+        if violation is not None:
+            return kept, violation
+        kept[name] = narrowed
+    for guard in guards:
+        failing = _failing(guard, kept) if len(guard.axes) > 1 else []
+        if failing and not _settled(failing, lambda sizes: agrees(traced | dict(sizes))):
+            found = _by_multiples(guard, kept)
+            if found is None:
+                return kept, Violation(guard)
+            kept = found
+    return kept, None
+
+
+def _axes(guard: Guard) -> tuple[str, ...]:
+    return guard.axes
+
+
+def _narrowed(guards: Sequence[Guard], name: str, axis: Axis, agrees: Agrees) -> tuple[Axis, Violation | None]:
+    tried = _sizes(axis)
+    held = {}
+    for guard in guards:
+        failing = [sizes[name] for sizes in _failing(guard, {name: axis})]
+        if failing and _settled([{name: size} for size in failing], agrees):
+            failing = []
+        held[guard] = [size for size in tried if size not in failing]
+    allowed = [size for size in tried if all(size in sizes for sizes in held.values())]
+    if allowed == tried:
+        return axis, None
+    step = math.gcd(*allowed)
+    if len(allowed) > 1 and allowed == [size for size in tried if size % step == 0]:
+        return _multiples(axis, step), None
+    # the guard that leaves least is the one to speak of
+    worst = min((guard for guard in guards if held[guard] != tried), key=lambda guard: len(held[guard]))
+    return axis, Violation(worst, name, tuple(held[worst] if len(held[worst]) == 1 else allowed))
+
+
+def _multiples(axis: Axis, step: int) -> Axis:
+    step = math.lcm(step, axis.multiple)
+    return replace(axis, min=-(-axis.min // step) * step, max=axis.max // step * step, multiple=step)
+
+
+def _by_multiples(guard: Guard, axes: Mapping[str, Axis]) -> dict[str, Axis] | None:
+    """The axes with the smallest multiples at which ``guard`` holds, where there are any."""
+    choices = [[step for step in range(1, 65) if axes[name].opt % step == 0] for name in guard.axes]
+    for steps in sorted(itertools.product(*choices), key=lambda steps: (math.prod(steps), steps)):
+        found = dict(axes)
+        for name, step in zip(guard.axes, steps, strict=True):
+            found[name] = _multiples(axes[name], step)
+        if all(found[name].min < found[name].max for name in guard.axes) and not _failing(guard, found):
+            return found
+    return None
+
+
+def _failing(guard: Guard, axes: Mapping[str, Axis]) -> list[dict[str, int]]:
+    """The sizes at which ``guard`` does not hold, of all that are tried."""
+    names = guard.axes
+    count = EVERY_SIZE if len(names) == 1 else max(3, int(COMBINATIONS ** (1 / len(names))))
+    tried = itertools.product(*(_sizes(axes[name], count) for name in names))
+    combinations = (dict(zip(names, sizes, strict=True)) for sizes in tried)
+    return [sizes for sizes in combinations if not guard.holds(sizes) and not _is_of_size_one(guard, sizes)]
+
+
+def _settled(failing: Sequence[Mapping[str, int]], agrees: Agrees) -> bool:
+    """Whether the trace is right at ``failing`` sizes after all, by running some that are spread over them."""
+    step = max(1, len(failing) // TRIALS)
+    return all(agrees(sizes) for sizes in [*failing[::step][: TRIALS - 1], failing[-1]])
+
+
+def _is_of_size_one(guard: Guard, sizes: Mapping[str, int]) -> bool:
+    """Whether the guard only says that some size is not 1, at sizes where it is 1.
+
+    torch asks this for strides and broadcasting everywhere, mostly without consequence. What does depend on it
+    shows at the smallest sizes, which every verdict compares.
+    """
+    if not isinstance(guard.condition, (sympy.Ne, sympy.Gt, sympy.Ge)):
+        return False
+    size, bound = guard.condition.args
+    if bound not in (1, 2):
+        return False
+    return bool(_at(size, sizes) == 1)
+
+
+def _at(expression: sympy.Basic, sizes: Mapping[str, int]) -> Any:
+    """The value of ``expression`` at these sizes (true is 1), None where it has none."""
+    names = tuple(sorted(str(symbol) for symbol in expression.free_symbols))
+    try:
+        return _compiled(expression, names)(*(sizes[name] for name in names))
+    except (ArithmeticError, TypeError, NameError, ValueError):
+        return None
+
+
+@functools.lru_cache(maxsize=4096)
+def _compiled(expression: sympy.Basic, names: tuple[str, ...]) -> Callable[..., Any]:
+    """``expression`` as a Python function: substituting into sympy's own trees is a hundred times slower."""
+    symbols = {str(symbol): symbol for symbol in expression.free_symbols}
+    function: Callable[..., Any] = sympy.lambdify([symbols[name] for name in names], expression, modules=[_PYTHON])
+    return function
+
+
+# torch's own functions of sizes, as Python computes them.
+_PYTHON: dict[str, Any] = {
+    "Mod": operator.mod,
+    "PythonMod": operator.mod,
+    "FloorDiv": operator.floordiv,
+    "CleanDiv": operator.floordiv,
+    "CeilDiv": lambda a, b: -(-a // b),
+    "IntTrueDiv": operator.truediv,
+    "FloatTrueDiv": operator.truediv,
+    "ToFloat": float,
+    "FloorToInt": math.floor,
+    "CeilToInt": math.ceil,
+    "TruncToInt": math.trunc,
+    "TruncToFloat": lambda a: float(math.trunc(a)),
+    "RoundToInt": round,
+    "FloatPow": math.pow,
+    "PowByNatural": operator.pow,
+    "Max": max,
+    "Min": min,
+    "Identity": lambda a: a,
+    "Abs": abs,
+}
+
+
+def _sizes(axis: Axis, count: int = EVERY_SIZE) -> list[int]:
+    """Sizes of the range to try, in order: all of them where they are few."""
+    sizes = range(axis.min, axis.max + 1, axis.multiple)
+    if len(sizes) <= count:
+        return list(sizes)
+    if count < 16:
+        step = (len(sizes) - 1) / (count - 1)
+        return sorted({sizes[round(index * step)] for index in range(count)} | {axis.opt})
+    ends = count // 4
+    step = len(sizes) // ends
+    near = [size for size in sizes if abs(size - axis.opt) <= ends // 2 * axis.multiple]
+    return sorted({*sizes[:ends], *sizes[-ends:], *near, *sizes[::step]})
+
+
+def _listed(sizes: Sequence[int]) -> str:
+    if not sizes:
+        return "of no size in its range"
+    if len(sizes) > 2 and sizes[-1] - sizes[0] == len(sizes) - 1:
+        return f"{sizes[0]} to {sizes[-1]}"
+    return ", ".join(str(size) for size in sizes[:6]) + (", …" if len(sizes) > 6 else "")

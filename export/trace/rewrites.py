@@ -1,0 +1,36 @@
+"""Calls that torch.onnx exports wrongly or not at all where sizes are dynamic, replaced while a module is traced.
+
+A rewrite is found by the function that is called, never by the module that calls it. Each file beside this one holds
+one idea and maps functions to their argument names and rewrite in a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch.overrides import TorchFunctionMode
+
+from . import chunks, convolution, distances, folding, grids, pooling, remainder, rolling, transposed
+from .calls import Rewrite, bound
+
+REWRITES: dict[Any, tuple[tuple[str, ...], Rewrite]] = {
+    function: entry
+    for file in (pooling, chunks, convolution, distances, folding, grids, remainder, rolling, transposed)
+    for function, entry in file.REWRITES.items()
+}
+
+
+class SizeIndependentCalls(TorchFunctionMode):
+    """While active, calls whose exported form depends on the traced size are computed in one that holds at any."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        options = dict(kwargs or {})
+        if func in REWRITES and "out" not in options:
+            names, rewrite = REWRITES[func]
+            replaced = rewrite(bound(names, args, options))
+            if replaced is not None:
+                return replaced
+        return func(*args, **options)
