@@ -28,13 +28,27 @@ class Gates(TorchFunctionMode):
         return result
 
 
-NO_SIGMOID = {"gc", "lska", "sk"}
+NO_SIGMOID = {
+    "cot",
+    "criss_cross",
+    "danet",
+    "double_attention",
+    "external_attention",
+    "gc",
+    "gct",
+    "lska",
+    "non_local",
+    "outlook",
+    "sk",
+}
 network = functools.cache(build)
 
 
 def images(shape, seed=9):
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator) + torch.randn((*shape[:2], 1, 1), generator=generator)
+    channels = torch.randn((*shape[:2], 1, 1), generator=generator)
+    positions = torch.randn((shape[0], 1, *shape[2:]), generator=generator)
+    return torch.randn(shape, generator=generator) + channels + positions
 
 
 def gates_of(model, x):
