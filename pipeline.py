@@ -22,6 +22,7 @@ from .export.bundle import (
     Bundle,
     BundleWriter,
     Finding,
+    axis_to_json,
     check_destination,
     open_bundle,
     spec_to_json,
@@ -32,7 +33,7 @@ from .export.graph import DEFAULT_OPSET, OPSETS, WEIGHTS, OnnxGraph
 from .export.handover import SCRIPT, inference_script, trtexec_line
 from .modules.packages import require
 from .modules.target import Target
-from .validate.cases import Case, make_cases
+from .validate.cases import Case, check_sizes, make_cases
 from .validate.hidden import Hidden
 from .validate.metamorphic import metamorphic
 from .validate.recorded import from_tensors, to_tensors
@@ -99,6 +100,12 @@ def deploy(
         module = module if module is not None else resolved.build()
         graph, exported, why_not_simplified = _export(resolved, module, writer.path, opset, seconds)
         hidden = Hidden()
+        narrowed = {
+            name: f"asked for {asked}, holds for {graph.axes[name]}"
+            for name, asked in resolved.axes.items()
+            if graph.axes[name] != asked
+        }
+        resolved = replace(resolved, axes=graph.axes)
         cases = make_cases(
             resolved.inputs, resolved.axes, seed=seed, images=inputs, preprocessing=resolved.preprocessing
         )
@@ -122,7 +129,8 @@ def deploy(
             "opset": opset,
             "inputs": [spec_to_json(spec) for spec in resolved.inputs],
             "outputs": [spec_to_json(spec) for spec in graph.outputs],
-            "axes": {name: [axis.min, axis.opt, axis.max] for name, axis in resolved.axes.items()},
+            "axes": {name: axis_to_json(axis) for name, axis in resolved.axes.items()},
+            "narrowed": narrowed,
             "preprocessing": dict(resolved.preprocessing),
             "simplified": {"done": not why_not_simplified, "why_not": why_not_simplified},
             "modules": dict(graph.modules),
@@ -155,6 +163,7 @@ def validate_bundle(path: Path | str, *, progress: Progress | None = None, max_e
             raise CheckFailed(
                 f"{bundle.path / finding.file} is {finding.detail}; deploy the target again or restore the file"
             )
+    check_sizes(bundle.manifest["cases"], bundle.axes)
     recorded = Verdict.from_json(bundle.manifest["verdict"])
     stages = [_as_recorded(stage) for stage in recorded.stages if stage.stage == STAGE_EXPORTED]
     seconds.start("judge", "judging ONNX Runtime on the recorded cases")
@@ -249,9 +258,7 @@ def _export(
     graph, why_not = simplify(exported, folder / MODEL)
     if why_not:
         exported.path.replace(folder / MODEL)
-        graph = exported = OnnxGraph(
-            folder / MODEL, exported.opset, exported.inputs, exported.outputs, exported.modules
-        )
+        graph = exported = replace(exported, path=folder / MODEL)
     return graph, exported, why_not
 
 

@@ -26,6 +26,7 @@ def bundle_lines(bundle: Bundle) -> list[str]:
         lines.append(
             "dynamic  " + ", ".join(f"{name} {axis}" for name, axis in bundle.axes.items()) + "  (min:opt:max)"
         )
+    lines += [f"narrowed {name}: {text}" for name, text in bundle.manifest.get("narrowed", {}).items()]
     if weights := bundle.manifest["target"].get("weights"):
         lines.append(f"weights  {weights}")
     lines += [f"hidden   {finding}" for finding in _first(bundle.manifest.get("hidden", ()))]

@@ -84,6 +84,11 @@ def spec_from_json(entry: Mapping[str, Any]) -> TensorSpec:
     return TensorSpec(entry["name"], tuple(entry["shape"]), entry["dtype"], entry.get("low", 0), entry.get("high", 1))
 
 
+def axis_to_json(axis: Axis) -> list[int]:
+    """A range as the manifest holds it: [min, opt, max], and what every size is a multiple of where that is not 1."""
+    return [axis.min, axis.opt, axis.max, *([axis.multiple] if axis.multiple > 1 else [])]
+
+
 def open_bundle(path: Path | str) -> Bundle:
     """Read a bundle's manifest; raises InputError where the folder is no bundle, or one that leaves its folder."""
     folder = Path(path)

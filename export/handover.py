@@ -26,10 +26,13 @@ def inference_script(name: str, inputs: Sequence[TensorSpec], axes: Mapping[str,
     """A complete Python script that runs the bundle's graph once on its first recorded case."""
     sizes = {axis: limits.opt for axis, limits in axes.items()}
     shapes = "\n".join(f"#   {spec}, recorded at {spec.resolve(sizes)}" for spec in inputs)
+    ranges = "".join(
+        f"\n#   {axis} {limits}  (min:opt:max; not checked outside of it)" for axis, limits in axes.items()
+    )
     note = "" if opset == DEFAULT_OPSET else f" (opset {opset})"
     return f'''"""Run {name}{note} once with ONNX Runtime on a recorded input and print how far it is from PyTorch."""
 # inputs:
-{shapes}
+{shapes}{ranges}
 import json, pathlib
 import numpy as np
 import onnxruntime

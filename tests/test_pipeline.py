@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from attn2trt import pipeline
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.errors import CheckFailed, InputError
 from attn2trt.export import simplify as simplify_room
+from attn2trt.modules.target import Axis
 from attn2trt.validate.verdict import Verdict
 
 SMALL: dict[str, Any] = {"shapes": ["2x16x8x8"], "dynamic": "batch=1:2:3,height=4:8:12,width=4:8:12"}
@@ -186,6 +188,30 @@ def test_a_module_of_the_users_own_from_python(tmp_path: Path) -> None:
         module, example, dynamic={"x.height": (5, 10, 20), "x.width": (5, 12, 20)}, out=tmp_path / "gate"
     )
     assert not again.reused
+
+
+class EvenOrOdd(nn.Module):
+    """Another computation for odd heights: a trace holds for one of the two."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.shape[2] % 2:
+            return x * 3
+        return x.sigmoid()
+
+
+def test_a_range_that_holds_for_some_sizes_only_is_stated_and_kept(tmp_path: Path) -> None:
+    found = attn2trt.deploy(EvenOrOdd(), torch.randn(2, 4, 8, 8), dynamic={"height": (4, 8, 13)}, out=tmp_path / "even")
+    assert statuses(found)["onnxruntime cpu"] == "passed"
+    assert found.axes == {"height": Axis(4, 8, 12, multiple=2)}
+    assert found.manifest["narrowed"] == {"height": "asked for 4:8:13, holds for 4:8:12 (multiples of 2)"}
+    assert "height 4:8:12 (multiples of 2)" in (found.path / "infer.py").read_text()
+    assert all(case["sizes"]["height"] % 2 == 0 for case in found.manifest["cases"])
+    assert pipeline.validate_bundle(found.path)
+    manifest = json.loads((found.path / "bundle.json").read_text())
+    manifest["cases"][0]["sizes"]["height"] = 7
+    (found.path / "bundle.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=r"case traced with height=7; expected height 4:8:12 \(multiples of 2\)"):
+        pipeline.validate_bundle(found.path)
 
 
 def test_export_alone_checks_the_contract_and_calls_nothing_a_pass(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import InputError
 from ..modules.target import Axis, TensorSpec
 from .images import image_feeds, image_paths
 
@@ -94,6 +95,18 @@ def make_cases(
     if images is not None:
         cases += _image_cases(maker, traced, images, preprocessing or {})
     return cases
+
+
+def check_sizes(index: Sequence[Mapping[str, Any]], axes: Mapping[str, Axis]) -> None:
+    """Raise InputError for the first recorded case (an entry of the manifest) outside of the ranges of ``axes``."""
+    for entry in index:
+        for name, size in entry["sizes"].items():
+            if name not in axes or size not in axes[name].sizes:
+                allowed = f"{name} {axes[name]}" if name in axes else "no such axis"
+                raise InputError(
+                    f"received case {entry['name']} with {name}={size}; expected {allowed}; outside of it the graph "
+                    "may compute something else: export it with a range that holds it"
+                )
 
 
 def size_cases(axes: Mapping[str, Axis]) -> list[tuple[str, str, dict[str, int]]]:
