@@ -1,6 +1,6 @@
 """CPCA: gate the channels, then every channel's positions by depthwise strips of 7, 11 and 21.
 
-Huang et al., Computers in Biology and Medicine 2024, https://arxiv.org/abs/2306.05196, eq. 1-4.
+Huang et al., Computers in Biology and Medicine 2024, https://arxiv.org/abs/2306.05196, section 3.
 Parameter names and arithmetic follow the authors' ``RepBlock``, which differs from the paper: the sigmoid acts on the
 average's and the maximum's score alone, so that the channel gate ranges over (0, 2); one 1x1 convolution serves in
 three places (before, as the spatial mixing, and after); the spatial gate has no sigmoid.

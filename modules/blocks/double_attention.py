@@ -1,6 +1,6 @@
 """Double attention: gather a few descriptors from all positions, then hand each position its own mixture of them.
 
-Chen et al., A2-Nets, NeurIPS 2018, https://arxiv.org/abs/1810.11579, eq. 3-6 and figure 2:
+Chen et al., A2-Nets, NeurIPS 2018, https://arxiv.org/abs/1810.11579, section 3:
 ``x + W [A softmax(B)^T] softmax(V)``, the softmax of B over the positions and that of V over the descriptors.
 The authors' release holds no PyTorch code; parameter names follow the port in circulation. Differs from that port,
 which takes both softmaxes over the descriptors and leaves out the residual addition: here the paper holds.

@@ -1,6 +1,6 @@
 """External attention: every position attends to a small learned memory, the same for all images.
 
-Guo et al., IEEE TPAMI 2022, https://arxiv.org/abs/2105.02358, eq. 4-6 and algorithm 1: two linear memories of S slots
+Guo et al., IEEE TPAMI 2022, https://arxiv.org/abs/2105.02358, algorithm 1: two linear memories of S slots
 and a double normalisation, softmax over the positions, then shares over the slots.
 Parameter names and the block around it (1x1 convolution before, 1x1 convolution and batch normalisation after, the
 input added, ReLU) follow the authors' release, ``model_torch.py``.

@@ -1,6 +1,6 @@
 """FCA: Squeeze-and-Excitation whose squeeze reads, beside the average, other frequencies of a cosine transform.
 
-Qin et al., FcaNet, ICCV 2021, https://arxiv.org/abs/2012.11879, eq. 5-12: the channels are split into as many parts as
+Qin et al., FcaNet, ICCV 2021, https://arxiv.org/abs/2012.11879, section 3: the channels are split into as many parts as
 there are frequencies, and each part is squeezed by its own 2-D DCT basis function.
 Parameter names, frequencies and the fixed weights' place in the checkpoint follow the authors' release. Its networks
 set ``dct`` to the feature map's size (56, 28, 14, 7); any other size is averaged to ``dct`` x ``dct`` first.

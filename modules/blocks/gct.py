@@ -1,6 +1,6 @@
 """GCT: let channels compete or cooperate through their normalised norms.
 
-Yang et al., Gated Channel Transformation, CVPR 2020, https://arxiv.org/abs/1909.11519, eq. 2-5: embedding
+Yang et al., Gated Channel Transformation, CVPR 2020, https://arxiv.org/abs/1909.11519, section 3: embedding
 ``s = alpha · ||x||``, channel normalisation ``s · gamma / rms(s)``, gate ``1 + tanh(. + beta)``.
 Parameter names follow the authors' release, and so does the place of epsilon in both square roots.
 Differs: ``mode`` "l1" always takes absolute values; the release may leave them out after a ReLU, where they do nothing.
