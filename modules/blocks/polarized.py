@@ -1,7 +1,7 @@
 """Polarized self-attention: a gate of the channels and a gate of the positions, each at full resolution of its own.
 
-Liu et al., 2021, https://arxiv.org/abs/2107.00782, section 3: the gates side by side and added (``mode`` "parallel"), or
-the positions' after the channels' ("sequential").
+Liu et al., 2021, https://arxiv.org/abs/2107.00782, section 3: the gates side by side and added (``mode`` "parallel"),
+or the positions' after the channels' ("sequential").
 Parameter names and arithmetic follow the authors' release, which differs from the paper: the positions' softmax runs
 over the positions, in parallel mode after the product of query and value and in sequential mode on the value, where
 the paper takes it over the pooled query's channels; and only the sequential mode narrows and normalises ``conv_up``.
