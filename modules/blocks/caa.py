@@ -3,8 +3,8 @@
 Cai et al., PKINet, CVPR 2024, https://arxiv.org/abs/2403.06258:
 ``x · sigmoid(conv1x1(dw_kx1(dw_1xk(conv1x1(mean7x7(x))))))``, dw depthwise, the mean counting zeros beyond the rim.
 Parameter names follow the authors' release, whose networks use the 1x1 convolutions plain, with a bias; its class on
-its own defaults to a batch normalisation and SiLU after each: ``norm``. In PKINet the gate is computed from the input of the multi-kernel
-convolutions and multiplies their output, k growing from 11 by 2 with each block of a stage.
+its own defaults to a batch normalisation and SiLU after each: ``norm``. In PKINet the gate is computed from the input
+of the multi-kernel convolutions and multiplies their output, k growing from 11 by 2 with each block of a stage.
 """
 
 from __future__ import annotations
