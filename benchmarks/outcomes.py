@@ -186,7 +186,8 @@ def _eager(module: nn.Module, values: Sequence[Tensor], dtype: torch.dtype) -> l
     try:
         with torch.no_grad(), _quiet():
             torch.manual_seed(0)
-            given = [value.to(dtype) if value.is_floating_point() else value for value in values]
+            # a copy: some modules write into their input
+            given = [value.to(dtype, copy=True) if value.is_floating_point() else value.clone() for value in values]
             found = copy.deepcopy(module).to(dtype).eval()(*given)
     finally:
         torch.set_default_dtype(before)

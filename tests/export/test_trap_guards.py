@@ -1,0 +1,83 @@
+"""What a trace's guards leave of the claimed ranges, and how the line that asked is told."""
+
+from __future__ import annotations
+
+import pytest
+import sympy
+import torch
+from torch.utils._sympy.functions import FloorDiv, Mod
+
+from attn2trt.export.trace.guards import Guard, Violation, line_of_error, restrict
+from attn2trt.modules.target import Axis
+
+HEIGHT, WIDTH = sympy.symbols("height width", integer=True, positive=True)
+AXES = {"height": Axis(5, 12, 31), "width": Axis(6, 16, 40)}
+
+
+def never(_: object) -> bool:
+    return False
+
+
+def guard(condition: sympy.Basic) -> Guard:
+    return Guard(condition, "mine.py:3 `if h % 2:`")
+
+
+def test_what_holds_everywhere_restricts_nothing() -> None:
+    assert restrict([guard(sympy.Ge(HEIGHT, 3)), guard(sympy.Ne(HEIGHT + WIDTH, 0))], AXES, never) == (AXES, None)
+
+
+def test_evenness_becomes_a_multiple_and_moves_the_ends_inwards() -> None:
+    axes, violation = restrict([guard(sympy.Eq(Mod(HEIGHT, 4), 0))], AXES, never)
+    assert violation is None
+    assert axes == AXES | {"height": Axis(8, 12, 28, multiple=4)}
+
+
+def test_guards_of_one_axis_are_taken_together() -> None:
+    guards = [guard(sympy.Eq(Mod(HEIGHT, 2), 0)), guard(sympy.Eq(Mod(HEIGHT, 3), 0))]
+    assert restrict(guards, AXES, never)[0]["height"] == Axis(6, 12, 30, multiple=6)
+
+
+def test_a_product_of_windows_gives_a_multiple_to_each_axis() -> None:
+    windows = sympy.Eq(HEIGHT * WIDTH, 16 * FloorDiv(HEIGHT, 4) * FloorDiv(WIDTH, 4))
+    axes, violation = restrict([guard(windows)], AXES, never)
+    assert violation is None
+    assert (axes["height"].multiple, axes["width"].multiple) == (4, 4)
+
+
+def test_a_fixed_axis_names_axis_value_and_line() -> None:
+    violation = restrict([guard(sympy.Eq(HEIGHT, 12))], AXES, never)[1]
+    assert str(violation) == "fixes the axis 'height' at 12 at mine.py:3 `if h % 2:`"
+
+
+def test_a_range_is_told_as_a_range() -> None:
+    violation = restrict([guard(sympy.Ge(HEIGHT, 9))], AXES, never)[1]
+    assert str(violation) == "holds only for height 9 to 31 at mine.py:3 `if h % 2:`"
+
+
+def test_a_relation_between_axes_is_told_with_their_names() -> None:
+    violation = restrict([guard(sympy.Gt(WIDTH, HEIGHT))], AXES, never)[1]
+    assert isinstance(violation, Violation)
+    assert str(violation) == "holds only where width > height at mine.py:3 `if h % 2:`"
+
+
+def test_a_branch_to_the_same_function_is_run_and_let_through() -> None:
+    asked: list[object] = []
+
+    def always(sizes: object) -> bool:
+        asked.append(sizes)
+        return True
+
+    assert restrict([guard(sympy.Ne(HEIGHT, 7))], AXES, always) == (AXES, None)
+    assert {"height": 7, "width": 16} in asked
+
+
+def test_a_size_of_one_is_left_to_the_comparison_at_the_smallest_sizes() -> None:
+    assert restrict([guard(sympy.Ne(FloorDiv(HEIGHT, 5), 1))], AXES, never) == (AXES, None)
+
+
+def test_the_line_of_an_error_is_the_users() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.zeros(2).view(3)
+    line = line_of_error(caught.value)
+    assert "test_trap_guards.py:" in line
+    assert line.endswith("`torch.zeros(2).view(3)`")

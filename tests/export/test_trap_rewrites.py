@@ -1,0 +1,60 @@
+"""What stands in for a call while tracing equals that call in eager PyTorch."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from attn2trt.export.trace.calls import bound
+from attn2trt.export.trace.folding import fold
+from attn2trt.export.trace.grids import linspace
+from attn2trt.export.trace.pooling import windows
+from attn2trt.export.trace.size_numbers import SizesStayNumbers
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [((3, 4), (3, 4)), ((4, 2), (1, 3)), ((9, 5), (9, 5)), ((9, 1), (1, 1))])
+def test_gathered_windows_equal_pooling(kernel: tuple[int, int], stride: tuple[int, int]) -> None:
+    x = torch.randn(2, 3, 9, 11, dtype=torch.float64)
+    torch.testing.assert_close(windows(x, kernel, stride, 2, torch.mean), F.avg_pool2d(x, kernel, stride))
+    torch.testing.assert_close(windows(x, kernel, stride, 2, torch.amax), F.max_pool2d(x, kernel, stride))
+
+
+@pytest.mark.parametrize("options", [(3, 1, 1, 1), (2, 1, 0, 2), ((3, 2), (2, 1), (2, 1), (1, 2))])
+def test_a_transposed_convolution_folds(options: tuple[object, ...]) -> None:
+    kernel, dilation, padding, stride = options
+    x = torch.randn(2, 3, 9, 11, dtype=torch.float64)
+    patches = F.unfold(x, kernel, dilation, padding, stride)  # type: ignore[arg-type]
+    expected = F.fold(patches, (9, 11), kernel, dilation, padding, stride)  # type: ignore[arg-type]
+    torch.testing.assert_close(fold(patches, (9, 11), kernel, dilation, padding, stride), expected)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 8])
+def test_linspace_reaches_both_ends(steps: int) -> None:
+    found = linspace(-1.0, 2.0, steps, torch.float32)
+    torch.testing.assert_close(found, torch.linspace(-1.0, 2.0, steps), rtol=0, atol=2e-7)
+    assert found[0] == -1.0
+    assert steps == 1 or found[-1] == 2.0
+
+
+def test_arguments_are_found_under_their_names() -> None:
+    assert bound(("input", "chunks", "dim"), (1, 2), {"dim": 3}) == {"input": 1, "chunks": 2, "dim": 3}
+    assert bound(("input", "chunks"), (), {"self": 1, "chunks": 2}) == {"input": 1, "chunks": 2}
+
+
+class ReadsNumbers(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> tuple[object, ...]:
+        return int("7"), float(3), isinstance(2, int), isinstance(2.0, int), max(2, 3), max([4, 1]), math.sqrt(9), int
+
+
+def test_stand_ins_are_the_originals_for_ordinary_numbers_and_leave_no_trace() -> None:
+    module = ReadsNumbers()
+    before = dict(globals())
+    with SizesStayNumbers(module):
+        inside = module(torch.zeros(1))
+    assert inside[:-1] == (7, 3.0, True, False, 3, 4, 3.0)
+    assert inside[-1] is not int
+    assert module(torch.zeros(1))[-1] is int
+    assert dict(globals()) == before
