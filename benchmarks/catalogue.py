@@ -1,18 +1,22 @@
-"""Deploy the core blocks and the paper backbones with each block that fits, at several sizes; write the docs' table.
+"""Deploy every block, and the paper backbones with each core block that fits, at several sizes; write the docs' table.
 
-Usage: python benchmarks/catalogue.py [NAME ...]. Every target is also judged on the photographs that scikit-image
-ships. Writes benchmarks/results/catalogue.json and docs/catalogue.md after every row, and takes up where an interrupted
+Usage: python benchmarks/catalogue.py [--jobs N] [NAME ...]. Every target is also judged on the photographs that
+scikit-image ships. Writes benchmarks/results/catalogue.json and docs/catalogue.md after every row, and takes up where an interrupted
 run of the same code and versions ended; with NAMEs it prints their rows and writes nothing.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
+import multiprocessing
+import os
 import platform
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -20,11 +24,12 @@ from typing import Any
 
 import attn2trt
 from attn2trt.errors import Attn2trtError
+from attn2trt.modules.block_index import block_info, block_names
 from attn2trt.validate.verdict import Verdict
 
 ROOT = Path(__file__).parent.parent
 RESULTS, PAGE = ROOT / "benchmarks/results/catalogue.json", ROOT / "docs/catalogue.md"
-BLOCKS = ("se", "cbam", "eca", "coord_att", "gam", "psa")
+BLOCKS = tuple(block_names())
 BLOCK_AXES = "batch=1:2:4,height=14:28:56,width=14:28:56"
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 ROOMS = ("modules", "export", "engines", "validate")
@@ -60,15 +65,18 @@ def sources() -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
-def measure(name: str, folder: Path, images: Path) -> dict[str, Any]:
+def measure(name: str, images: Path) -> dict[str, Any]:
     """Deploy ``name`` and return its row."""
-    is_block = name in BLOCKS
     since = time.perf_counter()
-    options: dict[str, Any] = {"dynamic": BLOCK_AXES} if is_block else {"shapes": [IMAGE_SHAPE], "dynamic": IMAGE_AXES}
-    try:
-        bundle = attn2trt.deploy(name, out=folder / "bundle", inputs=images, **options)
-    except Attn2trtError as error:
-        return {"target": name, "passed": False, "why": str(error)}
+    options: dict[str, Any] = {"shapes": [IMAGE_SHAPE], "dynamic": IMAGE_AXES}
+    if name in BLOCKS:
+        allowed = block_info(name).axes
+        options = {"dynamic": ",".join(axis for axis in BLOCK_AXES.split(",") if axis.split("=")[0] in allowed)}
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            bundle = attn2trt.deploy(name, out=Path(folder) / "bundle", inputs=images, **options)
+        except Attn2trtError as error:
+            return {"target": name, "passed": False, "why": str(error)}
     verdict = Verdict.from_json(bundle.manifest["verdict"])
     checked = [stage for stage in verdict.stages if stage.comparisons and stage.stage != "metamorphic"]
     failure = verdict.first_failure
@@ -110,7 +118,7 @@ def page(document: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main(names: list[str]) -> int:
+def main(names: list[str], jobs: int) -> int:
     """Measure every target; exit code 1 if one failed."""
     document: dict[str, Any] = {
         "date": date.today().isoformat(),
@@ -124,16 +132,21 @@ def main(names: list[str]) -> int:
         before = json.loads(RESULTS.read_text())
         if all(before.get(key) == document[key] for key in ("sources", "versions")):
             document["rows"] = before["rows"]
-    done = {row["target"] for row in document["rows"]}
-    wanted = [name for name in names or targets() if name not in done]
-    with tempfile.TemporaryDirectory() as images:
+    rows = {row["target"]: row for row in document["rows"]}
+    order = names or targets()
+    wanted = [name for name in order if name not in rows]
+    # one core for each; more threads inside a job would only wait for each other
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with (
+        tempfile.TemporaryDirectory() as images,
+        ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool,
+    ):
         photographs(Path(images))
-        for number, name in enumerate(wanted, start=1):
-            print(f"{number}/{len(wanted)} {name}", end=" ", flush=True)
-            with tempfile.TemporaryDirectory() as folder:
-                row = measure(name, Path(folder), Path(images))
-            document["rows"].append(row)
-            print("passed" if row["passed"] else row["why"], row.get("worst_ratio", ""), flush=True)
+        for number, job in enumerate(as_completed([pool.submit(measure, name, Path(images)) for name in wanted]), 1):
+            row = job.result()
+            rows[row["target"]] = row
+            print(f"{number}/{len(wanted)} {row['target']}", "passed" if row["passed"] else row["why"], flush=True)
+            document["rows"] = [rows[name] for name in order if name in rows]
             if not names:
                 RESULTS.parent.mkdir(exist_ok=True)
                 RESULTS.write_text(json.dumps(document, indent=1) + "\n")
@@ -142,4 +155,8 @@ def main(names: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these, printed and not written")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: the number of cores)")
+    options = parser.parse_args()
+    sys.exit(main(options.names, options.jobs))
