@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Attn2trtError, InputError, MissingRequirement, ModuleRefused
 from . import checkpoint as checkpoints
-from .backbones import timm as timm_backbones
+from .backbones import index as backbones
+from .backbones.known import KNOWN, Backbone
 from .block_index import BlockInfo, OptionValue
 from .grammar import Part
 from .packages import PYTORCH, require
@@ -89,9 +90,9 @@ class BlockAlone(Recipe):
 
 @dataclass(frozen=True)
 class BackboneWithBlocks(Recipe):
-    """A timm classifier, with blocks where their places say."""
+    """A classifier, with blocks where their places say."""
 
-    backbone: timm_backbones.Backbone
+    backbone: Backbone
     insertions: tuple[Part, ...]
     seed: int = 0
     pretrained: bool = False
@@ -102,7 +103,7 @@ class BackboneWithBlocks(Recipe):
 
         sizes = _traced(inputs[0], axes)[1:]
         with _seeded(self.seed):
-            module = timm_backbones.create(self.backbone.name, pretrained=self.pretrained)
+            module = backbones.create(self.backbone.name, pretrained=self.pretrained)
             example = functools.partial(_images, (1, *sizes), self.seed)
             return module, insert(module, self.backbone.name, self.insertions, lambda: [example()])
 
@@ -116,7 +117,7 @@ class BackboneWithBlocks(Recipe):
             checkpoints.load_into(module, self.checkpoint)
             return module
         users_own = [block for block in blocks if not type(block).__module__.startswith(f"{__package__}.")]
-        if name in timm_backbones.KNOWN:  # takes any size: a smaller one gives the same statistics sooner
+        if name in KNOWN:  # takes any size: a smaller one gives the same statistics sooner
             example = _images((CALIBRATION_BATCH, channels, CALIBRATION_SIZE, CALIBRATION_SIZE), self.seed)
         else:
             example = _images((2, channels, height, width), self.seed)

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from . import building
-from .backbones import timm as timm_backbones
+from .backbones import index as backbones
+from .backbones.known import KNOWN
 from .block_index import ALL_AXES, BlockInfo, OptionValue, block_info, block_names
-from .checkpoint import sha256
+from .checkpoint import locate, sha256
 from .grammar import Parsed, parse
 from .shapes import Ranges, Shape, named, parse_shape, plan
 from .target import Axis, Target, TensorSpec
@@ -71,7 +72,7 @@ def _blocks() -> Iterator[Entry]:
 
 
 def _backbones() -> Iterator[Entry]:
-    for found in timm_backbones.KNOWN.values():
+    for found in KNOWN.values():
         arxiv = re.search(r"/abs/(\d\d)", found.paper)
         yield Entry(
             found.name,
@@ -87,7 +88,7 @@ def _backbones() -> Iterator[Entry]:
 def build(spec: str, *, seed: int = 0, pretrained: bool = False, checkpoint: Path | str | None = None) -> nn.Module:
     """The module that a TARGET names, in eval mode, in float32, on the CPU. Raises what ``resolve`` raises."""
     parsed = parse(spec)
-    path = None if checkpoint is None else Path(checkpoint)
+    path = None if checkpoint is None else locate(checkpoint)
     if parsed.base.is_user_code:
         _check_user_target(parsed, spec, pretrained)
         return building.UserModule(parsed.base.name, seed=seed, checkpoint=path).build((), {})
@@ -112,16 +113,18 @@ def resolve(
     dynamic: str | Ranges | None = None,
     seed: int = 0,
     pretrained: bool = False,
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
 ) -> Target:
     """The target that a TARGET names, traced at ``shapes`` (else its default), with the axes of ``dynamic``.
 
     Names, options, shapes and ranges are checked here; what only the module itself tells (a place in it, the widths
     that a block takes, a checkpoint's keys, the sizes that a forward pass takes) by the target's ``build``. Both raise
-    InputError; MissingRequirement where PyTorch is needed and not installed.
+    InputError; MissingRequirement where PyTorch is needed and not installed. ``checkpoint`` is a file, or
+    ``hf-hub:owner/name``.
     """
-    found = read(spec, shapes=shapes, dynamic=dynamic, seed=seed, pretrained=pretrained, checkpoint=checkpoint)
-    digest = "" if checkpoint is None else sha256(checkpoint)
+    path = None if checkpoint is None else locate(checkpoint)
+    found = read(spec, shapes=shapes, dynamic=dynamic, seed=seed, pretrained=pretrained, checkpoint=path)
+    digest = "" if path is None else sha256(path)
     identity = f"{spec}\n{seed}\n{pretrained}\n{digest}\n{found.inputs}\n{_opt(found.axes)}\n{_source_digest()}"
     user_code = any(part.is_user_code for part in (found.parsed.base, *found.parsed.insertions))
     return Target(
@@ -167,7 +170,7 @@ def read(
         return Plan(
             parsed, alone, inputs, axes, {"output_names": ("output",), "paper": info.paper, "source": "attn2trt"}
         )
-    backbone = timm_backbones.find(parsed.base.name)
+    backbone = backbones.find(parsed.base.name)
     infos = _check_backbone_target(parsed)
     shape = _single(given, "image", (2, *backbone.size), spec)
     if shape.sizes[1] != backbone.size[0]:
@@ -184,7 +187,7 @@ def read(
     facts = {
         "output_names": ("logits",),
         "paper": " ".join(dict.fromkeys(filter(None, papers))),
-        "source": f"timm {backbone.name}",
+        "source": backbone.source,
         "preprocessing": {**backbone.preprocessing, "size": list(inputs[0].resolve(_opt(axes))[1:])},
     }
     return Plan(parsed, whole, inputs, axes, facts)

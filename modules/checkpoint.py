@@ -1,26 +1,60 @@
 """Checkpoints: read without running what is in them, fitted to a module key by key.
 
 Read: safetensors, and PyTorch files that ``torch.load(weights_only=True)`` accepts, alone or under ``state_dict`` or
-``model``. The ``module.`` prefix of DataParallel is dropped, and a release's name for a block's place
-(``layer1.0.cbam.…``) is read as the place's name here (``layer1.0.se.…``).
+``model``, from the disk or from the Hugging Face hub. The ``module.`` prefix of DataParallel is dropped. Which
+releases' names are understood stands in releases.py.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, StorageError
+from .releases import fit
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 WRAPPERS = ("state_dict", "model", "model_state", "state_dict_ema")
-# What the releases call a block's place inside a residual block, and MobileNetV2's names in coordinate attention.
-ALIASES = {"cbam": "se", "eca": "se", "conv2": "conv_h", "conv3": "conv_w"}
+HUB = "hf-hub:"
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 LISTED = 5
+
+
+def locate(given: Path | str) -> Path:
+    """The file itself: as given, or what ``hf-hub:owner/name[@revision]`` names, fetched once into the hub's cache.
+
+    InputError where the hub or the repository is out of reach.
+    """
+    if not str(given).startswith(HUB):
+        return Path(given)
+    import huggingface_hub
+    from huggingface_hub.errors import EntryNotFoundError
+
+    repository, _, revision = str(given).removeprefix(HUB).partition("@")
+    reason = f"none of {', '.join(HUB_FILES)} in it"
+    log = logging.getLogger("huggingface_hub")
+    level = log.level
+    log.setLevel(logging.ERROR)  # it tells of every retry
+    try:
+        for name in HUB_FILES:
+            try:
+                return Path(huggingface_hub.hf_hub_download(repository, name, revision=revision or None))
+            except EntryNotFoundError as error:
+                if isinstance(error, FileNotFoundError):  # the hub out of reach, and the file not in its cache
+                    raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {_first_line(error)}"
+    finally:
+        log.setLevel(level)
+    raise InputError(
+        f"received checkpoint {given}; expected a repository of the Hugging Face hub within reach, got {reason}; "
+        "correct the name, or give a file that is here"
+    )
 
 
 def load(path: Path) -> dict[str, Tensor]:
@@ -31,35 +65,52 @@ def load(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def load_into(module: nn.Module, path: Path) -> None:
-    """Load a checkpoint into a module, every key of both.
+def load_into(module: nn.Module, path: Path, *, optional: Callable[[str], bool] = lambda key: False) -> None:
+    """Load a checkpoint into a module, every key of both; only those of the module that are ``optional`` may be absent.
 
     InputError lists missing, unexpected and mis-shaped keys in one line, and nothing is loaded.
     """
     import torch
 
     expected = module.state_dict()
-    state = _with_our_names(load(path), expected)
-    # a counter of training steps: older checkpoints lack it and inference never reads it
-    missing = [key for key in expected if key not in state and not key.endswith("num_batches_tracked")]
-    unexpected = [key for key in state if key not in expected]
-    misshaped = [
-        f"{key} {tuple(value.shape)} instead of {tuple(expected[key].shape)}"
-        for key, value in state.items()
-        if key in expected and value.shape != expected[key].shape
-    ]
+    found = fit(load(path), expected, _names(module, expected))
+    found.missing = [key for key in found.missing if not optional(key)]
     faults = [
         _list(kind, keys)
-        for kind, keys in (("missing", missing), ("unexpected", unexpected), ("mis-shaped", misshaped))
+        for kind, keys in (
+            ("missing", found.missing),
+            ("unexpected", found.unexpected),
+            ("mis-shaped", found.misshaped),
+        )
         if keys
     ]
     if faults:
         raise InputError(
-            f"received checkpoint {path} with {'; '.join(faults)}; expected the {len(expected)} keys of the module; "
-            "give a checkpoint of this very target"
+            f"received checkpoint {path}, nearest to {found.release.name}, with {'; '.join(faults)}; "
+            f"expected the {len(expected)} keys of the module; give a checkpoint of this very target"
+        )
+    if found.release.refused:
+        raise InputError(
+            f"received checkpoint {path}, {found.release.name}; expected weights of this network: "
+            f"{found.release.refused}"
         )
     with torch.no_grad():
-        module.load_state_dict(state, strict=False)
+        module.load_state_dict(found.tensors, strict=False)
+
+
+def _names(module: nn.Module, expected: Mapping[str, Tensor]) -> dict[str, str]:
+    """The module's keys by the names that the backbone's own parameters have without a block after them."""
+    from .placement import Followed
+
+    wrapped = [path for path, part in module.named_modules() if isinstance(part, Followed)]
+    names = {}
+    for key in expected:
+        name = key
+        for path in sorted(wrapped, key=len, reverse=True):  # the innermost first, so that outer paths stay as they are
+            if name.startswith(f"{path}.base."):
+                name = f"{path}.{name.removeprefix(f'{path}.base.')}"
+        names[name] = key
+    return names
 
 
 def sha256(path: Path) -> str:
@@ -123,21 +174,6 @@ def _unwrap(found: Any, path: Path) -> dict[str, Tensor]:
             f"{' or '.join(WRAPPERS[:2])}; save it with torch.save(module.state_dict(), path)"
         )
     return dict(found)
-
-
-def _with_our_names(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Keys of a release renamed where, and only where, that turns an unknown key into one of the module's."""
-    renamed: dict[str, Tensor] = {}
-    for key, value in state.items():
-        ours = key
-        if key not in expected:
-            steps = key.split(".")
-            for index, step in enumerate(steps):
-                other = ".".join([*steps[:index], ALIASES.get(step, step), *steps[index + 1 :]])
-                if other in expected and other not in state:
-                    ours = other
-        renamed[ours] = value
-    return renamed
 
 
 def _list(kind: str, keys: Sequence[str]) -> str:

@@ -1,10 +1,7 @@
-"""Where a block goes in a backbone: the paper's insertion point per family, or any module path.
+"""Put blocks into a backbone: where their papers say, or after any module path.
 
-ResNet (He et al., https://arxiv.org/abs/1512.03385): on the residual branch, after its last normalisation and before
-the addition. MobileNetV2 (https://arxiv.org/abs/1801.04381): after the depthwise convolution, where the expansion is
-not 1; ECA after the projection, in every block. EfficientNet (https://arxiv.org/abs/1905.11946): in place of its own
-squeeze-and-excitation. A block that replaces a 3x3 convolution takes a bottleneck's, with its stride.
-The papers' options per backbone stand here too; a block keeps its own defaults anywhere else.
+A block after a sequence of modules becomes its last one, under the name ``attn``, so that the names of the backbone's
+own parameters stay; after any other module, the two stand together as ``base`` and ``attn``.
 """
 
 from __future__ import annotations
@@ -12,7 +9,6 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,25 +17,8 @@ from torch import nn
 from ..errors import InputError
 from .block_index import BlockInfo, OptionValue, block_info, nearest
 from .grammar import Part
+from .insertion_points import Point, a_path, check_conv3x3, family_points, is_ours, paper_options
 from .user_code import make_block
-
-# The authors' k of each stage, by the block class and the depths: ResNet-18, 34, 50, 101 of the ECA-Net release.
-ECA_KERNELS: dict[tuple[str, tuple[int, ...]], tuple[int, ...]] = {
-    ("BasicBlock", (2, 2, 2, 2)): (3, 5, 7, 7),
-    ("BasicBlock", (3, 4, 6, 3)): (3, 3, 5, 7),
-    ("Bottleneck", (3, 4, 6, 3)): (3, 5, 5, 7),
-    ("Bottleneck", (3, 4, 23, 3)): (3, 3, 5, 7),
-}
-
-
-@dataclass(frozen=True)
-class Point:
-    """One place. ``path`` is replaced by the block, or by the module there and the block after it."""
-
-    path: str
-    stage: int
-    channels: int
-    after: bool = False
 
 
 class Followed(nn.Module):
@@ -57,8 +36,8 @@ class Followed(nn.Module):
 def insert(model: nn.Module, name: str, parts: Sequence[Part], example: Callable[[], Sequence[Any]]) -> list[nn.Module]:
     """Put every part's block into ``model`` where its places say, and return the blocks.
 
-    ``name`` is the backbone's; ``example`` gives inputs for the one forward pass that a module path needs, to learn
-    its channels. Two blocks at one place follow each other in the order given. InputError where a place does not
+    ``name`` is the backbone's; ``example`` gives inputs for the one forward pass that module paths need, to learn
+    their channels. Two blocks at one place follow each other in the order given. InputError where a place does not
     exist, or no paper defines it.
     """
     own: list[nn.Module] = []
@@ -70,40 +49,23 @@ def insert(model: nn.Module, name: str, parts: Sequence[Part], example: Callable
         if stages or not paths:
             for point in _stage_points(model, name, part, stages, own):
                 if info is not None and info.replaces_conv3x3:
-                    conv = _check_conv3x3(model.get_submodule(point.path), point.path, part.name)
+                    conv = check_conv3x3(model.get_submodule(point.path), point.path, part.name)
                     block = _replacement(conv, part, info)
                 else:
                     block = _make(part, info, point.channels, paper_options(model, name, part.name, point))
                 added.append(block)
                 _put(model, point, block, own)
-        for path in _matches(model, name, paths):
-            added.append(_put_at_path(model, path, part, info, example))
+        if paths:
+            added.extend(_put_at_paths(model, _matches(model, name, paths, [*own, *added]), part, info, example))
         own.extend(added)
     return own
-
-
-def paper_options(model: nn.Module, name: str, block: str, point: Point) -> dict[str, OptionValue]:
-    """The options that the block's release uses in this backbone at this point; empty where it says nothing."""
-    if _is_resnet(model):
-        if block == "se":
-            return {"bias": True}
-        kernels = ECA_KERNELS.get(_resnet_kind(model))
-        return {"k": kernels[point.stage - 1]} if block == "eca" and kernels else {}
-    if _is_mobilenetv2(model, name):
-        mobile: dict[str, dict[str, OptionValue]] = {
-            "se": {"reduction": 24, "bias": True},
-            "cbam": {"reduction": 24},
-            "eca": {"k": 1 if point.channels < 96 else 3},
-        }
-        return mobile.get(block, {})
-    return {}
 
 
 def _stage_points(
     model: nn.Module, name: str, part: Part, stages: Sequence[str], own: Sequence[nn.Module]
 ) -> list[Point]:
-    info = None if part.is_user_code else block_info(part.name)
-    points, count = _family_points(model, name, part.name, info, own)
+    replaces = not part.is_user_code and block_info(part.name).replaces_conv3x3
+    points, count = family_points(model, name, part.name, own, replaces_conv3x3=replaces)
     if not stages:
         return points
     chosen: list[Point] = []
@@ -122,123 +84,13 @@ def _stage_points(
     return chosen
 
 
-def _family_points(
-    model: nn.Module, name: str, block: str, info: BlockInfo | None, own: Sequence[nn.Module]
-) -> tuple[list[Point], int]:
-    """The family's points for this block and the number of stages; InputError with the reason where there are none."""
-    if info is not None and info.replaces_conv3x3:
-        return _bottleneck_points(model, name, block), 4
-    if _is_resnet(model):
-        return _resnet_points(model, name, block, own), 4
-    if _is_mobilenetv2(model, name):
-        return _mobilenetv2_points(model, block), _stages(model)
-    if type(model).__name__ == "EfficientNet":
-        points = _efficientnet_points(model, own)
-        if points:
-            return points, _stages(model)
-    raise InputError(
-        f"received {block} in {name} without a module path; expected one, since no paper says where it goes there; "
-        f"write {name}+{block}@PATH, e.g. @{_a_path(model)}"
-    )
+def _matches(model: nn.Module, name: str, places: Iterable[str], own: Sequence[nn.Module]) -> list[str]:
+    """Module paths that a place names, the deepest first, none of them in a block put in before.
 
-
-def _resnet_points(model: nn.Module, name: str, block: str, own: Sequence[nn.Module]) -> list[Point]:
-    points = []
-    for stage, path, unit in _resnet_units(model):
-        slot = unit._modules.get("se")
-        if slot is not None and not _is_ours(slot, own):
-            raise InputError(
-                f"received {block} in {name}, which has an attention of its own ({type(slot).__name__} at {path}.se); "
-                "expected a ResNet without; choose resnet50 or a module path"
-            )
-        norm = unit.get_submodule("bn3" if hasattr(unit, "bn3") else "bn2")
-        points.append(Point(f"{path}.se", stage, _width(norm, "num_features")))
-    return points
-
-
-def _bottleneck_points(model: nn.Module, name: str, block: str) -> list[Point]:
-    if not _is_resnet(model) or _resnet_kind(model)[0] != "Bottleneck":
-        raise InputError(
-            f"received {block} in {name}; expected a ResNet of bottlenecks, since it replaces their 3x3 convolution "
-            "and no paper defines it elsewhere; choose resnet50 or resnet101"
-        )
-    points = []
-    for stage, path, unit in _resnet_units(model):
-        conv = unit.get_submodule("conv2")
-        _check_conv3x3(conv, f"{path}.conv2", block)
-        points.append(Point(f"{path}.conv2", stage, _width(conv, "in_channels")))
-    return points
-
-
-def _mobilenetv2_points(model: nn.Module, block: str) -> list[Point]:
-    points = []
-    for stage, path, unit in _efficientnet_units(model):
-        expanded = type(unit).__name__ == "InvertedResidual"
-        if block == "eca":
-            norm = "bn3" if expanded else "bn2"
-            points.append(Point(f"{path}.{norm}", stage, _width(unit.get_submodule(norm), "num_features"), after=True))
-        elif expanded:
-            points.append(Point(f"{path}.se", stage, _width(unit.get_submodule("conv_dw"), "out_channels")))
-    return points
-
-
-def _efficientnet_points(model: nn.Module, own: Sequence[nn.Module]) -> list[Point]:
-    points = []
-    for stage, path, unit in _efficientnet_units(model):
-        slot = unit._modules.get("se")
-        if slot is None or (isinstance(slot, nn.Identity) and not _is_ours(slot, own)):
-            continue
-        for expansion in ("conv_dw", "conv_exp"):
-            if hasattr(unit, expansion):
-                points.append(Point(f"{path}.se", stage, _width(unit.get_submodule(expansion), "out_channels")))
-                break
-    return points
-
-
-def _is_resnet(model: nn.Module) -> bool:
-    return type(model).__name__ == "ResNet" and type(model).__module__.startswith("timm.")
-
-
-def _is_mobilenetv2(model: nn.Module, name: str) -> bool:
-    return name.startswith("mobilenetv2") and type(model).__name__ == "EfficientNet"
-
-
-def _resnet_kind(model: nn.Module) -> tuple[str, tuple[int, ...]]:
-    stages = [list(model.get_submodule(f"layer{stage}").children()) for stage in range(1, 5)]
-    return type(stages[0][0]).__name__, tuple(len(stage) for stage in stages)
-
-
-def _resnet_units(model: nn.Module) -> Iterable[tuple[int, str, nn.Module]]:
-    for stage in range(1, 5):
-        for index, unit in model.get_submodule(f"layer{stage}").named_children():
-            yield stage, f"layer{stage}.{index}", unit
-
-
-def _efficientnet_units(model: nn.Module) -> Iterable[tuple[int, str, nn.Module]]:
-    for stage, blocks in model.get_submodule("blocks").named_children():
-        for index, unit in blocks.named_children():
-            yield int(stage) + 1, f"blocks.{stage}.{index}", unit
-
-
-def _stages(model: nn.Module) -> int:
-    return len(list(model.get_submodule("blocks").children()))
-
-
-def _width(module: nn.Module, attribute: str) -> int:
-    return int(getattr(module, attribute))
-
-
-def _is_ours(module: nn.Module, own: Sequence[nn.Module]) -> bool:
-    return any(part is block for part in module.modules() for block in own)
-
-
-def _a_path(model: nn.Module) -> str:
-    return next((path for path, _ in model.named_modules() if path.count(".") == 1), "layer1")
-
-
-def _matches(model: nn.Module, name: str, places: Iterable[str]) -> list[str]:
-    """Module paths that a place names; ``*`` stays within one step of the path, so ``layer1.*`` is layer1's blocks."""
-    paths = [path for path, _ in model.named_modules() if path]
+    ``*`` stays within one step of the path, so ``layer1.*`` is layer1's blocks; ``**`` stands for any steps.
+    """
+    inside = {id(module) for block in own for module in block.modules()}
+    paths = [path for path, module in model.named_modules() if path and id(module) not in inside]
     found: list[str] = []
     for place in places:
         steps = place.split(".")
@@ -246,37 +98,48 @@ def _matches(model: nn.Module, name: str, places: Iterable[str]) -> list[str]:
         if not here:
             raise InputError(
                 f"received place {place!r}, which no module of {name} has; expected stageN, a module path or a glob; "
-                f"{nearest(place, paths, f'e.g. {_a_path(model)}')}"
+                f"{nearest(place, paths, f'e.g. {a_path(model)}')}"
             )
         found.extend(path for path in here if path not in found)
-    return found
+    # what follows a module renames what is in it
+    return sorted(found, key=lambda path: -path.count("."))
 
 
 def _steps_match(path: Sequence[str], pattern: Sequence[str]) -> bool:
-    return len(path) == len(pattern) and all(map(fnmatch.fnmatchcase, path, pattern))
+    if not pattern:
+        return not path
+    if pattern[0] == "**":
+        return any(_steps_match(path[skipped:], pattern[1:]) for skipped in range(len(path) + 1))
+    return bool(path) and fnmatch.fnmatchcase(path[0], pattern[0]) and _steps_match(path[1:], pattern[1:])
 
 
 def _put(model: nn.Module, point: Point, block: nn.Module, own: Sequence[nn.Module]) -> None:
     parent_path, _, leaf = point.path.rpartition(".")
     parent = model.get_submodule(parent_path)
     there = parent._modules.get(leaf)
-    if there is not None and (point.after or _is_ours(there, own)):
+    if point.after and type(there) is nn.Sequential:
+        before = sum(key.startswith("attn") for key in there._modules)
+        there.add_module(f"attn{before + 1}" if before else "attn", block)
+        return
+    if there is not None and (point.after or is_ours(there, own)):
         block = Followed(there, block)
     setattr(parent, leaf, block)
 
 
-def _put_at_path(
-    model: nn.Module, path: str, part: Part, info: BlockInfo | None, example: Callable[[], Sequence[Any]]
-) -> nn.Module:
-    there = model.get_submodule(path)
+def _put_at_paths(
+    model: nn.Module, paths: Sequence[str], part: Part, info: BlockInfo | None, example: Callable[[], Sequence[Any]]
+) -> list[nn.Module]:
     if info is not None and info.replaces_conv3x3:
-        block = _replacement(_check_conv3x3(there, path, part.name), part, info)
-        _put(model, Point(path, 0, 0), block, ())
-        return block
-    channels = _output_channels(model, path, part.name, example)
-    block = _make(part, info, channels, {})
-    _put(model, Point(path, 0, channels, after=True), block, ())
-    return block
+        convs = [check_conv3x3(model.get_submodule(path), path, part.name) for path in paths]
+        blocks = [_replacement(conv, part, info) for conv in convs]
+        points = [Point(path, 0, 0) for path in paths]
+    else:
+        channels = _output_channels(model, paths, part.name, example)
+        blocks = [_make(part, info, channels[path], {}) for path in paths]
+        points = [Point(path, 0, channels[path], after=True) for path in paths]
+    for point, block in zip(points, blocks, strict=True):
+        _put(model, point, block, ())
+    return blocks
 
 
 def _replacement(conv: nn.Conv2d, part: Part, info: BlockInfo) -> nn.Module:
@@ -307,34 +170,40 @@ def _make(part: Part, info: BlockInfo | None, channels: int, defaults: dict[str,
     return block
 
 
-def _check_conv3x3(module: nn.Module, path: str, block: str) -> nn.Conv2d:
-    if (
-        isinstance(module, nn.Conv2d)
-        and module.kernel_size == (3, 3)
-        and module.groups == 1
-        and module.dilation == (1, 1)
-        and module.stride[0] == module.stride[1]
-    ):
-        return module
-    raise InputError(
-        f"received {block} at {path}, a {type(module).__name__}; expected a 3x3 convolution without groups or "
-        "dilation, which it replaces; choose another place"
-    )
-
-
-def _output_channels(model: nn.Module, path: str, block: str, example: Callable[[], Sequence[Any]]) -> int:
-    shapes: list[Any] = []
-    handle = model.get_submodule(path).register_forward_hook(lambda _module, _args, output: shapes.append(output))
+def _output_channels(
+    model: nn.Module, paths: Sequence[str], block: str, example: Callable[[], Sequence[Any]]
+) -> dict[str, int]:
+    outputs: dict[str, Any] = {}
+    handles = [
+        model.get_submodule(path).register_forward_hook(
+            lambda _module, _args, output, path=path: outputs.setdefault(path, output)
+        )
+        for path in paths
+    ]
     training = model.training
+    given = example()
     try:
         with torch.no_grad():
-            model.eval()(*example())
+            model.eval()(*given)
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
         model.train(training)
-    if not shapes or not isinstance(shapes[0], torch.Tensor) or shapes[0].ndim != 4:
-        got = "nothing" if not shapes else tuple(getattr(shapes[0], "shape", ())) or type(shapes[0]).__name__
+    return {path: _channels(outputs.get(path), path, block, given[0].shape) for path in paths}
+
+
+def _channels(output: Any, path: str, block: str, image: Sequence[int]) -> int:
+    if not isinstance(output, torch.Tensor) or output.ndim != 4:
+        got = "nothing" if output is None else tuple(getattr(output, "shape", ())) or type(output).__name__
         raise InputError(
             f"received {block} after {path}, which gives {got}; expected one (n, c, h, w) tensor; choose another place"
         )
-    return int(shapes[0].shape[1])
+    _, first, second, third = output.shape
+    aspect = image[2] / image[3]
+    # the image's proportions in the first two sizes and not in the last two: a block would gate rows as channels
+    if abs(first / second - aspect) < 0.02 < abs(second / third - aspect):
+        raise InputError(
+            f"received {block} after {path}, which gives {tuple(output.shape)}, channels last; "
+            "expected one (n, c, h, w) tensor; choose another place"
+        )
+    return int(first)

@@ -1,1 +1,1 @@
-"""Backbones, one file per source."""
+"""Backbones: one file for each that timm lacks, and one for timm."""

@@ -2,7 +2,7 @@
 
 Wang et al., CVPR 2020, https://arxiv.org/abs/1910.03151, eq. 9 and 12: ``x · sigmoid(conv1d_k(mean(x)))``, k the odd
 number next to ``|log2(C) + 1| / 2``. The parameter name follows the authors' release, whose networks choose k per
-stage by hand; ``modules/placement.py`` holds those.
+stage by hand; ``modules/insertion_points.py`` holds those.
 """
 
 from __future__ import annotations

@@ -22,32 +22,44 @@ GROUPS = (1, 4, 8, 16)
 class PSA(nn.Module):
     """Four branches of ``out_channels // 4``; ``reduction`` is that of the shared squeeze-and-excitation.
 
-    Raises InputError where the 16 groups of the widest branch do not divide its channels, or the reduction leaves
-    no hidden channel.
+    ``kernels`` and ``groups`` are those of the four branches. Raises InputError where the groups of a branch do not
+    divide its channels, or the reduction leaves no hidden channel.
     """
 
-    def __init__(self, channels: int, out_channels: int | None = None, stride: int = 1, *, reduction: int = 16) -> None:
+    def __init__(
+        self,
+        channels: int,
+        out_channels: int | None = None,
+        stride: int = 1,
+        kernels: tuple[int, ...] = KERNELS,
+        groups: tuple[int, ...] = GROUPS,
+        *,
+        reduction: int = 16,
+    ) -> None:
         super().__init__()
         out_channels = channels if out_channels is None else out_channels
-        branch = out_channels // len(KERNELS)
-        if out_channels % 64 or channels % 16:
+        branch, widest = out_channels // len(kernels), max(groups)
+        multiple = len(kernels) * widest
+        if out_channels % multiple or channels % widest:
             raise InputError(
                 f"received psa with {channels} channels in and {out_channels} out; "
-                "expected a multiple of 64 (4 branches, 16 groups in the widest); choose 64, 128, 256 or 512"
+                f"expected a multiple of {multiple} (4 branches, {widest} groups in the widest); "
+                f"choose {multiple}, {2 * multiple}, {4 * multiple} or {8 * multiple}"
             )
         if not 1 <= reduction <= branch:
             raise InputError(
                 f"received psa with reduction {reduction} on branches of {branch} channels; "
                 f"expected 1 <= reduction <= {branch}; choose another reduction"
             )
-        for index, (kernel, groups) in enumerate(zip(KERNELS, GROUPS, strict=True), 1):
-            conv = nn.Conv2d(channels, branch, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False)
+        self.branches = len(kernels)
+        for index, (kernel, count) in enumerate(zip(kernels, groups, strict=True), 1):
+            conv = nn.Conv2d(channels, branch, kernel, stride=stride, padding=kernel // 2, groups=count, bias=False)
             self.add_module(f"conv_{index}", conv)
         self.se = _SharedWeight(branch, branch // reduction)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(n, c, h, w)`` to ``(n, out_channels, ceil(h / stride), ceil(w / stride))``."""
-        branches = [self.get_submodule(f"conv_{index}")(x) for index in range(1, len(KERNELS) + 1)]
+        branches = [self.get_submodule(f"conv_{index}")(x) for index in range(1, self.branches + 1)]
         weights = torch.stack([self.se(branch) for branch in branches], 1)  # (n, 4, c/4, 1, 1)
         weights = torch.softmax(weights, 1)
         weighed = [branch * weights[:, index] for index, branch in enumerate(branches)]

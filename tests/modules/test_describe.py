@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from attn2trt.errors import InputError
-from attn2trt.modules.backbones.timm import KNOWN
+from attn2trt.modules.backbones.known import KNOWN
 from attn2trt.modules.describe import describe
 
 

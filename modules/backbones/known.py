@@ -1,0 +1,130 @@
+"""The backbones whose insertion points are known, as plain data: described without importing torch or timm.
+
+What is written here of timm's equals timm's own configuration, and every count equals the module's (tests compare).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A classifier by name: input ``size`` (c, h, w) and how its published weights expect an image.
+
+    ``macs`` are the multiply-accumulates of one image of that size, as modules/describe.py counts them. ``file`` is
+    the file of this folder that creates it, where timm does not. ``order`` is that of the image's channels.
+    """
+
+    name: str
+    summary: str
+    paper: str = ""
+    parameters: int | None = None
+    macs: int | None = None
+    size: tuple[int, int, int] = (3, 224, 224)
+    mean: tuple[float, ...] = MEAN
+    std: tuple[float, ...] = STD
+    interpolation: str = "bicubic"
+    crop: float = 0.95
+    order: str = "RGB"
+    file: str = "timm"
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """How an image becomes an input: size (c, h, w), mean and std of each channel in [0, 1], resizing."""
+        return {
+            "size": list(self.size),
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "interpolation": self.interpolation,
+            "crop": self.crop,
+            **({} if self.order == "RGB" else {"order": self.order}),
+        }
+
+    @property
+    def source(self) -> str:
+        """Whose code the network is."""
+        return f"timm {self.name}" if self.file == "timm" else "attn2trt"
+
+
+_RESNET = "https://arxiv.org/abs/1512.03385"
+_MOBILENETV1 = "https://arxiv.org/abs/1704.04861"
+_MOBILENET = "https://arxiv.org/abs/1801.04381"
+_MOBILENEXT = "https://arxiv.org/abs/2007.02269"
+_EFFICIENTNET = "https://arxiv.org/abs/1905.11946"
+_EPSANET = "https://arxiv.org/abs/2105.14447"
+_INFERRED = "the large variant, its kernels inferred from the published parameter count"
+KNOWN: Mapping[str, Backbone] = {
+    backbone.name: backbone
+    for backbone in (
+        Backbone("resnet18", "ResNet, 18 layers", _RESNET, 11_689_512, 1_814_073_344),
+        Backbone("resnet34", "ResNet, 34 layers", _RESNET, 21_797_672, 3_663_761_408),
+        Backbone("resnet50", "ResNet, 50 layers", _RESNET, 25_557_032, 4_089_184_256),
+        Backbone("resnet101", "ResNet, 101 layers", _RESNET, 44_549_160, 7_801_405_440),
+        Backbone("resnet152", "ResNet, 152 layers", _RESNET, 60_192_808, 11_513_626_624),
+        Backbone(
+            "mobilenetv1_100",
+            "MobileNet, width 1.0",
+            _MOBILENETV1,
+            4_231_976,
+            568_740_352,
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
+            crop=0.875,
+        ),
+        Backbone("mobilenetv2_050", "MobileNetV2, width 0.5", _MOBILENET, 1_968_680, 97_131_840, crop=0.875),
+        Backbone("mobilenetv2_075", "MobileNetV2, width 0.75", _MOBILENET, 2_636_424, 209_069_792, crop=0.875),
+        Backbone("mobilenetv2_100", "MobileNetV2, width 1.0", _MOBILENET, 3_504_872, 300_774_272, crop=0.875),
+        Backbone(
+            "mobilenext_100",
+            "MobileNeXt, width 1.0",
+            _MOBILENEXT,
+            3_535_416,
+            311_342_592,
+            crop=0.875,
+            file="mobilenext",
+        ),
+        Backbone("efficientnet_b0", "EfficientNet-B0", _EFFICIENTNET, 5_288_548, 385_814_752, crop=0.875),
+        Backbone(
+            "efficientnet_b1",
+            "EfficientNet-B1",
+            _EFFICIENTNET,
+            7_794_184,
+            686_802_832,
+            size=(3, 240, 240),
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
+            crop=0.9,
+        ),
+        Backbone(
+            "efficientnet_b2", "EfficientNet-B2", _EFFICIENTNET, 9_109_994, 859_853_760, size=(3, 256, 256), crop=0.875
+        ),
+        *(
+            Backbone(name, summary, _EPSANET, *counts, interpolation="bilinear", crop=0.875, file="epsanet")
+            for name, summary, counts in (
+                ("epsanet50", "EPSANet-50, the small variant", (22_561_715, 3_597_900_160)),
+                ("epsanet50_large", f"EPSANet-50, {_INFERRED}", (27_899_518, 4_693_059_072)),
+                ("epsanet101", "EPSANet-101, the small variant", (38_900_279, 6_788_125_056)),
+                ("epsanet101_large", f"EPSANet-101, {_INFERRED}", (49_592_198, 8_924_038_656)),
+            )
+        ),
+        Backbone(
+            "bn_inception",
+            "BN-Inception; the released weights take an image in the order BGR",
+            "https://arxiv.org/abs/1502.03167",
+            11_295_240,
+            2_032_600_064,
+            mean=(104 / 255, 117 / 255, 128 / 255),
+            std=(1 / 255, 1 / 255, 1 / 255),
+            interpolation="bilinear",
+            crop=0.875,
+            order="BGR",
+            file="bn_inception",
+        ),
+    )
+}
