@@ -1,8 +1,8 @@
 """Deploy every block, and the paper backbones with each core block that fits, at several sizes; write the docs' table.
 
 Usage: python benchmarks/catalogue.py [--jobs N] [NAME ...]. Every target is also judged on the photographs that
-scikit-image ships. Writes benchmarks/results/catalogue.json and docs/catalogue.md after every row, and takes up where an interrupted
-run of the same code and versions ended; with NAMEs it prints their rows and writes nothing.
+scikit-image ships. Writes benchmarks/results/catalogue.json and docs/catalogue.md after every row, and takes up where
+an interrupted run of the same code and versions ended; with NAMEs it prints their rows and writes nothing.
 """
 
 from __future__ import annotations
