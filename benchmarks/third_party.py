@@ -1,8 +1,9 @@
 """Try public attention modules that attn2trt has never seen, with dynamic batch, height and width; write the table.
 
-Usage: python benchmarks/third_party.py FOLDER [CLASS ...]. FOLDER holds clones of the repositories named below, each in
-a folder called as the repository; nothing of them is stored here. Modules whose imports are missing are listed as not
-tried. Without class names it writes benchmarks/results/third_party.json and docs/third_party.md.
+Usage: python benchmarks/third_party.py FOLDER [--resume] [CLASS ...]. FOLDER holds clones of the repositories named
+below, each in a folder called as the repository; nothing of them is stored here. What cannot be imported or run is
+listed as not tried. Without class names it writes benchmarks/results/third_party.json and docs/third_party.md;
+--resume keeps the rows that are there.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 ROOT = Path(__file__).parent.parent
 RESULTS, PAGE = ROOT / "benchmarks/results/third_party.json", ROOT / "docs/third_party.md"
 IMAGE, IMAGES = ((2, 64, 14, 16),), "batch=1:2:4,height=8:14:27,width=9:16:30"
+SMALL = "batch=1:2:3,height=4:6:11,width=4:8:13"
 TOKENS, SEQUENCES = ((2, 20, 64),), "dim0=1:2:4,dim1=5:20:41"
 BATCH = "batch=1:2:4"
 # For modules that only take even sizes: PyTorch itself must run at the smallest.
@@ -74,6 +76,12 @@ class Candidate:
                 nn.init.uniform_(buffer, 0.5, 2.0)
         return module.eval()
 
+    def row(self) -> dict[str, Any]:
+        """What the results say of it, whatever the outcome."""
+        shapes = ["x".join(map(str, shape)) for shape in self.shapes]
+        where = {"repository": self.repository, "file": self.file, "class": self.name}
+        return {**where, "shapes": shapes, "dynamic": self.dynamic}
+
     def example(self) -> tuple[Tensor, ...]:
         generator = torch.Generator().manual_seed(0)
         return tuple(torch.randn(shape, generator=generator) for shape in self.shapes)
@@ -100,9 +108,7 @@ CANDIDATES = (
     _external("attention/CoTAttention", "CoTAttention", 64),
     _external("attention/CoordAttention", "CoordAtt", 64, 64),
     _external("attention/CrissCrossAttention", "CrissCrossAttention", 64),
-    _external(
-        "attention/DANet", "DAModule", shapes=((2, 512, 6, 8),), dynamic="batch=1:2:3,height=4:6:11,width=4:8:13"
-    ),
+    _external("attention/DANet", "DAModule", shapes=((2, 512, 7, 7),), dynamic="batch=1:2:3"),
     _external("attention/ECAAttention", "ECAAttention"),
     _external("attention/ExternalAttention", "ExternalAttention", 64, 8, shapes=TOKENS, dynamic=SEQUENCES),
     _external("attention/HaloAttention", "HaloAttention", dim=64, block_size=2, halo_size=1, dynamic=EVEN),
@@ -115,7 +121,7 @@ CANDIDATES = (
     _external("attention/PolarizedSelfAttention", "ParallelPolarizedSelfAttention", 64),
     _external("attention/PolarizedSelfAttention", "SequentialPolarizedSelfAttention", 64),
     _external("attention/ResidualAttention", "ResidualAttention", 64, 10),
-    _external("attention/S2Attention", "S2Attention", 64),
+    _external("attention/S2Attention", "S2Attention", 512, shapes=((2, 512, 6, 8),), dynamic=SMALL),
     _external("attention/SEAttention", "SEAttention", 64),
     _external("attention/SGE", "SpatialGroupEnhance", 8),
     _external("attention/SKAttention", "SKAttention", 64, reduction=8),
@@ -184,7 +190,7 @@ CANDIDATES = (
         {"dim_out": 32, "r": 7, "dim_k": 16, "heads": 4, "dim_u": 1},
     ),
     Candidate(VIT, "vit_pytorch/cvt.py", "Attention", (64, 3, 1, 2)),
-    Candidate(VIT, "vit_pytorch/twins_svt.py", "LocalAttention", (64,), {"patch_size": 2}),
+    Candidate(VIT, "vit_pytorch/twins_svt.py", "LocalAttention", (64,), {"patch_size": 2}, dynamic=EVEN),
     Candidate(VIT, "vit_pytorch/twins_svt.py", "GlobalAttention", (64,), {"k": 2}),
     Candidate(VIT, "vit_pytorch/vit.py", "Attention", (64,), shapes=TOKENS, dynamic=SEQUENCES),
 )
@@ -192,13 +198,7 @@ CANDIDATES = (
 
 def measure(candidate: Candidate, folder: Path) -> dict[str, Any]:
     """One row."""
-    row = {
-        "repository": candidate.repository,
-        "file": candidate.file,
-        "class": candidate.name,
-        "shapes": ["x".join(map(str, shape)) for shape in candidate.shapes],
-        "dynamic": candidate.dynamic,
-    }
+    row = candidate.row()
     try:
         module = candidate.build(folder)
         module(*candidate.example())
@@ -248,8 +248,9 @@ def page(document: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main(folder: Path, names: list[str]) -> int:
+def main(folder: Path, names: list[str], *, resume: bool) -> int:
     """Measure every candidate, or those whose class is named; exit code 1 if one is wrong in silence or raised."""
+    known = json.loads(RESULTS.read_text())["rows"] if resume and RESULTS.exists() else []
     document: dict[str, Any] = {
         "date": date.today().isoformat(),
         "machine": f"{platform.machine()}, {platform.system()}, CPU only",
@@ -257,7 +258,8 @@ def main(folder: Path, names: list[str]) -> int:
         "rows": [],
     }
     for candidate in [c for c in CANDIDATES if not names or c.name in names]:
-        row = measure(candidate, folder)
+        kept = [row for row in known if row["result"] != "not tried" and row.items() >= candidate.row().items()]
+        row = kept[0] if kept else measure(candidate, folder)
         document["rows"].append(row)
         print(row["repository"], row["class"], row["result"], row.get("why", ""), sep=" | ", flush=True)
         if not names:  # after every row: an interrupted run keeps what it measured
@@ -270,4 +272,5 @@ def main(folder: Path, names: list[str]) -> int:
 if __name__ == "__main__":
     if len(sys.argv) < 2 or not Path(sys.argv[1]).is_dir():
         sys.exit(f"received {sys.argv[1:]}; expected FOLDER [CLASS ...]; name the folder that holds the clones")
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))
+    given = [argument for argument in sys.argv[2:] if argument != "--resume"]
+    sys.exit(main(Path(sys.argv[1]), given, resume="--resume" in sys.argv))

@@ -1,6 +1,7 @@
 """Export every trap of tests/traps with torch.onnx alone and with attn2trt, compare both, and write the docs' table.
 
-Usage: python benchmarks/traps.py [NAME ...]. Without names it writes benchmarks/results/traps.json and docs/traps.md.
+Usage: python benchmarks/traps.py [--resume] [NAME ...]. Without names it writes benchmarks/results/traps.json and
+docs/traps.md; --resume keeps the rows that are there.
 """
 
 from __future__ import annotations
@@ -75,8 +76,9 @@ def _cell(outcome: dict[str, Any]) -> str:
     return f"**{result}**: {outcome.get('why', '')[:240]}"
 
 
-def main(names: list[str]) -> int:
+def main(names: list[str], *, resume: bool) -> int:
     """Measure every trap; exit code 1 if one of ours is wrong without saying so, or raised."""
+    known = {row["trap"]: row for row in json.loads(RESULTS.read_text())["rows"]} if resume and RESULTS.exists() else {}
     document: dict[str, Any] = {
         "date": date.today().isoformat(),
         "machine": f"{platform.machine()}, {platform.system()}, CPU only",
@@ -84,19 +86,20 @@ def main(names: list[str]) -> int:
         "rows": [],
     }
     for trap in [TRAPS[name] for name in names] or list(TRAPS.values()):
-        row = measure(trap)
+        row = known.get(trap.name) or measure(trap)
         document["rows"].append(row)
         print(
             trap.name, *(f"{row[name]['result']} {row[name]['why']}".strip() for name in ("plain", "ours")), sep=" | "
         )
         sys.stdout.flush()
-    if not names:
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-        PAGE.write_text(page(document))
+        if not names:  # after every row: an interrupted run keeps what it measured
+            RESULTS.parent.mkdir(exist_ok=True)
+            RESULTS.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+            PAGE.write_text(page(document))
     bad = [row for row in document["rows"] if row["ours"]["result"] in ("silently wrong", "traceback")]
     return 1 if bad else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    given = [argument for argument in sys.argv[1:] if argument != "--resume"]
+    sys.exit(main(given, resume="--resume" in sys.argv))
