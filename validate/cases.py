@@ -26,13 +26,16 @@ Feeds = dict[str, Array]
 
 NEIGHBOURS = 2
 SATURATION = 16.0
-SHIFT = 1.5
+SPREAD = 4.0
+LEVEL = 4.0
+ROWS = 4
 HOT = 10.0
 CONSTANT = 0.75
 NUDGE = 1e-3
 VALUES = {
     "saturated": f"{SATURATION:g} times the normal values: gates at both ends",
-    "shifted": f"values around {-SHIFT:g}, and around {SHIFT:g} in every other row: what a ReLU shuts off",
+    "flat": "channels far apart and nearly flat, of the other sign in every other row: what a ReLU shuts off",
+    "level": f"nearly {-LEVEL:g} everywhere, {LEVEL:g} in every other row: what pooling by maximum leaves shut",
     "zeros": "all zeros: what only biases produce",
     "hot_channel": "one large channel among zeros: a mixed-up channel shows",
     "constant": "one constant: no variance, borders stand out",
@@ -140,23 +143,23 @@ def size_cases(axes: Mapping[str, Axis]) -> list[tuple[str, str, dict[str, int]]
 
 
 def _value_cases(axes: Mapping[str, Axis]) -> list[tuple[str, str, str, dict[str, int]]]:
-    """(name, why, kind, sizes). Values that reach behind a shut ReLU come at untraced sizes, tall and wide.
+    """(name, why, kind, sizes). Values that reach behind a shut ReLU come at untraced sizes (wide, tall, large), those
+    whose rows differ most in up to four rows.
 
     A fault that shows at other sizes alone, or in one weight of a gate with one hidden unit, is the same for every
     input that leaves the unit shut, or that drives it so far that the gate behind it saturates.
     """
     traced = {name: axis.opt for name, axis in axes.items()}
     others = [name for name in axes if name != "batch"]
-    tall, wide = (
-        traced | {name: _interior(axes[name], near[k % 2], {axes[name].opt}) for k, name in enumerate(others)}
-        for near in ((0.8, 0.25), (0.25, 0.8))
-    )
-    found = []
-    for kind, why in VALUES.items():
-        found.append((kind, why, kind, {"saturated": tall, "shifted": wide}.get(kind, traced)))
-        if kind == "shifted" and wide != tall:
-            found.append(("shifted_tall", f"{why}, at other sizes", kind, tall))
-    return found
+    sizes = {
+        kind: traced | {name: _interior(axes[name], near[k % 2], {axes[name].opt}) for k, name in enumerate(others)}
+        for kind, near in {"saturated": (0.8, 0.25), "flat": (0.25, 0.8), "level": (0.7, 0.8)}.items()
+    }
+    if "batch" in axes:
+        batch = axes["batch"]
+        rows = max([batch.opt, *(size for size in batch.sizes[:ROWS] if size <= ROWS)])
+        sizes["flat"]["batch"] = sizes["level"]["batch"] = rows
+    return [(kind, why, kind, sizes.get(kind, traced)) for kind, why in VALUES.items()]
 
 
 def _interior(axis: Axis, fraction: float, taken: set[int]) -> int:
@@ -195,10 +198,12 @@ class _Maker:
     def neighbour(self, feeds: Feeds, sizes: Mapping[str, int], kind: str, index: int) -> Feeds:
         """Nearly the same values: the same gates open and the same channels are loud, but all rounds differently.
 
-        A relative error needs no large batch: only the first two rows are kept, or as many as the smallest batch.
+        A relative error needs no large batch: only the first two rows are kept, or as many as the smallest batch; all
+        where the rows are unlike each other, since what one loses then says nothing about the next.
         """
         rows = sizes.get("batch", 0)
-        kept = slice(0, max(self.axes["batch"].min, min(2, rows))) if rows else slice(None)
+        wanted = min(ROWS if kind in ("flat", "level") else 2, rows)
+        kept = slice(0, max(self.axes["batch"].min, wanted)) if rows else slice(None)
         factor = 1 + index * NUDGE
         rng = np.random.default_rng([self.seed, index])
         near = {}
@@ -230,12 +235,12 @@ def _values(spec: TensorSpec, shape: tuple[int, ...], kind: str, rng: np.random.
         return np.full(shape, CONSTANT, dtype)
     if kind == "hot_channel":
         return _hot_channel(shape, rng).astype(dtype, copy=False)
-    values = _normal(shape, rng)
-    if kind == "saturated":
-        values *= np.float32(SATURATION)
-    if kind == "shifted" and shape:
-        values -= np.float32(SHIFT)
-        values[1::2] += np.float32(2 * SHIFT)
+    if kind == "flat":
+        values = np.float32(SPREAD) * _flat(shape, rng)
+    elif kind == "level":
+        values = _flat(shape, rng) / 2 + _alternating(shape)
+    else:
+        values = _normal(shape, rng) * np.float32(SATURATION if kind == "saturated" else 1)
     return values.astype(dtype, copy=False)
 
 
@@ -244,13 +249,36 @@ def _normal(shape: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[np.
     (row, position)."""
     values = rng.standard_normal(shape, dtype=np.float32)
     if len(shape) >= 3:
-        offsets = rng.standard_normal((*shape[:2], *(1 for _ in shape[2:])), dtype=np.float32)
-        # Every other row leans the other way: what one row leaves behind a shut ReLU, the next one shows.
-        offsets[1::2] = -offsets[: offsets[1::2].shape[0] * 2 : 2]
-        values += offsets
+        values += _channel_offsets(shape, rng)
         values += rng.standard_normal((shape[0], 1, *shape[2:]), dtype=np.float32)
         values *= np.float32(1 / math.sqrt(3))
     return values
+
+
+def _flat(shape: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """An offset per (row, channel) with little noise around it: a channel's largest value is near its mean, so that
+    what is pooled by maximum has both signs as well."""
+    values = rng.standard_normal(shape, dtype=np.float32)
+    if len(shape) >= 3:
+        values *= np.float32(0.2)
+        values += _channel_offsets(shape, rng)
+    return values
+
+
+def _alternating(shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """The level of every row, (n, 1, ...): down, up, down, ..."""
+    levels = np.full((*shape[:1], *(1 for _ in shape[1:])), -LEVEL, np.float32)
+    if shape:
+        levels[1::2] = LEVEL
+    return levels
+
+
+def _channel_offsets(shape: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """One normal number per (row, channel), negated in every other row: what one row leaves behind a shut ReLU, the
+    next one shows."""
+    offsets = rng.standard_normal((*shape[:2], *(1 for _ in shape[2:])), dtype=np.float32)
+    offsets[1::2] = -offsets[: offsets[1::2].shape[0] * 2 : 2]
+    return offsets
 
 
 def _hot_channel(shape: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[np.float32]:

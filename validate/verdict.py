@@ -17,7 +17,7 @@ Feeds = dict[str, npt.NDArray[Any]]
 Run = Callable[[Feeds], Mapping[str, npt.NDArray[Any]]]
 # Made to reach what data seldom reaches: judged in units of PyTorch's own rounding, which may be large there. Whether
 # a precision is good enough (the budget) is asked of ordinary inputs.
-STRESS_KINDS = frozenset({"saturated", "shifted", "zeros", "hot_channel", "constant"})
+STRESS_KINDS = frozenset({"saturated", "flat", "level", "zeros", "hot_channel", "constant"})
 Status = Literal["passed", "failed", "not checked"]
 
 

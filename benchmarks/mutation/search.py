@@ -77,12 +77,12 @@ def random_case(inputs: tuple[TensorSpec, ...], axes: Mapping[str, Axis], seed: 
     kind = KINDS[int(rng.integers(len(KINDS)))]
     at = ", ".join(f"{name}={size}" for name, size in sizes.items())
 
-    def make(neighbour: int) -> Feeds:
+    def make(_: int) -> Feeds:
         again = np.random.default_rng([seed, index, 1])
-        values = {spec.name: draw(spec.resolve(sizes), kind, again) for spec in inputs}
-        return {name: value * np.float32(1 + neighbour * 1e-3) for name, value in values.items()}
+        return {spec.name: draw(spec.resolve(sizes), kind, again) for spec in inputs}
 
-    return Case(f"input {index} ({kind}, {at})", "", "normal", sizes, make, 2)
+    # No neighbours: the floor is that of this input alone, which is smaller if anything, so that more mutants count.
+    return Case(f"input {index} ({kind}, {at})", "", "normal", sizes, make)
 
 
 _SHAPES: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] = {

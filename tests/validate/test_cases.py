@@ -48,7 +48,7 @@ def test_a_huge_range_is_cheap() -> None:
 
 def test_static_shapes_have_one_size() -> None:
     cases = make_cases([TensorSpec("x", (2, 8, 4, 4))], {})
-    assert [case.name for case in cases] == ["traced", "saturated", "shifted", "zeros", "hot_channel", "constant"]
+    assert [case.name for case in cases] == ["traced", "saturated", "flat", "level", "zeros", "hot_channel", "constant"]
     assert all(case.feeds["x"].shape == (2, 8, 4, 4) for case in cases)
     assert cases[0].row_inputs == ()
 
@@ -73,17 +73,24 @@ def test_every_other_row_leans_the_other_way() -> None:
             assert np.corrcoef(means[row], means[row + 1])[0, 1] < -0.9
 
 
-def test_shifted_values_come_tall_and_wide_and_on_both_sides_of_zero() -> None:
+def test_saturated_flat_and_level_values_come_tall_wide_and_large() -> None:
     cases = named(make_cases([X], AXES))
-    tall, wide = cases["shifted_tall"].sizes, cases["shifted"].sizes
-    assert cases["saturated"].sizes == tall
-    first, second = cases["shifted"].feeds["x"].mean((1, 2, 3))
-    assert first < -1
-    assert second > 1
+    tall, wide, large = (cases[name].sizes for name in ("saturated", "flat", "level"))
     assert tall["height"] > AXES["height"].opt > tall["width"]
     assert wide["height"] < AXES["height"].opt < wide["width"]
-    image = TensorSpec("x", ("batch", 8, 4, 4))
-    assert "shifted_tall" not in named(make_cases([image], {"batch": Axis(1, 2, 8)}))
+    assert AXES["height"].opt < min(large["height"], large["width"]) < 64
+    assert [sizes["batch"] for sizes in (tall, wide, large)] == [2, 4, 4]
+    held = named(make_cases([X], {**AXES, "batch": Axis(6, 6, 12, multiple=6)}))
+    assert held["level"].sizes["batch"] == 6
+
+
+def test_flat_and_level_values_have_maxima_of_both_signs() -> None:
+    cases = named(make_cases([X], AXES))
+    flat, level = (cases[name].feeds["x"] for name in ("flat", "level"))
+    assert (flat.max((2, 3)) < 0).any(axis=0).sum() >= 4
+    assert (flat.min((2, 3)) > 0).any(axis=0).sum() >= 4
+    assert level[0].mean() < -2
+    assert level[1].mean() > 2
 
 
 def test_feeds_repeat_and_seeds_and_neighbours_differ() -> None:
@@ -110,6 +117,8 @@ def test_neighbours_keep_the_pattern_and_move_every_value() -> None:
 def test_neighbours_of_a_large_batch_are_small() -> None:
     case = named(make_cases([X], AXES))["batch_max"]
     assert {feeds["x"].shape[0] for feeds in case.neighbours()} == {2}
+    unlike = named(make_cases([X], AXES))["level"]
+    assert {feeds["x"].shape[0] for feeds in unlike.neighbours()} == {4}
     held = named(make_cases([X], {**AXES, "batch": Axis(4, 4, 8)}))["batch_max"]
     assert {feeds["x"].shape[0] for feeds in held.neighbours()} == {4}
 
@@ -120,7 +129,7 @@ def test_cases_hold_no_arrays() -> None:
     cases = make_cases([big], {"batch": Axis(1, 8, 64)})
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert len(cases) == 8
+    assert len(cases) == 9
     assert peak < 1 << 20
 
 
