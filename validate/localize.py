@@ -112,7 +112,7 @@ class _Search:
                 return None
         judged = self._judge(self.sights, self._boundary)
         right = set(self.view.inputs) | {j.values[0] for j in judged if j.status == "right"}
-        return self._narrow(judged, right)
+        return self._narrow([self._unclaimed(found, judged) for found in judged], right)
 
     # --- which boundary
 
@@ -123,7 +123,7 @@ class _Search:
             cleared = self.view.cleared(right)
             if found.status != "wrong" or (moment.kind == "enter" and moment[:2] in left):
                 continue
-            if moment.kind == "leave" and moment.path and cleared.issuperset(found.values):
+            if moment.kind == "leave" and moment.path and self._is_harmless(found, cleared):
                 continue
             region = self.view.back(found.values, cleared)
             if region:
@@ -135,6 +135,19 @@ class _Search:
             elif (missing := self._missing(found, judged)) is not None:
                 return missing
         return None if self.raised is None else self._raising(right)
+
+    def _unclaimed(self, found: _Judged, judged: Sequence[_Judged]) -> _Judged:
+        """A wrong output with only those values that no other call of the module accounts for."""
+        path, _, kind, _ = found.sight.moment
+        if found.status != "wrong" or kind != "leave":
+            return found
+        claimed = {
+            other.values[0]
+            for other in judged
+            if other.status == "right" and (other.sight.moment.path, other.sight.moment.kind) == (path, kind)
+        }
+        left = tuple(name for name in found.values if name not in claimed)
+        return replace(found, values=left) if left else replace(found, status="unknown")  # not read at all
 
     def _boundary(self, sight: Sight) -> Sequence[str]:
         """The graph's values that a tensor at a module's boundary may be."""
@@ -367,8 +380,9 @@ class _Search:
         """All that a module reads is right somewhere, but it is not what PyTorch feeds it: a step left out, or another
         value read in its place."""
         moment = found.sight.moment
-        readers = [node for node in self.view.inside(moment.path) if set(node.inputs) & set(found.values)]
-        reader = readers[0] if readers else None
+        if moment.kind == "leave":
+            return self._last_step_missing(found)
+        reader = self._reader(found)
         origin = found.sight.origin
         if origin.kind == "leave" and not self.view.inside(origin.path):
             if self._has_weights(origin.path):
@@ -389,6 +403,29 @@ class _Search:
         )
         name, source = self._class_and_line(path)
         return Location(path, name, source, reader.name, reader.op_type, found.ratio, False, text)
+
+    def _reader(self, found: _Judged) -> Node | None:
+        """The node that reads what this call is fed: of a module called again, the one in the order of its calls."""
+        path, call = found.sight.moment[:2]
+        readers = [node for node in self.view.inside(path) if set(node.inputs) & set(found.values)]
+        calls = 1 + max(sight.moment.call for sight in self.sights if sight.moment.path == path)
+        return None if not readers else readers[call] if len(readers) == calls else readers[0]
+
+    def _is_harmless(self, found: _Judged, cleared: Collection[str]) -> bool:
+        """Whether all that goes on from what leaves a module ends well, so that only the comparison was at fault."""
+        users = [user for name in found.values for user in self.view.consumers.get(name, ())]
+        after = [user for user in users if not is_inside(user.module, found.sight.moment.path)]
+        return all(set(cleared).issuperset(self.view.floats(user.outputs)) for user in after)
+
+    def _last_step_missing(self, found: _Judged) -> Location | None:
+        """What leaves the module is right, one step too early."""
+        path = found.sight.moment.path
+        makers = [self.view.producer[name] for name in found.values if name in self.view.producer]
+        if not path or not makers:
+            return None
+        text = f"no node of the graph computes the last step of this module: it ends with {makers[-1].name}"
+        name, source = self._class_and_line(path)
+        return Location(path, name, source, makers[-1].name, makers[-1].op_type, found.ratio, False, text)
 
     def _has_weights(self, path: str) -> bool:
         part = self.double.paths.get(path)
