@@ -23,7 +23,7 @@ def main(path: str, options: str) -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     try:
-        runtime = OrtRuntime(Path(path), **json.loads(options))
+        runtime = OrtRuntime(Path(path), spinning=False, **json.loads(options))
     except Exception as error:
         send(answers, _failure(error))
         return

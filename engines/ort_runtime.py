@@ -30,12 +30,19 @@ class OrtRuntime:
     """A model file (or its bytes) in ONNX Runtime.
 
     ``optimise=False`` runs the graph as it is written, node by node; True is what production runs. ``threads`` is
-    the number inside one operator, ONNX Runtime's choice where None.
+    the number inside one operator, ONNX Runtime's choice where None. ``spinning=False`` has idle threads sleep, which
+    is kind to whatever else runs beside it.
     Raises CheckFailed where ONNX Runtime refuses the model, MissingRequirement where it does not get the provider.
     """
 
     def __init__(
-        self, model: Path | str | bytes, *, optimise: bool = True, provider: str = CPU, threads: int | None = None
+        self,
+        model: Path | str | bytes,
+        *,
+        optimise: bool = True,
+        provider: str = CPU,
+        threads: int | None = None,
+        spinning: bool = True,
     ) -> None:
         import onnxruntime as ort
 
@@ -50,6 +57,8 @@ class OrtRuntime:
         options.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
         if threads is not None:
             options.intra_op_num_threads = threads
+        if not spinning:
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if provider != CPU:
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         self._session = _open(model, options, provider)
