@@ -43,6 +43,26 @@ def broken() -> nn.Module:
 
 def number() -> int:
     return 7
+
+
+class Branching(Gate):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.mean() > 0:
+            return super().forward(x)
+        return x
+
+
+def branching() -> nn.Module:
+    return Branching(16)
+
+
+class RowByRow(Gate):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([super(RowByRow, self).forward(x[:, :, row : row + 1]) for row in range(x.shape[2])], 2)
+
+
+def row_by_row() -> nn.Module:
+    return RowByRow(16)
 """
 
 
@@ -78,6 +98,12 @@ STEPS = (
     Step("", f"attn2trt deploy py:nets:gates {SMALL}"),
     Step("", f"attn2trt deploy py:nets:broken {SMALL}"),
     Step("", f"attn2trt deploy py:nets:number {SMALL}"),
+    Step("", f"attn2trt deploy py:nets:branching {SMALL}", note="Python that asks for the value of a tensor:"),
+    Step(
+        "",
+        f"attn2trt deploy py:nets:row_by_row {SMALL} --dynamic height=4:8:16",
+        note="Python that fixes a size that was to be dynamic; without `--dynamic height` the module exports:",
+    ),
     Step("Checkpoints", f"attn2trt deploy py:nets:gate {SMALL} --checkpoint missing.safetensors"),
     Step("", f"attn2trt deploy py:nets:gate {SMALL} --checkpoint text.safetensors"),
     Step("", f"attn2trt deploy py:nets:gate {SMALL} --checkpoint runs-code.pt", note="A pickle that would run code:"),
