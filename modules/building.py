@@ -90,15 +90,27 @@ class BlockAlone(Recipe):
 
 @dataclass(frozen=True)
 class BackboneWithBlocks(Recipe):
-    """A classifier, with blocks where their places say."""
+    """A classifier, or the feature maps of one at the indices ``features``, with blocks where their places say."""
 
     backbone: Backbone
     insertions: tuple[Part, ...]
     seed: int = 0
     pretrained: bool = False
     checkpoint: Path | None = None
+    features: tuple[int, ...] | None = None
 
     def structure(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> tuple[nn.Module, list[nn.Module]]:
+        module, blocks = self._classifier(inputs, axes)
+        return self._pruned(module), blocks
+
+    def _pruned(self, classifier: nn.Module) -> nn.Module:
+        if self.features is None:
+            return classifier
+        from .features import Features
+
+        return Features(classifier, self.features)
+
+    def _classifier(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> tuple[nn.Module, list[nn.Module]]:
         from .placement import insert
 
         sizes = _traced(inputs[0], axes)[1:]
@@ -112,10 +124,10 @@ class BackboneWithBlocks(Recipe):
 
         name = self.backbone.name
         channels, height, width = _traced(inputs[0], axes)[1:]
-        module, blocks = self.structure(inputs, axes)
+        module, blocks = self._classifier(inputs, axes)
         if self.checkpoint is not None:
-            checkpoints.load_into(module, self.checkpoint)
-            return module
+            self._load(module, self.checkpoint)
+            return self._pruned(module)
         users_own = [block for block in blocks if not type(block).__module__.startswith(f"{__package__}.")]
         if name in KNOWN:  # takes any size: a smaller one gives the same statistics sooner
             example = _images((CALIBRATION_BATCH, channels, CALIBRATION_SIZE, CALIBRATION_SIZE), self.seed)
@@ -123,7 +135,16 @@ class BackboneWithBlocks(Recipe):
             example = _images((2, channels, height, width), self.seed)
         with _refused_sizes(name, {"image": tuple(example.shape)}):
             randomise(module, [example], seed=self.seed, only=blocks if self.pretrained else None, keep=users_own)
-        return module
+        return self._pruned(module)
+
+    def _load(self, classifier: nn.Module, checkpoint: Path) -> None:
+        if self.features is None:
+            checkpoints.load_into(classifier, checkpoint)
+            return
+        from .features import kept_keys
+
+        needed = kept_keys(classifier, self.features)
+        checkpoints.load_into(classifier, checkpoint, optional=lambda key: key not in needed)
 
     def weights(self, digest: str) -> str:
         if self.pretrained:

@@ -17,7 +17,8 @@ from .backbones import index as backbones
 from .backbones.known import KNOWN
 from .block_index import ALL_AXES, BlockInfo, OptionValue, block_info, block_names
 from .checkpoint import locate, sha256
-from .grammar import Parsed, parse
+from .grammar import Parsed, Part, parse
+from .packages import PYTORCH, require
 from .shapes import Ranges, Shape, named, parse_shape, plan
 from .target import Axis, Target, TensorSpec
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 BLOCK_SIZES = (2, 64, 56, 56)
 KINDS = ("block", "backbone")
+FEATURE_OPTIONS = ("features_only", "out_indices")
 
 
 @dataclass(frozen=True)
@@ -180,12 +182,13 @@ def read(
         )
     inputs, axes = plan([shape], dynamic, fixed=bool(given))
     _check_axes(infos, axes)
+    indices = _features(parsed.base)
     whole = building.BackboneWithBlocks(
-        backbone, parsed.insertions, seed=seed, pretrained=pretrained, checkpoint=checkpoint
+        backbone, parsed.insertions, seed=seed, pretrained=pretrained, checkpoint=checkpoint, features=indices
     )
     papers = [backbone.paper, *(info.paper for info in infos)]
     facts = {
-        "output_names": ("logits",),
+        "output_names": ("logits",) if indices is None else tuple(f"features_{index}" for index in indices),
         "paper": " ".join(dict.fromkeys(filter(None, papers))),
         "source": backbone.source,
         "preprocessing": {**backbone.preprocessing, "size": list(inputs[0].resolve(_opt(axes))[1:])},
@@ -279,11 +282,6 @@ def _check_block_target(parsed: Parsed, pretrained: bool) -> None:
 
 
 def _check_backbone_target(parsed: Parsed) -> list[BlockInfo]:
-    if parsed.base.options:
-        raise InputError(
-            f"received options {', '.join(parsed.base.options)} for backbone {parsed.base.name}; expected options "
-            "after a block; write them there"
-        )
     infos = []
     for part in parsed.insertions:
         if not part.is_user_code:
@@ -291,6 +289,21 @@ def _check_backbone_target(parsed: Parsed) -> list[BlockInfo]:
             info.parse_options(part.options)
             infos.append(info)
     return infos
+
+
+def _features(base: Part) -> tuple[int, ...] | None:
+    unknown = [name for name in base.options if name not in FEATURE_OPTIONS]
+    if unknown:
+        raise InputError(
+            f"received options {', '.join(unknown)} for backbone {base.name}; expected {' or '.join(FEATURE_OPTIONS)} "
+            "there, any other after a block; write it there"
+        )
+    if not base.options:
+        return None
+    require(PYTORCH)
+    from .features import parse_indices
+
+    return parse_indices(base.name, base.options)
 
 
 def _check_axes(infos: Sequence[BlockInfo], axes: Mapping[str, Axis]) -> None:

@@ -77,7 +77,7 @@ def describe(spec: str, *, shapes: Sequence[str] = (), dynamic: str | None = Non
     infos = [block_info(part.name) for part in parsed.insertions if not part.is_user_code]
     plain = None
     if parsed.insertions:
-        bare = catalog.read(parsed.base.name, shapes=shapes, dynamic=dynamic)
+        bare = catalog.read(parsed.base.without_places, shapes=shapes, dynamic=dynamic)
         plain = meter(bare.recipe.structure(bare.inputs, bare.axes)[0], example).cost
     is_block = parsed.base.name in block_names()
     if is_block:

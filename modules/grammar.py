@@ -1,7 +1,8 @@
 """The TARGET grammar: ``BASE[:options][+BLOCK[:options][@place,place]]…`` as plain data.
 
 BASE is a block, a backbone or ``py:package.module:factory``; BLOCK is a block or ``py:package.module:Class``;
-a place is ``stageN``, a module path, or a glob over module paths.
+a place is ``stageN``, a module path, or a glob over module paths. A backbone's options choose feature maps for
+outputs: ``resnet50:features_only=true,out_indices=2/3/4``.
 """
 
 from __future__ import annotations
@@ -26,6 +27,12 @@ class Part:
     def is_user_code(self) -> bool:
         """Whether the name is ``py:package.module:attribute``."""
         return self.name.startswith("py:")
+
+    @property
+    def without_places(self) -> str:
+        """The name with its options, as they are written."""
+        options = ",".join(f"{name}={value}" for name, value in self.options.items())
+        return f"{self.name}:{options}" if options else self.name
 
 
 @dataclass(frozen=True)

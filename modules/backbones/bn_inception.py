@@ -3,7 +3,9 @@
 Ioffe and Szegedy, ICML 2015, https://arxiv.org/abs/1502.03167, figure 5. Parameter names, the widths and the biases
 before the normalisations follow the PyTorch port of the Caffe release (Cadene/pretrained-models.pytorch), whose
 weights take an image in the order BGR.
-Differs: the last pooling is a mean over whatever is left of the image, which is the port's at 224x224.
+Differs: the last pooling is a mean over whatever is left of the image, which is the port's at 224x224; and the
+pooling beside the strided convolutions sees the last row and column repeated, which changes nothing at an even size
+and gives as many positions as the convolutions do at an odd one, where the port fails.
 """
 
 from __future__ import annotations
@@ -78,7 +80,7 @@ class BNInception(nn.Module):
         if one:
             branches.insert(0, self._conv(f"{name}_1x1", x))
         if not projected:
-            branches.append(_halve(x))
+            branches.append(functional.max_pool2d(functional.pad(x, (0, 2, 0, 2), mode="replicate"), 3, 2))
         elif unit == "5b":  # the last one alone pools by the maximum
             branches.append(self._conv(f"{name}_pool_proj", functional.max_pool2d(x, 3, 1, 1)))
         else:

@@ -41,7 +41,7 @@ def test_published_counts(name, parameters, millions_of_macs):
 @pytest.mark.parametrize("name", ["epsanet50_large", "mobilenext_100", "bn_inception"])
 def test_takes_any_size(name):
     with torch.no_grad():
-        assert on_meta(name)(torch.empty(2, 3, 97, 66, device="meta")).shape == (2, 1000)
+        assert on_meta(name)(torch.empty(2, 3, 72, 97, device="meta")).shape == (2, 1000)
 
 
 @pytest.mark.parametrize(
@@ -107,6 +107,19 @@ def test_an_inception_concatenates_its_branches_in_the_releases_order():
     means = given["x"].mean((0, 2, 3))
     assert set(means[64:128].tolist()) == {3.0}
     assert set(means[224:].tolist()) == {7.0}
+
+
+@pytest.mark.parametrize(("size", "pooled"), [(8, 4), (9, 5)])
+def test_an_inception_pools_beside_its_strided_convolutions_as_caffe_rounds(size, pooled):
+    model = create("bn_inception").eval()
+    x = torch.randn(1, 320, size, size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        branch = model._branches("3c", x)[:, -320:]
+    assert branch.shape[2:] == (pooled, pooled)
+    for row in range(pooled):
+        for column in range(pooled):
+            window = x[0, :, 2 * row : 2 * row + 3, 2 * column : 2 * column + 3]
+            assert torch.equal(branch[0, :, row, column], window.amax((1, 2)))
 
 
 def test_no_weights_are_fetched_for_what_timm_lacks():
