@@ -11,6 +11,8 @@ https://arxiv.org/abs/1511.06422), so that activations and logits stay of order 
   scale uniform in 0.6 to 1.4, shift normal with deviation 0.2;
 - the last normalisation of a residual branch: scale uniform in 0.1 to 0.3, as in trained networks. At full scale a
   deep random network is chaotic: float32 itself then loses up to 1e-1, and a check against it says nothing;
+- in a deep network without such branches the shifts lie around 1, since each ReLU of a centred value multiplies a
+  rounding error by 1.2 (Yang et al., ICLR 2019, https://arxiv.org/abs/1902.08129), which 30 layers make 200;
 - a weight of a module's own that starts at zero, the scale of a gate: as a normalisation's;
 - any other parameter that starts at or near a constant (layer scale, a class token): normal around it, deviation 0.2.
 
@@ -29,6 +31,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 _SCALED = (_ConvNd, nn.Linear)
+DEEP = 20  # normalisations, from which on a network without shortcuts is
 
 
 def randomise(
@@ -50,9 +53,12 @@ def randomise(
     parts = list(dict.fromkeys(part for root in roots for part in root.modules() if part not in kept))
     model.eval().double()
     branch_ends = set(_branch_ends(model))
+    is_plain = not branch_ends and sum(map(_is_norm, model.modules())) > DEEP
     with torch.no_grad():
         for part in parts:
             _draw(part, generator, is_branch_end=part in branch_ends)
+            if is_plain and isinstance(part, _BatchNorm) and part.affine:
+                part.bias.add_(1.0)
         calibrated: dict[nn.Module, float] = {}
         handles = [handle for part in parts for handle in _calibrate(part, calibrated, generator)]
         try:

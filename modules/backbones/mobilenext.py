@@ -43,6 +43,9 @@ class Sandglass(nn.Module):
         if leaves:
             layers += _conv(made, made, 3, stride, groups=made)
         self.conv = nn.Sequential(*layers)
+        last = layers[-1]
+        if shortcut and isinstance(last, nn.BatchNorm2d):  # starts as the shortcut alone, as timm's branches do
+            nn.init.zeros_(last.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.conv(x)

@@ -121,3 +121,12 @@ def test_parameters_that_start_constant_are_moved():
     randomise(model, [torch.rand(2, 8)], seed=0)
     assert model.gamma.abs().max() > 0.05
     assert torch.allclose(model.table, torch.linspace(-1, 1, 8))
+
+
+@pytest.mark.parametrize("name", ["bn_inception", "mobilenetv1_100"])
+def test_a_deep_network_without_shortcuts_keeps_float32_rounding_small(name):
+    module = build(name)
+    x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        single, double = module(x).double(), module.double()(x.double())
+    assert float((single - double).norm() / double.norm()) < 2e-6
