@@ -382,34 +382,40 @@ class _Search:
         moment = found.sight.moment
         if moment.kind == "leave":
             return self._last_step_missing(found)
-        reader = self._reader(found)
+        readers, calls = self._readers(found), self._call_count(moment.path)
+        # Of a module that is called again, the node in the order of its calls.
+        reader = (readers[moment.call] if len(readers) == calls else readers[0]) if readers else None
         origin = found.sight.origin
         if origin.kind == "leave" and not self.view.inside(origin.path):
             if self._has_weights(origin.path):
                 return None  # folded into the module that reads it, whose own output is judged next
-            name, source = self._class_and_line(origin.path)
-            text = "no node of the graph computes this module" + (f"; {reader.name} reads its input" if reader else "")
-            kind = (reader.name, reader.op_type) if reader else ("", "")
-            return Location(origin.path, name, source, *kind, found.ratio, False, text)
-        if reader is None:
-            return None
-        if self._is_computed(found.sight, reader):
-            return self._location(
-                reader.module, reader, found, "it reads another value than PyTorch feeds it; ", judged
-            )
-        path = found.sight.caller
-        text = (
-            f"no node of the graph computes what PyTorch feeds to {moment.path}; {reader.name} reads what is before it"
-        )
-        name, source = self._class_and_line(path)
-        return Location(path, name, source, reader.name, reader.op_type, found.ratio, False, text)
+            return self._absent(origin.path, "no node of the graph computes this module", reader, found)
+        return None if reader is None else self._fed_otherwise(found, judged, reader, is_short=len(readers) < calls)
 
-    def _reader(self, found: _Judged) -> Node | None:
-        """The node that reads what this call is fed: of a module called again, the one in the order of its calls."""
-        path, call = found.sight.moment[:2]
-        readers = [node for node in self.view.inside(path) if set(node.inputs) & set(found.values)]
-        calls = 1 + max(sight.moment.call for sight in self.sights if sight.moment.path == path)
-        return None if not readers else readers[call] if len(readers) == calls else readers[0]
+    def _fed_otherwise(self, found: _Judged, judged: Sequence[_Judged], reader: Node, *, is_short: bool) -> Location:
+        """``reader`` does not read what PyTorch feeds the module; ``is_short`` where calls of it have no node."""
+        path = found.sight.moment.path
+        computed = self._computed(found.sight)
+        if computed is None:
+            text = f"no node of the graph computes what PyTorch feeds to {path}"
+            return self._absent(found.sight.caller, text, reader, found)
+        if is_short:
+            user = next(iter(self.view.consumers.get(computed, ())), None)
+            return self._absent(path, "a call of this module is missing from the graph", user, found)
+        return self._location(reader.module, reader, found, "it reads another value than PyTorch feeds it; ", judged)
+
+    def _absent(self, path: str, text: str, reader: Node | None, found: _Judged) -> Location:
+        """Something that has no node: the one that reads what should have gone into it stands for it."""
+        name, source = self._class_and_line(path)
+        node, kind = (reader.name, reader.op_type) if reader else ("", "")
+        text += f"; {node} reads what is before it" if reader else ""
+        return Location(path, name, source, node, kind, found.ratio, False, text)
+
+    def _readers(self, found: _Judged) -> list[Node]:
+        return [node for node in self.view.inside(found.sight.moment.path) if set(node.inputs) & set(found.values)]
+
+    def _call_count(self, path: str) -> int:
+        return 1 + max(sight.moment.call for sight in self.sights if sight.moment.path == path)
 
     def _is_harmless(self, found: _Judged, cleared: Collection[str]) -> bool:
         """Whether all that goes on from what leaves a module ends well, so that only the comparison was at fault."""
@@ -431,17 +437,16 @@ class _Search:
         part = self.double.paths.get(path)
         return part is not None and next(iter(part.parameters()), None) is not None
 
-    def _is_computed(self, sight: Sight, reader: Node) -> bool:
-        """Whether what PyTorch feeds a module is anywhere in the graph before the node that should read it."""
-        made = [name for node in self.view.nodes[: self.view.nodes.index(reader)] for name in node.outputs]
+    def _computed(self, sight: Sight) -> str | None:
+        """The value of the graph, wherever it is, that holds what PyTorch feeds a module."""
+        made = [name for node in self.view.nodes for name in node.outputs]
         names = [name for name in self.view.floats([*self.view.inputs, *made]) if self.view.may_be(name, sight.shape)]
         at_once = max(1, self.pass_bytes // (4 * math.prod(sight.shape) or 1))
         for start in range(0, len(names), at_once):
-            some = names[start : start + at_once]
-            found = self._judge([sight], _always(some))
-            if any(judged.status == "right" for judged in found):
-                return True
-        return False
+            for found in self._judge([sight], _always(names[start : start + at_once])):
+                if found.status == "right":
+                    return found.values[0]
+        return None
 
     # --- a graph that does not run
 

@@ -132,6 +132,35 @@ def test_an_activation_that_is_not_in_the_graph_is_named(
     assert "no node of the graph computes this module" in found.detail
 
 
+class Twice(nn.Module):
+    """One gate for two inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.gate = nn.Sequential(nn.Conv2d(4, 4, 1), nn.Sigmoid())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.gate(x) - self.gate(x.flip(2))
+
+
+def test_a_call_that_is_not_in_the_graph_is_told_from_the_one_that_is(tmp_path: Path) -> None:
+    def edit(model: onnx.ModelProto) -> None:
+        last = [node for node in model.graph.node if node.op_type == "Sigmoid"][-1]
+        for node in model.graph.node:
+            node.input[:] = [last.input[0] if name == last.output[0] else name for name in node.input]
+        model.graph.node.remove(last)
+
+    module = Twice().eval()
+    target = from_module(module, torch.randn(2, 4, 6, 6))
+    graph = trace(target, module, tmp_path / "model.onnx", opset=17)
+    feeds = {graph.inputs[0].name: np.random.default_rng(0).standard_normal((2, 4, 6, 6)).astype(np.float32)}
+    found = locate(module, edited(graph, tmp_path / "broken.onnx", edit), Case.of("traced", feeds), optimise=False)
+    assert found is not None
+    assert (found.module, found.op_type) == ("gate.1", "Sub")
+    assert "a call of this module is missing" in found.detail
+
+
 def test_the_sentence_names_module_class_line_and_node(
     small: tuple[nn.Module, OnnxGraph, Case], tmp_path: Path
 ) -> None:
