@@ -3,6 +3,7 @@
     python benchmarks/mutants.py                 all models; writes results/mutants.json and docs/mutants.md
     python benchmarks/mutants.py cbam --list     one model, every mutant on a line; its row is replaced
     python benchmarks/mutants.py --page          the page alone, from what is stored
+    python benchmarks/mutants.py cbam --seed 2   other weights, cases, places and searches; nothing is stored
 
 Seeded: the same command breaks the same places. A model's row is stored as soon as it is finished, so that an
 interrupted run goes on with --missing.
@@ -49,21 +50,27 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="print every mutant and its outcome")
     parser.add_argument("--missing", action="store_true", help="only the models that have no row yet")
     parser.add_argument("--page", action="store_true", help="only write the page")
+    parser.add_argument("--seed", type=int, default=SEED, help=f"of everything (default: {SEED}, the stored one)")
     parser.add_argument("--jobs", type=int, default=2, help="models at a time (default: 2)")
     options = parser.parse_args()
     rows: dict[str, Any] = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else {}
     names = [name for name in options.models or MODELS if not (options.missing and name in rows)]
+    stores = options.seed == SEED
+    if not stores:
+        rows, names = {}, options.models or list(MODELS)
     if not options.page:
         # the slow ones first
         with ProcessPoolExecutor(options.jobs, initializer=hush) as pool:
-            running = {pool.submit(examined, name, options.list): name for name in reversed(names)}
+            running = {pool.submit(examined, name, options.seed, options.list): name for name in reversed(names)}
             for done in as_completed(running):
                 rows[running[done]] = done.result()
                 print(line(running[done], done.result()), flush=True)
-                store(rows)
-    if not LIMITS.exists():
-        raise SystemExit(f"{LIMITS.relative_to(ROOT)} is missing; run python benchmarks/derive_limit.py first")
-    PAGE.write_text(page(json.loads(RESULTS.read_text()), json.loads(LIMITS.read_text()), summaries()))
+                if stores:
+                    store(rows)
+    if stores:
+        if not LIMITS.exists():
+            raise SystemExit(f"{LIMITS.relative_to(ROOT)} is missing; run python benchmarks/derive_limit.py first")
+        PAGE.write_text(page(json.loads(RESULTS.read_text()), json.loads(LIMITS.read_text()), summaries()))
     missed = [f"{name}: {entry}" for name in names for entry in rows[name]["missed"]]
     print(line("all", joined(list(rows.values()))))
     print(*missed, sep="\n")
@@ -75,7 +82,7 @@ def hush() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
-def examined(name: str, verbose: bool = False) -> dict[str, Any]:
+def examined(name: str, seed: int = SEED, verbose: bool = False) -> dict[str, Any]:
     """Break one model and return its row."""
     shape, dynamic, each, inputs = MODELS[name]
     since = time.perf_counter()
@@ -83,9 +90,9 @@ def examined(name: str, verbose: bool = False) -> dict[str, Any]:
     by: Counter[str] = Counter()
     missed = []
     with tempfile.TemporaryDirectory() as folder:
-        subject = Subject(name, shape, dynamic, Path(folder), seed=SEED, inputs=inputs)
+        subject = Subject(name, shape, dynamic, Path(folder), seed=seed, inputs=inputs)
         for which, model in subject.graphs.items():
-            for mutant in mutants(model, subject.anatomy(which), each=each, seed=SEED):
+            for mutant in mutants(model, subject.anatomy(which), each=each, seed=seed):
                 outcome = subject.outcome(mutant)
                 found.setdefault(mutant.operator, Counter())[outcome.status] += 1
                 if outcome.status == "caught":

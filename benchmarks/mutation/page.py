@@ -122,7 +122,8 @@ def _tolerances(limits: Mapping[str, Any]) -> str:
             "| what | value | where it comes from |",
             "| --- | --- | --- |",
             "| floor | measured per case, output and slice | what PyTorch float32 loses against float64 on this input "
-            "and two neighbours, the largest; never below one unit roundoff |",
+            "and two neighbours (those with sums in a plain loop, as runtimes add), the largest; never below one unit "
+            "roundoff |",
             f"| unit roundoff | 2^-24 = {UNIT_ROUNDOFF:.3g} | float32 |",
             f"| largest healthy ratio R | {HEALTHY_RATIO:g} | the largest measured above is {largest:.2f} |",
             f"| limit | {LIMIT:g} floors | at least 2 R: two healthy runs, each within R floors of the truth, are "
