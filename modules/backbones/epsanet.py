@@ -1,9 +1,9 @@
 """EPSANet: a ResNet whose 3x3 convolutions are pyramid squeeze attention.
 
-Zhang et al., 2021, https://arxiv.org/abs/2105.14447, table 2. Parameter names follow the authors' release, which are
-timm's for a ResNet. Of the large variant the release holds no code: the width of 128 and the 32 groups are the
-paper's; of the kernels only the sum of squares follows from the published 27.90 M parameters, 108, and 3, 5, 5, 7
-are inferred from it.
+Zhang et al., 2021, https://arxiv.org/abs/2105.14447. Parameter names follow the authors' release, which are timm's
+for a ResNet. Of the large variant the release holds no code, only its table: what stands here is inferred. With a
+width of 128, 32 groups everywhere and kernels whose squares add up to 108, both published counts come out (27.90 M
+and 49.59 M); of such kernels, 3, 5, 5, 7 are taken. A checkpoint would tell.
 """
 
 from __future__ import annotations

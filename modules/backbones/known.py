@@ -58,7 +58,7 @@ _MOBILENET = "https://arxiv.org/abs/1801.04381"
 _MOBILENEXT = "https://arxiv.org/abs/2007.02269"
 _EFFICIENTNET = "https://arxiv.org/abs/1905.11946"
 _EPSANET = "https://arxiv.org/abs/2105.14447"
-_INFERRED = "the large variant, its kernels inferred from the published parameter count"
+_INFERRED = "the large variant, inferred from the published parameter counts"
 KNOWN: Mapping[str, Backbone] = {
     backbone.name: backbone
     for backbone in (
