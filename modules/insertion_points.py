@@ -2,8 +2,9 @@
 
 ResNet (He et al., https://arxiv.org/abs/1512.03385): on the residual branch, after its last normalisation and before
 the addition; BAM once after each of the first three stages. MobileNet (https://arxiv.org/abs/1704.04861): after the
-pointwise convolution; CBAM after the depthwise one too (both inferred from published counts). MobileNetV2 (https://arxiv.org/abs/1801.04381): after the
-depthwise convolution, where the expansion is not 1; ECA and triplet attention after the projection, in every block.
+pointwise convolution; CBAM after the depthwise one too (both inferred from published counts).
+MobileNetV2 (https://arxiv.org/abs/1801.04381): after the depthwise convolution, where the expansion is not 1; ECA and
+triplet attention after the projection, in every block.
 MobileNeXt (https://arxiv.org/abs/2007.02269): after the first depthwise convolution, where there is one. EfficientNet
 (https://arxiv.org/abs/1905.11946): in place of its own squeeze-and-excitation. BN-Inception
 (https://arxiv.org/abs/1502.03167): after each concatenation. A block that replaces a 3x3 convolution takes a
