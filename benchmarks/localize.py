@@ -572,7 +572,7 @@ def main() -> int:
     parser.add_argument("targets", nargs="*", help="default: the blocks, two networks and three modules of its own")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--per-target", type=int, default=10, help="faults in each target; 5 at most in a network (default: 10)"
+        "--per-target", type=int, default=7, help="faults in each target; 5 at most in a network (default: 7)"
     )
     options = parser.parse_args()
     found: list[Outcome] = []
