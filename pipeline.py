@@ -67,7 +67,7 @@ def deploy(
     shapes: Sequence[str] = (),
     seed: int = 0,
     pretrained: bool = False,
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
 ) -> Bundle:
     """Export a target to a bundle, judge every stage against PyTorch in float64, and return the bundle.
 
@@ -225,7 +225,7 @@ def _resolve(
     shapes: Sequence[str],
     seed: int,
     pretrained: bool,
-    checkpoint: Path | None,
+    checkpoint: Path | str | None,
 ) -> Target:
     from .modules import catalog
 

@@ -16,7 +16,20 @@ Decorator = Callable[[Command], Command]
 
 FOLDER = click.Path(path_type=Path)
 IMAGES = click.Path(exists=True, file_okay=False, path_type=Path)
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+class Checkpoint(click.Path):
+    """A file, or a name on the Hugging Face hub, which only fetching it can check."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, dir_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """A path, or the text as it stands where it begins with ``hf-hub:``."""
+        if isinstance(value, str) and value.startswith("hf-hub:"):
+            return value
+        return super().convert(value, param, ctx)
+
 
 # `main` looks for the flag in the arguments; declared here so that every command accepts and documents it.
 debug_option = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
@@ -42,7 +55,12 @@ def target_options(command: Command) -> Command:
         command,
         click.argument("target"),
         shape_options,
-        click.option("--checkpoint", type=FILE, metavar="FILE", help="Weights: safetensors, or weights-only PyTorch."),
+        click.option(
+            "--checkpoint",
+            type=Checkpoint(),
+            metavar="FILE",
+            help="Weights: safetensors, weights-only PyTorch, or hf-hub:owner/name.",
+        ),
         click.option("--pretrained", is_flag=True, help="The backbone's published weights."),
         click.option(
             "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of random weights."

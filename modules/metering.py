@@ -64,7 +64,7 @@ def meter(module: nn.Module, inputs: Sequence[Tensor]) -> Metering:
     # what a module runs between the counter's readings before and after it
     started: dict[str, int] = {}
 
-    class Operators(TorchDispatchMode):
+    class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             result = func(*args, **(kwargs or {}))
             sources = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
@@ -94,7 +94,7 @@ def meter(module: nn.Module, inputs: Sequence[Tensor]) -> Metering:
             part.register_forward_hook(functools.partial(leave, path)),
         ]
     try:
-        with torch.no_grad(), counter, Operators():
+        with torch.no_grad(), counter, Operators():  # type: ignore[no-untyped-call]
             module(*inputs)
     finally:
         for hook in hooks:

@@ -52,7 +52,9 @@ def image_feeds(
     round shifted by a seventh of the image.
     """
     n, c, h, w = shape
-    batch = np.stack([_planes(paths[row % len(paths)], c, h, w) for row in range(n)])
+    planes = np.stack([_planes(paths[row % len(paths)], c, h, w) for row in range(n)])
+    # The order of the channels is the model's; mean and std are given in that order.
+    batch = planes[:, ::-1] if preprocessing.get("order") == "BGR" and c == 3 else planes
     mean, std = (_per_channel(preprocessing.get(key), c) for key in ("mean", "std"))
     return np.ascontiguousarray((batch - mean) / std, dtype=np.float32)
 

@@ -14,6 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from attn2trt.cli.main import group
+from attn2trt.errors import InputError
+from attn2trt.modules import catalog
 
 SMALL = ("se", "--shape", "2x16x8x8", "--dynamic", "batch=1:2:4")
 
@@ -225,3 +227,19 @@ def test_show_tells_costs_places_and_operators() -> None:
     assert document(run("show", "se", "--json"))["cost"] == {"parameters": 512, "macs": 512}
     wrong = run("show", "sae")
     assert (wrong.exit_code, wrong.stderr.count("\n")) == (2, 1)
+
+
+def test_a_checkpoint_is_a_file_that_exists_or_a_name_on_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = run("export", *SMALL, "-o", str(tmp_path / "small"), "--checkpoint", "missing.pt")
+    assert (missing.exit_code, missing.stderr.count("\n")) == (2, 1)
+    asked = []
+
+    def locate(name: object) -> Path:
+        asked.append(name)
+        raise InputError("received a name on a hub that is not there")
+
+    monkeypatch.setattr(catalog, "locate", locate)
+    hub = run("export", *SMALL, "-o", str(tmp_path / "small"), "--checkpoint", "hf-hub:someone/weights")
+    assert (hub.exit_code, asked) == (2, ["hf-hub:someone/weights"])

@@ -172,6 +172,13 @@ def test_images_fill_batches_resized_and_normalised(folder: Path) -> None:
     assert not np.array_equal([*photos[0].neighbours()][1]["image"], feeds)
 
 
+def test_images_come_in_the_models_order_of_channels(folder: Path) -> None:
+    image = TensorSpec("image", (2, 3, 8, 10))
+    known = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "order": "BGR"}
+    photo = next(case for case in make_cases([image], {}, images=folder, preprocessing=known) if case.kind == "image")
+    assert np.allclose(photo.feeds["image"][0, :, 0, 0], (1, 0, 10 / 255))
+
+
 def test_images_fit_any_channel_count(folder: Path) -> None:
     for channels in (1, 64):
         case = make_cases([TensorSpec("x", (2, channels, 8, 8))], {}, images=folder)[-2]
