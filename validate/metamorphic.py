@@ -5,11 +5,11 @@ They apply to the outputs whose rows are independent in float64 PyTorch, as the 
 The allowance. A runtime may choose another kernel for another batch, so equal means equal but for rounding. Let e(y)
 be the distance of a run y from the truth, whole, at its largest element or over a slice, in the units in which the
 floor was measured. A healthy run has e(y) <= R floors (metrics.HEALTHY_RATIO, measured over the catalog). For two
-healthy runs y, z of the same rows the triangle inequality gives |y - z| <= e(y) + e(z) <= 2 R floors, and the verdict's
-LIMIT is chosen to be at least 2 R; so the limit itself is the allowance, with nothing added. It holds only on the
-scale on which the floor was measured, that of the whole batch: every check therefore brings its rows back to the
-places that they have in the batch before it compares. One row of a batch has no larger error than the whole
-batch, which is why a single row may be put among the others.
+healthy runs y, z of the same rows the triangle inequality gives |y - z| <= e(y) + e(z) <= 2 R floors: that is the
+allowance (metrics.BETWEEN_RUNS), with nothing added. It holds only on the scale on which the floor was measured, that
+of the whole batch: every check therefore brings its rows back to the places that they have in the batch before it
+compares. One row of a batch has no larger error than the whole batch, which is why a single row may be put among
+the others.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .cases import Case
-from .metrics import Comparison, Floor, Reference, compare
+from .metrics import BETWEEN_RUNS, Comparison, Floor, Reference, compare
 from .verdict import Feeds, Run, StageResult, not_checked, stage_result
 
 Array = npt.NDArray[Any]
@@ -106,6 +106,16 @@ def _judge(
             truth = np.asarray(batch[name])
             wide = truth.astype(np.float64) if truth.dtype.kind == "f" else truth
             # No budget of its own: both sides are this runtime's, and its distance from the truth is judged elsewhere.
-            yield check, compare(name, outputs[name], wide, floor, reference.largest, budget=np.inf, dtype=truth.dtype)
+            found = compare(
+                name,
+                outputs[name],
+                wide,
+                floor,
+                reference.largest,
+                limit=BETWEEN_RUNS,
+                budget=np.inf,
+                dtype=truth.dtype,
+            )
+            yield check, found
 
     return judge

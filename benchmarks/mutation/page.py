@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from attn2trt.validate.metrics import BUDGET, HEALTHY_RATIO, LIMIT, UNIT_ROUNDOFF
+from attn2trt.validate.metrics import BETWEEN_RUNS, BUDGET, HEALTHY_RATIO, LIMIT, UNIT_ROUNDOFF
 
 from .search import TIMES
 
@@ -126,11 +126,13 @@ def _tolerances(limits: Mapping[str, Any]) -> str:
             "roundoff |",
             f"| unit roundoff | 2^-24 = {UNIT_ROUNDOFF:.3g} | float32 |",
             f"| largest healthy ratio R | {HEALTHY_RATIO:g} | the largest measured above is {largest:.2f} |",
-            f"| limit | {LIMIT:g} floors | at least 2 R: two healthy runs, each within R floors of the truth, are "
-            "at most 2 R apart, so the same limit holds between runs (rows of a batch, repetition, top-1) |",
+            f"| limit | {LIMIT:g} floors | R, and {LIMIT / HEALTHY_RATIO:.2g} times that for what was not measured; "
+            "what it lets through is counted above |",
+            f"| allowance between two runs (rows of a batch, repetition) | {BETWEEN_RUNS:g} floors | 2 R: two healthy "
+            "runs, each within R floors of the truth, are at most 2 R apart |",
             f"| error budget | {BUDGET:g} relative L2 | absolute, ordinary inputs only; `--max-error` |",
-            "| settled top-1 | best score above the second by more than limit x floor | two scores, each within R "
-            "floors, cannot pass each other |",
+            f"| settled top-1 | best score above the second by more than {BETWEEN_RUNS:g} floors | 2 R: two scores, "
+            "each within R floors, cannot pass each other |",
         ]
     )
 

@@ -61,7 +61,9 @@ class Search:
             return False
         reference = self._reference(index)
         floor = reference.floors[name]
-        return not compare(name, out, wide, floor, reference.largest, limit=TIMES * LIMIT, budget=np.inf).passed
+        found = compare(name, out, wide, floor, reference.largest, limit=TIMES * LIMIT, budget=np.inf)
+        # another best class alone is a smaller move than that
+        return not (found.passed or found.which == "top1")
 
     def _reference(self, index: int) -> Reference:
         if index not in self._references:
