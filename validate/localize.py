@@ -387,10 +387,26 @@ class _Search:
         reader = (readers[moment.call] if len(readers) == calls else readers[0]) if readers else None
         origin = found.sight.origin
         if origin.kind == "leave" and not self.view.inside(origin.path):
-            if self._has_weights(origin.path):
-                return None  # folded into the module that reads it, whose own output is judged next
+            if self._is_folded(origin):
+                return self._before_folded(found, origin, reader)
             return self._absent(origin.path, "no node of the graph computes this module", reader, found)
         return None if reader is None else self._fed_otherwise(found, judged, reader, is_short=len(readers) < calls)
+
+    def _before_folded(self, found: _Judged, origin: Moment, reader: Node | None) -> Location | None:
+        """A module with weights but no node was folded into its reader, whose own output is judged next. What it was
+        fed must be in the graph all the same."""
+        fed = self.entered.get((origin.path, origin.call))
+        while fed is not None and self._is_folded(fed.origin):
+            fed = self.entered.get((fed.origin.path, fed.origin.call))
+        if fed is None or self._computed(fed) is not None:
+            return None
+        if fed.origin.kind == "leave" and not self.view.inside(fed.origin.path):
+            return self._absent(fed.origin.path, "no node of the graph computes this module", reader, found)
+        text = f"no node of the graph computes what PyTorch feeds to {fed.moment.path}"
+        return self._absent(fed.caller, text, reader, found)
+
+    def _is_folded(self, moment: Moment) -> bool:
+        return moment.kind == "leave" and not self.view.inside(moment.path) and self._has_weights(moment.path)
 
     def _fed_otherwise(self, found: _Judged, judged: Sequence[_Judged], reader: Node, *, is_short: bool) -> Location:
         """``reader`` does not read what PyTorch feeds the module; ``is_short`` where calls of it have no node."""

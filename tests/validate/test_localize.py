@@ -132,6 +132,25 @@ def test_an_activation_that_is_not_in_the_graph_is_named(
     assert "no node of the graph computes this module" in found.detail
 
 
+def test_a_missing_activation_before_a_folded_convolution_is_named(tmp_path: Path) -> None:
+    def edit(model: onnx.ModelProto) -> None:
+        relu = node_of(model, "Relu")
+        for node in model.graph.node:
+            node.input[:] = [relu.input[0] if name == relu.output[0] else name for name in node.input]
+        model.graph.node.remove(relu)
+
+    torch.manual_seed(0)
+    conv = nn.Conv2d(4, 4, 3, padding=1, bias=False)
+    module = nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU(), conv, nn.BatchNorm2d(4), nn.Sigmoid()).eval()
+    target = from_module(module, torch.randn(2, 4, 6, 6))
+    graph = trace(target, module, tmp_path / "model.onnx", opset=17)
+    assert "2" not in graph.modules.values()
+    feeds = {graph.inputs[0].name: np.random.default_rng(0).standard_normal((2, 4, 6, 6)).astype(np.float32)}
+    found = locate(module, edited(graph, tmp_path / "broken.onnx", edit), Case.of("traced", feeds), optimise=False)
+    assert found is not None
+    assert (found.module, found.class_name) == ("1", "ReLU")
+
+
 class Twice(nn.Module):
     """One gate for two inputs."""
 
