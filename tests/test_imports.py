@@ -49,6 +49,7 @@ def may_import_torch(path: Path) -> bool:
         "modules/",
         "export/trace/",
         "validate/reference.py",
+        "validate/plain_sums.py",
         "validate/localize_eager.py",
         "engines/torch_runtime.py",
     )

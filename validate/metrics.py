@@ -143,18 +143,28 @@ def compare(
     wrong = _wrong_form(out, ref64, dtype)
     if wrong:
         return Comparison(name, math.inf, floor.l2, math.inf, wrong[0], (), False, wrong[1])
-    if ref64.dtype.kind in "iub":
-        return _compare_exact(name, out, ref64, floor)
     if not ref64.size:
         return Comparison(name, 0.0, floor.l2, 0.0, "exact", (), True, "an empty output, as in PyTorch")
-    special = _special(out, ref64, floor)
-    if special:
-        which, detail, at = special
-        return Comparison(name, math.nan, floor.l2, math.inf, which, at, False, detail)
+    if ref64.dtype.kind in "iub":
+        return _compare_exact(name, out, ref64, floor)
+    return _compare_floats(name, out, ref64, floor, largest, unit=unit_roundoff, limit=limit, budget=budget)
+
+
+def _compare_floats(
+    name: str, out: Array, ref64: Array, floor: Floor, largest: float, *, unit: float, limit: float, budget: float
+) -> Comparison:
+    stray = _stray(out, ref64)
+    if stray:
+        detail, at = stray
+        return Comparison(name, math.nan, floor.l2, math.inf, "nan", at, False, detail)
     scale = float(np.abs(ref64, where=np.isfinite(ref64), out=np.zeros(ref64.shape)).max())
-    if scale <= unit_roundoff * largest:
-        return _compare_absolute(name, _distance(out, ref64), scale, floor, unit=unit_roundoff * largest, limit=limit)
-    return _compare_relative(name, out, ref64, floor, unit=unit_roundoff, limit=limit, budget=budget)
+    if scale <= unit * largest:
+        return _compare_absolute(name, _distance(out, ref64), scale, floor, unit=unit * largest, limit=limit)
+    # Asked only here: against a reference of zeros every relative error is infinite.
+    if not floor.is_finite:
+        detail = "PyTorch's own result at this precision is not finite where float64 is: this precision is refused"
+        return Comparison(name, math.nan, floor.l2, math.inf, "floor", (), False, detail)
+    return _compare_relative(name, out, ref64, floor, unit=unit, limit=limit, budget=budget)
 
 
 def _compare_relative(
@@ -214,20 +224,17 @@ def _wrong_form(out: Array, ref64: Array, dtype: npt.DTypeLike | None) -> tuple[
     return None
 
 
-def _special(out: Array, ref64: Array, floor: Floor) -> tuple[str, str, tuple[int, ...]] | None:
-    """What makes a comparison of numbers meaningless: (which, detail, where), None where it is meaningful."""
+def _stray(out: Array, ref64: Array) -> tuple[str, tuple[int, ...]] | None:
+    """A NaN or infinity on one side only, or on every element: (detail, where); None where numbers can be compared."""
     finite = np.isfinite(ref64)
     if not (finite.all() and np.isfinite(out).all()):
         stray = np.isnan(out) != np.isnan(ref64)
         stray |= np.where(np.isinf(out), np.sign(out), 0) != np.where(np.isinf(ref64), np.sign(ref64), 0)
         if stray.any():
             at = _index(int(stray.argmax()), stray.shape)
-            return "nan", f"{float(out[at]):.6g} where the reference has {float(ref64[at]):.6g}, at {at}", at
+            return f"{float(out[at]):.6g} where the reference has {float(ref64[at]):.6g}, at {at}", at
         if not finite.any():
-            return "nan", "the reference has no finite element: nothing could be compared", ()
-    if not floor.is_finite:
-        detail = "PyTorch's own result at this precision is not finite where float64 is: this precision is refused"
-        return "floor", detail, ()
+            return "the reference has no finite element: nothing could be compared", ()
     return None
 
 

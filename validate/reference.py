@@ -15,6 +15,7 @@ from ..errors import ModuleRefused
 from .cases import Case
 from .hidden import GATES, Hidden
 from .metrics import LIMIT, UNIT_ROUNDOFF, Floor, Reference, measure
+from .plain_sums import plain_sums_mode
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,8 +29,6 @@ Outputs = dict[str, Array]
 # in a deep network, far below float32's.
 ROWS_AGREE = 1e-11
 NUDGES = 3
-LANES = 8
-MOST_STEPS = 8192
 
 
 def references(
@@ -101,7 +100,7 @@ class _Eager:
         tensors = {name: value.to(kind) if value.is_floating_point() else value for name, value in tensors.items()}
         self.inside.clear()
         watch = _float64_mode(self) if self.is_double else None
-        inside: AbstractContextManager[Any] = watch or (_plain_sums_mode() if plain_sums else nullcontext())
+        inside: AbstractContextManager[Any] = watch or (plain_sums_mode() if plain_sums else nullcontext())
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]), _plain_float32(), inside:
                 torch.manual_seed(self.seed)
@@ -179,46 +178,6 @@ def _float64_mode(eager: _Eager) -> Any:
     mode = Float64()  # type: ignore[no-untyped-call]
     mode.calls = Counter()
     return mode
-
-
-def _plain_sums_mode() -> Any:
-    """A mode that adds up the means and sums of a float32 run in a plain loop of vectors.
-
-    PyTorch adds in a cascade, which loses next to nothing, and no runtime need be that careful: over an image of
-    160 x 160 whose mean is not zero, ONNX Runtime's loop loses several times as much, and a gate behind it shows that.
-    What float32 loses is therefore measured with either kind of sum, and the floor is the larger.
-    """
-    import torch
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    means, sums = torch.ops.aten.mean.dim, torch.ops.aten.sum.dim_IntList
-
-    class PlainSums(TorchDispatchMode):  # type: ignore[no-untyped-call]
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            x: Any = args[0] if args else None
-            if func not in (means, sums) or x.dtype != torch.float32 or not x.numel() or kwargs:
-                return func(*args, **(kwargs or {}))
-            dims = sorted(dim % x.ndim for dim in (args[1] or range(x.ndim)))
-            kept = [dim for dim in range(x.ndim) if dim not in dims]
-            flat = x.permute(*kept, *dims).reshape(*(x.shape[dim] for dim in kept), -1)
-            total = _loop_sum(flat)
-            result = total / flat.shape[-1] if func is means else total
-            keeps = len(args) > 2 and args[2]
-            return result.reshape([1 if dim in dims else x.shape[dim] for dim in range(x.ndim)]) if keeps else result
-
-    return PlainSums()  # type: ignore[no-untyped-call]
-
-
-def _loop_sum(x: Any) -> Any:
-    """The sum over the last axis with one accumulator per lane of an 8-wide vector; more lanes where it is very long,
-    to end in time."""
-    lanes = max(LANES, -(-x.shape[-1] // MOST_STEPS))
-    whole = x.shape[-1] // lanes * lanes
-    total = x.new_zeros((*x.shape[:-1], lanes))
-    for start in range(0, whole, lanes):
-        total += x[..., start : start + lanes]
-    total[..., : x.shape[-1] - whole] += x[..., whole:]
-    return total.sum(-1)
 
 
 @contextmanager

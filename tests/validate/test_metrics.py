@@ -253,3 +253,12 @@ def test_floors_keep_the_larger_part() -> None:
     joined = low.or_larger(high)
     assert (joined.l2, joined.max, joined.channel.tolist()) == (2.0, 5.0, [3.0, 9.0])
     assert low.or_larger(Floor(9.0, 9.0, np.zeros(3))).channel.tolist() == [1.0, 9.0]
+
+
+def test_zeros_are_judged_absolutely_whatever_pytorch_loses_on_them() -> None:
+    """Float32 leaves a trace where float64 has exact zeros: its relative floor is infinite, and says nothing."""
+    zeros = np.zeros((1, 2, 3, 3))
+    floor = measure(np.full(zeros.shape, 1e-9, np.float32), zeros)
+    assert not floor.is_finite
+    assert compare("y", np.full(zeros.shape, 2e-8, np.float32), zeros, floor, 1.0).passed
+    assert not compare("y", np.full(zeros.shape, 1e-5, np.float32), zeros, floor, 1.0).passed

@@ -13,6 +13,7 @@ from attn2trt.errors import ModuleRefused
 from attn2trt.modules.target import Axis, TensorSpec
 from attn2trt.validate.cases import Case, make_cases
 from attn2trt.validate.metrics import Reference
+from attn2trt.validate.plain_sums import plain_sums_mode
 from attn2trt.validate.reference import references
 
 
@@ -168,3 +169,19 @@ def test_the_floor_is_that_of_a_plain_loop_where_pytorch_sums_more_carefully() -
 
 def neighbourly(x: np.ndarray) -> Case:
     return Case("near", "", "normal", {}, lambda index: {"x": x * np.float32(1 + index * 1e-3)}, 2)
+
+
+@pytest.mark.parametrize(
+    "norm", [nn.GroupNorm(2, 6), nn.InstanceNorm2d(6, affine=True), nn.LayerNorm([6, 5, 7])], ids=str
+)
+def test_plain_sums_are_the_same_normalisations(norm: nn.Module) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3, 6, 5, 7, generator=generator)
+    with torch.no_grad():
+        for parameter in norm.parameters():
+            parameter.copy_(torch.rand(parameter.shape, generator=generator) + 0.5)
+        expected = norm(x)
+        with plain_sums_mode():
+            found = norm(x)
+    assert found.shape == expected.shape
+    torch.testing.assert_close(found, expected)

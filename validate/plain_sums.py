@@ -1,0 +1,93 @@
+"""What float32 loses where sums are taken in a plain loop.
+
+PyTorch adds in a cascade, which loses next to nothing, and no runtime need be that careful: over an image of 160 x 160
+whose mean is not zero, ONNX Runtime's loop loses several times as much, and a gate or a normalisation behind it shows
+that. What float32 loses is therefore measured with either kind of sum, and the floor is the larger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+LANES = 8
+MOST_STEPS = 8192
+
+
+def plain_sums_mode() -> Any:
+    """A mode in which a float32 run adds up means, sums and normalisations in a plain loop of vectors."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    aten = torch.ops.aten
+    replaced: dict[Any, Callable[..., Any]] = {
+        aten.mean.dim: _mean,
+        aten.sum.dim_IntList: _sum,
+        aten.native_group_norm.default: _group_norm,
+        aten.native_layer_norm.default: _layer_norm,
+    }
+
+    class PlainSums(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            x: Any = args[0] if args else None
+            if func in replaced and x.dtype == torch.float32 and x.numel() and not kwargs:
+                return replaced[func](*args)
+            return func(*args, **(kwargs or {}))
+
+    return PlainSums()  # type: ignore[no-untyped-call]
+
+
+def _sum(x: Any, axes: Sequence[int] | None = None, keep: bool = False) -> Any:
+    return _reduce(x, axes, keep, is_mean=False)
+
+
+def _mean(x: Any, axes: Sequence[int] | None = None, keep: bool = False) -> Any:
+    return _reduce(x, axes, keep, is_mean=True)
+
+
+def _reduce(x: Any, axes: Sequence[int] | None, keep: bool, *, is_mean: bool) -> Any:
+    dims = sorted(dim % x.ndim for dim in (axes or range(x.ndim)))
+    kept = [dim for dim in range(x.ndim) if dim not in dims]
+    flat = x.permute(*kept, *dims).reshape(*(x.shape[dim] for dim in kept), -1)
+    total = loop_sum(flat)
+    result = total / flat.shape[-1] if is_mean else total
+    return result.reshape([1 if dim in dims else x.shape[dim] for dim in range(x.ndim)]) if keep else result
+
+
+def _group_norm(x: Any, weight: Any, bias: Any, n: int, c: int, _size: int, groups: int, epsilon: float) -> Any:
+    normal, mean, scale = _normalised(x.reshape(n, groups, -1), epsilon)
+    shape = (1, c, *(1 for _ in x.shape[2:]))
+    return _affine(normal.reshape(x.shape), weight, bias, shape), mean, scale
+
+
+def _layer_norm(x: Any, shape: Sequence[int], weight: Any, bias: Any, epsilon: float) -> Any:
+    outer = x.shape[: x.ndim - len(shape)]
+    normal, mean, scale = _normalised(x.reshape(*outer, -1), epsilon)
+    inner = (*outer, *(1 for _ in shape))
+    return _affine(normal.reshape(x.shape), weight, bias, shape), mean.reshape(inner), scale.reshape(inner)
+
+
+def _normalised(flat: Any, epsilon: float) -> tuple[Any, Any, Any]:
+    """Over the last axis: the normalised values, mean and reciprocal deviation."""
+    mean = loop_sum(flat) / flat.shape[-1]
+    centred = flat - mean.unsqueeze(-1)
+    scale = (loop_sum(centred * centred) / flat.shape[-1] + epsilon).rsqrt()
+    return centred * scale.unsqueeze(-1), mean, scale
+
+
+def _affine(x: Any, weight: Any, bias: Any, shape: Sequence[int]) -> Any:
+    if weight is not None:
+        x = x * weight.reshape(shape)
+    return x if bias is None else x + bias.reshape(shape)
+
+
+def loop_sum(x: Any) -> Any:
+    """The sum over the last axis with one accumulator per lane of an 8-wide vector; more lanes where it is very long,
+    to end in time."""
+    lanes = max(LANES, -(-x.shape[-1] // MOST_STEPS))
+    whole = x.shape[-1] // lanes * lanes
+    total = x.new_zeros((*x.shape[:-1], lanes))
+    for start in range(0, whole, lanes):
+        total += x[..., start : start + lanes]
+    total[..., : x.shape[-1] - whole] += x[..., whole:]
+    return total.sum(-1)
