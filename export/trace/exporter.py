@@ -22,6 +22,7 @@ from ...errors import InputError, ModuleRefused
 from ...modules.target import Axis, Dim, Target, TensorSpec
 from ..graph import EXTERNAL_DATA_BYTES, OPSETS, WEIGHTS, OnnxGraph
 from ..passes.opset17 import ToOpset17
+from ..passes.small_constants import HiddenConstants
 from .guards import TraceGuards, Violation, line_of_error, restrict
 from .rewrites import SizeIndependentCalls
 from .size_numbers import SizesStayNumbers
@@ -182,7 +183,11 @@ def _to_onnx(program: torch.export.ExportedProgram, target: Target, opset: int) 
                 output_names=list(_output_names(target, program)),
                 dynamo=True,
                 verbose=False,
+                optimize=False,
             )
+            if exported is not None:
+                with HiddenConstants(exported.model):
+                    exported.optimize()
     except Exception as error:
         raise ModuleRefused(
             f"{target.name} has no ONNX form: {_first_line(error.__cause__ or error)}; "

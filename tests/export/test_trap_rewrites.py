@@ -58,3 +58,29 @@ def test_stand_ins_are_the_originals_for_ordinary_numbers_and_leave_no_trace() -
     assert inside[-1] is not int
     assert module(torch.zeros(1))[-1] is int
     assert dict(globals()) == before
+
+
+def test_a_small_constant_survives_the_exporters_optimisation() -> None:
+    import onnx_ir as ir
+    from onnxscript.optimizer import optimize
+
+    from attn2trt.export.passes.small_constants import HiddenConstants
+
+    text = """<ir_version: 8, opset_import: ["" : 18]>
+        g (float[n, 3] x) => (float[n, 3] y) {
+            small = Constant <value_float = 1e-9> ()
+            zero = Constant <value_float = 0.0> ()
+            near = Constant <value_float = 1.000001> ()
+            guarded = Add (x, small)
+            same = Add (guarded, zero)
+            y = Mul (same, near)
+        }"""
+    plain, kept = ir.from_onnx_text(text), ir.from_onnx_text(text)
+    optimize(plain)
+    assert [node.op_type for node in plain.graph if node.op_type != "Identity"] == []
+    with HiddenConstants(kept):
+        optimize(kept)
+    assert [node.op_type for node in kept.graph] == ["Add", "Mul"]
+    assert [value.name for value in kept.graph.inputs] == ["x"]
+    constants = [ir.convenience.get_const_tensor(node.inputs[1]) for node in kept.graph]
+    assert [round(float(tensor.numpy()), 9) for tensor in constants if tensor is not None] == [1e-9, 1.000000954]
