@@ -1,4 +1,4 @@
-"""What float32 loses where sums are taken in a plain loop.
+"""What float32 loses where sums, and what is made of them, are taken in a plain loop.
 
 PyTorch adds in a cascade, which loses next to nothing, and no runtime need be that careful: over an image of 160 x 160
 whose mean is not zero, ONNX Runtime's loop loses several times as much, and a gate or a normalisation behind it shows
@@ -12,10 +12,12 @@ from typing import Any
 
 LANES = 8
 MOST_STEPS = 8192
+# A product of matrices is added up term by term only where its terms fit into 64 MiB: gates, scores, contexts.
+MOST_TERMS = 1 << 24
 
 
 def plain_sums_mode() -> Any:
-    """A mode in which a float32 run adds up means, sums and normalisations in a plain loop of vectors."""
+    """A mode in which a float32 run takes means, sums, softmaxes, small products and normalisations in a plain loop."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -23,6 +25,10 @@ def plain_sums_mode() -> Any:
     replaced: dict[Any, Callable[..., Any]] = {
         aten.mean.dim: _mean,
         aten.sum.dim_IntList: _sum,
+        aten.bmm.default: _product,
+        aten.mm.default: _product,
+        aten.addmm.default: _affine_product,
+        aten._softmax.default: _softmax,
         aten.native_group_norm.default: _group_norm,
         aten.native_layer_norm.default: _layer_norm,
     }
@@ -31,7 +37,9 @@ def plain_sums_mode() -> Any:
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             x: Any = args[0] if args else None
             if func in replaced and x.dtype == torch.float32 and x.numel() and not kwargs:
-                return replaced[func](*args)
+                found = replaced[func](*args)
+                if found is not None:
+                    return found
             return func(*args, **(kwargs or {}))
 
     return PlainSums()  # type: ignore[no-untyped-call]
@@ -54,6 +62,23 @@ def _reduce(x: Any, axes: Sequence[int] | None, keep: bool, *, is_mean: bool) ->
     return result.reshape([1 if dim in dims else x.shape[dim] for dim in range(x.ndim)]) if keep else result
 
 
+def _product(a: Any, b: Any) -> Any:
+    """``a @ b``, (..., m, k) by (..., k, n); None where it is too large."""
+    if a.numel() * b.shape[-1] > MOST_TERMS:
+        return None
+    return loop_sum(a.unsqueeze(-2) * b.transpose(-1, -2).unsqueeze(-3))
+
+
+def _affine_product(bias: Any, a: Any, b: Any) -> Any:
+    product = _product(a, b)
+    return None if product is None else product + bias
+
+
+def _softmax(x: Any, dim: int, _is_half: bool) -> Any:
+    powers = (x - x.amax(dim, keepdim=True)).exp()
+    return powers / loop_sum(powers.movedim(dim, -1)).unsqueeze(dim)
+
+
 def _group_norm(x: Any, weight: Any, bias: Any, n: int, c: int, _size: int, groups: int, epsilon: float) -> Any:
     normal, mean, scale = _normalised(x.reshape(n, groups, -1), epsilon)
     shape = (1, c, *(1 for _ in x.shape[2:]))
@@ -68,11 +93,14 @@ def _layer_norm(x: Any, shape: Sequence[int], weight: Any, bias: Any, epsilon: f
 
 
 def _normalised(flat: Any, epsilon: float) -> tuple[Any, Any, Any]:
-    """Over the last axis: the normalised values, mean and reciprocal deviation."""
+    """Over the last axis: the normalised values, mean and reciprocal deviation.
+
+    As one product and one sum, which is what runtimes do: where the mean is large it cancels more than centring would.
+    """
     mean = loop_sum(flat) / flat.shape[-1]
     centred = flat - mean.unsqueeze(-1)
     scale = (loop_sum(centred * centred) / flat.shape[-1] + epsilon).rsqrt()
-    return centred * scale.unsqueeze(-1), mean, scale
+    return flat * scale.unsqueeze(-1) - (mean * scale).unsqueeze(-1), mean, scale
 
 
 def _affine(x: Any, weight: Any, bias: Any, shape: Sequence[int]) -> Any:

@@ -185,3 +185,14 @@ def test_plain_sums_are_the_same_normalisations(norm: nn.Module) -> None:
             found = norm(x)
     assert found.shape == expected.shape
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("module", [nn.Linear(19, 5), nn.Linear(19, 5, bias=False), nn.Softmax(1)], ids=str)
+def test_plain_sums_are_the_same_products_and_softmaxes(module: nn.Module) -> None:
+    x = torch.randn(7, 19, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected, scores = module(x), torch.bmm(x.reshape(1, 7, 19), x.reshape(1, 7, 19).transpose(1, 2))
+        with plain_sums_mode():
+            found, added = module(x), torch.bmm(x.reshape(1, 7, 19), x.reshape(1, 7, 19).transpose(1, 2))
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(added, scores)
