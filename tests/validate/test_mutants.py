@@ -1,0 +1,93 @@
+"""The verdict's own test: a small fixed sample of broken graphs, each of which it must catch.
+
+The whole run is `python benchmarks/mutants.py`; docs/mutants.md holds its figures.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from attn2trt.validate.metrics import HEALTHY_RATIO, LIMIT
+
+ROOT = Path(__file__).resolve().parents[2]
+AXES = "batch=1:2:3,height=4:8:11,width=4:8:11"
+
+
+@pytest.fixture(scope="module")
+def tools() -> Any:
+    """The benchmarks' own modules, found by their path: benchmarks are no part of the package."""
+
+    def load(name: str) -> ModuleType:
+        sys.path.insert(0, str(ROOT / "benchmarks"))
+        try:
+            return importlib.import_module(name)
+        finally:
+            sys.path.remove(str(ROOT / "benchmarks"))
+
+    return load
+
+
+@pytest.fixture(scope="module")
+def subject(tools: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("mutants")
+    make = tools("mutation.subject").Subject
+    return make("cbam", "2x16x8x8", AXES, folder, seed=3, inputs=60, simplified=False)
+
+
+def sample(tools: Any, subject: Any, seed: int = 3) -> list[Any]:
+    operators = tools("mutation.operators")
+    model = subject.graphs["exported"]
+    return list(operators.mutants(model, subject.anatomy("exported"), each=1, seed=seed))
+
+
+def test_everything_that_counts_in_the_sample_is_caught(tools: Any, subject: Any) -> None:
+    outcomes = [(mutant, subject.outcome(mutant)) for mutant in sample(tools, subject)]
+    assert [f"{mutant.what}: {outcome.by}" for mutant, outcome in outcomes if outcome.status == "missed"] == []
+    assert Counter(outcome.status for _, outcome in outcomes)["caught"] >= 30
+    assert len({mutant.operator for mutant, outcome in outcomes if outcome.status == "caught"}) >= 30
+
+
+def test_the_same_seed_breaks_the_same_places(tools: Any, subject: Any) -> None:
+    first, again, other = (sample(tools, subject, seed) for seed in (3, 3, 4))
+    assert first == again
+    assert [mutant.what for mutant in first] != [mutant.what for mutant in other]
+
+
+def test_a_verdict_without_cases_misses_them(tools: Any, subject: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject, "pairs", [])
+    broken = next(mutant for mutant in sample(tools, subject) if mutant.operator == "weight_negated")
+    assert subject.outcome(broken).status == "missed"
+
+
+def test_a_graph_that_is_not_broken_does_not_count(tools: Any, subject: Any) -> None:
+    healthy = tools("mutation.operators").Mutant("none", "nothing", subject.graphs["exported"].SerializeToString())
+    assert subject.outcome(healthy).status == "equivalent"
+
+
+def test_the_search_stays_inside_the_ranges_and_repeats(tools: Any, subject: Any) -> None:
+    search = tools("mutation.search")
+    target = subject.target
+    for index in range(20):
+        first, again = (search.random_case(target.inputs, target.axes, 5, index) for _ in range(2))
+        assert all(axis.min <= first.sizes[name] <= axis.max for name, axis in target.axes.items())
+        for name, value in first.feeds.items():
+            np.testing.assert_array_equal(value, again.feeds[name])
+
+
+def test_the_stored_results_meet_what_is_claimed(tools: Any) -> None:
+    results = ROOT / "benchmarks/results"
+    mutants, limits = (json.loads((results / f"{name}.json").read_text()) for name in ("mutants", "limit"))
+    assert max(limits["largest"].values()) <= HEALTHY_RATIO < LIMIT
+    assert limits["alarms"] == []
+    summaries = tools("mutants").summaries()
+    assert len(summaries) >= 20
+    assert tools("mutation.page").page(mutants, limits, summaries) == (ROOT / "docs/mutants.md").read_text()
