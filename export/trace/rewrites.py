@@ -11,13 +11,38 @@ from typing import Any
 
 from torch.overrides import TorchFunctionMode
 
-from . import chunks, convolution, distances, folding, grids, pooling, remainder, rolling, transposed
+from . import (
+    chunks,
+    convolution,
+    distances,
+    folding,
+    fourier,
+    grids,
+    normalisation,
+    pooling,
+    remainder,
+    rolling,
+    sequences,
+    transposed,
+)
 from .calls import Rewrite, bound
 
+_FILES: tuple[Any, ...] = (
+    pooling,
+    chunks,
+    convolution,
+    distances,
+    folding,
+    fourier,
+    grids,
+    normalisation,
+    remainder,
+    rolling,
+    sequences,
+    transposed,
+)
 REWRITES: dict[Any, tuple[tuple[str, ...], Rewrite]] = {
-    function: entry
-    for file in (pooling, chunks, convolution, distances, folding, grids, remainder, rolling, transposed)
-    for function, entry in file.REWRITES.items()
+    function: entry for file in _FILES for function, entry in file.REWRITES.items()
 }
 
 

@@ -12,7 +12,16 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
-from .calls import Arguments, arange, is_symbolic, sizes_of
+from .calls import Arguments, Size, arange, is_symbolic, sizes_of
+
+
+def roll(x: Tensor, shift: Size, dim: int) -> Tensor:
+    """``torch.roll`` along one dimension, exportable for every shift and size."""
+    size = x.shape[dim]
+    if not is_symbolic(shift) and statically_known_true(size > abs(shift)):
+        return torch.roll(x, shift, dim % x.dim())
+    place = arange(size, x) - shift
+    return x.index_select(dim, place - torch.div(place, size, rounding_mode="floor") * size)
 
 
 def _roll(call: Arguments) -> Tensor | None:
@@ -25,12 +34,7 @@ def _roll(call: Arguments) -> Tensor | None:
     if not any(is_symbolic(x.shape[dim]) for dim in dims) and not is_symbolic(shifts):
         return None
     for shift, dim in zip(shifts, dims, strict=True):
-        size = x.shape[dim]
-        if not is_symbolic(shift) and statically_known_true(size > abs(shift)):
-            x = torch.roll(x, shift, dim % x.dim())
-            continue
-        place = arange(size, x) - shift
-        x = x.index_select(dim, place - torch.div(place, size, rounding_mode="floor") * size)
+        x = roll(x, shift, dim)
     return x
 
 

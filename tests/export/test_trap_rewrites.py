@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from attn2trt.export.trace import fourier
 from attn2trt.export.trace.calls import bound
 from attn2trt.export.trace.folding import fold
 from attn2trt.export.trace.grids import linspace
@@ -84,3 +85,21 @@ def test_a_small_constant_survives_the_exporters_optimisation() -> None:
     assert [value.name for value in kept.graph.inputs] == ["x"]
     constants = [ir.convenience.get_const_tensor(node.inputs[1]) for node in kept.graph]
     assert [round(float(tensor.numpy()), 9) for tensor in constants if tensor is not None] == [1e-9, 1.000000954]
+
+
+@pytest.mark.parametrize("norm", [None, "ortho", "forward"])
+@pytest.mark.parametrize("suffix", ["", "2", "n"])
+def test_matrix_products_equal_fourier_transforms(suffix: str, norm: str | None) -> None:
+    x = torch.randn(3, 6, 7, 9, dtype=torch.float64)
+    pairs = torch.complex(x, x.flip(3))
+    size = {"": {"n": 9}, "2": {"s": (7, 9)}, "n": {"s": (3, 6, 7, 9)}}[suffix]
+    half = getattr(torch.fft, "rfft" + suffix)(x)
+    calls = [("fft", x, {}), ("fft", pairs, {}), ("ifft", pairs, {}), ("rfft", x, {}), ("irfft", half, size)]
+    for name, given, options in calls:
+        function = getattr(torch.fft, name + suffix)
+        names, rewrite = fourier.REWRITES[function]
+        found = rewrite(bound(names, (given,), {**options, "norm": norm}))
+        torch.testing.assert_close(found, function(given, **options, norm=norm), rtol=0, atol=1e-11)
+    even = torch.fft.rfft(x[..., :8])
+    names, rewrite = fourier.REWRITES[torch.fft.irfft]
+    torch.testing.assert_close(rewrite(bound(names, (even,), {})), x[..., :8], rtol=0, atol=1e-12)

@@ -256,7 +256,7 @@ class LinearAttention(nn.Module):
         b, c, h, w = x.shape
         q = F.elu(x.view(b, c, -1)) + 1
         context = torch.matmul(q, x.view(b, c, -1).transpose(1, 2)) / (h * w)
-        scale = 1 / torch.einsum("bcn,bc->bn", q, q.mean(-1))
+        scale = 1 / (torch.einsum("bcn,bc->bn", q, q.mean(-1)) + 1e-6)
         return (torch.einsum("bcn,bcd->bdn", q, context) * scale.unsqueeze(1)).view(b, c, h, w)
 
 

@@ -1,0 +1,146 @@
+"""Discrete Fourier transforms as products with cosine and sine matrices.
+
+torch.fft is exported as DFT, for which TensorRT has no importer (NVIDIA/TensorRT#4480) and which ONNX Runtime sums
+naively where the length is no power of two (microsoft/onnxruntime#8944): up to a hundred times PyTorch's rounding, and
+an error for the inverse to a real signal. The matrices are made in the graph from the length, so that they hold for
+every size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .calls import Arguments, Size, arange, is_symbolic
+from .rolling import roll
+
+
+def _matrices(rows: Size, columns: Size, length: Size, like: Tensor) -> tuple[Tensor, Tensor]:
+    """cos and sin of 2 pi j k / ``length``, both (rows, columns); exact products, angles in (-pi, pi]."""
+    product: Tensor = arange(rows, like).unsqueeze(1) * arange(columns, like)
+    product = product - torch.div(product, length, rounding_mode="floor") * length
+    product = torch.where(2 * product > length, product - length, product)
+    angle: Tensor = product.to(like.dtype) / length * (2 * math.pi)
+    return angle.cos(), angle.sin()
+
+
+def _scaled(x: Tensor, length: Size, norm: str | None, *, inverse: bool) -> Tensor:
+    if norm == "ortho":
+        return x / length**0.5
+    return x / length if inverse == (norm != "forward") else x
+
+
+def _complex(real: Tensor, imaginary: Tensor | None, dim: int, *, inverse: bool, half: bool) -> tuple[Tensor, Tensor]:
+    """The transform along ``dim``; ``half`` keeps the frequencies up to the highest, the rest mirror them."""
+    length = real.shape[dim]
+    cos, sin = _matrices(length, length // 2 + 1 if half else length, length, real)
+    sign = 1.0 if inverse else -1.0
+    moved = real.movedim(dim, -1)
+    found, turned = moved @ cos, sign * (moved @ sin)
+    if imaginary is not None:
+        moved = imaginary.movedim(dim, -1)
+        found, turned = found - sign * (moved @ sin), turned + moved @ cos
+    return found.movedim(-1, dim), turned.movedim(-1, dim)
+
+
+def _to_real(real: Tensor, imaginary: Tensor, dim: int, length: Size) -> Tensor:
+    """The inverse of half a spectrum along ``dim``, unscaled: (..., length // 2 + 1, ...) -> (..., length, ...)."""
+    count = real.shape[dim]
+    cos, sin = _matrices(count, length, length, real)
+    place = 2 * arange(count, real)
+    is_alone = (place == 0) | (place == length)  # frequencies without a mirror image
+    weight = torch.where(is_alone, 1.0, 2.0).to(real.dtype)
+    found = (real.movedim(dim, -1) * weight) @ cos - (imaginary.movedim(dim, -1) * weight) @ sin
+    return found.movedim(-1, dim)
+
+
+def _parts(x: Tensor) -> tuple[Tensor, Tensor | None]:
+    if not x.is_complex():
+        return x, None
+    pair = torch.view_as_real(x)
+    return pair[..., 0], pair[..., 1]
+
+
+def _forward(dims: Sequence[int] | None, real_input: bool, inverse: bool, call: Arguments) -> Tensor | None:
+    x, norm = call["input"], call.get("norm")
+    along = _dims(x, dims, call)
+    wanted = _lengths(call, len(along))
+    if any(size is not None and not _same(size, x.shape[dim]) for size, dim in zip(wanted, along, strict=True)):
+        return None  # cut or padded first
+    real, imaginary = _parts(x)
+    for position, dim in enumerate(reversed(along)):
+        length = real.shape[dim]
+        real, imaginary = _complex(real, imaginary, dim, inverse=inverse, half=real_input and position == 0)
+        real, imaginary = (_scaled(part, length, norm, inverse=inverse) for part in (real, imaginary))
+    return None if imaginary is None else torch.complex(real, imaginary)
+
+
+def _backward_to_real(dims: Sequence[int] | None, call: Arguments) -> Tensor | None:
+    x, norm = call["input"], call.get("norm")
+    along = _dims(x, dims, call)
+    wanted = _lengths(call, len(along))
+    last = along[-1]
+    length = wanted[-1] if wanted[-1] is not None else 2 * (x.shape[last] - 1)
+    others = zip(wanted[:-1], along[:-1], strict=True)
+    if any(size is not None and not _same(size, x.shape[dim]) for size, dim in others):
+        return None
+    real, imaginary = _parts(x)
+    if imaginary is None or not _same(length // 2 + 1, x.shape[last]):
+        return None
+    for dim in along[:-1]:
+        size = real.shape[dim]
+        real, imaginary = _complex(real, imaginary, dim, inverse=True, half=False)
+        real, imaginary = (_scaled(part, size, norm, inverse=True) for part in (real, imaginary))
+    return _scaled(_to_real(real, imaginary, last, length), length, norm, inverse=True)
+
+
+def _dims(x: Tensor, default: Sequence[int] | None, call: Arguments) -> list[int]:
+    dims = call.get("dim", default)
+    if dims is None:
+        sizes = call.get("s")
+        dims = range(-(x.dim() if sizes is None else len(sizes)), 0)
+    return [dims] if isinstance(dims, int) else list(dims)
+
+
+def _lengths(call: Arguments, count: int) -> list[Any]:
+    sizes = call.get("s", call.get("n"))
+    if sizes is None:
+        return [None] * count
+    return list(sizes) if isinstance(sizes, (list, tuple)) else [sizes]
+
+
+def _same(size: Any, other: Any) -> bool:
+    """Whether two sizes agree; where they are dynamic the answer becomes a guard of the trace."""
+    return bool(size == other)
+
+
+def _shifted(direction: int, call: Arguments) -> Tensor | None:
+    x: Tensor = call["input"]
+    dims = call.get("dim")
+    along = list(range(x.dim())) if dims is None else [dims] if isinstance(dims, int) else list(dims)
+    if not is_symbolic([x.shape[dim] for dim in along]):
+        return None
+    for dim in along:
+        half = x.shape[dim] // 2
+        x = roll(x, half if direction > 0 else x.shape[dim] - half, dim)
+    return x
+
+
+def _table() -> dict[Any, Any]:
+    one, several, shift = ("input", "n", "dim", "norm"), ("input", "s", "dim", "norm"), ("input", "dim")
+    table: dict[Any, Any] = {}
+    for suffix, names, dims in (("", one, (-1,)), ("2", several, (-2, -1)), ("n", several, None)):
+        for prefix, is_real, inverse in (("fft", False, False), ("ifft", False, True), ("rfft", True, False)):
+            table[getattr(torch.fft, prefix + suffix)] = (names, partial(_forward, dims, is_real, inverse))
+        table[getattr(torch.fft, "irfft" + suffix)] = (names, partial(_backward_to_real, dims))
+    table[torch.fft.fftshift] = (shift, partial(_shifted, 1))
+    table[torch.fft.ifftshift] = (shift, partial(_shifted, -1))
+    return table
+
+
+REWRITES = _table()
