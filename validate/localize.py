@@ -131,7 +131,7 @@ class _Search:
                 cleared = self.view.cleared(right)
                 suspects = [node for node in region if not cleared.issuperset(self.view.floats(node.outputs))]
                 if suspects:
-                    return self._locate(suspects, found, judged)
+                    return self._folded_before(suspects, found) or self._locate(suspects, found, judged)
             elif (missing := self._missing(found, judged)) is not None:
                 return missing
         return None if self.raised is None else self._raising(right)
@@ -391,6 +391,14 @@ class _Search:
                 return self._before_folded(found, origin, reader)
             return self._absent(origin.path, "no node of the graph computes this module", reader, found)
         return None if reader is None else self._fed_otherwise(found, judged, reader, is_short=len(readers) < calls)
+
+    def _folded_before(self, suspects: Sequence[Node], found: _Judged) -> Location | None:
+        """What is missing before a module that was folded into the one whose output is wrong."""
+        path, call, kind, _ = found.sight.moment
+        entered = self.entered.get((path, call))
+        if kind != "leave" or entered is None or suspects[0].module != path or not self._is_folded(entered.origin):
+            return None
+        return self._before_folded(found, entered.origin, suspects[0])
 
     def _before_folded(self, found: _Judged, origin: Moment, reader: Node | None) -> Location | None:
         """A module with weights but no node was folded into its reader, whose own output is judged next. What it was

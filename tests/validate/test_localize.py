@@ -132,7 +132,8 @@ def test_an_activation_that_is_not_in_the_graph_is_named(
     assert "no node of the graph computes this module" in found.detail
 
 
-def test_a_missing_activation_before_a_folded_convolution_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("width", [4, 6])
+def test_a_missing_activation_before_a_folded_convolution_is_named(width: int, tmp_path: Path) -> None:
     def edit(model: onnx.ModelProto) -> None:
         relu = node_of(model, "Relu")
         for node in model.graph.node:
@@ -140,8 +141,8 @@ def test_a_missing_activation_before_a_folded_convolution_is_named(tmp_path: Pat
         model.graph.node.remove(relu)
 
     torch.manual_seed(0)
-    conv = nn.Conv2d(4, 4, 3, padding=1, bias=False)
-    module = nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU(), conv, nn.BatchNorm2d(4), nn.Sigmoid()).eval()
+    conv = nn.Conv2d(4, width, 3, padding=1, bias=False)
+    module = nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU(), conv, nn.BatchNorm2d(width), nn.Sigmoid()).eval()
     target = from_module(module, torch.randn(2, 4, 6, 6))
     graph = trace(target, module, tmp_path / "model.onnx", opset=17)
     assert "2" not in graph.modules.values()
