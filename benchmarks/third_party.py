@@ -80,7 +80,8 @@ class Candidate:
         """What the results say of it, whatever the outcome."""
         shapes = ["x".join(map(str, shape)) for shape in self.shapes]
         where = {"repository": self.repository, "file": self.file, "class": self.name}
-        return {**where, "shapes": shapes, "dynamic": self.dynamic}
+        given = [*map(repr, self.arguments), *(f"{name}={value!r}" for name, value in self.options.items())]
+        return {**where, "arguments": ", ".join(given), "shapes": shapes, "dynamic": self.dynamic}
 
     def example(self) -> tuple[Tensor, ...]:
         generator = torch.Generator().manual_seed(0)
@@ -193,6 +194,21 @@ CANDIDATES = (
     Candidate(VIT, "vit_pytorch/twins_svt.py", "LocalAttention", (64,), {"patch_size": 2}, dynamic=EVEN),
     Candidate(VIT, "vit_pytorch/twins_svt.py", "GlobalAttention", (64,), {"k": 2}),
     Candidate(VIT, "vit_pytorch/vit.py", "Attention", (64,), shapes=TOKENS, dynamic=SEQUENCES),
+    Candidate(VIT, "vit_pytorch/scalable_vit.py", "ScalableSelfAttention", (64,), {"reduction_factor": 2}),
+    Candidate(VIT, "vit_pytorch/scalable_vit.py", "InteractiveWindowedSelfAttention", (64, 2), dynamic=EVEN),
+    Candidate(VIT, "vit_pytorch/sep_vit.py", "DSSA", (64,), {"window_size": 2}, dynamic=EVEN),
+    Candidate(VIT, "vit_pytorch/crossformer.py", "Attention", (64, "short", 2), dynamic=EVEN),
+    Candidate(VIT, "vit_pytorch/crossformer.py", "Attention", (64, "long", 2), dynamic=EVEN),
+    Candidate(VIT, "vit_pytorch/mobile_vit.py", "MobileViTBlock", (48, 2, 64, 3, (2, 2), 96), dynamic=EVEN),
+    Candidate(VIT, "vit_pytorch/nest.py", "Attention", (64,)),
+    Candidate(VIT, "vit_pytorch/cct.py", "Attention", (64,), shapes=TOKENS, dynamic=SEQUENCES),
+    Candidate(VIT, "vit_pytorch/deepvit.py", "Attention", (64,), shapes=TOKENS, dynamic=SEQUENCES),
+    Candidate(COLLECTION, "vision_transformers/poolformer.py", "Block", (64,)),
+    Candidate(COLLECTION, "vision_transformers/xcit.py", "XCA", (64,), shapes=TOKENS, dynamic=SEQUENCES),
+    Candidate(COLLECTION, "vision_transformers/xcit.py", "ClassAttention", (64,), shapes=TOKENS, dynamic=SEQUENCES),
+    Candidate(LIGHT, "light_cnns/HRNet/lite_hrnet.py", "SpatialWeighting", (64,)),
+    Candidate(LIGHT, "light_cnns/Attention/TripletNet.py", "TripletAttention"),
+    Candidate(LIGHT, "light_cnns/Attention/ecanet.py", "eca_layer", (64,)),
 )
 
 
@@ -239,7 +255,7 @@ def page(document: dict[str, Any]) -> str:
         stated = f" ({row['constraints']})" if "constraints" in row else ""
         cells = [
             row["repository"],
-            f"`{row['class']}`",
+            f"`{row['class']}({row['arguments']})`",
             ", ".join(row["shapes"]),
             f"`{row['dynamic']}`",
             result + stated,

@@ -31,7 +31,7 @@ def _matrices(rows: Size, columns: Size, length: Size, like: Tensor) -> tuple[Te
 
 def _scaled(x: Tensor, length: Size, norm: str | None, *, inverse: bool) -> Tensor:
     if norm == "ortho":
-        return x / length**0.5
+        return x.div(length**0.5)
     return x / length if inverse == (norm != "forward") else x
 
 
