@@ -21,12 +21,17 @@ from .rolling import roll
 
 
 def _matrices(rows: Size, columns: Size, length: Size, like: Tensor) -> tuple[Tensor, Tensor]:
-    """cos and sin of 2 pi j k / ``length``, both (rows, columns); exact products, angles in (-pi, pi]."""
-    product: Tensor = arange(rows, like).unsqueeze(1) * arange(columns, like)
-    product = product - torch.div(product, length, rounding_mode="floor") * length
-    product = torch.where(2 * product > length, product - length, product)
-    angle: Tensor = product.to(like.dtype) / length * (2 * math.pi)
-    return angle.cos(), angle.sin()
+    """cos and sin of 2 pi j k / ``length``, both (rows, columns).
+
+    The angle is reduced to within an eighth of a turn in whole numbers, so that its rounding stays below the products'.
+    """
+    fourfold: Tensor = 4 * arange(rows, like).unsqueeze(1) * arange(columns, like)
+    quarters = torch.div(2 * fourfold + length, 2 * length, rounding_mode="floor")
+    angle = (fourfold - quarters * length).to(like.dtype) / length * (math.pi / 2)
+    quarter = quarters - 4 * torch.div(quarters, 4, rounding_mode="floor")
+    is_odd, is_turned = (quarter == 1) | (quarter == 3), (quarter == 1) | (quarter == 2)
+    cos, sin = torch.where(is_odd, angle.sin(), angle.cos()), torch.where(is_odd, angle.cos(), angle.sin())
+    return torch.where(is_turned, -cos, cos), torch.where(quarter >= 2, -sin, sin)
 
 
 def _scaled(x: Tensor, length: Size, norm: str | None, *, inverse: bool) -> Tensor:
