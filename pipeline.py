@@ -306,12 +306,6 @@ class _Stages:
                 continue
             self._runs[stage] = IsolatedRuntime(graph.path, optimise=optimise)
             self._found[stage] = []
-        for stage, runtime in list(self._runs.items()):  # each loads while the others do
-            try:
-                runtime.load()
-            except CheckFailed as error:
-                self._failed[stage] = StageResult(stage, "failed", str(error))
-                self._runs.pop(stage).__exit__(None, None, None)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -322,10 +316,20 @@ class _Stages:
         """Pass every pair on after judging each stage on it."""
         for case, reference in pairs:
             since = time.perf_counter()
+            self._await_loading()
             for stage, runtime in self._runs.items():
                 self._found[stage] += judge_case(runtime.run, case, reference, max_error=self._max_error)
             self.seconds += time.perf_counter() - since
             yield case, reference
+
+    def _await_loading(self) -> None:
+        """They load beside each other, and while the first reference is computed."""
+        for stage, runtime in list(self._runs.items()):
+            try:
+                runtime.load()
+            except CheckFailed as error:
+                self._failed[stage] = StageResult(stage, "failed", str(error))
+                self._runs.pop(stage).__exit__(None, None, None)
 
     def verdict(self, recorded: Iterable[tuple[Case, Reference]]) -> Verdict:
         """Every stage's result; the checks that compare a batch's rows run on the recorded cases."""
@@ -390,11 +394,11 @@ class _NoStages:
 
 
 def _tensorrt_stage() -> StageResult:
-    from .engines.environment import probe
+    from .engines.environment import probe_tensorrt
 
-    found = probe().find("tensorrt")
-    if found is None or found.status != "usable":
-        why = "TensorRT is not installed here" if found is None or found.status == "missing" else found.detail
+    found = probe_tensorrt()
+    if found.status != "usable":
+        why = "TensorRT is not installed here" if found.status == "missing" else found.detail
         return not_checked(STAGE_TENSORRT, why)
     return not_checked(STAGE_TENSORRT, "this version builds no engines; the manifest holds the trtexec line")
 

@@ -69,6 +69,11 @@ def probe() -> Environment:
     )
 
 
+def probe_tensorrt() -> Component:
+    """Look at TensorRT alone."""
+    return _tensorrt(ask_driver())
+
+
 def installed_version(*packages: str) -> str:
     """The version of the first of the packages that is installed, "" where none is. Imports nothing."""
     for package in packages:

@@ -49,6 +49,8 @@ def may_import_torch(path: Path) -> bool:
         "modules/",
         "export/trace/",
         "validate/reference.py",
+        "validate/eager.py",
+        "validate/float64.py",
         "validate/plain_sums.py",
         "validate/localize_eager.py",
         "engines/torch_runtime.py",

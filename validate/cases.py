@@ -24,7 +24,7 @@ from .images import image_feeds, image_paths
 Array = npt.NDArray[Any]
 Feeds = dict[str, Array]
 
-NEIGHBOURS = 2
+NEIGHBOURS = 1
 SATURATION = 16.0
 SPREAD = 4.0
 LEVEL = 4.0

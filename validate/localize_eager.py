@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .cases import Case
-from .reference import Array, Feeds, Outputs, _Eager
+from .eager import Array, Eager, Feeds, Outputs
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,7 +45,7 @@ class Sight:
 Visitor = Callable[[Sight, Callable[[], Array]], None]
 
 
-class EagerCalls(_Eager):
+class EagerCalls(Eager):
     """The module in one precision, with a visitor at every boundary; ``op_paths`` names where operators show too."""
 
     def __init__(self, module: nn.Module, seed: int, *, is_double: bool) -> None:

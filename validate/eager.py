@@ -1,0 +1,142 @@
+"""A module run by PyTorch on the CPU, in float32 or in float64 throughout."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import ModuleRefused
+from .cases import Case
+from .float64 import float64_mode
+from .hidden import GATES, Hidden
+from .plain_sums import plain_sums_mode
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Array = npt.NDArray[Any]
+Feeds = dict[str, Array]
+Outputs = dict[str, Array]
+
+
+class Eager:
+    """The module on the CPU in one precision; ``largest`` is the largest magnitude that the last watched run met."""
+
+    def __init__(self, module: nn.Module, output_names: Sequence[str], seed: int, *, is_double: bool) -> None:
+        try:
+            copied = copy.deepcopy(module)
+        except Exception as error:
+            raise ModuleRefused(
+                f"{type(module).__name__} cannot be copied ({_reason(error)}), which the float64 reference needs; "
+                "make copy.deepcopy(module) work"
+            ) from error
+        self.module = (copied.double() if is_double else copied.float()).eval().cpu()
+        self.output_names = tuple(output_names)
+        self.seed = seed
+        self.is_double = is_double
+        self.largest = 0.0
+        self.hidden: Hidden | None = None
+        self._inside: list[str] = []
+        self._gates: Counter[tuple[str, str]] = Counter()
+
+    def tell_gates(self, hidden: Hidden) -> None:
+        """Let ``hidden`` know what the gates of every watched run give, by the module that runs them."""
+        self.hidden = hidden
+
+        def leave(*_: object) -> None:
+            self._inside.pop()
+
+        for path, part in self.module.named_modules():
+            part.register_forward_pre_hook(lambda *_, path=path: self._inside.append(path))
+            part.register_forward_hook(leave)
+
+    def run(self, feeds: Feeds, case: Case, *, plain_sums: bool = False, watched: bool = True) -> Outputs:
+        """Outputs by name.
+
+        ``plain_sums`` adds up means and sums in a plain loop, as other runtimes do. A float64 run looks at what every
+        operator gives unless it is not ``watched``.
+        """
+        import torch
+
+        kind = torch.float64 if self.is_double else torch.float32
+        tensors = {name: torch.from_numpy(value.copy()) for name, value in feeds.items()}
+        tensors = {name: value.to(kind) if value.is_floating_point() else value for name, value in tensors.items()}
+        if watched and self.is_double:
+            self._start_watching(feeds)
+        try:
+            with (
+                torch.no_grad(),
+                torch.random.fork_rng(devices=[]),
+                _plain_float32(),
+                self._mode(plain_sums=plain_sums, watched=watched),
+            ):
+                torch.manual_seed(self.seed)
+                outputs = self._call(tensors)
+        except Exception as error:
+            sizes = ", ".join(f"{name}={size}" for name, size in case.sizes.items()) or "the traced shape"
+            raise ModuleRefused(
+                f"PyTorch itself cannot run case {case.name} ({sizes}): {_reason(error)}; "
+                "give a shape and ranges that the module takes"
+            ) from error
+        return outputs
+
+    def _mode(self, *, plain_sums: bool, watched: bool) -> AbstractContextManager[Any]:
+        if self.is_double:
+            mode: AbstractContextManager[Any] = float64_mode(self._seen if watched else None)
+            return mode
+        return plain_sums_mode() if plain_sums else nullcontext()
+
+    def _start_watching(self, feeds: Feeds) -> None:
+        self._inside.clear()
+        self._gates.clear()
+        self.largest = max((float(np.abs(value).max()) for value in feeds.values() if value.size), default=0.0)
+
+    def _seen(self, operator: str, low: float, high: float) -> None:
+        largest = max(-low, high)
+        if self.largest < largest < math.inf:
+            self.largest = largest
+        if self.hidden is not None and operator in GATES:
+            place = (self._inside[-1] if self._inside else "", operator)
+            self.hidden.gate(*place, self._gates[place], low, high)
+            self._gates[place] += 1
+
+    def _call(self, tensors: dict[str, Any]) -> Outputs:
+        import torch
+        from torch.utils._pytree import tree_leaves
+
+        leaves = [leaf for leaf in tree_leaves(_apply(self.module, tensors)) if isinstance(leaf, torch.Tensor)]
+        names = self.output_names
+        if not names:
+            names = ("output",) if len(leaves) == 1 else tuple(f"output_{index}" for index in range(len(leaves)))
+        if len(names) != len(leaves):
+            raise ValueError(f"the module returned {len(leaves)} tensors, expected {len(names)} ({', '.join(names)})")
+        return {name: leaf.detach().cpu().contiguous().numpy() for name, leaf in zip(names, leaves, strict=True)}
+
+
+def _apply(module: nn.Module, tensors: dict[str, Any]) -> Any:
+    """Inputs go by position: their names may be the graph's, and they come in forward's order."""
+    return module(*tensors.values())
+
+
+@contextmanager
+def _plain_float32() -> Iterator[None]:
+    """No TF32 and no bfloat16 inside float32 products, whatever the process has set."""
+    import torch
+
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
