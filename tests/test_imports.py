@@ -51,7 +51,7 @@ def may_import_torch(path: Path) -> bool:
         "validate/reference.py",
         "validate/eager.py",
         "validate/float64.py",
-        "validate/plain_sums.py",
+        "validate/plain_kernels.py",
         "validate/localize_eager.py",
         "engines/torch_runtime.py",
     )

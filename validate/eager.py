@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from ..errors import ModuleRefused
 from .cases import Case
-from .float64 import float64_mode
+from .float64 import Overlap, float64_mode
 from .hidden import GATES, Hidden
-from .plain_sums import plain_sums_mode
+from .plain_kernels import plain_kernels_mode
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,6 +30,10 @@ class Eager:
     """The module on the CPU in one precision; ``largest`` is the largest magnitude that the last watched run met."""
 
     def __init__(self, module: nn.Module, output_names: Sequence[str], seed: int, *, is_double: bool) -> None:
+        import torch
+
+        from ..modules.unregistered import unregistered
+
         try:
             copied = copy.deepcopy(module)
         except Exception as error:
@@ -37,6 +41,8 @@ class Eager:
                 f"{type(module).__name__} cannot be copied ({_reason(error)}), which the float64 reference needs; "
                 "make copy.deepcopy(module) work"
             ) from error
+        for _, part in unregistered(copied):
+            part.to(device="cpu", dtype=torch.float64 if is_double else torch.float32)
         self.module = (copied.double() if is_double else copied.float()).eval().cpu()
         self.output_names = tuple(output_names)
         self.seed = seed
@@ -57,10 +63,10 @@ class Eager:
             part.register_forward_pre_hook(lambda *_, path=path: self._inside.append(path))
             part.register_forward_hook(leave)
 
-    def run(self, feeds: Feeds, case: Case, *, plain_sums: bool = False, watched: bool = True) -> Outputs:
+    def run(self, feeds: Feeds, case: Case, *, plain: bool = False, watched: bool = True) -> Outputs:
         """Outputs by name.
 
-        ``plain_sums`` adds up means and sums in a plain loop, as other runtimes do. A float64 run looks at what every
+        A float32 run may take ``plain`` kernels, as other runtimes do. A float64 run looks at what every
         operator gives unless it is not ``watched``.
         """
         import torch
@@ -75,10 +81,18 @@ class Eager:
                 torch.no_grad(),
                 torch.random.fork_rng(devices=[]),
                 _plain_float32(),
-                self._mode(plain_sums=plain_sums, watched=watched),
+                self._mode(plain=plain, watched=watched),
             ):
                 torch.manual_seed(self.seed)
                 outputs = self._call(tensors)
+        except Overlap as error:
+            from ..export.trace.guards import line_of_error
+
+            line = line_of_error(error)
+            raise ModuleRefused(
+                f"{type(self.module).__name__} copies a tensor onto a part of itself{' at ' + line if line else ''}: "
+                "what PyTorch makes of that is left to chance; add .clone() to what is copied"
+            ) from error
         except Exception as error:
             sizes = ", ".join(f"{name}={size}" for name, size in case.sizes.items()) or "the traced shape"
             raise ModuleRefused(
@@ -87,11 +101,11 @@ class Eager:
             ) from error
         return outputs
 
-    def _mode(self, *, plain_sums: bool, watched: bool) -> AbstractContextManager[Any]:
+    def _mode(self, *, plain: bool, watched: bool) -> AbstractContextManager[Any]:
         if self.is_double:
             mode: AbstractContextManager[Any] = float64_mode(self._seen if watched else None)
             return mode
-        return plain_sums_mode() if plain_sums else nullcontext()
+        return plain_kernels_mode() if plain else nullcontext()
 
     def _start_watching(self, feeds: Feeds) -> None:
         self._inside.clear()

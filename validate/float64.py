@@ -9,11 +9,16 @@ from typing import Any
 Seen = Callable[[str, float, float], None]
 
 
+class Overlap(Exception):
+    """An assignment whose two sides share memory: its result depends on the order in which elements are copied."""
+
+
 def float64_mode(seen: Seen | None = None) -> Any:
     """A mode that keeps every operator of a float64 run in float64; ``seen`` is told the range of every result.
 
     A module that says ``.float()`` or holds a float32 constant would otherwise round on the way, and the truth
-    would be no better than what is judged by it.
+    would be no better than what is judged by it. Raises Overlap where a tensor is copied onto a part of itself, the one
+    operation of this kind that PyTorch does not refuse.
     """
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
@@ -36,6 +41,8 @@ def float64_mode(seen: Seen | None = None) -> Any:
     class Float64(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             kwargs = kwargs or {}
+            if func is torch.ops.aten.copy_.default and _overlap(args[0], args[1]):
+                raise Overlap
             # Most calls hold nothing narrow, and looking is cheaper than mapping.
             if (is_narrow(args) or is_narrow([*kwargs.values()])) and not func._schema.is_mutable:
                 args, kwargs = tree_map(widen, args), tree_map(widen, kwargs)
@@ -48,3 +55,18 @@ def float64_mode(seen: Seen | None = None) -> Any:
             return result
 
     return Float64()  # type: ignore[no-untyped-call]
+
+
+def _overlap(into: Any, source: Any) -> bool:
+    """Whether two tensors share elements without being the same ones in the same order."""
+    import torch
+
+    def layout(tensor: Any) -> tuple[Any, ...]:
+        return tuple(tensor.shape), tensor.stride(), tensor.storage_offset()
+
+    storage = into.untyped_storage()
+    if storage.data_ptr() != source.untyped_storage().data_ptr() or layout(into) == layout(source):
+        return False
+    written = torch.zeros(storage.nbytes() // into.element_size(), dtype=torch.bool)
+    written.as_strided(*layout(into)).fill_(True)
+    return bool(written.as_strided(*layout(source)).any())

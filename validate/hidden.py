@@ -6,6 +6,7 @@ zero stands at 0.5 for every input. Such weights are the user's to choose; that 
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ class Hidden:
 
     def findings(self, module: nn.Module) -> list[str]:
         """One sentence for everything that hides errors; empty where nothing does."""
-        return [*self._still_gates(), *_zeroed(module), *_untrained(module)]
+        return [*self._still_gates(), *_zeroed(module), *_untrained(module), *_unknown(module)]
 
     def _still_gates(self) -> list[str]:
         return [
@@ -61,4 +62,15 @@ def _untrained(module: nn.Module) -> list[str]:
         return []
     return [
         f"{fresh} of {count} batch normalisations still hold mean 0 and variance 1: a mistake in them would hardly show"
+    ]
+
+
+def _unknown(module: nn.Module) -> list[str]:
+    from ..modules.unregistered import unregistered
+
+    count = Counter(path for path, _ in unregistered(module))
+    return [
+        f"{path} keeps {number} modules in a plain list or dict: no checkpoint and no eval() reaches them; "
+        "use nn.ModuleList or nn.ModuleDict"
+        for path, number in count.items()
     ]

@@ -288,7 +288,9 @@ class _Search:
 
         return [settle(found) for found in judged]
 
-    def _kept(self, feeds: Feeds, wanted: Collection[Moment], ops: Collection[str]) -> dict[Moment, Array]:
+    def _kept(
+        self, feeds: Feeds, wanted: Collection[Moment], ops: Collection[str], *, plain: bool = False
+    ) -> dict[Moment, Array]:
         """PyTorch's own float32 tensors; one array for a tensor that is seen again."""
         kept: dict[Moment, Array] = {}
 
@@ -296,11 +298,11 @@ class _Search:
             if sight.moment in wanted:
                 kept[sight.moment] = kept[sight.origin] if sight.origin in kept else get().copy()
 
-        self.single.visit(feeds, self.case, keep, ops)
+        self.single.visit(feeds, self.case, keep, ops, plain=plain)
         return kept
 
     def _floors(self, feeds: Feeds, wanted: Collection[Moment], ops: Collection[str]) -> dict[Moment, Floor]:
-        own = self._kept(feeds, wanted, ops)
+        own = self._kept(feeds, wanted, ops, plain=True)
         floors: dict[Moment, Floor] = {}
 
         def note(sight: Sight, get: Callable[[], Array]) -> None:

@@ -63,11 +63,16 @@ class EagerCalls(Eager):
             part.register_forward_pre_hook(self._enter(path), with_kwargs=True)
             part.register_forward_hook(self._leave(), with_kwargs=True)
 
-    def visit(self, feeds: Feeds, case: Case, visitor: Visitor, op_paths: Collection[str] = ()) -> None:
-        """Run once and show every tensor; raises ModuleRefused where PyTorch cannot run the case."""
+    def visit(
+        self, feeds: Feeds, case: Case, visitor: Visitor, op_paths: Collection[str] = (), *, plain: bool = False
+    ) -> None:
+        """Run once, in float32 perhaps with plain kernels, and show every tensor.
+
+        Raises ModuleRefused where PyTorch cannot run the case.
+        """
         self._visitor, self._op_paths = visitor, frozenset(op_paths)
         try:
-            self.run(feeds, case)
+            self.run(feeds, case, plain=plain)
         finally:
             self._visitor = None
 

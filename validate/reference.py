@@ -47,9 +47,9 @@ def references(
         largest = double.largest
         rounded = single.run(feeds, case)
         floors = {name: measure(rounded[name], truth[name]) for name in truth}
-        floors = _larger(floors, single.run(feeds, case, plain_sums=True), truth)
+        floors = _larger(floors, single.run(feeds, case, plain=True), truth)
         for neighbour in case.neighbours():
-            near = single.run(neighbour, case, plain_sums=True)
+            near = single.run(neighbour, case, plain=True)
             floors = _larger(floors, near, double.run(neighbour, case, watched=False))
         floors |= _unsettled(double, feeds, case, truth, rounded)
         yield Reference(truth, rounded, floors, largest, _row_outputs(double, feeds, case, truth))

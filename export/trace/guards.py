@@ -48,6 +48,7 @@ _CHOICES_OF_STRIDES = frozenset(
 )
 _TORCH = Path(torch.__file__).parent
 _HERE = Path(__file__).parent
+_OURS = {_HERE.parent, _HERE.parent.parent / "validate"}
 _STANDARD = Path(sysconfig.get_paths()["stdlib"])
 
 
@@ -185,7 +186,7 @@ def _line_of(frames: Iterable[tuple[str, int]]) -> str:
     """The innermost frame outside of torch, the standard library and this package, where it is inside of a trace."""
     for name, number in frames:
         path = Path(name)
-        if _HERE.parent in path.parents:
+        if not _OURS.isdisjoint(path.parents):
             if path.parent == _HERE and path.name == "exporter.py":
                 return ""  # nothing between the exporter and torch: no line of the user's
             continue

@@ -98,7 +98,7 @@ def test_feeds_repeat_and_seeds_and_neighbours_differ() -> None:
     assert np.array_equal(case.feeds["x"], case.feeds["x"])
     assert not np.array_equal(case.feeds["x"], other.feeds["x"])
     neighbours = [feeds["x"] for feeds in case.neighbours()]
-    assert len(neighbours) == 2
+    assert len(neighbours) == 1
     assert not any(np.array_equal(near, case.feeds["x"]) for near in neighbours)
 
 
@@ -169,7 +169,7 @@ def test_images_fill_batches_resized_and_normalised(folder: Path) -> None:
     assert feeds.shape == (2, 3, 8, 10)
     assert np.allclose(feeds[1, :, 0, 0], (110 / 255, 0, 2.0))
     assert "0.png" in photos[0].why
-    assert not np.array_equal([*photos[0].neighbours()][1]["image"], feeds)
+    assert not np.array_equal(next(photos[0].neighbours())["image"], feeds)
 
 
 def test_images_come_in_the_models_order_of_channels(folder: Path) -> None:

@@ -72,3 +72,9 @@ def test_the_catalogs_weights_hide_nothing(name: str) -> None:
     list(references(module, make_cases(target.inputs, target.axes), hidden=hidden))
     assert hidden.gates or name in ("criss_cross", "gam", "lska")
     assert hidden.findings(module) == []
+
+
+def test_modules_in_a_plain_list_are_named() -> None:
+    module = trained()
+    module.extra = {"side": [nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)]}  # type: ignore[assignment]
+    assert any(found.startswith("extra keeps 2 modules in a plain list or dict") for found in findings(module))

@@ -1,0 +1,111 @@
+"""Plain kernels compute what PyTorch's do, and lose what a runtime's may lose."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from attn2trt.validate.cases import Case
+from attn2trt.validate.metrics import measure
+from attn2trt.validate.plain_kernels import plain_kernels_mode
+from attn2trt.validate.reference import references
+
+
+class Mean(nn.Module):
+    def __init__(self, dims: tuple[int, ...], keepdim: bool = False) -> None:
+        super().__init__()
+        self.dims, self.keepdim = dims, keepdim
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(self.dims, keepdim=self.keepdim) + x.sum(self.dims, keepdim=self.keepdim) / 100
+
+
+@pytest.mark.parametrize("keepdim", [False, True])
+@pytest.mark.parametrize("dims", [(2, 3), (1,), (-1,), (0, 2), (3, 1)])
+def test_plain_sums_are_the_same_sums(dims: tuple[int, ...], keepdim: bool) -> None:
+    x = np.random.default_rng(0).standard_normal((2, 5, 3, 19)).astype(np.float32)
+    reference = next(references(Mean(dims, keepdim), [neighbourly(x)]))
+    assert reference.floors["output"].max < 1e-5
+
+
+def test_the_floor_is_that_of_a_plain_loop_where_pytorch_sums_more_carefully() -> None:
+    """Over a large image whose mean is not zero a runtime's loop loses several times what PyTorch's cascade loses."""
+    x = (4 + 0.1 * np.random.default_rng(0).standard_normal((2, 8, 160, 160))).astype(np.float32)
+    truth = torch.from_numpy(x).double().mean((2, 3)) + torch.from_numpy(x).double().sum((2, 3)) / 100
+    careful = measure(Mean((2, 3))(torch.from_numpy(x)).numpy(), truth.numpy())
+    plain = next(references(Mean((2, 3)), [neighbourly(x)])).floors["output"]
+    assert plain.l2 > 2 * careful.l2
+    loop = np.zeros((2, 8, 8), np.float32)
+    for start in range(0, 160 * 160, 8):
+        loop += x.reshape(2, 8, -1)[..., start : start + 8]
+    mean = x.astype(np.float64).mean((2, 3))
+    assert np.abs(loop.sum(-1) / np.float32(160 * 160) / mean - 1).max() < 4 * plain.max
+
+
+def neighbourly(x: np.ndarray) -> Case:
+    return Case("near", "", "normal", {}, lambda index: {"x": x * np.float32(1 + index * 1e-3)}, 2)
+
+
+@pytest.mark.parametrize(
+    "norm", [nn.GroupNorm(2, 6), nn.InstanceNorm2d(6, affine=True), nn.LayerNorm([6, 5, 7])], ids=str
+)
+def test_plain_sums_are_the_same_normalisations(norm: nn.Module) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3, 6, 5, 7, generator=generator)
+    with torch.no_grad():
+        for parameter in norm.parameters():
+            parameter.copy_(torch.rand(parameter.shape, generator=generator) + 0.5)
+        expected = norm(x)
+        with plain_kernels_mode():
+            found = norm(x)
+    assert found.shape == expected.shape
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [nn.Linear(19, 5), nn.Linear(19, 5, bias=False), nn.Softmax(1), nn.Sigmoid(), nn.SiLU()],
+    ids=str,
+)
+def test_plain_kernels_compute_the_same(module: nn.Module) -> None:
+    x = torch.randn(7, 19, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = module(x)
+        with plain_kernels_mode():
+            found = module(x)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("rows", "terms", "columns"), [(3, 19, 4), (2, 2500, 3), (50, 7, 60), (50, 1030, 60), (4, 0, 5)]
+)
+def test_plain_products_are_the_same_products(rows: int, terms: int, columns: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randn(2, rows, terms, generator=generator)
+    b = torch.randn(2, columns, terms, generator=generator).transpose(1, 2)
+    with plain_kernels_mode():
+        found, flat = torch.bmm(a, b), torch.mm(a[0], b[0])
+    torch.testing.assert_close(found, torch.bmm(a, b), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(flat, found[0])
+
+
+@pytest.mark.parametrize("columns", [1, 4000])
+def test_equal_terms_lose_what_adding_them_in_order_loses(columns: int) -> None:
+    share = np.float32(1 / 784)
+    in_order = np.float32(0)
+    for _ in range(784):
+        in_order += share
+    with plain_kernels_mode():
+        found = torch.full((1, 784), float(share)) @ torch.ones(784, columns)
+    assert found.unique().item() == in_order
+
+
+def test_nearly_shut_gates_are_right_to_a_rounding_of_an_open_one() -> None:
+    x = torch.linspace(-12, -6, 500)
+    with plain_kernels_mode():
+        found = torch.sigmoid(x).double()
+    truth = torch.sigmoid(x.double())
+    assert 2**-26 < (found - truth).abs().max() < 2**-22
+    assert ((found - truth) / truth).abs().max() > 1e-4
