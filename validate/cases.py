@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,8 @@ class Case:
 
     ``make(k)`` produces the inputs (k = 0) or those of the k-th neighbour: nearly the same values, which
     round differently, at a batch of two at most. Nothing is held: arrays are made anew whenever they are asked for.
-    ``row_inputs`` names the inputs whose rows (dimension 0) may be run alone, empty where batch 1 is not allowed.
+    ``row_inputs`` names the inputs that have one row (index of dimension 0) for each sample; ``rows_alone`` says
+    whether a batch of one is allowed.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Case:
     make: Callable[[int], Feeds]
     neighbour_count: int = 0
     row_inputs: tuple[str, ...] = ()
+    rows_alone: bool = False
 
     @property
     def feeds(self) -> Feeds:
@@ -193,7 +195,7 @@ class _Maker:
             return self.neighbour(feeds, sizes, kind, index) if index else feeds
 
         count = 0 if kind in ("lowest", "highest") else NEIGHBOURS
-        return Case(name, why, kind, sizes, make, count, self.row_inputs)
+        return Case(name, why, kind, sizes, make, count, self.row_inputs, self.rows_alone)
 
     def neighbour(self, feeds: Feeds, sizes: Mapping[str, int], kind: str, index: int) -> Feeds:
         """Nearly the same values: the same gates open and the same channels are loud, but all rounds differently.
@@ -220,9 +222,18 @@ class _Maker:
 
     @property
     def row_inputs(self) -> tuple[str, ...]:
-        if "batch" not in self.axes or self.axes["batch"].min > 1:
-            return ()
-        return tuple(spec.name for spec in self.inputs if spec.shape and spec.shape[0] == "batch")
+        return tuple(spec.name for spec in self.inputs if spec.shape and spec.shape[0] == self.rows)
+
+    @property
+    def rows(self) -> int | str | None:
+        """The axis of the samples, or how many there are: without a batch axis, the first input's first dimension."""
+        if "batch" in self.axes:
+            return "batch"
+        return next((spec.shape[0] for spec in self.inputs if spec.shape), None)
+
+    @property
+    def rows_alone(self) -> bool:
+        return isinstance(self.rows, str) and self.axes[self.rows].min == 1
 
 
 def _values(spec: TensorSpec, shape: tuple[int, ...], kind: str, rng: np.random.Generator) -> Array:
@@ -314,5 +325,5 @@ def _image_cases(maker: _Maker, sizes: dict[str, int], folder: Path, preprocessi
             return maker.neighbour(feeds, sizes, "image", index) if index else feeds
 
         why = "photographs: " + ", ".join(dict.fromkeys(path.name for path in group))
-        cases.append(Case(f"images_{number}", why, "image", sizes, make, NEIGHBOURS, maker.row_inputs))
+        cases.append(replace(noise, why=why, kind="image", make=make))
     return cases

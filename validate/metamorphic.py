@@ -30,38 +30,40 @@ STAGE = "metamorphic"
 
 
 def metamorphic(run: Run, cases: Iterable[tuple[Case, Reference]], *, stage: str = STAGE) -> StageResult:
-    """Judge the smallest case with two rows or more that the references allow; "not checked" where there is none.
+    """Judge the smallest case with two rows or more that PyTorch keeps apart; where none has them, one that is run
+    twice, and ``why`` says so.
 
     A run that repeats itself within the floor but not bit for bit passes, and ``why`` says that it is not
     deterministic.
     """
     chosen = _smallest(cases)
     if chosen is None:
-        return not_checked(stage, "no case has a batch of two or more whose rows PyTorch keeps apart")
+        return not_checked(stage, "no case was recorded")
     case, reference = chosen
+    said = [] if _rows(reference) > 1 else ["run twice only: no batch of two or more whose rows PyTorch keeps apart"]
     try:
         found = list(_checks(run, case, reference))
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         found = [(case.name, Comparison("", np.inf, 0.0, np.inf, "raised", (), False, f"it did not run: {reason}"))]
     differing = any(name == "second run" and comparison.error > 0 for name, comparison in found)
-    return stage_result(stage, found, "not deterministic: a second run differs in its last bits" if differing else "")
+    said += ["not deterministic: a second run differs in its last bits"] if differing else []
+    return stage_result(stage, found, "; ".join(said))
 
 
 def _smallest(cases: Iterable[tuple[Case, Reference]]) -> tuple[Case, Reference] | None:
-    best: tuple[int, Case, Reference] | None = None
+    best: tuple[tuple[bool, int], Case, Reference] | None = None
     for case, reference in cases:
         rows = _rows(reference)
-        if rows < 2 or not case.row_inputs:
-            continue
-        size = sum(value.size for value in reference.outputs64.values()) * rows
-        if best is None or size < best[0]:
-            best = size, case, reference
+        rank = rows < 2, sum(value.size for value in reference.outputs64.values()) * rows
+        if best is None or rank < best[0]:
+            best = rank, case, reference
     return best[1:] if best else None
 
 
 def _rows(reference: Reference) -> int:
-    return reference.outputs64[reference.row_outputs[0]].shape[0] if reference.row_outputs else 0
+    """How many rows there are that can be compared, 1 where none can."""
+    return reference.outputs64[reference.row_outputs[0]].shape[0] if reference.row_outputs else 1
 
 
 def _checks(run: Run, case: Case, reference: Reference) -> Iterator[tuple[str, Comparison]]:
@@ -69,8 +71,11 @@ def _checks(run: Run, case: Case, reference: Reference) -> Iterator[tuple[str, C
     batch = run(feeds)
     judge = _judge(reference, batch)
     yield from judge("second run", run(feeds), tuple(reference.outputs64))
-    alone = [run(_take(feeds, case, [row])) for row in range(rows)]
-    yield from judge("rows alone", {name: np.concatenate([one[name] for one in alone]) for name in names}, names)
+    if rows < 2:
+        return
+    if case.rows_alone:
+        alone = [run(_take(feeds, case, [row])) for row in range(rows)]
+        yield from judge("rows alone", {name: np.concatenate([one[name] for one in alone]) for name in names}, names)
     order = np.roll(np.arange(rows), 1)
     permuted = run(_take(feeds, case, order))
     back = np.argsort(order)

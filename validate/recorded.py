@@ -66,6 +66,7 @@ def _record(key: str, case: Case, reference: Reference) -> tuple[dict[str, Array
         "sizes": dict(case.sizes),
         "inputs": list(feeds),
         "row_inputs": list(case.row_inputs),
+        "rows_alone": case.rows_alone,
         "outputs": outputs,
         "row_outputs": list(reference.row_outputs),
         "largest": repr(float(reference.largest)),
@@ -111,6 +112,7 @@ def _load(file: Any, entry: Mapping[str, Any]) -> tuple[Case, Reference]:
         sizes={str(name): int(size) for name, size in entry["sizes"].items()},
         make=lambda _: dict(feeds),
         row_inputs=tuple(str(name) for name in entry["row_inputs"]),
+        rows_alone=bool(entry["rows_alone"]),
     )
     reference = Reference(
         outputs64={name: file.get_tensor(f"{key}/float64/{name}") for name in names},

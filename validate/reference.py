@@ -84,32 +84,34 @@ def _nudge(feeds: Feeds, rng: np.random.Generator) -> Feeds:
 
 
 def _row_outputs(double: Eager, feeds: Feeds, case: Case, truth: Outputs) -> tuple[str, ...]:
-    """The outputs whose first and last rows come out the same when they are run alone."""
+    """The outputs whose rows do not depend on the other rows: the same when run alone, or among copies of themselves
+    where a batch of one is not allowed."""
     if case.kind not in ("normal", "random_int") or not case.row_inputs:
         return ()
-    rows = {feeds[name].shape[0] for name in case.row_inputs}
-    if rows == {1} or len(rows) != 1:
+    count = feeds[case.row_inputs[0]].shape[0]
+    if count < 2:
         return ()
-    count = rows.pop()
     agreeing = set(truth)
-    for row in (0, count - 1):
+    for row, copies in ((0, 1), (count - 1, 1)) if case.rows_alone else ((count - 1, count),):
         try:
-            alone = double.run(row_feeds(feeds, case.row_inputs, row), case, watched=False)
+            alone = double.run(take_rows(feeds, case.row_inputs, [row] * copies), case, watched=False)
         except ModuleRefused:
             return ()
-        agreeing = {name for name in agreeing if _row_agrees(alone[name], truth[name], row, count)}
+        agreeing = {name for name in agreeing if _row_agrees(alone[name], truth[name], row, (copies, count))}
     return tuple(name for name in truth if name in agreeing)
 
 
-def row_feeds(feeds: Feeds, row_inputs: Sequence[str], row: int) -> Feeds:
-    """The same inputs with one row of the batch only."""
-    return {name: value[row : row + 1] if name in row_inputs else value for name, value in feeds.items()}
+def take_rows(feeds: Feeds, row_inputs: Sequence[str], rows: Sequence[int] | Array) -> Feeds:
+    """The same inputs with these rows of the batch, in this order."""
+    return {name: value[rows] if name in row_inputs else value for name, value in feeds.items()}
 
 
-def _row_agrees(alone: Array, batch: Array, row: int, count: int) -> bool:
-    if not batch.ndim or batch.shape[0] != count or alone.shape != (1, *batch.shape[1:]):
+def _row_agrees(alone: Array, batch: Array, row: int, counts: tuple[int, int]) -> bool:
+    """Whether each of the copies of one row gives what the row gives in the batch."""
+    copies, count = counts
+    if not batch.ndim or batch.shape[0] != count or alone.shape != (copies, *batch.shape[1:]):
         return False
-    expected = batch[row : row + 1]
+    expected = np.broadcast_to(batch[row], alone.shape)
     if expected.dtype.kind in "iub":
         return bool((alone == expected).all())
     if not (np.isfinite(alone).all() and np.isfinite(expected).all()):

@@ -50,7 +50,7 @@ def test_static_shapes_have_one_size() -> None:
     cases = make_cases([TensorSpec("x", (2, 8, 4, 4))], {})
     assert [case.name for case in cases] == ["traced", "saturated", "flat", "level", "zeros", "hot_channel", "constant"]
     assert all(case.feeds["x"].shape == (2, 8, 4, 4) for case in cases)
-    assert cases[0].row_inputs == ()
+    assert (cases[0].row_inputs, cases[0].rows_alone) == (("x",), False)
 
 
 def test_values_are_what_their_kind_says() -> None:
@@ -144,10 +144,19 @@ def test_integers_stay_in_their_bounds() -> None:
     assert cases["traced"].feeds["mask"].dtype == np.bool_
 
 
-def test_rows_are_named_only_where_batch_one_is_allowed() -> None:
-    static = TensorSpec("table", (2, 3))
-    assert make_cases([X, static], AXES)[0].row_inputs == ("x",)
-    assert make_cases([X], {**AXES, "batch": Axis(2, 2, 8)})[0].row_inputs == ()
+def test_inputs_with_one_row_for_each_sample_are_named() -> None:
+    static, scalar = TensorSpec("table", (2, 3)), TensorSpec("scale", ())
+    tokens = TensorSpec("tokens", ("dim0", 5))
+
+    def rows(*specs: TensorSpec, axes: dict[str, Axis]) -> tuple[tuple[str, ...], bool]:
+        case = make_cases(specs, axes)[0]
+        return case.row_inputs, case.rows_alone
+
+    assert rows(static, X, axes=AXES) == (("x",), True)
+    assert rows(X, axes={**AXES, "batch": Axis(2, 2, 8)}) == (("x",), False)
+    assert rows(scalar, static, axes={}) == (("table",), False)
+    assert rows(tokens, static, axes={"dim0": Axis(1, 2, 4)}) == (("tokens",), True)
+    assert rows(scalar, axes={}) == ((), False)
 
 
 @pytest.fixture

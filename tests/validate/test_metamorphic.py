@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,9 @@ TABLE = np.ones((4, 8), np.float32)
 
 
 def pair(row_outputs: tuple[str, ...] = ("y",), row_inputs: tuple[str, ...] = ("x",)) -> tuple[Case, Reference]:
-    case = Case("traced", "", "normal", {"batch": 4}, lambda _: {"x": X, "table": TABLE}, 0, row_inputs)
+    case = Case(
+        "traced", "", "normal", {"batch": 4}, lambda _: {"x": X, "table": TABLE}, 0, row_inputs, rows_alone=True
+    )
     floor = Floor(1e-7, 1e-7, np.full(8, 1e-7))
     truth = Reference({"y": X * 2.0}, {"y": X * 2}, {"y": floor}, 4.0, row_outputs)
     return case, truth
@@ -113,6 +116,16 @@ def test_a_last_bit_that_changes_is_reported_not_failed() -> None:
     assert "not deterministic" in found.why
 
 
-@pytest.mark.parametrize("pairs", [[], [pair(row_outputs=())], [pair(row_inputs=())]])
-def test_where_rows_do_not_apply_it_is_not_checked(pairs: list[tuple[Case, Reference]]) -> None:
-    assert metamorphic(healthy, pairs).status == "not checked"
+def test_where_rows_do_not_apply_a_run_is_only_repeated() -> None:
+    found = metamorphic(healthy, [pair(row_outputs=())])
+    assert [name for name, _ in found.comparisons] == ["second run"]
+    assert (found.status, found.why[:14]) == ("passed", "run twice only")
+    assert metamorphic(leaky(), [pair(row_outputs=())]).status == "failed"
+    assert metamorphic(healthy, []).status == "not checked"
+
+
+def test_where_no_row_runs_alone_the_batch_keeps_its_size() -> None:
+    case, reference = pair()
+    found = metamorphic(healthy, [(replace(case, rows_alone=False), reference)])
+    assert found.status == "passed"
+    assert [name for name, _ in found.comparisons] == ["second run", "permuted rows", "identical rows"]

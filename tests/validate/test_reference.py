@@ -118,6 +118,14 @@ def test_rows_are_told_apart_from_batch_statistics() -> None:
     assert found.row_outputs == ("own",)
 
 
+def test_rows_of_a_fixed_batch_are_told_apart_too() -> None:
+    cases = make_cases([TensorSpec("x", (4, 3))], {})
+    places = torch.arange(4.0)[:, None]
+    module = Function(lambda x: (torch.tanh(x), x - x.mean(0), x + places, x.sum()))
+    found = next(references(module, cases, ("own", "mixed", "placed", "total")))
+    assert found.row_outputs == ("own",)
+
+
 def test_a_module_that_cannot_be_copied_is_refused() -> None:
     class Stubborn(nn.Module):
         def __deepcopy__(self, memo: object) -> None:
