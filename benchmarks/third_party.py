@@ -1,20 +1,23 @@
 """Try public attention modules that attn2trt has never seen, with dynamic batch, height and width; write the table.
 
-Usage: python benchmarks/third_party.py FOLDER [--resume] [CLASS ...]. FOLDER holds clones of the repositories named
-below, each in a folder called as the repository; nothing of them is stored here. What cannot be imported or run is
-listed as not tried. Without class names it writes benchmarks/results/third_party.json and docs/third_party.md;
---resume keeps the rows that are there and right.
+Usage: python benchmarks/third_party.py FOLDER [--resume] [--jobs N] [CLASS ...]. FOLDER holds clones of the
+repositories named below, each in a folder called as the repository; nothing of them is stored here. What cannot be
+imported or run is listed as not tried. Without class names it writes benchmarks/results/third_party.json and
+docs/third_party.md; --resume keeps the rows that are there and right.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
+import multiprocessing
 import os
 import platform
 import sys
 import tempfile
 from collections import Counter
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from datetime import date
 from importlib.metadata import version
@@ -264,7 +267,7 @@ def page(document: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main(folder: Path, names: list[str], *, resume: bool) -> int:
+def main(folder: Path, names: list[str], *, resume: bool, jobs: int) -> int:
     """Measure every candidate, or those whose class is named; exit code 1 if one is wrong in silence or raised."""
     known = json.loads(RESULTS.read_text())["rows"] if resume and RESULTS.exists() else []
     document: dict[str, Any] = {
@@ -273,20 +276,36 @@ def main(folder: Path, names: list[str], *, resume: bool) -> int:
         "versions": {name: version(name) for name in ("torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxsim")},
         "rows": [],
     }
-    for candidate in [c for c in CANDIDATES if not names or c.name in names]:
-        kept = [row for row in known if row["result"] == "right" and row.items() >= candidate.row().items()]
-        row = kept[0] if kept else measure(candidate, folder)
-        document["rows"].append(row)
-        print(row["repository"], row["class"], row["result"], row.get("why", ""), sep=" | ", flush=True)
-        if not names:  # after every row: an interrupted run keeps what it measured
-            RESULTS.parent.mkdir(exist_ok=True)
-            RESULTS.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-            PAGE.write_text(page(document))
-    return 1 if any(row["result"] in ("silently wrong", "traceback") for row in document["rows"]) else 0
+    candidates = [candidate for candidate in CANDIDATES if not names or candidate.name in names]
+    rows: dict[int, dict[str, Any]] = {}
+    # one core for each; more threads inside a job would only wait for each other
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        running: dict[Future[dict[str, Any]], int] = {}
+        for index, candidate in enumerate(candidates):
+            kept = [row for row in known if row["result"] == "right" and row.items() >= candidate.row().items()]
+            if kept:
+                rows[index] = kept[0]
+            else:
+                running[pool.submit(measure, candidate, folder)] = index
+        for job in as_completed(running):
+            row = rows[running[job]] = job.result()
+            print(row["repository"], row["class"], row["result"], row.get("why", ""), sep=" | ", flush=True)
+            document["rows"] = [rows[index] for index in sorted(rows)]
+            if not names:  # after every row: an interrupted run keeps what it measured
+                RESULTS.parent.mkdir(exist_ok=True)
+                RESULTS.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+                PAGE.write_text(page(document))
+    return 1 if any(row["result"] in ("silently wrong", "traceback") for row in rows.values()) else 0
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2 or not Path(sys.argv[1]).is_dir():
-        sys.exit(f"received {sys.argv[1:]}; expected FOLDER [CLASS ...]; name the folder that holds the clones")
-    given = [argument for argument in sys.argv[2:] if argument != "--resume"]
-    sys.exit(main(Path(sys.argv[1]), given, resume="--resume" in sys.argv))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="holds a clone of each repository")
+    parser.add_argument("names", nargs="*", metavar="CLASS", help="only these, printed and not written")
+    parser.add_argument("--resume", action="store_true", help="keep the stored rows that are right")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: the number of cores)")
+    options = parser.parse_args()
+    if not options.folder.is_dir():
+        parser.error(f"received {options.folder}; expected a folder; name the one that holds the clones")
+    sys.exit(main(options.folder, options.names, resume=options.resume, jobs=options.jobs))
