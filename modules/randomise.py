@@ -10,7 +10,9 @@ https://arxiv.org/abs/1511.06422), so that activations and logits stay of order 
 - batch normalisation: mean and variance of its input, each off by some percent; other normalisations and both:
   scale uniform in 0.6 to 1.4, shift normal with deviation 0.2;
 - the last normalisation of a residual branch: scale uniform in 0.1 to 0.3, as in trained networks. At full scale a
-  deep random network is chaotic: float32 itself then loses up to 1e-1, and a check against it says nothing;
+  deep random network is chaotic: float32 itself then loses up to 1e-1, and a check against it says nothing. Where a
+  branch multiplies what it is given without a gate, even so the network overflows on a loud image or a black one: the
+  scales are then divided by four until it does not;
 - in a deep network without such branches the shifts lie around 1, since each ReLU of a centred value multiplies a
   rounding error by 1.2 (Yang et al., ICLR 2019, https://arxiv.org/abs/1902.08129), which 30 layers make 200;
 - a weight of a module's own that starts at zero, the scale of a gate: as a normalisation's;
@@ -29,9 +31,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
+from torch.utils._pytree import tree_leaves
 
 _SCALED = (_ConvNd, nn.Linear)
 DEEP = 20  # normalisations, from which on a network without shortcuts is
+# How much larger an output may be at LOUD times the example, or where the example is all zeros.
+LOUD, GROWTH = 16.0, 1e5
+SHRINKS = 4
 
 
 def randomise(
@@ -59,14 +65,45 @@ def randomise(
             _draw(part, generator, is_branch_end=part in branch_ends)
             if is_plain and isinstance(part, _BatchNorm) and part.affine:
                 part.bias.add_(1.0)
-        calibrated: dict[nn.Module, float] = {}
-        handles = [handle for part in parts for handle in _calibrate(part, calibrated, generator)]
-        try:
-            model(*(tensor.double() if tensor.is_floating_point() else tensor for tensor in example))
-        finally:
-            for handle in handles:
-                handle.remove()
+        inputs = [tensor.double() if tensor.is_floating_point() else tensor for tensor in example]
+        usual = _calibrate_all(model, parts, inputs, generator)
+        for _ in range(SHRINKS):
+            ends = [part for part in parts if part in branch_ends]
+            if not ends or _is_tame(model, inputs, usual):
+                break
+            for part in ends:
+                for parameter in part.parameters(recurse=False):
+                    parameter.mul_(0.25)
+            usual = _calibrate_all(model, parts, inputs, generator)
     model.float()
+
+
+def _calibrate_all(
+    model: nn.Module, parts: Iterable[nn.Module], inputs: Sequence[Tensor], generator: torch.Generator
+) -> float:
+    """Every part in turn, in one pass; returns the largest magnitude of the output."""
+    calibrated: dict[nn.Module, float] = {}
+    handles = [handle for part in parts for handle in _calibrate(part, calibrated, generator)]
+    try:
+        return _largest(model(*inputs))
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _is_tame(model: nn.Module, inputs: Sequence[Tensor], usual: float) -> bool:
+    """Whether loud inputs, and inputs of zeros, leave the output within ``GROWTH`` times the ``usual``."""
+
+    def at(factor: float) -> float:
+        return _largest(model(*(x * factor if x.is_floating_point() else x for x in inputs)))
+
+    return max(at(LOUD), at(0.0)) <= GROWTH * usual
+
+
+def _largest(outputs: Any) -> float:
+    """The largest magnitude of all tensors; infinite where one is not finite."""
+    tensors = [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+    return max((float(leaf.abs().max().nan_to_num(nan=torch.inf)) for leaf in tensors if leaf.numel()), default=0.0)
 
 
 def _branch_ends(model: nn.Module) -> Iterable[nn.Module]:

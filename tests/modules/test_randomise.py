@@ -107,6 +107,31 @@ def test_only_and_keep():
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
 
 
+class Squaring(nn.Module):
+    """A residual branch that multiplies what it is given, without a gate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+        self.mlp = nn.Conv2d(4, 4, 1)
+        nn.init.zeros_(self.norm.weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        branch = self.norm(self.conv(x))
+        return x + branch * self.mlp(branch)
+
+
+def test_a_network_that_multiplies_without_gates_survives_loud_and_black_images():
+    torch.manual_seed(0)
+    example = torch.randn(2, 4, 8, 8)
+    model = nn.Sequential(*(Squaring() for _ in range(12)))
+    randomise(model, [example], seed=0)
+    with torch.no_grad():
+        largest = [float(model(example * factor).abs().max()) for factor in (1, 16, 0)]
+    assert max(largest) < 1e5 * largest[0]
+    assert model[0].norm.weight.abs().max() < 0.1  # and not 0.1 to 0.3
+
+
 def test_parameters_that_start_constant_are_moved():
     class Scaled(nn.Module):
         def __init__(self):
