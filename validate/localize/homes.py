@@ -1,7 +1,7 @@
-"""Where PyTorch's modules are in the graph: in nodes of their own, or in those that they were folded into.
+"""Where PyTorch's modules are in the graph: in nodes of their own, or in those of a module that they were folded into.
 
-A BatchNorm that the exporter folded into the convolution before it has no node: what leaves it is what leaves the
-convolution's nodes, and what PyTorch's convolution returned is nowhere in the graph.
+A convolution and the BatchNorm after it become one node, which belongs to one of the two. Where it is the
+convolution's, what leaves it is the BatchNorm's result, and what PyTorch's convolution returned is nowhere.
 """
 
 from __future__ import annotations

@@ -71,12 +71,16 @@ class Missing:
         return self._proof.locate(reader, found, judged, "it reads another value than PyTorch feeds it; ")
 
     def _last_step(self, found: Judged) -> Location | None:
-        """What leaves the module is right, one step too early."""
-        path = found.moment.path
+        """What leaves the module is right, one step too early. The step may be a module inside of it."""
+        path, last = found.moment.path, found.sight.origin
         makers = [self._view.producer[name] for name in found.values if name in self._view.producer]
         if not path or not makers:
             return None
-        text = f"no node of the graph computes the last step of this module: it ends with {makers[-1].name}"
+        if last.kind == "leave" and not self._homes.has_nodes(last.path) and not self._homes.is_folded(last):
+            text = f"no node of the graph computes this module; {path} ends with {makers[-1].name}, which is before it"
+            path = last.path
+        else:
+            text = f"no node of the graph computes the last step of this module: it ends with {makers[-1].name}"
         return Location.of(path, self._truth.module(path), makers[-1], found.ratio, text)
 
     def _module(self, path: str, reader: Node | None, found: Judged) -> Location:

@@ -55,10 +55,7 @@ class Operators:
     def first(self, suspects: Sequence[Node]) -> list[Node]:
         """The node to blame, and those after it that are as likely as far as PyTorch's tensors tell."""
         same = [other for other in suspects if other.module == suspects[0].module]
-        # A step inside one of PyTorch's operators, done rightly: what goes on from it is to blame.
-        while (
-            len(same) > 1 and self._parts.intersection(same[0].outputs) and set(same[0].outputs) & set(same[1].inputs)
-        ):
+        while len(same) > 1 and self._goes_on(same[0], same[1]):
             same = same[1:]
         # Without a tensor of PyTorch to hold against a node's output, the next one may be the culprit as well.
         for place, node in enumerate(same):
@@ -67,7 +64,7 @@ class Operators:
         return same
 
     def _goes_on(self, node: Node, after: Node) -> bool:
-        """Whether ``node`` is a step inside one of PyTorch's operators, done rightly, and ``after`` the next."""
+        """Whether ``node`` is a step inside one of PyTorch's operators, done rightly, and ``after`` goes on from it."""
         return bool(self._parts.intersection(node.outputs)) and not set(node.outputs).isdisjoint(after.inputs)
 
     def _folded_into(self, paths: set[str]) -> dict[str, str]:
