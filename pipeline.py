@@ -200,7 +200,7 @@ def verify_bundle(path: Path | str) -> list[Finding]:
 def _locate_without_pytorch(
     bundle: Bundle, names: Collection[str], pairs: Iterable[tuple[Case, Reference]]
 ) -> Location | None:
-    from .validate.localize_between import Side, locate_between
+    from .validate.localize.between import Side, locate_between
 
     case, reference = min(
         ((case, reference) for case, reference in pairs if case.name in names),

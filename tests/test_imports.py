@@ -52,7 +52,7 @@ def may_import_torch(path: Path) -> bool:
         "validate/eager.py",
         "validate/float64.py",
         "validate/plain_kernels.py",
-        "validate/localize_eager.py",
+        "validate/localize/eager_calls.py",
         "engines/torch_runtime.py",
     )
     return place.startswith(allowed)

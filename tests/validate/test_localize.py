@@ -23,7 +23,7 @@ from attn2trt.export.trace.exporter import trace
 from attn2trt.modules.catalog import from_module
 from attn2trt.validate.boundaries import GraphView, plain_path
 from attn2trt.validate.cases import Case
-from attn2trt.validate.localize import Location, locate
+from attn2trt.validate.localize import Location, locate, truth
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -98,11 +98,7 @@ class Small(nn.Module):
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, OnnxGraph, Case]:
     module = Small().eval()
-    target = from_module(module, torch.randn(2, 4, 6, 6))
-    graph = trace(target, module, tmp_path_factory.mktemp("small") / "model.onnx", opset=17)
-    rng = np.random.default_rng(0)
-    case = Case.of("traced", {graph.inputs[0].name: rng.standard_normal((2, 4, 6, 6)).astype(np.float32)})
-    return module, graph, case
+    return module, *exported(module, tmp_path_factory.mktemp("small"))
 
 
 def edited(graph: OnnxGraph, path: Path, edit: Callable[[onnx.ModelProto], None]) -> OnnxGraph:
@@ -116,17 +112,31 @@ def node_of(model: onnx.ModelProto, kind: str) -> onnx.NodeProto:
     return next(node for node in model.graph.node if node.op_type == kind)
 
 
+def without(kind: str) -> Callable[[onnx.ModelProto], None]:
+    """Take the first node of this kind out; what read it reads what it read."""
+
+    def edit(model: onnx.ModelProto) -> None:
+        gone = node_of(model, kind)
+        for node in model.graph.node:
+            node.input[:] = [gone.input[0] if name == gone.output[0] else name for name in node.input]
+        model.graph.node.remove(gone)
+
+    return edit
+
+
+def exported(module: nn.Module, folder: Path) -> tuple[OnnxGraph, Case]:
+    """A module of (2, 4, 6, 6) as traced, and a case for it."""
+    target = from_module(module, torch.randn(2, 4, 6, 6))
+    graph = trace(target, module, folder / "model.onnx", opset=17)
+    rng = np.random.default_rng(0)
+    return graph, Case.of("traced", {graph.inputs[0].name: rng.standard_normal((2, 4, 6, 6)).astype(np.float32)})
+
+
 def test_an_activation_that_is_not_in_the_graph_is_named(
     small: tuple[nn.Module, OnnxGraph, Case], tmp_path: Path
 ) -> None:
-    def edit(model: onnx.ModelProto) -> None:
-        relu = node_of(model, "Relu")
-        for node in model.graph.node:
-            node.input[:] = [relu.input[0] if name == relu.output[0] else name for name in node.input]
-        model.graph.node.remove(relu)
-
     module, graph, case = small
-    found = locate(module, edited(graph, tmp_path / "broken.onnx", edit), case, optimise=False)
+    found = locate(module, edited(graph, tmp_path / "broken.onnx", without("Relu")), case, optimise=False)
     assert found is not None
     assert (found.module, found.class_name) == ("act", "ReLU")
     assert "no node of the graph computes this module" in found.detail
@@ -134,20 +144,12 @@ def test_an_activation_that_is_not_in_the_graph_is_named(
 
 @pytest.mark.parametrize("width", [4, 6])
 def test_a_missing_activation_before_a_folded_convolution_is_named(width: int, tmp_path: Path) -> None:
-    def edit(model: onnx.ModelProto) -> None:
-        relu = node_of(model, "Relu")
-        for node in model.graph.node:
-            node.input[:] = [relu.input[0] if name == relu.output[0] else name for name in node.input]
-        model.graph.node.remove(relu)
-
     torch.manual_seed(0)
     conv = nn.Conv2d(4, width, 3, padding=1, bias=False)
     module = nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU(), conv, nn.BatchNorm2d(width), nn.Sigmoid()).eval()
-    target = from_module(module, torch.randn(2, 4, 6, 6))
-    graph = trace(target, module, tmp_path / "model.onnx", opset=17)
+    graph, case = exported(module, tmp_path)
     assert "2" not in graph.modules.values()
-    feeds = {graph.inputs[0].name: np.random.default_rng(0).standard_normal((2, 4, 6, 6)).astype(np.float32)}
-    found = locate(module, edited(graph, tmp_path / "broken.onnx", edit), Case.of("traced", feeds), optimise=False)
+    found = locate(module, edited(graph, tmp_path / "broken.onnx", without("Relu")), case, optimise=False)
     assert found is not None
     assert (found.module, found.class_name) == ("1", "ReLU")
 
@@ -172,13 +174,70 @@ def test_a_call_that_is_not_in_the_graph_is_told_from_the_one_that_is(tmp_path: 
         model.graph.node.remove(last)
 
     module = Twice().eval()
-    target = from_module(module, torch.randn(2, 4, 6, 6))
-    graph = trace(target, module, tmp_path / "model.onnx", opset=17)
-    feeds = {graph.inputs[0].name: np.random.default_rng(0).standard_normal((2, 4, 6, 6)).astype(np.float32)}
-    found = locate(module, edited(graph, tmp_path / "broken.onnx", edit), Case.of("traced", feeds), optimise=False)
+    graph, case = exported(module, tmp_path)
+    found = locate(module, edited(graph, tmp_path / "broken.onnx", edit), case, optimise=False)
     assert found is not None
     assert (found.module, found.op_type) == ("gate.1", "Sub")
     assert "a call of this module is missing" in found.detail
+
+
+class Steps(nn.Module):
+    """An activation as a function at the end of a module, one between two modules, and one that is the last module."""
+
+    class Inner(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(4, 4, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.relu(self.conv(x))
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.inner = self.Inner()
+        self.gate = nn.Sequential(nn.Conv2d(4, 4, 1), nn.Sigmoid())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.gate(torch.tanh(self.inner(x)))
+
+
+@pytest.fixture(scope="module")
+def steps(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, OnnxGraph, Case]:
+    module = Steps().eval()
+    return module, *exported(module, tmp_path_factory.mktemp("steps"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "named", "detail"),
+    [
+        ("Relu", "inner", "computes the last step of this module: it ends with"),
+        ("Tanh", "", "computes what PyTorch feeds to gate"),
+        ("Sigmoid", "gate.1", "computes this module; gate ends with"),
+    ],
+)
+def test_a_step_that_is_not_in_the_graph_is_told(
+    steps: tuple[nn.Module, OnnxGraph, Case], kind: str, named: str, detail: str, tmp_path: Path
+) -> None:
+    module, graph, case = steps
+    found = locate(module, edited(graph, tmp_path / "broken.onnx", without(kind)), case, optimise=False)
+    assert found is not None
+    assert (found.module, found.proven) == (named, False)
+    assert detail in found.detail
+
+
+def test_the_place_does_not_depend_on_how_much_fits_into_memory(
+    small: tuple[nn.Module, OnnxGraph, Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def edit(model: onnx.ModelProto) -> None:
+        node_of(model, "Sigmoid").op_type = "HardSigmoid"
+
+    module, graph, case = small
+    broken = edited(graph, tmp_path / "broken.onnx", edit)
+    at_once = locate(module, broken, case, optimise=False)
+    assert at_once is not None
+    monkeypatch.setattr(truth, "PASS_BYTES", 1)
+    assert locate(module, broken, case, optimise=False) == at_once
 
 
 def test_the_sentence_names_module_class_line_and_node(
@@ -212,6 +271,22 @@ def test_a_node_that_does_not_run_is_named(small: tuple[nn.Module, OnnxGraph, Ca
     assert (found.module, found.node, found.ratio) == ("second", "baked", float("inf"))
     assert "does not run" in found.detail
     assert found.to_json()["ratio"] == "inf"
+
+
+def test_a_node_that_reads_the_input_and_does_not_run_is_named(
+    small: tuple[nn.Module, OnnxGraph, Case], tmp_path: Path
+) -> None:
+    def edit(model: onnx.ModelProto) -> None:
+        added = onnx.helper.make_node("Reshape", [model.graph.input[0].name, "baked"], ["baked_out"], name="baked")
+        model.graph.node[0].input[0] = "baked_out"
+        model.graph.node.insert(0, added)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, 4, 6, 6]), "baked"))
+
+    module, graph, case = small
+    broken = replace(edited(graph, tmp_path / "broken.onnx", edit), modules={**graph.modules, "baked": "first"})
+    found = locate(module, broken, case, optimise=False)
+    assert found is not None
+    assert (found.module, found.node, found.proven) == ("first", "baked", True)
 
 
 def test_an_error_that_vanishes_when_it_is_looked_at_is_told(

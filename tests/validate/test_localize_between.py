@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.validate.cases import Case
-from attn2trt.validate.localize_between import Side, locate_between, nudged
+from attn2trt.validate.localize.between import Side, locate_between, nudged
 
 MODULES = {"conv": "stem.conv", "relu": "stem.act", "gate": "attn", "scale": "attn", "last": "head"}
 
@@ -82,6 +82,6 @@ def test_inputs_move_by_roundings_only() -> None:
 
 
 def test_pytorch_is_not_needed() -> None:
-    code = "import sys; sys.modules['torch'] = None; import attn2trt.validate.localize_between; print('fine')"
+    code = "import sys; sys.modules['torch'] = None; import attn2trt.validate.localize.between; print('fine')"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "fine"

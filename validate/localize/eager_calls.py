@@ -5,18 +5,16 @@ Tensors are shown to a visitor while they exist and are not kept here.
 
 from __future__ import annotations
 
-import inspect
-import os
+import functools
 import weakref
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from .cases import Case
-from .eager import Array, Eager, Feeds, Outputs
+from ..cases import Case
+from ..eager import Array, Eager, Feeds, Outputs
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,8 +25,13 @@ class Moment(NamedTuple):
 
     path: str
     call: int
-    kind: str  # enter, leave, op, or part: a step inside an operator
+    kind: Literal["enter", "leave", "op", "part"]  # op: what an operator gives; part: a step inside of one
     number: int
+
+    @property
+    def module_call(self) -> tuple[str, int]:
+        """The module's path and which of its calls."""
+        return self.path, self.call
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class EagerCalls(Eager):
         """Copies of the arguments of one call of a module."""
         self._wanted, self._inputs = (path, call), None
         try:
-            self.visit(feeds, case, lambda sight, get: None)
+            self.run(feeds, case)
         finally:
             self._wanted = None
         return self._inputs
@@ -96,7 +99,8 @@ class EagerCalls(Eager):
             return value.to(kind, copy=True) if _is_float(value) else value
 
         args, kwargs = tree_map(cast, inputs[0]), tree_map(cast, inputs[1])
-        whole, self.module = self.module, _Fixed.around(self.paths[path], args, kwargs)
+        part: Any = functools.partial(self.paths[path], *args, **kwargs)
+        whole, self.module = self.module, part
         try:
             return list(self.run({}, case).values())
         finally:
@@ -118,7 +122,7 @@ class EagerCalls(Eager):
         with _operator_mode(self._operator):
             yield
 
-    def _operator(self, kind: str, result: Any) -> None:
+    def _operator(self, kind: Literal["op", "part"], result: Any) -> None:
         if not self._stack or self._stack[-1][0] not in self._op_paths:
             return
         at = self._stack[-1]
@@ -163,15 +167,7 @@ class EagerCalls(Eager):
         self._visitor(sight, lambda: _array(tensor))
 
 
-class _Fixed:
-    """A module with its arguments, called without any."""
-
-    @staticmethod
-    def around(module: nn.Module, args: Any, kwargs: Any) -> Any:
-        return lambda: module(*args, **kwargs)
-
-
-def _operator_mode(seen: Callable[[str, Any], None]) -> Any:
+def _operator_mode(seen: Callable[[Literal["op", "part"], Any], None]) -> Any:
     """Shows what every operator returns ("op"), after what its decomposition computes on the way ("part").
 
     The exporter writes ``addmm`` as a product and a sum, and PyTorch's decomposition tells the product.
@@ -224,17 +220,3 @@ def _copied(args: Any, kwargs: Any) -> tuple[Any, Any]:
 def _array(tensor: Any) -> Array:
     array: Array = tensor.detach().cpu().contiguous().numpy()
     return array
-
-
-def class_and_line(module: nn.Module) -> tuple[str, str]:
-    """The class's name, and the file and line of its ``forward`` ("" where Python does not know)."""
-    kind = type(module)
-    try:
-        file = inspect.getsourcefile(kind.forward)
-        line = inspect.getsourcelines(kind.forward)[1]
-    except (TypeError, OSError):
-        return kind.__qualname__, ""
-    if file is None:
-        return kind.__qualname__, ""
-    shorter = os.path.relpath(file)
-    return kind.__qualname__, f"{file if shorter.startswith(os.pardir) else Path(shorter)}:{line}"

@@ -7,16 +7,17 @@ that changes there, scaled to what the recorded floors say of the outputs, stand
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from .boundaries import Arrays, GraphView, Node, Opener, ort_opener
-from .cases import Case
-from .localize import PASS_BYTES, Location
-from .metrics import UNIT_ROUNDOFF, Array, Comparison, Floor, compare, measure
+from ..boundaries import Arrays, GraphView, Node, Opener, ort_opener
+from ..cases import Case
+from ..metrics import UNIT_ROUNDOFF, Array, Comparison, Floor, compare, measure
+from .location import Location
+from .watching import PASS_BYTES, passes, watch
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class _Between:
         self.nudged = nudged(self.feeds)
         self.floors = floors
         self.scale = 1.0
-        self.hidden: set[str] = set()
+        self.hiding: set[str] = set()
 
     def find(self) -> Location | None:
         if not self._outputs_differ():
@@ -70,7 +71,7 @@ class _Between:
         for path in {node.module for node in self.view.nodes}:
             at_boundary.update(self.view.leaving(path))
         right, wrong = self._judge([name for name in shared if name in at_boundary])
-        first = self._first(right, wrong)
+        first = next((name for node in self.view.nodes for name in node.outputs if name in wrong), None)
         if first is None:
             return None
         region = self.view.back([first], right)
@@ -90,64 +91,39 @@ class _Between:
         return self._differ(expected, received, moved)
 
     def _differ(self, expected: Arrays, received: Arrays, moved: Arrays) -> bool:
-        names = [name for name in self.view.outputs if name in expected]
-        return any(not self._compare(name, expected, received, moved).passed for name in names)
+        names, largest = [name for name in self.view.outputs if name in expected], _largest(expected)
+        found = (self._compare(name, expected[name], received[name], moved[name], largest) for name in names)
+        return any(not comparison.passed for comparison in found)
 
-    def _compare(self, name: str, expected: Arrays, received: Arrays, moved: Arrays) -> Comparison:
-        value = expected[name]
-        wide = value.astype(np.float64) if value.dtype.kind == "f" else value
-        floor = _times(measure(moved[name], wide), self.scale)
-        return compare(name, received[name], wide, floor, _largest(expected.values()), budget=math.inf)
+    def _compare(self, name: str, expected: Array, received: Array, moved: Array, largest: float) -> Comparison:
+        wide = expected.astype(np.float64) if expected.dtype.kind == "f" else expected
+        return compare(name, received, wide, _times(measure(moved, wide), self.scale), largest, budget=math.inf)
 
     def _judge(self, names: Sequence[str]) -> tuple[set[str], dict[str, Comparison]]:
         right: set[str] = set(self.view.inputs)
         wrong: dict[str, Comparison] = {}
-        for group in self._groups(names):
+        # A value takes its size three times, as float32: expected, moved and received.
+        rows = max((value.shape[0] for value in self.feeds.values() if value.ndim), default=1)
+        for group in passes(names, lambda name: 12 * self.view.elements(name, rows), PASS_BYTES):
             expected = self.truth.values_at(self.truth_opener, self.feeds, group)
             moved = self.truth.values_at(self.truth_opener, self.nudged, group)
-            for part in self._showing(group, expected, moved):
-                for name in part.keys() & set(group):
-                    found = self._compare(name, expected, part, moved)
-                    if found.passed:
-                        right.add(name)
-                    else:
-                        wrong[name] = found
+            for name, value in self._received(group, expected, moved).items():
+                found = self._compare(name, expected[name], value, moved[name], _largest(expected))
+                if found.passed:
+                    right.add(name)
+                else:
+                    wrong[name] = found
         return right, wrong
 
-    def _showing(self, group: Sequence[str], expected: Arrays, moved: Arrays) -> Iterator[Arrays]:
-        """The other side's values; in smaller groups where showing them makes the difference vanish."""
-        if not group:
-            return
-        received = self.view.values_at(self.opener, self.feeds, group)
-        if self._differ(expected, received, moved):
-            yield received
-        elif len(group) == 1:
-            self.hidden.add(group[0])
-        else:
-            half = len(group) // 2
-            yield from self._showing(group[:half], expected, moved)
-            yield from self._showing(group[half:], expected, moved)
-
-    def _groups(self, names: Sequence[str]) -> Iterator[Sequence[str]]:
-        """Values of one run: as many as fit, by the sizes that the graph tells for a batch like the inputs'."""
-        rows = max((value.shape[0] for value in self.feeds.values() if value.ndim), default=1)
-        group: list[str] = []
-        size = 0
-        for name in names:
-            group.append(name)
-            size += 12 * self.view.elements(name, rows)
-            if size > PASS_BYTES:
-                yield group
-                group, size = [], 0
-        if group:
-            yield group
-
-    def _first(self, right: set[str], wrong: Mapping[str, Comparison]) -> str | None:
-        for node in self.view.nodes:
-            for name in node.outputs:
-                if name in wrong:
-                    return name
-        return None
+    def _received(self, group: Sequence[str], expected: Arrays, moved: Arrays) -> Arrays:
+        """The other side's values in runs whose outputs differ."""
+        received, hiding = watch(
+            group,
+            lambda names: self.view.values_at(self.opener, self.feeds, names),
+            lambda outputs: self._differ(expected, outputs, moved),
+        )
+        self.hiding |= hiding
+        return received
 
     def _named(self, suspects: Sequence[Node], wrong: Mapping[str, Comparison]) -> Location | None:
         if not suspects:
@@ -162,10 +138,10 @@ class _Between:
             text = "the node alone, fed the reference's values, is right: the fault is beside it"
         else:
             text = f"the node alone, fed the reference's values, is off by {proof.ratio:.3g} allowances"
-        if self.hidden:
-            text += f"; looking at {', '.join(sorted(self.hidden)[:3])} makes the difference vanish"
+        if self.hiding:
+            text += f"; looking at {', '.join(sorted(self.hiding)[:3])} makes the difference vanish"
         proven = proof is not None and not proof.passed
-        return Location(node.module, "", "", node.name, node.op_type, ratio, proven, text)
+        return Location.of(node.module, None, node, ratio, text, proven=proven)
 
     def _alone(self, node: Node) -> Comparison | None:
         """One node of the other side on what the reference feeds it."""
@@ -180,7 +156,8 @@ class _Between:
         path = self.view.cut([node], known, outputs[:1])
         try:
             with self.opener(path) as session:
-                return self._compare(outputs[0], expected, session.run(known), moved)
+                received = session.run(known)[outputs[0]]
+                return self._compare(outputs[0], expected[outputs[0]], received, moved[outputs[0]], _largest(expected))
         except Exception:  # the cut may not run: then nothing is proven
             return None
 
@@ -202,5 +179,6 @@ def _times(floor: Floor, factor: float) -> Floor:
     return Floor(floor.l2 * factor, floor.max * factor, floor.channel * factor)
 
 
-def _largest(values: Iterable[Array]) -> float:
-    return max((float(np.abs(value).max()) for value in values if value.dtype.kind == "f" and value.size), default=0.0)
+def _largest(values: Arrays) -> float:
+    floats = (value for value in values.values() if value.dtype.kind == "f" and value.size)
+    return max((float(np.abs(value).max()) for value in floats), default=0.0)

@@ -1,0 +1,106 @@
+"""From the first wrong boundary back to what is known to be right: the few nodes between them hold the fault."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+from ...export.graph import OnnxGraph
+from ..boundaries import GraphView, Node, Opener, is_inside, ort_opener
+from ..cases import Case
+from .homes import Homes, judge_boundaries
+from .judge import Judge, Judged
+from .location import Location
+from .missing import Missing
+from .observed import Observed, Raised
+from .operators import Operators
+from .proof import Proof
+from .truth import Truth
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def locate(
+    module: nn.Module, graph: OnnxGraph, case: Case, *, optimise: bool, opener: Opener | None = None, seed: int = 0
+) -> Location | None:
+    """Where ``graph`` leaves ``module`` on ``case``; None where its outputs stay within the limit.
+
+    The graph runs in ONNX Runtime, as in production with ``optimise``; ``opener`` loads it in another runtime.
+    Raises ModuleRefused where PyTorch cannot run the case.
+    """
+    with GraphView(graph.path, graph.modules) as view:
+        truth = Truth(module, case, seed)
+        observed = Observed(view, opener or ort_opener(optimise=optimise), truth)
+        return _Search(truth, observed).find() if observed.is_wrong() else None
+
+
+class _Search:
+    """Narrows a wrong graph down; ``right`` are the values known to be right so far."""
+
+    def __init__(self, truth: Truth, graph: Observed) -> None:
+        self.truth, self.graph, self.view = truth, graph, graph.view
+        self.judge = Judge(truth, graph)
+        self.homes = Homes(truth, graph)
+        self.operators = Operators(truth, graph, self.homes, self.judge)
+        self.proof = Proof(truth, graph, self.judge)
+        self.missing = Missing(truth, graph, self.homes, self.judge, self.proof)
+        self.right: set[str] = set(self.view.inputs)
+
+    def find(self) -> Location | None:
+        if self.graph.raised is not None and not self.view.outputs:  # it reads nothing that was computed
+            return self._raising(self.graph.raised)
+        judged = judge_boundaries(self.judge, self.homes, self.truth.sights)
+        self.right |= {found.values[0] for found in judged if found.is_right}
+        place = self._narrow(judged)
+        return self._raising(self.graph.raised) if place is None and self.graph.raised is not None else place
+
+    def _narrow(self, judged: Sequence[Judged]) -> Location | None:
+        """The place behind the first boundary that is wrong for a reason that can be named."""
+        done = {found.moment.module_call for found in judged if found.is_right and found.moment.kind == "leave"}
+        for found in judged:
+            moment = found.moment
+            if found.status != "wrong" or (moment.kind == "enter" and moment.module_call in done):
+                continue
+            cleared = self.view.cleared(self.right)
+            if moment.kind == "leave" and moment.path and self._ends_well(found, cleared):
+                continue
+            region = self.view.back(found.values, cleared)
+            if not region:
+                place = self.missing.locate(found, judged)
+            elif suspects := self._suspects(region):
+                place = self.missing.before(suspects[0], found) or self._blame(suspects, found, judged)
+            else:
+                continue
+            if place is not None:
+                return place
+        return None
+
+    def _suspects(self, region: Sequence[Node]) -> list[Node]:
+        """The nodes of ``region`` for which neither PyTorch's operators vouch nor all that is computed from them."""
+        self.right |= self.operators.vouched(region)
+        cleared = self.view.cleared(self.right)
+        return [node for node in region if not cleared.issuperset(self.view.floats(node.outputs))]
+
+    def _ends_well(self, found: Judged, cleared: Collection[str]) -> bool:
+        """Whether all that is computed from what leaves a module is right, so that only the comparison was at fault."""
+        users = [user for name in found.values for user in self.view.consumers.get(name, ())]
+        after = [user for user in users if not is_inside(user.module, found.moment.path)]
+        return all(name in cleared for user in after for name in self.view.floats(user.outputs))
+
+    def _blame(self, suspects: Sequence[Node], found: Judged, judged: Sequence[Judged]) -> Location:
+        alike = self.operators.first(suspects)
+        certain = f"one of {len(alike)} nodes from {alike[0].name} to {alike[-1].name}; " if len(alike) > 1 else ""
+        return self.proof.locate(alike[0], found, judged, certain)
+
+    def _raising(self, raised: Raised) -> Location:
+        """The node that does not run; or, where what it reads is not what PyTorch computes, the one that made that."""
+        region = self.view.back(self.view.outputs, self.view.cleared(self.right))
+        suspects = self._suspects(region) if region else []
+        if suspects:
+            blamed, why = suspects[0], f"{raised.node.name} does not run on what it makes"
+        else:
+            blamed, why = raised.node, "what it reads is right, and it does not run"
+        module, detail = self.truth.module(blamed.module), f"{why}: {raised.message}"
+        return Location.of(blamed.module, module, blamed, math.inf, detail, proven=not suspects)

@@ -1,0 +1,143 @@
+"""PyTorch's side of a case: what every tensor is in float64, and what PyTorch's own float32 loses of it.
+
+All tensors of a model do not fit into memory at once. So the model is run again whenever some are asked for, and only
+those are kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
+
+from ..cases import Case, Feeds
+from ..metrics import Array, Comparison, Floor, compare, measure
+from .eager_calls import EagerCalls, Moment, Sight, Visitor
+from .watching import PASS_BYTES
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Truth:
+    """The module on one case, in float64 and in float32.
+
+    ``sights`` are the float tensors at every module's boundary in the order of execution, ``outputs`` the truth and
+    the floor of each of the model's outputs. ``pass_bytes`` is what tensors may take at a time: about half of what the
+    weights take, where that is much. The constructor raises ModuleRefused where PyTorch cannot run the case.
+    """
+
+    def __init__(self, module: nn.Module, case: Case, seed: int) -> None:
+        self.case, self.feeds = case, case.feeds
+        self._double = EagerCalls(module, seed, is_double=True)
+        self._single = EagerCalls(module, seed, is_double=False)
+        self.pass_bytes = max(PASS_BYTES, sum(p.numel() * 4 for p in module.parameters()) // 2)
+        self.sights: list[Sight] = []
+        truths: list[Array] = []
+
+        def note(sight: Sight, get: Callable[[], Array]) -> None:
+            if sight.is_float:
+                self.sights.append(sight)
+            if sight.moment.module_call == ("", 0) and sight.moment.kind == "leave":
+                truths.append(get().copy())
+
+        self.visit(note)
+        rounded = self._single.run(self.feeds, case).values()
+        self.outputs = [(truth, measure(own, truth)) for truth, own in zip(truths, rounded, strict=True)]
+        entering = [sight for sight in self.sights if sight.moment.kind == "enter"]
+        self._entering = {sight.moment.module_call: sight for sight in reversed(entering)}
+
+    def module(self, path: str) -> nn.Module | None:
+        """The module at a path; None where the graph tells of one that PyTorch does not have."""
+        return self._double.paths.get(path)
+
+    def entering(self, moment: Moment) -> Sight | None:
+        """The first float tensor that the call to which ``moment`` belongs was given."""
+        return self._entering.get(moment.module_call)
+
+    def call_count(self, path: str) -> int:
+        """How often a module is called."""
+        return 1 + max(sight.moment.call for sight in self.sights if sight.moment.path == path)
+
+    def visit(self, visitor: Visitor, modules: Collection[str] = ()) -> None:
+        """Run in float64 and show every boundary's tensors, and those of the operators inside of ``modules``."""
+        self._double.visit(self.feeds, self.case, visitor, modules)
+
+    def rounded(self, wanted: Collection[Moment], modules: Collection[str] = ()) -> dict[Moment, Array]:
+        """PyTorch's float32 tensors at the ``wanted`` moments."""
+        return self._rounded(self.feeds, wanted, modules, plain=False)
+
+    def floors(self, wanted: Collection[Moment], modules: Collection[str] = ()) -> Floors:
+        """What float32 loses at the ``wanted`` moments."""
+        near: dict[Moment, Floor] = {}
+        for feeds in self.case.neighbours():
+            for moment, floor in self._near(feeds, wanted, modules).items():
+                near[moment] = floor.or_larger(near[moment]) if moment in near else floor
+        return Floors(self.rounded(wanted, modules), near)
+
+    def at(self, moment: Moment) -> tuple[Array, Floor] | None:
+        """The truth and the floor of one boundary's tensor; None where float32 does not come by."""
+        truths: list[Array] = []
+
+        def note(sight: Sight, get: Callable[[], Array]) -> None:
+            if sight.moment == moment:
+                truths.append(get().copy())
+
+        self.visit(note)
+        own = self.rounded({moment})
+        return (truths[0], measure(own[moment], truths[0])) if truths and moment in own else None
+
+    def alone(self, moment: Moment) -> tuple[Array, Floor] | None:
+        """The truth and the floor of a tensor that leaves a module which runs by itself, on its float32 inputs."""
+        inputs = self._single.inputs_of(moment.path, moment.call, self.feeds, self.case)
+        if inputs is None:
+            return None
+        truth = self._double.alone(moment.path, inputs, self.case)[moment.number]
+        return truth, measure(self._single.alone(moment.path, inputs, self.case)[moment.number], truth)
+
+    def compare(self, value: Array, truth: Array, floor: Floor) -> Comparison:
+        """As the verdict compares, without a budget.
+
+        What is close to zero is judged against the largest magnitude that the last float64 run met; while it runs,
+        the largest so far, which is what the tensor was computed from.
+        """
+        return compare("", value, truth, floor, self._double.largest, budget=math.inf)
+
+    def _rounded(
+        self, feeds: Feeds, wanted: Collection[Moment], modules: Collection[str], *, plain: bool
+    ) -> dict[Moment, Array]:
+        kept: dict[Moment, Array] = {}
+
+        def keep(sight: Sight, get: Callable[[], Array]) -> None:
+            if sight.moment in wanted:  # a tensor that is seen again needs no second copy
+                kept[sight.moment] = kept[sight.origin] if sight.origin in kept else get().copy()
+
+        self._single.visit(feeds, self.case, keep, modules, plain=plain)
+        return kept
+
+    def _near(self, feeds: Feeds, wanted: Collection[Moment], modules: Collection[str]) -> dict[Moment, Floor]:
+        """What float32 with plain kernels loses on a neighbour of the case."""
+        own = self._rounded(feeds, wanted, modules, plain=True)
+        floors: dict[Moment, Floor] = {}
+
+        def note(sight: Sight, get: Callable[[], Array]) -> None:
+            if sight.moment in own and own[sight.moment].shape == sight.shape:
+                floors[sight.moment] = measure(own[sight.moment], get())
+
+        self._double.visit(feeds, self.case, note, modules)
+        return floors
+
+
+class Floors:
+    """What float32 loses at some moments: on the case itself or on one of its neighbours, whichever is more."""
+
+    def __init__(self, own: dict[Moment, Array], near: dict[Moment, Floor]) -> None:
+        self._own, self._near = own, near
+
+    def __contains__(self, moment: Moment) -> bool:
+        return moment in self._own
+
+    def at(self, moment: Moment, truth: Array) -> Floor:
+        """The floor of the tensor that is ``truth`` in float64."""
+        floor = measure(self._own[moment], truth)
+        return floor.or_larger(self._near[moment]) if moment in self._near else floor
