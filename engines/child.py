@@ -70,9 +70,7 @@ class Child:
             if stream is not None:
                 _close(stream)
 
-    def ask(
-        self, doing: str, header: Mapping[str, Any], arrays: Arrays | None = None
-    ) -> tuple[dict[str, Any], Arrays]:
+    def ask(self, doing: str, header: Mapping[str, Any], arrays: Arrays | None = None) -> tuple[dict[str, Any], Arrays]:
         """One message and its answer; ``doing`` says in an error what the process was at."""
         self.load()
         if self._death:
