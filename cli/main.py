@@ -24,9 +24,9 @@ from .guard import INTERRUPTED, guarded
 from .options import debug_option
 
 # In the order in which a new user needs them; each is a file beside this one that holds `command`.
-COMMANDS = ("list", "show", "doctor", "deploy", "export", "validate", "verify")
+COMMANDS = ("list", "show", "doctor", "deploy", "export", "validate", "verify", "benchmark")
 # Those that run PyTorch and a user's code.
-GUARDED = frozenset({"deploy", "export"})
+GUARDED = frozenset({"deploy", "export", "benchmark"})
 INTERNAL_ERROR = 70
 STORAGE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from .latency import Latency
 from .machine import Conditions
 from .method import Method
+from .runtimes import BASELINES
 
 Status = Literal["measured", "not measured", "wrong", "failed"]
 
@@ -53,6 +54,11 @@ class Row:
     status: Status
     why: str = ""
     measurement: Measurement | None = None
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether its failure says nothing about what this tool hands over."""
+        return self.runtime in BASELINES
 
     def to_json(self) -> dict[str, Any]:
         """Everything by name; the measurement only where there is one."""
