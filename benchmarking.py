@@ -6,24 +6,25 @@ import functools
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from .contenders import Contender, Progress, Weights, from_bundle, from_target
+from .contenders import Contender, Progress, Weights, check_batches, from_bundle, from_target
 from .engines.runtime import Arrays
 from .engines.timing import machine
 from .engines.timing.contestant import Contestant, OrtJob
 from .engines.timing.inputs import input_bytes, set_count
 from .engines.timing.latency import Latency
 from .engines.timing.method import Method
-from .engines.timing.results import Benchmark, Measurement, Row
+from .engines.timing.results import Benchmark, Measurement, Row, Status
 from .engines.timing.rounds import Samples, interleave
 from .engines.timing.runtimes import BASELINES, PROVIDERS, check_names
 from .errors import Attn2trtError, InputError
 from .export.bundle import MANIFEST, open_bundle
 from .export.graph import DEFAULT_OPSET
-from .modules.target import Axis, TensorSpec
 from .validate.agreement import disagreement
 from .validate.cases import make_cases
 from .validate.verdict import judge_case
@@ -67,7 +68,7 @@ def benchmark(
         if is_bundle(target):
             opened = open_bundle(target)
             _refuse_build_options(shapes, dynamic, seed, pretrained, checkpoint, opset)
-            _check_batches(wanted, opened.inputs, opened.axes)
+            check_batches(wanted, opened.inputs, opened.axes)
             bundle, title = str(opened.path), opened.name
             contenders = from_bundle(opened, folder, names, progress=told)
         else:
@@ -84,7 +85,7 @@ def benchmark(
                 progress=told,
             )
         first = contenders[0]
-        _check_batches(wanted, first.inputs, first.axes)
+        check_batches(wanted, first.inputs, first.axes)
         cells = [_Batch(contenders, batch, count, rules) for batch in wanted or [_usual_batch(first)]]
         rows = [row for cell in cells for row in cell.rows(told)]
     return Benchmark(
@@ -145,11 +146,10 @@ class _Batch:
             self._time(running)
         return [self._rows[key] for key in order]
 
-    def _note(self, key: Key, status: str, why: str) -> None:
+    def _note(self, key: Key, status: Status, why: str) -> None:
         """A row without numbers; a baseline that does not work is no failure of ours."""
-        if status == "failed" and key[1] in BASELINES:
-            status = "not measured"
-        self._rows[key] = Row(*key, self.batch, status, why)  # type: ignore[arg-type]
+        told: Status = "not measured" if status == "failed" and key[1] in BASELINES else status
+        self._rows[key] = Row(*key, self.batch, told, why)
 
     def _loaded(self, running: Mapping[Key, Contestant]) -> Iterator[tuple[Key, Contestant]]:
         for key, contestant in running.items():
@@ -162,29 +162,28 @@ class _Batch:
 
     def _agreeing(self, running: Mapping[Key, Contestant]) -> Iterator[tuple[Key, Contestant]]:
         """Those whose outputs are PyTorch's or, without it, those of the first that computes what was recorded."""
+        feeds: dict[str, Arrays] = {}
         expected: dict[str, Arrays] = {}
         for model, contender in self._contenders.items():
-            fixed = [
-                TensorSpec(spec.name, self.shapes[spec.name], spec.dtype, spec.low, spec.high)
-                for spec in contender.inputs
-            ]
-            feeds = make_cases(fixed, {})[0].feeds
+            fixed = [replace(spec, shape=self.shapes[spec.name]) for spec in contender.inputs]
+            feeds[model] = make_cases(fixed, {})[0].feeds
             if contender.eager is not None:
-                expected[model] = contender.eager(feeds)
-            for key, contestant in running.items():
-                if key[0] != model:
-                    continue
-                try:
-                    outputs = contestant.run(feeds)
-                    why = self._unlike_recorded(key, contestant)
-                except Attn2trtError as error:
-                    self._note(key, "failed", str(error))
-                    continue
-                why = why or disagreement(outputs, expected.setdefault(model, outputs))
-                if why:
-                    self._note(key, "wrong", why)
-                else:
-                    yield key, contestant
+                expected[model] = contender.eager(feeds[model])
+        # Beside each other: a first call may compile for a minute, and nothing is timed yet.
+        with ThreadPoolExecutor(self._threads) as pool:
+            first_runs = {key: pool.submit(found.run, feeds[key[0]]) for key, found in running.items()}
+        for key, contestant in running.items():
+            try:
+                outputs = first_runs[key].result()
+                why = self._unlike_recorded(key, contestant)
+            except Attn2trtError as error:
+                self._note(key, "failed", str(error))
+                continue
+            why = why or disagreement(outputs, expected.setdefault(key[0], outputs))
+            if why:
+                self._note(key, "wrong", why)
+            else:
+                yield key, contestant
 
     def _unlike_recorded(self, key: Key, contestant: Contestant) -> str:
         """How the outputs differ from what the bundle recorded; asked of the bundle's own graph alone."""
@@ -249,25 +248,6 @@ def _usual_batch(contender: Contender) -> int:
         return contender.axes["batch"].opt
     first = next((spec.shape[0] for spec in contender.inputs if spec.shape), 1)
     return first if isinstance(first, int) else 1
-
-
-def _check_batches(batches: Sequence[int], inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> None:
-    """Raise InputError for the first batch that a graph with these inputs and ranges does not hold."""
-    axis = axes.get("batch")
-    sizes = {spec.shape[0] for spec in inputs if spec.shape and isinstance(spec.shape[0], int)}
-    for batch in batches:
-        if axis is not None and batch not in axis.sizes:
-            low, high = min(batch, axis.min), max(batch, axis.max)
-            raise InputError(
-                f"received batch {batch}; expected one of the range {axis}, which the graph holds for; "
-                f"deploy it with --dynamic batch={low}:{axis.opt}:{high}"
-            )
-        if axis is None and batch not in sizes:
-            fixed = ", ".join(map(str, sorted(sizes))) or "none"
-            raise InputError(
-                f"received batch {batch}; expected {fixed}, the only one that the graph takes; "
-                f"deploy it with --dynamic batch"
-            )
 
 
 def _refuse_build_options(

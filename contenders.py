@@ -98,6 +98,7 @@ def from_target(
         pretrained=weights.pretrained,
         checkpoint=weights.checkpoint,
     )
+    check_batches(batches, target.inputs, target.axes)
     progress("building the module")
     module = target.build()
     found = [_contender(TARGET, target, module, None, folder / "target", runtimes, weights.seed, opset, progress)]
@@ -128,6 +129,25 @@ def from_bundle(bundle: Bundle, folder: Path, runtimes: Sequence[str], *, progre
         for name in runtimes
     }
     return [alone]
+
+
+def check_batches(batches: Sequence[int], inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> None:
+    """Raise InputError for the first batch that a graph with these inputs and ranges does not hold."""
+    axis = axes.get("batch")
+    sizes = {spec.shape[0] for spec in inputs if spec.shape and isinstance(spec.shape[0], int)}
+    for batch in batches:
+        if axis is not None and batch not in axis.sizes:
+            low, high = min(batch, axis.min), max(batch, axis.max)
+            raise InputError(
+                f"received batch {batch}; expected one of the range {axis}, which the graph holds for; "
+                f"deploy it with --dynamic batch={low}:{axis.opt}:{high}"
+            )
+        if axis is None and batch not in sizes:
+            fixed = ", ".join(map(str, sorted(sizes))) or "none"
+            raise InputError(
+                f"received batch {batch}; expected {fixed}, the only one that the graph takes; "
+                f"deploy it with --dynamic batch"
+            )
 
 
 def _with_batches(

@@ -51,8 +51,9 @@ class Method:
     def __post_init__(self) -> None:
         if not (0 < self.seconds <= self.max_seconds and self.iterations >= 1 and self.rounds >= 1):
             raise InputError(
-                f"received {self.seconds:g} s and {self.iterations} iterations in {self.rounds} rounds, at most "
-                f"{self.max_seconds:g} s; expected positive numbers and no minimum above the maximum; correct them"
+                f"received at least {self.seconds:g} s and {self.iterations} iterations in {self.rounds} rounds, "
+                f"at most {self.max_seconds:g} s; expected positive numbers and no minimum above the maximum; "
+                "correct --seconds or --max-seconds"
             )
 
     def turn(self) -> Limits:
