@@ -94,7 +94,7 @@ def benchmark(
         threads=count,
         method=rules,
         machine=machine.describe(),
-        versions=dict(_versions()),
+        versions=dict(installed_versions()),
         sizes={cell.batch: cell.shapes for cell in cells},
         conditions={cell.batch: cell.conditions for cell in cells if cell.conditions is not None},
         rows=tuple(rows),
@@ -275,7 +275,8 @@ def _refuse_build_options(
 
 
 @functools.lru_cache(maxsize=1)
-def _versions() -> tuple[tuple[str, str], ...]:
+def installed_versions() -> tuple[tuple[str, str], ...]:
+    """(package, version) of what a latency depends on, as far as it is installed."""
     found = []
     for name in PACKAGES:
         try:

@@ -98,12 +98,16 @@ class Watch:
 
 
 def _busy_seconds() -> float | None:
-    """Processor seconds spent on anything since the machine started, stolen ones among them."""
-    first = _read(Path("/proc/stat")).partition("\n")[0].split()
-    if len(first) < 9:
-        return None
-    user, nice, system, _idle, _waiting, interrupts, soft, stolen = map(int, first[1:9])
-    return (user + nice + system + interrupts + soft + stolen) / os.sysconf("SC_CLK_TCK")
+    """Seconds that our processors spent on anything since the machine started, stolen ones among them."""
+    ticks = 0
+    lines = {line.split()[0]: line.split()[1:9] for line in _read(Path("/proc/stat")).splitlines() if line.strip()}
+    # Not the line for all: a container may be given a few processors of many.
+    for name in (f"cpu{number}" for number in usable_cpus()):
+        if len(lines.get(name, ())) < 8:
+            return None
+        user, nice, system, _idle, _waiting, interrupts, soft, stolen = map(int, lines[name])
+        ticks += user + nice + system + interrupts + soft + stolen
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _mhz() -> float | None:

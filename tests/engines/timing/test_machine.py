@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -63,3 +64,12 @@ def test_the_peak_counts_from_when_it_is_asked_to() -> None:
         assert before is not None
         assert after is not None
         assert after < before - 32
+
+
+def test_only_the_processors_that_we_may_use_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["cpu 9999 0 0 0 0 0 0 0 0 0", *(f"cpu{number} {number}00 1 2 9999 9999 3 4 5 0 0" for number in range(4))]
+    monkeypatch.setattr(machine, "_read", lambda path: "\n".join([*lines, "intr 5"]))
+    monkeypatch.setattr(machine, "usable_cpus", lambda: {1, 3})
+    assert machine._busy_seconds() == (100 + 15 + 300 + 15) / os.sysconf("SC_CLK_TCK")
+    monkeypatch.setattr(machine, "usable_cpus", lambda: {1, 7})
+    assert machine._busy_seconds() is None
