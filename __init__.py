@@ -6,17 +6,19 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .benchmarking import benchmark as benchmark
     from .export.bundle import Bundle as Bundle
     from .export.bundle import open_bundle as open_bundle
     from .modules.catalog import build as build
     from .pipeline import deploy as deploy
 
-__all__ = ["Bundle", "__version__", "build", "deploy", "open_bundle"]
+__all__ = ["Bundle", "__version__", "benchmark", "build", "deploy", "open_bundle"]
 __version__ = _version("attn2trt")
 
 # Loaded on first use, so that `import attn2trt` and `attn2trt --help` touch neither torch nor onnx.
 _HOME = {
     "Bundle": ".export.bundle",
+    "benchmark": ".benchmarking",
     "build": ".modules.catalog",
     "deploy": ".pipeline",
     "open_bundle": ".export.bundle",

@@ -126,6 +126,7 @@ def deploy(
                 "source": resolved.source,
                 "weights": resolved.weights,
             },
+            "build": _build_arguments(target, seed, pretrained, checkpoint),
             "opset": opset,
             "inputs": [spec_to_json(spec) for spec in resolved.inputs],
             "outputs": [spec_to_json(spec) for spec in graph.outputs],
@@ -242,6 +243,27 @@ def _resolve(
             f"deploy({type(target).__name__}, …) lacks example_inputs; pass a tensor, a tuple or a dict of tensors"
         )
     return catalog.from_module(target, example_inputs, dynamic=dynamic)
+
+
+def export_graph(
+    target: Target,
+    module: nn.Module,
+    folder: Path,
+    *,
+    opset: int = DEFAULT_OPSET,
+    progress: Progress | None = None,
+) -> OnnxGraph:
+    """The graph that ``deploy`` would hand over, in ``folder``; raises as it does."""
+    return _export(target, module, folder, opset, _Seconds(progress))[0]
+
+
+def _build_arguments(
+    target: str | Target | nn.Module, seed: int, pretrained: bool, checkpoint: Path | str | None
+) -> dict[str, Any] | None:
+    """What it takes to build the module again from the target's name; None for a module that came from Python."""
+    if not isinstance(target, str):
+        return None
+    return {"seed": seed, "pretrained": pretrained, "checkpoint": checkpoint is not None}
 
 
 def _export(

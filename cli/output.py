@@ -22,16 +22,17 @@ Progress = Callable[[str], None]
 
 def print_json(document: Any) -> None:
     """Print one JSON document. Strict JSON has no NaN and no infinity: they are printed as strings."""
-    click.echo(json.dumps(_strict(document), indent=2, allow_nan=False, default=str))
+    click.echo(json.dumps(strict(document), indent=2, allow_nan=False, default=str))
 
 
-def _strict(value: Any) -> Any:
+def strict(value: Any) -> Any:
+    """The document with every NaN and infinity as a string."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Mapping):
-        return {str(key): _strict(item) for key, item in value.items()}
+        return {str(key): strict(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_strict(item) for item in value]
+        return [strict(item) for item in value]
     return value
 
 

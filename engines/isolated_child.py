@@ -8,12 +8,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from ..errors import Attn2trtError
 from .channel import receive, send
+from .child import failure
 from .ort_runtime import OrtRuntime
 
 
@@ -25,7 +23,7 @@ def main(path: str, options: str) -> None:
     try:
         runtime = OrtRuntime(Path(path), spinning=False, **json.loads(options))
     except Exception as error:
-        send(answers, _failure(error))
+        send(answers, failure(error))
         return
     send(answers, {"name": runtime.name, "output_names": runtime.output_names})
     with runtime:
@@ -33,12 +31,6 @@ def main(path: str, options: str) -> None:
             try:
                 outputs = runtime.run(message[1])
             except Exception as error:
-                send(answers, _failure(error))
+                send(answers, failure(error))
             else:
                 send(answers, {}, outputs)
-
-
-def _failure(error: Exception) -> Mapping[str, Any]:
-    kind = type(error).__name__ if isinstance(error, Attn2trtError) else ""
-    text = str(error) if kind else f"{type(error).__name__}: {error}"
-    return {"error": " ".join(text.split()), "kind": kind}

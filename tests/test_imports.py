@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("modules", "export", "engines", "validate", "report", "pipeline", "cli")
+ROOMS = ("modules", "export", "engines", "validate", "report", "pipeline", "contenders", "benchmarking", "cli")
 ANYONE = {"errors", "processes", ""}  # the root's own names: attn2trt.__version__
 TORCH = {"torch", "torchvision", "timm"}
 HEAVY = ("torch", "timm", "onnx", "onnxruntime", "numpy", "rich")

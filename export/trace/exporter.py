@@ -106,12 +106,12 @@ def _attempt(target: Target, module: nn.Module, inputs: tuple[torch.Tensor, ...]
     program: torch.export.ExportedProgram | None = None
     failure: Exception | Violation | None = None
     try:
-        with _quiet(), torch.no_grad(), contextlib.ExitStack() as stack:
+        with quiet(), torch.no_grad(), contextlib.ExitStack() as stack:
             stack.enter_context(guards)
             stack.enter_context(SizeIndependentCalls())
             if keep_numbers:
                 stack.enter_context(SizesStayNumbers(module))
-            shapes = _for_signature(module, dynamic)
+            shapes = for_signature(module, dynamic)
             program = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
     except Exception as error:  # the user's forward and torch may raise anything
         failure = error
@@ -127,7 +127,7 @@ def _agrees(
         return False
     inputs = example_inputs(target, sizes)
     try:
-        with _quiet(), torch.no_grad():
+        with quiet(), torch.no_grad():
             expected = tree_leaves(module(*inputs))
             found = tree_leaves(program.module(check_guards=False)(*inputs))
             torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5, equal_nan=True)
@@ -141,7 +141,7 @@ def _hint(axis: Axis) -> object:
     return torch.export.Dim.AUTO(min=axis.min, max=axis.max)
 
 
-def _for_signature(module: nn.Module, dynamic: tuple[dict[int, object], ...]) -> tuple[object, ...]:
+def for_signature(module: nn.Module, dynamic: tuple[dict[int, object], ...]) -> tuple[object, ...]:
     """``dynamic`` as torch.export wants it: the arguments of a ``forward(*tensors)`` are one entry."""
     kinds = [parameter.kind for parameter in inspect.signature(module.forward).parameters.values()]
     return (dynamic,) if kinds[:1] == [inspect.Parameter.VAR_POSITIONAL] else dynamic
@@ -175,7 +175,7 @@ def _advice(violation: Violation, axes: Mapping[str, Axis]) -> str:
 def _to_onnx(program: torch.export.ExportedProgram, target: Target, opset: int) -> ir.Model:
     names = [spec.name for spec in target.inputs]
     try:
-        with _quiet():
+        with quiet():
             exported = torch.onnx.export(
                 program,
                 opset_version=opset,
@@ -295,7 +295,7 @@ def _first_line(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the exporters' progress lines and warnings off the user's terminal; errors still raise."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch._export", "onnxscript")]
     levels = [logger.level for logger in loggers]

@@ -100,3 +100,14 @@ def test_a_silent_fallback_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_any_size_fits_an_unnamed_dimension() -> None:
     spec = SimpleNamespace(name="x", type="tensor(float)", shape=[None, 3])
     check_feeds({"x": np.ones((7, 3), np.float32)}, [spec])
+
+
+def test_prepared_calls_run_on_what_they_were_prepared_with() -> None:
+    with OrtRuntime(model(), threads=1) as runtime:
+        first, second = runtime.prepare([feeds(), feeds(z=np.ones((2, 3), np.float32))])
+        for call in (first, second, first):
+            call()
+        with pytest.raises(InputError, match="expected x, z, ids"):
+            runtime.prepare([{"x": feeds()["x"]}])
+    with pytest.raises(RuntimeError, match="was closed"):
+        runtime.prepare([feeds()])

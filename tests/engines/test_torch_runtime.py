@@ -33,3 +33,42 @@ def test_one_output_needs_no_name() -> None:
 def test_a_wrong_number_of_names_is_an_error() -> None:
     with pytest.raises(InputError, match="returned 2 tensors; expected 1"):
         TorchRuntime(Two(), ("sum",)).run({"x": X, "y": X})
+
+
+def test_prepared_calls_do_the_modules_work_and_no_more() -> None:
+    seen: list[tuple[Tensor, ...]] = []
+
+    class Watching(Two):
+        def forward(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+            seen.append((x, y))
+            assert not torch.is_grad_enabled()
+            return super().forward(x, y)
+
+    calls = TorchRuntime(Watching()).prepare([{"x": X, "y": X}, {"x": 3 * X, "y": X}])
+    assert seen == []
+    for call in (*calls, *calls):
+        call()
+    assert [float(x.mean()) for x, _ in seen] == [1, 3, 1, 3]
+    assert seen[0][0] is seen[2][0]
+
+
+def test_compiled_goes_through_torch_compile_anew_for_each_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+
+    def compile_(module: nn.Module, *, dynamic: bool) -> nn.Module:
+        asked.append(dynamic)
+        return module
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    runtime = TorchRuntime(Two(), ("sum", "less"), compiled=True)
+    assert asked == [False]
+    assert "torch.compile" in runtime.name
+    assert np.array_equal(runtime.run({"x": X, "y": X})["sum"], 2 * X)
+
+
+@pytest.mark.slow
+def test_what_is_compiled_computes_the_same() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sigmoid()).eval()
+    feeds = {"x": np.ones((1, 3, 4, 4), np.float32)}
+    compiled = TorchRuntime(module, compiled=True).run(feeds)["output"]
+    np.testing.assert_allclose(compiled, TorchRuntime(module).run(feeds)["output"], rtol=1e-6)

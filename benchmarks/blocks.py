@@ -1,0 +1,223 @@
+"""Time six blocks at four shapes in every runtime of this machine, and write the docs' table.
+
+Usage: python benchmarks/blocks.py [--block NAME] [--shape SHAPE] [--seconds S]. Every cell is one run of `attn2trt
+benchmark`. Writes benchmarks/results/blocks.json and docs/benchmark.md after every cell, and takes up where an
+interrupted run of the same code, versions and machine ended; a cell that was disturbed by other processes is measured
+again. With --block or --shape it prints their rows and writes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from attn2trt.benchmarking import installed_versions
+from attn2trt.engines.timing import machine
+
+ROOT = Path(__file__).parent.parent
+RESULTS, PAGE = ROOT / "benchmarks/results/blocks.json", ROOT / "docs/benchmark.md"
+BLOCKS = ("se", "cbam", "eca", "coord_att", "gam", "psa")
+SHAPES = ("1x64x112x112", "1x256x56x56", "8x512x28x28", "4x1024x14x14")
+ROOMS = ("modules", "export", "engines")
+OURS, PLAIN, EAGER, COMPILE = "ort-cpu", "ort-cpu-plain-export", "pytorch-eager", "pytorch-compile"
+OTHERS = (PLAIN, EAGER, COMPILE)
+# more cores than this taken by others, and the cell is measured again
+BUSY_CORES = 0.1
+
+
+def sources() -> str:
+    """SHA-256 of the code that the rows depend on."""
+    files = [*sorted(ROOT.glob("*.py")), *(file for room in ROOMS for file in sorted((ROOT / room).rglob("*.py")))]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def measure(block: str, shape: str, seconds: float) -> dict[str, Any]:
+    """One run of the command, and what the page needs of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "latency.json"
+        words = [
+            "benchmark",
+            block,
+            "--shape",
+            shape,
+            "--seconds",
+            str(seconds),
+            "--runtime",
+            ",".join((OURS, *OTHERS)),
+        ]
+        command = [sys.executable, "-m", "attn2trt", *words, "-o", str(out)]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        if not out.exists():
+            raise SystemExit(f"{' '.join(words)}: {ran.stderr.strip()}")
+        return row_of(block, shape, json.loads(out.read_text()))
+
+
+def row_of(block: str, shape: str, document: dict[str, Any]) -> dict[str, Any]:
+    """The command's document as one row."""
+    runtimes = {}
+    for found in document["rows"]:
+        measured = found.get("measurement")
+        if measured is None:
+            runtimes[found["runtime"]] = {"status": found["status"], "why": found["why"]}
+            continue
+        latency = measured["latency"]
+        runtimes[found["runtime"]] = {
+            "status": "measured",
+            **{key: latency[key] for key in ("median_ms", "p90_ms", "p99_ms", "cv", "iterations")},
+            "hot_median_ms": measured["hot"]["median_ms"],
+            "round_medians_ms": measured["round_medians_ms"],
+            "peak_mib": measured["peak_mib"],
+            "inputs_mib": measured["inputs_mib"],
+        }
+    (batch,) = document["batches"]
+    return {
+        "block": block,
+        "shape": shape,
+        "threads": document["threads"],
+        "machine": document["machine"],
+        "versions": document["versions"],
+        "method": document["method"],
+        "conditions": batch["conditions"],
+        "runtimes": runtimes,
+        "speed_up": speed_ups(runtimes),
+    }
+
+
+def speed_ups(runtimes: dict[str, Any]) -> dict[str, float]:
+    """The median of each of the others, and of the best of them, over ours: above 1 ours is faster."""
+    medians = {name: found["median_ms"] for name, found in runtimes.items() if "median_ms" in found}
+    ours = medians.get(OURS)
+    others = {name: medians[name] for name in OTHERS if name in medians}
+    if ours is None or not others:
+        return {}
+    return {"best": min(others.values()) / ours, **{name: value / ours for name, value in others.items()}}
+
+
+def geometric_mean(values: Iterable[float]) -> float | None:
+    """Of positive numbers; None of none."""
+    logarithms = [math.log(value) for value in values]
+    return math.exp(sum(logarithms) / len(logarithms)) if logarithms else None
+
+
+def disturbed(row: dict[str, Any]) -> bool:
+    """Whether something else ran on the machine meanwhile."""
+    conditions = row["conditions"] or {}
+    return (conditions.get("other_cores") or 0) > BUSY_CORES
+
+
+def page(document: dict[str, Any]) -> str:
+    """The docs page: one row per block and shape, then the geometric means."""
+    rows = document["rows"]
+    described, versions, method = (rows[0][key] for key in ("machine", "versions", "method"))
+    lines = [
+        "# Blocks, shapes and runtimes",
+        "",
+        f"Generated by `python benchmarks/blocks.py` on {document['date']} ({described['cpu']},",
+        f"{rows[0]['threads']} threads, {', '.join(f'{name} {number}' for name, number in versions.items())}).",
+        "",
+        "Median latency in milliseconds, float32, on the CPU, all runtimes of a row in turn in one run: at least "
+        f"{method['seconds']:g} s",
+        f"and {method['iterations']} calls each, or {method['max_seconds']:g} s. [timing.md](timing.md) says how.",
+        "*Speed-up*: the other's median over ours; above 1 ours is faster. *Best*: over the fastest of the others.",
+        "",
+        "| block | shape | ours | plain export | eager | compile | speed-up: best | plain export | eager |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    lines += [f"| {' | '.join(cells(row))} |" for row in rows]
+    lines += ["", "## Geometric means of the speed-up", "", "| block | best | plain export | eager | least of best |"]
+    lines += ["| --- | --- | --- | --- | --- |"]
+    for name, chosen in groups(rows):
+        means = [number(geometric_mean(values(chosen, key))) for key in ("best", PLAIN, EAGER)]
+        lines.append(f"| {name} | {' | '.join(means)} | {number(min(values(chosen, 'best'), default=None))} |")
+    notes = [f"- {note}" for row in rows for note in remarks(row)]
+    return "\n".join([*lines, *(["", "## Remarks", "", *notes] if notes else [])]) + "\n"
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    """One row of the table."""
+    medians = [number(row["runtimes"].get(name, {}).get("median_ms"), 3) for name in (OURS, *OTHERS)]
+    ratios = [number(row["speed_up"].get(key)) for key in ("best", PLAIN, EAGER)]
+    return [f"`{row['block']}`", row["shape"], *medians, *ratios]
+
+
+def groups(rows: Sequence[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """The rows of each block, then all."""
+    found = [(f"`{block}`", [row for row in rows if row["block"] == block]) for block in BLOCKS]
+    return [*((name, chosen) for name, chosen in found if chosen), ("all", list(rows))]
+
+
+def values(rows: Sequence[dict[str, Any]], key: str) -> list[float]:
+    """One kind of speed-up of every row that has it."""
+    return [row["speed_up"][key] for row in rows if key in row["speed_up"]]
+
+
+def remarks(row: dict[str, Any]) -> list[str]:
+    """What makes a row doubtful or incomplete."""
+    where = f"`{row['block']}` at {row['shape']}"
+    found = [
+        f"{where}: {name} {entry['status']}: {entry['why']}"
+        for name, entry in row["runtimes"].items()
+        if entry["status"] != "measured"
+    ]
+    unsteady = [name for name, entry in row["runtimes"].items() if (entry.get("cv") or 0) > 0.025]
+    if unsteady:
+        found.append(f"{where}: the latency varies by more than 2.5 % in {', '.join(unsteady)}")
+    if disturbed(row):
+        found.append(f"{where}: {row['conditions']['other_cores']:.1f} cores were busy with something else")
+    return found
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """Digits, or a dash where there is nothing."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def kept(key: str, seconds: float) -> list[dict[str, Any]]:
+    """The undisturbed rows of an earlier run of the same code, versions, machine and method."""
+    if not RESULTS.exists():
+        return []
+    before = json.loads(RESULTS.read_text())
+    here = (machine.describe(), dict(installed_versions()), seconds)
+    return [
+        row
+        for row in before["rows"]
+        if before["sources"] == key
+        and (row["machine"], row["versions"], row["method"]["seconds"]) == here
+        and not disturbed(row)
+    ]
+
+
+def main(blocks: Sequence[str], shapes: Sequence[str], seconds: float) -> int:
+    """Measure every cell that is asked for; all of them where nothing is."""
+    partial = bool(blocks or shapes)
+    order = [(block, shape) for block in blocks or BLOCKS for shape in shapes or SHAPES]
+    key = sources()
+    rows = {(row["block"], row["shape"]): row for row in ([] if partial else kept(key, seconds))}
+    for place, (block, shape) in enumerate(order, 1):
+        if (block, shape) not in rows:
+            rows[block, shape] = measure(block, shape, seconds)
+        done = [rows[cell] for cell in order if cell in rows]
+        print(f"{place}/{len(order)}", *cells(rows[block, shape]), *remarks(rows[block, shape]), sep="  ", flush=True)
+        if not partial:
+            document = {"date": date.today().isoformat(), "sources": key, "rows": done}
+            RESULTS.write_text(json.dumps(document, indent=1) + "\n")
+            PAGE.write_text(page(document))
+    return 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--block", action="append", default=[], help="only this one, printed and not written")
+    parser.add_argument("--shape", action="append", default=[], help="only this one, printed and not written")
+    parser.add_argument("--seconds", type=float, default=3.0, help="shortest time for each runtime (default 3)")
+    options = parser.parse_args()
+    sys.exit(main(options.block, options.shape, options.seconds))

@@ -1,0 +1,134 @@
+"""``attn2trt benchmark``: how fast, in every runtime of this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import CheckFailed, InputError, MissingRequirement, StorageError
+from .guard import STAGE_SECONDS, note
+from .options import output_options, require_option, target_options
+from .output import print_json, print_rich, stages, strict
+from .requirements import check
+
+if TYPE_CHECKING:
+    from ..engines.timing.results import Benchmark
+
+# more cells than any target has at one batch
+MOST_CELLS = 20
+
+
+def _batches(_context: click.Context, _option: click.Parameter, text: str | None) -> tuple[int, ...]:
+    if text is None:
+        return ()
+    parts = [part.strip() for part in text.split(",")]
+    # int() takes digits of any script, and a batch of 0 is none
+    if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+        raise InputError(f"received --batch {text!r}; expected numbers of 1 or more; write it as --batch 1,8,32")
+    return tuple(sorted({int(part) for part in parts}))
+
+
+def _names(_context: click.Context, _option: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(part.strip() for text in texts for part in text.split(","))
+
+
+@click.command("benchmark")
+@target_options
+@click.option("--batch", "batches", metavar="N,N", callback=_batches, help="Batches to time (default: the traced one).")
+@click.option(
+    "--runtime",
+    "runtimes",
+    metavar="NAME,NAME",
+    multiple=True,
+    callback=_names,
+    help="Only these; exit code 3 where one cannot be timed here (default: all that are found).",
+)
+@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads (default: the physical cores).")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=3.0,
+    show_default=True,
+    help="Shortest time for each model, runtime and batch.",
+)
+@click.option(
+    "--iterations", type=click.IntRange(min=1), default=100, show_default=True, help="Fewest calls for each of them."
+)
+@click.option(
+    "--max-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=20.0,
+    show_default=True,
+    help="Longest time for each of them; comes before --iterations.",
+)
+@click.option("--opset", type=click.IntRange(min=1), default=17, show_default=True, help="ONNX opset of a TARGET.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the JSON document there too.")
+@require_option
+@output_options
+def command(
+    target: str,
+    require: tuple[str, ...],
+    seconds: float,
+    iterations: int,
+    max_seconds: float,
+    out: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Latency of TARGET, a target or the folder of a bundle, in every runtime of this machine.
+
+    Outputs are compared before anything is timed, and the runtimes are timed in turn. Of a backbone with blocks, the
+    plain backbone is timed beside it. Nothing else should run on the machine meanwhile.
+    """
+    check(require)
+    _check_file(out)
+    from ..benchmarking import benchmark
+    from ..engines.timing.method import Method
+
+    method = Method(seconds=seconds, iterations=iterations, max_seconds=max_seconds)
+    note(seconds=STAGE_SECONDS + MOST_CELLS * max_seconds)
+    with stages() as progress:
+        found = benchmark(target, method=method, progress=progress, **options)
+    document = {**found.to_json(), "command": "attn2trt benchmark"}
+    if out is not None:
+        _write(out, document)
+    if as_json:
+        print_json(document)
+    else:
+        from ..report.latency_table import latency_table
+
+        print_rich(latency_table(found))
+    return exit_code(found, options["runtimes"])
+
+
+def exit_code(found: Benchmark, asked: tuple[str, ...]) -> int:
+    """0; 1 where a runtime of ours is wrong or failed; 3 where one that was asked for, or every one, is not here."""
+    if any(row.status in ("wrong", "failed") for row in found.rows if not row.is_baseline):
+        return CheckFailed.exit_code
+    measured = {row.runtime for row in found.rows if row.status == "measured"}
+    return 0 if measured and measured >= set(asked) else MissingRequirement.exit_code
+
+
+def _check_file(out: Path | None) -> None:
+    """Raise now what would otherwise lose the numbers when they are written."""
+    if out is None:
+        return
+    if out.is_dir() or not out.parent.is_dir():
+        what = "a folder" if out.is_dir() else "a file in a folder that does not exist"
+        raise InputError(f"received -o {out}, {what}; expected the name of a file; give one, as -o latency.json")
+    if not os.access(out.parent, os.W_OK):
+        raise StorageError(f"received -o {out}; expected a folder that can be written to; choose another with -o")
+
+
+def _write(out: Path, document: dict[str, Any]) -> None:
+    """Write the whole file or none."""
+    partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
+    try:
+        partial.write_text(json.dumps(strict(document), indent=1) + "\n", encoding="utf-8")
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)

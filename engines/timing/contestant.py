@@ -1,0 +1,79 @@
+"""One model in one runtime in a process of its own, which times itself: the pipe is no part of what is measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ...export.bundle import spec_to_json
+from ...modules.target import TensorSpec
+from ..child import ANSWER_SECONDS, Child
+from ..runtime import Arrays
+from .method import Limits
+
+
+@dataclass(frozen=True)
+class TorchJob:
+    """A catalog's or a user's module: what is built, at which sizes, with which weights, and whether it is compiled."""
+
+    spec: str
+    shapes: tuple[str, ...]
+    seed: int
+    weights: Path
+    output_names: tuple[str, ...]
+    compiled: bool = False
+
+
+@dataclass(frozen=True)
+class OrtJob:
+    """A graph file and the provider that must run it."""
+
+    model: Path
+    provider: str
+
+
+class Contestant(Child):
+    """``job`` in a process of its own with ``threads`` threads; raises CheckFailed where that process dies or hangs."""
+
+    def __init__(self, job: TorchJob | OrtJob, *, threads: int, seconds: float = ANSWER_SECONDS) -> None:
+        kind = "torch" if isinstance(job, TorchJob) else "ort"
+        message = json.dumps({"kind": kind, "threads": threads, **asdict(job)}, default=str)
+        environment = {
+            "OMP_NUM_THREADS": str(threads),
+            # float32 means float32: NVIDIA's libraries otherwise round the factors of products to 10 bits
+            "NVIDIA_TF32_OVERRIDE": "0",
+            # processes that compile beside each other would outlive their use
+            "TORCHINDUCTOR_COMPILE_THREADS": "1",
+        }
+        super().__init__(
+            "engines.timing.contestant_child",
+            message,
+            who="PyTorch" if kind == "torch" else "ONNX Runtime",
+            seconds=seconds,
+            environment=environment,
+        )
+
+    def run(self, feeds: Arrays) -> Arrays:
+        """Outputs by name."""
+        return self.ask("running the model", {"do": "run"}, feeds)[1]
+
+    def prepare(self, specs: Sequence[TensorSpec], sizes: Mapping[str, int], *, sets: int) -> None:
+        """Make so many sets of inputs; from here on the peak of memory counts."""
+        message = {"do": "prepare", "inputs": [spec_to_json(spec) for spec in specs], "sizes": dict(sizes)}
+        self.ask("preparing the inputs", {**message, "sets": sets})
+
+    def warm_up(self, seconds: float) -> None:
+        """Call the model for so long, and once at least."""
+        self.ask("warming up", {"do": "warm up", "seconds": seconds})
+
+    def turn(self, limits: Limits, *, hot: bool) -> list[int]:
+        """Nanoseconds of each call."""
+        message = {"do": "turn", "limits": asdict(limits), "hot": hot}
+        return [int(value) for value in self.ask("being timed", message)[1]["nanoseconds"]]
+
+    def usage(self) -> dict[str, Any]:
+        """``peak_mib`` (None where unknown), whether it ``counts_from_load``, and ``cpu_seconds`` used until now."""
+        return self.ask("being timed", {"do": "usage"})[0]

@@ -1,0 +1,122 @@
+"""What the child process of contestant.py runs: it loads one model, and calls and times it as it is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from ...export.bundle import spec_from_json
+from ..channel import receive, send
+from ..child import failure
+from ..runtime import Arrays, Runtime
+from .inputs import make_inputs
+from .memory import peak_mib, start_peak
+from .method import Limits, time_calls
+
+
+class Preparable(Runtime, Protocol):
+    """A runtime that can be called without moving its inputs and outputs."""
+
+    def prepare(self, sets: Sequence[Arrays]) -> list[Callable[[], object]]: ...
+
+
+def main(job: str) -> None:
+    """Answer every message until the parent closes the channel."""
+    # Whatever native code or a user's module prints must not mix with the answers.
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    try:
+        runtime = open_runtime(json.loads(job))
+    except Exception as error:
+        send(answers, failure(error))
+        return
+    send(answers, {"name": runtime.name})
+    with runtime:
+        bench = Bench(runtime)
+        while (message := receive(sys.stdin.buffer)) is not None:
+            try:
+                header, arrays = bench.answer(*message)
+            except Exception as error:
+                send(answers, failure(error))
+            else:
+                send(answers, header, arrays)
+
+
+def open_runtime(job: Mapping[str, Any]) -> Preparable:
+    """The runtime that a job of contestant.py describes."""
+    if job["kind"] == "ort":
+        from ..ort_runtime import OrtRuntime
+
+        return OrtRuntime(Path(job["model"]), provider=job["provider"], threads=job["threads"])
+    from ...modules import catalog
+    from ..torch_runtime import TorchRuntime, load_weights, set_threads
+
+    set_threads(job["threads"])
+    plan = catalog.read(job["spec"], shapes=job["shapes"], seed=job["seed"])
+    # Without its weights a module is there in a fraction of the time.
+    module, _ = plan.recipe.structure(plan.inputs, plan.axes)
+    load_weights(module, Path(job["weights"]))
+    return TorchRuntime(module, job["output_names"], compiled=job["compiled"])
+
+
+class Bench:
+    """One runtime and the calls that were prepared for it."""
+
+    def __init__(self, runtime: Preparable) -> None:
+        self._runtime = runtime
+        self._calls: list[Callable[[], object]] = []
+        self._next = 0
+        self._counts_from_load = False
+
+    def answer(self, message: Mapping[str, Any], arrays: Arrays) -> tuple[Mapping[str, Any], Arrays | None]:
+        """What goes back to the parent."""
+        match message["do"]:
+            case "run":
+                return {}, self._runtime.run(arrays)
+            case "prepare":
+                self._prepare(message)
+            case "warm up":
+                self._call_for(message["seconds"])
+            case "turn":
+                return {}, {"nanoseconds": self._turn(message)}
+            case "usage":
+                return self._usage(), None
+        return {}, None
+
+    def _prepare(self, message: Mapping[str, Any]) -> None:
+        specs = [spec_from_json(entry) for entry in message["inputs"]]
+        self._counts_from_load = start_peak()
+        sets = [make_inputs(specs, message["sizes"], seed) for seed in range(message["sets"])]
+        self._calls = self._runtime.prepare(sets)
+
+    def _call_for(self, seconds: float) -> None:
+        until = time.perf_counter() + seconds
+        while True:
+            self._calls[self._next % len(self._calls)]()
+            self._next += 1
+            if time.perf_counter() >= until:
+                return
+
+    def _turn(self, message: Mapping[str, Any]) -> Any:
+        limits = Limits(**message["limits"])
+        if message["hot"]:
+            self._calls[0]()
+            return np.array(time_calls(self._calls[:1], limits), np.int64)
+        self._call_for(limits.settle_seconds)
+        found = time_calls(self._calls, limits, first=self._next)
+        self._next += len(found)
+        return np.array(found, np.int64)
+
+    def _usage(self) -> Mapping[str, Any]:
+        return {
+            "peak_mib": peak_mib(),
+            "counts_from_load": self._counts_from_load,
+            "cpu_seconds": time.process_time(),
+        }

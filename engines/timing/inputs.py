@@ -1,0 +1,39 @@
+"""What the timed models are fed: enough different inputs that the last one is no longer in the processor's cache."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ...modules.target import TensorSpec
+from ..runtime import Arrays
+
+MOST_BYTES = 256 << 20
+MOST_SETS = 64
+
+
+def input_bytes(specs: Sequence[TensorSpec], sizes: Mapping[str, int]) -> int:
+    """Bytes of one set of inputs."""
+    return sum(math.prod(spec.resolve(sizes)) * np.dtype(spec.dtype).itemsize for spec in specs)
+
+
+def set_count(one_set: int, cache_bytes: int) -> int:
+    """How many sets of so many bytes are rotated: twice what the cache holds, at least 2, within the limits above."""
+    wanted = math.ceil(2 * cache_bytes / max(one_set, 1))
+    return max(2, min(wanted, MOST_SETS, MOST_BYTES // max(one_set, 1)))
+
+
+def make_inputs(specs: Sequence[TensorSpec], sizes: Mapping[str, int], seed: int) -> Arrays:
+    """Normal numbers, and integers within their bounds; the same for the same seed."""
+    rng = np.random.default_rng(seed)
+    feeds: Arrays = {}
+    for spec in specs:
+        shape, dtype = spec.resolve(sizes), np.dtype(spec.dtype)
+        if dtype.kind == "f":
+            feeds[spec.name] = rng.standard_normal(shape, np.float32).astype(dtype, copy=False)
+        else:
+            low, high = (0, 1) if dtype.kind == "b" else (spec.low, spec.high)
+            feeds[spec.name] = rng.integers(low, high + 1, shape).astype(dtype)
+    return feeds

@@ -1,0 +1,141 @@
+"""The machine that was measured on: what it is, and what else it was doing meanwhile."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..environment import ask_driver
+
+CPUS = Path("/sys/devices/system/cpu")
+# Fewer cores than this taken by others cannot be told from the operating system's own work.
+BUSY_CORES = 0.1
+DEFAULT_CACHE_BYTES = 32 << 20
+
+
+def describe() -> dict[str, Any]:
+    """Processor, cores, cache, memory, GPUs and operating system."""
+    return {
+        "cpu": _cpu_name(),
+        "architecture": platform.machine(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "cores": len(usable_cpus()),
+        "physical_cores": physical_cores(),
+        "last_level_cache_mib": last_level_cache_bytes() / (1 << 20),
+        "memory_gib": _memory_gib(),
+        "gpus": list(ask_driver().devices),
+    }
+
+
+def usable_cpus() -> set[int]:
+    """The processors that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return set(os.sched_getaffinity(0))
+    return set(range(os.cpu_count() or 1))
+
+
+def physical_cores() -> int:
+    """How many cores these are: two threads of one core compute no faster than one."""
+    cpus = usable_cpus()
+    cores = {_read(CPUS / f"cpu{cpu}/topology/thread_siblings_list") or str(cpu) for cpu in cpus}
+    return len(cores)
+
+
+def last_level_cache_bytes() -> int:
+    """The largest cache of the first processor; 32 MiB where the system does not tell."""
+    sizes = []
+    for path in sorted(CPUS.glob("cpu0/cache/index*/size")):
+        found = re.fullmatch(r"(\d+)([KMG]?)", _read(path))
+        if found:
+            sizes.append(int(found[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[found[2]])
+    return max(sizes, default=DEFAULT_CACHE_BYTES)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What the machine did while something was measured; None where the system does not tell.
+
+    ``other_cores`` is the mean number of cores that were busy with anything but this process and its children, and
+    ``throttled`` how often a core slowed down for its heat. ``mhz`` is the mean clock before and after.
+    """
+
+    seconds: float
+    other_cores: float | None
+    mhz: tuple[float | None, float | None]
+    throttled: int | None
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is known that makes the numbers doubtful."""
+        return (self.other_cores or 0) <= BUSY_CORES and not self.throttled
+
+
+class Watch:
+    """Notes the machine's counters when it is made, and compares them when it is asked."""
+
+    def __init__(self) -> None:
+        self._since = time.perf_counter()
+        self._busy = _busy_seconds()
+        self._mhz = _mhz()
+        self._throttled = _throttled()
+
+    def conditions(self, own_cpu_seconds: float) -> Conditions:
+        """Since then; ``own_cpu_seconds`` is the processor time that the measured processes used meanwhile."""
+        seconds = time.perf_counter() - self._since
+        busy, throttled = _busy_seconds(), _throttled()
+        others = None
+        if busy is not None and self._busy is not None and seconds > 0:
+            others = max(0.0, busy - self._busy - own_cpu_seconds) / seconds
+        slowed = None if throttled is None or self._throttled is None else throttled - self._throttled
+        return Conditions(seconds, others, (self._mhz, _mhz()), slowed)
+
+
+def _busy_seconds() -> float | None:
+    """Seconds that our processors spent on anything since the machine started, stolen ones among them."""
+    ticks = 0
+    lines = {line.split()[0]: line.split()[1:9] for line in _read(Path("/proc/stat")).splitlines() if line.strip()}
+    # Not the line for all: a container may be given a few processors of many.
+    for name in (f"cpu{number}" for number in usable_cpus()):
+        if len(lines.get(name, ())) < 8:
+            return None
+        user, nice, system, _idle, _waiting, interrupts, soft, stolen = map(int, lines[name])
+        ticks += user + nice + system + interrupts + soft + stolen
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _mhz() -> float | None:
+    clocks = [float(value) for value in re.findall(r"^cpu MHz\s*:\s*([\d.]+)", _read(Path("/proc/cpuinfo")), re.M)]
+    return sum(clocks) / len(clocks) if clocks else None
+
+
+def _throttled() -> int | None:
+    counts = [int(text) for text in _throttle_counts() if text.isdigit()]
+    return sum(counts) if counts else None
+
+
+def _throttle_counts() -> Iterator[str]:
+    return (_read(path) for path in CPUS.glob("cpu*/thermal_throttle/core_throttle_count"))
+
+
+def _cpu_name() -> str:
+    found = re.search(r"^model name\s*:\s*(.+)$", _read(Path("/proc/cpuinfo")), re.M)
+    return found[1] if found else platform.processor() or platform.machine()
+
+
+def _memory_gib() -> float | None:
+    found = re.search(r"^MemTotal:\s+(\d+) kB", _read(Path("/proc/meminfo")), re.M)
+    return round(int(found[1]) / (1 << 20), 1) if found else None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,124 @@
+"""What a benchmark found: one row for each model, runtime and batch, measured or with the reason why not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from .latency import Latency
+from .machine import Conditions
+from .method import Method
+from .runtimes import BASELINES
+
+Status = Literal["measured", "not measured", "wrong", "failed"]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One timed cell. ``runtime`` says in words, with its version, what ran the model.
+
+    ``latency`` is of rotated inputs, ``hot`` of one and the same; ``round_medians_ms`` has one number for each round.
+    ``peak_mib`` is the most that the process held, the ``inputs_mib`` of its ``input_sets`` among it, from the time
+    when the model was there; from the process's start where ``peak_counts_from_load`` is False.
+    """
+
+    runtime: str
+    device: str
+    precision: str
+    latency: Latency
+    hot: Latency
+    round_medians_ms: tuple[float, ...]
+    throughput_per_s: float
+    peak_mib: float | None
+    peak_counts_from_load: bool
+    inputs_mib: float
+    input_sets: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything by name."""
+        return {**asdict(self), "latency": self.latency.to_json(), "hot": self.hot.to_json()}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell: ``model`` is the target or the plain backbone, ``runtime`` a name of runtimes.py.
+
+    ``wrong`` is a runtime whose output is not the others', ``failed`` one that should work here and does not; neither
+    is timed.
+    """
+
+    model: str
+    runtime: str
+    batch: int
+    status: Status
+    why: str = ""
+    measurement: Measurement | None = None
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether its failure says nothing about what this tool hands over."""
+        return self.runtime in BASELINES
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything by name; the measurement only where there is one."""
+        found = {"model": self.model, "runtime": self.runtime, "batch": self.batch, "status": self.status}
+        if self.why:
+            found["why"] = self.why
+        return {**found, **({"measurement": self.measurement.to_json()} if self.measurement else {})}
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """All rows of one run, the method, the machine, and what the machine did meanwhile, batch by batch.
+
+    ``sizes`` are those of every input, by batch and name.
+    """
+
+    target: str
+    bundle: str
+    threads: int
+    method: Method
+    machine: Mapping[str, Any]
+    versions: Mapping[str, str]
+    sizes: Mapping[int, Mapping[str, tuple[int, ...]]]
+    conditions: Mapping[int, Conditions]
+    rows: tuple[Row, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The whole document."""
+        return {
+            "target": self.target,
+            "bundle": self.bundle,
+            "threads": self.threads,
+            "method": self.method.to_json(),
+            "machine": dict(self.machine),
+            "versions": dict(self.versions),
+            "batches": [
+                {
+                    "batch": batch,
+                    "inputs": {name: list(shape) for name, shape in shapes.items()},
+                    "conditions": asdict(self.conditions[batch]) if batch in self.conditions else None,
+                }
+                for batch, shapes in self.sizes.items()
+            ],
+            "warnings": self.warnings(),
+            "rows": [row.to_json() for row in self.rows],
+        }
+
+    def warnings(self) -> list[str]:
+        """What makes some of the numbers doubtful, one line for each kind."""
+        found = []
+        for batch, conditions in self.conditions.items():
+            if not conditions.quiet:
+                slowed = f", and a core was throttled {conditions.throttled} times" if conditions.throttled else ""
+                others = f"{conditions.other_cores or 0:.1f} cores were busy with something else"
+                found.append(f"batch {batch}: {others}{slowed}; measure again on a quiet machine")
+        unsteady = [
+            f"{row.model} in {row.runtime} at batch {row.batch}"
+            for row in self.rows
+            if row.measurement is not None and not row.measurement.latency.steady
+        ]
+        if unsteady:
+            found.append(f"the latency varies by more than 2.5 %: {'; '.join(unsteady)}")
+        return found

@@ -1,0 +1,91 @@
+"""A benchmark as a table for people: one row for each cell that was timed, one line for what was not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..engines.timing.results import Benchmark, Row
+from ..engines.timing.runtimes import ORT_CPU, RUNTIMES
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.text import Text
+
+STYLES = {"wrong": "bold red", "failed": "bold red", "not measured": "yellow"}
+
+
+def latency_table(found: Benchmark) -> RenderableType:
+    """The table, what was not measured and why, warnings, and what the numbers mean."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("batch", "model", "runtime")
+    for name in ("median ms", "p90", "p99", "varies by", "calls", "same input", "items/s", "peak MiB", "x ours"):
+        table.add_column(name, justify="right")
+    for row in found.rows:
+        if row.measurement is not None:
+            table.add_row(str(row.batch), Text(row.model), row.runtime, *_cells(row, found))
+    lines: list[Text] = [Text(f"{found.target}, float32, {found.threads} threads, {found.machine.get('cpu', '')}")]
+    lines += _missing(found)
+    lines += [Text(f"warning: {text}", style="yellow") for text in found.warnings()]
+    legend = Text(
+        "Rotated inputs, calls of all runtimes in turn; 'same input' is the median of calls on one input, 'x ours' the "
+        f"median over that of {ORT_CPU} with the same model and batch.",
+        style="dim",
+    )
+    return Group(*([table] if table.rows else []), *lines, legend)
+
+
+def _cells(row: Row, found: Benchmark) -> list[str]:
+    measurement = row.measurement
+    assert measurement is not None
+    latency = measurement.latency
+    ratio = times_ours(row, found)
+    return [
+        f"{latency.median_ms:.3f}",
+        _number(latency.p90_ms, ".3f"),
+        _number(latency.p99_ms, ".3f"),
+        _number(latency.cv, ".1%"),
+        str(latency.iterations),
+        f"{measurement.hot.median_ms:.3f}",
+        f"{measurement.throughput_per_s:.1f}",
+        _number(measurement.peak_mib, ".0f"),
+        _number(ratio, ".2f"),
+    ]
+
+
+def times_ours(row: Row, found: Benchmark) -> float | None:
+    """The row's median over that of our graph in ONNX Runtime on the CPU; None where either is missing."""
+    ours = next(
+        (
+            other.measurement
+            for other in found.rows
+            if (other.model, other.batch, other.runtime) == (row.model, row.batch, ORT_CPU)
+        ),
+        None,
+    )
+    if ours is None or row.measurement is None:
+        return None
+    return row.measurement.latency.median_ms / ours.latency.median_ms
+
+
+def _missing(found: Benchmark) -> list[Text]:
+    """One line for each runtime and reason, however many batches and models it holds for."""
+    from rich.text import Text
+
+    grouped: dict[tuple[str, str, str], list[Row]] = {}
+    for row in found.rows:
+        if row.measurement is None:
+            grouped.setdefault((row.status, row.runtime, row.why), []).append(row)
+    everywhere = len({(row.model, row.batch) for row in found.rows})
+    lines = []
+    for (status, runtime, why), rows in grouped.items():
+        where = "" if len(rows) == everywhere else f" ({', '.join(f'{row.model}, batch {row.batch}' for row in rows)})"
+        said = f"{status}: {runtime}{where}, {RUNTIMES[runtime]}: {why}"
+        lines.append(Text(said, style=STYLES[status]))
+    return lines
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

@@ -1,0 +1,97 @@
+"""A model that times itself in a process of its own: what it answers, and what its end becomes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from small_graph import INPUT, healthy
+from torch import nn
+
+from attn2trt.engines.ort_runtime import CPU
+from attn2trt.engines.timing.contestant import Contestant, OrtJob, TorchJob
+from attn2trt.engines.timing.contestant_child import open_runtime
+from attn2trt.engines.timing.method import Limits
+from attn2trt.engines.torch_runtime import TorchRuntime, save_weights
+from attn2trt.errors import CheckFailed, InputError, MissingRequirement
+from attn2trt.modules.catalog import build, resolve
+
+LIMITS = Limits(0, 7, 1)
+FEEDS = {"x": np.arange(2 * 3 * 4 * 8, dtype=np.float32).reshape(2, 3, 4, 8)}
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    onnx.save(healthy(), tmp_path / "model.onnx")
+    return tmp_path / "model.onnx"
+
+
+@pytest.fixture
+def contestant(model: Path) -> Iterator[Contestant]:
+    with Contestant(OrtJob(model, CPU), threads=1) as found:
+        yield found
+
+
+def test_it_computes_and_times_itself(contestant: Contestant) -> None:
+    assert contestant.name.startswith("ONNX Runtime")
+    assert np.array_equal(contestant.run(FEEDS)["y"], FEEDS["x"] + 1)
+    contestant.prepare((INPUT,), {"batch": 2, "height": 4}, sets=3)
+    contestant.warm_up(0)
+    for hot in (False, True):
+        found = contestant.turn(LIMITS, hot=hot)
+        assert len(found) == 7
+        assert min(found) > 0
+    usage = contestant.usage()
+    assert usage["peak_mib"] is None or usage["peak_mib"] > 1
+    assert usage["cpu_seconds"] > 0
+
+
+def test_inputs_that_do_not_fit_are_the_runtimes_own_error(contestant: Contestant) -> None:
+    with pytest.raises(InputError, match="expected x"):
+        contestant.run({"z": FEEDS["x"]})
+    with pytest.raises(InputError, match="expected batchx3xheightx8"):
+        contestant.prepare((INPUT.__class__("x", (2, 4, 4, 8)),), {}, sets=2)
+    assert contestant.run(FEEDS)
+
+
+def test_a_crash_while_it_is_timed_is_an_error(contestant: Contestant) -> None:
+    contestant.prepare((INPUT,), {"batch": 2, "height": 4}, sets=2)
+    os.kill(contestant._child.pid, signal.SIGSEGV)
+    with pytest.raises(CheckFailed, match="being timed, ONNX Runtime's process was killed by SIGSEGV"):
+        contestant.turn(LIMITS, hot=False)
+
+
+def test_a_provider_that_is_not_there_is_an_error_and_no_number(model: Path) -> None:
+    with Contestant(OrtJob(model, "TensorrtExecutionProvider"), threads=1) as found, pytest.raises(MissingRequirement):
+        found.load()
+
+
+def test_a_module_is_rebuilt_with_its_weights(tmp_path: Path) -> None:
+    target = resolve("se", shapes=["1x16x4x4"], seed=3)
+    module = target.build()
+    save_weights(module, tmp_path / "weights.pt")
+    job = TorchJob("se", ("x=1x16x4x4:float32",), 3, tmp_path / "weights.pt", ("output",))
+    feeds = {"x": np.random.default_rng(0).standard_normal((1, 16, 4, 4), np.float32)}
+    with open_runtime({"kind": "torch", "threads": 1, **vars(job)}) as runtime:
+        assert np.array_equal(runtime.run(feeds)["output"], TorchRuntime(module).run(feeds)["output"])
+
+
+def test_weights_of_another_module_are_refused(tmp_path: Path) -> None:
+    save_weights(build("eca"), tmp_path / "weights.pt")
+    job = TorchJob("se", ("x=1x16x4x4:float32",), 0, tmp_path / "weights.pt", ("output",))
+    with pytest.raises(RuntimeError, match="state_dict"):
+        open_runtime({"kind": "torch", "threads": 1, **vars(job)})
+
+
+def test_weights_hold_no_code(tmp_path: Path) -> None:
+    import pickle
+
+    (tmp_path / "weights.pt").write_bytes(pickle.dumps(nn.Identity()))
+    job = TorchJob("se", ("x=1x16x4x4:float32",), 0, tmp_path / "weights.pt", ("output",))
+    with pytest.raises(Exception, match=r"[Ww]eights.only"):
+        open_runtime({"kind": "torch", "threads": 1, **vars(job)})

@@ -1,0 +1,32 @@
+"""Names of runtimes, and why one is not here."""
+
+from __future__ import annotations
+
+import pytest
+
+from attn2trt.engines.timing import runtimes
+from attn2trt.errors import InputError
+
+
+def test_all_in_a_fixed_order_where_none_is_named() -> None:
+    assert runtimes.check_names(()) == tuple(runtimes.RUNTIMES)
+    assert runtimes.check_names(["tensorrt", "ort-cpu"]) == ("ort-cpu", "tensorrt")
+
+
+@pytest.mark.parametrize(("name", "words"), [("ort_cpu", "nearest: ort-cpu"), ("", "leave --runtime out")])
+def test_an_unknown_one_is_refused_with_the_nearest(name: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        runtimes.check_names(["ort-cpu", name])
+
+
+def test_a_machine_without_a_driver_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime
+
+    runtimes.why_no_provider.cache_clear()
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(runtimes.PROVIDERS.values())[:2])
+    driver = runtimes.ask_driver("libno-such-driver.so")
+    monkeypatch.setattr(runtimes, "ask_driver", lambda: driver)
+    assert runtimes.why_no_provider("ort-cpu") == ""
+    assert "no NVIDIA driver" in runtimes.why_no_provider("ort-cuda")
+    assert "has no TensorrtExecutionProvider" in runtimes.why_no_provider("ort-tensorrt")
+    runtimes.why_no_provider.cache_clear()

@@ -1,0 +1,74 @@
+"""The table shows every number that there is, and says of each cell without numbers why it has none."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from attn2trt.engines.timing.latency import Latency
+from attn2trt.engines.timing.machine import Conditions
+from attn2trt.engines.timing.method import Method
+from attn2trt.engines.timing.results import Benchmark, Measurement, Row
+from attn2trt.report.latency_table import latency_table, times_ours
+
+
+def measured(runtime: str, batch: int, milliseconds: float) -> Row:
+    latency = Latency.of([int(milliseconds * 1e6)] * 100)
+    found = Measurement(
+        f"{runtime} 1.0", "CPU", "float32", latency, latency, (milliseconds,), 1000 / milliseconds, 64.0, True, 8.0, 4
+    )
+    return Row("target", runtime, batch, "measured", measurement=found)
+
+
+FOUND = Benchmark(
+    target="cbam",
+    bundle="",
+    threads=2,
+    method=Method(),
+    machine={"cpu": "a processor"},
+    versions={},
+    sizes={1: {"x": (1, 64, 56, 56)}, 8: {"x": (8, 64, 56, 56)}},
+    conditions={1: Conditions(10.0, 0.0, (None, None), None)},
+    rows=(
+        measured("pytorch-eager", 1, 3.0),
+        measured("ort-cpu", 1, 1.5),
+        Row("target", "ort-cuda", 1, "not measured", "no [driver]"),
+        measured("pytorch-eager", 8, 30.0),
+        Row("target", "ort-cpu", 8, "failed", "was killed"),
+        Row("target", "ort-cuda", 8, "not measured", "no [driver]"),
+    ),
+)
+
+
+def printed(found: Benchmark) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    console.print(latency_table(found))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_numbers_reasons_and_ratios_are_printed() -> None:
+    text = printed(FOUND)
+    lines = [line.split() for line in text.splitlines() if "pytorch-eager" in line]
+    assert [line[-2] for line in lines] == ["2.00", "-"]
+    assert "cbam, float32, 2 threads, a processor" in text
+    assert text.count("no [driver]") == 1
+    assert "failed: ort-cpu (target, batch 8)" in text
+    assert "warning" not in text
+
+
+def test_the_ratio_is_to_the_same_model_and_batch() -> None:
+    eager, ours, cuda, large, *_ = FOUND.rows
+    assert times_ours(eager, FOUND) == pytest.approx(2)
+    assert times_ours(ours, FOUND) == 1
+    assert times_ours(cuda, FOUND) is None
+    assert times_ours(large, FOUND) is None
+
+
+def test_without_a_number_there_is_no_empty_table() -> None:
+    text = printed(replace(FOUND, rows=FOUND.rows[2:3]))
+    assert "median ms" not in text
+    assert "not measured: ort-cuda" in text

@@ -1,0 +1,93 @@
+"""What benchmarks/blocks.py makes of measurements, on numbers of our own; the whole run is minutes long."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from attn2trt.benchmarking import installed_versions
+from attn2trt.engines.timing import machine
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def blocks() -> ModuleType:
+    """The benchmark, found by its path: benchmarks are no part of the package."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        import blocks as module
+    finally:
+        sys.path.remove(str(ROOT / "benchmarks"))
+    return module
+
+
+def document(ours: float, plain: float, eager: float, other_cores: float = 0.0) -> dict[str, Any]:
+    """What the command writes, with torch.compile missing."""
+
+    def row(runtime: str, milliseconds: float) -> dict[str, Any]:
+        latency = {"median_ms": milliseconds, "p90_ms": 9.0, "p99_ms": None, "cv": 0.01, "iterations": 99}
+        measured = {"latency": latency, "hot": {"median_ms": 1.0}, "round_medians_ms": [1.0], "peak_mib": 5.0}
+        return {"runtime": runtime, "status": "measured", "measurement": {**measured, "inputs_mib": 1.0}}
+
+    absent = {"runtime": "pytorch-compile", "status": "not measured", "why": "no compiler"}
+    return {
+        "threads": 2,
+        "machine": machine.describe(),
+        "versions": dict(installed_versions()),
+        "method": {"seconds": 3.0, "iterations": 100, "max_seconds": 20.0},
+        "batches": [{"conditions": {"other_cores": other_cores}}],
+        "rows": [row("ort-cpu", ours), row("ort-cpu-plain-export", plain), row("pytorch-eager", eager), absent],
+    }
+
+
+def test_speed_ups_are_over_the_best_of_the_others(blocks: ModuleType) -> None:
+    row = blocks.row_of("se", "1x64x112x112", document(2.0, 4.0, 3.0))
+    assert row["speed_up"] == {"best": 1.5, "ort-cpu-plain-export": 2.0, "pytorch-eager": 1.5}
+    assert blocks.geometric_mean([2.0, 8.0]) == pytest.approx(4)
+    assert blocks.geometric_mean([]) is None
+    assert blocks.speed_ups({"pytorch-eager": {"median_ms": 1.0}}) == {}
+
+
+def test_the_page_has_every_row_the_means_and_what_is_missing(blocks: ModuleType) -> None:
+    rows = [
+        blocks.row_of("se", "1x64x112x112", document(2.0, 4.0, 3.0)),
+        blocks.row_of("psa", "4x1024x14x14", document(2.0, 16.0, 1.0, other_cores=1.5)),
+    ]
+    text = blocks.page({"date": "2030-01-01", "rows": rows})
+    assert "| `se` | 1x64x112x112 | 2.000 | 4.000 | 3.000 | - | 1.50 | 2.00 | 1.50 |" in text
+    assert "| all | 0.87 | 4.00 | 0.87 | 0.50 |" in text
+    assert "pytorch-compile not measured: no compiler" in text
+    assert "1.5 cores were busy" in text
+
+
+def test_it_takes_up_where_it_was_interrupted(
+    blocks: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def measure(block: str, shape: str, seconds: float) -> dict[str, Any]:
+        asked.append((block, shape))
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        busy = 1.0 if len(asked) == 2 else 0.0
+        found: dict[str, Any] = blocks.row_of(block, shape, document(1.0, 2.0, 3.0, other_cores=busy))
+        return found
+
+    monkeypatch.setattr(blocks, "measure", measure)
+    monkeypatch.setattr(blocks, "RESULTS", tmp_path / "blocks.json")
+    monkeypatch.setattr(blocks, "PAGE", tmp_path / "page.md")
+    with pytest.raises(KeyboardInterrupt):
+        blocks.main([], [], 3.0)
+    assert blocks.main([], [], 3.0) == 0
+    cells = [(block, shape) for block in blocks.BLOCKS for shape in blocks.SHAPES]
+    # the second was disturbed, the third interrupted
+    assert asked == [*cells[:3], *cells[1:]]
+    assert len(json.loads((tmp_path / "blocks.json").read_text())["rows"]) == len(cells)
+    assert blocks.main(["se"], [], 3.0) == 0
+    assert asked[-4:] == [("se", shape) for shape in blocks.SHAPES]

@@ -1,0 +1,42 @@
+"""Two runtimes agree within twice the verdict's budget, and in nothing less."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from attn2trt.validate.agreement import BETWEEN_BUDGETS, disagreement, distance
+from attn2trt.validate.metrics import BUDGET
+
+X = np.random.default_rng(0).standard_normal((4, 5)).astype(np.float32)
+
+
+def test_rounding_agrees_and_one_percent_does_not() -> None:
+    assert BETWEEN_BUDGETS == 2 * BUDGET
+    assert disagreement({"y": X}, {"y": X}) == ""
+    assert disagreement({"y": X * np.float32(1 + 1e-5)}, {"y": X}) == ""
+    assert "0.01 away" in disagreement({"y": X * np.float32(1.01)}, {"y": X})
+
+
+def test_names_and_shapes_are_told() -> None:
+    assert disagreement({"z": X}, {"y": X}) == "outputs z instead of y"
+    assert "shape (5, 4) instead of (4, 5)" in disagreement({"y": X.T}, {"y": X})
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_and_infinity_stand_in_the_same_places(value: float) -> None:
+    stray = X.copy()
+    stray[1, 2] = value
+    assert disagreement({"y": stray}, {"y": X})
+    assert disagreement({"y": X}, {"y": stray})
+    assert disagreement({"y": stray}, {"y": stray}) == ""
+
+
+def test_zeros_and_integers_are_exact() -> None:
+    zeros = np.zeros(3, np.float32)
+    assert distance(zeros, zeros) == 0
+    assert distance(zeros + 1e-9, zeros) == math.inf
+    assert distance(np.array([1, 2]), np.array([1, 2])) == 0
+    assert distance(np.array([1, 3]), np.array([1, 2])) == math.inf

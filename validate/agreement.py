@@ -1,0 +1,49 @@
+"""Whether two runtimes that were fed the same compute the same: asked before one is timed beside the other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .metrics import BUDGET
+
+Array = npt.NDArray[Any]
+# Each healthy float32 run is within the verdict's budget of the truth (relative L2), so two of them are at most twice
+# as far apart. The truth itself is not needed here: the verdict has had it.
+BETWEEN_BUDGETS = 2 * BUDGET
+
+
+def disagreement(outputs: Mapping[str, Array], expected: Mapping[str, Array]) -> str:
+    """Why ``outputs`` are not those that were expected, in words; "" where they are.
+
+    Floats agree within BETWEEN_BUDGETS of each other and have NaN and infinity in the same places; integers are equal.
+    """
+    if sorted(outputs) != sorted(expected):
+        return f"outputs {', '.join(sorted(outputs)) or 'none'} instead of {', '.join(sorted(expected))}"
+    for name, wanted in expected.items():
+        found = outputs[name]
+        if found.shape != wanted.shape:
+            return f"{name} has shape {found.shape} instead of {wanted.shape}"
+        error = distance(found, wanted)
+        if not error <= BETWEEN_BUDGETS:
+            return f"{name} is {error:.3g} away (relative L2); two healthy runs are at most {BETWEEN_BUDGETS:g} apart"
+    return ""
+
+
+def distance(found: Array, wanted: Array) -> float:
+    """Relative L2; infinite where NaN or infinity stand in other places, and for integers that are not equal."""
+    if wanted.dtype.kind != "f" or found.dtype.kind != "f":
+        return 0.0 if np.array_equal(found, wanted) else math.inf
+    finite = np.isfinite(wanted)
+    if not np.array_equal(found[~finite], wanted[~finite], equal_nan=True) or not np.isfinite(found[finite]).all():
+        return math.inf
+    truth = wanted[finite].astype(np.float64)
+    error = float(np.linalg.norm(found[finite].astype(np.float64) - truth))
+    scale = float(np.linalg.norm(truth))
+    if not scale:
+        return 0.0 if not error else math.inf
+    return error / scale
