@@ -1,7 +1,7 @@
 """What became of one module: the plain exporter's graph and ours, each compared with eager PyTorch in float64.
 
-Shared by traps.py and third_party.py. The comparison here is independent of ``attn2trt.validate``: its own sizes, its
-own values, its own tolerance.
+Shared by traps.py, third_party.py and families.py. The comparison here is independent of ``attn2trt.validate``: its
+own sizes, its own values, its own tolerance.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from torch.utils._pytree import tree_leaves
 
 import attn2trt
 from attn2trt.errors import Attn2trtError
+from attn2trt.export.bundle import Bundle
 from attn2trt.modules.catalog import from_module
 from attn2trt.modules.target import Axis, TensorSpec
 from attn2trt.validate.verdict import Verdict
@@ -129,9 +130,18 @@ def plain(module: nn.Module, example: tuple[Tensor, ...], dynamic: str, folder: 
 def ours(module: nn.Module, example: tuple[Tensor, ...], dynamic: str, folder: Path) -> Outcome:
     """attn2trt.deploy, then its model.onnx compared over the ranges that its manifest claims."""
     target = from_module(copy.deepcopy(module), example, dynamic=dynamic)
+
+    def deploy() -> Bundle:
+        return attn2trt.deploy(copy.deepcopy(module), example, dynamic=dynamic, out=folder / "bundle", force=True)
+
+    return judge(deploy, lambda: module, target.inputs)
+
+
+def judge(deploy: Callable[[], Bundle], build: Callable[[], nn.Module], inputs: Sequence[TensorSpec]) -> Outcome:
+    """What ``deploy`` comes to, its graph compared with the module that ``build`` gives."""
     try:
         with _quiet():
-            bundle = attn2trt.deploy(copy.deepcopy(module), example, dynamic=dynamic, out=folder / "bundle", force=True)
+            bundle = deploy()
     except Attn2trtError as error:
         return Outcome("refused" if "\n" not in str(error) else "traceback", str(error))
     except Exception as error:
@@ -141,7 +151,7 @@ def ours(module: nn.Module, example: tuple[Tensor, ...], dynamic: str, folder: P
     if failure is not None:
         return Outcome("failed verdict", f"{failure.stage}: {failure.why}")
     claimed = {name: _axis(entry) for name, entry in bundle.manifest["axes"].items()}
-    found = compare(bundle.model_path, module, target.inputs, claimed, is_claimed=True)
+    found = compare(bundle.model_path, build(), inputs, claimed, is_claimed=True)
     stated = ", ".join(f"{name} {axis}" for name, axis in claimed.items() if axis.multiple > 1)
     result = "silently wrong" if found.result == "fails" else found.result
     return Outcome(result, found.why, found.sizes, stated)

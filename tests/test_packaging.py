@@ -15,7 +15,7 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
-NOT_INSTALLED = {"tests", "docs", "benchmarks", "build", "dist", "bundles"}
+NOT_INSTALLED = {"tests", "docs", "benchmarks", "examples", "build", "dist", "bundles"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 

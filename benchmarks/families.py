@@ -1,0 +1,235 @@
+"""Deploy one timm model, the smallest, of every family that convolves, with dynamic batch; write the docs' table.
+
+Usage: python benchmarks/families.py [--jobs N] [--resume] [FAMILY ...]. A family is a module of timm.models. Each row
+runs in a process of its own, so that a crash or a hang is a row too. Writes benchmarks/results/families.json and
+docs/families.md after every row and takes up where an interrupted run of the same code and versions ended; --resume
+also keeps right rows of other code. With FAMILY names it prints their rows and writes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from catalogue import sources
+from outcomes import Outcome, judge, line, shorten
+from torch import nn
+
+import attn2trt
+from attn2trt.export.bundle import Bundle
+from attn2trt.modules.catalog import resolve
+
+ROOT = Path(__file__).parent.parent
+RESULTS, PAGE = ROOT / "benchmarks/results/families.json", ROOT / "docs/families.md"
+DYNAMIC = "batch=1:2:3"
+# the first that the model takes, then its own; at 64 the last map would have too few values to scale weights by
+SIZES = (96, 128, 160, 192, 224, 256)
+MINUTES = 30  # for one row
+LEFT_OUT, BAD = "left out", ("silently wrong", "traceback")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model of a family."""
+
+    name: str
+    parameters: int
+
+
+def families() -> dict[str, list[str]]:
+    """The models of every module of timm.models, whose architecture they share."""
+    found = {family: timm.list_models(module=family) for family in timm.list_modules()}
+    return {family: names for family, names in found.items() if names}
+
+
+def convolves(model: nn.Module) -> bool:
+    """Whether the windows of some convolution overlap, as cutting an image into patches does not."""
+    return any(
+        any(size > step for size, step in zip(part.kernel_size, part.stride, strict=True))
+        for part in model.modules()
+        if isinstance(part, (nn.Conv1d, nn.Conv2d))
+    )
+
+
+def smallest(names: Iterable[str]) -> Candidate | None:
+    """The one of the fewest parameters among those that convolve; None where none does."""
+    found = []
+    for name in names:
+        try:
+            with torch.device("meta"):
+                model = timm.create_model(name)
+        except Exception:  # an architecture that reads a value while it is built
+            model = timm.create_model(name)
+        if convolves(model):
+            found.append(Candidate(name, sum(parameter.numel() for parameter in model.parameters())))
+    return min(found, key=lambda candidate: (candidate.parameters, candidate.name), default=None)
+
+
+def image_size(name: str) -> int:
+    """The smallest of SIZES that the model takes, or its own."""
+    model = timm.create_model(name).eval()
+    channels, height, _ = model.pretrained_cfg["input_size"]
+    for size in SIZES:
+        try:
+            with torch.no_grad():
+                model(torch.zeros(1, channels, size, size))
+        except Exception:  # whatever its own code raises for a size that it cannot take
+            continue
+        return size
+    return int(height)
+
+
+def measure(family: str) -> dict[str, Any]:
+    """One row."""
+    since = time.perf_counter()
+    chosen = smallest(families()[family])
+    if chosen is None:
+        return {"family": family, "result": LEFT_OUT, "why": "no model of it convolves"}
+    size = image_size(chosen.name)
+    channels = timm.get_pretrained_cfg(chosen.name).input_size[0]
+    shapes = [f"2x{channels}x{size}x{size}"]
+    row = {"family": family, "model": chosen.name, "parameters": chosen.parameters, "size": size}
+    target = resolve(chosen.name, shapes=shapes, dynamic=DYNAMIC)
+    hidden: list[str] = []
+    with tempfile.TemporaryDirectory() as folder:
+
+        def deploy() -> Bundle:
+            bundle = attn2trt.deploy(chosen.name, shapes=shapes, dynamic=DYNAMIC, out=Path(folder) / "bundle")
+            hidden.extend(bundle.manifest["hidden"])
+            return bundle
+
+        outcome = judge(deploy, target.build, target.inputs)
+    why = shorten(outcome.why, {f"{ROOT}{os.sep}": "", f"{sys.prefix}{os.sep}": ""})
+    measured = outcome.to_json() | {"why": why, "hidden": hidden, "seconds": round(time.perf_counter() - since, 1)}
+    return row | measured
+
+
+def in_own_process(family: str) -> dict[str, Any]:
+    """``measure`` where nothing that it does to its process reaches this one."""
+    # one core for each; more threads inside a job would only wait for each other
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, __file__, "--row", family]
+    try:
+        ran = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=60 * MINUTES, check=False
+        )
+        row: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+    except subprocess.TimeoutExpired:
+        return {"family": family} | Outcome("fails", f"not done after {MINUTES} minutes").to_json()
+    except (IndexError, json.JSONDecodeError):
+        last = (ran.stderr.strip().splitlines() or ["no word"])[-1]
+        return {"family": family} | Outcome("fails", f"exit code {ran.returncode}: {last[:240]}").to_json()
+    return row
+
+
+def page(document: dict[str, Any]) -> str:
+    """The docs page."""
+    rows = [row for row in document["rows"] if row["result"] != LEFT_OUT]
+    count = Counter(row["result"] for row in rows)
+    others = ("refused", "failed verdict", "silently wrong", "fails", "traceback")
+    left_out = [f"`{row['family']}`" for row in document["rows"] if row["result"] == LEFT_OUT]
+    lines = [
+        "# timm's families",
+        "",
+        f"Generated by `python benchmarks/families.py` on {document['date']} ({document['machine']}; "
+        f"{', '.join(f'{name} {number}' for name, number in document['versions'].items())}).",
+        "",
+        "A family is a module of `timm.models`; its model here is the one of the fewest parameters that convolves.",
+        f"Each was deployed by its name with `--dynamic {DYNAMIC}`, on weights drawn from seed 0 and scaled layer by",
+        "layer, at the smallest image that it takes. *Right*: the verdict passed, and the graph that was handed over",
+        "agrees in ONNX Runtime with eager PyTorch in float64 at every batch of the range.",
+        "",
+        f"Right: {count['right']} of {len(rows)} ({count['right'] / max(1, len(rows)):.0%}); "
+        + ", ".join(f"{result}: {count[result]}" for result in others)
+        + ".",
+        "",
+        "| family | model | parameters | image | result |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        result = row["result"] if row["result"] == "right" else f"**{row['result']}**: {row.get('why', '')[:260]}"
+        unseen = f"; {len(row['hidden'])} things hidden by its weights" if row.get("hidden") else ""
+        millions = f"{row['parameters'] / 1e6:.2f} M" if "parameters" in row else "-"
+        image = f"{row['size']}²" if "size" in row else "-"
+        cells = [row["family"], f"`{row.get('model', '-')}`", millions, image, result + unseen]
+        lines.append(f"| {' | '.join(cells)} |")
+    if left_out:
+        lines += ["", f"Left out, since the windows of no convolution of theirs overlap: {', '.join(left_out)}."]
+    return "\n".join(lines) + "\n"
+
+
+def main(names: list[str], jobs: int, *, resume: bool) -> int:
+    """Measure every family, or those named; exit code 1 if one is wrong in silence or raised."""
+    order = names or list(families())
+    document: dict[str, Any] = {
+        "date": date.today().isoformat(),
+        "machine": f"{platform.machine()}, {platform.system()}, CPU only",
+        "sources": sources(),
+        "versions": {name: version(name) for name in ("torch", "timm", "onnx", "onnxruntime-gpu", "onnxsim")},
+        "rows": [],
+    }
+    rows: dict[str, dict[str, Any]] = {}
+    if not names and RESULTS.exists():
+        before = json.loads(RESULTS.read_text())
+        is_same = all(before.get(key) == document[key] for key in ("sources", "versions"))
+        kept = [row for row in before["rows"] if is_same or (resume and row["result"] in ("right", LEFT_OUT))]
+        rows = {row["family"]: row for row in kept}
+    wanted = [family for family in order if family not in rows]
+    with ThreadPoolExecutor(jobs) as pool:
+        for number, job in enumerate(as_completed([pool.submit(in_own_process, family) for family in wanted]), 1):
+            row = job.result()
+            rows[row["family"]] = row
+            said = [row["family"], row.get("model", "-"), row["result"], row.get("why", "")]
+            print(f"{number}/{len(wanted)}", *said, sep=" | ", flush=True)
+            document["rows"] = [rows[family] for family in order if family in rows]
+            if not names:
+                RESULTS.parent.mkdir(exist_ok=True)
+                RESULTS.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+                PAGE.write_text(page(document))
+    return 1 if any(row["result"] in BAD for row in rows.values()) else 0
+
+
+def check(names: list[str]) -> None:
+    """End with one line where a name is no family."""
+    unknown = sorted(set(names) - set(families()))
+    if unknown:
+        sys.exit(
+            f"received {', '.join(unknown)}; expected modules of timm.models with models in them; correct the name"
+        )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="FAMILY", help="only these, printed and not written")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: the number of cores)")
+    parser.add_argument("--resume", action="store_true", help="keep the right rows of other code, too")
+    parser.add_argument("--row", metavar="FAMILY", help="measure this one in this process and print its row as JSON")
+    options = parser.parse_args()
+    check([*options.names, *filter(None, [options.row])])
+    if options.row is not None:
+        try:
+            print(json.dumps(measure(options.row)))
+        except Exception as error:
+            print(
+                json.dumps(
+                    {"family": options.row} | Outcome("fails", f"{type(error).__name__}: {line(error)}").to_json()
+                )
+            )
+        sys.exit(0)
+    sys.exit(main(options.names, options.jobs, resume=options.resume))

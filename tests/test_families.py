@@ -1,0 +1,89 @@
+"""The run over timm's families: how a model is chosen, and what its page says of a row."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import timm
+import torch
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def families() -> ModuleType:
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        return importlib.import_module("families")
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("resnet10t", True),
+        ("convnext_atto", True),
+        ("mobilevit_xxs", True),
+        ("vit_tiny_patch16_224", False),
+        ("mixer_s32_224", False),
+    ],
+)
+def test_a_family_counts_where_windows_of_a_convolution_overlap(
+    families: ModuleType, name: str, expected: bool
+) -> None:
+    with torch.device("meta"):
+        assert families.convolves(timm.create_model(name)) is expected
+
+
+def test_the_smallest_that_convolves_is_taken(families: ModuleType) -> None:
+    found = families.smallest(["vit_tiny_patch16_224", "resnet18", "resnet10t"])
+    assert found.name == "resnet10t"
+    assert found.parameters == sum(p.numel() for p in timm.create_model("resnet10t").parameters())
+    assert families.smallest(["mixer_s32_224"]) is None
+
+
+def test_every_module_of_timm_with_models_is_a_family(families: ModuleType) -> None:
+    found = families.families()
+    assert {"resnet", "ghostnet", "swin_transformer"} <= set(found)
+    assert sorted(name for names in found.values() for name in names) == sorted(timm.list_models())
+
+
+def test_a_size_that_the_model_takes(families: ModuleType) -> None:
+    assert families.image_size("test_convnext") == 96
+    assert families.image_size("test_vit") == 96
+    assert families.image_size("vit_tiny_patch16_224") == 224
+
+
+def test_a_crash_is_a_row(families: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "crash.py"
+    script.write_text("import os\nos.abort()\n")
+    monkeypatch.setattr(families, "__file__", str(script))
+    row = families.in_own_process("resnet")
+    assert (row["family"], row["result"]) == ("resnet", "fails")
+    assert "exit code -6" in row["why"]
+
+
+def test_the_page_counts_and_says_why(families: ModuleType) -> None:
+    measured = {"parameters": 1_250_000, "size": 96}
+    rows = [
+        {"family": "a", "model": "a_s", "result": "right", "hidden": ["x"], **measured},
+        {"family": "b", "model": "b_s", "result": "refused", "why": "line 3", **measured},
+        {"family": "c", "result": "fails", "why": "exit code -9: no word"},
+        {"family": "d", "result": "left out", "why": "no model of it convolves"},
+    ]
+    text = families.page({"date": "1", "machine": "m", "versions": {}, "rows": rows})
+    assert "Right: 1 of 3 (33%); refused: 1, failed verdict: 0, silently wrong: 0, fails: 1, traceback: 0." in text
+    assert "| a | `a_s` | 1.25 M | 96² | right; 1 things hidden by its weights |" in text
+    assert "| b | `b_s` | 1.25 M | 96² | **refused**: line 3 |" in text
+    assert "| c | `-` | - | - | **fails**: exit code -9: no word |" in text
+    assert "Left out, since the windows of no convolution of theirs overlap: `d`." in text
+
+
+def test_an_unknown_family_is_one_line(families: ModuleType) -> None:
+    with pytest.raises(SystemExit, match="received resnets; expected modules of timm"):
+        families.check(["resnets"])
