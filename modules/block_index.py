@@ -63,6 +63,11 @@ class BlockInfo:
     own_norm: bool = False
 
     @property
+    def has_groups(self) -> bool:
+        """Whether its convolutions have groups of their own choice."""
+        return any(option.name == "groups" for option in self.options)
+
+    @property
     def fixed_size(self) -> bool:
         """Whether its weights belong to one height and width."""
         return "height" not in self.axes
@@ -147,7 +152,6 @@ def _read(path: Path, _modified_ns: int) -> BlockInfo:
         options=tuple(_options(classes[0])),
         replaces_conv3x3=_constant(tree, "REPLACES_CONV3X3") is True,
         year=_year(doc),
-        # a block whose weights belong to one image size says AXES = ("batch",)
         axes=tuple(_constant(tree, "AXES") or ALL_AXES),
         own_norm=_constant(tree, "OWN_NORM") is True,
     )
