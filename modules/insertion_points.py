@@ -185,7 +185,9 @@ def _unit_point(
     model: nn.Module, path: str, unit: nn.Module, stage: int, place: Place, info: BlockInfo | None
 ) -> Point | None:
     """The point in a residual unit, by where in it; None for the end of its branch."""
-    inner = _width(unit.get_submodule("bn2"), "num_features") if place.site in ("convolution", "inside") else 0
+    # a bottleneck's second normalisation may have gone with its convolution
+    has_third = hasattr(unit, "conv3")
+    inner = _width(unit.get_submodule("conv3" if has_third else "bn2"), "in_channels" if has_third else "num_features")
     if place.site == "convolution":
         return Point(f"{path}.conv2", stage, inner, after=True)
     if place.site == "inside":
@@ -275,4 +277,7 @@ def _out(unit: nn.Module) -> int:
 
 
 def _width(module: nn.Module, attribute: str) -> int:
+    """Of the backbone's own module, if a block stands after or before it."""
+    while not hasattr(module, attribute) and isinstance(module._modules.get("base"), nn.Module):
+        module = module.get_submodule("base")
     return int(getattr(module, attribute))

@@ -200,6 +200,20 @@ def test_a_block_goes_where_its_release_has_it(spec, class_name, where):
     assert sites(place_shapes(spec), class_name) == where
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "resnet50+cot@stage2+strip_pooling+gct+simam@stage1",
+        "resnet50+gct+strip_pooling+non_local+gc+bot@layer4",
+        "resnet18+cbam@**.bn2+se+simam",
+        "mobilenetv2_050+simam+eca+se",
+    ],
+)
+def test_places_are_found_with_other_blocks_there(spec):
+    with torch.no_grad():
+        assert place_shapes(spec).eval()(torch.empty(1, 3, 64, 64, device="meta")).shape == (1, 1000)
+
+
 def test_gct_stands_before_every_convolution():
     model = place_shapes("resnet18+gct")
     with torch.device("meta"):
