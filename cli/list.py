@@ -37,18 +37,25 @@ def command(kind: str | None, supports: tuple[str, ...], as_json: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    for name, note in (("block", "at 64 channels of 56x56"), ("backbone", "without a block")):
+    notes = {
+        "block": "at 64 channels of 56x56, or of 14x14 where only the batch may vary",
+        "backbone": "without a block",
+    }
+    for name, note in notes.items():
         of_kind = [entry for entry in found if entry.kind == name]
         if not of_kind:
             continue
-        columns = ("name", "year", "parameters", "MACs", "what it is", "options", "may vary", "paper")
+        columns = ["name", "year", "parameters", "MACs", "what it is", "options", "may vary", "paper"]
+        if name == "block":
+            columns.insert(7, "in a ResNet, if not as se")
         table = Table(*columns, title=f"{name}s ({note}; MACs of one image)")
         for entry in of_kind:
             options = ", ".join(f"{option}={default}" for option, default in entry.options.items())
             numbers = (f"{count:,}" if count is not None else "" for count in (entry.parameters, entry.macs))
             varying = "all" if entry.axes == ALL_AXES else ", ".join(entry.axes)
             paper = entry.paper.replace("https://arxiv.org/abs/", "arXiv:").removeprefix("https://")
-            row = (entry.name, str(entry.year or ""), *numbers, entry.summary, options, varying, paper)
+            where = [entry.places.get("ResNet", "")] if name == "block" else []
+            row = (entry.name, str(entry.year or ""), *numbers, entry.summary, options, varying, *where, paper)
             table.add_row(*map(Text, row))
         print_rich(table)
     print_rich("Put them together: BACKBONE+BLOCK:option=value@stage3,stage4, e.g. resnet50+eca:k=3@stage3")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -48,7 +48,9 @@ def _parts(found: Description) -> Iterator[RenderableType]:
     yield Text(f"MACs        {cost.macs:,}{_more(cost.macs, plain.macs if plain else None)} for one image")
     for block in found.blocks:
         yield Text(f"\n{block.name}  {block.summary}  {block.paper}")
-        yield Text(f"may vary    {', '.join(block.axes)}")
+        yield Text(f"may vary    {', '.join(block.axes)}{_fixed(block.axes)}")
+        for family, where in block.places.items():
+            yield Text(f"{family:11} {where}")
         for option in block.options:
             yield Text(f"option      {option.name}: {option.annotation} = {option.default}")
     if found.places:
@@ -61,6 +63,10 @@ def _parts(found: Description) -> Iterator[RenderableType]:
         for step in found.steps:
             table.add_row(step.module, step.operator, ", ".join(map(_size, step.shapes)), _size(step.result))
         yield table
+
+
+def _fixed(axes: Sequence[str]) -> str:
+    return "" if "height" in axes else "; its weights belong to the one height and width that it is built for"
 
 
 def _more(value: int, plain: int | None) -> str:

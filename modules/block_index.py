@@ -60,6 +60,17 @@ class BlockInfo:
     replaces_conv3x3: bool
     year: int | None = None
     axes: tuple[str, ...] = ALL_AXES
+    own_norm: bool = False
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether its convolutions have groups of their own choice."""
+        return any(option.name == "groups" for option in self.options)
+
+    @property
+    def fixed_size(self) -> bool:
+        """Whether its weights belong to one height and width."""
+        return "height" not in self.axes
 
     def parse_options(self, texts: Mapping[str, str]) -> dict[str, OptionValue]:
         """Values for the constructor; InputError names an unknown option and the nearest known one."""
@@ -71,6 +82,14 @@ class BlockInfo:
                     f"expected {one_of(known, 'no option')}; {nearest(name, known, 'leave it out')}"
                 )
         return {name: known[name].parse(text, self.name) for name, text in texts.items()}
+
+    def create(self, *widths: int, size: tuple[int, int], options: Mapping[str, OptionValue]) -> nn.Module:
+        """The block for its channels, and where it replaces a convolution the channels that it gives and its stride.
+
+        ``size`` is the height and width of its input, which only a block of one size looks at.
+        """
+        own = {"size": size} if self.fixed_size else {}
+        return self.load()(*widths, **own, **options)
 
     def load(self) -> type[nn.Module]:
         """The block's class; this imports torch."""
@@ -133,8 +152,8 @@ def _read(path: Path, _modified_ns: int) -> BlockInfo:
         options=tuple(_options(classes[0])),
         replaces_conv3x3=_constant(tree, "REPLACES_CONV3X3") is True,
         year=_year(doc),
-        # a block whose weights belong to one image size says AXES = ("batch",)
         axes=tuple(_constant(tree, "AXES") or ALL_AXES),
+        own_norm=_constant(tree, "OWN_NORM") is True,
     )
 
 

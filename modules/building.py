@@ -15,7 +15,7 @@ from ..errors import Attn2trtError, InputError, MissingRequirement, ModuleRefuse
 from . import checkpoint as checkpoints
 from .backbones import index as backbones
 from .backbones.known import KNOWN, Backbone
-from .block_index import BlockInfo, OptionValue
+from .block_index import BlockInfo, OptionValue, block_info
 from .grammar import Part
 from .packages import PYTORCH, require
 from .shapes import Shape, named
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # enough images that a new one differs little from them, each small, since float64 convolutions are slow on a CPU
 CALIBRATION_BATCH, CALIBRATION_SIZE = 8, 72
+FEW = 2  # images of whatever size was asked for
 IMAGE_SEED = 0x5EED  # apart from the weights' own: images drawn as the weights are would be correlated with them
 
 
@@ -71,7 +72,8 @@ class BlockAlone(Recipe):
 
     def structure(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> tuple[nn.Module, list[nn.Module]]:
         with _seeded(self.seed):
-            return self.info.load()(self.channels, **self.options), []
+            height, width = _traced(inputs[0], axes)[2:]
+            return self.info.create(self.channels, size=(height, width), options=self.options), []
 
     def make_with_weights(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> nn.Module:
         from .randomise import randomise
@@ -80,7 +82,9 @@ class BlockAlone(Recipe):
         if self.checkpoint is not None:
             checkpoints.load_into(module, self.checkpoint)
         else:
-            example = _images((CALIBRATION_BATCH, self.channels, 24, 32), self.seed)
+            fixed = (FEW, *_traced(inputs[0], axes)[1:])
+            shape = fixed if self.info.fixed_size else (CALIBRATION_BATCH, self.channels, 24, 32)
+            example = _images(shape, self.seed)
             randomise(module, [example], seed=self.seed)
         return module
 
@@ -129,10 +133,12 @@ class BackboneWithBlocks(Recipe):
             self._load(module, self.checkpoint)
             return self._pruned(module)
         users_own = [block for block in blocks if not type(block).__module__.startswith(f"{__package__}.")]
-        if name in KNOWN:  # takes any size: a smaller one gives the same statistics sooner
+        infos = [block_info(part.name) for part in self.insertions if not part.is_user_code]
+        if name in KNOWN and not any(info.fixed_size for info in infos):
+            # takes any size: a smaller one gives the same statistics sooner
             example = _images((CALIBRATION_BATCH, channels, CALIBRATION_SIZE, CALIBRATION_SIZE), self.seed)
         else:
-            example = _images((2, channels, height, width), self.seed)
+            example = _images((FEW, channels, height, width), self.seed)
         with _refused_sizes(name, {"image": tuple(example.shape)}):
             randomise(module, [example], seed=self.seed, only=blocks if self.pretrained else None, keep=users_own)
         return self._pruned(module)
@@ -242,7 +248,7 @@ def cost_alone(info: BlockInfo, sizes: tuple[int, ...]) -> tuple[int, int] | Non
     from .metering import meter
 
     with torch.device("meta"):
-        found = meter(info.load()(sizes[1]), [torch.empty(1, *sizes[1:])])
+        found = meter(info.create(sizes[1], size=(sizes[2], sizes[3]), options={}), [torch.empty(1, *sizes[1:])])
     return found.cost.parameters, found.cost.macs
 
 

@@ -19,6 +19,7 @@ from .block_index import ALL_AXES, BlockInfo, OptionValue, block_info, block_nam
 from .checkpoint import locate, sha256
 from .grammar import Parsed, Part, parse
 from .packages import PYTORCH, require
+from .paper_places import places
 from .shapes import Ranges, Shape, named, parse_shape, plan
 from .target import Axis, Target, TensorSpec
 
@@ -26,15 +27,17 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 BLOCK_SIZES = (2, 64, 56, 56)
+ONE_SIZE = (2, 64, 14, 14)  # of a block whose weights belong to it
 KINDS = ("block", "backbone")
 FEATURE_OPTIONS = ("features_only", "out_indices")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of ``attn2trt list``: a block at 64 channels of 56 x 56, a backbone at its own size.
+    """One line of ``attn2trt list``: a block at its default size, a backbone at its own.
 
-    ``parameters`` and ``macs`` (of one image) are None for a block where there is no torch. ``axes`` may be dynamic.
+    ``parameters`` and ``macs`` (of one image) are None for a block where there is no torch. ``axes`` may be dynamic;
+    ``places`` tell for a family of backbones where a block goes, if not where squeeze-and-excitation does.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Entry:
     year: int | None = None
     axes: tuple[str, ...] = ALL_AXES
     options: Mapping[str, OptionValue] = field(default_factory=dict)
+    places: Mapping[str, str] = field(default_factory=dict)
 
 
 def entries(*, kinds: Collection[str] = KINDS, supports: Collection[str] = ()) -> list[Entry]:
@@ -59,7 +63,7 @@ def entries(*, kinds: Collection[str] = KINDS, supports: Collection[str] = ()) -
 
 def _blocks() -> Iterator[Entry]:
     for info in map(block_info, block_names()):
-        parameters, macs = building.cost_alone(info, BLOCK_SIZES) or (None, None)
+        parameters, macs = building.cost_alone(info, _block_sizes(info)) or (None, None)
         yield Entry(
             info.name,
             "block",
@@ -70,7 +74,12 @@ def _blocks() -> Iterator[Entry]:
             year=info.year,
             axes=info.axes,
             options={option.name: option.default for option in info.options},
+            places=places(info.name, replaces_conv3x3=info.replaces_conv3x3).of_its_own,
         )
+
+
+def _block_sizes(info: BlockInfo) -> tuple[int, ...]:
+    return ONE_SIZE if info.fixed_size else BLOCK_SIZES
 
 
 def _backbones() -> Iterator[Entry]:
@@ -164,7 +173,7 @@ def read(
     if parsed.base.name in block_names():
         info = block_info(parsed.base.name)
         _check_block_target(parsed, pretrained)
-        shape = _single(given, "x", BLOCK_SIZES, spec)
+        shape = _single(given, "x", _block_sizes(info), spec)
         options = info.parse_options(parsed.base.options)
         inputs, axes = plan([shape], dynamic, fixed=bool(given))
         _check_axes([info], axes)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from . import catalog
 from .block_index import BlockInfo, Option, block_info, block_names
 from .packages import PYTORCH, require
+from .paper_places import places
 from .target import Axis, TensorSpec
 
 if TYPE_CHECKING:
@@ -30,13 +31,14 @@ class Place:
 
 @dataclass(frozen=True)
 class BlockText:
-    """What a block's file says of it; ``axes`` may be dynamic."""
+    """What a block's file says of it; ``axes`` may be dynamic, ``places`` are by family of backbones."""
 
     name: str
     summary: str
     paper: str
     options: tuple[Option, ...]
     axes: tuple[str, ...]
+    places: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ def describe(spec: str, *, shapes: Sequence[str] = (), dynamic: str | None = Non
 
 
 def _text(info: BlockInfo) -> BlockText:
-    return BlockText(info.name, info.summary, info.paper, info.options, info.axes)
+    where = places(info.name, replaces_conv3x3=info.replaces_conv3x3).by_family
+    return BlockText(info.name, info.summary, info.paper, info.options, info.axes, where)
 
 
 def _one_image(found: catalog.Plan) -> list[Tensor]:

@@ -1,14 +1,17 @@
 """Put blocks into a backbone: where their papers say, or after any module path.
 
 A block after a sequence of modules becomes its last one, under the name ``attn``, so that the names of the backbone's
-own parameters stay; after any other module, the two stand together as ``base`` and ``attn``.
+own parameters stay; after or before any other module, the two stand together as ``base`` and ``attn``. At the path of a
+3x3 convolution, a block that replaces one stands in for it; at any other path it follows, as every block does.
 """
 
 from __future__ import annotations
 
 import fnmatch
+import functools
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,7 +20,16 @@ from torch import nn
 from ..errors import InputError
 from .block_index import BlockInfo, OptionValue, block_info, nearest
 from .grammar import Part
-from .insertion_points import Point, a_path, check_conv3x3, family_points, is_ours, paper_options
+from .insertion_points import (
+    Point,
+    a_path,
+    check_conv3x3,
+    family_points,
+    is_conv3x3,
+    is_ours,
+    paper_options,
+    replaced_with,
+)
 from .user_code import make_block
 
 
@@ -31,6 +43,16 @@ class Followed(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.attn(self.base(*args, **kwargs))
+
+
+class Preceded(Followed):
+    """A module of the backbone and the block that gives it its input."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.base(self.attn(*args, **kwargs))
+
+
+Sizes = tuple[int, int]
 
 
 def insert(model: nn.Module, name: str, parts: Sequence[Part], example: Callable[[], Sequence[Any]]) -> list[nn.Module]:
@@ -47,12 +69,10 @@ def insert(model: nn.Module, name: str, parts: Sequence[Part], example: Callable
         paths = [place for place in part.places if place not in stages]
         added: list[nn.Module] = []
         if stages or not paths:
-            for point in _stage_points(model, name, part, stages, own):
-                if info is not None and info.replaces_conv3x3:
-                    conv = check_conv3x3(model.get_submodule(point.path), point.path, part.name)
-                    block = _replacement(conv, part, info)
-                else:
-                    block = _make(part, info, point.channels, paper_options(model, name, part.name, point))
+            points = _stage_points(model, name, part, stages, own, info)
+            sizes = _sizes(model, points, part.name, example) if info is not None and info.fixed_size else {}
+            for point in points:
+                block = _make(model, part, info, point, paper_options(model, name, part.name, point), sizes)
                 added.append(block)
                 _put(model, point, block, own)
         if paths:
@@ -62,10 +82,14 @@ def insert(model: nn.Module, name: str, parts: Sequence[Part], example: Callable
 
 
 def _stage_points(
-    model: nn.Module, name: str, part: Part, stages: Sequence[str], own: Sequence[nn.Module]
+    model: nn.Module,
+    name: str,
+    part: Part,
+    stages: Sequence[str],
+    own: Sequence[nn.Module],
+    info: BlockInfo | None,
 ) -> list[Point]:
-    replaces = not part.is_user_code and block_info(part.name).replaces_conv3x3
-    points, count = family_points(model, name, part.name, own, replaces_conv3x3=replaces)
+    points, count = family_points(model, name, part.name, own, info)
     if not stages:
         return points
     chosen: list[Point] = []
@@ -75,7 +99,7 @@ def _stage_points(
             raise InputError(f"received place {place!r} in {name}; expected stage1 to stage{count}; choose one of them")
         here = [point for point in points if point.stage == number]
         if not here:
-            others = sorted({point.stage for point in points})
+            others = sorted({point.stage for point in points if point.stage})
             raise InputError(
                 f"received {part.name} at {place} of {name}, where its paper puts none; "
                 f"expected {', '.join(f'stage{stage}' for stage in others)}; choose one of them or a module path"
@@ -121,37 +145,58 @@ def _put(model: nn.Module, point: Point, block: nn.Module, own: Sequence[nn.Modu
         before = sum(key.startswith("attn") for key in there._modules)
         there.add_module(f"attn{before + 1}" if before else "attn", block)
         return
-    if there is not None and (point.after or is_ours(there, own)):
+    if point.before:
+        assert there is not None
+        block = Preceded(there, block)
+    elif there is not None and (point.after or is_ours(there, own)):
         block = Followed(there, block)
     setattr(parent, leaf, block)
+    for path in point.dropped:
+        model.set_submodule(path, nn.Identity())
 
 
 def _put_at_paths(
     model: nn.Module, paths: Sequence[str], part: Part, info: BlockInfo | None, example: Callable[[], Sequence[Any]]
 ) -> list[nn.Module]:
-    if info is not None and info.replaces_conv3x3:
-        convs = [check_conv3x3(model.get_submodule(path), path, part.name) for path in paths]
-        blocks = [_replacement(conv, part, info) for conv in convs]
-        points = [Point(path, 0, 0) for path in paths]
-    else:
-        channels = _output_channels(model, paths, part.name, example)
-        blocks = [_make(part, info, channels[path], {}) for path in paths]
-        points = [Point(path, 0, channels[path], after=True) for path in paths]
+    replaced, followed = [], []
+    for path in paths:
+        module = model.get_submodule(path)
+        if info is not None and info.replaces_conv3x3 and is_conv3x3(module):
+            conv = check_conv3x3(module, path, info)
+            dropped = replaced_with(model, path) if info.own_norm else ()
+            replaced.append(Point(path, 0, conv.in_channels, dropped=dropped))
+        else:
+            followed.append(path)
+    seen = _seen(model, followed, example) if followed else {}
+    shapes = {path: _image_like(tensors.made, tensors.image, path, part.name) for path, tensors in seen.items()}
+    points = [*replaced, *(Point(path, 0, shape[1], after=True) for path, shape in shapes.items())]
+    sizes = {path: (shape[2], shape[3]) for path, shape in shapes.items()}
+    if info is not None and info.fixed_size:
+        sizes |= _sizes(model, replaced, part.name, example)
+    blocks = [_make(model, part, info, point, {}, sizes) for point in points]
     for point, block in zip(points, blocks, strict=True):
         _put(model, point, block, ())
     return blocks
 
 
-def _replacement(conv: nn.Conv2d, part: Part, info: BlockInfo) -> nn.Module:
-    """The block that stands in for a convolution: its widths and its stride."""
-    return info.load()(conv.in_channels, conv.out_channels, conv.stride[0], **info.parse_options(part.options))
-
-
-def _make(part: Part, info: BlockInfo | None, channels: int, defaults: dict[str, OptionValue]) -> nn.Module:
+def _make(
+    model: nn.Module,
+    part: Part,
+    info: BlockInfo | None,
+    point: Point,
+    defaults: dict[str, OptionValue],
+    sizes: dict[str, Sizes],
+) -> nn.Module:
+    """The block for its point; instead of a convolution, with that one's widths and stride."""
     if info is not None:
-        return info.load()(channels, **{**defaults, **info.parse_options(part.options)})
-    block = make_block(part.name, channels, part.options)
-    probe = torch.zeros(2, channels, 8, 8)
+        options = {**defaults, **info.parse_options(part.options)}
+        widths: tuple[int, ...] = (point.channels,)
+        conv = model.get_submodule(point.path) if info.replaces_conv3x3 and not point.after else None
+        if isinstance(conv, nn.Conv2d):
+            widths = (conv.in_channels, conv.out_channels, conv.stride[0])
+        return info.create(*widths, size=sizes.get(point.path, (0, 0)), options=options)
+    block = make_block(part.name, point.channels, part.options)
+    probe = torch.zeros(2, point.channels, 8, 8)
     try:
         with torch.no_grad():
             got = block.eval()(probe)
@@ -170,18 +215,24 @@ def _make(part: Part, info: BlockInfo | None, channels: int, defaults: dict[str,
     return block
 
 
-def _output_channels(
-    model: nn.Module, paths: Sequence[str], block: str, example: Callable[[], Sequence[Any]]
-) -> dict[str, int]:
-    outputs: dict[str, Any] = {}
-    handles = [
-        model.get_submodule(path).register_forward_hook(
-            lambda _module, _args, output, path=path: outputs.setdefault(path, output)
-        )
-        for path in paths
-    ]
-    training = model.training
+@dataclass(frozen=True)
+class _Seen:
+    """What one forward pass of the image ``image`` gave a module, and what the module made of it."""
+
+    given: Any
+    made: Any
+    image: Sequence[int]
+
+
+def _seen(model: nn.Module, paths: Sequence[str], example: Callable[[], Sequence[Any]]) -> dict[str, _Seen]:
+    seen: dict[str, _Seen] = {}
     given = example()
+
+    def note(path: str, _module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        seen.setdefault(path, _Seen(args[0] if args else None, output, given[0].shape))
+
+    handles = [model.get_submodule(path).register_forward_hook(functools.partial(note, path)) for path in paths]
+    training = model.training
     try:
         with torch.no_grad():
             model.eval()(*given)
@@ -189,16 +240,37 @@ def _output_channels(
         for handle in handles:
             handle.remove()
         model.train(training)
-    return {path: _channels(outputs.get(path), path, block, given[0].shape) for path in paths}
+    return {path: seen.get(path, _Seen(None, None, given[0].shape)) for path in paths}
 
 
-def _channels(output: Any, path: str, block: str, image: Sequence[int]) -> int:
+def _sizes(
+    model: nn.Module, points: Sequence[Point], block: str, example: Callable[[], Sequence[Any]]
+) -> dict[str, Sizes]:
+    """Height and width of what a block is given at each point."""
+    # a slot that is still empty is not run: what the module around it makes has the same size
+    paths = [point.path if _exists(model, point.path) else point.path.rpartition(".")[0] for point in points]
+    sizes = {}
+    for point, seen in zip(points, _seen(model, paths, example).items(), strict=True):
+        path, tensors = seen
+        inward = path == point.path and not point.after
+        shape = _image_like(tensors.given if inward else tensors.made, tensors.image, path, block)
+        sizes[point.path] = (shape[2], shape[3])
+    return sizes
+
+
+def _exists(model: nn.Module, path: str) -> bool:
+    parent, _, leaf = path.rpartition(".")
+    return model.get_submodule(parent)._modules.get(leaf) is not None
+
+
+def _image_like(output: Any, image: Sequence[int], path: str, block: str) -> Sequence[int]:
+    """The shape of what a module gave for an ``image``; InputError where that is no ``(n, c, h, w)``."""
     if not isinstance(output, torch.Tensor) or output.ndim != 4:
         got = "nothing" if output is None else tuple(getattr(output, "shape", ())) or type(output).__name__
         raise InputError(
             f"received {block} after {path}, which gives {got}; expected one (n, c, h, w) tensor; choose another place"
         )
-    _, first, second, third = output.shape
+    first, second, third = output.shape[1:]
     aspect = image[2] / image[3]
     # the image's proportions in the first two sizes and not in the last two: a block would gate rows as channels
     if abs(first / second - aspect) < 0.02 < abs(second / third - aspect):
@@ -206,4 +278,5 @@ def _channels(output: Any, path: str, block: str, image: Sequence[int]) -> int:
             f"received {block} after {path}, which gives {tuple(output.shape)}, channels last; "
             "expected one (n, c, h, w) tensor; choose another place"
         )
-    return int(first)
+    shape: Sequence[int] = output.shape
+    return shape

@@ -139,6 +139,9 @@ _FLAT_OTHERS = {**dict(zip(("0", "1", "3", "4", "7", "8"), _OTHERS, strict=True)
 # features.N.conv.M.K, convolution, normalisation and activation in a sequence of their own; the attention last
 _NESTED_FIRST = {**dict(zip(("0.0", "0.1", "1", "2"), _FIRST, strict=True)), "3": "bn2.attn"}
 _NESTED_OTHERS = {**dict(zip(("0.0", "0.1", "1.0", "1.1", "2", "3"), _OTHERS, strict=True)), "4": "bn3.attn"}
+# the same with SimAM, which has no weights but a number, between a depthwise convolution and its normalisation
+_SIMAM_FIRST = dict(zip(("0.0", "0.2", "1", "2"), _FIRST, strict=True))
+_SIMAM_OTHERS = dict(zip(("0.0", "0.1", "1.0", "1.2", "2", "3"), _OTHERS, strict=True))
 
 
 def _mobilenetv2(first: Mapping[str, str], others: Mapping[str, str], head: str) -> Iterator[Rule]:
@@ -200,10 +203,16 @@ RELEASES: tuple[Release, ...] = (
         turned=((r"SpatialGate\.spatial\.conv\.weight$", _swap_pools),),
     ),
     Release("ECA-Net's ResNet (BangguWu/ECANet)", rules=((r"\.eca\.", ".se."),)),
+    Release("SimAM's authors (ZjjConan/SimAM)", rules=((r"\.conv2\.0\.", ".conv2."),)),
+    Release("FcaNet's authors (cfzd/FcaNet)", rules=((r"\.att\.", ".se."),)),
+    Release("shuffle attention's authors (wofmanaf/SA-Net)", rules=((r"\.sa\.", ".se."),)),
     Release("triplet attention's authors (landskape-ai/triplet-attention)", rules=_TRIPLET),
     Release(
         "torchvision's MobileNetV2, and those of ECA-Net and triplet attention",
         rules=(*_mobilenetv2(_NESTED_FIRST, _NESTED_OTHERS, r"features\.18"), *_TRIPLET),
+    ),
+    Release(
+        "SimAM's MobileNetV2 (ZjjConan/SimAM)", rules=(*_mobilenetv2(_SIMAM_FIRST, _SIMAM_OTHERS, r"features\.18"),)
     ),
     Release(
         "coordinate attention's MobileNetV2 (houqb/CoordAttention)",

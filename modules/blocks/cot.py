@@ -4,8 +4,8 @@ Li et al., CoTNet, IEEE TPAMI 2022, https://arxiv.org/abs/2107.12292, section 3.
 grouped 3x3 convolution; it and the input give the k·k weights of a local sum over the values, the dynamic context; both
 contexts are mixed by a selective-kernel softmax.
 Parameter names follow the authors' ``CotLayer``, as do its weights shared by the channels that are equal modulo
-``channels // 8`` and its group normalisation, which the paper does not mention. It replaces the 3x3 convolution of a
-bottleneck at stride 1, its normalisation and its ReLU; the release pools before it where there is a stride.
+``channels // 8`` and its group normalisation, which the paper does not mention. It stands in for the 3x3 convolution of
+a bottleneck, its normalisation and its ReLU, after a 3x3 mean where that one had a stride.
 Differs: the local sum is one of k·k shifted images, in place of the release's CUDA kernel; and the group normalisation
 averages in two steps, since a runtime that sums all positions in one go loses several times PyTorch's own rounding
 where they are equal.
@@ -19,6 +19,8 @@ from torch.nn import functional
 
 from ...errors import InputError
 
+REPLACES_CONV3X3 = True
+OWN_NORM = True
 SHARED = 8  # channels that share the weights of a local sum
 RADIX = 2  # contexts: static and dynamic
 
@@ -26,11 +28,16 @@ RADIX = 2  # contexts: static and dynamic
 class CoT(nn.Module):
     """Local sums of an odd ``kernel``.
 
-    Raises InputError where the channels are not a multiple of 8 or the kernel is even.
+    Raises InputError where the channels are not a multiple of 8 or differ, or the kernel is even.
     """
 
-    def __init__(self, channels: int, *, kernel: int = 3) -> None:
+    def __init__(self, channels: int, out_channels: int | None = None, stride: int = 1, *, kernel: int = 3) -> None:
         super().__init__()
+        if out_channels not in (None, channels):
+            raise InputError(
+                f"received cot with {channels} channels in and {out_channels} out; expected as many; "
+                "choose another place"
+            )
         if channels < 1 or channels % SHARED:
             raise InputError(
                 f"received cot with {channels} channels; expected a multiple of {SHARED}, the channels that share "
@@ -39,6 +46,7 @@ class CoT(nn.Module):
         if kernel < 1 or kernel % 2 == 0:
             raise InputError(f"received cot with kernel {kernel}; expected an odd number; choose 3")
         self.kernel = kernel
+        self.avd = nn.AvgPool2d(3, stride, padding=1) if stride > 1 else nn.Identity()
         self.key_embed = nn.Sequential(
             nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=4, bias=False),
             nn.BatchNorm2d(channels),
@@ -60,7 +68,8 @@ class CoT(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(n, c, h, w)`` to ``(n, c, h, w)``."""
+        """``(n, c, h, w)`` to ``(n, c, ceil(h / stride), ceil(w / stride))``."""
+        x = self.avd(x)
         static: Tensor = self.key_embed(x)
         weights: Tensor = self.embed(torch.cat((x, static), 1))
         dynamic = functional.silu(self.bn(self._local_sum(self.conv1x1(x), weights)))

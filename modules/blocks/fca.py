@@ -3,7 +3,8 @@
 Qin et al., FcaNet, ICCV 2021, https://arxiv.org/abs/2012.11879, section 3: the channels are split into as many parts as
 there are frequencies, and each part is squeezed by its own 2-D DCT basis function.
 Parameter names, frequencies and the fixed weights' place in the checkpoint follow the authors' release. Its networks
-set ``dct`` to the feature map's size (56, 28, 14, 7); any other size is averaged to ``dct`` x ``dct`` first.
+set ``dct`` to the feature map's size by stage (56, 28, 14, 7), as is done here in a ResNet; any other size is averaged
+to ``dct`` x ``dct`` first.
 Differs: averages always, which at that size changes nothing, so that no size is compared while the graph is traced.
 """
 

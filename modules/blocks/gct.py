@@ -2,7 +2,8 @@
 
 Yang et al., Gated Channel Transformation, CVPR 2020, https://arxiv.org/abs/1909.11519, section 3: embedding
 ``s = alpha · ||x||``, channel normalisation ``s · gamma / rms(s)``, gate ``1 + tanh(. + beta)``.
-Parameter names follow the authors' release, and so does the place of epsilon in both square roots.
+Parameter names follow the authors' release, and so does the place of epsilon in both square roots. In its ResNets one
+stands before every convolution.
 Differs: ``mode`` "l1" always takes absolute values; the release may leave them out after a ReLU, where they do nothing.
 """
 

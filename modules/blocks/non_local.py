@@ -4,7 +4,8 @@ Wang et al., CVPR 2018, https://arxiv.org/abs/1711.07971, eq. 1, 3 and 6, embedd
 ``x + BN(W softmax(theta(x)^T phi(x)) g(x))``, with half the channels inside.
 Parameter names follow the PyTorch port in circulation, as does its 2x2 maximum pooling of ``g`` and ``phi``
 (``sub_sample``, section 3.3 of the paper, a quarter of the pairs); without it their keys lose the ``.0``.
-The authors' own release is in Caffe2. Published networks put one to ten blocks between residual blocks.
+The authors' own release is in Caffe2. In its ResNet-50 five blocks stand between residual units, after every
+second one of stages 2 and 3; in its ResNet-101 after every second one of stage 2 and every seventh of stage 3.
 """
 
 from __future__ import annotations

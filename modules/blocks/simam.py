@@ -3,7 +3,8 @@
 Yang et al., ICML 2021, https://proceedings.mlr.press/v139/yang21o.html, eq. 5-6: ``x · sigmoid(1/e)`` with
 ``1/e = (x - mean)² / (4 (var + lambda)) + 1/2``, mean and variance those of the channel over (h, w), the variance
 divided by ``h · w - 1`` and the option named as in the authors' release. In their ResNets it follows the second
-convolution of each unit, the 3x3 of a bottleneck, and comes before its normalisation.
+convolution of each unit, the 3x3 of a bottleneck, and comes before its normalisation; in their MobileNetV2 it follows
+every depthwise convolution. Their commands for ImageNet set ``e_lambda`` to 0.1.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Hou et al., CVPR 2020, https://arxiv.org/abs/2003.13328, eq. 1-4: ``x · sigmoid(conv1(relu(rows + columns)))``, rows and
 columns each a mean, a convolution of three and a batch normalisation. It is the paper's strip pooling module, for
 inside a backbone; its mixed pooling module is a segmentation head. Parameter names follow the authors' ``SPBlock``,
-which puts it between a bottleneck's second and third convolution.
+which puts it between the second and third convolution of the last bottleneck of each stage, and of every one of the
+last stage.
 Differs: plain means instead of adaptive pooling, whose kernel the torch.export-based ONNX exporter bakes at the traced
 size (pytorch#147720), and broadcasting instead of expansion.
 """

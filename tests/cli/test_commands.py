@@ -159,6 +159,7 @@ def test_a_folder_that_is_no_bundle_is_one_line_and_exit_2(name: str, tmp_path: 
         (("se", "--shape", "2x16"), "2x16"),
         (("se", "--shape", "2x16x8x8", "--dynamic", "batch=4:2:1"), "4:2:1"),
         (("se", "--shape", "2x16x8x8", "--opset", "5"), "opset"),
+        (("resnet50+bot", "--dynamic", "batch,height"), "received dynamic height for bot; expected batch alone"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
@@ -213,6 +214,11 @@ def test_list_filters() -> None:
     assert all({"height", "width"} <= set(entry["axes"]) for entry in blocks)
     se = next(entry for entry in blocks if entry["name"] == "se")
     assert (se["year"], se["parameters"], se["macs"]) == (2018, 512, 512)
+    assert "bot" not in {entry["name"] for entry in blocks}
+    of_all = {entry["name"]: entry for entry in document(run("list", "blocks", "--json"))}
+    assert of_all["bot"]["axes"] == ["batch"]
+    assert of_all["simam"]["places"]["ResNet"] == "after the last 3x3 convolution, before its normalisation"
+    assert of_all["se"]["places"] == {}
     backbones = document(run("list", "backbones", "--json"))
     assert {entry["kind"] for entry in backbones} == {"backbone"}
     assert run("list", "heads").exit_code == 2
@@ -225,6 +231,9 @@ def test_show_tells_costs_places_and_operators() -> None:
         assert words in shown.stdout
     assert "sigmoid" in run("show", "se").stdout
     assert document(run("show", "se", "--json"))["cost"] == {"parameters": 512, "macs": 512}
+    bot = run("show", "resnet50+bot", "--shape", "1x3x64x64").stdout
+    for words in ("belong to the one height and width", "in place of the 3x3 convolution of a bottleneck, stage 4"):
+        assert words in bot
     wrong = run("show", "sae")
     assert (wrong.exit_code, wrong.stderr.count("\n")) == (2, 1)
 

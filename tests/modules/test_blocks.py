@@ -16,11 +16,11 @@ from attn2trt.modules.randomise import randomise
 CHANNELS = 64
 
 
-def make(name, channels=CHANNELS, **options):
+def make(name, channels=CHANNELS, size=(8, 9), **options):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        block = block_info(name).load()(channels, **options)
-    randomise(block, [images((2, channels, 8, 9))], seed=1)
+        block = block_info(name).create(channels, size=size, options=options)
+    randomise(block, [images((2, channels, *size))], seed=1)
     return block.double()
 
 
@@ -44,8 +44,8 @@ CASES = [(name, options) for name in block_names() for options in formulas(name)
 @pytest.mark.parametrize(("name", "options"), CASES, ids=str)
 @pytest.mark.parametrize("size", [(1, 9, 14), (3, 7, 5)], ids=str)
 def test_equals_the_formula(name, options, size):
-    block = make(name, **options)
     n, h, w = size
+    block = make(name, size=(h, w), **options)
     x = images((n, CHANNELS, h, w), seed=2).double()
     with torch.no_grad():
         got = block(x).numpy()
@@ -78,9 +78,26 @@ def test_psa_carries_a_stride_and_other_widths(stride):
     assert np.abs(got - want).max() <= 1e-12
 
 
+@pytest.mark.parametrize("size", [(10, 8), (7, 9), (1, 4)], ids=str)
+def test_bot_carries_a_stride_as_a_convolution_does(size):
+    block = block_info("bot").load()(64, stride=2, size=size, heads=2).double().eval()
+    x = images((2, 64, *size)).double()
+    with torch.no_grad():
+        got = block(x).numpy()
+    want = formulas("bot").formula(x.numpy(), weights(block), stride=2, heads=2)
+    assert got.shape == want.shape == (2, 64, -(-size[0] // 2), -(-size[1] // 2))
+    assert np.abs(got - want).max() <= 1e-12
+
+
+def test_bot_takes_the_size_that_it_was_made_for_alone():
+    block = block_info("bot").create(16, size=(6, 8), options={})
+    with pytest.raises(InputError, match="received feature maps of 8x6 for bot; expected 6x8"):
+        block(torch.zeros(1, 16, 8, 6))
+
+
 @pytest.mark.parametrize("name", block_names())
 def test_takes_a_tensor_that_is_not_contiguous(name):
-    block = make(name)
+    block = make(name, size=(6, 9))
     x = images((2, CHANNELS, 6, 9)).double()
     turned = x.transpose(2, 3).contiguous().transpose(2, 3).to(memory_format=torch.channels_last)
     with torch.no_grad():
@@ -89,7 +106,7 @@ def test_takes_a_tensor_that_is_not_contiguous(name):
 
 @pytest.mark.parametrize("name", block_names())
 def test_trains(name):
-    block = make(name).train()
+    block = make(name, size=(6, 9)).train()
     x = images((2, CHANNELS, 6, 9)).double().requires_grad_()
     block(x).square().sum().backward()
     assert all(part.grad is not None for part in (x, *block.parameters()))

@@ -7,9 +7,10 @@ import torch
 
 from attn2trt.errors import InputError
 from attn2trt.modules.backbones.index import create
-from attn2trt.modules.block_index import block_names
+from attn2trt.modules.block_index import block_info, block_names
 from attn2trt.modules.catalog import build, resolve
 from attn2trt.modules.grammar import parse
+from attn2trt.modules.paper_places import MOBILENETV2, RESNET, SITES
 from attn2trt.modules.placement import insert
 
 
@@ -61,6 +62,15 @@ def test_parameter_counts_are_the_papers(spec, parameters):
         ("mobilenetv1_100+se", 4.7),  # the places of both are inferred from these counts
         ("mobilenetv1_100+cbam", 5.07),
         ("resnet50+bam", 25.92),
+        ("resnet50+cot", 22.2),  # the release's own tables, as the four below
+        ("resnet101+cot", 38.3),
+        ("resnext50_32x4d+sk", 27.5),
+        ("resnet34+simam", 21.80),
+        ("resnext50_32x4d+simam", 25.03),
+        ("mobilenetv2_100+simam", 3.50),
+        ("mobilenetv2_100+triplet", 3.51),
+        ("mobilenetv2_100+triplet:kernel=3", 3.506),
+        ("resnet50+shuffle_attention", 25.56),
     ],
 )
 def test_parameter_counts_are_the_papers_as_rounded(spec, millions):
@@ -68,9 +78,13 @@ def test_parameter_counts_are_the_papers_as_rounded(spec, millions):
     assert round(count(place_shapes(spec)) / 1e6, decimals) == millions
 
 
-@pytest.mark.parametrize("block", [name for name in block_names() if name not in ("gam", "psa")])
+def only_in_bottlenecks(block):
+    return block_info(block).replaces_conv3x3 or block == "strip_pooling"
+
+
+@pytest.mark.parametrize("block", [name for name in block_names() if name != "gam"])
 def test_every_block_runs_in_a_backbone(block):
-    model = place_shapes(f"resnet18+{block}").eval()
+    model = place_shapes(f"{'resnet50' if only_in_bottlenecks(block) else 'resnet18'}+{block}").eval()
     with torch.no_grad():
         assert model(torch.empty(1, 3, 64, 64, device="meta")).shape == (1, 1000)
 
@@ -83,7 +97,7 @@ def test_blocks_run_in_every_family(backbone, block):
         assert model(torch.empty(1, 3, 64, 64, device="meta")).shape == (1, 1000)
 
 
-@pytest.mark.parametrize("spec", ["resnet50+psa", "epsanet50+se", "efficientnet_b0+cbam"])
+@pytest.mark.parametrize("spec", ["epsanet50+se", "efficientnet_b0+cbam"])
 def test_the_larger_backbones_run_too(spec):
     model = place_shapes(spec).eval()
     with torch.no_grad():
@@ -141,6 +155,132 @@ def test_bam_follows_the_first_three_stages_and_renames_nothing():
     assert sites(model, "BAM") == ["layer1.attn", "layer2.attn", "layer3.attn"]
     added = {key for path in sites(model, "BAM") for key in model.state_dict() if key.startswith(f"{path}.")}
     assert set(model.state_dict()) - added == set(create("resnet50").state_dict())
+
+
+def units(*depths, leaf):
+    return [f"layer{stage}.{unit}.{leaf}" for stage, depth in enumerate(depths, 1) for unit in range(depth)]
+
+
+@pytest.mark.parametrize(
+    ("spec", "class_name", "where"),
+    [
+        ("resnet18+simam", "SimAM", units(2, 2, 2, 2, leaf="conv2.attn")),
+        ("resnet50+simam", "SimAM", units(3, 4, 6, 3, leaf="conv2.attn")),
+        ("resnet50+gc", "GlobalContext", units(3, 4, 6, 3, leaf="se")[3:]),
+        ("resnet50+bot", "BoT", units(3, 4, 6, 3, leaf="conv2")[-3:]),
+        ("resnet50+cot", "CoT", units(3, 4, 6, 3, leaf="conv2")),
+        ("resnext50_32x4d+sk", "SK", units(3, 4, 6, 3, leaf="conv2")),
+        (
+            "resnet50+strip_pooling",
+            "StripPooling",
+            [f"layer{place}.aa.attn" for place in ("1.2", "2.3", "3.5", "4.0", "4.1", "4.2")],
+        ),
+        (
+            "resnet50+non_local",
+            "NonLocal",
+            [f"layer{place}.act3.attn" for place in ("2.1", "2.3", "3.1", "3.3", "3.5")],
+        ),
+        (
+            "resnet101+non_local",
+            "NonLocal",
+            [f"layer{place}.act3.attn" for place in ("2.1", "2.3", "3.6", "3.13", "3.20")],
+        ),
+        (
+            "mobilenetv2_100+simam",
+            "SimAM",
+            [
+                f"blocks.{stage}.{unit}.conv_dw.attn"
+                for stage, n in enumerate((1, 2, 3, 4, 3, 3, 1))
+                for unit in range(n)
+            ],
+        ),
+    ],
+)
+def test_a_block_goes_where_its_release_has_it(spec, class_name, where):
+    assert sites(place_shapes(spec), class_name) == where
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "resnet50+cot@stage2+strip_pooling+gct+simam@stage1",
+        "resnet50+gct+strip_pooling+non_local+gc+bot@layer4",
+        "resnet18+cbam@**.bn2+se+simam",
+        "mobilenetv2_050+simam+eca+se",
+    ],
+)
+def test_places_are_found_with_other_blocks_there(spec):
+    with torch.no_grad():
+        assert place_shapes(spec).eval()(torch.empty(1, 3, 64, 64, device="meta")).shape == (1, 1000)
+
+
+def test_gct_stands_before_every_convolution():
+    model = place_shapes("resnet18+gct")
+    with torch.device("meta"):
+        plain = create("resnet18")
+    convolutions = {path: part for path, part in plain.named_modules() if isinstance(part, torch.nn.Conv2d)}
+    assert sites(model, "GCT") == [f"{path}.attn" for path in convolutions]
+    assert count(model) - count(plain) == 3 * sum(part.in_channels for part in convolutions.values())
+    with torch.no_grad():
+        assert model.eval()(torch.empty(1, 3, 64, 64, device="meta")).shape == (1, 1000)
+
+
+def test_gct_takes_what_its_convolution_would():
+    part = place("resnet18+gct@stage2").layer2[0].conv1.eval()
+    with torch.no_grad():
+        part.attn.beta.fill_(1e4)  # a gate of 2
+        x = torch.rand(1, 64, 8, 8)
+        assert torch.allclose(part(x), 2 * part.base(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("spec", ["resnet50+cot", "resnext50_32x4d+sk", "resnet50+cot@layer?.*.conv2"])
+def test_a_block_with_its_own_norm_takes_the_bottlenecks(spec):
+    model = place_shapes(spec)
+    for path in units(3, 4, 6, 3, leaf=""):
+        unit = model.get_submodule(path.rstrip("."))
+        assert {type(unit.bn2), type(unit.act2)} == {torch.nn.Identity}
+    assert not [key for key in model.state_dict() if ".bn2." in key]
+
+
+def test_cot_halves_before_and_sk_within():
+    cot, sk = place_shapes("resnet50+cot"), place_shapes("resnext50_32x4d+sk")
+    assert [cot.layer2[unit].conv2.avd.__class__.__name__ for unit in (0, 1)] == ["AvgPool2d", "Identity"]
+    assert [sk.layer2[unit].conv2.paths[1].conv.stride for unit in (0, 1)] == [(2, 2), (1, 1)]
+    assert sk.layer1[0].conv2.paths[0].conv.groups == 32
+
+
+@pytest.mark.parametrize(("height", "width"), [(224, 224), (96, 160), (72, 104)])
+def test_bot_is_made_for_the_size_of_its_image(height, width):
+    with torch.device("meta"):
+        model = create("resnet50")
+        insert(model, "resnet50", parse("resnet50+bot").insertions, lambda: [torch.zeros(1, 3, height, width)])
+        # before and after the stride of the last stage
+        for unit, scale in ((0, 16), (1, 32), (2, 32)):
+            embedding = model.layer4[unit].conv2.pos_embed
+            assert (embedding.height, embedding.width) == (-(-height // scale), -(-width // scale))
+        assert isinstance(model.layer4[0].bn2, torch.nn.BatchNorm2d)
+        with torch.no_grad():
+            assert model.eval()(torch.zeros(2, 3, height, width)).shape == (2, 1000)
+
+
+def test_bot_anywhere_else_is_made_for_what_it_follows():
+    model = place_shapes("resnet18+bot@layer3,layer4.1.conv2")
+    assert sites(model, "BoT") == ["layer3.attn", "layer4.1.conv2"]
+    sizes = [model.get_submodule(path).pos_embed.height for path in sites(model, "BoT")]
+    assert sizes == [4, 2]
+
+
+def test_options_by_stage_are_the_releases():
+    fca = place_shapes("resnet18+fca")
+    assert [getattr(fca, f"layer{stage}")[0].se.dct for stage in range(1, 5)] == [56, 28, 14, 7]
+    assert place_shapes("resnet18+fca:dct=7").layer1[0].se.dct == 7
+    assert {part.e_lambda for part in place_shapes("resnet18+simam").modules() if hasattr(part, "e_lambda")} == {0.1}
+
+
+def test_the_table_of_places_speaks_of_blocks_and_sites_that_there_are():
+    for table in (RESNET, MOBILENETV2):
+        assert set(table) <= set(block_names())
+        assert all(place.site in SITES and place.source for place in table.values())
 
 
 def test_several_blocks_share_a_model():
@@ -215,9 +355,11 @@ def test_places(spec, where):
         assert model.eval()(torch.empty(1, 3, 64, 64, device="meta")).shape == (1, 1000)
 
 
-def test_psa_replaces_one_named_convolution():
-    model = place("resnet18+psa@layer3.1.conv2")
-    assert sites(model, "PSA") == ["layer3.1.conv2"]
+def test_a_block_replaces_a_named_convolution_and_follows_anything_else():
+    model = place_shapes("resnet18+psa@layer3.1.conv2,layer1")
+    assert sites(model, "PSA") == ["layer1.attn", "layer3.1.conv2"]
+    with torch.no_grad():
+        assert model.eval()(torch.empty(1, 3, 64, 64, device="meta")).shape == (1, 1000)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +373,13 @@ def test_psa_replaces_one_named_convolution():
         ("mobilenetv2_100+psa", "expected a ResNet of bottlenecks"),
         ("resnet34+psa@stage2", "expected a ResNet of bottlenecks"),
         ("resnext50_32x4d+psa", "expected a 3x3 convolution without groups"),
-        ("resnet18+psa@layer1", "received psa at layer1, a Sequential; expected a 3x3 convolution"),
+        ("mobilenetv2_100+psa@blocks.6.0.conv_dw", "received psa at blocks.6.0.conv_dw, a Conv2d; expected a 3x3 conv"),
+        ("resnext50_32x4d+cot", "received cot at layer1.0.conv2, a Conv2d; expected a 3x3 convolution without groups"),
+        ("resnet18+strip_pooling", "expected a ResNet of bottlenecks, since it stands before their last one"),
+        ("mobilenetv2_100+bot", "expected a ResNet of bottlenecks"),
+        ("resnet50+bot@stage3", "received bot at stage3 of resnet50, where its paper puts none; expected stage4"),
+        ("resnet18+gc@stage1", "where its paper puts none; expected stage2, stage3, stage4"),
+        ("resnet50+bot:heads=5", "heads 5 on 512 channels"),
         ("convnext_atto+cbam", "without a module path; expected one, since no paper says where it goes"),
         ("seresnet50+cbam", "which has an attention of its own"),
         ("resnet18+bam@stage4", "where its paper puts none; expected stage1, stage2, stage3"),

@@ -129,6 +129,46 @@ def triplet_for_reuse():  # the same, its file for reuse
     return {key: shape for gate in ("cw", "hc", "hw") for key, shape in spatial_gate(f"{gate}.conv").items()}
 
 
+def simam(path, width):  # ZjjConan/SimAM: the block has no weights, but its convolution another name
+    return conv(f"{path}.0", width, width, 3)
+
+
+def fca(width, stage):  # cfzd/FcaNet
+    size = 56 // 2**stage
+    return {
+        **linear("att.fc.0", width // 16, width, bias=False),
+        **linear("att.fc.2", width, width // 16, bias=False),
+        "att.dct_layer.weight": (width, size, size),
+    }
+
+
+def shuffle(width, _stage):  # wofmanaf/SA-Net, 64 groups
+    part = width // 128
+    shapes = {f"sa.{name}": (1, part, 1, 1) for name in ("cweight", "cbias", "sweight", "sbias")}
+    return {**shapes, "sa.gn.weight": (part,), "sa.gn.bias": (part,)}
+
+
+def contextual(path, width):  # JDAI-CV/CoTNet
+    return {
+        **conv(f"{path}.key_embed.0", width, width // 4, 3),
+        **norm(f"{path}.key_embed.1", width),
+        **conv(f"{path}.embed.0", width // 2, 2 * width),
+        **norm(f"{path}.embed.1", width // 2),
+        **conv(f"{path}.embed.3", 9 * width // 8, width // 2, bias=True),
+        **{f"{path}.embed.4.{kind}": (9 * width // 8,) for kind in ("weight", "bias")},
+        **conv(f"{path}.conv1x1.0", width, width),
+        **norm(f"{path}.conv1x1.1", width),
+        **norm(f"{path}.bn", width),
+        **conv(f"{path}.se.0", max(width // 2, 32), width, bias=True),
+        **norm(f"{path}.se.1", max(width // 2, 32)),
+        **conv(f"{path}.se.3", 2 * width, max(width // 2, 32), bias=True),
+    }
+
+
+def without_bn2(shapes):
+    return {key: shape for key, shape in shapes.items() if ".bn2." not in key}
+
+
 def pyramid(path, width):  # murufeng/EPSANet
     shapes = {}
     for index, (kernel, groups) in enumerate(zip((3, 5, 7, 9), (1, 4, 8, 16), strict=True), 1):
@@ -165,7 +205,9 @@ def coordatt_mobilenetv2():  # houqb/CoordAttention, mbv2_ca.py: one flat sequen
     return {**shapes, **conv("conv.0", 1280, given), **norm("conv.1", 1280), **linear("classifier.1", 1000, 1280)}
 
 
-def torchvision_mobilenetv2(block=lambda made: {}):  # and BangguWu/ECANet's eca_mobilenetv2.py: nested sequences
+def torchvision_mobilenetv2(
+    block=lambda made: {}, norm_at=1
+):  # and BangguWu/ECANet's eca_mobilenetv2.py: nested sequences
     shapes = {**conv("features.0.0", 32, 3, 3), **norm("features.0.1", 32)}
     given, number = 32, 1
     for expansion, made, count in MOBILE:
@@ -174,7 +216,7 @@ def torchvision_mobilenetv2(block=lambda made: {}):  # and BangguWu/ECANet's eca
             if expansion != 1:
                 shapes |= {**conv(f"{path}.0.0", wide, given), **norm(f"{path}.0.1", wide)}
                 last = 2
-            shapes |= {**conv(f"{path}.{last - 1}.0", wide, 1, 3), **norm(f"{path}.{last - 1}.1", wide)}
+            shapes |= {**conv(f"{path}.{last - 1}.0", wide, 1, 3), **norm(f"{path}.{last - 1}.{norm_at}", wide)}
             shapes |= {**conv(f"{path}.{last}", made, wide), **norm(f"{path}.{last + 1}", made)}
             shapes |= under(f"{path}.{last + 2}.", block(made))
             given, number = made, number + 1
@@ -256,6 +298,28 @@ WHOLE = {
             "layer2.0.conv1.weight": "layer2.0.conv1.weight",
         },
     ),
+    "simam": (
+        "resnet50+simam",
+        lambda: resnet(50, middle=simam),
+        {"layer2.1.conv2.base.weight": "layer2.1.conv2.0.weight", "layer2.1.conv1.weight": "layer2.1.conv1.weight"},
+    ),
+    "simam mobile": (
+        "mobilenetv2_100+simam",
+        lambda: torchvision_mobilenetv2(norm_at=2),
+        {"blocks.0.0.bn1.weight": "features.1.conv.0.2.weight", "blocks.6.0.bn2.bias": "features.17.conv.1.2.bias"},
+    ),
+    "simam, from plain weights": ("resnet50+simam", lambda: resnet(50), {}),
+    "fca": (
+        "resnet50+fca",
+        lambda: resnet(50, fca),
+        {"layer1.2.se.dct_layer.weight": "layer1.2.att.dct_layer.weight"},
+    ),
+    "shuffle attention": (
+        "resnet50+shuffle_attention",
+        lambda: resnet(50, shuffle),
+        {"layer4.2.se.gn.bias": "layer4.2.sa.gn.bias"},
+    ),
+    "cot": ("resnet50+cot", lambda: without_bn2(resnet(50, middle=contextual)), {}),
     "eca": ("resnet50+eca", lambda: resnet(50, eca), {"layer4.1.se.conv.weight": "layer4.1.eca.conv.weight"}),
     "eca mobile": (
         "mobilenetv2_100+eca",
