@@ -177,7 +177,7 @@ def validate_bundle(path: Path | str, *, progress: Progress | None = None, max_e
         IsolatedRuntime(bundle.model_path, optimise=True) as production,
     ):
         runs = {STAGE_SIMPLIFIED: plain.run, STAGE_ORT: production.run}
-        written, run = judge_all(runs, pairs(), max_error=max_error)
+        written, run = judge_all(runs, pairs(), max_error=max_error, declared=bundle.outputs)
         if written.status != "failed":
             # Without PyTorch only the graph as it is written can say where the optimised one leaves it.
             run = _with_place(run, lambda names: _locate_without_pytorch(bundle, names, pairs()))
@@ -318,6 +318,7 @@ class _Stages:
         self._found: dict[str, list[tuple[str, Comparison]]] = {}
         self._why_not_simplified = why_not_simplified
         self._plan = [(STAGE_EXPORTED, exported, False), (STAGE_SIMPLIFIED, graph, False), (STAGE_ORT, graph, True)]
+        self._declared = {stage: graph.outputs for stage, graph, _ in self._plan}
         self._runs: dict[str, IsolatedRuntime] = {}
         self._failed: dict[str, StageResult] = {}
         self.seconds = 0.0
@@ -340,7 +341,9 @@ class _Stages:
             since = time.perf_counter()
             self._await_loading()
             for stage, runtime in self._runs.items():
-                self._found[stage] += judge_case(runtime.run, case, reference, max_error=self._max_error)
+                self._found[stage] += judge_case(
+                    runtime.run, case, reference, max_error=self._max_error, declared=self._declared[stage]
+                )
             self.seconds += time.perf_counter() - since
             yield case, reference
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, cast
 
 import numpy.typing as npt
 
 from ..errors import InputError
+from ..modules.target import TensorSpec
 from .cases import Case
 from .metrics import BUDGET, Comparison, Reference, compare
 
@@ -163,11 +164,30 @@ def stage_result(stage: str, comparisons: Iterable[tuple[str, Comparison]], why:
 
 
 def judge_case(
-    run: Run, case: Case, reference: Reference, *, max_error: float | None = None
+    run: Run,
+    case: Case,
+    reference: Reference,
+    *,
+    max_error: float | None = None,
+    declared: Sequence[TensorSpec] = (),
 ) -> tuple[tuple[str, Comparison], ...]:
-    """Every output of one case against its reference; an exception in ``run`` and a missing output are failures."""
+    """Every output of one case against its reference.
+
+    An exception in ``run``, a missing output, and a shape that is not the ``declared`` one are failures.
+    """
     sizes = tuple(case.sizes.items())
-    return tuple((case.name, replace(found, sizes=sizes)) for found in _compared(run, case, reference, max_error))
+    found = [*_compared(run, case, reference, max_error), *_misdeclared(declared, case, reference)]
+    return tuple((case.name, replace(one, sizes=sizes)) for one in found)
+
+
+def _misdeclared(declared: Sequence[TensorSpec], case: Case, reference: Reference) -> Iterator[Comparison]:
+    """The outputs whose declared sizes PyTorch's are not; a size that is an expression of axes is not evaluated."""
+    for spec in declared:
+        shape = reference.outputs64[spec.name].shape if spec.name in reference.outputs64 else spec.shape
+        pairs = zip(spec.shape, shape, strict=False)
+        said = [case.sizes.get(dim, actual) if isinstance(dim, str) else dim for dim, actual in pairs]
+        if len(spec.shape) != len(shape) or tuple(said) != shape:
+            yield _unmet(spec.name, "shape", f"the graph declares the shape {spec.shape}, PyTorch returns {shape}")
 
 
 def _compared(run: Run, case: Case, reference: Reference, max_error: float | None) -> list[Comparison]:
@@ -204,11 +224,15 @@ def judge(
 
 
 def judge_all(
-    runs: Mapping[str, Run], cases: Iterable[tuple[Case, Reference]], *, max_error: float | None = None
+    runs: Mapping[str, Run],
+    cases: Iterable[tuple[Case, Reference]],
+    *,
+    max_error: float | None = None,
+    declared: Sequence[TensorSpec] = (),
 ) -> list[StageResult]:
     """``judge`` for several stages (name -> run) in one pass over the cases, so that no reference is kept or redone."""
     found: dict[str, list[tuple[str, Comparison]]] = {stage: [] for stage in runs}
     for case, reference in cases:
         for stage, run in runs.items():
-            found[stage] += judge_case(run, case, reference, max_error=max_error)
+            found[stage] += judge_case(run, case, reference, max_error=max_error, declared=declared)
     return [stage_result(stage, comparisons) for stage, comparisons in found.items()]

@@ -83,6 +83,8 @@ def _export_program(target: Target, module: nn.Module) -> tuple[torch.export.Exp
     if isinstance(found.failure, Exception):
         # The stand-ins for int and math may be what stood in the way.
         found = _attempt(target, module, inputs, keep_numbers=False)
+    if found.larger is not None:
+        found = _attempt(target, module, example_inputs(target, found.larger), keep_numbers=found.keeps_numbers)
     if found.program is None or found.failure is not None:
         raise _refusal(target, found.failure)
     return found.program, found.axes
@@ -90,11 +92,16 @@ def _export_program(target: Target, module: nn.Module) -> tuple[torch.export.Exp
 
 @dataclass(frozen=True)
 class _Attempt:
-    """One trace: the program with the ranges that it holds for, or what stood against it."""
+    """One trace: the program with the ranges that it holds for, or what stood against it.
+
+    ``larger`` are sizes to trace at instead; ``keeps_numbers`` says how it was made.
+    """
 
     program: torch.export.ExportedProgram | None
     axes: Mapping[str, Axis]
     failure: Exception | Violation | None
+    larger: Mapping[str, int] | None
+    keeps_numbers: bool
 
 
 def _attempt(target: Target, module: nn.Module, inputs: tuple[torch.Tensor, ...], *, keep_numbers: bool) -> _Attempt:
@@ -115,8 +122,9 @@ def _attempt(target: Target, module: nn.Module, inputs: tuple[torch.Tensor, ...]
             program = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
     except Exception as error:  # the user's forward and torch may raise anything
         failure = error
+    larger = guards.larger_sizes(target.axes)
     axes, violation = restrict(guards.guards(), target.axes, lambda sizes: _agrees(target, module, program, sizes))
-    return _Attempt(program, axes, violation if violation is not None else failure)
+    return _Attempt(program, axes, violation if violation is not None else failure, larger, keep_numbers)
 
 
 def _agrees(

@@ -106,6 +106,7 @@ class TraceGuards:
         self._inputs = inputs
         self._symbols: dict[sympy.Symbol, str] = {}
         self._noted: list[tuple[sympy.Basic, str]] = []
+        self._choices: list[sympy.Basic] = []
         self._env: Any = None
         self._hook: Any = None
 
@@ -126,11 +127,30 @@ class TraceGuards:
                     self._symbols[size.node._expr] = dim
                     if self._env is None:
                         self._env = size.node.shape_env
-                        self._env.guards = _Noting(self._env.guards, self._noted)
+                        self._env.guards = _Noting(self._env.guards, self._noted, self._choices)
+
+    def larger_sizes(self, axes: Mapping[str, Axis]) -> dict[str, int] | None:
+        """Sizes to trace at instead, None where there is no need.
+
+        Where the size of an inner tensor is 1 when torch chooses its strides, torch takes it for 1 from then on,
+        without another guard, and broadcasts accordingly. Traced where it is not, it is right at 1 as well.
+        """
+        traced, largest = ({name: getattr(axis, end) for name, axis in axes.items()} for end in ("opt", "max"))
+        ones = [size for expression in self._choices for size in _taken_for_one(expression.xreplace(self._names))]
+        growing = [size for size in ones if _at(size, traced) == 1 != _at(size, largest)]
+        if not growing:
+            return None
+        # Multiples of the optimum, because what divides it may matter.
+        multiples = ({name: min(times * axis.opt, axis.max) for name, axis in axes.items()} for times in range(2, 9))
+        return next((sizes for sizes in multiples if all(_at(size, sizes) != 1 for size in growing)), largest)
+
+    @property
+    def _names(self) -> dict[sympy.Symbol, sympy.Symbol]:
+        return {symbol: sympy.Symbol(name, integer=True, positive=True) for symbol, name in self._symbols.items()}
 
     def guards(self) -> list[Guard]:
         """Every guard over named axes, each once, in the order in which Python asked."""
-        names = {symbol: sympy.Symbol(name, integer=True, positive=True) for symbol, name in self._symbols.items()}
+        names = self._names
         found: dict[sympy.Basic, str] = {}
         for expression, line in self._noted:
             condition = expression.xreplace(names)
@@ -147,18 +167,29 @@ class TraceGuards:
 class _Noting(list[Any]):
     """A trace's list of guards that also notes the user's line of each as it is added."""
 
-    def __init__(self, present: Iterable[Any], noted: list[tuple[sympy.Basic, str]]) -> None:
+    def __init__(
+        self, present: Iterable[Any], noted: list[tuple[sympy.Basic, str]], choices: list[sympy.Basic]
+    ) -> None:
         super().__init__(present)
-        self._noted = noted
+        self._noted, self._choices = noted, choices
         noted += [(guard.expr, "") for guard in self]
 
     def append(self, guard: Any) -> None:
         super().append(guard)
         if getattr(guard.sloc.framework_loc, "name", "") not in _CHOICES_OF_STRIDES:
             self._noted.append((guard.expr, _line_of(_frames())))
+        else:
+            self._choices.append(guard.expr)
 
     def __reduce__(self) -> tuple[type[list[Any]], tuple[list[Any]]]:
         return list, (list(self),)  # a copied program is done with noting
+
+
+def _taken_for_one(condition: sympy.Basic) -> Iterator[sympy.Basic]:
+    """The sizes of which ``condition`` says that they are 1."""
+    for part in sympy.And.make_args(condition):
+        if isinstance(part, sympy.Eq) and part.args[1] == 1:
+            yield part.args[0]
 
 
 def _frames() -> Iterator[tuple[str, int]]:

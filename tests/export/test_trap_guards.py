@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import sympy
 import torch
 from torch.utils._sympy.functions import FloorDiv, Mod
 
+from attn2trt.engines.ort_runtime import OrtRuntime
+from attn2trt.export.trace.exporter import trace
 from attn2trt.export.trace.guards import Guard, Violation, line_of_error, restrict
+from attn2trt.modules.catalog import from_module
 from attn2trt.modules.target import Axis
 
 HEIGHT, WIDTH = sympy.symbols("height width", integer=True, positive=True)
@@ -81,3 +87,30 @@ def test_the_line_of_an_error_is_the_users() -> None:
     line = line_of_error(caught.value)
     assert "test_trap_guards.py:" in line
     assert line.endswith("`torch.zeros(2).view(3)`")
+
+
+class GatedMap(torch.nn.Module):
+    """An inner map that is 1 x 1 at small sizes, and a gate that is broadcast over it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = torch.nn.Sequential(*(torch.nn.Conv2d(4, 4, 3, 2, 1) for _ in range(3)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.body(x)
+        return torch.as_tensor(y * y.mean((2, 3))[:, :, None, None])
+
+
+@pytest.mark.parametrize("range_", ["8:8:20", "8:8:11"])
+def test_a_map_of_one_pixel_at_the_traced_size_stays_a_map(range_: str, tmp_path: Path) -> None:
+    target = from_module(
+        GatedMap().eval(), (torch.randn(2, 4, 8, 8),), dynamic=f"batch=1:2:3,height={range_},width={range_}"
+    )
+    graph = trace(target, target.build(), tmp_path / "model.onnx", opset=17)
+    assert all(isinstance(size, str) for size in graph.outputs[0].shape[2:])
+    for size in (8, target.axes["height"].max):
+        x = np.random.default_rng(0).standard_normal((2, 4, size, 8)).astype(np.float32)
+        with torch.no_grad():
+            expected = target.build()(torch.from_numpy(x)).numpy()
+        found = OrtRuntime(graph.path).run({target.inputs[0].name: x})
+        np.testing.assert_allclose(found[graph.outputs[0].name], expected, atol=1e-5)

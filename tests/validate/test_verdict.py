@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from attn2trt.errors import InputError
+from attn2trt.modules.target import TensorSpec
 from attn2trt.validate.cases import Case
 from attn2trt.validate.metrics import Floor, Reference
-from attn2trt.validate.verdict import Feeds, Verdict, judge, judge_all, not_checked
+from attn2trt.validate.verdict import Feeds, Verdict, judge, judge_all, judge_case, not_checked
 
 X = np.arange(1, 9, dtype=np.float32).reshape(2, 4)
 
@@ -53,6 +54,18 @@ def test_a_broken_runtime_fails(fault: str) -> None:
     assert found.status == "failed"
     assert found.why.startswith("case traced, output ")
     assert not Verdict((found,))
+
+
+@pytest.mark.parametrize(
+    ("shape", "passes"),
+    [(("batch", 4), True), ((2, "2*width"), True), ((1, 4), False), (("height", 4), False), (("batch",), False)],
+)
+def test_a_shape_that_is_declared_otherwise_fails(shape: tuple[int | str, ...], passes: bool) -> None:
+    case, reference = pair()
+    case = replace(case, sizes={"batch": 2, "height": 3})
+    found = judge_case(healthy, case, reference, declared=[TensorSpec("y", shape)])
+    assert all(comparison.passed for _, comparison in found) == passes
+    assert passes or "declares the shape" in found[-1][1].detail
 
 
 def test_one_failed_case_among_many_fails_the_stage_and_is_named() -> None:
