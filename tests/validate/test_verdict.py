@@ -141,6 +141,18 @@ def test_stages_share_one_pass_over_the_cases() -> None:
     assert failure.stage == "bad"
 
 
+def test_what_pytorch_itself_loses_is_no_fault_of_the_graph_unless_a_budget_is_asked_for() -> None:
+    case, reference = pair()
+    loose = replace(reference, floors={"y": Floor(2e-5, 2e-5, np.full(4, 2e-5))})
+
+    def rough(feeds: Feeds) -> Feeds:
+        return {"y": healthy(feeds)["y"] * np.float32(1 + 3e-5)}
+
+    assert judge("onnxruntime", rough, [(case, loose)]).status == "passed"
+    assert judge("onnxruntime", rough, [(case, loose)], max_error=1e-5).status == "failed"
+    assert judge("onnxruntime", rough, [(case, reference)]).status == "failed"
+
+
 def test_max_error_is_the_budget() -> None:
     assert judge("ort", healthy, [pair()], max_error=1e-30).status == "passed"
     rough = {"y": X * np.float32(2 * (1 + 3e-7))}
