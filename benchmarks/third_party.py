@@ -210,7 +210,7 @@ CANDIDATES = (
     Candidate(COLLECTION, "vision_transformers/xcit.py", "XCA", (64,), shapes=TOKENS, dynamic=SEQUENCES),
     Candidate(COLLECTION, "vision_transformers/xcit.py", "ClassAttention", (64,), shapes=TOKENS, dynamic=SEQUENCES),
     Candidate(LIGHT, "light_cnns/HRNet/lite_hrnet.py", "SpatialWeighting", (64,)),
-    Candidate(LIGHT, "light_cnns/Attention/TripletNet.py", "TripletAttention"),
+    Candidate(LIGHT, "light_cnns/Attention/TripletNet.py", "TripletAttention", (64,)),
     Candidate(LIGHT, "light_cnns/Attention/ecanet.py", "eca_layer", (64,)),
 )
 

@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -22,12 +23,28 @@ def generator() -> ModuleType:
         sys.path.remove(str(DOCS))
 
 
+PAPERS = json.loads((DOCS / "published.json").read_text())["papers"]
+
+
+@pytest.mark.slow
 def test_the_page_is_what_its_generator_counts_now(generator: ModuleType) -> None:
     assert generator.page() == (DOCS / "papers.md").read_text()
 
 
+@pytest.mark.parametrize("paper", PAPERS, ids=lambda paper: paper["paper"][:30])
+def test_the_page_holds_the_first_network_of_every_paper_as_counted_now(
+    generator: ModuleType, paper: dict[str, Any]
+) -> None:
+    cells, _ = generator.compare(paper, paper["rows"][0])
+    assert f"| {' | '.join(cells)} |" in (DOCS / "papers.md").read_text()
+
+
+def test_the_page_names_the_blocks_without_figures(generator: ModuleType) -> None:
+    assert (DOCS / "papers.md").read_text().endswith("\n".join(generator._absent(PAPERS)))
+
+
 def test_every_figure_has_its_source() -> None:
-    for paper in json.loads((DOCS / "published.json").read_text())["papers"]:
+    for paper in PAPERS:
         assert paper["source"]
         assert paper["counting"]["text"]
         assert paper["counting"]["basis"]
