@@ -119,6 +119,9 @@ STEPS = (
         limit_blocks=2,
         note="A write that fails half way (a limit on file sizes stands for the full disk):",
     ),
+    Step("Benchmarks", "attn2trt benchmark se --runtime ort-gpu"),
+    Step("", "attn2trt benchmark se --batch 0"),
+    Step("", "attn2trt benchmark se -o results/latency.json"),
     Step("What this machine lacks", f"attn2trt deploy se {SMALL} --require tensorrt", exit_code=3),
 )
 
