@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import random
 import sys
@@ -27,6 +28,7 @@ import numpy as np
 import onnx
 import torch
 from onnx import helper, numpy_helper
+from outcomes import shorten
 from torch import nn
 from torch.nn import functional as F
 
@@ -507,12 +509,15 @@ def document(found: list[Outcome], seed: int) -> dict[str, Any]:
 
 def row(outcome: Outcome) -> dict[str, Any]:
     """One outcome as plain data."""
+    named = None if outcome.named is None else outcome.named.to_json()
+    if named is not None:
+        named["source"] = shorten(named["source"], {f"{ROOT}{os.sep}": "", f"{sys.prefix}{os.sep}": ""})
     return {
         "target": outcome.target,
         "graph": outcome.graph,
         "fault": outcome.fault,
         "broken": [outcome.broken_module, outcome.broken_node, outcome.broken_op],
-        "named": None if outcome.named is None else outcome.named.to_json(),
+        "named": named,
         "module_right": outcome.is_right,
         "node_right": outcome.is_node_right,
         "seconds": round(outcome.seconds, 2),

@@ -70,6 +70,10 @@ class Case:
         """Inputs much like this case's, to see whether its rounding was a lucky one."""
         return (self.make(index) for index in range(1, self.neighbour_count + 1))
 
+    def take(self, feeds: Feeds, rows: Sequence[int] | Array) -> Feeds:
+        """These inputs of the case with the given rows of the batch, in this order."""
+        return {name: value[rows] if name in self.row_inputs else value for name, value in feeds.items()}
+
     @classmethod
     def of(cls, name: str, feeds: Feeds, *, why: str = "", kind: str = "normal") -> Case:
         """A case around arrays that exist already, without neighbours."""

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from .cases import Case
 from .metrics import BETWEEN_RUNS, Comparison, Floor, Reference, compare
-from .verdict import Feeds, Run, StageResult, not_checked, stage_result
+from .verdict import Run, StageResult, not_checked, stage_result
 
 Array = npt.NDArray[Any]
 Outputs = Mapping[str, Array]
@@ -74,13 +74,13 @@ def _checks(run: Run, case: Case, reference: Reference) -> Iterator[tuple[str, C
     if rows < 2:
         return
     if case.rows_alone:
-        alone = [run(_take(feeds, case, [row])) for row in range(rows)]
+        alone = [run(case.take(feeds, [row])) for row in range(rows)]
         yield from judge("rows alone", {name: np.concatenate([one[name] for one in alone]) for name in names}, names)
     order = np.roll(np.arange(rows), 1)
-    permuted = run(_take(feeds, case, order))
+    permuted = run(case.take(feeds, order))
     back = np.argsort(order)
     yield from judge("permuted rows", {name: _rows_of(permuted[name], back) for name in names}, names)
-    identical = run(_take(feeds, case, [0] * rows))
+    identical = run(case.take(feeds, [0] * rows))
     yield from judge("identical rows", {name: _worst_as_first(identical[name], batch[name]) for name in names}, names)
 
 
@@ -96,10 +96,6 @@ def _worst_as_first(identical: Array, batch: Array) -> Array:
     distance = [float(np.abs(np.subtract(row, batch[0], dtype=np.float64)).max(initial=0.0)) for row in identical]
     # argmax takes a NaN for the largest
     return np.concatenate([identical[[int(np.argmax(distance))]], batch[1:]])
-
-
-def _take(feeds: Feeds, case: Case, rows: Any) -> Feeds:
-    return {name: value[rows] if name in case.row_inputs else value for name, value in feeds.items()}
 
 
 def _judge(

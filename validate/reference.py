@@ -94,16 +94,11 @@ def _row_outputs(double: Eager, feeds: Feeds, case: Case, truth: Outputs) -> tup
     agreeing = set(truth)
     for row, copies in ((0, 1), (count - 1, 1)) if case.rows_alone else ((count - 1, count),):
         try:
-            alone = double.run(take_rows(feeds, case.row_inputs, [row] * copies), case, watched=False)
+            alone = double.run(case.take(feeds, [row] * copies), case, watched=False)
         except ModuleRefused:
             return ()
         agreeing = {name for name in agreeing if _row_agrees(alone[name], truth[name], row, (copies, count))}
     return tuple(name for name in truth if name in agreeing)
-
-
-def take_rows(feeds: Feeds, row_inputs: Sequence[str], rows: Sequence[int] | Array) -> Feeds:
-    """The same inputs with these rows of the batch, in this order."""
-    return {name: value[rows] if name in row_inputs else value for name, value in feeds.items()}
 
 
 def _row_agrees(alone: Array, batch: Array, row: int, counts: tuple[int, int]) -> bool:
