@@ -20,8 +20,8 @@ from .engines.timing.runtimes import (
     why_no_provider,
     why_no_tensorrt,
 )
-from .errors import Attn2trtError, CheckFailed, InputError
-from .export.bundle import Bundle, verify
+from .errors import Attn2trtError, InputError
+from .export.bundle import Bundle, require_unchanged
 from .export.graph import DEFAULT_OPSET
 from .modules.grammar import parse
 from .modules.packages import EXPORT, INSTALL_EXPORT
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 Progress = Callable[[str], None]
 Job = TorchJob | OrtJob
 TARGET, BACKBONE = "target", "plain backbone"
-# ``expected`` holds one input at a time.
 Run = Callable[[Arrays], Arrays]
 
 
@@ -111,11 +110,7 @@ def from_bundle(bundle: Bundle, folder: Path, runtimes: Sequence[str], *, progre
     Raises CheckFailed where a file is not the one that the manifest lists.
     """
     progress("checking hashes")
-    for finding in verify(bundle.path):
-        if not finding.ok:
-            raise CheckFailed(
-                f"{bundle.path / finding.file} is {finding.detail}; deploy the target again or restore the file"
-            )
+    require_unchanged(bundle)
     recorded = next(from_tensors(bundle.reference_path, bundle.manifest["cases"][:1]), None)
     why_not = _why_not_built(bundle)
     if not why_not:

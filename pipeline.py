@@ -25,6 +25,7 @@ from .export.bundle import (
     axis_to_json,
     check_destination,
     open_bundle,
+    require_unchanged,
     spec_to_json,
     verify,
 )
@@ -159,11 +160,7 @@ def validate_bundle(path: Path | str, *, progress: Progress | None = None, max_e
     seconds = _Seconds(progress)
     bundle = open_bundle(path)
     seconds.start("verify", "checking hashes")
-    for finding in verify(path):
-        if not finding.ok:
-            raise CheckFailed(
-                f"{bundle.path / finding.file} is {finding.detail}; deploy the target again or restore the file"
-            )
+    require_unchanged(bundle)
     check_sizes(bundle.manifest["cases"], bundle.axes)
     recorded = Verdict.from_json(bundle.manifest["verdict"])
     stages = [_as_recorded(stage) for stage in recorded.stages if stage.stage == STAGE_EXPORTED]

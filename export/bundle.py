@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..errors import InputError
+from ..errors import CheckFailed, InputError
 from ..modules.target import Axis, TensorSpec
 
 FORMAT = 1
@@ -156,6 +156,15 @@ def verify(path: Path | str) -> list[Finding]:
     if all(finding.ok for finding in findings):
         findings += _verify_external_data(bundle)
     return findings
+
+
+def require_unchanged(bundle: Bundle) -> None:
+    """Raise CheckFailed for the first file that is not the one the manifest lists."""
+    for finding in verify(bundle.path):
+        if not finding.ok:
+            raise CheckFailed(
+                f"{bundle.path / finding.file} is {finding.detail}; deploy the target again or restore the file"
+            )
 
 
 def _verify_file(root: Path, name: str, entry: Mapping[str, Any]) -> Finding:
