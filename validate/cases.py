@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,12 @@ from .images import image_feeds, image_paths
 Array = npt.NDArray[Any]
 Feeds = dict[str, Array]
 
-NEIGHBOURS = 1
 SATURATION = 16.0
 SPREAD = 4.0
 LEVEL = 4.0
 ROWS = 4
 HOT = 10.0
 CONSTANT = 0.75
-NUDGE = 1e-3
 VALUES = {
     "saturated": f"{SATURATION:g} times the normal values: gates at both ends",
     "flat": "channels far apart and nearly flat, of the other sign in every other row: what a ReLU shuts off",
@@ -46,29 +44,22 @@ VALUES = {
 class Case:
     """One set of inputs and why it exists.
 
-    ``make(k)`` produces the inputs (k = 0) or those of the k-th neighbour: nearly the same values, which
-    round differently, at a batch of two at most. Nothing is held: arrays are made anew whenever they are asked for.
-    ``row_inputs`` names the inputs that have one row (index of dimension 0) for each sample; ``rows_alone`` says
-    whether a batch of one is allowed.
+    Nothing is held: ``make`` produces the arrays anew whenever they are asked for. ``row_inputs`` names the inputs that
+    have one row (index of dimension 0) for each sample; ``rows_alone`` says whether a batch of one is allowed.
     """
 
     name: str
     why: str
     kind: str
     sizes: Mapping[str, int]
-    make: Callable[[int], Feeds]
-    neighbour_count: int = 0
+    make: Callable[[], Feeds]
     row_inputs: tuple[str, ...] = ()
     rows_alone: bool = False
 
     @property
     def feeds(self) -> Feeds:
         """The inputs by name, made anew by each access."""
-        return self.make(0)
-
-    def neighbours(self) -> Iterator[Feeds]:
-        """Inputs much like this case's, to see whether its rounding was a lucky one."""
-        return (self.make(index) for index in range(1, self.neighbour_count + 1))
+        return self.make()
 
     def take(self, feeds: Feeds, rows: Sequence[int] | Array) -> Feeds:
         """These inputs of the case with the given rows of the batch, in this order."""
@@ -76,8 +67,8 @@ class Case:
 
     @classmethod
     def of(cls, name: str, feeds: Feeds, *, why: str = "", kind: str = "normal") -> Case:
-        """A case around arrays that exist already, without neighbours."""
-        return cls(name, why, kind, {}, lambda _: dict(feeds))
+        """A case around arrays that exist already."""
+        return cls(name, why, kind, {}, lambda: dict(feeds))
 
 
 def make_cases(
@@ -192,37 +183,12 @@ class _Maker:
     seed: int
 
     def case(self, name: str, why: str, kind: str, sizes: dict[str, int]) -> Case:
-        def make(index: int) -> Feeds:
+        def make() -> Feeds:
             # The inputs' names are not part of the seed: renaming one changes no value.
             rng = np.random.default_rng([self.seed, zlib.crc32(name.encode())])
-            feeds = {spec.name: _values(spec, spec.resolve(sizes), kind, rng) for spec in self.inputs}
-            return self.neighbour(feeds, sizes, kind, index) if index else feeds
+            return {spec.name: _values(spec, spec.resolve(sizes), kind, rng) for spec in self.inputs}
 
-        count = 0 if kind in ("lowest", "highest") else NEIGHBOURS
-        return Case(name, why, kind, sizes, make, count, self.row_inputs, self.rows_alone)
-
-    def neighbour(self, feeds: Feeds, sizes: Mapping[str, int], kind: str, index: int) -> Feeds:
-        """Nearly the same values: the same gates open and the same channels are loud, but all rounds differently.
-
-        A relative error needs no large batch: only the first two rows are kept, or as many as the smallest batch; all
-        where the rows are unlike each other, since what one loses then says nothing about the next.
-        """
-        rows = sizes.get("batch", 0)
-        wanted = min(ROWS if kind in ("flat", "level") else 2, rows)
-        kept = slice(0, max(self.axes["batch"].min, wanted)) if rows else slice(None)
-        factor = 1 + index * NUDGE
-        rng = np.random.default_rng([self.seed, index])
-        near = {}
-        for spec in self.inputs:
-            values = feeds[spec.name][tuple(kept if dim == "batch" else slice(None) for dim in spec.shape)]
-            if values.dtype.kind == "f":
-                # Zeros times anything are zeros: they become small noise instead.
-                moved = values * factor if values.any() else rng.standard_normal(values.shape) * (factor - 1)
-                values = moved.astype(values.dtype)
-            elif kind == "random_int":
-                values = _integers(spec, values.shape, kind, rng)
-            near[spec.name] = values
-        return near
+        return Case(name, why, kind, sizes, make, self.row_inputs, self.rows_alone)
 
     @property
     def row_inputs(self) -> tuple[str, ...]:
@@ -323,10 +289,8 @@ def _image_cases(maker: _Maker, sizes: dict[str, int], folder: Path, preprocessi
     for number, group in enumerate(groups):
         noise = maker.case(f"images_{number}", "", "normal", sizes)
 
-        def make(index: int, group: tuple[Path, ...] = group, noise: Case = noise) -> Feeds:
-            feeds = noise.make(0)
-            feeds[taker.name] = image_feeds(group, taker.resolve(sizes), preprocessing)
-            return maker.neighbour(feeds, sizes, "image", index) if index else feeds
+        def make(group: tuple[Path, ...] = group, noise: Case = noise) -> Feeds:
+            return noise.feeds | {taker.name: image_feeds(group, taker.resolve(sizes), preprocessing)}
 
         why = "photographs: " + ", ".join(dict.fromkeys(path.name for path in group))
         cases.append(replace(noise, why=why, kind="image", make=make))

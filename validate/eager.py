@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from ..errors import ModuleRefused
 from .cases import Case
 from .float64 import Overlap, float64_mode
 from .hidden import GATES, Hidden
+from .last_digits import last_digits_mode
 from .plain_kernels import plain_kernels_mode
 
 if TYPE_CHECKING:
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 Feeds = dict[str, Array]
 Outputs = dict[str, Array]
+Rounding = Literal["own", "plain", "other"]
+_ROUNDING: dict[Rounding, Callable[[], AbstractContextManager[Any]]] = {
+    "own": nullcontext,
+    "plain": plain_kernels_mode,
+    "other": last_digits_mode,
+}
 
 
 class Eager:
@@ -63,11 +70,11 @@ class Eager:
             part.register_forward_pre_hook(lambda *_, path=path: self._inside.append(path))
             part.register_forward_hook(leave)
 
-    def run(self, feeds: Feeds, case: Case, *, plain: bool = False, watched: bool = True) -> Outputs:
+    def run(self, feeds: Feeds, case: Case, *, rounding: Rounding = "own", watched: bool = True) -> Outputs:
         """Outputs by name.
 
-        A float32 run may take ``plain`` kernels, as other runtimes do. A float64 run looks at what every
-        operator gives unless it is not ``watched``.
+        A float32 run has PyTorch's ``own`` kernels, ``plain`` ones as other runtimes have, or PyTorch's with ``other``
+        last digits. A float64 run looks at what every operator gives unless it is not ``watched``.
         """
         import torch
 
@@ -81,7 +88,7 @@ class Eager:
                 torch.no_grad(),
                 torch.random.fork_rng(devices=[]),
                 _plain_float32(),
-                self._mode(plain=plain, watched=watched),
+                self._mode(rounding, watched=watched),
             ):
                 torch.manual_seed(self.seed)
                 outputs = self._call(tensors)
@@ -101,11 +108,11 @@ class Eager:
             ) from error
         return outputs
 
-    def _mode(self, *, plain: bool, watched: bool) -> AbstractContextManager[Any]:
+    def _mode(self, rounding: Rounding, *, watched: bool) -> AbstractContextManager[Any]:
         if self.is_double:
             mode: AbstractContextManager[Any] = float64_mode(self._seen if watched else None)
             return mode
-        return plain_kernels_mode() if plain else nullcontext()
+        return _ROUNDING[rounding]()
 
     def _start_watching(self, feeds: Feeds) -> None:
         self._inside.clear()

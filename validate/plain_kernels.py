@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from .last_digits import LastDigits
+
 LANES = 8
 MOST_STEPS = 8192
 # A product of matrices is added up term by term only where that takes a fraction of a second: gates, scores, contexts.
@@ -22,7 +24,8 @@ TERMS_IN_ROW = 1024
 
 
 def plain_kernels_mode() -> Any:
-    """A mode in which a float32 run takes sums, small products, softmaxes, sigmoids and normalisations plainly."""
+    """A mode in which a float32 run takes sums, small products, softmaxes, sigmoids and normalisations plainly, its
+    last digits drawn as in ``last_digits_mode``."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -40,14 +43,16 @@ def plain_kernels_mode() -> Any:
         aten.native_layer_norm.default: _layer_norm,
     }
 
+    digits = LastDigits(draw=0)
+
     class PlainKernels(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             x: Any = args[0] if args else None
             if func in replaced and x.dtype == torch.float32 and x.numel() and not kwargs:
                 found = replaced[func](*args)
                 if found is not None:
-                    return found
-            return func(*args, **(kwargs or {}))
+                    return digits.move(func, found)
+            return digits.move(func, func(*args, **(kwargs or {})))
 
     return PlainKernels()  # type: ignore[no-untyped-call]
 
@@ -142,8 +147,8 @@ def loop_sum(x: Any) -> Any:
     lanes = max(LANES, -(-x.shape[-1] // MOST_STEPS))
     whole = x.shape[-1] // lanes * lanes
     total = x.new_zeros((*x.shape[:-1], lanes))
-    for start in range(0, whole, lanes):
-        total += x[..., start : start + lanes]
+    for part in x[..., :whole].unflatten(-1, (-1, lanes)).unbind(-2):
+        total += part
     total[..., : x.shape[-1] - whole] += x[..., whole:]
     return total.sum(-1)
 

@@ -110,7 +110,7 @@ def _load(file: Any, entry: Mapping[str, Any]) -> tuple[Case, Reference]:
         why=str(entry["why"]),
         kind=str(entry["kind"]),
         sizes={str(name): int(size) for name, size in entry["sizes"].items()},
-        make=lambda _: dict(feeds),
+        make=lambda: dict(feeds),
         row_inputs=tuple(str(name) for name in entry["row_inputs"]),
         rows_alone=bool(entry["rows_alone"]),
     )

@@ -122,8 +122,8 @@ def _tolerances(limits: Mapping[str, Any]) -> str:
             "| what | value | where it comes from |",
             "| --- | --- | --- |",
             "| floor | measured per case, output and slice | what PyTorch float32 loses against float64 on this input, "
-            "with its own kernels and with plain ones (validate/plain_kernels.py), and with plain ones on a neighbour: "
-            "the largest; never below one unit roundoff |",
+            "with its own kernels, with other last digits (validate/last_digits.py) and with plain kernels "
+            "(validate/plain_kernels.py): the largest; never below one unit roundoff |",
             f"| unit roundoff | 2^-24 = {UNIT_ROUNDOFF:.3g} | float32 |",
             f"| largest healthy ratio R | {HEALTHY_RATIO:g} | the largest measured above is {largest:.2f} |",
             f"| limit | {LIMIT:g} floors | R, and {LIMIT / HEALTHY_RATIO:.2g} times that for what was not measured; "

@@ -79,11 +79,10 @@ def random_case(inputs: tuple[TensorSpec, ...], axes: Mapping[str, Axis], seed: 
     kind = KINDS[int(rng.integers(len(KINDS)))]
     at = ", ".join(f"{name}={size}" for name, size in sizes.items())
 
-    def make(_: int) -> Feeds:
+    def make() -> Feeds:
         again = np.random.default_rng([seed, index, 1])
         return {spec.name: draw(spec.resolve(sizes), kind, again) for spec in inputs}
 
-    # No neighbours: the floor is that of this input alone, which is smaller if anything, so that more mutants count.
     return Case(f"input {index} ({kind}, {at})", "", "normal", sizes, make)
 
 

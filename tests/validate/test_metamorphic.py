@@ -18,9 +18,7 @@ TABLE = np.ones((4, 8), np.float32)
 
 
 def pair(row_outputs: tuple[str, ...] = ("y",), row_inputs: tuple[str, ...] = ("x",)) -> tuple[Case, Reference]:
-    case = Case(
-        "traced", "", "normal", {"batch": 4}, lambda _: {"x": X, "table": TABLE}, 0, row_inputs, rows_alone=True
-    )
+    case = Case("traced", "", "normal", {"batch": 4}, lambda: {"x": X, "table": TABLE}, row_inputs, rows_alone=True)
     floor = Floor(1e-7, 1e-7, np.full(8, 1e-7))
     truth = Reference({"y": X * 2.0}, {"y": X * 2}, {"y": floor}, 4.0, row_outputs)
     return case, truth
@@ -71,7 +69,7 @@ def test_rows_may_differ_by_the_limit_on_the_scale_of_the_whole_batch() -> None:
     quiet[0] *= np.float32(1e-3)
     case, reference = pair()
     truth = Reference({"y": quiet * 2.0}, {"y": quiet * 2}, reference.floors, 4.0, ("y",))
-    case = Case("traced", "", "normal", {"batch": 4}, lambda _: {"x": quiet, "table": TABLE}, 0, ("x",))
+    case = Case("traced", "", "normal", {"batch": 4}, lambda: {"x": quiet, "table": TABLE}, ("x",))
 
     def run(feeds: Feeds, roundings: float) -> Feeds:
         out = healthy(feeds)["y"]

@@ -26,7 +26,7 @@ class Mean(nn.Module):
 @pytest.mark.parametrize("dims", [(2, 3), (1,), (-1,), (0, 2), (3, 1)])
 def test_plain_sums_are_the_same_sums(dims: tuple[int, ...], keepdim: bool) -> None:
     x = np.random.default_rng(0).standard_normal((2, 5, 3, 19)).astype(np.float32)
-    reference = next(references(Mean(dims, keepdim), [neighbourly(x)]))
+    reference = next(references(Mean(dims, keepdim), [Case.of("one", {"x": x})]))
     assert reference.floors["output"].max < 1e-5
 
 
@@ -35,17 +35,13 @@ def test_the_floor_is_that_of_a_plain_loop_where_pytorch_sums_more_carefully() -
     x = (4 + 0.1 * np.random.default_rng(0).standard_normal((2, 8, 160, 160))).astype(np.float32)
     truth = torch.from_numpy(x).double().mean((2, 3)) + torch.from_numpy(x).double().sum((2, 3)) / 100
     careful = measure(Mean((2, 3))(torch.from_numpy(x)).numpy(), truth.numpy())
-    plain = next(references(Mean((2, 3)), [neighbourly(x)])).floors["output"]
+    plain = next(references(Mean((2, 3)), [Case.of("one", {"x": x})])).floors["output"]
     assert plain.l2 > 2 * careful.l2
     loop = np.zeros((2, 8, 8), np.float32)
     for start in range(0, 160 * 160, 8):
         loop += x.reshape(2, 8, -1)[..., start : start + 8]
     mean = x.astype(np.float64).mean((2, 3))
     assert np.abs(loop.sum(-1) / np.float32(160 * 160) / mean - 1).max() < 4 * plain.max
-
-
-def neighbourly(x: np.ndarray) -> Case:
-    return Case("near", "", "normal", {}, lambda index: {"x": x * np.float32(1 + index * 1e-3)}, 2)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +95,7 @@ def test_equal_terms_lose_what_adding_them_in_order_loses(columns: int) -> None:
         in_order += share
     with plain_kernels_mode():
         found = torch.full((1, 784), float(share)) @ torch.ones(784, columns)
-    assert found.unique().item() == in_order
+    assert (found - float(in_order)).abs().max() <= np.spacing(in_order)  # the last digit is another draw's
 
 
 def test_nearly_shut_gates_are_right_to_a_rounding_of_an_open_one() -> None:

@@ -19,7 +19,7 @@ from attn2trt.validate.recorded import from_tensors, to_tensors
 def pair(name: str, size: int = 4) -> tuple[Case, Reference]:
     x = np.random.default_rng(size).standard_normal((2, size)).astype(np.float32)
     feeds = {"x": x[::-1].T.copy().T, "ids": np.arange(3), "mask": np.array(True)}
-    case = Case(name, "why", "normal", {"batch": 2}, lambda _: dict(feeds), 2, ("x",))
+    case = Case(name, "why", "normal", {"batch": 2}, lambda: dict(feeds), ("x",))
     truth = {"y": x / 3.0, "best": x.argmax(1)}
     floors = {
         "y": Floor(0.1, math.inf, np.full(size, 0.1)),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..cases import Case
-from ..eager import Array, Eager, Feeds, Outputs
+from ..eager import Array, Eager, Feeds, Outputs, Rounding
 
 if TYPE_CHECKING:
     from torch import nn
@@ -67,15 +67,15 @@ class EagerCalls(Eager):
             part.register_forward_hook(self._leave(), with_kwargs=True)
 
     def visit(
-        self, feeds: Feeds, case: Case, visitor: Visitor, op_paths: Collection[str] = (), *, plain: bool = False
+        self, feeds: Feeds, case: Case, visitor: Visitor, op_paths: Collection[str] = (), *, rounding: Rounding = "own"
     ) -> None:
-        """Run once, in float32 perhaps with plain kernels, and show every tensor.
+        """Run once, in float32 with any rounding, and show every tensor.
 
         Raises ModuleRefused where PyTorch cannot run the case.
         """
         self._visitor, self._op_paths = visitor, frozenset(op_paths)
         try:
-            self.run(feeds, case, plain=plain)
+            self.run(feeds, case, rounding=rounding)
         finally:
             self._visitor = None
 
@@ -88,7 +88,7 @@ class EagerCalls(Eager):
             self._wanted = None
         return self._inputs
 
-    def alone(self, path: str, inputs: tuple[Any, Any], case: Case) -> list[Array]:
+    def alone(self, path: str, inputs: tuple[Any, Any], case: Case, *, rounding: Rounding = "own") -> list[Array]:
         """The tensors that one module returns for these inputs, the rest of the model left out."""
         import torch
         from torch.utils._pytree import tree_map
@@ -102,7 +102,7 @@ class EagerCalls(Eager):
         part: Any = functools.partial(self.paths[path], *args, **kwargs)
         whole, self.module = self.module, part
         try:
-            return list(self.run({}, case).values())
+            return list(self.run({}, case, rounding=rounding).values())
         finally:
             self.module = whole
 

@@ -58,8 +58,8 @@ class Judge:
         """
         claims = _Claims()
         judged: list[Judged] = []
-        # float32 twice: PyTorch's and the graph's
-        for group in passes(sights, lambda sight: 8 * math.prod(sight.shape), self._truth.pass_bytes):
+        # float32 three times: PyTorch's with either kind of kernel, and the graph's
+        for group in passes(sights, lambda sight: 12 * math.prod(sight.shape), self._truth.pass_bytes):
             wanted = {sight.moment: names for sight in group if (names := candidates(sight))}
             judged += self._judge_group(wanted, modules, claims)
         return judged

@@ -6,17 +6,21 @@ those are kept.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from ..cases import Case, Feeds
+from ..cases import Case
+from ..eager import Rounding
 from ..metrics import Array, Comparison, Floor, compare, measure
 from .eager_calls import EagerCalls, Moment, Sight, Visitor
 from .watching import PASS_BYTES
 
 if TYPE_CHECKING:
     from torch import nn
+
+ROUNDINGS: tuple[Rounding, ...] = ("own", "plain")
 
 
 class Truth:
@@ -42,8 +46,10 @@ class Truth:
                 truths.append(get().copy())
 
         self.visit(note)
-        rounded = self._single.run(self.feeds, case).values()
-        self.outputs = [(truth, measure(own, truth)) for truth, own in zip(truths, rounded, strict=True)]
+        runs = [self._single.run(self.feeds, case, rounding=rounding).values() for rounding in ROUNDINGS]
+        self.outputs = [
+            (truth, larger(truth, rounded)) for truth, rounded in zip(truths, zip(*runs, strict=True), strict=True)
+        ]
         entering = [sight for sight in self.sights if sight.moment.kind == "enter"]
         self._entering = {sight.moment.module_call: sight for sight in reversed(entering)}
 
@@ -63,17 +69,22 @@ class Truth:
         """Run in float64 and show every boundary's tensors, and those of the operators inside of ``modules``."""
         self._double.visit(self.feeds, self.case, visitor, modules)
 
-    def rounded(self, wanted: Collection[Moment], modules: Collection[str] = ()) -> dict[Moment, Array]:
-        """PyTorch's float32 tensors at the ``wanted`` moments."""
-        return self._rounded(self.feeds, wanted, modules, plain=False)
+    def rounded(
+        self, wanted: Collection[Moment], modules: Collection[str] = (), *, rounding: Rounding = "own"
+    ) -> dict[Moment, Array]:
+        """The float32 tensors at the ``wanted`` moments: PyTorch's unless another rounding is asked for."""
+        kept: dict[Moment, Array] = {}
+
+        def keep(sight: Sight, get: Callable[[], Array]) -> None:
+            if sight.moment in wanted:  # a tensor that is seen again needs no second copy
+                kept[sight.moment] = kept[sight.origin] if sight.origin in kept else get().copy()
+
+        self._single.visit(self.feeds, self.case, keep, modules, rounding=rounding)
+        return kept
 
     def floors(self, wanted: Collection[Moment], modules: Collection[str] = ()) -> Floors:
         """What float32 loses at the ``wanted`` moments."""
-        near: dict[Moment, Floor] = {}
-        for feeds in self.case.neighbours():
-            for moment, floor in self._near(feeds, wanted, modules).items():
-                near[moment] = floor.or_larger(near[moment]) if moment in near else floor
-        return Floors(self.rounded(wanted, modules), near)
+        return Floors([self.rounded(wanted, modules, rounding=rounding) for rounding in ROUNDINGS])
 
     def at(self, moment: Moment) -> tuple[Array, Floor] | None:
         """The truth and the floor of one boundary's tensor; None where float32 does not come by."""
@@ -84,8 +95,8 @@ class Truth:
                 truths.append(get().copy())
 
         self.visit(note)
-        own = self.rounded({moment})
-        return (truths[0], measure(own[moment], truths[0])) if truths and moment in own else None
+        floors = self.floors({moment})
+        return (truths[0], floors.at(moment, truths[0])) if truths and moment in floors else None
 
     def alone(self, moment: Moment) -> tuple[Array, Floor] | None:
         """The truth and the floor of a tensor that leaves a module which runs by itself, on its float32 inputs."""
@@ -93,7 +104,8 @@ class Truth:
         if inputs is None:
             return None
         truth = self._double.alone(moment.path, inputs, self.case)[moment.number]
-        return truth, measure(self._single.alone(moment.path, inputs, self.case)[moment.number], truth)
+        runs = [self._single.alone(moment.path, inputs, self.case, rounding=rounding) for rounding in ROUNDINGS]
+        return truth, larger(truth, [run[moment.number] for run in runs])
 
     def compare(self, value: Array, truth: Array, floor: Floor) -> Comparison:
         """As the verdict compares, without a budget.
@@ -103,41 +115,21 @@ class Truth:
         """
         return compare("", value, truth, floor, self._double.largest, budget=math.inf)
 
-    def _rounded(
-        self, feeds: Feeds, wanted: Collection[Moment], modules: Collection[str], *, plain: bool
-    ) -> dict[Moment, Array]:
-        kept: dict[Moment, Array] = {}
-
-        def keep(sight: Sight, get: Callable[[], Array]) -> None:
-            if sight.moment in wanted:  # a tensor that is seen again needs no second copy
-                kept[sight.moment] = kept[sight.origin] if sight.origin in kept else get().copy()
-
-        self._single.visit(feeds, self.case, keep, modules, plain=plain)
-        return kept
-
-    def _near(self, feeds: Feeds, wanted: Collection[Moment], modules: Collection[str]) -> dict[Moment, Floor]:
-        """What float32 with plain kernels loses on a neighbour of the case."""
-        own = self._rounded(feeds, wanted, modules, plain=True)
-        floors: dict[Moment, Floor] = {}
-
-        def note(sight: Sight, get: Callable[[], Array]) -> None:
-            if sight.moment in own and own[sight.moment].shape == sight.shape:
-                floors[sight.moment] = measure(own[sight.moment], get())
-
-        self._double.visit(feeds, self.case, note, modules)
-        return floors
-
 
 class Floors:
-    """What float32 loses at some moments: on the case itself or on one of its neighbours, whichever is more."""
+    """What float32 loses at some moments, in the run that loses most."""
 
-    def __init__(self, own: dict[Moment, Array], near: dict[Moment, Floor]) -> None:
-        self._own, self._near = own, near
+    def __init__(self, runs: Sequence[dict[Moment, Array]]) -> None:
+        self._runs = runs
 
     def __contains__(self, moment: Moment) -> bool:
-        return moment in self._own
+        return all(moment in run for run in self._runs)
 
     def at(self, moment: Moment, truth: Array) -> Floor:
         """The floor of the tensor that is ``truth`` in float64."""
-        floor = measure(self._own[moment], truth)
-        return floor.or_larger(self._near[moment]) if moment in self._near else floor
+        return larger(truth, [run[moment] for run in self._runs])
+
+
+def larger(truth: Array, rounded: Iterable[Array]) -> Floor:
+    """The floor of one tensor from what several float32 runs made of it."""
+    return functools.reduce(Floor.or_larger, (measure(own, truth) for own in rounded))

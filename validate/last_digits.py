@@ -1,0 +1,85 @@
+"""The last digits of a kernel's result, drawn anew: another kernel would have rounded to another neighbour.
+
+One run of a model is one draw of its rounding errors, and may be a lucky one. The idea is that of Monte Carlo
+arithmetic (Parker, 1997): move results in their last place at random and see what the output makes of it.
+IEEE 754 fixes what sums of two numbers, products, quotients and roots are, so those are left as they are, and with
+them every index and grid that a model computes from sizes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+# One result in eight moves by the distance of 1 from the next number, up or down: about what a rounding loses.
+EPSILON = 2.0**-23
+FACTORS = (1 - EPSILON, *[1.0] * 14, 1 + EPSILON)
+TABLE = 1 << 20
+SEED = 20
+# Operators that add up many terms or approximate a function: every runtime has its own last digits there.
+OWN_DIGITS = (
+    *("convolution", "addmm", "mm", "bmm", "baddbmm", "linear", "matmul", "mean", "sum", "var", "var_mean", "std"),
+    *("native_batch_norm", "_native_batch_norm_legit_no_training", "native_layer_norm", "native_group_norm"),
+    *("_native_batch_norm_legit", "_softmax", "_log_softmax", "linalg_vector_norm", "norm", "logsumexp"),
+    *("avg_pool2d", "avg_pool1d", "avg_pool3d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "prod", "cumsum"),
+    *("sigmoid", "sigmoid_", "tanh", "tanh_", "exp", "exp_", "log", "log_", "pow", "silu", "silu_", "gelu", "elu"),
+    *("elu_", "softplus", "mish", "mish_", "hardswish", "hardswish_", "hardsigmoid", "hardsigmoid_", "erf", "erf_"),
+    *("sin", "cos", "rsqrt", "rsqrt_", "log1p", "expm1", "upsample_bilinear2d", "upsample_bicubic2d"),
+    *("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_attention_math"),
+)
+
+
+def last_digits_mode() -> Any:
+    """A mode in which a float32 run has PyTorch's kernels and other last digits."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    digits = LastDigits(draw=1)
+
+    class OtherDigits(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            return digits.move(func, func(*args, **(kwargs or {})))
+
+    return OtherDigits()  # type: ignore[no-untyped-call]
+
+
+class LastDigits:
+    """Moves some float32 results in their last place; the same ``draw`` moves the same ones."""
+
+    def __init__(self, draw: int) -> None:
+        import torch
+
+        factors = np.random.default_rng([SEED, draw]).choice(np.array(FACTORS, np.float32), TABLE)
+        self._factors = torch.from_numpy(factors)
+        self._at = 0
+        self._operators = frozenset(OWN_DIGITS)
+
+    def move(self, func: Any, result: Any) -> Any:
+        """``result`` of the operator ``func``, changed in place where its last digits are a kernel's own."""
+        import torch
+
+        if func.overloadpacket.__name__ not in self._operators:
+            return result
+        # normalisations return statistics behind what they normalised
+        first = result[0] if isinstance(result, (tuple, list)) else result
+        if isinstance(first, torch.Tensor) and first.dtype == torch.float32 and first.numel() and not _is_whole(first):
+            self._scale(first)
+        return result
+
+    def _scale(self, x: Any) -> None:
+        flat = x.reshape(-1)
+        for start in range(0, flat.numel(), TABLE):
+            part = flat[start : start + TABLE]
+            self._at = self._at if self._at + part.numel() <= TABLE else 0
+            part *= self._factors[self._at : self._at + part.numel()]
+            self._at += part.numel()
+        if flat.data_ptr() != x.data_ptr():  # reshaping copied what lies scattered in memory
+            x.copy_(flat.view(x.shape))
+
+
+def _is_whole(x: Any) -> bool:
+    """Whether every value is a whole number, as counts are, which any kernel gets exactly."""
+    import torch
+
+    few = x.reshape(-1)[:64]
+    return bool(torch.equal(few, few.round()) and torch.equal(x, x.round()))
