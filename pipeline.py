@@ -32,25 +32,25 @@ from .export.bundle import (
 from .export.contract import check_contract
 from .export.graph import DEFAULT_OPSET, OPSETS, WEIGHTS, OnnxGraph
 from .export.handover import SCRIPT, inference_script, trtexec_line
+from .export.simplify import Simplifier
 from .modules.packages import require
 from .modules.target import Target
+from .stages import STAGE_EXPORTED, STAGE_ORT, STAGE_SIMPLIFIED, NoStages, Stages, tensorrt_stage, with_place
 from .validate.cases import Case, check_sizes, make_cases
 from .validate.hidden import Hidden
 from .validate.metamorphic import metamorphic
 from .validate.recorded import from_tensors, to_tensors
-from .validate.verdict import StageResult, Verdict, judge_all, judge_case, not_checked, stage_result
+from .validate.verdict import StageResult, Verdict, judge_all, not_checked
 
 if TYPE_CHECKING:
     from torch import nn
 
     from .validate.localize import Location
-    from .validate.metrics import Comparison, Reference
+    from .validate.metrics import Reference
 
 Progress = Callable[[str], None]
 DEFAULT_FOLDER = Path("bundles")
 EXPORTED = "exported.onnx"
-STAGE_EXPORTED, STAGE_SIMPLIFIED, STAGE_ORT = "torch → onnx", "simplified", "onnxruntime cpu"
-STAGE_TENSORRT = "tensorrt"
 
 
 def deploy(
@@ -96,10 +96,11 @@ def deploy(
     key = _key(resolved, module, opset=opset, verdict=verdict, max_error=max_error, inputs=inputs, seed=seed)
     if not force and (found := _unchanged(destination, key)) is not None:
         return found
-    with BundleWriter(destination) as writer:
+    stages = Stages(max_error) if verdict else NoStages()
+    with BundleWriter(destination) as writer, Simplifier() as simplifier, stages:
         seconds.start("build", "building the module")
         module = module if module is not None else resolved.build()
-        graph, exported, why_not_simplified = _export(resolved, module, writer.path, opset, seconds)
+        graph, exported, why_not_simplified = _export(resolved, module, writer.path, opset, seconds, simplifier)
         hidden = Hidden()
         narrowed = {
             name: f"asked for {asked}, holds for {graph.axes[name]}"
@@ -110,12 +111,11 @@ def deploy(
         cases = make_cases(
             resolved.inputs, resolved.axes, seed=seed, images=inputs, preprocessing=resolved.preprocessing
         )
+        stages.open(module, cases, graph, exported, why_not_simplified)
         pairs = _references(module, cases, graph, seed, hidden)
-        stages = _Stages(module, cases, graph, exported, why_not_simplified, max_error) if verdict else _NoStages()
         seconds.start("reference", "computing the float64 reference and judging every stage against it")
-        with stages:
-            index, left_out = _record(stages.watch(pairs), writer.path / REFERENCE)
-            result = stages.verdict(from_tensors(writer.path / REFERENCE, index))
+        index, left_out = _record(stages.watch(pairs), writer.path / REFERENCE)
+        result = stages.verdict(from_tensors(writer.path / REFERENCE, index))
         seconds.move("reference", "verdict", stages.seconds)
         files = _write_handover(resolved, graph, writer.path)
         manifest = {
@@ -177,9 +177,9 @@ def validate_bundle(path: Path | str, *, progress: Progress | None = None, max_e
         written, run = judge_all(runs, pairs(), max_error=max_error, declared=bundle.outputs)
         if written.status != "failed":
             # Without PyTorch only the graph as it is written can say where the optimised one leaves it.
-            run = _with_place(run, lambda names: _locate_without_pytorch(bundle, names, pairs()))
+            run = with_place(run, lambda names: _locate_without_pytorch(bundle, names, pairs()))
         stages += [written, run, metamorphic(production.run, pairs())]
-    stages.append(_tensorrt_stage())
+    stages.append(tensorrt_stage())
     return Verdict(tuple(stages))
 
 
@@ -251,7 +251,8 @@ def export_graph(
     progress: Progress | None = None,
 ) -> OnnxGraph:
     """The graph that ``deploy`` would hand over, in ``folder``; raises as it does."""
-    return _export(target, module, folder, opset, _Seconds(progress))[0]
+    with Simplifier() as simplifier:
+        return _export(target, module, folder, opset, _Seconds(progress), simplifier)[0]
 
 
 def _build_arguments(
@@ -264,17 +265,16 @@ def _build_arguments(
 
 
 def _export(
-    target: Target, module: nn.Module, folder: Path, opset: int, seconds: _Seconds
+    target: Target, module: nn.Module, folder: Path, opset: int, seconds: _Seconds, simplifier: Simplifier
 ) -> tuple[OnnxGraph, OnnxGraph, str]:
     """The graph to hand over, the graph as exported, and why they are the same one if they are."""
-    from .export.simplify import simplify
     from .export.trace.exporter import trace
 
     seconds.start("trace", "tracing and exporting to ONNX")
     exported = trace(target, module, folder / EXPORTED, opset=opset)
     check_contract(exported, opset=opset, inputs=target.inputs, outputs=exported.outputs, after="export")
     seconds.start("simplify", "simplifying the graph")
-    graph, why_not = simplify(exported, folder / MODEL)
+    graph, why_not = simplifier.simplify(exported, folder / MODEL)
     if why_not:
         exported.path.replace(folder / MODEL)
         graph = exported = replace(exported, path=folder / MODEL)
@@ -296,133 +296,6 @@ def _record(pairs: Iterable[tuple[Case, Reference]], path: Path) -> tuple[list[d
     tensors, index, left_out = to_tensors(pairs)
     save_file(tensors, str(path))
     return index, left_out
-
-
-class _Stages:
-    """The stages of a verdict, judged case by case while the references are computed, so that none is kept."""
-
-    def __init__(
-        self,
-        module: nn.Module,
-        cases: Sequence[Case],
-        graph: OnnxGraph,
-        exported: OnnxGraph,
-        why_not_simplified: str,
-        max_error: float | None,
-    ) -> None:
-        self._module, self._cases = module, {case.name: case for case in cases}
-        self._max_error = max_error
-        self._found: dict[str, list[tuple[str, Comparison]]] = {}
-        self._why_not_simplified = why_not_simplified
-        self._plan = [(STAGE_EXPORTED, exported, False), (STAGE_SIMPLIFIED, graph, False), (STAGE_ORT, graph, True)]
-        self._declared = {stage: graph.outputs for stage, graph, _ in self._plan}
-        self._runs: dict[str, IsolatedRuntime] = {}
-        self._failed: dict[str, StageResult] = {}
-        self.seconds = 0.0
-
-    def __enter__(self) -> _Stages:
-        for stage, graph, optimise in self._plan:
-            if stage == STAGE_SIMPLIFIED and self._why_not_simplified:
-                continue
-            self._runs[stage] = IsolatedRuntime(graph.path, optimise=optimise)
-            self._found[stage] = []
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for runtime in self._runs.values():
-            runtime.__exit__(None, None, None)
-
-    def watch(self, pairs: Iterable[tuple[Case, Reference]]) -> Iterator[tuple[Case, Reference]]:
-        """Pass every pair on after judging each stage on it."""
-        for case, reference in pairs:
-            since = time.perf_counter()
-            self._await_loading()
-            for stage, runtime in self._runs.items():
-                self._found[stage] += judge_case(
-                    runtime.run, case, reference, max_error=self._max_error, declared=self._declared[stage]
-                )
-            self.seconds += time.perf_counter() - since
-            yield case, reference
-
-    def _await_loading(self) -> None:
-        """They load beside each other, and while the first reference is computed."""
-        for stage, runtime in list(self._runs.items()):
-            try:
-                runtime.load()
-            except CheckFailed as error:
-                self._failed[stage] = StageResult(stage, "failed", str(error))
-                self._runs.pop(stage).__exit__(None, None, None)
-
-    def verdict(self, recorded: Iterable[tuple[Case, Reference]]) -> Verdict:
-        """Every stage's result; the checks that compare a batch's rows run on the recorded cases."""
-        since = time.perf_counter()
-        results: list[StageResult] = []
-        for stage, graph, optimise in self._plan:
-            if stage in self._failed:
-                results.append(self._failed[stage])
-            elif stage in self._runs:
-                result = stage_result(stage, self._found[stage])
-                if not any(earlier.status == "failed" for earlier in results):
-                    result = _with_place(result, functools.partial(self._locate, graph, optimise))
-                results.append(result)
-            else:
-                results.append(not_checked(stage, f"the graph is handed over as exported: {self._why_not_simplified}"))
-        if STAGE_ORT in self._runs:
-            results.append(metamorphic(self._runs[STAGE_ORT].run, recorded))
-        results.append(_tensorrt_stage())
-        self.seconds += time.perf_counter() - since
-        return Verdict(tuple(results))
-
-    def _locate(self, graph: OnnxGraph, optimise: bool, names: Collection[str]) -> Location | None:
-        from .validate.localize import locate
-
-        case = min((self._cases[name] for name in names), key=lambda case: math.prod(case.sizes.values()))
-        opener = functools.partial(IsolatedRuntime, optimise=optimise)
-        return locate(self._module, graph, case, optimise=optimise, opener=opener)
-
-
-def _with_place(result: StageResult, locate: Callable[[Collection[str]], Location | None]) -> StageResult:
-    """A stage whose numbers are wrong, with where they become wrong; ``locate`` is given the names of failing cases."""
-    wrong = [case for case, found in result.comparisons if not found.passed and found.which != "budget"]
-    if not wrong:
-        return result
-    try:
-        place = locate(wrong)
-    except Exception as error:  # the verdict stands whether or not the place is found
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        return replace(result, why=f"{result.why}; where it goes wrong was not found ({reason})")
-    return replace(result, why=f"{result.why}; {place or 'no single module could be named'}")
-
-
-class _NoStages:
-    """Stands in for _Stages where the numbers are not to be judged."""
-
-    seconds = 0.0
-
-    def __enter__(self) -> _NoStages:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-    def watch(self, pairs: Iterable[tuple[Case, Reference]]) -> Iterable[tuple[Case, Reference]]:
-        """Every pair, not judged."""
-        return pairs
-
-    def verdict(self, _recorded: Iterable[tuple[Case, Reference]]) -> Verdict:
-        """Every stage as not checked."""
-        stages = (STAGE_EXPORTED, STAGE_SIMPLIFIED, STAGE_ORT, STAGE_TENSORRT)
-        return Verdict(tuple(not_checked(stage, "export only; attn2trt deploy checks it") for stage in stages))
-
-
-def _tensorrt_stage() -> StageResult:
-    from .engines.environment import probe_tensorrt
-
-    found = probe_tensorrt()
-    if found.status != "usable":
-        why = "TensorRT is not installed here" if found.status == "missing" else found.detail
-        return not_checked(STAGE_TENSORRT, why)
-    return not_checked(STAGE_TENSORRT, "this version builds no engines; the manifest holds the trtexec line")
 
 
 def _write_handover(target: Target, graph: OnnxGraph, folder: Path) -> dict[str, str]:
@@ -449,7 +322,7 @@ def _key(
 
         fingerprint = of_module(module)
     images = sorted(file for file in inputs.rglob("*") if file.is_file()) if inputs is not None else []
-    sources = sorted(file for room in _ROOMS for file in (Path(__file__).parent / room).rglob("*.py"))
+    sources = sorted(file for part in _PARTS for file in Path(__file__).parent.glob(part))
     parts = {
         "name": target.name,
         "fingerprint": fingerprint,
@@ -458,13 +331,13 @@ def _key(
         "axes": {name: str(axis) for name, axis in target.axes.items()},
         "options": [opset, verdict, max_error, seed],
         "images": [hashlib.sha256(file.read_bytes()).hexdigest() for file in images],
-        "sources": [hashlib.sha256(file.read_bytes()).hexdigest() for file in [Path(__file__), *sources]],
+        "sources": [hashlib.sha256(file.read_bytes()).hexdigest() for file in sources],
         "versions": _versions(),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-_ROOMS = ("modules", "export", "engines", "validate")
+_PARTS = ("pipeline.py", "stages.py", *(f"{room}/**/*.py" for room in ("modules", "export", "engines", "validate")))
 
 
 def _unchanged(destination: Path, key: str) -> Bundle | None:

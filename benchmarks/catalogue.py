@@ -61,7 +61,11 @@ def photographs(folder: Path) -> Path:
 
 def sources() -> str:
     """SHA-256 of the code that the rows depend on."""
-    files = [ROOT / "pipeline.py", *(file for room in ROOMS for file in sorted((ROOT / room).rglob("*.py")))]
+    files = [
+        ROOT / "pipeline.py",
+        ROOT / "stages.py",
+        *(file for room in ROOMS for file in sorted((ROOT / room).rglob("*.py"))),
+    ]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 

@@ -75,12 +75,18 @@ class Child:
         self.load()
         if self._death:
             raise CheckFailed(self._death)
+        if not self.tell(header, arrays):
+            raise CheckFailed(self._obituary(doing))
+        return self._answer(doing)
+
+    def tell(self, header: Mapping[str, Any], arrays: Arrays | None = None) -> bool:
+        """One message; whether there is still a process to read it."""
         assert self._child.stdin is not None
         try:
             send(self._child.stdin, header, arrays)
         except OSError:
-            raise CheckFailed(self._obituary(doing)) from None
-        return self._answer(doing)
+            return False
+        return True
 
     def _answer(self, doing: str) -> tuple[dict[str, Any], Arrays]:
         assert self._child.stdout is not None

@@ -13,13 +13,13 @@ from .runtime import Arrays
 class IsolatedRuntime(Child):
     """``OrtRuntime`` behind a pipe, with the same errors; CheckFailed where its process dies or does not answer.
 
-    The process starts at once and loads the model meanwhile; ``load`` waits until it has. ``seconds`` is the time
-    limit of loading and of every run.
+    The process starts at once and loads the model meanwhile; ``load`` waits until it has. Without a ``model`` it gets
+    itself ready for the one that ``open`` names. ``seconds`` is the time limit of loading and of every run.
     """
 
     def __init__(
         self,
-        model: Path,
+        model: Path | None = None,
         *,
         optimise: bool = True,
         provider: str = CPU,
@@ -27,7 +27,13 @@ class IsolatedRuntime(Child):
         seconds: float = ANSWER_SECONDS,
     ) -> None:
         options = json.dumps({"optimise": optimise, "provider": provider, "threads": threads})
-        super().__init__("engines.isolated_child", str(model), options, who="ONNX Runtime", seconds=seconds)
+        super().__init__("engines.isolated_child", options, who="ONNX Runtime", seconds=seconds)
+        if model is not None:
+            self.open(model)
+
+    def open(self, model: Path) -> None:
+        """Let the process load this model, once."""
+        self.tell({"model": str(model)})
 
     def run(self, feeds: Arrays) -> Arrays:
         """Outputs by name. Raises what ``OrtRuntime.run`` raises, and CheckFailed where the process is gone."""

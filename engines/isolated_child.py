@@ -1,6 +1,7 @@
 """What the child process of isolated.py runs.
 
-It holds one ONNX Runtime session, reads feeds from stdin and writes outputs to stdout until stdin ends.
+It holds one ONNX Runtime session of the model that the first message names, reads feeds from stdin and writes outputs
+to stdout until stdin ends.
 """
 
 from __future__ import annotations
@@ -15,13 +16,18 @@ from .child import failure
 from .ort_runtime import OrtRuntime
 
 
-def main(path: str, options: str) -> None:
+def main(options: str) -> None:
     """Answer every message until the parent closes the channel."""
     # Whatever native code prints must not mix with the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     try:
-        runtime = OrtRuntime(Path(path), spinning=False, **json.loads(options))
+        import onnxruntime  # noqa: F401 - takes its time, and the model may not have been made yet
+
+        message = receive(sys.stdin.buffer)
+        if message is None:
+            return
+        runtime = OrtRuntime(Path(message[0]["model"]), spinning=False, **json.loads(options))
     except Exception as error:
         send(answers, failure(error))
         return

@@ -6,6 +6,8 @@ and it drops the metadata of every node; the map from node to PyTorch module is 
 
 from __future__ import annotations
 
+import contextlib
+import json
 import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,36 +21,61 @@ from .graph import EXTERNAL_DATA_BYTES, OnnxGraph
 TIMEOUT_SECONDS = 900
 
 
-def simplify(graph: OnnxGraph, path: Path) -> tuple[OnnxGraph, str]:
-    """Write the simplified ``graph`` to ``path``; returns the graph to go on with and why it is not the simplified one.
+class Simplifier:
+    """A process that gets onnxsim ready as soon as it is entered, which takes as long as to simplify, for one graph."""
 
-    The reason is empty where simplification worked; otherwise the graph that came in is returned.
-    """
-    if sum(file.stat().st_size for file in graph.files) > EXTERNAL_DATA_BYTES:
-        return graph, "its weights lie beside the graph, above what onnxsim rewrites in one file"
-    reason = _run_child(graph.path, path)
-    if reason:
-        return graph, reason
-    try:
-        simplified = replace(graph, path=path)
-        check_contract(
-            simplified, opset=graph.opset, inputs=graph.inputs, outputs=graph.outputs, after="simplification"
+    def __enter__(self) -> Simplifier:
+        self._child = subprocess.Popen(
+            processes.command("export.simplify_child"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
         )
-    except CheckFailed as error:
-        return graph, str(error)
-    return replace(simplified, modules=_carry_modules(graph, path)), ""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._child.kill()
+        self._child.wait()
+        for stream in (self._child.stdin, self._child.stderr):
+            with contextlib.suppress(OSError):  # what was not yet written has no reader any more
+                stream.close()  # type: ignore[union-attr]
+
+    def simplify(self, graph: OnnxGraph, path: Path) -> tuple[OnnxGraph, str]:
+        """Write the simplified ``graph`` to ``path``; returns the graph to go on with and why it is not that one.
+
+        The reason is empty where simplification worked; otherwise the graph that came in is returned.
+        """
+        if sum(file.stat().st_size for file in graph.files) > EXTERNAL_DATA_BYTES:
+            return graph, "its weights lie beside the graph, above what onnxsim rewrites in one file"
+        reason = self._run(graph.path, path)
+        if reason:
+            return graph, reason
+        try:
+            simplified = replace(graph, path=path)
+            check_contract(
+                simplified, opset=graph.opset, inputs=graph.inputs, outputs=graph.outputs, after="simplification"
+            )
+        except CheckFailed as error:
+            return graph, str(error)
+        return replace(simplified, modules=_carry_modules(graph, path)), ""
+
+    def _run(self, source: Path, destination: Path) -> str:
+        """Run onnxsim; returns why it failed, or nothing."""
+        paths = json.dumps([str(source), str(destination)])
+        try:
+            _, said = self._child.communicate(paths, TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired:
+            return f"onnxsim did not finish within {TIMEOUT_SECONDS} s"
+        if self._child.returncode or not destination.exists():
+            return f"onnxsim {processes.ending(self._child.returncode, said)}"
+        return ""
 
 
-def _run_child(source: Path, destination: Path) -> str:
-    """Run onnxsim; returns why it failed, or nothing."""
-    command = processes.command("export.simplify_child", str(source), str(destination))
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        return f"onnxsim did not finish within {TIMEOUT_SECONDS} s"
-    if done.returncode or not destination.exists():
-        return f"onnxsim {processes.ending(done.returncode, done.stderr)}"
-    return ""
+def simplify(graph: OnnxGraph, path: Path) -> tuple[OnnxGraph, str]:
+    """``Simplifier.simplify`` in a process that starts now."""
+    with Simplifier() as simplifier:
+        return simplifier.simplify(graph, path)
 
 
 def _carry_modules(graph: OnnxGraph, path: Path) -> Mapping[str, str]:

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("modules", "export", "engines", "validate", "report", "pipeline", "contenders", "benchmarking", "cli")
+ROOMS = (
+    *("modules", "export", "engines", "validate", "report"),
+    *("stages", "pipeline", "contenders", "benchmarking", "cli"),
+)
 ANYONE = {"errors", "processes", ""}  # the root's own names: attn2trt.__version__
 TORCH = {"torch", "torchvision", "timm"}
 HEAVY = ("torch", "timm", "onnx", "onnxruntime", "numpy", "rich")
@@ -52,6 +55,7 @@ def may_import_torch(path: Path) -> bool:
         "validate/eager.py",
         "validate/float64.py",
         "validate/plain_kernels.py",
+        "validate/last_digits.py",
         "validate/localize/eager_calls.py",
         "engines/torch_runtime.py",
     )

@@ -117,14 +117,14 @@ def test_a_wrong_simplified_graph_fails_its_stage_and_names_the_module(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A weight that is off by one percent in the simplified graph keeps the contract, and the verdict finds it."""
-    original = simplify_room._run_child
+    original = simplify_room.Simplifier._run
 
-    def spoil(source: Path, destination: Path) -> str:
-        reason = original(source, destination)
+    def spoil(simplifier: simplify_room.Simplifier, source: Path, destination: Path) -> str:
+        reason = original(simplifier, source, destination)
         destination.write_bytes(off_by_one_percent(destination))
         return reason
 
-    monkeypatch.setattr(simplify_room, "_run_child", spoil)
+    monkeypatch.setattr(simplify_room.Simplifier, "_run", spoil)
     found = attn2trt.deploy("coord_att", out=tmp_path / "wrong", **SMALL)
     assert statuses(found)["torch → onnx"] == "passed"
     assert statuses(found)["simplified"] == "failed"
@@ -151,7 +151,7 @@ def test_validate_names_where_an_optimised_graph_leaves_the_written_one(
 def test_a_failed_simplification_hands_over_the_exported_graph_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(simplify_room, "_run_child", lambda *_: "onnxsim was killed by signal 11")
+    monkeypatch.setattr(simplify_room.Simplifier, "_run", lambda *_: "onnxsim was killed by signal 11")
     found = attn2trt.deploy("se", out=tmp_path / "se", shapes=["2x16x8x8"])
     assert found.manifest["simplified"] == {"done": False, "why_not": "onnxsim was killed by signal 11"}
     assert statuses(found)["simplified"] == "not checked"

@@ -27,14 +27,14 @@ def test_the_simplified_graph_keeps_contract_and_module_map(graph: OnnxGraph, tm
 
 
 def _child(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    """Run ``code`` in place of the real child; ``source`` and ``destination`` are its two arguments."""
-    original = subprocess.run
+    """Run ``code`` in place of the real child, with the ``source`` and ``destination`` that it is told."""
+    original = subprocess.Popen
 
     def replaced(command: list[str], **options: object) -> object:
-        prelude = "import sys, os, onnx; source, destination = sys.argv[1:]\n"
-        return original([command[0], "-c", prelude + code, *command[3:]], **options)  # type: ignore[call-overload]
+        prelude = "import json, sys, os, onnx; source, destination = json.loads(sys.stdin.read())\n"
+        return original([command[0], "-c", prelude + code], **options)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(room.subprocess, "run", replaced)
+    monkeypatch.setattr(room.subprocess, "Popen", replaced)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,161 @@
+"""The stages of a verdict: who runs each, what was found on every case, and where it goes wrong."""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from .engines.isolated import IsolatedRuntime
+from .errors import CheckFailed
+from .export.graph import OnnxGraph
+from .validate.cases import Case
+from .validate.metamorphic import metamorphic
+from .validate.verdict import StageResult, Verdict, judge_case, not_checked, stage_result
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from .validate.localize import Location
+    from .validate.metrics import Comparison, Reference
+
+STAGE_EXPORTED, STAGE_SIMPLIFIED, STAGE_ORT = "torch → onnx", "simplified", "onnxruntime cpu"
+STAGE_TENSORRT = "tensorrt"
+
+
+class Stages:
+    """The stages of a verdict, judged case by case while the references are computed, so that none is kept.
+
+    Entered, it starts the runtimes' processes, which get ready while PyTorch traces; ``open`` gives them the graphs.
+    """
+
+    def __init__(self, max_error: float | None) -> None:
+        self._max_error = max_error
+        self._found: dict[str, list[tuple[str, Comparison]]] = {}
+        self._runs: dict[str, IsolatedRuntime] = {}
+        self._failed: dict[str, StageResult] = {}
+        self.seconds = 0.0
+
+    def __enter__(self) -> Stages:
+        for stage, optimise in ((STAGE_EXPORTED, False), (STAGE_SIMPLIFIED, False), (STAGE_ORT, True)):
+            self._runs[stage] = IsolatedRuntime(optimise=optimise)
+            self._found[stage] = []
+        return self
+
+    def open(
+        self, module: nn.Module, cases: Sequence[Case], graph: OnnxGraph, exported: OnnxGraph, why_not_simplified: str
+    ) -> None:
+        """Let the runtimes load: ``exported`` is the graph as PyTorch exported it, ``graph`` the one to hand over,
+        both the same where ``why_not_simplified`` says so."""
+        self._module, self._cases = module, {case.name: case for case in cases}
+        self._why_not_simplified = why_not_simplified
+        self._plan = [(STAGE_EXPORTED, exported, False), (STAGE_SIMPLIFIED, graph, False), (STAGE_ORT, graph, True)]
+        self._declared = {stage: graph.outputs for stage, graph, _ in self._plan}
+        if why_not_simplified:
+            self._runs.pop(STAGE_SIMPLIFIED).__exit__(None, None, None)
+        for stage, loaded, _ in self._plan:
+            if stage in self._runs:
+                self._runs[stage].open(loaded.path)
+
+    def __exit__(self, *_: object) -> None:
+        for runtime in self._runs.values():
+            runtime.__exit__(None, None, None)
+
+    def watch(self, pairs: Iterable[tuple[Case, Reference]]) -> Iterator[tuple[Case, Reference]]:
+        """Pass every pair on after judging each stage on it."""
+        for case, reference in pairs:
+            since = time.perf_counter()
+            self._await_loading()
+            for stage, runtime in self._runs.items():
+                self._found[stage] += judge_case(
+                    runtime.run, case, reference, max_error=self._max_error, declared=self._declared[stage]
+                )
+            self.seconds += time.perf_counter() - since
+            yield case, reference
+
+    def _await_loading(self) -> None:
+        """They load beside each other, and while the first reference is computed."""
+        for stage, runtime in list(self._runs.items()):
+            try:
+                runtime.load()
+            except CheckFailed as error:
+                self._failed[stage] = StageResult(stage, "failed", str(error))
+                self._runs.pop(stage).__exit__(None, None, None)
+
+    def verdict(self, recorded: Iterable[tuple[Case, Reference]]) -> Verdict:
+        """Every stage's result; the checks that compare a batch's rows run on the recorded cases."""
+        since = time.perf_counter()
+        results: list[StageResult] = []
+        for stage, graph, optimise in self._plan:
+            if stage in self._failed:
+                results.append(self._failed[stage])
+            elif stage in self._runs:
+                result = stage_result(stage, self._found[stage])
+                if not any(earlier.status == "failed" for earlier in results):
+                    result = with_place(result, functools.partial(self._locate, graph, optimise))
+                results.append(result)
+            else:
+                results.append(not_checked(stage, f"the graph is handed over as exported: {self._why_not_simplified}"))
+        if STAGE_ORT in self._runs:
+            results.append(metamorphic(self._runs[STAGE_ORT].run, recorded))
+        results.append(tensorrt_stage())
+        self.seconds += time.perf_counter() - since
+        return Verdict(tuple(results))
+
+    def _locate(self, graph: OnnxGraph, optimise: bool, names: Collection[str]) -> Location | None:
+        from .validate.localize import locate
+
+        case = min((self._cases[name] for name in names), key=lambda case: math.prod(case.sizes.values()))
+        opener = functools.partial(IsolatedRuntime, optimise=optimise)
+        return locate(self._module, graph, case, optimise=optimise, opener=opener)
+
+
+class NoStages:
+    """Stands in for Stages where the numbers are not to be judged."""
+
+    seconds = 0.0
+
+    def __enter__(self) -> NoStages:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def open(self, *_: object) -> None:
+        return None
+
+    def watch(self, pairs: Iterable[tuple[Case, Reference]]) -> Iterable[tuple[Case, Reference]]:
+        """Every pair, not judged."""
+        return pairs
+
+    def verdict(self, _recorded: Iterable[tuple[Case, Reference]]) -> Verdict:
+        """Every stage as not checked."""
+        stages = (STAGE_EXPORTED, STAGE_SIMPLIFIED, STAGE_ORT, STAGE_TENSORRT)
+        return Verdict(tuple(not_checked(stage, "export only; attn2trt deploy checks it") for stage in stages))
+
+
+def with_place(result: StageResult, locate: Callable[[Collection[str]], Location | None]) -> StageResult:
+    """A stage whose numbers are wrong, with where they become wrong; ``locate`` is given the names of failing cases."""
+    wrong = [case for case, found in result.comparisons if not found.passed and found.which != "budget"]
+    if not wrong:
+        return result
+    try:
+        place = locate(wrong)
+    except Exception as error:  # the verdict stands whether or not the place is found
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        return replace(result, why=f"{result.why}; where it goes wrong was not found ({reason})")
+    return replace(result, why=f"{result.why}; {place or 'no single module could be named'}")
+
+
+def tensorrt_stage() -> StageResult:
+    """What can be said of TensorRT here."""
+    from .engines.environment import probe_tensorrt
+
+    found = probe_tensorrt()
+    if found.status != "usable":
+        why = "TensorRT is not installed here" if found.status == "missing" else found.detail
+        return not_checked(STAGE_TENSORRT, why)
+    return not_checked(STAGE_TENSORRT, "this version builds no engines; the manifest holds the trtexec line")
