@@ -1,4 +1,4 @@
-"""Deploy every block, and the paper backbones with each core block that fits, at several sizes; write the docs' table.
+"""Deploy every block, alone and in the papers' backbones, at several sizes; write the docs' table.
 
 Usage: python benchmarks/catalogue.py [--jobs N] [NAME ...]. Every target is also judged on the photographs that
 scikit-image ships. Writes benchmarks/results/catalogue.json and docs/catalogue.md after every row, and takes up where
@@ -34,17 +34,21 @@ BLOCK_AXES = "batch=1:2:4,height=14:28:56,width=14:28:56"
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 ROOMS = ("modules", "export", "engines", "validate")
 IMAGE_SHAPE, IMAGE_AXES = "2x3x96x96", "batch=1:2:3,height=64:96:128,width=64:96:128"
-BACKBONES = {
-    "resnet50": ("se", "cbam", "eca", "coord_att", "gam:groups=4", "psa"),
-    "mobilenetv2_100": ("se", "cbam", "eca", "coord_att"),
-    "efficientnet_b0": ("se", "cbam", "eca", "coord_att"),
-}
+IN_EFFICIENTNET = ("se", "cbam", "eca", "coord_att")
+
+
+def backbones() -> dict[str, tuple[str, ...]]:
+    """The blocks that go into each backbone; one in place of a 3x3 convolution has no place among depthwise ones, and
+    gam is as wide there as the rest of the network."""
+    in_resnet = tuple("gam:groups=4" if block == "gam" else block for block in BLOCKS)
+    in_mobilenet = tuple(block for block in BLOCKS if block != "gam" and not block_info(block).replaces_conv3x3)
+    return {"resnet50": in_resnet, "mobilenetv2_100": in_mobilenet, "efficientnet_b0": IN_EFFICIENTNET}
 
 
 def targets() -> list[str]:
     """The blocks alone, then every backbone plain and with each block that fits."""
     names = list(BLOCKS)
-    for backbone, blocks in BACKBONES.items():
+    for backbone, blocks in backbones().items():
         names += [backbone, *(f"{backbone}+{block}" for block in blocks)]
     return names
 
@@ -72,15 +76,17 @@ def sources() -> str:
 def measure(name: str, images: Path) -> dict[str, Any]:
     """Deploy ``name`` and return its row."""
     since = time.perf_counter()
-    options: dict[str, Any] = {"shapes": [IMAGE_SHAPE], "dynamic": IMAGE_AXES}
-    if name in BLOCKS:
-        allowed = block_info(name).axes
-        options = {"dynamic": ",".join(axis for axis in BLOCK_AXES.split(",") if axis.split("=")[0] in allowed)}
+    block = name.split("+")[-1].split(":")[0]
+    allowed = block_info(block).axes if block in BLOCKS else ("batch", "height", "width")
+    asked = BLOCK_AXES if name in BLOCKS else IMAGE_AXES
+    options: dict[str, Any] = {"dynamic": ",".join(axis for axis in asked.split(",") if axis.split("=")[0] in allowed)}
+    if name not in BLOCKS:
+        options["shapes"] = [IMAGE_SHAPE]
     with tempfile.TemporaryDirectory() as folder:
         try:
             bundle = attn2trt.deploy(name, out=Path(folder) / "bundle", inputs=images, **options)
         except Attn2trtError as error:
-            return {"target": name, "passed": False, "why": str(error)}
+            return {"target": name, "passed": False, "refused": True, "why": str(error)}
     verdict = Verdict.from_json(bundle.manifest["verdict"])
     checked = [stage for stage in verdict.stages if stage.comparisons and stage.stage != "metamorphic"]
     failure = verdict.first_failure
@@ -106,6 +112,7 @@ def page(document: dict[str, Any]) -> str:
         f"{', '.join(f'{name} {number}' for name, number in document['versions'].items())}).",
         "",
         f"Blocks: 64 channels, `--dynamic {BLOCK_AXES}`. Backbones: `--shape {IMAGE_SHAPE} --dynamic {IMAGE_AXES}`.",
+        "Of a block whose weights belong to one height and width, only the batch is dynamic.",
         "*Ratio*: the largest error over all cases, in units of what PyTorch float32 itself loses on the same input;",
         "8 is the limit. *Sizes*: how many different combinations of batch, height and width were compared.",
         "*Photographs*: batches of the photographs that scikit-image ships.",
@@ -116,7 +123,8 @@ def page(document: dict[str, Any]) -> str:
     for row in document["rows"]:
         ratios = list(row.get("worst_ratio", {}).values())
         cells = [f"{ratio:.1f}" for ratio in ratios] + ["-"] * (3 - len(ratios))
-        result = "passed" if row["passed"] else f"**failed**: {row['why'][:160]}"
+        how = "refused" if row.get("refused") else "failed"
+        result = "passed" if row["passed"] else f"**{how}**: {row['why'][:160]}"
         counts = [len(row.get("sizes", [])), row.get("cases", 0), row.get("photographs", 0)]
         lines.append(f"| `{row['target']}` | {result} | {' | '.join(map(str, counts))} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
