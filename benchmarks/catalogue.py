@@ -76,7 +76,7 @@ def sources() -> str:
 def measure(name: str, images: Path) -> dict[str, Any]:
     """Deploy ``name`` and return its row."""
     since = time.perf_counter()
-    block = name.split("+")[-1].split(":")[0]
+    block = name.rpartition("+")[2].partition(":")[0]
     allowed = block_info(block).axes if block in BLOCKS else ("batch", "height", "width")
     asked = BLOCK_AXES if name in BLOCKS else IMAGE_AXES
     options: dict[str, Any] = {"dynamic": ",".join(axis for axis in asked.split(",") if axis.split("=")[0] in allowed)}
