@@ -21,7 +21,7 @@ def main(plan: str, about: str) -> None:
     told = json.loads(about)
     known = Plan.from_json(told["plan"])
     try:
-        runtime = TensorRTRuntime(
+        loaded = TensorRTRuntime(
             Path(plan),
             inputs=[spec_from_json(entry) for entry in told["inputs"]],
             outputs=[spec_from_json(entry) for entry in told["outputs"]],
@@ -32,11 +32,11 @@ def main(plan: str, about: str) -> None:
     except Exception as error:
         send(answers, failure(error))
         return
-    send(answers, {"name": runtime.name})
-    with runtime:
+    send(answers, {"name": loaded.name})
+    with loaded:
         while (message := receive(sys.stdin.buffer)) is not None:
             try:
-                outputs = runtime.run(message[1])
+                outputs = loaded.run(message[1])
             except Exception as error:
                 send(answers, failure(error))
             else:
