@@ -3,7 +3,7 @@
 Where PyTorch is:  python benchmarks/gpu_check.py --export FOLDER [--tier N]
 On the GPU:        python benchmarks/gpu_check.py FOLDER [--tier N] [--without-tactics SOURCE ...]
 
-The first writes a bundle for every target into FOLDER; the second needs neither PyTorch nor ONNX Runtime. A target with a
+The first writes a bundle for every target into FOLDER, the second needs no PyTorch and no ONNX Runtime. What has a
 passed row of the same code, TensorRT and GPU is left out: an interrupted run goes on where it ended; --tier takes
 one tier alone. Writes benchmarks/results/tensorrt.json after every row. Exit code 1: one did not pass; 3: this
 machine has no GPU.
