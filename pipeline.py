@@ -35,7 +35,8 @@ from .export.handover import SCRIPT, inference_script, trtexec_line
 from .export.simplify import Simplifier
 from .modules.packages import require
 from .modules.target import Target
-from .stages import STAGE_EXPORTED, STAGE_ORT, STAGE_SIMPLIFIED, NoStages, Stages, tensorrt_stage, with_place
+from .plan_stages import plan_stages
+from .stages import STAGE_EXPORTED, STAGE_ORT, STAGE_SIMPLIFIED, NoStages, Stages, with_place
 from .validate.cases import Case, check_sizes, make_cases
 from .validate.hidden import Hidden
 from .validate.metamorphic import metamorphic
@@ -179,7 +180,7 @@ def validate_bundle(path: Path | str, *, progress: Progress | None = None, max_e
             # Without PyTorch only the graph as it is written can say where the optimised one leaves it.
             run = with_place(run, lambda names: _locate_without_pytorch(bundle, names, pairs()))
         stages += [written, run, metamorphic(production.run, pairs())]
-    stages.append(tensorrt_stage())
+    stages += plan_stages(bundle, pairs, max_error=max_error)
     return Verdict(tuple(stages))
 
 

@@ -158,4 +158,4 @@ def tensorrt_stage() -> StageResult:
     if found.status != "usable":
         why = "TensorRT is not installed here" if found.status == "missing" else found.detail
         return not_checked(STAGE_TENSORRT, why)
-    return not_checked(STAGE_TENSORRT, "this version builds no engines; the manifest holds the trtexec line")
+    return not_checked(STAGE_TENSORRT, "no plan was built; run attn2trt compile BUNDLE, then attn2trt validate BUNDLE")

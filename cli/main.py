@@ -24,7 +24,7 @@ from .guard import INTERRUPTED, guarded
 from .options import debug_option
 
 # In the order in which a new user needs them; each is a file beside this one that holds `command`.
-COMMANDS = ("list", "show", "doctor", "deploy", "export", "validate", "verify", "benchmark")
+COMMANDS = ("list", "show", "doctor", "deploy", "export", "compile", "validate", "verify", "benchmark")
 # Those that run PyTorch and a user's code.
 GUARDED = frozenset({"deploy", "export", "benchmark"})
 INTERNAL_ERROR = 70

@@ -122,7 +122,10 @@ STEPS = (
     Step("Benchmarks", "attn2trt benchmark se --runtime ort-gpu"),
     Step("", "attn2trt benchmark se --batch 0"),
     Step("", "attn2trt benchmark se -o results/latency.json"),
+    Step("Plans", "attn2trt compile holiday"),
+    Step("", "attn2trt compile gate --profile batch=1:2:64", note="Ranges that the bundle was not checked for:"),
     Step("What this machine lacks", f"attn2trt deploy se {SMALL} --require tensorrt", exit_code=3),
+    Step("", "attn2trt compile gate", exit_code=3),
 )
 
 
@@ -143,6 +146,9 @@ def prepare(folder: Path) -> None:
     (folder / "runs-code.pt").write_bytes(pickle.dumps(RunsCode()))
     weights = {"scale.weight": np.zeros((8, 16, 1, 1), np.float32), "shift.bias": np.zeros(16, np.float32)}
     save_file(weights, folder / "other.safetensors")
+    command = f"export py:nets:gate {SMALL} --dynamic batch=1:2:8 -o gate"
+    ran = [sys.executable, "-m", "attn2trt", *shlex.split(command)]
+    subprocess.run(ran, cwd=folder, capture_output=True, check=False)  # 3: an export alone checks nothing
     (folder / "holiday").mkdir()
     (folder / "holiday" / "photo.txt").write_text("sea\n")
 
@@ -175,7 +181,7 @@ def page() -> str:
         "# The errors you may meet\n",
         "Every error is one line on stderr: what was received, what was expected, what to do next. No file is written.",
         f"`--debug` adds the traceback. This page is written by `python docs/{Path(__file__).name}`, which runs each",
-        "command in a folder that holds a small `nets.py`, checkpoints that do not fit, and a folder of photos.\n",
+        "command in a folder that holds a small `nets.py`, a bundle of it, checkpoints that do not fit, and photos.\n",
     ]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()

@@ -54,6 +54,12 @@ class Driver:
     devices: tuple[str, ...]
     problem: str = ""
 
+    @property
+    def capability(self) -> str:
+        """The compute capability of the first device, as ``9.0``; empty without one."""
+        found = re.search(r"compute capability (\d+\.\d+)", self.devices[0]) if self.devices else None
+        return found[1] if found else ""
+
 
 def probe() -> Environment:
     """Look at everything. A second or two where a GPU's providers are tried, well under one otherwise."""

@@ -55,4 +55,4 @@ def why_no_tensorrt() -> str:
     found = probe_tensorrt()
     if found.status == "missing":
         return "TensorRT is not installed here"
-    return found.detail if found.status == "unusable" else "this version builds no plans"
+    return found.detail if found.status == "unusable" else "plans are compiled and validated, not timed yet"

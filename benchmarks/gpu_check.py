@@ -1,0 +1,144 @@
+"""Compile and judge plans of blocks and networks on a machine with a GPU, tier by tier; write what was found.
+
+Where PyTorch is:  python benchmarks/gpu_check.py --export FOLDER [--tier N]
+On the GPU:        python benchmarks/gpu_check.py FOLDER [--tier N] [--without-tactics SOURCE ...]
+
+The first writes a bundle for every target into FOLDER, the second needs no PyTorch and no ONNX Runtime. What has a
+passed row of the same code, TensorRT and GPU is left out: an interrupted run goes on where it ended; --tier takes
+one tier alone. Writes benchmarks/results/tensorrt.json after every row. Exit code 1: one did not pass; 3: this
+machine has no GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from attn2trt.compiling import compile_bundle
+from attn2trt.engines.environment import ask_driver, probe_tensorrt
+from attn2trt.engines.tensorrt.build import Options
+from attn2trt.engines.tensorrt.versions import TACTICS
+from attn2trt.errors import Attn2trtError, MissingRequirement
+from attn2trt.export.bundle import Bundle, open_bundle
+from attn2trt.plan_stages import plan_stages
+from attn2trt.validate.recorded import from_tensors
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks/results/tensorrt.json"
+ROOMS = ("export", "engines", "validate")
+BLOCKS = ("se", "cbam", "eca", "coord_att", "gam", "psa")
+BLOCK_AXES, IMAGE_AXES = "batch=1:2:8,height=14:28:56,width=14:28:56", "batch=1:2:8"
+# each in less than ten minutes: one block end to end, the other blocks, networks
+TIERS: tuple[tuple[str, ...], ...] = (
+    ("se",),
+    BLOCKS[1:],
+    ("resnet50", *(f"resnet50+{block}" for block in ("se", "cbam", "eca", "coord_att", "psa"))),
+    tuple(
+        f"{name}{block}"
+        for name in ("mobilenetv2_100", "efficientnet_b0")
+        for block in ("", "+se", "+cbam", "+coord_att")
+    ),
+)
+
+
+def targets(tier: int | None) -> list[str]:
+    """Of one tier, counted from 1, or of all."""
+    return [name for number, names in enumerate(TIERS, 1) if tier in (None, number) for name in names]
+
+
+def export(folder: Path, names: list[str]) -> None:
+    """Deploy every target that has no bundle in ``folder`` yet."""
+    import attn2trt
+
+    for name in names:
+        dynamic = BLOCK_AXES if name in BLOCKS else IMAGE_AXES
+        bundle = attn2trt.deploy(name, out=folder / name, dynamic=dynamic)
+        print(name, "is there" if bundle.reused else "exported", flush=True)
+
+
+def sources() -> str:
+    """SHA-256 of the code that the rows depend on."""
+    files = [*sorted(ROOT.glob("*.py")), *(file for room in ROOMS for file in sorted((ROOT / room).rglob("*.py")))]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def measure(path: Path, options: Options) -> dict[str, Any]:
+    """One row: the plan, and the verdict on it."""
+    since = time.perf_counter()
+    row: dict[str, Any] = {"target": path.name, "passed": False}
+    try:
+        bundle, plan = compile_bundle(path, options=options)
+        stages = plan_stages(bundle, lambda: recorded(bundle))
+    except MissingRequirement:
+        raise
+    except Attn2trtError as error:
+        return row | {"why": str(error), "seconds": round(time.perf_counter() - since, 1)}
+    return row | {
+        "passed": bool(stages) and all(stage.status == "passed" for stage in stages),
+        "why": "; ".join(f"{stage.stage}: {stage.status} {stage.why}" for stage in stages if stage.status != "passed"),
+        "worst_ratio": max(stage.worst_ratio for stage in stages),
+        "cases": max(stage.case_count for stage in stages),
+        "plan": {key: value for key, value in plan.to_json().items() if key != "graph"},
+        "seconds": round(time.perf_counter() - since, 1),
+    }
+
+
+def recorded(bundle: Bundle) -> Iterator[Any]:
+    """The cases that the bundle holds."""
+    return from_tensors(bundle.reference_path, bundle.manifest["cases"])
+
+
+def main(folder: Path, names: list[str], options: Options) -> int:
+    """Measure what is not measured yet; exit code 1 where one did not pass."""
+    found, driver = probe_tensorrt(), ask_driver()
+    if found.status != "usable":
+        raise MissingRequirement(f"TensorRT is {found.status} ({found.detail}); {found.fix}")
+    setting = {"tensorrt": found.version, "devices": list(driver.devices), "driver": driver.version}
+    document: dict[str, Any] = {
+        "date": date.today().isoformat(),
+        "method": "float32 plans of the bundles' ranges, TF32 off; judged on the recorded cases against float64",
+        "without_tactics": list(options.without_tactics),
+        "sources": sources(),
+        **setting,
+        "rows": [],
+    }
+    if RESULTS.exists():
+        before = json.loads(RESULTS.read_text())
+        if all(before.get(key) == document[key] for key in ("sources", "without_tactics", *setting)):
+            document["rows"] = [row for row in before["rows"] if row["passed"]]
+    done = {row["target"] for row in document["rows"]}
+    for name in names:
+        if name in done:
+            continue
+        open_bundle(folder / name)
+        row = measure(folder / name, options)
+        document["rows"].append(row)
+        print(json.dumps(row), flush=True)
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(json.dumps(document, indent=1) + "\n")
+    return 0 if all(row["passed"] for row in document["rows"]) else 1
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="holds a bundle for every target")
+    parser.add_argument("--export", action="store_true", help="write the bundles; needs PyTorch")
+    parser.add_argument("--tier", type=int, choices=range(1, len(TIERS) + 1), help="only this one")
+    parser.add_argument("--without-tactics", action="append", default=[], choices=TACTICS)
+    arguments = parser.parse_args()
+    try:
+        if arguments.export:
+            export(arguments.folder, targets(arguments.tier))
+            sys.exit(0)
+        chosen = Options(without_tactics=tuple(arguments.without_tactics))
+        sys.exit(main(arguments.folder, targets(arguments.tier), chosen))
+    except Attn2trtError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -1,0 +1,64 @@
+"""``attn2trt compile``: a bundle's graph into a TensorRT plan, on the machine with the GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..engines.tensorrt.versions import TACTICS
+from .options import bundle_argument, output_options
+from .output import print_json, stages
+
+
+@click.command("compile")
+@bundle_argument
+@click.option(
+    "--profile",
+    "profiles",
+    multiple=True,
+    metavar="AXES",
+    help="Shapes to choose kernels for, batch=1:1:1; repeat it for several (default: the bundle's ranges).",
+)
+@click.option("--workspace", type=click.IntRange(min=1), metavar="MIB", help="Most memory for one layer's kernels.")
+@click.option("--level", type=click.IntRange(0, 5), help="Optimization level: 0 builds fastest, 5 runs fastest.")
+@click.option("--version-compatible", is_flag=True, help="A plan that later versions of TensorRT load as well.")
+@click.option("--hardware-compatible", is_flag=True, help="A plan for every GPU from Ampere on.")
+@click.option(
+    "--without-tactics",
+    multiple=True,
+    type=click.Choice(TACTICS),
+    help="Leave out a source of kernels, as where cuBLAS or cuDNN is not installed.",
+)
+@output_options
+def command(
+    bundle: Path,
+    profiles: tuple[str, ...],
+    workspace: int | None,
+    level: int | None,
+    version_compatible: bool,
+    hardware_compatible: bool,
+    without_tactics: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Build a TensorRT plan from the float32 graph of BUNDLE, for this machine's GPU. Needs no PyTorch.
+
+    The plan becomes part of the bundle; attn2trt validate judges it there, trtexec and Triton load it as it is.
+    """
+    from ..compiling import compile_bundle
+    from ..engines.tensorrt.build import Options
+
+    options = Options(workspace, level, version_compatible, hardware_compatible, without_tactics)
+    with stages() as progress:
+        found, plan = compile_bundle(bundle, profiles=profiles, options=options, progress=progress)
+    if as_json:
+        print_json({"path": str(found.path), "plan": plan.to_json()})
+        return
+    lines = [
+        f"plan     {found.path / plan.file}",
+        f"         TensorRT {plan.tensorrt}, {plan.gpu}, compute capability {plan.capability}, CUDA {plan.driver}",
+        f"         built in {plan.seconds:.1f} s, takes {plan.device_bytes / 2**20:.1f} MiB on the device",
+        *(f"profile  {profile}" for profile in plan.profiles),
+        f"next     attn2trt validate {found.path}   the plan against the recorded PyTorch outputs: not checked so far",
+    ]
+    click.echo("\n".join(lines))

@@ -1,0 +1,56 @@
+"""What the child process of compiling runs: one order from stdin, one answer on stdout."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ...export.bundle import spec_from_json, spec_to_json
+from ...modules.target import Axis
+from ..channel import receive, send
+from ..child import failure
+from .build import Options, Order, build
+from .profiles import Profile
+
+
+def main() -> None:
+    """Build what the first message orders."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever native code prints must not mix with the answer
+    send(answers, {})
+    message = receive(sys.stdin.buffer)
+    if message is None:
+        return
+    try:
+        found = build(order_from_json(message[0]))
+    except Exception as error:
+        send(answers, failure(error))
+    else:
+        send(answers, found)
+
+
+def order_to_json(order: Order) -> dict[str, Any]:
+    """An order as a message."""
+    return {
+        **{name: str(getattr(order, name)) for name in ("graph", "plan", "log", "cache")},
+        "inputs": [spec_to_json(spec) for spec in order.inputs],
+        "profiles": [{name: asdict(axis) for name, axis in profile.axes.items()} for profile in order.profiles],
+        "modules": dict(order.modules),
+        "options": asdict(order.options),
+    }
+
+
+def order_from_json(message: Mapping[str, Any]) -> Order:
+    """The inverse of order_to_json."""
+    options = {**message["options"], "without_tactics": tuple(message["options"]["without_tactics"])}
+    return Order(
+        **{name: Path(message[name]) for name in ("graph", "plan", "log", "cache")},
+        inputs=tuple(spec_from_json(entry) for entry in message["inputs"]),
+        profiles=tuple(Profile({name: Axis(**axis) for name, axis in entry.items()}) for entry in message["profiles"]),
+        modules=message["modules"],
+        options=Options(**options),
+    )

@@ -1,0 +1,66 @@
+"""Optimization profiles: the ranges of shapes for which TensorRT chooses kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ...errors import InputError
+from ...modules.target import Axis, TensorSpec
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One range for every dynamic axis."""
+
+    axes: Mapping[str, Axis]
+
+    def shapes(self, spec: TensorSpec) -> tuple[Shape, Shape, Shape]:
+        """The smallest, the best and the largest shape of an input."""
+        sizes = ({name: int(getattr(axis, which)) for name, axis in self.axes.items()} for which in WHICH)
+        smallest, best, largest = (spec.resolve(chosen) for chosen in sizes)
+        return smallest, best, largest
+
+    def holds(self, sizes: Mapping[str, int]) -> bool:
+        """Whether these sizes are inside of every range."""
+        return all(self.axes[name].min <= size <= self.axes[name].max for name, size in sizes.items())
+
+    def __str__(self) -> str:
+        return ",".join(f"{name}={axis.min}:{axis.opt}:{axis.max}" for name, axis in self.axes.items()) or "one shape"
+
+
+WHICH = ("min", "opt", "max")
+
+
+def parse_profiles(texts: Sequence[str], axes: Mapping[str, Axis]) -> list[Profile]:
+    """Profiles from ``batch=1:1:1,height=…`` each; an axis that one leaves out keeps the bundle's range.
+
+    Without any text the bundle's own ranges are the one profile. Raises InputError for an axis that the bundle does
+    not have, and for a range that leaves the bundle's: nothing was checked there.
+    """
+    return [Profile({**axes, **_ranges(text, axes)}) for text in texts] or [Profile(dict(axes))]
+
+
+def _ranges(text: str, axes: Mapping[str, Axis]) -> dict[str, Axis]:
+    found = {}
+    for part in text.split(","):
+        name, _, numbers = part.partition("=")
+        if name not in axes:
+            known = ", ".join(axes) or "no dynamic axis"
+            raise InputError(f"received --profile {text}; the bundle has {known}; correct the name {name!r}")
+        sizes = numbers.split(":")
+        if len(sizes) not in (1, 3) or not all(size.isdecimal() for size in sizes):
+            raise InputError(
+                f"received --profile {text}; expected {name}=min:opt:max or {name}=size; write three numbers"
+            )
+        smallest, best, largest = (int(size) for size in (sizes * 3)[:3])
+        asked = Axis(smallest, best, largest, axes[name].multiple)
+        if asked.min < axes[name].min or asked.max > axes[name].max:
+            raise InputError(
+                f"received --profile {text}; the bundle was checked for {name} {axes[name]}; stay inside of it, or "
+                "deploy with a wider range"
+            )
+        found[name] = asked
+    return found

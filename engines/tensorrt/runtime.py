@@ -1,0 +1,159 @@
+"""A plan in TensorRT, with its buffers kept and reused. Runs in a process of its own (runtime_child.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from ...errors import CheckFailed, InputError
+from ...modules.target import TensorSpec
+from ..runtime import Arrays
+from .device import Buffer, Device
+from .library import load, make_logger, make_runtime, open_plan
+from .messages import clean
+from .profiles import Profile, Shape
+
+# By the last part of TensorRT's own name. Before version 10 there is no INT64: its parser makes INT32 of it.
+_DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT8": "int8", "INT32": "int32", "INT64": "int64"} | {
+    "BOOL": "bool",
+    "UINT8": "uint8",
+}
+
+
+class TensorRTRuntime:
+    """A plan file that its hash has proven to be the manifest's. ``outputs`` say the dtypes that the graph declares.
+
+    Raises MissingRequirement where there is no device or no TensorRT, CheckFailed where TensorRT refuses the plan.
+    """
+
+    def __init__(
+        self,
+        plan: Path,
+        *,
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        profiles: Sequence[Profile],
+        version_compatible: bool,
+        log: Path,
+    ) -> None:
+        self._inputs, self._outputs, self._profiles = tuple(inputs), tuple(outputs), tuple(profiles)
+        self._stack = ExitStack()
+        self._device = self._stack.enter_context(Device())
+        self._trt, version = load(self._device)
+        self._logger = make_logger(self._trt, log)
+        self._runtime = make_runtime(self._trt, self._logger, version_compatible)
+        self._engine = open_plan(self._runtime, plan)
+        if self._engine is None:
+            raise CheckFailed(f"TensorRT {version} cannot load {plan.name}: {clean(self._logger.last_error)}")
+        self._context = self._engine.create_execution_context()
+        if self._context is None:
+            raise CheckFailed(f"TensorRT {version} cannot run {plan.name}: {clean(self._logger.last_error)}")
+        self._stream = self._device.stream()
+        self._profile = 0
+        self._buffers: dict[str, Buffer] = {}
+        self.name = f"TensorRT {version} on {self._device.name}"
+
+    def __enter__(self) -> TensorRTRuntime:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # in this order: each holds on to the next
+        self._context = self._engine = self._runtime = None
+        self._stack.close()
+
+    def run(self, feeds: Arrays) -> Arrays:
+        """Outputs by name, from one pass over the stream. Raises InputError where the feeds fit no profile."""
+        check_feeds(feeds, self._inputs)
+        self._choose(profile_for(feeds, self._inputs, self._profiles))
+        for spec in self._inputs:
+            value = feeds[spec.name]
+            if not self._context.set_input_shape(spec.name, tuple(value.shape)):
+                raise CheckFailed(f"TensorRT refuses {spec.name} {value.shape}: {clean(self._logger.last_error)}")
+            self._put(spec.name, value)
+        if missing := self._context.infer_shapes():
+            raise CheckFailed(f"TensorRT cannot tell the shapes: {', '.join(missing)} are not enough specified")
+        shapes = {spec.name: self._output_shape(spec.name) for spec in self._outputs}
+        sizes = {name: self._bind(name, shape) for name, shape in shapes.items()}
+        if not self._context.execute_async_v3(self._stream.handle):
+            raise CheckFailed(f"TensorRT did not run the plan: {clean(self._logger.last_error)}")
+        for name, size in sizes.items():
+            self._stream.to_host(self._buffers[name], size)
+        self._stream.synchronize()
+        return {
+            spec.name: self._buffers[spec.name]
+            .host(shapes[spec.name], self._dtype(spec.name))
+            .astype(spec.dtype, copy=True)
+            for spec in self._outputs
+        }
+
+    def _choose(self, index: int) -> None:
+        if index == self._profile:
+            return
+        if not self._context.set_optimization_profile_async(index, self._stream.handle):
+            raise CheckFailed(f"TensorRT refuses profile {index}: {clean(self._logger.last_error)}")
+        self._stream.synchronize()
+        self._profile = index
+
+    def _put(self, name: str, value: np.ndarray[Any, Any]) -> None:
+        dtype = self._dtype(name)
+        size = self._bind(name, value.shape)
+        narrow = value.astype(dtype)
+        if not np.array_equal(narrow, value, equal_nan=value.dtype.kind == "f"):
+            raise InputError(f"received {name} with values that {dtype} cannot hold; TensorRT before 10 has no int64")
+        self._buffers[name].host(value.shape, dtype)[...] = narrow
+        self._stream.to_device(self._buffers[name], size)
+
+    def _bind(self, name: str, shape: Shape) -> int:
+        """Give the tensor memory for this shape; returns its bytes."""
+        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(self._dtype(name)).itemsize
+        if name not in self._buffers or self._buffers[name].size < size:
+            self._buffers[name] = self._device.buffer(max(size, 1))
+        if not self._context.set_tensor_address(name, self._buffers[name].address):
+            raise CheckFailed(f"TensorRT has no tensor {name}: {clean(self._logger.last_error)}")
+        return size
+
+    def _output_shape(self, name: str) -> Shape:
+        shape = tuple(int(size) for size in self._context.get_tensor_shape(name))
+        if any(size < 0 for size in shape):
+            raise CheckFailed(f"the shape of output {name} depends on values, {shape}; attn2trt runs no such plan")
+        return shape
+
+    def _dtype(self, name: str) -> str:
+        said = str(self._engine.get_tensor_dtype(name)).rpartition(".")[2]
+        if said not in _DTYPES:
+            raise CheckFailed(f"tensor {name} is {said}, which numpy does not have; attn2trt runs no such plan")
+        return _DTYPES[said]
+
+
+def check_feeds(feeds: Arrays, inputs: Sequence[TensorSpec]) -> None:
+    """Raise InputError unless ``feeds`` has exactly these inputs, of their dtype and rank."""
+    expected = {spec.name: spec for spec in inputs}
+    if feeds.keys() != expected.keys():
+        raise InputError(
+            f"received {', '.join(feeds) or 'no input'}; expected {', '.join(expected)}; correct the names"
+        )
+    for name, value in feeds.items():
+        spec = expected[name]
+        if value.dtype.name != spec.dtype or value.ndim != len(spec.shape):
+            raise InputError(f"received {name} as {value.dtype.name}{list(value.shape)}; expected {spec}; convert it")
+
+
+def profile_for(feeds: Arrays, inputs: Sequence[TensorSpec], profiles: Sequence[Profile]) -> int:
+    """The first profile that holds the shapes of ``feeds``; InputError where none does, before anything runs."""
+    for index, profile in enumerate(profiles):
+        if all(_fits(feeds[spec.name].shape, *profile.shapes(spec)) for spec in inputs):
+            return index
+    shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in feeds.items())
+    ranges = " or ".join(map(str, profiles))
+    raise InputError(f"received {shapes}; expected a shape inside {ranges}; compile with a --profile that holds it")
+
+
+def _fits(shape: Shape, smallest: Shape, _best: Shape, largest: Shape) -> bool:
+    return all(low <= size <= high for low, size, high in zip(smallest, shape, largest, strict=True))

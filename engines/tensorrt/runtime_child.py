@@ -1,0 +1,43 @@
+"""What the child process of isolated.py runs: one plan, fed from stdin until that ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from ...export.bundle import spec_from_json
+from ..channel import receive, send
+from ..child import failure
+from .plans import Plan
+from .runtime import TensorRTRuntime
+
+
+def main(plan: str, about: str) -> None:
+    """Answer every message until the parent closes the channel."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever native code prints must not mix with the answers
+    told = json.loads(about)
+    known = Plan.from_json(told["plan"])
+    try:
+        loaded = TensorRTRuntime(
+            Path(plan),
+            inputs=[spec_from_json(entry) for entry in told["inputs"]],
+            outputs=[spec_from_json(entry) for entry in told["outputs"]],
+            profiles=known.profiles,
+            version_compatible=bool(known.flags.get("version_compatible")),
+            log=Path(os.devnull),
+        )
+    except Exception as error:
+        send(answers, failure(error))
+        return
+    send(answers, {"name": loaded.name})
+    with loaded:
+        while (message := receive(sys.stdin.buffer)) is not None:
+            try:
+                outputs = loaded.run(message[1])
+            except Exception as error:
+                send(answers, failure(error))
+            else:
+                send(answers, {}, outputs)

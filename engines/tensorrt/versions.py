@@ -1,0 +1,90 @@
+"""Every difference between TensorRT 8.6, 10 and 11 that this package meets, in one place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ...errors import InputError, MissingRequirement
+
+
+class Version(NamedTuple):
+    """A version of TensorRT; build numbers behind the third do not matter here."""
+
+    major: int
+    minor: int = 0
+    patch: int = 0
+
+    def __str__(self) -> str:
+        return ".".join(map(str, self))
+
+
+OLDEST = Version(8, 6)
+# name: (first version that has it, first that has it no longer). What is not listed every supported version has.
+BRANCHES: dict[str, tuple[Version, Version | None]] = {
+    "NetworkDefinitionCreationFlag.EXPLICIT_BATCH": (OLDEST, Version(11)),
+    "NetworkDefinitionCreationFlag.STRONGLY_TYPED": (Version(10), None),
+    "ParserError.node_name": (Version(10), None),
+    "ParserError.node_operator": (Version(10), None),
+    "IProgressMonitor": (Version(10), None),
+    "IBuilderConfig.progress_monitor": (Version(10), None),
+    "ICudaEngine.device_memory_size": (OLDEST, Version(11)),
+    "ICudaEngine.device_memory_size_v2": (Version(10, 3), None),
+    "TacticSource.CUBLAS": (OLDEST, Version(11)),
+    "TacticSource.CUBLAS_LT": (OLDEST, Version(11)),
+    "TacticSource.CUDNN": (OLDEST, Version(11)),
+    "DataType.INT64": (Version(10), None),
+    "DataType.BF16": (Version(10), None),
+}
+TACTICS = ("cublas", "cublas_lt", "cudnn", "edge_mask_convolutions", "jit_convolutions")
+
+
+def parse_version(text: str) -> Version:
+    """``"10.13.3.9.post1"`` as a version. MissingRequirement where it is none, or older than OLDEST."""
+    found = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
+    version = Version(*(int(part or 0) for part in found.groups())) if found else None
+    if version is None or version < OLDEST:
+        raise MissingRequirement(f"received TensorRT {text}; expected {OLDEST} or newer; pip install 'tensorrt>=8.6'")
+    return version
+
+
+def has(version: Version, name: str) -> bool:
+    """Whether this version has the name, ``Class.attribute``."""
+    first, gone = BRANCHES.get(name, (OLDEST, None))
+    return first <= version and (gone is None or version < gone)
+
+
+def network_flags(trt: Any, version: Version) -> int:
+    """Explicit batch where it is an option, types as the graph has them where that is one."""
+    kinds = trt.NetworkDefinitionCreationFlag
+    if version.major >= 11:
+        return 0
+    if has(version, "NetworkDefinitionCreationFlag.STRONGLY_TYPED"):
+        return 1 << int(kinds.STRONGLY_TYPED)
+    return 1 << int(kinds.EXPLICIT_BATCH)
+
+
+def tactic_mask(trt: Any, version: Version, current: int, excluded: Sequence[str]) -> int:
+    """``current`` without the ``excluded`` sources of TACTICS. Raises InputError for one that this version lacks."""
+    for name in excluded:
+        attribute = name.upper()
+        if not has(version, f"TacticSource.{attribute}"):
+            raise InputError(
+                f"received --without-tactics {name}; TensorRT {version} has no such source any more; leave it out"
+            )
+        current &= ~(1 << int(getattr(trt.TacticSource, attribute)))
+    return current
+
+
+def device_bytes(engine: Any, version: Version) -> int:
+    """What an execution context of the engine takes on the device for its activations."""
+    if has(version, "ICudaEngine.device_memory_size_v2"):
+        return int(engine.device_memory_size_v2)
+    return int(engine.device_memory_size)
+
+
+def failed_node(error: Any, version: Version) -> tuple[int, str, str]:
+    """Index, name and operator of the node that a parser's error is about; the last two empty where it does not say."""
+    named = has(version, "ParserError.node_name")
+    return int(error.node()), error.node_name() if named else "", error.node_operator() if named else ""

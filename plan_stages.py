@@ -1,0 +1,68 @@
+"""A bundle's TensorRT plans, judged as every other runtime is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from .engines.environment import ask_driver, probe_tensorrt
+from .engines.tensorrt.isolated import IsolatedPlan
+from .engines.tensorrt.plans import Plan
+from .engines.tensorrt.versions import parse_version
+from .errors import CheckFailed, MissingRequirement
+from .export.bundle import MODEL, Bundle
+from .stages import tensorrt_stage
+from .validate.cases import Case
+from .validate.metamorphic import metamorphic
+from .validate.verdict import StageResult, judge, not_checked
+
+if TYPE_CHECKING:
+    from .validate.metrics import Reference
+
+Pairs = Iterator[tuple[Case, "Reference"]]
+
+
+def plan_stages(bundle: Bundle, pairs: Callable[[], Pairs], *, max_error: float | None = None) -> list[StageResult]:
+    """For every plan its comparison with the recorded outputs, and the one between the rows of a batch.
+
+    A plan that this machine cannot run is not checked, and says why; a plan of another graph has failed.
+    """
+    plans = [Plan.from_json(entry) for entry in bundle.manifest.get("plans", ())]
+    found = probe_tensorrt()
+    if not plans or found.status != "usable":
+        return [tensorrt_stage()]
+    version, capability = parse_version(found.version), ask_driver().capability
+    stages: list[StageResult] = []
+    for plan in plans:
+        if plan.graph != bundle.manifest["files"][MODEL]["sha256"]:
+            stages.append(StageResult(plan.stage, "failed", f"{plan.file} was built from another graph; compile again"))
+        elif why := plan.why_not_here(version, capability):
+            stages.append(not_checked(plan.stage, why))
+        else:
+            stages += _judged(bundle, plan, pairs, max_error)
+    return stages
+
+
+def _judged(bundle: Bundle, plan: Plan, pairs: Callable[[], Pairs], max_error: float | None) -> Iterator[StageResult]:
+    def inside() -> Pairs:
+        return (pair for pair in pairs() if covers(plan, pair[0]))
+
+    try:
+        with IsolatedPlan(bundle, plan) as runtime:
+            runtime.load()
+            judged = judge(plan.stage, runtime.run, inside(), max_error=max_error)
+            if judged.status == "not checked":
+                judged = not_checked(
+                    plan.stage, "no recorded case lies inside of its profiles; compile without --profile"
+                )
+            yield judged
+            yield metamorphic(runtime.run, inside(), stage=f"{plan.stage}, rows")
+    except MissingRequirement as error:
+        yield not_checked(plan.stage, str(error))
+    except CheckFailed as error:
+        yield StageResult(plan.stage, "failed", str(error))
+
+
+def covers(plan: Plan, case: Case) -> bool:
+    """Whether some profile of the plan holds the sizes of a case."""
+    return any(profile.holds(case.sizes) for profile in plan.profiles)

@@ -1,0 +1,28 @@
+"""Where there is no GPU, every way to TensorRT ends in one line and never in a dead process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from attn2trt.engines.environment import ask_driver
+from attn2trt.engines.tensorrt.build import Order
+from attn2trt.engines.tensorrt.device import Device
+from attn2trt.engines.tensorrt.isolated import build_isolated
+from attn2trt.errors import MissingRequirement
+
+pytestmark = pytest.mark.skipif(bool(ask_driver().devices), reason="there is a GPU here")
+
+
+def test_a_device_that_is_not_there_is_named() -> None:
+    with pytest.raises(MissingRequirement, match="NVIDIA"):
+        Device()
+
+
+def test_the_child_reports_the_same_error(tmp_path: Path) -> None:
+    names = ("graph", "plan", "log", "cache")
+    order = Order(**{name: tmp_path / name for name in names}, inputs=(), profiles=())
+    with pytest.raises(MissingRequirement, match="NVIDIA"):
+        build_isolated(order)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,115 @@
+"""Every name that is used on TensorRT exists in every version that is supported, or its branch says which have it.
+
+``api.json`` holds the names of eight versions' bindings; x: present, in the order of its ``versions``.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from attn2trt.engines.tensorrt import versions
+from attn2trt.engines.tensorrt.versions import BRANCHES, Version, has, parse_version
+from attn2trt.errors import InputError, MissingRequirement
+
+HERE = Path(__file__).parent
+ROOM = HERE.parents[2] / "engines/tensorrt"
+API = json.loads((HERE / "api.json").read_text())
+VERSIONS = [parse_version(text) for text in API["versions"]]
+# what the code calls its objects of TensorRT
+OBJECTS = {
+    "builder": "Builder",
+    "config": "IBuilderConfig",
+    "network": "INetworkDefinition",
+    "parser": "OnnxParser",
+    "error": "ParserError",
+    "made": "IOptimizationProfile",
+    "cache": "ITimingCache",
+    "engine": "ICudaEngine",
+    "_engine": "ICudaEngine",
+    "_context": "IExecutionContext",
+    "runtime": "Runtime",
+    "kinds": "NetworkDefinitionCreationFlag",
+}
+
+
+def used(source: str) -> Iterator[str]:
+    """``Class.attribute`` of everything that the code takes from TensorRT."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Attribute):
+            continue
+        chain = dotted(node).removeprefix("self.").split(".")
+        if chain[0] in ("trt", "_trt") and len(chain) > 1 and chain[1][:1].isupper():
+            yield ".".join(chain[1:3])
+        elif chain[0] in OBJECTS and len(chain) == 2:
+            yield f"{OBJECTS[chain[0]]}.{chain[1]}"
+
+
+def dotted(node: ast.expr) -> str:
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else "?"
+
+
+def wanting(names: set[str]) -> list[str]:
+    """The uses that some supported version does not have although its branch, or the lack of one, says so."""
+    return [
+        f"{name} in {version}"
+        for name in sorted(names)
+        for version, mark in zip(VERSIONS, API["names"].get(name, "." * len(VERSIONS)), strict=True)
+        if has(version, name) and mark != "x"
+    ]
+
+
+def test_every_name_that_is_used_exists() -> None:
+    names = {name for path in ROOM.glob("*.py") for name in used(path.read_text())}
+    assert len(names) > 35
+    assert {"Builder", "IExecutionContext.execute_async_v3", "IBuilderConfig.set_tactic_sources"} <= names
+    assert wanting(names) == []
+
+
+def test_a_name_that_does_not_exist_is_found() -> None:
+    code = "config.set_flagg(1); trt.BuilderFlag.TF33; engine.device_memory_size"
+    assert {line.split()[0] for line in wanting(set(used(code)))} == {"IBuilderConfig.set_flagg", "BuilderFlag.TF33"}
+
+
+@pytest.mark.parametrize("name", BRANCHES)
+def test_a_branch_is_as_wide_as_the_versions_that_have_it(name: str) -> None:
+    assert "".join("x" if has(version, name) else "." for version in VERSIONS) == API["names"][name]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("8.6.0", Version(8, 6, 0)), ("10.13.3.9.post1", Version(10, 13, 3)), ("11.4", Version(11, 4, 0))],
+)
+def test_versions_are_read(text: str, expected: Version) -> None:
+    assert parse_version(text) == expected
+
+
+@pytest.mark.parametrize("text", ["8.5.3.1", "7.2", "unknown", ""])
+def test_older_ones_are_refused(text: str) -> None:
+    with pytest.raises(MissingRequirement, match=r"expected 8\.6\.0 or newer"):
+        parse_version(text)
+
+
+FLAGS = SimpleNamespace(EXPLICIT_BATCH=0, STRONGLY_TYPED=1)
+TRT: Any = SimpleNamespace(
+    NetworkDefinitionCreationFlag=FLAGS, TacticSource=SimpleNamespace(CUBLAS=0, CUBLAS_LT=1, CUDNN=2)
+)
+
+
+@pytest.mark.parametrize(("version", "flags"), [(Version(8, 6), 1), (Version(10, 3), 2), (Version(11, 0), 0)])
+def test_networks_are_typed_as_their_graph_where_that_can_be_asked(version: Version, flags: int) -> None:
+    assert versions.network_flags(TRT, version) == flags
+
+
+def test_sources_of_kernels_are_left_out() -> None:
+    assert versions.tactic_mask(TRT, Version(8, 6), 0b11111, ["cublas", "cudnn"]) == 0b11010
+    with pytest.raises(InputError, match=r"TensorRT 11\.0\.0 has no such source"):
+        versions.tactic_mask(TRT, Version(11), 0b11000, ["cudnn"])

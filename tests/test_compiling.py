@@ -1,0 +1,222 @@
+"""Compiling as far as it goes without a GPU, and what a bundle makes of a plan that it holds."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import attn2trt
+from attn2trt import compiling, plan_stages
+from attn2trt.cli.main import group
+from attn2trt.engines.environment import Component, Driver
+from attn2trt.engines.ort_runtime import OrtRuntime
+from attn2trt.engines.tensorrt.build import Order
+from attn2trt.engines.tensorrt.plans import Plan
+from attn2trt.errors import CheckFailed, MissingRequirement
+from attn2trt.export.bundle import Bundle, open_bundle, verify
+from attn2trt.export.extend import extend
+from attn2trt.pipeline import validate_bundle
+from attn2trt.validate.verdict import StageResult
+
+USABLE = Component("TensorRT", "usable", "8.6.0")
+DRIVER = Driver("CUDA 13.0", ("NVIDIA H200 (compute capability 9.0)",))
+BUILT = {"tensorrt": "8.6.0", "gpu": "NVIDIA H200", "capability": "9.0", "driver": "13.0", "seconds": 2.0} | {
+    "device_bytes": 1024
+}
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("deployed") / "se"
+    return attn2trt.deploy("se", out=folder, shapes=["2x16x8x8"], dynamic="batch=1:2:4").path
+
+
+@pytest.fixture
+def bundle(deployed: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(deployed, tmp_path / "se"))
+
+
+@pytest.fixture
+def builder(monkeypatch: pytest.MonkeyPatch) -> list[Order]:
+    """A machine with a GPU whose builder writes a few bytes; the orders that it was given."""
+    orders: list[Order] = []
+
+    def build(order: Order) -> Mapping[str, Any]:
+        orders.append(order)
+        order.plan.write_bytes(b"plan")
+        order.log.write_text("INFO: built")
+        return BUILT
+
+    monkeypatch.setattr(compiling, "probe_tensorrt", lambda: USABLE)
+    monkeypatch.setattr(compiling, "build_isolated", build)
+    monkeypatch.setattr(plan_stages, "probe_tensorrt", lambda: USABLE)
+    monkeypatch.setattr(plan_stages, "ask_driver", lambda: DRIVER)
+    return orders
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = Component("TensorRT", "missing", "", "needed to compile plans", "pip install tensorrt")
+    monkeypatch.setattr(compiling, "probe_tensorrt", lambda: missing)
+    monkeypatch.setattr(plan_stages, "probe_tensorrt", lambda: missing)
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_without_tensorrt_it_ends_with_exit_code_3_and_the_fix(bundle: Path) -> None:
+    before = sorted(bundle.rglob("*"))
+    result = CliRunner().invoke(group, ["compile", str(bundle)])
+    assert result.exit_code == 3
+    assert result.stderr.strip().splitlines()[-1] == (
+        "error: TensorRT is missing (needed to compile plans), and a plan is built on the machine that runs it; "
+        "pip install tensorrt"
+    )
+    assert sorted(bundle.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--profile", "batch=1:2:9"), "was checked for batch 1:2:4"),
+        (("--level", "6"), "is not in the range 0<=x<=5"),
+        (("--without-tactics", "cublas2"), "'cublas2' is not one of"),
+    ],
+)
+def test_wrong_options_are_exit_code_2(bundle: Path, arguments: tuple[str, ...], said: str) -> None:
+    result = CliRunner().invoke(group, ["compile", str(bundle), *arguments])
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_a_folder_that_is_no_bundle_and_a_changed_file_are_refused(bundle: Path, tmp_path: Path) -> None:
+    assert CliRunner().invoke(group, ["compile", str(tmp_path)]).exit_code == 2
+    (bundle / "model.onnx").write_bytes(b"other")
+    assert CliRunner().invoke(group, ["compile", str(bundle)]).exit_code == 1
+
+
+def test_the_plan_becomes_part_of_the_bundle(bundle: Path, builder: list[Order]) -> None:
+    found, plan = compiling.compile_bundle(bundle, profiles=["batch=1", "batch=2:2:4"])
+    assert (bundle / "plans/sm90-trt8.6.0-fp32.plan").read_bytes() == b"plan"
+    assert (bundle / "plans/fp32.log").read_text() == "INFO: built"
+    assert sorted(path.name for path in (bundle / "plans").iterdir()) == ["fp32.log", "sm90-trt8.6.0-fp32.plan"]
+    again = open_bundle(bundle)
+    assert dict(again.manifest) == dict(found.manifest)
+    assert [Plan.from_json(entry) for entry in again.manifest["plans"]] == [plan]
+    assert plan.graph == again.manifest["files"]["model.onnx"]["sha256"]
+    assert all(finding.ok for finding in verify(bundle))
+    (bundle / plan.file).write_bytes(b"changed")
+    assert [finding.file for finding in verify(bundle) if not finding.ok] == [plan.file]
+    assert [str(profile) for profile in builder[0].profiles] == ["batch=1:1:1", "batch=2:2:4"]
+
+
+def test_a_plan_for_the_same_machine_is_replaced(bundle: Path, builder: list[Order]) -> None:
+    for _ in range(2):
+        found, _plan = compiling.compile_bundle(bundle)
+    assert len(builder) == 2
+    assert len(found.manifest["plans"]) == 1
+
+
+def test_a_builder_that_fails_leaves_its_log_and_no_plan(
+    bundle: Path, builder: list[Order], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(order: Order) -> Mapping[str, Any]:
+        order.log.write_text("ERROR: no")
+        raise CheckFailed("TensorRT 8.6.0 cannot build the plan: no")
+
+    monkeypatch.setattr(compiling, "build_isolated", fail)
+    manifest = (bundle / "bundle.json").read_bytes()
+    with pytest.raises(CheckFailed, match="cannot build the plan"):
+        compiling.compile_bundle(bundle)
+    assert (bundle / "bundle.json").read_bytes() == manifest
+    assert [path.name for path in (bundle / "plans").iterdir()] == ["fp32.log"]
+
+
+class Stand:
+    """ONNX Runtime where a plan would be; ``factor`` scales what it returns."""
+
+    factor = 1.0
+
+    def __init__(self, bundle: Bundle, plan: Plan) -> None:
+        self._runtime = OrtRuntime(bundle.model_path)
+
+    def __enter__(self) -> Stand:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def load(self) -> None:
+        return None
+
+    def run(self, feeds: dict[str, Any]) -> dict[str, Any]:
+        return {name: value * np.float32(self.factor) for name, value in self._runtime.run(feeds).items()}
+
+
+def stages(path: Path) -> Iterator[StageResult]:
+    return (stage for stage in validate_bundle(path).stages if stage.stage.startswith("tensorrt"))
+
+
+@pytest.mark.usefixtures("builder")
+@pytest.mark.parametrize(("factor", "status"), [(1.0, "passed"), (1.01, "failed")])
+def test_a_plan_is_judged_as_every_runtime_is(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, factor: float, status: str
+) -> None:
+    monkeypatch.setattr(plan_stages, "IsolatedPlan", type("Scaled", (Stand,), {"factor": factor}))
+    compiling.compile_bundle(bundle)
+    judged, rows = stages(bundle)
+    assert (judged.stage, judged.status, rows.stage) == ("tensorrt fp32", status, "tensorrt fp32, rows")
+    assert judged.case_count == len(open_bundle(bundle).manifest["cases"])
+
+
+@pytest.mark.usefixtures("builder")
+def test_only_cases_inside_of_its_profiles_are_asked_of_it(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_stages, "IsolatedPlan", Stand)
+    compiling.compile_bundle(bundle, profiles=["batch=1"])
+    judged, _rows = stages(bundle)
+    assert judged.status == "passed"
+    assert {sizes for _, found in judged.comparisons for sizes in found.sizes} == {("batch", 1)}
+    compiling.compile_bundle(bundle, profiles=["batch=3"])
+    (judged, _rows) = stages(bundle)
+    assert judged.status == "not checked"
+    assert "no recorded case lies inside" in judged.why
+
+
+@pytest.mark.usefixtures("builder")
+def test_a_plan_of_another_graph_or_machine_is_never_a_pass(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, plan = compiling.compile_bundle(bundle)
+    extend(found, {}, {"plans": [{**plan.to_json(), "graph": "0" * 64}]})
+    (judged,) = stages(bundle)
+    assert judged.status == "failed"
+    assert "built from another graph" in judged.why
+    extend(found, {}, {"plans": [plan.to_json()]})
+    monkeypatch.setattr(plan_stages, "ask_driver", lambda: Driver("", ("Orin (compute capability 8.7)",)))
+    (judged,) = stages(bundle)
+    assert judged.status == "not checked"
+    assert "here is TensorRT 8.6.0 on sm87" in judged.why
+
+
+@pytest.mark.usefixtures("builder")
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(CheckFailed("TensorRT's process was killed"), "failed"), (MissingRequirement("no driver"), "not checked")],
+)
+def test_a_plan_that_does_not_load_is_never_a_pass(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, status: str
+) -> None:
+    def load(_: Stand) -> None:
+        raise error
+
+    monkeypatch.setattr(plan_stages, "IsolatedPlan", type("Dead", (Stand,), {"load": load}))
+    compiling.compile_bundle(bundle)
+    (judged,) = stages(bundle)
+    assert (judged.status, judged.why) == (status, str(error))
+
+
+def test_compiling_without_a_gpu_raises_what_the_command_prints(bundle: Path, no_gpu: None) -> None:
+    with pytest.raises(MissingRequirement, match="pip install tensorrt"):
+        compiling.compile_bundle(bundle)
