@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = (
     *("modules", "export", "engines", "validate", "report"),
-    *("stages", "pipeline", "contenders", "benchmarking", "cli"),
+    *("stages", "pipeline", "contenders", "benchmarking", "subjects", "costing", "cli"),
 )
 ANYONE = {"errors", "processes", ""}  # the root's own names: attn2trt.__version__
 TORCH = {"torch", "torchvision", "timm"}

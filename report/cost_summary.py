@@ -1,0 +1,52 @@
+"""What a block costs in one list, from what was measured down to what it must cost: for the table and the plot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..engines.timing.costs import Added, Cost
+
+
+@dataclass(frozen=True)
+class Line:
+    """One number in milliseconds, with its interval where it has one; ``measured`` or a limit."""
+
+    text: str
+    ms: float
+    measured: bool = True
+    interval: tuple[float, float] | None = None
+
+
+def summary(found: Cost) -> list[Line]:
+    """The lines of a block in a backbone, or of a graph alone; the last one is the least that it can cost."""
+    return _alone(found) if found.added is None else _added(found, found.added)
+
+
+def _alone(found: Cost) -> list[Line]:
+    timing, limit = found.model.timing, found.model.limit
+    return [
+        Line("measured, inputs in turn", timing.latency.median_ms),
+        Line("measured, the same input", timing.hot.median_ms),
+        Line("limit, operator by operator", limit.operators_ms, measured=False),
+        Line("limit, everything fused", limit.least_ms, measured=False),
+    ]
+
+
+def _added(found: Cost, added: Added) -> list[Line]:
+    total, difference = added.profile.total, added.difference
+    count = sum(block.count for block in added.blocks)
+    blocks = f"{count} block{'s' if count != 1 else ''} alone"
+    lines = [
+        Line("backbone with it, less without", difference.ms, interval=(difference.low_ms, difference.high_ms)),
+        Line("profile: the block's own operators", total.block_ms),
+        Line("profile: layouts of tensors", total.layout_ms - total.plain_layout_ms),
+        Line("profile: the backbone's operators", total.rest_ms - (total.plain_ms - total.plain_layout_ms)),
+    ]
+    if not added.blocks:
+        return lines
+    return [
+        *lines,
+        Line(blocks, added.blocks_alone_ms(found.rates.call_seconds * 1e3)),
+        Line(f"limit of {blocks}, operator by operator", added.blocks_operators_ms, measured=False),
+        Line(f"limit of {blocks}, everything fused", added.blocks_least_ms, measured=False),
+    ]
