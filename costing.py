@@ -25,7 +25,7 @@ from .engines.timing.rounds import Samples, interleave
 from .engines.timing.stage_costs import Profile, Run, profile_of
 from .errors import CheckFailed, InputError
 from .export.graph import DEFAULT_OPSET
-from .subjects import PLAIN, TARGET, Subject, check_target, replaced_convolutions, subjects
+from .subjects import PLAIN, TARGET, Subject, check_target, subjects
 from .validate.agreement import disagreement
 from .validate.cases import make_cases
 
@@ -147,7 +147,7 @@ class _Bench:
             conditions=conditions,
             rates=rates,
             model=found[TARGET],
-            added=self._added(spec, found, samples, nodes) if PLAIN in found else None,
+            added=self._added(found, samples, nodes) if PLAIN in found else None,
         )
 
     def _subject(self, name: str) -> Subject:
@@ -209,20 +209,22 @@ class _Bench:
 
     def _added(
         self,
-        spec: str,
         models: Mapping[str, Model],
         samples: Mapping[Key, Samples],
         nodes: Mapping[str, NodeTimes],
     ) -> Added:
         plain, target, again = (models[name].timing.round_medians_ms for name in (PLAIN, TARGET, AGAIN))
-        blocks = [(subject.block, models[name]) for name, subject in self._found.items() if subject.block is not None]
+        blocks = tuple(
+            BlockAlone(subject.block.kind, subject.block.shape, subject.block.paths, models[name], subject.replaces)
+            for name, subject in self._found.items()
+            if subject.block is not None
+        )
         return Added(
             plain=models[PLAIN],
             difference=Difference.between(plain, target),
             control=Difference.between(plain, again),
-            blocks=tuple(BlockAlone(block.kind, block.shape, block.paths, model) for block, model in blocks),
-            profile=self._profile([path for block, _ in blocks for path in block.paths], models, samples, nodes),
-            replaces=replaced_convolutions(spec),
+            blocks=blocks,
+            profile=self._profile([path for block in blocks for path in block.paths], models, samples, nodes),
         )
 
     def _profile(

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .benchmarking import is_bundle
 from .contenders import Progress, Weights
 from .errors import InputError
 from .export.graph import OnnxGraph
 from .export.traffic import Traffic, traffic
-from .modules.grammar import Part, parse
+from .modules.grammar import parse
 from .modules.target import Target, TensorSpec
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from .modules.catalog import Plan
     from .modules.inserted import Inserted
 
 TARGET, PLAIN = "target", "plain backbone"
@@ -28,7 +26,8 @@ TARGET, PLAIN = "target", "plain backbone"
 class Subject:
     """One graph with the module that it was made of, what was counted in it, and the sizes of its dynamic axes.
 
-    ``block`` says where it stands in the backbone; None for the target and the plain backbone.
+    ``block`` says where it stands in the backbone, None for the target and the plain backbone; ``replaces`` is the
+    class of what the plain backbone has there, "" where it has nothing.
     """
 
     name: str
@@ -38,6 +37,7 @@ class Subject:
     counted: Traffic
     sizes: Mapping[str, int]
     block: Inserted | None = None
+    replaces: str = ""
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -51,9 +51,10 @@ def check_target(spec: str, shapes: Sequence[str]) -> None:
     from .modules.block_index import block_names
     from .modules.packages import require
 
-    if is_bundle(spec):
+    # a path; a folder that happens to have the name of a target is none
+    if "/" in spec and ":" not in spec:
         raise InputError(
-            f"received {spec}, a folder; expected a TARGET, since a bundle holds no plain backbone; "
+            f"received {spec}, the path of a bundle; expected a TARGET, since no bundle holds the plain backbone; "
             "name what it was deployed from, as resnet50+cbam"
         )
     parsed = parse(spec)
@@ -88,6 +89,7 @@ def subjects(
     Raises what ``deploy`` raises.
     """
     from .modules import catalog
+    from .modules.inserted import in_place_of, inserted
     from .modules.packages import require
 
     require()
@@ -105,30 +107,21 @@ def subjects(
     base = parsed.base.without_places
     plain = catalog.resolve(base, shapes=shapes, dynamic=dynamic, seed=seed, pretrained=pretrained)
     progress("building the plain backbone")
-    yield _subject(PLAIN, plain, plain.build(), folder / PLAIN, opset, progress)
-    yield from _blocks(catalog.read(spec, shapes=shapes, dynamic=dynamic, seed=seed), module, folder, opset, progress)
-
-
-def replaced_convolutions(spec: str) -> tuple[str, ...]:
-    """The blocks of ``spec`` that stand in for a convolution of the backbone, where their papers have them."""
-    from .modules.block_index import block_info
-
-    def replaces(part: Part) -> bool:
-        return not part.is_user_code and block_info(part.name).replaces_conv3x3
-
-    return tuple(dict.fromkeys(part.name for part in parse(spec).insertions if replaces(part)))
-
-
-def _blocks(plan: Plan, module: nn.Module, folder: Path, opset: int, progress: Progress) -> Iterator[Subject]:
-    from .modules.inserted import alone, inserted
-
-    seen: set[str] = set()
+    bare = plain.build()
+    yield _subject(PLAIN, plain, bare, folder / PLAIN, opset, progress)
+    plan = catalog.read(spec, shapes=shapes, dynamic=dynamic, seed=seed)
     for number, block in enumerate(inserted(plan)):
-        target, part = alone(module, block)
-        # two of one kind and shape may differ in an option
-        name = block.title if block.title not in seen else f"{block.title} at {block.paths[0]}"
-        seen.add(name)
-        yield _subject(name, target, part, folder / f"block-{number}", opset, progress, block)
+        subject = _alone(block, module, folder / f"block-{number}", opset, progress)
+        yield replace(subject, replaces=in_place_of(bare, block))
+
+
+def _alone(block: Inserted, module: nn.Module, folder: Path, opset: int, progress: Progress) -> Subject:
+    """A block by itself; the path is in its name, since two of one kind and shape may differ in an option."""
+    from .modules.inserted import alone
+
+    target, part = alone(module, block)
+    name = f"{block.title} at {block.paths[0]}"
+    return replace(_subject(name, target, part, folder, opset, progress), block=block)
 
 
 def _subject(
@@ -138,12 +131,11 @@ def _subject(
     folder: Path,
     opset: int,
     progress: Progress,
-    block: Inserted | None = None,
 ) -> Subject:
     from .pipeline import export_graph
 
     folder.mkdir()
-    progress(f"exporting the {name}" if block is None else f"exporting {name} alone")
+    progress(f"exporting {name}")
     graph = export_graph(target, module, folder, opset=opset)
     sizes = {axis: found.opt for axis, found in graph.axes.items()}
-    return Subject(name, target, module, graph, traffic(graph.path, sizes), sizes, block)
+    return Subject(name, target, module, graph, traffic(graph.path, sizes), sizes)

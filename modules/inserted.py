@@ -64,6 +64,14 @@ def alone(module: nn.Module, block: Inserted) -> tuple[Target, nn.Module]:
     return target, target.build()
 
 
+def in_place_of(plain: nn.Module, block: Inserted) -> str:
+    """The class of what stands in the plain backbone where the block does in the other one; "" where nothing does."""
+    from torch import nn
+
+    there = dict(plain.named_modules()).get(block.paths[0])
+    return "" if there is None or isinstance(there, nn.Identity) else type(there).__name__
+
+
 def _structure(block: nn.Module) -> tuple[str, tuple[tuple[str, tuple[int, ...]], ...]]:
     """What two blocks that take the same time have in common: modules, options that they print, and sizes."""
     return repr(block), tuple((name, tuple(value.shape)) for name, value in block.state_dict().items())

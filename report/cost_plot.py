@@ -13,18 +13,21 @@ from ..errors import MissingRequirement
 from .cost_summary import Line, summary
 
 INSTALL = "pip install matplotlib"
-MEASURED, LIMIT, PLAIN, LAYOUT, BLOCK = "#2f6690", "#9aa5b1", "#9aa5b1", "#e9a23b", "#c8553d"
-REST = "#2f6690"
+MEASURED, LIMIT = "#2f6690", "#9aa5b1"
+PARTS = {"the block's operators": "#c8553d", "layouts": "#e9a23b", "the backbone's operators": "#2f6690"}
 
 
 @dataclass(frozen=True)
 class Bars:
-    """Everything that the picture shows. ``stages`` has for each stage the plain backbone's milliseconds, and those
-    with the block: the backbone's own, layouts, the block's."""
+    """Everything that the picture shows.
+
+    ``stages`` has for each stage what it takes more with the block in milliseconds, by what takes it in the order of
+    PARTS, and the sum of these as a share of what the stage takes in the plain backbone; None where that is nothing.
+    """
 
     title: str
     lines: tuple[Line, ...]
-    stages: tuple[tuple[str, float, tuple[float, float, float]], ...]
+    stages: tuple[tuple[str, tuple[float, float, float], float | None], ...]
 
 
 def bars(found: Cost) -> Bars:
@@ -32,9 +35,16 @@ def bars(found: Cost) -> Bars:
     sizes = ", ".join("x".join(map(str, shape)) for shape in found.inputs.values())
     stages = [] if found.added is None else found.added.profile.stages
     return Bars(
-        f"{found.target}, {sizes}, ONNX Runtime, {found.threads} threads",
+        f"{found.target}, {sizes}, ONNX Runtime on the CPU",
         tuple(summary(found)),
-        tuple((stage.stage, stage.plain_ms, (stage.rest_ms, stage.layout_ms, stage.block_ms)) for stage in stages),
+        tuple(
+            (
+                stage.stage,
+                (stage.block_ms, stage.more_layout_ms, stage.more_rest_ms),
+                stage.difference_ms / stage.plain_ms if stage.plain_ms else None,
+            )
+            for stage in stages
+        ),
     )
 
 
@@ -45,7 +55,7 @@ def require_matplotlib() -> None:
 
 
 def write_plot(found: Cost, path: Path) -> None:
-    """Draw it to ``path``, in the format that its suffix names; MissingRequirement where matplotlib is not installed."""
+    """Draw it to ``path``, in the format of its suffix; MissingRequirement where matplotlib is not installed."""
     require_matplotlib()
     # not through pyplot, which would look for a screen
     figure_type: Any = import_module("matplotlib.figure").Figure
@@ -83,21 +93,20 @@ def _draw_lines(axis: Any, lines: tuple[Line, ...]) -> None:
 
 
 def _draw_stages(axis: Any, shown: Bars) -> None:
-    places = list(range(len(shown.stages)))
-    width = 0.38
-    axis.bar(
-        [place - width / 2 for place in places],
-        [plain for _, plain, _ in shown.stages],
-        width,
-        color=PLAIN,
-        label="plain backbone",
-    )
-    below = [0.0] * len(places)
-    for part, (name, colour) in enumerate((("with it: backbone", REST), ("layouts", LAYOUT), ("block", BLOCK))):
-        heights = [parts[part] for _, _, parts in shown.stages]
-        axis.bar([place + width / 2 for place in places], heights, width, bottom=below, color=colour, label=name)
-        below = [low + height for low, height in zip(below, heights, strict=True)]
+    places = range(len(shown.stages))
+    above, below = [0.0] * len(places), [0.0] * len(places)
+    for part, (name, colour) in enumerate(PARTS.items()):
+        heights = [parts[part] for _, parts, _ in shown.stages]
+        starts = [high if height >= 0 else low for height, high, low in zip(heights, above, below, strict=True)]
+        axis.bar(places, heights, 0.6, bottom=starts, color=colour, label=name)
+        above = [high + max(height, 0.0) for height, high in zip(heights, above, strict=True)]
+        below = [low + min(height, 0.0) for height, low in zip(heights, below, strict=True)]
+    for place, (_, parts, share) in enumerate(shown.stages):
+        text = f"{sum(parts):+.3g}" + ("" if share is None else f"\n{share:+.1%}")
+        axis.annotate(text, (place, above[place]), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=8)
     axis.set_xticks(places, [stage for stage, _, _ in shown.stages], fontsize=8)
-    axis.set_ylabel("milliseconds")
-    axis.set_title("Stage by stage, in ONNX Runtime's profile", fontsize=9, loc="left")
+    axis.axhline(0, color="black", linewidth=0.8)
+    axis.margins(y=0.18)
+    axis.set_ylabel("milliseconds more")
+    axis.set_title("What each stage takes more, in ONNX Runtime's profile", fontsize=9, loc="left")
     axis.legend(fontsize=8, frameon=False)

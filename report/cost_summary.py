@@ -27,26 +27,26 @@ def _alone(found: Cost) -> list[Line]:
     return [
         Line("measured, inputs in turn", timing.latency.median_ms),
         Line("measured, the same input", timing.hot.median_ms),
-        Line("limit, operator by operator", limit.operators_ms, measured=False),
-        Line("limit, everything fused", limit.least_ms, measured=False),
+        Line("limit, operators", limit.operators_ms, measured=False),
+        Line("limit, fused", limit.least_ms, measured=False),
     ]
 
 
 def _added(found: Cost, added: Added) -> list[Line]:
     total, difference = added.profile.total, added.difference
     count = sum(block.count for block in added.blocks)
-    blocks = f"{count} block{'s' if count != 1 else ''} alone"
+    blocks = f"{count} block{'s' if count != 1 else ''}"
     lines = [
-        Line("backbone with it, less without", difference.ms, interval=(difference.low_ms, difference.high_ms)),
-        Line("profile: the block's own operators", total.block_ms),
-        Line("profile: layouts of tensors", total.layout_ms - total.plain_layout_ms),
-        Line("profile: the backbone's operators", total.rest_ms - (total.plain_ms - total.plain_layout_ms)),
+        Line("measured difference", difference.ms, interval=(difference.low_ms, difference.high_ms)),
+        Line("profile: the block's operators", total.block_ms),
+        Line("profile: layouts", total.more_layout_ms),
+        Line("profile: the backbone's operators", total.more_rest_ms),
     ]
     if not added.blocks:
         return lines
     return [
         *lines,
-        Line(blocks, added.blocks_alone_ms(found.rates.call_seconds * 1e3)),
-        Line(f"limit of {blocks}, operator by operator", added.blocks_operators_ms, measured=False),
-        Line(f"limit of {blocks}, everything fused", added.blocks_least_ms, measured=False),
+        Line(f"{blocks} alone", added.blocks_alone_ms(found.rates.call_seconds * 1e3)),
+        Line(f"limit of {blocks}, operators", added.blocks_operators_ms, measured=False),
+        Line(f"limit of {blocks}, fused", added.blocks_least_ms, measured=False),
     ]

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 LEGEND = (
-    "Limits: the bytes and operations of the graph over what this machine reached, 'operator by operator' where each "
-    "reads its inputs and writes its outputs, 'fused' where the graph's inputs, outputs and weights move once."
+    "Limits: bytes and operations of the graph over what this machine reached: 'operators' where each operator reads "
+    "its inputs and writes its outputs, 'fused' where the graph's inputs, outputs and weights move once."
 )
 STAGE_LEGEND = (
     "Stages are ONNX Runtime's own profile, which has no interval. 'layouts' are operators that only bring tensors "
     "into the layout of convolutions and back; 'backbone' is what its own operators take more, such as a sum that is "
-    "no longer part of a convolution."
+    "no longer part of a convolution. Blocks alone are summed on inputs just used, each less an empty call."
 )
 
 
@@ -31,7 +31,8 @@ def cost_table(found: Cost) -> RenderableType:
     from rich.text import Text
 
     sizes = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in found.inputs.items())
-    where = f"ONNX Runtime on the CPU, {found.threads} threads, {found.machine.get('cpu', '')}"
+    threads = f"{found.threads} thread{'s' if found.threads > 1 else ''}"
+    where = f"ONNX Runtime on the CPU, {threads}, {found.machine.get('cpu', '')}"
     parts: list[RenderableType] = [Text(f"{found.target}, {sizes}, float32, {where}", style="bold"), _graphs(found)]
     parts += [_summary(found)]
     if found.added is not None:
@@ -54,7 +55,9 @@ def _columns(first: str, *others: str) -> Table:
 
 
 def _graphs(found: Cost) -> Table:
-    table = _columns("graph", "median ms", "same input", "p90", "varies by", "calls", "MB moved", "MFLOP")
+    table = _columns(
+        "graph", "median ms", "same input", "p90", "varies by", "calls", "MB moved", "MFLOP", "limit, operators"
+    )
     models = [found.model] if found.added is None else [found.added.plain, found.model]
     for model in models:
         latency = model.timing.latency
@@ -67,6 +70,7 @@ def _graphs(found: Cost) -> Table:
             str(latency.iterations),
             f"{model.limit.bytes / 1e6:.2f}",
             f"{model.limit.operations / 1e6:.1f}",
+            f"{model.limit.operators_ms:.3f}",
         )
     if found.added is not None:
         plain, limit = found.added.plain.limit, found.model.limit
@@ -77,6 +81,7 @@ def _graphs(found: Cost) -> Table:
             *[""] * 4,
             f"{limit.bytes / plain.bytes - 1:+.1%}",
             f"{limit.operations / plain.operations - 1:+.1%}",
+            f"{limit.operators_ms / plain.operators_ms - 1:+.1%}",
         )
     return table
 
@@ -96,7 +101,8 @@ def _summary(found: Cost) -> Table:
 
 
 def _differences(added: Added) -> Iterator[str]:
-    yield f"The difference is {_interval(added.difference)}."
+    doubt = "" if added.difference.is_clear else "; it may be nothing"
+    yield f"The measured difference is {_interval(added.difference)}{doubt}."
     yield f"The plain backbone in a second process differs from itself by {_interval(added.control)}."
 
 
@@ -115,8 +121,8 @@ def _stages(added: Added) -> Table:
             f"{stage.with_block_ms:.3f}",
             f"{stage.difference_ms:+.3f}",
             f"{stage.block_ms:.3f}",
-            f"{stage.layout_ms - stage.plain_layout_ms:+.3f}",
-            f"{stage.rest_ms - (stage.plain_ms - stage.plain_layout_ms):+.3f}",
+            f"{stage.more_layout_ms:+.3f}",
+            f"{stage.more_rest_ms:+.3f}",
         )
         table.add_row(stage.stage, *numbers, end_section=stage is added.profile.stages[-1])
     return table
@@ -153,13 +159,13 @@ def _remarks(added: Added) -> Iterator[str]:
         f"The profile is of {profile.calls} calls, the numbers medians; with it a call of the plain backbone takes "
         f"{profile.plain_slowdown:.2f} times as long as without, one of the target {profile.slowdown:.2f} times."
     )
-    for name in added.replaces:
-        yield f"{name} stands in for a convolution of the backbone: the difference is what it costs less what that did."
+    for kind, there in dict.fromkeys((block.kind, block.replaces) for block in added.blocks if block.replaces):
+        yield f"{kind} stands where the plain backbone has a {there}: the difference is its cost less that one's."
 
 
 def _machine(rates: Rates) -> str:
     speeds = ", ".join(f"{rate / 1e9:.1f} GB/s over {size / 1e6:.3g} MB" for size, rate in rates.bandwidth)
     return (
         f"This machine in this run: {speeds}; {rates.operations_per_s / 1e9:.1f} GFLOP/s; a call of an empty graph "
-        f"takes {rates.call_seconds * 1e3:.4f} ms, which is taken off the blocks alone in the sum."
+        f"takes {rates.call_seconds * 1e3:.4f} ms."
     )

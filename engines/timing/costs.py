@@ -43,12 +43,16 @@ class Model:
 
 @dataclass(frozen=True)
 class BlockAlone:
-    """A block as a graph of its own at one shape, and where in the backbone it stands at that shape."""
+    """A block as a graph of its own at one shape, and where in the backbone it stands at that shape.
+
+    ``replaces`` is the class of what the plain backbone has there, "" where it has nothing.
+    """
 
     kind: str
     shape: tuple[int, ...]
     paths: tuple[str, ...]
     model: Model
+    replaces: str = ""
 
     @property
     def count(self) -> int:
@@ -61,6 +65,7 @@ class BlockAlone:
             "kind": self.kind,
             "shape": list(self.shape),
             "paths": list(self.paths),
+            "replaces": self.replaces,
             **{key: value for key, value in self.model.to_json().items() if key != "name"},
         }
 
@@ -70,8 +75,7 @@ class Added:
     """What a block adds to its backbone.
 
     ``difference`` is the target's latency less the plain backbone's; ``control`` that of the plain backbone in a
-    second process less that in the first, which would be nothing if the measurement were perfect. ``replaces`` names
-    the blocks that stand in for a convolution of the backbone, where their papers have them.
+    second process less that in the first, which would be nothing if the measurement were perfect.
     """
 
     plain: Model
@@ -79,7 +83,6 @@ class Added:
     control: Difference
     blocks: tuple[BlockAlone, ...]
     profile: Profile
-    replaces: tuple[str, ...] = ()
 
     @property
     def blocks_least_ms(self) -> float:
@@ -103,7 +106,6 @@ class Added:
             "control": self.control.to_json(),
             "blocks": [block.to_json() for block in self.blocks],
             "profile": self.profile.to_json(),
-            "replaces": list(self.replaces),
         }
 
 

@@ -36,6 +36,16 @@ class StageCost:
         return self.rest_ms + self.layout_ms + self.block_ms
 
     @property
+    def more_layout_ms(self) -> float:
+        """What layouts take more with the block."""
+        return self.layout_ms - self.plain_layout_ms
+
+    @property
+    def more_rest_ms(self) -> float:
+        """What the backbone's own operators take more with the block, layouts left out."""
+        return self.rest_ms - (self.plain_ms - self.plain_layout_ms)
+
+    @property
     def difference_ms(self) -> float:
         """With the block less without."""
         return self.with_block_ms - self.plain_ms
