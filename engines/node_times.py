@@ -50,7 +50,8 @@ def node_homes(graph: Path, optimised: Path, modules: Mapping[str, str]) -> dict
     """The module path of every node of the ``optimised`` graph that can be told, by name.
 
     ``modules`` says it of the nodes of ``graph``. A fused node keeps the name of the last tensor that it stands for,
-    as its output or in its own name; a new node belongs to the module that made what it reads.
+    as its output or in its own name; a new node belongs to the module that made what it reads, else to the one that
+    reads what it makes.
     """
     import onnx
 
@@ -63,4 +64,9 @@ def node_homes(graph: Path, optimised: Path, modules: Mapping[str, str]) -> dict
         if known:
             homes[node.name] = known[0]
             made.update({name: known[0] for name in node.output if name not in made})
+    readers = {name: homes[node.name] for node in reversed(after.node) if node.name in homes for name in node.input}
+    for node in after.node:
+        known = [readers[name] for name in node.output if name in readers]
+        if known:
+            homes.setdefault(node.name, known[0])
     return homes

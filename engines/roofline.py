@@ -103,10 +103,10 @@ def probes(folder: Path, cache_bytes: int) -> list[Probe]:
     """Graphs in ``folder`` for every rate: an empty one, additions from cache and memory, two large products."""
     most = min(MOST_BYTES, max(LEAST_OF_MOST, 4 * cache_bytes))
     found = [_probe(folder, "call", [[1]], [1], "Neg")]
-    found += [
-        _probe(folder, f"add-{most // share}", [[most // share // 12]] * 2, [most // share // 12], "Add")
-        for share in SHARES
-    ]
+    for share in SHARES:
+        # two read, one written; of two axes, since shape inference takes one axis for a list of sizes and looks at each
+        shape = [16, most // share // (3 * 4 * 16)]
+        found.append(_probe(folder, f"add-{most // share}", [shape] * 2, shape, "Add"))
     square = [MATMUL, MATMUL]
     found.append(_probe(folder, "matmul", [square], square, "MatMul", weight=square))
     channels, size = CONVOLUTION

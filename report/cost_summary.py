@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..engines.timing.costs import Added, Cost
+from ..engines.timing.paired import Difference
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,12 @@ def _alone(found: Cost) -> list[Line]:
 
 
 def _added(found: Cost, added: Added) -> list[Line]:
-    total, difference = added.profile.total, added.difference
+    total = added.profile.total
     count = sum(block.count for block in added.blocks)
     blocks = f"{count} block{'s' if count != 1 else ''}"
     lines = [
-        Line("measured difference", difference.ms, interval=(difference.low_ms, difference.high_ms)),
+        _difference("measured difference", added.difference),
+        _difference("the backbone against itself", added.control),
         Line("profile: the block's operators", total.block_ms),
         Line("profile: layouts", total.more_layout_ms),
         Line("profile: the backbone's operators", total.more_rest_ms),
@@ -50,3 +52,7 @@ def _added(found: Cost, added: Added) -> list[Line]:
         Line(f"limit of {blocks}, operators", added.blocks_operators_ms, measured=False),
         Line(f"limit of {blocks}, fused", added.blocks_least_ms, measured=False),
     ]
+
+
+def _difference(text: str, found: Difference) -> Line:
+    return Line(text, found.ms, interval=(found.low_ms, found.high_ms))

@@ -74,11 +74,9 @@ def _graphs(found: Cost) -> Table:
         )
     if found.added is not None:
         plain, limit = found.added.plain.limit, found.model.limit
-        share = found.added.difference.ms / found.added.plain.timing.latency.median_ms
         table.add_row(
             "more",
-            f"{share:+.1%}",
-            *[""] * 4,
+            *[""] * 5,
             f"{limit.bytes / plain.bytes - 1:+.1%}",
             f"{limit.operations / plain.operations - 1:+.1%}",
             f"{limit.operators_ms / plain.operators_ms - 1:+.1%}",
