@@ -24,7 +24,7 @@ from .engines.timing.paired import Difference
 from .engines.timing.rounds import Samples, interleave
 from .engines.timing.stage_costs import Profile, Run, profile_of
 from .errors import CheckFailed, InputError
-from .export.graph import DEFAULT_OPSET
+from .export.graph import DEFAULT_OPSET, OPSETS
 from .subjects import PLAIN, TARGET, Subject, check_target, subjects
 from .validate.agreement import disagreement
 from .validate.cases import make_cases
@@ -63,6 +63,8 @@ def cost(
     count = threads if threads is not None else machine.physical_cores()
     if count < 1:
         raise InputError(f"received {count} threads; expected 1 or more; correct threads")
+    if opset not in OPSETS:
+        raise InputError(f"opset {opset} is not supported; expected {OPSETS.start} to {OPSETS.stop - 1}")
     check_target(target, shapes)
     with tempfile.TemporaryDirectory(prefix="attn2trt-cost-") as name:
         folder = Path(name)

@@ -122,6 +122,11 @@ STEPS = (
     Step("Benchmarks", "attn2trt benchmark se --runtime ort-gpu"),
     Step("", "attn2trt benchmark se --batch 0"),
     Step("", "attn2trt benchmark se -o results/latency.json"),
+    Step("What a block costs", "attn2trt cost resnet18"),
+    Step("", "attn2trt cost se"),
+    Step("", "attn2trt cost bundles/resnet18+se"),
+    Step("", "attn2trt cost resnet18+se --seconds 0"),
+    Step("", "attn2trt cost resnet18+se --plot cost.jpg"),
     Step("What this machine lacks", f"attn2trt deploy se {SMALL} --require tensorrt", exit_code=3),
 )
 

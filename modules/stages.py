@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 _NUMBERED = re.compile(r"(?:layer|stage|stages_|block|blocks_|inception_)\d+")
-_OUTSIDE = ("stem", "head", "classifier")
+_OUTSIDE = ("stem", "conv", "bn", "norm", "head", "classifier", "fc")
 STEM, HEAD = "stem", "head"
 
 

@@ -61,11 +61,11 @@ def write_plot(found: Cost, path: Path) -> None:
     figure_type: Any = import_module("matplotlib.figure").Figure
     shown = bars(found)
     figure = figure_type(figsize=(9, 3.2 if not shown.stages else 7.2), layout="constrained", dpi=150)
-    axes = figure.subplots(2 if shown.stages else 1, 1, squeeze=False)[:, 0]
+    rows = 2 if shown.stages else 1
     figure.suptitle(shown.title, fontsize=11)
-    _draw_lines(axes[0], shown.lines)
+    _draw_lines(figure.add_subplot(rows, 1, 1), shown.lines)
     if shown.stages:
-        _draw_stages(axes[1], shown)
+        _draw_stages(figure.add_subplot(rows, 1, 2), shown)
     figure.savefig(path, format=path.suffix.lower().removeprefix("."))
 
 

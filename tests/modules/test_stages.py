@@ -20,6 +20,7 @@ from attn2trt.modules.stages import stage_of, stages_in_order
         ("conv1", ""),
         ("bn1", ""),
         ("stem.0", ""),
+        ("conv1.2", ""),
         ("head.fc", ""),
         ("classifier.1", ""),
         ("", ""),
