@@ -81,8 +81,8 @@ class Rates:
 class Limit:
     """What a graph must move and do, and the milliseconds that takes at the machine's rates.
 
-    ``least_ms`` is for ``least_bytes``, everything fused; ``operators_ms`` for one operator after the other, each at
-    the full rate, moving ``bytes`` together.
+    ``least_ms`` is for ``least_bytes``, everything fused, and never above ``operators_ms``, which is for one operator after
+    the other, each at its own rate, moving ``bytes`` together.
     """
 
     bytes: int
@@ -95,7 +95,8 @@ class Limit:
     def of(cls, counted: Traffic, rates: Rates) -> Limit:
         """The limit of what was counted."""
         each = sum(rates.seconds(operator.bytes, operator.operations) for operator in counted.operators)
-        least = rates.seconds(counted.least_bytes, counted.operations)
+        # the parts of a large tensor may fit where the whole does not
+        least = min(each, rates.seconds(counted.least_bytes, counted.operations))
         return cls(counted.bytes, counted.least_bytes, counted.operations, least * 1e3, each * 1e3)
 
 

@@ -35,6 +35,13 @@ def test_a_graphs_limits_are_of_its_operators_and_of_what_must_move() -> None:
     assert found.least_ms == pytest.approx(1000 * 101 / 50)
 
 
+def test_small_operators_that_stay_in_the_cache_are_no_slower_than_all_at_once() -> None:
+    counted = Traffic(tuple(Operator(name, "Mul", 10, 0) for name in "abcdefghij"), least_bytes=100)
+    found = Limit.of(counted, RATES)
+    assert RATES.seconds(100, 0) > 10 * RATES.seconds(10, 0)
+    assert found.least_ms == found.operators_ms == pytest.approx(1000)
+
+
 def test_probes_are_graphs_whose_work_is_counted_as_any_others(tmp_path: Path) -> None:
     found = {probe.name: probe for probe in probes(tmp_path, cache_bytes=1 << 20)}
     for probe in found.values():
