@@ -81,8 +81,8 @@ class Rates:
 class Limit:
     """What a graph must move and do, and the milliseconds that takes at the machine's rates.
 
-    ``least_ms`` is for ``least_bytes``, everything fused, and never above ``operators_ms``, which is for one operator after
-    the other, each at its own rate, moving ``bytes`` together.
+    ``least_ms`` is for ``least_bytes``, everything fused, and never above ``operators_ms``: that is for one operator
+    after the other, each at its own rate, moving ``bytes`` together.
     """
 
     bytes: int

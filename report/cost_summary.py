@@ -10,12 +10,16 @@ from ..engines.timing.paired import Difference
 
 @dataclass(frozen=True)
 class Line:
-    """One number in milliseconds, with its interval where it has one; ``measured`` or a limit."""
+    """One number in milliseconds, with its interval where it has one; ``measured`` or a limit.
+
+    ``control`` is what is measured where there is no block.
+    """
 
     text: str
     ms: float
     measured: bool = True
     interval: tuple[float, float] | None = None
+    control: bool = False
 
 
 def summary(found: Cost) -> list[Line]:
@@ -39,7 +43,7 @@ def _added(found: Cost, added: Added) -> list[Line]:
     blocks = f"{count} block{'s' if count != 1 else ''}"
     lines = [
         _difference("measured difference", added.difference),
-        _difference("the backbone against itself", added.control),
+        _difference("the backbone against itself", added.control, control=True),
         Line("profile: the block's operators", total.block_ms),
         Line("profile: layouts", total.more_layout_ms),
         Line("profile: the backbone's operators", total.more_rest_ms),
@@ -54,5 +58,5 @@ def _added(found: Cost, added: Added) -> list[Line]:
     ]
 
 
-def _difference(text: str, found: Difference) -> Line:
-    return Line(text, found.ms, interval=(found.low_ms, found.high_ms))
+def _difference(text: str, found: Difference, *, control: bool = False) -> Line:
+    return Line(text, found.ms, interval=(found.low_ms, found.high_ms), control=control)

@@ -93,7 +93,7 @@ def _summary(found: Cost) -> Table:
     for line in lines:
         share = [] if found.added is None else [f"{line.ms / whole.timing.latency.median_ms:.2%}"]
         # a difference that is not there is no multiple of anything
-        times = f"{line.ms / least:.1f}" if least and line.ms > 0 else "-"
+        times = f"{line.ms / least:.1f}" if least and line.ms > 0 and not line.control else "-"
         table.add_row(line.text, f"{line.ms:.4f}", *share, times)
     return table
 

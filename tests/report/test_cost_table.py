@@ -42,6 +42,7 @@ def test_a_block_in_a_backbone_is_told_in_sum_by_stage_and_by_shape() -> None:
     text = shown(cost_sample.added())
     assert row(text, "more")[6:] == ["+10.0%", "+0.0%", "+10.0%"]
     assert row(text, "measured difference")[1:] == ["1.0000", "10.00%", "10.0"]
+    assert row(text, "the backbone against itself")[1:] == ["0.0000", "0.00%", "-"]
     # on the same input, each less an empty call: twice 0.099 - 0.01, and 0.189 - 0.01
     assert row(text, "3 blocks alone")[1:] == ["0.3570", "3.57%", "3.6"]
     assert row(text, "limit of 3 blocks, operators")[1] == "0.2000"
