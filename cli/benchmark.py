@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import CheckFailed, InputError, MissingRequirement, StorageError
+from ..errors import CheckFailed, InputError, MissingRequirement
 from .guard import STAGE_SECONDS, note
 from .options import output_options, require_option, target_options
-from .output import print_json, print_rich, stages, strict
+from .out_file import check_file, write_document
+from .output import print_json, print_rich, stages
 from .requirements import check
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ def command(
     plain backbone is timed beside it. Nothing else should run on the machine meanwhile.
     """
     check(require)
-    _check_file(out)
+    check_file(out, example="latency.json")
     from ..benchmarking import benchmark
     from ..engines.timing.method import Method
 
@@ -95,7 +94,7 @@ def command(
         found = benchmark(target, method=method, progress=progress, **options)
     document = {**found.to_json(), "command": "attn2trt benchmark"}
     if out is not None:
-        _write(out, document)
+        write_document(out, document)
     if as_json:
         print_json(document)
     else:
@@ -111,24 +110,3 @@ def exit_code(found: Benchmark, asked: tuple[str, ...]) -> int:
         return CheckFailed.exit_code
     measured = {row.runtime for row in found.rows if row.status == "measured"}
     return 0 if measured and measured >= set(asked) else MissingRequirement.exit_code
-
-
-def _check_file(out: Path | None) -> None:
-    """Raise now what would otherwise lose the numbers when they are written."""
-    if out is None:
-        return
-    if out.is_dir() or not out.parent.is_dir():
-        what = "a folder" if out.is_dir() else "a file in a folder that does not exist"
-        raise InputError(f"received -o {out}, {what}; expected the name of a file; give one, as -o latency.json")
-    if not os.access(out.parent, os.W_OK):
-        raise StorageError(f"received -o {out}; expected a folder that can be written to; choose another with -o")
-
-
-def _write(out: Path, document: dict[str, Any]) -> None:
-    """Write the whole file or none."""
-    partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
-    try:
-        partial.write_text(json.dumps(strict(document), indent=1) + "\n", encoding="utf-8")
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -24,9 +24,12 @@ from .guard import INTERRUPTED, guarded
 from .options import debug_option
 
 # In the order in which a new user needs them; each is a file beside this one that holds `command`.
-COMMANDS = ("list", "show", "doctor", "deploy", "export", "compile", "validate", "verify", "benchmark")
+COMMANDS = (
+    *("list", "show", "doctor", "deploy", "export", "compile", "validate", "verify"),
+    *("benchmark", "cost"),
+)
 # Those that run PyTorch and a user's code.
-GUARDED = frozenset({"deploy", "export", "benchmark"})
+GUARDED = frozenset({"deploy", "export", "benchmark", "cost"})
 INTERNAL_ERROR = 70
 STORAGE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -135,6 +138,7 @@ def group() -> None:
     attn2trt deploy py:mypkg.nets:make --shape 2x3x224x224
     attn2trt validate bundles/resnet50+cbam  the same verdict again, without PyTorch
     attn2trt benchmark resnet50+cbam         how fast, in every runtime of this machine
+    attn2trt cost resnet50+cbam              what the block costs, beside what it must cost
 
     Exit codes: 0 passed, 1 a verdict or a hash failed, 2 bad usage or input, 3 a requirement is missing here,
     4 reading or writing failed.

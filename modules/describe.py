@@ -71,7 +71,7 @@ def describe(spec: str, *, shapes: Sequence[str] = (), dynamic: str | None = Non
     module, added = found.recipe.structure(found.inputs, found.axes)
     metered = meter(module, example)
     places = tuple(
-        Place(path, _name(part), metered.given.get(path, ()), parameters(part), metered.macs.get(path, 0))
+        Place(path, block_name(part), metered.given.get(path, ()), parameters(part), metered.macs.get(path, 0))
         for path, part in module.named_modules()
         if any(part is block for block in added)
     )
@@ -116,7 +116,7 @@ def _one_image(found: catalog.Plan) -> list[Tensor]:
     ]
 
 
-def _name(block: nn.Module) -> str:
+def block_name(block: nn.Module) -> str:
     """A catalog block's own name, the class's for a user's."""
     package, _, name = type(block).__module__.rpartition(".")
     return name if package == f"{__package__}.blocks" else type(block).__name__

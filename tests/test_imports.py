@@ -13,7 +13,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = (
     *("modules", "export", "engines", "validate", "report"),
-    *("stages", "plan_stages", "pipeline", "compiling", "contenders", "benchmarking", "cli"),
+    *("stages", "plan_stages", "pipeline", "compiling", "contenders", "benchmarking", "subjects", "costing"),
+    "cli",
 )
 ANYONE = {"errors", "processes", ""}  # the root's own names: attn2trt.__version__
 TORCH = {"torch", "torchvision", "timm"}

@@ -11,6 +11,7 @@ from typing import Any
 from ...export.bundle import spec_to_json
 from ...modules.target import TensorSpec
 from ..child import ANSWER_SECONDS, Child
+from ..node_times import NodeTimes
 from ..runtime import Arrays
 from .method import Limits
 
@@ -29,10 +30,11 @@ class TorchJob:
 
 @dataclass(frozen=True)
 class OrtJob:
-    """A graph file and the provider that must run it."""
+    """A graph file and the provider that must run it; ``profile`` is a folder where it notes what each node takes."""
 
     model: Path
     provider: str
+    profile: Path | None = None
 
 
 class Contestant(Child):
@@ -73,6 +75,11 @@ class Contestant(Child):
         """Nanoseconds of each call."""
         message = {"do": "turn", "limits": asdict(limits), "hot": hot}
         return [int(value) for value in self.ask("being timed", message)[1]["nanoseconds"]]
+
+    def node_times(self) -> NodeTimes:
+        """What each node of a job with a ``profile`` took in every call until now; once."""
+        header, arrays = self.ask("telling what each node took", {"do": "profile"})
+        return NodeTimes(tuple(header["names"]), tuple(header["kinds"]), arrays["microseconds"])
 
     def usage(self) -> dict[str, Any]:
         """``peak_mib`` (None where unknown), whether it ``counts_from_load``, and ``cpu_seconds`` used until now."""

@@ -54,7 +54,8 @@ def open_runtime(job: Mapping[str, Any]) -> Preparable:
     if job["kind"] == "ort":
         from ..ort_runtime import OrtRuntime
 
-        return OrtRuntime(Path(job["model"]), provider=job["provider"], threads=job["threads"])
+        profile = Path(job["profile"]) if job.get("profile") else None
+        return OrtRuntime(Path(job["model"]), provider=job["provider"], threads=job["threads"], profile=profile)
     from ...modules import catalog
     from ..torch_runtime import TorchRuntime, load_weights, set_threads
 
@@ -86,6 +87,8 @@ class Bench:
                 self._call_for(message["seconds"])
             case "turn":
                 return {}, {"nanoseconds": self._turn(message)}
+            case "profile":
+                return self._profile()
             case "usage":
                 return self._usage(), None
         return {}, None
@@ -113,6 +116,14 @@ class Bench:
         found = time_calls(self._calls, limits, first=self._next)
         self._next += len(found)
         return np.array(found, np.int64)
+
+    def _profile(self) -> tuple[Mapping[str, Any], Arrays]:
+        from ..node_times import read_node_times
+        from ..ort_runtime import OrtRuntime
+
+        assert isinstance(self._runtime, OrtRuntime)
+        found = read_node_times(self._runtime.end_profile())
+        return {"names": found.names, "kinds": found.kinds}, {"microseconds": found.microseconds}
 
     def _usage(self) -> Mapping[str, Any]:
         return {

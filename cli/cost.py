@@ -1,0 +1,99 @@
+"""``attn2trt cost``: what a block costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..errors import InputError
+from .guard import STAGE_SECONDS, note
+from .options import output_options, require_option, target_options
+from .out_file import check_file, write_document, write_whole
+from .output import print_json, print_rich, stages
+from .requirements import check
+
+# more graphs than any backbone gives, those that measure the machine among them
+MOST_GRAPHS = 60
+PLOTS = (".png", ".svg")
+
+
+def _plot(_context: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:
+    if path is not None and path.suffix.lower() not in PLOTS:
+        raise InputError(
+            f"received --plot {path}; expected a file that ends in {' or '.join(PLOTS)}; write it as --plot cost.png"
+        )
+    return path
+
+
+@click.command("cost")
+@target_options
+@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads (default: the physical cores).")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=3.0,
+    show_default=True,
+    help="Shortest time for each graph.",
+)
+@click.option("--iterations", type=click.IntRange(min=1), default=100, show_default=True, help="Fewest calls of each.")
+@click.option(
+    "--max-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=20.0,
+    show_default=True,
+    help="Longest time for each; comes before --iterations.",
+)
+@click.option("--opset", type=click.IntRange(min=1), default=17, show_default=True, help="ONNX opset.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the JSON document there too.")
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    callback=_plot,
+    help="Draw it to a .png or .svg file; needs matplotlib.",
+)
+@require_option
+@output_options
+def command(
+    target: str,
+    require: tuple[str, ...],
+    seconds: float,
+    iterations: int,
+    max_seconds: float,
+    out: Path | None,
+    plot: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """What the block in TARGET costs, beside what it must cost on this machine.
+
+    TARGET is a backbone with a block, which is timed beside the backbone without it, or a block alone with --shape.
+    Everything runs in ONNX Runtime on the CPU. Nothing else should run on the machine meanwhile.
+    """
+    check(require)
+    check_file(out, example="cost.json")
+    check_file(plot, option="--plot", example="cost.png")
+    from ..costing import ROUNDS, cost
+    from ..engines.timing.method import Method
+    from ..report.cost_plot import require_matplotlib, write_plot
+
+    if plot is not None:
+        require_matplotlib()
+    method = Method(seconds=seconds, iterations=iterations, max_seconds=max_seconds, rounds=ROUNDS)
+    note(seconds=STAGE_SECONDS + MOST_GRAPHS * max_seconds)
+    with stages() as progress:
+        found = cost(target, method=method, progress=progress, **options)
+    document = {**found.to_json(), "command": "attn2trt cost"}
+    if out is not None:
+        write_document(out, document)
+    if plot is not None:
+        write_whole(plot, lambda path: write_plot(found, path))
+    if as_json:
+        print_json(document)
+    else:
+        from ..report.cost_table import cost_table
+
+        print_rich(cost_table(found))
+    return 0

@@ -1,0 +1,49 @@
+"""The interval of a difference holds what it promises, and needs rounds enough."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from attn2trt.engines.timing.paired import CONFIDENCE, Difference, coverage
+
+
+def test_rounds_are_compared_in_pairs() -> None:
+    drift = np.linspace(0, 100, 12)
+    found = Difference.between(list(10 + drift), list(11 + drift))
+    assert (found.ms, found.low_ms, found.high_ms) == pytest.approx((1, 1, 1))
+    assert found.is_clear
+    assert found.rounds == 12
+
+
+def test_the_interval_is_the_narrowest_that_is_sure_enough() -> None:
+    found = Difference.between([0.0] * 12, [float(n) for n in range(12)])
+    assert (found.ms, found.low_ms, found.high_ms) == (5.5, 2, 9)  # the third from either end
+    assert found.confidence == pytest.approx(1 - 2 * (1 + 12 + 66) / 2**12)
+    assert coverage(12, 4) < CONFIDENCE <= coverage(12, 3)
+
+
+def test_one_round_that_went_wrong_does_not_decide() -> None:
+    found = Difference.between([1.0] * 12, [1.1] * 11 + [500.0])
+    assert found.high_ms == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("rounds", "confidence"), [(1, 0), (2, 0.5), (5, 0.9375), (6, 0.96875)])
+def test_few_rounds_say_how_little_they_are_sure_of(rounds: int, confidence: float) -> None:
+    found = Difference.between([1.0] * rounds, [2.0] * rounds)
+    assert found.confidence == confidence
+    assert found.is_clear == (confidence >= CONFIDENCE)
+
+
+def test_a_difference_that_may_be_nothing_is_not_clear() -> None:
+    assert not Difference.between([0.0] * 12, [-1.0] * 6 + [1.0] * 6).is_clear
+    assert Difference.between([1.0] * 12, [0.0] * 12).is_clear
+
+
+def test_the_interval_holds_the_median_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    samples = rng.exponential(size=(2000, 12)) - np.log(2)  # skewed, its median 0
+    found = [Difference.between([0.0] * 12, list(row)) for row in samples]
+    assert np.mean([each.low_ms <= 0 <= each.high_ms for each in found]) == pytest.approx(
+        found[0].confidence, abs=0.015
+    )
