@@ -32,9 +32,8 @@ def bundle_lines(bundle: Bundle) -> list[str]:
     for precision, entry in bundle.manifest.get("precisions", {}).items():
         operators = entry["lowered"] + len(entry["float32"])
         lines.append(
-            f"{precision:8} {entry['file']}: {entry['lowered']} of {operators} float operators in {precision}, the "
-            f"others in float32; inputs and outputs float32; opset {entry['opset']}, TensorRT "
-            f"{entry['oldest_tensorrt']} and later"
+            f"{precision:8} {entry['file']}: {entry['lowered']} of {operators} float operators, the rest, inputs and "
+            f"outputs in float32; opset {entry['opset']}, TensorRT {entry['oldest_tensorrt']} and later"
         )
         lines += [f"{precision:8} {note}" for note in _first(entry["notes"])]
     lines += [f"hidden   {finding}" for finding in _first(bundle.manifest.get("hidden", ()))]

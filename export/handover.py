@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from ..modules.target import Axis, TensorSpec
 from .graph import DEFAULT_OPSET
-from .precision import LowGraph
+from .precision import FROM_SIZES, LowGraph
 
 SCRIPT = "infer.py"
 
@@ -19,7 +19,8 @@ def trtexec_lines(low: LowGraph, inputs: Sequence[TensorSpec], axes: Mapping[str
     it, so that every node that computes in float32 is named. From 10 on the graph's own dtypes are obeyed.
     """
     name = low.graph.path.stem
-    float32 = [node for node in low.float32 if "," not in node and ":" not in node]
+    # what comes from sizes alone is folded away, or is no layer that a precision can be set for
+    float32 = [node for node, reason in low.float32.items() if reason != FROM_SIZES and not {",", ":"} & {*node}]
     obeyed = [f"--{low.precision}", "--precisionConstraints=obey"]
     for flag in ("layerPrecisions", "layerOutputTypes") if float32 else ():
         obeyed.append(f"--{flag}={','.join(f'{node}:fp32' for node in float32)}")

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 FP32 = "fp32"
 PRECISIONS = (FP32, "fp16", "bf16")
+BY_PATTERN = "--keep-fp32"
+FROM_SIZES = "computed from sizes and constants alone"
 # The last opset of the graphs that this package writes, and the first that no longer counts.
 OPSET_END = 24
 # The oldest TensorRT that reads an opset: 8.6 ends at 17, 10.0 at 20, 10.15 at 24. What lies between was not tried.
@@ -66,10 +68,17 @@ class LowGraph:
                 f"opset {self.graph.opset} instead of {self.raised_from}, the lowest whose operators take "
                 f"{self.precision}; the oldest TensorRT that reads it is {self.oldest_tensorrt}"
             )
-        reasons: dict[tuple[str, str], None] = {}
-        for name, reason in self.kept.items():
-            reasons[self.graph.modules.get(name) or f"node {name}", reason] = None
-        return found + [f"{where} stays in float32: {reason}" for where, reason in reasons]
+        asked = sum(reason == BY_PATTERN for reason in self.kept.values())
+        if self.patterns:
+            also = "" if asked else ", where the policy alone keeps all"
+            more = f"{asked} more operator{'s' * (asked != 1)}{also}"
+            found.append(f"{', '.join(self.kept_within)} in float32 by --keep-fp32: {more}")
+        others = {
+            (self.graph.modules.get(name) or f"node {name}", reason): None
+            for name, reason in self.kept.items()
+            if reason != BY_PATTERN
+        }
+        return found + [f"{where} stays in float32: {reason}" for where, reason in others]
 
     def to_json(self) -> dict[str, Any]:
         """The manifest's entry."""
@@ -119,7 +128,6 @@ def lower(graph: OnnxGraph, precision: str, folder: Path, *, keep: Sequence[str]
     InputError where one matches nothing, ModuleRefused where nothing can be lowered, or where the precision needs an
     opset that the graph cannot be raised to, CheckFailed where the result is not the float32 graph but for its dtypes.
     """
-    import onnx
     import onnx_ir as ir
 
     from .passes.float_policy import LOW_TYPES, plan
@@ -129,8 +137,8 @@ def lower(graph: OnnxGraph, precision: str, folder: Path, *, keep: Sequence[str]
     within = matching(keep, graph.modules.values())
     kept_by = _keeper(graph.modules, within)
     opset = _lowest_opset(ir.load(str(graph.path)), low, kept_by)
-    source = _raised(graph, opset)
-    model = ir.from_proto(source) if source is not None else ir.load(str(graph.path))
+    source = float32_source(graph, opset)
+    model = ir.from_proto(source)
     planned = plan(model, low, kept_by)
     if not planned.low:
         raise ModuleRefused(
@@ -143,7 +151,7 @@ def lower(graph: OnnxGraph, precision: str, folder: Path, *, keep: Sequence[str]
     files = _save(model, path)
     written = replace(graph, path=path, opset=opset, modules=rewrite.modules)
     check_contract(written, opset=opset, inputs=graph.inputs, outputs=graph.outputs, after=f"the cast to {low.words}")
-    check_precision(source if source is not None else onnx.load(str(graph.path)), path, planned.low, low.name)
+    check_precision(source, path, planned.low, low.name)
     return LowGraph(
         precision,
         written,
@@ -171,7 +179,7 @@ def matching(patterns: Sequence[str], modules: Iterable[str]) -> tuple[str, ...]
     for pattern in patterns:
         here = [path for path in paths if steps_match(path.split("."), pattern.split("."))]
         if not here:
-            have = f"it has {', '.join(sorted(paths)[:5])}, …" if paths else "it has no modules of its own"
+            have = f"it has {', '.join(sorted(paths)[:5])}" + ", …" * (len(paths) > 5) if paths else "it has none"
             raise InputError(
                 f"received --keep-fp32 {pattern!r}, which no module of the graph has; expected a module path or a "
                 f"glob; {nearest(pattern, paths, have)}"
@@ -186,11 +194,11 @@ def is_within(path: str, modules: Iterable[str]) -> bool:
 
 
 def _keeper(modules: Mapping[str, str], within: Sequence[str]) -> Callable[[str], str]:
-    return lambda node: "--keep-fp32" if within and is_within(modules.get(node, ""), within) else ""
+    return lambda node: BY_PATTERN if within and is_within(modules.get(node, ""), within) else ""
 
 
 def _modules_of_unfit(planned: Plan, modules: Mapping[str, str]) -> tuple[str, ...]:
-    paths = (modules.get(name, "") for name, reason in planned.kept.items() if reason != "--keep-fp32")
+    paths = (modules.get(name, "") for name, reason in planned.kept.items() if reason != BY_PATTERN)
     return tuple(dict.fromkeys(path for path in paths if path))
 
 
@@ -204,13 +212,13 @@ def _lowest_opset(model: ir.Model, low: LowType, kept_by: Callable[[str], str]) 
     return max([own, *(opset for name in operators if (opset := first_opset(name, low, own)) < OPSET_END)])
 
 
-def _raised(graph: OnnxGraph, opset: int) -> onnx.ModelProto | None:
-    """The float32 graph at a higher opset; None where it has that opset already."""
+def float32_source(graph: OnnxGraph, opset: int) -> onnx.ModelProto:
+    """The float32 graph at the opset of a lowered one; raises ModuleRefused where it cannot be raised to it."""
     import onnx
     from onnx import helper, version_converter
 
     if opset == graph.opset:
-        return None
+        return onnx.load(str(graph.path))
     refused = f"this precision needs opset {opset}, and the graph cannot be raised to it from {graph.opset}"
     advice = f"export with --opset {opset}, or leave the precision out"
     if sum(file.stat().st_size for file in graph.files) > EXTERNAL_DATA_BYTES:

@@ -36,7 +36,7 @@ def _limits(verdict: Verdict) -> str:
     """How many roundings pass: one number for float32, and those of the half precisions that are in the verdict."""
     names = {stage.stage.split()[0] for stage in verdict.stages}
     halves = [f"{allowed.limit:g} in {allowed.words}" for name, allowed in HALVES.items() if name in names]
-    return ", ".join([f"{LIMIT:g} of them", *halves])
+    return f"{LIMIT:g} of them" + (f" ({', '.join(halves)})" if halves else "")
 
 
 def stage_sentence(stage: StageResult) -> str:

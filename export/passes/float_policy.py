@@ -21,6 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from ..precision import FROM_SIZES
+
 
 def _named(operators: str) -> frozenset[str]:
     return frozenset(operators.split())
@@ -128,13 +130,13 @@ class _Planner:
     def _decide(self, node: ir.Node) -> str:
         """Why the node stays in float32; empty where it is lowered."""
         if not any(value in self._from_data for value in _read(node)):
-            return "computed from sizes and constants alone"
-        if reason := self._by_policy(node):
+            return FROM_SIZES
+        if reason := self._by_policy(node) or self._by_place(node):
             return reason
         if reason := self._is_kept(str(node.name)) or self._unfit_constant(node) or self._unknown_type(node):
             self._kept[str(node.name)] = reason
             return reason
-        return self._by_place(node)
+        return ""
 
     def _by_policy(self, node: ir.Node) -> str:
         kind = node.op_type
