@@ -31,15 +31,27 @@ from .export.bundle import (
 )
 from .export.contract import check_contract
 from .export.graph import DEFAULT_OPSET, OPSETS, WEIGHTS, OnnxGraph
-from .export.handover import SCRIPT, inference_script, trtexec_line
+from .export.handover import SCRIPT, inference_script, trtexec_line, trtexec_lines
+from .export.precision import LowGraph, lower, parse_precisions
 from .export.simplify import Simplifier
 from .modules.packages import require
 from .modules.target import Target
 from .plan_stages import plan_stages
-from .stages import STAGE_EXPORTED, STAGE_ORT, STAGE_SIMPLIFIED, NoStages, Stages, with_place
+from .stages import (
+    STAGE_EXPORTED,
+    STAGE_ORT,
+    STAGE_SIMPLIFIED,
+    NoStages,
+    Stages,
+    half_stages,
+    not_loaded,
+    with_advice,
+    with_place,
+)
 from .validate.cases import Case, check_sizes, make_cases
 from .validate.hidden import Hidden
 from .validate.metamorphic import metamorphic
+from .validate.metrics import HALVES
 from .validate.recorded import from_tensors, to_tensors
 from .validate.verdict import StageResult, Verdict, judge_all, not_checked
 
@@ -61,6 +73,8 @@ def deploy(
     dynamic: Any = None,
     out: Path | str | None = None,
     opset: int = DEFAULT_OPSET,
+    precision: str | Sequence[str] = "fp32",
+    keep_fp32: Sequence[str] = (),
     force: bool = False,
     verdict: bool = True,
     progress: Progress | None = None,
@@ -76,8 +90,10 @@ def deploy(
     ``target`` is a name of the catalog (``"resnet50+cbam"``) or a module with its ``example_inputs`` (a tensor, a
     tuple, or a dict by the names of ``forward``'s arguments). ``dynamic`` gives ranges as min:opt:max, as text
     (``"batch=1:2:8"``) or as a dict of triples. ``out`` defaults to ``bundles/<name>``. A bundle that is there
-    already, unchanged and made of the same inputs, is returned as it is unless ``force``. ``max_error`` replaces the
-    relative error that float32 outputs may have (1e-5); ``inputs`` is a folder of photographs to judge on as well.
+    already, unchanged and made of the same inputs, is returned as it is unless ``force``. ``precision``, text
+    (``"fp32,fp16"``) or a sequence, adds a graph for each half precision, fp16 or bf16; modules that a glob in
+    ``keep_fp32`` matches stay in float32 there. ``max_error`` replaces the relative error that outputs may have (1e-5,
+    fp16 1e-2, bf16 5e-2); ``inputs`` is a folder of photographs to judge on as well.
     With ``verdict=False`` the numbers are not judged.
 
     Failed numerics do not raise: they are in ``bundle.manifest["verdict"]``. Raises InputError for anything that is
@@ -86,6 +102,12 @@ def deploy(
     seconds = _Seconds(progress)
     if opset not in OPSETS:
         raise InputError(f"opset {opset} is not supported; expected {OPSETS.start} to {OPSETS.stop - 1}")
+    halves = parse_precisions(precision)
+    if keep_fp32 and not halves:
+        raise InputError(
+            f"received --keep-fp32 {keep_fp32[0]!r} with float32 alone; expected a half precision to keep it out of; "
+            "add --precision fp32,fp16"
+        )
     seconds.start("resolve", "resolving the target")
     require()
     resolved = _resolve(target, example_inputs, dynamic, shapes, seed, pretrained, checkpoint)
@@ -94,14 +116,16 @@ def deploy(
     module = None
     if resolved.fingerprint is None:
         module = resolved.build()
-    key = _key(resolved, module, opset=opset, verdict=verdict, max_error=max_error, inputs=inputs, seed=seed)
+    options = [opset, verdict, max_error, seed, *([[*halves], [*keep_fp32]] if halves else [])]
+    key = _key(resolved, module, options=options, inputs=inputs)
     if not force and (found := _unchanged(destination, key)) is not None:
         return found
-    stages = Stages(max_error) if verdict else NoStages()
+    stages = Stages(max_error, halves) if verdict else NoStages(halves)
     with BundleWriter(destination) as writer, Simplifier() as simplifier, stages:
         seconds.start("build", "building the module")
         module = module if module is not None else resolved.build()
         graph, exported, why_not_simplified = _export(resolved, module, writer.path, opset, seconds, simplifier)
+        lowered = _lower(graph, halves, keep_fp32, writer.path, seconds)
         hidden = Hidden()
         narrowed = {
             name: f"asked for {asked}, holds for {graph.axes[name]}"
@@ -112,13 +136,14 @@ def deploy(
         cases = make_cases(
             resolved.inputs, resolved.axes, seed=seed, images=inputs, preprocessing=resolved.preprocessing
         )
-        stages.open(module, cases, graph, exported, why_not_simplified)
-        pairs = _references(module, cases, graph, seed, hidden)
+        graphs = {name: low.graph for name, low in lowered.items()}
+        stages.open(module, cases, graph, exported, why_not_simplified, graphs)
+        pairs = _references(module, cases, graph, seed, hidden, lowered.values())
         seconds.start("reference", "computing the float64 reference and judging every stage against it")
         index, left_out = _record(stages.watch(pairs), writer.path / REFERENCE)
         result = stages.verdict(from_tensors(writer.path / REFERENCE, index))
         seconds.move("reference", "verdict", stages.seconds)
-        files = _write_handover(resolved, graph, writer.path)
+        files = _write_handover(resolved, graph, writer.path) | _files_of(lowered)
         manifest = {
             "tool": f"attn2trt {version('attn2trt')}",
             "key": key,
@@ -142,6 +167,7 @@ def deploy(
             "hidden": hidden.findings(module),
             "verdict": result.to_json(),
             "trtexec": trtexec_line(resolved.inputs, resolved.axes),
+            **({"precisions": _precisions(lowered, resolved)} if lowered else {}),
             "versions": _versions(),
             "seconds": seconds.done(),
         }
@@ -179,7 +205,9 @@ def validate_bundle(path: Path | str, *, progress: Progress | None = None, max_e
         if written.status != "failed":
             # Without PyTorch only the graph as it is written can say where the optimised one leaves it.
             run = with_place(run, lambda names: _locate_without_pytorch(bundle, names, pairs()))
-        stages += [written, run, metamorphic(production.run, pairs())]
+        stages += [written, run]
+        stages += _judge_halves(bundle, pairs, max_error)
+        stages.append(metamorphic(production.run, pairs()))
     stages += plan_stages(bundle, pairs, max_error=max_error)
     return Verdict(tuple(stages))
 
@@ -188,12 +216,36 @@ def verify_bundle(path: Path | str) -> list[Finding]:
     """What ``export.bundle.verify`` finds and, where every file is the right one, whether the graph loads here."""
     findings = verify(path)
     if all(finding.ok for finding in findings):
-        try:
-            with IsolatedRuntime(open_bundle(path).model_path) as runtime:
-                findings.append(Finding(MODEL, True, f"loads in {runtime.name}"))
-        except CheckFailed as error:
-            findings.append(Finding(MODEL, False, str(error)))
+        bundle = open_bundle(path)
+        for precision, name in bundle.graphs.items():
+            # ONNX Runtime's CPU provider reads no bfloat16 by itself.
+            rounding = precision == "bf16"
+            try:
+                with IsolatedRuntime(bundle.path / name, rounding=rounding) as runtime:
+                    loaded = f"loads in {runtime.name}" + (", with float32 kernels" if rounding else "")
+                    findings.append(Finding(name, True, loaded))
+            except CheckFailed as error:
+                findings.append(Finding(name, False, str(error)))
     return findings
+
+
+def _judge_halves(
+    bundle: Bundle, pairs: Callable[[], Iterator[tuple[Case, Reference]]], max_error: float | None
+) -> list[StageResult]:
+    """The stages of every half precision that the bundle holds, on the recorded cases."""
+    found: list[StageResult] = []
+    for precision, name in bundle.graphs.items():
+        for judged in half_stages(precision) if precision in HALVES else ():
+            with judged.runtime(bundle.path / name) as runtime:
+                try:
+                    runtime.load()
+                except CheckFailed as error:
+                    found.append(not_loaded(judged.stage, error))
+                    continue
+                allowed: dict[str, Any] = {"max_error": max_error, "precision": judged.precision}
+                runs = {judged.stage: runtime.run}
+                found += map(with_advice, judge_all(runs, pairs(), declared=bundle.outputs, **allowed))
+    return found
 
 
 def _locate_without_pytorch(
@@ -282,13 +334,44 @@ def _export(
     return graph, exported, why_not
 
 
+def _lower(
+    graph: OnnxGraph, halves: Sequence[str], keep_fp32: Sequence[str], folder: Path, seconds: _Seconds
+) -> dict[str, LowGraph]:
+    """The graph in every half precision."""
+    if halves:
+        seconds.start("precision", f"writing {' and '.join(halves)} into the graph")
+    return {name: lower(graph, name, folder, keep=keep_fp32) for name in halves}
+
+
+def _files_of(lowered: Mapping[str, LowGraph]) -> dict[str, str]:
+    return {
+        name: f"graph, {precision}" if number == 0 else f"weights of the graph, {precision}"
+        for precision, low in lowered.items()
+        for number, name in enumerate(low.files)
+    }
+
+
+def _precisions(lowered: Mapping[str, LowGraph], target: Target) -> dict[str, Any]:
+    return {
+        name: {**low.to_json(), "trtexec": trtexec_lines(low, target.inputs, target.axes)}
+        for name, low in lowered.items()
+    }
+
+
 def _references(
-    module: nn.Module, cases: Sequence[Case], graph: OnnxGraph, seed: int, hidden: Hidden
+    module: nn.Module,
+    cases: Sequence[Case],
+    graph: OnnxGraph,
+    seed: int,
+    hidden: Hidden,
+    lowered: Iterable[LowGraph],
 ) -> Iterator[tuple[Case, Reference]]:
+    from .validate.half_precision import Half
     from .validate.reference import references
 
     names = [spec.name for spec in graph.outputs]
-    return zip(cases, references(module, cases, names, seed=seed, hidden=hidden), strict=True)
+    halves = [Half(low.precision, low.kept_within, low.kept_exactly) for low in lowered]
+    return zip(cases, references(module, cases, names, seed=seed, hidden=hidden, halves=halves), strict=True)
 
 
 def _record(pairs: Iterable[tuple[Case, Reference]], path: Path) -> tuple[list[dict[str, Any]], list[str]]:
@@ -306,16 +389,7 @@ def _write_handover(target: Target, graph: OnnxGraph, folder: Path) -> dict[str,
     return {**files, WEIGHTS: "weights of the graph"} if (folder / WEIGHTS).exists() else files
 
 
-def _key(
-    target: Target,
-    module: nn.Module | None,
-    *,
-    opset: int,
-    verdict: bool,
-    max_error: float | None,
-    inputs: Path | None,
-    seed: int,
-) -> str:
+def _key(target: Target, module: nn.Module | None, *, options: Sequence[Any], inputs: Path | None) -> str:
     """SHA-256 over everything that a bundle depends on; the same key means the same bundle."""
     fingerprint = target.fingerprint
     if module is not None:
@@ -330,7 +404,7 @@ def _key(
         "inputs": [spec_to_json(spec) for spec in target.inputs],
         "outputs": target.output_names,
         "axes": {name: str(axis) for name, axis in target.axes.items()},
-        "options": [opset, verdict, max_error, seed],
+        "options": [*options],
         "images": [hashlib.sha256(file.read_bytes()).hexdigest() for file in images],
         "sources": [hashlib.sha256(file.read_bytes()).hexdigest() for file in sources],
         "versions": _versions(),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .engines.isolated import IsolatedRuntime
@@ -14,6 +16,7 @@ from .errors import CheckFailed
 from .export.graph import OnnxGraph
 from .validate.cases import Case
 from .validate.metamorphic import metamorphic
+from .validate.metrics import FLOAT32, HALVES, Precision
 from .validate.verdict import StageResult, Verdict, judge_case, not_checked, stage_result
 
 if TYPE_CHECKING:
@@ -26,39 +29,73 @@ STAGE_EXPORTED, STAGE_SIMPLIFIED, STAGE_ORT = "torch → onnx", "simplified", "o
 STAGE_TENSORRT = "tensorrt"
 
 
+@dataclass(frozen=True)
+class Judged:
+    """A stage that runs a graph: in which settings, and with which precision's floors and allowances.
+
+    ``rounding`` has every operator of a half-precision graph round its result, which ONNX Runtime itself does not do.
+    """
+
+    stage: str
+    optimise: bool
+    precision: Precision = FLOAT32
+    rounding: bool = False
+
+    def runtime(self, model: Path | None = None) -> IsolatedRuntime:
+        """The process that runs it."""
+        return IsolatedRuntime(model, optimise=self.optimise, rounding=self.rounding)
+
+
+FLOAT32_STAGES = (Judged(STAGE_EXPORTED, False), Judged(STAGE_SIMPLIFIED, False), Judged(STAGE_ORT, True))
+
+
+def half_stages(precision: str) -> tuple[Judged, Judged]:
+    """The two stages of a half precision: the graph as its dtypes say, and ONNX Runtime as it runs in production."""
+    allowed = HALVES[precision]
+    return Judged(precision, False, allowed, rounding=True), Judged(f"{precision} {STAGE_ORT}", True, allowed)
+
+
 class Stages:
     """The stages of a verdict, judged case by case while the references are computed, so that none is kept.
 
     Entered, it starts the runtimes' processes, which get ready while PyTorch traces; ``open`` gives them the graphs.
     """
 
-    def __init__(self, max_error: float | None) -> None:
+    def __init__(self, max_error: float | None, halves: Sequence[str] = ()) -> None:
         self._max_error = max_error
+        self._stages = [*FLOAT32_STAGES, *(stage for name in halves for stage in half_stages(name))]
         self._found: dict[str, list[tuple[str, Comparison]]] = {}
         self._runs: dict[str, IsolatedRuntime] = {}
         self._failed: dict[str, StageResult] = {}
         self.seconds = 0.0
 
     def __enter__(self) -> Stages:
-        for stage, optimise in ((STAGE_EXPORTED, False), (STAGE_SIMPLIFIED, False), (STAGE_ORT, True)):
-            self._runs[stage] = IsolatedRuntime(optimise=optimise)
-            self._found[stage] = []
+        for judged in self._stages:
+            self._runs[judged.stage] = judged.runtime()
+            self._found[judged.stage] = []
         return self
 
     def open(
-        self, module: nn.Module, cases: Sequence[Case], graph: OnnxGraph, exported: OnnxGraph, why_not_simplified: str
+        self,
+        module: nn.Module,
+        cases: Sequence[Case],
+        graph: OnnxGraph,
+        exported: OnnxGraph,
+        why_not_simplified: str,
+        lowered: Mapping[str, OnnxGraph],
     ) -> None:
         """Let the runtimes load: ``exported`` is the graph as PyTorch exported it, ``graph`` the one to hand over,
-        both the same where ``why_not_simplified`` says so."""
+        both the same where ``why_not_simplified`` says so; ``lowered`` are those of the half precisions."""
         self._module, self._cases = module, {case.name: case for case in cases}
         self._why_not_simplified = why_not_simplified
-        self._plan = [(STAGE_EXPORTED, exported, False), (STAGE_SIMPLIFIED, graph, False), (STAGE_ORT, graph, True)]
-        self._declared = {stage: graph.outputs for stage, graph, _ in self._plan}
+        float32 = {STAGE_EXPORTED: exported, STAGE_SIMPLIFIED: graph, STAGE_ORT: graph}
+        self._graphs = {
+            judged.stage: float32.get(judged.stage) or lowered[judged.precision.name] for judged in self._stages
+        }
         if why_not_simplified:
             self._runs.pop(STAGE_SIMPLIFIED).__exit__(None, None, None)
-        for stage, loaded, _ in self._plan:
-            if stage in self._runs:
-                self._runs[stage].open(loaded.path)
+        for stage, runtime in self._runs.items():
+            runtime.open(self._graphs[stage].path)
 
     def __exit__(self, *_: object) -> None:
         for runtime in self._runs.values():
@@ -69,10 +106,16 @@ class Stages:
         for case, reference in pairs:
             since = time.perf_counter()
             self._await_loading()
-            for stage, runtime in self._runs.items():
-                self._found[stage] += judge_case(
-                    runtime.run, case, reference, max_error=self._max_error, declared=self._declared[stage]
-                )
+            for judged in self._stages:
+                if judged.stage in self._runs:
+                    self._found[judged.stage] += judge_case(
+                        self._runs[judged.stage].run,
+                        case,
+                        reference,
+                        max_error=self._max_error,
+                        declared=self._graphs[judged.stage].outputs,
+                        precision=judged.precision,
+                    )
             self.seconds += time.perf_counter() - since
             yield case, reference
 
@@ -82,20 +125,23 @@ class Stages:
             try:
                 runtime.load()
             except CheckFailed as error:
-                self._failed[stage] = StageResult(stage, "failed", str(error))
+                self._failed[stage] = not_loaded(stage, error)
                 self._runs.pop(stage).__exit__(None, None, None)
 
     def verdict(self, recorded: Iterable[tuple[Case, Reference]]) -> Verdict:
         """Every stage's result; the checks that compare a batch's rows run on the recorded cases."""
         since = time.perf_counter()
         results: list[StageResult] = []
-        for stage, graph, optimise in self._plan:
+        for judged in self._stages:
+            stage = judged.stage
             if stage in self._failed:
                 results.append(self._failed[stage])
             elif stage in self._runs:
                 result = stage_result(stage, self._found[stage])
-                if not any(earlier.status == "failed" for earlier in results):
-                    result = with_place(result, functools.partial(self._locate, graph, optimise))
+                if judged.precision is not FLOAT32:
+                    result = with_advice(result)
+                elif not any(earlier.status == "failed" for earlier in results):
+                    result = with_place(result, functools.partial(self._locate, self._graphs[stage], judged.optimise))
                 results.append(result)
             else:
                 results.append(not_checked(stage, f"the graph is handed over as exported: {self._why_not_simplified}"))
@@ -118,6 +164,9 @@ class NoStages:
 
     seconds = 0.0
 
+    def __init__(self, halves: Sequence[str] = ()) -> None:
+        self._stages = [*FLOAT32_STAGES, *(stage for name in halves for stage in half_stages(name))]
+
     def __enter__(self) -> NoStages:
         return self
 
@@ -133,7 +182,7 @@ class NoStages:
 
     def verdict(self, _recorded: Iterable[tuple[Case, Reference]]) -> Verdict:
         """Every stage as not checked."""
-        stages = (STAGE_EXPORTED, STAGE_SIMPLIFIED, STAGE_ORT, STAGE_TENSORRT)
+        stages = (*(judged.stage for judged in self._stages), STAGE_TENSORRT)
         return Verdict(tuple(not_checked(stage, "export only; attn2trt deploy checks it") for stage in stages))
 
 
@@ -148,6 +197,22 @@ def with_place(result: StageResult, locate: Callable[[Collection[str]], Location
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         return replace(result, why=f"{result.why}; where it goes wrong was not found ({reason})")
     return replace(result, why=f"{result.why}; {place or 'no single module could be named'}")
+
+
+def with_advice(result: StageResult) -> StageResult:
+    """A half-precision stage that failed, with what a user can do about it."""
+    if result.status != "failed":
+        return result
+    return replace(result, why=f"{result.why}; --keep-fp32 MODULE keeps a module in float32")
+
+
+def not_loaded(stage: str, error: CheckFailed) -> StageResult:
+    """A graph that the runtime refuses; one that only lacks kernels, as all of bfloat16 does here, is not checked."""
+    missing = re.search(r"NOT_IMPLEMENTED : Could not find an implementation for (\w+)\((\d+)\)", str(error))
+    if missing and stage in {half_stages(name)[1].stage for name in HALVES}:
+        precision = HALVES[stage.split(maxsplit=1)[0]].words
+        return not_checked(stage, f"ONNX Runtime's CPU provider has no {precision} {missing[1]} (opset {missing[2]})")
+    return StageResult(stage, "failed", str(error))
 
 
 def tensorrt_stage() -> StageResult:

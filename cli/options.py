@@ -44,7 +44,7 @@ max_error_option = click.option(
     "--max-error",
     type=click.FloatRange(min=0, min_open=True),
     metavar="NUMBER",
-    help="Budget for the relative L2 error (default for float32: 1e-5).",
+    help="Budget for the relative L2 error (default: fp32 1e-5, fp16 1e-2, bf16 5e-2).",
 )
 bundle_argument = click.argument("bundle", type=FOLDER)
 
@@ -93,6 +93,19 @@ def export_options(command: Command) -> Command:
         command,
         click.option("-o", "--out", type=FOLDER, metavar="DIR", help="The bundle (default: bundles/TARGET)."),
         click.option("--opset", type=click.IntRange(min=1), default=17, show_default=True, help="ONNX opset."),
+        click.option(
+            "--precision",
+            default="fp32",
+            show_default=True,
+            metavar="LIST",
+            help="Graphs to write: fp32, fp16, bf16, separated by commas; float32 is always there.",
+        ),
+        click.option(
+            "--keep-fp32",
+            multiple=True,
+            metavar="PATTERN",
+            help="Modules that stay in float32 in every other graph: a path or a glob, with everything inside.",
+        ),
         click.option("--force", is_flag=True, help="Rebuild, even where the bundle is there and unchanged."),
         click.option(
             "--time-limit",

@@ -29,6 +29,13 @@ def bundle_lines(bundle: Bundle) -> list[str]:
     lines += [f"narrowed {name}: {text}" for name, text in bundle.manifest.get("narrowed", {}).items()]
     if weights := bundle.manifest["target"].get("weights"):
         lines.append(f"weights  {weights}")
+    for precision, entry in bundle.manifest.get("precisions", {}).items():
+        operators = entry["lowered"] + len(entry["float32"])
+        lines.append(
+            f"{precision:8} {entry['file']}: {entry['lowered']} of {operators} float operators, the rest, inputs and "
+            f"outputs in float32; opset {entry['opset']}, TensorRT {entry['oldest_tensorrt']} and later"
+        )
+        lines += [f"{precision:8} {note}" for note in _first(entry["notes"])]
     lines += [f"hidden   {finding}" for finding in _first(bundle.manifest.get("hidden", ()))]
     if left_out := bundle.manifest.get("cases_left_out"):
         lines.append(f"cases    judged, but too large to record for validate: {', '.join(left_out)}")

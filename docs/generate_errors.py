@@ -61,6 +61,15 @@ class RowByRow(Gate):
         return torch.cat([super(RowByRow, self).forward(x[:, :, row : row + 1]) for row in range(x.shape[2])], 2)
 
 
+class Root(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x * x + 1).sqrt()
+
+
+def root() -> nn.Module:
+    return Root()
+
+
 def row_by_row() -> nn.Module:
     return RowByRow(16)
 """
@@ -119,6 +128,10 @@ STEPS = (
         limit_blocks=2,
         note="A write that fails half way (a limit on file sizes stands for the full disk):",
     ),
+    Step("Precisions", f"attn2trt deploy se {SMALL} --precision fp32,fp8"),
+    Step("", f"attn2trt deploy se {SMALL} --keep-fp32 fc.0"),
+    Step("", f"attn2trt deploy se {SMALL} --precision fp16 --keep-fp32 fc.9"),
+    Step("", f"attn2trt deploy py:nets:root {SMALL} --precision fp16", note="A module all of which needs float32:"),
     Step("Benchmarks", "attn2trt benchmark se --runtime ort-gpu"),
     Step("", "attn2trt benchmark se --batch 0"),
     Step("", "attn2trt benchmark se -o results/latency.json"),

@@ -14,7 +14,8 @@ class IsolatedRuntime(Child):
     """``OrtRuntime`` behind a pipe, with the same errors; CheckFailed where its process dies or does not answer.
 
     The process starts at once and loads the model meanwhile; ``load`` waits until it has. Without a ``model`` it gets
-    itself ready for the one that ``open`` names. ``seconds`` is the time limit of loading and of every run.
+    itself ready for the one that ``open`` names. With ``rounding`` a half-precision graph runs as float32_kernels.py
+    says, each operator rounding its result. ``seconds`` is the time limit of loading and of every run.
     """
 
     def __init__(
@@ -22,11 +23,12 @@ class IsolatedRuntime(Child):
         model: Path | None = None,
         *,
         optimise: bool = True,
+        rounding: bool = False,
         provider: str = CPU,
         threads: int | None = None,
         seconds: float = ANSWER_SECONDS,
     ) -> None:
-        options = json.dumps({"optimise": optimise, "provider": provider, "threads": threads})
+        options = json.dumps({"optimise": optimise, "provider": provider, "threads": threads, "rounding": rounding})
         super().__init__("engines.isolated_child", options, who="ONNX Runtime", seconds=seconds)
         if model is not None:
             self.open(model)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .channel import receive, send
 from .child import failure
+from .float32_kernels import float32_kernels
 from .ort_runtime import OrtRuntime
 
 
@@ -27,7 +28,9 @@ def main(options: str) -> None:
         message = receive(sys.stdin.buffer)
         if message is None:
             return
-        runtime = OrtRuntime(Path(message[0]["model"]), spinning=False, **json.loads(options))
+        path, given = Path(message[0]["model"]), json.loads(options)
+        model = float32_kernels(path) if given.pop("rounding") else path
+        runtime = OrtRuntime(model, spinning=False, **given)
     except Exception as error:
         send(answers, failure(error))
         return

@@ -68,6 +68,12 @@ class Bundle:
         return self.path / MODEL
 
     @property
+    def graphs(self) -> dict[str, str]:
+        """The file of every graph by its precision, float32 first."""
+        lowered = self.manifest.get("precisions", {})
+        return {"fp32": MODEL, **{name: str(entry["file"]) for name, entry in lowered.items()}}
+
+    @property
     def reference_path(self) -> Path:
         """The recorded inputs and PyTorch outputs."""
         return self.path / REFERENCE
@@ -128,7 +134,10 @@ def _check_manifest(file: Path, manifest: Any) -> None:
             or not re.fullmatch(r"[0-9a-f]{64}", str(entry.get("sha256")))
         ):
             raise InputError(f"{file} lists {name!r}, which leaves the bundle or has no sha256; do not use this bundle")
-    for name in (MODEL, REFERENCE):
+    lowered = manifest.get("precisions", {})
+    if not isinstance(lowered, dict) or not all(isinstance(entry, dict) for entry in lowered.values()):
+        raise InputError(f"{file} has no usable 'precisions'; expected a dict of dicts; deploy the target again")
+    for name in (MODEL, REFERENCE, *(str(entry.get("file")) for entry in lowered.values())):
         if name not in manifest["files"]:
             raise InputError(f"{file} does not list {name}; deploy the target again")
 
@@ -185,13 +194,12 @@ def _verify_external_data(bundle: Bundle) -> list[Finding]:
     import onnx
 
     findings = []
-    model = onnx.load(str(bundle.model_path), load_external_data=False)
-    locations = {
-        entry.value for tensor in model.graph.initializer for entry in tensor.external_data if entry.key == "location"
-    }
-    for location in sorted(locations):
-        if not is_inside(location) or location not in bundle.manifest["files"]:
-            findings.append(Finding(MODEL, False, f"refers to {location!r}, which the manifest does not list"))
+    for name in bundle.graphs.values():
+        model = onnx.load(str(bundle.path / name), load_external_data=False)
+        entries = (entry for tensor in model.graph.initializer for entry in tensor.external_data)
+        for location in sorted({entry.value for entry in entries if entry.key == "location"}):
+            if not is_inside(location) or location not in bundle.manifest["files"]:
+                findings.append(Finding(name, False, f"refers to {location!r}, which the manifest does not list"))
     return findings
 
 

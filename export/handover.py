@@ -7,13 +7,37 @@ from collections.abc import Mapping, Sequence
 
 from ..modules.target import Axis, TensorSpec
 from .graph import DEFAULT_OPSET
+from .precision import FROM_SIZES, LowGraph
 
 SCRIPT = "infer.py"
 
 
-def trtexec_line(inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> str:
+def trtexec_lines(low: LowGraph, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> dict[str, str]:
+    """The trtexec command for a half-precision graph by TensorRT version, from the oldest that reads the graph on.
+
+    8.6 builds weakly typed networks: the flag allows the precision, and only layers that are set to float32 must keep
+    it, so that every node that computes in float32 is named. From 10 on the graph's own dtypes are obeyed.
+    """
+    name = low.graph.path.stem
+    # what comes from sizes alone is folded away, or is no layer that a precision can be set for
+    float32 = [node for node, reason in low.float32.items() if reason != FROM_SIZES and not {",", ":"} & {*node}]
+    obeyed = [f"--{low.precision}", "--precisionConstraints=obey"]
+    for flag in ("layerPrecisions", "layerOutputTypes") if float32 else ():
+        obeyed.append(f"--{flag}={','.join(f'{node}:fp32' for node in float32)}")
+    flags = {"8.6": obeyed, "10": ["--stronglyTyped"], "11": []}
+    oldest = float(low.oldest_tensorrt.split(".")[0])
+    return {
+        version: trtexec_line(inputs, axes, model=name, flags=words)
+        for version, words in flags.items()
+        if float(version) >= oldest
+    }
+
+
+def trtexec_line(
+    inputs: Sequence[TensorSpec], axes: Mapping[str, Axis], *, model: str = "model", flags: Sequence[str] = ()
+) -> str:
     """The trtexec command that compiles the graph with the same profile: min, opt and max of every dynamic axis."""
-    words = ["trtexec", "--onnx=model.onnx", "--saveEngine=model.plan"]
+    words = ["trtexec", f"--onnx={model}.onnx", f"--saveEngine={model}.plan", *flags]
     if axes:
         for which in ("min", "opt", "max"):
             sizes = {name: int(getattr(axis, which)) for name, axis in axes.items()}

@@ -7,7 +7,8 @@ outputs: ``resnet50:features_only=true,out_indices=2/3/4``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import fnmatch
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..errors import InputError
@@ -87,3 +88,12 @@ def _options(text: str, part: str) -> dict[str, str]:
             )
         options[name] = value
     return options
+
+
+def steps_match(path: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether a module path fits a glob, both split at their dots: ``*`` stays within one step, ``**`` is any steps."""
+    if not pattern:
+        return not path
+    if pattern[0] == "**":
+        return any(steps_match(path[skipped:], pattern[1:]) for skipped in range(len(path) + 1))
+    return bool(path) and fnmatch.fnmatchcase(path[0], pattern[0]) and steps_match(path[1:], pattern[1:])

@@ -7,7 +7,6 @@ own parameters stay; after or before any other module, the two stand together as
 
 from __future__ import annotations
 
-import fnmatch
 import functools
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -19,7 +18,7 @@ from torch import nn
 
 from ..errors import InputError
 from .block_index import BlockInfo, OptionValue, block_info, nearest
-from .grammar import Part
+from .grammar import Part, steps_match
 from .insertion_points import (
     Point,
     a_path,
@@ -118,7 +117,7 @@ def _matches(model: nn.Module, name: str, places: Iterable[str], own: Sequence[n
     found: list[str] = []
     for place in places:
         steps = place.split(".")
-        here = [path for path in paths if _steps_match(path.split("."), steps)]
+        here = [path for path in paths if steps_match(path.split("."), steps)]
         if not here:
             raise InputError(
                 f"received place {place!r}, which no module of {name} has; expected stageN, a module path or a glob; "
@@ -127,14 +126,6 @@ def _matches(model: nn.Module, name: str, places: Iterable[str], own: Sequence[n
         found.extend(path for path in here if path not in found)
     # what follows a module renames what is in it
     return sorted(found, key=lambda path: -path.count("."))
-
-
-def _steps_match(path: Sequence[str], pattern: Sequence[str]) -> bool:
-    if not pattern:
-        return not path
-    if pattern[0] == "**":
-        return any(_steps_match(path[skipped:], pattern[1:]) for skipped in range(len(path) + 1))
-    return bool(path) and fnmatch.fnmatchcase(path[0], pattern[0]) and _steps_match(path[1:], pattern[1:])
 
 
 def _put(model: nn.Module, point: Point, block: nn.Module, own: Sequence[nn.Module]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from ..validate.metrics import LIMIT
+from ..validate.metrics import HALVES, LIMIT
 from ..validate.verdict import StageResult, Verdict
 
 if TYPE_CHECKING:
@@ -25,11 +25,18 @@ def verdict_table(verdict: Verdict) -> RenderableType:
         table.add_row(Text(stage.stage), Text(stage.status, style=STYLES[stage.status]), Text(stage_sentence(stage)))
     style = STYLES["passed" if verdict else "failed"]
     legend = Text(
-        "The truth is PyTorch in float64. One rounding is what PyTorch loses by itself in float32 on the same input; "
-        f"up to {LIMIT:g} of them pass.",
+        "The truth is PyTorch in float64. One rounding is what PyTorch loses by itself in the stage's precision on the "
+        f"same input; up to {_limits(verdict)} pass.",
         style="dim",
     )
     return Group(table, legend, Text(conclusion(verdict), style=style))
+
+
+def _limits(verdict: Verdict) -> str:
+    """How many roundings pass: one number for float32, and those of the half precisions that are in the verdict."""
+    names = {stage.stage.split()[0] for stage in verdict.stages}
+    halves = [f"{allowed.limit:g} in {allowed.words}" for name, allowed in HALVES.items() if name in names]
+    return f"{LIMIT:g} of them" + (f" ({', '.join(halves)})" if halves else "")
 
 
 def stage_sentence(stage: StageResult) -> str:

@@ -55,6 +55,7 @@ def may_import_torch(path: Path) -> bool:
         "validate/reference.py",
         "validate/eager.py",
         "validate/float64.py",
+        "validate/half_precision.py",
         "validate/plain_kernels.py",
         "validate/last_digits.py",
         "validate/localize/eager_calls.py",

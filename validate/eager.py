@@ -15,6 +15,7 @@ import numpy.typing as npt
 from ..errors import ModuleRefused
 from .cases import Case
 from .float64 import Overlap, float64_mode
+from .half_precision import Half, half_precision_mode, mark_inputs
 from .hidden import GATES, Hidden
 from .last_digits import last_digits_mode
 from .plain_kernels import plain_kernels_mode
@@ -62,6 +63,10 @@ class Eager:
     def tell_gates(self, hidden: Hidden) -> None:
         """Let ``hidden`` know what the gates of every watched run give, by the module that runs them."""
         self.hidden = hidden
+        self.follow_modules()
+
+    def follow_modules(self) -> None:
+        """Know at every operator which module runs it."""
 
         def leave(*_: object) -> None:
             self._inside.pop()
@@ -70,25 +75,38 @@ class Eager:
             part.register_forward_pre_hook(lambda *_, path=path: self._inside.append(path))
             part.register_forward_hook(leave)
 
+    def run_half(self, feeds: Feeds, case: Case, half: Half, draw: int) -> Outputs:
+        """Outputs by name of a float32 run that rounds to a half precision; see ``half_precision_mode``."""
+        self._inside.clear()
+
+        def path() -> str:
+            return self._inside[-1] if self._inside else ""
+
+        return self._run(feeds, case, half_precision_mode(half, path, draw))
+
     def run(self, feeds: Feeds, case: Case, *, rounding: Rounding = "own", watched: bool = True) -> Outputs:
         """Outputs by name.
 
         A float32 run has PyTorch's ``own`` kernels, ``plain`` ones as other runtimes have, or PyTorch's with ``other``
         last digits. A float64 run looks at what every operator gives unless it is not ``watched``.
         """
+        if watched and self.is_double:
+            self._start_watching(feeds)
+        return self._run(feeds, case, self._mode(rounding, watched=watched))
+
+    def _run(self, feeds: Feeds, case: Case, mode: AbstractContextManager[Any]) -> Outputs:
         import torch
 
         kind = torch.float64 if self.is_double else torch.float32
         tensors = {name: torch.from_numpy(value.copy()) for name, value in feeds.items()}
         tensors = {name: value.to(kind) if value.is_floating_point() else value for name, value in tensors.items()}
-        if watched and self.is_double:
-            self._start_watching(feeds)
+        mark_inputs(value for value in tensors.values() if value.is_floating_point())
         try:
             with (
                 torch.no_grad(),
                 torch.random.fork_rng(devices=[]),
                 _plain_float32(),
-                self._mode(rounding, watched=watched),
+                mode,
             ):
                 torch.manual_seed(self.seed)
                 outputs = self._call(tensors)

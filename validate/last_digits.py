@@ -44,13 +44,16 @@ def last_digits_mode() -> Any:
 
 
 class LastDigits:
-    """Moves some float32 results in their last place; the same ``draw`` moves the same ones."""
+    """Moves some float32 results in their last place; the same ``draw`` moves the same ones.
 
-    def __init__(self, draw: int) -> None:
+    ``epsilon`` is how far: the distance of 1 from the next number of the precision.
+    """
+
+    def __init__(self, draw: int, epsilon: float = EPSILON) -> None:
         import torch
 
         factors = np.random.default_rng([SEED, draw]).choice(np.array(FACTORS, np.float32), TABLE)
-        self._factors = torch.from_numpy(factors)
+        self._factors = torch.from_numpy((factors - 1) * np.float32(epsilon / EPSILON) + 1)
         self._at = 0
         self._operators = frozenset(OWN_DIGITS)
 

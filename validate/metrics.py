@@ -9,6 +9,7 @@ the whole output: a dead channel has no scale of its own.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,6 +29,35 @@ LIMIT = 8.0
 BETWEEN_RUNS = 2 * HEALTHY_RATIO
 BUDGET = 1e-5
 UNIT_ROUNDOFF = 2.0**-24
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What is allowed to a graph of one precision: ``limit`` in floors, ``budget`` as relative L2 on ordinary inputs.
+
+    ``healthy`` is the largest ratio that a healthy graph was measured to reach.
+    """
+
+    name: str
+    words: str
+    unit_roundoff: float
+    healthy: float
+    limit: float
+    budget: float
+
+    @property
+    def between_runs(self) -> float:
+        """How many floors two healthy runs may be apart."""
+        return 2 * self.healthy
+
+
+FLOAT32 = Precision("fp32", "float32", UNIT_ROUNDOFF, HEALTHY_RATIO, LIMIT, BUDGET)
+# Measured as LIMIT was, by `python benchmarks/derive_half_limits.py` (benchmarks/results/half_limits.json; a test
+# compares): R, and a third more. Closer to 1 than float32's, because floor and graph round in the same places.
+HALVES = {
+    "fp16": Precision("fp16", "float16", 2.0**-11, 3.0, 4.0, 1e-2),
+    "bf16": Precision("bf16", "bfloat16", 2.0**-8, 3.0, 4.0, 5e-2),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +89,8 @@ class Floor:
 class Reference:
     """One case's truth, by output name; ``largest`` is the largest magnitude met inside the float64 run.
 
-    ``row_outputs`` names the outputs whose rows do not depend on the rest of the batch in float64.
+    ``row_outputs`` names the outputs whose rows do not depend on the rest of the batch in float64. ``halves`` holds the
+    floors of half precisions, by their name and the output's.
     """
 
     outputs64: dict[str, Array]
@@ -67,6 +98,11 @@ class Reference:
     floors: dict[str, Floor]
     largest: float
     row_outputs: tuple[str, ...] = ()
+    halves: Mapping[str, Mapping[str, Floor]] = field(default_factory=dict)
+
+    def at(self, precision: Precision) -> Reference:
+        """The same truth with the floors of another precision; raises KeyError where those were not measured."""
+        return self if precision is FLOAT32 else replace(self, floors=dict(self.halves[precision.name]))
 
 
 @dataclass(frozen=True)
@@ -133,12 +169,15 @@ def compare(
     floor: Floor,
     largest: float,
     *,
-    unit_roundoff: float = UNIT_ROUNDOFF,
-    limit: float = LIMIT,
-    budget: float = BUDGET,
+    precision: Precision = FLOAT32,
+    limit: float | None = None,
+    budget: float | None = None,
     dtype: npt.DTypeLike | None = None,
 ) -> Comparison:
-    """Judge one output against the truth; ``dtype`` is what it must have, where that is known."""
+    """Judge one output against the truth; ``dtype`` is what it must have, where that is known.
+
+    ``limit`` and ``budget`` replace those of the ``precision``.
+    """
     out = np.asarray(out)
     wrong = _wrong_form(out, ref64, dtype)
     if wrong:
@@ -147,32 +186,47 @@ def compare(
         return Comparison(name, 0.0, floor.l2, 0.0, "exact", (), True, "an empty output, as in PyTorch")
     if ref64.dtype.kind in "iub":
         return _compare_exact(name, out, ref64, floor)
-    return _compare_floats(name, out, ref64, floor, largest, unit=unit_roundoff, limit=limit, budget=budget)
+    limit = precision.limit if limit is None else limit
+    budget = precision.budget if budget is None else budget
+    return _compare_floats(name, out, ref64, floor, largest, precision=precision, limit=limit, budget=budget)
 
 
 def _compare_floats(
-    name: str, out: Array, ref64: Array, floor: Floor, largest: float, *, unit: float, limit: float, budget: float
+    name: str,
+    out: Array,
+    ref64: Array,
+    floor: Floor,
+    largest: float,
+    *,
+    precision: Precision,
+    limit: float,
+    budget: float,
 ) -> Comparison:
     stray = _stray(out, ref64)
     if stray:
         detail, at = stray
+        if not floor.is_finite:
+            detail += f"; PyTorch in {precision.words} is not finite there either: this precision is refused"
         return Comparison(name, math.nan, floor.l2, math.inf, "nan", at, False, detail)
     scale = float(np.abs(ref64, where=np.isfinite(ref64), out=np.zeros(ref64.shape)).max())
-    if scale <= unit * largest:
-        return _compare_absolute(name, _distance(out, ref64), scale, floor, unit=unit * largest, limit=limit)
+    # Zero as float32 sees it, whatever the precision: a softmax over many places is small, not zero.
+    if scale <= UNIT_ROUNDOFF * largest:
+        unit = precision.unit_roundoff * largest
+        return _compare_absolute(name, _distance(out, ref64), scale, floor, unit=unit, limit=limit)
     # Asked only here: against a reference of zeros every relative error is infinite.
     if not floor.is_finite:
-        detail = "PyTorch's own result at this precision is not finite where float64 is: this precision is refused"
+        detail = f"PyTorch's own result in {precision.words} is not finite where float64 is: this precision is refused"
         return Comparison(name, math.nan, floor.l2, math.inf, "floor", (), False, detail)
-    return _compare_relative(name, out, ref64, floor, unit=unit, limit=limit, budget=budget)
+    return _compare_relative(name, out, ref64, floor, precision=precision, limit=limit, budget=budget)
 
 
 def _compare_relative(
-    name: str, out: Array, ref64: Array, floor: Floor, *, unit: float, limit: float, budget: float
+    name: str, out: Array, ref64: Array, floor: Floor, *, precision: Precision, limit: float, budget: float
 ) -> Comparison:
     found = measure(out, ref64)
+    unit = precision.unit_roundoff
     ratio, which, at = _worst_ratio(found, floor, unit, ref64)
-    settled, wrong_rows = _top1(out, ref64, BETWEEN_RUNS * max(floor.max, unit))
+    settled, wrong_rows = _top1(out, ref64, precision.between_runs * max(floor.max, unit))
     if which != "channel":
         at = _index(int(_distance(out, ref64).argmax()), ref64.shape)
     detail = f"{ratio:.3g} times PyTorch's own rounding ({_WAYS[which]}, at {_place(which, at)})"
@@ -180,7 +234,7 @@ def _compare_relative(
     if ratio > limit:
         return replace(passing, passed=False, detail=f"{detail}; the limit is {limit:g}")
     if found.l2 > budget:
-        own = f"; PyTorch's own float32 loses {floor.l2:.3g}" if floor.l2 > budget else ""
+        own = f"; PyTorch's own {precision.words} loses {floor.l2:.3g}" if floor.l2 > budget else ""
         detail = f"error {found.l2:.3g} is above the budget {budget:g}{own}"
         return replace(passing, passed=False, which="budget", detail=detail)
     if wrong_rows:

@@ -46,6 +46,7 @@ def to_tensors(
 
 def _record(key: str, case: Case, reference: Reference) -> tuple[dict[str, Array], dict[str, Any]]:
     feeds = case.feeds
+    entry: dict[str, Any]
     arrays = {f"{key}/input/{name}": value for name, value in feeds.items()}
     outputs = []
     for name, truth in reference.outputs64.items():
@@ -57,7 +58,15 @@ def _record(key: str, case: Case, reference: Reference) -> tuple[dict[str, Array
             arrays[f"{key}/unsettled/{name}"] = floor.unsettled
         # As text: a floor may be infinite, which strict JSON cannot say; repr keeps every bit.
         scalars = {"l2": repr(float(floor.l2)), "max": repr(float(floor.max))}
-        outputs.append({"name": name, "ties": floor.unsettled is not None, **scalars})
+        entry = {"name": name, "ties": floor.unsettled is not None, **scalars}
+        for precision, floors in reference.halves.items():
+            lower = floors[name]
+            arrays[f"{key}/floor.{precision}/{name}"] = lower.channel
+            if lower.unsettled is not None:
+                arrays[f"{key}/unsettled.{precision}/{name}"] = lower.unsettled
+            halves = entry.setdefault("halves", {})
+            halves[precision] = {"l2": repr(float(lower.l2)), "max": repr(float(lower.max))}
+        outputs.append(entry)
     entry = {
         "key": key,
         "name": case.name,
@@ -120,5 +129,21 @@ def _load(file: Any, entry: Mapping[str, Any]) -> tuple[Case, Reference]:
         floors=floors,
         largest=float(entry["largest"]),
         row_outputs=tuple(str(name) for name in entry["row_outputs"]),
+        halves=_load_halves(file, entry),
     )
     return case, reference
+
+
+def _load_halves(file: Any, entry: Mapping[str, Any]) -> dict[str, dict[str, Floor]]:
+    """The floors of half precisions; bundles without any have none recorded."""
+    found: dict[str, dict[str, Floor]] = {}
+    for output in entry["outputs"]:
+        name = str(output["name"])
+        for precision, scalars in output.get("halves", {}).items():
+            found.setdefault(str(precision), {})[name] = Floor(
+                float(scalars["l2"]),
+                float(scalars["max"]),
+                file.get_tensor(f"{entry['key']}/floor.{precision}/{name}"),
+                file.get_tensor(f"{entry['key']}/unsettled.{precision}/{name}") if output["ties"] else None,
+            )
+    return found

@@ -10,8 +10,9 @@ import numpy as np
 from ..errors import ModuleRefused
 from .cases import Case
 from .eager import Array, Eager, Feeds, Outputs, Rounding
+from .half_precision import Half
 from .hidden import Hidden
-from .metrics import LIMIT, UNIT_ROUNDOFF, Floor, Reference, measure
+from .metrics import HALVES, LIMIT, UNIT_ROUNDOFF, Floor, Reference, measure
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,6 +26,7 @@ NUDGES = 3
 # One run is one draw of its rounding errors, and may be a lucky one: without the last of these the largest ratio of
 # efficientnet_b0+se, a deep network full of gates, is a fifth larger.
 OTHER_ROUNDINGS: tuple[Rounding, ...] = ("plain", "other")
+HALF_DRAWS = (0, 1)
 
 
 def references(
@@ -34,14 +36,18 @@ def references(
     *,
     seed: int = 0,
     hidden: Hidden | None = None,
+    halves: Sequence[Half] = (),
 ) -> Iterator[Reference]:
     """One reference per case, in order; nothing is kept between them. ``hidden`` is told what every gate gave.
+    ``halves`` are the half precisions whose floors are measured as well.
 
     The module's outputs (tensor, tuple, list, dict, nested) are named in flattened order by ``output_names``, or
     "output" / "output_0", … where that is empty. Works on copies: the caller's module is never touched.
     Raises ModuleRefused where PyTorch itself cannot run a case.
     """
     single, double = (Eager(module, output_names, seed, is_double=is_double) for is_double in (False, True))
+    if halves:
+        single.follow_modules()
     if hidden is not None:
         double.tell_gates(hidden)
     for case in cases:
@@ -53,33 +59,55 @@ def references(
         for rounding in OTHER_ROUNDINGS:
             floors = _larger(floors, single.run(feeds, case, rounding=rounding), truth)
         floors |= _unsettled(double, feeds, case, truth, rounded)
-        yield Reference(truth, rounded, floors, largest, _row_outputs(double, feeds, case, truth))
+        lowered = {half.precision: _half_floors(single, double, feeds, case, truth, half) for half in halves}
+        yield Reference(truth, rounded, floors, largest, _row_outputs(double, feeds, case, truth), lowered)
+
+
+def _half_floors(
+    single: Eager, double: Eager, feeds: Feeds, case: Case, truth: Outputs, half: Half
+) -> dict[str, Floor]:
+    """The larger of two draws, as in float32. Overflowing is no warning here: the floor says it."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        first, *others = (single.run_half(feeds, case, half, draw) for draw in HALF_DRAWS)
+        floors = {name: measure(first[name], truth[name]) for name in truth}
+        for other in others:
+            floors = _larger(floors, other, truth)
+        unit = HALVES[half.precision].unit_roundoff
+        return floors | _unsettled(double, feeds, case, truth, first, unit_roundoff=unit)
 
 
 def _larger(floors: dict[str, Floor], rounded: Outputs, truth: Outputs) -> dict[str, Floor]:
     return {name: floor.or_larger(measure(rounded[name], truth[name])) for name, floor in floors.items()}
 
 
-def _unsettled(double: Eager, feeds: Feeds, case: Case, truth: Outputs, rounded: Outputs) -> dict[str, Floor]:
-    """For every integer output, the elements that differ in float32 or when the inputs move by a few roundings."""
+def _unsettled(
+    double: Eager,
+    feeds: Feeds,
+    case: Case,
+    truth: Outputs,
+    rounded: Outputs,
+    *,
+    unit_roundoff: float = UNIT_ROUNDOFF,
+) -> dict[str, Floor]:
+    """For every integer output, the elements that differ when rounded, or when inputs move by a few roundings."""
     exact = [name for name, value in truth.items() if value.dtype.kind in "iub"]
     if not exact:
         return {}
     unsettled = {name: np.asarray(rounded[name] != truth[name]) for name in exact}
     rng = np.random.default_rng(double.seed)
     for _ in range(NUDGES):
-        nudged = double.run(_nudge(feeds, rng), case, watched=False)
+        nudged = double.run(_nudge(feeds, rng, unit_roundoff), case, watched=False)
         for name in exact:
             unsettled[name] |= nudged[name] != truth[name]
     return {name: Floor(0.0, 0.0, unsettled=mask) for name, mask in unsettled.items()}
 
 
-def _nudge(feeds: Feeds, rng: np.random.Generator) -> Feeds:
+def _nudge(feeds: Feeds, rng: np.random.Generator, unit_roundoff: float) -> Feeds:
     moved = {}
     for name, value in feeds.items():
         if value.dtype.kind == "f":
-            # float64, because the nudge is only a few times the float32 spacing
-            value = value * (1 + LIMIT * UNIT_ROUNDOFF * rng.uniform(-1, 1, size=value.shape))  # noqa: PLW2901
+            # float64, because the nudge is only a few times the spacing
+            value = value * (1 + LIMIT * unit_roundoff * rng.uniform(-1, 1, size=value.shape))  # noqa: PLW2901
         moved[name] = value
     return moved
 

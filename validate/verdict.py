@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ..errors import InputError
 from ..modules.target import TensorSpec
 from .cases import Case
-from .metrics import BUDGET, Comparison, Floor, Reference, compare
+from .metrics import FLOAT32, Comparison, Floor, Precision, Reference, compare
 
 Feeds = dict[str, npt.NDArray[Any]]
 Run = Callable[[Feeds], Mapping[str, npt.NDArray[Any]]]
@@ -170,13 +170,17 @@ def judge_case(
     *,
     max_error: float | None = None,
     declared: Sequence[TensorSpec] = (),
+    precision: Precision = FLOAT32,
 ) -> tuple[tuple[str, Comparison], ...]:
-    """Every output of one case against its reference.
+    """Every output of one case against its reference, with the floors and allowances of the ``precision``.
 
     An exception in ``run``, a missing output, and a shape that is not the ``declared`` one are failures.
     """
     sizes = tuple(case.sizes.items())
-    found = [*_compared(run, case, reference, max_error), *_misdeclared(declared, case, reference)]
+    found = [
+        *_compared(run, case, reference.at(precision), max_error, precision),
+        *_misdeclared(declared, case, reference),
+    ]
     return tuple((case.name, replace(one, sizes=sizes)) for one in found)
 
 
@@ -190,7 +194,9 @@ def _misdeclared(declared: Sequence[TensorSpec], case: Case, reference: Referenc
             yield _unmet(spec.name, "shape", f"the graph declares the shape {spec.shape}, PyTorch returns {shape}")
 
 
-def _compared(run: Run, case: Case, reference: Reference, max_error: float | None) -> list[Comparison]:
+def _compared(
+    run: Run, case: Case, reference: Reference, max_error: float | None, precision: Precision
+) -> list[Comparison]:
     try:
         outputs = run(case.feeds)
     except Exception as error:
@@ -201,23 +207,21 @@ def _compared(run: Run, case: Case, reference: Reference, max_error: float | Non
         if name not in outputs:
             found.append(_unmet(name, "missing", f"no such output; received {', '.join(sorted(outputs)) or 'none'}"))
             continue
-        budget = _budget(case, reference.floors[name], max_error)
-        dtype = reference.outputs32[name].dtype
-        found.append(
-            compare(name, outputs[name], truth, reference.floors[name], reference.largest, budget=budget, dtype=dtype)
-        )
+        floor, dtype = reference.floors[name], reference.outputs32[name].dtype
+        allowed: dict[str, Any] = {"precision": precision, "budget": _budget(case, floor, max_error, precision)}
+        found.append(compare(name, outputs[name], truth, floor, reference.largest, dtype=dtype, **allowed))
     extra = sorted(set(outputs) - set(reference.outputs64))
     return [*found, *(_unmet(name, "missing", "an output that PyTorch does not have") for name in extra)]
 
 
-def _budget(case: Case, floor: Floor, max_error: float | None) -> float:
+def _budget(case: Case, floor: Floor, max_error: float | None, precision: Precision) -> float:
     """The absolute error that is allowed: a model that loses more than the default in PyTorch's own float32 is judged
-    in floors alone, unless the user asks for less."""
+    in floors alone, unless the user asks for less. A half precision has no such excuse: it was a choice."""
     if case.kind in STRESS_KINDS:
         return math.inf
     if max_error is not None:
         return max_error
-    return BUDGET if floor.l2 <= BUDGET else math.inf
+    return precision.budget if precision is not FLOAT32 or floor.l2 <= precision.budget else math.inf
 
 
 def _unmet(name: str, which: str, detail: str) -> Comparison:
@@ -237,10 +241,12 @@ def judge_all(
     *,
     max_error: float | None = None,
     declared: Sequence[TensorSpec] = (),
+    precision: Precision = FLOAT32,
 ) -> list[StageResult]:
     """``judge`` for several stages (name -> run) in one pass over the cases, so that no reference is kept or redone."""
     found: dict[str, list[tuple[str, Comparison]]] = {stage: [] for stage in runs}
     for case, reference in cases:
         for stage, run in runs.items():
-            found[stage] += judge_case(run, case, reference, max_error=max_error, declared=declared)
+            allowed: dict[str, Any] = {"max_error": max_error, "declared": declared, "precision": precision}
+            found[stage] += judge_case(run, case, reference, **allowed)
     return [stage_result(stage, comparisons) for stage, comparisons in found.items()]

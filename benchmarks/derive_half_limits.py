@@ -1,0 +1,208 @@
+"""How far healthy half-precision graphs go, and what a weight off by two percent does: from this the limits are set.
+
+    python benchmarks/derive_half_limits.py              all targets; writes results/half_limits.json
+    python benchmarks/derive_half_limits.py se cbam      these alone, nothing written
+
+Every target is exported with each seed of its weights, with dynamic axes, lowered to float16 and bfloat16, and judged
+on the cases of every case seed: as the graph's dtypes say, and (float16) in ONNX Runtime's production settings. The
+largest ratio of all must stay at or below ``healthy`` of attn2trt.validate.metrics.HALVES. Then every weight matrix and
+kernel of the lowered graphs, one at a time, is made two percent larger, and judged on the cases of the first seed: how
+many the verdict's numbers catch, and how many the comparison with the float32 graph does (precision_check.py). The
+page docs/precision.md is written from the result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from half_precision_page import page
+from onnx import numpy_helper
+
+from attn2trt import pipeline
+from attn2trt.engines.float32_kernels import float32_kernels
+from attn2trt.engines.ort_runtime import OrtRuntime
+from attn2trt.errors import CheckFailed
+from attn2trt.export.graph import OnnxGraph
+from attn2trt.export.precision import LowGraph, float32_source, lower
+from attn2trt.export.precision_check import check_precision
+from attn2trt.modules.catalog import resolve
+from attn2trt.validate.cases import Case, make_cases
+from attn2trt.validate.half_precision import Half
+from attn2trt.validate.metrics import HALVES, Reference
+from attn2trt.validate.reference import references
+from attn2trt.validate.verdict import StageResult, judge_all
+
+RESULTS = Path(__file__).parent / "results/half_limits.json"
+PAGE = Path(__file__).parents[1] / "docs/precision.md"
+WAYS = ("l2", "max", "channel", "absolute")
+BLOCK = ("2x64x16x16", "batch=1:2:4,height=8:16:24,width=8:16:24")
+IMAGE = ("2x3x64x64", "batch=1:2:3")
+# name: shape, axes, seeds of the weights, seeds of the cases
+TARGETS: dict[str, tuple[str, str, int, int]] = {
+    **dict.fromkeys(("se", "cbam", "eca", "coord_att", "gam", "psa"), (*BLOCK, 3, 2)),
+    "resnet18+se": (*IMAGE, 1, 2),
+    "mobilenetv2_050+coord_att": (*IMAGE, 1, 2),
+}
+OFF = 1.02
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("targets", nargs="*", help="default: all below, and the result is stored")
+    parser.add_argument("--jobs", type=int, default=2, help="exports at a time (default: 2)")
+    options = parser.parse_args()
+    names = options.targets or list(TARGETS)
+    work = [(name, seed) for name in names for seed in range(TARGETS[name][2])]
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    with ProcessPoolExecutor(options.jobs) as pool:
+        for (name, _), row in zip(work, pool.map(measured, *zip(*work, strict=True)), strict=True):
+            rows[name].append(row)
+            print(line(name, row), flush=True)
+    told = document(rows)
+    for precision, found in told["precisions"].items():
+        print(precision, json.dumps(found))
+    print(*told["alarms"], sep="\n")
+    if not options.targets:
+        RESULTS.write_text(json.dumps(told, indent=1) + "\n")
+        PAGE.write_text(page(told))
+    above = [name for name, found in told["precisions"].items() if found["largest"] > HALVES[name].healthy]
+    return 1 if told["alarms"] or above else 0
+
+
+def measured(name: str, seed: int) -> dict[str, Any]:
+    """One set of weights: the ratios of its healthy graphs, and its weights off by two percent."""
+    since = time.perf_counter()
+    shape, axes, _, case_seeds = TARGETS[name]
+    target = resolve(name, shapes=[shape], dynamic=axes, seed=seed)
+    module = target.build()
+    row: dict[str, Any] = {"seed": seed, "precisions": {}}
+    with tempfile.TemporaryDirectory() as folder:
+        graph = pipeline.export_graph(target, module, Path(folder))
+        lowered = [lower(graph, precision, Path(folder)) for precision in HALVES]
+        halves = [Half(low.precision) for low in lowered]
+        outputs = [spec.name for spec in graph.outputs]
+        sets = []
+        for case_seed in range(case_seeds):
+            cases = make_cases(target.inputs, target.axes, seed=case_seed)
+            sets.append(list(zip(cases, references(module, cases, outputs, halves=halves), strict=True)))
+        for low in lowered:
+            stages = [stage for pairs in sets for stage in healthy(low, pairs, f"{name}, weights {seed}")]
+            row["precisions"][low.precision] = {
+                "ratios": {way: worst(stages, way) for way in WAYS},
+                "floor_l2": max(float(ref.halves[low.precision][out].l2) for _, ref in usual(sets) for out in outputs),
+                "alarms": [f"{stage.stage}: {stage.why}" for stage in stages if stage.status == "failed"],
+                "verdicts": len(stages),
+                "mutants": list(mutants(low, graph, sets[0])),
+            }
+    return {**row, "seconds": round(time.perf_counter() - since)}
+
+
+def usual(sets: list[list[tuple[Case, Reference]]]) -> Iterator[tuple[Case, Reference]]:
+    """The cases with ordinary inputs."""
+    return ((case, reference) for pairs in sets for case, reference in pairs if case.kind == "normal")
+
+
+def healthy(low: LowGraph, pairs: list[tuple[Case, Reference]], where: str) -> list[StageResult]:
+    """The stages of one lowered graph on these cases."""
+    precision = HALVES[low.precision]
+    with OrtRuntime(float32_kernels(low.graph.path), optimise=False) as rounding:
+        found = judge_all({f"{where}, {low.precision}": rounding.run}, pairs, precision=precision)
+    if low.precision == "fp16":  # ONNX Runtime's CPU provider has no bfloat16
+        with OrtRuntime(low.graph.path) as production:
+            found += judge_all({f"{where}, {low.precision}, production": production.run}, pairs, precision=precision)
+    return found
+
+
+def worst(stages: list[StageResult], way: str) -> float:
+    """The largest ratio that was decided this way."""
+    found = [one.ratio for stage in stages for _, one in stage.comparisons if one.which == way]
+    return max(found, default=0.0)
+
+
+def mutants(low: LowGraph, graph: OnnxGraph, pairs: list[tuple[Case, Reference]]) -> Iterator[dict[str, Any]]:
+    """Every weight of the lowered graph, made two percent larger."""
+    model = onnx.load(str(low.graph.path))
+    types = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
+    path = low.graph.path.with_name("mutant.onnx")
+    for index, tensor in enumerate(model.graph.initializer):
+        if tensor.data_type not in types or len(tensor.dims) < 2 or np.prod(tensor.dims) < 4:
+            continue
+        changed = onnx.ModelProto()
+        changed.CopyFrom(model)
+        array = numpy_helper.to_array(tensor)
+        scaled = (array.astype(np.float32) * np.float32(OFF)).astype(array.dtype)
+        changed.graph.initializer[index].CopyFrom(numpy_helper.from_array(scaled, tensor.name))
+        onnx.save(changed, str(path))
+        with OrtRuntime(float32_kernels(path), optimise=False) as rounding:
+            (stage,) = judge_all({"mutant": rounding.run}, pairs, precision=HALVES[low.precision])
+        ratio = stage.worst_ratio
+        yield {
+            "weight": tensor.name,
+            "ratio": ratio,
+            "failed": stage.status == "failed",
+            "told": told(low, path, graph),
+        }
+
+
+def told(low: LowGraph, path: Path, graph: OnnxGraph) -> bool:
+    """Whether the comparison with the float32 graph sees it."""
+    source = float32_source(graph, low.graph.opset)
+    names = frozenset(node.name for node in source.graph.node) - set(low.float32)
+    try:
+        check_precision(source, path, names, low.precision)
+    except CheckFailed as error:
+        return "constant" in str(error)
+    return False
+
+
+def document(rows: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """What is stored."""
+    flat = [row for found in rows.values() for row in found]
+    precisions = {}
+    for name, allowed in HALVES.items():
+        here = [row["precisions"][name] for row in flat]
+        changed = [mutant for row in here for mutant in row["mutants"]]
+        precisions[name] = {
+            "largest": max(ratio for row in here for ratio in row["ratios"].values()),
+            "healthy": allowed.healthy,
+            "limit": allowed.limit,
+            "largest_floor_l2": max(row["floor_l2"] for row in here),
+            "verdicts": sum(row["verdicts"] for row in here),
+            "weights_off": len(changed),
+            "weights_off_failed": sum(mutant["failed"] for mutant in changed),
+            "weights_off_told": sum(mutant["told"] for mutant in changed),
+        }
+    return {
+        "command": "python benchmarks/derive_half_limits.py",
+        "machine": f"{platform.machine()}, {platform.system()}, CPU",
+        "versions": {name: version(name) for name in ("torch", "timm", "onnx", "onnxruntime-gpu", "numpy")},
+        "precisions": precisions,
+        "alarms": [alarm for row in flat for name in HALVES for alarm in row["precisions"][name]["alarms"]],
+        "rows": rows,
+    }
+
+
+def line(name: str, row: dict[str, Any]) -> str:
+    """One row in words."""
+    parts = []
+    for precision, found in row["precisions"].items():
+        ratios = " ".join(f"{way} {ratio:.2f}" for way, ratio in found["ratios"].items())
+        failed = sum(mutant["failed"] for mutant in found["mutants"])
+        parts.append(f"{precision}: {ratios} floor {found['floor_l2']:.1e} off {failed}/{len(found['mutants'])}")
+    return f"{name:26} seed {row['seed']}  {'  '.join(parts)}  {row['seconds']} s"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""docs/precision.md: what a half precision is here, and what was measured.
+
+python benchmarks/half_precision_page.py        writes the page again from results/half_limits.json
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from attn2trt.export.passes.float_policy import ARITHMETIC, FLOAT32_OPERATORS, HELD, MOVES, PRODUCTS, SMALL_WINDOW
+from attn2trt.validate.metrics import HALVES
+
+ROOT = Path(__file__).parents[1]
+
+
+def page(told: dict[str, Any]) -> str:
+    """``told`` is benchmarks/results/half_limits.json."""
+    return "\n".join([*_introduction(), *_policy(), *_verdict(), *_measured(told), *_tensorrt(), ""])
+
+
+def _introduction() -> list[str]:
+    return [
+        "# Half precision",
+        "",
+        "This page is written by `python benchmarks/derive_half_limits.py`.",
+        "",
+        "```sh",
+        "attn2trt deploy resnet50+se --precision fp32,fp16,bf16 --keep-fp32 'layer4.*.se'",
+        "```",
+        "",
+        "writes `model.fp16.onnx` and `model.bf16.onnx` beside `model.onnx`, each made from the final float32",
+        "graph. The precision is in the graph: weights are rounded, and casts stand where precisions meet, so that",
+        "every runtime and every version of TensorRT builds the same. float32 is always in the bundle, whether or",
+        "not it is named.",
+        "",
+        "**Inputs and outputs stay float32**, so that all graphs of a bundle are fed and read alike and judged on",
+        "the same recorded cases. The price is one cast for each; float32 operators at the input read it",
+        "unrounded.",
+        "",
+        "`--keep-fp32 PATTERN`, as often as needed, keeps a PyTorch module and all inside it in float32: a path,",
+        "`*` for one step of it, `**` for any. The modules are those of the manifest's node → module map.",
+        "",
+    ]
+
+
+def _policy() -> list[str]:
+    return [
+        "## What stays in float32",
+        "",
+        "| operators | precision |",
+        "| --- | --- |",
+        f"| {', '.join(sorted(PRODUCTS))} | half |",
+        f"| {', '.join(sorted(FLOAT32_OPERATORS))} | float32 |",
+        "| `x * x`; a division by a computed number; "
+        f"AveragePool over more than {SMALL_WINDOW} elements; what has a graph inside | float32 |",
+        f"| {', '.join(sorted(MOVES))} | that of what they move |",
+        f"| {', '.join(sorted(ARITHMETIC))} | half; float32 where all operands are float32 results, or where a float32 "
+        "result goes in and only float32 operators read what comes out |",
+        "| counts and positions that come from sizes alone | float32 |",
+        "| anything else | float32 |",
+        "",
+        "An operator also stays in float32, and the summary says so, where a constant of it overflows, where",
+        f"rounding the constant loses more than {HELD:g} unit roundoffs (relative L2 of the tensor: weights below",
+        "6e-5 have fewer digits in float16, those below 3e-8 are zero; a few such beside large ones do no harm),",
+        "or where no opset has it in this precision. A value is cast once, whatever the number of operators that",
+        "read it.",
+        "",
+        "What is written is read back and compared with the float32 graph: the same nodes, attributes and wiring",
+        "once casts are looked through, every constant the rounded float32 one, every operator in the precision of",
+        "this policy. A dropped cast, a changed weight or an operator without its float32 is an error, and nothing",
+        "is written.",
+        "",
+    ]
+
+
+def _verdict() -> list[str]:
+    rows = [
+        f"| {name} | {allowed.words} | 2^{_power(allowed.unit_roundoff)} | {allowed.healthy:g} | {allowed.limit:g} | "
+        f"{allowed.budget:g} |"
+        for name, allowed in HALVES.items()
+    ]
+    return [
+        "## The verdict",
+        "",
+        "The truth is the same float64 run. The floor is eager PyTorch with every value rounded to the half",
+        "precision at every operator, adding up in float32, under the policy above and with the kept modules in",
+        "float32; the larger of two runs, the second with some results moved to the next number before they are",
+        "rounded. A floor that is not finite means that PyTorch itself overflows at this precision: the stage",
+        "fails, and `--keep-fp32` is the way on.",
+        "",
+        "| | | unit roundoff | R | limit, in floors | budget, relative L2 |",
+        "| --- | --- | --- | --- | --- | --- |",
+        *rows,
+        "",
+        "Ordinary inputs must also keep the budget; `--max-error` sets another, for every precision of the",
+        "verdict.",
+        "",
+        "Two stages each. `fp16` runs the graph as its dtypes say: ONNX Runtime with its optimisations off, on",
+        "float32 kernels, each result rounded to what the graph says it is. `fp16 onnxruntime cpu` is ONNX Runtime",
+        "as it runs in production, which removes most roundings: it has few float16 kernels and computes in",
+        "float32 what it can. It has no bfloat16 at all, so that `bf16 onnxruntime cpu` reads `not checked`.",
+        "",
+    ]
+
+
+def _measured(told: dict[str, Any]) -> list[str]:
+    found = []
+    for name, rows in told["rows"].items():
+        for precision in HALVES:
+            here = [row["precisions"][precision] for row in rows]
+            ratio = max(ratio for part in here for ratio in part["ratios"].values())
+            changed = [mutant for part in here for mutant in part["mutants"]]
+            floor = max(part["floor_l2"] for part in here)
+            caught = sum(mutant["failed"] for mutant in changed)
+            told_by = sum(mutant["told"] for mutant in changed)
+            found.append(
+                f"| {name} | {precision} | {len(rows)} | {floor:.1e} | {ratio:.2f} | {caught} of {len(changed)} | "
+                f"{told_by} of {len(changed)} |"
+            )
+    return [
+        "## Measured",
+        "",
+        "Largest floor on ordinary inputs (relative L2), largest ratio of a healthy graph in floors, and every",
+        "weight of two dimensions or more made two percent larger, one at a time: how many fail the stage by their",
+        "numbers, and how many the comparison with the float32 graph finds. Two percent of one weight of a deep",
+        "network is below what half precision loses anyway, and in bfloat16 about twice a rounding: numbers alone",
+        "do not show it.",
+        "",
+        "| target | precision | seeds | floor | ratio | off by 2 %: by numbers | by comparison |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        *found,
+        "",
+        f"{told['machine']}; torch {told['versions']['torch']}, ONNX Runtime {told['versions']['onnxruntime-gpu']}. "
+        f"False alarms: {len(told['alarms'])}. R is the largest ratio and room for what was not measured, the limit",
+        "a third more than R. All of it was measured on a CPU; no GPU has run these graphs.",
+        "",
+    ]
+
+
+def _tensorrt() -> list[str]:
+    return [
+        "## TensorRT",
+        "",
+        "The manifest holds a trtexec line for each version that reads the graph. float16 stays at the opset of",
+        "the float32 graph, 17, which TensorRT 8.6 reads. 8.6 builds weakly typed networks: its line allows",
+        "float16 and names every float32 node, because only layers whose precision is set are bound to it. From 10",
+        "on `--stronglyTyped` obeys the graph; 11 knows nothing else. bfloat16 needs opset 22 for convolutions and",
+        "pooling (17 is enough without); the graph is raised to the lowest opset that has its operators, and the",
+        "summary names it with the oldest TensorRT that reads it: 10.0 ends at opset 20, 10.15 reads 24. None",
+        "reads bfloat16 in 8.6.",
+    ]
+
+
+def _power(value: float) -> int:
+    power = 0
+    while value < 1:
+        value, power = value * 2, power - 1
+    return power
+
+
+if __name__ == "__main__":
+    results = json.loads((ROOT / "benchmarks/results/half_limits.json").read_text())
+    (ROOT / "docs/precision.md").write_text(page(results))

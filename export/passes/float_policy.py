@@ -1,0 +1,274 @@
+"""Which operators of a graph compute in half precision, and which stay in float32: decided node by node, with a reason.
+
+Half precision costs range (float16 ends at 65504 and has nothing between 0 and 6e-8) or digits (bfloat16 has eight
+bits). What squares, sums up many terms, divides, normalises or takes an exponential stays in float32. The rest follows
+from where it stands:
+
+- convolutions and matrix products are always lowered: they are what half precision is for;
+- what only moves or picks values stays with what it moves;
+- arithmetic all of whose operands are float32 results stays in float32 (``sqrt(variance + epsilon)``), and so does
+  arithmetic between float32 operators (``x - mean`` before the square), so that neighbours share one cast;
+- numbers that come from sizes alone (a count, a grid of positions) are not lowered: 2049 has no float16;
+- a constant that the precision cannot hold keeps its operator in float32.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from ..precision import FROM_SIZES
+
+
+def _named(operators: str) -> frozenset[str]:
+    return frozenset(operators.split())
+
+
+# Sums and means, the squeeze mean among them; powers, roots, exponentials and logarithms; softmax; normalisations.
+FLOAT32_OPERATORS = _named(
+    """
+    ReduceSum ReduceMean ReduceProd ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceSumSquare CumSum
+    GlobalAveragePool GlobalLpPool LpPool Pow Sqrt Reciprocal Exp Log Softplus Softmax LogSoftmax
+    LayerNormalization InstanceNormalization GroupNormalization BatchNormalization RMSNormalization
+    LpNormalization MeanVarianceNormalization LRN GridSample
+    """
+)
+PRODUCTS = frozenset(["Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum"])
+MOVES = _named(
+    """
+    Reshape Transpose Slice Concat Squeeze Unsqueeze Expand Gather GatherElements GatherND Flatten Split Identity Pad
+    Tile DepthToSpace SpaceToDepth MaxPool GlobalMaxPool ReduceMax ReduceMin ScatterElements ScatterND TopK Trilu
+    ReverseSequence Compress
+    """
+)
+ARITHMETIC = _named(
+    """
+    Add Sub Mul Div Neg Abs Max Min Sum Mean Clip Relu LeakyRelu PRelu Elu Selu Celu Sigmoid Tanh HardSigmoid HardSwish
+    Softsign ThresholdedRelu Erf Gelu Mish Where Sign Floor Ceil Round AveragePool Resize
+    """
+)
+# Operators whose result is no float: they compare in whatever precision their operands have.
+COMPARISONS = _named("ArgMax ArgMin Greater GreaterOrEqual Less LessOrEqual Equal IsNaN IsInf")
+# Inputs that are float32 whatever the others are: what Resize takes its sizes from.
+ALWAYS_FLOAT32: Mapping[str, frozenset[int]] = {"Resize": frozenset((1, 2))}
+# An average over more elements than this is a large sum.
+SMALL_WINDOW = 64
+# A constant is held well when it loses at most so many times the rounding of an ordinary number.
+HELD = 4.0
+
+
+@dataclass(frozen=True)
+class LowType:
+    """A half precision: its name on the command line, its ONNX type, unit roundoff and largest number."""
+
+    name: str
+    dtype: ir.DataType
+    unit_roundoff: float
+    largest: float
+
+    @property
+    def words(self) -> str:
+        """Its name in full."""
+        return {"fp16": "float16", "bf16": "bfloat16"}[self.name]
+
+
+LOW_TYPES = {
+    "fp16": LowType("fp16", ir.DataType.FLOAT16, 2.0**-11, 65504.0),
+    "bf16": LowType("bf16", ir.DataType.BFLOAT16, 2.0**-8, 3.3895e38),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``low`` names the nodes that compute in half precision; ``float32`` gives every other float operator its reason,
+    ``kept`` those of them that the policy alone would have lowered."""
+
+    low: frozenset[str]
+    float32: Mapping[str, str]
+    kept: Mapping[str, str]
+
+
+def plan(
+    model: ir.Model, low: LowType, is_kept: Callable[[str], str] = lambda _name: "", *, opset: int | None = None
+) -> Plan:
+    """Decide for every node of ``model``; ``is_kept`` gives the reason why the caller wants a node, by its name, in
+    float32. ``opset`` replaces the model's own, to ask what another one would allow."""
+    return _Planner(model, low, is_kept, opset or model.graph.opset_imports[""]).plan()
+
+
+class _Planner:
+    def __init__(self, model: ir.Model, low: LowType, is_kept: Callable[[str], str], opset: int) -> None:
+        self._graph = model.graph
+        self._low = low
+        self._is_kept = is_kept
+        self._opset = opset
+        self._reason: dict[ir.Node, str] = {}  # empty: lowered
+        self._kept: dict[str, str] = {}
+        self._follows: set[ir.Node] = set()
+        self._from_data: set[ir.Value] = set(self._graph.inputs)
+
+    def plan(self) -> Plan:
+        nodes = [node for node in self._graph if node.op_type not in ("Constant", "Shape", "Size")]
+        for node in nodes:
+            if any(value in self._from_data for value in _read(node)):
+                self._from_data.update(node.outputs)
+            if _has_floats(node):
+                self._reason[node] = self._decide(node)
+        for node in reversed(nodes):
+            if node in self._reason:
+                self._look_ahead(node)
+        return Plan(
+            frozenset(str(node.name) for node, reason in self._reason.items() if not reason),
+            {str(node.name): reason for node, reason in self._reason.items() if reason},
+            dict(self._kept),
+        )
+
+    def _decide(self, node: ir.Node) -> str:
+        """Why the node stays in float32; empty where it is lowered."""
+        if not any(value in self._from_data for value in _read(node)):
+            return FROM_SIZES
+        if reason := self._by_policy(node) or self._by_place(node):
+            return reason
+        if reason := self._is_kept(str(node.name)) or self._unfit_constant(node) or self._unknown_type(node):
+            self._kept[str(node.name)] = reason
+            return reason
+        return ""
+
+    def _by_policy(self, node: ir.Node) -> str:
+        kind = node.op_type
+        reasons = {
+            "holds a graph of its own": any(_is_graph(attribute) for attribute in node.attributes.values()),
+            f"{kind} needs float32's range": kind in FLOAT32_OPERATORS,
+            "a square needs float32's range": kind == "Mul" and node.inputs[0] is node.inputs[1],
+            "a computed divisor may be tiny": kind == "Div"
+            and ir.convenience.get_const_tensor(_value(node, 1)) is None,
+            "a mean over many elements": kind == "AveragePool"
+            and math.prod(node.attributes.get_ints("kernel_shape", ())) > SMALL_WINDOW,
+            f"{kind} is not known to bear half precision": kind not in PRODUCTS | MOVES | ARITHMETIC | COMPARISONS,
+        }
+        return next((reason for reason, applies in reasons.items() if applies), "")
+
+    def _unfit_constant(self, node: ir.Node) -> str:
+        for index, value in enumerate(node.inputs):
+            tensor = None if value is None else ir.convenience.get_const_tensor(value)
+            if tensor is None or tensor.dtype != ir.DataType.FLOAT or index in ALWAYS_FLOAT32.get(node.op_type, ()):
+                continue
+            if reason := unfit(tensor.numpy(), self._low):
+                return f"{_value(node, index).name} {reason}"
+        return ""
+
+    def _unknown_type(self, node: ir.Node) -> str:
+        if first_opset(node.op_type, self._low, self._opset) > self._opset:
+            return f"{node.op_type} takes no {self._low.words} at opset {self._opset}"
+        return ""
+
+    def _by_place(self, node: ir.Node) -> str:
+        if node.op_type in PRODUCTS or not self._all_wide(node):
+            return ""
+        if node.op_type in MOVES:
+            self._follows.add(node)
+            return "moves float32 results"
+        return "between float32 results"
+
+    def _all_wide(self, node: ir.Node) -> bool:
+        """Whether every operand that depends on the input is a float32 operator's result."""
+        operands = [value for value in _floats(node.inputs) if value in self._from_data]
+        return bool(operands) and all(self._is_wide(value) for value in operands)
+
+    def _is_wide(self, value: ir.Value) -> bool:
+        producer = value.producer()
+        return producer is not None and bool(self._reason.get(producer))
+
+    def _look_ahead(self, node: ir.Node) -> None:
+        """What follows is decided by now: moves before lowered operators are lowered too, arithmetic between float32
+        operators is not."""
+        users = [user for value in _floats(node.outputs) for user, _ in value.uses()]
+        is_output = any(value.is_graph_output() for value in node.outputs)
+        wide_users = [bool(self._reason.get(user, "a graph of its own")) for user in users]
+        if node in self._follows and users and not is_output and not any(wide_users):
+            self._reason[node] = ""
+        elif (
+            not self._reason[node]
+            and node.op_type in ARITHMETIC
+            and users
+            and not is_output
+            and all(wide_users)
+            and any(self._is_wide(value) for value in _floats(node.inputs))
+        ):
+            self._reason[node] = "between float32 operators"
+
+
+def unfit(values: np.ndarray, low: LowType) -> str:
+    """Why a constant cannot be rounded to ``low``; empty where it can.
+
+    It cannot where a finite number overflows, or where so much is lost among the smallest numbers that the whole tensor
+    (relative L2) is off by more than HELD unit roundoffs. A few weights that vanish beside large ones do no harm.
+    """
+    finite = np.isfinite(values)
+    wide = np.where(finite, values, 0).astype(np.float64)
+    largest = float(np.abs(wide).max(initial=0.0))
+    if largest > low.largest:
+        return f"holds {largest:.3g}, and {low.words} ends at {low.largest:.4g}"
+    if not largest:
+        return ""
+    rounded = rounded_to(wide.astype(np.float32), low).astype(np.float64)
+    lost = float(np.linalg.norm(((rounded - wide) / largest).ravel()) / np.linalg.norm((wide / largest).ravel()))
+    if lost > HELD * low.unit_roundoff:
+        gone = int(((rounded == 0) & (wide != 0)).sum())
+        return f"loses {lost:.2g} of itself in {low.words} ({gone} of {wide.size} become zero)"
+    return ""
+
+
+def rounded_to(values: np.ndarray, low: LowType) -> np.ndarray:
+    """The values in half precision; what overflows is infinite, without a warning."""
+    with np.errstate(over="ignore", under="ignore"):
+        return values.astype(low.dtype.numpy())
+
+
+def first_opset(operator: str, low: LowType, start: int, stop: int = 24) -> int:
+    """The lowest opset from ``start`` on at which the operator takes ``low``; ``stop`` where none below it does."""
+    from onnx import defs
+
+    # ONNX writes types as tensor(float16)
+    wanted = f"tensor({low.words})"
+    for opset in range(start, stop):
+        try:
+            schema = defs.get_schema(operator, opset, "")
+        except defs.SchemaError:
+            continue
+        floats = [entry for entry in schema.inputs if "tensor(float)" in entry.types and len(entry.types) > 1]
+        if floats and all(wanted in entry.types for entry in floats):
+            return opset
+    return stop
+
+
+def _read(node: ir.Node) -> Iterable[ir.Value]:
+    """Everything that a node reads, what its bodies take from outside included."""
+    yield from (value for value in node.inputs if value is not None)
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            for inner in ir.traversal.RecursiveGraphIterator(attribute.as_graph()):
+                yield from (value for value in inner.inputs if value is not None)
+
+
+def _is_graph(attribute: ir.Attr) -> bool:
+    return attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+
+
+def _has_floats(node: ir.Node) -> bool:
+    return any(True for _ in _floats([*node.inputs, *node.outputs]))
+
+
+def _floats(values: Iterable[ir.Value | None]) -> Iterable[ir.Value]:
+    return (value for value in values if value is not None and value.dtype == ir.DataType.FLOAT)
+
+
+def _value(node: ir.Node, index: int) -> ir.Value:
+    value = node.inputs[index]
+    if value is None:
+        raise ValueError(f"{node.name} has no input {index}")
+    return value

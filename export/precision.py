@@ -1,0 +1,248 @@
+"""A half precision written into the graph: ``model.fp16.onnx`` or ``model.bf16.onnx`` from the float32 graph.
+
+What computes in half precision and what stays in float32 is decided in passes/float_policy.py and written by
+passes/lower_precision.py; precision_check.py then proves that what lies on disk is the float32 graph but for that.
+
+Inputs and outputs stay float32, so that every graph of a bundle is fed and read alike, by one contract and on one set
+of recorded cases. The price is one cast per input and output, which a compiler fuses with the copy it makes anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError, ModuleRefused
+from ..modules.block_index import nearest
+from ..modules.grammar import steps_match
+from .contract import check_contract
+from .graph import EXTERNAL_DATA_BYTES, OnnxGraph
+from .precision_check import check_precision
+
+if TYPE_CHECKING:
+    import onnx
+    import onnx_ir as ir
+
+    from .passes.float_policy import LowType, Plan
+
+FP32 = "fp32"
+PRECISIONS = (FP32, "fp16", "bf16")
+BY_PATTERN = "--keep-fp32"
+FROM_SIZES = "computed from sizes and constants alone"
+# The last opset of the graphs that this package writes, and the first that no longer counts.
+OPSET_END = 24
+# The oldest TensorRT that reads an opset: 8.6 ends at 17, 10.0 at 20, 10.15 at 24. What lies between was not tried.
+_READERS = ((17, "8.6"), (20, "10.0"), (24, "10.15"))
+
+
+@dataclass(frozen=True)
+class LowGraph:
+    """A graph in half precision. ``float32`` gives every float operator that stayed in float32 its reason, ``kept``
+    those that a pattern, a constant or the opset kept there beyond the policy."""
+
+    precision: str
+    graph: OnnxGraph
+    lowered: int
+    float32: Mapping[str, str]
+    kept: Mapping[str, str]
+    patterns: tuple[str, ...] = ()
+    # paths whose modules stay in float32: what a pattern matches, with everything inside, and modules of unfit weights
+    kept_within: tuple[str, ...] = ()
+    kept_exactly: tuple[str, ...] = ()
+    raised_from: int | None = None
+    files: tuple[str, ...] = field(default=())
+
+    @property
+    def oldest_tensorrt(self) -> str:
+        """The oldest TensorRT that reads the graph."""
+        return oldest_tensorrt(self.graph.opset, self.precision)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know: a raised opset, and the modules that stay in float32 beyond the policy."""
+        found = []
+        if self.raised_from is not None:
+            found.append(
+                f"opset {self.graph.opset} instead of {self.raised_from}, the lowest whose operators take "
+                f"{self.precision}; the oldest TensorRT that reads it is {self.oldest_tensorrt}"
+            )
+        asked = sum(reason == BY_PATTERN for reason in self.kept.values())
+        if self.patterns:
+            also = "" if asked else ", where the policy alone keeps all"
+            more = f"{asked} more operator{'s' * (asked != 1)}{also}"
+            found.append(f"{', '.join(self.kept_within)} in float32 by --keep-fp32: {more}")
+        others = {
+            (self.graph.modules.get(name) or f"node {name}", reason): None
+            for name, reason in self.kept.items()
+            if reason != BY_PATTERN
+        }
+        return found + [f"{where} stays in float32: {reason}" for where, reason in others]
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest's entry."""
+        return {
+            "file": self.graph.path.name,
+            "opset": self.graph.opset,
+            "oldest_tensorrt": self.oldest_tensorrt,
+            "inputs_and_outputs": "float32",
+            "lowered": self.lowered,
+            "float32": dict(self.float32),
+            "kept": {
+                name: {"module": self.graph.modules.get(name, ""), "why": reason} for name, reason in self.kept.items()
+            },
+            "keep_fp32": list(self.patterns),
+            "notes": self.notes,
+            "modules": dict(self.graph.modules),
+        }
+
+
+def parse_precisions(text: str | Sequence[str]) -> tuple[str, ...]:
+    """The half precisions in ``fp32,fp16`` (text or a sequence), in their usual order; float32 is always there."""
+    names = [name.strip() for name in (text.split(",") if isinstance(text, str) else text)]
+    for name in names:
+        if name not in PRECISIONS:
+            raise InputError(
+                f"received precision {name!r}; expected {', '.join(PRECISIONS)}, separated by commas: "
+                "--precision fp32,fp16"
+            )
+    return tuple(name for name in PRECISIONS if name in names and name != FP32)
+
+
+def oldest_tensorrt(opset: int, precision: str) -> str:
+    """The oldest TensorRT that reads a graph of this opset; 8.6 has no bfloat16 in ONNX at any."""
+    found = next((version for last, version in _READERS if opset <= last), "11.0")
+    return "10.0" if precision == "bf16" and found == "8.6" else found
+
+
+def file_name(precision: str) -> str:
+    """The graph's file in a bundle."""
+    return f"model.{precision}.onnx"
+
+
+def lower(graph: OnnxGraph, precision: str, folder: Path, *, keep: Sequence[str] = ()) -> LowGraph:
+    """Write ``graph``, float32, in half precision to ``folder``.
+
+    ``keep`` are globs over PyTorch module paths; what they match stays in float32, with everything inside. Raises
+    InputError where one matches nothing, ModuleRefused where nothing can be lowered, or where the precision needs an
+    opset that the graph cannot be raised to, CheckFailed where the result is not the float32 graph but for its dtypes.
+    """
+    import onnx_ir as ir
+
+    from .passes.float_policy import LOW_TYPES, plan
+    from .passes.lower_precision import LowerPrecision
+
+    low = LOW_TYPES[precision]
+    within = matching(keep, graph.modules.values())
+    kept_by = _keeper(graph.modules, within)
+    opset = _lowest_opset(ir.load(str(graph.path)), low, kept_by)
+    source = float32_source(graph, opset)
+    model = ir.from_proto(source)
+    planned = plan(model, low, kept_by)
+    if not planned.low:
+        raise ModuleRefused(
+            f"{precision} leaves nothing to lower: all {len(planned.float32)} float operators stay in float32; "
+            f"leave {precision} out of --precision, or keep less with --keep-fp32"
+        )
+    rewrite = LowerPrecision(planned, low, graph.modules)
+    rewrite(model)
+    path = folder / file_name(precision)
+    files = _save(model, path)
+    written = replace(graph, path=path, opset=opset, modules=rewrite.modules)
+    check_contract(written, opset=opset, inputs=graph.inputs, outputs=graph.outputs, after=f"the cast to {low.words}")
+    check_precision(source, path, planned.low, low.name)
+    return LowGraph(
+        precision,
+        written,
+        len(planned.low),
+        planned.float32,
+        planned.kept,
+        patterns=tuple(keep),
+        kept_within=within,
+        kept_exactly=_modules_of_unfit(planned, graph.modules),
+        raised_from=graph.opset if opset != graph.opset else None,
+        files=files,
+    )
+
+
+def matching(patterns: Sequence[str], modules: Iterable[str]) -> tuple[str, ...]:
+    """The module paths, and paths of modules around them, that a pattern matches; a pattern without one is an error.
+
+    ``*`` stands for anything within one step of a path, ``**`` for any steps.
+    """
+    paths: dict[str, None] = {}
+    for path in modules:
+        steps = path.split(".") if path else []
+        paths |= dict.fromkeys(".".join(steps[:end]) for end in range(1, len(steps) + 1))
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        here = [path for path in paths if steps_match(path.split("."), pattern.split("."))]
+        if not here:
+            have = f"it has {', '.join(sorted(paths)[:5])}" + ", …" * (len(paths) > 5) if paths else "it has none"
+            raise InputError(
+                f"received --keep-fp32 {pattern!r}, which no module of the graph has; expected a module path or a "
+                f"glob; {nearest(pattern, paths, have)}"
+            )
+        found |= dict.fromkeys(here)
+    return tuple(found)
+
+
+def is_within(path: str, modules: Iterable[str]) -> bool:
+    """Whether a module is one of ``modules`` or inside one."""
+    return any(path == module or path.startswith(f"{module}.") for module in modules)
+
+
+def _keeper(modules: Mapping[str, str], within: Sequence[str]) -> Callable[[str], str]:
+    return lambda node: BY_PATTERN if within and is_within(modules.get(node, ""), within) else ""
+
+
+def _modules_of_unfit(planned: Plan, modules: Mapping[str, str]) -> tuple[str, ...]:
+    paths = (modules.get(name, "") for name, reason in planned.kept.items() if reason != BY_PATTERN)
+    return tuple(dict.fromkeys(path for path in paths if path))
+
+
+def _lowest_opset(model: ir.Model, low: LowType, kept_by: Callable[[str], str]) -> int:
+    """The lowest opset, the graph's own or above, at which everything that can be lowered has a form in ``low``."""
+    from .passes.float_policy import first_opset, plan
+
+    own = int(model.graph.opset_imports[""])
+    wanted = plan(model, low, kept_by, opset=OPSET_END - 1)
+    operators = {node.op_type for node in model.graph if str(node.name) in wanted.low}
+    return max([own, *(opset for name in operators if (opset := first_opset(name, low, own)) < OPSET_END)])
+
+
+def float32_source(graph: OnnxGraph, opset: int) -> onnx.ModelProto:
+    """The float32 graph at the opset of a lowered one; raises ModuleRefused where it cannot be raised to it."""
+    import onnx
+    from onnx import helper, version_converter
+
+    if opset == graph.opset:
+        return onnx.load(str(graph.path))
+    refused = f"this precision needs opset {opset}, and the graph cannot be raised to it from {graph.opset}"
+    advice = f"export with --opset {opset}, or leave the precision out"
+    if sum(file.stat().st_size for file in graph.files) > EXTERNAL_DATA_BYTES:
+        raise ModuleRefused(f"{refused}: its weights lie beside it; {advice}")
+    try:
+        model = version_converter.convert_version(onnx.load(str(graph.path)), opset)
+    except Exception as error:  # the converter raises several unrelated types
+        reason = " ".join(str(error).split())[:200]
+        raise ModuleRefused(f"{refused} ({reason}); {advice}") from error
+    model.ir_version = helper.find_min_ir_version_for(model.opset_import)
+    for position, node in enumerate(model.graph.node):
+        node.name = node.name or f"{node.op_type}_raised_{position}"
+    raised: onnx.ModelProto = model
+    return raised
+
+
+def _save(model: ir.Model, path: Path) -> tuple[str, ...]:
+    """Write the model, its weights beside it where they are too large for one file; returns the names of the files."""
+    import onnx_ir as ir
+
+    size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None)
+    if size <= EXTERNAL_DATA_BYTES:
+        ir.save(model, str(path))
+        return (path.name,)
+    data = f"{path.name}.data"
+    ir.save(model, str(path), external_data=data)
+    return path.name, data

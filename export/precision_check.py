@@ -1,0 +1,149 @@
+"""Proof that a half-precision graph on disk is the float32 graph but for its dtypes.
+
+Read back from disk, and told by other means than those that wrote it: the same nodes in the same order with the same
+attributes; the same wiring once casts are looked through; every constant the float32 one, rounded where it is read in
+half precision; and every operator in the precision that the policy gives it, by shape inference. A cast that was
+dropped, a weight that was changed, an operator that lost its float32 is found here, whatever its effect on the numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from ..errors import CheckFailed
+
+if TYPE_CHECKING:
+    import onnx
+
+CAST = "cast_to_"
+
+
+def check_precision(source: onnx.ModelProto, path: Path, low_nodes: frozenset[str], precision: str) -> None:
+    """Raise CheckFailed for the first difference between the graph at ``path`` and ``source`` that is not a cast.
+
+    ``low_nodes`` names the nodes that compute in ``precision``; all others compute in float32.
+    """
+    import onnx
+
+    written = onnx.load(str(path))
+    before, after = _Wiring(source, ()), _Wiring(written, (CAST,))
+    _same_nodes(before, after, path)
+    for node in source.graph.node:
+        _same_operands(node.name, before, after, path)
+    for old, new in zip(source.graph.output, written.graph.output, strict=True):
+        if before.origin(old.name) != after.origin(new.name):
+            _fail(path, f"output {old.name} comes from {after.origin(new.name)} instead of {before.origin(old.name)}")
+    _right_dtypes(written, after, low_nodes, precision, path)
+
+
+def _fail(path: Path, what: str) -> NoReturn:
+    raise CheckFailed(f"{path.name} is not the float32 graph but for its dtypes: {what}; it was not handed over")
+
+
+class _Wiring:
+    """Where every value comes from, casts of our own looked through, and what the constants hold."""
+
+    def __init__(self, model: onnx.ModelProto, passed_through: tuple[str, ...]) -> None:
+        from onnx import numpy_helper
+
+        self.nodes: dict[str, onnx.NodeProto] = {}
+        self.constants: dict[str, Any] = {tensor.name: tensor for tensor in model.graph.initializer}
+        self._from: dict[str, tuple[str, int]] = {}
+        self._cast: dict[str, str] = {}
+        self._to_array = numpy_helper.to_array
+        for node in model.graph.node:
+            if passed_through and node.name.startswith(passed_through) and node.op_type == "Cast":
+                self._cast[node.output[0]] = node.input[0]
+            elif node.op_type == "Constant" and any(attribute.name == "value" for attribute in node.attribute):
+                self.constants[node.output[0]] = node.attribute[0].t
+            else:
+                self.nodes[node.name] = node
+                self._from |= {name: (node.name, index) for index, name in enumerate(node.output)}
+
+    def origin(self, name: str) -> tuple[str, int]:
+        """(node, which of its outputs), or (name of a graph input, -1)."""
+        while name in self._cast:
+            name = self._cast[name]
+        return self._from.get(name, (name, -1))
+
+    def constant(self, name: str) -> np.ndarray[Any, Any] | None:
+        found = self.constants.get(name)
+        return None if found is None else np.asarray(self._to_array(found))
+
+
+def _same_nodes(before: _Wiring, after: _Wiring, path: Path) -> None:
+    if [*before.nodes] != [*after.nodes]:
+        missing, added = before.nodes.keys() - after.nodes.keys(), after.nodes.keys() - before.nodes.keys()
+        detail = f"missing {sorted(missing)[:3]}, added {sorted(added)[:3]}" if missing or added else "another order"
+        _fail(path, f"its nodes differ ({detail})")
+    for name, node in before.nodes.items():
+        other = after.nodes[name]
+        if node.op_type != other.op_type or _attributes(node) != _attributes(other):
+            _fail(path, f"node {name} ({node.op_type}) is {other.op_type} or has other attributes")
+
+
+def _attributes(node: onnx.NodeProto) -> dict[str, bytes]:
+    # a tensor's own name and a string of documentation say nothing about what it computes
+    return {attribute.name: attribute.SerializeToString(deterministic=True) for attribute in node.attribute}
+
+
+def _same_operands(name: str, before: _Wiring, after: _Wiring, path: Path) -> None:
+    if name not in before.nodes:
+        return
+    old, new = before.nodes[name], after.nodes[name]
+    if len(old.input) != len(new.input):
+        _fail(path, f"node {name} has {len(new.input)} inputs instead of {len(old.input)}")
+    for index, (was, now) in enumerate(zip(old.input, new.input, strict=True)):
+        wanted, found = before.constant(was), after.constant(now)
+        if wanted is None or found is None:
+            if wanted is not found or before.origin(was) != after.origin(now):
+                _fail(path, f"input {index} of node {name} comes from {now} instead of {was}")
+        elif not _is_rounded(wanted, found):
+            _fail(path, f"constant {now} of node {name} is not {was} rounded to {found.dtype}")
+
+
+def _is_rounded(wanted: np.ndarray[Any, Any], found: np.ndarray[Any, Any]) -> bool:
+    with np.errstate(over="ignore", under="ignore"):
+        rounded = wanted if wanted.dtype == found.dtype else wanted.astype(found.dtype)
+    return wanted.shape == found.shape and rounded.tobytes() == found.tobytes()
+
+
+def _right_dtypes(
+    model: onnx.ModelProto, after: _Wiring, low_nodes: frozenset[str], precision: str, path: Path
+) -> None:
+    from onnx import TensorProto, shape_inference
+
+    low = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}[precision]
+    # What the file says of its values is left out: it would be taken for inferred.
+    bare = type(model)()
+    bare.CopyFrom(model)
+    del bare.graph.value_info[:]
+    dtypes = _dtypes(shape_inference.infer_shapes(bare))
+    for name, node in after.nodes.items():
+        wanted = low if name in low_nodes else TensorProto.FLOAT
+        for value in _judged(node):
+            if dtypes.get(value) in (low, TensorProto.FLOAT) and dtypes[value] != wanted:
+                said = TensorProto.DataType.Name(dtypes[value]).lower()
+                right = TensorProto.DataType.Name(wanted).lower()
+                _fail(path, f"{node.op_type} (node {name}) has {value} in {said} where the policy says {right}")
+    if not any(dtypes.get(value) == low for name in low_nodes for value in _judged(after.nodes[name])):
+        _fail(path, f"nothing in it computes in {precision}")
+
+
+def _dtypes(model: onnx.ModelProto) -> Mapping[str, int]:
+    graph = model.graph
+    found = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.input, *graph.output)}
+    return found | {tensor.name: tensor.data_type for tensor in graph.initializer}
+
+
+def _judged(node: onnx.NodeProto) -> Iterator[str]:
+    """The values whose precision is the node's own."""
+    from .passes.float_policy import ALWAYS_FLOAT32
+
+    exempt = ALWAYS_FLOAT32.get(node.op_type, frozenset())
+    yield from (name for index, name in enumerate(node.input) if name and index not in exempt)
+    yield from node.output

@@ -1,0 +1,52 @@
+"""A half-precision graph rounds where its dtypes say, which ONNX Runtime by itself does not do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from attn2trt.engines.float32_kernels import float32_kernels
+from attn2trt.engines.isolated import IsolatedRuntime
+from attn2trt.engines.ort_runtime import OrtRuntime
+
+TYPES = {"float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16}
+
+
+def up_and_down(folder: Path, dtype: str) -> Path:
+    """``x * 256 / 256`` in half precision, float32 outside."""
+    import ml_dtypes
+
+    low = TYPES[dtype]
+    scale = np.array(256, np.float16 if dtype == "float16" else ml_dtypes.bfloat16)
+    nodes = [
+        helper.make_node("Cast", ["x"], ["low"], to=low),
+        helper.make_node("Mul", ["low", "scale"], ["up"]),
+        helper.make_node("Div", ["up", "scale"], ["down"]),
+        helper.make_node("Cast", ["down"], ["y"], to=TensorProto.FLOAT),
+    ]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n"]) for name in ("x", "y")]
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:], [numpy_helper.from_array(scale, "scale")])
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(folder / "g.onnx")
+    )
+    return folder / "g.onnx"
+
+
+@pytest.mark.parametrize("optimise", [False, True])
+def test_an_overflow_between_two_operators_is_one(tmp_path: Path, optimise: bool) -> None:
+    path = up_and_down(tmp_path, "float16")
+    feeds = {"x": np.array([1.0, 1.0003, 300.0], np.float32)}
+    with IsolatedRuntime(path, optimise=optimise, rounding=True) as runtime:
+        assert runtime.run(feeds)["y"].tolist() == [1.0, 1.0, np.inf]
+    with OrtRuntime(path, optimise=optimise) as runtime:
+        assert np.isfinite(runtime.run(feeds)["y"]).all()  # what makes the rounding necessary
+
+
+def test_bfloat16_rounds_to_eight_bits(tmp_path: Path) -> None:
+    model = float32_kernels(up_and_down(tmp_path, "bfloat16"))
+    with OrtRuntime(model, optimise=False) as runtime:
+        assert runtime.run({"x": np.array([1.003, 300.0], np.float32)})["y"].tolist() == [1.0, 300.0]

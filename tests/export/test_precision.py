@@ -1,0 +1,235 @@
+"""Half precision in the graph: what is lowered and what is not, how casts are shared, and that any change is found."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from attn2trt.errors import CheckFailed, InputError, ModuleRefused
+from attn2trt.export import precision
+from attn2trt.export.contract import spec_of
+from attn2trt.export.graph import OnnxGraph
+from attn2trt.export.handover import trtexec_lines
+from attn2trt.export.passes.float_policy import LOW_TYPES, plan, unfit
+from attn2trt.export.precision import LowGraph, float32_source, is_within, lower, matching, parse_precisions
+from attn2trt.export.precision_check import check_precision
+from attn2trt.modules.target import Axis
+
+Node = tuple[str, list[str], str]
+NORMALISED: list[Node] = [
+    ("Conv", ["x", "w"], "conv"),
+    ("ReduceMean", ["conv"], "mean"),
+    ("Sub", ["conv", "mean"], "centred"),
+    ("Mul", ["centred", "centred"], "square"),
+    ("ReduceMean", ["square"], "variance"),
+    ("Add", ["variance", "epsilon"], "safe"),
+    ("Sqrt", ["safe"], "deviation"),
+    ("Div", ["centred", "deviation"], "normal"),
+    ("Conv", ["normal", "w"], "second"),
+    ("Relu", ["second"], "y"),
+]
+MODULES = {"Conv_0": "block.conv1", "Mul_3": "block.norm", "Conv_8": "block.conv2", "Relu_9": "act"}
+
+
+def write(folder: Path, nodes: list[Node] = NORMALISED, **constants: np.ndarray) -> OnnxGraph:
+    """A graph from x to y, opset 17; each node is named by its operator and its place."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        "w": rng.standard_normal((4, 4, 1, 1), dtype=np.float32),
+        "epsilon": np.array(1e-12, np.float32),
+        **constants,
+    }
+    used = {name for _, operands, _ in nodes for name in operands}
+    made = []
+    for place, (operator, operands, result) in enumerate(nodes):
+        attributes = {"axes": [1]} if operator == "ReduceMean" else {}
+        made.append(helper.make_node(operator, operands, [result], name=f"{operator}_{place}", **attributes))
+    shape = ["batch", 4, 8, 8]
+    graph = helper.make_graph(
+        made,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(array, name) for name, array in arrays.items() if name in used],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = onnx.shape_inference.infer_shapes(model)
+    onnx.save(model, str(folder / "model.onnx"))
+    inputs, outputs = ([spec_of(value) for value in values] for values in (model.graph.input, model.graph.output))
+    return OnnxGraph(folder / "model.onnx", 17, tuple(inputs), tuple(outputs), MODULES)
+
+
+def casts(low: LowGraph) -> Counter[str]:
+    """How often every value is cast."""
+    return Counter(node.input[0] for node in onnx.load(str(low.graph.path)).graph.node if node.op_type == "Cast")
+
+
+def test_a_normalisation_stays_in_float32_and_its_operators_share_one_cast(tmp_path: Path) -> None:
+    low = lower(write(tmp_path), "fp16", tmp_path)
+    lowered = {"Conv_0", "Conv_8", "Relu_9"}
+    assert set(low.float32) == {f"{op}_{place}" for place, (op, *_) in enumerate(NORMALISED)} - lowered
+    assert low.kept == {}
+    assert "square" in low.float32["Mul_3"]
+    assert "between" in low.float32["Sub_2"]
+    # the input, the convolution's result for mean and difference, the normalised values, the output
+    assert casts(low) == Counter(["x", "conv", "normal", "y_fp16"])
+
+
+def test_float16_stays_at_opset_17_and_bfloat16_rises_to_the_lowest_that_has_convolutions(tmp_path: Path) -> None:
+    graph = write(tmp_path)
+    half, brain = (lower(graph, name, tmp_path) for name in ("fp16", "bf16"))
+    assert (half.graph.opset, half.oldest_tensorrt, half.notes) == (17, "8.6", [])
+    assert (brain.graph.opset, brain.oldest_tensorrt) == (22, "10.15")
+    assert "opset 22 instead of 17" in brain.notes[0]
+    for low in (half, brain):
+        model = onnx.load(str(low.graph.path))
+        assert model.opset_import[0].version == low.graph.opset
+        assert {value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)} == {1}
+    without = lower(write(tmp_path, [("Sigmoid", ["x"], "s"), ("Mul", ["x", "s"], "y")]), "bf16", tmp_path)
+    assert (without.graph.opset, without.oldest_tensorrt) == (17, "10.0")
+
+
+def test_a_constant_that_float16_cannot_hold_keeps_its_operator_and_is_told(tmp_path: Path) -> None:
+    large, tiny = (np.full((4, 4, 1, 1), value, np.float32) for value in (1e5, 1e-7))
+    nodes: list[Node] = [("Conv", ["x", "w"], "c"), ("Conv", ["c", "v"], "y")]
+    for name, weight, said in (("large", large, "ends at"), ("tiny", tiny, "loses")):
+        graph = write(tmp_path, nodes, w=weight, v=np.ones((4, 4, 1, 1), np.float32))
+        low = lower(graph, "fp16", tmp_path)
+        assert set(low.kept) == {"Conv_0"}, name
+        assert f"block.conv1 stays in float32: w {said}" in low.notes[0].replace("holds 1e+05, and float16 ", "")
+        assert low.kept_exactly == ("block.conv1",)
+        assert lower(graph, "bf16", tmp_path).kept == {}
+
+
+def test_a_few_weights_that_vanish_beside_large_ones_do_no_harm() -> None:
+    values = np.ones(64, np.float32)
+    values[:8] = 1e-9
+    assert unfit(values, LOW_TYPES["fp16"]) == ""
+    assert "64 of 64 become zero" in unfit(np.full(64, 1e-9, np.float32), LOW_TYPES["fp16"])
+    assert unfit(np.array([-np.inf, 1], np.float32), LOW_TYPES["fp16"]) == ""
+
+
+def test_numbers_from_sizes_stay_in_float32(tmp_path: Path) -> None:
+    nodes: list[Node] = [("Shape", ["x"], "sizes"), ("Cast", ["sizes"], "floats"), ("ReduceMax", ["floats"], "n")]
+    nodes += [("Add", ["n", "n"], "twice"), ("Mul", ["x", "twice"], "y")]
+    made = [helper.make_node(op, ins, [out], name=out, **({"to": 1} if op == "Cast" else {})) for op, ins, out in nodes]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 3000]) for name in ("x", "y")]
+    model = helper.make_model(helper.make_graph(made, "g", values[:1], values[1:]), ir_version=8)
+    model.opset_import[0].version = 17
+    found = plan(ir.from_proto(onnx.shape_inference.infer_shapes(model)), LOW_TYPES["fp16"])
+    assert found.low == {"y"}
+    assert all("sizes" in reason for reason in found.float32.values())
+
+
+def test_a_pattern_keeps_modules_and_all_inside_them(tmp_path: Path) -> None:
+    graph = write(tmp_path)
+    assert set(lower(graph, "fp16", tmp_path, keep=["*.conv2"]).kept) == {"Conv_8"}
+    low = lower(graph, "fp16", tmp_path, keep=["*.conv1", "**.norm"])
+    assert set(low.kept) == {"Conv_0"}
+    assert low.notes == ["block.conv1, block.norm in float32 by --keep-fp32: 1 more operator"]
+    assert matching(["block"], MODULES.values()) == ("block",)
+    assert [is_within(path, ["block"]) for path in ("block.conv2", "block", "blocks")] == [True, True, False]
+    with pytest.raises(InputError, match=r"--keep-fp32 'block.conv3', which no module .* did you mean block.conv"):
+        matching(["block.conv3"], MODULES.values())
+
+
+def test_a_graph_in_which_nothing_is_lowered_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModuleRefused, match=r"fp16 leaves nothing to lower: all 1 float operators"):
+        lower(write(tmp_path, [("Softmax", ["x"], "y")]), "fp16", tmp_path)
+
+
+def test_an_unknown_precision_is_one_line() -> None:
+    assert parse_precisions("bf16, fp32,fp16") == ("fp16", "bf16")
+    assert parse_precisions(["fp32"]) == ()
+    with pytest.raises(InputError, match=r"received precision 'int8'; expected fp32, fp16, bf16"):
+        parse_precisions("fp32,int8")
+
+
+def test_large_weights_lie_beside_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = write(tmp_path)
+    monkeypatch.setattr(precision, "EXTERNAL_DATA_BYTES", 8)
+    assert lower(graph, "fp16", tmp_path).files == ("model.fp16.onnx", "model.fp16.onnx.data")
+    with pytest.raises(ModuleRefused, match=r"needs opset 22.*its weights lie beside it; export with --opset 22"):
+        lower(graph, "bf16", tmp_path)
+
+
+def test_trtexec_obeys_the_graph_in_every_version_that_reads_it(tmp_path: Path) -> None:
+    graph = write(tmp_path)
+    lines = trtexec_lines(lower(graph, "fp16", tmp_path), graph.inputs, {"batch": Axis(1, 2, 4)})
+    assert [*lines] == ["8.6", "10", "11"]
+    for words in ("--fp16 --precisionConstraints=obey", "Sqrt_6:fp32", "--layerOutputTypes=", "--minShapes=x:1x4x8x8"):
+        assert words in lines["8.6"]
+    assert "Conv_0:fp32" not in lines["8.6"]
+    assert "--stronglyTyped" in lines["10"]
+    assert "--fp16" not in lines["10"] + lines["11"]
+    assert [*trtexec_lines(lower(graph, "bf16", tmp_path), graph.inputs, {})] == ["10", "11"]
+
+
+class Broken:
+    """A lowered graph that a test breaks, and what the comparison with the float32 graph says of it."""
+
+    def __init__(self, folder: Path) -> None:
+        graph = write(folder)
+        low = lower(graph, "fp16", folder)
+        self.source, self.path = float32_source(graph, 17), low.graph.path
+        self.low = frozenset(node.name for node in self.source.graph.node) - set(low.float32)
+        self.model = onnx.load(str(self.path))
+        self.node = {node.name: node for node in self.model.graph.node}
+
+    def says(self) -> str:
+        onnx.save(self.model, str(self.path))
+        try:
+            check_precision(self.source, self.path, self.low, "fp16")
+        except CheckFailed as error:
+            return str(error)
+        return ""
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Broken:
+    return Broken(tmp_path)
+
+
+def test_the_healthy_graph_is_the_float32_one(broken: Broken) -> None:
+    assert broken.says() == ""
+
+
+def test_a_dropped_cast_is_found(broken: Broken) -> None:
+    cast = next(node for node in broken.model.graph.node if node.op_type == "Cast" and node.input[0] == "conv")
+    for node in broken.model.graph.node:
+        node.input[:] = ["conv" if name == cast.output[0] else name for name in node.input]
+    broken.model.graph.node.remove(cast)
+    assert "ReduceMean (node ReduceMean_1) has conv in float16 where the policy says float" in broken.says()
+
+
+def test_an_operator_without_its_float32_is_found(broken: Broken) -> None:
+    for node in broken.model.graph.node:
+        if node.op_type == "Cast" and node.input[0] in ("x", "conv", "normal"):
+            node.attribute[0].i = TensorProto.FLOAT16
+    epsilon = next(tensor for tensor in broken.model.graph.initializer if tensor.name == "epsilon")
+    epsilon.CopyFrom(numpy_helper.from_array(np.array(1e-12, np.float16), "epsilon"))
+    assert "where the policy says float" in broken.says()
+
+
+def test_a_weight_off_by_two_percent_is_found(broken: Broken) -> None:
+    weight = next(tensor for tensor in broken.model.graph.initializer if len(tensor.dims) == 4)
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float16(1.02), weight.name))
+    assert "constant w_fp16 of node Conv_0 is not w rounded to float16" in broken.says()
+
+
+def test_another_wiring_attribute_or_node_is_found(broken: Broken) -> None:
+    broken.node["ReduceMean_1"].attribute[0].ints[:] = [2]
+    assert "node ReduceMean_1 (ReduceMean) is ReduceMean or has other attributes" in broken.says()
+    broken.node["ReduceMean_1"].attribute[0].ints[:] = [1]
+    operands = broken.node["Sub_2"].input
+    operands[:] = [operands[1], operands[0]]
+    assert "input 0 of node Sub_2 comes from" in broken.says()
+    operands[:] = [operands[1], operands[0]]
+    broken.node["Relu_9"].name = "another"
+    assert "its nodes differ" in broken.says()

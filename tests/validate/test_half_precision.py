@@ -1,0 +1,225 @@
+"""The floor of a half precision, and the verdict that stands on it: what breaks a half-precision graph is caught."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from torch import nn
+
+import attn2trt
+from attn2trt import pipeline
+from attn2trt.engines.float32_kernels import float32_kernels
+from attn2trt.engines.ort_runtime import OrtRuntime
+from attn2trt.errors import CheckFailed, InputError
+from attn2trt.export.passes import float_policy
+from attn2trt.export.precision import lower
+from attn2trt.export.trace.exporter import trace
+from attn2trt.modules.catalog import from_module
+from attn2trt.validate.cases import Case, make_cases
+from attn2trt.validate.half_precision import Half
+from attn2trt.validate.metrics import HALVES, Floor, compare
+from attn2trt.validate.recorded import from_tensors
+from attn2trt.validate.reference import references
+from attn2trt.validate.verdict import StageResult, Verdict, judge_all
+
+RESULTS = Path(__file__).parents[2] / "benchmarks/results/half_limits.json"
+
+
+class SumOfSquares(nn.Module):
+    """A gate by the root of a sum of squares: the sum passes 65504 where the output is near the input."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        total = x.pow(2).sum((2, 3), keepdim=True)
+        return x * (total / (total + 1))
+
+
+class Overflow(nn.Module):
+    """What no policy helps: a product beyond 65504 on the way to an ordinary output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.third = (nn.Conv2d(4, 4, 1) for _ in range(3))
+        with torch.no_grad():
+            self.first.weight.fill_(5e4)
+            self.second.weight.fill_(1e-4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.third(self.second(self.first(x).relu()))
+
+
+def floors(module: nn.Module, half: Half, scale: float = 1.0) -> Floor:
+    x = scale * np.random.default_rng(0).standard_normal((2, 4, 16, 16), dtype=np.float32)
+    (reference,) = references(module.eval(), [Case.of("one", {"x": x})], halves=[half])
+    return reference.halves[half.precision]["output"]
+
+
+def test_the_floor_is_a_few_roundings_and_respects_the_policy() -> None:
+    for name, allowed in HALVES.items():
+        found = floors(SumOfSquares(), Half(name), scale=30)  # the sum of squares is 230 thousand
+        assert 0.3 * allowed.unit_roundoff < found.l2 < 3 * allowed.unit_roundoff
+
+
+def test_modules_kept_in_float32_lose_nothing() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1))
+    lost, half_kept, kept = (floors(module, Half("fp16", within)).l2 for within in ((), ("0",), ("0", "1")))
+    assert kept < 1e-6 < half_kept < lost
+
+
+def test_an_overflow_of_pytorch_itself_is_no_floor() -> None:
+    assert not floors(Overflow(), Half("fp16")).is_finite
+    assert floors(Overflow(), Half("fp16", ("first", "second"))).is_finite
+    assert floors(Overflow(), Half("bf16")).is_finite
+
+
+def test_a_floor_below_the_unit_roundoff_counts_as_one_and_zero_is_what_float32_calls_zero() -> None:
+    truth, none = np.full((2, 3, 4, 4), 1e-3), Floor(0.0, 0.0, np.zeros(11))
+    off = truth * (1 + 1.5 * HALVES["fp16"].limit * HALVES["fp16"].unit_roundoff)
+    exact = compare("y", truth.astype(np.float32), truth, none, largest=1e6, precision=HALVES["fp16"])
+    assert exact.passed
+    # beside the largest value met on the way, float16 could not tell this output from zero; it is judged all the same
+    wrong = compare("y", off.astype(np.float32), truth, none, largest=1e3, precision=HALVES["fp16"])
+    assert not wrong.passed
+
+
+def stages(bundle: attn2trt.Bundle) -> dict[str, StageResult]:
+    return {stage.stage: stage for stage in Verdict.from_json(bundle.manifest["verdict"]).stages}
+
+
+SMALL: dict[str, Any] = {"shapes": ["2x16x8x8"], "dynamic": "batch=1:2:3"}
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> attn2trt.Bundle:
+    return attn2trt.deploy("cbam", out=tmp_path_factory.mktemp("half") / "cbam", precision="fp16,bf16", **SMALL)
+
+
+def test_every_stage_is_judged_or_says_why_not(bundle: attn2trt.Bundle) -> None:
+    found = stages(bundle)
+    assert found["fp16"].status == found["fp16 onnxruntime cpu"].status == found["bf16"].status == "passed"
+    missing = found["bf16 onnxruntime cpu"]
+    assert (missing.status, "has no bfloat16" in missing.why) == ("not checked", True)
+    assert found["fp16"].worst_error > 1e-5
+    assert {"model.fp16.onnx", "model.bf16.onnx"} <= set(bundle.manifest["files"])
+    entry = bundle.manifest["precisions"]["fp16"]
+    assert (entry["opset"], entry["inputs_and_outputs"], entry["oldest_tensorrt"]) == (17, "float32", "8.6")
+
+
+def test_validate_and_verify_know_every_graph(bundle: attn2trt.Bundle) -> None:
+    verdict = pipeline.validate_bundle(bundle.path)
+    assert [stage.stage for stage in verdict.stages if stage.status == "passed"][2:5] == [
+        "fp16",
+        "fp16 onnxruntime cpu",
+        "bf16",
+    ]
+    loaded = [finding for finding in pipeline.verify_bundle(bundle.path) if "loads in" in finding.detail]
+    assert [finding.file for finding in loaded] == ["model.onnx", "model.fp16.onnx", "model.bf16.onnx"]
+    assert all(finding.ok for finding in loaded)
+    assert pipeline.validate_bundle(bundle.path, max_error=1e-6).first_failure is not None
+
+
+def test_a_changed_or_unlisted_half_precision_graph_is_refused(bundle: attn2trt.Bundle, tmp_path: Path) -> None:
+    import shutil
+
+    copy = Path(shutil.copytree(bundle.path, tmp_path / "copy"))
+    graph = copy / "model.fp16.onnx"
+    graph.write_bytes(graph.read_bytes() + b"\0")
+    with pytest.raises(CheckFailed, match=r"model.fp16.onnx is changed"):
+        pipeline.validate_bundle(copy)
+    manifest = json.loads((copy / "bundle.json").read_text())
+    manifest["precisions"]["fp16"]["file"] = "../elsewhere.onnx"
+    (copy / "bundle.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=r"does not list ../elsewhere.onnx"):
+        pipeline.validate_bundle(copy)
+
+
+def judged(bundle: attn2trt.Bundle, change: Callable[[onnx.ModelProto], None], folder: Path) -> StageResult:
+    """The float16 stage of a graph that was changed on disk."""
+    model = onnx.load(str(bundle.path / "model.fp16.onnx"))
+    change(model)
+    onnx.save(model, str(folder / "changed.onnx"))
+    pairs = from_tensors(bundle.reference_path, bundle.manifest["cases"])
+    with OrtRuntime(float32_kernels(folder / "changed.onnx"), optimise=False) as runtime:
+        return judge_all({"fp16": runtime.run}, pairs, precision=HALVES["fp16"])[0]
+
+
+def test_every_weight_off_by_two_percent_fails_the_stage(bundle: attn2trt.Bundle, tmp_path: Path) -> None:
+    graph = onnx.load(str(bundle.path / "model.fp16.onnx")).graph
+    weights = [tensor.name for tensor in graph.initializer if tensor.data_type == 10 and len(tensor.dims) > 1]
+    assert len(weights) == 3
+    for name in weights:
+
+        def larger(model: onnx.ModelProto, name: str = name) -> None:
+            weight = next(tensor for tensor in model.graph.initializer if tensor.name == name)
+            weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float16(1.02), name))
+
+        assert judged(bundle, larger, tmp_path).status == "failed", name
+    assert judged(bundle, lambda _: None, tmp_path).status == "passed"
+
+
+def half_stage(module: nn.Module, folder: Path, keep: tuple[str, ...] = ()) -> StageResult:
+    """The float16 stage of a module, as deploy judges it, without its processes."""
+    target = from_module(module, torch.randn(2, 4, 16, 16))
+    graph = trace(target, module, folder / "model.onnx", opset=17)
+    low = lower(graph, "fp16", folder, keep=keep)
+    cases = make_cases(target.inputs, target.axes)
+    names = [spec.name for spec in graph.outputs]
+    pairs = zip(cases, references(module, cases, names, halves=[Half("fp16", low.kept_within)]), strict=True)
+    with OrtRuntime(float32_kernels(low.graph.path), optimise=False) as runtime:
+        return judge_all({"fp16": runtime.run}, pairs, precision=HALVES["fp16"])[0]
+
+
+def test_without_the_float32_policy_the_stage_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert half_stage(SumOfSquares().eval(), tmp_path).status == "passed"
+    lowered = {"Pow", "ReduceSum", "Div"}
+    monkeypatch.setattr(float_policy, "FLOAT32_OPERATORS", float_policy.FLOAT32_OPERATORS - lowered)
+    monkeypatch.setattr(float_policy, "ARITHMETIC", float_policy.ARITHMETIC | lowered)
+    monkeypatch.setattr(float_policy._Planner, "_by_policy", lambda *_: "")
+    assert half_stage(SumOfSquares().eval(), tmp_path).status == "failed"
+
+
+def test_a_precision_that_overflows_is_refused_and_passes_with_its_modules_kept(tmp_path: Path) -> None:
+    found = half_stage(Overflow().eval(), tmp_path)
+    assert found.status == "failed"
+    assert "this precision is refused" in found.why
+    assert half_stage(Overflow().eval(), tmp_path, ("first", "second")).status == "passed"
+
+
+def test_a_lowered_graph_that_is_not_the_float32_one_is_not_handed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from attn2trt.export.passes import lower_precision
+
+    monkeypatch.setattr(lower_precision, "rounded_to", lambda values, low: (1.02 * values).astype(low.dtype.numpy()))
+    with pytest.raises(CheckFailed, match=r"is not the float32 graph but for its dtypes: constant"):
+        attn2trt.deploy("se", out=tmp_path / "se", verdict=False, precision="fp16", **SMALL)
+    assert not (tmp_path / "se").exists()
+
+
+def test_the_limits_are_those_that_were_measured() -> None:
+    told = json.loads(RESULTS.read_text())
+    assert told["alarms"] == []
+    for name, found in told["precisions"].items():
+        assert found["largest"] <= HALVES[name].healthy < HALVES[name].limit
+        assert found["largest_floor_l2"] <= HALVES[name].budget
+        assert found["weights_off_told"] == found["weights_off"] > 20
+    blocks = [
+        row["precisions"]["fp16"]["mutants"] for name, rows in told["rows"].items() if "+" not in name for row in rows
+    ]
+    assert all(mutant["failed"] for mutants in blocks for mutant in mutants)
+
+
+def test_the_page_is_written_from_the_measurements(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = RESULTS.parents[2]
+    monkeypatch.syspath_prepend(str(root / "benchmarks"))
+    from half_precision_page import page
+
+    assert (root / "docs/precision.md").read_text() == page(json.loads(RESULTS.read_text()))

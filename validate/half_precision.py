@@ -1,0 +1,147 @@
+"""What a half precision loses by itself: PyTorch with every value rounded at every operator, adding up in float32.
+
+The float32 policy of the graph holds here too, operator by operator (export/passes/float_policy.py): sums, squares,
+divisions by computed numbers, normalisations and exponentials take float32 and give float32; what only moves values and
+arithmetic among float32 results stay there; everything else rounds what it takes and what it gives. A batch
+normalisation rounds its result once, as the convolution does that it is folded into. Modules that stay in float32 in
+the graph stay there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .last_digits import LastDigits
+
+_WIDE = frozenset(
+    [
+        *("pow", "square", "exp", "exp_", "exp2", "log", "log_", "log1p", "expm1", "_softmax", "_log_softmax"),
+        *("mean", "sum", "prod", "var", "var_mean", "std", "std_mean", "norm", "linalg_vector_norm", "logsumexp"),
+        *("cumsum", "sqrt", "sqrt_", "rsqrt", "rsqrt_", "reciprocal", "softplus", "native_layer_norm"),
+        *("native_group_norm", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "mkldnn_adaptive_avg_pool2d"),
+        *("grid_sampler_2d", "pow_", "_native_batch_norm_legit", "dist", "cdist", "_cdist_forward"),
+    ]
+)
+_MOVES = frozenset(
+    [
+        *("cat", "stack", "clone", "index_select", "gather", "index", "constant_pad_nd", "flip", "roll", "repeat"),
+        *("max_pool2d_with_indices", "max_pool3d_with_indices", "amax", "amin", "max", "min", "topk", "sort"),
+        *("reflection_pad2d", "replication_pad2d", "contiguous", "_to_copy", "masked_fill", "as_strided_copy"),
+        *("pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "_unsafe_view", "_reshape_copy", "copy_", "im2col"),
+    ]
+)
+_FOLDED = frozenset(["native_batch_norm", "_native_batch_norm_legit_no_training", "batch_norm"])
+# An average over more elements than this is a large sum, as in the graph.
+_SMALL_WINDOW = 64
+_TAG = "_attn2trt_precision"
+_INPUT, _LOW, _FLOAT32 = "input", "low", "float32"
+
+
+@dataclass(frozen=True)
+class Half:
+    """A half precision to measure: its name, and the paths of the modules that stay in float32, those within which
+    everything does and those that alone do."""
+
+    precision: str
+    kept_within: tuple[str, ...] = ()
+    kept_exactly: tuple[str, ...] = ()
+
+    def keeps(self, path: str) -> bool:
+        """Whether what this module computes itself stays in float32."""
+        inside = any(path == module or path.startswith(f"{module}.") for module in self.kept_within)
+        return inside or path in self.kept_exactly
+
+
+def mark_inputs(tensors: Any) -> None:
+    """Mark what is fed: float32 operators read it as it is, all others rounded."""
+    for tensor in tensors:
+        setattr(tensor, _TAG, _INPUT)
+
+
+def half_precision_mode(half: Half, path: Callable[[], str], draw: int) -> Any:
+    """A mode in which a float32 run rounds to the half precision; ``path`` gives the module that runs.
+
+    ``draw`` 0 rounds each result as it is; any other moves some of them first to the next number, as another kernel
+    might: one run is one draw of its rounding errors.
+    """
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves, tree_map
+
+    dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}[half.precision]
+    digits = LastDigits(draw, torch.finfo(dtype).eps) if draw else None
+
+    def tag(value: Any) -> str | None:
+        return getattr(value, _TAG, None)
+
+    def is_float(value: Any) -> bool:
+        return isinstance(value, torch.Tensor) and value.dtype == torch.float32
+
+    def rounded(value: Any) -> Any:
+        return value.to(dtype).float() if is_float(value) and tag(value) != _LOW else value
+
+    def mark(result: Any, kind: str) -> Any:
+        for leaf in tree_leaves(result):
+            if is_float(leaf):
+                setattr(leaf, _TAG, kind)
+                if leaf._base is not None:
+                    setattr(leaf._base, _TAG, tag(leaf._base) or kind)
+        return result
+
+    def stays(func: Any, args: Any, tags: list[str]) -> bool:
+        """Whether the operator computes in float32."""
+        name = func.overloadpacket.__name__
+        if name in _WIDE or half.keeps(path()) or _is_wide_call(name, args):
+            return True
+        among = torch.Tag.pointwise in func.tags or func.is_view or name in _MOVES
+        return bool(among) and all(kind == _FLOAT32 for kind in tags)
+
+    class HalfPrecision(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            kwargs = kwargs or {}
+            floats = [leaf for leaf in tree_leaves((args, kwargs)) if is_float(leaf)]
+            tags = [kind for kind in map(tag, floats) if kind is not None]
+            if not tags:  # weights and sizes alone
+                return func(*args, **kwargs)
+            if stays(func, args, tags):
+                return mark(func(*args, **kwargs), _FLOAT32)
+            return mark(self._lowered(func, args, kwargs), _LOW)
+
+        def _lowered(self, func: Any, args: Any, kwargs: Any) -> Any:
+            if func.overloadpacket.__name__ in _FOLDED:  # its numbers are folded before they are rounded
+                result = func(rounded(args[0]), *args[1:], **kwargs)
+                return tree_map(lambda leaf: leaf.to(dtype).float() if is_float(leaf) else leaf, result)
+            if func._schema.is_mutable:
+                into = args[0]
+                if is_float(into):
+                    into.copy_(rounded(into))
+                result = func(into, *tree_map(rounded, args[1:]), **tree_map(rounded, kwargs))
+                for leaf in tree_leaves(result):
+                    if is_float(leaf):
+                        leaf.copy_(leaf.to(dtype))
+                return result
+            result = func(*tree_map(rounded, args), **tree_map(rounded, kwargs))
+            if func.is_view:  # of what was rounded already
+                return result
+            if digits is not None:
+                result = digits.move(func, result)
+            return tree_map(lambda leaf: leaf.to(dtype).float() if is_float(leaf) else leaf, result)
+
+    return HalfPrecision()  # type: ignore[no-untyped-call]
+
+
+def _is_wide_call(name: str, args: Any) -> bool:
+    """Squares, divisions by a computed number, and averages over many elements."""
+    if name in ("mul", "mul_"):
+        return args[0] is args[1]
+    if name in ("div", "div_"):
+        return getattr(args[1], _TAG, None) is not None
+    if name == "native_batch_norm":
+        return bool(args[5])  # of the input itself: an instance normalisation
+    if name == "avg_pool2d":
+        window = args[1] if len(args[1]) > 1 else [*args[1], *args[1]]
+        return bool(math.prod(window) > _SMALL_WINDOW)
+    return False
