@@ -17,12 +17,12 @@ def moved(x: Tensor, draw: int = 0) -> Tensor:
 
 
 @pytest.mark.parametrize("shape", [(1000, 30), (1 << 20, 3), (7,)], ids=str)
-def test_about_one_in_eight_moves_in_its_last_place(shape: tuple[int, ...]) -> None:
+def test_about_two_in_three_move_in_their_last_place(shape: tuple[int, ...]) -> None:
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     steps = (moved(x) - x).numpy() / np.spacing(np.abs(x.numpy()))
     assert np.abs(steps).max() <= 2
     if x.numel() > 1000:
-        assert 0.1 < (steps != 0).mean() < 0.15
+        assert 0.6 < (steps != 0).mean() < 0.7
         assert abs(steps.mean()) < 0.02
 
 
