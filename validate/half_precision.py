@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .last_digits import LastDigits
+from .last_digits import SELDOM, LastDigits
 
 _WIDE = frozenset(
     [
@@ -72,7 +72,7 @@ def half_precision_mode(half: Half, path: Callable[[], str], draw: int) -> Any:
     from torch.utils._pytree import tree_leaves, tree_map
 
     dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}[half.precision]
-    digits = LastDigits(draw, torch.finfo(dtype).eps) if draw else None
+    digits = LastDigits(draw, torch.finfo(dtype).eps, SELDOM) if draw else None
 
     def tag(value: Any) -> str | None:
         return getattr(value, _TAG, None)
