@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from .. import errors, processes
 from ..errors import Attn2trtError, CheckFailed
 from .channel import receive, send
-from .runtime import Arrays
+from .runtime import Arrays, Runtime
 
 ANSWER_SECONDS = 900
 Self = TypeVar("Self", bound="Child")
@@ -123,6 +124,18 @@ def failure(error: Exception) -> Mapping[str, Any]:
     kind = type(error).__name__ if isinstance(error, Attn2trtError) else ""
     text = str(error) if kind else f"{type(error).__name__}: {error}"
     return {"error": " ".join(text.split()), "kind": kind}
+
+
+def serve(runtime: Runtime, answers: IO[bytes]) -> None:
+    """In the child: run every message's arrays and answer with the outputs, until the parent closes stdin."""
+    with runtime:
+        while (message := receive(sys.stdin.buffer)) is not None:
+            try:
+                outputs = runtime.run(message[1])
+            except Exception as error:
+                send(answers, failure(error))
+            else:
+                send(answers, {}, outputs)
 
 
 def _close(stream: Any) -> None:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from .channel import receive, send
-from .child import failure
+from .child import failure, serve
 from .float32_kernels import float32_kernels
 from .ort_runtime import OrtRuntime
 
@@ -35,11 +35,4 @@ def main(options: str) -> None:
         send(answers, failure(error))
         return
     send(answers, {"name": runtime.name, "output_names": runtime.output_names})
-    with runtime:
-        while (message := receive(sys.stdin.buffer)) is not None:
-            try:
-                outputs = runtime.run(message[1])
-            except Exception as error:
-                send(answers, failure(error))
-            else:
-                send(answers, {}, outputs)
+    serve(runtime, answers)

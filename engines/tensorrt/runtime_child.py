@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 
 from ...export.bundle import spec_from_json
-from ..channel import receive, send
-from ..child import failure
+from ..channel import send
+from ..child import failure, serve
 from .plans import Plan
 from .runtime import TensorRTRuntime
 
@@ -33,11 +32,4 @@ def main(plan: str, about: str) -> None:
         send(answers, failure(error))
         return
     send(answers, {"name": loaded.name})
-    with loaded:
-        while (message := receive(sys.stdin.buffer)) is not None:
-            try:
-                outputs = loaded.run(message[1])
-            except Exception as error:
-                send(answers, failure(error))
-            else:
-                send(answers, {}, outputs)
+    serve(loaded, answers)
