@@ -9,7 +9,7 @@ import click
 
 from ..errors import CheckFailed, InputError, MissingRequirement
 from .guard import STAGE_SECONDS, note
-from .options import output_options, require_option, target_options
+from .options import output_options, require_option, target_options, timing_options
 from .out_file import check_file, write_document
 from .output import print_json, print_rich, stages
 from .requirements import check
@@ -46,26 +46,7 @@ def _names(_context: click.Context, _option: click.Parameter, texts: tuple[str, 
     callback=_names,
     help="Only these; exit code 3 where one cannot be timed here (default: all that are found).",
 )
-@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads (default: the physical cores).")
-@click.option(
-    "--seconds",
-    type=click.FloatRange(min=0, min_open=True),
-    default=3.0,
-    show_default=True,
-    help="Shortest time for each model, runtime and batch.",
-)
-@click.option(
-    "--iterations", type=click.IntRange(min=1), default=100, show_default=True, help="Fewest calls for each of them."
-)
-@click.option(
-    "--max-seconds",
-    type=click.FloatRange(min=0, min_open=True),
-    default=20.0,
-    show_default=True,
-    help="Longest time for each of them; comes before --iterations.",
-)
-@click.option("--opset", type=click.IntRange(min=1), default=17, show_default=True, help="ONNX opset of a TARGET.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the JSON document there too.")
+@timing_options("each model, runtime and batch")
 @require_option
 @output_options
 def command(

@@ -9,7 +9,7 @@ import click
 
 from ..errors import InputError
 from .guard import STAGE_SECONDS, note
-from .options import output_options, require_option, target_options
+from .options import output_options, require_option, target_options, timing_options
 from .out_file import check_file, write_document, write_whole
 from .output import print_json, print_rich, stages
 from .requirements import check
@@ -29,24 +29,7 @@ def _plot(_context: click.Context, _option: click.Parameter, path: Path | None) 
 
 @click.command("cost")
 @target_options
-@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads (default: the physical cores).")
-@click.option(
-    "--seconds",
-    type=click.FloatRange(min=0, min_open=True),
-    default=3.0,
-    show_default=True,
-    help="Shortest time for each graph.",
-)
-@click.option("--iterations", type=click.IntRange(min=1), default=100, show_default=True, help="Fewest calls of each.")
-@click.option(
-    "--max-seconds",
-    type=click.FloatRange(min=0, min_open=True),
-    default=20.0,
-    show_default=True,
-    help="Longest time for each; comes before --iterations.",
-)
-@click.option("--opset", type=click.IntRange(min=1), default=17, show_default=True, help="ONNX opset.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the JSON document there too.")
+@timing_options("each graph")
 @click.option(
     "--plot",
     type=click.Path(path_type=Path),

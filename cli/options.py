@@ -14,7 +14,7 @@ from .guard import STAGE_SECONDS, note
 Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
 
-FOLDER = click.Path(path_type=Path)
+PATH = click.Path(path_type=Path)
 IMAGES = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
@@ -46,7 +46,7 @@ max_error_option = click.option(
     metavar="NUMBER",
     help="Budget for the relative L2 error (default: fp32 1e-5, fp16 1e-2, bf16 5e-2).",
 )
-bundle_argument = click.argument("bundle", type=FOLDER)
+bundle_argument = click.argument("bundle", type=PATH)
 
 
 def target_options(command: Command) -> Command:
@@ -91,7 +91,7 @@ def export_options(command: Command) -> Command:
     """Where the bundle goes and what is in it."""
     return _stack(
         command,
-        click.option("-o", "--out", type=FOLDER, metavar="DIR", help="The bundle (default: bundles/TARGET)."),
+        click.option("-o", "--out", type=PATH, metavar="DIR", help="The bundle (default: bundles/TARGET)."),
         click.option("--opset", type=click.IntRange(min=1), default=17, show_default=True, help="ONNX opset."),
         click.option(
             "--precision",
@@ -118,6 +118,27 @@ def export_options(command: Command) -> Command:
             help="End a stage that takes longer, as a failure.",
         ),
     )
+
+
+def timing_options(each: str) -> Decorator[Any]:
+    """How long ``each`` is timed, with how many threads and from which opset, and where the document goes."""
+    seconds = click.FloatRange(min=0, min_open=True)
+    count = click.IntRange(min=1)
+    options = (
+        click.option("--threads", type=count, metavar="N", help="Threads (default: the physical cores)."),
+        click.option("--seconds", type=seconds, default=3.0, show_default=True, help=f"Shortest time for {each}."),
+        click.option("--iterations", type=count, default=100, show_default=True, help=f"Fewest calls for {each}."),
+        click.option(
+            "--max-seconds",
+            type=seconds,
+            default=20.0,
+            show_default=True,
+            help=f"Longest time for {each}; comes before --iterations.",
+        ),
+        click.option("--opset", type=count, default=17, show_default=True, help="ONNX opset of a TARGET."),
+        click.option("-o", "--out", type=PATH, metavar="FILE", help="Write the JSON document there too."),
+    )
+    return lambda command: _stack(command, *options)
 
 
 def output_options(command: Command) -> Command:

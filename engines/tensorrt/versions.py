@@ -27,15 +27,11 @@ BRANCHES: dict[str, tuple[Version, Version | None]] = {
     "NetworkDefinitionCreationFlag.STRONGLY_TYPED": (Version(10), None),
     "ParserError.node_name": (Version(10), None),
     "ParserError.node_operator": (Version(10), None),
-    "IProgressMonitor": (Version(10), None),
-    "IBuilderConfig.progress_monitor": (Version(10), None),
     "ICudaEngine.device_memory_size": (OLDEST, Version(11)),
     "ICudaEngine.device_memory_size_v2": (Version(10, 3), None),
     "TacticSource.CUBLAS": (OLDEST, Version(11)),
     "TacticSource.CUBLAS_LT": (OLDEST, Version(11)),
     "TacticSource.CUDNN": (OLDEST, Version(11)),
-    "DataType.INT64": (Version(10), None),
-    "DataType.BF16": (Version(10), None),
 }
 TACTICS = ("cublas", "cublas_lt", "cudnn", "edge_mask_convolutions", "jit_convolutions")
 
