@@ -14,6 +14,7 @@ from .engines.timing.runtimes import (
     COMPILE,
     EAGER,
     ORT_CPU,
+    ORT_TUNED,
     PLAIN_EXPORT,
     PROVIDERS,
     TENSORRT,
@@ -115,7 +116,7 @@ def from_bundle(bundle: Bundle, folder: Path, runtimes: Sequence[str], *, progre
     why_not = _why_not_built(bundle)
     if not why_not:
         try:
-            return _rebuilt(bundle, recorded, folder, runtimes, progress)
+            return _with_tuned(_rebuilt(bundle, recorded, folder, runtimes, progress), bundle, runtimes)
         except Attn2trtError as error:
             why_not = str(error)
     alone = Contender(TARGET, bundle.inputs, bundle.axes, recorded=recorded)
@@ -123,7 +124,14 @@ def from_bundle(bundle: Bundle, folder: Path, runtimes: Sequence[str], *, progre
         name: why_not if name in (EAGER, COMPILE, PLAIN_EXPORT) else _graph_job(name, bundle.model_path)
         for name in runtimes
     }
-    return [alone]
+    return _with_tuned([alone], bundle, runtimes)
+
+
+def _with_tuned(found: list[Contender], bundle: Bundle, runtimes: Sequence[str]) -> list[Contender]:
+    """The same with the bundle's tuned graph where there is one; there is none of the plain backbone."""
+    if bundle.tuned is not None and ORT_TUNED in runtimes:
+        found[0].jobs[ORT_TUNED] = OrtJob(bundle.path / str(bundle.tuned["file"]), PROVIDERS[ORT_TUNED])
+    return found
 
 
 def check_batches(batches: Sequence[int], inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> None:
@@ -225,6 +233,8 @@ def _plain_job(target: Target, module: nn.Module, folder: Path, names: Sequence[
 def _graph_job(name: str, graph: Path) -> Job | str:
     if name == TENSORRT:
         return why_no_tensorrt()
+    if name == ORT_TUNED:
+        return "no tuned graph; attn2trt tune writes one into a bundle"
     return why_no_provider(name) or OrtJob(graph, PROVIDERS[name])
 
 
@@ -253,7 +263,7 @@ def _backbone(
         pretrained=weights.pretrained,
     )
     progress("building the plain backbone")
-    wanted = [name for name in runtimes if name != PLAIN_EXPORT]
+    wanted = [name for name in runtimes if name not in (PLAIN_EXPORT, ORT_TUNED)]
     module = plain.build()
     return [_contender(BACKBONE, plain, module, None, folder / "backbone", wanted, weights.seed, opset, progress)]
 

@@ -48,6 +48,7 @@ from .stages import (
     with_advice,
     with_place,
 )
+from .tuned_stages import tuned_stages
 from .validate.cases import Case, check_sizes, make_cases
 from .validate.hidden import Hidden
 from .validate.metamorphic import metamorphic
@@ -208,6 +209,7 @@ def validate_bundle(path: Path | str, *, progress: Progress | None = None, max_e
         stages += [written, run]
         stages += _judge_halves(bundle, pairs, max_error)
         stages.append(metamorphic(production.run, pairs()))
+    stages += tuned_stages(bundle, pairs, max_error=max_error)
     stages += plan_stages(bundle, pairs, max_error=max_error)
     return Verdict(tuple(stages))
 
@@ -217,9 +219,9 @@ def verify_bundle(path: Path | str) -> list[Finding]:
     findings = verify(path)
     if all(finding.ok for finding in findings):
         bundle = open_bundle(path)
-        for precision, name in bundle.graphs.items():
+        for name in bundle.graph_files:
             # ONNX Runtime's CPU provider reads no bfloat16 by itself.
-            rounding = precision == "bf16"
+            rounding = name == bundle.graphs.get("bf16")
             try:
                 with IsolatedRuntime(bundle.path / name, rounding=rounding) as runtime:
                     loaded = f"loads in {runtime.name}" + (", with float32 kernels" if rounding else "")

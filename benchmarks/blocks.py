@@ -1,9 +1,10 @@
 """Time six blocks at four shapes in every runtime of this machine, and write the docs' table.
 
 Usage: python benchmarks/blocks.py [--block NAME] [--shape SHAPE] [--seconds S]. Every cell is one run of `attn2trt
-benchmark`. Writes benchmarks/results/blocks.json and docs/benchmark.md after every cell, and takes up where an
-interrupted run of the same code, versions and machine ended; a cell that was disturbed by other processes is measured
-again. With --block or --shape it prints their rows and writes nothing.
+deploy`, `tune` and `benchmark`; a block whose verdict fails ends the run. Writes benchmarks/results/blocks.json and
+docs/benchmark.md after every cell, and takes up where an interrupted run of the same code, versions and machine ended; a
+cell that was disturbed by other processes is measured again. With --block or --shape it prints their rows and writes
+nothing.
 """
 
 from __future__ import annotations
@@ -21,14 +22,18 @@ from pathlib import Path
 from typing import Any
 
 from attn2trt.benchmarking import installed_versions
+from attn2trt.engines.roofline import Limit, Rates
 from attn2trt.engines.timing import machine
+from attn2trt.export.bundle import MODEL
+from attn2trt.export.traffic import traffic
 
 ROOT = Path(__file__).parent.parent
 RESULTS, PAGE = ROOT / "benchmarks/results/blocks.json", ROOT / "docs/benchmark.md"
 BLOCKS = ("se", "cbam", "eca", "coord_att", "gam", "psa")
 SHAPES = ("1x64x112x112", "1x256x56x56", "8x512x28x28", "4x1024x14x14")
 ROOMS = ("modules", "export", "engines")
-OURS, PLAIN, EAGER, COMPILE = "ort-cpu", "ort-cpu-plain-export", "pytorch-eager", "pytorch-compile"
+OURS, TUNED, PLAIN = "ort-cpu", "ort-cpu-tuned", "ort-cpu-plain-export"
+EAGER, COMPILE = "pytorch-eager", "pytorch-compile"
 OTHERS = (PLAIN, EAGER, COMPILE)
 # more cores than this taken by others, and the cell is measured again
 BUSY_CORES = 0.1
@@ -40,29 +45,45 @@ def sources() -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
-def measure(block: str, shape: str, seconds: float) -> dict[str, Any]:
-    """One run of the command, and what the page needs of it."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "latency.json"
-        words = [
-            "benchmark",
-            block,
-            "--shape",
-            shape,
-            "--seconds",
-            str(seconds),
-            "--runtime",
-            ",".join((OURS, *OTHERS)),
-        ]
-        command = [sys.executable, "-m", "attn2trt", *words, "-o", str(out)]
-        ran = subprocess.run(command, capture_output=True, text=True, check=False)
-        if not out.exists():
-            raise SystemExit(f"{' '.join(words)}: {ran.stderr.strip()}")
-        return row_of(block, shape, json.loads(out.read_text()))
+def measure(block: str, shape: str, seconds: float, rates: dict[str, Any]) -> dict[str, Any]:
+    """One run of the commands, and what the page needs of it."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        bundle, out = folder / "bundle", folder / "latency.json"
+        run("deploy", block, "--shape", shape, "-o", str(bundle))
+        tuned = run("tune", str(bundle), "--json")
+        runtimes = [runtime for runtime in (OURS, TUNED, *OTHERS) if runtime != TUNED or tuned["graph"] is not None]
+        run("benchmark", str(bundle), "--seconds", str(seconds), "--runtime", ",".join(runtimes), "-o", str(out))
+        limit = limit_of(bundle / MODEL, Rates.from_json(rates))
+        return row_of(block, shape, json.loads(out.read_text()), tuned["tuning"], limit)
 
 
-def row_of(block: str, shape: str, document: dict[str, Any]) -> dict[str, Any]:
-    """The command's document as one row."""
+def limit_of(graph: Path, rates: Rates) -> dict[str, float]:
+    """The least milliseconds for a graph of one size: everything in it fused, and one operator after the other."""
+    found = Limit.of(traffic(graph, {}), rates)
+    return {"least_ms": found.least_ms, "operators_ms": found.operators_ms}
+
+
+def measured_rates(seconds: float) -> dict[str, Any]:
+    """What this machine reaches, as `attn2trt cost` measures it."""
+    found: dict[str, Any] = run("cost", BLOCKS[0], "--shape", SHAPES[0], "--seconds", str(seconds))["rates"]
+    return found
+
+
+def run(*words: str) -> Any:
+    """What a command prints as JSON; its one line of error ends this run."""
+    command = [sys.executable, "-m", "attn2trt", *words]
+    command += [] if "--json" in words else ["--json"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ran.returncode:
+        raise SystemExit(f"{' '.join(words)}: {ran.stderr.strip() or ran.stdout.strip()[-400:]}")
+    return json.loads(ran.stdout)
+
+
+def row_of(
+    block: str, shape: str, document: dict[str, Any], tuning: dict[str, Any], limit: dict[str, float]
+) -> dict[str, Any]:
+    """The commands' documents as one row."""
     runtimes = {}
     for found in document["rows"]:
         measured = found.get("measurement")
@@ -87,15 +108,20 @@ def row_of(block: str, shape: str, document: dict[str, Any]) -> dict[str, Any]:
         "versions": document["versions"],
         "method": document["method"],
         "conditions": batch["conditions"],
+        "limit": limit,
+        "forms": [trial for trial in tuning["trials"] if trial["kept"]],
         "runtimes": runtimes,
         "speed_up": speed_ups(runtimes),
     }
 
 
 def speed_ups(runtimes: dict[str, Any]) -> dict[str, float]:
-    """The median of each of the others, and of the best of them, over ours: above 1 ours is faster."""
+    """The median of each of the others, and of the best of them, over ours: above 1 ours is faster.
+
+    Ours is the tuned graph where tuning wrote one, which it does only where that is faster.
+    """
     medians = {name: found["median_ms"] for name, found in runtimes.items() if "median_ms" in found}
-    ours = medians.get(OURS)
+    ours = medians.get(TUNED, medians.get(OURS))
     others = {name: medians[name] for name in OTHERS if name in medians}
     if ours is None or not others:
         return {}
@@ -127,10 +153,14 @@ def page(document: dict[str, Any]) -> str:
         "Median latency in milliseconds, float32, on the CPU, all runtimes of a row in turn in one run: at least "
         f"{method['seconds']:g} s",
         f"and {method['iterations']} calls each, or {method['max_seconds']:g} s. [timing.md](timing.md) says how.",
-        "*Speed-up*: the other's median over ours; above 1 ours is faster. *Best*: over the fastest of the others.",
+        "*Tuned*: the graph that `attn2trt tune` made of ours, `-` where no form was faster beyond doubt.",
+        "*Speed-up*: the other's median over ours, tuned where there is such a graph; above 1 ours is faster.",
+        "*Best*: over the fastest of the others. *Limit*: what the block's bytes and operations take at the bandwidth and",
+        "rate that were measured at the start of the run, everything fused ([cost.md](cost.md)); then ours over it.",
         "",
-        "| block | shape | ours | plain export | eager | compile | speed-up: best | plain export | eager |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| block | shape | ours | tuned | plain export | eager | compile | speed-up: best | plain export | eager "
+        "| limit | x limit |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     lines += [f"| {' | '.join(cells(row))} |" for row in rows]
     lines += ["", "## Geometric means of the speed-up", "", "| block | best | plain export | eager | least of best |"]
@@ -144,9 +174,12 @@ def page(document: dict[str, Any]) -> str:
 
 def cells(row: dict[str, Any]) -> list[str]:
     """One row of the table."""
-    medians = [number(row["runtimes"].get(name, {}).get("median_ms"), 3) for name in (OURS, *OTHERS)]
+    medians = {name: found["median_ms"] for name, found in row["runtimes"].items() if "median_ms" in found}
+    shown = [number(medians.get(name), 3) for name in (OURS, TUNED, *OTHERS)]
     ratios = [number(row["speed_up"].get(key)) for key in ("best", PLAIN, EAGER)]
-    return [f"`{row['block']}`", row["shape"], *medians, *ratios]
+    ours, least = medians.get(TUNED, medians.get(OURS)), row["limit"]["least_ms"]
+    over = None if ours is None else ours / least
+    return [f"`{row['block']}`", row["shape"], *shown, *ratios, number(least, 3), number(over, 1)]
 
 
 def groups(rows: Sequence[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
@@ -202,9 +235,11 @@ def main(blocks: Sequence[str], shapes: Sequence[str], seconds: float) -> int:
     order = [(block, shape) for block in blocks or BLOCKS for shape in shapes or SHAPES]
     key = sources()
     rows = {(row["block"], row["shape"]): row for row in ([] if partial else kept(key, seconds))}
+    wanted = [cell for cell in order if cell not in rows]
+    rates = measured_rates(seconds) if wanted else {}
     for place, (block, shape) in enumerate(order, 1):
-        if (block, shape) not in rows:
-            rows[block, shape] = measure(block, shape, seconds)
+        if (block, shape) in wanted:
+            rows[block, shape] = measure(block, shape, seconds, rates)
         done = [rows[cell] for cell in order if cell in rows]
         print(f"{place}/{len(order)}", *cells(rows[block, shape]), *remarks(rows[block, shape]), sep="  ", flush=True)
         if not partial:

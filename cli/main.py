@@ -26,7 +26,7 @@ from .options import debug_option
 # In the order in which a new user needs them; each is a file beside this one that holds `command`.
 COMMANDS = (
     *("list", "show", "doctor", "deploy", "export", "compile", "validate", "verify"),
-    *("benchmark", "cost"),
+    *("benchmark", "cost", "tune"),
 )
 # Those that run PyTorch and a user's code.
 GUARDED = frozenset({"deploy", "export", "benchmark", "cost"})

@@ -142,6 +142,8 @@ STEPS = (
     Step("", "attn2trt cost resnet18+se --plot cost.jpg"),
     Step("Plans", "attn2trt compile holiday"),
     Step("", "attn2trt compile gate --profile batch=1:2:64", note="Ranges that the bundle was not checked for:"),
+    Step("Tuning", "attn2trt tune holiday"),
+    Step("", "attn2trt tune gate --at batch=64"),
     Step("What this machine lacks", f"attn2trt deploy se {SMALL} --require tensorrt", exit_code=3),
     Step("", "attn2trt compile gate", exit_code=3),
 )

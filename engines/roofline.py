@@ -8,7 +8,7 @@ over the bytes that are touched.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -75,6 +75,12 @@ class Rates:
             "operations_per_s": self.operations_per_s,
             "call_ms": self.call_seconds * 1e3,
         }
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> Rates:
+        """The inverse of to_json."""
+        bandwidth = tuple((int(part["bytes"]), float(part["bytes_per_s"])) for part in entry["bandwidth"])
+        return cls(bandwidth, float(entry["operations_per_s"]), float(entry["call_ms"]) / 1e3)
 
 
 @dataclass(frozen=True)

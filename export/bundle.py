@@ -22,6 +22,7 @@ from ..modules.target import Axis, TensorSpec
 FORMAT = 1
 MANIFEST = "bundle.json"
 MODEL = "model.onnx"
+TUNED = "model.ort-cpu.onnx"
 REFERENCE = "reference.safetensors"
 
 
@@ -72,6 +73,16 @@ class Bundle:
         """The file of every graph by its precision, float32 first."""
         lowered = self.manifest.get("precisions", {})
         return {"fp32": MODEL, **{name: str(entry["file"]) for name, entry in lowered.items()}}
+
+    @property
+    def graph_files(self) -> list[str]:
+        """The file of every graph, of every precision and tuned."""
+        return [*self.graphs.values(), *([] if self.tuned is None else [str(self.tuned["file"])])]
+
+    @property
+    def tuned(self) -> Mapping[str, Any] | None:
+        """What the manifest says of the graph in the forms that were fastest in ONNX Runtime on the CPU, if any."""
+        return self.manifest.get("tuned")
 
     @property
     def reference_path(self) -> Path:
@@ -137,7 +148,11 @@ def _check_manifest(file: Path, manifest: Any) -> None:
     lowered = manifest.get("precisions", {})
     if not isinstance(lowered, dict) or not all(isinstance(entry, dict) for entry in lowered.values()):
         raise InputError(f"{file} has no usable 'precisions'; expected a dict of dicts; deploy the target again")
-    for name in (MODEL, REFERENCE, *(str(entry.get("file")) for entry in lowered.values())):
+    tuned = manifest.get("tuned")
+    if tuned is not None and not isinstance(tuned, dict):
+        raise InputError(f"{file} has no usable 'tuned'; expected a dict; deploy the target again")
+    more = [str(entry.get("file")) for entry in (*lowered.values(), *([] if tuned is None else [tuned]))]
+    for name in (MODEL, REFERENCE, *more):
         if name not in manifest["files"]:
             raise InputError(f"{file} does not list {name}; deploy the target again")
 
@@ -194,7 +209,7 @@ def _verify_external_data(bundle: Bundle) -> list[Finding]:
     import onnx
 
     findings = []
-    for name in bundle.graphs.values():
+    for name in bundle.graph_files:
         model = onnx.load(str(bundle.path / name), load_external_data=False)
         entries = (entry for tensor in model.graph.initializer for entry in tensor.external_data)
         for location in sorted({entry.value for entry in entries if entry.key == "location"}):

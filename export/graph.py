@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..modules.target import Axis, TensorSpec
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 # torch.onnx writes opset 18 and up; 17 is converted down from it (passes/opset17.py), and 23 is the newest tried.
 OPSETS = range(17, 24)
@@ -37,3 +41,16 @@ class OnnxGraph:
         """The graph file and, where there is one, its weight file."""
         data = self.path.with_name(WEIGHTS)
         return (self.path, data) if data.exists() else (self.path,)
+
+
+def save(model: ir.Model, path: Path) -> tuple[str, ...]:
+    """Write the model, its weights beside it where they are too large for one file; returns the names of the files."""
+    import onnx_ir as ir
+
+    size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None)
+    if size <= EXTERNAL_DATA_BYTES:
+        ir.save(model, str(path))
+        return (path.name,)
+    data = f"{path.name}.data"
+    ir.save(model, str(path), external_data=data)
+    return path.name, data

@@ -18,7 +18,7 @@ from ..errors import InputError, ModuleRefused
 from ..modules.block_index import nearest
 from ..modules.grammar import steps_match
 from .contract import check_contract
-from .graph import EXTERNAL_DATA_BYTES, OnnxGraph
+from .graph import EXTERNAL_DATA_BYTES, OnnxGraph, save
 from .precision_check import check_precision
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def lower(graph: OnnxGraph, precision: str, folder: Path, *, keep: Sequence[str]
     rewrite = LowerPrecision(planned, low, graph.modules)
     rewrite(model)
     path = folder / file_name(precision)
-    files = _save(model, path)
+    files = save(model, path)
     written = replace(graph, path=path, opset=opset, modules=rewrite.modules)
     check_contract(written, opset=opset, inputs=graph.inputs, outputs=graph.outputs, after=f"the cast to {low.words}")
     check_precision(source, path, planned.low, low.name)
@@ -233,16 +233,3 @@ def float32_source(graph: OnnxGraph, opset: int) -> onnx.ModelProto:
         node.name = node.name or f"{node.op_type}_raised_{position}"
     raised: onnx.ModelProto = model
     return raised
-
-
-def _save(model: ir.Model, path: Path) -> tuple[str, ...]:
-    """Write the model, its weights beside it where they are too large for one file; returns the names of the files."""
-    import onnx_ir as ir
-
-    size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None)
-    if size <= EXTERNAL_DATA_BYTES:
-        ir.save(model, str(path))
-        return (path.name,)
-    data = f"{path.name}.data"
-    ir.save(model, str(path), external_data=data)
-    return path.name, data

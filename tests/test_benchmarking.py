@@ -126,7 +126,7 @@ def test_the_plain_backbone_is_built_at_the_same_sizes_without_its_blocks(
         )
     ]
     assert found.model == contenders.BACKBONE
-    assert set(found.jobs) == set(runtimes.RUNTIMES) - {"ort-cpu-plain-export"}
+    assert set(found.jobs) == set(runtimes.RUNTIMES) - {"ort-cpu-plain-export", "ort-cpu-tuned"}
     assert contenders._backbone("se", target, tmp_path, (), weights, 17, lambda _text: None) == []
 
 

@@ -8,9 +8,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import onnx
 import pytest
+from small_graph import healthy
 
 from attn2trt.benchmarking import installed_versions
+from attn2trt.engines.roofline import Rates
 from attn2trt.engines.timing import machine
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,21 +49,47 @@ def document(ours: float, plain: float, eager: float, other_cores: float = 0.0) 
     }
 
 
+KEPT = {"form": "other", "kept": True}
+TRIED = {"trials": [KEPT, {"form": "left", "kept": False}]}
+LIMIT = {"least_ms": 0.5, "operators_ms": 0.8}
+
+
 def test_speed_ups_are_over_the_best_of_the_others(blocks: ModuleType) -> None:
-    row = blocks.row_of("se", "1x64x112x112", document(2.0, 4.0, 3.0))
+    row = blocks.row_of("se", "1x64x112x112", document(2.0, 4.0, 3.0), TRIED, LIMIT)
     assert row["speed_up"] == {"best": 1.5, "ort-cpu-plain-export": 2.0, "pytorch-eager": 1.5}
+    assert row["forms"] == [KEPT]
     assert blocks.geometric_mean([2.0, 8.0]) == pytest.approx(4)
     assert blocks.geometric_mean([]) is None
     assert blocks.speed_ups({"pytorch-eager": {"median_ms": 1.0}}) == {}
 
 
+def test_ours_is_the_tuned_graph_where_there_is_one(blocks: ModuleType) -> None:
+    medians = {"ort-cpu": 4.0, "ort-cpu-tuned": 2.0, "pytorch-eager": 3.0}
+    assert blocks.speed_ups({name: {"median_ms": value} for name, value in medians.items()}) == {
+        "best": 1.5,
+        "pytorch-eager": 1.5,
+    }
+
+
+def test_a_limit_is_of_the_graph_at_the_rates(blocks: ModuleType, tmp_path: Path) -> None:
+    graph = tmp_path / "graph.onnx"
+    fixed = healthy()
+    for value in (*fixed.graph.input, *fixed.graph.output):
+        for dim, size in zip(value.type.tensor_type.shape.dim, (1, 3, 100, 8), strict=True):
+            dim.dim_value = size
+    onnx.save(fixed, graph)
+    limit = blocks.limit_of(graph, Rates(((1, 1e6),), 1e12, 0.0))
+    # 2400 numbers in, as many out, and a weight of three, at a byte for each microsecond
+    assert limit["least_ms"] == pytest.approx(4 * (2 * 2400 + 3) / 1e3)
+
+
 def test_the_page_has_every_row_the_means_and_what_is_missing(blocks: ModuleType) -> None:
     rows = [
-        blocks.row_of("se", "1x64x112x112", document(2.0, 4.0, 3.0)),
-        blocks.row_of("psa", "4x1024x14x14", document(2.0, 16.0, 1.0, other_cores=1.5)),
+        blocks.row_of("se", "1x64x112x112", document(2.0, 4.0, 3.0), TRIED, LIMIT),
+        blocks.row_of("psa", "4x1024x14x14", document(2.0, 16.0, 1.0, other_cores=1.5), TRIED, LIMIT),
     ]
     text = blocks.page({"date": "2030-01-01", "rows": rows})
-    assert "| `se` | 1x64x112x112 | 2.000 | 4.000 | 3.000 | - | 1.50 | 2.00 | 1.50 |" in text
+    assert "| `se` | 1x64x112x112 | 2.000 | - | 4.000 | 3.000 | - | 1.50 | 2.00 | 1.50 | 0.500 | 4.0 |" in text
     assert "| all | 0.87 | 4.00 | 0.87 | 0.50 |" in text
     assert "pytorch-compile not measured: no compiler" in text
     assert "1.5 cores were busy" in text
@@ -71,15 +100,17 @@ def test_it_takes_up_where_it_was_interrupted(
 ) -> None:
     asked: list[tuple[str, str]] = []
 
-    def measure(block: str, shape: str, seconds: float) -> dict[str, Any]:
+    def measure(block: str, shape: str, seconds: float, rates: dict[str, Any]) -> dict[str, Any]:
+        assert rates == {"rate": 1}
         asked.append((block, shape))
         if len(asked) == 3:
             raise KeyboardInterrupt
         busy = 1.0 if len(asked) == 2 else 0.0
-        found: dict[str, Any] = blocks.row_of(block, shape, document(1.0, 2.0, 3.0, other_cores=busy))
+        found: dict[str, Any] = blocks.row_of(block, shape, document(1.0, 2.0, 3.0, other_cores=busy), TRIED, LIMIT)
         return found
 
     monkeypatch.setattr(blocks, "measure", measure)
+    monkeypatch.setattr(blocks, "measured_rates", lambda _seconds: {"rate": 1})
     monkeypatch.setattr(blocks, "RESULTS", tmp_path / "blocks.json")
     monkeypatch.setattr(blocks, "PAGE", tmp_path / "page.md")
     with pytest.raises(KeyboardInterrupt):

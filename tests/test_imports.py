@@ -13,7 +13,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = (
     *("modules", "export", "engines", "validate", "report"),
-    *("stages", "plan_stages", "pipeline", "compiling", "contenders", "benchmarking", "subjects", "costing"),
+    *("stages", "plan_stages", "tuned_stages", "pipeline", "compiling", "contenders", "benchmarking", "subjects"),
+    *("costing", "tuning"),
     "cli",
 )
 ANYONE = {"errors", "processes", ""}  # the root's own names: attn2trt.__version__

@@ -34,32 +34,32 @@ class Profile:
 WHICH = ("min", "opt", "max")
 
 
-def parse_profiles(texts: Sequence[str], axes: Mapping[str, Axis]) -> list[Profile]:
+def parse_profiles(texts: Sequence[str], axes: Mapping[str, Axis], *, option: str = "--profile") -> list[Profile]:
     """Profiles from ``batch=1:1:1,height=…`` each; an axis that one leaves out keeps the bundle's range.
 
     Without any text the bundle's own ranges are the one profile. Raises InputError for an axis that the bundle does
-    not have, and for a range that leaves the bundle's: nothing was checked there.
+    not have, and for a range that leaves the bundle's: nothing was checked there. ``option`` is where they came from.
     """
-    return [Profile({**axes, **_ranges(text, axes)}) for text in texts] or [Profile(dict(axes))]
+    return [Profile({**axes, **_ranges(text, axes, option)}) for text in texts] or [Profile(dict(axes))]
 
 
-def _ranges(text: str, axes: Mapping[str, Axis]) -> dict[str, Axis]:
+def _ranges(text: str, axes: Mapping[str, Axis], option: str) -> dict[str, Axis]:
     found = {}
     for part in text.split(","):
         name, _, numbers = part.partition("=")
         if name not in axes:
             known = ", ".join(axes) or "no dynamic axis"
-            raise InputError(f"received --profile {text}; the bundle has {known}; correct the name {name!r}")
+            raise InputError(f"received {option} {text}; the bundle has {known}; correct the name {name!r}")
         sizes = numbers.split(":")
         if len(sizes) not in (1, 3) or not all(size.isdecimal() for size in sizes):
             raise InputError(
-                f"received --profile {text}; expected {name}=min:opt:max or {name}=size; write three numbers"
+                f"received {option} {text}; expected {name}=min:opt:max or {name}=size; write three numbers"
             )
         smallest, best, largest = (int(size) for size in (sizes * 3)[:3])
         asked = Axis(smallest, best, largest, axes[name].multiple)
         if asked.min < axes[name].min or asked.max > axes[name].max:
             raise InputError(
-                f"received --profile {text}; the bundle was checked for {name} {axes[name]}; stay inside of it, or "
+                f"received {option} {text}; the bundle was checked for {name} {axes[name]}; stay inside of it, or "
                 "deploy with a wider range"
             )
         found[name] = asked

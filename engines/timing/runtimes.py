@@ -11,18 +11,19 @@ from ..environment import ask_driver, probe_tensorrt
 from ..ort_runtime import CPU
 
 EAGER, COMPILE = "pytorch-eager", "pytorch-compile"
-ORT_CPU, PLAIN_EXPORT = "ort-cpu", "ort-cpu-plain-export"
+ORT_CPU, ORT_TUNED, PLAIN_EXPORT = "ort-cpu", "ort-cpu-tuned", "ort-cpu-plain-export"
 ORT_CUDA, ORT_TENSORRT, TENSORRT = "ort-cuda", "ort-tensorrt", "tensorrt"
 RUNTIMES = {
     EAGER: "PyTorch, eager, on the CPU",
     COMPILE: "PyTorch, torch.compile, on the CPU",
     ORT_CPU: "ONNX Runtime on the CPU, with the graph of the bundle",
+    ORT_TUNED: "ONNX Runtime on the CPU, with the bundle's tuned graph",
     PLAIN_EXPORT: "ONNX Runtime on the CPU, with what torch.onnx.export writes by itself",
     ORT_CUDA: "ONNX Runtime's CUDA provider, with the graph of the bundle",
     ORT_TENSORRT: "ONNX Runtime's TensorRT provider, with the graph of the bundle",
     TENSORRT: "a TensorRT plan of the bundle",
 }
-PROVIDERS = {ORT_CPU: CPU, ORT_CUDA: "CUDAExecutionProvider", ORT_TENSORRT: "TensorrtExecutionProvider"}
+PROVIDERS = {ORT_CPU: CPU, ORT_TUNED: CPU, ORT_CUDA: "CUDAExecutionProvider", ORT_TENSORRT: "TensorrtExecutionProvider"}
 # Their failure says nothing about what this tool hands over.
 BASELINES = frozenset({COMPILE, PLAIN_EXPORT})
 

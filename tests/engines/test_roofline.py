@@ -20,6 +20,10 @@ def test_bandwidth_is_a_line_between_what_was_measured() -> None:
     assert RATES.bytes_per_s(100) == pytest.approx(1000**0.5)
 
 
+def test_rates_come_back_from_their_document() -> None:
+    assert Rates.from_json(RATES.to_json()) == RATES
+
+
 def test_the_slower_of_bytes_and_operations_decides() -> None:
     assert RATES.seconds(10, 1) == pytest.approx(0.1)
     assert RATES.seconds(10, 100) == pytest.approx(2)

@@ -1,0 +1,71 @@
+"""What was tried to make a graph faster, and what came of it: the numbers of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .machine import Conditions
+from .method import Method
+from .paired import Difference
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Some nodes of a graph in another form: ``difference`` is the whole graph's latency with it less without it."""
+
+    form: str
+    kind: str
+    count: int
+    before_ms: float
+    difference: Difference
+    kept: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """The numbers by name."""
+        return {**asdict(self), "difference": self.difference.to_json()}
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """All trials, in the order in which they were made, and the whole at the end against the graph as it was.
+
+    ``before_ms`` and ``after_ms`` are medians; both and ``difference`` are None where no form was kept.
+    """
+
+    sizes: Mapping[str, int]
+    threads: int
+    method: Method
+    machine: Mapping[str, Any]
+    versions: Mapping[str, str]
+    conditions: Conditions
+    trials: tuple[Trial, ...]
+    before_ms: float | None = None
+    after_ms: float | None = None
+    difference: Difference | None = None
+
+    @property
+    def is_faster(self) -> bool:
+        """Whether the graph in its new forms is faster beyond doubt."""
+        return self.difference is not None and faster(self.difference)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything by name."""
+        return {
+            "sizes": dict(self.sizes),
+            "threads": self.threads,
+            "method": self.method.to_json(),
+            "machine": dict(self.machine),
+            "versions": dict(self.versions),
+            "conditions": asdict(self.conditions),
+            "trials": [trial.to_json() for trial in self.trials],
+            "before_ms": self.before_ms,
+            "after_ms": self.after_ms,
+            "difference": None if self.difference is None else self.difference.to_json(),
+        }
+
+
+def faster(difference: Difference) -> bool:
+    """Whether the whole interval of a difference lies below zero."""
+    return difference.is_clear and difference.high_ms < 0

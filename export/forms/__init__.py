@@ -1,0 +1,15 @@
+"""Other ways to write what a graph computes, exact in real arithmetic, one file each.
+
+Which of them is faster depends on the runtime, its kernels and the machine; a ``Form`` only says where it applies.
+"""
+
+from __future__ import annotations
+
+from .form import Form, apply, kinds
+from .narrow_convolutions import DepthwiseSum, WiderGroups
+from .outer_product import OuterProduct
+from .split_reduction import SplitReduction
+
+FORMS: tuple[Form, ...] = (SplitReduction(), OuterProduct(), DepthwiseSum(), WiderGroups())
+
+__all__ = ["FORMS", "Form", "apply", "kinds"]

@@ -1,0 +1,101 @@
+"""What a form is, and how one is applied to a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import onnx_ir as ir
+
+
+class Form(Protocol):
+    """Another way to write what a node, with those that it takes its values from, computes."""
+
+    name: str
+
+    def kind(self, node: ir.Node) -> str:
+        """What the node has in common with those that it pays off for alike; "" where the form does not apply."""
+        ...
+
+    def rewrite(self, node: ir.Node) -> None:
+        """Replace a node of some kind in its graph, its outputs keeping their names."""
+        ...
+
+
+def kinds(model: ir.Model, form: Form) -> dict[str, int]:
+    """How many nodes of each kind the form applies to, in the order of the graph."""
+    found: dict[str, int] = {}
+    for node in model.graph:
+        if kind := _kind(node, form):
+            found[kind] = found.get(kind, 0) + 1
+    return found
+
+
+def apply(model: ir.Model, form: Form, kind: str) -> int:
+    """Rewrite every node of the kind in place; returns how many there were."""
+    nodes = [node for node in model.graph if _kind(node, form) == kind]
+    for node in nodes:
+        form.rewrite(node)
+    return len(nodes)
+
+
+def _kind(node: ir.Node, form: Form) -> str:
+    return form.kind(node) if node.domain in ("", "ai.onnx") else ""
+
+
+def sizes(value: ir.Value | None, rank: int) -> tuple[int | None, ...] | None:
+    """The sizes of a tensor of this rank, None for those that may vary; None where the rank is another or unknown."""
+    if value is None or value.shape is None or len(value.shape) != rank:
+        return None
+    return tuple(size if isinstance(size, int) else None for size in value.shape)
+
+
+def constant(value: ir.Value | None) -> np.ndarray | None:
+    """The numbers of a weight or a constant; None of what is computed."""
+    tensor = None if value is None else ir.convenience.get_const_tensor(value)
+    return None if tensor is None else tensor.numpy()
+
+
+class Writer:
+    """Collects the nodes that take the place of ``old``, named after it, and puts them there."""
+
+    def __init__(self, old: ir.Node) -> None:
+        self._old = old
+        self._new: list[ir.Node] = []
+        graph = old.graph
+        assert isinstance(graph, ir.Graph)
+        self._graph = graph
+
+    def weight(self, numbers: np.ndarray, word: str) -> ir.Value:
+        """A new weight of the graph."""
+        name = f"{self._stem}/{word}"
+        value = ir.Value(
+            name=name,
+            type=ir.TensorType(ir.DataType.from_numpy(numbers.dtype)),
+            shape=ir.Shape(numbers.shape),
+            const_value=ir.tensor(numbers, name=name),
+        )
+        self._graph.register_initializer(value)
+        return value
+
+    def node(
+        self, op_type: str, inputs: Sequence[ir.Value | None], word: str, **attributes: ir.Attr | int | Sequence[int]
+    ) -> ir.Value:
+        """A new node with one output; ``word`` tells it from the others of this place."""
+        source = self._old.outputs[0]
+        written = ir.node(op_type, inputs, attributes=attributes, name=f"{self._stem}/{word}")
+        written.outputs[0].name = f"{source.name}/{word}"
+        written.outputs[0].type = source.type
+        self._new.append(written)
+        return written.outputs[0]
+
+    def put(self, result: ir.Value) -> None:
+        """Have ``result`` in the place of the old node's output, whose name and shape it takes."""
+        old = self._old.outputs[0]
+        result.name, result.shape = old.name, old.shape
+        ir.convenience.replace_nodes_and_values(self._graph, self._old, [self._old], self._new, [old], [result])
+
+    @property
+    def _stem(self) -> str:
+        return str(self._old.name)

@@ -1,0 +1,125 @@
+"""Convolutions in groups so narrow that a runtime's vectors are not filled, in two forms that fill them.
+
+ONNX Runtime computes channels in blocks of 8 or 16. A group with fewer output channels, as PSA and split-attention
+networks have, falls back to a product of small matrices. Either the convolution becomes a sum of depthwise ones, one
+for each input channel of a group, which does no more work; or groups are merged, with zeros where they were apart,
+which does more work in wider kernels. Neither applies to depthwise convolutions, to groups of eight or more output
+channels, or where the weights are computed.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from .form import Writer, constant
+
+BLOCK = 8
+MOST_TERMS = 32  # a graph of more nodes than this for one convolution is no longer faster anywhere that we saw
+
+
+@dataclass(frozen=True)
+class _Convolution:
+    """The weight (outputs, inputs of a group, height, width) and the number of groups."""
+
+    weight: np.ndarray
+    groups: int
+
+    @property
+    def outputs_each(self) -> int:
+        """Output channels of one group."""
+        return int(self.weight.shape[0]) // self.groups
+
+    @property
+    def inputs_each(self) -> int:
+        """Input channels of one group."""
+        return int(self.weight.shape[1])
+
+    @property
+    def merged(self) -> int:
+        """How many groups make one whose outputs fill blocks; 1 where no number of them does."""
+        wanted = BLOCK // math.gcd(BLOCK, self.outputs_each)
+        return wanted if self.groups % wanted == 0 else 1
+
+    def __str__(self) -> str:
+        outputs, inputs, *kernel = self.weight.shape
+        size = "x".join(map(str, kernel))
+        return f"Conv {size}, {inputs * self.groups} to {outputs} channels in {self.groups} groups"
+
+
+def _narrow(node: ir.Node) -> _Convolution | None:
+    groups = node.attributes.get_int("group", 1) if node.op_type == "Conv" else 1
+    weight = constant(node.inputs[1]) if groups > 1 else None
+    if weight is None or weight.ndim != 4:
+        return None
+    found = _Convolution(weight, groups)
+    return found if found.outputs_each < BLOCK and found.inputs_each > 1 else None
+
+
+class DepthwiseSum:
+    """A convolution in groups as a sum of depthwise ones."""
+
+    name = "narrow groups as a sum of depthwise convolutions"
+
+    def kind(self, node: ir.Node) -> str:
+        """By kernel, channels and groups."""
+        found = _narrow(node)
+        return str(found) if found is not None and found.inputs_each <= MOST_TERMS else ""
+
+    def rewrite(self, node: ir.Node) -> None:
+        """In the node's place: for each input channel of a group a Gather and a Conv, added up."""
+        found = _narrow(node)
+        assert found is not None
+        write = Writer(node)
+        outputs = len(found.weight)
+        first_inputs = np.arange(outputs) // found.outputs_each * found.inputs_each
+        total: ir.Value | None = None
+        for number in range(found.inputs_each):
+            places = write.weight((first_inputs + number).astype(np.int64), f"inputs {number}")
+            given = write.node("Gather", [node.inputs[0], places], f"gathered {number}", axis=1)
+            kernel = write.weight(np.ascontiguousarray(found.weight[:, number : number + 1]), f"kernel {number}")
+            # the bias once
+            bias = [] if number or len(node.inputs) < 3 else [node.inputs[2]]
+            term = write.node("Conv", [given, kernel, *bias], f"term {number}", **_attributes(node, outputs))
+            total = term if total is None else write.node("Add", [term, total], f"sum {number}")
+        assert total is not None
+        write.put(total)
+
+
+class WiderGroups:
+    """A convolution in fewer groups, with zeros between those that became one."""
+
+    name = "narrow groups merged"
+
+    def kind(self, node: ir.Node) -> str:
+        """By kernel, channels and groups."""
+        found = _narrow(node)
+        return str(found) if found is not None and found.merged > 1 else ""
+
+    def rewrite(self, node: ir.Node) -> None:
+        """In the node's place: one Conv."""
+        found = _narrow(node)
+        assert found is not None
+        merged, outputs, inputs = found.merged, found.outputs_each, found.inputs_each
+        wide = np.zeros((len(found.weight), inputs * merged, *found.weight.shape[2:]), found.weight.dtype)
+        for group in range(found.groups):
+            place = group % merged * inputs
+            rows = slice(group * outputs, (group + 1) * outputs)
+            wide[rows, place : place + inputs] = found.weight[rows]
+        write = Writer(node)
+        kernel = write.weight(wide, "merged weight")
+        write.put(
+            write.node(
+                "Conv",
+                [node.inputs[0], kernel, *node.inputs[2:]],
+                "merged",
+                **_attributes(node, found.groups // merged),
+            )
+        )
+
+
+def _attributes(node: ir.Node, groups: int) -> dict[str, ir.Attr | int]:
+    return {**{name: entry for name, entry in node.attributes.items() if name != "kernel_shape"}, "group": groups}

@@ -1,0 +1,59 @@
+"""What was tried to make a graph faster, as a table for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..engines.timing.trials import Tuning
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def tuning_table(name: str, found: Tuning) -> RenderableType:
+    """Every trial with its difference and interval, then the whole."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    at = ", ".join(f"{axis} {size}" for axis, size in found.sizes.items())
+    threads = f"{found.threads} thread{'s' if found.threads > 1 else ''}"
+    where = f"ONNX Runtime on the CPU, {threads}, {found.machine.get('cpu', '')}"
+    parts: list[RenderableType] = [Text(", ".join(filter(None, [name, at, where])), style="bold")]
+    if found.trials:
+        table = Table("place", "form")
+        for column in ("nodes", "before, ms", "difference", "interval", ""):
+            table.add_column(column, justify="right")
+        for trial in found.trials:
+            difference = trial.difference
+            table.add_row(
+                trial.kind,
+                trial.form,
+                str(trial.count),
+                f"{trial.before_ms:.3f}",
+                f"{difference.ms:+.3f}",
+                f"{difference.low_ms:+.3f} to {difference.high_ms:+.3f}",
+                Text("kept", style="green") if trial.kept else Text("left", style="dim"),
+            )
+        parts.append(table)
+    parts += [Text(line) for line in _outcome(found)]
+    if not found.conditions.quiet:
+        parts.append(
+            Text(
+                f"warning: {found.conditions.other_cores or 0:.1f} cores were busy with something else; "
+                "tune again on a quiet machine",
+                style="yellow",
+            )
+        )
+    return Group(*parts)
+
+
+def _outcome(found: Tuning) -> list[str]:
+    if not found.trials:
+        return ["No form applies to any place of this graph; the bundle is as it was."]
+    if found.before_ms is None or found.after_ms is None or found.difference is None:
+        return ["No form is faster here beyond doubt; the bundle is as it was."]
+    whole = f"{found.before_ms:.3f} ms before, {found.after_ms:.3f} ms after"
+    if not found.is_faster:
+        return [f"The whole is not faster beyond doubt ({whole}); the bundle is as it was."]
+    return [f"whole    {whole}: {found.before_ms / found.after_ms:.2f} times as fast"]

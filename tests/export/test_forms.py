@@ -1,0 +1,182 @@
+"""Every form computes what was there, in float64 to the last digits, and leaves alone what it does not apply to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx.reference import ReferenceEvaluator
+
+from attn2trt.export.forms import FORMS, Form, apply, kinds
+from attn2trt.export.forms.narrow_convolutions import MOST_TERMS, DepthwiseSum, WiderGroups
+from attn2trt.export.forms.outer_product import OuterProduct
+from attn2trt.export.forms.split_reduction import SplitReduction
+
+MAP = "double[n, 16, h, w]"
+
+
+def model(body: str, inputs: str = f"{MAP} x", *, opset: int = 17, **weights: np.ndarray) -> onnx.ModelProto:
+    """A graph in ONNX's text form, float64, whose output is y."""
+    types = {"f": "double", "i": "int64"}
+    given = ", ".join(
+        f"{types[value.dtype.kind]}[{','.join(map(str, value.shape))}] {name}" for name, value in weights.items()
+    )
+    text = (
+        f'<ir_version: 8, opset_import: ["" : {opset}]> g ({inputs}) => (double[a, b, c, d] y) <{given}> {{ {body} }}'
+    )
+    parsed = onnx.parser.parse_model(text)
+    del parsed.graph.initializer[:]
+    parsed.graph.initializer.extend(onnx.numpy_helper.from_array(value, name) for name, value in weights.items())
+    for number, node in enumerate(parsed.graph.node):
+        node.name = f"node_{number}"
+    return onnx.shape_inference.infer_shapes(parsed, data_prop=True)
+
+
+def convolution(groups: int, outputs: int, inputs: int, size: int = 3, *, more: str = "", bias: bool = False) -> str:
+    names = "x, weight, bias" if bias else "x, weight"
+    return f"y = Conv <group: int = {groups}, kernel_shape: ints = [{size}, {size}]{more}> ({names})"
+
+
+def numbers(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(shape)
+
+
+def rewritten(before: onnx.ModelProto, form: Form) -> onnx.ModelProto:
+    """``before`` with every place in the form; there must be one."""
+    after = ir.from_proto(before)
+    found = kinds(after, form)
+    assert found
+    for kind, count in found.items():
+        assert apply(after, form, kind) == count
+        assert apply(after, form, kind) == 0
+    proto = ir.to_proto(after)
+    onnx.checker.check_model(proto, full_check=True)
+    return proto
+
+
+def same(before: onnx.ModelProto, after: onnx.ModelProto, *feeds: Mapping[str, np.ndarray]) -> None:
+    for feed in feeds:
+        (expected,), (found,) = (ReferenceEvaluator(graph).run(None, dict(feed)) for graph in (before, after))
+        np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("operator", ["ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"])
+@pytest.mark.parametrize("keep", [0, 1])
+def test_a_reduction_over_channels_is_done_in_groups(operator: str, keep: int) -> None:
+    squeezed = "r" if not keep else "y"
+    axes = (
+        "<keepdims: int = {0}> (x, axes)" if operator == "ReduceSum" else "<axes: ints = [-3], keepdims: int = {0}> (x)"
+    )
+    body = f"{squeezed} = {operator} {axes.format(keep)}" + ("" if keep else " y = Unsqueeze (r, axes)")
+    before = model(body, axes=np.array([1]))
+    after = rewritten(before, SplitReduction())
+    assert [node.op_type for node in after.graph.node].count(operator) == 2
+    same(before, after, {"x": numbers(2, 16, 3, 5)}, {"x": numbers(1, 16, 1, 1)})
+
+
+@pytest.mark.parametrize("sizes", ["h, 5", "3, w", "3, 5"])
+def test_sizes_that_are_known_need_no_operators(sizes: str) -> None:
+    before = model("y = ReduceMean <axes: ints = [1]> (x)", f"double[n, 16, {sizes}] x")
+    after = rewritten(before, SplitReduction())
+    assert [node.op_type for node in after.graph.node] == ["Reshape", "ReduceMean", "ReduceMean"]
+    same(before, after, {"x": numbers(2, 16, 3, 5)})
+
+
+def test_later_opsets_give_the_axes_as_an_input() -> None:
+    before = model("y = ReduceMax (x, axes)", opset=18, axes=np.array([1]))
+    after = rewritten(before, SplitReduction())
+    assert not any(entry.name == "axes" for node in after.graph.node for entry in node.attribute)
+    same(before, after, {"x": numbers(2, 16, 3, 5)})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "u = Mul (x, rows) y = Mul (u, columns)",
+        "u = Mul (rows, x) y = Mul (columns, u)",
+        "u = Mul (columns, x) y = Mul (u, rows)",
+    ],
+)
+def test_gates_are_multiplied_before_the_map(body: str) -> None:
+    before = model(body, f"{MAP} x, double[n, 16, h, 1] rows, double[n, 16, 1, w] columns")
+    after = rewritten(before, OuterProduct())
+    assert [node.op_type for node in after.graph.node] == ["MatMul", "Mul"]
+    feeds = {"x": numbers(2, 16, 3, 5), "rows": numbers(2, 16, 3, 1), "columns": numbers(2, 16, 1, 5)}
+    same(before, after, feeds)
+
+
+def test_gates_of_fewer_channels_broadcast_as_before() -> None:
+    before = model(
+        "u = Mul (x, rows) y = Mul (u, columns)", f"{MAP} x, double[1, 16, h, 1] rows, double[n, 1, 1, w] columns"
+    )
+    feeds = {"x": numbers(2, 16, 3, 5), "rows": numbers(1, 16, 3, 1), "columns": numbers(2, 1, 1, 5)}
+    same(before, rewritten(before, OuterProduct()), feeds)
+
+
+@pytest.mark.parametrize("form", [DepthwiseSum(), WiderGroups()], ids=lambda form: form.name)
+@pytest.mark.parametrize(("groups", "outputs", "inputs"), [(16, 16, 64), (4, 16, 16), (8, 16, 32), (16, 48, 32)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_narrow_groups_in_another_form(form: Form, groups: int, outputs: int, inputs: int, bias: bool) -> None:
+    more = ", pads: ints = [1, 2, 0, 1], strides: ints = [2, 1], dilations: ints = [1, 2]"
+    weights = {"weight": numbers(outputs, inputs // groups, 3, 3), **({"bias": numbers(outputs)} if bias else {})}
+    before = model(
+        convolution(groups, outputs, inputs, more=more, bias=bias), f"double[n, {inputs}, h, w] x", **weights
+    )
+    after = rewritten(before, form)
+    assert sum(len(node.input) == 3 for node in after.graph.node if node.op_type == "Conv") == bias
+    same(before, after, {"x": numbers(2, inputs, 7, 8)})
+
+
+def test_merged_groups_fill_a_block() -> None:
+    before = model(convolution(16, 48, 32), "double[n, 32, h, w] x", weight=numbers(48, 2, 3, 3))
+    (conv,) = rewritten(before, WiderGroups()).graph.node
+    (groups,) = (entry.i for entry in conv.attribute if entry.name == "group")
+    assert (groups, 48 // groups) == (2, 24)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        model("y = ReduceMax <axes: ints = [2, 3]> (x)"),
+        model("y = ReduceMax <axes: ints = [1]> (x)", "double[n, 18, h, w] x"),
+        model("y = ReduceMax <axes: ints = [1]> (x)", "double[n, 8, h, w] x"),
+        model("y = ReduceMax <axes: ints = [1]> (x)", "double[n, c, h, w] x"),
+        model("r = ReduceMax <axes: ints = [1]> (x) y = Unsqueeze (r, axes)", "double[n, 16, w] x", axes=np.array([3])),
+        model("y = ReduceMax (x, axes)", f"{MAP} x, int64[1] axes", opset=18),
+        model("u = Mul (x, rows) y = Mul (u, all)", f"{MAP} x, double[n, 16, h, 1] rows, double[n, 16, 1, 1] all"),
+        model("u = Mul (x, a) y = Mul (u, b)", f"{MAP} x, double[n, 16, h, 1] a, double[n, 16, h, 1] b"),
+        model("u = Mul (x, a) v = Mul (u, b) y = Add (u, v)", f"{MAP} x, double[n, 16, h, 1] a, double[n, 16, 1, w] b"),
+        model(convolution(1, 4, 16), weight=numbers(4, 16, 3, 3)),
+        model(convolution(16, 16, 16), weight=numbers(16, 1, 3, 3)),
+        model(convolution(2, 16, 16), weight=numbers(16, 8, 3, 3)),
+        model(convolution(4, 16, 16), f"{MAP} x, double[16, 4, 3, 3] weight"),
+    ],
+)
+def test_what_no_form_applies_to(before: onnx.ModelProto) -> None:
+    assert [kinds(ir.from_proto(before), form) for form in FORMS] == [{}] * len(FORMS)
+
+
+def test_many_terms_and_odd_groups_are_left_alone() -> None:
+    deep = model(
+        convolution(2, 4, 2 * MOST_TERMS + 2),
+        f"double[n, {2 * MOST_TERMS + 2}, h, w] x",
+        weight=numbers(4, MOST_TERMS + 1, 3, 3),
+    )
+    assert not kinds(ir.from_proto(deep), DepthwiseSum())
+    odd = model(convolution(3, 6, 6), "double[n, 6, h, w] x", weight=numbers(6, 2, 3, 3))
+    assert not kinds(ir.from_proto(odd), WiderGroups())
+    assert kinds(ir.from_proto(odd), DepthwiseSum())
+
+
+def test_places_of_one_kind_are_counted_and_changed_together() -> None:
+    before = model("u = ReduceMax <axes: ints = [1]> (x) v = Mul (x, u) y = ReduceMax <axes: ints = [1]> (v)")
+    assert kinds(ir.from_proto(before), SplitReduction()) == {"ReduceMax over 16 channels": 2}
+    same(before, rewritten(before, SplitReduction()), {"x": numbers(2, 16, 3, 5)})
+
+
+def test_the_forms_have_names_of_their_own() -> None:
+    names: Sequence[str] = [form.name for form in FORMS]
+    assert len(set(names)) == len(names) == 4

@@ -1,0 +1,249 @@
+"""What tune keeps, leaves and refuses; the times are ours, everything else is real."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+
+import attn2trt
+from attn2trt import benchmarking, tuning
+from attn2trt.cli.main import group
+from attn2trt.engines.timing.method import Method
+from attn2trt.engines.timing.rounds import Samples
+from attn2trt.errors import CheckFailed, InputError, MissingRequirement
+from attn2trt.export.bundle import MODEL, TUNED, open_bundle, verify
+from attn2trt.export.forms import outer_product
+from attn2trt.pipeline import validate_bundle, verify_bundle
+
+QUICK = Method(seconds=0.01, iterations=1, rounds=2, warm_up_seconds=0.0, settle_seconds=0.0, pause_seconds=0.0)
+Speeds = Mapping[str, float]
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("deployed")
+    for name in ("coord_att", "se"):
+        attn2trt.deploy(name, out=folder / name, shapes=["2x16x8x6"], dynamic="batch=1:2:4,height=4:8:9")
+    return folder
+
+
+@pytest.fixture
+def bundle(deployed: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(deployed / "coord_att", tmp_path / "coord_att"))
+
+
+@pytest.fixture
+def timed(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], list[list[str]]]:
+    """Have every graph but the original take so many times as long; returns the names that are compared each time."""
+
+    def use(factor: float) -> list[list[str]]:
+        compared: list[list[str]] = []
+
+        def interleave(running: Mapping[str, Any], method: Method) -> tuple[dict[str, Samples], dict[str, str]]:
+            compared.append(list(running))
+            lengths = {name: 1e6 * (1 if name == tuning.AS_IT_IS else factor) for name in running}
+            rounds = {name: [[int(length + turn)] for turn in range(method.rounds)] for name, length in lengths.items()}
+            return {name: Samples(found) for name, found in rounds.items()}, {}
+
+        monkeypatch.setattr(tuning, "interleave", interleave)
+        return compared
+
+    return use
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_faster_form_becomes_part_of_the_bundle_and_is_judged(
+    bundle: Path, timed: Callable[[float], list[list[str]]]
+) -> None:
+    compared = timed(0.5)
+    found, tried, verdict = tuning.tune_bundle(bundle, threads=1)
+    assert compared == [[tuning.AS_IT_IS, outer_product.OuterProduct.name], [tuning.AS_IT_IS, TUNED]]
+    assert [trial.kept for trial in tried.trials] == [True]
+    assert (tried.before_ms, tried.after_ms) == (pytest.approx(1, rel=1e-3), pytest.approx(0.5, rel=1e-3))
+    assert verdict
+    assert found.tuned is not None
+    assert found.tuned["sizes"] == {"batch": 2, "height": 8}
+    written = onnx.load(bundle / TUNED)
+    assert "MatMul" in [node.op_type for node in written.graph.node]
+    assert not [name for name in files(bundle) if name.startswith(".")]
+    judged = {stage.stage: stage.status for stage in validate_bundle(bundle).stages}
+    assert judged["onnxruntime cpu, tuned"] == judged["onnxruntime cpu, tuned, rows"] == "passed"
+    assert all(finding.ok for finding in verify(bundle))
+    assert "loads" in next(one.detail for one in verify_bundle(bundle) if one.file == TUNED and "loads" in one.detail)
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.5])
+def test_what_is_not_faster_leaves_the_bundle_as_it_was(
+    bundle: Path, timed: Callable[[float], list[list[str]]], factor: float
+) -> None:
+    before = files(bundle), (bundle / "bundle.json").read_bytes()
+    timed(factor)
+    found, tried, verdict = tuning.tune_bundle(bundle, at="batch=4", threads=1)
+    assert (found.tuned, verdict, tried.before_ms) == (None, None, None)
+    assert tried.sizes == {"batch": 4, "height": 8}
+    assert [trial.kept for trial in tried.trials] == [False]
+    assert before == (files(bundle), (bundle / "bundle.json").read_bytes())
+
+
+def test_a_graph_without_any_place_is_not_timed(deployed: Path, timed: Callable[[float], list[list[str]]]) -> None:
+    compared = timed(0.5)
+    _, tried, _ = tuning.tune_bundle(deployed / "se", threads=1)
+    assert (compared, tried.trials) == ([], ())
+
+
+def test_real_times_are_taken(bundle: Path) -> None:
+    _, tried, _ = tuning.tune_bundle(bundle, threads=1, method=QUICK)
+    (trial,) = tried.trials
+    assert trial.before_ms > 0
+    assert trial.difference.rounds == 2
+    # two rounds leave doubt about any difference
+    assert not trial.kept
+
+
+def _wrong(node: Any) -> None:
+    node.op_type = "Add"
+
+
+def test_a_form_that_computes_something_else_is_refused(
+    bundle: Path, timed: Callable[[float], list[list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed(0.5)
+    monkeypatch.setattr(outer_product.OuterProduct, "rewrite", lambda _self, node: _wrong(node))
+    before = files(bundle)
+    with pytest.raises(CheckFailed, match="multiply row and column gates first' computes something else"):
+        tuning.tune_bundle(bundle, threads=1)
+    assert files(bundle) == before
+
+
+def test_a_graph_that_fails_at_other_sizes_is_not_kept(
+    bundle: Path, timed: Callable[[float], list[list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed(0.5)
+    monkeypatch.setattr(outer_product.OuterProduct, "rewrite", lambda _self, node: _wrong(node))
+    monkeypatch.setattr(tuning._Tuner, "_check", lambda *_: None)
+    before = files(bundle)
+    with pytest.raises(CheckFailed, match="failed its verdict and was not kept"):
+        tuning.tune_bundle(bundle, threads=1)
+    assert files(bundle) == before
+
+
+def test_a_tuned_graph_of_another_graph_has_failed(bundle: Path, timed: Callable[[float], list[list[str]]]) -> None:
+    timed(0.5)
+    tuning.tune_bundle(bundle, threads=1)
+    document = json.loads((bundle / "bundle.json").read_text())
+    document["tuned"]["graph"] = "0" * 64
+    (bundle / "bundle.json").write_text(json.dumps(document))
+    verdict = validate_bundle(bundle)
+    assert verdict.first_failure is not None
+    assert "made from another graph; tune again" in verdict.first_failure.why
+
+
+def test_a_changed_tuned_graph_is_not_run(bundle: Path, timed: Callable[[float], list[list[str]]]) -> None:
+    timed(0.5)
+    tuning.tune_bundle(bundle, threads=1)
+    with (bundle / TUNED).open("ab") as stream:
+        stream.write(b"x")
+    with pytest.raises(CheckFailed, match=TUNED):
+        validate_bundle(bundle)
+
+
+@pytest.mark.parametrize("entry", [[], {"file": "elsewhere.onnx"}, {}])
+def test_a_manifest_that_lists_no_such_file_is_refused(bundle: Path, entry: Any) -> None:
+    document = json.loads((bundle / "bundle.json").read_text())
+    (bundle / "bundle.json").write_text(json.dumps({**document, "tuned": entry}))
+    with pytest.raises(InputError, match="deploy the target again"):
+        open_bundle(bundle)
+
+
+def test_a_benchmark_times_the_tuned_graph_of_a_bundle(
+    bundle: Path, timed: Callable[[float], list[list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtimes = ["ort-cpu", "ort-cpu-tuned"]
+    before = benchmarking.benchmark(str(bundle), runtimes=runtimes, threads=1, method=QUICK)
+    assert [(row.runtime, row.status) for row in before.rows] == [
+        ("ort-cpu", "measured"),
+        ("ort-cpu-tuned", "not measured"),
+    ]
+    assert "attn2trt tune" in before.rows[1].why
+    timed(0.5)
+    tuning.tune_bundle(bundle, threads=1)
+    after = benchmarking.benchmark(str(bundle), runtimes=runtimes, threads=1, method=QUICK)
+    assert [row.status for row in after.rows] == ["measured", "measured"]
+
+
+@pytest.mark.parametrize(
+    ("at", "words"),
+    [
+        ("batch=9", "received --at batch=9; the bundle was checked for batch 1:2:4"),
+        ("width=6", "correct the name 'width'"),
+        ("batch=two", "expected batch=min:opt:max or batch=size"),
+    ],
+)
+def test_wrong_sizes_are_told(bundle: Path, at: str, words: str) -> None:
+    with pytest.raises(InputError, match=words.replace("(", r"\(")):
+        tuning.tune_bundle(bundle, at=at)
+
+
+def test_wrong_threads_and_a_missing_package_are_told(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="received 0 threads"):
+        tuning.tune_bundle(bundle, threads=0)
+    monkeypatch.setattr(tuning, "find_spec", lambda _name: None)
+    with pytest.raises(MissingRequirement, match="pip install onnx-ir"):
+        tuning.tune_bundle(bundle)
+
+
+def run(*arguments: str) -> Any:
+    return CliRunner().invoke(group, ("tune", *arguments))
+
+
+def test_the_command_prints_what_was_tried_and_the_verdict(
+    bundle: Path, timed: Callable[[float], list[list[str]]]
+) -> None:
+    timed(0.5)
+    said = run(str(bundle), "--threads", "1")
+    assert said.exit_code == 0
+    for words in ("multiply row and column gates first", "kept", "2.00 times as fast", "PASSED", str(bundle / TUNED)):
+        assert words in said.stdout
+    told = json.loads(run(str(bundle), "--threads", "1", "--json").stdout)
+    assert told["graph"] == str(bundle / TUNED)
+    assert told["tuning"]["trials"][0]["kept"] is True
+    assert told["verdict"]["passed"] is True
+
+
+def test_the_command_says_that_nothing_was_faster(
+    bundle: Path, deployed: Path, timed: Callable[[float], list[list[str]]]
+) -> None:
+    timed(1.0)
+    said = run(str(bundle), "--threads", "1", "--seconds", "30")
+    assert "No form is faster here beyond doubt; the bundle is as it was." in said.stdout
+    assert "No form applies to any place" in run(str(deployed / "se"), "--threads", "1").stdout
+    assert json.loads(run(str(deployed / "se"), "--json").stdout)["graph"] is None
+
+
+def test_the_command_tells_wrong_input_in_one_line(tmp_path: Path, bundle: Path) -> None:
+    arguments: Sequence[tuple[str, ...]] = [(str(tmp_path / "none"),), (str(bundle), "--at", "height=99")]
+    for words in arguments:
+        said = run(*words)
+        assert said.exit_code == 2
+        assert len(said.stderr.strip().splitlines()) == 1
+
+
+def test_the_original_is_left_beside_it(bundle: Path, timed: Callable[[float], list[list[str]]]) -> None:
+    timed(0.5)
+    before = (bundle / MODEL).read_bytes()
+    tuning.tune_bundle(bundle, threads=1)
+    again, tried, _ = tuning.tune_bundle(bundle, threads=1)
+    assert (bundle / MODEL).read_bytes() == before
+    assert np.isclose(tried.before_ms or 0, 1, rtol=1e-3)
+    assert again.tuned is not None
