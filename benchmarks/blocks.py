@@ -2,8 +2,8 @@
 
 Usage: python benchmarks/blocks.py [--block NAME] [--shape SHAPE] [--seconds S]. Every cell is one run of `attn2trt
 deploy`, `tune` and `benchmark`; a block whose verdict fails ends the run. Writes benchmarks/results/blocks.json and
-docs/benchmark.md after every cell, and takes up where an interrupted run of the same code, versions and machine ended; a
-cell that was disturbed by other processes is measured again. With --block or --shape it prints their rows and writes
+docs/benchmark.md after every cell, and takes up where an interrupted run of the same code, versions and machine ended;
+a cell that was disturbed by other processes is measured again. With --block or --shape it prints rows and writes
 nothing.
 """
 
@@ -155,8 +155,8 @@ def page(document: dict[str, Any]) -> str:
         f"and {method['iterations']} calls each, or {method['max_seconds']:g} s. [timing.md](timing.md) says how.",
         "*Tuned*: the graph that `attn2trt tune` made of ours, `-` where no form was faster beyond doubt.",
         "*Speed-up*: the other's median over ours, tuned where there is such a graph; above 1 ours is faster.",
-        "*Best*: over the fastest of the others. *Limit*: what the block's bytes and operations take at the bandwidth and",
-        "rate that were measured at the start of the run, everything fused ([cost.md](cost.md)); then ours over it.",
+        "*Best*: over the fastest of the others. *Limit*: what the block's bytes and operations take at the bandwidth",
+        "and rate measured at the start of the run, everything fused ([cost.md](cost.md)); then ours over it.",
         "",
         "| block | shape | ours | tuned | plain export | eager | compile | speed-up: best | plain export | eager "
         "| limit | x limit |",

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
+from ..errors import InputError
 from .guard import note
-from .options import IMAGES, export_options, max_error_option, output_options, require_option, target_options
+from .options import IMAGES, export_options, max_error_option, output_options, require_option, targets_options
 from .output import print_json, print_rich, stages
 from .requirements import check
 from .summary import bundle_lines, exit_code, next_lines
 
 
 @click.command("deploy")
-@target_options
+@targets_options
 @export_options
+@click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Targets at a time (default: the cores).")
 @click.option("--inputs", type=IMAGES, metavar="DIR", help="Photographs to judge on, beside the seeded cases.")
 @max_error_option
 @require_option
 @output_options
-def command(target: str, require: tuple[str, ...], as_json: bool, **options: Any) -> int:
-    """Export TARGET, simplify, check every step against PyTorch in float64, and write a bundle.
+def command(targets: tuple[str, ...], jobs: int | None, require: tuple[str, ...], as_json: bool, **options: Any) -> int:
+    """Export each TARGET, simplify, check every step against PyTorch in float64, and write a bundle.
 
     \b
     TARGET    cbam                             a block alone
@@ -31,6 +34,41 @@ def command(target: str, require: tuple[str, ...], as_json: bool, **options: Any
               resnet50+py:my.blocks:Mine@layer4
     """
     check(require)
+
+    def run(target: str) -> int:
+        return _deploy(target, as_json, options)
+
+    if len(targets) == 1:
+        return run(targets[0])
+    _refuse_options_of_one(targets, options)
+    from ..engines.timing.machine import physical_cores
+    from ..engines.torch_runtime import set_threads
+    from ..modules.packages import load
+    from .several import run_each
+
+    count = min(len(targets), jobs or physical_cores())
+    with stages() as progress:
+        progress("loading PyTorch")
+        load()
+        progress("starting")
+    return run_each(targets, run, jobs=count, as_json=as_json, threads=set_threads)
+
+
+def _refuse_options_of_one(targets: Sequence[str], options: Mapping[str, Any]) -> None:
+    """Raise InputError for what can only be meant for one target, and for a target that is there twice."""
+    for name, flag in (("out", "-o"), ("checkpoint", "--checkpoint")):
+        if options[name] is not None:
+            raise InputError(
+                f"received {flag} with {len(targets)} targets; expected one target with it; "
+                f"give them one at a time, or leave {flag} out"
+            )
+    twice = [target for number, target in enumerate(targets) if target in targets[:number]]
+    if twice:
+        raise InputError(f"received {twice[0]} twice; expected each target once; leave one out")
+
+
+def _deploy(target: str, as_json: bool, options: Mapping[str, Any]) -> int:
+    """One target, and what is told of it."""
     from ..pipeline import deploy, folder_of
     from ..validate.verdict import Verdict
 

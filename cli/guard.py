@@ -26,6 +26,7 @@ STAGE_SECONDS = 3600.0
 INTERRUPTED = 130
 _PR_SET_PDEATHSIG = 1
 _parent: int | None = None  # where the child writes what it is at; None outside of a guarded child
+_limit = STAGE_SECONDS  # what was said last: a child of a child begins with it
 
 
 @dataclass
@@ -39,6 +40,8 @@ class _Work:
 
 def note(**said: str | float) -> None:
     """Tell the parent the ``stage`` that begins, the ``seconds`` it may take, or the ``folder`` that is written to."""
+    global _limit  # noqa: PLW0603 - one process, one limit
+    _limit = float(said.get("seconds", _limit))
     if _parent is not None:
         with contextlib.suppress(OSError):  # a parent that is gone needs no news
             os.write(_parent, json.dumps(said).encode() + b"\n")
@@ -56,7 +59,7 @@ def guarded(run: Callable[[], NoReturn]) -> NoReturn:
     if child == 0:
         os.close(reader)
         _parent = writer
-        _die_with_parent()
+        die_with_parent()
         run()
     os.close(writer)
     # The terminal interrupts both: the child cleans up, the parent waits for it.
@@ -68,7 +71,7 @@ def guarded(run: Callable[[], NoReturn]) -> NoReturn:
         os.kill(child, number)
 
     signal.signal(signal.SIGTERM, forward)
-    work = _Work()
+    work = _Work(seconds=_limit)
     with os.fdopen(reader, "rb", buffering=0) as notes:
         while not (ran_out := not select.select([notes], [], [], work.seconds)[0]):
             if not _listen(notes.fileno(), work):
@@ -100,7 +103,7 @@ def _listen(notes: int, work: _Work) -> bool:
     return bool(text)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Have the kernel end this process when the parent is killed, where the kernel offers it."""
     if sys.platform == "linux":
         import ctypes

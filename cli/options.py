@@ -51,9 +51,18 @@ bundle_argument = click.argument("bundle", type=PATH)
 
 def target_options(command: Command) -> Command:
     """TARGET and everything that says what the module and its inputs are."""
+    return _stack(command, click.argument("target"), module_options)
+
+
+def targets_options(command: Command) -> Command:
+    """The same for one TARGET or more."""
+    return _stack(command, click.argument("targets", nargs=-1, required=True, metavar="TARGET..."), module_options)
+
+
+def module_options(command: Command) -> Command:
+    """What the inputs and the weights are."""
     return _stack(
         command,
-        click.argument("target"),
         shape_options,
         click.option(
             "--checkpoint",

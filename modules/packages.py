@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
+from importlib import import_module
 from importlib.util import find_spec
 
 from ..errors import MissingRequirement
@@ -20,3 +22,10 @@ def require(packages: Iterable[str] = EXPORT.values()) -> None:
             raise MissingRequirement(
                 f"received a PyTorch target; expected {package}, which is not installed; {INSTALL_EXPORT}"
             )
+
+
+def load() -> None:
+    """Import what every export needs, as far as it is installed, so that child processes find it there."""
+    for name in ("torch", "timm", "torch.export", "torch.onnx", "onnxscript"):
+        with contextlib.suppress(ImportError):
+            import_module(name)

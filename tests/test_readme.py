@@ -44,7 +44,7 @@ def test_every_command_is_shown() -> None:
     assert {arguments[0] for arguments in attn2trt_commands()} == set(COMMANDS)
 
 
-@pytest.mark.parametrize("arguments", [["deploy", "se", "--no-such-option"], ["deploy", "se", "gam"]])
+@pytest.mark.parametrize("arguments", [["deploy", "se", "--no-such-option"], ["export", "se", "gam"]])
 def test_the_check_sees_a_wrong_command(arguments: list[str]) -> None:
     with pytest.raises((click.UsageError, AssertionError)):
         parse(arguments)
@@ -59,11 +59,11 @@ def test_ci_installs_and_tests_by_the_readmes_line() -> None:
 
 def test_the_documented_exit_codes_are_the_ones_in_use() -> None:
     from attn2trt import errors
-    from attn2trt.cli import main
+    from attn2trt.cli import ending
 
     documented = {int(code) for code in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)}
     raised = {kind.exit_code for kind in vars(errors).values() if isinstance(kind, type)}
-    assert documented == {0, main.INTERNAL_ERROR, main.INTERRUPTED, *raised}
+    assert documented == {0, ending.INTERNAL_ERROR, ending.INTERRUPTED, *raised}
 
 
 def test_links_point_to_files() -> None:

@@ -11,7 +11,9 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from attn2trt.cli import ending
 from attn2trt.cli import main as cli
+from attn2trt.cli.options import debug_option
 from attn2trt.errors import CheckFailed, InputError, MissingRequirement, ModuleRefused, StorageError
 
 
@@ -31,7 +33,7 @@ def raising(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
     errors: list[BaseException] = []
 
     @click.command("list")
-    @cli.debug_option
+    @debug_option
     def command() -> None:
         raise errors[0]
 
@@ -63,9 +65,9 @@ def test_version() -> None:
     [
         ((), "Missing command"),
         (("depoy",), "received command 'depoy'; expected one of list, .* (nearest: deploy)"),
-        (("deploy",), "Missing argument 'TARGET'; see 'group deploy --help'"),
+        (("deploy",), "Missing argument 'TARGET...'; see 'group deploy --help'"),
         (("deploy", "se", "--bogus"), "No such option '--bogus'"),
-        (("deploy", "se", "more"), "unexpected extra argument"),
+        (("export", "se", "more"), "unexpected extra argument"),
         (("deploy", "se", "--seed", "-1"), "-1 is not in the range"),
         (("deploy", "se", "--opset", "seventeen"), "'seventeen' is not a valid integer range"),
         (("deploy", "se", "--max-error", "0"), "0.0 is not in the range"),
@@ -95,7 +97,7 @@ def test_errors_of_the_package_keep_their_exit_code(
     assert (result.exit_code, one_line(result)) == (exit_code, "error: received a; expected b; do c")
 
 
-@pytest.mark.parametrize("number", cli.STORAGE_ERRNOS)
+@pytest.mark.parametrize("number", ending.STORAGE_ERRNOS)
 def test_storage_errors_exit_4(raising: list[BaseException], number: int) -> None:
     raising.append(OSError(number, os.strerror(number), "some/file"))
     result = run("list")
@@ -138,7 +140,7 @@ def test_warnings_of_other_libraries_are_shown_with_debug_only(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, arguments: tuple[str, ...], shown: bool
 ) -> None:
     @click.command("list")
-    @cli.debug_option
+    @debug_option
     def command() -> None:
         warnings.warn("about torch itself", FutureWarning, stacklevel=1)
         logging.getLogger("torch.fx").warning("about torch too")

@@ -1,0 +1,92 @@
+"""How every error becomes one line and an exit code.
+
+Exit codes: 0 passed; 1 a verdict or a hash failed; 2 wrong usage or bad input; 3 a requirement is missing here;
+4 reading or writing failed; 70 an error in attn2trt itself; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, NoReturn
+
+import click
+
+from ..errors import Attn2trtError, StorageError
+from .guard import INTERRUPTED
+
+INTERNAL_ERROR = 70
+STORAGE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def finish(call: Callable[[], Any], *, debug: bool = False) -> NoReturn:
+    """Exit with the code that ``call`` returns, 0 where that is no number, or with the one that its error has."""
+    try:
+        with nullcontext() if debug else _quiet_libraries():
+            code = call()
+    except (click.Abort, KeyboardInterrupt) as stop:
+        sys.exit(_fail("interrupted", INTERRUPTED, stop, debug))
+    except Exception as error:
+        message, exit_code = explain(error)
+        sys.exit(_fail(message, exit_code, error, debug))
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Keep the warnings of other libraries off the terminal: they are about their code, not about the user's input."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def explain(error: Exception) -> tuple[str, int]:
+    """The one line that the user reads, and the exit code."""
+    if isinstance(error, Attn2trtError):
+        return str(error), error.exit_code
+    if isinstance(error, click.ClickException):
+        return _usage(error), error.exit_code if isinstance(error, click.UsageError) else StorageError.exit_code
+    if isinstance(error, OSError):
+        return _storage(error.strerror or str(error), error.filename), StorageError.exit_code
+    # Serialisers written in Rust or C++ raise their own type with the system's words in it.
+    for reason in (os.strerror(number) for number in STORAGE_ERRNOS):
+        if reason in str(error):
+            return _storage(reason, None), StorageError.exit_code
+    if isinstance(error, MemoryError):
+        return "internal error: out of memory; give smaller sizes with --shape or --dynamic", INTERNAL_ERROR
+    described = f"{type(error).__name__}: {error}"
+    return f"internal error: {described[:400]}; run again with --debug for the traceback", INTERNAL_ERROR
+
+
+def _usage(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "attn2trt"
+    message = error.format_message().rstrip(".")
+    return f"{message}{'' if message.endswith('?') else ';'} see '{path} --help'"
+
+
+def _storage(reason: str, file_name: object) -> str:
+    where = f" at {os.fsdecode(file_name)}" if isinstance(file_name, str | bytes) else ""
+    fix = "free space, fix the permission or choose another folder with -o"
+    return f"reading or writing failed{where}: {reason}; {fix}"
+
+
+def _fail(message: str, exit_code: int, error: BaseException, debug: bool) -> int:
+    if debug:
+        import traceback
+
+        click.echo("".join(traceback.format_exception(error)).rstrip(), err=True)
+    line = " ".join(message.split())
+    prefix = "" if line.startswith(("internal error:", "interrupted")) else "error: "
+    click.echo(prefix + line, err=True)
+    return exit_code

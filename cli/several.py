@@ -1,0 +1,168 @@
+"""One call for several targets: what all of them need is loaded once, and each core has one at work.
+
+A process that has the libraries forks a child for each target. What a child says is kept and printed in the order of
+the targets; one that fails keeps no other from being done. Where there is no fork (Windows) they are done in turn.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from .ending import INTERNAL_ERROR, finish
+from .guard import die_with_parent, guarded, note
+from .output import print_json
+
+PAUSE_SECONDS = 0.05
+
+
+@dataclass
+class Job:
+    """One target, and the files that hold what its process says."""
+
+    target: str
+    folder: Path
+    code: int | None = None
+
+    @property
+    def said(self) -> str:
+        """Its standard output."""
+        return (self.folder / "out").read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def error(self) -> str:
+        """Its standard error."""
+        return (self.folder / "err").read_text(encoding="utf-8", errors="replace")
+
+    def to_json(self) -> dict[str, Any]:
+        """What it printed as JSON, or its line of error."""
+        said = self.said.strip()
+        return {
+            "target": self.target,
+            "exit_code": self.code,
+            "bundle": json.loads(said) if said else None,
+            "error": self.error.strip(),
+        }
+
+
+def run_each(
+    targets: Sequence[str],
+    run: Callable[[str], int],
+    *,
+    jobs: int,
+    as_json: bool,
+    threads: Callable[[int], None],
+) -> int:
+    """Call ``run`` for every target, ``jobs`` at a time, after ``threads`` has told its child its share of the cores.
+
+    Returns 0 where every target did, else the code of the first that did not.
+    """
+    if not hasattr(os, "fork"):
+        raise click.UsageError("received several targets; expected one: this system cannot fork; give one at a time")
+    signal.signal(signal.SIGTERM, _interrupt)
+    with tempfile.TemporaryDirectory(prefix="attn2trt-") as name:
+        all_jobs = [Job(target, Path(name) / str(number)) for number, target in enumerate(targets)]
+        for job in all_jobs:
+            job.folder.mkdir()
+        share = max(1, (os.cpu_count() or 1) // jobs)
+
+        def work(job: Job) -> int:
+            threads(share)
+            return run(job.target)
+
+        printed = 0
+        for _ in _done(all_jobs, work, jobs):
+            while printed < len(all_jobs) and all_jobs[printed].code is not None and not as_json:
+                _show(all_jobs[printed])
+                printed += 1
+        codes = [job.code or 0 for job in all_jobs]
+        if as_json:
+            print_json({"passed": not any(codes), "targets": [job.to_json() for job in all_jobs]})
+        else:
+            click.echo(_summary(all_jobs))
+        return next(filter(None, codes), 0)
+
+
+def _interrupt(_number: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _done(all_jobs: Sequence[Job], work: Callable[[Job], int], jobs: int) -> Iterator[Job]:
+    """Every job as it ends; where this process is interrupted first, its children end and clean up."""
+    waiting, running = list(all_jobs), dict[int, Job]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                job = waiting.pop(0)
+                running[_started(job, work)] = job
+            yield _next(running)
+    finally:
+        for child in running:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGTERM)
+        for child in running:
+            os.waitpid(child, 0)
+
+
+def _started(job: Job, work: Callable[[Job], int]) -> int:
+    """The process of a child that does the job."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if not child:
+        _be_child(job, work)
+    return child
+
+
+def _be_child(job: Job, work: Callable[[Job], int]) -> NoReturn:
+    """Do the job and end, without going back to where the parent is."""
+    die_with_parent()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for stream, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(job.folder / name, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), stream)
+    code = INTERNAL_ERROR
+    try:
+        # A child of its own for the work: a crash of native code is a line of this target.
+        guarded(lambda: finish(lambda: work(job), debug="--debug" in sys.argv))
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _next(running: dict[int, Job]) -> Job:
+    """Wait for the next child to end. Each has a time limit of its own: this process only says that it lives."""
+    while True:
+        for child in running:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                job = running.pop(child)
+                job.code = os.waitstatus_to_exitcode(status)
+                return job
+        note(stage="waiting for the targets")
+        time.sleep(PAUSE_SECONDS)
+
+
+def _show(job: Job) -> None:
+    click.secho(f"{job.target}", bold=True)
+    click.echo(job.said, nl=False)
+    click.echo(job.error, nl=False, err=True)
+
+
+def _summary(all_jobs: Sequence[Job]) -> str:
+    failed = [f"{job.target} (exit code {job.code})" for job in all_jobs if job.code]
+    passed = f"{len(all_jobs) - len(failed)} of {len(all_jobs)} passed"
+    return f"{passed}; not: {', '.join(failed)}" if failed else passed

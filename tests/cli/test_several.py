@@ -1,0 +1,160 @@
+"""Several targets in one call: each in a child, said in order, and none kept from being done by another."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from attn2trt.cli.main import group
+
+PRELUDE = """
+import os, signal, sys, time
+from pathlib import Path
+import click
+from attn2trt.cli.guard import note
+from attn2trt.cli.several import run_each
+from attn2trt.errors import InputError
+
+def run(target):
+"""
+
+
+def script(body: str, targets: str, jobs: int = 2, *, as_json: bool = False) -> str:
+    """A program that does ``body`` for each of the targets."""
+    call = (
+        f"run_each({targets.split()!r}, run, jobs={jobs}, as_json={as_json}, threads=lambda n: click.echo(f'{{n}} t'))"
+    )
+    ending = f"try:\n    sys.exit({call})\nexcept KeyboardInterrupt:\n    sys.exit(130)\n"
+    return PRELUDE + "".join(f"    {line}\n" for line in body.splitlines()) + ending
+
+
+def several(body: str, targets: str, jobs: int = 2, *, as_json: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run it, in a process that has imported nothing else."""
+    command = [sys.executable, "-c", script(body, targets, jobs, as_json=as_json)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if not line.endswith(" t")]
+
+
+def test_what_they_say_comes_in_the_order_of_the_targets() -> None:
+    ran = several("time.sleep(0.5 if target == 'a' else 0)\nprint('said', target)\nreturn 0", "a b c")
+    assert lines(ran.stdout) == ["a", "said a", "b", "said b", "c", "said c", "3 of 3 passed"]
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "words"),
+    [
+        ("return 1 if target == 'b' else 0", 1, ""),
+        ("raise InputError('received b; expected c; correct it') if target == 'b' else SystemExit(0)", 2, "received b"),
+        ("1 / 0 if target == 'b' else None", 70, "internal error: ZeroDivisionError"),
+        ("os.abort() if target == 'b' else None", 1, "was killed by SIGABRT"),
+        ("note(seconds=0.3)\ntime.sleep(60) if target == 'b' else None", 1, "did not finish within 0.3 s"),
+    ],
+)
+def test_one_that_fails_keeps_no_other_from_being_done(body: str, code: int, words: str) -> None:
+    ran = several(body, "a b c", jobs=1)
+    assert ran.returncode == code
+    assert lines(ran.stdout) == ["a", "b", "c", f"2 of 3 passed; not: b (exit code {code})"]
+    assert words in ran.stderr
+    assert ran.stderr.count("\n") == bool(words)
+
+
+def test_the_time_limit_of_the_command_holds_for_each() -> None:
+    body = "time.sleep(60) if target == 'b' else None"
+    code = script(body, "a b").replace("def run", "note(seconds=0.5)\n\ndef run")
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "did not finish within 0.5 s (--time-limit)" in ran.stderr
+
+
+def test_json_is_one_document() -> None:
+    body = "if target == 'b':\n    raise InputError('received b')\nprint('{\"path\": 1}')\nreturn 0"
+    code = script(body, "a b", as_json=True).replace("click.echo(f'{n} t')", "None")
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert json.loads(ran.stdout) == {
+        "passed": False,
+        "targets": [
+            {"target": "a", "exit_code": 0, "bundle": {"path": 1}, "error": ""},
+            {"target": "b", "exit_code": 2, "bundle": None, "error": "error: received b"},
+        ],
+    }
+    assert ran.returncode == 2
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_no_more_than_so_many_are_at_work(jobs: int, tmp_path: Path) -> None:
+    mark = f"mark = Path({str(tmp_path)!r}) / target\nmark.touch()\ntime.sleep(0.3)\n"
+    count = f"print('at work', len(list(Path({str(tmp_path)!r}).iterdir())))\nmark.unlink()\nreturn 0"
+    ran = several(mark + count, "a b c d", jobs=jobs)
+    seen = [int(line.split()[-1]) for line in ran.stdout.splitlines() if line.startswith("at work")]
+    assert len(seen) == 4
+    assert max(seen) <= jobs
+    # each has its share of the cores
+    share = max(1, (os.cpu_count() or 1) // jobs)
+    assert ran.stdout.count(f"{share} t\n") == 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_all_and_leaves_no_half_bundle(number: signal.Signals, tmp_path: Path) -> None:
+    noted = f"folder = Path({str(tmp_path)!r})\nnote(folder=str(folder))\n"
+    half = "(folder / f'.x.partial-{os.getpid()}').mkdir()\n"
+    body = f"{noted}{half}(folder / target).write_text(str(os.getpid()))\ntime.sleep(60)"
+    parent = subprocess.Popen([sys.executable, "-c", script(body, "a b c")], stdout=subprocess.PIPE)
+    told = [tmp_path / "a", tmp_path / "b"]
+    while not all(path.exists() and path.read_text() for path in told):
+        time.sleep(0.02)
+    parent.send_signal(number)
+    parent.communicate(timeout=20)
+    assert parent.returncode == 130
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+    for path in told:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(path.read_text()), 0)
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(group, ("deploy", *arguments))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("se", "eca", "-o", "here"), "received -o with 2 targets; expected one target with it"),
+        (("se", "eca", "--checkpoint", "hf-hub:owner/name"), "received --checkpoint with 2 targets"),
+        (("se", "eca", "se"), "received se twice"),
+        (("se", "eca", "--jobs", "0"), "Invalid value for '-j'"),
+        ((), "Missing argument 'TARGET...'"),
+    ],
+)
+def test_wrong_input_is_one_line(arguments: tuple[str, ...], words: str) -> None:
+    said = run(*arguments)
+    assert (said.exit_code, said.stdout) == (2, "")
+    assert words in said.stderr
+    assert said.stderr.count("\n") == 1
+
+
+def test_two_targets_are_deployed_and_a_third_is_refused(tmp_path: Path) -> None:
+    words = ["deploy", "se", "sae", "eca", "--shape", "2x16x8x8", "--json", "--jobs", "2"]
+    ran = subprocess.run(
+        [sys.executable, "-m", "attn2trt", *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    document = json.loads(ran.stdout)
+    assert [(entry["target"], entry["exit_code"]) for entry in document["targets"]] == [
+        ("se", 0),
+        ("sae", 2),
+        ("eca", 0),
+    ]
+    assert "received target 'sae'" in document["targets"][1]["error"]
+    assert document["targets"][0]["bundle"]["passed"] is True
+    assert sorted(path.name for path in (tmp_path / "bundles").iterdir()) == ["eca", "se"]
+    assert ran.returncode == 2
