@@ -1,8 +1,9 @@
 """Deploy every block, alone and in the papers' backbones, at several sizes; write the docs' table.
 
-Usage: python benchmarks/catalogue.py [--jobs N] [NAME ...]. Every target is also judged on the photographs that
-scikit-image ships. Writes benchmarks/results/catalogue.json and docs/catalogue.md after every row, and takes up where
-an interrupted run of the same code and versions ended; with NAMEs it prints their rows and writes nothing.
+Usage: python benchmarks/catalogue.py [--jobs N] [--resume] [NAME ...]. Every target is also judged on the photographs
+that scikit-image ships. Writes benchmarks/results/catalogue.json and docs/catalogue.md after every row, and takes up
+where an interrupted run of the same code and versions ended; --resume also keeps rows that passed with other code. With
+NAMEs it prints their rows and writes nothing.
 """
 
 from __future__ import annotations
@@ -130,7 +131,7 @@ def page(document: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main(names: list[str], jobs: int) -> int:
+def main(names: list[str], jobs: int, *, resume: bool) -> int:
     """Measure every target; exit code 1 if one failed."""
     document: dict[str, Any] = {
         "date": date.today().isoformat(),
@@ -142,8 +143,8 @@ def main(names: list[str], jobs: int) -> int:
     }
     if not names and RESULTS.exists():
         before = json.loads(RESULTS.read_text())
-        if all(before.get(key) == document[key] for key in ("sources", "versions")):
-            document["rows"] = before["rows"]
+        is_same = all(before.get(key) == document[key] for key in ("sources", "versions"))
+        document["rows"] = [row for row in before["rows"] if is_same or (resume and row["passed"])]
     rows = {row["target"]: row for row in document["rows"]}
     order = names or targets()
     wanted = [name for name in order if name not in rows]
@@ -170,5 +171,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these, printed and not written")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: the number of cores)")
+    parser.add_argument("--resume", action="store_true", help="keep the rows that passed with other code, too")
     options = parser.parse_args()
-    sys.exit(main(options.names, options.jobs))
+    sys.exit(main(options.names, options.jobs, resume=options.resume))

@@ -94,6 +94,10 @@ class Eager:
             self._start_watching(feeds)
         return self._run(feeds, case, self._mode(rounding, watched=watched))
 
+    def run_again(self, feeds: Feeds, case: Case, draw: int) -> Outputs:
+        """Outputs by name of a float32 run with other last digits, others for each ``draw``."""
+        return self._run(feeds, case, last_digits_mode(draw))
+
     def _run(self, feeds: Feeds, case: Case, mode: AbstractContextManager[Any]) -> Outputs:
         import torch
 

@@ -35,11 +35,11 @@ OWN_DIGITS = (
 )
 
 
-def last_digits_mode() -> Any:
-    """A mode in which a float32 run has PyTorch's kernels and other last digits."""
+def last_digits_mode(draw: int = 1) -> Any:
+    """A mode in which a float32 run has PyTorch's kernels and other last digits, others for each ``draw``."""
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    digits = LastDigits(draw=1)
+    digits = LastDigits(draw)
 
     class OtherDigits(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -215,13 +215,15 @@ def _compared(
 
 
 def _budget(case: Case, floor: Floor, max_error: float | None, precision: Precision) -> float:
-    """The absolute error that is allowed: a model that loses more than the default in PyTorch's own float32 is judged
-    in floors alone, unless the user asks for less. A half precision has no such excuse: it was a choice."""
+    """The absolute error that is allowed: a model whose healthy runs, up to R floors from the truth, lose more than the
+    default is judged in floors alone, unless the user asks for less. A half precision has no such excuse: it was a
+    choice."""
     if case.kind in STRESS_KINDS:
         return math.inf
     if max_error is not None:
         return max_error
-    return precision.budget if precision is not FLOAT32 or floor.l2 <= precision.budget else math.inf
+    keeps_it = precision.healthy * floor.l2 <= precision.budget
+    return precision.budget if precision is not FLOAT32 or keeps_it else math.inf
 
 
 def _unmet(name: str, which: str, detail: str) -> Comparison:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from attn2trt.errors import ModuleRefused
 from attn2trt.modules.target import Axis, TensorSpec
+from attn2trt.validate import eager
 from attn2trt.validate.cases import Case, make_cases
 from attn2trt.validate.metrics import Reference
 from attn2trt.validate.reference import references
@@ -102,6 +103,22 @@ def test_integers_stay_integers_and_a_close_argmax_is_unsettled() -> None:
 def test_a_lucky_floor_is_raised_by_other_last_digits() -> None:
     lucky = np.full((64, 4), 0.5, np.float32)
     assert reference(lambda x: x.mean(1), lucky).floors["output"].l2 > 0
+
+
+@pytest.mark.parametrize(("gain", "runs"), [(1.0, 3), (1e6, 8)])
+def test_what_amplifies_its_roundings_is_run_more_often(
+    gain: float, runs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[bool] = []
+    run = eager.Eager._run
+
+    def counted(self: eager.Eager, *arguments: Any) -> Any:
+        ran.append(self.is_double)
+        return run(self, *arguments)
+
+    monkeypatch.setattr(eager.Eager, "_run", counted)
+    reference(lambda x: (x.mean(1) + gain) - gain, X)
+    assert ran.count(False) == runs
 
 
 def test_float32_overflow_makes_the_floor_infinite() -> None:

@@ -153,6 +153,13 @@ def test_what_pytorch_itself_loses_is_no_fault_of_the_graph_unless_a_budget_is_a
     assert judge("onnxruntime", rough, [(case, reference)]).status == "failed"
 
 
+def test_a_healthy_run_of_what_nearly_loses_the_budget_passes() -> None:
+    case, reference = pair()
+    near = replace(reference, floors={"y": Floor(8e-6, 8e-6, np.full(4, 8e-6))})
+    rough = {"y": X * np.float32(2 * (1 + 1.3e-5))}
+    assert judge("ort", lambda _: rough, [(case, near)]).status == "passed"
+
+
 def test_max_error_is_the_budget() -> None:
     assert judge("ort", healthy, [pair()], max_error=1e-30).status == "passed"
     rough = {"y": X * np.float32(2 * (1 + 3e-7))}
