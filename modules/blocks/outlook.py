@@ -63,9 +63,10 @@ class Outlook(nn.Module):
         weights = torch.softmax(scores * scale, 5)  # (n, head, h', w', k·k, k·k)
         written = (weights @ read).permute(0, 1, 5, 4, 2, 3).flatten(1, 3)  # (n, c·k·k, h', w')
         added = functional.conv_transpose2d(written, self.unit, None, stride, reach, stride - 1, self.channels)
-        added = added[:, :, : x.shape[2], : x.shape[3]]  # at a stride, the last window reaches past the image
-        out: Tensor = self.proj(added.permute(0, 2, 3, 1))
-        return out.permute(0, 3, 1, 2)
+        out: Tensor = self.proj(added.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        # At a stride, the last window reaches past the image. It is cut off last: whether the rest fills its memory, as
+        # a layer would ask, depends on the size.
+        return out[:, :, : x.shape[2], : x.shape[3]]
 
     def _centres(self, x: Tensor) -> Tensor:
         if self.stride == 1:
