@@ -12,6 +12,7 @@ from typing import Any
 from torch.overrides import TorchFunctionMode
 
 from . import (
+    attention,
     chunks,
     convolution,
     distances,
@@ -29,6 +30,7 @@ from .calls import Rewrite, bound
 
 _FILES: tuple[Any, ...] = (
     pooling,
+    attention,
     chunks,
     convolution,
     distances,

@@ -66,7 +66,7 @@ class Outlook(nn.Module):
         out: Tensor = self.proj(added.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         # At a stride, the last window reaches past the image. It is cut off last: whether the rest fills its memory, as
         # a layer would ask, depends on the size.
-        return out[:, :, : x.shape[2], : x.shape[3]]
+        return out[:, :, : x.shape[2], : x.shape[3]].clone(memory_format=torch.contiguous_format)
 
     def _centres(self, x: Tensor) -> Tensor:
         if self.stride == 1:

@@ -16,7 +16,7 @@ from traps import TRAPS
 
 from attn2trt.errors import ModuleRefused
 from attn2trt.export.trace.exporter import trace
-from attn2trt.modules.catalog import from_module
+from attn2trt.modules.catalog import from_module, resolve
 
 SAMPLE = (
     "CoordinatePooling",
@@ -26,6 +26,8 @@ SAMPLE = (
     "RollByHalf",
     "PixelUnshuffle",
     "CosineWeights",
+    "AttentionInWindows",
+    "AttentionWithoutHeads",
 )
 REFUSED = {
     "LoopOverRows": r"fixes the axis 'height' at 12 at .*shapes.py:\d+ `for row in range\(x.shape\[2\]\):`",
@@ -61,3 +63,10 @@ def test_is_refused_with_the_line_that_decides(name: str, tmp_path: Path) -> Non
 def test_each_trap_says_what_it_is() -> None:
     assert len(TRAPS) >= 40
     assert all(trap.what for trap in TRAPS.values())
+
+
+def test_a_map_of_one_pixel_at_the_smallest_size_narrows_nothing(tmp_path: Path) -> None:
+    # torch claims more than one window in height, and checks it when the program is run; the graph holds all the same
+    target = resolve("outlook", shapes=["1x32x6x8"], dynamic="height=2:6:9,width=2:8:12")
+    graph = trace(target, target.build(), tmp_path / "outlook.onnx", opset=17)
+    assert graph.axes == target.axes

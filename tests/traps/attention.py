@@ -53,6 +53,31 @@ class CausalRows(nn.Module):
         return F.scaled_dot_product_attention(rows, rows, rows, is_causal=True).squeeze(1)
 
 
+@trap("F.scaled_dot_product_attention in windows: an axis more than heads and positions")
+class AttentionInWindows(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        b, c, h, w = x.shape
+        tokens = x.reshape(b, 2, c // 2, h, w).permute(0, 1, 3, 4, 2)
+        return F.scaled_dot_product_attention(tokens, tokens, tokens).permute(0, 1, 4, 2, 3).reshape(b, c, h, w)
+
+
+@trap("F.scaled_dot_product_attention without heads, causal and scaled")
+class AttentionWithoutHeads(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.flatten(2).transpose(1, 2)
+        out = F.scaled_dot_product_attention(tokens, tokens, tokens, is_causal=True, scale=0.2)
+        return out.transpose(1, 2).view_as(x)
+
+
+@trap("F.scaled_dot_product_attention in windows, behind a mask")
+class MaskedWindows(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.unsqueeze(1).transpose(2, 4)  # (b, 1, w, h, c)
+        near = (tokens.mean(-1, keepdim=True) - tokens.mean(-1).unsqueeze(-2)).abs() < 0.5
+        out = F.scaled_dot_product_attention(tokens, tokens, tokens, attn_mask=near)
+        return out.transpose(2, 4).squeeze(1)
+
+
 @trap("nn.MultiheadAttention over flattened positions")
 class Multihead(nn.Module):
     def __init__(self) -> None:
