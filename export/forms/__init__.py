@@ -8,8 +8,9 @@ from __future__ import annotations
 from .form import Form, apply, kinds
 from .narrow_convolutions import DepthwiseSum, WiderGroups
 from .outer_product import OuterProduct
+from .pixel_linear import PixelLinear
 from .split_reduction import SplitReduction
 
-FORMS: tuple[Form, ...] = (SplitReduction(), OuterProduct(), DepthwiseSum(), WiderGroups())
+FORMS: tuple[Form, ...] = (SplitReduction(), OuterProduct(), PixelLinear(), DepthwiseSum(), WiderGroups())
 
 __all__ = ["FORMS", "Form", "apply", "kinds"]

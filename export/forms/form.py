@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 
 class Form(Protocol):
@@ -33,10 +34,11 @@ def kinds(model: ir.Model, form: Form) -> dict[str, int]:
 
 
 def apply(model: ir.Model, form: Form, kind: str) -> int:
-    """Rewrite every node of the kind in place; returns how many there were."""
+    """Rewrite every node of the kind in place, without what nothing reads any more; returns how many there were."""
     nodes = [node for node in model.graph if _kind(node, form) == kind]
     for node in nodes:
         form.rewrite(node)
+    RemoveUnusedNodesPass()(model)
     return len(nodes)
 
 

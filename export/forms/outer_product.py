@@ -27,19 +27,17 @@ class OuterProduct:
         return f"row and column gates of {channels or 'any number of'} channels"
 
     def rewrite(self, node: ir.Node) -> None:
-        """In the node's place: the gates' product, and one with the map; the product between them goes."""
+        """In the node's place: the gates' product, and one with the map."""
         found = _parts(node)
         assert found is not None
-        given, rows, columns, between = found
+        given, rows, columns = found
         write = Writer(node)
         gates = write.node("MatMul", [rows, columns], "gates")
         write.put(write.node("Mul", [given, gates], "gated"))
-        assert between.graph is not None
-        between.graph.remove(between, safe=True)
 
 
-def _parts(node: ir.Node) -> tuple[ir.Value, ir.Value, ir.Value, ir.Node] | None:
-    """The map, the gate of each row, that of each column, and the product between; None where this is something else.
+def _parts(node: ir.Node) -> tuple[ir.Value, ir.Value, ir.Value] | None:
+    """The map, the gate of each row and that of each column; None where this is something else.
 
     Whatever the other sizes are, a matrix product over an axis of one broadcasts as the two products do.
     """
@@ -55,9 +53,9 @@ def _parts(node: ir.Node) -> tuple[ir.Value, ir.Value, ir.Value, ir.Node] | None
             if given is None or first is None or not _is_map(given):
                 continue
             if _is_row_gate(first) and _is_column_gate(last):
-                return given, first, last, product
+                return given, first, last
             if _is_column_gate(first) and _is_row_gate(last):
-                return given, last, first, product
+                return given, last, first
     return None
 
 

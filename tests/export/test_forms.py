@@ -13,6 +13,7 @@ from onnx.reference import ReferenceEvaluator
 from attn2trt.export.forms import FORMS, Form, apply, kinds
 from attn2trt.export.forms.narrow_convolutions import MOST_TERMS, DepthwiseSum, WiderGroups
 from attn2trt.export.forms.outer_product import OuterProduct
+from attn2trt.export.forms.pixel_linear import PixelLinear
 from attn2trt.export.forms.split_reduction import SplitReduction
 
 MAP = "double[n, 16, h, w]"
@@ -130,6 +131,61 @@ def test_narrow_groups_in_another_form(form: Form, groups: int, outputs: int, in
     same(before, after, {"x": numbers(2, inputs, 7, 8)})
 
 
+TO_LAST, TO_FIRST = "Transpose <perm: ints = [0, 2, 3, 1]>", "Transpose <perm: ints = [0, 3, 1, 2]>"
+LAYERS = {"a": numbers(16, 4), "b": numbers(4), "c": numbers(4, 16), "d": numbers(16)}
+SHAPES = {"flat": np.array([-1, 16]), "flat4": np.array([-1, 4]), "zero": np.array([0]), "three": np.array([3])}
+SHAPES |= {"four": np.array([4]), "sixteen": np.array([16])}
+FLATTENED = f"""t = {TO_LAST} (x) m = Reshape (t, flat) g = Gemm (m, a, b)
+    s = Shape (t) s3 = Slice (s, zero, three, zero) back = Concat <axis: int = 0> (s3, four) u = Reshape (g, back)
+    r = Relu (u) m2 = Reshape (r, flat4) g2 = Gemm <alpha: float = 2.0, beta: float = 0.5, transB: int = 1> (m2, c2, d)
+    s2 = Shape (r) s23 = Slice (s2, zero, three, zero) back2 = Concat <axis: int = 0> (s23, sixteen)
+    v = Reshape (g2, back2) y = {TO_FIRST} (v)"""
+
+
+def test_linear_layers_on_pixels_become_convolutions() -> None:
+    weights = {key: value for key, value in LAYERS.items() if key != "c"}
+    before = model(FLATTENED, **weights, c2=np.ascontiguousarray(LAYERS["c"].T), **SHAPES)
+    after = rewritten(before, PixelLinear())
+    assert [node.op_type for node in after.graph.node] == ["Conv", "Relu", "Conv"]
+    assert len(after.graph.initializer) == 4
+    same(before, after, {"x": numbers(2, 16, 3, 5)}, {"x": numbers(1, 16, 1, 1)})
+
+
+def test_linear_layers_without_flattening_and_without_bias() -> None:
+    body = f"t = {TO_LAST} (x) m = MatMul (t, a) u = Add (b, m) r = Sigmoid (u) w = MatMul (r, c) y = {TO_FIRST} (w)"
+    before = model(body, **{key: LAYERS[key] for key in "abc"})
+    after = rewritten(before, PixelLinear())
+    assert [len(node.input) for node in after.graph.node if node.op_type == "Conv"] == [3, 2]
+    same(before, after, {"x": numbers(2, 16, 3, 5)})
+
+
+def test_sizes_that_are_known_are_compared() -> None:
+    body = f"t = {TO_LAST} (x) m = Reshape (t, flat) g = Gemm (m, a) u = Reshape (g, back) y = {TO_FIRST} (u)"
+    given = {"a": LAYERS["a"], "flat": SHAPES["flat"]}
+    before = model(body, "double[2, 16, 3, 5] x", **given, back=np.array([2, 3, 5, 4]))
+    same(before, rewritten(before, PixelLinear()), {"x": numbers(2, 16, 3, 5)})
+    turned = model(body, "double[2, 16, 3, 5] x", **given, back=np.array([2, 5, 3, 4]))
+    assert not kinds(ir.from_proto(turned), PixelLinear())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"t = {TO_LAST} (x) m = MatMul (t, a) r = Softmax (m) y = {TO_FIRST} (r)",
+        f"t = {TO_LAST} (x) r = Relu (t) y = {TO_FIRST} (r)",
+        f"t = {TO_LAST} (x) m = MatMul (t, a) n = Relu (m) r = Add (m, n) y = {TO_FIRST} (r)",
+        f"t = {TO_LAST} (x) m = MatMul (t, a) y = {TO_LAST} (m)",
+        f"t = {TO_FIRST} (x) m = MatMul (t, a) y = {TO_FIRST} (m)",
+        f"t = {TO_LAST} (x) m = MatMul (t, a) r = Relu (m) s = Add (r, b) y = {TO_FIRST} (s)",
+        f"m = MatMul (x, a) y = {TO_FIRST} (m)",
+    ],
+)
+def test_other_chains_between_transposes_are_left_alone(body: str) -> None:
+    inputs = "double[n, 16, h, 16] x" if f"{TO_FIRST} (x)" in body or "MatMul (x" in body else f"{MAP} x"
+    before = model(body, inputs, **{key: LAYERS[key] for key in "ab"})
+    assert not kinds(ir.from_proto(before), PixelLinear())
+
+
 def test_merged_groups_fill_a_block() -> None:
     before = model(convolution(16, 48, 32), "double[n, 32, h, w] x", weight=numbers(48, 2, 3, 3))
     (conv,) = rewritten(before, WiderGroups()).graph.node
@@ -179,4 +235,4 @@ def test_places_of_one_kind_are_counted_and_changed_together() -> None:
 
 def test_the_forms_have_names_of_their_own() -> None:
     names: Sequence[str] = [form.name for form in FORMS]
-    assert len(set(names)) == len(names) == 4
+    assert len(set(names)) == len(names) == 5
