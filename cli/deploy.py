@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ..errors import InputError
+from ..modules.target import file_name
 from .guard import note
 from .options import IMAGES, export_options, max_error_option, output_options, require_option, targets_options
 from .output import print_json, print_rich, stages
@@ -42,16 +43,17 @@ def command(targets: tuple[str, ...], jobs: int | None, require: tuple[str, ...]
         return run(targets[0])
     _refuse_options_of_one(targets, options)
     from ..engines.timing.machine import physical_cores
-    from ..engines.torch_runtime import set_threads
+    from ..export.bundle import MANIFEST
     from ..modules.packages import load
+    from ..pipeline import DEFAULT_FOLDER
     from .several import run_each
 
-    count = min(len(targets), jobs or physical_cores())
-    with stages() as progress:
-        progress("loading PyTorch")
-        load()
-        progress("starting")
-    return run_each(targets, run, jobs=count, as_json=as_json, threads=set_threads)
+    bundles = [DEFAULT_FOLDER / file_name(target) / MANIFEST for target in targets]
+    if options["force"] or not all(bundle.is_file() for bundle in bundles):
+        with stages() as progress:
+            progress("loading PyTorch")
+            load()
+    return run_each(targets, run, jobs=min(len(targets), jobs or physical_cores()), as_json=as_json)
 
 
 def _refuse_options_of_one(targets: Sequence[str], options: Mapping[str, Any]) -> None:
@@ -62,9 +64,10 @@ def _refuse_options_of_one(targets: Sequence[str], options: Mapping[str, Any]) -
                 f"received {flag} with {len(targets)} targets; expected one target with it; "
                 f"give them one at a time, or leave {flag} out"
             )
-    twice = [target for number, target in enumerate(targets) if target in targets[:number]]
-    if twice:
-        raise InputError(f"received {twice[0]} twice; expected each target once; leave one out")
+    names = [file_name(target) for target in targets]
+    for number, target in enumerate(targets):
+        if names.index(names[number]) < number:
+            raise InputError(f"received {target} twice, for one folder; expected each target once; leave one out")
 
 
 def _deploy(target: str, as_json: bool, options: Mapping[str, Any]) -> int:

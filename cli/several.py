@@ -62,9 +62,8 @@ def run_each(
     *,
     jobs: int,
     as_json: bool,
-    threads: Callable[[int], None],
 ) -> int:
-    """Call ``run`` for every target, ``jobs`` at a time, after ``threads`` has told its child its share of the cores.
+    """Call ``run`` for every target, ``jobs`` at a time, in children that share the cores.
 
     Returns 0 where every target did, else the code of the first that did not.
     """
@@ -78,7 +77,7 @@ def run_each(
         share = max(1, (os.cpu_count() or 1) // jobs)
 
         def work(job: Job) -> int:
-            threads(share)
+            _use_threads(share)
             return run(job.target)
 
         printed = 0
@@ -92,6 +91,15 @@ def run_each(
         else:
             click.echo(_summary(all_jobs))
         return next(filter(None, codes), 0)
+
+
+def _use_threads(count: int) -> None:
+    """Have PyTorch compute with so many threads, whether it is there already or not yet."""
+    os.environ["OMP_NUM_THREADS"] = str(count)
+    if sys.modules.get("torch") is not None:
+        from ..engines.torch_runtime import set_threads
+
+        set_threads(count)
 
 
 def _interrupt(_number: int, _frame: object) -> NoReturn:

@@ -95,4 +95,9 @@ class Target:
     @property
     def file_name(self) -> str:
         """The target's name with every character that a folder name should not hold replaced."""
-        return re.sub(r"[^A-Za-z0-9_.+=,@-]+", "-", self.name).strip("-.") or "model"
+        return file_name(self.name)
+
+
+def file_name(target: str) -> str:
+    """A target's name with every character that a folder name should not hold replaced."""
+    return re.sub(r"[^A-Za-z0-9_.+=,@-]+", "-", target).strip("-.") or "model"
