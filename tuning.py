@@ -27,7 +27,7 @@ from .engines.timing.paired import Difference
 from .engines.timing.rounds import Samples, interleave
 from .engines.timing.trials import Trial, Tuning, faster
 from .errors import CheckFailed, InputError, MissingRequirement
-from .export.bundle import MODEL, TUNED, Bundle, open_bundle, require_unchanged
+from .export.bundle import MODEL, TUNED, Bundle, is_running, open_bundle, require_unchanged
 from .export.contract import check_contract
 from .export.extend import extend
 from .export.graph import OnnxGraph, save
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 # each end, so that a disturbed round does not decide.
 METHOD = Method(seconds=1.5, iterations=12, rounds=12, warm_up_seconds=0.3, hot_share=0.0)
 AS_IT_IS = "as it is"
+WORK = ".tuning.partial-"
 
 
 def tune_bundle(
@@ -71,8 +72,7 @@ def tune_bundle(
         )
     told("checking hashes")
     require_unchanged(bundle)
-    work = bundle.path / f".tuning.partial-{os.getpid()}"
-    work.mkdir()
+    work = _work_folder(bundle)
     try:
         tuner = _Tuner(bundle, work, sizes, count, method if method is not None else METHOD, told)
         graph, tuning = tuner.tune()
@@ -85,6 +85,17 @@ def tune_bundle(
         return _added(bundle, graph, tuning, verdict), tuning, verdict
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _work_folder(bundle: Bundle) -> Path:
+    """A new folder in the bundle, and none that a killed run has left there."""
+    for left in bundle.path.glob(f"{WORK}*"):
+        pid = left.name.removeprefix(WORK)
+        if pid.isdecimal() and not is_running(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+    work = bundle.path / f"{WORK}{os.getpid()}"
+    work.mkdir()
+    return work
 
 
 def _sizes(bundle: Bundle, at: str | None) -> dict[str, int]:
@@ -133,6 +144,8 @@ class _Tuner:
 
     def tune(self) -> tuple[Path | None, Tuning]:
         """The graph in its new forms, None where it is not faster as a whole, and everything that was tried."""
+        import onnx_ir as ir
+
         from .export.forms import FORMS
 
         watch, since = machine.Watch(), time.process_time()
@@ -162,8 +175,8 @@ class _Tuner:
         )
         if not tuning.is_faster:
             return None, tuning
-        for file in [*self._folder.glob(f"{best.name}*")]:
-            file.replace(file.with_name(file.name.replace(best.name, TUNED)))
+        # Written once more: weights that lie beside a graph are found by the name that the graph gives.
+        save(ir.load(str(best)), self._folder / TUNED)
         return self._folder / TUNED, tuning
 
     def _fastest(self, best: Path, kind: str, forms: Sequence[Form], trials: list[Trial]) -> Path:

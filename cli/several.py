@@ -1,7 +1,7 @@
 """One call for several targets: what all of them need is loaded once, and each core has one at work.
 
 A process that has the libraries forks a child for each target. What a child says is kept and printed in the order of
-the targets; one that fails keeps no other from being done. Where there is no fork (Windows) they are done in turn.
+the targets; one that fails keeps no other from being done. Where there is no fork (Windows), this is refused.
 """
 
 from __future__ import annotations
@@ -56,13 +56,7 @@ class Job:
         }
 
 
-def run_each(
-    targets: Sequence[str],
-    run: Callable[[str], int],
-    *,
-    jobs: int,
-    as_json: bool,
-) -> int:
+def run_each(targets: Sequence[str], run: Callable[[str], int], *, jobs: int, as_json: bool) -> int:
     """Call ``run`` for every target, ``jobs`` at a time, in children that share the cores.
 
     Returns 0 where every target did, else the code of the first that did not.
@@ -165,7 +159,7 @@ def _next(running: dict[int, Job]) -> Job:
 
 
 def _show(job: Job) -> None:
-    click.secho(f"{job.target}", bold=True)
+    click.secho(job.target, bold=True)
     click.echo(job.said, nl=False)
     click.echo(job.error, nl=False, err=True)
 

@@ -278,11 +278,12 @@ def _stale(destination: Path) -> Iterator[Path]:
     """What earlier runs for this destination left when they were killed."""
     pattern = re.compile(re.escape(f".{destination.name}.") + r"(?:partial|replaced)-(\d+)")
     for candidate in destination.parent.iterdir():
-        if (match := pattern.fullmatch(candidate.name)) and not _is_running(int(match[1])):
+        if (match := pattern.fullmatch(candidate.name)) and not is_running(int(match[1])):
             yield candidate
 
 
-def _is_running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
+    """Whether there is a process of this number."""
     if pid == os.getpid():
         return False
     try:

@@ -19,6 +19,7 @@ from attn2trt.cli.main import group
 from attn2trt.engines.timing.method import Method
 from attn2trt.engines.timing.rounds import Samples
 from attn2trt.errors import CheckFailed, InputError, MissingRequirement
+from attn2trt.export import graph
 from attn2trt.export.bundle import MODEL, TUNED, open_bundle, verify
 from attn2trt.export.forms import outer_product
 from attn2trt.pipeline import validate_bundle, verify_bundle
@@ -81,6 +82,18 @@ def test_a_faster_form_becomes_part_of_the_bundle_and_is_judged(
     assert judged["onnxruntime cpu, tuned"] == judged["onnxruntime cpu, tuned, rows"] == "passed"
     assert all(finding.ok for finding in verify(bundle))
     assert "loads" in next(one.detail for one in verify_bundle(bundle) if one.file == TUNED and "loads" in one.detail)
+
+
+def test_weights_beside_the_graph_are_found_under_its_name(
+    bundle: Path, timed: Callable[[float], list[list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed(0.5)
+    monkeypatch.setattr(graph, "EXTERNAL_DATA_BYTES", 8)
+    (bundle / f"{tuning.WORK}{2**22 + 1}").mkdir()  # above any process's number
+    found, _, _ = tuning.tune_bundle(bundle, threads=1)
+    assert {TUNED, f"{TUNED}.data"} <= set(found.manifest["files"])
+    assert validate_bundle(bundle)
+    assert not [name for name in files(bundle) if name.startswith(".")]
 
 
 @pytest.mark.parametrize("factor", [1.0, 1.5])
