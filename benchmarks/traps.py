@@ -6,6 +6,7 @@ docs/traps.md; --resume keeps the rows that are there and right.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -102,5 +103,10 @@ def main(names: list[str], *, resume: bool) -> int:
 
 
 if __name__ == "__main__":
-    given = [argument for argument in sys.argv[1:] if argument != "--resume"]
-    sys.exit(main(given, resume="--resume" in sys.argv))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", choices=[*TRAPS, []], help="only these, printed, not written"
+    )
+    parser.add_argument("--resume", action="store_true", help="keep the right rows that are there")
+    options = parser.parse_args()
+    sys.exit(main(options.names, resume=options.resume))
