@@ -35,15 +35,26 @@ BLOCK_AXES = "batch=1:2:4,height=14:28:56,width=14:28:56"
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 ROOMS = ("modules", "export", "engines", "validate")
 IMAGE_SHAPE, IMAGE_AXES = "2x3x96x96", "batch=1:2:3,height=64:96:128,width=64:96:128"
-IN_EFFICIENTNET = ("se", "cbam", "eca", "coord_att")
+GATES = ("se", "cbam", "eca", "coord_att")
+CORE = (*GATES, "gam:groups=4", "psa")
+# what the papers of the core blocks put them into; a PSA network has them in place of its 3x3 convolutions
+OTHERS = {
+    **dict.fromkeys(("resnet18", "resnet34", "resnet101", "resnet152"), CORE),
+    **dict.fromkeys(("mobilenetv1_100", "mobilenetv2_050", "mobilenetv2_075", "mobilenext_100"), GATES),
+    **dict.fromkeys(("efficientnet_b0", "efficientnet_b1", "efficientnet_b2"), GATES),
+    "bn_inception": ("se",),
+    **dict.fromkeys(("epsanet50", "epsanet50_large", "epsanet101", "epsanet101_large"), ()),
+}
 
 
 def backbones() -> dict[str, tuple[str, ...]]:
-    """The blocks that go into each backbone; one in place of a 3x3 convolution has no place among depthwise ones, and
-    gam is as wide there as the rest of the network."""
+    """The blocks that go into each backbone: all of them into two, the core blocks into the others.
+
+    One in place of a 3x3 convolution has no place among depthwise ones, and gam is as wide there as the whole network.
+    """
     in_resnet = tuple("gam:groups=4" if block == "gam" else block for block in BLOCKS)
     in_mobilenet = tuple(block for block in BLOCKS if block != "gam" and not block_info(block).replaces_conv3x3)
-    return {"resnet50": in_resnet, "mobilenetv2_100": in_mobilenet, "efficientnet_b0": IN_EFFICIENTNET}
+    return {"resnet50": in_resnet, "mobilenetv2_100": in_mobilenet, **OTHERS}
 
 
 def targets() -> list[str]:
