@@ -23,6 +23,9 @@ from attn2trt.cli.guard import note
 from attn2trt.cli.several import run_each
 from attn2trt.errors import InputError
 
+# a shell ignores it for what it runs in the background
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 def run(target):
 """
 

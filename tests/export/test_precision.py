@@ -12,6 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from attn2trt.errors import CheckFailed, InputError, ModuleRefused
+from attn2trt.export import graph as saving
 from attn2trt.export import precision
 from attn2trt.export.contract import spec_of
 from attn2trt.export.graph import OnnxGraph
@@ -153,7 +154,8 @@ def test_an_unknown_precision_is_one_line() -> None:
 
 def test_large_weights_lie_beside_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     graph = write(tmp_path)
-    monkeypatch.setattr(precision, "EXTERNAL_DATA_BYTES", 8)
+    for room in (precision, saving):
+        monkeypatch.setattr(room, "EXTERNAL_DATA_BYTES", 8)
     assert lower(graph, "fp16", tmp_path).files == ("model.fp16.onnx", "model.fp16.onnx.data")
     with pytest.raises(ModuleRefused, match=r"needs opset 22.*its weights lie beside it; export with --opset 22"):
         lower(graph, "bf16", tmp_path)

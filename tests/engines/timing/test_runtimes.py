@@ -23,7 +23,9 @@ def test_a_machine_without_a_driver_says_so(monkeypatch: pytest.MonkeyPatch) -> 
     import onnxruntime
 
     runtimes.why_no_provider.cache_clear()
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(runtimes.PROVIDERS.values())[:2])
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: [runtimes.PROVIDERS[name] for name in ("ort-cpu", "ort-cuda")]
+    )
     driver = runtimes.ask_driver("libno-such-driver.so")
     monkeypatch.setattr(runtimes, "ask_driver", lambda: driver)
     assert runtimes.why_no_provider("ort-cpu") == ""
