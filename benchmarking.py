@@ -225,7 +225,7 @@ class _Batch:
             precision="float32",
             latency=latency,
             hot=Latency.of(found.hot),
-            round_medians_ms=tuple(Latency.of(values).median_ms for values in found.rounds),
+            round_medians_ms=found.round_medians_ms,
             throughput_per_s=self.batch * 1000 / latency.mean_ms,
             peak_mib=peak_mib,
             peak_counts_from_load=from_load,

@@ -206,7 +206,7 @@ class _Bench:
 
     def _model(self, name: str, samples: Samples, rates: roofline.Rates) -> Model:
         counted = self._subject(name).counted
-        timing = Timing(Latency.of(samples.rotated), Latency.of(samples.hot), _round_medians(samples))
+        timing = Timing(Latency.of(samples.rotated), Latency.of(samples.hot), samples.round_medians_ms)
         return Model(name, timing, roofline.Limit.of(counted, rates), counted.uncounted)
 
     def _added(
@@ -245,10 +245,6 @@ class _Bench:
                 nodes[name], homes, tuple(graph.modules.values()), profiled / models[name].timing.latency.median_ms
             )
         return profile_of(runs[PLAIN], runs[TARGET], blocks)
-
-
-def _round_medians(samples: Samples) -> tuple[float, ...]:
-    return tuple(Latency.of(values).median_ms for values in samples.rounds)
 
 
 def _cpu_seconds(contestants: Sequence[Contestant]) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
@@ -247,12 +247,8 @@ def _places(graph: Path, forms: Sequence[Form]) -> dict[str, list[Form]]:
     return found
 
 
-def _round_medians(samples: Samples) -> Iterator[float]:
-    return (Latency.of(values).median_ms for values in samples.rounds)
-
-
 def _difference(before: Samples, after: Samples) -> Difference:
-    return Difference.between([*_round_medians(before)], [*_round_medians(after)])
+    return Difference.between(before.round_medians_ms, after.round_medians_ms)
 
 
 def _median(samples: Samples) -> float:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from ...errors import Attn2trtError
+from .latency import Latency
 from .method import Limits, Method
 
 Key = TypeVar("Key", bound=Hashable)
@@ -35,6 +36,11 @@ class Samples:
     def rotated(self) -> list[int]:
         """All calls on rotated inputs."""
         return [value for values in self.rounds for value in values]
+
+    @property
+    def round_medians_ms(self) -> tuple[float, ...]:
+        """The median of each round, in milliseconds."""
+        return tuple(Latency.of(values).median_ms for values in self.rounds)
 
 
 def interleave(
