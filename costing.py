@@ -22,7 +22,7 @@ from .engines.timing.latency import Latency
 from .engines.timing.method import Limits, Method
 from .engines.timing.paired import Difference
 from .engines.timing.rounds import Samples, interleave
-from .engines.timing.stage_costs import Profile, Run, profile_of
+from .engines.timing.stage_costs import Limited, Profile, Run, profile_of
 from .errors import CheckFailed, InputError
 from .export.graph import DEFAULT_OPSET, OPSETS
 from .subjects import PLAIN, TARGET, Subject, check_target, subjects
@@ -149,7 +149,7 @@ class _Bench:
             conditions=conditions,
             rates=rates,
             model=found[TARGET],
-            added=self._added(found, samples, nodes) if PLAIN in found else None,
+            added=self._added(found, samples, nodes, rates) if PLAIN in found else None,
         )
 
     def _subject(self, name: str) -> Subject:
@@ -214,6 +214,7 @@ class _Bench:
         models: Mapping[str, Model],
         samples: Mapping[Key, Samples],
         nodes: Mapping[str, NodeTimes],
+        rates: roofline.Rates,
     ) -> Added:
         plain, target, again = (models[name].timing.round_medians_ms for name in (PLAIN, TARGET, AGAIN))
         blocks = tuple(
@@ -226,7 +227,7 @@ class _Bench:
             difference=Difference.between(plain, target),
             control=Difference.between(plain, again),
             blocks=blocks,
-            profile=self._profile([path for block in blocks for path in block.paths], models, samples, nodes),
+            profile=self._profile([path for block in blocks for path in block.paths], models, samples, nodes, rates),
         )
 
     def _profile(
@@ -235,6 +236,7 @@ class _Bench:
         models: Mapping[str, Model],
         samples: Mapping[Key, Samples],
         nodes: Mapping[str, NodeTimes],
+        rates: roofline.Rates,
     ) -> Profile:
         runs = {}
         for name in self._profiled:
@@ -244,7 +246,16 @@ class _Bench:
             runs[name] = Run(
                 nodes[name], homes, tuple(graph.modules.values()), profiled / models[name].timing.latency.median_ms
             )
-        return profile_of(runs[PLAIN], runs[TARGET], blocks)
+        subject = self._found[TARGET]
+        limits = [
+            Limited(
+                subject.graph.modules.get(operator.name, ""),
+                operator.kind,
+                rates.seconds(operator.bytes, operator.operations) * 1e3,
+            )
+            for operator in subject.counted.operators
+        ]
+        return profile_of(runs[PLAIN], runs[TARGET], blocks, limits)
 
 
 def _cpu_seconds(contestants: Sequence[Contestant]) -> float:

@@ -37,9 +37,10 @@ ROOMS = ("modules", "export", "engines", "validate")
 IMAGE_SHAPE, IMAGE_AXES = "2x3x96x96", "batch=1:2:3,height=64:96:128,width=64:96:128"
 GATES = ("se", "cbam", "eca", "coord_att")
 CORE = (*GATES, "gam:groups=4", "psa")
-# what the papers of the core blocks put them into; a PSA network has them in place of its 3x3 convolutions
+# what the papers of the core blocks put them into; a PSA network has them in place of a bottleneck's 3x3 convolutions
 OTHERS = {
-    **dict.fromkeys(("resnet18", "resnet34", "resnet101", "resnet152"), CORE),
+    **dict.fromkeys(("resnet18", "resnet34"), tuple(block for block in CORE if block != "psa")),
+    **dict.fromkeys(("resnet101", "resnet152"), CORE),
     **dict.fromkeys(("mobilenetv1_100", "mobilenetv2_050", "mobilenetv2_075", "mobilenext_100"), GATES),
     **dict.fromkeys(("efficientnet_b0", "efficientnet_b1", "efficientnet_b2"), GATES),
     "bn_inception": ("se",),

@@ -37,7 +37,7 @@ def cost_table(found: Cost) -> RenderableType:
     parts += [_summary(found)]
     if found.added is not None:
         parts += [Text(line) for line in _differences(found.added)]
-        parts += [_stages(found.added), _blocks(found.added)]
+        parts += [_stages(found.added), _kinds(found.added), _blocks(found.added)]
         parts += [Text(line) for line in _remarks(found.added)]
     parts.append(Text(_machine(found.rates)))
     parts += [Text(f"warning: {text}", style="yellow") for text in found.warnings()]
@@ -123,6 +123,14 @@ def _stages(added: Added) -> Table:
             f"{stage.more_rest_ms:+.3f}",
         )
         table.add_row(stage.stage, *numbers, end_section=stage is added.profile.stages[-1])
+    return table
+
+
+def _kinds(added: Added) -> Table:
+    table = _columns("its operators", "run", "ms", "limit", "x limit")
+    for kind in added.profile.kinds:
+        times = f"{kind.ms / kind.limit_ms:.1f}" if kind.ms and kind.limit_ms else "-"
+        table.add_row(kind.kind, str(kind.count or "fused"), f"{kind.ms:.3f}", f"{kind.limit_ms:.4f}", times)
     return table
 
 

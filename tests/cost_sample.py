@@ -10,7 +10,7 @@ from attn2trt.engines.timing.latency import Latency
 from attn2trt.engines.timing.machine import Conditions
 from attn2trt.engines.timing.method import Method
 from attn2trt.engines.timing.paired import Difference
-from attn2trt.engines.timing.stage_costs import Profile, StageCost
+from attn2trt.engines.timing.stage_costs import KindCost, Profile, StageCost
 
 ROUNDS = 12
 RATES = Rates(((1 << 19, 5e10), (1 << 27, 1e10)), 5e10, 1e-5)
@@ -60,6 +60,7 @@ def added() -> Cost:
         BlockAlone("se", (1, 64, 28, 28), ("layer1.0.se", "layer1.1.se"), model("se a", 0.11, 0.05, 0.02)),
         BlockAlone("se", (1, 128, 14, 14), ("layer2.0.se",), model("se b", 0.21, 0.1, 0.06), "Conv2d"),
     )
+    kinds = (KindCost("Mul", 3, 0.5, 0.1), KindCost("Conv", 6, 0.25, 0.0625), KindCost("Sigmoid", 0, 0.0, 0.01))
     return replace(
         alone(),
         target="resnet18+se",
@@ -70,6 +71,6 @@ def added() -> Cost:
             difference=difference(1.0, 0.01),
             control=difference(0.0, 0.01),
             blocks=blocks,
-            profile=Profile(stages, 50, 1.1, 1.2),
+            profile=Profile(stages, 50, 1.1, 1.2, kinds),
         ),
     )

@@ -1,8 +1,9 @@
-"""Where in a backbone the time goes with and without its blocks, from ONNX Runtime's profile of both graphs."""
+"""Where in a backbone the time goes with and without its blocks, from ONNX Runtime's profile of both graphs: stage by
+stage, and in the blocks operator by operator."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +13,8 @@ from ...modules.stages import stages_in_order
 from ..node_times import LAYOUT, NodeTimes
 
 ELSEWHERE = "not told"
+# ONNX Runtime's name of an operator that does the work of those behind it, too
+FUSED = "Fused"
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,31 @@ class StageCost:
 
 
 @dataclass(frozen=True)
+class KindCost:
+    """All operators of one type inside the blocks: how many ran, what they took, and their limit by the graph.
+
+    ``count`` and ``ms`` are 0 for a type that ONNX Runtime made part of another; ``limit_ms`` is 0 for one that it put
+    in.
+    """
+
+    kind: str
+    count: int
+    ms: float
+    limit_ms: float
+
+
+@dataclass(frozen=True)
+class Limited:
+    """An operator of the graph as it was exported: the module that it is in, "" where none is known, and its limit."""
+
+    home: str
+    kind: str
+    ms: float
+
+
+@dataclass(frozen=True)
 class Profile:
-    """The stages in order, and what the profile itself does to the numbers.
+    """The stages in order, the blocks' operators, the slowest first, and what the profile itself does to the numbers.
 
     ``plain_slowdown`` and ``slowdown`` are the latency with the profile over that without, of the plain backbone and
     of the target; ``calls`` is how many of the target were profiled.
@@ -67,6 +93,7 @@ class Profile:
     calls: int
     plain_slowdown: float
     slowdown: float
+    kinds: tuple[KindCost, ...] = ()
 
     @property
     def total(self) -> StageCost:
@@ -82,6 +109,7 @@ class Profile:
             "slowdown": self.slowdown,
             "stages": [stage.to_json() for stage in self.stages],
             "total": self.total.to_json(),
+            "block_operators": [asdict(kind) for kind in self.kinds],
         }
 
 
@@ -96,8 +124,8 @@ class Run:
     slowdown: float
 
 
-def profile_of(plain: Run, target: Run, blocks: Sequence[str]) -> Profile:
-    """The stages of both; ``blocks`` are the module paths of the blocks in the target."""
+def profile_of(plain: Run, target: Run, blocks: Sequence[str], limits: Iterable[Limited] = ()) -> Profile:
+    """The stages of both; ``blocks`` are the module paths of the blocks in the target, ``limits`` its operators'."""
     before, after = _times(plain, ()), _times(target, blocks)
     order = dict.fromkeys((*stages_in_order(target.paths).values(), *stages_in_order(plain.paths).values(), ELSEWHERE))
     found = [
@@ -110,11 +138,12 @@ def profile_of(plain: Run, target: Run, blocks: Sequence[str]) -> Profile:
         for stage in order
     ]
     shown = tuple(stage for stage in found if stage.plain_ms or stage.with_block_ms)
-    return Profile(shown, len(target.nodes.microseconds), plain.slowdown, target.slowdown)
+    kinds = _kinds(target, blocks, limits)
+    return Profile(shown, len(target.nodes.microseconds), plain.slowdown, target.slowdown, kinds)
 
 
 def _times(run: Run, blocks: Sequence[str]) -> dict[tuple[str, str], float]:
-    """Milliseconds by (stage, part): of each call the sum, of these the median."""
+    """Milliseconds by (stage, part)."""
     stages = stages_in_order(run.paths)
     columns: dict[tuple[str, str], list[int]] = {}
     for place, (name, kind) in enumerate(zip(run.nodes.names, run.nodes.kinds, strict=True)):
@@ -122,7 +151,29 @@ def _times(run: Run, blocks: Sequence[str]) -> dict[tuple[str, str], float]:
         stage = ELSEWHERE if home is None else stages[home]
         part = "layout" if kind in LAYOUT else "block" if home is not None and _inside(home, blocks) else "rest"
         columns.setdefault((stage, part), []).append(place)
-    return {key: float(np.median(run.nodes.microseconds[:, chosen].sum(1))) / 1e3 for key, chosen in columns.items()}
+    return {key: _milliseconds(run, chosen) for key, chosen in columns.items()}
+
+
+def _kinds(run: Run, blocks: Sequence[str], limits: Iterable[Limited]) -> tuple[KindCost, ...]:
+    """The operators inside the blocks by type, layouts left out, which are counted in the stages."""
+    columns: dict[str, list[int]] = {}
+    least: dict[str, float] = {}
+    for place, (name, kind) in enumerate(zip(run.nodes.names, run.nodes.kinds, strict=True)):
+        if kind not in LAYOUT and _inside(run.homes.get(name, ""), blocks):
+            columns.setdefault(kind.removeprefix(FUSED), []).append(place)
+    for limited in limits:
+        if _inside(limited.home, blocks):
+            least[limited.kind] = least.get(limited.kind, 0.0) + limited.ms
+    found = [
+        KindCost(kind, len(columns.get(kind, ())), _milliseconds(run, columns.get(kind, [])), least.get(kind, 0.0))
+        for kind in dict.fromkeys((*columns, *least))
+    ]
+    return tuple(sorted(found, key=lambda cost: -cost.ms))
+
+
+def _milliseconds(run: Run, columns: Sequence[int]) -> float:
+    """Of each call the sum of these nodes, of the sums the median."""
+    return float(np.median(run.nodes.microseconds[:, columns].sum(1))) / 1e3
 
 
 def _inside(path: str, blocks: Sequence[str]) -> bool:

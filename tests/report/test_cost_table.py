@@ -49,6 +49,8 @@ def test_a_block_in_a_backbone_is_told_in_sum_by_stage_and_by_shape() -> None:
     assert row(text, "limit of 3 blocks, fused")[1:] == ["0.1000", "1.00%", "1.0"]
     assert row(text, "layer1") == ["layer1", "8.000", "8.750", "+0.750", "0.750", "+0.500", "-0.500"]
     assert row(text, "all")[1:4] == ["10.000", "10.750", "+0.750"]
+    assert row(text, "Mul") == ["Mul", "3", "0.500", "0.1000", "5.0"]
+    assert row(text, "Sigmoid") == ["Sigmoid", "fused", "0.000", "0.0100", "-"]
     assert row(text, "se 1x64x28x28")[:3] == ["se 1x64x28x28", "2", "0.1100"]
     assert "between +0.9650 and +1.0350 with 96% confidence, from 12 rounds." in text
     assert "1.10 times as long as without, one of the target 1.20 times" in text

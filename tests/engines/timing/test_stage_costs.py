@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attn2trt.engines.node_times import NodeTimes
-from attn2trt.engines.timing.stage_costs import Run, profile_of
+from attn2trt.engines.timing.stage_costs import KindCost, Limited, Run, profile_of
 
 
 def run(nodes: dict[str, tuple[str, str, float]], slowdown: float = 1.0) -> Run:
@@ -58,3 +58,28 @@ def test_layouts_of_the_plain_backbone_are_taken_off() -> None:
     assert layer.more_layout_ms == 0
     # what stands in the block's place in the plain backbone counts as the backbone's
     assert (layer.block_ms, layer.more_rest_ms) == pytest.approx((0.22, -0.22))
+
+
+def test_the_blocks_operators_stand_beside_their_limits() -> None:
+    limits = [
+        Limited("layer1.0.se", "Mul", 0.05),
+        Limited("layer1.0.se.fc", "Gemm", 0.002),
+        Limited("layer1.0.se.fc", "Relu", 0.001),
+        Limited("layer1.0.conv1", "Conv", 0.5),
+        Limited("", "Mul", 7.0),
+    ]
+    target = run(
+        {
+            "m": ("Mul", "layer1.0.se", 200),
+            "n": ("Mul", "layer1.0.se", 100),
+            "g": ("FusedGemm", "layer1.0.se.fc", 20),
+            "r": ("ReorderInput", "layer1.0.se", 50),
+            "c": ("Conv", "layer1.0.conv1", 900),
+        }
+    )
+    found = profile_of(PLAIN, target, ["layer1.0.se"], limits)
+    mul, gemm, relu = found.kinds
+    assert (mul.kind, mul.count, mul.ms, mul.limit_ms) == ("Mul", 2, pytest.approx(0.3), 0.05)
+    assert (gemm.kind, gemm.count, gemm.ms, gemm.limit_ms) == ("Gemm", 1, pytest.approx(0.02), 0.002)
+    assert relu == KindCost("Relu", 0, 0.0, 0.001)
+    assert found.to_json()["block_operators"][2] == {"kind": "Relu", "count": 0, "ms": 0.0, "limit_ms": 0.001}
