@@ -10,16 +10,17 @@ nothing.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import math
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
+
+from code_hash import code_hash
+from commands import run, run_json
 
 from attn2trt.benchmarking import installed_versions
 from attn2trt.engines.roofline import Limit, Rates
@@ -39,19 +40,13 @@ OTHERS = (PLAIN, EAGER, COMPILE)
 BUSY_CORES = 0.1
 
 
-def sources() -> str:
-    """SHA-256 of the code that the rows depend on."""
-    files = [*sorted(ROOT.glob("*.py")), *(file for room in ROOMS for file in sorted((ROOT / room).rglob("*.py")))]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-
-
 def measure(block: str, shape: str, seconds: float, rates: dict[str, Any]) -> dict[str, Any]:
     """One run of the commands, and what the page needs of it."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         bundle, out = folder / "bundle", folder / "latency.json"
         run("deploy", block, "--shape", shape, "-o", str(bundle))
-        tuned = run("tune", str(bundle), "--json")
+        tuned = run_json("tune", str(bundle))
         runtimes = [runtime for runtime in (OURS, TUNED, *OTHERS) if runtime != TUNED or tuned["graph"] is not None]
         run("benchmark", str(bundle), "--seconds", str(seconds), "--runtime", ",".join(runtimes), "-o", str(out))
         limit = limit_of(bundle / MODEL, Rates.from_json(rates))
@@ -66,18 +61,8 @@ def limit_of(graph: Path, rates: Rates) -> dict[str, float]:
 
 def measured_rates(seconds: float) -> dict[str, Any]:
     """What this machine reaches, as `attn2trt cost` measures it."""
-    found: dict[str, Any] = run("cost", BLOCKS[0], "--shape", SHAPES[0], "--seconds", str(seconds))["rates"]
+    found: dict[str, Any] = run_json("cost", BLOCKS[0], "--shape", SHAPES[0], "--seconds", str(seconds))["rates"]
     return found
-
-
-def run(*words: str) -> Any:
-    """What a command prints as JSON; its one line of error ends this run."""
-    command = [sys.executable, "-m", "attn2trt", *words]
-    command += [] if "--json" in words else ["--json"]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    if ran.returncode:
-        raise SystemExit(f"{' '.join(words)}: {ran.stderr.strip() or ran.stdout.strip()[-400:]}")
-    return json.loads(ran.stdout)
 
 
 def row_of(
@@ -233,7 +218,7 @@ def main(blocks: Sequence[str], shapes: Sequence[str], seconds: float) -> int:
     """Measure every cell that is asked for; all of them where nothing is."""
     partial = bool(blocks or shapes)
     order = [(block, shape) for block in blocks or BLOCKS for shape in shapes or SHAPES]
-    key = sources()
+    key = code_hash(ROOMS)
     rows = {(row["block"], row["shape"]): row for row in ([] if partial else kept(key, seconds))}
     wanted = [cell for cell in order if cell not in rows]
     rates = measured_rates(seconds) if wanted else {}

@@ -9,7 +9,6 @@ NAMEs it prints their rows and writes nothing.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import multiprocessing
 import os
@@ -23,6 +22,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from code_hash import code_hash
+
 import attn2trt
 from attn2trt.errors import Attn2trtError
 from attn2trt.modules.block_index import block_info, block_names
@@ -33,7 +34,7 @@ RESULTS, PAGE = ROOT / "benchmarks/results/catalogue.json", ROOT / "docs/catalog
 BLOCKS = tuple(block_names())
 BLOCK_AXES = "batch=1:2:4,height=14:28:56,width=14:28:56"
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
-ROOMS = ("modules", "export", "engines", "validate")
+ROOMS, TOP = ("modules", "export", "engines", "validate"), ("pipeline.py", "stages.py")
 IMAGE_SHAPE, IMAGE_AXES = "2x3x96x96", "batch=1:2:3,height=64:96:128,width=64:96:128"
 GATES = ("se", "cbam", "eca", "coord_att")
 CORE = (*GATES, "gam:groups=4", "psa")
@@ -74,16 +75,6 @@ def photographs(folder: Path) -> Path:
     for name in PHOTOGRAPHS:
         Image.fromarray(getattr(skimage.data, name)()).save(folder / f"{name}.png")
     return folder
-
-
-def sources() -> str:
-    """SHA-256 of the code that the rows depend on."""
-    files = [
-        ROOT / "pipeline.py",
-        ROOT / "stages.py",
-        *(file for room in ROOMS for file in sorted((ROOT / room).rglob("*.py"))),
-    ]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def measure(name: str, images: Path) -> dict[str, Any]:
@@ -149,7 +140,7 @@ def main(names: list[str], jobs: int, *, resume: bool) -> int:
         "date": date.today().isoformat(),
         "machine": f"{platform.machine()}, {platform.system()}, CPU only",
         "method": "attn2trt.deploy per target, seed 0, randomised weights, seeded cases and photographs",
-        "sources": sources(),
+        "sources": code_hash(ROOMS, TOP),
         "versions": {name: version(name) for name in ("torch", "timm", "onnx", "onnxruntime-gpu", "onnxsim")},
         "rows": [],
     }

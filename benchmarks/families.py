@@ -27,7 +27,8 @@ from typing import Any
 
 import timm
 import torch
-from catalogue import sources
+from catalogue import ROOMS, TOP
+from code_hash import code_hash
 from outcomes import Outcome, judge, line, shorten
 from torch import nn
 
@@ -180,7 +181,7 @@ def main(names: list[str], jobs: int, *, resume: bool) -> int:
     document: dict[str, Any] = {
         "date": date.today().isoformat(),
         "machine": f"{platform.machine()}, {platform.system()}, CPU only",
-        "sources": sources(),
+        "sources": code_hash(ROOMS, TOP),
         "versions": {name: version(name) for name in ("torch", "timm", "onnx", "onnxruntime-gpu", "onnxsim")},
         "rows": [],
     }

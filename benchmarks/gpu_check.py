@@ -12,7 +12,6 @@ machine has no GPU.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import sys
 import time
@@ -20,6 +19,8 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
+
+from code_hash import code_hash
 
 from attn2trt.compiling import compile_bundle
 from attn2trt.engines.environment import ask_driver, probe_tensorrt
@@ -63,12 +64,6 @@ def export(folder: Path, names: list[str]) -> None:
         print(name, "is there" if bundle.reused else "exported", flush=True)
 
 
-def sources() -> str:
-    """SHA-256 of the code that the rows depend on."""
-    files = [*sorted(ROOT.glob("*.py")), *(file for room in ROOMS for file in sorted((ROOT / room).rglob("*.py")))]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-
-
 def measure(path: Path, options: Options) -> dict[str, Any]:
     """One row: the plan, and the verdict on it."""
     since = time.perf_counter()
@@ -105,7 +100,7 @@ def main(folder: Path, names: list[str], options: Options) -> int:
         "date": date.today().isoformat(),
         "method": "float32 plans of the bundles' ranges, TF32 off; judged on the recorded cases against float64",
         "without_tactics": list(options.without_tactics),
-        "sources": sources(),
+        "sources": code_hash(ROOMS),
         **setting,
         "rows": [],
     }

@@ -1,25 +1,25 @@
-"""Our whole export against the bare path, each in a process of its own, in turn, in one run.
+"""What the commands cost in time and memory, beside the bare path, each in a process of its own, in turn, in one run.
 
-Usage: python benchmarks/pipeline.py [TARGET] [--rounds N]. The bare path is torch.onnx.export + onnxsim + one ONNX
-Runtime run. Prints wall time and peak memory of both, their ratios (medians), and the verdict's time apart; writes
-benchmarks/results/pipeline.json and docs/pipeline.md.
+Usage: python benchmarks/pipeline.py [TARGET] [--rounds N] [--short]. TARGET (default resnet50+cbam) is taken apart;
+then come targets from all over the catalogue once each, six blocks in one call, an unchanged bundle again, and --help,
+all of which --short leaves out: it prints and writes nothing. Writes benchmarks/results/pipeline.json and
+docs/pipeline.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
+import math
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from bare_path import BARE, OURS, both, described, run
+from commands import run as command
 
 RATIOS = {
     "time_ratio": "export, bundle and contract over the bare path: time",
@@ -31,43 +31,72 @@ RATIOS = {
 }
 ROOT = Path(__file__).parent.parent
 RESULTS, PAGE = ROOT / "benchmarks/results/pipeline.json", ROOT / "docs/pipeline.md"
-
-BARE = """
-import time
-since = time.perf_counter()
-import json, sys, onnx, onnxruntime, onnxsim, torch, attn2trt
-target, folder = sys.argv[1:]
-from attn2trt.modules.catalog import resolve
-found = resolve(target)
-module, shape = found.build(), found.inputs[0].resolve({})
-build = time.perf_counter() - since
-x = torch.randn(shape)
-since = time.perf_counter()
-torch.onnx.export(module, (x,), folder + "/bare.onnx", dynamo=True, verbose=False)
-export = time.perf_counter() - since
-model, _ = onnxsim.simplify(onnx.load(folder + "/bare.onnx"))
-onnx.save(model, folder + "/bare.simplified.onnx")
-onnxruntime.InferenceSession(folder + "/bare.simplified.onnx").run(None, {model.graph.input[0].name: x.numpy()})
-print(json.dumps({"build": build, "export": export}))
-"""
-OURS = """
-import json, sys, attn2trt
-bundle = attn2trt.deploy(sys.argv[1], out=sys.argv[2] + "/bundle")
-print(json.dumps(dict(bundle.manifest["seconds"])))
-"""
+BLOCKS = ("se", "cbam", "eca", "coord_att", "gam", "psa")
+# blocks alone, then one of each kind of backbone, light and deep, with different blocks in it
+CATALOGUE = (
+    *BLOCKS,
+    *("resnet18+se", "resnet50+gam:groups=4", "resnet50+psa", "mobilenetv1_100+eca", "mobilenetv2_100+coord_att"),
+    *("mobilenext_100+coord_att", "efficientnet_b0+cbam", "bn_inception+se", "epsanet50"),
+)
+REPEATS = 5
 
 
-def run(code: str, target: str) -> tuple[float, float, str]:
-    """Wall seconds, peak resident MiB of the largest process, and the last line printed."""
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as output:
-        since = time.perf_counter()
-        child = subprocess.Popen([sys.executable, "-c", code, target, folder], stdout=output, stderr=subprocess.DEVNULL)
-        _, status, usage = os.wait4(child.pid, 0)
-        seconds = time.perf_counter() - since
-        if status:
-            raise SystemExit(f"the measured process failed with status {status}")
-        output.seek(0)
-        return seconds, usage.ru_maxrss / 1024, output.read().strip().splitlines()[-1]
+def taken_apart(target: str) -> tuple[dict[str, float], dict[str, Any]]:
+    """One round of the bare path and the whole deploy: the numbers, and the seconds of each of our stages."""
+    bare, ours = run(BARE, target), run(OURS, target)
+    parts = ours.printed
+    judging = parts["reference"] + parts["verdict"]
+    numbers = {
+        "bare_seconds": bare.seconds,
+        "export_seconds": ours.seconds - judging,
+        "reference_and_verdict_seconds": judging,
+        "bare_seconds_without_build": bare.seconds - bare.printed["build"],
+        "bare_torch_onnx_export_seconds": bare.printed["export"],
+        "export_seconds_without_build": ours.seconds - judging - parts["resolve"] - parts["build"],
+        "bare_peak_mib": bare.peak_mib,
+        "deploy_peak_mib": ours.peak_mib,
+    }
+    return numbers, parts
+
+
+def ratios(medians: dict[str, float]) -> dict[str, float]:
+    """RATIOS of the medians over the rounds."""
+    judging, bare = medians["reference_and_verdict_seconds"], medians["bare_seconds"]
+    return {
+        "time_ratio": medians["export_seconds"] / bare,
+        "time_ratio_without_build": medians["export_seconds_without_build"] / medians["bare_seconds_without_build"],
+        # what judging costs, over the bare path and over torch.onnx.export alone
+        "verdict_ratio": judging / medians["bare_seconds_without_build"],
+        "verdict_to_export_ratio": judging / medians["bare_torch_onnx_export_seconds"],
+        "deploy_ratio": (medians["export_seconds"] + judging) / bare,
+        "memory_ratio": medians["deploy_peak_mib"] / medians["bare_peak_mib"],
+    }
+
+
+def seconds_of(*words: str) -> float:
+    """Wall seconds of a command."""
+    since = time.perf_counter()
+    command(*words)
+    return time.perf_counter() - since
+
+
+def commands(target: str) -> dict[str, Any]:
+    """Seconds of whole commands: six blocks in one call beside each alone, an unchanged bundle again, and --help."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        together = seconds_of("deploy", *BLOCKS, "-o", str(folder / "together"))
+        alone = {block: seconds_of("deploy", block, "-o", str(folder / block)) for block in BLOCKS}
+        again = ["deploy", target, "-o", str(folder / "again")]
+        seconds_of(*again)
+        unchanged = statistics.median(seconds_of(*again) for _ in range(REPEATS))
+    slowest = sum(sorted(alone.values())[-2:])
+    return {
+        "together_seconds": together,
+        "alone_seconds": alone,
+        "together_over_the_slowest_two": together / slowest,
+        "unchanged_seconds": unchanged,
+        "help_seconds": statistics.median(seconds_of("--help") for _ in range(REPEATS)),
+    }
 
 
 def page(document: dict[str, Any]) -> str:
@@ -92,59 +121,77 @@ def page(document: dict[str, Any]) -> str:
         f"| {medians['export_seconds']:.1f} s |",
         f"| float64 references and verdict | - | {medians['reference_and_verdict_seconds']:.1f} s |",
         f"| peak memory | {medians['bare_peak_mib']:.0f} MiB | {medians['deploy_peak_mib']:.0f} MiB |",
+        "",
+        "## Over the catalogue",
+        "",
+        "The whole deploy, imports and verdict included, beside the whole bare path, once each. [growth.md](growth.md)",
+        "tells how both grow with the network and with the image.",
+        "",
+        *table(document["catalogue"]),
+        "",
+        "## Whole commands",
+        "",
+        *told(document["target"], document["commands"]),
     ]
     return "\n".join(lines) + "\n"
 
 
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """One line for each target, and the geometric mean of the ratios."""
+    lines = [
+        "| target | bare path | attn2trt | ratio | bare path | attn2trt | ratio |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        times = f"{row['bare_seconds']:.1f} s | {row['deploy_seconds']:.1f} s | {row['deploy_ratio']:.2f}"
+        memory = f"{row['bare_peak_mib']:.0f} MiB | {row['deploy_peak_mib']:.0f} MiB | {row['memory_ratio']:.2f}"
+        lines.append(f"| `{row['target']}` | {times} | {memory} |")
+    means = [math.exp(statistics.mean(math.log(row[key]) for row in rows)) for key in ("deploy_ratio", "memory_ratio")]
+    return [*lines, f"| geometric mean | | | {means[0]:.2f} | | | {means[1]:.2f} |"]
+
+
+def told(target: str, found: dict[str, Any]) -> list[str]:
+    """What whole commands take, as a user sees it."""
+    alone = ", ".join(f"{block} {seconds:.1f}" for block, seconds in found["alone_seconds"].items())
+    return [
+        "| command | seconds |",
+        "| --- | --- |",
+        f"| `attn2trt deploy {' '.join(BLOCKS)}`, six targets in one call | {found['together_seconds']:.1f}, which is "
+        f"{found['together_over_the_slowest_two']:.2f} times what the slowest two take alone, one after the other |",
+        f"| each of them alone | {alone} |",
+        f"| `attn2trt deploy {target}`, with a bundle there and nothing changed | {found['unchanged_seconds']:.2f} |",
+        f"| `attn2trt --help` | {found['help_seconds']:.2f} |",
+    ]
+
+
 def main() -> None:
     """Measure, print, and keep the result."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("target", nargs="?", default="resnet50+cbam")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--short", action="store_true", help="only TARGET, printed and not written")
     arguments = parser.parse_args()
-    rows = []
-    for _ in range(arguments.rounds):
-        bare_seconds, bare_mib, bare_line = run(BARE, arguments.target)
-        our_seconds, our_mib, line = run(OURS, arguments.target)
-        parts = json.loads(line)
-        bare = json.loads(bare_line)
-        judging = parts["reference"] + parts["verdict"]
-        rows.append(
-            {
-                "bare_seconds": bare_seconds,
-                "export_seconds": our_seconds - judging,
-                "reference_and_verdict_seconds": judging,
-                "bare_seconds_without_build": bare_seconds - bare["build"],
-                "bare_torch_onnx_export_seconds": bare["export"],
-                "export_seconds_without_build": our_seconds - judging - parts["resolve"] - parts["build"],
-                "bare_peak_mib": bare_mib,
-                "deploy_peak_mib": our_mib,
-                "stages": parts,
-            }
-        )
-    medians = {key: statistics.median(row[key] for row in rows) for key in rows[0] if key != "stages"}
-    document = {
+    rounds = [taken_apart(arguments.target) for _ in range(arguments.rounds)]
+    medians = {key: statistics.median(numbers[key] for numbers, _ in rounds) for key in rounds[0][0]}
+    document: dict[str, Any] = {
         "target": arguments.target,
         "date": date.today().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, CPU only",
-        "versions": {name: version(name) for name in ("torch", "onnx", "onnxsim", "onnxruntime-gpu", "timm")},
-        "method": "fresh process each, in turn; export = deploy without reference and verdict; peak is deploy's; both "
-        "build the same module (imports included), and the ratio is given with and without that",
-        "rounds": rows,
+        **described(),
+        "rounds": [{**numbers, "stages": parts} for numbers, parts in rounds],
         "medians": medians,
-        "time_ratio": medians["export_seconds"] / medians["bare_seconds"],
-        "time_ratio_without_build": medians["export_seconds_without_build"] / medians["bare_seconds_without_build"],
-        # what judging costs, over the bare path and over torch.onnx.export alone
-        "verdict_ratio": medians["reference_and_verdict_seconds"] / medians["bare_seconds_without_build"],
-        "verdict_to_export_ratio": medians["reference_and_verdict_seconds"] / medians["bare_torch_onnx_export_seconds"],
-        "deploy_ratio": (medians["export_seconds"] + medians["reference_and_verdict_seconds"])
-        / medians["bare_seconds"],
-        "memory_ratio": medians["deploy_peak_mib"] / medians["bare_peak_mib"],
+        **ratios(medians),
     }
-    RESULTS.parent.mkdir(exist_ok=True)
+    print(json.dumps({key: document[key] for key in ("target", "medians", *RATIOS)}, indent=1), flush=True)
+    if arguments.short:
+        return
+    document["catalogue"] = []
+    for target in CATALOGUE:
+        document["catalogue"].append(both(target))
+        print(table(document["catalogue"])[-2], flush=True)
+    document["commands"] = commands(arguments.target)
+    print(*told(arguments.target, document["commands"]), sep="\n")
     RESULTS.write_text(json.dumps(document, indent=1) + "\n")
     PAGE.write_text(page(document))
-    print(json.dumps({key: document[key] for key in ("target", "medians", *RATIOS)}, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,221 @@
+"""What each core block costs in resnet50 and in mobilenetv2_100, beside its limit, with the reasons; the docs' table.
+
+Usage: python benchmarks/backbones.py [TARGET ...]. Every row is one run of `attn2trt cost` and, for what other forms of
+the graph make of it, of `deploy` and `tune`. Writes benchmarks/results/backbones.json and docs/backbones.md after every
+row, and takes up where an interrupted run of the same code, versions and machine ended. With TARGETs it prints their
+rows and writes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from code_hash import code_hash
+from commands import run, run_json
+
+from attn2trt.benchmarking import installed_versions
+from attn2trt.engines.timing import machine
+
+ROOT = Path(__file__).parent.parent
+RESULTS, PAGE = ROOT / "benchmarks/results/backbones.json", ROOT / "docs/backbones.md"
+ROOMS = ("modules", "export", "engines")
+SHAPE = "1x3x224x224"
+BLOCKS = ("se", "cbam", "eca", "coord_att", "gam:groups=4")
+# psa stands in place of a bottleneck's 3x3 convolution, and mobilenetv2_100 has none that is not depthwise
+TARGETS = (
+    *(f"resnet50+{block}" for block in (*BLOCKS, "psa")),
+    *(f"mobilenetv2_100+{block}" for block in BLOCKS),
+)
+# A cost above this many times the roofline is given its reasons; one below this share of the excess is left out.
+EXCESS, LEAST_SHARE = 1.5, 0.1
+
+
+def measure(target: str) -> dict[str, Any]:
+    """One run of the commands, and what the page needs of it."""
+    found = run_json("cost", target, "--shape", SHAPE)
+    with tempfile.TemporaryDirectory() as name:
+        bundle = Path(name) / "bundle"
+        run("deploy", target, "--shape", SHAPE, "-o", str(bundle))
+        tuning = run_json("tune", str(bundle))["tuning"]
+    return row_of(target, found, tuning)
+
+
+def row_of(target: str, found: dict[str, Any], tuning: dict[str, Any]) -> dict[str, Any]:
+    """The commands' documents as one row."""
+    added, model = found["added"], found["model"]
+    plain, total = added["plain"], added["profile"]["total"]
+    return {
+        "target": target,
+        "threads": found["threads"],
+        "machine": found["machine"],
+        "versions": found["versions"],
+        "conditions": found["conditions"],
+        "rates": found["rates"],
+        "plain_ms": plain["timing"]["latency"]["median_ms"],
+        "with_block_ms": model["timing"]["latency"]["median_ms"],
+        "difference": added["difference"],
+        "control": added["control"],
+        "more_operations": model["limit"]["operations"] / plain["limit"]["operations"] - 1,
+        "more_bytes": model["limit"]["bytes"] / plain["limit"]["bytes"] - 1,
+        "fused_ms": added["blocks_least_ms"],
+        "operators_ms": added["blocks_operators_ms"],
+        "replaces": sorted({block["replaces"] for block in added["blocks"]} - {""}),
+        "layouts_ms": total["layout_ms"] - total["plain_layout_ms"],
+        "backbone_ms": total["rest_ms"] - (total["plain_ms"] - total["plain_layout_ms"]),
+        "profile_ms": total["difference_ms"],
+        "block_operators": added["profile"]["block_operators"],
+        "forms": [trial for trial in tuning["trials"] if trial["kept"]],
+        "tuned": tuning["difference"],
+        "warnings": found["warnings"],
+    }
+
+
+def excess(row: dict[str, Any]) -> dict[str, float]:
+    """What the milliseconds above the fused limit go to; the sum is the measured difference less that limit."""
+    parts = {
+        "passes": row["operators_ms"] - row["fused_ms"],
+        "layouts": row["layouts_ms"],
+        "backbone": row["backbone_ms"],
+        "unprofiled": row["difference"]["ms"] - row["profile_ms"],
+    }
+    parts |= {kind["kind"]: kind["ms"] - kind["limit_ms"] for kind in row["block_operators"]}
+    # the blocks alone and the blocks in the model are counted at the same sizes, but not from the same graph
+    total = row["difference"]["ms"] - row["fused_ms"]
+    parts["unprofiled"] += total - sum(parts.values())
+    return parts
+
+
+def reasons(row: dict[str, Any]) -> str:
+    """The parts of an excess in words, the largest first; "" where there is none."""
+    if row["difference"]["low_ms"] <= EXCESS * row["fused_ms"]:
+        return ""
+    kinds = {kind["kind"]: kind for kind in row["block_operators"]}
+    parts = excess(row)
+    least = LEAST_SHARE * (row["difference"]["ms"] - row["fused_ms"])
+    said = []
+    for name, ms in sorted(parts.items(), key=lambda item: -item[1]):
+        if ms < least:
+            continue
+        if name in kinds:
+            count, took, limit = (kinds[name][key] for key in ("count", "ms", "limit_ms"))
+            times = f", {took / limit:.1f} times" if limit else ""
+            said.append(f"{count} {name} {ms:.2f} ms above their limit{times}")
+        else:
+            said.append(WORDS[name].format(ms=f"{ms:.2f} ms"))
+    return "; ".join(said)
+
+
+WORDS = {
+    "passes": "{ms} because its operators pass over the map one after the other",
+    "layouts": "{ms} for bringing tensors out of the layout of convolutions and back",
+    "backbone": "{ms} more in the backbone's own operators, which run apart where they were fused",
+    "unprofiled": "{ms} that the profile does not show: between operators, and caches",
+}
+
+
+def page(document: dict[str, Any]) -> str:
+    """The docs page: a row for each target, then the reasons."""
+    rows = document["rows"]
+    first = rows[0]
+    versions = ", ".join(f"{name} {number}" for name, number in first["versions"].items())
+    lines = [
+        "# Blocks in backbones",
+        "",
+        f"Generated by `python benchmarks/backbones.py` on {document['date']} ({first['machine']['cpu']}, "
+        f"{first['threads']} threads, {versions}).",
+        "",
+        f"Each backbone with a block beside the same without, {SHAPE}, float32, ONNX Runtime on the CPU, as",
+        "`attn2trt cost` measures it ([cost.md](cost.md)): medians of twelve rounds in turn, with the 96 % interval of",
+        "the difference. *Share of*: what the block adds to latency, operations and bytes, over the plain backbone's.",
+        "*Roofline*: what the bytes and operations of all blocks take at the rates of the same run, each block fused",
+        "into one pass; *operators*: one operator after the other. *x*: the cost over the roofline. *Tuned*: what",
+        "`attn2trt tune` changes in the whole network's latency ([tune.md](tune.md)); `-` where nothing is faster.",
+        "",
+        "| target | plain | with block | cost | share of latency | operations | bytes | roofline | operators | x "
+        "| tuned |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        *(f"| {' | '.join(cells(row))} |" for row in rows),
+        "",
+        f"## Where the time goes that is above {EXCESS} times the roofline",
+        "",
+        "Parts of less than a tenth of the excess are left out.",
+        "",
+        *(f"- `{row['target']}`: {found}." for row in rows if (found := reasons(row))),
+    ]
+    notes = [f"- `{row['target']}`: {note}." for row in rows for note in remarks(row)]
+    return "\n".join([*lines, *(["", "## Remarks", "", *notes] if notes else [])]) + "\n"
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    """One row of the table."""
+    cost, tuned = row["difference"], row["tuned"]
+    return [
+        f"`{row['target']}`",
+        f"{row['plain_ms']:.2f} ms",
+        f"{row['with_block_ms']:.2f} ms",
+        interval(cost),
+        f"{cost['ms'] / row['plain_ms']:+.1%}",
+        f"{row['more_operations']:+.1%}",
+        f"{row['more_bytes']:+.1%}",
+        f"{row['fused_ms']:.2f} ms",
+        f"{row['operators_ms']:.2f} ms",
+        f"{cost['ms'] / row['fused_ms']:.1f}",
+        "-" if tuned is None else interval(tuned),
+    ]
+
+
+def interval(found: dict[str, Any]) -> str:
+    """A difference with what it lies between."""
+    return f"{found['ms']:+.2f} ms ({found['low_ms']:+.2f} to {found['high_ms']:+.2f})"
+
+
+def remarks(row: dict[str, Any]) -> list[str]:
+    """What makes a row doubtful, or different from the others."""
+    there = [f"stands in place of {', '.join(row['replaces'])}, whose cost is taken off"] if row["replaces"] else []
+    return [*there, *row["warnings"]]
+
+
+def kept(key: str) -> list[dict[str, Any]]:
+    """The rows of an earlier run of the same code, versions and machine, which nothing disturbed."""
+    if not RESULTS.exists():
+        return []
+    before = json.loads(RESULTS.read_text())
+    here = (machine.describe(), dict(installed_versions()))
+    return [
+        row
+        for row in before["rows"]
+        if before["sources"] == key
+        and (row["machine"], row["versions"]) == here
+        and not any("busy" in warning for warning in row["warnings"])
+    ]
+
+
+def main(targets: Sequence[str]) -> int:
+    """Measure every target that is asked for; all of them where none is."""
+    key = code_hash(ROOMS)
+    rows = {row["target"]: row for row in ([] if targets else kept(key))}
+    order = targets or TARGETS
+    for place, target in enumerate(order, 1):
+        if target not in rows:
+            rows[target] = measure(target)
+        row = rows[target]
+        print(f"{place}/{len(order)}", *cells(row), reasons(row), *remarks(row), sep="  ", flush=True)
+        if not targets:
+            done = [rows[name] for name in order if name in rows]
+            document = {"date": date.today().isoformat(), "sources": key, "rows": done}
+            RESULTS.write_text(json.dumps(document, indent=1) + "\n")
+            PAGE.write_text(page(document))
+    return 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help="only these, printed and not written")
+    sys.exit(main(parser.parse_args().targets))

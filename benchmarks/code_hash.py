@@ -1,0 +1,16 @@
+"""What tells a benchmark that takes up an earlier run whether the code is still the same."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def code_hash(rooms: Sequence[str], files: Sequence[str] = ()) -> str:
+    """SHA-256 of the Python files of the package's ``rooms`` and of its top, or of those ``files`` of the top alone."""
+    top = [ROOT / name for name in files] or sorted(ROOT.glob("*.py"))
+    inside = [file for room in rooms for file in sorted((ROOT / room).rglob("*.py"))]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in [*top, *inside])).hexdigest()
