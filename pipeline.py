@@ -31,9 +31,10 @@ from .export.bundle import (
 )
 from .export.contract import check_contract
 from .export.graph import DEFAULT_OPSET, OPSETS, WEIGHTS, OnnxGraph
-from .export.handover import SCRIPT, inference_script, trtexec_line, trtexec_lines
-from .export.precision import LowGraph, lower, parse_precisions
+from .export.handover import SCRIPT, inference_script, trtexec_line
+from .export.precision import LowGraph
 from .export.simplify import Simplifier
+from .lowering import Lowering, entries_of, files_of, floors_of
 from .modules.packages import require
 from .modules.target import Target
 from .plan_stages import plan_stages
@@ -43,7 +44,7 @@ from .stages import (
     STAGE_SIMPLIFIED,
     NoStages,
     Stages,
-    half_stages,
+    lower_stages,
     not_loaded,
     with_advice,
     with_place,
@@ -52,7 +53,7 @@ from .tuned_stages import tuned_stages
 from .validate.cases import Case, check_sizes, make_cases
 from .validate.hidden import Hidden
 from .validate.metamorphic import metamorphic
-from .validate.metrics import HALVES
+from .validate.metrics import LOWER
 from .validate.recorded import from_tensors, to_tensors
 from .validate.verdict import StageResult, Verdict, judge_all, not_checked
 
@@ -76,6 +77,8 @@ def deploy(
     opset: int = DEFAULT_OPSET,
     precision: str | Sequence[str] = "fp32",
     keep_fp32: Sequence[str] = (),
+    calibrate: Path | None = None,
+    calibration: str | None = None,
     force: bool = False,
     verdict: bool = True,
     progress: Progress | None = None,
@@ -92,9 +95,11 @@ def deploy(
     tuple, or a dict by the names of ``forward``'s arguments). ``dynamic`` gives ranges as min:opt:max, as text
     (``"batch=1:2:8"``) or as a dict of triples. ``out`` defaults to ``bundles/<name>``. A bundle that is there
     already, unchanged and made of the same inputs, is returned as it is unless ``force``. ``precision``, text
-    (``"fp32,fp16"``) or a sequence, adds a graph for each half precision, fp16 or bf16; modules that a glob in
-    ``keep_fp32`` matches stay in float32 there. ``max_error`` replaces the relative error that outputs may have (1e-5,
-    fp16 1e-2, bf16 5e-2); ``inputs`` is a folder of photographs to judge on as well.
+    (``"fp32,fp16"``) or a sequence, adds a graph for each lower precision, fp16, bf16 or int8; modules that a glob in
+    ``keep_fp32`` matches stay in float32 there. The ranges of int8 are found on ``calibrate``, a folder of photographs
+    or a file of tensors (else on the cases with ordinary inputs), by ``calibration``: minmax, percentile or entropy.
+    ``max_error`` replaces the relative error that outputs may have (1e-5, fp16 1e-2, bf16 5e-2, int8 1e-1); ``inputs``
+    is a folder of photographs to judge on as well.
     With ``verdict=False`` the numbers are not judged.
 
     Failed numerics do not raise: they are in ``bundle.manifest["verdict"]``. Raises InputError for anything that is
@@ -103,12 +108,7 @@ def deploy(
     seconds = _Seconds(progress)
     if opset not in OPSETS:
         raise InputError(f"opset {opset} is not supported; expected {OPSETS.start} to {OPSETS.stop - 1}")
-    halves = parse_precisions(precision)
-    if keep_fp32 and not halves:
-        raise InputError(
-            f"received --keep-fp32 {keep_fp32[0]!r} with float32 alone; expected a half precision to keep it out of; "
-            "add --precision fp32,fp16"
-        )
+    lowering = Lowering.of(precision, keep_fp32, calibrate, calibration)
     seconds.start("resolve", "resolving the target")
     require()
     resolved = _resolve(target, example_inputs, dynamic, shapes, seed, pretrained, checkpoint)
@@ -117,16 +117,15 @@ def deploy(
     module = None
     if resolved.fingerprint is None:
         module = resolved.build()
-    options = [opset, verdict, max_error, seed, *([[*halves], [*keep_fp32]] if halves else [])]
-    key = _key(resolved, module, options=options, inputs=inputs)
+    options = [opset, verdict, max_error, seed, *lowering.options]
+    key = _key(resolved, module, options=options, read=[inputs, calibrate])
     if not force and (found := _unchanged(destination, key)) is not None:
         return found
-    stages = Stages(max_error, halves) if verdict else NoStages(halves)
+    stages = Stages(max_error, lowering.precisions) if verdict else NoStages(lowering.precisions)
     with BundleWriter(destination) as writer, Simplifier() as simplifier, stages:
         seconds.start("build", "building the module")
         module = module if module is not None else resolved.build()
         graph, exported, why_not_simplified = _export(resolved, module, writer.path, opset, seconds, simplifier)
-        lowered = _lower(graph, halves, keep_fp32, writer.path, seconds)
         hidden = Hidden()
         narrowed = {
             name: f"asked for {asked}, holds for {graph.axes[name]}"
@@ -137,6 +136,8 @@ def deploy(
         cases = make_cases(
             resolved.inputs, resolved.axes, seed=seed, images=inputs, preprocessing=resolved.preprocessing
         )
+        names = {name for name, _ in module.named_parameters()}
+        lowered = lowering.write(graph, resolved, cases, writer.path, parameters=names, seed=seed, start=seconds.start)
         graphs = {name: low.graph for name, low in lowered.items()}
         stages.open(module, cases, graph, exported, why_not_simplified, graphs)
         pairs = _references(module, cases, graph, seed, hidden, lowered.values())
@@ -144,7 +145,7 @@ def deploy(
         index, left_out = _record(stages.watch(pairs), writer.path / REFERENCE)
         result = stages.verdict(from_tensors(writer.path / REFERENCE, index))
         seconds.move("reference", "verdict", stages.seconds)
-        files = _write_handover(resolved, graph, writer.path) | _files_of(lowered)
+        files = _write_handover(resolved, graph, writer.path) | files_of(lowered)
         manifest = {
             "tool": f"attn2trt {version('attn2trt')}",
             "key": key,
@@ -168,7 +169,7 @@ def deploy(
             "hidden": hidden.findings(module),
             "verdict": result.to_json(),
             "trtexec": trtexec_line(resolved.inputs, resolved.axes),
-            **({"precisions": _precisions(lowered, resolved)} if lowered else {}),
+            **({"precisions": entries_of(lowered, resolved)} if lowered else {}),
             "versions": _versions(),
             "seconds": seconds.done(),
         }
@@ -207,7 +208,7 @@ def validate_bundle(path: Path | str, *, progress: Progress | None = None, max_e
             # Without PyTorch only the graph as it is written can say where the optimised one leaves it.
             run = with_place(run, lambda names: _locate_without_pytorch(bundle, names, pairs()))
         stages += [written, run]
-        stages += _judge_halves(bundle, pairs, max_error)
+        stages += _judge_lower(bundle, pairs, max_error)
         stages.append(metamorphic(production.run, pairs()))
     stages += tuned_stages(bundle, pairs, max_error=max_error)
     stages += plan_stages(bundle, pairs, max_error=max_error)
@@ -231,13 +232,13 @@ def verify_bundle(path: Path | str) -> list[Finding]:
     return findings
 
 
-def _judge_halves(
+def _judge_lower(
     bundle: Bundle, pairs: Callable[[], Iterator[tuple[Case, Reference]]], max_error: float | None
 ) -> list[StageResult]:
-    """The stages of every half precision that the bundle holds, on the recorded cases."""
+    """The stages of every lower precision that the bundle holds, on the recorded cases."""
     found: list[StageResult] = []
     for precision, name in bundle.graphs.items():
-        for judged in half_stages(precision) if precision in HALVES else ():
+        for judged in lower_stages(precision) if precision in LOWER else ():
             with judged.runtime(bundle.path / name) as runtime:
                 try:
                     runtime.load()
@@ -336,30 +337,6 @@ def _export(
     return graph, exported, why_not
 
 
-def _lower(
-    graph: OnnxGraph, halves: Sequence[str], keep_fp32: Sequence[str], folder: Path, seconds: _Seconds
-) -> dict[str, LowGraph]:
-    """The graph in every half precision."""
-    if halves:
-        seconds.start("precision", f"writing {' and '.join(halves)} into the graph")
-    return {name: lower(graph, name, folder, keep=keep_fp32) for name in halves}
-
-
-def _files_of(lowered: Mapping[str, LowGraph]) -> dict[str, str]:
-    return {
-        name: f"graph, {precision}" if number == 0 else f"weights of the graph, {precision}"
-        for precision, low in lowered.items()
-        for number, name in enumerate(low.files)
-    }
-
-
-def _precisions(lowered: Mapping[str, LowGraph], target: Target) -> dict[str, Any]:
-    return {
-        name: {**low.to_json(), "trtexec": trtexec_lines(low, target.inputs, target.axes)}
-        for name, low in lowered.items()
-    }
-
-
 def _references(
     module: nn.Module,
     cases: Sequence[Case],
@@ -368,12 +345,11 @@ def _references(
     hidden: Hidden,
     lowered: Iterable[LowGraph],
 ) -> Iterator[tuple[Case, Reference]]:
-    from .validate.half_precision import Half
     from .validate.reference import references
 
     names = [spec.name for spec in graph.outputs]
-    halves = [Half(low.precision, low.kept_within, low.kept_exactly) for low in lowered]
-    return zip(cases, references(module, cases, names, seed=seed, hidden=hidden, halves=halves), strict=True)
+    lower = floors_of(lowered)
+    return zip(cases, references(module, cases, names, seed=seed, hidden=hidden, lower=lower), strict=True)
 
 
 def _record(pairs: Iterable[tuple[Case, Reference]], path: Path) -> tuple[list[dict[str, Any]], list[str]]:
@@ -391,14 +367,14 @@ def _write_handover(target: Target, graph: OnnxGraph, folder: Path) -> dict[str,
     return {**files, WEIGHTS: "weights of the graph"} if (folder / WEIGHTS).exists() else files
 
 
-def _key(target: Target, module: nn.Module | None, *, options: Sequence[Any], inputs: Path | None) -> str:
-    """SHA-256 over everything that a bundle depends on; the same key means the same bundle."""
+def _key(target: Target, module: nn.Module | None, *, options: Sequence[Any], read: Sequence[Path | None]) -> str:
+    """SHA-256 over everything that a bundle depends on, the files that are ``read`` among it; the same key means the
+    same bundle."""
     fingerprint = target.fingerprint
     if module is not None:
         from .modules.fingerprint import fingerprint as of_module
 
         fingerprint = of_module(module)
-    images = sorted(file for file in inputs.rglob("*") if file.is_file()) if inputs is not None else []
     sources = sorted(file for part in _PARTS for file in Path(__file__).parent.glob(part))
     parts = {
         "name": target.name,
@@ -407,14 +383,25 @@ def _key(target: Target, module: nn.Module | None, *, options: Sequence[Any], in
         "outputs": target.output_names,
         "axes": {name: str(axis) for name, axis in target.axes.items()},
         "options": [*options],
-        "images": [hashlib.sha256(file.read_bytes()).hexdigest() for file in images],
+        "read": [[hashlib.sha256(file.read_bytes()).hexdigest() for file in _files(path)] for path in read],
         "sources": [hashlib.sha256(file.read_bytes()).hexdigest() for file in sources],
         "versions": _versions(),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-_PARTS = ("pipeline.py", "stages.py", *(f"{room}/**/*.py" for room in ("modules", "export", "engines", "validate")))
+def _files(path: Path | None) -> list[Path]:
+    if path is None:
+        return []
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+
+
+_PARTS = (
+    "lowering.py",
+    "pipeline.py",
+    "stages.py",
+    *(f"{room}/**/*.py" for room in ("modules", "export", "engines", "validate")),
+)
 
 
 def _unchanged(destination: Path, key: str) -> Bundle | None:

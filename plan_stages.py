@@ -10,10 +10,11 @@ from .engines.tensorrt.isolated import IsolatedPlan
 from .engines.tensorrt.plans import Plan
 from .engines.tensorrt.versions import parse_version
 from .errors import CheckFailed, MissingRequirement
-from .export.bundle import MODEL, Bundle
+from .export.bundle import Bundle
 from .stages import tensorrt_stage
 from .validate.cases import Case
 from .validate.metamorphic import metamorphic
+from .validate.metrics import FLOAT32, LOWER
 from .validate.verdict import StageResult, judge, not_checked
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ def plan_stages(bundle: Bundle, pairs: Callable[[], Pairs], *, max_error: float 
     version, capability = parse_version(found.version), ask_driver().capability
     stages: list[StageResult] = []
     for plan in plans:
-        if plan.graph != bundle.manifest["files"][MODEL]["sha256"]:
+        graph = bundle.graphs.get(plan.precision)
+        if graph is None or plan.graph != bundle.manifest["files"][graph]["sha256"]:
             stages.append(StageResult(plan.stage, "failed", f"{plan.file} was built from another graph; compile again"))
         elif why := plan.why_not_here(version, capability):
             stages.append(not_checked(plan.stage, why))
@@ -50,13 +52,14 @@ def _judged(bundle: Bundle, plan: Plan, pairs: Callable[[], Pairs], max_error: f
     try:
         with IsolatedPlan(bundle, plan) as runtime:
             runtime.load()
-            judged = judge(plan.stage, runtime.run, inside(), max_error=max_error)
+            precision = LOWER.get(plan.precision, FLOAT32)
+            judged = judge(plan.stage, runtime.run, inside(), max_error=max_error, precision=precision)
             if judged.status == "not checked":
                 judged = not_checked(
                     plan.stage, "no recorded case lies inside of its profiles; compile without --profile"
                 )
             yield judged
-            yield metamorphic(runtime.run, inside(), stage=f"{plan.stage}, rows")
+            yield metamorphic(runtime.run, inside(), stage=f"{plan.stage}, rows", precision=precision)
     except MissingRequirement as error:
         yield not_checked(plan.stage, str(error))
     except CheckFailed as error:

@@ -16,7 +16,7 @@ from .errors import CheckFailed
 from .export.graph import OnnxGraph
 from .validate.cases import Case
 from .validate.metamorphic import metamorphic
-from .validate.metrics import FLOAT32, HALVES, Precision
+from .validate.metrics import FLOAT32, LOWER, Precision
 from .validate.verdict import StageResult, Verdict, judge_case, not_checked, stage_result
 
 if TYPE_CHECKING:
@@ -49,10 +49,13 @@ class Judged:
 FLOAT32_STAGES = (Judged(STAGE_EXPORTED, False), Judged(STAGE_SIMPLIFIED, False), Judged(STAGE_ORT, True))
 
 
-def half_stages(precision: str) -> tuple[Judged, Judged]:
-    """The two stages of a half precision: the graph as its dtypes say, and ONNX Runtime as it runs in production."""
-    allowed = HALVES[precision]
-    return Judged(precision, False, allowed, rounding=True), Judged(f"{precision} {STAGE_ORT}", True, allowed)
+def lower_stages(precision: str) -> tuple[Judged, Judged]:
+    """The two stages of a lower precision: the graph as its dtypes say, and ONNX Runtime as it runs in production."""
+    allowed = LOWER[precision]
+    # integers are rounded where the graph says so, in any runtime
+    return Judged(precision, False, allowed, rounding=precision != "int8"), Judged(
+        f"{precision} {STAGE_ORT}", True, allowed
+    )
 
 
 class Stages:
@@ -61,9 +64,9 @@ class Stages:
     Entered, it starts the runtimes' processes, which get ready while PyTorch traces; ``open`` gives them the graphs.
     """
 
-    def __init__(self, max_error: float | None, halves: Sequence[str] = ()) -> None:
+    def __init__(self, max_error: float | None, lower: Sequence[str] = ()) -> None:
         self._max_error = max_error
-        self._stages = [*FLOAT32_STAGES, *(stage for name in halves for stage in half_stages(name))]
+        self._stages = [*FLOAT32_STAGES, *(stage for name in lower for stage in lower_stages(name))]
         self._found: dict[str, list[tuple[str, Comparison]]] = {}
         self._runs: dict[str, IsolatedRuntime] = {}
         self._failed: dict[str, StageResult] = {}
@@ -85,7 +88,7 @@ class Stages:
         lowered: Mapping[str, OnnxGraph],
     ) -> None:
         """Let the runtimes load: ``exported`` is the graph as PyTorch exported it, ``graph`` the one to hand over,
-        both the same where ``why_not_simplified`` says so; ``lowered`` are those of the half precisions."""
+        both the same where ``why_not_simplified`` says so; ``lowered`` are those of the lower precisions."""
         self._module, self._cases = module, {case.name: case for case in cases}
         self._why_not_simplified = why_not_simplified
         float32 = {STAGE_EXPORTED: exported, STAGE_SIMPLIFIED: graph, STAGE_ORT: graph}
@@ -164,8 +167,8 @@ class NoStages:
 
     seconds = 0.0
 
-    def __init__(self, halves: Sequence[str] = ()) -> None:
-        self._stages = [*FLOAT32_STAGES, *(stage for name in halves for stage in half_stages(name))]
+    def __init__(self, lower: Sequence[str] = ()) -> None:
+        self._stages = [*FLOAT32_STAGES, *(stage for name in lower for stage in lower_stages(name))]
 
     def __enter__(self) -> NoStages:
         return self
@@ -200,7 +203,7 @@ def with_place(result: StageResult, locate: Callable[[Collection[str]], Location
 
 
 def with_advice(result: StageResult) -> StageResult:
-    """A half-precision stage that failed, with what a user can do about it."""
+    """A stage of a lower precision that failed, with what a user can do about it."""
     if result.status != "failed":
         return result
     return replace(result, why=f"{result.why}; --keep-fp32 MODULE keeps a module in float32")
@@ -209,8 +212,8 @@ def with_advice(result: StageResult) -> StageResult:
 def not_loaded(stage: str, error: CheckFailed) -> StageResult:
     """A graph that the runtime refuses; one that only lacks kernels, as all of bfloat16 does here, is not checked."""
     missing = re.search(r"NOT_IMPLEMENTED : Could not find an implementation for (\w+)\((\d+)\)", str(error))
-    if missing and stage in {half_stages(name)[1].stage for name in HALVES}:
-        precision = HALVES[stage.split(maxsplit=1)[0]].words
+    if missing and stage in {lower_stages(name)[1].stage for name in LOWER}:
+        precision = LOWER[stage.split(maxsplit=1)[0]].words
         return not_checked(stage, f"ONNX Runtime's CPU provider has no {precision} {missing[1]} (opset {missing[2]})")
     return StageResult(stage, "failed", str(error))
 

@@ -5,7 +5,7 @@
 
 Every target is exported with each seed of its weights, with dynamic axes, lowered to float16 and bfloat16, and judged
 on the cases of every case seed: as the graph's dtypes say, and (float16) in ONNX Runtime's production settings. The
-largest ratio of all must stay at or below ``healthy`` of attn2trt.validate.metrics.HALVES. Then every weight matrix and
+largest ratio of all must stay at or below ``healthy`` of attn2trt.validate.metrics.LOWER. Then every weight matrix and
 kernel of the lowered graphs (of networks a dozen) is made two percent larger, one at a time, and judged on the cases of
 the first seed: how many the verdict's numbers catch, and how many the comparison with the float32 graph does
 (precision_check.py). The page docs/precision.md is written from the result.
@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from half_precision_page import page
+from half_precision_page import HALVES, page
 from onnx import numpy_helper
 
 from attn2trt import pipeline
@@ -40,7 +40,7 @@ from attn2trt.export.precision_check import check_precision
 from attn2trt.modules.catalog import resolve
 from attn2trt.validate.cases import Case, make_cases
 from attn2trt.validate.half_precision import Half
-from attn2trt.validate.metrics import HALVES, Reference
+from attn2trt.validate.metrics import Reference
 from attn2trt.validate.reference import references
 from attn2trt.validate.verdict import StageResult, judge_all
 
@@ -98,12 +98,12 @@ def measured(name: str, seed: int) -> dict[str, Any]:
         sets = []
         for case_seed in range(case_seeds):
             cases = make_cases(target.inputs, target.axes, seed=case_seed)
-            sets.append(list(zip(cases, references(module, cases, outputs, halves=halves), strict=True)))
+            sets.append(list(zip(cases, references(module, cases, outputs, lower=halves), strict=True)))
         for low in lowered:
             stages = [stage for pairs in sets for stage in healthy(low, pairs, f"{name}, weights {seed}")]
             row["precisions"][low.precision] = {
                 "ratios": {way: worst(stages, way) for way in WAYS},
-                "floor_l2": max(float(ref.halves[low.precision][out].l2) for _, ref in usual(sets) for out in outputs),
+                "floor_l2": max(float(ref.lower[low.precision][out].l2) for _, ref in usual(sets) for out in outputs),
                 "alarms": [f"{stage.stage}: {stage.why}" for stage in stages if stage.status == "failed"],
                 "verdicts": len(stages),
                 "mutants": list(mutants(low, graph, sets[0])),

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from attn2trt.export.passes.float_policy import ARITHMETIC, FLOAT32_OPERATORS, HELD, MOVES, PRODUCTS, SMALL_WINDOW
-from attn2trt.validate.metrics import HALVES
+from attn2trt.validate.metrics import LOWER
+
+HALVES = {name: LOWER[name] for name in ("fp16", "bf16")}
 
 ROOT = Path(__file__).parents[1]
 
@@ -33,7 +35,7 @@ def _introduction() -> list[str]:
         "writes `model.fp16.onnx` and `model.bf16.onnx` beside `model.onnx`, each made from the final float32",
         "graph. The precision is in the graph: weights are rounded, and casts stand where precisions meet, so that",
         "every runtime and every version of TensorRT builds the same. float32 is always in the bundle, whether or",
-        "not it is named.",
+        "not it is named. 8-bit integers have a page of their own: [int8.md](int8.md).",
         "",
         "**Inputs and outputs stay float32**, so that all graphs of a bundle are fed and read alike and judged on",
         "the same recorded cases. The price is one cast for each; float32 operators at the input read it",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,9 +11,19 @@ from ..engines.tensorrt.versions import TACTICS
 from .options import bundle_argument, output_options
 from .output import print_json, stages
 
+if TYPE_CHECKING:
+    from ..engines.tensorrt.plans import Plan
+
 
 @click.command("compile")
 @bundle_argument
+@click.option(
+    "--precision",
+    default="fp32",
+    show_default=True,
+    metavar="LIST",
+    help="Which of the bundle's graphs, separated by commas: fp32, fp16, bf16, int8. A plan for each.",
+)
 @click.option(
     "--profile",
     "profiles",
@@ -33,6 +44,7 @@ from .output import print_json, stages
 @output_options
 def command(
     bundle: Path,
+    precision: str,
     profiles: tuple[str, ...],
     workspace: int | None,
     level: int | None,
@@ -41,24 +53,33 @@ def command(
     without_tactics: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Build a TensorRT plan from the float32 graph of BUNDLE, for this machine's GPU. Needs no PyTorch.
+    """Build TensorRT plans from the graphs of BUNDLE, for this machine's GPU. Needs no PyTorch.
 
-    The plan becomes part of the bundle; attn2trt validate judges it there, trtexec and Triton load it as it is.
+    The plans become part of the bundle; attn2trt validate judges them there, trtexec and Triton load them as they are.
     """
     from ..compiling import compile_bundle
     from ..engines.tensorrt.build import Options
+    from ..export.precision import named_precisions
 
     options = Options(workspace, level, version_compatible, hardware_compatible, without_tactics)
+    plans = []
     with stages() as progress:
-        found, plan = compile_bundle(bundle, profiles=profiles, options=options, progress=progress)
+        for name in named_precisions(precision):
+            found, plan = compile_bundle(bundle, precision=name, profiles=profiles, options=options, progress=progress)
+            plans.append(plan)
     if as_json:
-        print_json({"path": str(found.path), "plan": plan.to_json()})
+        print_json({"path": str(found.path), "plans": [plan.to_json() for plan in plans]})
         return
-    lines = [
-        f"plan     {found.path / plan.file}",
+    for plan in plans:
+        click.echo("\n".join(_lines(found.path, plan)))
+    told = f"{'the plan' if len(plans) == 1 else 'each plan'} against the recorded PyTorch outputs: not checked so far"
+    click.echo(f"next     attn2trt validate {found.path}   {told}")
+
+
+def _lines(folder: Path, plan: Plan) -> list[str]:
+    return [
+        f"plan     {folder / plan.file}",
         f"         TensorRT {plan.tensorrt}, {plan.gpu}, compute capability {plan.capability}, CUDA {plan.driver}",
         f"         built in {plan.seconds:.1f} s, takes {plan.device_bytes / 2**20:.1f} MiB on the device",
         *(f"profile  {profile}" for profile in plan.profiles),
-        f"next     attn2trt validate {found.path}   the plan against the recorded PyTorch outputs: not checked so far",
     ]
-    click.echo("\n".join(lines))

@@ -16,6 +16,7 @@ Decorator = Callable[[Command], Command]
 
 PATH = click.Path(path_type=Path)
 IMAGES = click.Path(exists=True, file_okay=False, path_type=Path)
+CALIBRATION = click.Path(exists=True, path_type=Path)
 
 
 class Checkpoint(click.Path):
@@ -107,7 +108,18 @@ def export_options(command: Command) -> Command:
             default="fp32",
             show_default=True,
             metavar="LIST",
-            help="Graphs to write: fp32, fp16, bf16, separated by commas; float32 is always there.",
+            help="Graphs to write: fp32, fp16, bf16, int8, separated by commas; float32 is always there.",
+        ),
+        click.option(
+            "--calibrate",
+            type=CALIBRATION,
+            metavar="PATH",
+            help="What int8 finds its ranges on: photographs (a folder), or tensors (.npz, .safetensors).",
+        ),
+        click.option(
+            "--calibration",
+            metavar="METHOD",
+            help="How int8 finds its ranges: minmax (the default), percentile, entropy.",
         ),
         click.option(
             "--keep-fp32",

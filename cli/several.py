@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 import click
 
+from ..errors import CheckFailed
 from .ending import INTERNAL_ERROR, finish
 from .guard import die_with_parent, guarded, note
 from .output import print_json
@@ -152,10 +153,20 @@ def _next(running: dict[int, Job]) -> Job:
             ended, status = os.waitpid(child, os.WNOHANG)
             if ended:
                 job = running.pop(child)
-                job.code = os.waitstatus_to_exitcode(status)
+                job.code = _exit_code(job, status)
                 return job
         note(stage="waiting for the targets")
         time.sleep(PAUSE_SECONDS)
+
+
+def _exit_code(job: Job, status: int) -> int:
+    """How it ended; one that a signal ended, as where memory ran out, has failed."""
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return code
+    with (job.folder / "err").open("a", encoding="utf-8") as stream:
+        stream.write(f"error: the process of {job.target} was ended by {signal.Signals(-code).name}; run it alone\n")
+    return CheckFailed.exit_code
 
 
 def _show(job: Job) -> None:

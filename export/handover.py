@@ -7,21 +7,24 @@ from collections.abc import Mapping, Sequence
 
 from ..modules.target import Axis, TensorSpec
 from .graph import DEFAULT_OPSET
-from .precision import FROM_SIZES, LowGraph
+from .precision import FROM_SIZES, INT8, LowGraph
 
 SCRIPT = "infer.py"
 
 
 def trtexec_lines(low: LowGraph, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> dict[str, str]:
-    """The trtexec command for a half-precision graph by TensorRT version, from the oldest that reads the graph on.
+    """The trtexec command for a lower-precision graph by TensorRT version, from the oldest that reads the graph on.
 
     8.6 builds weakly typed networks: the flag allows the precision, and only layers that are set to float32 must keep
-    it, so that every node that computes in float32 is named. From 10 on the graph's own dtypes are obeyed.
+    it, so that every node that computes in float32 is named; a graph with QuantizeLinear says where integers are.
+    From 10 on the graph's own dtypes are obeyed.
     """
     name = low.graph.path.stem
     # what comes from sizes alone is folded away, or is no layer that a precision can be set for
     float32 = [node for node, reason in low.float32.items() if reason != FROM_SIZES and not {",", ":"} & {*node}]
     obeyed = [f"--{low.precision}", "--precisionConstraints=obey"]
+    if low.precision == INT8:
+        obeyed, float32 = ["--int8"], []
     for flag in ("layerPrecisions", "layerOutputTypes") if float32 else ():
         obeyed.append(f"--{flag}={','.join(f'{node}:fp32' for node in float32)}")
     flags = {"8.6": obeyed, "10": ["--stronglyTyped"], "11": []}

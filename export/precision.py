@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from .passes.float_policy import LowType, Plan
 
-FP32 = "fp32"
-PRECISIONS = (FP32, "fp16", "bf16")
+FP32, INT8 = "fp32", "int8"
+PRECISIONS = (FP32, "fp16", "bf16", INT8)
 BY_PATTERN = "--keep-fp32"
 FROM_SIZES = "computed from sizes and constants alone"
 # The last opset of the graphs that this package writes, and the first that no longer counts.
@@ -99,7 +99,13 @@ class LowGraph:
 
 
 def parse_precisions(text: str | Sequence[str]) -> tuple[str, ...]:
-    """The half precisions in ``fp32,fp16`` (text or a sequence), in their usual order; float32 is always there."""
+    """The lower precisions in ``fp32,fp16`` (text or a sequence), in their usual order; float32 is always there."""
+    return tuple(name for name in named_precisions(text) if name != FP32)
+
+
+def named_precisions(text: str | Sequence[str]) -> tuple[str, ...]:
+    """All precisions in ``fp32,fp16`` (text or a sequence), in their usual order; raises InputError for an unknown
+    one."""
     names = [name.strip() for name in (text.split(",") if isinstance(text, str) else text)]
     for name in names:
         if name not in PRECISIONS:
@@ -107,7 +113,7 @@ def parse_precisions(text: str | Sequence[str]) -> tuple[str, ...]:
                 f"received precision {name!r}; expected {', '.join(PRECISIONS)}, separated by commas: "
                 "--precision fp32,fp16"
             )
-    return tuple(name for name in PRECISIONS if name in names and name != FP32)
+    return tuple(name for name in PRECISIONS if name in names)
 
 
 def oldest_tensorrt(opset: int, precision: str) -> str:
@@ -135,7 +141,7 @@ def lower(graph: OnnxGraph, precision: str, folder: Path, *, keep: Sequence[str]
 
     low = LOW_TYPES[precision]
     within = matching(keep, graph.modules.values())
-    kept_by = _keeper(graph.modules, within)
+    kept_by = keeper(graph.modules, within)
     opset = _lowest_opset(ir.load(str(graph.path)), low, kept_by)
     source = float32_source(graph, opset)
     model = ir.from_proto(source)
@@ -193,7 +199,8 @@ def is_within(path: str, modules: Iterable[str]) -> bool:
     return any(path == module or path.startswith(f"{module}.") for module in modules)
 
 
-def _keeper(modules: Mapping[str, str], within: Sequence[str]) -> Callable[[str], str]:
+def keeper(modules: Mapping[str, str], within: Sequence[str]) -> Callable[[str], str]:
+    """Why a node stays in float32, by its name: it is inside of one of the modules ``within``."""
     return lambda node: BY_PATTERN if within and is_within(modules.get(node, ""), within) else ""
 
 

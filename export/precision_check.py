@@ -30,34 +30,43 @@ def check_precision(source: onnx.ModelProto, path: Path, low_nodes: frozenset[st
     import onnx
 
     written = onnx.load(str(path))
-    before, after = _Wiring(source, ()), _Wiring(written, (CAST,))
+    before, after = Wiring(source, {}), Wiring(written, {"Cast": CAST})
+    same_graph(source, written, before, after, path)
+    _right_dtypes(written, after, low_nodes, precision, path)
+
+
+def same_graph(source: onnx.ModelProto, written: onnx.ModelProto, before: Wiring, after: Wiring, path: Path) -> None:
+    """Raise CheckFailed for the first difference between two models in nodes, attributes, wiring or constants, what
+    ``after`` looks through left out."""
     _same_nodes(before, after, path)
     for node in source.graph.node:
         _same_operands(node.name, before, after, path)
     for old, new in zip(source.graph.output, written.graph.output, strict=True):
         if before.origin(old.name) != after.origin(new.name):
             _fail(path, f"output {old.name} comes from {after.origin(new.name)} instead of {before.origin(old.name)}")
-    _right_dtypes(written, after, low_nodes, precision, path)
 
 
 def _fail(path: Path, what: str) -> NoReturn:
-    raise CheckFailed(f"{path.name} is not the float32 graph but for its dtypes: {what}; it was not handed over")
+    raise CheckFailed(f"{path.name} is not the float32 graph but for its precision: {what}; it was not handed over")
 
 
-class _Wiring:
-    """Where every value comes from, casts of our own looked through, and what the constants hold."""
+class Wiring:
+    """Where every value comes from, and what the constants hold.
 
-    def __init__(self, model: onnx.ModelProto, passed_through: tuple[str, ...]) -> None:
+    ``passed_through`` (operator: how its name begins) are nodes of our own, looked through to their first input.
+    """
+
+    def __init__(self, model: onnx.ModelProto, passed_through: Mapping[str, str]) -> None:
         from onnx import numpy_helper
 
         self.nodes: dict[str, onnx.NodeProto] = {}
         self.constants: dict[str, Any] = {tensor.name: tensor for tensor in model.graph.initializer}
         self._from: dict[str, tuple[str, int]] = {}
-        self._cast: dict[str, str] = {}
+        self._through: dict[str, str] = {}
         self._to_array = numpy_helper.to_array
         for node in model.graph.node:
-            if passed_through and node.name.startswith(passed_through) and node.op_type == "Cast":
-                self._cast[node.output[0]] = node.input[0]
+            if node.op_type in passed_through and node.name.startswith(passed_through[node.op_type]):
+                self._through[node.output[0]] = node.input[0]
             elif node.op_type == "Constant" and any(attribute.name == "value" for attribute in node.attribute):
                 self.constants[node.output[0]] = node.attribute[0].t
             else:
@@ -66,16 +75,21 @@ class _Wiring:
 
     def origin(self, name: str) -> tuple[str, int]:
         """(node, which of its outputs), or (name of a graph input, -1)."""
-        while name in self._cast:
-            name = self._cast[name]
+        name = self._looked_through(name)
         return self._from.get(name, (name, -1))
 
     def constant(self, name: str) -> np.ndarray[Any, Any] | None:
-        found = self.constants.get(name)
+        """The numbers of a constant; None of what is computed."""
+        found = self.constants.get(self._looked_through(name))
         return None if found is None else np.asarray(self._to_array(found))
 
+    def _looked_through(self, name: str) -> str:
+        while name in self._through:
+            name = self._through[name]
+        return name
 
-def _same_nodes(before: _Wiring, after: _Wiring, path: Path) -> None:
+
+def _same_nodes(before: Wiring, after: Wiring, path: Path) -> None:
     if [*before.nodes] != [*after.nodes]:
         missing, added = before.nodes.keys() - after.nodes.keys(), after.nodes.keys() - before.nodes.keys()
         detail = f"missing {sorted(missing)[:3]}, added {sorted(added)[:3]}" if missing or added else "another order"
@@ -91,7 +105,7 @@ def _attributes(node: onnx.NodeProto) -> dict[str, bytes]:
     return {attribute.name: attribute.SerializeToString(deterministic=True) for attribute in node.attribute}
 
 
-def _same_operands(name: str, before: _Wiring, after: _Wiring, path: Path) -> None:
+def _same_operands(name: str, before: Wiring, after: Wiring, path: Path) -> None:
     if name not in before.nodes:
         return
     old, new = before.nodes[name], after.nodes[name]
@@ -112,9 +126,7 @@ def _is_rounded(wanted: np.ndarray[Any, Any], found: np.ndarray[Any, Any]) -> bo
     return wanted.shape == found.shape and rounded.tobytes() == found.tobytes()
 
 
-def _right_dtypes(
-    model: onnx.ModelProto, after: _Wiring, low_nodes: frozenset[str], precision: str, path: Path
-) -> None:
+def _right_dtypes(model: onnx.ModelProto, after: Wiring, low_nodes: frozenset[str], precision: str, path: Path) -> None:
     from onnx import TensorProto, shape_inference
 
     low = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}[precision]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from ..validate.metrics import HALVES, LIMIT
+from ..validate.metrics import LIMIT, LOWER
 from ..validate.verdict import StageResult, Verdict
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ def verdict_table(verdict: Verdict) -> RenderableType:
 
 
 def _limits(verdict: Verdict) -> str:
-    """How many roundings pass: one number for float32, and those of the half precisions that are in the verdict."""
+    """How many roundings pass: one number for float32, and those of the lower precisions that are in the verdict."""
     names = {stage.stage.split()[0] for stage in verdict.stages}
-    halves = [f"{allowed.limit:g} in {allowed.words}" for name, allowed in HALVES.items() if name in names]
-    return f"{LIMIT:g} of them" + (f" ({', '.join(halves)})" if halves else "")
+    lower = [f"{allowed.limit:g} in {allowed.words}" for name, allowed in LOWER.items() if name in names]
+    return f"{LIMIT:g} of them" + (f" ({', '.join(lower)})" if lower else "")
 
 
 def stage_sentence(stage: StageResult) -> str:

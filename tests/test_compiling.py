@@ -51,6 +51,7 @@ def builder(monkeypatch: pytest.MonkeyPatch) -> list[Order]:
         orders.append(order)
         order.plan.write_bytes(b"plan")
         order.log.write_text("INFO: built")
+        order.layers.write_text("{}")
         return BUILT
 
     monkeypatch.setattr(compiling, "probe_tensorrt", lambda: USABLE)
@@ -103,7 +104,9 @@ def test_the_plan_becomes_part_of_the_bundle(bundle: Path, builder: list[Order])
     found, plan = compiling.compile_bundle(bundle, profiles=["batch=1", "batch=2:2:4"])
     assert (bundle / "plans/sm90-trt8.6.0-fp32.plan").read_bytes() == b"plan"
     assert (bundle / "plans/fp32.log").read_text() == "INFO: built"
-    assert sorted(path.name for path in (bundle / "plans").iterdir()) == ["fp32.log", "sm90-trt8.6.0-fp32.plan"]
+    assert sorted(path.name for path in (bundle / "plans").iterdir()) == [
+        *("fp32.log", "sm90-trt8.6.0-fp32.layers.json", "sm90-trt8.6.0-fp32.plan"),
+    ]
     again = open_bundle(bundle)
     assert dict(again.manifest) == dict(found.manifest)
     assert [Plan.from_json(entry) for entry in again.manifest["plans"]] == [plan]
@@ -142,7 +145,7 @@ class Stand:
     factor = 1.0
 
     def __init__(self, bundle: Bundle, plan: Plan) -> None:
-        self._runtime = OrtRuntime(bundle.model_path)
+        self._runtime = OrtRuntime(bundle.path / bundle.graphs[plan.precision])
 
     def __enter__(self) -> Stand:
         return self
@@ -220,3 +223,45 @@ def test_a_plan_that_does_not_load_is_never_a_pass(
 def test_compiling_without_a_gpu_raises_what_the_command_prints(bundle: Path, no_gpu: None) -> None:
     with pytest.raises(MissingRequirement, match="pip install tensorrt"):
         compiling.compile_bundle(bundle)
+
+
+@pytest.fixture(scope="module")
+def lowered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with a graph of every precision."""
+    folder = tmp_path_factory.mktemp("lowered") / "cbam"
+    precisions = "fp32,fp16,bf16,int8"
+    return attn2trt.deploy("cbam", out=folder, shapes=["2x16x8x8"], dynamic="batch=1:2:4", precision=precisions).path
+
+
+def test_a_plan_is_built_from_the_graph_of_its_precision_and_judged_by_its_floors(
+    lowered: Path, tmp_path: Path, builder: list[Order], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_stages, "IsolatedPlan", Stand)
+    bundle = Path(shutil.copytree(lowered, tmp_path / "cbam"))
+    result = CliRunner().invoke(group, ["compile", str(bundle), "--precision", "int8,fp16,fp32"])
+    assert result.exit_code == 0, result.output
+    assert [(order.graph.name, order.precision) for order in builder] == [
+        *(("model.onnx", "fp32"), ("model.fp16.onnx", "fp16"), ("model.int8.onnx", "int8")),
+    ]
+    assert "each plan against the recorded PyTorch outputs: not checked so far" in result.output
+    assert any(name.startswith("quantize_") for name in builder[2].modules)
+    found = {stage.stage: stage for stage in stages(bundle)}
+    assert [name for name in found if not name.endswith("rows")] == [
+        *("tensorrt fp32", "tensorrt fp16", "tensorrt int8"),
+    ]
+    assert all(stage.status == "passed" for stage in found.values())
+    # integers lose more than float32 may, and no more than integers may
+    assert found["tensorrt int8"].worst_error > found["tensorrt fp32"].worst_error * 100
+
+
+@pytest.mark.usefixtures("builder")
+def test_a_precision_that_is_not_there_or_not_read_is_exit_code_2(bundle: Path, lowered: Path) -> None:
+    result = CliRunner().invoke(group, ["compile", str(bundle), "--precision", "fp16"])
+    assert result.exit_code == 2
+    assert "received --precision fp16; expected one that the bundle holds: fp32; deploy the target" in result.stderr
+    result = CliRunner().invoke(group, ["compile", str(lowered), "--precision", "bf16"])
+    assert result.exit_code == 2
+    assert "whose graph TensorRT reads from 10.15 on; here is 8.6.0" in result.stderr
+    result = CliRunner().invoke(group, ["compile", str(bundle), "--precision", "fp12"])
+    assert result.exit_code == 2
+    assert "received precision 'fp12'" in result.stderr

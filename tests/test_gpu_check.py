@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import subprocess
 import sys
@@ -18,13 +18,10 @@ TOOL = Path(__file__).parents[1] / "benchmarks/gpu_check.py"
 
 
 @pytest.fixture
-def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("gpu_check", TOOL)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def tool(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The benchmark, found by its path: benchmarks are no part of the package."""
+    monkeypatch.syspath_prepend(TOOL.parent)
+    return importlib.import_module("gpu_check")
 
 
 def test_every_tier_adds_targets_and_none_is_there_twice(tool: ModuleType) -> None:
@@ -43,12 +40,14 @@ def test_without_a_gpu_it_ends_in_one_line_with_exit_code_3(tmp_path: Path) -> N
 
 
 def test_rows_of_the_same_setting_are_kept(tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = {"se": {"target": "se", "passed": True}, "cbam": {"target": "cbam", "passed": False, "why": "no"}}
-    asked: list[str] = []
+    asked: list[tuple[str, str]] = []
 
-    def measure(path: Path, _options: object) -> dict[str, object]:
-        asked.append(path.name)
-        return rows[path.name]
+    def row(name: str, precision: str) -> dict[str, object]:
+        return {"target": name, "precision": precision, "passed": (name, precision) != ("cbam", "fp16")}
+
+    def measure(path: Path, precision: str, _options: object) -> dict[str, object]:
+        asked.append((path.name, precision))
+        return row(*asked[-1])
 
     monkeypatch.setattr(tool, "RESULTS", tmp_path / "tensorrt.json")
     monkeypatch.setattr(tool, "probe_tensorrt", lambda: Component("TensorRT", "usable", "8.6.0"))
@@ -56,5 +55,7 @@ def test_rows_of_the_same_setting_are_kept(tool: ModuleType, tmp_path: Path, mon
     monkeypatch.setattr(tool, "measure", measure)
     for _ in range(2):
         assert tool.main(tmp_path, ["se", "cbam"], tool.Options()) == 1
-    assert asked == ["se", "cbam", "cbam"]
-    assert json.loads((tmp_path / "tensorrt.json").read_text())["rows"] == [rows["se"], rows["cbam"]]
+    all_of_them = [(name, precision) for name in ("se", "cbam") for precision in ("fp32", "fp16")]
+    assert asked == [*all_of_them, ("cbam", "fp16")]
+    assert json.loads((tmp_path / "tensorrt.json").read_text())["rows"] == [row(*one) for one in all_of_them]
+    assert tool.precisions("resnet50+se") == ("fp32", "fp16", "int8")

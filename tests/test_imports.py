@@ -13,7 +13,17 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = (
     *("modules", "export", "engines", "validate", "report"),
-    *("stages", "plan_stages", "tuned_stages", "pipeline", "compiling", "contenders", "benchmarking", "subjects"),
+    *(
+        "stages",
+        "plan_stages",
+        "tuned_stages",
+        "lowering",
+        "pipeline",
+        "compiling",
+        "contenders",
+        "benchmarking",
+        "subjects",
+    ),
     *("costing", "tuning"),
     "cli",
 )
@@ -57,6 +67,7 @@ def may_import_torch(path: Path) -> bool:
         "validate/eager.py",
         "validate/float64.py",
         "validate/half_precision.py",
+        "validate/int8.py",
         "validate/plain_kernels.py",
         "validate/last_digits.py",
         "validate/localize/eager_calls.py",

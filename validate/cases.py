@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from ..errors import InputError
 from ..modules.target import Axis, TensorSpec
-from .images import image_feeds, image_paths
+from .images import MAX_CASES, image_feeds, image_paths
 
 Array = npt.NDArray[Any]
 Feeds = dict[str, Array]
@@ -95,6 +95,24 @@ def make_cases(
     if images is not None:
         cases += _image_cases(maker, traced, images, preprocessing or {})
     return cases
+
+
+def image_cases(
+    inputs: Sequence[TensorSpec],
+    axes: Mapping[str, Axis],
+    images: Path,
+    *,
+    seed: int,
+    preprocessing: Mapping[str, Any],
+    most: int,
+    option: str,
+) -> list[Case]:
+    """At most so many batches of the photographs in a folder, at the traced sizes; ``option`` is what named it.
+
+    Raises InputError where ``images`` holds no readable image or no input takes one.
+    """
+    traced = {name: axis.opt for name, axis in axes.items()}
+    return _image_cases(_Maker(tuple(inputs), dict(axes), seed), traced, images, preprocessing, most, option)
 
 
 def check_sizes(index: Sequence[Mapping[str, Any]], axes: Mapping[str, Axis]) -> None:
@@ -283,8 +301,15 @@ def _integers(spec: TensorSpec, shape: tuple[int, ...], kind: str, rng: np.rando
     return np.asarray(rng.integers(low, high, size=shape, endpoint=True)).astype(dtype)
 
 
-def _image_cases(maker: _Maker, sizes: dict[str, int], folder: Path, preprocessing: Mapping[str, Any]) -> list[Case]:
-    taker, groups = image_paths(folder, maker.inputs, sizes)
+def _image_cases(
+    maker: _Maker,
+    sizes: dict[str, int],
+    folder: Path,
+    preprocessing: Mapping[str, Any],
+    most: int = MAX_CASES,
+    option: str = "--inputs",
+) -> list[Case]:
+    taker, groups = image_paths(folder, maker.inputs, sizes, most=most, option=option)
     cases = []
     for number, group in enumerate(groups):
         noise = maker.case(f"images_{number}", "", "normal", sizes)

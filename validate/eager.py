@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ..errors import ModuleRefused
 from .cases import Case
 from .float64 import Overlap, float64_mode
-from .half_precision import Half, half_precision_mode, mark_inputs
+from .half_precision import mark_inputs
 from .hidden import GATES, Hidden
 from .last_digits import last_digits_mode
 from .plain_kernels import plain_kernels_mode
@@ -32,6 +32,21 @@ _ROUNDING: dict[Rounding, Callable[[], AbstractContextManager[Any]]] = {
     "plain": plain_kernels_mode,
     "other": last_digits_mode,
 }
+
+
+class Lower(Protocol):
+    """A precision below float32: ``draws`` are the runs whose largest error is its floor."""
+
+    @property
+    def precision(self) -> str: ...
+
+    @property
+    def draws(self) -> tuple[int, ...]: ...
+
+    def mode(self, module: nn.Module, path: Callable[[], str], draw: int) -> Any:
+        """A context in which a float32 run of ``module`` loses what this precision does; ``path`` gives the part that
+        runs."""
+        ...
 
 
 class Eager:
@@ -75,14 +90,14 @@ class Eager:
             part.register_forward_pre_hook(lambda *_, path=path: self._inside.append(path))
             part.register_forward_hook(leave)
 
-    def run_half(self, feeds: Feeds, case: Case, half: Half, draw: int) -> Outputs:
-        """Outputs by name of a float32 run that rounds to a half precision; see ``half_precision_mode``."""
+    def run_lower(self, feeds: Feeds, case: Case, lower: Lower, draw: int) -> Outputs:
+        """Outputs by name of a float32 run that loses what a lower precision does."""
         self._inside.clear()
 
         def path() -> str:
             return self._inside[-1] if self._inside else ""
 
-        return self._run(feeds, case, half_precision_mode(half, path, draw))
+        return self._run(feeds, case, lower.mode(self.module, path, draw))
 
     def run(self, feeds: Feeds, case: Case, *, rounding: Rounding = "own", watched: bool = True) -> Outputs:
         """Outputs by name.
@@ -122,6 +137,8 @@ class Eager:
                 f"{type(self.module).__name__} copies a tensor onto a part of itself{' at ' + line if line else ''}: "
                 "what PyTorch makes of that is left to chance; add .clone() to what is copied"
             ) from error
+        except ModuleRefused:
+            raise
         except Exception as error:
             sizes = ", ".join(f"{name}={size}" for name, size in case.sizes.items()) or "the traced shape"
             raise ModuleRefused(

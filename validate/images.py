@@ -17,18 +17,23 @@ MAX_CASES = 8
 
 
 def image_paths(
-    folder: Path, inputs: Sequence[TensorSpec], sizes: Mapping[str, int]
+    folder: Path,
+    inputs: Sequence[TensorSpec],
+    sizes: Mapping[str, int],
+    *,
+    most: int = MAX_CASES,
+    option: str = "--inputs",
 ) -> tuple[TensorSpec, list[tuple[Path, ...]]]:
     """The input that takes the images (the first float (n, c, h, w) one) and the files of each case.
 
-    Every case holds as many files as the traced batch; the last is filled up from the first files. At most
-    ``MAX_CASES`` cases are made, in the order of the names.
+    Every case holds as many files as the traced batch; the last is filled up from the first files. At most so many
+    cases are made, in the order of the names. ``option`` is what the folder was given to.
     """
     taker = next((spec for spec in inputs if len(spec.shape) == 4 and spec.dtype.startswith("float")), None)
     if taker is None:
         raise InputError(
             f"received images in '{folder}', but no input is a float (n, c, h, w) tensor "
-            f"({'; '.join(map(str, inputs))}); leave --inputs out"
+            f"({'; '.join(map(str, inputs))}); leave {option} out"
         )
     try:
         files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
@@ -40,7 +45,7 @@ def image_paths(
     groups = [
         tuple(files[(start + row) % len(files)] for row in range(rows)) for start in range(0, len(files), max(rows, 1))
     ]
-    return taker, groups[:MAX_CASES]
+    return taker, groups[:most]
 
 
 def image_feeds(
@@ -63,7 +68,7 @@ def _planes(path: Path, c: int, h: int, w: int) -> npt.NDArray[np.float32]:
     try:
         from PIL import Image
     except ImportError:
-        raise MissingRequirement("--inputs reads images with Pillow, which is missing; pip install pillow") from None
+        raise MissingRequirement("images are read with Pillow, which is missing; pip install pillow") from None
     try:
         with Image.open(path) as image:
             colours = image.convert("L" if c == 1 else "RGB").resize((w, h), Image.Resampling.BICUBIC)

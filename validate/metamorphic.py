@@ -6,10 +6,10 @@ The allowance. A runtime may choose another kernel for another batch, so equal m
 be the distance of a run y from the truth, whole, at its largest element or over a slice, in the units in which the
 floor was measured. A healthy run has e(y) <= R floors (metrics.HEALTHY_RATIO, measured over the catalog). For two
 healthy runs y, z of the same rows the triangle inequality gives |y - z| <= e(y) + e(z) <= 2 R floors: that is the
-allowance (metrics.BETWEEN_RUNS), with nothing added. It holds only on the scale on which the floor was measured, that
-of the whole batch: every check therefore brings its rows back to the places that they have in the batch before it
-compares. One row of a batch has no larger error than the whole batch, which is why a single row may be put among
-the others.
+allowance (metrics.Precision.between_runs), with nothing added. It holds only on the scale on which the floor was
+measured, that of the whole batch: every check therefore brings its rows back to the places that they have in the batch
+before it compares. One row of a batch has no larger error than the whole batch, which is why a single row may be put
+among the others.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .cases import Case
-from .metrics import BETWEEN_RUNS, Comparison, Floor, Reference, compare
+from .metrics import FLOAT32, Comparison, Floor, Precision, Reference, compare
 from .verdict import Run, StageResult, not_checked, stage_result
 
 Array = npt.NDArray[Any]
@@ -29,12 +29,14 @@ Outputs = Mapping[str, Array]
 STAGE = "metamorphic"
 
 
-def metamorphic(run: Run, cases: Iterable[tuple[Case, Reference]], *, stage: str = STAGE) -> StageResult:
+def metamorphic(
+    run: Run, cases: Iterable[tuple[Case, Reference]], *, stage: str = STAGE, precision: Precision = FLOAT32
+) -> StageResult:
     """Judge the smallest case with two rows or more that PyTorch keeps apart; where none has them, one that is run
     twice, and ``why`` says so.
 
-    A run that repeats itself within the floor but not bit for bit passes, and ``why`` says that it is not
-    deterministic.
+    ``precision`` is the one whose floors the reference has for this runtime. A run that repeats itself within the floor
+    but not bit for bit passes, and ``why`` says that it is not deterministic.
     """
     chosen = _smallest(cases)
     if chosen is None:
@@ -42,7 +44,7 @@ def metamorphic(run: Run, cases: Iterable[tuple[Case, Reference]], *, stage: str
     case, reference = chosen
     said = [] if _rows(reference) > 1 else ["run twice only: no batch of two or more whose rows PyTorch keeps apart"]
     try:
-        found = list(_checks(run, case, reference))
+        found = list(_checks(run, case, reference.at(precision), precision))
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         found = [(case.name, Comparison("", np.inf, 0.0, np.inf, "raised", (), False, f"it did not run: {reason}"))]
@@ -66,10 +68,10 @@ def _rows(reference: Reference) -> int:
     return reference.outputs64[reference.row_outputs[0]].shape[0] if reference.row_outputs else 1
 
 
-def _checks(run: Run, case: Case, reference: Reference) -> Iterator[tuple[str, Comparison]]:
+def _checks(run: Run, case: Case, reference: Reference, precision: Precision) -> Iterator[tuple[str, Comparison]]:
     feeds, rows, names = case.feeds, _rows(reference), reference.row_outputs
     batch = run(feeds)
-    judge = _judge(reference, batch)
+    judge = _judge(reference, batch, precision)
     yield from judge("second run", run(feeds), tuple(reference.outputs64))
     if rows < 2:
         return
@@ -99,7 +101,7 @@ def _worst_as_first(identical: Array, batch: Array) -> Array:
 
 
 def _judge(
-    reference: Reference, batch: Outputs
+    reference: Reference, batch: Outputs, precision: Precision
 ) -> Callable[[str, Outputs, tuple[str, ...]], Iterator[tuple[str, Comparison]]]:
     def judge(check: str, outputs: Outputs, names: tuple[str, ...]) -> Iterator[tuple[str, Comparison]]:
         for name in names:
@@ -113,9 +115,10 @@ def _judge(
                 wide,
                 floor,
                 reference.largest,
-                limit=BETWEEN_RUNS,
+                limit=precision.between_runs,
                 budget=np.inf,
                 dtype=truth.dtype,
+                precision=precision,
             )
             yield check, found
 

@@ -54,9 +54,11 @@ class Precision:
 FLOAT32 = Precision("fp32", "float32", UNIT_ROUNDOFF, HEALTHY_RATIO, LIMIT, BUDGET)
 # Measured as LIMIT was, by `python benchmarks/derive_half_limits.py` (benchmarks/results/half_limits.json; a test
 # compares): R, and a third more.
-HALVES = {
+LOWER = {
     "fp16": Precision("fp16", "float16", 2.0**-11, 4.5, 6.0, 1e-2),
     "bf16": Precision("bf16", "bfloat16", 2.0**-8, 4.5, 6.0, 5e-2),
+    # relative to the largest magnitude of a tensor, half a level of 127
+    "int8": Precision("int8", "int8", 2.0**-8, 3.0, 4.0, 1e-1),
 }
 
 
@@ -89,8 +91,8 @@ class Floor:
 class Reference:
     """One case's truth, by output name; ``largest`` is the largest magnitude met inside the float64 run.
 
-    ``row_outputs`` names the outputs whose rows do not depend on the rest of the batch in float64. ``halves`` holds the
-    floors of half precisions, by their name and the output's.
+    ``row_outputs`` names the outputs whose rows do not depend on the rest of the batch in float64. ``lower`` holds the
+    floors of lower precisions, by their name and the output's.
     """
 
     outputs64: dict[str, Array]
@@ -98,11 +100,11 @@ class Reference:
     floors: dict[str, Floor]
     largest: float
     row_outputs: tuple[str, ...] = ()
-    halves: Mapping[str, Mapping[str, Floor]] = field(default_factory=dict)
+    lower: Mapping[str, Mapping[str, Floor]] = field(default_factory=dict)
 
     def at(self, precision: Precision) -> Reference:
         """The same truth with the floors of another precision; raises KeyError where those were not measured."""
-        return self if precision is FLOAT32 else replace(self, floors=dict(self.halves[precision.name]))
+        return self if precision is FLOAT32 else replace(self, floors=dict(self.lower[precision.name]))
 
 
 @dataclass(frozen=True)

@@ -59,13 +59,13 @@ def _record(key: str, case: Case, reference: Reference) -> tuple[dict[str, Array
         # As text: a floor may be infinite, which strict JSON cannot say; repr keeps every bit.
         scalars = {"l2": repr(float(floor.l2)), "max": repr(float(floor.max))}
         entry = {"name": name, "ties": floor.unsettled is not None, **scalars}
-        for precision, floors in reference.halves.items():
-            lower = floors[name]
-            arrays[f"{key}/floor.{precision}/{name}"] = lower.channel
-            if lower.unsettled is not None:
-                arrays[f"{key}/unsettled.{precision}/{name}"] = lower.unsettled
-            halves = entry.setdefault("halves", {})
-            halves[precision] = {"l2": repr(float(lower.l2)), "max": repr(float(lower.max))}
+        for precision, floors in reference.lower.items():
+            found = floors[name]
+            arrays[f"{key}/floor.{precision}/{name}"] = found.channel
+            if found.unsettled is not None:
+                arrays[f"{key}/unsettled.{precision}/{name}"] = found.unsettled
+            lower = entry.setdefault("lower", {})
+            lower[precision] = {"l2": repr(float(found.l2)), "max": repr(float(found.max))}
         outputs.append(entry)
     entry = {
         "key": key,
@@ -129,17 +129,17 @@ def _load(file: Any, entry: Mapping[str, Any]) -> tuple[Case, Reference]:
         floors=floors,
         largest=float(entry["largest"]),
         row_outputs=tuple(str(name) for name in entry["row_outputs"]),
-        halves=_load_halves(file, entry),
+        lower=_load_lower(file, entry),
     )
     return case, reference
 
 
-def _load_halves(file: Any, entry: Mapping[str, Any]) -> dict[str, dict[str, Floor]]:
-    """The floors of half precisions; bundles without any have none recorded."""
+def _load_lower(file: Any, entry: Mapping[str, Any]) -> dict[str, dict[str, Floor]]:
+    """The floors of lower precisions; bundles without any have none recorded."""
     found: dict[str, dict[str, Floor]] = {}
     for output in entry["outputs"]:
         name = str(output["name"])
-        for precision, scalars in output.get("halves", {}).items():
+        for precision, scalars in output.get("lower", {}).items():
             found.setdefault(str(precision), {})[name] = Floor(
                 float(scalars["l2"]),
                 float(scalars["max"]),

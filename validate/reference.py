@@ -9,10 +9,9 @@ import numpy as np
 
 from ..errors import ModuleRefused
 from .cases import Case
-from .eager import Array, Eager, Feeds, Outputs, Rounding
-from .half_precision import Half
+from .eager import Array, Eager, Feeds, Lower, Outputs, Rounding
 from .hidden import Hidden
-from .metrics import FLOAT32, HALVES, LIMIT, UNIT_ROUNDOFF, Floor, Reference, measure
+from .metrics import FLOAT32, LIMIT, LOWER, UNIT_ROUNDOFF, Floor, Reference, measure
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,9 +29,6 @@ OTHER_ROUNDINGS: tuple[Rounding, ...] = ("plain", "other")
 # double attentions, runs differ tenfold by chance: three draws of resnet50+double_attention once lay between 0.9 and
 # 1.6e-4, the next five between 4 and 15e-4. Such a model is judged in floors alone, so that they are drawn more often.
 MORE_DRAWS = (2, 3, 4, 5, 6)
-# In half precision a gate has few roundings, and one lucky one makes its whole channel look exact: with two draws the
-# largest ratio of a healthy sk was 4.2 in place of 2.
-HALF_DRAWS = (0, 1, 2, 3)
 
 
 def references(
@@ -42,17 +38,17 @@ def references(
     *,
     seed: int = 0,
     hidden: Hidden | None = None,
-    halves: Sequence[Half] = (),
+    lower: Sequence[Lower] = (),
 ) -> Iterator[Reference]:
     """One reference per case, in order; nothing is kept between them. ``hidden`` is told what every gate gave.
-    ``halves`` are the half precisions whose floors are measured as well.
+    ``lower`` are the lower precisions whose floors are measured as well.
 
     The module's outputs (tensor, tuple, list, dict, nested) are named in flattened order by ``output_names``, or
     "output" / "output_0", … where that is empty. Works on copies: the caller's module is never touched.
     Raises ModuleRefused where PyTorch itself cannot run a case.
     """
     single, double = (Eager(module, output_names, seed, is_double=is_double) for is_double in (False, True))
-    if halves:
+    if lower:
         single.follow_modules()
     if hidden is not None:
         double.tell_gates(hidden)
@@ -68,20 +64,20 @@ def references(
             for draw in MORE_DRAWS:
                 floors = _larger(floors, single.run_again(feeds, case, draw), truth)
         floors |= _unsettled(double, feeds, case, truth, rounded)
-        lowered = {half.precision: _half_floors(single, double, feeds, case, truth, half) for half in halves}
+        lowered = {one.precision: _lower_floors(single, double, feeds, case, truth, one) for one in lower}
         yield Reference(truth, rounded, floors, largest, _row_outputs(double, feeds, case, truth), lowered)
 
 
-def _half_floors(
-    single: Eager, double: Eager, feeds: Feeds, case: Case, truth: Outputs, half: Half
+def _lower_floors(
+    single: Eager, double: Eager, feeds: Feeds, case: Case, truth: Outputs, lower: Lower
 ) -> dict[str, Floor]:
     """The largest of several draws, as in float32. Overflowing is no warning here: the floor says it."""
     with np.errstate(over="ignore", invalid="ignore"):
-        first, *others = (single.run_half(feeds, case, half, draw) for draw in HALF_DRAWS)
+        first, *others = (single.run_lower(feeds, case, lower, draw) for draw in lower.draws)
         floors = {name: measure(first[name], truth[name]) for name in truth}
         for other in others:
             floors = _larger(floors, other, truth)
-        unit = HALVES[half.precision].unit_roundoff
+        unit = LOWER[lower.precision].unit_roundoff
         return floors | _unsettled(double, feeds, case, truth, first, unit_roundoff=unit)
 
 

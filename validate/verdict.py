@@ -231,10 +231,15 @@ def _unmet(name: str, which: str, detail: str) -> Comparison:
 
 
 def judge(
-    stage: str, run: Run, cases: Iterable[tuple[Case, Reference]], *, max_error: float | None = None
+    stage: str,
+    run: Run,
+    cases: Iterable[tuple[Case, Reference]],
+    *,
+    max_error: float | None = None,
+    precision: Precision = FLOAT32,
 ) -> StageResult:
     """Run every case and compare every output. No case at all is "not checked"."""
-    return judge_all({stage: run}, cases, max_error=max_error)[0]
+    return judge_all({stage: run}, cases, max_error=max_error, precision=precision)[0]
 
 
 def judge_all(

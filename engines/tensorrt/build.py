@@ -34,16 +34,21 @@ class Options:
 
 @dataclass(frozen=True)
 class Order:
-    """Everything that one build needs. Paths are absolute; ``cache`` is read where it is there, and written."""
+    """Everything that one build needs. Paths are absolute; ``cache`` is read where it is there, and written.
+
+    ``precision`` is that of the graph; ``layers`` gets what TensorRT's inspector says of the plan, as JSON.
+    """
 
     graph: Path
     plan: Path
     log: Path
     cache: Path
+    layers: Path
     inputs: tuple[TensorSpec, ...]
     profiles: tuple[Profile, ...]
     modules: Mapping[str, str] = field(default_factory=dict)
     options: Options = field(default_factory=Options)
+    precision: str = "fp32"
 
 
 def build(order: Order) -> dict[str, Any]:
@@ -61,6 +66,7 @@ def build(order: Order) -> dict[str, Any]:
             errors = [_node_error(parser.get_error(index), version) for index in range(parser.num_errors)]
             raise CheckFailed(parser_message(errors, order.modules, str(version)))
         config = _config(trt, version, builder, order)
+        versions.keep_precision(trt, version, config, network, order.precision)
         _read_cache(config, order.cache)
         since = time.perf_counter()
         plan = builder.build_serialized_network(network, config)
@@ -73,6 +79,9 @@ def build(order: Order) -> dict[str, Any]:
         engine = open_plan(make_runtime(trt, logger, order.options.version_compatible), order.plan)
         if engine is None:
             raise CheckFailed(f"TensorRT {version} does not load the plan that it built: {clean(logger.last_error)}")
+        inspector = engine.create_engine_inspector()
+        layers = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
+        order.layers.write_text(layers, encoding="utf-8")
         return {
             "tensorrt": str(version),
             "gpu": device.name,

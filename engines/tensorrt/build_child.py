@@ -16,6 +16,8 @@ from ..child import failure
 from .build import Options, Order, build
 from .profiles import Profile
 
+PATHS = ("graph", "plan", "log", "cache", "layers")
+
 
 def main() -> None:
     """Build what the first message orders."""
@@ -36,11 +38,12 @@ def main() -> None:
 def order_to_json(order: Order) -> dict[str, Any]:
     """An order as a message."""
     return {
-        **{name: str(getattr(order, name)) for name in ("graph", "plan", "log", "cache")},
+        **{name: str(getattr(order, name)) for name in PATHS},
         "inputs": [spec_to_json(spec) for spec in order.inputs],
         "profiles": [{name: asdict(axis) for name, axis in profile.axes.items()} for profile in order.profiles],
         "modules": dict(order.modules),
         "options": asdict(order.options),
+        "precision": order.precision,
     }
 
 
@@ -48,9 +51,10 @@ def order_from_json(message: Mapping[str, Any]) -> Order:
     """The inverse of order_to_json."""
     options = {**message["options"], "without_tactics": tuple(message["options"]["without_tactics"])}
     return Order(
-        **{name: Path(message[name]) for name in ("graph", "plan", "log", "cache")},
+        **{name: Path(message[name]) for name in PATHS},
         inputs=tuple(spec_from_json(entry) for entry in message["inputs"]),
         profiles=tuple(Profile({name: Axis(**axis) for name, axis in entry.items()}) for entry in message["profiles"]),
         modules=message["modules"],
         options=Options(**options),
+        precision=str(message["precision"]),
     )

@@ -94,6 +94,11 @@ def file_name(capability: str, version: Version, precision: str) -> str:
     return f"{FOLDER}/{sm(capability)}-trt{version}-{precision}.plan"
 
 
+def layers_name(plan: str) -> str:
+    """Where what the inspector says of a plan lies, beside it."""
+    return f"{plan.removesuffix('.plan')}.layers.json"
+
+
 def sm(capability: str) -> str:
     """``9.0`` as ``sm90``."""
     return f"sm{capability.replace('.', '')}"

@@ -29,6 +29,11 @@ BRANCHES: dict[str, tuple[Version, Version | None]] = {
     "ParserError.node_operator": (Version(10), None),
     "ICudaEngine.device_memory_size": (OLDEST, Version(11)),
     "ICudaEngine.device_memory_size_v2": (Version(10, 3), None),
+    "BuilderFlag.FP16": (OLDEST, Version(11)),
+    "BuilderFlag.INT8": (OLDEST, Version(11)),
+    "BuilderFlag.OBEY_PRECISION_CONSTRAINTS": (OLDEST, Version(11)),
+    "ILayer.precision": (OLDEST, Version(11)),
+    "ILayer.set_output_type": (OLDEST, Version(11)),
     "TacticSource.CUBLAS": (OLDEST, Version(11)),
     "TacticSource.CUBLAS_LT": (OLDEST, Version(11)),
     "TacticSource.CUDNN": (OLDEST, Version(11)),
@@ -59,6 +64,34 @@ def network_flags(trt: Any, version: Version) -> int:
     if has(version, "NetworkDefinitionCreationFlag.STRONGLY_TYPED"):
         return 1 << int(kinds.STRONGLY_TYPED)
     return 1 << int(kinds.EXPLICIT_BATCH)
+
+
+def keep_precision(trt: Any, version: Version, config: Any, network: Any, precision: str) -> None:
+    """Hold the builder to the precisions of the graph, where it would choose them itself.
+
+    From 10 on networks are strongly typed and nothing has to be said. A weakly typed one computes in float32 unless a
+    flag allows less, and then only layers that are bound to a precision keep it; integers are where the graph has its
+    QuantizeLinear. The float32 graph needs no flag.
+    """
+    if has(version, "NetworkDefinitionCreationFlag.STRONGLY_TYPED"):
+        return
+    if precision == "int8":
+        config.set_flag(trt.BuilderFlag.INT8)
+    elif precision == "fp16":
+        config.set_flag(trt.BuilderFlag.FP16)
+        config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
+        for index in range(network.num_layers):
+            _bind(trt, network.get_layer(index))
+
+
+def _bind(trt: Any, layer: Any) -> None:
+    """A layer that computes floats computes, and gives, the precision that the parser gave its outputs."""
+    floats = (trt.DataType.FLOAT, trt.DataType.HALF)
+    kept = {place: layer.get_output(place).dtype for place in range(layer.num_outputs)}
+    for place, dtype in kept.items():
+        if dtype in floats:
+            layer.precision = dtype
+            layer.set_output_type(place, dtype)
 
 
 def tactic_mask(trt: Any, version: Version, current: int, excluded: Sequence[str]) -> int:

@@ -56,6 +56,7 @@ def test_what_they_say_comes_in_the_order_of_the_targets() -> None:
         ("raise InputError('received b; expected c; correct it') if target == 'b' else SystemExit(0)", 2, "received b"),
         ("1 / 0 if target == 'b' else None", 70, "internal error: ZeroDivisionError"),
         ("os.abort() if target == 'b' else None", 1, "was killed by SIGABRT"),
+        ("os.kill(os.getppid(), signal.SIGKILL) if target == 'b' else None", 1, "was ended by SIGKILL; run it alone"),
         ("note(seconds=0.3)\ntime.sleep(60) if target == 'b' else None", 1, "did not finish within 0.3 s"),
     ],
 )

@@ -25,7 +25,7 @@ from attn2trt.export.trace.exporter import trace
 from attn2trt.modules.catalog import from_module
 from attn2trt.validate.cases import Case, make_cases
 from attn2trt.validate.half_precision import Half
-from attn2trt.validate.metrics import HALVES, Floor, compare
+from attn2trt.validate.metrics import LOWER, Floor, compare
 from attn2trt.validate.recorded import from_tensors
 from attn2trt.validate.reference import references
 from attn2trt.validate.verdict import StageResult, Verdict, judge_all
@@ -57,12 +57,13 @@ class Overflow(nn.Module):
 
 def floors(module: nn.Module, half: Half, scale: float = 1.0) -> Floor:
     x = scale * np.random.default_rng(0).standard_normal((2, 4, 16, 16), dtype=np.float32)
-    (reference,) = references(module.eval(), [Case.of("one", {"x": x})], halves=[half])
-    return reference.halves[half.precision]["output"]
+    (reference,) = references(module.eval(), [Case.of("one", {"x": x})], lower=[half])
+    return reference.lower[half.precision]["output"]
 
 
 def test_the_floor_is_a_few_roundings_and_respects_the_policy() -> None:
-    for name, allowed in HALVES.items():
+    for name in ("fp16", "bf16"):
+        allowed = LOWER[name]
         found = floors(SumOfSquares(), Half(name), scale=30)  # the sum of squares is 230 thousand
         assert 0.3 * allowed.unit_roundoff < found.l2 < 3 * allowed.unit_roundoff
 
@@ -82,11 +83,11 @@ def test_an_overflow_of_pytorch_itself_is_no_floor() -> None:
 
 def test_a_floor_below_the_unit_roundoff_counts_as_one_and_zero_is_what_float32_calls_zero() -> None:
     truth, none = np.full((2, 3, 4, 4), 1e-3), Floor(0.0, 0.0, np.zeros(11))
-    off = truth * (1 + 1.5 * HALVES["fp16"].limit * HALVES["fp16"].unit_roundoff)
-    exact = compare("y", truth.astype(np.float32), truth, none, largest=1e6, precision=HALVES["fp16"])
+    off = truth * (1 + 1.5 * LOWER["fp16"].limit * LOWER["fp16"].unit_roundoff)
+    exact = compare("y", truth.astype(np.float32), truth, none, largest=1e6, precision=LOWER["fp16"])
     assert exact.passed
     # beside the largest value met on the way, float16 could not tell this output from zero; it is judged all the same
-    wrong = compare("y", off.astype(np.float32), truth, none, largest=1e3, precision=HALVES["fp16"])
+    wrong = compare("y", off.astype(np.float32), truth, none, largest=1e3, precision=LOWER["fp16"])
     assert not wrong.passed
 
 
@@ -148,7 +149,7 @@ def judged(bundle: attn2trt.Bundle, change: Callable[[onnx.ModelProto], None], f
     onnx.save(model, str(folder / "changed.onnx"))
     pairs = from_tensors(bundle.reference_path, bundle.manifest["cases"])
     with OrtRuntime(float32_kernels(folder / "changed.onnx"), optimise=False) as runtime:
-        return judge_all({"fp16": runtime.run}, pairs, precision=HALVES["fp16"])[0]
+        return judge_all({"fp16": runtime.run}, pairs, precision=LOWER["fp16"])[0]
 
 
 def test_every_weight_off_by_two_percent_fails_the_stage(bundle: attn2trt.Bundle, tmp_path: Path) -> None:
@@ -172,9 +173,9 @@ def half_stage(module: nn.Module, folder: Path, keep: tuple[str, ...] = ()) -> S
     low = lower(graph, "fp16", folder, keep=keep)
     cases = make_cases(target.inputs, target.axes)
     names = [spec.name for spec in graph.outputs]
-    pairs = zip(cases, references(module, cases, names, halves=[Half("fp16", low.kept_within)]), strict=True)
+    pairs = zip(cases, references(module, cases, names, lower=[Half("fp16", low.kept_within)]), strict=True)
     with OrtRuntime(float32_kernels(low.graph.path), optimise=False) as runtime:
-        return judge_all({"fp16": runtime.run}, pairs, precision=HALVES["fp16"])[0]
+        return judge_all({"fp16": runtime.run}, pairs, precision=LOWER["fp16"])[0]
 
 
 def test_without_the_float32_policy_the_stage_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +200,7 @@ def test_a_lowered_graph_that_is_not_the_float32_one_is_not_handed_over(
     from attn2trt.export.passes import lower_precision
 
     monkeypatch.setattr(lower_precision, "rounded_to", lambda values, low: (1.02 * values).astype(low.dtype.numpy()))
-    with pytest.raises(CheckFailed, match=r"is not the float32 graph but for its dtypes: constant"):
+    with pytest.raises(CheckFailed, match=r"is not the float32 graph but for its precision: constant"):
         attn2trt.deploy("se", out=tmp_path / "se", verdict=False, precision="fp16", **SMALL)
     assert not (tmp_path / "se").exists()
 
@@ -208,7 +209,7 @@ def test_the_limits_are_those_that_were_measured() -> None:
     told = json.loads(RESULTS.read_text())
     assert told["alarms"] == []
     for name, found in told["precisions"].items():
-        assert found["largest"] <= HALVES[name].healthy < HALVES[name].limit
+        assert found["largest"] <= LOWER[name].healthy < LOWER[name].limit
         assert found["weights_off_told"] == found["weights_off"] > 20
     rows = [row for name, found in told["rows"].items() if "+" not in name for row in found]
     failed = [mutant["failed"] for row in rows for mutant in row["precisions"]["fp16"]["mutants"]]

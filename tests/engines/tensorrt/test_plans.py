@@ -132,10 +132,12 @@ def test_an_order_survives_its_way_to_the_child() -> None:
         plan=Path("/a/plan"),
         log=Path("/a/log"),
         cache=Path("/a/cache"),
+        layers=Path("/a/layers"),
         inputs=(X,),
         profiles=(Profile(AXES),),
         modules={"node": "layer1.0"},
         options=Options(workspace_mib=64, level=3, without_tactics=("cudnn",)),
+        precision="fp16",
     )
     assert order_from_json(json.loads(json.dumps(order_to_json(order)))) == order
 

@@ -31,6 +31,8 @@ OBJECTS = {
     "error": "ParserError",
     "made": "IOptimizationProfile",
     "cache": "ITimingCache",
+    "inspector": "EngineInspector",
+    "layer": "ILayer",
     "engine": "ICudaEngine",
     "_engine": "ICudaEngine",
     "_context": "IExecutionContext",
@@ -113,3 +115,44 @@ def test_sources_of_kernels_are_left_out() -> None:
     assert versions.tactic_mask(TRT, Version(8, 6), 0b11111, ["cublas", "cudnn"]) == 0b11010
     with pytest.raises(InputError, match=r"TensorRT 11\.0\.0 has no such source"):
         versions.tactic_mask(TRT, Version(11), 0b11000, ["cudnn"])
+
+
+class Layer:
+    """What a layer of a network is told; ``dtypes`` are those of its outputs."""
+
+    def __init__(self, *dtypes: str) -> None:
+        self.dtypes, self.num_outputs, self.told = dtypes, len(dtypes), dict[int, str]()
+        self.precision = "not set"
+
+    def get_output(self, place: int) -> Any:
+        return SimpleNamespace(dtype=self.dtypes[place])
+
+    def set_output_type(self, place: int, dtype: str) -> None:
+        self.told[place] = dtype
+
+
+def told(version: Version, precision: str, *layers: Layer) -> list[str]:
+    """The flags that are set for a network of these layers."""
+    flags: list[str] = []
+    kinds = SimpleNamespace(FP16="FP16", INT8="INT8", OBEY_PRECISION_CONSTRAINTS="OBEY")
+    trt = SimpleNamespace(BuilderFlag=kinds, DataType=SimpleNamespace(FLOAT="FLOAT", HALF="HALF"))
+    network = SimpleNamespace(num_layers=len(layers), get_layer=lambda index: layers[index])
+    versions.keep_precision(trt, version, SimpleNamespace(set_flag=flags.append), network, precision)
+    return flags
+
+
+def test_a_weakly_typed_network_is_bound_to_the_precisions_of_its_graph() -> None:
+    half, single, sizes = Layer("HALF", "HALF"), Layer("FLOAT"), Layer("INT32")
+    assert told(Version(8, 6), "fp16", half, single, sizes) == ["FP16", "OBEY"]
+    assert (half.precision, half.told) == ("HALF", {0: "HALF", 1: "HALF"})
+    assert (single.precision, single.told) == ("FLOAT", {0: "FLOAT"})
+    assert (sizes.precision, sizes.told) == ("not set", {})
+
+
+def test_integers_need_their_flag_and_float32_none_and_strong_types_nothing() -> None:
+    layer = Layer("FLOAT")
+    assert told(Version(8, 6), "int8", layer) == ["INT8"]
+    assert told(Version(8, 6), "fp32", layer) == []
+    for precision in ("fp32", "fp16", "bf16", "int8"):
+        assert told(Version(10), precision, layer) == told(Version(11), precision, layer) == []
+    assert layer.precision == "not set"

@@ -1,0 +1,220 @@
+"""How far healthy int8 graphs go, and what a weight off by two percent does: from this the limit of int8 is set.
+
+    python benchmarks/derive_int8_limit.py              all targets; writes results/int8_limit.json and docs/int8.md
+    python benchmarks/derive_int8_limit.py cbam psa     these alone, nothing written
+
+Every target is exported with each seed of its weights, calibrated by every method on photographs and random inputs, and
+judged on the cases of every case seed: with ONNX Runtime's optimisations off, and in its production settings. The
+largest ratio of all must stay at or below ``healthy`` of attn2trt.validate.metrics.LOWER["int8"]. Then weights of the
+int8 graph (of networks a dozen) are made two percent larger, one at a time, their steps as they were: how many the
+verdict's numbers catch, and how many the comparison with the float32 graph does (export/int8_check.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from catalogue import photographs
+from int8_page import page
+from onnx import numpy_helper
+
+from attn2trt import pipeline
+from attn2trt.engines.calibration import METHODS, find_ranges
+from attn2trt.engines.ort_runtime import OrtRuntime
+from attn2trt.errors import CheckFailed
+from attn2trt.export.graph import OnnxGraph
+from attn2trt.export.int8 import Int8Graph, quantize
+from attn2trt.export.int8_check import check_int8
+from attn2trt.export.passes.int8_policy import plan_int8
+from attn2trt.export.precision import float32_source
+from attn2trt.lowering import floors_of
+from attn2trt.modules.catalog import resolve
+from attn2trt.validate.calibration_inputs import calibration_inputs
+from attn2trt.validate.cases import Case, make_cases
+from attn2trt.validate.metrics import LOWER, Reference
+from attn2trt.validate.reference import references
+from attn2trt.validate.verdict import StageResult, judge_all
+
+RESULTS = Path(__file__).parent / "results/int8_limit.json"
+PAGE = Path(__file__).parents[1] / "docs/int8.md"
+INT8 = LOWER["int8"]
+WAYS = ("l2", "max", "channel", "absolute")
+BLOCK = ("2x64x28x28", "batch=1:2:4,height=14:28:42,width=14:28:42")
+IMAGE = ("2x3x96x96", "batch=1:2:3")
+# name: shape, axes, seeds of the weights, seeds of the cases; all of se and eca stays in float32
+TARGETS: dict[str, tuple[str, str, int, int]] = {
+    **dict.fromkeys(("cbam", "coord_att", "gam", "psa", "sk", "bam", "triplet"), (*BLOCK, 3, 2)),
+    "resnet18+se": (*IMAGE, 2, 2),
+    "resnet50+cbam": (*IMAGE, 1, 2),
+    "mobilenetv2_050+coord_att": (*IMAGE, 1, 2),
+    "efficientnet_b0+se": (*IMAGE, 1, 2),
+}
+OFF = 1.02
+# Of a network, this many weights spread over it are made larger; of a block, all.
+MOST_WEIGHTS = 12
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("targets", nargs="*", help="default: all below, and the result is stored")
+    parser.add_argument("--jobs", type=int, default=2, help="exports at a time (default: 2)")
+    options = parser.parse_args()
+    names = options.targets or list(TARGETS)
+    work = [(name, seed) for name in names for seed in range(TARGETS[name][2])]
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    with ProcessPoolExecutor(options.jobs) as pool:
+        for (name, _), row in zip(work, pool.map(measured, *zip(*work, strict=True)), strict=True):
+            rows[name].append(row)
+            print(line(name, row), flush=True)
+    told = document(rows)
+    print(json.dumps({key: value for key, value in told.items() if key not in ("rows", "command", "machine")}))
+    if not options.targets:
+        RESULTS.write_text(json.dumps(told, indent=1) + "\n")
+        PAGE.write_text(page(told))
+    return 1 if told["alarms"] or told["largest"] > INT8.healthy else 0
+
+
+def measured(name: str, seed: int) -> dict[str, Any]:
+    """One set of weights: the ratios of its healthy graphs by method, and its weights off by two percent."""
+    since = time.perf_counter()
+    shape, axes, _, case_seeds = TARGETS[name]
+    target = resolve(name, shapes=[shape], dynamic=axes, seed=seed)
+    module = target.build()
+    row: dict[str, Any] = {"seed": seed, "methods": {}, "alarms": []}
+    with tempfile.TemporaryDirectory() as name_of_folder:
+        folder = Path(name_of_folder)
+        images = folder / "images"
+        images.mkdir()
+        photographs(images)
+        graph = pipeline.export_graph(target, module, folder)
+        outputs = [spec.name for spec in graph.outputs]
+        parameters = {parameter for parameter, _ in module.named_parameters()}
+        sets = [
+            make_cases(target.inputs, target.axes, seed=case_seed, images=images, preprocessing=target.preprocessing)
+            for case_seed in range(case_seeds)
+        ]
+        inputs = calibration_inputs(None, target, sets[0], seed=seed)
+        for method in METHODS:
+
+            def ranges(tensors: Any, method: str = method) -> dict[str, float]:
+                return find_ranges(graph.path, tensors, inputs.make, method=method)
+
+            low = quantize(graph, ranges, folder, parameters=parameters, said=method)
+            floors = floors_of([low])
+            judged = [list(zip(cases, references(module, cases, outputs, lower=floors), strict=True)) for cases in sets]
+            stages = [stage for pairs in judged for stage in healthy(low, pairs)]
+            usual = [reference for pairs in judged for case, reference in pairs if case.kind in ("normal", "image")]
+            row["quantized"], row["products"] = low.lowered, products_of(graph)
+            row["methods"][method] = {
+                "ratios": {way: worst(stages, way) for way in WAYS},
+                "floor_l2": max(float(reference.lower["int8"][out].l2) for reference in usual for out in outputs),
+                "verdicts": len(stages),
+            }
+            row["alarms"] += [f"{name}, {seed}, {method}: {stage.why}" for stage in stages if stage.status == "failed"]
+            if method == METHODS[0]:
+                row["mutants"] = list(mutants(low, graph, judged[0]))
+    return {**row, "seconds": round(time.perf_counter() - since)}
+
+
+def products_of(graph: OnnxGraph) -> int:
+    """How many convolutions and matrix products there are, quantised or not."""
+    return len(plan_int8(ir.load(str(graph.path))).products)
+
+
+def healthy(low: Int8Graph, pairs: list[tuple[Case, Reference]]) -> list[StageResult]:
+    """The two stages of an int8 graph on these cases."""
+    found = []
+    for optimise in (False, True):
+        with OrtRuntime(low.graph.path, optimise=optimise) as runtime:
+            found += judge_all({"int8": runtime.run}, pairs, precision=INT8)
+    return found
+
+
+def worst(stages: list[StageResult], way: str) -> float:
+    """The largest ratio that was decided this way."""
+    return max((one.ratio for stage in stages for _, one in stage.comparisons if one.which == way), default=0.0)
+
+
+def mutants(low: Int8Graph, graph: OnnxGraph, pairs: list[tuple[Case, Reference]]) -> Iterator[dict[str, Any]]:
+    """Quantised weights made two percent larger, with their steps as they were."""
+    model = onnx.load(str(low.graph.path))
+    path = low.graph.path.with_name("mutant.onnx")
+    names = [node.input[0] for node in model.graph.node if node.name.startswith("quantize_")]
+    tensors = {tensor.name: place for place, tensor in enumerate(model.graph.initializer)}
+    weights = [name for name in names if name in tensors]
+    for name in weights[:: -(-len(weights) // MOST_WEIGHTS) or 1]:
+        changed = onnx.ModelProto()
+        changed.CopyFrom(model)
+        array = numpy_helper.to_array(model.graph.initializer[tensors[name]])
+        scaled = (array * np.float32(OFF)).astype(array.dtype)
+        changed.graph.initializer[tensors[name]].CopyFrom(numpy_helper.from_array(scaled, name))
+        onnx.save(changed, str(path))
+        with OrtRuntime(path, optimise=False) as runtime:
+            (stage,) = judge_all({"mutant": runtime.run}, pairs, precision=INT8)
+        yield {
+            "weight": name,
+            "ratio": stage.worst_ratio,
+            "failed": stage.status == "failed",
+            "told": is_told(low, path, graph),
+        }
+
+
+def is_told(low: Int8Graph, path: Path, graph: OnnxGraph) -> bool:
+    """Whether the comparison with the float32 graph sees it."""
+    products = plan_int8(ir.load(str(graph.path))).quantized
+    try:
+        check_int8(float32_source(graph, graph.opset), path, products, low.ranges)
+    except CheckFailed as error:
+        return "constant" in str(error)
+    return False
+
+
+def document(rows: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """What is stored."""
+    flat = [row for found in rows.values() for row in found]
+    methods = [found for row in flat for found in row["methods"].values()]
+    changed = [mutant for row in flat for mutant in row["mutants"]]
+    return {
+        "command": "python benchmarks/derive_int8_limit.py",
+        "machine": f"{platform.machine()}, {platform.system()}, CPU",
+        "versions": {name: version(name) for name in ("torch", "timm", "onnx", "onnxruntime-gpu", "numpy")},
+        "largest": max(ratio for found in methods for ratio in found["ratios"].values()),
+        "healthy": INT8.healthy,
+        "limit": INT8.limit,
+        "budget": INT8.budget,
+        "largest_floor_l2": max(found["floor_l2"] for found in methods),
+        "verdicts": sum(found["verdicts"] for found in methods),
+        "weights_off": len(changed),
+        "weights_off_failed": sum(mutant["failed"] for mutant in changed),
+        "weights_off_told": sum(mutant["told"] for mutant in changed),
+        "alarms": [alarm for row in flat for alarm in row["alarms"]],
+        "rows": rows,
+    }
+
+
+def line(name: str, row: dict[str, Any]) -> str:
+    """One row in words."""
+    parts = [
+        f"{method}: {max(found['ratios'].values()):.2f} floor {found['floor_l2']:.1e}"
+        for method, found in row["methods"].items()
+    ]
+    failed, told = (sum(mutant[key] for mutant in row["mutants"]) for key in ("failed", "told"))
+    off = f"off by 2 %: {failed} and {told} of {len(row['mutants'])}"
+    return f"{name:26} seed {row['seed']}  {'  '.join(parts)}  {off}  {row['seconds']} s"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""docs/int8.md: what int8 is here, and what was measured.
+
+python benchmarks/int8_page.py        writes the page again from results/int8_limit.json
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from attn2trt.engines.calibration import BINS, LEVELS, METHODS, SHARE
+from attn2trt.validate.calibration_inputs import MOST_BATCHES
+from attn2trt.validate.metrics import LOWER
+
+ROOT = Path(__file__).parents[1]
+
+
+def page(told: dict[str, Any]) -> str:
+    """``told`` is benchmarks/results/int8_limit.json."""
+    return "\n".join([*_introduction(), *_calibration(), *_verdict(), *_measured(told), *_tensorrt(), ""])
+
+
+def _introduction() -> list[str]:
+    return [
+        "# Int8",
+        "",
+        "This page is written by `python benchmarks/derive_int8_limit.py`.",
+        "",
+        "```sh",
+        "attn2trt deploy resnet50+cbam --pretrained --precision fp32,int8 --calibrate photographs",
+        "```",
+        "",
+        "writes `model.int8.onnx` beside `model.onnx`, made from the final float32 graph: a `QuantizeLinear`/",
+        "`DequantizeLinear` pair stands before both operands of every product that computes with integers, so that",
+        "every runtime and every version of TensorRT sees the same integers. Steps are symmetric, zero is at zero:",
+        "one step for what a product reads, one for each output channel of its weight (its largest magnitude over",
+        "127). A tensor that several products read has one pair. Weights stay float32 behind theirs, since TensorRT",
+        "8.6 takes no others; the file is as large as the float32 one. Inputs, outputs and all between products",
+        "stay float32.",
+        "",
+        "## What is quantised",
+        "",
+        "| operators | |",
+        "| --- | --- |",
+        "| Conv, Gemm, MatMul with a constant weight | 8-bit integers |",
+        "| those that run once per image, on what a global pooling has left: the squeeze layers of a gate, the "
+        "classifier | float32: nothing to gain, and their error would scale whole maps |",
+        "| a product of two computed operands: attention scores | float32: its ranges change from image to image |",
+        "| ConvTranspose; a Gemm with a scale or a transposed first operand | float32 |",
+        "| what reads a tensor that was zero on every calibration input | float32 |",
+        "| everything else: additions, activations, gates, normalisations | float32 |",
+        "",
+        "`--keep-fp32 PATTERN` keeps a PyTorch module and all inside it in float32. A block whose only products are",
+        "squeeze layers, SE or ECA alone, has nothing to quantise and is refused in one line; in a backbone, the",
+        "backbone's products are quantised around it.",
+        "",
+        "What is written is read back and compared with the float32 graph: the same nodes, attributes, wiring and",
+        "weights once pairs are looked through, a pair before both operands of every product of this policy and",
+        "nowhere else, and in each pair the step that its range gives. Anything else is an error, and nothing is",
+        "written.",
+        "",
+    ]
+
+
+def _calibration() -> list[str]:
+    return [
+        "## Calibration",
+        "",
+        "`--calibrate` takes a folder of photographs, which are resized and normalised as the model expects, or a file",
+        "(`.npz`, `.safetensors`) with an array for each input by its name, samples first, preprocessed. At most",
+        f"{MOST_BATCHES} batches of the traced size are used. Without it the ranges come from the cases with ordinary",
+        "values, and from the photographs of `--inputs`: enough for random weights, not for a network that will see",
+        "photographs, and the summary says what was used.",
+        "",
+        "| `--calibration` | range |",
+        "| --- | --- |",
+        "| `minmax` (the default) | the largest magnitude that was met |",
+        f"| `percentile` | the magnitude that {SHARE:.2%} of the numbers other than zero stay below |",
+        f"| `entropy` | the range whose {LEVELS} levels keep most of what the distribution says: the least "
+        f"Kullback-Leibler divergence from a histogram of {BINS} bins |",
+        "",
+        "The manifest holds every range and what it was found on.",
+        "",
+    ]
+
+
+def _verdict() -> list[str]:
+    allowed = LOWER["int8"]
+    return [
+        "## The verdict",
+        "",
+        "The truth is the same float64 run. The floor is eager PyTorch in float32 with both operands of every",
+        "quantised product on its levels, under the ranges of the graph: what these integers lose by themselves. It",
+        "is the larger of two runs, one with other last digits, which decide near the middle between two levels. Each",
+        "product is found by its weight; one that PyTorch does not run as often as the graph is refused. R is",
+        f"{allowed.healthy:g}, the limit {allowed.limit:g} floors, the budget {allowed.budget:g} (relative L2,",
+        "ordinary inputs); `--max-error` sets another. A budget",
+        "that is not kept means that int8 loses too much by itself: other ranges, or `--keep-fp32`, are the way on.",
+        "",
+        "Two stages: `int8` runs the graph with ONNX Runtime's optimisations off, `int8 onnxruntime cpu` as it runs in",
+        "production, with its own integer kernels where it has them.",
+        "",
+    ]
+
+
+def _measured(told: dict[str, Any]) -> list[str]:
+    lines = [
+        "## Measured",
+        "",
+        "Largest floor on ordinary inputs and photographs (relative L2) and largest ratio of a healthy graph in",
+        "floors, for each method, all of them calibrated on random inputs and the photographs that scikit-image ships,",
+        "random weights; and quantised weights (all of a block, a dozen of a network) two percent larger, their steps",
+        "as they were: how many fail the stage by their numbers, and how many the comparison with the float32 graph",
+        "finds.",
+        "",
+        f"| target | quantised | seeds | {' | '.join(f'{method}: floor | ratio' for method in METHODS)} "
+        "| off by 2 %: by numbers | by comparison |",
+        f"| --- | --- | --- | {' | '.join(['---'] * (2 * len(METHODS) + 2))} |",
+    ]
+    for name, rows in told["rows"].items():
+        cells = [f"{rows[0]['quantized']} of {rows[0]['products']}", str(len(rows))]
+        for method in METHODS:
+            found = [row["methods"][method] for row in rows]
+            cells.append(f"{max(one['floor_l2'] for one in found):.1e}")
+            cells.append(f"{max(ratio for one in found for ratio in one['ratios'].values()):.2f}")
+        changed = [mutant for row in rows for mutant in row["mutants"]]
+        cells += [f"{sum(mutant[key] for mutant in changed)} of {len(changed)}" for key in ("failed", "told")]
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    versions = told["versions"]
+    return [
+        *lines,
+        "",
+        f"{told['machine']}; torch {versions['torch']}, ONNX Runtime {versions['onnxruntime-gpu']}. {told['verdicts']} "
+        f"verdicts, false alarms: {len(told['alarms'])}, largest ratio {told['largest']:.2f}.",
+        "All of it was measured on a CPU; no GPU has run these graphs.",
+        "",
+    ]
+
+
+def _tensorrt() -> list[str]:
+    return [
+        "## TensorRT",
+        "",
+        "The manifest holds a trtexec line for each version: `--int8` for 8.6, which quantises where the pairs say and",
+        "nowhere else, `--stronglyTyped` from 10 on, nothing for 11. The graph is at the opset of the float32 graph,",
+        "17, which TensorRT 8.6 reads. What is between the products computes in float32 there; `--fp16` beside",
+        "`--int8` on 8.6 would allow float16, which no verdict here has judged.",
+    ]
+
+
+if __name__ == "__main__":
+    (ROOT / "docs/int8.md").write_text(page(json.loads((ROOT / "benchmarks/results/int8_limit.json").read_text())))

@@ -1,0 +1,117 @@
+"""8-bit integers written into the graph: ``model.int8.onnx`` from the float32 graph and calibrated ranges.
+
+What is quantised is decided in passes/int8_policy.py and written by passes/quantize.py; int8_check.py then proves that
+what lies on disk is the float32 graph but for that. Inputs and outputs stay float32, and so does all that is not a
+convolution or a matrix product.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import ModuleRefused
+from .contract import check_contract
+from .graph import OnnxGraph, save
+from .int8_check import check_int8
+from .precision import INT8, LowGraph, file_name, float32_source, keeper, matching
+
+# Ranges of the named tensors: the largest magnitude that is told apart from larger ones.
+Calibrate = Callable[[Sequence[str]], Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Int8Graph(LowGraph):
+    """A graph with 8-bit products. ``ranges`` are the largest magnitudes of the tensors that they read.
+
+    ``steps`` are those of what the products of each weight read, in the order of the graph, None for one that stays in
+    float32: by the weight's name where that is a parameter's, else by the path of the module that runs them.
+    ``calibration`` says on what the ranges were found, and how.
+    """
+
+    ranges: Mapping[str, float] = field(default_factory=dict)
+    steps: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
+    calibration: str = ""
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know, the calibration first."""
+        return [f"ranges from {self.calibration}", *super().notes]
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest's entry."""
+        return {**super().to_json(), "ranges": dict(self.ranges), "calibration": self.calibration}
+
+
+def quantize(
+    graph: OnnxGraph,
+    calibrate: Calibrate,
+    folder: Path,
+    *,
+    parameters: Collection[str],
+    said: str,
+    keep: Sequence[str] = (),
+) -> Int8Graph:
+    """Write ``graph``, float32, with 8-bit products to ``folder``.
+
+    ``calibrate`` gives the range of each tensor that it is asked for, and ``said`` tells how; ``parameters`` names the
+    module's. ``keep`` are globs over
+    PyTorch module paths; what they match stays in float32, with everything inside. Raises InputError where one matches
+    nothing, ModuleRefused where there is nothing to quantise, CheckFailed where the result is not the float32 graph
+    but for its integers.
+    """
+    import onnx_ir as ir
+
+    from .passes.int8_policy import plan_int8
+    from .passes.quantize import Quantize, step
+
+    within = matching(keep, graph.modules.values())
+    model = ir.load(str(graph.path))
+    planned = plan_int8(model, keeper(graph.modules, within))
+    ranges = dict(calibrate(list(dict.fromkeys(product.tensor for product in planned.quantized))))
+    # a tensor that is zero on every input has no step, and a product of it nothing to gain
+    useless = {name for name, largest in ranges.items() if not (largest > 0 and math.isfinite(largest))}
+    dropped = {
+        product.node: f"what it reads was {ranges[product.tensor]:g} on every input"
+        for product in planned.quantized
+        if product.tensor in useless
+    }
+    products = tuple(product for product in planned.quantized if product.node not in dropped)
+    if not products:
+        raise ModuleRefused(
+            f"int8 leaves nothing to quantise: none of {len(planned.products)} convolutions and matrix products has a "
+            "constant weight and runs more than once per image; leave int8 out of --precision, or keep less with "
+            "--keep-fp32"
+        )
+    planned = replace(
+        planned, quantized=products, float32={**planned.float32, **dropped}, kept={**planned.kept, **dropped}
+    )
+    rewrite = Quantize(planned, ranges, graph.modules)
+    rewrite(model)
+    path = folder / file_name(INT8)
+    files = save(model, path)
+    written = replace(graph, path=path, modules=rewrite.modules)
+    check_contract(written, opset=graph.opset, inputs=graph.inputs, outputs=graph.outputs, after="quantisation")
+    check_int8(float32_source(graph, graph.opset), path, products, ranges)
+    tensors = {product.node: product.tensor for product in products}
+    steps: dict[str, list[float | None]] = {}
+    for name, weight in planned.products.items():
+        found = float(step(ranges[tensors[name]])) if name in tensors else None
+        where = weight if weight in parameters else graph.modules.get(name, "")
+        steps.setdefault(where, []).append(found)
+    return Int8Graph(
+        INT8,
+        written,
+        len(products),
+        planned.float32,
+        planned.kept,
+        patterns=tuple(keep),
+        kept_within=within,
+        files=files,
+        ranges={name: ranges[name] for name in dict.fromkeys(tensors.values())},
+        steps={path: tuple(found) for path, found in steps.items()},
+        calibration=said,
+    )

@@ -1,0 +1,98 @@
+"""Proof that an int8 graph on disk is the float32 graph but for its QuantizeLinear/DequantizeLinear pairs.
+
+Read back from disk, and told by other means than those that wrote it: the same nodes, attributes, wiring and constants
+once pairs are looked through; a pair before both operands of every planned product and nowhere else; in each pair one
+and the same step, zero at zero, and the step that calibration or the weight gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import numpy as np
+
+from ..errors import CheckFailed
+from .precision_check import Wiring, same_graph
+
+if TYPE_CHECKING:
+    import onnx
+
+    from .passes.int8_policy import Quantized
+
+
+def check_int8(source: onnx.ModelProto, path: Path, products: Sequence[Quantized], ranges: Mapping[str, float]) -> None:
+    """Raise CheckFailed for the first difference between the graph at ``path`` and ``source`` that is not a pair.
+
+    ``ranges`` are the largest magnitudes of the tensors that ``products`` read.
+    """
+    import onnx
+
+    from .passes.quantize import DEQUANTIZE, QUANTIZE, step, weight_steps
+
+    written = onnx.load(str(path))
+    pairs = {"QuantizeLinear": QUANTIZE, "DequantizeLinear": DEQUANTIZE}
+    before, after = Wiring(source, {}), Wiring(written, pairs)
+    same_graph(source, written, before, after, path)
+    pairing = _Pairs(written)
+    planned = {product.node: product for product in products}
+    for node in written.graph.node:
+        for name, index in pairing.readers(node) if node.op_type == "DequantizeLinear" else ():
+            if name not in planned or index > 1:
+                _fail(path, f"{name or 'an output'} reads {node.output[0]}, and the policy says float32")
+    for name, product in planned.items():
+        node = after.nodes[name]
+        weight = before.constant(product.weight)
+        assert weight is not None
+        pairs_of = [pairing.before(operand) for operand in node.input[:2]]
+        wanted = [np.asarray(step(ranges[product.tensor])), weight_steps(weight, product.axis)]
+        for index, (pair, steps) in enumerate(zip(pairs_of, wanted, strict=True)):
+            if pair is None:
+                _fail(path, f"input {index} of node {name} is not quantised")
+            if reason := _wrong(pair, after, steps, product.axis if index else None):
+                _fail(path, f"{pair[0].name} {reason}")
+
+
+class _Pairs:
+    """Who makes and who reads what in a graph."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._made = {name: node for node in model.graph.node for name in node.output}
+        self._readers: dict[str, list[tuple[str, int]]] = {value.name: [("", 0)] for value in model.graph.output}
+        for node in model.graph.node:
+            for index, name in enumerate(node.input):
+                self._readers.setdefault(name, []).append((node.name, index))
+
+    def readers(self, node: onnx.NodeProto) -> list[tuple[str, int]]:
+        """The nodes that read what ``node`` makes, and as which input; ("", 0) where it is an output."""
+        return self._readers.get(node.output[0], [])
+
+    def before(self, name: str) -> tuple[onnx.NodeProto, onnx.NodeProto] | None:
+        """The two nodes that bring a tensor to its levels and back, None where there are none."""
+        back = self._made.get(name)
+        there = None if back is None else self._made.get(back.input[0])
+        if back is None or there is None or (there.op_type, back.op_type) != ("QuantizeLinear", "DequantizeLinear"):
+            return None
+        return there, back
+
+
+def _wrong(pair: tuple[onnx.NodeProto, onnx.NodeProto], after: Wiring, wanted: np.ndarray, axis: int | None) -> str:
+    """What is wrong with a pair; "" where nothing is."""
+    there, back = pair
+    steps, zero = (after.constant(name) for name in there.input[1:3])
+    along = next((entry.i for entry in there.attribute if entry.name == "axis"), None)
+    reasons = {
+        f"and {back.name} have different steps": [*there.input[1:]] != [*back.input[1:]]
+        or there.attribute != back.attribute,
+        f"has its steps along axis {along} instead of {axis}": along != axis,
+        "has other steps than its range gives": steps is None
+        or steps.shape != wanted.shape
+        or not bool((steps == wanted).all()),
+        "does not have zero at zero": zero is None or zero.dtype != np.int8 or bool(zero.any()),
+    }
+    return next((reason for reason, applies in reasons.items() if applies), "")
+
+
+def _fail(path: Path, what: str) -> NoReturn:
+    raise CheckFailed(f"{path.name} is not the float32 graph with 8-bit operands: {what}; it was not handed over")

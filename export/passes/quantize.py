@@ -1,0 +1,95 @@
+"""Write 8-bit integers into a graph: a QuantizeLinear/DequantizeLinear pair before both operands of planned products.
+
+Symmetric, zero at zero, as TensorRT wants it: one scale for what a product reads, one for each output channel of its
+weight. Weights stay float32 behind their pair, since TensorRT 8.6 quantises them itself and reads no others; a runtime
+folds the pair away. A tensor that several products read has one pair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from .int8_policy import Int8Plan, Quantized
+
+QUANTIZE, DEQUANTIZE = "quantize_", "dequantize_"
+SCALE, ZERO = "_scale", "_zero"
+LEVELS = 127
+
+
+def step(largest: float) -> np.float32:
+    """The width of one of the 127 levels on either side of zero, for values up to ``largest``."""
+    return np.float32(largest / LEVELS)
+
+
+def weight_steps(weight: np.ndarray, axis: int) -> np.ndarray:
+    """The step of every output channel; 1 for a channel of zeros, which any step holds."""
+    largest = np.abs(weight.astype(np.float64)).max(axis=tuple(other for other in range(weight.ndim) if other != axis))
+    return np.where(largest > 0, largest / LEVELS, 1.0).astype(np.float32)
+
+
+class Quantize(ir.passes.InPlacePass):
+    """Rewrite a float32 model in place; ``ranges`` are the largest magnitudes of the tensors that products read.
+
+    ``modules`` (node → PyTorch module path) gains the pairs, each in the module of its first reader.
+    """
+
+    def __init__(self, plan: Int8Plan, ranges: Mapping[str, float], modules: Mapping[str, str]) -> None:
+        self._plan = plan
+        self._ranges = ranges
+        self.modules = dict(modules)
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Quantise both operands of every product of the plan."""
+        graph = model.graph
+        nodes = {str(node.name): node for node in graph}
+        pairs: dict[tuple[str, int | None], ir.Value] = {}
+        for product in self._plan.quantized:
+            node = nodes[product.node]
+            for index, key in enumerate(((product.tensor, None), (product.weight, product.axis))):
+                if key not in pairs:
+                    pairs[key] = self._pair(graph, node, index, product, key[1])
+                node.replace_input_with(index, pairs[key])
+        return ir.passes.PassResult(model, modified=bool(pairs))
+
+    def _pair(self, graph: ir.Graph, node: ir.Node, index: int, product: Quantized, axis: int | None) -> ir.Value:
+        value = node.inputs[index]
+        assert value is not None
+        # A weight that is read along either axis has a pair for each.
+        name = f"{value.name}" if axis in (None, 0) else f"{value.name}_{axis}"
+        steps = np.asarray(step(self._ranges[product.tensor]))
+        attributes: list[ir.Attr] = []
+        if axis is not None:
+            tensor = ir.convenience.get_const_tensor(value)
+            assert tensor is not None
+            steps = weight_steps(tensor.numpy(), axis)
+            attributes = [ir.AttrInt64("axis", axis)]
+        operands = [
+            _constant(graph, f"{name}{SCALE}", steps),
+            _constant(graph, f"{name}{ZERO}", np.zeros(steps.shape, np.int8)),
+        ]
+        levels = ir.Value(name=f"{name}_int8", type=ir.TensorType(ir.DataType.INT8), shape=value.shape)
+        result = ir.Value(name=f"{name}_dequantized", type=ir.TensorType(ir.DataType.FLOAT), shape=value.shape)
+        quantize = ir.Node(
+            "", "QuantizeLinear", [value, *operands], attributes, outputs=[levels], name=f"{QUANTIZE}{name}"
+        )
+        dequantize = ir.Node(
+            "", "DequantizeLinear", [levels, *operands], attributes, outputs=[result], name=f"{DEQUANTIZE}{name}"
+        )
+        graph.insert_before(node, [quantize, dequantize])
+        if path := self.modules.get(product.node):
+            self.modules |= {str(quantize.name): path, str(dequantize.name): path}
+        return result
+
+
+def _constant(graph: ir.Graph, name: str, numbers: np.ndarray) -> ir.Value:
+    value = ir.Value(
+        name=name,
+        type=ir.TensorType(ir.DataType.from_numpy(numbers.dtype)),
+        shape=ir.Shape(numbers.shape),
+        const_value=ir.tensor(numbers, name=name),
+    )
+    graph.register_initializer(value)
+    return value

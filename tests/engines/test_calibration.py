@@ -1,0 +1,92 @@
+"""Ranges of tensors: found by running the graph, by each method, and the same for the same inputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from attn2trt.engines.calibration import BINS, LEVELS, METHODS, entropy_bins, find_ranges, percentile_bins
+from attn2trt.errors import CheckFailed
+
+SHAPE = (64, 64)
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``y = relu(2 x) - 1``, with its inner tensor ``double``."""
+    nodes = [
+        helper.make_node("Mul", ["x", "two"], ["double"], name="double"),
+        helper.make_node("Relu", ["double"], ["positive"], name="relu"),
+        helper.make_node("Sub", ["positive", "one"], ["y"], name="sub"),
+    ]
+    model = helper.make_model(
+        helper.make_graph(
+            nodes,
+            "g",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", *SHAPE])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", *SHAPE])],
+            [numpy_helper.from_array(np.array(value, np.float32), name) for name, value in (("two", 2), ("one", 1))],
+        ),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    path = tmp_path_factory.mktemp("graph") / "model.onnx"
+    onnx.save(onnx.shape_inference.infer_shapes(model), str(path))
+    return path
+
+
+def inputs() -> list[dict[str, np.ndarray]]:
+    """Ordinary numbers in batches of two sizes, and one that is far out."""
+    rng = np.random.default_rng(0)
+    batches = [rng.standard_normal((rows, *SHAPE), np.float32) for rows in (2, 3)]
+    batches[1][0, 0, 0] = -40
+    return [{"x": batch} for batch in batches]
+
+
+def test_minmax_is_the_largest_magnitude_of_inputs_and_inner_tensors(graph: Path) -> None:
+    found = find_ranges(graph, ["x", "double", "positive"], inputs)
+    assert found["x"] == 40
+    assert found["double"] == 80
+    positive = 2 * max(float(feeds["x"].max()) for feeds in inputs())
+    assert found["positive"] == pytest.approx(positive)
+
+
+def test_the_other_methods_leave_out_what_is_far_out(graph: Path) -> None:
+    for method in set(METHODS) - {"minmax"}:
+        found = find_ranges(graph, ["double"], inputs, method=method)
+        assert 4 < found["double"] < 12, method
+        assert find_ranges(graph, ["double"], inputs, method=method) == found
+
+
+def test_a_tensor_of_zeros_has_the_range_zero(graph: Path) -> None:
+    def zeros() -> list[dict[str, np.ndarray]]:
+        return [{"x": np.zeros((1, *SHAPE), np.float32)}]
+
+    for method in METHODS:
+        assert find_ranges(graph, ["x", "double"], zeros, method=method) == {"x": 0, "double": 0}
+
+
+def test_a_tensor_that_is_not_finite_is_an_error(graph: Path) -> None:
+    def overflow() -> list[dict[str, np.ndarray]]:
+        return [{"x": np.full((1, *SHAPE), 3e38, np.float32)}]
+
+    with pytest.raises(CheckFailed, match=r"tensor double is not finite on a calibration input"):
+        find_ranges(graph, ["double"], overflow)
+
+
+def test_a_percentile_counts_bins() -> None:
+    counts = np.zeros(BINS)
+    counts[:100] = 1e6
+    counts[-1] = 1
+    assert percentile_bins(counts) == 100
+
+
+def test_entropy_keeps_a_flat_distribution_whole_and_cuts_a_long_tail() -> None:
+    assert entropy_bins(np.ones(BINS)) == BINS
+    tail = np.exp(-np.arange(BINS) / 40) * 1e6
+    assert LEVELS <= entropy_bins(tail) < BINS / 2
+    assert entropy_bins(np.zeros(BINS)) == LEVELS

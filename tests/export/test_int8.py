@@ -1,0 +1,218 @@
+"""Integers in the graph: what is quantised and what is not, how pairs are shared, and that any change is found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from attn2trt.engines.ort_runtime import OrtRuntime
+from attn2trt.errors import CheckFailed, InputError, ModuleRefused
+from attn2trt.export.contract import spec_of
+from attn2trt.export.graph import OnnxGraph
+from attn2trt.export.handover import trtexec_lines
+from attn2trt.export.int8 import Int8Graph, quantize
+from attn2trt.export.int8_check import check_int8
+from attn2trt.export.passes import quantize as writing
+from attn2trt.export.passes.int8_policy import COMPUTED, ONCE, OTHERS, Int8Plan, plan_int8
+from attn2trt.export.precision import float32_source
+
+# A gate between two convolutions that read the same map, a product of two maps, and a linear layer on pixels.
+MODULES = {"first": "stem", "second": "block.conv", "squeeze": "block.gate.fc", "pixels": "head"}
+
+
+def write(folder: Path) -> OnnxGraph:
+    """A graph from x to y, opset 17."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        "w": rng.standard_normal((4, 4, 3, 3), np.float32),
+        "v": rng.standard_normal((4, 4, 1, 1), np.float32),
+        "s": rng.standard_normal((4, 4), np.float32),
+        "l": rng.standard_normal((4, 6), np.float32),
+        "axes": np.array([2, 3]),
+    }
+    arrays["v"][2] = 0  # a dead channel
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], name="first", pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["x", "v"], ["b"], name="second"),
+        helper.make_node("ReduceMean", ["b"], ["mean"], name="pool", axes=[2, 3], keepdims=0),
+        helper.make_node("Gemm", ["mean", "s"], ["fc"], name="squeeze", transB=1),
+        helper.make_node("Unsqueeze", ["fc", "axes"], ["gate"], name="shape"),
+        helper.make_node("Mul", ["a", "gate"], ["gated"], name="gating"),
+        helper.make_node("MatMul", ["gated", "b"], ["scores"], name="scores"),
+        helper.make_node("Transpose", ["scores"], ["last"], name="channels_last", perm=[0, 2, 3, 1]),
+        helper.make_node("MatMul", ["last", "l"], ["y"], name="pixels"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 8, 8, 6])],
+        [numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = onnx.shape_inference.infer_shapes(model)
+    onnx.save(model, str(folder / "model.onnx"))
+    inputs, outputs = ([spec_of(value) for value in values] for values in (model.graph.input, model.graph.output))
+    return OnnxGraph(folder / "model.onnx", 17, tuple(inputs), tuple(outputs), MODULES)
+
+
+def ranges(tensors: Sequence[str]) -> Mapping[str, float]:
+    return {name: {"x": 2.54, "last": 12.7}[name] for name in tensors}
+
+
+def quantized(folder: Path, **options: Any) -> Int8Graph:
+    return quantize(write(folder), ranges, folder, **{"parameters": ("w", "v", "s"), "said": "two numbers", **options})
+
+
+def policy(folder: Path, kept: str = "") -> Int8Plan:
+    import onnx_ir as ir
+
+    return plan_int8(ir.load(str(write(folder).path)), lambda node: "asked for" if node == kept else "")
+
+
+def test_products_with_a_weight_are_quantised_and_a_gates_are_not(tmp_path: Path) -> None:
+    found = policy(tmp_path)
+    assert [(one.node, one.tensor, one.weight, one.axis) for one in found.quantized] == [
+        ("first", "x", "w", 0),
+        ("second", "x", "v", 0),
+        ("pixels", "last", "l", 1),
+    ]
+    assert (found.float32["squeeze"], found.float32["scores"], found.float32["gating"]) == (ONCE, COMPUTED, OTHERS)
+    assert dict(found.products) == {"first": "w", "second": "v", "squeeze": "s", "scores": "", "pixels": "l"}
+    assert policy(tmp_path, "second").kept == {"second": "asked for"}
+
+
+def test_one_pair_serves_all_products_that_read_a_tensor(tmp_path: Path) -> None:
+    low = quantized(tmp_path)
+    nodes = onnx.load(str(low.graph.path)).graph.node
+    assert [node.name for node in nodes if node.op_type == "QuantizeLinear"] == [
+        *("quantize_x", "quantize_w", "quantize_v", "quantize_last", "quantize_l_1"),
+    ]
+    assert (low.lowered, low.oldest_tensorrt, low.notes) == (3, "8.6", ["ranges from two numbers"])
+    assert low.graph.modules["dequantize_x"] == "stem"
+    assert low.to_json()["ranges"] == {"x": 2.54, "last": 12.7}
+    step = pytest.approx(0.02)
+    # the weight of the linear layer is no parameter by its name, so that the module stands for it
+    assert low.steps == {"w": (step,), "v": (step,), "s": (None,), "": (None,), "head": (pytest.approx(0.1),)}
+
+
+def test_the_graph_computes_on_levels(tmp_path: Path) -> None:
+    low = quantized(tmp_path, keep=["head"])
+    assert "head" in low.notes[1]
+    x = np.random.default_rng(1).uniform(-3, 3, (2, 4, 8, 8)).astype(np.float32)
+    model = onnx.load(str(low.graph.path))
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for name, axis in (("w", 0), ("v", 0)):
+        steps = arrays[f"{name}_scale"].reshape(-1, 1, 1, 1)
+        assert axis == 0
+        arrays[name] = (np.round(arrays[name] / steps) * steps).astype(np.float32)
+    assert arrays["v_scale"][2] == 1
+    on_levels = (np.clip(np.round(x / np.float32(0.02)), -128, 127) * np.float32(0.02)).astype(np.float32)
+    source = onnx.load(str(tmp_path / "model.onnx"))
+    for tensor in source.graph.initializer:
+        tensor.CopyFrom(numpy_helper.from_array(arrays[tensor.name], tensor.name))
+    onnx.save(source, str(tmp_path / "by_hand.onnx"))
+    with OrtRuntime(low.graph.path, optimise=False) as ours, OrtRuntime(tmp_path / "by_hand.onnx") as by_hand:
+        wanted = by_hand.run({"x": on_levels})["y"]
+        np.testing.assert_allclose(ours.run({"x": x})["y"], wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_trtexec_obeys_the_pairs(tmp_path: Path) -> None:
+    lines = trtexec_lines(quantized(tmp_path), write(tmp_path).inputs, {})
+    assert {version: line.split("model.int8.plan")[1].split() for version, line in lines.items()} == {
+        "8.6": ["--int8"],
+        "10": ["--stronglyTyped"],
+        "11": [],
+    }
+
+
+def test_what_is_always_zero_stays_in_float32_and_with_nothing_left_int8_is_refused(tmp_path: Path) -> None:
+    found = quantize(
+        write(tmp_path), lambda names: dict(ranges(names), x=0.0), tmp_path, parameters=(), said="", keep=[]
+    )
+    assert found.lowered == 1
+    assert any(note.startswith("stem stays in float32: what it reads was 0 on every input") for note in found.notes)
+    with pytest.raises(ModuleRefused, match=r"int8 leaves nothing to quantise: none of 5 .* --keep-fp32"):
+        quantized(tmp_path, keep=["stem", "block", "head"])
+    with pytest.raises(InputError, match=r"received --keep-fp32 'haed', which no module .* head"):
+        quantized(tmp_path, keep=["haed"])
+
+
+def node(model: onnx.ModelProto, name: str) -> onnx.NodeProto:
+    return next(node for node in model.graph.node if node.name == name)
+
+
+def scaled(model: onnx.ModelProto, name: str, factor: float) -> None:
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == name)
+    array = numpy_helper.to_array(tensor)
+    tensor.CopyFrom(numpy_helper.from_array((array * factor + (factor == 0)).astype(array.dtype), name))
+
+
+def unquantised(model: onnx.ModelProto) -> None:
+    node(model, "second").input[0] = "x"
+
+
+def other_axis(model: onnx.ModelProto) -> None:
+    for name in ("quantize_w", "dequantize_w"):
+        node(model, name).attribute[0].i = 1
+
+
+def quantised_gate(model: onnx.ModelProto) -> None:
+    node(model, "gating").input[0] = "last_dequantized"
+
+
+def other_step_back(model: onnx.ModelProto) -> None:
+    node(model, "dequantize_x").input[1] = "last_scale"
+
+
+CHANGES: dict[str, Callable[[onnx.ModelProto], None]] = {
+    "input 0 of node second is not quantised": unquantised,
+    "quantize_w has its steps along axis 1": other_axis,
+    "input 0 of node gating comes from last_dequantized": quantised_gate,
+    "quantize_x and dequantize_x have different steps": other_step_back,
+    "quantize_x has other steps than its range gives": lambda model: scaled(model, "x_scale", 1.01),
+    "quantize_v has other steps than its range gives": lambda model: scaled(model, "v_scale", 1.01),
+    "quantize_x does not have zero at zero": lambda model: scaled(model, "x_zero", 0),
+    "constant w_dequantized of node first": lambda model: scaled(model, "w", 1.01),
+    "input 1 of node pixels is not quantised": lambda model: node(model, "pixels").input.__setitem__(1, "l"),
+}
+
+
+@pytest.mark.parametrize("said", CHANGES)
+def test_every_change_is_found(said: str, tmp_path: Path) -> None:
+    graph, low = write(tmp_path), quantized(tmp_path)
+    model = onnx.load(str(low.graph.path))
+    CHANGES[said](model)
+    path = tmp_path / "changed.onnx"
+    onnx.save(model, str(path))
+    source = float32_source(graph, 17)
+    products = policy(tmp_path).quantized
+    check_int8(source, low.graph.path, products, ranges(["x", "last"]))
+    with pytest.raises(CheckFailed, match=said):
+        check_int8(source, path, products, ranges(["x", "last"]))
+
+
+def test_a_pair_where_the_policy_wants_float32_is_found(tmp_path: Path) -> None:
+    low = quantized(tmp_path)
+    products = [product for product in policy(tmp_path).quantized if product.node != "second"]
+    with pytest.raises(CheckFailed, match=r"second reads \w+_dequantized, and the policy says float32"):
+        check_int8(float32_source(write(tmp_path), 17), low.graph.path, products, ranges(["x", "last"]))
+
+
+def test_a_wrong_step_is_not_handed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = writing.Quantize._pair
+
+    def wrong(self: writing.Quantize, *where: Any) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(writing, "LEVELS", 100)
+            return right(self, *where)
+
+    monkeypatch.setattr(writing.Quantize, "_pair", wrong)
+    with pytest.raises(CheckFailed, match=r"has other steps than its range gives; it was not handed over"):
+        quantized(tmp_path)

@@ -1,0 +1,158 @@
+"""The floor of int8 is what its graph loses, product by product."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from torch import nn
+
+import attn2trt
+from attn2trt.engines.ort_runtime import OrtRuntime
+from attn2trt.errors import InputError, ModuleRefused
+from attn2trt.pipeline import validate_bundle
+from attn2trt.validate.cases import Case
+from attn2trt.validate.eager import Eager
+from attn2trt.validate.int8 import Int8
+from attn2trt.validate.metrics import LOWER
+from attn2trt.validate.recorded import from_tensors
+from attn2trt.validate.verdict import Verdict, judge_all
+
+RESULTS = Path(__file__).parents[2] / "benchmarks/results/int8_limit.json"
+CASE = Case.of("one", {"x": np.random.default_rng(0).standard_normal((2, 4, 8, 8), dtype=np.float32)})
+
+
+class Twice(nn.Module):
+    """One convolution at two places, batch normalisation behind it, then a linear layer on pixels without a bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.norm = nn.Conv2d(4, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4)
+        self.pixels = nn.Linear(4, 6, bias=False)
+        self.norm.running_var.fill_(4)  # type: ignore[operator]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        first = torch.relu(self.norm(self.conv(x)))
+        second = torch.relu(self.norm(self.conv(3 * first)))
+        return torch.relu(self.pixels(second.permute(0, 2, 3, 1)))
+
+
+def run(module: nn.Module, steps: dict[str, tuple[float | None, ...]], draw: int = 0) -> np.ndarray:
+    eager = Eager(module.eval(), (), 0, is_double=False)
+    eager.follow_modules()
+    return eager.run_lower(dict(CASE.feeds), CASE, Int8(steps), draw)["output"]
+
+
+def on_levels(x: torch.Tensor, step: Any) -> torch.Tensor:
+    return (x / step).round().clamp(-128, 127) * step
+
+
+def test_both_operands_of_a_product_are_on_levels_and_others_are_not() -> None:
+    conv = nn.Conv2d(4, 4, 1, bias=False).eval()
+    with torch.no_grad():
+        conv.weight[1] = 0
+    weight = conv.weight.detach()
+    steps = weight.abs().amax((1, 2, 3), keepdim=True) / 127
+    levels = on_levels(weight, torch.where(steps > 0, steps, 1.0))
+    wanted = nn.functional.conv2d(on_levels(torch.from_numpy(CASE.feeds["x"]), 0.01), levels).numpy()
+    np.testing.assert_allclose(run(conv, {"weight": (0.01,)}), wanted, rtol=0, atol=1e-5)
+    exact = run(conv, {"weight": (None,)})
+    assert np.abs(exact - wanted).max() > 0.01
+
+
+def test_each_call_of_a_weight_has_its_own_step() -> None:
+    fine, coarse = (run(Twice(), {"conv.weight": (0.04, step), "pixels.weight": (None,)}) for step in (0.03, 3.0))
+    exact = run(Twice(), {"conv.weight": (None, None), "pixels.weight": (None,)})
+    assert np.abs(fine - exact).max() < np.abs(coarse - exact).max() / 10
+    assert not np.array_equal(
+        run(Twice(), {"conv.weight": (0.02, 0.02)}, draw=1), run(Twice(), {"conv.weight": (0.02,) * 2})
+    )
+
+
+def test_a_product_that_pytorch_does_not_run_as_often_is_refused() -> None:
+    with pytest.raises(ModuleRefused, match=r"products of conv.weight run 3 times in the graph and 2 times in PyTorch"):
+        run(Twice(), {"conv.weight": (0.1, 0.1, 0.1)})
+    with pytest.raises(ModuleRefused, match=r"other.weight run 1 times .* --keep-fp32"):
+        run(Twice(), {"other.weight": (0.1,)})
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> attn2trt.Bundle:
+    out = tmp_path_factory.mktemp("int8") / "twice"
+    x = torch.from_numpy(CASE.feeds["x"])
+    return attn2trt.deploy(Twice().eval(), x, out=out, precision="fp32,int8", dynamic="batch=1:2:3")
+
+
+def test_a_healthy_graph_is_as_near_as_pytorch_on_levels(bundle: attn2trt.Bundle) -> None:
+    verdict = Verdict.from_json(bundle.manifest["verdict"])
+    stages = {stage.stage: stage for stage in verdict.stages}
+    assert verdict
+    for name in ("int8", "int8 onnxruntime cpu"):
+        assert stages[name].status == "passed"
+        assert stages[name].worst_ratio <= LOWER["int8"].healthy
+    entry = bundle.manifest["precisions"]["int8"]
+    assert entry["lowered"] == 3
+    assert entry["calibration"] == "3 random batches (--calibrate DIR), by minmax"
+    assert "model.int8.onnx" in bundle.manifest["files"]
+
+
+def test_validate_judges_it_without_pytorch(bundle: attn2trt.Bundle) -> None:
+    stages = {stage.stage: stage.status for stage in validate_bundle(bundle.path).stages}
+    assert (stages["int8"], stages["int8 onnxruntime cpu"]) == ("passed", "passed")
+
+
+def test_a_graph_with_a_wrong_channel_fails(bundle: attn2trt.Bundle, tmp_path: Path) -> None:
+    model = onnx.load(str(bundle.path / "model.int8.onnx"))
+    # twice in the graph: once for each normalisation that is folded into it
+    weight = next(tensor for tensor in model.graph.initializer if len(tensor.dims) == 4)
+    array = numpy_helper.to_array(weight).copy()
+    array[0] = 0
+    weight.CopyFrom(numpy_helper.from_array(array, weight.name))
+    onnx.save(model, str(tmp_path / "changed.onnx"))
+    pairs = from_tensors(bundle.reference_path, bundle.manifest["cases"])
+    with OrtRuntime(tmp_path / "changed.onnx", optimise=False) as runtime:
+        (stage,) = judge_all({"int8": runtime.run}, pairs, precision=LOWER["int8"])
+    assert stage.status == "failed"
+
+
+def test_a_module_can_be_kept_out(tmp_path: Path) -> None:
+    x = torch.from_numpy(CASE.feeds["x"])
+    found = attn2trt.deploy(
+        Twice().eval(), x, out=tmp_path / "kept", precision="int8", keep_fp32=["pixels"], calibration="entropy"
+    )
+    entry = found.manifest["precisions"]["int8"]
+    assert (entry["lowered"], entry["keep_fp32"]) == (2, ["pixels"])
+    assert entry["calibration"].endswith("by entropy")
+    assert Verdict.from_json(found.manifest["verdict"])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"precision": "fp16", "calibration": "entropy"}, r"received --calibration entropy without int8; .* fp32,int8"),
+        ({"precision": "fp32", "calibrate": Path("here")}, r"received --calibrate here without int8"),
+        ({"precision": "int8", "calibration": "best"}, r"received --calibration 'best'; expected minmax, percentile"),
+    ],
+)
+def test_options_of_int8_without_it_are_refused(options: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=said):
+        attn2trt.deploy("se", out=tmp_path / "se", **options)
+
+
+def test_a_block_of_squeeze_layers_alone_has_nothing_to_quantise(tmp_path: Path) -> None:
+    with pytest.raises(ModuleRefused, match=r"int8 leaves nothing to quantise"):
+        attn2trt.deploy("se", shapes=["2x16x8x8"], out=tmp_path / "se", precision="int8", verdict=False)
+
+
+def test_the_limit_is_the_one_that_was_measured() -> None:
+    told = json.loads(RESULTS.read_text())
+    assert told["alarms"] == []
+    assert told["largest"] <= LOWER["int8"].healthy < LOWER["int8"].limit
+    assert told["weights_off_told"] == told["weights_off"] > 20
