@@ -5,12 +5,16 @@ Which of them is faster depends on the runtime, its kernels and the machine; a `
 
 from __future__ import annotations
 
+from .few_outputs import FewOutputs
 from .form import Form, apply, kinds
 from .narrow_convolutions import DepthwiseSum, WiderGroups
 from .outer_product import OuterProduct
 from .pixel_linear import PixelLinear
+from .pooled_mean import PooledMean
 from .split_reduction import SplitReduction
 
-FORMS: tuple[Form, ...] = (SplitReduction(), OuterProduct(), PixelLinear(), DepthwiseSum(), WiderGroups())
+FORMS: tuple[Form, ...] = (
+    *(SplitReduction(), PooledMean(), OuterProduct(), FewOutputs(), PixelLinear(), DepthwiseSum(), WiderGroups()),
+)
 
 __all__ = ["FORMS", "Form", "apply", "kinds"]

@@ -25,7 +25,7 @@ class SplitReduction:
 
     def kind(self, node: ir.Node) -> str:
         """By operator and number of channels."""
-        if node.op_type not in REDUCTIONS or _axes(node) != (1,):
+        if node.op_type not in REDUCTIONS or reduced_axes(node) != (1,):
             return ""
         found = sizes(node.inputs[0], 4)
         if found is None or found[1] is None or found[1] < FEWEST or found[1] % GROUPS:
@@ -66,7 +66,8 @@ def _reduce(write: Writer, node: ir.Node, value: ir.Value, axis: int, *, keep: i
     return write.node(node.op_type, [value, axes], word, keepdims=keep)
 
 
-def _axes(node: ir.Node) -> tuple[int, ...]:
+def reduced_axes(node: ir.Node) -> tuple[int, ...]:
+    """The axes of a map that a reduction is over, counted from the first; none where they are computed or all."""
     if "axes" in node.attributes:
         found = tuple(node.attributes["axes"].as_ints())
     else:

@@ -11,9 +11,11 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from attn2trt.export.forms import FORMS, Form, apply, kinds
+from attn2trt.export.forms.few_outputs import FewOutputs
 from attn2trt.export.forms.narrow_convolutions import MOST_TERMS, DepthwiseSum, WiderGroups
 from attn2trt.export.forms.outer_product import OuterProduct
 from attn2trt.export.forms.pixel_linear import PixelLinear
+from attn2trt.export.forms.pooled_mean import PooledMean
 from attn2trt.export.forms.split_reduction import SplitReduction
 
 MAP = "double[n, 16, h, w]"
@@ -235,4 +237,55 @@ def test_places_of_one_kind_are_counted_and_changed_together() -> None:
 
 def test_the_forms_have_names_of_their_own() -> None:
     names: Sequence[str] = [form.name for form in FORMS]
-    assert len(set(names)) == len(names) == 5
+    assert len(set(names)) == len(names) == 7
+
+
+@pytest.mark.parametrize("axis", [2, 3])
+@pytest.mark.parametrize("keep", [0, 1])
+def test_a_mean_along_one_axis_is_a_pooling(axis: int, keep: int) -> None:
+    squeezed = "y" if keep else "r"
+    body = f"{squeezed} = ReduceMean <axes: ints = [{axis - 4}], keepdims: int = {keep}> (x)"
+    before = model(body + ("" if keep else " y = Unsqueeze (r, axis)"), "double[n, 16, 3, 5] x", axis=np.array([axis]))
+    after = rewritten(before, PooledMean())
+    assert after.graph.node[0].op_type == "AveragePool"
+    same(before, after, {"x": numbers(2, 16, 3, 5)}, {"x": numbers(1, 16, 3, 5)})
+
+
+@pytest.mark.parametrize("sizes", ["h, 5", "3, 65", "3, 1"])
+def test_a_mean_along_an_axis_that_varies_or_is_long_stays(sizes: str) -> None:
+    axis = 2 if sizes.startswith("h") else 3
+    before = model(f"y = ReduceMean <axes: ints = [{axis}]> (x)", f"double[n, 16, {sizes}] x")
+    assert kinds(ir.from_proto(before), PooledMean()) == {}
+    whole = model("y = ReduceMean <axes: ints = [2, 3]> (x)", "double[n, 16, 3, 5] x")
+    assert kinds(ir.from_proto(whole), PooledMean()) == {}
+
+
+@pytest.mark.parametrize("width", ["w", "16", "21"])
+@pytest.mark.parametrize(("kernel", "pads"), [(7, 3), (3, 0), (5, 2)])
+@pytest.mark.parametrize("bias", [False, True])
+def test_one_channel_is_computed_as_columns(width: str, kernel: int, pads: int, bias: bool) -> None:
+    weights = {"weight": numbers(1, 16, kernel, kernel)} | ({"bias": numbers(1)} if bias else {})
+    body = convolution(1, 1, 16, kernel, more=f", pads: ints = [{pads}, {pads}, {pads}, {pads}]", bias=bias)
+    before = model(body, f"double[n, 16, h, {width}] x", **weights)
+    after = rewritten(before, FewOutputs())
+    sizes = [16, 21, 23, 7] if width == "w" else [int(width)]
+    same(before, after, *({"x": numbers(2, 16, 9, size)} for size in sizes))
+
+
+def test_uneven_pads_and_kernels_keep_their_sides() -> None:
+    body = "y = Conv <kernel_shape: ints = [1, 3], pads: ints = [0, 2, 1, 0]> (x, weight)"
+    before = model(body, weight=numbers(1, 16, 1, 3))
+    same(before, rewritten(before, FewOutputs()), {"x": numbers(2, 16, 4, 9)}, {"x": numbers(1, 16, 4, 3)})
+
+
+@pytest.mark.parametrize(
+    ("body", "shape"),
+    [
+        (convolution(1, 1, 16, more=", strides: ints = [2, 2]"), (1, 16, 3, 3)),
+        (convolution(1, 1, 16, more=", dilations: ints = [1, 2]"), (1, 16, 3, 3)),
+        (convolution(1, 2, 16), (2, 16, 3, 3)),
+        (convolution(1, 1, 16, size=1), (1, 16, 1, 1)),
+    ],
+)
+def test_other_convolutions_stay_as_they_are(body: str, shape: tuple[int, ...]) -> None:
+    assert kinds(ir.from_proto(model(body, weight=numbers(*shape))), FewOutputs()) == {}

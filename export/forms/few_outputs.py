@@ -1,0 +1,83 @@
+"""A convolution of few output channels as one of more that takes several steps to the side at a time.
+
+The spatial gates of CBAM, BAM and triplet attention make one channel out of two. ONNX Runtime computes eight output
+channels at once and throws seven away. Here the eight are eight neighbours in a row: the kernel is seven columns wider
+and moves eight columns at a time, and the channels then go back to where they are in the row. It does twice the work
+of one channel in place of eight times. Does not apply to more than one output channel, to groups, strides or
+dilation, or where the weights are computed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from .form import Writer, constant, sizes
+
+STEP = 8  # output channels that are computed at once
+LARGEST = 64  # input channels; with more, a kernel fills its vectors with them
+
+
+class FewOutputs:
+    """Conv to one channel as Conv to eight columns of it."""
+
+    name = "one output channel as columns of several"
+
+    def kind(self, node: ir.Node) -> str:
+        """By kernel and input channels."""
+        weight = constant(node.inputs[1]) if node.op_type == "Conv" else None
+        if weight is None or weight.ndim != 4 or weight.shape[0] != 1 or weight.shape[1] > LARGEST:
+            return ""
+        plain = (
+            all(set(node.attributes.get_ints(name, (1, 1))) == {1} for name in ("strides", "dilations"))
+            and node.attributes.get_string("auto_pad", "NOTSET") == "NOTSET"
+        )
+        if not plain or node.attributes.get_int("group", 1) != 1 or weight.shape[3] == 1:
+            return ""
+        if sizes(node.outputs[0], 4) is None:
+            return ""
+        return f"Conv {weight.shape[2]}x{weight.shape[3]}, {weight.shape[1]} channels to one"
+
+    def rewrite(self, node: ir.Node) -> None:
+        """In the node's place: a wider Conv, its channels put into the row, and what is beyond the row cut off."""
+        weight = constant(node.inputs[1])
+        found = sizes(node.outputs[0], 4)
+        assert weight is not None
+        assert found is not None
+        _, inputs, height, width = weight.shape
+        wide = np.zeros((STEP, inputs, height, width + STEP - 1), weight.dtype)
+        for column in range(STEP):
+            wide[column, :, :, column : column + width] = weight[0]
+        top, left, bottom, right = node.attributes.get_ints("pads", (0, 0, 0, 0))
+        write = Writer(node)
+        operands = [node.inputs[0], write.weight(wide, "columns")]
+        bias = constant(node.inputs[2]) if len(node.inputs) > 2 else None
+        if bias is not None:
+            operands.append(write.weight(np.repeat(bias, STEP), "bias of each"))
+        # as many zeros more on the right as the last step may reach beyond the row
+        pads = [top, left, bottom, right + STEP - 1]
+        columns = write.node("Conv", operands, "in columns", strides=[1, STEP], pads=pads)
+        rows = write.node("Transpose", [columns], "columns last", perm=[0, 2, 3, 1])
+        # 0: as there, -1: what is left; the rows in their place, steps and columns together
+        merged = write.node("Reshape", [rows, write.weight(np.array([0, 0, -1], np.int64), "rows")], "in rows")
+        size = found[3]
+        if size is None or size % STEP:
+            end = self._width(write, node, left + right - width + 1) if size is None else _number(write, size, "width")
+            bounds = [_number(write, 0, "first column"), end, _number(write, 2, "along the row")]
+            merged = write.node("Slice", [merged, *bounds], "cut off")
+        axis = _number(write, 1, "channel")
+        write.put(write.node("Unsqueeze", [merged, axis], "one channel"))
+
+    def _width(self, write: Writer, node: ir.Node, more: int) -> ir.Value:
+        """How many columns the output has: as the input, and ``more``."""
+        shape = write.node("Shape", [node.inputs[0]], "width of the input", start=3)
+        shape.type = ir.TensorType(ir.DataType.INT64)
+        if not more:
+            return shape
+        total = write.node("Add", [shape, _number(write, more, "columns more")], "width of the output")
+        total.type = shape.type
+        return total
+
+
+def _number(write: Writer, value: int, word: str) -> ir.Value:
+    return write.weight(np.array([value], np.int64), word)
