@@ -1,10 +1,11 @@
 """Time six blocks at four shapes in every runtime of this machine, and write the docs' table.
 
-Usage: python benchmarks/blocks.py [--block NAME] [--shape SHAPE] [--seconds S]. Every cell is one run of `attn2trt
+Usage: python benchmarks/blocks.py [--block NAME] [--shape SHAPE] [--among] [--seconds S]. Every cell is one run of `attn2trt
 deploy`, `tune` and `benchmark`; a block whose verdict fails ends the run. Writes benchmarks/results/blocks.json and
 docs/benchmark.md after every cell, and takes up where an interrupted run of the same code, versions and machine ended;
 a cell that was disturbed by other processes is measured again. With --block or --shape it prints rows and writes
-nothing.
+nothing; with --among as well it puts them in the place of the ones that are there, and keeps the others, whatever code
+they were measured with.
 """
 
 from __future__ import annotations
@@ -148,6 +149,8 @@ def page(document: dict[str, Any]) -> str:
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     lines += [f"| {' | '.join(cells(row))} |" for row in rows]
+    if len({row.get("sources") for row in rows}) > 1:
+        lines += ["", "Some rows were measured with an earlier version of the code than others, each row in one run."]
     lines += ["", "## Geometric means of the speed-up", "", "| block | best | plain export | eager | least of best |"]
     lines += ["| --- | --- | --- | --- | --- |"]
     for name, chosen in groups(rows):
@@ -208,26 +211,28 @@ def kept(key: str, seconds: float) -> list[dict[str, Any]]:
     return [
         row
         for row in before["rows"]
-        if before["sources"] == key
+        if row["sources"] == key
         and (row["machine"], row["versions"], row["method"]["seconds"]) == here
         and not disturbed(row)
     ]
 
 
-def main(blocks: Sequence[str], shapes: Sequence[str], seconds: float) -> int:
-    """Measure every cell that is asked for; all of them where nothing is."""
+def main(blocks: Sequence[str], shapes: Sequence[str], seconds: float, *, among: bool = False) -> int:
+    """Measure every cell that is asked for; all of them where nothing is. ``among`` writes them among the others."""
     partial = bool(blocks or shapes)
     order = [(block, shape) for block in blocks or BLOCKS for shape in shapes or SHAPES]
+    every = [(block, shape) for block in BLOCKS for shape in SHAPES]
     key = code_hash(ROOMS)
-    rows = {(row["block"], row["shape"]): row for row in ([] if partial else kept(key, seconds))}
-    wanted = [cell for cell in order if cell not in rows]
+    found = kept(key, seconds) if not partial else json.loads(RESULTS.read_text())["rows"] if among else []
+    rows = {(row["block"], row["shape"]): row for row in found}
+    wanted = [cell for cell in order if partial or cell not in rows]
     rates = measured_rates(seconds) if wanted else {}
     for place, (block, shape) in enumerate(order, 1):
         if (block, shape) in wanted:
-            rows[block, shape] = measure(block, shape, seconds, rates)
-        done = [rows[cell] for cell in order if cell in rows]
+            rows[block, shape] = {**measure(block, shape, seconds, rates), "sources": key}
+        done = [rows[cell] for cell in every if cell in rows]
         print(f"{place}/{len(order)}", *cells(rows[block, shape]), *remarks(rows[block, shape]), sep="  ", flush=True)
-        if not partial:
+        if among or not partial:
             document = {"date": date.today().isoformat(), "sources": key, "rows": done}
             RESULTS.write_text(json.dumps(document, indent=1) + "\n")
             PAGE.write_text(page(document))
@@ -238,6 +243,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--block", action="append", default=[], help="only this one, printed and not written")
     parser.add_argument("--shape", action="append", default=[], help="only this one, printed and not written")
+    parser.add_argument("--among", action="store_true", help="write these among the rows that are there")
     parser.add_argument("--seconds", type=float, default=3.0, help="shortest time for each runtime (default 3)")
     options = parser.parse_args()
-    sys.exit(main(options.block, options.shape, options.seconds))
+    sys.exit(main(options.block, options.shape, options.seconds, among=options.among))

@@ -122,3 +122,9 @@ def test_it_takes_up_where_it_was_interrupted(
     assert len(json.loads((tmp_path / "blocks.json").read_text())["rows"]) == len(cells)
     assert blocks.main(["se"], [], 3.0) == 0
     assert asked[-4:] == [("se", shape) for shape in blocks.SHAPES]
+    monkeypatch.setattr(blocks, "code_hash", lambda _rooms: "later")
+    assert blocks.main(["se"], [], 3.0, among=True) == 0
+    written = json.loads((tmp_path / "blocks.json").read_text())["rows"]
+    assert [(row["block"], row["shape"]) for row in written] == cells
+    assert {row["block"] for row in written if row["sources"] == "later"} == {"se"}
+    assert "Some rows were measured with an earlier version" in (tmp_path / "page.md").read_text()
