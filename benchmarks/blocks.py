@@ -1,11 +1,11 @@
 """Time six blocks at four shapes in every runtime of this machine, and write the docs' table.
 
-Usage: python benchmarks/blocks.py [--block NAME] [--shape SHAPE] [--among] [--seconds S]. Every cell is one run of `attn2trt
-deploy`, `tune` and `benchmark`; a block whose verdict fails ends the run. Writes benchmarks/results/blocks.json and
-docs/benchmark.md after every cell, and takes up where an interrupted run of the same code, versions and machine ended;
-a cell that was disturbed by other processes is measured again. With --block or --shape it prints rows and writes
-nothing; with --among as well it puts them in the place of the ones that are there, and keeps the others, whatever code
-they were measured with.
+Usage: python benchmarks/blocks.py [--block NAME] [--shape SHAPE] [--among] [--seconds S]. Every cell is one run of
+`attn2trt deploy`, `tune` and `benchmark`; a block whose verdict fails ends the run. Writes
+benchmarks/results/blocks.json and docs/benchmark.md after every cell, and takes up where an interrupted run of the same
+code, versions and machine ended; a cell that was disturbed by other processes is measured again. With --block or
+--shape it prints rows and writes nothing; with --among as well it puts them in the place of the ones that are there,
+and keeps the others, whatever code they were measured with.
 """
 
 from __future__ import annotations
