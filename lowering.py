@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,8 @@ from .validate.calibration_inputs import CalibrationInputs, calibration_inputs
 from .validate.cases import Case
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from .validate.eager import Lower
 
 
@@ -70,30 +72,31 @@ class Lowering:
         cases: Sequence[Case],
         folder: Path,
         *,
-        parameters: Collection[str],
+        module: nn.Module,
         seed: int,
         start: Callable[[str, str], None],
     ) -> dict[str, LowGraph]:
         """Every graph by its precision, in ``folder``; ``cases`` are what int8 is calibrated on where nothing else is
-        given, ``parameters`` names the module's. Raises what ``export.precision.lower`` and ``export.int8.quantize``
-        raise."""
+        given, and ``module`` is what the graph was made of.
+
+        Raises what ``export.precision.lower`` and ``export.int8.quantize`` raise.
+        """
         written: dict[str, LowGraph] = {}
         for precision in self.precisions:
             if precision == INT8:
                 start("calibration", "finding the ranges of int8")
                 inputs = calibration_inputs(self.calibrate, target, cases, seed=seed)
-                written[precision] = self._quantized(graph, inputs, folder, parameters)
+                written[precision] = self._quantized(graph, inputs, folder, module)
             else:
                 start("precision", f"writing {precision} into the graph")
                 written[precision] = lower(graph, precision, folder, keep=self.keep_fp32)
         return written
 
-    def _quantized(
-        self, graph: OnnxGraph, inputs: CalibrationInputs, folder: Path, parameters: Collection[str]
-    ) -> Int8Graph:
+    def _quantized(self, graph: OnnxGraph, inputs: CalibrationInputs, folder: Path, module: nn.Module) -> Int8Graph:
         def ranges(tensors: Sequence[str]) -> Mapping[str, float]:
             return find_ranges(graph.path, tensors, inputs.make, method=self.method) if tensors else {}
 
+        parameters = {name: value.detach().cpu().numpy() for name, value in module.named_parameters()}
         said = f"{inputs.said}, by {self.method}"
         return quantize(graph, ranges, folder, parameters=parameters, said=said, keep=self.keep_fp32)
 

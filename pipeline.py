@@ -136,8 +136,7 @@ def deploy(
         cases = make_cases(
             resolved.inputs, resolved.axes, seed=seed, images=inputs, preprocessing=resolved.preprocessing
         )
-        names = {name for name, _ in module.named_parameters()}
-        lowered = lowering.write(graph, resolved, cases, writer.path, parameters=names, seed=seed, start=seconds.start)
+        lowered = lowering.write(graph, resolved, cases, writer.path, module=module, seed=seed, start=seconds.start)
         graphs = {name: low.graph for name, low in lowered.items()}
         stages.open(module, cases, graph, exported, why_not_simplified, graphs)
         pairs = _references(module, cases, graph, seed, hidden, lowered.values())

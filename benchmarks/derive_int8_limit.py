@@ -101,7 +101,7 @@ def measured(name: str, seed: int) -> dict[str, Any]:
         photographs(images)
         graph = pipeline.export_graph(target, module, folder)
         outputs = [spec.name for spec in graph.outputs]
-        parameters = {parameter for parameter, _ in module.named_parameters()}
+        parameters = {parameter: value.detach().numpy() for parameter, value in module.named_parameters()}
         sets = [
             make_cases(target.inputs, target.axes, seed=case_seed, images=images, preprocessing=target.preprocessing)
             for case_seed in range(case_seeds)

@@ -8,10 +8,12 @@ convolution or a matrix product.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..errors import ModuleRefused
 from .contract import check_contract
@@ -19,6 +21,8 @@ from .graph import OnnxGraph, save
 from .int8_check import check_int8
 from .precision import INT8, LowGraph, file_name, float32_source, keeper, matching
 
+# Of numbers up to one: what folding a normalisation rounds, and far less than two kernels differ by.
+ALIKE = 1e-5
 # Ranges of the named tensors: the largest magnitude that is told apart from larger ones.
 Calibrate = Callable[[Sequence[str]], Mapping[str, float]]
 
@@ -28,7 +32,7 @@ class Int8Graph(LowGraph):
     """A graph with 8-bit products. ``ranges`` are the largest magnitudes of the tensors that they read.
 
     ``steps`` are those of what the products of each weight read, in the order of the graph, None for one that stays in
-    float32: by the weight's name where that is a parameter's, else by the path of the module that runs them.
+    float32: by the name of the parameter that it is, else by the path of the module that runs them.
     ``calibration`` says on what the ranges were found, and how.
     """
 
@@ -51,14 +55,14 @@ def quantize(
     calibrate: Calibrate,
     folder: Path,
     *,
-    parameters: Collection[str],
+    parameters: Mapping[str, np.ndarray],
     said: str,
     keep: Sequence[str] = (),
 ) -> Int8Graph:
     """Write ``graph``, float32, with 8-bit products to ``folder``.
 
-    ``calibrate`` gives the range of each tensor that it is asked for, and ``said`` tells how; ``parameters`` names the
-    module's. ``keep`` are globs over
+    ``calibrate`` gives the range of each tensor that it is asked for, and ``said`` tells how; ``parameters`` are the
+    module's by name. ``keep`` are globs over
     PyTorch module paths; what they match stays in float32, with everything inside. Raises InputError where one matches
     nothing, ModuleRefused where there is nothing to quantise, CheckFailed where the result is not the float32 graph
     but for its integers.
@@ -89,6 +93,11 @@ def quantize(
     planned = replace(
         planned, quantized=products, float32={**planned.float32, **dropped}, kept={**planned.kept, **dropped}
     )
+    constants = {
+        str(name): value.const_value.numpy()
+        for name, value in model.graph.initializers.items()
+        if value.const_value is not None
+    }
     rewrite = Quantize(planned, ranges, graph.modules)
     rewrite(model)
     path = folder / file_name(INT8)
@@ -98,9 +107,9 @@ def quantize(
     check_int8(float32_source(graph, graph.opset), path, products, ranges)
     tensors = {product.node: product.tensor for product in products}
     steps: dict[str, list[float | None]] = {}
-    for name, weight in planned.products.items():
+    for name, (weight, axis) in planned.products.items():
         found = float(step(ranges[tensors[name]])) if name in tensors else None
-        where = weight if weight in parameters else graph.modules.get(name, "")
+        where = parameter_of(weight, constants.get(weight), axis, parameters) or graph.modules.get(name, "")
         steps.setdefault(where, []).append(found)
     return Int8Graph(
         INT8,
@@ -115,3 +124,28 @@ def quantize(
         steps={path: tuple(found) for path, found in steps.items()},
         calibration=said,
     )
+
+
+def parameter_of(name: str, weight: np.ndarray | None, axis: int, parameters: Mapping[str, np.ndarray]) -> str:
+    """The parameter that a weight of the graph is, by its ``name`` or by its numbers; "" where it is none.
+
+    A simplifier may have given it another name, turned it over, or folded a normalisation into it, which scales whole
+    output channels (``axis``): what is compared is each channel over its largest number.
+    """
+    if name in parameters or weight is None:
+        return name if name in parameters else ""
+    wanted = _directions(weight, axis)
+    for candidate, numbers in parameters.items():
+        for along in (0, 1) if numbers.ndim == 2 else (0,):
+            if numbers.ndim < 2 or numbers.size != weight.size or numbers.shape[along] != len(wanted):
+                continue
+            if np.allclose(_directions(numbers, along), wanted, rtol=0, atol=ALIKE):
+                return candidate
+    return ""
+
+
+def _directions(weight: np.ndarray, axis: int) -> np.ndarray:
+    channels = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1)
+    largest = np.take_along_axis(channels, np.abs(channels).argmax(1)[:, None], 1)
+    found: np.ndarray = channels / np.where(largest == 0, 1, largest)
+    return found

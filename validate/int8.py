@@ -2,8 +2,8 @@
 
 The steps of what a product reads are those of the graph; a weight's are its own, one for each output channel. A batch
 normalisation that the graph folds into a weight scales whole output channels, and with them their steps: the levels are
-the same. A product is found by its weight, which has the parameter's name in the graph; one whose weight is computed
-by the module that runs it. Where one weight or module has several products, they come in the order of the graph.
+the same. A product is found by its weight, a parameter of the module; one whose weight is computed by the module that
+runs it. Where one weight or module has several products, they come in the order of the graph.
 """
 
 from __future__ import annotations
@@ -69,8 +69,9 @@ class Int8:
         for name, steps in self.steps.items():
             if any(step is not None for step in steps[met[name] :]):
                 raise ModuleRefused(
-                    f"the quantised products of {name} run {len(steps)} times in the graph and {met[name]} times in "
-                    f"PyTorch, so that what int8 loses there is not known; keep them in float32 with --keep-fp32"
+                    f"the quantised products of {name or 'the module itself'} run {len(steps)} times in the graph and "
+                    f"{met[name]} times in PyTorch, so that what int8 loses there is not known; keep them in float32 "
+                    "with --keep-fp32"
                 )
 
 

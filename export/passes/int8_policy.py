@@ -36,14 +36,14 @@ class Quantized:
 @dataclass(frozen=True)
 class Int8Plan:
     """``quantized`` in the order of the graph; ``products`` has every product, quantised or not, in that order
-    with the name of its weight, "" where that is computed.
+    with the name of its weight, "" where that is computed, and the axis of its output channels.
 
     ``float32`` gives every other float operator its reason, ``kept`` those of them that the policy alone would have
     quantised.
     """
 
     quantized: tuple[Quantized, ...]
-    products: Mapping[str, str]
+    products: Mapping[str, tuple[str, int]]
     float32: Mapping[str, str]
     kept: Mapping[str, str]
 
@@ -53,7 +53,7 @@ def plan_int8(model: ir.Model, is_kept: Callable[[str], str] = lambda _name: "")
     float32."""
     pooled = _pooled(model.graph)
     quantized: list[Quantized] = []
-    products: dict[str, str] = {}
+    products: dict[str, tuple[str, int]] = {}
     float32: dict[str, str] = {}
     kept: dict[str, str] = {}
     for node in model.graph:
@@ -64,7 +64,8 @@ def plan_int8(model: ir.Model, is_kept: Callable[[str], str] = lambda _name: "")
             float32[name] = OTHERS
             continue
         weight = node.inputs[1]
-        products[name] = "" if weight is None or weight.producer() is not None else str(weight.name)
+        is_given = weight is not None and weight.producer() is None
+        products[name] = (str(weight.name) if weight is not None and is_given else "", _output_axis(node))
         found = _product(node, pooled)
         if isinstance(found, str):
             float32[name] = found
@@ -93,8 +94,13 @@ def _product(node: ir.Node, pooled: Container[ir.Value]) -> Quantized | str:
     }
     if reason := next((reason for reason, applies in reasons.items() if applies), ""):
         return reason
-    first = kind == "Conv" or (kind == "Gemm" and node.attributes.get_int("transB", 0) != 0)
-    return Quantized(str(node.name), str(tensor.name), str(weight.name), 0 if first else 1)
+    return Quantized(str(node.name), str(tensor.name), str(weight.name), _output_axis(node))
+
+
+def _output_axis(node: ir.Node) -> int:
+    """Where the output channels are in a product's weight."""
+    is_first = node.op_type == "Conv" or (node.op_type == "Gemm" and node.attributes.get_int("transB", 0) != 0)
+    return 0 if is_first else 1
 
 
 def _pooled(graph: ir.Graph) -> set[ir.Value]:

@@ -16,13 +16,15 @@ from attn2trt.errors import CheckFailed, InputError, ModuleRefused
 from attn2trt.export.contract import spec_of
 from attn2trt.export.graph import OnnxGraph
 from attn2trt.export.handover import trtexec_lines
-from attn2trt.export.int8 import Int8Graph, quantize
+from attn2trt.export.int8 import Int8Graph, parameter_of, quantize
 from attn2trt.export.int8_check import check_int8
 from attn2trt.export.passes import quantize as writing
 from attn2trt.export.passes.int8_policy import COMPUTED, ONCE, OTHERS, Int8Plan, plan_int8
 from attn2trt.export.precision import float32_source
 
 # A gate between two convolutions that read the same map, a product of two maps, and a linear layer on pixels.
+# what the module would call them; the linear layer of pixels computes its weight
+PARAMETERS = {name: np.zeros(1, np.float32) for name in ("w", "v", "s")}
 MODULES = {"first": "stem", "second": "block.conv", "squeeze": "block.gate.fc", "pixels": "head"}
 
 
@@ -67,7 +69,7 @@ def ranges(tensors: Sequence[str]) -> Mapping[str, float]:
 
 
 def quantized(folder: Path, **options: Any) -> Int8Graph:
-    return quantize(write(folder), ranges, folder, **{"parameters": ("w", "v", "s"), "said": "two numbers", **options})
+    return quantize(write(folder), ranges, folder, **{"parameters": PARAMETERS, "said": "two numbers", **options})
 
 
 def policy(folder: Path, kept: str = "") -> Int8Plan:
@@ -84,7 +86,9 @@ def test_products_with_a_weight_are_quantised_and_a_gates_are_not(tmp_path: Path
         ("pixels", "last", "l", 1),
     ]
     assert (found.float32["squeeze"], found.float32["scores"], found.float32["gating"]) == (ONCE, COMPUTED, OTHERS)
-    assert dict(found.products) == {"first": "w", "second": "v", "squeeze": "s", "scores": "", "pixels": "l"}
+    assert dict(found.products) == {
+        **{"first": ("w", 0), "second": ("v", 0), "squeeze": ("s", 0), "scores": ("", 1), "pixels": ("l", 1)},
+    }
     assert policy(tmp_path, "second").kept == {"second": "asked for"}
 
 
@@ -98,7 +102,6 @@ def test_one_pair_serves_all_products_that_read_a_tensor(tmp_path: Path) -> None
     assert low.graph.modules["dequantize_x"] == "stem"
     assert low.to_json()["ranges"] == {"x": 2.54, "last": 12.7}
     step = pytest.approx(0.02)
-    # the weight of the linear layer is no parameter by its name, so that the module stands for it
     assert low.steps == {"w": (step,), "v": (step,), "s": (None,), "": (None,), "head": (pytest.approx(0.1),)}
 
 
@@ -134,7 +137,7 @@ def test_trtexec_obeys_the_pairs(tmp_path: Path) -> None:
 
 def test_what_is_always_zero_stays_in_float32_and_with_nothing_left_int8_is_refused(tmp_path: Path) -> None:
     found = quantize(
-        write(tmp_path), lambda names: dict(ranges(names), x=0.0), tmp_path, parameters=(), said="", keep=[]
+        write(tmp_path), lambda names: dict(ranges(names), x=0.0), tmp_path, parameters={}, said="", keep=[]
     )
     assert found.lowered == 1
     assert any(note.startswith("stem stays in float32: what it reads was 0 on every input") for note in found.notes)
@@ -216,3 +219,16 @@ def test_a_wrong_step_is_not_handed_over(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(writing.Quantize, "_pair", wrong)
     with pytest.raises(CheckFailed, match=r"has other steps than its range gives; it was not handed over"):
         quantized(tmp_path)
+
+
+def test_a_weight_is_the_parameter_whose_numbers_it_has() -> None:
+    rng = np.random.default_rng(0)
+    kernel, matrix, other = (rng.standard_normal(shape, np.float32) for shape in ((4, 6, 3, 3), (4, 6), (4, 6)))
+    parameters = {"kernel": kernel, "other": other, "matrix": matrix, "bias": np.ones(4, np.float32)}
+    folded = kernel * np.array([2, -0.1, 30, 1e-4], np.float32).reshape(4, 1, 1, 1)
+    assert parameter_of("kernel", None, 0, parameters) == "kernel"
+    assert parameter_of("val_1", folded, 0, parameters) == "kernel"
+    assert parameter_of("val_2", matrix.T, 1, parameters) == "matrix"
+    assert parameter_of("val_3", matrix.T.copy(), 0, {"x @ weight": matrix}) == "x @ weight"
+    assert parameter_of("val_4", matrix + np.float32(0.01), 0, parameters) == ""
+    assert parameter_of("", None, 1, parameters) == ""
