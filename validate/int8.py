@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 LOWEST, HIGHEST = -128, 127
 # Where in an operator's operands is what it reads, where its weight, and along which axis are the output channels.
-PRODUCTS = {"convolution": (0, 1, 0), "addmm": (1, 2, 1), "mm": (0, 1, 1), "linear": (0, 1, 0), "matmul": (0, 1, 1)}
+PRODUCTS = {
+    **{"convolution": (0, 1, 0), "linear": (0, 1, 0)},
+    **{"addmm": (1, 2, 1), "mm": (0, 1, 1), "matmul": (0, 1, 1)},
+    # a linear layer on maps that are no matrix in memory: its weight is repeated for each
+    **{"bmm": (0, 1, 2), "baddbmm": (1, 2, 2)},
+}
 
 
 @dataclass(frozen=True)

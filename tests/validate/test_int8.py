@@ -76,6 +76,25 @@ def test_each_call_of_a_weight_has_its_own_step() -> None:
     )
 
 
+def test_a_linear_layer_on_permuted_maps_is_found_by_its_weight() -> None:
+    linear = nn.Linear(4, 6)
+
+    class Pixels(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = linear
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = self.linear(x.permute(0, 2, 3, 1))
+            return found
+
+    x = torch.from_numpy(CASE.feeds["x"]).permute(0, 2, 3, 1)
+    weight = linear.weight.detach()
+    levels = on_levels(weight, weight.abs().amax(1, keepdim=True) / 127)
+    wanted = (on_levels(x, 0.02) @ levels.T + linear.bias.detach()).numpy()
+    np.testing.assert_allclose(run(Pixels(), {"linear.weight": (0.02,)}), wanted, rtol=0, atol=1e-5)
+
+
 def test_a_product_that_pytorch_does_not_run_as_often_is_refused() -> None:
     with pytest.raises(ModuleRefused, match=r"products of conv.weight run 3 times in the graph and 2 times in PyTorch"):
         run(Twice(), {"conv.weight": (0.1, 0.1, 0.1)})
