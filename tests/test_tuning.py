@@ -19,7 +19,7 @@ from attn2trt.cli.main import group
 from attn2trt.engines.timing.method import Method
 from attn2trt.engines.timing.rounds import Samples
 from attn2trt.errors import CheckFailed, InputError, MissingRequirement
-from attn2trt.export import graph
+from attn2trt.export import forms, graph
 from attn2trt.export.bundle import MODEL, TUNED, open_bundle, verify
 from attn2trt.export.forms import outer_product
 from attn2trt.pipeline import validate_bundle, verify_bundle
@@ -34,6 +34,12 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("coord_att", "se"):
         attn2trt.deploy(name, out=folder / name, shapes=["2x16x8x6"], dynamic="batch=1:2:4,height=4:8:9")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def one_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that these tests are about; what each of the others does is tested where they are."""
+    monkeypatch.setattr(forms, "FORMS", (outer_product.OuterProduct(),))
 
 
 @pytest.fixture
