@@ -28,6 +28,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 from catalogue import photographs
+from derive_half_limits import MOST_WEIGHTS, OFF, WAYS, worst
 from int8_page import page
 from onnx import numpy_helper
 
@@ -51,7 +52,6 @@ from attn2trt.validate.verdict import StageResult, judge_all
 RESULTS = Path(__file__).parent / "results/int8_limit.json"
 PAGE = Path(__file__).parents[1] / "docs/int8.md"
 INT8 = LOWER["int8"]
-WAYS = ("l2", "max", "channel", "absolute")
 BLOCK = ("2x64x28x28", "batch=1:2:4,height=14:28:42,width=14:28:42")
 IMAGE = ("2x3x96x96", "batch=1:2:3")
 # name: shape, axes, seeds of the weights, seeds of the cases; all of se and eca stays in float32
@@ -59,9 +59,6 @@ TARGETS: dict[str, tuple[str, str, int, int]] = {
     **dict.fromkeys(("cbam", "coord_att", "gam", "psa", "sk", "bam", "triplet"), (*BLOCK, 2, 1)),
     "resnet18+se": (*IMAGE, 1, 1),
 }
-OFF = 1.02
-# Of a network, this many weights spread over it are made larger; of a block, all.
-MOST_WEIGHTS = 12
 
 
 def main() -> int:
@@ -138,11 +135,6 @@ def healthy(low: Int8Graph, pairs: list[tuple[Case, Reference]]) -> list[StageRe
         with OrtRuntime(low.graph.path, optimise=optimise) as runtime:
             found += judge_all({"int8": runtime.run}, pairs, precision=INT8)
     return found
-
-
-def worst(stages: list[StageResult], way: str) -> float:
-    """The largest ratio that was decided this way."""
-    return max((one.ratio for stage in stages for _, one in stage.comparisons if one.which == way), default=0.0)
 
 
 def mutants(low: Int8Graph, graph: OnnxGraph, pairs: list[tuple[Case, Reference]]) -> Iterator[dict[str, Any]]:
