@@ -26,8 +26,8 @@ from .engines.timing.stage_costs import Limited, Profile, Run, profile_of
 from .errors import CheckFailed, InputError
 from .export.graph import DEFAULT_OPSET, OPSETS
 from .subjects import PLAIN, TARGET, Subject, check_target, subjects
-from .validate.agreement import disagreement
 from .validate.cases import make_cases
+from .validate.verdict import judge_case
 
 # Even, so that each model is timed as often before the other as after it.
 ROUNDS = 12
@@ -166,17 +166,18 @@ class _Bench:
         return self._folder / f"profile of the {name}"
 
     def _compare(self, name: str, contestant: Contestant) -> None:
-        """Raise CheckFailed unless the graph computes what the module does."""
-        from .engines.torch_runtime import TorchRuntime
+        """Raise CheckFailed unless the graph computes what the module does, by the verdict's floors."""
+        from .validate.reference import references
 
         subject = self._subject(name)
         fixed = [replace(item, shape=item.resolve(subject.sizes)) for item in subject.inputs]
-        feeds = make_cases(fixed, {})[0].feeds
-        names = [output.name for output in subject.graph.outputs]
-        if why := disagreement(contestant.run(feeds), TorchRuntime(subject.module, names).run(feeds)):
+        case = make_cases(fixed, {})[0]
+        (reference,) = references(subject.module, [case], [output.name for output in subject.graph.outputs])
+        wrong = [found for _, found in judge_case(contestant.run, case, reference) if not found.passed]
+        if wrong:
             raise CheckFailed(
-                f"{name}: ONNX Runtime computes something else than PyTorch: {why}; nothing was timed; "
-                f"run attn2trt deploy {subject.target.name}, whose verdict says where"
+                f"{name}: ONNX Runtime computes something else than PyTorch: {wrong[0].output} is {wrong[0].detail}; "
+                f"nothing was timed; run attn2trt deploy {subject.target.name}, whose verdict says where"
             )
 
     def _prepare(self, subject: Subject, contestant: Contestant) -> None:

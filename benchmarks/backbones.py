@@ -1,9 +1,10 @@
 """What each core block costs in resnet50 and in mobilenetv2_100, beside its limit, with the reasons; the docs' table.
 
-Usage: python benchmarks/backbones.py [TARGET ...]. Every row is one run of `attn2trt cost` and, for what other forms of
-the graph make of it, of `deploy` and `tune`. Writes benchmarks/results/backbones.json and docs/backbones.md after every
-row, and takes up where an interrupted run of the same code, versions and machine ended. With TARGETs it prints their
-rows and writes nothing.
+Usage: python benchmarks/backbones.py [--among] [TARGET ...]. Every row is one run of `attn2trt cost` and, for what
+other forms of the graph make of it, of `deploy` and `tune`. Writes benchmarks/results/backbones.json and
+docs/backbones.md after every row, and takes up where an interrupted run of the same code, versions and machine ended.
+With TARGETs it prints their rows and writes nothing; with --among as well it puts them in the place of the ones that
+are there, and keeps the others, whatever code they were measured with.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from code_hash import code_hash
+from code_hash import code_hash, of_several_versions
 from commands import run, run_json
 
 from attn2trt.benchmarking import installed_versions
@@ -143,6 +144,7 @@ def page(document: dict[str, Any]) -> str:
         "| tuned |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         *(f"| {' | '.join(cells(row))} |" for row in rows),
+        *of_several_versions(rows),
         "",
         f"## Where the time goes that is above {EXCESS} times the roofline",
         "",
@@ -192,24 +194,25 @@ def kept(key: str) -> list[dict[str, Any]]:
     return [
         row
         for row in before["rows"]
-        if before["sources"] == key
+        if row.get("sources", before["sources"]) == key
         and (row["machine"], row["versions"]) == here
         and not any("busy" in warning for warning in row["warnings"])
     ]
 
 
-def main(targets: Sequence[str]) -> int:
-    """Measure every target that is asked for; all of them where none is."""
+def main(targets: Sequence[str], *, among: bool = False) -> int:
+    """Measure every target that is asked for; all of them where none is. ``among`` writes them among the others."""
     key = code_hash(ROOMS)
-    rows = {row["target"]: row for row in ([] if targets else kept(key))}
+    found = kept(key) if not targets else json.loads(RESULTS.read_text())["rows"] if among else []
+    rows = {row["target"]: row for row in found}
     order = targets or TARGETS
     for place, target in enumerate(order, 1):
-        if target not in rows:
-            rows[target] = measure(target)
+        if targets or target not in rows:
+            rows[target] = {**measure(target), "sources": key}
         row = rows[target]
         print(f"{place}/{len(order)}", *cells(row), reasons(row), *remarks(row), sep="  ", flush=True)
-        if not targets:
-            done = [rows[name] for name in order if name in rows]
+        if among or not targets:
+            done = [rows[name] for name in TARGETS if name in rows]
             document = {"date": date.today().isoformat(), "sources": key, "rows": done}
             RESULTS.write_text(json.dumps(document, indent=1) + "\n")
             PAGE.write_text(page(document))
@@ -219,4 +222,6 @@ def main(targets: Sequence[str]) -> int:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="only these, printed and not written")
-    sys.exit(main(parser.parse_args().targets))
+    parser.add_argument("--among", action="store_true", help="write these among the rows that are there")
+    options = parser.parse_args()
+    sys.exit(main(options.targets, among=options.among))

@@ -20,7 +20,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from code_hash import code_hash
+from code_hash import code_hash, of_several_versions
 from commands import run, run_json
 
 from attn2trt.benchmarking import installed_versions
@@ -37,6 +37,8 @@ ROOMS = ("modules", "export", "engines")
 OURS, TUNED, PLAIN = "ort-cpu", "ort-cpu-tuned", "ort-cpu-plain-export"
 EAGER, COMPILE = "pytorch-eager", "pytorch-compile"
 OTHERS = (PLAIN, EAGER, COMPILE)
+# below this the fastest of the others is faster beyond what runs differ by
+SLOWER = 0.95
 # more cores than this taken by others, and the cell is measured again
 BUSY_CORES = 0.1
 
@@ -142,22 +144,42 @@ def page(document: dict[str, Any]) -> str:
         "*Tuned*: the graph that `attn2trt tune` made of ours, `-` where no form was faster beyond doubt.",
         "*Speed-up*: the other's median over ours, tuned where there is such a graph; above 1 ours is faster.",
         "*Best*: over the fastest of the others. *Limit*: what the block's bytes and operations take at the bandwidth",
-        "and rate measured at the start of the run, everything fused ([cost.md](cost.md)); then ours over it.",
+        "and rate measured at the start of the run, everything fused ([cost.md](cost.md)); *operators*: what they take",
+        "one operator after the other, as ONNX Runtime runs them, nothing fused; each then with ours over it.",
         "",
         "| block | shape | ours | tuned | plain export | eager | compile | speed-up: best | plain export | eager "
-        "| limit | x limit |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| limit | x | operators | x |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     lines += [f"| {' | '.join(cells(row))} |" for row in rows]
-    if len({row.get("sources") for row in rows}) > 1:
-        lines += ["", "Some rows were measured with an earlier version of the code than others, each row in one run."]
+    lines += of_several_versions(rows)
     lines += ["", "## Geometric means of the speed-up", "", "| block | best | plain export | eager | least of best |"]
     lines += ["| --- | --- | --- | --- | --- |"]
     for name, chosen in groups(rows):
         means = [number(geometric_mean(values(chosen, key))) for key in ("best", PLAIN, EAGER)]
         lines.append(f"| {name} | {' | '.join(means)} | {number(min(values(chosen, 'best'), default=None))} |")
+    lines += ["", *gains] if (gains := without_gain(rows)) else []
     notes = [f"- {note}" for row in rows for note in remarks(row)]
     return "\n".join([*lines, *(["", "## Remarks", "", *notes] if notes else [])]) + "\n"
+
+
+def without_gain(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The blocks of which no form is faster at any shape, and the rows where another runtime clearly is."""
+    tuned = {row["block"] for row in rows if row["runtimes"].get(TUNED, {}).get("status") == "measured"}
+    alike = ", ".join(f"`{block}`" for block in BLOCKS if block not in tuned)
+    found = [f"- {alike}: no exact way to write them was found that takes less time than the plain export."] * bool(
+        alike
+    )
+    for row in rows:
+        medians = {name: row["runtimes"].get(name, {}).get("median_ms", math.inf) for name in OTHERS}
+        first = min(medians, key=lambda name: medians[name])
+        if first != PLAIN and row["speed_up"].get("best", math.inf) < SLOWER:
+            found.append(
+                f"- `{row['block']}` at {row['shape']}: {first} takes {medians[first]:.2f} ms, ours "
+                f"{medians[first] / row['speed_up']['best']:.2f} ms. ONNX Runtime fuses nothing here; its operators, "
+                f"one after the other, need {row['limit']['operators_ms']:.2f} ms."
+            )
+    return ["## Where nothing is gained", "", *found] if found else []
 
 
 def cells(row: dict[str, Any]) -> list[str]:
@@ -165,9 +187,12 @@ def cells(row: dict[str, Any]) -> list[str]:
     medians = {name: found["median_ms"] for name, found in row["runtimes"].items() if "median_ms" in found}
     shown = [number(medians.get(name), 3) for name in (OURS, TUNED, *OTHERS)]
     ratios = [number(row["speed_up"].get(key)) for key in ("best", PLAIN, EAGER)]
-    ours, least = medians.get(TUNED, medians.get(OURS)), row["limit"]["least_ms"]
-    over = None if ours is None else ours / least
-    return [f"`{row['block']}`", row["shape"], *shown, *ratios, number(least, 3), number(over, 1)]
+    ours = medians.get(TUNED, medians.get(OURS))
+    limits = []
+    for key in ("least_ms", "operators_ms"):
+        limit = row["limit"][key]
+        limits += [number(limit, 3), number(None if ours is None else ours / limit, 1)]
+    return [f"`{row['block']}`", row["shape"], *shown, *ratios, *limits]
 
 
 def groups(rows: Sequence[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
+
+
+def of_several_versions(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What a page says where its rows were measured with different code."""
+    if len({row.get("sources") for row in rows}) < 2:
+        return []
+    return ["", "Some rows were measured with an earlier version of the code than others, each row in one run."]
 
 
 def code_hash(rooms: Sequence[str], files: Sequence[str] = ()) -> str:

@@ -1,9 +1,9 @@
 """What the commands cost in time and memory, beside the bare path, each in a process of its own, in turn, in one run.
 
 Usage: python benchmarks/pipeline.py [TARGET] [--rounds N] [--short]. TARGET (default resnet50+cbam) is taken apart;
-then come targets from all over the catalogue once each, six blocks in one call, an unchanged bundle again, and --help,
-all of which --short leaves out: it prints and writes nothing. Writes benchmarks/results/pipeline.json and
-docs/pipeline.md.
+then come six blocks in one call, an unchanged bundle again, and --help, and targets from all over the catalogue once
+each, all of which --short leaves out: it prints and writes nothing. Writes benchmarks/results/pipeline.json after every
+part and takes up where an interrupted run of the same code, versions and machine ended; docs/pipeline.md at the end.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bare_path import BARE, OURS, both, described, run
+from code_hash import code_hash
 from commands import run as command
 
 RATIOS = {
@@ -39,6 +40,7 @@ CATALOGUE = (
     *("mobilenext_100+coord_att", "efficientnet_b0+cbam", "bn_inception+se", "epsanet50"),
 )
 REPEATS = 5
+ROOMS = ("modules", "export", "engines", "validate", "cli")
 
 
 def taken_apart(target: str) -> tuple[dict[str, float], dict[str, Any]]:
@@ -73,10 +75,10 @@ def ratios(medians: dict[str, float]) -> dict[str, float]:
     }
 
 
-def seconds_of(*words: str) -> float:
-    """Wall seconds of a command."""
+def seconds_of(*words: str, folder: Path | None = None) -> float:
+    """Wall seconds of a command, run in ``folder``."""
     since = time.perf_counter()
-    command(*words)
+    command(*words, folder=folder)
     return time.perf_counter() - since
 
 
@@ -84,7 +86,7 @@ def commands(target: str) -> dict[str, Any]:
     """Seconds of whole commands: six blocks in one call beside each alone, an unchanged bundle again, and --help."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        together = seconds_of("deploy", *BLOCKS, "-o", str(folder / "together"))
+        together = seconds_of("deploy", *BLOCKS, folder=folder)
         alone = {block: seconds_of("deploy", block, "-o", str(folder / block)) for block in BLOCKS}
         again = ["deploy", target, "-o", str(folder / "again")]
         seconds_of(*again)
@@ -171,27 +173,46 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--short", action="store_true", help="only TARGET, printed and not written")
     arguments = parser.parse_args()
-    rounds = [taken_apart(arguments.target) for _ in range(arguments.rounds)]
-    medians = {key: statistics.median(numbers[key] for numbers, _ in rounds) for key in rounds[0][0]}
-    document: dict[str, Any] = {
-        "target": arguments.target,
-        "date": date.today().isoformat(),
-        **described(),
-        "rounds": [{**numbers, "stages": parts} for numbers, parts in rounds],
-        "medians": medians,
-        **ratios(medians),
-    }
+    same = {"target": arguments.target, "sources": code_hash(ROOMS), **described()}
+    document = {} if arguments.short else taken_up(same, arguments.rounds)
+    if not document:
+        rounds = [taken_apart(arguments.target) for _ in range(arguments.rounds)]
+        medians = {key: statistics.median(numbers[key] for numbers, _ in rounds) for key in rounds[0][0]}
+        document = {
+            **same,
+            "date": date.today().isoformat(),
+            "rounds": [{**numbers, "stages": parts} for numbers, parts in rounds],
+            "medians": medians,
+            **ratios(medians),
+        }
     print(json.dumps({key: document[key] for key in ("target", "medians", *RATIOS)}, indent=1), flush=True)
     if arguments.short:
         return
-    document["catalogue"] = []
-    for target in CATALOGUE:
-        document["catalogue"].append(both(target))
-        print(table(document["catalogue"])[-2], flush=True)
-    document["commands"] = commands(arguments.target)
-    print(*told(arguments.target, document["commands"]), sep="\n")
-    RESULTS.write_text(json.dumps(document, indent=1) + "\n")
+    store(document)
+    if "commands" not in document:
+        document["commands"] = commands(arguments.target)
+        store(document)
+    print(*told(arguments.target, document["commands"]), sep="\n", flush=True)
+    rows = document.setdefault("catalogue", [])
+    for target in CATALOGUE[len(rows) :]:
+        rows.append(both(target))
+        print(table(rows)[-2], flush=True)
+        store(document)
     PAGE.write_text(page(document))
+
+
+def taken_up(same: dict[str, Any], rounds: int) -> dict[str, Any]:
+    """What an interrupted run of the same code on the same machine has stored; nothing where there is none, or where it
+    was not interrupted."""
+    stored = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    is_whole = len(stored.get("catalogue", ())) == len(CATALOGUE)
+    is_same = all(stored.get(key) == value for key, value in same.items()) and len(stored["rounds"]) == rounds
+    return stored if is_same and not is_whole else {}
+
+
+def store(document: dict[str, Any]) -> None:
+    """Keep what there is so far."""
+    RESULTS.write_text(json.dumps(document, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -89,10 +89,25 @@ def test_the_page_has_every_row_the_means_and_what_is_missing(blocks: ModuleType
         blocks.row_of("psa", "4x1024x14x14", document(2.0, 16.0, 1.0, other_cores=1.5), TRIED, LIMIT),
     ]
     text = blocks.page({"date": "2030-01-01", "rows": rows})
-    assert "| `se` | 1x64x112x112 | 2.000 | - | 4.000 | 3.000 | - | 1.50 | 2.00 | 1.50 | 0.500 | 4.0 |" in text
+    assert (
+        "| `se` | 1x64x112x112 | 2.000 | - | 4.000 | 3.000 | - | 1.50 | 2.00 | 1.50 | 0.500 | 4.0 | 0.800 | 2.5 |"
+        in text
+    )
     assert "| all | 0.87 | 4.00 | 0.87 | 0.50 |" in text
     assert "pytorch-compile not measured: no compiler" in text
     assert "1.5 cores were busy" in text
+    gains = text[text.index("## Where nothing is gained") : text.index("## Remarks")]
+    assert "`psa`: no exact way to write them was found" in gains
+    assert "- `psa` at 4x1024x14x14: pytorch-eager takes 1.00 ms, ours 2.00 ms." in gains
+    assert "one after the other, need 0.80 ms" in gains
+    assert "at 1x64x112x112" not in gains
+
+
+def test_a_page_on_which_everything_gains_says_nothing_else(blocks: ModuleType) -> None:
+    row = blocks.row_of("se", "1x64x112x112", document(2.0, 4.0, 3.0), TRIED, LIMIT)
+    row["runtimes"]["ort-cpu-tuned"] = {"status": "measured", "median_ms": 1.0}
+    every = [{**row, "block": block} for block in blocks.BLOCKS]
+    assert blocks.without_gain(every) == []
 
 
 def test_it_takes_up_where_it_was_interrupted(
