@@ -34,10 +34,11 @@ from .export.graph import DEFAULT_OPSET, OPSETS, WEIGHTS, OnnxGraph
 from .export.handover import SCRIPT, inference_script, trtexec_line
 from .export.precision import LowGraph
 from .export.simplify import Simplifier
-from .lowering import Lowering, entries_of, files_of, floors_of
+from .lowering import Candidates, Lowering, LowWriter, Named, entries_of, files_of, floor_of
 from .modules.packages import require
 from .modules.target import Target
 from .plan_stages import plan_stages
+from .provider_stages import provider_stages
 from .stages import (
     STAGE_EXPORTED,
     STAGE_ORT,
@@ -95,11 +96,12 @@ def deploy(
     tuple, or a dict by the names of ``forward``'s arguments). ``dynamic`` gives ranges as min:opt:max, as text
     (``"batch=1:2:8"``) or as a dict of triples. ``out`` defaults to ``bundles/<name>``. A bundle that is there
     already, unchanged and made of the same inputs, is returned as it is unless ``force``. ``precision``, text
-    (``"fp32,fp16"``) or a sequence, adds a graph for each lower precision, fp16, bf16 or int8; modules that a glob in
-    ``keep_fp32`` matches stay in float32 there. The ranges of int8 are found on ``calibrate``, a folder of photographs
-    or a file of tensors (else on the cases with ordinary inputs), by ``calibration``: minmax, percentile or entropy.
-    ``max_error`` replaces the relative error that outputs may have (1e-5, fp16 1e-2, bf16 5e-2, int8 1e-1); ``inputs``
-    is a folder of photographs to judge on as well.
+    (``"fp32,fp16"``) or a sequence, judges lower precisions as well, and adds a graph for each that needs one: tf32,
+    fp16, bf16, int8, fp8; ``"auto"`` chooses the fewest bits whose verdict passes. Modules that a glob in ``keep_fp32``
+    matches stay in float32 there. The ranges of int8 and fp8 are found on ``calibrate``, a folder of photographs or a
+    file of tensors (else on the cases with ordinary inputs); those of int8 by ``calibration``: minmax, percentile or
+    entropy. ``max_error`` replaces the relative error that outputs may have (1e-5, tf32 and fp16 1e-2, bf16 5e-2, int8
+    and fp8 1e-1); ``inputs`` is a folder of photographs to judge on as well.
     With ``verdict=False`` the numbers are not judged.
 
     Failed numerics do not raise: they are in ``bundle.manifest["verdict"]``. Raises InputError for anything that is
@@ -111,6 +113,11 @@ def deploy(
     lowering = Lowering.of(precision, keep_fp32, calibrate, calibration)
     seconds.start("resolve", "resolving the target")
     require()
+    if lowering.chooses and not verdict:
+        raise InputError(
+            "received precision auto without a verdict, which is what chooses; expected attn2trt deploy; name a "
+            "precision, as --precision fp32,fp16"
+        )
     resolved = _resolve(target, example_inputs, dynamic, shapes, seed, pretrained, checkpoint)
     destination = Path(out) if out is not None else DEFAULT_FOLDER / resolved.file_name
     check_destination(destination)
@@ -121,12 +128,13 @@ def deploy(
     key = _key(resolved, module, options=options, read=[inputs, calibrate])
     if not force and (found := _unchanged(destination, key)) is not None:
         return found
-    stages = Stages(max_error, lowering.precisions) if verdict else NoStages(lowering.precisions)
+    # which precisions there will be is not known yet where one is to be chosen
+    known = () if lowering.chooses else lowering.precisions
+    stages = Stages(max_error, known) if verdict else NoStages(known)
     with BundleWriter(destination) as writer, Simplifier() as simplifier, stages:
         seconds.start("build", "building the module")
         module = module if module is not None else resolved.build()
         graph, exported, why_not_simplified = _export(resolved, module, writer.path, opset, seconds, simplifier)
-        hidden = Hidden()
         narrowed = {
             name: f"asked for {asked}, holds for {graph.axes[name]}"
             for name, asked in resolved.axes.items()
@@ -136,13 +144,18 @@ def deploy(
         cases = make_cases(
             resolved.inputs, resolved.axes, seed=seed, images=inputs, preprocessing=resolved.preprocessing
         )
-        lowered = lowering.write(graph, resolved, cases, writer.path, module=module, seed=seed, start=seconds.start)
-        graphs = {name: low.graph for name, low in lowered.items()}
-        stages.open(module, cases, graph, exported, why_not_simplified, graphs)
-        pairs = _references(module, cases, graph, seed, hidden, lowered.values())
-        seconds.start("reference", "computing the float64 reference and judging every stage against it")
-        index, left_out = _record(stages.watch(pairs), writer.path / REFERENCE)
-        result = stages.verdict(from_tensors(writer.path / REFERENCE, index))
+        low_writer = LowWriter(lowering, graph, resolved, cases, writer.path, module, seed, seconds.start)
+        candidates = _candidates(low_writer, max_error)
+        for lowered in candidates:
+            hidden = Hidden()
+            stages.open(
+                module, cases, graph, exported, why_not_simplified, {name: low.graph for name, low in lowered.items()}
+            )
+            pairs = _references(module, cases, graph, seed, hidden, lowered.values())
+            seconds.start("reference", "computing the float64 reference and judging every stage against it")
+            index, left_out = _record(stages.watch(pairs), writer.path / REFERENCE)
+            result = stages.verdict(from_tensors(writer.path / REFERENCE, index))
+            candidates.judged(result)
         seconds.move("reference", "verdict", stages.seconds)
         files = _write_handover(resolved, graph, writer.path) | files_of(lowered)
         manifest = {
@@ -169,6 +182,7 @@ def deploy(
             "verdict": result.to_json(),
             "trtexec": trtexec_line(resolved.inputs, resolved.axes),
             **({"precisions": entries_of(lowered, resolved)} if lowered else {}),
+            **candidates.account,
             "versions": _versions(),
             "seconds": seconds.done(),
         }
@@ -211,6 +225,7 @@ def validate_bundle(path: Path | str, *, progress: Progress | None = None, max_e
         stages.append(metamorphic(production.run, pairs()))
     stages += tuned_stages(bundle, pairs, max_error=max_error)
     stages += plan_stages(bundle, pairs, max_error=max_error)
+    stages += provider_stages(bundle, pairs, max_error=max_error)
     return Verdict(tuple(stages))
 
 
@@ -221,10 +236,13 @@ def verify_bundle(path: Path | str) -> list[Finding]:
         bundle = open_bundle(path)
         for name in bundle.graph_files:
             # ONNX Runtime's CPU provider reads no bfloat16 by itself.
-            rounding = name == bundle.graphs.get("bf16")
+            is_bfloat16, is_fp8 = (name == bundle.graphs.get(precision) for precision in ("bf16", "fp8"))
             try:
-                with IsolatedRuntime(bundle.path / name, rounding=rounding) as runtime:
-                    loaded = f"loads in {runtime.name}" + (", with float32 kernels" if rounding else "")
+                with IsolatedRuntime(
+                    bundle.path / name, optimise=not is_fp8, kernels="half" if is_bfloat16 else "own"
+                ) as runtime:
+                    said = ", with float32 kernels" * is_bfloat16 + ", without its optimisations" * is_fp8
+                    loaded = f"loads in {runtime.name}{said}"
                     findings.append(Finding(name, True, loaded))
             except CheckFailed as error:
                 findings.append(Finding(name, False, str(error)))
@@ -336,6 +354,17 @@ def _export(
     return graph, exported, why_not
 
 
+def _candidates(writer: LowWriter, max_error: float | None) -> Candidates:
+    """The graphs below float32 to be judged: those that were named, or what a search comes to."""
+    if not writer.lowering.chooses:
+        return Named(writer)
+    from .precision_search import PrecisionSearch
+    from .validate.losses import Losses
+
+    names = [spec.name for spec in writer.graph.outputs]
+    return PrecisionSearch(writer, Losses(writer.module, writer.cases, names, writer.seed), max_error)
+
+
 def _references(
     module: nn.Module,
     cases: Sequence[Case],
@@ -347,7 +376,7 @@ def _references(
     from .validate.reference import references
 
     names = [spec.name for spec in graph.outputs]
-    lower = floors_of(lowered)
+    lower = [floor_of(low) for low in lowered]
     return zip(cases, references(module, cases, names, seed=seed, hidden=hidden, lower=lower), strict=True)
 
 
@@ -398,6 +427,7 @@ def _files(path: Path | None) -> list[Path]:
 _PARTS = (
     "lowering.py",
     "pipeline.py",
+    "precision_search.py",
     "stages.py",
     *(f"{room}/**/*.py" for room in ("modules", "export", "engines", "validate")),
 )

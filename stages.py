@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .engines.isolated import IsolatedRuntime
+from .engines.isolated import IsolatedRuntime, Kernels
 from .errors import CheckFailed
 from .export.graph import OnnxGraph
 from .validate.cases import Case
@@ -27,35 +27,45 @@ if TYPE_CHECKING:
 
 STAGE_EXPORTED, STAGE_SIMPLIFIED, STAGE_ORT = "torch → onnx", "simplified", "onnxruntime cpu"
 STAGE_TENSORRT = "tensorrt"
+# How a provider is written, by the last word of the stages that it runs.
+_PROVIDERS = {"cpu": "CPU", "cuda": "CUDA", "tensorrt": "TensorRT"}
 
 
 @dataclass(frozen=True)
 class Judged:
     """A stage that runs a graph: in which settings, and with which precision's floors and allowances.
 
-    ``rounding`` has every operator of a half-precision graph round its result, which ONNX Runtime itself does not do.
+    ``kernels`` round as the precision does, where ONNX Runtime's own do not.
     """
 
     stage: str
     optimise: bool
     precision: Precision = FLOAT32
-    rounding: bool = False
+    kernels: Kernels = "own"
 
     def runtime(self, model: Path | None = None) -> IsolatedRuntime:
         """The process that runs it."""
-        return IsolatedRuntime(model, optimise=self.optimise, rounding=self.rounding)
+        return IsolatedRuntime(model, optimise=self.optimise, kernels=self.kernels)
 
 
 FLOAT32_STAGES = (Judged(STAGE_EXPORTED, False), Judged(STAGE_SIMPLIFIED, False), Judged(STAGE_ORT, True))
 
 
-def lower_stages(precision: str) -> tuple[Judged, Judged]:
-    """The two stages of a lower precision: the graph as its dtypes say, and ONNX Runtime as it runs in production."""
+# 8-bit numbers are rounded where the graph says so, in any runtime.
+_KERNELS: Mapping[str, Kernels] = {"fp16": "half", "bf16": "half", "tf32": "tf32"}
+
+
+def lower_stages(precision: str) -> tuple[Judged, ...]:
+    """The stages of a lower precision: the graph as its precision says and, where ONNX Runtime may have it on the CPU,
+    as it runs in production. Its optimiser makes invalid graphs of fp8 (1.31 puts a Transpose between the pair)."""
     allowed = LOWER[precision]
-    # integers are rounded where the graph says so, in any runtime
-    return Judged(precision, False, allowed, rounding=precision != "int8"), Judged(
-        f"{precision} {STAGE_ORT}", True, allowed
-    )
+    exact = Judged(precision, False, allowed, _KERNELS.get(precision, "own"))
+    return (exact,) if precision in ("tf32", "fp8") else (exact, Judged(f"{precision} {STAGE_ORT}", True, allowed))
+
+
+def _stages_of(lower: Iterable[str]) -> list[Judged]:
+    """All stages, by the lower precisions."""
+    return [*FLOAT32_STAGES, *(stage for name in lower for stage in lower_stages(name))]
 
 
 class Stages:
@@ -66,17 +76,25 @@ class Stages:
 
     def __init__(self, max_error: float | None, lower: Sequence[str] = ()) -> None:
         self._max_error = max_error
-        self._stages = [*FLOAT32_STAGES, *(stage for name in lower for stage in lower_stages(name))]
+        self._stages = _stages_of(lower)
         self._found: dict[str, list[tuple[str, Comparison]]] = {}
         self._runs: dict[str, IsolatedRuntime] = {}
         self._failed: dict[str, StageResult] = {}
+        self._is_open = False
         self.seconds = 0.0
 
     def __enter__(self) -> Stages:
-        for judged in self._stages:
-            self._runs[judged.stage] = judged.runtime()
-            self._found[judged.stage] = []
+        self._start(self._stages)
         return self
+
+    def _start(self, stages: Iterable[Judged]) -> None:
+        for judged in stages:
+            self._runs[judged.stage] = judged.runtime()
+
+    def _stop(self, stages: Iterable[str]) -> None:
+        for stage in stages:
+            if stage in self._runs:
+                self._runs.pop(stage).__exit__(None, None, None)
 
     def open(
         self,
@@ -88,7 +106,16 @@ class Stages:
         lowered: Mapping[str, OnnxGraph],
     ) -> None:
         """Let the runtimes load: ``exported`` is the graph as PyTorch exported it, ``graph`` the one to hand over,
-        both the same where ``why_not_simplified`` says so; ``lowered`` are those of the lower precisions."""
+        both the same where ``why_not_simplified`` says so; ``lowered`` are those of the lower precisions.
+
+        Called again, it begins a new verdict, on lower precisions of other graphs.
+        """
+        if self._is_open:  # each process loads one model
+            self._stop(list(self._runs))
+        self._stages, self._is_open = _stages_of(lowered), True
+        self._start(judged for judged in self._stages if judged.stage not in self._runs)
+        self._found = {judged.stage: [] for judged in self._stages}
+        self._failed = {}
         self._module, self._cases = module, {case.name: case for case in cases}
         self._why_not_simplified = why_not_simplified
         float32 = {STAGE_EXPORTED: exported, STAGE_SIMPLIFIED: graph, STAGE_ORT: graph}
@@ -96,7 +123,7 @@ class Stages:
             judged.stage: float32.get(judged.stage) or lowered[judged.precision.name] for judged in self._stages
         }
         if why_not_simplified:
-            self._runs.pop(STAGE_SIMPLIFIED).__exit__(None, None, None)
+            self._stop([STAGE_SIMPLIFIED])
         for stage, runtime in self._runs.items():
             runtime.open(self._graphs[stage].path)
 
@@ -129,7 +156,7 @@ class Stages:
                 runtime.load()
             except CheckFailed as error:
                 self._failed[stage] = not_loaded(stage, error)
-                self._runs.pop(stage).__exit__(None, None, None)
+                self._stop([stage])
 
     def verdict(self, recorded: Iterable[tuple[Case, Reference]]) -> Verdict:
         """Every stage's result; the checks that compare a batch's rows run on the recorded cases."""
@@ -168,7 +195,7 @@ class NoStages:
     seconds = 0.0
 
     def __init__(self, lower: Sequence[str] = ()) -> None:
-        self._stages = [*FLOAT32_STAGES, *(stage for name in lower for stage in lower_stages(name))]
+        self._stages = _stages_of(lower)
 
     def __enter__(self) -> NoStages:
         return self
@@ -212,9 +239,11 @@ def with_advice(result: StageResult) -> StageResult:
 def not_loaded(stage: str, error: CheckFailed) -> StageResult:
     """A graph that the runtime refuses; one that only lacks kernels, as all of bfloat16 does here, is not checked."""
     missing = re.search(r"NOT_IMPLEMENTED : Could not find an implementation for (\w+)\((\d+)\)", str(error))
-    if missing and stage in {lower_stages(name)[1].stage for name in LOWER}:
-        precision = LOWER[stage.split(maxsplit=1)[0]].words
-        return not_checked(stage, f"ONNX Runtime's CPU provider has no {precision} {missing[1]} (opset {missing[2]})")
+    words = stage.split()
+    precision, provider = words[0], words[-1]
+    if missing and precision in LOWER and provider in _PROVIDERS:
+        what = f"{LOWER[precision].words} {missing[1]} (opset {missing[2]})"
+        return not_checked(stage, f"ONNX Runtime's {_PROVIDERS[provider]} provider has no {what}")
     return StageResult(stage, "failed", str(error))
 
 

@@ -35,14 +35,16 @@ def _introduction() -> list[str]:
         "writes `model.fp16.onnx` and `model.bf16.onnx` beside `model.onnx`, each made from the final float32",
         "graph. The precision is in the graph: weights are rounded, and casts stand where precisions meet, so that",
         "every runtime and every version of TensorRT builds the same. float32 is always in the bundle, whether or",
-        "not it is named. 8-bit integers have a page of their own: [int8.md](int8.md).",
+        "not it is named. 8-bit integers have a page of their own: [int8.md](int8.md), and so has the choice of a",
+        "precision: [auto.md](auto.md).",
         "",
         "**Inputs and outputs stay float32**, so that all graphs of a bundle are fed and read alike and judged on",
         "the same recorded cases. The price is one cast for each; float32 operators at the input read it",
         "unrounded.",
         "",
         "`--keep-fp32 PATTERN`, as often as needed, keeps a PyTorch module and all inside it in float32: a path,",
-        "`*` for one step of it, `**` for any. The modules are those of the manifest's node → module map.",
+        "`*` for one step of it, `**` for any. The modules are those of the manifest's node → module map, and those",
+        "that their nodes took in: a convolution with its normalisation stays by either's path.",
         "",
     ]
 

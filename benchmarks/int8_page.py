@@ -1,6 +1,6 @@
-"""docs/int8.md: what int8 is here, and what was measured.
+"""docs/int8.md: what int8 and fp8 are here, and what was measured.
 
-python benchmarks/int8_page.py        writes the page again from results/int8_limit.json
+python benchmarks/int8_page.py        writes the page again from results/int8_limit.json and results/fp8_limit.json
 """
 
 from __future__ import annotations
@@ -9,23 +9,25 @@ import json
 from pathlib import Path
 from typing import Any
 
-from attn2trt.engines.calibration import BINS, LEVELS, METHODS, SHARE
+from attn2trt.engines.calibration import BINS, LEVELS, SHARE
+from attn2trt.export.formats import FORMATS
 from attn2trt.validate.calibration_inputs import MOST_BATCHES
 from attn2trt.validate.metrics import LOWER
 
 ROOT = Path(__file__).parents[1]
 
 
-def page(told: dict[str, Any]) -> str:
-    """``told`` is benchmarks/results/int8_limit.json."""
-    return "\n".join([*_introduction(), *_calibration(), *_verdict(), *_measured(told), *_tensorrt(), ""])
+def page(told: dict[str, dict[str, Any]]) -> str:
+    """``told`` has benchmarks/results/int8_limit.json and fp8_limit.json, by precision."""
+    measured = [line for precision, found in told.items() for line in _measured(precision, found)]
+    return "\n".join([*_introduction(), *_fp8(), *_calibration(), *_verdict(), *measured, *_tensorrt(), ""])
 
 
 def _introduction() -> list[str]:
     return [
-        "# Int8",
+        "# Int8 and fp8",
         "",
-        "This page is written by `python benchmarks/derive_int8_limit.py`.",
+        "This page is written by `python benchmarks/derive_quantized_limits.py`.",
         "",
         "```sh",
         "attn2trt deploy resnet50+cbam --pretrained --precision fp32,int8 --calibrate photographs",
@@ -63,6 +65,23 @@ def _introduction() -> list[str]:
     ]
 
 
+def _fp8() -> list[str]:
+    form = FORMATS["fp8"]
+    return [
+        "## fp8",
+        "",
+        "`--precision fp8` writes `model.fp8.onnx` by the same policy: E4M3 without infinities, four bits of exponent",
+        f"and three of digits, the largest magnitude mapped to {form.largest:g}, one scale for a weight as well.",
+        f"The graph is raised to opset {form.opset}, the first that has it, which TensorRT reads from 10.0 on; the",
+        "GPU must have it (compute capability 8.9 and later). Its ranges are the largest magnitudes: the exponents",
+        "hold outliers.",
+        "",
+        "On the CPU one stage judges it, `fp8`, without ONNX Runtime's optimisations: there are no kernels for it, and",
+        "the optimiser of 1.31 makes an invalid graph of it where a Transpose stands beside a pair.",
+        "",
+    ]
+
+
 def _calibration() -> list[str]:
     return [
         "## Calibration",
@@ -86,7 +105,7 @@ def _calibration() -> list[str]:
 
 
 def _verdict() -> list[str]:
-    allowed = LOWER["int8"]
+    allowed, fp8 = LOWER["int8"], LOWER["fp8"]
     return [
         "## The verdict",
         "",
@@ -95,8 +114,9 @@ def _verdict() -> list[str]:
         "is the larger of two runs, one with other last digits, which decide near the middle between two levels. Each",
         "product is found by its weight; one that PyTorch does not run as often as the graph is refused. R is",
         f"{allowed.healthy:g}, the limit {allowed.limit:g} floors, the budget {allowed.budget:g} (relative L2,",
-        "ordinary inputs); `--max-error` sets another. A budget",
-        "that is not kept means that int8 loses too much by itself: other ranges, or `--keep-fp32`, are the way on.",
+        f"ordinary inputs), for fp8 {fp8.healthy:g}, {fp8.limit:g} and {fp8.budget:g}; `--max-error` sets another",
+        "budget. One that is not kept means that the precision loses too much by itself: other ranges, or",
+        "`--keep-fp32`, are the way on.",
         "",
         "Two stages: `int8` runs the graph with ONNX Runtime's optimisations off, `int8 onnxruntime cpu` as it runs in",
         "production, with its own integer kernels where it has them.",
@@ -104,9 +124,10 @@ def _verdict() -> list[str]:
     ]
 
 
-def _measured(told: dict[str, Any]) -> list[str]:
+def _measured(precision: str, told: dict[str, Any]) -> list[str]:
+    methods = [*next(iter(told["rows"].values()))[0]["methods"]]
     lines = [
-        "## Measured",
+        f"## Measured: {precision}",
         "",
         "Largest floor on ordinary inputs and photographs (relative L2) and largest ratio of a healthy graph in",
         "floors, for each method, all of them calibrated on random inputs and the photographs that scikit-image ships,",
@@ -114,13 +135,13 @@ def _measured(told: dict[str, Any]) -> list[str]:
         "as they were: how many fail the stage by their numbers, and how many the comparison with the float32 graph",
         "finds.",
         "",
-        f"| target | quantised | seeds | {' | '.join(f'{method}: floor | ratio' for method in METHODS)} "
+        f"| target | quantised | seeds | {' | '.join(f'{method}: floor | ratio' for method in methods)} "
         "| off by 2 %: by numbers | by comparison |",
-        f"| --- | --- | --- | {' | '.join(['---'] * (2 * len(METHODS) + 2))} |",
+        f"| --- | --- | --- | {' | '.join(['---'] * (2 * len(methods) + 2))} |",
     ]
     for name, rows in told["rows"].items():
         cells = [f"{rows[0]['quantized']} of {rows[0]['products']}", str(len(rows))]
-        for method in METHODS:
+        for method in methods:
             found = [row["methods"][method] for row in rows]
             cells.append(f"{max(one['floor_l2'] for one in found):.1e}")
             cells.append(f"{max(ratio for one in found for ratio in one['ratios'].values()):.2f}")
@@ -150,4 +171,5 @@ def _tensorrt() -> list[str]:
 
 
 if __name__ == "__main__":
-    (ROOT / "docs/int8.md").write_text(page(json.loads((ROOT / "benchmarks/results/int8_limit.json").read_text())))
+    files = {precision: ROOT / f"benchmarks/results/{precision}_limit.json" for precision in FORMATS}
+    (ROOT / "docs/int8.md").write_text(page({name: json.loads(file.read_text()) for name, file in files.items()}))

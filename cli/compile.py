@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     default="fp32",
     show_default=True,
     metavar="LIST",
-    help="Which of the bundle's graphs, separated by commas: fp32, fp16, bf16, int8. A plan for each.",
+    help="Which of the bundle's graphs, separated by commas: fp32, tf32, fp16, bf16, int8, fp8. A plan for each.",
 )
 @click.option(
     "--profile",

@@ -108,13 +108,14 @@ def export_options(command: Command) -> Command:
             default="fp32",
             show_default=True,
             metavar="LIST",
-            help="Graphs to write: fp32, fp16, bf16, int8, separated by commas; float32 is always there.",
+            help="Graphs to write: fp32, tf32, fp16, bf16, int8, fp8, separated by commas; float32 is always there. "
+            "auto: the fewest bits that pass.",
         ),
         click.option(
             "--calibrate",
             type=CALIBRATION,
             metavar="PATH",
-            help="What int8 finds its ranges on: photographs (a folder), or tensors (.npz, .safetensors).",
+            help="What int8 and fp8 find their ranges on: photographs (a folder), or tensors (.npz, .safetensors).",
         ),
         click.option(
             "--calibration",

@@ -29,6 +29,11 @@ def bundle_lines(bundle: Bundle) -> list[str]:
     lines += [f"narrowed {name}: {text}" for name, text in bundle.manifest.get("narrowed", {}).items()]
     if weights := bundle.manifest["target"].get("weights"):
         lines.append(f"weights  {weights}")
+    if search := bundle.manifest.get("precision_search"):
+        from ..precision_search import Tried
+
+        tried = [str(Tried(entry["precision"], tuple(entry["kept"]), entry["said"])) for entry in search["tried"]]
+        lines += [f"auto     {text}" for text in [*tried, f"chosen: {search['chosen']}"]]
     for precision, entry in bundle.manifest.get("precisions", {}).items():
         operators = entry["lowered"] + len(entry["float32"])
         lines.append(

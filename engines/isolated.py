@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 from .child import ANSWER_SECONDS, Child
-from .ort_runtime import CPU
+from .ort_runtime import CPU, FLOAT32_ALONE
 from .runtime import Arrays
+
+Kernels = Literal["own", "half", "tf32"]
 
 
 class IsolatedRuntime(Child):
     """``OrtRuntime`` behind a pipe, with the same errors; CheckFailed where its process dies or does not answer.
 
     The process starts at once and loads the model meanwhile; ``load`` waits until it has. Without a ``model`` it gets
-    itself ready for the one that ``open`` names. With ``rounding`` a half-precision graph runs as float32_kernels.py
-    says, each operator rounding its result. ``seconds`` is the time limit of loading and of every run.
+    itself ready for the one that ``open`` names. ``kernels`` are ONNX Runtime's ``own``, those of a ``half`` precision,
+    each operator rounding its result (float32_kernels.py), or those of ``tf32`` (tf32_kernels.py). A GPU
+    computes float32 in tf32 only where ``tf32`` allows it. ``seconds`` is the time limit of loading and of every run.
     """
 
     def __init__(
@@ -23,13 +27,17 @@ class IsolatedRuntime(Child):
         model: Path | None = None,
         *,
         optimise: bool = True,
-        rounding: bool = False,
+        kernels: Kernels = "own",
+        tf32: bool = False,
         provider: str = CPU,
         threads: int | None = None,
         seconds: float = ANSWER_SECONDS,
     ) -> None:
-        options = json.dumps({"optimise": optimise, "provider": provider, "threads": threads, "rounding": rounding})
-        super().__init__("engines.isolated_child", options, who="ONNX Runtime", seconds=seconds)
+        options = json.dumps({"optimise": optimise, "provider": provider, "threads": threads, "kernels": kernels})
+        environment = {} if tf32 else FLOAT32_ALONE
+        super().__init__(
+            "engines.isolated_child", options, who="ONNX Runtime", seconds=seconds, environment=environment
+        )
         if model is not None:
             self.open(model)
 

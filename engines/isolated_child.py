@@ -9,12 +9,21 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from .channel import receive, send
 from .child import failure, serve
 from .float32_kernels import float32_kernels
 from .ort_runtime import OrtRuntime
+from .tf32_kernels import tf32_kernels
+
+# what the operators of a graph are run on, by the name that isolated.py gives it
+KERNELS: dict[str, Callable[[Path], Path | bytes]] = {
+    "own": lambda path: path,
+    "half": float32_kernels,
+    "tf32": tf32_kernels,
+}
 
 
 def main(options: str) -> None:
@@ -29,8 +38,7 @@ def main(options: str) -> None:
         if message is None:
             return
         path, given = Path(message[0]["model"]), json.loads(options)
-        model = float32_kernels(path) if given.pop("rounding") else path
-        runtime = OrtRuntime(model, spinning=False, **given)
+        runtime = OrtRuntime(KERNELS[given.pop("kernels")](path), spinning=False, **given)
     except Exception as error:
         send(answers, failure(error))
         return

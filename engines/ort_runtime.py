@@ -13,6 +13,9 @@ from ..errors import CheckFailed, InputError, MissingRequirement
 from .runtime import Arrays
 
 CPU = "CPUExecutionProvider"
+# With this in its environment a process computes float32 on a GPU as float32: cuBLAS, cuDNN and TensorRT otherwise
+# round the factors of products to tf32.
+FLOAT32_ALONE = {"NVIDIA_TF32_OVERRIDE": "0"}
 OPTIMISED = "optimised.onnx"
 _DTYPES = {
     "tensor(float)": "float32",
@@ -55,6 +58,8 @@ class OrtRuntime:
                 f"received provider {provider}; this ONNX Runtime has {', '.join(ort.get_available_providers())}; "
                 "run attn2trt doctor"
             )
+        if provider != CPU and hasattr(ort, "preload_dlls"):
+            ort.preload_dlls()  # CUDA's libraries out of NVIDIA's wheels, which the loader does not find by itself
         options = ort.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY
         level = ort.GraphOptimizationLevel

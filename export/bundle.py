@@ -77,7 +77,7 @@ class Bundle:
     @property
     def graph_files(self) -> list[str]:
         """The file of every graph, of every precision and tuned."""
-        return [*self.graphs.values(), *([] if self.tuned is None else [str(self.tuned["file"])])]
+        return [*dict.fromkeys(self.graphs.values()), *([] if self.tuned is None else [str(self.tuned["file"])])]
 
     @property
     def tuned(self) -> Mapping[str, Any] | None:

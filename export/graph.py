@@ -24,7 +24,8 @@ WEIGHTS = "model.onnx.data"
 class OnnxGraph:
     """A graph file; where its weights are too large for one file, they lie beside it in ``model.onnx.data``.
 
-    ``modules`` maps each node's name to the path of the PyTorch module that it came from (``layer1.0.conv2``).
+    ``modules`` maps each node's name to the path of the PyTorch module whose result it gives (``layer1.0.conv2``), and
+    ``merged`` the name of a node that took others in, as a convolution its normalisation, to the paths of theirs.
     ``axes`` are the ranges that the graph really holds for: narrower than what was asked for where the module takes
     only multiples of a number.
     """
@@ -35,6 +36,16 @@ class OnnxGraph:
     outputs: tuple[TensorSpec, ...]
     modules: Mapping[str, str] = field(default_factory=dict)
     axes: Mapping[str, Axis] = field(default_factory=dict)
+    merged: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def module_paths(self) -> tuple[str, ...]:
+        """The paths of all modules that a node came from, each once, in the order of the graph."""
+        return tuple(dict.fromkeys(path for node in self.modules for path in self.modules_of(node)))
+
+    def modules_of(self, node: str) -> tuple[str, ...]:
+        """The paths of the modules that a node came from, by its name: first the one whose result it gives."""
+        return (*([self.modules[node]] if node in self.modules else []), *self.merged.get(node, ()))
 
     @property
     def files(self) -> tuple[Path, ...]:

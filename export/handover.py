@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 
 from ..modules.target import Axis, TensorSpec
 from .graph import DEFAULT_OPSET
-from .precision import FROM_SIZES, INT8, LowGraph
+from .precision import FROM_SIZES, INT8, TF32, LowGraph
 
 SCRIPT = "infer.py"
+# trtexec allows tf32 for what is float32 unless it is told not to
+NO_TF32 = ("--noTF32",)
 
 
 def trtexec_lines(low: LowGraph, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> dict[str, str]:
@@ -20,6 +22,8 @@ def trtexec_lines(low: LowGraph, inputs: Sequence[TensorSpec], axes: Mapping[str
     From 10 on the graph's own dtypes are obeyed.
     """
     name = low.graph.path.stem
+    # the graph of tf32 is that of float32; its plan is another one
+    plan = f"{name}.{TF32}" if low.precision == TF32 else name
     # what comes from sizes alone is folded away, or is no layer that a precision can be set for
     float32 = [node for node, reason in low.float32.items() if reason != FROM_SIZES and not {",", ":"} & {*node}]
     obeyed = [f"--{low.precision}", "--precisionConstraints=obey"]
@@ -27,20 +31,31 @@ def trtexec_lines(low: LowGraph, inputs: Sequence[TensorSpec], axes: Mapping[str
         obeyed, float32 = ["--int8"], []
     for flag in ("layerPrecisions", "layerOutputTypes") if float32 else ():
         obeyed.append(f"--{flag}={','.join(f'{node}:fp32' for node in float32)}")
-    flags = {"8.6": obeyed, "10": ["--stronglyTyped"], "11": []}
+    flags: dict[str, Sequence[str]] = {
+        "8.6": [*NO_TF32, *obeyed],
+        "10": [*NO_TF32, "--stronglyTyped"],
+        "11": NO_TF32,
+    }
+    if low.precision == TF32:
+        flags = dict.fromkeys(flags, ())
     oldest = float(low.oldest_tensorrt.split(".")[0])
     return {
-        version: trtexec_line(inputs, axes, model=name, flags=words)
+        version: trtexec_line(inputs, axes, model=name, plan=plan, flags=words)
         for version, words in flags.items()
         if float(version) >= oldest
     }
 
 
 def trtexec_line(
-    inputs: Sequence[TensorSpec], axes: Mapping[str, Axis], *, model: str = "model", flags: Sequence[str] = ()
+    inputs: Sequence[TensorSpec],
+    axes: Mapping[str, Axis],
+    *,
+    model: str = "model",
+    plan: str = "model",
+    flags: Sequence[str] = NO_TF32,
 ) -> str:
     """The trtexec command that compiles the graph with the same profile: min, opt and max of every dynamic axis."""
-    words = ["trtexec", f"--onnx={model}.onnx", f"--saveEngine={model}.plan", *flags]
+    words = ["trtexec", f"--onnx={model}.onnx", f"--saveEngine={plan}.plan", *flags]
     if axes:
         for which in ("min", "opt", "max"):
             sizes = {name: int(getattr(axis, which)) for name, axis in axes.items()}

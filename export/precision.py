@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     import onnx
     import onnx_ir as ir
 
-    from .passes.float_policy import LowType, Plan
+    from .passes.float_policy import LowType
 
-FP32, INT8 = "fp32", "int8"
-PRECISIONS = (FP32, "fp16", "bf16", INT8)
+FP32, TF32, INT8, FP8 = "fp32", "tf32", "int8", "fp8"
+PRECISIONS = (FP32, TF32, "fp16", "bf16", INT8, FP8)
 BY_PATTERN = "--keep-fp32"
 FROM_SIZES = "computed from sizes and constants alone"
 # The last opset of the graphs that this package writes, and the first that no longer counts.
@@ -39,12 +39,12 @@ _READERS = ((17, "8.6"), (20, "10.0"), (24, "10.15"))
 
 @dataclass(frozen=True)
 class LowGraph:
-    """A graph in half precision. ``float32`` gives every float operator that stayed in float32 its reason, ``kept``
-    those that a pattern, a constant or the opset kept there beyond the policy."""
+    """A graph in half precision. ``lowered`` names the float operators that compute in it, ``float32`` gives every
+    other one its reason, ``kept`` those that a pattern, a constant or the opset kept there beyond the policy."""
 
     precision: str
     graph: OnnxGraph
-    lowered: int
+    lowered: tuple[str, ...]
     float32: Mapping[str, str]
     kept: Mapping[str, str]
     patterns: tuple[str, ...] = ()
@@ -58,6 +58,17 @@ class LowGraph:
     def oldest_tensorrt(self) -> str:
         """The oldest TensorRT that reads the graph."""
         return oldest_tensorrt(self.graph.opset, self.precision)
+
+    @property
+    def lowered_modules(self) -> dict[str, tuple[str, ...]]:
+        """The modules whose own operators were lowered, by path, in the order of the graph, each with those that its
+        operators took in; not the model itself."""
+        lowered = set(self.lowered)
+        found: dict[str, dict[str, None]] = {}
+        for name, path in self.graph.modules.items():
+            if name in lowered and path:
+                found.setdefault(path, {}).update(dict.fromkeys(self.graph.modules_of(name)))
+        return {path: tuple(paths) for path, paths in found.items()}
 
     @property
     def notes(self) -> list[str]:
@@ -87,7 +98,7 @@ class LowGraph:
             "opset": self.graph.opset,
             "oldest_tensorrt": self.oldest_tensorrt,
             "inputs_and_outputs": "float32",
-            "lowered": self.lowered,
+            "lowered": len(self.lowered),
             "float32": dict(self.float32),
             "kept": {
                 name: {"module": self.graph.modules.get(name, ""), "why": reason} for name, reason in self.kept.items()
@@ -117,9 +128,9 @@ def named_precisions(text: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def oldest_tensorrt(opset: int, precision: str) -> str:
-    """The oldest TensorRT that reads a graph of this opset; 8.6 has no bfloat16 in ONNX at any."""
+    """The oldest TensorRT that reads a graph of this opset; 8.6 has no bfloat16 and no fp8 in ONNX at any."""
     found = next((version for last, version in _READERS if opset <= last), "11.0")
-    return "10.0" if precision == "bf16" and found == "8.6" else found
+    return "10.0" if precision in ("bf16", FP8) and found == "8.6" else found
 
 
 def file_name(precision: str) -> str:
@@ -140,8 +151,8 @@ def lower(graph: OnnxGraph, precision: str, folder: Path, *, keep: Sequence[str]
     from .passes.lower_precision import LowerPrecision
 
     low = LOW_TYPES[precision]
-    within = matching(keep, graph.modules.values())
-    kept_by = keeper(graph.modules, within)
+    within = matching(keep, graph.module_paths)
+    kept_by = keeper(graph, within)
     opset = _lowest_opset(ir.load(str(graph.path)), low, kept_by)
     source = float32_source(graph, opset)
     model = ir.from_proto(source)
@@ -161,12 +172,12 @@ def lower(graph: OnnxGraph, precision: str, folder: Path, *, keep: Sequence[str]
     return LowGraph(
         precision,
         written,
-        len(planned.low),
+        tuple(sorted(planned.low)),
         planned.float32,
         planned.kept,
         patterns=tuple(keep),
         kept_within=within,
-        kept_exactly=_modules_of_unfit(planned, graph.modules),
+        kept_exactly=tuple(dict.fromkeys(path for name in planned.kept for path in graph.modules_of(name) if path)),
         raised_from=graph.opset if opset != graph.opset else None,
         files=files,
     )
@@ -199,14 +210,9 @@ def is_within(path: str, modules: Iterable[str]) -> bool:
     return any(path == module or path.startswith(f"{module}.") for module in modules)
 
 
-def keeper(modules: Mapping[str, str], within: Sequence[str]) -> Callable[[str], str]:
-    """Why a node stays in float32, by its name: it is inside of one of the modules ``within``."""
-    return lambda node: BY_PATTERN if within and is_within(modules.get(node, ""), within) else ""
-
-
-def _modules_of_unfit(planned: Plan, modules: Mapping[str, str]) -> tuple[str, ...]:
-    paths = (modules.get(name, "") for name, reason in planned.kept.items() if reason != BY_PATTERN)
-    return tuple(dict.fromkeys(path for path in paths if path))
+def keeper(graph: OnnxGraph, within: Sequence[str]) -> Callable[[str], str]:
+    """Why a node stays in float32, by its name: it came from one of the modules ``within``, or from inside one."""
+    return lambda node: BY_PATTERN if any(is_within(path, within) for path in graph.modules_of(node)) else ""
 
 
 def _lowest_opset(model: ir.Model, low: LowType, kept_by: Callable[[str], str]) -> int:

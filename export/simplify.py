@@ -9,14 +9,18 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import processes
 from ..errors import CheckFailed
 from .contract import check_contract
 from .graph import EXTERNAL_DATA_BYTES, OnnxGraph
+from .merged import Wiring, merged_modules, others_than
+
+if TYPE_CHECKING:
+    import onnx
 
 TIMEOUT_SECONDS = 900
 
@@ -58,7 +62,7 @@ class Simplifier:
             )
         except CheckFailed as error:
             return graph, str(error)
-        return replace(simplified, modules=_carry_modules(graph, path)), ""
+        return _carry_modules(graph, path), ""
 
     def _run(self, source: Path, destination: Path) -> str:
         """Run onnxsim; returns why it failed, or nothing."""
@@ -78,8 +82,9 @@ def simplify(graph: OnnxGraph, path: Path) -> tuple[OnnxGraph, str]:
         return simplifier.simplify(graph, path)
 
 
-def _carry_modules(graph: OnnxGraph, path: Path) -> Mapping[str, str]:
-    """Node → module path for the simplified graph: by output tensor, else by the tensors that a new node reads."""
+def _carry_modules(graph: OnnxGraph, path: Path) -> OnnxGraph:
+    """The simplified graph in ``path``. A node's module goes by its output tensor, else by the tensors that it reads;
+    where it stands for several nodes, the modules of all of them are known."""
     import onnx
 
     before = onnx.load(str(graph.path), load_external_data=False)
@@ -100,4 +105,11 @@ def _carry_modules(graph: OnnxGraph, path: Path) -> Mapping[str, str]:
         if known:
             modules[node.name] = known[0]
             by_tensor.update(dict.fromkeys(node.output, known[0]))
-    return modules
+    came_from = {node.name: graph.modules_of(node.name) for node in before.graph.node}
+    merged = merged_modules(_wiring(before), _wiring(after), came_from)
+    kept = {node.name: came_from.get(node.name, ()) for node in after.graph.node}
+    return replace(graph, path=path, modules=modules, merged=others_than(modules, {**kept, **merged}))
+
+
+def _wiring(model: onnx.ModelProto) -> list[Wiring]:
+    return [Wiring(node.name, node.op_type, tuple(node.input), tuple(node.output)) for node in model.graph.node]

@@ -55,7 +55,7 @@ def test_rows_of_the_same_setting_are_kept(tool: ModuleType, tmp_path: Path, mon
     monkeypatch.setattr(tool, "measure", measure)
     for _ in range(2):
         assert tool.main(tmp_path, ["se", "cbam"], tool.Options()) == 1
-    all_of_them = [(name, precision) for name in ("se", "cbam") for precision in ("fp32", "fp16")]
+    all_of_them = [(name, precision) for name in ("se", "cbam") for precision in ("fp32", "tf32", "fp16")]
     assert asked == [*all_of_them, ("cbam", "fp16")]
     assert json.loads((tmp_path / "tensorrt.json").read_text())["rows"] == [row(*one) for one in all_of_them]
-    assert tool.precisions("resnet50+se") == ("fp32", "fp16", "int8")
+    assert tool.precisions("resnet50+se") == ("fp32", "tf32", "fp16", "int8")

@@ -35,13 +35,20 @@ _ROUNDING: dict[Rounding, Callable[[], AbstractContextManager[Any]]] = {
 
 
 class Lower(Protocol):
-    """A precision below float32: ``draws`` are the runs whose largest error is its floor."""
+    """A precision below float32: ``draws`` are the runs whose largest error is its floor.
+
+    ``without`` is the same with some modules, by path, in float32, and ``only`` that in the operators of some alone.
+    """
 
     @property
     def precision(self) -> str: ...
 
     @property
     def draws(self) -> tuple[int, ...]: ...
+
+    def without(self, modules: Sequence[str]) -> Lower: ...
+
+    def only(self, modules: Sequence[str]) -> Lower: ...
 
     def mode(self, module: nn.Module, path: Callable[[], str], draw: int) -> Any:
         """A context in which a float32 run of ``module`` loses what this precision does; ``path`` gives the part that

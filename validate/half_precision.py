@@ -10,10 +10,11 @@ the graph stay there.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ..export.precision import is_within
 from .last_digits import SELDOM, LastDigits
 
 if TYPE_CHECKING:
@@ -46,11 +47,12 @@ _INPUT, _LOW, _FLOAT32 = "input", "low", "float32"
 @dataclass(frozen=True)
 class Half:
     """A half precision to measure: its name, and the paths of the modules that stay in float32, those within which
-    everything does and those that alone do."""
+    everything does and those that alone do; where ``alone`` is given, all but those do."""
 
     precision: str
     kept_within: tuple[str, ...] = ()
     kept_exactly: tuple[str, ...] = ()
+    alone: tuple[str, ...] | None = None
     # In half precision a gate has few roundings, and one lucky one makes its whole channel look exact: with two draws
     # the largest ratio of a healthy sk was 4.2 in place of 2.
     draws: tuple[int, ...] = (0, 1, 2, 3)
@@ -59,10 +61,18 @@ class Half:
         """``half_precision_mode`` of this precision."""
         return half_precision_mode(self, path, draw)
 
+    def without(self, modules: Sequence[str]) -> Half:
+        """The same with these modules, by path, in float32 as well, and all inside them."""
+        return replace(self, kept_within=(*self.kept_within, *modules))
+
+    def only(self, modules: Sequence[str]) -> Half:
+        """The same in these modules' own operators alone."""
+        return replace(self, alone=tuple(modules))
+
     def keeps(self, path: str) -> bool:
         """Whether what this module computes itself stays in float32."""
-        inside = any(path == module or path.startswith(f"{module}.") for module in self.kept_within)
-        return inside or path in self.kept_exactly
+        is_other = self.alone is not None and path not in self.alone
+        return is_other or is_within(path, self.kept_within) or path in self.kept_exactly
 
 
 def mark_inputs(tensors: Any) -> None:

@@ -55,10 +55,14 @@ FLOAT32 = Precision("fp32", "float32", UNIT_ROUNDOFF, HEALTHY_RATIO, LIMIT, BUDG
 # Measured as LIMIT was, by `python benchmarks/derive_half_limits.py` (benchmarks/results/half_limits.json; a test
 # compares): R, and a third more.
 LOWER = {
+    # as float16's, but for its range
+    "tf32": Precision("tf32", "tf32", 2.0**-11, 4.5, 6.0, 1e-2),
     "fp16": Precision("fp16", "float16", 2.0**-11, 4.5, 6.0, 1e-2),
     "bf16": Precision("bf16", "bfloat16", 2.0**-8, 4.5, 6.0, 5e-2),
     # relative to the largest magnitude of a tensor, half a level of 127
     "int8": Precision("int8", "int8", 2.0**-8, 3.0, 4.0, 1e-1),
+    # three bits behind the first
+    "fp8": Precision("fp8", "fp8", 2.0**-4, 3.0, 4.0, 1e-1),
 }
 
 

@@ -94,7 +94,6 @@ def build(order: Order) -> dict[str, Any]:
 
 def _config(trt: Any, version: versions.Version, builder: Any, order: Order) -> Any:
     options, config = order.options, builder.create_builder_config()
-    config.clear_flag(trt.BuilderFlag.TF32)  # on by default, and not float32
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if options.workspace_mib is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib * MIB)

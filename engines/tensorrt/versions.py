@@ -71,8 +71,12 @@ def keep_precision(trt: Any, version: Version, config: Any, network: Any, precis
 
     From 10 on networks are strongly typed and nothing has to be said. A weakly typed one computes in float32 unless a
     flag allows less, and then only layers that are bound to a precision keep it; integers are where the graph has its
-    QuantizeLinear. The float32 graph needs no flag.
+    QuantizeLinear. The float32 graph needs no flag. tf32, on by default in every version, is not float32.
     """
+    if precision == "tf32":
+        config.set_flag(trt.BuilderFlag.TF32)
+    else:
+        config.clear_flag(trt.BuilderFlag.TF32)
     if has(version, "NetworkDefinitionCreationFlag.STRONGLY_TYPED"):
         return
     if precision == "int8":

@@ -12,6 +12,7 @@ from ...export.bundle import spec_to_json
 from ...modules.target import TensorSpec
 from ..child import ANSWER_SECONDS, Child
 from ..node_times import NodeTimes
+from ..ort_runtime import FLOAT32_ALONE
 from ..runtime import Arrays
 from .method import Limits
 
@@ -45,8 +46,7 @@ class Contestant(Child):
         message = json.dumps({"kind": kind, "threads": threads, **asdict(job)}, default=str)
         environment = {
             "OMP_NUM_THREADS": str(threads),
-            # float32 means float32: NVIDIA's libraries otherwise round the factors of products to 10 bits
-            "NVIDIA_TF32_OVERRIDE": "0",
+            **FLOAT32_ALONE,
             # processes that compile beside each other would outlive their use
             "TORCHINDUCTOR_COMPILE_THREADS": "1",
         }

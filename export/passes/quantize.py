@@ -1,8 +1,8 @@
-"""Write 8-bit integers into a graph: a QuantizeLinear/DequantizeLinear pair before both operands of planned products.
+"""Write 8-bit operands into a graph: a QuantizeLinear/DequantizeLinear pair before both operands of planned products.
 
-Symmetric, zero at zero, as TensorRT wants it: one scale for what a product reads, one for each output channel of its
-weight. Weights stay float32 behind their pair, since TensorRT 8.6 quantises them itself and reads no others; a runtime
-folds the pair away. A tensor that several products read has one pair.
+Symmetric, zero at zero, as TensorRT wants it: one scale for what a product reads, and one for its weight or, as the
+format has it, for each output channel. Weights stay float32 behind their pair, since TensorRT 8.6 quantises them itself
+and reads no others; a runtime folds the pair away. A tensor that several products read has one pair.
 """
 
 from __future__ import annotations
@@ -12,22 +12,24 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from .int8_policy import Int8Plan, Quantized
+from ..formats import Format
+from .quantize_policy import Quantized, QuantizePlan
 
 QUANTIZE, DEQUANTIZE = "quantize_", "dequantize_"
 SCALE, ZERO = "_scale", "_zero"
-LEVELS = 127
 
 
-def step(largest: float) -> np.float32:
-    """The width of one of the 127 levels on either side of zero, for values up to ``largest``."""
-    return np.float32(largest / LEVELS)
+def step(largest: float, form: Format) -> np.float32:
+    """What one stands for in the format, for values up to ``largest``: of integers the width of a level."""
+    return np.float32(largest / form.largest)
 
 
-def weight_steps(weight: np.ndarray, axis: int) -> np.ndarray:
-    """The step of every output channel; 1 for a channel of zeros, which any step holds."""
-    largest = np.abs(weight.astype(np.float64)).max(axis=tuple(other for other in range(weight.ndim) if other != axis))
-    return np.where(largest > 0, largest / LEVELS, 1.0).astype(np.float32)
+def weight_steps(weight: np.ndarray, axis: int, form: Format) -> np.ndarray:
+    """The step of every output channel or, as the format has it, of the whole weight; 1 for zeros, which any step
+    holds."""
+    others = tuple(other for other in range(weight.ndim) if other != axis) if form.per_channel else None
+    largest = np.abs(weight.astype(np.float64)).max(axis=others)
+    return np.where(largest > 0, largest / form.largest, 1.0).astype(np.float32)
 
 
 class Quantize(ir.passes.InPlacePass):
@@ -36,8 +38,11 @@ class Quantize(ir.passes.InPlacePass):
     ``modules`` (node → PyTorch module path) gains the pairs, each in the module of its first reader.
     """
 
-    def __init__(self, plan: Int8Plan, ranges: Mapping[str, float], modules: Mapping[str, str]) -> None:
+    def __init__(
+        self, plan: QuantizePlan, ranges: Mapping[str, float], modules: Mapping[str, str], form: Format
+    ) -> None:
         self._plan = plan
+        self._form = form
         self._ranges = ranges
         self.modules = dict(modules)
 
@@ -59,18 +64,18 @@ class Quantize(ir.passes.InPlacePass):
         assert value is not None
         # A weight that is read along either axis has a pair for each.
         name = f"{value.name}" if axis in (None, 0) else f"{value.name}_{axis}"
-        steps = np.asarray(step(self._ranges[product.tensor]))
-        attributes: list[ir.Attr] = []
+        steps = np.asarray(step(self._ranges[product.tensor], self._form))
         if axis is not None:
             tensor = ir.convenience.get_const_tensor(value)
             assert tensor is not None
-            steps = weight_steps(tensor.numpy(), axis)
-            attributes = [ir.AttrInt64("axis", axis)]
+            steps = weight_steps(tensor.numpy(), axis, self._form)
+        attributes = [ir.AttrInt64("axis", axis)] if axis is not None and steps.ndim else []
+        dtype = ir.DataType[self._form.dtype]
         operands = [
             _constant(graph, f"{name}{SCALE}", steps),
-            _constant(graph, f"{name}{ZERO}", np.zeros(steps.shape, np.int8)),
+            _constant(graph, f"{name}{ZERO}", np.zeros(steps.shape, dtype.numpy())),
         ]
-        levels = ir.Value(name=f"{name}_int8", type=ir.TensorType(ir.DataType.INT8), shape=value.shape)
+        levels = ir.Value(name=f"{name}_{self._form.precision}", type=ir.TensorType(dtype), shape=value.shape)
         result = ir.Value(name=f"{name}_dequantized", type=ir.TensorType(ir.DataType.FLOAT), shape=value.shape)
         quantize = ir.Node(
             "", "QuantizeLinear", [value, *operands], attributes, outputs=[levels], name=f"{QUANTIZE}{name}"

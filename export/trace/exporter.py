@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves
 from ...errors import InputError, ModuleRefused
 from ...modules.target import Axis, Dim, Target, TensorSpec
 from ..graph import EXTERNAL_DATA_BYTES, OPSETS, WEIGHTS, OnnxGraph
+from ..merged import Wiring, merged_modules, others_than
 from ..passes.opset17 import ToOpset17
 from ..passes.small_constants import HiddenConstants
 from .guards import TraceGuards, Violation, line_of_error, restrict
@@ -39,7 +40,7 @@ def trace(target: Target, module: nn.Module, path: Path, *, opset: int) -> OnnxG
         raise InputError(f"opset {opset} is not supported; expected {OPSETS.start} to {OPSETS.stop - 1}")
     program, axes = _export_program(target, module)
     # 18 is the exporter's own opset: asked for less, it writes 18 and only logs that it did.
-    model = _to_onnx(program, target, max(opset, 18))
+    model, merged = _to_onnx(program, target, max(opset, 18))
     _name_dimensions(model, target)
     modules = _module_paths(model)
     if opset == 17:
@@ -47,7 +48,8 @@ def trace(target: Target, module: nn.Module, path: Path, *, opset: int) -> OnnxG
         ir.passes.common.RemoveUnusedNodesPass()(model)
     _strip_metadata(model)
     _save(model, path)
-    return OnnxGraph(path, opset, _specs(model.graph.inputs), _specs(model.graph.outputs), modules, axes)
+    inputs, outputs = _specs(model.graph.inputs), _specs(model.graph.outputs)
+    return OnnxGraph(path, opset, inputs, outputs, modules, axes, others_than(modules, merged))
 
 
 def example_inputs(target: Target, sizes: Mapping[str, int] | None = None) -> tuple[torch.Tensor, ...]:
@@ -188,7 +190,11 @@ def _advice(violation: Violation, axes: Mapping[str, Axis]) -> str:
     return f"remove the branch on that size, or {narrower} in --dynamic"
 
 
-def _to_onnx(program: torch.export.ExportedProgram, target: Target, opset: int) -> ir.Model:
+def _to_onnx(
+    program: torch.export.ExportedProgram, target: Target, opset: int
+) -> tuple[ir.Model, Mapping[str, tuple[str, ...]]]:
+    """The model as the exporter optimises it, and the modules of all that each node then stands for."""
+    merged: Mapping[str, tuple[str, ...]] = {}
     names = [spec.name for spec in target.inputs]
     try:
         with quiet():
@@ -202,8 +208,11 @@ def _to_onnx(program: torch.export.ExportedProgram, target: Target, opset: int) 
                 optimize=False,
             )
             if exported is not None:
+                before = _wiring(exported.model)
+                modules = {node: (path,) for node, path in _module_paths(exported.model).items()}
                 with HiddenConstants(exported.model):
                     exported.optimize()
+                merged = merged_modules(before, _wiring(exported.model), modules)
     except Exception as error:
         raise ModuleRefused(
             f"{target.name} has no ONNX form: {_first_line(error.__cause__ or error)}; "
@@ -217,7 +226,14 @@ def _to_onnx(program: torch.export.ExportedProgram, target: Target, opset: int) 
             f"{target.name} was written as opset {model.opset_imports.get('')} where {opset} was asked for; "
             "ask for an opset of 17 or 18"
         )
-    return model
+    return model, merged
+
+
+def _wiring(model: ir.Model) -> list[Wiring]:
+    def names(values: Sequence[ir.Value | None]) -> tuple[str, ...]:
+        return tuple(str(value.name) for value in values if value is not None)
+
+    return [Wiring(str(node.name), node.op_type, names(node.inputs), names(node.outputs)) for node in model.graph]
 
 
 def _output_names(target: Target, program: torch.export.ExportedProgram) -> tuple[str, ...]:

@@ -148,8 +148,8 @@ def test_a_graph_in_which_nothing_is_lowered_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_precision_is_one_line() -> None:
     assert parse_precisions("bf16, fp32,fp16") == ("fp16", "bf16")
     assert parse_precisions(["fp32"]) == ()
-    with pytest.raises(InputError, match=r"received precision 'fp8'; expected fp32, fp16, bf16, int8"):
-        parse_precisions("fp32,fp8")
+    with pytest.raises(InputError, match=r"received precision 'fp4'; expected fp32, tf32, fp16, bf16, int8, fp8"):
+        parse_precisions("fp32,fp4")
 
 
 def test_large_weights_lie_beside_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

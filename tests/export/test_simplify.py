@@ -7,10 +7,15 @@ from pathlib import Path
 
 import onnx
 import pytest
+import torch
 from small_graph import INPUT, OUTPUT, healthy
+from torch import nn
 
 from attn2trt.export import simplify as room
 from attn2trt.export.graph import OnnxGraph
+from attn2trt.export.precision import lower
+from attn2trt.export.trace.exporter import trace
+from attn2trt.modules.catalog import from_module
 
 
 @pytest.fixture
@@ -67,3 +72,17 @@ def test_a_child_that_hangs_is_stopped(graph: OnnxGraph, tmp_path: Path, monkeyp
     result, why_not = room.simplify(graph, tmp_path / "model.onnx")
     assert result is graph
     assert "did not finish" in why_not
+
+
+def test_a_node_that_took_others_in_knows_their_modules(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Conv2d(4, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 1)).eval()
+    target = from_module(net, torch.randn(2, 4, 8, 8), dynamic="batch=1:2:4")
+    traced = trace(target, net, tmp_path / "exported.onnx", opset=17)
+    result, why_not = room.simplify(traced, tmp_path / "model.onnx")
+    assert why_not == ""
+    assert [result.modules_of(node) for node in result.modules] == [("1", "0"), ("2",), ("3",)]
+    assert result.module_paths == ("1", "0", "2", "3")
+    low = lower(result, "fp16", tmp_path, keep=["0"])
+    assert low.kept_exactly == ("1", "0")
+    assert low.lowered_modules == {"3": ("3",)}
+    assert lower(result, "fp16", tmp_path).lowered_modules == {"1": ("1", "0"), "2": ("2",), "3": ("3",)}

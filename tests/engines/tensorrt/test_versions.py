@@ -132,12 +132,13 @@ class Layer:
 
 
 def told(version: Version, precision: str, *layers: Layer) -> list[str]:
-    """The flags that are set for a network of these layers."""
-    flags: list[str] = []
-    kinds = SimpleNamespace(FP16="FP16", INT8="INT8", OBEY_PRECISION_CONSTRAINTS="OBEY")
+    """The flags that are set for a network of these layers, where tf32 is on by default."""
+    flags: list[str] = ["TF32"]
+    kinds = SimpleNamespace(FP16="FP16", INT8="INT8", TF32="TF32", OBEY_PRECISION_CONSTRAINTS="OBEY")
+    config = SimpleNamespace(set_flag=flags.append, clear_flag=flags.remove)
     trt = SimpleNamespace(BuilderFlag=kinds, DataType=SimpleNamespace(FLOAT="FLOAT", HALF="HALF"))
     network = SimpleNamespace(num_layers=len(layers), get_layer=lambda index: layers[index])
-    versions.keep_precision(trt, version, SimpleNamespace(set_flag=flags.append), network, precision)
+    versions.keep_precision(trt, version, config, network, precision)
     return flags
 
 
@@ -156,3 +157,9 @@ def test_integers_need_their_flag_and_float32_none_and_strong_types_nothing() ->
     for precision in ("fp32", "fp16", "bf16", "int8"):
         assert told(Version(10), precision, layer) == told(Version(11), precision, layer) == []
     assert layer.precision == "not set"
+
+
+@pytest.mark.parametrize("version", [Version(8, 6), Version(10), Version(11)])
+def test_tf32_is_allowed_where_it_is_asked_for_alone(version: Version) -> None:
+    assert set(told(version, "tf32")) == {"TF32"}
+    assert "TF32" not in told(version, "fp32")

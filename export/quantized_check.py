@@ -1,4 +1,4 @@
-"""Proof that an int8 graph on disk is the float32 graph but for its QuantizeLinear/DequantizeLinear pairs.
+"""Proof that an 8-bit graph on disk is the float32 graph but for its QuantizeLinear/DequantizeLinear pairs.
 
 Read back from disk, and told by other means than those that wrote it: the same nodes, attributes, wiring and constants
 once pairs are looked through; a pair before both operands of every planned product and nowhere else; in each pair one
@@ -14,15 +14,18 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 
 from ..errors import CheckFailed
+from .formats import Format
 from .precision_check import Wiring, same_graph
 
 if TYPE_CHECKING:
     import onnx
 
-    from .passes.int8_policy import Quantized
+    from .passes.quantize_policy import Quantized
 
 
-def check_int8(source: onnx.ModelProto, path: Path, products: Sequence[Quantized], ranges: Mapping[str, float]) -> None:
+def check_quantized(
+    source: onnx.ModelProto, path: Path, products: Sequence[Quantized], ranges: Mapping[str, float], form: Format
+) -> None:
     """Raise CheckFailed for the first difference between the graph at ``path`` and ``source`` that is not a pair.
 
     ``ranges`` are the largest magnitudes of the tensors that ``products`` read.
@@ -46,11 +49,11 @@ def check_int8(source: onnx.ModelProto, path: Path, products: Sequence[Quantized
         weight = before.constant(product.weight)
         assert weight is not None
         pairs_of = [pairing.before(operand) for operand in node.input[:2]]
-        wanted = [np.asarray(step(ranges[product.tensor])), weight_steps(weight, product.axis)]
+        wanted = [np.asarray(step(ranges[product.tensor], form)), weight_steps(weight, product.axis, form)]
         for index, (pair, steps) in enumerate(zip(pairs_of, wanted, strict=True)):
             if pair is None:
                 _fail(path, f"input {index} of node {name} is not quantised")
-            if reason := _wrong(pair, after, steps, product.axis if index else None):
+            if reason := _wrong(pair, after, steps, product.axis if index and form.per_channel else None, form):
                 _fail(path, f"{pair[0].name} {reason}")
 
 
@@ -77,10 +80,15 @@ class _Pairs:
         return there, back
 
 
-def _wrong(pair: tuple[onnx.NodeProto, onnx.NodeProto], after: Wiring, wanted: np.ndarray, axis: int | None) -> str:
+def _wrong(
+    pair: tuple[onnx.NodeProto, onnx.NodeProto], after: Wiring, wanted: np.ndarray, axis: int | None, form: Format
+) -> str:
     """What is wrong with a pair; "" where nothing is."""
+    import onnx
+
     there, back = pair
     steps, zero = (after.constant(name) for name in there.input[1:3])
+    zero_tensor = after.constants.get(there.input[2])
     along = next((entry.i for entry in there.attribute if entry.name == "axis"), None)
     reasons = {
         f"and {back.name} have different steps": [*there.input[1:]] != [*back.input[1:]]
@@ -89,7 +97,9 @@ def _wrong(pair: tuple[onnx.NodeProto, onnx.NodeProto], after: Wiring, wanted: n
         "has other steps than its range gives": steps is None
         or steps.shape != wanted.shape
         or not bool((steps == wanted).all()),
-        "does not have zero at zero": zero is None or zero.dtype != np.int8 or bool(zero.any()),
+        "does not have zero at zero": zero is None or bool(zero.astype(np.float32).any()),
+        f"is not {form.precision}": zero_tensor is None
+        or zero_tensor.data_type != onnx.TensorProto.DataType.Value(form.dtype),
     }
     return next((reason for reason, applies in reasons.items() if applies), "")
 

@@ -16,15 +16,15 @@ from torch import nn
 import attn2trt
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.errors import InputError, ModuleRefused
-from attn2trt.pipeline import validate_bundle
+from attn2trt.pipeline import validate_bundle, verify_bundle
 from attn2trt.validate.cases import Case
 from attn2trt.validate.eager import Eager
-from attn2trt.validate.int8 import Int8
 from attn2trt.validate.metrics import LOWER
+from attn2trt.validate.quantized import EightBit
 from attn2trt.validate.recorded import from_tensors
 from attn2trt.validate.verdict import Verdict, judge_all
 
-RESULTS = Path(__file__).parents[2] / "benchmarks/results/int8_limit.json"
+RESULTS = Path(__file__).parents[2] / "benchmarks/results"
 CASE = Case.of("one", {"x": np.random.default_rng(0).standard_normal((2, 4, 8, 8), dtype=np.float32)})
 
 
@@ -44,10 +44,12 @@ class Twice(nn.Module):
         return torch.relu(self.pixels(second.permute(0, 2, 3, 1)))
 
 
-def run(module: nn.Module, steps: dict[str, tuple[float | None, ...]], draw: int = 0) -> np.ndarray:
+def run(
+    module: nn.Module, steps: dict[str, tuple[float | None, ...]], draw: int = 0, precision: str = "int8"
+) -> np.ndarray:
     eager = Eager(module.eval(), (), 0, is_double=False)
     eager.follow_modules()
-    return eager.run_lower(dict(CASE.feeds), CASE, Int8(steps), draw)["output"]
+    return eager.run_lower(dict(CASE.feeds), CASE, EightBit(steps, precision=precision), draw)["output"]
 
 
 def on_levels(x: torch.Tensor, step: Any) -> torch.Tensor:
@@ -65,6 +67,33 @@ def test_both_operands_of_a_product_are_on_levels_and_others_are_not() -> None:
     np.testing.assert_allclose(run(conv, {"weight": (0.01,)}), wanted, rtol=0, atol=1e-5)
     exact = run(conv, {"weight": (None,)})
     assert np.abs(exact - wanted).max() > 0.01
+
+
+def test_fp8_rounds_both_operands_with_one_scale_each() -> None:
+    conv = nn.Conv2d(4, 4, 1, bias=False).eval()
+    with torch.no_grad():
+        conv.weight[1] *= 1e-3
+    weight, x = conv.weight.detach(), torch.from_numpy(CASE.feeds["x"])
+
+    def rounded(tensor: torch.Tensor, scale: Any) -> torch.Tensor:
+        return (tensor / scale).clamp(-448, 448).to(torch.float8_e4m3fn).float() * scale
+
+    wanted = nn.functional.conv2d(rounded(x, 0.005), rounded(weight, weight.abs().max() / 448)).numpy()
+    found = run(conv, {"weight": (0.005,)}, precision="fp8")
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
+    assert np.abs(found - nn.functional.conv2d(x, weight).numpy()).max() > 0.01
+
+
+def test_an_fp8_graph_is_as_near_as_pytorch_in_fp8(tmp_path: Path) -> None:
+    made = attn2trt.deploy("gam", shapes=["2x32x12x12"], dynamic="batch=1:2:3", precision="fp8", out=tmp_path / "gam")
+    entry = made.manifest["precisions"]["fp8"]
+    assert (entry["file"], entry["opset"], entry["calibration"][-9:]) == ("model.fp8.onnx", 19, "by minmax")
+    assert all(finding.ok for finding in verify_bundle(made.path))
+    for verdict in (Verdict.from_json(made.manifest["verdict"]), validate_bundle(made.path)):
+        stages = {stage.stage: stage for stage in verdict.stages if stage.stage.startswith("fp8")}
+        assert [(name, stage.status) for name, stage in stages.items()] == [("fp8", "passed")]
+        assert stages["fp8"].worst_error > 1e-3
+        assert 0.5 < stages["fp8"].worst_ratio < LOWER["fp8"].limit
 
 
 def test_each_call_of_a_weight_has_its_own_step() -> None:
@@ -170,8 +199,9 @@ def test_a_block_of_squeeze_layers_alone_has_nothing_to_quantise(tmp_path: Path)
         attn2trt.deploy("se", shapes=["2x16x8x8"], out=tmp_path / "se", precision="int8", verdict=False)
 
 
-def test_the_limit_is_the_one_that_was_measured() -> None:
-    told = json.loads(RESULTS.read_text())
+@pytest.mark.parametrize("precision", ["int8", "fp8"])
+def test_the_limit_is_the_one_that_was_measured(precision: str) -> None:
+    told = json.loads((RESULTS / f"{precision}_limit.json").read_text())
     assert told["alarms"] == []
-    assert told["largest"] <= LOWER["int8"].healthy < LOWER["int8"].limit
+    assert told["largest"] <= LOWER[precision].healthy < LOWER[precision].limit
     assert told["weights_off_told"] == told["weights_off"] > 20

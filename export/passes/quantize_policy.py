@@ -34,7 +34,7 @@ class Quantized:
 
 
 @dataclass(frozen=True)
-class Int8Plan:
+class QuantizePlan:
     """``quantized`` in the order of the graph; ``products`` has every product, quantised or not, in that order
     with the name of its weight, "" where that is computed, and the axis of its output channels.
 
@@ -48,7 +48,7 @@ class Int8Plan:
     kept: Mapping[str, str]
 
 
-def plan_int8(model: ir.Model, is_kept: Callable[[str], str] = lambda _name: "") -> Int8Plan:
+def plan_quantized(model: ir.Model, is_kept: Callable[[str], str] = lambda _name: "") -> QuantizePlan:
     """Decide for every node of ``model``; ``is_kept`` gives the reason why the caller wants a node, by its name, in
     float32."""
     pooled = _pooled(model.graph)
@@ -73,7 +73,7 @@ def plan_int8(model: ir.Model, is_kept: Callable[[str], str] = lambda _name: "")
             float32[name] = kept[name] = reason
         else:
             quantized.append(found)
-    return Int8Plan(tuple(quantized), products, float32, kept)
+    return QuantizePlan(tuple(quantized), products, float32, kept)
 
 
 def _product(node: ir.Node, pooled: Container[ir.Value]) -> Quantized | str:

@@ -1,26 +1,28 @@
-"""What 8-bit integers lose by themselves: PyTorch in float32, both operands of every quantised product on its levels.
+"""What 8-bit operands lose by themselves: PyTorch in float32, both operands of every quantised product in the format.
 
-The steps of what a product reads are those of the graph; a weight's are its own, one for each output channel. A batch
-normalisation that the graph folds into a weight scales whole output channels, and with them their steps: the levels are
-the same. A product is found by its weight, a parameter of the module; one whose weight is computed by the module that
-runs it. Where one weight or module has several products, they come in the order of the graph.
+The steps of what a product reads are those of the graph; a weight's are its own. Of integers it has one for each output
+channel, and a batch normalisation that the graph folds into it scales whole channels, and with them their steps: the
+levels are the same. Of fp8 it has one, which the folding changes: its numbers are rounded elsewhere, and as far. A
+product is found by its weight, a parameter of the module; one whose weight is computed by the module that runs it.
+Where one weight or module has several products, they come in the order of the graph.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModuleRefused
+from ..export.formats import FORMATS, Format
+from ..export.precision import FP8, is_within
 from .last_digits import LastDigits
 
 if TYPE_CHECKING:
     from torch import nn
 
-LOWEST, HIGHEST = -128, 127
 # Where in an operator's operands is what it reads, where its weight, and along which axis are the output channels.
 PRODUCTS = {
     **{"convolution": (0, 1, 0), "linear": (0, 1, 0)},
@@ -31,12 +33,31 @@ PRODUCTS = {
 
 
 @dataclass(frozen=True)
-class Int8:
-    """``steps`` of the products of every weight or module, by its name; None for a product that stays in float32."""
+class EightBit:
+    """``steps`` of the products of every weight or module, by its name; None for a product that stays in float32.
+    ``ran_by`` has the paths of the modules that run the same products, ``precision`` names the format."""
 
     steps: Mapping[str, tuple[float | None, ...]]
+    ran_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     precision: str = "int8"
     draws: tuple[int, ...] = (0, 1)
+
+    def without(self, modules: Sequence[str]) -> EightBit:
+        """The same with these modules, by path, in float32 as well, and all inside them."""
+        return self._where(lambda path: not is_within(path, modules))
+
+    def only(self, modules: Sequence[str]) -> EightBit:
+        """The same in these modules' own products alone."""
+        return self._where(lambda path: path in modules)
+
+    def _where(self, is_quantized: Callable[[str], bool]) -> EightBit:
+        steps = {
+            name: tuple(
+                step if is_quantized(path) else None for step, path in zip(found, self.ran_by[name], strict=True)
+            )
+            for name, found in self.steps.items()
+        }
+        return replace(self, steps=steps)
 
     @contextmanager
     def mode(self, module: nn.Module, path: Callable[[], str], draw: int) -> Iterator[None]:
@@ -49,6 +70,7 @@ class Int8:
         from torch.utils._python_dispatch import TorchDispatchMode
 
         digits = LastDigits(draw) if draw else None
+        form = FORMATS[self.precision]
         names = {id(parameter): name for name, parameter in module.named_parameters()}
         met: Counter[str] = Counter()
 
@@ -65,7 +87,7 @@ class Int8:
                 if name in PRODUCTS:
                     step = next_step(args[PRODUCTS[name][1]])
                     if step is not None:
-                        args = _on_levels(args, PRODUCTS[name], step)
+                        args = _on_levels(args, PRODUCTS[name], step, form)
                 result = func(*args, **(kwargs or {}))
                 return result if digits is None else digits.move(func, result)
 
@@ -80,17 +102,21 @@ class Int8:
                 )
 
 
-def _on_levels(args: Any, places: tuple[int, int, int], step: float) -> Any:
+def _on_levels(args: Any, places: tuple[int, int, int], step: float, form: Format) -> Any:
     at, weight_at, axis = places
     weight = args[weight_at]
-    others = [other for other in range(weight.dim()) if other != axis]
+    others = [other for other in range(weight.dim()) if other != axis or not form.per_channel]
     largest = weight.abs().amax(others, keepdim=True)
     changed = list(args)
-    changed[at] = _rounded(args[at], step)
-    # a channel of zeros has no step, and none is needed
-    changed[weight_at] = _rounded(weight, (largest / HIGHEST).where(largest > 0, 1.0))
+    changed[at] = _rounded(args[at], step, form)
+    # zeros have no step, and none is needed
+    changed[weight_at] = _rounded(weight, (largest / form.largest).where(largest > 0, 1.0), form)
     return tuple(changed)
 
 
-def _rounded(x: Any, step: Any) -> Any:
-    return (x / step).round().clamp(LOWEST, HIGHEST) * step
+def _rounded(x: Any, step: Any, form: Format) -> Any:
+    import torch
+
+    if form.precision == FP8:
+        return (x / step).clamp(-form.largest, form.largest).to(torch.float8_e4m3fn).float() * step
+    return (x / step).round().clamp(-form.largest - 1, form.largest) * step

@@ -14,13 +14,14 @@ from onnx import TensorProto, helper, numpy_helper
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.errors import CheckFailed, InputError, ModuleRefused
 from attn2trt.export.contract import spec_of
+from attn2trt.export.formats import FORMATS
 from attn2trt.export.graph import OnnxGraph
 from attn2trt.export.handover import trtexec_lines
-from attn2trt.export.int8 import Int8Graph, parameter_of, quantize
-from attn2trt.export.int8_check import check_int8
 from attn2trt.export.passes import quantize as writing
-from attn2trt.export.passes.int8_policy import COMPUTED, ONCE, OTHERS, Int8Plan, plan_int8
+from attn2trt.export.passes.quantize_policy import COMPUTED, ONCE, OTHERS, QuantizePlan, plan_quantized
 from attn2trt.export.precision import float32_source
+from attn2trt.export.quantized import QuantizedGraph, parameter_of, quantize
+from attn2trt.export.quantized_check import check_quantized
 
 # A gate between two convolutions that read the same map, a product of two maps, and a linear layer on pixels.
 # what the module would call them; the linear layer of pixels computes its weight
@@ -68,14 +69,19 @@ def ranges(tensors: Sequence[str]) -> Mapping[str, float]:
     return {name: {"x": 2.54, "last": 12.7}[name] for name in tensors}
 
 
-def quantized(folder: Path, **options: Any) -> Int8Graph:
-    return quantize(write(folder), ranges, folder, **{"parameters": PARAMETERS, "said": "two numbers", **options})
+def quantized(folder: Path, **options: Any) -> QuantizedGraph:
+    return quantize(
+        write(folder),
+        ranges,
+        folder,
+        **{"parameters": PARAMETERS, "said": "two numbers", "form": FORMATS["int8"], **options},
+    )
 
 
-def policy(folder: Path, kept: str = "") -> Int8Plan:
+def policy(folder: Path, kept: str = "") -> QuantizePlan:
     import onnx_ir as ir
 
-    return plan_int8(ir.load(str(write(folder).path)), lambda node: "asked for" if node == kept else "")
+    return plan_quantized(ir.load(str(write(folder).path)), lambda node: "asked for" if node == kept else "")
 
 
 def test_products_with_a_weight_are_quantised_and_a_gates_are_not(tmp_path: Path) -> None:
@@ -98,7 +104,7 @@ def test_one_pair_serves_all_products_that_read_a_tensor(tmp_path: Path) -> None
     assert [node.name for node in nodes if node.op_type == "QuantizeLinear"] == [
         *("quantize_x", "quantize_w", "quantize_v", "quantize_last", "quantize_l_1"),
     ]
-    assert (low.lowered, low.oldest_tensorrt, low.notes) == (3, "8.6", ["ranges from two numbers"])
+    assert (len(low.lowered), low.oldest_tensorrt, low.notes) == (3, "8.6", ["ranges from two numbers"])
     assert low.graph.modules["dequantize_x"] == "stem"
     assert low.to_json()["ranges"] == {"x": 2.54, "last": 12.7}
     step = pytest.approx(0.02)
@@ -126,20 +132,56 @@ def test_the_graph_computes_on_levels(tmp_path: Path) -> None:
         np.testing.assert_allclose(ours.run({"x": x})["y"], wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
 
 
+def test_fp8_has_one_scale_for_a_weight_and_needs_a_later_opset(tmp_path: Path) -> None:
+    low = quantized(tmp_path, form=FORMATS["fp8"])
+    model = onnx.load(str(low.graph.path))
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    assert {tensors[f"{name}_zero"].data_type for name in ("x", "w", "l_1")} == {TensorProto.FLOAT8E4M3FN}
+    assert {tuple(tensors[f"{name}_scale"].dims) for name in ("x", "w", "l_1")} == {()}
+    weight = numpy_helper.to_array(tensors["w"])
+    assert numpy_helper.to_array(tensors["w_scale"]) == np.float32(np.abs(weight).max().astype(np.float64) / 448)
+    assert (low.graph.opset, low.graph.path.name, low.oldest_tensorrt) == (19, "model.fp8.onnx", "10.0")
+    assert low.notes[1].startswith("opset 19 instead of 17, the lowest whose operators take fp8")
+    assert [*trtexec_lines(low, write(tmp_path).inputs, {})] == ["10", "11"]
+    products = policy(tmp_path).quantized
+    with pytest.raises(CheckFailed, match=r"quantize_x (has other steps than its range gives|is not int8)"):
+        check_quantized(
+            float32_source(write(tmp_path), 19), low.graph.path, products, ranges(["x", "last"]), FORMATS["int8"]
+        )
+    scale, zero = ("x_scale", "x_zero")
+    integers = helper.make_tensor(zero, TensorProto.INT8, [], [0])
+    tensors[zero].CopyFrom(integers)
+    assert numpy_helper.to_array(tensors[scale]) == np.float32(2.54 / 448)
+    onnx.save(model, str(tmp_path / "changed.onnx"))
+    with pytest.raises(CheckFailed, match="quantize_x is not fp8"):
+        check_quantized(
+            float32_source(write(tmp_path), 19),
+            tmp_path / "changed.onnx",
+            products,
+            ranges(["x", "last"]),
+            FORMATS["fp8"],
+        )
+
+
 def test_trtexec_obeys_the_pairs(tmp_path: Path) -> None:
     lines = trtexec_lines(quantized(tmp_path), write(tmp_path).inputs, {})
     assert {version: line.split("model.int8.plan")[1].split() for version, line in lines.items()} == {
-        "8.6": ["--int8"],
-        "10": ["--stronglyTyped"],
-        "11": [],
+        "8.6": ["--noTF32", "--int8"],
+        "10": ["--noTF32", "--stronglyTyped"],
+        "11": ["--noTF32"],
     }
 
 
 def test_what_is_always_zero_stays_in_float32_and_with_nothing_left_int8_is_refused(tmp_path: Path) -> None:
     found = quantize(
-        write(tmp_path), lambda names: dict(ranges(names), x=0.0), tmp_path, parameters={}, said="", keep=[]
+        write(tmp_path),
+        lambda names: dict(ranges(names), x=0.0),
+        tmp_path,
+        parameters={},
+        said="",
+        form=FORMATS["int8"],
     )
-    assert found.lowered == 1
+    assert len(found.lowered) == 1
     assert any(note.startswith("stem stays in float32: what it reads was 0 on every input") for note in found.notes)
     with pytest.raises(ModuleRefused, match=r"int8 leaves nothing to quantise: none of 5 .* --keep-fp32"):
         quantized(tmp_path, keep=["stem", "block", "head"])
@@ -196,16 +238,18 @@ def test_every_change_is_found(said: str, tmp_path: Path) -> None:
     onnx.save(model, str(path))
     source = float32_source(graph, 17)
     products = policy(tmp_path).quantized
-    check_int8(source, low.graph.path, products, ranges(["x", "last"]))
+    check_quantized(source, low.graph.path, products, ranges(["x", "last"]), FORMATS["int8"])
     with pytest.raises(CheckFailed, match=said):
-        check_int8(source, path, products, ranges(["x", "last"]))
+        check_quantized(source, path, products, ranges(["x", "last"]), FORMATS["int8"])
 
 
 def test_a_pair_where_the_policy_wants_float32_is_found(tmp_path: Path) -> None:
     low = quantized(tmp_path)
     products = [product for product in policy(tmp_path).quantized if product.node != "second"]
     with pytest.raises(CheckFailed, match=r"second reads \w+_dequantized, and the policy says float32"):
-        check_int8(float32_source(write(tmp_path), 17), low.graph.path, products, ranges(["x", "last"]))
+        check_quantized(
+            float32_source(write(tmp_path), 17), low.graph.path, products, ranges(["x", "last"]), FORMATS["int8"]
+        )
 
 
 def test_a_wrong_step_is_not_handed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +257,7 @@ def test_a_wrong_step_is_not_handed_over(tmp_path: Path, monkeypatch: pytest.Mon
 
     def wrong(self: writing.Quantize, *where: Any) -> Any:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(writing, "LEVELS", 100)
+            patch.setattr(writing, "step", lambda largest, _form: np.float32(largest / 100))
             return right(self, *where)
 
     monkeypatch.setattr(writing.Quantize, "_pair", wrong)

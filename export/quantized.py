@@ -1,8 +1,9 @@
-"""8-bit integers written into the graph: ``model.int8.onnx`` from the float32 graph and calibrated ranges.
+"""8-bit products written into the graph: ``model.int8.onnx``, ``model.fp8.onnx``, from the float32 graph and calibrated
+ranges.
 
-What is quantised is decided in passes/int8_policy.py and written by passes/quantize.py; int8_check.py then proves that
-what lies on disk is the float32 graph but for that. Inputs and outputs stay float32, and so does all that is not a
-convolution or a matrix product.
+What is quantised is decided in passes/quantize_policy.py and written by passes/quantize.py; quantized_check.py then
+proves that what lies on disk is the float32 graph but for that. Inputs and outputs stay float32, and so does all that
+is not a convolution or a matrix product.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import numpy as np
 
 from ..errors import ModuleRefused
 from .contract import check_contract
+from .formats import Format
 from .graph import OnnxGraph, save
-from .int8_check import check_int8
-from .precision import INT8, LowGraph, file_name, float32_source, keeper, matching
+from .precision import LowGraph, file_name, float32_source, keeper, matching
+from .quantized_check import check_quantized
 
 # Of numbers up to one: what folding a normalisation rounds, and far less than two kernels differ by.
 ALIKE = 1e-5
@@ -28,16 +30,18 @@ Calibrate = Callable[[Sequence[str]], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
-class Int8Graph(LowGraph):
+class QuantizedGraph(LowGraph):
     """A graph with 8-bit products. ``ranges`` are the largest magnitudes of the tensors that they read.
 
     ``steps`` are those of what the products of each weight read, in the order of the graph, None for one that stays in
-    float32: by the name of the parameter that it is, else by the path of the module that runs them.
+    float32: by the name of the parameter that it is, else by the path of the module that runs them. ``ran_by`` has the
+    modules of the same products as the graph names them.
     ``calibration`` says on what the ranges were found, and how.
     """
 
     ranges: Mapping[str, float] = field(default_factory=dict)
     steps: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
+    ran_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     calibration: str = ""
 
     @property
@@ -57,24 +61,26 @@ def quantize(
     *,
     parameters: Mapping[str, np.ndarray],
     said: str,
+    form: Format,
     keep: Sequence[str] = (),
-) -> Int8Graph:
-    """Write ``graph``, float32, with 8-bit products to ``folder``.
+) -> QuantizedGraph:
+    """Write ``graph``, float32, with 8-bit products of a format to ``folder``.
 
     ``calibrate`` gives the range of each tensor that it is asked for, and ``said`` tells how; ``parameters`` are the
-    module's by name. ``keep`` are globs over
-    PyTorch module paths; what they match stays in float32, with everything inside. Raises InputError where one matches
-    nothing, ModuleRefused where there is nothing to quantise, CheckFailed where the result is not the float32 graph
-    but for its integers.
+    module's by name. ``keep`` are globs over PyTorch module paths; what they match stays in float32, with everything
+    inside. Raises InputError where one matches nothing, ModuleRefused where there is nothing to quantise, or where the
+    graph cannot be raised to the opset that the format needs, CheckFailed where the result is not the float32 graph but
+    for its 8-bit operands.
     """
     import onnx_ir as ir
 
-    from .passes.int8_policy import plan_int8
     from .passes.quantize import Quantize, step
+    from .passes.quantize_policy import plan_quantized
 
-    within = matching(keep, graph.modules.values())
-    model = ir.load(str(graph.path))
-    planned = plan_int8(model, keeper(graph.modules, within))
+    within = matching(keep, graph.module_paths)
+    opset = max(graph.opset, form.opset)
+    model = ir.from_proto(float32_source(graph, opset))
+    planned = plan_quantized(model, keeper(graph, within))
     ranges = dict(calibrate(list(dict.fromkeys(product.tensor for product in planned.quantized))))
     # a tensor that is zero on every input has no step, and a product of it nothing to gain
     useless = {name for name, largest in ranges.items() if not (largest > 0 and math.isfinite(largest))}
@@ -86,9 +92,9 @@ def quantize(
     products = tuple(product for product in planned.quantized if product.node not in dropped)
     if not products:
         raise ModuleRefused(
-            f"int8 leaves nothing to quantise: none of {len(planned.products)} convolutions and matrix products has a "
-            "constant weight and runs more than once per image; leave int8 out of --precision, or keep less with "
-            "--keep-fp32"
+            f"{form.precision} leaves nothing to quantise: none of {len(planned.products)} convolutions and matrix "
+            "products has a constant weight and runs more than once per image; leave it out of --precision, or keep "
+            "less with --keep-fp32"
         )
     planned = replace(
         planned, quantized=products, float32={**planned.float32, **dropped}, kept={**planned.kept, **dropped}
@@ -98,30 +104,35 @@ def quantize(
         for name, value in model.graph.initializers.items()
         if value.const_value is not None
     }
-    rewrite = Quantize(planned, ranges, graph.modules)
+    rewrite = Quantize(planned, ranges, graph.modules, form)
     rewrite(model)
-    path = folder / file_name(INT8)
+    path = folder / file_name(form.precision)
     files = save(model, path)
-    written = replace(graph, path=path, modules=rewrite.modules)
-    check_contract(written, opset=graph.opset, inputs=graph.inputs, outputs=graph.outputs, after="quantisation")
-    check_int8(float32_source(graph, graph.opset), path, products, ranges)
+    written = replace(graph, path=path, opset=opset, modules=rewrite.modules)
+    check_contract(written, opset=opset, inputs=graph.inputs, outputs=graph.outputs, after="quantisation")
+    check_quantized(float32_source(graph, opset), path, products, ranges, form)
     tensors = {product.node: product.tensor for product in products}
     steps: dict[str, list[float | None]] = {}
+    ran_by: dict[str, list[str]] = {}
     for name, (weight, axis) in planned.products.items():
-        found = float(step(ranges[tensors[name]])) if name in tensors else None
-        where = parameter_of(weight, constants.get(weight), axis, parameters) or graph.modules.get(name, "")
+        found = float(step(ranges[tensors[name]], form)) if name in tensors else None
+        module = graph.modules.get(name, "")
+        where = parameter_of(weight, constants.get(weight), axis, parameters) or module
         steps.setdefault(where, []).append(found)
-    return Int8Graph(
-        INT8,
+        ran_by.setdefault(where, []).append(module)
+    return QuantizedGraph(
+        form.precision,
         written,
-        len(products),
+        tuple(product.node for product in products),
         planned.float32,
         planned.kept,
         patterns=tuple(keep),
         kept_within=within,
+        raised_from=graph.opset if opset != graph.opset else None,
         files=files,
         ranges={name: ranges[name] for name in dict.fromkeys(tensors.values())},
-        steps={path: tuple(found) for path, found in steps.items()},
+        steps={where: tuple(found) for where, found in steps.items()},
+        ran_by={where: tuple(paths) for where, paths in ran_by.items()},
         calibration=said,
     )
 

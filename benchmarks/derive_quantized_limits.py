@@ -1,13 +1,15 @@
-"""How far healthy int8 graphs go, and what a weight off by two percent does: from this the limit of int8 is set.
+"""How far healthy 8-bit graphs go, and what a weight off by two percent does: from this their limits are set.
 
-    python benchmarks/derive_int8_limit.py              all targets; writes results/int8_limit.json and docs/int8.md
-    python benchmarks/derive_int8_limit.py cbam psa     these alone, nothing written
+    python benchmarks/derive_quantized_limits.py              int8, then fp8: all targets
+    python benchmarks/derive_quantized_limits.py --precision fp8           fp8 alone
+    python benchmarks/derive_quantized_limits.py cbam psa     these alone, nothing written
 
-Every target is exported with each seed of its weights, calibrated by every method on photographs and random inputs, and
-judged on the cases of every case seed: with ONNX Runtime's optimisations off, and in its production settings. The
-largest ratio of all must stay at or below ``healthy`` of attn2trt.validate.metrics.LOWER["int8"]. Then weights of the
-int8 graph (of networks a dozen) are made two percent larger, one at a time, their steps as they were: how many the
-verdict's numbers catch, and how many the comparison with the float32 graph does (export/int8_check.py).
+Writes results/int8_limit.json, results/fp8_limit.json and docs/int8.md. Every target is exported with each seed of its
+weights, calibrated by every method that the precision has on photographs and random inputs, and judged on the cases of
+every case seed: with ONNX Runtime's optimisations off, and in its production settings. The largest ratio of all must
+stay at or below ``healthy`` of attn2trt.validate.metrics.LOWER. Then weights of the graph (of networks a dozen) are
+made two percent larger, one at a time, their steps as they were: how many the verdict's numbers catch, and how many
+the comparison with the float32 graph does (export/quantized_check.py).
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -33,25 +36,27 @@ from int8_page import page
 from onnx import numpy_helper
 
 from attn2trt import pipeline
-from attn2trt.engines.calibration import METHODS, find_ranges
+from attn2trt.engines.calibration import METHODS, MINMAX, find_ranges
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.errors import CheckFailed
+from attn2trt.export.formats import FORMATS
 from attn2trt.export.graph import OnnxGraph
-from attn2trt.export.int8 import Int8Graph, quantize
-from attn2trt.export.int8_check import check_int8
-from attn2trt.export.passes.int8_policy import plan_int8
+from attn2trt.export.passes.quantize_policy import plan_quantized
 from attn2trt.export.precision import float32_source
-from attn2trt.lowering import floors_of
+from attn2trt.export.quantized import QuantizedGraph, quantize
+from attn2trt.export.quantized_check import check_quantized
+from attn2trt.lowering import floor_of
 from attn2trt.modules.catalog import resolve
+from attn2trt.stages import lower_stages
 from attn2trt.validate.calibration_inputs import calibration_inputs
 from attn2trt.validate.cases import Case, make_cases
 from attn2trt.validate.metrics import LOWER, Reference
 from attn2trt.validate.reference import references
 from attn2trt.validate.verdict import StageResult, judge_all
 
-RESULTS = Path(__file__).parent / "results/int8_limit.json"
 PAGE = Path(__file__).parents[1] / "docs/int8.md"
-INT8 = LOWER["int8"]
+# the exponents of fp8 hold outliers, and its ranges are the largest magnitudes
+HOW = {"int8": METHODS, "fp8": (MINMAX,)}
 BLOCK = ("2x64x28x28", "batch=1:2:4,height=14:28:42,width=14:28:42")
 IMAGE = ("2x3x96x96", "batch=1:2:3")
 # name: shape, axes, seeds of the weights, seeds of the cases; all of se and eca stays in float32
@@ -65,23 +70,31 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("targets", nargs="*", help="default: all below, and the result is stored")
     parser.add_argument("--jobs", type=int, default=2, help="exports at a time (default: 2)")
+    parser.add_argument("--precision", choices=[*HOW], help="one alone")
     options = parser.parse_args()
+    codes = [derived(precision, options) for precision in HOW if options.precision in (None, precision)]
+    if not options.targets:
+        PAGE.write_text(page({precision: json.loads(results(precision).read_text()) for precision in HOW}))
+    return max(codes)
+
+
+def derived(precision: str, options: argparse.Namespace) -> int:
+    """Measure one precision; 1 where its limit does not hold."""
     names = options.targets or list(TARGETS)
     work = [(name, seed) for name in names for seed in range(TARGETS[name][2])]
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     with ProcessPoolExecutor(options.jobs) as pool:
-        for (name, _), row in zip(work, pool.map(measured, *zip(*work, strict=True)), strict=True):
+        for (name, _), row in zip(work, pool.map(measured, *zip(*work, strict=True), repeat(precision)), strict=False):
             rows[name].append(row)
             print(line(name, row), flush=True)
-    told = document(rows)
+    told = document(rows, precision)
     print(json.dumps({key: value for key, value in told.items() if key not in ("rows", "command", "machine")}))
     if not options.targets:
-        RESULTS.write_text(json.dumps(told, indent=1) + "\n")
-        PAGE.write_text(page(told))
-    return 1 if told["alarms"] or told["largest"] > INT8.healthy else 0
+        results(precision).write_text(json.dumps(told, indent=1) + "\n")
+    return 1 if told["alarms"] or told["largest"] > LOWER[precision].healthy else 0
 
 
-def measured(name: str, seed: int) -> dict[str, Any]:
+def measured(name: str, seed: int, precision: str) -> dict[str, Any]:
     """One set of weights: the ratios of its healthy graphs by method, and its weights off by two percent."""
     since = time.perf_counter()
     shape, axes, _, case_seeds = TARGETS[name]
@@ -101,43 +114,44 @@ def measured(name: str, seed: int) -> dict[str, Any]:
             for case_seed in range(case_seeds)
         ]
         inputs = calibration_inputs(None, target, sets[0], seed=seed)
-        for method in METHODS:
+        for method in HOW[precision]:
 
             def ranges(tensors: Any, method: str = method) -> dict[str, float]:
                 return find_ranges(graph.path, tensors, inputs.make, method=method)
 
-            low = quantize(graph, ranges, folder, parameters=parameters, said=method)
-            floors = floors_of([low])
+            low = quantize(graph, ranges, folder, parameters=parameters, said=method, form=FORMATS[precision])
+            floors = [floor_of(low)]
             judged = [list(zip(cases, references(module, cases, outputs, lower=floors), strict=True)) for cases in sets]
             stages = [stage for pairs in judged for stage in healthy(low, pairs)]
             usual = [reference for pairs in judged for case, reference in pairs if case.kind in ("normal", "image")]
-            row["quantized"], row["products"] = low.lowered, products_of(graph)
+            row["quantized"], row["products"] = len(low.lowered), products_of(graph)
             row["methods"][method] = {
                 "ratios": {way: worst(stages, way) for way in WAYS},
-                "floor_l2": max(float(reference.lower["int8"][out].l2) for reference in usual for out in outputs),
+                "floor_l2": max(float(reference.lower[precision][out].l2) for reference in usual for out in outputs),
                 "verdicts": len(stages),
             }
             row["alarms"] += [f"{name}, {seed}, {method}: {stage.why}" for stage in stages if stage.status == "failed"]
-            if method == METHODS[0]:
+            if method == MINMAX:
                 row["mutants"] = list(mutants(low, graph, judged[0]))
     return {**row, "seconds": round(time.perf_counter() - since)}
 
 
 def products_of(graph: OnnxGraph) -> int:
     """How many convolutions and matrix products there are, quantised or not."""
-    return len(plan_int8(ir.load(str(graph.path))).products)
+    return len(plan_quantized(ir.load(str(graph.path))).products)
 
 
-def healthy(low: Int8Graph, pairs: list[tuple[Case, Reference]]) -> list[StageResult]:
-    """The two stages of an int8 graph on these cases."""
+def healthy(low: QuantizedGraph, pairs: list[tuple[Case, Reference]]) -> list[StageResult]:
+    """The stages of an 8-bit graph on these cases, with ONNX Runtime's optimisations off and on, as lower_stages has
+    them."""
     found = []
-    for optimise in (False, True):
+    for optimise in [judged.optimise for judged in lower_stages(low.precision)]:
         with OrtRuntime(low.graph.path, optimise=optimise) as runtime:
-            found += judge_all({"int8": runtime.run}, pairs, precision=INT8)
+            found += judge_all({low.precision: runtime.run}, pairs, precision=LOWER[low.precision])
     return found
 
 
-def mutants(low: Int8Graph, graph: OnnxGraph, pairs: list[tuple[Case, Reference]]) -> Iterator[dict[str, Any]]:
+def mutants(low: QuantizedGraph, graph: OnnxGraph, pairs: list[tuple[Case, Reference]]) -> Iterator[dict[str, Any]]:
     """Quantised weights made two percent larger, with their steps as they were."""
     model = onnx.load(str(low.graph.path))
     path = low.graph.path.with_name("mutant.onnx")
@@ -152,7 +166,7 @@ def mutants(low: Int8Graph, graph: OnnxGraph, pairs: list[tuple[Case, Reference]
         changed.graph.initializer[tensors[name]].CopyFrom(numpy_helper.from_array(scaled, name))
         onnx.save(changed, str(path))
         with OrtRuntime(path, optimise=False) as runtime:
-            (stage,) = judge_all({"mutant": runtime.run}, pairs, precision=INT8)
+            (stage,) = judge_all({"mutant": runtime.run}, pairs, precision=LOWER[low.precision])
         yield {
             "weight": name,
             "ratio": stage.worst_ratio,
@@ -161,29 +175,36 @@ def mutants(low: Int8Graph, graph: OnnxGraph, pairs: list[tuple[Case, Reference]
         }
 
 
-def is_told(low: Int8Graph, path: Path, graph: OnnxGraph) -> bool:
+def is_told(low: QuantizedGraph, path: Path, graph: OnnxGraph) -> bool:
     """Whether the comparison with the float32 graph sees it."""
-    products = plan_int8(ir.load(str(graph.path))).quantized
+    products = plan_quantized(ir.load(str(graph.path))).quantized
     try:
-        check_int8(float32_source(graph, graph.opset), path, products, low.ranges)
+        source = float32_source(graph, low.graph.opset)
+        check_quantized(source, path, products, low.ranges, FORMATS[low.precision])
     except CheckFailed as error:
         return "constant" in str(error)
     return False
 
 
-def document(rows: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+def results(precision: str) -> Path:
+    """Where what is measured of a precision is stored."""
+    return Path(__file__).parent / f"results/{precision}_limit.json"
+
+
+def document(rows: dict[str, list[dict[str, Any]]], precision: str) -> dict[str, Any]:
     """What is stored."""
+    allowed = LOWER[precision]
     flat = [row for found in rows.values() for row in found]
     methods = [found for row in flat for found in row["methods"].values()]
     changed = [mutant for row in flat for mutant in row["mutants"]]
     return {
-        "command": "python benchmarks/derive_int8_limit.py",
+        "command": "python benchmarks/derive_quantized_limits.py",
         "machine": f"{platform.machine()}, {platform.system()}, CPU",
         "versions": {name: version(name) for name in ("torch", "timm", "onnx", "onnxruntime-gpu", "numpy")},
         "largest": max(ratio for found in methods for ratio in found["ratios"].values()),
-        "healthy": INT8.healthy,
-        "limit": INT8.limit,
-        "budget": INT8.budget,
+        "healthy": allowed.healthy,
+        "limit": allowed.limit,
+        "budget": allowed.budget,
         "largest_floor_l2": max(found["floor_l2"] for found in methods),
         "verdicts": sum(found["verdicts"] for found in methods),
         "weights_off": len(changed),

@@ -1,0 +1,148 @@
+"""How far a healthy graph goes in tf32: from this its limit is set. docs/tf32.md is written from the result.
+
+    python benchmarks/derive_tf32_limit.py              all targets; writes results/tf32_limit.json and docs/tf32.md
+    python benchmarks/derive_tf32_limit.py se cbam      these alone, nothing written
+
+Every target of derive_half_limits.py is exported with each seed of its weights and judged with tf32 operands on the
+cases of every case seed. The largest ratio must stay at or below ``healthy`` of attn2trt.validate.metrics.LOWER.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from derive_half_limits import TARGETS, WAYS, usual, worst
+
+from attn2trt import pipeline
+from attn2trt.engines.ort_runtime import OrtRuntime
+from attn2trt.engines.tf32_kernels import tf32_kernels
+from attn2trt.modules.catalog import resolve
+from attn2trt.validate.cases import make_cases
+from attn2trt.validate.metrics import LOWER
+from attn2trt.validate.reference import references
+from attn2trt.validate.tf32 import Tf32
+from attn2trt.validate.verdict import judge_all
+
+ROOT = Path(__file__).parents[1]
+RESULTS, PAGE = ROOT / "benchmarks/results/tf32_limit.json", ROOT / "docs/tf32.md"
+TF32 = LOWER["tf32"]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("targets", nargs="*", help="default: all, and the result is stored")
+    parser.add_argument("--jobs", type=int, default=2, help="exports at a time (default: 2)")
+    options = parser.parse_args()
+    names = options.targets or list(TARGETS)
+    work = [(name, seed) for name in names for seed in range(TARGETS[name][2])]
+    rows = []
+    with ProcessPoolExecutor(options.jobs) as pool:
+        for row in pool.map(measured, *zip(*work, strict=True)):
+            rows.append(row)
+            print(f"{row['target']:26} seed {row['seed']}  {row['ratios']}  floor {row['floor_l2']:.1e}", flush=True)
+    told = document(rows)
+    print(f"largest ratio {told['largest']:.2f}, alarms {told['alarms']}")
+    if not options.targets:
+        RESULTS.write_text(json.dumps(told, indent=1) + "\n")
+        PAGE.write_text(page(told))
+    return 1 if told["alarms"] or told["largest"] > TF32.healthy else 0
+
+
+def measured(name: str, seed: int) -> dict[str, Any]:
+    """One set of weights: the ratios of its healthy graph, by what decided."""
+    shape, axes, _, case_seeds = TARGETS[name]
+    target = resolve(name, shapes=[shape], dynamic=axes, seed=seed)
+    module = target.build()
+    with tempfile.TemporaryDirectory() as folder:
+        graph = pipeline.export_graph(target, module, Path(folder))
+        outputs = [spec.name for spec in graph.outputs]
+        sets = []
+        for case_seed in range(case_seeds):
+            cases = make_cases(target.inputs, target.axes, seed=case_seed)
+            sets.append(list(zip(cases, references(module, cases, outputs, lower=[Tf32()]), strict=True)))
+        with OrtRuntime(tf32_kernels(graph.path), optimise=False) as runtime:
+            stages = [judge_all({"tf32": runtime.run}, pairs, precision=TF32)[0] for pairs in sets]
+    return {
+        "target": name,
+        "seed": seed,
+        "ratios": {way: round(worst(stages, way), 3) for way in WAYS},
+        "floor_l2": max(float(reference.lower["tf32"][out].l2) for _, reference in usual(sets) for out in outputs),
+        "verdicts": len(stages),
+        "alarms": [f"{name}, weights {seed}: {stage.why}" for stage in stages if stage.status == "failed"],
+    }
+
+
+def document(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What is stored."""
+    return {
+        "command": "python benchmarks/derive_tf32_limit.py",
+        "machine": f"{platform.machine()}, {platform.system()}, CPU",
+        "versions": {name: version(name) for name in ("torch", "timm", "onnx", "onnxruntime-gpu", "numpy")},
+        "largest": max(ratio for row in rows for ratio in row["ratios"].values()),
+        "healthy": TF32.healthy,
+        "limit": TF32.limit,
+        "budget": TF32.budget,
+        "verdicts": sum(row["verdicts"] for row in rows),
+        "alarms": [alarm for row in rows for alarm in row["alarms"]],
+        "rows": rows,
+    }
+
+
+def page(told: dict[str, Any]) -> str:
+    """The docs page."""
+    targets = dict.fromkeys(row["target"] for row in told["rows"])
+    found = {name: [row for row in told["rows"] if row["target"] == name] for name in targets}
+    lines = "\n".join(
+        f"| `{name}` | {len(rows)} | {max(row['floor_l2'] for row in rows):.1e} "
+        f"| {max(ratio for row in rows for ratio in row['ratios'].values()):.2f} |"
+        for name, rows in found.items()
+    )
+    versions = ", ".join(f"{name} {number}" for name, number in told["versions"].items())
+    return f"""# tf32
+
+This page is written by `{told["command"]}`.
+
+```sh
+attn2trt deploy resnet50+cbam --precision fp32,tf32
+attn2trt compile bundles/resnet50+cbam --precision fp32,tf32
+```
+
+From Ampere on, TensorRT and trtexec compute what is float32 in tf32 unless they are told not to: float32's
+exponents, float16's eleven significant digits in both operands of a product, sums in float32. `attn2trt
+compile` builds float32 plans without it, and every trtexec line of a bundle says `--noTF32`. With
+`--precision tf32` the same graph, `model.onnx`, is judged in tf32 as well, and the manifest has a trtexec
+line that allows it. A builder allows tf32 for a whole network: `--keep-fp32` does not apply.
+
+The truth is the same float64 run. The floor is eager PyTorch in float32 with both operands of every product
+(convolution, linear layer, matrix product, attention's two) shortened, the largest of four runs: rounded to
+nearest; with the digits behind cut off, which tensor cores do to whatever they are given; and twice rounded
+elsewhere, as a weight is that a normalisation is folded into. R is
+{told["healthy"]:g}, the limit {told["limit"]:g} floors, the budget {told["budget"]:g} (relative L2, ordinary inputs),
+as for float16; `--max-error` sets another.
+
+On the CPU there is no tf32: the stage `tf32` runs the graph in ONNX Runtime, its optimisations off, with the
+rounding written out before every product. Plans are judged by the same floors.
+
+## Measured
+
+Largest floor on ordinary inputs (relative L2) and largest ratio of a healthy graph in floors; random weights.
+
+| target | seeds | floor | ratio |
+| --- | --- | --- | --- |
+{lines}
+
+{told["machine"]}; {versions}. {told["verdicts"]} verdicts, false alarms: {len(told["alarms"])}, largest ratio
+{told["largest"]:.2f}. No GPU has run these graphs.
+"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+"""What ``--precision auto`` chooses for a few targets under several budgets, and what the search costs: docs/auto.md.
+
+Usage: python benchmarks/precision_search.py [TARGET ...]. Each row is one deploy, with photographs beside the seeded
+cases. Writes benchmarks/results/precision_search.json and docs/auto.md; with TARGETs it prints their rows and writes
+nothing. Takes about six minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from bare_path import described
+from catalogue import photographs
+
+from attn2trt.lowering import AUTO, TRIED
+from attn2trt.pipeline import deploy
+from attn2trt.precision_search import MOST_IN_FLOAT32, SHOWN, Tried
+from attn2trt.validate.losses import MOST_CASES
+from attn2trt.validate.metrics import LOWER
+from attn2trt.validate.verdict import STRESS_KINDS, Verdict
+
+ROOT = Path(__file__).parent.parent
+RESULTS, PAGE = ROOT / "benchmarks/results/precision_search.json", ROOT / "docs/auto.md"
+IMAGE, BLOCK = ("2x3x96x96", "batch=1:2:3"), ("2x64x28x28", "batch=1:2:4")
+TARGETS = {
+    **dict.fromkeys(("resnet18+cbam", "mobilenetv2_050+coord_att"), IMAGE),
+    "psa": BLOCK,
+}
+# the budgets of the precisions themselves, then tighter ones for all
+ALLOWED = (None, 1e-2, 2e-3)
+OWN = ", ".join(f"{name} {LOWER[name].budget:g}" for name in TRIED)
+
+
+def row(target: str, allowed: float | None, folder: Path, images: Path) -> dict[str, Any]:
+    """One deploy with ``auto``: what was chosen, what it loses, and the seconds of its parts."""
+    shape, axes = TARGETS[target]
+    since = time.perf_counter()
+    bundle = deploy(
+        target,
+        shapes=[shape],
+        dynamic=axes,
+        precision=AUTO,
+        max_error=allowed,
+        inputs=images if shape == IMAGE[0] else None,
+        out=folder / target,
+        force=True,
+    )
+    seconds = time.perf_counter() - since
+    search = bundle.manifest["precision_search"]
+    verdict = Verdict.from_json(bundle.manifest["verdict"])
+    kinds = {case["name"]: case["kind"] for case in bundle.manifest["cases"]}
+    lost = [
+        found.error
+        for stage in verdict.stages
+        if stage.stage.split()[0] == search["chosen"]
+        for case, found in stage.comparisons
+        if kinds.get(case) not in STRESS_KINDS
+    ]
+    entry = bundle.manifest.get("precisions", {}).get(search["chosen"], {})
+    return {
+        "target": target,
+        "allowed": allowed,
+        "passed": bool(verdict),
+        **search,
+        "keep_fp32": entry.get("keep_fp32", []),
+        "lost": max(lost, default=None),
+        "seconds": seconds,
+        "search_seconds": sum(bundle.manifest["seconds"].get(part, 0.0) for part in ("calibration", "precision")),
+    }
+
+
+def measured(targets: list[str]) -> Iterator[dict[str, Any]]:
+    """Every row, printed as it is there."""
+    with tempfile.TemporaryDirectory() as name:
+        images = Path(name) / "images"
+        images.mkdir()
+        photographs(images)
+        for target in targets:
+            for allowed in ALLOWED:
+                found = row(target, allowed, Path(name), images)
+                print(line(found), *tried(found), sep="\n", flush=True)
+                yield found
+
+
+def line(found: dict[str, Any]) -> str:
+    """One row of the table."""
+    allowed = "their own" if found["allowed"] is None else f"{found['allowed']:g}"
+    lost = "-" if found["lost"] is None else f"{found['lost']:.2g}"
+    paths = found["keep_fp32"]
+    more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
+    kept = ", ".join(f"`{path}`" for path in paths[:SHOWN]) + more or "-"
+    seconds = f"{found['search_seconds']:.1f} of {found['seconds']:.1f} s"
+    return f"| `{found['target']}` | {allowed} | {found['chosen']} | {kept} | {lost} | {seconds} |"
+
+
+def tried(found: dict[str, Any]) -> list[str]:
+    """What was tried for a row, a line each."""
+    return [str(Tried(entry["precision"], tuple(entry["kept"]), entry["said"])) for entry in found["tried"]]
+
+
+def page(document: dict[str, Any]) -> str:
+    """The docs page."""
+    versions = ", ".join(f"{name} {number}" for name, number in document["versions"].items())
+    share = f"{MOST_IN_FLOAT32['int8']:.0%}"
+    rows = document["rows"]
+    longest = max(rows, key=lambda found: len(found["tried"]))
+    allowed = f" with `--max-error {longest['allowed']:g}`" if longest["allowed"] is not None else ""
+    lines, attempts = "\n".join(map(line, rows)), "\n".join(tried(longest))
+    return f"""# Choosing a precision
+
+```sh
+attn2trt deploy resnet50+cbam --pretrained --precision auto --calibrate photographs --inputs photographs
+```
+
+tries {", ".join(TRIED)} in this order and hands over the first whose verdict passes, with as few modules in
+float32 as that takes; float32 alone where none does. `--max-error` sets one budget for all of them, else
+each has its own ({OWN}).
+
+1. The precision is written into the graph, and what it loses is measured in PyTorch as the verdict's floor
+   is, on the {MOST_CASES} smallest cases with ordinary values or photographs.
+2. Where that is above the budget, each module computes in the precision alone, all others in float32. Those
+   that lose most stay in float32, and bisection finds the smallest number of them that keeps the budget, in
+   this order. A module that stays takes all inside it along.
+3. int8 gives way where more than {share} of the operations would be in float32: by the peak rates of tensor
+   cores, four times that of tf32 for int8 and twice for half precision, half precision then takes less time.
+   That is arithmetic, not a measurement.
+4. The whole verdict decides, on every case. Where it fails by the budget, by an overflow or by the best
+   class, one more module stays in float32, then two more, then four; where it fails beyond the floors,
+   something other than precision is wrong, and the next one is tried.
+
+The summary and the manifest (`precision_search`) tell what was tried. `--keep-fp32` holds here as well, for
+every precision. Which precision is fastest on a GPU was not measured: the order is that of the bits.
+
+## Measured
+
+Generated by `python benchmarks/precision_search.py` on {document["date"]} ({document["machine"]};
+{versions}).
+Random weights; *loses* is the largest relative L2 error of a stage of that precision on ordinary values and
+photographs; *search* the seconds of calibrating, measuring and writing, of the whole.
+
+| target | budget | chosen | in float32 | loses | search |
+| --- | --- | --- | --- | --- | --- |
+{lines}
+
+What was tried for `{longest["target"]}`{allowed}:
+
+```
+{attempts}
+```
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help="only these, not written")
+    chosen = parser.parse_args().targets
+    if unknown := [target for target in chosen if target not in TARGETS]:
+        parser.error(f"received {unknown[0]!r}; expected some of {', '.join(TARGETS)}")
+    rows = list(measured(chosen or list(TARGETS)))
+    if not chosen:
+        document = {"date": date.today().isoformat(), **described(), "rows": rows}
+        RESULTS.write_text(json.dumps(document, indent=1) + "\n")
+        PAGE.write_text(page(document))
+    return 0 if all(found["passed"] for found in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""Which nodes of a graph each node of its simplified form stands for: a convolution that took in its normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
+
+SIZES_ALONE = ("Shape", "Size")
+
+
+class Wiring(NamedTuple):
+    """A node: its name, its operator, and the tensors that it reads and gives."""
+
+    name: str
+    operator: str
+    reads: tuple[str, ...]
+    gives: tuple[str, ...]
+
+
+def merged_modules(
+    before: Iterable[Wiring], after: Iterable[Wiring], modules: Mapping[str, Collection[str]]
+) -> dict[str, tuple[str, ...]]:
+    """For every node ``after``, by name, the modules of the nodes ``before`` that gave what it gives, or what was
+    computed on the way there from what it reads and no longer is. Nodes that stand for nothing else are left out.
+
+    ``modules`` are those of each node before.
+    """
+    makers = {tensor: node for node in before for tensor in node.gives if tensor}
+    after = list(after)
+    there = {tensor for node in after for tensor in node.gives}
+    found: dict[str, tuple[str, ...]] = {}
+    for node in after:
+        nodes = [makers[tensor] for tensor in _taken_in(node, makers, there)]
+        if nodes:
+            nodes = [*(makers[tensor] for tensor in node.gives if tensor in makers), *nodes]
+            found[node.name] = tuple(dict.fromkeys(path for one in nodes for path in modules.get(one.name, ())))
+    return found
+
+
+def _taken_in(node: Wiring, makers: Mapping[str, Wiring], there: Collection[str]) -> list[str]:
+    """The tensors that were computed on the way from what a node reads to what it gives, and no longer are."""
+    leads: dict[str, bool] = {}
+
+    def leads_here(tensor: str) -> bool:
+        """Whether what the node reads reaches this tensor; its sizes alone do not count."""
+        if tensor in node.reads or tensor not in makers or tensor in there:
+            return tensor in node.reads
+        if tensor not in leads:
+            leads[tensor] = False
+            reached = [leads_here(read) for read in makers[tensor].reads]
+            leads[tensor] = any(reached) and makers[tensor].operator not in SIZES_ALONE
+        return leads[tensor]
+
+    for given in node.gives:
+        for read in makers[given].reads if given in makers else ():
+            leads_here(read)
+    return [tensor for tensor, here in leads.items() if here]
+
+
+def others_than(first: Mapping[str, str], modules: Mapping[str, Collection[str]]) -> dict[str, tuple[str, ...]]:
+    """By node, the modules that are not the ``first`` one, of nodes that have such."""
+    found = {node: tuple(path for path in modules.get(node, ()) if path != first[node]) for node in first}
+    return {node: paths for node, paths in found.items() if paths}

@@ -1,0 +1,38 @@
+"""tf32: the float32 graph as it is, for a builder that is allowed to shorten what its products read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import ModuleRefused
+from .graph import OnnxGraph
+from .precision import TF32, LowGraph
+
+
+@dataclass(frozen=True)
+class Tf32Graph(LowGraph):
+    """The float32 graph; ``lowered`` are its products."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know."""
+        return ["the float32 graph; TensorRT builds it in tf32 unless it is told not to (--noTF32)"]
+
+    @property
+    def lowered_modules(self) -> dict[str, tuple[str, ...]]:
+        """None: a builder allows tf32 for a whole network."""
+        return {}
+
+
+def allow_tf32(graph: OnnxGraph) -> Tf32Graph:
+    """The same graph, to be judged with tf32 operands; raises ModuleRefused where it has no product."""
+    import onnx
+
+    from .passes.float_policy import PRODUCTS
+
+    nodes = onnx.load(str(graph.path), load_external_data=False).graph.node
+    lowered = tuple(node.name for node in nodes if node.op_type in PRODUCTS)
+    if not lowered:
+        raise ModuleRefused("tf32 changes nothing: the graph has no convolution and no matrix product; leave it out")
+    others = {node.name: "not a product" for node in nodes if node.op_type not in PRODUCTS}
+    return Tf32Graph(TF32, graph, lowered, others, {})

@@ -1,0 +1,50 @@
+"""Every page with figures is what its command makes of the stored results: no number in it was typed."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+# the module of benchmarks/ that writes a page, its results, and the page
+PAGES = [
+    ("backbones", "backbones", "backbones"),
+    ("blocks", "blocks", "benchmark"),
+    ("catalogue", "catalogue", "catalogue"),
+    ("derive_tf32_limit", "tf32_limit", "tf32"),
+    ("families", "families", "families"),
+    ("growth", "growth", "growth"),
+    ("localize", "localize", "localize"),
+    ("pipeline", "pipeline", "pipeline"),
+    ("precision_search", "precision_search", "auto"),
+    ("third_party", "third_party", "third_party"),
+]
+
+
+@pytest.mark.parametrize(("tool", "results", "page"), PAGES)
+def test_a_page_is_what_its_command_writes(tool: str, results: str, page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert written_by(tool, stored(results), monkeypatch) == (ROOT / f"docs/{page}.md").read_text()
+
+
+def test_the_page_of_8_bit_formats_is_what_its_command_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {precision: stored(f"{precision}_limit") for precision in ("int8", "fp8")}
+    assert written_by("int8_page", told, monkeypatch) == (ROOT / "docs/int8.md").read_text()
+
+
+def stored(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((ROOT / f"benchmarks/results/{name}.json").read_text())
+    return found
+
+
+def written_by(tool: str, told: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> str:
+    """The page that a module of benchmarks/, which are no part of the package, makes of results."""
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "benchmarks"))
+        written: str = importlib.import_module(tool).page(told)
+        sys.modules.pop(tool)
+    return written

@@ -1,0 +1,55 @@
+"""What a precision below float32 loses by itself, whole or in one module alone, measured by PyTorch before any graph is
+written: the floors of the verdict, on a few ordinary cases."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .calibration_inputs import ORDINARY
+from .cases import Case
+from .eager import Eager, Lower, Outputs
+from .metrics import measure
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# The verdict judges every case; these decide what is worth writing.
+MOST_CASES = 4
+
+
+class Losses:
+    """The relative L2 errors of lower precisions against float64, which is computed once for each of the ``cases``.
+
+    Of those with ordinary values, the few with the fewest elements are looked at.
+    """
+
+    def __init__(self, module: nn.Module, cases: Sequence[Case], output_names: Sequence[str], seed: int) -> None:
+        ordinary = [case for case in cases if case.kind in ORDINARY]
+        self._cases = sorted(ordinary, key=lambda case: math.prod(case.sizes.values()))[:MOST_CASES]
+        self._single, self._double = (Eager(module, output_names, seed, is_double=double) for double in (False, True))
+        self._single.follow_modules()
+        self._truths: list[Outputs] = []
+
+    def whole(self, lower: Lower) -> float:
+        """The largest error of any output on any of the cases; infinite where a number overflows."""
+        return max((self._lost(number, lower) for number in range(len(self._cases))), default=0.0)
+
+    def of_each(self, lower: Lower, modules: Mapping[str, Sequence[str]]) -> dict[str, float]:
+        """The error on the smallest case where one module alone, with those that belong to it, computes in the lower
+        precision; by the module's path."""
+        return {path: self._lost(0, lower.only(members)) if self._cases else 0.0 for path, members in modules.items()}
+
+    def _lost(self, number: int, lower: Lower) -> float:
+        case = self._cases[number]
+        feeds = case.feeds
+        if number == len(self._truths):
+            self._truths.append(self._double.run(feeds, case, watched=False))
+        truth = self._truths[number]
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = self._single.run_lower(feeds, case, lower, lower.draws[0])
+            # against zeros every relative error is infinite, and the verdict compares in another way
+            return max((measure(found[name], true).l2 for name, true in truth.items() if true.any()), default=0.0)
