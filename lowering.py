@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -192,12 +192,3 @@ def entries_of(lowered: Mapping[str, LowGraph], target: Target) -> dict[str, Any
         name: {**low.to_json(), "trtexec": trtexec_lines(low, target.inputs, target.axes)}
         for name, low in lowered.items()
     }
-
-
-def share_in_float32(low: LowGraph, source: Iterable[tuple[str, int]]) -> float:
-    """The share of the operations of the float32 graph, given as (node, operations), that are not lowered."""
-    lowered, whole, done = set(low.lowered), 0, 0
-    for name, operations in source:
-        whole += operations
-        done += operations if name in lowered else 0
-    return 1 - done / whole if whole else 1.0

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import ModuleRefused
 from .export.precision import FP32, INT8, LowGraph, is_within
 from .export.traffic import traffic
-from .lowering import LowWriter, floor_of, share_in_float32
+from .lowering import LowWriter, floor_of
 from .stages import lower_stages
 from .validate.losses import Losses
 from .validate.metrics import LOWER
@@ -112,7 +112,7 @@ class PrecisionSearch:
                 self._tell(precision, (), "would need every module in float32")
                 return
             low = self._writer.write(precision, kept) if kept else low
-            share = share_in_float32(low, self._operations())
+            share = self._share_in_float32(low)
             if share > MOST_IN_FLOAT32.get(precision, 1.0):
                 said = f"{share:.0%} of the operations in float32: by the peak rates, half precision takes less time"
                 self._tell(precision, kept, said)
@@ -146,9 +146,12 @@ class PrecisionSearch:
         lost = self._losses.of_each(floor_of(low), low.lowered_modules)
         return sorted(lost, key=lambda path: -lost[path])
 
-    def _operations(self) -> Iterator[tuple[str, int]]:
-        sizes = self._writer.target.sizes("opt")
-        return ((found.name, found.operations) for found in traffic(self._writer.graph.path, sizes).operators)
+    def _share_in_float32(self, low: LowGraph) -> float:
+        """The share of the float32 graph's operations that are not lowered."""
+        counted = traffic(self._writer.graph.path, self._writer.target.sizes("opt"))
+        lowered = set(low.lowered)
+        done = sum(operator.operations for operator in counted.operators if operator.name in lowered)
+        return 1 - done / counted.operations if counted.operations else 1.0
 
     def _tell(self, precision: str, kept: Sequence[str], said: str) -> None:
         self.tried.append(Tried(precision, tuple(kept), said))

@@ -170,6 +170,14 @@ def told(low: LowGraph, path: Path, graph: OnnxGraph) -> bool:
     return False
 
 
+def here() -> dict[str, Any]:
+    """The machine, and the versions that ratios depend on."""
+    return {
+        "machine": f"{platform.machine()}, {platform.system()}, CPU",
+        "versions": {name: version(name) for name in ("torch", "timm", "onnx", "onnxruntime-gpu", "numpy")},
+    }
+
+
 def document(rows: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """What is stored."""
     flat = [row for found in rows.values() for row in found]
@@ -189,8 +197,7 @@ def document(rows: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         }
     return {
         "command": "python benchmarks/derive_half_limits.py",
-        "machine": f"{platform.machine()}, {platform.system()}, CPU",
-        "versions": {name: version(name) for name in ("torch", "timm", "onnx", "onnxruntime-gpu", "numpy")},
+        **here(),
         "precisions": precisions,
         "alarms": [alarm for row in flat for name in HALVES for alarm in row["precisions"][name]["alarms"]],
         "rows": rows,

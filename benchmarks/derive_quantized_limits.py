@@ -16,13 +16,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from importlib.metadata import version
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -31,7 +29,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 from catalogue import photographs
-from derive_half_limits import MOST_WEIGHTS, OFF, WAYS, worst
+from derive_half_limits import MOST_WEIGHTS, OFF, WAYS, here, worst
 from int8_page import page
 from onnx import numpy_helper
 
@@ -199,8 +197,7 @@ def document(rows: dict[str, list[dict[str, Any]]], precision: str) -> dict[str,
     changed = [mutant for row in flat for mutant in row["mutants"]]
     return {
         "command": "python benchmarks/derive_quantized_limits.py",
-        "machine": f"{platform.machine()}, {platform.system()}, CPU",
-        "versions": {name: version(name) for name in ("torch", "timm", "onnx", "onnxruntime-gpu", "numpy")},
+        **here(),
         "largest": max(ratio for found in methods for ratio in found["ratios"].values()),
         "healthy": allowed.healthy,
         "limit": allowed.limit,

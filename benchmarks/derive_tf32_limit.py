@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from derive_half_limits import TARGETS, WAYS, usual, worst
+from derive_half_limits import TARGETS, WAYS, here, usual, worst
 
 from attn2trt import pipeline
 from attn2trt.engines.ort_runtime import OrtRuntime
@@ -84,8 +82,7 @@ def document(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What is stored."""
     return {
         "command": "python benchmarks/derive_tf32_limit.py",
-        "machine": f"{platform.machine()}, {platform.system()}, CPU",
-        "versions": {name: version(name) for name in ("torch", "timm", "onnx", "onnxruntime-gpu", "numpy")},
+        **here(),
         "largest": max(ratio for row in rows for ratio in row["ratios"].values()),
         "healthy": TF32.healthy,
         "limit": TF32.limit,
