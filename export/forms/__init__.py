@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from .few_outputs import FewOutputs
 from .form import Form, apply, kinds
+from .minimal_filtering import MinimalFiltering
 from .narrow_convolutions import DepthwiseSum, WiderGroups
 from .outer_product import OuterProduct
 from .pixel_linear import PixelLinear
@@ -14,7 +15,15 @@ from .pooled_mean import PooledMean
 from .split_reduction import SplitReduction
 
 FORMS: tuple[Form, ...] = (
-    *(SplitReduction(), PooledMean(), OuterProduct(), FewOutputs(), PixelLinear(), DepthwiseSum(), WiderGroups()),
+    SplitReduction(),
+    PooledMean(),
+    OuterProduct(),
+    FewOutputs(),
+    PixelLinear(),
+    DepthwiseSum(),
+    WiderGroups(),
+    MinimalFiltering(whole=False),
+    MinimalFiltering(whole=True),
 )
 
 __all__ = ["FORMS", "Form", "apply", "kinds"]

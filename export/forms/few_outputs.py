@@ -62,22 +62,8 @@ class FewOutputs:
         merged = write.node("Reshape", [rows, write.weight(np.array([0, 0, -1], np.int64), "rows")], "in rows")
         size = found[3]
         if size is None or size % STEP:
-            end = self._width(write, node, left + right - width + 1) if size is None else _number(write, size, "width")
-            bounds = [_number(write, 0, "first column"), end, _number(write, 2, "along the row")]
+            end = write.size(node.inputs[0], 3, size, left + right - width + 1)
+            bounds = [write.number(0, "first column"), end, write.number(2, "along the row")]
             merged = write.node("Slice", [merged, *bounds], "cut off")
-        axis = _number(write, 1, "channel")
+        axis = write.number(1, "channel")
         write.put(write.node("Unsqueeze", [merged, axis], "one channel"))
-
-    def _width(self, write: Writer, node: ir.Node, more: int) -> ir.Value:
-        """How many columns the output has: as the input, and ``more``."""
-        shape = write.node("Shape", [node.inputs[0]], "width of the input", start=3)
-        shape.type = ir.TensorType(ir.DataType.INT64)
-        if not more:
-            return shape
-        total = write.node("Add", [shape, _number(write, more, "columns more")], "width of the output")
-        total.type = shape.type
-        return total
-
-
-def _number(write: Writer, value: int, word: str) -> ir.Value:
-    return write.weight(np.array([value], np.int64), word)

@@ -38,6 +38,7 @@ def apply(model: ir.Model, form: Form, kind: str) -> int:
     nodes = [node for node in model.graph if _kind(node, form) == kind]
     for node in nodes:
         form.rewrite(node)
+    model.graph.sort()  # one place may read what was written for a later one
     RemoveUnusedNodesPass()(model)
     return len(nodes)
 
@@ -91,6 +92,22 @@ class Writer:
         written.outputs[0].type = source.type
         self._new.append(written)
         return written.outputs[0]
+
+    def number(self, value: int, word: str) -> ir.Value:
+        """A new weight of one whole number."""
+        return self.weight(np.array([value], np.int64), word)
+
+    def size(self, given: ir.Value | None, axis: int, size: int | None, more: int = 0) -> ir.Value:
+        """One whole number: ``size``, or where that may vary what ``given`` has along the axis and ``more``."""
+        if size is not None:
+            return self.number(size, f"size of axis {axis}")
+        shape = self.node("Shape", [given], f"size of the input's axis {axis}", start=axis, end=axis + 1)
+        shape.type = ir.TensorType(ir.DataType.INT64)
+        if not more:
+            return shape
+        total = self.node("Add", [shape, self.number(more, f"more of axis {axis}")], f"size of axis {axis}")
+        total.type = shape.type
+        return total
 
     def put(self, result: ir.Value) -> None:
         """Have ``result`` in the place of the old node's output, whose name and shape it takes."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from onnx.reference import ReferenceEvaluator
 
-from attn2trt.export.forms import FORMS, Form, apply, kinds
+from attn2trt.export.forms import FORMS, Form, kinds
 from attn2trt.export.forms.few_outputs import FewOutputs
 from attn2trt.export.forms.narrow_convolutions import MOST_TERMS, DepthwiseSum, WiderGroups
 from attn2trt.export.forms.outer_product import OuterProduct
@@ -18,52 +17,7 @@ from attn2trt.export.forms.pixel_linear import PixelLinear
 from attn2trt.export.forms.pooled_mean import PooledMean
 from attn2trt.export.forms.split_reduction import SplitReduction
 
-MAP = "double[n, 16, h, w]"
-
-
-def model(body: str, inputs: str = f"{MAP} x", *, opset: int = 17, **weights: np.ndarray) -> onnx.ModelProto:
-    """A graph in ONNX's text form, float64, whose output is y."""
-    types = {"f": "double", "i": "int64"}
-    given = ", ".join(
-        f"{types[value.dtype.kind]}[{','.join(map(str, value.shape))}] {name}" for name, value in weights.items()
-    )
-    text = (
-        f'<ir_version: 8, opset_import: ["" : {opset}]> g ({inputs}) => (double[a, b, c, d] y) <{given}> {{ {body} }}'
-    )
-    parsed = onnx.parser.parse_model(text)
-    del parsed.graph.initializer[:]
-    parsed.graph.initializer.extend(onnx.numpy_helper.from_array(value, name) for name, value in weights.items())
-    for number, node in enumerate(parsed.graph.node):
-        node.name = f"node_{number}"
-    return onnx.shape_inference.infer_shapes(parsed, data_prop=True)
-
-
-def convolution(groups: int, outputs: int, inputs: int, size: int = 3, *, more: str = "", bias: bool = False) -> str:
-    names = "x, weight, bias" if bias else "x, weight"
-    return f"y = Conv <group: int = {groups}, kernel_shape: ints = [{size}, {size}]{more}> ({names})"
-
-
-def numbers(*shape: int) -> np.ndarray:
-    return np.random.default_rng(0).standard_normal(shape)
-
-
-def rewritten(before: onnx.ModelProto, form: Form) -> onnx.ModelProto:
-    """``before`` with every place in the form; there must be one."""
-    after = ir.from_proto(before)
-    found = kinds(after, form)
-    assert found
-    for kind, count in found.items():
-        assert apply(after, form, kind) == count
-        assert apply(after, form, kind) == 0
-    proto = ir.to_proto(after)
-    onnx.checker.check_model(proto, full_check=True)
-    return proto
-
-
-def same(before: onnx.ModelProto, after: onnx.ModelProto, *feeds: Mapping[str, np.ndarray]) -> None:
-    for feed in feeds:
-        (expected,), (found,) = (ReferenceEvaluator(graph).run(None, dict(feed)) for graph in (before, after))
-        np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-12)
+from .form_graphs import MAP, convolution, model, numbers, rewritten, same
 
 
 @pytest.mark.parametrize("operator", ["ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"])
@@ -209,7 +163,7 @@ def test_merged_groups_fill_a_block() -> None:
         model("u = Mul (x, a) v = Mul (u, b) y = Add (u, v)", f"{MAP} x, double[n, 16, h, 1] a, double[n, 16, 1, w] b"),
         model(convolution(1, 4, 16), weight=numbers(4, 16, 3, 3)),
         model(convolution(16, 16, 16), weight=numbers(16, 1, 3, 3)),
-        model(convolution(2, 16, 16), weight=numbers(16, 8, 3, 3)),
+        model(convolution(2, 16, 16, more=", strides: ints = [2, 2]"), weight=numbers(16, 8, 3, 3)),
         model(convolution(4, 16, 16), f"{MAP} x, double[16, 4, 3, 3] weight"),
     ],
 )
@@ -237,7 +191,7 @@ def test_places_of_one_kind_are_counted_and_changed_together() -> None:
 
 def test_the_forms_have_names_of_their_own() -> None:
     names: Sequence[str] = [form.name for form in FORMS]
-    assert len(set(names)) == len(names) == 7
+    assert len(set(names)) == len(names) == 9
 
 
 @pytest.mark.parametrize("axis", [2, 3])
