@@ -146,12 +146,12 @@ class _Tuner:
         """The graph in its new forms, None where it is not faster as a whole, and everything that was tried."""
         import onnx_ir as ir
 
-        from .export.forms import FORMS
+        from .export.forms import forms_for
 
         watch, since = machine.Watch(), time.process_time()
         trials: list[Trial] = []
         best = self._bundle.model_path
-        places = _places(best, FORMS)
+        places = _places(best, forms_for(next(iter(self._bundle.inputs[0].resolve(self._sizes)), 1)))
         for number, (kind, forms) in enumerate(places.items(), 1):
             self._progress(f"{number} of {len(places)}: {kind}")
             best = self._fastest(best, kind, forms, trials)

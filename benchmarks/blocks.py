@@ -145,7 +145,8 @@ def page(document: dict[str, Any]) -> str:
         "*Speed-up*: the other's median over ours, tuned where there is such a graph; above 1 ours is faster.",
         "*Best*: over the fastest of the others. *Limit*: what the block's bytes and operations take at the bandwidth",
         "and rate measured at the start of the run, everything fused ([cost.md](cost.md)); *operators*: what they take",
-        "one operator after the other, as ONNX Runtime runs them, nothing fused; each then with ours over it.",
+        "one operator after the other, as ONNX Runtime runs them, nothing fused; each then with ours over it. Both",
+        "count the operations of the graph as it was exported: a form with fewer multiplications can be below them.",
         "",
         "| block | shape | ours | tuned | plain export | eager | compile | speed-up: best | plain export | eager "
         "| limit | x | operators | x |",

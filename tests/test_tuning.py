@@ -21,7 +21,7 @@ from attn2trt.engines.timing.rounds import Samples
 from attn2trt.errors import CheckFailed, InputError, MissingRequirement
 from attn2trt.export import forms, graph
 from attn2trt.export.bundle import MODEL, TUNED, open_bundle, verify
-from attn2trt.export.forms import outer_product
+from attn2trt.export.forms import one_image, outer_product
 from attn2trt.pipeline import validate_bundle, verify_bundle
 
 QUICK = Method(seconds=0.01, iterations=1, rounds=2, warm_up_seconds=0.0, settle_seconds=0.0, pause_seconds=0.0)
@@ -88,6 +88,19 @@ def test_a_faster_form_becomes_part_of_the_bundle_and_is_judged(
     assert judged["onnxruntime cpu, tuned"] == judged["onnxruntime cpu, tuned, rows"] == "passed"
     assert all(finding.ok for finding in verify(bundle))
     assert "loads" in next(one.detail for one in verify_bundle(bundle) if one.file == TUNED and "loads" in one.detail)
+
+
+def test_a_loop_over_the_images_is_judged_like_any_other(
+    bundle: Path, timed: Callable[[float], list[list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed(0.5)
+    monkeypatch.setattr(forms, "FORMS", (one_image.OneImage(),))
+    assert tuning.tune_bundle(bundle, at="batch=1", threads=1)[1].trials == ()
+    _, tried, verdict = tuning.tune_bundle(bundle, threads=1)
+    assert [trial.kept for trial in tried.trials] == [True]
+    assert verdict
+    assert [node.op_type for node in onnx.load(bundle / TUNED).graph.node] == ["Scan"]
+    assert validate_bundle(bundle)
 
 
 def test_weights_beside_the_graph_are_found_under_its_name(

@@ -9,6 +9,7 @@ from .few_outputs import FewOutputs
 from .form import Form, apply, kinds
 from .minimal_filtering import MinimalFiltering
 from .narrow_convolutions import DepthwiseSum, WiderGroups
+from .one_image import OneImage
 from .outer_product import OuterProduct
 from .pixel_linear import PixelLinear
 from .pooled_mean import PooledMean
@@ -24,6 +25,13 @@ FORMS: tuple[Form, ...] = (
     WiderGroups(),
     MinimalFiltering(whole=False),
     MinimalFiltering(whole=True),
+    OneImage(),  # last: after it no form sees into the graph
 )
 
-__all__ = ["FORMS", "Form", "apply", "kinds"]
+
+def forms_for(batch: int) -> tuple[Form, ...]:
+    """The forms that can be faster for so many images."""
+    return FORMS if batch > 1 else tuple(form for form in FORMS if not isinstance(form, OneImage))
+
+
+__all__ = ["FORMS", "Form", "apply", "forms_for", "kinds"]

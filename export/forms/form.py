@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes.common import RemoveUnusedNodesPass
+from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
 
 class Form(Protocol):
@@ -40,6 +40,7 @@ def apply(model: ir.Model, form: Form, kind: str) -> int:
         form.rewrite(node)
     model.graph.sort()  # one place may read what was written for a later one
     RemoveUnusedNodesPass()(model)
+    ShapeInferencePass()(model)  # the next form asks for sizes, too
     return len(nodes)
 
 

@@ -14,15 +14,15 @@ from attn2trt.export.forms import Form, apply, kinds
 MAP = "double[n, 16, h, w]"
 
 
-def model(body: str, inputs: str = f"{MAP} x", *, opset: int = 17, **weights: np.ndarray) -> onnx.ModelProto:
+def model(
+    body: str, inputs: str = f"{MAP} x", *, opset: int = 17, output: str = "a, b, c, d", **weights: np.ndarray
+) -> onnx.ModelProto:
     """A graph in ONNX's text form, float64, whose output is y."""
     types = {"f": "double", "i": "int64"}
     given = ", ".join(
         f"{types[value.dtype.kind]}[{','.join(map(str, value.shape))}] {name}" for name, value in weights.items()
     )
-    text = (
-        f'<ir_version: 8, opset_import: ["" : {opset}]> g ({inputs}) => (double[a, b, c, d] y) <{given}> {{ {body} }}'
-    )
+    text = f'<ir_version: 8, opset_import: ["" : {opset}]> g ({inputs}) => (double[{output}] y) <{given}> {{ {body} }}'
     parsed = onnx.parser.parse_model(text)
     del parsed.graph.initializer[:]
     parsed.graph.initializer.extend(onnx.numpy_helper.from_array(value, name) for name, value in weights.items())

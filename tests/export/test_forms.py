@@ -191,7 +191,7 @@ def test_places_of_one_kind_are_counted_and_changed_together() -> None:
 
 def test_the_forms_have_names_of_their_own() -> None:
     names: Sequence[str] = [form.name for form in FORMS]
-    assert len(set(names)) == len(names) == 9
+    assert len(set(names)) == len(names) == 10
 
 
 @pytest.mark.parametrize("axis", [2, 3])
