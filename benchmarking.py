@@ -12,21 +12,22 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from .contenders import Contender, Progress, Weights, check_batches, from_bundle, from_target
+from .contenders import Contender, Progress, Weights, check_batches, from_bundle, from_target, plan_precisions
 from .engines.runtime import Arrays
 from .engines.timing import machine
-from .engines.timing.contestant import Contestant, OrtJob
+from .engines.timing.contestant import Contestant
 from .engines.timing.inputs import input_bytes, set_count
 from .engines.timing.latency import Latency
 from .engines.timing.method import Method
 from .engines.timing.results import Benchmark, Measurement, Row, Status
 from .engines.timing.rounds import Samples, interleave
-from .engines.timing.runtimes import BASELINES, PROVIDERS, check_names
+from .engines.timing.runtimes import BASELINES, ON_GPU, PLANS, PROVIDERS, check_names, precision_of
 from .errors import Attn2trtError, InputError
 from .export.bundle import MANIFEST, open_bundle
 from .export.graph import DEFAULT_OPSET
 from .validate.agreement import disagreement
 from .validate.cases import make_cases
+from .validate.metrics import FLOAT32, LOWER, Precision
 from .validate.verdict import judge_case
 
 Key = tuple[str, str]  # (model, runtime)
@@ -70,6 +71,7 @@ def benchmark(
             _refuse_build_options(shapes, dynamic, seed, pretrained, checkpoint, opset)
             check_batches(wanted, opened.inputs, opened.axes)
             bundle, title = str(opened.path), opened.name
+            names = check_names(runtimes, plans=plan_precisions(opened))
             contenders = from_bundle(opened, folder, names, progress=told)
         else:
             title = target
@@ -121,7 +123,9 @@ class _Batch:
             self._sizes["batch"] = batch
         self.shapes = {spec.name: spec.resolve(self._sizes) for spec in first.inputs}
         self._one_set = input_bytes(first.inputs, self._sizes)
-        self._sets = set_count(self._one_set, machine.last_level_cache_bytes())
+        on_gpu = any(not isinstance(found.jobs.get(name), str | None) for found in contenders for name in ON_GPU)
+        cache = max(machine.last_level_cache_bytes(), machine.GPU_CACHE_BYTES if on_gpu else 0)
+        self._sets = set_count(self._one_set, cache)
         self._rows: dict[Key, Row] = {}
         self._names: dict[Key, str] = {}
 
@@ -179,19 +183,27 @@ class _Batch:
             except Attn2trtError as error:
                 self._note(key, "failed", str(error))
                 continue
-            why = why or disagreement(outputs, expected.setdefault(key[0], outputs))
+            precision = self._precision(key)
+            if precision is FLOAT32:
+                expected.setdefault(key[0], outputs)
+            if key[0] in expected:
+                why = why or disagreement(outputs, expected[key[0]], precision)
             if why:
                 self._note(key, "wrong", why)
             else:
                 yield key, contestant
 
     def _unlike_recorded(self, key: Key, contestant: Contestant) -> str:
-        """How the outputs differ from what the bundle recorded; asked of the bundle's own graph alone."""
+        """How the outputs differ from what the bundle recorded; asked of the bundle's own graphs and plans alone."""
         recorded = self._contenders[key[0]].recorded
-        if recorded is None or key[1] not in PROVIDERS:
+        if recorded is None or key[1] not in {*PROVIDERS, *PLANS}:
             return ""
-        wrong = [found for _, found in judge_case(contestant.run, *recorded) if not found.passed]
+        judged = judge_case(contestant.run, *recorded, precision=self._precision(key))
+        wrong = [found for _, found in judged if not found.passed]
         return f"{wrong[0].output}: {wrong[0].detail}" if wrong else ""
+
+    def _precision(self, key: Key) -> Precision:
+        return LOWER.get(precision_of(key[1]), FLOAT32)
 
     def _warm(self, running: Mapping[Key, Contestant]) -> Iterator[tuple[Key, Contestant]]:
         for key, contestant in running.items():
@@ -214,15 +226,16 @@ class _Batch:
         for key, found in samples.items():
             usage = running[key].usage()
             measurement = self._measurement(key, found, usage["peak_mib"], usage["counts_from_load"])
+            if times := running[key].device_times:
+                measurement = replace(measurement, on_device=Latency.of(times))
             self._rows[key] = Row(*key, self.batch, "measured", measurement=measurement)
 
     def _measurement(self, key: Key, found: Samples, peak_mib: float | None, from_load: bool) -> Measurement:
-        job = self._contenders[key[0]].jobs[key[1]]
         latency = Latency.of(found.rotated)
         return Measurement(
             runtime=self._names[key],
-            device="CPU" if not isinstance(job, OrtJob) or job.provider == PROVIDERS["ort-cpu"] else "GPU",
-            precision="float32",
+            device="GPU" if key[1] in ON_GPU else "CPU",
+            precision=self._precision(key).words,
             latency=latency,
             hot=Latency.of(found.hot),
             round_medians_ms=found.round_medians_ms,

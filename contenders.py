@@ -8,16 +8,23 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .engines.environment import ask_driver, installed_version
 from .engines.runtime import Arrays
-from .engines.timing.contestant import OrtJob, TorchJob
+from .engines.tensorrt.isolated import checked
+from .engines.tensorrt.plans import Plan
+from .engines.tensorrt.versions import parse_version
+from .engines.timing.contestant import Job, OrtJob, PlanJob, TorchJob
 from .engines.timing.runtimes import (
     COMPILE,
+    CUDA_COMPILE,
+    CUDA_EAGER,
     EAGER,
     ORT_CPU,
     ORT_TUNED,
     PLAIN_EXPORT,
+    PLANS,
     PROVIDERS,
-    TENSORRT,
+    why_no_cuda_torch,
     why_no_provider,
     why_no_tensorrt,
 )
@@ -38,8 +45,8 @@ if TYPE_CHECKING:
     from .validate.metrics import Reference
 
 Progress = Callable[[str], None]
-Job = TorchJob | OrtJob
 TARGET, BACKBONE = "target", "plain backbone"
+MODULES = (EAGER, COMPILE, CUDA_EAGER, CUDA_COMPILE)
 Run = Callable[[Arrays], Arrays]
 
 
@@ -116,22 +123,53 @@ def from_bundle(bundle: Bundle, folder: Path, runtimes: Sequence[str], *, progre
     why_not = _why_not_built(bundle)
     if not why_not:
         try:
-            return _with_tuned(_rebuilt(bundle, recorded, folder, runtimes, progress), bundle, runtimes)
+            return _with_built(_rebuilt(bundle, recorded, folder, runtimes, progress), bundle, recorded, runtimes)
         except Attn2trtError as error:
             why_not = str(error)
     alone = Contender(TARGET, bundle.inputs, bundle.axes, recorded=recorded)
     alone.jobs = {
-        name: why_not if name in (EAGER, COMPILE, PLAIN_EXPORT) else _graph_job(name, bundle.model_path)
+        name: why_not if name in MODULES or name == PLAIN_EXPORT else _graph_job(name, bundle.model_path)
         for name in runtimes
     }
-    return _with_tuned([alone], bundle, runtimes)
+    return _with_built([alone], bundle, recorded, runtimes)
 
 
-def _with_tuned(found: list[Contender], bundle: Bundle, runtimes: Sequence[str]) -> list[Contender]:
-    """The same with the bundle's tuned graph where there is one; there is none of the plain backbone."""
+def _with_built(
+    found: list[Contender], bundle: Bundle, recorded: tuple[Case, Reference] | None, runtimes: Sequence[str]
+) -> list[Contender]:
+    """The same with what was made of the bundle's graph for one runtime; there is nothing like it of the backbone."""
     if bundle.tuned is not None and ORT_TUNED in runtimes:
         found[0].jobs[ORT_TUNED] = OrtJob(bundle.path / str(bundle.tuned["file"]), PROVIDERS[ORT_TUNED])
+    for name in runtimes:
+        if name in PLANS:
+            found[0].jobs[name] = _plan_job(bundle, recorded, *PLANS[name])
     return found
+
+
+def plan_precisions(bundle: Bundle) -> tuple[str, ...]:
+    """The precisions that the bundle has plans of, each once."""
+    return tuple(dict.fromkeys(Plan.from_json(entry).precision for entry in bundle.manifest.get("plans", ())))
+
+
+def _plan_job(bundle: Bundle, recorded: tuple[Case, Reference] | None, precision: str, graphed: bool) -> Job | str:
+    """The bundle's plan that this machine can load and that can be checked, or why there is none."""
+    plans = [Plan.from_json(entry) for entry in bundle.manifest.get("plans", ())]
+    plans = [plan for plan in plans if plan.precision == precision]
+    if not plans:
+        return f"no {precision} plan; attn2trt compile --precision {precision} writes one into a bundle"
+    if why := why_no_tensorrt():
+        return why
+    version, capability = parse_version(installed_version("tensorrt")), ask_driver().capability
+    usable = next((plan for plan in plans if not plan.why_not_here(version, capability)), None)
+    if usable is None:
+        return plans[-1].why_not_here(version, capability)
+    graph = bundle.graphs.get(precision)
+    if graph is None or usable.graph != bundle.manifest["files"][graph]["sha256"]:
+        return f"{usable.file} was built from another graph; attn2trt compile again"
+    if recorded is None or not any(profile.holds(recorded[0].sizes) for profile in usable.profiles):
+        return f"{usable.file} holds no case that was recorded; attn2trt compile without --profile"
+    file, about = checked(bundle, usable)
+    return PlanJob(file, about, precision, graphed)
 
 
 def check_batches(batches: Sequence[int], inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> None:
@@ -210,8 +248,11 @@ def _contender(
     eager = TorchJob(target.name, shapes, seed, folder / "weights.pt", tuple(names))
     save_weights(module, eager.weights)
     for name in runtimes:
-        if name in (EAGER, COMPILE):
-            found.jobs[name] = replace(eager, compiled=name == COMPILE)
+        if name in MODULES:
+            job = replace(
+                eager, compiled=name in (COMPILE, CUDA_COMPILE), half_on_gpu=name in (CUDA_EAGER, CUDA_COMPILE)
+            )
+            found.jobs[name] = (why_no_cuda_torch() if job.half_on_gpu else "") or job
         elif name == PLAIN_EXPORT:
             progress(f"exporting the {model} with torch.onnx.export alone")
             found.jobs[name] = _plain_job(target, module, folder, names)
@@ -231,8 +272,8 @@ def _plain_job(target: Target, module: nn.Module, folder: Path, names: Sequence[
 
 
 def _graph_job(name: str, graph: Path) -> Job | str:
-    if name == TENSORRT:
-        return why_no_tensorrt()
+    if name in PLANS:
+        return why_no_tensorrt() or "no plan; attn2trt compile writes one into a bundle"
     if name == ORT_TUNED:
         return "no tuned graph; attn2trt tune writes one into a bundle"
     return why_no_provider(name) or OrtJob(graph, PROVIDERS[name])
@@ -263,7 +304,7 @@ def _backbone(
         pretrained=weights.pretrained,
     )
     progress("building the plain backbone")
-    wanted = [name for name in runtimes if name not in (PLAIN_EXPORT, ORT_TUNED)]
+    wanted = [name for name in runtimes if name not in (PLAIN_EXPORT, ORT_TUNED, *PLANS)]
     module = plain.build()
     return [_contender(BACKBONE, plain, module, None, folder / "backbone", wanted, weights.seed, opset, progress)]
 

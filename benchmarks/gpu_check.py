@@ -1,12 +1,13 @@
-"""Compile and judge plans of blocks and networks on a machine with a GPU, tier by tier; write what was found.
+"""Compile, judge and time plans of blocks and networks on a machine with a GPU, tier by tier; write what was found.
 
-Where PyTorch is:  python benchmarks/gpu_check.py --export FOLDER [--tier N]
-On the GPU:        python benchmarks/gpu_check.py FOLDER [--tier N] [--without-tactics SOURCE ...]
+Where PyTorch is:         python benchmarks/gpu_check.py --export FOLDER [--tier N]
+On the GPU:               python benchmarks/gpu_check.py FOLDER [--tier N] [--without-tactics SOURCE ...]
+There, where PyTorch is:  python benchmarks/gpu_check.py --baselines FOLDER [--tier N]
 
-The first writes a bundle for every target into FOLDER, the second needs no PyTorch and no ONNX Runtime. What has a
-passed row of the same code, TensorRT and GPU is left out: an interrupted run goes on where it ended; --tier takes
-one tier alone. Writes benchmarks/results/tensorrt.json after every row. Exit code 1: one did not pass; 3: this
-machine has no GPU.
+The first writes a bundle for every target into FOLDER, the second needs no PyTorch and no ONNX Runtime, the third
+times PyTorch in float16 beside what the second has written. What has a passed row of the same code, TensorRT and GPU
+is left out: an interrupted run goes on where it ended; --tier takes one tier alone. Writes
+benchmarks/results/tensorrt.json after every row. Exit code 1: one did not pass; 3: this machine has no GPU.
 """
 
 from __future__ import annotations
@@ -22,11 +23,14 @@ from typing import Any
 
 from code_hash import code_hash
 
+from attn2trt.benchmarking import benchmark
 from attn2trt.compiling import compile_bundle
 from attn2trt.engines.environment import ask_driver, probe_tensorrt
 from attn2trt.engines.tensorrt.build import Options
 from attn2trt.engines.tensorrt.versions import TACTICS
-from attn2trt.errors import Attn2trtError, MissingRequirement
+from attn2trt.engines.timing.method import Method
+from attn2trt.engines.timing.runtimes import CUDA_COMPILE, CUDA_EAGER, PLANS
+from attn2trt.errors import Attn2trtError, InputError, MissingRequirement
 from attn2trt.export.bundle import Bundle, open_bundle
 from attn2trt.plan_stages import plan_stages
 from attn2trt.validate.recorded import from_tensors
@@ -38,6 +42,9 @@ BLOCKS = ("se", "cbam", "eca", "coord_att", "gam", "psa")
 PRECISIONS = ("fp32", "tf32", "fp16")
 # 8-bit integers: a network whose gates stay in float32, and one with convolutions in them
 INT8 = ("resnet50+se", "resnet50+cbam")
+# of the ranges below
+BATCHES = (1, 8)
+TIMING = Method(seconds=1.0, max_seconds=4.0, warm_up_seconds=0.3)
 BLOCK_AXES, IMAGE_AXES = "batch=1:2:8,height=14:28:56,width=14:28:56", "batch=1:2:8"
 # each in less than ten minutes: one block end to end, the other blocks, networks
 TIERS: tuple[tuple[str, ...], ...] = (
@@ -85,14 +92,55 @@ def measure(path: Path, precision: str, options: Options) -> dict[str, Any]:
         raise
     except Attn2trtError as error:
         return row | {"why": str(error), "seconds": round(time.perf_counter() - since, 1)}
-    return row | {
+    row |= {
         "passed": bool(stages) and all(stage.status == "passed" for stage in stages),
         "why": "; ".join(f"{stage.stage}: {stage.status} {stage.why}" for stage in stages if stage.status != "passed"),
         "worst_ratio": max(stage.worst_ratio for stage in stages),
         "cases": max(stage.case_count for stage in stages),
         "plan": {key: value for key, value in plan.to_json().items() if key != "graph"},
-        "seconds": round(time.perf_counter() - since, 1),
     }
+    if row["passed"]:
+        row["timing"] = timed(path, [name for name, (one, _) in PLANS.items() if one == precision])
+    return row | {"seconds": round(time.perf_counter() - since, 1)}
+
+
+def timed(path: Path, runtimes: list[str]) -> list[dict[str, Any]]:
+    """Milliseconds of each of the runtimes at each batch, or why there are none."""
+    found = []
+    for one in benchmark(str(path), batches=BATCHES, runtimes=runtimes, method=TIMING).rows:
+        entry: dict[str, Any] = {"runtime": one.runtime, "model": one.model, "batch": one.batch, "status": one.status}
+        if one.measurement is None:
+            found.append(entry | {"why": one.why})
+            continue
+        on_device = one.measurement.on_device
+        found.append(
+            entry
+            | {
+                "median_ms": one.measurement.latency.median_ms,
+                "p99_ms": one.measurement.latency.p99_ms,
+                "same_input_ms": one.measurement.hot.median_ms,
+                "on_device_ms": on_device.median_ms if on_device is not None else None,
+            }
+        )
+    return found
+
+
+def baselines(folder: Path, names: list[str]) -> int:
+    """PyTorch in float16 on the same GPU, written beside the rows of the plans."""
+    driver = ask_driver()
+    if not driver.devices:
+        raise MissingRequirement(f"{driver.problem}; run on a machine with an NVIDIA GPU and its driver")
+    document = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"rows": []}
+    if document.get("devices", list(driver.devices)) != list(driver.devices):
+        raise InputError(f"received rows of {document['devices']} in {RESULTS.name}; here is {driver.devices[0]}")
+    there = {row["target"]: row for row in document.get("baselines", [])}
+    for name in names:
+        if name not in there:
+            there[name] = {"target": name, "timing": timed(folder / name, [CUDA_EAGER, CUDA_COMPILE])}
+            print(json.dumps(there[name]), flush=True)
+            RESULTS.parent.mkdir(exist_ok=True)
+            RESULTS.write_text(json.dumps({**document, "baselines": list(there.values())}, indent=1) + "\n")
+    return 0
 
 
 def recorded(bundle: Bundle) -> Iterator[Any]:
@@ -118,6 +166,7 @@ def main(folder: Path, names: list[str], options: Options) -> int:
         before = json.loads(RESULTS.read_text())
         if all(before.get(key) == document[key] for key in ("sources", "without_tactics", *setting)):
             document["rows"] = [row for row in before["rows"] if row["passed"]]
+            document["baselines"] = before.get("baselines", [])
     done = {(row["target"], row["precision"]) for row in document["rows"]}
     for name, precision in [(target, one) for target in names for one in precisions(target)]:
         if (name, precision) in done:
@@ -135,6 +184,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="holds a bundle for every target")
     parser.add_argument("--export", action="store_true", help="write the bundles; needs PyTorch")
+    parser.add_argument("--baselines", action="store_true", help="time PyTorch in float16; needs PyTorch and the GPU")
     parser.add_argument("--tier", type=int, choices=range(1, len(TIERS) + 1), help="only this one")
     parser.add_argument("--without-tactics", action="append", default=[], choices=TACTICS)
     arguments = parser.parse_args()
@@ -142,6 +192,8 @@ if __name__ == "__main__":
         if arguments.export:
             export(arguments.folder, targets(arguments.tier))
             sys.exit(0)
+        if arguments.baselines:
+            sys.exit(baselines(arguments.folder, targets(arguments.tier)))
         chosen = Options(without_tactics=tuple(arguments.without_tactics))
         sys.exit(main(arguments.folder, targets(arguments.tier), chosen))
     except Attn2trtError as error:

@@ -21,23 +21,28 @@ def latency_table(found: Benchmark) -> RenderableType:
     from rich.text import Text
 
     table = Table("batch", "model", "runtime")
-    for name in ("median ms", "p90", "p99", "varies by", "calls", "same input", "items/s", "peak MiB", "x ours"):
+    on_device = any(row.measurement is not None and row.measurement.on_device is not None for row in found.rows)
+    shown = ["median ms", "p90", "p99", "varies by", "calls", "same input", "items/s", "peak MiB", "x ours"]
+    for name in [*shown, *(["on the GPU"] if on_device else [])]:
         table.add_column(name, justify="right")
     for row in found.rows:
         if row.measurement is not None:
-            table.add_row(str(row.batch), Text(row.model), row.runtime, *_cells(row, found))
-    lines: list[Text] = [Text(f"{found.target}, float32, {found.threads} threads, {found.machine.get('cpu', '')}")]
+            table.add_row(str(row.batch), Text(row.model), row.runtime, *_cells(row, found, on_device=on_device))
+    precisions = dict.fromkeys(row.measurement.precision for row in found.rows if row.measurement is not None)
+    said = ", ".join(precisions) or "float32"
+    lines: list[Text] = [Text(f"{found.target}, {said}, {found.threads} threads, {found.machine.get('cpu', '')}")]
     lines += _missing(found)
     lines += [Text(f"warning: {text}", style="yellow") for text in found.warnings()]
     legend = Text(
         "Rotated inputs, calls of all runtimes in turn; 'same input' is the median of calls on one input, 'x ours' the "
-        f"median over that of {ORT_CPU} with the same model and batch.",
+        f"median over that of {ORT_CPU} with the same model and batch"
+        + (", 'on the GPU' the median in ms by the GPU's own clock." if on_device else "."),
         style="dim",
     )
     return Group(*([table] if table.rows else []), *lines, legend)
 
 
-def _cells(row: Row, found: Benchmark) -> list[str]:
+def _cells(row: Row, found: Benchmark, *, on_device: bool) -> list[str]:
     measurement = row.measurement
     assert measurement is not None
     latency = measurement.latency
@@ -52,6 +57,7 @@ def _cells(row: Row, found: Benchmark) -> list[str]:
         f"{measurement.throughput_per_s:.1f}",
         _number(measurement.peak_mib, ".0f"),
         _number(ratio, ".2f"),
+        *([_number(measurement.on_device.median_ms if measurement.on_device else None, ".3f")] if on_device else []),
     ]
 
 

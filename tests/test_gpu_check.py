@@ -7,11 +7,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from attn2trt.engines.environment import Component
+from attn2trt.engines.environment import Component, Driver
+from attn2trt.engines.timing.latency import Latency
+from attn2trt.engines.timing.results import Measurement, Row
+from attn2trt.errors import InputError, MissingRequirement
 from attn2trt.modules.block_index import block_names
 
 TOOL = Path(__file__).parents[1] / "benchmarks/gpu_check.py"
@@ -59,3 +62,47 @@ def test_rows_of_the_same_setting_are_kept(tool: ModuleType, tmp_path: Path, mon
     assert asked == [*all_of_them, ("cbam", "fp16")]
     assert json.loads((tmp_path / "tensorrt.json").read_text())["rows"] == [row(*one) for one in all_of_them]
     assert tool.precisions("resnet50+se") == ("fp32", "tf32", "fp16", "int8")
+
+
+def test_without_a_gpu_there_are_no_baselines(tool: ModuleType, tmp_path: Path) -> None:
+    if tool.ask_driver().devices:
+        pytest.skip("there is a GPU here")
+    with pytest.raises(MissingRequirement, match="run on a machine with an NVIDIA GPU"):
+        tool.baselines(tmp_path, ["se"])
+
+
+def test_baselines_are_written_beside_the_plans_rows_and_kept(
+    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def timed(path: Path, runtimes: list[str]) -> list[dict[str, object]]:
+        asked.append(path.name)
+        return [{"runtime": name} for name in runtimes]
+
+    monkeypatch.setattr(tool, "RESULTS", tmp_path / "tensorrt.json")
+    monkeypatch.setattr(tool, "ask_driver", lambda: Driver("CUDA 13.0", ("NVIDIA H200",)))
+    monkeypatch.setattr(tool, "timed", timed)
+    (tmp_path / "tensorrt.json").write_text(json.dumps({"devices": ["NVIDIA H200"], "rows": [{"target": "se"}]}))
+    for _ in range(2):
+        assert tool.baselines(tmp_path, ["se", "cbam"]) == 0
+    assert asked == ["se", "cbam"]
+    written = json.loads((tmp_path / "tensorrt.json").read_text())
+    assert [row["target"] for row in written["baselines"]] == ["se", "cbam"]
+    assert written["rows"] == [{"target": "se"}]
+    monkeypatch.setattr(tool, "ask_driver", lambda: Driver("CUDA 13.0", ("NVIDIA A10",)))
+    with pytest.raises(InputError, match="here is NVIDIA A10"):
+        tool.baselines(tmp_path, ["gam"])
+
+
+def test_what_was_timed_is_told_row_by_row(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    latency = Latency.of([2_000_000] * 100)
+    found = Measurement("TensorRT", "GPU", "float16", latency, latency, (2.0,), 500.0, None, False, 8.0, 4, latency)
+    rows = (
+        Row("target", "tensorrt-fp16", 1, "measured", measurement=found),
+        Row("target", "tensorrt-fp16-graph", 1, "failed", "no"),
+    )
+    monkeypatch.setattr(tool, "benchmark", lambda *_, **__: SimpleNamespace(rows=rows))
+    one, other = tool.timed(Path("se"), [])
+    assert (one["median_ms"], one["on_device_ms"], one["batch"]) == (2.0, 2.0, 1)
+    assert (other["status"], other["why"]) == ("failed", "no")

@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .metrics import BUDGET
+from .metrics import FLOAT32, Precision
 
 Array = npt.NDArray[Any]
-# Each healthy float32 run is within the verdict's budget of the truth (relative L2), so two of them are at most twice
-# as far apart. The truth itself is not needed here: the verdict has had it.
-BETWEEN_BUDGETS = 2 * BUDGET
 
 
-def disagreement(outputs: Mapping[str, Array], expected: Mapping[str, Array]) -> str:
-    """Why ``outputs`` are not those that were expected, in words; "" where they are.
+def disagreement(outputs: Mapping[str, Array], expected: Mapping[str, Array], precision: Precision = FLOAT32) -> str:
+    """Why ``outputs`` of this precision are not those that were expected, in words; "" where they are.
 
-    Floats agree within BETWEEN_BUDGETS of each other and have NaN and infinity in the same places; integers are equal.
+    A healthy run is within its precision's budget of the truth (relative L2), so two of them are at most twice as far
+    apart; the truth itself is not needed here, the verdict has had it. NaN and infinity must be in the same places,
+    integers equal.
     """
+    apart = 2 * precision.budget
     if sorted(outputs) != sorted(expected):
         return f"outputs {', '.join(sorted(outputs)) or 'none'} instead of {', '.join(sorted(expected))}"
     for name, wanted in expected.items():
@@ -29,8 +29,8 @@ def disagreement(outputs: Mapping[str, Array], expected: Mapping[str, Array]) ->
         if found.shape != wanted.shape:
             return f"{name} has shape {found.shape} instead of {wanted.shape}"
         error = distance(found, wanted)
-        if not error <= BETWEEN_BUDGETS:
-            return f"{name} is {error:.3g} away (relative L2); two healthy runs are at most {BETWEEN_BUDGETS:g} apart"
+        if not error <= apart:
+            return f"{name} is {error:.3g} away (relative L2); two healthy runs are at most {apart:g} apart"
     return ""
 
 

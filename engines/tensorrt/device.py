@@ -19,6 +19,7 @@ from ...errors import CheckFailed, MissingRequirement
 
 _NAME, _MAJOR, _MINOR = 128, 75, 76  # bytes; CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
 _OUT_OF_MEMORY = 2
+_THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: what other threads do meanwhile is not captured, nor refused
 FIX = "run on a machine with an NVIDIA GPU and its driver"
 
 
@@ -86,6 +87,27 @@ class Device:
         self._releases.append(lambda: self._cuda.cuStreamDestroy_v2(handle))
         return Stream(self, int(handle.value or 0))
 
+    def event(self) -> Event:
+        """A new point in time of a stream."""
+        handle = ctypes.c_void_p()
+        self._call("cuEventCreate", ctypes.byref(handle), 0)
+        self._releases.append(lambda: self._cuda.cuEventDestroy_v2(handle))
+        return Event(self, int(handle.value or 0))
+
+    def graph(self, stream: Stream, enqueue: Callable[[], object]) -> Graph:
+        """What ``enqueue`` puts into the stream as a CUDA graph; nothing of it is run."""
+        captured, ready = ctypes.c_void_p(), ctypes.c_void_p()
+        self._call("cuStreamBeginCapture_v2", ctypes.c_void_p(stream.handle), _THREAD_LOCAL)
+        try:
+            enqueue()
+        finally:
+            # a stream that is left capturing refuses everything else
+            self._call("cuStreamEndCapture", ctypes.c_void_p(stream.handle), ctypes.byref(captured))
+        self._releases.append(lambda: self._cuda.cuGraphDestroy(captured))
+        self._call("cuGraphInstantiateWithFlags", ctypes.byref(ready), captured, ctypes.c_ulonglong(0))
+        self._releases.append(lambda: self._cuda.cuGraphExecDestroy(ready))
+        return Graph(self, int(ready.value or 0))
+
     def buffer(self, size: int) -> Buffer:
         """``size`` bytes on the device, and as many pinned ones on the host to copy through."""
         device, host = ctypes.c_uint64(), ctypes.c_void_p()
@@ -144,3 +166,34 @@ class Stream:
     def synchronize(self) -> None:
         """Wait for everything; an error of a kernel shows here."""
         self._device._call("cuStreamSynchronize", ctypes.c_void_p(self.handle))
+
+
+class Event:
+    """A point in time of a stream, by the device's own clock."""
+
+    def __init__(self, device: Device, handle: int) -> None:
+        self._device = device
+        self._handle = handle
+
+    def record(self, stream: Stream) -> None:
+        """The time when the stream comes here."""
+        self._device._call("cuEventRecord", ctypes.c_void_p(self._handle), ctypes.c_void_p(stream.handle))
+
+    def nanoseconds_since(self, earlier: Event) -> int:
+        """Between two that the stream has passed; the clock counts half microseconds."""
+        found = ctypes.c_float()
+        handles = ctypes.c_void_p(earlier._handle), ctypes.c_void_p(self._handle)
+        self._device._call("cuEventElapsedTime", ctypes.byref(found), *handles)
+        return round(found.value * 1e6)
+
+
+class Graph:
+    """Kernels that are put into a stream all at once."""
+
+    def __init__(self, device: Device, handle: int) -> None:
+        self._device = device
+        self._handle = handle
+
+    def launch(self, stream: Stream) -> None:
+        """Put them there."""
+        self._device._call("cuGraphLaunch", ctypes.c_void_p(self._handle), ctypes.c_void_p(stream.handle))

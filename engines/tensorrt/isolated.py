@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from ...errors import CheckFailed
@@ -23,21 +24,29 @@ class IsolatedPlan(Child):
     """
 
     def __init__(self, bundle: Bundle, plan: Plan, *, seconds: float = ANSWER_SECONDS) -> None:
-        file = bundle.path / plan.file
-        listed = bundle.manifest["files"].get(plan.file, {}).get("sha256")
-        if not file.is_file() or sha256(file) != listed:
-            raise CheckFailed(f"{file} is not the file that the manifest lists; run `attn2trt compile` again")
-        about = {
-            "plan": plan.to_json(),
-            "inputs": [spec_to_json(spec) for spec in bundle.inputs],
-            "outputs": [spec_to_json(spec) for spec in bundle.outputs],
-        }
-        arguments = (str(file), json.dumps(about))
-        super().__init__("engines.tensorrt.runtime_child", *arguments, who="TensorRT", seconds=seconds)
+        arguments = checked(bundle, plan)
+        super().__init__("engines.tensorrt.runtime_child", *map(str, arguments), who="TensorRT", seconds=seconds)
 
     def run(self, feeds: Arrays) -> Arrays:
         """Outputs by name. Raises what ``TensorRTRuntime.run`` raises, and CheckFailed where the process is gone."""
         return self.ask("running the plan", {}, feeds)[1]
+
+
+def checked(bundle: Bundle, plan: Plan) -> tuple[Path, str]:
+    """The plan's file and, as JSON, what ``open_described`` has to know of it.
+
+    Raises CheckFailed where the file is not the one that the manifest lists.
+    """
+    file = bundle.path / plan.file
+    listed = bundle.manifest["files"].get(plan.file, {}).get("sha256")
+    if not file.is_file() or sha256(file) != listed:
+        raise CheckFailed(f"{file} is not the file that the manifest lists; run `attn2trt compile` again")
+    about = {
+        "plan": plan.to_json(),
+        "inputs": [spec_to_json(spec) for spec in bundle.inputs],
+        "outputs": [spec_to_json(spec) for spec in bundle.outputs],
+    }
+    return file, json.dumps(about)
 
 
 def build_isolated(order: Order, *, seconds: float = BUILD_SECONDS) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +13,7 @@ import numpy as np
 from ...errors import CheckFailed, InputError
 from ...modules.target import TensorSpec
 from ..runtime import Arrays
-from .device import Buffer, Device
+from .device import Buffer, Device, Event
 from .library import load, make_logger, make_runtime, open_plan
 from .messages import clean
 from .profiles import Profile, Shape
@@ -28,6 +28,7 @@ _DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT8": "int8", "INT32": "int3
 class TensorRTRuntime:
     """A plan file that its hash has proven to be the manifest's. ``outputs`` say the dtypes that the graph declares.
 
+    ``graphed`` has what ``prepare`` makes launch a CUDA graph in place of kernel after kernel.
     Raises MissingRequirement where there is no device or no TensorRT, CheckFailed where TensorRT refuses the plan.
     """
 
@@ -40,6 +41,7 @@ class TensorRTRuntime:
         profiles: Sequence[Profile],
         version_compatible: bool,
         log: Path,
+        graphed: bool = False,
     ) -> None:
         self._inputs, self._outputs, self._profiles = tuple(inputs), tuple(outputs), tuple(profiles)
         self._stack = ExitStack()
@@ -56,7 +58,9 @@ class TensorRTRuntime:
         self._stream = self._device.stream()
         self._profile = 0
         self._buffers: dict[str, Buffer] = {}
-        self.name = f"TensorRT {version} on {self._device.name}"
+        self._graphed = graphed
+        self._device_times: list[int] = []
+        self.name = f"TensorRT {version} on {self._device.name}{', CUDA graph' if graphed else ''}"
 
     def __enter__(self) -> TensorRTRuntime:
         return self
@@ -70,6 +74,67 @@ class TensorRTRuntime:
 
     def run(self, feeds: Arrays) -> Arrays:
         """Outputs by name, from one pass over the stream. Raises InputError where the feeds fit no profile."""
+        sizes, shapes = self._ready(feeds)
+        self._enqueue()
+        for name, size in sizes.items():
+            self._stream.to_host(self._buffers[name], size)
+        self._stream.synchronize()
+        return {
+            spec.name: self._buffers[spec.name]
+            .host(shapes[spec.name], self._dtype(spec.name))
+            .astype(spec.dtype, copy=True)
+            for spec in self._outputs
+        }
+
+    def prepare(self, sets: Sequence[Arrays]) -> list[Callable[[], object]]:
+        """One call for each of the ``sets`` of feeds, all of the same sizes: nothing but the plan's own work.
+
+        The feeds are on the device already, and the outputs stay there. A call returns when its outputs are there; what
+        the device itself took is in ``take_device_times``. Raises what ``run`` raises.
+        """
+        began, ended = self._device.event(), self._device.event()
+        calls = []
+        for feeds in sets:
+            # buffers of its own, which the last set's are not overwritten by
+            self._buffers = {name: self._buffers[name] for name in self._buffers if name not in feeds}
+            self._ready(feeds)
+            addresses = {spec.name: self._buffers[spec.name].address for spec in self._inputs}
+            # once as it is: what shapes and addresses put off is done, and is not part of a graph
+            self._enqueue()
+            self._stream.synchronize()
+            calls.append(self._call(self._enqueuing(addresses), began, ended))
+        return calls
+
+    def take_device_times(self) -> list[int]:
+        """Nanoseconds between the events around each call of ``prepare`` since this was asked last."""
+        found, self._device_times = self._device_times, []
+        return found
+
+    def _enqueuing(self, addresses: Mapping[str, int]) -> Callable[[], object]:
+        """What puts the plan into the stream for inputs at these addresses."""
+        if self._graphed:
+            graph = self._device.graph(self._stream, self._enqueue)
+            return lambda: graph.launch(self._stream)
+
+        def enqueue() -> None:
+            for name, address in addresses.items():
+                self._context.set_tensor_address(name, address)
+            self._enqueue()
+
+        return enqueue
+
+    def _call(self, enqueue: Callable[[], object], began: Event, ended: Event) -> Callable[[], object]:
+        def call() -> None:
+            began.record(self._stream)
+            enqueue()
+            ended.record(self._stream)
+            self._stream.synchronize()
+            self._device_times.append(ended.nanoseconds_since(began))
+
+        return call
+
+    def _ready(self, feeds: Arrays) -> tuple[dict[str, int], dict[str, Shape]]:
+        """Have the feeds on the device and memory for the outputs; returns the outputs' bytes and shapes."""
         check_feeds(feeds, self._inputs)
         self._choose(profile_for(feeds, self._inputs, self._profiles))
         for spec in self._inputs:
@@ -80,18 +145,11 @@ class TensorRTRuntime:
         if missing := self._context.infer_shapes():
             raise CheckFailed(f"TensorRT cannot tell the shapes: {', '.join(missing)} are not enough specified")
         shapes = {spec.name: self._output_shape(spec.name) for spec in self._outputs}
-        sizes = {name: self._bind(name, shape) for name, shape in shapes.items()}
+        return {name: self._bind(name, shape) for name, shape in shapes.items()}, shapes
+
+    def _enqueue(self) -> None:
         if not self._context.execute_async_v3(self._stream.handle):
             raise CheckFailed(f"TensorRT did not run the plan: {clean(self._logger.last_error)}")
-        for name, size in sizes.items():
-            self._stream.to_host(self._buffers[name], size)
-        self._stream.synchronize()
-        return {
-            spec.name: self._buffers[spec.name]
-            .host(shapes[spec.name], self._dtype(spec.name))
-            .astype(spec.dtype, copy=True)
-            for spec in self._outputs
-        }
 
     def _choose(self, index: int) -> None:
         if index == self._profile:

@@ -17,19 +17,25 @@ def main(plan: str, about: str) -> None:
     """Answer every message until the parent closes the channel."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever native code prints must not mix with the answers
-    told = json.loads(about)
-    known = Plan.from_json(told["plan"])
     try:
-        loaded = TensorRTRuntime(
-            Path(plan),
-            inputs=[spec_from_json(entry) for entry in told["inputs"]],
-            outputs=[spec_from_json(entry) for entry in told["outputs"]],
-            profiles=known.profiles,
-            version_compatible=bool(known.flags.get("version_compatible")),
-            log=Path(os.devnull),
-        )
+        loaded = open_described(Path(plan), about)
     except Exception as error:
         send(answers, failure(error))
         return
     send(answers, {"name": loaded.name})
     serve(loaded, answers)
+
+
+def open_described(plan: Path, about: str, *, graphed: bool = False) -> TensorRTRuntime:
+    """The plan of a file and of what ``isolated.checked`` says of it."""
+    told = json.loads(about)
+    known = Plan.from_json(told["plan"])
+    return TensorRTRuntime(
+        plan,
+        inputs=[spec_from_json(entry) for entry in told["inputs"]],
+        outputs=[spec_from_json(entry) for entry in told["outputs"]],
+        profiles=known.profiles,
+        version_compatible=bool(known.flags.get("version_compatible")),
+        log=Path(os.devnull),
+        graphed=graphed,
+    )

@@ -19,7 +19,10 @@ from .method import Limits
 
 @dataclass(frozen=True)
 class TorchJob:
-    """A catalog's or a user's module: what is built, at which sizes, with which weights, and whether it is compiled."""
+    """A catalog's or a user's module: what is built, at which sizes, with which weights, and whether it is compiled.
+
+    ``half_on_gpu`` has it compute in float16, channels last, on the GPU.
+    """
 
     spec: str
     shapes: tuple[str, ...]
@@ -27,6 +30,7 @@ class TorchJob:
     weights: Path
     output_names: tuple[str, ...]
     compiled: bool = False
+    half_on_gpu: bool = False
 
 
 @dataclass(frozen=True)
@@ -38,25 +42,41 @@ class OrtJob:
     profile: Path | None = None
 
 
+@dataclass(frozen=True)
+class PlanJob:
+    """A TensorRT plan and what ``isolated.checked`` says of it; ``graphed`` has a CUDA graph launch its kernels."""
+
+    plan: Path
+    about: str
+    precision: str
+    graphed: bool = False
+
+
+Job = TorchJob | OrtJob | PlanJob
+_KINDS = {TorchJob: ("torch", "PyTorch"), OrtJob: ("ort", "ONNX Runtime"), PlanJob: ("plan", "TensorRT")}
+
+
 class Contestant(Child):
     """``job`` in a process of its own with ``threads`` threads; raises CheckFailed where that process dies or hangs."""
 
-    def __init__(self, job: TorchJob | OrtJob, *, threads: int, seconds: float = ANSWER_SECONDS) -> None:
-        kind = "torch" if isinstance(job, TorchJob) else "ort"
+    def __init__(self, job: Job, *, threads: int, seconds: float = ANSWER_SECONDS) -> None:
+        kind, who = _KINDS[type(job)]
         message = json.dumps({"kind": kind, "threads": threads, **asdict(job)}, default=str)
         environment = {
             "OMP_NUM_THREADS": str(threads),
-            **FLOAT32_ALONE,
+            # a plan's kernels were chosen when it was built
+            **({} if kind == "plan" else FLOAT32_ALONE),
             # processes that compile beside each other would outlive their use
             "TORCHINDUCTOR_COMPILE_THREADS": "1",
         }
         super().__init__(
             "engines.timing.contestant_child",
             message,
-            who="PyTorch" if kind == "torch" else "ONNX Runtime",
+            who=who,
             seconds=seconds,
             environment=environment,
         )
+        self.device_times: list[int] = []
 
     def run(self, feeds: Arrays) -> Arrays:
         """Outputs by name."""
@@ -72,9 +92,12 @@ class Contestant(Child):
         self.ask("warming up", {"do": "warm up", "seconds": seconds})
 
     def turn(self, limits: Limits, *, hot: bool) -> list[int]:
-        """Nanoseconds of each call."""
+        """Nanoseconds of each call; what a GPU took of those on rotated inputs is added to ``device_times``."""
         message = {"do": "turn", "limits": asdict(limits), "hot": hot}
-        return [int(value) for value in self.ask("being timed", message)[1]["nanoseconds"]]
+        found = self.ask("being timed", message)[1]
+        if not hot:
+            self.device_times += [int(value) for value in found["device"]]
+        return [int(value) for value in found["nanoseconds"]]
 
     def node_times(self) -> NodeTimes:
         """What each node of a job with a ``profile`` took in every call until now; once."""

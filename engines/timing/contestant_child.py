@@ -56,6 +56,10 @@ def open_runtime(job: Mapping[str, Any]) -> Preparable:
 
         profile = Path(job["profile"]) if job.get("profile") else None
         return OrtRuntime(Path(job["model"]), provider=job["provider"], threads=job["threads"], profile=profile)
+    if job["kind"] == "plan":
+        from ..tensorrt.runtime_child import open_described
+
+        return open_described(Path(job["plan"]), job["about"], graphed=job["graphed"])
     from ...modules import catalog
     from ..torch_runtime import TorchRuntime, load_weights, set_threads
 
@@ -64,7 +68,8 @@ def open_runtime(job: Mapping[str, Any]) -> Preparable:
     # Without its weights a module is there in a fraction of the time.
     module, _ = plan.recipe.structure(plan.inputs, plan.axes)
     load_weights(module, Path(job["weights"]))
-    return TorchRuntime(module, job["output_names"], compiled=job["compiled"])
+    names, compiled = job["output_names"], job["compiled"]
+    return TorchRuntime(module, names, compiled=compiled, half_on="cuda" if job["half_on_gpu"] else None)
 
 
 class Bench:
@@ -86,7 +91,7 @@ class Bench:
             case "warm up":
                 self._call_for(message["seconds"])
             case "turn":
-                return {}, {"nanoseconds": self._turn(message)}
+                return {}, self._turn(message)
             case "profile":
                 return self._profile()
             case "usage":
@@ -107,15 +112,22 @@ class Bench:
             if time.perf_counter() >= until:
                 return
 
-    def _turn(self, message: Mapping[str, Any]) -> Any:
+    def _turn(self, message: Mapping[str, Any]) -> Arrays:
         limits = Limits(**message["limits"])
         if message["hot"]:
             self._calls[0]()
-            return np.array(time_calls(self._calls[:1], limits), np.int64)
-        self._call_for(limits.settle_seconds)
-        found = time_calls(self._calls, limits, first=self._next)
-        self._next += len(found)
-        return np.array(found, np.int64)
+            found = time_calls(self._calls[:1], limits)
+        else:
+            self._call_for(limits.settle_seconds)
+            found = time_calls(self._calls, limits, first=self._next)
+            self._next += len(found)
+        times = {"nanoseconds": found, "device": self._device_times(len(found))}
+        return {name: np.array(values, np.int64) for name, values in times.items()}
+
+    def _device_times(self, count: int) -> Sequence[int]:
+        """Of the last calls, where the runtime asks its device for them."""
+        ask = getattr(self._runtime, "take_device_times", None)
+        return ask()[-count:] if ask is not None else ()
 
     def _profile(self) -> tuple[Mapping[str, Any], Arrays]:
         from ..node_times import read_node_times

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from ..environment import ask_driver
+from .gpu_clock import GpuClock, gpu_clock
 
 CPUS = Path("/sys/devices/system/cpu")
 # Fewer cores than this taken by others cannot be told from the operating system's own work.
 BUSY_CORES = 0.1
 DEFAULT_CACHE_BYTES = 32 << 20
+# No GPU's second-level cache is larger.
+GPU_CACHE_BYTES = 128 << 20
 
 
 def describe() -> dict[str, Any]:
@@ -63,18 +66,21 @@ class Conditions:
     """What the machine did while something was measured; None where the system does not tell.
 
     ``other_cores`` is the mean number of cores that were busy with anything but this process and its children, and
-    ``throttled`` how often a core slowed down for its heat. ``mhz`` is the mean clock before and after.
+    ``throttled`` how often a core slowed down for its heat. ``mhz`` is the mean clock before and after, ``gpu`` the
+    first GPU's clock after.
     """
 
     seconds: float
     other_cores: float | None
     mhz: tuple[float | None, float | None]
     throttled: int | None
+    gpu: GpuClock | None = None
 
     @property
     def quiet(self) -> bool:
         """Whether nothing is known that makes the numbers doubtful."""
-        return (self.other_cores or 0) <= BUSY_CORES and not self.throttled
+        slowed = self.throttled or (self.gpu is not None and self.gpu.slowed_by)
+        return (self.other_cores or 0) <= BUSY_CORES and not slowed
 
 
 class Watch:
@@ -94,7 +100,7 @@ class Watch:
         if busy is not None and self._busy is not None and seconds > 0:
             others = max(0.0, busy - self._busy - own_cpu_seconds) / seconds
         slowed = None if throttled is None or self._throttled is None else throttled - self._throttled
-        return Conditions(seconds, others, (self._mhz, _mhz()), slowed)
+        return Conditions(seconds, others, (self._mhz, _mhz()), slowed, gpu_clock())
 
 
 def _busy_seconds() -> float | None:

@@ -20,7 +20,8 @@ class Measurement:
 
     ``latency`` is of rotated inputs, ``hot`` of one and the same; ``round_medians_ms`` has one number for each round.
     ``peak_mib`` is the most that the process held, the ``inputs_mib`` of its ``input_sets`` among it, from the time
-    when the model was there; from the process's start where ``peak_counts_from_load`` is False.
+    when the model was there; from the process's start where ``peak_counts_from_load`` is False. ``on_device`` is what
+    the GPU took of each of the calls on rotated inputs, by its own clock, where the runtime asks it.
     """
 
     runtime: str
@@ -34,10 +35,12 @@ class Measurement:
     peak_counts_from_load: bool
     inputs_mib: float
     input_sets: int
+    on_device: Latency | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Everything by name."""
-        return {**asdict(self), "latency": self.latency.to_json(), "hot": self.hot.to_json()}
+        on_device = self.on_device.to_json() if self.on_device is not None else None
+        return {**asdict(self), "latency": self.latency.to_json(), "hot": self.hot.to_json(), "on_device": on_device}
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,8 @@ class Benchmark:
         for batch, conditions in self.conditions.items():
             if not conditions.quiet:
                 slowed = f", and a core was throttled {conditions.throttled} times" if conditions.throttled else ""
+                if conditions.gpu is not None and conditions.gpu.slowed_by:
+                    slowed += f", and the GPU was slowed down by {' and '.join(conditions.gpu.slowed_by)}"
                 others = f"{conditions.other_cores or 0:.1f} cores were busy with something else"
                 found.append(f"batch {batch}: {others}{slowed}; measure again on a quiet machine")
         unsteady = [

@@ -7,35 +7,64 @@ from difflib import get_close_matches
 from functools import lru_cache
 
 from ...errors import InputError
+from ...export.precision import FP32, PRECISIONS
 from ..environment import ask_driver, probe_tensorrt
 from ..ort_runtime import CPU
 
 EAGER, COMPILE = "pytorch-eager", "pytorch-compile"
+CUDA_EAGER, CUDA_COMPILE = "pytorch-cuda-fp16", "pytorch-cuda-compile-fp16"
 ORT_CPU, ORT_TUNED, PLAIN_EXPORT = "ort-cpu", "ort-cpu-tuned", "ort-cpu-plain-export"
 ORT_CUDA, ORT_TENSORRT, TENSORRT = "ort-cuda", "ort-tensorrt", "tensorrt"
+GRAPHED = "-graph"
+# (precision, whether its kernels are launched as a CUDA graph) of the runtimes that are plans
+PLANS = {
+    TENSORRT + ("" if precision == FP32 else f"-{precision}") + end: (precision, bool(end))
+    for precision in PRECISIONS
+    for end in ("", GRAPHED)
+}
 RUNTIMES = {
     EAGER: "PyTorch, eager, on the CPU",
     COMPILE: "PyTorch, torch.compile, on the CPU",
+    CUDA_EAGER: "PyTorch, eager, float16 and channels last, on the GPU",
+    CUDA_COMPILE: "PyTorch, torch.compile with max-autotune, float16 and channels last, on the GPU",
     ORT_CPU: "ONNX Runtime on the CPU, with the graph of the bundle",
     ORT_TUNED: "ONNX Runtime on the CPU, with the bundle's tuned graph",
     PLAIN_EXPORT: "ONNX Runtime on the CPU, with what torch.onnx.export writes by itself",
     ORT_CUDA: "ONNX Runtime's CUDA provider, with the graph of the bundle",
     ORT_TENSORRT: "ONNX Runtime's TensorRT provider, with the graph of the bundle",
-    TENSORRT: "a TensorRT plan of the bundle",
+    **{
+        name: f"the bundle's TensorRT plan in {precision}{', as a CUDA graph' if graphed else ''}"
+        for name, (precision, graphed) in PLANS.items()
+    },
 }
 PROVIDERS = {ORT_CPU: CPU, ORT_TUNED: CPU, ORT_CUDA: "CUDAExecutionProvider", ORT_TENSORRT: "TensorrtExecutionProvider"}
 # Their failure says nothing about what this tool hands over.
-BASELINES = frozenset({COMPILE, PLAIN_EXPORT})
+BASELINES = frozenset({COMPILE, PLAIN_EXPORT, CUDA_EAGER, CUDA_COMPILE})
+ON_GPU = frozenset({CUDA_EAGER, CUDA_COMPILE, ORT_CUDA, ORT_TENSORRT, *PLANS})
 
 
-def check_names(names: Sequence[str]) -> tuple[str, ...]:
-    """The runtimes of these names in the order above, all where none is given; InputError for an unknown one."""
+def precision_of(name: str) -> str:
+    """What the runtime of this name computes in."""
+    if name in PLANS:
+        return PLANS[name][0]
+    return "fp16" if name in (CUDA_EAGER, CUDA_COMPILE) else FP32
+
+
+def check_names(names: Sequence[str], *, plans: Sequence[str] = ()) -> tuple[str, ...]:
+    """The runtimes of these names in the order above; InputError for an unknown one.
+
+    Where none is given all of them, of the plans those of the precisions in ``plans``; of none the float32 one, whose
+    row says why.
+    """
     for name in names:
         if name not in RUNTIMES:
             close = get_close_matches(name, RUNTIMES, n=1)
             hint = f"nearest: {close[0]}" if close else "leave --runtime out for all of them"
             raise InputError(f"received runtime {name!r}; expected {', '.join(RUNTIMES)}; {hint}")
-    return tuple(name for name in RUNTIMES if not names or name in names)
+    if names:
+        return tuple(name for name in RUNTIMES if name in names)
+    there = {name for name, (precision, _) in PLANS.items() if precision in plans} or {TENSORRT}
+    return tuple(name for name in RUNTIMES if name not in PLANS or name in there)
 
 
 @lru_cache(maxsize=len(PROVIDERS))
@@ -51,9 +80,19 @@ def why_no_provider(name: str) -> str:
 
 
 @lru_cache(maxsize=1)
+def why_no_cuda_torch() -> str:
+    """Why PyTorch cannot compute on a GPU here; "" where it can."""
+    if not (driver := ask_driver()).devices:
+        return driver.problem
+    import torch
+
+    return "" if torch.cuda.is_available() else "this PyTorch computes on no GPU; install its build for CUDA"
+
+
+@lru_cache(maxsize=1)
 def why_no_tensorrt() -> str:
-    """Why no TensorRT plan can be timed here."""
+    """Why no TensorRT plan can be tried here; "" where one can."""
     found = probe_tensorrt()
     if found.status == "missing":
         return "TensorRT is not installed here"
-    return found.detail if found.status == "unusable" else "plans are compiled and validated, not timed yet"
+    return "" if found.status == "usable" else found.detail

@@ -55,7 +55,7 @@ def test_prepared_calls_do_the_modules_work_and_no_more() -> None:
 def test_compiled_goes_through_torch_compile_anew_for_each_size(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bool] = []
 
-    def compile_(module: nn.Module, *, dynamic: bool) -> nn.Module:
+    def compile_(module: nn.Module, *, dynamic: bool, mode: str | None) -> nn.Module:
         asked.append(dynamic)
         return module
 
@@ -72,3 +72,26 @@ def test_what_is_compiled_computes_the_same() -> None:
     feeds = {"x": np.ones((1, 3, 4, 4), np.float32)}
     compiled = TorchRuntime(module, compiled=True).run(feeds)["output"]
     np.testing.assert_allclose(compiled, TorchRuntime(module).run(feeds)["output"], rtol=1e-6)
+
+
+def test_half_precision_computes_in_float16_and_channels_last() -> None:
+    import torch
+    from torch import nn
+
+    seen: list[torch.Tensor] = []
+
+    class Scale(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1) / 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(x)
+            return x * self.weight
+
+    x = np.ones((2, 3, 4, 5), np.float32)
+    found = TorchRuntime(Scale(), half_on="cpu").run({"x": x})["output"]
+    assert seen[0].dtype == torch.float16
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
+    assert found.dtype == np.float32
+    assert np.array_equal(found, np.full_like(x, np.float16(1 / 3)))

@@ -72,3 +72,15 @@ def test_without_a_number_there_is_no_empty_table() -> None:
     text = printed(replace(FOUND, rows=FOUND.rows[2:3]))
     assert "median ms" not in text
     assert "not measured: ort-cuda" in text
+
+
+def test_what_a_gpu_took_by_its_own_clock_has_a_column_of_its_own() -> None:
+    plan = measured("tensorrt-fp16", 1, 0.5)
+    assert plan.measurement is not None
+    there = replace(plan.measurement, precision="float16", on_device=Latency.of([250_000] * 10))
+    text = printed(replace(FOUND, rows=(*FOUND.rows, replace(plan, measurement=there))))
+    (line,) = [line for line in text.splitlines() if "tensorrt-fp16" in line]
+    assert "0.250" in line
+    assert "cbam, float32, float16, 2 threads" in text
+    assert "on the GPU" in text
+    assert "on the GPU" not in printed(FOUND)

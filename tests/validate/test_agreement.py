@@ -7,17 +7,24 @@ import math
 import numpy as np
 import pytest
 
-from attn2trt.validate.agreement import BETWEEN_BUDGETS, disagreement, distance
-from attn2trt.validate.metrics import BUDGET
+from attn2trt.validate.agreement import disagreement, distance
+from attn2trt.validate.metrics import LOWER
 
 X = np.random.default_rng(0).standard_normal((4, 5)).astype(np.float32)
 
 
 def test_rounding_agrees_and_one_percent_does_not() -> None:
-    assert BETWEEN_BUDGETS == 2 * BUDGET
     assert disagreement({"y": X}, {"y": X}) == ""
     assert disagreement({"y": X * np.float32(1 + 1e-5)}, {"y": X}) == ""
     assert "0.01 away" in disagreement({"y": X * np.float32(1.01)}, {"y": X})
+
+
+def test_a_lower_precision_has_its_own_budget() -> None:
+    changed = {"y": X * np.float32(1.01)}
+    assert disagreement(changed, {"y": X}, LOWER["fp16"]) == ""
+    changed = {"y": X * np.float32(1.03)}
+    assert "two healthy runs are at most 0.02 apart" in disagreement(changed, {"y": X}, LOWER["fp16"])
+    assert disagreement(changed, {"y": X}, LOWER["int8"]) == ""
 
 
 def test_names_and_shapes_are_told() -> None:

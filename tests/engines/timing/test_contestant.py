@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,13 @@ from small_graph import INPUT, healthy
 from torch import nn
 
 from attn2trt.engines.ort_runtime import CPU
+from attn2trt.engines.runtime import Arrays
 from attn2trt.engines.timing.contestant import Contestant, OrtJob, TorchJob
-from attn2trt.engines.timing.contestant_child import open_runtime
+from attn2trt.engines.timing.contestant_child import Bench, open_runtime
 from attn2trt.engines.timing.method import Limits
 from attn2trt.engines.torch_runtime import TorchRuntime, save_weights
 from attn2trt.errors import CheckFailed, InputError, MissingRequirement
+from attn2trt.export.bundle import spec_to_json
 from attn2trt.modules.catalog import build, resolve
 
 LIMITS = Limits(0, 7, 1)
@@ -95,3 +98,46 @@ def test_weights_hold_no_code(tmp_path: Path) -> None:
     job = TorchJob("se", ("x=1x16x4x4:float32",), 0, tmp_path / "weights.pt", ("output",))
     with pytest.raises(Exception, match=r"[Ww]eights.only"):
         open_runtime({"kind": "torch", "threads": 1, **vars(job)})
+
+
+class WithClock:
+    """A runtime whose device tells what it took: 1, 2, 3 ... in every call."""
+
+    name = "a device"
+
+    def __init__(self) -> None:
+        self._times: list[int] = []
+        self._count = 0
+
+    def __enter__(self) -> WithClock:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def run(self, feeds: Arrays) -> Arrays:
+        return feeds
+
+    def prepare(self, sets: Sequence[Arrays]) -> list[Callable[[], object]]:
+        return [self._call] * len(sets)
+
+    def _call(self) -> None:
+        self._count += 1
+        self._times.append(self._count)
+
+    def take_device_times(self) -> list[int]:
+        found, self._times = self._times, []
+        return found
+
+
+def test_what_a_device_took_is_told_call_by_call() -> None:
+    bench = Bench(WithClock())
+    bench.answer({"do": "prepare", "inputs": [spec_to_json(INPUT)], "sizes": {"batch": 2, "height": 4}, "sets": 2}, {})
+    bench.answer({"do": "warm up", "seconds": 0}, {})
+    limits = asdict(Limits(0, 3, 1))
+    for hot, last in ((False, 5), (True, 9)):
+        _, found = bench.answer({"do": "turn", "limits": limits, "hot": hot}, {})
+        assert found is not None
+        assert len(found["nanoseconds"]) == 3
+        # the calls that only settle or warm up are left out
+        assert found["device"].tolist() == [last - 2, last - 1, last]

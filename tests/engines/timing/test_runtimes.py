@@ -9,8 +9,19 @@ from attn2trt.errors import InputError
 
 
 def test_all_in_a_fixed_order_where_none_is_named() -> None:
-    assert runtimes.check_names(()) == tuple(runtimes.RUNTIMES)
+    usual = tuple(name for name in runtimes.RUNTIMES if name not in runtimes.PLANS)
+    assert runtimes.check_names(()) == (*usual, "tensorrt")
     assert runtimes.check_names(["tensorrt", "ort-cpu"]) == ("ort-cpu", "tensorrt")
+
+
+def test_plans_are_named_by_their_precision() -> None:
+    found = runtimes.check_names((), plans=["fp16", "int8"])
+    assert found[-4:] == ("tensorrt-fp16", "tensorrt-fp16-graph", "tensorrt-int8", "tensorrt-int8-graph")
+    assert "tensorrt" not in found
+    assert [runtimes.precision_of(name) for name in ("tensorrt", "tensorrt-graph", "tensorrt-bf16-graph")] == [
+        *("fp32", "fp32", "bf16"),
+    ]
+    assert [runtimes.precision_of(name) for name in ("pytorch-cuda-fp16", "ort-cuda")] == ["fp16", "fp32"]
 
 
 @pytest.mark.parametrize(("name", "words"), [("ort_cpu", "nearest: ort-cpu"), ("", "leave --runtime out")])
