@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .engines.environment import probe_tensorrt
@@ -61,7 +61,7 @@ def compile_bundle(
             layers=work / "layers",
             inputs=bundle.inputs,
             profiles=chosen,
-            modules=_modules(bundle, precision),
+            modules=bundle.node_modules(precision),
             options=options or Options(),
             precision=precision,
         )
@@ -107,10 +107,3 @@ def _require_readable(bundle: Bundle, precision: str, version: str) -> None:
             f"received --precision {precision}, whose graph TensorRT reads from {oldest} on; here is {version}; "
             "choose another precision, or a machine with a newer TensorRT"
         )
-
-
-def _modules(bundle: Bundle, precision: str) -> Mapping[str, str]:
-    """The PyTorch module of each node of the graph."""
-    entry = bundle.manifest.get("precisions", {}).get(precision, bundle.manifest)
-    found: Mapping[str, str] = entry.get("modules", {})
-    return found

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .engines.environment import ask_driver, installed_version
+from .engines.environment import ask_driver, probe_tensorrt
 from .engines.runtime import Arrays
 from .engines.tensorrt.isolated import checked
 from .engines.tensorrt.plans import Plan
@@ -159,7 +159,7 @@ def _plan_job(bundle: Bundle, recorded: tuple[Case, Reference] | None, precision
         return f"no {precision} plan; attn2trt compile --precision {precision} writes one into a bundle"
     if why := why_no_tensorrt():
         return why
-    version, capability = parse_version(installed_version("tensorrt")), ask_driver().capability
+    version, capability = parse_version(probe_tensorrt().version), ask_driver().capability
     usable = next((plan for plan in plans if not plan.why_not_here(version, capability)), None)
     if usable is None:
         return plans[-1].why_not_here(version, capability)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from .achieved_stages import achieved_stage
 from .engines.environment import ask_driver, probe_tensorrt
 from .engines.tensorrt.isolated import IsolatedPlan
 from .engines.tensorrt.plans import Plan
@@ -42,6 +43,7 @@ def plan_stages(bundle: Bundle, pairs: Callable[[], Pairs], *, max_error: float 
             stages.append(not_checked(plan.stage, why))
         else:
             stages += _judged(bundle, plan, pairs, max_error)
+            stages.append(achieved_stage(bundle, plan))
     return stages
 
 

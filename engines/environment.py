@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Literal
 
 from ..modules.packages import EXPORT, INSTALL_EXPORT
@@ -22,6 +23,8 @@ NO_DEVICE = "run on a machine with an NVIDIA GPU and its driver"
 # (oldest and newest Python, why) that a package of ours has wheels for; None where there is no limit.
 PYTHON_LIMITS = {"onnxruntime": ((3, 11), "ONNX Runtime from 1.27 needs Python 3.11 or newer")}
 PROVIDER_SECONDS = 120
+# NVIDIA's wheels of the libraries whose version is CUDA's, by how the library's name begins.
+NVIDIA_WHEELS = {"cublas": "nvidia-cublas", "cudart": "nvidia-cuda-runtime", "nvrtc": "nvidia-cuda-nvrtc"}
 
 
 @dataclass(frozen=True)
@@ -245,6 +248,23 @@ def _tensorrt(driver: Driver) -> Component:
         import tensorrt
     except Exception as error:
         detail = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        fix = "install the library that the message names (pip install nvidia-cublas-cu12 nvidia-cudnn-cu12)"
+        fix = fix_for_library(detail) or "pip install --force-reinstall tensorrt"
         return Component("TensorRT", "unusable", found, detail, fix)
-    return Component("TensorRT", "usable", found or str(tensorrt.__version__))
+    return Component("TensorRT", "usable", found or str(tensorrt.__version__), f"in {Path(tensorrt.__file__).parent}")
+
+
+def fix_for_library(message: str) -> str:
+    """The command that brings the library which a loader's message names as absent; "" where it names none of these."""
+    absent = re.search(r"lib(\w+)\.so\.(\d+)", message)
+    if absent is None:
+        return ""
+    library, version = absent[1], int(absent[2])
+    for begins, package in NVIDIA_WHEELS.items():
+        if library.startswith(begins):
+            # from CUDA 13 on the names have no version in them
+            return f"pip install {package}-cu{version}" if version < 13 else f"pip install {package}"
+    if library.startswith("cudnn"):
+        return f"pip install 'nvidia-cudnn-cu12=={version}.*'"
+    if library.startswith("nvinfer") or library.startswith("nvonnxparser"):
+        return f"pip install 'tensorrt=={version}.*'"
+    return ""

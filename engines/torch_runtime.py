@@ -103,6 +103,13 @@ class TorchRuntime:
         return tensor.half().to(memory_format=layout)
 
 
+def computes_on_gpu() -> bool:
+    """Whether this PyTorch finds a GPU that it can compute on."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
 def set_threads(count: int) -> None:
     """How many threads one operator of PyTorch computes with, in this process."""
     import torch

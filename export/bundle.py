@@ -74,6 +74,12 @@ class Bundle:
         lowered = self.manifest.get("precisions", {})
         return {"fp32": MODEL, **{name: str(entry["file"]) for name, entry in lowered.items()}}
 
+    def node_modules(self, precision: str) -> Mapping[str, str]:
+        """The path of the PyTorch module of each node of the graph of that precision."""
+        entry = self.manifest.get("precisions", {}).get(precision, self.manifest)
+        found: Mapping[str, str] = entry.get("modules", {})
+        return found
+
     @property
     def graph_files(self) -> list[str]:
         """The file of every graph, of every precision and tuned."""

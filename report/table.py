@@ -41,7 +41,7 @@ def _limits(verdict: Verdict) -> str:
 
 def stage_sentence(stage: StageResult) -> str:
     """What a stage found, in plain words."""
-    if stage.status != "passed":
+    if stage.status != "passed" or not stage.comparisons:
         return stage.why
     count = len(stage.comparisons)
     cases = f"{stage.case_count} case{'s' if stage.case_count > 1 else ''}"

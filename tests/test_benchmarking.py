@@ -18,7 +18,7 @@ from onnx import numpy_helper
 import attn2trt
 from attn2trt import contenders, pipeline
 from attn2trt.benchmarking import benchmark, is_bundle
-from attn2trt.engines.environment import Driver
+from attn2trt.engines.environment import Component, Driver
 from attn2trt.engines.ort_runtime import CPU
 from attn2trt.engines.tensorrt.plans import Plan
 from attn2trt.engines.tensorrt.profiles import parse_profiles
@@ -300,7 +300,7 @@ def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     found = attn2trt.deploy("se", out=tmp_path / "se", precision="fp32,fp16", **SMALL)
     add_plans(found.path)
     monkeypatch.setattr(contenders, "why_no_tensorrt", lambda: "")
-    monkeypatch.setattr(contenders, "installed_version", lambda name: "8.6.0")
+    monkeypatch.setattr(contenders, "probe_tensorrt", lambda: Component("TensorRT", "usable", "8.6.0"))
     monkeypatch.setattr(contenders, "ask_driver", lambda: Driver("", ("NVIDIA H200 (compute capability 9.0)",)))
     monkeypatch.setattr(contenders, "checked", lambda bundle, plan: (bundle.path / bundle.graphs[plan.precision], ""))
     monkeypatch.setattr(contenders, "PlanJob", lambda file, about, precision, graphed: OrtJob(file, CPU))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,19 +15,23 @@ from click.testing import CliRunner
 
 import attn2trt
 from attn2trt import compiling, plan_stages
+from attn2trt.achieved_stages import achieved_stage
 from attn2trt.cli.main import group
 from attn2trt.engines.environment import Component, Driver
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.engines.tensorrt.build import Order
-from attn2trt.engines.tensorrt.plans import Plan
+from attn2trt.engines.tensorrt.plans import Plan, layers_name
 from attn2trt.errors import CheckFailed, MissingRequirement
 from attn2trt.export.bundle import Bundle, open_bundle, verify
+from attn2trt.export.computed_in import lowered_nodes
 from attn2trt.export.extend import extend
 from attn2trt.pipeline import validate_bundle
 from attn2trt.validate.verdict import StageResult
 
 USABLE = Component("TensorRT", "usable", "8.6.0")
 DRIVER = Driver("CUDA 13.0", ("NVIDIA H200 (compute capability 9.0)",))
+# a layer that no node of ours is in
+LAYERS: list[Any] = [{"Name": "Reformatting CopyNode", "LayerType": "Reformat", "Inputs": [], "Outputs": []}]
 BUILT = {"tensorrt": "8.6.0", "gpu": "NVIDIA H200", "capability": "9.0", "driver": "13.0", "seconds": 2.0} | {
     "device_bytes": 1024
 }
@@ -51,7 +57,7 @@ def builder(monkeypatch: pytest.MonkeyPatch) -> list[Order]:
         orders.append(order)
         order.plan.write_bytes(b"plan")
         order.log.write_text("INFO: built")
-        order.layers.write_text("{}")
+        order.layers.write_text(json.dumps({"Layers": LAYERS}))
         return BUILT
 
     monkeypatch.setattr(compiling, "probe_tensorrt", lambda: USABLE)
@@ -161,7 +167,9 @@ class Stand:
 
 
 def stages(path: Path) -> Iterator[StageResult]:
-    return (stage for stage in validate_bundle(path).stages if stage.stage.startswith("tensorrt"))
+    """What plans computed; what their layers are is asked where it is what a test is about."""
+    found = (stage for stage in validate_bundle(path).stages if stage.stage.startswith("tensorrt"))
+    return (stage for stage in found if not stage.stage.endswith("layers"))
 
 
 @pytest.mark.usefixtures("builder")
@@ -265,3 +273,67 @@ def test_a_precision_that_is_not_there_or_not_read_is_exit_code_2(bundle: Path, 
     result = CliRunner().invoke(group, ["compile", str(bundle), "--precision", "fp12"])
     assert result.exit_code == 2
     assert "received precision 'fp12'" in result.stderr
+
+
+def conv_layer(bundle: Path, precision: str, format_: str, weights: str) -> dict[str, Any]:
+    """A layer of the graph's convolutions, as the inspector tells of one."""
+    nodes = lowered_nodes(bundle / open_bundle(bundle).graphs[precision], precision)
+    assert nodes
+    return {
+        "Name": " + ".join(sorted(nodes)),
+        "LayerType": "CaskConvolution",
+        "Inputs": [{"Name": "x", "Format/Datatype": format_}],
+        "Outputs": [{"Name": "y", "Format/Datatype": format_}],
+        "Weights": {"Type": weights, "Count": 9},
+        "TacticName": "sm80_xmma_fprop",
+    }
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_a_plan_that_computes_in_more_than_was_asked_for_has_failed(
+    lowered: Path, tmp_path: Path, builder: list[Order], monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    monkeypatch.setattr(plan_stages, "IsolatedPlan", Stand)
+    bundle = Path(shutil.copytree(lowered, tmp_path / "cbam"))
+    words, weights = {"fp16": ("float16", "Half"), "int8": ("int8", "Int8")}[precision]
+    low = {"fp16": "Channel major FP16 format where channel % 8 == 0", "int8": "Row major Int8 format"}[precision]
+    full = "Row major linear FP32"
+    cases = {
+        (low, weights): ("passed", f"nodes compute in {words}"),
+        # what it reads first may be float32 where its weights are not
+        (full, weights): ("passed", f"nodes compute in {words}"),
+        (full, "Float"): ("failed", f"compute in float32, {words} was asked for"),
+        ("N/A due to dynamic shapes", ""): ("not checked", "does not tell the types"),
+    }
+    for (format_, of_weights), (status, why) in cases.items():
+        monkeypatch.setattr(sys.modules[__name__], "LAYERS", [conv_layer(bundle, precision, format_, of_weights)])
+        compiling.compile_bundle(bundle, precision=precision)
+        (stage,) = [stage for stage in validate_bundle(bundle).stages if stage.stage == f"tensorrt {precision}, layers"]
+        assert (stage.status, why in stage.why) == (status, True), stage.why
+
+
+@pytest.mark.usefixtures("builder")
+def test_a_float32_plan_computes_in_no_less(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_stages, "IsolatedPlan", Stand)
+    layer = {"Name": "node_conv", "LayerType": "CaskConvolution", "Inputs": [], "TacticName": "sm80_f32f32_f32"}
+    found = {}
+    for name, changes in {
+        "float32": {},
+        "tf32": {"TacticName": "sm80_xmma_fprop_implicit_gemm_tf32f32_f32"},
+        "half": {"Weights": {"Type": "Half", "Count": 9}},
+    }.items():
+        monkeypatch.setattr(sys.modules[__name__], "LAYERS", [layer | changes])
+        compiling.compile_bundle(bundle)
+        found[name] = next(stage for stage in validate_bundle(bundle).stages if stage.stage.endswith("fp32, layers"))
+    assert [stage.status for stage in found.values()] == ["passed", "failed", "failed"]
+    assert "node_conv" in found["half"].why
+
+
+@pytest.mark.usefixtures("builder")
+def test_layers_that_are_not_there_or_changed_are_not_checked(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_stages, "IsolatedPlan", Stand)
+    _, plan = compiling.compile_bundle(bundle)
+    (bundle / layers_name(plan.file)).write_text("{}")
+    assert achieved_stage(open_bundle(bundle), plan).status == "not checked"
+    (bundle / layers_name(plan.file)).unlink()
+    assert achieved_stage(open_bundle(bundle), plan).status == "not checked"

@@ -15,6 +15,7 @@ ROOMS = (
     *("modules", "export", "engines", "validate", "report"),
     *(
         "stages",
+        "achieved_stages",
         "plan_stages",
         "tuned_stages",
         "provider_stages",

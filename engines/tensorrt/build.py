@@ -79,9 +79,7 @@ def build(order: Order) -> dict[str, Any]:
         engine = open_plan(make_runtime(trt, logger, order.options.version_compatible), order.plan)
         if engine is None:
             raise CheckFailed(f"TensorRT {version} does not load the plan that it built: {clean(logger.last_error)}")
-        inspector = engine.create_engine_inspector()
-        layers = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
-        order.layers.write_text(layers, encoding="utf-8")
+        order.layers.write_text(_inspected(trt, engine, order), encoding="utf-8")
         return {
             "tensorrt": str(version),
             "gpu": device.name,
@@ -90,6 +88,17 @@ def build(order: Order) -> dict[str, Any]:
             "seconds": round(seconds, 3),
             "device_bytes": versions.device_bytes(engine, version),
         }
+
+
+def _inspected(trt: Any, engine: Any, order: Order) -> str:
+    """What the inspector says of the plan at its first profile's optimum: without shapes it leaves the types open."""
+    inspector = engine.create_engine_inspector()
+    context = engine.create_execution_context()
+    if context is not None:
+        for spec in order.inputs:
+            context.set_input_shape(spec.name, order.profiles[0].shapes(spec)[1])
+        inspector.execution_context = context
+    return str(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
 
 
 def _config(trt: Any, version: versions.Version, builder: Any, order: Order) -> Any:

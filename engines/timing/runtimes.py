@@ -84,9 +84,9 @@ def why_no_cuda_torch() -> str:
     """Why PyTorch cannot compute on a GPU here; "" where it can."""
     if not (driver := ask_driver()).devices:
         return driver.problem
-    import torch
+    from ..torch_runtime import computes_on_gpu
 
-    return "" if torch.cuda.is_available() else "this PyTorch computes on no GPU; install its build for CUDA"
+    return "" if computes_on_gpu() else "this PyTorch computes on no GPU; install its build for CUDA"
 
 
 @lru_cache(maxsize=1)

@@ -10,78 +10,24 @@ from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 
+from ..operators import named
 from .form import constant
 
-ELEMENTWISE = frozenset(
-    [
-        "Abs",
-        "Add",
-        "Cast",
-        "Clip",
-        "Div",
-        "Elu",
-        "Erf",
-        "Exp",
-        "HardSigmoid",
-        "HardSwish",
-        "Identity",
-        "LeakyRelu",
-        "Log",
-        "Max",
-        "Min",
-        "Mish",
-        "Mul",
-        "Neg",
-        "Pow",
-        "PRelu",
-        "Reciprocal",
-        "Relu",
-        "Sigmoid",
-        "Softplus",
-        "Softsign",
-        "Sqrt",
-        "Sub",
-        "Tanh",
-    ]
+ELEMENTWISE = named(
+    """
+    Abs Add Cast Clip Div Elu Erf Exp HardSigmoid HardSwish Identity LeakyRelu Log Max Min Mish Mul Neg Pow PRelu
+    Reciprocal Relu Sigmoid Softplus Softsign Sqrt Sub Tanh
+    """
 )
 # of their first input, with weights: the batch stays where it is, and nothing is taken from another image
-OF_MAPS = frozenset(
-    [
-        "AveragePool",
-        "BatchNormalization",
-        "Conv",
-        "ConvTranspose",
-        "DepthToSpace",
-        "GlobalAveragePool",
-        "GlobalMaxPool",
-        "InstanceNormalization",
-        "LpPool",
-        "MaxPool",
-        "SpaceToDepth",
-    ]
+OF_MAPS = named(
+    """
+    AveragePool BatchNormalization Conv ConvTranspose DepthToSpace GlobalAveragePool GlobalMaxPool
+    InstanceNormalization LpPool MaxPool SpaceToDepth
+    """
 )
-REDUCTIONS = frozenset(
-    [
-        "ReduceL1",
-        "ReduceL2",
-        "ReduceMax",
-        "ReduceMean",
-        "ReduceMin",
-        "ReduceProd",
-        "ReduceSum",
-        "ReduceSumSquare",
-    ]
-)
-ALONG = frozenset(
-    [
-        "Concat",
-        "Gather",
-        "LayerNormalization",
-        "LogSoftmax",
-        "Softmax",
-        "Split",
-    ]
-)
+REDUCTIONS = named("ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare")
+ALONG = named("Concat Gather LayerNormalization LogSoftmax Softmax Split")
 DEFAULT_AXIS = {"Gather": 0, "Split": 0}  # of ALONG; Concat has to say it, the others take the last
 Size = int | ir.SymbolicDim
 Values = frozenset[ir.Value] | set[ir.Value]

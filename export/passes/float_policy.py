@@ -21,15 +21,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from ..operators import named
 from ..precision import FROM_SIZES
 
-
-def _named(operators: str) -> frozenset[str]:
-    return frozenset(operators.split())
-
-
 # Sums and means, the squeeze mean among them; powers, roots, exponentials and logarithms; softmax; normalisations.
-FLOAT32_OPERATORS = _named(
+FLOAT32_OPERATORS = named(
     """
     ReduceSum ReduceMean ReduceProd ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceSumSquare CumSum
     GlobalAveragePool GlobalLpPool LpPool Pow Sqrt Reciprocal Exp Log Softplus Softmax LogSoftmax
@@ -38,21 +34,21 @@ FLOAT32_OPERATORS = _named(
     """
 )
 PRODUCTS = frozenset(["Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum"])
-MOVES = _named(
+MOVES = named(
     """
     Reshape Transpose Slice Concat Squeeze Unsqueeze Expand Gather GatherElements GatherND Flatten Split Identity Pad
     Tile DepthToSpace SpaceToDepth MaxPool GlobalMaxPool ReduceMax ReduceMin ScatterElements ScatterND TopK Trilu
     ReverseSequence Compress
     """
 )
-ARITHMETIC = _named(
+ARITHMETIC = named(
     """
     Add Sub Mul Div Neg Abs Max Min Sum Mean Clip Relu LeakyRelu PRelu Elu Selu Celu Sigmoid Tanh HardSigmoid HardSwish
     Softsign ThresholdedRelu Erf Gelu Mish Where Sign Floor Ceil Round AveragePool Resize
     """
 )
 # Operators whose result is no float: they compare in whatever precision their operands have.
-COMPARISONS = _named("ArgMax ArgMin Greater GreaterOrEqual Less LessOrEqual Equal IsNaN IsInf")
+COMPARISONS = named("ArgMax ArgMin Greater GreaterOrEqual Less LessOrEqual Equal IsNaN IsInf")
 # Inputs that are float32 whatever the others are: what Resize takes its sizes from.
 ALWAYS_FLOAT32: Mapping[str, frozenset[int]] = {"Resize": frozenset((1, 2))}
 # An average over more elements than this is a large sum.

@@ -107,3 +107,20 @@ def test_tensorrt_is_never_imported_without_a_device(monkeypatch: pytest.MonkeyP
     assert part is not None
     assert part.status == "unusable"
     assert "ImportError" in part.detail or "ModuleNotFoundError" in part.detail
+
+
+@pytest.mark.parametrize(
+    ("message", "fix"),
+    [
+        ("ImportError: libcublas.so.12: cannot open shared object file", "pip install nvidia-cublas-cu12"),
+        ("ImportError: libcublasLt.so.13: cannot open shared object file", "pip install nvidia-cublas"),
+        ("OSError: libcudart.so.11.0: cannot open shared object file", "pip install nvidia-cuda-runtime-cu11"),
+        ("libcudnn.so.8: cannot open shared object file", "pip install 'nvidia-cudnn-cu12==8.*'"),
+        ("libnvinfer_plugin.so.10: cannot open shared object file", "pip install 'tensorrt==10.*'"),
+        ("libnvonnxparser.so.8: cannot open shared object file", "pip install 'tensorrt==8.*'"),
+        ("libelse.so.1: cannot open shared object file", ""),
+        ("ImportError: DLL load failed", ""),
+    ],
+)
+def test_a_library_that_is_absent_has_its_command(message: str, fix: str) -> None:
+    assert environment.fix_for_library(message) == fix

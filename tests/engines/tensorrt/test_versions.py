@@ -36,6 +36,7 @@ OBJECTS = {
     "engine": "ICudaEngine",
     "_engine": "ICudaEngine",
     "_context": "IExecutionContext",
+    "context": "IExecutionContext",
     "runtime": "Runtime",
     "kinds": "NetworkDefinitionCreationFlag",
 }

@@ -1,0 +1,48 @@
+"""In which precision the nodes of a graph compute, as the graph itself says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .passes.float_policy import ARITHMETIC, PRODUCTS
+
+if TYPE_CHECKING:
+    import onnx
+
+DEQUANTIZE = "DequantizeLinear"
+
+
+def lowered_nodes(graph: Path, precision: str) -> frozenset[str]:
+    """The names of the nodes that compute in ``precision``, "fp16", "bf16", "int8" or "fp8", and not in float32.
+
+    For a half precision those that read floats of it, moves of values left out; for an 8-bit one the products both of
+    whose factors come out of a DequantizeLinear. None for "fp32" and "tf32", whose graphs say nothing of it.
+    """
+    import onnx
+
+    model = onnx.load(str(graph), load_external_data=False)
+    halves = {"fp16": onnx.TensorProto.FLOAT16, "bf16": onnx.TensorProto.BFLOAT16}
+    if precision in halves:
+        return frozenset(_reading(model, halves[precision]))
+    return frozenset(_of_dequantized(model)) if precision in ("int8", "fp8") else frozenset()
+
+
+def _reading(model: onnx.ModelProto, wanted: int) -> Iterator[str]:
+    import onnx
+
+    known = onnx.shape_inference.infer_shapes(model).graph
+    types = {value.name: value.type.tensor_type.elem_type for value in (*known.input, *known.value_info, *known.output)}
+    types |= {tensor.name: tensor.data_type for tensor in known.initializer}
+    for node in known.node:
+        if node.op_type in PRODUCTS | ARITHMETIC and any(types.get(name) == wanted for name in node.input):
+            yield node.name
+
+
+def _of_dequantized(model: onnx.ModelProto) -> Iterator[str]:
+    makers = {name: node.op_type for node in model.graph.node for name in node.output}
+    for node in model.graph.node:
+        factors = [makers.get(name) for name in node.input[:2]]
+        if node.op_type in PRODUCTS and factors == [DEQUANTIZE, DEQUANTIZE]:
+            yield node.name

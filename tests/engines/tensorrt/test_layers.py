@@ -1,0 +1,102 @@
+"""Layers as TensorRT's inspector tells of them: names of nodes, types in words, and what must not pass.
+
+The documents here are our own, in the words of TensorRT 8.x and 10.x.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from attn2trt.engines.tensorrt.layers import achieved, read_layers
+
+
+def document(*layers: dict[str, Any]) -> str:
+    return json.dumps({"Layers": list(layers), "Bindings": ["x", "y"]})
+
+
+def layer(
+    name: str, reads: str = "Row major linear FP32", kind: str = "CaskConvolution", **more: Any
+) -> dict[str, Any]:
+    return {"Name": name, "LayerType": kind, "Inputs": [{"Name": "x", "Format/Datatype": reads}], "Outputs": [], **more}
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("Row major linear FP32", {"fp32"}),
+        ("Row major linear FP16 format", {"fp16"}),
+        ("Channel major FP16 format where channel % 8 == 0", {"fp16"}),
+        ("Thirty-two wide channel vectorized row major Int8 format", {"int8"}),
+        ("Row major linear BF16", {"bf16"}),
+        ("Row major linear FP8 format", {"fp8"}),
+        ("Half", {"fp16"}),
+        ("Float", {"fp32"}),
+        ("BFloat16", {"bf16"}),
+        ("Row major INT32", set()),
+        ("N/A due to dynamic shapes", set()),
+        ("", set()),
+    ],
+)
+def test_a_format_is_read(words: str, expected: set[str]) -> None:
+    (found,) = read_layers(document(layer("Conv_0", words)))
+    assert found.reads == expected
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        (layer("Conv_0 + Relu_1"), {"Conv_0", "Relu_1"}),
+        (
+            layer("weight + QuantizeLinear_8 + Conv_12 + PWN(Clip_16)"),
+            {"weight", "QuantizeLinear_8", "Conv_12", "Clip_16"},
+        ),
+        (layer("PWN(PWN(/gate/Sigmoid), /Mul)"), {"/gate/Sigmoid", "/Mul"}),
+        (
+            layer("__myl_Conv_0", Metadata="[ONNX Layer: node_Conv_1]\x1e[ONNX Layer: node_relu]"),
+            {"node_Conv_1", "node_relu"},
+        ),
+    ],
+)
+def test_the_nodes_of_a_layer_are_found(entry: dict[str, Any], expected: set[str]) -> None:
+    (found,) = read_layers(document(entry))
+    assert expected <= found.names
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"Layers": 3}', '{"Layers": ["Conv_0"]}', '{"Layers": [{"Inputs": 1}]}']
+)
+def test_what_is_no_such_document_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"cannot be read|names of layers alone"):
+        read_layers(text)
+
+
+def test_layers_that_stayed_in_float32_are_named_and_others_count() -> None:
+    nodes = frozenset({"a", "b", "c", "d"})
+    layers = read_layers(
+        document(
+            layer("a", "Row major linear FP16 format"),
+            # a mean that the policy keeps in float32 is no node of float16
+            layer("mean"),
+            layer("copy of b", kind="Reformat"),
+            layer("b + relu"),
+            layer("c", "N/A due to dynamic shapes"),
+        )
+    )
+    found = achieved(layers, "fp16", nodes)
+    assert [one.name for one in found.wrong] == ["b + relu"]
+    assert (found.kept, found.untold) == (1, 2)
+
+
+def test_float32_and_tf32_are_held_to_no_less() -> None:
+    layers = read_layers(
+        document(
+            layer("a", TacticName="sm80_xmma_gemm_f32f32_f32f32_f32"),
+            layer("b", TacticName="sm80_xmma_gemm_tf32f32_tf32f32_f32"),
+            layer("c", Weights={"Type": "Half", "Count": 3}),
+        )
+    )
+    assert [one.name for one in achieved(layers, "fp32", frozenset()).wrong] == ["b", "c"]
+    assert [one.name for one in achieved(layers, "tf32", frozenset()).wrong] == ["c"]
