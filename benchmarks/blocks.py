@@ -39,6 +39,8 @@ EAGER, COMPILE = "pytorch-eager", "pytorch-compile"
 OTHERS = (PLAIN, EAGER, COMPILE)
 # below this the fastest of the others is faster beyond what runs differ by
 SLOWER = 0.95
+# a tuned graph that holds so many times as much memory is told
+MORE_MEMORY = 1.25
 # more cores than this taken by others, and the cell is measured again
 BUSY_CORES = 0.1
 
@@ -218,6 +220,9 @@ def remarks(row: dict[str, Any]) -> list[str]:
     unsteady = [name for name, entry in row["runtimes"].items() if (entry.get("cv") or 0) > 0.025]
     if unsteady:
         found.append(f"{where}: the latency varies by more than 2.5 % in {', '.join(unsteady)}")
+    ours, tuned = (row["runtimes"].get(name, {}).get("peak_mib") for name in (OURS, TUNED))
+    if ours and tuned and tuned > MORE_MEMORY * ours:
+        found.append(f"{where}: tuned holds {tuned:.0f} MiB, {OURS} {ours:.0f} MiB")
     if disturbed(row):
         found.append(f"{where}: {row['conditions']['other_cores']:.1f} cores were busy with something else")
     return found

@@ -83,6 +83,16 @@ def test_a_limit_is_of_the_graph_at_the_rates(blocks: ModuleType, tmp_path: Path
     assert limit["least_ms"] == pytest.approx(4 * (2 * 2400 + 3) / 1e3)
 
 
+def test_a_tuned_graph_that_takes_much_more_memory_is_told(blocks: ModuleType) -> None:
+    row = blocks.row_of("gam", "4x1024x14x14", document(2.0, 4.0, 3.0), TRIED, LIMIT)
+    row["runtimes"]["ort-cpu-tuned"] = {**row["runtimes"]["ort-cpu"], "peak_mib": 12.0}
+    assert [text for text in blocks.remarks(row) if "holds" in text] == [
+        "`gam` at 4x1024x14x14: tuned holds 12 MiB, ort-cpu 5 MiB"
+    ]
+    row["runtimes"]["ort-cpu-tuned"]["peak_mib"] = 6.0
+    assert not [text for text in blocks.remarks(row) if "holds" in text]
+
+
 def test_the_page_has_every_row_the_means_and_what_is_missing(blocks: ModuleType) -> None:
     rows = [
         blocks.row_of("se", "1x64x112x112", document(2.0, 4.0, 3.0), TRIED, LIMIT),
