@@ -66,8 +66,9 @@ def _keeps_apart(node: ir.Node, images: Values) -> bool:
     if node.op_type in ELEMENTWISE:
         return _elementwise(node, images)
     if node.op_type in OF_MAPS:
-        # what MaxPool says of places counts from the first image on
-        return _first_only(node, images) and len(node.outputs) == 1
+        # what MaxPool says of places counts from the first image on; a normalisation in training is over the batch
+        in_training = node.attributes.get_int("training_mode", 0) != 0
+        return _first_only(node, images) and len(node.outputs) == 1 and not in_training
     if node.op_type in REDUCTIONS or node.op_type in ("Squeeze", "Unsqueeze", "Slice"):
         return _first_only(node, images) and _without_first_axis(node)
     if node.op_type in ALONG:

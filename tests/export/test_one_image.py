@@ -125,6 +125,10 @@ def test_several_inputs_and_outputs() -> None:
         ("y = MatMul (each, x)", {"each": numbers(2, 1, 4, 4)}),
         ("u, places = MaxPool <kernel_shape: ints = [1, 1]> (x) f = Cast <to: int = 11> (places) y = Add (u, f)", {}),
         ("y = Conv (w, x)", {"w": numbers(2, 16, 9, 9)}),
+        (
+            "y, m, v = BatchNormalization <training_mode: int = 1> (x, one, one, one, one)",
+            {"one": numbers(16)},
+        ),
     ],
 )
 def test_what_may_mix_images_stays(text: str, given: dict[str, np.ndarray]) -> None:
