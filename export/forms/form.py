@@ -9,6 +9,9 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
+# between the name of a place and what was written there
+WRITTEN = " > "
+
 
 class Form(Protocol):
     """Another way to write what a node, with those that it takes its values from, computes."""
@@ -45,7 +48,9 @@ def apply(model: ir.Model, form: Form, kind: str) -> int:
 
 
 def _kind(node: ir.Node, form: Form) -> str:
-    return form.kind(node) if node.domain in ("", "ai.onnx") else ""
+    """What a form has written is left as it is: its parts may look like another place of the graph."""
+    ours = WRITTEN in (node.name or "")
+    return form.kind(node) if node.domain in ("", "ai.onnx") and not ours else ""
 
 
 def sizes(value: ir.Value | None, rank: int) -> tuple[int | None, ...] | None:
@@ -73,7 +78,7 @@ class Writer:
 
     def weight(self, numbers: np.ndarray, word: str) -> ir.Value:
         """A new weight of the graph."""
-        name = f"{self._stem}/{word}"
+        name = f"{self._stem}{WRITTEN}{word}"
         value = ir.Value(
             name=name,
             type=ir.TensorType(ir.DataType.from_numpy(numbers.dtype)),
@@ -88,8 +93,8 @@ class Writer:
     ) -> ir.Value:
         """A new node with one output; ``word`` tells it from the others of this place."""
         source = self._old.outputs[0]
-        written = ir.node(op_type, inputs, attributes=attributes, name=f"{self._stem}/{word}")
-        written.outputs[0].name = f"{source.name}/{word}"
+        written = ir.node(op_type, inputs, attributes=attributes, name=f"{self._stem}{WRITTEN}{word}")
+        written.outputs[0].name = f"{source.name}{WRITTEN}{word}"
         written.outputs[0].type = source.type
         self._new.append(written)
         return written.outputs[0]

@@ -64,7 +64,7 @@ def test_a_large_kernel_at_every_size(
 def test_a_small_kernel_in_single_taps(kernel: tuple[int, int], pads: tuple[int, int, int, int], sizes: str) -> None:
     before = graph(kernel, pads, sizes)
     after = rewritten(before, WHOLE)
-    kernels = [list(entry.dims[2:]) for entry in after.graph.initializer if "/kernel " in entry.name]
+    kernels = [list(entry.dims[2:]) for entry in after.graph.initializer if " > kernel " in entry.name]
     assert len(kernels) == (kernel[0] + 1) * (kernel[1] + 1)
     assert all(size == [1, 1] for size in kernels)
     height, width = (int(size) if size.isdecimal() else None for size in sizes.split(", "))
@@ -80,7 +80,7 @@ def test_groups_stay_apart(form: MinimalFiltering) -> None:
 
 def test_half_the_kernel_takes_121_multiplications_for_196() -> None:
     after = rewritten(graph((7, 7), (3, 3, 3, 3), "12, 12"), HALF)
-    kernels = [entry.dims for entry in after.graph.initializer if "/kernel " in entry.name]
+    kernels = [entry.dims for entry in after.graph.initializer if " > kernel " in entry.name]
     assert len(kernels) == 9
     assert sum(height * width for _, _, height, width in kernels) == 121
 
@@ -106,7 +106,7 @@ def test_convolutions_of_one_map_are_one_kind_and_share_their_sums() -> None:
     (kind,) = kinds(ir.from_proto(before), HALF)
     assert kind == "convolutions of one map: Conv 5x5, 8 to 8 channels, Conv 9x9, 8 to 8 channels"
     after = rewritten(before, HALF)
-    assert sum("/pixels " in entry.name for entry in after.graph.initializer) == 9
+    assert sum(" > pixels " in entry.name for entry in after.graph.initializer) == 9
     same(before, after, {"x": numbers(2, CHANNELS, 16, 17)})
 
 
@@ -130,7 +130,7 @@ class _Only:
 
     def kind(self, node: ir.Node) -> str:
         weight = node.inputs[1].const_value if node.op_type == "Conv" and node.inputs[1] is not None else None
-        fits = weight is not None and weight.shape[2] == self._size and node.outputs[0].shape is not None
+        fits = weight is not None and weight.shape[2] == self._size
         return f"Conv {self._size}x{self._size}, 8 to 8 channels" if fits else ""
 
     def rewrite(self, node: ir.Node) -> None:
