@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from .form import Writer, constant, sizes
+from .form import Writer, constant, moves_by_one, sizes
 
 STEP = 8  # output channels that are computed at once
 LARGEST = 64  # input channels; with more, a kernel fills its vectors with them
@@ -28,11 +28,7 @@ class FewOutputs:
         weight = constant(node.inputs[1]) if node.op_type == "Conv" else None
         if weight is None or weight.ndim != 4 or weight.shape[0] != 1 or weight.shape[1] > LARGEST:
             return ""
-        plain = (
-            all(set(node.attributes.get_ints(name, (1, 1))) == {1} for name in ("strides", "dilations"))
-            and node.attributes.get_string("auto_pad", "NOTSET") == "NOTSET"
-        )
-        if not plain or node.attributes.get_int("group", 1) != 1 or weight.shape[3] == 1:
+        if not moves_by_one(node) or node.attributes.get_int("group", 1) != 1 or weight.shape[3] == 1:
             return ""
         if sizes(node.outputs[0], 4) is None:
             return ""

@@ -66,6 +66,12 @@ def constant(value: ir.Value | None) -> np.ndarray | None:
     return None if tensor is None else tensor.numpy()
 
 
+def moves_by_one(node: ir.Node) -> bool:
+    """Whether a convolution has neither strides nor dilation, and says its zeros in numbers."""
+    steps = (set(node.attributes.get_ints(name, (1, 1))) for name in ("strides", "dilations"))
+    return all(found == {1} for found in steps) and node.attributes.get_string("auto_pad", "NOTSET") == "NOTSET"
+
+
 class Writer:
     """Collects the nodes that take the place of ``old``, named after it, and puts them there."""
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from .form import Writer, constant, sizes
+from .form import Writer, constant, moves_by_one, sizes
 from .toom_cook import minimal_filter
 
 FEWEST = 8  # channels in and out of a group; with fewer, the sums cost what the products save
@@ -103,12 +103,8 @@ class MinimalFiltering:
             return ""
         groups = node.attributes.get_int("group", 1)
         outputs, inputs = weight.shape[0] // groups, weight.shape[1]
-        plain = (
-            all(set(node.attributes.get_ints(name, (1, 1))) == {1} for name in ("strides", "dilations"))
-            and node.attributes.get_string("auto_pad", "NOTSET") == "NOTSET"
-        )
         found = sizes(node.outputs[0], 4)
-        if not plain or min(inputs, outputs) < FEWEST or found is None:
+        if not moves_by_one(node) or min(inputs, outputs) < FEWEST or found is None:
             return ""
         if any(size is not None and size < 2 * STEP ** len(self._levels(weight)) for size in found[2:]):
             return ""
