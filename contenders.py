@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .engines.environment import ask_driver, probe_tensorrt
 from .engines.runtime import Arrays
 from .engines.tensorrt.isolated import checked
-from .engines.tensorrt.plans import Plan
+from .engines.tensorrt.plans import is_of_its_graph, plans_of
 from .engines.tensorrt.versions import parse_version
 from .engines.timing.contestant import Job, OrtJob, PlanJob, TorchJob
 from .engines.timing.runtimes import (
@@ -148,13 +148,12 @@ def _with_built(
 
 def plan_precisions(bundle: Bundle) -> tuple[str, ...]:
     """The precisions that the bundle has plans of, each once."""
-    return tuple(dict.fromkeys(Plan.from_json(entry).precision for entry in bundle.manifest.get("plans", ())))
+    return tuple(dict.fromkeys(plan.precision for plan in plans_of(bundle)))
 
 
 def _plan_job(bundle: Bundle, recorded: tuple[Case, Reference] | None, precision: str, graphed: bool) -> Job | str:
     """The bundle's plan that this machine can load and that can be checked, or why there is none."""
-    plans = [Plan.from_json(entry) for entry in bundle.manifest.get("plans", ())]
-    plans = [plan for plan in plans if plan.precision == precision]
+    plans = [plan for plan in plans_of(bundle) if plan.precision == precision]
     if not plans:
         return f"no {precision} plan; attn2trt compile --precision {precision} writes one into a bundle"
     if why := why_no_tensorrt():
@@ -163,13 +162,11 @@ def _plan_job(bundle: Bundle, recorded: tuple[Case, Reference] | None, precision
     usable = next((plan for plan in plans if not plan.why_not_here(version, capability)), None)
     if usable is None:
         return plans[-1].why_not_here(version, capability)
-    graph = bundle.graphs.get(precision)
-    if graph is None or usable.graph != bundle.manifest["files"][graph]["sha256"]:
+    if not is_of_its_graph(bundle, usable):
         return f"{usable.file} was built from another graph; attn2trt compile again"
     if recorded is None or not any(profile.holds(recorded[0].sizes) for profile in usable.profiles):
         return f"{usable.file} holds no case that was recorded; attn2trt compile without --profile"
-    file, about = checked(bundle, usable)
-    return PlanJob(file, about, precision, graphed)
+    return PlanJob(*checked(bundle, usable), graphed)
 
 
 def check_batches(batches: Sequence[int], inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> None:

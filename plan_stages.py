@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .achieved_stages import achieved_stage
 from .engines.environment import ask_driver, probe_tensorrt
 from .engines.tensorrt.isolated import IsolatedPlan
-from .engines.tensorrt.plans import Plan
+from .engines.tensorrt.plans import Plan, is_of_its_graph, plans_of
 from .engines.tensorrt.versions import parse_version
 from .errors import CheckFailed, MissingRequirement
 from .export.bundle import Bundle
@@ -29,15 +29,14 @@ def plan_stages(bundle: Bundle, pairs: Callable[[], Pairs], *, max_error: float 
 
     A plan that this machine cannot run is not checked, and says why; a plan of another graph has failed.
     """
-    plans = [Plan.from_json(entry) for entry in bundle.manifest.get("plans", ())]
+    plans = plans_of(bundle)
     found = probe_tensorrt()
     if not plans or found.status != "usable":
         return [tensorrt_stage()]
     version, capability = parse_version(found.version), ask_driver().capability
     stages: list[StageResult] = []
     for plan in plans:
-        graph = bundle.graphs.get(plan.precision)
-        if graph is None or plan.graph != bundle.manifest["files"][graph]["sha256"]:
+        if not is_of_its_graph(bundle, plan):
             stages.append(StageResult(plan.stage, "failed", f"{plan.file} was built from another graph; compile again"))
         elif why := plan.why_not_here(version, capability):
             stages.append(not_checked(plan.stage, why))

@@ -303,7 +303,7 @@ def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(contenders, "probe_tensorrt", lambda: Component("TensorRT", "usable", "8.6.0"))
     monkeypatch.setattr(contenders, "ask_driver", lambda: Driver("", ("NVIDIA H200 (compute capability 9.0)",)))
     monkeypatch.setattr(contenders, "checked", lambda bundle, plan: (bundle.path / bundle.graphs[plan.precision], ""))
-    monkeypatch.setattr(contenders, "PlanJob", lambda file, about, precision, graphed: OrtJob(file, CPU))
+    monkeypatch.setattr(contenders, "PlanJob", lambda file, about, graphed: OrtJob(file, CPU))
     return found.path
 
 

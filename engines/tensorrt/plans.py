@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ...errors import InputError
-from ...export.bundle import is_inside
+from ...export.bundle import Bundle, is_inside
 from ...modules.target import Axis
 from .profiles import Profile
 from .versions import Version, parse_version
@@ -87,6 +87,17 @@ class Plan:
         if not is_inside(plan.file):
             raise InputError(f"received a plan at {plan.file!r}, outside of the bundle; do not use this bundle")
         return plan
+
+
+def plans_of(bundle: Bundle) -> list[Plan]:
+    """Every plan that the bundle holds. Raises what ``Plan.from_json`` raises."""
+    return [Plan.from_json(entry) for entry in bundle.manifest.get("plans", ())]
+
+
+def is_of_its_graph(bundle: Bundle, plan: Plan) -> bool:
+    """Whether the plan was built from the graph that the bundle has in its precision now."""
+    graph = bundle.graphs.get(plan.precision)
+    return graph is not None and plan.graph == bundle.manifest["files"][graph]["sha256"]
 
 
 def file_name(capability: str, version: Version, precision: str) -> str:

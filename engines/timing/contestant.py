@@ -48,7 +48,6 @@ class PlanJob:
 
     plan: Path
     about: str
-    precision: str
     graphed: bool = False
 
 

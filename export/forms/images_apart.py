@@ -45,10 +45,10 @@ def batch_of(graph: ir.Graph) -> Size | None:
 def images_of(graph: ir.Graph) -> frozenset[ir.Value]:
     """The values whose first axis are the images of the batch; none where a node may mix them, or it is not known."""
     batch = batch_of(graph)
+    if batch is None:
+        return frozenset()
     images: set[ir.Value] = set(graph.inputs)
     for node in graph:
-        if batch is None:
-            return frozenset()
         if not any(value in images for value in node.inputs):
             continue
         kept = node.domain in ("", "ai.onnx") and all(_starts_with(value, batch) for value in node.outputs)
@@ -59,7 +59,7 @@ def images_of(graph: ir.Graph) -> frozenset[ir.Value]:
 
 
 def _starts_with(value: ir.Value, batch: Size) -> bool:
-    return bool(value.shape) and value.shape is not None and value.shape[0] == batch
+    return _rank(value) > 0 and value.shape is not None and value.shape[0] == batch
 
 
 def _keeps_apart(node: ir.Node, images: Values) -> bool:

@@ -39,8 +39,9 @@ class OneImage:
         assert isinstance(graph, ir.Graph)
         images, nodes = images_of(graph), list(graph)
         outputs = [(value.name, value.type, value.shape) for value in graph.outputs]
-        zero = Writer(node).number(0, "axis of images")
-        _alone(nodes, images, Writer(node))
+        write = Writer(node)
+        zero = write.number(0, "axis of images")
+        _alone(nodes, images, write)
         given, heads = _entered(graph, nodes, zero)
         results, tails = _left(graph, images.union(*(head.outputs for head in heads)), zero)
         graph.remove(nodes)
