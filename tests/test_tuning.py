@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 import attn2trt
-from attn2trt import benchmarking, tuning
+from attn2trt import benchmarking, tuner, tuning
 from attn2trt.cli.main import group
 from attn2trt.engines.timing.method import Method
 from attn2trt.engines.timing.rounds import Samples
@@ -56,11 +56,11 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], list[list[str]]]
 
         def interleave(running: Mapping[str, Any], method: Method) -> tuple[dict[str, Samples], dict[str, str]]:
             compared.append(list(running))
-            lengths = {name: 1e6 * (1 if name == tuning.AS_IT_IS else factor) for name in running}
+            lengths = {name: 1e6 * (1 if name == tuner.AS_IT_IS else factor) for name in running}
             rounds = {name: [[int(length + turn)] for turn in range(method.rounds)] for name, length in lengths.items()}
             return {name: Samples(found) for name, found in rounds.items()}, {}
 
-        monkeypatch.setattr(tuning, "interleave", interleave)
+        monkeypatch.setattr(tuner, "interleave", interleave)
         return compared
 
     return use
@@ -75,7 +75,7 @@ def test_a_faster_form_becomes_part_of_the_bundle_and_is_judged(
 ) -> None:
     compared = timed(0.5)
     found, tried, verdict = tuning.tune_bundle(bundle, threads=1)
-    assert compared == [[tuning.AS_IT_IS, outer_product.OuterProduct.name], [tuning.AS_IT_IS, TUNED]]
+    assert compared == [[tuner.AS_IT_IS, outer_product.OuterProduct.name], [tuner.AS_IT_IS, TUNED]]
     assert [trial.kept for trial in tried.trials] == [True]
     assert (tried.before_ms, tried.after_ms) == (pytest.approx(1, rel=1e-3), pytest.approx(0.5, rel=1e-3))
     assert verdict
@@ -128,6 +128,25 @@ def test_what_is_not_faster_leaves_the_bundle_as_it_was(
     assert before == (files(bundle), (bundle / "bundle.json").read_bytes())
 
 
+def test_what_looks_faster_by_chance_is_timed_once_more(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[list[str]] = []
+
+    def interleave(running: Mapping[str, Any], method: Method) -> tuple[dict[str, Samples], dict[str, str]]:
+        looks.append(list(running))
+        slow = (3, 3, 0, 0)[len(looks) - 1]  # of twelve rounds in each look
+        found = {name: [[1_000_000]] * method.rounds for name in running}
+        found[list(running)[1]] = [[1_200_000]] * slow + [[800_000]] * (method.rounds - slow)
+        return {name: Samples(rounds) for name, rounds in found.items()}, {}
+
+    monkeypatch.setattr(tuner, "interleave", interleave)
+    _, tried, verdict = tuning.tune_bundle(bundle, threads=1)
+    form = [tuner.AS_IT_IS, outer_product.OuterProduct.name]
+    assert looks == [form, form, [tuner.AS_IT_IS, TUNED]]
+    (trial,) = tried.trials
+    assert (trial.kept, trial.difference.rounds, trial.difference.ms) == (True, 24, pytest.approx(-0.2))
+    assert verdict
+
+
 def test_a_graph_without_any_place_is_not_timed(deployed: Path, timed: Callable[[float], list[list[str]]]) -> None:
     compared = timed(0.5)
     _, tried, _ = tuning.tune_bundle(deployed / "se", threads=1)
@@ -138,8 +157,8 @@ def test_real_times_are_taken(bundle: Path) -> None:
     _, tried, _ = tuning.tune_bundle(bundle, threads=1, method=QUICK)
     (trial,) = tried.trials
     assert trial.before_ms > 0
-    assert trial.difference.rounds == 2
-    # two rounds leave doubt about any difference
+    assert trial.difference.rounds in (2, 4)
+    # so few rounds leave doubt about any difference
     assert not trial.kept
 
 
@@ -163,7 +182,7 @@ def test_a_graph_that_fails_at_other_sizes_is_not_kept(
 ) -> None:
     timed(0.5)
     monkeypatch.setattr(outer_product.OuterProduct, "rewrite", lambda _self, node: _wrong(node))
-    monkeypatch.setattr(tuning._Tuner, "_check", lambda *_: None)
+    monkeypatch.setattr(tuner.Tuner, "_check", lambda *_: None)
     before = files(bundle)
     with pytest.raises(CheckFailed, match="failed its verdict and was not kept"):
         tuning.tune_bundle(bundle, threads=1)

@@ -13,7 +13,12 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
+from .latency import Latency
+from .rounds import Samples
+
 CONFIDENCE = 0.95
+# a share of the time before: less than that is not worth a second look
+WORTH_ANOTHER_LOOK = 0.02
 
 
 @dataclass(frozen=True)
@@ -42,9 +47,51 @@ class Difference:
         """Whether the interval leaves no doubt that there is a difference."""
         return self.confidence >= CONFIDENCE and (self.low_ms > 0 or self.high_ms < 0)
 
+    @property
+    def is_faster(self) -> bool:
+        """Whether the whole interval lies below zero."""
+        return self.is_clear and self.high_ms < 0
+
     def to_json(self) -> dict[str, Any]:
         """The numbers by name."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A graph's samples before a change and after it, of the same rounds."""
+
+    before: Samples
+    after: Samples
+
+    @property
+    def before_ms(self) -> float:
+        """The median of all calls before the change."""
+        return _median_ms(self.before)
+
+    @property
+    def after_ms(self) -> float:
+        """The median of all calls after it."""
+        return _median_ms(self.after)
+
+    @property
+    def difference(self) -> Difference:
+        """After less before."""
+        return Difference.between(self.before.round_medians_ms, self.after.round_medians_ms)
+
+    @property
+    def is_promising(self) -> bool:
+        """Whether it looks faster by enough to be worth another look, but may be so by chance."""
+        found = self.difference
+        return not found.is_faster and found.ms < -WORTH_ANOTHER_LOOK * self.before_ms
+
+    def together(self, later: Pair) -> Pair:
+        """Both looks as one."""
+        return Pair(self.before.together(later.before), self.after.together(later.after))
+
+
+def _median_ms(samples: Samples) -> float:
+    return Latency.of(samples.rotated).median_ms
 
 
 def coverage(count: int, place: int) -> float:

@@ -42,6 +42,10 @@ class Samples:
         """The median of each round, in milliseconds."""
         return tuple(Latency.of(values).median_ms for values in self.rounds)
 
+    def together(self, later: Samples) -> Samples:
+        """These and those of later rounds."""
+        return Samples(self.rounds + later.rounds, self.hot + later.hot)
+
 
 def interleave(
     timed: Mapping[Key, Timed], method: Method, *, pause: Callable[[float], object] = time.sleep

@@ -48,7 +48,7 @@ class Tuning:
     @property
     def is_faster(self) -> bool:
         """Whether the graph in its new forms is faster beyond doubt."""
-        return self.difference is not None and faster(self.difference)
+        return self.difference is not None and self.difference.is_faster
 
     def to_json(self) -> dict[str, Any]:
         """Everything by name."""
@@ -64,8 +64,3 @@ class Tuning:
             "after_ms": self.after_ms,
             "difference": None if self.difference is None else self.difference.to_json(),
         }
-
-
-def faster(difference: Difference) -> bool:
-    """Whether the whole interval of a difference lies below zero."""
-    return difference.is_clear and difference.high_ms < 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from attn2trt.engines.timing.paired import CONFIDENCE, Difference, coverage
+from attn2trt.engines.timing.paired import CONFIDENCE, Difference, Pair, coverage
+from attn2trt.engines.timing.rounds import Samples
 
 
 def test_rounds_are_compared_in_pairs() -> None:
@@ -47,3 +48,29 @@ def test_the_interval_holds_the_median_as_often_as_it_says() -> None:
     assert np.mean([each.low_ms <= 0 <= each.high_ms for each in found]) == pytest.approx(
         found[0].confidence, abs=0.015
     )
+
+
+def of(*milliseconds: float) -> Samples:
+    return Samples([[int(one * 1e6)] for one in milliseconds])
+
+
+def test_two_looks_are_judged_as_one() -> None:
+    first = Pair(of(*[10.0] * 12), of(*[12.0] * 3, *[8.0] * 9))
+    assert (first.before_ms, first.after_ms, first.difference.ms) == (10, 8, -2)
+    assert not first.difference.is_faster
+    assert first.is_promising
+    both = first.together(Pair(of(*[20.0] * 12), of(*[18.0] * 12)))
+    assert (both.difference.rounds, both.difference.high_ms) == (24, -2)
+    assert both.difference.is_faster
+    assert not both.is_promising
+
+
+@pytest.mark.parametrize("after", [8.0, 9.9, 10.0, 12.0])
+def test_what_is_clear_or_gains_little_needs_no_other_look(after: float) -> None:
+    assert not Pair(of(*[10.0] * 12), of(*[after] * 12)).is_promising
+
+
+def test_two_looks_take_what_is_no_faster_for_faster_in_three_of_a_hundred_cases() -> None:
+    sides = [max(k for k in range(1, count) if coverage(count, k) >= CONFIDENCE) for count in (12, 24)]
+    chances = [(1 - coverage(count, place)) / 2 for count, place in zip((12, 24), sides, strict=True)]
+    assert sum(chances) == pytest.approx(0.0306, abs=1e-4)

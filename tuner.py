@@ -1,0 +1,147 @@
+"""Which forms of a graph are fastest on this machine: each is written, checked on a case, timed, and kept or left.
+
+What looks faster but may be so by chance is timed a second time, in new processes: where a process finds its memory
+moves its times as much as some forms do. By chance alone a first look of twelve rounds takes one form in fifty for
+faster, both looks together one in thirty; the whole is held against the graph as it was in the same way at the end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import onnx_ir as ir
+
+from .benchmarking import installed_versions
+from .engines.ort_runtime import CPU
+from .engines.timing import machine
+from .engines.timing.contestant import Contestant, OrtJob
+from .engines.timing.inputs import input_bytes, set_count
+from .engines.timing.method import Method
+from .engines.timing.paired import Pair
+from .engines.timing.rounds import interleave
+from .engines.timing.trials import Trial, Tuning
+from .errors import CheckFailed
+from .export.bundle import TUNED, Bundle
+from .export.forms import Form, apply, forms_for, kinds
+from .export.graph import save
+from .validate.recorded import from_tensors
+from .validate.verdict import judge_case
+
+AS_IT_IS = "as it is"
+
+
+class Tuner:
+    """Tries every form on a bundle's float32 graph at the given sizes; writes into ``folder`` alone."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        folder: Path,
+        sizes: Mapping[str, int],
+        threads: int,
+        method: Method,
+        progress: Callable[[str], None],
+    ) -> None:
+        self._bundle, self._folder, self._sizes = bundle, folder, sizes
+        self._threads, self._method, self._progress = threads, method, progress
+        self._sets = set_count(input_bytes(bundle.inputs, sizes), machine.last_level_cache_bytes())
+        self._watched: list[float] = []
+
+    def tune(self) -> tuple[Path | None, Tuning]:
+        """The graph in its new forms, None where it is not faster as a whole, and everything that was tried."""
+        watch, since = machine.Watch(), time.process_time()
+        trials: list[Trial] = []
+        best = self._bundle.model_path
+        places = _places(best, forms_for(next(iter(self._bundle.inputs[0].resolve(self._sizes)), 1)))
+        for number, (kind, forms) in enumerate(places.items(), 1):
+            self._progress(f"{number} of {len(places)}: {kind}")
+            best = self._fastest(best, kind, forms, trials)
+        whole = None
+        if best != self._bundle.model_path:
+            self._progress("timing the whole against the graph as it was")
+            whole = self._compared(self._bundle.model_path, {TUNED: best}, checked=True)[TUNED]
+        tuning = Tuning(
+            sizes=self._sizes,
+            threads=self._threads,
+            method=self._method,
+            machine=machine.describe(),
+            versions=dict(installed_versions()),
+            conditions=watch.conditions(sum(self._watched) + time.process_time() - since),
+            trials=tuple(trials),
+            before_ms=None if whole is None else whole.before_ms,
+            after_ms=None if whole is None else whole.after_ms,
+            difference=None if whole is None else whole.difference,
+        )
+        if not tuning.is_faster:
+            return None, tuning
+        # Written once more: weights that lie beside a graph are found by the name that the graph gives.
+        save(ir.load(str(best)), self._folder / TUNED)
+        return self._folder / TUNED, tuning
+
+    def _fastest(self, best: Path, kind: str, forms: Sequence[Form], trials: list[Trial]) -> Path:
+        """The graph with every place of the kind in the form that is fastest, which may be the one that it has."""
+        candidates = {
+            form.name: self._written(best, kind, form, len(trials) + place) for place, form in enumerate(forms)
+        }
+        pairs = self._compared(best, {name: graph for name, (graph, _) in candidates.items()})
+        differences = {name: pair.difference for name, pair in pairs.items()}
+        clear = [name for name, difference in differences.items() if difference.is_faster]
+        chosen = min(clear, key=lambda name: differences[name].ms, default=None)
+        for name, (_, count) in candidates.items():
+            trials.append(Trial(name, kind, count, pairs[name].before_ms, differences[name], name == chosen))
+        return best if chosen is None else candidates[chosen][0]
+
+    def _written(self, best: Path, kind: str, form: Form, number: int) -> tuple[Path, int]:
+        model = ir.load(str(best))
+        count = apply(model, form, kind)
+        path = self._folder / f"candidate-{number}.onnx"
+        save(model, path)
+        return path, count
+
+    def _compared(self, before: Path, after: Mapping[str, Path], *, checked: bool = False) -> dict[str, Pair]:
+        """Each of ``after`` beside ``before``; raises CheckFailed for one that is not what PyTorch computed."""
+        pairs = self._look(before, after, checked=checked)
+        again = {name: after[name] for name, pair in pairs.items() if pair.is_promising}
+        if again:
+            later = self._look(before, again, checked=True)
+            pairs |= {name: pairs[name].together(pair) for name, pair in later.items()}
+        return pairs
+
+    def _look(self, before: Path, after: Mapping[str, Path], *, checked: bool) -> dict[str, Pair]:
+        with ExitStack() as stack:
+            running = {
+                name: stack.enter_context(Contestant(OrtJob(path, CPU), threads=self._threads))
+                for name, path in {AS_IT_IS: before, **after}.items()
+            }
+            for name in () if checked else after:
+                self._check(name, running[name])
+            for contestant in running.values():
+                contestant.prepare(self._bundle.inputs, self._sizes, sets=self._sets)
+                contestant.warm_up(self._method.warm_up_seconds)
+            samples, failed = interleave(running, self._method)
+            self._watched += [float(contestant.usage()["cpu_seconds"]) for contestant in running.values()]
+        for name, why in failed.items():
+            raise CheckFailed(f"{name}: {why}; run the command again, with smaller sizes where memory ran out")
+        return {name: Pair(samples[AS_IT_IS], samples[name]) for name in after}
+
+    def _check(self, name: str, contestant: Contestant) -> None:
+        case, reference = next(from_tensors(self._bundle.reference_path, self._bundle.manifest["cases"][:1]))
+        wrong = [found for _, found in judge_case(contestant.run, case, reference) if not found.passed]
+        if wrong:
+            raise CheckFailed(
+                f"the form {name!r} computes something else: {wrong[0].output}: {wrong[0].detail}; nothing was kept; "
+                "please report the graph"
+            )
+
+
+def _places(graph: Path, forms: Sequence[Form]) -> dict[str, list[Form]]:
+    """For every kind of place in the graph the forms that apply to it."""
+    model = ir.load(str(graph))
+    found: dict[str, list[Form]] = {}
+    for form in forms:
+        for kind in kinds(model, form):
+            found.setdefault(kind, []).append(form)
+    return found
