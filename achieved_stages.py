@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from .engines.tensorrt.layers import achieved, read_layers
 from .engines.tensorrt.plans import Plan, layers_name
-from .export.bundle import Bundle, sha256
+from .export.bundle import Bundle, is_as_listed
 from .export.computed_in import lowered_nodes
 from .validate.metrics import FLOAT32, LOWER
 from .validate.verdict import StageResult, not_checked
@@ -22,12 +22,11 @@ def achieved_stage(bundle: Bundle, plan: Plan) -> StageResult:
     checked where the inspector's file is not there, is another one, or tells nothing of these nodes.
     """
     stage = f"{plan.stage}, layers"
-    file = bundle.path / layers_name(plan.file)
-    listed = bundle.manifest["files"].get(layers_name(plan.file), {}).get("sha256")
-    if not file.is_file() or sha256(file) != listed:
-        return not_checked(stage, f"{layers_name(plan.file)} is not the file that the manifest lists; compile again")
+    name = layers_name(plan.file)
+    if not is_as_listed(bundle, name):
+        return not_checked(stage, f"{name} is not the file that the manifest lists; compile again")
     try:
-        layers = read_layers(file.read_text(encoding="utf-8"))
+        layers = read_layers((bundle.path / name).read_text(encoding="utf-8"))
     except ValueError as error:
         return not_checked(stage, str(error))
     nodes = lowered_nodes(bundle.path / bundle.graphs[plan.precision], plan.precision)

@@ -47,14 +47,16 @@ def benchmark(
     pretrained: bool = False,
     checkpoint: Path | str | None = None,
     opset: int = DEFAULT_OPSET,
+    beside: Sequence[Contender] = (),
     progress: Progress | None = None,
 ) -> Benchmark:
     """Time ``target``, a TARGET or the folder of a bundle, at each of the ``batches`` in each of the ``runtimes``.
 
     ``batches`` defaults to the batch that is traced, ``runtimes`` to all that runtimes.py names, ``threads`` to the
     physical cores. A bundle needs no PyTorch; what says how a module is built (``shapes`` to ``opset``) goes with a
-    TARGET alone. Raises InputError for wrong arguments, and what ``deploy`` raises where the target itself cannot be
-    exported. A runtime that is not here, computes something else or fails is a row of the result.
+    TARGET alone. ``beside`` are more models with the same inputs and axes, timed in the same turns. Raises InputError
+    for wrong arguments, and what ``deploy`` raises where the target itself cannot be exported. A runtime that is not
+    here, computes something else or fails is a row of the result.
     """
     names = check_names(runtimes)
     wanted = sorted(set(batches))
@@ -88,7 +90,7 @@ def benchmark(
             )
         first = contenders[0]
         check_batches(wanted, first.inputs, first.axes)
-        cells = [_Batch(contenders, batch, count, rules) for batch in wanted or [_usual_batch(first)]]
+        cells = [_Batch([*contenders, *beside], batch, count, rules) for batch in wanted or [_usual_batch(first)]]
         rows = [row for cell in cells for row in cell.rows(told)]
     return Benchmark(
         target=title,

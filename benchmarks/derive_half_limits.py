@@ -13,20 +13,17 @@ the first seed: how many the verdict's numbers catch, and how many the compariso
 
 from __future__ import annotations
 
-import argparse
 import json
-import platform
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+from derivation import WAYS, Targets, arguments, here, rows_of, usual, worst
 from half_precision_page import HALVES, page
 from onnx import numpy_helper
 
@@ -46,11 +43,9 @@ from attn2trt.validate.verdict import StageResult, judge_all
 
 RESULTS = Path(__file__).parent / "results/half_limits.json"
 PAGE = Path(__file__).parents[1] / "docs/precision.md"
-WAYS = ("l2", "max", "channel", "absolute")
 BLOCK = ("2x64x16x16", "batch=1:2:4,height=8:16:24,width=8:16:24")
 IMAGE = ("2x3x64x64", "batch=1:2:3")
-# name: shape, axes, seeds of the weights, seeds of the cases
-TARGETS: dict[str, tuple[str, str, int, int]] = {
+TARGETS: Targets = {
     **dict.fromkeys(("se", "cbam", "eca", "coord_att", "gam", "psa", "sk", "bam"), (*BLOCK, 3, 2)),
     "resnet18+se": (*IMAGE, 1, 2),
     "mobilenetv2_050+coord_att": (*IMAGE, 1, 2),
@@ -61,18 +56,8 @@ MOST_WEIGHTS = 12
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("targets", nargs="*", help="default: all below, and the result is stored")
-    parser.add_argument("--jobs", type=int, default=2, help="exports at a time (default: 2)")
-    options = parser.parse_args()
-    names = options.targets or list(TARGETS)
-    work = [(name, seed) for name in names for seed in range(TARGETS[name][2])]
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    with ProcessPoolExecutor(options.jobs) as pool:
-        for (name, _), row in zip(work, pool.map(measured, *zip(*work, strict=True)), strict=True):
-            rows[name].append(row)
-            print(line(name, row), flush=True)
-    told = document(rows)
+    options = arguments(__doc__).parse_args()
+    told = document(rows_of(TARGETS, options, measured, line))
     for precision, found in told["precisions"].items():
         print(precision, json.dumps(found))
     print(*told["alarms"], sep="\n")
@@ -111,11 +96,6 @@ def measured(name: str, seed: int) -> dict[str, Any]:
     return {**row, "seconds": round(time.perf_counter() - since)}
 
 
-def usual(sets: list[list[tuple[Case, Reference]]]) -> Iterator[tuple[Case, Reference]]:
-    """The cases with ordinary inputs."""
-    return ((case, reference) for pairs in sets for case, reference in pairs if case.kind == "normal")
-
-
 def healthy(low: LowGraph, pairs: list[tuple[Case, Reference]], where: str) -> list[StageResult]:
     """The stages of one lowered graph on these cases."""
     precision = HALVES[low.precision]
@@ -125,12 +105,6 @@ def healthy(low: LowGraph, pairs: list[tuple[Case, Reference]], where: str) -> l
         with OrtRuntime(low.graph.path) as production:
             found += judge_all({f"{where}, {low.precision}, production": production.run}, pairs, precision=precision)
     return found
-
-
-def worst(stages: list[StageResult], way: str) -> float:
-    """The largest ratio that was decided this way."""
-    found = [one.ratio for stage in stages for _, one in stage.comparisons if one.which == way]
-    return max(found, default=0.0)
 
 
 def mutants(low: LowGraph, graph: OnnxGraph, pairs: list[tuple[Case, Reference]]) -> Iterator[dict[str, Any]]:
@@ -170,27 +144,19 @@ def told(low: LowGraph, path: Path, graph: OnnxGraph) -> bool:
     return False
 
 
-def here() -> dict[str, Any]:
-    """The machine, and the versions that ratios depend on."""
-    return {
-        "machine": f"{platform.machine()}, {platform.system()}, CPU",
-        "versions": {name: version(name) for name in ("torch", "timm", "onnx", "onnxruntime-gpu", "numpy")},
-    }
-
-
 def document(rows: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """What is stored."""
     flat = [row for found in rows.values() for row in found]
     precisions = {}
     for name, allowed in HALVES.items():
-        here = [row["precisions"][name] for row in flat]
-        changed = [mutant for row in here for mutant in row["mutants"]]
+        of_it = [row["precisions"][name] for row in flat]
+        changed = [mutant for row in of_it for mutant in row["mutants"]]
         precisions[name] = {
-            "largest": max(ratio for row in here for ratio in row["ratios"].values()),
+            "largest": max(ratio for row in of_it for ratio in row["ratios"].values()),
             "healthy": allowed.healthy,
             "limit": allowed.limit,
-            "largest_floor_l2": max(row["floor_l2"] for row in here),
-            "verdicts": sum(row["verdicts"] for row in here),
+            "largest_floor_l2": max(row["floor_l2"] for row in of_it),
+            "verdicts": sum(row["verdicts"] for row in of_it),
             "weights_off": len(changed),
             "weights_off_failed": sum(mutant["failed"] for mutant in changed),
             "weights_off_told": sum(mutant["told"] for mutant in changed),

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from derivation import WAYS, here
 
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.export.trace.exporter import trace
@@ -31,7 +31,6 @@ from attn2trt.validate.reference import references
 from attn2trt.validate.verdict import StageResult, judge_all
 
 RESULTS = Path(__file__).parent / "results/limit.json"
-WAYS = ("l2", "max", "channel", "absolute")
 BLOCK = (None, "batch=1:2:4,height=14:28:56,width=14:28:56")
 IMAGE = ("2x3x64x64", "batch=1:2:3,height=48:64:81,width=48:64:81")
 FULL = (None, "batch=1:2:3")
@@ -136,8 +135,7 @@ def document(rows: dict[str, Any]) -> dict[str, Any]:
     order = [name for name in TARGETS if name in rows] + [name for name in rows if name not in TARGETS]
     return {
         "command": "python benchmarks/derive_limit.py",
-        "machine": f"{platform.machine()}, {platform.system()}, CPU",
-        "versions": {name: version(name) for name in ("torch", "timm", "onnx", "onnxruntime-gpu", "numpy")},
+        **here(),
         "exports": total["seeds"],
         **{key: total[key] for key in ("verdicts", "comparisons", "largest", "alarms")},
         "rows": {name: rows[name] for name in order},

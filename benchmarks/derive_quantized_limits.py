@@ -20,8 +20,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +27,8 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 from catalogue import photographs
-from derive_half_limits import MOST_WEIGHTS, OFF, WAYS, here, worst
+from derivation import WAYS, Targets, arguments, here, rows_of, usual, worst
+from derive_half_limits import MOST_WEIGHTS, OFF
 from int8_page import page
 from onnx import numpy_helper
 
@@ -57,17 +56,15 @@ PAGE = Path(__file__).parents[1] / "docs/int8.md"
 HOW = {"int8": METHODS, "fp8": (MINMAX,)}
 BLOCK = ("2x64x28x28", "batch=1:2:4,height=14:28:42,width=14:28:42")
 IMAGE = ("2x3x96x96", "batch=1:2:3")
-# name: shape, axes, seeds of the weights, seeds of the cases; all of se and eca stays in float32
-TARGETS: dict[str, tuple[str, str, int, int]] = {
+# all of se and eca stays in float32
+TARGETS: Targets = {
     **dict.fromkeys(("cbam", "coord_att", "gam", "psa", "sk", "bam", "triplet"), (*BLOCK, 2, 1)),
     "resnet18+se": (*IMAGE, 1, 1),
 }
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("targets", nargs="*", help="default: all below, and the result is stored")
-    parser.add_argument("--jobs", type=int, default=2, help="exports at a time (default: 2)")
+    parser = arguments(__doc__)
     parser.add_argument("--precision", choices=[*HOW], help="one alone")
     options = parser.parse_args()
     codes = [derived(precision, options) for precision in HOW if options.precision in (None, precision)]
@@ -78,14 +75,7 @@ def main() -> int:
 
 def derived(precision: str, options: argparse.Namespace) -> int:
     """Measure one precision; 1 where its limit does not hold."""
-    names = options.targets or list(TARGETS)
-    work = [(name, seed) for name in names for seed in range(TARGETS[name][2])]
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    with ProcessPoolExecutor(options.jobs) as pool:
-        for (name, _), row in zip(work, pool.map(measured, *zip(*work, strict=True), repeat(precision)), strict=False):
-            rows[name].append(row)
-            print(line(name, row), flush=True)
-    told = document(rows, precision)
+    told = document(rows_of(TARGETS, options, measured, line, precision), precision)
     print(json.dumps({key: value for key, value in told.items() if key not in ("rows", "command", "machine")}))
     if not options.targets:
         results(precision).write_text(json.dumps(told, indent=1) + "\n")
@@ -121,11 +111,10 @@ def measured(name: str, seed: int, precision: str) -> dict[str, Any]:
             floors = [floor_of(low)]
             judged = [list(zip(cases, references(module, cases, outputs, lower=floors), strict=True)) for cases in sets]
             stages = [stage for pairs in judged for stage in healthy(low, pairs)]
-            usual = [reference for pairs in judged for case, reference in pairs if case.kind in ("normal", "image")]
             row["quantized"], row["products"] = len(low.lowered), products_of(graph)
             row["methods"][method] = {
                 "ratios": {way: worst(stages, way) for way in WAYS},
-                "floor_l2": max(float(reference.lower[precision][out].l2) for reference in usual for out in outputs),
+                "floor_l2": max(float(ref.lower[precision][out].l2) for _, ref in usual(judged) for out in outputs),
                 "verdicts": len(stages),
             }
             row["alarms"] += [f"{name}, {seed}, {method}: {stage.why}" for stage in stages if stage.status == "failed"]

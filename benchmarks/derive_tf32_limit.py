@@ -9,15 +9,14 @@ cases of every case seed. The largest ratio must stay at or below ``healthy`` of
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from derive_half_limits import TARGETS, WAYS, here, usual, worst
+from derivation import WAYS, arguments, here, rows_of, usual, worst
+from derive_half_limits import TARGETS
 
 from attn2trt import pipeline
 from attn2trt.engines.ort_runtime import OrtRuntime
@@ -35,18 +34,9 @@ TF32 = LOWER["tf32"]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("targets", nargs="*", help="default: all, and the result is stored")
-    parser.add_argument("--jobs", type=int, default=2, help="exports at a time (default: 2)")
-    options = parser.parse_args()
-    names = options.targets or list(TARGETS)
-    work = [(name, seed) for name in names for seed in range(TARGETS[name][2])]
-    rows = []
-    with ProcessPoolExecutor(options.jobs) as pool:
-        for row in pool.map(measured, *zip(*work, strict=True)):
-            rows.append(row)
-            print(f"{row['target']:26} seed {row['seed']}  {row['ratios']}  floor {row['floor_l2']:.1e}", flush=True)
-    told = document(rows)
+    options = arguments(__doc__).parse_args()
+    rows = rows_of(TARGETS, options, measured, line)
+    told = document([row for found in rows.values() for row in found])
     print(f"largest ratio {told['largest']:.2f}, alarms {told['alarms']}")
     if not options.targets:
         RESULTS.write_text(json.dumps(told, indent=1) + "\n")
@@ -76,6 +66,11 @@ def measured(name: str, seed: int) -> dict[str, Any]:
         "verdicts": len(stages),
         "alarms": [f"{name}, weights {seed}: {stage.why}" for stage in stages if stage.status == "failed"],
     }
+
+
+def line(name: str, row: dict[str, Any]) -> str:
+    """One row in words."""
+    return f"{name:26} seed {row['seed']}  {row['ratios']}  floor {row['floor_l2']:.1e}"
 
 
 def document(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -4,10 +4,11 @@ Where PyTorch is:         python benchmarks/gpu_check.py --export FOLDER [--tier
 On the GPU:               python benchmarks/gpu_check.py FOLDER [--tier N] [--without-tactics SOURCE ...]
 There, where PyTorch is:  python benchmarks/gpu_check.py --baselines FOLDER [--tier N]
 
-The first writes a bundle for every target into FOLDER, the second needs no PyTorch and no ONNX Runtime, the third
-times PyTorch in float16 beside what the second has written. What has a passed row of the same code, TensorRT and GPU
-is left out: an interrupted run goes on where it ended; --tier takes one tier alone. Writes
-benchmarks/results/tensorrt.json after every row. Exit code 1: one did not pass; 3: this machine has no GPU.
+The first writes a bundle for every target into FOLDER and PyTorch's plain export of it beside, the second needs no
+PyTorch and no ONNX Runtime and times the plan of that export, built with TensorRT's defaults, in turn with ours, the
+third times PyTorch in float16 beside what the second has written. What has a passed row of the same code, TensorRT
+and GPU is left out: an interrupted run goes on where it ended; --tier takes one tier alone. Writes
+benchmarks/results/tensorrt.json and docs/gpu.md after every row. Exit code 1: one did not pass; 3: there is no GPU.
 """
 
 from __future__ import annotations
@@ -16,36 +17,44 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import block_bytes
+import plain_plans
+import tensorrt_page
 from code_hash import code_hash
 
 from attn2trt.benchmarking import benchmark
 from attn2trt.compiling import compile_bundle
-from attn2trt.engines.environment import ask_driver, probe_tensorrt
+from attn2trt.contenders import Contender
+from attn2trt.engines.environment import NO_DEVICE, ask_driver, probe_tensorrt
+from attn2trt.engines.tensorrt.bandwidth import bytes_per_s
 from attn2trt.engines.tensorrt.build import Options
+from attn2trt.engines.tensorrt.device import Device
+from attn2trt.engines.tensorrt.layers import read_layers, summary
+from attn2trt.engines.tensorrt.plans import layers_name
 from attn2trt.engines.tensorrt.versions import TACTICS
 from attn2trt.engines.timing.method import Method
 from attn2trt.engines.timing.runtimes import CUDA_COMPILE, CUDA_EAGER, PLANS
-from attn2trt.errors import Attn2trtError, InputError, MissingRequirement
+from attn2trt.errors import Attn2trtError, InputError, MissingRequirement, ModuleRefused
 from attn2trt.export.bundle import Bundle, open_bundle
 from attn2trt.plan_stages import plan_stages
 from attn2trt.validate.recorded import from_tensors
 
 ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks/results/tensorrt.json"
+RESULTS, PAGE = ROOT / "benchmarks/results/tensorrt.json", ROOT / "docs/gpu.md"
 ROOMS = ("export", "engines", "validate")
 BLOCKS = ("se", "cbam", "eca", "coord_att", "gam", "psa")
 PRECISIONS = ("fp32", "tf32", "fp16")
 # 8-bit integers: a network whose gates stay in float32, and one with convolutions in them
 INT8 = ("resnet50+se", "resnet50+cbam")
 # of the ranges below
-BATCHES = (1, 8)
+BATCHES = (1, 8, 32)
 TIMING = Method(seconds=1.0, max_seconds=4.0, warm_up_seconds=0.3)
-BLOCK_AXES, IMAGE_AXES = "batch=1:2:8,height=14:28:56,width=14:28:56", "batch=1:2:8"
+BLOCK_AXES, IMAGE_AXES = "batch=1:8:32,height=14:28:56,width=14:28:56", "batch=1:8:32"
 # each in less than ten minutes: one block end to end, the other blocks, networks
 TIERS: tuple[tuple[str, ...], ...] = (
     ("se",),
@@ -73,6 +82,28 @@ def export(folder: Path, names: list[str]) -> None:
         precision = ",".join(precisions(name))
         bundle = attn2trt.deploy(name, out=folder / name, dynamic=dynamic, precision=precision)
         print(name, "is there" if bundle.reused else "exported", flush=True)
+        if not moves_path(folder, name).exists():
+            export_beside(folder, name, dynamic, bundle)
+
+
+def export_beside(folder: Path, name: str, dynamic: str, bundle: Bundle) -> None:
+    """PyTorch's plain export of a target, where it does not refuse it, then what the target's blocks must move."""
+    from attn2trt.modules import catalog
+
+    moves_path(folder, name).parent.mkdir(exist_ok=True)
+    target = catalog.resolve(name, dynamic=dynamic)
+    module = target.build()
+    try:
+        plain_plans.export_plain(folder, target, module, bundle)
+    except ModuleRefused as error:
+        print(f"{name} has no plain export: {error}", flush=True)
+    counted = block_bytes.count(name, module) if "+" in name else []
+    moves_path(folder, name).write_text(json.dumps(counted) + "\n")
+
+
+def moves_path(folder: Path, name: str) -> Path:
+    """Where lies what the blocks of a target must move; written last of what lies beside its bundle."""
+    return folder / "plain" / f"{name}.moves.json"
 
 
 def precisions(name: str) -> tuple[str, ...]:
@@ -100,14 +131,27 @@ def measure(path: Path, precision: str, options: Options) -> dict[str, Any]:
         "plan": {key: value for key, value in plan.to_json().items() if key != "graph"},
     }
     if row["passed"]:
-        row["timing"] = timed(path, [name for name, (one, _) in PLANS.items() if one == precision])
+        beside = []
+        row["layers"] = summarised(bundle.path / layers_name(plan.file))
+        if precision in plain_plans.PRECISIONS:
+            beside = [plain_plans.plain_contender(path.parent, path.name, bundle, precision, options)]
+            row["plain_layers"] = summarised(plain_plans.layers_path(path.parent, path.name, precision))
+        row["timing"] = timed(path, [name for name, (one, _) in PLANS.items() if one == precision], beside)
     return row | {"seconds": round(time.perf_counter() - since, 1)}
 
 
-def timed(path: Path, runtimes: list[str]) -> list[dict[str, Any]]:
+def summarised(file: Path) -> dict[str, dict[str, int]]:
+    """What TensorRT's inspector says of a plan, in numbers; nothing where it wrote nothing that can be read."""
+    try:
+        return summary(read_layers(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}
+
+
+def timed(path: Path, runtimes: list[str], beside: Sequence[Contender] = ()) -> list[dict[str, Any]]:
     """Milliseconds of each of the runtimes at each batch, or why there are none."""
     found = []
-    for one in benchmark(str(path), batches=BATCHES, runtimes=runtimes, method=TIMING).rows:
+    for one in benchmark(str(path), batches=BATCHES, runtimes=runtimes, beside=beside, method=TIMING).rows:
         entry: dict[str, Any] = {"runtime": one.runtime, "model": one.model, "batch": one.batch, "status": one.status}
         if one.measurement is None:
             found.append(entry | {"why": one.why})
@@ -129,7 +173,7 @@ def baselines(folder: Path, names: list[str]) -> int:
     """PyTorch in float16 on the same GPU, written beside the rows of the plans."""
     driver = ask_driver()
     if not driver.devices:
-        raise MissingRequirement(f"{driver.problem}; run on a machine with an NVIDIA GPU and its driver")
+        raise MissingRequirement(f"{driver.problem}; {NO_DEVICE}")
     document = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"rows": []}
     if document.get("devices", list(driver.devices)) != list(driver.devices):
         raise InputError(f"received rows of {document['devices']} in {RESULTS.name}; here is {driver.devices[0]}")
@@ -138,9 +182,16 @@ def baselines(folder: Path, names: list[str]) -> int:
         if name not in there:
             there[name] = {"target": name, "timing": timed(folder / name, [CUDA_EAGER, CUDA_COMPILE])}
             print(json.dumps(there[name]), flush=True)
-            RESULTS.parent.mkdir(exist_ok=True)
-            RESULTS.write_text(json.dumps({**document, "baselines": list(there.values())}, indent=1) + "\n")
+            write({**document, "baselines": list(there.values())})
     return 0
+
+
+def write(document: dict[str, Any]) -> None:
+    """The results, and the page that is made of them."""
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(document, indent=1) + "\n")
+    if document.get("tensorrt"):
+        PAGE.write_text(tensorrt_page.page(document))
 
 
 def recorded(bundle: Bundle) -> Iterator[Any]:
@@ -160,13 +211,17 @@ def main(folder: Path, names: list[str], options: Options) -> int:
         "without_tactics": list(options.without_tactics),
         "sources": code_hash(ROOMS),
         **setting,
+        "blocks": {},
         "rows": [],
     }
     if RESULTS.exists():
         before = json.loads(RESULTS.read_text())
         if all(before.get(key) == document[key] for key in ("sources", "without_tactics", *setting)):
             document["rows"] = [row for row in before["rows"] if row["passed"]]
-            document["baselines"] = before.get("baselines", [])
+            document |= {key: before[key] for key in ("baselines", "blocks", "bytes_per_s") if key in before}
+    if "bytes_per_s" not in document:
+        with Device() as device:
+            document["bytes_per_s"] = bytes_per_s(device)
     done = {(row["target"], row["precision"]) for row in document["rows"]}
     for name, precision in [(target, one) for target in names for one in precisions(target)]:
         if (name, precision) in done:
@@ -175,8 +230,10 @@ def main(folder: Path, names: list[str], options: Options) -> int:
         row = measure(folder / name, precision, options)
         document["rows"].append(row)
         print(json.dumps(row), flush=True)
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps(document, indent=1) + "\n")
+        moves = moves_path(folder, name)
+        if moves.exists():
+            document["blocks"][name] = json.loads(moves.read_text())
+        write(document)
     return 0 if all(row["passed"] for row in document["rows"]) else 1
 
 

@@ -69,6 +69,8 @@ def run_each(targets: Sequence[str], run: Callable[[str], int], *, jobs: int, as
         all_jobs = [Job(target, Path(name) / str(number)) for number, target in enumerate(targets)]
         for job in all_jobs:
             job.folder.mkdir()
+            for stream in ("out", "err"):  # there also where the child ends before it says anything
+                (job.folder / stream).touch(0o600)
         share = max(1, (os.cpu_count() or 1) // jobs)
 
         def work(job: Job) -> int:
@@ -122,20 +124,26 @@ def _started(job: Job, work: Callable[[Job], int]) -> int:
     """The process of a child that does the job."""
     sys.stdout.flush()
     sys.stderr.flush()
-    child = os.fork()
-    if not child:
-        _be_child(job, work)
+    # A child that is told to end before it is on its own would end as its parent does, taking its siblings along.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        child = os.fork()
+        if not child:
+            _be_child(job, work, before)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return child
 
 
-def _be_child(job: Job, work: Callable[[Job], int]) -> NoReturn:
-    """Do the job and end, without going back to where the parent is."""
-    die_with_parent()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    for stream, name in ((1, "out"), (2, "err")):
-        os.dup2(os.open(job.folder / name, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), stream)
+def _be_child(job: Job, work: Callable[[Job], int], mask: set[int]) -> NoReturn:
+    """Do the job and end, without going back to where the parent is; ``mask`` are the signals that stay blocked."""
     code = INTERNAL_ERROR
     try:
+        die_with_parent()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for stream, name in ((1, "out"), (2, "err")):
+            os.dup2(os.open(job.folder / name, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), stream)
         # A child of its own for the work: a crash of native code is a line of this target.
         guarded(lambda: finish(lambda: work(job), debug="--debug" in sys.argv))
     except SystemExit as end:

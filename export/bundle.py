@@ -188,6 +188,12 @@ def verify(path: Path | str) -> list[Finding]:
     return findings
 
 
+def is_as_listed(bundle: Bundle, name: str) -> bool:
+    """Whether this file of the bundle is the one that its manifest lists."""
+    entry = bundle.manifest["files"].get(name)
+    return entry is not None and _verify_file(bundle.path.resolve(), name, entry).ok
+
+
 def require_unchanged(bundle: Bundle) -> None:
     """Raise CheckFailed for the first file that is not the one the manifest lists."""
     for finding in verify(bundle.path):

@@ -6,15 +6,21 @@ import importlib
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import onnx
 import pytest
 
+import attn2trt
 from attn2trt.engines.environment import Component, Driver
+from attn2trt.engines.tensorrt.build import Order
 from attn2trt.engines.timing.latency import Latency
 from attn2trt.engines.timing.results import Measurement, Row
-from attn2trt.errors import InputError, MissingRequirement
+from attn2trt.errors import CheckFailed, InputError, MissingRequirement
+from attn2trt.export.bundle import open_bundle
+from attn2trt.modules import catalog
 from attn2trt.modules.block_index import block_names
 
 TOOL = Path(__file__).parents[1] / "benchmarks/gpu_check.py"
@@ -53,14 +59,24 @@ def test_rows_of_the_same_setting_are_kept(tool: ModuleType, tmp_path: Path, mon
         return row(*asked[-1])
 
     monkeypatch.setattr(tool, "RESULTS", tmp_path / "tensorrt.json")
+    monkeypatch.setattr(tool, "PAGE", tmp_path / "gpu.md")
     monkeypatch.setattr(tool, "probe_tensorrt", lambda: Component("TensorRT", "usable", "8.6.0"))
     monkeypatch.setattr(tool, "open_bundle", lambda _: None)
     monkeypatch.setattr(tool, "measure", measure)
+    monkeypatch.setattr(tool, "ask_driver", lambda: Driver("CUDA 13.0", ("NVIDIA H200",)))
+    rates: list[float] = []
+    monkeypatch.setattr(tool, "Device", nullcontext)
+    monkeypatch.setattr(tool, "bytes_per_s", lambda _: rates.append(1e12) or 1e12)
+    (tmp_path / "plain").mkdir()
+    tool.moves_path(tmp_path, "cbam").write_text("[]")
     for _ in range(2):
         assert tool.main(tmp_path, ["se", "cbam"], tool.Options()) == 1
     all_of_them = [(name, precision) for name in ("se", "cbam") for precision in ("fp32", "tf32", "fp16")]
     assert asked == [*all_of_them, ("cbam", "fp16")]
-    assert json.loads((tmp_path / "tensorrt.json").read_text())["rows"] == [row(*one) for one in all_of_them]
+    written = json.loads((tmp_path / "tensorrt.json").read_text())
+    assert written["rows"] == [row(*one) for one in all_of_them]
+    assert (written["blocks"], written["bytes_per_s"], rates) == ({"cbam": []}, 1e12, [1e12])
+    assert "failed" in (tmp_path / "gpu.md").read_text()
     assert tool.precisions("resnet50+se") == ("fp32", "tf32", "fp16", "int8")
 
 
@@ -106,3 +122,65 @@ def test_what_was_timed_is_told_row_by_row(tool: ModuleType, monkeypatch: pytest
     one, other = tool.timed(Path("se"), [])
     assert (one["median_ms"], one["on_device_ms"], one["batch"]) == (2.0, 2.0, 1)
     assert (other["status"], other["why"]) == ("failed", "no")
+
+
+def test_what_the_blocks_of_a_backbone_must_move_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(TOOL.parent)
+    block_bytes = importlib.import_module("block_bytes")
+    name = "resnet18+se"
+    blocks = block_bytes.count(name, catalog.resolve(name).build())
+    assert [block["places"] for block in blocks] == [2, 2, 2, 2]
+    assert blocks[0]["map_numbers"] == 2 * 64 * 56 * 56  # read and written
+    assert blocks[0]["weight_numbers"] == 64 * 4 + 4 + 4 * 64 + 64
+    one = [blocks[0]]
+    assert block_bytes.total(one, 8, 2) == 2 * 2 * (8 * blocks[0]["map_numbers"] + blocks[0]["weight_numbers"])
+
+
+def test_a_plain_export_lies_beside_its_bundle_once(
+    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported: list[str] = []
+    beside = tool.export_beside
+
+    def export_beside(folder: Path, name: str, *more: object) -> None:
+        exported.append(name)
+        beside(folder, name, *more)
+
+    monkeypatch.setattr(tool, "export_beside", export_beside)
+    monkeypatch.setattr(tool, "BLOCK_AXES", "batch=1:2:3")
+    for _ in range(2):
+        tool.export(tmp_path, ["se"])
+    assert exported == ["se"]
+    graph = onnx.load(tool.plain_plans.graph_path(tmp_path, "se"))
+    bundle = open_bundle(tmp_path / "se")
+    assert [entry.version for entry in graph.opset_import if not entry.domain] == [17]
+    assert [value.name for value in graph.graph.output] == [output.name for output in bundle.outputs]
+    assert [value.name for value in graph.graph.input] == [given.name for given in bundle.inputs]
+
+
+def test_a_plain_plan_is_ordered_as_a_user_would_and_refusals_are_told(
+    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans, orders = tool.plain_plans, []
+    attn2trt.deploy("eca", out=tmp_path / "eca", shapes=["2x8x6x6"], dynamic="batch=1:2:3")
+    bundle = open_bundle(tmp_path / "eca")
+    (found,) = {*plans.plain_contender(tmp_path, "eca", bundle, "fp16", tool.Options()).jobs.values()}
+    assert found == "PyTorch's exporter refuses the target"
+    (tmp_path / "plain").mkdir()
+    plans.graph_path(tmp_path, "eca").write_bytes(b"graph")
+
+    def build(order: Order) -> dict[str, object]:
+        orders.append(order)
+        if order.precision == "fp32":
+            raise CheckFailed("no kernel")
+        return {"tensorrt": "8.6.0", "gpu": "NVIDIA H200", "capability": "9.0", "driver": "13.0"}
+
+    monkeypatch.setattr(plans, "build_isolated", build)
+    jobs = plans.plain_contender(tmp_path, "eca", bundle, "fp16", tool.Options(level=3)).jobs
+    assert {name: job.graphed for name, job in jobs.items()} == {"tensorrt-fp16": False, "tensorrt-fp16-graph": True}
+    assert json.loads(jobs["tensorrt-fp16"].about)["plan"]["precision"] == "fp16"
+    assert orders[0].weakly_typed
+    assert orders[0].options.level == 3
+    assert orders[0].layers == plans.layers_path(tmp_path, "eca", "fp16")
+    refused = plans.plain_contender(tmp_path, "eca", bundle, "fp32", tool.Options()).jobs
+    assert set(refused.values()) == {"no kernel"}

@@ -36,7 +36,9 @@ class Options:
 class Order:
     """Everything that one build needs. Paths are absolute; ``cache`` is read where it is there, and written.
 
-    ``precision`` is that of the graph; ``layers`` gets what TensorRT's inspector says of the plan, as JSON.
+    ``precision`` is that of the graph; ``layers`` gets what TensorRT's inspector says of the plan, as JSON. Where the
+    order is ``weakly_typed``, the graph is in float32 and TensorRT chooses what it computes in ``precision``: what a
+    user's own `trtexec --fp16` would be, to be timed beside ours.
     """
 
     graph: Path
@@ -49,6 +51,7 @@ class Order:
     modules: Mapping[str, str] = field(default_factory=dict)
     options: Options = field(default_factory=Options)
     precision: str = "fp32"
+    weakly_typed: bool = False
 
 
 def build(order: Order) -> dict[str, Any]:
@@ -60,13 +63,16 @@ def build(order: Order) -> dict[str, Any]:
         trt, version = load(device)
         logger = make_logger(trt, order.log)
         builder = trt.Builder(logger)
-        network = builder.create_network(versions.network_flags(trt, version))
+        network = builder.create_network(versions.network_flags(trt, version, weakly_typed=order.weakly_typed))
         parser = trt.OnnxParser(network, logger)
         if not parser.parse_from_file(str(order.graph)):
             errors = [_node_error(parser.get_error(index), version) for index in range(parser.num_errors)]
             raise CheckFailed(parser_message(errors, order.modules, str(version)))
         config = _config(trt, version, builder, order)
-        versions.keep_precision(trt, version, config, network, order.precision)
+        if order.weakly_typed:
+            versions.allow_precision(trt, config, order.precision)
+        else:
+            versions.keep_precision(trt, version, config, network, order.precision)
         _read_cache(config, order.cache)
         since = time.perf_counter()
         plan = builder.build_serialized_network(network, config)

@@ -44,6 +44,7 @@ def order_to_json(order: Order) -> dict[str, Any]:
         "modules": dict(order.modules),
         "options": asdict(order.options),
         "precision": order.precision,
+        "weakly_typed": order.weakly_typed,
     }
 
 
@@ -57,4 +58,5 @@ def order_from_json(message: Mapping[str, Any]) -> Order:
         modules=message["modules"],
         options=Options(**options),
         precision=str(message["precision"]),
+        weakly_typed=bool(message["weakly_typed"]),
     )

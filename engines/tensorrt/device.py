@@ -163,6 +163,11 @@ class Stream:
         address, pinned = ctypes.c_uint64(buffer.address), ctypes.c_void_p(buffer.pinned.ctypes.data)
         self._device._call("cuMemcpyDtoHAsync_v2", pinned, address, ctypes.c_size_t(size), ctypes.c_void_p(self.handle))
 
+    def copy(self, given: Buffer, to: Buffer, size: int) -> None:
+        """Copy ``size`` bytes from one place on the device to another."""
+        addresses = ctypes.c_uint64(to.address), ctypes.c_uint64(given.address)
+        self._device._call("cuMemcpyDtoDAsync_v2", *addresses, ctypes.c_size_t(size), ctypes.c_void_p(self.handle))
+
     def synchronize(self) -> None:
         """Wait for everything; an error of a kernel shows here."""
         self._device._call("cuStreamSynchronize", ctypes.c_void_p(self.handle))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import CheckFailed
-from ...export.bundle import Bundle, sha256, spec_to_json
+from ...export.bundle import Bundle, is_as_listed, spec_to_json
 from ..child import ANSWER_SECONDS, Child
 from ..runtime import Arrays
 from .build import Order
@@ -38,15 +38,19 @@ def checked(bundle: Bundle, plan: Plan) -> tuple[Path, str]:
     Raises CheckFailed where the file is not the one that the manifest lists.
     """
     file = bundle.path / plan.file
-    listed = bundle.manifest["files"].get(plan.file, {}).get("sha256")
-    if not file.is_file() or sha256(file) != listed:
+    if not is_as_listed(bundle, plan.file):
         raise CheckFailed(f"{file} is not the file that the manifest lists; run `attn2trt compile` again")
+    return file, described(bundle, plan)
+
+
+def described(bundle: Bundle, plan: Plan) -> str:
+    """As JSON what ``open_described`` has to know of a plan with the bundle's inputs and outputs."""
     about = {
         "plan": plan.to_json(),
         "inputs": [spec_to_json(spec) for spec in bundle.inputs],
         "outputs": [spec_to_json(spec) for spec in bundle.outputs],
     }
-    return file, json.dumps(about)
+    return json.dumps(about)
 
 
 def build_isolated(order: Order, *, seconds: float = BUILD_SECONDS) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -69,6 +70,13 @@ def _layer(entry: Mapping[str, Any]) -> Layer:
 def _precision(words: str) -> str:
     """What a format says of its type; "" for integers, and where shapes that vary leave it open."""
     return next((name for name, pattern in _WORDS if re.search(pattern, words, re.IGNORECASE)), "")
+
+
+def summary(layers: Iterable[Layer]) -> dict[str, dict[str, int]]:
+    """How many layers there are of each kind, and how many run each kernel, for those that name one."""
+    found = list(layers)
+    kernels = Counter(one.tactic for one in found if one.tactic)
+    return {"kinds": dict(Counter(one.kind for one in found)), "kernels": dict(kernels)}
 
 
 @dataclass(frozen=True)

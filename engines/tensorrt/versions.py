@@ -56,12 +56,20 @@ def has(version: Version, name: str) -> bool:
     return first <= version and (gone is None or version < gone)
 
 
-def network_flags(trt: Any, version: Version) -> int:
-    """Explicit batch where it is an option, types as the graph has them where that is one."""
+def network_flags(trt: Any, version: Version, *, weakly_typed: bool = False) -> int:
+    """Explicit batch where it is an option, types as the graph has them where that is one and is not declined.
+
+    Raises MissingRequirement for a weakly typed network where every network is strongly typed.
+    """
     kinds = trt.NetworkDefinitionCreationFlag
     if version.major >= 11:
+        if weakly_typed:
+            raise MissingRequirement(
+                f"TensorRT {version} takes a graph's precisions as they are and chooses none; "
+                "a weakly typed network needs TensorRT 8.6 or 10"
+            )
         return 0
-    if has(version, "NetworkDefinitionCreationFlag.STRONGLY_TYPED"):
+    if has(version, "NetworkDefinitionCreationFlag.STRONGLY_TYPED") and not weakly_typed:
         return 1 << int(kinds.STRONGLY_TYPED)
     return 1 << int(kinds.EXPLICIT_BATCH)
 
@@ -86,6 +94,19 @@ def keep_precision(trt: Any, version: Version, config: Any, network: Any, precis
         config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
         for index in range(network.num_layers):
             _bind(trt, network.get_layer(index))
+
+
+def allow_precision(trt: Any, config: Any, precision: str) -> None:
+    """Let the builder of a weakly typed network choose this precision wherever it is faster, as `trtexec --fp16` does.
+
+    tf32 needs no word, it is on by default. Raises InputError for a precision that the graph itself has to have.
+    """
+    if precision == "fp16":
+        config.set_flag(trt.BuilderFlag.FP16)
+    elif precision == "fp32":
+        config.clear_flag(trt.BuilderFlag.TF32)
+    elif precision != "tf32":
+        raise InputError(f"received precision {precision}; expected fp32, tf32 or fp16; leave it out")
 
 
 def _bind(trt: Any, layer: Any) -> None:

@@ -105,6 +105,14 @@ class Writer:
         self._new.append(written)
         return written.outputs[0]
 
+    def integers(
+        self, op_type: str, inputs: Sequence[ir.Value | None], word: str, **attributes: ir.Attr | int | Sequence[int]
+    ) -> ir.Value:
+        """A new node that gives whole numbers: sizes, or what is made of them."""
+        written = self.node(op_type, inputs, word, **attributes)
+        written.type = ir.TensorType(ir.DataType.INT64)
+        return written
+
     def number(self, value: int, word: str) -> ir.Value:
         """A new weight of one whole number."""
         return self.weight(np.array([value], np.int64), word)
@@ -113,13 +121,10 @@ class Writer:
         """One whole number: ``size``, or where that may vary what ``given`` has along the axis and ``more``."""
         if size is not None:
             return self.number(size, f"size of axis {axis}")
-        shape = self.node("Shape", [given], f"size of the input's axis {axis}", start=axis, end=axis + 1)
-        shape.type = ir.TensorType(ir.DataType.INT64)
+        shape = self.integers("Shape", [given], f"size of the input's axis {axis}", start=axis, end=axis + 1)
         if not more:
             return shape
-        total = self.node("Add", [shape, self.number(more, f"more of axis {axis}")], f"size of axis {axis}")
-        total.type = shape.type
-        return total
+        return self.integers("Add", [shape, self.number(more, f"more of axis {axis}")], f"size of axis {axis}")
 
     def put(self, result: ir.Value) -> None:
         """Have ``result`` in the place of the old node's output, whose name and shape it takes."""

@@ -132,8 +132,7 @@ class MinimalFiltering:
             ends = [write.size(node.inputs[0], axis, found[axis], more[axis - 2]) for axis in cut]
             end = ends[0]
             if len(ends) == 2:
-                end = write.node("Concat", ends, "ends", axis=0)
-                end.type = ends[0].type
+                end = write.integers("Concat", ends, "ends", axis=0)
             starts = write.weight(np.zeros(len(cut), np.int64), "first pixels")
             axes = write.weight(np.array(cut, np.int64), "axes to cut")
             pixels = write.node("Slice", [pixels, starts, end, axes], "cut off")
@@ -157,11 +156,9 @@ def _put_back(write: Writer, grid: Grid, found: tuple[int | None, ...]) -> ir.Va
     if height is not None and width is not None:
         shape = write.weight(np.array([0, 0, height, width], np.int64), "height and width")
     else:
-        of_one = write.node("Shape", [grid[0][0]], "size of one")
+        of_one = write.integers("Shape", [grid[0][0]], "size of one")
         times = write.weight(np.array([1, 1, step, step], np.int64), "times")
-        of_one.type = ir.TensorType(ir.DataType.INT64)
-        shape = write.node("Mul", [of_one, times], "size of all")
-        shape.type = of_one.type
+        shape = write.integers("Mul", [of_one, times], "size of all")
     return write.node("Reshape", [together, shape], "pixels")
 
 

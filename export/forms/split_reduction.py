@@ -44,10 +44,8 @@ class SplitReduction:
         height, width = found[2:]
         if height is None and width is None:
             start = write.weight(np.array(head, np.int64), "groups")
-            rest = write.node("Shape", [given], "height and width", start=2)
-            rest.type = ir.TensorType(ir.DataType.INT64)
-            view = write.node("Concat", [start, rest], "shape in groups", axis=0)
-            view.type = rest.type
+            rest = write.integers("Shape", [given], "height and width", start=2)
+            view = write.integers("Concat", [start, rest], "shape in groups", axis=0)
         else:
             view = write.weight(
                 np.array([*head, *(-1 if size is None else size for size in (height, width))]), "groups"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,15 +14,22 @@ from ...modules.target import Target
 from .exporter import example_inputs, for_signature, quiet
 
 
-def export_plainly(target: Target, module: nn.Module, path: Path, output_names: Sequence[str]) -> Path:
-    """Write ``module`` to ``path`` with the same names and dynamic axes as ours, at the exporter's own opset.
+def export_plainly(
+    target: Target, module: nn.Module, path: Path, output_names: Sequence[str], *, opset: int | None = None
+) -> Path:
+    """Write ``module`` to ``path`` with the same names and dynamic axes as ours.
 
-    Raises ModuleRefused with the exporter's reason where it refuses.
+    Without ``opset`` by the exporter of today at its own; with one by the older TorchScript exporter, which alone
+    writes what a TensorRT before 10 reads. Raises ModuleRefused with the exporter's reason where it refuses.
     """
-    dynamic: tuple[dict[int, object], ...] = tuple(
-        {place: torch.export.Dim.DYNAMIC for place, dim in enumerate(spec.shape) if isinstance(dim, str)}
-        for spec in target.inputs
-    )
+    axes = [{place: dim for place, dim in enumerate(spec.shape) if isinstance(dim, str)} for spec in target.inputs]
+    how: dict[str, Any]
+    if opset is None:
+        dynamic = tuple(dict.fromkeys(found, torch.export.Dim.DYNAMIC) for found in axes)
+        how = {"dynamo": True, "dynamic_shapes": for_signature(module, dynamic) if any(axes) else None}
+    else:
+        named = {spec.name: found for spec, found in zip(target.inputs, axes, strict=True)}
+        how = {"dynamo": False, "opset_version": opset, "dynamic_axes": named}
     try:
         with quiet(), torch.no_grad():
             torch.onnx.export(
@@ -30,9 +38,8 @@ def export_plainly(target: Target, module: nn.Module, path: Path, output_names: 
                 path,
                 input_names=[spec.name for spec in target.inputs],
                 output_names=list(output_names),
-                dynamic_shapes=for_signature(module, dynamic) if any(dynamic) else None,
-                dynamo=True,
                 verbose=False,
+                **how,
             )
     except Exception as error:  # torch and the module's own code may raise anything
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -138,6 +138,7 @@ def test_an_order_survives_its_way_to_the_child() -> None:
         modules={"node": "layer1.0"},
         options=Options(workspace_mib=64, level=3, without_tactics=("cudnn",)),
         precision="fp16",
+        weakly_typed=True,
     )
     assert order_from_json(json.loads(json.dumps(order_to_json(order)))) == order
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from attn2trt.engines.runtime import Arrays
-from attn2trt.engines.tensorrt import device, runtime
+from attn2trt.engines.tensorrt import bandwidth, device, runtime
 from attn2trt.engines.tensorrt.profiles import Profile
 from attn2trt.engines.tensorrt.runtime import TensorRTRuntime
 from attn2trt.engines.tensorrt.versions import Version
@@ -76,6 +76,9 @@ class Driver:
         ctypes.memmove(to.value, given.value, size.value)
 
     def _cuMemcpyDtoHAsync_v2(self, to: Any, given: Any, size: Any, _stream: Any) -> None:
+        ctypes.memmove(to.value, given.value, size.value)
+
+    def _cuMemcpyDtoDAsync_v2(self, to: Any, given: Any, size: Any, _stream: Any) -> None:
         ctypes.memmove(to.value, given.value, size.value)
 
     def _cuStreamBeginCapture_v2(self, _stream: Any, _mode: int) -> None:
@@ -233,3 +236,11 @@ def test_a_driver_that_refuses_is_one_line(driver: Driver) -> None:
     driver.fail = {"cuInit": 100}
     with pytest.raises(MissingRequirement, match="cuInit error 100"):
         opened()
+
+
+def test_a_copy_reads_and_writes(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bandwidth, "BYTES", 4000)
+    with device.Device() as found:
+        # 8 copies in the quarter of a millisecond that the stand-in's clock tells
+        assert bandwidth.bytes_per_s(found) == pytest.approx(2 * 8 * 4000 / 0.25e-3)
+    assert driver.calls.count("cuMemcpyDtoDAsync_v2") == bandwidth.COPIES * bandwidth.ROUNDS

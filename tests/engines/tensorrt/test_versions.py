@@ -112,6 +112,34 @@ def test_networks_are_typed_as_their_graph_where_that_can_be_asked(version: Vers
     assert versions.network_flags(TRT, version) == flags
 
 
+@pytest.mark.parametrize("version", [Version(8, 6), Version(10, 3)])
+def test_weak_types_are_had_where_there_are_any(version: Version) -> None:
+    assert versions.network_flags(TRT, version, weakly_typed=True) == 1
+
+
+def test_the_newest_has_no_weak_types() -> None:
+    with pytest.raises(MissingRequirement, match=r"TensorRT 11\.0\.0 takes a graph's precisions as they are"):
+        versions.network_flags(TRT, Version(11), weakly_typed=True)
+
+
+@pytest.mark.parametrize(("precision", "flags"), [("fp32", set()), ("tf32", {"TF32"}), ("fp16", {"TF32", "FP16"})])
+def test_a_precision_is_allowed_and_nothing_bound(precision: str, flags: set[str]) -> None:
+    assert allowed(precision) == flags
+
+
+def test_what_the_graph_has_to_say_cannot_be_allowed() -> None:
+    with pytest.raises(InputError, match="received precision int8; expected fp32, tf32 or fp16"):
+        allowed("int8")
+
+
+def allowed(precision: str) -> set[str]:
+    """The flags of a builder's defaults with this precision allowed."""
+    flags = {"TF32"}
+    config = SimpleNamespace(set_flag=flags.add, clear_flag=flags.remove)
+    versions.allow_precision(SimpleNamespace(BuilderFlag=SimpleNamespace(FP16="FP16", TF32="TF32")), config, precision)
+    return flags
+
+
 def test_sources_of_kernels_are_left_out() -> None:
     assert versions.tactic_mask(TRT, Version(8, 6), 0b11111, ["cublas", "cudnn"]) == 0b11010
     with pytest.raises(InputError, match=r"TensorRT 11\.0\.0 has no such source"):
