@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import onnx_ir as ir
@@ -25,12 +26,13 @@ from .engines.timing.rounds import interleave
 from .engines.timing.trials import Trial, Tuning
 from .errors import CheckFailed
 from .export.bundle import TUNED, Bundle
-from .export.forms import Form, apply, forms_for, kinds
+from .export.forms import BATCH_FORMS, FORMS, GraphForm, apply, apply_whole, kinds
 from .export.graph import save
 from .validate.recorded import from_tensors
 from .validate.verdict import judge_case
 
 AS_IT_IS = "as it is"
+Rewrite = Callable[[ir.Model], int]  # how many places of the model it rewrote
 
 
 class Tuner:
@@ -55,10 +57,17 @@ class Tuner:
         watch, since = machine.Watch(), time.process_time()
         trials: list[Trial] = []
         best = self._bundle.model_path
-        places = _places(best, forms_for(next(iter(self._bundle.inputs[0].resolve(self._sizes)), 1)))
+        places = _places(best)
         for number, (kind, forms) in enumerate(places.items(), 1):
             self._progress(f"{number} of {len(places)}: {kind}")
             best = self._fastest(best, kind, forms, trials)
+        for kind in _left_before_another(trials):
+            self._progress(f"once more, beside what was kept since: {kind}")
+            best = self._fastest(best, kind, places[kind], trials)
+        if next(iter(self._bundle.inputs[0].resolve(self._sizes)), 1) > 1:
+            for kind, forms in _whole(best).items():
+                self._progress(kind)
+                best = self._fastest(best, kind, forms, trials)
         whole = None
         if best != self._bundle.model_path:
             self._progress("timing the whole against the graph as it was")
@@ -81,10 +90,11 @@ class Tuner:
         save(ir.load(str(best)), self._folder / TUNED)
         return self._folder / TUNED, tuning
 
-    def _fastest(self, best: Path, kind: str, forms: Sequence[Form], trials: list[Trial]) -> Path:
+    def _fastest(self, best: Path, kind: str, forms: Mapping[str, Rewrite], trials: list[Trial]) -> Path:
         """The graph with every place of the kind in the form that is fastest, which may be the one that it has."""
         candidates = {
-            form.name: self._written(best, kind, form, len(trials) + place) for place, form in enumerate(forms)
+            name: self._written(best, rewrite, len(trials) + place)
+            for place, (name, rewrite) in enumerate(forms.items())
         }
         pairs = self._compared(best, {name: graph for name, (graph, _) in candidates.items()})
         differences = {name: pair.difference for name, pair in pairs.items()}
@@ -94,9 +104,9 @@ class Tuner:
             trials.append(Trial(name, kind, count, pairs[name].before_ms, differences[name], name == chosen))
         return best if chosen is None else candidates[chosen][0]
 
-    def _written(self, best: Path, kind: str, form: Form, number: int) -> tuple[Path, int]:
+    def _written(self, best: Path, rewrite: Rewrite, number: int) -> tuple[Path, int]:
         model = ir.load(str(best))
-        count = apply(model, form, kind)
+        count = rewrite(model)
         path = self._folder / f"candidate-{number}.onnx"
         save(model, path)
         return path, count
@@ -137,11 +147,34 @@ class Tuner:
             )
 
 
-def _places(graph: Path, forms: Sequence[Form]) -> dict[str, list[Form]]:
-    """For every kind of place in the graph the forms that apply to it."""
+def _places(graph: Path) -> dict[str, dict[str, Rewrite]]:
+    """For every kind of place in the graph the forms that apply to it, by name."""
     model = ir.load(str(graph))
-    found: dict[str, list[Form]] = {}
-    for form in forms:
+    found: dict[str, dict[str, Rewrite]] = {}
+    for form in FORMS:
         for kind in kinds(model, form):
-            found.setdefault(kind, []).append(form)
+            found.setdefault(kind, {})[form.name] = partial(apply, form=form, kind=kind)
     return found
+
+
+def _whole(graph: Path) -> dict[str, dict[str, Rewrite]]:
+    """The same of the graph as a whole."""
+    model = ir.load(str(graph))
+    found: dict[str, dict[str, Rewrite]] = {}
+    for form in BATCH_FORMS:
+        if kind := form.kind(model.graph):
+            found.setdefault(kind, {})[form.name] = partial(_once, form=form)
+    return found
+
+
+def _once(model: ir.Model, form: GraphForm) -> int:
+    apply_whole(model, form)
+    return 1
+
+
+def _left_before_another(trials: Sequence[Trial]) -> list[str]:
+    """The kinds that were left as they were before another was changed, beside which another form may pay off."""
+    kept = [trial.kind for trial in trials if trial.kept]
+    tried = list(dict.fromkeys(trial.kind for trial in trials))
+    last = tried.index(kept[-1]) if kept else 0
+    return [kind for kind in tried[:last] if kind not in kept]

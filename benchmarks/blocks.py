@@ -26,6 +26,7 @@ from commands import run, run_json
 from attn2trt.benchmarking import installed_versions
 from attn2trt.engines.roofline import Limit, Rates
 from attn2trt.engines.timing import machine
+from attn2trt.engines.timing.paired import times_as_long
 from attn2trt.export.bundle import MODEL
 from attn2trt.export.traffic import traffic
 
@@ -41,6 +42,8 @@ OTHERS = (PLAIN, EAGER, COMPILE)
 SLOWER = 0.95
 # a tuned graph that holds so many times as much memory is told
 MORE_MEMORY = 1.25
+# short turns: what other guests of this machine do to its memory for a second or two hits every runtime alike
+ROUNDS = 24
 # more cores than this taken by others, and the cell is measured again
 BUSY_CORES = 0.1
 
@@ -53,7 +56,8 @@ def measure(block: str, shape: str, seconds: float, rates: dict[str, Any]) -> di
         run("deploy", block, "--shape", shape, "-o", str(bundle))
         tuned = run_json("tune", str(bundle))
         runtimes = [runtime for runtime in (OURS, TUNED, *OTHERS) if runtime != TUNED or tuned["graph"] is not None]
-        run("benchmark", str(bundle), "--seconds", str(seconds), "--runtime", ",".join(runtimes), "-o", str(out))
+        method = ("--seconds", str(seconds), "--rounds", str(ROUNDS))
+        run("benchmark", str(bundle), *method, "--runtime", ",".join(runtimes), "-o", str(out))
         limit = limit_of(bundle / MODEL, Rates.from_json(rates))
         return row_of(block, shape, json.loads(out.read_text()), tuned["tuning"], limit)
 
@@ -106,16 +110,17 @@ def row_of(
 
 
 def speed_ups(runtimes: dict[str, Any]) -> dict[str, float]:
-    """The median of each of the others, and of the best of them, over ours: above 1 ours is faster.
+    """How many times as long as ours each of the others takes, and the best of them: above 1 ours is faster.
 
     Ours is the tuned graph where tuning wrote one, which it does only where that is faster.
     """
-    medians = {name: found["median_ms"] for name, found in runtimes.items() if "median_ms" in found}
-    ours = medians.get(TUNED, medians.get(OURS))
-    others = {name: medians[name] for name in OTHERS if name in medians}
+    rounds = {name: found["round_medians_ms"] for name, found in runtimes.items() if "median_ms" in found}
+    ours = rounds.get(TUNED, rounds.get(OURS))
+    others = {name: rounds[name] for name in OTHERS if name in rounds}
     if ours is None or not others:
         return {}
-    return {"best": min(others.values()) / ours, **{name: value / ours for name, value in others.items()}}
+    times = {name: times_as_long(ours, found) for name, found in others.items()}
+    return {"best": min(times.values()), **times}
 
 
 def geometric_mean(values: Iterable[float]) -> float | None:
@@ -142,9 +147,11 @@ def page(document: dict[str, Any]) -> str:
         "",
         "Median latency in milliseconds, float32, on the CPU, all runtimes of a row in turn in one run: at least "
         f"{method['seconds']:g} s",
-        f"and {method['iterations']} calls each, or {method['max_seconds']:g} s. [timing.md](timing.md) says how.",
+        f"and {method['iterations']} calls each, or {method['max_seconds']:g} s, in {method['rounds']} rounds.",
+        "[timing.md](timing.md) says how.",
         "*Tuned*: the graph that `attn2trt tune` made of ours, `-` where no form was faster beyond doubt.",
-        "*Speed-up*: the other's median over ours, tuned where there is such a graph; above 1 ours is faster.",
+        "*Speed-up*: how many times as long as ours the other takes, the median of the rounds' ratios; ours is the",
+        "tuned graph where there is one. Above 1 ours is faster.",
         "*Best*: over the fastest of the others. *Limit*: what the block's bytes and operations take at the bandwidth",
         "and rate measured at the start of the run, everything fused ([cost.md](cost.md)); *operators*: what they take",
         "one operator after the other, as ONNX Runtime runs them, nothing fused; each then with ours over it. Both",
@@ -176,10 +183,11 @@ def without_gain(rows: Sequence[dict[str, Any]]) -> list[str]:
     for row in rows:
         medians = {name: row["runtimes"].get(name, {}).get("median_ms", math.inf) for name in OTHERS}
         first = min(medians, key=lambda name: medians[name])
+        ours = row["runtimes"].get(TUNED, row["runtimes"].get(OURS, {})).get("median_ms", math.inf)
         if first != PLAIN and row["speed_up"].get("best", math.inf) < SLOWER:
             found.append(
                 f"- `{row['block']}` at {row['shape']}: {first} takes {medians[first]:.2f} ms, ours "
-                f"{medians[first] / row['speed_up']['best']:.2f} ms. ONNX Runtime fuses nothing here; its operators, "
+                f"{ours:.2f} ms. ONNX Runtime fuses nothing here; its operators, "
                 f"one after the other, need {row['limit']['operators_ms']:.2f} ms."
             )
     return ["## Where nothing is gained", "", *found] if found else []

@@ -47,6 +47,13 @@ def _names(_context: click.Context, _option: click.Parameter, texts: tuple[str, 
     help="Only these; exit code 3 where one cannot be timed here (default: all that are found).",
 )
 @timing_options("each model, runtime and batch")
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    default=6,
+    show_default=True,
+    help="Turns that this time is cut into; more make what is compared surer where the machine is not quiet.",
+)
 @require_option
 @output_options
 def command(
@@ -55,6 +62,7 @@ def command(
     seconds: float,
     iterations: int,
     max_seconds: float,
+    rounds: int,
     out: Path | None,
     as_json: bool,
     **options: Any,
@@ -69,7 +77,7 @@ def command(
     from ..benchmarking import benchmark
     from ..engines.timing.method import Method
 
-    method = Method(seconds=seconds, iterations=iterations, max_seconds=max_seconds)
+    method = Method(seconds=seconds, iterations=iterations, max_seconds=max_seconds, rounds=rounds)
     note(seconds=STAGE_SECONDS + MOST_CELLS * max_seconds)
     with stages() as progress:
         found = benchmark(target, method=method, progress=progress, **options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..engines.timing.paired import times_as_long
 from ..engines.timing.results import Benchmark, Row
 from ..engines.timing.runtimes import ORT_CPU, RUNTIMES
 
@@ -34,8 +35,8 @@ def latency_table(found: Benchmark) -> RenderableType:
     lines += _missing(found)
     lines += [Text(f"warning: {text}", style="yellow") for text in found.warnings()]
     legend = Text(
-        "Rotated inputs, calls of all runtimes in turn; 'same input' is the median of calls on one input, 'x ours' the "
-        f"median over that of {ORT_CPU} with the same model and batch"
+        "Rotated inputs, calls of all runtimes in turn; 'same input' is the median of calls on one input, 'x ours' how "
+        f"many times as long it takes as {ORT_CPU} with the same model and batch, the median of the rounds"
         + (", 'on the GPU' the median in ms by the GPU's own clock." if on_device else "."),
         style="dim",
     )
@@ -62,7 +63,7 @@ def _cells(row: Row, found: Benchmark, *, on_device: bool) -> list[str]:
 
 
 def times_ours(row: Row, found: Benchmark) -> float | None:
-    """The row's median over that of our graph in ONNX Runtime on the CPU; None where either is missing."""
+    """How many times as long as our graph in ONNX Runtime on the CPU it takes; None where either is missing."""
     ours = next(
         (
             other.measurement
@@ -73,7 +74,7 @@ def times_ours(row: Row, found: Benchmark) -> float | None:
     )
     if ours is None or row.measurement is None:
         return None
-    return row.measurement.latency.median_ms / ours.latency.median_ms
+    return times_as_long(ours.round_medians_ms, row.measurement.round_medians_ms)
 
 
 def _missing(found: Benchmark) -> list[Text]:

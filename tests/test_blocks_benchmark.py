@@ -35,7 +35,7 @@ def document(ours: float, plain: float, eager: float, other_cores: float = 0.0) 
 
     def row(runtime: str, milliseconds: float) -> dict[str, Any]:
         latency = {"median_ms": milliseconds, "p90_ms": 9.0, "p99_ms": None, "cv": 0.01, "iterations": 99}
-        measured = {"latency": latency, "hot": {"median_ms": 1.0}, "round_medians_ms": [1.0], "peak_mib": 5.0}
+        measured = {"latency": latency, "hot": {"median_ms": 1.0}, "round_medians_ms": [milliseconds], "peak_mib": 5.0}
         return {"runtime": runtime, "status": "measured", "measurement": {**measured, "inputs_mib": 1.0}}
 
     absent = {"runtime": "pytorch-compile", "status": "not measured", "why": "no compiler"}
@@ -43,7 +43,7 @@ def document(ours: float, plain: float, eager: float, other_cores: float = 0.0) 
         "threads": 2,
         "machine": machine.describe(),
         "versions": dict(installed_versions()),
-        "method": {"seconds": 3.0, "iterations": 100, "max_seconds": 20.0},
+        "method": {"seconds": 3.0, "iterations": 100, "max_seconds": 20.0, "rounds": 24},
         "batches": [{"conditions": {"other_cores": other_cores}}],
         "rows": [row("ort-cpu", ours), row("ort-cpu-plain-export", plain), row("pytorch-eager", eager), absent],
     }
@@ -60,15 +60,21 @@ def test_speed_ups_are_over_the_best_of_the_others(blocks: ModuleType) -> None:
     assert row["forms"] == [KEPT]
     assert blocks.geometric_mean([2.0, 8.0]) == pytest.approx(4)
     assert blocks.geometric_mean([]) is None
-    assert blocks.speed_ups({"pytorch-eager": {"median_ms": 1.0}}) == {}
+    assert blocks.speed_ups({"pytorch-eager": rounds(1.0)}) == {}
 
 
 def test_ours_is_the_tuned_graph_where_there_is_one(blocks: ModuleType) -> None:
-    medians = {"ort-cpu": 4.0, "ort-cpu-tuned": 2.0, "pytorch-eager": 3.0}
-    assert blocks.speed_ups({name: {"median_ms": value} for name, value in medians.items()}) == {
-        "best": 1.5,
-        "pytorch-eager": 1.5,
-    }
+    found = {"ort-cpu": rounds(4.0), "ort-cpu-tuned": rounds(2.0), "pytorch-eager": rounds(3.0)}
+    assert blocks.speed_ups(found) == {"best": 1.5, "pytorch-eager": 1.5}
+
+
+def test_what_slows_down_one_round_slows_down_both(blocks: ModuleType) -> None:
+    found = {"ort-cpu": rounds(2.0, 2.0, 9.0, 9.0), "pytorch-eager": rounds(3.0, 3.0, 9.0, 13.5)}
+    assert blocks.speed_ups(found)["best"] == 1.5
+
+
+def rounds(*milliseconds: float) -> dict[str, Any]:
+    return {"median_ms": 0.0, "round_medians_ms": list(milliseconds)}
 
 
 def test_a_limit_is_of_the_graph_at_the_rates(blocks: ModuleType, tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ from attn2trt.cli.main import group
 from attn2trt.engines.timing.method import Method
 from attn2trt.engines.timing.rounds import Samples
 from attn2trt.errors import CheckFailed, InputError, MissingRequirement
-from attn2trt.export import forms, graph
+from attn2trt.export import graph
 from attn2trt.export.bundle import MODEL, TUNED, open_bundle, verify
-from attn2trt.export.forms import one_image, outer_product
+from attn2trt.export.forms import one_image, pooled_mean, row_column_gates
 from attn2trt.pipeline import validate_bundle, verify_bundle
 
 QUICK = Method(seconds=0.01, iterations=1, rounds=2, warm_up_seconds=0.0, settle_seconds=0.0, pause_seconds=0.0)
@@ -39,7 +39,8 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def one_form(monkeypatch: pytest.MonkeyPatch) -> None:
     """The one that these tests are about; what each of the others does is tested where they are."""
-    monkeypatch.setattr(forms, "FORMS", (outer_product.OuterProduct(),))
+    monkeypatch.setattr(tuner, "FORMS", (row_column_gates.OuterProduct(),))
+    monkeypatch.setattr(tuner, "BATCH_FORMS", ())
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_a_faster_form_becomes_part_of_the_bundle_and_is_judged(
 ) -> None:
     compared = timed(0.5)
     found, tried, verdict = tuning.tune_bundle(bundle, threads=1)
-    assert compared == [[tuner.AS_IT_IS, outer_product.OuterProduct.name], [tuner.AS_IT_IS, TUNED]]
+    assert compared == [[tuner.AS_IT_IS, row_column_gates.OuterProduct.name], [tuner.AS_IT_IS, TUNED]]
     assert [trial.kept for trial in tried.trials] == [True]
     assert (tried.before_ms, tried.after_ms) == (pytest.approx(1, rel=1e-3), pytest.approx(0.5, rel=1e-3))
     assert verdict
@@ -94,7 +95,8 @@ def test_a_loop_over_the_images_is_judged_like_any_other(
     bundle: Path, timed: Callable[[float], list[list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     timed(0.5)
-    monkeypatch.setattr(forms, "FORMS", (one_image.OneImage(),))
+    monkeypatch.setattr(tuner, "FORMS", ())
+    monkeypatch.setattr(tuner, "BATCH_FORMS", (one_image.OneImage(),))
     assert tuning.tune_bundle(bundle, at="batch=1", threads=1)[1].trials == ()
     _, tried, verdict = tuning.tune_bundle(bundle, threads=1)
     assert [trial.kept for trial in tried.trials] == [True]
@@ -140,11 +142,40 @@ def test_what_looks_faster_by_chance_is_timed_once_more(bundle: Path, monkeypatc
 
     monkeypatch.setattr(tuner, "interleave", interleave)
     _, tried, verdict = tuning.tune_bundle(bundle, threads=1)
-    form = [tuner.AS_IT_IS, outer_product.OuterProduct.name]
+    form = [tuner.AS_IT_IS, row_column_gates.OuterProduct.name]
     assert looks == [form, form, [tuner.AS_IT_IS, TUNED]]
     (trial,) = tried.trials
     assert (trial.kept, trial.difference.rounds, trial.difference.ms) == (True, 24, pytest.approx(-0.2))
     assert verdict
+
+
+def test_what_was_left_is_tried_again_beside_what_was_kept_later(
+    deployed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[str] = []
+
+    def interleave(running: Mapping[str, Any], method: Method) -> tuple[dict[str, Samples], dict[str, str]]:
+        names = list(running)
+        looks.append(names[1])
+        # the pooling pays off once the gates are multiplied first
+        slower = len(looks) == 1
+        lengths = [1_000_000, 1_100_000 if slower else 500_000]
+        lengths += [2_000_000] * len(names[2:])
+        return {name: Samples([[one]] * method.rounds) for name, one in zip(names, lengths, strict=True)}, {}
+
+    attn2trt.deploy("coord_att", out=tmp_path / "fixed", shapes=["2x16x8x6"])
+    monkeypatch.setattr(tuner, "interleave", interleave)
+    monkeypatch.setattr(tuner, "FORMS", (pooled_mean.PooledMean(), row_column_gates.OuterProduct()))
+    _, tried, _ = tuning.tune_bundle(tmp_path / "fixed", threads=1)
+    pooled, gates = pooled_mean.PooledMean.name, row_column_gates.OuterProduct.name
+    assert [(trial.form, trial.kept) for trial in tried.trials] == [
+        (pooled, False),
+        (pooled, True),
+        (gates, True),
+        (pooled, True),
+    ]
+    assert tried.trials[0].kind == tried.trials[3].kind
+    assert looks[-1] == TUNED
 
 
 def test_a_graph_without_any_place_is_not_timed(deployed: Path, timed: Callable[[float], list[list[str]]]) -> None:
@@ -170,7 +201,7 @@ def test_a_form_that_computes_something_else_is_refused(
     bundle: Path, timed: Callable[[float], list[list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     timed(0.5)
-    monkeypatch.setattr(outer_product.OuterProduct, "rewrite", lambda _self, node: _wrong(node))
+    monkeypatch.setattr(row_column_gates.OuterProduct, "rewrite", lambda _self, node: _wrong(node))
     before = files(bundle)
     with pytest.raises(CheckFailed, match="multiply row and column gates first' computes something else"):
         tuning.tune_bundle(bundle, threads=1)
@@ -181,7 +212,7 @@ def test_a_graph_that_fails_at_other_sizes_is_not_kept(
     bundle: Path, timed: Callable[[float], list[list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     timed(0.5)
-    monkeypatch.setattr(outer_product.OuterProduct, "rewrite", lambda _self, node: _wrong(node))
+    monkeypatch.setattr(row_column_gates.OuterProduct, "rewrite", lambda _self, node: _wrong(node))
     monkeypatch.setattr(tuner.Tuner, "_check", lambda *_: None)
     before = files(bundle)
     with pytest.raises(CheckFailed, match="failed its verdict and was not kept"):

@@ -90,6 +90,11 @@ class Pair:
         return Pair(self.before.together(later.before), self.after.together(later.after))
 
 
+def times_as_long(before: Sequence[float], after: Sequence[float]) -> float:
+    """The median over the rounds of how many times as long the one after took: what slows both down is in neither."""
+    return median(late / early for early, late in zip(before, after, strict=True))
+
+
 def _median_ms(samples: Samples) -> float:
     return Latency.of(samples.rotated).median_ms
 

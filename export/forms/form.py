@@ -27,6 +27,20 @@ class Form(Protocol):
         ...
 
 
+class GraphForm(Protocol):
+    """Another way to write all that a graph computes, in whatever forms its places are."""
+
+    name: str
+
+    def kind(self, graph: ir.Graph) -> str:
+        """What the graph is, in words; "" where the form does not apply."""
+        ...
+
+    def rewrite(self, graph: ir.Graph) -> None:
+        """Rewrite it, its outputs keeping their names."""
+        ...
+
+
 def kinds(model: ir.Model, form: Form) -> dict[str, int]:
     """How many nodes of each kind the form applies to, in the order of the graph."""
     found: dict[str, int] = {}
@@ -41,10 +55,20 @@ def apply(model: ir.Model, form: Form, kind: str) -> int:
     nodes = [node for node in model.graph if _kind(node, form) == kind]
     for node in nodes:
         form.rewrite(node)
+    _finish(model)
+    return len(nodes)
+
+
+def apply_whole(model: ir.Model, form: GraphForm) -> None:
+    """Rewrite the whole graph in place."""
+    form.rewrite(model.graph)
+    _finish(model)
+
+
+def _finish(model: ir.Model) -> None:
     model.graph.sort()  # one place may read what was written for a later one
     RemoveUnusedNodesPass()(model)
     ShapeInferencePass()(model)  # the next form asks for sizes, too
-    return len(nodes)
 
 
 def _kind(node: ir.Node, form: Form) -> str:
@@ -95,7 +119,11 @@ class Writer:
         return value
 
     def node(
-        self, op_type: str, inputs: Sequence[ir.Value | None], word: str, **attributes: ir.Attr | int | Sequence[int]
+        self,
+        op_type: str,
+        inputs: Sequence[ir.Value | None],
+        word: str,
+        **attributes: ir.Attr | int | str | Sequence[int],
     ) -> ir.Value:
         """A new node with one output; ``word`` tells it from the others of this place."""
         source = self._old.outputs[0]
@@ -106,7 +134,11 @@ class Writer:
         return written.outputs[0]
 
     def integers(
-        self, op_type: str, inputs: Sequence[ir.Value | None], word: str, **attributes: ir.Attr | int | Sequence[int]
+        self,
+        op_type: str,
+        inputs: Sequence[ir.Value | None],
+        word: str,
+        **attributes: ir.Attr | int | str | Sequence[int],
     ) -> ir.Value:
         """A new node that gives whole numbers: sizes, or what is made of them."""
         written = self.node(op_type, inputs, word, **attributes)

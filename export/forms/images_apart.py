@@ -147,10 +147,18 @@ def _reshape(node: ir.Node, images: Values) -> bool:
     return _first_only(node, images) and target is not None
 
 
+def _resize(node: ir.Node, images: Values) -> bool:
+    """By factors that leave the batch, and what of it the first axis is, as it is."""
+    factors = constant(node.inputs[2]) if len(node.inputs) > 2 else None
+    nearest = node.attributes.get_string("mode", "nearest") == "nearest"
+    return _first_only(node, images) and nearest and factors is not None and bool(factors.size) and factors[0] == 1
+
+
 OTHERS: dict[str, Callable[[ir.Node, Values], bool]] = {
     "Gemm": _gemm,
     "MatMul": _matmul,
     "Reshape": _reshape,
+    "Resize": _resize,
     "Flatten": lambda node, images: _first_only(node, images) and node.attributes.get_int("axis", 1) == 1,
     "Transpose": lambda node, images: node.attributes.get_ints("perm", (1,))[0] == 0,
 }

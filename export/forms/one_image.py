@@ -23,23 +23,20 @@ class OneImage:
 
     name = "one image after the other"
 
-    def kind(self, node: ir.Node) -> str:
-        """The whole graph, asked of the node that gives its first output."""
-        graph = node.graph
-        if not isinstance(graph, ir.Graph) or not graph.outputs or node.outputs[0] is not graph.outputs[0]:
-            return ""
+    def kind(self, graph: ir.Graph) -> str:
+        """By number of images."""
         batch = batch_of(graph)
         if batch is None or batch == 1 or not images_of(graph):
             return ""
         return f"whole graph, {batch} images"
 
-    def rewrite(self, node: ir.Node) -> None:
+    def rewrite(self, graph: ir.Graph) -> None:
         """In the place of all nodes: a Scan with them as its body."""
-        graph = node.graph
-        assert isinstance(graph, ir.Graph)
         images, nodes = images_of(graph), list(graph)
         outputs = [(value.name, value.type, value.shape) for value in graph.outputs]
-        write = Writer(node)
+        last = graph.outputs[0].producer()
+        assert last is not None
+        write = Writer(last)
         zero = write.number(0, "axis of images")
         _alone(nodes, images, write)
         given, heads = _entered(graph, nodes, zero)
@@ -51,7 +48,7 @@ class OneImage:
             list(graph.inputs),
             attributes={"body": body, "num_scan_inputs": len(graph.inputs)},
             num_outputs=len(outputs),
-            name=f"{node.name}/images",
+            name=f"{last.name}/images",
         )
         for place, (value, (name, of_type, shape)) in enumerate(zip(scan.outputs, outputs, strict=True)):
             value.name, value.type, value.shape = name, of_type, shape

@@ -18,9 +18,9 @@ def model(
     body: str, inputs: str = f"{MAP} x", *, opset: int = 17, output: str = "a, b, c, d", **weights: np.ndarray
 ) -> onnx.ModelProto:
     """A graph in ONNX's text form, float64, whose output is y."""
-    types = {"f": "double", "i": "int64"}
+    types = {"float64": "double", "float32": "float", "int64": "int64"}
     given = ", ".join(
-        f"{types[value.dtype.kind]}[{','.join(map(str, value.shape))}] {name}" for name, value in weights.items()
+        f"{types[value.dtype.name]}[{','.join(map(str, value.shape))}] {name}" for name, value in weights.items()
     )
     text = f'<ir_version: 8, opset_import: ["" : {opset}]> g ({inputs}) => (double[{output}] y) <{given}> {{ {body} }}'
     parsed = onnx.parser.parse_model(text)

@@ -12,9 +12,9 @@ import pytest
 from attn2trt.export.forms import FORMS, Form, kinds
 from attn2trt.export.forms.few_outputs import FewOutputs
 from attn2trt.export.forms.narrow_convolutions import MOST_TERMS, DepthwiseSum, WiderGroups
-from attn2trt.export.forms.outer_product import OuterProduct
 from attn2trt.export.forms.pixel_linear import PixelLinear
 from attn2trt.export.forms.pooled_mean import PooledMean
+from attn2trt.export.forms.row_column_gates import EnlargedGates, OuterProduct
 from attn2trt.export.forms.split_reduction import SplitReduction
 
 from .form_graphs import MAP, convolution, model, numbers, rewritten, same
@@ -65,12 +65,31 @@ def test_gates_are_multiplied_before_the_map(body: str) -> None:
     same(before, after, feeds)
 
 
-def test_gates_of_fewer_channels_broadcast_as_before() -> None:
+def test_gates_are_enlarged_to_the_map() -> None:
+    given = "double[n, 16, 3, 5] x, double[n, 16, 3, 1] rows, double[n, 16, 1, 5] columns"
+    before = model("u = Mul (x, columns) y = Mul (u, rows)", given)
+    after = rewritten(before, EnlargedGates())
+    assert [node.op_type for node in after.graph.node] == ["Resize", "Resize", "Mul", "Mul"]
+    same(before, after, {"x": numbers(2, 16, 3, 5), "rows": numbers(2, 16, 3, 1), "columns": numbers(2, 16, 1, 5)})
+
+
+@pytest.mark.parametrize("sizes", ["h, 5", "3, w"])
+def test_gates_are_not_enlarged_to_what_may_vary(sizes: str) -> None:
+    height, width = sizes.split(", ")
+    given = f"double[n, 16, {sizes}] x, double[n, 16, {height}, 1] rows, double[n, 16, 1, {width}] columns"
+    before = model("u = Mul (x, columns) y = Mul (u, rows)", given)
+    assert not kinds(ir.from_proto(before), EnlargedGates())
+    assert kinds(ir.from_proto(before), OuterProduct())
+
+
+@pytest.mark.parametrize("form", [OuterProduct(), EnlargedGates()], ids=lambda form: form.name)
+def test_gates_of_fewer_channels_broadcast_as_before(form: Form) -> None:
     before = model(
-        "u = Mul (x, rows) y = Mul (u, columns)", f"{MAP} x, double[1, 16, h, 1] rows, double[n, 1, 1, w] columns"
+        "u = Mul (x, rows) y = Mul (u, columns)",
+        "double[n, 16, 3, 5] x, double[1, 16, 3, 1] rows, double[n, 1, 1, 5] columns",
     )
     feeds = {"x": numbers(2, 16, 3, 5), "rows": numbers(1, 16, 3, 1), "columns": numbers(2, 1, 1, 5)}
-    same(before, rewritten(before, OuterProduct()), feeds)
+    same(before, rewritten(before, form), feeds)
 
 
 @pytest.mark.parametrize("form", [DepthwiseSum(), WiderGroups()], ids=lambda form: form.name)
@@ -191,7 +210,7 @@ def test_places_of_one_kind_are_counted_and_changed_together() -> None:
 
 def test_the_forms_have_names_of_their_own() -> None:
     names: Sequence[str] = [form.name for form in FORMS]
-    assert len(set(names)) == len(names) == 10
+    assert len(set(names)) == len(names) == len(FORMS)
 
 
 @pytest.mark.parametrize("axis", [2, 3])

@@ -7,9 +7,10 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from attn2trt.export.forms import FORMS, forms_for
+from attn2trt.export.forms import BATCH_FORMS, apply_whole
 from attn2trt.export.forms.images_apart import images_of
 from attn2trt.export.forms.one_image import OneImage
+from attn2trt.export.forms.row_column_gates import EnlargedGates, OuterProduct
 
 from .form_graphs import MAP, numbers, rewritten, same
 from .form_graphs import model as graph_of
@@ -36,13 +37,24 @@ def body(proto: onnx.ModelProto) -> list[str]:
     return [node.op_type for node in inner.node]
 
 
+def looped(before: onnx.ModelProto) -> onnx.ModelProto:
+    """``before`` as a loop, which it must be possible to make once."""
+    after = ir.from_proto(before)
+    assert ONE.kind(after.graph)
+    apply_whole(after, ONE)
+    assert not ONE.kind(after.graph)
+    proto = ir.to_proto(after)
+    onnx.checker.check_model(proto, full_check=True)
+    return proto
+
+
 def feeds(channels: int = 16) -> list[dict[str, np.ndarray]]:
     return [{"x": numbers(count, channels, 4, 5)} for count in (1, 2, 5)]
 
 
 def test_a_gate_is_computed_image_by_image_and_nothing_is_copied() -> None:
     before = model("m = ReduceMean <axes: ints = [2, 3]> (x) s = Sigmoid (m) y = Mul (x, s)")
-    after = rewritten(before, ONE)
+    after = looped(before)
     assert nodes(after) == ["Scan"]
     # what the last operator reads loses the axis, not what it gives
     assert body(after) == ["Unsqueeze", "ReduceMean", "Sigmoid", "Squeeze", "Squeeze", "Mul"]
@@ -51,14 +63,14 @@ def test_a_gate_is_computed_image_by_image_and_nothing_is_copied() -> None:
 
 def test_reductions_over_channels_are_shared_out_by_groups() -> None:
     before = model("m = ReduceMax <axes: ints = [1]> (x) y = Mul (x, m)")
-    after = rewritten(before, ONE)
+    after = looped(before)
     assert body(after).count("ReduceMax") == 2
     same(before, after, *feeds())
 
 
 def test_an_output_of_a_convolution_loses_its_axis_itself() -> None:
     before = model("y = Conv (x, weight)", weight=numbers(8, 16, 3, 3))
-    after = rewritten(before, ONE)
+    after = looped(before)
     assert body(after) == ["Unsqueeze", "Conv", "Squeeze"]
     same(before, after, *feeds())
 
@@ -80,7 +92,7 @@ def test_operators_that_keep_images_apart(text: str) -> None:
     given = {"square": numbers(16, 16), "row": numbers(16), "last": np.array([2, 3]), "one": ONES, "two": np.array([9])}
     given |= {"picked": np.array([3, 1, 0]), "low": np.array(0.01), "map": numbers(16, 1, 5)}
     before = model(text, f"{MAP} x", **{name: value for name, value in given.items() if name in text})
-    same(before, rewritten(before, ONE), *feeds())
+    same(before, looped(before), *feeds())
 
 
 def test_a_shape_that_names_the_batch_names_one_image() -> None:
@@ -90,7 +102,7 @@ def test_a_shape_that_names_the_batch_names_one_image() -> None:
         two=np.array([2, -1]),
         four=np.array([2, 16, 5, 4]),
     )
-    same(before, rewritten(before, ONE), {"x": numbers(2, 16, 4, 5)})
+    same(before, looped(before), {"x": numbers(2, 16, 4, 5)})
 
 
 def test_several_inputs_and_outputs() -> None:
@@ -99,7 +111,7 @@ def test_several_inputs_and_outputs() -> None:
     before = onnx.shape_inference.infer_shapes(onnx.parser.parse_model(text))
     for number, node in enumerate(before.graph.node):
         node.name = f"node_{number}"
-    after = rewritten(before, ONE)
+    after = looped(before)
     evaluate = onnx.reference.ReferenceEvaluator
     feed = {"x": numbers(3, 16, 4, 5), "z": -2 * numbers(3, 16, 4, 5)}
     for expected, found in zip(evaluate(before).run(None, feed), evaluate(after).run(None, feed), strict=True):
@@ -124,6 +136,7 @@ def test_several_inputs_and_outputs() -> None:
         ("y = Mul (x, each)", {"each": numbers(2, 1, 1, 1)}),
         ("y = MatMul (each, x)", {"each": numbers(2, 1, 4, 4)}),
         ("u, places = MaxPool <kernel_shape: ints = [1, 1]> (x) f = Cast <to: int = 11> (places) y = Add (u, f)", {}),
+        ("y = Resize (x, none, twice)", {"none": np.zeros(0, np.float32), "twice": np.array([2, 1, 1, 1], np.float32)}),
         ("y = Conv (w, x)", {"w": numbers(2, 16, 9, 9)}),
         (
             "y, m, v = BatchNormalization <training_mode: int = 1> (x, one, one, one, one)",
@@ -135,21 +148,21 @@ def test_what_may_mix_images_stays(text: str, given: dict[str, np.ndarray]) -> N
     inputs = "double[2, 16, 4, 4] x"
     graph = ir.from_proto(model(text, inputs, **given)).graph
     assert not images_of(graph)
-    assert not any(ONE.kind(node) for node in graph)
+    assert not ONE.kind(graph)
 
 
 @pytest.mark.parametrize("inputs", ["double[1, 16, h, w] x", "double[n, 16, h, w] x, double[m, 16, h, w] z"])
 def test_one_image_or_inputs_of_other_batches_stay(inputs: str) -> None:
     graph = ir.from_proto(model("y = Relu (x)", inputs)).graph
-    assert not any(ONE.kind(node) for node in graph)
+    assert not ONE.kind(graph)
 
 
-def test_a_graph_is_not_put_into_a_scan_twice() -> None:
-    after = ir.from_proto(rewritten(model("y = Relu (x)"), ONE))
-    assert not any(ONE.kind(node) for node in after.graph)
+def test_what_another_form_has_written_is_part_of_the_loop() -> None:
+    text = "u = Mul (x, rows) y = Mul (u, columns)"
+    before = model(text, "double[n, 16, 4, 5] x", rows=numbers(1, 16, 4, 1), columns=numbers(1, 16, 1, 5))
+    for form in (OuterProduct(), EnlargedGates()):
+        same(before, looped(rewritten(before, form)), *feeds())
 
 
-def test_it_is_tried_last_and_not_for_one_image() -> None:
-    assert forms_for(2) == FORMS
-    assert isinstance(FORMS[-1], OneImage)
-    assert forms_for(1) == FORMS[:-1]
+def test_it_is_the_one_that_is_tried_for_batches() -> None:
+    assert [type(form) for form in BATCH_FORMS] == [OneImage]

@@ -1,13 +1,17 @@
 """Two gates, one along the height and one along the width, multiplied with each other before the map.
 
 Coordinate attention multiplies its map by a gate for every row, then by one for every column: two passes over the
-map, each of which ONNX Runtime broadcasts row by row. The product of the gates is a matrix product of one term, a
-dense map, and what is left is one multiplication without broadcasting. Does not apply where something else reads the
-map between the two.
+map, each of which ONNX Runtime broadcasts row by row. The product of the gates is a dense map, and what is left is one
+multiplication without broadcasting. Two ways to make it: a matrix product of one term, and both gates enlarged to the
+map by repeating them, which ONNX Runtime does in blocks of channels where the gates come from convolutions. Neither
+applies where something else reads the map between the two multiplications.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import onnx_ir as ir
 
 from .form import Writer, sizes
@@ -21,10 +25,7 @@ class OuterProduct:
     def kind(self, node: ir.Node) -> str:
         """By number of channels."""
         found = _parts(node)
-        if found is None:
-            return ""
-        channels = (sizes(found[0], 4) or ())[1]
-        return f"row and column gates of {channels or 'any number of'} channels"
+        return "" if found is None else _kind(found[0])
 
     def rewrite(self, node: ir.Node) -> None:
         """In the node's place: the gates' product, and one with the map."""
@@ -34,6 +35,46 @@ class OuterProduct:
         write = Writer(node)
         gates = write.node("MatMul", [rows, columns], "gates")
         write.put(write.node("Mul", [given, gates], "gated"))
+
+
+class EnlargedGates:
+    """The same with every row gate repeated along its row, every column gate along its column, and no matrix product.
+
+    Does not apply to a map whose height or width may vary: ONNX Runtime repeats in blocks only what it knows.
+    """
+
+    name = "enlarge row and column gates first"
+
+    def kind(self, node: ir.Node) -> str:
+        """By number of channels."""
+        found = _parts(node)
+        known = sizes(found[0], 4) if found is not None else None
+        return "" if found is None or known is None or None in known[2:] else _kind(found[0])
+
+    def rewrite(self, node: ir.Node) -> None:
+        """In the node's place: both gates enlarged, their product, and one with the map."""
+        found = _parts(node)
+        assert found is not None
+        given, rows, columns = found
+        known = sizes(given, 4)
+        assert known is not None
+        write = Writer(node)
+        by_row = _enlarged(write, rows, (1, 1, 1, known[3]), "rows")
+        by_column = _enlarged(write, columns, (1, 1, known[2], 1), "columns")
+        gates = write.node("Mul", [by_row, by_column], "gates")
+        write.put(write.node("Mul", [given, gates], "gated"))
+
+
+def _enlarged(write: Writer, gate: ir.Value, times: Sequence[int | None], word: str) -> ir.Value:
+    """Every number of the gate so many times along each axis, as it is."""
+    scales = write.weight(np.array(times, np.float32), f"times {word}")
+    exact = {"mode": "nearest", "nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"}
+    return write.node("Resize", [gate, None, scales], f"enlarged {word}", **exact)
+
+
+def _kind(given: ir.Value) -> str:
+    channels = (sizes(given, 4) or ())[1]
+    return f"row and column gates of {channels or 'any number of'} channels"
 
 
 def _parts(node: ir.Node) -> tuple[ir.Value, ir.Value, ir.Value] | None:
