@@ -34,6 +34,7 @@ from .export.graph import DEFAULT_OPSET, OPSETS, WEIGHTS, OnnxGraph
 from .export.handover import SCRIPT, inference_script, trtexec_line
 from .export.precision import LowGraph
 from .export.simplify import Simplifier
+from .lossy_modules import name_lossy
 from .lowering import Candidates, Lowering, LowWriter, Named, entries_of, files_of, floor_of
 from .modules.packages import require
 from .modules.target import Target
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from .validate.localize import Location
+    from .validate.losses import Losses
     from .validate.metrics import Reference
 
 Progress = Callable[[str], None]
@@ -156,6 +158,8 @@ def deploy(
             index, left_out = _record(stages.watch(pairs), writer.path / REFERENCE)
             result = stages.verdict(from_tensors(writer.path / REFERENCE, index))
             candidates.judged(result)
+        if not lowering.chooses:
+            result = name_lossy(result, lowered, functools.partial(_losses, low_writer))
         seconds.move("reference", "verdict", stages.seconds)
         files = _write_handover(resolved, graph, writer.path) | files_of(lowered)
         manifest = {
@@ -359,10 +363,15 @@ def _candidates(writer: LowWriter, max_error: float | None) -> Candidates:
     if not writer.lowering.chooses:
         return Named(writer)
     from .precision_search import PrecisionSearch
+
+    return PrecisionSearch(writer, _losses(writer), max_error)
+
+
+def _losses(writer: LowWriter) -> Losses:
     from .validate.losses import Losses
 
     names = [spec.name for spec in writer.graph.outputs]
-    return PrecisionSearch(writer, Losses(writer.module, writer.cases, names, writer.seed), max_error)
+    return Losses(writer.module, writer.cases, names, writer.seed)
 
 
 def _references(
@@ -425,6 +434,7 @@ def _files(path: Path | None) -> list[Path]:
 
 
 _PARTS = (
+    "lossy_modules.py",
     "lowering.py",
     "pipeline.py",
     "precision_search.py",

@@ -11,25 +11,24 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from .errors import ModuleRefused
 from .export.precision import FP32, INT8, LowGraph, is_within
-from .export.traffic import traffic
+from .export.traffic import Traffic, traffic
+from .lossy_modules import is_by_precision
 from .lowering import LowWriter, floor_of
 from .stages import lower_stages
 from .validate.losses import Losses
 from .validate.metrics import LOWER
 
 if TYPE_CHECKING:
-    from .validate.verdict import StageResult, Verdict
+    from .validate.verdict import Verdict
 
 # Tensor cores multiply 8-bit integers at four times the rate of tf32, half precision at twice: with more than a third
 # of the operations in float32, int8 takes longer than half precision, 2/3 / 4 + 1/3 = 1/2.
 MOST_IN_FLOAT32 = {INT8: 1 / 3}
-# What lower precision explains; beyond the floors something else is wrong, which keeping modules does not mend.
-BY_PRECISION = frozenset({"budget", "top1", "nan", "floor"})
-
 # modules that a line of the summary names
 SHOWN = 5
 
@@ -135,7 +134,7 @@ class PrecisionSearch:
             self._tell(low.precision, kept, f"not settled: {others[0].stage} failed")
         elif failed:
             self._tell(low.precision, kept, f"{failed[0].stage} failed: {failed[0].why}")
-            return not all(map(_is_by_precision, failed))
+            return not all(map(is_by_precision, failed))
         else:
             self._is_settled, self.chosen = True, low.precision
             self._tell(low.precision, kept, f"passed, {share:.0%} of the operations in float32")
@@ -148,17 +147,16 @@ class PrecisionSearch:
 
     def _share_in_float32(self, low: LowGraph) -> float:
         """The share of the float32 graph's operations that are not lowered."""
-        counted = traffic(self._writer.graph.path, self._writer.target.sizes("opt"))
-        lowered = set(low.lowered)
+        lowered, counted = set(low.lowered), self._counted
         done = sum(operator.operations for operator in counted.operators if operator.name in lowered)
         return 1 - done / counted.operations if counted.operations else 1.0
 
+    @cached_property
+    def _counted(self) -> Traffic:
+        return traffic(self._writer.graph.path, self._writer.target.sizes("opt"))
+
     def _tell(self, precision: str, kept: Sequence[str], said: str) -> None:
         self.tried.append(Tried(precision, tuple(kept), said))
-
-
-def _is_by_precision(stage: StageResult) -> bool:
-    return all(found.which in BY_PRECISION for _, found in stage.comparisons if not found.passed)
 
 
 def _outermost(paths: Sequence[str]) -> tuple[str, ...]:

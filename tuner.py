@@ -57,13 +57,16 @@ class Tuner:
         watch, since = machine.Watch(), time.process_time()
         trials: list[Trial] = []
         best = self._bundle.model_path
-        places = _places(best)
-        for number, (kind, forms) in enumerate(places.items(), 1):
-            self._progress(f"{number} of {len(places)}: {kind}")
-            best = self._fastest(best, kind, forms, trials)
+        tried: set[str] = set()
+        # asked again each time: what was kept may have left other places than there were
+        while kind := next((kind for kind in _places(best) if kind not in tried), ""):
+            tried.add(kind)
+            self._progress(f"place {len(tried)}: {kind}")
+            best = self._fastest(best, kind, _places(best)[kind], trials)
         for kind in _left_before_another(trials):
-            self._progress(f"once more, beside what was kept since: {kind}")
-            best = self._fastest(best, kind, places[kind], trials)
+            if forms := _places(best).get(kind):
+                self._progress(f"once more, beside what was kept since: {kind}")
+                best = self._fastest(best, kind, forms, trials)
         if next(iter(self._bundle.inputs[0].resolve(self._sizes)), 1) > 1:
             for kind, forms in _whole(best).items():
                 self._progress(kind)

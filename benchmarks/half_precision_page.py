@@ -46,6 +46,9 @@ def _introduction() -> list[str]:
         "`*` for one step of it, `**` for any. The modules are those of the manifest's node → module map, and those",
         "that their nodes took in: a convolution with its normalisation stays by either's path.",
         "",
+        "Where the numbers of a precision are right and it is too low for the model, the failed line names the modules",
+        "that lose most by themselves, each lowered alone in PyTorch: those are the ones to keep.",
+        "",
     ]
 
 

@@ -20,6 +20,7 @@ ROOMS = (
         "tuned_stages",
         "provider_stages",
         "lowering",
+        "lossy_modules",
         "precision_search",
         "pipeline",
         "compiling",
@@ -27,7 +28,7 @@ ROOMS = (
         "benchmarking",
         "subjects",
     ),
-    *("costing", "tuning"),
+    *("costing", "tuner", "tuning"),
     "cli",
 )
 ANYONE = {"errors", "processes", ""}  # the root's own names: attn2trt.__version__

@@ -11,19 +11,21 @@ from .minimal_filtering import MinimalFiltering
 from .narrow_convolutions import DepthwiseSum, WiderGroups
 from .one_image import OneImage
 from .pixel_linear import PixelLinear
-from .pooled_mean import PooledMean
+from .pooled_mean import PooledMapByMap, PooledMean
 from .row_column_gates import EnlargedGates, OuterProduct
 from .split_reduction import SplitReduction
 
 FORMS: tuple[Form, ...] = (
     SplitReduction(),
     PooledMean(),
+    PooledMapByMap(),
     OuterProduct(),
     EnlargedGates(),
     FewOutputs(),
     PixelLinear(),
     DepthwiseSum(),
-    WiderGroups(),
+    WiderGroups(8),
+    WiderGroups(16),
     MinimalFiltering(whole=False),
     MinimalFiltering(whole=True),
 )

@@ -1,10 +1,10 @@
 """Convolutions in groups so narrow that a runtime's vectors are not filled, in two forms that fill them.
 
-ONNX Runtime computes channels in blocks of 8 or 16. A group with fewer output channels, as PSA and split-attention
-networks have, falls back to a product of small matrices. Either the convolution becomes a sum of depthwise ones, one
-for each input channel of a group, which does no more work; or groups are merged, with zeros where they were apart,
-which does more work in wider kernels. Neither applies to depthwise convolutions, to groups of eight or more output
-channels, or where the weights are computed.
+ONNX Runtime computes channels in blocks of 8, with AVX-512 of 16. A group whose output channels do not fill blocks, as
+PSA and split-attention networks have, falls back to a product of small matrices. Either the convolution becomes a sum
+of depthwise ones, one for each input channel of a group, which does no more work; or groups are merged, with zeros
+where they were apart, which does more work in wider kernels. Neither applies to depthwise convolutions, to groups of
+sixteen or more output channels, or where the weights are computed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from .form import Writer, constant
 
-BLOCK = 8
+BLOCKS = (8, 16)
 MOST_TERMS = 32  # a graph of more nodes than this for one convolution is no longer faster anywhere that we saw
 
 
@@ -38,10 +38,9 @@ class _Convolution:
         """Input channels of one group."""
         return int(self.weight.shape[1])
 
-    @property
-    def merged(self) -> int:
+    def merged(self, block: int) -> int:
         """How many groups make one whose outputs fill blocks; 1 where no number of them does."""
-        wanted = BLOCK // math.gcd(BLOCK, self.outputs_each)
+        wanted = block // math.gcd(block, self.outputs_each)
         return wanted if self.groups % wanted == 0 else 1
 
     def __str__(self) -> str:
@@ -56,7 +55,7 @@ def _narrow(node: ir.Node) -> _Convolution | None:
     if weight is None or weight.ndim != 4:
         return None
     found = _Convolution(weight, groups)
-    return found if found.outputs_each < BLOCK and found.inputs_each > 1 else None
+    return found if found.outputs_each < max(BLOCKS) and found.inputs_each > 1 else None
 
 
 class DepthwiseSum:
@@ -90,20 +89,23 @@ class DepthwiseSum:
 
 
 class WiderGroups:
-    """A convolution in fewer groups, with zeros between those that became one."""
+    """A convolution in fewer groups, with zeros between those that became one; their outputs fill blocks of ``block``
+    channels."""
 
-    name = "narrow groups merged"
+    def __init__(self, block: int) -> None:
+        self.name = f"narrow groups merged to blocks of {block}"
+        self._block = block
 
     def kind(self, node: ir.Node) -> str:
         """By kernel, channels and groups."""
         found = _narrow(node)
-        return str(found) if found is not None and found.merged > 1 else ""
+        return str(found) if found is not None and found.merged(self._block) > 1 else ""
 
     def rewrite(self, node: ir.Node) -> None:
         """In the node's place: one Conv."""
         found = _narrow(node)
         assert found is not None
-        merged, outputs, inputs = found.merged, found.outputs_each, found.inputs_each
+        merged, outputs, inputs = found.merged(self._block), found.outputs_each, found.inputs_each
         wide = np.zeros((len(found.weight), inputs * merged, *found.weight.shape[2:]), found.weight.dtype)
         for group in range(found.groups):
             place = group % merged * inputs

@@ -1,8 +1,10 @@
 """The mean along one axis of a map as an average pooling over the whole of it.
 
 Coordinate attention and strip pooling take the mean of every row and of every column. Along so short an axis ONNX
-Runtime's reduction has more to do with finding the numbers than with adding them up; its pooling computes blocks of
-channels at once. Does not apply where the axis may vary, since a pooling window is written into the graph.
+Runtime's reduction has more to do with finding the numbers than with adding them up. Its pooling computes blocks of
+channels at once, to which the map is reordered first, or adds up the rows of one map as they lie, where it is given
+each channel as an image of its own. Does not apply where the axis may vary, since a pooling window is written into the
+graph.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from .form import Writer, sizes
 from .split_reduction import reduced_axes
 
 LONGEST = 64  # of a longer axis the reduction is as fast
+HEIGHT, WIDTH = 2, 3
 
 
 class PooledMean:
@@ -23,25 +26,62 @@ class PooledMean:
 
     def kind(self, node: ir.Node) -> str:
         """By axis, its size and the channels."""
-        axes = reduced_axes(node) if node.op_type == "ReduceMean" else ()
-        if axes not in ((2,), (3,)):
+        found = _pooled(node)
+        if found is None:
             return ""
-        found = sizes(node.inputs[0], 4)
-        size = None if found is None else found[axes[0]]
-        if found is None or size is None or not 1 < size <= LONGEST:
-            return ""
-        return f"mean over {size} {'rows' if axes == (2,) else 'columns'} of {found[1] or 'any'} channels"
+        axis, known = found
+        return f"mean over {known[axis]} {'rows' if axis == HEIGHT else 'columns'} of {known[1] or 'any'} channels"
 
     def rewrite(self, node: ir.Node) -> None:
         """In the node's place: an AveragePool and, where the axis goes, a Squeeze."""
-        (axis,) = reduced_axes(node)
-        found = sizes(node.inputs[0], 4)
+        found = _pooled(node)
         assert found is not None
-        size = found[axis]
-        assert size is not None
+        axis, known = found
         write = Writer(node)
-        window = [size, 1] if axis == 2 else [1, size]
+        window = [known[axis] or 1, 1] if axis == HEIGHT else [1, known[axis] or 1]
         pooled = write.node("AveragePool", [node.inputs[0]], "pooled", kernel_shape=window)
         if node.attributes.get_int("keepdims", 1) == 0:
             pooled = write.node("Squeeze", [pooled, write.weight(np.array([axis], np.int64), "axis")], "squeezed")
         write.put(pooled)
+
+
+class PooledMapByMap:
+    """ReduceMean over the height as AveragePool of maps with one channel.
+
+    Does not apply to the width, whose numbers lie side by side, nor where channels or width may vary.
+    """
+
+    name = "means along one axis as pooling, map by map"
+
+    def kind(self, node: ir.Node) -> str:
+        """As the other form has it."""
+        found = _pooled(node)
+        if found is None or found[0] != HEIGHT or None in found[1][1:]:
+            return ""
+        return PooledMean().kind(node)
+
+    def rewrite(self, node: ir.Node) -> None:
+        """In the node's place: a view of one channel, an AveragePool, and a view as it was."""
+        found = _pooled(node)
+        assert found is not None
+        _, (_, channels, height, width) = found
+        assert channels is not None
+        assert height is not None
+        assert width is not None
+        write = Writer(node)
+        alone = write.weight(np.array([-1, 1, height, width], np.int64), "maps alone")
+        view = write.node("Reshape", [node.inputs[0], alone], "alone")
+        pooled = write.node("AveragePool", [view], "pooled", kernel_shape=[height, 1])
+        kept = [1] if node.attributes.get_int("keepdims", 1) else []
+        together = write.weight(np.array([-1, channels, *kept, width], np.int64), "maps together")
+        write.put(write.node("Reshape", [pooled, together], "together"))
+
+
+def _pooled(node: ir.Node) -> tuple[int, tuple[int | None, ...]] | None:
+    """The axis that a mean is taken along and the sizes of the map; None where this is something else."""
+    axes = reduced_axes(node) if node.op_type == "ReduceMean" else ()
+    known = sizes(node.inputs[0], 4) if axes in ((HEIGHT,), (WIDTH,)) else None
+    size = None if known is None else known[axes[0]]
+    if known is None or size is None or not 1 < size <= LONGEST:
+        return None
+    return axes[0], known

@@ -13,7 +13,7 @@ from attn2trt.export.forms import FORMS, Form, kinds
 from attn2trt.export.forms.few_outputs import FewOutputs
 from attn2trt.export.forms.narrow_convolutions import MOST_TERMS, DepthwiseSum, WiderGroups
 from attn2trt.export.forms.pixel_linear import PixelLinear
-from attn2trt.export.forms.pooled_mean import PooledMean
+from attn2trt.export.forms.pooled_mean import PooledMapByMap, PooledMean
 from attn2trt.export.forms.row_column_gates import EnlargedGates, OuterProduct
 from attn2trt.export.forms.split_reduction import SplitReduction
 
@@ -92,7 +92,7 @@ def test_gates_of_fewer_channels_broadcast_as_before(form: Form) -> None:
     same(before, rewritten(before, form), feeds)
 
 
-@pytest.mark.parametrize("form", [DepthwiseSum(), WiderGroups()], ids=lambda form: form.name)
+@pytest.mark.parametrize("form", [DepthwiseSum(), WiderGroups(8), WiderGroups(16)], ids=lambda form: form.name)
 @pytest.mark.parametrize(("groups", "outputs", "inputs"), [(16, 16, 64), (4, 16, 16), (8, 16, 32), (16, 48, 32)])
 @pytest.mark.parametrize("bias", [True, False])
 def test_narrow_groups_in_another_form(form: Form, groups: int, outputs: int, inputs: int, bias: bool) -> None:
@@ -163,7 +163,7 @@ def test_other_chains_between_transposes_are_left_alone(body: str) -> None:
 
 def test_merged_groups_fill_a_block() -> None:
     before = model(convolution(16, 48, 32), "double[n, 32, h, w] x", weight=numbers(48, 2, 3, 3))
-    (conv,) = rewritten(before, WiderGroups()).graph.node
+    (conv,) = rewritten(before, WiderGroups(8)).graph.node
     (groups,) = (entry.i for entry in conv.attribute if entry.name == "group")
     assert (groups, 48 // groups) == (2, 24)
 
@@ -182,7 +182,7 @@ def test_merged_groups_fill_a_block() -> None:
         model("u = Mul (x, a) v = Mul (u, b) y = Add (u, v)", f"{MAP} x, double[n, 16, h, 1] a, double[n, 16, 1, w] b"),
         model(convolution(1, 4, 16), weight=numbers(4, 16, 3, 3)),
         model(convolution(16, 16, 16), weight=numbers(16, 1, 3, 3)),
-        model(convolution(2, 16, 16, more=", strides: ints = [2, 2]"), weight=numbers(16, 8, 3, 3)),
+        model(convolution(2, 32, 16, more=", strides: ints = [2, 2]"), weight=numbers(32, 8, 3, 3)),
         model(convolution(4, 16, 16), f"{MAP} x, double[16, 4, 3, 3] weight"),
     ],
 )
@@ -198,8 +198,17 @@ def test_many_terms_and_odd_groups_are_left_alone() -> None:
     )
     assert not kinds(ir.from_proto(deep), DepthwiseSum())
     odd = model(convolution(3, 6, 6), "double[n, 6, h, w] x", weight=numbers(6, 2, 3, 3))
-    assert not kinds(ir.from_proto(odd), WiderGroups())
+    assert not kinds(ir.from_proto(odd), WiderGroups(8))
     assert kinds(ir.from_proto(odd), DepthwiseSum())
+
+
+def test_groups_of_eight_outputs_are_merged_for_blocks_of_sixteen_alone() -> None:
+    before = model(convolution(4, 32, 16), weight=numbers(32, 4, 3, 3))
+    assert not kinds(ir.from_proto(before), WiderGroups(8))
+    after = rewritten(before, WiderGroups(16))
+    (conv,) = after.graph.node
+    assert [entry.i for entry in conv.attribute if entry.name == "group"] == [2]
+    same(before, after, {"x": numbers(2, 16, 7, 8)})
 
 
 def test_places_of_one_kind_are_counted_and_changed_together() -> None:
@@ -222,6 +231,25 @@ def test_a_mean_along_one_axis_is_a_pooling(axis: int, keep: int) -> None:
     after = rewritten(before, PooledMean())
     assert after.graph.node[0].op_type == "AveragePool"
     same(before, after, {"x": numbers(2, 16, 3, 5)}, {"x": numbers(1, 16, 3, 5)})
+
+
+@pytest.mark.parametrize("keep", [0, 1])
+def test_columns_are_pooled_map_by_map(keep: int) -> None:
+    squeezed = "r" if not keep else "y"
+    body = f"{squeezed} = ReduceMean <axes: ints = [2], keepdims: int = {keep}> (x)"
+    body += "" if keep else " y = Unsqueeze (r, axis)"
+    before = model(body, "double[n, 16, 3, 5] x", **({} if keep else {"axis": np.array([2])}))
+    after = rewritten(before, PooledMapByMap())
+    assert [node.op_type for node in after.graph.node][:3] == ["Reshape", "AveragePool", "Reshape"]
+    same(before, after, {"x": numbers(2, 16, 3, 5)}, {"x": numbers(1, 16, 3, 5)})
+    assert kinds(ir.from_proto(before), PooledMapByMap()) == kinds(ir.from_proto(before), PooledMean())
+
+
+@pytest.mark.parametrize(("axis", "shape"), [(3, "n, 16, 3, 5"), (2, "n, c, 3, 5"), (2, "n, 16, 3, w")])
+def test_rows_and_sizes_that_vary_are_not_pooled_map_by_map(axis: int, shape: str) -> None:
+    before = model(f"y = ReduceMean <axes: ints = [{axis}]> (x)", f"double[{shape}] x")
+    assert kinds(ir.from_proto(before), PooledMean())
+    assert not kinds(ir.from_proto(before), PooledMapByMap())
 
 
 @pytest.mark.parametrize("sizes", ["h, 5", "3, 65", "3, 1"])
