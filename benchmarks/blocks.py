@@ -54,7 +54,7 @@ def measure(block: str, shape: str, seconds: float, rates: dict[str, Any]) -> di
         folder = Path(name)
         bundle, out = folder / "bundle", folder / "latency.json"
         run("deploy", block, "--shape", shape, "-o", str(bundle))
-        tuned = run_json("tune", str(bundle))
+        tuned = run_json("tune", str(bundle), "--seconds", str(seconds))
         runtimes = [runtime for runtime in (OURS, TUNED, *OTHERS) if runtime != TUNED or tuned["graph"] is not None]
         method = ("--seconds", str(seconds), "--rounds", str(ROUNDS))
         run("benchmark", str(bundle), *method, "--runtime", ",".join(runtimes), "-o", str(out))
