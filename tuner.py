@@ -58,15 +58,17 @@ class Tuner:
         trials: list[Trial] = []
         best = self._bundle.model_path
         tried: set[str] = set()
-        # asked again each time: what was kept may have left other places than there were
-        while kind := next((kind for kind in _places(best) if kind not in tried), ""):
+        while left := {kind: forms for kind, forms in _places(best).items() if kind not in tried}:
+            # one, and asked again: what is kept may leave other places than there are now
+            kind, forms = next(iter(left.items()))
             tried.add(kind)
             self._progress(f"place {len(tried)}: {kind}")
-            best = self._fastest(best, kind, _places(best)[kind], trials)
+            best = self._fastest(best, kind, forms, trials)
         for kind in _left_before_another(trials):
-            if forms := _places(best).get(kind):
+            again = _places(best).get(kind)
+            if again is not None:
                 self._progress(f"once more, beside what was kept since: {kind}")
-                best = self._fastest(best, kind, forms, trials)
+                best = self._fastest(best, kind, again, trials)
         if next(iter(self._bundle.inputs[0].resolve(self._sizes)), 1) > 1:
             for kind, forms in _whole(best).items():
                 self._progress(kind)

@@ -175,6 +175,7 @@ def test_what_was_left_is_tried_again_beside_what_was_kept_later(
         (pooled, True),
     ]
     assert tried.trials[0].kind == tried.trials[3].kind
+    assert all(trial.count for trial in tried.trials)
     assert looks[-1] == TUNED
 
 
