@@ -115,8 +115,10 @@ class OrtRuntime:
         for feeds in sets:
             check_feeds(feeds, self.inputs)
             binding = self._session.io_binding()
-            for name, value in feeds.items():
-                binding.bind_ortvalue_input(name, self._placed(np.ascontiguousarray(value)))
+            # On the CPU a bound value is the array's own memory, which version 1.23 does not keep alive.
+            held = {name: np.ascontiguousarray(value) for name, value in feeds.items()}
+            for name, value in held.items():
+                binding.bind_ortvalue_input(name, self._placed(value))
             if outputs:
                 for name, place in zip(self.output_names, outputs, strict=True):
                     binding.bind_ortvalue_output(name, place)
@@ -125,7 +127,7 @@ class OrtRuntime:
                     binding.bind_output(name, self._device)
                 self._session.run_with_iobinding(binding)
                 outputs = binding.get_outputs()
-            calls.append(self._call(binding))
+            calls.append(self._call(binding, held))
         return calls
 
     def end_profile(self) -> Path:
@@ -141,14 +143,13 @@ class OrtRuntime:
 
         return ort.OrtValue.ortvalue_from_numpy(value, self._device)
 
-    def _call(self, binding: Any) -> Callable[[], object]:
-        session = self._session
-        if self.provider == CPU:
-            return lambda: session.run_with_iobinding(binding)
+    def _call(self, binding: Any, held: Arrays) -> Callable[[], object]:
+        session, provider = self._session, self.provider
 
-        def call() -> None:
+        def call(_held: Arrays = held) -> None:
             session.run_with_iobinding(binding)
-            binding.synchronize_outputs()
+            if provider != CPU:
+                binding.synchronize_outputs()
 
         return call
 
