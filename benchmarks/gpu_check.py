@@ -26,6 +26,7 @@ import block_bytes
 import plain_plans
 import tensorrt_page
 from code_hash import code_hash
+from tensorrt_page import PAGE, RESULTS
 
 from attn2trt.benchmarking import benchmark
 from attn2trt.compiling import compile_bundle
@@ -44,8 +45,6 @@ from attn2trt.export.bundle import Bundle, open_bundle
 from attn2trt.plan_stages import plan_stages
 from attn2trt.validate.recorded import from_tensors
 
-ROOT = Path(__file__).parent.parent
-RESULTS, PAGE = ROOT / "benchmarks/results/tensorrt.json", ROOT / "docs/gpu.md"
 ROOMS = ("export", "engines", "validate")
 BLOCKS = ("se", "cbam", "eca", "coord_att", "gam", "psa")
 PRECISIONS = ("fp32", "tf32", "fp16")
