@@ -19,6 +19,7 @@ from .engines.timing.contestant import Contestant
 from .engines.timing.inputs import input_bytes, set_count
 from .engines.timing.latency import Latency
 from .engines.timing.method import Method
+from .engines.timing.placement import Placement
 from .engines.timing.results import Benchmark, Measurement, Row, Status
 from .engines.timing.rounds import Samples, interleave
 from .engines.timing.runtimes import BASELINES, ON_GPU, PLANS, PROVIDERS, check_names, precision_of
@@ -219,12 +220,12 @@ class _Batch:
 
     def _time(self, running: Mapping[Key, Contestant]) -> None:
         own, used = time.process_time(), {key: _cpu_seconds(found) for key, found in running.items()}
-        watch = machine.Watch()
-        samples, failed = interleave(running, self._method)
+        watch, placement = machine.Watch(), Placement()
+        samples, failed = interleave(running, self._method, placement=placement)
         for key, why in failed.items():
             self._note(key, "failed", why)
         spent = sum(_cpu_seconds(running[key]) - used[key] for key in samples)
-        self.conditions = watch.conditions(spent + time.process_time() - own)
+        self.conditions = watch.conditions(spent + time.process_time() - own, placement.placed())
         for key, found in samples.items():
             usage = running[key].usage()
             measurement = self._measurement(key, found, usage["peak_mib"], usage["counts_from_load"])

@@ -21,6 +21,7 @@ from .engines.timing.inputs import input_bytes, set_count
 from .engines.timing.latency import Latency
 from .engines.timing.method import Limits, Method
 from .engines.timing.paired import Difference
+from .engines.timing.placement import Placement
 from .engines.timing.rounds import Samples, interleave
 from .engines.timing.stage_costs import Limited, Profile, Run, profile_of
 from .errors import CheckFailed, InputError
@@ -129,8 +130,10 @@ class _Bench:
             self._progress(f"timing {len(self._names)} graphs in turn")
             everyone = [*models.values(), *probing.values(), *profiled.values()]
             watch, used, own = machine.Watch(), _cpu_seconds(everyone), time.process_time()
-            samples = self._time(models, probing, profiled)
-            conditions = watch.conditions(_cpu_seconds(everyone) - used + time.process_time() - own)
+            placement = Placement()
+            samples = self._time(models, probing, profiled, placement)
+            spent = _cpu_seconds(everyone) - used + time.process_time() - own
+            conditions = watch.conditions(spent, placement.placed())
             self._progress("reading the profile")
             nodes = {name: contestant.node_times() for name, contestant in profiled.items()}
         seconds = {
@@ -189,6 +192,7 @@ class _Bench:
         models: Mapping[str, Contestant],
         probing: Mapping[str, Contestant],
         profiled: Mapping[str, Contestant],
+        placement: Placement,
     ) -> dict[Key, Samples]:
         turn = self._method.turn()
         probe = replace(turn, min_seconds=turn.min_seconds * PROBE_SHARE, max_seconds=turn.max_seconds * PROBE_SHARE)
@@ -200,6 +204,7 @@ class _Bench:
                 **{("probe", name): _Part(contestant, probe) for name, contestant in probing.items()},
             },
             self._method,
+            placement=placement,
         )
         for (_, name), why in failed.items():
             raise CheckFailed(f"{name}: {why}; run the command again, with smaller sizes where memory ran out")

@@ -22,6 +22,7 @@ from .engines.timing.contestant import Contestant, OrtJob
 from .engines.timing.inputs import input_bytes, set_count
 from .engines.timing.method import Method
 from .engines.timing.paired import Pair
+from .engines.timing.placement import Placement
 from .engines.timing.rounds import interleave
 from .engines.timing.trials import Trial, Tuning
 from .errors import CheckFailed
@@ -51,6 +52,7 @@ class Tuner:
         self._threads, self._method, self._progress = threads, method, progress
         self._sets = set_count(input_bytes(bundle.inputs, sizes), machine.last_level_cache_bytes())
         self._watched: list[float] = []
+        self._placement = Placement()
 
     def tune(self) -> tuple[Path | None, Tuning]:
         """The graph in its new forms, None where it is not faster as a whole, and everything that was tried."""
@@ -83,7 +85,7 @@ class Tuner:
             method=self._method,
             machine=machine.describe(),
             versions=dict(installed_versions()),
-            conditions=watch.conditions(sum(self._watched) + time.process_time() - since),
+            conditions=watch.conditions(sum(self._watched) + time.process_time() - since, self._placement.placed()),
             trials=tuple(trials),
             before_ms=None if whole is None else whole.before_ms,
             after_ms=None if whole is None else whole.after_ms,
@@ -136,7 +138,7 @@ class Tuner:
             for contestant in running.values():
                 contestant.prepare(self._bundle.inputs, self._sizes, sets=self._sets)
                 contestant.warm_up(self._method.warm_up_seconds)
-            samples, failed = interleave(running, self._method)
+            samples, failed = interleave(running, self._method, placement=self._placement)
             self._watched += [float(contestant.usage()["cpu_seconds"]) for contestant in running.values()]
         for name, why in failed.items():
             raise CheckFailed(f"{name}: {why}; run the command again, with smaller sizes where memory ran out")

@@ -37,14 +37,7 @@ def tuning_table(name: str, found: Tuning) -> RenderableType:
             )
         parts.append(table)
     parts += [Text(line) for line in _outcome(found)]
-    if not found.conditions.quiet:
-        parts.append(
-            Text(
-                f"warning: {found.conditions.other_cores or 0:.1f} cores were busy with something else; "
-                "tune again on a quiet machine",
-                style="yellow",
-            )
-        )
+    parts += [Text(f"warning: {remark}", style="yellow") for remark in found.conditions.remarks()]
     return Group(*parts)
 
 

@@ -55,7 +55,9 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], list[list[str]]]
     def use(factor: float) -> list[list[str]]:
         compared: list[list[str]] = []
 
-        def interleave(running: Mapping[str, Any], method: Method) -> tuple[dict[str, Samples], dict[str, str]]:
+        def interleave(
+            running: Mapping[str, Any], method: Method, placement: object
+        ) -> tuple[dict[str, Samples], dict[str, str]]:
             compared.append(list(running))
             lengths = {name: 1e6 * (1 if name == tuner.AS_IT_IS else factor) for name in running}
             rounds = {name: [[int(length + turn)] for turn in range(method.rounds)] for name, length in lengths.items()}
@@ -133,7 +135,9 @@ def test_what_is_not_faster_leaves_the_bundle_as_it_was(
 def test_what_looks_faster_by_chance_is_timed_once_more(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[list[str]] = []
 
-    def interleave(running: Mapping[str, Any], method: Method) -> tuple[dict[str, Samples], dict[str, str]]:
+    def interleave(
+        running: Mapping[str, Any], method: Method, placement: object
+    ) -> tuple[dict[str, Samples], dict[str, str]]:
         looks.append(list(running))
         slow = (3, 3, 0, 0)[len(looks) - 1]  # of twelve rounds in each look
         found = {name: [[1_000_000]] * method.rounds for name in running}
@@ -154,7 +158,9 @@ def test_what_was_left_is_tried_again_beside_what_was_kept_later(
 ) -> None:
     looks: list[str] = []
 
-    def interleave(running: Mapping[str, Any], method: Method) -> tuple[dict[str, Samples], dict[str, str]]:
+    def interleave(
+        running: Mapping[str, Any], method: Method, placement: object
+    ) -> tuple[dict[str, Samples], dict[str, str]]:
         names = list(running)
         looks.append(names[1])
         # the pooling pays off once the gates are multiplied first

@@ -158,13 +158,7 @@ class Cost:
 
     def warnings(self) -> list[str]:
         """What makes some of the numbers doubtful, one line for each kind."""
-        found = []
-        if not self.conditions.quiet:
-            found.append(
-                f"{self.conditions.other_cores or 0:.1f} cores were busy with something else"
-                + (f", and a core was throttled {self.conditions.throttled} times" if self.conditions.throttled else "")
-                + "; measure again on a quiet machine"
-            )
+        found = self.conditions.remarks()
         unsteady = [model.name for model in self._models() if not model.timing.latency.steady]
         if unsteady:
             found.append(f"the latency varies by more than 2.5 %: {', '.join(unsteady)}")

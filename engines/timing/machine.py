@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ..environment import ask_driver
+from .cpus import usable_cpus
 from .gpu_clock import GpuClock, gpu_clock
+from .placement import Placed
 
 CPUS = Path("/sys/devices/system/cpu")
 # Fewer cores than this taken by others cannot be told from the operating system's own work.
@@ -35,13 +37,6 @@ def describe() -> dict[str, Any]:
         "memory_gib": _memory_gib(),
         "gpus": list(ask_driver().devices),
     }
-
-
-def usable_cpus() -> set[int]:
-    """The processors that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return set(os.sched_getaffinity(0))
-    return set(range(os.cpu_count() or 1))
 
 
 def physical_cores() -> int:
@@ -67,7 +62,7 @@ class Conditions:
 
     ``other_cores`` is the mean number of cores that were busy with anything but this process and its children, and
     ``throttled`` how often a core slowed down for its heat. ``mhz`` is the mean clock before and after, ``gpu`` the
-    first GPU's clock after.
+    first GPU's clock after, ``placed`` how near the processors were to each other.
     """
 
     seconds: float
@@ -75,12 +70,33 @@ class Conditions:
     mhz: tuple[float | None, float | None]
     throttled: int | None
     gpu: GpuClock | None = None
+    placed: Placed | None = None
 
     @property
     def quiet(self) -> bool:
         """Whether nothing is known that makes the numbers doubtful."""
-        slowed = self.throttled or (self.gpu is not None and self.gpu.slowed_by)
-        return (self.other_cores or 0) <= BUSY_CORES and not slowed
+        return not self.doubts
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What is known that makes them so, in words."""
+        found = []
+        if (self.other_cores or 0) > BUSY_CORES:
+            found.append(f"{self.other_cores:.1f} cores were busy with something else")
+        if self.throttled:
+            found.append(f"a core was throttled {self.throttled} times")
+        if self.gpu is not None and self.gpu.slowed_by:
+            found.append(f"the GPU was slowed down by {' and '.join(self.gpu.slowed_by)}")
+        if self.placed is not None and self.placed.kept:
+            found.append(f"the processors were {self.placed.words}")
+        return tuple(found)
+
+    def remarks(self) -> list[str]:
+        """One line for the doubts and what to do about them, and one for rounds that were left out."""
+        found = [f"{', and '.join(self.doubts)}; measure again on a quiet machine"] if self.doubts else []
+        if self.placed is not None and self.placed.apart and not self.placed.kept:
+            found.append(f"the processors were {self.placed.words}, which were left out")
+        return found
 
 
 class Watch:
@@ -92,7 +108,7 @@ class Watch:
         self._mhz = _mhz()
         self._throttled = _throttled()
 
-    def conditions(self, own_cpu_seconds: float) -> Conditions:
+    def conditions(self, own_cpu_seconds: float, placed: Placed | None = None) -> Conditions:
         """Since then; ``own_cpu_seconds`` is the processor time that the measured processes used meanwhile."""
         seconds = time.perf_counter() - self._since
         busy, throttled = _busy_seconds(), _throttled()
@@ -100,7 +116,7 @@ class Watch:
         if busy is not None and self._busy is not None and seconds > 0:
             others = max(0.0, busy - self._busy - own_cpu_seconds) / seconds
         slowed = None if throttled is None or self._throttled is None else throttled - self._throttled
-        return Conditions(seconds, others, (self._mhz, _mhz()), slowed, gpu_clock())
+        return Conditions(seconds, others, (self._mhz, _mhz()), slowed, gpu_clock(), placed)
 
 
 def _busy_seconds() -> float | None:

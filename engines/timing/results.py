@@ -113,12 +113,7 @@ class Benchmark:
         """What makes some of the numbers doubtful, one line for each kind."""
         found = []
         for batch, conditions in self.conditions.items():
-            if not conditions.quiet:
-                slowed = f", and a core was throttled {conditions.throttled} times" if conditions.throttled else ""
-                if conditions.gpu is not None and conditions.gpu.slowed_by:
-                    slowed += f", and the GPU was slowed down by {' and '.join(conditions.gpu.slowed_by)}"
-                others = f"{conditions.other_cores or 0:.1f} cores were busy with something else"
-                found.append(f"batch {batch}: {others}{slowed}; measure again on a quiet machine")
+            found += [f"batch {batch}: {remark}" for remark in conditions.remarks()]
         unsteady = [
             f"{row.model} in {row.runtime} at batch {row.batch}"
             for row in self.rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,9 @@ import numpy as np
 import pytest
 
 from attn2trt.engines.timing import machine, memory
+from attn2trt.engines.timing.gpu_clock import GpuClock
+from attn2trt.engines.timing.machine import Conditions
+from attn2trt.engines.timing.placement import Placed
 
 
 def test_the_description_is_of_plain_values() -> None:
@@ -46,7 +50,29 @@ def test_cores_busy_with_something_else_are_told(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(machine, "_throttled", iter([4, 4]).__next__)
     found = machine.Watch().conditions(own_cpu_seconds=14.0)
     assert (found.seconds, found.other_cores, found.mhz, found.throttled) == (10.0, 0.5, (3000.0, 2900.0), 0)
+    assert found.remarks() == ["0.5 cores were busy with something else; measure again on a quiet machine"]
     assert not found.quiet
+
+
+def test_processors_that_were_apart_are_doubtful_where_such_rounds_had_to_be_kept() -> None:
+    apart = Placed(rounds=12, apart=10, kept=True, least_us=8.6, most_us=34.1)
+    (doubt,) = Conditions(1.0, 0.0, (None, None), 0, placed=apart).remarks()
+    assert doubt == (
+        "the processors were apart in 10 of 12 rounds (what one had written took up to 34 us to another, 9 at best); "
+        "measure again on a quiet machine"
+    )
+    mended = Conditions(1.0, 0.0, (None, None), 0, placed=replace(apart, rounds=8, apart=2, kept=False))
+    assert mended.quiet
+    (remark,) = mended.remarks()
+    assert remark.endswith("9 at best), which were left out")
+
+
+def test_every_doubt_is_told_in_one_line() -> None:
+    found = Conditions(1.0, 1.26, (None, None), 3, gpu=GpuClock(1200, ("heat",)))
+    assert found.remarks() == [
+        "1.3 cores were busy with something else, and a core was throttled 3 times, and the GPU was slowed down by "
+        "heat; measure again on a quiet machine"
+    ]
 
 
 def test_a_system_that_tells_nothing_raises_no_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
