@@ -27,6 +27,7 @@ from attn2trt.benchmarking import installed_versions
 from attn2trt.engines.roofline import Limit, Rates
 from attn2trt.engines.timing import machine
 from attn2trt.engines.timing.paired import times_as_long
+from attn2trt.engines.timing.placement import Placed
 from attn2trt.export.bundle import MODEL
 from attn2trt.export.traffic import traffic
 
@@ -130,9 +131,10 @@ def geometric_mean(values: Iterable[float]) -> float | None:
 
 
 def disturbed(row: dict[str, Any]) -> bool:
-    """Whether something else ran on the machine meanwhile."""
+    """Whether something else ran on the machine meanwhile, or its processors were apart most of the time."""
     conditions = row["conditions"] or {}
-    return (conditions.get("other_cores") or 0) > BUSY_CORES
+    placed = conditions.get("placed") or {}
+    return (conditions.get("other_cores") or 0) > BUSY_CORES or placed.get("kept", False)
 
 
 def page(document: dict[str, Any]) -> str:
@@ -231,8 +233,12 @@ def remarks(row: dict[str, Any]) -> list[str]:
     ours, tuned = (row["runtimes"].get(name, {}).get("peak_mib") for name in (OURS, TUNED))
     if ours and tuned and tuned > MORE_MEMORY * ours:
         found.append(f"{where}: tuned holds {tuned:.0f} MiB, {OURS} {ours:.0f} MiB")
-    if disturbed(row):
-        found.append(f"{where}: {row['conditions']['other_cores']:.1f} cores were busy with something else")
+    conditions = row["conditions"] or {}
+    if (conditions.get("other_cores") or 0) > BUSY_CORES:
+        found.append(f"{where}: {conditions['other_cores']:.1f} cores were busy with something else")
+    if (conditions.get("placed") or {}).get("apart"):
+        placed = Placed(**conditions["placed"])
+        found.append(f"{where}: the processors were {placed.words}{'' if placed.kept else ', which were left out'}")
     return found
 
 

@@ -58,7 +58,9 @@ def save(model: ir.Model, path: Path) -> tuple[str, ...]:
     """Write the model, its weights beside it where they are too large for one file; returns the names of the files."""
     import onnx_ir as ir
 
-    size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None)
+    # the body of a loop may have weights of its own
+    weights = [value.const_value for graph in model.graphs() for value in graph.initializers.values()]
+    size = sum(weight.nbytes for weight in weights if weight is not None)
     if size <= EXTERNAL_DATA_BYTES:
         ir.save(model, str(path))
         return (path.name,)

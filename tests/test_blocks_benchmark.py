@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +16,7 @@ from small_graph import healthy
 from attn2trt.benchmarking import installed_versions
 from attn2trt.engines.roofline import Rates
 from attn2trt.engines.timing import machine
+from attn2trt.engines.timing.placement import Placed
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -117,6 +119,19 @@ def test_the_page_has_every_row_the_means_and_what_is_missing(blocks: ModuleType
     assert "- `psa` at 4x1024x14x14: pytorch-eager takes 1.00 ms, ours 2.00 ms." in gains
     assert "one after the other, need 0.80 ms" in gains
     assert "at 1x64x112x112" not in gains
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_rounds_with_processors_apart_are_told_and_a_cell_that_kept_them_is_measured_again(
+    blocks: ModuleType, kept: bool
+) -> None:
+    row = blocks.row_of("se", "1x64x112x112", document(2.0, 4.0, 3.0), TRIED, LIMIT)
+    assert not blocks.disturbed(row)
+    row["conditions"]["placed"] = asdict(Placed(rounds=27, apart=3, kept=kept, least_us=8.6, most_us=34.1))
+    assert blocks.disturbed(row) == kept
+    (remark,) = [text for text in blocks.remarks(row) if "apart" in text]
+    assert remark.startswith("`se` at 1x64x112x112: the processors were apart in 3 of 27 rounds (what one had written ")
+    assert remark.endswith("which were left out") != kept
 
 
 def test_a_page_on_which_everything_gains_says_nothing_else(blocks: ModuleType) -> None:

@@ -98,7 +98,7 @@ def test_a_loop_over_the_images_is_judged_like_any_other(
 ) -> None:
     timed(0.5)
     monkeypatch.setattr(tuner, "FORMS", ())
-    monkeypatch.setattr(tuner, "BATCH_FORMS", (one_image.OneImage(),))
+    monkeypatch.setattr(tuner, "BATCH_FORMS", (one_image.OneImage(own_weights=False),))
     assert tuning.tune_bundle(bundle, at="batch=1", threads=1)[1].trials == ()
     _, tried, verdict = tuning.tune_bundle(bundle, threads=1)
     assert [trial.kept for trial in tried.trials] == [True]
@@ -117,6 +117,22 @@ def test_weights_beside_the_graph_are_found_under_its_name(
     assert {TUNED, f"{TUNED}.data"} <= set(found.manifest["files"])
     assert validate_bundle(bundle)
     assert not [name for name in files(bundle) if name.startswith(".")]
+
+
+def test_so_are_the_weights_of_a_loop(
+    bundle: Path, timed: Callable[[float], list[list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed(0.5)
+    monkeypatch.setattr(graph, "EXTERNAL_DATA_BYTES", 8)
+    monkeypatch.setattr(tuner, "FORMS", ())
+    monkeypatch.setattr(tuner, "BATCH_FORMS", (one_image.OneImage(own_weights=True),))
+    found, _, _ = tuning.tune_bundle(bundle, threads=1)
+    assert {TUNED, f"{TUNED}.data"} <= set(found.manifest["files"])
+    assert (bundle / f"{TUNED}.data").stat().st_size > 8
+    assert validate_bundle(bundle)
+    (scan,) = onnx.load(bundle / TUNED).graph.node
+    (inner,) = (entry.g for entry in scan.attribute if entry.name == "body")
+    assert inner.initializer
 
 
 @pytest.mark.parametrize("factor", [1.0, 1.5])

@@ -21,7 +21,7 @@ class Measurement:
     ``latency`` is of rotated inputs, ``hot`` of one and the same; ``round_medians_ms`` has one number for each round.
     ``peak_mib`` is the most that the process held, the ``inputs_mib`` of its ``input_sets`` among it, from the time
     when the model was there; from the process's start where ``peak_counts_from_load`` is False. ``on_device`` is what
-    the GPU took of each of the calls on rotated inputs, by its own clock, where the runtime asks it.
+    the GPU took of each call on rotated inputs, left out or not, by its own clock, where the runtime asks it.
     """
 
     runtime: str

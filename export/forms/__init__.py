@@ -30,6 +30,6 @@ FORMS: tuple[Form, ...] = (
     MinimalFiltering(whole=True),
 )
 # after these no other form sees into the graph
-BATCH_FORMS: tuple[GraphForm, ...] = (OneImage(),)
+BATCH_FORMS: tuple[GraphForm, ...] = (OneImage(own_weights=False), OneImage(own_weights=True))
 
 __all__ = ["BATCH_FORMS", "FORMS", "Form", "GraphForm", "apply", "apply_whole", "kinds"]

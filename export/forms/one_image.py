@@ -4,6 +4,10 @@ A map of eight images leaves the caches between an operator and the next; one of
 image to the body where it lies, and has the body write its output where it belongs, so that nothing is copied. What is
 lost is that threads share out images: reductions over channels are shared out by groups of channels instead. Does not
 apply where an operator may mix images (images_apart.py), or to a batch of one.
+
+ONNX Runtime takes weights from outside a body for something that may change: it does not arrange them for its kernels
+that compute blocks of channels, nor change the layout of maps for these. Weights of the body's own get both, which
+pays off for some graphs, and costs others more reordering than it saves.
 """
 
 from __future__ import annotations
@@ -19,9 +23,11 @@ from .split_reduction import SplitReduction
 
 
 class OneImage:
-    """A graph as the body of a Scan over the images of its inputs."""
+    """A graph as the body of a Scan over the images of its inputs; its weights inside the body, or outside."""
 
-    name = "one image after the other"
+    def __init__(self, *, own_weights: bool) -> None:
+        self._own_weights = own_weights
+        self.name = f"one image after the other{', weights inside' if own_weights else ''}"
 
     def kind(self, graph: ir.Graph) -> str:
         """By number of images."""
@@ -54,6 +60,10 @@ class OneImage:
             value.name, value.type, value.shape = name, of_type, shape
             graph.outputs[place] = value
         graph.append(scan)
+        if self._own_weights:
+            for weight in list(graph.initializers.values()):
+                del graph.initializers[str(weight.name)]
+                body.register_initializer(weight)
         split = SplitReduction()
         for inner in list(body):
             if split.kind(inner):

@@ -2,8 +2,8 @@
 
 Coordinate attention and strip pooling take the mean of every row and of every column. Along so short an axis ONNX
 Runtime's reduction has more to do with finding the numbers than with adding them up. Its pooling computes blocks of
-channels at once, to which the map is reordered first, or adds up the rows of one map as they lie, where it is given
-each channel as an image of its own. Does not apply where the axis may vary, since a pooling window is written into the
+channels at once, to which the map is reordered first, or adds up the rows of one map as they lie, where the map is
+given as a volume one slice deep. Does not apply where the axis may vary, since a pooling window is written into the
 graph.
 """
 
@@ -46,9 +46,9 @@ class PooledMean:
 
 
 class PooledMapByMap:
-    """ReduceMean over the height as AveragePool of maps with one channel.
+    """ReduceMean over the height as AveragePool of volumes.
 
-    Does not apply to the width, whose numbers lie side by side, nor where channels or width may vary.
+    Does not apply to the width, whose numbers lie side by side.
     """
 
     name = "means along one axis as pooling, map by map"
@@ -56,25 +56,17 @@ class PooledMapByMap:
     def kind(self, node: ir.Node) -> str:
         """As the other form has it."""
         found = _pooled(node)
-        if found is None or found[0] != HEIGHT or None in found[1][1:]:
-            return ""
-        return PooledMean().kind(node)
+        return PooledMean().kind(node) if found is not None and found[0] == HEIGHT else ""
 
     def rewrite(self, node: ir.Node) -> None:
-        """In the node's place: a view of one channel, an AveragePool, and a view as it was."""
+        """In the node's place: a view with an axis of depth, an AveragePool, and a view without it."""
         found = _pooled(node)
         assert found is not None
-        _, (_, channels, height, width) = found
-        assert channels is not None
-        assert height is not None
-        assert width is not None
         write = Writer(node)
-        alone = write.weight(np.array([-1, 1, height, width], np.int64), "maps alone")
-        view = write.node("Reshape", [node.inputs[0], alone], "alone")
-        pooled = write.node("AveragePool", [view], "pooled", kernel_shape=[height, 1])
-        kept = [1] if node.attributes.get_int("keepdims", 1) else []
-        together = write.weight(np.array([-1, channels, *kept, width], np.int64), "maps together")
-        write.put(write.node("Reshape", [pooled, together], "together"))
+        volume = write.node("Unsqueeze", [node.inputs[0], write.number(HEIGHT, "depth")], "volume")
+        pooled = write.node("AveragePool", [volume], "pooled", kernel_shape=[1, found[1][HEIGHT] or 1, 1])
+        gone = [HEIGHT] if node.attributes.get_int("keepdims", 1) else [HEIGHT, HEIGHT + 1]
+        write.put(write.node("Squeeze", [pooled, write.weight(np.array(gone, np.int64), "gone")], "flat"))
 
 
 def _pooled(node: ir.Node) -> tuple[int, tuple[int | None, ...]] | None:

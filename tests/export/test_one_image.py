@@ -10,12 +10,14 @@ import pytest
 from attn2trt.export.forms import BATCH_FORMS, apply_whole
 from attn2trt.export.forms.images_apart import images_of
 from attn2trt.export.forms.one_image import OneImage
+from attn2trt.export.forms.pooled_mean import PooledMapByMap
 from attn2trt.export.forms.row_column_gates import EnlargedGates, OuterProduct
 
 from .form_graphs import MAP, numbers, rewritten, same
 from .form_graphs import model as graph_of
 
-ONE = OneImage()
+ONE = OneImage(own_weights=False)
+WITHIN = OneImage(own_weights=True)
 ONES = np.array([1])
 TO_LAST = "t = Transpose <perm: ints = [0, 2, 3, 1]> (x)"
 
@@ -37,12 +39,12 @@ def body(proto: onnx.ModelProto) -> list[str]:
     return [node.op_type for node in inner.node]
 
 
-def looped(before: onnx.ModelProto) -> onnx.ModelProto:
+def looped(before: onnx.ModelProto, form: OneImage = ONE) -> onnx.ModelProto:
     """``before`` as a loop, which it must be possible to make once."""
     after = ir.from_proto(before)
-    assert ONE.kind(after.graph)
-    apply_whole(after, ONE)
-    assert not ONE.kind(after.graph)
+    assert form.kind(after.graph)
+    apply_whole(after, form)
+    assert not form.kind(after.graph)
     proto = ir.to_proto(after)
     onnx.checker.check_model(proto, full_check=True)
     return proto
@@ -93,6 +95,24 @@ def test_operators_that_keep_images_apart(text: str) -> None:
     given |= {"picked": np.array([3, 1, 0]), "low": np.array(0.01), "map": numbers(16, 1, 5)}
     before = model(text, f"{MAP} x", **{name: value for name, value in given.items() if name in text})
     same(before, looped(before), *feeds())
+    same(before, looped(before, WITHIN), *feeds())
+
+
+def test_weights_are_outside_of_the_body_or_inside() -> None:
+    before = model("y = Conv (x, weight)", weight=numbers(8, 16, 3, 3))
+    for form, inside in ((ONE, False), (WITHIN, True)):
+        after = looped(before, form)
+        same(before, after, *feeds())
+        (inner,) = (entry.g for entry in after.graph.node[0].attribute if entry.name == "body")
+        assert ("weight" in [weight.name for weight in inner.initializer]) == inside
+        assert ("weight" in [weight.name for weight in after.graph.initializer]) != inside
+
+
+def test_columns_that_are_pooled_map_by_map_are_part_of_the_loop() -> None:
+    before = model("m = ReduceMean <axes: ints = [2]> (x) y = Mul (x, m)", "double[n, 16, 4, 5] x")
+    after = looped(rewritten(before, PooledMapByMap()))
+    assert "AveragePool" in body(after)
+    same(before, after, *feeds())
 
 
 def test_a_shape_that_names_the_batch_names_one_image() -> None:
@@ -164,5 +184,6 @@ def test_what_another_form_has_written_is_part_of_the_loop() -> None:
         same(before, looped(rewritten(before, form)), *feeds())
 
 
-def test_it_is_the_one_that_is_tried_for_batches() -> None:
-    assert [type(form) for form in BATCH_FORMS] == [OneImage]
+def test_both_are_tried_for_batches() -> None:
+    assert [type(form) for form in BATCH_FORMS] == [OneImage, OneImage]
+    assert len({form.name for form in BATCH_FORMS}) == 2
