@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -220,7 +220,7 @@ class _Batch:
 
     def _time(self, running: Mapping[Key, Contestant]) -> None:
         own, used = time.process_time(), {key: _cpu_seconds(found) for key, found in running.items()}
-        watch, placement = machine.Watch(), Placement()
+        watch, placement = machine.Watch(), _placement(running)
         samples, failed = interleave(running, self._method, placement=placement)
         for key, why in failed.items():
             self._note(key, "failed", why)
@@ -248,6 +248,11 @@ class _Batch:
             inputs_mib=self._sets * self._one_set / (1 << 20),
             input_sets=self._sets,
         )
+
+
+def _placement(running: Iterable[Key]) -> Placement:
+    """Of GPUs alone nobody asks how near the processors are: the thread that launches kernels hands no maps over."""
+    return Placement() if any(runtime not in ON_GPU for _, runtime in running) else Placement(lambda: None)
 
 
 def _cpu_seconds(contestant: Contestant) -> float:

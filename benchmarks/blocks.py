@@ -26,6 +26,7 @@ from commands import run, run_json
 from attn2trt.benchmarking import installed_versions
 from attn2trt.engines.roofline import Limit, Rates
 from attn2trt.engines.timing import machine
+from attn2trt.engines.timing.latency import CV_LIMIT
 from attn2trt.engines.timing.paired import times_as_long
 from attn2trt.engines.timing.placement import Placed
 from attn2trt.export.bundle import MODEL
@@ -132,9 +133,8 @@ def geometric_mean(values: Iterable[float]) -> float | None:
 
 def disturbed(row: dict[str, Any]) -> bool:
     """Whether something else ran on the machine meanwhile, or its processors were apart most of the time."""
-    conditions = row["conditions"] or {}
-    placed = conditions.get("placed") or {}
-    return (conditions.get("other_cores") or 0) > BUSY_CORES or placed.get("kept", False)
+    conditions, placed = row["conditions"] or {}, placed_of(row)
+    return (conditions.get("other_cores") or 0) > BUSY_CORES or (placed is not None and placed.kept)
 
 
 def page(document: dict[str, Any]) -> str:
@@ -171,7 +171,7 @@ def page(document: dict[str, Any]) -> str:
         means = [number(geometric_mean(values(chosen, key))) for key in ("best", PLAIN, EAGER)]
         lines.append(f"| {name} | {' | '.join(means)} | {number(min(values(chosen, 'best'), default=None))} |")
     lines += ["", *gains] if (gains := without_gain(rows)) else []
-    notes = [f"- {note}" for row in rows for note in remarks(row)]
+    notes = [f"- {note}" for note in [*summed_up(rows), *(remark for row in rows for remark in remarks(row))]]
     return "\n".join([*lines, *(["", "## Remarks", "", *notes] if notes else [])]) + "\n"
 
 
@@ -227,19 +227,44 @@ def remarks(row: dict[str, Any]) -> list[str]:
         for name, entry in row["runtimes"].items()
         if entry["status"] != "measured"
     ]
-    unsteady = [name for name, entry in row["runtimes"].items() if (entry.get("cv") or 0) > 0.025]
-    if unsteady:
-        found.append(f"{where}: the latency varies by more than 2.5 % in {', '.join(unsteady)}")
     ours, tuned = (row["runtimes"].get(name, {}).get("peak_mib") for name in (OURS, TUNED))
     if ours and tuned and tuned > MORE_MEMORY * ours:
         found.append(f"{where}: tuned holds {tuned:.0f} MiB, {OURS} {ours:.0f} MiB")
     conditions = row["conditions"] or {}
     if (conditions.get("other_cores") or 0) > BUSY_CORES:
         found.append(f"{where}: {conditions['other_cores']:.1f} cores were busy with something else")
-    if (conditions.get("placed") or {}).get("apart"):
-        placed = Placed(**conditions["placed"])
-        found.append(f"{where}: the processors were {placed.words}{'' if placed.kept else ', which were left out'}")
+    placed = placed_of(row)
+    if placed is not None and placed.kept:
+        found.append(f"{where}: the processors were {placed.words}")
     return found
+
+
+def summed_up(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """What is so of many rows: latencies that vary, and rounds that were left out."""
+    found = []
+    varying = [entry["cv"] for row in rows for entry in row["runtimes"].values() if entry.get("cv")]
+    unsteady = sum(cv > CV_LIMIT for cv in varying)
+    if unsteady:
+        found.append(
+            f"The latency of single calls varies by more than 2.5 % in {unsteady} of {len(varying)} measurements."
+        )
+    every = [placed for row in rows if (placed := placed_of(row)) is not None]
+    left_out = sum(placed.apart for placed in every if not placed.kept)
+    if left_out:
+        count = sum(placed.rounds for placed in every)
+        found.append(f"In {left_out} of {count} rounds the host had moved the processors apart; these were left out.")
+    return found
+
+
+def placed_of(row: dict[str, Any]) -> Placed | None:
+    """How near the processors were, where it was asked for."""
+    found = (row["conditions"] or {}).get("placed")
+    return None if found is None else Placed(**found)
+
+
+def told(row: dict[str, Any]) -> list[str]:
+    """All remarks on one row, for the terminal."""
+    return [*remarks(row), *summed_up([row])]
 
 
 def number(value: float | None, digits: int = 2) -> str:
@@ -276,7 +301,7 @@ def main(blocks: Sequence[str], shapes: Sequence[str], seconds: float, *, among:
         if (block, shape) in wanted:
             rows[block, shape] = {**measure(block, shape, seconds, rates), "sources": key}
         done = [rows[cell] for cell in every if cell in rows]
-        print(f"{place}/{len(order)}", *cells(rows[block, shape]), *remarks(rows[block, shape]), sep="  ", flush=True)
+        print(f"{place}/{len(order)}", *cells(rows[block, shape]), *told(rows[block, shape]), sep="  ", flush=True)
         if among or not partial:
             document = {"date": date.today().isoformat(), "sources": key, "rows": done}
             RESULTS.write_text(json.dumps(document, indent=1) + "\n")

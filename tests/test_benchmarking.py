@@ -16,7 +16,7 @@ import torch
 from onnx import numpy_helper
 
 import attn2trt
-from attn2trt import contenders, pipeline
+from attn2trt import benchmarking, contenders, pipeline
 from attn2trt.benchmarking import benchmark, is_bundle
 from attn2trt.engines.environment import Component, Driver
 from attn2trt.engines.ort_runtime import CPU
@@ -292,6 +292,13 @@ def test_doubtful_numbers_are_warned_about(exported: Path, monkeypatch: pytest.M
     first, second = replace(found, conditions=busy, rows=(unsteady,)).warnings()
     assert "1.5 cores were busy with something else, and a core was throttled 3 times" in first
     assert second == "the latency varies by more than 2.5 %: target in ort-cpu at batch 2"
+
+
+def test_processors_are_asked_how_near_they_are_where_something_runs_on_them() -> None:
+    on_gpu = benchmarking._placement([("target", "tensorrt"), ("target", "pytorch-cuda-fp16")])
+    assert on_gpu.ask() is None
+    both = benchmarking._placement([("target", "tensorrt"), ("target", "ort-cpu")])
+    assert both.ask() is not None
 
 
 @pytest.fixture

@@ -129,9 +129,19 @@ def test_rounds_with_processors_apart_are_told_and_a_cell_that_kept_them_is_meas
     assert not blocks.disturbed(row)
     row["conditions"]["placed"] = asdict(Placed(rounds=27, apart=3, kept=kept, least_us=8.6, most_us=34.1))
     assert blocks.disturbed(row) == kept
-    (remark,) = [text for text in blocks.remarks(row) if "apart" in text]
-    assert remark.startswith("`se` at 1x64x112x112: the processors were apart in 3 of 27 rounds (what one had written ")
-    assert remark.endswith("which were left out") != kept
+    (remark,) = [text for text in blocks.told(row) if "apart" in text]
+    if kept:
+        assert remark.startswith("`se` at 1x64x112x112: the processors were apart in 3 of 27 rounds (what one had ")
+    else:
+        assert remark == "In 3 of 27 rounds the host had moved the processors apart; these were left out."
+
+
+def test_latencies_that_vary_are_counted_over_all_rows(blocks: ModuleType) -> None:
+    rows = [blocks.row_of("se", shape, document(2.0, 4.0, 3.0), TRIED, LIMIT) for shape in blocks.SHAPES[:2]]
+    assert blocks.summed_up(rows) == []
+    rows[1]["runtimes"]["ort-cpu"]["cv"] = 0.03
+    (told,) = blocks.summed_up(rows)
+    assert told == "The latency of single calls varies by more than 2.5 % in 1 of 6 measurements."
 
 
 def test_a_page_on_which_everything_gains_says_nothing_else(blocks: ModuleType) -> None:

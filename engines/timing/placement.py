@@ -87,8 +87,8 @@ class Placed:
 class Placement:
     """Asks how near the processors are, again and again, and remembers the least."""
 
-    def __init__(self, ask: Callable[[], float | None] = handover_us) -> None:
-        self._ask = ask
+    def __init__(self, ask: Callable[[], float | None] | None = None) -> None:
+        self._ask = ask if ask is not None else handover_us
         self._seen: list[float] = []
         self._rounds = self._apart = 0
         self._kept = False
