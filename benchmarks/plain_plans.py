@@ -6,7 +6,7 @@ with `trtexec --fp16`. Nothing has judged it; its first outputs are held against
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from attn2trt.contenders import Contender
 from attn2trt.engines.tensorrt.build import Options, Order
 from attn2trt.engines.tensorrt.isolated import build_isolated, described
 from attn2trt.engines.tensorrt.plans import Plan
-from attn2trt.engines.tensorrt.profiles import parse_profiles
+from attn2trt.engines.tensorrt.profiles import Profile, parse_profiles
 from attn2trt.engines.timing.contestant import PlanJob
 from attn2trt.engines.timing.runtimes import PLANS
 from attn2trt.errors import Attn2trtError
@@ -53,17 +53,17 @@ def layers_path(folder: Path, name: str, precision: str) -> Path:
     return folder / "plain" / f"{name}-{precision}.layers.json"
 
 
-def plain_contender(folder: Path, name: str, bundle: Bundle, precision: str, options: Options) -> Contender:
-    """The plan of the plain export in this precision, built here, as the runtimes of that precision."""
+def plain_contender(bundle: Bundle, precision: str, profiles: Sequence[str], options: Options) -> Contender:
+    """The plan of the plain export beside ``bundle`` in this precision, built here, as the precision's runtimes."""
     runtimes = {runtime: graphed for runtime, (one, graphed) in PLANS.items() if one == precision}
     recorded = next(from_tensors(bundle.reference_path, bundle.manifest["cases"]))
     found = Contender(MODEL, bundle.inputs, bundle.axes, recorded=recorded)
-    graph = graph_path(folder, name)
+    graph = graph_path(bundle.path.parent, bundle.path.name)
     if not graph.exists():
         found.jobs = dict.fromkeys(runtimes, "PyTorch's exporter refuses the target")
         return found
     try:
-        path, about = _built(graph, bundle, precision, options)
+        path, about = _built(graph, bundle, precision, parse_profiles(profiles, bundle.axes), options)
     except Attn2trtError as error:
         found.jobs = dict.fromkeys(runtimes, str(error))
         return found
@@ -71,10 +71,11 @@ def plain_contender(folder: Path, name: str, bundle: Bundle, precision: str, opt
     return found
 
 
-def _built(graph: Path, bundle: Bundle, precision: str, options: Options) -> tuple[Path, str]:
+def _built(
+    graph: Path, bundle: Bundle, precision: str, profiles: Sequence[Profile], options: Options
+) -> tuple[Path, str]:
     """The plan's file, and what its runtime has to know of it."""
     stem = graph.with_suffix("").resolve()
-    profiles = tuple(parse_profiles([], bundle.axes))
     order = Order(
         graph=graph.resolve(),
         plan=stem.with_name(f"{stem.name}-{precision}.plan"),
@@ -82,11 +83,11 @@ def _built(graph: Path, bundle: Bundle, precision: str, options: Options) -> tup
         cache=stem.with_name("timing.cache"),
         layers=layers_path(graph.parent.parent.resolve(), stem.name, precision),
         inputs=bundle.inputs,
-        profiles=profiles,
+        profiles=tuple(profiles),
         options=options,
         precision=precision,
         weakly_typed=True,
     )
     built: Mapping[str, Any] = build_isolated(order)
-    plan = Plan(order.plan.name, precision, sha256(graph), profiles, **built)
+    plan = Plan(order.plan.name, precision, sha256(graph), tuple(profiles), **built)
     return order.plan, described(bundle, plan)

@@ -16,6 +16,7 @@ import pytest
 import attn2trt
 from attn2trt.engines.environment import Component, Driver
 from attn2trt.engines.tensorrt.build import Order
+from attn2trt.engines.tensorrt.profiles import parse_profiles
 from attn2trt.engines.timing.latency import Latency
 from attn2trt.engines.timing.results import Measurement, Row
 from attn2trt.errors import CheckFailed, InputError, MissingRequirement
@@ -46,6 +47,12 @@ def test_without_a_gpu_it_ends_in_one_line_with_exit_code_3(tmp_path: Path) -> N
     else:
         assert ran.stderr.startswith("error: TensorRT is ")
         assert ran.stderr.count("\n") == 1
+
+
+def test_the_profile_lies_in_the_range_of_every_bundle_and_holds_what_is_timed(tool: ModuleType) -> None:
+    for name, axes in (("se", tool.BLOCK_AXES), ("resnet18+se", tool.IMAGE_AXES)):
+        (profile,) = parse_profiles(tool.PROFILES, catalog.resolve(name, dynamic=axes).axes)
+        assert all(profile.axes["batch"].min <= batch <= profile.axes["batch"].max for batch in tool.BATCHES)
 
 
 def test_rows_of_the_same_setting_are_kept(tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +171,7 @@ def test_a_plain_plan_is_ordered_as_a_user_would_and_refusals_are_told(
     plans, orders = tool.plain_plans, []
     attn2trt.deploy("eca", out=tmp_path / "eca", shapes=["2x8x6x6"], dynamic="batch=1:2:3")
     bundle = open_bundle(tmp_path / "eca")
-    (found,) = {*plans.plain_contender(tmp_path, "eca", bundle, "fp16", tool.Options()).jobs.values()}
+    (found,) = {*plans.plain_contender(bundle, "fp16", [], tool.Options()).jobs.values()}
     assert found == "PyTorch's exporter refuses the target"
     (tmp_path / "plain").mkdir()
     plans.graph_path(tmp_path, "eca").write_bytes(b"graph")
@@ -176,11 +183,12 @@ def test_a_plain_plan_is_ordered_as_a_user_would_and_refusals_are_told(
         return {"tensorrt": "8.6.0", "gpu": "NVIDIA H200", "capability": "9.0", "driver": "13.0"}
 
     monkeypatch.setattr(plans, "build_isolated", build)
-    jobs = plans.plain_contender(tmp_path, "eca", bundle, "fp16", tool.Options(level=3)).jobs
+    jobs = plans.plain_contender(bundle, "fp16", ["batch=1:3:3"], tool.Options(level=3)).jobs
     assert {name: job.graphed for name, job in jobs.items()} == {"tensorrt-fp16": False, "tensorrt-fp16-graph": True}
     assert json.loads(jobs["tensorrt-fp16"].about)["plan"]["precision"] == "fp16"
     assert orders[0].weakly_typed
     assert orders[0].options.level == 3
+    assert [str(profile) for profile in orders[0].profiles] == ["batch=1:3:3"]
     assert orders[0].layers == plans.layers_path(tmp_path, "eca", "fp16")
-    refused = plans.plain_contender(tmp_path, "eca", bundle, "fp32", tool.Options()).jobs
+    refused = plans.plain_contender(bundle, "fp32", [], tool.Options()).jobs
     assert set(refused.values()) == {"no kernel"}
