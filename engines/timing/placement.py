@@ -25,7 +25,7 @@ TIMES = 4
 # of many processors as many as this, evenly spread
 MOST_CPUS = 16
 # Times as long as at best. Of 1,800 handovers in a virtual machine, those of neighbouring cores took up to 2.2 times
-# the shortest, for what else the host did, those of cores that shared no cache 5 to 6 times.
+# the shortest in 99 of 100, for what else the host did, those of cores that shared no cache mostly 5 to 6 times.
 APART = 2.5
 
 
