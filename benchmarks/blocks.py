@@ -46,8 +46,6 @@ SLOWER = 0.95
 MORE_MEMORY = 1.25
 # short turns: what other guests of this machine do to its memory for a second or two hits every runtime alike
 ROUNDS = 24
-# more cores than this taken by others, and the cell is measured again
-BUSY_CORES = 0.1
 
 
 def measure(block: str, shape: str, seconds: float, rates: dict[str, Any]) -> dict[str, Any]:
@@ -133,8 +131,8 @@ def geometric_mean(values: Iterable[float]) -> float | None:
 
 def disturbed(row: dict[str, Any]) -> bool:
     """Whether something else ran on the machine meanwhile, or its processors were apart most of the time."""
-    conditions, placed = row["conditions"] or {}, placed_of(row)
-    return (conditions.get("other_cores") or 0) > BUSY_CORES or (placed is not None and placed.kept)
+    placed = placed_of(row)
+    return busy_cores(row) > 0 or (placed is not None and placed.kept)
 
 
 def page(document: dict[str, Any]) -> str:
@@ -230,9 +228,8 @@ def remarks(row: dict[str, Any]) -> list[str]:
     ours, tuned = (row["runtimes"].get(name, {}).get("peak_mib") for name in (OURS, TUNED))
     if ours and tuned and tuned > MORE_MEMORY * ours:
         found.append(f"{where}: tuned holds {tuned:.0f} MiB, {OURS} {ours:.0f} MiB")
-    conditions = row["conditions"] or {}
-    if (conditions.get("other_cores") or 0) > BUSY_CORES:
-        found.append(f"{where}: {conditions['other_cores']:.1f} cores were busy with something else")
+    if busy := busy_cores(row):
+        found.append(f"{where}: {busy:.1f} cores were busy with something else")
     placed = placed_of(row)
     if placed is not None and placed.kept:
         found.append(f"{where}: the processors were {placed.words}")
@@ -254,6 +251,12 @@ def summed_up(rows: Sequence[dict[str, Any]]) -> list[str]:
         count = sum(placed.rounds for placed in every)
         found.append(f"In {left_out} of {count} rounds the host had moved the processors apart; these were left out.")
     return found
+
+
+def busy_cores(row: dict[str, Any]) -> float:
+    """How many cores others took, 0 where these are so few that they cannot be told from the system's own work."""
+    found = (row["conditions"] or {}).get("other_cores") or 0.0
+    return float(found) if found > machine.BUSY_CORES else 0.0
 
 
 def placed_of(row: dict[str, Any]) -> Placed | None:

@@ -62,7 +62,7 @@ def interleave(
     timed: Mapping[Key, Timed],
     method: Method,
     *,
-    placement: Placement | None = None,
+    placement: Placement,
     pause: Callable[[float], object] = time.sleep,
 ) -> tuple[dict[Key, Samples], dict[Key, str]]:
     """The samples of every cell, and for those that broke on the way the reason in their place.
@@ -71,19 +71,18 @@ def interleave(
     were apart are left out and made up for, at most as many as the method has; where more than half of what it has
     would still be missing, all are kept. ``placement`` counts them.
     """
-    where = placement if placement is not None else Placement()
     failed: dict[Key, str] = {}
     played: list[_Round[Key]] = []
 
     def near() -> list[_Round[Key]]:
-        return [found for found in played if not where.is_apart(found.handover)]
+        return [found for found in played if not placement.is_apart(found.handover)]
 
     while len(played) < 2 * method.rounds and len(near()) < method.rounds:
         order = list(timed) if len(played) % 2 == 0 else list(timed)[::-1]
-        played.append(_play({key: timed[key] for key in order if key not in failed}, method, where, pause, failed))
+        played.append(_play({key: timed[key] for key in order if key not in failed}, method, placement, pause, failed))
     undisturbed = near()
     too_few = 2 * len(undisturbed) < method.rounds
-    where.count(len(played), len(played) - len(undisturbed), kept=too_few)
+    placement.count(len(played), len(played) - len(undisturbed), kept=too_few)
     samples = {key: Samples() for key in timed if key not in failed}
     for found in played if too_few else undisturbed:
         for key, sampled in samples.items():
