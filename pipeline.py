@@ -20,16 +20,16 @@ from .export.bundle import (
     MODEL,
     REFERENCE,
     Bundle,
-    BundleWriter,
     Finding,
     axis_to_json,
-    check_destination,
     open_bundle,
     require_unchanged,
     spec_to_json,
     verify,
 )
+from .export.bundle_writer import BundleWriter
 from .export.contract import check_contract
+from .export.destination import check_destination
 from .export.graph import DEFAULT_OPSET, OPSETS, WEIGHTS, OnnxGraph
 from .export.handover import SCRIPT, inference_script, trtexec_line
 from .export.precision import LowGraph
@@ -37,7 +37,7 @@ from .export.simplify import Simplifier
 from .lossy_modules import name_lossy
 from .lowering import Candidates, Lowering, LowWriter, Named, entries_of, files_of, floor_of
 from .modules.packages import require
-from .modules.target import Target
+from .modules.target import Target, file_name
 from .plan_stages import plan_stages
 from .provider_stages import provider_stages
 from .stages import (
@@ -120,6 +120,8 @@ def deploy(
             "received precision auto without a verdict, which is what chooses; expected attn2trt deploy; name a "
             "precision, as --precision fp32,fp16"
         )
+    if (known_place := _place(target, out)) is not None:
+        check_destination(known_place)  # before any of the user's code runs
     resolved = _resolve(target, example_inputs, dynamic, shapes, seed, pretrained, checkpoint)
     destination = Path(out) if out is not None else DEFAULT_FOLDER / resolved.file_name
     check_destination(destination)
@@ -191,6 +193,13 @@ def deploy(
             "seconds": seconds.done(),
         }
         return writer.commit(manifest, files)
+
+
+def _place(target: str | Target | nn.Module, out: Path | str | None) -> Path | None:
+    """Return the bundle's folder if it is known before the target is resolved."""
+    if out is not None:
+        return Path(out)
+    return DEFAULT_FOLDER / file_name(target) if isinstance(target, str) else None
 
 
 def folder_of(out: Path | str | None) -> Path:

@@ -1,17 +1,15 @@
-"""The folder that is handed over: written whole or not at all, opened with suspicion, verified by hash.
+"""The folder that is handed over: opened with suspicion, verified by hash.
 
 The hashes prove that files are the ones the manifest lists, not who wrote the manifest.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import re
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -230,70 +228,6 @@ def _verify_external_data(bundle: Bundle) -> list[Finding]:
     return findings
 
 
-class BundleWriter:
-    """Builds a bundle in a hidden folder beside its place and moves it there in one rename.
-
-    Use it in a ``with`` statement; without a call of ``commit`` nothing is left behind.
-    """
-
-    def __init__(self, destination: Path) -> None:
-        self.destination = destination
-        self.path = destination.with_name(f".{destination.name}.partial-{os.getpid()}")
-        self._made: list[Path] = []
-
-    def __enter__(self) -> BundleWriter:
-        check_destination(self.destination)
-        self._made = [folder for folder in self.destination.parents if not folder.exists()]
-        self.destination.parent.mkdir(parents=True, exist_ok=True)
-        for stale in _stale(self.destination):
-            shutil.rmtree(stale, ignore_errors=True)
-        self.path.mkdir()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
-        for folder in self._made:
-            with contextlib.suppress(OSError):  # not empty: the bundle is there
-                folder.rmdir()
-
-    def commit(self, manifest: Mapping[str, Any], files: Mapping[str, str]) -> Bundle:
-        """Hash ``files`` (name → what it is), write the manifest last, and put the folder in its place."""
-        entries = {}
-        for name, role in files.items():
-            file = self.path / name
-            _flush(file)
-            entries[name] = {"role": role, "sha256": sha256(file), "bytes": file.stat().st_size}
-        whole = {"format": FORMAT, **manifest, "files": entries}
-        listing = self.path / MANIFEST
-        listing.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        _flush(listing)
-        for other in self.path.iterdir():
-            if other.name not in entries and other.name != MANIFEST:
-                other.unlink()
-        replaced = self.destination.with_name(f".{self.destination.name}.replaced-{os.getpid()}")
-        if self.destination.exists():
-            self.destination.rename(replaced)
-        self.path.rename(self.destination)
-        shutil.rmtree(replaced, ignore_errors=True)
-        return Bundle(self.destination, whole)
-
-
-def check_destination(destination: Path) -> None:
-    """Raise InputError unless a bundle may be written to ``destination``: absent, empty, or a bundle already."""
-    if destination.is_file():
-        raise InputError(f"{destination} is a file; give a folder that does not exist yet with -o")
-    if destination.is_dir() and any(destination.iterdir()) and not (destination / MANIFEST).is_file():
-        raise InputError(f"{destination} holds other files and is not a bundle; give another folder with -o")
-
-
-def _stale(destination: Path) -> Iterator[Path]:
-    """What earlier runs for this destination left when they were killed."""
-    pattern = re.compile(re.escape(f".{destination.name}.") + r"(?:partial|replaced)-(\d+)")
-    for candidate in destination.parent.iterdir():
-        if (match := pattern.fullmatch(candidate.name)) and not is_running(int(match[1])):
-            yield candidate
-
-
 def is_running(pid: int) -> bool:
     """Whether there is a process of this number."""
     if pid == os.getpid():
@@ -305,9 +239,3 @@ def is_running(pid: int) -> bool:
     except OSError:
         return True
     return True
-
-
-def _flush(path: Path) -> None:
-    """Have the file on the disk before the manifest names it, where the system can be asked for it."""
-    with contextlib.suppress(PermissionError), path.open("rb+") as stream:
-        os.fsync(stream.fileno())

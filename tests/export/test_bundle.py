@@ -6,31 +6,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import onnx
 import pytest
+from small_bundle import write
 from small_graph import healthy
 
 from attn2trt.errors import InputError
-from attn2trt.export.bundle import MANIFEST, MODEL, REFERENCE, Bundle, BundleWriter, open_bundle, verify
-
-CONTENT: dict[str, Any] = {
-    "target": {"name": "mine"},
-    "axes": {"batch": [1, 2, 8]},
-    "inputs": [{"name": "x", "shape": ["batch", 3], "dtype": "float32"}],
-    "outputs": [],
-    "cases": [],
-    "verdict": {},
-}
-
-
-def write(destination: Path) -> Bundle:
-    with BundleWriter(destination) as writer:
-        onnx.save(healthy(), writer.path / MODEL)
-        (writer.path / REFERENCE).write_bytes(b"reference")
-        (writer.path / "scratch").write_bytes(b"not to be handed over")
-        return writer.commit(CONTENT, {MODEL: "graph", REFERENCE: "cases"})
+from attn2trt.export.bundle import MANIFEST, MODEL, REFERENCE, Bundle, open_bundle, verify
+from attn2trt.export.bundle_writer import BundleWriter
 
 
 @pytest.fixture
@@ -131,8 +115,8 @@ def test_killed_at_any_moment_leaves_no_half_bundle(tmp_path: Path) -> None:
     script = f"""
 import os, sys
 from pathlib import Path
-sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(__file__).parents[1])!r}]
-from test_bundle import write
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+from small_bundle import write
 left = int(sys.argv[2])
 for name in ("mkdir", "rename", "unlink", "fsync", "rmdir"):
     def counted(*args, _call=getattr(os, name), **options):

@@ -1,0 +1,126 @@
+"""The rule for the place of a bundle: it is free, or everything in it is ours; anything else is refused, untouched."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from ..errors import InputError
+from .bundle import MANIFEST, open_bundle
+
+# What commands write into a bundle beside the files of its manifest, by path in the bundle. Scratch is a folder that
+# a killed run left, with everything in it; these are files and the folder of the plans.
+SCRATCH = re.compile(r"(plans/|\.tuning)\.partial-\d+")
+UNLISTED = re.compile(r"bundle\.json|\.bundle\.json\.partial-\d+|plans|plans/[\w.+-]+\.(log|cache)")
+
+KINDS = (
+    (stat.S_ISLNK, "a symbolic link"),
+    (stat.S_ISREG, "a file"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+)
+ELSEWHERE = "give a folder that does not exist yet with -o"
+
+
+def check_destination(destination: Path) -> None:
+    """Raise InputError unless ``destination`` is absent, an empty folder, or a bundle that holds nothing else.
+
+    Nothing is touched. Raises OSError where the system will not have a folder there.
+    """
+    place = Path.cwd() / destination
+    try:
+        mode = place.lstat().st_mode
+    except NotADirectoryError:
+        raise InputError(f"{destination} lies below a file; {ELSEWHERE}") from None
+    except FileNotFoundError:
+        _check_parents(destination, place)
+        return
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise InputError(f"{destination} lies below a link that leads back to itself; {ELSEWHERE}") from None
+    if not stat.S_ISDIR(mode):
+        kind = next((name for matches, name in KINDS if matches(mode)), "no folder")
+        raise InputError(f"{destination} is {kind}, where a bundle is a folder of its own; {ELSEWHERE}")
+    _check_replaceable(destination, place)
+    if any(place.iterdir()):
+        check_owned(place, shown=destination)
+    _check_writable(place.parent)
+
+
+def check_owned(folder: Path, *, shown: Path | None = None) -> None:
+    """Raise InputError unless ``folder`` is a bundle and each entry is one that it lists or that a command writes.
+
+    Its files may have changed since. ``shown`` names the folder in the error.
+    """
+    name = folder if shown is None else shown
+    manifest = folder / MANIFEST
+    if not manifest.is_file() or manifest.is_symlink():
+        raise InputError(f"{name} holds other files and is not a bundle; give another folder with -o")
+    try:
+        listed = {PurePosixPath(file) for file in open_bundle(folder).manifest["files"]}
+    except InputError as error:
+        raise InputError(
+            f"{name} holds a {MANIFEST} that is not of this version of attn2trt; expected a bundle of it, an empty "
+            "folder or none; give another folder with -o, or remove this one"
+        ) from error
+    folders = {parent for file in listed for parent in file.parents}
+    for entry, is_folder in _entries(folder):
+        path = PurePosixPath(entry)
+        if path not in (folders if is_folder else listed) and not UNLISTED.fullmatch(entry):
+            raise InputError(
+                f"{name} holds {entry!r}, which is no part of the bundle there; expected nothing else in a folder that "
+                "is replaced; move it away, or give another folder with -o"
+            )
+
+
+def _entries(folder: Path, inside: str = "") -> Iterator[tuple[str, bool]]:
+    """Yield the path of everything in ``folder`` and if it is a folder; what is neither a file nor one is refused."""
+    with os.scandir(folder) as found:
+        entries = sorted(found, key=lambda entry: entry.name)
+    for entry in entries:
+        path = inside + entry.name
+        if entry.is_dir(follow_symlinks=False):
+            if SCRATCH.fullmatch(path):
+                continue
+            yield path, True
+            yield from _entries(Path(entry.path), f"{path}/")
+        elif entry.is_file(follow_symlinks=False):
+            yield path, False
+        else:
+            raise InputError(
+                f"{entry.path} is neither a file nor a folder; expected nothing else in a folder that is replaced; "
+                "move it away, or give another folder with -o"
+            )
+
+
+def _check_parents(destination: Path, place: Path) -> None:
+    """Raise InputError unless the nearest thing that exists above ``place`` is a folder, OSError if it is read-only."""
+    above = next(parent for parent in place.parents if os.path.lexists(parent))
+    if not above.is_dir():
+        kind = "a link that leads nowhere" if above.is_symlink() else "a file"
+        raise InputError(f"{destination} lies below {above.name}, {kind}; {ELSEWHERE}")
+    _check_writable(above)
+
+
+def _check_replaceable(destination: Path, place: Path) -> None:
+    """Raise InputError for a folder that cannot be replaced: of the process itself, or a mount point."""
+    here, real = Path.cwd().resolve(), place.resolve()
+    if real in (here, *here.parents):
+        raise InputError(
+            f"received -o {destination}, the current folder or one above it, which a bundle would replace; expected a "
+            "folder of its own; give one, as -o bundle"
+        )
+    if place.is_mount():
+        raise InputError(f"{destination} is a mount point, which cannot be replaced; give a folder in it with -o")
+
+
+def _check_writable(folder: Path) -> None:
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
