@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 from .engines.tensorrt.profiles import parse_profiles
 from .engines.timing import machine
 from .engines.timing.method import Method
 from .engines.timing.trials import Tuning
-from .errors import CheckFailed, InputError, MissingRequirement
+from .errors import CheckFailed, InputError
 from .export.bundle import MODEL, TUNED, Bundle, is_running, open_bundle, require_unchanged
 from .export.contract import check_contract
 from .export.extend import extend
@@ -44,7 +43,7 @@ def tune_bundle(
     ``at`` are the sizes to be fast at, ``batch=1,height=56``; the optimum of every axis that it leaves out. Returns
     the bundle, what was tried and, where a graph was written, its verdict on the recorded cases; None where no form is
     faster beyond doubt, and the bundle is as it was. Raises InputError for sizes outside of the bundle's ranges,
-    MissingRequirement without onnx-ir, CheckFailed where a file has changed, or where a form computes something else.
+    CheckFailed if a file has changed, or if a form computes something else.
     """
     told = progress if progress is not None else lambda _text: None
     bundle = open_bundle(path)
@@ -52,10 +51,6 @@ def tune_bundle(
     count = threads if threads is not None else machine.physical_cores()
     if count < 1:
         raise InputError(f"received {count} threads; expected 1 or more; correct threads")
-    if find_spec("onnx_ir") is None:
-        raise MissingRequirement(
-            "other forms of a graph are written with onnx-ir, which is not installed; pip install onnx-ir"
-        )
     from .tuner import Tuner
 
     told("checking hashes")

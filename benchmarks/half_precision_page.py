@@ -9,7 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from attn2trt.export.passes.float_policy import ARITHMETIC, FLOAT32_OPERATORS, HELD, MOVES, PRODUCTS, SMALL_WINDOW
+from attn2trt.export.operators import ARITHMETIC, PRODUCTS
+from attn2trt.export.passes.float_policy import FLOAT32_OPERATORS, HELD, MOVES, SMALL_WINDOW
 from attn2trt.validate.metrics import LOWER
 
 HALVES = {name: LOWER[name] for name in ("fp16", "bf16")}

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..export.operators import PRODUCTS
+
 # float32 has 24 significant bits, tf32 has 11: what is more than 2^13 times smaller goes.
 SPLITTER = 2.0**13 + 1
 
@@ -22,8 +24,6 @@ def tf32_kernels(path: Path) -> bytes:
     import numpy as np
     import onnx
     from onnx import helper, numpy_helper
-
-    from ..export.passes.float_policy import PRODUCTS
 
     model = onnx.load(str(path))
     graph = model.graph

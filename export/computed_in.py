@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .passes.float_policy import ARITHMETIC, PRODUCTS
+from .operators import ARITHMETIC, PRODUCTS
 
 if TYPE_CHECKING:
     import onnx

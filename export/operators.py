@@ -1,8 +1,17 @@
-"""Lists of operators, written as one text."""
+"""Sets of ONNX operators, for whoever writes, reads or judges a graph; they need no library to be loaded."""
 
 from __future__ import annotations
 
 
 def named(operators: str) -> frozenset[str]:
-    """The names, apart at spaces and line ends."""
+    """Return the names in a text, which spaces and line ends separate."""
     return frozenset(operators.split())
+
+
+PRODUCTS = named("Conv ConvTranspose Gemm MatMul Einsum")
+ARITHMETIC = named(
+    """
+    Add Sub Mul Div Neg Abs Max Min Sum Mean Clip Relu LeakyRelu PRelu Elu Selu Celu Sigmoid Tanh HardSigmoid HardSwish
+    Softsign ThresholdedRelu Erf Gelu Mish Where Sign Floor Ceil Round AveragePool Resize
+    """
+)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..errors import ModuleRefused
 from .graph import OnnxGraph
+from .operators import PRODUCTS
 from .precision import TF32, LowGraph
 
 
@@ -27,8 +28,6 @@ class Tf32Graph(LowGraph):
 def allow_tf32(graph: OnnxGraph) -> Tf32Graph:
     """The same graph, to be judged with tf32 operands; raises ModuleRefused where it has no product."""
     import onnx
-
-    from .passes.float_policy import PRODUCTS
 
     nodes = onnx.load(str(graph.path), load_external_data=False).graph.node
     lowered = tuple(node.name for node in nodes if node.op_type in PRODUCTS)

@@ -54,19 +54,7 @@ def test_the_same_again_is_reused_and_a_change_or_force_rebuilds(bundle: attn2tr
     assert not attn2trt.deploy("coord_att", out=bundle.path, **SMALL).reused
 
 
-def test_validate_needs_no_torch_and_the_example_script_runs(bundle: attn2trt.Bundle) -> None:
-    code = """
-import sys
-for name in ("torch", "timm", "torchvision", "onnxscript", "onnxsim"):
-    sys.modules[name] = None
-from attn2trt.cli.main import main
-main()
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code, "validate", str(bundle.path)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "recorded at export" in " ".join(done.stdout.split())
+def test_the_example_script_runs(bundle: attn2trt.Bundle) -> None:
     script = subprocess.run([sys.executable, bundle.path / "infer.py"], capture_output=True, text=True, check=True)
     assert "largest difference from PyTorch" in script.stdout
 

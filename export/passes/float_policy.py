@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from ..operators import named
+from ..operators import ARITHMETIC, PRODUCTS, named
 from ..precision import FROM_SIZES
 
 # Sums and means, the squeeze mean among them; powers, roots, exponentials and logarithms; softmax; normalisations.
@@ -33,18 +33,11 @@ FLOAT32_OPERATORS = named(
     LpNormalization MeanVarianceNormalization LRN GridSample
     """
 )
-PRODUCTS = frozenset(["Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum"])
 MOVES = named(
     """
     Reshape Transpose Slice Concat Squeeze Unsqueeze Expand Gather GatherElements GatherND Flatten Split Identity Pad
     Tile DepthToSpace SpaceToDepth MaxPool GlobalMaxPool ReduceMax ReduceMin ScatterElements ScatterND TopK Trilu
     ReverseSequence Compress
-    """
-)
-ARITHMETIC = named(
-    """
-    Add Sub Mul Div Neg Abs Max Min Sum Mean Clip Relu LeakyRelu PRelu Elu Selu Celu Sigmoid Tanh HardSigmoid HardSwish
-    Softsign ThresholdedRelu Erf Gelu Mish Where Sign Floor Ceil Round AveragePool Resize
     """
 )
 # Operators whose result is no float: they compare in whatever precision their operands have.

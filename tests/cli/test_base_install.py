@@ -1,0 +1,238 @@
+"""The commands for bundles on a machine with the base dependencies alone: no PyTorch, no TensorRT, no `export` extra.
+
+Every test runs with all other packages hidden from this environment's Python; the slow ones in a new environment, in
+which ``pip install .`` has put what it puts there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import base_install
+import numpy as np
+import onnx
+import pytest
+from base_install import Run
+from onnx import numpy_helper
+from packaging.utils import canonicalize_name
+
+import attn2trt
+from attn2trt.export.bundle import open_bundle
+from attn2trt.export.extend import extend
+from attn2trt.export.forms.row_column_gates import OuterProduct
+from attn2trt.modules.packages import INSTALL_EXPORT
+from attn2trt.stages import STAGE_EXPORTED, STAGE_ORT, STAGE_TENSORRT
+
+PLAN = "plans/sm90-trt8.6.0-fp16.plan"
+QUICK = ("--seconds", "0.001")
+# what only the way from PyTorch to ONNX imports
+FROM_PYTORCH = ("attn2trt.modules.", "attn2trt.export.trace.")
+
+
+@pytest.fixture(scope="module", params=["hidden", pytest.param("installed", marks=pytest.mark.slow)])
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Run Python with the given arguments where nothing but the base dependencies can be imported."""
+    folder = tmp_path_factory.mktemp(request.param)
+    return base_install.hidden(folder) if request.param == "hidden" else base_install.installed(folder)
+
+
+@pytest.fixture(scope="module")
+def command(run: Run) -> Run:
+    """Run a command of attn2trt there."""
+    return lambda *arguments: run("-m", "attn2trt", *arguments)
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with a graph of every precision, and a plan that another machine built."""
+    out = tmp_path_factory.mktemp("deployed") / "coord_att"
+    precision = "fp32,tf32,fp16,int8"
+    made = attn2trt.deploy("coord_att", out=out, shapes=["2x16x8x6"], dynamic="batch=1:2:4", precision=precision)
+    with_plan(made.path)
+    return made.path
+
+
+def with_plan(path: Path) -> None:
+    """Add the file of a plan to the bundle, with the entry that `compile` wrote for TensorRT 8.6."""
+    bundle = open_bundle(path)
+    (path / PLAN).parent.mkdir()
+    (path / PLAN).write_bytes(b"plan")
+    entry = {
+        "file": PLAN,
+        "precision": "fp16",
+        "graph": bundle.manifest["files"][bundle.graphs["fp16"]]["sha256"],
+        "profiles": [{name: [axis.min, axis.opt, axis.max] for name, axis in bundle.axes.items()}],
+        "tensorrt": "8.6.0",
+        "gpu": "NVIDIA H200",
+        "capability": "9.0",
+        "driver": "13.0",
+        "flags": {},
+        "seconds": 2.0,
+        "device_bytes": 1024,
+    }
+    extend(bundle, {PLAN: "TensorRT 8.6.0 plan, fp16"}, {"plans": [entry]})
+
+
+@pytest.fixture
+def bundle(deployed: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(deployed, tmp_path / "coord_att"))
+
+
+def statuses(done: CompletedProcess[str]) -> dict[str, str]:
+    """The status of every stage in the verdict that a command printed with --json."""
+    return {stage["stage"]: stage["status"] for stage in json.loads(done.stdout)["verdict"]["stages"]}
+
+
+def test_what_is_no_base_dependency_is_hidden(run: Run) -> None:
+    code = """
+import json
+from importlib.metadata import distributions
+from importlib.util import find_spec
+names = ("torch", "timm", "onnxscript", "onnxsim", "tensorrt", "tensorrt_rtx", "pytest", "attn2trt", "onnx", "json")
+print(json.dumps([[name for name in names if find_spec(name)], [found.name for found in distributions()]]))
+"""
+    modules, installed = json.loads(run("-c", code).stdout)
+    assert modules == ["attn2trt", "onnx", "json"]
+    extra = {canonicalize_name(name) for name in installed} - base_install.base_distributions()
+    assert extra <= {"pip", "setuptools"}  # a new environment has them by itself
+    assert "No module named 'torch'" in run("-c", "import torch").stderr
+
+
+def test_base_dependencies_are_those_of_the_project_and_theirs() -> None:
+    assert {"attn2trt", "click", "numpy", "onnx", "protobuf"} <= base_install.base_distributions()
+    assert not {"torch", "timm", "onnxscript", "onnxsim", "pytest", "tensorrt"} & base_install.base_distributions()
+    assert {"attn2trt", "google", "onnxruntime"} <= base_install.base_modules()
+
+
+def test_only_the_way_from_pytorch_imports_more(run: Run) -> None:
+    code = """
+import json, pkgutil, attn2trt
+from importlib import import_module
+found = {}
+for module in pkgutil.walk_packages(attn2trt.__path__, "attn2trt."):
+    if module.name.split(".")[1] in ("tests", "benchmarks", "docs", "examples", "__main__"):
+        continue
+    try:
+        import_module(module.name)
+    except ModuleNotFoundError as error:
+        found[module.name] = error.name
+print(json.dumps(found))
+"""
+    done = run("-c", code)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert {name: lacks for name, lacks in found.items() if not name.startswith(FROM_PYTORCH)} == {}
+    assert found["attn2trt.export.trace.exporter"] == "torch"
+
+
+def test_validate_judges_every_graph_and_no_plan(command: Run, bundle: Path) -> None:
+    done = command("validate", str(bundle), "--json")
+    assert done.returncode == 0, done.stderr
+    found = statuses(done)
+    not_checked = {STAGE_EXPORTED, STAGE_TENSORRT}
+    assert {name for name, status in found.items() if status != "passed"} == not_checked
+    assert {found[name] for name in not_checked} == {"not checked"}
+    assert {name.split()[0] for name in found} >= {"tf32", "fp16", "int8"}
+    assert '"TensorRT is not installed here"' in done.stdout
+
+
+def test_validate_finds_the_wrong_graph_and_where(command: Run, bundle: Path) -> None:
+    path = bundle / "model.onnx"
+    model = onnx.load(path)
+    weight = next(tensor for tensor in model.graph.initializer if len(tensor.dims) == 4)
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.01), weight.name))
+    onnx.save(model, path)
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    manifest["files"]["model.onnx"]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    done = command("validate", str(bundle), "--json")
+    assert done.returncode == 1, done.stderr
+    assert statuses(done)[STAGE_ORT] == "failed"
+
+
+def test_verify_checks_hashes_and_loads_every_graph(command: Run, bundle: Path) -> None:
+    done = command("verify", str(bundle), "--json")
+    assert done.returncode == 0, done.stderr
+    findings = json.loads(done.stdout)["findings"]
+    assert len([finding for finding in findings if "loads in ONNX Runtime" in finding["detail"]]) == 3
+    assert PLAN in {finding["file"] for finding in findings}
+
+
+def test_compile_names_the_missing_runtime(command: Run, bundle: Path) -> None:
+    done = command("compile", str(bundle))
+    assert done.returncode == 3
+    assert done.stderr.splitlines()[-1].startswith("error: TensorRT is missing")
+    assert "pip install tensorrt" in done.stderr
+
+
+def test_benchmark_times_onnx_runtime_and_says_what_is_not_here(command: Run, bundle: Path) -> None:
+    done = command("benchmark", str(bundle), *QUICK, "--iterations", "1", "--rounds", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    rows = {row["runtime"]: row for row in json.loads(done.stdout)["rows"]}
+    assert {name for name, row in rows.items() if row["status"] == "measured"} == {"ort-cpu"}
+    assert {row["status"] for row in rows.values()} == {"measured", "not measured"}
+    assert rows["tensorrt-fp16"]["why"] == "TensorRT is not installed here"
+
+
+def test_tune_writes_and_times_graphs(run: Run, bundle: Path) -> None:
+    # one form, and no pauses between rounds: all of them take half a minute
+    code = """
+from attn2trt import tuner, tuning
+from attn2trt.export.forms.row_column_gates import OuterProduct
+from attn2trt.cli.main import main
+from attn2trt.engines.timing.method import Method
+tuning.METHOD = Method(seconds=0.001, iterations=1, rounds=2, warm_up_seconds=0, settle_seconds=0, pause_seconds=0)
+tuner.FORMS, tuner.BATCH_FORMS = (OuterProduct(),), ()
+main()
+"""
+    done = run("-c", code, "tune", str(bundle), *QUICK, "--json")
+    assert done.returncode == 0, done.stderr
+    assert [trial["form"] for trial in json.loads(done.stdout)["tuning"]["trials"]] == [OuterProduct.name]
+
+
+def test_doctor_names_what_is_missing_and_list_what_there_is(command: Run) -> None:
+    doctor = command("doctor", "--json")
+    assert doctor.returncode == 0, doctor.stderr
+    found = {part["name"]: part for part in json.loads(doctor.stdout)["components"]}
+    assert {found[name]["status"] for name in ("PyTorch", "timm", "onnxscript", "onnxsim", "TensorRT")} == {"missing"}
+    assert {found[name]["status"] for name in ("ONNX", "ONNX Runtime CPU")} == {"usable"}
+    assert found["PyTorch"]["fix"] == INSTALL_EXPORT
+    listed = command("list", "--json")
+    assert listed.returncode == 0, listed.stderr
+    assert "coord_att" in {entry["name"] for entry in json.loads(listed.stdout)}
+
+
+def test_the_example_script_runs(run: Run, bundle: Path) -> None:
+    done = run(str(bundle / "infer.py"))
+    assert done.returncode == 0, done.stderr
+    assert "largest difference from PyTorch" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("show", "se"),
+        ("deploy", "resnet50+cbam"),
+        ("export", "resnet50+cbam"),
+        ("cost", "resnet50+cbam"),
+        ("cost", "se", "--shape", "1x64x8x8"),
+        ("benchmark", "resnet50+cbam"),
+        ("deploy", "se", "cbam"),
+        ("deploy", "py:nets:make", "--shape", "1x3x8x8"),
+        ("show", "py:nets:make", "--shape", "1x3x8x8"),
+    ],
+    ids=" ".join,
+)
+def test_what_needs_pytorch_ends_with_exit_code_3_and_the_install_command(
+    command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = command(*arguments)
+    assert done.returncode == 3, done.stderr
+    assert INSTALL_EXPORT in done.stderr
+    assert "internal error" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
