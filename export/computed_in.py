@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .element_types import element_types
 from .operators import ARITHMETIC, PRODUCTS
 
 if TYPE_CHECKING:
@@ -30,12 +31,8 @@ def lowered_nodes(graph: Path, precision: str) -> frozenset[str]:
 
 
 def _reading(model: onnx.ModelProto, wanted: int) -> Iterator[str]:
-    import onnx
-
-    known = onnx.shape_inference.infer_shapes(model).graph
-    types = {value.name: value.type.tensor_type.elem_type for value in (*known.input, *known.value_info, *known.output)}
-    types |= {tensor.name: tensor.data_type for tensor in known.initializer}
-    for node in known.node:
+    types = element_types(model)
+    for node in model.graph.node:
         if node.op_type in PRODUCTS | ARITHMETIC and any(types.get(name) == wanted for name in node.input):
             yield node.name
 

@@ -72,7 +72,7 @@ def build(order: Order) -> dict[str, Any]:
         if order.weakly_typed:
             versions.allow_precision(trt, config, order.precision)
         else:
-            versions.keep_precision(trt, version, config, network, order.precision)
+            versions.keep_precision(trt, version, config, network, order.precision, order.graph)
         _read_cache(config, order.cache)
         since = time.perf_counter()
         plan = builder.build_serialized_network(network, config)

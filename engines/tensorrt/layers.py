@@ -56,7 +56,7 @@ def _layer(entry: Mapping[str, Any]) -> Layer:
     name, about = str(entry.get("Name", "")), str(entry.get("Metadata", ""))
     weights = entry.get("Weights")
     of_weights = _precision(str(weights.get("Type", ""))) if isinstance(weights, Mapping) else ""
-    formats = [_precision(str(tensor.get("Format/Datatype", ""))) for tensor in entry.get("Inputs", ())]
+    formats = [_precision(str(value.get("Format/Datatype", ""))) for value in entry.get("Inputs", ())]
     return Layer(
         name=name,
         kind=str(entry.get("LayerType", "")),

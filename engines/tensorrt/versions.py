@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...errors import InputError, MissingRequirement
+from .layer_types import bind_layers
 
 
 class Version(NamedTuple):
@@ -74,12 +76,12 @@ def network_flags(trt: Any, version: Version, *, weakly_typed: bool = False) -> 
     return 1 << int(kinds.EXPLICIT_BATCH)
 
 
-def keep_precision(trt: Any, version: Version, config: Any, network: Any, precision: str) -> None:
-    """Hold the builder to the precisions of the graph, where it would choose them itself.
+def keep_precision(trt: Any, version: Version, config: Any, network: Any, precision: str, graph: Path) -> None:
+    """Hold the builder to the precisions of the ``graph``, the network's ONNX file, if it would choose them itself.
 
-    From 10 on networks are strongly typed and nothing has to be said. A weakly typed one computes in float32 unless a
-    flag allows less, and then only layers that are bound to a precision keep it; integers are where the graph has its
-    QuantizeLinear. The float32 graph needs no flag. tf32, on by default in every version, is not float32.
+    From 10 on networks are strongly typed and need no flag. A weakly typed one computes in float32 unless a flag allows
+    less, and then only layers that are bound to a precision keep it. An int8 graph needs the flag alone: its
+    QuantizeLinear nodes say where integers are. tf32 is on by default in every version and is not float32.
     """
     if precision == "tf32":
         config.set_flag(trt.BuilderFlag.TF32)
@@ -92,8 +94,7 @@ def keep_precision(trt: Any, version: Version, config: Any, network: Any, precis
     elif precision == "fp16":
         config.set_flag(trt.BuilderFlag.FP16)
         config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
-        for index in range(network.num_layers):
-            _bind(trt, network.get_layer(index))
+        bind_layers(trt, network, graph)
 
 
 def allow_precision(trt: Any, config: Any, precision: str) -> None:
@@ -107,16 +108,6 @@ def allow_precision(trt: Any, config: Any, precision: str) -> None:
         config.clear_flag(trt.BuilderFlag.TF32)
     elif precision != "tf32":
         raise InputError(f"received precision {precision}; expected fp32, tf32 or fp16; leave it out")
-
-
-def _bind(trt: Any, layer: Any) -> None:
-    """A layer that computes floats computes, and gives, the precision that the parser gave its outputs."""
-    floats = (trt.DataType.FLOAT, trt.DataType.HALF)
-    kept = {place: layer.get_output(place).dtype for place in range(layer.num_outputs)}
-    for place, dtype in kept.items():
-        if dtype in floats:
-            layer.precision = dtype
-            layer.set_output_type(place, dtype)
 
 
 def tactic_mask(trt: Any, version: Version, current: int, excluded: Sequence[str]) -> int:

@@ -12,11 +12,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import onnx
 import pytest
 
 from attn2trt.engines.tensorrt import versions
 from attn2trt.engines.tensorrt.versions import BRANCHES, Version, has, parse_version
 from attn2trt.errors import InputError, MissingRequirement
+
+from .weak_network import TRT as WEAK
+from .weak_network import Network, parsed
 
 HERE = Path(__file__).parent
 ROOM = HERE.parents[2] / "engines/tensorrt"
@@ -33,6 +37,7 @@ OBJECTS = {
     "cache": "ITimingCache",
     "inspector": "EngineInspector",
     "layer": "ILayer",
+    "tensor": "ITensor",
     "engine": "ICudaEngine",
     "_engine": "ICudaEngine",
     "_context": "IExecutionContext",
@@ -146,49 +151,48 @@ def test_sources_of_kernels_are_left_out() -> None:
         versions.tactic_mask(TRT, Version(11), 0b11000, ["cudnn"])
 
 
-class Layer:
-    """What a layer of a network is told; ``dtypes`` are those of its outputs."""
-
-    def __init__(self, *dtypes: str) -> None:
-        self.dtypes, self.num_outputs, self.told = dtypes, len(dtypes), dict[int, str]()
-        self.precision = "not set"
-
-    def get_output(self, place: int) -> Any:
-        return SimpleNamespace(dtype=self.dtypes[place])
-
-    def set_output_type(self, place: int, dtype: str) -> None:
-        self.told[place] = dtype
-
-
-def told(version: Version, precision: str, *layers: Layer) -> list[str]:
-    """The flags that are set for a network of these layers, where tf32 is on by default."""
+def told(version: Version, precision: str, graph: Path) -> tuple[list[str], Network]:
+    """The flags that are set for a network of the graph, if tf32 is on by default, and the network."""
     flags: list[str] = ["TF32"]
-    kinds = SimpleNamespace(FP16="FP16", INT8="INT8", TF32="TF32", OBEY_PRECISION_CONSTRAINTS="OBEY")
     config = SimpleNamespace(set_flag=flags.append, clear_flag=flags.remove)
-    trt = SimpleNamespace(BuilderFlag=kinds, DataType=SimpleNamespace(FLOAT="FLOAT", HALF="HALF"))
-    network = SimpleNamespace(num_layers=len(layers), get_layer=lambda index: layers[index])
-    versions.keep_precision(trt, version, config, network, precision)
-    return flags
+    network = parsed(graph)
+    versions.keep_precision(WEAK, version, config, network, precision, graph)
+    return flags, network
 
 
-def test_a_weakly_typed_network_is_bound_to_the_precisions_of_its_graph() -> None:
-    half, single, sizes = Layer("HALF", "HALF"), Layer("FLOAT"), Layer("INT32")
-    assert told(Version(8, 6), "fp16", half, single, sizes) == ["FP16", "OBEY"]
-    assert (half.precision, half.told) == ("HALF", {0: "HALF", 1: "HALF"})
-    assert (single.precision, single.told) == ("FLOAT", {0: "FLOAT"})
-    assert (sizes.precision, sizes.told) == ("not set", {})
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    """A sigmoid in float16 beside a mean in float32."""
+    text = """<ir_version: 8, opset_import: ["" : 17]> g (float[n, 4] x) => (float[n, 4] y, float[n, 1] m) {
+        [mean] m = ReduceMean <axes = [1]> (x)
+        [down] h = Cast <to = 10> (x)
+        [sigmoid] s = Sigmoid (h)
+        [up] y = Cast <to = 1> (s)
+    }"""
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "model.onnx")
+    return tmp_path / "model.onnx"
 
 
-def test_integers_need_their_flag_and_float32_none_and_strong_types_nothing() -> None:
-    layer = Layer("FLOAT")
-    assert told(Version(8, 6), "int8", layer) == ["INT8"]
-    assert told(Version(8, 6), "fp32", layer) == []
-    for precision in ("fp32", "fp16", "bf16", "int8"):
-        assert told(Version(10), precision, layer) == told(Version(11), precision, layer) == []
-    assert layer.precision == "not set"
+def precisions(network: Network) -> dict[str, str]:
+    return {layer.node: layer.precision for layer in network.layers if layer.precision != "not set"}
+
+
+def test_a_weakly_typed_network_is_bound_to_the_precisions_of_its_graph(graph: Path) -> None:
+    flags, network = told(Version(8, 6), "fp16", graph)
+    assert flags == ["FP16", "OBEY"]
+    assert precisions(network) == {"mean": "FLOAT", "sigmoid": "HALF"}
+
+
+def test_integers_need_their_flag_and_float32_none_and_strong_types_nothing(graph: Path) -> None:
+    for version, precision, flags in [
+        *((Version(8, 6), "int8", ["INT8"]), (Version(8, 6), "fp32", [])),
+        *((version, precision, []) for version in (Version(10), Version(11)) for precision in ("fp32", "fp16", "int8")),
+    ]:
+        found, network = told(version, precision, graph)
+        assert (found, precisions(network)) == (flags, {})
 
 
 @pytest.mark.parametrize("version", [Version(8, 6), Version(10), Version(11)])
-def test_tf32_is_allowed_where_it_is_asked_for_alone(version: Version) -> None:
-    assert set(told(version, "tf32")) == {"TF32"}
-    assert "TF32" not in told(version, "fp32")
+def test_tf32_is_allowed_where_it_is_asked_for_alone(version: Version, graph: Path) -> None:
+    assert set(told(version, "tf32", graph)[0]) == {"TF32"}
+    assert "TF32" not in told(version, "fp32", graph)[0]
