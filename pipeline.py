@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .engines.isolated import IsolatedRuntime
-from .errors import CheckFailed, InputError
+from .errors import CheckFailed, InputError, MissingRequirement
 from .export.bundle import (
     MANIFEST,
     MODEL,
@@ -51,7 +51,7 @@ from .stages import (
     with_advice,
     with_place,
 )
-from .tuned_stages import tuned_stages
+from .tuned_stages import Pairs, tuned_stages
 from .validate.cases import Case, check_sizes, make_cases
 from .validate.hidden import Hidden
 from .validate.metamorphic import metamorphic
@@ -224,18 +224,8 @@ def validate_bundle(path: Path | str, *, progress: Progress | None = None, max_e
     def pairs() -> Iterator[tuple[Case, Reference]]:
         return from_tensors(bundle.reference_path, bundle.manifest["cases"])
 
-    with (
-        IsolatedRuntime(bundle.model_path, optimise=False) as plain,
-        IsolatedRuntime(bundle.model_path, optimise=True) as production,
-    ):
-        runs = {STAGE_SIMPLIFIED: plain.run, STAGE_ORT: production.run}
-        written, run = judge_all(runs, pairs(), max_error=max_error, declared=bundle.outputs)
-        if written.status != "failed":
-            # Without PyTorch only the graph as it is written can say where the optimised one leaves it.
-            run = with_place(run, lambda names: _locate_without_pytorch(bundle, names, pairs()))
-        stages += [written, run]
-        stages += _judge_lower(bundle, pairs, max_error)
-        stages.append(metamorphic(production.run, pairs()))
+    float32, rows = _judge_float32(bundle, pairs, max_error)
+    stages += [*float32, *_judge_lower(bundle, pairs, max_error), *rows]
     stages += tuned_stages(bundle, pairs, max_error=max_error)
     stages += plan_stages(bundle, pairs, max_error=max_error)
     stages += provider_stages(bundle, pairs, max_error=max_error)
@@ -243,7 +233,10 @@ def validate_bundle(path: Path | str, *, progress: Progress | None = None, max_e
 
 
 def verify_bundle(path: Path | str) -> list[Finding]:
-    """What ``export.bundle.verify`` finds and, where every file is the right one, whether the graph loads here."""
+    """Return what ``export.bundle.verify`` finds and, if every file is the right one, whether each graph loads here.
+
+    Raises MissingRequirement if the files are right and there is no ONNX Runtime to load the graphs.
+    """
     findings = verify(path)
     if all(finding.ok for finding in findings):
         bundle = open_bundle(path)
@@ -259,12 +252,39 @@ def verify_bundle(path: Path | str) -> list[Finding]:
                     findings.append(Finding(name, True, loaded))
             except CheckFailed as error:
                 findings.append(Finding(name, False, str(error)))
+            except MissingRequirement as error:
+                raise MissingRequirement(
+                    f"every file is the one that the manifest lists, and no graph was loaded: {error}"
+                ) from error
     return findings
 
 
-def _judge_lower(
-    bundle: Bundle, pairs: Callable[[], Iterator[tuple[Case, Reference]]], max_error: float | None
-) -> list[StageResult]:
+def _judge_float32(bundle: Bundle, pairs: Pairs, max_error: float | None) -> tuple[list[StageResult], ...]:
+    """Return the stages of the float32 graph, as it is written and optimised, and the one that compares a batch's rows.
+
+    There is none of the latter if the optimised graph does not load.
+    """
+    with (
+        IsolatedRuntime(bundle.model_path, optimise=False) as plain,
+        IsolatedRuntime(bundle.model_path, optimise=True) as production,
+    ):
+        loaded, found = {}, {}
+        for stage, runtime in {STAGE_SIMPLIFIED: plain, STAGE_ORT: production}.items():
+            try:
+                runtime.load()
+                loaded[stage] = runtime.run
+            except (CheckFailed, MissingRequirement) as error:
+                found[stage] = not_loaded(stage, error)
+        judged = judge_all(loaded, pairs(), max_error=max_error, declared=bundle.outputs)
+        found |= {result.stage: result for result in judged}
+        written, run = found[STAGE_SIMPLIFIED], found[STAGE_ORT]
+        if written.status != "failed":
+            # Without PyTorch only the graph as it is written can say where the optimised one leaves it.
+            run = with_place(run, lambda names: _locate_without_pytorch(bundle, names, pairs()))
+        return [written, run], [metamorphic(production.run, pairs())] if STAGE_ORT in loaded else []
+
+
+def _judge_lower(bundle: Bundle, pairs: Pairs, max_error: float | None) -> list[StageResult]:
     """The stages of every lower precision that the bundle holds, on the recorded cases."""
     found: list[StageResult] = []
     for precision, name in bundle.graphs.items():
@@ -272,7 +292,7 @@ def _judge_lower(
             with judged.runtime(bundle.path / name) as runtime:
                 try:
                     runtime.load()
-                except CheckFailed as error:
+                except (CheckFailed, MissingRequirement) as error:
                     found.append(not_loaded(judged.stage, error))
                     continue
                 allowed: dict[str, Any] = {"max_error": max_error, "precision": judged.precision}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .engines.isolated import IsolatedRuntime, Kernels
-from .errors import CheckFailed
+from .errors import CheckFailed, MissingRequirement
 from .export.graph import OnnxGraph
 from .validate.cases import Case
 from .validate.metamorphic import metamorphic
@@ -154,7 +154,7 @@ class Stages:
         for stage, runtime in list(self._runs.items()):
             try:
                 runtime.load()
-            except CheckFailed as error:
+            except (CheckFailed, MissingRequirement) as error:
                 self._failed[stage] = not_loaded(stage, error)
                 self._stop([stage])
 
@@ -236,8 +236,13 @@ def with_advice(result: StageResult) -> StageResult:
     return replace(result, why=f"{result.why}; --keep-fp32 MODULE keeps a module in float32")
 
 
-def not_loaded(stage: str, error: CheckFailed) -> StageResult:
-    """A graph that the runtime refuses; one that only lacks kernels, as all of bfloat16 does here, is not checked."""
+def not_loaded(stage: str, error: CheckFailed | MissingRequirement) -> StageResult:
+    """Return the stage of a graph that could not be loaded: failed if the runtime refuses the graph.
+
+    It is not checked if the runtime is not here, or lacks only kernels, as ONNX Runtime's CPU provider for bfloat16.
+    """
+    if isinstance(error, MissingRequirement):
+        return not_checked(stage, str(error))
     missing = re.search(r"NOT_IMPLEMENTED : Could not find an implementation for (\w+)\((\d+)\)", str(error))
     words = stage.split()
     precision, provider = words[0], words[-1]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .engines.isolated import IsolatedRuntime
-from .errors import CheckFailed
+from .errors import CheckFailed, MissingRequirement
 from .export.bundle import MODEL, Bundle
 from .modules.target import TensorSpec
 from .stages import STAGE_ORT, not_loaded
@@ -42,7 +42,7 @@ def judge_tuned(
     with IsolatedRuntime(graph, optimise=True) as runtime:
         try:
             runtime.load()
-        except CheckFailed as error:
+        except (CheckFailed, MissingRequirement) as error:
             return [not_loaded(STAGE_TUNED, error)]
         (judged,) = judge_all({STAGE_TUNED: runtime.run}, pairs(), max_error=max_error, declared=outputs)
         return [judged, metamorphic(runtime.run, pairs(), stage=f"{STAGE_TUNED}, rows")]

@@ -133,6 +133,7 @@ class Tuner:
                 name: stack.enter_context(Contestant(OrtJob(path, CPU), threads=self._threads))
                 for name, path in {AS_IT_IS: before, **after}.items()
             }
+            running[AS_IT_IS].load()  # if this graph does not load, no form is to blame
             for name in () if checked else after:
                 self._check(name, running[name])
             for contestant in running.values():

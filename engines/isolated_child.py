@@ -15,7 +15,7 @@ from pathlib import Path
 from .channel import receive, send
 from .child import failure, serve
 from .float32_kernels import float32_kernels
-from .ort_runtime import OrtRuntime
+from .ort_runtime import OrtRuntime, import_onnxruntime
 from .tf32_kernels import tf32_kernels
 
 # what the operators of a graph are run on, by the name that isolated.py gives it
@@ -32,8 +32,7 @@ def main(options: str) -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     try:
-        import onnxruntime  # noqa: F401 - takes its time, and the model may not have been made yet
-
+        import_onnxruntime()  # it takes its time, and the model may not have been made yet
         message = receive(sys.stdin.buffer)
         if message is None:
             return

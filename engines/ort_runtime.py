@@ -31,6 +31,18 @@ _DTYPES = {
 _ERRORS_ONLY = 3
 
 
+def import_onnxruntime() -> Any:
+    """Return the module ``onnxruntime``; raises MissingRequirement if it is not installed or does not load."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise MissingRequirement(
+            f"ONNX Runtime cannot be imported ({reason}); pip install onnxruntime, or ask attn2trt doctor"
+        ) from error
+    return onnxruntime
+
+
 class OrtRuntime:
     """A model file (or its bytes) in ONNX Runtime.
 
@@ -38,7 +50,8 @@ class OrtRuntime:
     the number inside one operator, ONNX Runtime's choice where None. ``spinning=False`` has idle threads sleep, which
     is kind to whatever else runs beside it. ``profile`` is a folder: every run then notes what each node took, for
     ``end_profile``, and the graph as ONNX Runtime optimised it is written there.
-    Raises CheckFailed where ONNX Runtime refuses the model, MissingRequirement where it does not get the provider.
+    Raises CheckFailed if ONNX Runtime refuses the model, MissingRequirement if it is not installed here or does not
+    get the provider.
     """
 
     def __init__(
@@ -51,8 +64,7 @@ class OrtRuntime:
         spinning: bool = True,
         profile: Path | None = None,
     ) -> None:
-        import onnxruntime as ort
-
+        ort = import_onnxruntime()
         if provider not in ort.get_available_providers():
             raise MissingRequirement(
                 f"received provider {provider}; this ONNX Runtime has {', '.join(ort.get_available_providers())}; "

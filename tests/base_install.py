@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import venv
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 from typing import Any
@@ -78,20 +78,26 @@ def _wanted(requirements: list[str]) -> Iterator[str]:
             yield canonicalize_name(requirement.name)
 
 
-def base_modules() -> set[str]:
-    """The top-level modules of the base distributions, our own among them."""
-    base = base_distributions()
+def modules_of(distributions: Collection[str]) -> set[str]:
+    """The top-level modules of these distributions, and our own package."""
     modules = {
         module
         for module, owners in packages_distributions().items()
-        if base & {canonicalize_name(owner) for owner in owners}
+        if set(distributions) & {canonicalize_name(owner) for owner in owners}
     }
     return modules | {PROJECT["name"]}
 
 
-def hidden(folder: Path) -> Run:
-    """Return a runner of this Python that sees the base install alone; its start-up module is put in ``folder``."""
-    lists = {"modules": json.dumps(sorted(base_modules())), "distributions": json.dumps(sorted(base_distributions()))}
+def hidden(folder: Path, *, without: Collection[str] = ()) -> Run:
+    """Return a runner of this Python that sees the base install alone; its start-up module is put in ``folder``.
+
+    ``without`` names base distributions that are hidden as well.
+    """
+    distributions = base_distributions() - set(without)
+    lists = {
+        "modules": json.dumps(sorted(modules_of(distributions))),
+        "distributions": json.dumps(sorted(distributions)),
+    }
     (folder / "sitecustomize.py").write_text(_SITECUSTOMIZE.format(**lists))
     searched = [str(folder), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return _runner(sys.executable, {**os.environ, "PYTHONPATH": os.pathsep.join(searched)})

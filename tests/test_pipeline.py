@@ -17,7 +17,7 @@ from torch import nn
 
 import attn2trt
 from attn2trt import pipeline
-from attn2trt.engines.ort_runtime import OrtRuntime
+from attn2trt.engines.isolated import IsolatedRuntime
 from attn2trt.errors import CheckFailed, InputError
 from attn2trt.export import simplify as simplify_room
 from attn2trt.modules.target import Axis
@@ -126,10 +126,13 @@ def test_a_wrong_simplified_graph_fails_its_stage_and_names_the_module(
 def test_validate_names_where_an_optimised_graph_leaves_the_written_one(
     bundle: attn2trt.Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def runtime(path: Path, *, optimise: bool) -> OrtRuntime:
-        return OrtRuntime(off_by_one_percent(path) if optimise else path, optimise=optimise)
+    class WrongIfOptimised(IsolatedRuntime):
+        def __init__(self, model: Path, *, optimise: bool) -> None:
+            wrong = tmp_path / f"wrong-{model.name}"
+            wrong.write_bytes(off_by_one_percent(model))
+            super().__init__(wrong if optimise else model, optimise=optimise)
 
-    monkeypatch.setattr(pipeline, "IsolatedRuntime", runtime)
+    monkeypatch.setattr(pipeline, "IsolatedRuntime", WrongIfOptimised)
     failure = pipeline.validate_bundle(bundle.path).first_failure
     assert failure is not None
     assert failure.stage == "onnxruntime cpu"

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import lru_cache
 
-from ...errors import InputError
+from ...errors import InputError, MissingRequirement
 from ...export.precision import FP32, PRECISIONS
 from ..environment import ask_driver, probe_tensorrt
-from ..ort_runtime import CPU
+from ..ort_runtime import CPU, import_onnxruntime
 
 EAGER, COMPILE = "pytorch-eager", "pytorch-compile"
 CUDA_EAGER, CUDA_COMPILE = "pytorch-cuda-fp16", "pytorch-cuda-compile-fp16"
@@ -69,10 +69,12 @@ def check_names(names: Sequence[str], *, plans: Sequence[str] = ()) -> tuple[str
 
 @lru_cache(maxsize=len(PROVIDERS))
 def why_no_provider(name: str) -> str:
-    """Why the provider of the runtime ``name`` cannot be tried here; "" where it can."""
-    import onnxruntime as ort
-
-    if PROVIDERS[name] not in ort.get_available_providers():
+    """Return why the provider of the runtime ``name`` cannot be tried here; "" if it can."""
+    try:
+        providers = import_onnxruntime().get_available_providers()
+    except MissingRequirement as error:
+        return str(error)
+    if PROVIDERS[name] not in providers:
         return f"this ONNX Runtime has no {PROVIDERS[name]}"
     if PROVIDERS[name] != CPU and not (driver := ask_driver()).devices:
         return driver.problem

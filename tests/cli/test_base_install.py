@@ -25,7 +25,7 @@ from attn2trt.export.bundle import open_bundle
 from attn2trt.export.extend import extend
 from attn2trt.export.forms.row_column_gates import OuterProduct
 from attn2trt.modules.packages import INSTALL_EXPORT
-from attn2trt.stages import STAGE_EXPORTED, STAGE_ORT, STAGE_TENSORRT
+from attn2trt.stages import STAGE_EXPORTED, STAGE_ORT, STAGE_SIMPLIFIED, STAGE_TENSORRT
 
 PLAN = "plans/sm90-trt8.6.0-fp16.plan"
 QUICK = ("--seconds", "0.001")
@@ -105,7 +105,7 @@ print(json.dumps([[name for name in names if find_spec(name)], [found.name for f
 def test_base_dependencies_are_those_of_the_project_and_theirs() -> None:
     assert {"attn2trt", "click", "numpy", "onnx", "protobuf"} <= base_install.base_distributions()
     assert not {"torch", "timm", "onnxscript", "onnxsim", "pytest", "tensorrt"} & base_install.base_distributions()
-    assert {"attn2trt", "google", "onnxruntime"} <= base_install.base_modules()
+    assert {"attn2trt", "google", "onnxruntime"} <= base_install.modules_of(base_install.base_distributions())
 
 
 def test_only_the_way_from_pytorch_imports_more(run: Run) -> None:
@@ -236,3 +236,20 @@ def test_what_needs_pytorch_ends_with_exit_code_3_and_the_install_command(
     assert INSTALL_EXPORT in done.stderr
     assert "internal error" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_onnx_runtime_nothing_is_checked_and_nothing_has_failed(tmp_path: Path, bundle: Path) -> None:
+    run = base_install.hidden(tmp_path, without=["onnxruntime", "onnxruntime-gpu"])
+    done = run("-m", "attn2trt", "validate", str(bundle), "--json")
+    assert done.returncode == 3, done.stderr
+    assert set(statuses(done).values()) == {"not checked"}
+    assert {STAGE_SIMPLIFIED, STAGE_ORT, "int8 onnxruntime cpu"} <= statuses(done).keys()
+    assert "pip install onnxruntime" in done.stdout
+    benchmark = run("-m", "attn2trt", "benchmark", str(bundle), "--json")
+    assert benchmark.returncode == 3, benchmark.stderr
+    assert {row["status"] for row in json.loads(benchmark.stdout)["rows"]} == {"not measured"}
+    for name in ("verify", "tune"):
+        ended = run("-m", "attn2trt", name, str(bundle))
+        assert ended.returncode == 3, ended.stderr
+        assert ended.stderr.splitlines()[-1].startswith("error: ")
+        assert "pip install onnxruntime" in ended.stderr.splitlines()[-1]

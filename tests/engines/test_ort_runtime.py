@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
 from pathlib import Path
 from types import SimpleNamespace
@@ -79,6 +80,12 @@ def test_a_broken_model_is_one_line(tmp_path: Path) -> None:
         with pytest.raises(CheckFailed, match="cannot load") as caught:
             OrtRuntime(source)
         assert "\n" not in str(caught.value)
+
+
+def test_a_runtime_that_is_not_installed_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingRequirement, match=r"ONNX Runtime cannot be imported .*; pip install onnxruntime"):
+        OrtRuntime(tmp_path / "model.onnx")
 
 
 def test_an_unknown_provider_is_missing() -> None:
