@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ModuleRefused
+from ..modules.user_line import line_of_error
 from .cases import Case
-from .float64 import Overlap, float64_mode
+from .float64 import BatchStatistics, Overlap, float64_mode
 from .half_precision import mark_inputs
 from .hidden import GATES, Hidden
 from .last_digits import last_digits_mode
@@ -22,6 +23,8 @@ from .plain_kernels import plain_kernels_mode
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from .repeats.draws import Draws
 
 Array = npt.NDArray[Any]
 Feeds = dict[str, Array]
@@ -79,8 +82,17 @@ class Eager:
         self.is_double = is_double
         self.largest = 0.0
         self.hidden: Hidden | None = None
+        self.draws: Draws | None = None
         self._inside: list[str] = []
         self._gates: Counter[tuple[str, str]] = Counter()
+
+    def fresh(self) -> Eager:
+        """Return another copy in the same state, which shares the parameters. Hooks are copied, so make it early."""
+        shared = {id(parameter): parameter for parameter in self.module.parameters()}
+        found = copy.copy(self)
+        found.module = copy.deepcopy(self.module, dict(shared))
+        found.hidden, found.draws, found._inside, found._gates = None, None, [], Counter()
+        return found
 
     def tell_gates(self, hidden: Hidden) -> None:
         """Let ``hidden`` know what the gates of every watched run give, by the module that runs them."""
@@ -100,11 +112,11 @@ class Eager:
     def run_lower(self, feeds: Feeds, case: Case, lower: Lower, draw: int) -> Outputs:
         """Outputs by name of a float32 run that loses what a lower precision does."""
         self._inside.clear()
+        return self._run(feeds, case, lower.mode(self.module, self.inside, draw))
 
-        def path() -> str:
-            return self._inside[-1] if self._inside else ""
-
-        return self._run(feeds, case, lower.mode(self.module, path, draw))
+    def inside(self) -> str:
+        """Return the path of the module that runs, if ``follow_modules`` was called; "" for the whole one."""
+        return self._inside[-1] if self._inside else ""
 
     def run(self, feeds: Feeds, case: Case, *, rounding: Rounding = "own", watched: bool = True) -> Outputs:
         """Outputs by name.
@@ -132,17 +144,22 @@ class Eager:
                 torch.no_grad(),
                 torch.random.fork_rng(devices=[]),
                 _plain_float32(),
+                self.draws or nullcontext(),
                 mode,
             ):
                 torch.manual_seed(self.seed)
                 outputs = self._call(tensors)
         except Overlap as error:
-            from ..export.trace.guards import line_of_error
-
             line = line_of_error(error)
             raise ModuleRefused(
                 f"{type(self.module).__name__} copies a tensor onto a part of itself{' at ' + line if line else ''}: "
                 "what PyTorch makes of that is left to chance; add .clone() to what is copied"
+            ) from error
+        except BatchStatistics as error:
+            line = line_of_error(error)
+            raise ModuleRefused(
+                f"{type(self.module).__name__} normalises by the statistics of its batch, and changes its running "
+                f"ones, in eval mode as well{' at ' + line if line else ''}; pass training=self.training"
             ) from error
         except ModuleRefused:
             raise
@@ -156,7 +173,9 @@ class Eager:
 
     def _mode(self, rounding: Rounding, *, watched: bool) -> AbstractContextManager[Any]:
         if self.is_double:
-            mode: AbstractContextManager[Any] = float64_mode(self._seen if watched else None)
+            mode: AbstractContextManager[Any] = float64_mode(
+                self._seen if watched else None, None if self.draws is None else self.draws.call
+            )
             return mode
         return _ROUNDING[rounding]()
 
@@ -170,7 +189,7 @@ class Eager:
         if self.largest < largest < math.inf:
             self.largest = largest
         if self.hidden is not None and operator in GATES:
-            place = (self._inside[-1] if self._inside else "", operator)
+            place = (self.inside(), operator)
             self.hidden.gate(*place, self._gates[place], low, high)
             self._gates[place] += 1
 

@@ -9,16 +9,26 @@ from typing import Any
 Seen = Callable[[str, float, float], None]
 
 
+# (operator, its arguments, its keyword arguments) -> its result
+Call = Callable[[Any, Any, Any], Any]
+
+
 class Overlap(Exception):
     """An assignment whose two sides share memory: its result depends on the order in which elements are copied."""
 
 
-def float64_mode(seen: Seen | None = None) -> Any:
-    """A mode that keeps every operator of a float64 run in float64; ``seen`` is told the range of every result.
+class BatchStatistics(Exception):
+    """A batch normalisation by the batch itself that changes running statistics, as in training."""
+
+
+def float64_mode(seen: Seen | None = None, call: Call | None = None) -> Any:
+    """A mode that keeps every operator of a float64 run in float64; ``seen`` gets the range of every result.
+
+    ``call`` runs the operators, if it is given.
 
     A module that says ``.float()`` or holds a float32 constant would otherwise round on the way, and the truth
     would be no better than what is judged by it. Raises Overlap where a tensor is copied onto a part of itself, the one
-    operation of this kind that PyTorch does not refuse.
+    operation of this kind that PyTorch does not refuse, and BatchStatistics.
     """
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
@@ -43,10 +53,12 @@ def float64_mode(seen: Seen | None = None) -> Any:
             kwargs = kwargs or {}
             if func is torch.ops.aten.copy_.default and _overlap(args[0], args[1]):
                 raise Overlap
+            if func is torch.ops.aten.native_batch_norm.default and _trains(args[0], *args[3:6]):
+                raise BatchStatistics
             # Most calls hold nothing narrow, and looking is cheaper than mapping.
             if (is_narrow(args) or is_narrow([*kwargs.values()])) and not func._schema.is_mutable:
                 args, kwargs = tree_map(widen, args), tree_map(widen, kwargs)
-            result = func(*args, **kwargs)
+            result = func(*args, **kwargs) if call is None else call(func, args, kwargs)
             if seen is not None:
                 for leaf in tree_leaves(result):
                     if isinstance(leaf, torch.Tensor) and leaf.is_floating_point() and leaf.numel():
@@ -55,6 +67,11 @@ def float64_mode(seen: Seen | None = None) -> Any:
             return result
 
     return Float64()  # type: ignore[no-untyped-call]
+
+
+def _trains(x: Any, mean: Any, _variance: Any, training: bool) -> bool:
+    """Return True if running statistics are updated; those of an instance normalisation, a batch of one, are copies."""
+    return training and mean is not None and not (x.shape[0] == 1 and x._is_view())
 
 
 def _overlap(into: Any, source: Any) -> bool:

@@ -12,6 +12,7 @@ from .cases import Case
 from .eager import Array, Eager, Feeds, Lower, Outputs, Rounding
 from .hidden import Hidden
 from .metrics import FLOAT32, LIMIT, LOWER, UNIT_ROUNDOFF, Floor, Reference, measure
+from .repeats import Repeats
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,16 +46,20 @@ def references(
 
     The module's outputs (tensor, tuple, list, dict, nested) are named in flattened order by ``output_names``, or
     "output" / "output_0", … where that is empty. Works on copies: the caller's module is never touched.
-    Raises ModuleRefused where PyTorch itself cannot run a case.
+    Raises ModuleRefused where PyTorch itself cannot run a case, and where the outputs are no function of the inputs.
     """
+    cases = list(cases)
     single, double = (Eager(module, output_names, seed, is_double=is_double) for is_double in (False, True))
+    again = Repeats(double, cases)
     if lower:
         single.follow_modules()
     if hidden is not None:
         double.tell_gates(hidden)
-    for case in cases:
+    again.start()
+    for number, case in enumerate(cases):
         feeds = case.feeds
         truth = double.run(feeds, case)
+        again.check(number, truth)
         largest = double.largest
         rounded = single.run(feeds, case)
         floors = {name: measure(rounded[name], truth[name]) for name in truth}

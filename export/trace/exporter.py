@@ -20,11 +20,12 @@ from torch.utils._pytree import tree_leaves
 
 from ...errors import InputError, ModuleRefused
 from ...modules.target import Axis, Dim, Target, TensorSpec
+from ...modules.user_line import line_of_error
 from ..graph import EXTERNAL_DATA_BYTES, OPSETS, WEIGHTS, OnnxGraph
 from ..merged import Wiring, merged_modules, others_than
 from ..passes.opset17 import ToOpset17
 from ..passes.small_constants import HiddenConstants
-from .guards import TraceGuards, Violation, line_of_error, restrict
+from .guards import TraceGuards, Violation, restrict
 from .rewrites import SizeIndependentCalls
 from .size_numbers import SizesStayNumbers
 

@@ -11,15 +11,11 @@ from __future__ import annotations
 
 import functools
 import itertools
-import linecache
 import math
 import operator
-import sys
-import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any
 
 import sympy  # type: ignore[import-untyped]
@@ -27,6 +23,7 @@ import torch
 from torch import nn
 
 from ...modules.target import Axis, TensorSpec
+from ...modules.user_line import frames, line_of
 
 # A longer range is sampled: both ends, everything near the optimum, and evenly spaced sizes between them.
 EVERY_SIZE = 96
@@ -46,10 +43,6 @@ _CHOICES_OF_STRIDES = frozenset(
         "compute_elementwise_output_logical_to_physical_perm",
     }
 )
-_TORCH = Path(torch.__file__).parent
-_HERE = Path(__file__).parent
-_OURS = {_HERE.parent, _HERE.parent.parent / "validate"}
-_STANDARD = Path(sysconfig.get_paths()["stdlib"])
 
 
 @dataclass(frozen=True)
@@ -177,7 +170,7 @@ class _Noting(list[Any]):
     def append(self, guard: Any) -> None:
         super().append(guard)
         if getattr(guard.sloc.framework_loc, "name", "") not in _CHOICES_OF_STRIDES:
-            self._noted.append((guard.expr, _line_of(_frames())))
+            self._noted.append((guard.expr, line_of(frames())))
         else:
             self._choices.append(guard.expr)
 
@@ -190,50 +183,6 @@ def _taken_for_one(condition: sympy.Basic) -> Iterator[sympy.Basic]:
     for part in sympy.And.make_args(condition):
         if isinstance(part, sympy.Eq) and part.args[1] == 1:
             yield part.args[0]
-
-
-def _frames() -> Iterator[tuple[str, int]]:
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None:
-        yield frame.f_code.co_filename, frame.f_lineno
-        frame = frame.f_back
-
-
-def line_of_error(error: BaseException) -> str:
-    """The innermost line of the user's Python on the way to ``error``, as file:line and its text; "" if none."""
-    while True:
-        frames = []
-        trace = error.__traceback__
-        while trace is not None:
-            frames.append((trace.tb_frame.f_code.co_filename, trace.tb_lineno))
-            trace = trace.tb_next
-        line = _line_of(reversed(frames))
-        if line or error.__cause__ is None:
-            return line
-        error = error.__cause__
-
-
-def _line_of(frames: Iterable[tuple[str, int]]) -> str:
-    """The innermost frame outside of torch, the standard library and this package, where it is inside of a trace."""
-    for name, number in frames:
-        path = Path(name)
-        if not _OURS.isdisjoint(path.parents):
-            if path.parent == _HERE and path.name == "exporter.py":
-                return ""  # nothing between the exporter and torch: no line of the user's
-            continue
-        is_standard = _STANDARD in path.parents and "site-packages" not in path.parts
-        if name.startswith("<") or _TORCH in path.parents or is_standard:
-            continue
-        text = linecache.getline(name, number).strip()
-        return f"{_short(path)}:{number}" + (f" `{text[:100]}`" if text else "")
-    return ""
-
-
-def _short(path: Path) -> str:
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
 
 
 def restrict(

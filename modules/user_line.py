@@ -1,0 +1,77 @@
+"""The innermost line of a stack that is the user's: neither torch's, nor Python's, nor of what traces and judges."""
+
+from __future__ import annotations
+
+import linecache
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from types import FrameType
+
+_ROOT = Path(__file__).parent.parent
+_OURS = (_ROOT / "export", _ROOT / "validate", Path(__file__))
+_EXPORTER = _ROOT / "export" / "trace" / "exporter.py"
+_STANDARD = Path(sysconfig.get_paths()["stdlib"])
+SHOWN = 100
+
+
+def frames() -> Iterator[tuple[str, int]]:
+    """(file, line) of every frame of the running stack, the innermost first."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        yield frame.f_code.co_filename, frame.f_lineno
+        frame = frame.f_back
+
+
+def line_of_error(error: BaseException) -> str:
+    """Return the innermost line of the user's Python on the way to ``error``, as file:line and its text; "" if none."""
+    while True:
+        found = []
+        trace = error.__traceback__
+        while trace is not None:
+            found.append((trace.tb_frame.f_code.co_filename, trace.tb_lineno))
+            trace = trace.tb_next
+        line = line_of(reversed(found))
+        if line or error.__cause__ is None:
+            return line
+        error = error.__cause__
+
+
+def line_of(stack: Iterable[tuple[str, int]]) -> str:
+    """Return the first of these (file, line) that is the user's, as file:line and its text; "" if there is none.
+
+    Nothing between the exporter and torch is a line of the user's, so that the search ends at the exporter.
+    """
+    for name, number in stack:
+        if is_users(name):
+            return describe(name, number)
+        if Path(name) == _EXPORTER:
+            return ""
+    return ""
+
+
+@lru_cache(maxsize=4096)
+def is_users(name: str) -> bool:
+    """Return True if a file is outside of torch, the standard library and the rooms that trace and judge."""
+    import torch
+
+    path = Path(name)
+    if name.startswith("<") or any(ours == path or ours in path.parents for ours in _OURS):
+        return False
+    is_standard = _STANDARD in path.parents and "site-packages" not in path.parts
+    return not is_standard and Path(torch.__file__).parent not in path.parents
+
+
+def describe(name: str, number: int) -> str:
+    """Return file:line and the line's text, the file as seen from the working folder."""
+    text = linecache.getline(name, number).strip()
+    return f"{_short(Path(name))}:{number}" + (f" `{text[:SHOWN]}`" if text else "")
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

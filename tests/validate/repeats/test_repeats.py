@@ -1,0 +1,148 @@
+"""A module that is no function of its inputs is refused by name; one that only looks like it is not."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from attn2trt.errors import ModuleRefused
+from attn2trt.modules.target import Axis, TensorSpec
+from attn2trt.validate.cases import make_cases
+from attn2trt.validate.reference import references
+
+CASES = make_cases([TensorSpec("x", ("batch", 3, 8, 8))], {"batch": Axis(1, 2, 3)})
+CALLS = itertools.count()
+
+
+class Module(nn.Module):
+    """A convolution, and what ``function(module, x, y)`` makes of it."""
+
+    def __init__(self, function: Callable[[Any, Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.c = nn.Conv2d(3, 3, 1)
+        self.norm = nn.BatchNorm2d(3)
+        self.own = random.Random(0)
+        self.rng = np.random.default_rng(0)
+        self.memory: Any = None
+        self.tables: dict[Any, Tensor] = {}
+        self.register_buffer("count", torch.zeros(()))
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self, x, self.c(x))
+
+
+def run(function: Callable[[Any, Tensor, Tensor], Tensor]) -> None:
+    for _ in references(Module(function).eval(), CASES):
+        pass
+
+
+def remember(m: Any, x: Tensor, y: Tensor) -> Tensor:
+    mean = y.mean((2, 3), keepdim=True).mean(0)
+    m.memory = mean if m.memory is None else 0.5 * m.memory + mean
+    return y * m.memory
+
+
+def freeze(m: Any, x: Tensor, y: Tensor) -> Tensor:
+    if m.memory is None:
+        m.memory = x.abs().mean()
+    return y / m.memory
+
+
+def count(m: Any, x: Tensor, y: Tensor) -> Tensor:
+    m.count += 1
+    return y + m.count
+
+
+def collect(m: Any, x: Tensor, y: Tensor) -> Tensor:
+    m.tables.setdefault("all", []).append(x.mean())
+    return y + sum(m.tables["all"])
+
+
+REFUSED = {
+    "attribute": (remember, r"changes its memory at .*test_repeats.py:\d+ `m.memory = "),
+    "first call": (freeze, r"off by"),
+    "buffer": (count, r"changes its count at .*`m.count \+= 1`"),
+    "container": (collect, r"changes its tables at .*append"),
+    "global": (lambda m, x, y: y * next(CALLS), r"something outside of it changes"),
+    "python": (lambda m, x, y: y if random.random() < 0.001 else y * 2, r"Python's random at .*test_repeats.py:"),
+    "python choice": (lambda m, x, y: y * random.choice([1, 2]), r"Python's random at"),
+    "numpy": (lambda m, x, y: y if np.random.rand() > 0.001 else y * 2, r"NumPy's random at .*test_repeats.py:"),
+    "numpy normal": (lambda m, x, y: y + float(np.random.randn()), r"NumPy's random at"),
+    "torch": (lambda m, x, y: y + torch.rand(()), r"torch's rand at .*test_repeats.py:"),
+    "torch normal": (lambda m, x, y: y + torch.randn_like(y), r"torch's randn_like at"),
+    "own torch": (lambda m, x, y: y + torch.rand((), generator=torch.Generator()), r"torch's rand at"),
+    "seldom dropout": (lambda m, x, y: F.dropout(y, 1e-4), r"torch's bernoulli_ at .*F.dropout"),
+    "drop path": (lambda m, x, y: y * (torch.rand(2) < 0.5)[:1].to(y), r"torch's rand at"),
+    "own python": (lambda m, x, y: y * m.own.random(), r"changes its own at"),
+    "own numpy": (lambda m, x, y: y * (m.rng.random() < 0.9), r"changes its rng at"),
+    "fresh numpy": (lambda m, x, y: y * np.random.default_rng().random(), r"the system's entropy \(os.urandom\) at"),
+    "entropy": (lambda m, x, y: y * os.urandom(1)[0], r"the system's entropy \(os.urandom\) at .*test_repeats.py"),
+    "clock": (lambda m, x, y: y * (time.perf_counter() % 1), r"the clock time.perf_counter at .*test_repeats.py"),
+    "batch statistics": (
+        lambda m, x, y: F.batch_norm(y, m.norm.running_mean, m.norm.running_var, training=True),
+        r"statistics of its batch.* at .*F.batch_norm.*training=self.training",
+    ),
+}
+
+
+@pytest.mark.parametrize(("function", "match"), REFUSED.values(), ids=REFUSED)
+def test_no_function_of_its_inputs_is_refused_by_name(function: Any, match: str) -> None:
+    with pytest.raises(ModuleRefused, match=match):
+        run(function)
+
+
+def cache(m: Any, x: Tensor, y: Tensor) -> Tensor:
+    if x.shape not in m.tables:
+        m.tables[x.shape] = torch.linspace(0, 1, x.shape[3], dtype=x.dtype)
+    return y + m.tables[x.shape]
+
+
+def look_at(m: Any, x: Tensor, y: Tensor) -> Tensor:
+    m.memory = y.softmax(1)
+    m.count += 1
+    return y * m.memory
+
+
+def drop_layers(m: Any, x: Tensor, y: Tensor) -> Tensor:
+    drawn = torch.rand(()), random.random(), np.random.rand(), m.own.random()
+    return y * 2 if m.training and min(drawn) < 0.5 else y
+
+
+ALLOWED = {
+    "a cache by sizes": cache,
+    "what was seen last": look_at,
+    "drawn in vain": drop_layers,
+    "time that is only noted": lambda m, x, y: y + 0 * len(str(time.time())),
+    "batch statistics without running ones": lambda m, x, y: F.batch_norm(y, None, None, training=True),
+    "instance normalisation": lambda m, x, y: F.instance_norm(y, m.norm.running_mean, m.norm.running_var),
+    "attention": lambda m, x, y: F.scaled_dot_product_attention(y, y, y),
+    "not a number": lambda m, x, y: y * float("nan"),
+    "no dropout": lambda m, x, y: F.dropout(y, 0.5, training=m.training),
+}
+
+
+@pytest.mark.parametrize("function", ALLOWED.values(), ids=ALLOWED)
+def test_a_function_of_its_inputs_is_not_refused(function: Any) -> None:
+    run(function)
+
+
+def test_the_generators_of_the_process_are_left_where_the_module_put_them() -> None:
+    random.seed(1)
+    np.random.seed(1)
+    expected = random.random(), np.random.rand()
+    random.seed(1)
+    np.random.seed(1)
+    run(lambda m, x, y: y)
+    assert (random.random(), np.random.rand()) == expected

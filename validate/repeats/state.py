@@ -1,0 +1,80 @@
+"""What a module keeps between two calls: buffers, parameters, and plain attributes with all that they hold."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# Attributes that hold attributes that hold …: deeper ones are not looked at.
+DEPTH = 6
+# torch's own bookkeeping of a module: its hooks and its children.
+_TORCHS = ("_modules", "_parameters", "_buffers")
+Prints = Mapping[str, object]
+
+
+def prints(module: nn.Module) -> Prints:
+    """Return a fingerprint of everything that ``module`` keeps, by its path: ``layer.2.memory``."""
+    found: dict[str, object] = {}
+    for path, value in _kept(module):
+        found[path] = _print(value, DEPTH)
+    return found
+
+
+def changed(before: Prints, after: Prints) -> list[str]:
+    """Return the paths whose fingerprints differ, or that only one of the two has."""
+    return sorted(path for path in {*before, *after} if before.get(path) != after.get(path))
+
+
+def generators(module: nn.Module) -> list[str]:
+    """Return the paths of attributes that are random generators of the module's own."""
+    kinds = (random.Random, np.random.RandomState, np.random.Generator)
+    return [path for path, value in _kept(module) if isinstance(value, kinds)]
+
+
+def _kept(module: nn.Module) -> Iterator[tuple[str, object]]:
+    for prefix, part in module.named_modules():
+        held = {**part._parameters, **part._buffers}
+        held |= {name: value for name, value in vars(part).items() if name not in _TORCHS and "hook" not in name}
+        for name, value in held.items():
+            yield f"{prefix}.{name}".lstrip("."), value
+
+
+def _print(value: Any, depth: int) -> object:
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        if value.device.type == "meta" or value.layout is not torch.strided:
+            return id(value)
+        data = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        return str(value.dtype), tuple(value.shape), hashlib.sha256(data.data).hexdigest()
+    if isinstance(value, np.ndarray):
+        return str(value.dtype), value.shape, hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+    if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
+        return repr(value)
+    if isinstance(value, torch.nn.Module) or not depth:
+        return id(value)
+    return _print_of_container(value, depth - 1)
+
+
+def _print_of_container(value: Any, depth: int) -> object:
+    if isinstance(value, Mapping):
+        return [(_print(key, depth), _print(part, depth)) for key, part in value.items()]
+    if isinstance(value, (list, tuple)) or type(value).__name__ == "deque":
+        return [_print(part, depth) for part in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(repr, value))
+    if isinstance(value, random.Random):
+        return repr(value.getstate())
+    if isinstance(value, np.random.RandomState):
+        return repr(value.get_state(legacy=False))
+    if isinstance(value, np.random.Generator):
+        return repr(value.bit_generator.state)
+    kept = getattr(value, "__dict__", None)
+    return id(value) if kept is None or callable(value) else [(name, _print(kept[name], depth)) for name in kept]
