@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 DEPTH = 6
 # torch's own bookkeeping of a module: its hooks and its children.
 _TORCHS = ("_modules", "_parameters", "_buffers")
+GENERATORS = (random.Random, np.random.RandomState, np.random.Generator)
 Prints = Mapping[str, object]
 
 
@@ -34,8 +35,13 @@ def changed(before: Prints, after: Prints) -> list[str]:
 
 def generators(module: nn.Module) -> list[str]:
     """Return the paths of attributes that are random generators of the module's own."""
-    kinds = (random.Random, np.random.RandomState, np.random.Generator)
-    return [path for path, value in _kept(module) if isinstance(value, kinds)]
+    return [path for path, value in _kept(module) if isinstance(value, GENERATORS)]
+
+
+def _state(generator: Any) -> object:
+    if isinstance(generator, random.Random):
+        return generator.getstate()
+    return generator.bit_generator.state if isinstance(generator, np.random.Generator) else generator.get_state()
 
 
 def _kept(module: nn.Module) -> Iterator[tuple[str, object]]:
@@ -70,11 +76,7 @@ def _print_of_container(value: Any, depth: int) -> object:
         return [_print(part, depth) for part in value]
     if isinstance(value, (set, frozenset)):
         return sorted(map(repr, value))
-    if isinstance(value, random.Random):
-        return repr(value.getstate())
-    if isinstance(value, np.random.RandomState):
-        return repr(value.get_state(legacy=False))
-    if isinstance(value, np.random.Generator):
-        return repr(value.bit_generator.state)
+    if isinstance(value, GENERATORS):
+        return repr(_state(value))
     kept = getattr(value, "__dict__", None)
     return id(value) if kept is None or callable(value) else [(name, _print(kept[name], depth)) for name in kept]
