@@ -12,7 +12,7 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from .contenders import Contender, Progress, Weights, check_batches, from_bundle, from_target, plan_precisions
+from .contenders import Contender, Progress, Weights, check_batches, from_bundle, from_target, plan_kinds
 from .engines.runtime import Arrays
 from .engines.timing import machine
 from .engines.timing.contestant import Contestant
@@ -74,7 +74,7 @@ def benchmark(
             _refuse_build_options(shapes, dynamic, seed, pretrained, checkpoint, opset)
             check_batches(wanted, opened.inputs, opened.axes)
             bundle, title = str(opened.path), opened.name
-            names = check_names(runtimes, plans=plan_precisions(opened))
+            names = check_names(runtimes, plans=plan_kinds(opened))
             contenders = from_bundle(opened, folder, names, progress=told)
         else:
             title = target

@@ -1,24 +1,22 @@
-"""What ``compile`` does: a bundle's graph built into a TensorRT plan on this machine, and the plan made part of it."""
+"""Build a TensorRT plan from a bundle's graph, and make it part of the bundle."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from .engines.environment import probe_tensorrt
-from .engines.tensorrt.build import Options, Order
-from .engines.tensorrt.isolated import build_isolated
-from .engines.tensorrt.plans import FOLDER, Plan, file_name, layers_name
+from .engines.environment import ask_driver, probe_rtx, probe_tensorrt
+from .engines.tensorrt.build import Options
+from .engines.tensorrt.flavours import RTX, TENSORRT, Flavour
+from .engines.tensorrt.plan_build import PlanBuild, PlanRequest
+from .engines.tensorrt.plans import Plan
 from .engines.tensorrt.profiles import parse_profiles
+from .engines.tensorrt.targets import DEFAULT, name_targets, parse_targets, split_targets
 from .engines.tensorrt.versions import parse_version
 from .errors import InputError, MissingRequirement
 from .export.bundle import Bundle, open_bundle, require_unchanged
 from .export.extend import extend
 from .export.precision import FP32
-
-CACHE = "timing.cache"
 
 
 def compile_bundle(
@@ -27,67 +25,93 @@ def compile_bundle(
     precision: str = FP32,
     profiles: Sequence[str] = (),
     options: Options | None = None,
+    targets: str | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[Bundle, Plan]:
-    """Build a plan for this machine's GPU; returns the bundle that holds it, and what is known of it.
+    """Build a plan from a graph of the bundle, for this machine's GPU or for ``targets``.
 
-    ``precision`` names the graph of the bundle that it is built from. ``profiles`` are texts as ``batch=1:1:1``, the
-    bundle's ranges where there is none. A plan of this precision for the same GPU and TensorRT is replaced. Raises
-    InputError for a precision that the bundle does not hold or that this TensorRT does not read, and for profiles
-    outside of the bundle's ranges, MissingRequirement where this machine has no GPU or no TensorRT, CheckFailed where a
-    file of the bundle has changed or TensorRT refuses the graph.
+    A plan of this precision for the same GPUs and TensorRT is replaced.
+
+    Args:
+        path: The bundle's folder.
+        precision: The graph of the bundle that the plan is built from.
+        profiles: Ranges as ``batch=1:1:1``; the bundle's own if there is none.
+        options: What the builder is given.
+        targets: Compute capabilities, ``"sm86,sm120"``, which TensorRT for RTX builds for without a GPU. None builds
+            for this machine's GPU, with TensorRT if it is installed, else with TensorRT for RTX.
+        progress: Called with a line for every step.
+
+    Returns:
+        The bundle with the plan in it, and the plan.
+
+    Raises:
+        InputError: The bundle has no graph of the precision, a profile leaves the bundle's ranges, no such TensorRT
+            builds for a target or reads the graph, or an option is not for it.
+        MissingRequirement: There is no GPU and no target, or no TensorRT.
+        CheckFailed: A file of the bundle has changed, or TensorRT refuses the graph.
     """
-    told = progress if progress is not None else lambda _text: None
-    bundle = open_bundle(path)
+    report = progress if progress is not None else lambda _text: None
+    bundle, options = open_bundle(path), options or Options()
     graph = _graph(bundle, precision)
     chosen = tuple(parse_profiles(profiles, bundle.axes))
-    told("checking hashes")
+    report("checking hashes")
     require_unchanged(bundle)
-    found = probe_tensorrt()
-    if found.status != "usable":
-        why = f"{found.status} ({found.detail})" if found.detail else found.status
-        raise MissingRequirement(f"TensorRT is {why}, and a plan is built on the machine that runs it; {found.fix}")
-    _require_readable(bundle, precision, found.version)
-    folder = (bundle.path / FOLDER).resolve()
-    folder.mkdir(exist_ok=True)
-    work = folder / f".partial-{os.getpid()}"
-    work.mkdir()
-    try:
-        order = Order(
-            graph=(bundle.path / graph).resolve(),
-            plan=work / "plan",
-            log=work / "log",
-            cache=folder / CACHE,
-            layers=work / "layers",
-            inputs=bundle.inputs,
-            profiles=chosen,
-            modules=bundle.node_modules(precision),
-            options=options or Options(),
-            precision=precision,
-        )
-        told(f"building the {precision} plan; TensorRT times its kernels, which takes minutes")
-        try:
-            built = build_isolated(order)
-        finally:
-            if order.log.exists():
-                order.log.replace(folder / f"{precision}.log")
-        name = file_name(built["capability"], parse_version(built["tensorrt"]), precision)
-        order.plan.replace(bundle.path / name)
-        order.layers.replace(bundle.path / layers_name(name))
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    plan = Plan(
-        file=name,
+    flavour, capabilities = _choose(targets, precision)
+    options.require_for(flavour)
+    if flavour is TENSORRT:
+        _require_readable(bundle, precision, probe_tensorrt().version)
+    request = PlanRequest(
+        folder=bundle.path,
+        graph=graph,
         precision=precision,
-        graph=str(bundle.manifest["files"][graph]["sha256"]),
+        inputs=bundle.inputs,
         profiles=chosen,
-        flags={key: value for key, value in vars(order.options).items() if value},
-        **built,
+        modules=bundle.node_modules(precision),
+        flavour=flavour,
+        targets=capabilities,
+        options=options,
     )
-    others = [entry for entry in bundle.manifest.get("plans", ()) if entry.get("file") != name]
-    role = f"TensorRT {plan.tensorrt} plan, {precision}, {plan.gpu}"
-    files = {name: role, layers_name(name): f"what TensorRT's inspector says of {name}"}
+    minutes = "; it times its kernels, which takes minutes" if flavour is TENSORRT else ""
+    report(f"building the {precision} plan with {flavour.title}{minutes}")
+    with PlanBuild(request) as building:
+        plan, files = building.result()
+    others = [entry for entry in bundle.manifest.get("plans", ()) if entry.get("file") != plan.file]
     return extend(bundle, files, {"plans": [*others, plan.to_json()]}), plan
+
+
+def _choose(targets: str | None, precision: str) -> tuple[Flavour, tuple[str, ...]]:
+    """The TensorRT that builds, and the compute capabilities that it builds for; none for the GPU at hand."""
+    if targets is not None:
+        return RTX, _named_targets(targets, precision)
+    found = probe_tensorrt()
+    if found.status == "usable":
+        return TENSORRT, ()
+    capability = ask_driver().capability
+    if capability in RTX.targets and probe_rtx().status == "usable":
+        return RTX, (capability,)
+    why = f"{found.status} ({found.detail})" if found.detail else found.status
+    raise MissingRequirement(
+        f"TensorRT is {why}, and builds on the machine that runs the plan; {found.fix}, or name GPUs with "
+        f"--for {DEFAULT}, which TensorRT for RTX builds for without one"
+    )
+
+
+def _named_targets(text: str, precision: str) -> tuple[str, ...]:
+    """The named compute capabilities, each of which computes in the precision."""
+    capabilities = parse_targets(text, RTX)
+    able, unable = split_targets(capabilities, precision)
+    if not capabilities:
+        raise InputError(f"received --for {text}, so that nothing is built; expected some of {DEFAULT}; name one")
+    if unable:
+        able_here = f"--for {name_targets(able).replace(' ', '')}" if able else "another --precision"
+        raise InputError(
+            f"received --for {text} with --precision {precision}; {name_targets(unable)} "
+            f"{'computes' if len(unable) == 1 else 'compute'} no {precision}; give {able_here}"
+        )
+    found = probe_rtx()
+    if found.status != "usable":
+        raise MissingRequirement(f"TensorRT for RTX is {found.status} ({found.detail}); {found.fix}")
+    return capabilities
 
 
 def _graph(bundle: Bundle, precision: str) -> str:

@@ -8,11 +8,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .engines.environment import ask_driver, probe_tensorrt
 from .engines.runtime import Arrays
+from .engines.tensorrt.flavours import FLAVOURS
+from .engines.tensorrt.here import why_no_flavour, why_not_runnable
 from .engines.tensorrt.isolated import checked
 from .engines.tensorrt.plans import is_of_its_graph, plans_of
-from .engines.tensorrt.versions import parse_version
 from .engines.timing.contestant import Job, OrtJob, PlanJob, TorchJob
 from .engines.timing.runtimes import (
     COMPILE,
@@ -24,9 +24,9 @@ from .engines.timing.runtimes import (
     PLAIN_EXPORT,
     PLANS,
     PROVIDERS,
+    PlanRuntime,
     why_no_cuda_torch,
     why_no_provider,
-    why_no_tensorrt,
 )
 from .errors import Attn2trtError, InputError
 from .export.bundle import Bundle, require_unchanged
@@ -142,31 +142,29 @@ def _with_built(
         found[0].jobs[ORT_TUNED] = OrtJob(bundle.path / str(bundle.tuned["file"]), PROVIDERS[ORT_TUNED])
     for name in runtimes:
         if name in PLANS:
-            found[0].jobs[name] = _plan_job(bundle, recorded, *PLANS[name])
+            found[0].jobs[name] = _plan_job(bundle, recorded, PLANS[name])
     return found
 
 
-def plan_precisions(bundle: Bundle) -> tuple[str, ...]:
-    """The precisions that the bundle has plans of, each once."""
-    return tuple(dict.fromkeys(plan.precision for plan in plans_of(bundle)))
+def plan_kinds(bundle: Bundle) -> tuple[tuple[str, str], ...]:
+    """The flavours and precisions that the bundle has plans of, each pair once."""
+    return tuple(dict.fromkeys((plan.flavour, plan.precision) for plan in plans_of(bundle)))
 
 
-def _plan_job(bundle: Bundle, recorded: tuple[Case, Reference] | None, precision: str, graphed: bool) -> Job | str:
+def _plan_job(bundle: Bundle, recorded: tuple[Case, Reference] | None, kind: PlanRuntime) -> Job | str:
     """The bundle's plan that this machine can load and that can be checked, or why there is none."""
-    plans = [plan for plan in plans_of(bundle) if plan.precision == precision]
+    plans = [plan for plan in plans_of(bundle) if (plan.flavour, plan.precision) == (kind.flavour, kind.precision)]
     if not plans:
-        return f"no {precision} plan; attn2trt compile --precision {precision} writes one into a bundle"
-    if why := why_no_tensorrt():
-        return why
-    version, capability = parse_version(probe_tensorrt().version), ask_driver().capability
-    usable = next((plan for plan in plans if not plan.why_not_here(version, capability)), None)
+        return f"no {kind.precision} plan; attn2trt compile --precision {kind.precision} writes one into a bundle"
+    reasons = {plan.file: why_not_runnable(plan) for plan in plans}
+    usable = next((plan for plan in plans if not reasons[plan.file]), None)
     if usable is None:
-        return plans[-1].why_not_here(version, capability)
+        return reasons[plans[-1].file]
     if not is_of_its_graph(bundle, usable):
         return f"{usable.file} was built from another graph; attn2trt compile again"
     if recorded is None or not any(profile.holds(recorded[0].sizes) for profile in usable.profiles):
         return f"{usable.file} holds no case that was recorded; attn2trt compile without --profile"
-    return PlanJob(*checked(bundle, usable), graphed)
+    return PlanJob(*checked(bundle, usable), kind.graphed)
 
 
 def check_batches(batches: Sequence[int], inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> None:
@@ -270,7 +268,7 @@ def _plain_job(target: Target, module: nn.Module, folder: Path, names: Sequence[
 
 def _graph_job(name: str, graph: Path) -> Job | str:
     if name in PLANS:
-        return why_no_tensorrt() or "no plan; attn2trt compile writes one into a bundle"
+        return why_no_flavour(FLAVOURS[PLANS[name].flavour]) or "no plan; attn2trt compile writes one into a bundle"
     if name == ORT_TUNED:
         return "no tuned graph; attn2trt tune writes one into a bundle"
     return why_no_provider(name) or OrtJob(graph, PROVIDERS[name])

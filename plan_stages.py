@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from .achieved_stages import achieved_stage
-from .engines.environment import ask_driver, probe_tensorrt
-from .engines.tensorrt.isolated import IsolatedPlan
+from .engines.tensorrt.flavours import RTX, TENSORRT
+from .engines.tensorrt.here import why_not_runnable
+from .engines.tensorrt.isolated import IsolatedPlan, keep_kernels
 from .engines.tensorrt.plans import Plan, is_of_its_graph, plans_of
-from .engines.tensorrt.versions import parse_version
 from .errors import CheckFailed, MissingRequirement
-from .export.bundle import Bundle
+from .export.bundle import Bundle, open_bundle
 from .stages import tensorrt_stage
 from .validate.cases import Case
 from .validate.metamorphic import metamorphic
@@ -27,22 +27,20 @@ Pairs = Iterator[tuple[Case, "Reference"]]
 def plan_stages(bundle: Bundle, pairs: Callable[[], Pairs], *, max_error: float | None = None) -> list[StageResult]:
     """For every plan its comparison with the recorded outputs, and the one between the rows of a batch.
 
-    A plan that this machine cannot run is not checked, and says why; a plan of another graph has failed.
+    A plan that this machine cannot run is not checked, with the reason; a plan of another graph has failed.
     """
     plans = plans_of(bundle)
-    found = probe_tensorrt()
-    if not plans or found.status != "usable":
-        return [tensorrt_stage()]
-    version, capability = parse_version(found.version), ask_driver().capability
     stages: list[StageResult] = []
     for plan in plans:
         if not is_of_its_graph(bundle, plan):
             stages.append(StageResult(plan.stage, "failed", f"{plan.file} was built from another graph; compile again"))
-        elif why := plan.why_not_here(version, capability):
+        elif why := why_not_runnable(plan):
             stages.append(not_checked(plan.stage, why))
         else:
             stages += _judged(bundle, plan, pairs, max_error)
             stages.append(achieved_stage(bundle, plan))
+    if not any(plan.product is TENSORRT for plan in plans):
+        stages.append(tensorrt_stage())
     return stages
 
 
@@ -61,6 +59,9 @@ def _judged(bundle: Bundle, plan: Plan, pairs: Callable[[], Pairs], max_error: f
                 )
             yield judged
             yield metamorphic(runtime.run, inside(), stage=f"{plan.stage}, rows", precision=precision)
+            if plan.product is RTX:
+                # read again: another plan's kernels may be in the manifest since
+                keep_kernels(open_bundle(bundle.path), plan, runtime.kernel_cache())
     except MissingRequirement as error:
         yield not_checked(plan.stage, str(error))
     except CheckFailed as error:

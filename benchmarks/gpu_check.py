@@ -35,6 +35,7 @@ from attn2trt.engines.environment import NO_DEVICE, ask_driver, probe_tensorrt
 from attn2trt.engines.tensorrt.bandwidth import bytes_per_s
 from attn2trt.engines.tensorrt.build import Options
 from attn2trt.engines.tensorrt.device import Device
+from attn2trt.engines.tensorrt.flavours import TENSORRT
 from attn2trt.engines.tensorrt.layers import read_layers, summary
 from attn2trt.engines.tensorrt.plans import layers_name
 from attn2trt.engines.tensorrt.versions import TACTICS
@@ -137,7 +138,9 @@ def measure(path: Path, precision: str, options: Options) -> dict[str, Any]:
         if precision in plain_plans.PRECISIONS:
             beside = [plain_plans.plain_contender(bundle, precision, PROFILES, options)]
             row["plain_layers"] = summarised(plain_plans.layers_path(path.parent, path.name, precision))
-        row["timing"] = timed(path, [name for name, (one, _) in PLANS.items() if one == precision], beside)
+        row["timing"] = timed(
+            path, [name for name, kind in PLANS.items() if kind[:2] == (TENSORRT.name, precision)], beside
+        )
     return row | {"seconds": round(time.perf_counter() - since, 1)}
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from attn2trt.contenders import Contender
 from attn2trt.engines.tensorrt.build import Options, Order
+from attn2trt.engines.tensorrt.flavours import TENSORRT
 from attn2trt.engines.tensorrt.isolated import build_isolated, described
 from attn2trt.engines.tensorrt.plans import Plan
 from attn2trt.engines.tensorrt.profiles import Profile, parse_profiles
@@ -55,7 +56,11 @@ def layers_path(folder: Path, name: str, precision: str) -> Path:
 
 def plain_contender(bundle: Bundle, precision: str, profiles: Sequence[str], options: Options) -> Contender:
     """The plan of the plain export beside ``bundle`` in this precision, built here, as the precision's runtimes."""
-    runtimes = {runtime: graphed for runtime, (one, graphed) in PLANS.items() if one == precision}
+    runtimes = {
+        runtime: kind.graphed
+        for runtime, kind in PLANS.items()
+        if (kind.flavour, kind.precision) == (TENSORRT.name, precision)
+    }
     recorded = next(from_tensors(bundle.reference_path, bundle.manifest["cases"]))
     found = Contender(MODEL, bundle.inputs, bundle.axes, recorded=recorded)
     graph = graph_path(bundle.path.parent, bundle.path.name)
@@ -89,5 +94,6 @@ def _built(
         weakly_typed=True,
     )
     built: Mapping[str, Any] = build_isolated(order)
+    built = {**built, "capabilities": tuple(built["capabilities"])}
     plan = Plan(order.plan.name, precision, sha256(graph), tuple(profiles), **built)
     return order.plan, described(bundle, plan)

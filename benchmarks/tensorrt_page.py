@@ -14,6 +14,7 @@ from typing import Any
 import block_bytes
 import plain_plans
 
+from attn2trt.engines.tensorrt.flavours import TENSORRT
 from attn2trt.engines.timing.runtimes import CUDA_COMPILE, CUDA_EAGER, PLANS
 from attn2trt.export.precision import PRECISIONS
 from attn2trt.modules.grammar import parse
@@ -132,7 +133,7 @@ def _cells(told: dict[str, Any], rows: Sequence[dict[str, Any]]) -> Iterator[dic
 
 
 def _runtime(precision: str, *, graphed: bool) -> str:
-    return next(name for name, about in PLANS.items() if about == (precision, graphed))
+    return next(name for name, about in PLANS.items() if about == (TENSORRT.name, precision, graphed))
 
 
 def _median(entry: dict[str, Any] | None) -> float | None:

@@ -1,4 +1,4 @@
-"""``attn2trt compile``: a bundle's graph into a TensorRT plan, on the machine with the GPU."""
+"""``attn2trt compile``: a bundle's graphs into TensorRT plans."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..engines.tensorrt.targets import name_targets
 from ..engines.tensorrt.versions import TACTICS
 from .options import bundle_argument, output_options
 from .output import print_json, stages
@@ -41,6 +42,13 @@ if TYPE_CHECKING:
     type=click.Choice(TACTICS),
     help="Leave out a source of kernels, as where cuBLAS or cuDNN is not installed.",
 )
+@click.option(
+    "--for",
+    "targets",
+    metavar="LIST",
+    help="Compute capabilities to build for without a GPU, sm86,sm89,sm120, with TensorRT for RTX "
+    "(default: this machine's GPU).",
+)
 @output_options
 def command(
     bundle: Path,
@@ -51,11 +59,13 @@ def command(
     version_compatible: bool,
     hardware_compatible: bool,
     without_tactics: tuple[str, ...],
+    targets: str | None,
     as_json: bool,
 ) -> None:
-    """Build TensorRT plans from the graphs of BUNDLE, for this machine's GPU. Needs no PyTorch.
+    """Build TensorRT plans from the graphs of BUNDLE. Needs no PyTorch.
 
-    The plans become part of the bundle; attn2trt validate judges them there, trtexec and Triton load them as they are.
+    Without --for a plan is for this machine's GPU, built by TensorRT, or by TensorRT for RTX if TensorRT is not
+    installed. The plans become part of the bundle; attn2trt validate judges those that this machine can run.
     """
     from ..compiling import compile_bundle
     from ..engines.tensorrt.build import Options
@@ -65,21 +75,27 @@ def command(
     plans = []
     with stages() as progress:
         for name in named_precisions(precision):
-            found, plan = compile_bundle(bundle, precision=name, profiles=profiles, options=options, progress=progress)
+            found, plan = compile_bundle(
+                bundle, precision=name, profiles=profiles, options=options, targets=targets, progress=progress
+            )
             plans.append(plan)
     if as_json:
         print_json({"path": str(found.path), "plans": [plan.to_json() for plan in plans]})
         return
     for plan in plans:
         click.echo("\n".join(_lines(found.path, plan)))
-    told = f"{'the plan' if len(plans) == 1 else 'each plan'} against the recorded PyTorch outputs: not checked so far"
-    click.echo(f"next     attn2trt validate {found.path}   {told}")
+    where = "" if all(plan.gpu for plan in plans) else " on a machine that runs it"
+    what = f"{'the plan' if len(plans) == 1 else 'each plan'} against the recorded PyTorch outputs{where}"
+    click.echo(f"next     attn2trt validate {found.path}   {what}: not checked so far")
 
 
 def _lines(folder: Path, plan: Plan) -> list[str]:
+    where = f"{plan.gpu}, CUDA {plan.driver}, " if plan.gpu else ""
+    device = f", takes {plan.device_bytes / 2**20:.1f} MiB on the device" if plan.device_bytes else "; not run here"
     return [
         f"plan     {folder / plan.file}",
-        f"         TensorRT {plan.tensorrt}, {plan.gpu}, compute capability {plan.capability}, CUDA {plan.driver}",
-        f"         built in {plan.seconds:.1f} s, takes {plan.device_bytes / 2**20:.1f} MiB on the device",
+        f"         {plan.built_by}, {where}for {name_targets(plan.capabilities)}",
+        f"         built in {plan.seconds:.1f} s{device}",
+        f"         loaded by {plan.product.loaded_by}",
         *(f"profile  {profile}" for profile in plan.profiles),
     ]

@@ -38,8 +38,8 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON doc
 require_option = click.option(
     "--require",
     multiple=True,
-    type=click.Choice(["tensorrt"]),
-    help="End with exit code 3 where this is not usable.",
+    type=click.Choice(["tensorrt", "tensorrt-rtx"]),
+    help="End with exit code 3 if this is not usable.",
 )
 max_error_option = click.option(
     "--max-error",

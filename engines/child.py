@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import IO, Any, TypeVar
 
@@ -126,12 +126,18 @@ def failure(error: Exception) -> Mapping[str, Any]:
     return {"error": " ".join(text.split()), "kind": kind}
 
 
-def serve(runtime: Runtime, answers: IO[bytes]) -> None:
-    """In the child: run every message's arrays and answer with the outputs, until the parent closes stdin."""
+def serve(runtime: Runtime, answers: IO[bytes], *, more: Mapping[str, Callable[[], Arrays]] | None = None) -> None:
+    """In the child: run every message's arrays and answer with the outputs, until the parent closes stdin.
+
+    A message that asks for one of ``more`` by its "do" is answered with what that returns.
+    """
+    calls = more or {}
     with runtime:
         while (message := receive(sys.stdin.buffer)) is not None:
+            header, arrays = message
             try:
-                outputs = runtime.run(message[1])
+                call = calls.get(header.get("do", ""))
+                outputs = call() if call is not None else runtime.run(arrays)
             except Exception as error:
                 send(answers, failure(error))
             else:

@@ -7,6 +7,7 @@ packages' metadata: nothing heavy is imported for them.
 from __future__ import annotations
 
 import ctypes
+import platform
 import re
 import subprocess
 import sys
@@ -16,13 +17,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
+from ..errors import MissingRequirement
 from ..modules.packages import EXPORT, INSTALL_EXPORT
+from .tensorrt.flavours import FLAVOURS, RTX, TENSORRT
+from .tensorrt.targets import name_targets
 
 Status = Literal["usable", "unusable", "missing"]
 NO_DEVICE = "run on a machine with an NVIDIA GPU and its driver"
 # (oldest and newest Python, why) that a package of ours has wheels for; None where there is no limit.
 PYTHON_LIMITS = {"onnxruntime": ((3, 11), "ONNX Runtime from 1.27 needs Python 3.11 or newer")}
 PROVIDER_SECONDS = 120
+X86_64 = ("x86_64", "amd64")
 # NVIDIA's wheels of the libraries whose version is CUDA's, by how the library's name begins.
 NVIDIA_WHEELS = {"cublas": "nvidia-cublas", "cudart": "nvidia-cuda-runtime", "nvrtc": "nvidia-cuda-nvrtc"}
 
@@ -45,8 +50,9 @@ class Environment:
     components: tuple[Component, ...]
 
     def find(self, name: str) -> Component | None:
-        """The component of that name, whatever its case."""
-        return next((part for part in self.components if part.name.lower() == name.lower()), None)
+        """The component of that name, or of the flavour of TensorRT of that name, whatever the case."""
+        wanted = FLAVOURS[name].title if name in FLAVOURS else name
+        return next((part for part in self.components if part.name.lower() == wanted.lower()), None)
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,7 @@ def probe() -> Environment:
             *_onnx_runtime(driver),
             _cuda(driver),
             _tensorrt(driver),
+            probe_rtx(load=True),
         )
     )
 
@@ -81,6 +88,26 @@ def probe() -> Environment:
 def probe_tensorrt() -> Component:
     """Look at TensorRT alone."""
     return _tensorrt(ask_driver())
+
+
+def probe_rtx(*, load: bool = False) -> Component:
+    """Look at TensorRT for RTX: whether it can build plans, which takes no GPU.
+
+    With ``load`` it is imported too, in a process of its own; without, what is installed is believed.
+    """
+    found = installed_version(*RTX.distributions)
+    if not found:
+        if platform.machine().lower() not in X86_64 or sys.platform not in ("linux", "win32"):
+            where = f"it has no wheel for {sys.platform} on {platform.machine()}"
+            return Component(RTX.title, "missing", "", where, "build on Linux or Windows on x86-64")
+        return Component(RTX.title, "missing", "", "it builds plans without a GPU", RTX.install)
+    try:
+        RTX.parse_version(found)
+    except MissingRequirement as error:
+        return Component(RTX.title, "unusable", found, str(error), RTX.install)
+    if load and (problem := _run([sys.executable, "-c", f"import {RTX.module}"])):
+        return Component(RTX.title, "unusable", found, problem, f"pip install --force-reinstall {RTX.distributions[0]}")
+    return Component(RTX.title, "usable", found, f"builds plans for {name_targets(RTX.targets)} without a GPU")
 
 
 def installed_version(*packages: str) -> str:
@@ -205,8 +232,12 @@ if session.run(None, {"x": np.ones(1, np.float32)})[0][0] != 2:
 
 
 def try_provider(provider: str) -> str:
-    """Why the provider cannot run a model here, "" where it can."""
-    command = [sys.executable, "-c", _CHILD, provider]
+    """Return why the provider cannot run a model here, "" if it can."""
+    return _run([sys.executable, "-c", _CHILD, provider])
+
+
+def _run(command: list[str]) -> str:
+    """Return why the command failed, "" if it did not."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PROVIDER_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -235,7 +266,7 @@ def _cuda(driver: Driver) -> Component:
 
 
 def _tensorrt(driver: Driver) -> Component:
-    found = installed_version("tensorrt", "tensorrt-cu13", "tensorrt-cu12", "tensorrt_bindings")
+    found = installed_version(*TENSORRT.distributions)
     if not found:
         from importlib.util import find_spec
 

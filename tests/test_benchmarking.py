@@ -20,6 +20,7 @@ from attn2trt import benchmarking, contenders, pipeline
 from attn2trt.benchmarking import benchmark, is_bundle
 from attn2trt.engines.environment import Component, Driver
 from attn2trt.engines.ort_runtime import CPU
+from attn2trt.engines.tensorrt import here
 from attn2trt.engines.tensorrt.plans import Plan
 from attn2trt.engines.tensorrt.profiles import parse_profiles
 from attn2trt.engines.timing import runtimes
@@ -306,9 +307,8 @@ def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A bundle with two plans on a machine with a GPU, where ONNX Runtime runs in place of them."""
     found = attn2trt.deploy("se", out=tmp_path / "se", precision="fp32,fp16", **SMALL)
     add_plans(found.path)
-    monkeypatch.setattr(contenders, "why_no_tensorrt", lambda: "")
-    monkeypatch.setattr(contenders, "probe_tensorrt", lambda: Component("TensorRT", "usable", "8.6.0"))
-    monkeypatch.setattr(contenders, "ask_driver", lambda: Driver("", ("NVIDIA H200 (compute capability 9.0)",)))
+    monkeypatch.setattr(here, "probe_tensorrt", lambda: Component("TensorRT", "usable", "8.6.0"))
+    monkeypatch.setattr(here, "ask_driver", lambda: Driver("", ("NVIDIA H200 (compute capability 9.0)",)))
     monkeypatch.setattr(contenders, "checked", lambda bundle, plan: (bundle.path / bundle.graphs[plan.precision], ""))
     monkeypatch.setattr(contenders, "PlanJob", lambda file, about, graphed: OrtJob(file, CPU))
     return found.path
@@ -319,7 +319,7 @@ def add_plans(path: Path, *, profile: str | None = None, **changes: Any) -> None
     profiles = tuple(parse_profiles([] if profile is None else [profile], bundle.axes))
     files = bundle.manifest["files"]
     plans = [
-        Plan(f"plans/{name}.plan", name, files[graph]["sha256"], profiles, "8.6.0", "NVIDIA H200", "9.0", "13.0")
+        Plan(f"plans/{name}.plan", name, files[graph]["sha256"], profiles, "8.6.0", "NVIDIA H200", ("9.0",), "13.0")
         for name, graph in bundle.graphs.items()
     ]
     extend(bundle, {}, {"plans": [{**plan.to_json(), **changes} for plan in plans]})
@@ -347,7 +347,7 @@ def test_a_plan_that_computes_something_else_is_wrong_and_not_timed(planned: Pat
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"capability": "8.7"}, "here is TensorRT 8.6.0 on sm90: run `attn2trt compile`"),
+        ({"capabilities": ["8.7"]}, "here is TensorRT 8.6.0 on sm90: run `attn2trt compile`"),
         ({"tensorrt": "10.3.0"}, "was built with TensorRT 10.3.0"),
         ({"graph": "0" * 64}, "was built from another graph"),
         ({"precision": "int8"}, "no fp32 plan; attn2trt compile --precision fp32 writes one"),

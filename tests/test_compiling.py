@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from attn2trt.achieved_stages import achieved_stage
 from attn2trt.cli.main import group
 from attn2trt.engines.environment import Component, Driver
 from attn2trt.engines.ort_runtime import OrtRuntime
+from attn2trt.engines.tensorrt import here, plan_build
 from attn2trt.engines.tensorrt.build import Order
 from attn2trt.engines.tensorrt.plans import Plan, layers_name
 from attn2trt.errors import CheckFailed, MissingRequirement
@@ -32,8 +33,10 @@ USABLE = Component("TensorRT", "usable", "8.6.0")
 DRIVER = Driver("CUDA 13.0", ("NVIDIA H200 (compute capability 9.0)",))
 # a layer that no node of ours is in
 LAYERS: list[Any] = [{"Name": "Reformatting CopyNode", "LayerType": "Reformat", "Inputs": [], "Outputs": []}]
-BUILT = {"tensorrt": "8.6.0", "gpu": "NVIDIA H200", "capability": "9.0", "driver": "13.0", "seconds": 2.0} | {
-    "device_bytes": 1024
+BUILT = {"flavour": "tensorrt", "tensorrt": "8.6.0", "gpu": "NVIDIA H200", "capabilities": ["9.0"]} | {
+    "driver": "13.0",
+    "seconds": 2.0,
+    "device_bytes": 1024,
 }
 
 
@@ -61,17 +64,33 @@ def builder(monkeypatch: pytest.MonkeyPatch) -> list[Order]:
         return BUILT
 
     monkeypatch.setattr(compiling, "probe_tensorrt", lambda: USABLE)
-    monkeypatch.setattr(compiling, "build_isolated", build)
-    monkeypatch.setattr(plan_stages, "probe_tensorrt", lambda: USABLE)
-    monkeypatch.setattr(plan_stages, "ask_driver", lambda: DRIVER)
+    monkeypatch.setattr(plan_build, "start_build", stand_in_child(build))
+    monkeypatch.setattr(here, "probe_tensorrt", lambda: USABLE)
+    monkeypatch.setattr(here, "ask_driver", lambda: DRIVER)
     return orders
+
+
+def stand_in_child(build: Callable[[Order], Mapping[str, Any]]) -> Callable[..., Any]:
+    """What ``start_build`` gives: ``build`` in this process."""
+
+    class Child:
+        def __init__(self, order: Order, *, seconds: float) -> None:
+            self._order = order
+
+        def __exit__(self, *_: object) -> None:
+            return None
+
+        def built(self) -> Mapping[str, Any]:
+            return build(self._order)
+
+    return Child
 
 
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     missing = Component("TensorRT", "missing", "", "needed to compile plans", "pip install tensorrt")
     monkeypatch.setattr(compiling, "probe_tensorrt", lambda: missing)
-    monkeypatch.setattr(plan_stages, "probe_tensorrt", lambda: missing)
+    monkeypatch.setattr(here, "probe_tensorrt", lambda: missing)
 
 
 @pytest.mark.usefixtures("no_gpu")
@@ -80,8 +99,8 @@ def test_without_tensorrt_it_ends_with_exit_code_3_and_the_fix(bundle: Path) -> 
     result = CliRunner().invoke(group, ["compile", str(bundle)])
     assert result.exit_code == 3
     assert result.stderr.strip().splitlines()[-1] == (
-        "error: TensorRT is missing (needed to compile plans), and a plan is built on the machine that runs it; "
-        "pip install tensorrt"
+        "error: TensorRT is missing (needed to compile plans), and builds on the machine that runs the plan; "
+        "pip install tensorrt, or name GPUs with --for sm86,sm89,sm120, which TensorRT for RTX builds for without one"
     )
     assert sorted(bundle.rglob("*")) == before
 
@@ -137,7 +156,7 @@ def test_a_builder_that_fails_leaves_its_log_and_no_plan(
         order.log.write_text("ERROR: no")
         raise CheckFailed("TensorRT 8.6.0 cannot build the plan: no")
 
-    monkeypatch.setattr(compiling, "build_isolated", fail)
+    monkeypatch.setattr(plan_build, "start_build", stand_in_child(fail))
     manifest = (bundle / "bundle.json").read_bytes()
     with pytest.raises(CheckFailed, match="cannot build the plan"):
         compiling.compile_bundle(bundle)
@@ -205,7 +224,7 @@ def test_a_plan_of_another_graph_or_machine_is_never_a_pass(bundle: Path, monkey
     assert judged.status == "failed"
     assert "built from another graph" in judged.why
     extend(found, {}, {"plans": [plan.to_json()]})
-    monkeypatch.setattr(plan_stages, "ask_driver", lambda: Driver("", ("Orin (compute capability 8.7)",)))
+    monkeypatch.setattr(here, "ask_driver", lambda: Driver("", ("Orin (compute capability 8.7)",)))
     (judged,) = stages(bundle)
     assert judged.status == "not checked"
     assert "here is TensorRT 8.6.0 on sm87" in judged.why
@@ -337,3 +356,54 @@ def test_layers_that_are_not_there_or_changed_are_not_checked(bundle: Path, monk
     assert achieved_stage(open_bundle(bundle), plan).status == "not checked"
     (bundle / layers_name(plan.file)).unlink()
     assert achieved_stage(open_bundle(bundle), plan).status == "not checked"
+
+
+def test_compile_for_named_gpus_needs_none(bundle: Path) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    result = CliRunner().invoke(group, ["compile", str(bundle), "--for", "sm86,sm120"])
+    assert result.exit_code == 0, result.output
+    (entry,) = (plan for plan in open_bundle(bundle).manifest["plans"] if plan["capabilities"] == ["8.6", "12.0"])
+    assert f"{entry['file']}\n" in result.output
+    assert "TensorRT for RTX 1." in result.output
+    assert "loaded by TensorRT for RTX of the same version alone: neither trtexec nor Triton" in result.output
+    assert all(finding.ok for finding in verify(bundle))
+    judged = next(stage for stage in validate_bundle(bundle).stages if stage.stage == "tensorrt-rtx fp32")
+    assert judged.status == "not checked"
+    assert "not run: " in judged.why
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--for", "sm90"), "expected some of sm75, sm80, sm86, sm89, sm120, sm121"),
+        (("--for", "none"), "so that nothing is built"),
+        (("--for", "sm86", "--version-compatible"), "received --version-compatible, which TensorRT for RTX"),
+    ],
+)
+def test_targets_that_cannot_be_built_for_are_exit_code_2(bundle: Path, arguments: tuple[str, ...], words: str) -> None:
+    before = sorted(bundle.rglob("*"))
+    result = CliRunner().invoke(group, ["compile", str(bundle), *arguments])
+    assert (result.exit_code, words in result.stderr) == (2, True), result.stderr
+    assert sorted(bundle.rglob("*")) == before
+
+
+def test_without_tensorrt_for_rtx_the_targets_need_it(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = Component("TensorRT for RTX", "missing", "", "it builds plans without a GPU", "pip install tensorrt-rtx")
+    monkeypatch.setattr(compiling, "probe_rtx", lambda: missing)
+    result = CliRunner().invoke(group, ["compile", str(bundle), "--for", "sm86"])
+    assert result.exit_code == 3
+    assert "TensorRT for RTX is missing (it builds plans without a GPU); pip install tensorrt-rtx" in result.stderr
+
+
+@pytest.mark.usefixtures("no_gpu")
+@pytest.mark.parametrize(("capability", "built"), [("8.9", True), ("9.0", False)])
+def test_a_gpu_gets_a_plan_of_tensorrt_for_rtx_if_tensorrt_is_not_installed(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, capability: str, built: bool
+) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    monkeypatch.setattr(compiling, "ask_driver", lambda: Driver("", (f"Some GPU (compute capability {capability})",)))
+    if built:
+        assert compiling.compile_bundle(bundle)[1].capabilities == (capability,)
+    else:
+        with pytest.raises(MissingRequirement, match="TensorRT is missing"):
+            compiling.compile_bundle(bundle)

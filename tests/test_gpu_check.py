@@ -180,7 +180,7 @@ def test_a_plain_plan_is_ordered_as_a_user_would_and_refusals_are_told(
         orders.append(order)
         if order.precision == "fp32":
             raise CheckFailed("no kernel")
-        return {"tensorrt": "8.6.0", "gpu": "NVIDIA H200", "capability": "9.0", "driver": "13.0"}
+        return {"tensorrt": "8.6.0", "gpu": "NVIDIA H200", "capabilities": ["9.0"], "driver": "13.0"}
 
     monkeypatch.setattr(plans, "build_isolated", build)
     jobs = plans.plain_contender(bundle, "fp16", ["batch=1:3:3"], tool.Options(level=3)).jobs

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...errors import CheckFailed
+from ...errors import CheckFailed, InputError
 from ...modules.target import TensorSpec
+from ..environment import ask_driver
 from . import versions
 from .device import Device
-from .library import load, make_logger, make_runtime, open_plan
-from .messages import NodeError, advice, clean, parser_message
+from .flavours import FLAVOURS, TENSORRT, Flavour
+from .library import Library, load, make_logger, make_runtime, open_plan
+from .messages import NodeError, builder_message, clean, parser_message
 from .profiles import Profile
+from .rtx import set_targets
 
 MIB = 1 << 20
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the builder is told. ``workspace_mib`` None leaves TensorRT what the device has; ``level`` is its
-    optimization level, 0 (builds fastest) to 5 (runs fastest), its own default where None."""
+    """Settings of the builder. ``workspace_mib`` None leaves TensorRT what the device has; ``level`` is its
+    optimization level, 0 (builds fastest) to 5 (runs fastest), its own default if None."""
 
     workspace_mib: int | None = None
     level: int | None = None
@@ -31,14 +34,39 @@ class Options:
     hardware_compatible: bool = False
     without_tactics: tuple[str, ...] = ()
 
+    def require_for(self, flavour: Flavour) -> None:
+        """Raise InputError for an option that the flavour has not."""
+        if flavour is TENSORRT:
+            return
+        named = (
+            ("--version-compatible", self.version_compatible),
+            ("--hardware-compatible", self.hardware_compatible),
+            ("--without-tactics", self.without_tactics),
+        )
+        for option, given in named:
+            if given:
+                raise InputError(f"received {option}, which {flavour.title} does not have; leave it out")
+
 
 @dataclass(frozen=True)
 class Order:
-    """Everything that one build needs. Paths are absolute; ``cache`` is read where it is there, and written.
+    """Everything that one build needs. Paths are absolute.
 
-    ``precision`` is that of the graph; ``layers`` gets what TensorRT's inspector says of the plan, as JSON. Where the
-    order is ``weakly_typed``, the graph is in float32 and TensorRT chooses what it computes in ``precision``: what a
-    user's own `trtexec --fp16` would be, to be timed beside ours.
+    Attributes:
+        graph: The ONNX file.
+        plan: Written.
+        log: Written: everything that TensorRT says.
+        cache: Read if it is there, and written: kernels that TensorRT timed. TensorRT for RTX times none.
+        layers: Written if the plan can be loaded here: what TensorRT's inspector says of it, as JSON.
+        inputs: The graph's inputs.
+        profiles: The ranges that kernels are chosen for.
+        modules: The PyTorch module of each node of the graph, for messages.
+        options: What the builder is given.
+        precision: The precision of the graph.
+        weakly_typed: The graph is in float32 and TensorRT chooses what it computes in ``precision``: what a user's own
+            `trtexec --fp16` would be, to be timed beside ours.
+        flavour: The name of the TensorRT that builds.
+        targets: The compute capabilities to build for; without any, the GPU at hand.
     """
 
     graph: Path
@@ -52,48 +80,68 @@ class Order:
     options: Options = field(default_factory=Options)
     precision: str = "fp32"
     weakly_typed: bool = False
+    flavour: str = TENSORRT.name
+    targets: tuple[str, ...] = ()
 
 
 def build(order: Order) -> dict[str, Any]:
-    """Write the plan; returns what it was built with and on, and how long it took.
+    """Write the plan; returns what it was built with and for, and how long it took.
 
-    Raises MissingRequirement where there is no device or no TensorRT, CheckFailed where TensorRT refuses the graph.
+    Raises MissingRequirement if there is no such TensorRT, or no device and no target; CheckFailed if TensorRT refuses
+    the graph.
     """
-    with Device() as device:
-        trt, version = load(device)
-        logger = make_logger(trt, order.log)
-        builder = trt.Builder(logger)
-        network = builder.create_network(versions.network_flags(trt, version, weakly_typed=order.weakly_typed))
-        parser = trt.OnnxParser(network, logger)
-        if not parser.parse_from_file(str(order.graph)):
-            errors = [_node_error(parser.get_error(index), version) for index in range(parser.num_errors)]
-            raise CheckFailed(parser_message(errors, order.modules, str(version)))
-        config = _config(trt, version, builder, order)
-        if order.weakly_typed:
-            versions.allow_precision(trt, config, order.precision)
-        else:
-            versions.keep_precision(trt, version, config, network, order.precision, order.graph)
-        _read_cache(config, order.cache)
-        since = time.perf_counter()
-        plan = builder.build_serialized_network(network, config)
-        seconds = time.perf_counter() - since
-        if plan is None:
-            reason = logger.last_error or "it does not say why"
-            raise CheckFailed(f"TensorRT {version} cannot build the plan: {clean(reason)}; {advice(reason)}")
+    with ExitStack() as stack:
+        device = None if order.targets else stack.enter_context(Device())
+        library = load(FLAVOURS[order.flavour], device)
+        logger = make_logger(library.trt, order.log)
+        plan, seconds = _serialized(library, logger, order)
         order.plan.write_bytes(plan)
-        _write_cache(config, order.cache)
-        engine = open_plan(make_runtime(trt, logger, order.options.version_compatible), order.plan)
-        if engine is None:
-            raise CheckFailed(f"TensorRT {version} does not load the plan that it built: {clean(logger.last_error)}")
-        order.layers.write_text(_inspected(trt, engine, order), encoding="utf-8")
+        if device is None and ask_driver().capability in order.targets:
+            device = stack.enter_context(Device())
         return {
-            "tensorrt": str(version),
-            "gpu": device.name,
-            "capability": device.capability,
-            "driver": device.driver,
+            "flavour": order.flavour,
+            "tensorrt": str(library.version),
+            "capabilities": [*order.targets] if order.targets or device is None else [device.capability],
+            "gpu": "" if device is None else device.name,
+            "driver": "" if device is None else device.driver,
             "seconds": round(seconds, 3),
-            "device_bytes": versions.device_bytes(engine, version),
+            "device_bytes": 0 if device is None else _inspect(library, logger, order),
         }
+
+
+def _serialized(library: Library, logger: Any, order: Order) -> tuple[Any, float]:
+    """The plan's bytes, and the seconds that building took."""
+    trt, api = library.trt, library.api
+    builder = trt.Builder(logger)
+    network = builder.create_network(versions.network_flags(trt, api, weakly_typed=order.weakly_typed))
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse_from_file(str(order.graph)):
+        errors = [_node_error(parser.get_error(index), api) for index in range(parser.num_errors)]
+        raise CheckFailed(parser_message(errors, order.modules, str(library)))
+    config = _config(library, builder, order)
+    if order.weakly_typed:
+        versions.allow_precision(trt, config, order.precision)
+    else:
+        versions.keep_precision(trt, api, config, network, order.precision, order.graph)
+    if not order.targets:
+        _read_cache(config, order.cache)
+    since = time.perf_counter()
+    plan = builder.build_serialized_network(network, config)
+    seconds = time.perf_counter() - since
+    if plan is None:
+        raise CheckFailed(builder_message(logger.last_error, order.modules, str(library)))
+    if not order.targets:
+        _write_cache(config, order.cache)
+    return plan, seconds
+
+
+def _inspect(library: Library, logger: Any, order: Order) -> int:
+    """Load the plan that was built and write what the inspector says of it; returns the bytes that it needs."""
+    engine = open_plan(make_runtime(library.trt, logger, order.options.version_compatible), order.plan)
+    if engine is None:
+        raise CheckFailed(f"{library} does not load the plan that it built: {clean(logger.last_error)}")
+    order.layers.write_text(_inspected(library.trt, engine, order), encoding="utf-8")
+    return versions.device_bytes(engine, library.api)
 
 
 def _inspected(trt: Any, engine: Any, order: Order) -> str:
@@ -107,8 +155,8 @@ def _inspected(trt: Any, engine: Any, order: Order) -> str:
     return str(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
 
 
-def _config(trt: Any, version: versions.Version, builder: Any, order: Order) -> Any:
-    options, config = order.options, builder.create_builder_config()
+def _config(library: Library, builder: Any, order: Order) -> Any:
+    trt, options, config = library.trt, order.options, builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if options.workspace_mib is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib * MIB)
@@ -120,7 +168,9 @@ def _config(trt: Any, version: versions.Version, builder: Any, order: Order) -> 
         config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
     if options.without_tactics:
         sources = int(config.get_tactic_sources())
-        config.set_tactic_sources(versions.tactic_mask(trt, version, sources, options.without_tactics))
+        config.set_tactic_sources(versions.tactic_mask(trt, library.api, sources, options.without_tactics))
+    if order.targets:
+        set_targets(trt, config, order.targets)
     for profile in order.profiles:
         _add_profile(builder, config, order.inputs, profile)
     return config

@@ -45,6 +45,8 @@ def order_to_json(order: Order) -> dict[str, Any]:
         "options": asdict(order.options),
         "precision": order.precision,
         "weakly_typed": order.weakly_typed,
+        "flavour": order.flavour,
+        "targets": [*order.targets],
     }
 
 
@@ -59,4 +61,6 @@ def order_from_json(message: Mapping[str, Any]) -> Order:
         options=Options(**options),
         precision=str(message["precision"]),
         weakly_typed=bool(message["weakly_typed"]),
+        flavour=str(message["flavour"]),
+        targets=tuple(message["targets"]),
     )

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ...errors import CheckFailed
 from ...export.bundle import Bundle, is_as_listed, spec_to_json
+from ...export.extend import extend
 from ..child import ANSWER_SECONDS, Child
 from ..runtime import Arrays
 from .build import Order
 from .build_child import order_to_json
-from .plans import Plan
+from .flavours import FLAVOURS
+from .plans import Plan, kernels_name
+from .runtime_child import KERNELS
 
 BUILD_SECONDS = 3600
 
@@ -25,11 +31,16 @@ class IsolatedPlan(Child):
 
     def __init__(self, bundle: Bundle, plan: Plan, *, seconds: float = ANSWER_SECONDS) -> None:
         arguments = checked(bundle, plan)
-        super().__init__("engines.tensorrt.runtime_child", *map(str, arguments), who="TensorRT", seconds=seconds)
+        who = plan.product.title
+        super().__init__("engines.tensorrt.runtime_child", *map(str, arguments), who=who, seconds=seconds)
 
     def run(self, feeds: Arrays) -> Arrays:
         """Outputs by name. Raises what ``TensorRTRuntime.run`` raises, and CheckFailed where the process is gone."""
         return self.ask("running the plan", {}, feeds)[1]
+
+    def kernel_cache(self) -> bytes:
+        """The kernels that TensorRT for RTX compiled while it ran; empty for another TensorRT."""
+        return self.ask("reading its kernels", {"do": KERNELS})[1][KERNELS].tobytes()
 
 
 def checked(bundle: Bundle, plan: Plan) -> tuple[Path, str]:
@@ -45,15 +56,56 @@ def checked(bundle: Bundle, plan: Plan) -> tuple[Path, str]:
 
 def described(bundle: Bundle, plan: Plan) -> str:
     """As JSON what ``open_described`` has to know of a plan with the bundle's inputs and outputs."""
+    cache = kernels_name(plan.file)
+    listed = bundle.manifest["files"].get(cache)
     about = {
         "plan": plan.to_json(),
         "inputs": [spec_to_json(spec) for spec in bundle.inputs],
         "outputs": [spec_to_json(spec) for spec in bundle.outputs],
+        "kernel_cache": listed and {"file": str(bundle.path / cache), "sha256": listed["sha256"]},
     }
     return json.dumps(about)
 
 
+def keep_kernels(bundle: Bundle, plan: Plan, cache: bytes) -> Bundle:
+    """Put the kernels that TensorRT for RTX compiled beside the plan, and list them in the manifest.
+
+    Returns the bundle as it then is. Nothing changes if there are none, if they are there already, or if the bundle
+    cannot be written: the kernels are compiled again the next time.
+    """
+    name = kernels_name(plan.file)
+    listed = bundle.manifest["files"].get(name, {}).get("sha256")
+    if not cache or listed == hashlib.sha256(cache).hexdigest():
+        return bundle
+    partial = bundle.path / f"{name}.partial-{os.getpid()}"
+    try:
+        partial.write_bytes(cache)
+        partial.replace(bundle.path / name)
+        return extend(bundle, {name: f"kernels that {plan.built_by} compiled for {plan.file} on this machine"}, {})
+    except OSError:
+        return bundle
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+class BuildChild(Child):
+    """The process that builds a plan; its crash, out-of-memory kill or hang is an error here."""
+
+    def built(self) -> dict[str, Any]:
+        """Wait for the plan; returns what ``build`` returns, and raises what it raises."""
+        self.load()
+        return self._answer("building the plan")[0]
+
+
+def start_build(order: Order, *, seconds: float = BUILD_SECONDS) -> BuildChild:
+    """Have ``build`` work on the order in a process of its own."""
+    child = BuildChild("engines.tensorrt.build_child", who=FLAVOURS[order.flavour].title, seconds=seconds)
+    child.tell(order_to_json(order))
+    return child
+
+
 def build_isolated(order: Order, *, seconds: float = BUILD_SECONDS) -> dict[str, Any]:
     """``build`` in a process of its own, with the same errors."""
-    with Child("engines.tensorrt.build_child", who="TensorRT", seconds=seconds) as child:
-        return child.ask("building the plan", order_to_json(order))[0]
+    with start_build(order, seconds=seconds) as child:
+        return child.built()

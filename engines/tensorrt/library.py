@@ -1,28 +1,53 @@
-"""The TensorRT library itself: imported once a device is there, and its log."""
+"""The TensorRT library itself: imported only if it can be used without ending the process, and its log."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from ...errors import MissingRequirement
 from .device import Device
-from .versions import Version, parse_version
+from .flavours import Flavour
+from .versions import Version
 
 
-def load(device: Device) -> tuple[Any, Version]:
-    """The module ``tensorrt`` and its version. ``device`` proves that there is one: without, TensorRT ends the process.
+@dataclass(frozen=True)
+class Library:
+    """The imported module ``trt`` of a flavour, and its ``version``."""
 
-    Raises MissingRequirement where it is not installed, lacks a library, or is too old.
+    trt: Any
+    flavour: Flavour
+    version: Version
+
+    @property
+    def api(self) -> Version:
+        """The version of TensorRT whose API it has, to ask versions.py with."""
+        return self.flavour.api or self.version
+
+    def __str__(self) -> str:
+        return f"{self.flavour.title} {self.version}"
+
+
+def load(flavour: Flavour, device: Device | None) -> Library:
+    """Import the flavour's module.
+
+    ``device`` proves that there is a GPU: without one TensorRT ends the process. Only a flavour that builds for other
+    machines may be loaded without.
+
+    Raises MissingRequirement if the module is not installed, lacks a library, or is too old.
     """
-    assert device is not None
+    assert device is not None or flavour.targets
     try:
-        import tensorrt
+        module = import_module(flavour.module)
     except ImportError as error:
         reason = " ".join(str(error).split())[:200]
-        fix = "pip install tensorrt" if "No module" in reason else "install the library that the message names"
-        raise MissingRequirement(f"TensorRT cannot be imported ({reason}); {fix}, or ask attn2trt doctor") from error
-    return tensorrt, parse_version(str(tensorrt.__version__))
+        fix = flavour.install if "No module" in reason else "install the library that the message names"
+        raise MissingRequirement(f"{flavour.title} cannot be imported ({reason}); {fix}, or ask attn2trt doctor") from (
+            error
+        )
+    return Library(module, flavour, flavour.parse_version(str(module.__version__)))
 
 
 def make_runtime(trt: Any, logger: Any, version_compatible: bool) -> Any:

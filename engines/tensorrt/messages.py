@@ -19,29 +19,59 @@ class NodeError:
     text: str
 
 
-def parser_message(errors: Sequence[NodeError], modules: Mapping[str, str], version: str) -> str:
-    """One line: the first node that TensorRT cannot take, the module that it comes from, and what to do."""
+def parser_message(errors: Sequence[NodeError], modules: Mapping[str, str], library: str) -> str:
+    """One line: the first node that TensorRT cannot take, the module that it comes from, and what to do.
+
+    ``modules`` has the PyTorch module of each node; ``library`` is the product with its version.
+    """
     if not errors:
-        return f"TensorRT {version} cannot read the graph and does not say why; see the log beside the plan"
+        return f"{library} cannot read the graph and does not say why; see the log beside the plan"
     first = errors[0]
     what = f"node {first.name} ({first.operator})" if first.name else f"node {first.index}"
-    module = modules.get(first.name, "")
-    where = f" of module {module}" if module else ""
     more = f" ({len(errors) - 1} more in the log)" if len(errors) > 1 else ""
-    return f"TensorRT {version} cannot read {what}{where}: {clean(first.text)}{more}; {advice(first.text)}"
+    # An operator that the product lacks altogether is refused with this word alone.
+    text = f"it has no operator {first.operator}" if first.text.strip() == "false" else first.text
+    return f"{library} cannot read {what}{_of_module(first.name, modules)}: {clean(text)}{more}; {advice(text)}"
+
+
+def builder_message(text: str, modules: Mapping[str, str], library: str) -> str:
+    """One line: why the builder made no plan, the module of the first node that it names, and what to do."""
+    reason = text or "it does not say why"
+    # Names are looked for whole, the longest first: one node's may begin another's.
+    words = set(re.split(r"[\s+,(){}\[\]:|]+", text))
+    named = next((name for name in sorted(modules, key=len, reverse=True) if name in words), "")
+    node = f" node {named}{_of_module(named, modules)}:" if named else ""
+    return f"{library} cannot build the plan:{node} {clean(reason)}; {advice(reason)}"
+
+
+def _of_module(node: str, modules: Mapping[str, str]) -> str:
+    if node not in modules:
+        return ""
+    return f" of module {modules[node]}" if modules[node] else " of the model itself"
+
+
+# What TensorRT complains of, and what to do about it; the first that is found is taken.
+ADVICE = (
+    (
+        r"no importer registered|unsupported op|no parser registered|it has no operator",
+        "replace that operation in the module, or use a newer TensorRT",
+    ),
+    (r"only .* (?:is|are) supported", "keep that module in float32 with --keep-fp32, or replace that operation"),
+    (r"could not infer output types", "keep that module in float32 with --keep-fp32"),
+    (r"cannot compile for target", "leave that compute capability out in --for"),
+    (r"opset|ir.?version", "export with a lower --opset, or use a newer TensorRT"),
+    (
+        r"out of memory|insufficient.*workspace|CUDA error 2\b",
+        "free memory of the GPU, give a smaller --workspace or narrower profiles",
+    ),
+    (r"could not find any implementation", "give a larger --workspace, or leave out --without-tactics"),
+)
 
 
 def advice(text: str) -> str:
-    """What to do about an error of TensorRT."""
-    if re.search(r"no importer registered|unsupported op|no parser registered", text, re.IGNORECASE):
-        return "replace that operation in the module, or use a newer TensorRT"
-    if re.search(r"opset|ir.?version", text, re.IGNORECASE):
-        return "export with a lower --opset, or use a newer TensorRT"
-    if re.search(r"out of memory|insufficient.*workspace|CUDA error 2\b", text, re.IGNORECASE):
-        return "free memory of the GPU, give a smaller --workspace or narrower profiles"
-    if re.search(r"could not find any implementation", text, re.IGNORECASE):
-        return "give a larger --workspace, or leave out --without-tactics"
-    return "see the log beside the plan"
+    """Return what to do about an error of TensorRT."""
+    found = (what for pattern, what in ADVICE if re.search(pattern, text, re.IGNORECASE))
+    return next(found, "see the log beside the plan")
 
 
 def clean(text: str) -> str:

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ...errors import InputError
 from ...export.bundle import Bundle, is_inside
 from ...modules.target import Axis
+from .flavours import FLAVOURS, TENSORRT, Flavour, sm
 from .profiles import Profile
-from .versions import Version, parse_version
+from .targets import name_targets
+from .versions import Version
 
 FOLDER = "plans"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan of a bundle; ``file`` is its path in there, ``graph`` the SHA-256 of the graph that it was built from.
+    """A plan of a bundle.
 
-    ``capability`` is the GPU's, as ``9.0``; ``flags`` what the builder was told.
+    Attributes:
+        file: Its path in the bundle.
+        precision: That of the graph.
+        graph: The SHA-256 of the graph that it was built from.
+        profiles: The ranges that its kernels were chosen for.
+        tensorrt: The version of its flavour.
+        gpu: The GPU that it was built on; empty if on none.
+        capabilities: The compute capabilities that it runs on, as ``9.0``.
+        driver: The newest CUDA of the driver there; empty without a GPU.
+        flags: What the builder was given.
+        seconds: The time that building took.
+        device_bytes: What a context takes on the device; 0 if unknown, since no GPU loaded it.
+        flavour: The name of the TensorRT that built it, and runs it.
     """
 
     file: str
@@ -28,28 +42,39 @@ class Plan:
     profiles: tuple[Profile, ...]
     tensorrt: str
     gpu: str
-    capability: str
+    capabilities: tuple[str, ...]
     driver: str
     flags: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     device_bytes: int = 0
+    flavour: str = TENSORRT.name
 
     @property
     def stage(self) -> str:
         """Its name in a verdict."""
-        return f"tensorrt {self.precision}"
+        return stage_name(self.flavour, self.precision)
+
+    @property
+    def product(self) -> Flavour:
+        """The flavour itself."""
+        return FLAVOURS[self.flavour]
+
+    @property
+    def built_by(self) -> str:
+        """The product with its version, in words."""
+        return f"{self.product.title} {self.tensorrt}"
 
     def why_not_here(self, version: Version, capability: str) -> str:
-        """Why TensorRT of this version on a GPU of this capability cannot load it; empty where it can."""
-        built, flags = parse_version(self.tensorrt), self.flags
+        """Return why its TensorRT in this version, on a GPU of this capability, cannot load it; empty if it can."""
+        built, flags = self.product.parse_version(self.tensorrt), self.flags
         same_version = built == version or (flags.get("version_compatible") and built.major <= version.major)
         ampere = float(capability) >= 8.0
-        same_gpu = self.capability == capability or (flags.get("hardware_compatible") and ampere)
+        same_gpu = capability in self.capabilities or (flags.get("hardware_compatible") and ampere)
         if same_version and same_gpu:
             return ""
         return (
-            f"{self.file} was built with TensorRT {self.tensorrt} on {sm(self.capability)}, here is TensorRT "
-            f"{version} on {sm(capability)}: run `attn2trt compile`"
+            f"{self.file} was built with {self.built_by} for {name_targets(self.capabilities)}, here is "
+            f"{self.product.title} {version} on {sm(capability)}: run `attn2trt compile`"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -57,16 +82,21 @@ class Plan:
         profiles = [
             {name: [axis.min, axis.opt, axis.max] for name, axis in profile.axes.items()} for profile in self.profiles
         ]
-        return {**asdict(self), "flags": dict(self.flags), "profiles": profiles}
+        lists = {"profiles": profiles, "capabilities": [*self.capabilities]}
+        return {**asdict(self), "flags": dict(self.flags), **lists}
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> Plan:
-        """Raise InputError where the entry is not what ``to_json`` writes, or names a file outside of the bundle."""
+        """Read what ``to_json`` wrote, in this version or before flavours were written down.
+
+        Raises InputError for anything else, and for a file outside of the bundle.
+        """
         try:
             profiles = tuple(
                 Profile({str(name): Axis(*map(int, sizes)) for name, sizes in profile.items()})
                 for profile in entry["profiles"]
             )
+            capabilities = entry["capabilities"] if "capabilities" in entry else [entry["capability"]]
             plan = cls(
                 file=str(entry["file"]),
                 precision=str(entry["precision"]),
@@ -74,11 +104,12 @@ class Plan:
                 profiles=profiles,
                 tensorrt=str(entry["tensorrt"]),
                 gpu=str(entry["gpu"]),
-                capability=str(float(entry["capability"])),
+                capabilities=tuple(str(float(capability)) for capability in capabilities),
                 driver=str(entry["driver"]),
                 flags=dict(entry["flags"]),
                 seconds=float(entry["seconds"]),
                 device_bytes=int(entry["device_bytes"]),
+                flavour=FLAVOURS[entry.get("flavour", TENSORRT.name)].name,
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
@@ -95,21 +126,31 @@ def plans_of(bundle: Bundle) -> list[Plan]:
 
 
 def is_of_its_graph(bundle: Bundle, plan: Plan) -> bool:
-    """Whether the plan was built from the graph that the bundle has in its precision now."""
+    """Tell whether the plan was built from the graph that the bundle has in its precision now."""
     graph = bundle.graphs.get(plan.precision)
     return graph is not None and plan.graph == bundle.manifest["files"][graph]["sha256"]
 
 
-def file_name(capability: str, version: Version, precision: str) -> str:
-    """Where a plan lies in its bundle."""
-    return f"{FOLDER}/{sm(capability)}-trt{version}-{precision}.plan"
+def stage_name(flavour: str, precision: str) -> str:
+    """The stage of a verdict that is about plans of this flavour and precision."""
+    return f"{flavour} {precision}"
+
+
+def file_name(flavour: Flavour, capabilities: Sequence[str], version: Version, precision: str) -> str:
+    """The path of a plan in its bundle, ``plans/sm86+sm120-rtx1.7.1-fp16.plan``."""
+    return f"{FOLDER}/{'+'.join(map(sm, capabilities))}-{flavour.tag}{version}-{precision}.plan"
+
+
+def log_name(flavour: Flavour, precision: str) -> str:
+    """The path in the bundle of what the last build of this flavour and precision said."""
+    return f"{FOLDER}/{precision}.log" if flavour is TENSORRT else f"{FOLDER}/{flavour.tag}-{precision}.log"
 
 
 def layers_name(plan: str) -> str:
-    """Where what the inspector says of a plan lies, beside it."""
+    """The path of what TensorRT's inspector says of a plan, beside it."""
     return f"{plan.removesuffix('.plan')}.layers.json"
 
 
-def sm(capability: str) -> str:
-    """``9.0`` as ``sm90``."""
-    return f"sm{capability.replace('.', '')}"
+def kernels_name(plan: str) -> str:
+    """The path of the kernels that TensorRT for RTX compiled for a plan, beside it."""
+    return f"{plan.removesuffix('.plan')}.kernels"

@@ -14,9 +14,11 @@ from ...errors import CheckFailed, InputError
 from ...modules.target import TensorSpec
 from ..runtime import Arrays
 from .device import Buffer, Device, Event
+from .flavours import RTX, TENSORRT, Flavour
 from .library import load, make_logger, make_runtime, open_plan
 from .messages import clean
 from .profiles import Profile, Shape
+from .rtx import RuntimeConfig
 
 # By the last part of TensorRT's own name. Before version 10 there is no INT64: its parser makes INT32 of it.
 _DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT8": "int8", "INT32": "int32", "INT64": "int64"} | {
@@ -26,10 +28,22 @@ _DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT8": "int8", "INT32": "int3
 
 
 class TensorRTRuntime:
-    """A plan file that its hash has proven to be the manifest's. ``outputs`` say the dtypes that the graph declares.
+    """A plan file that its hash has proven to be the manifest's, in the TensorRT that built it.
 
-    ``graphed`` has what ``prepare`` makes launch a CUDA graph in place of kernel after kernel.
-    Raises MissingRequirement where there is no device or no TensorRT, CheckFailed where TensorRT refuses the plan.
+    Args:
+        plan: The file.
+        inputs: The graph's inputs.
+        outputs: The graph's outputs, whose dtypes are those that the graph declares.
+        profiles: The ranges that the plan was built for.
+        version_compatible: The plan carries a runtime of its own.
+        log: Written: what TensorRT says.
+        graphed: Have what ``prepare`` makes launch a CUDA graph in place of kernel after kernel.
+        flavour: The TensorRT that the plan is of.
+        kernel_cache: The kernels that TensorRT for RTX compiled in an earlier process; empty if there is none.
+
+    Raises:
+        MissingRequirement: There is no device or no such TensorRT.
+        CheckFailed: TensorRT refuses the plan.
     """
 
     def __init__(
@@ -42,25 +56,32 @@ class TensorRTRuntime:
         version_compatible: bool,
         log: Path,
         graphed: bool = False,
+        flavour: Flavour = TENSORRT,
+        kernel_cache: bytes = b"",
     ) -> None:
         self._inputs, self._outputs, self._profiles = tuple(inputs), tuple(outputs), tuple(profiles)
         self._stack = ExitStack()
         self._device = self._stack.enter_context(Device())
-        self._trt, version = load(self._device)
+        library = load(flavour, self._device)
+        self._trt = library.trt
         self._logger = make_logger(self._trt, log)
         self._runtime = make_runtime(self._trt, self._logger, version_compatible)
         self._engine = open_plan(self._runtime, plan)
         if self._engine is None:
-            raise CheckFailed(f"TensorRT {version} cannot load {plan.name}: {clean(self._logger.last_error)}")
-        self._context = self._engine.create_execution_context()
+            raise CheckFailed(f"{library} cannot load {plan.name}: {clean(self._logger.last_error)}")
+        self._config = (
+            RuntimeConfig(self._trt, self._engine, cache=kernel_cache, graphed=graphed) if flavour is RTX else None
+        )
+        self._context = self._create_context()
         if self._context is None:
-            raise CheckFailed(f"TensorRT {version} cannot run {plan.name}: {clean(self._logger.last_error)}")
+            raise CheckFailed(f"{library} cannot run {plan.name}: {clean(self._logger.last_error)}")
         self._stream = self._device.stream()
         self._profile = 0
         self._buffers: dict[str, Buffer] = {}
-        self._graphed = graphed
+        # TensorRT for RTX captures its own CUDA graphs: it may still compile kernels when a shape comes first.
+        self._graphed = graphed and self._config is None
         self._device_times: list[int] = []
-        self.name = f"TensorRT {version} on {self._device.name}{', CUDA graph' if graphed else ''}"
+        self.name = f"{library} on {self._device.name}{', CUDA graph' if graphed else ''}"
 
     def __enter__(self) -> TensorRTRuntime:
         return self
@@ -69,8 +90,19 @@ class TensorRTRuntime:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         # in this order: each holds on to the next
-        self._context = self._engine = self._runtime = None
+        self._context = self._config = self._engine = self._runtime = None
         self._stack.close()
+
+    def _create_context(self) -> Any:
+        return (
+            self._engine.create_execution_context()
+            if self._config is None
+            else (self._config.create_context(self._engine))
+        )
+
+    def kernel_cache(self) -> bytes:
+        """The kernels that TensorRT for RTX compiled for this machine so far; empty for another TensorRT."""
+        return b"" if self._config is None else self._config.serialize()
 
     def run(self, feeds: Arrays) -> Arrays:
         """Outputs by name, from one pass over the stream. Raises InputError where the feeds fit no profile."""

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+
+import numpy as np
 
 from ...export.bundle import spec_from_json
 from ..channel import send
 from ..child import failure, serve
 from .plans import Plan
 from .runtime import TensorRTRuntime
+
+KERNELS = "kernel cache"
 
 
 def main(plan: str, about: str) -> None:
@@ -23,19 +29,32 @@ def main(plan: str, about: str) -> None:
         send(answers, failure(error))
         return
     send(answers, {"name": loaded.name})
-    serve(loaded, answers)
+    serve(loaded, answers, more={KERNELS: lambda: {KERNELS: np.frombuffer(loaded.kernel_cache(), np.uint8)}})
 
 
 def open_described(plan: Path, about: str, *, graphed: bool = False) -> TensorRTRuntime:
-    """The plan of a file and of what ``isolated.checked`` says of it."""
-    told = json.loads(about)
-    known = Plan.from_json(told["plan"])
+    """Open the plan of a file, with what ``isolated.checked`` says of it."""
+    described = json.loads(about)
+    known = Plan.from_json(described["plan"])
     return TensorRTRuntime(
         plan,
-        inputs=[spec_from_json(entry) for entry in told["inputs"]],
-        outputs=[spec_from_json(entry) for entry in told["outputs"]],
+        inputs=[spec_from_json(entry) for entry in described["inputs"]],
+        outputs=[spec_from_json(entry) for entry in described["outputs"]],
         profiles=known.profiles,
         version_compatible=bool(known.flags.get("version_compatible")),
         log=Path(os.devnull),
         graphed=graphed,
+        flavour=known.product,
+        kernel_cache=_read_listed(described.get("kernel_cache")),
     )
+
+
+def _read_listed(listed: Mapping[str, str] | None) -> bytes:
+    """The file's bytes if their hash is the manifest's; nothing otherwise: the kernels are then compiled again."""
+    if listed is None:
+        return b""
+    try:
+        found = Path(listed["file"]).read_bytes()
+    except OSError:
+        return b""
+    return found if hashlib.sha256(found).hexdigest() == listed["sha256"] else b""

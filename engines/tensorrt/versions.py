@@ -1,4 +1,7 @@
-"""Every difference between TensorRT 8.6, 10 and 11 that this package meets, in one place."""
+"""Every difference between the versions of TensorRT, 8.6, 10 and 11, that this package meets, in one place.
+
+TensorRT for RTX goes by the version whose API it has (flavours.py).
+"""
 
 from __future__ import annotations
 
@@ -40,20 +43,42 @@ BRANCHES: dict[str, tuple[Version, Version | None]] = {
     "TacticSource.CUBLAS_LT": (OLDEST, Version(11)),
     "TacticSource.CUDNN": (OLDEST, Version(11)),
 }
+# Only TensorRT for RTX has these, in every version of it.
+RTX_ONLY = frozenset(
+    {
+        "ComputeCapability",
+        "CudaGraphStrategy",
+        "CudaGraphStrategy.WHOLE_GRAPH_CAPTURE",
+        "DynamicShapesKernelSpecializationStrategy",
+        "DynamicShapesKernelSpecializationStrategy.EAGER",
+        "IBuilderConfig.num_compute_capabilities",
+        "IBuilderConfig.set_compute_capability",
+        "ICudaEngine.create_runtime_config",
+    }
+)
 TACTICS = ("cublas", "cublas_lt", "cudnn", "edge_mask_convolutions", "jit_convolutions")
 
 
-def parse_version(text: str) -> Version:
-    """``"10.13.3.9.post1"`` as a version. MissingRequirement where it is none, or older than OLDEST."""
+def read_version(text: str) -> Version | None:
+    """Read ``"10.13.3.9.post1"`` as a version; None if it is none."""
     found = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
-    version = Version(*(int(part or 0) for part in found.groups())) if found else None
-    if version is None or version < OLDEST:
-        raise MissingRequirement(f"received TensorRT {text}; expected {OLDEST} or newer; pip install 'tensorrt>=8.6'")
+    return Version(*(int(part or 0) for part in found.groups())) if found else None
+
+
+def parse_version(
+    text: str, *, title: str = "TensorRT", oldest: Version = OLDEST, install: str = "pip install 'tensorrt>=8.6'"
+) -> Version:
+    """Read ``text`` as a version; raises MissingRequirement if it is none or older than ``oldest``."""
+    version = read_version(text)
+    if version is None or version < oldest:
+        raise MissingRequirement(f"received {title} {text}; expected {oldest} or newer; {install}")
     return version
 
 
 def has(version: Version, name: str) -> bool:
-    """Whether this version has the name, ``Class.attribute``."""
+    """Tell whether TensorRT of this version has the name, ``Class.attribute``."""
+    if name in RTX_ONLY:
+        return False
     first, gone = BRANCHES.get(name, (OLDEST, None))
     return first <= version and (gone is None or version < gone)
 

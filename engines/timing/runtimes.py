@@ -5,20 +5,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import lru_cache
+from typing import NamedTuple
 
 from ...errors import InputError, MissingRequirement
 from ...export.precision import FP32, PRECISIONS
-from ..environment import ask_driver, probe_tensorrt
+from ..environment import ask_driver
 from ..ort_runtime import CPU, import_onnxruntime
+from ..tensorrt.flavours import FLAVOURS
 
 EAGER, COMPILE = "pytorch-eager", "pytorch-compile"
 CUDA_EAGER, CUDA_COMPILE = "pytorch-cuda-fp16", "pytorch-cuda-compile-fp16"
 ORT_CPU, ORT_TUNED, PLAIN_EXPORT = "ort-cpu", "ort-cpu-tuned", "ort-cpu-plain-export"
 ORT_CUDA, ORT_TENSORRT, TENSORRT = "ort-cuda", "ort-tensorrt", "tensorrt"
 GRAPHED = "-graph"
-# (precision, whether its kernels are launched as a CUDA graph) of the runtimes that are plans
+
+
+class PlanRuntime(NamedTuple):
+    """A runtime that is a plan: of which TensorRT, in which precision, and whether it is launched as a CUDA graph."""
+
+    flavour: str
+    precision: str
+    graphed: bool
+
+    def __str__(self) -> str:
+        graph = ", as a CUDA graph" if self.graphed else ""
+        return f"the bundle's {FLAVOURS[self.flavour].title} plan in {self.precision}{graph}"
+
+
 PLANS = {
-    TENSORRT + ("" if precision == FP32 else f"-{precision}") + end: (precision, bool(end))
+    flavour + ("" if precision == FP32 else f"-{precision}") + end: PlanRuntime(flavour, precision, bool(end))
+    for flavour in FLAVOURS
     for precision in PRECISIONS
     for end in ("", GRAPHED)
 }
@@ -32,10 +48,7 @@ RUNTIMES = {
     PLAIN_EXPORT: "ONNX Runtime on the CPU, with what torch.onnx.export writes by itself",
     ORT_CUDA: "ONNX Runtime's CUDA provider, with the graph of the bundle",
     ORT_TENSORRT: "ONNX Runtime's TensorRT provider, with the graph of the bundle",
-    **{
-        name: f"the bundle's TensorRT plan in {precision}{', as a CUDA graph' if graphed else ''}"
-        for name, (precision, graphed) in PLANS.items()
-    },
+    **{name: str(kind) for name, kind in PLANS.items()},
 }
 PROVIDERS = {ORT_CPU: CPU, ORT_TUNED: CPU, ORT_CUDA: "CUDAExecutionProvider", ORT_TENSORRT: "TensorrtExecutionProvider"}
 # Their failure says nothing about what this tool hands over.
@@ -46,15 +59,15 @@ ON_GPU = frozenset({CUDA_EAGER, CUDA_COMPILE, ORT_CUDA, ORT_TENSORRT, *PLANS})
 def precision_of(name: str) -> str:
     """What the runtime of this name computes in."""
     if name in PLANS:
-        return PLANS[name][0]
+        return PLANS[name].precision
     return "fp16" if name in (CUDA_EAGER, CUDA_COMPILE) else FP32
 
 
-def check_names(names: Sequence[str], *, plans: Sequence[str] = ()) -> tuple[str, ...]:
+def check_names(names: Sequence[str], *, plans: Sequence[tuple[str, str]] = ()) -> tuple[str, ...]:
     """The runtimes of these names in the order above; InputError for an unknown one.
 
-    Where none is given all of them, of the plans those of the precisions in ``plans``; of none the float32 one, whose
-    row says why.
+    Without names all of them, of the plans those whose flavour and precision is in ``plans``; without plans TensorRT's
+    float32 one, whose row says why.
     """
     for name in names:
         if name not in RUNTIMES:
@@ -63,7 +76,7 @@ def check_names(names: Sequence[str], *, plans: Sequence[str] = ()) -> tuple[str
             raise InputError(f"received runtime {name!r}; expected {', '.join(RUNTIMES)}; {hint}")
     if names:
         return tuple(name for name in RUNTIMES if name in names)
-    there = {name for name, (precision, _) in PLANS.items() if precision in plans} or {TENSORRT}
+    there = {name for name, kind in PLANS.items() if (kind.flavour, kind.precision) in plans} or {TENSORRT}
     return tuple(name for name in RUNTIMES if name not in PLANS or name in there)
 
 
@@ -89,12 +102,3 @@ def why_no_cuda_torch() -> str:
     from ..torch_runtime import computes_on_gpu
 
     return "" if computes_on_gpu() else "this PyTorch computes on no GPU; install its build for CUDA"
-
-
-@lru_cache(maxsize=1)
-def why_no_tensorrt() -> str:
-    """Why no TensorRT plan can be tried here; "" where one can."""
-    found = probe_tensorrt()
-    if found.status == "missing":
-        return "TensorRT is not installed here"
-    return "" if found.status == "usable" else found.detail

@@ -11,6 +11,7 @@ import pytest
 
 from attn2trt.engines.tensorrt.build import Options, Order
 from attn2trt.engines.tensorrt.build_child import order_from_json, order_to_json
+from attn2trt.engines.tensorrt.flavours import RTX, TENSORRT
 from attn2trt.engines.tensorrt.messages import NodeError, parser_message
 from attn2trt.engines.tensorrt.plans import Plan, file_name
 from attn2trt.engines.tensorrt.profiles import Profile, parse_profiles
@@ -28,7 +29,7 @@ PLAN = Plan(
     profiles=(Profile(AXES),),
     tensorrt="8.6.0",
     gpu="NVIDIA H200",
-    capability="9.0",
+    capabilities=("9.0",),
     driver="13.0",
     seconds=1.5,
     device_bytes=4096,
@@ -95,7 +96,32 @@ def test_a_plans_entry_comes_back_from_the_manifest() -> None:
     )
 
 
-@pytest.mark.parametrize("change", [{"file": "../x.plan"}, {"file": "/x.plan"}, {"seconds": "?"}, {"profiles": 3}])
+def test_an_entry_from_before_flavours_is_one_of_tensorrt() -> None:
+    entry = PLAN.to_json()
+    del entry["flavour"], entry["capabilities"]
+    plan = Plan.from_json({**entry, "capability": "9.0"})
+    assert (plan.flavour, plan.capabilities, plan.stage) == ("tensorrt", ("9.0",), "tensorrt fp32")
+
+
+@pytest.mark.parametrize(
+    ("version", "capability", "loads"),
+    [
+        (Version(1, 7, 1), "8.6", True),
+        (Version(1, 7, 1), "12.0", True),
+        (Version(1, 7, 1), "8.9", False),
+        (Version(1, 8, 0), "8.6", False),
+    ],
+)
+def test_a_plan_for_several_gpus_is_loaded_on_each_of_them(version: Version, capability: str, loads: bool) -> None:
+    plan = replace(PLAN, flavour="tensorrt-rtx", tensorrt="1.7.1", capabilities=("8.6", "12.0"), gpu="")
+    why = plan.why_not_here(version, capability)
+    assert (why == "") == loads
+    assert loads or "was built with TensorRT for RTX 1.7.1 for sm86, sm120, here is TensorRT for RTX 1." in why
+
+
+@pytest.mark.parametrize(
+    "change", [{"file": "../x.plan"}, {"file": "/x.plan"}, {"seconds": "?"}, {"profiles": 3}, {"flavour": "trt"}]
+)
 def test_a_bad_entry_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(InputError, match="plan"):
         Plan.from_json({**PLAN.to_json(), **change})
@@ -118,12 +144,14 @@ def test_a_plan_is_loaded_where_it_was_made_for(
     why = replace(PLAN, flags=flags).why_not_here(version, capability)
     assert (why == "") == loads
     if not loads:
-        assert "built with TensorRT 8.6.0 on sm90, here is TensorRT" in why
+        assert "built with TensorRT 8.6.0 for sm90, here is TensorRT" in why
         assert why.endswith("run `attn2trt compile`")
 
 
 def test_the_file_names_what_it_runs_on() -> None:
-    assert file_name("9.0", Version(8, 6, 0), "fp32") == PLAN.file
+    assert file_name(TENSORRT, ["9.0"], Version(8, 6, 0), "fp32") == PLAN.file
+    several = file_name(RTX, ["8.6", "12.0"], Version(1, 7, 1), "fp16")
+    assert several == "plans/sm86+sm120-rtx1.7.1-fp16.plan"
 
 
 def test_an_order_survives_its_way_to_the_child() -> None:
@@ -139,6 +167,8 @@ def test_an_order_survives_its_way_to_the_child() -> None:
         options=Options(workspace_mib=64, level=3, without_tactics=("cudnn",)),
         precision="fp16",
         weakly_typed=True,
+        flavour="tensorrt-rtx",
+        targets=("8.6", "12.0"),
     )
     assert order_from_json(json.loads(json.dumps(order_to_json(order)))) == order
 
@@ -152,7 +182,7 @@ def test_an_order_survives_its_way_to_the_child() -> None:
     ids=["named", "by index"],
 )
 def test_a_parsers_error_names_the_node_and_what_to_do(error: NodeError, said: str) -> None:
-    message = parser_message([error, error], {"conv_1": "layer1.0.fold"}, "10.3.0")
+    message = parser_message([error, error], {"conv_1": "layer1.0.fold"}, "TensorRT 10.3.0")
     assert message.startswith("TensorRT 10.3.0 cannot read ")
     assert said in message
     assert "(1 more in the log)" in message

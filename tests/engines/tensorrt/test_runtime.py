@@ -17,6 +17,7 @@ import pytest
 
 from attn2trt.engines.runtime import Arrays
 from attn2trt.engines.tensorrt import bandwidth, device, runtime
+from attn2trt.engines.tensorrt.library import Library
 from attn2trt.engines.tensorrt.profiles import Profile
 from attn2trt.engines.tensorrt.runtime import TensorRTRuntime
 from attn2trt.engines.tensorrt.versions import Version
@@ -148,7 +149,7 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
     context = Context(found)
     engine = SimpleNamespace(create_execution_context=lambda: context, get_tensor_dtype=lambda name: "DataType.FLOAT")
     monkeypatch.setattr(device.ctypes, "CDLL", lambda name: found)
-    monkeypatch.setattr(runtime, "load", lambda device: (SimpleNamespace(), Version(8, 6)))
+    monkeypatch.setattr(runtime, "load", lambda flavour, device: Library(SimpleNamespace(), flavour, Version(8, 6)))
     monkeypatch.setattr(runtime, "make_logger", lambda trt, log: SimpleNamespace(last_error="no"))
     monkeypatch.setattr(runtime, "make_runtime", lambda trt, logger, compatible: SimpleNamespace())
     monkeypatch.setattr(runtime, "open_plan", lambda runtime, plan: engine)

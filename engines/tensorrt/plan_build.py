@@ -1,0 +1,124 @@
+"""A plan on its way into a bundle's folder: built in a process of its own, then moved to its name there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ...export.bundle import sha256
+from ...modules.target import TensorSpec
+from .build import Options, Order
+from .flavours import TENSORRT, Flavour
+from .isolated import BUILD_SECONDS, start_build
+from .plans import FOLDER, Plan, file_name, layers_name, log_name
+from .profiles import Profile
+
+CACHE = "timing.cache"
+
+
+@dataclass(frozen=True)
+class PlanRequest:
+    """The plan that is wanted of one graph of a bundle.
+
+    Attributes:
+        folder: The bundle's folder, or the one that it is written in.
+        graph: The graph's file in there.
+        precision: The graph's precision.
+        inputs: The graph's inputs.
+        profiles: The ranges to choose kernels for.
+        modules: The PyTorch module of each node, for messages.
+        flavour: The TensorRT that builds.
+        targets: The compute capabilities to build for; without any, the GPU at hand.
+        options: What the builder is given.
+    """
+
+    folder: Path
+    graph: str
+    precision: str
+    inputs: tuple[TensorSpec, ...]
+    profiles: tuple[Profile, ...]
+    modules: Mapping[str, str] = field(default_factory=dict)
+    flavour: Flavour = TENSORRT
+    targets: tuple[str, ...] = ()
+    options: Options = field(default_factory=Options)
+
+
+class PlanBuild:
+    """A child process that builds one plan. Entered, it starts; ``result`` waits for it and moves the files in place.
+
+    Use it in a ``with`` statement: leaving ends the process and removes what is not in place.
+    """
+
+    def __init__(self, request: PlanRequest, *, seconds: float = BUILD_SECONDS) -> None:
+        self._request = request
+        self._seconds = seconds
+        plans = (request.folder / FOLDER).resolve()
+        self._work = plans / f".partial-{os.getpid()}-{request.precision}"
+        self._order = Order(
+            graph=(request.folder / request.graph).resolve(),
+            plan=self._work / "plan",
+            log=self._work / "log",
+            cache=plans / CACHE,
+            layers=self._work / "layers",
+            inputs=request.inputs,
+            profiles=request.profiles,
+            modules=request.modules,
+            options=request.options,
+            precision=request.precision,
+            flavour=request.flavour.name,
+            targets=request.targets,
+        )
+
+    def __enter__(self) -> PlanBuild:
+        self._work.parent.mkdir(exist_ok=True)
+        self._work.mkdir()
+        self._child = start_build(self._order, seconds=self._seconds)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._child.__exit__(kind, error, trace)
+        shutil.rmtree(self._work, ignore_errors=True)
+
+    def result(self) -> tuple[Plan, dict[str, str]]:
+        """The plan, and its files in the bundle with what each is.
+
+        Raises what ``build`` raises. The log is in its place either way.
+        """
+        request, order = self._request, self._order
+        log = log_name(request.flavour, request.precision)
+        try:
+            built = self._child.built()
+        finally:
+            if order.log.exists():
+                order.log.replace(request.folder / log)
+        version = request.flavour.parse_version(built["tensorrt"])
+        name = file_name(request.flavour, built["capabilities"], version, request.precision)
+        files = {name: _role(request, built)}
+        order.plan.replace(request.folder / name)
+        if order.layers.exists():
+            order.layers.replace(request.folder / layers_name(name))
+            files[layers_name(name)] = f"what TensorRT's inspector says of {name}"
+        return self._plan(name, built), files
+
+    def _plan(self, name: str, built: Mapping[str, Any]) -> Plan:
+        request = self._request
+        return Plan(
+            file=name,
+            precision=request.precision,
+            graph=sha256(self._order.graph),
+            profiles=request.profiles,
+            flags={key: value for key, value in vars(request.options).items() if value},
+            **{**built, "capabilities": tuple(built["capabilities"])},
+        )
+
+
+def _role(request: PlanRequest, built: Mapping[str, Any]) -> str:
+    where = built["gpu"] or ", ".join(built["capabilities"])
+    return f"{request.flavour.title} {built['tensorrt']} plan, {request.precision}, {where}"

@@ -1,0 +1,51 @@
+"""Compute capabilities that a plan is built for: how a user names them, and the precisions that each computes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from ...errors import InputError
+from .flavours import Flavour, sm
+
+DEFAULT = "sm86,sm89,sm120"
+NONE = "none"
+# The first compute capability whose tensor cores compute in the precision (CUDA C++ Programming Guide, table of
+# features per compute capability). The builder refuses the plan if one of several targets lacks it.
+FIRST_CAPABILITY = {"tf32": "8.0", "bf16": "8.0", "fp8": "8.9"}
+
+
+def parse_targets(text: str, flavour: Flavour) -> tuple[str, ...]:
+    """Read ``sm86,sm120`` as ``("8.6", "12.0")``, in ascending order; ``none`` as nothing.
+
+    Raises InputError for what is no compute capability, for one that ``flavour`` does not build for, and for ``none``
+    beside others.
+    """
+    names = [name.strip().lower() for name in text.split(",")]
+    if names == [NONE]:
+        return ()
+    found = {_capability(name, text) for name in names}
+    targets = tuple(sorted(found, key=float))
+    flavour.require_targets(targets)
+    return targets
+
+
+def split_targets(targets: Sequence[str], precision: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the targets that compute in the precision, and those that do not."""
+    first = float(FIRST_CAPABILITY.get(precision, "0"))
+    able = tuple(target for target in targets if float(target) >= first)
+    return able, tuple(target for target in targets if target not in able)
+
+
+def name_targets(targets: Sequence[str]) -> str:
+    """Write ``("8.6", "12.0")`` as ``sm86, sm120``."""
+    return ", ".join(map(sm, targets))
+
+
+def _capability(name: str, text: str) -> str:
+    found = re.fullmatch(r"(?:sm)?_?(\d+)\.?(\d)", name)
+    if found is None:
+        raise InputError(
+            f"received --for {text}; expected compute capabilities such as {DEFAULT}, or {NONE} alone; correct {name!r}"
+        )
+    return f"{int(found[1])}.{found[2]}"

@@ -1,0 +1,168 @@
+"""The real parser and builder of TensorRT for RTX on small graphs: what it takes, what it refuses, in which words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from attn2trt.engines.environment import ask_driver, probe_rtx
+from attn2trt.engines.tensorrt.build import Options, Order
+from attn2trt.engines.tensorrt.build_child import PATHS
+from attn2trt.engines.tensorrt.flavours import RTX, TENSORRT
+from attn2trt.engines.tensorrt.isolated import build_isolated
+from attn2trt.engines.tensorrt.library import load
+from attn2trt.engines.tensorrt.plan_build import PlanBuild, PlanRequest
+from attn2trt.engines.tensorrt.profiles import Profile
+from attn2trt.errors import CheckFailed, InputError
+from attn2trt.modules.target import Axis, TensorSpec
+
+pytestmark = pytest.mark.skipif(probe_rtx().status != "usable", reason="TensorRT for RTX is not installed")
+
+X = TensorSpec("x", ("batch", 3, 8, 8))
+PROFILE = Profile({"batch": Axis(1, 2, 8)})
+WEIGHT = numpy_helper.from_array(np.ones((3, 3, 3, 3), np.float32), "weight")
+MODULES = {"first": "layer1.0.conv", "second": "gate (Gate at net.py:7)", "third": ""}
+
+
+def graph(path: Path, nodes: Sequence[Any], *, rank: int = 4, opset: int = 17) -> Path:
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3, 8, 8][:size])
+        for name, size in (("x", 4), ("y", rank))
+    ]
+    made = helper.make_graph(nodes, "g", values[:1], values[1:], [WEIGHT])
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=8), str(path))
+    return path
+
+
+def order(folder: Path, model: Path, **more: Any) -> Order:
+    paths = {name: folder / name for name in PATHS} | {"graph": model}
+    asked: dict[str, Any] = {"flavour": RTX.name, "targets": ("8.6", "12.0"), "modules": MODULES} | more
+    return Order(**paths, inputs=(X,), profiles=(PROFILE,), **asked)
+
+
+def conv(name: str, reads: str, gives: str, weight: str = "weight") -> Any:
+    return helper.make_node("Conv", [reads, weight], [gives], name=name, pads=[1, 1, 1, 1])
+
+
+def test_a_plan_for_several_gpus_is_built_without_one(tmp_path: Path) -> None:
+    asked = order(tmp_path, graph(tmp_path / "model.onnx", [conv("first", "x", "y")]))
+    found = build_isolated(asked)
+    assert asked.plan.stat().st_size > 10_000
+    assert found["capabilities"] == ["8.6", "12.0"]
+    assert found["tensorrt"].startswith("1.")
+    assert "Conv" in asked.log.read_text()
+    if not ask_driver().devices:
+        assert (found["gpu"], found["driver"], found["device_bytes"]) == ("", "", 0)
+        assert not asked.layers.exists()
+
+
+def test_the_plan_goes_into_its_folder_and_nothing_else_does(tmp_path: Path) -> None:
+    graph(tmp_path / "model.onnx", [conv("first", "x", "y")])
+    request = PlanRequest(tmp_path, "model.onnx", "fp32", (X,), (PROFILE,), flavour=RTX, targets=("8.9",))
+    with PlanBuild(request) as building:
+        plan, files = building.result()
+    assert plan.capabilities == ("8.9",)
+    assert plan.stage == "tensorrt-rtx fp32"
+    assert plan.file == f"plans/sm89-rtx{plan.tensorrt}-fp32.plan"
+    there = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert there == {"model.onnx", "plans/rtx-fp32.log", *files}
+
+
+def test_a_build_that_is_left_leaves_nothing(tmp_path: Path) -> None:
+    graph(tmp_path / "model.onnx", [conv("first", "x", "y")])
+    request = PlanRequest(tmp_path, "model.onnx", "fp32", (X,), (PROFILE,), flavour=RTX, targets=("8.9",))
+    with PlanBuild(request):
+        pass
+    assert list((tmp_path / "plans").iterdir()) == []
+
+
+def half(node: Any, *, to: int = TensorProto.BFLOAT16) -> list[Any]:
+    """A node between casts, its weight cast too."""
+    return [
+        helper.make_node("Cast", ["x"], ["low"], name="in", to=to),
+        helper.make_node("Cast", ["weight"], ["low_weight"], name="of_weight", to=to),
+        node,
+        helper.make_node("Cast", ["z"], ["y"], name="out", to=TensorProto.FLOAT),
+    ]
+
+
+REFUSED = {
+    "an operator that it lacks": (
+        [helper.make_node("Det", ["x"], ["y"], name="third")],
+        2,
+        r"cannot read node third \(Det\) of the model itself: it has no operator Det; replace that operation",
+    ),
+    "a type that an operator lacks": (
+        half(helper.make_node("HardSwish", ["low"], ["z"], name="second")),
+        4,
+        r"cannot read node second \(HardSwish\) of module gate \(Gate at net.py:7\): .*Only FLOAT, HALF or INT8 input "
+        r"is supported.*--keep-fp32",
+    ),
+    "a type that a kernel lacks": (
+        half(helper.make_node("ConvTranspose", ["low", "low_weight"], ["z"], name="first", pads=[1, 1, 1, 1])),
+        4,
+        r"cannot build the plan: node first of module layer1\.0\.conv: .*Could not infer output types.*--keep-fp32",
+    ),
+    "a type that a target lacks": (
+        half(conv("first", "low", "z", "low_weight")),
+        4,
+        r"Cannot compile for target\(s\) sm75.*leave that compute capability out in --for",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_it_refuses_names_the_module_and_what_to_do(tmp_path: Path, name: str) -> None:
+    nodes, rank, words = REFUSED[name]
+    targets = ("7.5",) if "target" in name else ("8.6",)
+    asked = order(tmp_path, graph(tmp_path / "model.onnx", nodes, rank=rank), targets=targets)
+    with pytest.raises(CheckFailed, match=words) as caught:
+        build_isolated(asked)
+    assert str(caught.value).startswith("TensorRT for RTX 1.")
+    assert "\n" not in str(caught.value)
+    assert ".cpp" not in str(caught.value)
+    assert not asked.plan.exists()
+
+
+def test_a_profile_outside_of_the_graph_is_refused(tmp_path: Path) -> None:
+    model = graph(tmp_path / "model.onnx", [conv("first", "x", "y")])
+    wider = Order(
+        **{name: tmp_path / name for name in PATHS} | {"graph": model},
+        inputs=(TensorSpec("x", ("batch", 3, 8, "width")),),
+        profiles=(Profile({"batch": Axis(1, 2, 8), "width": Axis(4, 8, 16)}),),
+        flavour=RTX.name,
+        targets=("8.6",),
+    )
+    with pytest.raises(CheckFailed, match=r"cannot build the plan: .*Dimension mismatch for tensor x"):
+        build_isolated(wider)
+
+
+def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"no graph")
+    with pytest.raises(CheckFailed, match=r"TensorRT for RTX 1.* cannot read"):
+        build_isolated(order(tmp_path, tmp_path / "model.onnx"))
+
+
+@pytest.mark.parametrize(
+    ("options", "flag"),
+    [
+        (Options(version_compatible=True), "--version-compatible"),
+        (Options(hardware_compatible=True), "--hardware-compatible"),
+        (Options(without_tactics=("cudnn",)), "--without-tactics"),
+    ],
+)
+def test_options_of_tensorrt_alone_are_refused(options: Options, flag: str) -> None:
+    options.require_for(TENSORRT)
+    with pytest.raises(InputError, match=f"received {flag}, which TensorRT for RTX does not have"):
+        options.require_for(RTX)
+
+
+def test_tensorrt_itself_is_not_loaded_without_a_device() -> None:
+    with pytest.raises(AssertionError):
+        load(TENSORRT, None)
