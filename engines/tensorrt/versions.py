@@ -43,19 +43,6 @@ BRANCHES: dict[str, tuple[Version, Version | None]] = {
     "TacticSource.CUBLAS_LT": (OLDEST, Version(11)),
     "TacticSource.CUDNN": (OLDEST, Version(11)),
 }
-# Only TensorRT for RTX has these, in every version of it.
-RTX_ONLY = frozenset(
-    {
-        "ComputeCapability",
-        "CudaGraphStrategy",
-        "CudaGraphStrategy.WHOLE_GRAPH_CAPTURE",
-        "DynamicShapesKernelSpecializationStrategy",
-        "DynamicShapesKernelSpecializationStrategy.EAGER",
-        "IBuilderConfig.num_compute_capabilities",
-        "IBuilderConfig.set_compute_capability",
-        "ICudaEngine.create_runtime_config",
-    }
-)
 TACTICS = ("cublas", "cublas_lt", "cudnn", "edge_mask_convolutions", "jit_convolutions")
 
 
@@ -77,8 +64,6 @@ def parse_version(
 
 def has(version: Version, name: str) -> bool:
     """Tell whether TensorRT of this version has the name, ``Class.attribute``."""
-    if name in RTX_ONLY:
-        return False
     first, gone = BRANCHES.get(name, (OLDEST, None))
     return first <= version and (gone is None or version < gone)
 

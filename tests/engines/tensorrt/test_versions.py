@@ -1,13 +1,13 @@
 """Every name that is used on TensorRT exists in every version that is supported, or its branch says which have it.
 
-``api.json`` holds the names of eight versions' bindings; x: present, in the order of its ``versions``.
+``api.json`` holds the names of every version's own bindings, TensorRT for RTX among them; api.py writes it.
 """
 
 from __future__ import annotations
 
 import ast
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,17 +15,20 @@ from typing import Any
 import onnx
 import pytest
 
+from attn2trt.engines.environment import installed_version
 from attn2trt.engines.tensorrt import versions
+from attn2trt.engines.tensorrt.flavours import RTX
 from attn2trt.engines.tensorrt.versions import BRANCHES, Version, has, parse_version
 from attn2trt.errors import InputError, MissingRequirement
 
+from . import api
 from .weak_network import TRT as WEAK
 from .weak_network import Network, parsed
 
-HERE = Path(__file__).parent
-ROOM = HERE.parents[2] / "engines/tensorrt"
-API = json.loads((HERE / "api.json").read_text())
-VERSIONS = [parse_version(text) for text in API["versions"]]
+ROOM = Path(__file__).parents[3] / "engines/tensorrt"
+NAMES = api.read_table()
+# The version whose branches each column of the table goes by.
+COLUMNS = {column: RTX.api if column == api.RTX else parse_version(column) for column in NAMES}
 # what the code calls its objects of TensorRT
 OBJECTS = {
     "builder": "Builder",
@@ -45,18 +48,23 @@ OBJECTS = {
     "runtime": "Runtime",
     "kinds": "NetworkDefinitionCreationFlag",
 }
+# The same in the file that only TensorRT for RTX runs: its names are those of no other version.
+RTX_FILE = ROOM / "rtx.py"
+RTX_OBJECTS = {"config": "IBuilderConfig", "engine": "ICudaEngine", "_config": "IRuntimeConfig"} | {
+    "_cache": "IRuntimeCache"
+}
 
 
-def used(source: str) -> Iterator[str]:
-    """``Class.attribute`` of everything that the code takes from TensorRT."""
+def used(source: str, objects: Mapping[str, str] = OBJECTS) -> Iterator[str]:
+    """Yield ``Class.attribute`` of everything that the code takes from TensorRT."""
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.Attribute):
             continue
         chain = dotted(node).removeprefix("self.").split(".")
         if chain[0] in ("trt", "_trt") and len(chain) > 1 and chain[1][:1].isupper():
             yield ".".join(chain[1:3])
-        elif chain[0] in OBJECTS and len(chain) == 2:
-            yield f"{OBJECTS[chain[0]]}.{chain[1]}"
+        elif chain[0] in objects and len(chain) == 2:
+            yield f"{objects[chain[0]]}.{chain[1]}"
 
 
 def dotted(node: ast.expr) -> str:
@@ -65,31 +73,81 @@ def dotted(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else "?"
 
 
+def used_in_every_version() -> set[str]:
+    """What the code takes from TensorRT, whatever its version, if no branch says otherwise."""
+    return {name for path in ROOM.glob("*.py") if path != RTX_FILE for name in used(path.read_text())}
+
+
+def used_in_rtx() -> set[str]:
+    """What the code takes from TensorRT for RTX: of all names those that its branch has, and of no other version."""
+    return {name for name in used_in_every_version() if has(COLUMNS[api.RTX], name)} | {
+        *used(RTX_FILE.read_text(), RTX_OBJECTS),
+        *(f"ComputeCapability.SM{target.replace('.', '')}" for target in RTX.targets),
+    }
+
+
 def wanting(names: set[str]) -> list[str]:
     """The uses that some supported version does not have although its branch, or the lack of one, says so."""
     return [
-        f"{name} in {version}"
+        f"{name} in {column}"
         for name in sorted(names)
-        for version, mark in zip(VERSIONS, API["names"].get(name, "." * len(VERSIONS)), strict=True)
-        if has(version, name) and mark != "x"
+        for column, version in COLUMNS.items()
+        if has(version, name) and name not in NAMES[column]
     ]
 
 
 def test_every_name_that_is_used_exists() -> None:
-    names = {name for path in ROOM.glob("*.py") for name in used(path.read_text())}
+    names = used_in_every_version()
     assert len(names) > 35
     assert {"Builder", "IExecutionContext.execute_async_v3", "IBuilderConfig.set_tactic_sources"} <= names
     assert wanting(names) == []
 
 
+def test_every_name_that_is_used_on_tensorrt_for_rtx_alone_exists_there() -> None:
+    names = used_in_rtx()
+    alone = {"IRuntimeCache.serialize", "IRuntimeConfig.cuda_graph_strategy", "IBuilderConfig.set_compute_capability"}
+    assert alone | {"Builder", "ComputeCapability.SM120", "CudaGraphStrategy.WHOLE_GRAPH_CAPTURE"} <= names
+    assert "BuilderFlag.FP16" not in names
+    assert names - NAMES[api.RTX] == set()
+
+
+@pytest.mark.skipif(find_spec(RTX.module) is None, reason="TensorRT for RTX is not installed")
+def test_the_tensorrt_for_rtx_that_is_installed_has_them() -> None:
+    found = api.read_names(RTX.module)
+    assert used_in_rtx() - found == set()
+    if f"{RTX.name} {RTX.parse_version(installed_version(*RTX.distributions))}" == api.RTX:
+        assert found == NAMES[api.RTX]
+
+
 def test_a_name_that_does_not_exist_is_found() -> None:
     code = "config.set_flagg(1); trt.BuilderFlag.TF33; engine.device_memory_size"
-    assert {line.split()[0] for line in wanting(set(used(code)))} == {"IBuilderConfig.set_flagg", "BuilderFlag.TF33"}
+    lines = wanting(set(used(code)))
+    assert {line.split()[0] for line in lines} == {"IBuilderConfig.set_flagg", "BuilderFlag.TF33"}
+    assert f"BuilderFlag.TF33 in {api.RTX}" in lines
+    of_rtx = set(used("self._config.cuda_graphs; self._cache.serialize()", RTX_OBJECTS))
+    assert of_rtx - NAMES[api.RTX] == {"IRuntimeConfig.cuda_graphs"}
 
 
 @pytest.mark.parametrize("name", BRANCHES)
 def test_a_branch_is_as_wide_as_the_versions_that_have_it(name: str) -> None:
-    assert "".join("x" if has(version, name) else "." for version in VERSIONS) == API["names"][name]
+    expected = {column for column, version in COLUMNS.items() if has(version, name)}
+    assert {column for column, names in NAMES.items() if name in names} == expected
+
+
+def test_the_table_holds_every_version_and_both_products() -> None:
+    assert list(NAMES) == [bindings.version for bindings in api.BINDINGS]
+    assert {version.major for version in COLUMNS.values()} == {8, 10, 11}
+    assert all("IExecutionContext.execute_async_v3" in names for names in NAMES.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bindings", api.BINDINGS, ids=lambda bindings: bindings.version)
+def test_the_table_is_what_the_bindings_say(bindings: api.Bindings, tmp_path: Path) -> None:
+    if not bindings.is_readable:
+        pytest.skip("its bindings have no wheel for this Python")
+    if bindings.is_large:
+        pytest.skip("its bindings are in a wheel of 819 MB; python3.10 tests/engines/tensorrt/api.py reads it")
+    assert api.download_names(bindings, tmp_path) == NAMES[bindings.version]
 
 
 @pytest.mark.parametrize(
