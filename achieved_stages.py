@@ -1,4 +1,4 @@
-"""Whether a plan computes in the precision that was asked for, from what TensorRT's inspector said of it."""
+"""The check that a plan computes in the precision that was asked for, by TensorRT's own description of its layers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from .engines.tensorrt.layers import achieved, read_layers
 from .engines.tensorrt.plans import Plan, layers_name
 from .export.bundle import Bundle, is_as_listed
-from .export.computed_in import lowered_nodes
+from .export.computed_in import converting_nodes, lowered_nodes
 from .validate.metrics import FLOAT32, LOWER
 from .validate.verdict import StageResult, not_checked
 
@@ -16,10 +16,10 @@ MOST_NAMED = 5
 
 
 def achieved_stage(bundle: Bundle, plan: Plan) -> StageResult:
-    """The stage ``tensorrt fp16, layers``.
+    """Return the stage ``tensorrt fp16, layers``.
 
-    Failed where a layer computes in float32 what the graph has in a lower precision, or the other way round; not
-    checked where the inspector's file is not there, is another one, or tells nothing of these nodes.
+    It failed if a layer computes in another precision than its nodes have in the graph. It is not checked if the
+    inspector's file is missing, is not the one that was written, or tells nothing of these nodes.
     """
     stage = f"{plan.stage}, layers"
     name = layers_name(plan.file)
@@ -32,27 +32,32 @@ def achieved_stage(bundle: Bundle, plan: Plan) -> StageResult:
         layers = read_layers((bundle.path / name).read_text(encoding="utf-8"))
     except ValueError as error:
         return not_checked(stage, str(error))
-    nodes = lowered_nodes(bundle.path / bundle.graphs[plan.precision], plan.precision)
-    found = achieved(layers, plan.precision, nodes)
-    words = LOWER.get(plan.precision, FLOAT32).words
+    graph = bundle.path / bundle.graphs[plan.precision]
+    nodes = lowered_nodes(graph, plan.precision)
+    found = achieved(layers, plan.precision, nodes, converting_nodes(graph))
+    words = _words(plan.precision)
     if found.wrong:
         modules = bundle.node_modules(plan.precision)
-        named = [_told(layer.name, sorted(layer.names & modules.keys()), modules) for layer in found.wrong]
+        named = [_named(layer.name, sorted(layer.names & modules.keys()), modules) for layer in found.wrong]
         more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
-        asked = "float32" if nodes else "a lower precision"
+        instead = " or ".join(map(_words, sorted(found.instead)))
         return StageResult(
             stage,
             "failed",
-            f"{len(named)} layers compute in {asked}, {words} was asked for: {', '.join(named[:MOST_NAMED])}{more}",
+            f"{len(named)} layers compute in {instead}, {words} was asked for: {', '.join(named[:MOST_NAMED])}{more}",
         )
-    if nodes and not found.kept:
+    if not found.kept:
         return not_checked(stage, "the inspector does not tell the types of what these layers read")
-    if not nodes:
-        return StageResult(stage, "passed", f"no layer computes in less than {words}")
     untold = f"; of {found.untold} the inspector does not tell" if found.untold else ""
-    return StageResult(stage, "passed", f"{found.kept} of {len(nodes)} nodes compute in {words}{untold}")
+    if nodes:
+        return StageResult(stage, "passed", f"{found.kept} of {len(nodes)} nodes compute in {words}{untold}")
+    return StageResult(stage, "passed", f"{found.kept} layers compute in no less than {words}{untold}")
 
 
-def _told(layer: str, nodes: list[str], modules: Mapping[str, str]) -> str:
-    paths = list(dict.fromkeys(modules[node] for node in nodes))
+def _words(precision: str) -> str:
+    return LOWER.get(precision, FLOAT32).words
+
+
+def _named(layer: str, nodes: list[str], modules: Mapping[str, str]) -> str:
+    paths = list(dict.fromkeys(modules[node] for node in nodes if modules[node]))
     return f"{layer} ({', '.join(paths)})" if paths else layer

@@ -30,6 +30,14 @@ def lowered_nodes(graph: Path, precision: str) -> frozenset[str]:
     return frozenset(_of_dequantized(model)) if precision in ("int8", "fp8") else frozenset()
 
 
+def converting_nodes(graph: Path) -> frozenset[str]:
+    """Return the names of the nodes that change the type of what they read: casts, quantisations and their inverses."""
+    import onnx
+
+    nodes = onnx.load(str(graph), load_external_data=False).graph.node
+    return frozenset(node.name for node in nodes if node.op_type in ("Cast", "QuantizeLinear", DEQUANTIZE))
+
+
 def _reading(model: onnx.ModelProto, wanted: int) -> Iterator[str]:
     types = element_types(model)
     for node in model.graph.node:

@@ -1,8 +1,10 @@
-"""What TensorRT's inspector says of a plan's layers: which nodes each one computes, and in which precision.
+"""What TensorRT's inspector says of a plan's layers: the nodes that each one computes, and in which precision.
 
-The file is JSON of TensorRT's own, of detailed verbosity. A layer's ``Name`` joins the names of the nodes in it
-(``Conv_0 + PWN(Sigmoid_1)``), from version 10 on ``Metadata`` names them (``[ONNX Layer: Conv_0]``); its tensors tell
-their ``Format/Datatype`` in words, and its weights their type.
+The document is JSON of detailed verbosity, with raw control characters in its strings (8.6). A layer's ``Name`` joins
+the names of its nodes (``Conv_0 + PWN(Sigmoid_1)``); ``Metadata`` names them as well (``[ONNX Layer: Conv_0]``).
+
+A tensor has its type in ``Format/Datatype`` (8.6, 10), or in ``Datatype`` or ``DataType`` beside ``Format`` (11). 8.6
+leaves it open if shapes vary ("N/A due to dynamic shapes"): then the kernel's name and the weights tell.
 """
 
 from __future__ import annotations
@@ -14,37 +16,51 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .kernel_names import kernel_precision
+
 # Layers that move values, and change their type on the way.
-MOVES = frozenset({"Reformat", "NoOp", "Constant", "Shuffle", "Slice", "Concat", "Gather", "Identity"})
+MOVES = frozenset(
+    {"Reformat", "MyelinReformat", "NoOp", "Constant", "Shuffle", "Slice", "Concat", "Gather", "Identity", "Cast"}
+)
 # The words for a precision in a format, in the order in which they are looked for: BF16 holds no other.
 _WORDS = (
     ("bf16", r"\bBF16\b|\bBFloat16\b"),
-    ("fp16", r"\bFP16\b|\bHalf\b"),
-    ("fp8", r"\bFP8\b"),
+    ("fp16", r"\bFP16\b|\bHalf\b|\bFloat16\b"),
+    ("fp8", r"\bFP8\b|\bFP8E4M3\b|\bE4M3(FN)?\b"),
     ("int8", r"\bInt8\b"),
-    ("fp32", r"\bFP32\b|\bFloat\b"),
+    ("fp32", r"\bFP32\b|\bFloat\b|\bFloat32\b"),
 )
-# What separates the names of nodes in the name of a layer; \x1e in what version 10 says beside it.
-_APART = re.compile(r"[\s+,(){}\[\]\x1e]+")
+# What separates the names of nodes in the name of a layer; \x1e in what Metadata says beside it.
+_BETWEEN = re.compile(r"[\s+,(){}\[\]\x1e\x1f]+")
+_NODE = re.compile(r"\[ONNX Layer: ([^\x1e\x1f]+?)\](?=[\x1e\x1f\s\[]|$)")
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer. ``names`` are all words of its name that may be nodes; ``reads`` the precisions of the floats and
-    8-bit integers that it reads, those of its weights among them; empty where the inspector does not tell."""
+    """One layer of a plan.
+
+    ``names`` are all words of its name that may be nodes. ``computes`` holds the precision of its kernel if the
+    kernel's name tells it, else those of the floats and 8-bit integers that it reads, weights included; it is empty if
+    the inspector does not tell. ``weights`` is the precision of its weights, "" if it has none.
+    """
 
     name: str
     kind: str
     names: frozenset[str]
-    reads: frozenset[str]
+    computes: frozenset[str]
     weights: str
     tactic: str
 
+    @property
+    def told_by_inputs(self) -> bool:
+        """Whether ``computes`` is known from the tensors that the layer reads alone."""
+        return not self.weights and not kernel_precision(self.tactic)
+
 
 def read_layers(text: str) -> list[Layer]:
-    """The layers of an inspector's document. Raises ValueError where it is not one, or of names alone."""
+    """Return the layers of an inspector's document. Raises ValueError if it is none, or one of names alone."""
     try:
-        found = json.loads(text)["Layers"]
+        found = json.loads(text, strict=False)["Layers"]
         if not all(isinstance(entry, Mapping) for entry in found):
             raise ValueError("the inspector told the names of layers alone")
         return [_layer(entry) for entry in found]
@@ -54,26 +70,30 @@ def read_layers(text: str) -> list[Layer]:
 
 def _layer(entry: Mapping[str, Any]) -> Layer:
     name, about = str(entry.get("Name", "")), str(entry.get("Metadata", ""))
+    tactic = str(entry.get("TacticName", ""))
     weights = entry.get("Weights")
-    of_weights = _precision(str(weights.get("Type", ""))) if isinstance(weights, Mapping) else ""
-    formats = [_precision(str(value.get("Format/Datatype", ""))) for value in entry.get("Inputs", ())]
+    of_weights = _precision(weights, "type") if isinstance(weights, Mapping) else ""
+    of_kernel = kernel_precision(tactic)
+    read = (_precision(value, "format/datatype", "datatype", "format") for value in entry.get("Inputs", ()))
     return Layer(
         name=name,
         kind=str(entry.get("LayerType", "")),
-        names=frozenset(_APART.split(f"{name} {about}")),
-        reads=frozenset(found for found in (*formats, of_weights) if found),
+        names=frozenset(_BETWEEN.split(f"{name} {about}")) | frozenset(_NODE.findall(about)),
+        computes=frozenset([of_kernel] if of_kernel else filter(None, [*read, of_weights])),
         weights=of_weights,
-        tactic=str(entry.get("TacticName", "")),
+        tactic=tactic,
     )
 
 
-def _precision(words: str) -> str:
-    """What a format says of its type; "" for integers, and where shapes that vary leave it open."""
-    return next((name for name, pattern in _WORDS if re.search(pattern, words, re.IGNORECASE)), "")
+def _precision(entry: Mapping[str, Any], *keys: str) -> str:
+    """Return what the first of the ``keys`` with a known type says; "" for integers, and if shapes leave it open."""
+    words = {key.lower(): str(value) for key, value in entry.items()}
+    found = (name for key in keys for name, pattern in _WORDS if re.search(pattern, words.get(key, ""), re.IGNORECASE))
+    return next(found, "")
 
 
 def summary(layers: Iterable[Layer]) -> dict[str, dict[str, int]]:
-    """How many layers there are of each kind, and how many run each kernel, for those that name one."""
+    """Return how many layers there are of each kind, and how many run each kernel, of those that name one."""
     found = list(layers)
     kernels = Counter(one.tactic for one in found if one.tactic)
     return {"kinds": dict(Counter(one.kind for one in found)), "kernels": dict(kernels)}
@@ -81,36 +101,46 @@ def summary(layers: Iterable[Layer]) -> dict[str, dict[str, int]]:
 
 @dataclass(frozen=True)
 class Achieved:
-    """How many of the nodes that should compute in a precision are known to, and the layers that do not."""
+    """What computes in the precision that was asked for: nodes of a lower one, layers of "fp32" and "tf32".
+
+    Of the ``untold`` the inspector does not tell. ``wrong`` layers compute ``instead`` in other precisions.
+    """
 
     kept: int
     untold: int
     wrong: tuple[Layer, ...]
+    instead: frozenset[str]
 
 
-def achieved(layers: Iterable[Layer], precision: str, nodes: frozenset[str]) -> Achieved:
-    """Hold layers against the ``nodes`` that compute in ``precision`` and, of "fp32" and "tf32", against less.
+def achieved(
+    layers: Iterable[Layer], precision: str, nodes: frozenset[str], conversions: frozenset[str] = frozenset()
+) -> Achieved:
+    """Compare layers with the ``nodes`` that should compute in ``precision``.
 
-    A layer is wrong where all that it is known to read is float32 although nodes of ``precision`` are in it; of the
-    float32 graph where its weights are of another type, or its kernel is one of tf32's and tf32 was not asked for. A
-    node that no layer names, or whose layer does not tell its types, is untold.
+    A layer of such nodes is wrong if the inspector tells what it computes in and ``precision`` is not among it. Of
+    "fp32" and "tf32", whose graphs list no nodes, a layer is wrong if it computes in less or has weights of less. A
+    node that no layer names, or whose layer does not tell its types, is untold. So is one in a layer that converts what
+    it reads, by a node of ``conversions`` in it, if only what it reads is known.
     """
-    wrong: list[Layer] = []
-    kept: set[str] = set()
-    told: set[str] = set()
-    for one in layers:
-        if one.kind in MOVES:
-            continue
-        if precision in ("fp32", "tf32"):
-            if one.weights not in ("", "fp32") or (precision == "fp32" and "tf32" in one.tactic.lower()):
-                wrong.append(one)
-            continue
-        inside = one.names & nodes
-        if not inside or not one.reads:
-            continue
-        told |= inside
-        if one.reads == {"fp32"}:
-            wrong.append(one)
-        else:
-            kept |= inside
-    return Achieved(len(kept), len(nodes - told), tuple(wrong))
+    computing = [one for one in layers if one.kind not in MOVES]
+    if precision in ("fp32", "tf32"):
+        return _in_no_less(computing, frozenset(("", "fp32", precision)))
+    telling = [
+        one
+        for one in computing
+        if one.names & nodes
+        and one.computes
+        and (precision in one.computes or not (one.told_by_inputs and one.names & conversions))
+    ]
+    right = [one for one in telling if precision in one.computes]
+    wrong = tuple(one for one in telling if precision not in one.computes)
+    kept = {name for one in right for name in one.names & nodes}
+    told = {name for one in telling for name in one.names & nodes}
+    return Achieved(len(kept), len(nodes - told), wrong, frozenset(name for one in wrong for name in one.computes))
+
+
+def _in_no_less(layers: list[Layer], allowed: frozenset[str]) -> Achieved:
+    telling = [one for one in layers if one.computes]
+    wrong = tuple(one for one in telling if (one.computes | {one.weights}) - allowed)
+    instead = frozenset(name for one in wrong for name in (*one.computes, one.weights) if name not in allowed)
+    return Achieved(len(telling) - len(wrong), len(layers) - len(telling), wrong, instead)

@@ -42,7 +42,43 @@ def layer(
 )
 def test_a_format_is_read(words: str, expected: set[str]) -> None:
     (found,) = read_layers(document(layer("Conv_0", words)))
-    assert found.reads == expected
+    assert found.computes == expected
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        {"Name": "x", "Datatype": "Half", "Format": "Row major linear"},
+        {"Name": "x", "DataType": "FP16", "Format": "LINEAR"},
+        {"Name": "x", "Format": "Row major linear FP16 format"},
+        {"Name": "x", "Datatype": "", "Format": "Channel major FP16 format where channel % 8 == 0"},
+    ],
+)
+def test_a_type_beside_its_format_is_read(tensor: dict[str, Any]) -> None:
+    """As TensorRT 11 writes it, with the engine's tensors under another key."""
+    entry = {"Name": "gemm_0", "LayerType": "MatrixMultiply", "Inputs": [tensor], "Outputs": [tensor]}
+    tensors = [{"Name": "x", "IOMode": "Input", "DataType": "FP16", "ProfileInfo": []}]
+    (found,) = read_layers(json.dumps({"Layers": [entry], "I/O Tensors": tensors, "Engine Metadata": {}}))
+    assert found.computes == {"fp16"}
+
+
+def test_a_kernels_name_tells_more_than_formats_and_weights() -> None:
+    layers = read_layers(
+        document(
+            layer("a", "N/A due to dynamic shapes", TacticName="sm80_xmma_gemm_f16f16_f16f32_f32_tn_n"),
+            layer("b", "Row major linear FP16 format", TacticName="sm80_xmma_gemm_f32f32_tf32f32_f32_tn_n"),
+            layer("c", "N/A due to dynamic shapes", Weights={"Type": "Half", "Count": 9}),
+        )
+    )
+    assert [one.computes for one in layers] == [{"fp16"}, {"tf32"}, {"fp16"}]
+
+
+def test_raw_control_characters_are_read() -> None:
+    about = "[ONNX Layer: node (1)]\x1e[ONNX Layer: b]"
+    text = document(layer("a", Metadata=about)).replace("\\u001e", "\x1e")
+    assert "\x1e" in text
+    (found,) = read_layers(text)
+    assert {"node (1)", "b"} <= found.names
 
 
 @pytest.mark.parametrize(
@@ -58,6 +94,7 @@ def test_a_format_is_read(words: str, expected: set[str]) -> None:
             layer("__myl_Conv_0", Metadata="[ONNX Layer: node_Conv_1]\x1e[ONNX Layer: node_relu]"),
             {"node_Conv_1", "node_relu"},
         ),
+        (layer("gemm", Metadata="[ONNX Layer: MatMul][ONNX Layer: Relu[0]]"), {"MatMul", "Relu[0]"}),
     ],
 )
 def test_the_nodes_of_a_layer_are_found(entry: dict[str, Any], expected: set[str]) -> None:
@@ -98,5 +135,32 @@ def test_float32_and_tf32_are_held_to_no_less() -> None:
             layer("c", Weights={"Type": "Half", "Count": 3}),
         )
     )
-    assert [one.name for one in achieved(layers, "fp32", frozenset()).wrong] == ["b", "c"]
-    assert [one.name for one in achieved(layers, "tf32", frozenset()).wrong] == ["c"]
+    in_float32, in_tf32 = achieved(layers, "fp32", frozenset()), achieved(layers, "tf32", frozenset())
+    assert ([one.name for one in in_float32.wrong], in_float32.instead) == (["b", "c"], {"tf32", "fp16"})
+    assert ([one.name for one in in_tf32.wrong], in_tf32.instead) == (["c"], {"fp16"})
+
+
+def test_another_low_precision_is_not_the_one_that_was_asked_for() -> None:
+    layers = read_layers(document(layer("a", "Half"), layer("b", "BFloat16"), layer("c", "Int8"), layer("d", "Float")))
+    found = achieved(layers, "bf16", frozenset("abcd"))
+    assert [one.name for one in found.wrong] == ["a", "c", "d"]
+    assert (found.kept, found.untold, found.instead) == (1, 0, {"fp16", "int8", "fp32"})
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({}, (0, 1, 0)),
+        ({"Metadata": "[ONNX Layer: a]"}, (0, 0, 1)),
+        ({"TacticName": "sm80_xmma_gemm_f16f16_f16f16_f16"}, (1, 0, 0)),
+        ({"TacticName": "sm80_xmma_gemm_f32f32_f32f32_f32"}, (0, 0, 1)),
+        ({"Weights": {"Type": "Float", "Count": 9}}, (0, 0, 1)),
+    ],
+)
+def test_a_layer_that_casts_inside_is_not_judged_by_what_it_reads(
+    more: dict[str, Any], expected: tuple[int, int, int]
+) -> None:
+    about = "[ONNX Layer: cast_to_fp16_x]\x1e[ONNX Layer: a]"
+    layers = read_layers(document(layer("__myl_CastRelu", "Float", "kgen", **{"Metadata": about, **more})))
+    found = achieved(layers, "fp16", frozenset("a"), frozenset(["cast_to_fp16_x"]))
+    assert (found.kept, found.untold, len(found.wrong)) == expected
