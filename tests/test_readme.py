@@ -50,11 +50,12 @@ def test_the_check_sees_a_wrong_command(arguments: list[str]) -> None:
         parse(arguments)
 
 
-def test_ci_installs_and_tests_by_the_readmes_line() -> None:
+@pytest.mark.parametrize(("script", "more"), [("run", ""), ("slow", ' -m slow "$@"')])
+def test_ci_installs_and_tests_by_the_readmes_line(script: str, more: str) -> None:
     (line,) = (line for line in LINES if line.endswith("pytest"))
-    script = ROOT / ".ci" / "run"
-    assert f"{line} || exit 1" in script.read_text().splitlines()
-    assert os.access(script, os.X_OK)
+    path = ROOT / ".ci" / script
+    assert f"{line}{more} || exit 1" in path.read_text().splitlines()
+    assert os.access(path, os.X_OK)
 
 
 def test_the_documented_exit_codes_are_the_ones_in_use() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -25,9 +26,27 @@ from attn2trt.export.bundle import open_bundle
 from attn2trt.export.extend import extend
 from attn2trt.export.forms.row_column_gates import OuterProduct
 from attn2trt.modules.packages import INSTALL_EXPORT
-from attn2trt.stages import STAGE_EXPORTED, STAGE_ORT, STAGE_SIMPLIFIED, STAGE_TENSORRT
+from attn2trt.stages import STAGE_EXPORTED, STAGE_ORT, STAGE_SIMPLIFIED
 
-PLAN = "plans/sm90-trt8.6.0-fp16.plan"
+PLANS: Mapping[str, Mapping[str, object]] = {
+    "plans/sm90-trt8.6.0-fp16.plan": {
+        "precision": "fp16",
+        "tensorrt": "8.6.0",
+        "gpu": "NVIDIA H200",
+        "capability": "9.0",  # an entry from before there were flavours
+        "driver": "13.0",
+        "device_bytes": 1024,
+    },
+    "plans/sm86+sm120-rtx1.7.1-fp32.plan": {
+        "precision": "fp32",
+        "tensorrt": "1.7.1",
+        "gpu": "",
+        "capabilities": ["8.6", "12.0"],
+        "driver": "",
+        "device_bytes": 0,
+        "flavour": "tensorrt-rtx",
+    },
+}
 QUICK = ("--seconds", "0.001")
 # what only the way from PyTorch to ONNX imports
 FROM_PYTORCH = ("attn2trt.modules.", "attn2trt.export.trace.")
@@ -48,33 +67,26 @@ def command(run: Run) -> Run:
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle with a graph of every precision, and a plan that another machine built."""
+    """A bundle with graphs in several precisions, and plans that another machine built."""
     out = tmp_path_factory.mktemp("deployed") / "coord_att"
     precision = "fp32,tf32,fp16,int8"
     made = attn2trt.deploy("coord_att", out=out, shapes=["2x16x8x6"], dynamic="batch=1:2:4", precision=precision)
-    with_plan(made.path)
+    with_plans(made.path)
     return made.path
 
 
-def with_plan(path: Path) -> None:
-    """Add the file of a plan to the bundle, with the entry that `compile` wrote for TensorRT 8.6."""
+def with_plans(path: Path) -> None:
+    """Add a file for each of PLANS to the bundle, with the entries that `compile` writes, an old one among them."""
     bundle = open_bundle(path)
-    (path / PLAN).parent.mkdir()
-    (path / PLAN).write_bytes(b"plan")
-    entry = {
-        "file": PLAN,
-        "precision": "fp16",
-        "graph": bundle.manifest["files"][bundle.graphs["fp16"]]["sha256"],
-        "profiles": [{name: [axis.min, axis.opt, axis.max] for name, axis in bundle.axes.items()}],
-        "tensorrt": "8.6.0",
-        "gpu": "NVIDIA H200",
-        "capability": "9.0",
-        "driver": "13.0",
-        "flags": {},
-        "seconds": 2.0,
-        "device_bytes": 1024,
-    }
-    extend(bundle, {PLAN: "TensorRT 8.6.0 plan, fp16"}, {"plans": [entry]})
+    (path / "plans").mkdir()
+    entries = []
+    for file, entry in PLANS.items():
+        (path / file).write_bytes(b"plan")
+        precision = str(entry["precision"])
+        graph = bundle.manifest["files"][bundle.graphs[precision]]["sha256"]
+        profile = {name: [axis.min, axis.opt, axis.max] for name, axis in bundle.axes.items()}
+        entries.append({**entry, "file": file, "graph": graph, "profiles": [profile], "flags": {}, "seconds": 2.0})
+    extend(bundle, dict.fromkeys(PLANS, "plan"), {"plans": entries})
 
 
 @pytest.fixture
@@ -133,11 +145,12 @@ def test_validate_judges_every_graph_and_no_plan(command: Run, bundle: Path) -> 
     done = command("validate", str(bundle), "--json")
     assert done.returncode == 0, done.stderr
     found = statuses(done)
-    not_checked = {STAGE_EXPORTED, STAGE_TENSORRT}
+    not_checked = {STAGE_EXPORTED, "tensorrt fp16", "tensorrt-rtx fp32"}
     assert {name for name, status in found.items() if status != "passed"} == not_checked
     assert {found[name] for name in not_checked} == {"not checked"}
     assert {name.split()[0] for name in found} >= {"tf32", "fp16", "int8"}
-    assert '"TensorRT is not installed here"' in done.stdout
+    assert "TensorRT is not installed here" in done.stdout
+    assert "TensorRT for RTX is not installed here" in done.stdout
 
 
 def test_validate_finds_the_wrong_graph_and_where(command: Run, bundle: Path) -> None:
@@ -159,14 +172,19 @@ def test_verify_checks_hashes_and_loads_every_graph(command: Run, bundle: Path) 
     assert done.returncode == 0, done.stderr
     findings = json.loads(done.stdout)["findings"]
     assert len([finding for finding in findings if "loads in ONNX Runtime" in finding["detail"]]) == 3
-    assert PLAN in {finding["file"] for finding in findings}
+    assert PLANS.keys() <= {finding["file"] for finding in findings}
 
 
-def test_compile_names_the_missing_runtime(command: Run, bundle: Path) -> None:
-    done = command("compile", str(bundle))
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [((), "pip install tensorrt"), (("--for", "sm86"), "pip install 'tensorrt-rtx")],
+    ids=["", "for"],
+)
+def test_compile_names_the_missing_runtime(command: Run, bundle: Path, options: tuple[str, ...], said: str) -> None:
+    done = command("compile", str(bundle), *options)
     assert done.returncode == 3
-    assert done.stderr.splitlines()[-1].startswith("error: TensorRT is missing")
-    assert "pip install tensorrt" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: TensorRT ")
+    assert said in done.stderr.splitlines()[-1]
 
 
 def test_benchmark_times_onnx_runtime_and_says_what_is_not_here(command: Run, bundle: Path) -> None:
