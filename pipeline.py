@@ -202,11 +202,6 @@ def _place(target: str | Target | nn.Module, out: Path | str | None) -> Path | N
     return DEFAULT_FOLDER / file_name(target) if isinstance(target, str) else None
 
 
-def folder_of(out: Path | str | None) -> Path:
-    """The folder that ``deploy`` puts the bundle's own folder into."""
-    return DEFAULT_FOLDER if out is None else Path(out).parent
-
-
 def validate_bundle(path: Path | str, *, progress: Progress | None = None, max_error: float | None = None) -> Verdict:
     """Judge the runtimes found here against the PyTorch outputs that the bundle recorded; needs no PyTorch.
 

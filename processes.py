@@ -1,9 +1,21 @@
-"""Child processes of this package: how one is started, and what its end means."""
+"""Child processes of this package: how one is started, what it says of itself, and what its end means."""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import signal
 import sys
+
+_PR_SET_PDEATHSIG = 1
+# In a process that reports to a parent: the pipe and its inode, by which a descriptor that user code closed and took
+# for something else is not mistaken for it.
+_channel: tuple[int, int] | None = None
+_owner: int | None = None  # the process that does the work; user code that forks makes copies of it
+_stage = "starting"
+STAGE_SECONDS = 3600.0
+_limit = STAGE_SECONDS  # of each stage; a child of a child begins with it
 
 
 def command(module: str, *arguments: str) -> list[str]:
@@ -13,6 +25,64 @@ def command(module: str, *arguments: str) -> list[str]:
     """
     code = f"import sys; sys.path[:] = filter(None, sys.path); from attn2trt.{module} import main; main(*sys.argv[1:])"
     return [sys.executable, "-c", code, *arguments]
+
+
+def report_to(descriptor: int | None) -> None:
+    """Make this process the one that does the work; its notes go to ``descriptor``, the end of a pipe, if there is one.
+
+    None keeps the pipe that the process has.
+    """
+    global _channel, _owner  # noqa: PLW0603 - one process, one parent
+    _owner = os.getpid()
+    if descriptor is not None:
+        _channel = (descriptor, os.fstat(descriptor).st_ino)
+
+
+def note(**news: str | float) -> None:
+    """Report to the parent that guards this process; without one, keep the stage for this process's own errors.
+
+    ``stage`` begins, with ``seconds`` that it may take; ``calling`` is the user's code that runs now ("" after it);
+    ``partial`` is the path that is written to and ``written`` the one that was; ``finished`` is the exit code.
+    """
+    global _limit, _stage  # noqa: PLW0603 - one process, one stage
+    leave_if_copy()
+    _limit = float(news.get("seconds", _limit))
+    _stage = str(news.get("stage", _stage))
+    if _channel is None:
+        return
+    descriptor, inode = _channel
+    with contextlib.suppress(OSError):  # a parent that is gone needs no news
+        if os.fstat(descriptor).st_ino == inode:
+            os.write(descriptor, json.dumps(news).encode() + b"\n")
+
+
+def stage() -> str:
+    """Return the stage that was noted last."""
+    return _stage
+
+
+def stage_seconds() -> float:
+    """Return the time limit of each stage."""
+    return _limit
+
+
+def is_copy() -> bool:
+    """Return True in a process that user code has forked off and left running in our code."""
+    return _owner is not None and os.getpid() != _owner
+
+
+def leave_if_copy() -> None:
+    """End a copy of the working process: the same work must not be done, nor printed, twice."""
+    if is_copy():
+        os._exit(0)
+
+
+def die_with_parent() -> None:
+    """Have the kernel end this process when the parent is killed, if the kernel offers it."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def ending(code: int, said: str = "") -> str:

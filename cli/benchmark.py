@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import CheckFailed, InputError, MissingRequirement
-from .guard import STAGE_SECONDS, note
+from ..processes import STAGE_SECONDS, note
 from .options import output_options, require_option, target_options, timing_options
 from .out_file import check_file, write_document
 from .output import print_json, print_rich, stages

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..errors import InputError
-from .guard import STAGE_SECONDS, note
+from ..processes import STAGE_SECONDS, note
 from .options import output_options, require_option, target_options, timing_options
 from .out_file import check_file, write_document, write_whole
 from .output import print_json, print_rich, stages

@@ -9,7 +9,6 @@ import click
 
 from ..errors import InputError
 from ..modules.target import file_name
-from .guard import note
 from .options import IMAGES, export_options, max_error_option, output_options, require_option, targets_options
 from .output import print_json, print_rich, stages
 from .requirements import check
@@ -72,10 +71,9 @@ def _refuse_options_of_one(targets: Sequence[str], options: Mapping[str, Any]) -
 
 def _deploy(target: str, as_json: bool, options: Mapping[str, Any]) -> int:
     """One target, and what is told of it."""
-    from ..pipeline import deploy, folder_of
+    from ..pipeline import deploy
     from ..validate.verdict import Verdict
 
-    note(folder=str(folder_of(options["out"])))
     with stages() as progress:
         bundle = deploy(target, progress=progress, **options)
     verdict = Verdict.from_json(bundle.manifest["verdict"])

@@ -17,7 +17,8 @@ from typing import Any, NoReturn
 
 import click
 
-from ..errors import Attn2trtError, StorageError
+from ..errors import Attn2trtError, CheckFailed, StorageError
+from ..processes import leave_if_copy, stage
 from .guard import INTERRUPTED
 
 INTERNAL_ERROR = 70
@@ -25,13 +26,15 @@ STORAGE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EA
 
 
 def finish(call: Callable[[], Any], *, debug: bool = False) -> NoReturn:
-    """Exit with the code that ``call`` returns, 0 where that is no number, or with the one that its error has."""
+    """Exit with the code that ``call`` returns, 0 if that is no number, or with the one that its error has.
+
+    No command raises SystemExit: one that comes here is user code's, which has not decided about this command.
+    """
     try:
         with nullcontext() if debug else _quiet_libraries():
             code = call()
-    except (click.Abort, KeyboardInterrupt) as stop:
-        sys.exit(_fail("interrupted", INTERRUPTED, stop, debug))
-    except Exception as error:
+    except BaseException as error:
+        leave_if_copy()
         message, exit_code = explain(error)
         sys.exit(_fail(message, exit_code, error, debug))
     sys.exit(code if isinstance(code, int) else 0)
@@ -50,8 +53,22 @@ def _quiet_libraries() -> Iterator[None]:
         logging.disable(before)
 
 
-def explain(error: Exception) -> tuple[str, int]:
-    """The one line that the user reads, and the exit code."""
+def explain(error: BaseException) -> tuple[str, int]:
+    """Return the one line that the user reads, and the exit code."""
+    if isinstance(error, click.Abort | KeyboardInterrupt):
+        return "interrupted", INTERRUPTED
+    return _explain_error(error) if isinstance(error, Exception) else _explain_exit(error)
+
+
+def _explain_exit(error: BaseException) -> tuple[str, int]:
+    """Explain what is raised to end a process: no command of ours does, so it is the code that one ran."""
+    described = f"{type(error).__name__}: {error}"[:400].rstrip(": ")
+    fix = "remove what ends the process from the module's code, as sys.exit"
+    line = f"{stage()}: the code that ran there raised {described}; nothing was written; {fix}"
+    return line, CheckFailed.exit_code
+
+
+def _explain_error(error: Exception) -> tuple[str, int]:
     if isinstance(error, Attn2trtError):
         return str(error), error.exit_code
     if isinstance(error, click.ClickException):

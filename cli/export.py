@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from .guard import note
 from .options import export_options, output_options, target_options
 from .output import print_json, print_rich, stages
 from .summary import bundle_lines
@@ -18,9 +17,8 @@ from .summary import bundle_lines
 @output_options
 def command(target: str, as_json: bool, **options: Any) -> None:
     """Export TARGET to a bundle and stop there: the graph's contract is checked, its numbers are not."""
-    from ..pipeline import deploy, folder_of
+    from ..pipeline import deploy
 
-    note(folder=str(folder_of(options["out"])))
     with stages() as progress:
         bundle = deploy(target, verdict=False, progress=progress, **options)
     if as_json:

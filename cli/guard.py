@@ -1,8 +1,9 @@
 """Do a command's work in a child process, so that what ends a process ends as one line and an exit code.
 
-PyTorch, timm and a user's own extension run native code: it may crash, be killed for its memory or never come back.
-The parent has imported nothing heavy, so forking it costs milliseconds; where there is no fork (Windows), the command
-runs in the process itself.
+PyTorch, timm and a user's own code may crash, be killed for its memory, never come back, or end the process by
+themselves. The exit code of the child proves nothing: it says over a pipe that it has finished, and with which code.
+The parent has imported nothing heavy, so forking it costs milliseconds; without fork (Windows), the command runs in
+the process itself.
 """
 
 from __future__ import annotations
@@ -14,107 +15,209 @@ import select
 import shutil
 import signal
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 from .. import processes
-from ..errors import CheckFailed
+from ..errors import CheckFailed, InputError
+from . import leftovers
+from .streams import claim_stdout, flush
 
-STAGE_SECONDS = 3600.0
 INTERRUPTED = 130
-_PR_SET_PDEATHSIG = 1
-_parent: int | None = None  # where the child writes what it is at; None outside of a guarded child
-_limit = STAGE_SECONDS  # what was said last: a child of a child begins with it
+# Signals that ask a command to end. One that was ignored when the command began (nohup) stays ignored.
+STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name))
+# For a child to end by itself after it was asked to, after it said that it has finished, or after its pipe closed.
+GRACE_SECONDS = 10.0
+POLL_SECONDS = 0.05
+SIGNAL_SECONDS = 0.5  # a signal does not end a wait, it changes how long to wait
+NEWS = {"stage": str, "seconds": float | int, "calling": str, "partial": str, "written": str, "finished": int}
 
 
 @dataclass
 class _Work:
-    """What the child has said of itself so far."""
+    """What the child has said of itself so far, and when it was heard last."""
 
     stage: str = "starting"
-    seconds: float = STAGE_SECONDS
-    folder: str = ""
+    seconds: float = field(default_factory=processes.stage_seconds)
+    calling: str = ""
+    partial: str = ""
+    written: str = ""
+    finished: int | None = None
+    heard: float = field(default_factory=time.monotonic)
+    closed: bool = False
+    rest: bytes = b""
+
+    def listen(self, reader: int) -> None:
+        """Take in everything that can be read now. Lines that are no note of ours are user code's, and left out."""
+        while not self.closed:
+            try:
+                text = os.read(reader, 65536)
+            except BlockingIOError:
+                return
+            self.heard = time.monotonic()
+            self.closed = not text
+            *lines, self.rest = (self.rest + text).split(b"\n")
+            for line in lines:
+                with contextlib.suppress(ValueError, AttributeError):
+                    for key, value in json.loads(line).items():
+                        if key in NEWS and isinstance(value, NEWS[key]):
+                            setattr(self, key, value)
 
 
-def note(**said: str | float) -> None:
-    """Tell the parent the ``stage`` that begins, the ``seconds`` it may take, or the ``folder`` that is written to."""
-    global _limit  # noqa: PLW0603 - one process, one limit
-    _limit = float(said.get("seconds", _limit))
-    if _parent is not None:
-        with contextlib.suppress(OSError):  # a parent that is gone needs no news
-            os.write(_parent, json.dumps(said).encode() + b"\n")
+@dataclass
+class _Stop:
+    """The signals that asked the command to end; a second one does not wait for the child."""
+
+    child: int | None
+    since: float | None = None
+
+    def __call__(self, number: int, _frame: object) -> None:
+        if self.child is not None:
+            os.kill(self.child, number if self.since is None else signal.SIGKILL)
+        self.since = time.monotonic() if self.since is None else self.since
 
 
 def guarded(run: Callable[[], NoReturn]) -> NoReturn:
-    """Call ``run`` in a child process and exit as it does; 1 where a signal or the time limit ended it."""
-    global _parent  # noqa: PLW0603 - one child, one parent
+    """Call ``run`` in a child process and exit with the code that it says; 1 if it ends without, 2 in user code."""
     if not hasattr(os, "fork"):
         run()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush()
+    not_ours = leftovers.adopt()
     reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
+    with _signals_held_back():
+        child = os.fork()
+        if child:
+            stop = _Stop(child)
+            for number in _heeded():
+                signal.signal(number, stop)
+        else:
+            interrupt_on_signals()
+    if not child:
         os.close(reader)
-        _parent = writer
-        die_with_parent()
-        run()
+        _work(run, writer)
     os.close(writer)
-    # The terminal interrupts both: the child cleans up, the parent waits for it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    asked_to_end: list[int] = []
-
-    def forward(number: int, _frame: object) -> None:
-        asked_to_end.append(number)
-        os.kill(child, number)
-
-    signal.signal(signal.SIGTERM, forward)
-    work = _Work(seconds=_limit)
-    with os.fdopen(reader, "rb", buffering=0) as notes:
-        while not (ran_out := not select.select([notes], [], [], work.seconds)[0]):
-            if not _listen(notes.fileno(), work):
-                break
-    if ran_out:
-        os.kill(child, signal.SIGKILL)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if code >= 0:
-        sys.exit(code)
-    _clean(work, child)
-    if asked_to_end or code == -signal.SIGINT:
+    work = _Work()
+    code, why_killed = _wait(reader, work, stop)
+    leftovers.end(not_ours)
+    if work.partial:
+        shutil.rmtree(work.partial, ignore_errors=True)
+    if work.finished is not None:
+        sys.exit(work.finished)
+    _show_cursor()
+    if stop.since is not None or code == -signal.SIGINT:
         print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
-    how = f"did not finish within {work.seconds:g} s (--time-limit)" if ran_out else processes.ending(code)
-    print(
-        f"error: {work.stage}: the process {how}; nothing was written; "
-        "try smaller sizes, another --opset, or other versions of what attn2trt doctor lists",
-        file=sys.stderr,
-    )
-    sys.exit(CheckFailed.exit_code)
+    line, exit_code = _obituary(work, why_killed or processes.ending(code), by_itself=code >= 0)
+    print(f"error: {line}", file=sys.stderr)
+    sys.exit(exit_code)
 
 
-def _listen(notes: int, work: _Work) -> bool:
-    """Take in what the child has said; False once it can say no more."""
-    text = os.read(notes, 65536)
-    for line in text.decode().splitlines():
-        for key, value in json.loads(line).items():
-            setattr(work, key, value)
-    return bool(text)
+@contextlib.contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Have signals wait until the process that they reach knows what to do with them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def die_with_parent() -> None:
-    """Have the kernel end this process when the parent is killed, where the kernel offers it."""
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _heeded() -> list[signal.Signals]:
+    return [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
 
 
-def _clean(work: _Work, child: int) -> None:
-    """Remove the half bundle that the child left, and restore the cursor that its progress line hid."""
+def interrupt_on_signals() -> None:
+    """Turn each signal that asks for the end into one KeyboardInterrupt; while it is cleaned up, more are ignored."""
+    heeded = _heeded()
+
+    def interrupt(_number: int, _frame: object) -> NoReturn:
+        for number in heeded:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in heeded:
+        signal.signal(number, interrupt)
+
+
+def _work(run: Callable[[], NoReturn], writer: int) -> NoReturn:
+    """Call ``run`` in the child and tell the parent how it ended; what ends the process instead leaves that out."""
+    processes.die_with_parent()
+    processes.report_to(writer)
+    claim_stdout()
+    code = 0
+    try:
+        run()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except KeyboardInterrupt:
+        processes.leave_if_copy()
+        print("interrupted", file=sys.stderr)
+        code = INTERRUPTED
+    processes.leave_if_copy()
+    flush()
+    processes.note(finished=code)
+    sys.stdout = sys.stderr  # what is printed while the interpreter ends is no result
+    sys.exit(code)
+
+
+def _wait(reader: int, work: _Work, stop: _Stop) -> tuple[int, str]:
+    """Wait for the child to end; returns its exit code (negative: a signal), and why it was killed here, if it was.
+
+    A process that the child leaves behind may hold the pipe open: the child's own end is what counts.
+    """
+    assert stop.child is not None
+    os.set_blocking(reader, False)
+    ended = _descriptor_of(stop.child)
+    why_killed = ""
+    while True:
+        patience, why = _patience(work, stop)
+        left = max(0.0, patience - time.monotonic())
+        watched = [] if work.closed else [reader]
+        select.select([*watched, *ended], [], [], min(left, SIGNAL_SECONDS if ended else POLL_SECONDS))
+        work.listen(reader)
+        if os.waitid(os.P_PID, stop.child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            work.listen(reader)
+            child, stop.child = stop.child, None  # its number may be another process's from here on
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), why_killed
+        if time.monotonic() >= patience and not why_killed:
+            why_killed = why
+            os.kill(stop.child, signal.SIGKILL)
+
+
+def _descriptor_of(child: int) -> list[int]:
+    """Return a descriptor that can be read once ``child`` has ended, if the system has such."""
+    try:
+        return [os.pidfd_open(child)]
+    except (AttributeError, OSError):
+        return []
+
+
+def _patience(work: _Work, stop: _Stop) -> tuple[float, str]:
+    """Return until when to wait for the child's next word or end, and why it is killed after that."""
+    if stop.since is not None:
+        return stop.since + GRACE_SECONDS, "was interrupted"
+    if work.finished is not None:
+        return work.heard + GRACE_SECONDS, "had finished"
+    if work.closed:
+        return work.heard + GRACE_SECONDS, "closed the pipe that it reports by, as os.exec does"
+    return work.heard + work.seconds, f"did not finish within {work.seconds:g} s (--time-limit)"
+
+
+def _obituary(work: _Work, how: str, *, by_itself: bool) -> tuple[str, int]:
+    """Return the line and the exit code for a child that ended as ``how`` says without having finished."""
+    left = f"{work.written} was written before" if work.written else "nothing was written"
+    if not by_itself:
+        fix = "try smaller sizes, another --opset, or other versions of what attn2trt doctor lists"
+        return f"{work.stage}: the process {how}; {left}; {fix}", CheckFailed.exit_code
+    if work.calling:
+        return f"{work.calling}, and the process {how}; {left}; remove what ends it there", InputError.exit_code
+    fix = "remove what ends the process from the module's code, as os._exit or os.exec"
+    return f"{work.stage}: the process {how} before the work was done; {left}; {fix}", CheckFailed.exit_code
+
+
+def _show_cursor() -> None:
+    """Restore the cursor that the child's progress line hid."""
     if sys.stderr.isatty():
         sys.stderr.write("\r\x1b[K\x1b[?25h")
-    if work.folder:
-        for partial in Path(work.folder).glob(f".*.partial-{child}"):
-            shutil.rmtree(partial, ignore_errors=True)

@@ -11,8 +11,9 @@ from typing import Any, NoReturn
 import click
 
 from .ending import finish
-from .guard import guarded
+from .guard import guarded, interrupt_on_signals
 from .options import debug_option
+from .streams import open_closed
 
 # In the order in which a new user needs them; each is a file beside this one that holds `command`.
 COMMANDS = (
@@ -72,8 +73,10 @@ def group() -> None:
 
 def main() -> NoReturn:
     """The console script."""
+    open_closed()
     if set(sys.argv[1:]) & GUARDED and not set(sys.argv[1:]) & {"-h", "--help"}:
         guarded(run)
+    interrupt_on_signals()
     run()
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from .guard import STAGE_SECONDS, note
+from ..processes import STAGE_SECONDS, note
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .guard import note
+from ..processes import leave_if_copy, note
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -22,6 +22,7 @@ Progress = Callable[[str], None]
 
 def print_json(document: Any) -> None:
     """Print one JSON document. Strict JSON has no NaN and no infinity: they are printed as strings."""
+    leave_if_copy()
     click.echo(json.dumps(strict(document), indent=2, allow_nan=False, default=str))
 
 
@@ -40,6 +41,7 @@ def print_rich(*renderables: RenderableType) -> None:
     """Print tables and text on stdout; a pipe gets them plain and unfolded enough to be searched."""
     from rich.console import Console
 
+    leave_if_copy()
     terminal = sys.stdout.isatty()
     console = Console(file=sys.stdout, width=None if terminal else 160, highlight=False)
     for renderable in renderables:

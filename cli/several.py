@@ -21,9 +21,11 @@ from typing import Any, NoReturn
 import click
 
 from ..errors import CheckFailed
+from ..processes import die_with_parent, note, report_to
 from .ending import INTERNAL_ERROR, finish
-from .guard import die_with_parent, guarded, note
+from .guard import STOPPING, guarded
 from .output import print_json
+from .streams import flush, give_stdout
 
 PAUSE_SECONDS = 0.05
 
@@ -47,12 +49,14 @@ class Job:
         return (self.folder / "err").read_text(encoding="utf-8", errors="replace")
 
     def to_json(self) -> dict[str, Any]:
-        """What it printed as JSON, or its line of error."""
-        said = self.said.strip()
+        """Return what it printed as JSON, or its line of error; a process that was killed may have printed half."""
+        bundle = None
+        with contextlib.suppress(ValueError):
+            bundle = json.loads(self.said)
         return {
             "target": self.target,
             "exit_code": self.code,
-            "bundle": json.loads(said) if said else None,
+            "bundle": bundle,
             "error": self.error.strip(),
         }
 
@@ -121,11 +125,10 @@ def _done(all_jobs: Sequence[Job], work: Callable[[Job], int], jobs: int) -> Ite
 
 
 def _started(job: Job, work: Callable[[Job], int]) -> int:
-    """The process of a child that does the job."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    """Return the process of a child that does the job."""
+    flush()
     # A child that is told to end before it is on its own would end as its parent does, taking its siblings along.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     try:
         child = os.fork()
         if not child:
@@ -142,15 +145,16 @@ def _be_child(job: Job, work: Callable[[Job], int], mask: set[int]) -> NoReturn:
         die_with_parent()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for stream, name in ((1, "out"), (2, "err")):
-            os.dup2(os.open(job.folder / name, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), stream)
+        report_to(None)
+        out, err = (os.open(job.folder / name, os.O_WRONLY | os.O_TRUNC) for name in ("out", "err"))
+        give_stdout(out)
+        os.dup2(err, 2)
         # A child of its own for the work: a crash of native code is a line of this target.
         guarded(lambda: finish(lambda: work(job), debug="--debug" in sys.argv))
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush()
         os._exit(code)
 
 

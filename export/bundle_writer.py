@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..errors import CheckFailed
+from ..processes import note
 from .bundle import FORMAT, MANIFEST, Bundle, is_running, sha256
 from .destination import check_destination, check_owned
 
@@ -25,6 +27,7 @@ class BundleWriter:
         self.destination = destination
         self.path = destination.with_name(f".{destination.name}.partial-{os.getpid()}")
         self._made: list[Path] = []
+        self._process = os.getpid()
 
     def __enter__(self) -> BundleWriter:
         check_destination(self.destination)
@@ -32,17 +35,25 @@ class BundleWriter:
         self.destination.parent.mkdir(parents=True, exist_ok=True)
         for stale in _stale(self.destination):
             shutil.rmtree(stale, ignore_errors=True)
+        note(partial=str(self.path.absolute()))
         self.path.mkdir()
         return self
 
     def __exit__(self, *_: object) -> None:
+        if os.getpid() != self._process:
+            return  # a copy that the module's code forked off; the bundle is the other one's
         shutil.rmtree(self.path, ignore_errors=True)
+        note(partial="")
         for folder in self._made:
             with contextlib.suppress(OSError):  # not empty: the bundle is there
                 folder.rmdir()
 
     def commit(self, manifest: Mapping[str, Any], files: Mapping[str, str]) -> Bundle:
         """Hash ``files`` (name → what it is), write the manifest last, and put the folder in its place."""
+        if os.getpid() != self._process:
+            raise CheckFailed(
+                "the module's code forked this process; expected one alone to write the bundle; remove that"
+            )
         entries = {}
         for name, role in files.items():
             file = self.path / name
@@ -61,6 +72,7 @@ class BundleWriter:
             self.destination.rename(replaced)
             self._require_ours(replaced)
         self.path.rename(self.destination)
+        note(partial="", written=str(self.destination.absolute()))
         shutil.rmtree(replaced, ignore_errors=True)
         return Bundle(self.destination, whole)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Attn2trtError, InputError
+from ..processes import leave_if_copy, note
 from .block_index import nearest, one_of
 
 if TYPE_CHECKING:
@@ -33,14 +34,15 @@ def load(name: str) -> Any:
                 f"received {name!r}; expected module {module_name} in {Path.cwd()} or installed, found none; "
                 "run from the folder that holds it"
             ) from error
-    for step in attribute.split("."):
-        if not hasattr(found, step):
-            public = [public for public in dir(found) if not public.startswith("_")]
-            raise InputError(
-                f"received {name!r}; expected {step!r} in {module_name}, found none; "
-                f"{nearest(step, public, 'name a factory that is there')}"
-            )
-        found = getattr(found, step)
+    with _one_line(f"find {attribute} in {module_name}", name):
+        for step in attribute.split("."):
+            if not hasattr(found, step):
+                public = [public for public in dir(found) if not public.startswith("_")]
+                raise InputError(
+                    f"received {name!r}; expected {step!r} in {module_name}, found none; "
+                    f"{nearest(step, public, 'name a factory that is there')}"
+                )
+            found = getattr(found, step)
     return found
 
 
@@ -50,7 +52,8 @@ def make(name: str) -> nn.Module:
 
     found = load(name)
     if isinstance(found, nn.Module):
-        return deepcopy(found)
+        with _one_line(f"copy {name}", name):
+            return deepcopy(found)
     if not callable(found):
         raise InputError(
             f"received {name!r}, a {type(found).__name__}; expected a callable that returns a torch.nn.Module; "
@@ -117,12 +120,17 @@ def _working_directory() -> Iterator[None]:
 
 @contextmanager
 def _one_line(doing: str, name: str) -> Iterator[None]:
-    """Turn whatever the user's code raises into one line with the exception and where it came from."""
+    """Turn whatever the user's code raises into one line with the exception and where it came from.
+
+    The guard hears what is called, for code that raises nothing and ends the process.
+    """
+    note(calling=f"received {name!r}; expected to {doing}")
     try:
         yield
-    except Attn2trtError:
+    except (Attn2trtError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        leave_if_copy()
         frame = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{frame.filename}:{frame.lineno}"
         if isinstance(error, SyntaxError):
@@ -131,3 +139,5 @@ def _one_line(doing: str, name: str) -> Iterator[None]:
         raise InputError(
             f"received {name!r}; expected to {doing}, got {type(error).__name__}: {reason} ({where}); correct that line"
         ) from error
+    finally:
+        note(calling="")

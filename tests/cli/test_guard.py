@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 PRELUDE = """
-import os, signal, sys, time
+import os, signal, subprocess, sys, time
 from pathlib import Path
-from attn2trt.cli.guard import guarded, note
+from attn2trt.cli.guard import guarded
+from attn2trt.processes import note
 def run():
 """
 
@@ -43,9 +44,9 @@ def test_an_end_of_its_own_is_passed_on(code: int) -> None:
 def test_a_death_is_one_line_that_names_the_stage_and_leaves_no_half_bundle(
     how: str, words: str, tmp_path: Path
 ) -> None:
-    half = "(Path(sys.argv[1]) / f'.mine.partial-{os.getpid()}').mkdir()"
+    half = "half = Path(sys.argv[1]) / '.mine.partial-7'\nnote(partial=str(half))\nhalf.mkdir()"
     (tmp_path / ".other.partial-1").mkdir()
-    ran = guard(f"note(folder=sys.argv[1])\n{half}\nnote(stage='tracing')\n{how}", str(tmp_path))
+    ran = guard(f"{half}\nnote(stage='tracing')\n{how}", str(tmp_path))
     assert (ran.returncode, ran.stdout) == (1, "")
     assert ran.stderr.startswith(f"error: tracing: the process {words}; nothing was written")
     assert ran.stderr.count("\n") == 1
@@ -91,3 +92,145 @@ def test_a_module_that_crashes_is_an_error_of_the_command(tmp_path: Path) -> Non
     assert ran.returncode == 1
     assert "error: resolving the target: the process was killed by SIGABRT" in ran.stderr
     assert not (tmp_path / "bundles").exists()
+
+
+def deploy(tmp_path: Path, source: str, *more: str) -> subprocess.CompletedProcess[str]:
+    """Deploy ``make`` of a file with that source."""
+    (tmp_path / "net.py").write_text("import os, sys\n" + source)
+    words = ["deploy", "py:net:make", "--shape", "2x3x8x8", "-o", "out/mine", *more]
+    return subprocess.run(
+        [sys.executable, "-m", "attn2trt", *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+
+ENDINGS = {
+    "os._exit(0)": "the process ended with exit code 0",
+    "os._exit(5)": "the process ended with exit code 5",
+    "os.execv('/bin/true', ['true'])": "the process ended with exit code 0",
+    "sys.exit(0)": "SystemExit: 0",
+    "sys.exit()": "SystemExit",
+    "raise type('Own', (BaseException,), {})('mine')": "Own: mine",
+}
+
+
+@pytest.mark.parametrize("how", ENDINGS)
+def test_an_import_that_ends_the_process_is_bad_input(how: str, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(f"import os, sys\n{how}\n")
+    body = "from attn2trt.cli.ending import finish\nfrom attn2trt.modules.user_code import load\n"
+    ran = guard(f"{body}os.chdir(sys.argv[1])\nfinish(lambda: load('py:net:make'))", str(tmp_path))
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("error: received 'py:net:make'; expected to import net")
+    assert ENDINGS[how] in ran.stderr
+    assert ran.stderr.count("\n") == 1
+
+
+def test_a_factory_that_ends_the_process_is_bad_input_of_the_command(tmp_path: Path) -> None:
+    ran = deploy(tmp_path, "def make(): os._exit(0)\n", "--json")
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "expected to call py:net:make(), and the process ended with exit code 0; nothing was written" in ran.stderr
+    assert ran.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir() if path.name != "__pycache__"] == ["net.py"]
+
+
+@pytest.mark.parametrize("how", ENDINGS)
+def test_a_forward_that_ends_the_process_fails_with_the_stage(how: str, tmp_path: Path) -> None:
+    """Under the guard and the command's own ending, with the bundle's writer, and without the minutes around it."""
+    body = (
+        "from attn2trt.cli.ending import finish\nfrom attn2trt.export.bundle_writer import BundleWriter\n"
+        "def work():\n    with BundleWriter(Path(sys.argv[1])) as writer:\n"
+        f"        note(stage='tracing')\n        {how}\n"
+        "finish(work)"
+    )
+    (tmp_path / "there").mkdir()
+    ran = guard(body, str(tmp_path / "there" / "mine"))
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr.startswith("error: tracing: the ")
+    assert ENDINGS[how] in ran.stderr
+    assert ran.stderr.count("\n") == 1
+    assert list((tmp_path / "there").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_forward_of_a_module_that_ends_the_process_fails_with_the_stage(tmp_path: Path) -> None:
+    source = (
+        "from torch import nn\nclass Ends(nn.Module):\n    calls = 0\n    def forward(self, x):\n"
+        "        Ends.calls += 1\n        if Ends.calls > 3: os._exit(0)\n        return x * 2\nmake = Ends\n"
+    )
+    ran = deploy(tmp_path, source)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "the process ended with exit code 0 before the work was done; nothing was written" in ran.stderr
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_word_of_the_end_counts_not_how_the_interpreter_ends() -> None:
+    ran = guard("import atexit\natexit.register(os._exit, 3)\nprint('said')\nsys.exit(1)")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (1, "said\n", "")
+
+
+def test_a_process_left_behind_holds_neither_the_command_nor_its_output() -> None:
+    """Its output goes to a pipe here, which a process that stays would keep open."""
+    began = time.monotonic()
+    ran = guard("subprocess.Popen(['sleep', '60'])\nif not os.fork():\n    time.sleep(60)\nprint('done')\nsys.exit(0)")
+    assert (ran.returncode, ran.stdout) == (0, "done\n")
+    assert time.monotonic() - began < 30
+
+
+def test_a_copy_that_goes_on_does_the_work_once(tmp_path: Path) -> None:
+    body = (
+        "note(stage='first')\nif os.fork():\n    os.wait()\nnote(stage='second')\n"
+        "open(sys.argv[1], 'a').write('done')\nprint('done')\nsys.exit(0)"
+    )
+    ran = guard(body, str(tmp_path / "log"))
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "done\n", "")
+    assert (tmp_path / "log").read_text() == "done"
+
+
+def test_raw_writes_to_descriptor_1_are_no_result() -> None:
+    body = (
+        "import ctypes\nos.system('echo raw')\nos.write(1, b'raw')\nctypes.CDLL(None).puts(b'raw')\n"
+        "sys.__stdout__.write('raw')\nprint('result')\nimport atexit\natexit.register(print, 'late')\nsys.exit(0)"
+    )
+    ran = guard(body)
+    assert (ran.returncode, ran.stdout) == (0, "result\n")
+    assert ran.stderr.count("raw") == 4
+    assert "late" in ran.stderr
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+def test_closed_streams_keep_no_command_from_its_work(closed: str) -> None:
+    code = "from attn2trt.cli.streams import open_closed\nopen_closed()\n" + PRELUDE
+    code += "    print('said'); sys.exit(7)\nguarded(run)\n"
+    ran = subprocess.run(
+        ["bash", "-c", f'"$0" -c "$1" {closed}', sys.executable, code], capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (7, "")
+    assert ran.stdout == ("" if closed.startswith(">&-") else "said\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+@pytest.mark.parametrize("heard", ["heard", "deaf"])
+def test_each_signal_to_the_command_alone_is_an_interrupt(number: signal.Signals, heard: str, tmp_path: Path) -> None:
+    """Also for native code that runs on, which ``deaf`` stands for."""
+    body = "half = Path(sys.argv[1]) / '.mine.partial-7'\nnote(partial=str(half))\nhalf.mkdir()\n"
+    body += "signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 32))\n" if heard == "deaf" else ""
+    body += "(half / 'ready').touch()\ntime.sleep(60)"
+    code = PRELUDE + "".join(f"    {line}\n" for line in body.splitlines())
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n" + code
+    code += "import attn2trt.cli.guard\nattn2trt.cli.guard.GRACE_SECONDS = 0.5\nguarded(run)\n"
+    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.PIPE)
+    while not (tmp_path / ".mine.partial-7" / "ready").exists():
+        assert parent.poll() is None
+        time.sleep(0.02)
+    parent.send_signal(number)
+    assert parent.communicate(timeout=20)[1] == b"interrupted\n"
+    assert parent.returncode == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_that_was_ignored_before_stays_ignored() -> None:
+    """``nohup`` and a shell's background jobs count on it."""
+    body = "os.kill(os.getppid(), signal.SIGHUP)\nos.kill(os.getpid(), signal.SIGHUP)\ntime.sleep(0.2)\nsys.exit(0)"
+    code = PRELUDE + "".join(f"    {line}\n" for line in body.splitlines())
+    code = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + code + "guarded(run)\n"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")

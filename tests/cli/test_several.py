@@ -19,9 +19,9 @@ PRELUDE = """
 import os, signal, sys, time
 from pathlib import Path
 import click
-from attn2trt.cli.guard import note
 from attn2trt.cli.several import run_each
 from attn2trt.errors import InputError
+from attn2trt.processes import note
 
 # a shell ignores it for what it runs in the background
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -53,7 +53,7 @@ def test_what_they_say_comes_in_the_order_of_the_targets() -> None:
     ("body", "code", "words"),
     [
         ("return 1 if target == 'b' else 0", 1, ""),
-        ("raise InputError('received b; expected c; correct it') if target == 'b' else SystemExit(0)", 2, "received b"),
+        ("if target == 'b':\n    raise InputError('received b; expected c; correct it')", 2, "received b"),
         ("1 / 0 if target == 'b' else None", 70, "internal error: ZeroDivisionError"),
         ("os.abort() if target == 'b' else None", 1, "was killed by SIGABRT"),
         ("os.kill(os.getppid(), signal.SIGKILL) if target == 'b' else None", 1, "was ended by SIGKILL; run it alone"),
@@ -105,8 +105,8 @@ def test_no_more_than_so_many_are_at_work(jobs: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_all_and_leaves_no_half_bundle(number: signal.Signals, tmp_path: Path) -> None:
-    noted = f"folder = Path({str(tmp_path)!r})\nnote(folder=str(folder))\n"
-    half = "(folder / f'.x.partial-{os.getpid()}').mkdir()\n"
+    noted = f"folder = Path({str(tmp_path)!r})\nhalf = folder / f'.x.partial-{{target}}'\n"
+    half = "note(partial=str(half))\nhalf.mkdir()\n"
     body = f"{noted}{half}(folder / target).write_text(str(os.getpid()))\ntime.sleep(60)"
     parent = subprocess.Popen([sys.executable, "-c", script(body, "a b c")], stdout=subprocess.PIPE)
     told = [tmp_path / "a", tmp_path / "b"]

@@ -1,0 +1,45 @@
+"""The standard streams of a command: stdout holds its result and nothing else."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def open_closed() -> None:
+    """Open the standard streams that were closed (``>&-``) on the null device, before a file of ours gets their number.
+
+    The work is done and its exit code is right; what would be printed there is lost, as was asked for.
+    """
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
+            os.set_inheritable(descriptor, True)
+            setattr(sys, name, open(descriptor, "r" if descriptor == 0 else "w", closefd=False))  # noqa: SIM115
+
+
+def claim_stdout() -> None:
+    """Keep stdout for this package: descriptor 1 becomes stderr, whatever writes to it in native code or a child.
+
+    ``sys.stdout`` writes to where descriptor 1 led, by a descriptor that no other code knows of.
+    """
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    before = sys.stdout
+    sys.stdout = open(kept, "w", encoding=before.encoding, errors=before.errors, buffering=1)  # noqa: SIM115, PTH123
+
+
+def give_stdout(descriptor: int) -> None:
+    """Make ``descriptor`` this process's stdout, as descriptor 1 and as ``sys.stdout``."""
+    os.dup2(descriptor, 1)
+    before = sys.stdout
+    sys.stdout = open(1, "w", encoding=before.encoding, errors=before.errors, closefd=False)  # noqa: SIM115
+
+
+def flush() -> None:
+    """Write out what Python holds back for stdout and stderr, so that no other process writes it again."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
