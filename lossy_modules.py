@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .validate.losses import Losses
 
 # What lower precision explains; beyond the floors something else is wrong, which keeping modules does not mend.
-BY_PRECISION = frozenset({"budget", "top1", "nan", "floor"})
+BY_PRECISION = frozenset({"budget", "top1", "nan", "floor", "variation"})
 # modules that a line names, of those that lose at least this share of what the first does
 SHOWN, WORTH_NAMING = 3, 0.1
 
@@ -43,7 +43,7 @@ def name_lossy(verdict: Verdict, lowered: Mapping[str, LowGraph], losses: Callab
         replace(stage, why=f"{stage.why}; {said[stage.stage]}") if stage.stage in said else stage
         for stage in verdict.stages
     )
-    return Verdict(tuple(stages))
+    return replace(verdict, stages=tuple(stages))
 
 
 def _words(low: LowGraph, losses: Callable[[], Losses]) -> str:

@@ -91,6 +91,7 @@ def deploy(
     seed: int = 0,
     pretrained: bool = False,
     checkpoint: Path | str | None = None,
+    allow_float32_truth: bool = False,
 ) -> Bundle:
     """Export a target to a bundle, judge every stage against PyTorch in float64, and return the bundle.
 
@@ -104,6 +105,7 @@ def deploy(
     file of tensors (else on the cases with ordinary inputs); those of int8 by ``calibration``: minmax, percentile or
     entropy. ``max_error`` replaces the relative error that outputs may have (1e-5, tf32 and fp16 1e-2, bf16 5e-2, int8
     and fp8 1e-1); ``inputs`` is a folder of photographs to judge on as well.
+    ``allow_float32_truth`` takes a comparison with PyTorch's float32 for a pass if float64 cannot run the module.
     With ``verdict=False`` the numbers are not judged.
 
     Failed numerics do not raise: they are in ``bundle.manifest["verdict"]``. Raises InputError for anything that is
@@ -128,7 +130,7 @@ def deploy(
     module = None
     if resolved.fingerprint is None:
         module = resolved.build()
-    options = [opset, verdict, max_error, seed, *lowering.options]
+    options = [opset, verdict, max_error, seed, allow_float32_truth, *lowering.options]
     key = _key(resolved, module, options=options, read=[inputs, calibrate])
     if not force and (found := _unchanged(destination, key)) is not None:
         return found
@@ -159,6 +161,7 @@ def deploy(
             seconds.start("reference", "computing the float64 reference and judging every stage against it")
             index, left_out = _record(stages.watch(pairs), writer.path / REFERENCE)
             result = stages.verdict(from_tensors(writer.path / REFERENCE, index))
+            result = replace(result, allows_float32=allow_float32_truth)
             candidates.judged(result)
         if not lowering.chooses:
             result = name_lossy(result, lowered, functools.partial(_losses, low_writer))
@@ -184,7 +187,7 @@ def deploy(
             "modules": dict(graph.modules),
             "cases": index,
             "cases_left_out": left_out,
-            "hidden": hidden.findings(module),
+            "hidden": [*hidden.findings(module), *stages.still()],
             "verdict": result.to_json(),
             "trtexec": trtexec_line(resolved.inputs, resolved.axes),
             **({"precisions": entries_of(lowered, resolved)} if lowered else {}),
@@ -202,7 +205,13 @@ def _place(target: str | Target | nn.Module, out: Path | str | None) -> Path | N
     return DEFAULT_FOLDER / file_name(target) if isinstance(target, str) else None
 
 
-def validate_bundle(path: Path | str, *, progress: Progress | None = None, max_error: float | None = None) -> Verdict:
+def validate_bundle(
+    path: Path | str,
+    *,
+    progress: Progress | None = None,
+    max_error: float | None = None,
+    allow_float32_truth: bool = False,
+) -> Verdict:
     """Judge the runtimes found here against the PyTorch outputs that the bundle recorded; needs no PyTorch.
 
     Raises CheckFailed where a file is not the one the manifest lists: numbers of an unknown graph prove nothing.
@@ -224,7 +233,7 @@ def validate_bundle(path: Path | str, *, progress: Progress | None = None, max_e
     stages += tuned_stages(bundle, pairs, max_error=max_error)
     stages += plan_stages(bundle, pairs, max_error=max_error)
     stages += provider_stages(bundle, pairs, max_error=max_error)
-    return Verdict(tuple(stages))
+    return Verdict(tuple(stages), allows_float32=allow_float32_truth)
 
 
 def verify_bundle(path: Path | str) -> list[Finding]:

@@ -17,7 +17,8 @@ from .export.graph import OnnxGraph
 from .validate.cases import Case
 from .validate.metamorphic import metamorphic
 from .validate.metrics import FLOAT32, LOWER, Precision
-from .validate.verdict import StageResult, Verdict, judge_case, not_checked, stage_result
+from .validate.slices import VARIATION, Slices
+from .validate.verdict import StageResult, Verdict, concluded, judge_case, not_checked
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 STAGE_EXPORTED, STAGE_SIMPLIFIED, STAGE_ORT = "torch → onnx", "simplified", "onnxruntime cpu"
 STAGE_TENSORRT = "tensorrt"
+# Failures of a whole: no single case and no place in the graph shows them.
+_NOWHERE = frozenset({"budget", "floor", VARIATION})
 # How a provider is written, by the last word of the stages that it runs.
 _PROVIDERS = {"cpu": "CPU", "cuda": "CUDA", "tensorrt": "TensorRT"}
 
@@ -78,6 +81,7 @@ class Stages:
         self._max_error = max_error
         self._stages = _stages_of(lower)
         self._found: dict[str, list[tuple[str, Comparison]]] = {}
+        self._slices: dict[str, Slices] = {}
         self._runs: dict[str, IsolatedRuntime] = {}
         self._failed: dict[str, StageResult] = {}
         self._is_open = False
@@ -115,6 +119,7 @@ class Stages:
         self._stages, self._is_open = _stages_of(lowered), True
         self._start(judged for judged in self._stages if judged.stage not in self._runs)
         self._found = {judged.stage: [] for judged in self._stages}
+        self._slices = {judged.stage: Slices() for judged in self._stages}
         self._failed = {}
         self._module, self._cases = module, {case.name: case for case in cases}
         self._why_not_simplified = why_not_simplified
@@ -145,6 +150,7 @@ class Stages:
                         max_error=self._max_error,
                         declared=self._graphs[judged.stage].outputs,
                         precision=judged.precision,
+                        slices=self._slices[judged.stage],
                     )
             self.seconds += time.perf_counter() - since
             yield case, reference
@@ -167,7 +173,7 @@ class Stages:
             if stage in self._failed:
                 results.append(self._failed[stage])
             elif stage in self._runs:
-                result = stage_result(stage, self._found[stage])
+                result = concluded(stage, self._found[stage], self._slices[stage], judged.precision)
                 if judged.precision is not FLOAT32:
                     result = with_advice(result)
                 elif not any(earlier.status == "failed" for earlier in results):
@@ -180,6 +186,10 @@ class Stages:
         results.append(tensorrt_stage())
         self.seconds += time.perf_counter() - since
         return Verdict(tuple(results))
+
+    def still(self) -> list[str]:
+        """Return one sentence for every output with channels whose variation could not be compared."""
+        return next(iter(self._slices.values())).still() if self._slices else []
 
     def _locate(self, graph: OnnxGraph, optimise: bool, names: Collection[str]) -> Location | None:
         from .validate.localize import locate
@@ -210,6 +220,10 @@ class NoStages:
         """Every pair, not judged."""
         return pairs
 
+    def still(self) -> list[str]:
+        """Return no sentence: nothing was compared."""
+        return []
+
     def verdict(self, _recorded: Iterable[tuple[Case, Reference]]) -> Verdict:
         """Every stage as not checked."""
         stages = (*(judged.stage for judged in self._stages), STAGE_TENSORRT)
@@ -218,7 +232,7 @@ class NoStages:
 
 def with_place(result: StageResult, locate: Callable[[Collection[str]], Location | None]) -> StageResult:
     """A stage whose numbers are wrong, with where they become wrong; ``locate`` is given the names of failing cases."""
-    wrong = [case for case, found in result.comparisons if not found.passed and found.which != "budget"]
+    wrong = [case for case, found in result.comparisons if not found.passed and found.which not in _NOWHERE]
     if not wrong:
         return result
     try:

@@ -126,8 +126,8 @@ def measure(path: Path, precision: str, options: Options) -> dict[str, Any]:
     except Attn2trtError as error:
         return row | {"why": str(error), "seconds": round(time.perf_counter() - since, 1)}
     row |= {
-        "passed": bool(stages) and all(stage.status == "passed" for stage in stages),
-        "why": "; ".join(f"{stage.stage}: {stage.status} {stage.why}" for stage in stages if stage.status != "passed"),
+        "passed": bool(stages) and all(stage.has_passed for stage in stages),
+        "why": "; ".join(f"{stage.stage}: {stage.status} {stage.why}" for stage in stages if not stage.has_passed),
         "worst_ratio": max(stage.worst_ratio for stage in stages),
         "cases": max(stage.case_count for stage in stages),
         "plan": {key: value for key, value in plan.to_json().items() if key != "graph"},

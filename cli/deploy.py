@@ -9,7 +9,15 @@ import click
 
 from ..errors import InputError
 from ..modules.target import file_name
-from .options import IMAGES, export_options, max_error_option, output_options, require_option, targets_options
+from .options import (
+    IMAGES,
+    export_options,
+    float32_truth_option,
+    max_error_option,
+    output_options,
+    require_option,
+    targets_options,
+)
 from .output import print_json, print_rich, stages
 from .requirements import check
 from .summary import bundle_lines, exit_code, next_lines
@@ -21,6 +29,7 @@ from .summary import bundle_lines, exit_code, next_lines
 @click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Targets at a time (default: the cores).")
 @click.option("--inputs", type=IMAGES, metavar="DIR", help="Photographs to judge on, beside the seeded cases.")
 @max_error_option
+@float32_truth_option
 @require_option
 @output_options
 def command(targets: tuple[str, ...], jobs: int | None, require: tuple[str, ...], as_json: bool, **options: Any) -> int:

@@ -47,6 +47,11 @@ max_error_option = click.option(
     metavar="NUMBER",
     help="Budget for the relative L2 error (default: fp32 1e-5, fp16 1e-2, bf16 5e-2).",
 )
+float32_truth_option = click.option(
+    "--allow-float32-truth",
+    is_flag=True,
+    help="Take a comparison with PyTorch's float32 for a pass if float64 cannot run the module.",
+)
 bundle_argument = click.argument("bundle", type=PATH)
 
 

@@ -62,7 +62,7 @@ def next_lines(bundle: Bundle) -> list[str]:
 
 
 def exit_code(verdict: Verdict) -> int:
-    """0 passed; 1 a stage failed; 3 none failed, but what this machine lacks kept every stage from being checked."""
+    """Return 0 for a pass, 1 if a stage that ran is none, 3 if no stage could run for what this machine lacks."""
     if verdict:
         return 0
-    return CheckFailed.exit_code if verdict.first_failure else MissingRequirement.exit_code
+    return CheckFailed.exit_code if verdict.objections else MissingRequirement.exit_code

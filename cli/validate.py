@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .options import bundle_argument, max_error_option, output_options, require_option
+from .options import bundle_argument, float32_truth_option, max_error_option, output_options, require_option
 from .output import print_json, print_rich, stages
 from .requirements import check
 from .summary import exit_code
@@ -15,15 +15,20 @@ from .summary import exit_code
 @click.command("validate")
 @bundle_argument
 @max_error_option
+@float32_truth_option
 @require_option
 @output_options
-def command(bundle: Path, max_error: float | None, require: tuple[str, ...], as_json: bool) -> int:
+def command(
+    bundle: Path, max_error: float | None, allow_float32_truth: bool, require: tuple[str, ...], as_json: bool
+) -> int:
     """Judge every runtime found here against the PyTorch outputs recorded in BUNDLE. Needs no PyTorch."""
     check(require)
     from ..pipeline import validate_bundle
 
     with stages() as progress:
-        verdict = validate_bundle(bundle, progress=progress, max_error=max_error)
+        verdict = validate_bundle(
+            bundle, progress=progress, max_error=max_error, allow_float32_truth=allow_float32_truth
+        )
     if as_json:
         print_json({"path": str(bundle), "passed": bool(verdict), "verdict": verdict.to_json()})
     else:

@@ -6,12 +6,12 @@ import math
 from typing import TYPE_CHECKING
 
 from ..validate.metrics import LIMIT, LOWER
-from ..validate.verdict import StageResult, Verdict
+from ..validate.verdict import AGAINST_FLOAT32, FAILED, NOT_CHECKED, OVER_BUDGET, PASSED, StageResult, Verdict
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-STYLES = {"passed": "green", "failed": "bold red", "not checked": "yellow"}
+STYLES = {PASSED: "green", OVER_BUDGET: "yellow", AGAINST_FLOAT32: "yellow", NOT_CHECKED: "yellow", FAILED: "bold red"}
 
 
 def verdict_table(verdict: Verdict) -> RenderableType:
@@ -23,7 +23,7 @@ def verdict_table(verdict: Verdict) -> RenderableType:
     table = Table("stage", "result", "what was found")
     for stage in verdict.stages:
         table.add_row(Text(stage.stage), Text(stage.status, style=STYLES[stage.status]), Text(stage_sentence(stage)))
-    style = STYLES["passed" if verdict else "failed"]
+    style = STYLES[PASSED if verdict else FAILED]
     legend = Text(
         "The truth is PyTorch in float64. One rounding is what PyTorch loses by itself in the stage's precision on the "
         f"same input; up to {_limits(verdict)} pass.",
@@ -41,7 +41,7 @@ def _limits(verdict: Verdict) -> str:
 
 def stage_sentence(stage: StageResult) -> str:
     """What a stage found, in plain words."""
-    if stage.status != "passed" or not stage.comparisons:
+    if not stage.has_passed or not stage.comparisons:
         return stage.why
     count = len(stage.comparisons)
     cases = f"{stage.case_count} case{'s' if stage.case_count > 1 else ''}"
@@ -52,13 +52,23 @@ def stage_sentence(stage: StageResult) -> str:
 
 
 def conclusion(verdict: Verdict) -> str:
-    """The whole verdict in one sentence; what was not checked is always named."""
-    skipped = [stage.stage for stage in verdict.stages if stage.status == "not checked"]
+    """Return the whole verdict in one sentence; what was not checked is always named."""
+    skipped = [stage.stage for stage in verdict.stages if stage.status == NOT_CHECKED]
     unchecked = f"; not checked: {', '.join(skipped)}" if skipped else ""
     failure = verdict.first_failure
     if failure is not None:
         return f"FAILED: the first stage that is wrong is {failure.stage}{unchecked}"
-    passed = sum(stage.status == "passed" for stage in verdict.stages)
+    incomplete = next((stage for stage in verdict.stages if stage.is_incomplete), None)
+    if incomplete is not None:
+        return f"NOT CHECKED: {incomplete.stage} could not be compared whole{unchecked}"
+    if verdict.objections:
+        return (
+            "PASSED AGAINST FLOAT32 ONLY: float64 cannot run the module; --allow-float32-truth takes that for a pass"
+            f"{unchecked}"
+        )
+    passed = sum(stage.has_passed for stage in verdict.stages)
     if not passed:
         return f"NOT CHECKED: no stage could be judged{unchecked}"
-    return f"PASSED: {passed} stage{'s' if passed > 1 else ''} within PyTorch's own rounding{unchecked}"
+    over = sum(stage.status == OVER_BUDGET for stage in verdict.stages)
+    budget = f", {over} above the budget, which PyTorch's float32 does not keep either" if over else ""
+    return f"PASSED: {passed} stage{'s' if passed > 1 else ''} within PyTorch's own rounding{budget}{unchecked}"

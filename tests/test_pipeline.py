@@ -224,3 +224,44 @@ def test_nothing_is_written_where_the_target_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be traced"):
         attn2trt.deploy(Branch(), torch.randn(2, 3), out=tmp_path / "branch")
     assert list(tmp_path.iterdir()) == []
+
+
+class BoxesAndScores(nn.Module):
+    """Boxes in hundreds and quiet scores in one output, and one feature that is loud for the boxes alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.box, self.score = nn.Conv2d(3, 16, 3, 2, 1), nn.Conv2d(16, 4, 1), nn.Conv2d(16, 5, 1)
+        with torch.no_grad():
+            self.stem.weight[0] *= 800
+            self.stem.bias[0] = 300
+            self.score.weight[:, 0] = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = nn.functional.silu(self.stem(x))
+        return torch.cat([self.box(y), self.score(y).sigmoid()], 1)
+
+
+@pytest.mark.slow
+def test_scores_that_int8_makes_constants_fail_beside_large_boxes(tmp_path: Path) -> None:
+    found = attn2trt.deploy(BoxesAndScores(), torch.zeros(2, 3, 16, 20), precision="fp32,int8", out=tmp_path / "bundle")
+    stages = statuses(found)
+    assert stages["onnxruntime cpu"] == "passed"
+    assert stages["int8"] == "failed"
+    why = {stage.stage: stage.why for stage in Verdict.from_json(found.manifest["verdict"]).stages}["int8"]
+    assert "indices 4-8 of 9 along axis 1 without what varies" in why
+    assert "most is lost in stem" in why
+
+
+def test_a_channel_that_is_nan_for_every_input_was_not_checked(tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.SiLU())
+    with torch.no_grad():
+        module[0].bias[5] = float("nan")
+    found = attn2trt.deploy(module, torch.zeros(2, 3, 8, 8), dynamic="batch=1:2:4", out=tmp_path / "bundle")
+    assert {stage for stage, status in statuses(found).items() if status == "passed"} <= {"metamorphic"}
+    verdict = Verdict.from_json(found.manifest["verdict"])
+    assert not verdict
+    assert "index 5 of 8 along axis 1 of output is finite in no case" in verdict.stages[0].why
+    assert found.manifest["hidden"][0].startswith("0.bias has 1 of 8 numbers that are not finite")
+    assert not pipeline.validate_bundle(found.path)

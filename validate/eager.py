@@ -59,10 +59,23 @@ class Lower(Protocol):
         ...
 
 
-class Eager:
-    """The module on the CPU in one precision; ``largest`` is the largest magnitude that the last watched run met."""
+class CannotRun(ModuleRefused):
+    """PyTorch raised on a case; ``reason`` is what it said."""
 
-    def __init__(self, module: nn.Module, output_names: Sequence[str], seed: int, *, is_double: bool) -> None:
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Eager:
+    """The module on the CPU in one precision; ``largest`` is the largest magnitude that the last watched run met.
+
+    One in float64 is watched, and one in float32 if it ``is_truth``.
+    """
+
+    def __init__(
+        self, module: nn.Module, output_names: Sequence[str], seed: int, *, is_double: bool, is_truth: bool = False
+    ) -> None:
         import torch
 
         from ..modules.unregistered import unregistered
@@ -80,6 +93,7 @@ class Eager:
         self.output_names = tuple(output_names)
         self.seed = seed
         self.is_double = is_double
+        self.is_truth = is_double or is_truth
         self.largest = 0.0
         self.hidden: Hidden | None = None
         self.draws: Draws | None = None
@@ -122,9 +136,9 @@ class Eager:
         """Outputs by name.
 
         A float32 run has PyTorch's ``own`` kernels, ``plain`` ones as other runtimes have, or PyTorch's with ``other``
-        last digits. A float64 run looks at what every operator gives unless it is not ``watched``.
+        last digits. A run of the truth looks at what every operator gives unless it is not ``watched``.
         """
-        if watched and self.is_double:
+        if watched and self.is_truth:
             self._start_watching(feeds)
         return self._run(feeds, case, self._mode(rounding, watched=watched))
 
@@ -165,17 +179,17 @@ class Eager:
             raise
         except Exception as error:
             sizes = ", ".join(f"{name}={size}" for name, size in case.sizes.items()) or "the traced shape"
-            raise ModuleRefused(
+            raise CannotRun(
                 f"PyTorch itself cannot run case {case.name} ({sizes}): {_reason(error)}; "
-                "give a shape and ranges that the module takes"
+                "give a shape and ranges that the module takes",
+                _reason(error),
             ) from error
         return outputs
 
     def _mode(self, rounding: Rounding, *, watched: bool) -> AbstractContextManager[Any]:
-        if self.is_double:
-            mode: AbstractContextManager[Any] = float64_mode(
-                self._seen if watched else None, None if self.draws is None else self.draws.call
-            )
+        if self.is_truth and rounding == "own":
+            seen, call = self._seen if watched else None, None if self.draws is None else self.draws.call
+            mode: AbstractContextManager[Any] = float64_mode(seen, call, widens=self.is_double)
             return mode
         return _ROUNDING[rounding]()
 

@@ -21,10 +21,10 @@ class BatchStatistics(Exception):
     """A batch normalisation by the batch itself that changes running statistics, as in training."""
 
 
-def float64_mode(seen: Seen | None = None, call: Call | None = None) -> Any:
+def float64_mode(seen: Seen | None = None, call: Call | None = None, *, widens: bool = True) -> Any:
     """A mode that keeps every operator of a float64 run in float64; ``seen`` gets the range of every result.
 
-    ``call`` runs the operators, if it is given.
+    ``call`` runs the operators, if it is given. Without ``widens`` every operator keeps its own type.
 
     A module that says ``.float()`` or holds a float32 constant would otherwise round on the way, and the truth
     would be no better than what is judged by it. Raises Overlap where a tensor is copied onto a part of itself, the one
@@ -56,7 +56,7 @@ def float64_mode(seen: Seen | None = None, call: Call | None = None) -> Any:
             if func is torch.ops.aten.native_batch_norm.default and _trains(args[0], *args[3:6]):
                 raise BatchStatistics
             # Most calls hold nothing narrow, and looking is cheaper than mapping.
-            if (is_narrow(args) or is_narrow([*kwargs.values()])) and not func._schema.is_mutable:
+            if widens and (is_narrow(args) or is_narrow([*kwargs.values()])) and not func._schema.is_mutable:
                 args, kwargs = tree_map(widen, args), tree_map(widen, kwargs)
             result = func(*args, **kwargs) if call is None else call(func, args, kwargs)
             if seen is not None:

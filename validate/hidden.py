@@ -31,8 +31,14 @@ class Hidden:
         self.gates[module, operator, call] = (min(known[0], low), max(known[1], high))
 
     def findings(self, module: nn.Module) -> list[str]:
-        """One sentence for everything that hides errors; empty where nothing does."""
-        return [*self._still_gates(), *_zeroed(module), *_untrained(module), *_unknown(module)]
+        """Return one sentence for everything that hides errors."""
+        return [
+            *_not_finite(module),
+            *self._still_gates(),
+            *_zeroed(module),
+            *_untrained(module),
+            *_unknown(module),
+        ]
 
     def _still_gates(self) -> list[str]:
         return [
@@ -41,6 +47,17 @@ class Hidden:
             for (path, operator, _), (low, high) in self.gates.items()
             if high - low < STILL
         ]
+
+
+def _not_finite(module: nn.Module) -> list[str]:
+    """Weights as a diverged training leaves them, and buffers with NaN; minus infinity in a buffer is a mask."""
+    wrong = {name: ~tensor.isfinite() for name, tensor in module.named_parameters()}
+    wrong |= {name: tensor.isnan() for name, tensor in module.named_buffers() if tensor.is_floating_point()}
+    return [
+        f"{name} has {int(found.sum())} of {found.numel()} numbers that are not finite: what they reach is not checked"
+        for name, found in wrong.items()
+        if bool(found.any())
+    ]
 
 
 def _zeroed(module: nn.Module) -> list[str]:

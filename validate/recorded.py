@@ -79,6 +79,7 @@ def _record(key: str, case: Case, reference: Reference) -> tuple[dict[str, Array
         "outputs": outputs,
         "row_outputs": list(reference.row_outputs),
         "largest": repr(float(reference.largest)),
+        **({"no_float64": reference.no_float64} if reference.no_float64 else {}),
     }
     return {name: np.array(array, order="C") for name, array in arrays.items()}, entry
 
@@ -130,6 +131,7 @@ def _load(file: Any, entry: Mapping[str, Any]) -> tuple[Case, Reference]:
         largest=float(entry["largest"]),
         row_outputs=tuple(str(name) for name in entry["row_outputs"]),
         lower=_load_lower(file, entry),
+        no_float64=str(entry.get("no_float64", "")),
     )
     return case, reference
 

@@ -12,7 +12,7 @@ from .cases import Case
 from .eager import Array, Eager, Feeds, Lower, Outputs, Rounding
 from .hidden import Hidden
 from .metrics import FLOAT32, LIMIT, LOWER, UNIT_ROUNDOFF, Floor, Reference, measure
-from .repeats import Repeats
+from .truth import Truth
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,20 +46,17 @@ def references(
 
     The module's outputs (tensor, tuple, list, dict, nested) are named in flattened order by ``output_names``, or
     "output" / "output_0", … where that is empty. Works on copies: the caller's module is never touched.
-    Raises ModuleRefused where PyTorch itself cannot run a case, and where the outputs are no function of the inputs.
+    A case that float64 cannot run is judged against float32, and its reference says so. Raises ModuleRefused if PyTorch
+    cannot run a case in float32 either, and if the outputs are not a function of the inputs.
     """
     cases = list(cases)
-    single, double = (Eager(module, output_names, seed, is_double=is_double) for is_double in (False, True))
-    again = Repeats(double, cases)
+    single = Eager(module, output_names, seed, is_double=False)
+    truths = Truth(module, cases, output_names, seed, hidden)
     if lower:
         single.follow_modules()
-    if hidden is not None:
-        double.tell_gates(hidden)
-    again.start()
     for number, case in enumerate(cases):
         feeds = case.feeds
-        truth = double.run(feeds, case)
-        again.check(number, truth)
+        double, truth = truths.run(number, feeds)
         largest = double.largest
         rounded = single.run(feeds, case)
         floors = {name: measure(rounded[name], truth[name]) for name in truth}
@@ -70,7 +67,8 @@ def references(
                 floors = _larger(floors, single.run_again(feeds, case, draw), truth)
         floors |= _unsettled(double, feeds, case, truth, rounded)
         lowered = {one.precision: _lower_floors(single, double, feeds, case, truth, one) for one in lower}
-        yield Reference(truth, rounded, floors, largest, _row_outputs(double, feeds, case, truth), lowered)
+        rows = () if truths.why_not else _row_outputs(double, feeds, case, truth)
+        yield Reference(truth, rounded, floors, largest, rows, lowered, truths.why_not)
 
 
 def _lower_floors(

@@ -1,4 +1,9 @@
-"""What was compared, stage by stage, and whether it passed; what could not be compared says why."""
+"""What was compared, stage by stage, and with what outcome; what could not be compared says why.
+
+A stage ``passed``; ``passed, budget not kept by PyTorch's float32`` if its error is above the budget of float32, as
+PyTorch's own is; ``passed against float32`` if float64 cannot run the module; was ``not checked``, as a whole or in
+slices that are finite in no case; or ``failed``.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +18,25 @@ from ..errors import InputError
 from ..modules.target import TensorSpec
 from .cases import Case
 from .metrics import FLOAT32, Comparison, Floor, Precision, Reference, compare
+from .slices import ORDINARY, Slices
 
 Feeds = dict[str, npt.NDArray[Any]]
 Run = Callable[[Feeds], Mapping[str, npt.NDArray[Any]]]
 # Made to reach what data seldom reaches: judged in units of PyTorch's own rounding, which may be large there. Whether
 # a precision is good enough (the budget) is asked of ordinary inputs.
 STRESS_KINDS = frozenset({"saturated", "flat", "level", "zeros", "hot_channel", "constant"})
-Status = Literal["passed", "failed", "not checked"]
+Status = Literal[
+    "passed", "passed, budget not kept by PyTorch's float32", "passed against float32", "not checked", "failed"
+]
+PASSED: Status = "passed"
+OVER_BUDGET: Status = "passed, budget not kept by PyTorch's float32"
+AGAINST_FLOAT32: Status = "passed against float32"
+NOT_CHECKED: Status = "not checked"
+FAILED: Status = "failed"
+STATUSES = (PASSED, OVER_BUDGET, AGAINST_FLOAT32, NOT_CHECKED, FAILED)
+PASSES = (PASSED, OVER_BUDGET, AGAINST_FLOAT32)
+# PyTorch's own float32 loses more than this of an ordinary input: whatever a graph computes would be in its floors.
+MOST_LOST = 1e-3
 
 
 @dataclass(frozen=True)
@@ -30,6 +47,16 @@ class StageResult:
     status: Status
     why: str = ""
     comparisons: tuple[tuple[str, Comparison], ...] = ()
+
+    @property
+    def has_passed(self) -> bool:
+        """True for each of the three kinds of a pass."""
+        return self.status in PASSES
+
+    @property
+    def is_incomplete(self) -> bool:
+        """True if the stage ran, and a part of what it gave could not be compared."""
+        return self.status == NOT_CHECKED and bool(self.comparisons)
 
     @property
     def worst_ratio(self) -> float:
@@ -62,21 +89,38 @@ class StageResult:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Every stage's result, in the order of the stages. True when none failed and at least one passed."""
+    """Every stage's result, in the order of the stages.
+
+    True if none failed or ran without being compared whole, at least one passed, and none by float32 alone, unless
+    ``allows_float32``.
+    """
 
     stages: tuple[StageResult, ...]
+    allows_float32: bool = False
 
     def __bool__(self) -> bool:
-        return self.first_failure is None and any(stage.status == "passed" for stage in self.stages)
+        return not self.objections and any(stage.has_passed for stage in self.stages)
+
+    @property
+    def objections(self) -> tuple[StageResult, ...]:
+        """The stages that keep the verdict from being a pass, of those that ran."""
+        return tuple(
+            stage
+            for stage in self.stages
+            if stage.status == FAILED
+            or stage.is_incomplete
+            or (stage.status == AGAINST_FLOAT32 and not self.allows_float32)
+        )
 
     @property
     def first_failure(self) -> StageResult | None:
-        return next((stage for stage in self.stages if stage.status == "failed"), None)
+        return next((stage for stage in self.stages if stage.status == FAILED), None)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for a JSON file; numbers that JSON has no word for are strings ("inf", "nan")."""
         return {
             "passed": bool(self),
+            "allows_float32_truth": self.allows_float32,
             "stages": [
                 {
                     "stage": stage.stage,
@@ -97,7 +141,8 @@ class Verdict:
     def from_json(cls, document: Mapping[str, Any]) -> Verdict:
         """Raise InputError where the document is not what ``to_json`` writes."""
         try:
-            return cls(tuple(_stage(entry) for entry in document["stages"]))
+            stages = tuple(_stage(entry) for entry in document["stages"])
+            return cls(stages, allows_float32=document.get("allows_float32_truth") is True)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"received a verdict that cannot be read ({error!r}); export the bundle again") from None
 
@@ -115,10 +160,10 @@ def _plain(value: Any) -> Any:
 
 def _stage(entry: Mapping[str, Any]) -> StageResult:
     status = entry["status"]
-    if status not in ("passed", "failed", "not checked"):
+    if status not in STATUSES:
         raise ValueError(f"status {status!r}")
     found = tuple((str(part["case"]), _comparison(part)) for part in entry["comparisons"])
-    if status == "passed" and not (found and all(comparison.passed for _, comparison in found)):
+    if status in PASSES and not (found and all(comparison.passed for _, comparison in found)):
         raise ValueError(f"stage {entry['stage']!r} passed without comparisons that did")
     return StageResult(str(entry["stage"]), cast(Status, status), str(entry["why"]), found)
 
@@ -137,18 +182,23 @@ def _comparison(part: Mapping[str, Any]) -> Comparison:
         settled_rows=int(part.get("settled_rows", 0)),
         agreeing_rows=int(part.get("agreeing_rows", 0)),
         sizes=tuple((str(name), int(size)) for name, size in part.get("sizes", {}).items()),
+        over_budget=part.get("over_budget") is True,
+        no_float64=str(part.get("no_float64", "")),
     )
 
 
 def not_checked(stage: str, why: str) -> StageResult:
     """A stage that could not run here. Never a pass, always printed."""
-    return StageResult(stage, "not checked", why)
+    return StageResult(stage, NOT_CHECKED, why)
 
 
-def stage_result(stage: str, comparisons: Iterable[tuple[str, Comparison]], why: str = "") -> StageResult:
-    """Passed when every comparison passed and there is one; ``why`` then stays as it is.
+def stage_result(
+    stage: str, comparisons: Iterable[tuple[str, Comparison]], why: str = "", *, unchecked: Sequence[str] = ()
+) -> StageResult:
+    """Return the outcome of comparisons: the worst of their own, and "not checked" if there is none.
 
-    Failed, ``why`` names the worst comparison and the smallest failing shape.
+    Failed, ``why`` names the worst comparison and the smallest failing shape. ``unchecked`` says what was not compared
+    though the stage ran.
     """
     found = tuple(comparisons)
     if not found:
@@ -157,10 +207,29 @@ def stage_result(stage: str, comparisons: Iterable[tuple[str, Comparison]], why:
     if failed:
         case, worst = max(failed, key=lambda pair: pair[1].ratio)
         more = f" ({len(failed)} of {len(found)} comparisons failed)" if len(found) > 1 else ""
-        result = StageResult(stage, "failed", f"case {case}, output {worst.output}: {worst.detail}{more}", found)
+        result = StageResult(stage, FAILED, f"case {case}, output {worst.output}: {worst.detail}{more}", found)
         smallest = ", ".join(f"{name}={size}" for name, size in result.smallest_failing.items())
         return replace(result, why=f"{result.why}; smallest failing shape {smallest}") if smallest else result
-    return StageResult(stage, "passed", why, found)
+    if unchecked:
+        return StageResult(stage, NOT_CHECKED, "; ".join([*filter(None, [why]), *unchecked]), found)
+    return StageResult(stage, _kind_of_pass(found), "; ".join(filter(None, [why, _no_float64(found)])), found)
+
+
+def _kind_of_pass(found: Sequence[tuple[str, Comparison]]) -> Status:
+    if _no_float64(found):
+        return AGAINST_FLOAT32
+    return OVER_BUDGET if any(comparison.over_budget for _, comparison in found) else PASSED
+
+
+def _no_float64(found: Sequence[tuple[str, Comparison]]) -> str:
+    reasons = [f"float64 cannot run case {case}: {one.no_float64}" for case, one in found if one.no_float64]
+    return reasons[0] if reasons else ""
+
+
+def concluded(stage: str, found: Sequence[tuple[str, Comparison]], slices: Slices, precision: Precision) -> StageResult:
+    """Return the outcome of a stage's comparisons and of what its slices did over all cases."""
+    lost = [(ORDINARY, one) for one in slices.lost(precision)]
+    return stage_result(stage, [*found, *lost], unchecked=slices.never_finite())
 
 
 def judge_case(
@@ -171,17 +240,25 @@ def judge_case(
     max_error: float | None = None,
     declared: Sequence[TensorSpec] = (),
     precision: Precision = FLOAT32,
+    slices: Slices | None = None,
 ) -> tuple[tuple[str, Comparison], ...]:
-    """Every output of one case against its reference, with the floors and allowances of the ``precision``.
+    """Compare every output of one case with its reference, with the floors and allowances of the ``precision``.
 
-    An exception in ``run``, a missing output, and a shape that is not the ``declared`` one are failures.
+    An exception in ``run``, a missing output, and a shape that is not the ``declared`` one are failures. ``slices``
+    counts the outputs for what is judged over all cases.
     """
     sizes = tuple(case.sizes.items())
-    found = [
-        *_compared(run, case, reference.at(precision), max_error, precision),
-        *_misdeclared(declared, case, reference),
-    ]
-    return tuple((case.name, replace(one, sizes=sizes)) for one in found)
+    try:
+        outputs = run(case.feeds)
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        found = [_unmet(name, "raised", f"it did not run: {reason}") for name in reference.outputs64]
+    else:
+        found = _compared(outputs, case, reference.at(precision), max_error, precision)
+        if slices is not None:
+            slices.add(reference, outputs, is_ordinary=case.kind not in STRESS_KINDS)
+    found += _misdeclared(declared, case, reference)
+    return tuple((case.name, replace(one, sizes=sizes, no_float64=reference.no_float64)) for one in found)
 
 
 def _misdeclared(declared: Sequence[TensorSpec], case: Case, reference: Reference) -> Iterator[Comparison]:
@@ -195,13 +272,12 @@ def _misdeclared(declared: Sequence[TensorSpec], case: Case, reference: Referenc
 
 
 def _compared(
-    run: Run, case: Case, reference: Reference, max_error: float | None, precision: Precision
+    outputs: Mapping[str, npt.NDArray[Any]],
+    case: Case,
+    reference: Reference,
+    max_error: float | None,
+    precision: Precision,
 ) -> list[Comparison]:
-    try:
-        outputs = run(case.feeds)
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        return [_unmet(name, "raised", f"it did not run: {reason}") for name in reference.outputs64]
     found = []
     for name, truth in reference.outputs64.items():
         if name not in outputs:
@@ -209,15 +285,33 @@ def _compared(
             continue
         floor, dtype = reference.floors[name], reference.outputs32[name].dtype
         allowed: dict[str, Any] = {"precision": precision, "budget": _budget(case, floor, max_error, precision)}
-        found.append(compare(name, outputs[name], truth, floor, reference.largest, dtype=dtype, **allowed))
+        one = compare(name, outputs[name], truth, floor, reference.largest, dtype=dtype, **allowed)
+        if precision is FLOAT32 and case.kind not in STRESS_KINDS:
+            one = _by_own_loss(one, floor, FLOAT32.budget if max_error is None else max_error)
+        found.append(one)
     extra = sorted(set(outputs) - set(reference.outputs64))
     return [*found, *(_unmet(name, "missing", "an output that PyTorch does not have") for name in extra)]
 
 
+def _by_own_loss(found: Comparison, floor: Floor, budget: float) -> Comparison:
+    """A passed comparison of ordinary inputs in view of what PyTorch's own float32 loses on them."""
+    if not found.passed or found.which not in ("l2", "max", "channel"):
+        return found
+    if floor.l2 > MOST_LOST:
+        detail = (
+            f"PyTorch's own float32 is off by {floor.l2:.2g} on ordinary inputs; above {MOST_LOST:g} no graph in "
+            "float32 can be told from a wrong one"
+        )
+        return replace(found, passed=False, which="floor", detail=detail)
+    return replace(found, over_budget=found.error > budget)
+
+
 def _budget(case: Case, floor: Floor, max_error: float | None, precision: Precision) -> float:
-    """The absolute error that is allowed: a model whose healthy runs, up to R floors from the truth, lose more than the
-    default is judged in floors alone, unless the user asks for less. A half precision has no such excuse: it was a
-    choice."""
+    """Return the absolute error that is allowed.
+
+    A model whose healthy runs, up to R floors from the truth, lose more than the default is judged in floors alone,
+    unless the user asks for less. A lower precision has no such excuse: it was a choice.
+    """
     if case.kind in STRESS_KINDS:
         return math.inf
     if max_error is not None:
@@ -252,8 +346,9 @@ def judge_all(
 ) -> list[StageResult]:
     """``judge`` for several stages (name -> run) in one pass over the cases, so that no reference is kept or redone."""
     found: dict[str, list[tuple[str, Comparison]]] = {stage: [] for stage in runs}
+    slices = {stage: Slices() for stage in runs}
     for case, reference in cases:
         for stage, run in runs.items():
             allowed: dict[str, Any] = {"max_error": max_error, "declared": declared, "precision": precision}
-            found[stage] += judge_case(run, case, reference, **allowed)
-    return [stage_result(stage, comparisons) for stage, comparisons in found.items()]
+            found[stage] += judge_case(run, case, reference, slices=slices[stage], **allowed)
+    return [concluded(stage, found[stage], slices[stage], precision) for stage in runs]

@@ -78,3 +78,16 @@ def test_modules_in_a_plain_list_are_named() -> None:
     module = trained()
     module.extra = {"side": [nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)]}  # type: ignore[assignment]
     assert any(found.startswith("extra keeps 2 modules in a plain list or dict") for found in findings(module))
+
+
+def test_weights_that_are_not_finite_are_named_and_masks_are_not() -> None:
+    module = trained()
+    module.register_buffer("mask", torch.full((3,), float("-inf")))
+    module.register_buffer("scale", torch.tensor([1.0, float("nan")]))
+    with torch.no_grad():
+        module.norm.weight[:3] = float("inf")
+    found = [sentence for sentence in findings(module) if "not finite" in sentence]
+    assert [sentence.split(":")[0] for sentence in found] == [
+        "norm.weight has 3 of 4 numbers that are not finite",
+        "scale has 1 of 2 numbers that are not finite",
+    ]

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from attn2trt.cli.summary import exit_code
 from attn2trt.errors import InputError
 from attn2trt.modules.target import TensorSpec
 from attn2trt.validate.cases import Case
@@ -148,8 +149,11 @@ def test_what_pytorch_itself_loses_is_no_fault_of_the_graph_unless_a_budget_is_a
     def rough(feeds: Feeds) -> Feeds:
         return {"y": healthy(feeds)["y"] * np.float32(1 + 3e-5)}
 
-    assert judge("onnxruntime", rough, [(case, loose)]).status == "passed"
+    found = judge("onnxruntime", rough, [(case, loose)])
+    assert found.status == "passed, budget not kept by PyTorch's float32"
+    assert Verdict((found,))
     assert judge("onnxruntime", rough, [(case, loose)], max_error=1e-5).status == "failed"
+    assert judge("onnxruntime", rough, [(case, loose)], max_error=1e-4).status == "passed"
     assert judge("onnxruntime", rough, [(case, reference)]).status == "failed"
 
 
@@ -157,7 +161,7 @@ def test_a_healthy_run_of_what_nearly_loses_the_budget_passes() -> None:
     case, reference = pair()
     near = replace(reference, floors={"y": Floor(8e-6, 8e-6, np.full(4, 8e-6))})
     rough = {"y": X * np.float32(2 * (1 + 1.3e-5))}
-    assert judge("ort", lambda _: rough, [(case, near)]).status == "passed"
+    assert judge("ort", lambda _: rough, [(case, near)]).status == "passed, budget not kept by PyTorch's float32"
 
 
 def test_max_error_is_the_budget() -> None:
@@ -165,6 +169,64 @@ def test_max_error_is_the_budget() -> None:
     rough = {"y": X * np.float32(2 * (1 + 3e-7))}
     assert judge("ort", lambda _: rough, [pair()]).status == "passed"
     assert judge("ort", lambda _: rough, [pair()], max_error=1e-8).status == "failed"
+
+
+@pytest.mark.parametrize("max_error", [None, 1.0])
+def test_no_graph_passes_in_floors_of_float32_that_hold_anything(max_error: float | None) -> None:
+    case, reference = pair()
+    lost = replace(reference, floors={"y": Floor(0.5, 0.5, np.full(4, 0.5))})
+    found = judge("ort", healthy, [(case, lost)], max_error=max_error)
+    assert found.status == "failed"
+    assert "PyTorch's own float32 is off by 0.5 on ordinary inputs; above 0.001" in found.why
+    stress = replace(case, kind="saturated")
+    assert judge("ort", healthy, [(stress, lost)], max_error=max_error).status == "passed"
+
+
+def with_nan(*columns: int, name: str = "traced") -> tuple[Case, Reference]:
+    case, reference = pair(name)
+    truth = reference.outputs64["y"].copy()
+    truth[:, columns] = math.nan
+    return case, replace(reference, outputs64={"y": truth})
+
+
+def spoilt(*columns: int) -> Callable[[Feeds], Feeds]:
+    def run(feeds: Feeds) -> Feeds:
+        found = healthy(feeds)
+        found["y"][:, columns] = math.nan
+        return found
+
+    return run
+
+
+def test_a_slice_that_is_never_finite_keeps_the_stage_from_being_checked() -> None:
+    found = judge("ort", spoilt(1, 2), [with_nan(1, 2), with_nan(1, 2, name="other")])
+    assert found.status == "not checked"
+    assert found.why == "indices 1-2 of 4 along axis 1 of y are finite in no case"
+    verdict = Verdict((found, judge("rows", healthy, [pair()])))
+    assert not verdict
+    assert exit_code(verdict) == 1
+    assert exit_code(Verdict((not_checked("tensorrt", "no device"),))) == 3
+
+
+def test_a_slice_that_is_finite_in_one_case_was_checked() -> None:
+    runs = iter([spoilt(1), healthy])
+
+    def run(feeds: Feeds) -> Feeds:
+        return next(runs)(feeds)
+
+    assert judge("ort", run, [with_nan(1), pair("other")]).status == "passed"
+
+
+def test_what_float64_cannot_run_passes_against_float32_and_only_if_that_is_allowed() -> None:
+    case, reference = pair()
+    found = judge("ort", healthy, [(case, replace(reference, no_float64="RuntimeError: no such kernel"))])
+    assert found.status == "passed against float32"
+    assert found.why == "float64 cannot run case traced: RuntimeError: no such kernel"
+    assert exit_code(Verdict((found,))) == 1
+    assert exit_code(Verdict((found,), allows_float32=True)) == 0
+    assert bool(Verdict.from_json(Verdict((found,), allows_float32=True).to_json()))
+    assert not Verdict.from_json(Verdict((found,)).to_json())
+    assert judge("ort", BROKEN["wrong by 1 %"], [(case, reference)]).status == "failed"
 
 
 @pytest.mark.parametrize("fault", [None, *BROKEN])

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 import numpy as np
 
 from ...errors import ModuleRefused
 from ..cases import Case
-from ..eager import Eager, Outputs
+from ..eager import CannotRun, Eager, Outputs
 from .draws import TRIALS, Draw, Draws, states
 from .sources import changing_line, watch_clocks
 from .state import changed, generators, prints
@@ -42,7 +43,10 @@ class Repeats:
         double.draws = Draws(double.inside)
 
     def start(self) -> None:
-        """Run the fresh copy on the cases that are to repeat; raises ModuleRefused if random numbers decide."""
+        """Run the fresh copy on the cases that are to repeat; a case that it cannot run is left to the comparison.
+
+        Raises ModuleRefused if random numbers decide.
+        """
         copy = self._first.fresh()
         copy.follow_modules()
         copy.draws = Draws(copy.inside)
@@ -50,8 +54,9 @@ class Repeats:
         before = prints(copy.module) if own else {}
         with watch_clocks(self._clocks):
             for index in chosen(self._cases):
-                self._again[index] = copy.run(self._cases[index].feeds, self._cases[index], watched=False)
-                self._refuse_draws(copy.draws, index)
+                with suppress(CannotRun):
+                    self._again[index] = copy.run(self._cases[index].feeds, self._cases[index], watched=False)
+                    self._refuse_draws(copy.draws, index)
         has_drawn = bool(own) and not {*changed(before, prints(copy.module))}.isdisjoint(own)
         if self._again and (self._clocks or has_drawn):
             self._call_often(copy, min(self._again))

@@ -1,0 +1,158 @@
+"""How much of its variation a channel of a healthy graph loses: from this the limits of every precision are set.
+
+    python benchmarks/derive_share_limits.py              all targets; writes results/share_limits.json
+    python benchmarks/derive_share_limits.py se cbam      these alone, nothing written
+
+Every target is exported with each seed of its weights, lowered to every precision, and run on the ordinary cases of
+every case seed. The largest share of all, the deviation of a channel's error over its own, must stay at or below three
+quarters of ``share`` of attn2trt.validate.metrics.Precision.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from catalogue import photographs
+from derivation import Targets, arguments, here, rows_of
+
+from attn2trt import pipeline
+from attn2trt.engines.calibration import MINMAX, find_ranges
+from attn2trt.engines.float32_kernels import float32_kernels
+from attn2trt.engines.ort_runtime import OrtRuntime
+from attn2trt.engines.tf32_kernels import tf32_kernels
+from attn2trt.errors import ModuleRefused
+from attn2trt.export.formats import FORMATS
+from attn2trt.export.graph import OnnxGraph
+from attn2trt.export.precision import lower
+from attn2trt.export.quantized import quantize
+from attn2trt.modules.catalog import resolve
+from attn2trt.modules.target import Target
+from attn2trt.validate.calibration_inputs import calibration_inputs
+from attn2trt.validate.cases import Case, make_cases
+from attn2trt.validate.metrics import FLOAT32, LOWER, Reference
+from attn2trt.validate.reference import references
+from attn2trt.validate.slices import Slices
+from attn2trt.validate.verdict import STRESS_KINDS
+
+RESULTS = Path(__file__).parent / "results/share_limits.json"
+PRECISIONS = {"fp32": FLOAT32, **LOWER}
+BLOCK = ("2x64x28x28", "batch=1:2:4,height=14:28:42,width=14:28:42")
+CLASSES = ("4x3x64x64", "batch=1:4:8")
+BLOCKS = ("se", "cbam", "eca", "coord_att", "gam", "psa", "sk", "bam", "triplet", "danet", "external_attention", "swin")
+TARGETS: Targets = {
+    **dict.fromkeys(BLOCKS, (*BLOCK, 1, 2)),
+    **dict.fromkeys(("resnet18+se", "mobilenetv2_050+coord_att", "efficientnet_b0+eca"), (*CLASSES, 2, 2)),
+}
+TARGETS["swin"] = ("2x64x14x14", "batch=1:2:4", 1, 2)  # its weights belong to one size
+
+
+def main() -> int:
+    options = arguments(__doc__).parse_args()
+    rows = rows_of(TARGETS, options, measured, line)
+    document = summary([row for found in rows.values() for row in found])
+    print(json.dumps(document["precisions"]))
+    if not options.targets:
+        RESULTS.write_text(json.dumps(document, indent=1) + "\n")
+    wrong = [name for name, found in document["precisions"].items() if found["largest"] > 0.75 * found["limit"]]
+    return 1 if wrong else 0
+
+
+def measured(name: str, seed: int) -> dict[str, Any]:
+    """One set of weights: the largest share of its healthy graphs in every precision."""
+    since = time.perf_counter()
+    shape, axes, _, case_seeds = TARGETS[name]
+    target = resolve(name, shapes=[shape], dynamic=axes, seed=seed)
+    module = target.build()
+    row: dict[str, Any] = {"target": name, "seed": seed, "precisions": {}}
+    with tempfile.TemporaryDirectory() as name_of_folder:
+        folder = Path(name_of_folder)
+        graph = pipeline.export_graph(target, module, folder)
+        names = [spec.name for spec in graph.outputs]
+        pairs = []
+        for case_seed in range(case_seeds):
+            cases = [
+                case for case in make_cases(target.inputs, target.axes, seed=case_seed) if case.kind not in STRESS_KINDS
+            ]
+            pairs += zip(cases, references(module, cases, names), strict=True)
+        for precision in PRECISIONS:
+            try:
+                with opened(precision, graph, target, module, folder, seed) as runtime:
+                    row["precisions"][precision] = shares(runtime, pairs, precision)
+            except ModuleRefused:  # nothing to quantise
+                continue
+    return {**row, "seconds": round(time.perf_counter() - since)}
+
+
+@contextmanager
+def opened(
+    precision: str, graph: OnnxGraph, target: Target, module: Any, folder: Path, seed: int
+) -> Iterator[OrtRuntime]:
+    """The graph of one precision in ONNX Runtime, with kernels that round as the precision does."""
+    if precision == "fp32":
+        model: Any = graph.path
+    elif precision == "tf32":
+        model = tf32_kernels(graph.path)
+    elif precision in FORMATS:
+        images = folder / "images"
+        if not images.exists():
+            images.mkdir()
+            photographs(images)
+        cases = make_cases(target.inputs, target.axes, seed=seed, images=images, preprocessing=target.preprocessing)
+        inputs = calibration_inputs(None, target, cases, seed=seed)
+        parameters = {name: value.detach().numpy() for name, value in module.named_parameters()}
+
+        def ranges(tensors: Any) -> dict[str, float]:
+            return find_ranges(graph.path, tensors, inputs.make, method=MINMAX)
+
+        low = quantize(graph, ranges, folder, parameters=parameters, said=MINMAX, form=FORMATS[precision])
+        model = low.graph.path
+    else:
+        model = float32_kernels(lower(graph, precision, folder).graph.path)
+    with OrtRuntime(model, optimise=False) as runtime:
+        yield runtime
+
+
+def shares(runtime: OrtRuntime, pairs: list[tuple[Case, Reference]], precision: str) -> dict[str, Any]:
+    """The largest share, and how many slices were judged or left out."""
+    slices = Slices()
+    for case, reference in pairs:
+        slices.add(reference, runtime.run(case.feeds), is_ordinary=True)
+    found = np.concatenate(list(slices.shares(PRECISIONS[precision]).values()) or [np.zeros(0)])
+    judged = found[np.isfinite(found)]
+    largest = float(judged.max()) if judged.size else math.nan
+    return {"largest": largest, "judged": int(judged.size), "left_out": int(found.size - judged.size)}
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What is stored."""
+    precisions = {}
+    for name, allowed in PRECISIONS.items():
+        found = [row["precisions"][name] for row in rows if name in row["precisions"]]
+        precisions[name] = {
+            "largest": max(one["largest"] for one in found if one["judged"]),
+            "limit": allowed.share,
+            **{key: sum(one[key] for one in found) for key in ("judged", "left_out")},
+        }
+    return {"command": "python benchmarks/derive_share_limits.py", **here(), "precisions": precisions, "rows": rows}
+
+
+def line(name: str, row: dict[str, Any]) -> str:
+    """One row in words."""
+    parts = [
+        f"{precision} {found['largest']:.2g} ({found['judged']}, {found['left_out']} left out)"
+        for precision, found in row["precisions"].items()
+    ]
+    return f"{name:26} seed {row['seed']}  {'  '.join(parts)}  {row['seconds']} s"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""A channel that carries nothing is seen beside any other; one that varies no more than float32 rounds is left out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from attn2trt.validate.cases import Case
+from attn2trt.validate.metrics import FLOAT32, LOWER, Floor, Precision, Reference, measure
+from attn2trt.validate.slices import ENOUGH, Moments, Slices, channel_axes, listed
+from attn2trt.validate.verdict import judge
+
+RNG = np.random.default_rng(0)
+PRECISIONS = [FLOAT32, *LOWER.values()]
+
+
+def boxes_and_scores(rows: int = 2, kind: str = "normal") -> tuple[Case, Reference]:
+    """Five channels in hundreds, and three quiet ones around 0.5."""
+    truth = RNG.standard_normal((rows, 8, 6, 6)) * np.array([300.0] * 5 + [0.01] * 3).reshape(1, 8, 1, 1) + 0.5
+    single = truth.astype(np.float32)
+    floor = measure(single, truth)
+    lower = {name: {"y": Floor(1.0, 1.0, np.full(20, 1.0))} for name in LOWER}  # as bad as can be
+    case = Case.of(f"case {rows}", {"x": single}, kind=kind)
+    return case, Reference({"y": truth}, {"y": single}, {"y": floor}, 300.0, lower=lower)
+
+
+def flattened(y: np.ndarray, *channels: int) -> np.ndarray:
+    found = y.copy()
+    for channel in channels:
+        found[:, channel] = found[:, channel].mean()
+    return found
+
+
+@pytest.mark.parametrize("precision", PRECISIONS, ids=lambda precision: precision.name)
+def test_scores_that_become_constants_beside_boxes_fail(precision: Precision) -> None:
+    pairs = [boxes_and_scores(), boxes_and_scores(3)]
+    assert judge("good", lambda feeds: {"y": feeds["x"]}, pairs, precision=precision).status == "passed"
+    found = judge("flat", lambda feeds: {"y": flattened(feeds["x"], 5, 6)}, pairs, precision=precision)
+    assert found.status == "failed"
+    which = next(one for _, one in found.comparisons if one.which == "variation")
+    assert which.detail.startswith("indices 5-6 of 8 along axis 1 without what varies in PyTorch")
+    assert which.worst_index[0] == 1
+    assert which.error == pytest.approx(1.0, abs=0.01)
+
+
+def test_what_made_inputs_do_is_not_asked() -> None:
+    pairs = [boxes_and_scores(kind="saturated")]
+    found = judge("flat", lambda feeds: {"y": flattened(feeds["x"], 5)}, pairs, precision=LOWER["int8"])
+    assert found.status == "passed"
+
+
+def counted(truth: np.ndarray, out: np.ndarray | None = None) -> Slices:
+    single = truth.astype(np.float32)
+    slices = Slices()
+    reference = Reference({"y": truth}, {"y": single}, {"y": measure(single, truth)}, 1.0)
+    slices.add(reference, {"y": single if out is None else out}, is_ordinary=True)
+    return slices
+
+
+def test_a_channel_that_varies_no_further_than_float32_rounds_is_left_out_by_name() -> None:
+    truth = RNG.standard_normal((2, 4, 8, 8))
+    truth[:, 2] = 1000 + 1e-5 * truth[:, 2]
+    slices = counted(truth, flattened(truth.astype(np.float32), 2))
+    assert slices.lost(FLOAT32) == []
+    assert len(slices.still()) == 1
+    assert slices.still()[0].startswith("y along axis 1: index 2 of 4 without variation above what float32 rounds")
+
+
+def test_too_few_elements_are_no_variation() -> None:
+    for rows in (ENOUGH - 1, ENOUGH):
+        truth = RNG.standard_normal((rows, 3))
+        slices = counted(truth, flattened(truth.astype(np.float32), 1))
+        assert bool(slices.lost(LOWER["int8"])) == (rows == ENOUGH)
+
+
+def test_an_axis_that_grows_with_the_input_has_no_channels() -> None:
+    slices = Slices()
+    for length in (20, 30):
+        truth = RNG.standard_normal((2, length, 4))
+        single = truth.astype(np.float32)
+        reference = Reference({"y": truth}, {"y": single}, {"y": measure(single, truth)}, 1.0)
+        slices.add(reference, {"y": single}, is_ordinary=True)
+    assert list(slices.shares(FLOAT32)) == [("y", 2)]
+
+
+def test_moments_of_parts_are_those_of_the_whole() -> None:
+    whole = RNG.standard_normal((9, 5, 7)) * 3 + 100
+    counted = np.ones(5, np.bool_)
+    found = Moments.of(whole[:2], 1, counted)
+    found.add(Moments.of(whole[2:], 1, counted))
+    assert np.allclose(found.deviation, whole.std(axis=(0, 2)), rtol=1e-12)
+    assert np.allclose(found.mean, whole.mean(axis=(0, 2)), rtol=1e-12)
+
+
+def test_words() -> None:
+    assert listed(np.array([3])) == "index 3"
+    assert listed(np.array([4, 5, 6, 9])) == "indices 4-6, 9"
+    assert listed(np.arange(0, 20, 2)).endswith("10 and 4 more")
+    assert channel_axes(4) == (1, 3)
+    assert channel_axes(2) == (1,)
+    assert channel_axes(1) == ()

@@ -1,0 +1,212 @@
+"""What every slice of an output did over all cases: whether it was ever finite, and whether its variation was kept.
+
+One relative error of an output hides what its quiet channels lose: scores beside boxes in hundreds of pixels may be
+constants, and the whole is off by a millionth. A channel carries what varies in it from place to place and from input
+to input. So the deviation of its error, the mean removed, is compared with its own deviation in float64, both over all
+ordinary cases: at a share of 1 nothing of it is left.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .metrics import FLOAT32, Array, Comparison, Float64, Precision, Reference
+
+# With fewer elements of a slice, two close values by chance look like a channel that does not vary.
+ENOUGH = 16
+SHOWN = 6
+VARIATION = "variation"
+ORDINARY = "ordinary cases"
+
+
+@dataclass
+class Moments:
+    """Count, mean and sum of squared deviations of every slice of one axis."""
+
+    count: Float64
+    mean: Float64
+    squares: Float64
+
+    @classmethod
+    def of(cls, values: Float64, axis: int, counted: npt.NDArray[np.bool_]) -> Moments:
+        """Those of ``values``, of the slices that are ``counted``."""
+        others = tuple(other for other in range(values.ndim) if other != axis)
+        shape = [-1 if other == axis else 1 for other in range(values.ndim)]
+        mean = values.mean(axis=others)
+        squares = np.square(values - mean.reshape(shape)).sum(axis=others)
+        count = np.where(counted, values.size / max(values.shape[axis], 1), 0.0)
+        return cls(count, np.where(counted, mean, 0.0), np.where(counted, squares, 0.0))
+
+    def add(self, other: Moments) -> None:
+        """Count the elements of ``other`` too (Chan, Golub and LeVeque, 1979)."""
+        total = np.maximum(self.count + other.count, 1.0)
+        apart = other.mean - self.mean
+        self.squares = self.squares + other.squares + np.square(apart) * self.count * other.count / total
+        self.mean = self.mean + apart * other.count / total
+        self.count = self.count + other.count
+
+    @property
+    def deviation(self) -> Float64:
+        """The standard deviation of every slice; 0 of one without elements."""
+        deviation: Float64 = np.sqrt(self.squares / np.maximum(self.count, 1.0))
+        return deviation
+
+
+@dataclass
+class _Axis:
+    """One axis of one output: moments of the truth and of the error, and float32's own squared error."""
+
+    truth: Moments
+    error: Moments
+    rounding: Float64
+
+    def add(self, other: _Axis) -> None:
+        self.truth.add(other.truth)
+        self.error.add(other.error)
+        self.rounding = self.rounding + other.rounding
+
+
+@dataclass
+class Slices:
+    """Counted case by case for one stage; the axes of ``channel_axes`` that have one size in all cases."""
+
+    _axes: dict[tuple[str, int], _Axis | None] = field(default_factory=dict)
+    _finite: dict[tuple[str, int], npt.NDArray[np.bool_]] = field(default_factory=dict)
+
+    def add(self, reference: Reference, outputs: Mapping[str, Any], *, is_ordinary: bool) -> None:
+        """Count one case; ``reference`` has the floors of float32. Outputs of a wrong shape or type are left out."""
+        for name, truth in reference.outputs64.items():
+            if truth.dtype.kind != "f" or not truth.size:
+                continue
+            for axis, finite in _finite_slices(truth).items():
+                self._note_finite(name, axis, finite)
+            out = np.asarray(outputs.get(name))
+            if is_ordinary and out.shape == truth.shape and out.dtype.kind == "f":
+                self._add_moments(name, out, truth, reference)
+
+    def _note_finite(self, name: str, axis: int, finite: npt.NDArray[np.bool_]) -> None:
+        known = self._finite.get((name, axis), np.zeros(0, np.bool_))
+        longer, shorter = (finite.copy(), known) if finite.size >= known.size else (known.copy(), finite)
+        longer[: shorter.size] |= shorter
+        self._finite[name, axis] = longer
+
+    def _add_moments(self, name: str, out: Array, truth: Array, reference: Reference) -> None:
+        with np.errstate(invalid="ignore", over="ignore"):
+            error = np.subtract(out, truth, dtype=np.float64)
+        for axis in channel_axes(truth.ndim):
+            others = tuple(other for other in range(truth.ndim) if other != axis)
+            counted = np.asarray(np.isfinite(truth).all(axis=others) & np.isfinite(error).all(axis=others))
+            known = reference.moments.get((name, axis))
+            if known is None:
+                known = Moments.of(np.where(np.isfinite(truth), truth, 0.0), axis, np.ones_like(counted))
+                reference.moments[name, axis] = known
+            mine = Moments(*(np.where(counted, part, 0.0) for part in (known.count, known.mean, known.squares)))
+            errors = Moments.of(np.where(np.isfinite(error), error, 0.0), axis, counted)
+            found = _Axis(mine, errors, mine.count * np.square(_rounding(reference, name, truth, axis)))
+            before = self._axes.get((name, axis), found)
+            if before is not found and before is not None:
+                if before.truth.count.shape == found.truth.count.shape:
+                    before.add(found)
+                else:  # an axis that grows with the input has no channels
+                    before = None
+            self._axes[name, axis] = before
+
+    def never_finite(self) -> list[str]:
+        """Return one sentence for every output with slices that no case has a finite element of."""
+        sentences = []
+        for (name, axis), finite in self._finite.items():
+            if finite.any() and not finite.all():
+                which, verb = listed(np.flatnonzero(~finite)), "is" if (~finite).sum() == 1 else "are"
+                sentences.append(f"{which} of {finite.size} along axis {axis} of {name} {verb} finite in no case")
+        return sentences
+
+    def shares(self, precision: Precision) -> dict[tuple[str, int], Float64]:
+        """Return (output, axis) -> the share of its variation that each slice loses; NaN of one that is left out."""
+        found = {}
+        for key, axis in self._axes.items():
+            if axis is not None:
+                judged = (axis.truth.count >= ENOUGH) & ~_still(axis.truth, axis.rounding, precision)
+                share = axis.error.deviation / np.where(judged, axis.truth.deviation, 1.0)
+                found[key] = np.where(judged, share, math.nan)
+        return found
+
+    def lost(self, precision: Precision) -> list[Comparison]:
+        """Return one failed comparison for every output whose slices lose more of their variation than is allowed."""
+        return [
+            _lost(name, axis, share, precision)
+            for (name, axis), share in self.shares(precision).items()
+            if (share > precision.share).any()
+        ]
+
+    def still(self) -> list[str]:
+        """Return one sentence for every output with slices that vary no further than float32 rounds."""
+        return [
+            f"{key[0]} along axis {key[1]}: {listed(np.flatnonzero(found))} of {found.size} without variation above "
+            "what float32 rounds: whether it is kept was not checked"
+            for key, axis in self._axes.items()
+            if axis is not None
+            and (found := _still(axis.truth, axis.rounding, FLOAT32) & (axis.truth.count >= ENOUGH)).any()
+        ]
+
+
+def channel_axes(ndim: int) -> tuple[int, ...]:
+    """Return the axes that channels may lie on: the second, and the last of tokens."""
+    return tuple(dict.fromkeys((1, ndim - 1))) if ndim > 1 else ()
+
+
+def _still(truth: Moments, rounding: Float64, precision: Precision) -> npt.NDArray[np.bool_]:
+    """The slices whose allowed loss a healthy float32 graph may reach by its rounding alone."""
+    own = np.sqrt(rounding / np.maximum(truth.count, 1.0))
+    still: npt.NDArray[np.bool_] = truth.deviation * precision.share <= FLOAT32.healthy * own
+    return still
+
+
+def _rounding(reference: Reference, name: str, truth: Array, axis: int) -> Float64:
+    """What float32 loses of each slice by itself, as a root mean square; at least a rounding of the slice's own."""
+    finite = np.where(np.isfinite(truth), truth, 0.0)
+    start = sum(truth.shape[1:axis])
+    channel = reference.floors[name].channel[start : start + truth.shape[axis]]
+    scale = math.sqrt(float(np.square(finite).mean()))
+    found = np.where(np.isfinite(channel), channel, 0.0) * scale
+    others = tuple(other for other in range(truth.ndim) if other != axis)
+    own: Float64 = np.maximum(found, FLOAT32.unit_roundoff * np.abs(finite).max(axis=others))
+    return own
+
+
+def _finite_slices(truth: Array) -> dict[int, npt.NDArray[np.bool_]]:
+    """Axis -> which of its slices have a finite element."""
+    finite = np.isfinite(truth)
+    return {
+        axis: np.asarray(finite.any(axis=tuple(other for other in range(truth.ndim) if other != axis)))
+        for axis in range(1, truth.ndim)
+    }
+
+
+def _lost(name: str, axis: int, share: Float64, precision: Precision) -> Comparison:
+    wrong = np.flatnonzero(share > precision.share)
+    worst = int(np.nanargmax(share))
+    detail = (
+        f"{listed(wrong)} of {share.size} along axis {axis} without what varies in PyTorch: the deviation of the error "
+        f"is {share[worst]:.3g} of the slice's own at index {worst}; the limit is {precision.share:g}"
+    )
+    ratio = float(share[worst] / precision.share * precision.limit)
+    return Comparison(name, float(share[worst]), precision.share, ratio, VARIATION, (axis, worst), False, detail)
+
+
+def listed(indices: npt.NDArray[np.intp]) -> str:
+    """Return indices in words: "index 3", "4-8 and 11"."""
+    runs: list[list[int]] = []
+    for index in map(int, indices):
+        if runs and runs[-1][-1] == index - 1:
+            runs[-1][1:] = [index]
+        else:
+            runs.append([index])
+    words = ["-".join(map(str, run)) for run in runs]
+    more = f" and {len(words) - SHOWN} more" if len(words) > SHOWN else ""
+    return ("index " if len(indices) == 1 else "indices ") + ", ".join(words[:SHOWN]) + more
