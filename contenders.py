@@ -15,10 +15,7 @@ from .engines.tensorrt.isolated import checked
 from .engines.tensorrt.plans import is_of_its_graph, plans_of
 from .engines.timing.contestant import Job, OrtJob, PlanJob, TorchJob
 from .engines.timing.runtimes import (
-    COMPILE,
-    CUDA_COMPILE,
-    CUDA_EAGER,
-    EAGER,
+    MODULES,
     ORT_CPU,
     ORT_TUNED,
     PLAIN_EXPORT,
@@ -46,7 +43,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str], None]
 TARGET, BACKBONE = "target", "plain backbone"
-MODULES = (EAGER, COMPILE, CUDA_EAGER, CUDA_COMPILE)
 Run = Callable[[Arrays], Arrays]
 
 
@@ -244,10 +240,8 @@ def _contender(
     save_weights(module, eager.weights)
     for name in runtimes:
         if name in MODULES:
-            job = replace(
-                eager, compiled=name in (COMPILE, CUDA_COMPILE), half_on_gpu=name in (CUDA_EAGER, CUDA_COMPILE)
-            )
-            found.jobs[name] = (why_no_cuda_torch() if job.half_on_gpu else "") or job
+            job = replace(eager, **MODULES[name]._asdict())
+            found.jobs[name] = (why_no_cuda_torch() if job.on_gpu else "") or job
         elif name == PLAIN_EXPORT:
             progress(f"exporting the {model} with torch.onnx.export alone")
             found.jobs[name] = _plain_job(target, module, folder, names)

@@ -40,7 +40,7 @@ from attn2trt.engines.tensorrt.layers import read_layers, summary
 from attn2trt.engines.tensorrt.plans import layers_name
 from attn2trt.engines.tensorrt.versions import TACTICS
 from attn2trt.engines.timing.method import Method
-from attn2trt.engines.timing.runtimes import CUDA_COMPILE, CUDA_EAGER, PLANS
+from attn2trt.engines.timing.runtimes import MODULES, PLANS
 from attn2trt.errors import Attn2trtError, InputError, MissingRequirement, ModuleRefused
 from attn2trt.export.bundle import Bundle, open_bundle
 from attn2trt.plan_stages import plan_stages
@@ -55,6 +55,7 @@ INT8 = ("resnet50+se", "resnet50+cbam")
 BATCHES = (1, 8, 32)
 # TensorRT chooses kernels for the second; most cases are of the bundles' own optimum, which is smaller for their sake
 PROFILES = ("batch=1:8:32",)
+HALF = [name for name, kind in MODULES.items() if kind.half]
 TIMING = Method(seconds=1.0, max_seconds=4.0, warm_up_seconds=0.3)
 BLOCK_AXES, IMAGE_AXES = "batch=1:2:32,height=14:28:56,width=14:28:56", "batch=1:2:32"
 # each in less than ten minutes: one block end to end, the other blocks, networks
@@ -184,7 +185,7 @@ def baselines(folder: Path, names: list[str]) -> int:
     there = {row["target"]: row for row in document.get("baselines", [])}
     for name in names:
         if name not in there:
-            there[name] = {"target": name, "timing": timed(folder / name, [CUDA_EAGER, CUDA_COMPILE])}
+            there[name] = {"target": name, "timing": timed(folder / name, HALF)}
             print(json.dumps(there[name]), flush=True)
             write({**document, "baselines": list(there.values())})
     return 0

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from .runtime import Arrays
+from .torch_cuda import CudaCalls
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
 class TorchRuntime:
-    """A module on its own device. Inputs go by position, in the order of the feeds; outputs in flattened order.
+    """A module. Inputs go by position, in the order of the feeds; outputs in flattened order, in float32.
 
-    ``output_names`` as in the graph; "output" or "output_0", … where empty. ``compiled`` runs it through
-    torch.compile with its default options, anew for every input size; the first call of a size compiles. ``half_on`` is
-    a device on which it computes in float16, maps channels last, compiled with max-autotune: PyTorch at its fastest.
-    Outputs are float32 again.
+    Args:
+        module: Is moved to ``device``, and changed to float16 if ``half``.
+        output_names: As in the graph; "output" or "output_0", ... if empty.
+        compiled: Run it through torch.compile, anew for every input size; the first call of a size compiles. On a GPU
+            with max-autotune, without the CUDA graphs of its own that ``graphed`` asks for.
+        device: "cuda" or "cpu"; the module's own device if None.
+        half: Compute in float16, maps channels last.
+        graphed: Have what ``prepare`` makes launch a CUDA graph in place of kernel after kernel.
+
+    Raises:
+        InputError: ``graphed`` on another device than a GPU.
     """
 
     def __init__(
@@ -29,18 +38,34 @@ class TorchRuntime:
         output_names: Sequence[str] = (),
         *,
         compiled: bool = False,
-        half_on: str | None = None,
+        device: str | None = None,
+        half: bool = False,
+        graphed: bool = False,
     ) -> None:
         import torch
 
-        self.output_names = tuple(output_names)
-        self._half = half_on is not None
-        if half_on is not None:
-            module = module.to(half_on, torch.float16).to(memory_format=torch.channels_last)
-        self.module = module
-        how = "torch.compile" if compiled else "eager"
-        self.name = f"PyTorch {torch.__version__} ({how}{', float16, channels last' if self._half else ''})"
-        mode = "max-autotune" if self._half else None
+        first = next(module.parameters(), None)
+        own = first.device if first is not None else torch.device("cpu")
+        self._device = own if device is None else torch.device(device)
+        on_gpu = self._device.type == "cuda"
+        if graphed and not on_gpu:
+            raise InputError(f"received a CUDA graph on {self._device}; expected the device cuda; leave one out")
+        if on_gpu and not half:
+            _leave_tf32()
+        if device is not None:
+            module = module.to(self._device)
+        if half:
+            module = module.to(torch.float16).to(memory_format=torch.channels_last)
+        self.output_names, self.module = tuple(output_names), module
+        self._half, self._on_gpu, self._graphed = half, on_gpu, graphed
+        self._cuda: CudaCalls | None = None
+        words = [
+            "torch.compile" if compiled else "eager",
+            *["float16, channels last"] * half,
+            *["CUDA graph"] * graphed,
+        ]
+        self.name = f"PyTorch {torch.__version__} ({', '.join(words)})"
+        mode = "max-autotune-no-cudagraphs" if on_gpu else None
         self._forward: Callable[..., object] = torch.compile(module, dynamic=False, mode=mode) if compiled else module
 
     def __enter__(self) -> TorchRuntime:
@@ -56,8 +81,7 @@ class TorchRuntime:
         import torch
         from torch.utils._pytree import tree_leaves
 
-        with torch.no_grad():
-            result = self._forward(*self._tensors(feeds))
+        result = self._compute(self._tensors(feeds))
         leaves = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
         names = self.output_names
         if not names:
@@ -70,29 +94,31 @@ class TorchRuntime:
         return leaf.float() if self._half and leaf.is_floating_point() else leaf
 
     def prepare(self, sets: Sequence[Arrays]) -> list[Callable[[], object]]:
-        """One call for each of the ``sets`` of feeds: nothing but the module's own work on tensors that are there."""
-        return [self._call(self._tensors(feeds)) for feeds in sets]
+        """One call for each of the ``sets`` of feeds: nothing but the module's own work on tensors that are there.
 
-    def _call(self, tensors: tuple[Tensor, ...]) -> Callable[[], object]:
+        On a GPU a call returns when the outputs are there; ``take_device_times`` has what the device itself took.
+        Raises CheckFailed if a CUDA graph of the module computes something else than the module.
+        """
+        forwards = [partial(self._compute, self._tensors(feeds)) for feeds in sets]
+        if not self._on_gpu:
+            return list(forwards)
+        self._cuda = CudaCalls(graphed=self._graphed)
+        return [self._cuda.call(forward) for forward in forwards]
+
+    def take_device_times(self) -> list[int]:
+        """Nanoseconds that the GPU took of each call of ``prepare`` since this was asked last; none on a CPU."""
+        return [] if self._cuda is None else self._cuda.take_times()
+
+    def _compute(self, tensors: tuple[Tensor, ...]) -> object:
         import torch
 
-        wait = torch.cuda.synchronize if any(tensor.is_cuda for tensor in tensors) else None
-
-        def call() -> object:
-            with torch.no_grad():
-                found = self._forward(*tensors)
-            if wait is not None:
-                wait()
-            return found
-
-        return call
+        with torch.no_grad():
+            return self._forward(*tensors)
 
     def _tensors(self, feeds: Arrays) -> tuple[Tensor, ...]:
         import torch
 
-        first = next(self.module.parameters(), None)
-        device = first.device if first is not None else torch.device("cpu")
-        return tuple(self._lowered(torch.from_numpy(value.copy()).to(device)) for value in feeds.values())
+        return tuple(self._lowered(torch.from_numpy(value.copy()).to(self._device)) for value in feeds.values())
 
     def _lowered(self, tensor: Tensor) -> Tensor:
         import torch
@@ -101,6 +127,17 @@ class TorchRuntime:
             return tensor
         layout = torch.channels_last if tensor.ndim == 4 else torch.contiguous_format
         return tensor.half().to(memory_format=layout)
+
+
+def _leave_tf32() -> None:
+    """Have PyTorch and what it compiles compute float32 in float32: convolutions are in tf32 by default.
+
+    The environment's NVIDIA_TF32_OVERRIDE reaches cuBLAS and cuDNN, not the kernels that torch.compile generates.
+    """
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def computes_on_gpu() -> bool:

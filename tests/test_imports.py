@@ -78,6 +78,7 @@ def may_import_torch(path: Path) -> bool:
         "validate/last_digits.py",
         "validate/localize/eager_calls.py",
         "engines/torch_runtime.py",
+        "engines/torch_cuda.py",
     )
     return place.startswith(allowed)
 

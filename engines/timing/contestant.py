@@ -19,9 +19,9 @@ from .method import Limits
 
 @dataclass(frozen=True)
 class TorchJob:
-    """A catalog's or a user's module: what is built, at which sizes, with which weights, and whether it is compiled.
+    """A catalog's or a user's module: what is built, at which sizes, with which weights, and how it runs.
 
-    ``half_on_gpu`` has it compute in float16, channels last, on the GPU.
+    ``half`` is float16 with maps channels last; ``graphed`` has a CUDA graph launch its kernels.
     """
 
     spec: str
@@ -30,7 +30,9 @@ class TorchJob:
     weights: Path
     output_names: tuple[str, ...]
     compiled: bool = False
-    half_on_gpu: bool = False
+    on_gpu: bool = False
+    half: bool = False
+    graphed: bool = False
 
 
 @dataclass(frozen=True)

@@ -68,8 +68,9 @@ def open_runtime(job: Mapping[str, Any]) -> Preparable:
     # Without its weights a module is there in a fraction of the time.
     module, _ = plan.recipe.structure(plan.inputs, plan.axes)
     load_weights(module, Path(job["weights"]))
-    names, compiled = job["output_names"], job["compiled"]
-    return TorchRuntime(module, names, compiled=compiled, half_on="cuda" if job["half_on_gpu"] else None)
+    device = "cuda" if job["on_gpu"] else None
+    how = {name: job[name] for name in ("compiled", "half", "graphed")}
+    return TorchRuntime(module, job["output_names"], device=device, **how)
 
 
 class Bench:

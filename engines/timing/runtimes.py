@@ -38,11 +38,33 @@ PLANS = {
     for precision in PRECISIONS
     for end in ("", GRAPHED)
 }
+
+
+class ModuleRuntime(NamedTuple):
+    """A runtime that is the PyTorch module; the fields are those of the job that runs it."""
+
+    compiled: bool = False
+    on_gpu: bool = False
+    half: bool = False
+    graphed: bool = False
+
+    def __str__(self) -> str:
+        how = "torch.compile" + " with max-autotune" * self.on_gpu if self.compiled else "eager"
+        half = ", float16 and channels last" if self.half else ""
+        return f"PyTorch, {how}{half}, on the {'GPU' if self.on_gpu else 'CPU'}{', as a CUDA graph' * self.graphed}"
+
+
+MODULES = {EAGER: ModuleRuntime(), COMPILE: ModuleRuntime(compiled=True)} | {
+    f"pytorch-cuda{'-compile' * compiled}{'-fp16' * half}{GRAPHED * graphed}": ModuleRuntime(
+        compiled, True, half, graphed
+    )
+    for half in (False, True)
+    for compiled in (False, True)
+    for graphed in (False, True)
+}
 RUNTIMES = {
-    EAGER: "PyTorch, eager, on the CPU",
-    COMPILE: "PyTorch, torch.compile, on the CPU",
-    CUDA_EAGER: "PyTorch, eager, float16 and channels last, on the GPU",
-    CUDA_COMPILE: "PyTorch, torch.compile with max-autotune, float16 and channels last, on the GPU",
+    **{name: str(kind) for name, kind in MODULES.items() if not kind.on_gpu},
+    **{name: str(kind) for name, kind in MODULES.items() if kind.on_gpu},
     ORT_CPU: "ONNX Runtime on the CPU, with the graph of the bundle",
     ORT_TUNED: "ONNX Runtime on the CPU, with the bundle's tuned graph",
     PLAIN_EXPORT: "ONNX Runtime on the CPU, with what torch.onnx.export writes by itself",
@@ -52,15 +74,15 @@ RUNTIMES = {
 }
 PROVIDERS = {ORT_CPU: CPU, ORT_TUNED: CPU, ORT_CUDA: "CUDAExecutionProvider", ORT_TENSORRT: "TensorrtExecutionProvider"}
 # Their failure says nothing about what this tool hands over.
-BASELINES = frozenset({COMPILE, PLAIN_EXPORT, CUDA_EAGER, CUDA_COMPILE})
-ON_GPU = frozenset({CUDA_EAGER, CUDA_COMPILE, ORT_CUDA, ORT_TENSORRT, *PLANS})
+BASELINES = frozenset({*MODULES, PLAIN_EXPORT} - {EAGER})
+ON_GPU = frozenset({*(name for name, kind in MODULES.items() if kind.on_gpu), ORT_CUDA, ORT_TENSORRT, *PLANS})
 
 
 def precision_of(name: str) -> str:
     """What the runtime of this name computes in."""
     if name in PLANS:
         return PLANS[name].precision
-    return "fp16" if name in (CUDA_EAGER, CUDA_COMPILE) else FP32
+    return "fp16" if name in MODULES and MODULES[name].half else FP32
 
 
 def check_names(names: Sequence[str], *, plans: Sequence[tuple[str, str]] = ()) -> tuple[str, ...]:

@@ -52,11 +52,20 @@ def test_prepared_calls_do_the_modules_work_and_no_more() -> None:
     assert seen[0][0] is seen[2][0]
 
 
+def test_a_cpu_has_no_clock_of_its_own_and_no_graphs() -> None:
+    runtime = TorchRuntime(Two())
+    runtime.prepare([{"x": X, "y": X}])[0]()
+    assert runtime.take_device_times() == []
+    with pytest.raises(InputError, match="received a CUDA graph on cpu; expected the device cuda"):
+        TorchRuntime(Two(), graphed=True)
+
+
 def test_compiled_goes_through_torch_compile_anew_for_each_size(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bool] = []
 
     def compile_(module: nn.Module, *, dynamic: bool, mode: str | None) -> nn.Module:
         asked.append(dynamic)
+        assert mode is None
         return module
 
     monkeypatch.setattr(torch, "compile", compile_)
@@ -90,7 +99,7 @@ def test_half_precision_computes_in_float16_and_channels_last() -> None:
             return x * self.weight
 
     x = np.ones((2, 3, 4, 5), np.float32)
-    found = TorchRuntime(Scale(), half_on="cpu").run({"x": x})["output"]
+    found = TorchRuntime(Scale(), half=True).run({"x": x})["output"]
     assert seen[0].dtype == torch.float16
     assert seen[0].is_contiguous(memory_format=torch.channels_last)
     assert found.dtype == np.float32

@@ -27,6 +27,25 @@ def test_plans_are_named_by_their_flavour_and_precision() -> None:
     assert [runtimes.precision_of(name) for name in ("pytorch-cuda-fp16", "ort-cuda")] == ["fp16", "fp32"]
 
 
+def test_modules_on_a_gpu_are_named_by_how_they_run() -> None:
+    on_gpu = [name for name, kind in runtimes.MODULES.items() if kind.on_gpu]
+    assert on_gpu == [
+        *("pytorch-cuda", "pytorch-cuda-graph", "pytorch-cuda-compile", "pytorch-cuda-compile-graph"),
+        *(
+            "pytorch-cuda-fp16",
+            "pytorch-cuda-fp16-graph",
+            "pytorch-cuda-compile-fp16",
+            "pytorch-cuda-compile-fp16-graph",
+        ),
+    ]
+    assert {*on_gpu} <= runtimes.BASELINES & runtimes.ON_GPU
+    assert runtimes.EAGER not in runtimes.BASELINES
+    words = "PyTorch, torch.compile with max-autotune, float16 and channels last, on the GPU, as a CUDA graph"
+    assert runtimes.RUNTIMES["pytorch-cuda-compile-fp16-graph"] == words
+    assert runtimes.precision_of("pytorch-cuda-graph") == "fp32"
+    assert runtimes.precision_of("pytorch-cuda-compile-fp16-graph") == "fp16"
+
+
 @pytest.mark.parametrize(("name", "words"), [("ort_cpu", "nearest: ort-cpu"), ("", "leave --runtime out")])
 def test_an_unknown_one_is_refused_with_the_nearest(name: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
