@@ -5,7 +5,7 @@ from __future__ import annotations
 import linecache
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from types import FrameType
@@ -50,6 +50,26 @@ def line_of(stack: Iterable[tuple[str, int]]) -> str:
         if Path(name) == _EXPORTER:
             return ""
     return ""
+
+
+def return_line(run: Callable[[], object]) -> str:
+    """Return the last line of the user's at which a function of his returned while ``run`` ran; "" if there is none.
+
+    That of the outermost one: the forward of the module that ``run`` calls, unless torch wrote it.
+    """
+    last: list[tuple[str, int]] = []
+
+    def watch(frame: FrameType, event: str, _: object) -> None:
+        if event == "return" and is_users(frame.f_code.co_filename):
+            last[:] = [(frame.f_code.co_filename, frame.f_lineno)]
+
+    before = sys.getprofile()
+    sys.setprofile(watch)
+    try:
+        run()
+    finally:
+        sys.setprofile(before)
+    return line_of(last)
 
 
 @lru_cache(maxsize=4096)

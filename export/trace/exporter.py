@@ -26,6 +26,7 @@ from ..merged import Wiring, merged_modules, others_than
 from ..passes.opset17 import ToOpset17
 from ..passes.small_constants import HiddenConstants
 from .guards import TraceGuards, Violation, restrict
+from .outputs import name_values, output_names, run_checked
 from .rewrites import SizeIndependentCalls
 from .size_numbers import SizesStayNumbers
 
@@ -69,8 +70,9 @@ def example_inputs(target: Target, sizes: Mapping[str, int] | None = None) -> tu
 def _export_program(target: Target, module: nn.Module) -> tuple[torch.export.ExportedProgram, Mapping[str, Axis]]:
     inputs = example_inputs(target)
     try:
-        with torch.no_grad():
-            module(*inputs)
+        run_checked(target, module, inputs)
+    except ModuleRefused:
+        raise
     except Exception as error:  # the user's forward may raise anything
         shapes = ", ".join(f"{s.name} {tuple(t.shape)}" for s, t in zip(target.inputs, inputs, strict=True))
         raise InputError(
@@ -196,14 +198,12 @@ def _to_onnx(
 ) -> tuple[ir.Model, Mapping[str, tuple[str, ...]]]:
     """The model as the exporter optimises it, and the modules of all that each node then stands for."""
     merged: Mapping[str, tuple[str, ...]] = {}
-    names = [spec.name for spec in target.inputs]
+    outputs = output_names(target, program)
     try:
         with quiet():
             exported = torch.onnx.export(
                 program,
                 opset_version=opset,
-                input_names=names,
-                output_names=list(_output_names(target, program)),
                 dynamo=True,
                 verbose=False,
                 optimize=False,
@@ -214,6 +214,7 @@ def _to_onnx(
                 with HiddenConstants(exported.model):
                     exported.optimize()
                 merged = merged_modules(before, _wiring(exported.model), modules)
+                name_values(exported.model, [spec.name for spec in target.inputs], outputs)
     except Exception as error:
         raise ModuleRefused(
             f"{target.name} has no ONNX form: {_first_line(error.__cause__ or error)}; "
@@ -235,18 +236,6 @@ def _wiring(model: ir.Model) -> list[Wiring]:
         return tuple(str(value.name) for value in values if value is not None)
 
     return [Wiring(str(node.name), node.op_type, names(node.inputs), names(node.outputs)) for node in model.graph]
-
-
-def _output_names(target: Target, program: torch.export.ExportedProgram) -> tuple[str, ...]:
-    count = len(program.graph_signature.user_outputs)
-    if target.output_names:
-        if len(target.output_names) != count:
-            raise InputError(
-                f"{target.name} returns {count} tensors, but {len(target.output_names)} output names were given "
-                f"({', '.join(target.output_names)}); give one name for each"
-            )
-        return target.output_names
-    return ("output",) if count == 1 else tuple(f"output_{i}" for i in range(count))
 
 
 def _name_dimensions(model: ir.Model, target: Target) -> None:
