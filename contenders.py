@@ -208,7 +208,7 @@ def _with_batches(
 
 
 def _shape_text(spec: TensorSpec, shape: Sequence[int]) -> str:
-    bounds = f"[{spec.low},{spec.high}]" if spec.dtype in ("int64", "int32") else ""
+    bounds = f"[{spec.low},{spec.high}]" if spec.low is not None else ""
     return f"{spec.name}={'x'.join(map(str, shape))}:{spec.dtype}{bounds}"
 
 

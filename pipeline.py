@@ -38,6 +38,7 @@ from .lossy_modules import name_lossy
 from .lowering import Candidates, Lowering, LowWriter, Named, entries_of, files_of, floor_of
 from .modules.packages import require
 from .modules.target import Target, file_name
+from .modules.training_mode import keeps_training_mode
 from .plan_stages import plan_stages
 from .provider_stages import provider_stages
 from .stages import (
@@ -71,6 +72,7 @@ DEFAULT_FOLDER = Path("bundles")
 EXPORTED = "exported.onnx"
 
 
+@keeps_training_mode
 def deploy(
     target: str | Target | nn.Module,
     example_inputs: Any = None,
@@ -96,8 +98,9 @@ def deploy(
     """Export a target to a bundle, judge every stage against PyTorch in float64, and return the bundle.
 
     ``target`` is a name of the catalog (``"resnet50+cbam"``) or a module with its ``example_inputs`` (a tensor, a
-    tuple, or a dict by the names of ``forward``'s arguments). ``dynamic`` gives ranges as min:opt:max, as text
-    (``"batch=1:2:8"``) or as a dict of triples. ``out`` defaults to ``bundles/<name>``. A bundle that is there
+    tuple, or a dict by the names of ``forward``'s arguments) or its ``shapes`` (``["size=2:float32[1,9]"]``). It is
+    left in the training mode in which it came. ``dynamic`` gives ranges as min:opt:max, as text (``"batch=1:2:8"``)
+    or as a dict of triples. ``out`` defaults to ``bundles/<name>``. A bundle that is there
     already, unchanged and made of the same inputs, is returned as it is unless ``force``. ``precision``, text
     (``"fp32,fp16"``) or a sequence, judges lower precisions as well, and adds a graph for each that needs one: tf32,
     fp16, bf16, int8, fp8; ``"auto"`` chooses the fewest bits whose verdict passes. Modules that a glob in ``keep_fp32``
@@ -345,11 +348,13 @@ def _resolve(
         return catalog.resolve(
             target, shapes=shapes, dynamic=dynamic, seed=seed, pretrained=pretrained, checkpoint=checkpoint
         )
-    if example_inputs is None:
+    if (example_inputs is None) == (not shapes):
+        wrong = "lacks example_inputs" if example_inputs is None else "has example_inputs and shapes"
         raise InputError(
-            f"deploy({type(target).__name__}, …) lacks example_inputs; pass a tensor, a tuple or a dict of tensors"
+            f"deploy({type(target).__name__}, …) {wrong}; pass a tensor, a tuple or a dict of tensors, or the shapes "
+            'of all inputs, as shapes=["image=2x3x64x64", "size=2:float32[1,9]"]'
         )
-    return catalog.from_module(target, example_inputs, dynamic=dynamic)
+    return catalog.from_module(target, example_inputs, shapes=shapes, dynamic=dynamic)
 
 
 def export_graph(

@@ -179,14 +179,18 @@ def _values(inputs: Sequence[TensorSpec], sizes: Mapping[str, int]) -> list[Tens
     found = []
     for spec in inputs:
         shape = spec.resolve(sizes)
-        if spec.dtype.startswith("float"):
+        if spec.bounds is None:
             value = torch.randn(shape, generator=generator)
             if len(shape) > 2:  # channels of unequal means and sizes, or gates would never move
                 value += torch.randn((*shape[:2], *(1 for _ in shape[2:])), generator=generator)
             found.append(value)
         else:
-            drawn = torch.randint(spec.low, spec.high + 1, shape, generator=generator)
-            found.append(drawn.to(getattr(torch, spec.dtype)))
+            low, high = spec.bounds
+            if spec.dtype.startswith("float"):
+                found.append(low + (high - low) * torch.rand(shape, generator=generator))
+            else:
+                drawn = torch.randint(int(low), int(high) + 1, shape, generator=generator)
+                found.append(drawn.to(getattr(torch, spec.dtype)))
     return found
 
 

@@ -97,12 +97,12 @@ class Bundle:
 def spec_to_json(spec: TensorSpec) -> dict[str, Any]:
     """A spec as the manifest holds it."""
     entry: dict[str, Any] = {"name": spec.name, "shape": list(spec.shape), "dtype": spec.dtype}
-    return entry if spec.dtype.startswith("float") else {**entry, "low": spec.low, "high": spec.high}
+    return entry if spec.low is None else {**entry, "low": spec.low, "high": spec.high}
 
 
 def spec_from_json(entry: Mapping[str, Any]) -> TensorSpec:
     """The inverse of spec_to_json."""
-    return TensorSpec(entry["name"], tuple(entry["shape"]), entry["dtype"], entry.get("low", 0), entry.get("high", 1))
+    return TensorSpec(entry["name"], tuple(entry["shape"]), entry["dtype"], entry.get("low"), entry.get("high"))
 
 
 def axis_to_json(axis: Axis) -> list[int]:

@@ -308,10 +308,11 @@ def example_shape(name: str, value: Any) -> Shape:
 def _example(spec: TensorSpec, shape: tuple[int, ...]) -> Tensor:
     import torch
 
-    if spec.dtype == "float32":
-        return torch.rand(shape, generator=torch.Generator().manual_seed(0))
     dtype: torch.dtype = getattr(torch, spec.dtype)
-    return torch.full(shape, spec.low).to(dtype)
+    low, high = spec.bounds or (0, 1)
+    if dtype.is_floating_point:
+        return low + (high - low) * torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    return torch.full(shape, low).to(dtype)
 
 
 def _images(shape: tuple[int, ...], seed: int) -> Tensor:

@@ -207,14 +207,15 @@ def read(
 
 def from_module(
     module: nn.Module,
-    example_inputs: Tensor | Sequence[Tensor] | Mapping[str, Tensor],
+    example_inputs: Tensor | Sequence[Tensor] | Mapping[str, Tensor] | None = None,
     *,
+    shapes: Sequence[str] = (),
     dynamic: str | Ranges | None = None,
     name: str | None = None,
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
 ) -> Target:
-    """The target of the caller's own module, traced at the sizes of ``example_inputs``.
+    """Return the target of the caller's own module, traced at the sizes of ``example_inputs`` or of ``shapes``.
 
     A mapping gives the inputs by the names of ``forward``'s parameters. ``build`` returns the module itself, put in
     eval mode; its weights are not touched. Integer inputs range over what the example holds. Raises InputError, and
@@ -222,7 +223,9 @@ def from_module(
     """
     building.check_module(module)
     forward = building.Forward.of(module)
-    if isinstance(example_inputs, Mapping):
+    if example_inputs is None:
+        given = forward.named([parse_shape(text) for text in shapes])
+    elif isinstance(example_inputs, Mapping):
         examples = [building.example_shape(key, value) for key, value in example_inputs.items()]
         given = forward.named(examples)
     else:

@@ -12,29 +12,31 @@ from .target import FLOAT_DTYPES, INTEGER_DTYPES, Axis, Dim, TensorSpec
 
 IMAGE_AXES = {0: "batch", 2: "height", 3: "width"}
 _SHAPE = re.compile(
-    r"(?:(?P<name>[^=]+)=)?(?P<sizes>\d+(?:x\d+)*)(?::(?P<dtype>\w+)(?:\[(?P<low>-?\d+),(?P<high>-?\d+)\])?)?"
+    r"(?:(?P<name>[^=]+)=)?(?P<sizes>\d+(?:x\d+)*)(?::(?P<dtype>\w+)(?:\[(?P<low>{n}),(?P<high>{n})\])?)?".replace(
+        "{n}", r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
+    )
 )
 Ranges = Mapping[str, "Axis | Sequence[int] | None"]
 
 
 @dataclass(frozen=True)
 class Shape:
-    """One input at its traced sizes. ``low`` and ``high`` bound an integer input, both included."""
+    """One input at its traced sizes. ``low`` and ``high`` bound its values, both included, if they are given."""
 
     name: str
     sizes: tuple[int, ...]
     dtype: str = "float32"
-    low: int = 0
-    high: int = 1
+    low: float | None = None
+    high: float | None = None
 
 
 def parse_shape(text: str) -> Shape:
-    """``2x3x224x224``, ``mask=2x16`` or ``ids=2x16:int64[0,999]``; the name is empty where none is given."""
+    """``2x3x224x224``, ``ids=2x16:int64[0,999]`` or ``size=2:float32[1,9]``; the name is empty if none is given."""
     found = _SHAPE.fullmatch(text.strip())
     if not found:
         raise InputError(
-            f"received shape {text!r}; expected sizes joined by x, as 2x3x224x224, mask=2x16 or ids=2x16:int64[0,999]; "
-            "correct --shape"
+            f"received shape {text!r}; expected sizes joined by x, as 2x3x224x224, mask=2x16, ids=2x16:int64[0,999] or "
+            "size=2:float32[1,9]; correct --shape"
         )
     sizes = tuple(int(size) for size in found["sizes"].split("x"))
     if min(sizes) < 1:
@@ -45,13 +47,25 @@ def parse_shape(text: str) -> Shape:
             f"received dtype {dtype!r} in shape {text!r}; expected one of {', '.join(FLOAT_DTYPES + INTEGER_DTYPES)}; "
             f"{nearest(dtype, FLOAT_DTYPES + INTEGER_DTYPES, 'correct --shape')}"
         )
-    low, high = int(found["low"] or 0), int(found["high"] or 1)
-    if low > high or (found["low"] and dtype not in ("int64", "int32")):
+    return Shape((found["name"] or "").strip(), sizes, dtype, *_range(text, dtype, found["low"], found["high"]))
+
+
+def _range(text: str, dtype: str, low: str | None, high: str | None) -> tuple[float | None, float | None]:
+    """Return the bounds of an input's values; raises InputError for those that the dtype cannot have."""
+    if low is None or high is None:
+        return None, None
+    is_float = dtype in FLOAT_DTYPES
+    try:
+        found: tuple[float, float] = (float(low), float(high)) if is_float else (int(low), int(high))
+    except ValueError:
+        found = (1, 0)
+    if found[0] > found[1] or dtype == "bool":
+        expected = "numbers" if is_float else "whole numbers"
         raise InputError(
-            f"received range [{low},{high}] for {dtype} in shape {text!r}; expected low <= high on int64 or int32; "
-            "correct --shape"
+            f"received range [{low},{high}] for {dtype} in shape {text!r}; expected {expected} with low <= high, "
+            "and none for bool; correct --shape"
         )
-    return Shape((found["name"] or "").strip(), sizes, dtype, low, high)
+    return found
 
 
 def parse_dynamic(dynamic: str | Ranges | None) -> dict[str, Axis | None]:

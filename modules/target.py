@@ -51,14 +51,21 @@ class Axis:
 class TensorSpec:
     """One input or output. A shape holds ints and the names of dynamic axes: ``("batch", 64, "height", "width")``.
 
-    ``low`` and ``high`` bound an integer input (both included).
+    ``low`` and ``high`` bound an input's values (both included), if they are given.
     """
 
     name: str
     shape: tuple[Dim, ...]
     dtype: str = "float32"
-    low: int = 0
-    high: int = 1
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The lowest and highest value of an input: as given, else 0 and 1 for integers, and None for floats."""
+        if self.low is not None and self.high is not None:
+            return self.low, self.high
+        return None if self.dtype in FLOAT_DTYPES else (0, 1)
 
     def resolve(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
         """The shape with every symbolic dimension replaced by its size."""

@@ -227,7 +227,21 @@ class _Maker:
 def _values(spec: TensorSpec, shape: tuple[int, ...], kind: str, rng: np.random.Generator) -> Array:
     if not spec.dtype.startswith("float"):
         return _integers(spec, shape, kind, rng)
-    dtype = np.dtype(spec.dtype)
+    values = _floats(np.dtype(spec.dtype), shape, kind, rng)
+    return values if spec.bounds is None else _within(*spec.bounds, values, kind)
+
+
+def _within(low: float, high: float, values: Array, kind: str) -> Array:
+    """Return ``values`` squeezed between two bounds: normal ones fill the range, large ones lie at its ends, and a zero
+    becomes the allowed value nearest to zero."""
+    nearest = min(max(0.0, low), high)
+    squeezed = low + (high - low) * (1 + np.tanh(0.8 * values.astype(np.float64))) / 2
+    if kind in ("zeros", "hot_channel"):
+        squeezed = np.where(values == 0, nearest, squeezed)
+    return np.asarray(np.clip(squeezed, low, high)).astype(values.dtype)
+
+
+def _floats(dtype: np.dtype[Any], shape: tuple[int, ...], kind: str, rng: np.random.Generator) -> Array:
     if kind == "zeros":
         return np.zeros(shape, dtype)
     if kind == "constant":
@@ -294,7 +308,7 @@ def _hot_channel(shape: tuple[int, ...], rng: np.random.Generator) -> npt.NDArra
 
 def _integers(spec: TensorSpec, shape: tuple[int, ...], kind: str, rng: np.random.Generator) -> Array:
     dtype = np.dtype(spec.dtype)
-    low, high = (0, 1) if dtype == np.bool_ else (spec.low, spec.high)
+    low, high = map(int, spec.bounds or (0, 1))
     fixed = {"zeros": min(max(0, low), high), "lowest": low, "highest": high}.get(kind)
     if fixed is not None:
         return np.full(shape, fixed, dtype)
@@ -315,7 +329,8 @@ def _image_cases(
         noise = maker.case(f"images_{number}", "", "normal", sizes)
 
         def make(group: tuple[Path, ...] = group, noise: Case = noise) -> Feeds:
-            return noise.feeds | {taker.name: image_feeds(group, taker.resolve(sizes), preprocessing)}
+            images = image_feeds(group, taker.resolve(sizes), preprocessing, taker.bounds)
+            return noise.feeds | {taker.name: images}
 
         why = "photographs: " + ", ".join(dict.fromkeys(path.name for path in group))
         cases.append(replace(noise, why=why, kind="image", make=make))

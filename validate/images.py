@@ -49,9 +49,14 @@ def image_paths(
 
 
 def image_feeds(
-    paths: Sequence[Path], shape: tuple[int, ...], preprocessing: Mapping[str, Any]
+    paths: Sequence[Path],
+    shape: tuple[int, ...],
+    preprocessing: Mapping[str, Any],
+    bounds: tuple[float, float] | None = None,
 ) -> npt.NDArray[np.float32]:
     """Images as ``shape`` = (n, c, h, w): scaled to [0, 1], less mean, over std (0.5 each where nothing is known).
+
+    For an input with ``bounds`` they are scaled to these instead.
 
     Another channel count than 1 or 3, as a block inside a network has, is filled with the colour planes, each
     round shifted by a seventh of the image.
@@ -60,6 +65,9 @@ def image_feeds(
     planes = np.stack([_planes(paths[row % len(paths)], c, h, w) for row in range(n)])
     # The order of the channels is the model's; mean and std are given in that order.
     batch = planes[:, ::-1] if preprocessing.get("order") == "BGR" and c == 3 else planes
+    if bounds is not None:
+        low, high = bounds
+        return np.ascontiguousarray(low + (high - low) * batch, dtype=np.float32)
     mean, std = (_per_channel(preprocessing.get(key), c) for key in ("mean", "std"))
     return np.ascontiguousarray((batch - mean) / std, dtype=np.float32)
 

@@ -302,7 +302,10 @@ def _stray(out: Array, ref64: Array) -> tuple[str, tuple[int, ...]] | None:
             at = _index(int(stray.argmax()), stray.shape)
             return f"{float(out[at]):.6g} where the reference has {float(ref64[at]):.6g}, at {at}", at
         if not finite.any():
-            return "the reference has no finite element: nothing could be compared", ()
+            return (
+                "the reference has no finite element: nothing could be compared; if an input has a domain, give its "
+                "range, as --shape NAME=2:float32[1,9]"
+            ), ()
     return None
 
 

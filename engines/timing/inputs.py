@@ -26,14 +26,17 @@ def set_count(one_set: int, cache_bytes: int) -> int:
 
 
 def make_inputs(specs: Sequence[TensorSpec], sizes: Mapping[str, int], seed: int) -> Arrays:
-    """Normal numbers, and integers within their bounds; the same for the same seed."""
+    """Return normal numbers, and uniform ones for an input that has bounds; the same for the same seed."""
     rng = np.random.default_rng(seed)
     feeds: Arrays = {}
     for spec in specs:
         shape, dtype = spec.resolve(sizes), np.dtype(spec.dtype)
-        if dtype.kind == "f":
+        if spec.bounds is None:
             feeds[spec.name] = rng.standard_normal(shape, np.float32).astype(dtype, copy=False)
+            continue
+        low, high = spec.bounds
+        if dtype.kind == "f":
+            feeds[spec.name] = rng.uniform(low, high, shape).astype(dtype)
         else:
-            low, high = (0, 1) if dtype.kind == "b" else (spec.low, spec.high)
-            feeds[spec.name] = rng.integers(low, high + 1, shape).astype(dtype)
+            feeds[spec.name] = rng.integers(int(low), int(high) + 1, shape).astype(dtype)
     return feeds

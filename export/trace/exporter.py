@@ -60,10 +60,14 @@ def example_inputs(target: Target, sizes: Mapping[str, int] | None = None) -> tu
     tensors = []
     for spec in target.inputs:
         shape, dtype = spec.resolve(sizes or target.sizes("opt")), getattr(torch, spec.dtype)
-        if dtype.is_floating_point:
+        if spec.bounds is None:
             tensors.append(torch.randn(shape, generator=generator, dtype=dtype))
+            continue
+        low, high = spec.bounds
+        if dtype.is_floating_point:
+            tensors.append(low + (high - low) * torch.rand(shape, generator=generator, dtype=dtype))
         else:
-            tensors.append(torch.randint(spec.low, spec.high + 1, shape, generator=generator).to(dtype))
+            tensors.append(torch.randint(int(low), int(high) + 1, shape, generator=generator).to(dtype))
     return tuple(tensors)
 
 

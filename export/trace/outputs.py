@@ -109,7 +109,7 @@ def distinct(names: Iterable[str], taken: Iterable[str]) -> tuple[str, ...]:
 
 
 def _tensor_paths(program: torch.export.ExportedProgram) -> list[KeyPath]:
-    spec: TreeSpec = program.call_spec.out_spec  # type: ignore[assignment]
+    spec: TreeSpec = program.call_spec.out_spec
     leaves, _ = tree_flatten_with_path(tree_unflatten(list(range(spec.num_leaves)), spec))
     user = [output.arg for output in program.graph_signature.output_specs if output.kind is OutputKind.USER_OUTPUT]
     return [

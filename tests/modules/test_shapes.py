@@ -16,6 +16,8 @@ def test_a_shape():
     assert parse_shape("mask=1x16:bool") == Shape("mask", (1, 16), "bool")
     assert parse_shape("ids=1x16:int64[0,999]") == Shape("ids", (1, 16), "int64", 0, 999)
     assert parse_shape("ids=4:int32[-1,1]") == Shape("ids", (4,), "int32", -1, 1)
+    assert parse_shape("size=2:float32[1,9]") == Shape("size", (2,), "float32", 1.0, 9.0)
+    assert parse_shape("sigma=2:float32[-1e-3,0.5]") == Shape("sigma", (2,), "float32", -1e-3, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -28,7 +30,10 @@ def test_a_shape():
         ("1x3:float16", "received dtype 'float16' in shape '1x3:float16'; expected one of float32, int64, int32, bool"),
         ("1x3:int63", "did you mean int64"),
         ("1x3:int64[5,2]", "received range [5,2] for int64"),
-        ("1x3:float32[0,1]", "expected low <= high on int64 or int32"),
+        ("1x3:float32[2,1]", "received range [2,1] for float32 in shape '1x3:float32[2,1]'; expected numbers with"),
+        ("1x3:int64[0.5,2]", "expected whole numbers with low <= high"),
+        ("1x3:bool[0,1]", "and none for bool"),
+        ("1x3:float32[0,]", "expected sizes joined by x"),
     ],
 )
 def test_refuses_a_shape(text, message):

@@ -120,6 +120,18 @@ def test_integers_stay_in_their_bounds() -> None:
     assert cases["traced"].feeds["mask"].dtype == np.bool_
 
 
+@pytest.mark.parametrize(("low", "high"), [(1.0, 9.0), (-3.0, 3.0), (0.0, 1e-3), (2.0, 2.0)])
+def test_floats_stay_in_their_bounds_and_fill_them(low: float, high: float) -> None:
+    cases = make_cases([TensorSpec("size", (4, 3, 8, 8), "float32", low, high)], {})
+    for case in cases:
+        values = case.feeds["size"]
+        assert values.dtype == np.float32
+        assert np.float32(low) <= values.min() <= values.max() <= np.float32(high)
+    normal, zeros = (next(case.feeds["size"] for case in cases if case.kind == kind) for kind in ("normal", "zeros"))
+    assert np.ptp(normal) >= 0.7 * (high - low)
+    assert (zeros == np.float32(min(max(low, 0), high))).all()
+
+
 def test_inputs_with_one_row_for_each_sample_are_named() -> None:
     static, scalar = TensorSpec("table", (2, 3)), TensorSpec("scale", ())
     tokens = TensorSpec("tokens", ("dim0", 5))
