@@ -25,10 +25,10 @@ def compile_bundle(
     precision: str = FP32,
     profiles: Sequence[str] = (),
     options: Options | None = None,
-    targets: str | None = None,
+    capabilities: str | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[Bundle, Plan]:
-    """Build a plan from a graph of the bundle, for this machine's GPU or for ``targets``.
+    """Build a plan from a graph of the bundle, for this machine's GPU or for other ``capabilities``.
 
     A plan of this precision for the same GPUs and TensorRT is replaced.
 
@@ -37,8 +37,8 @@ def compile_bundle(
         precision: The graph of the bundle that the plan is built from.
         profiles: Ranges as ``batch=1:1:1``; the bundle's own if there is none.
         options: What the builder is given.
-        targets: Compute capabilities, ``"sm86,sm120"``, which TensorRT for RTX builds for without a GPU. None builds
-            for this machine's GPU, with TensorRT if it is installed, else with TensorRT for RTX.
+        capabilities: Those to build for, ``"sm86,sm120"``, with TensorRT for RTX, which needs no GPU for that. None
+            builds for this machine's GPU, with TensorRT if it is installed, else with TensorRT for RTX.
         progress: Called with a line for every step.
 
     Returns:
@@ -56,7 +56,7 @@ def compile_bundle(
     chosen = tuple(parse_profiles(profiles, bundle.axes))
     report("checking hashes")
     require_unchanged(bundle)
-    flavour, capabilities = _choose(targets, precision)
+    flavour, targets = _choose(capabilities, precision)
     options.require_for(flavour)
     if flavour is TENSORRT:
         _require_readable(bundle, precision, probe_tensorrt().version)
@@ -68,7 +68,7 @@ def compile_bundle(
         profiles=chosen,
         modules=bundle.node_modules(precision),
         flavour=flavour,
-        targets=capabilities,
+        targets=targets,
         options=options,
     )
     minutes = "; it times its kernels, which takes minutes" if flavour is TENSORRT else ""
@@ -79,10 +79,10 @@ def compile_bundle(
     return extend(bundle, files, {"plans": [*others, plan.to_json()]}), plan
 
 
-def _choose(targets: str | None, precision: str) -> tuple[Flavour, tuple[str, ...]]:
+def _choose(named: str | None, precision: str) -> tuple[Flavour, tuple[str, ...]]:
     """The TensorRT that builds, and the compute capabilities that it builds for; none for the GPU at hand."""
-    if targets is not None:
-        return RTX, _named_targets(targets, precision)
+    if named is not None:
+        return RTX, _named_targets(named, precision)
     found = probe_tensorrt()
     if found.status == "usable":
         return TENSORRT, ()

@@ -25,8 +25,10 @@ SHOWN, WORTH_NAMING = 3, 0.1
 
 
 def is_by_precision(stage: StageResult) -> bool:
-    """Whether nothing of a failed stage is wrong but what a lower precision loses."""
-    return all(found.which in BY_PRECISION for _, found in stage.comparisons if not found.passed)
+    """Tell whether nothing of a failed stage is wrong but what a lower precision loses."""
+    return bool(stage.comparisons) and all(
+        found.which in BY_PRECISION for _, found in stage.comparisons if not found.passed
+    )
 
 
 def name_lossy(verdict: Verdict, lowered: Mapping[str, LowGraph], losses: Callable[[], Losses]) -> Verdict:

@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .engines.isolated import IsolatedRuntime
+from .engines.tensorrt.flavours import RTX
+from .engines.tensorrt.targets import DEFAULT as DEFAULT_CAPABILITIES
+from .engines.tensorrt.targets import parse_targets
 from .errors import CheckFailed, InputError, MissingRequirement
 from .export.bundle import (
     MANIFEST,
@@ -32,7 +35,7 @@ from .export.contract import check_contract
 from .export.destination import check_destination
 from .export.graph import DEFAULT_OPSET, OPSETS, WEIGHTS, OnnxGraph
 from .export.handover import SCRIPT, inference_script, trtexec_line
-from .export.precision import LowGraph
+from .export.precision import FP32, LowGraph
 from .export.simplify import Simplifier
 from .lossy_modules import name_lossy
 from .lowering import Candidates, Lowering, LowWriter, Named, entries_of, files_of, floor_of
@@ -58,6 +61,7 @@ from .validate.hidden import Hidden
 from .validate.metamorphic import metamorphic
 from .validate.metrics import LOWER
 from .validate.recorded import from_tensors, to_tensors
+from .validate.stages.build import BuildStages
 from .validate.verdict import StageResult, Verdict, judge_all, not_checked
 
 if TYPE_CHECKING:
@@ -94,6 +98,7 @@ def deploy(
     pretrained: bool = False,
     checkpoint: Path | str | None = None,
     allow_float32_truth: bool = False,
+    capabilities: str = DEFAULT_CAPABILITIES,
 ) -> Bundle:
     """Export a target to a bundle, judge every stage against PyTorch in float64, and return the bundle.
 
@@ -109,7 +114,8 @@ def deploy(
     entropy. ``max_error`` replaces the relative error that outputs may have (1e-5, tf32 and fp16 1e-2, bf16 5e-2, int8
     and fp8 1e-1); ``inputs`` is a folder of photographs to judge on as well.
     ``allow_float32_truth`` takes a comparison with PyTorch's float32 for a pass if float64 cannot run the module.
-    With ``verdict=False`` the numbers are not judged.
+    ``capabilities`` are those that TensorRT for RTX builds a plan of every graph for; ``"none"`` leaves
+    that out. With ``verdict=False`` the numbers are not judged, and nothing is built.
 
     Failed numerics do not raise: they are in ``bundle.manifest["verdict"]``. Raises InputError for anything that is
     wrong with the arguments, ModuleRefused where the module cannot be exported as asked.
@@ -118,6 +124,7 @@ def deploy(
     if opset not in OPSETS:
         raise InputError(f"opset {opset} is not supported; expected {OPSETS.start} to {OPSETS.stop - 1}")
     lowering = Lowering.of(precision, keep_fp32, calibrate, calibration)
+    build_for = parse_targets(capabilities, RTX)
     seconds.start("resolve", "resolving the target")
     require()
     if lowering.chooses and not verdict:
@@ -133,14 +140,19 @@ def deploy(
     module = None
     if resolved.fingerprint is None:
         module = resolved.build()
-    options = [opset, verdict, max_error, seed, allow_float32_truth, *lowering.options]
+    options = [opset, verdict, max_error, seed, allow_float32_truth, *lowering.options, {"build_for": [*build_for]}]
     key = _key(resolved, module, options=options, read=[inputs, calibrate])
     if not force and (found := _unchanged(destination, key)) is not None:
         return found
     # which precisions there will be is not known yet where one is to be chosen
     known = () if lowering.chooses else lowering.precisions
     stages = Stages(max_error, known) if verdict else NoStages(known)
-    with BundleWriter(destination) as writer, Simplifier() as simplifier, stages:
+    with (
+        BundleWriter(destination) as writer,
+        Simplifier() as simplifier,
+        stages,
+        BuildStages(writer.path, build_for) as builds,
+    ):
         seconds.start("build", "building the module")
         module = module if module is not None else resolved.build()
         graph, exported, why_not_simplified = _export(resolved, module, writer.path, opset, seconds, simplifier)
@@ -160,16 +172,21 @@ def deploy(
             stages.open(
                 module, cases, graph, exported, why_not_simplified, {name: low.graph for name, low in lowered.items()}
             )
+            if verdict:
+                builds.open(module, {FP32: graph, **{name: low.graph for name, low in lowered.items()}})
             pairs = _references(module, cases, graph, seed, hidden, lowered.values())
             seconds.start("reference", "computing the float64 reference and judging every stage against it")
             index, left_out = _record(stages.watch(pairs), writer.path / REFERENCE)
             result = stages.verdict(from_tensors(writer.path / REFERENCE, index))
+            if verdict:
+                seconds.start("tensorrt", "building plans with TensorRT for RTX")
+                result = Verdict((*result.stages, *builds.results()))
             result = replace(result, allows_float32=allow_float32_truth)
             candidates.judged(result)
         if not lowering.chooses:
             result = name_lossy(result, lowered, functools.partial(_losses, low_writer))
         seconds.move("reference", "verdict", stages.seconds)
-        files = _write_handover(resolved, graph, writer.path) | files_of(lowered)
+        files = _write_handover(resolved, graph, writer.path) | files_of(lowered) | builds.files
         manifest = {
             "tool": f"attn2trt {version('attn2trt')}",
             "key": key,
@@ -195,6 +212,7 @@ def deploy(
             "trtexec": trtexec_line(resolved.inputs, resolved.axes),
             **({"precisions": entries_of(lowered, resolved)} if lowered else {}),
             **candidates.account,
+            "plans": [plan.to_json() for plan in builds.plans],
             "versions": _versions(),
             "seconds": seconds.done(),
         }
@@ -496,7 +514,17 @@ def _unchanged(destination: Path, key: str) -> Bundle | None:
 
 def _versions() -> Mapping[str, str]:
     found = {}
-    for name in ("torch", "timm", "onnx", "onnxscript", "onnxsim", "onnxruntime-gpu", "onnxruntime", "numpy"):
+    for name in (
+        "torch",
+        "timm",
+        "onnx",
+        "onnxscript",
+        "onnxsim",
+        "onnxruntime-gpu",
+        "onnxruntime",
+        "numpy",
+        "tensorrt-rtx",
+    ):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

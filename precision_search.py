@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from .engines.tensorrt.flavours import RTX
+from .engines.tensorrt.plans import stage_name
 from .errors import ModuleRefused
 from .export.precision import FP32, INT8, LowGraph, is_within
 from .export.traffic import Traffic, traffic
@@ -126,7 +128,7 @@ class PrecisionSearch:
         """Tell what the verdict said of a graph; returns whether another one of this precision is of no use."""
         if self._verdict is None:
             raise RuntimeError("the verdict on a candidate was not told before the next was asked for")
-        own = {judged.stage for judged in lower_stages(low.precision)}
+        own = {stage_name(RTX.name, low.precision), *(judged.stage for judged in lower_stages(low.precision))}
         failed = [stage for stage in self._verdict.stages if stage.status == "failed"]
         others = [stage for stage in failed if stage.stage not in own]
         if others:

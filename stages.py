@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .engines.isolated import IsolatedRuntime, Kernels
+from .engines.tensorrt.flavours import RTX
 from .errors import CheckFailed, MissingRequirement
 from .export.graph import OnnxGraph
 from .validate.cases import Case
@@ -226,7 +227,7 @@ class NoStages:
 
     def verdict(self, _recorded: Iterable[tuple[Case, Reference]]) -> Verdict:
         """Every stage as not checked."""
-        stages = (*(judged.stage for judged in self._stages), STAGE_TENSORRT)
+        stages = (*(judged.stage for judged in self._stages), RTX.name, STAGE_TENSORRT)
         return Verdict(tuple(not_checked(stage, "export only; attn2trt deploy checks it") for stage in stages))
 
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--for",
-    "targets",
+    "capabilities",
     metavar="LIST",
     help="Compute capabilities to build for without a GPU, sm86,sm89,sm120, with TensorRT for RTX "
     "(default: this machine's GPU).",
@@ -59,7 +59,7 @@ def command(
     version_compatible: bool,
     hardware_compatible: bool,
     without_tactics: tuple[str, ...],
-    targets: str | None,
+    capabilities: str | None,
     as_json: bool,
 ) -> None:
     """Build TensorRT plans from the graphs of BUNDLE. Needs no PyTorch.
@@ -76,7 +76,7 @@ def command(
     with stages() as progress:
         for name in named_precisions(precision):
             found, plan = compile_bundle(
-                bundle, precision=name, profiles=profiles, options=options, targets=targets, progress=progress
+                bundle, precision=name, profiles=profiles, options=options, capabilities=capabilities, progress=progress
             )
             plans.append(plan)
     if as_json:

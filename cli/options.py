@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from ..engines.tensorrt.targets import DEFAULT
 from ..processes import STAGE_SECONDS, note
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -132,6 +133,14 @@ def export_options(command: Command) -> Command:
             multiple=True,
             metavar="PATTERN",
             help="Modules that stay in float32 in every other graph: a path or a glob, with everything inside.",
+        ),
+        click.option(
+            "--for",
+            "capabilities",
+            default=DEFAULT,
+            show_default=True,
+            metavar="LIST",
+            help="GPUs that TensorRT for RTX builds a plan of every graph for; none leaves that out.",
         ),
         click.option("--force", is_flag=True, help="Rebuild, even where the bundle is there and unchanged."),
         click.option(

@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import CheckFailed
 from ..processes import note
 from .bundle import FORMAT, MANIFEST, Bundle, is_running, sha256
-from .destination import check_destination, check_owned
+from .destination import UNLISTED, check_destination, check_owned
 
 
 class BundleWriter:
@@ -63,9 +63,7 @@ class BundleWriter:
         listing = self.path / MANIFEST
         listing.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         _flush(listing)
-        for other in self.path.iterdir():
-            if other.name not in entries and other.name != MANIFEST:
-                other.unlink()
+        self._remove_scratch(entries)
         replaced = self.destination.with_name(f".{self.destination.name}.replaced-{os.getpid()}")
         check_destination(self.destination)  # something may have been put there meanwhile
         if self.destination.exists():
@@ -75,6 +73,16 @@ class BundleWriter:
         note(partial="", written=str(self.destination.absolute()))
         shutil.rmtree(replaced, ignore_errors=True)
         return Bundle(self.destination, whole)
+
+    def _remove_scratch(self, entries: Mapping[str, Any]) -> None:
+        """Remove what the manifest does not list, but for what a command may leave beside it, as a builder's log."""
+        for other in sorted(self.path.rglob("*"), reverse=True):
+            name = other.relative_to(self.path).as_posix()
+            if other.is_dir():
+                with contextlib.suppress(OSError):  # not empty: a listed file is in it
+                    other.rmdir()
+            elif name not in entries and not UNLISTED.fullmatch(name):
+                other.unlink()
 
     def _require_ours(self, replaced: Path) -> None:
         """Put back what has been moved away if it holds anything that is not ours."""

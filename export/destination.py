@@ -14,8 +14,10 @@ from .bundle import MANIFEST, open_bundle
 
 # What commands write into a bundle beside the files of its manifest, by path in the bundle. Scratch is a folder that
 # a killed run left, with everything in it; these are files and the folder of the plans.
-SCRATCH = re.compile(r"(plans/|\.tuning)\.partial-\d+")
-UNLISTED = re.compile(r"bundle\.json|\.bundle\.json\.partial-\d+|plans|plans/[\w.+-]+\.(log|cache)")
+SCRATCH = re.compile(r"(plans/|\.tuning)\.partial-\d+(-\w+)?")
+UNLISTED = re.compile(
+    r"bundle\.json|\.bundle\.json\.partial-\d+|plans|plans/[\w.+-]+\.(log|cache|kernels\.partial-\d+)"
+)
 
 KINDS = (
     (stat.S_ISLNK, "a symbolic link"),

@@ -6,12 +6,24 @@ import math
 from typing import TYPE_CHECKING
 
 from ..validate.metrics import LIMIT, LOWER
-from ..validate.verdict import AGAINST_FLOAT32, FAILED, NOT_CHECKED, OVER_BUDGET, PASSED, StageResult, Verdict
+from ..validate.verdict import (
+    AGAINST_FLOAT32,
+    BUILT,
+    FAILED,
+    NOT_CHECKED,
+    OVER_BUDGET,
+    PASSED,
+    StageResult,
+    Status,
+    Verdict,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-STYLES = {PASSED: "green", OVER_BUDGET: "yellow", AGAINST_FLOAT32: "yellow", NOT_CHECKED: "yellow", FAILED: "bold red"}
+STYLES = {PASSED: "green", OVER_BUDGET: "yellow", AGAINST_FLOAT32: "yellow", BUILT: "cyan", NOT_CHECKED: "yellow"} | {
+    FAILED: "bold red"
+}
 
 
 def verdict_table(verdict: Verdict) -> RenderableType:
@@ -53,8 +65,7 @@ def stage_sentence(stage: StageResult) -> str:
 
 def conclusion(verdict: Verdict) -> str:
     """Return the whole verdict in one sentence; what was not checked is always named."""
-    skipped = [stage.stage for stage in verdict.stages if stage.status == NOT_CHECKED]
-    unchecked = f"; not checked: {', '.join(skipped)}" if skipped else ""
+    unchecked = _named(verdict, BUILT, "built, not run") + _named(verdict, NOT_CHECKED, "not checked")
     failure = verdict.first_failure
     if failure is not None:
         return f"FAILED: the first stage that is wrong is {failure.stage}{unchecked}"
@@ -72,3 +83,9 @@ def conclusion(verdict: Verdict) -> str:
     over = sum(stage.status == OVER_BUDGET for stage in verdict.stages)
     budget = f", {over} above the budget, which PyTorch's float32 does not keep either" if over else ""
     return f"PASSED: {passed} stage{'s' if passed > 1 else ''} within PyTorch's own rounding{budget}{unchecked}"
+
+
+def _named(verdict: Verdict, status: Status, words: str) -> str:
+    """The stages of this status, after a semicolon; nothing if there is none."""
+    found = [stage.stage for stage in verdict.stages if stage.status == status]
+    return f"; {words}: {', '.join(found)}" if found else ""

@@ -38,6 +38,7 @@ def statuses(bundle: attn2trt.Bundle) -> dict[str, str]:
 def test_every_stage_is_judged_or_says_why_not(bundle: attn2trt.Bundle) -> None:
     found = statuses(bundle)
     assert found.pop("tensorrt") == "not checked"
+    assert found.pop("tensorrt-rtx fp32") == "built"
     assert set(found.values()) == {"passed"}
     assert len({str(case["sizes"]) for case in bundle.manifest["cases"]}) >= 4
     assert bundle.manifest["opset"] == 17

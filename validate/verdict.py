@@ -26,14 +26,21 @@ Run = Callable[[Feeds], Mapping[str, npt.NDArray[Any]]]
 # a precision is good enough (the budget) is asked of ordinary inputs.
 STRESS_KINDS = frozenset({"saturated", "flat", "level", "zeros", "hot_channel", "constant"})
 Status = Literal[
-    "passed", "passed, budget not kept by PyTorch's float32", "passed against float32", "not checked", "failed"
+    "passed",
+    "passed, budget not kept by PyTorch's float32",
+    "passed against float32",
+    "built",
+    "not checked",
+    "failed",
 ]
 PASSED: Status = "passed"
 OVER_BUDGET: Status = "passed, budget not kept by PyTorch's float32"
 AGAINST_FLOAT32: Status = "passed against float32"
+# A compiler took the graph, and nothing was run: no number was judged, so that it is no pass.
+BUILT: Status = "built"
 NOT_CHECKED: Status = "not checked"
 FAILED: Status = "failed"
-STATUSES = (PASSED, OVER_BUDGET, AGAINST_FLOAT32, NOT_CHECKED, FAILED)
+STATUSES = (PASSED, OVER_BUDGET, AGAINST_FLOAT32, BUILT, NOT_CHECKED, FAILED)
 PASSES = (PASSED, OVER_BUDGET, AGAINST_FLOAT32)
 # PyTorch's own float32 loses more than this of an ordinary input: whatever a graph computes would be in its floors.
 MOST_LOST = 1e-3
@@ -185,6 +192,11 @@ def _comparison(part: Mapping[str, Any]) -> Comparison:
         over_budget=part.get("over_budget") is True,
         no_float64=str(part.get("no_float64", "")),
     )
+
+
+def built(stage: str, why: str) -> StageResult:
+    """A graph that a compiler parsed and built, and that was not run. No number was judged: never a pass."""
+    return StageResult(stage, BUILT, why)
 
 
 def not_checked(stage: str, why: str) -> StageResult:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 MOST = 300
+# The module whose path is empty, in words.
+ROOT = "the model itself"
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ def builder_message(text: str, modules: Mapping[str, str], library: str) -> str:
 def _of_module(node: str, modules: Mapping[str, str]) -> str:
     if node not in modules:
         return ""
-    return f" of module {modules[node]}" if modules[node] else " of the model itself"
+    place = modules[node] or ROOT
+    return f" of {place}" if place.startswith(ROOT) else f" of module {place}"
 
 
 # What TensorRT complains of, and what to do about it; the first that is found is taken.
@@ -75,7 +78,8 @@ def advice(text: str) -> str:
 
 
 def clean(text: str) -> str:
-    """Without the parser's own file names and assertions' positions, on one line."""
+    """Drop the parser's own file names and what it asserted if it says what that means; return one line."""
+    text = re.sub(r"Assertion failed: .*?: (?=\w)", "", text, flags=re.DOTALL)
     text = re.sub(r"\bIn (function|node) [^:]*:?", "", text)
     text = re.sub(r"\[?[\w./-]+\.(?:cpp|h|hpp|cc):\d+\]?:?", "", text)
-    return " ".join(text.split())[:MOST]
+    return " ".join(text.split())[:MOST].rstrip(" .;")

@@ -69,8 +69,10 @@ def command(run: Run) -> Run:
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with graphs in several precisions, and plans that another machine built."""
     out = tmp_path_factory.mktemp("deployed") / "coord_att"
-    precision = "fp32,tf32,fp16,int8"
-    made = attn2trt.deploy("coord_att", out=out, shapes=["2x16x8x6"], dynamic="batch=1:2:4", precision=precision)
+    precision, none = "fp32,tf32,fp16,int8", {"capabilities": "none"}
+    made = attn2trt.deploy(
+        "coord_att", out=out, shapes=["2x16x8x6"], dynamic="batch=1:2:4", precision=precision, **none
+    )
     with_plans(made.path)
     return made.path
 
@@ -78,7 +80,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def with_plans(path: Path) -> None:
     """Add a file for each of PLANS to the bundle, with the entries that `compile` writes, an old one among them."""
     bundle = open_bundle(path)
-    (path / "plans").mkdir()
+    (path / "plans").mkdir(exist_ok=True)
     entries = []
     for file, entry in PLANS.items():
         (path / file).write_bytes(b"plan")

