@@ -30,7 +30,7 @@ from .export.bundle import (
     spec_to_json,
     verify,
 )
-from .export.bundle_writer import BundleWriter
+from .export.bundle_writer import BundleWriter, recover
 from .export.contract import check_contract
 from .export.destination import check_destination
 from .export.graph import DEFAULT_OPSET, OPSETS, WEIGHTS, OnnxGraph
@@ -134,6 +134,7 @@ def deploy(
         )
     if (known_place := _place(target, out)) is not None:
         check_destination(known_place)  # before any of the user's code runs
+        recover(known_place)
     resolved = _resolve(target, example_inputs, dynamic, shapes, seed, pretrained, checkpoint)
     destination = Path(out) if out is not None else DEFAULT_FOLDER / resolved.file_name
     check_destination(destination)

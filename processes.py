@@ -38,15 +38,16 @@ def report_to(descriptor: int | None) -> None:
         _channel = (descriptor, os.fstat(descriptor).st_ino)
 
 
-def note(**news: str | float) -> None:
+def note(**news: str | float | list[str]) -> None:
     """Report to the parent that guards this process; without one, keep the stage for this process's own errors.
 
     ``stage`` begins, with ``seconds`` that it may take; ``calling`` is the user's code that runs now ("" after it);
-    ``partial`` is the path that is written to and ``written`` the one that was; ``finished`` is the exit code.
+    ``destination`` is the bundle that is made now ("" after it), ``made`` the folders that were made for it, and
+    ``written`` the bundle that was put in its place; ``finished`` is the exit code.
     """
     global _limit, _stage  # noqa: PLW0603 - one process, one stage
     leave_if_copy()
-    _limit = float(news.get("seconds", _limit))
+    _limit = float(str(news.get("seconds", _limit)))
     _stage = str(news.get("stage", _stage))
     if _channel is None:
         return

@@ -12,16 +12,16 @@ import contextlib
 import json
 import os
 import select
-import shutil
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NoReturn
 
 from .. import processes
-from ..errors import CheckFailed, InputError
+from ..errors import CheckFailed, InputError, StorageError
 from . import leftovers
 from .streams import claim_stdout, flush
 
@@ -32,7 +32,15 @@ STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP
 GRACE_SECONDS = 10.0
 POLL_SECONDS = 0.05
 SIGNAL_SECONDS = 0.5  # a signal does not end a wait, it changes how long to wait
-NEWS = {"stage": str, "seconds": float | int, "calling": str, "partial": str, "written": str, "finished": int}
+NEWS = {
+    "stage": str,
+    "seconds": float | int,
+    "calling": str,
+    "destination": str,
+    "made": list,
+    "written": str,
+    "finished": int,
+}
 
 
 @dataclass
@@ -42,7 +50,8 @@ class _Work:
     stage: str = "starting"
     seconds: float = field(default_factory=processes.stage_seconds)
     calling: str = ""
-    partial: str = ""
+    destination: str = ""
+    made: list[str] = field(default_factory=list)
     written: str = ""
     finished: int | None = None
     heard: float = field(default_factory=time.monotonic)
@@ -101,8 +110,8 @@ def guarded(run: Callable[[], NoReturn]) -> NoReturn:
     work = _Work()
     code, why_killed = _wait(reader, work, stop)
     leftovers.end(not_ours)
-    if work.partial:
-        shutil.rmtree(work.partial, ignore_errors=True)
+    if work.destination:
+        _clean(work)
     if work.finished is not None:
         sys.exit(work.finished)
     _show_cursor()
@@ -215,6 +224,17 @@ def _obituary(work: _Work, how: str, *, by_itself: bool) -> tuple[str, int]:
         return f"{work.calling}, and the process {how}; {left}; remove what ends it there", InputError.exit_code
     fix = "remove what ends the process from the module's code, as os._exit or os.exec"
     return f"{work.stage}: the process {how} before the work was done; {left}; {fix}", CheckFailed.exit_code
+
+
+def _clean(work: _Work) -> None:
+    """Remove the half bundle that the child left, and the folders that it made for one; a replaced one comes back."""
+    from ..export.bundle_writer import recover
+
+    with contextlib.suppress(OSError, StorageError):
+        recover(Path(work.destination))
+    for folder in work.made:
+        with contextlib.suppress(OSError):  # something is in it
+            Path(folder).rmdir()
 
 
 def _show_cursor() -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -226,16 +225,3 @@ def _verify_external_data(bundle: Bundle) -> list[Finding]:
             if not is_inside(location) or location not in bundle.manifest["files"]:
                 findings.append(Finding(name, False, f"refers to {location!r}, which the manifest does not list"))
     return findings
-
-
-def is_running(pid: int) -> bool:
-    """Whether there is a process of this number."""
-    if pid == os.getpid():
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

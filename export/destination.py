@@ -14,10 +14,9 @@ from .bundle import MANIFEST, open_bundle
 
 # What commands write into a bundle beside the files of its manifest, by path in the bundle. Scratch is a folder that
 # a killed run left, with everything in it; these are files and the folder of the plans.
-SCRATCH = re.compile(r"(plans/|\.tuning)\.partial-\d+(-\w+)?")
-UNLISTED = re.compile(
-    r"bundle\.json|\.bundle\.json\.partial-\d+|plans|plans/[\w.+-]+\.(log|cache|kernels\.partial-\d+)"
-)
+SCRATCH = re.compile(r"(plans/|\.tuning)\.partial-[\w.+-]+")
+BESIDE = re.compile(r"plans/[\w.+-]+\.(log|cache)")
+UNLISTED = re.compile(rf"{BESIDE.pattern}|bundle\.json|\.bundle\.json\.partial-\d+|plans")
 
 KINDS = (
     (stat.S_ISLNK, "a symbolic link"),

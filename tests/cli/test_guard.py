@@ -44,7 +44,7 @@ def test_an_end_of_its_own_is_passed_on(code: int) -> None:
 def test_a_death_is_one_line_that_names_the_stage_and_leaves_no_half_bundle(
     how: str, words: str, tmp_path: Path
 ) -> None:
-    half = "half = Path(sys.argv[1]) / '.mine.partial-7'\nnote(partial=str(half))\nhalf.mkdir()"
+    half = "half = Path(sys.argv[1]) / '.mine.partial-7'\nnote(destination=str(half.with_name('mine')))\nhalf.mkdir()"
     (tmp_path / ".other.partial-1").mkdir()
     ran = guard(f"{half}\nnote(stage='tracing')\n{how}", str(tmp_path))
     assert (ran.returncode, ran.stdout) == (1, "")
@@ -211,7 +211,7 @@ def test_closed_streams_keep_no_command_from_its_work(closed: str) -> None:
 @pytest.mark.parametrize("heard", ["heard", "deaf"])
 def test_each_signal_to_the_command_alone_is_an_interrupt(number: signal.Signals, heard: str, tmp_path: Path) -> None:
     """Also for native code that runs on, which ``deaf`` stands for."""
-    body = "half = Path(sys.argv[1]) / '.mine.partial-7'\nnote(partial=str(half))\nhalf.mkdir()\n"
+    body = "half = Path(sys.argv[1]) / '.mine.partial-7'\nnote(destination=str(half.with_name('mine')))\nhalf.mkdir()\n"
     body += "signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 32))\n" if heard == "deaf" else ""
     body += "(half / 'ready').touch()\ntime.sleep(60)"
     code = PRELUDE + "".join(f"    {line}\n" for line in body.splitlines())

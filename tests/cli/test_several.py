@@ -105,8 +105,8 @@ def test_no_more_than_so_many_are_at_work(jobs: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_all_and_leaves_no_half_bundle(number: signal.Signals, tmp_path: Path) -> None:
-    noted = f"folder = Path({str(tmp_path)!r})\nhalf = folder / f'.x.partial-{{target}}'\n"
-    half = "note(partial=str(half))\nhalf.mkdir()\n"
+    noted = f"folder = Path({str(tmp_path)!r})\nhalf = folder / f'.x{{target}}.partial-7'\n"
+    half = "note(destination=str(folder / f'x{target}'))\nhalf.mkdir()\n"
     body = f"{noted}{half}(folder / target).write_text(str(os.getpid()))\ntime.sleep(60)"
     parent = subprocess.Popen([sys.executable, "-c", script(body, "a b c")], stdout=subprocess.PIPE)
     told = [tmp_path / "a", tmp_path / "b"]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import onnx
@@ -108,36 +106,3 @@ def test_an_error_on_the_way_leaves_nothing_and_keeps_the_old_bundle(bundle: Bun
         interrupted()
     assert [entry.name for entry in bundle.path.parent.iterdir()] == [bundle.path.name]
     assert problems(bundle.path) == []
-
-
-def test_killed_at_any_moment_leaves_no_half_bundle(tmp_path: Path) -> None:
-    """Die right before every call that changes the file system; look at what is there; write again."""
-    script = f"""
-import os, sys
-from pathlib import Path
-sys.path.insert(0, {str(Path(__file__).parents[1])!r})
-from small_bundle import write
-left = int(sys.argv[2])
-for name in ("mkdir", "rename", "unlink", "fsync", "rmdir"):
-    def counted(*args, _call=getattr(os, name), **options):
-        global left
-        left -= 1
-        if left < 0:
-            os.kill(os.getpid(), 9)
-        return _call(*args, **options)
-    setattr(os, name, counted)
-write(Path(sys.argv[1]))
-"""
-    destination = tmp_path / "mine"
-    whole = 0
-    for moment in range(40):
-        done = subprocess.run([sys.executable, "-c", script, destination, str(moment)], check=False)
-        if destination.exists():
-            assert problems(destination) == []
-        if done.returncode == 0:
-            whole += 1
-            break
-    assert whole == 1
-    write(destination)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["mine"]
-    assert moment > 4
