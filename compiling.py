@@ -14,8 +14,8 @@ from .engines.tensorrt.profiles import parse_profiles
 from .engines.tensorrt.targets import DEFAULT, name_targets, parse_targets, split_targets
 from .engines.tensorrt.versions import parse_version
 from .errors import InputError, MissingRequirement
-from .export.bundle import Bundle, open_bundle, require_unchanged
-from .export.extend import extend
+from .export.bundle import Bundle, require_unchanged
+from .export.extend import changing, extend, first_name
 from .export.precision import FP32
 
 
@@ -30,7 +30,7 @@ def compile_bundle(
 ) -> tuple[Bundle, Plan]:
     """Build a plan from a graph of the bundle, for this machine's GPU or for other ``capabilities``.
 
-    A plan of this precision for the same GPUs and TensorRT is replaced.
+    A plan of this precision for the same GPUs and TensorRT is replaced. Killed at any moment, the bundle is whole.
 
     Args:
         path: The bundle's folder.
@@ -49,9 +49,21 @@ def compile_bundle(
             builds for a target or reads the graph, or an option is not for it.
         MissingRequirement: There is no GPU and no target, or no TensorRT.
         CheckFailed: A file of the bundle has changed, or TensorRT refuses the graph.
+        StorageError: Another command changes the bundle now.
     """
     report = progress if progress is not None else lambda _text: None
-    bundle, options = open_bundle(path), options or Options()
+    with changing(path) as bundle:
+        return _compiled(bundle, precision, profiles, options or Options(), targets, report)
+
+
+def _compiled(
+    bundle: Bundle,
+    precision: str,
+    profiles: Sequence[str],
+    options: Options,
+    targets: str | None,
+    report: Callable[[str], None],
+) -> tuple[Bundle, Plan]:
     graph = _graph(bundle, precision)
     chosen = tuple(parse_profiles(profiles, bundle.axes))
     report("checking hashes")
@@ -74,8 +86,9 @@ def compile_bundle(
     minutes = "; it times its kernels, which takes minutes" if flavour is TENSORRT else ""
     report(f"building the {precision} plan with {flavour.title}{minutes}")
     with PlanBuild(request) as building:
-        plan, files = building.result()
-    others = [entry for entry in bundle.manifest.get("plans", ()) if entry.get("file") != plan.file]
+        plan, files = building.result(taken=bundle.manifest["files"])
+    earlier = first_name(plan.file)
+    others = [entry for entry in bundle.manifest.get("plans", ()) if first_name(str(entry.get("file"))) != earlier]
     return extend(bundle, files, {"plans": [*others, plan.to_json()]}), plan
 
 

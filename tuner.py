@@ -93,9 +93,7 @@ class Tuner:
         )
         if not tuning.is_faster:
             return None, tuning
-        # Written once more: weights that lie beside a graph are found by the name that the graph gives.
-        save(ir.load(str(best)), self._folder / TUNED)
-        return self._folder / TUNED, tuning
+        return best, tuning
 
     def _fastest(self, best: Path, kind: str, forms: Mapping[str, Rewrite], trials: list[Trial]) -> Path:
         """The graph with every place of the kind in the form that is fastest, which may be the one that it has."""

@@ -6,9 +6,8 @@ measured here: for every kind of place, the whole graph with and without each fo
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from .engines.tensorrt.profiles import parse_profiles
@@ -16,10 +15,11 @@ from .engines.timing import machine
 from .engines.timing.method import Method
 from .engines.timing.trials import Tuning
 from .errors import CheckFailed, InputError
-from .export.bundle import MODEL, TUNED, Bundle, is_running, open_bundle, require_unchanged
+from .export.bundle import MODEL, TUNED, Bundle, require_unchanged
 from .export.contract import check_contract
-from .export.extend import extend
-from .export.graph import OnnxGraph
+from .export.extend import changing, extend, free_name
+from .export.graph import OnnxGraph, save
+from .export.lock import owner
 from .tuned_stages import judge_tuned
 from .validate.recorded import from_tensors
 from .validate.verdict import StageResult, Verdict
@@ -43,42 +43,48 @@ def tune_bundle(
     ``at`` are the sizes to be fast at, ``batch=1,height=56``; the optimum of every axis that it leaves out. Returns
     the bundle, what was tried and, where a graph was written, its verdict on the recorded cases; None where no form is
     faster beyond doubt, and the bundle is as it was. Raises InputError for sizes outside of the bundle's ranges,
-    CheckFailed if a file has changed, or if a form computes something else.
+    CheckFailed if a file has changed, or if a form computes something else, StorageError if another command changes
+    the bundle now. Killed at any moment, the bundle is whole.
     """
-    told = progress if progress is not None else lambda _text: None
-    bundle = open_bundle(path)
-    sizes = _sizes(bundle, at)
+    with changing(path) as bundle:
+        return _tuned(bundle, _sizes(bundle, at), threads, method or METHOD, progress or (lambda _text: None))
+
+
+def _tuned(
+    bundle: Bundle, sizes: Mapping[str, int], threads: int | None, method: Method, progress: Callable[[str], None]
+) -> tuple[Bundle, Tuning, Verdict | None]:
     count = threads if threads is not None else machine.physical_cores()
     if count < 1:
         raise InputError(f"received {count} threads; expected 1 or more; correct threads")
     from .tuner import Tuner
 
-    told("checking hashes")
+    progress("checking hashes")
     require_unchanged(bundle)
-    work = _work_folder(bundle)
+    work = bundle.path / f"{WORK}{owner()}"
+    work.mkdir()
     try:
-        tuner = Tuner(bundle, work, sizes, count, method if method is not None else METHOD, told)
-        graph, tuning = tuner.tune()
+        graph, tuning = Tuner(bundle, work, sizes, count, method, progress).tune()
         if graph is None:
             return bundle, tuning, None
-        told("judging the tuned graph on the recorded cases")
-        verdict = Verdict(tuple(_judged(bundle, graph)))
+        progress("judging the tuned graph on the recorded cases")
+        files = _named(bundle, graph)
+        verdict = Verdict(tuple(_judged(bundle, files[0])))
         if verdict.first_failure is not None:
             raise CheckFailed(f"the tuned graph failed its verdict and was not kept: {verdict.first_failure.why}")
-        return _added(bundle, graph, tuning, verdict), tuning, verdict
+        return _added(bundle, files, tuning, verdict), tuning, verdict
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _work_folder(bundle: Bundle) -> Path:
-    """A new folder in the bundle, and none that a killed run has left there."""
-    for left in bundle.path.glob(f"{WORK}*"):
-        pid = left.name.removeprefix(WORK)
-        if pid.isdecimal() and not is_running(int(pid)):
-            shutil.rmtree(left, ignore_errors=True)
-    work = bundle.path / f"{WORK}{os.getpid()}"
-    work.mkdir()
-    return work
+def _named(bundle: Bundle, graph: Path) -> list[Path]:
+    """Return the graph, and the weights that lie beside it, under a name that the bundle does not list.
+
+    It is written once more: weights beside a graph are found by the name that the graph gives.
+    """
+    import onnx_ir as ir
+
+    name = free_name(TUNED, bundle.manifest["files"])
+    return [graph.parent / file for file in save(ir.load(str(graph)), graph.parent / name)]
 
 
 def _sizes(bundle: Bundle, at: str | None) -> dict[str, int]:
@@ -93,16 +99,16 @@ def _judged(bundle: Bundle, graph: Path) -> list[StageResult]:
     return judge_tuned(graph, bundle.outputs, lambda: from_tensors(bundle.reference_path, bundle.manifest["cases"]))
 
 
-def _added(bundle: Bundle, graph: Path, tuning: Tuning, verdict: Verdict) -> Bundle:
-    """The bundle with the graph, and with weights that lie beside it, in place of earlier ones."""
-    written = sorted(graph.parent.glob(f"{TUNED}*"))
-    for file in written:
+def _added(bundle: Bundle, files: Sequence[Path], tuning: Tuning, verdict: Verdict) -> Bundle:
+    """Return the bundle with the graph, the first of the ``files``, and with its weights, in place of earlier ones."""
+    for file in files:
         file.replace(bundle.path / file.name)
-    roles = {file.name: "weights of the tuned graph" for file in written}
+    graph, *weights = (file.name for file in files)
     entry = {
-        "file": TUNED,
+        "file": graph,
         "graph": str(bundle.manifest["files"][MODEL]["sha256"]),
         **tuning.to_json(),
         "verdict": verdict.to_json(),
     }
-    return extend(bundle, {**roles, TUNED: "graph, float32, in forms for ONNX Runtime on the CPU"}, {"tuned": entry})
+    roles = {graph: "graph, float32, in forms for ONNX Runtime on the CPU"}
+    return extend(bundle, {**roles, **dict.fromkeys(weights, "weights of the tuned graph")}, {"tuned": entry})

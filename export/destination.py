@@ -12,11 +12,15 @@ from pathlib import Path, PurePosixPath
 from ..errors import InputError
 from .bundle import MANIFEST, open_bundle
 
-# What commands write into a bundle beside the files of its manifest, by path in the bundle. Scratch is a folder that
-# a killed run left, with everything in it; these are files and the folder of the plans.
+# What commands write into a bundle beside the files of its manifest, by path in the bundle. A killed command leaves
+# folders of scratch, with everything in them, and files that the manifest was not yet to list or no longer lists.
 SCRATCH = re.compile(r"(plans/|\.tuning)\.partial-[\w.+-]+")
-BESIDE = re.compile(r"plans/[\w.+-]+\.(log|cache)")
-UNLISTED = re.compile(rf"{BESIDE.pattern}|bundle\.json|\.bundle\.json\.partial-\d+|plans")
+LEFT = re.compile(
+    r"\.bundle\.json\.partial-\d+|plans/\.timing\.cache\.partial|model\.ort-cpu(\.\d+)?\.onnx(\.data)?|"
+    r"plans/sm\d+(\+sm\d+)*-[a-z]+[\d.]+-[a-z]+\d+(\.\d+)?\.(plan|layers\.json|kernels)(\.partial-\d+)?"
+)
+BESIDE = re.compile(r"plans/[\w.+-]+\.(log|cache)")  # of no account to the bundle
+UNLISTED = re.compile(rf"{LEFT.pattern}|{BESIDE.pattern}|bundle\.json|plans")
 
 KINDS = (
     (stat.S_ISLNK, "a symbolic link"),

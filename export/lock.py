@@ -78,8 +78,8 @@ def is_abandoned(folder: Path) -> bool:
     if lock.descriptor is not None:
         lock.release()
         return True
-    number, _, place = folder.name.rpartition(".")[2].partition("-")[2].partition("-")
-    return place in ("", _place()) and not _is_running(int(number))
+    _, number, *place = folder.name.rpartition(".")[2].split("-")
+    return place[:1] in ([], [_place()]) and not _is_running(int(number))
 
 
 def _place() -> str:

@@ -219,7 +219,7 @@ def test_only_cases_inside_of_its_profiles_are_asked_of_it(bundle: Path, monkeyp
 @pytest.mark.usefixtures("builder")
 def test_a_plan_of_another_graph_or_machine_is_never_a_pass(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found, plan = compiling.compile_bundle(bundle)
-    extend(found, {}, {"plans": [{**plan.to_json(), "graph": "0" * 64}]})
+    found = extend(found, {}, {"plans": [{**plan.to_json(), "graph": "0" * 64}]})
     (judged,) = stages(bundle)
     assert judged.status == "failed"
     assert "built from another graph" in judged.why

@@ -318,7 +318,9 @@ def test_the_command_prints_what_was_tried_and_the_verdict(
     for words in ("multiply row and column gates first", "kept", "2.00 times as fast", "PASSED", str(bundle / TUNED)):
         assert words in said.stdout
     told = json.loads(run(str(bundle), "--threads", "1", "--json").stdout)
-    assert told["graph"] == str(bundle / TUNED)
+    # under a name of its own, until the manifest lists it and the earlier one goes
+    assert told["graph"] == str(bundle / "model.ort-cpu.2.onnx")
+    assert not (bundle / TUNED).exists()
     assert told["tuning"]["trials"][0]["kept"] is True
     assert told["verdict"]["passed"] is True
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ...errors import CheckFailed
+from ...errors import CheckFailed, StorageError
 from ...export.bundle import Bundle, is_as_listed, spec_to_json
-from ...export.extend import extend
+from ...export.extend import changing, extend
 from ..child import ANSWER_SECONDS, Child
 from ..runtime import Arrays
 from .build import Order
@@ -77,16 +75,15 @@ def keep_kernels(bundle: Bundle, plan: Plan, cache: bytes) -> Bundle:
     listed = bundle.manifest["files"].get(name, {}).get("sha256")
     if not cache or listed == hashlib.sha256(cache).hexdigest():
         return bundle
-    partial = bundle.path / f"{name}.partial-{os.getpid()}"
+    role = f"kernels that {plan.built_by} compiled for {plan.file} on this machine"
     try:
-        partial.write_bytes(cache)
-        partial.replace(bundle.path / name)
-        return extend(bundle, {name: f"kernels that {plan.built_by} compiled for {plan.file} on this machine"}, {})
-    except OSError:
+        with changing(bundle.path) as current:
+            # not listed while it is another one
+            without = current if listed is None else extend(current, {}, {}, without=[name])
+            (bundle.path / name).write_bytes(cache)
+            return extend(without, {name: role}, {})
+    except (OSError, StorageError):
         return bundle
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 class BuildChild(Child):

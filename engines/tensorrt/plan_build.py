@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from ...export.bundle import sha256
+from ...export.extend import free_name
+from ...export.lock import owner
 from ...modules.target import TensorSpec
 from .build import Options, Order
 from .flavours import TENSORRT, Flavour
@@ -58,7 +59,7 @@ class PlanBuild:
         self._request = request
         self._seconds = seconds
         plans = (request.folder / FOLDER).resolve()
-        self._work = plans / f".partial-{os.getpid()}-{request.precision}"
+        self._work = plans / f".partial-{owner()}-{request.precision}"
         self._order = Order(
             graph=(request.folder / request.graph).resolve(),
             plan=self._work / "plan",
@@ -86,8 +87,8 @@ class PlanBuild:
         self._child.__exit__(kind, error, trace)
         shutil.rmtree(self._work, ignore_errors=True)
 
-    def result(self) -> tuple[Plan, dict[str, str]]:
-        """The plan, and its files in the bundle with what each is.
+    def result(self, taken: Collection[str] = ()) -> tuple[Plan, dict[str, str]]:
+        """Return the plan, and its files in the bundle with what each is, under names that are not ``taken``.
 
         Raises what ``build`` raises. The log is in its place either way.
         """
@@ -99,7 +100,7 @@ class PlanBuild:
             if order.log.exists():
                 order.log.replace(request.folder / log)
         version = request.flavour.parse_version(built["tensorrt"])
-        name = file_name(request.flavour, built["capabilities"], version, request.precision)
+        name = free_name(file_name(request.flavour, built["capabilities"], version, request.precision), taken)
         files = {name: _role(request, built)}
         order.plan.replace(request.folder / name)
         if order.layers.exists():
