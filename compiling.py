@@ -53,7 +53,7 @@ def compile_bundle(
     """
     report = progress if progress is not None else lambda _text: None
     with changing(path) as bundle:
-        return _compiled(bundle, precision, profiles, options or Options(), targets, report)
+        return _compiled(bundle, precision, profiles, options or Options(), capabilities, report)
 
 
 def _compiled(
@@ -61,7 +61,7 @@ def _compiled(
     precision: str,
     profiles: Sequence[str],
     options: Options,
-    targets: str | None,
+    capabilities: str | None,
     report: Callable[[str], None],
 ) -> tuple[Bundle, Plan]:
     graph = _graph(bundle, precision)

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -132,19 +133,18 @@ def deploy(
             "received precision auto without a verdict, which is what chooses; expected attn2trt deploy; name a "
             "precision, as --precision fp32,fp16"
         )
-    if (known_place := _place(target, out)) is not None:
-        check_destination(known_place)  # before any of the user's code runs
-        recover(known_place)
+    place = _Place(target, out)
     resolved = _resolve(target, example_inputs, dynamic, shapes, seed, pretrained, checkpoint)
-    destination = Path(out) if out is not None else DEFAULT_FOLDER / resolved.file_name
-    check_destination(destination)
+    destination = place.of(resolved)
+    inputs, calibrate = (None if path is None else place.here / path for path in (inputs, calibrate))
+    lowering = replace(lowering, calibrate=calibrate)
     module = None
     if resolved.fingerprint is None:
         module = resolved.build()
     options = [opset, verdict, max_error, seed, allow_float32_truth, *lowering.options, {"build_for": [*build_for]}]
     key = _key(resolved, module, options=options, read=[inputs, calibrate])
     if not force and (found := _unchanged(destination, key)) is not None:
-        return found
+        return place.named(found)
     # which precisions there will be is not known yet where one is to be chosen
     known = () if lowering.chooses else lowering.precisions
     stages = Stages(max_error, known) if verdict else NoStages(known)
@@ -217,14 +217,40 @@ def deploy(
             "versions": _versions(),
             "seconds": seconds.done(),
         }
-        return writer.commit(manifest, files)
+        return place.named(writer.commit(manifest, files))
 
 
-def _place(target: str | Target | nn.Module, out: Path | str | None) -> Path | None:
-    """Return the bundle's folder if it is known before the target is resolved."""
-    if out is not None:
-        return Path(out)
-    return DEFAULT_FOLDER / file_name(target) if isinstance(target, str) else None
+class _Place:
+    """The bundle's folder, checked and made absolute before any of the user's code runs, which may change the folder.
+
+    Args:
+        target: Its name gives the folder's, unless ``out`` is the folder.
+        out: The folder as the user wrote it.
+
+    Raises:
+        InputError: The place is neither free nor a bundle's.
+    """
+
+    def __init__(self, target: str | Target | nn.Module, out: Path | str | None) -> None:
+        self.here = Path.cwd()
+        self._given = None if out is None else Path(out)
+        if self._given is None and isinstance(target, str):
+            self._given = DEFAULT_FOLDER / file_name(target)
+        if self._given is not None:
+            check_destination(self._given)
+            recover(self.here / self._given)
+
+    def of(self, resolved: Target) -> Path:
+        """Return the absolute path."""
+        if self._given is None:
+            self._given = DEFAULT_FOLDER / resolved.file_name
+        return self.here / self._given
+
+    def named(self, bundle: Bundle) -> Bundle:
+        """Return the bundle with its path as the user wrote it, if that still leads there."""
+        assert self._given is not None
+        stayed = os.path.exists(".") and Path.cwd() == self.here  # noqa: PTH110 - the folder itself may be gone
+        return replace(bundle, path=self._given) if stayed else bundle
 
 
 def validate_bundle(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -234,3 +235,16 @@ def test_a_signal_that_was_ignored_before_stays_ignored() -> None:
     code = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + code + "guarded(run)\n"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
+
+
+@pytest.mark.slow
+def test_a_module_that_changes_the_folder_does_not_take_the_bundle_with_it(tmp_path: Path) -> None:
+    source = (
+        "from torch import nn\nclass Moves(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.c = nn.Conv2d(3, 4, 1)\n    def forward(self, x):\n        os.chdir('/')\n"
+        "        return self.c(x)\nmake = Moves\n"
+    )
+    ran = deploy(tmp_path, source, "--json")
+    assert ran.returncode == 0, ran.stderr
+    assert (tmp_path / "out" / "mine" / "bundle.json").is_file()
+    assert json.loads(ran.stdout)["path"] == str(tmp_path / "out" / "mine")
