@@ -48,10 +48,10 @@ def achieved_stage(bundle: Bundle, plan: Plan) -> StageResult:
         )
     if not found.kept:
         return not_checked(stage, "the inspector does not tell the types of what these layers read")
-    untold = f"; of {found.untold} the inspector does not tell" if found.untold else ""
+    unknown = f"; of {found.unknown} the inspector does not tell" if found.unknown else ""
     if nodes:
-        return StageResult(stage, "passed", f"{found.kept} of {len(nodes)} nodes compute in {words}{untold}")
-    return StageResult(stage, "passed", f"{found.kept} layers compute in no less than {words}{untold}")
+        return StageResult(stage, "passed", f"{found.kept} of {len(nodes)} nodes compute in {words}{unknown}")
+    return StageResult(stage, "passed", f"{found.kept} layers compute in no less than {words}{unknown}")
 
 
 def _words(precision: str) -> str:

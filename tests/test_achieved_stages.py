@@ -118,7 +118,7 @@ def test_a_real_plan_that_mixes_precisions_is_told_layer_by_layer() -> None:
     nodes = frozenset(name for layer in convolutions for name in layer.names if name.endswith("/Conv"))
     found = achieved(layers, "fp16", nodes)
     assert [layer.name for layer in found.wrong] == ["/conv_4/Conv"]
-    assert (found.kept, found.untold, found.instead) == (11, 0, {"tf32"})
+    assert (found.kept, found.unknown, found.instead) == (11, 0, {"tf32"})
 
 
 @pytest.mark.parametrize("name", ["se-fp32", "se-64x28x28-fp16"])

@@ -52,7 +52,7 @@ class Layer:
     tactic: str
 
     @property
-    def told_by_inputs(self) -> bool:
+    def known_by_inputs(self) -> bool:
         """Whether ``computes`` is known from the tensors that the layer reads alone."""
         return not self.weights and not kernel_precision(self.tactic)
 
@@ -62,10 +62,10 @@ def read_layers(text: str) -> list[Layer]:
     try:
         found = json.loads(text, strict=False)["Layers"]
         if not all(isinstance(entry, Mapping) for entry in found):
-            raise ValueError("the inspector told the names of layers alone")
+            raise ValueError("the document has the names of layers alone")
         return [_layer(entry) for entry in found]
     except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"what the inspector said cannot be read ({error!r})") from None
+        raise ValueError(f"the inspector's document cannot be read ({error!r})") from None
 
 
 def _layer(entry: Mapping[str, Any]) -> Layer:
@@ -103,11 +103,11 @@ def summary(layers: Iterable[Layer]) -> dict[str, dict[str, int]]:
 class Achieved:
     """What computes in the precision that was asked for: nodes of a lower one, layers of "fp32" and "tf32".
 
-    Of the ``untold`` the inspector does not tell. ``wrong`` layers compute ``instead`` in other precisions.
+    Of the ``unknown`` the inspector does not tell. ``wrong`` layers compute ``instead`` in other precisions.
     """
 
     kept: int
-    untold: int
+    unknown: int
     wrong: tuple[Layer, ...]
     instead: frozenset[str]
 
@@ -119,28 +119,28 @@ def achieved(
 
     A layer of such nodes is wrong if the inspector tells what it computes in and ``precision`` is not among it. Of
     "fp32" and "tf32", whose graphs list no nodes, a layer is wrong if it computes in less or has weights of less. A
-    node that no layer names, or whose layer does not tell its types, is untold. So is one in a layer that converts what
-    it reads, by a node of ``conversions`` in it, if only what it reads is known.
+    node that no layer names, or whose layer does not tell its types, is unknown. So is a node in a layer that holds one
+    of the ``conversions`` as well, if only what that layer reads is known.
     """
     computing = [one for one in layers if one.kind not in MOVES]
     if precision in ("fp32", "tf32"):
         return _in_no_less(computing, frozenset(("", "fp32", precision)))
-    telling = [
+    known = [
         one
         for one in computing
         if one.names & nodes
         and one.computes
-        and (precision in one.computes or not (one.told_by_inputs and one.names & conversions))
+        and (precision in one.computes or not (one.known_by_inputs and one.names & conversions))
     ]
-    right = [one for one in telling if precision in one.computes]
-    wrong = tuple(one for one in telling if precision not in one.computes)
+    right = [one for one in known if precision in one.computes]
+    wrong = tuple(one for one in known if precision not in one.computes)
     kept = {name for one in right for name in one.names & nodes}
-    told = {name for one in telling for name in one.names & nodes}
-    return Achieved(len(kept), len(nodes - told), wrong, frozenset(name for one in wrong for name in one.computes))
+    covered = {name for one in known for name in one.names & nodes}
+    return Achieved(len(kept), len(nodes - covered), wrong, frozenset(name for one in wrong for name in one.computes))
 
 
 def _in_no_less(layers: list[Layer], allowed: frozenset[str]) -> Achieved:
-    telling = [one for one in layers if one.computes]
-    wrong = tuple(one for one in telling if (one.computes | {one.weights}) - allowed)
+    known = [one for one in layers if one.computes]
+    wrong = tuple(one for one in known if (one.computes | {one.weights}) - allowed)
     instead = frozenset(name for one in wrong for name in (*one.computes, one.weights) if name not in allowed)
-    return Achieved(len(telling) - len(wrong), len(layers) - len(telling), wrong, instead)
+    return Achieved(len(known) - len(wrong), len(layers) - len(known), wrong, instead)

@@ -124,7 +124,7 @@ def test_layers_that_stayed_in_float32_are_named_and_others_count() -> None:
     )
     found = achieved(layers, "fp16", nodes)
     assert [one.name for one in found.wrong] == ["b + relu"]
-    assert (found.kept, found.untold) == (1, 2)
+    assert (found.kept, found.unknown) == (1, 2)
 
 
 def test_float32_and_tf32_are_held_to_no_less() -> None:
@@ -144,7 +144,7 @@ def test_another_low_precision_is_not_the_one_that_was_asked_for() -> None:
     layers = read_layers(document(layer("a", "Half"), layer("b", "BFloat16"), layer("c", "Int8"), layer("d", "Float")))
     found = achieved(layers, "bf16", frozenset("abcd"))
     assert [one.name for one in found.wrong] == ["a", "c", "d"]
-    assert (found.kept, found.untold, found.instead) == (1, 0, {"fp16", "int8", "fp32"})
+    assert (found.kept, found.unknown, found.instead) == (1, 0, {"fp16", "int8", "fp32"})
 
 
 @pytest.mark.parametrize(
@@ -163,4 +163,4 @@ def test_a_layer_that_casts_inside_is_not_judged_by_what_it_reads(
     about = "[ONNX Layer: cast_to_fp16_x]\x1e[ONNX Layer: a]"
     layers = read_layers(document(layer("__myl_CastRelu", "Float", "kgen", **{"Metadata": about, **more})))
     found = achieved(layers, "fp16", frozenset("a"), frozenset(["cast_to_fp16_x"]))
-    assert (found.kept, found.untold, len(found.wrong)) == expected
+    assert (found.kept, found.unknown, len(found.wrong)) == expected
