@@ -14,7 +14,6 @@ from ..ort_runtime import CPU, import_onnxruntime
 from ..tensorrt.flavours import FLAVOURS
 
 EAGER, COMPILE = "pytorch-eager", "pytorch-compile"
-CUDA_EAGER, CUDA_COMPILE = "pytorch-cuda-fp16", "pytorch-cuda-compile-fp16"
 ORT_CPU, ORT_TUNED, PLAIN_EXPORT = "ort-cpu", "ort-cpu-tuned", "ort-cpu-plain-export"
 ORT_CUDA, ORT_TENSORRT, TENSORRT = "ort-cuda", "ort-tensorrt", "tensorrt"
 GRAPHED = "-graph"
