@@ -4,8 +4,8 @@
     python benchmarks/derive_share_limits.py se cbam      these alone, nothing written
 
 Every target is exported with each seed of its weights, lowered to every precision, and run on the ordinary cases of
-every case seed. The largest share of all, the deviation of a channel's error over its own, must stay at or below three
-quarters of ``share`` of attn2trt.validate.metrics.Precision.
+every case seed. The largest share of all that keep their budget, the deviation of a channel's error over
+its own, must stay at or below three quarters of ``share`` of attn2trt.validate.metrics.Precision.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from attn2trt.modules.catalog import resolve
 from attn2trt.modules.target import Target
 from attn2trt.validate.calibration_inputs import calibration_inputs
 from attn2trt.validate.cases import Case, make_cases
-from attn2trt.validate.metrics import FLOAT32, LOWER, Reference
+from attn2trt.validate.metrics import FLOAT32, LOWER, Reference, measure
 from attn2trt.validate.reference import references
 from attn2trt.validate.slices import Slices
 from attn2trt.validate.verdict import STRESS_KINDS
@@ -123,13 +123,16 @@ def opened(
 
 def shares(runtime: OrtRuntime, pairs: list[tuple[Case, Reference]], precision: str) -> dict[str, Any]:
     """The largest share, and how many slices were judged or left out."""
-    slices = Slices()
+    slices, error = Slices(), 0.0
     for case, reference in pairs:
-        slices.add(reference, runtime.run(case.feeds), is_ordinary=True)
+        outputs = runtime.run(case.feeds)
+        slices.add(reference, outputs, is_ordinary=True)
+        error = max(error, *(measure(outputs[name], truth).l2 for name, truth in reference.outputs64.items()))
     found = np.concatenate(list(slices.shares(PRECISIONS[precision]).values()) or [np.zeros(0)])
     judged = found[np.isfinite(found)]
     largest = float(judged.max()) if judged.size else math.nan
-    return {"largest": largest, "judged": int(judged.size), "left_out": int(found.size - judged.size)}
+    left_out = int(found.size - judged.size)
+    return {"largest": largest, "error": error, "judged": int(judged.size), "left_out": left_out}
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -137,9 +140,11 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     precisions = {}
     for name, allowed in PRECISIONS.items():
         found = [row["precisions"][name] for row in rows if name in row["precisions"]]
+        found = [one for one in found if one["error"] <= allowed.budget]
         precisions[name] = {
             "largest": max(one["largest"] for one in found if one["judged"]),
             "limit": allowed.share,
+            "graphs": len(found),
             **{key: sum(one[key] for one in found) for key in ("judged", "left_out")},
         }
     return {"command": "python benchmarks/derive_share_limits.py", **here(), "precisions": precisions, "rows": rows}
@@ -148,7 +153,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def line(name: str, row: dict[str, Any]) -> str:
     """One row in words."""
     parts = [
-        f"{precision} {found['largest']:.2g} ({found['judged']}, {found['left_out']} left out)"
+        f"{precision} {found['largest']:.2g} of {found['error']:.1e} ({found['judged']}, {found['left_out']} left out)"
         for precision, found in row["precisions"].items()
     ]
     return f"{name:26} seed {row['seed']}  {'  '.join(parts)}  {row['seconds']} s"

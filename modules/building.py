@@ -275,6 +275,10 @@ def check_runs(module: nn.Module, inputs: Sequence[TensorSpec], axes: Mapping[st
     """Run the module at the smallest sizes and, with the smallest batch, the traced ones; InputError if it raises."""
     import torch
 
+    from .copying import copy_module
+
+    # a copy, since a forward pass may leave something behind
+    module = copy_module(module, shares_parameters=True)
     opt = {name: axis.opt for name, axis in axes.items()}
     smallest = {name: axis.min for name, axis in axes.items()}
     traced = {**opt, **{name: axis.min for name, axis in axes.items() if name == "batch"}}

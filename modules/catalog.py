@@ -217,8 +217,8 @@ def from_module(
 ) -> Target:
     """Return the target of the caller's own module, traced at the sizes of ``example_inputs`` or of ``shapes``.
 
-    A mapping gives the inputs by the names of ``forward``'s parameters. ``build`` returns the module itself, put in
-    eval mode; its weights are not touched. Integer inputs range over what the example holds. Raises InputError, and
+    A mapping gives the inputs by the names of ``forward``'s parameters. ``build`` returns a copy in eval mode; the
+    caller's module is left as it is. Integer inputs range over what the example holds. Raises InputError, and
     ModuleRefused for a module outside float32 on the CPU.
     """
     building.check_module(module)
@@ -242,8 +242,11 @@ def from_module(
     inputs, axes = plan(given, dynamic, fixed=True)
 
     def ready() -> nn.Module:
-        building.check_runs(module.eval(), inputs, axes)
-        return module
+        from .copying import copy_module
+
+        copied = copy_module(module).eval()
+        building.check_runs(copied, inputs, axes)
+        return copied
 
     return Target(
         name=name or type(module).__name__,

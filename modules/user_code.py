@@ -8,7 +8,6 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,10 +49,12 @@ def make(name: str) -> nn.Module:
     """The module that ``py:…`` gives: what a factory returns, an instance of a class, or a copy of an instance."""
     from torch import nn
 
+    from .copying import copy_module
+
     found = load(name)
     if isinstance(found, nn.Module):
         with _one_line(f"copy {name}", name):
-            return deepcopy(found)
+            return copy_module(found)
     if not callable(found):
         raise InputError(
             f"received {name!r}, a {type(found).__name__}; expected a callable that returns a torch.nn.Module; "

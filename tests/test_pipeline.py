@@ -266,3 +266,42 @@ def test_a_channel_that_is_nan_for_every_input_was_not_checked(tmp_path: Path) -
     assert "index 5 of 8 along axis 1 of output is finite in no case" in verdict.stages[0].why
     assert found.manifest["hidden"][0].startswith("0.bias has 1 of 8 numbers that are not finite")
     assert not pipeline.validate_bundle(found.path)
+
+
+class Tapped(nn.Module):
+    """Returns the feature that a hook stores, as models do that take theirs from a backbone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Dropout(0.5))
+        self.acts: dict[str, torch.Tensor] = {}
+        self.body[1].register_forward_hook(lambda module, args, output: self.acts.update(feature=output))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.body(x)
+        return self.acts["feature"].relu()
+
+
+def test_a_module_in_training_is_deployed_and_left_as_it_was(tmp_path: Path) -> None:
+    module = Tapped().train()
+    module.body[2].eval()
+    module.body[0].bias.requires_grad_(False)
+    module(torch.randn(2, 3, 8, 8)).mean().backward()
+    acts, hooks = dict(module.acts), [dict(part._forward_hooks) for part in module.modules()]
+    before = {name: (value, value.clone(), value._version) for name, value in module.state_dict(keep_vars=True).items()}
+    gradient = module.body[0].weight.grad
+    found = attn2trt.deploy(module, torch.zeros(2, 3, 8, 8), dynamic="batch=1:2:4", out=tmp_path / "bundle")
+    assert statuses(found)["onnxruntime cpu"] == "passed"
+    assert [part.training for part in module.modules()] == [True, True, True, True, False]
+    assert module.acts.keys() == acts.keys()
+    assert module.acts["feature"] is acts["feature"]
+    assert [dict(part._forward_hooks) for part in module.modules()] == hooks
+    assert not any(part._forward_pre_hooks for part in module.modules())
+    assert module.body[0].weight.grad is gradient
+    assert [value.requires_grad for value in module.parameters()] == [True, False, True, True]
+    for name, value in module.state_dict(keep_vars=True).items():
+        same, copied, changes = before[name]
+        assert value is same
+        assert value._version == changes
+        assert torch.equal(value, copied)

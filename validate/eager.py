@@ -78,15 +78,10 @@ class Eager:
     ) -> None:
         import torch
 
+        from ..modules.copying import copy_module
         from ..modules.unregistered import unregistered
 
-        try:
-            copied = copy.deepcopy(module)
-        except Exception as error:
-            raise ModuleRefused(
-                f"{type(module).__name__} cannot be copied ({_reason(error)}), which the float64 reference needs; "
-                "make copy.deepcopy(module) work"
-            ) from error
+        copied = copy_module(module)
         for _, part in unregistered(copied):
             part.to(device="cpu", dtype=torch.float64 if is_double else torch.float32)
         self.module = (copied.double() if is_double else copied.float()).eval().cpu()
@@ -102,9 +97,10 @@ class Eager:
 
     def fresh(self) -> Eager:
         """Return another copy in the same state, which shares the parameters. Hooks are copied, so make it early."""
-        shared = {id(parameter): parameter for parameter in self.module.parameters()}
+        from ..modules.copying import copy_module
+
         found = copy.copy(self)
-        found.module = copy.deepcopy(self.module, dict(shared))
+        found.module = copy_module(self.module, shares_parameters=True)
         found.hidden, found.draws, found._inside, found._gates = None, None, [], Counter()
         return found
 

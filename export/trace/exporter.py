@@ -19,6 +19,7 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from ...errors import InputError, ModuleRefused
+from ...modules.copying import copy_module
 from ...modules.target import Axis, Dim, Target, TensorSpec
 from ...modules.user_line import line_of_error
 from ..graph import EXTERNAL_DATA_BYTES, OPSETS, WEIGHTS, OnnxGraph
@@ -73,6 +74,8 @@ def example_inputs(target: Target, sizes: Mapping[str, int] | None = None) -> tu
 
 def _export_program(target: Target, module: nn.Module) -> tuple[torch.export.ExportedProgram, Mapping[str, Axis]]:
     inputs = example_inputs(target)
+    # Tracing leaves its own tensors in what a module keeps between calls.
+    module = copy_module(module, shares_parameters=True)
     try:
         run_checked(target, module, inputs)
     except ModuleRefused:

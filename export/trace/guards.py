@@ -20,6 +20,7 @@ from typing import Any
 
 import sympy  # type: ignore[import-untyped]
 import torch
+from sympy.printing.pycode import PythonCodePrinter  # type: ignore[import-untyped]
 from torch import nn
 
 from ...modules.target import Axis, TensorSpec
@@ -262,9 +263,13 @@ def _failing(guard: Guard, axes: Mapping[str, Axis]) -> list[dict[str, int]]:
 
 
 def _settled(failing: Sequence[Mapping[str, int]], agrees: Agrees) -> bool:
-    """Whether the trace is right at ``failing`` sizes after all, by running some that are spread over them."""
-    step = max(1, len(failing) // TRIALS)
-    return all(agrees(sizes) for sizes in [*failing[::step][: TRIALS - 1], failing[-1]])
+    """Return True if the trace is right at ``failing`` sizes after all, by running some that are spread over them.
+
+    They are the golden section apart: even steps would meet only multiples of a window.
+    """
+    golden = (math.sqrt(5) - 1) / 2
+    spread = {int(len(failing) * (golden * number % 1)) for number in range(TRIALS - 1)}
+    return all(agrees(failing[index]) for index in sorted({*spread, len(failing) - 1}))
 
 
 def _is_of_size_one(guard: Guard, sizes: Mapping[str, int]) -> bool:
@@ -294,8 +299,19 @@ def _at(expression: sympy.Basic, sizes: Mapping[str, int]) -> Any:
 def _compiled(expression: sympy.Basic, names: tuple[str, ...]) -> Callable[..., Any]:
     """``expression`` as a Python function: substituting into sympy's own trees is a hundred times slower."""
     symbols = {str(symbol): symbol for symbol in expression.free_symbols}
-    function: Callable[..., Any] = sympy.lambdify([symbols[name] for name in names], expression, modules=[_PYTHON])
+    arguments = [symbols[name] for name in names]
+    function: Callable[..., Any] = sympy.lambdify(arguments, expression, modules=[_PYTHON], printer=_Printer)
     return function
+
+
+class _Printer(PythonCodePrinter):  # type: ignore[misc]
+    """Prints every function as a call: as operators, torch's remainders of sums lose their parentheses."""
+
+    def __init__(self, settings: Mapping[str, Any] | None = None) -> None:
+        super().__init__({**(settings or {}), "fully_qualified_modules": False, "allow_unknown_functions": True})
+
+    def _print_Mod(self, expression: sympy.Basic) -> str:
+        return f"Mod({', '.join(map(self._print, expression.args))})"
 
 
 # torch's own functions of sizes, as Python computes them.

@@ -16,6 +16,8 @@ GOOD = Comparison("output", 1e-8, 1e-8, 1.0, "l2", (), True, "")
     [
         (["passed"], 0),
         (["passed", "not checked"], 0),
+        (["passed, budget not kept by PyTorch's float32"], 0),
+        (["passed", "passed against float32"], 1),
         (["passed", "failed", "not checked"], 1),
         (["failed"], 1),
         (["not checked", "not checked"], 3),
@@ -23,5 +25,11 @@ GOOD = Comparison("output", 1e-8, 1e-8, 1.0, "l2", (), True, "")
     ],
 )
 def test_only_a_verdict_that_checked_something_and_failed_nothing_exits_0(statuses: list[Status], code: int) -> None:
-    stages = (StageResult("stage", status, "why", (("case", GOOD),)) for status in statuses)
+    stages = (
+        StageResult("stage", status, "why", () if status == "not checked" else (("case", GOOD),)) for status in statuses
+    )
     assert exit_code(Verdict(tuple(stages))) == code
+
+
+def test_a_stage_that_was_not_compared_whole_exits_1() -> None:
+    assert exit_code(Verdict((StageResult("stage", "not checked", "why", (("case", GOOD),)),))) == 1

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import sympy
 import torch
-from torch.utils._sympy.functions import FloorDiv, Mod
+from torch.utils._sympy.functions import FloorDiv, Mod, PythonMod
 
 from attn2trt.engines.ort_runtime import OrtRuntime
+from attn2trt.errors import ModuleRefused
 from attn2trt.export.trace.exporter import trace
 from attn2trt.export.trace.guards import Guard, Violation, restrict
 from attn2trt.modules.catalog import from_module
@@ -106,3 +109,52 @@ def test_a_map_of_one_pixel_at_the_traced_size_stays_a_map(range_: str, tmp_path
             expected = target.build()(torch.from_numpy(x)).numpy()
         found = OrtRuntime(graph.path).run({target.inputs[0].name: x})
         np.testing.assert_allclose(found[graph.outputs[0].name], expected, atol=1e-5)
+
+
+REMAINDERS = (
+    Mod(4 - Mod(HEIGHT, 4), 4),
+    4 - Mod(HEIGHT + 1, 4) * Mod(WIDTH - HEIGHT + 64, 7),
+    FloorDiv(HEIGHT - 1, 2) * 3 - PythonMod(-HEIGHT, 5) ** 2,
+    -Mod(HEIGHT, 4) + FloorDiv(Mod(WIDTH, 9) + 1, 2),
+)
+
+
+@pytest.mark.parametrize("expression", REMAINDERS, ids=str)
+def test_sizes_are_computed_as_sympy_does(expression: sympy.Expr) -> None:
+    for condition in (sympy.Eq(expression, 0), sympy.Gt(expression, 1), sympy.Or(sympy.Ne(expression, 2), HEIGHT < 3)):
+        for height, width in itertools.product(range(1, 20), (3, 10, 17)):
+            expected = bool(condition.subs({HEIGHT: height, WIDTH: width}))
+            assert Guard(condition, "").holds({"height": height, "width": width}) == expected
+
+
+def test_sizes_that_are_tried_are_not_all_multiples_of_a_window() -> None:
+    wide = {"height": Axis(16, 32, 64), "width": Axis(16, 32, 64)}
+    unevaluable = guard(sympy.Eq(sympy.Function("unknown")(HEIGHT), 0))
+    violation = restrict([unevaluable], wide, lambda sizes: sizes["height"] % 4 == 0)[1]
+    assert violation is not None
+
+
+@pytest.mark.parametrize(
+    "padded",
+    [
+        lambda right, below: right or below,
+        lambda right, below: any([right, below]),
+        max,
+    ],
+)
+def test_the_truth_of_a_size_is_a_guard(padded: Callable[[int, int], object], tmp_path: Path) -> None:
+    class Cropped(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            n, c, h, w = x.shape
+            right, below = (4 - w % 4) % 4, (4 - h % 4) % 4
+            y = torch.nn.functional.pad(x, (0, right, 0, below))
+            y = y * y.reshape(n, c, (h + below) // 4, 4, -1, 4).mean((1, 2, 3, 4, 5)).reshape(n, 1, 1, 1)
+            return y[:, :, :h, :w] if padded(right, below) else y
+
+    target = from_module(Cropped(), torch.randn(2, 3, 32, 32), dynamic="height=16:32:64,width=16:32:64")
+    try:
+        graph = trace(target, target.build(), tmp_path / "model.onnx", opset=17)
+    except ModuleRefused as refused:
+        assert "test_trap_guards.py" in str(refused)  # noqa: PT017
+        return
+    assert {axis.multiple for axis in graph.axes.values()} == {4}

@@ -230,7 +230,8 @@ def test_from_module():
     assert target.name == "Conv2d"
     assert target.inputs[0].shape == ("batch", 3, 8, 8)
     assert target.output_names == ("features",)
-    assert target.build() is module
+    assert target.build() is not module
+    assert torch.equal(target.build().weight, module.weight)
     assert not module.training
     assert module.weight.requires_grad
     assert torch.equal(module.weight, weights)

@@ -1,0 +1,214 @@
+"""Copies of a module that compute by themselves: hooks and functions that close over the module close over its copy.
+
+``copy.deepcopy`` takes functions as they are. A hook that stores a feature on the module then stores it on the
+original, and the copy's forward reads what the original had when it was copied.
+"""
+
+from __future__ import annotations
+
+import copy
+import dis
+import functools
+import gc
+import types
+import weakref
+from collections.abc import Iterator, MutableMapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import ModuleRefused
+
+# What nothing of a module is looked for behind.
+_LEAVES = (torch.Tensor, type, types.ModuleType, types.CodeType, types.FrameType, str, bytes, int, float, complex)
+
+
+def copy_module(module: nn.Module, *, shares_parameters: bool = False) -> nn.Module:
+    """Return a copy of ``module`` that leaves it as it is, whatever is done with the copy.
+
+    With ``shares_parameters`` the two have the same parameters, which costs no memory. Raises ModuleRefused if a part
+    cannot be copied, or if what the copy calls still refers to the original.
+    """
+    memo: dict[int, Any] = {id(tensor): tensor.detach().clone() for tensor in _computed(module)}
+    if shares_parameters:
+        memo |= {id(parameter): parameter for parameter in module.parameters()}
+    try:
+        copied = copy.deepcopy(module, memo)
+        redirection = _Redirection(memo)
+        redirection.of(copied)
+    except ModuleRefused:
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise ModuleRefused(
+            f"{type(module).__name__} cannot be copied ({reason}), which tracing and the float64 reference need; "
+            "make copy.deepcopy(module) work"
+        ) from error
+    if holder := _refers_to(copied, redirection.originals):
+        raise ModuleRefused(
+            f"{type(module).__name__} cannot be copied, which tracing and the float64 reference need: {holder} refers "
+            "to the original module; refer to it by an argument, as hooks have the module for their first"
+        )
+    return copied
+
+
+def _computed(module: nn.Module) -> Iterator[torch.Tensor]:
+    """Tensors that the module keeps from an earlier call: those with a history cannot be copied with it."""
+    waiting: list[object] = [vars(part) for part in module.modules()]
+    seen: set[int] = set()
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, torch.Tensor):
+            if value.grad_fn is not None:
+                yield value
+        elif isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, (list, tuple)):
+            waiting += value
+
+
+def _originals(memo: dict[int, Any]) -> dict[int, Any]:
+    """id of what was copied -> its copy, of everything that has become another object."""
+    return {key: value for key, value in memo.items() if key not in (id(memo), id(value))}
+
+
+class _Redirection:
+    """Put copies in the place of originals in what ``copy.deepcopy`` takes as it is."""
+
+    def __init__(self, memo: dict[int, Any]) -> None:
+        self._memo = memo
+        self.originals = _originals(memo)
+        self._copies = set(map(id, self.originals.values()))
+        self._done: dict[int, Any] = {}
+        self._kept: list[Any] = []  # so that no id is used twice
+
+    def of(self, module: nn.Module) -> None:
+        """Redirect the hooks and attributes of every part of the copy ``module``."""
+        for part in module.modules():
+            for name, value in vars(part).items():
+                if name not in ("_modules", "_parameters", "_buffers"):
+                    vars(part)[name] = self._redirected(value)
+
+    def _redirected(self, value: Any) -> Any:
+        if id(value) in self.originals:
+            return self.originals[id(value)]
+        if id(value) in self._done:
+            return self._done[id(value)]
+        self._kept.append(value)
+        self._done[id(value)] = value
+        found = self._changed(value)
+        self._done[id(value)] = found
+        return found
+
+    def _changed(self, value: Any) -> Any:
+        if isinstance(value, types.FunctionType):
+            return self._function(value)
+        if isinstance(value, types.MethodType):
+            function, owner = self._redirected(value.__func__), self._redirected(value.__self__)
+            same = function is value.__func__ and owner is value.__self__
+            return value if same else types.MethodType(function, owner)
+        if isinstance(value, functools.partial):
+            function, *arguments = (self._redirected(part) for part in (value.func, *value.args))
+            named = {name: self._redirected(part) for name, part in value.keywords.items()}
+            return functools.partial(function, *arguments, **named)
+        if isinstance(value, weakref.ref):
+            copied = self.originals.get(id(value()))
+            return value if copied is None else weakref.ref(copied)
+        if type(value) is tuple:
+            parts = [self._redirected(part) for part in value]
+            return value if all(map(_is, parts, value)) else tuple(parts)
+        if id(value) in self._copies:
+            self._fill(value)
+        return value
+
+    def _fill(self, value: Any) -> None:
+        """Redirect what a container or an object of the copy holds."""
+        if isinstance(value, list):
+            value[:] = [self._redirected(part) for part in value]
+        elif not isinstance(value, (nn.Module, torch.Tensor)):
+            held = value if isinstance(value, MutableMapping) else getattr(value, "__dict__", {})
+            for key in list(held):
+                if (new := self._redirected(held[key])) is not held[key]:
+                    held[key] = new
+
+    def _function(self, function: types.FunctionType) -> types.FunctionType:
+        """A function whose cells and defaults hold the copies; itself if it holds no original."""
+        if not _refers_to(function, self.originals):
+            return function
+        cells = tuple(types.CellType() for _ in function.__closure__ or ())
+        new = types.FunctionType(function.__code__, function.__globals__, function.__name__, None, cells or None)
+        self._done[id(function)] = new  # a function may hold itself
+        for cell, old in zip(cells, function.__closure__ or (), strict=True):
+            try:
+                cell.cell_contents = self._held(old.cell_contents)
+            except ValueError:  # a cell that nothing has been put into yet
+                continue
+        new.__defaults__ = self._held(function.__defaults__)
+        new.__kwdefaults__ = self._held(function.__kwdefaults__)
+        new.__dict__.update(function.__dict__)
+        new.__qualname__ = function.__qualname__
+        return new
+
+    def _held(self, value: Any) -> Any:
+        """What a cell holds: shared with the original unless it refers to it."""
+        if not isinstance(value, _CALLABLE) and _refers_to(value, self.originals):
+            value = copy.deepcopy(value, self._memo)
+            self.originals = _originals(self._memo)
+            self._copies = set(map(id, self.originals.values()))
+        return self._redirected(value)
+
+
+_CALLABLE = (types.FunctionType, types.MethodType, functools.partial, weakref.ref)
+
+
+def _is(one: object, other: object) -> bool:
+    return one is other
+
+
+def _refers_to(start: object, originals: dict[int, Any]) -> str:
+    """Return what holds one of the ``originals``, of all that is reached from ``start``, in words; "" if nothing."""
+    waiting: list[tuple[object, str]] = [(start, "a function")]
+    seen: set[int] = set()
+    kept: list[object] = []
+    while waiting:
+        value, holder = waiting.pop()
+        if id(value) in originals:
+            return holder
+        if id(value) in seen or (isinstance(value, _LEAVES) and not isinstance(value, types.FunctionType)):
+            continue
+        seen.add(id(value))
+        kept.append(value)
+        if isinstance(value, types.FunctionType):
+            holder = f"{value.__qualname__} ({value.__code__.co_filename}:{value.__code__.co_firstlineno})"
+        elif isinstance(value, weakref.ref):
+            waiting.append((value(), f"a weak reference in {holder}"))
+        waiting += [(part, holder) for part in _parts(value)]
+    return ""
+
+
+def _parts(value: object) -> list[Any]:
+    """What an object holds; of a function what it closes over and the globals that it reads, of a module all but its
+    class."""
+    if isinstance(value, types.FunctionType):
+        cells = []
+        for cell in value.__closure__ or ():
+            try:
+                cells.append(cell.cell_contents)
+            except ValueError:
+                continue
+        read = [value.__globals__.get(name) for name in _globals_of(value.__code__)]
+        modules = [found for found in read if isinstance(found, nn.Module)]
+        return [*cells, value.__defaults__, value.__kwdefaults__, value.__dict__, *modules]
+    forward = [type(value).forward] if isinstance(value, nn.Module) else []
+    return [*gc.get_referents(value), *forward]
+
+
+@functools.lru_cache(maxsize=1024)
+def _globals_of(code: types.CodeType) -> frozenset[str]:
+    names = {step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    inner = [found for found in code.co_consts if isinstance(found, types.CodeType)]
+    return frozenset(names).union(*map(_globals_of, inner))
