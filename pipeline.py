@@ -38,6 +38,7 @@ from .export.graph import DEFAULT_OPSET, OPSETS, WEIGHTS, OnnxGraph
 from .export.handover import SCRIPT, inference_script, trtexec_line
 from .export.precision import FP32, LowGraph
 from .export.simplify import Simplifier
+from .export.steady import steady
 from .lossy_modules import name_lossy
 from .lowering import Candidates, Lowering, LowWriter, Named, entries_of, files_of, floor_of
 from .modules.packages import require
@@ -253,6 +254,7 @@ class _Place:
         return replace(bundle, path=self._given) if stayed else bundle
 
 
+@steady
 def validate_bundle(
     path: Path | str,
     *,
@@ -284,6 +286,7 @@ def validate_bundle(
     return Verdict(tuple(stages), allows_float32=allow_float32_truth)
 
 
+@steady
 def verify_bundle(path: Path | str) -> list[Finding]:
     """Return what ``export.bundle.verify`` finds and, if every file is the right one, whether each graph loads here.
 

@@ -96,4 +96,4 @@ def _built(
     built: Mapping[str, Any] = build_isolated(order)
     built = {**built, "capabilities": tuple(built["capabilities"])}
     plan = Plan(order.plan.name, precision, sha256(graph), tuple(profiles), **built)
-    return order.plan, described(bundle, plan)
+    return order.plan, described(bundle, plan, sha256=sha256(order.plan))

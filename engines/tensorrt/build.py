@@ -137,7 +137,7 @@ def _serialized(library: Library, logger: Any, order: Order) -> tuple[Any, float
 
 def _inspect(library: Library, logger: Any, order: Order) -> int:
     """Load the plan that was built and write what the inspector says of it; returns the bytes that it needs."""
-    engine = open_plan(make_runtime(library.trt, logger, order.options.version_compatible), order.plan)
+    engine = open_plan(make_runtime(library.trt, logger, order.options.version_compatible), order.plan.read_bytes())
     if engine is None:
         raise CheckFailed(f"{library} does not load the plan that it built: {clean(logger.last_error)}")
     order.layers.write_text(_inspected(library.trt, engine, order), encoding="utf-8")

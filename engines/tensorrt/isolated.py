@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import CheckFailed, StorageError
-from ...export.bundle import Bundle, is_as_listed, spec_to_json
+from ...export.bundle import Bundle, spec_to_json
 from ...export.extend import changing, extend
 from ..child import ANSWER_SECONDS, Child
 from ..runtime import Arrays
@@ -24,7 +24,7 @@ BUILD_SECONDS = 3600
 class IsolatedPlan(Child):
     """A plan of a bundle behind a pipe. Its file is deserialised only if its hash is the manifest's.
 
-    Raises CheckFailed where the file is another one, and where its process dies or does not answer.
+    Raises CheckFailed if the file is another one, and if its process dies or does not answer.
     """
 
     def __init__(self, bundle: Bundle, plan: Plan, *, seconds: float = ANSWER_SECONDS) -> None:
@@ -42,22 +42,24 @@ class IsolatedPlan(Child):
 
 
 def checked(bundle: Bundle, plan: Plan) -> tuple[Path, str]:
-    """The plan's file and, as JSON, what ``open_described`` has to know of it.
+    """Return the plan's file and, as JSON, what ``open_described`` has to know of it.
 
-    Raises CheckFailed where the file is not the one that the manifest lists.
+    Raises CheckFailed if the manifest does not list the file. Its hash is checked by whoever reads it.
     """
     file = bundle.path / plan.file
-    if not is_as_listed(bundle, plan.file):
-        raise CheckFailed(f"{file} is not the file that the manifest lists; run `attn2trt compile` again")
-    return file, described(bundle, plan)
+    listed = bundle.manifest["files"].get(plan.file)
+    if listed is None:
+        raise CheckFailed(f"{file} is no file that the manifest lists; run `attn2trt compile` again")
+    return file, described(bundle, plan, sha256=str(listed["sha256"]))
 
 
-def described(bundle: Bundle, plan: Plan) -> str:
-    """As JSON what ``open_described`` has to know of a plan with the bundle's inputs and outputs."""
+def described(bundle: Bundle, plan: Plan, *, sha256: str) -> str:
+    """As JSON what ``open_described`` has to know of a plan, of this hash, with the bundle's inputs and outputs."""
     cache = kernels_name(plan.file)
     listed = bundle.manifest["files"].get(cache)
     about = {
         "plan": plan.to_json(),
+        "sha256": sha256,
         "inputs": [spec_to_json(spec) for spec in bundle.inputs],
         "outputs": [spec_to_json(spec) for spec in bundle.outputs],
         "kernel_cache": listed and {"file": str(bundle.path / cache), "sha256": listed["sha256"]},

@@ -58,9 +58,9 @@ def make_runtime(trt: Any, logger: Any, version_compatible: bool) -> Any:
     return runtime
 
 
-def open_plan(runtime: Any, plan: Path) -> Any:
-    """The engine; None where TensorRT refuses the plan."""
-    return runtime.deserialize_cuda_engine(plan.read_bytes())
+def open_plan(runtime: Any, plan: bytes) -> Any:
+    """Return the engine, or None if TensorRT refuses the plan. Its hash has been proven on these very bytes."""
+    return runtime.deserialize_cuda_engine(plan)
 
 
 def make_logger(trt: Any, path: Path) -> Any:

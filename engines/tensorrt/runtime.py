@@ -28,10 +28,10 @@ _DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT8": "int8", "INT32": "int3
 
 
 class TensorRTRuntime:
-    """A plan file that its hash has proven to be the manifest's, in the TensorRT that built it.
+    """A plan in the TensorRT that built it.
 
     Args:
-        plan: The file.
+        plan: The bytes of the file, which their hash has proven to be the one that the manifest lists.
         inputs: The graph's inputs.
         outputs: The graph's outputs, whose dtypes are those that the graph declares.
         profiles: The ranges that the plan was built for.
@@ -48,7 +48,7 @@ class TensorRTRuntime:
 
     def __init__(
         self,
-        plan: Path,
+        plan: bytes,
         *,
         inputs: Sequence[TensorSpec],
         outputs: Sequence[TensorSpec],
@@ -68,13 +68,13 @@ class TensorRTRuntime:
         self._runtime = make_runtime(self._trt, self._logger, version_compatible)
         self._engine = open_plan(self._runtime, plan)
         if self._engine is None:
-            raise CheckFailed(f"{library} cannot load {plan.name}: {clean(self._logger.last_error)}")
+            raise CheckFailed(f"{library} cannot load the plan: {clean(self._logger.last_error)}")
         self._config = (
             RuntimeConfig(self._trt, self._engine, cache=kernel_cache, graphed=graphed) if flavour is RTX else None
         )
         self._context = self._create_context()
         if self._context is None:
-            raise CheckFailed(f"{library} cannot run {plan.name}: {clean(self._logger.last_error)}")
+            raise CheckFailed(f"{library} cannot run the plan: {clean(self._logger.last_error)}")
         self._stream = self._device.stream()
         self._profile = 0
         self._buffers: dict[str, Buffer] = {}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...errors import CheckFailed
 from ...export.bundle import spec_from_json
 from ..channel import send
 from ..child import failure, serve
@@ -33,11 +34,18 @@ def main(plan: str, about: str) -> None:
 
 
 def open_described(plan: Path, about: str, *, graphed: bool = False) -> TensorRTRuntime:
-    """Open the plan of a file, with what ``isolated.checked`` says of it."""
+    """Open the plan of a file, with what ``isolated.checked`` says of it.
+
+    The file is read once: the bytes that are hashed are the ones that TensorRT gets. Raises CheckFailed if they are
+    not the ones that the manifest lists.
+    """
     described = json.loads(about)
     known = Plan.from_json(described["plan"])
+    content = plan.read_bytes() if plan.is_file() else b""
+    if hashlib.sha256(content).hexdigest() != described["sha256"]:
+        raise CheckFailed(f"{plan} is not the file that the manifest lists; run `attn2trt compile` again")
     return TensorRTRuntime(
-        plan,
+        content,
         inputs=[spec_from_json(entry) for entry in described["inputs"]],
         outputs=[spec_from_json(entry) for entry in described["outputs"]],
         profiles=known.profiles,

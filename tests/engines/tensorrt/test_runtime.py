@@ -159,7 +159,7 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
 
 def opened(*, graphed: bool = False) -> TensorRTRuntime:
     return TensorRTRuntime(
-        Path("plan"),
+        b"plan",
         inputs=(X,),
         outputs=(Y,),
         profiles=PROFILES,
