@@ -1,11 +1,14 @@
-"""What the README tells a user to type is what exists, and what CI runs."""
+"""The commands of the README and of its page of commands exist, and CI runs the README's lines."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shlex
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import click
 import pytest
@@ -14,12 +17,13 @@ from attn2trt.cli.main import COMMANDS, group
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+COMMAND_PAGE = (ROOT / "docs/commands.md").read_text()
+BLOCKS = re.findall(r"^```sh\n(.*?)^```$", README + COMMAND_PAGE, re.MULTILINE | re.DOTALL)
 LINES = [line for block in BLOCKS for line in block.splitlines()]
 
 
 def attn2trt_commands() -> list[list[str]]:
-    """The arguments of every attn2trt call in the README's shell blocks."""
+    """The arguments of every attn2trt call in the shell blocks of both pages."""
     steps = [shlex.split(step, comments=True) for line in LINES for step in line.split("&&")]
     return [step[1:] for step in steps if step and Path(step[0]).name == "attn2trt"]
 
@@ -36,7 +40,7 @@ def parse(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("arguments", attn2trt_commands(), ids=" ".join)
-def test_every_command_in_the_readme_parses(arguments: list[str]) -> None:
+def test_every_command_parses(arguments: list[str]) -> None:
     parse(arguments)
 
 
@@ -62,11 +66,45 @@ def test_the_documented_exit_codes_are_the_ones_in_use() -> None:
     from attn2trt import errors
     from attn2trt.cli import ending
 
-    documented = {int(code) for code in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)}
+    documented = {int(code) for code in re.findall(r"^\| (\d+) \|", COMMAND_PAGE, re.MULTILINE)}
     raised = {kind.exit_code for kind in vars(errors).values() if isinstance(kind, type)}
     assert documented == {0, ending.INTERNAL_ERROR, ending.INTERRUPTED, *raised}
 
 
-def test_links_point_to_files() -> None:
-    for place in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (ROOT / place).is_file(), place
+@pytest.fixture(scope="module")
+def generator() -> ModuleType:
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        return importlib.import_module("generate_readme")
+    finally:
+        sys.path.remove(str(ROOT / "docs"))
+
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_point_to_files_and_headings(page: Path) -> None:
+    for place, heading in re.findall(r"\]\(([^):#]*)(?:#([^)]*))?\)", page.read_text()):
+        linked = page.parent / place if place else page
+        assert linked.is_file(), place
+        if heading:
+            headings = re.findall(r"^#+ (.*)$", linked.read_text(), re.MULTILINE)
+            assert heading in [re.sub(r"[^\w -]", "", found.lower()).replace(" ", "-") for found in headings], heading
+
+
+def test_every_page_is_in_the_index() -> None:
+    linked = set(re.findall(r"\]\(([\w.]+\.md)", (ROOT / "docs/index.md").read_text()))
+    assert linked == {page.name for page in PAGES[1:]} - {"index.md"}
+
+
+def test_the_readme_is_short_and_shows_the_output_of_its_first_command(generator: ModuleType) -> None:
+    lines = README.splitlines()
+    assert len(lines) <= 120
+    marked = r"<!-- the output of `(attn2trt [^`]*)`[^\n]*\n```text\n(.*?)```\n<!-- end -->"
+    shown = re.search(marked, README, re.DOTALL)
+    assert shown is not None
+    assert any(line.endswith(f".venv/bin/{shown[1]}") for line in LINES)
+    assert "PASSED: " in shown[2]
+    assert "tensorrt-rtx fp32" in shown[2]
+    assert generator.with_output(README, shown[2].rstrip("\n")) == README
