@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..engines.tensorrt.plans import plans_of
 from ..errors import CheckFailed, MissingRequirement
 from ..export.bundle import MANIFEST
 
@@ -41,10 +42,21 @@ def bundle_lines(bundle: Bundle) -> list[str]:
             f"outputs in float32; opset {entry['opset']}, TensorRT {entry['oldest_tensorrt']} and later"
         )
         lines += [f"{precision:8} {note}" for note in _first(entry["notes"])]
+    lines += _plan_lines(bundle)
     lines += [f"hidden   {finding}" for finding in _first(bundle.manifest.get("hidden", ()))]
     if left_out := bundle.manifest.get("cases_left_out"):
         lines.append(f"cases    judged, but too large to record for validate: {', '.join(left_out)}")
     return lines
+
+
+def _plan_lines(bundle: Bundle) -> list[str]:
+    """The plans' files, and once for each product what loads them."""
+    plans = plans_of(bundle)
+    products = dict.fromkeys(plan.product for plan in plans)
+    return [
+        *(f"plan     {plan.file}" for plan in plans),
+        *(f"         plans of {product.title} are loaded by {product.loaded_by}" for product in products),
+    ]
 
 
 def _first(findings: Sequence[str]) -> list[str]:

@@ -95,8 +95,8 @@ def check_names(names: Sequence[str], *, plans: Sequence[tuple[str, str]] = ()) 
             close = get_close_matches(name, RUNTIMES, n=1)
             hint = f"nearest: {close[0]}" if close else "leave --runtime out for all of them"
             others = ", ".join(known for known in RUNTIMES if known not in PLANS)
-            plans = f"{' or '.join(FLAVOURS)} with -PRECISION and {GRAPHED} for a bundle's plans"
-            raise InputError(f"received runtime {name!r}; expected {others}, or {plans}; {hint}")
+            of_plans = f"{' or '.join(FLAVOURS)} with -PRECISION and {GRAPHED} for a bundle's plans"
+            raise InputError(f"received runtime {name!r}; expected {others}, or {of_plans}; {hint}")
     if names:
         return tuple(name for name in RUNTIMES if name in names)
     there = {name for name, kind in PLANS.items() if (kind.flavour, kind.precision) in plans} or {TENSORRT}
