@@ -15,7 +15,7 @@ from ..errors import Attn2trtError, InputError, MissingRequirement, ModuleRefuse
 from . import checkpoint as checkpoints
 from .backbones import index as backbones
 from .backbones.known import KNOWN, Backbone
-from .block_index import BlockInfo, OptionValue, block_info
+from .block_index import ALL_AXES, BlockInfo, OptionValue, block_info
 from .grammar import Part
 from .packages import PYTORCH, require
 from .shapes import Shape, named
@@ -38,8 +38,8 @@ class Recipe(ABC):
     def build(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> nn.Module:
         """A new module in eval mode, in float32, on the CPU, without gradients; equal at every call.
 
-        Raises InputError where a place, a width or a checkpoint does not fit, and where the module cannot take the
-        traced or the smallest sizes.
+        Raises InputError if a place, a width or a checkpoint does not fit, and if the module cannot take the traced
+        sizes with the smallest batch.
         """
         require(PYTORCH)
         module = self.make_with_weights(inputs, axes)
@@ -272,22 +272,45 @@ def check_module(module: nn.Module) -> None:
 
 
 def check_runs(module: nn.Module, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> None:
-    """Run the module at the smallest sizes and, with the smallest batch, the traced ones; InputError if it raises."""
+    """Run the module at the traced sizes with the smallest batch; InputError if it raises."""
+    sizes = {name: axis.min if name == "batch" else axis.opt for name, axis in axes.items()}
+    _check_at(sizes, module, inputs, axes)
+
+
+def check_smallest(module: nn.Module, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> None:
+    """Run the module at the smallest sizes of ``axes``; InputError if it raises.
+
+    Do this when the trace has narrowed the ranges: a module of windows takes none but their multiples.
+    """
+    _check_at({name: axis.min for name, axis in axes.items()}, module, inputs, axes)
+
+
+def _check_at(
+    sizes: Mapping[str, int], module: nn.Module, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]
+) -> None:
     import torch
 
     from .copying import copy_module
 
+    if not inputs:
+        return
     # a copy, since a forward pass may leave something behind
     module = copy_module(module, shares_parameters=True)
-    opt = {name: axis.opt for name, axis in axes.items()}
-    smallest = {name: axis.min for name, axis in axes.items()}
-    traced = {**opt, **{name: axis.min for name, axis in axes.items() if name == "batch"}}
-    for sizes in [traced] if traced == smallest else [traced, smallest]:
-        if not inputs:
-            continue
-        shapes = {spec.name: spec.resolve(sizes) for spec in inputs}
-        with _refused_sizes(type(module).__name__, shapes), torch.no_grad():
-            module(*(_example(spec, shapes[spec.name]) for spec in inputs))
+    shapes = {spec.name: spec.resolve(sizes) for spec in inputs}
+    advice = _advice_on_shared(inputs, axes)
+    with _refused_sizes(type(module).__name__, shapes, advice), torch.no_grad():
+        module(*(_example(spec, shapes[spec.name]) for spec in inputs))
+
+
+def _advice_on_shared(inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> str:
+    """Return what to do if an axis that several inputs share is theirs by chance; "" if none is shared."""
+    for axis in axes:
+        sharing = [spec for spec in inputs if axis in spec.shape]
+        if len(sharing) > 1 and axis in ALL_AXES:
+            named = " and ".join(f"axis {spec.shape.index(axis)} of {spec.name}" for spec in sharing)
+            first = sharing[0].name
+            return f"{axis} is {named}: if it is only that of {first}, write --dynamic {first}.{axis}={axes[axis].text}; else "
+    return ""
 
 
 def example_shape(name: str, value: Any) -> Shape:
@@ -348,8 +371,8 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def _refused_sizes(name: str, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[None]:
-    """Turn what a forward pass raises into one line with the sizes that it was given."""
+def _refused_sizes(name: str, shapes: Mapping[str, tuple[int, ...]], advice: str = "") -> Iterator[None]:
+    """Turn what a forward pass raises into one line with the sizes that it was given and the ``advice``."""
     try:
         yield
     except Attn2trtError:
@@ -359,5 +382,5 @@ def _refused_sizes(name: str, shapes: Mapping[str, tuple[int, ...]]) -> Iterator
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"received {given} for {name}, which raised {type(error).__name__}: {reason}; expected sizes that its "
-            "forward takes; change --shape or --dynamic"
+            f"forward takes; {advice}change --shape or --dynamic"
         ) from error

@@ -43,6 +43,11 @@ class Axis:
         """Every size that the axis may take, in order."""
         return range(self.min, self.max + 1, self.multiple)
 
+    @property
+    def text(self) -> str:
+        """The range as --dynamic takes it: min:opt:max, and the number that every size is a multiple of if it is not 1."""
+        return f"{self.min}:{self.opt}:{self.max}" + (f":{self.multiple}" if self.multiple > 1 else "")
+
     def __str__(self) -> str:
         return f"{self.min}:{self.opt}:{self.max}" + (f" (multiples of {self.multiple})" if self.multiple > 1 else "")
 

@@ -85,9 +85,10 @@ def is_users(name: str) -> bool:
 
 
 def describe(name: str, number: int) -> str:
-    """Return file:line and the line's text, the file as seen from the working folder."""
+    """Return file:line and the beginning of the line's text, the file as seen from the working folder."""
     text = linecache.getline(name, number).strip()
-    return f"{_short(Path(name))}:{number}" + (f" `{text[:SHOWN]}`" if text else "")
+    shown = text if len(text) <= SHOWN else f"{text[:SHOWN].rstrip()} …"
+    return f"{_short(Path(name))}:{number}" + (f" `{shown}`" if text else "")
 
 
 def _short(path: Path) -> str:

@@ -10,7 +10,7 @@ import logging
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx_ir as ir
@@ -19,6 +19,7 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from ...errors import InputError, ModuleRefused
+from ...modules.building import check_smallest
 from ...modules.copying import copy_module
 from ...modules.target import Axis, Dim, Target, TensorSpec
 from ...modules.user_line import line_of_error
@@ -26,7 +27,7 @@ from ..graph import EXTERNAL_DATA_BYTES, OPSETS, WEIGHTS, OnnxGraph
 from ..merged import Wiring, merged_modules, others_than
 from ..passes.opset17 import ToOpset17
 from ..passes.small_constants import HiddenConstants
-from .guards import TraceGuards, Violation, restrict
+from .guards import Guard, TraceGuards, Violation, fixing_guard, is_dynamic, restrict
 from .outputs import name_values, output_names, run_checked
 from .rewrites import SizeIndependentCalls
 from .size_numbers import SizesStayNumbers
@@ -99,6 +100,7 @@ def _export_program(target: Target, module: nn.Module) -> tuple[torch.export.Exp
         found = _attempt(target, module, example_inputs(target, found.larger), keep_numbers=found.keeps_numbers)
     if found.program is None or found.failure is not None:
         raise _refusal(target, found.failure)
+    check_smallest(module, target.inputs, found.axes)
     return found.program, found.axes
 
 
@@ -136,7 +138,26 @@ def _attempt(target: Target, module: nn.Module, inputs: tuple[torch.Tensor, ...]
         failure = error
     larger = guards.larger_sizes(target.axes)
     axes, violation = restrict(guards.guards(), target.axes, lambda sizes: _agrees(target, module, program, sizes))
+    if violation is None and program is not None:
+        violation = next(_fixed(target, program, guards.guards()), None)
     return _Attempt(program, axes, violation if violation is not None else failure, larger, keep_numbers)
+
+
+def _fixed(target: Target, program: torch.export.ExportedProgram, guards: Sequence[Guard]) -> Iterator[Violation]:
+    """Axes that are numbers in ``program``, though it would hold at other sizes: its layers were traced for one."""
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"}
+    for spec, name in zip(target.inputs, program.graph_signature.user_inputs, strict=False):
+        for dim, size in zip(spec.shape, getattr(values.get(str(name)), "shape", ()), strict=False):
+            if isinstance(dim, str) and not is_dynamic(size):
+                fixing = fixing_guard(guards, dim, target.axes[dim])
+                yield Violation(replace(fixing, call=_unrolled(program)), dim, (target.axes[dim].opt,))
+
+
+def _unrolled(program: torch.export.ExportedProgram) -> str:
+    """The recurrent layer in ``program``, whose length becomes a number, or words for some other call."""
+    layers = {"lstm": "nn.LSTM", "gru": "nn.GRU", "rnn_tanh": "nn.RNN", "rnn_relu": "nn.RNN"}
+    called = (str(node.target).split(".")[1:2] for node in program.graph.nodes if node.op == "call_function")
+    return next((layers[name[0]] for name in called if name and name[0] in layers), "that call")
 
 
 def _agrees(
@@ -177,7 +198,7 @@ def for_signature(module: nn.Module, dynamic: tuple[dict[int, object], ...]) -> 
 
 def _refusal(target: Target, failure: Exception | Violation | None) -> ModuleRefused:
     if isinstance(failure, Violation):
-        return ModuleRefused(f"{target.name} {failure}; {_advice(failure, target.axes)}")
+        return ModuleRefused(f"{target.name} {failure}; {_advice(failure)}")
     line = line_of_error(failure) if failure is not None else ""
     return ModuleRefused(
         f"{target.name} cannot be traced: {type(failure).__name__}: {_first_line(failure or Exception())}"
@@ -186,18 +207,22 @@ def _refusal(target: Target, failure: Exception | Violation | None) -> ModuleRef
     )
 
 
-def _advice(violation: Violation, axes: Mapping[str, Axis]) -> str:
-    axis, allowed = violation.axis, violation.allowed
+def _advice(violation: Violation) -> str:
+    axis, narrower = violation.axis, violation.narrower
     if not axis:
         return "compute that without comparing sizes, or leave one of the axes out of --dynamic"
-    if len(allowed) == 1:
-        return (
-            "compute it from x.shape without a Python loop, a branch or a tensor of that size, "
-            f"or leave {axis!r} out of --dynamic"
-        )
-    is_range = len(allowed) > 1 and len(allowed) == allowed[-1] - allowed[0] + 1
-    narrower = f"narrow it to {axis}={allowed[0]}:{axes[axis].opt}:{allowed[-1]}" if is_range else f"leave {axis!r} out"
-    return f"remove the branch on that size, or {narrower} in --dynamic"
+    instead = f"leave {axis!r} out of --dynamic"
+    if narrower is not None:
+        instead = f"narrow it to {axis}={narrower.text} in --dynamic"
+    if violation.guard.call:
+        return f"PyTorch traces {violation.guard.call} for one size alone: {instead}, and deploy once for each size"
+    if violation.guard.scales:
+        return f"give F.interpolate the size in place of scale_factor, which becomes a number, or {instead}"
+    if len(violation.allowed) == 1:
+        return f"compute it from x.shape without a Python loop, a branch or a tensor of that size, or {instead}"
+    if violation.guard.branches:
+        return f"remove the branch on that size, or {instead}"
+    return f"compute it from x.shape, without a number of the traced size, or {instead}"
 
 
 def _to_onnx(

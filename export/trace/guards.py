@@ -3,8 +3,9 @@
 torch.export runs the module once, at the traced sizes. Wherever Python asks about a size (``if h % 2``, ``int(h)``,
 whether two sizes broadcast) the answer at the traced size becomes a guard of the trace. Left to itself torch either
 refuses without a line, or lets the axis become a constant (pytorch/pytorch#148886, #157621). Here every guard is noted
-with the user's line, then evaluated at the sizes of the claimed range: what holds everywhere is no restriction, what
-holds at every multiple of a number becomes a stated constraint, and anything else is a refusal that names the line.
+with the user's line, then evaluated at the sizes of the claimed range. What holds everywhere is no restriction. If the
+sizes at which the guards hold include every multiple of a number, the smallest such number becomes a stated constraint.
+Anything else is a refusal that names the line.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import functools
 import itertools
 import math
 import operator
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -27,9 +29,13 @@ from ...modules.target import Axis, TensorSpec
 from ...modules.user_line import frames, line_of
 
 # A longer range is sampled: both ends, everything near the optimum, and evenly spaced sizes between them.
-EVERY_SIZE = 96
+EVERY_SIZE = 2048
 # Guards over several axes are evaluated on a grid of at most so many combinations.
-COMBINATIONS = 600
+COMBINATIONS = 10_000
+# Floats that differ by less are equal: sympy prints 15 digits of them.
+FLOAT_DIGITS = 1e-12
+# Multiples of a larger number than this are not looked for on several axes at once.
+LARGEST_STEP = 128
 # A guard that does not hold at some sizes is tried by running at most so many of them.
 TRIALS = 6
 # Where torch asks only to choose strides or a way to compute them: the traced graph is the same for either answer.
@@ -48,15 +54,29 @@ _CHOICES_OF_STRIDES = frozenset(
 
 @dataclass(frozen=True)
 class Guard:
-    """One answer that the trace depends on, over the names of axes, and the line that asked ("" if torch did)."""
+    """One answer that the trace depends on, over the names of axes, and the line that asked ("" if torch did).
+
+    ``call`` names what the module calls there if the module would hold without it: PyTorch traces that for one size.
+    """
 
     condition: sympy.Basic
     line: str
+    call: str = ""
 
     @property
     def axes(self) -> tuple[str, ...]:
         """The names of the axes that it speaks of."""
         return tuple(sorted(str(symbol) for symbol in self.condition.free_symbols))
+
+    @property
+    def branches(self) -> bool:
+        """Whether the line that asked is a branch, as far as its text tells."""
+        return bool(re.search(r"\b(if|elif|while|assert|and|or|not)\b", self.line))
+
+    @property
+    def scales(self) -> bool:
+        """Whether the line that asked resizes by a factor."""
+        return "scale_factor" in self.line
 
     def holds(self, sizes: Mapping[str, int]) -> bool:
         """Whether the trace holds at these sizes; where it cannot be evaluated, it does not."""
@@ -72,12 +92,14 @@ class Guard:
 class Violation:
     """Why a trace does not hold over the whole claimed range: the guard, and the one axis it is about, if one.
 
-    ``allowed`` are the sizes of that axis (or of those tried, for a long range) at which the trace does hold.
+    ``allowed`` are the sizes of that axis (of those tried, for a long range) at which the trace does hold. ``narrower``
+    is the part of the range, around the traced size, that holds most of them evenly spaced; None if there is no such.
     """
 
     guard: Guard
     axis: str = ""
     allowed: tuple[int, ...] = ()
+    narrower: Axis | None = None
 
     def __str__(self) -> str:
         where = f" at {self.guard.line}" if self.guard.line else ""
@@ -213,27 +235,68 @@ def restrict(
     return kept, None
 
 
+def is_dynamic(size: Any) -> bool:
+    """Return True if a size of a traced tensor is not a number."""
+    return isinstance(size, torch.SymInt) and not size.node.expr.is_number
+
+
+def fixing_guard(guards: Sequence[Guard], name: str, axis: Axis) -> Guard:
+    """Return the guard that leaves one size of the axis, one without a line if none does."""
+    alone = (guard for guard in guards if guard.axes == (name,) and len(_failing(guard, {name: axis})) > 1)
+    found = (guard for guard in alone if not any(guard.holds({name: size}) for size in (axis.min, axis.max)))
+    return next(found, Guard(sympy.Eq(sympy.Symbol(name, integer=True, positive=True), axis.opt), ""))
+
+
 def _axes(guard: Guard) -> tuple[str, ...]:
     return guard.axes
 
 
 def _narrowed(guards: Sequence[Guard], name: str, axis: Axis, agrees: Agrees) -> tuple[Axis, Violation | None]:
     tried = _sizes(axis)
-    held = {}
+    held: dict[Guard, list[int]] = {}
     for guard in guards:
-        failing = [sizes[name] for sizes in _failing(guard, {name: axis})]
-        if failing and _settled([{name: size} for size in failing], agrees):
-            failing = []
-        held[guard] = [size for size in tried if size not in failing]
-    allowed = [size for size in tried if all(size in sizes for sizes in held.values())]
-    if allowed == tried:
+        failing = {sizes[name] for sizes in _failing(guard, {name: axis})}
+        if failing and not _settled([{name: size} for size in sorted(failing)], agrees):
+            held[guard] = [size for size in tried if size not in failing]
+    if not held:
         return axis, None
-    step = math.gcd(*allowed)
-    if len(allowed) > 1 and allowed == [size for size in tried if size % step == 0]:
-        return _multiples(axis, step), None
     # the guard that leaves least is the one to speak of
-    worst = min((guard for guard in guards if held[guard] != tried), key=lambda guard: len(held[guard]))
-    return axis, Violation(worst, name, tuple(held[worst] if len(held[worst]) == 1 else allowed))
+    worst = min(held, key=lambda guard: len(held[guard]))
+    allowed = [size for size in tried if all(size in sizes for sizes in map(set, held.values()))]
+    if axis.opt not in allowed:
+        return axis, Violation(worst)
+    if len(held[worst]) == 1:
+        return axis, Violation(worst, name, (axis.opt,))
+
+    def holds(size: int) -> bool:
+        return all(_holds(guard, {name: size}) for guard in held)
+
+    found, part = _smallest_step(axis, holds), _longest_part(axis, holds)
+    if found is None or (part is not None and len(part.sizes) > len(found.sizes)):
+        return axis, Violation(worst, name, tuple(allowed), part)
+    return found, None
+
+
+def _steps(axis: Axis) -> list[int]:
+    """Numbers whose multiples the axis may be left with, in order: those that divide the traced size."""
+    return [step for step in range(axis.multiple, axis.opt + 1, axis.multiple) if axis.opt % step == 0]
+
+
+def _smallest_step(axis: Axis, holds: Callable[[int], bool]) -> Axis | None:
+    """The multiples in the range of the smallest number at all of whose multiples ``holds`` is true; None for one."""
+    ranges = (_multiples(axis, step) for step in _steps(axis))
+    return next((found for found in ranges if found.min < found.max and all(map(holds, _sizes(found)))), None)
+
+
+def _longest_part(axis: Axis, holds: Callable[[int], bool]) -> Axis | None:
+    """The longest row of equally spaced sizes around the traced one at which ``holds`` is true; None for one size."""
+    rows = []
+    for step in _steps(axis):
+        below = list(itertools.takewhile(holds, range(axis.opt, axis.min - 1, -step)))
+        above = list(itertools.takewhile(holds, range(axis.opt, axis.max + 1, step)))
+        if len(below) + len(above) > 2:
+            rows.append(Axis(below[-1], axis.opt, above[-1], step))
+    return max(rows, key=lambda row: len(row.sizes), default=None)
 
 
 def _multiples(axis: Axis, step: int) -> Axis:
@@ -243,23 +306,31 @@ def _multiples(axis: Axis, step: int) -> Axis:
 
 def _by_multiples(guard: Guard, axes: Mapping[str, Axis]) -> dict[str, Axis] | None:
     """The axes with the smallest multiples at which ``guard`` holds, where there are any."""
-    choices = [[step for step in range(1, 65) if axes[name].opt % step == 0] for name in guard.axes]
+    choices = [[step for step in _steps(axes[name]) if step <= LARGEST_STEP] for name in guard.axes]
     for steps in sorted(itertools.product(*choices), key=lambda steps: (math.prod(steps), steps)):
         found = dict(axes)
         for name, step in zip(guard.axes, steps, strict=True):
             found[name] = _multiples(axes[name], step)
-        if all(found[name].min < found[name].max for name in guard.axes) and not _failing(guard, found):
+        if all(found[name].min < found[name].max for name in guard.axes) and not any(_failures(guard, found)):
             return found
     return None
 
 
 def _failing(guard: Guard, axes: Mapping[str, Axis]) -> list[dict[str, int]]:
     """The sizes at which ``guard`` does not hold, of all that are tried."""
+    return list(_failures(guard, axes))
+
+
+def _failures(guard: Guard, axes: Mapping[str, Axis]) -> Iterator[dict[str, int]]:
     names = guard.axes
     count = EVERY_SIZE if len(names) == 1 else max(3, int(COMBINATIONS ** (1 / len(names))))
     tried = itertools.product(*(_sizes(axes[name], count) for name in names))
     combinations = (dict(zip(names, sizes, strict=True)) for sizes in tried)
-    return [sizes for sizes in combinations if not guard.holds(sizes) and not _is_of_size_one(guard, sizes)]
+    return (sizes for sizes in combinations if not _holds(guard, sizes))
+
+
+def _holds(guard: Guard, sizes: Mapping[str, int]) -> bool:
+    return guard.holds(sizes) or _is_of_size_one(guard, sizes)
 
 
 def _settled(failing: Sequence[Mapping[str, int]], agrees: Agrees) -> bool:
@@ -288,20 +359,24 @@ def _is_of_size_one(guard: Guard, sizes: Mapping[str, int]) -> bool:
 
 def _at(expression: sympy.Basic, sizes: Mapping[str, int]) -> Any:
     """The value of ``expression`` at these sizes (true is 1), None where it has none."""
-    names = tuple(sorted(str(symbol) for symbol in expression.free_symbols))
+    names, function = _compiled(expression)
     try:
-        return _compiled(expression, names)(*(sizes[name] for name in names))
+        return function(*(sizes[name] for name in names))
     except (ArithmeticError, TypeError, NameError, ValueError):
         return None
 
 
 @functools.lru_cache(maxsize=4096)
-def _compiled(expression: sympy.Basic, names: tuple[str, ...]) -> Callable[..., Any]:
-    """``expression`` as a Python function: substituting into sympy's own trees is a hundred times slower."""
+def _compiled(expression: sympy.Basic) -> tuple[tuple[str, ...], Callable[..., Any]]:
+    """``expression`` as a Python function of these names: substituting into sympy's trees is a hundred times slower."""
     symbols = {str(symbol): symbol for symbol in expression.free_symbols}
+    names = tuple(sorted(symbols))
+    if isinstance(expression, (sympy.Eq, sympy.Ne)) and expression.has(sympy.Float):
+        # sympy prints a float with fewer digits than it has
+        gap = sympy.Abs(expression.args[0] - expression.args[1])
+        expression = gap < FLOAT_DIGITS if isinstance(expression, sympy.Eq) else gap >= FLOAT_DIGITS
     arguments = [symbols[name] for name in names]
-    function: Callable[..., Any] = sympy.lambdify(arguments, expression, modules=[_PYTHON], printer=_Printer)
-    return function
+    return names, sympy.lambdify(arguments, expression, modules=[_PYTHON], printer=_Printer)
 
 
 class _Printer(PythonCodePrinter):  # type: ignore[misc]

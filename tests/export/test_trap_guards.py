@@ -53,6 +53,57 @@ def test_a_product_of_windows_gives_a_multiple_to_each_axis() -> None:
     assert (axes["height"].multiple, axes["width"].multiple) == (4, 4)
 
 
+def test_of_sizes_that_are_no_progression_the_smallest_step_inside_is_kept() -> None:
+    # two halvings that round down, doubled again: 4k and 4k + 1
+    halved = sympy.Eq(2 * FloorDiv(HEIGHT, 4), FloorDiv(HEIGHT, 2))
+    axes, violation = restrict([guard(halved)], AXES, never)
+    assert violation is None
+    assert axes == AXES | {"height": Axis(8, 12, 28, multiple=4)}
+
+
+def test_a_step_has_to_hold_the_traced_size() -> None:
+    # 8k and 8k + 4 would do, and the traced 12 is no multiple of 8
+    odd_quarters = sympy.Eq(Mod(FloorDiv(HEIGHT, 4) * Mod(HEIGHT + 1, 4), 4), 3)
+    axes, violation = restrict([guard(odd_quarters)], {"height": Axis(4, 12, 60)}, never)
+    assert violation is None or 12 in violation.allowed
+    assert axes["height"].opt == 12
+
+
+def test_a_bound_is_told_with_the_step_rather_than_hidden_in_a_larger_one() -> None:
+    # multiples of 36 would be inside as well, and two sizes alone
+    guards = [guard(sympy.Eq(Mod(HEIGHT, 4), 0)), guard(sympy.Ge(HEIGHT, 9))]
+    axes, violation = restrict(guards, {"height": Axis(4, 36, 100)}, never)
+    assert axes == {"height": Axis(4, 36, 100)}
+    assert violation is not None
+    assert violation.narrower == Axis(12, 36, 100, multiple=4)
+
+
+def test_a_step_that_was_asked_for_is_all_that_is_looked_at() -> None:
+    axes = {"height": Axis(8, 16, 24, multiple=8)}
+    assert restrict([guard(sympy.Eq(Mod(HEIGHT, 4), 0))], axes, never) == (axes, None)
+    kept, violation = restrict([guard(sympy.Eq(Mod(HEIGHT, 16), 0))], {"height": Axis(8, 16, 40, 8)}, never)
+    assert (kept["height"], violation) == (Axis(16, 16, 32, multiple=16), None)
+
+
+def test_every_multiple_is_looked_at_in_a_long_range() -> None:
+    # all multiples of 32 but one far from ends and optimum, which a sample would miss
+    but_one = sympy.And(sympy.Eq(Mod(HEIGHT, 32), 0), sympy.Ne(HEIGHT, 32 * 517))
+    axes, violation = restrict([guard(but_one)], {"height": Axis(32, 64, 32 * 1200)}, never)
+    assert violation is not None or 32 * 517 not in axes["height"].sizes
+
+
+def test_a_number_that_a_size_became_is_compared_as_a_float() -> None:
+    scale = sympy.Eq((FloorDiv(HEIGHT, 4) + 0.1) / 6.0, 0.516666666666667)
+    violation = restrict([guard(scale)], AXES, never)[1]
+    assert str(violation) == "holds only for height 12 to 15 at mine.py:3 `if h % 2:`"
+
+
+def test_a_guard_that_cannot_be_evaluated_is_told_as_it_is() -> None:
+    unknown = sympy.Eq(sympy.Function("Unknown")(HEIGHT), 3)
+    violation = restrict([guard(unknown)], AXES, never)[1]
+    assert str(violation) == "holds only where Unknown(height) == 3 at mine.py:3 `if h % 2:`"
+
+
 def test_a_fixed_axis_names_axis_value_and_line() -> None:
     violation = restrict([guard(sympy.Eq(HEIGHT, 12))], AXES, never)[1]
     assert str(violation) == "fixes the axis 'height' at 12 at mine.py:3 `if h % 2:`"
