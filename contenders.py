@@ -28,9 +28,10 @@ from .engines.timing.runtimes import (
 from .errors import Attn2trtError, InputError
 from .export.bundle import Bundle, require_unchanged
 from .export.graph import DEFAULT_OPSET
+from .modules.dynamic import parse_dynamic, ranges_of
 from .modules.grammar import parse
 from .modules.packages import EXPORT, INSTALL_EXPORT
-from .modules.shapes import parse_dynamic
+from .modules.shapes import Shape
 from .modules.target import Axis, Target, TensorSpec
 from .validate.agreement import disagreement
 from .validate.recorded import from_tensors
@@ -208,8 +209,7 @@ def _with_batches(
 
 
 def _shape_text(spec: TensorSpec, shape: Sequence[int]) -> str:
-    bounds = f"[{spec.low},{spec.high}]" if spec.low is not None else ""
-    return f"{spec.name}={'x'.join(map(str, shape))}:{spec.dtype}{bounds}"
+    return Shape(spec.name, tuple(shape), spec.dtype, spec.low, spec.high, spec.layout).text
 
 
 def _contender(
@@ -284,7 +284,7 @@ def _backbone(
     if not parsed.insertions:
         return []
     shapes = [_shape_text(item, item.resolve(target.sizes())) for item in target.inputs]
-    ranges = dict(target.axes)
+    ranges = ranges_of(target.inputs, target.axes)
     plain = catalog.resolve(
         parsed.base.without_places,
         shapes=shapes,
@@ -330,7 +330,8 @@ def _rebuilt(
         raise InputError("the bundle does not say how its module is built; name the TARGET in place of the bundle")
     sizes = {name: axis.opt for name, axis in bundle.axes.items()}
     shapes = [_shape_text(spec, spec.resolve(sizes)) for spec in bundle.inputs]
-    resolved = catalog.resolve(bundle.name, shapes=shapes, dynamic=dict(bundle.axes), seed=seed, pretrained=pretrained)
+    ranges = ranges_of(bundle.inputs, bundle.axes)
+    resolved = catalog.resolve(bundle.name, shapes=shapes, dynamic=ranges, seed=seed, pretrained=pretrained)
     target = replace(resolved, output_names=tuple(output.name for output in bundle.outputs))
     progress("building the module")
     module = target.build()

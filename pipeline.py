@@ -96,6 +96,7 @@ def deploy(
     max_error: float | None = None,
     inputs: Path | None = None,
     shapes: Sequence[str] = (),
+    layout: str | Mapping[str, str] | None = None,
     seed: int = 0,
     pretrained: bool = False,
     checkpoint: Path | str | None = None,
@@ -107,7 +108,9 @@ def deploy(
     ``target`` is a name of the catalog (``"resnet50+cbam"``) or a module with its ``example_inputs`` (a tensor, a
     tuple, or a dict by the names of ``forward``'s arguments) or its ``shapes`` (``["size=2:float32[1,9]"]``). It is
     left in the training mode in which it came. ``dynamic`` gives ranges as min:opt:max, as text (``"batch=1:2:8"``)
-    or as a dict of triples. ``out`` defaults to ``bundles/<name>``. A bundle that is there
+    or as a dict of triples; a fourth number is what every size is a multiple of, and an expression of other axes
+    (``"mask.dim1=x.dim0"``) ties an axis to them. ``layout="nhwc"``, or a dict by input, says that the channels of
+    images are last. ``out`` defaults to ``bundles/<name>``. A bundle that is there
     already, unchanged and made of the same inputs, is returned as it is unless ``force``. ``precision``, text
     (``"fp32,fp16"``) or a sequence, judges lower precisions as well, and adds a graph for each that needs one: tf32,
     fp16, bf16, int8, fp8; ``"auto"`` chooses the fewest bits whose verdict passes. Modules that a glob in ``keep_fp32``
@@ -135,7 +138,7 @@ def deploy(
             "precision, as --precision fp32,fp16"
         )
     place = _Place(target, out)
-    resolved = _resolve(target, example_inputs, dynamic, shapes, seed, pretrained, checkpoint)
+    resolved = _resolve(target, example_inputs, dynamic, shapes, layout, seed, pretrained, checkpoint)
     destination = place.of(resolved)
     inputs, calibrate = (None if path is None else place.here / path for path in (inputs, calibrate))
     lowering = replace(lowering, calibrate=calibrate)
@@ -382,17 +385,20 @@ def _resolve(
     example_inputs: Any,
     dynamic: Any,
     shapes: Sequence[str],
+    layout: str | Mapping[str, str] | None,
     seed: int,
     pretrained: bool,
     checkpoint: Path | str | None,
 ) -> Target:
     from .modules import catalog
+    from .modules.shapes import layouts_of, parse_shape, with_layouts
 
     if isinstance(target, Target):
         return target
     if isinstance(target, str):
         if example_inputs is not None:
             raise InputError(f"example_inputs go with a module, not with the name {target!r}; use shapes")
+        shapes = [shape.text for shape in with_layouts([*map(parse_shape, shapes)], layouts_of(layout))]
         return catalog.resolve(
             target, shapes=shapes, dynamic=dynamic, seed=seed, pretrained=pretrained, checkpoint=checkpoint
         )
@@ -402,7 +408,7 @@ def _resolve(
             f"deploy({type(target).__name__}, …) {wrong}; pass a tensor, a tuple or a dict of tensors, or the shapes "
             'of all inputs, as shapes=["image=2x3x64x64", "size=2:float32[1,9]"]'
         )
-    return catalog.from_module(target, example_inputs, shapes=shapes, dynamic=dynamic)
+    return catalog.from_module(target, example_inputs, shapes=shapes, dynamic=dynamic, layout=layout)
 
 
 def export_graph(

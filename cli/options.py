@@ -15,6 +15,7 @@ from ..processes import STAGE_SECONDS, note
 Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
 
+_LAYOUTS = "attn2trt.layouts"
 PATH = click.Path(path_type=Path)
 IMAGES = click.Path(exists=True, file_okay=False, path_type=Path)
 CALIBRATION = click.Path(exists=True, path_type=Path)
@@ -93,14 +94,39 @@ def shape_options(command: Command) -> Command:
             "shapes",
             multiple=True,
             metavar="SHAPE",
+            callback=_shapes,
             help="Traced input shape, 2x3x224x224; NAME=1x16 or ids=1x16:int64[0,999] once per input.",
+        ),
+        click.option(
+            "--layout",
+            "layouts",
+            multiple=True,
+            metavar="[NAME=]nhwc",
+            expose_value=False,
+            is_eager=True,
+            callback=_layouts,
+            help="Images with the channels last: height and width are axes 1 and 2.",
         ),
         click.option(
             "--dynamic",
             metavar="AXES",
-            help="Axes that may vary, batch=1:8:32,height=16:32:64 (min:opt:max), or names alone: batch,height.",
+            help="Axes that may vary: batch=1:8:32 (min:opt:max), height=32:64:128:32 (multiples of 32), names alone "
+            "(batch,height), dimN for axis N, NAME.height of one input, b.height=a.height/2 to tie one to another.",
         ),
     )
+
+
+def _layouts(context: click.Context, _option: click.Parameter, texts: tuple[str, ...]) -> None:
+    context.meta[_LAYOUTS] = texts
+
+
+def _shapes(context: click.Context, _option: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
+    """The shapes, each with the layout that --layout gives it."""
+    if not (layouts := context.meta.get(_LAYOUTS)):
+        return texts
+    from ..modules.shapes import parse_shape, with_layouts
+
+    return tuple(shape.text for shape in with_layouts([parse_shape(text) for text in texts], layouts))
 
 
 def export_options(command: Command) -> Command:

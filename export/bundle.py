@@ -96,12 +96,15 @@ class Bundle:
 def spec_to_json(spec: TensorSpec) -> dict[str, Any]:
     """A spec as the manifest holds it."""
     entry: dict[str, Any] = {"name": spec.name, "shape": list(spec.shape), "dtype": spec.dtype}
+    if spec.layout != "nchw":
+        entry["layout"] = spec.layout
     return entry if spec.low is None else {**entry, "low": spec.low, "high": spec.high}
 
 
 def spec_from_json(entry: Mapping[str, Any]) -> TensorSpec:
     """The inverse of spec_to_json."""
-    return TensorSpec(entry["name"], tuple(entry["shape"]), entry["dtype"], entry.get("low"), entry.get("high"))
+    bounds = entry.get("low"), entry.get("high")
+    return TensorSpec(entry["name"], tuple(entry["shape"]), entry["dtype"], *bounds, entry.get("layout", "nchw"))
 
 
 def axis_to_json(axis: Axis) -> list[int]:

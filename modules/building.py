@@ -309,7 +309,8 @@ def _advice_on_shared(inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) ->
         if len(sharing) > 1 and axis in ALL_AXES:
             named = " and ".join(f"axis {spec.shape.index(axis)} of {spec.name}" for spec in sharing)
             first = sharing[0].name
-            return f"{axis} is {named}: if it is only that of {first}, write --dynamic {first}.{axis}={axes[axis].text}; else "
+            apart = f"{first}.{axis}={axes[axis].text}"
+            return f"{axis} is {named}: if it is only that of {first}, write --dynamic {apart}; else "
     return ""
 
 

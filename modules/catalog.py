@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from . import building
+from .axis_places import IMAGE_AXES
 from .backbones import index as backbones
 from .backbones.known import KNOWN
 from .block_index import ALL_AXES, BlockInfo, OptionValue, block_info, block_names
 from .checkpoint import locate, sha256
+from .dynamic import Ranges, plan
 from .grammar import Parsed, Part, parse
 from .packages import PYTORCH, require
 from .paper_places import places
-from .shapes import Ranges, Shape, named, parse_shape, plan
+from .shapes import Shape, layouts_of, named, parse_shape, with_layouts
 from .target import Axis, Target, TensorSpec
 
 if TYPE_CHECKING:
@@ -176,7 +178,7 @@ def read(
         shape = _single(given, "x", _block_sizes(info), spec)
         options = info.parse_options(parsed.base.options)
         inputs, axes = plan([shape], dynamic, fixed=bool(given))
-        _check_axes([info], axes)
+        _check_axes([info], inputs[0], spec)
         alone = building.BlockAlone(info, shape.sizes[1], options, seed=seed, checkpoint=checkpoint)
         return Plan(
             parsed, alone, inputs, axes, {"output_names": ("output",), "paper": info.paper, "source": "attn2trt"}
@@ -190,7 +192,7 @@ def read(
             f"expected {backbone.size[0]}; correct --shape"
         )
     inputs, axes = plan([shape], dynamic, fixed=bool(given))
-    _check_axes(infos, axes)
+    _check_axes(infos, inputs[0], spec)
     indices = _features(parsed.base)
     whole = building.BackboneWithBlocks(
         backbone, parsed.insertions, seed=seed, pretrained=pretrained, checkpoint=checkpoint, features=indices
@@ -214,11 +216,13 @@ def from_module(
     name: str | None = None,
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
+    layout: str | Mapping[str, str] | None = None,
 ) -> Target:
     """Return the target of the caller's own module, traced at the sizes of ``example_inputs`` or of ``shapes``.
 
     A mapping gives the inputs by the names of ``forward``'s parameters. ``build`` returns a copy in eval mode; the
-    caller's module is left as it is. Integer inputs range over what the example holds. Raises InputError, and
+    caller's module is left as it is. Integer inputs range over what the example holds. ``layout`` is "nhwc" if the last
+    axis of images holds the channels, or a mapping from an input's name to its layout. Raises InputError, and
     ModuleRefused for a module outside float32 on the CPU.
     """
     building.check_module(module)
@@ -239,7 +243,7 @@ def from_module(
                 "correct input_names"
             )
         given = [replace(shape, name=new) for shape, new in zip(given, input_names, strict=True)]
-    inputs, axes = plan(given, dynamic, fixed=True)
+    inputs, axes = plan(with_layouts(given, layouts_of(layout)), dynamic, fixed=True)
 
     def ready() -> nn.Module:
         from .copying import copy_module
@@ -321,13 +325,19 @@ def _features(base: Part) -> tuple[int, ...] | None:
     return parse_indices(base.name, base.options)
 
 
-def _check_axes(infos: Sequence[BlockInfo], axes: Mapping[str, Axis]) -> None:
-    for info in infos:
-        for name in axes:
-            if name not in info.axes:
+def _check_axes(infos: Sequence[BlockInfo], image: TensorSpec, spec: str) -> None:
+    for place, dim in enumerate(image.shape):
+        axis = IMAGE_AXES["nchw"].get(place)
+        if isinstance(dim, str) and axis is None:
+            raise InputError(
+                f"received dynamic {dim} for {spec}; expected {' or '.join(ALL_AXES)}, since its weights fix the "
+                f"channels; leave {dim} out of --dynamic"
+            )
+        for info in infos:
+            if isinstance(dim, str) and axis not in info.axes:
                 raise InputError(
-                    f"received dynamic {name} for {info.name}; expected {' or '.join(info.axes)} alone, since its "
-                    f"weights belong to one image size; leave {name} out of --dynamic"
+                    f"received dynamic {dim} for {info.name}; expected {' or '.join(info.axes)} alone, since its "
+                    f"weights belong to one image size; leave {dim} out of --dynamic"
                 )
 
 
@@ -338,7 +348,9 @@ def _single(given: Sequence[Shape], name: str, default: tuple[int, ...], spec: s
             f"received shape {'x'.join(map(str, shape.sizes))}:{shape.dtype} for {spec}; expected four sizes of "
             f"float32, (n, c, h, w); write it as {'x'.join(map(str, default))}"
         )
-    return shape
+    if shape.layout == "nhwc":
+        raise InputError(f"received the layout nhwc for {spec}; expected (n, c, h, w), as it is built; leave it out")
+    return replace(shape, layout="nchw")
 
 
 def _opt(axes: Mapping[str, Any]) -> dict[str, int]:

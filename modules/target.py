@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from .dimension import Dim, size_of
 
 if TYPE_CHECKING:
     from torch import nn
 
-Dim = int | str
 FLOAT_DTYPES = ("float32",)
 INTEGER_DTYPES = ("int64", "int32", "bool")
 
@@ -45,7 +45,7 @@ class Axis:
 
     @property
     def text(self) -> str:
-        """The range as --dynamic takes it: min:opt:max, and the number that every size is a multiple of if it is not 1."""
+        """The range as --dynamic takes it: min:opt:max, or min:opt:max:multiple."""
         return f"{self.min}:{self.opt}:{self.max}" + (f":{self.multiple}" if self.multiple > 1 else "")
 
     def __str__(self) -> str:
@@ -56,7 +56,9 @@ class Axis:
 class TensorSpec:
     """One input or output. A shape holds ints and the names of dynamic axes: ``("batch", 64, "height", "width")``.
 
-    ``low`` and ``high`` bound an input's values (both included), if they are given.
+    An input's shape may also hold expressions of axes (``modules.dimension``), as ``"a.height/2"``. ``low`` and
+    ``high`` bound its values (both included), if they are given. ``layout`` is "nhwc" for images with the channels in
+    the last axis.
     """
 
     name: str
@@ -64,6 +66,7 @@ class TensorSpec:
     dtype: str = "float32"
     low: float | None = None
     high: float | None = None
+    layout: str = "nchw"
 
     @property
     def bounds(self) -> tuple[float, float] | None:
@@ -74,7 +77,7 @@ class TensorSpec:
 
     def resolve(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
         """The shape with every symbolic dimension replaced by its size."""
-        return tuple(dim if isinstance(dim, int) else sizes[dim] for dim in self.shape)
+        return tuple(size_of(dim, sizes) for dim in self.shape)
 
     def __str__(self) -> str:
         return f"{self.name}: {self.dtype}[{', '.join(str(dim) for dim in self.shape)}]"

@@ -225,6 +225,10 @@ class _Maker:
 
 
 def _values(spec: TensorSpec, shape: tuple[int, ...], kind: str, rng: np.random.Generator) -> Array:
+    if spec.layout == "nhwc" and len(shape) == 4:
+        n, h, w, c = shape
+        first = _values(replace(spec, layout="nchw"), (n, c, h, w), kind, rng)
+        return np.ascontiguousarray(first.transpose(0, 2, 3, 1))
     if not spec.dtype.startswith("float"):
         return _integers(spec, shape, kind, rng)
     values = _floats(np.dtype(spec.dtype), shape, kind, rng)
@@ -329,7 +333,7 @@ def _image_cases(
         noise = maker.case(f"images_{number}", "", "normal", sizes)
 
         def make(group: tuple[Path, ...] = group, noise: Case = noise) -> Feeds:
-            images = image_feeds(group, taker.resolve(sizes), preprocessing, taker.bounds)
+            images = image_feeds(group, taker.resolve(sizes), preprocessing, taker.bounds, layout=taker.layout)
             return noise.feeds | {taker.name: images}
 
         why = "photographs: " + ", ".join(dict.fromkeys(path.name for path in group))

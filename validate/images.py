@@ -53,14 +53,20 @@ def image_feeds(
     shape: tuple[int, ...],
     preprocessing: Mapping[str, Any],
     bounds: tuple[float, float] | None = None,
+    *,
+    layout: str = "nchw",
 ) -> npt.NDArray[np.float32]:
-    """Images as ``shape`` = (n, c, h, w): scaled to [0, 1], less mean, over std (0.5 each where nothing is known).
+    """Images as ``shape`` = (n, c, h, w), or (n, h, w, c) in the layout nhwc.
 
-    For an input with ``bounds`` they are scaled to these instead.
+    They are scaled to [0, 1], less mean, over std (0.5 each if nothing is known). For an input with ``bounds`` they are
+    scaled to these instead.
 
     Another channel count than 1 or 3, as a block inside a network has, is filled with the colour planes, each
     round shifted by a seventh of the image.
     """
+    if layout == "nhwc":
+        n, h, w, c = shape
+        return np.ascontiguousarray(image_feeds(paths, (n, c, h, w), preprocessing, bounds).transpose(0, 2, 3, 1))
     n, c, h, w = shape
     planes = np.stack([_planes(paths[row % len(paths)], c, h, w) for row in range(n)])
     # The order of the channels is the model's; mean and std are given in that order.

@@ -21,12 +21,14 @@ from torch.utils._pytree import tree_leaves
 from ...errors import InputError, ModuleRefused
 from ...modules.building import check_smallest
 from ...modules.copying import copy_module
-from ...modules.target import Axis, Dim, Target, TensorSpec
+from ...modules.dimension import Dim, is_name, names_in, size_of
+from ...modules.target import Axis, Target, TensorSpec
 from ...modules.user_line import line_of_error
 from ..graph import EXTERNAL_DATA_BYTES, OPSETS, WEIGHTS, OnnxGraph
 from ..merged import Wiring, merged_modules, others_than
 from ..passes.opset17 import ToOpset17
 from ..passes.small_constants import HiddenConstants
+from .advice import advice_on
 from .guards import Guard, TraceGuards, Violation, fixing_guard, is_dynamic, restrict
 from .outputs import name_values, output_names, run_checked
 from .rewrites import SizeIndependentCalls
@@ -120,8 +122,7 @@ class _Attempt:
 
 def _attempt(target: Target, module: nn.Module, inputs: tuple[torch.Tensor, ...], *, keep_numbers: bool) -> _Attempt:
     dynamic = tuple(
-        {i: _hint(target.axes[dim]) for i, dim in enumerate(spec.shape) if isinstance(dim, str)}
-        for spec in target.inputs
+        {i: _hint(dim, target) for i, dim in enumerate(spec.shape) if isinstance(dim, str)} for spec in target.inputs
     )
     guards = TraceGuards(module, target.inputs)
     program: torch.export.ExportedProgram | None = None
@@ -149,8 +150,9 @@ def _fixed(target: Target, program: torch.export.ExportedProgram, guards: Sequen
     for spec, name in zip(target.inputs, program.graph_signature.user_inputs, strict=False):
         for dim, size in zip(spec.shape, getattr(values.get(str(name)), "shape", ()), strict=False):
             if isinstance(dim, str) and not is_dynamic(size):
-                fixing = fixing_guard(guards, dim, target.axes[dim])
-                yield Violation(replace(fixing, call=_unrolled(program)), dim, (target.axes[dim].opt,))
+                axis = names_in(dim)[0]
+                fixing = fixing_guard(guards, axis, target.axes[axis])
+                yield Violation(replace(fixing, call=_unrolled(program)), axis, (target.axes[axis].opt,))
 
 
 def _unrolled(program: torch.export.ExportedProgram) -> str:
@@ -185,9 +187,10 @@ def _unguarded(program: torch.export.ExportedProgram) -> nn.Module:
     return runs
 
 
-def _hint(axis: Axis) -> object:
+def _hint(dim: str, target: Target) -> object:
     """A size that torch may restrict as it likes: the guards say what it did, and they are judged here."""
-    return torch.export.Dim.AUTO(min=axis.min, max=axis.max)
+    ends = [size_of(dim, target.sizes(end)) for end in ("min", "max")]
+    return torch.export.Dim.AUTO(min=min(ends), max=max(ends))
 
 
 def for_signature(module: nn.Module, dynamic: tuple[dict[int, object], ...]) -> tuple[object, ...]:
@@ -198,31 +201,13 @@ def for_signature(module: nn.Module, dynamic: tuple[dict[int, object], ...]) -> 
 
 def _refusal(target: Target, failure: Exception | Violation | None) -> ModuleRefused:
     if isinstance(failure, Violation):
-        return ModuleRefused(f"{target.name} {failure}; {_advice(failure)}")
+        return ModuleRefused(f"{target.name} {failure}; {advice_on(failure)}")
     line = line_of_error(failure) if failure is not None else ""
     return ModuleRefused(
         f"{target.name} cannot be traced: {type(failure).__name__}: {_first_line(failure or Exception())}"
         f"{f'; at {line}' if line else ''}; "
         "rewrite what depends on the values of a tensor, or leave axes out of --dynamic; --debug shows where"
     )
-
-
-def _advice(violation: Violation) -> str:
-    axis, narrower = violation.axis, violation.narrower
-    if not axis:
-        return "compute that without comparing sizes, or leave one of the axes out of --dynamic"
-    instead = f"leave {axis!r} out of --dynamic"
-    if narrower is not None:
-        instead = f"narrow it to {axis}={narrower.text} in --dynamic"
-    if violation.guard.call:
-        return f"PyTorch traces {violation.guard.call} for one size alone: {instead}, and deploy once for each size"
-    if violation.guard.scales:
-        return f"give F.interpolate the size in place of scale_factor, which becomes a number, or {instead}"
-    if len(violation.allowed) == 1:
-        return f"compute it from x.shape without a Python loop, a branch or a tensor of that size, or {instead}"
-    if violation.guard.branches:
-        return f"remove the branch on that size, or {instead}"
-    return f"compute it from x.shape, without a number of the traced size, or {instead}"
 
 
 def _to_onnx(
@@ -290,7 +275,14 @@ def _name_dimensions(model: ir.Model, target: Target) -> None:
 def _renamed(dim: int | ir.SymbolicDim, names: Mapping[str, str]) -> Dim | None:
     if isinstance(dim, int):
         return dim
-    return None if dim.value is None else re.sub(r"[A-Za-z_]\w*", lambda m: names.get(m[0], m[0]), dim.value)
+    if dim.value is None or dim.value in names:
+        return names.get(str(dim.value))
+
+    def name(found: re.Match[str]) -> str:
+        new = names.get(found[0], found[0])
+        return new if is_name(new) else f"({new})"
+
+    return re.sub(r"[A-Za-z_]\w*", name, dim.value)
 
 
 def _values(model: ir.Model) -> Iterator[ir.Value]:

@@ -25,6 +25,8 @@ import torch
 from sympy.printing.pycode import PythonCodePrinter  # type: ignore[import-untyped]
 from torch import nn
 
+from ...errors import InputError
+from ...modules.dimension import is_name, multiples, names_in, size_of
 from ...modules.target import Axis, TensorSpec
 from ...modules.user_line import frames, line_of
 
@@ -65,8 +67,8 @@ class Guard:
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """The names of the axes that it speaks of."""
-        return tuple(sorted(str(symbol) for symbol in self.condition.free_symbols))
+        """The names of the axes that it speaks of, those that its dimensions are tied to among them."""
+        return tuple(sorted({name for symbol in self.condition.free_symbols for name in names_in(str(symbol))}))
 
     @property
     def branches(self) -> bool:
@@ -77,6 +79,20 @@ class Guard:
     def scales(self) -> bool:
         """Whether the line that asked resizes by a factor."""
         return "scale_factor" in self.line
+
+    @property
+    def tie(self) -> str:
+        """``NAME=expression`` of --dynamic that makes the guard hold, "" if it is no equation of that form."""
+        if not isinstance(self.condition, sympy.Eq):
+            return ""
+        for name, other in (self.condition.args, self.condition.args[::-1]):
+            text = "".join(str(other).split())
+            if isinstance(name, sympy.Symbol) and is_name(str(name)) and str(name) not in map(str, other.free_symbols):
+                try:
+                    return f"{name}={text}" if names_in(text) and multiples(text) is not None else ""
+                except InputError:
+                    continue
+        return ""
 
     def holds(self, sizes: Mapping[str, int]) -> bool:
         """Whether the trace holds at these sizes; where it cannot be evaluated, it does not."""
@@ -361,14 +377,14 @@ def _at(expression: sympy.Basic, sizes: Mapping[str, int]) -> Any:
     """The value of ``expression`` at these sizes (true is 1), None where it has none."""
     names, function = _compiled(expression)
     try:
-        return function(*(sizes[name] for name in names))
-    except (ArithmeticError, TypeError, NameError, ValueError):
+        return function(*(size_of(name, sizes) for name in names))
+    except (ArithmeticError, TypeError, NameError, ValueError, InputError):
         return None
 
 
 @functools.lru_cache(maxsize=4096)
 def _compiled(expression: sympy.Basic) -> tuple[tuple[str, ...], Callable[..., Any]]:
-    """``expression`` as a Python function of these names: substituting into sympy's trees is a hundred times slower."""
+    """``expression`` as a Python function of these dimensions: substituting in sympy is a hundred times slower."""
     symbols = {str(symbol): symbol for symbol in expression.free_symbols}
     names = tuple(sorted(symbols))
     if isinstance(expression, (sympy.Eq, sympy.Ne)) and expression.has(sympy.Float):

@@ -1,4 +1,4 @@
-"""Pyramids and other modules that take some sizes alone: right at every multiple that is claimed, or told what to ask."""
+"""Pyramids and other modules that take some sizes alone: right at each multiple that is claimed, or refused clearly."""
 
 from __future__ import annotations
 
@@ -148,7 +148,9 @@ def test_a_recurrent_layer_is_told_with_its_line(layer: type[nn.RNNBase], tmp_pa
         def forward(self, x: Tensor) -> Tensor:
             return torch.as_tensor(self.over(x.mean(2).transpose(1, 2))[0])
 
-    reason = rf"fixes the axis 'width' at 24 at .*test_size_steps.py:\d+ .*nn.{layer.__name__} for one size alone: leave"
+    reason = (
+        rf"fixes the axis 'width' at 24 at .*test_size_steps.py:\d+ .*nn.{layer.__name__} for one size alone: leave"
+    )
     with pytest.raises(ModuleRefused, match=reason):
         exported(Columns(), tmp_path, "width=8:24:40", IMAGE)
 

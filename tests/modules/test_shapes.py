@@ -1,14 +1,11 @@
-"""Shapes and dynamic axes from their text, and what is refused."""
+"""Shapes from their text, and what is refused."""
 
 from __future__ import annotations
 
 import pytest
 
 from attn2trt.errors import InputError
-from attn2trt.modules.shapes import Shape, named, parse_dynamic, parse_shape, plan
-from attn2trt.modules.target import Axis
-
-IMAGE = Shape("image", (2, 3, 32, 48))
+from attn2trt.modules.shapes import Shape, layouts_of, named, parse_shape, with_layouts
 
 
 def test_a_shape():
@@ -42,95 +39,45 @@ def test_refuses_a_shape(text, message):
     assert message in str(caught.value)
 
 
-def test_ranges():
-    assert parse_dynamic("batch=1:2:8, height") == {"batch": Axis(1, 2, 8), "height": None}
-    assert parse_dynamic({"batch": (1, 2, 8), "width": Axis(1, 2, 3), "height": None}) == {
-        "batch": Axis(1, 2, 8),
-        "width": Axis(1, 2, 3),
-        "height": None,
-    }
-    assert parse_dynamic(None) == parse_dynamic("") == {}
+def test_the_text_of_a_shape_is_the_shape():
+    for text in (
+        "x=2x3x4x5",
+        "2x3",
+        "ids=2x16:int64[0,999]",
+        "mask=4:bool",
+        "x=2x8x8x3@nhwc",
+        "x=2x8x8x3:int32[0,9]@nhwc",
+    ):
+        assert parse_shape(text).text == text
 
 
-def test_axes_of_an_image():
-    inputs, axes = plan([IMAGE], "batch=1:2:8,height=16:32:64,width", fixed=True)
-    assert inputs[0].shape == ("batch", 3, "height", "width")
-    assert axes == {"batch": Axis(1, 2, 8), "height": Axis(16, 32, 64), "width": Axis(24, 48, 96)}
-
-
-def test_a_range_sets_the_size_where_no_shape_was_given():
-    inputs, axes = plan([IMAGE], "height=16:64:64", fixed=False)
-    assert inputs[0].shape == (2, 3, "height", 48)
-    assert inputs[0].resolve({"height": axes["height"].opt}) == (2, 3, 64, 48)
-
-
-def test_a_bare_batch_traced_at_one_is_traced_at_two():
-    _, axes = plan([Shape("x", (1, 3, 8, 8))], "batch", fixed=True)
-    assert axes == {"batch": Axis(1, 2, 16)}
-
-
-def test_a_range_of_one_size_is_static():
-    inputs, axes = plan([IMAGE], "height=16:16:16", fixed=False)
-    assert (inputs[0].shape, axes) == ((2, 3, 16, 48), {})
-
-
-def test_axes_of_other_ranks():
-    inputs, _ = plan([Shape("x", (4, 16, 8))], "dim0=1:4:8,dim2", fixed=True)
-    assert inputs[0].shape == ("dim0", 16, "dim2")
-    inputs, _ = plan([Shape("x", (4, 16, 8))], "batch", fixed=True)
-    assert inputs[0].shape == ("batch", 16, 8)
-
-
-def test_several_inputs_share_what_agrees():
-    shapes = [IMAGE, Shape("mask", (2, 1, 32, 48)), Shape("ids", (2, 16), "int64", 0, 9), Shape("bias", (16,))]
-    inputs, axes = plan(shapes, "batch,height,ids.dim1", fixed=True)
-    assert [spec.shape for spec in inputs] == [
-        ("batch", 3, "height", 48),
-        ("batch", 1, "height", 48),
-        ("batch", "ids.dim1"),
-        (16,),
-    ]
-    assert set(axes) == {"batch", "height", "ids.dim1"}
-
-
-def test_several_images_of_other_sizes_are_named_apart():
-    shapes = [IMAGE, Shape("small", (2, 3, 8, 48))]
-    inputs, _ = plan(shapes, "small.height,width", fixed=True)
-    assert [spec.shape for spec in inputs] == [(2, 3, 32, "width"), (2, 3, "small.height", "width")]
-    with pytest.raises(InputError, match=r"received dynamic axis 'height'; expected .*image\.height"):
-        plan(shapes, "height", fixed=True)
+def test_layouts():
+    image, mask = Shape("image", (2, 8, 9, 3)), Shape("mask", (2, 4))
+    last = Shape("image", (2, 8, 9, 3), layout="nhwc")
+    assert with_layouts([image, mask], []) == [image, mask]
+    assert with_layouts([image, mask], ["nhwc"]) == with_layouts([image, mask], ["image=nhwc"]) == [last, mask]
+    assert with_layouts([Shape("", image.sizes)], ["image = nhwc"]) == [Shape("", image.sizes, layout="nhwc")]
+    assert layouts_of({"image": "nhwc"}) == ["image=nhwc"]
+    assert (layouts_of("nhwc"), layouts_of(None)) == (["nhwc"], [])
 
 
 @pytest.mark.parametrize(
-    ("dynamic", "message"),
+    ("layouts", "message"),
     [
-        ("batch=1:2", "received 'batch=1:2' in dynamic"),
-        ("batch=1:2:x", "expected NAME=min:opt:max or NAME"),
-        ("batch,batch", "each axis once"),
-        (",", "received ''"),
-        ("hieght", "received dynamic axis 'hieght'; expected batch or height or width; did you mean height?"),
-        ("channels", "received dynamic axis 'channels'"),
-        ("batch=4:2:8", "range 4:2:8 is not min:opt:max"),
-        ("batch=0:2:8", "range 0:2:8"),
-        ("height=16:64:128", "received dynamic height=16:64:128 with a shape of height 32; expected the optimum"),
-        ({"batch": (1, 2)}, "received (1, 2) for dynamic axis 'batch'; expected (min, opt, max)"),
-        ({"batch": "many"}, "expected (min, opt, max)"),
+        (
+            ["nwhc"],
+            "received layout 'nwhc'; expected nchw or nhwc of an image's four sizes, or NAME=nhwc; did you mean",
+        ),
+        (["mask=nhwc"], "received layout 'mask=nhwc'"),
+        (["picture=nhwc"], "received layout 'picture=nhwc'"),
+        (["image="], "received layout 'image='"),
+        (["nhwc", "image=nchw"], "received layout 'image=nchw' for image=2x8x9x3@nhwc; expected one layout for each"),
     ],
 )
-def test_refuses_ranges(dynamic, message):
+def test_refuses_layouts(layouts, message):
     with pytest.raises(InputError) as caught:
-        plan([IMAGE], dynamic, fixed=True)
+        with_layouts([Shape("image", (2, 8, 9, 3)), Shape("mask", (2, 4))], layouts)
     assert message in str(caught.value)
-
-
-def test_refuses_an_optimum_of_one():
-    with pytest.raises(InputError, match=r"batch=1:1:8, traced at 1; expected an optimum of 2 or more.*batch=1:2:8"):
-        plan([IMAGE], "batch=1:1:8", fixed=False)
-
-
-def test_refuses_the_same_dimension_twice():
-    with pytest.raises(InputError, match=r"received dynamic axes batch and image\.batch for the same dimension"):
-        plan([IMAGE, Shape("ids", (2, 4))], "batch,image.batch", fixed=True)
 
 
 def test_names():

@@ -1,0 +1,32 @@
+"""What a user can do about a trace that does not hold over the whole claimed range."""
+
+from __future__ import annotations
+
+from .guards import Guard, Violation
+
+
+def advice_on(violation: Violation) -> str:
+    """Return the step that works: what to change on the line that asked, or what to write in --dynamic."""
+    guard, axis = violation.guard, violation.axis
+    if not axis:
+        first = (
+            f"tie the axes, with {guard.tie} in --dynamic," if guard.tie else "compute that without comparing sizes,"
+        )
+        return f"{first} or leave one of the axes out of --dynamic"
+    instead = f"leave {axis!r} out of --dynamic"
+    if violation.narrower is not None:
+        instead = f"narrow it to {axis}={violation.narrower.text} in --dynamic"
+    if guard.call:
+        return f"PyTorch traces {guard.call} for one size alone: {instead}, and deploy once for each size"
+    return f"{_change(guard, len(violation.allowed))}, or {instead}"
+
+
+def _change(guard: Guard, allowed: int) -> str:
+    """What to change on the line of a guard that leaves so many sizes."""
+    if guard.scales:
+        return "give F.interpolate the size in place of scale_factor, which becomes a number"
+    if allowed == 1:
+        return "compute it from x.shape without a Python loop, a branch or a tensor of that size"
+    if guard.branches:
+        return "remove the branch on that size"
+    return "compute it from x.shape, without a number of the traced size"

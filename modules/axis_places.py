@@ -1,0 +1,81 @@
+"""The names by which the axes of inputs are called, and the dimensions that each stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ..errors import InputError
+from .block_index import nearest
+from .shapes import Shape
+
+IMAGE_AXES: Mapping[str, Mapping[int, str]] = {
+    "nchw": {0: "batch", 2: "height", 3: "width"},
+    "nhwc": {0: "batch", 1: "height", 2: "width"},
+}
+# (input, dimension)
+Place = tuple[int, int]
+# A last axis of so many sizes behind two larger ones is that of an image's channels, as far as sizes tell.
+_COLOURS, _SMALL_IMAGE = (1, 3), 8
+
+
+class AxisPlaces:
+    """Every name that an axis may be called by, and the dimensions that it stands for.
+
+    Inputs share ``batch`` if their first axes agree with the first image's, ``height`` and ``width`` if all images
+    agree. ``dimN`` is axis N of the only input; ``NAME.dimN`` and ``NAME.height`` are those of one input.
+    """
+
+    def __init__(self, shapes: Sequence[Shape]) -> None:
+        self._shapes = shapes
+        self._found: dict[str, list[Place]] = {}
+        images = [index for index, shape in enumerate(shapes) if len(shape.sizes) == 4]
+        batch = shapes[images[0] if images else 0].sizes[0] if shapes else 0
+        self._found["batch"] = [(index, 0) for index, shape in enumerate(shapes) if shape.sizes[0] == batch]
+        for name in ("height", "width"):
+            sides = [(index, _side(shapes[index], name)) for index in images]
+            if len({shapes[index].sizes[dim] for index, dim in sides}) == 1:
+                self._found[name] = sides
+        self._shown = list(self._found)
+        for index, shape in enumerate(shapes):
+            self._add(index, shape)
+
+    def _add(self, index: int, shape: Shape) -> None:
+        is_image = len(shape.sizes) == 4
+        known = {name: dim for dim, name in IMAGE_AXES[shape.layout or "nchw"].items()} if is_image else {}
+        names = known | {f"dim{dim}": dim for dim in range(len(shape.sizes))}
+        for name, dim in names.items():
+            is_only, qualified = len(self._shapes) == 1, f"{shape.name}.{name}"
+            for known_as in (name, qualified) if is_only else (qualified,):
+                self._found.setdefault(known_as, [(index, dim)])
+            shown = name if is_only else qualified
+            if (name in known or not is_image) and shown not in self._shown:
+                self._shown.append(shown)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._found
+
+    def __getitem__(self, name: str) -> list[Place]:
+        """The dimensions of this name; InputError for an unknown one, and for a side of what may be no (n, c, h, w)."""
+        if name not in self._found:
+            others = "dimN for axis N" if len(self._shapes) == 1 else "NAME.dimN for axis N of input NAME"
+            raise InputError(
+                f"received dynamic axis {name!r}; expected {' or '.join(self._shown)}"
+                f"; {nearest(name, list(self._found), f'name one of them, or {others}')}"
+            )
+        if name.rpartition(".")[2] in ("height", "width"):
+            for index, _ in self._found[name]:
+                _check_layout(self._shapes[index], name)
+        return self._found[name]
+
+
+def _side(shape: Shape, name: str) -> int:
+    return next(dim for dim, known in IMAGE_AXES[shape.layout or "nchw"].items() if known == name)
+
+
+def _check_layout(shape: Shape, name: str) -> None:
+    _, second, third, last = shape.sizes
+    if not shape.layout and last in _COLOURS and min(second, third) >= _SMALL_IMAGE:
+        raise InputError(
+            f"received dynamic axis {name!r} for {shape.text}, whose last axis looks like channels; expected the "
+            f"layout with it; add --layout {shape.name}=nhwc (or {shape.name}=nchw)"
+        )
