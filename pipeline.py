@@ -18,7 +18,7 @@ from .engines.isolated import IsolatedRuntime
 from .engines.tensorrt.flavours import RTX
 from .engines.tensorrt.targets import DEFAULT as DEFAULT_CAPABILITIES
 from .engines.tensorrt.targets import parse_targets
-from .errors import CheckFailed, InputError, MissingRequirement
+from .errors import CheckFailed, InputError, MissingRequirement, ModuleRefused
 from .export.bundle import (
     MANIFEST,
     MODEL,
@@ -76,6 +76,7 @@ if TYPE_CHECKING:
 Progress = Callable[[str], None]
 DEFAULT_FOLDER = Path("bundles")
 EXPORTED = "exported.onnx"
+EXPORT_ADVICE = "try another --opset, or deploy parts of the module to find the one that breaks it"
 
 
 @keeps_training_mode
@@ -441,7 +442,10 @@ def _export(
 
     seconds.start("trace", "tracing and exporting to ONNX")
     exported = trace(target, module, folder / EXPORTED, opset=opset)
-    check_contract(exported, opset=opset, inputs=target.inputs, outputs=exported.outputs, after="export")
+    try:
+        check_contract(exported, opset=opset, inputs=target.inputs, outputs=exported.outputs, after="export")
+    except CheckFailed as error:  # nothing but the module decides what torch.onnx makes of it
+        raise ModuleRefused(f"{target.name} has no right ONNX form: {error}; {EXPORT_ADVICE}") from error
     seconds.start("simplify", "simplifying the graph")
     graph, why_not = simplifier.simplify(exported, folder / MODEL)
     if why_not:

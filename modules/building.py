@@ -18,9 +18,12 @@ from .backbones.known import KNOWN, Backbone
 from .block_index import ALL_AXES, BlockInfo, OptionValue, block_info
 from .grammar import Part
 from .packages import PYTORCH, require
+from .raised import raised, remedy
 from .shapes import Shape, named
 from .target import FLOAT_DTYPES, INTEGER_DTYPES, Axis, TensorSpec
+from .traceable import check_traceable
 from .user_code import make
+from .user_line import definition_line
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -200,9 +203,10 @@ class Forward:
         positional = [item for item in parameters if item.kind in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD)]
         for item in parameters:
             if item.kind is item.KEYWORD_ONLY and item.default is item.empty:
+                line = definition_line(module)
                 raise ModuleRefused(
-                    f"received {type(module).__name__}, whose forward needs {item.name!r} by keyword; expected inputs "
-                    "by position; wrap it in a module that passes them on"
+                    f"received {type(module).__name__}, whose forward{f' at {line}' if line else ''} needs "
+                    f"{item.name!r} by keyword; expected inputs by position; wrap it in a module that passes them on"
                 )
         return cls(
             names=tuple(item.name for item in positional),
@@ -253,11 +257,12 @@ def cost_alone(info: BlockInfo, sizes: tuple[int, ...]) -> tuple[int, int] | Non
 
 
 def check_module(module: nn.Module) -> None:
-    """Raise ModuleRefused for weights outside float32 or the CPU."""
+    """Raise ModuleRefused for a module that is no Python any more, and for weights outside float32 or the CPU."""
     import torch
 
     if not isinstance(module, torch.nn.Module):
         raise InputError(f"received a {type(module).__name__}; expected a torch.nn.Module; give the module itself")
+    check_traceable(module)
     for kind, named_tensors in (("parameter", module.named_parameters()), ("buffer", module.named_buffers())):
         for key, tensor in named_tensors:
             if tensor.is_floating_point() and tensor.dtype != torch.float32:
@@ -380,8 +385,6 @@ def _refused_sizes(name: str, shapes: Mapping[str, tuple[int, ...]], advice: str
         raise
     except Exception as error:
         given = ", ".join(f"{key}={'x'.join(map(str, shape))}" for key, shape in shapes.items())
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"received {given} for {name}, which raised {type(error).__name__}: {reason}; expected sizes that its "
-            f"forward takes; {advice}change --shape or --dynamic"
-        ) from error
+        otherwise = f"expected sizes that its forward takes; {advice}change --shape or --dynamic"
+        said = f"received {given} for {name}, which raised {raised(error)}; {remedy(error, otherwise)}"
+        raise InputError(said) from error

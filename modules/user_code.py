@@ -12,9 +12,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Attn2trtError, InputError
+from ..errors import Attn2trtError, InputError, ModuleRefused
 from ..processes import leave_if_copy, note
 from .block_index import nearest, one_of
+from .traceable import check_traceable
+from .user_line import return_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -53,6 +55,7 @@ def make(name: str) -> nn.Module:
 
     found = load(name)
     if isinstance(found, nn.Module):
+        check_traceable(found)
         with _one_line(f"copy {name}", name):
             return copy_module(found)
     if not callable(found):
@@ -62,7 +65,18 @@ def make(name: str) -> nn.Module:
         )
     with _working_directory(), _one_line(f"call {name}()", name):
         made = found()
+        if isinstance(made, nn.Module):
+            _check_made(made, found)
     return _module(made, name)
+
+
+def _check_made(made: nn.Module, factory: Callable[..., Any]) -> None:
+    """Raise ModuleRefused, with the line at which ``factory`` returned, for a module that is no Python any more."""
+    try:
+        check_traceable(made)
+    except ModuleRefused:
+        check_traceable(made, return_line(factory))
+        raise
 
 
 def make_block(name: str, channels: int, options: Mapping[str, str]) -> nn.Module:

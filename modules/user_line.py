@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import linecache
+import re
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator
@@ -70,6 +72,19 @@ def return_line(run: Callable[[], object]) -> str:
     finally:
         sys.setprofile(before)
     return line_of(last)
+
+
+def line_of_text(trace: str) -> str:
+    """Return the innermost line of the user's in the text of a stack trace, as file:line and its text; "" if none."""
+    found = [(name, int(number)) for name, number in re.findall(r'File "([^"]+)", line (\d+)', trace)]
+    return next((describe(*one) for one in reversed(found) if is_users(one[0])), "")
+
+
+def definition_line(module: object) -> str:
+    """Return the line of the user's class that defines the forward of ``module``, as file:line and its text."""
+    function = inspect.unwrap(getattr(type(module), "forward", type(module)))
+    code = getattr(function, "__code__", None)
+    return describe(code.co_filename, code.co_firstlineno) if code and is_users(code.co_filename) else ""
 
 
 @lru_cache(maxsize=4096)

@@ -20,6 +20,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ...errors import ModuleRefused
+from ..node_line import at, line_of_node
 
 _REDUCTIONS = {
     f"Reduce{kind}" for kind in ["L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "SumSquare"]
@@ -37,8 +38,9 @@ _NEW_IN_18 = {
 
 
 def _refuse(node: ir.Node, reason: str) -> ModuleRefused:
+    line = line_of_node(node)
     return ModuleRefused(
-        f"{node.op_type} (node {node.name}) {reason}, so this module has no opset 17 form; "
+        f"{node.op_type}{at(line) or f' (node {node.name})'} {reason}, so this module has no opset 17 form; "
         "export with --opset 18 (TensorRT 10 and later), or replace the operation"
     )
 

@@ -22,8 +22,8 @@ from ...errors import InputError, ModuleRefused
 from ...modules.building import check_smallest
 from ...modules.copying import copy_module
 from ...modules.dimension import Dim, is_name, names_in, size_of
+from ...modules.raised import raised, remedy
 from ...modules.target import Axis, Target, TensorSpec
-from ...modules.user_line import line_of_error
 from ..graph import EXTERNAL_DATA_BYTES, OPSETS, WEIGHTS, OnnxGraph
 from ..merged import Wiring, merged_modules, others_than
 from ..passes.opset17 import ToOpset17
@@ -31,6 +31,7 @@ from ..passes.small_constants import HiddenConstants
 from .advice import advice_on
 from .guards import Guard, TraceGuards, Violation, fixing_guard, is_dynamic, restrict
 from .outputs import name_values, output_names, run_checked
+from .refusals import check_operators, no_form
 from .rewrites import SizeIndependentCalls
 from .size_numbers import SizesStayNumbers
 
@@ -52,6 +53,7 @@ def trace(target: Target, module: nn.Module, path: Path, *, opset: int) -> OnnxG
     if opset == 17:
         ToOpset17()(model)
         ir.passes.common.RemoveUnusedNodesPass()(model)
+    check_operators(model, target, opset)
     _strip_metadata(model)
     _save(model, path)
     inputs, outputs = _specs(model.graph.inputs), _specs(model.graph.outputs)
@@ -86,8 +88,7 @@ def _export_program(target: Target, module: nn.Module) -> tuple[torch.export.Exp
     except Exception as error:  # the user's forward may raise anything
         shapes = ", ".join(f"{s.name} {tuple(t.shape)}" for s, t in zip(target.inputs, inputs, strict=True))
         raise InputError(
-            f"{target.name} cannot take {shapes}: {type(error).__name__}: {_first_line(error)}; "
-            "give a shape that it can take with --shape"
+            f"{target.name} cannot take {shapes}: {raised(error)}; {remedy(error, 'change --shape')}"
         ) from error
     for name, axis in target.axes.items():
         if axis.min == axis.max:
@@ -202,12 +203,10 @@ def for_signature(module: nn.Module, dynamic: tuple[dict[int, object], ...]) -> 
 def _refusal(target: Target, failure: Exception | Violation | None) -> ModuleRefused:
     if isinstance(failure, Violation):
         return ModuleRefused(f"{target.name} {failure}; {advice_on(failure)}")
-    line = line_of_error(failure) if failure is not None else ""
-    return ModuleRefused(
-        f"{target.name} cannot be traced: {type(failure).__name__}: {_first_line(failure or Exception())}"
-        f"{f'; at {line}' if line else ''}; "
-        "rewrite what depends on the values of a tensor, or leave axes out of --dynamic; --debug shows where"
-    )
+    if failure is None:
+        return ModuleRefused(f"{target.name} cannot be traced: torch.export returned nothing; see --debug")
+    advice = "rewrite what depends on the values of a tensor, or leave axes out of --dynamic; --debug shows where"
+    return ModuleRefused(f"{target.name} cannot be traced: {raised(failure)}; {remedy(failure, advice)}")
 
 
 def _to_onnx(
@@ -233,10 +232,7 @@ def _to_onnx(
                 merged = merged_modules(before, _wiring(exported.model), modules)
                 name_values(exported.model, [spec.name for spec in target.inputs], outputs)
     except Exception as error:
-        raise ModuleRefused(
-            f"{target.name} has no ONNX form: {_first_line(error.__cause__ or error)}; "
-            "replace that operation in the module; --debug shows where"
-        ) from error
+        raise no_form(target, error) from error
     if exported is None:
         raise ModuleRefused(f"{target.name} has no ONNX form: the exporter returned nothing; see --debug")
     model = exported.model
@@ -261,12 +257,14 @@ def _name_dimensions(model: ir.Model, target: Target) -> None:
     for value, spec in zip(model.graph.inputs, target.inputs, strict=True):
         for found, asked in zip(value.shape or (), spec.shape, strict=True):
             if isinstance(asked, str):
-                if isinstance(found, int):
+                size = found if isinstance(found, int) else found.value
+                # A size that translating the program fixed is the text of a number.
+                if size is None or str(size).isdigit():
                     raise ModuleRefused(
-                        f"{target.name} fixes the axis {asked!r} at {found}; leave it out of --dynamic, "
+                        f"{target.name} fixes the axis {asked!r} at {size}; leave it out of --dynamic, "
                         "or use sizes of x.shape instead of numbers in the module"
                     )
-                names[str(found.value)] = asked
+                names[str(size)] = asked
     for value in _values(model):
         if value.shape is not None:
             value.shape = ir.Shape([_renamed(dim, names) for dim in value.shape])
@@ -333,11 +331,6 @@ def _specs(values: Sequence[ir.Value]) -> tuple[TensorSpec, ...]:
         dtype = value.dtype.numpy().name if value.dtype is not None else "float32"
         specs.append(TensorSpec(str(value.name), shape, dtype))
     return tuple(specs)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(error).__name__
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ from torch.utils._pytree import (
 from ...errors import InputError, ModuleRefused
 from ...modules.target import Target
 from ...modules.user_line import return_line
+from .autocast import RefusedAutocast
 
 REAL = (torch.float32, torch.float64, torch.float16, torch.bool, torch.uint8, torch.int8, torch.int16)
 DTYPES = frozenset((*REAL, torch.int32, torch.int64))
@@ -37,7 +38,7 @@ def run_checked(target: Target, module: nn.Module, inputs: Sequence[torch.Tensor
 
     Whatever the module's own code raises is passed on.
     """
-    with torch.no_grad():
+    with torch.no_grad(), RefusedAutocast(target.name):
         outputs = module(*inputs)
     leaves, _ = tree_flatten_with_path(outputs)
     found = [(leaf_name(path), leaf) for path, leaf in leaves if leaf is not None]

@@ -1,0 +1,34 @@
+"""An exception of the user's code in words: its type, its reason, the line that raised it, and what to change there."""
+
+from __future__ import annotations
+
+import re
+
+from .user_line import line_of_error
+
+SHOWN = 300
+# What an exception of PyTorch's says, and what the user does about it.
+REMEDIES = {
+    r"NVIDIA driver|not compiled with|No CUDA|CUDA|same device|device type|accelerator|\bmps\b": (
+        "a device is written into that line; take it from an input, as device=x.device"
+    ),
+    r"[Ii]nference tensor": "its tensors were made in torch.inference_mode(); make the module outside of that block",
+    r"\.numpy\(\)|numpy\.|NumPy|__array__": "compute it with torch in place of NumPy",
+    r"UnsupportedOperator|fake impl|Meta implementation": "write it with operators that torch.export knows",
+    r"vmap|functorch": "compute it without torch.func transforms in forward",
+}
+
+
+def raised(error: BaseException) -> str:
+    """Return ``error`` as one line: type, first line of its reason, and the user's line that raised it, if any."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    line = line_of_error(error)
+    return f"{type(error).__name__}: {lines[0][:SHOWN] if lines else 'no reason given'}{f' at {line}' if line else ''}"
+
+
+def remedy(error: BaseException, otherwise: str) -> str:
+    """Return what the user changes so that ``error`` is not raised again; ``otherwise`` if its reason is unknown."""
+    return next(
+        (advice for reason, advice in REMEDIES.items() if re.search(reason, f"{type(error).__name__}: {error}")),
+        otherwise,
+    )
