@@ -1,106 +1,28 @@
 """Let the user's Python compute with sizes as numbers while a module is traced, without fixing them.
 
-``int(h)``, ``float(h * w)``, ``math.sqrt(n)``, ``max(h, w)`` and ``isinstance(h, int)`` ask for a number; a traced size
-answers with the number of the trace, which fixes the axis (pytorch/pytorch#148886). While active, the names ``int``,
-``float``, ``isinstance``'s classes, ``min``, ``max`` and ``math`` in the files of the user's modules stand for versions
-that keep a traced size symbolic and are the originals for everything else.
+``int(h)``, ``float(h * w)``, ``len(x)``, ``round(h / 2)``, ``math.sqrt(n)``, ``max(h, w)`` and ``isinstance(h, int)``
+ask for a number. A traced size answers with the number of the trace, which fixes the axis (pytorch/pytorch#148886).
+While active, these names in the files of the user's modules stand for the functions of ``size_functions``.
 """
 
 from __future__ import annotations
 
 import builtins
-import math
+import contextlib
+import functools
 import sys
-from collections.abc import Callable, Iterator
-from types import FunctionType, ModuleType, TracebackType
+from collections.abc import Iterable, Iterator
+from types import FunctionType, MethodType, ModuleType, TracebackType
 from typing import Any
 
-import torch
 from torch import nn
 
-_SYMBOLIC = (torch.SymInt, torch.SymFloat)
+from .size_functions import BUILTINS, VALUES, comparisons_count
+
 _FOREIGN = frozenset({"torch", "numpy", "attn2trt", "onnxscript", "sympy"}) | sys.stdlib_module_names
 _ABSENT = object()
-
-
-class _NumberKind(type):
-    """Stands in for int or float: ``kind(x)`` and ``isinstance(x, kind)`` also take a traced size."""
-
-    original: type
-    symbolic: type
-    convert: Callable[[Any], Any]
-
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        if len(args) == 1 and not kwargs and isinstance(args[0], _SYMBOLIC):
-            return cls.convert(args[0])
-        return cls.original(*args, **kwargs)
-
-    def __instancecheck__(cls, value: object) -> bool:
-        return isinstance(value, (cls.original, cls.symbolic))
-
-    def __subclasscheck__(cls, other: type) -> bool:
-        return issubclass(other, cls.original)
-
-    def __getattr__(cls, name: str) -> Any:
-        return getattr(cls.original, name)
-
-
-class _Int(metaclass=_NumberKind):
-    original, symbolic, convert = int, torch.SymInt, torch.sym_int
-
-
-class _Float(metaclass=_NumberKind):
-    original, symbolic, convert = float, torch.SymFloat, torch.sym_float
-
-
-def _choose(plain: Callable[..., Any], symbolic: Callable[[Any, Any], Any]) -> Callable[..., Any]:
-    def choose(*args: Any, **kwargs: Any) -> Any:
-        values = list(args[0]) if len(args) == 1 and isinstance(args[0], (list, tuple, torch.Size)) else list(args)
-        if kwargs or len(values) < 2 or not any(isinstance(value, _SYMBOLIC) for value in values):
-            return plain(*args, **kwargs)
-        result = values[0]
-        for value in values[1:]:
-            result = symbolic(result, value)
-        return result
-
-    return choose
-
-
-def _square_root(value: Any) -> Any:
-    return value**0.5 if isinstance(value, _SYMBOLIC) else math.sqrt(value)
-
-
-def _power(base: Any, exponent: Any) -> Any:
-    if isinstance(base, _SYMBOLIC) and not isinstance(exponent, _SYMBOLIC):
-        return torch.sym_float(base) ** exponent
-    return math.pow(base, exponent)
-
-
-def _product(values: Any, *, start: Any = 1) -> Any:
-    found = list(values)
-    if not any(isinstance(value, _SYMBOLIC) for value in found):
-        return math.prod(found, start=start)
-    for value in found:
-        start = start * value
-    return start
-
-
-class _Math(ModuleType):
-    sqrt = staticmethod(_square_root)
-    pow = staticmethod(_power)
-    prod = staticmethod(_product)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(math, name)
-
-
-_STAND_INS: dict[str, tuple[Any, Any]] = {
-    "int": (int, _Int),
-    "float": (float, _Float),
-    "min": (min, _choose(min, torch.sym_min)),
-    "max": (max, _choose(max, torch.sym_max)),
-    "math": (math, _Math("math")),
-}
+# What a module may call besides its forward.
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 
 class SizesStayNumbers:
@@ -109,20 +31,18 @@ class SizesStayNumbers:
     def __init__(self, module: nn.Module) -> None:
         self._namespaces = list(_namespaces(module))
         self._saved: list[tuple[dict[str, Any], str, Any]] = []
+        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> SizesStayNumbers:
+        stand_ins = {id(original): stand_in for original, stand_in in VALUES}
+        self._stack.enter_context(comparisons_count())
         for namespace in self._namespaces:
-            for name, (original, stand_in) in _STAND_INS.items():
-                found = namespace.get(name, getattr(builtins, name, None))
-                if found is original:
+            for name, (original, stand_in) in BUILTINS.items():
+                if namespace.get(name, getattr(builtins, name)) is original:
                     self._put(namespace, name, stand_in)
             for name, value in list(namespace.items()):
-                if value is math.sqrt:
-                    self._put(namespace, name, _square_root)
-                elif value is math.prod:
-                    self._put(namespace, name, _product)
-                elif value is math and name != "math":
-                    self._put(namespace, name, _STAND_INS["math"][1])
+                if id(value) in stand_ins:
+                    self._put(namespace, name, stand_ins[id(value)])
         return self
 
     def _put(self, namespace: dict[str, Any], name: str, value: Any) -> None:
@@ -132,6 +52,7 @@ class SizesStayNumbers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._stack.close()
         for namespace, name, value in reversed(self._saved):
             if value is _ABSENT:
                 del namespace[name]
@@ -141,23 +62,64 @@ class SizesStayNumbers:
 
 
 def _namespaces(module: nn.Module) -> Iterator[dict[str, Any]]:
-    """The globals of every class of ``module``'s parts, and of the functions that these globals hold."""
-    waiting = [
-        function
-        for part in module.modules()
-        for kind in type(part).__mro__
-        for function in vars(kind).values()
-        if isinstance(function, FunctionType)
-    ]
+    """The globals of all that ``module`` may call: its parts' classes, functions and hooks, and what these name."""
+    waiting = [function for part in module.modules() for held in _held(part) for function in _functions(held)]
     seen: set[int] = set()
     while waiting:
-        namespace = waiting.pop().__globals__
-        if id(namespace) in seen or str(namespace.get("__name__", "")).partition(".")[0] in _FOREIGN:
+        function = waiting.pop()
+        waiting += [inner for value in _closure(function) for inner in _functions(value) if id(inner) not in seen]
+        seen.add(id(function))
+        namespace = function.__globals__
+        package = _package(namespace)
+        if id(namespace) in seen or package in _FOREIGN:
             continue
         seen.add(id(namespace))
         yield namespace
         for value in list(namespace.values()):
-            if isinstance(value, FunctionType):
-                waiting.append(value)
-            elif isinstance(value, type) and issubclass(value, nn.Module):
-                waiting += [function for function in vars(value).values() if isinstance(function, FunctionType)]
+            if isinstance(value, ModuleType) and _is_own(value, package):
+                waiting += [inner for held in list(vars(value).values()) for inner in _functions(held)]
+            elif not isinstance(value, ModuleType):
+                waiting += _functions(value)
+
+
+def _held(part: nn.Module) -> Iterator[Any]:
+    yield from type(part).__mro__
+    yield from vars(part).values()
+    for name in _HOOKS:
+        yield from getattr(part, name).values()
+
+
+def _package(namespace: dict[str, Any]) -> str:
+    return str(namespace.get("__name__", "")).partition(".")[0]
+
+
+def _is_own(module: ModuleType, package: str) -> bool:
+    """Whether a module that a file of ``package`` names is of the same package, or installed by nobody."""
+    file = getattr(module, "__file__", None) or ""
+    return _package(vars(module)) == package or (bool(file) and "site-packages" not in file)
+
+
+def _functions(value: Any) -> list[FunctionType]:
+    """The Python functions that a function, method, partial or class stands for."""
+    found: list[FunctionType] = []
+    if isinstance(value, type):
+        held: Iterable[Any] = () if str(value.__module__).partition(".")[0] in _FOREIGN else vars(value).values()
+        return [inner for item in held if not isinstance(item, type) for inner in _functions(item)]
+    while value is not None and not isinstance(value, nn.Module):
+        if isinstance(value, FunctionType):
+            found.append(value)
+        if isinstance(value, (staticmethod, classmethod, MethodType)):
+            value = value.__func__
+        elif isinstance(value, property):
+            value = value.fget
+        elif isinstance(value, (functools.partial, functools.cached_property)):
+            value = value.func
+        else:
+            value = getattr(value, "__wrapped__", None) if isinstance(value, FunctionType) else None
+    return found
+
+
+def _closure(function: FunctionType) -> Iterator[Any]:
+    for cell in function.__closure__ or ():
+        with contextlib.suppress(ValueError):  # not filled yet
+            yield cell.cell_contents

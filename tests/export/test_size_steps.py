@@ -4,45 +4,21 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from sized import check_right, exported
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils._pytree import tree_leaves
 
-from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.errors import InputError, ModuleRefused
-from attn2trt.export.graph import OnnxGraph
-from attn2trt.export.trace.exporter import trace
 from attn2trt.modules.catalog import from_module
-from attn2trt.modules.target import Axis, Target
+from attn2trt.modules.target import Axis
 
 IMAGE = (2, 3, 16, 24)
 RANGES = "height=8:16:40,width=8:24:40"
-
-
-def exported(module: nn.Module, folder: Path, dynamic: str, *shapes: Sequence[int]) -> tuple[Target, OnnxGraph]:
-    """``module`` with seeded weights, traced at ``shapes``."""
-    generator = torch.Generator().manual_seed(0)
-    module = module.eval()
-    target = from_module(module, [torch.randn(*shape, generator=generator) for shape in shapes], dynamic=dynamic)
-    return target, trace(target, module, folder / "model.onnx", opset=17)
-
-
-def check_right(target: Target, graph: OnnxGraph, sizes: Mapping[str, int]) -> None:
-    """Compare the graph with eager PyTorch at these sizes."""
-    generator = torch.Generator().manual_seed(1)
-    feeds = {spec.name: torch.randn(spec.resolve(sizes), generator=generator) for spec in target.inputs}
-    with torch.no_grad():
-        expected = tree_leaves(target.build()(*feeds.values()))
-    found = OrtRuntime(graph.path).run({name: value.numpy() for name, value in feeds.items()})
-    assert len(found) == len(expected)
-    for value, truth in zip(found.values(), expected, strict=True):
-        np.testing.assert_allclose(value, truth.numpy(), rtol=1e-4, atol=1e-5, err_msg=str(dict(sizes)))
 
 
 class Neck(nn.Module):

@@ -1,0 +1,182 @@
+"""Python's functions of numbers, as stand-ins that keep a traced size symbolic and are the originals for all else."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+_SYMBOLIC = (torch.SymInt, torch.SymFloat)
+# Operators whose operands may be answers of comparisons, which count as 0 and 1.
+_COUNTING = ("__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__")
+
+
+class _NumberKind(type):
+    """Stands in for int or float: ``kind(x)`` and ``isinstance(x, kind)`` also take a traced size."""
+
+    original: type
+    symbolic: type
+    convert: Callable[[Any], Any]
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        if len(args) == 1 and not kwargs and isinstance(args[0], (*_SYMBOLIC, torch.SymBool)):
+            return cls.convert(_counted(args[0]))
+        return cls.original(*args, **kwargs)
+
+    def __instancecheck__(cls, value: object) -> bool:
+        return isinstance(value, (cls.original, cls.symbolic))
+
+    def __subclasscheck__(cls, other: type) -> bool:
+        return issubclass(other, cls.original)
+
+    def __getattr__(cls, name: str) -> Any:
+        return getattr(cls.original, name)
+
+
+class _Int(metaclass=_NumberKind):
+    original, symbolic, convert = int, torch.SymInt, torch.sym_int
+
+
+class _Float(metaclass=_NumberKind):
+    original, symbolic, convert = float, torch.SymFloat, torch.sym_float
+
+
+def _choose(plain: Callable[..., Any], symbolic: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    def choose(*args: Any, **kwargs: Any) -> Any:
+        values = list(args[0]) if len(args) == 1 and isinstance(args[0], (list, tuple, torch.Size)) else list(args)
+        if kwargs or len(values) < 2 or not any(isinstance(value, _SYMBOLIC) for value in values):
+            return plain(*args, **kwargs)
+        result = values[0]
+        for value in values[1:]:
+            result = symbolic(result, value)
+        return result
+
+    return choose
+
+
+def _square_root(value: Any) -> Any:
+    return value**0.5 if isinstance(value, _SYMBOLIC) else math.sqrt(value)
+
+
+def _power(base: Any, exponent: Any) -> Any:
+    if isinstance(base, _SYMBOLIC) and not isinstance(exponent, _SYMBOLIC):
+        return torch.sym_float(base) ** exponent
+    return math.pow(base, exponent)
+
+
+def _product(values: Any, *, start: Any = 1) -> Any:
+    found = list(values)
+    if not any(isinstance(value, _SYMBOLIC) for value in found):
+        return math.prod(found, start=start)
+    for value in found:
+        start = start * value
+    return start
+
+
+def _length(value: Any) -> Any:
+    # a tensor's own __len__ has to be a number
+    return value.shape[0] if isinstance(value, torch.Tensor) and value.ndim else len(value)
+
+
+def _round(value: Any, ndigits: int | None = None) -> Any:
+    """``round``: to the nearest, of two to the even one. No graph holds torch's own for a size."""
+    if isinstance(value, torch.SymInt) and (ndigits is None or ndigits >= 0):
+        return value
+    if not isinstance(value, torch.SymFloat) or ndigits is not None:
+        return round(value) if ndigits is None else round(value, ndigits)
+    up: Any = math.floor(value + 0.5)
+    is_tie: Any = math.floor(up - value + 0.5)
+    return up - is_tie * (up % 2)
+
+
+def _divide(value: Any, divisor: Any) -> Any:
+    if isinstance(value, _SYMBOLIC) or isinstance(divisor, _SYMBOLIC):
+        return value // divisor, value % divisor
+    return divmod(value, divisor)
+
+
+def _of_float(plain: Any, symbolic: Callable[[Any], Any]) -> Callable[..., Any]:
+    """NumPy's ``plain``, of a size as a float."""
+    return lambda *args, **kwargs: (
+        torch.sym_float(symbolic(args[0])) if isinstance(args[0], _SYMBOLIC) else plain(*args, **kwargs)
+    )
+
+
+def _product_of_array(values: Any, *args: Any, **kwargs: Any) -> Any:
+    is_of_sizes = isinstance(values, (list, tuple)) and any(isinstance(value, _SYMBOLIC) for value in values)
+    return _product(values) if is_of_sizes and not args and not kwargs else np.prod(values, *args, **kwargs)
+
+
+class _Module(ModuleType):
+    """A module with some functions replaced."""
+
+    def __init__(self, original: ModuleType, **functions: Any) -> None:
+        super().__init__(original.__name__)
+        self._original = original
+        vars(self).update(functions)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._original, name)
+
+
+_MATH: dict[str, Any] = {"sqrt": _square_root, "pow": _power, "prod": _product}
+_NUMPY: dict[str, Any] = {
+    "sqrt": _of_float(np.sqrt, _square_root),
+    "ceil": _of_float(np.ceil, math.ceil),
+    "floor": _of_float(np.floor, math.floor),
+    "prod": _product_of_array,
+}
+# Builtin names, which a namespace holds only if it hides them.
+BUILTINS: dict[str, tuple[Any, Any]] = {
+    "int": (int, _Int),
+    "float": (float, _Float),
+    "min": (min, _choose(min, torch.sym_min)),
+    "max": (max, _choose(max, torch.sym_max)),
+    "len": (len, _length),
+    "round": (round, _round),
+    "divmod": (divmod, _divide),
+}
+# Modules and functions, under whatever name a namespace holds them.
+VALUES: list[tuple[Any, Any]] = [
+    (math, _Module(math, **_MATH)),
+    (np, _Module(np, **_NUMPY)),
+    *((getattr(math, name), new) for name, new in _MATH.items()),
+    *((getattr(np, name), new) for name, new in _NUMPY.items()),
+]
+
+
+def _counted(value: Any) -> Any:
+    """The answer of a comparison of sizes as 0 or 1; anything else as it is."""
+    return torch.sym_ite(value, 1, 0) if isinstance(value, torch.SymBool) else value
+
+
+@contextmanager
+def comparisons_count() -> Iterator[None]:
+    """While active, ``h + (h % 2 != 0)`` and the like compute with the answer of a comparison, without fixing it."""
+    kinds = (torch.SymInt, torch.SymFloat, torch.SymBool)
+    saved = [(kind, name, vars(kind)[name]) for kind in kinds for name in _COUNTING if name in vars(kind)]
+
+    def counting(original: Callable[[Any, Any], Any], name: str) -> Callable[[Any, Any], Any]:
+        plain = getattr(operator, name.replace("__r", "__"))
+
+        def apply(left: Any, right: Any) -> Any:
+            if not isinstance(left, torch.SymBool) and not isinstance(right, torch.SymBool):
+                return original(left, right)
+            left, right = _counted(left), _counted(right)
+            return plain(right, left) if name.startswith("__r") else plain(left, right)
+
+        return apply
+
+    try:
+        for kind, name, original in saved:
+            setattr(kind, name, counting(original, name))
+        yield
+    finally:
+        for kind, name, original in saved:
+            setattr(kind, name, original)

@@ -1,0 +1,111 @@
+"""Python that computes with sizes: as numbers in eager, and at every size in the graph."""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import math
+from collections.abc import Callable
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sized import check_right, exported
+from torch import Tensor, nn
+
+from attn2trt.errors import ModuleRefused
+from attn2trt.export.trace.size_numbers import SizesStayNumbers
+
+RANGES = "dim0=2:6:14,dim1=2:5:9"
+SIZES = ((2, 9), (3, 4), (7, 7), (10, 2), (13, 6))
+
+
+class Ones(nn.Module):
+    """As many ones as each of ``counts`` makes of the sizes of a matrix."""
+
+    def __init__(self, *counts: Callable[[Tensor], int]) -> None:
+        super().__init__()
+        self.counts = counts
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return tuple(x.new_ones(count(x)) * x.mean() for count in self.counts)
+
+
+COUNTS: tuple[Callable[[Tensor], int], ...] = (
+    lambda x: len(x) + len(x.shape) + len([1, 2]),
+    lambda x: round(x.shape[0] / 2) + round(x.shape[0]) + 1,
+    lambda x: round(x.shape[0] * 0.7 + x.shape[1] / 3),
+    lambda x: math.ceil(x.shape[0] / 4) + math.floor(x.shape[1] / 2) + math.trunc(x.shape[0] / 3),
+    lambda x: x.shape[0] + (-x.shape[0]) % 4,
+    lambda x: sum(divmod(x.shape[0], 4)),
+    lambda x: x.shape[0] + (x.shape[0] % 4 != 0) * (4 - x.shape[0] % 4),
+    lambda x: 2 - int(x.shape[0] > x.shape[1]) + 3 * (x.shape[0] % 2 == 1),
+    lambda x: 1 + sum([x.shape[0] % 2 != 0, x.shape[1] > 4]),
+    lambda x: x.shape[0] - (x.shape[0] >= 5) + (x.shape[1] < 3),
+    lambda x: max(x.shape[0], int(x.shape[1] * 1.5)) + min(x.shape),
+    lambda x: int(np.prod(x.shape[-2:])) + int(np.ceil(x.shape[0] / 4)) + int(np.sqrt(x.shape[0])),
+    lambda x: prod(x.shape) + math.prod([x.shape[0], 2]),
+)
+
+
+def test_sizes_stay_symbolic(tmp_path: Path) -> None:
+    target, graph = exported(Ones(*COUNTS), tmp_path, RANGES, (6, 5))
+    assert graph.axes == target.axes
+    for sizes in SIZES:
+        check_right(target, graph, dict(zip(("dim0", "dim1"), sizes, strict=True)))
+
+
+class LearnedQueries(nn.Module):
+    """Queries repeated for each image of a batch that is counted by ``len``, as detectors with queries do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queries = nn.Parameter(torch.randn(5, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.queries.unsqueeze(0).tile([len(x), 1, 1]) @ x.transpose(1, 2)
+
+
+def test_a_batch_that_is_counted_by_len(tmp_path: Path) -> None:
+    target, graph = exported(LearnedQueries(), tmp_path, "batch=1:2:4", (2, 6, 8))
+    for batch in (1, 3, 4):
+        check_right(target, graph, {"batch": batch})
+
+
+def test_a_branch_on_a_size_is_still_a_branch(tmp_path: Path) -> None:
+    with pytest.raises(ModuleRefused, match=r"holds only for dim0 2, 3, 5, 6, 7, 9, .* remove the branch on that size"):
+        exported(Ones(lambda x: x.shape[0] if x.shape[0] % 4 else 3), tmp_path, RANGES, (6, 5))
+
+
+def double(function: Callable[[int], int]) -> Callable[[int], int]:
+    """A decorator, so that the function that counts is found behind another."""
+
+    @functools.wraps(function)
+    def doubled(value: int) -> int:
+        return 2 * function(value)
+
+    return doubled
+
+
+def test_what_a_module_calls_is_found_wherever_it_is_held(tmp_path: Path) -> None:
+    source = "def count(x):\n    return len(x) + round(len(x) / 2)\n"
+    held: dict[str, dict[str, object]] = {where: {"__name__": "own_helpers"} for where in ("plain", "hook", "wrapped")}
+    for namespace in held.values():
+        exec(source, namespace)
+    counts = {where: namespace["count"] for where, namespace in held.items()}
+    module = nn.Sequential(Ones(), nn.ReLU())
+    module[0].counts = functools.partial(counts["plain"])  # type: ignore[arg-type]
+    module[1].register_forward_hook(counts["hook"])  # type: ignore[arg-type]
+    module.count = double(counts["wrapped"])  # type: ignore[assignment, arg-type]
+    with SizesStayNumbers(module):
+        assert all(namespace["len"] is not builtins.len for namespace in held.values())
+    assert not any("len" in namespace for namespace in held.values())
+
+
+def test_sizes_behave_as_before_when_the_trace_has_ended(tmp_path: Path) -> None:
+    before = {name: getattr(torch.SymInt, name) for name in ("__add__", "__mul__")}
+    exported(Ones(COUNTS[5]), tmp_path, "dim0=2:6:14", (6, 5))
+    assert {name: getattr(torch.SymInt, name) for name in before} == before
+    assert (len, round, math.sqrt(4)) == (builtins.len, builtins.round, 2)
