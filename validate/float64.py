@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,10 @@ Seen = Callable[[str, float, float], None]
 
 # (operator, its arguments, its keyword arguments) -> its result
 Call = Callable[[Any, Any, Any], Any]
+
+
+# The largest finite number of float32.
+FLOAT32_MAX = float.fromhex("0x1.fffffep+127")
 
 
 class Overlap(Exception):
@@ -27,28 +32,42 @@ def float64_mode(seen: Seen | None = None, call: Call | None = None, *, widens: 
     ``call`` runs the operators, if it is given. Without ``widens`` every operator keeps its own type.
 
     A module that says ``.float()`` or holds a float32 constant would otherwise round on the way, and the truth
-    would be no better than what is judged by it. Raises Overlap where a tensor is copied onto a part of itself, the one
-    operation of this kind that PyTorch does not refuse, and BatchStatistics.
+    would be no better than what is judged by it. Tensors of the default dtype that the module makes are widened as
+    they are made, so that what is written into them fits, and ``torch.finfo`` answers for float32.
+
+    Raises Overlap if a tensor is copied onto a part of itself, the one operation of this kind that PyTorch does not
+    refuse, and BatchStatistics.
     """
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_leaves, tree_map
 
-    narrow = (torch.float32, torch.float16, torch.bfloat16)
+    wide = dict.fromkeys((torch.float32, torch.float16, torch.bfloat16), torch.float64)
+    wide |= dict.fromkeys((torch.complex64, torch.complex32), torch.complex128)
 
     def is_narrow(value: Any) -> bool:
         if isinstance(value, torch.Tensor):
-            return value.dtype in narrow
+            return value.dtype in wide
         if isinstance(value, (list, tuple)):
             return any(map(is_narrow, value))
-        return value in narrow
+        return isinstance(value, torch.dtype) and value in wide
 
     def widen(value: Any) -> Any:
-        if isinstance(value, torch.Tensor) and value.dtype in narrow:
-            return value.double()
-        return torch.float64 if value in narrow else value
+        if isinstance(value, torch.Tensor) and value.dtype in wide:
+            return value.to(wide[value.dtype])
+        return wide[value] if isinstance(value, torch.dtype) and value in wide else value
 
     class Float64(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        def __enter__(self) -> Any:
+            self._finfo = torch.finfo
+            if widens:
+                torch.finfo = _Finfo(torch.finfo, torch.float64, torch.float32)  # type: ignore[assignment, misc]
+            return super().__enter__()  # type: ignore[no-untyped-call]
+
+        def __exit__(self, *error: Any) -> None:
+            torch.finfo = self._finfo  # type: ignore[misc]
+            super().__exit__(*error)  # type: ignore[no-untyped-call]
+
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             kwargs = kwargs or {}
             if func is torch.ops.aten.copy_.default and _overlap(args[0], args[1]):
@@ -56,9 +75,14 @@ def float64_mode(seen: Seen | None = None, call: Call | None = None, *, widens: 
             if func is torch.ops.aten.native_batch_norm.default and _trains(args[0], *args[3:6]):
                 raise BatchStatistics
             # Most calls hold nothing narrow, and looking is cheaper than mapping.
-            if widens and (is_narrow(args) or is_narrow([*kwargs.values()])) and not func._schema.is_mutable:
-                args, kwargs = tree_map(widen, args), tree_map(widen, kwargs)
+            if widens and (is_narrow(args) or is_narrow([*kwargs.values()])):
+                convert = _into_written(func, args, kwargs) if func._schema.is_mutable else widen
+                args, kwargs = tree_map(convert, args), tree_map(convert, kwargs)
+            if widens and not any(isinstance(leaf, torch.Tensor) for leaf in tree_leaves((args, kwargs))):
+                args, kwargs = tree_map(_within_float32, args), tree_map(_within_float32, kwargs)
             result = func(*args, **kwargs) if call is None else call(func, args, kwargs)
+            if widens and not func._schema.is_mutable and is_narrow(result):  # of the default dtype
+                result = tree_map(widen, result)
             if seen is not None:
                 for leaf in tree_leaves(result):
                     if isinstance(leaf, torch.Tensor) and leaf.is_floating_point() and leaf.numel():
@@ -67,6 +91,45 @@ def float64_mode(seen: Seen | None = None, call: Call | None = None, *, widens: 
             return result
 
     return Float64()  # type: ignore[no-untyped-call]
+
+
+class _Finfo:
+    """Stands in for ``torch.finfo``: what a module asks of its dtype is answered for float32, in which it will run."""
+
+    def __init__(self, original: Any, asked: Any, answered: Any) -> None:
+        self._original, self._asked, self._answered = original, asked, answered
+
+    def __call__(self, dtype: Any = None) -> Any:
+        is_float64 = dtype is None or dtype is self._asked
+        return self._original(self._answered if is_float64 else dtype)
+
+    def __instancecheck__(self, value: object) -> bool:
+        return isinstance(value, self._original)
+
+
+def _within_float32(value: Any) -> Any:
+    """Return a number that a tensor is made of as float32 can hold it: infinite and NaN stay, others reach its ends."""
+    if isinstance(value, float) and math.isfinite(value):
+        return min(max(value, -FLOAT32_MAX), FLOAT32_MAX)
+    return value
+
+
+def _into_written(func: Any, args: Any, kwargs: Any) -> Callable[[Any], Any]:
+    """Return what gives every float the type of the tensor that ``func`` writes into, which it cannot change."""
+    import torch
+
+    written = [argument.alias_info is not None and argument.alias_info.is_write for argument in func._schema.arguments]
+    names = [argument.name for argument in func._schema.arguments]
+    values = dict(zip(names, args, strict=False)) | kwargs
+    targets = [values.get(name) for name, is_written in zip(names, written, strict=True) if is_written]
+    dtypes = [value.dtype for value in targets if isinstance(value, torch.Tensor) and value.is_floating_point()]
+    ids = {id(value) for value in targets}
+
+    def convert(value: Any) -> Any:
+        is_other = isinstance(value, torch.Tensor) and value.is_floating_point() and id(value) not in ids
+        return value.to(dtypes[0]) if dtypes and is_other else value
+
+    return convert
 
 
 def _trains(x: Any, mean: Any, _variance: Any, training: bool) -> bool:
