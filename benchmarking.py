@@ -49,13 +49,15 @@ def benchmark(
     checkpoint: Path | str | None = None,
     opset: int = DEFAULT_OPSET,
     beside: Sequence[Contender] = (),
+    backbone: bool = True,
     progress: Progress | None = None,
 ) -> Benchmark:
     """Time ``target``, a TARGET or the folder of a bundle, at each of the ``batches`` in each of the ``runtimes``.
 
     ``batches`` defaults to the batch that is traced, ``runtimes`` to all that runtimes.py names, ``threads`` to the
     physical cores. A bundle needs no PyTorch; what says how a module is built (``shapes`` to ``opset``) goes with a
-    TARGET alone. ``beside`` are more models with the same inputs and axes, timed in the same turns. Raises InputError
+    TARGET alone. ``beside`` are more models with the same inputs and axes, timed in the same turns; without
+    ``backbone`` the target's own backbone is none of them. Raises InputError
     for wrong arguments, and what ``deploy`` raises where the target itself cannot be exported. A runtime that is not
     here, computes something else or fails is a row of the result.
     """
@@ -75,7 +77,7 @@ def benchmark(
             check_batches(wanted, opened.inputs, opened.axes)
             bundle, title = str(opened.path), opened.name
             names = check_names(runtimes, plans=plan_kinds(opened))
-            contenders = from_bundle(opened, folder, names, progress=told)
+            contenders = from_bundle(opened, folder, names, backbone=backbone, progress=told)
         else:
             title = target
             contenders = from_target(
@@ -87,6 +89,7 @@ def benchmark(
                 dynamic=dynamic,
                 weights=Weights(seed, pretrained, checkpoint),
                 opset=opset,
+                backbone=backbone,
                 progress=told,
             )
         first = contenders[0]

@@ -82,6 +82,7 @@ def from_target(
     dynamic: str | None,
     weights: Weights,
     opset: int = DEFAULT_OPSET,
+    backbone: bool = True,
     progress: Progress,
 ) -> list[Contender]:
     """A TARGET and, where it is a backbone with blocks, the backbone without them; graphs and weights go to ``folder``.
@@ -106,10 +107,12 @@ def from_target(
     progress("building the module")
     module = target.build()
     found = [_contender(TARGET, target, module, None, folder / "target", runtimes, weights.seed, opset, progress)]
-    return [*found, *_backbone(spec, target, folder, runtimes, weights, opset, progress)]
+    return [*found, *(_backbone(spec, target, folder, runtimes, weights, opset, progress) if backbone else ())]
 
 
-def from_bundle(bundle: Bundle, folder: Path, runtimes: Sequence[str], *, progress: Progress) -> list[Contender]:
+def from_bundle(
+    bundle: Bundle, folder: Path, runtimes: Sequence[str], *, backbone: bool = True, progress: Progress
+) -> list[Contender]:
     """What a bundle holds and, where PyTorch is here and the bundle says how, what it was made of.
 
     Raises CheckFailed where a file is not the one that the manifest lists.
@@ -120,7 +123,9 @@ def from_bundle(bundle: Bundle, folder: Path, runtimes: Sequence[str], *, progre
     why_not = _why_not_built(bundle)
     if not why_not:
         try:
-            return _with_built(_rebuilt(bundle, recorded, folder, runtimes, progress), bundle, recorded, runtimes)
+            return _with_built(
+                _rebuilt(bundle, recorded, folder, runtimes, backbone, progress), bundle, recorded, runtimes
+            )
         except Attn2trtError as error:
             why_not = str(error)
     alone = Contender(TARGET, bundle.inputs, bundle.axes, recorded=recorded)
@@ -319,6 +324,7 @@ def _rebuilt(
     recorded: tuple[Case, Reference] | None,
     folder: Path,
     runtimes: Sequence[str],
+    backbone: bool,
     progress: Progress,
 ) -> list[Contender]:
     """The bundle's graph beside the module built again; raises where that module is another one than was recorded."""
@@ -345,4 +351,6 @@ def _rebuilt(
                 f"what PyTorch builds here is not what the bundle recorded ({problem}): other weights or versions; "
                 "deploy the target again"
             )
+    if not backbone:
+        return [found]
     return [found, *_backbone(bundle.name, target, folder, runtimes, Weights(seed, pretrained), opset, progress)]

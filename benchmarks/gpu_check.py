@@ -1,263 +1,239 @@
-"""Compile, judge and time plans of blocks and networks on a machine with a GPU, tier by tier; write what was found.
+"""Compile, judge and time plans of blocks and networks on a machine with a GPU, for so many minutes.
 
-Where PyTorch is:         python benchmarks/gpu_check.py --export FOLDER [--tier N]
-On the GPU:               python benchmarks/gpu_check.py FOLDER [--tier N] [--without-tactics SOURCE ...]
-There, where PyTorch is:  python benchmarks/gpu_check.py --baselines FOLDER [--tier N]
+python benchmarks/gpu_check.py FOLDER --minutes N [--python-trt PYTHON] [--without-tactics SOURCE ...]
+python benchmarks/gpu_check.py FOLDER --minutes N --export        exports alone; needs no GPU
+python benchmarks/gpu_check.py FOLDER --minutes N --for sm89      with TensorRT for RTX; without a GPU builds alone
 
-The first writes a bundle for every target into FOLDER and PyTorch's plain export of it beside, the second needs no
-PyTorch and no ONNX Runtime and times the plan of that export, built with TensorRT's defaults, in turn with ours, the
-third times PyTorch in float16 beside what the second has written. What has a passed row of the same code, TensorRT
-and GPU is left out: an interrupted run goes on where it ended; --tier takes one tier alone. Writes
-benchmarks/results/tensorrt.json and docs/gpu.md after every row. Exit code 1: one did not pass; 3: there is no GPU.
+This Python has PyTorch, exports, and times PyTorch's own kernels; --python-trt is one with TensorRT, which may have no
+PyTorch, and builds, judges and times plans. Exports and builds run beside each other, what is timed runs alone. Every
+row is written the moment that it is known: a run that is killed leaves what it has, and run again it goes on. What
+there was no time for is listed. FOLDER keeps rows, bundles and logs; FOLDER/gpu_check.tar, or --archive, holds
+everything worth carrying home in less than 16 MiB. Results go to benchmarks/results/tensorrt.json and docs/gpu.md.
+
+Exit code 0: everything that was reached passed; 1: something did not, or no plan was judged; 3: there is no GPU.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+import math
+import os
+import signal
+import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from datetime import date
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-import block_bytes
-import plain_plans
 import tensorrt_page
 from code_hash import code_hash
+from gpu import work
+from gpu.archive import NAME, Archive
+from gpu.document import Setting, by_reason, is_measured
+from gpu.drive import Drive, forget_failed
+from gpu.estimates import Estimates
+from gpu.processes import Processes, alone_in, python_of
+from gpu.rows import read_rows, write_json
+from gpu.schedule import Schedule
 from tensorrt_page import PAGE, RESULTS
 
-from attn2trt.benchmarking import benchmark
-from attn2trt.compiling import compile_bundle
-from attn2trt.contenders import Contender
-from attn2trt.engines.environment import NO_DEVICE, ask_driver, probe_tensorrt
-from attn2trt.engines.tensorrt.bandwidth import bytes_per_s
-from attn2trt.engines.tensorrt.build import Options
-from attn2trt.engines.tensorrt.device import Device
-from attn2trt.engines.tensorrt.flavours import TENSORRT
-from attn2trt.engines.tensorrt.layers import read_layers, summary
-from attn2trt.engines.tensorrt.plans import layers_name
+from attn2trt.engines.environment import NO_DEVICE
+from attn2trt.engines.tensorrt.flavours import RTX
+from attn2trt.engines.tensorrt.targets import parse_targets
 from attn2trt.engines.tensorrt.versions import TACTICS
-from attn2trt.engines.timing.method import Method
-from attn2trt.engines.timing.runtimes import MODULES, PLANS
-from attn2trt.errors import Attn2trtError, InputError, MissingRequirement, ModuleRefused
-from attn2trt.export.bundle import Bundle, open_bundle
-from attn2trt.plan_stages import plan_stages
-from attn2trt.validate.recorded import from_tensors
+from attn2trt.errors import Attn2trtError, InputError, MissingRequirement
 
-ROOMS = ("export", "engines", "validate")
-BLOCKS = ("se", "cbam", "eca", "coord_att", "gam", "psa")
-PRECISIONS = ("fp32", "tf32", "fp16")
-# 8-bit integers: a network whose gates stay in float32, and one with convolutions in them
-INT8 = ("resnet50+se", "resnet50+cbam")
-# of the range below
-BATCHES = (1, 8, 32)
-# TensorRT chooses kernels for the second; most cases are of the bundles' own optimum, which is smaller for their sake
-PROFILES = ("batch=1:8:32",)
-HALF = [name for name, kind in MODULES.items() if kind.half]
-TIMING = Method(seconds=1.0, max_seconds=4.0, warm_up_seconds=0.3)
-BLOCK_AXES, IMAGE_AXES = "batch=1:2:32,height=14:28:56,width=14:28:56", "batch=1:2:32"
-# each in less than ten minutes: one block end to end, the other blocks, networks
-TIERS: tuple[tuple[str, ...], ...] = (
-    ("se",),
-    BLOCKS[1:],
-    ("resnet50", *(f"resnet50+{block}" for block in ("se", "cbam", "eca", "coord_att", "psa"))),
-    tuple(
-        f"{name}{block}"
-        for name in ("mobilenetv2_100", "efficientnet_b0")
-        for block in ("", "+se", "+cbam", "+coord_att")
-    ),
-)
+STEP = Path(__file__).with_name("gpu_step.py")
+ROOMS = ("export", "engines", "validate", "modules")
+PROBE_SECONDS = 120
+INTERRUPTED = 130
 
 
-def targets(tier: int | None) -> list[str]:
-    """Of one tier, counted from 1, or of all."""
-    return [name for number, names in enumerate(TIERS, 1) if tier in (None, number) for name in names]
-
-
-def export(folder: Path, names: list[str]) -> None:
-    """Deploy every target that has no bundle in ``folder`` yet."""
-    import attn2trt
-
-    for name in names:
-        dynamic = BLOCK_AXES if name in BLOCKS else IMAGE_AXES
-        precision = ",".join(precisions(name))
-        bundle = attn2trt.deploy(name, out=folder / name, dynamic=dynamic, precision=precision)
-        print(name, "is there" if bundle.reused else "exported", flush=True)
-        if not moves_path(folder, name).exists():
-            export_beside(folder, name, dynamic, bundle)
-
-
-def export_beside(folder: Path, name: str, dynamic: str, bundle: Bundle) -> None:
-    """PyTorch's plain export of a target, where it does not refuse it, then what the target's blocks must move."""
-    from attn2trt.modules import catalog
-
-    moves_path(folder, name).parent.mkdir(exist_ok=True)
-    target = catalog.resolve(name, dynamic=dynamic)
-    module = target.build()
+def probe(python: str, targets: str | None) -> dict[str, Any]:
+    """What a Python has. Raises MissingRequirement if attn2trt does not work in it."""
+    command = [python, str(STEP), "--probe", *_targets(targets)]
     try:
-        plain_plans.export_plain(folder, target, module, bundle)
-    except ModuleRefused as error:
-        print(f"{name} has no plain export: {error}", flush=True)
-    counted = block_bytes.count(name, module) if "+" in name else []
-    moves_path(folder, name).write_text(json.dumps(counted) + "\n")
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
+        return dict(json.loads(ran.stdout))
+    except (OSError, subprocess.TimeoutExpired) as error:
+        reason = str(error)
+    except ValueError:
+        reason = next(iter(ran.stderr.strip().splitlines()[::-1]), f"exit code {ran.returncode}")
+    raise MissingRequirement(f"attn2trt does not work in {python} ({reason[:200]}); install it there") from None
 
 
-def moves_path(folder: Path, name: str) -> Path:
-    """Where lies what the blocks of a target must move; written last of what lies beside its bundle."""
-    return folder / "plain" / f"{name}.moves.json"
+def probe_both(python: str, targets: str | None) -> dict[str, Any]:
+    """What the Python with TensorRT has; ``versions`` are of both Pythons. Raises what ``probe`` raises."""
+    found = probe(python, targets)
+    return {**found, "versions": {"tensorrt": found["versions"], "pytorch": probe(sys.executable, None)["versions"]}}
 
 
-def precisions(name: str) -> tuple[str, ...]:
-    """Those that a target is compiled in."""
-    return (*PRECISIONS, "int8") if name in INT8 else PRECISIONS
+def choose_steps(arguments: argparse.Namespace, found: Mapping[str, Any]) -> tuple[list[work.Step], dict[str, str]]:
+    """The steps of this run, and why some of them cannot be done on this machine."""
+    steps = work.steps()
+    if arguments.export:
+        return [step for step in steps if step.kind == "export"], {}
+    impossible = {}
+    for step in steps:
+        if found["problem"] and step.kind not in work.WITHOUT_GPU:
+            impossible[step.name] = found["problem"]
+        elif arguments.targets and step.kind == "plain":
+            impossible[step.name] = f"{found['title']} takes a graph's precisions as they are and chooses none"
+    return steps, impossible
 
 
-def measure(path: Path, precision: str, options: Options) -> dict[str, Any]:
-    """One row: the plan, and the verdict on it."""
-    since = time.perf_counter()
-    row: dict[str, Any] = {"target": path.name, "precision": precision, "passed": False}
-    try:
-        bundle, plan = compile_bundle(path, precision=precision, profiles=PROFILES, options=options)
-        judged = plan_stages(bundle, lambda: recorded(bundle))
-        stages = [stage for stage in judged if stage.stage.startswith(plan.stage)]
-    except MissingRequirement:
-        raise
-    except Attn2trtError as error:
-        return row | {"why": str(error), "seconds": round(time.perf_counter() - since, 1)}
-    row |= {
-        "passed": bool(stages) and all(stage.has_passed for stage in stages),
-        "why": "; ".join(f"{stage.stage}: {stage.status} {stage.why}" for stage in stages if not stage.has_passed),
-        "worst_ratio": max(stage.worst_ratio for stage in stages),
-        "cases": max(stage.case_count for stage in stages),
-        "plan": {key: value for key, value in plan.to_json().items() if key != "graph"},
+def keep(archive: Archive, found: Mapping[str, Any]) -> None:
+    """Put the document in its place in the repository once a GPU has said something, and refresh the archive."""
+    if is_measured(found):
+        write_json(RESULTS, found)
+        partial = PAGE.with_name(f".{PAGE.name}.partial-{os.getpid()}")
+        partial.write_text(tensorrt_page.page(dict(found)), encoding="utf-8")
+        partial.replace(PAGE)
+    archive.refresh()
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Do one run; returns the exit code."""
+    deadline = time.monotonic() + 60 * arguments.minutes
+    python = python_of(arguments.python_trt)
+    if arguments.targets is not None and not parse_targets(arguments.targets, RTX):
+        raise InputError(f"received --for {arguments.targets}; expected a compute capability to build for; name one")
+    found = {"problem": ""} if arguments.export else probe_both(python, arguments.targets)
+    if not arguments.export and found["status"] != "usable":
+        raise MissingRequirement(f"{found['title']} is {found['status']} ({found['detail']}); {found['fix']}")
+    with alone_in(arguments.folder):
+        ended = run(arguments, python, found, deadline)
+    print_left(ended)
+    if found["problem"]:
+        raise MissingRequirement(f"{found['problem']}, so that nothing was run; {NO_DEVICE}")
+    return 0 if all_passed(ended, exports_alone=arguments.export) else 1
+
+
+def run(arguments: argparse.Namespace, python: str, found: Mapping[str, Any], deadline: float) -> dict[str, Any]:
+    """Do the steps until the deadline; returns the document."""
+    folder: Path = arguments.folder
+    setting = Setting(
+        sources=code_hash(ROOMS),
+        flavour=found.get("flavour", ""),
+        tensorrt=found.get("tensorrt", ""),
+        devices=tuple(found.get("devices", ())),
+        driver=found.get("driver", ""),
+        targets=arguments.targets,
+        without_tactics=tuple(arguments.without_tactics),
+        versions={}
+        if arguments.export
+        else {"tensorrt": found["versions"], "pytorch": probe(sys.executable, None)["versions"]},
+    )
+    steps, impossible = choose_steps(arguments, found)
+    by_name = {step.name: step for step in steps}
+    before = read_rows(folder)
+    of_now = {
+        name: row for name, row in before.items() if name in by_name and row["setting"] == mark(setting, by_name[name])
     }
-    if row["passed"]:
-        beside = []
-        row["layers"] = summarised(bundle.path / layers_name(plan.file))
-        if precision in plain_plans.PRECISIONS:
-            beside = [plain_plans.plain_contender(bundle, precision, PROFILES, options)]
-            row["plain_layers"] = summarised(plain_plans.layers_path(path.parent, path.name, precision))
-        row["timing"] = timed(
-            path, [name for name, kind in PLANS.items() if kind[:2] == (TENSORRT.name, precision)], beside
-        )
-    return row | {"seconds": round(time.perf_counter() - since, 1)}
+    rows = forget_failed(folder, of_now) if arguments.again else of_now
+    slots: dict[work.Pool, int] = {"export": arguments.exports, "build": arguments.jobs}
+    schedule = Schedule(steps, rows, slots, Estimates(before, by_name))
+    for name, why in impossible.items():
+        schedule.give_up([name], why)
+    archive = Archive(folder, arguments.archive or folder / NAME)
+    drive = Drive(
+        folder=folder,
+        steps=by_name,
+        schedule=schedule,
+        setting=setting,
+        marks=lambda step: mark(setting, step),
+        run={"minutes": arguments.minutes, "jobs": arguments.jobs},
+        name="exports.json" if arguments.export else "results.json",
+        deadline=deadline,
+        keep=lambda document: keep(archive, document),
+        report=lambda line: print(line, flush=True),
+    )
+
+    def command(step: work.Step) -> list[str]:
+        chosen = sys.executable if step.kind in work.WITH_PYTORCH else python
+        tactics = [word for name in arguments.without_tactics for word in ("--without-tactics", name)]
+        words = ["--step", step.name, "--setting", mark(setting, step), "--since", str(time.monotonic())]
+        return [chosen, str(STEP), str(folder), *words, *_targets(arguments.targets), *tactics]
+
+    def environment(step: work.Step) -> dict[str, str]:
+        # PyTorch keeps the kernels that it has chosen where the process that times them finds them.
+        kept = {"TORCHINDUCTOR_CACHE_DIR": str(folder.resolve() / "inductor")}
+        threads = str(max(1, (os.cpu_count() or 1) // arguments.exports))
+        return {**kept, "OMP_NUM_THREADS": threads} if step.kind == "export" else kept
+
+    with Processes(folder, command, environment) as processes:
+        return drive.go(processes)
 
 
-def summarised(file: Path) -> dict[str, dict[str, int]]:
-    """What TensorRT's inspector says of a plan, in numbers; nothing where it wrote nothing that can be read."""
-    try:
-        return summary(read_layers(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return {}
+def mark(setting: Setting, step: work.Step) -> str:
+    """A hash of what a step's row depends on: an export depends on the code alone."""
+    facts = {"sources": setting.sources} if step.kind == "export" else vars(setting)
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def timed(path: Path, runtimes: list[str], beside: Sequence[Contender] = ()) -> list[dict[str, Any]]:
-    """Milliseconds of each of the runtimes at each batch, or why there are none."""
-    found = []
-    for one in benchmark(str(path), batches=BATCHES, runtimes=runtimes, beside=beside, method=TIMING).rows:
-        entry: dict[str, Any] = {"runtime": one.runtime, "model": one.model, "batch": one.batch, "status": one.status}
-        if one.measurement is None:
-            found.append(entry | {"why": one.why})
-            continue
-        on_device = one.measurement.on_device
-        found.append(
-            entry
-            | {
-                "median_ms": one.measurement.latency.median_ms,
-                "p99_ms": one.measurement.latency.p99_ms,
-                "same_input_ms": one.measurement.hot.median_ms,
-                "on_device_ms": on_device.median_ms if on_device is not None else None,
-            }
-        )
-    return found
+def print_left(found: Mapping[str, Any]) -> None:
+    """List what was not reached, with the reasons."""
+    for why, names in by_reason(found["not_reached"]).items():
+        print(f"not reached: {', '.join(names)}: {why}")
 
 
-def baselines(folder: Path, names: list[str]) -> int:
-    """PyTorch in float16 on the same GPU, written beside the rows of the plans."""
-    driver = ask_driver()
-    if not driver.devices:
-        raise MissingRequirement(f"{driver.problem}; {NO_DEVICE}")
-    document = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"rows": []}
-    if document.get("devices", list(driver.devices)) != list(driver.devices):
-        raise InputError(f"received rows of {document['devices']} in {RESULTS.name}; here is {driver.devices[0]}")
-    there = {row["target"]: row for row in document.get("baselines", [])}
-    for name in names:
-        if name not in there:
-            there[name] = {"target": name, "timing": timed(folder / name, HALF)}
-            print(json.dumps(there[name]), flush=True)
-            write({**document, "baselines": list(there.values())})
-    return 0
+def all_passed(found: Mapping[str, Any], *, exports_alone: bool) -> bool:
+    """Whether everything of ours that was reached passed, and something was."""
+    judged = found["exports"] if exports_alone else found["rows"]
+    rows = (*found["exports"], *found["rows"])
+    return bool(judged) and all(row["status"] == "done" and row["passed"] for row in rows)
 
 
-def write(document: dict[str, Any]) -> None:
-    """The results, and the page that is made of them."""
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(document, indent=1) + "\n")
-    if document.get("tensorrt"):
-        PAGE.write_text(tensorrt_page.page(document))
+def _targets(targets: str | None) -> list[str]:
+    return ["--for", targets] if targets else []
 
 
-def recorded(bundle: Bundle) -> Iterator[Any]:
-    """The cases that the bundle holds."""
-    return from_tensors(bundle.reference_path, bundle.manifest["cases"])
-
-
-def main(folder: Path, names: list[str], options: Options) -> int:
-    """Measure what is not measured yet; exit code 1 where one did not pass."""
-    found, driver = probe_tensorrt(), ask_driver()
-    if found.status != "usable":
-        raise MissingRequirement(f"TensorRT is {found.status} ({found.detail}); {found.fix}")
-    setting = {"tensorrt": found.version, "devices": list(driver.devices), "driver": driver.version}
-    document: dict[str, Any] = {
-        "date": date.today().isoformat(),
-        "method": "plans of the bundles' ranges, tf32 where it is named alone; judged on the recorded cases in float64",
-        "without_tactics": list(options.without_tactics),
-        "sources": code_hash(ROOMS),
-        **setting,
-        "blocks": {},
-        "rows": [],
-    }
-    if RESULTS.exists():
-        before = json.loads(RESULTS.read_text())
-        if all(before.get(key) == document[key] for key in ("sources", "without_tactics", *setting)):
-            document["rows"] = [row for row in before["rows"] if row["passed"]]
-            document |= {key: before[key] for key in ("baselines", "blocks", "bytes_per_s") if key in before}
-    if "bytes_per_s" not in document:
-        with Device() as device:
-            document["bytes_per_s"] = bytes_per_s(device)
-    done = {(row["target"], row["precision"]) for row in document["rows"]}
-    for name, precision in [(target, one) for target in names for one in precisions(target)]:
-        if (name, precision) in done:
-            continue
-        open_bundle(folder / name)
-        row = measure(folder / name, precision, options)
-        document["rows"].append(row)
-        print(json.dumps(row), flush=True)
-        moves = moves_path(folder, name)
-        if moves.exists():
-            document["blocks"][name] = json.loads(moves.read_text())
-        write(document)
-    return 0 if all(row["passed"] for row in document["rows"]) else 1
-
-
-if __name__ == "__main__":
+def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line; exit code 2 for what is wrong in it."""
+    cores = os.cpu_count() or 1
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="holds a bundle for every target")
-    parser.add_argument("--export", action="store_true", help="write the bundles; needs PyTorch")
-    parser.add_argument("--baselines", action="store_true", help="time PyTorch in float16; needs PyTorch and the GPU")
-    parser.add_argument("--tier", type=int, choices=range(1, len(TIERS) + 1), help="only this one")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="keeps everything, for the next run, too")
+    parser.add_argument("--minutes", type=_minutes, required=True, metavar="N", help="the time that this run may take")
+    parser.add_argument("--python-trt", metavar="PYTHON", help="a Python with TensorRT (default: this one)")
+    parser.add_argument("--export", action="store_true", help="export alone")
+    parser.add_argument("--for", dest="targets", metavar="LIST", help="build with TensorRT for RTX, for sm86,sm89")
     parser.add_argument("--without-tactics", action="append", default=[], choices=TACTICS)
-    arguments = parser.parse_args()
+    parser.add_argument("--jobs", type=_count, default=max(1, cores // 2), metavar="N", help="builds at once")
+    parser.add_argument("--exports", type=_count, default=max(1, cores // 4), metavar="N", help="exports at once")
+    parser.add_argument("--archive", type=Path, metavar="FILE", help=f"default: FOLDER/{NAME}")
+    parser.add_argument("--again", action="store_true", help="do steps that failed once more")
+    return parser.parse_args(words)
+
+
+def _minutes(text: str) -> float:
+    minutes = float(text)
+    if not 0 < minutes < math.inf:
+        raise ValueError
+    return minutes
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise ValueError
+    return count
+
+
+def start() -> NoReturn:
+    """Do what the command line asks for, and exit."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        if arguments.export:
-            export(arguments.folder, targets(arguments.tier))
-            sys.exit(0)
-        if arguments.baselines:
-            sys.exit(baselines(arguments.folder, targets(arguments.tier)))
-        chosen = Options(without_tactics=tuple(arguments.without_tactics))
-        sys.exit(main(arguments.folder, targets(arguments.tier), chosen))
+        sys.exit(main(parse()))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except Attn2trtError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    start()

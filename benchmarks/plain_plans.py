@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from attn2trt.contenders import Contender
 from attn2trt.engines.tensorrt.build import Options, Order
 from attn2trt.engines.tensorrt.flavours import TENSORRT
-from attn2trt.engines.tensorrt.isolated import build_isolated, described
+from attn2trt.engines.tensorrt.isolated import BUILD_SECONDS, build_isolated, described
 from attn2trt.engines.tensorrt.plans import Plan
-from attn2trt.engines.tensorrt.profiles import Profile, parse_profiles
+from attn2trt.engines.tensorrt.profiles import parse_profiles
 from attn2trt.engines.timing.contestant import PlanJob
 from attn2trt.engines.timing.runtimes import PLANS
-from attn2trt.errors import Attn2trtError
+from attn2trt.errors import InputError
 from attn2trt.export.bundle import Bundle, sha256
 from attn2trt.validate.recorded import from_tensors
 
@@ -27,73 +27,88 @@ if TYPE_CHECKING:
 
     from attn2trt.modules.target import Target
 
+FOLDER = "plain"
 MODEL = "plain export"
-# what TensorRT can be allowed to choose in a float32 graph without calibration
-PRECISIONS = ("fp32", "tf32", "fp16")
 # the newest that TensorRT 8.6 reads
 OPSET = 17
 
 
 def graph_path(folder: Path, name: str) -> Path:
-    """Where the plain export of a target lies."""
-    return folder / "plain" / f"{name}.onnx"
+    """The path of the plain export of a case."""
+    return folder / FOLDER / f"{name}.onnx"
 
 
-def export_plain(folder: Path, target: Target, module: nn.Module, bundle: Bundle) -> None:
-    """Write it. Raises ModuleRefused where PyTorch's exporter refuses the target."""
+def plan_path(folder: Path, name: str, precision: str) -> Path:
+    """The path of its plan."""
+    return folder / FOLDER / f"{name}-{precision}.plan"
+
+
+def layers_path(folder: Path, name: str, precision: str) -> Path:
+    """The path of the inspector's JSON of its plan."""
+    return folder / FOLDER / f"{name}-{precision}.layers.json"
+
+
+def export_plain(folder: Path, name: str, target: Target, module: nn.Module, bundle: Bundle) -> None:
+    """Write it. Raises ModuleRefused if PyTorch's exporter refuses the target."""
     from attn2trt.export.trace.plain import export_plainly
 
-    path = graph_path(folder, target.name)
+    path = graph_path(folder, name)
+    path.parent.mkdir(exist_ok=True)
     partial = path.with_suffix(".partial.onnx")
     export_plainly(target, module, partial, [output.name for output in bundle.outputs], opset=OPSET)
     partial.replace(path)
 
 
-def layers_path(folder: Path, name: str, precision: str) -> Path:
-    """Where what TensorRT's inspector says of its plan lies."""
-    return folder / "plain" / f"{name}-{precision}.layers.json"
+def build_plain(
+    folder: Path,
+    name: str,
+    bundle: Bundle,
+    precision: str,
+    profiles: Sequence[str],
+    options: Options,
+    *,
+    seconds: float = BUILD_SECONDS,
+) -> dict[str, Any]:
+    """Build its plan on the GPU at hand; returns what is known of the plan, with the file's hash.
 
-
-def plain_contender(bundle: Bundle, precision: str, profiles: Sequence[str], options: Options) -> Contender:
-    """The plan of the plain export beside ``bundle`` in this precision, built here, as the precision's runtimes."""
-    runtimes = {
-        runtime: kind.graphed
-        for runtime, kind in PLANS.items()
-        if (kind.flavour, kind.precision) == (TENSORRT.name, precision)
-    }
-    recorded = next(from_tensors(bundle.reference_path, bundle.manifest["cases"]))
-    found = Contender(MODEL, bundle.inputs, bundle.axes, recorded=recorded)
-    graph = graph_path(bundle.path.parent, bundle.path.name)
+    Raises InputError if there is no plain export, and what ``build`` raises.
+    """
+    graph = graph_path(folder, name).resolve()
     if not graph.exists():
-        found.jobs = dict.fromkeys(runtimes, "PyTorch's exporter refuses the target")
-        return found
-    try:
-        path, about = _built(graph, bundle, precision, parse_profiles(profiles, bundle.axes), options)
-    except Attn2trtError as error:
-        found.jobs = dict.fromkeys(runtimes, str(error))
-        return found
-    found.jobs = {runtime: PlanJob(path, about, graphed) for runtime, graphed in runtimes.items()}
-    return found
-
-
-def _built(
-    graph: Path, bundle: Bundle, precision: str, profiles: Sequence[Profile], options: Options
-) -> tuple[Path, str]:
-    """The plan's file, and what its runtime has to know of it."""
-    stem = graph.with_suffix("").resolve()
+        raise InputError("PyTorch's exporter refuses the target")
+    chosen = tuple(parse_profiles(profiles, bundle.axes))
+    plan = plan_path(folder, name, precision).resolve()
     order = Order(
-        graph=graph.resolve(),
-        plan=stem.with_name(f"{stem.name}-{precision}.plan"),
-        log=stem.with_name(f"{stem.name}-{precision}.log"),
-        cache=stem.with_name("timing.cache"),
-        layers=layers_path(graph.parent.parent.resolve(), stem.name, precision),
+        graph=graph,
+        plan=plan,
+        log=plan.with_suffix(".log"),
+        cache=plan.with_suffix(".cache"),
+        layers=layers_path(folder, name, precision).resolve(),
         inputs=bundle.inputs,
-        profiles=tuple(profiles),
+        profiles=chosen,
         options=options,
         precision=precision,
         weakly_typed=True,
     )
-    built: Mapping[str, Any] = build_isolated(order)
+    built: Mapping[str, Any] = build_isolated(order, seconds=seconds)
     built = {**built, "capabilities": tuple(built["capabilities"])}
-    plan = Plan(order.plan.name, precision, sha256(graph), tuple(profiles), **built)
-    return order.plan, described(bundle, plan, sha256=sha256(order.plan))
+    known = Plan(plan.name, precision, sha256(graph), chosen, **built)
+    return {**known.to_json(), "sha256": sha256(plan)}
+
+
+def plain_contender(folder: Path, name: str, bundle: Bundle, built: Sequence[Mapping[str, Any]]) -> Contender:
+    """The plans that ``build_plain`` returned of a case, as runtimes beside those of its ``bundle``.
+
+    A file that is not the one that was built is not loaded.
+    """
+    recorded = next(from_tensors(bundle.reference_path, bundle.manifest["cases"]))
+    found = Contender(MODEL, bundle.inputs, bundle.axes, recorded=recorded)
+    for entry in built:
+        plan = Plan.from_json(entry)
+        path, about = folder / FOLDER / plan.file, described(bundle, plan, sha256=str(entry["sha256"]))
+        found.jobs |= {
+            runtime: PlanJob(path.resolve(), about, kind.graphed)
+            for runtime, kind in PLANS.items()
+            if (kind.flavour, kind.precision) == (TENSORRT.name, plan.precision)
+        }
+    return found

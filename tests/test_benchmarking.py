@@ -134,6 +134,16 @@ def test_the_plain_backbone_is_built_at_the_same_sizes_without_its_blocks(
     assert contenders._backbone("se", target, tmp_path, (), weights, 17, lambda _text: None) == []
 
 
+def test_the_plain_backbone_can_be_left_out(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contenders, "_backbone", lambda *_: [contenders.Contender("other", (), {})])
+    for backbone in (True, False):
+        (folder := tmp_path / str(backbone)).mkdir()
+        found = contenders.from_bundle(
+            open_bundle(bundle), folder, ["pytorch-eager"], backbone=backbone, progress=lambda _text: None
+        )
+        assert [one.model for one in found] == ["target", *(["other"] if backbone else [])]
+
+
 @pytest.mark.usefixtures("no_torch")
 def test_a_bundle_needs_no_pytorch(bundle: Path) -> None:
     found = benchmark(str(bundle), batches=[4], threads=1, method=QUICK)

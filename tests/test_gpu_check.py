@@ -1,194 +1,265 @@
-"""The GPU check up to the missing driver."""
+"""The GPU check's command, up to the missing driver, and with stand-ins for the steps."""
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
+import os
+import signal
 import subprocess
 import sys
-from contextlib import nullcontext
+import time
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
+from typing import Any
 
-import onnx
 import pytest
 
-import attn2trt
-from attn2trt.engines.environment import Component, Driver
-from attn2trt.engines.tensorrt.build import Order
-from attn2trt.engines.tensorrt.profiles import parse_profiles
-from attn2trt.engines.timing.latency import Latency
-from attn2trt.engines.timing.results import Measurement, Row
-from attn2trt.errors import CheckFailed, InputError, MissingRequirement
-from attn2trt.export.bundle import open_bundle
-from attn2trt.modules import catalog
-from attn2trt.modules.block_index import block_names
+from attn2trt.engines.environment import ask_driver
+from attn2trt.errors import MissingRequirement
 
-TOOL = Path(__file__).parents[1] / "benchmarks/gpu_check.py"
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+TOOL = BENCHMARKS / "gpu_check.py"
+STAND_IN = Path(__file__).parent / "gpu_run" / "stand_in_step.py"
+GPU = {
+    "devices": ["NVIDIA H200 (compute capability 9.0)"],
+    "driver": "CUDA 13.0",
+    "problem": "",
+    "flavour": "tensorrt",
+    "title": "TensorRT",
+    "tensorrt": "8.6.0",
+    "status": "usable",
+    "versions": {"torch": "2.11"},
+}
+NO_GPU = {**GPU, "devices": [], "driver": "", "problem": "no NVIDIA driver (libcuda.so.1 is not there)"}
+MEASURED = {"model": "target", "status": "measured", "median_ms": 2.0, "p99_ms": 2.0, "on_device_ms": 1.0}
+BEHAVIOUR: dict[str, Any] = {
+    "export": {"row": {"passed": True}},
+    "build": {"row": {"judged": True, "numerics": True, "passed": True, "precision": "fp16"}},
+    "plain": {"row": {"precision": "fp16"}},
+    "copies": {"row": {"bytes_per_s": 4e12}},
+    "time": {"row": {"batch": 8, "timing": [{"runtime": "tensorrt-fp16", **MEASURED}]}},
+    "pytorch": {"row": {"batch": 8, "timing": [{"runtime": "pytorch-cuda-fp16", **MEASURED}]}},
+}
 
 
 @pytest.fixture
-def tool(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The benchmark, found by its path: benchmarks are no part of the package."""
-    monkeypatch.syspath_prepend(TOOL.parent)
-    return importlib.import_module("gpu_check")
+def tool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    """The benchmark with stand-ins for its steps, on a machine with a GPU, with one wave of two small cases."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    found = importlib.import_module("gpu_check")
+    work = importlib.import_module("gpu.work")
+    waves = ((work.Case("a", "se", "2x8x4x4", batches=(8,)), work.Case("b", "cbam", "2x8x4x4", batches=(8,))),)
+    steps = work.steps
+    monkeypatch.setattr(work, "steps", lambda: steps(waves))
+    monkeypatch.setattr(work, "cases", lambda: {case.name: case for case in waves[0]})
+    monkeypatch.setattr(importlib.import_module("gpu.document"), "cases", work.cases)
+    monkeypatch.setattr(found, "STEP", STAND_IN)
+    monkeypatch.setattr(found, "RESULTS", tmp_path / "tensorrt.json")
+    monkeypatch.setattr(found, "PAGE", tmp_path / "gpu.md")
+    monkeypatch.setattr(found, "probe", lambda *_: GPU)
+    return found
 
 
-def test_every_tier_adds_targets_and_none_is_there_twice(tool: ModuleType) -> None:
-    names = tool.targets(None)
-    assert len(names) == len(set(names)) == sum(len(tool.targets(tier)) for tier in (1, 2, 3, 4))
-    assert set(tool.BLOCKS) <= set(block_names())
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (path := tmp_path / "run").mkdir()
+    (path / "behaviour.json").write_text(json.dumps(BEHAVIOUR))
+    return path
 
 
+def events(folder: Path) -> list[dict[str, Any]]:
+    file = folder / "events"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def parsed(tool: ModuleType, folder: Path, *words: str) -> argparse.Namespace:
+    found: argparse.Namespace = tool.parse([str(folder), "--minutes", "20", *words])
+    return found
+
+
+def test_a_whole_run_writes_results_page_and_archive_and_a_second_does_nothing(
+    tool: ModuleType, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tool.main(parsed(tool, folder, "--without-tactics", "cudnn")) == 0
+    found = json.loads((tmp_path / "tensorrt.json").read_text())
+    assert found == json.loads((folder / "results.json").read_text())
+    assert [found[key] for key in ("devices", "driver", "tensorrt")] == [
+        ["NVIDIA H200 (compute capability 9.0)"],
+        "CUDA 13.0",
+        "8.6.0",
+    ]
+    assert found["without_tactics"] == ["cudnn"]
+    assert (len(found["rows"]), len(found["timing"]), found["not_reached"]) == (2, 4, {})
+    assert "| `a` | fp16 | 8 | 1.000 |" in (tmp_path / "gpu.md").read_text()
+    assert (folder / "gpu_check.tar").exists()
+    assert "time-a-8: done in" in capsys.readouterr().out
+    began = len(events(folder))
+    assert tool.main(parsed(tool, folder, "--without-tactics", "cudnn")) == 0
+    assert len(events(folder)) == began
+
+
+def test_what_is_timed_runs_while_nothing_else_does(tool: ModuleType, folder: Path) -> None:
+    assert tool.main(parsed(tool, folder, "--jobs", "2")) == 0
+    spans: dict[str, list[float]] = {}
+    for event in events(folder):
+        spans.setdefault(event["step"], []).append(event["time"])
+    timed = {name: span for name, span in spans.items() if name.startswith(("time", "pytorch"))}
+    assert len(timed) == 4
+    for name, (began, ended) in timed.items():
+        others = [span for other, span in spans.items() if other != name and not other.startswith("export")]
+        assert all(other_ended <= began or other_began >= ended for other_began, other_ended in others)
+
+
+@pytest.mark.parametrize(
+    ("row", "code"), [({"passed": False, "why": "layers"}, 1), ({"status": "failed", "why": "node Unique"}, 1)]
+)
+def test_a_plan_that_did_not_pass_is_exit_code_1(
+    tool: ModuleType, folder: Path, row: dict[str, Any], code: int
+) -> None:
+    changed = {"row": {**BEHAVIOUR["build"]["row"], **row}}
+    (folder / "behaviour.json").write_text(json.dumps({**BEHAVIOUR, "build-b-fp16": changed}))
+    assert tool.main(parsed(tool, folder)) == code
+
+
+def test_a_run_without_time_for_any_plan_has_passed_nothing(
+    tool: ModuleType, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tool.main(tool.parse([str(folder), "--minutes", "0.01"])) == 1
+    assert "not reached: export-a, export-b: takes about" in capsys.readouterr().out
+
+
+def test_without_a_gpu_it_builds_what_it_can_and_ends_with_exit_code_3(
+    tool: ModuleType, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tool, "probe", lambda *_: {**NO_GPU, "flavour": "tensorrt-rtx"})
+    unjudged = {"row": {"judged": False, "numerics": False, "passed": False, "why": "built, not judged"}}
+    (folder / "behaviour.json").write_text(json.dumps({**BEHAVIOUR, "build": unjudged}))
+    with pytest.raises(MissingRequirement, match=r"no NVIDIA driver .*, so that nothing was run; run on a machine"):
+        tool.main(parsed(tool, folder, "--for", "sm89"))
+    assert {event["step"] for event in events(folder)} == {
+        *("export-a", "export-b", "build-a-fp16", "build-b-fp16"),
+    }
+    said = capsys.readouterr().out
+    assert "time-a-8, pytorch-a-8" in said
+    assert ": no NVIDIA driver (libcuda.so.1 is not there)" in said
+    assert len(json.loads((folder / "results.json").read_text())["rows"]) == 2
+    assert not (tmp_path / "tensorrt.json").exists()
+    assert not (tmp_path / "gpu.md").exists()
+
+
+def test_exports_alone_need_no_gpu(tool: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(tool, "probe")
+    assert tool.main(parsed(tool, folder, "--export")) == 0
+    assert {event["step"] for event in events(folder)} == {"export-a", "export-b"}
+    monkeypatch.setattr(tool, "probe", lambda *_: GPU, raising=False)
+    assert tool.main(parsed(tool, folder)) == 0
+    exports = [event for event in events(folder) if event["step"].startswith("export")]
+    assert len(exports) == 4  # the beginning and the end of each: none was done again
+
+
+def test_another_tensorrt_means_other_plans_and_the_same_exports(
+    tool: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert tool.main(parsed(tool, folder)) == 0
+    before = len(events(folder))
+    monkeypatch.setattr(tool, "probe", lambda *_: {**GPU, "tensorrt": "10.3.0"})
+    assert tool.main(parsed(tool, folder)) == 0
+    again = {event["step"] for event in events(folder)[before:]}
+    assert {"build-a-fp16", "time-a-8"} <= again
+    assert not any(name.startswith("export") for name in again)
+
+
+def run_tool(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, TOOL, *words], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "--minutes"),
+        (["--minutes", "0"], "invalid _minutes value: '0'"),
+        (["--minutes", "nan"], "invalid _minutes value: 'nan'"),
+        (["--minutes", "10", "--jobs", "0"], "invalid _count value: '0'"),
+        (["--minutes", "10", "--without-tactics", "cublas2"], "invalid choice: 'cublas2'"),
+        (["--minutes", "10", "--for", "sm90"], "received --for sm90; expected some of sm75"),
+        (["--minutes", "10", "--for", "none"], "received --for none; expected a compute capability"),
+        (["--minutes", "10", "--python-trt", "/no/python"], "received --python-trt /no/python; expected the path"),
+    ],
+)
+def test_wrong_arguments_are_exit_code_2(tmp_path: Path, words: list[str], said: str) -> None:
+    ran = run_tool(tmp_path / "run", *words)
+    assert (ran.returncode, said in ran.stderr) == (2, True), ran.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(bool(ask_driver().devices), reason="there is a GPU here")
 def test_without_a_gpu_it_ends_in_one_line_with_exit_code_3(tmp_path: Path) -> None:
-    ran = subprocess.run([sys.executable, TOOL, tmp_path], capture_output=True, text=True, check=False)
-    if ran.returncode != 3:  # there is a GPU: then the bundle that is not there is what it complains of
-        assert "is not a bundle" in ran.stderr
-    else:
-        assert ran.stderr.startswith("error: TensorRT is ")
-        assert ran.stderr.count("\n") == 1
+    ran = run_tool(tmp_path / "run", "--minutes", "1")
+    assert ran.returncode == 3
+    assert ran.stderr.startswith("error: TensorRT is ")
+    assert ran.stderr.count("\n") == 1
 
 
-def test_the_profile_lies_in_the_range_of_every_bundle_and_holds_what_is_timed(tool: ModuleType) -> None:
-    for name, axes in (("se", tool.BLOCK_AXES), ("resnet18+se", tool.IMAGE_AXES)):
-        (profile,) = parse_profiles(tool.PROFILES, catalog.resolve(name, dynamic=axes).axes)
-        assert all(profile.axes["batch"].min <= batch <= profile.axes["batch"].max for batch in tool.BATCHES)
-
-
-def test_rows_of_the_same_setting_are_kept(tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, str]] = []
-
-    def row(name: str, precision: str) -> dict[str, object]:
-        return {"target": name, "precision": precision, "passed": (name, precision) != ("cbam", "fp16")}
-
-    def measure(path: Path, precision: str, _options: object) -> dict[str, object]:
-        asked.append((path.name, precision))
-        return row(*asked[-1])
-
-    monkeypatch.setattr(tool, "RESULTS", tmp_path / "tensorrt.json")
-    monkeypatch.setattr(tool, "PAGE", tmp_path / "gpu.md")
-    monkeypatch.setattr(tool, "probe_tensorrt", lambda: Component("TensorRT", "usable", "8.6.0"))
-    monkeypatch.setattr(tool, "open_bundle", lambda _: None)
-    monkeypatch.setattr(tool, "measure", measure)
-    monkeypatch.setattr(tool, "ask_driver", lambda: Driver("CUDA 13.0", ("NVIDIA H200",)))
-    rates: list[float] = []
-    monkeypatch.setattr(tool, "Device", nullcontext)
-    monkeypatch.setattr(tool, "bytes_per_s", lambda _: rates.append(1e12) or 1e12)
-    (tmp_path / "plain").mkdir()
-    tool.moves_path(tmp_path, "cbam").write_text("[]")
-    for _ in range(2):
-        assert tool.main(tmp_path, ["se", "cbam"], tool.Options()) == 1
-    all_of_them = [(name, precision) for name in ("se", "cbam") for precision in ("fp32", "tf32", "fp16")]
-    assert asked == [*all_of_them, ("cbam", "fp16")]
-    written = json.loads((tmp_path / "tensorrt.json").read_text())
-    assert written["rows"] == [row(*one) for one in all_of_them]
-    assert (written["blocks"], written["bytes_per_s"], rates) == ({"cbam": []}, 1e12, [1e12])
-    assert "failed" in (tmp_path / "gpu.md").read_text()
-    assert tool.precisions("resnet50+se") == ("fp32", "tf32", "fp16", "int8")
-
-
-def test_without_a_gpu_there_are_no_baselines(tool: ModuleType, tmp_path: Path) -> None:
-    if tool.ask_driver().devices:
-        pytest.skip("there is a GPU here")
-    with pytest.raises(MissingRequirement, match="run on a machine with an NVIDIA GPU"):
-        tool.baselines(tmp_path, ["se"])
-
-
-def test_baselines_are_written_beside_the_plans_rows_and_kept(
-    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[str] = []
-
-    def timed(path: Path, runtimes: list[str]) -> list[dict[str, object]]:
-        asked.append(path.name)
-        return [{"runtime": name} for name in runtimes]
-
-    monkeypatch.setattr(tool, "RESULTS", tmp_path / "tensorrt.json")
-    monkeypatch.setattr(tool, "ask_driver", lambda: Driver("CUDA 13.0", ("NVIDIA H200",)))
-    monkeypatch.setattr(tool, "timed", timed)
-    (tmp_path / "tensorrt.json").write_text(json.dumps({"devices": ["NVIDIA H200"], "rows": [{"target": "se"}]}))
-    for _ in range(2):
-        assert tool.baselines(tmp_path, ["se", "cbam"]) == 0
-    assert asked == ["se", "cbam"]
-    written = json.loads((tmp_path / "tensorrt.json").read_text())
-    assert [row["target"] for row in written["baselines"]] == ["se", "cbam"]
-    assert written["rows"] == [{"target": "se"}]
-    monkeypatch.setattr(tool, "ask_driver", lambda: Driver("CUDA 13.0", ("NVIDIA A10",)))
-    with pytest.raises(InputError, match="here is NVIDIA A10"):
-        tool.baselines(tmp_path, ["gam"])
-
-
-def test_what_was_timed_is_told_row_by_row(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    latency = Latency.of([2_000_000] * 100)
-    found = Measurement("TensorRT", "GPU", "float16", latency, latency, (2.0,), 500.0, None, False, 8.0, 4, latency)
-    rows = (
-        Row("target", "tensorrt-fp16", 1, "measured", measurement=found),
-        Row("target", "tensorrt-fp16-graph", 1, "failed", "no"),
+def test_a_python_without_attn2trt_is_exit_code_3(tmp_path: Path) -> None:
+    (python := tmp_path / "python").write_text("#!/bin/sh\necho 'No module named attn2trt' >&2\nexit 1\n")
+    python.chmod(0o755)
+    ran = run_tool(tmp_path / "run", "--minutes", "1", "--python-trt", python)
+    assert (ran.returncode, ran.stderr) == (
+        3,
+        f"error: attn2trt does not work in {python} (No module named attn2trt); install it there\n",
     )
-    monkeypatch.setattr(tool, "benchmark", lambda *_, **__: SimpleNamespace(rows=rows))
-    one, other = tool.timed(Path("se"), [])
-    assert (one["median_ms"], one["on_device_ms"], one["batch"]) == (2.0, 2.0, 1)
-    assert (other["status"], other["why"]) == ("failed", "no")
 
 
-def test_what_the_blocks_of_a_backbone_must_move_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(TOOL.parent)
-    block_bytes = importlib.import_module("block_bytes")
-    name = "resnet18+se"
-    blocks = block_bytes.count(name, catalog.resolve(name).build())
-    assert [block["places"] for block in blocks] == [2, 2, 2, 2]
-    assert blocks[0]["map_numbers"] == 2 * 64 * 56 * 56  # read and written
-    assert blocks[0]["weight_numbers"] == 64 * 4 + 4 + 4 * 64 + 64
-    one = [blocks[0]]
-    assert block_bytes.total(one, 8, 2) == 2 * 2 * (8 * blocks[0]["map_numbers"] + blocks[0]["weight_numbers"])
+DRIVER = """
+import sys
+sys.path[:0] = [{benchmarks!r}]
+import gpu_check
+from pathlib import Path
+gpu_check.STEP = Path({step!r})
+gpu_check.probe = lambda *_: {gpu!r}
+gpu_check.keep = lambda archive, found: archive.refresh()
+gpu_check.start()
+"""
 
 
-def test_a_plain_export_lies_beside_its_bundle_once(
-    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    exported: list[str] = []
-    beside = tool.export_beside
-
-    def export_beside(folder: Path, name: str, *more: object) -> None:
-        exported.append(name)
-        beside(folder, name, *more)
-
-    monkeypatch.setattr(tool, "export_beside", export_beside)
-    monkeypatch.setattr(tool, "BLOCK_AXES", "batch=1:2:3")
-    for _ in range(2):
-        tool.export(tmp_path, ["se"])
-    assert exported == ["se"]
-    graph = onnx.load(tool.plain_plans.graph_path(tmp_path, "se"))
-    bundle = open_bundle(tmp_path / "se")
-    assert [entry.version for entry in graph.opset_import if not entry.domain] == [17]
-    assert [value.name for value in graph.graph.output] == [output.name for output in bundle.outputs]
-    assert [value.name for value in graph.graph.input] == [given.name for given in bundle.inputs]
+def start_driver(folder: Path) -> subprocess.Popen[str]:
+    code = DRIVER.format(benchmarks=str(BENCHMARKS), step=str(STAND_IN), gpu=GPU)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, folder, "--minutes", "5", "--jobs", "1", "--exports", "1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
-def test_a_plain_plan_is_ordered_as_a_user_would_and_refusals_are_told(
-    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plans, orders = tool.plain_plans, []
-    attn2trt.deploy("eca", out=tmp_path / "eca", shapes=["2x8x6x6"], dynamic="batch=1:2:3")
-    bundle = open_bundle(tmp_path / "eca")
-    (found,) = {*plans.plain_contender(bundle, "fp16", [], tool.Options()).jobs.values()}
-    assert found == "PyTorch's exporter refuses the target"
-    (tmp_path / "plain").mkdir()
-    plans.graph_path(tmp_path, "eca").write_bytes(b"graph")
+def wait_for(what: Callable[[], Any]) -> Any:
+    until = time.monotonic() + 60
+    while not (found := what()):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    return found
 
-    def build(order: Order) -> dict[str, object]:
-        orders.append(order)
-        if order.precision == "fp32":
-            raise CheckFailed("no kernel")
-        return {"tensorrt": "8.6.0", "gpu": "NVIDIA H200", "capabilities": ["9.0"], "driver": "13.0"}
 
-    monkeypatch.setattr(plans, "build_isolated", build)
-    jobs = plans.plain_contender(bundle, "fp16", ["batch=1:3:3"], tool.Options(level=3)).jobs
-    assert {name: job.graphed for name, job in jobs.items()} == {"tensorrt-fp16": False, "tensorrt-fp16-graph": True}
-    assert json.loads(jobs["tensorrt-fp16"].about)["plan"]["precision"] == "fp16"
-    assert orders[0].weakly_typed
-    assert orders[0].options.level == 3
-    assert [str(profile) for profile in orders[0].profiles] == ["batch=1:3:3"]
-    assert orders[0].layers == plans.layers_path(tmp_path, "eca", "fp16")
-    refused = plans.plain_contender(bundle, "fp32", [], tool.Options()).jobs
-    assert set(refused.values()) == {"no kernel"}
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 130), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_a_run_that_is_ended_leaves_rows_and_no_process(folder: Path, number: signal.Signals, code: int) -> None:
+    slow = {"build": {**BEHAVIOUR["build"], "seconds": 600}}
+    (folder / "behaviour.json").write_text(json.dumps({**BEHAVIOUR, **slow}))
+    driver = start_driver(folder)
+    build = wait_for(lambda: [one for one in events(folder) if one["step"].startswith("build")])[0]
+    os.kill(driver.pid, number)
+    _, error = driver.communicate()
+    assert driver.returncode == code
+    assert error == ("interrupted\n" if code == 130 else "")
+    assert list((folder / "rows").glob("export-*.json"))
+    found = json.loads((folder / "results.json").read_text())
+    assert found["not_reached"]
+    if number == signal.SIGKILL:  # the stand-in does not ask to die with its parent: the next run ends it
+        again = start_driver(folder)
+        wait_for(lambda: not Path(f"/proc/{build['pid']}").exists())
+        again.terminate()
+        again.communicate()
+    else:
+        assert not Path(f"/proc/{build['pid']}").exists()

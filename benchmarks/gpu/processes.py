@@ -1,0 +1,168 @@
+"""The processes that do the steps, one each: started, stopped for a while, ended with all that they have started."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from attn2trt.errors import InputError
+from attn2trt.processes import ending
+
+from .work import Pool, Step
+
+# In the environment of every process of a run, so that the next run can tell what was left behind.
+MARK = "ATTN2TRT_GPU_CHECK"
+LOGS = "logs"
+MOST_SAID = 2000
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A step whose process has ended; ``how`` says in words how, with the last line of its output."""
+
+    step: Step
+    code: int
+    how: str
+
+
+class Processes:
+    """The running steps. ``command`` and ``environment`` are those of a step; its output goes to a log in ``folder``.
+
+    Use it in a ``with`` statement: leaving kills what still runs.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        command: Callable[[Step], Sequence[str]],
+        environment: Callable[[Step], Mapping[str, str]] = lambda _: {},
+    ) -> None:
+        self._folder = folder.resolve()
+        self._command = command
+        self._environment = environment
+        self._running: dict[str, tuple[Step, subprocess.Popen[bytes], IO[bytes]]] = {}
+        self._stopped = False
+
+    def __enter__(self) -> Processes:
+        (self._folder / LOGS).mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def __bool__(self) -> bool:
+        return bool(self._running)
+
+    def start(self, step: Step) -> None:
+        """Start the step in a session of its own, so that whatever it starts can be ended with it."""
+        log = log_path(self._folder, step).open("wb")
+        process = subprocess.Popen(
+            self._command(step),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **self._environment(step), MARK: str(self._folder)},
+            start_new_session=True,
+        )
+        self._running[step.name] = (step, process, log)
+
+    def ended(self) -> list[Ended]:
+        """The steps that have ended since this was asked last."""
+        found = []
+        for name, (step, process, log) in list(self._running.items()):
+            code = process.poll()
+            if code is None:
+                continue
+            log.close()
+            del self._running[name]
+            _signal_group(process.pid, signal.SIGKILL)  # what it has left behind
+            said = log_path(self._folder, step).read_bytes()[-MOST_SAID:].decode(errors="replace")
+            found.append(Ended(step, code, ending(code, said)))
+        return found
+
+    def hold(self, pool: Pool) -> None:
+        """Stop the steps of the pool until ``go_on``."""
+        if not self._stopped:
+            self._signal(pool, signal.SIGSTOP)
+        self._stopped = True
+
+    def go_on(self, pool: Pool) -> None:
+        """Let the steps of the pool continue."""
+        if self._stopped:
+            self._signal(pool, signal.SIGCONT)
+        self._stopped = False
+
+    def kill(self) -> list[Step]:
+        """End every step with all its processes; returns those that were running."""
+        killed = []
+        for step, process, log in self._running.values():
+            _signal_group(process.pid, signal.SIGKILL)
+            process.wait()
+            log.close()
+            killed.append(step)
+        self._running.clear()
+        return killed
+
+    def _signal(self, pool: Pool, number: signal.Signals) -> None:
+        for step, process, _ in self._running.values():
+            if step.pool == pool:
+                _signal_group(process.pid, number)
+
+
+def log_path(folder: Path, step: Step) -> Path:
+    """What the step's processes print."""
+    return folder / LOGS / f"{step.name}.log"
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, number)
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold the folder against a second run, and end what a killed one has left behind in it.
+
+    Raises InputError if another run is at work there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(
+                f"received {folder}, in which another run is at work; expected a folder of this one's own; wait for it"
+            ) from None
+        _end_leftovers(folder.resolve())
+        yield
+
+
+def _end_leftovers(folder: Path) -> None:
+    """Kill the processes that a run in this folder has started and did not live to end."""
+    mark = f"{MARK}={folder}".encode()
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        number = int(environment.parent.name)
+        try:
+            ours = number != os.getpid() and mark in environment.read_bytes().split(b"\0")
+        except OSError:  # another user's, or it has ended
+            continue
+        if ours:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(number, signal.SIGKILL)
+
+
+def python_of(path: str | None) -> str:
+    """The Python interpreter at ``path``; this one without a path. Raises InputError if there is none."""
+    if path is None:
+        return sys.executable
+    if not os.access(path, os.X_OK) or Path(path).is_dir():
+        raise InputError(f"received --python-trt {path}; expected the path of a Python interpreter; correct it")
+    return str(Path(path).absolute())

@@ -1,0 +1,8 @@
+"""Benchmarks are no part of the package: their folder is where gpu_check.py finds its own modules."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))

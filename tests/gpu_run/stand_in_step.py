@@ -1,0 +1,45 @@
+"""Stands in for gpu_step.py: notes when it runs, and writes the row that is wanted of the step, or dies.
+
+``behaviour.json`` in the folder has by step's name, or by kind: "seconds" to wait, "child" to leave a process behind,
+"die" instead of a row, and "row" for more fields of it. It imports nothing that takes time.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+parser = argparse.ArgumentParser()
+parser.add_argument("folder", type=Path)
+for option in ("step", "setting", "since", "for", "without-tactics"):
+    parser.add_argument(f"--{option}", default="")
+given = parser.parse_args()
+kind, _, rest = given.step.partition("-")
+told = json.loads((given.folder / "behaviour.json").read_text())
+behaviour = told.get(given.step, told.get(kind, {}))
+
+
+def note(what):
+    with (given.folder / "events").open("a") as events:
+        events.write(
+            json.dumps({"what": what, "step": given.step, "time": time.monotonic(), "pid": os.getpid()}) + "\n"
+        )
+
+
+note("start")
+print("on the way", given.step, flush=True)
+if behaviour.get("child"):
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+time.sleep(behaviour.get("seconds", 0.0))
+note("end")
+if behaviour.get("die"):
+    sys.exit("Error: it broke")
+row = {"step": given.step, "kind": kind, "case": rest.split("-")[0], "precision": "", "batch": 0, "status": "done"}
+row |= {"setting": given.setting, "seconds": time.monotonic() - float(given.since), **behaviour.get("row", {})}
+(given.folder / "rows").mkdir(exist_ok=True)
+partial = given.folder / "rows" / f".{given.step}.partial"
+partial.write_text(json.dumps(row))
+partial.replace(given.folder / "rows" / f"{given.step}.json")
