@@ -232,7 +232,8 @@ def test_from_module():
     assert target.output_names == ("features",)
     assert target.build() is not module
     assert torch.equal(target.build().weight, module.weight)
-    assert not module.training
+    assert module.training
+    assert not target.build().training
     assert module.weight.requires_grad
     assert torch.equal(module.weight, weights)
 
