@@ -23,6 +23,10 @@ class CheckFailed(Attn2trtError):
     exit_code = 1
 
 
+class Interrupted(CheckFailed):
+    """A process that was killed, or did not end in time: that says nothing of what it worked on, and is not kept."""
+
+
 class MissingRequirement(Attn2trtError):
     """Something that was required is not on this machine; the message holds the command that installs it."""
 

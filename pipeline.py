@@ -43,7 +43,6 @@ from .lossy_modules import name_lossy
 from .lowering import Candidates, Lowering, LowWriter, Named, entries_of, files_of, floor_of
 from .modules.packages import require
 from .modules.target import Target, file_name
-from .modules.training_mode import keeps_training_mode
 from .plan_stages import plan_stages
 from .provider_stages import provider_stages
 from .stages import (
@@ -79,7 +78,6 @@ EXPORTED = "exported.onnx"
 EXPORT_ADVICE = "try another --opset, or deploy parts of the module to find the one that breaks it"
 
 
-@keeps_training_mode
 def deploy(
     target: str | Target | nn.Module,
     example_inputs: Any = None,
@@ -108,7 +106,7 @@ def deploy(
 
     ``target`` is a name of the catalog (``"resnet50+cbam"``) or a module with its ``example_inputs`` (a tensor, a
     tuple, or a dict by the names of ``forward``'s arguments) or its ``shapes`` (``["size=2:float32[1,9]"]``). It is
-    left in the training mode in which it came. ``dynamic`` gives ranges as min:opt:max, as text (``"batch=1:2:8"``)
+    left as it is. ``dynamic`` gives ranges as min:opt:max, as text (``"batch=1:2:8"``)
     or as a dict of triples; a fourth number is what every size is a multiple of, and an expression of other axes
     (``"mask.dim1=x.dim0"``) ties an axis to them. ``layout="nhwc"``, or a dict by input, says that the channels of
     images are last. ``out`` defaults to ``bundles/<name>``. A bundle that is there
@@ -143,12 +141,11 @@ def deploy(
     destination = place.of(resolved)
     inputs, calibrate = (None if path is None else place.here / path for path in (inputs, calibrate))
     lowering = replace(lowering, calibrate=calibrate)
-    module = None
-    if resolved.fingerprint is None:
-        module = resolved.build()
+    module = resolved.build() if resolved.fingerprint is None else None
     options = [opset, verdict, max_error, seed, allow_float32_truth, *lowering.options, {"build_for": [*build_for]}]
     key = _key(resolved, module, options=options, read=[inputs, calibrate])
-    if not force and (found := _unchanged(destination, key)) is not None:
+    seconds.start("reuse", "comparing with the bundle that is there")
+    if not force and (found := _reusable(destination, key, resolved, module, seed)) is not None:
         return place.named(found)
     # which precisions there will be is not known yet where one is to be chosen
     known = () if lowering.chooses else lowering.precisions
@@ -209,7 +206,12 @@ def deploy(
             "axes": {name: axis_to_json(axis) for name, axis in resolved.axes.items()},
             "narrowed": narrowed,
             "preprocessing": dict(resolved.preprocessing),
-            "simplified": {"done": not why_not_simplified, "why_not": why_not_simplified},
+            "simplified": {
+                "done": not why_not_simplified,
+                "why_not": why_not_simplified,
+                **({"interrupted": True} if simplifier.was_interrupted else {}),
+            },
+            **({"program": exported.program} if exported.program else {}),
             "modules": dict(graph.modules),
             "cases": index,
             "cases_left_out": left_out,
@@ -539,8 +541,25 @@ _PARTS = (
 )
 
 
+def _reusable(destination: Path, key: str, target: Target, module: nn.Module | None, seed: int) -> Bundle | None:
+    """Return the bundle at ``destination`` if another run would make the same one.
+
+    A ``module`` of the user's is traced again, since its key does not hold all that it computes.
+    """
+    found = _unchanged(destination, key)
+    if found is None or module is None:
+        return found
+    from .export.trace.exporter import program_of
+    from .validate.reuse import is_same
+
+    return found if is_same(found, program_of(target, module), module, seed=seed) else None
+
+
 def _unchanged(destination: Path, key: str) -> Bundle | None:
-    """The bundle at ``destination`` if it was made of the same things and no file of it has changed since."""
+    """Return the bundle at ``destination`` if it has this key and no file of it has changed since.
+
+    One whose making met a killed process or a time limit is none: another run need not meet it.
+    """
     if not (destination / MANIFEST).is_file():
         return None
     try:
@@ -548,6 +567,9 @@ def _unchanged(destination: Path, key: str) -> Bundle | None:
     except InputError:
         return None
     if bundle.manifest.get("key") != key or not all(finding.ok for finding in verify(destination)):
+        return None
+    verdict = Verdict.from_json(bundle.manifest["verdict"])
+    if bundle.manifest["simplified"].get("interrupted") or verdict.was_interrupted:
         return None
     return Bundle(bundle.path, bundle.manifest, reused=True)
 
@@ -564,6 +586,7 @@ def _versions() -> Mapping[str, str]:
         "onnxruntime",
         "numpy",
         "tensorrt-rtx",
+        *("tensorrt", "tensorrt-cu12", "tensorrt-cu13"),
     ):
         try:
             found[name] = version(name)

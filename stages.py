@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from .engines.isolated import IsolatedRuntime, Kernels
 from .engines.tensorrt.flavours import RTX
-from .errors import CheckFailed, MissingRequirement
+from .errors import CheckFailed, Interrupted, MissingRequirement
 from .export.graph import OnnxGraph
 from .validate.cases import Case
 from .validate.metamorphic import metamorphic
@@ -240,7 +240,9 @@ def with_place(result: StageResult, locate: Callable[[Collection[str]], Location
         place = locate(wrong)
     except Exception as error:  # the verdict stands whether or not the place is found
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        return replace(result, why=f"{result.why}; where it goes wrong was not found ({reason})")
+        interrupted = result.was_interrupted or isinstance(error, Interrupted)
+        why = f"{result.why}; where it goes wrong was not found ({reason})"
+        return replace(result, why=why, was_interrupted=interrupted)
     return replace(result, why=f"{result.why}; {place or 'no single module could be named'}")
 
 
@@ -264,7 +266,7 @@ def not_loaded(stage: str, error: CheckFailed | MissingRequirement) -> StageResu
     if missing and precision in LOWER and provider in _PROVIDERS:
         what = f"{LOWER[precision].words} {missing[1]} (opset {missing[2]})"
         return not_checked(stage, f"ONNX Runtime's {_PROVIDERS[provider]} provider has no {what}")
-    return StageResult(stage, "failed", str(error))
+    return StageResult(stage, "failed", str(error), was_interrupted=isinstance(error, Interrupted))
 
 
 def tensorrt_stage() -> StageResult:

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import IO, Any, TypeVar
 
 from .. import errors, processes
-from ..errors import Attn2trtError, CheckFailed
+from ..errors import Attn2trtError, CheckFailed, Interrupted
 from .channel import receive, send
 from .runtime import Arrays, Runtime
 
@@ -21,7 +21,7 @@ Self = TypeVar("Self", bound="Child")
 
 
 class Child:
-    """The other end of a pipe, with the same errors; CheckFailed where the process dies or does not answer.
+    """The other end of a pipe, with the same errors; Interrupted if the process dies or does not answer.
 
     ``module`` is the module of this package whose ``main`` gets ``arguments``; ``who`` names it in errors. The process
     starts at once and loads meanwhile; ``load`` waits until it has. ``seconds`` is the time limit of every answer.
@@ -75,9 +75,9 @@ class Child:
         """One message and its answer; ``doing`` says in an error what the process was at."""
         self.load()
         if self._death:
-            raise CheckFailed(self._death)
+            raise Interrupted(self._death)
         if not self.tell(header, arrays):
-            raise CheckFailed(self._obituary(doing))
+            raise Interrupted(self._obituary(doing))
         return self._answer(doing)
 
     def tell(self, header: Mapping[str, Any], arrays: Arrays | None = None) -> bool:
@@ -99,7 +99,7 @@ class Child:
         finally:
             timer.cancel()
         if message is None or self._death:
-            raise CheckFailed(self._obituary(doing))
+            raise Interrupted(self._obituary(doing))
         header, arrays = message
         if "error" in header:
             kind = getattr(errors, header["kind"], CheckFailed) if header["kind"] else CheckFailed

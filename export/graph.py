@@ -27,7 +27,8 @@ class OnnxGraph:
     ``modules`` maps each node's name to the path of the PyTorch module whose result it gives (``layer1.0.conv2``), and
     ``merged`` the name of a node that took others in, as a convolution its normalisation, to the paths of theirs.
     ``axes`` are the ranges that the graph really holds for: narrower than what was asked for where the module takes
-    only multiples of a number.
+    only multiples of a number. ``program`` is the digest of the traced program that the graph was made of, if the
+    module is the user's.
     """
 
     path: Path
@@ -37,6 +38,7 @@ class OnnxGraph:
     modules: Mapping[str, str] = field(default_factory=dict)
     axes: Mapping[str, Axis] = field(default_factory=dict)
     merged: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    program: str = ""
 
     @property
     def module_paths(self) -> tuple[str, ...]:

@@ -25,8 +25,17 @@ if TYPE_CHECKING:
 TIMEOUT_SECONDS = 900
 
 
+# What a child says last if the machine was at fault.
+_SHORTAGES = ("No space left", "MemoryError", "bad_alloc", "Cannot allocate", "Disk quota")
+
+
 class Simplifier:
-    """A process that gets onnxsim ready as soon as it is entered, which takes as long as to simplify, for one graph."""
+    """A process that gets onnxsim ready as soon as it is entered, which takes as long as to simplify, for one graph.
+
+    ``was_interrupted`` says that it was killed, ran out of time or lacked memory or disk: another run may succeed.
+    """
+
+    was_interrupted = False
 
     def __enter__(self) -> Simplifier:
         self._child = subprocess.Popen(
@@ -70,7 +79,9 @@ class Simplifier:
         try:
             _, said = self._child.communicate(paths, TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
+            self.was_interrupted = True
             return f"onnxsim did not finish within {TIMEOUT_SECONDS} s"
+        self.was_interrupted = self._child.returncode < 0 or any(shortage in said for shortage in _SHORTAGES)
         if self._child.returncode or not destination.exists():
             return f"onnxsim {processes.ending(self._child.returncode, said)}"
         return ""

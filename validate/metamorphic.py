@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from .cases import Case
 from .metrics import FLOAT32, Comparison, Floor, Precision, Reference, compare
-from .verdict import Run, StageResult, not_checked, stage_result
+from .verdict import Run, StageResult, did_not_run, not_checked, stage_result
 
 Array = npt.NDArray[Any]
 Outputs = Mapping[str, Array]
@@ -46,8 +46,7 @@ def metamorphic(
     try:
         found = list(_checks(run, case, reference.at(precision), precision))
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        found = [(case.name, Comparison("", np.inf, 0.0, np.inf, "raised", (), False, f"it did not run: {reason}"))]
+        found = [(case.name, did_not_run("", error))]
     differing = any(name == "second run" and comparison.error > 0 for name, comparison in found)
     said += ["not deterministic: a second run differs in its last bits"] if differing else []
     return stage_result(stage, found, "; ".join(said))

@@ -127,13 +127,19 @@ class Slices:
         return sentences
 
     def shares(self, precision: Precision) -> dict[tuple[str, int], Float64]:
-        """Return (output, axis) -> the share of its variation that each slice loses; NaN of one that is left out."""
+        """Return (output, axis) -> the share of its variation that each slice loses; NaN of one that is left out.
+
+        Of few elements the deviations are rough, and the worst of many slices is the roughest: what chance adds to it
+        is taken off (the ratio of two deviations of n elements varies by 1/sqrt(n), the largest of N such by
+        sqrt(2 ln N) times as much).
+        """
         found = {}
         for key, axis in self._axes.items():
             if axis is not None:
                 judged = (axis.truth.count >= ENOUGH) & ~_still(axis.truth, axis.rounding, precision)
                 share = axis.error.deviation / np.where(judged, axis.truth.deviation, 1.0)
-                found[key] = np.where(judged, share, math.nan)
+                chance = math.sqrt(2 * math.log(share.size or 1)) / np.sqrt(np.maximum(axis.truth.count, 1.0))
+                found[key] = np.where(judged, share / (1 + chance), math.nan)
         return found
 
     def lost(self, precision: Precision) -> list[Comparison]:

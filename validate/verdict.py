@@ -14,7 +14,7 @@ from typing import Any, Literal, cast
 
 import numpy.typing as npt
 
-from ..errors import InputError
+from ..errors import InputError, Interrupted
 from ..modules.target import TensorSpec
 from .cases import Case
 from .metrics import FLOAT32, Comparison, Floor, Precision, Reference, compare
@@ -41,6 +41,7 @@ BUILT: Status = "built"
 NOT_CHECKED: Status = "not checked"
 FAILED: Status = "failed"
 STATUSES = (PASSED, OVER_BUDGET, AGAINST_FLOAT32, BUILT, NOT_CHECKED, FAILED)
+INTERRUPTED = "interrupted"  # of a comparison: the runtime's process was killed or ran out of time
 PASSES = (PASSED, OVER_BUDGET, AGAINST_FLOAT32)
 # PyTorch's own float32 loses more than this of an ordinary input: whatever a graph computes would be in its floors.
 MOST_LOST = 1e-3
@@ -48,12 +49,16 @@ MOST_LOST = 1e-3
 
 @dataclass(frozen=True)
 class StageResult:
-    """One stage's outcome: every comparison with its case's name, and in ``why`` what failed or was not checked."""
+    """One stage's outcome: every comparison with its case's name, and in ``why`` what failed or was not checked.
+
+    ``was_interrupted`` says that a process was killed or ran out of time, which another run need not meet.
+    """
 
     stage: str
     status: Status
     why: str = ""
     comparisons: tuple[tuple[str, Comparison], ...] = ()
+    was_interrupted: bool = False
 
     @property
     def has_passed(self) -> bool:
@@ -120,6 +125,11 @@ class Verdict:
         )
 
     @property
+    def was_interrupted(self) -> bool:
+        """True if another run may come to another verdict on the same graphs."""
+        return any(stage.was_interrupted for stage in self.stages)
+
+    @property
     def first_failure(self) -> StageResult | None:
         return next((stage for stage in self.stages if stage.status == FAILED), None)
 
@@ -133,6 +143,7 @@ class Verdict:
                     "stage": stage.stage,
                     "status": stage.status,
                     "why": stage.why,
+                    **({"interrupted": True} if stage.was_interrupted else {}),
                     "comparisons": [
                         {"case": case}
                         | {key: _plain(value) for key, value in asdict(found).items()}
@@ -172,7 +183,8 @@ def _stage(entry: Mapping[str, Any]) -> StageResult:
     found = tuple((str(part["case"]), _comparison(part)) for part in entry["comparisons"])
     if status in PASSES and not (found and all(comparison.passed for _, comparison in found)):
         raise ValueError(f"stage {entry['stage']!r} passed without comparisons that did")
-    return StageResult(str(entry["stage"]), cast(Status, status), str(entry["why"]), found)
+    interrupted = entry.get("interrupted") is True
+    return StageResult(str(entry["stage"]), cast(Status, status), str(entry["why"]), found, interrupted)
 
 
 def _comparison(part: Mapping[str, Any]) -> Comparison:
@@ -219,7 +231,9 @@ def stage_result(
     if failed:
         case, worst = max(failed, key=lambda pair: pair[1].ratio)
         more = f" ({len(failed)} of {len(found)} comparisons failed)" if len(found) > 1 else ""
-        result = StageResult(stage, FAILED, f"case {case}, output {worst.output}: {worst.detail}{more}", found)
+        interrupted = any(one.which == INTERRUPTED for _, one in failed)
+        why = f"case {case}, output {worst.output}: {worst.detail}{more}"
+        result = StageResult(stage, FAILED, why, found, interrupted)
         smallest = ", ".join(f"{name}={size}" for name, size in result.smallest_failing.items())
         return replace(result, why=f"{result.why}; smallest failing shape {smallest}") if smallest else result
     if unchecked:
@@ -263,8 +277,7 @@ def judge_case(
     try:
         outputs = run(case.feeds)
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        found = [_unmet(name, "raised", f"it did not run: {reason}") for name in reference.outputs64]
+        found = [did_not_run(name, error) for name in reference.outputs64]
     else:
         found = _compared(outputs, case, reference.at(precision), max_error, precision)
         if slices is not None:
@@ -330,6 +343,13 @@ def _budget(case: Case, floor: Floor, max_error: float | None, precision: Precis
         return max_error
     keeps_it = precision.healthy * floor.l2 <= precision.budget
     return precision.budget if precision is not FLOAT32 or keeps_it else math.inf
+
+
+def did_not_run(name: str, error: Exception) -> Comparison:
+    """Return the failed comparison of an output that a runtime did not give because of ``error``."""
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    which = INTERRUPTED if isinstance(error, Interrupted) else "raised"
+    return _unmet(name, which, f"it did not run: {reason}")
 
 
 def _unmet(name: str, which: str, detail: str) -> Comparison:

@@ -31,6 +31,7 @@ from ..passes.small_constants import HiddenConstants
 from .advice import advice_on
 from .guards import Guard, TraceGuards, Violation, fixing_guard, is_dynamic, restrict
 from .outputs import name_values, output_names, run_checked
+from .program import digest
 from .refusals import check_operators, no_form
 from .rewrites import SizeIndependentCalls
 from .size_numbers import SizesStayNumbers
@@ -57,7 +58,14 @@ def trace(target: Target, module: nn.Module, path: Path, *, opset: int) -> OnnxG
     _strip_metadata(model)
     _save(model, path)
     inputs, outputs = _specs(model.graph.inputs), _specs(model.graph.outputs)
-    return OnnxGraph(path, opset, inputs, outputs, modules, axes, others_than(modules, merged))
+    traced = digest(program, axes) if target.fingerprint is None else ""
+    return OnnxGraph(path, opset, inputs, outputs, modules, axes, others_than(modules, merged), traced)
+
+
+def program_of(target: Target, module: nn.Module) -> str:
+    """Return the digest of the program that ``trace`` makes a graph of, as its ``program``; raises as it does."""
+    program, axes = _export_program(target, module)
+    return digest(program, axes)
 
 
 def example_inputs(target: Target, sizes: Mapping[str, int] | None = None) -> tuple[torch.Tensor, ...]:

@@ -16,10 +16,10 @@ PRECISIONS = [FLOAT32, *LOWER.values()]
 
 def boxes_and_scores(rows: int = 2, kind: str = "normal") -> tuple[Case, Reference]:
     """Five channels in hundreds, and three quiet ones around 0.5."""
-    truth = RNG.standard_normal((rows, 8, 6, 6)) * np.array([300.0] * 5 + [0.01] * 3).reshape(1, 8, 1, 1) + 0.5
+    truth = RNG.standard_normal((rows, 8, 16, 16)) * np.array([300.0] * 5 + [0.01] * 3).reshape(1, 8, 1, 1) + 0.5
     single = truth.astype(np.float32)
     floor = measure(single, truth)
-    lower = {name: {"y": Floor(1.0, 1.0, np.full(20, 1.0))} for name in LOWER}  # as bad as can be
+    lower = {name: {"y": Floor(1.0, 1.0, np.full(40, 1.0))} for name in LOWER}  # as bad as can be
     case = Case.of(f"case {rows}", {"x": single}, kind=kind)
     return case, Reference({"y": truth}, {"y": single}, {"y": floor}, 300.0, lower=lower)
 
@@ -40,7 +40,7 @@ def test_scores_that_become_constants_beside_boxes_fail(precision: Precision) ->
     which = next(one for _, one in found.comparisons if one.which == "variation")
     assert which.detail.startswith("indices 5-6 of 8 along axis 1 without what varies in PyTorch")
     assert which.worst_index[0] == 1
-    assert which.error == pytest.approx(1.0, abs=0.01)
+    assert which.error == pytest.approx(1.0, abs=0.08)  # what chance may add is taken off
 
 
 def test_what_made_inputs_do_is_not_asked() -> None:

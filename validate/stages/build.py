@@ -14,7 +14,7 @@ from ...engines.tensorrt.plan_build import PlanBuild, PlanRequest
 from ...engines.tensorrt.plans import Plan, stage_name
 from ...engines.tensorrt.profiles import Profile
 from ...engines.tensorrt.targets import NONE, name_targets, split_targets
-from ...errors import CheckFailed, MissingRequirement
+from ...errors import CheckFailed, Interrupted, MissingRequirement
 from ...modules.target import Axis, TensorSpec
 from ..verdict import StageResult, built, not_checked
 
@@ -132,7 +132,8 @@ class BuildStages:
             return Outcome(not_checked(stage, str(error)))
         except CheckFailed as error:
             advice = f"--for {NONE} if only ONNX Runtime is wanted"
-            return Outcome(StageResult(stage, "failed", f"{error}; {advice}"))
+            interrupted = isinstance(error, Interrupted)
+            return Outcome(StageResult(stage, "failed", f"{error}; {advice}", was_interrupted=interrupted))
         _, unable = split_targets(self._targets, precision)
         left_out = f"; not for {name_targets(unable)}: no {precision} there" if unable else ""
         why = f"parsed and built by {plan.built_by} for {name_targets(plan.capabilities)}; not run here{left_out}"
