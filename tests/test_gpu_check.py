@@ -56,10 +56,12 @@ def tool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     monkeypatch.setattr(work, "steps", lambda: steps(waves))
     monkeypatch.setattr(work, "cases", lambda: {case.name: case for case in waves[0]})
     monkeypatch.setattr(importlib.import_module("gpu.document"), "cases", work.cases)
-    monkeypatch.setattr(found, "STEP", STAND_IN)
-    monkeypatch.setattr(found, "RESULTS", tmp_path / "tensorrt.json")
-    monkeypatch.setattr(found, "PAGE", tmp_path / "gpu.md")
-    monkeypatch.setattr(found, "probe", lambda *_: GPU)
+    check = importlib.import_module("gpu.check")
+    monkeypatch.setattr(check, "STEP", STAND_IN)
+    monkeypatch.setattr(check, "RESULTS", tmp_path / "tensorrt.json")
+    monkeypatch.setattr(check, "PAGE", tmp_path / "gpu.md")
+    monkeypatch.setattr(check, "WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(check, "probe", lambda *_: GPU)
     return found
 
 
@@ -134,7 +136,7 @@ def test_a_run_without_time_for_any_plan_has_passed_nothing(
 def test_without_a_gpu_it_builds_what_it_can_and_ends_with_exit_code_3(
     tool: ModuleType, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(tool, "probe", lambda *_: {**NO_GPU, "flavour": "tensorrt-rtx"})
+    monkeypatch.setattr("gpu.check.probe", lambda *_: {**NO_GPU, "flavour": "tensorrt-rtx"})
     unjudged = {"row": {"judged": False, "numerics": False, "passed": False, "why": "built, not judged"}}
     (folder / "behaviour.json").write_text(json.dumps({**BEHAVIOUR, "build": unjudged}))
     with pytest.raises(MissingRequirement, match=r"no NVIDIA driver .*, so that nothing was run; run on a machine"):
@@ -151,13 +153,54 @@ def test_without_a_gpu_it_builds_what_it_can_and_ends_with_exit_code_3(
 
 
 def test_exports_alone_need_no_gpu(tool: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(tool, "probe")
+    monkeypatch.delattr("gpu.check.probe")
     assert tool.main(parsed(tool, folder, "--export")) == 0
     assert {event["step"] for event in events(folder)} == {"export-a", "export-b"}
-    monkeypatch.setattr(tool, "probe", lambda *_: GPU, raising=False)
+    monkeypatch.setattr("gpu.check.probe", lambda *_: GPU, raising=False)
     assert tool.main(parsed(tool, folder)) == 0
     exports = [event for event in events(folder) if event["step"].startswith("export")]
     assert len(exports) == 4  # the beginning and the end of each: none was done again
+
+
+def test_exports_go_on_until_the_python_with_tensorrt_is_there(tool: ModuleType, folder: Path) -> None:
+    python = folder.parent / "python"
+    last = {"export-b": {**BEHAVIOUR["export"], "python": str(python)}}
+    (folder / "behaviour.json").write_text(json.dumps({**BEHAVIOUR, **last}))
+    assert tool.main(parsed(tool, folder, "--python-trt", str(python), "--wait", "--exports", "1")) == 0
+    started = [event["step"] for event in events(folder) if event["what"] == "start"]
+    assert started[:2] == ["export-a", "export-b"]
+    assert len(started) == len({*started}) == 12
+    assert json.loads((folder / "results.json").read_text())["not_reached"] == {}
+
+
+def test_an_export_that_runs_when_tensorrt_is_there_goes_on(tool: ModuleType, folder: Path) -> None:
+    python = folder.parent / "python"
+    (folder / "behaviour.json").write_text(
+        json.dumps(
+            {
+                **BEHAVIOUR,
+                "export-a": {**BEHAVIOUR["export"], "python": str(python)},
+                "export-b": {**BEHAVIOUR["export"], "seconds": 1.0},
+            }
+        )
+    )
+    assert tool.main(parsed(tool, folder, "--python-trt", str(python), "--wait", "--exports", "2")) == 0
+    started = [event["step"] for event in events(folder) if event["what"] == "start"]
+    assert len(started) == len({*started}) == 12
+
+
+def test_a_python_that_never_comes_ends_with_exit_code_3_and_the_exports_are_kept(
+    tool: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object) -> None:
+        raise MissingRequirement("attn2trt does not work in python")
+
+    monkeypatch.setattr("gpu.check.probe", missing)
+    monkeypatch.setattr("gpu.estimates.FIRST_GUESS", {"export": (0.1, 0.1)})
+    words = ["--python-trt", str(folder / "python"), "--wait"]
+    with pytest.raises(MissingRequirement, match="does not work"):
+        tool.main(tool.parse([str(folder), "--minutes", "0.03", *words]))
+    assert (folder / "rows/export-a.json").exists()
 
 
 def test_another_tensorrt_means_other_plans_and_the_same_exports(
@@ -165,7 +208,7 @@ def test_another_tensorrt_means_other_plans_and_the_same_exports(
 ) -> None:
     assert tool.main(parsed(tool, folder)) == 0
     before = len(events(folder))
-    monkeypatch.setattr(tool, "probe", lambda *_: {**GPU, "tensorrt": "10.3.0"})
+    monkeypatch.setattr("gpu.check.probe", lambda *_: {**GPU, "tensorrt": "10.3.0"})
     assert tool.main(parsed(tool, folder)) == 0
     again = {event["step"] for event in events(folder)[before:]}
     assert {"build-a-fp16", "time-a-8"} <= again
@@ -186,6 +229,7 @@ def run_tool(*words: str | Path) -> subprocess.CompletedProcess[str]:
         (["--minutes", "10", "--without-tactics", "cublas2"], "invalid choice: 'cublas2'"),
         (["--minutes", "10", "--for", "sm90"], "received --for sm90; expected some of sm75"),
         (["--minutes", "10", "--for", "none"], "received --for none; expected a compute capability"),
+        (["--minutes", "10", "--wait"], "received --wait; expected it with --python-trt"),
         (["--minutes", "10", "--python-trt", "/no/python"], "received --python-trt /no/python; expected the path"),
     ],
 )
@@ -217,10 +261,11 @@ DRIVER = """
 import sys
 sys.path[:0] = [{benchmarks!r}]
 import gpu_check
+from gpu import check
 from pathlib import Path
-gpu_check.STEP = Path({step!r})
-gpu_check.probe = lambda *_: {gpu!r}
-gpu_check.keep = lambda archive, found: archive.refresh()
+check.STEP = Path({step!r})
+check.probe = lambda *_: {gpu!r}
+check.is_measured = lambda _: False
 gpu_check.start()
 """
 

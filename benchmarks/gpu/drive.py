@@ -58,8 +58,11 @@ class Drive:
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], object] = time.sleep
 
-    def go(self, runner: Runner) -> dict[str, Any]:
-        """Do everything for which there is time; returns the document."""
+    def go(self, runner: Runner, until: Callable[[], bool] = lambda: False) -> dict[str, Any]:
+        """Do everything for which there is time, or go on ``until`` something else is due; returns the document.
+
+        What is running then is left to the runner. At the end of the time it is stopped.
+        """
         began = self.clock()
         self.write()
         while self.clock() < self.deadline:
@@ -79,6 +82,8 @@ class Drive:
             for step in started:
                 runner.start(step)
             self.sleep(PAUSE_SECONDS)
+            if until():
+                return self.write()
         for one in runner.ended():
             self._record(one)
         self.schedule.give_up([step.name for step in runner.kill()], OUT_OF_TIME)

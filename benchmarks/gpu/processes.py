@@ -61,6 +61,11 @@ class Processes:
     def __bool__(self) -> bool:
         return bool(self._running)
 
+    @property
+    def running(self) -> list[Step]:
+        """The steps that have not ended, as far as that was asked."""
+        return [step for step, _, _ in self._running.values()]
+
     def start(self, step: Step) -> None:
         """Start the step in a session of its own, so that whatever it starts can be ended with it."""
         log = log_path(self._folder, step).open("wb")
@@ -159,10 +164,12 @@ def _end_leftovers(folder: Path) -> None:
                 os.kill(number, signal.SIGKILL)
 
 
-def python_of(path: str | None) -> str:
-    """The Python interpreter at ``path``; this one without a path. Raises InputError if there is none."""
+def python_of(path: str | None, *, must_be_there: bool = True) -> str:
+    """The Python interpreter at ``path``; without a path this one. Raises InputError if there is none and must be."""
     if path is None:
         return sys.executable
-    if not os.access(path, os.X_OK) or Path(path).is_dir():
-        raise InputError(f"received --python-trt {path}; expected the path of a Python interpreter; correct it")
+    if must_be_there and (not os.access(path, os.X_OK) or Path(path).is_dir()):
+        raise InputError(
+            f"received --python-trt {path}; expected the path of a Python interpreter; correct it, or --wait for it"
+        )
     return str(Path(path).absolute())

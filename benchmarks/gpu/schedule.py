@@ -26,15 +26,21 @@ class Schedule:
         rows: Of the steps that are over.
         slots: How many steps of each pool may run at once.
         estimates: How long steps take.
+        running: Steps that have been started before.
     """
 
     def __init__(
-        self, steps: Sequence[Step], rows: Mapping[str, Row], slots: Mapping[Pool, int], estimates: Estimates
+        self,
+        steps: Sequence[Step],
+        rows: Mapping[str, Row],
+        slots: Mapping[Pool, int],
+        estimates: Estimates,
+        running: Sequence[Step] = (),
     ) -> None:
         self._steps = {step.name: step for step in steps}
         self._slots = {**slots, "alone": 1}
         self._estimates = estimates
-        self._running: dict[str, Step] = {}
+        self._running = {step.name: step for step in running}
         self.rows = {name: row for name, row in rows.items() if name in self._steps}
         self.not_reached: dict[str, str] = {}
 

@@ -1,13 +1,12 @@
 """Stands in for gpu_step.py: notes when it runs, and writes the row that is wanted of the step, or dies.
 
-``behaviour.json`` in the folder has by step's name, or by kind: "seconds" to wait, "child" to leave a process behind,
-"die" instead of a row, and "row" for more fields of it. It imports nothing that takes time.
+``behaviour.json`` in the folder has by step's name, or by kind: "seconds" to wait, "die" instead of a row, "row" for
+more fields of it, and "python" for the path of an interpreter to put there. It imports nothing that takes time.
 """
 
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -31,8 +30,10 @@ def note(what):
 
 note("start")
 print("on the way", given.step, flush=True)
-if behaviour.get("child"):
-    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+if "python" in behaviour:
+    python = Path(behaviour["python"])
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
 time.sleep(behaviour.get("seconds", 0.0))
 note("end")
 if behaviour.get("die"):
