@@ -10,7 +10,7 @@ import click
 from ..errors import CheckFailed, InputError, MissingRequirement
 from ..processes import STAGE_SECONDS, note
 from .options import output_options, require_option, target_options, timing_options
-from .out_file import check_file, write_document
+from .out_file import out_file
 from .output import print_json, print_rich, stages
 from .requirements import check
 
@@ -64,6 +64,7 @@ def command(
     max_seconds: float,
     rounds: int,
     out: Path | None,
+    force: bool,
     as_json: bool,
     **options: Any,
 ) -> int:
@@ -73,7 +74,7 @@ def command(
     plain backbone is timed beside it. Nothing else should run on the machine meanwhile.
     """
     check(require)
-    check_file(out, example="latency.json")
+    file = out_file(out, force=force, example="latency.json")
     from ..benchmarking import benchmark
     from ..engines.timing.method import Method
 
@@ -82,8 +83,8 @@ def command(
     with stages() as progress:
         found = benchmark(target, method=method, progress=progress, **options)
     document = {**found.to_json(), "command": "attn2trt benchmark"}
-    if out is not None:
-        write_document(out, document)
+    if file is not None:
+        file.write_document(document)
     if as_json:
         print_json(document)
     else:

@@ -10,7 +10,7 @@ import click
 from ..errors import InputError
 from ..processes import STAGE_SECONDS, note
 from .options import output_options, require_option, target_options, timing_options
-from .out_file import check_file, write_document, write_whole
+from .out_file import TITLE, out_file
 from .output import print_json, print_rich, stages
 from .requirements import check
 
@@ -46,6 +46,7 @@ def command(
     iterations: int,
     max_seconds: float,
     out: Path | None,
+    force: bool,
     plot: Path | None,
     as_json: bool,
     **options: Any,
@@ -56,8 +57,8 @@ def command(
     Everything runs in ONNX Runtime on the CPU. Nothing else should run on the machine meanwhile.
     """
     check(require)
-    check_file(out, example="cost.json")
-    check_file(plot, option="--plot", example="cost.png")
+    document_file = out_file(out, force=force, example="cost.json")
+    plot_file = out_file(plot, force=force, option="--plot", example="cost.png")
     from ..costing import ROUNDS, cost
     from ..engines.timing.method import Method
     from ..report.cost_plot import require_matplotlib, write_plot
@@ -69,10 +70,10 @@ def command(
     with stages() as progress:
         found = cost(target, method=method, progress=progress, **options)
     document = {**found.to_json(), "command": "attn2trt cost"}
-    if out is not None:
-        write_document(out, document)
-    if plot is not None:
-        write_whole(plot, lambda path: write_plot(found, path))
+    if document_file is not None:
+        document_file.write_document(document)
+    if plot_file is not None:
+        plot_file.write(lambda path: write_plot(found, path, title=TITLE))
     if as_json:
         print_json(document)
     else:

@@ -20,9 +20,19 @@ import click
 from ..errors import Attn2trtError, CheckFailed, StorageError
 from ..processes import leave_if_copy, stage
 from .guard import INTERRUPTED
+from .streams import drop_stdout, flush
 
 INTERNAL_ERROR = 70
-STORAGE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+# What to do about a failure of the system's, by its number.
+FIXES = {
+    errno.ENOSPC: "free space where the output and temporary files go",
+    errno.EDQUOT: "free space where the output and temporary files go",
+    errno.EFBIG: "raise the limit on the size of files",
+    errno.EROFS: "choose a place that can be written to",
+    errno.EACCES: "fix the permission, or choose another place",
+    errno.EPERM: "fix the permission, or choose another place",
+    errno.EPIPE: "have the output read to its end",
+}
 
 
 def finish(call: Callable[[], Any], *, debug: bool = False) -> NoReturn:
@@ -33,8 +43,10 @@ def finish(call: Callable[[], Any], *, debug: bool = False) -> NoReturn:
     try:
         with nullcontext() if debug else _quiet_libraries():
             code = call()
+            flush()
     except BaseException as error:
         leave_if_copy()
+        drop_stdout()
         message, exit_code = explain(error)
         sys.exit(_fail(message, exit_code, error, debug))
     sys.exit(code if isinstance(code, int) else 0)
@@ -74,11 +86,11 @@ def _explain_error(error: Exception) -> tuple[str, int]:
     if isinstance(error, click.ClickException):
         return _usage(error), error.exit_code if isinstance(error, click.UsageError) else StorageError.exit_code
     if isinstance(error, OSError):
-        return _storage(error.strerror or str(error), error.filename), StorageError.exit_code
+        return _storage(error.errno, error.strerror or str(error), error.filename), StorageError.exit_code
     # Serialisers written in Rust or C++ raise their own type with the system's words in it.
-    for reason in (os.strerror(number) for number in STORAGE_ERRNOS):
-        if reason in str(error):
-            return _storage(reason, None), StorageError.exit_code
+    for number in FIXES:
+        if os.strerror(number) in str(error):
+            return _storage(number, os.strerror(number), None), StorageError.exit_code
     if isinstance(error, MemoryError):
         return "internal error: out of memory; give smaller sizes with --shape or --dynamic", INTERNAL_ERROR
     described = f"{type(error).__name__}: {error}"
@@ -92,10 +104,10 @@ def _usage(error: click.ClickException) -> str:
     return f"{message}{'' if message.endswith('?') else ';'} see '{path} --help'"
 
 
-def _storage(reason: str, file_name: object) -> str:
+def _storage(number: int | None, reason: str, file_name: object) -> str:
     where = f" at {os.fsdecode(file_name)}" if isinstance(file_name, str | bytes) else ""
-    fix = "free space, fix the permission or choose another folder with -o"
-    return f"reading or writing failed{where}: {reason}; {fix}"
+    fix = "check that it is there and can be read" if where else "check what is read and where is written"
+    return f"reading or writing failed{where}: {reason}; {FIXES.get(number or 0, fix)}"
 
 
 def _fail(message: str, exit_code: int, error: BaseException, debug: bool) -> int:

@@ -1,85 +1,46 @@
-"""The command group: each command is imported when it is named."""
+"""The console script: what is imported here is there before a signal is an interrupt, so it is next to nothing."""
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Sequence
-from difflib import get_close_matches
-from importlib import import_module
 from typing import Any, NoReturn
 
-import click
-
-from .ending import finish
-from .guard import guarded, interrupt_on_signals
-from .options import debug_option
-from .streams import open_closed
-
-# In the order in which a new user needs them; each is a file beside this one that holds `command`.
-COMMANDS = (
-    *("list", "show", "doctor", "deploy", "export", "compile", "validate", "verify"),
-    *("benchmark", "cost", "tune"),
-)
-# Those that run PyTorch and a user's code.
+# Commands that run PyTorch and a user's code.
 GUARDED = frozenset({"deploy", "export", "benchmark", "cost"})
 
 
-class LazyGroup(click.Group):
-    """A group whose commands are imported when they are named, and whose ``main`` never shows a traceback."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = import_module(f".{cmd_name}", __package__).command
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in COMMANDS and not args[0].startswith("-"):
-            nearest = get_close_matches(args[0], COMMANDS, n=1)
-            hint = f" (nearest: {nearest[0]})" if nearest else ""
-            raise click.UsageError(f"received command '{args[0]}'; expected one of {', '.join(COMMANDS)}{hint}", ctx)
-        return super().resolve_command(ctx, args)
-
-    def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> NoReturn:
-        """Run the command line ``args`` (default: the process's own) and exit with the code its outcome has."""
-        arguments = list(sys.argv[1:] if args is None else args)
-        extra["standalone_mode"] = False
-        # The flag is read from the arguments themselves: parsing them may be what fails.
-        finish(lambda: super(LazyGroup, self).main(arguments, *rest, **extra), debug="--debug" in arguments)
-
-
-@click.group(cls=LazyGroup, no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="attn2trt", message="%(prog)s %(version)s")
-@debug_option
-def group() -> None:
-    """Take vision attention models from PyTorch to ONNX, and prove that nothing changed on the way.
-
-    \b
-    attn2trt deploy resnet50+cbam            a backbone with a block, into a checked bundle
-    attn2trt deploy py:mypkg.nets:make --shape 2x3x224x224
-    attn2trt validate bundles/resnet50+cbam  the same verdict again, without PyTorch
-    attn2trt benchmark resnet50+cbam         how fast, in every runtime of this machine
-    attn2trt cost resnet50+cbam              what the block costs, beside what it must cost
-
-    Exit codes: 0 passed, 1 a verdict or a hash failed, 2 bad usage or input, 3 a requirement is missing here,
-    4 reading or writing failed.
-    """
-
-
 def main() -> NoReturn:
-    """The console script."""
-    open_closed()
-    if set(sys.argv[1:]) & GUARDED and not set(sys.argv[1:]) & {"-h", "--help"}:
-        guarded(run)
-    interrupt_on_signals()
-    run()
+    """Run the command line. A signal that asks it to end is exit code 130 and one line from the first moment on."""
+    try:
+        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, signal.default_int_handler)
+        from .guard import guarded, interrupt_on_signals
+        from .streams import open_closed
+
+        open_closed()
+        if set(sys.argv[1:]) & GUARDED and not set(sys.argv[1:]) & {"-h", "--help"}:
+            guarded(run)
+        interrupt_on_signals()
+        run()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
 
 
 def run() -> NoReturn:
     """The command line in this very process."""
+    from .commands import group
+
     group.main(prog_name="attn2trt")
+
+
+def __getattr__(name: str) -> Any:
+    """The group of the commands and what belongs to it, loaded on first use."""
+    if name.startswith("__"):  # as the import system asks for
+        raise AttributeError(name)
+    from . import commands
+
+    return getattr(commands, name)

@@ -199,6 +199,7 @@ def timing_options(each: str) -> Decorator[Any]:
         ),
         click.option("--opset", type=count, default=17, show_default=True, help="ONNX opset of a TARGET."),
         click.option("-o", "--out", type=PATH, metavar="FILE", help="Write the JSON document there too."),
+        click.option("--force", is_flag=True, help="Replace a file there that no command of attn2trt wrote."),
     )
     return lambda command: _stack(command, *options)
 

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -44,8 +44,14 @@ def print_rich(*renderables: RenderableType) -> None:
     leave_if_copy()
     terminal = sys.stdout.isatty()
     console = Console(file=sys.stdout, width=None if terminal else 160, highlight=False)
+    # by itself it ends the process with exit code 1, which is a failed verdict
+    console.on_broken_pipe = _raise_again  # type: ignore[method-assign]
     for renderable in renderables:
         console.print(renderable)
+
+
+def _raise_again() -> NoReturn:
+    raise  # noqa: PLE0704 - called where a broken pipe is handled
 
 
 @contextmanager

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from io import TextIOWrapper
 
 
 def open_closed() -> None:
@@ -18,6 +20,9 @@ def open_closed() -> None:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
             os.set_inheritable(descriptor, True)
             setattr(sys, name, open(descriptor, "r" if descriptor == 0 else "w", closefd=False))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # an arrow must not fail where there is ASCII alone
 
 
 def claim_stdout() -> None:
@@ -36,6 +41,17 @@ def give_stdout(descriptor: int) -> None:
     os.dup2(descriptor, 1)
     before = sys.stdout
     sys.stdout = open(1, "w", encoding=before.encoding, errors=before.errors, closefd=False)  # noqa: SIM115
+
+
+def drop_stdout() -> None:
+    """Send what cannot be written to stdout nowhere, so that it does not fail again when the interpreter ends."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, sys.stdout.fileno())
+            os.close(null)
 
 
 def flush() -> None:

@@ -6,21 +6,38 @@ The hashes prove that files are the ones the manifest lists, not who wrote the m
 from __future__ import annotations
 
 import hashlib
-import json
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckFailed, InputError
 from ..modules.target import Axis, TensorSpec
+from .manifest import HASH, MANIFEST, MODEL, REFERENCE, is_inside, manifest_hash, read_manifest
 
-FORMAT = 1
-MANIFEST = "bundle.json"
-MODEL = "model.onnx"
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = [
+    "MANIFEST",
+    "MODEL",
+    "REFERENCE",
+    "TUNED",
+    "Bundle",
+    "Finding",
+    "axis_to_json",
+    "is_as_listed",
+    "is_inside",
+    "open_bundle",
+    "require_unchanged",
+    "sha256",
+    "spec_from_json",
+    "spec_to_json",
+    "tensors",
+    "verify",
+]
+
 TUNED = "model.ort-cpu.onnx"
-REFERENCE = "reference.safetensors"
 
 
 @dataclass(frozen=True)
@@ -120,53 +137,7 @@ def open_bundle(path: Path | str) -> Bundle:
         raise InputError(
             f"{folder} is not a bundle: it holds no {MANIFEST}; give the folder that `attn2trt deploy` printed"
         )
-    try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{file} is not readable JSON ({error}); deploy the target again") from error
-    _check_manifest(file, manifest)
-    return Bundle(folder, manifest)
-
-
-def _check_manifest(file: Path, manifest: Any) -> None:
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
-        raise InputError(f"{file} has format {found!r}; this version reads format {FORMAT}; deploy the target again")
-    shapes = {
-        "target": dict,
-        "files": dict,
-        "axes": dict,
-        "inputs": list,
-        "outputs": list,
-        "cases": list,
-        "verdict": dict,
-    }
-    for key, kind in shapes.items():
-        if not isinstance(manifest.get(key), kind):
-            raise InputError(f"{file} has no usable {key!r}; expected a {kind.__name__}; deploy the target again")
-    for name, entry in manifest["files"].items():
-        if (
-            not is_inside(name)
-            or not isinstance(entry, dict)
-            or not re.fullmatch(r"[0-9a-f]{64}", str(entry.get("sha256")))
-        ):
-            raise InputError(f"{file} lists {name!r}, which leaves the bundle or has no sha256; do not use this bundle")
-    lowered = manifest.get("precisions", {})
-    if not isinstance(lowered, dict) or not all(isinstance(entry, dict) for entry in lowered.values()):
-        raise InputError(f"{file} has no usable 'precisions'; expected a dict of dicts; deploy the target again")
-    tuned = manifest.get("tuned")
-    if tuned is not None and not isinstance(tuned, dict):
-        raise InputError(f"{file} has no usable 'tuned'; expected a dict; deploy the target again")
-    more = [str(entry.get("file")) for entry in (*lowered.values(), *([] if tuned is None else [tuned]))]
-    for name in (MODEL, REFERENCE, *more):
-        if name not in manifest["files"]:
-            raise InputError(f"{file} does not list {name}; deploy the target again")
-
-
-def is_inside(name: str) -> bool:
-    """Whether ``name`` is a plain relative path that stays in the bundle's folder."""
-    path = PurePosixPath(name)
-    return bool(name) and "\\" not in name and ":" not in name and not path.is_absolute() and ".." not in path.parts
+    return Bundle(folder, read_manifest(file))
 
 
 def sha256(path: Path) -> str:
@@ -179,10 +150,11 @@ def sha256(path: Path) -> str:
 
 
 def verify(path: Path | str) -> list[Finding]:
-    """Compare every file that the manifest lists with its hash, and what the graph refers to with the list."""
+    """Compare the manifest and every file that it lists with their hashes, and what graphs refer to with the list."""
     bundle = open_bundle(path)
     root = bundle.path.resolve()
-    findings = [_verify_file(root, name, entry) for name, entry in bundle.manifest["files"].items()]
+    findings = [_verify_manifest(bundle.manifest)]
+    findings += [_verify_file(root, name, entry) for name, entry in bundle.manifest["files"].items()]
     if all(finding.ok for finding in findings):
         findings += _verify_external_data(bundle)
     return findings
@@ -199,7 +171,7 @@ def require_unchanged(bundle: Bundle) -> None:
     for finding in verify(bundle.path):
         if not finding.ok:
             raise CheckFailed(
-                f"{bundle.path / finding.file} is {finding.detail}; deploy the target again or restore the file"
+                f"{bundle.path / finding.file}: {finding.detail}; deploy the target again or restore the file"
             )
 
 
@@ -208,7 +180,7 @@ def _verify_file(root: Path, name: str, entry: Mapping[str, Any]) -> Finding:
     if not file.is_file():
         return Finding(name, False, "missing")
     if not file.resolve().is_relative_to(root):
-        return Finding(name, False, "is a link that leaves the bundle")
+        return Finding(name, False, "a link that leaves the bundle")
     found = sha256(file)
     if found != entry["sha256"]:
         others = f"{found[:12]}… where the manifest says {entry['sha256'][:12]}…"
@@ -216,15 +188,47 @@ def _verify_file(root: Path, name: str, entry: Mapping[str, Any]) -> Finding:
     return Finding(name, True, f"sha256 {found[:12]}…, {file.stat().st_size} bytes")
 
 
+def _verify_manifest(manifest: Mapping[str, Any]) -> Finding:
+    """Compare what the manifest says with its own hash, if it has one."""
+    if HASH not in manifest:
+        return Finding(MANIFEST, True, "manifest not covered: written by a version that did not hash it")
+    found = manifest_hash(manifest)
+    if found != manifest[HASH]:
+        return Finding(
+            MANIFEST, False, f"changed: its content has sha256 {found[:12]}… instead of {manifest[HASH][:12]}…"
+        )
+    return Finding(MANIFEST, True, f"content sha256 {found[:12]}…")
+
+
 def _verify_external_data(bundle: Bundle) -> list[Finding]:
-    """Weights kept beside a graph must be files of this bundle that the manifest lists."""
+    """Find weights beside a graph that are no files of this bundle, wherever in the graph they are named."""
     import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     findings = []
     for name in bundle.graph_files:
-        model = onnx.load(str(bundle.path / name), load_external_data=False)
-        entries = (entry for tensor in model.graph.initializer for entry in tensor.external_data)
-        for location in sorted({entry.value for entry in entries if entry.key == "location"}):
+        try:
+            model = onnx.load(str(bundle.path / name), load_external_data=False)
+        except (DecodeError, ValueError) as error:
+            findings.append(Finding(name, False, f"no ONNX graph: {' '.join(str(error).split())[:200]}"))
+            continue
+        locations = {
+            entry.value for tensor in tensors(model) for entry in tensor.external_data if entry.key == "location"
+        }
+        for location in sorted(locations):
             if not is_inside(location) or location not in bundle.manifest["files"]:
                 findings.append(Finding(name, False, f"refers to {location!r}, which the manifest does not list"))
     return findings
+
+
+def tensors(message: Any) -> Iterator[onnx.TensorProto]:
+    """Yield every tensor of a message of ONNX, at any depth: attributes, sub-graphs, functions, sparse values."""
+    import onnx
+
+    if isinstance(message, onnx.TensorProto):
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_MESSAGE:
+            for part in value if field.is_repeated else (value,):
+                yield from tensors(part)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -14,10 +13,11 @@ from typing import Any
 
 from ..errors import CheckFailed, InputError
 from ..processes import note
-from .bundle import FORMAT, MANIFEST, Bundle, sha256
+from .bundle import Bundle, sha256
 from .destination import BESIDE, check_destination, check_owned
 from .exchange import exchange
 from .lock import Lock, is_abandoned, locked, owner, try_lock
+from .manifest import FORMAT, MANIFEST, manifest_text, read_manifest
 
 LONGEST_NAME = 255  # of a file, in bytes, in every file system that is common
 
@@ -75,7 +75,8 @@ class BundleWriter:
             entries[name] = {"role": role, "sha256": sha256(file), "bytes": file.stat().st_size}
         whole = {"format": FORMAT, **manifest, "files": entries}
         listing = self.path / MANIFEST
-        listing.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        listing.write_text(manifest_text(whole), encoding="utf-8")
+        written = read_manifest(listing)
         for file in (*(self.path / name for name in files), listing):
             file.chmod(listing.stat().st_mode)  # as the user's umask has it, whoever made the file
         flush(listing)
@@ -86,7 +87,7 @@ class BundleWriter:
             flush(self.destination.parent)
         note(written=str(self.destination.absolute()))
         _remove(old)
-        return Bundle(self.destination, whole)
+        return Bundle(self.destination, written)
 
     def _put_in_place(self) -> Path:
         """Put the folder where the bundle belongs; returns where the one that was there is now."""

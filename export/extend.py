@@ -20,6 +20,7 @@ from .bundle import MANIFEST, Bundle, open_bundle, sha256
 from .bundle_writer import flush
 from .destination import LEFT, SCRATCH
 from .lock import is_abandoned, try_lock
+from .manifest import manifest_text
 
 # plans/sm90-trt10.9.0-fp16.2.plan: the group of its files, the number of its turn if it is not the first, its kind
 TURN = re.compile(r"(?P<group>.+?)(?:\.(?P<turn>\d+))?(?P<kind>\.(?:plan|layers\.json|kernels|onnx|onnx\.data))")
@@ -67,11 +68,11 @@ def extend(
         flush(file.parent)
         listed[name] = {"role": role, "sha256": sha256(file), "bytes": file.stat().st_size}
     manifest = {**bundle.manifest, **entries, "files": listed}
-    _replace_manifest(bundle, manifest)
+    written = _replace_manifest(bundle, manifest)
     for name in gone:
         with contextlib.suppress(OSError):  # the next command removes it
             (bundle.path / name).unlink()
-    return Bundle(bundle.path, manifest)
+    return Bundle(bundle.path, written)
 
 
 def free_name(name: str, taken: Collection[str]) -> str:
@@ -100,8 +101,9 @@ def _is_earlier(name: str, files: Collection[str]) -> bool:
     )
 
 
-def _replace_manifest(bundle: Bundle, manifest: Mapping[str, Any]) -> None:
-    """Replace the manifest in the folder that holds the one before, wherever that folder is by now."""
+def _replace_manifest(bundle: Bundle, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace the manifest in the folder that holds the one before, wherever that folder is by now; returns it."""
+    text = manifest_text(manifest)
     partial = f".{MANIFEST}.partial-{os.getpid()}"
     folder = os.open(bundle.path, os.O_RDONLY)
     try:
@@ -112,7 +114,7 @@ def _replace_manifest(bundle: Bundle, manifest: Mapping[str, Any]) -> None:
         try:
             written = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode, dir_fd=folder)
             with open(written, "w", encoding="utf-8") as stream:  # noqa: PTH123
-                stream.write(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+                stream.write(text)
                 stream.flush()
                 os.fsync(stream.fileno())
             os.replace(partial, MANIFEST, src_dir_fd=folder, dst_dir_fd=folder)
@@ -123,6 +125,8 @@ def _replace_manifest(bundle: Bundle, manifest: Mapping[str, Any]) -> None:
             raise
     finally:
         os.close(folder)
+    found: dict[str, Any] = json.loads(text)
+    return found
 
 
 def _sweep(bundle: Bundle, *, all_are_left: bool) -> None:

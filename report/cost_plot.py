@@ -54,8 +54,11 @@ def require_matplotlib() -> None:
         raise MissingRequirement(f"received --plot; expected matplotlib, which is not installed; {INSTALL}")
 
 
-def write_plot(found: Cost, path: Path) -> None:
-    """Draw it to ``path``, in the format of its suffix; MissingRequirement where matplotlib is not installed."""
+def write_plot(found: Cost, path: Path, *, title: str) -> None:
+    """Draw it to ``path``, in the format of its suffix, with a title in its metadata, which is not drawn.
+
+    Raises MissingRequirement if matplotlib is not installed.
+    """
     require_matplotlib()
     # not through pyplot, which would look for a screen
     figure_type: Any = import_module("matplotlib.figure").Figure
@@ -66,7 +69,7 @@ def write_plot(found: Cost, path: Path) -> None:
     _draw_lines(figure.add_subplot(rows, 1, 1), shown.lines)
     if shown.stages:
         _draw_stages(figure.add_subplot(rows, 1, 2), shown)
-    figure.savefig(path, format=path.suffix.lower().removeprefix("."))
+    figure.savefig(path, format=path.suffix.lower().removeprefix("."), metadata={"Title": title})
 
 
 def _draw_lines(axis: Any, lines: tuple[Line, ...]) -> None:

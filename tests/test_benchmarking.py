@@ -31,6 +31,7 @@ from attn2trt.errors import CheckFailed, InputError, MissingRequirement
 from attn2trt.export.bundle import open_bundle
 from attn2trt.export.extend import extend
 from attn2trt.export.graph import OnnxGraph
+from attn2trt.export.manifest import manifest_text
 from attn2trt.modules import catalog, packages
 from attn2trt.modules.target import Target, TensorSpec
 
@@ -60,7 +61,7 @@ def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 def edit(bundle: Path, change: Callable[[dict[str, Any]], object]) -> None:
     manifest = json.loads((bundle / "bundle.json").read_text())
     change(manifest)
-    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    (bundle / "bundle.json").write_text(manifest_text(manifest))
 
 
 def change_weights(model: Path, to: Path, factor: float = 1.01) -> None:

@@ -22,6 +22,7 @@ from attn2trt.errors import CheckFailed, InputError
 from attn2trt.export import graph
 from attn2trt.export.bundle import MODEL, TUNED, open_bundle, verify
 from attn2trt.export.forms import one_image, pooled_mean, row_column_gates
+from attn2trt.export.manifest import manifest_text
 from attn2trt.pipeline import validate_bundle, verify_bundle
 
 QUICK = Method(seconds=0.01, iterations=1, rounds=2, warm_up_seconds=0.0, settle_seconds=0.0, pause_seconds=0.0)
@@ -248,7 +249,7 @@ def test_a_tuned_graph_of_another_graph_has_failed(bundle: Path, timed: Callable
     tuning.tune_bundle(bundle, threads=1)
     document = json.loads((bundle / "bundle.json").read_text())
     document["tuned"]["graph"] = "0" * 64
-    (bundle / "bundle.json").write_text(json.dumps(document))
+    (bundle / "bundle.json").write_text(manifest_text(document))
     verdict = validate_bundle(bundle)
     assert verdict.first_failure is not None
     assert "made from another graph; tune again" in verdict.first_failure.why

@@ -95,7 +95,7 @@ def from_tensors(path: Path, index: Sequence[Mapping[str, Any]]) -> Iterator[tup
         with safe_open(path, framework="numpy") as file:
             for entry in index:
                 yield _load(file, entry)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, OSError, ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise InputError(
             f"the recorded cases in '{path}' cannot be read ({reason}); run attn2trt verify, then export again"

@@ -161,7 +161,7 @@ class Verdict:
         try:
             stages = tuple(_stage(entry) for entry in document["stages"])
             return cls(stages, allows_float32=document.get("allows_float32_truth") is True)
-        except (KeyError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"received a verdict that cannot be read ({error!r}); export the bundle again") from None
 
 

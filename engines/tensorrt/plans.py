@@ -111,7 +111,7 @@ class Plan:
                 device_bytes=int(entry["device_bytes"]),
                 flavour=FLAVOURS[entry.get("flavour", TENSORRT.name)].name,
             )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"received a plan's entry that cannot be read ({error!r}); run `attn2trt compile` again"
             ) from None

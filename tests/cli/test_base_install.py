@@ -25,6 +25,7 @@ import attn2trt
 from attn2trt.export.bundle import open_bundle
 from attn2trt.export.extend import extend
 from attn2trt.export.forms.row_column_gates import OuterProduct
+from attn2trt.export.manifest import manifest_text
 from attn2trt.modules.packages import INSTALL_EXPORT
 from attn2trt.stages import STAGE_EXPORTED, STAGE_ORT, STAGE_SIMPLIFIED
 
@@ -163,7 +164,7 @@ def test_validate_finds_the_wrong_graph_and_where(command: Run, bundle: Path) ->
     onnx.save(model, path)
     manifest = json.loads((bundle / "bundle.json").read_text())
     manifest["files"]["model.onnx"]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    (bundle / "bundle.json").write_text(manifest_text(manifest))
     done = command("validate", str(bundle), "--json")
     assert done.returncode == 1, done.stderr
     assert statuses(done)[STAGE_ORT] == "failed"

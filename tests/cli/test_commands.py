@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from attn2trt.cli.main import group
 from attn2trt.errors import InputError
+from attn2trt.export.manifest import manifest_text
 from attn2trt.modules import catalog
 
 SMALL = ("se", "--shape", "2x16x8x8", "--dynamic", "batch=1:2:4")
@@ -129,7 +130,7 @@ def test_verify_says_whether_the_graph_loads_here(bundle: Path) -> None:
     (bundle / "model.onnx").write_bytes(b"")  # no graph at all, though its hash is the manifest's
     manifest = json.loads((bundle / "bundle.json").read_text())
     manifest["files"]["model.onnx"]["sha256"] = hashlib.sha256(b"").hexdigest()
-    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    (bundle / "bundle.json").write_text(manifest_text(manifest))
     result = run("verify", str(bundle))
     assert result.exit_code == 1, result.output
     assert "cannot load" in result.stdout

@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import signal
+import subprocess
+import sys
 import warnings
 
 import click
@@ -97,12 +100,19 @@ def test_errors_of_the_package_keep_their_exit_code(
     assert (result.exit_code, one_line(result)) == (exit_code, "error: received a; expected b; do c")
 
 
-@pytest.mark.parametrize("number", ending.STORAGE_ERRNOS)
+@pytest.mark.parametrize("number", ending.FIXES)
 def test_storage_errors_exit_4(raising: list[BaseException], number: int) -> None:
     raising.append(OSError(number, os.strerror(number), "some/file"))
     result = run("list")
     assert result.exit_code == 4
-    assert f"at some/file: {os.strerror(number)}; free space" in one_line(result)
+    assert f"at some/file: {os.strerror(number)}; {ending.FIXES[number]}" in one_line(result)
+
+
+def test_an_error_of_the_system_that_is_not_known_exits_4(raising: list[BaseException]) -> None:
+    raising.append(OSError(errno.EBADF, os.strerror(errno.EBADF)))
+    result = run("list")
+    assert result.exit_code == 4
+    assert one_line(result).endswith("check what is read and where is written")
 
 
 def test_a_full_disk_behind_a_foreign_error_exits_4(raising: list[BaseException]) -> None:
@@ -152,3 +162,33 @@ def test_warnings_of_other_libraries_are_shown_with_debug_only(
     assert bool(caught) is shown
     assert bool(caplog.records) is shown
     assert logging.root.manager.disable == logging.NOTSET
+
+
+@pytest.mark.parametrize("command", ["list", "list --json"])
+@pytest.mark.parametrize("where", ["| true", ">/dev/full"])
+def test_an_output_that_cannot_be_written_is_one_line_and_exit_4(command: str, where: str) -> None:
+    line = f"set -o pipefail; '{sys.executable}' -m attn2trt {command} {where}"
+    ran = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (4, ""), ran.stderr
+    assert ran.stderr.startswith("error: reading or writing failed: ")
+    assert ran.stderr.count("\n") == 1
+
+
+def test_an_output_that_has_not_the_letters_is_printed_with_their_numbers() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    code = "from attn2trt.cli.streams import open_closed\nopen_closed()\nprint('torch → onnx')"
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (0, "torch \\u2192 onnx\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_a_signal_ends_a_command_from_the_first_moment_on(number: signal.Signals) -> None:
+    """While the command itself is still being imported."""
+    code = (
+        "import os, signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "import builtins\nusual = builtins.__import__\ndef slow(name, *rest, **more):\n"
+        f"    name == 'click' and os.kill(os.getpid(), {int(number)})\n    return usual(name, *rest, **more)\n"
+        "builtins.__import__ = slow\nsys.argv = ['attn2trt', 'list']\nfrom attn2trt.cli.main import main\nmain()"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "interrupted\n")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from small_bundle import write
+from small_bundle import CONTENT, write
 
 from attn2trt.cli.main import group
 from attn2trt.errors import InputError
@@ -177,7 +177,8 @@ def test_what_is_put_there_while_a_bundle_is_built_is_kept(tmp_path: Path) -> No
         with BundleWriter(place) as writer:
             (writer.path / MODEL).write_bytes(b"new")
             (place / "notes.txt").write_text("mine")
-            writer.commit({}, {MODEL: "graph"})
+            (writer.path / REFERENCE).write_bytes(b"new")
+            writer.commit(CONTENT, {MODEL: "graph", REFERENCE: "cases"})
 
     with pytest.raises(InputError, match=r"holds 'notes\.txt'"):
         build()

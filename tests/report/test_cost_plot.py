@@ -41,7 +41,7 @@ class Figure:
 
     def suptitle(self, *_: Any, **__: Any) -> None: ...
 
-    def savefig(self, path: Path, format: str) -> None:
+    def savefig(self, path: Path, format: str, metadata: dict[str, str]) -> None:
         path.write_text(format)
 
 
@@ -63,7 +63,7 @@ def test_the_bars_are_the_tables_numbers() -> None:
 @pytest.mark.usefixtures("matplotlib")
 def test_every_line_and_stage_is_drawn(tmp_path: Path) -> None:
     found = cost_sample.added()
-    cost_plot.write_plot(found, tmp_path / "cost.PNG")
+    cost_plot.write_plot(found, tmp_path / "cost.PNG", title="attn2trt cost")
     assert (tmp_path / "cost.PNG").read_text() == "png"
     upper, lower = Figure.made[-1].axes
     ((_, lengths),) = upper.drawn("barh")
@@ -75,7 +75,7 @@ def test_every_line_and_stage_is_drawn(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("matplotlib")
 def test_a_block_alone_has_no_stages_to_draw(tmp_path: Path) -> None:
-    cost_plot.write_plot(cost_sample.alone(), tmp_path / "cost.svg")
+    cost_plot.write_plot(cost_sample.alone(), tmp_path / "cost.svg", title="attn2trt cost")
     assert (tmp_path / "cost.svg").read_text() == "svg"
     assert len(Figure.made[-1].axes) == 1
 
@@ -85,5 +85,5 @@ def test_without_matplotlib_the_command_that_installs_it_is_told(
 ) -> None:
     monkeypatch.setattr(cost_plot, "find_spec", lambda name: None)
     with pytest.raises(MissingRequirement, match=r"expected matplotlib.*pip install matplotlib"):
-        cost_plot.write_plot(cost_sample.added(), tmp_path / "cost.png")
+        cost_plot.write_plot(cost_sample.added(), tmp_path / "cost.png", title="attn2trt cost")
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,75 @@
+"""The command group: each command is imported when it is named."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+from ..errors import StorageError
+from .ending import explain, finish
+from .options import debug_option
+
+# In the order in which a new user needs them; each is a file beside this one that holds `command`.
+COMMANDS = (
+    *("list", "show", "doctor", "deploy", "export", "compile", "validate", "verify"),
+    *("benchmark", "cost", "tune"),
+)
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are named, and whose ``main`` never shows a traceback."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f".{cmd_name}", __package__).command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            nearest = get_close_matches(args[0], COMMANDS, n=1)
+            hint = f" (nearest: {nearest[0]})" if nearest else ""
+            raise click.UsageError(f"received command '{args[0]}'; expected one of {', '.join(COMMANDS)}{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. click would end the process with exit code 1, a failed verdict, for a closed pipe."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise StorageError(explain(error)[0]) from error
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> NoReturn:
+        """Run the command line ``args`` (default: the process's own) and exit with the code its outcome has."""
+        arguments = list(sys.argv[1:] if args is None else args)
+        extra["standalone_mode"] = False
+        # The flag is read from the arguments themselves: parsing them may be what fails.
+        finish(lambda: super(LazyGroup, self).main(arguments, *rest, **extra), debug="--debug" in arguments)
+
+
+@click.group(cls=LazyGroup, no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="attn2trt", message="%(prog)s %(version)s")
+@debug_option
+def group() -> None:
+    """Take vision attention models from PyTorch to ONNX, and prove that nothing changed on the way.
+
+    \b
+    attn2trt deploy resnet50+cbam            a backbone with a block, into a checked bundle
+    attn2trt deploy py:mypkg.nets:make --shape 2x3x224x224
+    attn2trt validate bundles/resnet50+cbam  the same verdict again, without PyTorch
+    attn2trt benchmark resnet50+cbam         how fast, in every runtime of this machine
+    attn2trt cost resnet50+cbam              what the block costs, beside what it must cost
+
+    Exit codes: 0 passed, 1 a verdict or a hash failed, 2 bad usage or input, 3 a requirement is missing here,
+    4 reading or writing failed.
+    """
