@@ -11,12 +11,14 @@ it has, and run again it goes on. What there was no time for is listed. FOLDER k
 FOLDER/gpu_check.tar, or --archive, holds everything worth carrying home in less than 16 MiB. Results go to
 benchmarks/results/tensorrt.json and docs/gpu.md.
 
-Exit code 0: everything that was reached passed; 1: something did not, or no plan was judged; 3: there is no GPU.
+Exit code 0: everything that was reached passed; 1: something did not, or no plan was judged; 2: wrong arguments; 3: no
+GPU, no TensorRT, or attn2trt does not work in one of the Pythons; 4: writing failed.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import os
 import signal
@@ -34,7 +36,7 @@ from attn2trt.engines.environment import NO_DEVICE
 from attn2trt.engines.tensorrt.flavours import RTX
 from attn2trt.engines.tensorrt.targets import parse_targets
 from attn2trt.engines.tensorrt.versions import TACTICS
-from attn2trt.errors import Attn2trtError, InputError, MissingRequirement
+from attn2trt.errors import Attn2trtError, InputError, MissingRequirement, StorageError
 
 INTERRUPTED = 130
 
@@ -45,6 +47,8 @@ def main(arguments: argparse.Namespace) -> int:
         raise InputError(f"received --for {arguments.targets}; expected a compute capability to build for; name one")
     if arguments.wait and arguments.python_trt is None:
         raise InputError("received --wait; expected it with --python-trt, which is waited for; name that Python")
+    if arguments.folder.exists() and not arguments.folder.is_dir():
+        raise InputError(f"received {arguments.folder}, which is no folder; expected one, or a new name; correct it")
     check = Check(arguments, python_of(arguments.python_trt, must_be_there=not arguments.wait))
     problem = ""
     if arguments.export:
@@ -89,17 +93,16 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def _minutes(text: str) -> float:
-    minutes = float(text)
-    if not 0 < minutes < math.inf:
-        raise ValueError
-    return minutes
+    with contextlib.suppress(ValueError):
+        if 0 < (minutes := float(text)) < math.inf:
+            return minutes
+    raise argparse.ArgumentTypeError(f"received {text!r}; expected a number of minutes above 0")
 
 
 def _count(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise ValueError
-    return count
+    if text.isdecimal() and int(text):
+        return int(text)
+    raise argparse.ArgumentTypeError(f"received {text!r}; expected a number of 1 or more")
 
 
 def start() -> NoReturn:
@@ -113,6 +116,9 @@ def start() -> NoReturn:
     except Attn2trtError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(StorageError.exit_code)
 
 
 if __name__ == "__main__":

@@ -223,9 +223,9 @@ def run_tool(*words: str | Path) -> subprocess.CompletedProcess[str]:
     ("words", "said"),
     [
         ([], "--minutes"),
-        (["--minutes", "0"], "invalid _minutes value: '0'"),
-        (["--minutes", "nan"], "invalid _minutes value: 'nan'"),
-        (["--minutes", "10", "--jobs", "0"], "invalid _count value: '0'"),
+        (["--minutes", "0"], "received '0'; expected a number of minutes above 0"),
+        (["--minutes", "nan"], "received 'nan'; expected a number of minutes"),
+        (["--minutes", "10", "--jobs", "0"], "received '0'; expected a number of 1 or more"),
         (["--minutes", "10", "--without-tactics", "cublas2"], "invalid choice: 'cublas2'"),
         (["--minutes", "10", "--for", "sm90"], "received --for sm90; expected some of sm75"),
         (["--minutes", "10", "--for", "none"], "received --for none; expected a compute capability"),
@@ -237,6 +237,20 @@ def test_wrong_arguments_are_exit_code_2(tmp_path: Path, words: list[str], said:
     ran = run_tool(tmp_path / "run", *words)
     assert (ran.returncode, said in ran.stderr) == (2, True), ran.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_a_file_in_place_of_the_folder_is_exit_code_2(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("kept")
+    ran = run_tool(tmp_path / "run", "--minutes", "1")
+    assert (ran.returncode, "which is no folder; expected one" in ran.stderr) == (2, True)
+    assert (tmp_path / "run").read_text() == "kept"
+
+
+def test_a_folder_that_cannot_be_made_is_exit_code_4(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("kept")
+    ran = run_tool(tmp_path / "file/run", "--minutes", "1", "--export")
+    assert (ran.returncode, ran.stderr.count("\n")) == (4, 1)
+    assert "Not a directory" in ran.stderr
 
 
 @pytest.mark.skipif(bool(ask_driver().devices), reason="there is a GPU here")

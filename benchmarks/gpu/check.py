@@ -64,7 +64,10 @@ class Check:
             drive = self._drive(steps, "results.json", running=processes.running)
             for name, why in self._impossible(steps, found).items():
                 drive.schedule.give_up([name], why)
-            return drive.go(processes), str(found["problem"])
+            document = drive.go(processes)
+        if is_measured(document):
+            PAGE.write_text(tensorrt_page.page(document), encoding="utf-8")
+        return document, str(found["problem"])
 
     def _await(self, exports: Sequence[work.Step], processes: Processes) -> Found:
         """What the Python with TensorRT has, as soon as it works; until then exports go on."""
@@ -128,9 +131,6 @@ class Check:
         """Put the document in its place in the repository once a GPU has said something, and refresh the archive."""
         if is_measured(found):
             write_json(RESULTS, found)
-            partial = PAGE.with_name(f".{PAGE.name}.partial-{os.getpid()}")
-            partial.write_text(tensorrt_page.page(dict(found)), encoding="utf-8")
-            partial.replace(PAGE)
         self._archive.refresh()
 
     def _mark(self, step: work.Step) -> str:
