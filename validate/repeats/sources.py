@@ -15,6 +15,7 @@ _CLOCKS = frozenset(
     for name in ("time", "monotonic", "perf_counter", "process_time", "thread_time", "clock_gettime")
     for unit in ("", "_ns")
 )
+_TODAY = frozenset({"localtime", "gmtime", "ctime", "asctime", "strftime"})
 _DATES = frozenset({"datetime.now", "datetime.utcnow", "datetime.today", "date.today"})
 _ENTROPY = frozenset({"urandom", "getrandom"})
 
@@ -40,7 +41,7 @@ def watch_clocks(found: list[str]) -> Iterator[None]:
 
 def _source(called: Any) -> str:
     name = getattr(called, "__name__", "")
-    if name in _CLOCKS and getattr(called, "__module__", "") == "time":
+    if name in _CLOCKS | _TODAY and getattr(called, "__module__", "") == "time":
         return f"the clock time.{name}"
     if name in _ENTROPY and getattr(called, "__module__", "") in ("posix", "nt"):
         return f"the system's entropy (os.{name})"

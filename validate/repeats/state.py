@@ -50,6 +50,10 @@ def _kept(module: nn.Module) -> Iterator[tuple[str, object]]:
         held |= {name: value for name, value in vars(part).items() if name not in _TORCHS and "hook" not in name}
         for name, value in held.items():
             yield f"{prefix}.{name}".lstrip("."), value
+    for kind in {type(part) for part in module.modules()}:
+        for name, value in vars(kind).items():
+            if not (name.startswith("__") or callable(value) or hasattr(value, "__get__")):
+                yield f"{kind.__name__}.{name}", value
 
 
 def _print(value: Any, depth: int) -> object:

@@ -27,6 +27,8 @@ CALLS = itertools.count()
 class Module(nn.Module):
     """A convolution, and what ``function(module, x, y)`` makes of it."""
 
+    calls = 0
+
     def __init__(self, function: Callable[[Any, Tensor, Tensor], Tensor]) -> None:
         super().__init__()
         torch.manual_seed(0)
@@ -65,6 +67,11 @@ def count(m: Any, x: Tensor, y: Tensor) -> Tensor:
     return y + m.count
 
 
+def count_class(m: Any, x: Tensor, y: Tensor) -> Tensor:
+    Module.calls += 1
+    return y + Module.calls
+
+
 def collect(m: Any, x: Tensor, y: Tensor) -> Tensor:
     m.tables.setdefault("all", []).append(x.mean())
     return y + sum(m.tables["all"])
@@ -75,6 +82,7 @@ REFUSED = {
     "first call": (freeze, r"off by"),
     "buffer": (count, r"changes its count at .*`m.count \+= 1`"),
     "container": (collect, r"changes its tables at .*append"),
+    "class attribute": (count_class, r"changes its Module.calls at .*`Module.calls \+= 1`"),
     "global": (lambda m, x, y: y * next(CALLS), r"something outside of it changes"),
     "python": (lambda m, x, y: y if random.random() < 0.001 else y * 2, r"Python's random at .*test_repeats.py:"),
     "python choice": (lambda m, x, y: y * random.choice([1, 2]), r"Python's random at"),
