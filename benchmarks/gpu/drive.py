@@ -109,9 +109,9 @@ class Drive:
 
     def write(self) -> dict[str, Any]:
         """Put all that is known in its place."""
-        left = {**{step.name: NOT_BEGUN for step in self.schedule.waiting}, **self.schedule.not_reached}
+        left = {**{step.name: "not begun" for step in self.schedule.waiting}, **self.schedule.not_reached}
         running = self.steps.keys() - self.schedule.rows.keys() - left.keys()
-        left |= dict.fromkeys(running, "running")
+        left |= dict.fromkeys(running, "not ended")
         ordered = {name: left[name] for name in self.steps if name in left}
         found = document(self.setting, self.run, self.steps, self.schedule.rows, ordered)
         write_json(self.folder / self.name, found)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gpu.drive import forget_failed
@@ -105,6 +107,16 @@ def test_steps_that_are_running_at_the_end_of_the_time_are_stopped_and_listed(tm
     assert found["not_reached"]["build-a-fp16"] == "stopped at the end of the time"
     assert world.now == pytest.approx(400, abs=2)
     assert not world.until
+
+
+def test_a_run_that_is_killed_has_said_what_it_has_not_reached(tmp_path: Path) -> None:
+    written: list[Mapping[str, Any]] = []
+    drive(tmp_path, World(tmp_path, seconds=lambda step: 25.0 if step.case == "b" else 10.0), keep=written.append)
+    assert written[0]["not_reached"] == dict.fromkeys(NAMES, "not begun")
+    for found in written:
+        reached = {row["step"] for key in ("exports", "rows", "plain") for row in found[key]}
+        assert reached.isdisjoint(found["not_reached"])
+    assert any(why == "not ended" for found in written for why in found["not_reached"].values())
 
 
 def test_a_refused_build_takes_what_needs_it_along_and_nothing_else(tmp_path: Path) -> None:
