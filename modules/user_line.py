@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 _ROOT = Path(__file__).parent.parent
 _OURS = (_ROOT / "export", _ROOT / "validate", Path(__file__))
@@ -25,6 +26,12 @@ def frames() -> Iterator[tuple[str, int]]:
     while frame is not None:
         yield frame.f_code.co_filename, frame.f_lineno
         frame = frame.f_back
+
+
+def traced_frames(node: Any) -> list[tuple[str, int]]:
+    """Return (file, line) of every frame in which a node of a traced graph was made, the innermost first."""
+    found = re.findall(r'File "([^"]+)", line (\d+)', str(node.meta.get("stack_trace", "")))
+    return [(name, int(number)) for name, number in reversed(found)]
 
 
 def line_of_error(error: BaseException) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .guards import Guard, Violation
+from .guards import Guard, SameInFloat32
+from .narrowing import Violation
 
 
 def advice_on(violation: Violation) -> str:
@@ -23,6 +24,8 @@ def advice_on(violation: Violation) -> str:
 
 def _change(guard: Guard, allowed: int) -> str:
     """What to change on the line of a guard that leaves so many sizes."""
+    if isinstance(guard, SameInFloat32):
+        return "compute it from whole numbers, as h * 7 // 10 in place of int(h * 0.7): the graph multiplies in float32"
     if guard.scales:
         return "give F.interpolate the size in place of scale_factor, which becomes a number"
     if allowed == 1:

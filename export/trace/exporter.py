@@ -29,7 +29,8 @@ from ..merged import Wiring, merged_modules, others_than
 from ..passes.opset17 import ToOpset17
 from ..passes.small_constants import HiddenConstants
 from .advice import advice_on
-from .guards import Guard, TraceGuards, Violation, fixing_guard, is_dynamic, restrict
+from .guards import Guard, TraceGuards, is_dynamic
+from .narrowing import Violation, fixing_guard, restrict
 from .outputs import name_values, output_names, run_checked
 from .program import digest
 from .refusals import check_operators, no_form
@@ -147,7 +148,8 @@ def _attempt(target: Target, module: nn.Module, inputs: tuple[torch.Tensor, ...]
     except Exception as error:  # the user's forward and torch may raise anything
         failure = error
     larger = guards.larger_sizes(target.axes)
-    axes, violation = restrict(guards.guards(), target.axes, lambda sizes: _agrees(target, module, program, sizes))
+    asked = [*guards.guards(), *(guards.rounded_sizes(program) if program is not None else ())]
+    axes, violation = restrict(asked, target.axes, lambda sizes: _agrees(target, module, program, sizes))
     if violation is None and program is not None:
         violation = next(_fixed(target, program, guards.guards()), None)
     return _Attempt(program, axes, violation if violation is not None else failure, larger, keep_numbers)

@@ -14,6 +14,7 @@ import pytest
 import torch
 from sized import check_right, exported
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from attn2trt.errors import ModuleRefused
 from attn2trt.export.trace.size_numbers import SizesStayNumbers
@@ -75,7 +76,7 @@ def test_a_batch_that_is_counted_by_len(tmp_path: Path) -> None:
 
 
 def test_a_branch_on_a_size_is_still_a_branch(tmp_path: Path) -> None:
-    with pytest.raises(ModuleRefused, match=r"holds only for dim0 2, 3, 5, 6, 7, 9, .* remove the branch on that size"):
+    with pytest.raises(ModuleRefused, match=r"does not hold for dim0 4, 8, 12 at .*; remove the branch on that size"):
         exported(Ones(lambda x: x.shape[0] if x.shape[0] % 4 else 3), tmp_path, RANGES, (6, 5))
 
 
@@ -109,3 +110,27 @@ def test_sizes_behave_as_before_when_the_trace_has_ended(tmp_path: Path) -> None
     exported(Ones(COUNTS[5]), tmp_path, "dim0=2:6:14", (6, 5))
     assert {name: getattr(torch.SymInt, name) for name in before} == before
     assert (len, round, math.sqrt(4)) == (builtins.len, builtins.round, 2)
+
+
+@pytest.mark.parametrize(
+    "count",
+    [lambda x: int(x.shape[0] * 0.29), lambda x: len(F.interpolate(x[None, None], scale_factor=0.29)[0, 0])],
+    ids=["int", "interpolate"],
+)
+def test_a_size_that_float32_rounds_otherwise_is_not_claimed(count: Callable[[Tensor], int], tmp_path: Path) -> None:
+    # 100 * 0.29 is 28.999999999999996 in Python, and 29 in float32
+    reason = (
+        r"does not hold for dim0 100 at .*; compute it from whole numbers, .*narrow it to dim0=90:96:99 in --dynamic"
+    )
+    with pytest.raises(ModuleRefused, match=reason):
+        exported(Ones(count), tmp_path, "dim0=90:96:109", (96, 5))
+    target, graph = exported(Ones(count), tmp_path, "dim0=90:96:99", (96, 5))
+    for size in graph.axes["dim0"].sizes:
+        check_right(target, graph, {"dim0": size})
+
+
+def test_a_size_that_float32_rounds_alike_is_no_restriction(tmp_path: Path) -> None:
+    target, graph = exported(
+        Ones(lambda x: int(x.shape[0] * 0.5) + math.ceil(x.shape[1] / 3)), tmp_path, RANGES, (6, 5)
+    )
+    assert graph.axes == target.axes

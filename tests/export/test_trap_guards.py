@@ -15,7 +15,8 @@ from torch.utils._sympy.functions import FloorDiv, Mod, PythonMod
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.errors import ModuleRefused
 from attn2trt.export.trace.exporter import trace
-from attn2trt.export.trace.guards import Guard, Violation, restrict
+from attn2trt.export.trace.guards import Guard
+from attn2trt.export.trace.narrowing import Violation, restrict
 from attn2trt.modules.catalog import from_module
 from attn2trt.modules.target import Axis
 

@@ -1,0 +1,229 @@
+"""The part of the claimed ranges for which a trace holds.
+
+Guards are evaluated at the sizes of the ranges. What holds everywhere is no restriction. If the sizes at which the
+guards hold include every multiple of a number, the smallest such number becomes a stated constraint. Anything else is a
+refusal that names the line.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import sympy  # type: ignore[import-untyped]
+
+from ...modules.target import Axis
+from .guards import Guard
+from .size_values import size_at
+
+# A longer range is sampled: both ends, everything near the optimum, and evenly spaced sizes between them.
+EVERY_SIZE = 2048
+# Guards over several axes are evaluated on a grid of at most so many combinations.
+COMBINATIONS = 10_000
+# Sizes that a message names.
+SHOWN = 6
+# Multiples of a larger number than this are not looked for on several axes at once.
+LARGEST_STEP = 128
+# A guard that does not hold at some sizes is tried by running at most so many of them.
+TRIALS = 6
+
+
+@dataclass(frozen=True)
+class Violation:
+    """Why a trace does not hold over the whole claimed range: the guard, and the one axis it is about, if one.
+
+    ``allowed`` are the sizes of that axis (of those tried, for a long range) at which the trace does hold, and
+    ``excluded`` the others. ``narrower`` is the part of the range, around the traced size, that holds most of them
+    evenly spaced; None if there is no such.
+    """
+
+    guard: Guard
+    axis: str = ""
+    allowed: tuple[int, ...] = ()
+    narrower: Axis | None = None
+    excluded: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        where = f" at {self.guard.line}" if self.guard.line else ""
+        if len(self.allowed) == 1:
+            return f"fixes the axis {self.axis!r} at {self.allowed[0]}{where}"
+        if len(self.excluded) < len(self.allowed) and len(self.excluded) <= SHOWN and not _is_row(self.allowed):
+            return f"does not hold for {self.axis} {_listed(self.excluded)}{where}"
+        if self.axis:
+            return f"holds only for {self.axis} {_listed(self.allowed)}{where}"
+        return f"holds only where {self.guard}{where}"
+
+
+# Whether the traced program computes what the module does at these sizes.
+Agrees = Callable[[Mapping[str, int]], bool]
+
+
+def restrict(
+    guards: Sequence[Guard], axes: Mapping[str, Axis], agrees: Agrees
+) -> tuple[dict[str, Axis], Violation | None]:
+    """The ranges for which the trace holds, and the first guard that no multiples of a number satisfy.
+
+    Each axis comes back as it was, or with a ``multiple`` and its ends moved inwards to multiples of it. A guard that
+    does not hold at a size is no restriction where the program ``agrees`` with the module there: the other side of
+    ``if h != 7: x = pool(x, 7)`` is the same function.
+    """
+    kept = dict(axes)
+    traced = {name: axis.opt for name, axis in axes.items()}
+    for axis, about in itertools.groupby(sorted((g for g in guards if len(g.axes) == 1), key=_axes), key=_axes):
+        name = axis[0]
+        narrowed, violation = _narrowed(list(about), name, kept[name], lambda sizes: agrees(traced | dict(sizes)))
+        if violation is not None:
+            return kept, violation
+        kept[name] = narrowed
+    for guard in guards:
+        failing = _failing(guard, kept) if len(guard.axes) > 1 else []
+        if failing and not (guard.settles and _settled(failing, lambda sizes: agrees(traced | dict(sizes)))):
+            found = _by_multiples(guard, kept)
+            if found is None:
+                return kept, Violation(guard)
+            kept = found
+    return kept, None
+
+
+def fixing_guard(guards: Sequence[Guard], name: str, axis: Axis) -> Guard:
+    """Return the guard that leaves one size of the axis, one without a line if none does."""
+    alone = (guard for guard in guards if guard.axes == (name,) and len(_failing(guard, {name: axis})) > 1)
+    found = (guard for guard in alone if not any(guard.holds({name: size}) for size in (axis.min, axis.max)))
+    return next(found, Guard(sympy.Eq(sympy.Symbol(name, integer=True, positive=True), axis.opt), ""))
+
+
+def _axes(guard: Guard) -> tuple[str, ...]:
+    return guard.axes
+
+
+def _narrowed(guards: Sequence[Guard], name: str, axis: Axis, agrees: Agrees) -> tuple[Axis, Violation | None]:
+    tried = _sizes(axis)
+    held: dict[Guard, list[int]] = {}
+    for guard in guards:
+        failing = {sizes[name] for sizes in _failing(guard, {name: axis})}
+        if failing and not (guard.settles and _settled([{name: size} for size in sorted(failing)], agrees)):
+            held[guard] = [size for size in tried if size not in failing]
+    if not held:
+        return axis, None
+    # the guard that leaves least is the one to speak of
+    worst = min(held, key=lambda guard: len(held[guard]))
+    allowed = [size for size in tried if all(size in sizes for sizes in map(set, held.values()))]
+    if axis.opt not in allowed:
+        return axis, Violation(worst)
+    if len(held[worst]) == 1:
+        return axis, Violation(worst, name, (axis.opt,))
+
+    def holds(size: int) -> bool:
+        return all(_holds(guard, {name: size}) for guard in held)
+
+    found, part = _smallest_step(axis, holds), _longest_part(axis, holds)
+    if found is None or (part is not None and len(part.sizes) > len(found.sizes)):
+        excluded = tuple(size for size in tried if size not in {*allowed})
+        return axis, Violation(worst, name, tuple(allowed), part, excluded)
+    return found, None
+
+
+def _steps(axis: Axis) -> list[int]:
+    """Numbers whose multiples the axis may be left with, in order: those that divide the traced size."""
+    return [step for step in range(axis.multiple, axis.opt + 1, axis.multiple) if axis.opt % step == 0]
+
+
+def _smallest_step(axis: Axis, holds: Callable[[int], bool]) -> Axis | None:
+    """The multiples in the range of the smallest number at all of whose multiples ``holds`` is true; None for one."""
+    ranges = (_multiples(axis, step) for step in _steps(axis))
+    return next((found for found in ranges if found.min < found.max and all(map(holds, _sizes(found)))), None)
+
+
+def _longest_part(axis: Axis, holds: Callable[[int], bool]) -> Axis | None:
+    """The longest row of equally spaced sizes around the traced one at which ``holds`` is true; None for one size."""
+    rows = []
+    for step in _steps(axis):
+        below = list(itertools.takewhile(holds, range(axis.opt, axis.min - 1, -step)))
+        above = list(itertools.takewhile(holds, range(axis.opt, axis.max + 1, step)))
+        if len(below) + len(above) > 2:
+            rows.append(Axis(below[-1], axis.opt, above[-1], step))
+    return max(rows, key=lambda row: len(row.sizes), default=None)
+
+
+def _multiples(axis: Axis, step: int) -> Axis:
+    step = math.lcm(step, axis.multiple)
+    return replace(axis, min=-(-axis.min // step) * step, max=axis.max // step * step, multiple=step)
+
+
+def _by_multiples(guard: Guard, axes: Mapping[str, Axis]) -> dict[str, Axis] | None:
+    """The axes with the smallest multiples at which ``guard`` holds, where there are any."""
+    choices = [[step for step in _steps(axes[name]) if step <= LARGEST_STEP] for name in guard.axes]
+    for steps in sorted(itertools.product(*choices), key=lambda steps: (math.prod(steps), steps)):
+        found = dict(axes)
+        for name, step in zip(guard.axes, steps, strict=True):
+            found[name] = _multiples(axes[name], step)
+        if all(found[name].min < found[name].max for name in guard.axes) and not any(_failures(guard, found)):
+            return found
+    return None
+
+
+def _failing(guard: Guard, axes: Mapping[str, Axis]) -> list[dict[str, int]]:
+    """The sizes at which ``guard`` does not hold, of all that are tried."""
+    return list(_failures(guard, axes))
+
+
+def _failures(guard: Guard, axes: Mapping[str, Axis]) -> Iterator[dict[str, int]]:
+    names = guard.axes
+    count = EVERY_SIZE if len(names) == 1 else max(3, int(COMBINATIONS ** (1 / len(names))))
+    tried = itertools.product(*(_sizes(axes[name], count) for name in names))
+    combinations = (dict(zip(names, sizes, strict=True)) for sizes in tried)
+    return (sizes for sizes in combinations if not _holds(guard, sizes))
+
+
+def _holds(guard: Guard, sizes: Mapping[str, int]) -> bool:
+    return guard.holds(sizes) or _is_of_size_one(guard, sizes)
+
+
+def _settled(failing: Sequence[Mapping[str, int]], agrees: Agrees) -> bool:
+    """Return True if the trace is right at ``failing`` sizes after all, by running some that are spread over them.
+
+    They are the golden section apart: even steps would meet only multiples of a window.
+    """
+    golden = (math.sqrt(5) - 1) / 2
+    spread = {int(len(failing) * (golden * number % 1)) for number in range(TRIALS - 1)}
+    return all(agrees(failing[index]) for index in sorted({*spread, len(failing) - 1}))
+
+
+def _is_of_size_one(guard: Guard, sizes: Mapping[str, int]) -> bool:
+    """Whether the guard only says that some size is not 1, at sizes where it is 1.
+
+    torch asks this for strides and broadcasting everywhere, mostly without consequence. What does depend on it
+    shows at the smallest sizes, which every verdict compares.
+    """
+    if not isinstance(guard.condition, (sympy.Ne, sympy.Gt, sympy.Ge)):
+        return False
+    size, bound = guard.condition.args
+    if bound not in (1, 2):
+        return False
+    return bool(size_at(size, sizes) == 1)
+
+
+def _sizes(axis: Axis, count: int = EVERY_SIZE) -> list[int]:
+    """Sizes of the range to try, in order: all of them where they are few."""
+    sizes = range(axis.min, axis.max + 1, axis.multiple)
+    if len(sizes) <= count:
+        return list(sizes)
+    if count < 16:
+        step = (len(sizes) - 1) / (count - 1)
+        return sorted({sizes[round(index * step)] for index in range(count)} | {axis.opt})
+    ends = count // 4
+    step = len(sizes) // ends
+    near = [size for size in sizes if abs(size - axis.opt) <= ends // 2 * axis.multiple]
+    return sorted({*sizes[:ends], *sizes[-ends:], *near, *sizes[::step]})
+
+
+def _listed(sizes: Sequence[int]) -> str:
+    if len(sizes) > 2 and _is_row(sizes):
+        return f"{sizes[0]} to {sizes[-1]}"
+    return ", ".join(str(size) for size in sizes[:SHOWN]) + (", …" if len(sizes) > SHOWN else "")
+
+
+def _is_row(sizes: Sequence[int]) -> bool:
+    return bool(sizes) and sizes[-1] - sizes[0] == len(sizes) - 1
