@@ -81,8 +81,10 @@ def conclusion(verdict: Verdict) -> str:
     if not passed:
         return f"NOT CHECKED: no stage could be judged{unchecked}"
     over = sum(stage.status == OVER_BUDGET for stage in verdict.stages)
+    single = sum(stage.status == AGAINST_FLOAT32 for stage in verdict.stages)
+    truth = f", {single} of them against PyTorch's float32" if single else ""
     budget = f", {over} above the budget, which PyTorch's float32 does not keep either" if over else ""
-    return f"PASSED: {passed} stage{'s' if passed > 1 else ''} within PyTorch's own rounding{budget}{unchecked}"
+    return f"PASSED: {passed} stage{'s' if passed > 1 else ''} within PyTorch's own rounding{truth}{budget}{unchecked}"
 
 
 def _named(verdict: Verdict, status: Status, words: str) -> str:

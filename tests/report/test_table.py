@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -56,3 +57,26 @@ def test_equal_outputs_are_called_equal() -> None:
     assert stage_sentence(stage("s", 0.0)).startswith("2 cases, 2 outputs: equal")
     assert "inf" not in stage_sentence(stage("s", 1.0))
     assert math.isfinite(stage("s", 1.0).worst_error)
+
+
+def kinds(**kind: object) -> Verdict:
+    found = replace(stage("ort", 1.0).comparisons[0][1], **kind)
+    return Verdict((stage_result("ort", [("traced", found)]), stage("simplified", 1.0)), allows_float32=True)
+
+
+def test_what_a_pass_is_worth_is_in_the_last_sentence() -> None:
+    over, single = kinds(over_budget=True), kinds(no_float64="RuntimeError: no kernel")
+    assert conclusion(over).endswith("1 above the budget, which PyTorch's float32 does not keep either")
+    assert conclusion(single) == "PASSED: 2 stages within PyTorch's own rounding, 1 of them against PyTorch's float32"
+    refused = conclusion(replace(single, allows_float32=False))
+    assert refused.startswith("PASSED AGAINST FLOAT32 ONLY")
+    assert "--allow-float32-truth" in refused
+    assert "passed, budget not kept by PyTorch's float32" in printed(over)
+    assert stage_sentence(single.stages[0]).endswith("float64 cannot run case traced: RuntimeError: no kernel")
+
+
+def test_slices_that_were_never_finite_are_said() -> None:
+    found = stage_result("ort", stage("ort", 1.0).comparisons, unchecked=["index 5 of y is finite in no case"])
+    text = printed(Verdict((found, stage("rows", 1.0))))
+    assert "NOT CHECKED: ort could not be compared whole" in text
+    assert "index 5 of y is finite in no case" in text
