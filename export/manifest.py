@@ -35,7 +35,9 @@ def read_manifest(file: Path) -> dict[str, Any]:
         raise InputError(f"{file} is not readable JSON ({reason}); deploy the target again") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         found = _short(manifest.get("format")) if isinstance(manifest, dict) else type(manifest).__name__
-        raise InputError(f"{file} has format {found}; this version reads format {FORMAT}; deploy the target again")
+        is_newer = isinstance(manifest, dict) and type(manifest.get("format")) is int and manifest["format"] > FORMAT
+        advice = "upgrade attn2trt" if is_newer else "deploy the target again"
+        raise InputError(f"{file} has format {found}; this version reads format {FORMAT}; {advice}")
     if (wrong := _MANIFEST(manifest)) is not None:
         where, expected = wrong
         raise InputError(f"{file} has no usable {where}; expected {expected}; deploy the target again")
