@@ -568,8 +568,8 @@ def _unchanged(destination: Path, key: str) -> Bundle | None:
         return None
     if bundle.manifest.get("key") != key or not all(finding.ok for finding in verify(destination)):
         return None
-    verdict = Verdict.from_json(bundle.manifest["verdict"])
-    if bundle.manifest["simplified"].get("interrupted") or verdict.was_interrupted:
+    interrupted = bundle.manifest.get("interrupted") or bundle.manifest.get("simplified", {}).get("interrupted")
+    if interrupted or Verdict.from_json(bundle.manifest["verdict"]).was_interrupted:
         return None
     return Bundle(bundle.path, bundle.manifest, reused=True)
 

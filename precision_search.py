@@ -61,6 +61,7 @@ class PrecisionSearch:
         self._max_error = max_error
         self._verdict: Verdict | None = None
         self._is_settled = False
+        self._was_interrupted = False
         self.tried: list[Tried] = []
         self.chosen = FP32
 
@@ -78,15 +79,17 @@ class PrecisionSearch:
     def judged(self, verdict: Verdict) -> None:
         """Take note of the verdict on the last candidate."""
         self._verdict = verdict
+        self._was_interrupted |= verdict.was_interrupted
 
     @property
     def account(self) -> dict[str, Any]:
-        """What was chosen, and what was tried."""
+        """What was chosen and what was tried, and whether a killed process decided about any of it."""
         return {
+            **({"interrupted": True} if self._was_interrupted else {}),
             "precision_search": {
                 "chosen": self.chosen,
                 "tried": [asdict(tried) | {"kept": [*tried.kept]} for tried in self.tried],
-            }
+            },
         }
 
     def _graphs(self, precision: str) -> Iterator[LowGraph]:

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from ..errors import ModuleRefused
+from .user_line import is_users
 
 # What nothing of a module is looked for behind.
 _LEAVES = (torch.Tensor, type, types.ModuleType, types.CodeType, types.FrameType, str, bytes, int, float, complex)
@@ -30,27 +31,35 @@ def copy_module(module: nn.Module, *, shares_parameters: bool = False) -> nn.Mod
     With ``shares_parameters`` the two have the same parameters, which costs no memory. Raises ModuleRefused if a part
     cannot be copied, or if what the copy calls still refers to the original.
     """
-    memo: dict[int, Any] = {id(tensor): tensor.detach().clone() for tensor in _computed(module)}
+    shared: dict[int, Any] = {id(tensor): tensor.detach().clone() for tensor in _computed(module)}
     if shares_parameters:
-        memo |= {id(parameter): parameter for parameter in module.parameters()}
+        shared |= {id(parameter): parameter for parameter in module.parameters()}
+    while True:
+        copied, redirection = _copied(module, dict(shared))
+        holder, held = _refers_to(copied, redirection.originals)
+        if not holder:
+            return copied
+        if isinstance(held, (nn.Module, nn.Parameter)) or shared.get(id(held)) is held:
+            raise ModuleRefused(
+                f"{type(module).__name__} cannot be copied, which tracing and the float64 reference need: {holder} "
+                "refers to the original module by a global name; refer to it by an argument, as hooks have the module "
+                "for their first"
+            )
+        shared[id(held)] = held  # what functions know by a global name, they share with every copy
+
+
+def _copied(module: nn.Module, memo: dict[int, Any]) -> tuple[nn.Module, _Redirection]:
     try:
         copied = copy.deepcopy(module, memo)
         redirection = _Redirection(memo)
         redirection.of(copied)
-    except ModuleRefused:
-        raise
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise ModuleRefused(
             f"{type(module).__name__} cannot be copied ({reason}), which tracing and the float64 reference need; "
             "make copy.deepcopy(module) work"
         ) from error
-    if holder := _refers_to(copied, redirection.originals):
-        raise ModuleRefused(
-            f"{type(module).__name__} cannot be copied, which tracing and the float64 reference need: {holder} refers "
-            "to the original module; refer to it by an argument, as hooks have the module for their first"
-        )
-    return copied
+    return copied, redirection
 
 
 def _computed(module: nn.Module) -> Iterator[torch.Tensor]:
@@ -137,7 +146,7 @@ class _Redirection:
 
     def _function(self, function: types.FunctionType) -> types.FunctionType:
         """A function whose cells and defaults hold the copies; itself if it holds no original."""
-        if not _refers_to(function, self.originals):
+        if not _refers_to(function, self.originals)[0]:
             return function
         cells = tuple(types.CellType() for _ in function.__closure__ or ())
         new = types.FunctionType(function.__code__, function.__globals__, function.__name__, None, cells or None)
@@ -155,7 +164,7 @@ class _Redirection:
 
     def _held(self, value: Any) -> Any:
         """What a cell holds: shared with the original unless it refers to it."""
-        if not isinstance(value, _CALLABLE) and _refers_to(value, self.originals):
+        if not isinstance(value, _CALLABLE) and _refers_to(value, self.originals)[0]:
             value = copy.deepcopy(value, self._memo)
             self.originals = _originals(self._memo)
             self._copies = set(map(id, self.originals.values()))
@@ -169,15 +178,18 @@ def _is(one: object, other: object) -> bool:
     return one is other
 
 
-def _refers_to(start: object, originals: dict[int, Any]) -> str:
-    """Return what holds one of the ``originals``, of all that is reached from ``start``, in words; "" if nothing."""
+def _refers_to(start: object, originals: dict[int, Any]) -> tuple[str, object]:
+    """Return what holds one of the ``originals``, of all that is reached from ``start``, in words, and that original.
+
+    ("", None) if nothing does.
+    """
     waiting: list[tuple[object, str]] = [(start, "a function")]
     seen: set[int] = set()
     kept: list[object] = []
     while waiting:
         value, holder = waiting.pop()
         if id(value) in originals:
-            return holder
+            return holder, value
         if id(value) in seen or (isinstance(value, _LEAVES) and not isinstance(value, types.FunctionType)):
             continue
         seen.add(id(value))
@@ -187,7 +199,7 @@ def _refers_to(start: object, originals: dict[int, Any]) -> str:
         elif isinstance(value, weakref.ref):
             waiting.append((value(), f"a weak reference in {holder}"))
         waiting += [(part, holder) for part in _parts(value)]
-    return ""
+    return "", None
 
 
 def _parts(value: object) -> list[Any]:
@@ -200,11 +212,17 @@ def _parts(value: object) -> list[Any]:
                 cells.append(cell.cell_contents)
             except ValueError:
                 continue
-        read = [value.__globals__.get(name) for name in _globals_of(value.__code__)]
-        modules = [found for found in read if isinstance(found, nn.Module)]
-        return [*cells, value.__defaults__, value.__kwdefaults__, value.__dict__, *modules]
+        return [*cells, value.__defaults__, value.__kwdefaults__, value.__dict__, *_globals_read(value)]
     forward = [type(value).forward] if isinstance(value, nn.Module) else []
     return [*gc.get_referents(value), *forward]
+
+
+def _globals_read(function: types.FunctionType) -> list[Any]:
+    """What a function of the user's reads from its file; what libraries read is theirs."""
+    name = function.__code__.co_filename
+    if not is_users(name) or "site-packages" in name:
+        return []
+    return [function.__globals__.get(read) for read in _globals_of(function.__code__)]
 
 
 @functools.lru_cache(maxsize=1024)

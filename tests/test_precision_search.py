@@ -252,3 +252,14 @@ def test_a_module_that_int8_cannot_hold_stays_in_float32(tmp_path: Path) -> None
     assert [stage["status"] for stage in judged] == ["passed"] * 2
     again = deploy(Loud().eval(), torch.randn(2, 8, 12, 12), precision="auto", out=tmp_path / "loud", max_error=0.02)
     assert again.reused
+
+
+def test_a_choice_that_a_killed_process_decided_about_is_marked(graph: OnnxGraph) -> None:
+    losses = Added()
+    healthy, _ = search(graph, losses, [verdict("int8")])
+    assert "interrupted" not in healthy.account
+    killed = verdict("int8", "raised")
+    stages = [replace(stage, was_interrupted=stage.status == "failed") for stage in killed.stages]
+    found, judged = search(graph, losses, [Verdict(tuple(stages)), verdict("fp16")])
+    assert found.account["interrupted"] is True
+    assert found.chosen == "fp16", judged

@@ -133,6 +133,23 @@ def test_what_is_shared_with_others_stays_shared() -> None:
 
 
 GLOBAL: Any = None
+ACTS: dict[str, Tensor] = {}
+
+
+def keep(output: Tensor) -> None:
+    ACTS["c"] = output
+
+
+def test_what_functions_know_by_a_global_name_is_shared() -> None:
+    net = Tapped()
+    net.acts, net.extra = ACTS, [3.0]
+    net.c.register_forward_hook(lambda _, __, output: keep(output))
+    expected = net(X * 2)
+    copied = copy_module(net)
+    assert copied.acts is ACTS
+    assert copied.extra is not net.extra
+    assert torch.equal(copied(X * 2), expected)
+    assert not torch.equal(copied(X), expected)
 
 
 def test_a_hook_that_reads_the_module_from_a_global_is_refused() -> None:
