@@ -103,6 +103,19 @@ STEPS = (
     Step("", f"attn2trt deploy cbam {SMALL} --dynamic height=16:32:64"),
     Step("", f"attn2trt deploy cbam {SMALL} --dynamic channels=8:16:32"),
     Step("", f"attn2trt deploy cbam {SMALL} --dynamic batch=many"),
+    Step(
+        "", f"attn2trt deploy cbam {SMALL} --dynamic height=4:8:30:8", note="Sizes that are no multiples of the fourth:"
+    ),
+    Step(
+        "",
+        "attn2trt deploy py:nets:gate --shape 1x16x8x8 --dynamic batch=1:8:8",
+        note="A batch is traced at 2 or more:",
+    ),
+    Step(
+        "",
+        "attn2trt deploy py:nets:gate --shape 2x16x20x3 --dynamic height",
+        note="A height of what looks like channels last:",
+    ),
     Step("Your own module", "attn2trt deploy py:netz:gate --shape 2x16x8x8"),
     Step("", f"attn2trt deploy py:nets:gates {SMALL}"),
     Step("", f"attn2trt deploy py:nets:broken {SMALL}"),

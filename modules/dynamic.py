@@ -228,8 +228,8 @@ class _Planner:
             items = [command if other == name else _item(other, value) for other, value in self.given.items()]
             command = f"{shapes} --dynamic {','.join(items)}"
         return InputError(
-            f"received dynamic {name}={axis}, traced at 1; expected an optimum of 2 or more, since a 1 is exported as "
-            f"a constant; write {command}"
+            f"received dynamic {name}={axis}, traced at 1; expected a traced size of 2 or more, since a 1 is "
+            f"exported as a constant; write {command}"
         )
 
 

@@ -17,11 +17,14 @@ from attn2trt.modules.catalog import from_module
 from attn2trt.modules.target import Target
 
 
-def exported(module: nn.Module, folder: Path, dynamic: str, *shapes: Sequence[int]) -> tuple[Target, OnnxGraph]:
+def exported(
+    module: nn.Module, folder: Path, dynamic: str, *shapes: Sequence[int], layout: str | None = None
+) -> tuple[Target, OnnxGraph]:
     """``module`` with seeded weights, traced at ``shapes``."""
     generator = torch.Generator().manual_seed(0)
     module = module.eval()
-    target = from_module(module, [torch.randn(*shape, generator=generator) for shape in shapes], dynamic=dynamic)
+    example = [torch.randn(*shape, generator=generator) for shape in shapes]
+    target = from_module(module, example, dynamic=dynamic, layout=layout)
     return target, trace(target, module, folder / "model.onnx", opset=17)
 
 

@@ -100,7 +100,7 @@ def test_refuses_ranges(dynamic, message):
 
 
 def test_refuses_an_optimum_of_one():
-    with pytest.raises(InputError, match=r"batch=1:1:8, traced at 1; expected an optimum of 2 or more.*batch=1:2:8"):
+    with pytest.raises(InputError, match=r"batch=1:1:8, traced at 1; expected a traced size of 2 or more.*batch=1:2:8"):
         plan([IMAGE], "batch=1:1:8", fixed=False)
 
 
