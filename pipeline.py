@@ -28,6 +28,7 @@ from .export.bundle import (
     axis_to_json,
     open_bundle,
     require_unchanged,
+    sha256,
     spec_to_json,
     verify,
 )
@@ -59,6 +60,7 @@ from .stages import (
 from .tuned_stages import Pairs, tuned_stages
 from .validate.cases import Case, check_sizes, make_cases
 from .validate.hidden import Hidden
+from .validate.images import images_in
 from .validate.metamorphic import metamorphic
 from .validate.metrics import LOWER
 from .validate.recorded import from_tensors, to_tensors
@@ -518,7 +520,7 @@ def _key(target: Target, module: nn.Module | None, *, options: Sequence[Any], re
         "outputs": target.output_names,
         "axes": {name: str(axis) for name, axis in target.axes.items()},
         "options": [*options],
-        "read": [[hashlib.sha256(file.read_bytes()).hexdigest() for file in _files(path)] for path in read],
+        "read": [[sha256(file) for file in _files(path)] for path in read],
         "sources": [hashlib.sha256(file.read_bytes()).hexdigest() for file in sources],
         "versions": _versions(),
     }
@@ -526,9 +528,14 @@ def _key(target: Target, module: nn.Module | None, *, options: Sequence[Any], re
 
 
 def _files(path: Path | None) -> list[Path]:
+    """Return the files that are read of a folder of photographs or of a file of tensors."""
     if path is None:
         return []
-    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    if not path.exists() or path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise InputError(f"received {path}, a device, FIFO or socket; expected a file or a folder; give one")
+    return images_in(path)
 
 
 _PARTS = (

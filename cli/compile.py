@@ -10,7 +10,7 @@ import click
 from ..engines.tensorrt.targets import name_targets
 from ..engines.tensorrt.versions import TACTICS
 from .options import bundle_argument, output_options
-from .output import print_json, stages
+from .output import print_json, print_lines, stages
 
 if TYPE_CHECKING:
     from ..engines.tensorrt.plans import Plan
@@ -83,10 +83,10 @@ def command(
         print_json({"path": str(found.path), "plans": [plan.to_json() for plan in plans]})
         return
     for plan in plans:
-        click.echo("\n".join(_lines(found.path, plan)))
+        print_lines("\n".join(_lines(found.path, plan)))
     where = "" if all(plan.gpu for plan in plans) else " on a machine that runs it"
     what = f"{'the plan' if len(plans) == 1 else 'each plan'} against the recorded PyTorch outputs{where}"
-    click.echo(f"next     attn2trt validate {found.path}   {what}: not checked so far")
+    print_lines(f"next     attn2trt validate {found.path}   {what}: not checked so far")
 
 
 def _lines(folder: Path, plan: Plan) -> list[str]:

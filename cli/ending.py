@@ -20,7 +20,7 @@ import click
 from ..errors import Attn2trtError, CheckFailed, StorageError
 from ..processes import leave_if_copy, stage
 from .guard import INTERRUPTED
-from .streams import drop_stdout, flush
+from .streams import drop_stdout, flush, printable
 
 INTERNAL_ERROR = 70
 # What to do about a failure of the system's, by its number.
@@ -114,8 +114,8 @@ def _fail(message: str, exit_code: int, error: BaseException, debug: bool) -> in
     if debug:
         import traceback
 
-        click.echo("".join(traceback.format_exception(error)).rstrip(), err=True)
-    line = " ".join(message.split())
+        click.echo(printable("".join(traceback.format_exception(error)).rstrip()), err=True)
+    line = printable(" ".join(message.split()))
     prefix = "" if line.startswith(("internal error:", "interrupted")) else "error: "
     click.echo(prefix + line, err=True)
     return exit_code

@@ -23,7 +23,7 @@ from typing import NoReturn
 from .. import processes
 from ..errors import CheckFailed, InputError, StorageError
 from . import leftovers
-from .streams import claim_stdout, flush
+from .streams import claim_stdout, flush, printable
 
 INTERRUPTED = 130
 # Signals that ask a command to end. One that was ignored when the command began (nohup) stays ignored.
@@ -119,7 +119,7 @@ def guarded(run: Callable[[], NoReturn]) -> NoReturn:
         print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
     line, exit_code = _obituary(work, why_killed or processes.ending(code), by_itself=code >= 0)
-    print(f"error: {line}", file=sys.stderr)
+    print(f"error: {printable(' '.join(line.split()))}", file=sys.stderr)
     sys.exit(exit_code)
 
 

@@ -8,14 +8,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from ..processes import leave_if_copy, note
+from .streams import printable
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
 
 Progress = Callable[[str], None]
 
@@ -47,7 +50,26 @@ def print_rich(*renderables: RenderableType) -> None:
     # by itself it ends the process with exit code 1, which is a failed verdict
     console.on_broken_pipe = _raise_again  # type: ignore[method-assign]
     for renderable in renderables:
-        console.print(renderable)
+        console.print(_Printable(renderable))
+
+
+@dataclass(frozen=True)
+class _Printable:
+    """What is shown, without the control characters that a name in it may hold; colours are added after that."""
+
+    shown: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        from rich.segment import Segment
+
+        for segment in console.render(self.shown, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
+
+def print_lines(text: str) -> None:
+    """Print lines of text."""
+    leave_if_copy()
+    click.echo(printable(text))
 
 
 def _raise_again() -> NoReturn:
@@ -86,6 +108,7 @@ def _spinner(console: Console) -> Iterator[Progress]:
 
         def start(text: str) -> None:
             note(stage=text)
+            text = printable(text)
             finish()
             running.append((text, time.perf_counter()))
             status.update(Text(text))

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from io import TextIOWrapper
+
+# all but tab and newline
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def open_closed() -> None:
@@ -23,6 +27,11 @@ def open_closed() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # an arrow must not fail where there is ASCII alone
+
+
+def printable(text: str) -> str:
+    """Return the text with control characters written out: a name or a message must not move the terminal's cursor."""
+    return CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def claim_stdout() -> None:

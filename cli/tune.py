@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from .options import bundle_argument, output_options
-from .output import print_json, print_rich, stages
+from .output import print_json, print_lines, print_rich, stages
 
 
 @click.command("tune")
@@ -45,5 +45,5 @@ def command(bundle: Path, at: str | None, threads: int | None, seconds: float, a
     print_rich(tuning_table(found.name, tuning))
     if file is not None and verdict is not None:
         print_rich(verdict_table(verdict))
-        click.echo(f"graph    {file}\nnext     attn2trt benchmark {found.path}   it beside the others")
+        print_lines(f"graph    {file}\nnext     attn2trt benchmark {found.path}   it beside the others")
     return 0

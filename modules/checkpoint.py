@@ -115,6 +115,7 @@ def _names(module: nn.Module, expected: Mapping[str, Tensor]) -> dict[str, str]:
 
 def sha256(path: Path) -> str:
     """Of the file's bytes, in hexadecimal."""
+    _require_file(path)
     try:
         with path.open("rb") as file:
             digest = hashlib.sha256()
@@ -125,11 +126,18 @@ def sha256(path: Path) -> str:
         raise _unreadable(path, error) from error
 
 
+def _require_file(path: Path) -> None:
+    """Raise InputError for what is there and no regular file: a FIFO or a device may never end."""
+    if path.exists() and not path.is_dir() and not path.is_file():
+        raise InputError(f"received checkpoint {path}, a device, FIFO or socket; expected a file; give one")
+
+
 def _read(path: Path) -> Any:
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    _require_file(path)
     try:
         with path.open("rb") as file:
             file.read(1)
@@ -173,6 +181,13 @@ def _unwrap(found: Any, path: Path) -> dict[str, Tensor]:
             f"received checkpoint {path} with {what}; expected tensors by key, alone or under "
             f"{' or '.join(WRAPPERS[:2])}; save it with torch.save(module.state_dict(), path)"
         )
+    for key, value in found.items():
+        if value.layout != torch.strided or value.is_meta or value.is_quantized:
+            kind = "without values" if value.is_meta else "sparse or quantized"
+            raise InputError(
+                f"received checkpoint {path} with {key!r}, a tensor that is {kind}; expected dense tensors; save it "
+                "with torch.save(module.state_dict(), path)"
+            )
     return dict(found)
 
 

@@ -7,12 +7,28 @@ import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import ModuleRefused
+
 if TYPE_CHECKING:
     from torch import nn
 
 
 def fingerprint(module: nn.Module) -> str:
-    """SHA-256 over the module's structure, its parameters and buffers, and the source files of its classes."""
+    """Return the SHA-256 of the module's structure, its parameters and buffers, and the source files of its classes.
+
+    Raises ModuleRefused if the module's own code fails when it is asked for these.
+    """
+    try:
+        return _fingerprint(module)
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise ModuleRefused(
+            f"received {type(module).__name__}, whose repr or state_dict raised {reason}; expected a module that "
+            "shows what it holds; correct that method"
+        ) from error
+
+
+def _fingerprint(module: nn.Module) -> str:
     import torch
 
     digest = hashlib.sha256(repr(module).encode())

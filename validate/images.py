@@ -13,6 +13,7 @@ from ..errors import InputError, MissingRequirement
 from ..modules.target import TensorSpec
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm")
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
 MAX_CASES = 8
 
 
@@ -36,7 +37,7 @@ def image_paths(
             f"({'; '.join(map(str, inputs))}); leave {option} out"
         )
     try:
-        files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+        files = images_in(folder)
     except OSError as error:
         raise InputError(f"cannot list the image folder '{folder}': {error.strerror}; give a readable folder") from None
     if not files:
@@ -46,6 +47,11 @@ def image_paths(
         tuple(files[(start + row) % len(files)] for row in range(rows)) for start in range(0, len(files), max(rows, 1))
     ]
     return taker, groups[:most]
+
+
+def images_in(folder: Path) -> list[Path]:
+    """Return the image files of a folder by their names; raises OSError if it cannot be listed."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
 def image_feeds(
@@ -84,7 +90,8 @@ def _planes(path: Path, c: int, h: int, w: int) -> npt.NDArray[np.float32]:
     except ImportError:
         raise MissingRequirement("images are read with Pillow, which is missing; pip install pillow") from None
     try:
-        with Image.open(path) as image:
+        # no others: PostScript under such a name would be given to another program
+        with Image.open(path, formats=FORMATS) as image:
             colours = image.convert("L" if c == 1 else "RGB").resize((w, h), Image.Resampling.BICUBIC)
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split())

@@ -192,3 +192,9 @@ def test_a_signal_ends_a_command_from_the_first_moment_on(number: signal.Signals
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "interrupted\n")
+
+
+def test_escape_sequences_of_an_error_do_not_reach_the_terminal(raising: list[BaseException]) -> None:
+    raising.append(InputError("received \x1b[2Jname\x07; expected another"))
+    assert one_line(run("list")) == "error: received \\x1b[2Jname\\x07; expected another"
+    assert "\x1b" not in run("list", "--debug").stderr

@@ -60,3 +60,39 @@ def test_tables_in_a_pipe_have_no_colour_codes(capsys: pytest.CaptureFixture[str
 
     output.print_rich(Text("passed", style="bold green"))
     assert capsys.readouterr().out == "passed\n"
+
+
+HOSTILE = "\x1b[2J\x1b]0;title\x05na\x9bme\x7f"
+WRITTEN_OUT = "\\x1b[2J\\x1b]0;title\\x05na\\x9bme\\x7f"
+
+
+def test_escape_sequences_of_a_name_do_not_reach_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("name")
+    table.add_row(Text(HOSTILE))
+    output.print_rich(table, Text(HOSTILE))
+    output.print_lines(HOSTILE)
+    said = capsys.readouterr().out
+    assert said.count(WRITTEN_OUT) == 3
+    assert not set(said) & set(HOSTILE[0] + "\x05\x9b\x7f")
+
+
+def test_colours_are_kept_where_names_are_cleaned() -> None:
+    from rich.text import Text
+
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system="standard")
+    console.print(output._Printable(Text(HOSTILE, style="red")))
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue() == f"\x1b[31m{WRITTEN_OUT}\x1b[0m\n"
+
+
+def test_escape_sequences_of_a_stage_are_written_out() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    with output._spinner(console) as progress:
+        progress(f"exporting {HOSTILE}")
+    assert isinstance(console.file, io.StringIO)
+    assert f"exporting {WRITTEN_OUT}" in console.file.getvalue()

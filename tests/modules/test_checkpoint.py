@@ -170,3 +170,26 @@ def test_a_checkpoint_is_not_randomised_over(tmp_path):
     other = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
     load_into(other, tmp_path / "w.pth")
     assert same(other, module.state_dict())
+
+
+@pytest.mark.parametrize("name", ["weights.pt", "weights.safetensors"])
+def test_a_fifo_and_a_device_are_refused_without_reading(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    for read in (load, sha256):
+        with pytest.raises(InputError, match="a device, FIFO or socket; expected a file"):
+            read(tmp_path / name)
+        with pytest.raises(InputError, match="a device, FIFO or socket; expected a file"):
+            read(type(tmp_path)("/dev/zero"))
+
+
+@pytest.mark.parametrize(
+    ("tensor", "words"),
+    [
+        (torch.eye(3).to_sparse(), "sparse or quantized|refused since"),
+        (torch.empty(2, 2, device="meta"), "without values"),
+    ],
+)
+def test_a_tensor_without_dense_values_is_refused(tmp_path, tensor, words):
+    torch.save({"weight": tensor}, tmp_path / "weights.pt")
+    with pytest.raises(InputError, match=words):
+        load(tmp_path / "weights.pt")
