@@ -17,6 +17,10 @@ class ModuleRefused(InputError):
     """A module that cannot be exported as it was asked for, with the reason and what to change."""
 
 
+class SizesRefused(InputError):
+    """A forward pass raised at the sizes that it was given."""
+
+
 class CheckFailed(Attn2trtError):
     """A hash, a contract or a verdict failed."""
 

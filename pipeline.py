@@ -18,7 +18,7 @@ from .engines.isolated import IsolatedRuntime
 from .engines.tensorrt.flavours import RTX
 from .engines.tensorrt.targets import DEFAULT as DEFAULT_CAPABILITIES
 from .engines.tensorrt.targets import parse_targets
-from .errors import CheckFailed, InputError, MissingRequirement, ModuleRefused
+from .errors import CheckFailed, InputError, MissingRequirement, ModuleRefused, SizesRefused
 from .export.bundle import (
     MANIFEST,
     MODEL,
@@ -110,7 +110,8 @@ def deploy(
     tuple, or a dict by the names of ``forward``'s arguments) or its ``shapes`` (``["size=2:float32[1,9]"]``). It is
     left as it is. ``dynamic`` gives ranges as min:opt:max, as text (``"batch=1:2:8"``)
     or as a dict of triples; a fourth number is what every size is a multiple of, and an expression of other axes
-    (``"mask.dim1=x.dim0"``) ties an axis to them. ``layout="nhwc"``, or a dict by input, says that the channels of
+    (``"mask.dim1=x.dim0"``) ties an axis to them. Unless it names the batch, that is 1:2:8, or fixed if the module
+    refuses that; ``"none"`` keeps every traced size. ``layout="nhwc"``, or a dict by input, says that the channels of
     images are last. ``out`` defaults to ``bundles/<name>``. A bundle that is there
     already, unchanged and made of the same inputs, is returned as it is unless ``force``. ``precision``, text
     (``"fp32,fp16"``) or a sequence, judges lower precisions as well, and adds a graph for each that needs one: tf32,
@@ -143,11 +144,13 @@ def deploy(
     destination = place.of(resolved)
     inputs, calibrate = (None if path is None else place.here / path for path in (inputs, calibrate))
     lowering = replace(lowering, calibrate=calibrate)
-    module = resolved.build() if resolved.fingerprint is None else None
-    options = [opset, verdict, max_error, seed, allow_float32_truth, *lowering.options, {"build_for": [*build_for]}]
-    key = _key(resolved, module, options=options, read=[inputs, calibrate])
+    batch = _Batch(resolved)
+    if resolved.fingerprint is None:
+        batch.build()
+    options = [opset, verdict, max_error, seed, allow_float32_truth, *lowering.options, batch.is_default, [*build_for]]
+    key = _key(batch.target, batch.module, options=options, read=[inputs, calibrate])
     seconds.start("reuse", "comparing with the bundle that is there")
-    if not force and (found := _reusable(destination, key, resolved, module, seed)) is not None:
+    if not force and (found := _reusable(destination, key, batch, seed)) is not None:
         return place.named(found)
     # which precisions there will be is not known yet where one is to be chosen
     known = () if lowering.chooses else lowering.precisions
@@ -159,8 +162,8 @@ def deploy(
         BuildStages(writer.path, build_for) as builds,
     ):
         seconds.start("build", "building the module")
-        module = module if module is not None else resolved.build()
-        graph, exported, why_not_simplified = _export(resolved, module, writer.path, opset, seconds, simplifier)
+        resolved, module, traced = batch.trace(writer.path, opset, seconds)
+        graph, exported, why_not_simplified = _simplify(traced, writer.path, seconds, simplifier)
         narrowed = {
             name: f"asked for {asked}, holds for {graph.axes[name]}"
             for name, asked in resolved.axes.items()
@@ -207,6 +210,7 @@ def deploy(
             "outputs": [spec_to_json(spec) for spec in graph.outputs],
             "axes": {name: axis_to_json(axis) for name, axis in resolved.axes.items()},
             "narrowed": narrowed,
+            "default_batch": batch.finding,
             "preprocessing": dict(resolved.preprocessing),
             "simplified": {
                 "done": not why_not_simplified,
@@ -405,7 +409,13 @@ def _resolve(
             raise InputError(f"example_inputs go with a module, not with the name {target!r}; use shapes")
         shapes = [shape.text for shape in with_layouts([*map(parse_shape, shapes)], layouts_of(layout))]
         return catalog.resolve(
-            target, shapes=shapes, dynamic=dynamic, seed=seed, pretrained=pretrained, checkpoint=checkpoint
+            target,
+            shapes=shapes,
+            dynamic=dynamic,
+            seed=seed,
+            pretrained=pretrained,
+            checkpoint=checkpoint,
+            any_batch=True,
         )
     if (example_inputs is None) == (not shapes):
         wrong = "lacks example_inputs" if example_inputs is None else "has example_inputs and shapes"
@@ -413,7 +423,7 @@ def _resolve(
             f"deploy({type(target).__name__}, …) {wrong}; pass a tensor, a tuple or a dict of tensors, or the shapes "
             'of all inputs, as shapes=["image=2x3x64x64", "size=2:float32[1,9]"]'
         )
-    return catalog.from_module(target, example_inputs, shapes=shapes, dynamic=dynamic, layout=layout)
+    return catalog.from_module(target, example_inputs, shapes=shapes, dynamic=dynamic, layout=layout, any_batch=True)
 
 
 def export_graph(
@@ -424,9 +434,10 @@ def export_graph(
     opset: int = DEFAULT_OPSET,
     progress: Progress | None = None,
 ) -> OnnxGraph:
-    """The graph that ``deploy`` would hand over, in ``folder``; raises as it does."""
+    """Return the graph that ``deploy`` would hand over, in ``folder``; raises as it does."""
+    seconds = _Seconds(progress)
     with Simplifier() as simplifier:
-        return _export(target, module, folder, opset, _Seconds(progress), simplifier)[0]
+        return _simplify(_trace(target, module, folder, opset, seconds), folder, seconds, simplifier)[0]
 
 
 def _build_arguments(
@@ -438,24 +449,86 @@ def _build_arguments(
     return {"seed": seed, "pretrained": pretrained, "checkpoint": checkpoint is not None}
 
 
-def _export(
-    target: Target, module: nn.Module, folder: Path, opset: int, seconds: _Seconds, simplifier: Simplifier
-) -> tuple[OnnxGraph, OnnxGraph, str]:
-    """The graph to hand over, the graph as exported, and why they are the same one if they are."""
+def _trace(target: Target, module: nn.Module, folder: Path, opset: int, seconds: _Seconds, note: str = "") -> OnnxGraph:
     from .export.trace.exporter import trace
 
-    seconds.start("trace", "tracing and exporting to ONNX")
+    seconds.start("trace", f"tracing and exporting to ONNX{note}")
     exported = trace(target, module, folder / EXPORTED, opset=opset)
     try:
         check_contract(exported, opset=opset, inputs=target.inputs, outputs=exported.outputs, after="export")
     except CheckFailed as error:  # nothing but the module decides what torch.onnx makes of it
         raise ModuleRefused(f"{target.name} has no right ONNX form: {error}; {EXPORT_ADVICE}") from error
+    return exported
+
+
+def _simplify(
+    exported: OnnxGraph, folder: Path, seconds: _Seconds, simplifier: Simplifier
+) -> tuple[OnnxGraph, OnnxGraph, str]:
+    """Return the graph to hand over, the graph as exported, and why they are the same one if they are."""
     seconds.start("simplify", "simplifying the graph")
     graph, why_not = simplifier.simplify(exported, folder / MODEL)
     if why_not:
         exported.path.replace(folder / MODEL)
         graph = exported = replace(exported, path=folder / MODEL)
     return graph, exported, why_not
+
+
+class _Batch:
+    """The default batch of a target, given up for a fixed one if the module refuses it.
+
+    The module refuses it in a forward pass at a batch of one, or in tracing; nothing slower has run by then. An error
+    of the last of the target's fallbacks is raised: it is about the sizes that were asked for.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.module: nn.Module | None = None
+        self.is_default = bool(target.fallbacks)
+        self._left = list(target.fallbacks)
+        self._refused = ""
+
+    @property
+    def finding(self) -> str:
+        """The batch that was chosen and why, for people; "" if the caller chose it."""
+        if not self.is_default:
+            return ""
+        batch = self.target.axes.get("batch") or self.target.inputs[0].shape[0]
+        return f"fixed at {batch}: {self._refused}" if self._refused else f"{batch} by default"
+
+    def target_of(self, bundle: Bundle) -> Target:
+        """Return the target with the inputs of a bundle that was made of one of those to be tried."""
+        targets = (self.target, *self._left)
+        same = (one for one in targets if [spec_to_json(spec) for spec in one.inputs] == bundle.manifest["inputs"])
+        return next(same, self.target)
+
+    def build(self) -> nn.Module:
+        """Return the module, built once, at sizes that it takes."""
+        while self.module is None:
+            try:
+                self.module = self.target.build()
+            except SizesRefused as error:
+                self._give_up(error)
+        return self.module
+
+    def trace(self, folder: Path, opset: int, seconds: _Seconds) -> tuple[Target, nn.Module, OnnxGraph]:
+        """Return the target that was exported, its module, and the graph as exported."""
+        module = self.build()
+        while True:
+            try:
+                graph = _trace(self.target, module, folder, opset, seconds, self.finding and f", batch {self.finding}")
+                if self._left and not self._refused and graph.axes["batch"] != self.target.axes["batch"]:
+                    raise ModuleRefused(f"{self.target.name} holds for batch {graph.axes['batch']} alone")
+            except InputError as error:
+                self._give_up(error)
+            else:
+                return self.target, module, graph
+
+    def _give_up(self, error: InputError) -> None:
+        if not self._left:
+            raise error
+        # the advice behind it is about an axis that was not asked for
+        self._refused = self._refused or str(error).partition("; ")[0]
+        self.target = self._left.pop(0)
 
 
 def _candidates(writer: LowWriter, max_error: float | None) -> Candidates:
@@ -548,18 +621,19 @@ _PARTS = (
 )
 
 
-def _reusable(destination: Path, key: str, target: Target, module: nn.Module | None, seed: int) -> Bundle | None:
+def _reusable(destination: Path, key: str, batch: _Batch, seed: int) -> Bundle | None:
     """Return the bundle at ``destination`` if another run would make the same one.
 
-    A ``module`` of the user's is traced again, since its key does not hold all that it computes.
+    A module of the user's is traced again, since its key does not hold all that it computes.
     """
     found = _unchanged(destination, key)
-    if found is None or module is None:
+    if found is None or batch.module is None:
         return found
     from .export.trace.exporter import program_of
     from .validate.reuse import is_same
 
-    return found if is_same(found, program_of(target, module), module, seed=seed) else None
+    program = program_of(batch.target_of(found), batch.module)
+    return found if is_same(found, program, batch.module, seed=seed) else None
 
 
 def _unchanged(destination: Path, key: str) -> Bundle | None:

@@ -111,7 +111,8 @@ def shape_options(command: Command) -> Command:
             "--dynamic",
             metavar="AXES",
             help="Axes that may vary: batch=1:8:32 (min:opt:max), height=32:64:128:32 (multiples of 32), names alone "
-            "(batch,height), dimN for axis N, NAME.height of one input, b.height=a.height/2 to tie one to another.",
+            "(batch,height), dimN for axis N, NAME.height of one input, b.height=a.height/2 to tie one to another; "
+            "none, or batch=none, keeps the traced size. A bundle's batch varies from 1 to 8 unless named.",
         ),
     )
 

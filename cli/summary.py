@@ -27,6 +27,8 @@ def bundle_lines(bundle: Bundle) -> list[str]:
         lines.append(
             "dynamic  " + ", ".join(f"{name} {axis}" for name, axis in bundle.axes.items()) + "  (min:opt:max)"
         )
+    if default_batch := bundle.manifest.get("default_batch"):
+        lines.append(f"batch    {default_batch}; --dynamic none keeps the traced sizes")
     lines += [f"narrowed {name}: {text}" for name, text in bundle.manifest.get("narrowed", {}).items()]
     if weights := bundle.manifest["target"].get("weights"):
         lines.append(f"weights  {weights}")

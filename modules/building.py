@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Attn2trtError, InputError, MissingRequirement, ModuleRefused
+from ..errors import Attn2trtError, InputError, MissingRequirement, ModuleRefused, SizesRefused
 from . import checkpoint as checkpoints
 from .backbones import index as backbones
 from .backbones.known import KNOWN, Backbone
@@ -277,13 +277,13 @@ def check_module(module: nn.Module) -> None:
 
 
 def check_runs(module: nn.Module, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> None:
-    """Run the module at the traced sizes with the smallest batch; InputError if it raises."""
+    """Run the module at the traced sizes with the smallest batch; SizesRefused if it raises."""
     sizes = {name: axis.min if name == "batch" else axis.opt for name, axis in axes.items()}
     _check_at(sizes, module, inputs, axes)
 
 
 def check_smallest(module: nn.Module, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> None:
-    """Run the module at the smallest sizes of ``axes``; InputError if it raises.
+    """Run the module at the smallest sizes of ``axes``; SizesRefused if it raises.
 
     Do this when the trace has narrowed the ranges: a module of windows takes none but their multiples.
     """
@@ -378,7 +378,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 @contextmanager
 def _refused_sizes(name: str, shapes: Mapping[str, tuple[int, ...]], advice: str = "") -> Iterator[None]:
-    """Turn what a forward pass raises into one line with the sizes that it was given and the ``advice``."""
+    """Turn what a forward pass raises into SizesRefused, one line with the sizes that it was given and ``advice``."""
     try:
         yield
     except Attn2trtError:
@@ -387,4 +387,4 @@ def _refused_sizes(name: str, shapes: Mapping[str, tuple[int, ...]], advice: str
         given = ", ".join(f"{key}={'x'.join(map(str, shape))}" for key, shape in shapes.items())
         otherwise = f"expected sizes that its forward takes; {advice}change --shape or --dynamic"
         said = f"received {given} for {name}, which raised {raised(error)}; {remedy(error, otherwise)}"
-        raise InputError(said) from error
+        raise SizesRefused(said) from error

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from . import building
+from . import building, default_batch
 from .axis_places import IMAGE_AXES
 from .backbones import index as backbones
 from .backbones.known import KNOWN
@@ -117,6 +117,7 @@ class Plan:
     inputs: tuple[TensorSpec, ...]
     axes: Mapping[str, Axis]
     facts: Mapping[str, Any]
+    fallbacks: tuple[Plan, ...] = ()
 
 
 def resolve(
@@ -127,18 +128,32 @@ def resolve(
     seed: int = 0,
     pretrained: bool = False,
     checkpoint: Path | str | None = None,
+    any_batch: bool = False,
 ) -> Target:
-    """The target that a TARGET names, traced at ``shapes`` (else its default), with the axes of ``dynamic``.
+    """Return the target that a TARGET names, traced at ``shapes`` (else its default), with the axes of ``dynamic``.
 
-    Names, options, shapes and ranges are checked here; what only the module itself tells (a place in it, the widths
-    that a block takes, a checkpoint's keys, the sizes that a forward pass takes) by the target's ``build``. Both raise
-    InputError; MissingRequirement where PyTorch is needed and not installed. ``checkpoint`` is a file, or
-    ``hf-hub:owner/name``.
+    Names, options, shapes and ranges are checked here. The target's ``build`` checks what only the module itself can
+    tell: a place in it, the widths that a block takes, a checkpoint's keys, the sizes that a forward pass takes. Both
+    raise InputError; MissingRequirement if PyTorch is needed and not installed. ``checkpoint`` is a file, or
+    ``hf-hub:owner/name``. With ``any_batch`` the default batch applies, as ``default_batch.plans`` says.
     """
     path = None if checkpoint is None else locate(checkpoint)
-    found = read(spec, shapes=shapes, dynamic=dynamic, seed=seed, pretrained=pretrained, checkpoint=path)
+    found = read(
+        spec,
+        shapes=shapes,
+        dynamic=dynamic,
+        seed=seed,
+        pretrained=pretrained,
+        checkpoint=path,
+        any_batch=any_batch,
+    )
     digest = "" if path is None else sha256(path)
-    identity = f"{spec}\n{seed}\n{pretrained}\n{digest}\n{found.inputs}\n{_opt(found.axes)}\n{_source_digest()}"
+    target, *fallbacks = (_target(plan, spec, f"{seed}\n{pretrained}", digest) for plan in (found, *found.fallbacks))
+    return replace(target, fallbacks=tuple(fallbacks))
+
+
+def _target(found: Plan, spec: str, weights: str, digest: str) -> Target:
+    identity = f"{spec}\n{weights}\n{digest}\n{found.inputs}\n{_opt(found.axes)}\n{_source_digest()}"
     user_code = any(part.is_user_code for part in (found.parsed.base, *found.parsed.insertions))
     return Target(
         name=spec,
@@ -159,8 +174,9 @@ def read(
     seed: int = 0,
     pretrained: bool = False,
     checkpoint: Path | None = None,
+    any_batch: bool = False,
 ) -> Plan:
-    """What ``resolve`` makes a target of; raises as it does."""
+    """Return what ``resolve`` makes a target of; raises as it does."""
     parsed = parse(spec)
     if pretrained and checkpoint is not None:
         raise InputError(
@@ -170,19 +186,18 @@ def read(
     if parsed.base.is_user_code:
         _check_user_target(parsed, spec, pretrained)
         own = building.UserModule(parsed.base.name, seed=seed, checkpoint=checkpoint)
-        inputs, axes = plan(_user_shapes(own, given), dynamic, fixed=True)
-        return Plan(parsed, own, inputs, axes, {"source": own.name})
+        planned = _planned(_user_shapes(own, given), dynamic, fixed=True, any_batch=any_batch)
+        return _first(Plan(parsed, own, inputs, axes, {"source": own.name}) for inputs, axes in planned)
     if parsed.base.name in block_names():
         info = block_info(parsed.base.name)
         _check_block_target(parsed, pretrained)
         shape = _single(given, "x", _block_sizes(info), spec)
         options = info.parse_options(parsed.base.options)
-        inputs, axes = plan([shape], dynamic, fixed=bool(given))
-        _check_axes([info], inputs[0], spec)
+        planned = _planned([shape], dynamic, fixed=bool(given), any_batch=any_batch)
+        _check_axes([info], planned[0][0][0], spec)
         alone = building.BlockAlone(info, shape.sizes[1], options, seed=seed, checkpoint=checkpoint)
-        return Plan(
-            parsed, alone, inputs, axes, {"output_names": ("output",), "paper": info.paper, "source": "attn2trt"}
-        )
+        facts: dict[str, Any] = {"output_names": ("output",), "paper": info.paper, "source": "attn2trt"}
+        return _first(Plan(parsed, alone, inputs, axes, facts) for inputs, axes in planned)
     backbone = backbones.find(parsed.base.name)
     infos = _check_backbone_target(parsed)
     shape = _single(given, "image", (2, *backbone.size), spec)
@@ -191,8 +206,8 @@ def read(
             f"received a shape of {shape.sizes[1]} channels for {backbone.name}; "
             f"expected {backbone.size[0]}; correct --shape"
         )
-    inputs, axes = plan([shape], dynamic, fixed=bool(given))
-    _check_axes(infos, inputs[0], spec)
+    planned = _planned([shape], dynamic, fixed=bool(given), any_batch=any_batch)
+    _check_axes(infos, planned[0][0][0], spec)
     indices = _features(parsed.base)
     whole = building.BackboneWithBlocks(
         backbone, parsed.insertions, seed=seed, pretrained=pretrained, checkpoint=checkpoint, features=indices
@@ -202,9 +217,22 @@ def read(
         "output_names": ("logits",) if indices is None else tuple(f"features_{index}" for index in indices),
         "paper": " ".join(dict.fromkeys(filter(None, papers))),
         "source": backbone.source,
-        "preprocessing": {**backbone.preprocessing, "size": list(inputs[0].resolve(_opt(axes))[1:])},
+        "preprocessing": {**backbone.preprocessing, "size": list(planned[0][0][0].resolve(_opt(planned[0][1]))[1:])},
     }
-    return Plan(parsed, whole, inputs, axes, facts)
+    return _first(Plan(parsed, whole, inputs, axes, facts) for inputs, axes in planned)
+
+
+def _planned(
+    shapes: Sequence[Shape], dynamic: str | Ranges | None, *, fixed: bool, any_batch: bool
+) -> list[default_batch.Planned]:
+    if any_batch:
+        return default_batch.plans(shapes, dynamic, fixed=fixed)
+    return [plan(shapes, dynamic, fixed=fixed)]
+
+
+def _first(plans: Iterator[Plan]) -> Plan:
+    first, *others = plans
+    return replace(first, fallbacks=tuple(others))
 
 
 def from_module(
@@ -217,13 +245,15 @@ def from_module(
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
     layout: str | Mapping[str, str] | None = None,
+    any_batch: bool = False,
 ) -> Target:
     """Return the target of the caller's own module, traced at the sizes of ``example_inputs`` or of ``shapes``.
 
     A mapping gives the inputs by the names of ``forward``'s parameters. ``build`` returns a copy in eval mode; the
     caller's module is left as it is. Integer inputs range over what the example holds. ``layout`` is "nhwc" if the last
-    axis of images holds the channels, or a mapping from an input's name to its layout. Raises InputError, and
-    ModuleRefused for a module outside float32 on the CPU.
+    axis of images holds the channels, or a mapping from an input's name to its layout. With ``any_batch`` the default
+    batch applies, as ``default_batch.plans`` says. Raises InputError, and ModuleRefused for a module outside float32
+    on the CPU.
     """
     building.check_module(module)
     forward = building.Forward.of(module)
@@ -243,8 +273,18 @@ def from_module(
                 "correct input_names"
             )
         given = [replace(shape, name=new) for shape, new in zip(given, input_names, strict=True)]
-    inputs, axes = plan(with_layouts(given, layouts_of(layout)), dynamic, fixed=True)
+    planned = _planned(with_layouts(given, layouts_of(layout)), dynamic, fixed=True, any_batch=any_batch)
+    targets = [_of_module(module, inputs, axes, name, output_names) for inputs, axes in planned]
+    return replace(targets[0], fallbacks=tuple(targets[1:]))
 
+
+def _of_module(
+    module: nn.Module,
+    inputs: tuple[TensorSpec, ...],
+    axes: Mapping[str, Axis],
+    name: str | None,
+    output_names: Sequence[str] | None,
+) -> Target:
     def ready() -> nn.Module:
         from .copying import copy_module
 

@@ -17,18 +17,20 @@ from .target import Axis, TensorSpec
 Given = Axis | str | None
 Ranges = Mapping[str, "Axis | Sequence[int] | str | None"]
 _RANGE = re.compile(r"\d+:\d+:\d+(?::\d+)?")
+NONE = "none"
 EXAMPLE = "batch=1:2:8,height=32:64:128:32,mask.dim1=x.dim0"
 
 
 def parse_dynamic(dynamic: str | Ranges | None) -> dict[str, Given]:
     """``batch=1:2:8,height,b.height=a.height/2`` or a mapping, as what each axis is given.
 
-    Raises InputError for a range that contradicts itself, and an axis that is there twice.
+    An axis that is given "none" stays at its traced size, and so do all of them if ``dynamic`` is "none". Raises
+    InputError for a range that contradicts itself, and an axis that is there twice.
     """
-    if not dynamic:
+    if not dynamic or dynamic == NONE:
         return {}
     if not isinstance(dynamic, str):
-        return {name: _given(name, value) for name, value in dynamic.items()}
+        return {name: _given(name, value) for name, value in dynamic.items() if value != NONE}
     found: dict[str, Given] = {}
     for item in dynamic.split(","):
         name, equals, text = (part.strip() for part in item.partition("="))
@@ -38,7 +40,7 @@ def parse_dynamic(dynamic: str | Ranges | None) -> dict[str, Given]:
                 f"NAME=OTHER or NAME, each axis once; write it as {EXAMPLE}"
             )
         found[name] = _given(name, text or None)
-    return found
+    return {name: given for name, given in found.items() if given != NONE}
 
 
 def plan(

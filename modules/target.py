@@ -89,7 +89,8 @@ class Target:
 
     ``build`` returns the module in eval mode, in float32, on the CPU; every call returns an equal, separate one.
     ``weights`` says in words where the weights come from. ``fingerprint`` identifies what ``build`` returns without
-    calling it; None where only the built module tells (a user's own factory).
+    calling it; None if only the built module tells (a user's own factory). ``fallbacks`` are the same target with a
+    fixed batch, to be tried in turn if it refuses a batch that nobody asked for.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Target:
     weights: str = ""
     fingerprint: str | None = None
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    fallbacks: tuple[Target, ...] = ()
 
     def sizes(self, which: str = "opt") -> dict[str, int]:
         """The size of every dynamic axis at its ``min``, ``opt`` or ``max``."""

@@ -1,0 +1,45 @@
+"""The batch of a target for which none was asked: any from 1 to 8 if it takes them, else a fixed one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from .dynamic import NONE, Ranges, parse_dynamic, plan
+from .shapes import Shape
+from .target import Axis, TensorSpec
+
+BATCH = "batch"
+LARGEST = 8
+Planned = tuple[tuple[TensorSpec, ...], dict[str, Axis]]
+
+
+def plans(shapes: Sequence[Shape], dynamic: str | Ranges | None, *, fixed: bool) -> list[Planned]:
+    """Return the inputs and axes to try in turn; those after the first are for a target that refuses the default batch.
+
+    The default batch is 1 : traced : 8, or the traced one if that is larger. It applies unless ``dynamic`` is "none",
+    names ``batch``, or makes the first dimension of an input vary under another name.
+
+    Args:
+        shapes: The inputs at their traced sizes.
+        dynamic: The axes that were asked for, as ``parse_dynamic`` takes them.
+        fixed: The sizes were given on purpose. Then the fixed batch is theirs, otherwise 1, or the traced one if the
+            target takes no single row.
+    """
+    static = plan(shapes, dynamic, fixed=fixed)
+    if _names_batch(dynamic) or not shapes or any(isinstance(spec.shape[0], str) for spec in static[0]):
+        return [static]
+    inputs, axes = plan(shapes, {BATCH: None, **parse_dynamic(dynamic)}, fixed=fixed)
+    batch = axes[BATCH]
+    any_batch = inputs, axes | {BATCH: replace(batch, max=max(batch.opt, LARGEST // batch.multiple * batch.multiple))}
+    if fixed:
+        return [any_batch, static]
+    single = [replace(shape, sizes=(1, *shape.sizes[1:])) for shape in shapes]
+    return [any_batch, plan(single, dynamic, fixed=False), static]
+
+
+def _names_batch(dynamic: str | Ranges | None) -> bool:
+    if isinstance(dynamic, Mapping):
+        return BATCH in dynamic
+    names = [item.partition("=")[0].strip() for item in (dynamic or "").split(",")]
+    return BATCH in names or names == [NONE]
