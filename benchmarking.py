@@ -26,6 +26,7 @@ from .engines.timing.runtimes import BASELINES, ON_GPU, PLANS, PROVIDERS, check_
 from .errors import Attn2trtError, InputError
 from .export.bundle import MANIFEST, open_bundle
 from .export.graph import DEFAULT_OPSET
+from .modules.grammar import is_file
 from .validate.agreement import disagreement
 from .validate.cases import make_cases
 from .validate.metrics import FLOAT32, LOWER, Precision
@@ -110,9 +111,10 @@ def benchmark(
 
 
 def is_bundle(target: str) -> bool:
-    """Whether ``target`` means a folder: one that is there, or what looks like the path of one."""
+    """Return True if ``target`` means a folder: one that is there, or what looks like the path of one."""
     # A backbone's options may hold a slash, after a colon: resnet50:out_indices=2/3/4
-    return Path(target, MANIFEST).is_file() or Path(target).is_dir() or ("/" in target and ":" not in target)
+    looks_like_one = "/" in target and ":" not in target and not is_file(target)
+    return Path(target, MANIFEST).is_file() or Path(target).is_dir() or looks_like_one
 
 
 class _Batch:

@@ -145,8 +145,6 @@ def deploy(
     inputs, calibrate = (None if path is None else place.here / path for path in (inputs, calibrate))
     lowering = replace(lowering, calibrate=calibrate)
     batch = _Batch(resolved)
-    if resolved.fingerprint is None:
-        batch.build()
     options = [opset, verdict, max_error, seed, allow_float32_truth, *lowering.options, batch.is_default, [*build_for]]
     key = _key(batch.target, batch.module, options=options, read=[inputs, calibrate])
     seconds.start("reuse", "comparing with the bundle that is there")
@@ -486,6 +484,8 @@ class _Batch:
         self.is_default = bool(target.fallbacks)
         self._left = list(target.fallbacks)
         self._refused = ""
+        if target.fingerprint is None:  # the built module is part of the bundle's key
+            self.build()
 
     @property
     def finding(self) -> str:

@@ -11,7 +11,7 @@ from .contenders import Progress, Weights
 from .errors import InputError
 from .export.graph import OnnxGraph
 from .export.traffic import Traffic, traffic
-from .modules.grammar import parse
+from .modules.grammar import is_file, parse
 from .modules.target import Target, TensorSpec
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def check_target(spec: str, shapes: Sequence[str]) -> None:
     from .modules.packages import require
 
     # a path; a folder that happens to have the name of a target is none
-    if "/" in spec and ":" not in spec:
+    if "/" in spec and ":" not in spec and not is_file(spec):
         raise InputError(
             f"received {spec}, the path of a bundle; expected a TARGET, since no bundle holds the plain backbone; "
             "name what it was deployed from, as resnet50+cbam"

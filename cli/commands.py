@@ -65,7 +65,7 @@ def group() -> None:
 
     \b
     attn2trt deploy resnet50+cbam            a backbone with a block, into a checked bundle
-    attn2trt deploy py:mypkg.nets:make --shape 2x3x224x224
+    attn2trt deploy mynet.py --shape 2x3x224x224
     attn2trt validate bundles/resnet50+cbam  the same verdict again, without PyTorch
     attn2trt benchmark resnet50+cbam         how fast, in every runtime of this machine
     attn2trt cost resnet50+cbam              what the block costs, beside what it must cost

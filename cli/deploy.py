@@ -39,8 +39,10 @@ def command(targets: tuple[str, ...], jobs: int | None, require: tuple[str, ...]
     TARGET    cbam                             a block alone
               resnet50+cbam                    in a backbone, where its paper puts it
               resnet50+eca:k=3@stage3,stage4   options after ':', places after '@'
-              py:package.module:factory        your own module, with --shape
-              resnet50+py:my.blocks:Mine@layer4
+              mynet.py                         your own file: its make(), or its only module; with --shape
+              mynet.py:Net                     a class, a factory or a module in it
+              py:package.module:factory        the same by its import name
+              resnet50+mynet.py:Gate@layer4    your own block in a backbone
     """
     check(require)
 

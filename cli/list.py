@@ -59,4 +59,4 @@ def command(kind: str | None, supports: tuple[str, ...], as_json: bool) -> None:
             table.add_row(*map(Text, row))
         print_rich(table)
     print_rich("Put them together: BACKBONE+BLOCK:option=value@stage3,stage4, e.g. resnet50+eca:k=3@stage3")
-    print_rich("Any other timm model name works too, and your own module: py:package.module:factory --shape …")
+    print_rich("Any other timm model name works too, and your own FILE.py or py:package.module:factory --shape …")

@@ -28,7 +28,8 @@ def bundle_lines(bundle: Bundle) -> list[str]:
             "dynamic  " + ", ".join(f"{name} {axis}" for name, axis in bundle.axes.items()) + "  (min:opt:max)"
         )
     if default_batch := bundle.manifest.get("default_batch"):
-        lines.append(f"batch    {default_batch}; --dynamic none keeps the traced sizes")
+        hint = "; --dynamic none keeps the traced size" if "batch" in bundle.axes else ""
+        lines.append(f"batch    {default_batch}{hint}")
     lines += [f"narrowed {name}: {text}" for name, text in bundle.manifest.get("narrowed", {}).items()]
     if weights := bundle.manifest["target"].get("weights"):
         lines.append(f"weights  {weights}")

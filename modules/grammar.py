@@ -1,8 +1,8 @@
 """The TARGET grammar: ``BASE[:options][+BLOCK[:options][@place,place]]…`` as plain data.
 
-BASE is a block, a backbone or ``py:package.module:factory``; BLOCK is a block or ``py:package.module:Class``;
-a place is ``stageN``, a module path, or a glob over module paths. A backbone's options choose feature maps for
-outputs: ``resnet50:features_only=true,out_indices=2/3/4``.
+BASE is a block, a backbone, ``file.py``, ``file.py:factory`` or ``py:package.module:factory``; BLOCK is a block,
+``file.py:Class`` or ``py:package.module:Class``. A place is ``stageN``, a module path, or a glob over module paths.
+A backbone's options choose feature maps for outputs: ``resnet50:features_only=true,out_indices=2/3/4``.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Part:
 
     @property
     def is_user_code(self) -> bool:
-        """Whether the name is ``py:package.module:attribute``."""
-        return self.name.startswith("py:")
+        """Return True for ``py:package.module:attribute`` and ``file.py``."""
+        return self.name.startswith("py:") or is_file(self.name)
 
     @property
     def without_places(self) -> str:
@@ -45,11 +45,11 @@ class Parsed:
 
 
 def parse(spec: str) -> Parsed:
-    """Split a TARGET into its parts; InputError where it does not follow the grammar."""
+    """Split a TARGET into its parts; InputError if it does not follow the grammar."""
     if spec.startswith("onnx:"):
         raise InputError(
             f"received {spec!r}; an existing ONNX graph is not supported by this command; "
-            "expected a block, a backbone or py:package.module:factory; name the PyTorch module it came from"
+            "expected a block, a backbone, FILE.py or py:package.module:factory; name the PyTorch module it came from"
         )
     parts = [_part(text, spec) for text in spec.split("+")]
     if parts[0].places:
@@ -60,15 +60,23 @@ def parse(spec: str) -> Parsed:
     return Parsed(parts[0], tuple(parts[1:]))
 
 
+def is_file(name: str) -> bool:
+    """Return True for the name of a Python file, with an attribute behind it or not."""
+    return name.partition(":")[0].endswith(".py")
+
+
 def _part(text: str, spec: str) -> Part:
     head, at, places = text.partition("@")
     fields = head.split(":")
-    name_fields = 3 if fields[0] == "py" else 1
+    name_fields = _name_fields(fields)
     name = ":".join(fields[:name_fields])
     options = fields[name_fields:]
-    user_code = fields[0] == "py"
-    if not all(fields) or len(options) > 1 or (user_code and len(fields) < 3):
-        expected = "py:package.module:name" if user_code else "NAME:option=value,option=value"
+    if fields[0] == "py" and len(fields) > 1 and is_file(fields[1]):
+        raise InputError(
+            f"received {text!r} in target {spec!r}; expected a file without py:; write {':'.join(fields[1:])}"
+        )
+    if not all(fields) or len(options) > 1 or len(fields) < name_fields:
+        expected = {1: "NAME:option=value,option=value", 2: "file.py:name", 3: "py:package.module:name"}[name_fields]
         raise InputError(f"received {text!r} in target {spec!r}; expected {expected}; write it as in {EXAMPLE}")
     place_list = tuple(places.split(",")) if at else ()
     if not all(place_list):
@@ -76,6 +84,13 @@ def _part(text: str, spec: str) -> Part:
             f"received {text!r} with an empty place in target {spec!r}; expected @place,place; write it as in {EXAMPLE}"
         )
     return Part(name, _options(options[0], text) if options else {}, place_list)
+
+
+def _name_fields(fields: Sequence[str]) -> int:
+    """How many of the parts between colons are the name."""
+    if fields[0] == "py":
+        return 3
+    return 2 if is_file(fields[0]) and len(fields) > 1 and "=" not in fields[1] else 1
 
 
 def _options(text: str, part: str) -> dict[str, str]:

@@ -116,5 +116,6 @@ class Target:
 
 
 def file_name(target: str) -> str:
-    """A target's name with every character that a folder name should not hold replaced."""
-    return re.sub(r"[^A-Za-z0-9_.+=,@-]+", "-", target).strip("-.") or "model"
+    """Return a target's name with every character replaced that a folder name should not hold."""
+    name = re.sub(r"\.py(?=[:+@]|$)", "", target)
+    return re.sub(r"[^A-Za-z0-9_.+=,@-]+", "-", name).strip("-.") or "model"

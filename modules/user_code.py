@@ -1,4 +1,4 @@
-"""``py:package.module:name``: the user's own factory, module or block, from the current directory."""
+"""``py:package.module:name`` and ``file.py:name``: the user's own factory, module or block."""
 
 from __future__ import annotations
 
@@ -15,19 +15,38 @@ from typing import TYPE_CHECKING, Any
 from ..errors import Attn2trtError, InputError, ModuleRefused
 from ..processes import leave_if_copy, note
 from .block_index import nearest, one_of
+from .grammar import is_file
 from .traceable import check_traceable
+from .user_file import find_file, folder_last, load_file, only_block, whole_model
 from .user_line import return_line
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def load(name: str) -> Any:
-    """What ``py:package.module:name`` stands for; InputError where it cannot be imported, with the line that failed."""
-    _, module_name, attribute = name.split(":")
+def load(name: str, *, block: bool = False) -> Any:
+    """Return what the user's ``name`` stands for; InputError if it cannot be imported, with the line that failed.
+
+    A file without a name behind it stands for its ``make`` or its only model, for its only class if it is a ``block``.
+    """
+    if is_file(name):
+        file, _, attribute = name.partition(":")
+        path = find_file(file)
+        with folder_last(path), _one_line(f"import {file}", name):
+            found: Any = load_file(path)
+        if not attribute:
+            return only_block(found, name) if block else whole_model(found, name)
+        module_name = file
+    else:
+        _, module_name, attribute = name.split(":")
+        found = _imported(module_name, name)
+    return _attribute(found, attribute, module_name, name)
+
+
+def _imported(module_name: str, name: str) -> Any:
     with _working_directory(), _one_line(f"import {module_name}", name):
         try:
-            found: Any = import_module(module_name)
+            return import_module(module_name)
         except ModuleNotFoundError as error:
             if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
                 raise
@@ -35,6 +54,9 @@ def load(name: str) -> Any:
                 f"received {name!r}; expected module {module_name} in {Path.cwd()} or installed, found none; "
                 "run from the folder that holds it"
             ) from error
+
+
+def _attribute(found: Any, attribute: str, module_name: str, name: str) -> Any:
     with _one_line(f"find {attribute} in {module_name}", name):
         for step in attribute.split("."):
             if not hasattr(found, step):
@@ -48,7 +70,7 @@ def load(name: str) -> Any:
 
 
 def make(name: str) -> nn.Module:
-    """The module that ``py:…`` gives: what a factory returns, an instance of a class, or a copy of an instance."""
+    """Return the user's module: what a factory returns, an instance of a class, or a copy of an instance."""
     from torch import nn
 
     from .copying import copy_module
@@ -63,7 +85,7 @@ def make(name: str) -> nn.Module:
             f"received {name!r}, a {type(found).__name__}; expected a callable that returns a torch.nn.Module; "
             "name a factory, a class or a module"
         )
-    with _working_directory(), _one_line(f"call {name}()", name):
+    with _import_path(name), _one_line(f"call {name}()", name):
         made = found()
         if isinstance(made, nn.Module):
             _check_made(made, found)
@@ -80,13 +102,13 @@ def _check_made(made: nn.Module, factory: Callable[..., Any]) -> None:
 
 
 def make_block(name: str, channels: int, options: Mapping[str, str]) -> nn.Module:
-    """The user's block for ``channels``; its options are the keyword arguments of its class."""
-    found = load(name)
+    """Return the user's block for ``channels``; its options are the keyword arguments of its class."""
+    found = load(name, block=True)
     if not callable(found):
         raise InputError(f"received block {name!r}, a {type(found).__name__}; expected a class; name the block's class")
     values = {key: _value(text) for key, text in options.items()}
     _check_options(name, found, options)
-    with _working_directory(), _one_line(f"call {name}({channels})", name):
+    with _import_path(name), _one_line(f"call {name}({channels})", name):
         made = found(channels, **values)
     return _module(made, name)
 
@@ -119,6 +141,13 @@ def _value(text: str) -> Any:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return {"true": True, "false": False, "none": None}.get(text.lower(), text)
+
+
+@contextmanager
+def _import_path(name: str) -> Iterator[None]:
+    """Put the places on the import path that were there when ``name`` was imported."""
+    with folder_last(find_file(name.partition(":")[0])) if is_file(name) else _working_directory():
+        yield
 
 
 @contextmanager

@@ -5,6 +5,7 @@ timm, Wightman, https://github.com/huggingface/pytorch-image-models, Apache-2.0.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import InputError
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def find(name: str) -> Backbone:
-    """What timm's configuration says of one that is not in ``KNOWN``; InputError with the nearest names otherwise."""
+    """Return a backbone by its name, from timm's configuration if ``KNOWN`` has none of it.
+
+    Raises InputError, with the nearest names, if timm has none either.
+    """
     ours = [*KNOWN, *block_names()]
     try:
         import timm
@@ -27,10 +31,15 @@ def find(name: str) -> Backbone:
         ) from error
 
     if ":" in name or "/" in name or not timm.is_model(name.split(".", maxsplit=1)[0]):
+        if Path(name).is_dir():
+            raise InputError(
+                f"received target {name!r}, a folder; expected a block, a backbone, or a Python file; "
+                f"name the file that holds the module, as {name.rstrip('/')}/net.py"
+            )
         close = nearest(name, ours, "") or nearest(name, timm.list_models(), "see attn2trt list")
         raise InputError(
-            f"received target {name!r}; expected a block, a backbone (any timm model) or py:package.module:factory; "
-            f"{close}"
+            f"received target {name!r}; expected a block, a backbone (any timm model), FILE.py or "
+            f"py:package.module:factory; {close}"
         )
     try:
         config = timm.get_pretrained_cfg(name, allow_unregistered=False)

@@ -1,0 +1,190 @@
+"""``mynet.py`` and ``mynet.py:Net``: files of the user by their path, what each stands for, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from attn2trt.cli.main import group
+from attn2trt.errors import InputError
+from attn2trt.modules.catalog import build, resolve
+from attn2trt.modules.grammar import Part, parse
+from attn2trt.modules.target import file_name
+
+HEAD = "import torch\nfrom torch import nn\n"
+GATE = """
+class Gate(nn.Module):
+    def __init__(self, channels, ratio=4):
+        super().__init__()
+        self.ratio = ratio
+        self.scale = nn.Conv2d(channels, channels, 1)
+    def forward(self, x):
+        return x * self.scale(x).sigmoid()
+"""
+NET = """
+class Net(nn.Module):
+    def __init__(self, width=4, *more, **options):
+        super().__init__()
+        self.stem = nn.Conv2d(3, width, 1)
+    def forward(self, image):
+        return self.stem(image)
+"""
+MAKE = "\ndef make():\n    return nn.Sequential(Net(5))\n"
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def write(text: str, name: str = "mynet.py") -> Path:
+    path = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(HEAD + text)
+    return path
+
+
+def test_make_comes_before_the_only_class() -> None:
+    write(GATE + NET + MAKE)
+    assert build("mynet.py")[0].stem.out_channels == 5
+    write(GATE + NET)
+    assert build("mynet.py").stem.out_channels == 4
+
+
+def test_a_name_works_as_behind_py() -> None:
+    write(GATE + NET + MAKE + "\nready = Net(7)\n")
+    assert build("mynet.py:Net").stem.out_channels == 4
+    assert build("mynet.py:make")[0].stem.out_channels == 5
+    assert build("mynet.py:ready").stem.out_channels == 7
+    target = resolve("mynet.py", shapes=["2x3x8x8"], dynamic="batch")
+    assert (target.name, target.fingerprint, str(target.inputs[0])) == (
+        "mynet.py",
+        None,
+        "input: float32[batch, 3, 8, 8]",
+    )
+
+
+@pytest.mark.parametrize("name", ["my-net.py", "nets/deep/my net.py", "torch.py", "random.py", "timm.py", "cbam.py"])
+def test_any_path_and_any_name_of_a_file(name: str, tmp_path: Path) -> None:
+    write(NET + "\nimport random, timm\nassert random.random and timm.create_model\n", name)
+    before = list(sys.path)
+    assert build(name).stem.out_channels == 4
+    assert build(str(tmp_path / name)).stem.out_channels == 4
+    assert sys.path == before
+    assert sys.modules["torch"] is torch
+    assert "site-packages" in str(sys.modules["timm"].__file__)
+
+
+def test_files_beside_it_are_found() -> None:
+    write(GATE, "nets/gates_beside.py")
+    write("from gates_beside import Gate\ndef make():\n    import gates_beside\n    return Gate(8)\n", "nets/whole.py")
+    assert build("nets/whole.py").scale.out_channels == 8
+    # an imported class is none of the file's own
+    write("from gates_beside import Gate\n" + NET, "nets/whole.py")
+    assert build("nets/whole.py").stem.out_channels == 4
+    sys.modules.pop("gates_beside")
+
+
+def test_code_that_changes_the_folder(tmp_path: Path) -> None:
+    write(NET + "\nimport os\nos.mkdir('other')\nos.chdir('other')\n")
+    resolve("mynet.py", shapes=["2x3x8x8"]).build()
+    os.chdir(tmp_path)
+
+
+def test_a_block_in_a_backbone() -> None:
+    write(GATE)
+    assert build("resnet18+mynet.py:Gate:ratio=2@layer4").layer4.attn.ratio == 2
+    assert build("resnet18+mynet.py:ratio=3@layer4").layer4.attn.ratio == 3
+    assert build("resnet18+mynet.py@layer4").layer4.attn.ratio == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("net.py", Part("net.py")),
+        ("a/net.py:Net", Part("a/net.py:Net")),
+        ("net.py:Net:k=3", Part("net.py:Net", {"k": "3"})),
+        ("net.py:k=3", Part("net.py", {"k": "3"})),
+    ],
+)
+def test_the_grammar(text: str, part: Part) -> None:
+    assert parse(text).base == part
+    assert part.is_user_code
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        ("net.py", "net"),
+        ("a/net.py:Net", "a-net-Net"),
+        ("../net.py", "net"),
+        ("resnet18+net.py@layer4", "resnet18+net@layer4"),
+    ],
+)
+def test_the_folder_of_its_bundle(target: str, name: str) -> None:
+    assert file_name(target) == name
+
+
+@pytest.mark.parametrize(
+    ("source", "spec", "message"),
+    [
+        (NET, "mynt.py", "expected a Python file, found none in "),
+        (NET, "mynt.py", "did you mean mynet.py?"),
+        (NET, "nowhere/mynet.py", "correct the path, or run from the folder that holds it"),
+        (NET, "mynet.py:Nt", "expected 'Nt' in mynet.py, found none; "),
+        (NET, "py:mynet.py:Net", "expected a file without py:; write mynet.py:Net"),
+        (NET, "mynet.py:Net:k=3:k=4", "expected file.py:name; write it as"),
+        (NET, "mynet.py:", "expected file.py:name; write it as"),
+        (NET, "mynet.py+cbam", "with blocks after a module of your own"),
+        (NET, "mynet.py:width=3", "with options after a module of your own"),
+        ("x = 1", "mynet.py", "found no torch.nn.Module in it; add a function make()"),
+        (GATE, "mynet.py", "found Gate(channels) alone; add a function make() that returns the model"),
+        (NET + "class Other(Net):\n    pass\n", "mynet.py", "found mynet.py:Net and mynet.py:Other; name one of them"),
+        ("make = 3", "mynet.py", "a int; expected a callable that returns a torch.nn.Module"),
+        ("def make(width):\n    pass", "mynet.py", "expected to call mynet.py(), got TypeError: make() missing 1"),
+        ("def make():\n    return 3", "mynet.py", "received int from 'mynet.py'"),
+        ("def f(:\n", "mynet.py", "got SyntaxError: "),
+        ("\n1 / 0", "mynet.py", "got ZeroDivisionError: division by zero ("),
+        ("x = 1", "resnet18+mynet.py@layer4", "received block 'mynet.py'; expected one torch.nn.Module class"),
+        (GATE + NET, "resnet18+mynet.py@layer4", "found mynet.py:Gate and mynet.py:Net; name one of them"),
+    ],
+)
+def test_refuses(source: str, spec: str, message: str) -> None:
+    write(source)
+    with pytest.raises(InputError) as caught:
+        build(spec)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("spec", ["nets", "nets/", "nets.py"])
+def test_refuses_a_folder(spec: str) -> None:
+    Path(spec).mkdir()
+    with pytest.raises(InputError, match=r"a folder; expected .*; name the (file|one) that holds the module, as "):
+        build(spec)
+
+
+def test_show_takes_a_file() -> None:
+    write(NET)
+    shown = CliRunner().invoke(group, ["show", "mynet.py", "--shape", "2x3x8x8"])
+    assert (shown.exit_code, "parameters  16" in shown.stdout) == (0, True)
+
+
+def test_a_file_is_no_path_of_a_bundle() -> None:
+    from attn2trt.benchmarking import is_bundle
+    from attn2trt.subjects import check_target
+
+    assert not is_bundle("nets/mynet.py")
+    check_target("nets/mynet.py", [])
+
+
+def test_a_file_that_has_changed_is_run_again() -> None:
+    write(NET)
+    build("mynet.py")
+    write(NET.replace("width=4", "width=16"))
+    assert build("mynet.py").stem.out_channels == 16
