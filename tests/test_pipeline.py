@@ -193,7 +193,8 @@ class EvenOrOdd(nn.Module):
 
 
 def test_a_range_that_holds_for_some_sizes_only_is_stated_and_kept(tmp_path: Path) -> None:
-    found = attn2trt.deploy(EvenOrOdd(), torch.randn(2, 4, 8, 8), dynamic={"height": (4, 8, 13)}, out=tmp_path / "even")
+    dynamic = {"batch": "none", "height": (4, 8, 13)}
+    found = attn2trt.deploy(EvenOrOdd(), torch.randn(2, 4, 8, 8), dynamic=dynamic, out=tmp_path / "even")
     assert statuses(found)["onnxruntime cpu"] == "passed"
     assert found.axes == {"height": Axis(4, 8, 12, multiple=2)}
     assert found.manifest["narrowed"] == {"height": "asked for 4:8:13, holds for 4:8:12 (multiples of 2)"}
