@@ -44,7 +44,7 @@ def measure(target: str) -> dict[str, Any]:
     found = run_json("cost", target, "--shape", SHAPE)
     with tempfile.TemporaryDirectory() as name:
         bundle = Path(name) / "bundle"
-        run("deploy", target, "--shape", SHAPE, "-o", str(bundle))
+        run("deploy", target, "--shape", SHAPE, "--dynamic", "none", "-o", str(bundle))
         tuning = run_json("tune", str(bundle))["tuning"]
     return row_of(target, found, tuning)
 

@@ -38,7 +38,7 @@ print(json.dumps({"build": build, "export": export, "parameters": parameters, "n
 """
 OURS = """
 import json, sys, attn2trt
-bundle = attn2trt.deploy(sys.argv[1], out=sys.argv[2] + "/bundle", shapes=sys.argv[3:])
+bundle = attn2trt.deploy(sys.argv[1], out=sys.argv[2] + "/bundle", shapes=sys.argv[3:], dynamic="none")
 print(json.dumps(dict(bundle.manifest["seconds"])))
 """
 RATIOS = {

@@ -53,7 +53,7 @@ def measure(block: str, shape: str, seconds: float, rates: dict[str, Any]) -> di
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         bundle, out = folder / "bundle", folder / "latency.json"
-        run("deploy", block, "--shape", shape, "-o", str(bundle))
+        run("deploy", block, "--shape", shape, "--dynamic", "none", "-o", str(bundle))
         tuned = run_json("tune", str(bundle), "--seconds", str(seconds))
         runtimes = [runtime for runtime in (OURS, TUNED, *OTHERS) if runtime != TUNED or tuned["graph"] is not None]
         method = ("--seconds", str(seconds), "--rounds", str(ROUNDS))
