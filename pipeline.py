@@ -209,6 +209,7 @@ def deploy(
             "axes": {name: axis_to_json(axis) for name, axis in resolved.axes.items()},
             "narrowed": narrowed,
             "default_batch": batch.finding,
+            "notes": list(graph.notes),
             "preprocessing": dict(resolved.preprocessing),
             "simplified": {
                 "done": not why_not_simplified,

@@ -46,6 +46,7 @@ def bundle_lines(bundle: Bundle) -> list[str]:
         )
         lines += [f"{precision:8} {note}" for note in _first(entry["notes"])]
     lines += _plan_lines(bundle)
+    lines += [f"note     {note}" for note in bundle.manifest.get("notes", ())]
     lines += [f"hidden   {finding}" for finding in _first(bundle.manifest.get("hidden", ()))]
     if left_out := bundle.manifest.get("cases_left_out"):
         lines.append(f"cases    judged, but too large to record for validate: {', '.join(left_out)}")

@@ -28,7 +28,7 @@ class OnnxGraph:
     ``merged`` the name of a node that took others in, as a convolution its normalisation, to the paths of theirs.
     ``axes`` are the ranges that the graph really holds for: narrower than what was asked for where the module takes
     only multiples of a number. ``program`` is the digest of the traced program that the graph was made of, if the
-    module is the user's.
+    module is the user's. ``notes`` say what users of the graph should know of it.
     """
 
     path: Path
@@ -39,6 +39,7 @@ class OnnxGraph:
     axes: Mapping[str, Axis] = field(default_factory=dict)
     merged: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     program: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def module_paths(self) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ def check_precision(source: onnx.ModelProto, path: Path, low_nodes: frozenset[st
     written = onnx.load(str(path))
     before, after = Wiring(source, {}), Wiring(written, {"Cast": CAST})
     same_graph(source, written, before, after, path)
-    _right_dtypes(written, after, low_nodes, precision, path)
+    _right_dtypes(source, written, after, low_nodes, precision, path)
 
 
 def same_graph(source: onnx.ModelProto, written: onnx.ModelProto, before: Wiring, after: Wiring, path: Path) -> None:
@@ -126,15 +126,21 @@ def _is_rounded(wanted: np.ndarray[Any, Any], found: np.ndarray[Any, Any]) -> bo
     return wanted.shape == found.shape and rounded.tobytes() == found.tobytes()
 
 
-def _right_dtypes(model: onnx.ModelProto, after: Wiring, low_nodes: frozenset[str], precision: str, path: Path) -> None:
-    from onnx import TensorProto, shape_inference
+def _right_dtypes(
+    source: onnx.ModelProto,
+    model: onnx.ModelProto,
+    after: Wiring,
+    low_nodes: frozenset[str],
+    precision: str,
+    path: Path,
+) -> None:
+    from onnx import TensorProto
 
     low = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}[precision]
-    # What the file says of its values is left out: it would be taken for inferred.
-    bare = type(model)()
-    bare.CopyFrom(model)
-    del bare.graph.value_info[:]
-    dtypes = _dtypes(shape_inference.infer_shapes(bare))
+    dtypes = _inferred(model)
+    # the module's own: an input that it takes in half precision
+    for name in [name for name, dtype in _inferred(source).items() if dtype == low]:
+        dtypes.pop(name, None)
     for name, node in after.nodes.items():
         wanted = low if name in low_nodes else TensorProto.FLOAT
         for value in _judged(node):
@@ -146,7 +152,17 @@ def _right_dtypes(model: onnx.ModelProto, after: Wiring, low_nodes: frozenset[st
         _fail(path, f"nothing in it computes in {precision}")
 
 
-def _dtypes(model: onnx.ModelProto) -> Mapping[str, int]:
+def _inferred(model: onnx.ModelProto) -> dict[str, int]:
+    """Element types by value. What the file says of its values is left out: it would be taken for inferred."""
+    from onnx import shape_inference
+
+    bare = type(model)()
+    bare.CopyFrom(model)
+    del bare.graph.value_info[:]
+    return _dtypes(shape_inference.infer_shapes(bare))
+
+
+def _dtypes(model: onnx.ModelProto) -> dict[str, int]:
     graph = model.graph
     found = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.input, *graph.output)}
     return found | {tensor.name: tensor.data_type for tensor in graph.initializer}

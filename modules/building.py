@@ -344,7 +344,7 @@ def _example(spec: TensorSpec, shape: tuple[int, ...]) -> Tensor:
     dtype: torch.dtype = getattr(torch, spec.dtype)
     low, high = spec.bounds or (0, 1)
     if dtype.is_floating_point:
-        return low + (high - low) * torch.rand(shape, generator=torch.Generator().manual_seed(0))
+        return (low + (high - low) * torch.rand(shape, generator=torch.Generator().manual_seed(0))).to(dtype)
     return torch.full(shape, low).to(dtype)
 
 

@@ -13,8 +13,9 @@ from .dimension import Dim, size_of
 if TYPE_CHECKING:
     from torch import nn
 
-FLOAT_DTYPES = ("float32",)
-INTEGER_DTYPES = ("int64", "int32", "bool")
+FLOAT_DTYPES = ("float32", "float16")
+INTEGER_DTYPES = ("int64", "int32", "uint8", "bool")
+UINT8_MAX = 255
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,13 @@ class TensorSpec:
 
     @property
     def bounds(self) -> tuple[float, float] | None:
-        """The lowest and highest value of an input: as given, else 0 and 1 for integers, and None for floats."""
+        """The lowest and highest value of an input as given, else every uint8, 0 and 1 for other integers, and None for
+        floats."""
         if self.low is not None and self.high is not None:
             return self.low, self.high
-        return None if self.dtype in FLOAT_DTYPES else (0, 1)
+        if self.dtype in FLOAT_DTYPES:
+            return None
+        return (0, UINT8_MAX) if self.dtype == "uint8" else (0, 1)
 
     def resolve(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
         """The shape with every symbolic dimension replaced by its size."""

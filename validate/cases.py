@@ -334,7 +334,8 @@ def _image_cases(
 
         def make(group: tuple[Path, ...] = group, noise: Case = noise) -> Feeds:
             images = image_feeds(group, taker.resolve(sizes), preprocessing, taker.bounds, layout=taker.layout)
-            return noise.feeds | {taker.name: images}
+            images = images if taker.dtype.startswith("float") else images.round()
+            return noise.feeds | {taker.name: images.astype(taker.dtype, copy=False)}
 
         why = "photographs: " + ", ".join(dict.fromkeys(path.name for path in group))
         cases.append(replace(noise, why=why, kind="image", make=make))

@@ -145,9 +145,11 @@ class Eager:
     def _run(self, feeds: Feeds, case: Case, mode: AbstractContextManager[Any]) -> Outputs:
         import torch
 
-        kind = torch.float64 if self.is_double else torch.float32
         tensors = {name: torch.from_numpy(value.copy()) for name, value in feeds.items()}
-        tensors = {name: value.to(kind) if value.is_floating_point() else value for name, value in tensors.items()}
+        tensors = {
+            name: value.double() if self.is_double and value.is_floating_point() else value
+            for name, value in tensors.items()
+        }
         mark_inputs(value for value in tensors.values() if value.is_floating_point())
         try:
             with (

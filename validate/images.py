@@ -25,15 +25,18 @@ def image_paths(
     most: int = MAX_CASES,
     option: str = "--inputs",
 ) -> tuple[TensorSpec, list[tuple[Path, ...]]]:
-    """The input that takes the images (the first float (n, c, h, w) one) and the files of each case.
+    """The input that takes the images (the first float or uint8 one of four axes) and the files of each case.
 
     Every case holds as many files as the traced batch; the last is filled up from the first files. At most so many
     cases are made, in the order of the names. ``option`` is what the folder was given to.
     """
-    taker = next((spec for spec in inputs if len(spec.shape) == 4 and spec.dtype.startswith("float")), None)
+    taker = next(
+        (spec for spec in inputs if len(spec.shape) == 4 and (spec.dtype.startswith("float") or spec.dtype == "uint8")),
+        None,
+    )
     if taker is None:
         raise InputError(
-            f"received images in '{folder}', but no input is a float (n, c, h, w) tensor "
+            f"received images in '{folder}', but no input is a float or uint8 (n, c, h, w) tensor "
             f"({'; '.join(map(str, inputs))}); leave {option} out"
         )
     try:

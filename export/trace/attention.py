@@ -1,7 +1,9 @@
-"""``scaled_dot_product_attention`` of anything but four axes, spelt out.
+"""``scaled_dot_product_attention`` with a mask, or of anything but four axes, spelt out.
 
 torch.onnx translates queries of shape (batch, heads, places, features) alone and ends with an assertion for any other
-rank. Attention in windows has one axis more (Hiera, MaxViT's kin), a single head one less.
+rank. Attention in windows has one axis more (Hiera, MaxViT's kin), a single head one less. Where a mask leaves a query
+nothing to attend to, PyTorch gives 0 and torch.onnx's translation NaN or the mean of all values (pytorch/pytorch#131060
+has PyTorch's rule). The zeros are put in behind the second product, so that runtimes still know the pattern.
 """
 
 from __future__ import annotations
@@ -20,19 +22,23 @@ RANK = 4
 
 def _attention(call: Arguments) -> Tensor | None:
     query, key, value = (call[name] for name in ("query", "key", "value"))
-    if query.dim() == RANK or call.get("dropout_p") or call.get("enable_gqa"):
+    given: Tensor | None = call.get("attn_mask")
+    if call.get("dropout_p") or (given is None and (query.dim() == RANK or call.get("enable_gqa"))):
         return None
+    if call.get("enable_gqa"):
+        key, value = (part.repeat_interleave(query.shape[-3] // part.shape[-3], -3) for part in (key, value))
     scale = call.get("scale")
     # Half of the scale on either side, as PyTorch's own: neither factor of the product then overflows before it.
     half = query.shape[-1] ** -0.25 if scale is None else math.sqrt(scale)
     scores: Tensor = (query * half) @ (key * half).transpose(-2, -1)
-    mask = call.get("attn_mask")
-    if call.get("is_causal"):
-        mask = torch.ones_like(scores, dtype=torch.bool).tril()
+    mask = torch.ones_like(scores, dtype=torch.bool).tril() if call.get("is_causal") else given
     if mask is not None:
         scores = scores.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else scores + mask
     found: Tensor = torch.softmax(scores, -1) @ value
-    return found
+    if given is None:
+        return found
+    is_open = given if given.dtype == torch.bool else given > -math.inf
+    return torch.where(is_open.any(-1, keepdim=True), found, 0.0)
 
 
 _NAMES = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa")

@@ -28,7 +28,10 @@ from ..graph import EXTERNAL_DATA_BYTES, OPSETS, WEIGHTS, OnnxGraph
 from ..merged import Wiring, merged_modules, others_than
 from ..passes.opset17 import ToOpset17
 from ..passes.small_constants import HiddenConstants
+from ..passes.uint8_inputs import CastUint8Inputs
 from .advice import advice_on
+from .float64_note import float64_notes
+from .fold_weights import fold_weights
 from .guards import Guard, TraceGuards, is_dynamic
 from .narrowing import Violation, fixing_guard, restrict
 from .outputs import name_values, output_names, run_checked
@@ -48,19 +51,22 @@ def trace(target: Target, module: nn.Module, path: Path, *, opset: int) -> OnnxG
     if opset not in OPSETS:
         raise InputError(f"opset {opset} is not supported; expected {OPSETS.start} to {OPSETS.stop - 1}")
     program, axes = _export_program(target, module)
+    # before what depends on weights alone becomes constants of the program
+    traced = digest(program, axes) if target.fingerprint is None else ""
     # 18 is the exporter's own opset: asked for less, it writes 18 and only logs that it did.
     model, merged = _to_onnx(program, target, max(opset, 18))
+    CastUint8Inputs()(model)
     _name_dimensions(model, target)
     modules = _module_paths(model)
     if opset == 17:
         ToOpset17()(model)
         ir.passes.common.RemoveUnusedNodesPass()(model)
     check_operators(model, target, opset)
+    notes = float64_notes(model)
     _strip_metadata(model)
     _save(model, path)
     inputs, outputs = _specs(model.graph.inputs), _specs(model.graph.outputs)
-    traced = digest(program, axes) if target.fingerprint is None else ""
-    return OnnxGraph(path, opset, inputs, outputs, modules, axes, others_than(modules, merged), traced)
+    return OnnxGraph(path, opset, inputs, outputs, modules, axes, others_than(modules, merged), traced, notes)
 
 
 def program_of(target: Target, module: nn.Module) -> str:
@@ -227,13 +233,7 @@ def _to_onnx(
     outputs = output_names(target, program)
     try:
         with quiet():
-            exported = torch.onnx.export(
-                program,
-                opset_version=opset,
-                dynamo=True,
-                verbose=False,
-                optimize=False,
-            )
+            exported = _translate(program, opset)
             if exported is not None:
                 before = _wiring(exported.model)
                 modules = {node: (path,) for node, path in _module_paths(exported.model).items()}
@@ -252,6 +252,21 @@ def _to_onnx(
             "ask for an opset of 17 or 18"
         )
     return model, merged
+
+
+def _translate(program: torch.export.ExportedProgram, opset: int) -> torch.onnx.ONNXProgram | None:
+    """Return the program as torch.onnx writes it; what depends on weights alone it need not be able to."""
+
+    def translate() -> torch.onnx.ONNXProgram | None:
+        return torch.onnx.export(program, opset_version=opset, dynamo=True, verbose=False, optimize=False)
+
+    fold_weights(program, distrusted_alone=True)
+    try:
+        return translate()
+    except Exception:
+        if not fold_weights(program, distrusted_alone=False):
+            raise
+    return translate()
 
 
 def _wiring(model: ir.Model) -> list[Wiring]:

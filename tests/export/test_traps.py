@@ -28,6 +28,9 @@ SAMPLE = (
     "CosineWeights",
     "AttentionInWindows",
     "AttentionWithoutHeads",
+    "MaskedWindows",
+    "WhollyMaskedRows",
+    "MinusInfinityRows",
 )
 REFUSED = {
     "LoopOverRows": r"fixes the axis 'height' at 12 at .*shapes.py:\d+ `for row in range\(x.shape\[2\]\):`",

@@ -24,7 +24,10 @@ def test_a_shape():
         ("", "received shape ''"),
         ("1,3,4", "expected sizes joined by x"),
         ("0x3", "with a size of 0"),
-        ("1x3:float16", "received dtype 'float16' in shape '1x3:float16'; expected one of float32, int64, int32, bool"),
+        (
+            "1x3:float64",
+            "received dtype 'float64' in shape '1x3:float64'; expected one of float32, float16, int64, int32, uint8",
+        ),
         ("1x3:int63", "did you mean int64"),
         ("1x3:int64[5,2]", "received range [5,2] for int64"),
         ("1x3:float32[2,1]", "received range [2,1] for float32 in shape '1x3:float32[2,1]'; expected numbers with"),

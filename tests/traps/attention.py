@@ -78,6 +78,25 @@ class MaskedWindows(nn.Module):
         return out.transpose(2, 4).squeeze(1)
 
 
+@trap("F.scaled_dot_product_attention with heads, behind a boolean mask that leaves some rows nothing")
+class WhollyMaskedRows(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.unflatten(1, (2, -1)).flatten(3).transpose(2, 3)  # (b, 2, hw, c / 2)
+        open_rows = tokens.mean(-1, keepdim=True) > 0
+        near = open_rows & (tokens.mean(-1).unsqueeze(-2) < 1)
+        out = F.scaled_dot_product_attention(tokens, tokens, tokens, attn_mask=near)
+        return out.transpose(2, 3).reshape(x.shape)
+
+
+@trap("F.scaled_dot_product_attention with heads, behind an additive mask of minus infinities")
+class MinusInfinityRows(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.unflatten(1, (2, -1)).flatten(3).transpose(2, 3)
+        scores = torch.zeros_like(tokens[..., :1]).masked_fill(tokens.mean(-1, keepdim=True) < 0, float("-inf"))
+        out = F.scaled_dot_product_attention(tokens, tokens, tokens, attn_mask=scores + tokens.mean(-1).unsqueeze(-2))
+        return out.transpose(2, 3).reshape(x.shape)
+
+
 @trap("nn.MultiheadAttention over flattened positions")
 class Multihead(nn.Module):
     def __init__(self) -> None:
