@@ -40,6 +40,11 @@ def check_destination(destination: Path) -> None:
     """
     place = Path.cwd() / destination
     try:
+        str(place).encode()
+    except UnicodeEncodeError:
+        name = ascii(str(destination))
+        raise InputError(f"received -o {name}, a name that is not UTF-8, which ONNX cannot open; {ELSEWHERE}") from None
+    try:
         mode = place.lstat().st_mode
     except NotADirectoryError:
         raise InputError(f"{destination} lies below a file; {ELSEWHERE}") from None

@@ -65,7 +65,7 @@ def test_a_person_gets_tables() -> None:
 @pytest.mark.usefixtures("asked")
 def test_the_plot_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cost_plot, "require_matplotlib", lambda: None)
-    monkeypatch.setattr(cost_plot, "write_plot", lambda found, path: path.write_text(found.target))
+    monkeypatch.setattr(cost_plot, "write_plot", lambda found, path, title: path.write_text(found.target))
     assert run("resnet18+se", "--plot", str(tmp_path / "cost.svg")).exit_code == 0
     assert (tmp_path / "cost.svg").read_text() == "resnet18+se"
 

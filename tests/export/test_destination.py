@@ -142,6 +142,11 @@ def test_the_current_folder_and_those_above_are_refused(
         check_destination(Path(name.format(here=tmp_path / "here")))
 
 
+def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a name that is not UTF-8"):
+        check_destination(Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff")))
+
+
 def test_a_mount_point_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "volume").mkdir()
     monkeypatch.setattr(Path, "is_mount", lambda path: path.name == "volume")
