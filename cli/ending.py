@@ -106,7 +106,7 @@ def _usage(error: click.ClickException) -> str:
 
 def _storage(number: int | None, reason: str, file_name: object) -> str:
     where = f" at {os.fsdecode(file_name)}" if isinstance(file_name, str | bytes) else ""
-    fix = "check that it is there and can be read" if where else "check what is read and where is written"
+    fix = "check the path" if where else "check what is read and where is written"
     return f"reading or writing failed{where}: {reason}; {FIXES.get(number or 0, fix)}"
 
 

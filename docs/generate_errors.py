@@ -20,6 +20,8 @@ PAGE = Path(__file__).with_name("errors.md")
 SMALL = "--shape 2x16x8x8"
 
 NETS = """\
+import os
+
 import torch
 from torch import nn
 
@@ -43,6 +45,10 @@ def broken() -> nn.Module:
 
 def number() -> int:
     return 7
+
+
+def ending() -> nn.Module:
+    os._exit(0)
 
 
 class Branching(Gate):
@@ -120,6 +126,7 @@ STEPS = (
     Step("", f"attn2trt deploy py:nets:gates {SMALL}"),
     Step("", f"attn2trt deploy py:nets:broken {SMALL}"),
     Step("", f"attn2trt deploy py:nets:number {SMALL}"),
+    Step("", f"attn2trt deploy py:nets:ending {SMALL}", note="Code that ends the process:"),
     Step("", f"attn2trt deploy py:nets:branching {SMALL}", note="Python that asks for the value of a tensor:"),
     Step(
         "",
@@ -131,6 +138,8 @@ STEPS = (
     Step("", f"attn2trt deploy py:nets:gate {SMALL} --checkpoint runs-code.pt", note="A pickle that would run code:"),
     Step("", f"attn2trt deploy py:nets:gate {SMALL} --checkpoint other.safetensors"),
     Step("Folders", f"attn2trt deploy se {SMALL} -o holiday", note="A folder that holds something else:"),
+    Step("", f"attn2trt deploy se {SMALL} -o project", note="A `bundle.json` that is somebody else's:"),
+    Step("", f"attn2trt deploy se {SMALL} -o latest", note="A link, whatever it leads to:"),
     Step("", "attn2trt validate holiday"),
     Step("", "attn2trt verify nowhere"),
     Step("", f"attn2trt deploy se {SMALL} -o /proc/bundle", exit_code=4),
@@ -154,6 +163,7 @@ STEPS = (
     Step("Benchmarks", "attn2trt benchmark se --runtime ort-gpu"),
     Step("", "attn2trt benchmark se --batch 0"),
     Step("", "attn2trt benchmark se -o results/latency.json"),
+    Step("", "attn2trt benchmark se -o nets.py", note="A file that no command of attn2trt wrote:"),
     Step("What a block costs", "attn2trt cost resnet18"),
     Step("", "attn2trt cost se"),
     Step("", "attn2trt cost bundles/resnet18+se"),
@@ -190,6 +200,9 @@ def prepare(folder: Path) -> None:
     subprocess.run(ran, cwd=folder, capture_output=True, check=False)  # 3: an export alone checks nothing
     (folder / "holiday").mkdir()
     (folder / "holiday" / "photo.txt").write_text("sea\n")
+    (folder / "project").mkdir()
+    (folder / "project" / "bundle.json").write_text('{"name": "my app"}\n')
+    (folder / "latest").symlink_to("gate")
 
 
 def run(step: Step, folder: Path) -> tuple[int, str]:
