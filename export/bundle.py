@@ -230,5 +230,5 @@ def tensors(message: Any) -> Iterator[onnx.TensorProto]:
         return
     for field, value in message.ListFields():
         if field.type == field.TYPE_MESSAGE:
-            for part in value if field.is_repeated else (value,):
+            for part in (value,) if hasattr(value, "ListFields") else value:  # one message, or several
                 yield from tensors(part)
