@@ -200,7 +200,7 @@ def deploy(
                 "name": resolved.name,
                 "paper": resolved.paper,
                 "source": resolved.source,
-                "weights": resolved.weights,
+                "weights": "; ".join([resolved.weights, *resolved.weight_notes]),
             },
             "build": _build_arguments(target, seed, pretrained, checkpoint),
             "opset": opset,

@@ -28,9 +28,13 @@ class Checkpoint(click.Path):
         super().__init__(exists=True, dir_okay=False, path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """A path, or the text as it stands where it begins with ``hf-hub:``."""
+        """Return a path, with its entry behind #, or the text as it stands if it begins with ``hf-hub:``."""
         if isinstance(value, str) and value.startswith("hf-hub:"):
             return value
+        if isinstance(value, str) and "#" in value and not Path(value).exists():
+            file, _, _ = value.rpartition("#")
+            super().convert(file, param, ctx)
+            return Path(value)
         return super().convert(value, param, ctx)
 
 
@@ -75,8 +79,8 @@ def module_options(command: Command) -> Command:
         click.option(
             "--checkpoint",
             type=Checkpoint(),
-            metavar="FILE",
-            help="Weights: safetensors, weights-only PyTorch, or hf-hub:owner/name.",
+            metavar="FILE[#ENTRY]",
+            help="Weights: safetensors (an index for shards), weights-only PyTorch, or hf-hub:owner/name.",
         ),
         click.option("--pretrained", is_flag=True, help="The backbone's published weights."),
         click.option(

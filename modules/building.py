@@ -7,7 +7,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,12 @@ IMAGE_SEED = 0x5EED  # apart from the weights' own: images drawn as the weights 
 
 @dataclass(frozen=True)
 class Recipe(ABC):
-    """What one kind of target adds to the common way of building."""
+    """What one kind of target adds to the common way of building.
+
+    ``weight_notes`` is filled by ``build``: what was done with a checkpoint when it was loaded.
+    """
+
+    weight_notes: list[str] = field(default_factory=list, kw_only=True, compare=False)
 
     def build(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> nn.Module:
         """A new module in eval mode, in float32, on the CPU, without gradients; equal at every call.
@@ -83,7 +88,7 @@ class BlockAlone(Recipe):
 
         module, _ = self.structure(inputs, axes)
         if self.checkpoint is not None:
-            checkpoints.load_into(module, self.checkpoint)
+            self.weight_notes[:] = checkpoints.load_into(module, self.checkpoint)
         else:
             fixed = (FEW, *_traced(inputs[0], axes)[1:])
             shape = fixed if self.info.fixed_size else (CALIBRATION_BATCH, self.channels, 24, 32)
@@ -148,12 +153,12 @@ class BackboneWithBlocks(Recipe):
 
     def _load(self, classifier: nn.Module, checkpoint: Path) -> None:
         if self.features is None:
-            checkpoints.load_into(classifier, checkpoint)
+            self.weight_notes[:] = checkpoints.load_into(classifier, checkpoint)
             return
         from .features import kept_keys
 
         needed = kept_keys(classifier, self.features)
-        checkpoints.load_into(classifier, checkpoint, optional=lambda key: key not in needed)
+        self.weight_notes[:] = checkpoints.load_into(classifier, checkpoint, optional=lambda key: key not in needed)
 
     def weights(self, digest: str) -> str:
         if self.pretrained:
@@ -182,7 +187,7 @@ class UserModule(Recipe):
     def make_with_weights(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> nn.Module:
         module = self.make()
         if self.checkpoint is not None:
-            checkpoints.load_into(module, self.checkpoint)
+            self.weight_notes[:] = checkpoints.load_into(module, self.checkpoint)
         return module
 
     def weights(self, digest: str) -> str:

@@ -17,7 +17,7 @@ from .axis_places import IMAGE_AXES
 from .backbones import index as backbones
 from .backbones.known import KNOWN
 from .block_index import ALL_AXES, BlockInfo, OptionValue, block_info, block_names
-from .checkpoint import locate, sha256
+from .checkpoint import locate, sha256, split
 from .dynamic import Ranges, plan
 from .grammar import Parsed, Part, parse
 from .packages import PYTORCH, require
@@ -134,8 +134,9 @@ def resolve(
 
     Names, options, shapes and ranges are checked here. The target's ``build`` checks what only the module itself can
     tell: a place in it, the widths that a block takes, a checkpoint's keys, the sizes that a forward pass takes. Both
-    raise InputError; MissingRequirement if PyTorch is needed and not installed. ``checkpoint`` is a file, or
-    ``hf-hub:owner/name``. With ``any_batch`` the default batch applies, as ``default_batch.plans`` says.
+    raise InputError; MissingRequirement if PyTorch is needed and not installed. ``checkpoint`` is a file,
+    ``FILE#entry`` for one of its sets of weights, or ``hf-hub:owner/name``. With ``any_batch`` the default batch
+    applies, as ``default_batch.plans`` says.
     """
     path = None if checkpoint is None else locate(checkpoint)
     found = read(
@@ -147,8 +148,9 @@ def resolve(
         checkpoint=path,
         any_batch=any_batch,
     )
-    digest = "" if path is None else sha256(path)
-    target, *fallbacks = (_target(plan, spec, f"{seed}\n{pretrained}", digest) for plan in (found, *found.fallbacks))
+    digest, entry = ("", "") if path is None else (sha256(path), split(path)[1])
+    weights = f"{seed}\n{pretrained}\n{entry}"
+    target, *fallbacks = (_target(plan, spec, weights, digest) for plan in (found, *found.fallbacks))
     return replace(target, fallbacks=tuple(fallbacks))
 
 
@@ -161,6 +163,7 @@ def _target(found: Plan, spec: str, weights: str, digest: str) -> Target:
         inputs=found.inputs,
         axes=found.axes,
         weights=found.recipe.weights(digest),
+        weight_notes=found.recipe.weight_notes,
         fingerprint=None if user_code else hashlib.sha256(identity.encode()).hexdigest(),
         **found.facts,
     )

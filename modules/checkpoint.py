@@ -1,28 +1,30 @@
-"""Checkpoints: read without running what is in them, fitted to a module key by key.
+"""Checkpoints fitted to a module key by key, from the disk or from the Hugging Face hub.
 
-Read: safetensors, and PyTorch files that ``torch.load(weights_only=True)`` accepts, alone or under ``state_dict`` or
-``model``, from the disk or from the Hugging Face hub. The ``module.`` prefix of DataParallel is dropped. Which
-releases' names are understood stands in releases.py.
+checkpoint_file.py reads them, and ``FILE#entry`` names one of several sets of weights there. A prefix common to all
+keys, as DataParallel's ``module.`` and Lightning's ``model.``, is left out if the rest are the module's keys. The
+names of known releases stand in releases.py.
 """
 
 from __future__ import annotations
 
-import hashlib
+import itertools
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..errors import InputError, StorageError
-from .releases import fit
+from ..errors import InputError
+from .checkpoint_file import ENTRY, INDEX, read_weights, sha256, shard_names, split
+from .releases import Fit, fit
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-WRAPPERS = ("state_dict", "model", "model_state", "state_dict_ema")
 HUB = "hf-hub:"
-HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+HUB_FILES = ("model.safetensors", "pytorch_model.bin", f"model.safetensors{INDEX}", f"pytorch_model.bin{INDEX}")
 LISTED = 5
+__all__ = ["load", "load_into", "locate", "sha256", "split"]
 
 
 def locate(given: Path | str) -> Path:
@@ -43,7 +45,10 @@ def locate(given: Path | str) -> Path:
     try:
         for name in HUB_FILES:
             try:
-                return Path(huggingface_hub.hf_hub_download(repository, name, revision=revision or None))
+                found = Path(huggingface_hub.hf_hub_download(repository, name, revision=revision or None))
+                for shard in shard_names(found):
+                    huggingface_hub.hf_hub_download(repository, shard, revision=revision or None)
+                return found
             except EntryNotFoundError as error:
                 if isinstance(error, FileNotFoundError):  # the hub out of reach, and the file not in its cache
                     raise
@@ -58,22 +63,26 @@ def locate(given: Path | str) -> Path:
 
 
 def load(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by key, on the CPU; InputError where the file cannot be read safely."""
-    state = _unwrap(_read(path), path)
-    if state and all(key.startswith("module.") for key in state):
-        state = {key.removeprefix("module."): value for key, value in state.items()}
-    return state
+    """Return the tensors of a checkpoint by key, on the CPU, without the ``module.`` of DataParallel.
+
+    Raises InputError if the file cannot be read safely, or holds several sets of weights and none is named.
+    """
+    tensors, _ = read_weights(path)
+    return _without(tensors, "module.") if all(key.startswith("module.") for key in tensors) else tensors
 
 
-def load_into(module: nn.Module, path: Path, *, optional: Callable[[str], bool] = lambda key: False) -> None:
+def load_into(module: nn.Module, path: Path, *, optional: Callable[[str], bool] = lambda key: False) -> list[str]:
     """Load a checkpoint into a module, every key of both; only those of the module that are ``optional`` may be absent.
 
-    InputError lists missing, unexpected and mis-shaped keys in one line, and nothing is loaded.
+    Returns what was done on the way, in words: the entry that was read, the prefix that was left out, the precision
+    that was changed. Raises InputError that lists missing, unexpected and mis-shaped keys in one line, and loads
+    nothing then.
     """
     import torch
 
     expected = module.state_dict()
-    found = fit(load(path), expected, _names(module, expected))
+    tensors, entry = read_weights(path)
+    prefix, found = _fitted(tensors, expected, _names(module, expected))
     found.missing = [key for key in found.missing if not optional(key)]
     faults = [
         _list(kind, keys)
@@ -86,8 +95,8 @@ def load_into(module: nn.Module, path: Path, *, optional: Callable[[str], bool] 
     ]
     if faults:
         raise InputError(
-            f"received checkpoint {path}, nearest to {found.release.name}, with {'; '.join(faults)}; "
-            f"expected the {len(expected)} keys of the module; give a checkpoint of this very target"
+            f"received checkpoint {path}, nearest to {found.release.name}, with {'; '.join(faults)}; expected the "
+            f"{len(expected)} keys of the module; {_advice(tensors, expected, path)}"
         )
     if found.release.refused:
         raise InputError(
@@ -96,6 +105,44 @@ def load_into(module: nn.Module, path: Path, *, optional: Callable[[str], bool] 
         )
     with torch.no_grad():
         module.load_state_dict(found.tensors, strict=False)
+    notes = [f"entry {entry!r}"] if entry else []
+    return [*notes, *([f"prefix {prefix!r} left out"] if prefix else []), *_converted(found.tensors, expected)]
+
+
+def _fitted(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], names: Mapping[str, str]) -> tuple[str, Fit]:
+    """The prefix common to all keys without which they fit best, and the fit."""
+    levels = zip(*(key.split(".")[:-1] for key in tensors), strict=False)
+    words = [level[0] for level in itertools.takewhile(lambda level: len({*level}) == 1, levels)]
+    choices = ["".join(f"{word}." for word in words[:count]) for count in range(len(words) + 1)]
+    fits = [(prefix, fit(_without(tensors, prefix), expected, names)) for prefix in choices]
+    return min(fits, key=lambda pair: pair[1].left_over)
+
+
+def _without(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items()}
+
+
+def _advice(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> str:
+    """Return what to give instead: the part of the file whose keys are the module's, if there is one."""
+    starts = {key.removesuffix(name) for name in [*expected][:1] for key in tensors if key.endswith(f".{name}")}
+    for start in sorted(starts, key=len):
+        if all(f"{start}{name}" in tensors for name in expected):
+            return f"the keys under {start!r} are those: give --checkpoint {path.name}{ENTRY}{start.rstrip('.')}"
+    return "give a checkpoint of this very target"
+
+
+def _converted(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
+    """What loading changed of the numbers' types, in words."""
+    pairs = Counter(
+        (_dtype(value), _dtype(expected[key]))
+        for key, value in tensors.items()
+        if key in expected and value.is_floating_point() and value.dtype != expected[key].dtype
+    )
+    return [f"{count} tensors of {given} read as {taken}" for (given, taken), count in pairs.items()]
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _names(module: nn.Module, expected: Mapping[str, Tensor]) -> dict[str, str]:
@@ -113,84 +160,6 @@ def _names(module: nn.Module, expected: Mapping[str, Tensor]) -> dict[str, str]:
     return names
 
 
-def sha256(path: Path) -> str:
-    """Of the file's bytes, in hexadecimal."""
-    _require_file(path)
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.sha256()
-            while block := file.read(1 << 20):
-                digest.update(block)
-            return digest.hexdigest()
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _require_file(path: Path) -> None:
-    """Raise InputError for what is there and no regular file: a FIFO or a device may never end."""
-    if path.exists() and not path.is_dir() and not path.is_file():
-        raise InputError(f"received checkpoint {path}, a device, FIFO or socket; expected a file; give one")
-
-
-def _read(path: Path) -> Any:
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    _require_file(path)
-    try:
-        with path.open("rb") as file:
-            file.read(1)
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except SafetensorError as error:
-        raise InputError(
-            f"received checkpoint {path}, which is not safetensors ({_first_line(error)}); expected a whole file; "
-            "copy it again"
-        ) from error
-    except Exception as error:
-        if "weights_only" in str(error) or "Unsupported" in str(error) or "WeightsUnpickler" in str(error):
-            reason = "it would run code or hold objects other than tensors"
-        else:
-            reason = f"{type(error).__name__}: {_first_line(error)}"
-        raise InputError(
-            f"received checkpoint {path}, refused since {reason}; expected safetensors or a weights-only PyTorch file; "
-            "save it with torch.save(module.state_dict(), path)"
-        ) from error
-
-
-def _unwrap(found: Any, path: Path) -> dict[str, Tensor]:
-    import torch
-
-    for wrapper in WRAPPERS:
-        if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
-            found = found[wrapper]
-    if not isinstance(found, Mapping):
-        raise InputError(
-            f"received checkpoint {path}, a {type(found).__name__}; expected tensors by key; "
-            "save it with torch.save(module.state_dict(), path)"
-        )
-    other = [key for key, value in found.items() if not isinstance(key, str) or not isinstance(value, torch.Tensor)]
-    if other or not found:
-        what = f"{other[0]!r}, which is no tensor" if other else "no tensor"
-        raise InputError(
-            f"received checkpoint {path} with {what}; expected tensors by key, alone or under "
-            f"{' or '.join(WRAPPERS[:2])}; save it with torch.save(module.state_dict(), path)"
-        )
-    for key, value in found.items():
-        if value.layout != torch.strided or value.is_meta or value.is_quantized:
-            kind = "without values" if value.is_meta else "sparse or quantized"
-            raise InputError(
-                f"received checkpoint {path} with {key!r}, a tensor that is {kind}; expected dense tensors; save it "
-                "with torch.save(module.state_dict(), path)"
-            )
-    return dict(found)
-
-
 def _list(kind: str, keys: Sequence[str]) -> str:
     more = f" and {len(keys) - LISTED} more" if len(keys) > LISTED else ""
     return f"{len(keys)} {kind} ({', '.join(keys[:LISTED])}{more})"
@@ -199,9 +168,3 @@ def _list(kind: str, keys: Sequence[str]) -> str:
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else "no reason given"
-
-
-def _unreadable(path: Path, error: OSError) -> InputError | StorageError:
-    if isinstance(error, (FileNotFoundError, IsADirectoryError)):
-        return InputError(f"received checkpoint {path}; expected a file, got {error.strerror}; correct --checkpoint")
-    return StorageError(f"received checkpoint {path}; expected to read it, got {error.strerror}; check its permissions")

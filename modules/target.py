@@ -92,7 +92,8 @@ class Target:
     """A module to deploy and everything that its export needs to know.
 
     ``build`` returns the module in eval mode, in float32, on the CPU; every call returns an equal, separate one.
-    ``weights`` says in words where the weights come from. ``fingerprint`` identifies what ``build`` returns without
+    ``weights`` says in words where the weights come from, and ``weight_notes``, once it is built, what was done with
+    them when they were loaded. ``fingerprint`` identifies what ``build`` returns without
     calling it; None if only the built module tells (a user's own factory). ``fallbacks`` are the same target with a
     fixed batch, to be tried in turn if it refuses a batch that nobody asked for.
     """
@@ -108,6 +109,7 @@ class Target:
     fingerprint: str | None = None
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
     fallbacks: tuple[Target, ...] = ()
+    weight_notes: list[str] = field(default_factory=list, compare=False)
 
     def sizes(self, which: str = "opt") -> dict[str, int]:
         """The size of every dynamic axis at its ``min``, ``opt`` or ``max``."""

@@ -1,0 +1,226 @@
+"""Checkpoint files: what they hold, read without running anything, and one of the sets of weights in it.
+
+Read are safetensors, alone or sharded behind an index, and PyTorch files of tensors, containers, numbers and what
+training scripts save beside them: ``argparse.Namespace``, paths and NumPy scalars.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import pathlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError, StorageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+INDEX = ".index.json"
+ENTRY = "#"
+# Deeper in a file are no sets of weights, and what stands under these keys are other tensors.
+DEEPEST = 4
+OTHER_KEYS = ("optimizer", "optim", "scheduler", "lr_scheduler", "scaler", "loss", "criterion", "rng", "callbacks")
+# A set with fewer tensors than this share of the largest, as a criterion's class weights, is not another model.
+SHARE = 0.5
+LISTED = 5
+
+
+def split(path: Path) -> tuple[Path, str]:
+    """Return the file and the entry that ``FILE#entry`` names; no entry if there is a file of the whole name."""
+    text = str(path)
+    if ENTRY not in text or path.exists():
+        return path, ""
+    file, _, entry = text.rpartition(ENTRY)
+    return Path(file), entry
+
+
+def sha256(path: Path) -> str:
+    """Return the hash of a checkpoint's bytes, those of an index with those of its shards, in hexadecimal."""
+    file, _ = split(path)
+    digest = hashlib.sha256()
+    for part in (file, *_shards(file)):
+        _require_file(part)
+        try:
+            with part.open("rb") as stream:
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+        except OSError as error:
+            raise _unreadable(part, error) from error
+    return digest.hexdigest()
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
+    """Return one set of weights by key, on the CPU, and the name of the entry that holds it ("" for the whole file).
+
+    Raises InputError if the file cannot be read safely, if it holds several sets and none is named, and if the one that
+    is named is not in it.
+    """
+    file, entry = split(path)
+    found = _read(file)
+    sets = dict(_sets(found))
+    if entry:
+        return _named(sets, entry, path)
+    if not sets:
+        raise _no_weights(found, path)
+    most = max(map(len, sets.values()))
+    large = {name: tensors for name, tensors in sets.items() if len(tensors) >= SHARE * most}
+    if len(large) > 1:
+        listed = ", ".join(f"{name} ({len(tensors)} tensors)" for name, tensors in large.items())
+        raise InputError(
+            f"received checkpoint {path} with {len(large)} sets of weights: {listed}; expected one; choose it, as "
+            f"--checkpoint {path.name}{ENTRY}{[*large][-1]}"
+        )
+    name, tensors = next(iter(large.items()))
+    return _checked(dict(tensors), path), name
+
+
+def _named(sets: Mapping[str, Mapping[str, Tensor]], entry: str, path: Path) -> tuple[dict[str, Tensor], str]:
+    """The set of this name, or the keys of one that begin with what is left of the name."""
+    if entry in sets:
+        return _checked(dict(sets[entry]), path), entry
+    for name, tensors in sets.items():
+        start = entry if not name else entry.removeprefix(f"{name}.") if entry.startswith(f"{name}.") else entry
+        inside = {key.removeprefix(f"{start}."): value for key, value in tensors.items() if key.startswith(f"{start}.")}
+        if inside:
+            return _checked(inside, path), entry
+    listed = ", ".join(name or "the whole file" for name in sets) or "none"
+    raise InputError(
+        f"received checkpoint {path}; expected one of its sets of weights, {listed}; name one after {ENTRY}"
+    )
+
+
+def _sets(found: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
+    """(dotted name, tensors by key) of every mapping that holds nothing but tensors, by text keys on the way to it."""
+    import torch
+
+    if not isinstance(found, Mapping) or not found or not all(isinstance(key, str) for key in found):
+        return
+    if all(isinstance(value, torch.Tensor) for value in found.values()):
+        yield name, found
+    elif depth < DEEPEST:
+        for key, value in found.items():
+            if not key.lower().startswith(OTHER_KEYS):
+                yield from _sets(value, f"{name}.{key}".lstrip("."), depth + 1)
+
+
+def _no_weights(found: Any, path: Path) -> InputError:
+    import torch
+
+    if not isinstance(found, Mapping):
+        what = f", a {type(found).__name__}"
+    else:
+        other = [key for key, value in found.items() if not isinstance(key, str) or not isinstance(value, torch.Tensor)]
+        what = f" with {other[0]!r}, which is no tensor" if other else " with no tensor"
+    return InputError(
+        f"received checkpoint {path}{what}; expected tensors by key, alone or under a key such as state_dict or model; "
+        "save it with torch.save(module.state_dict(), path)"
+    )
+
+
+def _checked(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    import torch
+
+    for key, value in tensors.items():
+        if value.layout != torch.strided or value.is_meta or value.is_quantized:
+            kind = "without values" if value.is_meta else "sparse or quantized"
+            raise InputError(
+                f"received checkpoint {path} with {key!r}, a tensor that is {kind}; expected dense tensors; save it "
+                "with torch.save(module.state_dict(), path)"
+            )
+    return tensors
+
+
+def shard_names(path: Path) -> list[str]:
+    """Return the names of the files that an index names, in order; none for any other file.
+
+    Raises InputError for an index that cannot be read, and for a name that leaves its folder.
+    """
+    if not path.name.endswith(INDEX) or not path.is_file():
+        return []
+    try:
+        names = [*dict.fromkeys(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())]
+        outside = [name for name in names if Path(name).name != name]
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        raise InputError(
+            f"received checkpoint {path}, an index without a weight_map ({type(error).__name__}); expected that of a "
+            "sharded checkpoint; copy it again"
+        ) from error
+    if outside:
+        raise InputError(
+            f"received checkpoint {path}, which names the shard {outside[0]!r}; expected a file beside it; do not use "
+            "it"
+        )
+    return names
+
+
+def _shards(path: Path) -> list[Path]:
+    return [path.parent / name for name in shard_names(path)]
+
+
+def _read(path: Path) -> Any:
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    _require_file(path)
+    try:
+        with path.open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if path.name.endswith(INDEX):
+        return {key: value for shard in _shards(path) for key, value in _read(shard).items()}
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with torch.serialization.safe_globals(_allowed()):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except SafetensorError as error:
+        raise InputError(
+            f"received checkpoint {path}, which is not safetensors ({_first_line(error)}); expected a whole file; "
+            "copy it again"
+        ) from error
+    except Exception as error:
+        if "weights_only" in str(error) or "Unsupported" in str(error) or "WeightsUnpickler" in str(error):
+            reason = "it would run code or hold objects other than tensors"
+        else:
+            reason = f"{type(error).__name__}: {_first_line(error)}"
+        raise InputError(
+            f"received checkpoint {path}, refused since {reason}; expected safetensors or a weights-only PyTorch file; "
+            "save it with torch.save(module.state_dict(), path)"
+        ) from error
+
+
+def _allowed() -> list[Any]:
+    """What a file may hold beside tensors: plain data that training scripts save, none of which runs anything."""
+    import numpy as np
+
+    kinds = [getattr(np.dtypes, name) for name in dir(np.dtypes) if name.endswith("DType")]
+    scalar = np.float64(0).__reduce__()[0]
+    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    return [
+        *(argparse.Namespace, np.dtype, *(kind for kind in kinds if kind is not np.dtypes.ObjectDType)),
+        *((scalar, name) for name in names),
+        *((pathlib.PosixPath, f"{module}.PosixPath") for module in ("pathlib", "pathlib._local")),
+    ]
+
+
+def _require_file(path: Path) -> None:
+    """Raise InputError for what is there and no regular file: a FIFO or a device may never end."""
+    if path.exists() and not path.is_dir() and not path.is_file():
+        raise InputError(f"received checkpoint {path}, a device, FIFO or socket; expected a file; give one")
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else "no reason given"
+
+
+def _unreadable(path: Path, error: OSError) -> InputError | StorageError:
+    if isinstance(error, (FileNotFoundError, IsADirectoryError)):
+        return InputError(f"received checkpoint {path}; expected a file, got {error.strerror}; correct --checkpoint")
+    return StorageError(f"received checkpoint {path}; expected to read it, got {error.strerror}; check its permissions")
