@@ -11,6 +11,7 @@ from typing import Any
 
 from attn2trt.export.operators import ARITHMETIC, PRODUCTS
 from attn2trt.export.passes.float_policy import FLOAT32_OPERATORS, HELD, MOVES, SMALL_WINDOW
+from attn2trt.export.passes.refused_types import REFUSED
 from attn2trt.validate.metrics import LOWER
 
 HALVES = {name: LOWER[name] for name in ("fp16", "bf16")}
@@ -66,6 +67,11 @@ def _policy() -> list[str]:
         f"| {', '.join(sorted(MOVES))} | that of what they move |",
         f"| {', '.join(sorted(ARITHMETIC))} | half; float32 where all operands are float32 results, or where a float32 "
         "result goes in and only float32 operators read what comes out |",
+        *(
+            f"| {', '.join(sorted(found))} in {precision}, which some TensorRT refuses "
+            "([tensorrt_operators.md](tensorrt_operators.md)) | float32 |"
+            for precision, found in REFUSED.items()
+        ),
         "| counts and positions that come from sizes alone | float32 |",
         "| anything else | float32 |",
         "",

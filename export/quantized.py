@@ -80,7 +80,7 @@ def quantize(
     within = matching(keep, graph.module_paths)
     opset = max(graph.opset, form.opset)
     model = ir.from_proto(float32_source(graph, opset))
-    planned = plan_quantized(model, keeper(graph, within))
+    planned = plan_quantized(model, keeper(graph, within), precision=form.precision)
     ranges = dict(calibrate(list(dict.fromkeys(product.tensor for product in planned.quantized))))
     # a tensor that is zero on every input has no step, and a product of it nothing to gain
     useless = {name for name, largest in ranges.items() if not (largest > 0 and math.isfinite(largest))}

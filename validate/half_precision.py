@@ -1,10 +1,10 @@
 """What a half precision loses by itself: PyTorch with every value rounded at every operator, adding up in float32.
 
-The float32 policy of the graph holds here too, operator by operator (export/passes/float_policy.py): sums, squares,
-divisions by computed numbers, normalisations and exponentials take float32 and give float32; what only moves values and
-arithmetic among float32 results stay there; everything else rounds what it takes and what it gives. A batch
-normalisation rounds its result once, as the convolution does that it is folded into. Modules that stay in float32 in
-the graph stay there.
+The float32 policy of the graph holds here too, operator by operator (export/passes/float_policy.py). Sums, squares,
+divisions by computed numbers, normalisations and exponentials take float32 and give float32, and so does what some
+TensorRT refuses in the precision (export/passes/refused_types.py). What only moves values and arithmetic among float32
+results stay there; everything else rounds what it takes and what it gives. A batch normalisation rounds its result
+once, as the convolution does that it is folded into. Modules that stay in float32 in the graph stay there.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ..export.passes.refused_types import REFUSED
 from ..export.precision import is_within
 from .last_digits import SELDOM, LastDigits
 
@@ -38,6 +39,13 @@ _MOVES = frozenset(
     ]
 )
 _FOLDED = frozenset(["native_batch_norm", "_native_batch_norm_legit_no_training", "batch_norm"])
+# PyTorch's names of what becomes an operator that some TensorRT refuses in a type. A transposed convolution has the
+# name of every convolution, and adding up overlapping windows is one, too.
+NAMES_OF = {
+    "ConvTranspose": ("transposed convolution", "col2im"),
+    "HardSwish": ("hardswish", "hardswish_"),
+    "Mish": ("mish", "mish_"),
+}
 # An average over more elements than this is a large sum, as in the graph.
 _SMALL_WINDOW = 64
 _TAG = "_attn2trt_precision"
@@ -92,6 +100,7 @@ def half_precision_mode(half: Half, path: Callable[[], str], draw: int) -> Any:
     from torch.utils._pytree import tree_leaves, tree_map
 
     dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}[half.precision]
+    refused = {name for operator in REFUSED.get(half.precision, ()) for name in NAMES_OF[operator]}
     digits = LastDigits(draw, torch.finfo(dtype).eps, SELDOM) if draw else None
 
     def tag(value: Any) -> str | None:
@@ -114,7 +123,9 @@ def half_precision_mode(half: Half, path: Callable[[], str], draw: int) -> Any:
     def stays(func: Any, args: Any, tags: list[str]) -> bool:
         """Whether the operator computes in float32."""
         name = func.overloadpacket.__name__
-        if name in _WIDE or half.keeps(path()) or _is_wide_call(name, args):
+        if name == "convolution" and args[6]:
+            name = "transposed convolution"
+        if name in _WIDE or name in refused or half.keeps(path()) or _is_wide_call(name, args):
             return True
         among = torch.Tag.pointwise in func.tags or func.is_view or name in _MOVES
         return bool(among) and all(kind == _FLOAT32 for kind in tags)

@@ -9,7 +9,8 @@ from where it stands:
 - arithmetic all of whose operands are float32 results stays in float32 (``sqrt(variance + epsilon)``), and so does
   arithmetic between float32 operators (``x - mean`` before the square), so that neighbours share one cast;
 - numbers that come from sizes alone (a count, a grid of positions) are not lowered: 2049 has no float16;
-- a constant that the precision cannot hold keeps its operator in float32.
+- a constant that the precision cannot hold keeps its operator in float32;
+- an operator that a TensorRT refuses in the precision stays in float32 (refused_types.py).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import onnx_ir as ir
 
 from ..operators import ARITHMETIC, PRODUCTS, named
 from ..precision import FROM_SIZES
+from .refused_types import refusal
 
 # Sums and means, the squeeze mean among them; powers, roots, exponentials and logarithms; softmax; normalisations.
 FLOAT32_OPERATORS = named(
@@ -139,7 +141,7 @@ class _Planner:
             and math.prod(node.attributes.get_ints("kernel_shape", ())) > SMALL_WINDOW,
             f"{kind} is not known to bear half precision": kind not in PRODUCTS | MOVES | ARITHMETIC | COMPARISONS,
         }
-        return next((reason for reason, applies in reasons.items() if applies), "")
+        return next((reason for reason, applies in reasons.items() if applies), "") or refusal(kind, self._low.name)
 
     def _unfit_constant(self, node: ir.Node) -> str:
         for index, value in enumerate(node.inputs):

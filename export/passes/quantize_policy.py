@@ -6,6 +6,7 @@ Convolutions and matrix products with a constant weight are where time goes and 
   it costs next to nothing, and its error would scale whole maps;
 - a product of two computed operands (attention scores), whose ranges change from image to image;
 - a transposed convolution, whose output channels are not the first axis of its weight;
+- a product that a TensorRT refuses in the format (refused_types.py);
 - everything else: additions, activations and gates read and write float32.
 """
 
@@ -16,9 +17,15 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from ..precision import INT8
+from .refused_types import refusal
+
 ONCE = "runs once per image: nothing to gain, and its error would scale whole maps"
 COMPUTED = "both operands are computed"
 AXES_LEFT = 2
+# Products whose second operand may be a weight.
+QUANTIZABLE = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+TRANSPOSED = ("ConvTranspose",)
 OTHERS = "only convolutions and matrix products with a constant weight are quantised"
 
 
@@ -48,9 +55,13 @@ class QuantizePlan:
     kept: Mapping[str, str]
 
 
-def plan_quantized(model: ir.Model, is_kept: Callable[[str], str] = lambda _name: "") -> QuantizePlan:
-    """Decide for every node of ``model``; ``is_kept`` gives the reason why the caller wants a node, by its name, in
-    float32."""
+def plan_quantized(
+    model: ir.Model, is_kept: Callable[[str], str] = lambda _name: "", *, precision: str = INT8
+) -> QuantizePlan:
+    """Decide for every node of ``model`` whether it computes in ``precision``.
+
+    ``is_kept`` gives the reason why the caller wants a node, by its name, in float32.
+    """
     pooled = _pooled(model.graph)
     quantized: list[Quantized] = []
     products: dict[str, tuple[str, int]] = {}
@@ -60,13 +71,13 @@ def plan_quantized(model: ir.Model, is_kept: Callable[[str], str] = lambda _name
         if not _computes_floats(node):
             continue
         name = str(node.name)
-        if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+        if node.op_type not in QUANTIZABLE:
             float32[name] = OTHERS
             continue
         weight = node.inputs[1]
         is_given = weight is not None and weight.producer() is None
-        products[name] = (str(weight.name) if weight is not None and is_given else "", _output_axis(node))
-        found = _product(node, pooled)
+        products[name] = (str(weight.name) if weight is not None and is_given else "", output_axis(node))
+        found = refusal(node.op_type, precision) or _product(node, pooled)
         if isinstance(found, str):
             float32[name] = found
         elif reason := is_kept(name):
@@ -85,7 +96,7 @@ def _product(node: ir.Node, pooled: Container[ir.Value]) -> Quantized | str:
     constant = ir.convenience.get_const_tensor(weight)
     scaled = node.attributes.get_float("alpha", 1.0) != 1.0 or node.attributes.get_int("transA", 0) != 0
     reasons = {
-        "a transposed convolution is not quantised": kind == "ConvTranspose",
+        "a transposed convolution is not quantised": kind in TRANSPOSED,
         "its first operand is constant": ir.convenience.get_const_tensor(tensor) is not None,
         COMPUTED: constant is None,
         "a Gemm with a scale or a transposed first operand is not quantised": kind == "Gemm" and scaled,
@@ -94,11 +105,11 @@ def _product(node: ir.Node, pooled: Container[ir.Value]) -> Quantized | str:
     }
     if reason := next((reason for reason, applies in reasons.items() if applies), ""):
         return reason
-    return Quantized(str(node.name), str(tensor.name), str(weight.name), _output_axis(node))
+    return Quantized(str(node.name), str(tensor.name), str(weight.name), output_axis(node))
 
 
-def _output_axis(node: ir.Node) -> int:
-    """Where the output channels are in a product's weight."""
+def output_axis(node: ir.Node) -> int:
+    """Return the axis of the output channels in a product's weight."""
     is_first = node.op_type == "Conv" or (node.op_type == "Gemm" and node.attributes.get_int("transB", 0) != 0)
     return 0 if is_first else 1
 

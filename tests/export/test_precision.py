@@ -17,7 +17,9 @@ from attn2trt.export import precision
 from attn2trt.export.contract import spec_of
 from attn2trt.export.graph import OnnxGraph
 from attn2trt.export.handover import trtexec_lines
+from attn2trt.export.operators import PRODUCTS
 from attn2trt.export.passes.float_policy import LOW_TYPES, plan, unfit
+from attn2trt.export.passes.refused_types import REFUSED
 from attn2trt.export.precision import LowGraph, float32_source, is_within, lower, matching, parse_precisions
 from attn2trt.export.precision_check import check_precision
 from attn2trt.modules.target import Axis
@@ -38,8 +40,8 @@ NORMALISED: list[Node] = [
 MODULES = {"Conv_0": "block.conv1", "Mul_3": "block.norm", "Conv_8": "block.conv2", "Relu_9": "act"}
 
 
-def write(folder: Path, nodes: list[Node] = NORMALISED, **constants: np.ndarray) -> OnnxGraph:
-    """A graph from x to y, opset 17; each node is named by its operator and its place."""
+def write(folder: Path, nodes: list[Node] = NORMALISED, *, opset: int = 17, **constants: np.ndarray) -> OnnxGraph:
+    """A graph from x to y; each node is named by its operator and its place."""
     rng = np.random.default_rng(0)
     arrays = {
         "w": rng.standard_normal((4, 4, 1, 1), dtype=np.float32),
@@ -59,11 +61,11 @@ def write(folder: Path, nodes: list[Node] = NORMALISED, **constants: np.ndarray)
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
         [numpy_helper.from_array(array, name) for name, array in arrays.items() if name in used],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     model = onnx.shape_inference.infer_shapes(model)
     onnx.save(model, str(folder / "model.onnx"))
     inputs, outputs = ([spec_of(value) for value in values] for values in (model.graph.input, model.graph.output))
-    return OnnxGraph(folder / "model.onnx", 17, tuple(inputs), tuple(outputs), MODULES)
+    return OnnxGraph(folder / "model.onnx", opset, tuple(inputs), tuple(outputs), MODULES)
 
 
 def casts(low: LowGraph) -> Counter[str]:
@@ -235,3 +237,15 @@ def test_another_wiring_attribute_or_node_is_found(broken: Broken) -> None:
     operands[:] = [operands[1], operands[0]]
     broken.node["Relu_9"].name = "another"
     assert "its nodes differ" in broken.says()
+
+
+@pytest.mark.parametrize(("name", "operator"), [(name, one) for name, found in REFUSED.items() for one in found])
+def test_what_tensorrt_refuses_in_a_type_stays_in_float32_there(tmp_path: Path, name: str, operator: str) -> None:
+    operands = ["a", "w"] if operator in PRODUCTS else ["a"]
+    nodes: list[Node] = [("Conv", ["x", "w"], "a"), (operator, operands, "b"), ("Conv", ["b", "w"], "y")]
+    graph = write(tmp_path, nodes, opset=22)
+    low = lower(graph, name, tmp_path)
+    assert low.lowered == ("Conv_0", "Conv_2")
+    assert low.float32[f"{operator}_1"].startswith(f"TensorRT refuses {operator} in {name}: ")
+    assert low.kept == {}
+    assert f"{operator}_1" in lower(graph, "fp16", tmp_path).lowered

@@ -98,6 +98,14 @@ def test_products_with_a_weight_are_quantised_and_a_gates_are_not(tmp_path: Path
     assert policy(tmp_path, "second").kept == {"second": "asked for"}
 
 
+def test_what_tensorrt_refuses_in_the_format_is_not_quantised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("attn2trt.export.passes.refused_types.REFUSED", {"fp8": {"Conv": "no kernel"}})
+    low = quantized(tmp_path, form=FORMATS["fp8"])
+    assert low.lowered == ("pixels",)
+    assert low.float32["first"] == "TensorRT refuses Conv in fp8: no kernel"
+    assert len(quantized(tmp_path).lowered) == 3
+
+
 def test_one_pair_serves_all_products_that_read_a_tensor(tmp_path: Path) -> None:
     low = quantized(tmp_path)
     nodes = onnx.load(str(low.graph.path)).graph.node

@@ -20,11 +20,12 @@ from attn2trt.engines.float32_kernels import float32_kernels
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.errors import CheckFailed, InputError
 from attn2trt.export.passes import float_policy
+from attn2trt.export.passes.refused_types import REFUSED
 from attn2trt.export.precision import lower
 from attn2trt.export.trace.exporter import trace
 from attn2trt.modules.catalog import from_module
 from attn2trt.validate.cases import Case, make_cases
-from attn2trt.validate.half_precision import Half
+from attn2trt.validate.half_precision import NAMES_OF, Half
 from attn2trt.validate.metrics import LOWER, Floor, compare
 from attn2trt.validate.recorded import from_tensors
 from attn2trt.validate.reference import references
@@ -73,6 +74,19 @@ def test_modules_kept_in_float32_lose_nothing() -> None:
     module = nn.Sequential(nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1))
     lost, half_kept, kept = (floors(module, Half("fp16", within)).l2 for within in ((), ("0",), ("0", "1")))
     assert kept < 1e-6 < half_kept < lost
+
+
+@pytest.mark.parametrize("refused", [nn.Hardswish(), nn.Mish(), nn.ConvTranspose2d(4, 4, 3), nn.Fold((16, 16), 2)])
+def test_what_tensorrt_refuses_in_bfloat16_loses_only_what_it_reads(refused: nn.Module) -> None:
+    torch.manual_seed(0)
+    shape = (2, 16, 225) if isinstance(refused, nn.Fold) else (2, 4, 16, 16)
+    cases = [Case.of("one", {"x": np.random.default_rng(0).standard_normal(shape, dtype=np.float32)})]
+    (reference,) = references(refused.eval(), cases, lower=[Half("fp16"), Half("bf16")])
+    assert reference.lower["bf16"]["output"].l2 < 1e-6 < reference.lower["fp16"]["output"].l2
+
+
+def test_every_refused_operator_has_its_names_in_pytorch() -> None:
+    assert {name for operators in REFUSED.values() for name in operators} <= {*NAMES_OF}
 
 
 def test_an_overflow_of_pytorch_itself_is_no_floor() -> None:
