@@ -1,0 +1,99 @@
+"""Single operators, as the command of docs/tensorrt_operators.md asks for them, in the real builder."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from attn2trt.engines.environment import probe_rtx
+from attn2trt.export.graph import OnnxGraph
+from attn2trt.export.passes.refused_types import refusal
+from attn2trt.modules.target import Axis, TensorSpec
+
+needs_rtx = pytest.mark.skipif(probe_rtx().status != "usable", reason="TensorRT for RTX is not installed")
+X = TensorSpec("x", ("batch", 4, "height", 8))
+
+
+@pytest.fixture
+def benchmarks(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks"))
+    names = ("operator_samples", "real_builder")
+    return SimpleNamespace(**{name: importlib.import_module(name) for name in names})
+
+
+def graph(folder: Path) -> OnnxGraph:
+    """A transposed convolution, an activation, and a reshape whose target comes from sizes."""
+    weight = numpy_helper.from_array(np.ones((4, 4, 3, 3), np.float32), "weight")
+    last = numpy_helper.from_array(np.array([-1], np.int64), "last")
+    nodes = [
+        helper.make_node("ConvTranspose", ["x", "weight"], ["a"], name="first", pads=[1, 1, 1, 1]),
+        helper.make_node("HardSwish", ["a"], ["b"], name="second"),
+        helper.make_node("Shape", ["x"], ["size"], name="third", start=0, end=2),
+        helper.make_node("Concat", ["size", "last"], ["to"], name="fourth", axis=0),
+        helper.make_node("Reshape", ["b", "to"], ["y"], name="fifth"),
+    ]
+    values = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, list(X.shape)),
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 4, None]),
+    ]
+    made = helper.make_graph(nodes, "g", values[:1], values[1:], [weight, last])
+    path = folder / "given.onnx"
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+    return OnnxGraph(path, 17, (X,), (), axes={"batch": Axis(1, 2, 4), "height": Axis(4, 8, 16)})
+
+
+def test_a_sample_is_one_operator_with_what_its_integers_come_from(benchmarks: Any, tmp_path: Path) -> None:
+    found = {one.operator: one for one in benchmarks.operator_samples.Sampler(graph(tmp_path)).samples(())}
+    assert [*found] == ["ConvTranspose", "HardSwish", "Shape", "Concat", "Reshape"]
+    reshape = found["Reshape"]
+    assert [node.op_type for node in reshape.model.graph.node] == ["Shape", "Concat", "Reshape"]
+    assert {spec.name: spec.shape for spec in reshape.inputs} == {
+        "x": ("from_1_2_4", 4, "from_4_8_16", 8),
+        "b": ("from_1_2_4", 4, "from_4_8_16", 8),
+    }
+    assert reshape.key == "Reshape(float32 rank 4, int64 rank 1)"
+    known = [one.key for one in found.values()]
+    assert [*benchmarks.operator_samples.Sampler(graph(tmp_path)).samples(known)] == known
+
+
+@needs_rtx
+def test_the_builder_takes_and_refuses_what_the_table_says(benchmarks: Any, tmp_path: Path) -> None:
+    for sample in benchmarks.operator_samples.Sampler(graph(tmp_path)).samples(()):
+        for precision in ("fp32", "fp16", "bf16"):
+            path = benchmarks.operator_samples.write(sample, precision, tmp_path)
+            if path is None:
+                assert sample.operator == "Concat"  # of integers
+                continue
+            words, _ = benchmarks.real_builder.ask(path, precision, sample.inputs, sample.axes)
+            assert bool(words) == bool(refusal(sample.operator, precision)), words
+
+
+@needs_rtx
+@pytest.mark.parametrize("operator", ["Cast", "QuantizeLinear"])
+def test_what_the_passes_write_themselves_is_taken(benchmarks: Any, tmp_path: Path, operator: str) -> None:
+    sample = benchmarks.operator_samples.written(operator)
+    for precision in sample.precisions:
+        path = benchmarks.operator_samples.write(sample, precision, tmp_path)
+        types = {node.op_type for node in onnx.load(str(path)).graph.node}
+        assert operator in types
+        assert benchmarks.real_builder.ask(path, precision, sample.inputs, sample.axes)[0] == ""
+
+
+def test_an_operator_that_no_export_writes_is_asked_as_onnx_describes_it(benchmarks: Any, tmp_path: Path) -> None:
+    samples = benchmarks.operator_samples
+    assert samples.from_schema("Mish").key == "Mish(float32 rank 4)"
+    assert samples.from_schema("Einsum") is None  # its equation is required
+    assert samples.from_schema("Gather") is None  # it reads integers
+    assert samples.write(samples.from_schema("Mish"), "int8", tmp_path) is None
+
+
+def test_a_refusal_is_quoted_without_what_surrounds_it(benchmarks: Any) -> None:
+    message = "TensorRT for RTX 1.7.1 cannot read node n (Det) of module a.b: it has no operator Det; replace it"
+    assert benchmarks.real_builder.short(message) == "it has no operator Det"
