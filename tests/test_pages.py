@@ -22,6 +22,8 @@ PAGES = [
     ("localize", "localize", "localize"),
     ("pipeline", "pipeline", "pipeline"),
     ("precision_search", "precision_search", "auto"),
+    ("tensorrt_builds", "tensorrt_builds", "tensorrt_builds"),
+    ("tensorrt_operators", "tensorrt_operators", "tensorrt_operators"),
     ("third_party", "third_party", "third_party"),
 ]
 
