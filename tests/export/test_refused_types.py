@@ -34,8 +34,8 @@ def test_the_policy_lowers_nothing_that_is_refused_and_keeps_nothing_needlessly(
     assert command.contradictions(asked) == []
 
 
-def test_every_target_was_asked(command: ModuleType, asked: dict[str, Any]) -> None:
-    assert {*command.targets()} <= {*asked["targets"]}
+def test_every_block_backbone_and_example_was_asked(command: ModuleType, asked: dict[str, Any]) -> None:
+    assert {*command.TARGETS} <= {*asked["targets"]}
     keys = {row["sample"] for row in asked["rows"]}
     assert {key for found in asked["targets"].values() for key in found} <= keys
 
