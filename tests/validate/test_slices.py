@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,6 +13,7 @@ from attn2trt.validate.metrics import FLOAT32, LOWER, Floor, Precision, Referenc
 from attn2trt.validate.slices import ENOUGH, Moments, Slices, channel_axes, listed
 from attn2trt.validate.verdict import judge
 
+RESULTS = Path(__file__).parents[2] / "benchmarks/results/share_limits.json"
 RNG = np.random.default_rng(0)
 PRECISIONS = [FLOAT32, *LOWER.values()]
 
@@ -99,3 +103,12 @@ def test_words() -> None:
     assert channel_axes(4) == (1, 3)
     assert channel_axes(2) == (1,)
     assert channel_axes(1) == ()
+
+
+@pytest.mark.parametrize("precision", PRECISIONS, ids=lambda precision: precision.name)
+def test_the_limits_are_above_what_healthy_graphs_were_measured_to_lose(precision: Precision) -> None:
+    told = json.loads(RESULTS.read_text())["precisions"][precision.name]
+    assert told["limit"] == precision.share
+    assert told["largest"] <= 0.75 * precision.share
+    assert told["graphs"] >= 8
+    assert told["judged"] > 500
