@@ -127,7 +127,7 @@ def test_the_plain_backbone_is_built_at_the_same_sizes_without_its_blocks(
     assert asked == [
         (
             "resnet18",
-            {"shapes": ["image=2x3x32x32:float32"], "dynamic": dict(target.axes), "seed": 5, "pretrained": True},
+            {"shapes": ["image=2x3x32x32@nchw"], "dynamic": dict(target.axes), "seed": 5, "pretrained": True},
         )
     ]
     assert found.model == contenders.BACKBONE
@@ -163,7 +163,6 @@ def test_a_bundle_is_timed_beside_the_module_that_it_was_made_of(bundle: Path) -
     ("change", "words"),
     [
         (lambda manifest: manifest.pop("build"), "does not say how its module is built"),
-        (lambda manifest: manifest.update(build={"seed": "0"}), "does not say how its module is built"),
         (lambda manifest: manifest["build"].update(checkpoint=True), "came from a checkpoint"),
         (lambda manifest: manifest["build"].update(seed=1), "not what the bundle recorded"),
         (lambda manifest: manifest["target"].update(name="py:os:abort"), "not trusted to run code"),

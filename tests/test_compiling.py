@@ -257,8 +257,8 @@ def test_compiling_without_a_gpu_raises_what_the_command_prints(bundle: Path, no
 def lowered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with a graph of every precision."""
     folder = tmp_path_factory.mktemp("lowered") / "cbam"
-    precisions = "fp32,fp16,bf16,int8"
-    return attn2trt.deploy("cbam", out=folder, shapes=["2x16x8x8"], dynamic="batch=1:2:4", precision=precisions).path
+    options = {"dynamic": "batch=1:2:4", "precision": "fp32,fp16,bf16,int8", "capabilities": "none"}
+    return attn2trt.deploy("cbam", out=folder, shapes=["2x16x8x8"], **options).path
 
 
 def test_a_plan_is_built_from_the_graph_of_its_precision_and_judged_by_its_floors(
