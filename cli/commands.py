@@ -43,9 +43,14 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command. click would end the process with exit code 1, a failed verdict, for a closed pipe."""
+        """Run the command. click would end the process with exit code 1, a failed verdict, for a closed pipe.
+
+        Of an interrupt it would make two lines.
+        """
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            raise click.Abort from stop
         except BrokenPipeError as error:
             raise StorageError(explain(error)[0]) from error
 
