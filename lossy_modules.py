@@ -1,15 +1,17 @@
-"""Which modules lose the most in a precision below float32 whose verdict failed, said beside the failure.
+"""The modules that lose the most in a precision below float32 whose verdict failed, said beside the failure.
 
-A graph can be right and its precision too low for it. Each module is lowered alone in PyTorch, as ``--precision auto``
-does to choose what stays in float32; what loses most by itself is what to keep.
+A graph can be right and its precision too low for it. If a number overflows, the modules that give it are named. Else
+each module is lowered alone in PyTorch, as ``--precision auto`` does to choose what stays in float32; what loses most
+by itself is what to keep.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from .export.precision import is_within
 from .lowering import floor_of
 from .stages import lower_stages
 from .validate.verdict import StageResult, Verdict
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 # What lower precision explains; beyond the floors something else is wrong, which keeping modules does not mend.
 BY_PRECISION = frozenset({"budget", "top1", "nan", "floor", "variation"})
+# What a comparison says if a number is not finite.
+OVERFLOW = frozenset({"nan", "floor"})
 # modules that a line names, of those that lose at least this share of what the first does
 SHOWN, WORTH_NAMING = 3, 0.1
 
@@ -39,13 +43,31 @@ def name_lossy(verdict: Verdict, lowered: Mapping[str, LowGraph], losses: Callab
         own = {judged.stage for judged in lower_stages(precision)}
         failed = [stage for stage in verdict.stages if stage.stage in own and stage.status == "failed"]
         failed = [stage for stage in failed if stage.comparisons and is_by_precision(stage)]
-        if failed and (words := _words(low, losses)):
+        if failed and (words := _overflow(low, failed, losses) or _words(low, losses)):
             said |= dict.fromkeys((stage.stage for stage in failed), words)
     stages = (
         replace(stage, why=f"{stage.why}; {said[stage.stage]}") if stage.stage in said else stage
         for stage in verdict.stages
     )
     return replace(verdict, stages=tuple(stages))
+
+
+def _overflow(low: LowGraph, failed: Sequence[StageResult], losses: Callable[[], Losses]) -> str:
+    """The modules that overflow, with the options that keep them in float32; "" if none is found."""
+    compared = [pair for stage in failed for pair in stage.comparisons]
+    names = {case for case, found in compared if found.which in OVERFLOW and not found.passed}
+    if not names:
+        return ""
+    try:
+        found = losses().overflowing(floor_of(low), names)
+    except Exception as error:  # the verdict stands whether or not they are found
+        return f"which module overflows was not found ({type(error).__name__})"
+    if not found:
+        return ""
+    outermost = [path for path in found if not any(path != other and is_within(path, [other]) for other in found)]
+    options = " ".join(f"--keep-fp32 {path}" for path in outermost)
+    others = f", then in {', '.join(found[1:])}" if len(found) > 1 else ""
+    return f"{low.precision} overflows first in {found[0]}{others}: {options} keeps what overflows in float32"
 
 
 def _words(low: LowGraph, losses: Callable[[], Losses]) -> str:

@@ -69,6 +69,7 @@ def may_import_torch(path: Path) -> bool:
         "export/trace/",
         "validate/reference.py",
         "validate/eager.py",
+        "validate/overflow.py",
         "validate/float64.py",
         "validate/repeats/",
         "validate/half_precision.py",

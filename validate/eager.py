@@ -124,6 +124,11 @@ class Eager:
         self._inside.clear()
         return self._run(feeds, case, lower.mode(self.module, self.inside, draw))
 
+    def run_within(self, case: Case, mode: Callable[[], AbstractContextManager[Any]]) -> Outputs:
+        """Outputs by name of a run on a case in another mode, the modules followed from the beginning."""
+        self._inside.clear()
+        return self._run(case.feeds, case, mode())
+
     def inside(self) -> str:
         """Return the path of the module that runs, if ``follow_modules`` was called; "" for the whole one."""
         return self._inside[-1] if self._inside else ""

@@ -4,7 +4,7 @@ written: the floors of the verdict, on a few ordinary cases."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +13,7 @@ from .calibration_inputs import ORDINARY
 from .cases import Case
 from .eager import Eager, Lower, Outputs
 from .metrics import measure
+from .overflow import overflowing
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,6 +29,7 @@ class Losses:
     """
 
     def __init__(self, module: nn.Module, cases: Sequence[Case], output_names: Sequence[str], seed: int) -> None:
+        self._all = {case.name: case for case in cases}
         ordinary = [case for case in cases if case.kind in ORDINARY]
         self._cases = sorted(ordinary, key=lambda case: math.prod(case.sizes.values()))[:MOST_CASES]
         self._single, self._double = (Eager(module, output_names, seed, is_double=double) for double in (False, True))
@@ -42,6 +44,15 @@ class Losses:
         """The error on the smallest case where one module alone, with those that belong to it, computes in the lower
         precision; by the module's path."""
         return {path: self._lost(0, lower.only(members)) if self._cases else 0.0 for path, members in modules.items()}
+
+    def overflowing(self, lower: Lower, names: Collection[str]) -> list[str]:
+        """Return the modules to keep in float32 so that nothing overflows on the cases of these names, in the order in
+        which they overflow on the smallest of them; empty if that cannot be reached."""
+        found: list[str] = []
+        for case in sorted((self._all[name] for name in names), key=lambda case: math.prod(case.sizes.values())):
+            more = overflowing(self._single, case, lower.without(found) if found else lower)
+            found += more
+        return found
 
     def _lost(self, number: int, lower: Lower) -> float:
         case = self._cases[number]
