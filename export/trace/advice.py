@@ -17,6 +17,9 @@ def advice_on(violation: Violation) -> str:
     instead = f"leave {axis!r} out of --dynamic"
     if violation.narrower is not None:
         instead = f"narrow it to {axis}={violation.narrower.text} in --dynamic"
+    if violation.elsewhere is not None:
+        better = violation.elsewhere
+        return f"trace it at {better.opt} with --dynamic {axis}={better.text}, or {instead}"
     if guard.call:
         return f"PyTorch traces {guard.call} for one size alone: {instead}, and deploy once for each size"
     return f"{_change(guard, len(violation.allowed))}, or {instead}"

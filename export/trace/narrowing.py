@@ -36,7 +36,7 @@ class Violation:
 
     ``allowed`` are the sizes of that axis (of those tried, for a long range) at which the trace does hold, and
     ``excluded`` the others. ``narrower`` is the part of the range, around the traced size, that holds most of them
-    evenly spaced; None if there is no such.
+    evenly spaced; None if there is no such. ``elsewhere`` is one that holds more and not the traced size.
     """
 
     guard: Guard
@@ -44,6 +44,7 @@ class Violation:
     allowed: tuple[int, ...] = ()
     narrower: Axis | None = None
     excluded: tuple[int, ...] = ()
+    elsewhere: Axis | None = None
 
     def __str__(self) -> str:
         where = f" at {self.guard.line}" if self.guard.line else ""
@@ -121,7 +122,7 @@ def _narrowed(guards: Sequence[Guard], name: str, axis: Axis, agrees: Agrees) ->
     found, part = _smallest_step(axis, holds), _longest_part(axis, holds)
     if found is None or (part is not None and len(part.sizes) > len(found.sizes)):
         excluded = tuple(size for size in tried if size not in {*allowed})
-        return axis, Violation(worst, name, tuple(allowed), part, excluded)
+        return axis, Violation(worst, name, tuple(allowed), part, excluded, _elsewhere(axis, holds, found or part))
     return found, None
 
 
@@ -145,6 +146,21 @@ def _longest_part(axis: Axis, holds: Callable[[int], bool]) -> Axis | None:
         if len(below) + len(above) > 2:
             rows.append(Axis(below[-1], axis.opt, above[-1], step))
     return max(rows, key=lambda row: len(row.sizes), default=None)
+
+
+def _elsewhere(axis: Axis, holds: Callable[[int], bool], best: Axis | None) -> Axis | None:
+    """The multiples in the range of the smallest number at all of whose multiples ``holds`` is true.
+
+    The traced size is another: the nearest multiple to it. None if ``best`` holds as many sizes.
+    """
+    for step in range(2, LARGEST_STEP + 1):
+        number = math.lcm(step, axis.multiple)
+        sizes = range(-(-axis.min // number) * number, axis.max + 1, number)
+        if len(sizes) <= max(1, len(best.sizes) if best else 1):
+            continue
+        if all(map(holds, sizes)):
+            return Axis(sizes[0], min(sizes, key=lambda size: abs(size - axis.opt)), sizes[-1], number)
+    return None
 
 
 def _multiples(axis: Axis, step: int) -> Axis:

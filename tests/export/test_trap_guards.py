@@ -14,6 +14,7 @@ from torch.utils._sympy.functions import FloorDiv, Mod, PythonMod
 
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.errors import ModuleRefused
+from attn2trt.export.trace.advice import advice_on
 from attn2trt.export.trace.exporter import trace
 from attn2trt.export.trace.guards import Guard
 from attn2trt.export.trace.narrowing import Violation, restrict
@@ -62,12 +63,22 @@ def test_of_sizes_that_are_no_progression_the_smallest_step_inside_is_kept() -> 
     assert axes == AXES | {"height": Axis(8, 12, 28, multiple=4)}
 
 
+def test_a_traced_size_outside_of_the_step_is_answered_with_one_inside() -> None:
+    halved = sympy.Eq(2 * FloorDiv(HEIGHT, 4), FloorDiv(HEIGHT, 2))
+    violation = restrict([guard(halved)], {"height": Axis(5, 13, 31)}, never)[1]
+    assert violation is not None
+    assert (violation.narrower, violation.elsewhere) == (Axis(12, 13, 13), Axis(8, 12, 28, multiple=4))
+    assert advice_on(violation) == (
+        "trace it at 12 with --dynamic height=8:12:28:4, or narrow it to height=12:13:13 in --dynamic"
+    )
+
+
 def test_a_step_has_to_hold_the_traced_size() -> None:
-    # 8k and 8k + 4 would do, and the traced 12 is no multiple of 8
-    odd_quarters = sympy.Eq(Mod(FloorDiv(HEIGHT, 4) * Mod(HEIGHT + 1, 4), 4), 3)
-    axes, violation = restrict([guard(odd_quarters)], {"height": Axis(4, 12, 60)}, never)
-    assert violation is None or 12 in violation.allowed
-    assert axes["height"].opt == 12
+    # all multiples of 8 would do, and the traced 12 is none
+    eights_or_12 = sympy.Or(sympy.Eq(Mod(HEIGHT, 8), 0), sympy.Eq(HEIGHT, 12))
+    violation = restrict([guard(eights_or_12)], {"height": Axis(6, 12, 40)}, never)[1]
+    assert violation is not None
+    assert (violation.narrower, violation.elsewhere) == (Axis(8, 12, 16, multiple=4), Axis(8, 8, 40, multiple=8))
 
 
 def test_a_bound_is_told_with_the_step_rather_than_hidden_in_a_larger_one() -> None:
