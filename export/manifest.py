@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import InputError
+from ..modules.dimension import size_of
 from ..modules.target import Axis
 
 FORMAT = 1
@@ -159,14 +160,17 @@ _FLAG = _a("true or false", lambda value: isinstance(value, bool))
 _COUNT = _a("a number of 0 or more", lambda value: _is_whole(value, 0))
 _NUMERAL = _a("a number", _is_numeral)
 _SHA256 = _text("64 hexadecimal digits", "[0-9a-f]{64}")
-_SIZE = _a("a size or the name of an axis", lambda value: isinstance(value, str) or _is_whole(value, 0))
+_SIZE = _a("a size, or an axis or an expression of axes", lambda value: isinstance(value, str) or _is_whole(value, 0))
 _DTYPE = _text("a dtype", r"u?int(8|16|32|64)|float(16|32|64)|bfloat16|bool")
 _RANGE = _a("[min, opt, max] of sizes, in order", _is_range)
 _GRAPH = _text("the name of a graph", r"model[\w.+-]*\.onnx")
 _ANYTHING = _record()
 
 _BOUND = _or_none(_a("a number", lambda value: isinstance(value, int | float) and not isinstance(value, bool)))
-_SPEC = _record(("low", "high"), name=_TEXT, shape=_list(_SIZE), dtype=_DTYPE, low=_BOUND, high=_BOUND)
+_LAYOUT = _text("nchw or nhwc", "nchw|nhwc")
+_SPEC = _record(
+    ("low", "high", "layout"), name=_TEXT, shape=_list(_SIZE), dtype=_DTYPE, low=_BOUND, high=_BOUND, layout=_LAYOUT
+)
 _FLOOR = _record(l2=_NUMERAL, max=_NUMERAL)
 _CASE = _record(
     ("no_float64",),
@@ -236,10 +240,19 @@ def _check_names(file: Path, manifest: Mapping[str, Any]) -> None:
     _check_cases(file, manifest)
 
 
+def _has_sizes(dim: str, axes: Mapping[str, Sequence[int]]) -> bool:
+    """Return True if a dimension is an axis, or is tied to axes and has a size at both ends of their ranges."""
+    try:
+        ends = [size_of(dim, {name: sizes[end] for name, sizes in axes.items()}) for end in (0, 1, 2)]
+    except InputError:
+        return False
+    return all(_is_whole(size, 1) for size in ends)
+
+
 def _check_cases(file: Path, manifest: Mapping[str, Any]) -> None:
     """Raise InputError for an axis without a range, and for a case that is none of this graph."""
     named = {size for spec in manifest["inputs"] for size in spec["shape"] if isinstance(size, str)}
-    if unknown := named - {*manifest["axes"]}:
+    if unknown := {size for size in named if not _has_sizes(size, manifest["axes"])}:
         raise InputError(
             f"{file} has no usable 'axes'; expected the range of {min(unknown)!r}; deploy the target again"
         )

@@ -146,6 +146,11 @@ def replaced(document: dict[str, Any], path: tuple[Any, ...], value: Any) -> dic
     return changed
 
 
+def tied(dim: int | str) -> dict[str, Any]:
+    """The input of the bundle with this first dimension."""
+    return {"name": "x", "shape": [dim, 3], "dtype": "float32"}
+
+
 def refusals(folder: Path, *, every: int) -> int:
     """Replace each entry by every so manieth value; returns how often that was bad input."""
     text = (folder / MANIFEST).read_text()
@@ -165,6 +170,12 @@ def refusals(folder: Path, *, every: int) -> int:
         (folder / MANIFEST).write_text(text)
     assert not any("\n" in line for line in refused)
     return len(refused)
+
+
+def test_a_dimension_that_is_tied_to_an_axis_is_read(whole: Path, tmp_path: Path) -> None:
+    manifest = {**json.loads((whole / MANIFEST).read_text()), "inputs": [tied("batch*2+1")]}
+    (tmp_path / MANIFEST).write_text(json.dumps({**manifest, "sha256": manifest_hash(manifest)}))
+    assert open_bundle(tmp_path).inputs[0].resolve({"batch": 4}) == (9, 3)
 
 
 def test_an_entry_replaced_by_another_value_is_read_or_is_bad_input(whole: Path) -> None:
@@ -190,6 +201,11 @@ def test_what_is_no_manifest_is_bad_input(whole: Path, text: str, tmp_path: Path
     [
         ({"axes": {"batch": 1}}, "no usable 'axes', 'batch', 1; expected [min, opt, max] of sizes"),
         ({"axes": {}}, "no usable 'axes'; expected the range of 'batch'"),
+        ({"inputs": [tied("batch/3")]}, "no usable 'axes'; expected the range of 'batch/3'"),
+        ({"inputs": [tied("batch-9")]}, "no usable 'axes'; expected the range of 'batch-9'"),
+        ({"inputs": [tied("a.height*2")]}, "no usable 'axes'; expected the range of 'a.height*2'"),
+        ({"inputs": [tied("import os")]}, "no usable 'axes'; expected the range of 'import os'"),
+        ({"inputs": [{**tied(3), "layout": "chwn"}]}, "'layout', \"chwn\"; expected nchw or nhwc"),
         ({"outputs": [None]}, "no usable 'outputs', [0], null; expected a dict"),
         ({"cases": [1]}, "no usable 'cases', [0], 1; expected a dict"),
         ({"cases": [{**case(0), "sizes": []}]}, "'sizes', []; expected a dict"),
