@@ -107,15 +107,15 @@ attn2trt deploy resnet50+cbam --precision fp32,tf32
 attn2trt compile bundles/resnet50+cbam --precision fp32,tf32
 ```
 
-From Ampere on, TensorRT and trtexec compute what is float32 in tf32 unless they are told not to: float32's
-exponents, float16's eleven significant digits in both operands of a product, sums in float32. `attn2trt
+From Ampere on, TensorRT and trtexec compute float32 in tf32 unless that is switched off. tf32 has float32's
+exponents, float16's eleven significant digits in both operands of a product, and sums in float32. `attn2trt
 compile` builds float32 plans without it, and every trtexec line of a bundle says `--noTF32`. With
 `--precision tf32` the same graph, `model.onnx`, is judged in tf32 as well, and the manifest has a trtexec
 line that allows it. A builder allows tf32 for a whole network: `--keep-fp32` does not apply.
 
 The truth is the same float64 run. The floor is eager PyTorch in float32 with both operands of every product
-(convolution, linear layer, matrix product, attention's two) shortened, the largest of four runs: rounded to
-nearest; with the digits behind cut off, which tensor cores do to whatever they are given; and twice rounded
+shortened: convolution, linear layer, matrix product, attention's two. It is the largest of four runs. One
+rounds to nearest, one cuts the digits behind off, as tensor cores do to whatever they are given. Two round
 elsewhere, as a weight is that a normalisation is folded into. R is
 {told["healthy"]:g}, the limit {told["limit"]:g} floors, the budget {told["budget"]:g} (relative L2, ordinary inputs),
 as for float16; `--max-error` sets another.

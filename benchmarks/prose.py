@@ -137,7 +137,9 @@ def is_condition(prose: str, at: int) -> bool:
 def split(prose: str) -> list[str]:
     """Return the sentences of one paragraph or of several."""
     paragraphs = (" ".join(part.split()) for part in re.split(r"\n\s*\n", prose))
-    return [part for paragraph in paragraphs for part in re.split(r"(?<=[.!?:])\s+(?=[A-Z`\"'(*])", paragraph) if part]
+    return [
+        part for paragraph in paragraphs for part in re.split(r"(?<=[.!?])\s+(?=[A-Z0-9`\"'(*])", paragraph) if part
+    ]
 
 
 def sentences(markdown: str) -> Iterator[tuple[int, str]]:

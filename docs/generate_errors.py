@@ -81,6 +81,19 @@ def row_by_row() -> nn.Module:
 """
 
 
+TWO = """\
+from torch import nn
+
+
+class Small(nn.Sequential):
+    pass
+
+
+class Large(nn.Sequential):
+    pass
+"""
+
+
 @dataclass(frozen=True)
 class Step:
     """One command, the exit code that it must have, and the shell line that prepares or runs it differently."""
@@ -122,7 +135,9 @@ STEPS = (
         "attn2trt deploy py:nets:gate --shape 2x16x20x3 --dynamic height",
         note="A height of what looks like channels last:",
     ),
-    Step("Your own module", "attn2trt deploy py:netz:gate --shape 2x16x8x8"),
+    Step("Your own module", f"attn2trt deploy netz.py {SMALL}"),
+    Step("", f"attn2trt deploy two.py {SMALL}", note="A file with two modules to choose from:"),
+    Step("", "attn2trt deploy py:netz:gate --shape 2x16x8x8"),
     Step("", f"attn2trt deploy py:nets:gates {SMALL}"),
     Step("", f"attn2trt deploy py:nets:broken {SMALL}"),
     Step("", f"attn2trt deploy py:nets:number {SMALL}"),
@@ -191,6 +206,7 @@ def prepare(folder: Path) -> None:
     from safetensors.numpy import save_file
 
     (folder / "nets.py").write_text(NETS)
+    (folder / "two.py").write_text(TWO)
     (folder / "text.safetensors").write_text("not weights\n")
     (folder / "runs-code.pt").write_bytes(pickle.dumps(RunsCode()))
     weights = {"scale.weight": np.zeros((8, 16, 1, 1), np.float32), "shift.bias": np.zeros(16, np.float32)}

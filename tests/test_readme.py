@@ -1,4 +1,4 @@
-"""The commands of the README and of its page of commands exist, and CI runs the README's lines."""
+"""The commands of the README, of its page of commands and of the tutorial exist, and CI runs the README's lines."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from attn2trt.cli.main import COMMANDS, group
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 COMMAND_PAGE = (ROOT / "docs/commands.md").read_text()
-BLOCKS = re.findall(r"^```sh\n(.*?)^```$", README + COMMAND_PAGE, re.MULTILINE | re.DOTALL)
+TUTORIAL = (ROOT / "docs/tutorial.md").read_text()
+BLOCKS = re.findall(r"^```sh\n(.*?)^```$", README + COMMAND_PAGE + TUTORIAL, re.MULTILINE | re.DOTALL)
 LINES = [line for block in BLOCKS for line in block.splitlines()]
 
 
 def attn2trt_commands() -> list[list[str]]:
-    """The arguments of every attn2trt call in the shell blocks of both pages."""
+    """The arguments of every attn2trt call in the shell blocks of README, commands and tutorial."""
     steps = [shlex.split(step, comments=True) for line in LINES for step in line.split("&&")]
     return [step[1:] for step in steps if step and Path(step[0]).name == "attn2trt"]
 

@@ -1,0 +1,107 @@
+"""Write the outputs into tutorial.md, by running its commands in order in an empty folder.
+
+``python docs/generate_tutorial.py`` writes the page's Python files, runs each block of shell commands, and replaces
+what stands between the markers behind it. A marker may shorten the output and state the exit code:
+``<!-- output, first 12 lines, exit code 1 -->``. It ends with an error if a block has another exit code.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PAGE = Path(__file__).with_name("tutorial.md")
+WIDTH = 118
+_FILE = re.compile(r"^```python\n# (?P<name>\S+\.py)\n(?P<source>.*?)^```$", re.MULTILINE | re.DOTALL)
+_COMMANDS = re.compile(
+    r"^```sh\n(?P<commands>.*?)^```\n"
+    r"(?:\n(?P<marker><!-- output(?:, first (?P<lines>\d+) lines)?(?:, exit code (?P<code>\d+))? -->\n)"
+    r"(?P<output>.*?)<!-- end -->)?",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A block of commands, what the page shows of its output, and what it promises."""
+
+    commands: str
+    shown: str
+    exit_code: int
+    lines: int | None
+
+    @classmethod
+    def of(cls, found: re.Match[str]) -> Step:
+        """Return the step of one match in the page."""
+        lines = found["lines"]
+        return cls(found["commands"], found["output"] or "", int(found["code"] or 0), int(lines) if lines else None)
+
+    def shorten(self, output: str) -> str:
+        """Return the output as the page has it, in a block of text."""
+        lines = [line.rstrip() for line in output.strip().splitlines()]
+        kept = lines[: self.lines]
+        return "\n".join(["```text", *kept, *(["…"] if len(kept) < len(lines) else []), "```", ""])
+
+
+def write_files(page: str, folder: Path) -> None:
+    """Write the Python files of the page."""
+    for found in _FILE.finditer(page):
+        (folder / found["name"]).write_text(found["source"].lstrip("\n"), encoding="utf-8")
+
+
+def steps(page: str) -> list[Step]:
+    """Return the page's blocks of commands, in order."""
+    return [Step.of(found) for found in _COMMANDS.finditer(page)]
+
+
+def run(found: list[Step], folder: Path) -> Iterator[str]:
+    """Yield what each step prints, run one after the other in ``folder``; SystemExit for another exit code."""
+    with tempfile.TemporaryDirectory() as name:
+        program = Path(name, "attn2trt")
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m attn2trt "$@"\n')
+        program.chmod(0o755)
+        places = f"{name}{os.pathsep}{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": places, "COLUMNS": str(WIDTH), "TERM": "dumb", "PYTHONIOENCODING": "utf-8"}
+        for step in found:
+            ran = subprocess.run(
+                ["bash", "-ec", step.commands],
+                cwd=folder,
+                env=environment,
+                capture_output=True,
+                text=True,
+                encoding="utf-8",
+                check=False,
+            )
+            if ran.returncode != step.exit_code:
+                raise SystemExit(
+                    f"{step.commands}exit code {ran.returncode}, expected {step.exit_code}\n{ran.stderr}{ran.stdout}"
+                )
+            yield ran.stdout
+
+
+def with_outputs(page: str, outputs: list[str]) -> str:
+    """Return the page with the outputs of its steps between the markers."""
+    left = iter(outputs)
+
+    def replaced(found: re.Match[str]) -> str:
+        output = next(left)
+        if not found["marker"]:
+            return found[0]
+        before = found[0][: found.start("output") - found.start()]
+        return f"{before}{Step.of(found).shorten(output)}<!-- end -->"
+
+    return _COMMANDS.sub(replaced, page)
+
+
+if __name__ == "__main__":
+    text = PAGE.read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder_name:
+        write_files(text, Path(folder_name))
+        PAGE.write_text(with_outputs(text, list(run(steps(text), Path(folder_name)))), encoding="utf-8")
+    print(PAGE)

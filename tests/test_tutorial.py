@@ -1,0 +1,85 @@
+"""The tutorial's commands run as the page says, and its outputs are theirs."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = (ROOT / "docs/tutorial.md").read_text(encoding="utf-8")
+SMALL = """# Page
+
+```python
+# net.py
+print("from the file")
+```
+
+```sh
+python net.py
+```
+
+<!-- output, first 1 lines -->
+old
+<!-- end -->
+
+```sh
+echo two; echo lines; exit 3
+```
+
+<!-- output, first 1 lines, exit code 3 -->
+<!-- end -->
+
+```sh
+true
+```
+"""
+
+
+@pytest.fixture(scope="module")
+def generator() -> ModuleType:
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        return importlib.import_module("generate_tutorial")
+    finally:
+        sys.path.remove(str(ROOT / "docs"))
+
+
+def test_a_page_gets_the_outputs_of_its_commands(generator: ModuleType, tmp_path: Path) -> None:
+    generator.write_files(SMALL, tmp_path)
+    written = generator.with_outputs(SMALL, list(generator.run(generator.steps(SMALL), tmp_path)))
+    assert "<!-- output, first 1 lines -->\n```text\nfrom the file\n```\n<!-- end -->" in written
+    assert "exit code 3 -->\n```text\ntwo\n…\n```\n<!-- end -->" in written
+    assert generator.with_outputs(written, list(generator.run(generator.steps(written), tmp_path))) == written
+
+
+def test_another_exit_code_is_an_error(generator: ModuleType, tmp_path: Path) -> None:
+    steps = generator.steps(SMALL.replace("exit 3", "exit 1"))
+    with pytest.raises(SystemExit, match="exit code 1, expected 3"):
+        list(generator.run(steps[1:], tmp_path))
+
+
+def results(output: str) -> list[tuple[str, str]]:
+    """Return (stage, result) of a verdict's table, without those that depend on what the machine has."""
+    rows = re.findall(r"^│ (\S.*?) +│ (\S.*?) +│", output, re.MULTILINE)
+    return [row for row in rows if not row[0].startswith(("tensorrt", "onnxruntime cuda"))]
+
+
+def test_the_page_shows_a_failure_and_its_repair(generator: ModuleType) -> None:
+    shown = [results(step.shown) for step in generator.steps(PAGE)]
+    assert sum(("fp16", "failed") in rows for rows in shown) == 1
+    broken = next(number for number, rows in enumerate(shown) if ("fp16", "failed") in rows)
+    assert ("torch → onnx", "passed") in shown[broken]
+    assert ("fp16", "passed") in shown[broken + 1]
+
+
+@pytest.mark.slow
+def test_the_commands_give_what_the_page_shows(generator: ModuleType, tmp_path: Path) -> None:
+    generator.write_files(PAGE, tmp_path)
+    steps = generator.steps(PAGE)
+    for step, output in zip(steps, generator.run(steps, tmp_path), strict=True):
+        assert results(step.shorten(output)) == results(step.shown), step.commands
