@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import linecache
+import os
 import re
 import sys
-import sysconfig
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 _ROOT = Path(__file__).parent.parent
 _OURS = (_ROOT / "export", _ROOT / "validate", Path(__file__))
 _EXPORTER = _ROOT / "export" / "trace" / "exporter.py"
-_STANDARD = Path(sysconfig.get_paths()["stdlib"])
+_STANDARD = Path(os.__file__).parent
 SHOWN = 100
 
 
