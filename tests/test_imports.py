@@ -70,6 +70,7 @@ def may_import_torch(path: Path) -> bool:
         "validate/reference.py",
         "validate/eager.py",
         "validate/overflow.py",
+        "validate/selections.py",
         "validate/float64.py",
         "validate/repeats/",
         "validate/half_precision.py",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from .repeats.draws import Draws
+    from .selections import Choice
 
 Array = npt.NDArray[Any]
 Feeds = dict[str, Array]
@@ -92,6 +93,7 @@ class Eager:
         self.largest = 0.0
         self.hidden: Hidden | None = None
         self.draws: Draws | None = None
+        self.choices: list[Choice] = []
         self._inside: list[str] = []
         self._gates: Counter[tuple[str, str]] = Counter()
 
@@ -122,7 +124,8 @@ class Eager:
     def run_lower(self, feeds: Feeds, case: Case, lower: Lower, draw: int) -> Outputs:
         """Outputs by name of a float32 run that loses what a lower precision does."""
         self._inside.clear()
-        return self._run(feeds, case, lower.mode(self.module, self.inside, draw))
+        run = self._run_noted if draw == lower.draws[0] else self._run
+        return run(feeds, case, lower.mode(self.module, self.inside, draw))
 
     def run_within(self, case: Case, mode: Callable[[], AbstractContextManager[Any]]) -> Outputs:
         """Outputs by name of a run on a case in another mode, the modules followed from the beginning."""
@@ -141,13 +144,35 @@ class Eager:
         """
         if watched and self.is_truth:
             self._start_watching(feeds)
-        return self._run(feeds, case, self._mode(rounding, watched=watched))
+        run = self._run_noted if watched and rounding == "own" else self._run
+        return run(feeds, case, self._mode(rounding, watched=watched))
 
     def run_again(self, feeds: Feeds, case: Case, draw: int) -> Outputs:
         """Outputs by name of a float32 run with other last digits, others for each ``draw``."""
         return self._run(feeds, case, last_digits_mode(draw))
 
-    def _run(self, feeds: Feeds, case: Case, mode: AbstractContextManager[Any]) -> Outputs:
+    def run_moved(self, feeds: Feeds, case: Case, allowed: Sequence[Array], draw: int) -> Outputs:
+        """Outputs by name of a run in which the scores of its choices are moved as far as ``allowed`` says."""
+        from .selections import Moved
+
+        return self._run(feeds, case, self._mode("own", watched=False), Moved(allowed, draw))
+
+    def _run_noted(self, feeds: Feeds, case: Case, mode: AbstractContextManager[Any]) -> Outputs:
+        """A run whose choices are kept in ``choices``."""
+        from .selections import Choices
+
+        noted = Choices()
+        outputs = self._run(feeds, case, mode, noted)
+        self.choices = noted.take()
+        return outputs
+
+    def _run(
+        self,
+        feeds: Feeds,
+        case: Case,
+        mode: AbstractContextManager[Any],
+        within: AbstractContextManager[Any] | None = None,
+    ) -> Outputs:
         import torch
 
         tensors = {name: torch.from_numpy(value.copy()) for name, value in feeds.items()}
@@ -163,6 +188,7 @@ class Eager:
                 _plain_float32(),
                 self.draws or nullcontext(),
                 mode,
+                within or nullcontext(),
             ):
                 torch.manual_seed(self.seed)
                 outputs = self._call(tensors)

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import nn
 
 # aten operators that gates end in
@@ -24,6 +26,14 @@ class Hidden:
     """Filled while the float64 reference runs; ``gates`` holds the range of every gate's output over all cases."""
 
     gates: dict[tuple[str, str, int], tuple[float, float]] = field(default_factory=dict)
+    picks: dict[tuple[str, str, str], tuple[int, int]] = field(default_factory=dict)
+
+    def choose(self, precision: str, picks: Mapping[tuple[str, str], tuple[int, int]]) -> None:
+        """Note how many picks of each choice a lower precision can change: (operator, line) -> (those, all of them)."""
+        for (operator, line), (loose, count) in picks.items():
+            known = self.picks.get((precision, operator, line), (0, 1))
+            if loose / count > known[0] / known[1]:
+                self.picks[precision, operator, line] = (loose, count)
 
     def gate(self, module: str, operator: str, call: int, low: float, high: float) -> None:
         """Note the range of one gate's output: the ``call``-th ``operator`` inside ``module`` in a run."""
@@ -35,9 +45,17 @@ class Hidden:
         return [
             *_not_finite(module),
             *self._still_gates(),
+            *self._loose_picks(),
             *_zeroed(module),
             *_untrained(module),
             *_unknown(module),
+        ]
+
+    def _loose_picks(self) -> list[str]:
+        return [
+            f"{operator}{f' at {line}' if line else ''} can pick otherwise in {precision} for {loose} of {count}, "
+            "whose scores it cannot tell from the next: what is gathered by them then differs"
+            for (precision, operator, line), (loose, count) in self.picks.items()
         ]
 
     def _still_gates(self) -> list[str]:

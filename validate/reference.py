@@ -11,11 +11,13 @@ from ..errors import ModuleRefused
 from .cases import Case
 from .eager import Array, Eager, Feeds, Lower, Outputs, Rounding
 from .hidden import Hidden
-from .metrics import FLOAT32, LIMIT, LOWER, UNIT_ROUNDOFF, Floor, Reference, measure
+from .metrics import FLOAT32, LIMIT, LOWER, UNIT_ROUNDOFF, Floor, Precision, Reference, measure
 from .truth import Truth
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from .selections import Choice
 
 __all__ = ["Floor", "Reference", "references"]
 
@@ -23,6 +25,8 @@ __all__ = ["Floor", "Reference", "references"]
 # in a deep network, far below float32's.
 ROWS_AGREE = 1e-11
 NUDGES = 3
+# Runs whose choices are moved: all up, all down, and each score by itself.
+DRAWS = 4
 # One run is one draw of its rounding errors, and may be a lucky one: without the last of these the largest ratio of
 # efficientnet_b0+se, a deep network full of gates, is a fifth larger.
 OTHER_ROUNDINGS: tuple[Rounding, ...] = ("plain", "other")
@@ -57,31 +61,52 @@ def references(
     for number, case in enumerate(cases):
         feeds = case.feeds
         double, truth = truths.run(number, feeds)
-        largest = double.largest
+        largest, choices = double.largest, double.choices
         rounded = single.run(feeds, case)
         floors = {name: measure(rounded[name], truth[name]) for name in truth}
+        allowed = _allowed(choices, single, FLOAT32)
         for rounding in OTHER_ROUNDINGS:
             floors = _larger(floors, single.run(feeds, case, rounding=rounding), truth)
         if any(floor.l2 > FLOAT32.budget for floor in floors.values() if floor.is_finite):
             for draw in MORE_DRAWS:
                 floors = _larger(floors, single.run_again(feeds, case, draw), truth)
-        floors |= _unsettled(double, feeds, case, truth, rounded)
-        lowered = {one.precision: _lower_floors(single, double, feeds, case, truth, one) for one in lower}
+        floors |= _unsettled(double, feeds, case, truth, rounded, allowed)
+        lowered = {
+            one.precision: _lower_floors(single, double, feeds, case, truth, one, choices, hidden) for one in lower
+        }
         rows = () if truths.why_not else _row_outputs(double, feeds, case, truth)
         yield Reference(truth, rounded, floors, largest, rows, lowered, truths.why_not)
 
 
 def _lower_floors(
-    single: Eager, double: Eager, feeds: Feeds, case: Case, truth: Outputs, lower: Lower
+    single: Eager,
+    double: Eager,
+    feeds: Feeds,
+    case: Case,
+    truth: Outputs,
+    lower: Lower,
+    choices: Sequence[Choice],
+    hidden: Hidden | None,
 ) -> dict[str, Floor]:
     """The largest of several draws, as in float32. Overflowing is no warning here: the floor says it."""
+    from .selections import loose_picks
+
     with np.errstate(over="ignore", invalid="ignore"):
         first, *others = (single.run_lower(feeds, case, lower, draw) for draw in lower.draws)
         floors = {name: measure(first[name], truth[name]) for name in truth}
         for other in others:
             floors = _larger(floors, other, truth)
-        unit = LOWER[lower.precision].unit_roundoff
-        return floors | _unsettled(double, feeds, case, truth, first, unit_roundoff=unit)
+        precision = LOWER[lower.precision]
+        allowed = _allowed(choices, single, precision)
+        if hidden is not None and choices:
+            hidden.choose(precision.words, loose_picks(choices, single.choices, allowed))
+        return floors | _unsettled(double, feeds, case, truth, first, allowed, unit_roundoff=precision.unit_roundoff)
+
+
+def _allowed(choices: Sequence[Choice], rounded: Eager, precision: Precision) -> list[Array]:
+    from .selections import allowed_moves
+
+    return allowed_moves(choices, rounded.choices, precision)
 
 
 def _larger(floors: dict[str, Floor], rounded: Outputs, truth: Outputs) -> dict[str, Floor]:
@@ -94,10 +119,12 @@ def _unsettled(
     case: Case,
     truth: Outputs,
     rounded: Outputs,
+    allowed: Sequence[Array],
     *,
     unit_roundoff: float = UNIT_ROUNDOFF,
 ) -> dict[str, Floor]:
-    """For every integer output, the elements that differ when rounded, or when inputs move by a few roundings."""
+    """For every integer output, the elements that differ when rounded, when inputs move by a few roundings, or when
+    the scores that they are chosen by move as far as is ``allowed``."""
     exact = [name for name, value in truth.items() if value.dtype.kind in "iub"]
     if not exact:
         return {}
@@ -107,6 +134,11 @@ def _unsettled(
         nudged = double.run(_nudge(feeds, rng, unit_roundoff), case, watched=False)
         for name in exact:
             unsettled[name] |= nudged[name] != truth[name]
+    for draw in range(DRAWS if any(far.any() for far in allowed) else 0):
+        moved = double.run_moved(feeds, case, allowed, draw)
+        for name in exact:
+            if moved[name].shape == truth[name].shape:
+                unsettled[name] |= moved[name] != truth[name]
     return {name: Floor(0.0, 0.0, unsettled=mask) for name, mask in unsettled.items()}
 
 
