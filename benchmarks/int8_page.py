@@ -71,8 +71,9 @@ def _fp8() -> list[str]:
     return [
         "## fp8",
         "",
-        "`--precision fp8` writes `model.fp8.onnx` by the same policy: E4M3 without infinities, four bits of exponent",
-        f"and three of digits, the largest magnitude mapped to {form.largest:g}, one scale for a weight as well.",
+        "`--precision fp8` writes `model.fp8.onnx` by the same policy. Its format is E4M3 without infinities: four",
+        f"bits of exponent and three of digits. The largest magnitude is mapped to {form.largest:g}, and a weight has",
+        "one scale.",
         f"The graph is raised to opset {form.opset}, the first that has it, which TensorRT reads from 10.0 on; the",
         "GPU must have it (compute capability 8.9 and later). Its ranges are the largest magnitudes: the exponents",
         "hold outliers.",

@@ -34,6 +34,7 @@ LONGEST, SHORTEST = 30, 4
 PRIVATE = ("told", "said", "contender", "contestant", "subject", "lossy", "handover", "forms", "apart")
 _FRAGMENT = re.compile(r"(What|Which|Whether|Where|How)\b")
 _PRIVATE = re.compile(rf"\b({'|'.join(PRIVATE)})s?\b", re.IGNORECASE)
+_END = re.compile(r"(?<!e\.g\.)(?<!i\.e\.)(?<!\betc\.)(?<!\bal\.)(?<=[.!?])\s+")
 # what asks for a place, or names one, just before "where"
 _PLACE = re.compile(
     r"\b(say|says|state|states|show|shows|know|knows|see|sees|find|finds|found|decide|decides|names|note|notes"
@@ -137,9 +138,7 @@ def is_condition(prose: str, at: int) -> bool:
 def split(prose: str) -> list[str]:
     """Return the sentences of one paragraph or of several."""
     paragraphs = (" ".join(part.split()) for part in re.split(r"\n\s*\n", prose))
-    return [
-        part for paragraph in paragraphs for part in re.split(r"(?<=[.!?])\s+(?=[A-Z0-9`\"'(*])", paragraph) if part
-    ]
+    return [part for paragraph in paragraphs for part in _END.split(paragraph) if part]
 
 
 def sentences(markdown: str) -> Iterator[tuple[int, str]]:

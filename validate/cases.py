@@ -158,8 +158,10 @@ def size_cases(axes: Mapping[str, Axis]) -> list[tuple[str, str, dict[str, int]]
 
 
 def _value_cases(axes: Mapping[str, Axis]) -> list[tuple[str, str, str, dict[str, int]]]:
-    """(name, why, kind, sizes). Values that reach behind a shut ReLU come at untraced sizes (wide, tall, large), those
-    whose rows differ most in up to four rows.
+    """Return (name, why, kind, sizes) of every kind of values.
+
+    Values that reach behind a shut ReLU come at untraced sizes (wide, tall, large), those whose rows differ most in up
+    to four rows, and those whose rows are alike in the smallest batch.
 
     A fault that shows at other sizes alone, or in one weight of a gate with one hidden unit, is the same for every
     input that leaves the unit shut, or that drives it so far that the gate behind it saturates.
@@ -170,11 +172,13 @@ def _value_cases(axes: Mapping[str, Axis]) -> list[tuple[str, str, str, dict[str
         kind: traced | {name: _interior(axes[name], near[k % 2], {axes[name].opt}) for k, name in enumerate(others)}
         for kind, near in {"saturated": (0.8, 0.25), "flat": (0.25, 0.8), "level": (0.7, 0.8)}.items()
     }
+    one = traced
     if "batch" in axes:
         batch = axes["batch"]
+        one = traced | {"batch": batch.min}
         rows = max([batch.opt, *(size for size in batch.sizes[:ROWS] if size <= ROWS)])
         sizes["flat"]["batch"] = sizes["level"]["batch"] = rows
-    return [(kind, why, kind, sizes.get(kind, traced)) for kind, why in VALUES.items()]
+    return [(kind, why, kind, sizes.get(kind, one)) for kind, why in VALUES.items()]
 
 
 def _interior(axis: Axis, fraction: float, taken: set[int]) -> int:

@@ -84,6 +84,12 @@ def test_saturated_flat_and_level_values_come_tall_wide_and_large() -> None:
     assert held["level"].sizes["batch"] == 6
 
 
+def test_values_whose_rows_are_alike_come_in_the_smallest_batch() -> None:
+    cases = named(make_cases([X], {**AXES, "batch": Axis(2, 6, 8)}))
+    batches = {name: cases[name].sizes["batch"] for name in ("zeros", "hot_channel", "constant", "saturated", "flat")}
+    assert batches == {"zeros": 2, "hot_channel": 2, "constant": 2, "saturated": 6, "flat": 6}
+
+
 def test_flat_and_level_values_have_maxima_of_both_signs() -> None:
     cases = named(make_cases([X], AXES))
     flat, level = (cases[name].feeds["x"] for name in ("flat", "level"))
