@@ -6,24 +6,24 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .benchmarking import benchmark as benchmark
-    from .costing import cost as cost
-    from .export.bundle import Bundle as Bundle
-    from .export.bundle import open_bundle as open_bundle
+    from .core.bundle import Bundle as Bundle
+    from .core.bundle import open_bundle as open_bundle
     from .modules.catalog import build as build
-    from .pipeline import deploy as deploy
+    from .workflows.benchmark import benchmark as benchmark
+    from .workflows.cost import cost as cost
+    from .workflows.deploy import deploy as deploy
 
 __all__ = ["Bundle", "__version__", "benchmark", "build", "cost", "deploy", "open_bundle"]
 __version__ = _version("attn2trt")
 
 # Loaded on first use, so that `import attn2trt` and `attn2trt --help` touch neither torch nor onnx.
 _HOME = {
-    "Bundle": ".export.bundle",
-    "benchmark": ".benchmarking",
+    "Bundle": ".core.bundle",
+    "benchmark": ".workflows.benchmark",
     "build": ".modules.catalog",
-    "cost": ".costing",
-    "deploy": ".pipeline",
-    "open_bundle": ".export.bundle",
+    "cost": ".workflows.cost",
+    "deploy": ".workflows.deploy",
+    "open_bundle": ".core.bundle",
 }
 
 

@@ -1,6 +1,6 @@
 """``python -m attn2trt`` is the command line."""
 
-from attn2trt.cli.main import main
+from .cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -21,12 +21,12 @@ from typing import Any
 from code_hash import code_hash, of_several_versions
 from commands import run, run_json
 
-from attn2trt.benchmarking import installed_versions
 from attn2trt.engines.timing import machine
+from attn2trt.workflows.benchmark import installed_versions
 
 ROOT = Path(__file__).parent.parent
 RESULTS, PAGE = ROOT / "benchmarks/results/backbones.json", ROOT / "docs/backbones.md"
-ROOMS = ("modules", "export", "engines")
+ROOMS = ("core", "modules", "export", "engines")
 SHAPE = "1x3x224x224"
 BLOCKS = ("se", "cbam", "eca", "coord_att")
 # psa stands in place of a bottleneck's 3x3 convolution, and mobilenetv2_100 has none that is not depthwise

@@ -23,20 +23,20 @@ from typing import Any
 from code_hash import code_hash, of_several_versions
 from commands import run, run_json
 
-from attn2trt.benchmarking import installed_versions
+from attn2trt.core.bundle import MODEL
+from attn2trt.core.traffic import traffic
 from attn2trt.engines.roofline import Limit, Rates
 from attn2trt.engines.timing import machine
 from attn2trt.engines.timing.latency import CV_LIMIT
 from attn2trt.engines.timing.paired import times_as_long
 from attn2trt.engines.timing.placement import Placed
-from attn2trt.export.bundle import MODEL
-from attn2trt.export.traffic import traffic
+from attn2trt.workflows.benchmark import installed_versions
 
 ROOT = Path(__file__).parent.parent
 RESULTS, PAGE = ROOT / "benchmarks/results/blocks.json", ROOT / "docs/benchmark.md"
 BLOCKS = ("se", "cbam", "eca", "coord_att", "gam", "psa")
 SHAPES = ("1x64x112x112", "1x256x56x56", "8x512x28x28", "4x1024x14x14")
-ROOMS = ("modules", "export", "engines")
+ROOMS = ("core", "modules", "export", "engines")
 OURS, TUNED, PLAIN = "ort-cpu", "ort-cpu-tuned", "ort-cpu-plain-export"
 EAGER, COMPILE = "pytorch-eager", "pytorch-compile"
 OTHERS = (PLAIN, EAGER, COMPILE)

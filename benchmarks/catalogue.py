@@ -34,7 +34,7 @@ RESULTS, PAGE = ROOT / "benchmarks/results/catalogue.json", ROOT / "docs/catalog
 BLOCKS = tuple(block_names())
 BLOCK_AXES = "batch=1:2:4,height=14:28:56,width=14:28:56"
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
-ROOMS, TOP = ("modules", "export", "engines", "validate"), ("lowering.py", "pipeline.py", "stages.py")
+ROOMS = ("core", "modules", "export", "engines", "validate", "workflows")
 IMAGE_SHAPE, IMAGE_AXES = "2x3x96x96", "batch=1:2:3,height=64:96:128,width=64:96:128"
 GATES = ("se", "cbam", "eca", "coord_att")
 CORE = (*GATES, "gam:groups=4", "psa")
@@ -140,7 +140,7 @@ def main(names: list[str], jobs: int, *, resume: bool) -> int:
         "date": date.today().isoformat(),
         "machine": f"{platform.machine()}, {platform.system()}, CPU only",
         "method": "attn2trt.deploy per target, seed 0, randomised weights, seeded cases and photographs",
-        "sources": code_hash(ROOMS, TOP),
+        "sources": code_hash(ROOMS),
         "versions": {name: version(name) for name in ("torch", "timm", "onnx", "onnxruntime-gpu", "onnxsim")},
         "rows": [],
     }

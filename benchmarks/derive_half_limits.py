@@ -27,11 +27,10 @@ from derivation import WAYS, Targets, arguments, here, rows_of, usual, worst
 from half_precision_page import HALVES, page
 from onnx import numpy_helper
 
-from attn2trt import pipeline
+from attn2trt.core.graph import OnnxGraph
 from attn2trt.engines.float32_kernels import float32_kernels
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.errors import CheckFailed
-from attn2trt.export.graph import OnnxGraph
 from attn2trt.export.precision import LowGraph, float32_source, lower
 from attn2trt.export.precision_check import check_precision
 from attn2trt.modules.catalog import resolve
@@ -40,6 +39,7 @@ from attn2trt.validate.half_precision import Half
 from attn2trt.validate.metrics import Reference
 from attn2trt.validate.reference import references
 from attn2trt.validate.verdict import StageResult, judge_all
+from attn2trt.workflows import deploy as pipeline
 
 RESULTS = Path(__file__).parent / "results/half_limits.json"
 PAGE = Path(__file__).parents[1] / "docs/precision.md"

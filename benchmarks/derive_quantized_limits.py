@@ -32,24 +32,24 @@ from derive_half_limits import MOST_WEIGHTS, OFF
 from int8_page import page
 from onnx import numpy_helper
 
-from attn2trt import pipeline
+from attn2trt.core.formats import FORMATS
+from attn2trt.core.graph import OnnxGraph
 from attn2trt.engines.calibration import METHODS, MINMAX, find_ranges
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.errors import CheckFailed
-from attn2trt.export.formats import FORMATS
-from attn2trt.export.graph import OnnxGraph
 from attn2trt.export.passes.quantize_policy import plan_quantized
 from attn2trt.export.precision import float32_source
 from attn2trt.export.quantized import QuantizedGraph, quantize
 from attn2trt.export.quantized_check import check_quantized
-from attn2trt.lowering import floor_of
 from attn2trt.modules.catalog import resolve
-from attn2trt.stages import lower_stages
 from attn2trt.validate.calibration_inputs import calibration_inputs
 from attn2trt.validate.cases import Case, make_cases
 from attn2trt.validate.metrics import LOWER, Reference
 from attn2trt.validate.reference import references
+from attn2trt.validate.stages.graphs import lower_stages
 from attn2trt.validate.verdict import StageResult, judge_all
+from attn2trt.workflows import deploy as pipeline
+from attn2trt.workflows.precision import floor_of
 
 PAGE = Path(__file__).parents[1] / "docs/int8.md"
 # the exponents of fp8 hold outliers, and its ranges are the largest magnitudes

@@ -24,14 +24,13 @@ import numpy as np
 from catalogue import photographs
 from derivation import Targets, arguments, here, rows_of
 
-from attn2trt import pipeline
+from attn2trt.core.formats import FORMATS
+from attn2trt.core.graph import OnnxGraph
 from attn2trt.engines.calibration import MINMAX, find_ranges
 from attn2trt.engines.float32_kernels import float32_kernels
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.engines.tf32_kernels import tf32_kernels
 from attn2trt.errors import ModuleRefused
-from attn2trt.export.formats import FORMATS
-from attn2trt.export.graph import OnnxGraph
 from attn2trt.export.precision import lower
 from attn2trt.export.quantized import quantize
 from attn2trt.modules.catalog import resolve
@@ -42,6 +41,7 @@ from attn2trt.validate.metrics import FLOAT32, LOWER, Reference, measure
 from attn2trt.validate.reference import references
 from attn2trt.validate.slices import Slices
 from attn2trt.validate.verdict import STRESS_KINDS
+from attn2trt.workflows import deploy as pipeline
 
 RESULTS = Path(__file__).parent / "results/share_limits.json"
 PRECISIONS = {"fp32": FLOAT32, **LOWER}

@@ -18,7 +18,6 @@ from typing import Any
 from derivation import WAYS, arguments, here, rows_of, usual, worst
 from derive_half_limits import TARGETS
 
-from attn2trt import pipeline
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.engines.tf32_kernels import tf32_kernels
 from attn2trt.modules.catalog import resolve
@@ -27,6 +26,7 @@ from attn2trt.validate.metrics import LOWER
 from attn2trt.validate.reference import references
 from attn2trt.validate.tf32 import Tf32
 from attn2trt.validate.verdict import judge_all
+from attn2trt.workflows import deploy as pipeline
 
 ROOT = Path(__file__).parents[1]
 RESULTS, PAGE = ROOT / "benchmarks/results/tf32_limit.json", ROOT / "docs/tf32.md"

@@ -9,15 +9,16 @@ from typing import Any
 
 from catalogue import BLOCK_AXES, BLOCKS, IMAGE_AXES, IMAGE_SHAPE
 
+from attn2trt.core.formats import FORMATS
+from attn2trt.core.graph import OnnxGraph
+from attn2trt.core.precision import FP32
 from attn2trt.errors import ModuleRefused
-from attn2trt.export.formats import FORMATS
-from attn2trt.export.graph import OnnxGraph
-from attn2trt.export.precision import FP32, lower
+from attn2trt.export.precision import lower
 from attn2trt.export.quantized import quantize
 from attn2trt.modules import catalog
 from attn2trt.modules.block_index import block_info
 from attn2trt.modules.target import Target
-from attn2trt.pipeline import export_graph
+from attn2trt.workflows.deploy import export_graph
 
 EXAMPLES_FOLDER = Path(__file__).parents[1] / "examples"
 PRECISIONS = (FP32, "fp16", "bf16", "int8", "fp8")

@@ -27,13 +27,13 @@ from typing import Any
 
 import timm
 import torch
-from catalogue import ROOMS, TOP
+from catalogue import ROOMS
 from code_hash import code_hash
 from outcomes import Outcome, judge, line, shorten
 from torch import nn
 
 import attn2trt
-from attn2trt.export.bundle import Bundle
+from attn2trt.core.bundle import Bundle
 from attn2trt.modules.catalog import resolve
 
 ROOT = Path(__file__).parent.parent
@@ -181,7 +181,7 @@ def main(names: list[str], jobs: int, *, resume: bool) -> int:
     document: dict[str, Any] = {
         "date": date.today().isoformat(),
         "machine": f"{platform.machine()}, {platform.system()}, CPU only",
-        "sources": code_hash(ROOMS, TOP),
+        "sources": code_hash(ROOMS),
         "versions": {name: version(name) for name in ("torch", "timm", "onnx", "onnxruntime-gpu", "onnxsim")},
         "rows": [],
     }

@@ -18,13 +18,13 @@ from typing import Any
 from gpu import building, exporting, timing, work
 from gpu.rows import write_row
 
+from attn2trt.core.processes import die_with_parent
 from attn2trt.engines.environment import ask_driver, installed_version
 from attn2trt.engines.tensorrt.build import Options
 from attn2trt.engines.tensorrt.flavours import RTX, TENSORRT
 from attn2trt.engines.tensorrt.here import probe_flavour
 from attn2trt.engines.tensorrt.versions import TACTICS
 from attn2trt.errors import Attn2trtError, InputError
-from attn2trt.processes import die_with_parent
 
 PACKAGES = ("torch", "timm", "onnx", "onnxruntime-gpu", "onnxruntime", "numpy", "tensorrt", "tensorrt-rtx")
 

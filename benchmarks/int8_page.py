@@ -9,8 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from attn2trt.core.formats import FORMATS
 from attn2trt.engines.calibration import BINS, LEVELS, SHARE
-from attn2trt.export.formats import FORMATS
 from attn2trt.validate.calibration_inputs import MOST_BATCHES
 from attn2trt.validate.metrics import LOWER
 

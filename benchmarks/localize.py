@@ -32,8 +32,8 @@ from outcomes import shorten
 from torch import nn
 from torch.nn import functional as F
 
+from attn2trt.core.graph import OnnxGraph
 from attn2trt.engines.ort_runtime import OrtRuntime
-from attn2trt.export.graph import OnnxGraph
 from attn2trt.export.simplify import simplify
 from attn2trt.export.trace.exporter import trace
 from attn2trt.modules.catalog import from_module, resolve

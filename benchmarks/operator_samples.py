@@ -19,14 +19,15 @@ import onnx_ir as ir
 import onnxruntime
 from onnx import TensorProto, defs, helper, numpy_helper
 
-from attn2trt.export.formats import FORMATS
-from attn2trt.export.graph import DEFAULT_OPSET, OnnxGraph, save
+from attn2trt.core.formats import FORMATS
+from attn2trt.core.graph import DEFAULT_OPSET, OnnxGraph, save
+from attn2trt.core.precision import FP32
+from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.export.passes.float_policy import LOW_TYPES, Plan, first_opset
 from attn2trt.export.passes.lower_precision import LowerPrecision
 from attn2trt.export.passes.quantize import Quantize
 from attn2trt.export.passes.quantize_policy import QUANTIZABLE, Quantized, QuantizePlan, output_axis
-from attn2trt.export.precision import FP32, OPSET_END, file_name, float32_source
-from attn2trt.modules.target import Axis, TensorSpec
+from attn2trt.export.precision import OPSET_END, file_name, float32_source
 
 PRECISIONS = (FP32, *LOW_TYPES, *FORMATS)
 # What the passes themselves write around other operators, and in which precisions.

@@ -25,10 +25,10 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 import attn2trt
+from attn2trt.core.bundle import Bundle
+from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.errors import Attn2trtError
-from attn2trt.export.bundle import Bundle
 from attn2trt.modules.catalog import from_module
-from attn2trt.modules.target import Axis, TensorSpec
 from attn2trt.validate.verdict import Verdict
 
 # Right: an error below this many times what eager float32 loses on the same input, or below BUDGET.

@@ -40,7 +40,7 @@ CATALOGUE = (
     *("mobilenext_100+coord_att", "efficientnet_b0+cbam", "bn_inception+se", "epsanet50"),
 )
 REPEATS = 5
-ROOMS = ("modules", "export", "engines", "validate", "cli")
+ROOMS = ("core", "modules", "export", "engines", "validate", "cli")
 
 
 def taken_apart(target: str) -> tuple[dict[str, float], dict[str, Any]]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attn2trt.contenders import Contender
+from attn2trt.core.bundle import Bundle, sha256
 from attn2trt.engines.tensorrt.build import Options, Order
 from attn2trt.engines.tensorrt.flavours import TENSORRT
 from attn2trt.engines.tensorrt.isolated import BUILD_SECONDS, build_isolated, described
@@ -19,8 +19,8 @@ from attn2trt.engines.tensorrt.profiles import parse_profiles
 from attn2trt.engines.timing.contestant import PlanJob
 from attn2trt.engines.timing.runtimes import PLANS
 from attn2trt.errors import InputError
-from attn2trt.export.bundle import Bundle, sha256
 from attn2trt.validate.recorded import from_tensors
+from attn2trt.workflows.variants import Contender
 
 if TYPE_CHECKING:
     from torch import nn

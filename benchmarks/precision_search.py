@@ -20,12 +20,12 @@ from typing import Any
 from bare_path import described
 from catalogue import photographs
 
-from attn2trt.lowering import AUTO, TRIED
-from attn2trt.pipeline import deploy
-from attn2trt.precision_search import MOST_IN_FLOAT32, SHOWN, Tried
 from attn2trt.validate.losses import MOST_CASES
 from attn2trt.validate.metrics import LOWER
 from attn2trt.validate.verdict import STRESS_KINDS, Verdict
+from attn2trt.workflows.deploy import deploy
+from attn2trt.workflows.precision import AUTO, TRIED
+from attn2trt.workflows.precision_search import MOST_IN_FLOAT32, SHOWN, Tried
 
 ROOT = Path(__file__).parent.parent
 RESULTS, PAGE = ROOT / "benchmarks/results/precision_search.json", ROOT / "docs/auto.md"

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.engines.tensorrt.build import Order
 from attn2trt.engines.tensorrt.build_child import PATHS
 from attn2trt.engines.tensorrt.flavours import RTX
@@ -14,7 +15,6 @@ from attn2trt.engines.tensorrt.isolated import build_isolated
 from attn2trt.engines.tensorrt.profiles import Profile
 from attn2trt.engines.tensorrt.targets import DEFAULT, parse_targets, split_targets
 from attn2trt.errors import CheckFailed
-from attn2trt.modules.target import Axis, TensorSpec
 
 TAKEN = ""
 MOST = 170

@@ -29,14 +29,15 @@ from exported_graphs import TARGETS, export, precisions_of, target_of
 from operator_samples import PRECISIONS, WRITTEN, Sample, Sampler, from_schema, write, written
 from real_builder import ask, short
 
+from attn2trt.core.formats import FORMATS
+from attn2trt.core.graph import DEFAULT_OPSET, OnnxGraph
+from attn2trt.core.operators import ARITHMETIC, PRODUCTS
+from attn2trt.core.precision import FP32
+from attn2trt.core.refused_types import REFUSED, refusal
 from attn2trt.errors import Attn2trtError
-from attn2trt.export.formats import FORMATS
-from attn2trt.export.graph import DEFAULT_OPSET, OnnxGraph
-from attn2trt.export.operators import ARITHMETIC, PRODUCTS
 from attn2trt.export.passes import float_policy
 from attn2trt.export.passes.quantize_policy import QUANTIZABLE, TRANSPOSED
-from attn2trt.export.passes.refused_types import REFUSED, refusal
-from attn2trt.export.precision import FP32, OPSET_END
+from attn2trt.export.precision import OPSET_END
 from attn2trt.modules.catalog import from_module
 from attn2trt.modules.target import Target
 

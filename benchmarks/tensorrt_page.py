@@ -16,8 +16,8 @@ import plain_plans
 from gpu.cells import CALL, COLUMNS, DEVICE, Cell, cells
 from gpu.document import by_reason
 
+from attn2trt.core.precision import PRECISIONS
 from attn2trt.engines.tensorrt.flavours import FLAVOURS
-from attn2trt.export.precision import PRECISIONS
 from attn2trt.modules.grammar import parse
 
 ROOT = Path(__file__).parents[1]

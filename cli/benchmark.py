@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..core.processes import STAGE_SECONDS, note
 from ..errors import CheckFailed, InputError, MissingRequirement
-from ..processes import STAGE_SECONDS, note
 from .options import output_options, require_option, target_options, timing_options
 from .out_file import out_file
 from .output import print_json, print_rich, stages
@@ -75,8 +75,8 @@ def command(
     """
     check(require)
     file = out_file(out, force=force, example="latency.json")
-    from ..benchmarking import benchmark
     from ..engines.timing.method import Method
+    from ..workflows.benchmark import benchmark
 
     method = Method(seconds=seconds, iterations=iterations, max_seconds=max_seconds, rounds=rounds)
     note(seconds=STAGE_SECONDS + MOST_CELLS * max_seconds)

@@ -67,9 +67,9 @@ def command(
     Without --for a plan is for this machine's GPU, built by TensorRT, or by TensorRT for RTX if TensorRT is not
     installed. The plans become part of the bundle; attn2trt validate judges those that this machine can run.
     """
-    from ..compiling import compile_bundle
+    from ..core.precision import named_precisions
     from ..engines.tensorrt.build import Options
-    from ..export.precision import named_precisions
+    from ..workflows.compile import compile_bundle
 
     options = Options(workspace, level, version_compatible, hardware_compatible, without_tactics)
     plans = []

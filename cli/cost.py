@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
+from ..core.processes import STAGE_SECONDS, note
 from ..errors import InputError
-from ..processes import STAGE_SECONDS, note
 from .options import output_options, require_option, target_options, timing_options
 from .out_file import TITLE, out_file
 from .output import print_json, print_rich, stages
@@ -59,9 +59,9 @@ def command(
     check(require)
     document_file = out_file(out, force=force, example="cost.json")
     plot_file = out_file(plot, force=force, option="--plot", example="cost.png")
-    from ..costing import ROUNDS, cost
     from ..engines.timing.method import Method
     from ..report.cost_plot import require_matplotlib, write_plot
+    from ..workflows.cost import ROUNDS, cost
 
     if plot is not None:
         require_matplotlib()

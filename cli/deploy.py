@@ -52,10 +52,10 @@ def command(targets: tuple[str, ...], jobs: int | None, require: tuple[str, ...]
     if len(targets) == 1:
         return run(targets[0])
     _refuse_options_of_one(targets, options)
+    from ..core.bundle import MANIFEST
     from ..engines.timing.machine import physical_cores
-    from ..export.bundle import MANIFEST
     from ..modules.packages import load
-    from ..pipeline import DEFAULT_FOLDER
+    from ..workflows.deploy import DEFAULT_FOLDER
     from .several import run_each
 
     bundles = [DEFAULT_FOLDER / file_name(target) / MANIFEST for target in targets]
@@ -82,8 +82,8 @@ def _refuse_options_of_one(targets: Sequence[str], options: Mapping[str, Any]) -
 
 def _deploy(target: str, as_json: bool, options: Mapping[str, Any]) -> int:
     """One target, and what is told of it."""
-    from ..pipeline import deploy
     from ..validate.verdict import Verdict
+    from ..workflows.deploy import deploy
 
     with stages() as progress:
         bundle = deploy(target, progress=progress, **options)

@@ -17,8 +17,8 @@ from typing import Any, NoReturn
 
 import click
 
+from ..core.processes import leave_if_copy, stage
 from ..errors import Attn2trtError, CheckFailed, StorageError
-from ..processes import leave_if_copy, stage
 from .guard import INTERRUPTED
 from .streams import drop_stdout, flush, printable
 

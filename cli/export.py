@@ -17,7 +17,7 @@ from .summary import bundle_lines
 @output_options
 def command(target: str, as_json: bool, **options: Any) -> None:
     """Export TARGET to a bundle and stop there: the graph's contract is checked, its numbers are not."""
-    from ..pipeline import deploy
+    from ..workflows.deploy import deploy
 
     with stages() as progress:
         bundle = deploy(target, verdict=False, progress=progress, **options)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
-from .. import processes
+from ..core import processes
 from ..errors import CheckFailed, InputError, StorageError
 from . import leftovers
 from .streams import claim_stdout, flush, printable
@@ -228,7 +228,7 @@ def _obituary(work: _Work, how: str, *, by_itself: bool) -> tuple[str, int]:
 
 def _clean(work: _Work) -> None:
     """Remove the half bundle that the child left, and the folders that it made for one; a replaced one comes back."""
-    from ..export.bundle_writer import recover
+    from ..core.bundle_writer import recover
 
     with contextlib.suppress(OSError, StorageError):
         recover(Path(work.destination))

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
+from ..core.processes import STAGE_SECONDS, note
 from ..engines.tensorrt.targets import DEFAULT
-from ..processes import STAGE_SECONDS, note
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from ..processes import leave_if_copy, note
+from ..core.processes import leave_if_copy, note
 from .streams import printable
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from typing import Any, NoReturn
 
 import click
 
+from ..core.processes import die_with_parent, note, report_to
 from ..errors import CheckFailed
-from ..processes import die_with_parent, note, report_to
 from .ending import INTERNAL_ERROR, finish
 from .guard import STOPPING, guarded
 from .output import print_json

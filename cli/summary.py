@@ -6,15 +6,15 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..core.bundle import MANIFEST
 from ..engines.tensorrt.plans import plans_of
 from ..errors import CheckFailed, MissingRequirement
-from ..export.bundle import MANIFEST
 
 # findings of one kind that are printed; the manifest holds them all
 SHOWN = 5
 
 if TYPE_CHECKING:
-    from ..export.bundle import Bundle
+    from ..core.bundle import Bundle
     from ..validate.verdict import Verdict
 
 
@@ -34,7 +34,7 @@ def bundle_lines(bundle: Bundle) -> list[str]:
     if weights := bundle.manifest["target"].get("weights"):
         lines.append(f"weights  {weights}")
     if search := bundle.manifest.get("precision_search"):
-        from ..precision_search import Tried
+        from ..workflows.precision_search import Tried
 
         tried = [str(Tried(entry["precision"], tuple(entry["kept"]), entry["said"])) for entry in search["tried"]]
         lines += [f"auto     {text}" for text in [*tried, f"chosen: {search['chosen']}"]]

@@ -29,7 +29,7 @@ def command(bundle: Path, at: str | None, threads: int | None, seconds: float, a
     Every form is exact in real arithmetic; each is timed, what is faster is kept, and the result is judged on the
     recorded cases before it becomes part of the bundle as model.ort-cpu.onnx. Nothing else should run meanwhile.
     """
-    from ..tuning import METHOD, tune_bundle
+    from ..workflows.tune import METHOD, tune_bundle
 
     method = replace(METHOD, seconds=seconds, max_seconds=max(METHOD.max_seconds, seconds))
     with stages() as progress:

@@ -23,7 +23,7 @@ def command(
 ) -> int:
     """Judge every runtime found here against the PyTorch outputs recorded in BUNDLE. Needs no PyTorch."""
     check(require)
-    from ..pipeline import validate_bundle
+    from ..workflows.validate import validate_bundle
 
     with stages() as progress:
         verdict = validate_bundle(

@@ -16,7 +16,7 @@ from .output import print_json, print_rich
 @output_options
 def command(bundle: Path, as_json: bool) -> int:
     """Compare every file of BUNDLE with the hash in its manifest (integrity, not authorship), and load its graph."""
-    from ..pipeline import verify_bundle
+    from ..workflows.verify import verify_bundle
 
     findings = verify_bundle(bundle)
     passed = bool(findings) and all(finding.ok for finding in findings)

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..core.graph import save
 from ..errors import CheckFailed
-from ..export.graph import save
 from .isolated import IsolatedRuntime
 from .runtime import Arrays
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import IO, Any, TypeVar
 
-from .. import errors, processes
+from .. import errors
+from ..core import processes
 from ..errors import Attn2trtError, CheckFailed, Interrupted
 from .channel import receive, send
 from .runtime import Arrays, Runtime

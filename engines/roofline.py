@@ -14,8 +14,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..export.traffic import Traffic, traffic
-from ..modules.target import TensorSpec
+from ..core.tensor_spec import TensorSpec
+from ..core.traffic import Traffic, traffic
 
 if TYPE_CHECKING:
     import onnx

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..export.operators import PRODUCTS
+from ..core.operators import PRODUCTS
 
 # float32 has 24 significant bits, tf32 has 11: what is more than 2^13 times smaller goes.
 SPLITTER = 2.0**13 + 1

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from ..core.graph import OnnxGraph
+from ..core.tensor_spec import TensorSpec
 from ..errors import CheckFailed
-from ..modules.target import TensorSpec
-from .graph import OnnxGraph
 
 if TYPE_CHECKING:
     import onnx

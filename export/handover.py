@@ -5,9 +5,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 
-from ..modules.target import Axis, TensorSpec
-from .graph import DEFAULT_OPSET
-from .precision import FROM_SIZES, INT8, TF32, LowGraph
+from ..core.graph import DEFAULT_OPSET
+from ..core.precision import INT8, TF32
+from ..core.tensor_spec import Axis, TensorSpec
+from .precision import FROM_SIZES, LowGraph
 
 SCRIPT = "infer.py"
 # trtexec allows tf32 for what is float32 unless it is told not to

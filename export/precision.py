@@ -14,11 +14,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.graph import EXTERNAL_DATA_BYTES, OnnxGraph, save
+from ..core.precision import is_within, oldest_tensorrt
 from ..errors import InputError, ModuleRefused
 from ..modules.block_index import nearest
 from ..modules.grammar import steps_match
 from .contract import check_contract
-from .graph import EXTERNAL_DATA_BYTES, OnnxGraph, save
 from .precision_check import check_precision
 
 if TYPE_CHECKING:
@@ -27,14 +28,10 @@ if TYPE_CHECKING:
 
     from .passes.float_policy import LowType
 
-FP32, TF32, INT8, FP8 = "fp32", "tf32", "int8", "fp8"
-PRECISIONS = (FP32, TF32, "fp16", "bf16", INT8, FP8)
 BY_PATTERN = "--keep-fp32"
 FROM_SIZES = "computed from sizes and constants alone"
 # The last opset of the graphs that this package writes, and the first that no longer counts.
 OPSET_END = 24
-# The oldest TensorRT that reads an opset: 8.6 ends at 17, 10.0 at 20, 10.15 at 24. What lies between was not tried.
-_READERS = ((17, "8.6"), (20, "10.0"), (24, "10.15"))
 
 
 @dataclass(frozen=True)
@@ -109,30 +106,6 @@ class LowGraph:
         }
 
 
-def parse_precisions(text: str | Sequence[str]) -> tuple[str, ...]:
-    """The lower precisions in ``fp32,fp16`` (text or a sequence), in their usual order; float32 is always there."""
-    return tuple(name for name in named_precisions(text) if name != FP32)
-
-
-def named_precisions(text: str | Sequence[str]) -> tuple[str, ...]:
-    """All precisions in ``fp32,fp16`` (text or a sequence), in their usual order; raises InputError for an unknown
-    one."""
-    names = [name.strip() for name in (text.split(",") if isinstance(text, str) else text)]
-    for name in names:
-        if name not in PRECISIONS:
-            raise InputError(
-                f"received precision {name!r}; expected {', '.join(PRECISIONS)}, separated by commas: "
-                "--precision fp32,fp16"
-            )
-    return tuple(name for name in PRECISIONS if name in names)
-
-
-def oldest_tensorrt(opset: int, precision: str) -> str:
-    """The oldest TensorRT that reads a graph of this opset; 8.6 has no bfloat16 and no fp8 in ONNX at any."""
-    found = next((version for last, version in _READERS if opset <= last), "11.0")
-    return "10.0" if precision in ("bf16", FP8) and found == "8.6" else found
-
-
 def file_name(precision: str) -> str:
     """The graph's file in a bundle."""
     return f"model.{precision}.onnx"
@@ -203,11 +176,6 @@ def matching(patterns: Sequence[str], modules: Iterable[str]) -> tuple[str, ...]
             )
         found |= dict.fromkeys(here)
     return tuple(found)
-
-
-def is_within(path: str, modules: Iterable[str]) -> bool:
-    """Whether a module is one of ``modules`` or inside one."""
-    return any(path == module or path.startswith(f"{module}.") for module in modules)
 
 
 def keeper(graph: OnnxGraph, within: Sequence[str]) -> Callable[[str], str]:

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from ..core.formats import Format
+from ..core.graph import OnnxGraph, save
 from ..errors import ModuleRefused
 from .contract import check_contract
-from .formats import Format
-from .graph import OnnxGraph, save
 from .precision import LowGraph, file_name, float32_source, keeper, matching
 from .quantized_check import check_quantized
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
+from ..core.formats import Format
 from ..errors import CheckFailed
-from .formats import Format
 from .precision_check import Wiring, same_graph
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import processes
+from ..core import processes
+from ..core.graph import EXTERNAL_DATA_BYTES, OnnxGraph
 from ..errors import CheckFailed
 from .contract import check_contract
-from .graph import EXTERNAL_DATA_BYTES, OnnxGraph
 from .merged import Wiring, merged_modules, others_than
 
 if TYPE_CHECKING:

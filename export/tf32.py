@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..core.graph import OnnxGraph
+from ..core.operators import PRODUCTS
+from ..core.precision import TF32
 from ..errors import ModuleRefused
-from .graph import OnnxGraph
-from .operators import PRODUCTS
-from .precision import TF32, LowGraph
+from .precision import LowGraph
 
 
 @dataclass(frozen=True)

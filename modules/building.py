@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.tensor_spec import FLOAT_DTYPES, INTEGER_DTYPES, Axis, TensorSpec
 from ..errors import Attn2trtError, InputError, MissingRequirement, ModuleRefused, SizesRefused
 from . import checkpoint as checkpoints
 from .backbones import index as backbones
@@ -20,7 +21,6 @@ from .grammar import Part
 from .packages import PYTORCH, require
 from .raised import raised, remedy
 from .shapes import Shape, named
-from .target import FLOAT_DTYPES, INTEGER_DTYPES, Axis, TensorSpec
 from .traceable import check_traceable
 from .user_code import make
 from .user_line import definition_line

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.tensor_spec import Axis, TensorSpec
 from ..errors import InputError
 from . import building, default_batch
 from .axis_places import IMAGE_AXES
@@ -23,7 +24,7 @@ from .grammar import Parsed, Part, parse
 from .packages import PYTORCH, require
 from .paper_places import places
 from .shapes import Shape, layouts_of, named, parse_shape, with_layouts
-from .target import Axis, Target, TensorSpec
+from .target import Target
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from ..core.tensor_spec import Axis, TensorSpec
 from .dynamic import NONE, Ranges, parse_dynamic, plan
 from .shapes import Shape
-from .target import Axis, TensorSpec
 
 BATCH = "batch"
 LARGEST = 8

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..core.tensor_spec import Axis, TensorSpec
 from . import catalog
 from .block_index import BlockInfo, Option, block_info, block_names
 from .packages import PYTORCH, require
 from .paper_places import places
-from .target import Axis, TensorSpec
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

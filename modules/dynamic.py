@@ -7,11 +7,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ..core.dimension import Dim, is_name, multiples, names_in, size_of, substituted
+from ..core.tensor_spec import Axis, TensorSpec
 from ..errors import InputError
 from .axis_places import AxisPlaces
-from .dimension import Dim, is_name, multiples, names_in, size_of, substituted
 from .shapes import Shape
-from .target import Axis, TensorSpec
 
 # What an axis may be given: a range, an expression of other axes, or None for a range of the tool's choice.
 Given = Axis | str | None

@@ -12,8 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.processes import leave_if_copy, note
 from ..errors import Attn2trtError, InputError, ModuleRefused
-from ..processes import leave_if_copy, note
 from .block_index import nearest, one_of
 from .grammar import is_file
 from .traceable import check_traceable

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
+from attn2trt.core.graph import OnnxGraph
 from attn2trt.engines.ort_runtime import OrtRuntime
-from attn2trt.export.graph import OnnxGraph
 from attn2trt.export.trace.exporter import trace
 from attn2trt.modules.catalog import from_module
 from attn2trt.modules.target import Target

@@ -8,8 +8,8 @@ from typing import Any
 import onnx
 from small_graph import healthy
 
-from attn2trt.export.bundle import MODEL, REFERENCE, Bundle
-from attn2trt.export.bundle_writer import BundleWriter
+from attn2trt.core.bundle import MODEL, REFERENCE, Bundle
+from attn2trt.core.bundle_writer import BundleWriter
 
 CONTENT: dict[str, Any] = {
     "target": {"name": "mine"},

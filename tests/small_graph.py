@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from attn2trt.modules.target import TensorSpec
+from attn2trt.core.tensor_spec import TensorSpec
 
 INPUT = TensorSpec("x", ("batch", 3, "height", 8))
 OUTPUT = TensorSpec("y", ("batch", 3, "height", 8))

@@ -13,10 +13,10 @@ import onnx
 import pytest
 from small_graph import healthy
 
-from attn2trt.benchmarking import installed_versions
 from attn2trt.engines.roofline import Rates
 from attn2trt.engines.timing import machine
 from attn2trt.engines.timing.placement import Placed
+from attn2trt.workflows.benchmark import installed_versions
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -13,7 +13,8 @@ from ..errors import InputError
 from .cases import Array, Case, Feeds, image_cases
 
 if TYPE_CHECKING:
-    from ..modules.target import Target, TensorSpec
+    from ..core.tensor_spec import TensorSpec
+    from ..modules.target import Target
 
 # Batches of photographs or tensors: more change a range little, and each is a run of the whole network.
 MOST_BATCHES = 256

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..core.tensor_spec import Axis, TensorSpec
 from ..errors import InputError
-from ..modules.target import Axis, TensorSpec
 from .images import MAX_CASES, image_feeds, image_paths
 
 Array = npt.NDArray[Any]

@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ..export.passes.refused_types import REFUSED
-from ..export.precision import is_within
+from ..core.precision import is_within
+from ..core.refused_types import REFUSED
 from .last_digits import SELDOM, LastDigits
 
 if TYPE_CHECKING:

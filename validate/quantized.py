@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from ..core.formats import FORMATS, Format
+from ..core.precision import FP8, is_within
 from ..errors import ModuleRefused
-from ..export.formats import FORMATS, Format
-from ..export.precision import FP8, is_within
 from .last_digits import LastDigits
 
 if TYPE_CHECKING:

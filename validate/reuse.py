@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..core.bundle import Bundle
 from ..errors import ModuleRefused
-from ..export.bundle import Bundle
 from .eager import Eager
 from .recorded import from_tensors
 from .repeats.repeats import distance

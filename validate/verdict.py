@@ -14,8 +14,8 @@ from typing import Any, Literal, cast
 
 import numpy.typing as npt
 
+from ..core.tensor_spec import TensorSpec
 from ..errors import InputError, Interrupted
-from ..modules.target import TensorSpec
 from .cases import Case
 from .metrics import FLOAT32, Comparison, Floor, Precision, Reference, compare
 from .slices import ORDINARY, Slices

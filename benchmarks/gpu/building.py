@@ -9,21 +9,20 @@ from typing import Any
 
 import plain_plans
 
-from attn2trt.compiling import compile_bundle
+from attn2trt.benchmarks.gpu.exporting import bundle_path
+from attn2trt.benchmarks.gpu.work import PROFILE, Case
+from attn2trt.core.bundle import Bundle, open_bundle
+from attn2trt.core.extend import changing, extend
+from attn2trt.core.lock import locked
 from attn2trt.engines.tensorrt.bandwidth import bytes_per_s
 from attn2trt.engines.tensorrt.build import Options
 from attn2trt.engines.tensorrt.device import Device
 from attn2trt.engines.tensorrt.here import why_not_runnable
 from attn2trt.engines.tensorrt.layers import read_layers, summary
 from attn2trt.engines.tensorrt.plans import Plan, layers_name
-from attn2trt.export.bundle import Bundle, open_bundle
-from attn2trt.export.extend import changing, extend
-from attn2trt.export.lock import locked
-from attn2trt.plan_stages import plan_stages
 from attn2trt.validate.recorded import from_tensors
-
-from .exporting import bundle_path
-from .work import PROFILE, Case
+from attn2trt.validate.stages.plans import plan_stages
+from attn2trt.workflows.compile import compile_bundle
 
 BUILDS = "builds"
 LAYERS = ", layers"

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from attn2trt.core.precision import PRECISIONS
 from attn2trt.engines.timing.runtimes import MODULES, PLANS
-from attn2trt.export.precision import PRECISIONS
 
 OURS = "target"
 # In milliseconds: by the GPU's own clock, and by the host's until the outputs are there.

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attn2trt.modules.target import Axis, Target, TensorSpec
+from attn2trt.core.tensor_spec import Axis, TensorSpec
+from attn2trt.modules.target import Target
 from attn2trt.validate.cases import Case, Feeds
 from attn2trt.validate.metrics import LIMIT, Floor, Reference, compare, measure
 from attn2trt.validate.reference import references

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...core.tensor_spec import TensorSpec
 from ...errors import CheckFailed, InputError
-from ...modules.target import TensorSpec
 from ..environment import ask_driver
 from . import versions
 from .device import Device

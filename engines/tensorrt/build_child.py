@@ -9,8 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ...export.bundle import spec_from_json, spec_to_json
-from ...modules.target import Axis
+from ...core.bundle import spec_from_json, spec_to_json
+from ...core.tensor_spec import Axis
 from ..channel import receive, send
 from ..child import failure
 from .build import Options, Order, build

@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ...core.bundle import Bundle, spec_to_json
+from ...core.extend import changing, extend
 from ...errors import CheckFailed, StorageError
-from ...export.bundle import Bundle, spec_to_json
-from ...export.extend import changing, extend
 from ..child import ANSWER_SECONDS, Child
 from ..runtime import Arrays
 from .build import Order

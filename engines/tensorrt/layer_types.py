@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ...export.element_types import element_types
+from ...core.element_types import element_types
 
 
 def bind_layers(trt: Any, network: Any, graph: Path) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ...export.bundle import sha256
-from ...export.extend import free_name
-from ...export.lock import owner
-from ...modules.target import TensorSpec
+from ...core.bundle import sha256
+from ...core.extend import free_name
+from ...core.lock import owner
+from ...core.tensor_spec import TensorSpec
 from .build import Options, Order
 from .flavours import TENSORRT, Flavour
 from .isolated import BUILD_SECONDS, start_build

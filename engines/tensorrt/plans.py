@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ...core.bundle import Bundle, is_inside
+from ...core.tensor_spec import Axis
 from ...errors import InputError
-from ...export.bundle import Bundle, is_inside
-from ...modules.target import Axis
 from .flavours import FLAVOURS, TENSORRT, Flavour, sm
 from .profiles import Profile
 from .targets import name_targets

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ...core.tensor_spec import Axis, TensorSpec
 from ...errors import InputError
-from ...modules.target import Axis, TensorSpec
 
 Shape = tuple[int, ...]
 

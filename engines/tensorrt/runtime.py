@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ...core.tensor_spec import TensorSpec
 from ...errors import CheckFailed, InputError
-from ...modules.target import TensorSpec
 from ..runtime import Arrays
 from .device import Buffer, Device, Event
 from .flavours import RTX, TENSORRT, Flavour

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ...core.bundle import spec_from_json
 from ...errors import CheckFailed
-from ...export.bundle import spec_from_json
 from ..channel import send
 from ..child import failure, serve
 from .plans import Plan

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ...export.bundle import spec_to_json
-from ...modules.target import TensorSpec
+from ...core.bundle import spec_to_json
+from ...core.tensor_spec import TensorSpec
 from ..child import ANSWER_SECONDS, Child
 from ..node_times import NodeTimes
 from ..ort_runtime import FLOAT32_ALONE

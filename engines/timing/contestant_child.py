@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ...export.bundle import spec_from_json
+from ...core.bundle import spec_from_json
 from ..channel import receive, send
 from ..child import failure
 from ..runtime import Arrays, Runtime

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ...modules.target import TensorSpec
+from ...core.tensor_spec import TensorSpec
 from ..runtime import Arrays
 
 MOST_BYTES = 256 << 20

@@ -7,8 +7,8 @@ from difflib import get_close_matches
 from functools import lru_cache
 from typing import NamedTuple
 
+from ...core.precision import FP32, PRECISIONS
 from ...errors import InputError, MissingRequirement
-from ...export.precision import FP32, PRECISIONS
 from ..environment import ask_driver
 from ..ort_runtime import CPU, import_onnxruntime
 from ..tensorrt.flavours import FLAVOURS

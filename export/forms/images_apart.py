@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 
-from ..operators import named
+from ...core.operators import named
 from .form import constant
 
 ELEMENTWISE = named(

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from ..operators import ARITHMETIC, PRODUCTS, named
+from ...core.operators import ARITHMETIC, PRODUCTS, named
+from ...core.refused_types import refusal
 from ..precision import FROM_SIZES
-from .refused_types import refusal
 
 # Sums and means, the squeeze mean among them; powers, roots, exponentials and logarithms; softmax; normalisations.
 FLOAT32_OPERATORS = named(

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from ..formats import Format
+from ...core.formats import Format
 from .quantize_policy import Quantized, QuantizePlan
 
 QUANTIZE, DEQUANTIZE = "quantize_", "dequantize_"

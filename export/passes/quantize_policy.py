@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from ..precision import INT8
-from .refused_types import refusal
+from ...core.precision import INT8
+from ...core.refused_types import refusal
 
 ONCE = "runs once per image: nothing to gain, and its error would scale whole maps"
 COMPUTED = "both operands are computed"

@@ -18,13 +18,14 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
+from ...core.dimension import Dim, is_name, names_in, size_of
+from ...core.graph import EXTERNAL_DATA_BYTES, OPSETS, WEIGHTS, OnnxGraph
+from ...core.tensor_spec import Axis, TensorSpec
 from ...errors import InputError, ModuleRefused
 from ...modules.building import check_smallest
 from ...modules.copying import copy_module
-from ...modules.dimension import Dim, is_name, names_in, size_of
 from ...modules.raised import raised, remedy
-from ...modules.target import Axis, Target, TensorSpec
-from ..graph import EXTERNAL_DATA_BYTES, OPSETS, WEIGHTS, OnnxGraph
+from ...modules.target import Target
 from ..merged import Wiring, merged_modules, others_than
 from ..passes.opset17 import ToOpset17
 from ..passes.small_constants import HiddenConstants

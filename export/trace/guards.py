@@ -18,9 +18,9 @@ import sympy  # type: ignore[import-untyped]
 import torch
 from torch import nn
 
+from ...core.dimension import is_name, multiples, names_in
+from ...core.tensor_spec import Axis, TensorSpec
 from ...errors import InputError
-from ...modules.dimension import is_name, multiples, names_in
-from ...modules.target import Axis, TensorSpec
 from ...modules.user_line import frames, line_of, traced_frames
 from .size_values import FLOATS, size_at
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import sympy  # type: ignore[import-untyped]
 
-from ...modules.target import Axis
+from ...core.tensor_spec import Axis
 from .guards import Guard
 from .size_values import size_at
 

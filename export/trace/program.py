@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
-from ...modules.target import Axis
+from ...core.tensor_spec import Axis
 
 
 def digest(program: torch.export.ExportedProgram, axes: Mapping[str, Axis]) -> str:

@@ -8,10 +8,10 @@ import onnx
 import onnx_ir as ir
 import torch
 
+from ...core.graph import OPSETS
 from ...errors import ModuleRefused
 from ...modules.target import Target
 from ...modules.user_line import line_of_error, line_of_text
-from ..graph import OPSETS
 from ..node_line import at, line_of_node
 
 # What a module can compute instead, by how the name of torch's operator begins.

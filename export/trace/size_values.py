@@ -13,8 +13,8 @@ import sympy  # type: ignore[import-untyped]
 from sympy.printing.pycode import PythonCodePrinter  # type: ignore[import-untyped]
 from torch.utils._sympy.functions import IntTrueDiv, ToFloat
 
+from ...core.dimension import size_of
 from ...errors import InputError
-from ...modules.dimension import size_of
 
 # Floats that differ by less are equal: sympy may have put their sums and products in another order.
 FLOAT_DIGITS = 1e-12

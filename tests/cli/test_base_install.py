@@ -22,12 +22,12 @@ from onnx import numpy_helper
 from packaging.utils import canonicalize_name
 
 import attn2trt
-from attn2trt.export.bundle import open_bundle
-from attn2trt.export.extend import extend
+from attn2trt.core.bundle import open_bundle
+from attn2trt.core.extend import extend
+from attn2trt.core.manifest import manifest_text
 from attn2trt.export.forms.row_column_gates import OuterProduct
-from attn2trt.export.manifest import manifest_text
 from attn2trt.modules.packages import INSTALL_EXPORT
-from attn2trt.stages import STAGE_EXPORTED, STAGE_ORT, STAGE_SIMPLIFIED
+from attn2trt.validate.stages.graphs import STAGE_EXPORTED, STAGE_ORT, STAGE_SIMPLIFIED
 
 PLANS: Mapping[str, Mapping[str, object]] = {
     "plans/sm90-trt8.6.0-fp16.plan": {
@@ -202,7 +202,7 @@ def test_benchmark_times_onnx_runtime_and_says_what_is_not_here(command: Run, bu
 def test_tune_writes_and_times_graphs(run: Run, bundle: Path) -> None:
     # one form, and no pauses between rounds: all of them take half a minute
     code = """
-from attn2trt import tuner, tuning
+from attn2trt.workflows import tune_search as tuner, tune as tuning
 from attn2trt.export.forms.row_column_gates import OuterProduct
 from attn2trt.cli.main import main
 from attn2trt.engines.timing.method import Method

@@ -1,4 +1,4 @@
-"""``attn2trt benchmark`` as a user runs it; what it measures is a matter of test_benchmarking.py."""
+"""``attn2trt benchmark`` as a user runs it; what it measures is a matter of workflows/test_benchmark.py."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from attn2trt import benchmarking
 from attn2trt.cli import benchmark as module
 from attn2trt.cli.main import group
 from attn2trt.engines.timing.latency import Latency
 from attn2trt.engines.timing.method import Method
 from attn2trt.engines.timing.results import Benchmark, Measurement, Row, Status
+from attn2trt.workflows import benchmark as benchmarking
 
 LATENCY = Latency.of([1_000_000] * 100)
 MEASUREMENT = Measurement("ONNX Runtime 1", "CPU", "float32", LATENCY, LATENCY, (1.0,), 1000.0, None, False, 1.0, 2)

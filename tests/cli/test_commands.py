@@ -14,8 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from attn2trt.cli.main import group
+from attn2trt.core.manifest import manifest_text
 from attn2trt.errors import InputError
-from attn2trt.export.manifest import manifest_text
 from attn2trt.modules import catalog
 
 SMALL = ("se", "--shape", "2x16x8x8", "--dynamic", "batch=1:2:4")

@@ -1,4 +1,4 @@
-"""``attn2trt cost`` as a user runs it; what it measures is a matter of test_costing.py."""
+"""``attn2trt cost`` as a user runs it; what it measures is a matter of workflows/test_cost.py."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import cost_sample
 import pytest
 from click.testing import CliRunner, Result
 
-from attn2trt import costing
 from attn2trt.cli.main import group
 from attn2trt.engines.timing.costs import Cost
 from attn2trt.engines.timing.method import Method
 from attn2trt.report import cost_plot
+from attn2trt.workflows import cost as costing
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ PRELUDE = """
 import os, signal, subprocess, sys, time
 from pathlib import Path
 from attn2trt.cli.guard import guarded
-from attn2trt.processes import note
+from attn2trt.core.processes import note
 def run():
 """
 
@@ -137,7 +137,7 @@ def test_a_factory_that_ends_the_process_is_bad_input_of_the_command(tmp_path: P
 def test_a_forward_that_ends_the_process_fails_with_the_stage(how: str, tmp_path: Path) -> None:
     """Under the guard and the command's own ending, with the bundle's writer, and without the minutes around it."""
     body = (
-        "from attn2trt.cli.ending import finish\nfrom attn2trt.export.bundle_writer import BundleWriter\n"
+        "from attn2trt.cli.ending import finish\nfrom attn2trt.core.bundle_writer import BundleWriter\n"
         "def work():\n    with BundleWriter(Path(sys.argv[1])) as writer:\n"
         f"        note(stage='tracing')\n        {how}\n"
         "finish(work)"

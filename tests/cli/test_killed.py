@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from attn2trt.export.bundle import verify
+from attn2trt.core.bundle import verify
 
 pytestmark = pytest.mark.slow
 

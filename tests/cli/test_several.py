@@ -21,7 +21,7 @@ from pathlib import Path
 import click
 from attn2trt.cli.several import run_each
 from attn2trt.errors import InputError
-from attn2trt.processes import note
+from attn2trt.core.processes import note
 
 # a shell ignores it for what it runs in the background
 signal.signal(signal.SIGINT, signal.default_int_handler)

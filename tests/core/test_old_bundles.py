@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from attn2trt.core.bundle import open_bundle, verify
+from attn2trt.core.extend import extend
 from attn2trt.engines.tensorrt.plans import plans_of
 from attn2trt.errors import InputError
-from attn2trt.export.bundle import open_bundle, verify
-from attn2trt.export.extend import extend
-from attn2trt.pipeline import validate_bundle
+from attn2trt.workflows.validate import validate_bundle
 
 OLD = Path(__file__).with_name("format1_coord_att")
 

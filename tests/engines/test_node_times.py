@@ -9,11 +9,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from attn2trt.core.tensor_spec import TensorSpec
 from attn2trt.engines.node_times import LAYOUT, node_homes, read_node_times
 from attn2trt.engines.ort_runtime import CPU, OPTIMISED, OrtRuntime
 from attn2trt.engines.timing.contestant import Contestant, OrtJob
 from attn2trt.engines.timing.method import Limits
-from attn2trt.modules.target import TensorSpec
 
 SHAPE = [1, 16, 8, 8]
 HOMES = {"conv": "layer1.conv", "relu": "layer1.act", "mean": "layer1.se", "gate": "layer1.se"}

@@ -7,8 +7,8 @@ from pathlib import Path
 import onnx
 import pytest
 
+from attn2trt.core.traffic import Operator, Traffic
 from attn2trt.engines.roofline import Limit, Rates, probes, rates_of
-from attn2trt.export.traffic import Operator, Traffic
 
 # 100 B/s in the cache, 10 B/s beyond
 RATES = Rates(((10, 100.0), (1000, 10.0)), operations_per_s=50.0, call_seconds=0.1)

@@ -11,9 +11,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from small_graph import INPUT, OUTPUT, healthy
 
+from attn2trt.core.graph import OnnxGraph
 from attn2trt.errors import CheckFailed
 from attn2trt.export.contract import check_contract
-from attn2trt.export.graph import OnnxGraph
 
 
 def check(model: onnx.ModelProto, folder: Path) -> None:

@@ -10,8 +10,7 @@ import pytest
 from attn2trt.export.forms import apply, kinds
 from attn2trt.export.forms.minimal_filtering import MinimalFiltering
 from attn2trt.export.forms.toom_cook import minimal_filter
-
-from .form_graphs import model, numbers, rewritten, same
+from attn2trt.tests.export.form_graphs import model, numbers, rewritten, same
 
 HALF, WHOLE = MinimalFiltering(whole=False), MinimalFiltering(whole=True)
 CHANNELS = 8

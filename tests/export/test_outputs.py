@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from attn2trt.core.graph import OnnxGraph
 from attn2trt.errors import ModuleRefused
 from attn2trt.export.contract import check_contract
-from attn2trt.export.graph import OnnxGraph
 from attn2trt.export.simplify import simplify
 from attn2trt.export.trace.exporter import trace
 from attn2trt.export.trace.outputs import distinct

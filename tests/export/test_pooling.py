@@ -11,9 +11,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.export.trace.exporter import trace
 from attn2trt.export.trace.pooling import adaptive_average, adaptive_maximum
-from attn2trt.modules.target import Axis, Target, TensorSpec
+from attn2trt.modules.target import Target
 
 SIZES = [(16, 20), (7, 9), (5, 3), (1, 4), (13, 1)]
 OUTPUTS = [(None, 1), (1, None), (3, 5), (7, 1), (None, None), 1, 4, (10, 2)]

@@ -11,18 +11,19 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from attn2trt.core import graph as saving
+from attn2trt.core.graph import OnnxGraph
+from attn2trt.core.operators import PRODUCTS
+from attn2trt.core.precision import is_within, parse_precisions
+from attn2trt.core.refused_types import REFUSED
+from attn2trt.core.tensor_spec import Axis
 from attn2trt.errors import CheckFailed, InputError, ModuleRefused
-from attn2trt.export import graph as saving
 from attn2trt.export import precision
 from attn2trt.export.contract import spec_of
-from attn2trt.export.graph import OnnxGraph
 from attn2trt.export.handover import trtexec_lines
-from attn2trt.export.operators import PRODUCTS
 from attn2trt.export.passes.float_policy import LOW_TYPES, plan, unfit
-from attn2trt.export.passes.refused_types import REFUSED
-from attn2trt.export.precision import LowGraph, float32_source, is_within, lower, matching, parse_precisions
+from attn2trt.export.precision import LowGraph, float32_source, lower, matching
 from attn2trt.export.precision_check import check_precision
-from attn2trt.modules.target import Axis
 
 Node = tuple[str, list[str], str]
 NORMALISED: list[Node] = [

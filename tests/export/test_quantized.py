@@ -11,11 +11,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from attn2trt.core.formats import FORMATS
+from attn2trt.core.graph import OnnxGraph
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.errors import CheckFailed, InputError, ModuleRefused
 from attn2trt.export.contract import spec_of
-from attn2trt.export.formats import FORMATS
-from attn2trt.export.graph import OnnxGraph
 from attn2trt.export.handover import trtexec_lines
 from attn2trt.export.passes import quantize as writing
 from attn2trt.export.passes.quantize_policy import COMPUTED, ONCE, OTHERS, QuantizePlan, plan_quantized
@@ -99,7 +99,7 @@ def test_products_with_a_weight_are_quantised_and_a_gates_are_not(tmp_path: Path
 
 
 def test_what_tensorrt_refuses_in_the_format_is_not_quantised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("attn2trt.export.passes.refused_types.REFUSED", {"fp8": {"Conv": "no kernel"}})
+    monkeypatch.setattr("attn2trt.core.refused_types.REFUSED", {"fp8": {"Conv": "no kernel"}})
     low = quantized(tmp_path, form=FORMATS["fp8"])
     assert low.lowered == ("pixels",)
     assert low.float32["first"] == "TensorRT refuses Conv in fp8: no kernel"

@@ -11,8 +11,8 @@ import torch
 from small_graph import INPUT, OUTPUT, healthy
 from torch import nn
 
+from attn2trt.core.graph import OnnxGraph
 from attn2trt.export import simplify as room
-from attn2trt.export.graph import OnnxGraph
 from attn2trt.export.precision import lower
 from attn2trt.export.trace.exporter import trace
 from attn2trt.modules.catalog import from_module

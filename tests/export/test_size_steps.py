@@ -13,9 +13,9 @@ from sized import check_right, exported
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from attn2trt.core.tensor_spec import Axis
 from attn2trt.errors import InputError, ModuleRefused
 from attn2trt.modules.catalog import from_module
-from attn2trt.modules.target import Axis
 
 IMAGE = (2, 3, 16, 24)
 RANGES = "height=8:16:40,width=8:24:40"

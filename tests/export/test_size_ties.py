@@ -12,12 +12,12 @@ from sized import check_right, exported
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from attn2trt.core.bundle import spec_from_json, spec_to_json
+from attn2trt.core.tensor_spec import Axis
 from attn2trt.engines.tensorrt.profiles import parse_profiles
 from attn2trt.errors import ModuleRefused
-from attn2trt.export.bundle import spec_from_json, spec_to_json
 from attn2trt.export.handover import trtexec_line
 from attn2trt.modules.catalog import from_module
-from attn2trt.modules.target import Axis
 from attn2trt.validate.cases import make_cases
 
 

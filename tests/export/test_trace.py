@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.errors import InputError, ModuleRefused
 from attn2trt.export.trace.exporter import trace
-from attn2trt.modules.target import Axis, Target, TensorSpec
+from attn2trt.modules.target import Target
 
 AXES = {"batch": Axis(1, 2, 8), "height": Axis(4, 8, 16), "width": Axis(4, 8, 16)}
 IMAGE = TensorSpec("image", ("batch", 3, "height", "width"))

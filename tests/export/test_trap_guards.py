@@ -12,6 +12,7 @@ import sympy
 import torch
 from torch.utils._sympy.functions import FloorDiv, Mod, PythonMod
 
+from attn2trt.core.tensor_spec import Axis
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.errors import ModuleRefused
 from attn2trt.export.trace.advice import advice_on
@@ -19,7 +20,6 @@ from attn2trt.export.trace.exporter import trace
 from attn2trt.export.trace.guards import Guard
 from attn2trt.export.trace.narrowing import Violation, restrict
 from attn2trt.modules.catalog import from_module
-from attn2trt.modules.target import Axis
 
 HEIGHT, WIDTH = sympy.symbols("height width", integer=True, positive=True)
 AXES = {"height": Axis(5, 12, 31), "width": Axis(6, 16, 40)}

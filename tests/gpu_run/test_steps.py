@@ -19,6 +19,8 @@ from gpu import building, exporting, timing, work
 from gpu.rows import read_row, write_row
 from gpu.work import Case
 
+from attn2trt.core.bundle import Bundle, open_bundle, verify
+from attn2trt.core.extend import changing, extend
 from attn2trt.engines.tensorrt.build import Options, Order
 from attn2trt.engines.tensorrt.plans import Plan
 from attn2trt.engines.tensorrt.profiles import parse_profiles
@@ -26,8 +28,6 @@ from attn2trt.engines.timing.contestant import PlanJob
 from attn2trt.engines.timing.latency import Latency
 from attn2trt.engines.timing.results import Measurement, Row
 from attn2trt.errors import CheckFailed, InputError
-from attn2trt.export.bundle import Bundle, open_bundle, verify
-from attn2trt.export.extend import changing, extend
 from attn2trt.modules import catalog
 from attn2trt.modules.block_index import block_names
 from attn2trt.validate.verdict import StageResult

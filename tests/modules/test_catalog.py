@@ -10,13 +10,13 @@ import pytest
 import timm
 import torch
 
+from attn2trt.core.tensor_spec import Axis
 from attn2trt.errors import InputError, MissingRequirement
 from attn2trt.modules import catalog
 from attn2trt.modules.backbones.index import find
 from attn2trt.modules.backbones.known import KNOWN
 from attn2trt.modules.block_index import block_info, block_names
 from attn2trt.modules.catalog import build, entries, resolve
-from attn2trt.modules.target import Axis
 
 OWN_RANGES = "batch=1:2:8,height=16:32:64,width=16:32:64"
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
+from attn2trt.core.tensor_spec import Axis
 from attn2trt.modules.catalog import from_module, resolve
 from attn2trt.modules.default_batch import plans
 from attn2trt.modules.dynamic import parse_dynamic
 from attn2trt.modules.shapes import Shape
-from attn2trt.modules.target import Axis
 
 IMAGE = Shape("image", (2, 3, 32, 48))
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from attn2trt.core.tensor_spec import Axis
 from attn2trt.errors import InputError
 from attn2trt.modules.dynamic import parse_dynamic, plan, ranges_of
 from attn2trt.modules.shapes import Shape, parse_shape
-from attn2trt.modules.target import Axis
 
 IMAGE = Shape("image", (2, 3, 32, 48))
 

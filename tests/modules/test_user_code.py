@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from attn2trt.core.tensor_spec import Axis
 from attn2trt.errors import InputError, ModuleRefused
 from attn2trt.modules.catalog import build, from_module, resolve
-from attn2trt.modules.target import Axis
 
 CODE = '''
 import torch

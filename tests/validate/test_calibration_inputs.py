@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
+from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.errors import InputError
-from attn2trt.modules.target import Axis, Target, TensorSpec
+from attn2trt.modules.target import Target
 from attn2trt.validate.calibration_inputs import MOST_BATCHES, CalibrationInputs, calibration_inputs
 from attn2trt.validate.cases import make_cases
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.errors import InputError
-from attn2trt.modules.target import Axis, TensorSpec
 from attn2trt.validate.cases import Case, make_cases, size_cases
 
 AXES = {"batch": Axis(1, 2, 8), "height": Axis(16, 32, 64), "width": Axis(16, 32, 64)}

@@ -15,12 +15,11 @@ from onnx import numpy_helper
 from torch import nn
 
 import attn2trt
-from attn2trt import pipeline
+from attn2trt.core.refused_types import REFUSED
 from attn2trt.engines.float32_kernels import float32_kernels
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.errors import CheckFailed, InputError
 from attn2trt.export.passes import float_policy
-from attn2trt.export.passes.refused_types import REFUSED
 from attn2trt.export.precision import lower
 from attn2trt.export.trace.exporter import trace
 from attn2trt.modules.catalog import from_module
@@ -30,6 +29,8 @@ from attn2trt.validate.metrics import LOWER, Floor, compare
 from attn2trt.validate.recorded import from_tensors
 from attn2trt.validate.reference import references
 from attn2trt.validate.verdict import StageResult, Verdict, judge_all
+from attn2trt.workflows.validate import validate_bundle
+from attn2trt.workflows.verify import verify_bundle
 
 RESULTS = Path(__file__).parents[2] / "benchmarks/results/half_limits.json"
 
@@ -129,16 +130,16 @@ def test_every_stage_is_judged_or_says_why_not(bundle: attn2trt.Bundle) -> None:
 
 
 def test_validate_and_verify_know_every_graph(bundle: attn2trt.Bundle) -> None:
-    verdict = pipeline.validate_bundle(bundle.path)
+    verdict = validate_bundle(bundle.path)
     assert [stage.stage for stage in verdict.stages if stage.status == "passed"][2:5] == [
         "fp16",
         "fp16 onnxruntime cpu",
         "bf16",
     ]
-    loaded = [finding for finding in pipeline.verify_bundle(bundle.path) if "loads in" in finding.detail]
+    loaded = [finding for finding in verify_bundle(bundle.path) if "loads in" in finding.detail]
     assert [finding.file for finding in loaded] == ["model.onnx", "model.fp16.onnx", "model.bf16.onnx"]
     assert all(finding.ok for finding in loaded)
-    assert pipeline.validate_bundle(bundle.path, max_error=1e-6).first_failure is not None
+    assert validate_bundle(bundle.path, max_error=1e-6).first_failure is not None
 
 
 def test_a_changed_or_unlisted_half_precision_graph_is_refused(bundle: attn2trt.Bundle, tmp_path: Path) -> None:
@@ -148,12 +149,12 @@ def test_a_changed_or_unlisted_half_precision_graph_is_refused(bundle: attn2trt.
     graph = copy / "model.fp16.onnx"
     graph.write_bytes(graph.read_bytes() + b"\0")
     with pytest.raises(CheckFailed, match=r"model\.fp16\.onnx: changed"):
-        pipeline.validate_bundle(copy)
+        validate_bundle(copy)
     manifest = json.loads((copy / "bundle.json").read_text())
     manifest["precisions"]["fp16"]["file"] = "model.elsewhere.onnx"
     (copy / "bundle.json").write_text(json.dumps(manifest))
     with pytest.raises(InputError, match=r"does not list model\.elsewhere\.onnx"):
-        pipeline.validate_bundle(copy)
+        validate_bundle(copy)
 
 
 def judged(bundle: attn2trt.Bundle, change: Callable[[onnx.ModelProto], None], folder: Path) -> StageResult:

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from attn2trt.core.tensor_spec import TensorSpec
 from attn2trt.modules.block_index import block_names
 from attn2trt.modules.catalog import resolve
-from attn2trt.modules.target import TensorSpec
 from attn2trt.validate.cases import make_cases
 from attn2trt.validate.hidden import Hidden
 from attn2trt.validate.reference import references

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from attn2trt.errors import InputError
-from attn2trt.pipeline import _files
 from attn2trt.validate.images import image_feeds, images_in
+from attn2trt.workflows.deploy import _files
 
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\nshowpage\n"
 

@@ -17,8 +17,8 @@ import pytest
 import torch
 from torch import nn
 
+from attn2trt.core.graph import OnnxGraph
 from attn2trt.engines.ort_runtime import OrtRuntime
-from attn2trt.export.graph import OnnxGraph
 from attn2trt.export.trace.exporter import trace
 from attn2trt.modules.catalog import from_module
 from attn2trt.validate.boundaries import GraphView, plain_path

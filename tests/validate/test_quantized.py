@@ -16,13 +16,14 @@ from torch import nn
 import attn2trt
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.errors import InputError, ModuleRefused
-from attn2trt.pipeline import validate_bundle, verify_bundle
 from attn2trt.validate.cases import Case
 from attn2trt.validate.eager import Eager
 from attn2trt.validate.metrics import LOWER
 from attn2trt.validate.quantized import EightBit
 from attn2trt.validate.recorded import from_tensors
 from attn2trt.validate.verdict import Verdict, judge_all
+from attn2trt.workflows.validate import validate_bundle
+from attn2trt.workflows.verify import verify_bundle
 
 RESULTS = Path(__file__).parents[2] / "benchmarks/results"
 CASE = Case.of("one", {"x": np.random.default_rng(0).standard_normal((2, 4, 8, 8), dtype=np.float32)})

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.errors import ModuleRefused
-from attn2trt.modules.target import Axis, TensorSpec
 from attn2trt.validate import eager
 from attn2trt.validate.cases import Case, make_cases
 from attn2trt.validate.metrics import Reference

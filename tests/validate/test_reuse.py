@@ -17,10 +17,10 @@ from attn2trt.engines.child import Child
 from attn2trt.engines.isolated import IsolatedRuntime
 from attn2trt.errors import Interrupted
 from attn2trt.export import simplify
-from attn2trt.stages import not_loaded
 from attn2trt.validate.cases import Case
 from attn2trt.validate.metamorphic import metamorphic
 from attn2trt.validate.metrics import Reference, measure
+from attn2trt.validate.stages.graphs import not_loaded
 from attn2trt.validate.verdict import Verdict, judge
 
 KILLED = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
@@ -72,7 +72,7 @@ def test_the_users_module_is_traced_again(
 ) -> None:
     monkeypatch.setitem(HELPERS, "act", HELPERS["act"])
     # a rebuilt bundle would be in the way of the next change
-    monkeypatch.setattr("attn2trt.pipeline.BundleWriter", _Stop)
+    monkeypatch.setattr("attn2trt.workflows.deploy.BundleWriter", _Stop)
     module = Scaled()
     with torch.no_grad():
         change(module)
@@ -104,7 +104,7 @@ def test_a_killed_simplifier_is_asked_again(tmp_path: Path, monkeypatch: pytest.
 
 def killed_runtime(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> IsolatedRuntime:
     with monkeypatch.context() as patch:
-        patch.setattr("attn2trt.processes.command", lambda *_: KILLED)
+        patch.setattr("attn2trt.core.processes.command", lambda *_: KILLED)
         return IsolatedRuntime(tmp_path / "model.onnx")
 
 
@@ -129,7 +129,9 @@ def test_a_verdict_of_a_killed_runtime_is_not_kept(tmp_path: Path, monkeypatch: 
 
 def test_a_runtime_that_does_not_answer_in_time_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("attn2trt.processes.command", lambda *_: [sys.executable, "-c", "import time; time.sleep(60)"])
+        patch.setattr(
+            "attn2trt.core.processes.command", lambda *_: [sys.executable, "-c", "import time; time.sleep(60)"]
+        )
         child = Child("engines.isolated_child", who="ONNX Runtime", seconds=0.2)
     with child, pytest.raises(Interrupted, match=r"did not finish loading the model within 0.2 s"):
         child.load()

@@ -12,18 +12,20 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from attn2trt.core.graph import OnnxGraph
 from attn2trt.engines.isolated import IsolatedRuntime
 from attn2trt.errors import InputError, ModuleRefused
-from attn2trt.export.graph import OnnxGraph
 from attn2trt.export.handover import trtexec_lines
 from attn2trt.export.tf32 import allow_tf32
-from attn2trt.lowering import Lowering
-from attn2trt.pipeline import deploy, validate_bundle, verify_bundle
-from attn2trt.stages import STAGE_ORT, lower_stages
 from attn2trt.validate.cases import Case
 from attn2trt.validate.eager import Eager
 from attn2trt.validate.metrics import LOWER
+from attn2trt.validate.stages.graphs import STAGE_ORT, lower_stages
 from attn2trt.validate.tf32 import CUT_OFF, NEAREST, Tf32
+from attn2trt.workflows.deploy import deploy
+from attn2trt.workflows.precision import Lowering
+from attn2trt.workflows.validate import validate_bundle
+from attn2trt.workflows.verify import verify_bundle
 
 RESULTS = Path(__file__).parents[2] / "benchmarks/results/tf32_limit.json"
 NUMBERS = np.array([1 + 2**-11 + 2**-20, 1 + 2**-12, 3.1415927, -1.2345678e-20, 65504.5, 1.7e30, 0.0], np.float32)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from attn2trt.cli.summary import exit_code
+from attn2trt.core.tensor_spec import TensorSpec
 from attn2trt.errors import InputError
-from attn2trt.modules.target import TensorSpec
 from attn2trt.validate.cases import Case
 from attn2trt.validate.metrics import Floor, Reference
 from attn2trt.validate.verdict import Feeds, Verdict, built, judge, judge_all, judge_case, not_checked

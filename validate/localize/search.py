@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from ...export.graph import OnnxGraph
+from ...core.graph import OnnxGraph
 from ..boundaries import GraphView, Node, Opener, is_inside, ort_opener
 from ..cases import Case
 from .homes import Homes, judge_boundaries

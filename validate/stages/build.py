@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from ...core.tensor_spec import Axis, TensorSpec
 from ...engines.environment import Component, probe_rtx
 from ...engines.tensorrt.flavours import RTX
 from ...engines.tensorrt.messages import ROOT
@@ -15,7 +16,6 @@ from ...engines.tensorrt.plans import Plan, stage_name
 from ...engines.tensorrt.profiles import Profile
 from ...engines.tensorrt.targets import NONE, name_targets, split_targets
 from ...errors import CheckFailed, Interrupted, MissingRequirement
-from ...modules.target import Axis, TensorSpec
 from ..verdict import StageResult, built, not_checked
 
 if TYPE_CHECKING:

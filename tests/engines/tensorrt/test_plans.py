@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.engines.tensorrt.build import Options, Order
 from attn2trt.engines.tensorrt.build_child import order_from_json, order_to_json
 from attn2trt.engines.tensorrt.flavours import RTX, TENSORRT
@@ -18,7 +19,6 @@ from attn2trt.engines.tensorrt.profiles import Profile, parse_profiles
 from attn2trt.engines.tensorrt.runtime import check_feeds, profile_for
 from attn2trt.engines.tensorrt.versions import Version
 from attn2trt.errors import InputError
-from attn2trt.modules.target import Axis, TensorSpec
 
 AXES = {"batch": Axis(1, 2, 8), "height": Axis(14, 28, 56, 2)}
 X = TensorSpec("x", ("batch", 3, "height", 8))

@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.engines.environment import ask_driver, probe_rtx
 from attn2trt.engines.tensorrt.build import Options, Order
 from attn2trt.engines.tensorrt.build_child import PATHS
@@ -20,7 +21,6 @@ from attn2trt.engines.tensorrt.library import load
 from attn2trt.engines.tensorrt.plan_build import PlanBuild, PlanRequest
 from attn2trt.engines.tensorrt.profiles import Profile
 from attn2trt.errors import CheckFailed, InputError
-from attn2trt.modules.target import Axis, TensorSpec
 
 pytestmark = pytest.mark.skipif(probe_rtx().status != "usable", reason="TensorRT for RTX is not installed")
 

@@ -63,7 +63,7 @@ def test_the_page_has_every_block_backbone_and_example(builds: ModuleType) -> No
 def test_a_graph_that_is_refused_is_a_row_with_tensorrts_words(
     builds: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("attn2trt.export.passes.refused_types.REFUSED", {})
+    monkeypatch.setattr("attn2trt.core.refused_types.REFUSED", {})
     (row,) = builds.measure("coord_att", ("bf16",))
     assert row["result"] == builds.REFUSED
     assert "Only FLOAT, HALF or INT8 input is supported" in row["why"]

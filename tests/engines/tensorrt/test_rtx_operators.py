@@ -12,10 +12,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from attn2trt.core.graph import OnnxGraph
+from attn2trt.core.refused_types import refusal
+from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.engines.environment import probe_rtx
-from attn2trt.export.graph import OnnxGraph
-from attn2trt.export.passes.refused_types import refusal
-from attn2trt.modules.target import Axis, TensorSpec
 
 needs_rtx = pytest.mark.skipif(probe_rtx().status != "usable", reason="TensorRT for RTX is not installed")
 X = TensorSpec("x", ("batch", 4, "height", 8))

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from attn2trt.core.bundle import Bundle, open_bundle
+from attn2trt.core.tensor_spec import Axis
 from attn2trt.engines.tensorrt import runtime_child
 from attn2trt.engines.tensorrt.flavours import RTX
 from attn2trt.engines.tensorrt.isolated import described, keep_kernels
@@ -20,8 +22,6 @@ from attn2trt.engines.tensorrt.plans import Plan
 from attn2trt.engines.tensorrt.profiles import Profile
 from attn2trt.engines.tensorrt.rtx import RuntimeConfig, set_targets
 from attn2trt.errors import CheckFailed, MissingRequirement
-from attn2trt.export.bundle import Bundle, open_bundle
-from attn2trt.modules.target import Axis
 
 TRT = SimpleNamespace(
     __version__="1.7.1",

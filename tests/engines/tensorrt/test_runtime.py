@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.engines.runtime import Arrays
 from attn2trt.engines.tensorrt import bandwidth, device, runtime
 from attn2trt.engines.tensorrt.library import Library
@@ -22,7 +23,6 @@ from attn2trt.engines.tensorrt.profiles import Profile
 from attn2trt.engines.tensorrt.runtime import TensorRTRuntime
 from attn2trt.engines.tensorrt.versions import Version
 from attn2trt.errors import CheckFailed, InputError, MissingRequirement
-from attn2trt.modules.target import Axis, TensorSpec
 
 X, Y = TensorSpec("x", ("batch", 3)), TensorSpec("y", ("batch", 3))
 PROFILES = (Profile({"batch": Axis(1, 2, 4)}),)

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from attn2trt.core.tensor_spec import Axis
 from attn2trt.engines.tensorrt import runtime_child
 from attn2trt.engines.tensorrt.plans import Plan
 from attn2trt.engines.tensorrt.profiles import Profile
 from attn2trt.errors import CheckFailed
-from attn2trt.modules.target import Axis
 
 PLAN = Plan("plans/mine.plan", "fp32", "0" * 64, (Profile({"batch": Axis(1, 2, 4)}),), "8.6.0", "", ("9.0",), "")
 

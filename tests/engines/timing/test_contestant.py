@@ -14,6 +14,7 @@ import pytest
 from small_graph import INPUT, healthy
 from torch import nn
 
+from attn2trt.core.bundle import spec_to_json
 from attn2trt.engines.ort_runtime import CPU
 from attn2trt.engines.runtime import Arrays
 from attn2trt.engines.timing.contestant import Contestant, OrtJob, TorchJob
@@ -21,7 +22,6 @@ from attn2trt.engines.timing.contestant_child import Bench, open_runtime
 from attn2trt.engines.timing.method import Limits
 from attn2trt.engines.torch_runtime import TorchRuntime, save_weights
 from attn2trt.errors import CheckFailed, InputError, MissingRequirement
-from attn2trt.export.bundle import spec_to_json
 from attn2trt.modules.catalog import build, resolve
 
 LIMITS = Limits(0, 7, 1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from attn2trt.core.tensor_spec import TensorSpec
 from attn2trt.engines.timing.inputs import MOST_SETS, input_bytes, make_inputs, set_count
-from attn2trt.modules.target import TensorSpec
 
 SPECS = (
     TensorSpec("x", ("batch", 3, 4)),

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.errors import ModuleRefused
-from attn2trt.modules.target import Axis, TensorSpec
 from attn2trt.validate.cases import make_cases
 from attn2trt.validate.reference import references
 

@@ -16,8 +16,8 @@ from torch import nn
 
 import attn2trt
 from attn2trt.cli.main import group
+from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.engines.environment import Component
-from attn2trt.modules.target import Axis, TensorSpec
 from attn2trt.validate.stages import build
 from attn2trt.validate.stages.build import BuildStages
 from attn2trt.validate.verdict import Verdict

@@ -1,0 +1,1 @@
+"""The nouns that every room shares: tensor specs, precisions, graphs, bundles, processes. They decide nothing."""

@@ -1,0 +1,234 @@
+"""The folder that is handed over: opened with suspicion, verified by hash.
+
+The hashes prove that files are the ones the manifest lists, not who wrote the manifest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import CheckFailed, InputError
+from .manifest import HASH, MANIFEST, MODEL, REFERENCE, is_inside, manifest_hash, read_manifest
+from .tensor_spec import Axis, TensorSpec
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = [
+    "MANIFEST",
+    "MODEL",
+    "REFERENCE",
+    "TUNED",
+    "Bundle",
+    "Finding",
+    "axis_to_json",
+    "is_as_listed",
+    "is_inside",
+    "open_bundle",
+    "require_unchanged",
+    "sha256",
+    "spec_from_json",
+    "spec_to_json",
+    "tensors",
+    "verify",
+]
+
+TUNED = "model.ort-cpu.onnx"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One checked file of a bundle."""
+
+    file: str
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk. ``reused`` tells that it was found unchanged instead of being built."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+    reused: bool = False
+
+    @property
+    def name(self) -> str:
+        """The target's name."""
+        return str(self.manifest["target"]["name"])
+
+    @property
+    def axes(self) -> dict[str, Axis]:
+        """The dynamic axes with their ranges."""
+        return {name: Axis(*sizes) for name, sizes in self.manifest["axes"].items()}
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The graph's inputs."""
+        return tuple(spec_from_json(entry) for entry in self.manifest["inputs"])
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The graph's outputs."""
+        return tuple(spec_from_json(entry) for entry in self.manifest["outputs"])
+
+    @property
+    def model_path(self) -> Path:
+        """The float32 graph."""
+        return self.path / MODEL
+
+    @property
+    def graphs(self) -> dict[str, str]:
+        """The file of every graph by its precision, float32 first."""
+        lowered = self.manifest.get("precisions", {})
+        return {"fp32": MODEL, **{name: str(entry["file"]) for name, entry in lowered.items()}}
+
+    def node_modules(self, precision: str) -> Mapping[str, str]:
+        """The path of the PyTorch module of each node of the graph of that precision."""
+        entry = self.manifest.get("precisions", {}).get(precision, self.manifest)
+        found: Mapping[str, str] = entry.get("modules", {})
+        return found
+
+    @property
+    def graph_files(self) -> list[str]:
+        """The file of every graph, of every precision and tuned."""
+        return [*dict.fromkeys(self.graphs.values()), *([] if self.tuned is None else [str(self.tuned["file"])])]
+
+    @property
+    def tuned(self) -> Mapping[str, Any] | None:
+        """What the manifest says of the graph in the forms that were fastest in ONNX Runtime on the CPU, if any."""
+        return self.manifest.get("tuned")
+
+    @property
+    def reference_path(self) -> Path:
+        """The recorded inputs and PyTorch outputs."""
+        return self.path / REFERENCE
+
+
+def spec_to_json(spec: TensorSpec) -> dict[str, Any]:
+    """A spec as the manifest holds it."""
+    entry: dict[str, Any] = {"name": spec.name, "shape": list(spec.shape), "dtype": spec.dtype}
+    if spec.layout != "nchw":
+        entry["layout"] = spec.layout
+    return entry if spec.low is None else {**entry, "low": spec.low, "high": spec.high}
+
+
+def spec_from_json(entry: Mapping[str, Any]) -> TensorSpec:
+    """The inverse of spec_to_json."""
+    bounds = entry.get("low"), entry.get("high")
+    return TensorSpec(entry["name"], tuple(entry["shape"]), entry["dtype"], *bounds, entry.get("layout", "nchw"))
+
+
+def axis_to_json(axis: Axis) -> list[int]:
+    """A range as the manifest holds it: [min, opt, max], and what every size is a multiple of where that is not 1."""
+    return [axis.min, axis.opt, axis.max, *([axis.multiple] if axis.multiple > 1 else [])]
+
+
+def open_bundle(path: Path | str) -> Bundle:
+    """Read a bundle's manifest; raises InputError where the folder is no bundle, or one that leaves its folder."""
+    folder = Path(path)
+    file = folder / MANIFEST
+    if not file.is_file():
+        raise InputError(
+            f"{folder} is not a bundle: it holds no {MANIFEST}; give the folder that `attn2trt deploy` printed"
+        )
+    return Bundle(folder, read_manifest(file))
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256 in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def verify(path: Path | str) -> list[Finding]:
+    """Compare the manifest and every file that it lists with their hashes, and what graphs refer to with the list."""
+    bundle = open_bundle(path)
+    root = bundle.path.resolve()
+    findings = [_verify_manifest(bundle.manifest)]
+    findings += [_verify_file(root, name, entry) for name, entry in bundle.manifest["files"].items()]
+    if all(finding.ok for finding in findings):
+        findings += _verify_external_data(bundle)
+    return findings
+
+
+def is_as_listed(bundle: Bundle, name: str) -> bool:
+    """Whether this file of the bundle is the one that its manifest lists."""
+    entry = bundle.manifest["files"].get(name)
+    return entry is not None and _verify_file(bundle.path.resolve(), name, entry).ok
+
+
+def require_unchanged(bundle: Bundle) -> None:
+    """Raise CheckFailed for the first file that is not the one the manifest lists."""
+    for finding in verify(bundle.path):
+        if not finding.ok:
+            raise CheckFailed(
+                f"{bundle.path / finding.file}: {finding.detail}; deploy the target again or restore the file"
+            )
+
+
+def _verify_file(root: Path, name: str, entry: Mapping[str, Any]) -> Finding:
+    file = root / name
+    if not file.is_file():
+        return Finding(name, False, "missing")
+    if not file.resolve().is_relative_to(root):
+        return Finding(name, False, "a link that leaves the bundle")
+    found = sha256(file)
+    if found != entry["sha256"]:
+        others = f"{found[:12]}… where the manifest says {entry['sha256'][:12]}…"
+        return Finding(name, False, f"changed: its sha256 is {others}")
+    return Finding(name, True, f"sha256 {found[:12]}…, {file.stat().st_size} bytes")
+
+
+def _verify_manifest(manifest: Mapping[str, Any]) -> Finding:
+    """Compare what the manifest says with its own hash, if it has one."""
+    if HASH not in manifest:
+        return Finding(MANIFEST, True, "manifest not covered: written by a version that did not hash it")
+    found = manifest_hash(manifest)
+    if found != manifest[HASH]:
+        return Finding(
+            MANIFEST, False, f"changed: its content has sha256 {found[:12]}… instead of {manifest[HASH][:12]}…"
+        )
+    return Finding(MANIFEST, True, f"content sha256 {found[:12]}…")
+
+
+def _verify_external_data(bundle: Bundle) -> list[Finding]:
+    """Find weights beside a graph that are no files of this bundle, wherever in the graph they are named."""
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    findings = []
+    for name in bundle.graph_files:
+        try:
+            model = onnx.load(str(bundle.path / name), load_external_data=False)
+        except (DecodeError, ValueError) as error:
+            findings.append(Finding(name, False, f"no ONNX graph: {' '.join(str(error).split())[:200]}"))
+            continue
+        locations = {
+            entry.value for tensor in tensors(model) for entry in tensor.external_data if entry.key == "location"
+        }
+        for location in sorted(locations):
+            if not is_inside(location) or location not in bundle.manifest["files"]:
+                findings.append(Finding(name, False, f"refers to {location!r}, which the manifest does not list"))
+    return findings
+
+
+def tensors(message: Any) -> Iterator[onnx.TensorProto]:
+    """Yield every tensor of a message of ONNX, at any depth: attributes, sub-graphs, functions, sparse values."""
+    import onnx
+
+    if isinstance(message, onnx.TensorProto):
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_MESSAGE:
+            for part in (value,) if hasattr(value, "ListFields") else value:  # one message, or several
+                yield from tensors(part)

@@ -1,0 +1,185 @@
+"""Write a bundle into a hidden folder beside its place, then let the two change places in one step."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import CheckFailed, InputError
+from .bundle import Bundle, sha256
+from .destination import BESIDE, check_destination, check_owned
+from .exchange import exchange
+from .lock import Lock, is_abandoned, locked, owner, try_lock
+from .manifest import FORMAT, MANIFEST, manifest_text, read_manifest
+from .processes import note
+
+LONGEST_NAME = 255  # of a file, in bytes, in every file system that is common
+
+
+class BundleWriter:
+    """A folder in which a bundle is made; ``commit`` puts it in its place, where the bundle before it goes at once.
+
+    Use it in a ``with`` statement; without a call of ``commit`` nothing is left behind, and the place is as it was.
+    """
+
+    def __init__(self, destination: Path) -> None:
+        self.destination = destination
+        self.path = _hidden(destination, "partial")
+        self._made: list[Path] = []
+        self._process = os.getpid()
+        self._lock = Lock(None)
+        self._inode = 0
+
+    def __enter__(self) -> BundleWriter:
+        check_destination(self.destination)
+        parent = self.destination.parent
+        self._made = [folder for folder in self.destination.parents if not folder.exists()]
+        parent.mkdir(parents=True, exist_ok=True)
+        recover(self.destination)
+        with locked(parent):  # nobody looks between the folder and its lock
+            note(destination=str(self.destination.absolute()), made=[str(folder.absolute()) for folder in self._made])
+            self.path.mkdir()
+            self._inode = self.path.stat().st_ino
+            self._lock = try_lock(self.path) or Lock(None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if os.getpid() != self._process:
+            return  # a copy that the module's code forked off; the bundle is the other one's
+        with contextlib.suppress(FileNotFoundError):
+            if self.path.stat().st_ino == self._inode:
+                shutil.rmtree(self.path, ignore_errors=True)
+            else:
+                _remove(self.path)  # what was in its place
+        self._lock.release()
+        note(destination="")
+        for folder in self._made:
+            with contextlib.suppress(OSError):  # not empty: the bundle is there
+                folder.rmdir()
+
+    def commit(self, manifest: Mapping[str, Any], files: Mapping[str, str]) -> Bundle:
+        """Hash ``files`` (name → what it is), write the manifest last, and put the folder in its place."""
+        if os.getpid() != self._process:
+            raise CheckFailed("the module's code forked this process; expected one alone to write a bundle; remove it")
+        _remove_others(self.path, files)
+        entries = {}
+        for name, role in files.items():
+            file = self.path / name
+            flush(file)
+            entries[name] = {"role": role, "sha256": sha256(file), "bytes": file.stat().st_size}
+        whole = {"format": FORMAT, **manifest, "files": entries}
+        listing = self.path / MANIFEST
+        listing.write_text(manifest_text(whole), encoding="utf-8")
+        written = read_manifest(listing)
+        for file in (*(self.path / name for name in files), listing):
+            file.chmod(listing.stat().st_mode)  # as the user's umask has it, whoever made the file
+        flush(listing)
+        flush(self.path)
+        with locked(self.destination.parent):
+            check_destination(self.destination)  # something may have been put there meanwhile
+            old = self._put_in_place()
+            flush(self.destination.parent)
+        note(written=str(self.destination.absolute()))
+        _remove(old)
+        return Bundle(self.destination, written)
+
+    def _put_in_place(self) -> Path:
+        """Put the folder where the bundle belongs; returns where the one that was there is now."""
+        if not self.destination.exists():
+            self.path.rename(self.destination)
+            return self.path
+        if exchange(self.path, self.destination):
+            try:
+                _check_replaced(self.path, self.destination)
+            except BaseException:
+                exchange(self.path, self.destination)
+                raise
+            return self.path
+        replaced = _hidden(self.destination, "replaced")
+        self.destination.rename(replaced)  # killed after this, the next command puts it back
+        try:
+            _check_replaced(replaced, self.destination)
+            self.path.rename(self.destination)
+        except BaseException:
+            replaced.rename(self.destination)
+            raise
+        return replaced
+
+
+def recover(destination: Path) -> None:
+    """Put back or remove what killed commands left of a bundle at ``destination``; running ones are let be."""
+    if not destination.parent.is_dir():
+        return
+    with locked(destination.parent):
+        for left in _left(destination):
+            if ".replaced-" in left.name and not os.path.lexists(destination):
+                left.rename(destination)
+            else:
+                _remove(left)
+
+
+def flush(path: Path) -> None:
+    """Have a file, or the names in a folder, on the disk before anything counts on them, if the system can be asked."""
+    with contextlib.suppress(PermissionError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _hidden(destination: Path, kind: str) -> Path:
+    """Return a name beside ``destination`` for what this process keeps there; one that is too long is shortened."""
+    ending = f".{kind}-{owner()}"
+    return destination.with_name(_stem(destination, len(ending)) + ending)
+
+
+def _stem(destination: Path, ending: int = 40) -> str:
+    name = os.fsencode(destination.name)
+    if len(name) + ending + 1 <= LONGEST_NAME:
+        return f".{destination.name}"
+    return f".{name[:40].decode('ascii', 'replace')}-{hashlib.sha256(name).hexdigest()[:8]}"
+
+
+def _left(destination: Path) -> Iterator[Path]:
+    """What commands for this destination left when they were killed, the latest first."""
+    pattern = re.compile(re.escape(_stem(destination)) + r"\.(?:partial|replaced)-\d+(?:-[0-9a-f]{8})?")
+    found = [path for path in destination.parent.iterdir() if pattern.fullmatch(path.name)]
+    for path in sorted(found, key=lambda path: path.lstat().st_mtime, reverse=True):
+        if path.is_dir() and not path.is_symlink() and is_abandoned(path):
+            yield path
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder of ours. A whole bundle to which somebody added something stays."""
+    if (folder / MANIFEST).exists():
+        try:
+            check_owned(folder)
+        except (InputError, FileNotFoundError):  # another process may be removing it
+            return
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_replaced(old: Path, destination: Path) -> None:
+    """Raise InputError if something that is not ours was put into the old bundle at the last moment."""
+    if any(old.iterdir()):
+        check_owned(old, shown=destination)
+
+
+def _remove_others(folder: Path, names: Collection[str]) -> None:
+    """Remove what was of use while the bundle was made, but for the files and what may lie beside them, as a log."""
+    for base, folders, files in os.walk(folder, topdown=False):
+        for name in files:
+            file = Path(base) / name
+            path = file.relative_to(folder).as_posix()
+            if path not in names and not BESIDE.fullmatch(path):
+                file.unlink()
+        for name in folders:
+            with contextlib.suppress(OSError):  # not empty: files of the bundle are in it
+                (Path(base) / name).rmdir()

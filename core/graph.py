@@ -1,0 +1,72 @@
+"""An ONNX graph on disk, and what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .tensor_spec import Axis, TensorSpec
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+# torch.onnx writes opset 18 and up; 17 is converted down from it (passes/opset17.py), and 23 is the newest tried.
+OPSETS = range(17, 24)
+DEFAULT_OPSET = 17
+# A protobuf file ends at 2 GiB; weights above this many bytes go to a file beside the graph.
+EXTERNAL_DATA_BYTES = 1_900_000_000
+WEIGHTS = "model.onnx.data"
+
+
+@dataclass(frozen=True)
+class OnnxGraph:
+    """A graph file; where its weights are too large for one file, they lie beside it in ``model.onnx.data``.
+
+    ``modules`` maps each node's name to the path of the PyTorch module whose result it gives (``layer1.0.conv2``), and
+    ``merged`` the name of a node that took others in, as a convolution its normalisation, to the paths of theirs.
+    ``axes`` are the ranges that the graph really holds for: narrower than what was asked for where the module takes
+    only multiples of a number. ``program`` is the digest of the traced program that the graph was made of, if the
+    module is the user's. ``notes`` say what users of the graph should know of it.
+    """
+
+    path: Path
+    opset: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    modules: Mapping[str, str] = field(default_factory=dict)
+    axes: Mapping[str, Axis] = field(default_factory=dict)
+    merged: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    program: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def module_paths(self) -> tuple[str, ...]:
+        """The paths of all modules that a node came from, each once, in the order of the graph."""
+        return tuple(dict.fromkeys(path for node in self.modules for path in self.modules_of(node)))
+
+    def modules_of(self, node: str) -> tuple[str, ...]:
+        """The paths of the modules that a node came from, by its name: first the one whose result it gives."""
+        return (*([self.modules[node]] if node in self.modules else []), *self.merged.get(node, ()))
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The graph file and, where there is one, its weight file."""
+        data = self.path.with_name(WEIGHTS)
+        return (self.path, data) if data.exists() else (self.path,)
+
+
+def save(model: ir.Model, path: Path) -> tuple[str, ...]:
+    """Write the model, its weights beside it where they are too large for one file; returns the names of the files."""
+    import onnx_ir as ir
+
+    # the body of a loop may have weights of its own
+    weights = [value.const_value for graph in model.graphs() for value in graph.initializers.values()]
+    size = sum(weight.nbytes for weight in weights if weight is not None)
+    if size <= EXTERNAL_DATA_BYTES:
+        ir.save(model, str(path))
+        return (path.name,)
+    data = f"{path.name}.data"
+    ir.save(model, str(path), external_data=data)
+    return path.name, data

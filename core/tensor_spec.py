@@ -1,0 +1,86 @@
+"""Inputs and outputs: their names, shapes and types, and the ranges of the axes that may vary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..errors import InputError
+from .dimension import Dim, size_of
+
+FLOAT_DTYPES = ("float32", "float16")
+
+
+INTEGER_DTYPES = ("int64", "int32", "uint8", "bool")
+
+
+UINT8_MAX = 255
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The range of one dynamic axis; the optimum is the size that is traced, every size a multiple of ``multiple``."""
+
+    min: int
+    opt: int
+    max: int
+    multiple: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.min <= self.opt <= self.max:
+            raise InputError(
+                f"range {self.min}:{self.opt}:{self.max} is not min:opt:max with 1 <= min <= opt <= max; "
+                "order the three numbers"
+            )
+        if self.multiple < 1 or any(size % self.multiple for size in (self.min, self.opt, self.max)):
+            raise InputError(
+                f"range {self.min}:{self.opt}:{self.max} does not hold multiples of {self.multiple} alone; "
+                f"give three multiples of {self.multiple}"
+            )
+
+    @property
+    def sizes(self) -> range:
+        """Every size that the axis may take, in order."""
+        return range(self.min, self.max + 1, self.multiple)
+
+    @property
+    def text(self) -> str:
+        """The range as --dynamic takes it: min:opt:max, or min:opt:max:multiple."""
+        return f"{self.min}:{self.opt}:{self.max}" + (f":{self.multiple}" if self.multiple > 1 else "")
+
+    def __str__(self) -> str:
+        return f"{self.min}:{self.opt}:{self.max}" + (f" (multiples of {self.multiple})" if self.multiple > 1 else "")
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output. A shape holds ints and the names of dynamic axes: ``("batch", 64, "height", "width")``.
+
+    An input's shape may also hold expressions of axes (``core.dimension``), as ``"a.height/2"``. ``low`` and
+    ``high`` bound its values (both included), if they are given. ``layout`` is "nhwc" for images with the channels in
+    the last axis.
+    """
+
+    name: str
+    shape: tuple[Dim, ...]
+    dtype: str = "float32"
+    low: float | None = None
+    high: float | None = None
+    layout: str = "nchw"
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The lowest and highest value of an input as given, else every uint8, 0 and 1 for other integers, and None for
+        floats."""
+        if self.low is not None and self.high is not None:
+            return self.low, self.high
+        if self.dtype in FLOAT_DTYPES:
+            return None
+        return (0, UINT8_MAX) if self.dtype == "uint8" else (0, 1)
+
+    def resolve(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
+        """The shape with every symbolic dimension replaced by its size."""
+        return tuple(size_of(dim, sizes) for dim in self.shape)
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype}[{', '.join(str(dim) for dim in self.shape)}]"

@@ -1,0 +1,114 @@
+"""ONNX Runtime's GPU providers in a verdict, with the CPU's in their place, since no GPU is needed to judge one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import attn2trt
+from attn2trt.core.bundle import Bundle, open_bundle
+from attn2trt.engines.environment import Driver
+from attn2trt.engines.isolated import IsolatedRuntime
+from attn2trt.engines.ort_runtime import CPU
+from attn2trt.engines.timing.runtimes import ORT_CUDA
+from attn2trt.errors import CheckFailed, MissingRequirement
+from attn2trt.validate.recorded import from_tensors
+from attn2trt.validate.stages import providers as provider_stages
+from attn2trt.validate.verdict import StageResult
+from attn2trt.workflows.validate import validate_bundle
+
+CUDA = "onnxruntime cuda"
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    folder = tmp_path_factory.mktemp("deployed") / "cbam"
+    made = attn2trt.deploy(
+        "cbam", out=folder, shapes=["2x16x12x12"], dynamic="batch=1:2:4", precision="fp32,tf32,fp16,bf16,int8"
+    )
+    return open_bundle(made.path)
+
+
+@pytest.fixture
+def a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with a device, on which the CPU's provider stands in for CUDA's and there is no other."""
+    monkeypatch.setattr(provider_stages, "ask_driver", lambda: Driver("CUDA 13.0", ("H200 (compute capability 9.0)",)))
+    monkeypatch.setattr(
+        provider_stages, "why_no_provider", lambda name: "" if name == ORT_CUDA else "not in this build"
+    )
+    monkeypatch.setattr(provider_stages, "try_provider", lambda _provider: "")
+    monkeypatch.setattr(provider_stages, "PROVIDERS", {ORT_CUDA: CPU})
+
+
+def judged(bundle: Bundle) -> dict[str, StageResult]:
+    def pairs() -> Iterator[Any]:
+        return from_tensors(bundle.reference_path, bundle.manifest["cases"])
+
+    return {stage.stage: stage for stage in provider_stages.provider_stages(bundle, pairs)}
+
+
+def test_without_a_gpu_there_is_nothing_to_judge(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provider_stages, "ask_driver", lambda: Driver("", (), "no NVIDIA driver"))
+    assert judged(bundle) == {}
+
+
+@pytest.mark.usefixtures("a_gpu")
+def test_every_graph_is_judged_by_its_own_precision(bundle: Bundle) -> None:
+    found = judged(bundle)
+    status = {name: stage.status for name, stage in found.items()}
+    graphs = [CUDA, f"tf32 {CUDA}", f"fp16 {CUDA}", f"int8 {CUDA}"]
+    assert status == {
+        **dict.fromkeys([stage for name in graphs for stage in (name, f"{name}, rows")], "passed"),
+        f"bf16 {CUDA}": "not checked",
+        "onnxruntime tensorrt": "not checked",
+    }
+    assert found["onnxruntime tensorrt"].why == "not in this build"
+    assert "CUDA provider has no bfloat16" in found[f"bf16 {CUDA}"].why
+    assert found[f"int8 {CUDA}"].worst_error > 1e-3 > found[CUDA].worst_error
+    assert {stage.stage for stage in validate_bundle(bundle.path).stages} >= set(status)
+
+
+@pytest.mark.usefixtures("a_gpu")
+def test_a_provider_whose_libraries_do_not_load_is_not_checked(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provider_stages, "try_provider", lambda _provider: "libcudnn.so.9 cannot be loaded")
+    stage = judged(bundle)[CUDA]
+    assert (stage.status, stage.why) == ("not checked", "libcudnn.so.9 cannot be loaded")
+
+
+@pytest.mark.usefixtures("a_gpu")
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MissingRequirement("asked for CUDA and received the CPU"), "asked for CUDA and received the CPU"),
+        (CheckFailed("the process ended"), "the process ended"),
+    ],
+)
+def test_a_graph_that_falls_back_or_breaks_has_failed(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    class Falling(IsolatedRuntime):
+        def load(self) -> dict[str, object]:
+            raise error
+
+    monkeypatch.setattr(provider_stages, "IsolatedRuntime", Falling)
+    found = judged(bundle)
+    assert (found[CUDA].status, found[CUDA].why) == ("failed", said)
+    assert f"{CUDA}, rows" not in found
+
+
+@pytest.mark.usefixtures("a_gpu")
+def test_float32_is_not_computed_in_tf32(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed: dict[str, bool] = {}
+
+    class Told(IsolatedRuntime):
+        def __init__(self, model: Path, *, optimise: bool, provider: str, tf32: bool) -> None:
+            allowed[model.name + " tf32" * tf32] = tf32
+            super().__init__(model, optimise=optimise, provider=provider, tf32=tf32)
+
+    monkeypatch.setattr(provider_stages, "IsolatedRuntime", Told)
+    judged(bundle)
+    assert [name for name, is_allowed in allowed.items() if is_allowed] == ["model.onnx tf32"]
+    assert len(allowed) == 5

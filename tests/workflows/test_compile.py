@@ -1,0 +1,411 @@
+"""Compiling as far as it goes without a GPU, and what a bundle makes of a plan that it holds."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import attn2trt
+from attn2trt.cli.main import group
+from attn2trt.core.bundle import Bundle, open_bundle, verify
+from attn2trt.core.computed_in import lowered_nodes
+from attn2trt.core.extend import extend
+from attn2trt.engines.environment import Component, Driver
+from attn2trt.engines.ort_runtime import OrtRuntime
+from attn2trt.engines.tensorrt import here, plan_build
+from attn2trt.engines.tensorrt.build import Order
+from attn2trt.engines.tensorrt.plans import Plan, layers_name
+from attn2trt.errors import CheckFailed, MissingRequirement
+from attn2trt.validate.stages import plans as plan_stages
+from attn2trt.validate.stages.layer_precision import achieved_stage
+from attn2trt.validate.verdict import StageResult
+from attn2trt.workflows import compile as compiling
+from attn2trt.workflows.validate import validate_bundle
+
+USABLE = Component("TensorRT", "usable", "8.6.0")
+DRIVER = Driver("CUDA 13.0", ("NVIDIA H200 (compute capability 9.0)",))
+# a layer that no node of ours is in
+LAYERS: list[Any] = [{"Name": "Reformatting CopyNode", "LayerType": "Reformat", "Inputs": [], "Outputs": []}]
+BUILT = {"flavour": "tensorrt", "tensorrt": "8.6.0", "gpu": "NVIDIA H200", "capabilities": ["9.0"]} | {
+    "driver": "13.0",
+    "seconds": 2.0,
+    "device_bytes": 1024,
+}
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("deployed") / "se"
+    options = {"dynamic": "batch=1:2:4", "capabilities": "none"}
+    return attn2trt.deploy("se", out=folder, shapes=["2x16x8x8"], **options).path
+
+
+@pytest.fixture
+def bundle(deployed: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(deployed, tmp_path / "se"))
+
+
+@pytest.fixture
+def builder(monkeypatch: pytest.MonkeyPatch) -> list[Order]:
+    """A machine with a GPU whose builder writes a few bytes; the orders that it was given."""
+    orders: list[Order] = []
+
+    def build(order: Order) -> Mapping[str, Any]:
+        orders.append(order)
+        order.plan.write_bytes(b"plan")
+        order.log.write_text("INFO: built")
+        order.layers.write_text(json.dumps({"Layers": LAYERS}))
+        return BUILT
+
+    monkeypatch.setattr(compiling, "probe_tensorrt", lambda: USABLE)
+    monkeypatch.setattr(plan_build, "start_build", stand_in_child(build))
+    monkeypatch.setattr(here, "probe_tensorrt", lambda: USABLE)
+    monkeypatch.setattr(here, "ask_driver", lambda: DRIVER)
+    return orders
+
+
+def stand_in_child(build: Callable[[Order], Mapping[str, Any]]) -> Callable[..., Any]:
+    """What ``start_build`` gives: ``build`` in this process."""
+
+    class Child:
+        def __init__(self, order: Order, *, seconds: float) -> None:
+            self._order = order
+
+        def __exit__(self, *_: object) -> None:
+            return None
+
+        def built(self) -> Mapping[str, Any]:
+            return build(self._order)
+
+    return Child
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = Component("TensorRT", "missing", "", "needed to compile plans", "pip install tensorrt")
+    monkeypatch.setattr(compiling, "probe_tensorrt", lambda: missing)
+    monkeypatch.setattr(here, "probe_tensorrt", lambda: missing)
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_without_tensorrt_it_ends_with_exit_code_3_and_the_fix(bundle: Path) -> None:
+    before = sorted(bundle.rglob("*"))
+    result = CliRunner().invoke(group, ["compile", str(bundle)])
+    assert result.exit_code == 3
+    assert result.stderr.strip().splitlines()[-1] == (
+        "error: TensorRT is missing (needed to compile plans), and builds on the machine that runs the plan; "
+        "pip install tensorrt, or name GPUs with --for sm86,sm89,sm120, which TensorRT for RTX builds for without one"
+    )
+    assert sorted(bundle.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--profile", "batch=1:2:9"), "was checked for batch 1:2:4"),
+        (("--level", "6"), "is not in the range 0<=x<=5"),
+        (("--without-tactics", "cublas2"), "'cublas2' is not one of"),
+    ],
+)
+def test_wrong_options_are_exit_code_2(bundle: Path, arguments: tuple[str, ...], said: str) -> None:
+    result = CliRunner().invoke(group, ["compile", str(bundle), *arguments])
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_a_folder_that_is_no_bundle_and_a_changed_file_are_refused(bundle: Path, tmp_path: Path) -> None:
+    assert CliRunner().invoke(group, ["compile", str(tmp_path)]).exit_code == 2
+    (bundle / "model.onnx").write_bytes(b"other")
+    assert CliRunner().invoke(group, ["compile", str(bundle)]).exit_code == 1
+
+
+def test_the_plan_becomes_part_of_the_bundle(bundle: Path, builder: list[Order]) -> None:
+    found, plan = compiling.compile_bundle(bundle, profiles=["batch=1", "batch=2:2:4"])
+    assert (bundle / "plans/sm90-trt8.6.0-fp32.plan").read_bytes() == b"plan"
+    assert (bundle / "plans/fp32.log").read_text() == "INFO: built"
+    assert sorted(path.name for path in (bundle / "plans").iterdir()) == [
+        *("fp32.log", "sm90-trt8.6.0-fp32.layers.json", "sm90-trt8.6.0-fp32.plan"),
+    ]
+    again = open_bundle(bundle)
+    assert dict(again.manifest) == dict(found.manifest)
+    assert [Plan.from_json(entry) for entry in again.manifest["plans"]] == [plan]
+    assert plan.graph == again.manifest["files"]["model.onnx"]["sha256"]
+    assert all(finding.ok for finding in verify(bundle))
+    (bundle / plan.file).write_bytes(b"changed")
+    assert [finding.file for finding in verify(bundle) if not finding.ok] == [plan.file]
+    assert [str(profile) for profile in builder[0].profiles] == ["batch=1:1:1", "batch=2:2:4"]
+
+
+def test_a_plan_for_the_same_machine_is_replaced(bundle: Path, builder: list[Order]) -> None:
+    for _ in range(2):
+        found, _plan = compiling.compile_bundle(bundle)
+    assert len(builder) == 2
+    assert len(found.manifest["plans"]) == 1
+
+
+def test_a_builder_that_fails_leaves_its_log_and_no_plan(
+    bundle: Path, builder: list[Order], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(order: Order) -> Mapping[str, Any]:
+        order.log.write_text("ERROR: no")
+        raise CheckFailed("TensorRT 8.6.0 cannot build the plan: no")
+
+    monkeypatch.setattr(plan_build, "start_build", stand_in_child(fail))
+    manifest = (bundle / "bundle.json").read_bytes()
+    with pytest.raises(CheckFailed, match="cannot build the plan"):
+        compiling.compile_bundle(bundle)
+    assert (bundle / "bundle.json").read_bytes() == manifest
+    assert [path.name for path in (bundle / "plans").iterdir()] == ["fp32.log"]
+
+
+class Stand:
+    """ONNX Runtime where a plan would be; ``factor`` scales what it returns."""
+
+    factor = 1.0
+
+    def __init__(self, bundle: Bundle, plan: Plan) -> None:
+        self._runtime = OrtRuntime(bundle.path / bundle.graphs[plan.precision])
+
+    def __enter__(self) -> Stand:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def load(self) -> None:
+        return None
+
+    def run(self, feeds: dict[str, Any]) -> dict[str, Any]:
+        return {name: value * np.float32(self.factor) for name, value in self._runtime.run(feeds).items()}
+
+
+def stages(path: Path) -> Iterator[StageResult]:
+    """What plans computed; what their layers are is asked where it is what a test is about."""
+    found = (stage for stage in validate_bundle(path).stages if stage.stage.startswith("tensorrt"))
+    return (stage for stage in found if not stage.stage.endswith("layers"))
+
+
+@pytest.mark.usefixtures("builder")
+@pytest.mark.parametrize(("factor", "status"), [(1.0, "passed"), (1.01, "failed")])
+def test_a_plan_is_judged_as_every_runtime_is(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, factor: float, status: str
+) -> None:
+    monkeypatch.setattr(plan_stages, "IsolatedPlan", type("Scaled", (Stand,), {"factor": factor}))
+    compiling.compile_bundle(bundle)
+    judged, rows = stages(bundle)
+    assert (judged.stage, judged.status, rows.stage) == ("tensorrt fp32", status, "tensorrt fp32, rows")
+    assert judged.case_count == len(open_bundle(bundle).manifest["cases"])
+
+
+@pytest.mark.usefixtures("builder")
+def test_only_cases_inside_of_its_profiles_are_asked_of_it(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_stages, "IsolatedPlan", Stand)
+    compiling.compile_bundle(bundle, profiles=["batch=1"])
+    judged, _rows = stages(bundle)
+    assert judged.status == "passed"
+    assert {sizes for _, found in judged.comparisons for sizes in found.sizes} == {("batch", 1)}
+    compiling.compile_bundle(bundle, profiles=["batch=3"])
+    (judged, _rows) = stages(bundle)
+    assert judged.status == "not checked"
+    assert "no recorded case lies inside" in judged.why
+
+
+@pytest.mark.usefixtures("builder")
+def test_a_plan_of_another_graph_or_machine_is_never_a_pass(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, plan = compiling.compile_bundle(bundle)
+    found = extend(found, {}, {"plans": [{**plan.to_json(), "graph": "0" * 64}]})
+    (judged,) = stages(bundle)
+    assert judged.status == "failed"
+    assert "built from another graph" in judged.why
+    extend(found, {}, {"plans": [plan.to_json()]})
+    monkeypatch.setattr(here, "ask_driver", lambda: Driver("", ("Orin (compute capability 8.7)",)))
+    (judged,) = stages(bundle)
+    assert judged.status == "not checked"
+    assert "here is TensorRT 8.6.0 on sm87" in judged.why
+
+
+@pytest.mark.usefixtures("builder")
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(CheckFailed("TensorRT's process was killed"), "failed"), (MissingRequirement("no driver"), "not checked")],
+)
+def test_a_plan_that_does_not_load_is_never_a_pass(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, status: str
+) -> None:
+    def load(_: Stand) -> None:
+        raise error
+
+    monkeypatch.setattr(plan_stages, "IsolatedPlan", type("Dead", (Stand,), {"load": load}))
+    compiling.compile_bundle(bundle)
+    (judged,) = stages(bundle)
+    assert (judged.status, judged.why) == (status, str(error))
+
+
+def test_compiling_without_a_gpu_raises_what_the_command_prints(bundle: Path, no_gpu: None) -> None:
+    with pytest.raises(MissingRequirement, match="pip install tensorrt"):
+        compiling.compile_bundle(bundle)
+
+
+@pytest.fixture(scope="module")
+def lowered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with a graph of every precision."""
+    folder = tmp_path_factory.mktemp("lowered") / "cbam"
+    options = {"dynamic": "batch=1:2:4", "precision": "fp32,fp16,bf16,int8", "capabilities": "none"}
+    return attn2trt.deploy("cbam", out=folder, shapes=["2x16x8x8"], **options).path
+
+
+def test_a_plan_is_built_from_the_graph_of_its_precision_and_judged_by_its_floors(
+    lowered: Path, tmp_path: Path, builder: list[Order], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_stages, "IsolatedPlan", Stand)
+    bundle = Path(shutil.copytree(lowered, tmp_path / "cbam"))
+    result = CliRunner().invoke(group, ["compile", str(bundle), "--precision", "int8,fp16,fp32"])
+    assert result.exit_code == 0, result.output
+    assert [(order.graph.name, order.precision) for order in builder] == [
+        *(("model.onnx", "fp32"), ("model.fp16.onnx", "fp16"), ("model.int8.onnx", "int8")),
+    ]
+    assert "each plan against the recorded PyTorch outputs: not checked so far" in result.output
+    assert any(name.startswith("quantize_") for name in builder[2].modules)
+    found = {stage.stage: stage for stage in stages(bundle)}
+    assert [name for name in found if not name.endswith("rows")] == [
+        *("tensorrt fp32", "tensorrt fp16", "tensorrt int8"),
+    ]
+    assert all(stage.status == "passed" for stage in found.values())
+    # integers lose more than float32 may, and no more than integers may
+    assert found["tensorrt int8"].worst_error > found["tensorrt fp32"].worst_error * 100
+
+
+@pytest.mark.usefixtures("builder")
+def test_a_precision_that_is_not_there_or_not_read_is_exit_code_2(bundle: Path, lowered: Path) -> None:
+    result = CliRunner().invoke(group, ["compile", str(bundle), "--precision", "fp16"])
+    assert result.exit_code == 2
+    assert "received --precision fp16; expected one that the bundle holds: fp32; deploy the target" in result.stderr
+    result = CliRunner().invoke(group, ["compile", str(lowered), "--precision", "bf16"])
+    assert result.exit_code == 2
+    assert "whose graph TensorRT reads from 10.15 on; here is 8.6.0" in result.stderr
+    result = CliRunner().invoke(group, ["compile", str(bundle), "--precision", "fp12"])
+    assert result.exit_code == 2
+    assert "received precision 'fp12'" in result.stderr
+
+
+def conv_layer(bundle: Path, precision: str, format_: str, weights: str) -> dict[str, Any]:
+    """A layer of the graph's convolutions, as the inspector tells of one."""
+    nodes = lowered_nodes(bundle / open_bundle(bundle).graphs[precision], precision)
+    assert nodes
+    return {
+        "Name": " + ".join(sorted(nodes)),
+        "LayerType": "CaskConvolution",
+        "Inputs": [{"Name": "x", "Format/Datatype": format_}],
+        "Outputs": [{"Name": "y", "Format/Datatype": format_}],
+        "Weights": {"Type": weights, "Count": 9},
+        "TacticName": "sm80_xmma_fprop",
+    }
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_a_plan_that_computes_in_more_than_was_asked_for_has_failed(
+    lowered: Path, tmp_path: Path, builder: list[Order], monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    monkeypatch.setattr(plan_stages, "IsolatedPlan", Stand)
+    bundle = Path(shutil.copytree(lowered, tmp_path / "cbam"))
+    words, weights = {"fp16": ("float16", "Half"), "int8": ("int8", "Int8")}[precision]
+    low = {"fp16": "Channel major FP16 format where channel % 8 == 0", "int8": "Row major Int8 format"}[precision]
+    full = "Row major linear FP32"
+    cases = {
+        (low, weights): ("passed", f"nodes compute in {words}"),
+        # what it reads first may be float32 where its weights are not
+        (full, weights): ("passed", f"nodes compute in {words}"),
+        (full, "Float"): ("failed", f"compute in float32, {words} was asked for"),
+        ("N/A due to dynamic shapes", ""): ("not checked", "does not tell the types"),
+    }
+    for (format_, of_weights), (status, why) in cases.items():
+        monkeypatch.setattr(sys.modules[__name__], "LAYERS", [conv_layer(bundle, precision, format_, of_weights)])
+        compiling.compile_bundle(bundle, precision=precision)
+        (stage,) = [stage for stage in validate_bundle(bundle).stages if stage.stage == f"tensorrt {precision}, layers"]
+        assert (stage.status, why in stage.why) == (status, True), stage.why
+
+
+@pytest.mark.usefixtures("builder")
+def test_a_float32_plan_computes_in_no_less(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_stages, "IsolatedPlan", Stand)
+    layer = {"Name": "node_conv", "LayerType": "CaskConvolution", "Inputs": [], "TacticName": "sm80_f32f32_f32"}
+    found = {}
+    for name, changes in {
+        "float32": {},
+        "tf32": {"TacticName": "sm80_xmma_fprop_implicit_gemm_tf32f32_f32"},
+        "half": {"Weights": {"Type": "Half", "Count": 9}},
+    }.items():
+        monkeypatch.setattr(sys.modules[__name__], "LAYERS", [layer | changes])
+        compiling.compile_bundle(bundle)
+        found[name] = next(stage for stage in validate_bundle(bundle).stages if stage.stage.endswith("fp32, layers"))
+    assert [stage.status for stage in found.values()] == ["passed", "failed", "failed"]
+    assert "node_conv" in found["half"].why
+
+
+@pytest.mark.usefixtures("builder")
+def test_layers_that_are_not_there_or_changed_are_not_checked(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_stages, "IsolatedPlan", Stand)
+    _, plan = compiling.compile_bundle(bundle)
+    (bundle / layers_name(plan.file)).write_text("{}")
+    assert achieved_stage(open_bundle(bundle), plan).status == "not checked"
+    (bundle / layers_name(plan.file)).unlink()
+    assert achieved_stage(open_bundle(bundle), plan).status == "not checked"
+
+
+def test_compile_for_named_gpus_needs_none(bundle: Path) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    result = CliRunner().invoke(group, ["compile", str(bundle), "--for", "sm86,sm120"])
+    assert result.exit_code == 0, result.output
+    (entry,) = (plan for plan in open_bundle(bundle).manifest["plans"] if plan["capabilities"] == ["8.6", "12.0"])
+    assert f"{entry['file']}\n" in result.output
+    assert "TensorRT for RTX 1." in result.output
+    assert "loaded by TensorRT for RTX of the same version alone: neither trtexec nor Triton" in result.output
+    assert all(finding.ok for finding in verify(bundle))
+    judged = next(stage for stage in validate_bundle(bundle).stages if stage.stage == "tensorrt-rtx fp32")
+    assert judged.status == "not checked"
+    assert "not run: " in judged.why
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--for", "sm90"), "expected some of sm75, sm80, sm86, sm89, sm120, sm121"),
+        (("--for", "none"), "so that nothing is built"),
+        (("--for", "sm86", "--version-compatible"), "received --version-compatible, which TensorRT for RTX"),
+    ],
+)
+def test_targets_that_cannot_be_built_for_are_exit_code_2(bundle: Path, arguments: tuple[str, ...], words: str) -> None:
+    before = sorted(bundle.rglob("*"))
+    result = CliRunner().invoke(group, ["compile", str(bundle), *arguments])
+    assert (result.exit_code, words in result.stderr) == (2, True), result.stderr
+    assert sorted(bundle.rglob("*")) == before
+
+
+def test_without_tensorrt_for_rtx_the_targets_need_it(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = Component("TensorRT for RTX", "missing", "", "it builds plans without a GPU", "pip install tensorrt-rtx")
+    monkeypatch.setattr(compiling, "probe_rtx", lambda: missing)
+    result = CliRunner().invoke(group, ["compile", str(bundle), "--for", "sm86"])
+    assert result.exit_code == 3
+    assert "TensorRT for RTX is missing (it builds plans without a GPU); pip install tensorrt-rtx" in result.stderr
+
+
+@pytest.mark.usefixtures("no_gpu")
+@pytest.mark.parametrize(("capability", "built"), [("8.9", True), ("9.0", False)])
+def test_a_gpu_gets_a_plan_of_tensorrt_for_rtx_if_tensorrt_is_not_installed(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, capability: str, built: bool
+) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    monkeypatch.setattr(compiling, "ask_driver", lambda: Driver("", (f"Some GPU (compute capability {capability})",)))
+    if built:
+        assert compiling.compile_bundle(bundle)[1].capabilities == (capability,)
+    else:
+        with pytest.raises(MissingRequirement, match="TensorRT is missing"):
+            compiling.compile_bundle(bundle)

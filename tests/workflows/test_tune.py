@@ -1,0 +1,357 @@
+"""What tune keeps, leaves and refuses; the times are ours, everything else is real."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+
+import attn2trt
+from attn2trt.cli.main import group
+from attn2trt.core import graph
+from attn2trt.core.bundle import MODEL, TUNED, open_bundle, verify
+from attn2trt.core.manifest import manifest_text
+from attn2trt.engines.timing.method import Method
+from attn2trt.engines.timing.rounds import Samples
+from attn2trt.errors import CheckFailed, InputError
+from attn2trt.export.forms import one_image, pooled_mean, row_column_gates
+from attn2trt.workflows import benchmark as benchmarking
+from attn2trt.workflows import tune as tuning
+from attn2trt.workflows import tune_search as tuner
+from attn2trt.workflows.validate import validate_bundle
+from attn2trt.workflows.verify import verify_bundle
+
+QUICK = Method(seconds=0.01, iterations=1, rounds=2, warm_up_seconds=0.0, settle_seconds=0.0, pause_seconds=0.0)
+Speeds = Mapping[str, float]
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("deployed")
+    for name in ("coord_att", "se"):
+        attn2trt.deploy(name, out=folder / name, shapes=["2x16x8x6"], dynamic="batch=1:2:4,height=4:8:9")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def one_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that these tests are about; what each of the others does is tested where they are."""
+    monkeypatch.setattr(tuner, "FORMS", (row_column_gates.OuterProduct(),))
+    monkeypatch.setattr(tuner, "BATCH_FORMS", ())
+
+
+@pytest.fixture
+def bundle(deployed: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(deployed / "coord_att", tmp_path / "coord_att"))
+
+
+@pytest.fixture
+def timed(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], list[list[str]]]:
+    """Have every graph but the original take so many times as long; returns the names that are compared each time."""
+
+    def use(factor: float) -> list[list[str]]:
+        compared: list[list[str]] = []
+
+        def interleave(
+            running: Mapping[str, Any], method: Method, placement: object
+        ) -> tuple[dict[str, Samples], dict[str, str]]:
+            compared.append(list(running))
+            lengths = {name: 1e6 * (1 if name == tuner.AS_IT_IS else factor) for name in running}
+            rounds = {name: [[int(length + turn)] for turn in range(method.rounds)] for name, length in lengths.items()}
+            return {name: Samples(found) for name, found in rounds.items()}, {}
+
+        monkeypatch.setattr(tuner, "interleave", interleave)
+        return compared
+
+    return use
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_faster_form_becomes_part_of_the_bundle_and_is_judged(
+    bundle: Path, timed: Callable[[float], list[list[str]]]
+) -> None:
+    compared = timed(0.5)
+    found, tried, verdict = tuning.tune_bundle(bundle, threads=1)
+    assert compared == [[tuner.AS_IT_IS, row_column_gates.OuterProduct.name], [tuner.AS_IT_IS, TUNED]]
+    assert [trial.kept for trial in tried.trials] == [True]
+    assert (tried.before_ms, tried.after_ms) == (pytest.approx(1, rel=1e-3), pytest.approx(0.5, rel=1e-3))
+    assert verdict
+    assert found.tuned is not None
+    assert found.tuned["sizes"] == {"batch": 2, "height": 8}
+    written = onnx.load(bundle / TUNED)
+    assert "MatMul" in [node.op_type for node in written.graph.node]
+    assert not [name for name in files(bundle) if name.startswith(".")]
+    judged = {stage.stage: stage.status for stage in validate_bundle(bundle).stages}
+    assert judged["onnxruntime cpu, tuned"] == judged["onnxruntime cpu, tuned, rows"] == "passed"
+    assert all(finding.ok for finding in verify(bundle))
+    assert "loads" in next(one.detail for one in verify_bundle(bundle) if one.file == TUNED and "loads" in one.detail)
+
+
+def test_a_loop_over_the_images_is_judged_like_any_other(
+    bundle: Path, timed: Callable[[float], list[list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed(0.5)
+    monkeypatch.setattr(tuner, "FORMS", ())
+    monkeypatch.setattr(tuner, "BATCH_FORMS", (one_image.OneImage(own_weights=False),))
+    assert tuning.tune_bundle(bundle, at="batch=1", threads=1)[1].trials == ()
+    _, tried, verdict = tuning.tune_bundle(bundle, threads=1)
+    assert [trial.kept for trial in tried.trials] == [True]
+    assert verdict
+    assert [node.op_type for node in onnx.load(bundle / TUNED).graph.node] == ["Scan"]
+    assert validate_bundle(bundle)
+
+
+def test_weights_beside_the_graph_are_found_under_its_name(
+    bundle: Path, timed: Callable[[float], list[list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed(0.5)
+    monkeypatch.setattr(graph, "EXTERNAL_DATA_BYTES", 8)
+    (bundle / f"{tuning.WORK}{2**22 + 1}").mkdir()  # above any process's number
+    found, _, _ = tuning.tune_bundle(bundle, threads=1)
+    assert {TUNED, f"{TUNED}.data"} <= set(found.manifest["files"])
+    assert validate_bundle(bundle)
+    assert not [name for name in files(bundle) if name.startswith(".")]
+
+
+def test_so_are_the_weights_of_a_loop(
+    bundle: Path, timed: Callable[[float], list[list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed(0.5)
+    monkeypatch.setattr(graph, "EXTERNAL_DATA_BYTES", 8)
+    monkeypatch.setattr(tuner, "FORMS", ())
+    monkeypatch.setattr(tuner, "BATCH_FORMS", (one_image.OneImage(own_weights=True),))
+    found, _, _ = tuning.tune_bundle(bundle, threads=1)
+    assert {TUNED, f"{TUNED}.data"} <= set(found.manifest["files"])
+    assert (bundle / f"{TUNED}.data").stat().st_size > 8
+    assert validate_bundle(bundle)
+    (scan,) = onnx.load(bundle / TUNED).graph.node
+    (inner,) = (entry.g for entry in scan.attribute if entry.name == "body")
+    assert inner.initializer
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.5])
+def test_what_is_not_faster_leaves_the_bundle_as_it_was(
+    bundle: Path, timed: Callable[[float], list[list[str]]], factor: float
+) -> None:
+    before = files(bundle), (bundle / "bundle.json").read_bytes()
+    timed(factor)
+    found, tried, verdict = tuning.tune_bundle(bundle, at="batch=4", threads=1)
+    assert (found.tuned, verdict, tried.before_ms) == (None, None, None)
+    assert tried.sizes == {"batch": 4, "height": 8}
+    assert [trial.kept for trial in tried.trials] == [False]
+    assert before == (files(bundle), (bundle / "bundle.json").read_bytes())
+
+
+def test_what_looks_faster_by_chance_is_timed_once_more(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[list[str]] = []
+
+    def interleave(
+        running: Mapping[str, Any], method: Method, placement: object
+    ) -> tuple[dict[str, Samples], dict[str, str]]:
+        looks.append(list(running))
+        slow = (3, 3, 0, 0)[len(looks) - 1]  # of twelve rounds in each look
+        found = {name: [[1_000_000]] * method.rounds for name in running}
+        found[list(running)[1]] = [[1_200_000]] * slow + [[800_000]] * (method.rounds - slow)
+        return {name: Samples(rounds) for name, rounds in found.items()}, {}
+
+    monkeypatch.setattr(tuner, "interleave", interleave)
+    _, tried, verdict = tuning.tune_bundle(bundle, threads=1)
+    form = [tuner.AS_IT_IS, row_column_gates.OuterProduct.name]
+    assert looks == [form, form, [tuner.AS_IT_IS, TUNED]]
+    (trial,) = tried.trials
+    assert (trial.kept, trial.difference.rounds, trial.difference.ms) == (True, 24, pytest.approx(-0.2))
+    assert verdict
+
+
+def test_what_was_left_is_tried_again_beside_what_was_kept_later(
+    deployed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[str] = []
+
+    def interleave(
+        running: Mapping[str, Any], method: Method, placement: object
+    ) -> tuple[dict[str, Samples], dict[str, str]]:
+        names = list(running)
+        looks.append(names[1])
+        # the pooling pays off once the gates are multiplied first
+        slower = len(looks) == 1
+        lengths = [1_000_000, 1_100_000 if slower else 500_000]
+        lengths += [2_000_000] * len(names[2:])
+        return {name: Samples([[one]] * method.rounds) for name, one in zip(names, lengths, strict=True)}, {}
+
+    attn2trt.deploy("coord_att", out=tmp_path / "fixed", shapes=["2x16x8x6"])
+    monkeypatch.setattr(tuner, "interleave", interleave)
+    monkeypatch.setattr(tuner, "FORMS", (pooled_mean.PooledMean(), row_column_gates.OuterProduct()))
+    _, tried, _ = tuning.tune_bundle(tmp_path / "fixed", threads=1)
+    pooled, gates = pooled_mean.PooledMean.name, row_column_gates.OuterProduct.name
+    assert [(trial.form, trial.kept) for trial in tried.trials] == [
+        (pooled, False),
+        (pooled, True),
+        (gates, True),
+        (pooled, True),
+    ]
+    assert tried.trials[0].kind == tried.trials[3].kind
+    assert all(trial.count for trial in tried.trials)
+    assert looks[-1] == TUNED
+
+
+def test_a_graph_without_any_place_is_not_timed(deployed: Path, timed: Callable[[float], list[list[str]]]) -> None:
+    compared = timed(0.5)
+    _, tried, _ = tuning.tune_bundle(deployed / "se", threads=1)
+    assert (compared, tried.trials) == ([], ())
+
+
+def test_real_times_are_taken(bundle: Path) -> None:
+    _, tried, _ = tuning.tune_bundle(bundle, threads=1, method=QUICK)
+    (trial,) = tried.trials
+    assert trial.before_ms > 0
+    assert trial.difference.rounds in (2, 4)
+    # so few rounds leave doubt about any difference
+    assert not trial.kept
+
+
+def _wrong(node: Any) -> None:
+    node.op_type = "Add"
+
+
+def test_a_form_that_computes_something_else_is_refused(
+    bundle: Path, timed: Callable[[float], list[list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed(0.5)
+    monkeypatch.setattr(row_column_gates.OuterProduct, "rewrite", lambda _self, node: _wrong(node))
+    before = files(bundle)
+    with pytest.raises(CheckFailed, match="multiply row and column gates first' computes something else"):
+        tuning.tune_bundle(bundle, threads=1)
+    assert files(bundle) == before
+
+
+def test_a_graph_that_fails_at_other_sizes_is_not_kept(
+    bundle: Path, timed: Callable[[float], list[list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed(0.5)
+    monkeypatch.setattr(row_column_gates.OuterProduct, "rewrite", lambda _self, node: _wrong(node))
+    monkeypatch.setattr(tuner.Tuner, "_check", lambda *_: None)
+    before = files(bundle)
+    with pytest.raises(CheckFailed, match="failed its verdict and was not kept"):
+        tuning.tune_bundle(bundle, threads=1)
+    assert files(bundle) == before
+
+
+def test_a_tuned_graph_of_another_graph_has_failed(bundle: Path, timed: Callable[[float], list[list[str]]]) -> None:
+    timed(0.5)
+    tuning.tune_bundle(bundle, threads=1)
+    document = json.loads((bundle / "bundle.json").read_text())
+    document["tuned"]["graph"] = "0" * 64
+    (bundle / "bundle.json").write_text(manifest_text(document))
+    verdict = validate_bundle(bundle)
+    assert verdict.first_failure is not None
+    assert "made from another graph; tune again" in verdict.first_failure.why
+
+
+def test_a_changed_tuned_graph_is_not_run(bundle: Path, timed: Callable[[float], list[list[str]]]) -> None:
+    timed(0.5)
+    tuning.tune_bundle(bundle, threads=1)
+    with (bundle / TUNED).open("ab") as stream:
+        stream.write(b"x")
+    with pytest.raises(CheckFailed, match=TUNED):
+        validate_bundle(bundle)
+
+
+@pytest.mark.parametrize("entry", [[], {"file": "elsewhere.onnx"}, {}])
+def test_a_manifest_that_lists_no_such_file_is_refused(bundle: Path, entry: Any) -> None:
+    document = json.loads((bundle / "bundle.json").read_text())
+    (bundle / "bundle.json").write_text(json.dumps({**document, "tuned": entry}))
+    with pytest.raises(InputError, match="deploy the target again"):
+        open_bundle(bundle)
+
+
+def test_a_benchmark_times_the_tuned_graph_of_a_bundle(
+    bundle: Path, timed: Callable[[float], list[list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtimes = ["ort-cpu", "ort-cpu-tuned"]
+    before = benchmarking.benchmark(str(bundle), runtimes=runtimes, threads=1, method=QUICK)
+    assert [(row.runtime, row.status) for row in before.rows] == [
+        ("ort-cpu", "measured"),
+        ("ort-cpu-tuned", "not measured"),
+    ]
+    assert "attn2trt tune" in before.rows[1].why
+    timed(0.5)
+    tuning.tune_bundle(bundle, threads=1)
+    after = benchmarking.benchmark(str(bundle), runtimes=runtimes, threads=1, method=QUICK)
+    assert [row.status for row in after.rows] == ["measured", "measured"]
+
+
+@pytest.mark.parametrize(
+    ("at", "words"),
+    [
+        ("batch=9", "received --at batch=9; the bundle was checked for batch 1:2:4"),
+        ("width=6", "correct the name 'width'"),
+        ("batch=two", "expected batch=min:opt:max or batch=size"),
+    ],
+)
+def test_wrong_sizes_are_told(bundle: Path, at: str, words: str) -> None:
+    with pytest.raises(InputError, match=words.replace("(", r"\(")):
+        tuning.tune_bundle(bundle, at=at)
+
+
+def test_wrong_threads_are_refused(bundle: Path) -> None:
+    with pytest.raises(InputError, match="received 0 threads"):
+        tuning.tune_bundle(bundle, threads=0)
+
+
+def run(*arguments: str) -> Any:
+    return CliRunner().invoke(group, ("tune", *arguments))
+
+
+def test_the_command_prints_what_was_tried_and_the_verdict(
+    bundle: Path, timed: Callable[[float], list[list[str]]]
+) -> None:
+    timed(0.5)
+    said = run(str(bundle), "--threads", "1")
+    assert said.exit_code == 0
+    for words in ("multiply row and column gates first", "kept", "2.00 times as fast", "PASSED", str(bundle / TUNED)):
+        assert words in said.stdout
+    told = json.loads(run(str(bundle), "--threads", "1", "--json").stdout)
+    # under a name of its own, until the manifest lists it and the earlier one goes
+    assert told["graph"] == str(bundle / "model.ort-cpu.2.onnx")
+    assert not (bundle / TUNED).exists()
+    assert told["tuning"]["trials"][0]["kept"] is True
+    assert told["verdict"]["passed"] is True
+
+
+def test_the_command_says_that_nothing_was_faster(
+    bundle: Path, deployed: Path, timed: Callable[[float], list[list[str]]]
+) -> None:
+    timed(1.0)
+    said = run(str(bundle), "--threads", "1", "--seconds", "30")
+    assert "No form is faster here beyond doubt; the bundle is as it was." in said.stdout
+    assert "No form applies to any place" in run(str(deployed / "se"), "--threads", "1").stdout
+    assert json.loads(run(str(deployed / "se"), "--json").stdout)["graph"] is None
+
+
+def test_the_command_tells_wrong_input_in_one_line(tmp_path: Path, bundle: Path) -> None:
+    arguments: Sequence[tuple[str, ...]] = [(str(tmp_path / "none"),), (str(bundle), "--at", "height=99")]
+    for words in arguments:
+        said = run(*words)
+        assert said.exit_code == 2
+        assert len(said.stderr.strip().splitlines()) == 1
+
+
+def test_the_original_is_left_beside_it(bundle: Path, timed: Callable[[float], list[list[str]]]) -> None:
+    timed(0.5)
+    before = (bundle / MODEL).read_bytes()
+    tuning.tune_bundle(bundle, threads=1)
+    again, tried, _ = tuning.tune_bundle(bundle, threads=1)
+    assert (bundle / MODEL).read_bytes() == before
+    assert np.isclose(tried.before_ms or 0, 1, rtol=1e-3)
+    assert again.tuned is not None

@@ -1,0 +1,63 @@
+"""The check that a plan computes in the precision that was asked for, by TensorRT's own description of its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ...core.bundle import Bundle, is_as_listed
+from ...core.computed_in import converting_nodes, lowered_nodes
+from ...engines.tensorrt.layers import achieved, read_layers
+from ...engines.tensorrt.plans import Plan, layers_name
+from ..metrics import FLOAT32, LOWER
+from ..verdict import StageResult, not_checked
+
+# of the layers at fault so many are named
+MOST_NAMED = 5
+
+
+def achieved_stage(bundle: Bundle, plan: Plan) -> StageResult:
+    """Return the stage ``tensorrt fp16, layers``.
+
+    It failed if a layer computes in another precision than its nodes have in the graph. It is not checked if the
+    inspector's file is missing, is not the one that was written, or tells nothing of these nodes.
+    """
+    stage = f"{plan.stage}, layers"
+    name = layers_name(plan.file)
+    if not is_as_listed(bundle, name):
+        without = f"{plan.file} was built without a GPU, and only a plan that is loaded can be inspected"
+        return not_checked(
+            stage, f"{name} is not the file that the manifest lists; compile again" if plan.gpu else without
+        )
+    try:
+        layers = read_layers((bundle.path / name).read_text(encoding="utf-8"))
+    except ValueError as error:
+        return not_checked(stage, str(error))
+    graph = bundle.path / bundle.graphs[plan.precision]
+    nodes = lowered_nodes(graph, plan.precision)
+    found = achieved(layers, plan.precision, nodes, converting_nodes(graph))
+    words = _words(plan.precision)
+    if found.wrong:
+        modules = bundle.node_modules(plan.precision)
+        named = [_named(layer.name, sorted(layer.names & modules.keys()), modules) for layer in found.wrong]
+        more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
+        instead = " or ".join(map(_words, sorted(found.instead)))
+        return StageResult(
+            stage,
+            "failed",
+            f"{len(named)} layers compute in {instead}, {words} was asked for: {', '.join(named[:MOST_NAMED])}{more}",
+        )
+    if not found.kept:
+        return not_checked(stage, "the inspector does not tell the types of what these layers read")
+    unknown = f"; of {found.unknown} the inspector does not tell" if found.unknown else ""
+    if nodes:
+        return StageResult(stage, "passed", f"{found.kept} of {len(nodes)} nodes compute in {words}{unknown}")
+    return StageResult(stage, "passed", f"{found.kept} layers compute in no less than {words}{unknown}")
+
+
+def _words(precision: str) -> str:
+    return LOWER.get(precision, FLOAT32).words
+
+
+def _named(layer: str, nodes: list[str], modules: Mapping[str, str]) -> str:
+    paths = list(dict.fromkeys(modules[node] for node in nodes if modules[node]))
+    return f"{layer} ({', '.join(paths)})" if paths else layer

@@ -1,0 +1,1 @@
+"""The work of each command, one file for each, as functions of Python."""

@@ -1,0 +1,146 @@
+"""Build a TensorRT plan from a bundle's graph, and make it part of the bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ..core.bundle import Bundle, require_unchanged
+from ..core.extend import changing, extend, first_name
+from ..core.precision import FP32
+from ..engines.environment import ask_driver, probe_rtx, probe_tensorrt
+from ..engines.tensorrt.build import Options
+from ..engines.tensorrt.flavours import RTX, TENSORRT, Flavour
+from ..engines.tensorrt.plan_build import PlanBuild, PlanRequest
+from ..engines.tensorrt.plans import Plan
+from ..engines.tensorrt.profiles import parse_profiles
+from ..engines.tensorrt.targets import DEFAULT, name_targets, parse_targets, split_targets
+from ..engines.tensorrt.versions import parse_version
+from ..errors import InputError, MissingRequirement
+
+
+def compile_bundle(
+    path: Path | str,
+    *,
+    precision: str = FP32,
+    profiles: Sequence[str] = (),
+    options: Options | None = None,
+    capabilities: str | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> tuple[Bundle, Plan]:
+    """Build a plan from a graph of the bundle, for this machine's GPU or for other ``capabilities``.
+
+    A plan of this precision for the same GPUs and TensorRT is replaced. Killed at any moment, the bundle is whole.
+
+    Args:
+        path: The bundle's folder.
+        precision: The graph of the bundle that the plan is built from.
+        profiles: Ranges as ``batch=1:1:1``; the bundle's own if there is none.
+        options: What the builder is given.
+        capabilities: Those to build for, ``"sm86,sm120"``, with TensorRT for RTX, which needs no GPU for that. None
+            builds for this machine's GPU, with TensorRT if it is installed, else with TensorRT for RTX.
+        progress: Called with a line for every step.
+
+    Returns:
+        The bundle with the plan in it, and the plan.
+
+    Raises:
+        InputError: The bundle has no graph of the precision, a profile leaves the bundle's ranges, no such TensorRT
+            builds for a target or reads the graph, or an option is not for it.
+        MissingRequirement: There is no GPU and no target, or no TensorRT.
+        CheckFailed: A file of the bundle has changed, or TensorRT refuses the graph.
+        StorageError: Another command changes the bundle now.
+    """
+    report = progress if progress is not None else lambda _text: None
+    with changing(path) as bundle:
+        return _compiled(bundle, precision, profiles, options or Options(), capabilities, report)
+
+
+def _compiled(
+    bundle: Bundle,
+    precision: str,
+    profiles: Sequence[str],
+    options: Options,
+    capabilities: str | None,
+    report: Callable[[str], None],
+) -> tuple[Bundle, Plan]:
+    graph = _graph(bundle, precision)
+    chosen = tuple(parse_profiles(profiles, bundle.axes))
+    report("checking hashes")
+    require_unchanged(bundle)
+    flavour, targets = _choose(capabilities, precision)
+    options.require_for(flavour)
+    if flavour is TENSORRT:
+        _require_readable(bundle, precision, probe_tensorrt().version)
+    request = PlanRequest(
+        folder=bundle.path,
+        graph=graph,
+        precision=precision,
+        inputs=bundle.inputs,
+        profiles=chosen,
+        modules=bundle.node_modules(precision),
+        flavour=flavour,
+        targets=targets,
+        options=options,
+    )
+    minutes = "; it times its kernels, which takes minutes" if flavour is TENSORRT else ""
+    report(f"building the {precision} plan with {flavour.title}{minutes}")
+    with PlanBuild(request) as building:
+        plan, files = building.result(taken=bundle.manifest["files"])
+    earlier = first_name(plan.file)
+    others = [entry for entry in bundle.manifest.get("plans", ()) if first_name(str(entry.get("file"))) != earlier]
+    return extend(bundle, files, {"plans": [*others, plan.to_json()]}), plan
+
+
+def _choose(named: str | None, precision: str) -> tuple[Flavour, tuple[str, ...]]:
+    """The TensorRT that builds, and the compute capabilities that it builds for; none for the GPU at hand."""
+    if named is not None:
+        return RTX, _named_targets(named, precision)
+    found = probe_tensorrt()
+    if found.status == "usable":
+        return TENSORRT, ()
+    capability = ask_driver().capability
+    if capability in RTX.targets and probe_rtx().status == "usable":
+        return RTX, (capability,)
+    why = f"{found.status} ({found.detail})" if found.detail else found.status
+    raise MissingRequirement(
+        f"TensorRT is {why}, and builds on the machine that runs the plan; {found.fix}, or name GPUs with "
+        f"--for {DEFAULT}, which TensorRT for RTX builds for without one"
+    )
+
+
+def _named_targets(text: str, precision: str) -> tuple[str, ...]:
+    """The named compute capabilities, each of which computes in the precision."""
+    capabilities = parse_targets(text, RTX)
+    able, unable = split_targets(capabilities, precision)
+    if not capabilities:
+        raise InputError(f"received --for {text}, so that nothing is built; expected some of {DEFAULT}; name one")
+    if unable:
+        able_here = f"--for {name_targets(able).replace(' ', '')}" if able else "another --precision"
+        raise InputError(
+            f"received --for {text} with --precision {precision}; {name_targets(unable)} "
+            f"{'computes' if len(unable) == 1 else 'compute'} no {precision}; give {able_here}"
+        )
+    found = probe_rtx()
+    if found.status != "usable":
+        raise MissingRequirement(f"TensorRT for RTX is {found.status} ({found.detail}); {found.fix}")
+    return capabilities
+
+
+def _graph(bundle: Bundle, precision: str) -> str:
+    """The file of the graph of this precision."""
+    if precision not in bundle.graphs:
+        raise InputError(
+            f"received --precision {precision}; expected one that the bundle holds: {', '.join(bundle.graphs)}; "
+            f"deploy the target with --precision fp32,{precision}"
+        )
+    return bundle.graphs[precision]
+
+
+def _require_readable(bundle: Bundle, precision: str, version: str) -> None:
+    oldest = bundle.manifest.get("precisions", {}).get(precision, {}).get("oldest_tensorrt")
+    if oldest is not None and parse_version(version) < parse_version(oldest):
+        raise InputError(
+            f"received --precision {precision}, whose graph TensorRT reads from {oldest} on; here is {version}; "
+            "choose another precision, or a machine with a newer TensorRT"
+        )

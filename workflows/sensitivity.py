@@ -1,0 +1,81 @@
+"""The modules that lose the most in a precision below float32 whose verdict failed, said beside the failure.
+
+A graph can be right and its precision too low for it. If a number overflows, the modules that give it are named. Else
+each module is lowered alone in PyTorch, as ``--precision auto`` does to choose what stays in float32; what loses most
+by itself is what to keep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ..core.precision import is_within
+from ..validate.stages.graphs import lower_stages
+from ..validate.verdict import StageResult, Verdict
+from .precision import floor_of
+
+if TYPE_CHECKING:
+    from ..export.precision import LowGraph
+    from ..validate.losses import Losses
+
+# What lower precision explains; beyond the floors something else is wrong, which keeping modules does not mend.
+BY_PRECISION = frozenset({"budget", "top1", "nan", "floor", "variation"})
+# What a comparison says if a number is not finite.
+OVERFLOW = frozenset({"nan", "floor"})
+# modules that a line names, of those that lose at least this share of what the first does
+SHOWN, WORTH_NAMING = 3, 0.1
+
+
+def is_by_precision(stage: StageResult) -> bool:
+    """Tell whether nothing of a failed stage is wrong but what a lower precision loses."""
+    return bool(stage.comparisons) and all(
+        found.which in BY_PRECISION for _, found in stage.comparisons if not found.passed
+    )
+
+
+def name_lossy(verdict: Verdict, lowered: Mapping[str, LowGraph], losses: Callable[[], Losses]) -> Verdict:
+    """The verdict, its failed stages of the ``lowered`` graphs with the modules that lose most; ``losses`` is asked
+    only where there is such a stage."""
+    said: dict[str, str] = {}
+    for precision, low in lowered.items():
+        own = {judged.stage for judged in lower_stages(precision)}
+        failed = [stage for stage in verdict.stages if stage.stage in own and stage.status == "failed"]
+        failed = [stage for stage in failed if stage.comparisons and is_by_precision(stage)]
+        if failed and (words := _overflow(low, failed, losses) or _words(low, losses)):
+            said |= dict.fromkeys((stage.stage for stage in failed), words)
+    stages = (
+        replace(stage, why=f"{stage.why}; {said[stage.stage]}") if stage.stage in said else stage
+        for stage in verdict.stages
+    )
+    return replace(verdict, stages=tuple(stages))
+
+
+def _overflow(low: LowGraph, failed: Sequence[StageResult], losses: Callable[[], Losses]) -> str:
+    """The modules that overflow, with the options that keep them in float32; "" if none is found."""
+    compared = [pair for stage in failed for pair in stage.comparisons]
+    names = {case for case, found in compared if found.which in OVERFLOW and not found.passed}
+    if not names:
+        return ""
+    try:
+        found = losses().overflowing(floor_of(low), names)
+    except Exception as error:  # the verdict stands whether or not they are found
+        return f"which module overflows was not found ({type(error).__name__})"
+    if not found:
+        return ""
+    outermost = [path for path in found if not any(path != other and is_within(path, [other]) for other in found)]
+    options = " ".join(f"--keep-fp32 {path}" for path in outermost)
+    others = f", then in {', '.join(found[1:])}" if len(found) > 1 else ""
+    return f"{low.precision} overflows first in {found[0]}{others}: {options} keeps what overflows in float32"
+
+
+def _words(low: LowGraph, losses: Callable[[], Losses]) -> str:
+    """The modules with what each loses by itself; "" where none loses anything."""
+    try:
+        lost = losses().of_each(floor_of(low), low.lowered_modules)
+    except Exception as error:  # the verdict stands whether or not they are found
+        return f"which modules lose most was not found ({type(error).__name__})"
+    most = sorted((path for path in lost if lost[path] > 0), key=lambda path: -lost[path])[:SHOWN]
+    named = [f"{path} ({lost[path]:.2g} by itself)" for path in most if lost[path] >= WORTH_NAMING * lost[most[0]]]
+    return f"most is lost in {', '.join(named)}" if named else ""

@@ -1,0 +1,114 @@
+"""``tune``: a bundle's graph in the forms that are fastest in ONNX Runtime on this CPU, judged like any other.
+
+Which form of the same computation is faster is a question to the runtime's kernels and the machine, so that it is
+measured here: for every kind of place, the whole graph with and without each form, in turn in one run.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from ..core.bundle import MODEL, TUNED, Bundle, require_unchanged
+from ..core.extend import changing, extend, free_name
+from ..core.graph import OnnxGraph, save
+from ..core.lock import owner
+from ..engines.tensorrt.profiles import parse_profiles
+from ..engines.timing import machine
+from ..engines.timing.method import Method
+from ..engines.timing.trials import Tuning
+from ..errors import CheckFailed, InputError
+from ..export.contract import check_contract
+from ..validate.recorded import from_tensors
+from ..validate.stages.tuned import judge_tuned
+from ..validate.verdict import StageResult, Verdict
+
+# Even, so that each graph is timed as often before the others as after them; of twelve the interval leaves out two at
+# each end, so that a disturbed round does not decide.
+METHOD = Method(seconds=1.5, iterations=12, rounds=12, warm_up_seconds=0.3, hot_share=0.0)
+WORK = ".tuning.partial-"
+
+
+def tune_bundle(
+    path: Path | str,
+    *,
+    at: str | None = None,
+    threads: int | None = None,
+    method: Method | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> tuple[Bundle, Tuning, Verdict | None]:
+    """Try every form of export/forms on the float32 graph; the fastest becomes ``model.ort-cpu.onnx`` of the bundle.
+
+    ``at`` are the sizes to be fast at, ``batch=1,height=56``; the optimum of every axis that it leaves out. Returns
+    the bundle, what was tried and, where a graph was written, its verdict on the recorded cases; None where no form is
+    faster beyond doubt, and the bundle is as it was. Raises InputError for sizes outside of the bundle's ranges,
+    CheckFailed if a file has changed, or if a form computes something else, StorageError if another command changes
+    the bundle now. Killed at any moment, the bundle is whole.
+    """
+    with changing(path) as bundle:
+        return _tuned(bundle, _sizes(bundle, at), threads, method or METHOD, progress or (lambda _text: None))
+
+
+def _tuned(
+    bundle: Bundle, sizes: Mapping[str, int], threads: int | None, method: Method, progress: Callable[[str], None]
+) -> tuple[Bundle, Tuning, Verdict | None]:
+    count = threads if threads is not None else machine.physical_cores()
+    if count < 1:
+        raise InputError(f"received {count} threads; expected 1 or more; correct threads")
+    from .tune_search import Tuner
+
+    progress("checking hashes")
+    require_unchanged(bundle)
+    work = bundle.path / f"{WORK}{owner()}"
+    work.mkdir()
+    try:
+        graph, tuning = Tuner(bundle, work, sizes, count, method, progress).tune()
+        if graph is None:
+            return bundle, tuning, None
+        progress("judging the tuned graph on the recorded cases")
+        files = _named(bundle, graph)
+        verdict = Verdict(tuple(_judged(bundle, files[0])))
+        if verdict.first_failure is not None:
+            raise CheckFailed(f"the tuned graph failed its verdict and was not kept: {verdict.first_failure.why}")
+        return _added(bundle, files, tuning, verdict), tuning, verdict
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _named(bundle: Bundle, graph: Path) -> list[Path]:
+    """Return the graph, and the weights that lie beside it, under a name that the bundle does not list.
+
+    It is written once more: weights beside a graph are found by the name that the graph gives.
+    """
+    import onnx_ir as ir
+
+    name = free_name(TUNED, bundle.manifest["files"])
+    return [graph.parent / file for file in save(ir.load(str(graph)), graph.parent / name)]
+
+
+def _sizes(bundle: Bundle, at: str | None) -> dict[str, int]:
+    (profile,) = parse_profiles([] if at is None else [at], bundle.axes, option="--at")
+    return {name: axis.opt for name, axis in profile.axes.items()}
+
+
+def _judged(bundle: Bundle, graph: Path) -> list[StageResult]:
+    opset = int(bundle.manifest["opset"])
+    written = OnnxGraph(graph, opset, bundle.inputs, bundle.outputs)
+    check_contract(written, opset=opset, inputs=bundle.inputs, outputs=bundle.outputs, after="tuning")
+    return judge_tuned(graph, bundle.outputs, lambda: from_tensors(bundle.reference_path, bundle.manifest["cases"]))
+
+
+def _added(bundle: Bundle, files: Sequence[Path], tuning: Tuning, verdict: Verdict) -> Bundle:
+    """Return the bundle with the graph, the first of the ``files``, and with its weights, in place of earlier ones."""
+    for file in files:
+        file.replace(bundle.path / file.name)
+    graph, *weights = (file.name for file in files)
+    entry = {
+        "file": graph,
+        "graph": str(bundle.manifest["files"][MODEL]["sha256"]),
+        **tuning.to_json(),
+        "verdict": verdict.to_json(),
+    }
+    roles = {graph: "graph, float32, in forms for ONNX Runtime on the CPU"}
+    return extend(bundle, {**roles, **dict.fromkeys(weights, "weights of the tuned graph")}, {"tuned": entry})

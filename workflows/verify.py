@@ -1,0 +1,42 @@
+"""Check that a bundle's files are the ones that were written, and that its graphs load here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..core.bundle import (
+    Finding,
+    open_bundle,
+    verify,
+)
+from ..core.steady import steady
+from ..engines.isolated import IsolatedRuntime
+from ..errors import CheckFailed, MissingRequirement
+
+
+@steady
+def verify_bundle(path: Path | str) -> list[Finding]:
+    """Return what ``export.bundle.verify`` finds and, if every file is the right one, whether each graph loads here.
+
+    Raises MissingRequirement if the files are right and there is no ONNX Runtime to load the graphs.
+    """
+    findings = verify(path)
+    if all(finding.ok for finding in findings):
+        bundle = open_bundle(path)
+        for name in bundle.graph_files:
+            # ONNX Runtime's CPU provider reads no bfloat16 by itself.
+            is_bfloat16, is_fp8 = (name == bundle.graphs.get(precision) for precision in ("bf16", "fp8"))
+            try:
+                with IsolatedRuntime(
+                    bundle.path / name, optimise=not is_fp8, kernels="half" if is_bfloat16 else "own"
+                ) as runtime:
+                    said = ", with float32 kernels" * is_bfloat16 + ", without its optimisations" * is_fp8
+                    loaded = f"loads in {runtime.name}{said}"
+                    findings.append(Finding(name, True, loaded))
+            except CheckFailed as error:
+                findings.append(Finding(name, False, str(error)))
+            except MissingRequirement as error:
+                raise MissingRequirement(
+                    f"every file is the one that the manifest lists, and no graph was loaded: {error}"
+                ) from error
+    return findings
