@@ -12,17 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.bundle import (
-    MANIFEST,
-    MODEL,
-    REFERENCE,
-    Bundle,
-    axis_to_json,
-    open_bundle,
-    sha256,
-    spec_to_json,
-    verify,
-)
+from ..core.bundle import MANIFEST, MODEL, REFERENCE, Bundle, axis_to_json, open_bundle, sha256, spec_to_json, verify
 from ..core.bundle_writer import BundleWriter, recover
 from ..core.destination import check_destination
 from ..core.graph import DEFAULT_OPSET, OPSETS, WEIGHTS, OnnxGraph
@@ -43,10 +33,7 @@ from ..validate.hidden import Hidden
 from ..validate.images import images_in
 from ..validate.recorded import from_tensors, to_tensors
 from ..validate.stages.build import BuildStages
-from ..validate.stages.graphs import (
-    NoStages,
-    Stages,
-)
+from ..validate.stages.graphs import NoStages, Stages
 from ..validate.verdict import Verdict
 from .precision import Candidates, Lowering, LowWriter, Named, entries_of, files_of, floor_of
 from .sensitivity import name_lossy

@@ -8,11 +8,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.bundle import (
-    Bundle,
-    open_bundle,
-    require_unchanged,
-)
+from ..core.bundle import Bundle, open_bundle, require_unchanged
 from ..core.steady import steady
 from ..engines.isolated import IsolatedRuntime
 from ..errors import CheckFailed, MissingRequirement

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..core.bundle import (
-    Finding,
-    open_bundle,
-    verify,
-)
+from ..core.bundle import Finding, open_bundle, verify
 from ..core.steady import steady
 from ..engines.isolated import IsolatedRuntime
 from ..errors import CheckFailed, MissingRequirement
