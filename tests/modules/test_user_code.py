@@ -253,7 +253,7 @@ def test_from_module_refuses():
         (Pair(), (a,), {}, InputError, "received no shape for input 'right'"),
         (Pair(), (a, a, a), {}, InputError, "received 3 inputs; expected 2, of forward(left, right)"),
         (Pair(), (a, 3), {}, InputError, "received a int for input 'right'"),
-        (Pair(), (a, a.half()), {}, InputError, "received float16[2, 3] for input 'right'"),
+        (Pair(), (a, a.double()), {}, InputError, "received float64[2, 3] for input 'right'"),
         (Pair(), (a, a), {"input_names": ["p"]}, InputError, "received input_names ['p'] for 2 inputs"),
         (Pair(), {"left": a, "rigt": a}, {}, InputError, "did you mean right?"),
         (nn.Linear(3, 3).double(), a, {}, ModuleRefused, "received parameter weight in float64"),
