@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # the module of benchmarks/ that writes a page, its results, and the page
 PAGES = [
+    ("attack", "attack", "attack"),
     ("backbones", "backbones", "backbones"),
     ("blocks", "blocks", "benchmark"),
     ("catalogue", "catalogue", "catalogue"),

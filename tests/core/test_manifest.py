@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
+from manifest_edits import HOSTILE, MISSING, VALUES, places, replaced
 from safetensors.numpy import save_file
 from small_graph import healthy
 
@@ -25,13 +24,6 @@ from attn2trt.errors import InputError
 from attn2trt.validate.cases import check_sizes
 from attn2trt.validate.recorded import from_tensors
 from attn2trt.validate.verdict import Verdict
-
-VALUES: tuple[Any, ...] = (
-    *(None, True, False, 0, -1, 1, 2**70, 1.5, float("nan"), float("inf")),
-    *("", "text", "batch", "1", "../x", "0" * 64, [], [None], [1], ["text"], {}, {"text": None}, {"text": 1}, {"": []}),
-)
-MISSING = object()
-HOSTILE = ("1" * 5000, "[" * 100_000, '{"format": 1, "format": 1}', '"\\ud800"', "1e999", "-", "\x00")
 
 
 def case(number: int) -> dict[str, Any]:
@@ -108,13 +100,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def places(value: Any) -> Iterator[tuple[Any, ...]]:
-    """The path of everything in the document."""
-    for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
-        yield (key,)
-        yield from ((key, *rest) for rest in places(value[key]))
-
-
 def read_all(folder: Path) -> None:
     """Take from a bundle what the commands take from it."""
     bundle = open_bundle(folder)
@@ -131,19 +116,6 @@ def test_what_commands_write_is_read_back(whole: Path) -> None:
     manifest = read_manifest(whole / MANIFEST)
     assert {**CONTENT, "format": 1}.items() <= manifest.items()
     assert manifest["sha256"] == manifest_hash(manifest)
-
-
-def replaced(document: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[str, Any]:
-    """The document with another value at the path, or without the entry."""
-    changed = copy.deepcopy(document)
-    holder = changed
-    for key in path[:-1]:
-        holder = holder[key]
-    if value is MISSING:
-        del holder[path[-1]]
-    else:
-        holder[path[-1]] = value
-    return changed
 
 
 def tied(dim: int | str) -> dict[str, Any]:

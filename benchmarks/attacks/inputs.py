@@ -1,0 +1,80 @@
+"""Give photographs and calibration files that are damaged, or none: taken, left out, or one line."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+from .kills import DEPLOY
+from .record import Row, Scene
+
+
+def png(width: int = 16, height: int = 16, *, claimed: tuple[int, int] | None = None) -> bytes:
+    """A grey photograph; ``claimed`` is the size that its header says."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", *(claimed or (width, height)), 8, 2, 0, 0, 0)
+    pixels = zlib.compress((b"\0" + bytes(range(0, width * 3))) * height)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def _sparse(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(30 * 2**30)
+
+
+# what lies beside or in place of the good photograph, if there is one, and the exit codes that are right
+FOLDERS: dict[str, tuple[bool, Callable[[Path], object], tuple[int, ...]]] = {
+    "good": (True, lambda folder: None, (0,)),
+    "none": (False, lambda folder: None, (2,)),
+    "cut": (False, lambda folder: (folder / "a.png").write_bytes(png()[:60]), (2,)),
+    "text named jpg": (False, lambda folder: (folder / "a.jpg").write_text("hello"), (2,)),
+    "PostScript named jpg": (False, lambda folder: (folder / "a.jpg").write_text("%!PS-Adobe-3.0 EPSF-3.0\n"), (2,)),
+    "empty file": (False, lambda folder: (folder / "a.png").write_bytes(b""), (2,)),
+    "bomb": (False, lambda folder: (folder / "a.png").write_bytes(png(claimed=(60000, 60000))), (2,)),
+    "FIFO": (False, lambda folder: os.mkfifo(folder / "a.png"), (2,)),
+    "loop": (False, lambda folder: (folder / "a.png").symlink_to("a.png"), (2, 4)),
+    "folder named png": (True, lambda folder: (folder / "a.png").mkdir(), (0, 2)),
+    "30 GB beside it": (True, lambda folder: _sparse(folder / "video.raw"), (0,)),
+    "FIFO beside it": (True, lambda folder: os.mkfifo(folder / "pipe"), (0, 2)),
+    "other files beside it": (True, lambda folder: (folder / "notes.txt").write_text("x"), (0,)),
+}
+
+
+def photographs(scene: Scene, variation: tuple[str, str]) -> None:
+    """Judge on, or calibrate with, such a folder."""
+    option, name = variation
+    good, make, codes = FOLDERS[name]
+    folder = scene.folder / "photographs"
+    folder.mkdir()
+    if good:
+        (folder / "good.png").write_bytes(png())
+    make(folder)
+    scene.note(f"photographs/ holds: {name}")
+    words = (*(word.replace("2x16x8x8", "2x3x16x16") for word in DEPLOY), option, "photographs")
+    if option == "--calibrate":
+        words = (*words, "--precision", "int8")
+        codes = tuple({*codes, 1} if 0 in codes else codes)  # a verdict on 8 bits from one photograph may fail
+    ran = scene.run(*words, "--time-limit", "60", seconds=100, shell="")
+    scene.expect(ran, codes)
+    scene.need(ran.code == 1 or (ran.code == 0) == (scene.folder / "out/se").exists(), "bundle and exit code disagree")
+    scene.clean("out")
+
+
+ROWS = (
+    Row(
+        "damaged inputs",
+        [
+            (option, name)
+            for option in ("--inputs", "--calibrate")
+            for name in FOLDERS
+            if option == "--inputs" or name != "good"
+        ],
+        photographs,
+    ),
+)
