@@ -16,7 +16,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
 
 _LAYOUTS = "attn2trt.layouts"
-PATH = click.Path(path_type=Path)
+PATH = click.Path(readable=False, path_type=Path)  # what cannot be read is an error of reading, not of usage
 IMAGES = click.Path(exists=True, file_okay=False, path_type=Path)
 CALIBRATION = click.Path(exists=True, path_type=Path)
 

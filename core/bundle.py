@@ -150,10 +150,11 @@ def sha256(path: Path) -> str:
 
 
 def verify(path: Path | str) -> list[Finding]:
-    """Compare the manifest and every file that it lists with their hashes, and what graphs refer to with the list."""
+    """Compare the manifest and every listed file with their hashes, and what graphs and plans refer to with the list."""
     bundle = open_bundle(path)
     root = bundle.path.resolve()
     findings = [_verify_manifest(bundle.manifest)]
+    findings += _verify_plans(bundle.manifest)
     findings += [_verify_file(root, name, entry) for name, entry in bundle.manifest["files"].items()]
     if all(finding.ok for finding in findings):
         findings += _verify_external_data(bundle)
@@ -198,6 +199,12 @@ def _verify_manifest(manifest: Mapping[str, Any]) -> Finding:
             MANIFEST, False, f"changed: its content has sha256 {found[:12]}… instead of {manifest[HASH][:12]}…"
         )
     return Finding(MANIFEST, True, f"content sha256 {found[:12]}…")
+
+
+def _verify_plans(manifest: Mapping[str, Any]) -> list[Finding]:
+    """Find plans that no hash covers, since they are no files of this bundle."""
+    unlisted = [entry["file"] for entry in manifest.get("plans", ()) if entry["file"] not in manifest["files"]]
+    return [Finding(MANIFEST, False, f"names the plan {name!r}, which it does not list") for name in unlisted]
 
 
 def _verify_external_data(bundle: Bundle) -> list[Finding]:

@@ -26,22 +26,20 @@ DEADLY = """
 import os, shutil, signal, tempfile
 when, moment, whom = os.environ["ATTACK_KILL"].split()
 left = int(moment)
-def touches(arguments, options):
-    for argument in arguments:
-        descriptor = options.get("dir_fd") if not isinstance(argument, int) else argument
-        path = "" if isinstance(argument, int) else os.fsdecode(argument)
-        if descriptor is not None and not os.path.isabs(path):
-            path = os.path.join(os.readlink(f"/proc/self/fd/{descriptor}"), path)
-        if os.environ["ATTACK_PLACE"] in os.path.abspath(path):
-            return True
-    return False
+def touches(name, arguments, options):
+    paths = [os.fsdecode(argument) for argument in arguments if isinstance(argument, (str, bytes, os.PathLike))]
+    descriptor = arguments[0] if name == "fsync" else options.get("dir_fd")
+    if descriptor is not None:
+        folder = os.readlink(f"/proc/self/fd/{descriptor if isinstance(descriptor, int) else descriptor.fileno()}")
+        paths = [os.path.join(folder, path) for path in paths or ("",)]
+    return any(os.environ["ATTACK_PLACE"] in os.path.abspath(path) for path in paths)
 def die():
     os.write(os.open(os.environ["ATTACK_LOG"], os.O_WRONLY | os.O_CREAT), b"killed")
     os.killpg(0, signal.SIGKILL) if whom == "group" else os.kill(os.getpid(), signal.SIGKILL)
-def deadly(call):
+def deadly(name, call):
     def called(*arguments, **options):
         global left
-        if not touches(arguments, options):
+        if not touches(name, arguments, options):
             return call(*arguments, **options)
         left -= 1
         if left == -1 and when == "before":
@@ -52,7 +50,7 @@ def deadly(call):
         return given
     return called
 for name in CALLS:
-    setattr(os, name, deadly(getattr(os, name)))
+    setattr(os, name, deadly(name, getattr(os, name)))
 """
 
 

@@ -32,7 +32,7 @@ class Module:
     after: str = "make = Net"
 
 
-REFUSED, EITHER, FAILED = (2,), (1, 2), (1,)
+REFUSED, EITHER, FAILED, INTERRUPTED = (2,), (1, 2), (1,), (1, 2, 130)
 MODULES = {
     # what is not a function of the inputs must not pass
     "memory": Module(
@@ -58,7 +58,7 @@ MODULES = {
     **{
         f"{where} {how}": Module(
             f"if Net.calls > 3: {how}\n        return y" if where == "forward" else "return y",
-            FAILED if where == "forward" else REFUSED,
+            INTERRUPTED if "Keyboard" in how else FAILED if where == "forward" else REFUSED,
             f"def make():\n    {how}"
             if where == "factory"
             else f"{how}\nmake = Net"

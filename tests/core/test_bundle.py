@@ -207,3 +207,19 @@ def test_every_change_of_one_bit_of_what_the_manifest_says_is_found(bundle: Bund
         except InputError:
             found += 1
     assert found > len(text) // 10
+
+
+def test_a_plan_that_no_hash_covers_is_found(tmp_path: Path) -> None:
+    """Also where the manifest's own hash is right, which anyone can compute."""
+    write(tmp_path / "mine")
+    manifest = json.loads((tmp_path / "mine" / MANIFEST).read_text())
+    (tmp_path / "mine" / "plans").mkdir()
+    (tmp_path / "mine" / "plans" / "x.plan").write_bytes(b"plan")
+    for name in ("plans/x.plan", "../x.plan", "", MANIFEST):
+        (tmp_path / "mine" / MANIFEST).write_text(manifest_text({**manifest, "plans": [{"file": name}]}))
+        wrong = [finding for finding in verify(tmp_path / "mine") if not finding.ok]
+        assert [(finding.file, finding.detail) for finding in wrong] == [
+            (MANIFEST, f"names the plan {name!r}, which it does not list")
+        ]
+        with pytest.raises(CheckFailed, match=r"bundle\.json: names the plan"):
+            require_unchanged(open_bundle(tmp_path / "mine"))
