@@ -150,7 +150,7 @@ def sha256(path: Path) -> str:
 
 
 def verify(path: Path | str) -> list[Finding]:
-    """Compare the manifest and every listed file with their hashes, and what graphs and plans refer to with the list."""
+    """Compare the manifest and every listed file with their hashes, and what graphs and plans name with the list."""
     bundle = open_bundle(path)
     root = bundle.path.resolve()
     findings = [_verify_manifest(bundle.manifest)]

@@ -142,6 +142,23 @@ def test_verify_finds_a_missing_file(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["validate", "verify"])
+def test_a_folder_that_cannot_be_read_is_an_error_of_reading(
+    name: str, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not of usage: exit code 4, as for a file of it; root, who reads everything, included."""
+
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(bundle))
+
+    monkeypatch.setattr("os.access", lambda *_: False)
+    monkeypatch.setattr("attn2trt.export.bundle.read_manifest", refused)
+    result = run(name, str(bundle))
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert "Permission denied" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["validate", "verify"])
 def test_a_folder_that_is_no_bundle_is_one_line_and_exit_2(name: str, tmp_path: Path) -> None:
     result = run(name, str(tmp_path))
     assert result.exit_code == 2
