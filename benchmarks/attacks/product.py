@@ -19,7 +19,7 @@ def read(bundle: Path) -> dict[str, Any]:
 
 def write(bundle: Path, manifest: dict[str, Any], *, hashed: bool) -> None:
     """Write a manifest, with the hash of its content if ``hashed``."""
-    from attn2trt.export.manifest import HASH, manifest_hash
+    from attn2trt.core.manifest import HASH, manifest_hash
 
     if hashed:
         manifest = {**manifest, HASH: manifest_hash(manifest)}

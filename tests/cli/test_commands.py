@@ -151,7 +151,7 @@ def test_a_folder_that_cannot_be_read_is_an_error_of_reading(
         raise PermissionError(13, "Permission denied", str(bundle))
 
     monkeypatch.setattr("os.access", lambda *_: False)
-    monkeypatch.setattr("attn2trt.export.bundle.read_manifest", refused)
+    monkeypatch.setattr("attn2trt.core.bundle.read_manifest", refused)
     result = run(name, str(bundle))
     assert (result.exit_code, result.stdout) == (4, "")
     assert "Permission denied" in result.stderr
