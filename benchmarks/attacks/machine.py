@@ -18,7 +18,7 @@ from .record import NotRun, Row, Scene
 
 @dataclass(frozen=True)
 class Environment:
-    """What is odd: variables (None: not there), redirections or limits of the shell, and the exit codes for it."""
+    """The oddities: variables (None: not there), redirections or limits of the shell, and the exit codes for it."""
 
     variables: dict[str, str | None] = field(default_factory=dict)
     shell: str = ""

@@ -103,7 +103,7 @@ class Running:
 
 @dataclass
 class Scene:
-    """Where one attack is played: ``folder`` is its own, ``prepared`` a whole bundle to copy."""
+    """The stage of one attack: ``folder`` is its own, ``prepared`` a whole bundle to copy."""
 
     folder: Path
     prepared: Path
