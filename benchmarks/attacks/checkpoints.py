@@ -135,6 +135,7 @@ def checkpoint(scene: Scene, name: str) -> None:
     scene.note(f"benchmarks/attacks/checkpoints.py: FILES[{name!r}]")
     ran = scene.run(*DEPLOY, "--checkpoint", name, "--time-limit", "60", seconds=90)
     scene.expect(ran, {2, 4})
+    scene.need(name in ran.err, f"the error is of something else: {ran.err.strip()[-300:]}")
     scene.need(not sentinel.exists(), "code of the checkpoint ran")
     scene.need(not (scene.folder / "out").exists(), "out/ was made")
     scene.need(ran.seconds < 50, f"{ran.seconds:.0f} s until it was refused")

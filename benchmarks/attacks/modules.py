@@ -129,7 +129,8 @@ def hostile(scene: Scene, name: str) -> None:
     scene.note(f"benchmarks/attacks/modules.py: MODULES[{name!r}]")
     limit = "8" if name in ("hangs", "spins") else "100"
     words = ("deploy", "py:net:make", "--shape", "2x3x8x8", "--for", "none", "-o", "out/mine", "--json")
-    ran = scene.run(*words, "--time-limit", limit)
+    axes = ("--dynamic", "batch=1:2:8") if name == "branch on size" else ()  # at a fixed size it is no branch
+    ran = scene.run(*words, *axes, "--time-limit", limit)
     scene.need(ran.code in module.codes, f"exit code {ran.code}, expected {module.codes}: {ran.err.strip()[-300:]}")
     scene.need("Traceback (most recent" not in ran.err, f"a traceback: {ran.err.strip()[-300:]}")
     scene.need("\x1b" not in ran.err + ran.out, "an escape sequence was printed")

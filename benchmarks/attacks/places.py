@@ -136,7 +136,8 @@ def output_file(scene: Scene, kind: str) -> None:
     scene.note(f"latency.json is: {kind}")
     before = tree(scene.folder)
     words = ("benchmark", "bundle", "--seconds", "0.1", "--max-seconds", "1", "-o", "latency.json")
-    scene.expect(scene.run(*words, *(["--force"] if kind != "file" else []), seconds=60), {2})
+    ran = scene.expect(scene.run(*words, *(["--force"] if kind != "file" else []), seconds=60), {2})
+    scene.need("latency.json" in ran.err, f"the error is of something else: {ran.err.strip()[-300:]}")
     scene.need(tree(scene.folder) == before, "something was changed")
 
 
