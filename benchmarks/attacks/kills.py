@@ -92,7 +92,7 @@ def exact_kill(scene: Scene, variation: tuple[str, str, str, str]) -> None:
     hook = scene.folder / ".attack-hook"
     hook.mkdir()
     (hook / "sitecustomize.py").write_text(f"CALLS = {CALLS!r}\n" + DEADLY)
-    kill = f"{when} {scene.random.randrange(16)} {whom}"
+    kill = f"{when} {scene.random.randrange(16 if old == 'old' else 10)} {whom}"  # a deploy has about so many
     log = scene.folder / ".attack-killed"
     path = os.pathsep.join([str(hook), str(Path(__file__).resolve().parents[2] / ".typing")])
     env = {"PYTHONPATH": path, "ATTACK_KILL": kill, "ATTACK_LOG": str(log)}

@@ -213,7 +213,10 @@ def play(row: Row, number: int, seed: int, prepared: Path, work: Path) -> Trial:
     finally:
         scene.end()
         shutil.rmtree(folder, ignore_errors=True)
-    plain = [text.replace(str(folder), "FOLDER") for text in (*scene.steps, *scene.broken)]
+    plain = [
+        text.replace(str(folder), "FOLDER").replace(str(PACKAGE.parent), "REPOSITORY")
+        for text in (*scene.steps, *scene.broken)
+    ]
     split = len(scene.steps)
     shown = variation if isinstance(variation, str) else " ".join(map(str, variation))
     return Trial(row.name, number, shown, tuple(plain[:split]), tuple(plain[split:]), not_run)
