@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from attn2trt.benchmarks.attacks import checkpoints, files, inputs, kills, machine, manifests, modules, places
-from attn2trt.benchmarks.attacks.record import NotRun, Row, Scene, Trial, play
+from attacks import checkpoints, files, inputs, kills, machine, manifests, modules, places
+from attacks.record import NotRun, Row, Scene, Trial, play
 
 FAMILIES = (kills, files, manifests, checkpoints, modules, places, machine, inputs)
 ROWS: dict[str, Row] = {row.name: row for family in FAMILIES for row in family.ROWS}

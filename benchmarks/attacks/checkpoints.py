@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from attn2trt.benchmarks.attacks.kills import DEPLOY
-from attn2trt.benchmarks.attacks.record import Row, Scene
+from attacks.kills import DEPLOY
+from attacks.record import Row, Scene
 
 
 class Calls:

@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from attn2trt.benchmarks.attacks.product import MANIFEST, MODEL, REFERENCE
-from attn2trt.benchmarks.attacks.record import Row, Scene
+from attacks.product import MANIFEST, MODEL, REFERENCE
+from attacks.record import Row, Scene
 
 FILES = (MODEL, REFERENCE, "infer.py")
 

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from attn2trt.benchmarks.attacks.record import Row, Scene
+from attacks.record import Row, Scene
 
 
 def png(width: int = 16, height: int = 16, *, claimed: tuple[int, int] | None = None) -> bytes:

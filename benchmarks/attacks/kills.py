@@ -9,8 +9,8 @@ import signal
 import time
 from pathlib import Path
 
-from attn2trt.benchmarks.attacks.product import MODEL
-from attn2trt.benchmarks.attacks.record import Row, Running, Scene
+from attacks.product import MODEL
+from attacks.record import Row, Running, Scene
 
 DEPLOY = ("deploy", "se", "--shape", "2x16x8x8", "--for", "none", "-o", "out/se")
 COMMANDS = {

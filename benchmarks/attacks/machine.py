@@ -11,9 +11,9 @@ import subprocess
 import time
 from dataclasses import dataclass, field
 
-from attn2trt.benchmarks.attacks.kills import COMMANDS, DEPLOY
-from attn2trt.benchmarks.attacks.product import MODEL, REFERENCE
-from attn2trt.benchmarks.attacks.record import NotRun, Row, Scene
+from attacks.kills import COMMANDS, DEPLOY
+from attacks.product import MODEL, REFERENCE
+from attacks.record import NotRun, Row, Scene
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from typing import Any
 from manifest_edits import HOSTILE, MISSING, VALUES, replaced
 from manifest_edits import places as places_of
 
-from attn2trt.benchmarks.attacks.product import MANIFEST, MODEL, read, rehash, write
-from attn2trt.benchmarks.attacks.record import NotRun, Row, Scene
+from attacks.product import MANIFEST, MODEL, read, rehash, write
+from attacks.record import NotRun, Row, Scene
 
 
 def edit(scene: Scene, variation: tuple[int, bool]) -> None:

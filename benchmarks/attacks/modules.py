@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from attn2trt.benchmarks.attacks.record import Row, Scene
+from attacks.record import Row, Scene
 
 HEAD = """import ctypes, os, random, signal, subprocess, sys, threading, time
 import numpy, torch

@@ -13,8 +13,8 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from attn2trt.benchmarks.attacks.kills import COMMANDS, DEPLOY
-from attn2trt.benchmarks.attacks.record import NotRun, Row, Scene
+from attacks.kills import COMMANDS, DEPLOY
+from attacks.record import NotRun, Row, Scene
 
 
 def tree(folder: Path) -> dict[str, str]:
