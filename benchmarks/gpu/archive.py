@@ -12,8 +12,8 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from attn2trt.benchmarks.gpu.processes import LOGS
-from attn2trt.benchmarks.gpu.rows import FOLDER as ROWS
+from .processes import LOGS
+from .rows import FOLDER as ROWS
 
 NAME = "gpu_check.tar"
 LIMIT = 16 << 20

@@ -9,8 +9,6 @@ from typing import Any
 
 import plain_plans
 
-from attn2trt.benchmarks.gpu.exporting import bundle_path
-from attn2trt.benchmarks.gpu.work import PROFILE, Case
 from attn2trt.core.bundle import Bundle, open_bundle
 from attn2trt.core.extend import changing, extend
 from attn2trt.core.lock import locked
@@ -23,6 +21,9 @@ from attn2trt.engines.tensorrt.plans import Plan, layers_name
 from attn2trt.validate.recorded import from_tensors
 from attn2trt.validate.stages.plans import plan_stages
 from attn2trt.workflows.compile import compile_bundle
+
+from .exporting import bundle_path
+from .work import PROFILE, Case
 
 BUILDS = "builds"
 LAYERS = ", layers"

@@ -17,15 +17,16 @@ import tensorrt_page
 from code_hash import code_hash
 from tensorrt_page import PAGE, RESULTS
 
-from attn2trt.benchmarks.gpu import work
-from attn2trt.benchmarks.gpu.archive import NAME, Archive
-from attn2trt.benchmarks.gpu.document import Setting, is_measured
-from attn2trt.benchmarks.gpu.drive import PAUSE_SECONDS, Drive, forget_failed
-from attn2trt.benchmarks.gpu.estimates import Estimates
-from attn2trt.benchmarks.gpu.processes import Processes, alone_in
-from attn2trt.benchmarks.gpu.rows import read_rows, write_json
-from attn2trt.benchmarks.gpu.schedule import Schedule
 from attn2trt.errors import MissingRequirement
+
+from . import work
+from .archive import NAME, Archive
+from .document import Setting, is_measured
+from .drive import PAUSE_SECONDS, Drive, forget_failed
+from .estimates import Estimates
+from .processes import Processes, alone_in
+from .rows import read_rows, write_json
+from .schedule import Schedule
 
 STEP = Path(__file__).parents[1] / "gpu_step.py"
 ROOMS = ("core", "export", "engines", "validate", "modules")

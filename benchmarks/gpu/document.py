@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any
 
-from attn2trt.benchmarks.gpu.rows import Row
-from attn2trt.benchmarks.gpu.work import PROFILE, Step, cases
+from .rows import Row
+from .work import PROFILE, Step, cases
 
 METHOD = (
     f"plans with one profile, {PROFILE}, built several at a time on one GPU, as PyTorch's kernels are chosen; judged "

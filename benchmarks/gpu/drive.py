@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from attn2trt.benchmarks.gpu.document import Setting, document
-from attn2trt.benchmarks.gpu.processes import Ended, log_path
-from attn2trt.benchmarks.gpu.rows import FOLDER, read_row, write_json, write_row
-from attn2trt.benchmarks.gpu.schedule import Schedule
-from attn2trt.benchmarks.gpu.work import Step
+from .document import Setting, document
+from .processes import Ended, log_path
+from .rows import FOLDER, read_row, write_json, write_row
+from .schedule import Schedule
+from .work import Step
 
 PAUSE_SECONDS = 0.1
 NOT_BEGUN, OUT_OF_TIME = "not begun before the end of the time", "stopped at the end of the time"

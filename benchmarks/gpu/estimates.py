@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attn2trt.benchmarks.gpu.rows import Row
-from attn2trt.benchmarks.gpu.work import Kind, Step, cases
+from .rows import Row
+from .work import Kind, Step, cases
 
 # Seconds, of a block and of a network: TensorRT 8.6.0 on an H200 with five builds at a time on 16 cores.
 FIRST_GUESS: dict[Kind, tuple[float, float]] = {

@@ -8,9 +8,10 @@ from typing import Any
 import block_bytes
 import plain_plans
 
-from attn2trt.benchmarks.gpu.work import RANGE, Case
 from attn2trt.engines.tensorrt.targets import NONE
 from attn2trt.errors import ModuleRefused
+
+from .work import RANGE, Case
 
 BUNDLES = "bundles"
 

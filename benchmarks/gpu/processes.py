@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from attn2trt.benchmarks.gpu.work import Pool, Step
 from attn2trt.core.processes import ending
 from attn2trt.errors import InputError
+
+from .work import Pool, Step
 
 # In the environment of every process of a run, so that the next run can tell what was left behind.
 MARK = "ATTN2TRT_GPU_CHECK"

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from attn2trt.benchmarks.gpu.estimates import Estimates
-from attn2trt.benchmarks.gpu.rows import Row
-from attn2trt.benchmarks.gpu.work import Pool, Step
+from .estimates import Estimates
+from .rows import Row
+from .work import Pool, Step
 
 
 class Schedule:

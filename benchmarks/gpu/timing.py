@@ -8,9 +8,6 @@ from typing import Any
 
 import plain_plans
 
-from attn2trt.benchmarks.gpu.exporting import bundle_path
-from attn2trt.benchmarks.gpu.rows import read_row
-from attn2trt.benchmarks.gpu.work import Case, build_name, compile_name, plain_name
 from attn2trt.core.bundle import open_bundle
 from attn2trt.engines.timing.method import Method
 from attn2trt.engines.timing.results import Row as Timed
@@ -18,6 +15,10 @@ from attn2trt.engines.timing.runtimes import MODULES, PLANS
 from attn2trt.errors import CheckFailed
 from attn2trt.workflows.benchmark import benchmark
 from attn2trt.workflows.variants import Contender
+
+from .exporting import bundle_path
+from .rows import read_row
+from .work import Case, build_name, compile_name, plain_name
 
 # GPUs are steady: half a second is thousands of calls of a block, and 50 of the slowest network.
 METHOD = Method(

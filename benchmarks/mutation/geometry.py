@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from attn2trt.benchmarks.mutation.graph import Patient, attribute, set_attribute
+from .graph import Patient, attribute, set_attribute
 
 REDUCTIONS = ("ReduceMean", "ReduceMax", "ReduceSum", "ReduceMin")
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from attn2trt.benchmarks.mutation import geometry, sizes, weights, wiring
-from attn2trt.benchmarks.mutation.graph import Anatomy, Patient
+from . import geometry, sizes, weights, wiring
+from .graph import Anatomy, Patient
 
 Operator = Callable[[Patient, onnx.NodeProto, np.random.Generator], str]
 OPERATORS: tuple[Operator, ...] = (*weights.OPERATORS, *wiring.OPERATORS, *geometry.OPERATORS, *sizes.OPERATORS)

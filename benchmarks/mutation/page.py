@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from attn2trt.benchmarks.mutation.search import TIMES
 from attn2trt.validate.metrics import BETWEEN_RUNS, BUDGET, HEALTHY_RATIO, LIMIT, UNIT_ROUNDOFF
+
+from .search import TIMES
 
 STATUSES = ("refused", "equivalent", "counts", "caught", "missed")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from attn2trt.benchmarks.mutation.geometry import REDUCTIONS
-from attn2trt.benchmarks.mutation.graph import Patient, attribute
+from .geometry import REDUCTIONS
+from .graph import Patient, attribute
 
 
 def _pick(rng: np.random.Generator, values: list[int]) -> int:

@@ -8,9 +8,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from attn2trt.benchmarks.mutation.graph import Anatomy, examine
-from attn2trt.benchmarks.mutation.operators import Mutant
-from attn2trt.benchmarks.mutation.search import Search
 from attn2trt.core.graph import OnnxGraph
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.errors import CheckFailed
@@ -24,6 +21,10 @@ from attn2trt.validate.metamorphic import metamorphic
 from attn2trt.validate.metrics import Reference
 from attn2trt.validate.reference import references
 from attn2trt.validate.verdict import Run, judge
+
+from .graph import Anatomy, examine
+from .operators import Mutant
+from .search import Search
 
 OPSET = 17
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from attn2trt.benchmarks.mutation.graph import Array, Patient
+from .graph import Array, Patient
 
 LAYERS = ("Conv", "Gemm", "MatMul", "ConvTranspose")
 
@@ -230,7 +230,7 @@ def statistics_swapped(patient: Patient, node: onnx.NodeProto, rng: np.random.Ge
 
 def epsilon_changed(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator) -> str:
     """A normalisation with another epsilon."""
-    from attn2trt.benchmarks.mutation.graph import attribute, set_attribute
+    from .graph import attribute, set_attribute
 
     before = attribute(node, "epsilon", 1e-5)
     if node.op_type not in ("BatchNormalization", "InstanceNormalization", "LayerNormalization"):

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from attn2trt.benchmarks.mutation.graph import Patient
+from .graph import Patient
 
 ACTIVATIONS = ("Relu", "Sigmoid", "HardSwish", "HardSigmoid", "Clip", "Softmax", "Tanh")
 BRANCHES = ("Add", "Mul")
@@ -180,7 +180,7 @@ def negated(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator) ->
 
 def gemm_scaled(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator) -> str:
     """A Gemm with another alpha or beta."""
-    from attn2trt.benchmarks.mutation.graph import set_attribute
+    from .graph import set_attribute
 
     if node.op_type != "Gemm":
         return ""

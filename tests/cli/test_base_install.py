@@ -50,7 +50,7 @@ PLANS: Mapping[str, Mapping[str, object]] = {
 }
 QUICK = ("--seconds", "0.001")
 # what only the way from PyTorch to ONNX imports
-FROM_PYTORCH = ("attn2trt.modules.", "attn2trt.export.trace.")
+FROM_PYTORCH = ("attn2trt.modules.", "attn2trt.export.trace.", "attn2trt.validate.selections")
 
 
 @pytest.fixture(scope="module", params=["hidden", pytest.param("installed", marks=pytest.mark.slow)])

@@ -18,7 +18,8 @@ from attn2trt.engines.torch_cuda import CALLS_BEFORE_CAPTURE, CudaCalls
 from attn2trt.engines.torch_runtime import TorchRuntime, save_weights
 from attn2trt.errors import CheckFailed
 from attn2trt.modules.catalog import resolve
-from attn2trt.tests.engines.pretended_cuda import PretendedCuda
+
+from .pretended_cuda import PretendedCuda
 
 TIMED = ["record", "forward", "record", "synchronize"]
 CAPTURED = [

@@ -16,7 +16,8 @@ from attn2trt.export.forms.pixel_linear import PixelLinear
 from attn2trt.export.forms.pooled_mean import PooledMapByMap, PooledMean
 from attn2trt.export.forms.row_column_gates import EnlargedGates, OuterProduct
 from attn2trt.export.forms.split_reduction import SplitReduction
-from attn2trt.tests.export.form_graphs import MAP, convolution, model, numbers, rewritten, same
+
+from .form_graphs import MAP, convolution, model, numbers, rewritten, same
 
 
 @pytest.mark.parametrize("operator", ["ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"])

@@ -10,7 +10,8 @@ import pytest
 from attn2trt.export.forms import apply, kinds
 from attn2trt.export.forms.minimal_filtering import MinimalFiltering
 from attn2trt.export.forms.toom_cook import minimal_filter
-from attn2trt.tests.export.form_graphs import model, numbers, rewritten, same
+
+from .form_graphs import model, numbers, rewritten, same
 
 HALF, WHOLE = MinimalFiltering(whole=False), MinimalFiltering(whole=True)
 CHANNELS = 8

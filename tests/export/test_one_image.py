@@ -12,8 +12,9 @@ from attn2trt.export.forms.images_apart import images_of
 from attn2trt.export.forms.one_image import OneImage
 from attn2trt.export.forms.pooled_mean import PooledMapByMap
 from attn2trt.export.forms.row_column_gates import EnlargedGates, OuterProduct
-from attn2trt.tests.export.form_graphs import MAP, numbers, rewritten, same
-from attn2trt.tests.export.form_graphs import model as graph_of
+
+from .form_graphs import MAP, numbers, rewritten, same
+from .form_graphs import model as graph_of
 
 ONE = OneImage(own_weights=False)
 WITHIN = OneImage(own_weights=True)

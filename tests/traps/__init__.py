@@ -6,7 +6,7 @@ vary. ``TRAPS`` lists them; ``benchmarks/traps.py`` runs all, ``tests/export/tes
 
 from __future__ import annotations
 
-from attn2trt.tests.traps import attention, normalisation, pooling, resampling, shapes, signals
-from attn2trt.tests.traps.trap import TRAPS, Trap
+from . import attention, normalisation, pooling, resampling, shapes, signals
+from .trap import TRAPS, Trap
 
 __all__ = ["TRAPS", "Trap", "attention", "normalisation", "pooling", "resampling", "shapes", "signals"]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attn2trt.tests.traps.trap import CHANNELS, SHAPE, trap
+from .trap import CHANNELS, SHAPE, trap
 
 
 def _three() -> tuple[nn.Conv2d, nn.Conv2d, nn.Conv2d]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attn2trt.tests.traps.trap import CHANNELS, trap
+from .trap import CHANNELS, trap
 
 
 @trap("torch.max(x, dim) returns a pair; [0] of it joined with the mean")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attn2trt.tests.traps.trap import CHANNELS, trap
+from .trap import CHANNELS, trap
 
 
 @trap("AdaptiveAvgPool2d((None, 1)) and ((1, None)): the traced image's kernel is written as a number")

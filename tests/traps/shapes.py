@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attn2trt.tests.traps.trap import CHANNELS, FOURS, trap
+from .trap import CHANNELS, FOURS, trap
 
 
 @trap("b, c, h, w = x.size(); x.view(b, c, -1)")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attn2trt.tests.traps.trap import CHANNELS, trap
+from .trap import CHANNELS, trap
 
 
 @trap("meshgrid coordinates of the image, concatenated as channels")

@@ -15,8 +15,9 @@ from attn2trt.engines.tensorrt.layer_types import bind_layers
 from attn2trt.export.precision import lower
 from attn2trt.modules.block_index import block_info, block_names
 from attn2trt.modules.catalog import resolve
-from attn2trt.tests.engines.tensorrt.weak_network import TRT, Layer, Network, Tensor, parsed
 from attn2trt.workflows.deploy import export_graph
+
+from .weak_network import TRT, Layer, Network, Tensor, parsed
 
 LOG = Path(__file__).parent / "se-fp16-parser.log"
 NODE = re.compile(r"VERBOSE: (\S+) \[(\w+)\] (inputs|outputs): (.*)")

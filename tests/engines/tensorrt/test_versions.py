@@ -20,9 +20,10 @@ from attn2trt.engines.tensorrt import versions
 from attn2trt.engines.tensorrt.flavours import RTX
 from attn2trt.engines.tensorrt.versions import BRANCHES, Version, has, parse_version
 from attn2trt.errors import InputError, MissingRequirement
-from attn2trt.tests.engines.tensorrt import api
-from attn2trt.tests.engines.tensorrt.weak_network import TRT as WEAK
-from attn2trt.tests.engines.tensorrt.weak_network import Network, parsed
+
+from . import api
+from .weak_network import TRT as WEAK
+from .weak_network import Network, parsed
 
 ROOM = Path(__file__).parents[3] / "engines/tensorrt"
 NAMES = api.read_table()
