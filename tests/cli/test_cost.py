@@ -69,7 +69,7 @@ def test_the_plot_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monk
     assert run("resnet18+se", "--plot", str(tmp_path / "cost.svg")).exit_code == 0
     assert (tmp_path / "cost.svg").read_text() == "resnet18+se"
 
-    def half(_found: Cost, path: Path, _title: str) -> None:
+    def half(_found: Cost, path: Path, *, title: str) -> None:
         path.write_text("half")
         raise OSError(28, "No space left on device")
 
