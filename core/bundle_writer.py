@@ -150,8 +150,12 @@ def _stem(destination: Path, ending: int = 40) -> str:
 def _left(destination: Path) -> Iterator[Path]:
     """What commands for this destination left when they were killed, the latest first."""
     pattern = re.compile(re.escape(_stem(destination)) + r"\.(?:partial|replaced)-\d+(?:-[0-9a-f]{8})?")
-    found = [path for path in destination.parent.iterdir() if pattern.fullmatch(path.name)]
-    for path in sorted(found, key=lambda path: path.lstat().st_mtime, reverse=True):
+    found = {}
+    for path in destination.parent.iterdir():
+        if pattern.fullmatch(path.name):
+            with contextlib.suppress(FileNotFoundError):  # a running command may put its folder in place meanwhile
+                found[path] = path.lstat().st_mtime
+    for path in sorted(found, key=lambda path: found[path], reverse=True):
         if path.is_dir() and not path.is_symlink() and is_abandoned(path):
             yield path
 

@@ -215,3 +215,11 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     lock = try_lock(tmp_path)
     assert lock is not None
     lock.release()
+
+
+def test_a_folder_that_goes_while_others_are_looked_at_is_let_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / ".mine.partial-999999999"
+    monkeypatch.setattr(Path, "iterdir", lambda _folder: iter([gone]))
+    recover(tmp_path / "mine")

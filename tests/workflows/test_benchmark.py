@@ -318,7 +318,7 @@ def test_processors_are_asked_how_near_they_are_where_something_runs_on_them() -
 @pytest.fixture
 def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A bundle with two plans on a machine with a GPU, where ONNX Runtime runs in place of them."""
-    found = attn2trt.deploy("se", out=tmp_path / "se", precision="fp32,fp16", **SMALL)
+    found = attn2trt.deploy("se", out=tmp_path / "se", precision="fp32,fp16", capabilities="none", **SMALL)
     add_plans(found.path)
     monkeypatch.setattr(here, "probe_tensorrt", lambda: Component("TensorRT", "usable", "8.6.0"))
     monkeypatch.setattr(here, "ask_driver", lambda: Driver("", ("NVIDIA H200 (compute capability 9.0)",)))
@@ -335,7 +335,11 @@ def add_plans(path: Path, *, profile: str | None = None, **changes: Any) -> None
         Plan(f"plans/{name}.plan", name, files[graph]["sha256"], profiles, "8.6.0", "NVIDIA H200", ("9.0",), "13.0")
         for name, graph in bundle.graphs.items()
     ]
-    extend(bundle, {}, {"plans": [{**plan.to_json(), **changes} for plan in plans]})
+    (path / "plans").mkdir(exist_ok=True)
+    for plan in plans:
+        (path / plan.file).write_bytes(b"plan")
+    entries = [{**plan.to_json(), **changes} for plan in plans]
+    extend(bundle, {plan.file: "plan" for plan in plans}, {"plans": entries})
 
 
 def test_the_plans_of_a_bundle_are_timed_and_judged_by_their_precision(planned: Path) -> None:
