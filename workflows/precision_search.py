@@ -3,7 +3,7 @@
 A precision is measured first as PyTorch would lose it, which takes no graph. Where it loses more than the budget, each
 module is lowered alone, those that lose most stay in float32, and the smallest number of them that keeps the budget is
 found by bisection. What the verdict says of the graph decides: where it fails, more modules stay in float32, or the
-next precision is tried, in the order of ``lowering.TRIED``, and float32 alone at the end.
+next precision is tried, in the order of ``precision.TRIED``, and float32 alone at the end.
 """
 
 from __future__ import annotations

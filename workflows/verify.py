@@ -12,7 +12,7 @@ from ..errors import CheckFailed, MissingRequirement
 
 @steady
 def verify_bundle(path: Path | str) -> list[Finding]:
-    """Return what ``export.bundle.verify`` finds and, if every file is the right one, whether each graph loads here.
+    """Return what ``core.bundle.verify`` finds and, if every file is the right one, whether each graph loads here.
 
     Raises MissingRequirement if the files are right and there is no ONNX Runtime to load the graphs.
     """

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from ...core.precision import FP32
 from ...core.tensor_spec import Axis, TensorSpec
 from ...engines.environment import Component, probe_rtx
 from ...engines.tensorrt.flavours import RTX
@@ -20,8 +21,6 @@ from ..verdict import StageResult, built, not_checked
 
 if TYPE_CHECKING:
     from torch import nn
-
-FLOAT32 = "fp32"
 
 
 class Graph(Protocol):
@@ -71,7 +70,7 @@ class BuildStages:
     def open(self, module: nn.Module, graphs: Mapping[str, Graph]) -> None:
         """Take the graphs by precision; plans of others, but for the float32 one, are given up with their files."""
         self._end()
-        for precision in [name for name in self._outcomes if name != FLOAT32]:
+        for precision in [name for name in self._outcomes if name != FP32]:
             for file in self._outcomes.pop(precision).files:
                 (self._folder / file).unlink(missing_ok=True)
         if self.why_not_here:
