@@ -51,7 +51,7 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """What the block in TARGET costs, beside what it must cost on this machine.
+    """Measure what the block in TARGET costs, beside what it must cost on this machine.
 
     TARGET is a backbone with a block, which is timed beside the backbone without it, or a block alone with --shape.
     Everything runs in ONNX Runtime on the CPU. Nothing else should run on the machine meanwhile.

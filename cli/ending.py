@@ -1,4 +1,4 @@
-"""How every error becomes one line and an exit code.
+"""Turn every error into one line and an exit code.
 
 Exit codes: 0 passed; 1 a verdict or a hash failed; 2 wrong usage or bad input; 3 a requirement is missing here;
 4 reading or writing failed; 70 an error in attn2trt itself; 130 interrupted.

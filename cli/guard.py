@@ -45,7 +45,7 @@ NEWS = {
 
 @dataclass
 class _Work:
-    """What the child has said of itself so far, and when it was heard last."""
+    """The notes of the child so far, and the time of the last one."""
 
     stage: str = "starting"
     seconds: float = field(default_factory=processes.stage_seconds)

@@ -20,7 +20,7 @@ from .output import print_json, print_rich
 )
 @output_options
 def command(kind: str | None, supports: tuple[str, ...], as_json: bool) -> None:
-    """What can be deployed: blocks and backbones, with paper, parameters and multiply-accumulates.
+    """List what can be deployed: blocks and backbones, with paper, parameters and multiply-accumulates.
 
     \b
     attn2trt list                       everything

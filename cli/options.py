@@ -72,7 +72,7 @@ def targets_options(command: Command) -> Command:
 
 
 def module_options(command: Command) -> Command:
-    """What the inputs and the weights are."""
+    """Options for the inputs and the weights."""
     return _stack(
         command,
         shape_options,
@@ -135,7 +135,7 @@ def _shapes(context: click.Context, _option: click.Parameter, texts: tuple[str, 
 
 
 def export_options(command: Command) -> Command:
-    """Where the bundle goes and what is in it."""
+    """Options for the place of the bundle and for what is in it."""
     return _stack(
         command,
         click.option("-o", "--out", type=PATH, metavar="DIR", help="The bundle (default: bundles/TARGET)."),
@@ -188,7 +188,7 @@ def export_options(command: Command) -> Command:
 
 
 def timing_options(each: str) -> Decorator[Any]:
-    """How long ``each`` is timed, with how many threads and from which opset, and where the document goes."""
+    """Options for the time, threads and opset with which ``each`` is timed, and for the place of the document."""
     seconds = click.FloatRange(min=0, min_open=True)
     count = click.IntRange(min=1)
     options = (
@@ -210,7 +210,7 @@ def timing_options(each: str) -> Decorator[Any]:
 
 
 def output_options(command: Command) -> Command:
-    """How the command speaks."""
+    """Options for what the command prints."""
     return _stack(command, json_option, debug_option)
 
 

@@ -1,4 +1,4 @@
-"""What the commands print: results on stdout, progress on stderr."""
+"""The output of the commands: results on stdout, progress on stderr."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def print_rich(*renderables: RenderableType) -> None:
 
 @dataclass(frozen=True)
 class _Printable:
-    """What is shown, without the control characters that a name in it may hold; colours are added after that."""
+    """Drop the control characters that a name in the text may hold; colours are added after that."""
 
     shown: RenderableType
 

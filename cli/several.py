@@ -172,7 +172,7 @@ def _next(running: dict[int, Job]) -> Job:
 
 
 def _exit_code(job: Job, status: int) -> int:
-    """How it ended; one that a signal ended, as where memory ran out, has failed."""
+    """The exit code; a job that a signal ended, as when memory ran out, has failed."""
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
         return code

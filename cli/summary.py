@@ -1,4 +1,4 @@
-"""What a bundle is and what to do with it, in a few lines for people."""
+"""Describe a bundle, and what to do with it, in a few lines for people."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ class Bundle:
 
     @property
     def tuned(self) -> Mapping[str, Any] | None:
-        """What the manifest says of the graph in the forms that were fastest in ONNX Runtime on the CPU, if any."""
+        """The manifest's entry of the graph that ``tune`` wrote for ONNX Runtime on the CPU, if any."""
         return self.manifest.get("tuned")
 
     @property
@@ -162,7 +162,7 @@ def verify(path: Path | str) -> list[Finding]:
 
 
 def is_as_listed(bundle: Bundle, name: str) -> bool:
-    """Whether this file of the bundle is the one that its manifest lists."""
+    """Tell whether this file of the bundle is the one that its manifest lists."""
     entry = bundle.manifest["files"].get(name)
     return entry is not None and _verify_file(bundle.path.resolve(), name, entry).ok
 

@@ -148,7 +148,7 @@ def _stem(destination: Path, ending: int = 40) -> str:
 
 
 def _left(destination: Path) -> Iterator[Path]:
-    """What commands for this destination left when they were killed, the latest first."""
+    """Yield what commands for this destination left when they were killed, the latest first."""
     pattern = re.compile(re.escape(_stem(destination)) + r"\.(?:partial|replaced)-\d+(?:-[0-9a-f]{8})?")
     found = {}
     for path in destination.parent.iterdir():

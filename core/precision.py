@@ -41,5 +41,5 @@ def oldest_tensorrt(opset: int, precision: str) -> str:
 
 
 def is_within(path: str, modules: Iterable[str]) -> bool:
-    """Whether a module is one of ``modules`` or inside one."""
+    """Tell whether a module is one of ``modules`` or inside one."""
     return any(path == module or path.startswith(f"{module}.") for module in modules)

@@ -53,12 +53,12 @@ class Traffic:
 
     @property
     def bytes(self) -> int:
-        """What moves when nothing is fused."""
+        """Bytes that move if nothing is fused."""
         return sum(operator.bytes for operator in self.operators)
 
     @property
     def operations(self) -> int:
-        """What is computed, fused or not."""
+        """Operations that are computed, fused or not."""
         return sum(operator.operations for operator in self.operators)
 
 
@@ -148,7 +148,7 @@ def _operations(node: onnx.NodeProto, tensors: Mapping[str, _Tensor]) -> int:
 
 
 def _products(node: onnx.NodeProto, given: Sequence[_Tensor], made: _Tensor) -> int:
-    """How many products a sum of products adds up; 0 where the node is none."""
+    """Count the products that a sum of products adds up; 0 if the node is none."""
     match node.op_type:
         case "Conv":
             return made.elements * math.prod(given[1].sizes[1:])

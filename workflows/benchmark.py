@@ -203,7 +203,7 @@ class _Batch:
                 yield key, contestant
 
     def _unlike_recorded(self, key: Key, contestant: Contestant) -> str:
-        """How the outputs differ from what the bundle recorded; asked of the bundle's own graphs and plans alone."""
+        """Describe how outputs differ from the recorded ones, for the bundle's own graphs and plans alone."""
         recorded = self._contenders[key[0]].recorded
         if recorded is None or key[1] not in {*PROVIDERS, *PLANS}:
             return ""

@@ -1,4 +1,4 @@
-"""What ``cost`` times: the target, the plain backbone and each of the blocks alone, each as the graph of a bundle."""
+"""The graphs that ``cost`` times, each as that of a bundle: the target, the plain backbone, each block alone."""
 
 from __future__ import annotations
 

@@ -288,7 +288,7 @@ def export_graph(
 def _build_arguments(
     target: str | Target | nn.Module, seed: int, pretrained: bool, checkpoint: Path | str | None
 ) -> dict[str, Any] | None:
-    """What it takes to build the module again from the target's name; None for a module that came from Python."""
+    """The arguments that build the module again from the target's name; None for a module that came from Python."""
     if not isinstance(target, str):
         return None
     return {"seed": seed, "pretrained": pretrained, "checkpoint": checkpoint is not None}

@@ -53,7 +53,7 @@ class Lowering:
         calibrate: Path | None = None,
         method: str | None = None,
     ) -> Lowering:
-        """What the arguments ask for; raises InputError for an unknown precision or method, and for options that go
+        """Read the arguments; raises InputError for an unknown precision or method, and for options that go
         with a precision that is not there."""
         named = [name.strip() for name in (precision.split(",") if isinstance(precision, str) else precision)]
         chooses = AUTO in named
@@ -79,7 +79,7 @@ class Lowering:
 
     @property
     def options(self) -> list[Any]:
-        """What a bundle depends on; nothing where float32 is alone."""
+        """The options that a bundle depends on; none if float32 is alone."""
         if not self.precisions:
             return []
         method = [self.method] if INT8 in self.precisions else []
@@ -149,7 +149,7 @@ class Candidates(Protocol):
 
 @dataclass(frozen=True)
 class Named:
-    """What was asked for by name: one set, whatever its verdict."""
+    """The precisions that were named: one set, whatever its verdict."""
 
     writer: LowWriter
 
@@ -166,7 +166,7 @@ class Named:
 
 
 def floor_of(low: LowGraph) -> Lower:
-    """What the reference has to measure so that this graph can be judged."""
+    """Return what the reference has to measure so that this graph can be judged."""
     from ..validate.half_precision import Half
     from ..validate.quantized import EightBit
     from ..validate.tf32 import Tf32
@@ -188,7 +188,7 @@ def files_of(lowered: Mapping[str, LowGraph]) -> dict[str, str]:
 
 
 def entries_of(lowered: Mapping[str, LowGraph], target: Target) -> dict[str, Any]:
-    """What the manifest says of each graph."""
+    """Return the manifest's entry of each graph."""
     return {
         name: {**low.to_json(), "trtexec": trtexec_lines(low, target.inputs, target.axes)}
         for name, low in lowered.items()

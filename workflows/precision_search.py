@@ -84,7 +84,7 @@ class PrecisionSearch:
 
     @property
     def account(self) -> dict[str, Any]:
-        """What was chosen and what was tried, and whether a killed process decided about any of it."""
+        """Report what was chosen and what was tried, and whether a killed process decided about any of it."""
         return {
             **({"interrupted": True} if self._was_interrupted else {}),
             "precision_search": {

@@ -1,4 +1,4 @@
-"""Which forms of a graph are fastest on this machine: each is written, checked on a case, timed, and kept or left.
+"""Find the fastest forms of a graph on this machine: each is written, checked on a case, timed, and kept or left.
 
 What looks faster but may be so by chance is timed a second time, in new processes: where a process finds its memory
 moves its times as much as some forms do. By chance alone a first look of twelve rounds takes one form in fifty for

@@ -1,4 +1,4 @@
-"""What a benchmark times: the target and its plain backbone, each as a module, as our graph and as the plain export."""
+"""The models that a benchmark times: target and plain backbone, each as a module, our graph and the plain export."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ Run = Callable[[Arrays], Arrays]
 
 @dataclass(frozen=True)
 class Weights:
-    """Where a module's weights come from."""
+    """The source of a module's weights."""
 
     seed: int = 0
     pretrained: bool = False
@@ -114,7 +114,7 @@ def from_target(
 def from_bundle(
     bundle: Bundle, folder: Path, runtimes: Sequence[str], *, backbone: bool = True, progress: Progress
 ) -> list[Contender]:
-    """What a bundle holds and, where PyTorch is here and the bundle says how, what it was made of.
+    """Return what a bundle holds and, if PyTorch is here and the bundle says how, what it was made of.
 
     Raises CheckFailed where a file is not the one that the manifest lists.
     """

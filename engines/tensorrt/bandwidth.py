@@ -1,4 +1,4 @@
-"""How many bytes a second a GPU's memory moves: copies from one place in it to another, timed by its own clock."""
+"""Measure the bytes a second that a GPU's memory moves: copies from one place to another, timed by its own clock."""
 
 from __future__ import annotations
 

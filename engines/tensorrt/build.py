@@ -145,7 +145,7 @@ def _inspect(library: Library, logger: Any, order: Order) -> int:
 
 
 def _inspected(trt: Any, engine: Any, order: Order) -> str:
-    """What the inspector says of the plan at its first profile's optimum: without shapes it leaves the types open."""
+    """Ask the inspector for the plan at its first profile's optimum: without shapes it leaves the types open."""
     inspector = engine.create_engine_inspector()
     context = engine.create_execution_context()
     if context is not None:

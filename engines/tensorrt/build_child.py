@@ -1,4 +1,4 @@
-"""What the child process of compiling runs: one order from stdin, one answer on stdout."""
+"""The child process that builds a plan: one order from stdin, one answer on stdout."""
 
 from __future__ import annotations
 

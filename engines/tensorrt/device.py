@@ -95,7 +95,7 @@ class Device:
         return Event(self, int(handle.value or 0))
 
     def graph(self, stream: Stream, enqueue: Callable[[], object]) -> Graph:
-        """What ``enqueue`` puts into the stream as a CUDA graph; nothing of it is run."""
+        """Capture what ``enqueue`` puts into the stream as a CUDA graph; nothing of it is run."""
         captured, ready = ctypes.c_void_p(), ctypes.c_void_p()
         self._call("cuStreamBeginCapture_v2", ctypes.c_void_p(stream.handle), _THREAD_LOCAL)
         try:

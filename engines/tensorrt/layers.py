@@ -1,4 +1,4 @@
-"""What TensorRT's inspector says of a plan's layers: the nodes that each one computes, and in which precision.
+"""Read what TensorRT's inspector says of a plan's layers: the nodes that each one computes, and in which precision.
 
 The document is JSON of detailed verbosity, with raw control characters in its strings (8.6). A layer's ``Name`` joins
 the names of its nodes (``Conv_0 + PWN(Sigmoid_1)``); ``Metadata`` names them as well (``[ONNX Layer: Conv_0]``).
@@ -53,7 +53,7 @@ class Layer:
 
     @property
     def known_by_inputs(self) -> bool:
-        """Whether ``computes`` is known from the tensors that the layer reads alone."""
+        """Tell whether ``computes`` is known from the tensors that the layer reads alone."""
         return not self.weights and not kernel_precision(self.tactic)
 
 
@@ -101,7 +101,7 @@ def summary(layers: Iterable[Layer]) -> dict[str, dict[str, int]]:
 
 @dataclass(frozen=True)
 class Achieved:
-    """What computes in the precision that was asked for: nodes of a lower one, layers of "fp32" and "tf32".
+    """A count of what computes in the precision that was asked for: nodes of a lower one, layers of "fp32" and "tf32".
 
     Of the ``unknown`` the inspector does not tell. ``wrong`` layers compute ``instead`` in other precisions.
     """

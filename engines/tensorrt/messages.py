@@ -1,4 +1,4 @@
-"""What TensorRT's parser and builder complain of, in one line that names the PyTorch module."""
+"""Say what TensorRT's parser or builder complains of, in one line that names the PyTorch module."""
 
 from __future__ import annotations
 

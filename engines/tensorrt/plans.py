@@ -1,4 +1,4 @@
-"""What is known of a plan file, and whether it may be loaded here."""
+"""The facts about a plan file, and the reason if it cannot be loaded here."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class Profile:
         return smallest, best, largest
 
     def holds(self, sizes: Mapping[str, int]) -> bool:
-        """Whether these sizes are inside of every range."""
+        """Tell whether these sizes are inside of every range."""
         return all(self.axes[name].min <= size <= self.axes[name].max for name, size in sizes.items())
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What TensorRT for RTX alone has: plans for several compute capabilities, and kernels that are compiled when run.
+"""The API of TensorRT for RTX alone: plans for several compute capabilities, and kernels compiled when they run.
 
 Source: NVIDIA's documentation of TensorRT for RTX 1.7, IBuilderConfig, IRuntimeConfig and IRuntimeCache.
 """
@@ -27,7 +27,7 @@ def set_targets(trt: Any, config: Any, targets: Sequence[str]) -> None:
 
 
 class RuntimeConfig:
-    """How an engine of TensorRT for RTX is run: its kernels, compiled on this machine, and whether as a CUDA graph.
+    """The settings with which an engine of TensorRT for RTX runs: its compiled kernels, and a CUDA graph if asked for.
 
     Every kernel is specialised before a shape runs for the first time: the default runs a general kernel first and
     changes it in the background, so that two runs of the same inputs could differ. ``cache`` is what ``serialize``

@@ -143,7 +143,7 @@ class TensorRTRuntime:
         return found
 
     def _enqueuing(self, addresses: Mapping[str, int]) -> Callable[[], object]:
-        """What puts the plan into the stream for inputs at these addresses."""
+        """Return the call that puts the plan into the stream for inputs at these addresses."""
         if self._graphed:
             graph = self._device.graph(self._stream, self._enqueue)
             return lambda: graph.launch(self._stream)

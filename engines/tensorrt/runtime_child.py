@@ -1,4 +1,4 @@
-"""What the child process of isolated.py runs: one plan, fed from stdin until that ends."""
+"""The child process of isolated.py: one plan, fed from stdin until that ends."""
 
 from __future__ import annotations
 

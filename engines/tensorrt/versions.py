@@ -133,7 +133,7 @@ def tactic_mask(trt: Any, version: Version, current: int, excluded: Sequence[str
 
 
 def device_bytes(engine: Any, version: Version) -> int:
-    """What an execution context of the engine takes on the device for its activations."""
+    """Return the bytes on the device that a context of the engine takes for its activations."""
     if has(version, "ICudaEngine.device_memory_size_v2"):
         return int(engine.device_memory_size_v2)
     return int(engine.device_memory_size)
