@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-@pytest.fixture(autouse=True)
-def _processors_that_stay_near(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How many rounds are timed must not depend on where a host puts its processors while tests run."""
-    monkeypatch.setattr("attn2trt.engines.timing.placement.handover_us", lambda: 9.0)
+@pytest.fixture(autouse=True, scope="session")
+def _processors_that_stay_near() -> Iterator[None]:
+    """Keep the number of timed rounds apart from where a host puts its processors, in fixtures of modules as well."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("attn2trt.engines.timing.placement.handover_us", lambda: 9.0)
+        yield
