@@ -28,12 +28,13 @@ __all__ = ["load", "load_into", "locate", "sha256", "split"]
 
 
 def locate(given: Path | str) -> Path:
-    """The file itself: as given, or what ``hf-hub:owner/name[@revision]`` names, fetched once into the hub's cache.
+    """Return the absolute path of the file, or of what ``hf-hub:owner/name[@revision]`` names, fetched once.
 
-    InputError where the hub or the repository is out of reach.
+    Absolute from here on, since the user's code may change the folder before the file is read. Raises InputError if
+    the hub or the repository is out of reach.
     """
     if not str(given).startswith(HUB):
-        return Path(given)
+        return Path(given).absolute()
     import huggingface_hub
     from huggingface_hub.errors import EntryNotFoundError
 

@@ -91,10 +91,12 @@ def from_target(
     Raises what ``deploy`` raises for the target itself.
     """
     from ..modules import catalog
+    from ..modules.checkpoint import locate
     from ..modules.packages import require
 
     require()
     progress("resolving the target")
+    checkpoint = None if weights.checkpoint is None else locate(weights.checkpoint)  # before the user's code runs
     chosen, ranges = _with_batches(spec, shapes, dynamic, batches)
     target = catalog.resolve(
         spec,
@@ -102,7 +104,7 @@ def from_target(
         dynamic=ranges,
         seed=weights.seed,
         pretrained=weights.pretrained,
-        checkpoint=weights.checkpoint,
+        checkpoint=checkpoint,
     )
     check_batches(batches, target.inputs, target.axes)
     progress("building the module")

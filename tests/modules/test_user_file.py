@@ -96,6 +96,17 @@ def test_code_that_changes_the_folder(tmp_path: Path) -> None:
     os.chdir(tmp_path)
 
 
+def test_a_checkpoint_is_found_from_the_folder_that_the_command_began_in(tmp_path: Path) -> None:
+    write(NET)
+    torch.save({key: value + 1 for key, value in build("mynet.py").state_dict().items()}, "weights.pt")
+    write(NET + "\nimport os\nos.makedirs('other', exist_ok=True)\nos.chdir('other')\n", "moving.py")
+    given = {"checkpoint": "weights.pt"}
+    loaded = resolve("moving.py", shapes=["2x3x8x8"], **given).build()  # type: ignore[arg-type]
+    os.chdir(tmp_path)
+    expected = build("mynet.py", **given)  # type: ignore[arg-type]
+    torch.testing.assert_close(loaded.state_dict(), expected.state_dict())
+
+
 def test_a_block_in_a_backbone() -> None:
     write(GATE)
     assert build("resnet18+mynet.py:Gate:ratio=2@layer4").layer4.attn.ratio == 2

@@ -296,6 +296,26 @@ def test_the_batches_decide_what_is_traced(
         assert set(batches) <= set(plan.axes["batch"].sizes)
 
 
+def test_a_checkpoint_is_looked_for_in_the_folder_that_the_command_began_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    moving = "import os\nfrom torch import nn\nos.chdir('elsewhere')\nclass Net(nn.Conv2d):\n"
+    Path("moving.py").write_text(f"{moving}    def __init__(self): super().__init__(3, 4, 1)\n")
+    found: list[Path] = []
+
+    def resolve(_spec: str, *, checkpoint: Path, **_: Any) -> None:
+        found.append(checkpoint)
+        raise InputError("resolved")
+
+    monkeypatch.setattr(catalog, "resolve", resolve)
+    with pytest.raises(InputError, match="resolved"):
+        benchmark("moving.py", batches=[2], shapes=["2x3x8x8"], checkpoint="net.pt", method=QUICK)
+    assert Path.cwd() == tmp_path / "elsewhere"
+    assert found == [tmp_path / "net.pt"]
+
+
 def test_doubtful_numbers_are_warned_about(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contenders, "find_spec", lambda name: None)
     found = benchmark(str(exported), runtimes=["ort-cpu"], threads=1, method=QUICK)
