@@ -5,25 +5,78 @@ from __future__ import annotations
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from .core.bundle import Bundle as Bundle
-    from .core.bundle import open_bundle as open_bundle
-    from .modules.catalog import build as build
-    from .workflows.benchmark import benchmark as benchmark
-    from .workflows.cost import cost as cost
-    from .workflows.deploy import deploy as deploy
+from .errors import (
+    Attn2trtError,
+    CheckFailed,
+    InputError,
+    Interrupted,
+    MissingRequirement,
+    ModuleRefused,
+    SizesRefused,
+    StorageError,
+)
 
-__all__ = ["Bundle", "__version__", "benchmark", "build", "cost", "deploy", "open_bundle"]
+if TYPE_CHECKING:
+    from .core.bundle import Bundle, open_bundle
+    from .engines.tensorrt.build import BuildOptions
+    from .engines.timing.method import Method
+    from .modules.catalog import build
+    from .validate.verdict import Verdict
+    from .workflows.benchmark import benchmark
+    from .workflows.compile import compile_bundle
+    from .workflows.cost import cost
+    from .workflows.deploy import deploy
+    from .workflows.export import export_bundle
+    from .workflows.options import Weights
+    from .workflows.tune import tune_bundle
+    from .workflows.validate import validate_bundle
+    from .workflows.verify import verify_bundle
+
+__all__ = [
+    "Attn2trtError",
+    "BuildOptions",
+    "Bundle",
+    "CheckFailed",
+    "InputError",
+    "Interrupted",
+    "Method",
+    "MissingRequirement",
+    "ModuleRefused",
+    "SizesRefused",
+    "StorageError",
+    "Verdict",
+    "Weights",
+    "__version__",
+    "benchmark",
+    "build",
+    "compile_bundle",
+    "cost",
+    "deploy",
+    "export_bundle",
+    "open_bundle",
+    "tune_bundle",
+    "validate_bundle",
+    "verify_bundle",
+]
 __version__ = _version("attn2trt")
 
 # Loaded on first use, so that `import attn2trt` and `attn2trt --help` touch neither torch nor onnx.
 _HOME = {
+    "BuildOptions": ".engines.tensorrt.build",
     "Bundle": ".core.bundle",
+    "Method": ".engines.timing.method",
+    "Verdict": ".validate.verdict",
+    "Weights": ".workflows.options",
     "benchmark": ".workflows.benchmark",
     "build": ".modules.catalog",
+    "compile_bundle": ".workflows.compile",
     "cost": ".workflows.cost",
     "deploy": ".workflows.deploy",
+    "export_bundle": ".workflows.export",
     "open_bundle": ".core.bundle",
+    "tune_bundle": ".workflows.tune",
+    "validate_bundle": ".workflows.validate",
+    "verify_bundle": ".workflows.verify",
 }
 
 
@@ -33,3 +86,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     return getattr(import_module(_HOME[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

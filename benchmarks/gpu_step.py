@@ -20,7 +20,7 @@ from gpu.rows import write_row
 
 from attn2trt.core.processes import die_with_parent
 from attn2trt.engines.environment import ask_driver, installed_version
-from attn2trt.engines.tensorrt.build import Options
+from attn2trt.engines.tensorrt.build import BuildOptions
 from attn2trt.engines.tensorrt.flavours import RTX, TENSORRT
 from attn2trt.engines.tensorrt.here import probe_flavour
 from attn2trt.engines.tensorrt.versions import TACTICS
@@ -48,7 +48,7 @@ def probe(targets: str | None) -> dict[str, Any]:
     }
 
 
-def do(folder: Path, step: work.Step, setting: str, options: Options, targets: str | None) -> dict[str, Any]:
+def do(folder: Path, step: work.Step, setting: str, options: BuildOptions, targets: str | None) -> dict[str, Any]:
     """Do the step; returns what it found."""
     if step.kind == "copies":
         return building.measure_copies()
@@ -80,7 +80,7 @@ def main(arguments: argparse.Namespace) -> int:
         "setting": arguments.setting,
         "status": "done",
     }
-    options = Options(without_tactics=tuple(arguments.without_tactics))
+    options = BuildOptions(without_tactics=tuple(arguments.without_tactics))
     try:
         row |= do(arguments.folder, step, arguments.setting, options, arguments.targets)
     except Attn2trtError as error:

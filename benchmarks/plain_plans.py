@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attn2trt.core.bundle import Bundle, sha256
-from attn2trt.engines.tensorrt.build import Options, Order
+from attn2trt.engines.tensorrt.build import BuildOptions, Order
 from attn2trt.engines.tensorrt.flavours import TENSORRT
 from attn2trt.engines.tensorrt.isolated import BUILD_SECONDS, build_isolated, described
 from attn2trt.engines.tensorrt.plans import Plan
@@ -65,7 +65,7 @@ def build_plain(
     bundle: Bundle,
     precision: str,
     profiles: Sequence[str],
-    options: Options,
+    options: BuildOptions,
     *,
     seconds: float = BUILD_SECONDS,
 ) -> dict[str, Any]:

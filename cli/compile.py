@@ -68,10 +68,10 @@ def command(
     installed. The plans become part of the bundle; attn2trt validate judges those that this machine can run.
     """
     from ..core.precision import named_precisions
-    from ..engines.tensorrt.build import Options
+    from ..engines.tensorrt.build import BuildOptions
     from ..workflows.compile import compile_bundle
 
-    options = Options(workspace, level, version_compatible, hardware_compatible, without_tactics)
+    options = BuildOptions(workspace, level, version_compatible, hardware_compatible, without_tactics)
     plans = []
     with stages() as progress:
         for name in named_precisions(precision):

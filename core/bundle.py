@@ -6,6 +6,7 @@ The hashes prove that files are the ones the manifest lists, not who wrote the m
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ __all__ = [
     "TUNED",
     "Bundle",
     "Finding",
+    "Folder",
     "axis_to_json",
     "is_as_listed",
     "is_inside",
@@ -38,6 +40,7 @@ __all__ = [
 ]
 
 TUNED = "model.ort-cpu.onnx"
+Folder = str | os.PathLike[str]  # of a bundle; a Bundle is one
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,28 @@ class Finding:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle on disk. ``reused`` tells that it was found unchanged instead of being built."""
+    """A bundle on disk. Its path is that of its folder, so that it is taken wherever a folder is.
+
+    Attributes:
+        path: The folder.
+        manifest: The content of ``bundle.json``.
+        reused: True if it was found unchanged instead of being built.
+    """
 
     path: Path
     manifest: Mapping[str, Any]
     reused: bool = False
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def passed(self) -> bool:
+        """True if the verdict that the manifest records is a pass; ``validate_bundle`` judges again."""
+        return self.manifest["verdict"].get("passed") is True
 
     @property
     def name(self) -> str:
@@ -129,7 +149,7 @@ def axis_to_json(axis: Axis) -> list[int]:
     return [axis.min, axis.opt, axis.max, *([axis.multiple] if axis.multiple > 1 else [])]
 
 
-def open_bundle(path: Path | str) -> Bundle:
+def open_bundle(path: Folder) -> Bundle:
     """Read a bundle's manifest; raises InputError where the folder is no bundle, or one that leaves its folder."""
     folder = Path(path)
     file = folder / MANIFEST
@@ -149,7 +169,7 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def verify(path: Path | str) -> list[Finding]:
+def verify(path: Folder) -> list[Finding]:
     """Compare the manifest and every listed file with their hashes, and what graphs and plans name with the list."""
     bundle = open_bundle(path)
     root = bundle.path.resolve()

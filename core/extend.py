@@ -12,11 +12,10 @@ import os
 import re
 import shutil
 from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from ..errors import StorageError
-from .bundle import MANIFEST, Bundle, open_bundle, sha256
+from .bundle import MANIFEST, Bundle, Folder, open_bundle, sha256
 from .bundle_writer import flush
 from .destination import LEFT, SCRATCH
 from .lock import is_abandoned, try_lock
@@ -27,7 +26,7 @@ TURN = re.compile(r"(?P<group>.+?)(?:\.(?P<turn>\d+))?(?P<kind>\.(?:plan|layers\
 
 
 @contextlib.contextmanager
-def changing(path: Path | str) -> Iterator[Bundle]:
+def changing(path: Folder) -> Iterator[Bundle]:
     """Open a bundle and keep other commands from changing it; what killed ones left in it is removed.
 
     Raises StorageError if another command changes it now, or has replaced it in the end.

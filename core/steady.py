@@ -8,26 +8,25 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ..errors import Attn2trtError, InputError, StorageError
-from .bundle import open_bundle
+from .bundle import Folder, open_bundle
 
 TRIES = 5
 MAY_CHANGE = ".kernels"  # compiled for a plan while it is read, and listed then
 
 More = ParamSpec("More")
 Found = TypeVar("Found")
-PathLike = Path | str
 
 
 def steady(
-    read: Callable[Concatenate[PathLike, More], Found],
-) -> Callable[Concatenate[PathLike, More], Found]:
+    read: Callable[Concatenate[Folder, More], Found],
+) -> Callable[Concatenate[Folder, More], Found]:
     """Have ``read``, whose first argument is a bundle's folder, begin again if the bundle changed before it ended.
 
     What it found, or what it raised, is then of two bundles and of none. Raises StorageError after some tries.
     """
 
     @functools.wraps(read)
-    def again(path: PathLike, /, *arguments: More.args, **options: More.kwargs) -> Found:
+    def again(path: Folder, /, *arguments: More.args, **options: More.kwargs) -> Found:
         for _ in range(TRIES):
             before = _identity(path)
             try:
@@ -49,7 +48,7 @@ def steady(
 Identity = tuple[int, int, Mapping[str, Any]] | None
 
 
-def _identity(path: PathLike) -> Identity:
+def _identity(path: Folder) -> Identity:
     """Return the folder and the files that its manifest lists; None if there is no bundle."""
     try:
         about = Path(path).stat()
@@ -58,7 +57,7 @@ def _identity(path: PathLike) -> Identity:
         return None
 
 
-def _is_same(path: PathLike, before: Identity) -> bool:
+def _is_same(path: Folder, before: Identity) -> bool:
     """Return True if it is the folder of ``before``, and each file that it listed is listed with the same hash."""
     after = _identity(path)
     if before is None or after is None:

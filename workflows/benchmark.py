@@ -12,7 +12,7 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from ..core.bundle import MANIFEST, open_bundle
+from ..core.bundle import MANIFEST, Folder, open_bundle
 from ..core.graph import DEFAULT_OPSET
 from ..core.progress import Progress
 from ..engines.runtime import Arrays
@@ -31,14 +31,15 @@ from ..validate.agreement import disagreement
 from ..validate.cases import make_cases
 from ..validate.metrics import FLOAT32, LOWER, Precision
 from ..validate.verdict import judge_case
-from .variants import Contender, Weights, check_batches, from_bundle, from_target, plan_kinds
+from .options import Weights
+from .variants import Contender, check_batches, from_bundle, from_target, plan_kinds
 
 Key = tuple[str, str]  # (model, runtime)
 PACKAGES = ("torch", "timm", "onnx", "onnxruntime-gpu", "onnxruntime", "onnxsim", "tensorrt", "numpy")
 
 
 def benchmark(
-    target: str,
+    target: Folder,
     *,
     batches: Sequence[int] = (),
     runtimes: Sequence[str] = (),
@@ -54,7 +55,7 @@ def benchmark(
     backbone: bool = True,
     progress: Progress | None = None,
 ) -> Benchmark:
-    """Time ``target``, a TARGET or the folder of a bundle, at each of the ``batches`` in each of the ``runtimes``.
+    """Time ``target``, a TARGET or a bundle, at each of the ``batches`` in each of the ``runtimes``.
 
     ``batches`` defaults to the batch that is traced, ``runtimes`` to all that runtimes.py names, ``threads`` to the
     physical cores. A bundle needs no PyTorch; what says how a module is built (``shapes`` to ``opset``) goes with a
@@ -73,7 +74,7 @@ def benchmark(
     with tempfile.TemporaryDirectory(prefix="attn2trt-benchmark-") as name:
         folder = Path(name)
         bundle = ""
-        if is_bundle(target):
+        if not isinstance(target, str) or is_bundle(target):
             opened = open_bundle(target)
             _refuse_build_options(shapes, dynamic, seed, pretrained, checkpoint, opset)
             check_batches(wanted, opened.inputs, opened.axes)
@@ -89,7 +90,7 @@ def benchmark(
                 batches=wanted,
                 shapes=shapes,
                 dynamic=dynamic,
-                weights=Weights(seed, pretrained, checkpoint),
+                weights=Weights(seed=seed, pretrained=pretrained, checkpoint=checkpoint),
                 opset=opset,
                 backbone=backbone,
                 progress=told,

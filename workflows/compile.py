@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from typing import NamedTuple
 
-from ..core.bundle import Bundle, require_unchanged
+from ..core.bundle import Bundle, Folder, require_unchanged
 from ..core.extend import changing, extend, first_name
 from ..core.precision import FP32
 from ..engines.environment import ask_driver, probe_rtx, probe_tensorrt
-from ..engines.tensorrt.build import Options
+from ..engines.tensorrt.build import BuildOptions
 from ..engines.tensorrt.flavours import RTX, TENSORRT, Flavour
 from ..engines.tensorrt.plan_build import PlanBuild, PlanRequest
 from ..engines.tensorrt.plans import Plan
@@ -19,21 +19,28 @@ from ..engines.tensorrt.versions import parse_version
 from ..errors import InputError, MissingRequirement
 
 
+class CompiledBundle(NamedTuple):
+    """A bundle, and the plan that was built into it."""
+
+    bundle: Bundle
+    plan: Plan
+
+
 def compile_bundle(
-    path: Path | str,
+    bundle: Folder,
     *,
     precision: str = FP32,
     profiles: Sequence[str] = (),
-    options: Options | None = None,
+    options: BuildOptions | None = None,
     capabilities: str | None = None,
     progress: Callable[[str], None] | None = None,
-) -> tuple[Bundle, Plan]:
+) -> CompiledBundle:
     """Build a plan from a graph of the bundle, for this machine's GPU or for other ``capabilities``.
 
     A plan of this precision for the same GPUs and TensorRT is replaced. Killed at any moment, the bundle is whole.
 
     Args:
-        path: The bundle's folder.
+        bundle: The bundle, or its folder.
         precision: The graph of the bundle that the plan is built from.
         profiles: Ranges as ``batch=1:1:1``; the bundle's own if there is none.
         options: What the builder is given.
@@ -52,18 +59,18 @@ def compile_bundle(
         StorageError: Another command changes the bundle now.
     """
     report = progress if progress is not None else lambda _text: None
-    with changing(path) as bundle:
-        return _compiled(bundle, precision, profiles, options or Options(), capabilities, report)
+    with changing(bundle) as opened:
+        return _compiled(opened, precision, profiles, options or BuildOptions(), capabilities, report)
 
 
 def _compiled(
     bundle: Bundle,
     precision: str,
     profiles: Sequence[str],
-    options: Options,
+    options: BuildOptions,
     capabilities: str | None,
     report: Callable[[str], None],
-) -> tuple[Bundle, Plan]:
+) -> CompiledBundle:
     graph = _graph(bundle, precision)
     chosen = tuple(parse_profiles(profiles, bundle.axes))
     report("checking hashes")
@@ -89,7 +96,7 @@ def _compiled(
         plan, files = building.result(taken=bundle.manifest["files"])
     earlier = first_name(plan.file)
     others = [entry for entry in bundle.manifest.get("plans", ()) if first_name(str(entry.get("file"))) != earlier]
-    return extend(bundle, files, {"plans": [*others, plan.to_json()]}), plan
+    return CompiledBundle(extend(bundle, files, {"plans": [*others, plan.to_json()]}), plan)
 
 
 def _choose(named: str | None, precision: str) -> tuple[Flavour, tuple[str, ...]]:

@@ -29,7 +29,7 @@ from ..validate.cases import make_cases
 from ..validate.verdict import judge_case
 from .benchmark import installed_versions
 from .cost_variants import PLAIN, TARGET, Subject, check_target, subjects
-from .variants import Weights
+from .options import Weights
 
 # Even, so that each model is timed as often before the other as after it.
 ROUNDS = 12
@@ -75,7 +75,7 @@ def cost(
             folder,
             shapes=shapes,
             dynamic=dynamic,
-            weights=Weights(seed, pretrained, checkpoint),
+            weights=Weights(seed=seed, pretrained=pretrained, checkpoint=checkpoint),
             opset=opset,
             progress=told,
         )

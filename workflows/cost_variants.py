@@ -14,7 +14,7 @@ from ..core.traffic import Traffic, traffic
 from ..errors import InputError
 from ..modules.grammar import is_file, parse
 from ..modules.target import Target
-from .variants import Weights
+from .options import Weights
 
 if TYPE_CHECKING:
     from torch import nn

@@ -9,8 +9,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from ..core.bundle import MODEL, TUNED, Bundle, require_unchanged
+from ..core.bundle import MODEL, TUNED, Bundle, Folder, require_unchanged
 from ..core.extend import changing, extend, free_name
 from ..core.graph import OnnxGraph, save
 from ..core.lock import owner
@@ -30,14 +31,22 @@ METHOD = Method(seconds=1.5, iterations=12, rounds=12, warm_up_seconds=0.3, hot_
 WORK = ".tuning.partial-"
 
 
+class TunedBundle(NamedTuple):
+    """A bundle, what was tried on it, and the verdict on the graph that was written; None if none was."""
+
+    bundle: Bundle
+    tuning: Tuning
+    verdict: Verdict | None
+
+
 def tune_bundle(
-    path: Path | str,
+    bundle: Folder,
     *,
     at: str | None = None,
     threads: int | None = None,
     method: Method | None = None,
     progress: Callable[[str], None] | None = None,
-) -> tuple[Bundle, Tuning, Verdict | None]:
+) -> TunedBundle:
     """Try every form of export/forms on the float32 graph; the fastest becomes ``model.ort-cpu.onnx`` of the bundle.
 
     ``at`` are the sizes to be fast at, ``batch=1,height=56``; the optimum of every axis that it leaves out. Returns
@@ -46,13 +55,13 @@ def tune_bundle(
     CheckFailed if a file has changed, or if a form computes something else, StorageError if another command changes
     the bundle now. Killed at any moment, the bundle is whole.
     """
-    with changing(path) as bundle:
-        return _tuned(bundle, _sizes(bundle, at), threads, method or METHOD, progress or (lambda _text: None))
+    with changing(bundle) as opened:
+        return _tuned(opened, _sizes(opened, at), threads, method or METHOD, progress or (lambda _text: None))
 
 
 def _tuned(
     bundle: Bundle, sizes: Mapping[str, int], threads: int | None, method: Method, progress: Callable[[str], None]
-) -> tuple[Bundle, Tuning, Verdict | None]:
+) -> TunedBundle:
     count = threads if threads is not None else machine.physical_cores()
     if count < 1:
         raise InputError(f"received {count} threads; expected 1 or more; correct threads")
@@ -65,13 +74,13 @@ def _tuned(
     try:
         graph, tuning = Tuner(bundle, work, sizes, count, method, progress).tune()
         if graph is None:
-            return bundle, tuning, None
+            return TunedBundle(bundle, tuning, None)
         progress("judging the tuned graph on the recorded cases")
         files = _named(bundle, graph)
         verdict = Verdict(tuple(_judged(bundle, files[0])))
         if verdict.first_failure is not None:
             raise CheckFailed(f"the tuned graph failed its verdict and was not kept: {verdict.first_failure.why}")
-        return _added(bundle, files, tuning, verdict), tuning, verdict
+        return TunedBundle(_added(bundle, files, tuning, verdict), tuning, verdict)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Collection, Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.bundle import Bundle, open_bundle, require_unchanged
+from ..core.bundle import Bundle, Folder, open_bundle, require_unchanged
 from ..core.steady import steady
 from ..engines.isolated import IsolatedRuntime
 from ..errors import CheckFailed, MissingRequirement
@@ -40,7 +39,7 @@ from ..core.progress import Progress, StageTimes
 
 @steady
 def validate_bundle(
-    path: Path | str,
+    path: Folder,
     *,
     progress: Progress | None = None,
     max_error: float | None = None,

@@ -37,6 +37,7 @@ from ..modules.shapes import Shape
 from ..modules.target import Target
 from ..validate.agreement import disagreement
 from ..validate.recorded import from_tensors
+from .options import Weights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,15 +47,6 @@ if TYPE_CHECKING:
 
 TARGET, BACKBONE = "target", "plain backbone"
 Run = Callable[[Arrays], Arrays]
-
-
-@dataclass(frozen=True)
-class Weights:
-    """The source of a module's weights."""
-
-    seed: int = 0
-    pretrained: bool = False
-    checkpoint: Path | str | None = None
 
 
 @dataclass
@@ -356,4 +348,5 @@ def _rebuilt(
             )
     if not backbone:
         return [found]
-    return [found, *_backbone(bundle.name, target, folder, runtimes, Weights(seed, pretrained), opset, progress)]
+    weights = Weights(seed=seed, pretrained=pretrained)
+    return [found, *_backbone(bundle.name, target, folder, runtimes, weights, opset, progress)]

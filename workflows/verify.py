@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from ..core.bundle import Finding, open_bundle, verify
+from ..core.bundle import Finding, Folder, open_bundle, verify
 from ..core.steady import steady
 from ..engines.isolated import IsolatedRuntime
 from ..errors import CheckFailed, MissingRequirement
 
 
+@dataclass(frozen=True)
+class Verification:
+    """A finding for each file of a bundle and each graph; true if nothing is wrong with any."""
+
+    findings: tuple[Finding, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.findings) and all(finding.ok for finding in self.findings)
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self.findings)
+
+
 @steady
-def verify_bundle(path: Path | str) -> list[Finding]:
+def verify_bundle(path: Folder) -> Verification:
     """Return what ``core.bundle.verify`` finds and, if every file is the right one, whether each graph loads here.
 
     Raises MissingRequirement if the files are right and there is no ONNX Runtime to load the graphs.
@@ -35,4 +49,4 @@ def verify_bundle(path: Path | str) -> list[Finding]:
                 raise MissingRequirement(
                     f"every file is the one that the manifest lists, and no graph was loaded: {error}"
                 ) from error
-    return findings
+    return Verification(tuple(findings))

@@ -13,7 +13,7 @@ from attn2trt.core.bundle import Bundle, open_bundle
 from attn2trt.core.extend import changing, extend
 from attn2trt.core.lock import locked
 from attn2trt.engines.tensorrt.bandwidth import bytes_per_s
-from attn2trt.engines.tensorrt.build import Options
+from attn2trt.engines.tensorrt.build import BuildOptions
 from attn2trt.engines.tensorrt.device import Device
 from attn2trt.engines.tensorrt.here import why_not_runnable
 from attn2trt.engines.tensorrt.layers import read_layers, summary
@@ -29,7 +29,7 @@ BUILDS = "builds"
 LAYERS = ", layers"
 
 
-def build_plan(folder: Path, case: Case, precision: str, options: Options, targets: str | None) -> dict[str, Any]:
+def build_plan(folder: Path, case: Case, precision: str, options: BuildOptions, targets: str | None) -> dict[str, Any]:
     """Build our plan of a case, judge it if this machine can run it, and put it into the case's bundle.
 
     A bundle is changed by one command at a time: each build works in a copy of its own, whose files are links. Raises
@@ -84,7 +84,7 @@ def judge_plan(bundle: Bundle, plan: Plan) -> dict[str, Any]:
     }
 
 
-def build_plain(folder: Path, case: Case, precision: str, options: Options) -> dict[str, Any]:
+def build_plain(folder: Path, case: Case, precision: str, options: BuildOptions) -> dict[str, Any]:
     """Build the plan of a case's plain export. Raises what ``plain_plans.build_plain`` raises."""
     bundle = open_bundle(bundle_path(folder, case))
     plan = plain_plans.build_plain(folder, case.name, bundle, precision, [PROFILE], options)

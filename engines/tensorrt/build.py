@@ -24,7 +24,7 @@ MIB = 1 << 20
 
 
 @dataclass(frozen=True)
-class Options:
+class BuildOptions:
     """Settings of the builder. ``workspace_mib`` None leaves TensorRT what the device has; ``level`` is its
     optimization level, 0 (builds fastest) to 5 (runs fastest), its own default if None."""
 
@@ -77,7 +77,7 @@ class Order:
     inputs: tuple[TensorSpec, ...]
     profiles: tuple[Profile, ...]
     modules: Mapping[str, str] = field(default_factory=dict)
-    options: Options = field(default_factory=Options)
+    options: BuildOptions = field(default_factory=BuildOptions)
     precision: str = "fp32"
     weakly_typed: bool = False
     flavour: str = TENSORRT.name

@@ -13,7 +13,7 @@ from ...core.bundle import spec_from_json, spec_to_json
 from ...core.tensor_spec import Axis
 from ..channel import receive, send
 from ..child import failure
-from .build import Options, Order, build
+from .build import BuildOptions, Order, build
 from .profiles import Profile
 
 PATHS = ("graph", "plan", "log", "cache", "layers")
@@ -58,7 +58,7 @@ def order_from_json(message: Mapping[str, Any]) -> Order:
         inputs=tuple(spec_from_json(entry) for entry in message["inputs"]),
         profiles=tuple(Profile({name: Axis(**axis) for name, axis in entry.items()}) for entry in message["profiles"]),
         modules=message["modules"],
-        options=Options(**options),
+        options=BuildOptions(**options),
         precision=str(message["precision"]),
         weakly_typed=bool(message["weakly_typed"]),
         flavour=str(message["flavour"]),

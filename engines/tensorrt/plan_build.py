@@ -13,7 +13,7 @@ from ...core.bundle import sha256
 from ...core.extend import free_name
 from ...core.lock import owner
 from ...core.tensor_spec import TensorSpec
-from .build import Options, Order
+from .build import BuildOptions, Order
 from .flavours import TENSORRT, Flavour
 from .isolated import BUILD_SECONDS, start_build
 from .plans import FOLDER, Plan, file_name, layers_name, log_name
@@ -46,7 +46,7 @@ class PlanRequest:
     modules: Mapping[str, str] = field(default_factory=dict)
     flavour: Flavour = TENSORRT
     targets: tuple[str, ...] = ()
-    options: Options = field(default_factory=Options)
+    options: BuildOptions = field(default_factory=BuildOptions)
 
 
 class PlanBuild:

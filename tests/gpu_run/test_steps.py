@@ -21,7 +21,7 @@ from gpu.work import Case
 
 from attn2trt.core.bundle import Bundle, open_bundle, verify
 from attn2trt.core.extend import changing, extend
-from attn2trt.engines.tensorrt.build import Options, Order
+from attn2trt.engines.tensorrt.build import BuildOptions, Order
 from attn2trt.engines.tensorrt.plans import Plan
 from attn2trt.engines.tensorrt.profiles import parse_profiles
 from attn2trt.engines.timing.contestant import PlanJob
@@ -110,7 +110,7 @@ def test_a_plan_is_built_into_the_bundle_and_judged(
     monkeypatch.setattr(building, "why_not_runnable", lambda _: "")
     monkeypatch.setattr(building, "plan_stages", judged)
     for _ in range(2):  # done again, the plan takes the earlier one's place
-        row = building.build_plan(folder, CASE, "fp16", Options(), None)
+        row = building.build_plan(folder, CASE, "fp16", BuildOptions(), None)
     assert (row["judged"], row["numerics"], row["passed"]) == (True, numerics, passed)
     assert all(
         f"{name}: {status}" in row["why"] for name, status in zip(names, statuses, strict=True) if status != "passed"
@@ -124,7 +124,7 @@ def test_a_plan_is_built_into_the_bundle_and_judged(
 
 def test_a_plan_that_cannot_run_here_is_built_and_not_judged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(building, "why_not_runnable", lambda _: "no NVIDIA driver")
-    row = building.build_plan(folder, CASE, "fp16", Options(), "sm89")
+    row = building.build_plan(folder, CASE, "fp16", BuildOptions(), "sm89")
     assert row["plan"]["capabilities"] == ["8.9"]
     assert (row["judged"], row["passed"], row["why"]) == (False, False, "built, not judged: no NVIDIA driver")
 
@@ -138,7 +138,7 @@ def build_plain(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str
         return BUILT
 
     monkeypatch.setattr(plain_plans, "build_isolated", build)
-    return building.build_plain(folder, CASE, "fp16", Options(level=3))["plan"], orders
+    return building.build_plain(folder, CASE, "fp16", BuildOptions(level=3))["plan"], orders
 
 
 def test_a_plain_plan_is_ordered_as_a_user_would(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +159,7 @@ def test_without_a_plain_export_there_is_no_plain_plan(folder: Path) -> None:
     other = Case("se-other", "se")
     bundle = open_bundle(folder / "bundles/se-16x4x4")
     with pytest.raises(InputError, match="PyTorch's exporter refuses the target"):
-        plain_plans.build_plain(folder, other.name, bundle, "fp16", [work.PROFILE], Options())
+        plain_plans.build_plain(folder, other.name, bundle, "fp16", [work.PROFILE], BuildOptions())
 
 
 def asked_of(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from attn2trt.workflows import benchmark as benchmarking
 from attn2trt.workflows import deploy as pipeline
 from attn2trt.workflows import variants as contenders
 from attn2trt.workflows.benchmark import benchmark, is_bundle
+from attn2trt.workflows.options import Weights
 
 QUICK = Method(
     seconds=0.001, iterations=2, max_seconds=0.01, rounds=2, warm_up_seconds=0, settle_seconds=0, pause_seconds=0
@@ -123,7 +124,7 @@ def test_the_plain_backbone_is_built_at_the_same_sizes_without_its_blocks(
     monkeypatch.setattr(catalog, "resolve", recording)
     monkeypatch.setattr(pipeline, "export_graph", lambda *_, **__: graph)
     target = resolve("resnet18+se@stage4", shapes=["2x3x32x32"], dynamic="batch=1:2:4")
-    weights = contenders.Weights(seed=5, pretrained=True, checkpoint="weights.pt")
+    weights = Weights(seed=5, pretrained=True, checkpoint="weights.pt")
     (found,) = contenders._backbone(
         target.name, target, tmp_path, tuple(runtimes.RUNTIMES), weights, 17, lambda _text: None
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from attn2trt.core.tensor_spec import Axis, TensorSpec
-from attn2trt.engines.tensorrt.build import Options, Order
+from attn2trt.engines.tensorrt.build import BuildOptions, Order
 from attn2trt.engines.tensorrt.build_child import order_from_json, order_to_json
 from attn2trt.engines.tensorrt.flavours import RTX, TENSORRT
 from attn2trt.engines.tensorrt.messages import NodeError, parser_message
@@ -164,7 +164,7 @@ def test_an_order_survives_its_way_to_the_child() -> None:
         inputs=(X,),
         profiles=(Profile(AXES),),
         modules={"node": "layer1.0"},
-        options=Options(workspace_mib=64, level=3, without_tactics=("cudnn",)),
+        options=BuildOptions(workspace_mib=64, level=3, without_tactics=("cudnn",)),
         precision="fp16",
         weakly_typed=True,
         flavour="tensorrt-rtx",

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.engines.environment import ask_driver, probe_rtx
-from attn2trt.engines.tensorrt.build import Options, Order
+from attn2trt.engines.tensorrt.build import BuildOptions, Order
 from attn2trt.engines.tensorrt.build_child import PATHS
 from attn2trt.engines.tensorrt.flavours import RTX, TENSORRT
 from attn2trt.engines.tensorrt.isolated import build_isolated
@@ -152,12 +152,12 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "flag"),
     [
-        (Options(version_compatible=True), "--version-compatible"),
-        (Options(hardware_compatible=True), "--hardware-compatible"),
-        (Options(without_tactics=("cudnn",)), "--without-tactics"),
+        (BuildOptions(version_compatible=True), "--version-compatible"),
+        (BuildOptions(hardware_compatible=True), "--hardware-compatible"),
+        (BuildOptions(without_tactics=("cudnn",)), "--without-tactics"),
     ],
 )
-def test_options_of_tensorrt_alone_are_refused(options: Options, flag: str) -> None:
+def test_options_of_tensorrt_alone_are_refused(options: BuildOptions, flag: str) -> None:
     options.require_for(TENSORRT)
     with pytest.raises(InputError, match=f"received {flag}, which TensorRT for RTX does not have"):
         options.require_for(RTX)

@@ -1,0 +1,65 @@
+"""Make a bundle of a target without judging its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..core.bundle import Bundle
+from ..core.graph import DEFAULT_OPSET
+from ..core.progress import Progress
+from .deploy import deploy
+from .options import Weights
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..modules.dynamic import Ranges
+    from ..modules.target import Target
+
+
+def export_bundle(
+    target: str | Target | nn.Module,
+    example_inputs: Any = None,
+    *,
+    out: Path | str | None = None,
+    shapes: Sequence[str] = (),
+    dynamic: str | Ranges | None = None,
+    layout: str | Mapping[str, str] | None = None,
+    opset: int = DEFAULT_OPSET,
+    precision: str | Sequence[str] = "fp32",
+    weights: Weights | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Bundle:
+    """Export a target to a bundle and stop there: the contract of each graph is checked, its numbers are not.
+
+    The arguments are those of ``deploy``, without what is about the verdict and about TensorRT. ``precision`` cannot
+    be ``"auto"``, which a verdict chooses.
+
+    Returns:
+        The bundle. No stage of its verdict is checked; ``validate_bundle`` judges it.
+
+    Raises:
+        InputError: An argument is wrong, or the module cannot be exported as asked (ModuleRefused).
+        MissingRequirement: PyTorch or another package of the ``export`` extra is not installed.
+        StorageError: Reading or writing failed.
+    """
+    given = weights or Weights()
+    return deploy(
+        target,
+        example_inputs,
+        out=out,
+        shapes=shapes,
+        dynamic=dynamic,
+        layout=layout,
+        opset=opset,
+        precision=precision,
+        seed=given.seed,
+        pretrained=given.pretrained,
+        checkpoint=given.checkpoint,
+        verdict=False,
+        force=force,
+        progress=progress,
+    )
