@@ -27,9 +27,9 @@ from attn2trt.core.bundle import MODEL
 from attn2trt.core.traffic import traffic
 from attn2trt.engines.roofline import Limit, Rates
 from attn2trt.engines.timing import machine
+from attn2trt.engines.timing.core_latency import CoreDistance
 from attn2trt.engines.timing.latency import CV_LIMIT
 from attn2trt.engines.timing.paired import times_as_long
-from attn2trt.engines.timing.placement import Placed
 from attn2trt.workflows.benchmark import installed_versions
 
 ROOT = Path(__file__).parent.parent
@@ -130,9 +130,9 @@ def geometric_mean(values: Iterable[float]) -> float | None:
 
 
 def disturbed(row: dict[str, Any]) -> bool:
-    """Whether something else ran on the machine meanwhile, or its processors were apart most of the time."""
-    placed = placed_of(row)
-    return busy_cores(row) > 0 or (placed is not None and placed.kept)
+    """Whether something else ran on the machine meanwhile, or its cores were far from each other most of the time."""
+    distance = distance_of(row)
+    return busy_cores(row) > 0 or (distance is not None and distance.kept)
 
 
 def page(document: dict[str, Any]) -> str:
@@ -230,9 +230,9 @@ def remarks(row: dict[str, Any]) -> list[str]:
         found.append(f"{where}: tuned holds {tuned:.0f} MiB, {OURS} {ours:.0f} MiB")
     if busy := busy_cores(row):
         found.append(f"{where}: {busy:.1f} cores were busy with something else")
-    placed = placed_of(row)
-    if placed is not None and placed.kept:
-        found.append(f"{where}: the processors were {placed.words}")
+    distance = distance_of(row)
+    if distance is not None and distance.kept:
+        found.append(f"{where}: the processors were {distance.words}")
     return found
 
 
@@ -245,11 +245,13 @@ def summed_up(rows: Sequence[dict[str, Any]]) -> list[str]:
         found.append(
             f"The latency of single calls varies by more than 2.5 % in {unsteady} of {len(varying)} measurements."
         )
-    every = [placed for row in rows if (placed := placed_of(row)) is not None]
-    left_out = sum(placed.apart for placed in every if not placed.kept)
+    every = [distance for row in rows if (distance := distance_of(row)) is not None]
+    left_out = sum(distance.distant for distance in every if not distance.kept)
     if left_out:
-        count = sum(placed.rounds for placed in every)
-        found.append(f"In {left_out} of {count} rounds the host had moved the processors apart; these were left out.")
+        count = sum(distance.rounds for distance in every)
+        found.append(
+            f"In {left_out} of {count} rounds the host had moved the processors to distant cores; these were left out."
+        )
     return found
 
 
@@ -259,10 +261,9 @@ def busy_cores(row: dict[str, Any]) -> float:
     return float(found) if found > machine.BUSY_CORES else 0.0
 
 
-def placed_of(row: dict[str, Any]) -> Placed | None:
-    """How near the processors were, where it was asked for."""
-    found = (row["conditions"] or {}).get("placed")
-    return None if found is None else Placed(**found)
+def distance_of(row: dict[str, Any]) -> CoreDistance | None:
+    """Return the distance of the cores, or None if it was not measured."""
+    return CoreDistance.from_json(row["conditions"] or {})
 
 
 def told(row: dict[str, Any]) -> list[str]:

@@ -16,11 +16,11 @@ from attn2trt.engines.tensorrt.flavours import TENSORRT
 from attn2trt.engines.tensorrt.isolated import BUILD_SECONDS, build_isolated, described
 from attn2trt.engines.tensorrt.plans import Plan
 from attn2trt.engines.tensorrt.profiles import parse_profiles
-from attn2trt.engines.timing.contestant import PlanJob
+from attn2trt.engines.timing.runners import PlanRunner
 from attn2trt.engines.timing.runtimes import PLANS
 from attn2trt.errors import InputError
 from attn2trt.validate.recorded import from_tensors
-from attn2trt.workflows.variants import Contender
+from attn2trt.workflows.variants import Variant
 
 if TYPE_CHECKING:
     from torch import nn
@@ -96,18 +96,18 @@ def build_plain(
     return {**known.to_json(), "sha256": sha256(plan)}
 
 
-def plain_contender(folder: Path, name: str, bundle: Bundle, built: Sequence[Mapping[str, Any]]) -> Contender:
+def plain_variant(folder: Path, name: str, bundle: Bundle, built: Sequence[Mapping[str, Any]]) -> Variant:
     """The plans that ``build_plain`` returned of a case, as runtimes beside those of its ``bundle``.
 
     A file that is not the one that was built is not loaded.
     """
     recorded = next(from_tensors(bundle.reference_path, bundle.manifest["cases"]))
-    found = Contender(MODEL, bundle.inputs, bundle.axes, recorded=recorded)
+    found = Variant(MODEL, bundle.inputs, bundle.axes, recorded=recorded)
     for entry in built:
         plan = Plan.from_json(entry)
         path, about = folder / FOLDER / plan.file, described(bundle, plan, sha256=str(entry["sha256"]))
-        found.jobs |= {
-            runtime: PlanJob(path.resolve(), about, kind.graphed)
+        found.runners |= {
+            runtime: PlanRunner(path.resolve(), about, kind.graphed)
             for runtime, kind in PLANS.items()
             if (kind.flavour, kind.precision) == (TENSORRT.name, plan.precision)
         }

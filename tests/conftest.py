@@ -14,5 +14,5 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 def _processors_that_stay_near() -> Iterator[None]:
     """Keep the number of timed rounds apart from where a host puts its processors, in fixtures of modules as well."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("attn2trt.engines.timing.placement.handover_us", lambda: 9.0)
+        patch.setattr("attn2trt.engines.timing.core_latency.core_latency_us", lambda: 9.0)
         yield

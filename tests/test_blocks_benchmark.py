@@ -15,7 +15,7 @@ from small_graph import healthy
 
 from attn2trt.engines.roofline import Rates
 from attn2trt.engines.timing import machine
-from attn2trt.engines.timing.placement import Placed
+from attn2trt.engines.timing.core_latency import CoreDistance
 from attn2trt.workflows.benchmark import installed_versions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -122,18 +122,22 @@ def test_the_page_has_every_row_the_means_and_what_is_missing(blocks: ModuleType
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_rounds_with_processors_apart_are_told_and_a_cell_that_kept_them_is_measured_again(
+def test_rounds_with_distant_processors_are_told_and_a_cell_that_kept_them_is_measured_again(
     blocks: ModuleType, kept: bool
 ) -> None:
     row = blocks.row_of("se", "1x64x112x112", document(2.0, 4.0, 3.0), TRIED, LIMIT)
     assert not blocks.disturbed(row)
-    row["conditions"]["placed"] = asdict(Placed(rounds=27, apart=3, kept=kept, least_us=8.6, most_us=34.1))
+    row["conditions"]["core_distance"] = asdict(
+        CoreDistance(rounds=27, distant=3, kept=kept, least_us=8.6, most_us=34.1)
+    )
     assert blocks.disturbed(row) == kept
-    (remark,) = [text for text in blocks.told(row) if "apart" in text]
+    (remark,) = [text for text in blocks.told(row) if "processors" in text]
     if kept:
-        assert remark.startswith("`se` at 1x64x112x112: the processors were apart in 3 of 27 rounds (what one had ")
+        assert remark.startswith(
+            "`se` at 1x64x112x112: the processors were far from each other in 3 of 27 rounds (writing "
+        )
     else:
-        assert remark == "In 3 of 27 rounds the host had moved the processors apart; these were left out."
+        assert remark == "In 3 of 27 rounds the host had moved the processors to distant cores; these were left out."
 
 
 def test_latencies_that_vary_are_counted_over_all_rows(blocks: ModuleType) -> None:

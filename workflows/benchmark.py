@@ -17,14 +17,14 @@ from ..core.graph import DEFAULT_OPSET
 from ..core.progress import Progress
 from ..engines.runtime import Arrays
 from ..engines.timing import machine
-from ..engines.timing.contestant import Contestant
+from ..engines.timing.core_latency import CoreWatch
 from ..engines.timing.inputs import input_bytes, set_count
 from ..engines.timing.latency import Latency
 from ..engines.timing.method import Method
-from ..engines.timing.placement import Placement
 from ..engines.timing.results import Benchmark, Measurement, Row, Status
 from ..engines.timing.rounds import Samples, interleave
 from ..engines.timing.runtimes import BASELINES, ON_GPU, PLANS, PROVIDERS, check_names, precision_of
+from ..engines.timing.timed_process import TimedProcess
 from ..errors import Attn2trtError, InputError
 from ..modules.grammar import is_file
 from ..validate.agreement import disagreement
@@ -32,7 +32,7 @@ from ..validate.cases import make_cases
 from ..validate.metrics import FLOAT32, LOWER, Precision
 from ..validate.verdict import judge_case
 from .options import Weights
-from .variants import Contender, check_batches, from_bundle, from_target, plan_kinds
+from .variants import Variant, check_batches, from_bundle, from_target, plan_kinds
 
 Key = tuple[str, str]  # (model, runtime)
 PACKAGES = ("torch", "timm", "onnx", "onnxruntime-gpu", "onnxruntime", "onnxsim", "tensorrt", "numpy")
@@ -51,7 +51,7 @@ def benchmark(
     pretrained: bool = False,
     checkpoint: Path | str | None = None,
     opset: int = DEFAULT_OPSET,
-    beside: Sequence[Contender] = (),
+    beside: Sequence[Variant] = (),
     backbone: bool = True,
     progress: Progress | None = None,
 ) -> Benchmark:
@@ -80,10 +80,10 @@ def benchmark(
             check_batches(wanted, opened.inputs, opened.axes)
             bundle, title = str(opened.path), opened.name
             names = check_names(runtimes, plans=plan_kinds(opened))
-            contenders = from_bundle(opened, folder, names, backbone=backbone, progress=told)
+            variants = from_bundle(opened, folder, names, backbone=backbone, progress=told)
         else:
             title = target
-            contenders = from_target(
+            variants = from_target(
                 target,
                 folder,
                 names,
@@ -95,9 +95,9 @@ def benchmark(
                 backbone=backbone,
                 progress=told,
             )
-        first = contenders[0]
+        first = variants[0]
         check_batches(wanted, first.inputs, first.axes)
-        cells = [_Batch([*contenders, *beside], batch, count, rules) for batch in wanted or [_usual_batch(first)]]
+        cells = [_Batch([*variants, *beside], batch, count, rules) for batch in wanted or [_usual_batch(first)]]
         rows = [row for cell in cells for row in cell.rows(told)]
     return Benchmark(
         target=title,
@@ -120,20 +120,20 @@ def is_bundle(target: str) -> bool:
 
 
 class _Batch:
-    """All contenders at one batch: loaded, checked, timed and gone again."""
+    """All variants at one batch: loaded, checked, timed and gone again."""
 
-    def __init__(self, contenders: Sequence[Contender], batch: int, threads: int, method: Method) -> None:
+    def __init__(self, variants: Sequence[Variant], batch: int, threads: int, method: Method) -> None:
         self.batch = batch
         self.conditions: machine.Conditions | None = None
-        self._contenders = {contender.model: contender for contender in contenders}
+        self._variants = {variant.model: variant for variant in variants}
         self._threads, self._method = threads, method
-        first = contenders[0]
+        first = variants[0]
         self._sizes = {name: axis.opt for name, axis in first.axes.items()}
         if "batch" in first.axes:
             self._sizes["batch"] = batch
         self.shapes = {spec.name: spec.resolve(self._sizes) for spec in first.inputs}
         self._one_set = input_bytes(first.inputs, self._sizes)
-        on_gpu = any(not isinstance(found.jobs.get(name), str | None) for found in contenders for name in ON_GPU)
+        on_gpu = any(not isinstance(found.runners.get(name), str | None) for found in variants for name in ON_GPU)
         cache = max(machine.last_level_cache_bytes(), machine.GPU_CACHE_BYTES if on_gpu else 0)
         self._sets = set_count(self._one_set, cache)
         self._rows: dict[Key, Row] = {}
@@ -141,15 +141,15 @@ class _Batch:
 
     def rows(self, progress: Progress) -> list[Row]:
         """One row for each model and runtime."""
-        order = [(model, runtime) for model, found in self._contenders.items() for runtime in found.jobs]
+        order = [(model, runtime) for model, found in self._variants.items() for runtime in found.runners]
         with ExitStack() as stack:
             running = {}
             for key in order:
-                job = self._contenders[key[0]].jobs[key[1]]
-                if isinstance(job, str):
-                    self._note(key, "not measured", job)
+                runner = self._variants[key[0]].runners[key[1]]
+                if isinstance(runner, str):
+                    self._note(key, "not measured", runner)
                 else:
-                    running[key] = stack.enter_context(Contestant(job, threads=self._threads))
+                    running[key] = stack.enter_context(TimedProcess(runner, threads=self._threads))
             progress(f"batch {self.batch}: loading {len(running)} runtimes")
             running = dict(self._loaded(running))
             progress(f"batch {self.batch}: comparing outputs")
@@ -165,31 +165,31 @@ class _Batch:
         told: Status = "not measured" if status == "failed" and key[1] in BASELINES else status
         self._rows[key] = Row(*key, self.batch, told, why)
 
-    def _loaded(self, running: Mapping[Key, Contestant]) -> Iterator[tuple[Key, Contestant]]:
-        for key, contestant in running.items():
+    def _loaded(self, running: Mapping[Key, TimedProcess]) -> Iterator[tuple[Key, TimedProcess]]:
+        for key, process in running.items():
             try:
-                self._names[key] = contestant.name
+                self._names[key] = process.name
             except Attn2trtError as error:
                 self._note(key, "failed", str(error))
             else:
-                yield key, contestant
+                yield key, process
 
-    def _agreeing(self, running: Mapping[Key, Contestant]) -> Iterator[tuple[Key, Contestant]]:
+    def _agreeing(self, running: Mapping[Key, TimedProcess]) -> Iterator[tuple[Key, TimedProcess]]:
         """Those whose outputs are PyTorch's or, without it, those of the first that computes what was recorded."""
         feeds: dict[str, Arrays] = {}
         expected: dict[str, Arrays] = {}
-        for model, contender in self._contenders.items():
-            fixed = [replace(spec, shape=self.shapes[spec.name]) for spec in contender.inputs]
+        for model, variant in self._variants.items():
+            fixed = [replace(spec, shape=self.shapes[spec.name]) for spec in variant.inputs]
             feeds[model] = make_cases(fixed, {})[0].feeds
-            if contender.eager is not None:
-                expected[model] = contender.eager(feeds[model])
+            if variant.eager is not None:
+                expected[model] = variant.eager(feeds[model])
         # Beside each other: a first call may compile for a minute, and nothing is timed yet.
         with ThreadPoolExecutor(self._threads) as pool:
             first_runs = {key: pool.submit(found.run, feeds[key[0]]) for key, found in running.items()}
-        for key, contestant in running.items():
+        for key, process in running.items():
             try:
                 outputs = first_runs[key].result()
-                why = self._unlike_recorded(key, contestant)
+                why = self._unlike_recorded(key, process)
             except Attn2trtError as error:
                 self._note(key, "failed", str(error))
                 continue
@@ -201,38 +201,38 @@ class _Batch:
             if why:
                 self._note(key, "wrong", why)
             else:
-                yield key, contestant
+                yield key, process
 
-    def _unlike_recorded(self, key: Key, contestant: Contestant) -> str:
+    def _unlike_recorded(self, key: Key, process: TimedProcess) -> str:
         """Describe how outputs differ from the recorded ones, for the bundle's own graphs and plans alone."""
-        recorded = self._contenders[key[0]].recorded
+        recorded = self._variants[key[0]].recorded
         if recorded is None or key[1] not in {*PROVIDERS, *PLANS}:
             return ""
-        judged = judge_case(contestant.run, *recorded, precision=self._precision(key))
+        judged = judge_case(process.run, *recorded, precision=self._precision(key))
         wrong = [found for _, found in judged if not found.passed]
         return f"{wrong[0].output}: {wrong[0].detail}" if wrong else ""
 
     def _precision(self, key: Key) -> Precision:
         return LOWER.get(precision_of(key[1]), FLOAT32)
 
-    def _warm(self, running: Mapping[Key, Contestant]) -> Iterator[tuple[Key, Contestant]]:
-        for key, contestant in running.items():
+    def _warm(self, running: Mapping[Key, TimedProcess]) -> Iterator[tuple[Key, TimedProcess]]:
+        for key, process in running.items():
             try:
-                contestant.prepare(self._contenders[key[0]].inputs, self._sizes, sets=self._sets)
-                contestant.warm_up(self._method.warm_up_seconds)
+                process.prepare(self._variants[key[0]].inputs, self._sizes, sets=self._sets)
+                process.warm_up(self._method.warm_up_seconds)
             except Attn2trtError as error:
                 self._note(key, "failed", str(error))
             else:
-                yield key, contestant
+                yield key, process
 
-    def _time(self, running: Mapping[Key, Contestant]) -> None:
+    def _time(self, running: Mapping[Key, TimedProcess]) -> None:
         own, used = time.process_time(), {key: _cpu_seconds(found) for key, found in running.items()}
-        watch, placement = machine.Watch(), _placement(running)
-        samples, failed = interleave(running, self._method, placement=placement)
+        watch, cores = machine.Watch(), _cores(running)
+        samples, failed = interleave(running, self._method, cores=cores)
         for key, why in failed.items():
             self._note(key, "failed", why)
         spent = sum(_cpu_seconds(running[key]) - used[key] for key in samples)
-        self.conditions = watch.conditions(spent + time.process_time() - own, placement.placed())
+        self.conditions = watch.conditions(spent + time.process_time() - own, cores.distance())
         for key, found in samples.items():
             usage = running[key].usage()
             measurement = self._measurement(key, found, usage["peak_mib"], usage["counts_from_load"])
@@ -257,24 +257,24 @@ class _Batch:
         )
 
 
-def _placement(running: Iterable[Key]) -> Placement:
+def _cores(running: Iterable[Key]) -> CoreWatch:
     """Of GPUs alone nobody asks how near the processors are: the thread that launches kernels hands no maps over."""
-    return Placement() if any(runtime not in ON_GPU for _, runtime in running) else Placement(lambda: None)
+    return CoreWatch() if any(runtime not in ON_GPU for _, runtime in running) else CoreWatch(lambda: None)
 
 
-def _cpu_seconds(contestant: Contestant) -> float:
+def _cpu_seconds(process: TimedProcess) -> float:
     """Processor seconds that it has used until now; 0 where it is gone, which is told where it is timed."""
     try:
-        return float(contestant.usage()["cpu_seconds"])
+        return float(process.usage()["cpu_seconds"])
     except Attn2trtError:
         return 0.0
 
 
-def _usual_batch(contender: Contender) -> int:
+def _usual_batch(variant: Variant) -> int:
     """The optimum of the batch axis, else the first input's first size."""
-    if "batch" in contender.axes:
-        return contender.axes["batch"].opt
-    first = next((spec.shape[0] for spec in contender.inputs if spec.shape), 1)
+    if "batch" in variant.axes:
+        return variant.axes["batch"].opt
+    first = next((spec.shape[0] for spec in variant.inputs if spec.shape), 1)
     return first if isinstance(first, int) else 1
 
 

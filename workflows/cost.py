@@ -15,15 +15,16 @@ from ..engines import roofline
 from ..engines.node_times import NodeTimes, node_homes
 from ..engines.ort_runtime import CPU, OPTIMISED
 from ..engines.timing import machine
-from ..engines.timing.contestant import Contestant, OrtJob
+from ..engines.timing.core_latency import CoreWatch
 from ..engines.timing.costs import Added, BlockAlone, Cost, Model, Timing
 from ..engines.timing.inputs import input_bytes, set_count
 from ..engines.timing.latency import Latency
 from ..engines.timing.method import Limits, Method
 from ..engines.timing.paired import Difference
-from ..engines.timing.placement import Placement
 from ..engines.timing.rounds import Samples, interleave
+from ..engines.timing.runners import OrtRunner
 from ..engines.timing.stage_costs import Limited, Profile, Run, profile_of
+from ..engines.timing.timed_process import TimedProcess
 from ..errors import CheckFailed, InputError
 from ..validate.cases import make_cases
 from ..validate.verdict import judge_case
@@ -84,13 +85,13 @@ def cost(
 
 @dataclass(frozen=True)
 class _Part:
-    """A contestant that gets only a part of a turn, on inputs that rotate."""
+    """A process that gets only a part of a turn, on inputs that rotate."""
 
-    contestant: Contestant
+    process: TimedProcess
     limits: Limits
 
     def turn(self, limits: Limits, *, hot: bool) -> list[int]:
-        return [] if hot else self.contestant.turn(self.limits, hot=False)
+        return [] if hot else self.process.turn(self.limits, hot=False)
 
 
 class _Bench:
@@ -117,26 +118,26 @@ class _Bench:
             probing = {probe.name: self._started(stack, probe.path) for probe in self._probes}
             profiled = {name: self._started_with_profile(stack, name) for name in self._profiled}
             self._progress("comparing outputs with PyTorch's")
-            for name, contestant in models.items():
-                self._compare(name, contestant)
+            for name, process in models.items():
+                self._compare(name, process)
             self._progress("warming up")
-            for name, contestant in models.items():
-                self._prepare(self._subject(name), contestant)
-                contestant.warm_up(self._method.warm_up_seconds)
-            for name, contestant in profiled.items():
-                self._prepare(self._subject(name), contestant)
+            for name, process in models.items():
+                self._prepare(self._subject(name), process)
+                process.warm_up(self._method.warm_up_seconds)
+            for name, process in profiled.items():
+                self._prepare(self._subject(name), process)
             for probe in self._probes:
                 probing[probe.name].prepare(probe.inputs, {}, sets=1)
                 probing[probe.name].warm_up(self._method.warm_up_seconds * PROBE_SHARE)
             self._progress(f"timing {len(self._names)} graphs in turn")
             everyone = [*models.values(), *probing.values(), *profiled.values()]
             watch, used, own = machine.Watch(), _cpu_seconds(everyone), time.process_time()
-            placement = Placement()
-            samples = self._time(models, probing, profiled, placement)
+            cores = CoreWatch()
+            samples = self._time(models, probing, profiled, cores)
             spent = _cpu_seconds(everyone) - used + time.process_time() - own
-            conditions = watch.conditions(spent, placement.placed())
+            conditions = watch.conditions(spent, cores.distance())
             self._progress("reading the profile")
-            nodes = {name: contestant.node_times() for name, contestant in profiled.items()}
+            nodes = {name: process.node_times() for name, process in profiled.items()}
         seconds = {
             probe.name: Latency.of(samples["probe", probe.name].rotated).median_ms / 1e3 for probe in self._probes
         }
@@ -159,17 +160,17 @@ class _Bench:
     def _subject(self, name: str) -> Subject:
         return self._found[PLAIN if name == AGAIN else name]
 
-    def _started(self, stack: ExitStack, graph: Path, profile: Path | None = None) -> Contestant:
-        return stack.enter_context(Contestant(OrtJob(graph, CPU, profile), threads=self._threads))
+    def _started(self, stack: ExitStack, graph: Path, profile: Path | None = None) -> TimedProcess:
+        return stack.enter_context(TimedProcess(OrtRunner(graph, CPU, profile), threads=self._threads))
 
-    def _started_with_profile(self, stack: ExitStack, name: str) -> Contestant:
+    def _started_with_profile(self, stack: ExitStack, name: str) -> TimedProcess:
         self._profile_folder(name).mkdir()
         return self._started(stack, self._found[name].graph.path, self._profile_folder(name))
 
     def _profile_folder(self, name: str) -> Path:
         return self._folder / f"profile of the {name}"
 
-    def _compare(self, name: str, contestant: Contestant) -> None:
+    def _compare(self, name: str, process: TimedProcess) -> None:
         """Raise CheckFailed unless the graph computes what the module does, by the verdict's floors."""
         from ..validate.reference import references
 
@@ -177,35 +178,35 @@ class _Bench:
         fixed = [replace(item, shape=item.resolve(subject.sizes)) for item in subject.inputs]
         case = make_cases(fixed, {})[0]
         (reference,) = references(subject.module, [case], [output.name for output in subject.graph.outputs])
-        wrong = [found for _, found in judge_case(contestant.run, case, reference) if not found.passed]
+        wrong = [found for _, found in judge_case(process.run, case, reference) if not found.passed]
         if wrong:
             raise CheckFailed(
                 f"{name}: ONNX Runtime computes something else than PyTorch: {wrong[0].output} is {wrong[0].detail}; "
                 f"nothing was timed; run attn2trt deploy {subject.target.name}, whose verdict says where"
             )
 
-    def _prepare(self, subject: Subject, contestant: Contestant) -> None:
+    def _prepare(self, subject: Subject, process: TimedProcess) -> None:
         sets = set_count(input_bytes(subject.inputs, subject.sizes), self._cache)
-        contestant.prepare(subject.inputs, subject.sizes, sets=sets)
+        process.prepare(subject.inputs, subject.sizes, sets=sets)
 
     def _time(
         self,
-        models: Mapping[str, Contestant],
-        probing: Mapping[str, Contestant],
-        profiled: Mapping[str, Contestant],
-        placement: Placement,
+        models: Mapping[str, TimedProcess],
+        probing: Mapping[str, TimedProcess],
+        profiled: Mapping[str, TimedProcess],
+        cores: CoreWatch,
     ) -> dict[Key, Samples]:
         turn = self._method.turn()
         probe = replace(turn, min_seconds=turn.min_seconds * PROBE_SHARE, max_seconds=turn.max_seconds * PROBE_SHARE)
         few = Limits(0, turn.min_iterations, turn.max_seconds, min(turn.settle_seconds, PROFILE_SETTLE_SECONDS))
         samples, failed = interleave(
             {
-                **{("model", name): contestant for name, contestant in models.items()},
-                **{("profile", name): _Part(contestant, few) for name, contestant in profiled.items()},
-                **{("probe", name): _Part(contestant, probe) for name, contestant in probing.items()},
+                **{("model", name): process for name, process in models.items()},
+                **{("profile", name): _Part(process, few) for name, process in profiled.items()},
+                **{("probe", name): _Part(process, probe) for name, process in probing.items()},
             },
             self._method,
-            placement=placement,
+            cores=cores,
         )
         for (_, name), why in failed.items():
             raise CheckFailed(f"{name}: {why}; run the command again, with smaller sizes where memory ran out")
@@ -265,5 +266,5 @@ class _Bench:
         return profile_of(runs[PLAIN], runs[TARGET], blocks, limits)
 
 
-def _cpu_seconds(contestants: Sequence[Contestant]) -> float:
-    return sum(float(contestant.usage()["cpu_seconds"]) for contestant in contestants)
+def _cpu_seconds(processes: Sequence[TimedProcess]) -> float:
+    return sum(float(process.usage()["cpu_seconds"]) for process in processes)

@@ -19,12 +19,13 @@ from ..core.bundle import TUNED, Bundle
 from ..core.graph import save
 from ..engines.ort_runtime import CPU
 from ..engines.timing import machine
-from ..engines.timing.contestant import Contestant, OrtJob
+from ..engines.timing.core_latency import CoreWatch
 from ..engines.timing.inputs import input_bytes, set_count
 from ..engines.timing.method import Method
 from ..engines.timing.paired import Pair
-from ..engines.timing.placement import Placement
 from ..engines.timing.rounds import interleave
+from ..engines.timing.runners import OrtRunner
+from ..engines.timing.timed_process import TimedProcess
 from ..engines.timing.trials import Trial, Tuning
 from ..errors import CheckFailed
 from ..export.forms import BATCH_FORMS, FORMS, GraphForm, apply, apply_whole, kinds
@@ -52,7 +53,7 @@ class Tuner:
         self._threads, self._method, self._progress = threads, method, progress
         self._sets = set_count(input_bytes(bundle.inputs, sizes), machine.last_level_cache_bytes())
         self._watched: list[float] = []
-        self._placement = Placement()
+        self._cores = CoreWatch()
 
     def tune(self) -> tuple[Path | None, Tuning]:
         """The graph in its new forms, None where it is not faster as a whole, and everything that was tried."""
@@ -85,7 +86,7 @@ class Tuner:
             method=self._method,
             machine=machine.describe(),
             versions=dict(installed_versions()),
-            conditions=watch.conditions(sum(self._watched) + time.process_time() - since, self._placement.placed()),
+            conditions=watch.conditions(sum(self._watched) + time.process_time() - since, self._cores.distance()),
             trials=tuple(trials),
             before_ms=None if whole is None else whole.before_ms,
             after_ms=None if whole is None else whole.after_ms,
@@ -128,24 +129,24 @@ class Tuner:
     def _look(self, before: Path, after: Mapping[str, Path], *, checked: bool) -> dict[str, Pair]:
         with ExitStack() as stack:
             running = {
-                name: stack.enter_context(Contestant(OrtJob(path, CPU), threads=self._threads))
+                name: stack.enter_context(TimedProcess(OrtRunner(path, CPU), threads=self._threads))
                 for name, path in {AS_IT_IS: before, **after}.items()
             }
             running[AS_IT_IS].load()  # if this graph does not load, no form is to blame
             for name in () if checked else after:
                 self._check(name, running[name])
-            for contestant in running.values():
-                contestant.prepare(self._bundle.inputs, self._sizes, sets=self._sets)
-                contestant.warm_up(self._method.warm_up_seconds)
-            samples, failed = interleave(running, self._method, placement=self._placement)
-            self._watched += [float(contestant.usage()["cpu_seconds"]) for contestant in running.values()]
+            for process in running.values():
+                process.prepare(self._bundle.inputs, self._sizes, sets=self._sets)
+                process.warm_up(self._method.warm_up_seconds)
+            samples, failed = interleave(running, self._method, cores=self._cores)
+            self._watched += [float(process.usage()["cpu_seconds"]) for process in running.values()]
         for name, why in failed.items():
             raise CheckFailed(f"{name}: {why}; run the command again, with smaller sizes where memory ran out")
         return {name: Pair(samples[AS_IT_IS], samples[name]) for name in after}
 
-    def _check(self, name: str, contestant: Contestant) -> None:
+    def _check(self, name: str, process: TimedProcess) -> None:
         case, reference = next(from_tensors(self._bundle.reference_path, self._bundle.manifest["cases"][:1]))
-        wrong = [found for _, found in judge_case(contestant.run, case, reference) if not found.passed]
+        wrong = [found for _, found in judge_case(process.run, case, reference) if not found.passed]
         if wrong:
             raise CheckFailed(
                 f"the form {name!r} computes something else: {wrong[0].output}: {wrong[0].detail}; nothing was kept; "

@@ -17,7 +17,7 @@ from ..engines.tensorrt.flavours import FLAVOURS
 from ..engines.tensorrt.here import why_no_flavour, why_not_runnable
 from ..engines.tensorrt.isolated import checked
 from ..engines.tensorrt.plans import is_of_its_graph, plans_of
-from ..engines.timing.contestant import Job, OrtJob, PlanJob, TorchJob
+from ..engines.timing.runners import OrtRunner, PlanRunner, Runner, TorchRunner
 from ..engines.timing.runtimes import (
     MODULES,
     ORT_CPU,
@@ -50,8 +50,8 @@ Run = Callable[[Arrays], Arrays]
 
 
 @dataclass
-class Contender:
-    """One model in all its forms. ``jobs`` has for every runtime what a process must load, or why it cannot.
+class Variant:
+    """One model in all its forms. ``runners`` has for every runtime what a process must load, or why it cannot.
 
     ``eager`` is the module in this process, for what its outputs should be; None where PyTorch is not here.
     ``recorded`` is a case with its float64 reference, where a bundle holds one.
@@ -60,7 +60,7 @@ class Contender:
     model: str
     inputs: tuple[TensorSpec, ...]
     axes: Mapping[str, Axis]
-    jobs: dict[str, Job | str] = field(default_factory=dict)
+    runners: dict[str, Runner | str] = field(default_factory=dict)
     eager: Run | None = None
     recorded: tuple[Case, Reference] | None = None
 
@@ -77,7 +77,7 @@ def from_target(
     opset: int = DEFAULT_OPSET,
     backbone: bool = True,
     progress: Progress,
-) -> list[Contender]:
+) -> list[Variant]:
     """A TARGET and, where it is a backbone with blocks, the backbone without them; graphs and weights go to ``folder``.
 
     Raises what ``deploy`` raises for the target itself.
@@ -101,13 +101,13 @@ def from_target(
     check_batches(batches, target.inputs, target.axes)
     progress("building the module")
     module = target.build()
-    found = [_contender(TARGET, target, module, None, folder / "target", runtimes, weights.seed, opset, progress)]
+    found = [_variant(TARGET, target, module, None, folder / "target", runtimes, weights.seed, opset, progress)]
     return [*found, *(_backbone(spec, target, folder, runtimes, weights, opset, progress) if backbone else ())]
 
 
 def from_bundle(
     bundle: Bundle, folder: Path, runtimes: Sequence[str], *, backbone: bool = True, progress: Progress
-) -> list[Contender]:
+) -> list[Variant]:
     """Return what a bundle holds and, if PyTorch is here and the bundle says how, what it was made of.
 
     Raises CheckFailed where a file is not the one that the manifest lists.
@@ -123,23 +123,23 @@ def from_bundle(
             )
         except Attn2trtError as error:
             why_not = str(error)
-    alone = Contender(TARGET, bundle.inputs, bundle.axes, recorded=recorded)
-    alone.jobs = {
-        name: why_not if name in MODULES or name == PLAIN_EXPORT else _graph_job(name, bundle.model_path)
+    alone = Variant(TARGET, bundle.inputs, bundle.axes, recorded=recorded)
+    alone.runners = {
+        name: why_not if name in MODULES or name == PLAIN_EXPORT else _graph_runner(name, bundle.model_path)
         for name in runtimes
     }
     return _with_built([alone], bundle, recorded, runtimes)
 
 
 def _with_built(
-    found: list[Contender], bundle: Bundle, recorded: tuple[Case, Reference] | None, runtimes: Sequence[str]
-) -> list[Contender]:
+    found: list[Variant], bundle: Bundle, recorded: tuple[Case, Reference] | None, runtimes: Sequence[str]
+) -> list[Variant]:
     """The same with what was made of the bundle's graph for one runtime; there is nothing like it of the backbone."""
     if bundle.tuned is not None and ORT_TUNED in runtimes:
-        found[0].jobs[ORT_TUNED] = OrtJob(bundle.path / str(bundle.tuned["file"]), PROVIDERS[ORT_TUNED])
+        found[0].runners[ORT_TUNED] = OrtRunner(bundle.path / str(bundle.tuned["file"]), PROVIDERS[ORT_TUNED])
     for name in runtimes:
         if name in PLANS:
-            found[0].jobs[name] = _plan_job(bundle, recorded, PLANS[name])
+            found[0].runners[name] = _plan_runner(bundle, recorded, PLANS[name])
     return found
 
 
@@ -148,7 +148,7 @@ def plan_kinds(bundle: Bundle) -> tuple[tuple[str, str], ...]:
     return tuple(dict.fromkeys((plan.flavour, plan.precision) for plan in plans_of(bundle)))
 
 
-def _plan_job(bundle: Bundle, recorded: tuple[Case, Reference] | None, kind: PlanRuntime) -> Job | str:
+def _plan_runner(bundle: Bundle, recorded: tuple[Case, Reference] | None, kind: PlanRuntime) -> Runner | str:
     """The bundle's plan that this machine can load and that can be checked, or why there is none."""
     plans = [plan for plan in plans_of(bundle) if (plan.flavour, plan.precision) == (kind.flavour, kind.precision)]
     if not plans:
@@ -161,7 +161,7 @@ def _plan_job(bundle: Bundle, recorded: tuple[Case, Reference] | None, kind: Pla
         return f"{usable.file} was built from another graph; attn2trt compile again"
     if recorded is None or not any(profile.holds(recorded[0].sizes) for profile in usable.profiles):
         return f"{usable.file} holds no case that was recorded; attn2trt compile without --profile"
-    return PlanJob(*checked(bundle, usable), kind.graphed)
+    return PlanRunner(*checked(bundle, usable), kind.graphed)
 
 
 def check_batches(batches: Sequence[int], inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> None:
@@ -212,7 +212,7 @@ def _shape_text(spec: TensorSpec, shape: Sequence[int]) -> str:
     return Shape(spec.name, tuple(shape), spec.dtype, spec.low, spec.high, spec.layout).text
 
 
-def _contender(
+def _variant(
     model: str,
     target: Target,
     module: nn.Module,
@@ -222,7 +222,7 @@ def _contender(
     seed: int,
     opset: int,
     progress: Progress,
-) -> Contender:
+) -> Variant:
     """A target with its module; its graph is exported unless there is one."""
     from ..engines.torch_runtime import TorchRuntime, save_weights
     from .deploy import export_graph
@@ -234,38 +234,38 @@ def _contender(
         exported = export_graph(target, module, folder, opset=opset, progress=progress)
         graph, axes = exported.path, exported.axes
         names = [output.name for output in exported.outputs]
-    found = Contender(model, target.inputs, axes, eager=TorchRuntime(module, names).run)
+    found = Variant(model, target.inputs, axes, eager=TorchRuntime(module, names).run)
     shapes = tuple(_shape_text(spec, spec.resolve(target.sizes())) for spec in target.inputs)
-    eager = TorchJob(target.name, shapes, seed, folder / "weights.pt", tuple(names))
+    eager = TorchRunner(target.name, shapes, seed, folder / "weights.pt", tuple(names))
     save_weights(module, eager.weights)
     for name in runtimes:
         if name in MODULES:
-            job = replace(eager, **MODULES[name]._asdict())
-            found.jobs[name] = (why_no_cuda_torch() if job.on_gpu else "") or job
+            runner = replace(eager, **MODULES[name]._asdict())
+            found.runners[name] = (why_no_cuda_torch() if runner.on_gpu else "") or runner
         elif name == PLAIN_EXPORT:
             progress(f"exporting the {model} with torch.onnx.export alone")
-            found.jobs[name] = _plain_job(target, module, folder, names)
+            found.runners[name] = _plain_runner(target, module, folder, names)
         else:
-            found.jobs[name] = _graph_job(name, graph)
+            found.runners[name] = _graph_runner(name, graph)
     return found
 
 
-def _plain_job(target: Target, module: nn.Module, folder: Path, names: Sequence[str]) -> Job | str:
+def _plain_runner(target: Target, module: nn.Module, folder: Path, names: Sequence[str]) -> Runner | str:
     from ..export.trace.plain import export_plainly
 
     (folder / "plain").mkdir()
     try:
-        return OrtJob(export_plainly(target, module, folder / "plain" / "model.onnx", names), PROVIDERS[ORT_CPU])
+        return OrtRunner(export_plainly(target, module, folder / "plain" / "model.onnx", names), PROVIDERS[ORT_CPU])
     except Attn2trtError as error:
         return str(error)
 
 
-def _graph_job(name: str, graph: Path) -> Job | str:
+def _graph_runner(name: str, graph: Path) -> Runner | str:
     if name in PLANS:
         return why_no_flavour(FLAVOURS[PLANS[name].flavour]) or "no plan; attn2trt compile writes one into a bundle"
     if name == ORT_TUNED:
         return "no tuned graph; attn2trt tune writes one into a bundle"
-    return why_no_provider(name) or OrtJob(graph, PROVIDERS[name])
+    return why_no_provider(name) or OrtRunner(graph, PROVIDERS[name])
 
 
 def _backbone(
@@ -276,7 +276,7 @@ def _backbone(
     weights: Weights,
     opset: int,
     progress: Progress,
-) -> list[Contender]:
+) -> list[Variant]:
     """The backbone without its blocks, at the same sizes; its weights are its own, since they cost no time."""
     from ..modules import catalog
 
@@ -295,7 +295,7 @@ def _backbone(
     progress("building the plain backbone")
     wanted = [name for name in runtimes if name not in (PLAIN_EXPORT, ORT_TUNED, *PLANS)]
     module = plain.build()
-    return [_contender(BACKBONE, plain, module, None, folder / "backbone", wanted, weights.seed, opset, progress)]
+    return [_variant(BACKBONE, plain, module, None, folder / "backbone", wanted, weights.seed, opset, progress)]
 
 
 def _why_not_built(bundle: Bundle) -> str:
@@ -321,7 +321,7 @@ def _rebuilt(
     runtimes: Sequence[str],
     backbone: bool,
     progress: Progress,
-) -> list[Contender]:
+) -> list[Variant]:
     """The bundle's graph beside the module built again; raises where that module is another one than was recorded."""
     from ..modules import catalog
 
@@ -337,7 +337,7 @@ def _rebuilt(
     progress("building the module")
     module = target.build()
     opset = int(bundle.manifest.get("opset", DEFAULT_OPSET))
-    found = _contender(TARGET, target, module, bundle.model_path, folder / "target", runtimes, seed, opset, progress)
+    found = _variant(TARGET, target, module, bundle.model_path, folder / "target", runtimes, seed, opset, progress)
     found.recorded = recorded
     if recorded is not None and found.eager is not None:
         case, reference = recorded

@@ -14,7 +14,7 @@ from attn2trt.engines.timing.results import Row as Timed
 from attn2trt.engines.timing.runtimes import MODULES, PLANS
 from attn2trt.errors import CheckFailed
 from attn2trt.workflows.benchmark import benchmark
-from attn2trt.workflows.variants import Contender
+from attn2trt.workflows.variants import Variant
 
 from .exporting import bundle_path
 from .rows import read_row
@@ -41,7 +41,7 @@ def time_plans(folder: Path, case: Case, batch: int, flavour: str, setting: str)
     runtimes = [name for name, kind in PLANS.items() if kind.flavour == flavour and kind.precision in right]
     plain = [read_row(folder, plain_name(case, precision), setting) or {} for precision in case.plain]
     built = [row["plan"] for row in plain if row.get("status") == "done"]
-    beside = [plain_plans.plain_contender(folder, case.name, open_bundle(path), built)] if built else []
+    beside = [plain_plans.plain_variant(folder, case.name, open_bundle(path), built)] if built else []
     return _timed(path, batch, runtimes, beside)
 
 
@@ -64,7 +64,7 @@ def compile_pytorch(folder: Path, case: Case, batch: int) -> dict[str, Any]:
     return {}
 
 
-def _timed(path: Path, batch: int, runtimes: Sequence[str], beside: Sequence[Contender] = ()) -> dict[str, Any]:
+def _timed(path: Path, batch: int, runtimes: Sequence[str], beside: Sequence[Variant] = ()) -> dict[str, Any]:
     found = benchmark(str(path), batches=[batch], runtimes=runtimes, beside=beside, backbone=False, method=METHOD)
     return {"timing": [_entry(row) for row in found.rows], "warnings": found.warnings()}
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ..environment import ask_driver
+from .core_latency import CoreDistance
 from .cpus import usable_cpus
 from .gpu_clock import GpuClock, gpu_clock
-from .placement import Placed
 
 CPUS = Path("/sys/devices/system/cpu")
 # Fewer cores than this taken by others cannot be told from the operating system's own work.
@@ -62,7 +62,7 @@ class Conditions:
 
     ``other_cores`` is the mean number of cores that were busy with anything but this process and its children, and
     ``throttled`` how often a core slowed down for its heat. ``mhz`` is the mean clock before and after, ``gpu`` the
-    first GPU's clock after, ``placed`` how near the processors were to each other.
+    first GPU's clock after, ``core_distance`` how near the processors were to each other.
     """
 
     seconds: float
@@ -70,7 +70,7 @@ class Conditions:
     mhz: tuple[float | None, float | None]
     throttled: int | None
     gpu: GpuClock | None = None
-    placed: Placed | None = None
+    core_distance: CoreDistance | None = None
 
     @property
     def quiet(self) -> bool:
@@ -87,15 +87,16 @@ class Conditions:
             found.append(f"a core was throttled {self.throttled} times")
         if self.gpu is not None and self.gpu.slowed_by:
             found.append(f"the GPU was slowed down by {' and '.join(self.gpu.slowed_by)}")
-        if self.placed is not None and self.placed.kept:
-            found.append(f"the processors were {self.placed.words}")
+        if self.core_distance is not None and self.core_distance.kept:
+            found.append(f"the processors were {self.core_distance.words}")
         return tuple(found)
 
     def remarks(self) -> list[str]:
         """One line for the doubts and what to do about them, and one for rounds that were left out."""
         found = [f"{', and '.join(self.doubts)}; measure again on a quiet machine"] if self.doubts else []
-        if self.placed is not None and self.placed.apart and not self.placed.kept:
-            found.append(f"the processors were {self.placed.words}, which were left out")
+        distance = self.core_distance
+        if distance is not None and distance.distant and not distance.kept:
+            found.append(f"the processors were {distance.words}, which were left out")
         return found
 
 
@@ -108,7 +109,7 @@ class Watch:
         self._mhz = _mhz()
         self._throttled = _throttled()
 
-    def conditions(self, own_cpu_seconds: float, placed: Placed | None = None) -> Conditions:
+    def conditions(self, own_cpu_seconds: float, core_distance: CoreDistance | None = None) -> Conditions:
         """Since then; ``own_cpu_seconds`` is the processor time that the measured processes used meanwhile."""
         seconds = time.perf_counter() - self._since
         busy, throttled = _busy_seconds(), _throttled()
@@ -116,7 +117,7 @@ class Watch:
         if busy is not None and self._busy is not None and seconds > 0:
             others = max(0.0, busy - self._busy - own_cpu_seconds) / seconds
         slowed = None if throttled is None or self._throttled is None else throttled - self._throttled
-        return Conditions(seconds, others, (self._mhz, _mhz()), slowed, gpu_clock(), placed)
+        return Conditions(seconds, others, (self._mhz, _mhz()), slowed, gpu_clock(), core_distance)
 
 
 def _busy_seconds() -> float | None:

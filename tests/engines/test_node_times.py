@@ -12,8 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 from attn2trt.core.tensor_spec import TensorSpec
 from attn2trt.engines.node_times import LAYOUT, node_homes, read_node_times
 from attn2trt.engines.ort_runtime import CPU, OPTIMISED, OrtRuntime
-from attn2trt.engines.timing.contestant import Contestant, OrtJob
 from attn2trt.engines.timing.method import Limits
+from attn2trt.engines.timing.runners import OrtRunner
+from attn2trt.engines.timing.timed_process import TimedProcess
 
 SHAPE = [1, 16, 8, 8]
 HOMES = {"conv": "layer1.conv", "relu": "layer1.act", "mean": "layer1.se", "gate": "layer1.se"}
@@ -57,10 +58,10 @@ def test_every_node_of_every_call_is_told(model: Path, tmp_path: Path) -> None:
 
 
 def test_a_process_of_its_own_tells_the_same(model: Path, tmp_path: Path) -> None:
-    with Contestant(OrtJob(model, CPU, tmp_path), threads=1) as contestant:
-        contestant.prepare((TensorSpec("x", tuple(SHAPE)),), {}, sets=2)
-        contestant.turn(Limits(0, 4, 1), hot=False)
-        found = contestant.node_times()
+    with TimedProcess(OrtRunner(model, CPU, tmp_path), threads=1) as process:
+        process.prepare((TensorSpec("x", tuple(SHAPE)),), {}, sets=2)
+        process.turn(Limits(0, 4, 1), hot=False)
+        found = process.node_times()
     # one call that prepares, one that settles
     assert len(found.microseconds) == 2 + 4
     assert "ReduceMean" in found.kinds

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attn2trt.engines.timing.contestant import TorchJob
-from attn2trt.engines.timing.contestant_child import Bench, open_runtime
 from attn2trt.engines.timing.method import Limits
+from attn2trt.engines.timing.runners import TorchRunner
 from attn2trt.engines.timing.runtimes import MODULES
+from attn2trt.engines.timing.timed_process_child import Bench
 from attn2trt.engines.torch_cuda import CALLS_BEFORE_CAPTURE, CudaCalls
 from attn2trt.engines.torch_runtime import TorchRuntime, save_weights
 from attn2trt.errors import CheckFailed
@@ -159,8 +159,8 @@ def test_every_baseline_on_a_gpu_has_device_times(
     target = resolve("se", shapes=["1x16x4x4"])
     weights = tmp_path_factory.mktemp("weights") / "weights.pt"
     save_weights(target.build(), weights)
-    job = TorchJob("se", ("x=1x16x4x4:float32",), 0, weights, ("output",), **MODULES[name]._asdict())
-    with open_runtime({"kind": "torch", "threads": 1, **vars(job)}) as runtime:
+    runner = TorchRunner("se", ("x=1x16x4x4:float32",), 0, weights, ("output",), **MODULES[name]._asdict())
+    with runner.open(threads=1) as runtime:
         bench = Bench(runtime)
         entry = {"name": "x", "shape": [1, 16, 4, 4], "dtype": "float32"}
         bench.answer({"do": "prepare", "inputs": [entry], "sizes": {}, "sets": 2}, {})

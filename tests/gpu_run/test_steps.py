@@ -24,9 +24,9 @@ from attn2trt.core.extend import changing, extend
 from attn2trt.engines.tensorrt.build import BuildOptions, Order
 from attn2trt.engines.tensorrt.plans import Plan
 from attn2trt.engines.tensorrt.profiles import parse_profiles
-from attn2trt.engines.timing.contestant import PlanJob
 from attn2trt.engines.timing.latency import Latency
 from attn2trt.engines.timing.results import Measurement, Row
+from attn2trt.engines.timing.runners import PlanRunner
 from attn2trt.errors import CheckFailed, InputError
 from attn2trt.modules import catalog
 from attn2trt.modules.block_index import block_names
@@ -147,11 +147,11 @@ def test_a_plain_plan_is_ordered_as_a_user_would(folder: Path, monkeypatch: pyte
     assert orders[0].options.level == 3
     assert [str(profile) for profile in orders[0].profiles] == [work.PROFILE]
     assert orders[0].layers == plain_plans.layers_path(folder, CASE.name, "fp16").resolve()
-    jobs = plain_plans.plain_contender(folder, CASE.name, open_bundle(folder / "bundles/se-16x4x4"), [plan]).jobs
-    found = {name: job.graphed for name, job in jobs.items() if isinstance(job, PlanJob)}
+    runners = plain_plans.plain_variant(folder, CASE.name, open_bundle(folder / "bundles/se-16x4x4"), [plan]).runners
+    found = {name: runner.graphed for name, runner in runners.items() if isinstance(runner, PlanRunner)}
     assert found == {"tensorrt-fp16": False, "tensorrt-fp16-graph": True}
     # whoever loads the file holds it against this hash
-    about = [json.loads(job.about) for job in jobs.values() if isinstance(job, PlanJob)]
+    about = [json.loads(runner.about) for runner in runners.values() if isinstance(runner, PlanRunner)]
     assert {entry["sha256"] for entry in about} == {hashlib.sha256(b"plan").hexdigest()}
 
 

@@ -27,15 +27,15 @@ from attn2trt.engines.tensorrt import here
 from attn2trt.engines.tensorrt.plans import Plan
 from attn2trt.engines.tensorrt.profiles import parse_profiles
 from attn2trt.engines.timing import runtimes
-from attn2trt.engines.timing.contestant import OrtJob
 from attn2trt.engines.timing.method import Method
 from attn2trt.engines.timing.results import Benchmark, Row
+from attn2trt.engines.timing.runners import OrtRunner
 from attn2trt.errors import CheckFailed, InputError, MissingRequirement
 from attn2trt.modules import catalog, packages
 from attn2trt.modules.target import Target
 from attn2trt.workflows import benchmark as benchmarking
 from attn2trt.workflows import deploy as pipeline
-from attn2trt.workflows import variants as contenders
+from attn2trt.workflows import variants
 from attn2trt.workflows.benchmark import benchmark, is_bundle
 from attn2trt.workflows.options import Weights
 
@@ -59,7 +59,7 @@ def bundle(exported: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that runs bundles alone."""
-    monkeypatch.setattr(contenders, "find_spec", lambda name: None)
+    monkeypatch.setattr(variants, "find_spec", lambda name: None)
 
 
 def edit(bundle: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -125,7 +125,7 @@ def test_the_plain_backbone_is_built_at_the_same_sizes_without_its_blocks(
     monkeypatch.setattr(pipeline, "export_graph", lambda *_, **__: graph)
     target = resolve("resnet18+se@stage4", shapes=["2x3x32x32"], dynamic="batch=1:2:4")
     weights = Weights(seed=5, pretrained=True, checkpoint="weights.pt")
-    (found,) = contenders._backbone(
+    (found,) = variants._backbone(
         target.name, target, tmp_path, tuple(runtimes.RUNTIMES), weights, 17, lambda _text: None
     )
     assert asked == [
@@ -134,16 +134,16 @@ def test_the_plain_backbone_is_built_at_the_same_sizes_without_its_blocks(
             {"shapes": ["image=2x3x32x32@nchw"], "dynamic": dict(target.axes), "seed": 5, "pretrained": True},
         )
     ]
-    assert found.model == contenders.BACKBONE
-    assert set(found.jobs) == set(runtimes.RUNTIMES) - {"ort-cpu-plain-export", "ort-cpu-tuned", *runtimes.PLANS}
-    assert contenders._backbone("se", target, tmp_path, (), weights, 17, lambda _text: None) == []
+    assert found.model == variants.BACKBONE
+    assert set(found.runners) == set(runtimes.RUNTIMES) - {"ort-cpu-plain-export", "ort-cpu-tuned", *runtimes.PLANS}
+    assert variants._backbone("se", target, tmp_path, (), weights, 17, lambda _text: None) == []
 
 
 def test_the_plain_backbone_can_be_left_out(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contenders, "_backbone", lambda *_: [contenders.Contender("other", (), {})])
+    monkeypatch.setattr(variants, "_backbone", lambda *_: [variants.Variant("other", (), {})])
     for backbone in (True, False):
         (folder := tmp_path / str(backbone)).mkdir()
-        found = contenders.from_bundle(
+        found = variants.from_bundle(
             open_bundle(bundle), folder, ["pytorch-eager"], backbone=backbone, progress=lambda _text: None
         )
         assert [one.model for one in found] == ["target", *(["other"] if backbone else [])]
@@ -187,7 +187,7 @@ def test_a_graph_that_computes_something_else_is_not_timed(
     bundle: Path, with_torch: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not with_torch:
-        monkeypatch.setattr(contenders, "find_spec", lambda name: None)
+        monkeypatch.setattr(variants, "find_spec", lambda name: None)
     change_weights(bundle / "model.onnx", bundle / "model.onnx")
     digest = hashlib.sha256((bundle / "model.onnx").read_bytes()).hexdigest()
     edit(bundle, lambda manifest: manifest["files"]["model.onnx"].update(sha256=digest))
@@ -197,9 +197,9 @@ def test_a_graph_that_computes_something_else_is_not_timed(
     assert "output" in row.why
 
 
-def test_a_wrong_baseline_is_told_apart(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_baseline_is_recognised(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     change_weights(bundle / "model.onnx", tmp_path / "wrong.onnx")
-    monkeypatch.setattr(contenders, "_plain_job", lambda *_: OrtJob(tmp_path / "wrong.onnx", CPU))
+    monkeypatch.setattr(variants, "_plain_runner", lambda *_: OrtRunner(tmp_path / "wrong.onnx", CPU))
     found = benchmark(str(bundle), runtimes=["ort-cpu", "ort-cpu-plain-export"], threads=1, method=QUICK)
     assert set(rows(found, "measured")) == {("ort-cpu", 2)}
     (wrong,) = rows(found, "wrong").values()
@@ -208,7 +208,7 @@ def test_a_wrong_baseline_is_told_apart(bundle: Path, tmp_path: Path, monkeypatc
 
 
 def test_a_baseline_that_does_not_work_is_not_measured(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contenders, "_plain_job", lambda *_: OrtJob(bundle / "none.onnx", CPU))
+    monkeypatch.setattr(variants, "_plain_runner", lambda *_: OrtRunner(bundle / "none.onnx", CPU))
     found = benchmark(str(bundle), runtimes=["ort-cpu", "ort-cpu-plain-export"], threads=1, method=QUICK)
     assert set(rows(found, "measured")) == {("ort-cpu", 2)}
     assert "cannot load" in rows(found, "not measured")["ort-cpu-plain-export", 2].why
@@ -220,14 +220,14 @@ def test_what_the_plain_exporter_refuses_is_told(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(torch.onnx, "export", refuse)
     target = catalog.resolve("se", **SMALL)
-    found = contenders._plain_job(target, target.build(), tmp_path, ("output",))
+    found = variants._plain_runner(target, target.build(), tmp_path, ("output",))
     assert found == "torch.onnx.export refuses se: RuntimeError: no way"
 
 
 @pytest.mark.usefixtures("no_torch")
 def test_a_provider_that_falls_back_is_an_error_and_not_a_number(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contenders, "why_no_provider", lambda name: "")
-    monkeypatch.setitem(contenders.PROVIDERS, "ort-cuda", "NoSuchExecutionProvider")
+    monkeypatch.setattr(variants, "why_no_provider", lambda name: "")
+    monkeypatch.setitem(variants.PROVIDERS, "ort-cuda", "NoSuchExecutionProvider")
     found = benchmark(str(bundle), runtimes=["ort-cuda", "ort-cpu"], threads=1, method=QUICK)
     (row,) = rows(found, "failed").values()
     assert row.runtime == "ort-cuda"
@@ -289,7 +289,7 @@ def test_a_folder_is_told_from_a_target(name: str, expected: bool) -> None:
 def test_the_batches_decide_what_is_traced(
     shapes: list[str], dynamic: str | None, batches: tuple[int, ...], expected: dict[str, Any]
 ) -> None:
-    chosen, ranges = contenders._with_batches("se", shapes, dynamic, batches)
+    chosen, ranges = variants._with_batches("se", shapes, dynamic, batches)
     plan = catalog.read("se", shapes=chosen, dynamic=ranges)
     assert {spec.name: spec.shape for spec in plan.inputs} == expected
     if "batch" in plan.axes:
@@ -318,7 +318,7 @@ def test_a_checkpoint_is_looked_for_in_the_folder_that_the_command_began_in(
 
 
 def test_doubtful_numbers_are_warned_about(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contenders, "find_spec", lambda name: None)
+    monkeypatch.setattr(variants, "find_spec", lambda name: None)
     found = benchmark(str(exported), runtimes=["ort-cpu"], threads=1, method=QUICK)
     busy = {2: replace(found.conditions[2], other_cores=1.5, throttled=3)}
     (row,) = found.rows
@@ -330,10 +330,10 @@ def test_doubtful_numbers_are_warned_about(exported: Path, monkeypatch: pytest.M
 
 
 def test_processors_are_asked_how_near_they_are_where_something_runs_on_them() -> None:
-    on_gpu = benchmarking._placement([("target", "tensorrt"), ("target", "pytorch-cuda-fp16")])
-    assert on_gpu.ask() is None
-    both = benchmarking._placement([("target", "tensorrt"), ("target", "ort-cpu")])
-    assert both.ask() is not None
+    on_gpu = benchmarking._cores([("target", "tensorrt"), ("target", "pytorch-cuda-fp16")])
+    assert on_gpu.measure() is None
+    both = benchmarking._cores([("target", "tensorrt"), ("target", "ort-cpu")])
+    assert both.measure() is not None
 
 
 @pytest.fixture
@@ -343,8 +343,8 @@ def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     add_plans(found.path)
     monkeypatch.setattr(here, "probe_tensorrt", lambda: Component("TensorRT", "usable", "8.6.0"))
     monkeypatch.setattr(here, "ask_driver", lambda: Driver("", ("NVIDIA H200 (compute capability 9.0)",)))
-    monkeypatch.setattr(contenders, "checked", lambda bundle, plan: (bundle.path / bundle.graphs[plan.precision], ""))
-    monkeypatch.setattr(contenders, "PlanJob", lambda file, about, graphed: OrtJob(file, CPU))
+    monkeypatch.setattr(variants, "checked", lambda bundle, plan: (bundle.path / bundle.graphs[plan.precision], ""))
+    monkeypatch.setattr(variants, "PlanRunner", lambda file, about, graphed: OrtRunner(file, CPU))
     return found.path
 
 

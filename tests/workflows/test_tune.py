@@ -60,7 +60,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], list[list[str]]]
         compared: list[list[str]] = []
 
         def interleave(
-            running: Mapping[str, Any], method: Method, placement: object
+            running: Mapping[str, Any], method: Method, cores: object
         ) -> tuple[dict[str, Samples], dict[str, str]]:
             compared.append(list(running))
             lengths = {name: 1e6 * (1 if name == tuner.AS_IT_IS else factor) for name in running}
@@ -156,7 +156,7 @@ def test_what_looks_faster_by_chance_is_timed_once_more(bundle: Path, monkeypatc
     looks: list[list[str]] = []
 
     def interleave(
-        running: Mapping[str, Any], method: Method, placement: object
+        running: Mapping[str, Any], method: Method, cores: object
     ) -> tuple[dict[str, Samples], dict[str, str]]:
         looks.append(list(running))
         slow = (3, 3, 0, 0)[len(looks) - 1]  # of twelve rounds in each look
@@ -179,7 +179,7 @@ def test_what_was_left_is_tried_again_beside_what_was_kept_later(
     looks: list[str] = []
 
     def interleave(
-        running: Mapping[str, Any], method: Method, placement: object
+        running: Mapping[str, Any], method: Method, cores: object
     ) -> tuple[dict[str, Samples], dict[str, str]]:
         names = list(running)
         looks.append(names[1])

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from attn2trt.engines.timing import machine, memory
+from attn2trt.engines.timing.core_latency import CoreDistance
 from attn2trt.engines.timing.gpu_clock import GpuClock
 from attn2trt.engines.timing.machine import Conditions
-from attn2trt.engines.timing.placement import Placed
 
 
 def test_the_description_is_of_plain_values() -> None:
@@ -54,14 +54,14 @@ def test_cores_busy_with_something_else_are_told(monkeypatch: pytest.MonkeyPatch
     assert not found.quiet
 
 
-def test_processors_that_were_apart_are_doubtful_where_such_rounds_had_to_be_kept() -> None:
-    apart = Placed(rounds=12, apart=10, kept=True, least_us=8.6, most_us=34.1)
-    (doubt,) = Conditions(1.0, 0.0, (None, None), 0, placed=apart).remarks()
+def test_distant_processors_are_doubtful_if_such_rounds_had_to_be_kept() -> None:
+    distant = CoreDistance(rounds=12, distant=10, kept=True, least_us=8.6, most_us=34.1)
+    (doubt,) = Conditions(1.0, 0.0, (None, None), 0, core_distance=distant).remarks()
     assert doubt == (
-        "the processors were apart in 10 of 12 rounds (what one had written took up to 34 us to another, 9 at best); "
-        "measure again on a quiet machine"
+        "the processors were far from each other in 10 of 12 rounds (writing what another had written took up to "
+        "34 us, 9 at best); measure again on a quiet machine"
     )
-    mended = Conditions(1.0, 0.0, (None, None), 0, placed=replace(apart, rounds=8, apart=2, kept=False))
+    mended = Conditions(1.0, 0.0, (None, None), 0, core_distance=replace(distant, rounds=8, distant=2, kept=False))
     assert mended.quiet
     (remark,) = mended.remarks()
     assert remark.endswith("9 at best), which were left out")

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from attn2trt.engines.timing.core_latency import CoreDistance, CoreWatch
 from attn2trt.engines.timing.method import Limits, Method
-from attn2trt.engines.timing.placement import Placed, Placement
 from attn2trt.engines.timing.rounds import interleave
 from attn2trt.errors import CheckFailed
 
 METHOD = Method(rounds=4)
 
 
-def asked(answers: list[float]) -> Placement:
+def asked(answers: list[float]) -> CoreWatch:
     """The processors' distances in this order."""
-    return Placement(iter(answers).__next__)
+    return CoreWatch(iter(answers).__next__)
 
 
-def near() -> Placement:
+def near() -> CoreWatch:
     """Processors that stay where they are."""
-    return Placement(lambda: 9.0)
+    return CoreWatch(lambda: 9.0)
 
 
 class Player:
@@ -40,7 +40,7 @@ class Player:
 def test_rounds_alternate_in_direction_and_keep_their_samples_apart() -> None:
     log: list[str] = []
     players = {name: Player(name, log) for name in "abc"}
-    samples, failed = interleave(players, METHOD, placement=near(), pause=lambda _: None)
+    samples, failed = interleave(players, METHOD, cores=near(), pause=lambda _: None)
     assert "".join(log) == "abccbaabccba"
     assert not failed
     assert samples["b"].rounds == [[0, 1], [10, 11], [20, 21], [30, 31]]
@@ -51,7 +51,7 @@ def test_rounds_alternate_in_direction_and_keep_their_samples_apart() -> None:
 def test_one_that_breaks_is_told_and_the_others_go_on() -> None:
     log: list[str] = []
     players = {name: Player(name, log, 1 if name == "b" else -1) for name in "abc"}
-    samples, failed = interleave(players, METHOD, placement=near(), pause=lambda _: None)
+    samples, failed = interleave(players, METHOD, cores=near(), pause=lambda _: None)
     assert failed == {"b": "b was killed"}
     assert sorted(samples) == ["a", "c"]
     assert "".join(log) == "abccaacca"
@@ -59,35 +59,35 @@ def test_one_that_breaks_is_told_and_the_others_go_on() -> None:
 
 def test_there_is_a_pause_before_every_turn_and_before_the_last_look_at_the_processors() -> None:
     pauses: list[float] = []
-    interleave({name: Player(name, []) for name in "ab"}, METHOD, placement=near(), pause=pauses.append)
+    interleave({name: Player(name, []) for name in "ab"}, METHOD, cores=near(), pause=pauses.append)
     assert pauses == [METHOD.pause_seconds] * 12
 
 
 def test_rounds_in_which_the_processors_were_apart_are_made_up_for() -> None:
-    # two looks a round, one before the turn and one after it: apart in the second half of round 1, and all of round 3
-    placement = asked([9, 9, 8, 30, 9, 9, 31, 30, 9, 9, 9, 9])
-    samples, _ = interleave({"a": Player("a", [])}, METHOD, placement=placement, pause=lambda _: None)
+    # two looks a round, one before the turn and one after it: distant in the second half of round 1, and all of round 3
+    cores = asked([9, 9, 8, 30, 9, 9, 31, 30, 9, 9, 9, 9])
+    samples, _ = interleave({"a": Player("a", [])}, METHOD, cores=cores, pause=lambda _: None)
     assert samples["a"].rounds == [[0, 1], [20, 21], [40, 41], [50, 51]]
     assert samples["a"].hot == [1] * 4
-    assert placement.placed() == Placed(rounds=6, apart=2, kept=False, least_us=8, most_us=31)
+    assert cores.distance() == CoreDistance(rounds=6, distant=2, kept=False, least_us=8, most_us=31)
 
 
 def test_an_early_round_is_judged_by_the_best_that_came_later() -> None:
-    placement = asked([30, 30, *[9] * 8])
-    samples, _ = interleave({"a": Player("a", [])}, METHOD, placement=placement, pause=lambda _: None)
+    cores = asked([30, 30, *[9] * 8])
+    samples, _ = interleave({"a": Player("a", [])}, METHOD, cores=cores, pause=lambda _: None)
     assert samples["a"].rounds == [[10, 11], [20, 21], [30, 31], [40, 41]]
 
 
 def test_where_hardly_any_round_is_undisturbed_all_are_kept_and_it_is_said() -> None:
-    placement = asked([9, 9, *[30] * 14])
-    samples, _ = interleave({"a": Player("a", [])}, METHOD, placement=placement, pause=lambda _: None)
+    cores = asked([9, 9, *[30] * 14])
+    samples, _ = interleave({"a": Player("a", [])}, METHOD, cores=cores, pause=lambda _: None)
     assert len(samples["a"].rounds) == 8
-    found = placement.placed()
-    assert (found.rounds, found.apart, found.kept) == (8, 7, True)
+    found = cores.distance()
+    assert (found.rounds, found.distant, found.kept) == (8, 7, True)
 
 
 def test_two_undisturbed_rounds_of_four_are_enough() -> None:
-    placement = asked([9, 9, 9, 9, *[30] * 12])
-    samples, _ = interleave({"a": Player("a", [])}, METHOD, placement=placement, pause=lambda _: None)
+    cores = asked([9, 9, 9, 9, *[30] * 12])
+    samples, _ = interleave({"a": Player("a", [])}, METHOD, cores=cores, pause=lambda _: None)
     assert samples["a"].rounds == [[0, 1], [10, 11]]
-    assert not placement.placed().kept
+    assert not cores.distance().kept

@@ -17,9 +17,10 @@ from torch import nn
 from attn2trt.core.bundle import spec_to_json
 from attn2trt.engines.ort_runtime import CPU
 from attn2trt.engines.runtime import Arrays
-from attn2trt.engines.timing.contestant import Contestant, OrtJob, TorchJob
-from attn2trt.engines.timing.contestant_child import Bench, open_runtime
 from attn2trt.engines.timing.method import Limits
+from attn2trt.engines.timing.runners import OrtRunner, TorchRunner
+from attn2trt.engines.timing.timed_process import TimedProcess
+from attn2trt.engines.timing.timed_process_child import Bench
 from attn2trt.engines.torch_runtime import TorchRuntime, save_weights
 from attn2trt.errors import CheckFailed, InputError, MissingRequirement
 from attn2trt.modules.catalog import build, resolve
@@ -35,42 +36,45 @@ def model(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def contestant(model: Path) -> Iterator[Contestant]:
-    with Contestant(OrtJob(model, CPU), threads=1) as found:
+def process(model: Path) -> Iterator[TimedProcess]:
+    with TimedProcess(OrtRunner(model, CPU), threads=1) as found:
         yield found
 
 
-def test_it_computes_and_times_itself(contestant: Contestant) -> None:
-    assert contestant.name.startswith("ONNX Runtime")
-    assert np.array_equal(contestant.run(FEEDS)["y"], FEEDS["x"] + 1)
-    contestant.prepare((INPUT,), {"batch": 2, "height": 4}, sets=3)
-    contestant.warm_up(0)
+def test_it_computes_and_times_itself(process: TimedProcess) -> None:
+    assert process.name.startswith("ONNX Runtime")
+    assert np.array_equal(process.run(FEEDS)["y"], FEEDS["x"] + 1)
+    process.prepare((INPUT,), {"batch": 2, "height": 4}, sets=3)
+    process.warm_up(0)
     for hot in (False, True):
-        found = contestant.turn(LIMITS, hot=hot)
+        found = process.turn(LIMITS, hot=hot)
         assert len(found) == 7
         assert min(found) > 0
-    usage = contestant.usage()
+    usage = process.usage()
     assert usage["peak_mib"] is None or usage["peak_mib"] > 1
     assert usage["cpu_seconds"] > 0
 
 
-def test_inputs_that_do_not_fit_are_the_runtimes_own_error(contestant: Contestant) -> None:
+def test_inputs_that_do_not_fit_are_the_runtimes_own_error(process: TimedProcess) -> None:
     with pytest.raises(InputError, match="expected x"):
-        contestant.run({"z": FEEDS["x"]})
+        process.run({"z": FEEDS["x"]})
     with pytest.raises(InputError, match="expected batchx3xheightx8"):
-        contestant.prepare((INPUT.__class__("x", (2, 4, 4, 8)),), {}, sets=2)
-    assert contestant.run(FEEDS)
+        process.prepare((INPUT.__class__("x", (2, 4, 4, 8)),), {}, sets=2)
+    assert process.run(FEEDS)
 
 
-def test_a_crash_while_it_is_timed_is_an_error(contestant: Contestant) -> None:
-    contestant.prepare((INPUT,), {"batch": 2, "height": 4}, sets=2)
-    os.kill(contestant._child.pid, signal.SIGSEGV)
+def test_a_crash_while_it_is_timed_is_an_error(process: TimedProcess) -> None:
+    process.prepare((INPUT,), {"batch": 2, "height": 4}, sets=2)
+    os.kill(process._child.pid, signal.SIGSEGV)
     with pytest.raises(CheckFailed, match="being timed, ONNX Runtime's process was killed by SIGSEGV"):
-        contestant.turn(LIMITS, hot=False)
+        process.turn(LIMITS, hot=False)
 
 
 def test_a_provider_that_is_not_there_is_an_error_and_no_number(model: Path) -> None:
-    with Contestant(OrtJob(model, "TensorrtExecutionProvider"), threads=1) as found, pytest.raises(MissingRequirement):
+    with (
+        TimedProcess(OrtRunner(model, "TensorrtExecutionProvider"), threads=1) as found,
+        pytest.raises(MissingRequirement),
+    ):
         found.load()
 
 
@@ -78,26 +82,26 @@ def test_a_module_is_rebuilt_with_its_weights(tmp_path: Path) -> None:
     target = resolve("se", shapes=["1x16x4x4"], seed=3)
     module = target.build()
     save_weights(module, tmp_path / "weights.pt")
-    job = TorchJob("se", ("x=1x16x4x4:float32",), 3, tmp_path / "weights.pt", ("output",))
+    runner = TorchRunner("se", ("x=1x16x4x4:float32",), 3, tmp_path / "weights.pt", ("output",))
     feeds = {"x": np.random.default_rng(0).standard_normal((1, 16, 4, 4), np.float32)}
-    with open_runtime({"kind": "torch", "threads": 1, **vars(job)}) as runtime:
+    with runner.open(threads=1) as runtime:
         assert np.array_equal(runtime.run(feeds)["output"], TorchRuntime(module).run(feeds)["output"])
 
 
 def test_weights_of_another_module_are_refused(tmp_path: Path) -> None:
     save_weights(build("eca"), tmp_path / "weights.pt")
-    job = TorchJob("se", ("x=1x16x4x4:float32",), 0, tmp_path / "weights.pt", ("output",))
+    runner = TorchRunner("se", ("x=1x16x4x4:float32",), 0, tmp_path / "weights.pt", ("output",))
     with pytest.raises(RuntimeError, match="state_dict"):
-        open_runtime({"kind": "torch", "threads": 1, **vars(job)})
+        runner.open(threads=1)
 
 
 def test_weights_hold_no_code(tmp_path: Path) -> None:
     import pickle
 
     (tmp_path / "weights.pt").write_bytes(pickle.dumps(nn.Identity()))
-    job = TorchJob("se", ("x=1x16x4x4:float32",), 0, tmp_path / "weights.pt", ("output",))
+    runner = TorchRunner("se", ("x=1x16x4x4:float32",), 0, tmp_path / "weights.pt", ("output",))
     with pytest.raises(Exception, match=r"[Ww]eights.only"):
-        open_runtime({"kind": "torch", "threads": 1, **vars(job)})
+        runner.open(threads=1)
 
 
 class WithClock:

@@ -1,4 +1,4 @@
-"""What the child process of contestant.py runs: it loads one model, and calls and times it as it is told."""
+"""The child process of timed_process.py: load one model, then call it and time it, message by message."""
 
 from __future__ import annotations
 
@@ -7,70 +7,41 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from ...core.bundle import spec_from_json
 from ..channel import receive, send
 from ..child import failure
-from ..runtime import Arrays, Runtime
+from ..runtime import Arrays
 from .inputs import make_inputs
 from .memory import peak_mib, start_peak
 from .method import Limits, time_calls
+from .runners import Preparable, open_described
 
 
-class Preparable(Runtime, Protocol):
-    """A runtime that can be called without moving its inputs and outputs."""
-
-    def prepare(self, sets: Sequence[Arrays]) -> list[Callable[[], object]]: ...
-
-
-def main(job: str) -> None:
+def main(described: str) -> None:
     """Answer every message until the parent closes the channel."""
     # Whatever native code or a user's module prints must not mix with the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     try:
-        runtime = open_runtime(json.loads(job))
+        message = json.loads(described)
+        runtime = open_described(message["runner"], message["threads"])
     except Exception as error:
         send(answers, failure(error))
         return
     send(answers, {"name": runtime.name})
     with runtime:
         bench = Bench(runtime)
-        while (message := receive(sys.stdin.buffer)) is not None:
+        while (asked := receive(sys.stdin.buffer)) is not None:
             try:
-                header, arrays = bench.answer(*message)
+                header, arrays = bench.answer(*asked)
             except Exception as error:
                 send(answers, failure(error))
             else:
                 send(answers, header, arrays)
-
-
-def open_runtime(job: Mapping[str, Any]) -> Preparable:
-    """The runtime that a job of contestant.py describes."""
-    if job["kind"] == "ort":
-        from ..ort_runtime import OrtRuntime
-
-        profile = Path(job["profile"]) if job.get("profile") else None
-        return OrtRuntime(Path(job["model"]), provider=job["provider"], threads=job["threads"], profile=profile)
-    if job["kind"] == "plan":
-        from ..tensorrt.runtime_child import open_described
-
-        return open_described(Path(job["plan"]), job["about"], graphed=job["graphed"])
-    from ...modules import catalog
-    from ..torch_runtime import TorchRuntime, load_weights, set_threads
-
-    set_threads(job["threads"])
-    plan = catalog.read(job["spec"], shapes=job["shapes"], seed=job["seed"])
-    # Without its weights a module is there in a fraction of the time.
-    module, _ = plan.recipe.structure(plan.inputs, plan.axes)
-    load_weights(module, Path(job["weights"]))
-    device = "cuda" if job["on_gpu"] else None
-    how = {name: job[name] for name in ("compiled", "half", "graphed")}
-    return TorchRuntime(module, job["output_names"], device=device, **how)
 
 
 class Bench:
@@ -83,7 +54,7 @@ class Bench:
         self._counts_from_load = False
 
     def answer(self, message: Mapping[str, Any], arrays: Arrays) -> tuple[Mapping[str, Any], Arrays | None]:
-        """What goes back to the parent."""
+        """Do what the message asks, and return what goes back to the parent."""
         match message["do"]:
             case "run":
                 return {}, self._runtime.run(arrays)
@@ -126,7 +97,7 @@ class Bench:
         return {name: np.array(values, np.int64) for name, values in times.items()}
 
     def _device_times(self, count: int) -> Sequence[int]:
-        """Of the last calls, where the runtime asks its device for them."""
+        """Return the nanoseconds on the device of the last calls, if the runtime asks its device for them."""
         ask = getattr(self._runtime, "take_device_times", None)
         return ask()[-count:] if ask is not None else ()
 

@@ -1,0 +1,77 @@
+"""One model in one runtime in a process of its own, which times itself: the pipe is no part of what is measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from ...core.bundle import spec_to_json
+from ...core.tensor_spec import TensorSpec
+from ..child import ANSWER_SECONDS, Child
+from ..node_times import NodeTimes
+from ..runtime import Arrays
+from .method import Limits
+from .runners import Runner
+
+
+class TimedProcess(Child):
+    """A process in which ``runner`` loads its model with so many ``threads``, and which times the model's calls.
+
+    Raises CheckFailed if the process dies or does not answer within ``seconds``.
+    """
+
+    def __init__(self, runner: Runner, *, threads: int, seconds: float = ANSWER_SECONDS) -> None:
+        message = json.dumps({"threads": threads, "runner": runner.to_json()}, default=str)
+        environment = {
+            "OMP_NUM_THREADS": str(threads),
+            **runner.environment,
+            # processes that compile beside each other would outlive their use
+            "TORCHINDUCTOR_COMPILE_THREADS": "1",
+        }
+        super().__init__(
+            "engines.timing.timed_process_child",
+            message,
+            who=runner.product,
+            seconds=seconds,
+            environment=environment,
+        )
+        self.device_times: list[int] = []
+
+    def run(self, feeds: Arrays) -> Arrays:
+        """Return the outputs by name."""
+        return self.ask("running the model", {"do": "run"}, feeds)[1]
+
+    def prepare(self, specs: Sequence[TensorSpec], sizes: Mapping[str, int], *, sets: int) -> None:
+        """Make so many sets of inputs; from here on the peak of memory counts."""
+        message = {"do": "prepare", "inputs": [spec_to_json(spec) for spec in specs], "sizes": dict(sizes)}
+        self.ask("preparing the inputs", {**message, "sets": sets})
+
+    def warm_up(self, seconds: float) -> None:
+        """Call the model for so long, and once at least."""
+        self.ask("warming up", {"do": "warm up", "seconds": seconds})
+
+    def turn(self, limits: Limits, *, hot: bool) -> list[int]:
+        """Return the nanoseconds of each call, on one and the same input if ``hot``, else on inputs that rotate.
+
+        The nanoseconds that a GPU took of calls on rotated inputs are added to ``device_times``.
+        """
+        message = {"do": "turn", "limits": asdict(limits), "hot": hot}
+        found = self.ask("being timed", message)[1]
+        if not hot:
+            self.device_times += [int(value) for value in found["device"]]
+        return [int(value) for value in found["nanoseconds"]]
+
+    def node_times(self) -> NodeTimes:
+        """Return the time of each node in every call until now, of a runner with a ``profile``; works once."""
+        header, arrays = self.ask("reporting the time of each node", {"do": "profile"})
+        return NodeTimes(tuple(header["names"]), tuple(header["kinds"]), arrays["microseconds"])
+
+    def usage(self) -> dict[str, Any]:
+        """Return ``peak_mib`` (None if unknown), if it ``counts_from_load``, and ``cpu_seconds`` used until now."""
+        return self.ask("being timed", {"do": "usage"})[0]
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time that it has used until now."""
+        return float(self.usage()["cpu_seconds"])
