@@ -17,10 +17,11 @@ from typing import Any, NoReturn
 
 import click
 
+from ..core.fork import flush
 from ..core.processes import leave_if_copy, stage
 from ..errors import Attn2trtError, CheckFailed, StorageError
 from .guard import INTERRUPTED
-from .streams import drop_stdout, flush, printable
+from .streams import drop_stdout, printable
 
 INTERNAL_ERROR = 70
 # What to do about a failure of the system's, by its number.

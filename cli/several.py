@@ -20,12 +20,13 @@ from typing import Any, NoReturn
 
 import click
 
-from ..core.processes import die_with_parent, note, report_to
+from ..core.fork import Fork, flush
+from ..core.processes import note, report_to
 from ..errors import CheckFailed
 from .ending import INTERNAL_ERROR, finish
-from .guard import STOPPING, guarded
+from .guard import guarded
 from .output import print_json
-from .streams import flush, give_stdout
+from .streams import give_stdout
 
 PAUSE_SECONDS = 0.05
 
@@ -109,42 +110,36 @@ def _interrupt(_number: int, _frame: object) -> NoReturn:
 
 def _done(all_jobs: Sequence[Job], work: Callable[[Job], int], jobs: int) -> Iterator[Job]:
     """Every job as it ends; where this process is interrupted first, its children end and clean up."""
-    waiting, running = list(all_jobs), dict[int, Job]()
+    waiting, running = list(all_jobs), list[tuple[Fork, Job]]()
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
                 job = waiting.pop(0)
-                running[_started(job, work)] = job
+                running.append((_started(job, work), job))
             yield _next(running)
     finally:
-        for child in running:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child, signal.SIGTERM)
-        for child in running:
-            os.waitpid(child, 0)
+        for child, _ in running:
+            child.kill(signal.SIGTERM)
+        for child, _ in running:
+            child.wait()
 
 
-def _started(job: Job, work: Callable[[Job], int]) -> int:
+def _started(job: Job, work: Callable[[Job], int]) -> Fork:
     """Return the process of a child that does the job."""
-    flush()
-    # A child that is told to end before it is on its own would end as its parent does, taking its siblings along.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    parent, child = os.getpid(), Fork()
     try:
-        child = os.fork()
-        if not child:
-            _be_child(job, work, before)
+        # A child that is asked to end before it is on its own would end as its parent does, taking its siblings along.
+        child.start(lambda: _be_child(job, work), in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+        return child
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return child
+        if os.getpid() != parent:  # whatever it was, the child does not go back to where the parent is
+            os._exit(INTERNAL_ERROR)
 
 
-def _be_child(job: Job, work: Callable[[Job], int], mask: set[int]) -> NoReturn:
-    """Do the job and end, without going back to where the parent is; ``mask`` are the signals that stay blocked."""
+def _be_child(job: Job, work: Callable[[Job], int]) -> NoReturn:
+    """Do the job and end."""
     code = INTERNAL_ERROR
     try:
-        die_with_parent()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         report_to(None)
         out, err = (os.open(job.folder / name, os.O_WRONLY | os.O_TRUNC) for name in ("out", "err"))
         give_stdout(out)
@@ -158,22 +153,21 @@ def _be_child(job: Job, work: Callable[[Job], int], mask: set[int]) -> NoReturn:
         os._exit(code)
 
 
-def _next(running: dict[int, Job]) -> Job:
+def _next(running: list[tuple[Fork, Job]]) -> Job:
     """Wait for the next child to end. Each has a time limit of its own: this process only says that it lives."""
     while True:
-        for child in running:
-            ended, status = os.waitpid(child, os.WNOHANG)
-            if ended:
-                job = running.pop(child)
-                job.code = _exit_code(job, status)
+        for child, job in running:
+            code = child.poll()
+            if code is not None:
+                running.remove((child, job))
+                job.code = _exit_code(job, code)
                 return job
         note(stage="waiting for the targets")
         time.sleep(PAUSE_SECONDS)
 
 
-def _exit_code(job: Job, status: int) -> int:
-    """The exit code; a job that a signal ended, as when memory ran out, has failed."""
-    code = os.waitstatus_to_exitcode(status)
+def _exit_code(job: Job, code: int) -> int:
+    """Return the exit code; a job that a signal ended, as when memory ran out, has failed."""
     if code >= 0:
         return code
     with (job.folder / "err").open("a", encoding="utf-8") as stream:

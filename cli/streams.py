@@ -8,6 +8,8 @@ import re
 import sys
 from io import TextIOWrapper
 
+from ..core import channel
+
 # all but tab and newline
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -39,8 +41,7 @@ def claim_stdout() -> None:
 
     ``sys.stdout`` writes to where descriptor 1 led, by a descriptor that no other code knows of.
     """
-    kept = os.dup(1)
-    os.dup2(2, 1)
+    kept = channel.claim_stdout()
     before = sys.stdout
     sys.stdout = open(kept, "w", encoding=before.encoding, errors=before.errors, buffering=1)  # noqa: SIM115, PTH123
 
@@ -61,10 +62,3 @@ def drop_stdout() -> None:
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, sys.stdout.fileno())
             os.close(null)
-
-
-def flush() -> None:
-    """Write out what Python holds back for stdout and stderr, so that no other process writes it again."""
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()

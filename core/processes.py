@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import sys
+import time
+from dataclasses import dataclass, field
 
 _PR_SET_PDEATHSIG = 1
 # In a process that reports to a parent: the pipe and its inode, by which a descriptor that user code closed and took
@@ -55,6 +57,49 @@ def note(**news: str | float | list[str]) -> None:
     with contextlib.suppress(OSError):  # a parent that is gone needs no news
         if os.fstat(descriptor).st_ino == inode:
             os.write(descriptor, json.dumps(news).encode() + b"\n")
+
+
+NEWS = {
+    "stage": str,
+    "seconds": float | int,
+    "calling": str,
+    "destination": str,
+    "made": list,
+    "written": str,
+    "finished": int,
+}
+
+
+@dataclass
+class Notes:
+    """What a child has noted so far, and the time of its last word."""
+
+    stage: str = "starting"
+    seconds: float = field(default_factory=lambda: _limit)
+    calling: str = ""
+    destination: str = ""
+    made: list[str] = field(default_factory=list)
+    written: str = ""
+    finished: int | None = None
+    heard: float = field(default_factory=time.monotonic)
+    closed: bool = False
+    rest: bytes = b""
+
+    def listen(self, reader: int) -> None:
+        """Take in everything that can be read now. Lines that are no note of ours are user code's, and left out."""
+        while not self.closed:
+            try:
+                text = os.read(reader, 65536)
+            except BlockingIOError:
+                return
+            self.heard = time.monotonic()
+            self.closed = not text
+            *lines, self.rest = (self.rest + text).split(b"\n")
+            for line in lines:
+                with contextlib.suppress(ValueError, AttributeError):
+                    for key, value in json.loads(line).items():
+                        if key in NEWS and isinstance(value, NEWS[key]):
+                            setattr(self, key, value)
 
 
 def stage() -> str:

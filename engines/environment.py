@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import platform
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from ..errors import MissingRequirement
+from ..core.worker import Worker
+from ..errors import Interrupted, MissingRequirement
 from ..modules.packages import EXPORT, INSTALL_EXPORT
 from .tensorrt.flavours import FLAVOURS, RTX, TENSORRT
 from .tensorrt.targets import name_targets
@@ -105,7 +105,7 @@ def probe_rtx(*, load: bool = False) -> Component:
         RTX.parse_version(found)
     except MissingRequirement as error:
         return Component(RTX.title, "unusable", found, str(error), RTX.install)
-    if load and (problem := _run([sys.executable, "-c", f"import {RTX.module}"])):
+    if load and (problem := _try("import", RTX.module)):
         return Component(RTX.title, "unusable", found, problem, f"pip install --force-reinstall {RTX.distributions[0]}")
     return Component(RTX.title, "usable", found, f"builds plans for {name_targets(RTX.targets)} without a GPU")
 
@@ -209,42 +209,22 @@ def _provider(name: str, found: str, provider: str, listed: list[str]) -> Compon
     return Component(name, "usable", found)
 
 
-_CHILD = """
-import sys, numpy as np, onnx
-import onnxruntime as ort
-from onnx import TensorProto, helper
-if sys.argv[1] != "CPUExecutionProvider" and hasattr(ort, "preload_dlls"):
-    ort.preload_dlls()
-value = lambda name: helper.make_tensor_value_info(name, TensorProto.FLOAT, [1])
-graph = helper.make_graph([helper.make_node("Add", ["x", "x"], ["y"])], "probe", [value("x")], [value("y")])
-model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-options = ort.SessionOptions()
-options.log_severity_level = 4
-if sys.argv[1] != "CPUExecutionProvider":
-    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-session = ort.InferenceSession(model.SerializeToString(), options, providers=[sys.argv[1]])
-got = session.get_providers()[0]
-if got != sys.argv[1]:
-    sys.exit(f"ONNX Runtime falls back to {got}: the provider's libraries do not load")
-if session.run(None, {"x": np.ones(1, np.float32)})[0][0] != 2:
-    sys.exit("it computes 1 + 1 wrongly")
-"""
-
-
 def try_provider(provider: str) -> str:
     """Return why the provider cannot run a model here, "" if it can."""
-    return _run([sys.executable, "-c", _CHILD, provider])
+    return _try("provider", provider)
 
 
-def _run(command: list[str]) -> str:
-    """Return why the command failed, "" if it did not."""
+def _try(*what: str) -> str:
+    """Return why a process of its own cannot do it, "" if it says that it can."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PROVIDER_SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
+        with Worker("engines.environment_child", *what, who=" ".join(what), seconds=PROVIDER_SECONDS) as worker:
+            try:
+                worker.answer("loading")
+            except Interrupted:
+                return (_reason(worker.said) if (worker.exit_code or 0) > 0 else "") or f"the process {worker.how}"
+    except OSError as error:
         return " ".join(str(error).split())[:200]
-    if done.returncode == 0:
-        return ""
-    return _reason(done.stderr) or f"the process ended with code {done.returncode}"
+    return ""
 
 
 def _reason(stderr: str) -> str:

@@ -7,13 +7,13 @@ to stdout until stdin ends.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from ..core.channel import failure
 from .channel import receive, send
-from .child import failure, serve
+from .child import answers, serve
 from .float32_kernels import float32_kernels
 from .ort_runtime import OrtRuntime, import_onnxruntime
 from .tf32_kernels import tf32_kernels
@@ -28,9 +28,7 @@ KERNELS: dict[str, Callable[[Path], Path | bytes]] = {
 
 def main(options: str) -> None:
     """Answer every message until the parent closes the channel."""
-    # Whatever native code prints must not mix with the answers.
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
+    stream = answers()
     try:
         import_onnxruntime()  # it takes its time, and the model may not have been made yet
         message = receive(sys.stdin.buffer)
@@ -39,7 +37,7 @@ def main(options: str) -> None:
         path, given = Path(message[0]["model"]), json.loads(options)
         runtime = OrtRuntime(KERNELS[given.pop("kernels")](path), spinning=False, **given)
     except Exception as error:
-        send(answers, failure(error))
+        send(stream, failure(error))
         return
-    send(answers, {"name": runtime.name, "output_names": runtime.output_names})
-    serve(runtime, answers)
+    send(stream, {"name": runtime.name, "output_names": runtime.output_names})
+    serve(runtime, stream)

@@ -6,16 +6,13 @@ and it drops the metadata of every node; the map from node to PyTorch module is 
 
 from __future__ import annotations
 
-import contextlib
-import json
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core import processes
 from ..core.graph import EXTERNAL_DATA_BYTES, OnnxGraph
-from ..errors import CheckFailed
+from ..core.worker import Worker
+from ..errors import CheckFailed, Interrupted
 from .contract import check_contract
 from .merged import Wiring, merged_modules, others_than
 
@@ -30,29 +27,19 @@ _SHORTAGES = ("No space left", "MemoryError", "bad_alloc", "Cannot allocate", "D
 
 
 class Simplifier:
-    """A process that gets onnxsim ready as soon as it is entered, which takes as long as to simplify, for one graph.
+    """Run onnxsim once in a process that starts as soon as this is entered: to import it takes as long as to simplify.
 
-    ``was_interrupted`` says that it was killed, ran out of time or lacked memory or disk: another run may succeed.
+    ``was_interrupted`` is True if it was killed, ran out of time or lacked memory or disk: another run may succeed.
     """
 
     was_interrupted = False
 
     def __enter__(self) -> Simplifier:
-        self._child = subprocess.Popen(
-            processes.command("export.simplify_child"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self._worker = Worker("export.simplify_child", who="onnxsim", seconds=TIMEOUT_SECONDS)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._child.kill()
-        self._child.wait()
-        for stream in (self._child.stdin, self._child.stderr):
-            with contextlib.suppress(OSError):  # what was not yet written has no reader any more
-                stream.close()  # type: ignore[union-attr]
+        self._worker.__exit__(None, None, None)
 
     def simplify(self, graph: OnnxGraph, path: Path) -> tuple[OnnxGraph, str]:
         """Write the simplified ``graph`` to ``path``; returns the graph to go on with and why it is not that one.
@@ -75,16 +62,15 @@ class Simplifier:
 
     def _run(self, source: Path, destination: Path) -> str:
         """Run onnxsim; returns why it failed, or nothing."""
-        paths = json.dumps([str(source), str(destination)])
+        worker = self._worker
+        worker.tell({"source": str(source), "destination": str(destination)})
         try:
-            _, said = self._child.communicate(paths, TIMEOUT_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.was_interrupted = True
-            return f"onnxsim did not finish within {TIMEOUT_SECONDS} s"
-        self.was_interrupted = self._child.returncode < 0 or any(shortage in said for shortage in _SHORTAGES)
-        if self._child.returncode or not destination.exists():
-            return f"onnxsim {processes.ending(self._child.returncode, said)}"
-        return ""
+            worker.answer("simplifying")
+        except Interrupted:
+            code = worker.exit_code
+            self.was_interrupted = code is None or code < 0 or any(shortage in worker.said for shortage in _SHORTAGES)
+            return f"onnxsim {worker.how}"
+        return "" if destination.exists() else "onnxsim wrote nothing"
 
 
 def simplify(graph: OnnxGraph, path: Path) -> tuple[OnnxGraph, str]:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
+import os
 import sys
+
+from ..core.channel import claim_stdout, receive, send
 
 
 def main() -> None:
-    """Read [source, destination] from stdin as JSON, and write the simplified source to the destination.
+    """Read a source and a destination from stdin, write the simplified source to the destination, and say so.
 
     Any failure ends the process with a traceback on stderr.
     """
+    answers = os.fdopen(claim_stdout(), "wb")
     # onnxsim looks for PyTorch, uses none of it to simplify, and would spend more time on loading it than on the graph.
     sys.modules["torch"] = None  # type: ignore[assignment]
 
     import onnx
     from onnxsim import simplify
 
-    source, destination = json.loads(sys.stdin.read())
-    with contextlib.redirect_stdout(io.StringIO()):
-        model, _ = simplify(onnx.load(source))
-    onnx.save(model, destination)
+    message = receive(sys.stdin.buffer)
+    if message is None:
+        return
+    model, _ = simplify(onnx.load(message[0]["source"]))
+    onnx.save(model, message[0]["destination"])
+    send(answers, {})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -10,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ...core.bundle import spec_from_json, spec_to_json
+from ...core.channel import failure
 from ...core.tensor_spec import Axis
 from ..channel import receive, send
-from ..child import failure
+from ..child import answers
 from .build import BuildOptions, Order, build
 from .profiles import Profile
 
@@ -21,18 +21,17 @@ PATHS = ("graph", "plan", "log", "cache", "layers")
 
 def main() -> None:
     """Build what the first message orders."""
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever native code prints must not mix with the answer
-    send(answers, {})
+    stream = answers()
+    send(stream, {})
     message = receive(sys.stdin.buffer)
     if message is None:
         return
     try:
         found = build(order_from_json(message[0]))
     except Exception as error:
-        send(answers, failure(error))
+        send(stream, failure(error))
     else:
-        send(answers, found)
+        send(stream, found)
 
 
 def order_to_json(order: Order) -> dict[str, Any]:

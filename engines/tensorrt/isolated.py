@@ -94,7 +94,7 @@ class BuildChild(Child):
     def built(self) -> dict[str, Any]:
         """Wait for the plan; returns what ``build`` returns, and raises what it raises."""
         self.load()
-        return self._answer("building the plan")[0]
+        return self.answer("building the plan")[0]
 
 
 def start_build(order: Order, *, seconds: float = BUILD_SECONDS) -> BuildChild:

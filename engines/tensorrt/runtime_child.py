@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from ...core.bundle import spec_from_json
+from ...core.channel import failure
 from ...errors import CheckFailed
 from ..channel import send
-from ..child import failure, serve
+from ..child import answers, serve
 from .plans import Plan
 from .runtime import TensorRTRuntime
 
@@ -22,15 +23,14 @@ KERNELS = "kernel cache"
 
 def main(plan: str, about: str) -> None:
     """Answer every message until the parent closes the channel."""
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever native code prints must not mix with the answers
+    stream = answers()
     try:
         loaded = open_described(Path(plan), about)
     except Exception as error:
-        send(answers, failure(error))
+        send(stream, failure(error))
         return
-    send(answers, {"name": loaded.name})
-    serve(loaded, answers, more={KERNELS: lambda: {KERNELS: np.frombuffer(loaded.kernel_cache(), np.uint8)}})
+    send(stream, {"name": loaded.name})
+    serve(loaded, stream, more={KERNELS: lambda: {KERNELS: np.frombuffer(loaded.kernel_cache(), np.uint8)}})
 
 
 def open_described(plan: Path, about: str, *, graphed: bool = False) -> TensorRTRuntime:

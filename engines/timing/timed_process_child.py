@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from ...core.bundle import spec_from_json
-from ..channel import receive, send
-from ..child import failure
+from ...core.channel import failure
+from ..channel import send
+from ..child import answer_each, answers
 from ..runtime import Arrays
 from .inputs import make_inputs
 from .memory import peak_mib, start_peak
@@ -23,25 +22,16 @@ from .runners import Preparable, open_described
 
 def main(described: str) -> None:
     """Answer every message until the parent closes the channel."""
-    # Whatever native code or a user's module prints must not mix with the answers.
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
+    stream = answers()
     try:
         message = json.loads(described)
         runtime = open_described(message["runner"], message["threads"])
     except Exception as error:
-        send(answers, failure(error))
+        send(stream, failure(error))
         return
-    send(answers, {"name": runtime.name})
+    send(stream, {"name": runtime.name})
     with runtime:
-        bench = Bench(runtime)
-        while (asked := receive(sys.stdin.buffer)) is not None:
-            try:
-                header, arrays = bench.answer(*asked)
-            except Exception as error:
-                send(answers, failure(error))
-            else:
-                send(answers, header, arrays)
+        answer_each(Bench(runtime).answer, stream)
 
 
 class Bench:

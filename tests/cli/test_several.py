@@ -122,8 +122,8 @@ def test_an_interrupt_ends_all_and_leaves_no_half_bundle(number: signal.Signals,
 
 
 def test_a_child_that_is_told_to_end_before_it_is_ready_takes_no_other_along() -> None:
-    early = "from attn2trt.cli import several\n"
-    early += "several.die_with_parent = lambda: os.kill(os.getpid(), signal.SIGTERM)\n\ndef run"
+    early = "from attn2trt.core import fork\n"
+    early += "fork.die_with_parent = lambda: os.kill(os.getpid(), signal.SIGTERM)\n\ndef run"
     code = script("return 0", "a b", jobs=2).replace("def run", early, 1)
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     # each is a target that was ended, not an interrupt of the command

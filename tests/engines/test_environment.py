@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from pretended_worker import pretend
 
 from attn2trt.engines import environment
 from attn2trt.engines.environment import Driver, ask_driver, installed_version, probe, try_provider
@@ -76,11 +77,20 @@ def test_the_library_that_is_missing_is_named() -> None:
 
 
 def test_a_child_that_dies_or_hangs_is_a_problem_not_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "_CHILD", "import os; os.abort()")
-    assert "ended with code" in try_provider("CPUExecutionProvider")
-    monkeypatch.setattr(environment, "_CHILD", "import time; time.sleep(30)")
+    pretend(monkeypatch, "import os; os.abort()")
+    assert try_provider("CPUExecutionProvider") == "the process was killed by SIGABRT"
+    pretend(monkeypatch, "import sys; sys.exit('it computes wrongly')")
+    assert try_provider("CPUExecutionProvider") == "it computes wrongly"
+    pretend(monkeypatch, "")
+    assert try_provider("CPUExecutionProvider") == "the process ended with exit code 0"
     monkeypatch.setattr(environment, "PROVIDER_SECONDS", 0.2)
-    assert "timed out" in try_provider("CPUExecutionProvider")
+    pretend(monkeypatch, "import time; time.sleep(30)")
+    assert try_provider("CPUExecutionProvider") == "the process did not finish loading within 0.2 s"
+
+
+def test_a_library_that_does_not_import_is_a_problem() -> None:
+    assert environment._try("import", "json") == ""
+    assert "No module named 'no_such_library'" in environment._try("import", "no_such_library")
 
 
 def test_packages_that_are_not_there_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,7 @@ def test_wrong_feeds_are_the_same_error_and_the_process_goes_on(isolated: Isolat
 
 def test_a_crash_is_an_error_that_names_the_signal(isolated: IsolatedRuntime) -> None:
     isolated.load()
-    os.kill(isolated._child.pid, signal.SIGSEGV)
+    os.kill(isolated.pid, signal.SIGSEGV)
     for _ in range(2):
         with pytest.raises(CheckFailed, match="process was killed by SIGSEGV"):
             isolated.run(FEEDS)
@@ -60,8 +60,8 @@ def test_a_crash_is_an_error_that_names_the_signal(isolated: IsolatedRuntime) ->
 def test_a_hang_ends_at_the_time_limit(model: Path) -> None:
     with IsolatedRuntime(model, seconds=60) as runtime:
         runtime.load()
-        runtime._seconds = 0.2
-        os.kill(runtime._child.pid, signal.SIGSTOP)
+        runtime.seconds = 0.2
+        os.kill(runtime.pid, signal.SIGSTOP)
         with pytest.raises(CheckFailed, match=r"did not finish running the model within 0\.2 s"):
             runtime.run(FEEDS)
 

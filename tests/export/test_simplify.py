@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import onnx
 import pytest
 import torch
+from pretended_worker import pretend
 from small_graph import INPUT, OUTPUT, healthy
 from torch import nn
 
@@ -32,14 +32,13 @@ def test_the_simplified_graph_keeps_contract_and_module_map(graph: OnnxGraph, tm
 
 
 def _child(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    """Run ``code`` in place of the real child, with the ``source`` and ``destination`` that it is told."""
-    original = subprocess.Popen
-
-    def replaced(command: list[str], **options: object) -> object:
-        prelude = "import json, sys, os, onnx; source, destination = json.loads(sys.stdin.read())\n"
-        return original([command[0], "-c", prelude + code], **options)  # type: ignore[call-overload]
-
-    monkeypatch.setattr(room.subprocess, "Popen", replaced)
+    """Run ``code`` in place of the real child, with the ``source`` and ``destination`` that it gets, and ``say``."""
+    prelude = (
+        "import sys, os, onnx; from attn2trt.core.channel import receive, send\n"
+        "(order, _) = receive(sys.stdin.buffer); source, destination = order['source'], order['destination']\n"
+        "say = lambda: send(sys.stdout.buffer, {})\n"
+    )
+    pretend(monkeypatch, prelude + code)
 
 
 @pytest.mark.parametrize(
@@ -48,14 +47,24 @@ def _child(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
         ("os.kill(os.getpid(), 11)", "onnxsim was killed by SIGSEGV"),
         ("raise RuntimeError('cannot fold')", "cannot fold"),
         ("pass", "onnxsim ended with exit code 0"),
+        ("onnx.save(onnx.load(source), destination)", "onnxsim ended with exit code 0"),
+        ("say()", "onnxsim wrote nothing"),
         (
             "m = onnx.load(source); m.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 8;"
-            "onnx.save(m, destination)",
+            "onnx.save(m, destination); say()",
             "after simplification, input x",
         ),
-        ("open(destination, 'wb').write(b'garbage')", "after simplification"),
+        ("open(destination, 'wb').write(b'garbage'); say()", "after simplification"),
     ],
-    ids=["crash", "error", "nothing written", "lost dynamic dimension", "garbage"],
+    ids=[
+        "crash",
+        "error",
+        "nothing at all",
+        "no word of the end",
+        "nothing written",
+        "lost dynamic dimension",
+        "garbage",
+    ],
 )
 def test_a_bad_child_falls_back_to_the_exported_graph(
     graph: OnnxGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, reason: str

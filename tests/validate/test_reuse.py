@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,20 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pretended_worker import pretend
 from torch import Tensor, nn
 
 import attn2trt
 from attn2trt.engines.child import Child
 from attn2trt.engines.isolated import IsolatedRuntime
 from attn2trt.errors import Interrupted
-from attn2trt.export import simplify
 from attn2trt.validate.cases import Case
 from attn2trt.validate.metamorphic import metamorphic
 from attn2trt.validate.metrics import Reference, measure
 from attn2trt.validate.stages.graphs import not_loaded
 from attn2trt.validate.verdict import Verdict, judge
 
-KILLED = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
+KILLED = "import os; os.kill(os.getpid(), 9)"
 HELPERS: dict[str, Callable[[Tensor], Tensor]] = {"act": torch.relu}
 
 
@@ -94,7 +93,7 @@ class _Stop:
 
 def test_a_killed_simplifier_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(simplify.processes, "command", lambda *_: KILLED)
+        pretend(patch, KILLED)
         first = deploy(Scaled(), tmp_path / "bundle")
     assert "killed by SIGKILL" in first.manifest["simplified"]["why_not"]
     again = deploy(Scaled(), tmp_path / "bundle")
@@ -104,7 +103,7 @@ def test_a_killed_simplifier_is_asked_again(tmp_path: Path, monkeypatch: pytest.
 
 def killed_runtime(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> IsolatedRuntime:
     with monkeypatch.context() as patch:
-        patch.setattr("attn2trt.core.processes.command", lambda *_: KILLED)
+        pretend(patch, KILLED)
         return IsolatedRuntime(tmp_path / "model.onnx")
 
 
@@ -129,9 +128,7 @@ def test_a_verdict_of_a_killed_runtime_is_not_kept(tmp_path: Path, monkeypatch: 
 
 def test_a_runtime_that_does_not_answer_in_time_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(
-            "attn2trt.core.processes.command", lambda *_: [sys.executable, "-c", "import time; time.sleep(60)"]
-        )
+        pretend(patch, "import time; time.sleep(60)")
         child = Child("engines.isolated_child", who="ONNX Runtime", seconds=0.2)
     with child, pytest.raises(Interrupted, match=r"did not finish loading the model within 0.2 s"):
         child.load()

@@ -65,7 +65,7 @@ def test_inputs_that_do_not_fit_are_the_runtimes_own_error(process: TimedProcess
 
 def test_a_crash_while_it_is_timed_is_an_error(process: TimedProcess) -> None:
     process.prepare((INPUT,), {"batch": 2, "height": 4}, sets=2)
-    os.kill(process._child.pid, signal.SIGSEGV)
+    os.kill(process.pid, signal.SIGSEGV)
     with pytest.raises(CheckFailed, match="being timed, ONNX Runtime's process was killed by SIGSEGV"):
         process.turn(LIMITS, hot=False)
 
