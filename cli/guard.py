@@ -65,9 +65,13 @@ def guarded(run: Callable[[], NoReturn]) -> NoReturn:
     stop = _Stop(child)
     child.start(work, in_child=interrupt_on_signals, in_parent=stop.heed)
     os.close(writer)
+    from ..core.scratch import remove_abandoned  # the child is at work meanwhile
+
+    remove_abandoned()  # what an earlier command left
     notes = Notes()
     code, why_killed = _wait(reader, notes, stop)
     leftovers.end(not_ours)
+    remove_abandoned()  # what the child left, if it was killed
     if notes.destination:
         _clean(notes)
     if notes.finished is not None:

@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import click
 
 from ..core.fork import Fork, flush
 from ..core.processes import note, report_to
+from ..core.scratch import scratch
 from ..errors import CheckFailed
 from .ending import INTERNAL_ERROR, finish
 from .guard import guarded
@@ -70,8 +70,8 @@ def run_each(targets: Sequence[str], run: Callable[[str], int], *, jobs: int, as
     if not hasattr(os, "fork"):
         raise click.UsageError("received several targets; expected one: this system cannot fork; give one at a time")
     signal.signal(signal.SIGTERM, _interrupt)
-    with tempfile.TemporaryDirectory(prefix="attn2trt-") as name:
-        all_jobs = [Job(target, Path(name) / str(number)) for number, target in enumerate(targets)]
+    with scratch("targets") as folder:
+        all_jobs = [Job(target, folder / str(number)) for number, target in enumerate(targets)]
         for job in all_jobs:
             job.folder.mkdir()
             for stream in ("out", "err"):  # there also where the child ends before it says anything

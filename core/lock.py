@@ -72,12 +72,24 @@ def owner() -> str:
 
 def is_abandoned(folder: Path) -> bool:
     """Return True if no process works in ``folder``, whose name ends with what ``owner`` returned to one."""
+    with abandoned(folder) as answer:
+        return answer
+
+
+@contextlib.contextmanager
+def abandoned(folder: Path) -> Iterator[bool]:
+    """Yield what ``is_abandoned`` returns; no process can begin to work in the folder before the block ends."""
     lock = try_lock(folder)
     if lock is None:
-        return False
-    if lock.descriptor is not None:
+        yield False
+        return
+    try:
+        yield lock.descriptor is not None or _owner_is_gone(folder)
+    finally:
         lock.release()
-        return True
+
+
+def _owner_is_gone(folder: Path) -> bool:
     _, number, *place = folder.name.rpartition(".")[2].split("-")
     return place[:1] in ([], [_place()]) and not _is_running(int(number))
 

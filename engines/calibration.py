@@ -10,7 +10,6 @@ The last two look at a histogram of the magnitudes, zeros left out, which every 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.graph import save
+from ..core.scratch import scratch
 from ..errors import CheckFailed
 from .isolated import IsolatedRuntime
 from .runtime import Arrays
@@ -40,8 +40,8 @@ def find_ranges(
 
     Raises CheckFailed where ONNX Runtime cannot run it, or where a tensor is not finite.
     """
-    with tempfile.TemporaryDirectory(prefix="attn2trt-calibration-") as folder:
-        path = Path(folder) / "calibration.onnx"
+    with scratch("calibration") as folder:
+        path = folder / "calibration.onnx"
         _expose(graph, tensors, path)
         with IsolatedRuntime(path) as runtime:
             largest = dict.fromkeys(tensors, 0.0)

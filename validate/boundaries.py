@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import math
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy.typing as npt
+
+from ..core.scratch import scratch
 
 if TYPE_CHECKING:
     import onnx
@@ -71,7 +71,8 @@ class GraphView:
     def __enter__(self) -> GraphView:
         import onnx
 
-        self._folder = Path(tempfile.mkdtemp(prefix="attn2trt-locate-"))
+        self._scratch = scratch("locate")
+        self._folder = self._scratch.__enter__()
         whole = self._folder / "whole.onnx"
         onnx.save_model(
             onnx.load(str(self._path)), str(whole), save_as_external_data=True, location=WEIGHTS, size_threshold=1024
@@ -82,7 +83,7 @@ class GraphView:
         return self
 
     def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._scratch.__exit__(None, None, None)
 
     def _read(self) -> None:
         graph = self.model.graph

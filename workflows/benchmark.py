@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from pathlib import Path
 from ..core.bundle import MANIFEST, Folder, open_bundle
 from ..core.graph import DEFAULT_OPSET
 from ..core.progress import Progress
+from ..core.scratch import scratch
 from ..engines.runtime import Arrays
 from ..engines.timing import machine
 from ..engines.timing.core_latency import CoreWatch
@@ -71,8 +71,7 @@ def benchmark(
     count = threads if threads is not None else machine.physical_cores()
     if count < 1 or (wanted and wanted[0] < 1):
         raise InputError(f"received batches {wanted} and {count} threads; expected numbers of 1 or more; correct them")
-    with tempfile.TemporaryDirectory(prefix="attn2trt-benchmark-") as name:
-        folder = Path(name)
+    with scratch("benchmark") as folder:
         bundle = ""
         if not isinstance(target, str) or is_bundle(target):
             opened = open_bundle(target)

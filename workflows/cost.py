@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from ..core.graph import DEFAULT_OPSET, OPSETS
 from ..core.progress import Progress
+from ..core.scratch import scratch
 from ..engines import roofline
 from ..engines.node_times import NodeTimes, node_homes
 from ..engines.ort_runtime import CPU, OPTIMISED
@@ -69,8 +69,7 @@ def cost(
     if opset not in OPSETS:
         raise InputError(f"opset {opset} is not supported; expected {OPSETS.start} to {OPSETS.stop - 1}")
     check_target(target, shapes)
-    with tempfile.TemporaryDirectory(prefix="attn2trt-cost-") as name:
-        folder = Path(name)
+    with scratch("cost") as folder:
         found = subjects(
             target,
             folder,

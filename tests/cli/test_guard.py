@@ -54,6 +54,13 @@ def test_a_death_is_one_line_that_names_the_stage_and_leaves_no_half_bundle(
     assert [path.name for path in tmp_path.iterdir()] == [".other.partial-1"]
 
 
+@pytest.mark.parametrize("how", ["os.abort()", "note(seconds=0.2)\n    time.sleep(60)", "sys.exit(0)"])
+def test_a_death_leaves_no_temporary_folder(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    guard(f"from attn2trt.core.scratch import scratch\nwith scratch('test') as made:\n    {how}")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_each_stage_has_the_whole_time_limit() -> None:
     ran = guard(
         "note(seconds=0.8)\nfor number in range(4):\n    time.sleep(0.3)\n    note(stage=str(number))\nsys.exit(0)"

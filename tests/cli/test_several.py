@@ -131,6 +131,26 @@ def test_a_child_that_is_told_to_end_before_it_is_ready_takes_no_other_along() -
     assert ran.stdout.splitlines()[-1] == "0 of 2 passed; not: a (exit code 1), b (exit code 1)"
 
 
+def test_what_a_killed_call_leaves_the_next_one_removes(tmp_path: Path) -> None:
+    """Whatever the next command does: here it is one target, which needs no temporary folder of its own."""
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    body = f"Path({str(tmp_path)!r}, 'ready').touch()\ntime.sleep(60)"
+    killed = subprocess.Popen([sys.executable, "-c", script(body, "a b")], env=environment)
+    while not (tmp_path / "ready").exists():
+        assert killed.poll() is None
+        time.sleep(0.02)
+    killed.kill()
+    killed.wait()
+    assert [path.is_dir() for path in tmp_path.glob("attn2trt-targets-*")] == [True]
+    code = "import sys\nfrom attn2trt.cli.guard import guarded\nguarded(lambda: sys.exit(0))"
+    for _ in range(200):  # its children end a moment after it
+        subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+        if not list(tmp_path.glob("attn2trt-*")):
+            return
+        time.sleep(0.05)
+    pytest.fail("the folder is still there")
+
+
 def run(*arguments: str) -> Result:
     return CliRunner().invoke(group, ("deploy", *arguments))
 
