@@ -27,6 +27,7 @@ from code_hash import code_hash
 import attn2trt
 from attn2trt.errors import Attn2trtError
 from attn2trt.modules.block_index import block_info, block_names
+from attn2trt.validate.stages.stage import ROWS
 from attn2trt.validate.verdict import Verdict
 
 ROOT = Path(__file__).parent.parent
@@ -92,17 +93,17 @@ def measure(name: str, images: Path) -> dict[str, Any]:
         except Attn2trtError as error:
             return {"target": name, "passed": False, "refused": True, "why": str(error)}
     verdict = Verdict.from_json(bundle.manifest["verdict"])
-    checked = [stage for stage in verdict.stages if stage.comparisons and stage.stage != "metamorphic"]
+    checked = [stage for stage in verdict.stages if stage.comparisons and stage.stage.kind != ROWS]
     failure = verdict.first_failure
     return {
         "target": name,
         "passed": bool(verdict),
-        "why": "" if failure is None else f"{failure.stage}: {failure.why}",
+        "why": "" if failure is None else f"{failure.label}: {failure.why}",
         "cases": max((stage.case_count for stage in checked), default=0),
         "photographs": sum(case["kind"] == "image" for case in bundle.manifest["cases"]),
         "sizes": sorted({str(case["sizes"]) for case in bundle.manifest["cases"]}),
-        "worst_ratio": {stage.stage: stage.worst_ratio for stage in checked},
-        "worst_error": {stage.stage: stage.worst_error for stage in checked},
+        "worst_ratio": {stage.label: stage.worst_ratio for stage in checked},
+        "worst_error": {stage.label: stage.worst_error for stage in checked},
         "seconds": round(time.perf_counter() - since, 1),
     }
 

@@ -38,7 +38,9 @@ from attn2trt.validate.cases import Case, make_cases
 from attn2trt.validate.half_precision import Half
 from attn2trt.validate.metrics import Reference
 from attn2trt.validate.reference import references
-from attn2trt.validate.verdict import StageResult, judge_all
+from attn2trt.validate.stages.judge import judge
+from attn2trt.validate.stages.stage import Stage
+from attn2trt.validate.verdict import StageResult
 from attn2trt.workflows import deploy as pipeline
 
 RESULTS = Path(__file__).parent / "results/half_limits.json"
@@ -89,7 +91,7 @@ def measured(name: str, seed: int) -> dict[str, Any]:
             row["precisions"][low.precision] = {
                 "ratios": {way: worst(stages, way) for way in WAYS},
                 "floor_l2": max(float(ref.lower[low.precision][out].l2) for _, ref in usual(sets) for out in outputs),
-                "alarms": [f"{stage.stage}: {stage.why}" for stage in stages if stage.status == "failed"],
+                "alarms": [f"{stage.label}: {stage.why}" for stage in stages if stage.status == "failed"],
                 "verdicts": len(stages),
                 "mutants": list(mutants(low, graph, sets[0])),
             }
@@ -98,12 +100,11 @@ def measured(name: str, seed: int) -> dict[str, Any]:
 
 def healthy(low: LowGraph, pairs: list[tuple[Case, Reference]], where: str) -> list[StageResult]:
     """The stages of one lowered graph on these cases."""
-    precision = HALVES[low.precision]
     with OrtRuntime(float32_kernels(low.graph.path), optimise=False) as rounding:
-        found = judge_all({f"{where}, {low.precision}": rounding.run}, pairs, precision=precision)
+        found = [judge(Stage(where, low.precision), rounding.run, pairs)]
     if low.precision == "fp16":  # ONNX Runtime's CPU provider has no bfloat16
         with OrtRuntime(low.graph.path) as production:
-            found += judge_all({f"{where}, {low.precision}, production": production.run}, pairs, precision=precision)
+            found.append(judge(Stage(f"{where}, production", low.precision), production.run, pairs))
     return found
 
 
@@ -123,7 +124,7 @@ def mutants(low: LowGraph, graph: OnnxGraph, pairs: list[tuple[Case, Reference]]
         changed.graph.initializer[index].CopyFrom(numpy_helper.from_array(scaled, tensor.name))
         onnx.save(changed, str(path))
         with OrtRuntime(float32_kernels(path), optimise=False) as rounding:
-            (stage,) = judge_all({"mutant": rounding.run}, pairs, precision=HALVES[low.precision])
+            stage = judge(Stage("mutant", low.precision), rounding.run, pairs)
         ratio = stage.worst_ratio
         yield {
             "weight": tensor.name,

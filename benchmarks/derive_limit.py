@@ -24,11 +24,13 @@ from derivation import WAYS, here
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.export.trace.exporter import trace
 from attn2trt.modules.catalog import resolve
+from attn2trt.validate.batch_consistency import compare_rows
 from attn2trt.validate.cases import make_cases
-from attn2trt.validate.metamorphic import metamorphic
 from attn2trt.validate.metrics import HEALTHY_RATIO, LIMIT
 from attn2trt.validate.reference import references
-from attn2trt.validate.verdict import StageResult, judge_all
+from attn2trt.validate.stages.judge import judge
+from attn2trt.validate.stages.stage import ROWS, Stage
+from attn2trt.validate.verdict import StageResult
 
 RESULTS = Path(__file__).parent / "results/limit.json"
 BLOCK = (None, "batch=1:2:4,height=14:28:56,width=14:28:56")
@@ -92,26 +94,26 @@ def judged(name: str, shape: str | None, axes: str, seed: int, case_seeds: int) 
                 pairs = list(zip(cases, references(module, cases, [out.name for out in graph.outputs]), strict=True))
                 where = f"{name}, weights {seed}, cases {case_seed}"
                 runs = {f"{where}, as written": plain.run, f"{where}, optimised": optimised.run}
-                stages += judge_all(runs, pairs)
-                stages += [metamorphic(run, pairs, stage=f"{stage}, rows") for stage, run in runs.items()]
+                stages += [judge(Stage(name), run, pairs) for name, run in runs.items()]
+                stages += [compare_rows(run, pairs, Stage(name, kind=ROWS)) for name, run in runs.items()]
     return {
         "seeds": 1,
         "case_seeds": case_seeds,
         "verdicts": 2 * case_seeds,
         "comparisons": sum(len(stage.comparisons) for stage in stages),
         "largest": largest(stages),
-        "alarms": [f"{stage.stage}: {stage.why}" for stage in stages if stage.status == "failed"],
-        "unchecked": [f"{stage.stage}: {stage.why}" for stage in stages if stage.status == "not checked"],
+        "alarms": [f"{stage.label}: {stage.why}" for stage in stages if stage.status == "failed"],
+        "unchecked": [f"{stage.label}: {stage.why}" for stage in stages if stage.status == "not checked"],
         "seconds": round(time.perf_counter() - since),
     }
 
 
 def largest(stages: list[StageResult]) -> dict[str, float]:
     """The worst ratio of each way, those between rows of a batch apart."""
-    ratios = dict.fromkeys((*WAYS, "metamorphic"), 0.0)
+    ratios = dict.fromkeys((*WAYS, ROWS), 0.0)
     for stage in stages:
         for _, comparison in stage.comparisons:
-            way = "metamorphic" if stage.stage.endswith("rows") else comparison.which
+            way = ROWS if stage.stage.kind == ROWS else comparison.which
             if way in ratios:
                 ratios[way] = max(ratios[way], comparison.ratio)
     return ratios
@@ -123,7 +125,7 @@ def joined(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         **summed,
         "case_seeds": max(row["case_seeds"] for row in rows),
-        "largest": {way: max(row["largest"][way] for row in rows) for way in (*WAYS, "metamorphic")},
+        "largest": {way: max(row["largest"][way] for row in rows) for way in (*WAYS, ROWS)},
         "alarms": [alarm for row in rows for alarm in row["alarms"]],
         "unchecked": [entry for row in rows for entry in row["unchecked"]],
     }

@@ -46,8 +46,10 @@ from attn2trt.validate.calibration_inputs import calibration_inputs
 from attn2trt.validate.cases import Case, make_cases
 from attn2trt.validate.metrics import LOWER, Reference
 from attn2trt.validate.reference import references
-from attn2trt.validate.stages.graphs import lower_stages
-from attn2trt.validate.verdict import StageResult, judge_all
+from attn2trt.validate.stages.judge import judge
+from attn2trt.validate.stages.onnxruntime import is_optimised
+from attn2trt.validate.stages.stage import Stage, lower_stages
+from attn2trt.validate.verdict import StageResult
 from attn2trt.workflows import deploy as pipeline
 from attn2trt.workflows.precision import floor_of
 
@@ -132,9 +134,9 @@ def healthy(low: QuantizedGraph, pairs: list[tuple[Case, Reference]]) -> list[St
     """The stages of an 8-bit graph on these cases, with ONNX Runtime's optimisations off and on, as lower_stages has
     them."""
     found = []
-    for optimise in [judged.optimise for judged in lower_stages(low.precision)]:
-        with OrtRuntime(low.graph.path, optimise=optimise) as runtime:
-            found += judge_all({low.precision: runtime.run}, pairs, precision=LOWER[low.precision])
+    for stage in lower_stages(low.precision):
+        with OrtRuntime(low.graph.path, optimise=is_optimised(stage)) as runtime:
+            found.append(judge(stage, runtime.run, pairs))
     return found
 
 
@@ -153,7 +155,7 @@ def mutants(low: QuantizedGraph, graph: OnnxGraph, pairs: list[tuple[Case, Refer
         changed.graph.initializer[tensors[name]].CopyFrom(numpy_helper.from_array(scaled, name))
         onnx.save(changed, str(path))
         with OrtRuntime(path, optimise=False) as runtime:
-            (stage,) = judge_all({"mutant": runtime.run}, pairs, precision=LOWER[low.precision])
+            stage = judge(Stage("mutant", low.precision), runtime.run, pairs)
         yield {
             "weight": name,
             "ratio": stage.worst_ratio,

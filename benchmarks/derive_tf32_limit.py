@@ -24,8 +24,9 @@ from attn2trt.modules.catalog import resolve
 from attn2trt.validate.cases import make_cases
 from attn2trt.validate.metrics import LOWER
 from attn2trt.validate.reference import references
+from attn2trt.validate.stages.judge import judge
+from attn2trt.validate.stages.stage import WRITTEN, Stage
 from attn2trt.validate.tf32 import Tf32
-from attn2trt.validate.verdict import judge_all
 from attn2trt.workflows import deploy as pipeline
 
 ROOT = Path(__file__).parents[1]
@@ -57,7 +58,7 @@ def measured(name: str, seed: int) -> dict[str, Any]:
             cases = make_cases(target.inputs, target.axes, seed=case_seed)
             sets.append(list(zip(cases, references(module, cases, outputs, lower=[Tf32()]), strict=True)))
         with OrtRuntime(tf32_kernels(graph.path), optimise=False) as runtime:
-            stages = [judge_all({"tf32": runtime.run}, pairs, precision=TF32)[0] for pairs in sets]
+            stages = [judge(Stage(WRITTEN, "tf32"), runtime.run, pairs) for pairs in sets]
     return {
         "target": name,
         "seed": seed,

@@ -149,7 +149,7 @@ def judge(deploy: Callable[[], Bundle], build: Callable[[], nn.Module], inputs: 
     verdict = Verdict.from_json(bundle.manifest["verdict"])
     failure = verdict.first_failure
     if failure is not None:
-        return Outcome("failed verdict", f"{failure.stage}: {failure.why}")
+        return Outcome("failed verdict", f"{failure.label}: {failure.why}")
     claimed = {name: _axis(entry) for name, entry in bundle.manifest["axes"].items()}
     found = compare(bundle.model_path, build(), inputs, claimed, is_claimed=True)
     stated = ", ".join(f"{name} {axis}" for name, axis in claimed.items() if axis.multiple > 1)

@@ -20,6 +20,7 @@ from typing import Any
 from bare_path import described
 from catalogue import photographs
 
+from attn2trt.core.precision import FP32
 from attn2trt.validate.losses import MOST_CASES
 from attn2trt.validate.metrics import LOWER
 from attn2trt.validate.verdict import STRESS_KINDS, Verdict
@@ -60,7 +61,7 @@ def row(target: str, allowed: float | None, folder: Path, images: Path) -> dict[
     lost = [
         found.error
         for stage in verdict.stages
-        if stage.stage.split()[0] == search["chosen"]
+        if stage.stage.precision == search["chosen"] != FP32
         for case, found in stage.comparisons
         if kinds.get(case) not in STRESS_KINDS
     ]

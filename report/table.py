@@ -34,7 +34,7 @@ def verdict_table(verdict: Verdict) -> RenderableType:
 
     table = Table("stage", "result", "what was found")
     for stage in verdict.stages:
-        table.add_row(Text(stage.stage), Text(stage.status, style=STYLES[stage.status]), Text(stage_sentence(stage)))
+        table.add_row(Text(stage.label), Text(stage.status, style=STYLES[stage.status]), Text(stage_sentence(stage)))
     style = STYLES[PASSED if verdict else FAILED]
     legend = Text(
         "The truth is PyTorch in float64. One rounding is what PyTorch loses by itself in the stage's precision on the "
@@ -46,7 +46,7 @@ def verdict_table(verdict: Verdict) -> RenderableType:
 
 def _limits(verdict: Verdict) -> str:
     """How many roundings pass: one number for float32, and those of the lower precisions that are in the verdict."""
-    names = {stage.stage.split()[0] for stage in verdict.stages}
+    names = {stage.stage.precision for stage in verdict.stages}
     lower = [f"{allowed.limit:g} in {allowed.words}" for name, allowed in LOWER.items() if name in names]
     return f"{LIMIT:g} of them" + (f" ({', '.join(lower)})" if lower else "")
 
@@ -68,10 +68,10 @@ def conclusion(verdict: Verdict) -> str:
     unchecked = _named(verdict, BUILT, "built, not run") + _named(verdict, NOT_CHECKED, "not checked")
     failure = verdict.first_failure
     if failure is not None:
-        return f"FAILED: the first stage that is wrong is {failure.stage}{unchecked}"
+        return f"FAILED: the first stage that is wrong is {failure.label}{unchecked}"
     incomplete = next((stage for stage in verdict.stages if stage.is_incomplete), None)
     if incomplete is not None:
-        return f"NOT CHECKED: {incomplete.stage} could not be compared whole{unchecked}"
+        return f"NOT CHECKED: {incomplete.label} could not be compared whole{unchecked}"
     if verdict.objections:
         return (
             "PASSED AGAINST FLOAT32 ONLY: float64 cannot run the module; --allow-float32-truth takes that for a pass"
@@ -89,5 +89,5 @@ def conclusion(verdict: Verdict) -> str:
 
 def _named(verdict: Verdict, status: Status, words: str) -> str:
     """The stages of this status, after a semicolon; nothing if there is none."""
-    found = [stage.stage for stage in verdict.stages if stage.status == status]
+    found = [stage.label for stage in verdict.stages if stage.status == status]
     return f"; {words}: {', '.join(found)}" if found else ""

@@ -73,6 +73,11 @@ LOWER = {
 }
 
 
+def allowed_in(precision: str) -> Precision:
+    """Return what is allowed to a graph of this precision."""
+    return FLOAT32 if precision == FLOAT32.name else LOWER[precision]
+
+
 @dataclass(frozen=True, eq=False)
 class Floor:
     """What PyTorch loses by itself on one output: relative L2, largest element over largest |reference|, and every

@@ -18,7 +18,8 @@ from ..core.tensor_spec import TensorSpec
 from ..errors import InputError, Interrupted
 from .cases import Case
 from .metrics import FLOAT32, Comparison, Floor, Precision, Reference, compare
-from .slices import ORDINARY, Slices
+from .slices import Slices
+from .stages.stage import Stage, read_stage
 
 Feeds = dict[str, npt.NDArray[Any]]
 Run = Callable[[Feeds], Mapping[str, npt.NDArray[Any]]]
@@ -54,11 +55,16 @@ class StageResult:
     ``was_interrupted`` says that a process was killed or ran out of time, which another run need not meet.
     """
 
-    stage: str
+    stage: Stage
     status: Status
     why: str = ""
     comparisons: tuple[tuple[str, Comparison], ...] = ()
     was_interrupted: bool = False
+
+    @property
+    def label(self) -> str:
+        """The name of the stage."""
+        return self.stage.label
 
     @property
     def has_passed(self) -> bool:
@@ -140,7 +146,7 @@ class Verdict:
             "allows_float32_truth": self.allows_float32,
             "stages": [
                 {
-                    "stage": stage.stage,
+                    **stage.stage.to_json(),
                     "status": stage.status,
                     "why": stage.why,
                     **({"interrupted": True} if stage.was_interrupted else {}),
@@ -184,7 +190,7 @@ def _stage(entry: Mapping[str, Any]) -> StageResult:
     if status in PASSES and not (found and all(comparison.passed for _, comparison in found)):
         raise ValueError(f"stage {entry['stage']!r} passed without comparisons that did")
     interrupted = entry.get("interrupted") is True
-    return StageResult(str(entry["stage"]), cast(Status, status), str(entry["why"]), found, interrupted)
+    return StageResult(read_stage(entry), cast(Status, status), str(entry["why"]), found, interrupted)
 
 
 def _comparison(part: Mapping[str, Any]) -> Comparison:
@@ -206,18 +212,18 @@ def _comparison(part: Mapping[str, Any]) -> Comparison:
     )
 
 
-def built(stage: str, why: str) -> StageResult:
+def built(stage: Stage, why: str) -> StageResult:
     """A graph that a compiler parsed and built, and that was not run. No number was judged: never a pass."""
     return StageResult(stage, BUILT, why)
 
 
-def not_checked(stage: str, why: str) -> StageResult:
+def not_checked(stage: Stage, why: str) -> StageResult:
     """A stage that could not run here. Never a pass, always printed."""
     return StageResult(stage, NOT_CHECKED, why)
 
 
 def stage_result(
-    stage: str, comparisons: Iterable[tuple[str, Comparison]], why: str = "", *, unchecked: Sequence[str] = ()
+    stage: Stage, comparisons: Iterable[tuple[str, Comparison]], why: str = "", *, unchecked: Sequence[str] = ()
 ) -> StageResult:
     """Return the outcome of comparisons: the worst of their own, and "not checked" if there is none.
 
@@ -250,12 +256,6 @@ def _kind_of_pass(found: Sequence[tuple[str, Comparison]]) -> Status:
 def _no_float64(found: Sequence[tuple[str, Comparison]]) -> str:
     reasons = [f"float64 cannot run case {case}: {one.no_float64}" for case, one in found if one.no_float64]
     return reasons[0] if reasons else ""
-
-
-def concluded(stage: str, found: Sequence[tuple[str, Comparison]], slices: Slices, precision: Precision) -> StageResult:
-    """Return the outcome of a stage's comparisons and of what its slices did over all cases."""
-    lost = [(ORDINARY, one) for one in slices.lost(precision)]
-    return stage_result(stage, [*found, *lost], unchecked=slices.never_finite())
 
 
 def judge_case(
@@ -354,33 +354,3 @@ def did_not_run(name: str, error: Exception) -> Comparison:
 
 def _unmet(name: str, which: str, detail: str) -> Comparison:
     return Comparison(name, math.inf, 0.0, math.inf, which, (), False, detail)
-
-
-def judge(
-    stage: str,
-    run: Run,
-    cases: Iterable[tuple[Case, Reference]],
-    *,
-    max_error: float | None = None,
-    precision: Precision = FLOAT32,
-) -> StageResult:
-    """Run every case and compare every output. No case at all is "not checked"."""
-    return judge_all({stage: run}, cases, max_error=max_error, precision=precision)[0]
-
-
-def judge_all(
-    runs: Mapping[str, Run],
-    cases: Iterable[tuple[Case, Reference]],
-    *,
-    max_error: float | None = None,
-    declared: Sequence[TensorSpec] = (),
-    precision: Precision = FLOAT32,
-) -> list[StageResult]:
-    """``judge`` for several stages (name -> run) in one pass over the cases, so that no reference is kept or redone."""
-    found: dict[str, list[tuple[str, Comparison]]] = {stage: [] for stage in runs}
-    slices = {stage: Slices() for stage in runs}
-    for case, reference in cases:
-        for stage, run in runs.items():
-            allowed: dict[str, Any] = {"max_error": max_error, "declared": declared, "precision": precision}
-            found[stage] += judge_case(run, case, reference, slices=slices[stage], **allowed)
-    return [concluded(stage, found[stage], slices[stage], precision) for stage in runs]

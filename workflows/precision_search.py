@@ -16,13 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.precision import FP32, INT8, is_within
 from ..core.traffic import Traffic, traffic
-from ..engines.tensorrt.flavours import RTX
-from ..engines.tensorrt.plans import stage_name
 from ..errors import ModuleRefused
 from ..export.precision import LowGraph
 from ..validate.losses import Losses
 from ..validate.metrics import LOWER
-from ..validate.stages.graphs import lower_stages
 from .precision import LowWriter, floor_of
 from .sensitivity import is_by_precision
 
@@ -132,14 +129,13 @@ class PrecisionSearch:
         """Tell what the verdict said of a graph; returns whether another one of this precision is of no use."""
         if self._verdict is None:
             raise RuntimeError("the verdict on a candidate was not told before the next was asked for")
-        own = {stage_name(RTX.name, low.precision), *(judged.stage for judged in lower_stages(low.precision))}
         failed = [stage for stage in self._verdict.stages if stage.status == "failed"]
-        others = [stage for stage in failed if stage.stage not in own]
+        others = [stage for stage in failed if stage.stage.precision != low.precision]
         if others:
             self._is_settled, self.chosen = True, low.precision
-            self._tell(low.precision, kept, f"not settled: {others[0].stage} failed")
+            self._tell(low.precision, kept, f"not settled: {others[0].label} failed")
         elif failed:
-            self._tell(low.precision, kept, f"{failed[0].stage} failed: {failed[0].why}")
+            self._tell(low.precision, kept, f"{failed[0].label} failed: {failed[0].why}")
             return not all(map(is_by_precision, failed))
         else:
             self._is_settled, self.chosen = True, low.precision

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..core.precision import is_within
-from ..validate.stages.graphs import lower_stages
+from ..validate.stages.stage import Stage
 from ..validate.verdict import StageResult, Verdict
 from .precision import floor_of
 
@@ -38,11 +38,10 @@ def is_by_precision(stage: StageResult) -> bool:
 def name_lossy(verdict: Verdict, lowered: Mapping[str, LowGraph], losses: Callable[[], Losses]) -> Verdict:
     """The verdict, its failed stages of the ``lowered`` graphs with the modules that lose most; ``losses`` is asked
     only where there is such a stage."""
-    said: dict[str, str] = {}
+    said: dict[Stage, str] = {}
     for precision, low in lowered.items():
-        own = {judged.stage for judged in lower_stages(precision)}
-        failed = [stage for stage in verdict.stages if stage.stage in own and stage.status == "failed"]
-        failed = [stage for stage in failed if stage.comparisons and is_by_precision(stage)]
+        own = [stage for stage in verdict.stages if stage.stage.precision == precision]
+        failed = [stage for stage in own if stage.status == "failed" and is_by_precision(stage)]
         if failed and (words := _overflow(low, failed, losses) or _words(low, losses)):
             said |= dict.fromkeys((stage.stage for stage in failed), words)
     stages = (

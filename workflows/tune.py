@@ -22,7 +22,7 @@ from ..engines.timing.trials import Tuning
 from ..errors import CheckFailed, InputError
 from ..export.contract import check_contract
 from ..validate.recorded import from_tensors
-from ..validate.stages.tuned import judge_tuned
+from ..validate.stages.onnxruntime import judge_tuned_graph
 from ..validate.verdict import StageResult, Verdict
 
 # Even, so that each graph is timed as often before the others as after them; of twelve the interval leaves out two at
@@ -105,7 +105,8 @@ def _judged(bundle: Bundle, graph: Path) -> list[StageResult]:
     opset = int(bundle.manifest["opset"])
     written = OnnxGraph(graph, opset, bundle.inputs, bundle.outputs)
     check_contract(written, opset=opset, inputs=bundle.inputs, outputs=bundle.outputs, after="tuning")
-    return judge_tuned(graph, bundle.outputs, lambda: from_tensors(bundle.reference_path, bundle.manifest["cases"]))
+    cases = bundle.manifest["cases"]
+    return judge_tuned_graph(graph, bundle.outputs, lambda: from_tensors(bundle.reference_path, cases))
 
 
 def _added(bundle: Bundle, files: Sequence[Path], tuning: Tuning, verdict: Verdict) -> Bundle:

@@ -19,14 +19,14 @@ from attn2trt.engines.tensorrt.here import why_not_runnable
 from attn2trt.engines.tensorrt.layers import read_layers, summary
 from attn2trt.engines.tensorrt.plans import Plan, layers_name
 from attn2trt.validate.recorded import from_tensors
-from attn2trt.validate.stages.plans import plan_stages
+from attn2trt.validate.stages.stage import LAYERS
+from attn2trt.validate.stages.tensorrt import judge_plans
 from attn2trt.workflows.compile import compile_bundle
 
 from .exporting import bundle_path
 from .work import PROFILE, Case
 
 BUILDS = "builds"
-LAYERS = ", layers"
 
 
 def build_plan(folder: Path, case: Case, precision: str, options: BuildOptions, targets: str | None) -> dict[str, Any]:
@@ -71,14 +71,14 @@ def judge_plan(bundle: Bundle, plan: Plan) -> dict[str, Any]:
     if why := why_not_runnable(plan):
         return {"judged": False, "numerics": False, "passed": False, "why": f"built, not judged: {why}"}
     alone = Bundle(bundle.path, {**bundle.manifest, "plans": [plan.to_json()]})
-    judged = plan_stages(alone, lambda: from_tensors(bundle.reference_path, bundle.manifest["cases"]))
-    stages = [stage for stage in judged if stage.stage.startswith(plan.stage)]
+    judged = judge_plans(alone, lambda: from_tensors(bundle.reference_path, bundle.manifest["cases"]))
+    stages = [one for one in judged if (one.stage.runtime, one.stage.precision) == (plan.flavour, plan.precision)]
     wrong = [stage for stage in stages if not stage.has_passed]
     return {
         "judged": True,
-        "numerics": bool(stages) and all(stage.stage.endswith(LAYERS) for stage in wrong),
+        "numerics": bool(stages) and all(stage.stage.kind == LAYERS for stage in wrong),
         "passed": bool(stages) and not wrong,
-        "why": "; ".join(f"{stage.stage}: {stage.status} {stage.why}" for stage in wrong),
+        "why": "; ".join(f"{stage.label}: {stage.status} {stage.why}" for stage in wrong),
         "worst_ratio": max((stage.worst_ratio for stage in stages), default=0.0),
         "cases": max((stage.case_count for stage in stages), default=0),
     }

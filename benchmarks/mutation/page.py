@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from attn2trt.validate.metrics import BETWEEN_RUNS, BUDGET, HEALTHY_RATIO, LIMIT, UNIT_ROUNDOFF
+from attn2trt.validate.stages.stage import ROWS
 
 from .search import TIMES
 
@@ -31,9 +32,9 @@ def _head(document: Mapping[str, Any]) -> str:
             "`python benchmarks/derive_limit.py`.",
             "",
             "A validator is as good as what it catches. Here the exported graphs of real models are broken on purpose,",
-            "one fault at a time, and each broken graph goes through the real verdict: `validate.verdict.judge` on the",
-            "cases of `validate.cases.make_cases` with the references of `validate.reference`, then `metamorphic` and",
-            "the contract check.",
+            "one fault at a time, and each broken graph goes through the real verdict: `validate.stages.judge` on the",
+            "cases of `validate.cases.make_cases` with the references of `validate.reference`, then",
+            "`validate.batch_consistency` and the contract check.",
             "",
             f"- A mutant *counts* when it loads and some input moves its output by more than {TIMES:g} times the",
             f"  verdict's limit ({TIMES:g} x {LIMIT:g} = {TIMES * LIMIT:g} floors), or makes it fail to run. Searched:",
@@ -107,7 +108,7 @@ def _alarms(document: Mapping[str, Any]) -> str:
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, row in document["rows"].items():
-        ratios = " | ".join(f"{row['largest'][way]:.2f}" for way in ("l2", "max", "channel", "absolute", "metamorphic"))
+        ratios = " | ".join(f"{row['largest'][way]:.2f}" for way in ("l2", "max", "channel", "absolute", ROWS))
         lines.append(f"| `{name}` | {row['seeds']} | {row['case_seeds']} | {ratios} | {len(row['alarms'])} |")
     lines += ["", "The numbers are the largest ratios, in floors.", *(f"- {alarm}" for alarm in document["alarms"])]
     return "\n".join(lines)

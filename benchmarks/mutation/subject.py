@@ -16,11 +16,13 @@ from attn2trt.export.simplify import simplify
 from attn2trt.export.trace.exporter import trace
 from attn2trt.modules.catalog import resolve
 from attn2trt.modules.target import Target
+from attn2trt.validate.batch_consistency import compare_rows
 from attn2trt.validate.cases import Case, make_cases
-from attn2trt.validate.metamorphic import metamorphic
 from attn2trt.validate.metrics import Reference
 from attn2trt.validate.reference import references
-from attn2trt.validate.verdict import Run, judge
+from attn2trt.validate.stages.judge import judge
+from attn2trt.validate.stages.stage import ROWS, Stage
+from attn2trt.validate.verdict import Run
 
 from .graph import Anatomy, examine
 from .operators import Mutant
@@ -96,12 +98,12 @@ class Subject:
         """The first case that fails, with what decided; empty where the verdict passes. Cases are judged one by one,
         since the first failure decides."""
         for case, reference in self.pairs:
-            result = judge("mutant", run, [(case, reference)])
+            result = judge(Stage("mutant"), run, [(case, reference)])
             if result.status == "failed":
                 which = next(found.which for _, found in result.comparisons if not found.passed)
                 return f"{case.name} ({which})"
-        result = metamorphic(run, self.pairs)
-        return "" if result.status != "failed" else f"metamorphic: {result.why}"
+        result = compare_rows(run, self.pairs, Stage("mutant", kind=ROWS))
+        return "" if result.status != "failed" else f"{ROWS}: {result.why}"
 
     def _contract(self, mutant: Mutant) -> str:
         path = self._folder / "mutant.onnx"

@@ -50,11 +50,6 @@ class Plan:
     flavour: str = TENSORRT.name
 
     @property
-    def stage(self) -> str:
-        """Its name in a verdict."""
-        return stage_name(self.flavour, self.precision)
-
-    @property
     def product(self) -> Flavour:
         """The flavour itself."""
         return FLAVOURS[self.flavour]
@@ -129,11 +124,6 @@ def is_of_its_graph(bundle: Bundle, plan: Plan) -> bool:
     """Tell whether the plan was built from the graph that the bundle has in its precision now."""
     graph = bundle.graphs.get(plan.precision)
     return graph is not None and plan.graph == bundle.manifest["files"][graph]["sha256"]
-
-
-def stage_name(flavour: str, precision: str) -> str:
-    """The stage of a verdict that is about plans of this flavour and precision."""
-    return f"{flavour} {precision}"
 
 
 def file_name(flavour: Flavour, capabilities: Sequence[str], version: Version, precision: str) -> str:

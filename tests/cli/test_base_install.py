@@ -27,7 +27,7 @@ from attn2trt.core.extend import extend
 from attn2trt.core.manifest import manifest_text
 from attn2trt.export.forms.row_column_gates import OuterProduct
 from attn2trt.modules.packages import INSTALL_EXPORT
-from attn2trt.validate.stages.graphs import STAGE_EXPORTED, STAGE_ORT, STAGE_SIMPLIFIED
+from attn2trt.validate.stages.stage import EXPORTED, ORT_CPU, WRITTEN
 
 PLANS: Mapping[str, Mapping[str, object]] = {
     "plans/sm90-trt8.6.0-fp16.plan": {
@@ -148,7 +148,7 @@ def test_validate_judges_every_graph_and_no_plan(command: Run, bundle: Path) -> 
     done = command("validate", str(bundle), "--json")
     assert done.returncode == 0, done.stderr
     found = statuses(done)
-    not_checked = {STAGE_EXPORTED, "tensorrt fp16", "tensorrt-rtx fp32"}
+    not_checked = {EXPORTED, "tensorrt fp16", "tensorrt-rtx fp32"}
     assert {name for name, status in found.items() if status != "passed"} == not_checked
     assert {found[name] for name in not_checked} == {"not checked"}
     assert {name.split()[0] for name in found} >= {"tf32", "fp16", "int8"}
@@ -167,7 +167,7 @@ def test_validate_finds_the_wrong_graph_and_where(command: Run, bundle: Path) ->
     (bundle / "bundle.json").write_text(manifest_text(manifest))
     done = command("validate", str(bundle), "--json")
     assert done.returncode == 1, done.stderr
-    assert statuses(done)[STAGE_ORT] == "failed"
+    assert statuses(done)[ORT_CPU] == "failed"
 
 
 def test_verify_checks_hashes_and_loads_every_graph(command: Run, bundle: Path) -> None:
@@ -264,7 +264,7 @@ def test_without_onnx_runtime_nothing_is_checked_and_nothing_has_failed(tmp_path
     done = run("-m", "attn2trt", "validate", str(bundle), "--json")
     assert done.returncode == 3, done.stderr
     assert set(statuses(done).values()) == {"not checked"}
-    assert {STAGE_SIMPLIFIED, STAGE_ORT, "int8 onnxruntime cpu"} <= statuses(done).keys()
+    assert {WRITTEN, ORT_CPU, "int8 onnxruntime cpu"} <= statuses(done).keys()
     assert "pip install onnxruntime" in done.stdout
     benchmark = run("-m", "attn2trt", "benchmark", str(bundle), "--json")
     assert benchmark.returncode == 3, benchmark.stderr

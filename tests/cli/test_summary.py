@@ -6,6 +6,7 @@ import pytest
 
 from attn2trt.cli.summary import exit_code
 from attn2trt.validate.metrics import Comparison
+from attn2trt.validate.stages.stage import Stage
 from attn2trt.validate.verdict import StageResult, Status, Verdict
 
 GOOD = Comparison("output", 1e-8, 1e-8, 1.0, "l2", (), True, "")
@@ -26,10 +27,11 @@ GOOD = Comparison("output", 1e-8, 1e-8, 1.0, "l2", (), True, "")
 )
 def test_only_a_verdict_that_checked_something_and_failed_nothing_exits_0(statuses: list[Status], code: int) -> None:
     stages = (
-        StageResult("stage", status, "why", () if status == "not checked" else (("case", GOOD),)) for status in statuses
+        StageResult(Stage("stage"), status, "why", () if status == "not checked" else (("case", GOOD),))
+        for status in statuses
     )
     assert exit_code(Verdict(tuple(stages))) == code
 
 
 def test_a_stage_that_was_not_compared_whole_exits_1() -> None:
-    assert exit_code(Verdict((StageResult("stage", "not checked", "why", (("case", GOOD),)),))) == 1
+    assert exit_code(Verdict((StageResult(Stage("stage"), "not checked", "why", (("case", GOOD),)),))) == 1

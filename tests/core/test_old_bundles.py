@@ -30,7 +30,7 @@ def test_every_part_of_an_old_bundle_is_read(old: Path) -> None:
     bundle = open_bundle(old)
     assert (bundle.name, set(bundle.graphs), bundle.tuned is not None) == ("coord_att", {"fp32", "fp16", "int8"}, True)
     (plan,) = plans_of(bundle)
-    assert (plan.stage, plan.capabilities) == ("tensorrt fp16", ("9.0",))
+    assert (plan.flavour, plan.precision, plan.capabilities) == ("tensorrt", "fp16", ("9.0",))
     findings = {finding.file: finding for finding in verify(old)}
     assert all(finding.ok for finding in findings.values())
     assert "manifest not covered" in findings["bundle.json"].detail
@@ -39,7 +39,7 @@ def test_every_part_of_an_old_bundle_is_read(old: Path) -> None:
 def test_an_old_bundle_is_judged(old: Path) -> None:
     verdict = validate_bundle(old)
     assert verdict
-    passed = {stage.stage for stage in verdict.stages if stage.status == "passed"}
+    passed = {stage.label for stage in verdict.stages if stage.status == "passed"}
     assert {"simplified", "onnxruntime cpu", "fp16", "int8", "onnxruntime cpu, tuned"} <= passed
 
 

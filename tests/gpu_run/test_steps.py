@@ -30,6 +30,7 @@ from attn2trt.engines.timing.runners import PlanRunner
 from attn2trt.errors import CheckFailed, InputError
 from attn2trt.modules import catalog
 from attn2trt.modules.block_index import block_names
+from attn2trt.validate.stages.stage import LAYERS, ROWS, VALUES, Stage
 from attn2trt.validate.verdict import StageResult
 
 CASE = Case("se-16x4x4", "se", "2x16x4x4", batches=(8,))
@@ -104,11 +105,12 @@ def test_a_plan_is_built_into_the_bundle_and_judged(
 
     def judged(bundle: Any, _cases: object) -> list[StageResult]:
         asked.append(bundle.manifest)
-        return [StageResult(name, status, "why") for name, status in zip(names, statuses, strict=True)]
+        stages = [Stage("tensorrt", "fp16", kind) for kind in (VALUES, ROWS, LAYERS)]
+        return [StageResult(stage, status, "why") for stage, status in zip(stages, statuses, strict=True)]
 
     monkeypatch.setattr(building, "compile_bundle", stand_in_build)
     monkeypatch.setattr(building, "why_not_runnable", lambda _: "")
-    monkeypatch.setattr(building, "plan_stages", judged)
+    monkeypatch.setattr(building, "judge_plans", judged)
     for _ in range(2):  # done again, the plan takes the earlier one's place
         row = building.build_plan(folder, CASE, "fp16", BuildOptions(), None)
     assert (row["judged"], row["numerics"], row["passed"]) == (True, numerics, passed)

@@ -10,16 +10,17 @@ from rich.console import Console
 
 from attn2trt.report.table import conclusion, stage_sentence, verdict_table
 from attn2trt.validate.metrics import Comparison
+from attn2trt.validate.stages.stage import Stage
 from attn2trt.validate.verdict import StageResult, Verdict, not_checked, stage_result
 
 
 def stage(name: str, ratio: float, passed: bool = True) -> StageResult:
     detail = f"{ratio:g} times PyTorch's own rounding"
     found = Comparison("y", 2e-7, 1e-7, ratio, "l2", (0, 1), passed, detail)
-    return stage_result(name, [("traced", found), ("zeros", found)])
+    return stage_result(Stage(name), [("traced", found), ("zeros", found)])
 
 
-SKIPPED = not_checked("tensorrt", "no NVIDIA driver")
+SKIPPED = not_checked(Stage("tensorrt", ""), "no NVIDIA driver")
 
 
 def printed(verdict: Verdict) -> str:
@@ -50,7 +51,7 @@ def test_nothing_checked_is_not_a_pass(verdict: Verdict) -> None:
 
 
 def test_markup_in_a_reason_is_printed_as_it_is() -> None:
-    assert "[bold]x[/nothing]" in printed(Verdict((not_checked("s", "[bold]x[/nothing]"),)))
+    assert "[bold]x[/nothing]" in printed(Verdict((not_checked(Stage("s"), "[bold]x[/nothing]"),)))
 
 
 def test_equal_outputs_are_called_equal() -> None:
@@ -61,7 +62,7 @@ def test_equal_outputs_are_called_equal() -> None:
 
 def kinds(**kind: object) -> Verdict:
     found = replace(stage("ort", 1.0).comparisons[0][1], **kind)
-    return Verdict((stage_result("ort", [("traced", found)]), stage("simplified", 1.0)), allows_float32=True)
+    return Verdict((stage_result(Stage("ort"), [("traced", found)]), stage("simplified", 1.0)), allows_float32=True)
 
 
 def test_what_a_pass_is_worth_is_in_the_last_sentence() -> None:
@@ -76,7 +77,7 @@ def test_what_a_pass_is_worth_is_in_the_last_sentence() -> None:
 
 
 def test_slices_that_were_never_finite_are_said() -> None:
-    found = stage_result("ort", stage("ort", 1.0).comparisons, unchecked=["index 5 of y is finite in no case"])
+    found = stage_result(Stage("ort"), stage("ort", 1.0).comparisons, unchecked=["index 5 of y is finite in no case"])
     text = printed(Verdict((found, stage("rows", 1.0))))
     assert "NOT CHECKED: ort could not be compared whole" in text
     assert "index 5 of y is finite in no case" in text

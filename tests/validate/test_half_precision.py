@@ -28,7 +28,9 @@ from attn2trt.validate.half_precision import NAMES_OF, Half
 from attn2trt.validate.metrics import LOWER, Floor, compare
 from attn2trt.validate.recorded import from_tensors
 from attn2trt.validate.reference import references
-from attn2trt.validate.verdict import StageResult, Verdict, judge_all
+from attn2trt.validate.stages.judge import judge
+from attn2trt.validate.stages.stage import WRITTEN, Stage
+from attn2trt.validate.verdict import StageResult, Verdict
 from attn2trt.workflows.validate import validate_bundle
 from attn2trt.workflows.verify import verify_bundle
 
@@ -107,7 +109,7 @@ def test_a_floor_below_the_unit_roundoff_counts_as_one_and_zero_is_what_float32_
 
 
 def stages(bundle: attn2trt.Bundle) -> dict[str, StageResult]:
-    return {stage.stage: stage for stage in Verdict.from_json(bundle.manifest["verdict"]).stages}
+    return {stage.label: stage for stage in Verdict.from_json(bundle.manifest["verdict"]).stages}
 
 
 SMALL: dict[str, Any] = {"shapes": ["2x16x8x8"], "dynamic": "batch=1:2:3"}
@@ -131,7 +133,7 @@ def test_every_stage_is_judged_or_says_why_not(bundle: attn2trt.Bundle) -> None:
 
 def test_validate_and_verify_know_every_graph(bundle: attn2trt.Bundle) -> None:
     verdict = validate_bundle(bundle.path)
-    assert [stage.stage for stage in verdict.stages if stage.status == "passed"][2:5] == [
+    assert [stage.label for stage in verdict.stages if stage.status == "passed"][2:5] == [
         "fp16",
         "fp16 onnxruntime cpu",
         "bf16",
@@ -164,7 +166,7 @@ def judged(bundle: attn2trt.Bundle, change: Callable[[onnx.ModelProto], None], f
     onnx.save(model, str(folder / "changed.onnx"))
     pairs = from_tensors(bundle.reference_path, bundle.manifest["cases"])
     with OrtRuntime(float32_kernels(folder / "changed.onnx"), optimise=False) as runtime:
-        return judge_all({"fp16": runtime.run}, pairs, precision=LOWER["fp16"])[0]
+        return judge(Stage(WRITTEN, "fp16"), runtime.run, pairs)
 
 
 def test_every_weight_off_by_two_percent_fails_the_stage(bundle: attn2trt.Bundle, tmp_path: Path) -> None:
@@ -190,7 +192,7 @@ def half_stage(module: nn.Module, folder: Path, keep: tuple[str, ...] = ()) -> S
     names = [spec.name for spec in graph.outputs]
     pairs = zip(cases, references(module, cases, names, lower=[Half("fp16", low.kept_within)]), strict=True)
     with OrtRuntime(float32_kernels(low.graph.path), optimise=False) as runtime:
-        return judge_all({"fp16": runtime.run}, pairs, precision=LOWER["fp16"])[0]
+        return judge(Stage(WRITTEN, "fp16"), runtime.run, pairs)
 
 
 def test_without_the_float32_policy_the_stage_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,9 @@ from attn2trt.validate.eager import Eager
 from attn2trt.validate.metrics import LOWER
 from attn2trt.validate.quantized import EightBit
 from attn2trt.validate.recorded import from_tensors
-from attn2trt.validate.verdict import Verdict, judge_all
+from attn2trt.validate.stages.judge import judge
+from attn2trt.validate.stages.stage import WRITTEN, Stage
+from attn2trt.validate.verdict import Verdict
 from attn2trt.workflows.validate import validate_bundle
 from attn2trt.workflows.verify import verify_bundle
 
@@ -91,7 +93,7 @@ def test_an_fp8_graph_is_as_near_as_pytorch_in_fp8(tmp_path: Path) -> None:
     assert (entry["file"], entry["opset"], entry["calibration"][-9:]) == ("model.fp8.onnx", 19, "by minmax")
     assert all(finding.ok for finding in verify_bundle(made.path))
     for verdict in (Verdict.from_json(made.manifest["verdict"]), validate_bundle(made.path)):
-        stages = {stage.stage: stage for stage in verdict.stages if stage.stage.startswith("fp8")}
+        stages = {stage.label: stage for stage in verdict.stages if stage.stage.startswith("fp8")}
         assert [(name, stage.status) for name, stage in stages.items()] == [("fp8", "passed")]
         assert stages["fp8"].worst_error > 1e-3
         assert 0.5 < stages["fp8"].worst_ratio < LOWER["fp8"].limit
@@ -141,7 +143,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> attn2trt.Bundle:
 
 def test_a_healthy_graph_is_as_near_as_pytorch_on_levels(bundle: attn2trt.Bundle) -> None:
     verdict = Verdict.from_json(bundle.manifest["verdict"])
-    stages = {stage.stage: stage for stage in verdict.stages}
+    stages = {stage.label: stage for stage in verdict.stages}
     assert verdict
     for name in ("int8", "int8 onnxruntime cpu"):
         assert stages[name].status == "passed"
@@ -153,7 +155,7 @@ def test_a_healthy_graph_is_as_near_as_pytorch_on_levels(bundle: attn2trt.Bundle
 
 
 def test_validate_judges_it_without_pytorch(bundle: attn2trt.Bundle) -> None:
-    stages = {stage.stage: stage.status for stage in validate_bundle(bundle.path).stages}
+    stages = {stage.label: stage.status for stage in validate_bundle(bundle.path).stages}
     assert (stages["int8"], stages["int8 onnxruntime cpu"]) == ("passed", "passed")
 
 
@@ -167,7 +169,7 @@ def test_a_graph_with_a_wrong_channel_fails(bundle: attn2trt.Bundle, tmp_path: P
     onnx.save(model, str(tmp_path / "changed.onnx"))
     pairs = from_tensors(bundle.reference_path, bundle.manifest["cases"])
     with OrtRuntime(tmp_path / "changed.onnx", optimise=False) as runtime:
-        (stage,) = judge_all({"int8": runtime.run}, pairs, precision=LOWER["int8"])
+        stage = judge(Stage(WRITTEN, "int8"), runtime.run, pairs)
     assert stage.status == "failed"
 
 

@@ -16,11 +16,12 @@ import attn2trt
 from attn2trt.engines.child import Child
 from attn2trt.engines.isolated import IsolatedRuntime
 from attn2trt.errors import Interrupted
+from attn2trt.validate.batch_consistency import compare_rows
 from attn2trt.validate.cases import Case
-from attn2trt.validate.metamorphic import metamorphic
 from attn2trt.validate.metrics import Reference, measure
-from attn2trt.validate.stages.graphs import not_loaded
-from attn2trt.validate.verdict import Verdict, judge
+from attn2trt.validate.stages.judge import judge, not_loaded
+from attn2trt.validate.stages.stage import ORT_CPU, Stage
+from attn2trt.validate.verdict import Verdict
 
 KILLED = "import os; os.kill(os.getpid(), 9)"
 HELPERS: dict[str, Callable[[Tensor], Tensor]] = {"act": torch.relu}
@@ -114,7 +115,11 @@ def test_a_verdict_of_a_killed_runtime_is_not_kept(tmp_path: Path, monkeypatch: 
     with killed_runtime(monkeypatch, tmp_path) as runtime:
         with pytest.raises(Interrupted, match="killed by SIGKILL") as caught:
             runtime.load()
-        stages = [judge("ort", runtime.run, pairs), metamorphic(runtime.run, pairs), not_loaded("ort", caught.value)]
+        stages = [
+            judge(Stage(ORT_CPU), runtime.run, pairs),
+            compare_rows(runtime.run, pairs, Stage(ORT_CPU)),
+            not_loaded(Stage(ORT_CPU), caught.value),
+        ]
     for stage in stages:
         assert stage.status == "failed"
         assert stage.was_interrupted
@@ -123,7 +128,7 @@ def test_a_verdict_of_a_killed_runtime_is_not_kept(tmp_path: Path, monkeypatch: 
     def wrong(_: Any) -> dict[str, np.ndarray]:
         raise RuntimeError("a fault of the graph")
 
-    assert not judge("ort", wrong, pairs).was_interrupted
+    assert not judge(Stage(ORT_CPU), wrong, pairs).was_interrupted
 
 
 def test_a_runtime_that_does_not_answer_in_time_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:

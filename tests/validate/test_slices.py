@@ -11,7 +11,8 @@ import pytest
 from attn2trt.validate.cases import Case
 from attn2trt.validate.metrics import FLOAT32, LOWER, Floor, Precision, Reference, measure
 from attn2trt.validate.slices import ENOUGH, Moments, Slices, channel_axes, listed
-from attn2trt.validate.verdict import judge
+from attn2trt.validate.stages.judge import judge
+from attn2trt.validate.stages.stage import Stage
 
 RESULTS = Path(__file__).parents[2] / "benchmarks/results/share_limits.json"
 RNG = np.random.default_rng(0)
@@ -38,8 +39,8 @@ def flattened(y: np.ndarray, *channels: int) -> np.ndarray:
 @pytest.mark.parametrize("precision", PRECISIONS, ids=lambda precision: precision.name)
 def test_scores_that_become_constants_beside_boxes_fail(precision: Precision) -> None:
     pairs = [boxes_and_scores(), boxes_and_scores(3)]
-    assert judge("good", lambda feeds: {"y": feeds["x"]}, pairs, precision=precision).status == "passed"
-    found = judge("flat", lambda feeds: {"y": flattened(feeds["x"], 5, 6)}, pairs, precision=precision)
+    assert judge(Stage("good", precision.name), lambda feeds: {"y": feeds["x"]}, pairs).status == "passed"
+    found = judge(Stage("flat", precision.name), lambda feeds: {"y": flattened(feeds["x"], 5, 6)}, pairs)
     assert found.status == "failed"
     which = next(one for _, one in found.comparisons if one.which == "variation")
     assert which.detail.startswith("indices 5-6 of 8 along axis 1 without what varies in PyTorch")
@@ -49,7 +50,7 @@ def test_scores_that_become_constants_beside_boxes_fail(precision: Precision) ->
 
 def test_what_made_inputs_do_is_not_asked() -> None:
     pairs = [boxes_and_scores(kind="saturated")]
-    found = judge("flat", lambda feeds: {"y": flattened(feeds["x"], 5)}, pairs, precision=LOWER["int8"])
+    found = judge(Stage("flat", "int8"), lambda feeds: {"y": flattened(feeds["x"], 5)}, pairs)
     assert found.status == "passed"
 
 

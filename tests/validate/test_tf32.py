@@ -20,7 +20,7 @@ from attn2trt.export.tf32 import allow_tf32
 from attn2trt.validate.cases import Case
 from attn2trt.validate.eager import Eager
 from attn2trt.validate.metrics import LOWER
-from attn2trt.validate.stages.graphs import STAGE_ORT, lower_stages
+from attn2trt.validate.stages.stage import ORT_CPU, lower_stages
 from attn2trt.validate.tf32 import CUT_OFF, NEAREST, Tf32
 from attn2trt.workflows.deploy import deploy
 from attn2trt.workflows.precision import Lowering
@@ -115,16 +115,16 @@ def test_tf32_holds_for_a_whole_network() -> None:
 
 def test_a_bundle_is_judged_in_tf32_and_again_without_pytorch(tmp_path: Path) -> None:
     bundle = deploy("cbam", shapes=["2x16x12x12"], dynamic="batch=1:2:3", precision="fp32,tf32", out=tmp_path / "cbam")
-    assert [judged.stage for judged in lower_stages("tf32")] == ["tf32"]
+    assert [stage.label for stage in lower_stages("tf32")] == ["tf32"]
     entry = bundle.manifest["precisions"]["tf32"]
     assert (entry["file"], bundle.graph_files) == ("model.onnx", ["model.onnx"])
     assert "--noTF32" in bundle.manifest["trtexec"]
     assert all("TF32" not in line for line in entry["trtexec"].values())
     for verdict in (bundle.manifest["verdict"], validate_bundle(bundle.path).to_json()):
         stages = {stage["stage"]: stage for stage in verdict["stages"]}
-        largest = {name: max(found["error"] for found in stages[name]["comparisons"]) for name in ("tf32", STAGE_ORT)}
+        largest = {name: max(found["error"] for found in stages[name]["comparisons"]) for name in ("tf32", ORT_CPU)}
         assert stages["tf32"]["status"] == "passed"
-        assert largest["tf32"] > 100 * largest[STAGE_ORT]
+        assert largest["tf32"] > 100 * largest[ORT_CPU]
     assert all(finding.ok for finding in verify_bundle(bundle.path))
 
 

@@ -12,7 +12,8 @@ from attn2trt.errors import ModuleRefused
 from attn2trt.validate.cases import Case, make_cases
 from attn2trt.validate.metrics import Reference
 from attn2trt.validate.reference import references
-from attn2trt.validate.verdict import judge_all
+from attn2trt.validate.stages.judge import judge
+from attn2trt.validate.stages.stage import Stage
 
 
 class Single(nn.Module):
@@ -57,7 +58,7 @@ def test_the_truth_is_float32s_for_the_cases_that_float64_cannot_run(is_always: 
     def wrong(feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {"output": runtime(feeds)["output"] * np.float32(1.0001)}
 
-    stages = judge_all({"right": runtime, "wrong": wrong}, pairs)
+    stages = [judge(Stage("right"), runtime, pairs), judge(Stage("wrong"), wrong, pairs)]
     assert [stage.status for stage in stages] == ["passed against float32", "failed"]
 
 

@@ -15,8 +15,11 @@ from attn2trt.core.tensor_spec import TensorSpec
 from attn2trt.errors import InputError
 from attn2trt.validate.cases import Case
 from attn2trt.validate.metrics import Floor, Reference
-from attn2trt.validate.verdict import Feeds, Verdict, built, judge, judge_all, judge_case, not_checked
+from attn2trt.validate.stages.judge import Loaded, StageJudge, judge, judge_stages
+from attn2trt.validate.stages.stage import Stage
+from attn2trt.validate.verdict import Feeds, Verdict, built, judge_case, not_checked
 
+ORT, TENSORRT = Stage("onnxruntime cpu"), Stage("tensorrt", "")
 X = np.arange(1, 9, dtype=np.float32).reshape(2, 4)
 
 
@@ -31,7 +34,7 @@ def healthy(feeds: Feeds) -> Feeds:
 
 
 def test_a_healthy_runtime_passes() -> None:
-    found = judge("onnxruntime", healthy, [pair(), pair("other")])
+    found = judge(ORT, healthy, [pair(), pair("other")])
     assert (found.status, found.case_count, found.worst_ratio) == ("passed", 2, 0.0)
 
 
@@ -51,7 +54,7 @@ BROKEN: dict[str, Callable[[Feeds], Feeds]] = {
 
 @pytest.mark.parametrize("fault", BROKEN)
 def test_a_broken_runtime_fails(fault: str) -> None:
-    found = judge("onnxruntime", BROKEN[fault], [pair()])
+    found = judge(ORT, BROKEN[fault], [pair()])
     assert found.status == "failed"
     assert found.why.startswith("case traced, output ")
     assert not Verdict((found,))
@@ -71,7 +74,7 @@ def test_a_shape_that_is_declared_otherwise_fails(shape: tuple[int | str, ...], 
 
 def test_one_failed_case_among_many_fails_the_stage_and_is_named() -> None:
     calls = iter(range(9))
-    found = judge("ort", lambda feeds: healthy(feeds) if next(calls) != 1 else {"y": X}, [pair(name) for name in "abc"])
+    found = judge(ORT, lambda feeds: healthy(feeds) if next(calls) != 1 else {"y": X}, [pair(name) for name in "abc"])
     assert found.why.startswith("case b, output y")
     assert "1 of 3" in found.why
 
@@ -89,25 +92,25 @@ def test_a_failure_names_the_smallest_failing_shape() -> None:
         sized("also", batch=7, height=2),
     ]
     calls = iter(range(9))
-    found = judge("ort", lambda feeds: healthy(feeds) if next(calls) == 0 else {"y": X}, pairs)
+    found = judge(ORT, lambda feeds: healthy(feeds) if next(calls) == 0 else {"y": X}, pairs)
     assert found.why.endswith("(3 of 4 comparisons failed); smallest failing shape batch=2, height=7")
     assert found.smallest_failing == {"batch": 2, "height": 7}
     assert Verdict.from_json(Verdict((found,)).to_json()).stages[0].smallest_failing == {"batch": 2, "height": 7}
-    assert judge("ort", healthy, pairs).smallest_failing == {}
+    assert judge(ORT, healthy, pairs).smallest_failing == {}
 
 
 def test_without_dynamic_axes_no_shape_is_named() -> None:
-    assert "smallest failing" not in judge("ort", BROKEN["nan"], [pair()]).why
+    assert "smallest failing" not in judge(ORT, BROKEN["nan"], [pair()]).why
 
 
 def test_top1_is_summed_over_the_cases_and_survives_json() -> None:
-    found = judge("ort", healthy, [pair(), pair("other")])
+    found = judge(ORT, healthy, [pair(), pair("other")])
     assert found.top1 == (4, 4)
     assert Verdict.from_json(Verdict((found,)).to_json()).stages[0].top1 == (4, 4)
 
 
 def test_a_verdict_of_an_older_bundle_is_read() -> None:
-    document = Verdict((judge("ort", healthy, [sized("traced", batch=2)]),)).to_json()
+    document = Verdict((judge(ORT, healthy, [sized("traced", batch=2)]),)).to_json()
     for comparison in document["stages"][0]["comparisons"]:
         for key in ("sizes", "settled_rows", "agreeing_rows"):
             del comparison[key]
@@ -116,11 +119,11 @@ def test_a_verdict_of_an_older_bundle_is_read() -> None:
 
 
 def test_no_case_and_no_runtime_are_not_a_pass() -> None:
-    nothing = judge("ort", healthy, [])
+    nothing = judge(ORT, healthy, [])
     assert nothing.status == "not checked"
-    assert not Verdict((nothing, not_checked("tensorrt", "no device")))
+    assert not Verdict((nothing, not_checked(TENSORRT, "no device")))
     assert not Verdict(())
-    assert Verdict((judge("ort", healthy, [pair()]), not_checked("tensorrt", "no device")))
+    assert Verdict((judge(ORT, healthy, [pair()]), not_checked(TENSORRT, "no device")))
 
 
 def test_an_interrupt_is_not_a_failed_comparison() -> None:
@@ -128,18 +131,21 @@ def test_an_interrupt_is_not_a_failed_comparison() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        judge("ort", interrupted, [pair()])
+        judge(ORT, interrupted, [pair()])
 
 
 def test_stages_share_one_pass_over_the_cases() -> None:
-    stages = judge_all({"good": healthy, "bad": BROKEN["nan"]}, iter([pair(), pair("other")]))
-    assert [(stage.stage, stage.status, stage.case_count) for stage in stages] == [
+    stages = judge_stages(
+        [StageJudge(Stage("good"), Loaded(healthy)), StageJudge(Stage("bad"), Loaded(BROKEN["nan"]))],
+        iter([pair(), pair("other")]),
+    )
+    assert [(stage.label, stage.status, stage.case_count) for stage in stages] == [
         ("good", "passed", 2),
         ("bad", "failed", 2),
     ]
     failure = Verdict(tuple(stages)).first_failure
     assert failure is not None
-    assert failure.stage == "bad"
+    assert failure.label == "bad"
 
 
 def test_what_pytorch_itself_loses_is_no_fault_of_the_graph_unless_a_budget_is_asked_for() -> None:
@@ -149,37 +155,37 @@ def test_what_pytorch_itself_loses_is_no_fault_of_the_graph_unless_a_budget_is_a
     def rough(feeds: Feeds) -> Feeds:
         return {"y": healthy(feeds)["y"] * np.float32(1 + 3e-5)}
 
-    found = judge("onnxruntime", rough, [(case, loose)])
+    found = judge(ORT, rough, [(case, loose)])
     assert found.status == "passed, budget not kept by PyTorch's float32"
     assert Verdict((found,))
-    assert judge("onnxruntime", rough, [(case, loose)], max_error=1e-5).status == "failed"
-    assert judge("onnxruntime", rough, [(case, loose)], max_error=1e-4).status == "passed"
-    assert judge("onnxruntime", rough, [(case, reference)]).status == "failed"
+    assert judge(ORT, rough, [(case, loose)], max_error=1e-5).status == "failed"
+    assert judge(ORT, rough, [(case, loose)], max_error=1e-4).status == "passed"
+    assert judge(ORT, rough, [(case, reference)]).status == "failed"
 
 
 def test_a_healthy_run_of_what_nearly_loses_the_budget_passes() -> None:
     case, reference = pair()
     near = replace(reference, floors={"y": Floor(8e-6, 8e-6, np.full(4, 8e-6))})
     rough = {"y": X * np.float32(2 * (1 + 1.3e-5))}
-    assert judge("ort", lambda _: rough, [(case, near)]).status == "passed, budget not kept by PyTorch's float32"
+    assert judge(ORT, lambda _: rough, [(case, near)]).status == "passed, budget not kept by PyTorch's float32"
 
 
 def test_max_error_is_the_budget() -> None:
-    assert judge("ort", healthy, [pair()], max_error=1e-30).status == "passed"
+    assert judge(ORT, healthy, [pair()], max_error=1e-30).status == "passed"
     rough = {"y": X * np.float32(2 * (1 + 3e-7))}
-    assert judge("ort", lambda _: rough, [pair()]).status == "passed"
-    assert judge("ort", lambda _: rough, [pair()], max_error=1e-8).status == "failed"
+    assert judge(ORT, lambda _: rough, [pair()]).status == "passed"
+    assert judge(ORT, lambda _: rough, [pair()], max_error=1e-8).status == "failed"
 
 
 @pytest.mark.parametrize("max_error", [None, 1.0])
 def test_no_graph_passes_in_floors_of_float32_that_hold_anything(max_error: float | None) -> None:
     case, reference = pair()
     lost = replace(reference, floors={"y": Floor(0.5, 0.5, np.full(4, 0.5))})
-    found = judge("ort", healthy, [(case, lost)], max_error=max_error)
+    found = judge(ORT, healthy, [(case, lost)], max_error=max_error)
     assert found.status == "failed"
     assert "PyTorch's own float32 is off by 0.5 on ordinary inputs; above 0.001" in found.why
     stress = replace(case, kind="saturated")
-    assert judge("ort", healthy, [(stress, lost)], max_error=max_error).status == "passed"
+    assert judge(ORT, healthy, [(stress, lost)], max_error=max_error).status == "passed"
 
 
 def with_nan(*columns: int, name: str = "traced") -> tuple[Case, Reference]:
@@ -199,13 +205,13 @@ def spoilt(*columns: int) -> Callable[[Feeds], Feeds]:
 
 
 def test_a_slice_that_is_never_finite_keeps_the_stage_from_being_checked() -> None:
-    found = judge("ort", spoilt(1, 2), [with_nan(1, 2), with_nan(1, 2, name="other")])
+    found = judge(ORT, spoilt(1, 2), [with_nan(1, 2), with_nan(1, 2, name="other")])
     assert found.status == "not checked"
     assert found.why == "indices 1-2 of 4 along axis 1 of y are finite in no case"
-    verdict = Verdict((found, judge("rows", healthy, [pair()])))
+    verdict = Verdict((found, judge(Stage("rows"), healthy, [pair()])))
     assert not verdict
     assert exit_code(verdict) == 1
-    assert exit_code(Verdict((not_checked("tensorrt", "no device"),))) == 3
+    assert exit_code(Verdict((not_checked(TENSORRT, "no device"),))) == 3
 
 
 def test_a_slice_that_is_finite_in_one_case_was_checked() -> None:
@@ -214,25 +220,25 @@ def test_a_slice_that_is_finite_in_one_case_was_checked() -> None:
     def run(feeds: Feeds) -> Feeds:
         return next(runs)(feeds)
 
-    assert judge("ort", run, [with_nan(1), pair("other")]).status == "passed"
+    assert judge(ORT, run, [with_nan(1), pair("other")]).status == "passed"
 
 
 def test_what_float64_cannot_run_passes_against_float32_and_only_if_that_is_allowed() -> None:
     case, reference = pair()
-    found = judge("ort", healthy, [(case, replace(reference, no_float64="RuntimeError: no such kernel"))])
+    found = judge(ORT, healthy, [(case, replace(reference, no_float64="RuntimeError: no such kernel"))])
     assert found.status == "passed against float32"
     assert found.why == "float64 cannot run case traced: RuntimeError: no such kernel"
     assert exit_code(Verdict((found,))) == 1
     assert exit_code(Verdict((found,), allows_float32=True)) == 0
     assert bool(Verdict.from_json(Verdict((found,), allows_float32=True).to_json()))
     assert not Verdict.from_json(Verdict((found,)).to_json())
-    assert judge("ort", BROKEN["wrong by 1 %"], [(case, reference)]).status == "failed"
+    assert judge(ORT, BROKEN["wrong by 1 %"], [(case, reference)]).status == "failed"
 
 
 @pytest.mark.parametrize("fault", [None, *BROKEN])
 def test_a_verdict_survives_strict_json(fault: str | None) -> None:
     run = BROKEN[fault] if fault else healthy
-    verdict = Verdict((judge("ort", run, [pair()]), not_checked("tensorrt", "no device")))
+    verdict = Verdict((judge(ORT, run, [pair()]), not_checked(TENSORRT, "no device")))
     text = json.dumps(verdict.to_json(), allow_nan=False)
     again = Verdict.from_json(json.loads(text))
     assert json.dumps(again.to_json()) == text
@@ -240,7 +246,7 @@ def test_a_verdict_survives_strict_json(fault: str | None) -> None:
 
 
 def test_a_forged_pass_is_refused() -> None:
-    document = Verdict((judge("ort", BROKEN["nan"], [pair()]),)).to_json()
+    document = Verdict((judge(ORT, BROKEN["nan"], [pair()]),)).to_json()
     document["stages"][0]["status"] = "passed"
     with pytest.raises(InputError, match="passed without comparisons"):
         Verdict.from_json(document)
@@ -250,9 +256,9 @@ def test_a_forged_pass_is_refused() -> None:
 
 
 def test_what_was_built_and_not_run_is_no_pass_and_survives_the_manifest() -> None:
-    one = built("tensorrt-rtx fp32", "parsed and built; not run here")
+    one = built(Stage("tensorrt-rtx"), "parsed and built; not run here")
     alone = Verdict((one,))
     assert not alone
     assert alone.first_failure is None
     assert Verdict.from_json(json.loads(json.dumps(alone.to_json()))) == alone
-    assert Verdict((judge("onnxruntime", healthy, [pair()]), one))
+    assert Verdict((judge(ORT, healthy, [pair()]), one))

@@ -24,8 +24,8 @@ from attn2trt.engines.tensorrt import here, plan_build
 from attn2trt.engines.tensorrt.build import Order
 from attn2trt.engines.tensorrt.plans import Plan, layers_name
 from attn2trt.errors import CheckFailed, MissingRequirement
-from attn2trt.validate.stages import plans as plan_stages
-from attn2trt.validate.stages.layer_precision import achieved_stage
+from attn2trt.validate.stages import tensorrt as plan_stages
+from attn2trt.validate.stages.layer_precision import check_layers
 from attn2trt.validate.verdict import StageResult
 from attn2trt.workflows import compile as compiling
 from attn2trt.workflows.validate import validate_bundle
@@ -201,7 +201,7 @@ def test_a_plan_is_judged_as_every_runtime_is(
     monkeypatch.setattr(plan_stages, "IsolatedPlan", type("Scaled", (Stand,), {"factor": factor}))
     compiling.compile_bundle(bundle)
     judged, rows = stages(bundle)
-    assert (judged.stage, judged.status, rows.stage) == ("tensorrt fp32", status, "tensorrt fp32, rows")
+    assert (judged.label, judged.status, rows.label) == ("tensorrt fp32", status, "tensorrt fp32, rows")
     assert judged.case_count == len(open_bundle(bundle).manifest["cases"])
 
 
@@ -274,7 +274,7 @@ def test_a_plan_is_built_from_the_graph_of_its_precision_and_judged_by_its_floor
     ]
     assert "each plan against the recorded PyTorch outputs: not checked so far" in result.output
     assert any(name.startswith("quantize_") for name in builder[2].modules)
-    found = {stage.stage: stage for stage in stages(bundle)}
+    found = {stage.label: stage for stage in stages(bundle)}
     assert [name for name in found if not name.endswith("rows")] == [
         *("tensorrt fp32", "tensorrt fp16", "tensorrt int8"),
     ]
@@ -329,7 +329,7 @@ def test_a_plan_that_computes_in_more_than_was_asked_for_has_failed(
     for (format_, of_weights), (status, why) in cases.items():
         monkeypatch.setattr(sys.modules[__name__], "LAYERS", [conv_layer(bundle, precision, format_, of_weights)])
         compiling.compile_bundle(bundle, precision=precision)
-        (stage,) = [stage for stage in validate_bundle(bundle).stages if stage.stage == f"tensorrt {precision}, layers"]
+        (stage,) = [stage for stage in validate_bundle(bundle).stages if stage.label == f"tensorrt {precision}, layers"]
         assert (stage.status, why in stage.why) == (status, True), stage.why
 
 
@@ -355,9 +355,9 @@ def test_layers_that_are_not_there_or_changed_are_not_checked(bundle: Path, monk
     monkeypatch.setattr(plan_stages, "IsolatedPlan", Stand)
     _, plan = compiling.compile_bundle(bundle)
     (bundle / layers_name(plan.file)).write_text("{}")
-    assert achieved_stage(open_bundle(bundle), plan).status == "not checked"
+    assert check_layers(open_bundle(bundle), plan).status == "not checked"
     (bundle / layers_name(plan.file)).unlink()
-    assert achieved_stage(open_bundle(bundle), plan).status == "not checked"
+    assert check_layers(open_bundle(bundle), plan).status == "not checked"
 
 
 def test_compile_for_named_gpus_needs_none(bundle: Path) -> None:
@@ -369,7 +369,7 @@ def test_compile_for_named_gpus_needs_none(bundle: Path) -> None:
     assert "TensorRT for RTX 1." in result.output
     assert "loaded by TensorRT for RTX of the same version alone: neither trtexec nor Triton" in result.output
     assert all(finding.ok for finding in verify(bundle))
-    judged = next(stage for stage in validate_bundle(bundle).stages if stage.stage == "tensorrt-rtx fp32")
+    judged = next(stage for stage in validate_bundle(bundle).stages if stage.label == "tensorrt-rtx fp32")
     assert judged.status == "not checked"
     assert "not run: " in judged.why
 

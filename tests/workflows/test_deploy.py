@@ -35,7 +35,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> attn2trt.Bundle:
 
 
 def statuses(bundle: attn2trt.Bundle) -> dict[str, str]:
-    return {stage.stage: stage.status for stage in Verdict.from_json(bundle.manifest["verdict"]).stages}
+    return {stage.label: stage.status for stage in Verdict.from_json(bundle.manifest["verdict"]).stages}
 
 
 def test_every_stage_is_judged_or_says_why_not(bundle: attn2trt.Bundle) -> None:
@@ -139,7 +139,7 @@ def test_validate_names_where_an_optimised_graph_leaves_the_written_one(
     monkeypatch.setattr(validate, "IsolatedRuntime", WrongIfOptimised)
     failure = validate_bundle(bundle.path).first_failure
     assert failure is not None
-    assert failure.stage == "onnxruntime cpu"
+    assert failure.label == "onnxruntime cpu"
     assert f"first wrong in {module_of_the_weight(bundle)}, ONNX node" in failure.why
 
 
@@ -254,7 +254,7 @@ def test_scores_that_int8_makes_constants_fail_beside_large_boxes(tmp_path: Path
     stages = statuses(found)
     assert stages["onnxruntime cpu"] == "passed"
     assert stages["int8"] == "failed"
-    why = {stage.stage: stage.why for stage in Verdict.from_json(found.manifest["verdict"]).stages}["int8"]
+    why = {stage.label: stage.why for stage in Verdict.from_json(found.manifest["verdict"]).stages}["int8"]
     assert "indices 4-8 of 9 along axis 1 without what varies" in why
     assert "most is lost in stem" in why
 
@@ -264,7 +264,7 @@ def test_a_channel_that_is_nan_for_every_input_was_not_checked(tmp_path: Path) -
     with torch.no_grad():
         module[0].bias[5] = float("nan")
     found = attn2trt.deploy(module, torch.zeros(2, 3, 8, 8), dynamic="batch=1:2:4", out=tmp_path / "bundle")
-    assert {stage for stage, status in statuses(found).items() if status == "passed"} <= {"metamorphic"}
+    assert {stage for stage, status in statuses(found).items() if status == "passed"} <= {"batch consistency"}
     verdict = Verdict.from_json(found.manifest["verdict"])
     assert not verdict
     assert "index 5 of 8 along axis 1 of output is finite in no case" in verdict.stages[0].why

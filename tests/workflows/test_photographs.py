@@ -22,6 +22,6 @@ def test_a_block_passes_on_photographs(tmp_path: Path) -> None:
     verdict = Verdict.from_json(bundle.manifest["verdict"])
     assert verdict
     for stage in verdict.stages:
-        if stage.stage in ("torch → onnx", "simplified", "onnxruntime cpu"):
+        if stage.label in ("torch → onnx", "simplified", "onnxruntime cpu"):
             judged = {case for case, _ in stage.comparisons}
-            assert {"images_0", "images_1"} <= judged, stage.stage  # three photographs, two to a batch
+            assert {"images_0", "images_1"} <= judged, stage.label  # three photographs, two to a batch

@@ -23,7 +23,7 @@ from attn2trt.validate.cases import Case
 from attn2trt.validate.half_precision import Half
 from attn2trt.validate.losses import Losses
 from attn2trt.validate.metrics import Comparison
-from attn2trt.validate.stages.graphs import STAGE_ORT, lower_stages
+from attn2trt.validate.stages.stage import ORT_CPU, Stage, lower_stages
 from attn2trt.validate.verdict import StageResult, Verdict, stage_result
 from attn2trt.workflows.deploy import deploy
 from attn2trt.workflows.precision import Lowering
@@ -103,13 +103,13 @@ def search(
 
 def verdict(precision: str, which: str = "", *, float32: str = "") -> Verdict:
     """Everything passed, or the precision's first stage failed in this way, or float32's."""
-    names = [STAGE_ORT] if precision == "fp32" else [STAGE_ORT, lower_stages(precision)[0].stage]
-    return Verdict(tuple(_stage(name, float32 if name == STAGE_ORT else which) for name in names))
+    stages = [Stage(ORT_CPU)] if precision == "fp32" else [Stage(ORT_CPU), lower_stages(precision)[0]]
+    return Verdict(tuple(_stage(stage, float32 if stage == Stage(ORT_CPU) else which) for stage in stages))
 
 
-def _stage(name: str, which: str) -> StageResult:
+def _stage(stage: Stage, which: str) -> StageResult:
     found = Comparison("y", 0.5, 0.1, 5.0, which or "l2", (), not which, "off")
-    return stage_result(name, [("traced", found)])
+    return stage_result(stage, [("traced", found)])
 
 
 def test_the_fewest_bits_come_first_and_a_pass_ends_the_search(graph: OnnxGraph) -> None:
@@ -172,7 +172,7 @@ def test_a_verdict_that_fails_beyond_the_floors_ends_the_precision(graph: OnnxGr
 def test_float32_itself_failing_ends_the_search(graph: OnnxGraph) -> None:
     found, judged = search(graph, Added(), [verdict("int8", float32="channel")])
     assert [precision for precision, _ in judged] == ["int8"]
-    assert found.tried == [Tried("int8", (), f"not settled: {STAGE_ORT} failed")]
+    assert found.tried == [Tried("int8", (), f"not settled: {ORT_CPU} failed")]
 
 
 def test_float32_is_what_is_left(graph: OnnxGraph) -> None:

@@ -12,14 +12,19 @@ from torch import nn
 
 import attn2trt
 from attn2trt.validate.metrics import Comparison
+from attn2trt.validate.stages.stage import ORT_CPU, WRITTEN, Stage
 from attn2trt.validate.verdict import StageResult, Verdict
 from attn2trt.workflows import sensitivity as lossy_modules
 from attn2trt.workflows.sensitivity import name_lossy
 
+FP16 = Stage(WRITTEN, "fp16")
 
-def verdict(which: str = "budget", stage: str = "fp16") -> Verdict:
+
+def verdict(which: str = "budget", stage: Stage = FP16) -> Verdict:
     found = Comparison("y", 0.1, 0.1, 1.0, which, (), False, "too much")
-    return Verdict((StageResult("exported graph", "passed"), StageResult(stage, "failed", "too much", (("c", found),))))
+    return Verdict(
+        (StageResult(Stage("exported graph"), "passed"), StageResult(stage, "failed", "too much", (("c", found),)))
+    )
 
 
 @pytest.fixture
@@ -50,13 +55,15 @@ def test_the_most_lossy_come_first_and_those_that_lose_little_are_left_out(lost:
 
 def test_both_stages_of_a_precision_are_measured_once(lost: Any) -> None:
     asked, losses = lost(stem=0.5)
-    stages = verdict().stages + verdict(stage="fp16 onnxruntime cpu").stages[1:]
+    stages = verdict().stages + verdict(stage=Stage(ORT_CPU, "fp16")).stages[1:]
     named = name_lossy(Verdict(stages), LOW, losses)
     assert [stage.why.count("stem (0.5 by itself)") for stage in named.stages] == [0, 1, 1]
     assert len(asked) == 1
 
 
-@pytest.mark.parametrize("judged", [verdict("l2"), verdict(stage="bf16"), Verdict((StageResult("fp16", "passed"),))])
+@pytest.mark.parametrize(
+    "judged", [verdict("l2"), verdict(stage=Stage(WRITTEN, "bf16")), Verdict((StageResult(FP16, "passed"),))]
+)
 def test_what_lower_precision_does_not_explain_is_not_measured(lost: Any, judged: Verdict) -> None:
     asked, losses = lost(stem=0.5)
     assert name_lossy(judged, LOW, losses) == judged

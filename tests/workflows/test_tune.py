@@ -91,7 +91,7 @@ def test_a_faster_form_becomes_part_of_the_bundle_and_is_judged(
     written = onnx.load(bundle / TUNED)
     assert "MatMul" in [node.op_type for node in written.graph.node]
     assert not [name for name in files(bundle) if name.startswith(".")]
-    judged = {stage.stage: stage.status for stage in validate_bundle(bundle).stages}
+    judged = {stage.label: stage.status for stage in validate_bundle(bundle).stages}
     assert judged["onnxruntime cpu, tuned"] == judged["onnxruntime cpu, tuned, rows"] == "passed"
     assert all(finding.ok for finding in verify(bundle))
     assert "loads" in next(one.detail for one in verify_bundle(bundle) if one.file == TUNED and "loads" in one.detail)

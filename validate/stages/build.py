@@ -13,11 +13,12 @@ from ...engines.environment import Component, probe_rtx
 from ...engines.tensorrt.flavours import RTX
 from ...engines.tensorrt.messages import ROOT
 from ...engines.tensorrt.plan_build import PlanBuild, PlanRequest
-from ...engines.tensorrt.plans import Plan, stage_name
+from ...engines.tensorrt.plans import Plan
 from ...engines.tensorrt.profiles import Profile
 from ...engines.tensorrt.targets import NONE, name_targets, split_targets
 from ...errors import CheckFailed, Interrupted, MissingRequirement
 from ..verdict import StageResult, built, not_checked
+from .stage import Stage
 
 if TYPE_CHECKING:
     from torch import nn
@@ -82,13 +83,13 @@ class BuildStages:
                 self._waiting[precision] = self._request(precision, graph, able, places)
             elif precision not in self._outcomes:
                 why = f"{name_targets(self._targets)} computes no {precision}; name another GPU with --for"
-                self._outcomes[precision] = Outcome(not_checked(stage_name(RTX.name, precision), why))
+                self._outcomes[precision] = Outcome(not_checked(Stage(RTX.name, precision), why))
         self._start_next()
 
     def results(self) -> list[StageResult]:
         """Wait for every build; a stage for each graph, in the order in which they were given."""
         if self.why_not_here:
-            return [not_checked(RTX.name, self.why_not_here)]
+            return [not_checked(Stage(RTX.name, ""), self.why_not_here)]
         while self._running is not None:
             precision, building = self._running
             self._outcomes[precision] = self._outcome(precision, building)
@@ -124,7 +125,7 @@ class BuildStages:
         )
 
     def _outcome(self, precision: str, building: PlanBuild) -> Outcome:
-        stage = stage_name(RTX.name, precision)
+        stage = Stage(RTX.name, precision)
         try:
             plan, files = building.result()
         except MissingRequirement as error:

@@ -8,20 +8,21 @@ from ...core.bundle import Bundle, is_as_listed
 from ...core.computed_in import converting_nodes, lowered_nodes
 from ...engines.tensorrt.layers import achieved, read_layers
 from ...engines.tensorrt.plans import Plan, layers_name
-from ..metrics import FLOAT32, LOWER
+from ..metrics import allowed_in
 from ..verdict import StageResult, not_checked
+from .stage import LAYERS, Stage
 
 # of the layers at fault so many are named
 MOST_NAMED = 5
 
 
-def achieved_stage(bundle: Bundle, plan: Plan) -> StageResult:
+def check_layers(bundle: Bundle, plan: Plan) -> StageResult:
     """Return the stage ``tensorrt fp16, layers``.
 
     It failed if a layer computes in another precision than its nodes have in the graph. It is not checked if the
     inspector's file is missing, is not the one that was written, or tells nothing of these nodes.
     """
-    stage = f"{plan.stage}, layers"
+    stage = Stage(plan.flavour, plan.precision, LAYERS)
     name = layers_name(plan.file)
     if not is_as_listed(bundle, name):
         without = f"{plan.file} was built without a GPU, and only a plan that is loaded can be inspected"
@@ -35,12 +36,12 @@ def achieved_stage(bundle: Bundle, plan: Plan) -> StageResult:
     graph = bundle.path / bundle.graphs[plan.precision]
     nodes = lowered_nodes(graph, plan.precision)
     found = achieved(layers, plan.precision, nodes, converting_nodes(graph))
-    words = _words(plan.precision)
+    words = allowed_in(plan.precision).words
     if found.wrong:
         modules = bundle.node_modules(plan.precision)
         named = [_named(layer.name, sorted(layer.names & modules.keys()), modules) for layer in found.wrong]
         more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
-        instead = " or ".join(map(_words, sorted(found.instead)))
+        instead = " or ".join(allowed_in(name).words for name in sorted(found.instead))
         return StageResult(
             stage,
             "failed",
@@ -52,10 +53,6 @@ def achieved_stage(bundle: Bundle, plan: Plan) -> StageResult:
     if nodes:
         return StageResult(stage, "passed", f"{found.kept} of {len(nodes)} nodes compute in {words}{unknown}")
     return StageResult(stage, "passed", f"{found.kept} layers compute in no less than {words}{unknown}")
-
-
-def _words(precision: str) -> str:
-    return LOWER.get(precision, FLOAT32).words
 
 
 def _named(layer: str, nodes: list[str], modules: Mapping[str, str]) -> str:

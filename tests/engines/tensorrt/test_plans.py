@@ -100,7 +100,7 @@ def test_an_entry_from_before_flavours_is_one_of_tensorrt() -> None:
     entry = PLAN.to_json()
     del entry["flavour"], entry["capabilities"]
     plan = Plan.from_json({**entry, "capability": "9.0"})
-    assert (plan.flavour, plan.capabilities, plan.stage) == ("tensorrt", ("9.0",), "tensorrt fp32")
+    assert (plan.flavour, plan.capabilities, plan.precision) == ("tensorrt", ("9.0",), "fp32")
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_the_plan_goes_into_its_folder_and_nothing_else_does(tmp_path: Path) -> 
     with PlanBuild(request) as building:
         plan, files = building.result()
     assert plan.capabilities == ("8.9",)
-    assert plan.stage == "tensorrt-rtx fp32"
+    assert (plan.flavour, plan.precision) == ("tensorrt-rtx", "fp32")
     assert plan.file == f"plans/sm89-rtx{plan.tensorrt}-fp32.plan"
     there = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert there == {"model.onnx", "plans/rtx-fp32.log", *files}

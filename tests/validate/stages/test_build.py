@@ -60,7 +60,7 @@ def test_each_precision_is_a_stage_for_the_gpus_that_compute_in_it(tmp_path: Pat
     with BuildStages(tmp_path, TARGETS) as builds:
         builds.open(Net(), {"fp32": one, "tf32": one, "fp8": one})
         float32, tf32, fp8 = builds.results()
-    assert (float32.stage, float32.status, float32.comparisons) == ("tensorrt-rtx fp32", "built", ())
+    assert (float32.label, float32.status, float32.comparisons) == ("tensorrt-rtx fp32", "built", ())
     assert float32.why.startswith("parsed and built by TensorRT for RTX 1.")
     assert float32.why.endswith("for sm75, sm86, sm120; not run here")
     assert tf32.why.endswith("for sm86, sm120; not run here; not for sm75: no tf32 there")
@@ -97,7 +97,7 @@ def test_another_candidate_gives_up_the_plans_of_the_last_but_for_float32(tmp_pa
         builds.results()
         (_, old) = builds.plans
         builds.open(Net(), {"fp32": one})
-        assert [stage.stage for stage in builds.results()] == ["tensorrt-rtx fp32"]
+        assert [stage.label for stage in builds.results()] == ["tensorrt-rtx fp32"]
     assert not (tmp_path / old.file).exists()
 
 
@@ -126,7 +126,7 @@ def test_what_is_left_out_or_missing_is_one_stage_that_says_so(
     with BuildStages(tmp_path, targets) as builds:
         builds.open(Net(), {"fp32": graph(tmp_path / "model.onnx")})
         (stage,) = builds.results()
-    assert (stage.stage, stage.status, stage.why) == ("tensorrt-rtx", "not checked", why)
+    assert (stage.label, stage.status, stage.why) == ("tensorrt-rtx", "not checked", why)
 
 
 class Determinant(nn.Module):
@@ -141,7 +141,7 @@ def deploy(out: Path, **more: Any) -> attn2trt.Bundle:
 def test_deploy_fails_on_what_tensorrt_lacks_and_none_leaves_it_out(tmp_path: Path) -> None:
     refused = Verdict.from_json(deploy(tmp_path / "det").manifest["verdict"])
     assert refused.first_failure is not None
-    assert refused.first_failure.stage == "tensorrt-rtx fp32"
+    assert refused.first_failure.label == "tensorrt-rtx fp32"
     assert "of the model itself (Determinant at " in refused.first_failure.why
     assert "test_build.py" in refused.first_failure.why
     again = deploy(tmp_path / "det", capabilities="none")

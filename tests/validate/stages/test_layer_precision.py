@@ -18,7 +18,7 @@ import pytest
 from attn2trt.core.bundle import Bundle
 from attn2trt.engines.tensorrt.layers import achieved, read_layers
 from attn2trt.engines.tensorrt.plans import Plan, layers_name
-from attn2trt.validate.stages.layer_precision import achieved_stage
+from attn2trt.validate.stages.layer_precision import check_layers
 from attn2trt.validate.verdict import StageResult
 
 FOLDER = Path(__file__).parents[2] / "engines/tensorrt/inspector"
@@ -50,7 +50,7 @@ def stage(folder: Path, name: str, text: str) -> StageResult:
         "fp16": {"file": "model.fp16.onnx", "modules": modules},
         "tf32": {"file": "model.onnx"},
     }
-    return achieved_stage(Bundle(folder, {"files": {file: {"sha256": digest}}, "precisions": precisions}), plan)
+    return check_layers(Bundle(folder, {"files": {file: {"sha256": digest}}, "precisions": precisions}), plan)
 
 
 def recorded(name: str) -> str:

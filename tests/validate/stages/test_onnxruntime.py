@@ -16,7 +16,7 @@ from attn2trt.engines.ort_runtime import CPU
 from attn2trt.engines.timing.runtimes import ORT_CUDA
 from attn2trt.errors import CheckFailed, MissingRequirement
 from attn2trt.validate.recorded import from_tensors
-from attn2trt.validate.stages import providers as provider_stages
+from attn2trt.validate.stages import onnxruntime as ort_stages
 from attn2trt.validate.verdict import StageResult
 from attn2trt.workflows.validate import validate_bundle
 
@@ -35,23 +35,21 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture
 def a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with a device, on which the CPU's provider stands in for CUDA's and there is no other."""
-    monkeypatch.setattr(provider_stages, "ask_driver", lambda: Driver("CUDA 13.0", ("H200 (compute capability 9.0)",)))
-    monkeypatch.setattr(
-        provider_stages, "why_no_provider", lambda name: "" if name == ORT_CUDA else "not in this build"
-    )
-    monkeypatch.setattr(provider_stages, "try_provider", lambda _provider: "")
-    monkeypatch.setattr(provider_stages, "PROVIDERS", {ORT_CUDA: CPU})
+    monkeypatch.setattr(ort_stages, "ask_driver", lambda: Driver("CUDA 13.0", ("H200 (compute capability 9.0)",)))
+    monkeypatch.setattr(ort_stages, "why_no_provider", lambda name: "" if name == ORT_CUDA else "not in this build")
+    monkeypatch.setattr(ort_stages, "try_provider", lambda _provider: "")
+    monkeypatch.setattr(ort_stages, "PROVIDERS", {ORT_CUDA: CPU})
 
 
 def judged(bundle: Bundle) -> dict[str, StageResult]:
     def pairs() -> Iterator[Any]:
         return from_tensors(bundle.reference_path, bundle.manifest["cases"])
 
-    return {stage.stage: stage for stage in provider_stages.provider_stages(bundle, pairs)}
+    return {stage.label: stage for stage in ort_stages.judge_providers(bundle, pairs)}
 
 
 def test_without_a_gpu_there_is_nothing_to_judge(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(provider_stages, "ask_driver", lambda: Driver("", (), "no NVIDIA driver"))
+    monkeypatch.setattr(ort_stages, "ask_driver", lambda: Driver("", (), "no NVIDIA driver"))
     assert judged(bundle) == {}
 
 
@@ -68,12 +66,12 @@ def test_every_graph_is_judged_by_its_own_precision(bundle: Bundle) -> None:
     assert found["onnxruntime tensorrt"].why == "not in this build"
     assert "CUDA provider has no bfloat16" in found[f"bf16 {CUDA}"].why
     assert found[f"int8 {CUDA}"].worst_error > 1e-3 > found[CUDA].worst_error
-    assert {stage.stage for stage in validate_bundle(bundle.path).stages} >= set(status)
+    assert {stage.label for stage in validate_bundle(bundle.path).stages} >= set(status)
 
 
 @pytest.mark.usefixtures("a_gpu")
 def test_a_provider_whose_libraries_do_not_load_is_not_checked(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(provider_stages, "try_provider", lambda _provider: "libcudnn.so.9 cannot be loaded")
+    monkeypatch.setattr(ort_stages, "try_provider", lambda _provider: "libcudnn.so.9 cannot be loaded")
     stage = judged(bundle)[CUDA]
     assert (stage.status, stage.why) == ("not checked", "libcudnn.so.9 cannot be loaded")
 
@@ -93,7 +91,7 @@ def test_a_graph_that_falls_back_or_breaks_has_failed(
         def load(self) -> dict[str, object]:
             raise error
 
-    monkeypatch.setattr(provider_stages, "IsolatedRuntime", Falling)
+    monkeypatch.setattr(ort_stages, "IsolatedRuntime", Falling)
     found = judged(bundle)
     assert (found[CUDA].status, found[CUDA].why) == ("failed", said)
     assert f"{CUDA}, rows" not in found
@@ -104,11 +102,11 @@ def test_float32_is_not_computed_in_tf32(bundle: Bundle, monkeypatch: pytest.Mon
     allowed: dict[str, bool] = {}
 
     class Told(IsolatedRuntime):
-        def __init__(self, model: Path, *, optimise: bool, provider: str, tf32: bool) -> None:
+        def __init__(self, model: Path, *, tf32: bool, **options: Any) -> None:
             allowed[model.name + " tf32" * tf32] = tf32
-            super().__init__(model, optimise=optimise, provider=provider, tf32=tf32)
+            super().__init__(model, tf32=tf32, **options)
 
-    monkeypatch.setattr(provider_stages, "IsolatedRuntime", Told)
+    monkeypatch.setattr(ort_stages, "IsolatedRuntime", Told)
     judged(bundle)
     assert [name for name, is_allowed in allowed.items() if is_allowed] == ["model.onnx tf32"]
     assert len(allowed) == 5

@@ -21,27 +21,25 @@ import numpy as np
 import numpy.typing as npt
 
 from .cases import Case
-from .metrics import FLOAT32, Comparison, Floor, Precision, Reference, compare
+from .metrics import Comparison, Floor, Precision, Reference, allowed_in, compare
+from .stages.stage import Stage
 from .verdict import Run, StageResult, did_not_run, not_checked, stage_result
 
 Array = npt.NDArray[Any]
 Outputs = Mapping[str, Array]
-STAGE = "metamorphic"
 
 
-def metamorphic(
-    run: Run, cases: Iterable[tuple[Case, Reference]], *, stage: str = STAGE, precision: Precision = FLOAT32
-) -> StageResult:
-    """Judge the smallest case with two rows or more that PyTorch keeps apart; where none has them, one that is run
-    twice, and ``why`` says so.
+def compare_rows(run: Run, cases: Iterable[tuple[Case, Reference]], stage: Stage) -> StageResult:
+    """Judge the smallest case with two rows or more that PyTorch keeps apart, with the floors of the stage's precision.
 
-    ``precision`` is the one whose floors the reference has for this runtime. A run that repeats itself within the floor
-    but not bit for bit passes, and ``why`` says that it is not deterministic.
+    If no case has them, one is run twice, and ``why`` says so. A run that repeats itself within the floor but not bit
+    for bit passes, and ``why`` says that it is not deterministic.
     """
     chosen = _smallest(cases)
     if chosen is None:
         return not_checked(stage, "no case was recorded")
     case, reference = chosen
+    precision = allowed_in(stage.precision)
     said = [] if _rows(reference) > 1 else ["run twice only: no batch of two or more whose rows PyTorch keeps apart"]
     try:
         found = list(_checks(run, case, reference.at(precision), precision))

@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from attn2trt.validate.batch_consistency import compare_rows
 from attn2trt.validate.cases import Case
-from attn2trt.validate.metamorphic import metamorphic
 from attn2trt.validate.metrics import HEALTHY_RATIO, LIMIT, Floor, Reference
-from attn2trt.validate.verdict import Feeds
+from attn2trt.validate.stages.stage import ROWS, Stage
+from attn2trt.validate.verdict import Feeds, Run, StageResult
 
 X = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)
 TABLE = np.ones((4, 8), np.float32)
@@ -42,6 +43,10 @@ def baked_batch(feeds: Feeds) -> Feeds:
     return {"y": np.resize(healthy(feeds)["y"], (4, 8))}
 
 
+def rows(run: Run, pairs: list[tuple[Case, Reference]]) -> StageResult:
+    return compare_rows(run, pairs, Stage("ort", kind=ROWS))
+
+
 def leaky() -> Callable[[Feeds], Feeds]:
     state = np.zeros(1, np.float32)
 
@@ -53,14 +58,14 @@ def leaky() -> Callable[[Feeds], Feeds]:
 
 
 def test_a_healthy_runtime_passes_all_four() -> None:
-    found = metamorphic(healthy, [pair()])
+    found = rows(healthy, [pair()])
     assert (found.status, found.why) == ("passed", "")
     assert [name for name, _ in found.comparisons] == ["second run", "rows alone", "permuted rows", "identical rows"]
 
 
 @pytest.mark.parametrize("fault", [mixed_rows, wrong_last_row, baked_batch, leaky()])
 def test_a_broken_runtime_fails(fault: Callable[[Feeds], Feeds]) -> None:
-    assert metamorphic(fault, [pair()]).status == "failed"
+    assert rows(fault, [pair()]).status == "failed"
 
 
 def test_rows_may_differ_by_the_limit_on_the_scale_of_the_whole_batch() -> None:
@@ -76,8 +81,8 @@ def test_rows_may_differ_by_the_limit_on_the_scale_of_the_whole_batch() -> None:
         loud = np.float32(np.abs(X).max() * 2 * 1e-7)
         return {"y": out + np.float32(roundings) * loud * (len(np.unique(feeds["x"][:, 0])) == 1 < len(out))}
 
-    assert metamorphic(lambda feeds: run(feeds, 0.9 * HEALTHY_RATIO), [(case, truth)]).status == "passed"
-    assert metamorphic(lambda feeds: run(feeds, 3 * LIMIT), [(case, truth)]).status == "failed"
+    assert rows(lambda feeds: run(feeds, 0.9 * HEALTHY_RATIO), [(case, truth)]).status == "passed"
+    assert rows(lambda feeds: run(feeds, 3 * LIMIT), [(case, truth)]).status == "failed"
 
 
 def test_one_copy_that_differs_among_identical_rows_fails() -> None:
@@ -87,7 +92,7 @@ def test_one_copy_that_differs_among_identical_rows_fails() -> None:
             out[2, 5] *= np.float32(1.001)
         return {"y": out}
 
-    found = metamorphic(run, [pair()])
+    found = rows(run, [pair()])
     assert found.status == "failed"
     assert "identical rows" in found.why
 
@@ -98,7 +103,7 @@ def test_a_runtime_that_raises_at_batch_one_fails() -> None:
             raise ValueError("profile starts at 2")
         return healthy(feeds)
 
-    found = metamorphic(run, [pair()])
+    found = rows(run, [pair()])
     assert found.status == "failed"
     assert "profile starts at 2" in found.why
 
@@ -109,21 +114,21 @@ def test_a_last_bit_that_changes_is_reported_not_failed() -> None:
     def run(feeds: Feeds) -> Feeds:
         return {"y": healthy(feeds)["y"] * np.float32(1 + 1.2e-7 * (next(flips) % 2))}
 
-    found = metamorphic(run, [pair()])
+    found = rows(run, [pair()])
     assert found.status == "passed"
     assert "not deterministic" in found.why
 
 
 def test_where_rows_do_not_apply_a_run_is_only_repeated() -> None:
-    found = metamorphic(healthy, [pair(row_outputs=())])
+    found = rows(healthy, [pair(row_outputs=())])
     assert [name for name, _ in found.comparisons] == ["second run"]
     assert (found.status, found.why[:14]) == ("passed", "run twice only")
-    assert metamorphic(leaky(), [pair(row_outputs=())]).status == "failed"
-    assert metamorphic(healthy, []).status == "not checked"
+    assert rows(leaky(), [pair(row_outputs=())]).status == "failed"
+    assert rows(healthy, []).status == "not checked"
 
 
 def test_where_no_row_runs_alone_the_batch_keeps_its_size() -> None:
     case, reference = pair()
-    found = metamorphic(healthy, [(replace(case, rows_alone=False), reference)])
+    found = rows(healthy, [(replace(case, rows_alone=False), reference)])
     assert found.status == "passed"
     assert [name for name, _ in found.comparisons] == ["second run", "permuted rows", "identical rows"]

@@ -1,0 +1,165 @@
+"""Judge one stage: wait for its runtime or say why it did not load, compare every case, then the rows of a batch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ...core.precision import FP32
+from ...core.tensor_spec import TensorSpec
+from ...errors import CheckFailed, Interrupted, MissingRequirement
+from ..batch_consistency import compare_rows
+from ..cases import Case
+from ..metrics import Comparison, Precision, Reference, allowed_in
+from ..slices import ORDINARY, VARIATION, Slices
+from ..verdict import Run, StageResult, judge_case, not_checked, stage_result
+from .stage import ORT_CPU, ORT_CUDA, ORT_TENSORRT, ROWS, Stage
+
+if TYPE_CHECKING:
+    from ..localize import Location
+
+Pairs = Callable[[], Iterator[tuple[Case, Reference]]]
+# Failures of a whole: no single case and no place in the graph shows them.
+_NOWHERE = frozenset({"budget", "floor", VARIATION})
+_PROVIDERS = {ORT_CPU: "CPU", ORT_CUDA: "CUDA", ORT_TENSORRT: "TensorRT"}
+
+
+class Runtime(Protocol):
+    """A model that loads beside the caller: ``load`` waits for it, and raises the reason if it does not."""
+
+    def load(self) -> Any: ...
+    def run(self, feeds: Any) -> Mapping[str, Any]: ...
+
+
+@dataclass
+class StageJudge:
+    """One stage and its runtime, judged case by case; ``results`` does it all at once.
+
+    Args:
+        stage: The stage; its precision gives floors and allowances.
+        runtime: The runtime, not waited for so far.
+        max_error: Replaces the precision's budget.
+        declared: The graph's outputs, whose shapes PyTorch's must have.
+        is_here: The runtime was found to work, so that a graph for which it lacks something has failed.
+        without_cases: The reason if no case is given.
+    """
+
+    stage: Stage
+    runtime: Runtime
+    max_error: float | None = None
+    declared: Sequence[TensorSpec] = ()
+    is_here: bool = False
+    without_cases: str = "no case was given"
+    slices: Slices = field(default_factory=Slices)
+    _found: list[tuple[str, Comparison]] = field(default_factory=list)
+    _refused: StageResult | None = None
+
+    @property
+    def allowed(self) -> Precision:
+        """Floors and allowances."""
+        return allowed_in(self.stage.precision)
+
+    def load(self) -> bool:
+        """Wait for the runtime; returns False if the stage is settled without it."""
+        if self._refused is None:
+            try:
+                self.runtime.load()
+            except (CheckFailed, MissingRequirement) as error:
+                self._refused = not_loaded(self.stage, error, is_here=self.is_here)
+        return self._refused is None
+
+    def add(self, case: Case, reference: Reference) -> None:
+        """Compare a case, if the runtime loaded."""
+        if self.load():
+            self._found += judge_case(
+                self.runtime.run,
+                case,
+                reference,
+                max_error=self.max_error,
+                declared=self.declared,
+                precision=self.allowed,
+                slices=self.slices,
+            )
+
+    def result(self) -> StageResult:
+        """Return the outcome of what was compared, and of what the slices did over all cases."""
+        if not self.load():
+            assert self._refused is not None
+            return self._refused
+        if not self._found:
+            return not_checked(self.stage, self.without_cases)
+        lost = [(ORDINARY, one) for one in self.slices.lost(self.allowed)]
+        return stage_result(self.stage, [*self._found, *lost], unchecked=self.slices.never_finite())
+
+    def rows(self, pairs: Iterable[tuple[Case, Reference]]) -> list[StageResult]:
+        """Compare the rows of a batch: one stage, or none if the runtime did not load."""
+        return [compare_rows(self.runtime.run, pairs, replace(self.stage, kind=ROWS))] if self.load() else []
+
+    def results(self, pairs: Pairs) -> list[StageResult]:
+        """Judge all cases, then the rows of a batch."""
+        (judged,) = judge_stages([self], pairs())
+        return [judged, *self.rows(pairs())]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A runtime that needs no loading."""
+
+    run: Run
+
+    def load(self) -> None:
+        """There is nothing to wait for."""
+
+
+def judge_stages(judges: Sequence[StageJudge], cases: Iterable[tuple[Case, Reference]]) -> list[StageResult]:
+    """Return the result of each, after one pass over the cases, so that no reference is kept or redone."""
+    if any(judge.load() for judge in judges):
+        for case, reference in cases:
+            for judge in judges:
+                judge.add(case, reference)
+    return [judge.result() for judge in judges]
+
+
+def judge(
+    stage: Stage, run: Run, cases: Iterable[tuple[Case, Reference]], *, max_error: float | None = None
+) -> StageResult:
+    """Run every case and compare every output. No case at all is "not checked"."""
+    return judge_stages([StageJudge(stage, Loaded(run), max_error)], cases)[0]
+
+
+def not_loaded(stage: Stage, error: CheckFailed | MissingRequirement, *, is_here: bool = False) -> StageResult:
+    """Return the stage of a graph that could not be loaded: failed if the runtime refuses the graph.
+
+    It is not checked if the runtime is not here, or lacks only kernels, as ONNX Runtime's CPU provider for bfloat16.
+    """
+    if isinstance(error, MissingRequirement) and not is_here:
+        return not_checked(stage, str(error))
+    missing = re.search(r"NOT_IMPLEMENTED : Could not find an implementation for (\w+)\((\d+)\)", str(error))
+    if missing and stage.precision != FP32 and stage.runtime in _PROVIDERS:
+        what = f"{allowed_in(stage.precision).words} {missing[1]} (opset {missing[2]})"
+        return not_checked(stage, f"ONNX Runtime's {_PROVIDERS[stage.runtime]} provider has no {what}")
+    return StageResult(stage, "failed", str(error), was_interrupted=isinstance(error, Interrupted))
+
+
+def with_place(result: StageResult, locate: Callable[[Collection[str]], Location | None]) -> StageResult:
+    """A stage whose numbers are wrong, with where they become wrong; ``locate`` is given the names of failing cases."""
+    wrong = [case for case, found in result.comparisons if not found.passed and found.which not in _NOWHERE]
+    if not wrong:
+        return result
+    try:
+        place = locate(wrong)
+    except Exception as error:  # the verdict stands whether or not the place is found
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        interrupted = result.was_interrupted or isinstance(error, Interrupted)
+        why = f"{result.why}; where it goes wrong was not found ({reason})"
+        return replace(result, why=why, was_interrupted=interrupted)
+    return replace(result, why=f"{result.why}; {place or 'no single module could be named'}")
+
+
+def with_advice(result: StageResult) -> StageResult:
+    """Return the stage of a lower precision; what a user can do about it is added if its numbers failed."""
+    if result.status != "failed" or not result.comparisons:
+        return result
+    return replace(result, why=f"{result.why}; --keep-fp32 MODULE keeps a module in float32")

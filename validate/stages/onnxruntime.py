@@ -1,0 +1,115 @@
+"""The stages that ONNX Runtime runs: each graph of a bundle on the CPU, the tuned one, and the GPU providers."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...core.bundle import MODEL, Bundle
+from ...core.precision import FP8, FP32, TF32
+from ...core.tensor_spec import TensorSpec
+from ...engines.environment import ask_driver, try_provider
+from ...engines.isolated import IsolatedRuntime, Kernels
+from ...engines.ort_runtime import CPU
+from ...engines.timing import runtimes
+from ...engines.timing.runtimes import PROVIDERS, why_no_provider
+from ..verdict import StageResult, not_checked
+from .judge import Pairs, StageJudge, judge_stages, with_advice, with_place
+from .stage import EXPORTED, ORT_CPU, ORT_CUDA, ORT_TENSORRT, ORT_TUNED, WRITTEN, Stage, lower_stages
+
+if TYPE_CHECKING:
+    from ..localize import Location
+
+ON_GPU = {ORT_CUDA: runtimes.ORT_CUDA, ORT_TENSORRT: runtimes.ORT_TENSORRT}
+# 8-bit numbers are rounded where the graph says so, in any runtime.
+_KERNELS: dict[str, Kernels] = {"fp16": "half", "bf16": "half", "tf32": "tf32"}
+
+
+def is_optimised(stage: Stage) -> bool:
+    """Tell whether ONNX Runtime's optimiser works on the graph of this stage."""
+    return stage.runtime not in (EXPORTED, WRITTEN) and stage.precision != FP8
+
+
+def start(stage: Stage, model: Path | None = None) -> IsolatedRuntime:
+    """Start the process that runs the stage; without a ``model`` it waits for the one that ``open`` names.
+
+    The graph as it is written is run by kernels that round as its precision does.
+    """
+    return IsolatedRuntime(
+        model,
+        optimise=is_optimised(stage),
+        kernels=_KERNELS.get(stage.precision, "own") if stage.runtime == WRITTEN else "own",
+        provider=PROVIDERS[ON_GPU[stage.runtime]] if stage.runtime in ON_GPU else CPU,
+        tf32=stage.precision == TF32,
+    )
+
+
+def judge_graphs(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None) -> list[StageResult]:
+    """Judge every graph of the bundle on the CPU, then the rows of a batch in the float32 graph."""
+    with start(Stage(WRITTEN), bundle.model_path) as plain, start(Stage(ORT_CPU), bundle.model_path) as production:
+        optimised = StageJudge(Stage(ORT_CPU), production, max_error, bundle.outputs)
+        written, run = judge_stages([StageJudge(Stage(WRITTEN), plain, max_error, bundle.outputs), optimised], pairs())
+        if written.status != "failed":
+            # Without PyTorch only the graph as it is written can say where the optimised one leaves it.
+            run = with_place(run, lambda names: _locate_without_pytorch(bundle, names, pairs))
+        rows = optimised.rows(pairs())
+    lower: list[StageResult] = []
+    for precision in bundle.graphs:
+        for stage in () if precision == FP32 else lower_stages(precision):
+            with start(stage, bundle.path / bundle.graphs[precision]) as runtime:
+                found = judge_stages([StageJudge(stage, runtime, max_error, bundle.outputs)], pairs())
+                lower += map(with_advice, found)
+    return [written, run, *lower, *rows]
+
+
+def judge_tuned(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None) -> list[StageResult]:
+    """Judge the tuned graph; none if there is none. One that was made from another graph has failed."""
+    entry = bundle.tuned
+    if entry is None:
+        return []
+    if entry.get("graph") != bundle.manifest["files"][MODEL]["sha256"]:
+        why = f"{entry['file']} was made from another graph; tune again"
+        return [StageResult(Stage(ORT_TUNED), "failed", why)]
+    return judge_tuned_graph(bundle.path / str(entry["file"]), bundle.outputs, pairs, max_error=max_error)
+
+
+def judge_tuned_graph(
+    graph: Path, outputs: Sequence[TensorSpec], pairs: Pairs, *, max_error: float | None = None
+) -> list[StageResult]:
+    """Judge the file of a tuned graph."""
+    with start(Stage(ORT_TUNED), graph) as runtime:
+        return StageJudge(Stage(ORT_TUNED), runtime, max_error, outputs).results(pairs)
+
+
+def judge_providers(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None) -> Iterator[StageResult]:
+    """Judge every graph in every GPU provider; none if there is no GPU.
+
+    A provider whose libraries do not load is not checked, and says why; a graph that it does not run alone, without
+    the CPU's kernels, has failed.
+    """
+    if not ask_driver().devices:
+        return
+    for runtime, name in ON_GPU.items():
+        if why := why_no_provider(name) or try_provider(PROVIDERS[name]):
+            yield not_checked(Stage(runtime), why)
+            continue
+        for precision, graph in bundle.graphs.items():
+            stage = Stage(runtime, precision)
+            with start(stage, bundle.path / graph) as process:
+                yield from StageJudge(stage, process, max_error, bundle.outputs, is_here=True).results(pairs)
+
+
+def _locate_without_pytorch(bundle: Bundle, names: Collection[str], pairs: Pairs) -> Location | None:
+    from ..localize.between import Side, locate_between
+
+    case, reference = min(
+        ((case, reference) for case, reference in pairs() if case.name in names),
+        key=lambda pair: math.prod(pair[0].sizes.values()),
+    )
+    plain, production = (
+        Side(bundle.model_path, functools.partial(IsolatedRuntime, optimise=optimise)) for optimise in (False, True)
+    )
+    return locate_between(plain, production, case, bundle.manifest.get("modules", {}), floors=reference.floors)

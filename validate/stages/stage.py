@@ -1,0 +1,91 @@
+"""A stage of a verdict: the runtime, the precision of its graph, and the kind of check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from itertools import product
+from typing import Any
+
+from ...core.precision import FP32, PRECISIONS
+from ...engines.tensorrt.flavours import FLAVOURS
+
+# ONNX Runtime without optimisations, on the graph as PyTorch exported it and on the one that is handed over; ONNX
+# Runtime as production runs it; and with the graph that `tune` wrote.
+EXPORTED, WRITTEN, ORT_CPU, ORT_TUNED = "torch → onnx", "simplified", "onnxruntime cpu", "onnxruntime cpu, tuned"
+ORT_CUDA, ORT_TENSORRT = "onnxruntime cuda", "onnxruntime tensorrt"
+RUNTIMES = (EXPORTED, WRITTEN, ORT_CPU, ORT_TUNED, ORT_CUDA, ORT_TENSORRT, *FLAVOURS)
+# The outputs beside float64 PyTorch's; the rows of a batch beside each other; the layers of a plan, by its inspector.
+VALUES, ROWS, LAYERS = "values", "batch consistency", "layer precision"
+_ENDS = {VALUES: "", ROWS: ", rows", LAYERS: ", layers"}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage. Its ``label`` is what people read, in the table and in the manifest; nothing is read out of it.
+
+    Args:
+        runtime: One of RUNTIMES.
+        precision: That of the graph; "" for a stage about the runtime itself.
+        kind: What is checked: VALUES, ROWS or LAYERS.
+    """
+
+    runtime: str
+    precision: str = FP32
+    kind: str = VALUES
+
+    def __str__(self) -> str:
+        return self.label
+
+    @property
+    def label(self) -> str:
+        """Its name: ``fp16 onnxruntime cpu``, ``tensorrt fp16, rows``."""
+        if self == Stage(ORT_CPU, kind=ROWS):  # the one such check of float32 that every verdict has
+            return ROWS
+        return self._name + _ENDS[self.kind]
+
+    def to_json(self) -> dict[str, str]:
+        """Plain data for the manifest, the label first."""
+        return {"stage": self.label, **asdict(self)}
+
+    @property
+    def _name(self) -> str:
+        if self.runtime in FLAVOURS:
+            return f"{self.runtime} {self.precision}".rstrip()
+        if self.precision in ("", FP32):
+            return self.runtime
+        return self.precision if self.runtime == WRITTEN else f"{self.precision} {self.runtime}"
+
+
+FLOAT32_STAGES = (Stage(EXPORTED), Stage(WRITTEN), Stage(ORT_CPU))
+
+
+def lower_stages(precision: str) -> tuple[Stage, ...]:
+    """Return the stages of a lower precision in ONNX Runtime on the CPU.
+
+    They run the graph as its precision says and, if ONNX Runtime may have it on the CPU, as it runs in production. Its
+    optimiser makes invalid graphs of fp8 (1.31 puts a Transpose between the pair).
+    """
+    written = Stage(WRITTEN, precision)
+    return (written,) if precision in ("tf32", "fp8") else (written, Stage(ORT_CPU, precision))
+
+
+def read_stage(entry: Mapping[str, Any]) -> Stage:
+    """Read what ``to_json`` wrote, or the label alone, which is all that earlier versions wrote.
+
+    Raises KeyError if there is none, and ValueError if the label is another stage's.
+    """
+    label = str(entry["stage"])
+    if "runtime" not in entry:
+        return _labels().get(label) or Stage(label)
+    stage = Stage(*(str(entry[name]) for name in ("runtime", "precision", "kind")))
+    if stage.label != label:
+        raise ValueError(f"stage {label!r} is {stage.label!r}")
+    return stage
+
+
+@lru_cache(maxsize=1)
+def _labels() -> dict[str, Stage]:
+    known = [Stage(*parts) for parts in product(RUNTIMES, PRECISIONS, _ENDS)] + [Stage(name, "") for name in FLAVOURS]
+    return {**{stage.label: stage for stage in known}, "metamorphic": Stage(ORT_CPU, kind=ROWS)}

@@ -1,0 +1,72 @@
+"""A bundle's TensorRT plans, judged as every other runtime is, and then by what the inspector says of their layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ...core.bundle import Bundle, open_bundle
+from ...engines.environment import probe_tensorrt
+from ...engines.tensorrt.flavours import RTX, TENSORRT
+from ...engines.tensorrt.here import why_not_runnable
+from ...engines.tensorrt.isolated import IsolatedPlan, keep_kernels
+from ...engines.tensorrt.plans import Plan, is_of_its_graph, plans_of
+from ...errors import CheckFailed, MissingRequirement
+from ..cases import Case
+from ..verdict import StageResult, not_checked
+from .judge import Pairs, StageJudge, not_loaded
+from .layer_precision import check_layers
+from .stage import Stage
+
+if TYPE_CHECKING:
+    from ..metrics import Reference
+
+
+def judge_plans(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None) -> list[StageResult]:
+    """Judge every plan: its outputs, the rows of a batch, and the precision of its layers.
+
+    A plan that this machine cannot run is not checked, with the reason; a plan of another graph has failed.
+    """
+    plans = plans_of(bundle)
+    stages: list[StageResult] = []
+    for plan in plans:
+        stage = Stage(plan.flavour, plan.precision)
+        if not is_of_its_graph(bundle, plan):
+            stages.append(StageResult(stage, "failed", f"{plan.file} was built from another graph; compile again"))
+        elif why := why_not_runnable(plan):
+            stages.append(not_checked(stage, why))
+        else:
+            stages += [*_judged(bundle, plan, stage, pairs, max_error), check_layers(bundle, plan)]
+    if not any(plan.product is TENSORRT for plan in plans):
+        stages.append(without_plan())
+    return stages
+
+
+def _judged(bundle: Bundle, plan: Plan, stage: Stage, pairs: Pairs, max_error: float | None) -> Iterator[StageResult]:
+    def inside() -> Iterator[tuple[Case, Reference]]:
+        return (pair for pair in pairs() if covers(plan, pair[0]))
+
+    outside = "no recorded case lies inside of its profiles; compile without --profile"
+    try:
+        with IsolatedPlan(bundle, plan) as runtime:
+            judge = StageJudge(stage, runtime, max_error, without_cases=outside)
+            yield from judge.results(inside)
+            if plan.product is RTX and judge.load():
+                # read again: another plan's kernels may be in the manifest since
+                keep_kernels(open_bundle(bundle.path), plan, runtime.kernel_cache())
+    except (CheckFailed, MissingRequirement) as error:
+        yield not_loaded(stage, error)
+
+
+def covers(plan: Plan, case: Case) -> bool:
+    """Tell whether some profile of the plan holds the sizes of a case."""
+    return any(profile.holds(case.sizes) for profile in plan.profiles)
+
+
+def without_plan() -> StageResult:
+    """Return the stage of TensorRT if there is no plan of it: not checked, with what is missing here."""
+    found = probe_tensorrt()
+    why = "no plan was built; run attn2trt compile BUNDLE, then attn2trt validate BUNDLE"
+    if found.status != "usable":
+        why = "TensorRT is not installed here" if found.status == "missing" else found.detail
+    return not_checked(Stage(TENSORRT.name, ""), why)
