@@ -93,7 +93,7 @@ def test_an_fp8_graph_is_as_near_as_pytorch_in_fp8(tmp_path: Path) -> None:
     assert (entry["file"], entry["opset"], entry["calibration"][-9:]) == ("model.fp8.onnx", 19, "by minmax")
     assert all(finding.ok for finding in verify_bundle(made.path))
     for verdict in (Verdict.from_json(made.manifest["verdict"]), validate_bundle(made.path)):
-        stages = {stage.label: stage for stage in verdict.stages if stage.stage.startswith("fp8")}
+        stages = {stage.label: stage for stage in verdict.stages if stage.label.startswith("fp8")}
         assert [(name, stage.status) for name, stage in stages.items()] == [("fp8", "passed")]
         assert stages["fp8"].worst_error > 1e-3
         assert 0.5 < stages["fp8"].worst_ratio < LOWER["fp8"].limit

@@ -189,8 +189,8 @@ class Stand:
 
 def stages(path: Path) -> Iterator[StageResult]:
     """What plans computed; what their layers are is asked where it is what a test is about."""
-    found = (stage for stage in validate_bundle(path).stages if stage.stage.startswith("tensorrt"))
-    return (stage for stage in found if not stage.stage.endswith("layers"))
+    found = (stage for stage in validate_bundle(path).stages if stage.label.startswith("tensorrt"))
+    return (stage for stage in found if not stage.label.endswith("layers"))
 
 
 @pytest.mark.usefixtures("builder")
@@ -345,7 +345,7 @@ def test_a_float32_plan_computes_in_no_less(bundle: Path, monkeypatch: pytest.Mo
     }.items():
         monkeypatch.setattr(sys.modules[__name__], "LAYERS", [layer | changes])
         compiling.compile_bundle(bundle)
-        found[name] = next(stage for stage in validate_bundle(bundle).stages if stage.stage.endswith("fp32, layers"))
+        found[name] = next(stage for stage in validate_bundle(bundle).stages if stage.label.endswith("fp32, layers"))
     assert [stage.status for stage in found.values()] == ["passed", "failed", "failed"]
     assert "node_conv" in found["half"].why
 
