@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging as _logging
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,7 @@ __all__ = [
     "verify_bundle",
 ]
 __version__ = _version("attn2trt")
+_logging.getLogger(__name__).addHandler(_logging.NullHandler())  # a program that wants the log says so
 
 # Loaded on first use, so that `import attn2trt` and `attn2trt --help` touch neither torch nor onnx.
 _HOME = {

@@ -12,7 +12,7 @@ import click
 
 from ..errors import StorageError
 from .ending import explain, finish
-from .options import debug_option
+from .options import debug_option, verbose_option
 
 # In the order in which a new user needs them; each is a file beside this one that holds `command`.
 COMMANDS = (
@@ -64,6 +64,7 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="attn2trt", message="%(prog)s %(version)s")
+@verbose_option
 @debug_option
 def group() -> None:
     """Take vision attention models from PyTorch to ONNX, and prove that nothing changed on the way.

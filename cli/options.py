@@ -11,6 +11,7 @@ import click
 
 from ..core.processes import STAGE_SECONDS, note
 from ..engines.tensorrt.targets import DEFAULT
+from .verbose import show_log
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
@@ -40,6 +41,15 @@ class Checkpoint(click.Path):
 
 # `main` looks for the flag in the arguments; declared here so that every command accepts and documents it.
 debug_option = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+verbose_option = click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=show_log,
+    help="Show on stderr what is done, and when: processes, files, seconds.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout instead of text.")
 require_option = click.option(
     "--require",
@@ -211,7 +221,7 @@ def timing_options(each: str) -> Decorator[Any]:
 
 def output_options(command: Command) -> Command:
     """Options for what the command prints."""
-    return _stack(command, json_option, debug_option)
+    return _stack(command, json_option, verbose_option, debug_option)
 
 
 def _stack(command: Command, *decorators: Callable[[Any], Any]) -> Command:

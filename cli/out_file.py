@@ -6,6 +6,7 @@ Ours is a regular file that a command wrote: a document that names its command, 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import stat
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ from typing import Any
 from ..errors import InputError, StorageError
 from .output import strict
 
+log = logging.getLogger(__name__)
 TITLE = "attn2trt cost"  # of a plot
 # PNG's text chunk, and the title in SVG's metadata
 MARKS = (f"tEXtTitle\0{TITLE}".encode(), f"<dc:title>{TITLE}</dc:title>".encode())
@@ -50,6 +52,7 @@ class OutFile:
             write(partial)
             self.check()  # something may have been put there meanwhile
             partial.replace(self.path)
+            log.info("wrote %s: %s bytes", self.path, f"{self.path.stat().st_size:,}")
         finally:
             partial.unlink(missing_ok=True)
 

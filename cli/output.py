@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import sys
 import time
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from rich.segment import Segment
 
 Progress = Callable[[str], None]
+log = logging.getLogger(__name__)
 
 
 def print_json(document: Any) -> None:
@@ -78,19 +80,25 @@ def _raise_again() -> NoReturn:
 
 @contextmanager
 def stages() -> Iterator[Progress]:
-    """Show the stage that is running, on stderr, and how long each took; silent where stderr is not a terminal.
+    """Show the stage that is running, on stderr, and how long each took; silent if stderr is not a terminal.
 
-    The guard of the process hears of each stage in any case. Until it ends, whatever a user's module prints goes to
-    stderr: stdout is for the result.
+    The guard of the process and the log hear of each stage in any case. Until it ends, whatever a user's module prints
+    goes to stderr: stdout is for the result.
     """
     with redirect_stdout(sys.stderr):
-        if not sys.stderr.isatty():
-            yield lambda text: note(stage=text)
+        if not sys.stderr.isatty() or log.isEnabledFor(logging.INFO):
+            yield _begin
             return
         from rich.console import Console
 
         with _spinner(Console(stderr=True, highlight=False)) as progress:
             yield progress
+
+
+def _begin(stage: str) -> None:
+    """Tell the guard and the log of a stage."""
+    note(stage=stage)
+    log.info("%s", stage)
 
 
 @contextmanager

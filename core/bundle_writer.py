@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import re
 import shutil
@@ -19,6 +20,7 @@ from .lock import Lock, is_abandoned, locked, owner, try_lock
 from .manifest import FORMAT, MANIFEST, manifest_text, read_manifest
 from .processes import note
 
+log = logging.getLogger(__name__)
 LONGEST_NAME = 255  # of a file, in bytes, in every file system that is common
 
 
@@ -85,6 +87,8 @@ class BundleWriter:
             check_destination(self.destination)  # something may have been put there meanwhile
             old = self._put_in_place()
             flush(self.destination.parent)
+        for name, entry in entries.items():
+            log.info("wrote %s: %s, %s bytes", self.destination / name, entry["role"], f"{entry['bytes']:,}")
         note(written=str(self.destination.absolute()))
         _remove(old)
         return Bundle(self.destination, written)
@@ -120,7 +124,9 @@ def recover(destination: Path) -> None:
         for left in _left(destination):
             if ".replaced-" in left.name and not os.path.lexists(destination):
                 left.rename(destination)
+                log.info("put back %s, which a killed command had moved to %s", destination, left.name)
             else:
+                log.info("remove %s, which a killed command left", left)
                 _remove(left)
 
 

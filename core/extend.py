@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ from .destination import LEFT, SCRATCH
 from .lock import is_abandoned, try_lock
 from .manifest import manifest_text
 
+log = logging.getLogger(__name__)
 # plans/sm90-trt10.9.0-fp16.2.plan: the group of its files, the number of its turn if it is not the first, its kind
 TURN = re.compile(r"(?P<group>.+?)(?:\.(?P<turn>\d+))?(?P<kind>\.(?:plan|layers\.json|kernels|onnx|onnx\.data))")
 
@@ -65,6 +67,7 @@ def extend(
         file = bundle.path / name
         flush(file)
         flush(file.parent)
+        log.info("wrote %s: %s, %s bytes", file, role, f"{file.stat().st_size:,}")
         listed[name] = {"role": role, "sha256": sha256(file), "bytes": file.stat().st_size}
     manifest = {**bundle.manifest, **entries, "files": listed}
     written = _replace_manifest(bundle, manifest)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
+log = logging.getLogger(__name__)
 Progress = Callable[[str], None]
 
 
@@ -33,7 +35,9 @@ class StageTimes:
     def done(self) -> dict[str, float]:
         """Seconds per stage so far."""
         self._end()
-        return {stage: round(seconds, 3) for stage, seconds in self._seconds.items()}
+        seconds = {stage: round(seconds, 3) for stage, seconds in self._seconds.items()}
+        log.info("seconds so far: %s", ", ".join(f"{stage} {value:.2f}" for stage, value in seconds.items()))
+        return seconds
 
     def _end(self) -> None:
         now = time.perf_counter()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from .lock import Lock, abandoned, owner, try_lock
 
+log = logging.getLogger(__name__)
 NAME = re.compile(r"attn2trt-[a-z]+-\w+\.scratch-\d+-[0-9a-f]{8}")
 
 
@@ -48,6 +50,7 @@ def _remove_if_abandoned(entry: os.DirEntry[str]) -> None:
         return
     with abandoned(Path(entry.path)) as is_abandoned:
         if is_abandoned:
+            log.info("remove %s, which a killed command left", entry.path)
             shutil.rmtree(entry.path, ignore_errors=True)
 
 

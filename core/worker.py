@@ -115,11 +115,13 @@ class Worker:
         """Return the error of a process that has ended without an answer; the same one whenever it is asked again."""
         if not self.how:
             self.how = processes.ending(self._process.wait(), self.said)
+            log.info("%s in process %d %s", self._who, self.pid, self.how)
             self._error = f"{doing}, {self._who}'s process {self.how}"
         return Interrupted(self._error)
 
     def _give_up(self, doing: str) -> None:
         self.how = f"did not finish {doing} within {self.seconds:g} s"
+        log.info("%s in process %d %s and is killed", self._who, self.pid, self.how)
         self._error = f"{self._who} {self.how}"
         self._process.kill()
 

@@ -55,7 +55,7 @@ def test_help_names_every_command(flag: str) -> None:
 def test_every_command_has_help_and_its_own_file(name: str) -> None:
     result = run(name, "--help")
     assert result.exit_code == 0
-    assert {"--json", "--debug"} <= set(result.stdout.split())
+    assert {"--json", "--verbose", "--debug"} <= set(result.stdout.split())
     assert result.stdout.startswith(f"Usage: group {name}")
 
 
