@@ -101,6 +101,19 @@ def _begin(stage: str) -> None:
     log.info("%s", stage)
 
 
+@dataclass(frozen=True)
+class _Running:
+    """Show a stage with the seconds since it ``began``, each time that it is drawn."""
+
+    text: str
+    began: float
+
+    def __rich__(self) -> RenderableType:
+        from rich.text import Text
+
+        return Text.assemble(self.text, (f"  {time.perf_counter() - self.began:.0f} s", "dim"))
+
+
 @contextmanager
 def _spinner(console: Console) -> Iterator[Progress]:
     from rich.text import Text
@@ -119,7 +132,7 @@ def _spinner(console: Console) -> Iterator[Progress]:
             text = printable(text)
             finish()
             running.append((text, time.perf_counter()))
-            status.update(Text(text))
+            status.update(_Running(text, running[-1][1]))
 
         yield start
         finish()

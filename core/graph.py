@@ -57,6 +57,11 @@ class OnnxGraph:
         return (self.path, data) if data.exists() else (self.path,)
 
 
+def has_weights_beside(path: Path) -> bool:
+    """Return True if the weights of the graph in ``path`` are too large for one file, and lie in another."""
+    return path.with_name(WEIGHTS).exists() or path.with_name(f"{path.name}.data").exists()
+
+
 def save(model: ir.Model, path: Path) -> tuple[str, ...]:
     """Write the model, its weights beside it where they are too large for one file; returns the names of the files."""
     import onnx_ir as ir

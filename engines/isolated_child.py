@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..core.channel import failure
+from ..core.graph import has_weights_beside
 from .channel import receive, send
 from .child import answers, serve
 from .float32_kernels import float32_kernels
@@ -35,7 +36,9 @@ def main(options: str) -> None:
         if message is None:
             return
         path, given = Path(message[0]["model"]), json.loads(options)
-        runtime = OrtRuntime(KERNELS[given.pop("kernels")](path), spinning=False, **given)
+        model = KERNELS[given.pop("kernels")](path)
+        # weights beside the graph are read where they lie, once for all processes that judge it
+        runtime = OrtRuntime(model, spinning=False, packs_weights=not has_weights_beside(path), **given)
     except Exception as error:
         send(stream, failure(error))
         return

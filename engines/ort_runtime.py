@@ -48,8 +48,9 @@ class OrtRuntime:
 
     ``optimise=False`` runs the graph as it is written, node by node; True is what production runs. ``threads`` is
     the number inside one operator, ONNX Runtime's choice where None. ``spinning=False`` has idle threads sleep, which
-    is kind to whatever else runs beside it. ``profile`` is a folder: every run then notes what each node took, for
-    ``end_profile``, and the graph as ONNX Runtime optimised it is written there.
+    is kind to whatever else runs beside it. ``packs_weights=False`` saves the second copy of large weights, in the
+    order of the kernels, and costs time in every run. ``profile`` is a folder: every run then notes what each node
+    took, for ``end_profile``, and the graph as ONNX Runtime optimised it is written there.
     Raises CheckFailed if ONNX Runtime refuses the model, MissingRequirement if it is not installed here or does not
     get the provider.
     """
@@ -62,6 +63,7 @@ class OrtRuntime:
         provider: str = CPU,
         threads: int | None = None,
         spinning: bool = True,
+        packs_weights: bool = True,
         profile: Path | None = None,
     ) -> None:
         ort = import_onnxruntime()
@@ -80,6 +82,8 @@ class OrtRuntime:
             options.intra_op_num_threads = threads
         if not spinning:
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if not packs_weights:
+            options.add_session_config_entry("session.disable_prepacking", "1")
         if profile is not None:
             options.enable_profiling = True
             options.profile_file_prefix = str(profile / "profile")

@@ -25,15 +25,18 @@ from .user_line import is_users
 _LEAVES = (torch.Tensor, type, types.ModuleType, types.CodeType, types.FrameType, str, bytes, int, float, complex)
 
 
-def copy_module(module: nn.Module, *, shares_parameters: bool = False) -> nn.Module:
+def copy_module(module: nn.Module, *, shares_parameters: bool = False, dtype: torch.dtype | None = None) -> nn.Module:
     """Return a copy of ``module`` that leaves it as it is, whatever is done with the copy.
 
-    With ``shares_parameters`` the two have the same parameters, which costs no memory. Raises ModuleRefused if a part
-    cannot be copied, or if what the copy calls still refers to the original.
+    With ``shares_parameters`` the two have the same parameters, which costs no memory; only those of another floating
+    type than ``dtype``, if it is given, are made anew in that type. Raises ModuleRefused if a part cannot be copied, or
+    if what the copy calls still refers to the original.
     """
     shared: dict[int, Any] = {id(tensor): tensor.detach().clone() for tensor in _computed(module)}
     if shares_parameters:
-        shared |= {id(parameter): parameter for parameter in module.parameters()}
+        shared |= {
+            id(parameter): of_type for parameter in module.parameters() for of_type in _as_type(parameter, dtype)
+        }
     while True:
         copied, redirection = _copied(module, dict(shared))
         holder, held = _refers_to(copied, redirection.originals)
@@ -46,6 +49,14 @@ def copy_module(module: nn.Module, *, shares_parameters: bool = False) -> nn.Mod
                 "for their first"
             )
         shared[id(held)] = held  # what functions know by a global name, they share with every copy
+
+
+def _as_type(parameter: nn.Parameter, dtype: torch.dtype | None) -> Iterator[nn.Parameter]:
+    """Yield the parameter in a floating type: itself if that is its own, nothing if its class is the user's."""
+    if dtype is None or parameter.dtype == dtype or not parameter.is_floating_point():
+        yield parameter
+    elif type(parameter) is nn.Parameter:
+        yield nn.Parameter(parameter.detach().to(dtype), parameter.requires_grad)
 
 
 def _copied(module: nn.Module, memo: dict[int, Any]) -> tuple[nn.Module, _Redirection]:

@@ -82,9 +82,11 @@ class Eager:
         from ..modules.copying import copy_module
         from ..modules.unregistered import unregistered
 
-        copied = copy_module(module)
+        dtype = torch.float64 if is_double else torch.float32
+        # no third copy of large weights: float32 runs share those of the module
+        copied = copy_module(module, shares_parameters=True, dtype=dtype)
         for _, part in unregistered(copied):
-            part.to(device="cpu", dtype=torch.float64 if is_double else torch.float32)
+            part.to(device="cpu", dtype=dtype)
         self.module = (copied.double() if is_double else copied.float()).eval().cpu()
         self.output_names = tuple(output_names)
         self.seed = seed

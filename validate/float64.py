@@ -27,7 +27,7 @@ class BatchStatistics(Exception):
 
 
 def float64_mode(seen: Seen | None = None, call: Call | None = None, *, widens: bool = True) -> Any:
-    """A mode that keeps every operator of a float64 run in float64; ``seen`` gets the range of every result.
+    """A mode that keeps every operator of a float64 run in float64; ``seen`` gets the range of every new result.
 
     ``call`` runs the operators, if it is given. Without ``widens`` every operator keeps its own type.
 
@@ -83,7 +83,7 @@ def float64_mode(seen: Seen | None = None, call: Call | None = None, *, widens: 
             result = func(*args, **kwargs) if call is None else call(func, args, kwargs)
             if widens and not func._schema.is_mutable and is_narrow(result):  # of the default dtype
                 result = tree_map(widen, result)
-            if seen is not None:
+            if seen is not None and not _is_view(func):
                 for leaf in tree_leaves(result):
                     if isinstance(leaf, torch.Tensor) and leaf.is_floating_point() and leaf.numel():
                         low, high = torch.aminmax(leaf.detach())
@@ -91,6 +91,12 @@ def float64_mode(seen: Seen | None = None, call: Call | None = None, *, widens: 
             return result
 
     return Float64()  # type: ignore[no-untyped-call]
+
+
+def _is_view(func: Any) -> bool:
+    """Return True if ``func`` returns its argument in another shape: nothing new, and weights may be large."""
+    aliases = [result.alias_info for result in func._schema.returns]
+    return bool(aliases) and all(alias is not None and not alias.is_write for alias in aliases)
 
 
 class _Finfo:

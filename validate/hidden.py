@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from torch import nn
+    from torch import Tensor, nn
 
 # aten operators that gates end in
 GATES = frozenset({"sigmoid", "hardsigmoid", "tanh", "_softmax", "softmax"})
@@ -69,13 +69,19 @@ class Hidden:
 
 def _not_finite(module: nn.Module) -> list[str]:
     """Weights as a diverged training leaves them, and buffers with NaN; minus infinity in a buffer is a mask."""
-    wrong = {name: ~tensor.isfinite() for name, tensor in module.named_parameters()}
-    wrong |= {name: tensor.isnan() for name, tensor in module.named_buffers() if tensor.is_floating_point()}
+    wrong = {name: ~tensor.isfinite() for name, tensor in module.named_parameters() if _has_odd_ends(tensor)}
+    buffers = module.named_buffers()
+    wrong |= {name: tensor.isnan() for name, tensor in buffers if tensor.is_floating_point() and _has_odd_ends(tensor)}
     return [
         f"{name} has {int(found.sum())} of {found.numel()} numbers that are not finite: what they reach is not checked"
         for name, found in wrong.items()
         if bool(found.any())
     ]
+
+
+def _has_odd_ends(tensor: Tensor) -> bool:
+    """Return True if the smallest or largest number is not finite. Nothing is copied: weights may be large."""
+    return bool(tensor.numel()) and not all(bool(end.isfinite()) for end in tensor.detach().aminmax())
 
 
 def _zeroed(module: nn.Module) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,13 @@ def test_a_terminal_sees_each_stage_with_its_time() -> None:
     printed = console.file.getvalue()
     assert "s  exporting [fp32]" in printed
     assert "s  judging" in printed
+
+
+def test_a_terminal_sees_how_long_the_stage_that_runs_has_taken() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    console.print(output._Running("judging [fp32]", time.perf_counter() - 75))
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue() == "judging [fp32]  75 s\n"
 
 
 def test_a_stage_that_fails_is_not_reported_as_done() -> None:

@@ -45,6 +45,17 @@ def test_bytes_and_files_run(tmp_path: Path, optimise: bool) -> None:
     assert "CPU" in runtime.name
 
 
+def test_weights_that_are_not_packed_give_the_same(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    weight = helper.make_tensor("w", TensorProto.FLOAT, [64, 32], rng.standard_normal(2048).astype(np.float32))
+    x, y = (helper.make_tensor_value_info(*value) for value in (("x", 1, ["n", 64]), ("y", 1, ["n", 32])))
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", [x], [y], [weight])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    feeds = {"x": rng.standard_normal((3, 64)).astype(np.float32)}
+    packed, unpacked = (OrtRuntime(made, packs_weights=packs).run(feeds)["y"] for packs in (True, False))
+    np.testing.assert_allclose(unpacked, packed, rtol=1e-5, atol=1e-5)
+
+
 def test_other_memory_layouts_run() -> None:
     turned = np.asfortranarray(feeds()["x"])
     with OrtRuntime(model()) as runtime:

@@ -175,3 +175,19 @@ def test_a_forward_that_reads_the_module_from_a_global_is_refused() -> None:
             copy_module(GLOBAL)
     finally:
         GLOBAL = None
+
+
+def test_parameters_are_shared_unless_they_are_of_another_type() -> None:
+    class Own(nn.Parameter):
+        """A class of the user's, which only copying keeps."""
+
+    net = nn.Conv2d(3, 4, 1)
+    net.own, net.index = Own(torch.ones(2)), nn.Parameter(torch.arange(3), requires_grad=False)
+    shared = copy_module(net, shares_parameters=True, dtype=torch.float32)
+    assert shared.weight is net.weight
+    wide = copy_module(net, shares_parameters=True, dtype=torch.float64)
+    assert wide.weight.dtype == torch.float64
+    assert torch.equal(wide.weight, net.weight.double())
+    assert net.weight.dtype == torch.float32
+    assert wide.index is net.index
+    assert isinstance(wide.own, Own)
