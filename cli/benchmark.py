@@ -44,7 +44,7 @@ def _names(_context: click.Context, _option: click.Parameter, texts: tuple[str, 
     metavar="NAME,NAME",
     multiple=True,
     callback=_names,
-    help="Only these; exit code 3 where one cannot be timed here (default: all that are found).",
+    help="Only these; exit code 3 if one cannot be timed here (default: all that are found).",
 )
 @timing_options("each model, runtime and batch")
 @click.option(
@@ -52,7 +52,7 @@ def _names(_context: click.Context, _option: click.Parameter, texts: tuple[str, 
     type=click.IntRange(min=1),
     default=6,
     show_default=True,
-    help="Turns that this time is cut into; more make what is compared surer where the machine is not quiet.",
+    help="Turns that this time is cut into; more give surer comparisons on a machine that is not quiet.",
 )
 @require_option
 @output_options
@@ -95,7 +95,7 @@ def command(
 
 
 def exit_code(found: Benchmark, asked: tuple[str, ...]) -> int:
-    """0; 1 where a runtime of ours is wrong or failed; 3 where one that was asked for, or every one, is not here."""
+    """Return 0; 1 if a runtime of ours is wrong or failed; 3 if one that was asked for, or every one, is not here."""
     if any(row.status in ("wrong", "failed") for row in found.rows if not row.is_baseline):
         return CheckFailed.exit_code
     measured = {row.runtime for row in found.rows if row.status == "measured"}

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     "--without-tactics",
     multiple=True,
     type=click.Choice(TACTICS),
-    help="Leave out a source of kernels, as where cuBLAS or cuDNN is not installed.",
+    help="Leave out a source of kernels, for instance cuBLAS or cuDNN that is not installed.",
 )
 @click.option(
     "--for",

@@ -37,7 +37,7 @@ def command(targets: tuple[str, ...], jobs: int | None, require: tuple[str, ...]
 
     \b
     TARGET    cbam                             a block alone
-              resnet50+cbam                    in a backbone, where its paper puts it
+              resnet50+cbam                    in a backbone, at its paper's place
               resnet50+eca:k=3@stage3,stage4   options after ':', places after '@'
               mynet.py                         your own file: its make(), or its only module; with --shape
               mynet.py:Net                     a class, a factory or a module in it
@@ -81,7 +81,7 @@ def _refuse_options_of_one(targets: Sequence[str], options: Mapping[str, Any]) -
 
 
 def _deploy(target: str, as_json: bool, options: Mapping[str, Any]) -> int:
-    """One target, and what is told of it."""
+    """Deploy one target and print its verdict."""
     from ..validate.verdict import Verdict
     from ..workflows.deploy import deploy
 

@@ -38,7 +38,7 @@ def command(kind: str | None, supports: tuple[str, ...], as_json: bool) -> None:
     from rich.text import Text
 
     notes = {
-        "block": "at 64 channels of 56x56, or of 14x14 where only the batch may vary",
+        "block": "at 64 channels of 56x56, or of 14x14 if only the batch may vary",
         "backbone": "without a block",
     }
     for name, note in notes.items():

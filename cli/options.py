@@ -183,7 +183,7 @@ def export_options(command: Command) -> Command:
             metavar="LIST",
             help="GPUs that TensorRT for RTX builds a plan of every graph for; none leaves that out.",
         ),
-        click.option("--force", is_flag=True, help="Rebuild, even where the bundle is there and unchanged."),
+        click.option("--force", is_flag=True, help="Rebuild, even if the bundle is there and unchanged."),
         click.option(
             "--time-limit",
             type=click.FloatRange(min=0, min_open=True),

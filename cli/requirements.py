@@ -1,4 +1,4 @@
-"""``--require``: end early, with the fix, where this machine lacks something."""
+"""``--require``: end early, with the fix, if this machine lacks something."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def open_closed() -> None:
             setattr(sys, name, open(descriptor, "r" if descriptor == 0 else "w", closefd=False))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # an arrow must not fail where there is ASCII alone
+            stream.reconfigure(errors="backslashreplace")  # an arrow must not fail on a stream of ASCII alone
 
 
 def printable(text: str) -> str:

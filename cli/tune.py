@@ -1,4 +1,4 @@
-"""``attn2trt tune``: a bundle's graph in the forms that are fastest in ONNX Runtime on this CPU."""
+"""``attn2trt tune``: a bundle's graph rewritten to what ONNX Runtime runs fastest on this CPU."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .output import print_json, print_lines, print_rich, stages
 )
 @output_options
 def command(bundle: Path, at: str | None, threads: int | None, seconds: float, as_json: bool) -> int:
-    """Write the graph of BUNDLE in the forms that ONNX Runtime runs fastest on this machine's CPU. Needs no PyTorch.
+    """Rewrite the graph of BUNDLE to what ONNX Runtime runs fastest on this machine's CPU. Needs no PyTorch.
 
     Every form is exact in real arithmetic; each is timed, what is faster is kept, and the result is judged on the
     recorded cases before it becomes part of the bundle as model.ort-cpu.onnx. Nothing else should run meanwhile.

@@ -150,7 +150,7 @@ def axis_to_json(axis: Axis) -> list[int]:
 
 
 def open_bundle(path: Folder) -> Bundle:
-    """Read a bundle's manifest; raises InputError where the folder is no bundle, or one that leaves its folder."""
+    """Read a bundle's manifest; raises InputError if the folder is no bundle, or one that leaves its folder."""
     folder = Path(path)
     file = folder / MANIFEST
     if not file.is_file():
@@ -204,7 +204,7 @@ def _verify_file(root: Path, name: str, entry: Mapping[str, Any]) -> Finding:
         return Finding(name, False, "a link that leaves the bundle")
     found = sha256(file)
     if found != entry["sha256"]:
-        others = f"{found[:12]}… where the manifest says {entry['sha256'][:12]}…"
+        others = f"{found[:12]}…, the manifest has {entry['sha256'][:12]}…"
         return Finding(name, False, f"changed: its sha256 is {others}")
     return Finding(name, True, f"sha256 {found[:12]}…, {file.stat().st_size} bytes")
 

@@ -94,7 +94,7 @@ class BundleWriter:
         return Bundle(self.destination, written)
 
     def _put_in_place(self) -> Path:
-        """Put the folder where the bundle belongs; returns where the one that was there is now."""
+        """Move the folder to the bundle's place; returns the new place of the one that was there."""
         if not self.destination.exists():
             self.path.rename(self.destination)
             return self.path

@@ -36,7 +36,7 @@ ELSEWHERE = "give a folder that does not exist yet with -o"
 def check_destination(destination: Path) -> None:
     """Raise InputError unless ``destination`` is absent, an empty folder, or a bundle that holds nothing else.
 
-    Nothing is touched. Raises OSError where the system will not have a folder there.
+    Nothing is touched. Raises OSError if the system will not have a folder there.
     """
     place = Path.cwd() / destination
     try:
@@ -57,7 +57,7 @@ def check_destination(destination: Path) -> None:
         raise InputError(f"{destination} lies below a link that leads back to itself; {ELSEWHERE}") from None
     if not stat.S_ISDIR(mode):
         kind = next((name for matches, name in KINDS if matches(mode)), "no folder")
-        raise InputError(f"{destination} is {kind}, where a bundle is a folder of its own; {ELSEWHERE}")
+        raise InputError(f"{destination} is {kind}; a bundle is a folder of its own; {ELSEWHERE}")
     _check_replaceable(destination, place)
     if any(place.iterdir()):
         check_owned(place, shown=destination)

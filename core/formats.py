@@ -10,8 +10,8 @@ from .precision import FP8, INT8
 @dataclass(frozen=True)
 class Format:
     """``precision`` is the name that a user gives it, ``dtype`` ONNX's. ``largest`` is its largest number, which the
-    largest magnitude of a tensor is mapped to, and ``opset`` the first whose QuantizeLinear has it. Where
-    ``per_channel`` is set, a weight has a scale for each output channel, else one."""
+    largest magnitude of a tensor is mapped to, and ``opset`` the first whose QuantizeLinear has it. With
+    ``per_channel`` a weight has a scale for each output channel, else one."""
 
     precision: str
     dtype: str

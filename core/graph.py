@@ -22,11 +22,11 @@ WEIGHTS = "model.onnx.data"
 
 @dataclass(frozen=True)
 class OnnxGraph:
-    """A graph file; where its weights are too large for one file, they lie beside it in ``model.onnx.data``.
+    """A graph file; weights that are too large for one file lie beside it in ``model.onnx.data``.
 
     ``modules`` maps each node's name to the path of the PyTorch module whose result it gives (``layer1.0.conv2``), and
     ``merged`` the name of a node that took others in, as a convolution its normalisation, to the paths of theirs.
-    ``axes`` are the ranges that the graph really holds for: narrower than what was asked for where the module takes
+    ``axes`` are the ranges that the graph really holds for: narrower than what was asked for if the module takes
     only multiples of a number. ``program`` is the digest of the traced program that the graph was made of, if the
     module is the user's. ``notes`` say what users of the graph should know of it.
     """
@@ -63,7 +63,7 @@ def has_weights_beside(path: Path) -> bool:
 
 
 def save(model: ir.Model, path: Path) -> tuple[str, ...]:
-    """Write the model, its weights beside it where they are too large for one file; returns the names of the files."""
+    """Write the model, its weights beside it if they are too large for one file; returns the names of the files."""
     import onnx_ir as ir
 
     # the body of a loop may have weights of its own

@@ -23,7 +23,7 @@ REFERENCE = "reference.safetensors"
 HASH = "sha256"  # of the manifest itself
 LONGEST_VALUE = 60
 
-# A check of a value: returns where in it and what was expected if something else is there, else None.
+# A check of a value: returns (place in it, what was expected) if something else is there, else None.
 Check = Callable[[Any], "tuple[str, str] | None"]
 
 

@@ -132,7 +132,7 @@ def die_with_parent() -> None:
 
 
 def ending(code: int, said: str = "") -> str:
-    """In words how a process ended, from its exit code (negative: a signal), with the last line of what it said."""
+    """Describe how a process ended, from its exit code (negative: a signal) and the last line that it printed."""
     how = f"ended with exit code {code}" if code >= 0 else f"was killed by {_signal(-code)}"
     lines = said.strip().splitlines()
     return f"{how}: {' '.join(lines[-1].split())[:200]}" if lines else how

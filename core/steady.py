@@ -22,7 +22,7 @@ def steady(
 ) -> Callable[Concatenate[Folder, More], Found]:
     """Have ``read``, whose first argument is a bundle's folder, begin again if the bundle changed before it ended.
 
-    What it found, or what it raised, is then of two bundles and of none. Raises StorageError after some tries.
+    Its result or error then concerns two bundles and neither. Raises StorageError after some tries.
     """
 
     @functools.wraps(read)

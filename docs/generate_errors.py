@@ -1,6 +1,6 @@
 """Write errors.md: what a new user meets, by running the real commands in an empty folder.
 
-``python docs/generate_errors.py`` rewrites the page; it ends with an error where a command prints more than one line,
+``python docs/generate_errors.py`` rewrites the page; it ends with an error if a command prints more than one line,
 ends with another exit code than the page promises, or leaves something behind.
 """
 

@@ -54,7 +54,7 @@ class Count:
 
 @functools.cache
 def count(target: str, size: int, variant: str | None) -> Count:
-    """What the network of a TARGET costs for one image of ``size`` x ``size``."""
+    """Return the cost of a TARGET's network for one image of ``size`` x ``size``."""
     found = catalog.read(target, shapes=[f"2x3x{size}x{size}"])
     with torch.device("meta"):
         module, blocks = found.recipe.structure(found.inputs, found.axes)
@@ -184,7 +184,7 @@ def page() -> str:
 
 
 def _absent(papers: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What of the catalogue has no figures here."""
+    """List what of the catalogue has no figures here."""
     targets = "+".join(row["target"] for paper in papers for row in paper["rows"])
     used = {part.partition(":")[0] for part in targets.split("+")}
     here = {paper["arxiv"] for paper in papers}

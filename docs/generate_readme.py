@@ -19,7 +19,7 @@ WIDTH = 118
 
 
 def output() -> str:
-    """What the command prints on a terminal of WIDTH columns."""
+    """Return what the command prints on a terminal of WIDTH columns."""
     environment = {**os.environ, "COLUMNS": str(WIDTH), "TERM": "dumb", "PYTHONIOENCODING": "utf-8"}
     with tempfile.TemporaryDirectory() as folder:
         ran = subprocess.run(
@@ -37,7 +37,7 @@ def output() -> str:
 
 
 def with_output(readme: str, text: str) -> str:
-    """The README with ``text`` between its markers."""
+    """Return the README with ``text`` between its markers."""
     replaced, count = re.subn(
         f"{BEGIN}.*?{END}", lambda found: f"{found[1]}```text\n{text}\n```\n{found[2]}", readme, flags=re.DOTALL
     )

@@ -38,7 +38,7 @@ def find_ranges(
 ) -> dict[str, float]:
     """The range of each of the ``tensors`` of the graph over all ``inputs``, which are made anew for each pass.
 
-    Raises CheckFailed where ONNX Runtime cannot run it, or where a tensor is not finite.
+    Raises CheckFailed if ONNX Runtime cannot run it, or where a tensor is not finite.
     """
     with scratch("calibration") as folder:
         path = folder / "calibration.onnx"

@@ -14,7 +14,7 @@ from pathlib import Path
 def float32_kernels(path: Path) -> bytes:
     """The model at ``path`` with a cast before every half-precision operand and after every half-precision result.
 
-    Raises ValueError where the rewritten model does not fit into one file of 2 GiB.
+    Raises ValueError if the rewritten model does not fit into one file of 2 GiB.
     """
     import onnx
     from onnx import TensorProto, helper

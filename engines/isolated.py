@@ -14,7 +14,7 @@ Kernels = Literal["own", "half", "tf32"]
 
 
 class IsolatedRuntime(Child):
-    """``OrtRuntime`` behind a pipe, with the same errors; CheckFailed where its process dies or does not answer.
+    """``OrtRuntime`` behind a pipe, with the same errors; CheckFailed if its process dies or does not answer.
 
     The process starts at once and loads the model meanwhile; ``load`` waits until it has. Without a ``model`` it gets
     itself ready for the one that ``open`` names. ``kernels`` are ONNX Runtime's ``own``, those of a ``half`` precision,
@@ -46,5 +46,5 @@ class IsolatedRuntime(Child):
         self.tell({"model": str(model)})
 
     def run(self, feeds: Arrays) -> Arrays:
-        """Outputs by name. Raises what ``OrtRuntime.run`` raises, and CheckFailed where the process is gone."""
+        """Outputs by name. Raises what ``OrtRuntime.run`` raises, and CheckFailed if the process is gone."""
         return self.ask("running the model", {}, feeds)[1]

@@ -111,7 +111,7 @@ class OrtRuntime:
         self._session = None
 
     def run(self, feeds: Arrays) -> Arrays:
-        """Outputs by name. Raises InputError where names, dtypes, ranks or sizes do not fit the graph's inputs."""
+        """Outputs by name. Raises InputError if names, dtypes, ranks or sizes do not fit the graph's inputs."""
         if self._session is None:
             raise RuntimeError(f"{self.name} was closed; run it inside its with-statement")
         check_feeds(feeds, self.inputs)

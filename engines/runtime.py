@@ -22,5 +22,5 @@ class Runtime(Protocol):
     ) -> None: ...
 
     def run(self, feeds: Arrays) -> Arrays:
-        """Raise InputError where the feeds do not fit the model's inputs."""
+        """Raise InputError if the feeds do not fit the model's inputs."""
         ...

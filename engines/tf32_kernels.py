@@ -18,7 +18,7 @@ def tf32_kernels(path: Path) -> bytes:
     """The model at ``path`` with a rounding before each float32 operand of a product but a bias.
 
     x - (x - s x), s the splitter, in float32 keeps the leading digits, rounded to nearest (Dekker, "A floating-point
-    technique for extending the available precision", 1971). Raises ValueError where the rewritten model does not fit
+    technique for extending the available precision", 1971). Raises ValueError if the rewritten model does not fit
     into one file of 2 GiB.
     """
     import numpy as np

@@ -77,7 +77,7 @@ class TorchRuntime:
         return None
 
     def run(self, feeds: Arrays) -> Arrays:
-        """Outputs by name. Raises InputError where there are more or fewer tensors than names."""
+        """Outputs by name. Raises InputError if there are more or fewer tensors than names."""
         import torch
         from torch.utils._pytree import tree_leaves
 

@@ -88,5 +88,5 @@ class CspBackbone(nn.Module):
 
 
 def make() -> CspBackbone:
-    """What ``py:csp_backbone:make`` deploys."""
+    """Return the module that ``py:csp_backbone:make`` deploys."""
     return CspBackbone()

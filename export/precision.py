@@ -115,8 +115,8 @@ def lower(graph: OnnxGraph, precision: str, folder: Path, *, keep: Sequence[str]
     """Write ``graph``, float32, in half precision to ``folder``.
 
     ``keep`` are globs over PyTorch module paths; what they match stays in float32, with everything inside. Raises
-    InputError where one matches nothing, ModuleRefused where nothing can be lowered, or where the precision needs an
-    opset that the graph cannot be raised to, CheckFailed where the result is not the float32 graph but for its dtypes.
+    InputError if one matches nothing, ModuleRefused where nothing can be lowered, or where the precision needs an
+    opset that the graph cannot be raised to, CheckFailed if the result is not the float32 graph but for its dtypes.
     """
     import onnx_ir as ir
 

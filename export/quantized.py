@@ -68,8 +68,8 @@ def quantize(
 
     ``calibrate`` gives the range of each tensor that it is asked for, and ``said`` tells how; ``parameters`` are the
     module's by name. ``keep`` are globs over PyTorch module paths; what they match stays in float32, with everything
-    inside. Raises InputError where one matches nothing, ModuleRefused where there is nothing to quantise, or where the
-    graph cannot be raised to the opset that the format needs, CheckFailed where the result is not the float32 graph but
+    inside. Raises InputError if one matches nothing, ModuleRefused where there is nothing to quantise, or where the
+    graph cannot be raised to the opset that the format needs, CheckFailed if the result is not the float32 graph but
     for its 8-bit operands.
     """
     import onnx_ir as ir

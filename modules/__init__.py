@@ -1,1 +1,1 @@
-"""What can be deployed: blocks, backbones, where a block goes, the user's own module."""
+"""The modules that can be deployed: blocks, backbones, blocks in backbones, the user's own module."""

@@ -1,4 +1,4 @@
-"""Which blocks there are and which options they take, read from the files' text: no torch is imported for it."""
+"""The blocks and their options, read from the files' text: no torch is imported for it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Option:
     default: OptionValue
 
     def parse(self, text: str, block: str) -> OptionValue:
-        """The option's value from its text on a command line; InputError where it is not of the option's type."""
+        """The option's value from its text on a command line; InputError if it is not of the option's type."""
         types = [part.strip() for part in self.annotation.split("|")]
         if "None" in types and text.lower() in ("none", "auto"):
             return None
@@ -49,7 +49,7 @@ class Option:
 
 @dataclass(frozen=True)
 class BlockInfo:
-    """What a block's file says about itself."""
+    """The facts that a block's file states about itself."""
 
     name: str
     path: Path
@@ -64,12 +64,12 @@ class BlockInfo:
 
     @property
     def has_groups(self) -> bool:
-        """Whether its convolutions have groups of their own choice."""
+        """Return True if its convolutions have groups of their own choice."""
         return any(option.name == "groups" for option in self.options)
 
     @property
     def fixed_size(self) -> bool:
-        """Whether its weights belong to one height and width."""
+        """Return True if its weights belong to one height and width."""
         return "height" not in self.axes
 
     def parse_options(self, texts: Mapping[str, str]) -> dict[str, OptionValue]:
@@ -121,7 +121,7 @@ def one_of(names: Iterable[str], nothing: str = "a name") -> str:
 
 
 def nearest(name: str, names: Iterable[str], otherwise: str) -> str:
-    """``did you mean b?`` for a message, or ``otherwise`` where nothing is near."""
+    """Return ``did you mean b?`` for a message, or ``otherwise`` if nothing is near."""
     close = difflib.get_close_matches(name.lower(), list(names), n=3, cutoff=0.6)
     return f"did you mean {' or '.join(close)}?" if close else otherwise
 

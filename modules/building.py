@@ -1,4 +1,4 @@
-"""How a target's module is made: created from its seed, filled with weights, and run once at its sizes."""
+"""Make a target's module: create it from its seed, fill it with weights, and run it once at its sizes."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 # enough images that a new one differs little from them, each small, since float64 convolutions are slow on a CPU
 CALIBRATION_BATCH, CALIBRATION_SIZE = 8, 72
 FEW = 2  # images of whatever size was asked for
-IMAGE_SEED = 0x5EED  # apart from the weights' own: images drawn as the weights are would be correlated with them
+IMAGE_SEED = 0x5EED  # not the weights' own: images drawn as the weights are would be correlated with them
 
 
 @dataclass(frozen=True)
 class Recipe(ABC):
-    """What one kind of target adds to the common way of building.
+    """The part of one kind of target in the common way of building.
 
     ``weight_notes`` is filled by ``build``: what was done with a checkpoint when it was loaded.
     """
@@ -65,7 +65,7 @@ class Recipe(ABC):
 
     @abstractmethod
     def weights(self, digest: str) -> str:
-        """Where the weights come from, in words; ``digest`` is the checkpoint's."""
+        """Return the origin of the weights, in words; ``digest`` is the checkpoint's."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class BlockAlone(Recipe):
 
 @dataclass(frozen=True)
 class BackboneWithBlocks(Recipe):
-    """A classifier, or the feature maps of one at the indices ``features``, with blocks where their places say."""
+    """A classifier, or the feature maps of one at the indices ``features``, with blocks at their places."""
 
     backbone: Backbone
     insertions: tuple[Part, ...]
@@ -169,7 +169,7 @@ class BackboneWithBlocks(Recipe):
 
 @dataclass(frozen=True)
 class UserModule(Recipe):
-    """What ``py:package.module:factory`` gives; its weights are touched by a checkpoint alone."""
+    """The module that ``py:package.module:factory`` gives; only a checkpoint touches its weights."""
 
     name: str
     seed: int = 0

@@ -39,8 +39,8 @@ FEATURE_OPTIONS = ("features_only", "out_indices")
 class Entry:
     """One line of ``attn2trt list``: a block at its default size, a backbone at its own.
 
-    ``parameters`` and ``macs`` (of one image) are None for a block where there is no torch. ``axes`` may be dynamic;
-    ``places`` tell for a family of backbones where a block goes, if not where squeeze-and-excitation does.
+    ``parameters`` and ``macs`` (of one image) are None for a block if there is no torch. ``axes`` may be dynamic;
+    ``places`` has the block's place by family of backbones, if it is another than squeeze-and-excitation's.
     """
 
     name: str

@@ -133,7 +133,7 @@ def _advice(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], path:
 
 
 def _converted(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
-    """What loading changed of the numbers' types, in words."""
+    """Return the changes that loading made to the numbers' types, in words."""
     pairs = Counter(
         (_dtype(value), _dtype(expected[key]))
         for key, value in tensors.items()

@@ -196,7 +196,7 @@ def _read(path: Path) -> Any:
 
 
 def _allowed() -> list[Any]:
-    """What a file may hold beside tensors: plain data that training scripts save, none of which runs anything."""
+    """Return the types that a file may hold beside tensors: plain data of training scripts, none of which runs."""
     import numpy as np
 
     kinds = [getattr(np.dtypes, name) for name in dir(np.dtypes) if name.endswith("DType")]

@@ -174,7 +174,7 @@ class _Redirection:
         return new
 
     def _held(self, value: Any) -> Any:
-        """What a cell holds: shared with the original unless it refers to it."""
+        """Return the content of a cell: shared with the original unless it refers to it."""
         if not isinstance(value, _CALLABLE) and _refers_to(value, self.originals)[0]:
             value = copy.deepcopy(value, self._memo)
             self.originals = _originals(self._memo)
@@ -214,7 +214,7 @@ def _refers_to(start: object, originals: dict[int, Any]) -> tuple[str, object]:
 
 
 def _parts(value: object) -> list[Any]:
-    """What an object holds; of a function what it closes over and the globals that it reads, of a module all but its
+    """Return an object's contents: of a function its closure and the globals that it reads, of a module all but its
     class."""
     if isinstance(value, types.FunctionType):
         cells = []
@@ -229,7 +229,7 @@ def _parts(value: object) -> list[Any]:
 
 
 def _globals_read(function: types.FunctionType) -> list[Any]:
-    """What a function of the user's reads from its file; what libraries read is theirs."""
+    """Return what a function of the user's reads from its file; what libraries read is theirs."""
     name = function.__code__.co_filename
     if not is_users(name) or "site-packages" in name:
         return []

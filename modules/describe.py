@@ -1,4 +1,4 @@
-"""What a TARGET is made of: its cost beside the plain backbone's, where its blocks sit, the shapes inside a block."""
+"""The description of a TARGET: its cost beside the plain backbone's, its blocks' places, the shapes inside a block."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Place:
 
 @dataclass(frozen=True)
 class BlockText:
-    """What a block's file says of it; ``axes`` may be dynamic, ``places`` are by family of backbones."""
+    """The facts in a block's file; ``axes`` may be dynamic, ``places`` are by family of backbones."""
 
     name: str
     summary: str

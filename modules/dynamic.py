@@ -280,7 +280,7 @@ def _stepped(name: str, sizes: tuple[int, int, int], step: int, why: str = "") -
 def _default(dim: int, traced: int, step: int) -> Axis:
     if traced % step:
         raise InputError(
-            f"received a shape with a size of {traced} where a tie divides it by {step}; expected a multiple of "
+            f"received a shape with a size of {traced}, which a tie divides by {step}; expected a multiple of "
             f"{step}; change --shape to {max(step, round(traced / step) * step)} there"
         )
     if dim == 0:

@@ -21,7 +21,7 @@ from .backbones.index import create
 class Features(nn.Module):
     """``(n, 3, h, w)`` to one ``(n, c, h, w)`` for each index, from a timm model, which is pruned to what they need.
 
-    Raises InputError where the model has no such index or no feature maps.
+    Raises InputError if the model has no such index or no feature maps.
     """
 
     def __init__(self, model: nn.Module, indices: Sequence[int]) -> None:

@@ -87,7 +87,7 @@ def _part(text: str, spec: str) -> Part:
 
 
 def _name_fields(fields: Sequence[str]) -> int:
-    """How many of the parts between colons are the name."""
+    """Return how many of the parts between colons are the name."""
     if fields[0] == "py":
         return 3
     return 2 if is_file(fields[0]) and len(fields) > 1 and "=" not in fields[1] else 1
@@ -106,7 +106,7 @@ def _options(text: str, part: str) -> dict[str, str]:
 
 
 def steps_match(path: Sequence[str], pattern: Sequence[str]) -> bool:
-    """Whether a module path fits a glob, both split at their dots: ``*`` stays within one step, ``**`` is any steps."""
+    """Return True if a module path fits a glob, both split at dots: ``*`` is one part, ``**`` any number of parts."""
     if not pattern:
         return not path
     if pattern[0] == "**":

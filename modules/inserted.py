@@ -1,4 +1,4 @@
-"""The blocks in a backbone: where they stand, what they are given, and each of them as a target of its own."""
+"""The blocks in a backbone: their places, their inputs, and each of them as a target of its own."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def alone(module: nn.Module, block: Inserted) -> tuple[Target, nn.Module]:
 
 
 def in_place_of(plain: nn.Module, block: Inserted) -> str:
-    """The class of what stands in the plain backbone where the block does in the other one; "" where nothing does."""
+    """Return the class that the plain backbone has at the block's place; "" if it has nothing there."""
     from torch import nn
 
     there = dict(plain.named_modules()).get(block.paths[0])
@@ -73,5 +73,5 @@ def in_place_of(plain: nn.Module, block: Inserted) -> str:
 
 
 def _structure(block: nn.Module) -> tuple[str, tuple[tuple[str, tuple[int, ...]], ...]]:
-    """What two blocks that take the same time have in common: modules, options that they print, and sizes."""
+    """Return what two blocks of equal latency share: modules, options that they print, and sizes."""
     return repr(block), tuple((name, tuple(value.shape)) for name, value in block.state_dict().items())

@@ -1,9 +1,9 @@
-"""Where each paper puts a block: the points of every backbone family that a paper or a release defines.
+"""The place of a block in each paper: the points of every backbone family that a paper or a release defines.
 
 ResNet (He et al., https://arxiv.org/abs/1512.03385) and MobileNetV2 (https://arxiv.org/abs/1801.04381): as
 ``paper_places`` says, block by block. MobileNet (https://arxiv.org/abs/1704.04861): after the pointwise convolution;
 CBAM after the depthwise one too (both inferred from published counts).
-MobileNeXt (https://arxiv.org/abs/2007.02269): after the first depthwise convolution, where there is one. EfficientNet
+MobileNeXt (https://arxiv.org/abs/2007.02269): after the first depthwise convolution, if there is one. EfficientNet
 (https://arxiv.org/abs/1905.11946): in place of its own squeeze-and-excitation. BN-Inception
 (https://arxiv.org/abs/1502.03167): after each concatenation. A block that replaces a 3x3 convolution takes a
 bottleneck's, with its stride; one with a normalisation of its own takes the bottleneck's and the activation with it.
@@ -30,7 +30,7 @@ ECA_KERNELS: dict[tuple[str, tuple[int, ...]], tuple[int, ...]] = {
     ("Bottleneck", (3, 4, 6, 3)): (3, 5, 5, 7),
     ("Bottleneck", (3, 4, 23, 3)): (3, 3, 5, 7),
 }
-# Non-local blocks in ResNet-101: five, as in ResNet-50, so that they stand further apart in its long third stage.
+# Non-local blocks in ResNet-101: five, as in ResNet-50, so that their distances in its long third stage are larger.
 NON_LOCAL_EVERY: dict[tuple[str, tuple[int, ...]], dict[int, int]] = {("Bottleneck", (3, 4, 23, 3)): {3: 7}}
 FCA_SIZES = (56, 28, 14, 7)  # of the cosines, by stage: the feature maps of an image of 224 x 224
 
@@ -55,7 +55,7 @@ def family_points(
 ) -> tuple[list[Point], int]:
     """The points for this block and the number of stages; ``own`` are the blocks put in before.
 
-    ``info`` is what is known of a block of the catalog. InputError with the reason where no paper defines any.
+    ``info`` is what is known of a block of the catalog. InputError with the reason if no paper defines any.
     """
     replaces = info is not None and info.replaces_conv3x3
     if is_resnet(model):
@@ -78,7 +78,7 @@ def family_points(
 
 
 def paper_options(model: nn.Module, name: str, block: str, point: Point) -> dict[str, OptionValue]:
-    """The options that the block's release uses in this backbone at this point; empty where it says nothing."""
+    """The options that the block's release uses in this backbone at this point; empty if it says nothing."""
     simam: dict[str, OptionValue] = {"e_lambda": 0.1}  # the authors' commands for ImageNet
     if is_resnet(model):
         kernels = ECA_KERNELS.get(_resnet_kind(model))
@@ -103,12 +103,12 @@ def paper_options(model: nn.Module, name: str, block: str, point: Point) -> dict
 
 
 def is_resnet(model: nn.Module) -> bool:
-    """Whether it is timm's ResNet class: ResNets, ResNeXts and what is built from them."""
+    """Return True for timm's ResNet class: ResNets, ResNeXts and what is built from them."""
     return type(model).__name__ == "ResNet" and type(model).__module__.startswith("timm.")
 
 
 def is_ours(module: nn.Module, own: Sequence[nn.Module]) -> bool:
-    """Whether it is one of the blocks put in before, or holds one."""
+    """Return True if it is one of the blocks put in before, or holds one."""
     return any(part is block for part in module.modules() for block in own)
 
 
@@ -118,12 +118,12 @@ def a_path(model: nn.Module) -> str:
 
 
 def is_conv3x3(module: nn.Module) -> bool:
-    """Whether it is a 3x3 convolution, of any groups, dilation and stride."""
+    """Return True for a 3x3 convolution, of any groups, dilation and stride."""
     return isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)
 
 
 def check_conv3x3(module: nn.Module, path: str, info: BlockInfo) -> nn.Conv2d:
-    """The convolution that a block may stand in for; InputError where it is none.
+    """The convolution that a block may stand in for; InputError if it is none.
 
     A block with groups of its own may stand in for one with others.
     """
@@ -143,7 +143,7 @@ def check_conv3x3(module: nn.Module, path: str, info: BlockInfo) -> nn.Conv2d:
 
 
 def replaced_with(model: nn.Module, path: str) -> tuple[str, ...]:
-    """What a block with a normalisation of its own stands in for besides a bottleneck's 3x3 convolution at ``path``."""
+    """Return what a block with its own normalisation replaces beside the 3x3 convolution at ``path``."""
     parent, _, leaf = path.rpartition(".")
     unit = model.get_submodule(parent)
     if leaf != "conv2" or not all(hasattr(unit, part) for part in ("bn2", "act2", "conv3")):
@@ -184,7 +184,7 @@ def _resnet_points(
 def _unit_point(
     model: nn.Module, path: str, unit: nn.Module, stage: int, place: Place, info: BlockInfo | None
 ) -> Point | None:
-    """The point in a residual unit, by where in it; None for the end of its branch."""
+    """Return the point in a residual unit, by its place in it; None for the end of its branch."""
     # a bottleneck's second normalisation may have gone with its convolution
     has_third = hasattr(unit, "conv3")
     inner = _width(unit.get_submodule("conv3" if has_third else "bn2"), "in_channels" if has_third else "num_features")

@@ -1,6 +1,6 @@
 """Parameters, multiply-accumulates and shapes of a module, without computing anything.
 
-The module runs once on the meta device, where tensors have a shape and no values. Multiply-accumulates are those of
+The module runs once on the meta device, whose tensors have a shape and no values. Multiply-accumulates are those of
 convolutions and matrix products, as torch.utils.flop_counter counts them, halved: papers that count a multiplication
 and an addition as two report twice as much.
 """
@@ -51,7 +51,7 @@ class Metering:
 
 
 def parameters(module: nn.Module) -> int:
-    """How many numbers a module learns."""
+    """Return how many numbers a module learns."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 

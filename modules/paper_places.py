@@ -1,8 +1,8 @@
-"""Where papers and releases put their blocks in a ResNet and in MobileNetV2, as data: no torch is imported for it.
+"""The places of papers' and releases' blocks in a ResNet and in MobileNetV2, as data: no torch is imported for it.
 
-A block that is not listed stands where squeeze-and-excitation does: on a ResNet's residual branch after its last
-normalisation, and after MobileNetV2's depthwise convolution where the unit expands. What is listed was read in the
-authors' code that is named with it, or in the paper where they released none for the network.
+A block that is not listed has the place of squeeze-and-excitation: on a ResNet's residual branch after its last
+normalisation, and after MobileNetV2's depthwise convolution if the unit expands. The entries were read in the
+authors' code that is named with them, or in the paper if they released none for the network.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SITES = {
     "convolutions": "before every convolution",
     "unit": "after a residual unit",
     "stage": "after a stage",
-    "depthwise": "after the depthwise convolution and its activation, where the unit expands",
+    "depthwise": "after the depthwise convolution and its activation, if the unit expands",
     "projection": "after the projection and its normalisation",
 }
 
@@ -70,7 +70,7 @@ MOBILENETV2: Mapping[str, Place] = {
 
 @dataclass(frozen=True)
 class Places:
-    """A block's places by backbone family; the general one where no release is known to differ."""
+    """A block's places by backbone family; the general one if no release is known to differ."""
 
     resnet: Place
     mobilenetv2: Place | None
@@ -82,7 +82,7 @@ class Places:
 
     @property
     def of_its_own(self) -> dict[str, str]:
-        """The same without the source, where it is not the general rule."""
+        """Return the places without their source, but for those of the general rule."""
         return {family: str(place) for family, place in self._given.items() if place.source}
 
     @property
@@ -92,7 +92,7 @@ class Places:
 
 
 def places(block: str, *, replaces_conv3x3: bool = False) -> Places:
-    """Where a block goes that names no place; one that replaces a convolution has none in MobileNetV2."""
+    """Return the places of a block that names none; one that replaces a convolution has none in MobileNetV2."""
     resnet = RESNET.get(block, Place("in place" if replaces_conv3x3 else "branch"))
     return Places(resnet, None if replaces_conv3x3 else MOBILENETV2.get(block, Place("depthwise")))
 

@@ -1,4 +1,4 @@
-"""Put blocks into a backbone: where their papers say, or after any module path.
+"""Put blocks into a backbone: at the places of their papers, or after any module path.
 
 A block after a sequence of modules becomes its last one, under the name ``attn``, so that the names of the backbone's
 own parameters stay; after or before any other module, the two stand together as ``base`` and ``attn``. At the path of a
@@ -55,10 +55,10 @@ Sizes = tuple[int, int]
 
 
 def insert(model: nn.Module, name: str, parts: Sequence[Part], example: Callable[[], Sequence[Any]]) -> list[nn.Module]:
-    """Put every part's block into ``model`` where its places say, and return the blocks.
+    """Put every part's block into ``model`` at its places, and return the blocks.
 
     ``name`` is the backbone's; ``example`` gives inputs for the one forward pass that module paths need, to learn
-    their channels. Two blocks at one place follow each other in the order given. InputError where a place does not
+    their channels. Two blocks at one place follow each other in the order given. InputError if a place does not
     exist, or no paper defines it.
     """
     own: list[nn.Module] = []
@@ -100,7 +100,7 @@ def _stage_points(
         if not here:
             others = sorted({point.stage for point in points if point.stage})
             raise InputError(
-                f"received {part.name} at {place} of {name}, where its paper puts none; "
+                f"received {part.name} at {place} of {name}, which has none in its paper; "
                 f"expected {', '.join(f'stage{stage}' for stage in others)}; choose one of them or a module path"
             )
         chosen.extend(point for point in here if point not in chosen)
@@ -208,7 +208,7 @@ def _make(
 
 @dataclass(frozen=True)
 class _Seen:
-    """What one forward pass of the image ``image`` gave a module, and what the module made of it."""
+    """The inputs and the output of one module in a forward pass of the image ``image``."""
 
     given: Any
     made: Any
@@ -255,7 +255,7 @@ def _exists(model: nn.Module, path: str) -> bool:
 
 
 def _image_like(output: Any, image: Sequence[int], path: str, block: str) -> Sequence[int]:
-    """The shape of what a module gave for an ``image``; InputError where that is no ``(n, c, h, w)``."""
+    """The shape of what a module gave for an ``image``; InputError if that is no ``(n, c, h, w)``."""
     if not isinstance(output, torch.Tensor) or output.ndim != 4:
         got = "nothing" if output is None else tuple(getattr(output, "shape", ())) or type(output).__name__
         raise InputError(

@@ -10,8 +10,8 @@ https://arxiv.org/abs/1511.06422), so that activations and logits stay of order 
 - batch normalisation: mean and variance of its input, each off by some percent; other normalisations and both:
   scale uniform in 0.6 to 1.4, shift normal with deviation 0.2;
 - the last normalisation of a residual branch: scale uniform in 0.1 to 0.3, as in trained networks. At full scale a
-  deep random network is chaotic: float32 itself then loses up to 1e-1, and a check against it says nothing. Where a
-  branch multiplies what it is given without a gate, even so the network overflows on a loud image or a black one: the
+  deep random network is chaotic: float32 itself then loses up to 1e-1, and a check against it says nothing. If a
+  branch multiplies its input without a gate, even so the network overflows on a loud image or a black one: the
   scales are then divided by four until it does not;
 - in a deep network without such branches the shifts lie around 1, since each ReLU of a centred value multiplies a
   rounding error by 1.2 (Yang et al., ICLR 2019, https://arxiv.org/abs/1902.08129), which 30 layers make 200;
@@ -92,7 +92,7 @@ def _calibrate_all(
 
 
 def _is_tame(model: nn.Module, inputs: Sequence[Tensor], usual: float) -> bool:
-    """Whether loud inputs, and inputs of zeros, leave the output within ``GROWTH`` times the ``usual``."""
+    """Return True if loud inputs, and inputs of zeros, leave the output within ``GROWTH`` times the ``usual``."""
 
     def at(factor: float) -> float:
         return _largest(model(*(x * factor if x.is_floating_point() else x for x in inputs)))
@@ -101,7 +101,7 @@ def _is_tame(model: nn.Module, inputs: Sequence[Tensor], usual: float) -> bool:
 
 
 def _largest(outputs: Any) -> float:
-    """The largest magnitude of all tensors; infinite where one is not finite."""
+    """Return the largest magnitude of all tensors; infinite if one is not finite."""
     tensors = [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
     return max((float(leaf.abs().max().nan_to_num(nan=torch.inf)) for leaf in tensors if leaf.numel()), default=0.0)
 

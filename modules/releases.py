@@ -48,7 +48,7 @@ class Release:
 
 @dataclass
 class Fit:
-    """What a release makes of a checkpoint: tensors by our keys, and what is left over on either side."""
+    """A checkpoint as a release reads it: tensors by our keys, and what is left over on either side."""
 
     release: Release
     tensors: dict[str, Tensor] = field(default_factory=dict)
@@ -58,15 +58,15 @@ class Fit:
 
     @property
     def left_over(self) -> int:
-        """How many keys of either side do not fit."""
+        """Return how many keys of either side do not fit."""
         return len(self.missing) + len(self.unexpected) + len(self.misshaped)
 
 
 def fit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], names: Mapping[str, str]) -> Fit:
-    """The nearest release; one that leaves nothing over where there is one.
+    """Return the nearest release; one that leaves nothing over if there is one.
 
     ``expected`` are the module's tensors; ``names`` gives for a name as a release would have it the module's own key,
-    where the two differ.
+    if the two differ.
     """
     found: Fit | None = None
     for release in RELEASES:

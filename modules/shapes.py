@@ -22,7 +22,7 @@ class Shape:
     """One input at its traced sizes.
 
     ``low`` and ``high`` bound its values, both included, if they are given. ``layout`` is that of an image, nchw or
-    nhwc; "" if nothing was said of it.
+    nhwc; "" if nothing was stated.
     """
 
     name: str
@@ -118,7 +118,7 @@ def layouts_of(layout: str | Mapping[str, str] | None) -> list[str]:
 def named(shapes: Sequence[Shape], names: Sequence[str]) -> list[Shape]:
     """The shapes in the order of ``names`` (a forward's parameters), each with its name.
 
-    A single shape may leave its name out. InputError where a name is unknown, given twice or skipped.
+    A single shape may leave its name out. InputError if a name is unknown, given twice or skipped.
     """
     if len(shapes) == 1 and not shapes[0].name and names:
         return [replace(shapes[0], name=names[0])]

@@ -1,4 +1,4 @@
-"""The stage of a backbone that a module belongs to, told from the module's path alone."""
+"""The stage of a backbone that a module belongs to, by the module's path alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is deployed, as plain data: the inputs, the axes that may vary, and how the module is built."""
+"""The target of a deployment as plain data: the inputs, the axes that may vary, and how the module is built."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Target:
     """A module to deploy and everything that its export needs to know.
 
     ``build`` returns the module in eval mode, in float32, on the CPU; every call returns an equal, separate one.
-    ``weights`` says in words where the weights come from, and ``weight_notes``, once it is built, what was done with
+    ``weights`` names the origin of the weights in words, and ``weight_notes``, once it is built, what was done with
     them when they were loaded. ``fingerprint`` identifies what ``build`` returns without
     calling it; None if only the built module tells (a user's own factory). ``fallbacks`` are the same target with a
     fixed batch, to be tried in turn if it refuses a batch that nobody asked for.

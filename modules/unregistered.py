@@ -8,7 +8,7 @@ from torch import nn
 
 
 def unregistered(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """(path of the attribute that holds it, module) for each of them; those inside of another are not listed apart."""
+    """(path of the attribute that holds it, module) for each of them; those inside of another are not listed again."""
     known = set(map(id, module.modules()))
     for path, part in module.named_modules():
         for name, value in vars(part).items():

@@ -1,4 +1,4 @@
-"""What a block costs, as a picture: the sum beside its limits, and the backbone stage by stage."""
+"""Draw what a block costs: the sum beside its limits, and the backbone stage by stage."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Bars:
     """Everything that the picture shows.
 
     ``stages`` has for each stage what it takes more with the block in milliseconds, by what takes it in the order of
-    PARTS, and the sum of these as a share of what the stage takes in the plain backbone; None where that is nothing.
+    PARTS, and the sum of these as a share of what the stage takes in the plain backbone; None if that is nothing.
     """
 
     title: str
@@ -31,7 +31,7 @@ class Bars:
 
 
 def bars(found: Cost) -> Bars:
-    """What is drawn of a cost."""
+    """The parts of a cost that are drawn."""
     sizes = ", ".join("x".join(map(str, shape)) for shape in found.inputs.values())
     stages = [] if found.added is None else found.added.profile.stages
     return Bars(
@@ -49,7 +49,7 @@ def bars(found: Cost) -> Bars:
 
 
 def require_matplotlib() -> None:
-    """Raise MissingRequirement, with the command that installs it, where there is none."""
+    """Raise MissingRequirement, with the command that installs it, if it is not installed."""
     if find_spec("matplotlib") is None:
         raise MissingRequirement(f"received --plot; expected matplotlib, which is not installed; {INSTALL}")
 

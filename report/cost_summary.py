@@ -1,4 +1,4 @@
-"""What a block costs in one list, from what was measured down to what it must cost: for the table and the plot."""
+"""The cost of a block in one list, from what was measured down to its limit: for the table and the plot."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ..engines.timing.paired import Difference
 
 @dataclass(frozen=True)
 class Line:
-    """One number in milliseconds, with its interval where it has one; ``measured`` or a limit.
+    """One number in milliseconds, with its interval if it has one; ``measured`` or a limit.
 
-    ``control`` is what is measured where there is no block.
+    ``control`` is measured without a block.
     """
 
     text: str

@@ -1,4 +1,4 @@
-"""What a block costs, as tables for people."""
+"""The cost of a block as tables for people."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 LEGEND = (
-    "Limits: bytes and operations of the graph over what this machine reached: 'operators' where each operator reads "
-    "its inputs and writes its outputs, 'fused' where the graph's inputs, outputs and weights move once."
+    "Limits: bytes and operations of the graph over what this machine reached: 'operators' if each operator reads "
+    "its inputs and writes its outputs, 'fused' if the graph's inputs, outputs and weights move once."
 )
 STAGE_LEGEND = (
     "Stages are ONNX Runtime's own profile, which has no interval. 'layouts' are operators that only bring tensors "
@@ -166,7 +166,7 @@ def _remarks(added: Added) -> Iterator[str]:
         f"{profile.plain_slowdown:.2f} times as long as without, one of the target {profile.slowdown:.2f} times."
     )
     for kind, there in dict.fromkeys((block.kind, block.replaces) for block in added.blocks if block.replaces):
-        yield f"{kind} stands where the plain backbone has a {there}: the difference is its cost less that one's."
+        yield f"{kind} replaces a {there} of the plain backbone: the difference is its cost less that one's."
 
 
 def _machine(rates: Rates) -> str:

@@ -63,7 +63,7 @@ def _cells(row: Row, found: Benchmark, *, on_device: bool) -> list[str]:
 
 
 def times_ours(row: Row, found: Benchmark) -> float | None:
-    """How many times as long as our graph in ONNX Runtime on the CPU it takes; None where either is missing."""
+    """Return the latency over that of our graph in ONNX Runtime on the CPU; None if either is missing."""
     ours = next(
         (
             other.measurement

@@ -45,14 +45,14 @@ def verdict_table(verdict: Verdict) -> RenderableType:
 
 
 def _limits(verdict: Verdict) -> str:
-    """How many roundings pass: one number for float32, and those of the lower precisions that are in the verdict."""
+    """Return how many roundings pass: one number for float32, and those of the lower precisions in the verdict."""
     names = {stage.stage.precision for stage in verdict.stages}
     lower = [f"{allowed.limit:g} in {allowed.words}" for name, allowed in LOWER.items() if name in names]
     return f"{LIMIT:g} of them" + (f" ({', '.join(lower)})" if lower else "")
 
 
 def stage_sentence(stage: StageResult) -> str:
-    """What a stage found, in plain words."""
+    """Describe what a stage found, in plain words."""
     if not stage.has_passed or not stage.comparisons:
         return stage.why
     count = len(stage.comparisons)

@@ -1,4 +1,4 @@
-"""What was tried to make a graph faster, as a table for people."""
+"""The trials of a tuning as a table for people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands of the README, of its page of commands and of the tutorial exist, and CI runs the README's lines."""
+"""The commands of the README and of every page exist, links resolve, and CI runs the README's lines."""
 
 from __future__ import annotations
 
@@ -18,15 +18,26 @@ from attn2trt.cli.main import COMMANDS, group
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 COMMAND_PAGE = (ROOT / "docs/commands.md").read_text()
-TUTORIAL = (ROOT / "docs/tutorial.md").read_text()
-BLOCKS = re.findall(r"^```sh\n(.*?)^```$", README + COMMAND_PAGE + TUTORIAL, re.MULTILINE | re.DOTALL)
-LINES = [line for block in BLOCKS for line in block.splitlines()]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+LINES = [
+    line for block in re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL) for line in block.splitlines()
+]
+# that page shows wrong commands, and its generator runs them
+SHOWN = {page: page.read_text() for page in PAGES if page.name != "errors.md"}
+OTHER_TOOLS = {"--noTF32", "--int8", "--fp16", "--stronglyTyped"}
 
 
-def attn2trt_commands() -> list[list[str]]:
-    """The arguments of every attn2trt call in the shell blocks of README, commands and tutorial."""
-    steps = [shlex.split(step, comments=True) for line in LINES for step in line.split("&&")]
-    return [step[1:] for step in steps if step and Path(step[0]).name == "attn2trt"]
+def attn2trt_commands(page: str) -> list[list[str]]:
+    """Return the arguments of every attn2trt call in a page: in code, in spans that begin with it, not in outputs."""
+    page = re.sub(r"^ *```text\n.*?^ *```$", "", page, flags=re.MULTILINE | re.DOTALL)
+    lines = re.findall(r"^ *(?:\$ )?((?:[^`\n]*&& )?(?:\S*/)?attn2trt [^\n]*)$", page, re.MULTILINE)
+    spans = re.findall(r"`(attn2trt [a-z][^`]*)`", page)
+    steps = [step for line in lines for step in re.sub(r" (?:\d?>|\| ).*", "", line).split("&&")]
+    split = [shlex.split(step, comments=True) for step in [*steps, *spans]]
+    return [words[1:] for words in split if words and Path(words[0]).name == "attn2trt"]
+
+
+COMMANDS_SHOWN = [(page.name, arguments) for page, text in SHOWN.items() for arguments in attn2trt_commands(text)]
 
 
 def parse(arguments: list[str]) -> None:
@@ -40,13 +51,29 @@ def parse(arguments: list[str]) -> None:
     assert needed <= set(order)
 
 
-@pytest.mark.parametrize("arguments", attn2trt_commands(), ids=" ".join)
-def test_every_command_parses(arguments: list[str]) -> None:
+@pytest.mark.parametrize(("page", "arguments"), COMMANDS_SHOWN, ids=str)
+def test_every_command_parses(page: str, arguments: list[str]) -> None:
     parse(arguments)
 
 
 def test_every_command_is_shown() -> None:
-    assert {arguments[0] for arguments in attn2trt_commands()} == set(COMMANDS)
+    assert {arguments[0] for arguments in attn2trt_commands(README + COMMAND_PAGE)} == set(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "page", [*(ROOT / "docs/howto").glob("*.md"), ROOT / "docs/commands.md"], ids=lambda page: page.name
+)
+def test_every_option_that_a_page_names_exists(page: Path) -> None:
+    context = click.Context(group)
+    commands = [group.get_command(context, name) for name in COMMANDS]
+    known = {name for command in commands if command for option in command.params for name in option.opts}
+    assert set(re.findall(r"`(--[\w-]+)[^`]*`", page.read_text())) <= known | OTHER_TOOLS
+
+
+def test_commands_are_found_wherever_a_page_shows_them() -> None:
+    page = "    attn2trt list\n$ attn2trt show se  # why\ncd x && .venv/bin/attn2trt verify b 2>&1\n"
+    page += "as `attn2trt doctor --json` says\n```text\nattn2trt no call\n```\n"
+    assert attn2trt_commands(page) == [["list"], ["show", "se"], ["verify", "b"], ["doctor", "--json"]]
 
 
 @pytest.mark.parametrize("arguments", [["deploy", "se", "--no-such-option"], ["export", "se", "gam"]])
@@ -81,9 +108,6 @@ def generator() -> ModuleType:
         sys.path.remove(str(ROOT / "docs"))
 
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_point_to_files_and_headings(page: Path) -> None:
     for place, heading in re.findall(r"\]\(([^):#]*)(?:#([^)]*))?\)", page.read_text()):
@@ -95,8 +119,14 @@ def test_links_point_to_files_and_headings(page: Path) -> None:
 
 
 def test_every_page_is_in_the_index() -> None:
-    linked = set(re.findall(r"\]\(([\w.]+\.md)", (ROOT / "docs/index.md").read_text()))
-    assert linked == {page.name for page in PAGES[1:]} - {"index.md"}
+    index = ROOT / "docs/index.md"
+    linked = {index.parent / name for name in re.findall(r"\]\(([\w./]+\.md)", index.read_text())}
+    assert linked == set(PAGES[1:]) - {index}
+
+
+def test_the_readme_leads_to_every_page_of_a_task() -> None:
+    linked = {ROOT / name for name in re.findall(r"\]\(([\w./]+\.md)", README)}
+    assert linked >= set((ROOT / "docs/howto").glob("*.md"))
 
 
 def test_the_readme_is_short_and_shows_the_output_of_its_first_command(generator: ModuleType) -> None:

@@ -81,7 +81,7 @@ def make_cases(
 ) -> list[Case]:
     """Every case for a model with these inputs and ranges, the traced shape first.
 
-    Raises InputError where ``images`` holds no readable image or no input takes one.
+    Raises InputError if ``images`` holds no readable image or no input takes one.
     """
     maker = _Maker(tuple(inputs), dict(axes), seed)
     has_floats = any(spec.dtype.startswith("float") for spec in inputs)
@@ -109,7 +109,7 @@ def image_cases(
 ) -> list[Case]:
     """At most so many batches of the photographs in a folder, at the traced sizes; ``option`` is what named it.
 
-    Raises InputError where ``images`` holds no readable image or no input takes one.
+    Raises InputError if ``images`` holds no readable image or no input takes one.
     """
     traced = {name: axis.opt for name, axis in axes.items()}
     return _image_cases(_Maker(tuple(inputs), dict(axes), seed), traced, images, preprocessing, most, option)

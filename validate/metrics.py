@@ -122,7 +122,7 @@ class Reference:
     moments: dict[tuple[str, int], Any] = field(default_factory=dict, repr=False)
 
     def at(self, precision: Precision) -> Reference:
-        """The same truth with the floors of another precision; raises KeyError where those were not measured."""
+        """The same truth with the floors of another precision; raises KeyError if those were not measured."""
         return self if precision is FLOAT32 else replace(self, floors=dict(self.lower[precision.name]))
 
 

@@ -87,7 +87,7 @@ def _record(key: str, case: Case, reference: Reference) -> tuple[dict[str, Array
 def from_tensors(path: Path, index: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Case, Reference]]:
     """Every recorded case in order, read when it is asked for.
 
-    Raises InputError where the file cannot be read or lacks what the index names.
+    Raises InputError if the file cannot be read or lacks what the index names.
     """
     from safetensors import SafetensorError, safe_open
 

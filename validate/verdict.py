@@ -163,7 +163,7 @@ class Verdict:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Verdict:
-        """Raise InputError where the document is not what ``to_json`` writes."""
+        """Raise InputError if the document is not what ``to_json`` writes."""
         try:
             stages = tuple(_stage(entry) for entry in document["stages"])
             return cls(stages, allows_float32=document.get("allows_float32_truth") is True)

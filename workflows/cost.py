@@ -59,7 +59,7 @@ def cost(
 
     ``target`` is a backbone with blocks, or a block or a module of the user's own, which needs ``shapes``. ``threads``
     defaults to the physical cores. Raises InputError for wrong arguments, what ``deploy`` raises where the target
-    cannot be exported, and CheckFailed where ONNX Runtime computes something else than PyTorch, or breaks.
+    cannot be exported, and CheckFailed if ONNX Runtime computes something else than PyTorch, or breaks.
     """
     rules = method if method is not None else Method(rounds=ROUNDS)
     told: Progress = progress if progress is not None else lambda _text: None

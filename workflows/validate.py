@@ -29,7 +29,7 @@ def validate_bundle(
 ) -> Verdict:
     """Judge the runtimes found here against the PyTorch outputs that the bundle recorded; needs no PyTorch.
 
-    Raises CheckFailed where a file is not the one the manifest lists: numbers of an unknown graph prove nothing.
+    Raises CheckFailed if a file is not the one the manifest lists: numbers of an unknown graph prove nothing.
     """
     seconds = StageTimes(progress)
     bundle = open_bundle(path)

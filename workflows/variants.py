@@ -110,7 +110,7 @@ def from_bundle(
 ) -> list[Variant]:
     """Return what a bundle holds and, if PyTorch is here and the bundle says how, what it was made of.
 
-    Raises CheckFailed where a file is not the one that the manifest lists.
+    Raises CheckFailed if a file is not the one that the manifest lists.
     """
     progress("checking hashes")
     require_unchanged(bundle)

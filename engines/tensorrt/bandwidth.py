@@ -9,7 +9,7 @@ BYTES, COPIES, ROUNDS = 1 << 30, 8, 5
 
 
 def bytes_per_s(device: Device) -> float:
-    """Bytes read and written a second, in the best of a few rounds. Raises CheckFailed where memory runs out."""
+    """Bytes read and written a second, in the best of a few rounds. Raises CheckFailed if memory runs out."""
     stream, given, to = device.stream(), device.buffer(BYTES), device.buffer(BYTES)
     began, ended = device.event(), device.event()
     nanoseconds = []

@@ -26,7 +26,7 @@ FIX = "run on a machine with an NVIDIA GPU and its driver"
 class Device:
     """The device of that index, made current in this thread; its memory is freed when the ``with`` statement ends.
 
-    Raises MissingRequirement where there is no driver or no such device.
+    Raises MissingRequirement if there is no driver or no such device.
     """
 
     def __init__(self, index: int = 0) -> None:

@@ -33,7 +33,7 @@ class IsolatedPlan(Child):
         super().__init__("engines.tensorrt.runtime_child", *map(str, arguments), who=who, seconds=seconds)
 
     def run(self, feeds: Arrays) -> Arrays:
-        """Outputs by name. Raises what ``TensorRTRuntime.run`` raises, and CheckFailed where the process is gone."""
+        """Outputs by name. Raises what ``TensorRTRuntime.run`` raises, and CheckFailed if the process is gone."""
         return self.ask("running the plan", {}, feeds)[1]
 
     def kernel_cache(self) -> bytes:

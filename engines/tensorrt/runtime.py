@@ -105,7 +105,7 @@ class TensorRTRuntime:
         return b"" if self._config is None else self._config.serialize()
 
     def run(self, feeds: Arrays) -> Arrays:
-        """Outputs by name, from one pass over the stream. Raises InputError where the feeds fit no profile."""
+        """Outputs by name, from one pass over the stream. Raises InputError if the feeds fit no profile."""
         sizes, shapes = self._ready(feeds)
         self._enqueue()
         for name, size in sizes.items():
@@ -236,7 +236,7 @@ def check_feeds(feeds: Arrays, inputs: Sequence[TensorSpec]) -> None:
 
 
 def profile_for(feeds: Arrays, inputs: Sequence[TensorSpec], profiles: Sequence[Profile]) -> int:
-    """The first profile that holds the shapes of ``feeds``; InputError where none does, before anything runs."""
+    """The first profile that holds the shapes of ``feeds``; InputError if none does, before anything runs."""
     for index, profile in enumerate(profiles):
         if all(_fits(feeds[spec.name].shape, *profile.shapes(spec)) for spec in inputs):
             return index

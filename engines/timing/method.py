@@ -36,7 +36,7 @@ class Method:
     """The rules of one benchmark; the same for every runtime.
 
     ``seconds``, ``iterations`` and ``max_seconds`` are for a whole cell. ``hot_share`` of them goes to calls on one
-    and the same input. Raises InputError where they contradict each other.
+    and the same input. Raises InputError if they contradict each other.
     """
 
     seconds: float = 3.0

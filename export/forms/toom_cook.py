@@ -32,7 +32,7 @@ class Filter:
 
 
 def minimal_filter(outputs: int, taps: int) -> Filter:
-    """F(outputs, taps). Raises ValueError where it takes more than MOST multiplications."""
+    """F(outputs, taps). Raises ValueError if it takes more than MOST multiplications."""
     if taps == 1:
         return Filter(np.eye(outputs), np.ones((outputs, 1)), np.eye(outputs))
     count = outputs + taps - 1

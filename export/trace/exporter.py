@@ -45,7 +45,7 @@ from .size_numbers import SizesStayNumbers
 def trace(target: Target, module: nn.Module, path: Path, *, opset: int) -> OnnxGraph:
     """Write ``module`` as an ONNX graph of exactly ``opset`` to ``path``.
 
-    Inputs and outputs carry the target's names, dynamic dimensions the axes' names. Raises InputError where the
+    Inputs and outputs carry the target's names, dynamic dimensions the axes' names. Raises InputError if the
     module cannot take the target's shape, ModuleRefused where an axis cannot stay dynamic or an operator has no form
     in ``opset``.
     """

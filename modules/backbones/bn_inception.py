@@ -5,7 +5,7 @@ before the normalisations follow the PyTorch port of the Caffe release (Cadene/p
 weights take an image in the order BGR.
 Differs: the last pooling is a mean over whatever is left of the image, which is the port's at 224x224; and the
 pooling beside the strided convolutions sees the last row and column repeated, which changes nothing at an even size
-and gives as many positions as the convolutions do at an odd one, where the port fails.
+and gives as many positions as the convolutions do at an odd one, at which the port fails.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-# 1x1; reduce, 3x3; reduce, double 3x3; projection after the pooling: output channels, 0 where there is no such branch
+# 1x1; reduce, 3x3; reduce, double 3x3; projection after the pooling: output channels, 0 for no such branch
 WIDTHS: dict[str, tuple[int, int, int, int, int, int]] = {
     "3a": (64, 64, 64, 64, 96, 32),
     "3b": (64, 64, 96, 64, 96, 64),
@@ -32,7 +32,7 @@ WIDTHS: dict[str, tuple[int, int, int, int, int, int]] = {
 
 
 class BNInception(nn.Module):
-    """A classifier of 1000 classes; ``inception_NX_output``, an identity, stands where each concatenation ends."""
+    """A classifier of 1000 classes; ``inception_NX_output``, an identity, follows each concatenation."""
 
     def __init__(self) -> None:
         super().__init__()

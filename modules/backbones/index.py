@@ -19,7 +19,7 @@ def find(name: str) -> Backbone:
 
 
 def create(name: str, *, pretrained: bool = False) -> nn.Module:
-    """The classifier itself, on the CPU; InputError where its published weights cannot be had."""
+    """The classifier itself, on the CPU; InputError if its published weights cannot be had."""
     file = KNOWN[name].file if name in KNOWN else "timm"
     if file == "timm":
         return timm.create(name, pretrained=pretrained)

@@ -1,6 +1,6 @@
 """The backbones whose insertion points are known, as plain data: described without importing torch or timm.
 
-What is written here of timm's equals timm's own configuration, and every count equals the module's (tests compare).
+The entries for timm's networks equal timm's own configuration, and every count equals the module's (tests compare).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Backbone:
     """A classifier by name: input ``size`` (c, h, w) and how its published weights expect an image.
 
     ``macs`` are the multiply-accumulates of one image of that size, as modules/describe.py counts them. ``file`` is
-    the file of this folder that creates it, where timm does not. ``order`` is that of the image's channels.
+    the file of this folder that creates it, if timm does not. ``order`` is that of the image's channels.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Backbone:
 
     @property
     def preprocessing(self) -> dict[str, Any]:
-        """How an image becomes an input: size (c, h, w), mean and std of each channel in [0, 1], resizing."""
+        """Return how an image becomes an input: size (c, h, w), mean and std of each channel in [0, 1], resizing."""
         return {
             "size": list(self.size),
             "mean": list(self.mean),

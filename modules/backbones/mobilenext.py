@@ -1,9 +1,9 @@
 """MobileNeXt: sandglass blocks, wide at both ends and narrow in the middle, depthwise convolutions at the wide ends.
 
 Zhou et al., ECCV 2020, https://arxiv.org/abs/2007.02269, table 3. Parameter names and the structure follow the
-authors' release (``mnext``), which departs from the paper's figure where the width changes: but for the first, the
+authors' release (``mnext``), which departs from the paper's figure if the width changes: but for the first, the
 second and the last block, a block that widens has no depthwise convolution at its entrance, and none at its exit
-either where it keeps the size.
+either if it keeps the size.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ STAGES = (
 
 
 class Sandglass(nn.Module):
-    """``conv`` with the shortcut around it where ``shortcut``; ``enters`` and ``leaves`` are its depthwise ends."""
+    """``conv`` with the shortcut around it if ``shortcut``; ``enters`` and ``leaves`` are its depthwise ends."""
 
     def __init__(
         self, given: int, made: int, stride: int, reduction: int, *, enters: bool, leaves: bool, shortcut: bool

@@ -60,7 +60,7 @@ def find(name: str) -> Backbone:
 
 
 def create(name: str, *, pretrained: bool = False) -> nn.Module:
-    """The classifier itself, on the CPU; InputError where its published weights cannot be had."""
+    """The classifier itself, on the CPU; InputError if its published weights cannot be had."""
     import timm
 
     try:

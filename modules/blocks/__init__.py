@@ -6,12 +6,12 @@ Contract of a file, read from its text by ``block_index`` (so that a name is kno
 - one public ``nn.Module`` class, whose first positional argument is the channel count and whose keyword-only
   arguments, annotated with int, float, bool, str or one of them ``| None``, are the block's options;
 - ``forward`` maps ``(n, c, h, w)`` to ``(n, c, h, w)``;
-- ``REPLACES_CONV3X3 = True`` where the block stands in for a 3x3 convolution instead; its class then takes
+- ``REPLACES_CONV3X3 = True`` if the block stands in for a 3x3 convolution instead; its class then takes
   ``(channels, out_channels, stride)``; with ``OWN_NORM = True`` it stands in for the normalisation and the activation
   after it too;
-- ``AXES = ("batch",)`` where its weights belong to one height and width; its class then takes ``size``, the two.
+- ``AXES = ("batch",)`` if its weights belong to one height and width; its class then takes ``size``, the two.
 
-Where a block goes in a backbone is in ``paper_places.py``, if not where squeeze-and-excitation goes.
+``paper_places.py`` has the block's place in a backbone, if that is another than squeeze-and-excitation's.
 
 A bad option raises InputError from the constructor.
 """

@@ -1,7 +1,7 @@
 """BAM: add to the input what a channel branch and a dilated spatial branch agree on.
 
 Park et al., BMVC 2018, https://arxiv.org/abs/1807.06514, eq. 1-4: ``x · (1 + sigmoid(channel ∘ spatial))``.
-Parameter names follow the authors' release, which multiplies the two branches where the paper's eq. 2 adds them
+Parameter names follow the authors' release, which multiplies the two branches, while the paper's eq. 2 adds them
 (``combine`` chooses) and normalises inside the branches, not after them. In their ResNets it stands between stages,
 once after each of the first three.
 Differs: a plain mean instead of pooling with the input's height as a square kernel, which holds for square inputs of
@@ -19,7 +19,7 @@ from ...errors import InputError
 class BAM(nn.Module):
     """Both branches go through ``channels // reduction`` channels; ``dilation`` is that of the spatial 3x3 pair.
 
-    Raises InputError where the reduction leaves no hidden channel, the dilation is below 1, or ``combine`` is neither
+    Raises InputError if the reduction leaves no hidden channel, the dilation is below 1, or ``combine`` is neither
     "product" nor "sum".
     """
 

@@ -2,7 +2,7 @@
 
 Srinivas et al., Bottleneck Transformers, CVPR 2021, https://arxiv.org/abs/2101.11605, figure 4: per head,
 ``softmax((q k^T + q r^T) / sqrt(d)) v`` with ``r = r_height + r_width``, one vector for each distance along an axis.
-It stands in for the 3x3 convolution of a bottleneck in the last stage of a ResNet, before its normalisation; where that
+It stands in for the 3x3 convolution of a bottleneck in the last stage of a ResNet, before its normalisation; if that
 had a stride, a 2x2 mean follows. The layer is timm's ``BottleneckAttn``, whose parameter names it has; as in the
 authors' TensorFlow code, and unlike timm's default, the positions' scores are scaled with the others
 (``scale_pos_embed``). timm's own ``botnet`` weights need it false.
@@ -25,7 +25,7 @@ AXES = ("batch",)
 class BoT(BottleneckAttn):
     """Attention over feature maps of ``size`` (height, width) as they come in, halved after it by a ``stride`` of 2.
 
-    Raises InputError where the heads do not divide the channels, the stride is neither 1 nor 2, or x has another size.
+    Raises InputError if the heads do not divide the channels, the stride is neither 1 nor 2, or x has another size.
     """
 
     def __init__(

@@ -18,7 +18,7 @@ from ...errors import InputError
 class CAA(nn.Module):
     """Gate of a 7x7 mean and a row and a column convolution of an odd ``kernel``.
 
-    Raises InputError where the kernel is even.
+    Raises InputError if the kernel is even.
     """
 
     def __init__(self, channels: int, *, kernel: int = 11, norm: bool = False) -> None:

@@ -18,7 +18,7 @@ from ...errors import InputError
 class CBAM(nn.Module):
     """``ChannelGate`` of ``channels // reduction`` hidden units, then ``SpatialGate`` of an odd ``kernel``.
 
-    Raises InputError where the reduction leaves no hidden unit or the kernel is even.
+    Raises InputError if the reduction leaves no hidden unit or the kernel is even.
     """
 
     def __init__(self, channels: int, *, reduction: int = 16, kernel: int = 7) -> None:

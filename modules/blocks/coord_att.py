@@ -19,7 +19,7 @@ from ...errors import InputError
 class CoordAtt(nn.Module):
     """Row and column gates through ``max(8, channels // reduction)`` shared channels.
 
-    Raises InputError where the reduction is below 1.
+    Raises InputError if the reduction is below 1.
     """
 
     def __init__(self, channels: int, *, reduction: int = 32) -> None:

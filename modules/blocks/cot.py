@@ -5,10 +5,10 @@ grouped 3x3 convolution; it and the input give the k·k weights of a local sum o
 contexts are mixed by a selective-kernel softmax.
 Parameter names follow the authors' ``CotLayer``, as do its weights shared by the channels that are equal modulo
 ``channels // 8`` and its group normalisation, which the paper does not mention. It stands in for the 3x3 convolution of
-a bottleneck, its normalisation and its ReLU, after a 3x3 mean where that one had a stride.
+a bottleneck, its normalisation and its ReLU, after a 3x3 mean if that one had a stride.
 Differs: the local sum is one of k·k shifted images, in place of the release's CUDA kernel; and the group normalisation
 averages in two steps, since a runtime that sums all positions in one go loses several times PyTorch's own rounding
-where they are equal.
+if they are equal.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RADIX = 2  # contexts: static and dynamic
 class CoT(nn.Module):
     """Local sums of an odd ``kernel``.
 
-    Raises InputError where the channels are not a multiple of 8 or differ, or the kernel is even.
+    Raises InputError if the channels are not a multiple of 8 or differ, or the kernel is even.
     """
 
     def __init__(self, channels: int, out_channels: int | None = None, stride: int = 1, *, kernel: int = 3) -> None:

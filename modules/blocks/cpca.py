@@ -21,7 +21,7 @@ STRIPS = (7, 11, 21)
 class CPCA(nn.Module):
     """Channel gate of ``channels // reduction`` hidden units, then multi-scale depthwise strips.
 
-    Raises InputError where the reduction leaves no hidden unit.
+    Raises InputError if the reduction leaves no hidden unit.
     """
 
     def __init__(self, channels: int, *, reduction: int = 4) -> None:

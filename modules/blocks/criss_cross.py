@@ -18,7 +18,7 @@ from ...errors import InputError
 class CrissCross(nn.Module):
     """Queries and keys of ``channels // reduction``.
 
-    Raises InputError where the reduction leaves no channel or the recurrence is below 1.
+    Raises InputError if the reduction leaves no channel or the recurrence is below 1.
     """
 
     def __init__(self, channels: int, *, reduction: int = 8, recurrence: int = 2) -> None:

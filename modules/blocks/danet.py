@@ -18,7 +18,7 @@ from ...errors import InputError
 class DANet(nn.Module):
     """Queries and keys of ``channels // reduction``.
 
-    Raises InputError where the reduction leaves no channel.
+    Raises InputError if the reduction leaves no channel.
     """
 
     def __init__(self, channels: int, *, reduction: int = 8) -> None:

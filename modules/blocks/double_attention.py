@@ -17,7 +17,7 @@ from ...errors import InputError
 class DoubleAttention(nn.Module):
     """``channels // reduction`` descriptors of as many features; ``residual`` adds the input.
 
-    Raises InputError where the reduction leaves no channel.
+    Raises InputError if the reduction leaves no channel.
     """
 
     def __init__(self, channels: int, *, reduction: int = 4, residual: bool = True) -> None:

@@ -18,7 +18,7 @@ from ...errors import InputError
 class ECA(nn.Module):
     """Channel gate of one odd kernel ``k``; without ``k``, the paper's formula chooses it.
 
-    Raises InputError where k is even or wider than twice the channels.
+    Raises InputError if k is even or wider than twice the channels.
     """
 
     def __init__(self, channels: int, *, k: int | None = None) -> None:

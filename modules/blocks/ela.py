@@ -22,7 +22,7 @@ VERSIONS = {"T": (5, 1, 32), "B": (7, 1, 16), "S": (5, 8, 16), "L": (7, 8, 16)}
 class ELA(nn.Module):
     """The row and the column gate of the paper's ``version`` T, B, S or L.
 
-    Raises InputError where the version is none of them, or its groups do not divide the channels.
+    Raises InputError if the version is none of them, or its groups do not divide the channels.
     """
 
     def __init__(self, channels: int, *, version: str = "B") -> None:

@@ -6,7 +6,7 @@ group's channels, weigh the other's channels; the sigmoid of the two sums gates 
 authors' release; the groups share their parameters. Since the normalisation leaves every channel at its bias on
 average, one of the two softmaxes is that of ``gn.bias`` for every input, in the release too.
 Differs: plain means instead of adaptive pooling, whose kernel the torch.export-based ONNX exporter bakes at the
-traced size (pytorch#147720); the 1x1 convolution runs on rows and columns apart instead of on their concatenation;
+traced size (pytorch#147720); the 1x1 convolution runs on rows, then on columns, instead of on their concatenation;
 and fewer groups for layers that the release's 32 do not divide.
 """
 
@@ -23,7 +23,7 @@ from ...errors import InputError
 class EMA(nn.Module):
     """``factor`` groups of channels; without it, 32 or the largest of its divisors that leaves two channels a group.
 
-    Raises InputError where the factor does not divide the channels.
+    Raises InputError if the factor does not divide the channels.
     """
 
     def __init__(self, channels: int, *, factor: int | None = None) -> None:

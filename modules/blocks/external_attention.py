@@ -17,7 +17,7 @@ from ...errors import InputError
 class ExternalAttention(nn.Module):
     """A memory of ``slots`` rows.
 
-    Raises InputError where there is no slot.
+    Raises InputError if there is no slot.
     """
 
     def __init__(self, channels: int, *, slots: int = 64) -> None:

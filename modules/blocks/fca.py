@@ -29,7 +29,7 @@ METHODS = tuple(f"{kind}{count}" for kind in _TABLES for count in (1, 2, 4, 8, 1
 class FCA(nn.Module):
     """Channel gate of ``channels // reduction`` hidden units over the frequencies that ``method`` names.
 
-    Raises InputError where the method is unknown, its frequencies do not divide the channels, ``dct`` is below 7, or
+    Raises InputError if the method is unknown, its frequencies do not divide the channels, ``dct`` is below 7, or
     the reduction leaves no hidden unit.
     """
 

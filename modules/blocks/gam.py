@@ -17,7 +17,7 @@ from ...errors import InputError
 class GAM(nn.Module):
     """Channel attention, then spatial attention, both through ``channels // rate`` hidden channels.
 
-    Raises InputError where the rate leaves no hidden channel, the groups do not divide both widths, or
+    Raises InputError if the rate leaves no hidden channel, the groups do not divide both widths, or
     ``channel_gate`` is neither "none" nor "sigmoid".
     """
 

@@ -17,7 +17,7 @@ from ...errors import InputError
 class GlobalContext(nn.Module):
     """Transform of ``channels // reduction`` hidden channels; ``fusion`` is "add", "mul", or "both": scale, then add.
 
-    Raises InputError where the reduction leaves no hidden channel or ``fusion`` is none of the three.
+    Raises InputError if the reduction leaves no hidden channel or ``fusion`` is none of the three.
     """
 
     def __init__(self, channels: int, *, reduction: int = 16, fusion: str = "add") -> None:

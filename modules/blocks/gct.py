@@ -4,7 +4,7 @@ Yang et al., Gated Channel Transformation, CVPR 2020, https://arxiv.org/abs/1909
 ``s = alpha · ||x||``, channel normalisation ``s · gamma / rms(s)``, gate ``1 + tanh(. + beta)``.
 Parameter names follow the authors' release, and so does the place of epsilon in both square roots. In its ResNets one
 stands before every convolution.
-Differs: ``mode`` "l1" always takes absolute values; the release may leave them out after a ReLU, where they do nothing.
+Differs: ``mode`` "l1" always takes absolute values; the release may leave them out after a ReLU, which makes them idle.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ...errors import InputError
 class GCT(nn.Module):
     """Channel gate in (0, 2) of three numbers per channel; ``mode`` is the norm, "l2" or "l1".
 
-    Raises InputError where the mode is neither, or epsilon is not positive.
+    Raises InputError if the mode is neither, or epsilon is not positive.
     """
 
     def __init__(self, channels: int, *, mode: str = "l2", epsilon: float = 1e-5) -> None:

@@ -1,4 +1,4 @@
-"""LSKA: multiply by a large depthwise convolution, taken apart into a row and a column, near and dilated.
+"""LSKA: multiply by a large depthwise convolution, split into a row and a column, near and dilated.
 
 Lau et al., 2023, https://arxiv.org/abs/2309.01439:
 ``x · conv1x1(dilated_kx1(dilated_1xk(dw_kx1(dw_1xk(x)))))``, the near and the dilated kernel spanning the size
@@ -19,7 +19,7 @@ KERNELS = {7: (3, 3, 2), 11: (3, 5, 2), 23: (5, 7, 3), 35: (5, 11, 3), 41: (5, 1
 class LSKA(nn.Module):
     """The release's large kernel of size ``k_size``.
 
-    Raises InputError where the release has no such size.
+    Raises InputError if the release has no such size.
     """
 
     def __init__(self, channels: int, *, k_size: int = 23) -> None:

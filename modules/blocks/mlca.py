@@ -3,7 +3,7 @@
 Wan et al., Mixed local channel attention, Engineering Applications of Artificial Intelligence 2023,
 https://doi.org/10.1016/j.engappai.2023.106442. The grid's convolution runs over its cells and channels as one
 sequence, so that the last channels of a cell meet the first of the next. Parameter names follow the authors' release,
-and so does the global average, which is the grid's, not the image's: they differ where the grid does not divide it.
+and so does the global average, which is the grid's, not the image's: they differ if the grid does not divide it.
 The kernel is ECA's. The spread back takes the averages of adaptive pooling upwards, as the release does.
 """
 
@@ -20,7 +20,7 @@ from .eca import kernel_for
 class MLCA(nn.Module):
     """``local_weight`` of the gates of a ``local_size`` square grid, the rest of the global gate.
 
-    Raises InputError where the grid is empty or the weight is outside 0 to 1.
+    Raises InputError if the grid is empty or the weight is outside 0 to 1.
     """
 
     def __init__(self, channels: int, *, local_size: int = 5, local_weight: float = 0.5) -> None:

@@ -19,7 +19,7 @@ from ...errors import InputError
 class NonLocal(nn.Module):
     """``channels // reduction`` channels inside; ``sub_sample`` needs two rows and two columns.
 
-    Raises InputError where the reduction leaves no channel.
+    Raises InputError if the reduction leaves no channel.
     """
 
     def __init__(self, channels: int, *, reduction: int = 2, sub_sample: bool = True) -> None:

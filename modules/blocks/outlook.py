@@ -1,7 +1,7 @@
 """Outlook attention: each position writes a window of values, weighed by what it sees at the window's centre.
 
 Yuan et al., VOLO, IEEE TPAMI 2023, https://arxiv.org/abs/2106.13112, section 3.1: a linear layer gives the k·k by k·k
-weights of each window directly, softmax over the values read, and the windows written are added where they overlap.
+weights of each window directly, softmax over the values read, and the windows written are added, overlaps included.
 Parameter names follow the authors' release. Its networks have heads of 32 channels and a ``stride`` of 2 (windows at
 every second position, their weights from a 2x2 mean). It stands in for a transformer's self-attention, between a
 layer normalisation and the addition.
@@ -22,7 +22,7 @@ from ...errors import InputError
 class Outlook(nn.Module):
     """Windows of an odd ``kernel`` at every ``stride``-th position; without ``heads``, of 32 channels or a few more.
 
-    Raises InputError where the heads do not divide the channels, the kernel is even or the stride exceeds it.
+    Raises InputError if the heads do not divide the channels, the kernel is even or the stride exceeds it.
     """
 
     unit: Tensor

@@ -3,7 +3,7 @@
 Liu et al., 2021, https://arxiv.org/abs/2107.00782, section 3: the gates side by side and added (``mode`` "parallel"),
 or the positions' after the channels' ("sequential").
 Parameter names and arithmetic follow the authors' release, which differs from the paper: the positions' softmax runs
-over the positions, in parallel mode after the product of query and value and in sequential mode on the value, where
+over the positions, in parallel mode after the product of query and value and in sequential mode on the value, while
 the paper takes it over the pooled query's channels; and only the sequential mode narrows and normalises ``conv_up``.
 Differs: a plain mean over (h, w) instead of adaptive pooling, so that the exported graph holds for every h, w.
 """
@@ -21,7 +21,7 @@ RATIO = 4
 class Polarized(nn.Module):
     """Half the channels inside; ``mode`` is "parallel" or "sequential".
 
-    Raises InputError where the mode is neither, or the channels are too few for it.
+    Raises InputError if the mode is neither, or the channels are too few for it.
     """
 
     def __init__(self, channels: int, *, mode: str = "parallel") -> None:

@@ -22,7 +22,7 @@ GROUPS = (1, 4, 8, 16)
 class PSA(nn.Module):
     """Four branches of ``out_channels // 4``; ``reduction`` is that of the shared squeeze-and-excitation.
 
-    ``kernels`` and ``groups`` are those of the four branches. Raises InputError where the groups of a branch do not
+    ``kernels`` and ``groups`` are those of the four branches. Raises InputError if the groups of a branch do not
     divide its channels, or the reduction leaves no hidden channel.
     """
 

@@ -21,7 +21,7 @@ from ...errors import InputError
 class ResidualAttention(nn.Module):
     """Pre-activation bottleneck units of ``channels // 4``.
 
-    Raises InputError where that leaves no channel.
+    Raises InputError if that leaves no channel.
     """
 
     def __init__(self, channels: int) -> None:

@@ -17,7 +17,7 @@ from ...errors import InputError
 class ScSE(nn.Module):
     """Channel branch of ``channels // reduction`` hidden units beside a 1x1 spatial gate.
 
-    Raises InputError where the reduction leaves no hidden unit, or ``combine`` is none of "max", "add" and "mul".
+    Raises InputError if the reduction leaves no hidden unit, or ``combine`` is none of "max", "add" and "mul".
     """
 
     def __init__(self, channels: int, *, reduction: int = 2, combine: str = "max") -> None:

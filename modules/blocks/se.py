@@ -15,7 +15,7 @@ from ...errors import InputError
 class SE(nn.Module):
     """Channel gate of ``channels // reduction`` hidden units.
 
-    Raises InputError where the reduction leaves no hidden unit.
+    Raises InputError if the reduction leaves no hidden unit.
     """
 
     def __init__(self, channels: int, *, reduction: int = 16, bias: bool = False) -> None:

@@ -19,7 +19,7 @@ from ...errors import InputError
 class ShuffleAttention(nn.Module):
     """``groups`` of an even number of channels; without ``groups``, 64 or the largest of its divisors that fits.
 
-    Raises InputError where twice the groups do not divide the channels.
+    Raises InputError if twice the groups do not divide the channels.
     """
 
     def __init__(self, channels: int, *, groups: int | None = None) -> None:

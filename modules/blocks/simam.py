@@ -18,7 +18,7 @@ from ...errors import InputError
 class SimAM(nn.Module):
     """Gate from the energy of each position; needs two positions at least, one has no variance.
 
-    Raises InputError where ``e_lambda`` is not above 0.
+    Raises InputError if ``e_lambda`` is not above 0.
     """
 
     def __init__(self, channels: int, *, e_lambda: float = 1e-4) -> None:

@@ -24,7 +24,7 @@ class SK(SelectiveKernel):
     """``branches`` dilated 3x3 convolutions, ``(n, c, h, w)`` to ``(n, out_channels, h / stride, w / stride)``.
 
     Without ``groups``, the paper's 32, or the largest divisor of 32 that divides the channels.
-    Raises InputError where there are not two branches, the reduction or the minimum is below 1, or the groups do not
+    Raises InputError if there are not two branches, the reduction or the minimum is below 1, or the groups do not
     divide the channels.
     """
 

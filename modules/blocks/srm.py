@@ -2,7 +2,7 @@
 
 Lee et al., Style-based Recalibration Module, ICCV 2019, https://arxiv.org/abs/1903.10829, section 3:
 ``x · sigmoid(BN(w1 · mean + w2 · std))``, two weights per channel. Parameter names follow the authors' release, and so
-does the standard deviation over ``h·w - 1`` where the paper divides by ``h·w``: at one position it is undefined.
+does the standard deviation over ``h·w - 1``; the paper divides by ``h·w``: at one position it is undefined.
 """
 
 from __future__ import annotations

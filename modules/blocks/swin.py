@@ -1,4 +1,4 @@
-"""Swin window attention: the positions of a window attend to each other, by likeness and by where they stand in it.
+"""Swin window attention: the positions of a window attend to each other, by likeness and by their place in it.
 
 Liu et al., Swin Transformer, ICCV 2021, https://arxiv.org/abs/2103.14030, eq. 4: per head,
 ``softmax(q k^T / sqrt(d) + B) v`` within every window, ``B`` read from a table of relative positions; ``shifted``
@@ -9,7 +9,7 @@ The attention is timm's ``WindowAttention``, whose parameter names are the autho
 layer normalisation and the addition.
 An image that is no multiple of the window is padded by zeros at the bottom and right, as the paper's footnote and the
 authors' detection code have it: any height and width, all of them dynamic. Their classification code takes multiples
-alone, where nothing is padded, and shrinks the window to a smaller image; here such an image is one padded window.
+alone, which need no padding, and shrinks the window to a smaller image; here such an image is one padded window.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MASKED = -100.0  # as the release has it, in place of minus infinity
 class Swin(WindowAttention):
     """Attention in windows of ``window`` x ``window``; without ``heads``, of 32 channels or a few more.
 
-    Raises InputError where the heads do not divide the channels, or the window is below 2.
+    Raises InputError if the heads do not divide the channels, or the window is below 2.
     """
 
     def __init__(
@@ -91,5 +91,5 @@ def _anew(x: Tensor) -> Tensor:
 
 
 def _missing(size: int, window: int) -> int:
-    """What ``size`` lacks of a multiple of the window."""
+    """Return how much ``size`` lacks of a multiple of the window."""
     return (size + window - 1) // window * window - size

@@ -4,7 +4,7 @@ Misra et al., WACV 2021, https://arxiv.org/abs/2010.03045: ``mean of x · sigmoi
 max and mean taken over the axis that is not in the plane. Parameter names follow the authors' networks and
 checkpoints (``ChannelGateH`` pools over h, ``ChannelGateW`` over w); their later file for reuse says ``cw``, ``hc``
 and ``hw`` for the three and ``conv`` for ``spatial``.
-Differs: the two reductions are taken where they lie and the gates turned, not the input and its two products, all of
+Differs: the two reductions are taken in place and the gates turned, not the input and its two products, all of
 them full-sized copies.
 """
 
@@ -19,7 +19,7 @@ from ...errors import InputError
 class Triplet(nn.Module):
     """Three gates of an odd ``kernel``, whatever the channels; ``spatial=False`` leaves the plane (h, w) out.
 
-    Raises InputError where the kernel is even.
+    Raises InputError if the kernel is even.
     """
 
     def __init__(self, channels: int, *, kernel: int = 7, spatial: bool = True) -> None:

@@ -212,7 +212,7 @@ def test_a_tie_to_one_size_is_that_size():
             "expected multiples of 2 which a tie divides; write a.height=16:32:64:2",
         ),
         ("b.height=a.height/3,a.height=16:32:64", "expected multiples of 3"),
-        ("b.height=a.height/3,a.height", "a size of 32 where a tie divides it by 3; expected a multiple of 3"),
+        ("b.height=a.height/3,a.height", "a size of 32, which a tie divides by 3; expected a multiple of 3"),
         ("b.height=a.height,a.height", "with a shape of b.height 16 and a.height 32; expected 32"),
         ("b.height=a.height/2,a.height,b.dim2", "received dynamic axes b.height and b.dim2 for the same dimension"),
         ("b.height=b.height/2", "which is tied to itself"),

@@ -54,7 +54,7 @@ def test_a_block_in_a_backbone_is_told_in_sum_by_stage_and_by_shape() -> None:
     assert row(text, "se 1x64x28x28")[:3] == ["se 1x64x28x28", "2", "0.1100"]
     assert "between +0.9650 and +1.0350 with 96% confidence, from 12 rounds." in text
     assert "1.10 times as long as without, one of the target 1.20 times" in text
-    assert "se stands where the plain backbone has a Conv2d" in text
+    assert "se replaces a Conv2d of the plain backbone" in text
 
 
 def test_a_difference_that_may_be_nothing_is_called_so() -> None:

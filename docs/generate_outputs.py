@@ -1,8 +1,9 @@
-"""Write the outputs into tutorial.md, by running its commands in order in an empty folder.
+"""Write the outputs into the tutorial and the how-to pages, by running their commands in order in an empty folder.
 
-``python docs/generate_tutorial.py`` writes the page's Python files, runs each block of shell commands, and replaces
-what stands between the markers behind it. A marker may shorten the output and state the exit code:
-``<!-- output, first 12 lines, exit code 1 -->``. It ends with an error if a block has another exit code.
+``python docs/generate_outputs.py [PAGE...]`` writes a page's Python files, runs each block of shell commands, and
+replaces what stands between the markers behind it; without PAGE it does so for every page that has such markers. A
+marker may shorten the output and state the exit code: ``<!-- output, first 12 lines, exit code 1 -->``. The program
+ends with an error if a block has another exit code. A block behind ``<!-- not run: REASON -->`` is left alone.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-PAGE = Path(__file__).with_name("tutorial.md")
+DOCS = Path(__file__).parent
 WIDTH = 118
 _FILE = re.compile(r"^```python\n# (?P<name>\S+\.py)\n(?P<source>.*?)^```$", re.MULTILINE | re.DOTALL)
 _COMMANDS = re.compile(
-    r"^```sh\n(?P<commands>.*?)^```\n"
+    r"(?P<skipped>^<!-- not run: [^>]*-->\n\n?)?^```sh\n(?P<commands>.*?)^```\n"
     r"(?:\n(?P<marker><!-- output(?:, first (?P<lines>\d+) lines)?(?:, exit code (?P<code>\d+))? -->\n)"
     r"(?P<output>.*?)<!-- end -->)?",
     re.MULTILINE | re.DOTALL,
@@ -56,8 +57,8 @@ def write_files(page: str, folder: Path) -> None:
 
 
 def steps(page: str) -> list[Step]:
-    """Return the page's blocks of commands, in order."""
-    return [Step.of(found) for found in _COMMANDS.finditer(page)]
+    """Return the page's blocks of commands, in order, without those that are not run."""
+    return [Step.of(found) for found in _COMMANDS.finditer(page) if not found["skipped"]]
 
 
 def run(found: list[Step], folder: Path) -> Iterator[str]:
@@ -90,7 +91,7 @@ def with_outputs(page: str, outputs: list[str]) -> str:
     left = iter(outputs)
 
     def replaced(found: re.Match[str]) -> str:
-        output = next(left)
+        output = "" if found["skipped"] else next(left)
         if not found["marker"]:
             return found[0]
         before = found[0][: found.start("output") - found.start()]
@@ -99,9 +100,20 @@ def with_outputs(page: str, outputs: list[str]) -> str:
     return _COMMANDS.sub(replaced, page)
 
 
+def pages() -> list[Path]:
+    """Return the pages that show outputs, in order of their names."""
+    return sorted(page for page in DOCS.rglob("*.md") if "<!-- output" in page.read_text(encoding="utf-8"))
+
+
+def write(page: Path) -> None:
+    """Run the commands of one page and write their outputs into it."""
+    text = page.read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory() as name:
+        write_files(text, Path(name))
+        page.write_text(with_outputs(text, list(run(steps(text), Path(name)))), encoding="utf-8")
+
+
 if __name__ == "__main__":
-    text = PAGE.read_text(encoding="utf-8")
-    with tempfile.TemporaryDirectory() as folder_name:
-        write_files(text, Path(folder_name))
-        PAGE.write_text(with_outputs(text, list(run(steps(text), Path(folder_name)))), encoding="utf-8")
-    print(PAGE)
+    for path in [Path(name) for name in sys.argv[1:]] or pages():
+        write(path)
+        print(path)

@@ -1,4 +1,4 @@
-"""The tutorial's commands run as the page says, and its outputs are theirs."""
+"""The commands of the tutorial and of the how-to pages run as the pages say, and their outputs are theirs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = (ROOT / "docs/tutorial.md").read_text(encoding="utf-8")
+TUTORIAL = ROOT / "docs/tutorial.md"
+PAGES = [TUTORIAL, *sorted((ROOT / "docs/howto").glob("*.md"))]
 SMALL = """# Page
 
 ```python
@@ -34,6 +35,11 @@ echo two; echo lines; exit 3
 <!-- output, first 1 lines, exit code 3 -->
 <!-- end -->
 
+<!-- not run: it needs a GPU -->
+```sh
+false
+```
+
 ```sh
 true
 ```
@@ -44,7 +50,7 @@ true
 def generator() -> ModuleType:
     sys.path.insert(0, str(ROOT / "docs"))
     try:
-        return importlib.import_module("generate_tutorial")
+        return importlib.import_module("generate_outputs")
     finally:
         sys.path.remove(str(ROOT / "docs"))
 
@@ -63,14 +69,27 @@ def test_another_exit_code_is_an_error(generator: ModuleType, tmp_path: Path) ->
         list(generator.run(steps[1:], tmp_path))
 
 
+def test_a_block_that_cannot_run_here_is_left_alone(generator: ModuleType) -> None:
+    assert [step.commands for step in generator.steps(SMALL)] == [
+        "python net.py\n",
+        "echo two; echo lines; exit 3\n",
+        "true\n",
+    ]
+    assert "false" in generator.with_outputs(SMALL, ["", "", ""])
+
+
+def test_every_page_with_outputs_is_found(generator: ModuleType) -> None:
+    assert set(generator.pages()) == set(PAGES)
+
+
 def results(output: str) -> list[tuple[str, str]]:
     """Return (stage, result) of a verdict's table, without those that depend on what the machine has."""
     rows = re.findall(r"^│ (\S.*?) +│ (\S.*?) +│", output, re.MULTILINE)
     return [row for row in rows if not row[0].startswith(("tensorrt", "onnxruntime cuda"))]
 
 
-def test_the_page_shows_a_failure_and_its_repair(generator: ModuleType) -> None:
-    shown = [results(step.shown) for step in generator.steps(PAGE)]
+def test_the_tutorial_shows_a_failure_and_its_repair(generator: ModuleType) -> None:
+    shown = [results(step.shown) for step in generator.steps(TUTORIAL.read_text(encoding="utf-8"))]
     assert sum(("fp16", "failed") in rows for rows in shown) == 1
     broken = next(number for number, rows in enumerate(shown) if ("fp16", "failed") in rows)
     assert ("torch → onnx", "passed") in shown[broken]
@@ -78,8 +97,10 @@ def test_the_page_shows_a_failure_and_its_repair(generator: ModuleType) -> None:
 
 
 @pytest.mark.slow
-def test_the_commands_give_what_the_page_shows(generator: ModuleType, tmp_path: Path) -> None:
-    generator.write_files(PAGE, tmp_path)
-    steps = generator.steps(PAGE)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_commands_give_what_the_page_shows(generator: ModuleType, page: Path, tmp_path: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    generator.write_files(text, tmp_path)
+    steps = generator.steps(text)
     for step, output in zip(steps, generator.run(steps, tmp_path), strict=True):
         assert results(step.shorten(output)) == results(step.shown), step.commands
