@@ -1,4 +1,4 @@
-"""Whether two runtimes that were fed the same compute the same: asked before one is timed beside the other."""
+"""Compare two runtimes that were fed the same input, before one is timed beside the other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Array = npt.NDArray[Any]
 
 
 def disagreement(outputs: Mapping[str, Array], expected: Mapping[str, Array], precision: Precision = FLOAT32) -> str:
-    """Why ``outputs`` of this precision are not those that were expected, in words; "" where they are.
+    """Return why ``outputs`` of this precision are not those that were expected, in words; "" if they are.
 
     A healthy run is within its precision's budget of the truth (relative L2), so two of them are at most twice as far
     apart; the truth itself is not needed here, the verdict has had it. NaN and infinity must be in the same places,
@@ -35,7 +35,7 @@ def disagreement(outputs: Mapping[str, Array], expected: Mapping[str, Array], pr
 
 
 def distance(found: Array, wanted: Array) -> float:
-    """Relative L2; infinite where NaN or infinity stand in other places, and for integers that are not equal."""
+    """Return the relative L2; infinite if NaN or infinity are in other places, and for integers that are not equal."""
     if wanted.dtype.kind != "f" or found.dtype.kind != "f":
         return 0.0 if np.array_equal(found, wanted) else math.inf
     finite = np.isfinite(wanted)

@@ -30,7 +30,7 @@ Outputs = Mapping[str, Array]
 
 
 def compare_rows(run: Run, cases: Iterable[tuple[Case, Reference]], stage: Stage) -> StageResult:
-    """Judge the smallest case with two rows or more that PyTorch keeps apart, with the floors of the stage's precision.
+    """Judge the smallest case with two or more rows that PyTorch keeps separate, with the floors of the stage's precision.
 
     If no case has them, one is run twice, and ``why`` says so. A run that repeats itself within the floor but not bit
     for bit passes, and ``why`` says that it is not deterministic.
@@ -61,7 +61,7 @@ def _smallest(cases: Iterable[tuple[Case, Reference]]) -> tuple[Case, Reference]
 
 
 def _rows(reference: Reference) -> int:
-    """How many rows there are that can be compared, 1 where none can."""
+    """Return how many rows can be compared; 1 if none can."""
     return reference.outputs64[reference.row_outputs[0]].shape[0] if reference.row_outputs else 1
 
 
@@ -84,7 +84,7 @@ def _checks(run: Run, case: Case, reference: Reference, precision: Precision) ->
 
 
 def _rows_of(value: Array, order: Array) -> Array:
-    """The rows in another order; another number of rows than expected stays, to be told as a wrong shape."""
+    """Return the rows in another order; another number of rows than expected stays, a wrong shape."""
     return value[order] if value.shape[:1] == order.shape else value
 
 

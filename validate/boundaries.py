@@ -111,18 +111,18 @@ class GraphView:
         self._kinds = _kinds(self.model)
 
     def is_float(self, value: str) -> bool:
-        """Whether a value carries numbers to compare; sizes and indices do not. Unknown counts as yes."""
+        """Return True if a value carries numbers to compare; sizes and indices do not. Unknown counts as yes."""
         return self._kinds.get(value, (True, None))[0]
 
     def may_be(self, value: str, shape: tuple[int, ...]) -> bool:
-        """Whether a value may have this shape, as far as the graph tells."""
+        """Return True if a value may have this shape, as far as the graph tells."""
         dims = self._kinds.get(value, (True, None))[1]
         return dims is None or (
             len(dims) == len(shape) and all(dim in (0, size) for dim, size in zip(dims, shape, strict=True))
         )
 
     def elements(self, value: str, unknown: int) -> int:
-        """How many numbers a value holds, with ``unknown`` for every size that the graph leaves open."""
+        """Return how many numbers a value holds, with ``unknown`` for every size that the graph leaves open."""
         dims = self._kinds.get(value, (True, None))[1]
         return math.prod(dim or unknown for dim in dims) if dims is not None else unknown
 
@@ -254,7 +254,7 @@ def plain_path(path: str) -> str:
 
 
 def is_inside(path: str, module: str) -> bool:
-    """Whether ``path`` is ``module`` or below it; the whole model is ``""``."""
+    """Return True if ``path`` is ``module`` or below it; the whole model is ``""``."""
     return not module or path == module or path.startswith(f"{module}.")
 
 
@@ -269,7 +269,7 @@ def _implicit(node: onnx.NodeProto) -> Iterator[str]:
 
 
 def _kinds(model: onnx.ModelProto) -> dict[str, tuple[bool, tuple[int, ...] | None]]:
-    """For every value: is it a float, and its sizes, 0 where one is not fixed; None where the rank is not known."""
+    """Return for every value: is it a float, and its sizes, 0 for one that is not fixed; None without a known rank."""
     import onnx
 
     kinds = onnx.TensorProto

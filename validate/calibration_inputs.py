@@ -24,14 +24,14 @@ TENSORS = (".npz", ".safetensors")
 
 @dataclass(frozen=True)
 class CalibrationInputs:
-    """``make`` gives all of them anew at every call; ``said`` tells what they are."""
+    """``make`` gives all of them anew at every call; ``said`` describes them."""
 
     make: Callable[[], Iterable[Feeds]]
     said: str
 
 
 def calibration_inputs(source: Path | None, target: Target, cases: Sequence[Case], *, seed: int) -> CalibrationInputs:
-    """From a folder of photographs, a file of tensors, or the cases with ordinary values where there is no ``source``.
+    """Read a folder of photographs or a file of tensors; without ``source`` take the cases with ordinary values.
 
     Photographs and tensors go in at the optimum of every dynamic axis. Raises InputError for a source that cannot be
     read, or that does not fit the target's inputs.

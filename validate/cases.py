@@ -1,4 +1,4 @@
-"""What a model is fed to be judged: sizes inside the claimed ranges, and values that reach past the easy middle.
+"""The inputs that a model is judged on: sizes inside the claimed ranges, and values that reach past the easy middle.
 
 Uniform or plain normal noise has a mean near zero in every channel, so that each gate of a squeeze-style block stays
 near sigmoid(bias) and hides errors. The normal case therefore adds an offset per channel and one per position, and
@@ -182,9 +182,9 @@ def _value_cases(axes: Mapping[str, Axis]) -> list[tuple[str, str, str, dict[str
 
 
 def _interior(axis: Axis, fraction: float, taken: set[int]) -> int:
-    """An odd size inside the range near ``fraction`` of it; a taken, even or end one only where nothing else is.
+    """Return an odd size inside the range near ``fraction`` of it; a taken, even or end one only if no other is left.
 
-    Where sizes must be multiples of a number, odd means an odd multiple of it.
+    If sizes must be multiples of a number, odd means an odd multiple of it.
     """
     wanted = axis.min + fraction * (axis.max - axis.min)
     candidates = axis.sizes

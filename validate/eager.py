@@ -61,7 +61,7 @@ class Lower(Protocol):
 
 
 class CannotRun(ModuleRefused):
-    """PyTorch raised on a case; ``reason`` is what it said."""
+    """PyTorch raised on a case; ``reason`` is its message."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)

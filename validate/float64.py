@@ -144,7 +144,7 @@ def _trains(x: Any, mean: Any, _variance: Any, training: bool) -> bool:
 
 
 def _overlap(into: Any, source: Any) -> bool:
-    """Whether two tensors share elements without being the same ones in the same order."""
+    """Return True if two tensors share elements without being the same ones in the same order."""
     import torch
 
     def layout(tensor: Any) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""What a half precision loses by itself: PyTorch with every value rounded at every operator, adding up in float32.
+"""The loss of a half precision by itself: PyTorch with every value rounded at every operator, adding up in float32.
 
 The float32 policy of the graph holds here too, operator by operator (export/passes/float_policy.py). Sums, squares,
 divisions by computed numbers, normalisations and exponentials take float32 and give float32, and so does what some
@@ -55,7 +55,7 @@ _INPUT, _LOW, _FLOAT32 = "input", "low", "float32"
 @dataclass(frozen=True)
 class Half:
     """A half precision to measure: its name, and the paths of the modules that stay in float32, those within which
-    everything does and those that alone do; where ``alone`` is given, all but those do."""
+    everything does and those that alone do; with ``alone``, all but those do."""
 
     precision: str
     kept_within: tuple[str, ...] = ()
@@ -78,7 +78,7 @@ class Half:
         return replace(self, alone=tuple(modules))
 
     def keeps(self, path: str) -> bool:
-        """Whether what this module computes itself stays in float32."""
+        """Return True if what this module computes itself stays in float32."""
         is_other = self.alone is not None and path not in self.alone
         return is_other or is_within(path, self.kept_within) or path in self.kept_exactly
 
@@ -121,7 +121,7 @@ def half_precision_mode(half: Half, path: Callable[[], str], draw: int) -> Any:
         return result
 
     def stays(func: Any, args: Any, tags: list[str]) -> bool:
-        """Whether the operator computes in float32."""
+        """Return True if the operator computes in float32."""
         name = func.overloadpacket.__name__
         if name == "convolution" and args[6]:
             name = "transposed convolution"

@@ -1,7 +1,7 @@
-"""What a model's weights hide from the verdict: gates that never move, branches that are multiplied by zero.
+"""Errors that a model's weights hide from the verdict: gates that never move, branches that are multiplied by zero.
 
 A freshly made network computes the same whatever goes wrong behind a gamma of zero, and a gate whose weights are all
-zero stands at 0.5 for every input. Such weights are the user's to choose; that they prove little must be said.
+zero stands at 0.5 for every input. Such weights are the user's to choose; the verdict states that they prove little.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ def _planes(path: Path, c: int, h: int, w: int) -> npt.NDArray[np.float32]:
 
 
 def _per_channel(values: Any, c: int) -> npt.NDArray[np.float32]:
-    """``values`` as (c, 1, 1); 0.5 where they are unknown or meant for another channel count."""
+    """Return ``values`` as (c, 1, 1); 0.5 if they are unknown or meant for another channel count."""
     found = np.asarray(values if values is not None else 0.5, dtype=np.float32).reshape(-1)
     if found.size not in (1, c):
         found = np.full(1, 0.5, np.float32)

@@ -86,7 +86,7 @@ class LastDigits:
 
 
 def _is_whole(x: Any) -> bool:
-    """Whether every value is a whole number, as counts are, which any kernel gets exactly."""
+    """Return True if every value is a whole number, as counts are, which any kernel gets exactly."""
     import torch
 
     few = x.reshape(-1)[:64]

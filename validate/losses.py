@@ -1,4 +1,4 @@
-"""What a precision below float32 loses by itself, whole or in one module alone, measured by PyTorch before any graph is
+"""The loss of a precision below float32, whole or in one module alone, measured by PyTorch before any graph is
 written: the floors of the verdict, on a few ordinary cases."""
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class Losses:
         self._truths: list[Outputs] = []
 
     def whole(self, lower: Lower) -> float:
-        """The largest error of any output on any of the cases; infinite where a number overflows."""
+        """Return the largest error of any output on any of the cases; infinite if a number overflows."""
         return max((self._lost(number, lower) for number in range(len(self._cases))), default=0.0)
 
     def of_each(self, lower: Lower, modules: Mapping[str, Sequence[str]]) -> dict[str, float]:
-        """The error on the smallest case where one module alone, with those that belong to it, computes in the lower
+        """Return the error on the smallest case with one module alone, and those that belong to it, in the lower
         precision; by the module's path."""
         return {path: self._lost(0, lower.only(members)) if self._cases else 0.0 for path, members in modules.items()}
 

@@ -1,4 +1,4 @@
-"""How far an output is from the float64 truth, in units of what PyTorch's own rounding loses.
+"""The distance of an output from the float64 truth, in units of what PyTorch's own rounding loses.
 
 The relative error is taken three ways, because each sees what the others hide: over the whole output (L2), at the
 largest single element, and over every slice of every axis but the first (for (n, c, h, w): each channel, each row and
@@ -25,7 +25,7 @@ HEALTHY_RATIO = 6.0
 # The verdict's limit: R, and a third more for models, sizes and seeds that were not measured. What such a limit
 # lets through is counted by `python benchmarks/mutants.py`: docs/mutants.md.
 LIMIT = 8.0
-# Two healthy runs, each within R floors of the truth, are at most 2 R floors apart: two rows of a batch, two scores.
+# Two healthy runs, each within R floors of the truth, differ by at most 2 R floors: two rows of a batch, two scores.
 BETWEEN_RUNS = 2 * HEALTHY_RATIO
 BUDGET = 1e-5
 UNIT_ROUNDOFF = 2.0**-24
@@ -38,7 +38,7 @@ UNIT_ROUNDOFF = 2.0**-24
 
 @dataclass(frozen=True)
 class Precision:
-    """What is allowed to a graph of one precision: ``limit`` in floors, ``budget`` as relative L2 on ordinary inputs.
+    """The limits of a graph of one precision: ``limit`` in floors, ``budget`` as relative L2 on ordinary inputs.
 
     ``healthy`` is the largest ratio that a healthy graph was measured to reach. ``share`` is how much of its variation
     a channel may lose: the deviation of its error over its own.
@@ -54,7 +54,7 @@ class Precision:
 
     @property
     def between_runs(self) -> float:
-        """How many floors two healthy runs may be apart."""
+        """Return by how many floors two healthy runs may differ."""
         return 2 * self.healthy
 
 
@@ -80,7 +80,7 @@ def allowed_in(precision: str) -> Precision:
 
 @dataclass(frozen=True, eq=False)
 class Floor:
-    """What PyTorch loses by itself on one output: relative L2, largest element over largest |reference|, and every
+    """The loss of PyTorch by itself on one output: relative L2, largest element over largest |reference|, and every
     slice's root mean square over the whole reference's (``channel``, axis after axis).
 
     ``unsettled`` marks the elements of an integer output that rounding alone can change: an argmax whose best scores
@@ -97,7 +97,7 @@ class Floor:
         return math.isfinite(self.l2) and math.isfinite(self.max) and bool(np.isfinite(self.channel).all())
 
     def or_larger(self, other: Floor) -> Floor:
-        """The larger of the two, part by part; slices only where both have the same ones."""
+        """The larger of the two, part by part; slices only if both have the same ones."""
         same = self.channel.shape == other.channel.shape
         channel = np.maximum(self.channel, other.channel) if same else self.channel
         return Floor(max(self.l2, other.l2), max(self.max, other.max), channel, self.unsettled)
@@ -154,9 +154,9 @@ class Comparison:
 
 
 def measure(out: Array, ref64: Array) -> Floor:
-    """The three relative errors of ``out``, equal in shape; over the elements where the reference is finite.
+    """Return the three relative errors of ``out``, equal in shape, over the elements with a finite reference.
 
-    Where the reference is finite and ``out`` is not, they are infinite. A reference of zeros gives errors of 0 or inf.
+    If the reference is finite and ``out`` is not, they are infinite. A reference of zeros gives errors of 0 or inf.
     """
     count = sum(ref64.shape[1:])
     if ref64.dtype.kind in "iub" or not ref64.size:
@@ -175,7 +175,7 @@ def measure(out: Array, ref64: Array) -> Floor:
 
 
 def _distance(out: Array, ref64: Array) -> Float64:
-    """Element by element |out - reference|, 0 where the reference is not finite."""
+    """Return |out - reference| element by element, 0 if the reference is not finite."""
     finite = np.isfinite(ref64)
     distance: Float64 = np.abs(np.subtract(out, ref64, dtype=np.float64, where=finite, out=np.zeros(ref64.shape)))
     return distance
@@ -199,7 +199,7 @@ def compare(
     budget: float | None = None,
     dtype: npt.DTypeLike | None = None,
 ) -> Comparison:
-    """Judge one output against the truth; ``dtype`` is what it must have, where that is known.
+    """Judge one output against the truth; ``dtype`` is what it must have, if that is known.
 
     ``limit`` and ``budget`` replace those of the ``precision``.
     """
@@ -240,7 +240,7 @@ def _compare_floats(
         return _compare_absolute(name, _distance(out, ref64), scale, floor, unit=unit, limit=limit)
     # Asked only here: against a reference of zeros every relative error is infinite.
     if not floor.is_finite:
-        detail = f"PyTorch's own result in {precision.words} is not finite where float64 is: this precision is refused"
+        detail = f"PyTorch's own result in {precision.words} is not finite, but float64's is: this precision is refused"
         return Comparison(name, math.nan, floor.l2, math.inf, "floor", (), False, detail)
     return _compare_relative(name, out, ref64, floor, precision=precision, limit=limit, budget=budget)
 
@@ -271,10 +271,10 @@ def _compare_relative(
 
 
 def _top1(out: Array, ref64: Array, allowed: float) -> tuple[int, list[int]]:
-    """(rows whose best class is settled, those of them where ``out`` has another best class), for (n, classes).
+    """Return (rows whose best class is settled, those of them in which ``out`` has another), for (n, classes).
 
     Settled: the best score stands above the second by more than ``allowed`` of the largest score of all: two scores,
-    each within R floors of the truth, cannot pass each other when they are more than 2 R apart.
+    each within R floors of the truth, cannot pass each other if they differ by more than 2 R.
     """
     if ref64.ndim != 2 or ref64.shape[1] < 2:
         return 0, []
@@ -304,14 +304,14 @@ def _wrong_form(out: Array, ref64: Array, dtype: npt.DTypeLike | None) -> tuple[
 
 
 def _stray(out: Array, ref64: Array) -> tuple[str, tuple[int, ...]] | None:
-    """A NaN or infinity on one side only, or on every element: (detail, where); None where numbers can be compared."""
+    """Find a NaN or infinity on one side only, or everywhere: (detail, index); None if numbers can be compared."""
     finite = np.isfinite(ref64)
     if not (finite.all() and np.isfinite(out).all()):
         stray = np.isnan(out) != np.isnan(ref64)
         stray |= np.where(np.isinf(out), np.sign(out), 0) != np.where(np.isinf(ref64), np.sign(ref64), 0)
         if stray.any():
             at = _index(int(stray.argmax()), stray.shape)
-            return f"{float(out[at]):.6g} where the reference has {float(ref64[at]):.6g}, at {at}", at
+            return f"{float(out[at]):.6g}, expected {float(ref64[at]):.6g}, at {at}", at
         if not finite.any():
             return (
                 "the reference has no finite element: nothing could be compared; if an input has a domain, give its "

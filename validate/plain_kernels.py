@@ -1,4 +1,4 @@
-"""What float32 loses in kernels that are written plainly: sums in a loop, products term by term, gates near one.
+"""The loss of float32 in kernels that are written plainly: sums in a loop, products term by term, gates near one.
 
 PyTorch adds in a cascade, which loses next to nothing, and no runtime need be that careful: over an image of 160 x 160
 whose mean is not zero, ONNX Runtime's loop loses several times as much, and a gate or a normalisation behind it shows
@@ -15,7 +15,7 @@ from .last_digits import LastDigits
 
 LANES = 8
 MOST_STEPS = 8192
-# A product of matrices is added up term by term only where that takes a fraction of a second: gates, scores, contexts.
+# A product of matrices is added up term by term only if that takes a fraction of a second: gates, scores, contexts.
 MOST_TERMS = 1 << 27
 # Below so many elements of the result, all terms at once are faster than one step per term.
 FEW_ELEMENTS = 1 << 11
@@ -75,7 +75,7 @@ def _reduce(x: Any, axes: Sequence[int] | None, keep: bool, *, is_mean: bool) ->
 
 
 def _product(a: Any, b: Any) -> Any:
-    """``a @ b``, (m, k) by (k, n) or as many of them as a batch has; None where it is too large."""
+    """``a @ b``, (m, k) by (k, n) or as many of them as a batch has; None if it is too large."""
     rows, terms, columns = a.shape[-2], a.shape[-1], b.shape[-1]
     if not b.numel() or a.numel() * columns > MOST_TERMS:
         return None
@@ -127,7 +127,7 @@ def _layer_norm(x: Any, shape: Sequence[int], weight: Any, bias: Any, epsilon: f
 def _normalised(flat: Any, epsilon: float) -> tuple[Any, Any, Any]:
     """Over the last axis: the normalised values, mean and reciprocal deviation.
 
-    As one product and one sum, which is what runtimes do: where the mean is large it cancels more than centring would.
+    As one product and one sum, which is what runtimes do: if the mean is large it cancels more than centring would.
     """
     mean = loop_sum(flat) / flat.shape[-1]
     centred = flat - mean.unsqueeze(-1)
@@ -142,8 +142,8 @@ def _affine(x: Any, weight: Any, bias: Any, shape: Sequence[int]) -> Any:
 
 
 def loop_sum(x: Any) -> Any:
-    """The sum over the last axis with one accumulator per lane of an 8-wide vector; more lanes where it is very long,
-    to end in time."""
+    """Return the sum over the last axis with one accumulator per lane of an 8-wide vector; more lanes if it is very
+    long, to end in time."""
     lanes = max(LANES, -(-x.shape[-1] // MOST_STEPS))
     whole = x.shape[-1] // lanes * lanes
     total = x.new_zeros((*x.shape[:-1], lanes))

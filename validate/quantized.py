@@ -1,10 +1,10 @@
-"""What 8-bit operands lose by themselves: PyTorch in float32, both operands of every quantised product in the format.
+"""The loss of 8-bit operands by themselves: PyTorch in float32, both operands of each quantised product in the format.
 
 The steps of what a product reads are those of the graph; a weight's are its own. Of integers it has one for each output
 channel, and a batch normalisation that the graph folds into it scales whole channels, and with them their steps: the
 levels are the same. Of fp8 it has one, which the folding changes: its numbers are rounded elsewhere, and as far. A
 product is found by its weight, a parameter of the module; one whose weight is computed by the module that runs it.
-Where one weight or module has several products, they come in the order of the graph.
+If one weight or module has several products, they come in the order of the graph.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .last_digits import LastDigits
 if TYPE_CHECKING:
     from torch import nn
 
-# Where in an operator's operands is what it reads, where its weight, and along which axis are the output channels.
+# For an operator: the index of the operand that it reads, that of its weight, and the axis of the output channels.
 PRODUCTS = {
     **{"convolution": (0, 1, 0), "linear": (0, 1, 0)},
     **{"addmm": (1, 2, 1), "mm": (0, 1, 1), "matmul": (0, 1, 1)},
@@ -65,7 +65,7 @@ class EightBit:
         that runs.
 
         ``draw`` 0 has PyTorch's own last digits, any other moves them: near the middle between two levels they decide.
-        Raises ModuleRefused where a quantised product of the graph was not met.
+        Raises ModuleRefused if a quantised product of the graph was not met.
         """
         from torch.utils._python_dispatch import TorchDispatchMode
 

@@ -1,4 +1,4 @@
-"""Cases with their references as named arrays, so that a bundle can be judged where PyTorch is not.
+"""Cases with their references as named arrays, so that a bundle can be judged without PyTorch.
 
 Every array is one tensor of a safetensors file; a JSON-able index says which is which and holds the scalars. Reading
 streams: one case is in memory at a time.

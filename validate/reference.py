@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Floor", "Reference", "references"]
 
-# Rows of a batch are independent where float64 agrees to this relative error: far above float64's own rounding
+# Rows of a batch are independent if float64 agrees to this relative error: far above float64's own rounding
 # in a deep network, far below float32's.
 ROWS_AGREE = 1e-11
 NUDGES = 3
@@ -30,7 +30,7 @@ DRAWS = 4
 # One run is one draw of its rounding errors, and may be a lucky one: without the last of these the largest ratio of
 # efficientnet_b0+se, a deep network full of gates, is a fifth larger.
 OTHER_ROUNDINGS: tuple[Rounding, ...] = ("plain", "other")
-# Where a few roundings are amplified so far that the result loses more than the budget, as by the softmaxes of sixteen
+# If a few roundings are amplified so far that the result loses more than the budget, as by the softmaxes of sixteen
 # double attentions, runs differ tenfold by chance: three draws of resnet50+double_attention once lay between 0.9 and
 # 1.6e-4, the next five between 4 and 15e-4. Such a model is judged in floors alone, so that they are drawn more often.
 MORE_DRAWS = (2, 3, 4, 5, 6)
@@ -45,11 +45,11 @@ def references(
     hidden: Hidden | None = None,
     lower: Sequence[Lower] = (),
 ) -> Iterator[Reference]:
-    """One reference per case, in order; nothing is kept between them. ``hidden`` is told what every gate gave.
+    """Yield one reference per case, in order; nothing is kept between them. ``hidden`` gets what every gate gave.
     ``lower`` are the lower precisions whose floors are measured as well.
 
     The module's outputs (tensor, tuple, list, dict, nested) are named in flattened order by ``output_names``, or
-    "output" / "output_0", … where that is empty. Works on copies: the caller's module is never touched.
+    "output" / "output_0", … if that is empty. Works on copies: the caller's module is never touched.
     A case that float64 cannot run is judged against float32, and its reference says so. Raises ModuleRefused if PyTorch
     cannot run a case in float32 either, and if the outputs are not a function of the inputs.
     """
@@ -153,8 +153,8 @@ def _nudge(feeds: Feeds, rng: np.random.Generator, unit_roundoff: float) -> Feed
 
 
 def _row_outputs(double: Eager, feeds: Feeds, case: Case, truth: Outputs) -> tuple[str, ...]:
-    """The outputs whose rows do not depend on the other rows: the same when run alone, or among copies of themselves
-    where a batch of one is not allowed."""
+    """Return the outputs whose rows do not depend on the other rows: the same when run alone, or among copies of
+    themselves if a batch of one is not allowed."""
     if case.kind not in ("normal", "random_int") or not case.row_inputs:
         return ()
     count = feeds[case.row_inputs[0]].shape[0]
@@ -171,7 +171,7 @@ def _row_outputs(double: Eager, feeds: Feeds, case: Case, truth: Outputs) -> tup
 
 
 def _row_agrees(alone: Array, batch: Array, row: int, counts: tuple[int, int]) -> bool:
-    """Whether each of the copies of one row gives what the row gives in the batch."""
+    """Return True if each of the copies of one row gives what the row gives in the batch."""
     copies, count = counts
     if not batch.ndim or batch.shape[0] != count or alone.shape != (copies, *batch.shape[1:]):
         return False

@@ -155,7 +155,7 @@ def loose_picks(
 
 
 def _near_ties(choice: Choice, picked: np.ndarray, far: float) -> int:
-    """How many picks have a score within ``far`` of the next one."""
+    """Return how many picks have a score within ``far`` of the next one."""
     scores = choice.scores.reshape(-1) if choice.dim is None else np.moveaxis(choice.scores, choice.dim, -1)
     places = (
         1 if choice.operator in BEST else np.moveaxis(picked, -1 if choice.dim is None else choice.dim, -1).shape[-1]

@@ -1,4 +1,4 @@
-"""What every slice of an output did over all cases: whether it was ever finite, and whether its variation was kept.
+"""The record of every slice of an output over all cases: was it ever finite, and was its variation kept.
 
 One relative error of an output hides what its quiet channels lose: scores beside boxes in hundreds of pixels may be
 constants, and the whole is off by a millionth. A channel carries what varies in it from place to place and from input
@@ -174,7 +174,7 @@ def _still(truth: Moments, rounding: Float64, precision: Precision) -> npt.NDArr
 
 
 def _rounding(reference: Reference, name: str, truth: Array, axis: int) -> Float64:
-    """What float32 loses of each slice by itself, as a root mean square; at least a rounding of the slice's own."""
+    """Return the loss of float32 on each slice, as a root mean square; at least a rounding of the slice's own."""
     finite = np.where(np.isfinite(truth), truth, 0.0)
     start = sum(truth.shape[1:axis])
     channel = reference.floors[name].channel[start : start + truth.shape[axis]]

@@ -1,7 +1,7 @@
-"""What tf32 loses by itself: PyTorch in float32, both operands of every product with eleven significant bits.
+"""The loss of tf32 by itself: PyTorch in float32, both operands of every product with eleven significant bits.
 
 A GPU's kernels round them to nearest, or leave the digits behind out, which tensor cores do to whatever they are given.
-Where a normalisation is folded into a weight, the weight is rounded elsewhere: two more runs scale every operand before
+If a normalisation is folded into a weight, the weight is rounded elsewhere: two more runs scale every operand before
 it is rounded, and back. The floor is the largest of the four.
 """
 
@@ -17,7 +17,7 @@ from .quantized import PRODUCTS
 if TYPE_CHECKING:
     from torch import nn
 
-# Where the operands are that are multiplied; those of int8, and a vector's.
+# The indices of the operands that are multiplied; those of int8, and a vector's.
 OPERANDS = {name: places[:2] for name, places in PRODUCTS.items()} | {"mv": (0, 1), "dot": (0, 1), "addmv": (1, 2)}
 DROPPED_BITS = 13
 NEAREST, CUT_OFF = 0, 1

@@ -1,4 +1,4 @@
-"""What was compared, stage by stage, and with what outcome; what could not be compared says why.
+"""The verdict: every comparison, stage by stage, with its outcome; what could not be compared says why.
 
 A stage ``passed``; ``passed, budget not kept by PyTorch's float32`` if its error is above the budget of float32, as
 PyTorch's own is; ``passed against float32`` if float64 cannot run the module; was ``not checked``, as a whole or in
@@ -78,7 +78,7 @@ class StageResult:
 
     @property
     def worst_ratio(self) -> float:
-        """The largest ratio, in floors; 0 where nothing was compared."""
+        """Return the largest ratio, in floors; 0 if nothing was compared."""
         return max((found.ratio for _, found in self.comparisons), default=0.0)
 
     @property
@@ -93,14 +93,14 @@ class StageResult:
 
     @property
     def top1(self) -> tuple[int, int]:
-        """(rows with the best class that float64 has, rows where rounding cannot change it), over every (n, classes)
-        output; (0, 0) where there is none."""
+        """Return (rows with float64's best class, rows in which rounding cannot change it), over every (n, classes)
+        output; (0, 0) if there is none."""
         found = [comparison for _, comparison in self.comparisons]
         return sum(one.agreeing_rows for one in found), sum(one.settled_rows for one in found)
 
     @property
     def smallest_failing(self) -> dict[str, int]:
-        """The sizes of the failed case with the fewest elements; empty where nothing failed or no axis is dynamic."""
+        """Return the sizes of the failed case with the fewest elements; empty if nothing failed or no axis varies."""
         failing = [found.sizes for _, found in self.comparisons if not found.passed and found.sizes]
         return dict(sorted(failing, key=_volume)[0]) if failing else {}
 

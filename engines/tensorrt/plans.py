@@ -132,7 +132,7 @@ def file_name(flavour: Flavour, capabilities: Sequence[str], version: Version, p
 
 
 def log_name(flavour: Flavour, precision: str) -> str:
-    """The path in the bundle of what the last build of this flavour and precision said."""
+    """Return the path in the bundle of the last build's log of this flavour and precision."""
     return f"{FOLDER}/{precision}.log" if flavour is TENSORRT else f"{FOLDER}/{flavour.tag}-{precision}.log"
 
 

@@ -69,9 +69,9 @@ def has(version: Version, name: str) -> bool:
 
 
 def network_flags(trt: Any, version: Version, *, weakly_typed: bool = False) -> int:
-    """Explicit batch where it is an option, types as the graph has them where that is one and is not declined.
+    """Return the network flags: STRONGLY_TYPED if this version has it (unless ``weakly_typed``), else EXPLICIT_BATCH.
 
-    Raises MissingRequirement for a weakly typed network where every network is strongly typed.
+    They are 0 from TensorRT 11. Raises MissingRequirement for a weakly typed network if all are strongly typed.
     """
     kinds = trt.NetworkDefinitionCreationFlag
     if version.major >= 11:
@@ -140,6 +140,6 @@ def device_bytes(engine: Any, version: Version) -> int:
 
 
 def failed_node(error: Any, version: Version) -> tuple[int, str, str]:
-    """Index, name and operator of the node that a parser's error is about; the last two empty where it does not say."""
+    """Return index, name and operator of a parser error's node; the last two are empty if the error has none."""
     named = has(version, "ParserError.node_name")
     return int(error.node()), error.node_name() if named else "", error.node_operator() if named else ""

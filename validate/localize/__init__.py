@@ -1,4 +1,4 @@
-"""Where a failed stage goes wrong: the first PyTorch module and ONNX node whose output leaves PyTorch's own rounding.
+"""Find the first PyTorch module and ONNX node of a failed stage whose output leaves PyTorch's own rounding.
 
 Every tensor that enters or leaves a module in PyTorch is compared, by its values, with what crosses the same boundary
 in the graph. The floor at a boundary is what PyTorch loses there in float32, as for the outputs. Going back from the

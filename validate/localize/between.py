@@ -1,4 +1,4 @@
-"""Where one runtime leaves another, without PyTorch: both run the same named values, module by module.
+"""Find the place at which one runtime leaves another, without PyTorch: both run the same named values.
 
 The allowance at a value is not guessed: the reference runs once more on inputs moved by a rounding or two, and what
 that changes there, scaled to what the recorded floors say of the outputs, stands for PyTorch's own rounding.
@@ -22,7 +22,7 @@ from .watching import PASS_BYTES, passes, watch
 
 @dataclass(frozen=True)
 class Side:
-    """A graph file and how it is run; ONNX Runtime as the graph is written unless told otherwise."""
+    """A graph file and how it is run; by default in ONNX Runtime as the graph is written."""
 
     path: Path
     opener: Opener | None = None
@@ -35,7 +35,7 @@ class Side:
 def locate_between(
     reference: Side, other: Side, case: Case, modules: Mapping[str, str], *, floors: Mapping[str, Floor] | None = None
 ) -> Location | None:
-    """The first module and node where ``other`` leaves ``reference`` on ``case``; None where its outputs do not.
+    """Return the first module and node at which ``other`` leaves ``reference`` on ``case``; None if no output does.
 
     ``modules`` maps node names of ``other`` to module paths (the manifest's ``modules``), ``floors`` are the recorded
     ones of the outputs. Values are compared by name: both sides hold the same graph, or one made of the other in which

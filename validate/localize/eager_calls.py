@@ -1,4 +1,4 @@
-"""What PyTorch computes on the way: the tensors at every module's boundary, and inside chosen modules every operator's.
+"""PyTorch's values on the way: the tensors at every module's boundary, and inside chosen modules every operator's.
 
 Tensors are shown to a visitor while they exist and are not kept here.
 """
@@ -71,7 +71,7 @@ class EagerCalls(Eager):
     ) -> None:
         """Run once, in float32 with any rounding, and show every tensor.
 
-        Raises ModuleRefused where PyTorch cannot run the case.
+        Raises ModuleRefused if PyTorch cannot run the case.
         """
         self._visitor, self._op_paths = visitor, frozenset(op_paths)
         try:

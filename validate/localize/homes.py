@@ -1,6 +1,6 @@
-"""Where PyTorch's modules are in the graph: in nodes of their own, or in those of a module that they were folded into.
+"""PyTorch's modules in the graph: in nodes of their own, or in those of a module that they were folded into.
 
-A convolution and the BatchNorm after it become one node, which belongs to one of the two. Where it is the
+A convolution and the BatchNorm after it become one node, which belongs to one of the two. If it is the
 convolution's, what leaves it is the BatchNorm's result, and what PyTorch's convolution returned is nowhere.
 """
 
@@ -22,13 +22,13 @@ class Homes:
         self._truth, self._graph, self._view = truth, graph, graph.view
 
     def has_nodes(self, path: str) -> bool:
-        """Whether a module has nodes of its own."""
+        """Return True if a module has nodes of its own."""
         return bool(self._view.inside(path))
 
     def home(self, moment: Moment) -> str:
         """The module into whose nodes the one at ``moment``, which has none, was folded: the one that made its input.
 
-        "" where its input is not what a module made.
+        "" if its input is not what a module made.
         """
         entered = self._truth.entering(moment)
         if entered is None or entered.origin.kind != "leave":
@@ -36,7 +36,7 @@ class Homes:
         return entered.origin.path if self.has_nodes(entered.origin.path) else self.home(entered.origin)
 
     def is_folded(self, moment: Moment) -> bool:
-        """Whether a tensor leaves a module that has weights and no nodes, so that another's nodes compute it."""
+        """Return True for the tensor of a module that has weights and no nodes, so that another's nodes compute it."""
         module = self._truth.module(moment.path)
         has_weights = module is not None and next(iter(module.parameters()), None) is not None
         return moment.kind == "leave" and has_weights and not self.has_nodes(moment.path)
@@ -55,7 +55,7 @@ class Homes:
 def judge_boundaries(judge: Judge, homes: Homes, sights: Sequence[Sight]) -> list[Judged]:
     """Every tensor that enters or leaves a module, judged in the order of execution.
 
-    One that differs from all its candidates is wrong only where it must be among them: see the three reasons below.
+    One that differs from all its candidates is wrong only if it must be among them: see the three reasons below.
     """
     judged = judge.judge(sights, homes.candidates)
     leaving = [found for found in judged if found.is_right and found.moment.kind == "leave"]
@@ -76,7 +76,7 @@ def judge_boundaries(judge: Judge, homes: Homes, sights: Sequence[Sight]) -> lis
         # 2. What a module was folded into: only the result of both is in the graph, and that is right.
         if any((path, name) in absorbed for name in found.values):
             return replace(found, status="unknown")
-        # 3. Values that other calls of the module account for; where these are all, nothing reads this call's.
+        # 3. Values that other calls of the module account for; if these are all, nothing reads this call's.
         left = tuple(name for name in found.values if (path, name) not in claimed)
         return replace(found, values=left) if left else replace(found, status="unknown")
 

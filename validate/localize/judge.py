@@ -1,6 +1,6 @@
 """PyTorch's tensors held against the graph's values, one by one.
 
-No naming convention is trusted, because a simplifier keeps names for values that it changed: a tensor is right where
+No naming convention is trusted, because a simplifier keeps names for values that it changed: a tensor is right if
 one of the values that it may be, in shape and place, equals it within the floor.
 """
 
@@ -26,7 +26,7 @@ Candidates = Callable[[Sight], Sequence[str]]
 class Judged:
     """A tensor of PyTorch beside the graph's values: ``values`` holds the one that fits, or those that should.
 
-    ``status`` is unknown where the graph has no value that the tensor may be. ``ratio`` is that of the value that comes
+    ``status`` is unknown if the graph has no value that the tensor may be. ``ratio`` is that of the value that comes
     closest, in floors.
     """
 
@@ -117,7 +117,7 @@ class _Claims:
         self._seen: set[tuple[tuple[int, ...], bytes]] = set()
 
     def is_repetition(self, moment: Moment, truth: Array) -> bool:
-        """Whether an operator gave these very numbers before; takes note of what an operator gives."""
+        """Return True if an operator gave these very numbers before; takes note of what an operator gives."""
         if moment.kind not in ("op", "part"):
             return False
         digest = (truth.shape, hashlib.blake2b(truth.tobytes(), digest_size=16).digest())
@@ -128,10 +128,10 @@ class _Claims:
         return False
 
     def is_free(self, name: str, moment: Moment) -> bool:
-        """Whether a value may be what is made at ``moment``; a module may read any, and a step be any."""
+        """Return True if a value may be what is made at ``moment``; a module may read any, and a step be any."""
         return moment.kind in ("enter", "part") or self._owners.get(name) != moment.path
 
     def take(self, name: str, moment: Moment) -> None:
-        """What is made at ``moment`` is this value. An outer module that returns the value takes it over."""
+        """Note that ``moment`` makes this value. An outer module that returns the value takes it over."""
         if moment.kind != "enter":
             self._owners[name] = moment.path

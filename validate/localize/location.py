@@ -1,4 +1,4 @@
-"""The answer to "where": a module of PyTorch, a node of the graph, and what is certain about them."""
+"""The place of an error: a module of PyTorch, a node of the graph, and what is certain about them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Location:
-    """Where a graph leaves PyTorch. ``ratio`` is in floors; infinite where nothing could be computed.
+    """The place at which a graph leaves PyTorch. ``ratio`` is in floors; infinite if nothing could be computed.
 
     ``source`` is the file and line of the class's ``forward``. ``proven`` tells that the module alone (or the nodes
-    behind the boundary, where PyTorch has no such module), fed PyTorch's own tensors, shows the error as well.
+    behind the boundary, if PyTorch has no such module), fed PyTorch's own tensors, shows the error as well.
     ``detail`` says in a sentence what is certain.
     """
 
@@ -54,7 +54,7 @@ class Location:
 
 
 def class_and_line(module: nn.Module) -> tuple[str, str]:
-    """The class's name, and the file and line of its ``forward`` ("" where Python does not know)."""
+    """Return the class's name, and the file and line of its ``forward`` ("" if Python does not know)."""
     kind = type(module)
     try:
         file = inspect.getsourcefile(kind.forward)

@@ -1,4 +1,4 @@
-"""What is not in the graph: every value that a module reads is right somewhere, but it is not what PyTorch feeds it.
+"""Find what the graph lacks: every value that a module reads is right somewhere, but PyTorch feeds it another one.
 
 A step was left out, or another value is read in its place. Nothing that the graph computes is wrong, so no node can be
 found by comparing; PyTorch's modules tell what ought to be there.
@@ -28,7 +28,7 @@ class Missing:
         self._homes, self._judge, self._proof = homes, judge, proof
 
     def locate(self, found: Judged, judged: Sequence[Judged]) -> Location | None:
-        """What is missing at a boundary that is wrong though all the values that it may be are right."""
+        """Find what is missing at a boundary that is wrong though all the values that it may be are right."""
         moment, origin = found.moment, found.sight.origin
         if moment.kind == "leave":
             return self._last_step(found)
@@ -42,7 +42,7 @@ class Missing:
         return None if reader is None else self._fed_otherwise(found, judged, reader, is_short=len(readers) < calls)
 
     def before(self, node: Node, found: Judged) -> Location | None:
-        """What is missing before a module that was folded into the one of ``node``, whose output is wrong."""
+        """Find what is missing before a module that was folded into the one of ``node``, whose output is wrong."""
         entered = self._truth.entering(found.moment)
         if found.moment.kind != "leave" or entered is None or node.module != found.moment.path:
             return None
@@ -61,7 +61,7 @@ class Missing:
         return self._input(fed, reader, found)
 
     def _fed_otherwise(self, found: Judged, judged: Sequence[Judged], reader: Node, *, is_short: bool) -> Location:
-        """``reader`` does not read what PyTorch feeds the module; ``is_short`` where calls of it have no node."""
+        """Locate a ``reader`` that reads other values than PyTorch feeds it; ``is_short`` if calls have no node."""
         computed = self._computed(found.sight)
         if computed is None:
             return self._input(found.sight, reader, found)
@@ -71,7 +71,7 @@ class Missing:
         return self._proof.locate(reader, found, judged, "it reads another value than PyTorch feeds it; ")
 
     def _last_step(self, found: Judged) -> Location | None:
-        """What leaves the module is right, one step too early. The step may be a module inside of it."""
+        """Locate a module that returns a right value, one step too early. The step may be a module inside of it."""
         path, last = found.moment.path, found.sight.origin
         makers = [self._view.producer[name] for name in found.values if name in self._view.producer]
         if not path or not makers:

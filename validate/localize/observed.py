@@ -14,7 +14,7 @@ from .watching import watch
 
 @dataclass(frozen=True)
 class Raised:
-    """A node that does not run, and what the runtime said."""
+    """A node that does not run, and the runtime's message."""
 
     node: Node
     message: str
@@ -23,7 +23,7 @@ class Raised:
 class Observed:
     """A graph on the case of ``truth``. ``hiding`` are the values that make the error vanish when they are shown.
 
-    Where the graph does not run, ``raised`` is the node that stopped it, and ``view`` keeps what runs before it.
+    If the graph does not run, ``raised`` is the node that stopped it, and ``view`` keeps what runs before it.
     """
 
     def __init__(self, view: GraphView, opener: Opener, truth: Truth) -> None:
@@ -34,11 +34,11 @@ class Observed:
 
     @property
     def named_outputs(self) -> tuple[str, ...]:
-        """The outputs that stand for PyTorch's by their place; none where they are only what was read last."""
+        """Return the outputs that stand for PyTorch's by their place; none if they are only what was read last."""
         return self.view.outputs if self.raised is None else ()
 
     def is_wrong(self) -> bool:
-        """Whether the outputs leave PyTorch's, or a node that is known does not run."""
+        """Return True if the outputs leave PyTorch's, or a node that is known does not run."""
         try:
             outputs = self.run(())
         except Exception as error:  # of any runtime's own kind
@@ -63,7 +63,7 @@ class Observed:
 
 
 def _cut_before_failure(view: GraphView, message: str) -> Raised | None:
-    """Keep of the graph what runs before the node that ONNX Runtime's message names; None where it names none."""
+    """Keep of the graph what runs before the node that ONNX Runtime's message names; None if it names none."""
     name = re.search(r"Name:'([^']*)'", message)
     node = next((node for node in view.nodes if name is not None and node.name == name[1]), None)
     if node is None:

@@ -1,4 +1,4 @@
-"""Which of a few nodes: values inside a module, held against what PyTorch's operators in that module compute."""
+"""Choose among a few nodes: compare values inside a module with what PyTorch's operators in that module compute."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Operators:
         return same
 
     def _goes_on(self, node: Node, after: Node) -> bool:
-        """Whether ``node`` is a step inside one of PyTorch's operators, done rightly, and ``after`` goes on from it."""
+        """Return True if ``node`` is a right step inside one of PyTorch's operators and ``after`` goes on from it."""
         return bool(self._parts.intersection(node.outputs)) and not set(node.outputs).isdisjoint(after.inputs)
 
     def _folded_into(self, paths: set[str]) -> dict[str, str]:

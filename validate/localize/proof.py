@@ -58,7 +58,7 @@ class Proof:
         return None
 
     def _nodes_alone(self, node: Node, found: Judged) -> Comparison | None:
-        """What lies between values known to be right and the wrong boundary, on PyTorch's tensors for those values."""
+        """Run the nodes between right values and the wrong boundary on PyTorch's tensors for those values."""
         for value in found.values:
             nodes = self._view.back([value], self._moments)
             if node in nodes:
@@ -78,7 +78,7 @@ class Proof:
             return None
 
     def _fed(self, names: Iterable[str]) -> Arrays:
-        """PyTorch's float32 tensors for these values; the graph's own where PyTorch has none (sizes)."""
+        """Return PyTorch's float32 tensors for these values; the graph's own if PyTorch has none (sizes)."""
         names = list(names)
         fed = {name: self._graph.feeds[name] for name in names if name in self._graph.feeds}
         known = {name: self._moments[name] for name in names if name in self._moments and name not in fed}

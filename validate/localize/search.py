@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 def locate(
     module: nn.Module, graph: OnnxGraph, case: Case, *, optimise: bool, opener: Opener | None = None, seed: int = 0
 ) -> Location | None:
-    """Where ``graph`` leaves ``module`` on ``case``; None where its outputs stay within the limit.
+    """Find the place at which ``graph`` leaves ``module`` on ``case``; None if its outputs stay within the limit.
 
     The graph runs in ONNX Runtime, as in production with ``optimise``; ``opener`` loads it in another runtime.
-    Raises ModuleRefused where PyTorch cannot run the case.
+    Raises ModuleRefused if PyTorch cannot run the case.
     """
     with GraphView(graph.path, graph.modules) as view:
         truth = Truth(module, case, seed)
@@ -84,7 +84,7 @@ class _Search:
         return [node for node in region if not cleared.issuperset(self.view.floats(node.outputs))]
 
     def _ends_well(self, found: Judged, cleared: Collection[str]) -> bool:
-        """Whether all that is computed from what leaves a module is right, so that only the comparison was at fault."""
+        """Return True if all that follows from a module's output is right, so that only the comparison was at fault."""
         users = [user for name in found.values for user in self.view.consumers.get(name, ())]
         after = [user for user in users if not is_inside(user.module, found.moment.path)]
         return all(name in cleared for user in after for name in self.view.floats(user.outputs))

@@ -28,7 +28,7 @@ class Truth:
 
     ``sights`` are the float tensors at every module's boundary in the order of execution, ``outputs`` the truth and
     the floor of each of the model's outputs. ``pass_bytes`` is what tensors may take at a time: about half of what the
-    weights take, where that is much. The constructor raises ModuleRefused where PyTorch cannot run the case.
+    weights take, if that is much. The constructor raises ModuleRefused if PyTorch cannot run the case.
     """
 
     def __init__(self, module: nn.Module, case: Case, seed: int) -> None:
@@ -54,7 +54,7 @@ class Truth:
         self._entering = {sight.moment.module_call: sight for sight in reversed(entering)}
 
     def module(self, path: str) -> nn.Module | None:
-        """The module at a path; None where the graph tells of one that PyTorch does not have."""
+        """Return the module at a path; None if the graph has one that PyTorch does not have."""
         return self._double.paths.get(path)
 
     def entering(self, moment: Moment) -> Sight | None:
@@ -62,7 +62,7 @@ class Truth:
         return self._entering.get(moment.module_call)
 
     def call_count(self, path: str) -> int:
-        """How often a module is called."""
+        """Return how often a module is called."""
         return 1 + max(sight.moment.call for sight in self.sights if sight.moment.path == path)
 
     def visit(self, visitor: Visitor, modules: Collection[str] = ()) -> None:
@@ -83,11 +83,11 @@ class Truth:
         return kept
 
     def floors(self, wanted: Collection[Moment], modules: Collection[str] = ()) -> Floors:
-        """What float32 loses at the ``wanted`` moments."""
+        """Return the loss of float32 at the ``wanted`` moments."""
         return Floors([self.rounded(wanted, modules, rounding=rounding) for rounding in ROUNDINGS])
 
     def at(self, moment: Moment) -> tuple[Array, Floor] | None:
-        """The truth and the floor of one boundary's tensor; None where float32 does not come by."""
+        """Return the truth and the floor of one boundary's tensor; None if float32 does not come by."""
         truths: list[Array] = []
 
         def note(sight: Sight, get: Callable[[], Array]) -> None:
@@ -110,14 +110,14 @@ class Truth:
     def compare(self, value: Array, truth: Array, floor: Floor) -> Comparison:
         """As the verdict compares, without a budget.
 
-        What is close to zero is judged against the largest magnitude that the last float64 run met; while it runs,
+        Values close to zero are judged against the largest magnitude that the last float64 run met; while it runs,
         the largest so far, which is what the tensor was computed from.
         """
         return compare("", value, truth, floor, self._double.largest, budget=math.inf)
 
 
 class Floors:
-    """What float32 loses at some moments, in the run that loses most."""
+    """The loss of float32 at some moments, in the run that loses most."""
 
     def __init__(self, runs: Sequence[dict[Moment, Array]]) -> None:
         self._runs = runs

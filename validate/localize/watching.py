@@ -1,4 +1,4 @@
-"""Looking at values inside a run: as many at a time as memory allows, and fewer where looking hides the error.
+"""Looking at values inside a run: as many at a time as memory allows, and fewer if looking hides the error.
 
 A value that is to be seen must be kept, and a runtime that keeps it may leave out the very fusion that is wrong.
 """
@@ -35,7 +35,7 @@ def watch(
 ) -> tuple[Arrays, set[str]]:
     """The values of ``names`` in a run that is wrong all the same, and the names that hide the error when shown.
 
-    ``run`` returns the values that it is told to show, and the outputs by which ``is_wrong`` judges. Where showing all
+    ``run`` returns the values that it must show, and the outputs by which ``is_wrong`` judges. If showing all
     makes the error vanish, each half is shown alone; a name that hides it by itself is left out of the values.
     """
     if not names:

@@ -22,7 +22,7 @@ from .state import changed, generators, prints
 
 # float64 repeats itself but for the order of its sums in another thread.
 REPEATS = 1e-9
-# Where a clock or a generator of the module's own is asked, so many calls are compared: no end of its range is known.
+# If a clock or a generator of the module's own is asked, so many calls are compared: no end of its range is known.
 CALLS = 12
 SHOWN = 3
 ADVICE = "make the outputs depend on the inputs alone, as by `if self.training`, or take the state as an input"

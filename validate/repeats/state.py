@@ -1,4 +1,4 @@
-"""What a module keeps between two calls: buffers, parameters, and plain attributes with all that they hold."""
+"""The state that a module keeps between calls: buffers, parameters, and plain attributes with all that they hold."""
 
 from __future__ import annotations
 
