@@ -30,7 +30,7 @@ Outputs = Mapping[str, Array]
 
 
 def compare_rows(run: Run, cases: Iterable[tuple[Case, Reference]], stage: Stage) -> StageResult:
-    """Judge the smallest case with two or more rows that PyTorch keeps separate, with the floors of the stage's precision.
+    """Judge the smallest case with two or more rows that PyTorch keeps separate, by the floors of the stage.
 
     If no case has them, one is run twice, and ``why`` says so. A run that repeats itself within the floor but not bit
     for bit passes, and ``why`` says that it is not deterministic.
