@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .workflows.cost import cost
     from .workflows.deploy import deploy
     from .workflows.export import export_bundle
-    from .workflows.options import Weights
+    from .workflows.options import Judging, PrecisionRequest, Weights
     from .workflows.tune import tune_bundle
     from .workflows.validate import validate_bundle
     from .workflows.verify import verify_bundle
@@ -40,9 +40,11 @@ __all__ = [
     "CheckFailed",
     "InputError",
     "Interrupted",
+    "Judging",
     "Method",
     "MissingRequirement",
     "ModuleRefused",
+    "PrecisionRequest",
     "SizesRefused",
     "StorageError",
     "Verdict",
@@ -66,7 +68,9 @@ _logging.getLogger(__name__).addHandler(_logging.NullHandler())  # a program tha
 _HOME = {
     "BuildOptions": ".engines.tensorrt.build",
     "Bundle": ".core.bundle",
+    "Judging": ".workflows.options",
     "Method": ".engines.timing.method",
+    "PrecisionRequest": ".workflows.options",
     "Verdict": ".validate.verdict",
     "Weights": ".workflows.options",
     "benchmark": ".workflows.benchmark",

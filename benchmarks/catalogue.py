@@ -89,7 +89,9 @@ def measure(name: str, images: Path) -> dict[str, Any]:
         options["shapes"] = [IMAGE_SHAPE]
     with tempfile.TemporaryDirectory() as folder:
         try:
-            bundle = attn2trt.deploy(name, out=Path(folder) / "bundle", inputs=images, **options)
+            bundle = attn2trt.deploy(
+                name, out=Path(folder) / "bundle", judging=attn2trt.Judging(inputs=images), **options
+            )
         except Attn2trtError as error:
             return {"target": name, "passed": False, "refused": True, "why": str(error)}
     verdict = Verdict.from_json(bundle.manifest["verdict"])

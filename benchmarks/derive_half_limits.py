@@ -31,7 +31,7 @@ from attn2trt.core.graph import OnnxGraph
 from attn2trt.engines.float32_kernels import float32_kernels
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.errors import CheckFailed
-from attn2trt.export.precision import LowGraph, float32_source, lower
+from attn2trt.export.precision import LowPrecisionGraph, float32_source, lower
 from attn2trt.export.precision_check import check_precision
 from attn2trt.modules.catalog import resolve
 from attn2trt.validate.cases import Case, make_cases
@@ -41,7 +41,7 @@ from attn2trt.validate.reference import references
 from attn2trt.validate.stages.judge import judge
 from attn2trt.validate.stages.stage import Stage
 from attn2trt.validate.verdict import StageResult
-from attn2trt.workflows import deploy as pipeline
+from attn2trt.workflows import float32_graph as pipeline
 
 RESULTS = Path(__file__).parent / "results/half_limits.json"
 PAGE = Path(__file__).parents[1] / "docs/precision.md"
@@ -98,7 +98,7 @@ def measured(name: str, seed: int) -> dict[str, Any]:
     return {**row, "seconds": round(time.perf_counter() - since)}
 
 
-def healthy(low: LowGraph, pairs: list[tuple[Case, Reference]], where: str) -> list[StageResult]:
+def healthy(low: LowPrecisionGraph, pairs: list[tuple[Case, Reference]], where: str) -> list[StageResult]:
     """The stages of one lowered graph on these cases."""
     with OrtRuntime(float32_kernels(low.graph.path), optimise=False) as rounding:
         found = [judge(Stage(where, low.precision), rounding.run, pairs)]
@@ -108,7 +108,7 @@ def healthy(low: LowGraph, pairs: list[tuple[Case, Reference]], where: str) -> l
     return found
 
 
-def mutants(low: LowGraph, graph: OnnxGraph, pairs: list[tuple[Case, Reference]]) -> Iterator[dict[str, Any]]:
+def mutants(low: LowPrecisionGraph, graph: OnnxGraph, pairs: list[tuple[Case, Reference]]) -> Iterator[dict[str, Any]]:
     """Every weight of the lowered graph, made two percent larger."""
     model = onnx.load(str(low.graph.path))
     types = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
@@ -134,7 +134,7 @@ def mutants(low: LowGraph, graph: OnnxGraph, pairs: list[tuple[Case, Reference]]
         }
 
 
-def told(low: LowGraph, path: Path, graph: OnnxGraph) -> bool:
+def told(low: LowPrecisionGraph, path: Path, graph: OnnxGraph) -> bool:
     """Whether the comparison with the float32 graph sees it."""
     source = float32_source(graph, low.graph.opset)
     names = frozenset(node.name for node in source.graph.node) - set(low.float32)

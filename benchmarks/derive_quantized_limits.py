@@ -50,7 +50,7 @@ from attn2trt.validate.stages.judge import judge
 from attn2trt.validate.stages.onnxruntime import is_optimised
 from attn2trt.validate.stages.stage import Stage, lower_stages
 from attn2trt.validate.verdict import StageResult
-from attn2trt.workflows import deploy as pipeline
+from attn2trt.workflows import float32_graph as pipeline
 from attn2trt.workflows.precision import floor_of
 
 PAGE = Path(__file__).parents[1] / "docs/int8.md"

@@ -41,7 +41,7 @@ from attn2trt.validate.metrics import FLOAT32, LOWER, Reference, measure
 from attn2trt.validate.reference import references
 from attn2trt.validate.slices import Slices
 from attn2trt.validate.verdict import STRESS_KINDS
-from attn2trt.workflows import deploy as pipeline
+from attn2trt.workflows import float32_graph as pipeline
 
 RESULTS = Path(__file__).parent / "results/share_limits.json"
 PRECISIONS = {"fp32": FLOAT32, **LOWER}

@@ -18,7 +18,7 @@ from attn2trt.export.quantized import quantize
 from attn2trt.modules import catalog
 from attn2trt.modules.block_index import block_info
 from attn2trt.modules.target import Target
-from attn2trt.workflows.deploy import export_graph
+from attn2trt.workflows.float32_graph import export_graph
 
 EXAMPLES_FOLDER = Path(__file__).parents[1] / "examples"
 PRECISIONS = (FP32, "fp16", "bf16", "int8", "fp8")

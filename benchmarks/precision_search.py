@@ -21,11 +21,11 @@ from bare_path import described
 from catalogue import photographs
 
 from attn2trt.core.precision import FP32
-from attn2trt.validate.losses import MOST_CASES
 from attn2trt.validate.metrics import LOWER
+from attn2trt.validate.sensitivity import MOST_CASES
 from attn2trt.validate.verdict import STRESS_KINDS, Verdict
 from attn2trt.workflows.deploy import deploy
-from attn2trt.workflows.precision import AUTO, TRIED
+from attn2trt.workflows.options import AUTO, TRIED, Judging
 from attn2trt.workflows.precision_search import MOST_IN_FLOAT32, SHOWN, Tried
 
 ROOT = Path(__file__).parent.parent
@@ -49,8 +49,7 @@ def row(target: str, allowed: float | None, folder: Path, images: Path) -> dict[
         shapes=[shape],
         dynamic=axes,
         precision=AUTO,
-        max_error=allowed,
-        inputs=images if shape == IMAGE[0] else None,
+        judging=Judging(max_error=allowed, inputs=images if shape == IMAGE[0] else None),
         out=folder / target,
         force=True,
     )

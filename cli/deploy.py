@@ -11,6 +11,7 @@ from ..errors import InputError
 from ..modules.target import file_name
 from .options import (
     IMAGES,
+    deploy_options,
     export_options,
     float32_truth_option,
     max_error_option,
@@ -55,7 +56,7 @@ def command(targets: tuple[str, ...], jobs: int | None, require: tuple[str, ...]
     from ..core.bundle import MANIFEST
     from ..engines.timing.machine import physical_cores
     from ..modules.packages import load
-    from ..workflows.deploy import DEFAULT_FOLDER
+    from ..workflows.place import DEFAULT_FOLDER
     from .several import run_each
 
     bundles = [DEFAULT_FOLDER / file_name(target) / MANIFEST for target in targets]
@@ -81,12 +82,12 @@ def _refuse_options_of_one(targets: Sequence[str], options: Mapping[str, Any]) -
 
 
 def _deploy(target: str, as_json: bool, options: Mapping[str, Any]) -> int:
-    """Deploy one target and print its verdict."""
+    """Deploy one target and print what was found of it; return the exit code."""
     from ..validate.verdict import Verdict
     from ..workflows.deploy import deploy
 
     with stages() as progress:
-        bundle = deploy(target, progress=progress, **options)
+        bundle = deploy(target, progress=progress, **deploy_options(options))
     verdict = Verdict.from_json(bundle.manifest["verdict"])
     if as_json:
         print_json({"path": str(bundle.path), "passed": bool(verdict), "reused": bundle.reused, **bundle.manifest})

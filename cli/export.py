@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .options import export_options, output_options, target_options
+from .options import deploy_options, export_options, output_options, target_options
 from .output import print_json, print_rich, stages
 from .summary import bundle_lines
 
@@ -20,7 +20,7 @@ def command(target: str, as_json: bool, **options: Any) -> None:
     from ..workflows.deploy import deploy
 
     with stages() as progress:
-        bundle = deploy(target, verdict=False, progress=progress, **options)
+        bundle = deploy(target, progress=progress, **deploy_options({**options, "verdict": False}))
     if as_json:
         print_json({"path": str(bundle.path), "reused": bundle.reused, **bundle.manifest})
         return

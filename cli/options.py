@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar
@@ -195,6 +195,24 @@ def export_options(command: Command) -> Command:
             help="End a stage that takes longer, as a failure.",
         ),
     )
+
+
+def deploy_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keywords of ``deploy`` for the values of a command's options, by their names."""
+    from ..workflows.options import Judging, PrecisionRequest, Weights
+
+    left = dict(options)
+
+    def taken(*names: str) -> dict[str, Any]:
+        return {name: left.pop(name) for name in names if name in left}
+
+    precision = taken("keep_fp32", "calibrate", "calibration")
+    return {
+        "weights": Weights(**taken("seed", "pretrained", "checkpoint")),
+        "judging": Judging(**taken("verdict", "max_error", "inputs", "allow_float32_truth")),
+        "precision": PrecisionRequest(precisions=left.pop("precision"), **precision),
+        **left,
+    }
 
 
 def timing_options(each: str) -> Decorator[Any]:

@@ -35,7 +35,7 @@ OPSET_END = 24
 
 
 @dataclass(frozen=True)
-class LowGraph:
+class LowPrecisionGraph:
     """A graph in half precision. ``lowered`` names the float operators that compute in it, ``float32`` gives every
     other one its reason, ``kept`` those that a pattern, a constant or the opset kept there beyond the policy."""
 
@@ -111,7 +111,7 @@ def file_name(precision: str) -> str:
     return f"model.{precision}.onnx"
 
 
-def lower(graph: OnnxGraph, precision: str, folder: Path, *, keep: Sequence[str] = ()) -> LowGraph:
+def lower(graph: OnnxGraph, precision: str, folder: Path, *, keep: Sequence[str] = ()) -> LowPrecisionGraph:
     """Write ``graph``, float32, in half precision to ``folder``.
 
     ``keep`` are globs over PyTorch module paths; what they match stays in float32, with everything inside. Raises
@@ -142,7 +142,7 @@ def lower(graph: OnnxGraph, precision: str, folder: Path, *, keep: Sequence[str]
     written = replace(graph, path=path, opset=opset, modules=rewrite.modules)
     check_contract(written, opset=opset, inputs=graph.inputs, outputs=graph.outputs, after=f"the cast to {low.words}")
     check_precision(source, path, planned.low, low.name)
-    return LowGraph(
+    return LowPrecisionGraph(
         precision,
         written,
         tuple(sorted(planned.low)),

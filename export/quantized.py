@@ -20,7 +20,7 @@ from ..core.formats import Format
 from ..core.graph import OnnxGraph, save
 from ..errors import ModuleRefused
 from .contract import check_contract
-from .precision import LowGraph, file_name, float32_source, keeper, matching
+from .precision import LowPrecisionGraph, file_name, float32_source, keeper, matching
 from .quantized_check import check_quantized
 
 # Of numbers up to one: what folding a normalisation rounds, and far less than two kernels differ by.
@@ -30,7 +30,7 @@ Calibrate = Callable[[Sequence[str]], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
-class QuantizedGraph(LowGraph):
+class QuantizedGraph(LowPrecisionGraph):
     """A graph with 8-bit products. ``ranges`` are the largest magnitudes of the tensors that they read.
 
     ``steps`` are those of what the products of each weight read, in the order of the graph, None for one that stays in

@@ -8,11 +8,11 @@ from ..core.graph import OnnxGraph
 from ..core.operators import PRODUCTS
 from ..core.precision import TF32
 from ..errors import ModuleRefused
-from .precision import LowGraph
+from .precision import LowPrecisionGraph
 
 
 @dataclass(frozen=True)
-class Tf32Graph(LowGraph):
+class Tf32Graph(LowPrecisionGraph):
     """The float32 graph; ``lowered`` are its products."""
 
     @property

@@ -36,7 +36,7 @@ def test_a_csp_backbone_with_three_feature_maps(csp_backbone: ModuleType, tmp_pa
         "py:csp_backbone:make",
         shapes=["2x3x48x48"],
         dynamic=AXES,
-        checkpoint=tmp_path / "weights.safetensors",
+        weights=attn2trt.Weights(checkpoint=tmp_path / "weights.safetensors"),
         out=tmp_path / "bundle",
     )
     verdict = Verdict.from_json(bundle.manifest["verdict"])

@@ -134,7 +134,7 @@ def _subject(
     opset: int,
     progress: Progress,
 ) -> Subject:
-    from .deploy import export_graph
+    from .float32_graph import export_graph
 
     folder.mkdir()
     progress(f"exporting {name}")

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.bundle import Bundle
 from ..core.graph import DEFAULT_OPSET
+from ..core.precision import FP32
 from ..core.progress import Progress
+from ..engines.tensorrt.targets import NONE
 from .deploy import deploy
-from .options import Weights
+from .options import Judging, PrecisionRequest, Weights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,7 +30,7 @@ def export_bundle(
     dynamic: str | Ranges | None = None,
     layout: str | Mapping[str, str] | None = None,
     opset: int = DEFAULT_OPSET,
-    precision: str | Sequence[str] = "fp32",
+    precision: str | Sequence[str] | PrecisionRequest = FP32,
     weights: Weights | None = None,
     force: bool = False,
     progress: Progress | None = None,
@@ -46,7 +48,6 @@ def export_bundle(
         MissingRequirement: PyTorch or another package of the ``export`` extra is not installed.
         StorageError: Reading or writing failed.
     """
-    given = weights or Weights()
     return deploy(
         target,
         example_inputs,
@@ -56,10 +57,9 @@ def export_bundle(
         layout=layout,
         opset=opset,
         precision=precision,
-        seed=given.seed,
-        pretrained=given.pretrained,
-        checkpoint=given.checkpoint,
-        verdict=False,
+        weights=weights,
+        judging=Judging(verdict=False),
+        capabilities=NONE,
         force=force,
         progress=progress,
     )

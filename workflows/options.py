@@ -1,9 +1,21 @@
-"""What a caller of a verb may ask for beyond the target and its sizes: one frozen object for each subject."""
+"""The options of the verbs beyond the target and its sizes: one frozen object for each subject."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from ..core.formats import FORMATS
+from ..core.precision import FP32, INT8, TF32, parse_precisions
+from ..engines.calibration import METHODS, MINMAX
+from ..errors import InputError
+
+AUTO = "auto"
+# The precisions that ``auto`` tries, from the fewest bits up; bfloat16 after float16, for its range: it has fewer
+# digits. fp8, which only the newest GPUs have, is left to those who ask for it.
+TRIED = (INT8, "fp16", "bf16", TF32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,3 +31,106 @@ class Weights:
     seed: int = 0
     pretrained: bool = False
     checkpoint: Path | str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judging:
+    """The way in which ``deploy`` comes to its verdict.
+
+    Attributes:
+        verdict: False leaves the numbers unjudged and builds no plan, as ``export_bundle`` does.
+        max_error: Replaces the relative L2 error that outputs may have: 1e-5, tf32 and fp16 1e-2, bf16 5e-2, int8 and
+            fp8 1e-1.
+        inputs: A folder of photographs to judge on as well.
+        allow_float32_truth: Take a comparison with PyTorch's float32 for a pass if float64 cannot run the module.
+    """
+
+    verdict: bool = True
+    max_error: float | None = None
+    inputs: Path | str | None = None
+    allow_float32_truth: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrecisionRequest:
+    """The precisions below float32 to write graphs in, and how they are written. There is always a float32 graph.
+
+    Attributes:
+        precisions: Names of fp32, tf32, fp16, bf16, int8 and fp8, as text (``"fp32,fp16"``) or a sequence. ``"auto"``
+            chooses the fewest bits whose verdict passes.
+        keep_fp32: Globs over the paths of modules that stay in float32, with everything inside.
+        calibrate: A folder of photographs or a file of tensors that int8 and fp8 find their ranges on. By default they
+            find them on the cases with ordinary inputs.
+        calibration: The method by which int8 finds its ranges: minmax (the default), percentile or entropy.
+
+    Raises:
+        InputError: A precision or method is unknown, or an option is for a precision that is not there.
+    """
+
+    precisions: str | Sequence[str] = FP32
+    keep_fp32: Sequence[str] = ()
+    calibrate: Path | str | None = None
+    calibration: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.chooses and not {*self._names} <= {AUTO, FP32}:
+            raise InputError(
+                f"received precision {','.join(self._names)}; expected {AUTO} alone, which chooses one; leave the "
+                "others out"
+            )
+        lower = {*self.lower}
+        if self.keep_fp32 and lower <= {TF32}:
+            raise InputError(
+                f"received --keep-fp32 {self.keep_fp32[0]!r} with {'tf32' if lower else 'float32'} alone; expected a "
+                "lower precision to keep it out of; add --precision fp32,fp16"
+            )
+        ranged = ("--calibrate", self.calibrate, (*FORMATS,)), ("--calibration", self.calibration, (INT8,))
+        for option, value, precisions in ranged:
+            if value is not None and not {*precisions} & lower:
+                raise InputError(
+                    f"received {option} {value} without {' or '.join(precisions)}; expected a precision whose ranges "
+                    "it is for; add --precision fp32,int8"
+                )
+        if self.calibration is not None and self.calibration not in METHODS:
+            raise InputError(f"received --calibration {self.calibration!r}; expected {', '.join(METHODS)}")
+
+    @classmethod
+    def of(cls, precision: str | Sequence[str] | PrecisionRequest) -> PrecisionRequest:
+        """Return the request that a ``precision`` keyword stands for."""
+        return precision if isinstance(precision, cls) else cls(precisions=precision)  # type: ignore[arg-type]
+
+    def require_verdict(self, there_is_one: bool) -> None:
+        """Raise InputError if one of the precisions is to be chosen without a verdict."""
+        if self.chooses and not there_is_one:
+            raise InputError(
+                "received precision auto without a verdict, which is what chooses; expected attn2trt deploy; name a "
+                "precision, as --precision fp32,fp16"
+            )
+
+    @property
+    def chooses(self) -> bool:
+        """True if one of the ``lower`` precisions is to be chosen, or none."""
+        return AUTO in self._names
+
+    @property
+    def lower(self) -> tuple[str, ...]:
+        """The precisions below float32: those asked for, or those that are tried in this order."""
+        return TRIED if self.chooses else parse_precisions(self._names)
+
+    @property
+    def method(self) -> str:
+        """The method by which int8 finds its ranges."""
+        return self.calibration or MINMAX
+
+    @property
+    def key(self) -> list[Any]:
+        """The part of a bundle's key that is about precisions; empty if float32 is alone."""
+        if not self.lower:
+            return []
+        method = [self.method] if INT8 in self.lower else []
+        return [[*self.lower], [*self.keep_fp32], *method, *([AUTO] if self.chooses else [])]
+
+    @property
+    def _names(self) -> list[str]:
+        asked = self.precisions.split(",") if isinstance(self.precisions, str) else self.precisions
+        return [name.strip() for name in asked]

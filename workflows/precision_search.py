@@ -1,26 +1,27 @@
 """``--precision auto``: the fewest bits whose verdict passes, with as few modules in float32 as that takes.
 
-A precision is measured first as PyTorch would lose it, which takes no graph. Where it loses more than the budget, each
-module is lowered alone, those that lose most stay in float32, and the smallest number of them that keeps the budget is
-found by bisection. What the verdict says of the graph decides: where it fails, more modules stay in float32, or the
-next precision is tried, in the order of ``precision.TRIED``, and float32 alone at the end.
+The loss of a precision is measured first in PyTorch, which takes no graph. If it is above the budget, each module is
+lowered alone, those that lose most stay in float32, and the smallest number of them that keeps the budget is found by
+bisection. The verdict on the graph decides. If it fails, more modules stay in float32, or the next precision of
+``options.TRIED`` is tried, and float32 alone at the end.
 """
 
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..core.precision import FP32, INT8, is_within
 from ..core.traffic import Traffic, traffic
 from ..errors import ModuleRefused
-from ..export.precision import LowGraph
-from ..validate.losses import Losses
+from ..export.precision import LowPrecisionGraph
 from ..validate.metrics import LOWER
-from .precision import LowWriter, floor_of
+from ..validate.sensitivity import LayerSensitivity
+from .judgement import Judge, Judgement
+from .precision import PrecisionWriter, floor_of
 from .sensitivity import is_by_precision
 
 if TYPE_CHECKING:
@@ -47,120 +48,167 @@ class Tried:
         return f"{self.precision}{kept}: {self.said}"
 
 
-class PrecisionSearch:
-    """The candidates in the order in which they are tried; ``tried`` tells what came of each.
+@dataclass(frozen=True)
+class Choice:
+    """The outcome of a search.
 
-    ``max_error`` replaces the budget of every precision.
+    Attributes:
+        chosen: The precision; fp32 if no other one passed.
+        judgement: The last one, which is on the chosen precision's graph.
+        tried: Every attempt, in order.
+        was_interrupted: True if a killed process decided about any of them.
     """
 
-    def __init__(self, writer: LowWriter, losses: Losses, max_error: float | None) -> None:
-        self._writer = writer
-        self._losses = losses
-        self._max_error = max_error
-        self._verdict: Verdict | None = None
-        self._is_settled = False
-        self._was_interrupted = False
-        self.tried: list[Tried] = []
-        self.chosen = FP32
-
-    def __iter__(self) -> Iterator[dict[str, LowGraph]]:
-        for precision in self._writer.lowering.precisions:
-            try:
-                for low in self._graphs(precision):
-                    yield {precision: low}
-            except ModuleRefused as error:
-                self._tell(precision, (), str(error))
-            if self._is_settled:
-                return
-        yield {}
-
-    def judged(self, verdict: Verdict) -> None:
-        """Take note of the verdict on the last candidate."""
-        self._verdict = verdict
-        self._was_interrupted |= verdict.was_interrupted
+    chosen: str
+    judgement: Judgement
+    tried: tuple[Tried, ...]
+    was_interrupted: bool
 
     @property
-    def account(self) -> dict[str, Any]:
-        """Report what was chosen and what was tried, and whether a killed process decided about any of it."""
+    def entries(self) -> dict[str, Any]:
+        """The entries of the manifest about the choice."""
         return {
-            **({"interrupted": True} if self._was_interrupted else {}),
+            **({"interrupted": True} if self.was_interrupted else {}),
             "precision_search": {
                 "chosen": self.chosen,
                 "tried": [asdict(tried) | {"kept": [*tried.kept]} for tried in self.tried],
             },
         }
 
-    def _graphs(self, precision: str) -> Iterator[LowGraph]:
-        """The graphs of one precision, each with more modules in float32; ends where more do not help."""
-        low = self._writer.write(precision)
-        lower, modules = floor_of(low), low.lowered_modules
-        budget = LOWER[precision].budget if self._max_error is None else self._max_error
-        self._writer.start("precision", f"measuring what {precision} loses")
-        lost = self._losses.whole(lower)
-        order: list[str] = []
-        count, more = 0, 1
-        if lost > budget:
-            self._tell(precision, (), f"loses {lost:.3g}, above the budget of {budget:g}")
-            order = self._most_lossy_first(low)
 
-            def keeps_budget(kept: int) -> bool:
-                left_out = [member for path in order[:kept] for member in modules[path]]
-                return self._losses.whole(lower.without(left_out)) <= budget
+def search_precision(
+    writer: PrecisionWriter, sensitivity: LayerSensitivity, judge: Judge, max_error: float | None = None
+) -> Choice:
+    """Return the first precision of the writer's request whose verdict passes.
 
-            count = bisect.bisect_left(range(len(order) + 1), True, lo=1, key=keeps_budget)
-        while True:
-            kept = _outermost(order[:count])
-            if count and all(is_within(path, kept) for path in order):
-                self._tell(precision, (), "would need every module in float32")
-                return
-            low = self._writer.write(precision, kept) if kept else low
-            share = self._share_in_float32(low)
-            if share > MOST_IN_FLOAT32.get(precision, 1.0):
-                said = f"{share:.0%} of the operations in float32: by the peak rates, half precision takes less time"
-                self._tell(precision, kept, said)
-                return
-            yield low
-            if self._take_note(low, kept, share):
-                return
-            order = order or self._most_lossy_first(low)
-            count, more = count + more, more * 2
+    Args:
+        writer: Writes the graphs.
+        sensitivity: Measures what a precision loses before a graph is written.
+        judge: Gives the verdict on a graph by its precision; it is asked about each candidate, the chosen one last.
+        max_error: Replaces the budget of every precision.
+    """
+    tried: list[Tried] = []
+    was_interrupted = False
+    counted = functools.cache(lambda: traffic(writer.graph.path, writer.target.sizes("opt")))
+    for precision in writer.request.lower:
+        candidates = _Candidates(precision, writer, sensitivity, counted, max_error, tried)
+        while (low := candidates.next()) is not None:
+            judgement = judge({precision: low})
+            was_interrupted |= judgement.verdict.was_interrupted
+            if candidates.is_settled_by(judgement.verdict):
+                return Choice(precision, judgement, tuple(tried), was_interrupted)
+    judgement = judge({})
+    was_interrupted |= judgement.verdict.was_interrupted
+    return Choice(FP32, judgement, tuple(tried), was_interrupted)
 
-    def _take_note(self, low: LowGraph, kept: tuple[str, ...], share: float) -> bool:
-        """Tell what the verdict said of a graph; returns whether another one of this precision is of no use."""
-        if self._verdict is None:
-            raise RuntimeError("the verdict on a candidate was not told before the next was asked for")
-        failed = [stage for stage in self._verdict.stages if stage.status == "failed"]
-        others = [stage for stage in failed if stage.stage.precision != low.precision]
+
+class _Candidates:
+    """The graphs of one precision, each with more modules in float32 than the one before.
+
+    Args:
+        precision: Its name.
+        writer: Writes the graphs.
+        sensitivity: Measures the modules.
+        counted: Counts the operations of the float32 graph.
+        max_error: Replaces the precision's budget.
+        tried: Gets an entry for each attempt.
+    """
+
+    def __init__(
+        self,
+        precision: str,
+        writer: PrecisionWriter,
+        sensitivity: LayerSensitivity,
+        counted: Callable[[], Traffic],
+        max_error: float | None,
+        tried: list[Tried],
+    ) -> None:
+        self._precision, self._writer, self._sensitivity, self._tried = precision, writer, sensitivity, tried
+        self._counted = counted
+        self._budget = LOWER[precision].budget if max_error is None else max_error
+        self._whole: LowPrecisionGraph | None = None  # with nothing kept
+        self._order: list[str] = []  # the modules, those that lose most first
+        self._count, self._more = 0, 1  # of them in float32, and how many more the next graph keeps
+        self._kept: tuple[str, ...] = ()
+        self._share = 0.0
+        self._is_over = False
+
+    def next(self) -> LowPrecisionGraph | None:
+        """Write the next graph to be judged; None if no other one of this precision is of use."""
+        if self._is_over:
+            return None
+        try:
+            return self._written()
+        except ModuleRefused as error:
+            self._note((), str(error))
+            return None
+
+    def is_settled_by(self, verdict: Verdict) -> bool:
+        """Tell whether the verdict on the last graph ends the search: it passed, or float32 itself fails."""
+        failed = [stage for stage in verdict.stages if stage.status == "failed"]
+        others = [stage for stage in failed if stage.stage.precision != self._precision]
         if others:
-            self._is_settled, self.chosen = True, low.precision
-            self._tell(low.precision, kept, f"not settled: {others[0].label} failed")
+            self._note(self._kept, f"not settled: {others[0].stage} failed")
         elif failed:
-            self._tell(low.precision, kept, f"{failed[0].label} failed: {failed[0].why}")
-            return not all(map(is_by_precision, failed))
+            self._note(self._kept, f"{failed[0].stage} failed: {failed[0].why}")
+            self._is_over = not all(map(is_by_precision, failed))
+            return False
         else:
-            self._is_settled, self.chosen = True, low.precision
-            self._tell(low.precision, kept, f"passed, {share:.0%} of the operations in float32")
+            self._note(self._kept, f"passed, {self._share:.0%} of the operations in float32")
         return True
 
-    def _most_lossy_first(self, low: LowGraph) -> list[str]:
-        self._writer.start("precision", f"measuring what each module loses in {low.precision}")
-        lost = self._losses.of_each(floor_of(low), low.lowered_modules)
+    def _written(self) -> LowPrecisionGraph | None:
+        if self._whole is None:
+            low = self._whole = self._writer.write(self._precision)
+            self._count = self._fewest_kept(low)
+        else:
+            low = self._whole
+            self._order = self._order or self._most_sensitive_first(low)
+            self._count, self._more = self._count + self._more, self._more * 2
+        self._kept = _outermost(self._order[: self._count])
+        if self._count and all(is_within(path, self._kept) for path in self._order):
+            self._note((), "would need every module in float32")
+            return None
+        low = self._writer.write(self._precision, self._kept) if self._kept else low
+        self._share = _share_in_float32(low, self._counted())
+        if self._share > MOST_IN_FLOAT32.get(self._precision, 1.0):
+            share = f"{self._share:.0%} of the operations in float32"
+            self._note(self._kept, f"{share}: by the peak rates, half precision takes less time")
+            return None
+        return low
+
+    def _fewest_kept(self, low: LowPrecisionGraph) -> int:
+        """Return the smallest number of modules, those that lose most first, to keep in float32 for the budget."""
+        lower, modules = floor_of(low), low.lowered_modules
+        self._writer.start("precision", f"measuring what {self._precision} loses")
+        lost = self._sensitivity.whole(lower)
+        if lost <= self._budget:
+            return 0
+        self._note((), f"loses {lost:.3g}, above the budget of {self._budget:g}")
+        self._order = self._most_sensitive_first(low)
+
+        def keeps_budget(kept: int) -> bool:
+            left_out = [member for path in self._order[:kept] for member in modules[path]]
+            return self._sensitivity.whole(lower.without(left_out)) <= self._budget
+
+        return bisect.bisect_left(range(len(self._order) + 1), True, lo=1, key=keeps_budget)
+
+    def _most_sensitive_first(self, low: LowPrecisionGraph) -> list[str]:
+        self._writer.start("precision", f"measuring what each module loses in {self._precision}")
+        lost = self._sensitivity.of_each(floor_of(low), low.lowered_modules)
         return sorted(lost, key=lambda path: -lost[path])
 
-    def _share_in_float32(self, low: LowGraph) -> float:
-        """The share of the float32 graph's operations that are not lowered."""
-        lowered, counted = set(low.lowered), self._counted
-        done = sum(operator.operations for operator in counted.operators if operator.name in lowered)
-        return 1 - done / counted.operations if counted.operations else 1.0
+    def _note(self, kept: Sequence[str], outcome: str) -> None:
+        self._tried.append(Tried(self._precision, tuple(kept), outcome))
 
-    @cached_property
-    def _counted(self) -> Traffic:
-        return traffic(self._writer.graph.path, self._writer.target.sizes("opt"))
 
-    def _tell(self, precision: str, kept: Sequence[str], said: str) -> None:
-        self.tried.append(Tried(precision, tuple(kept), said))
+def _share_in_float32(low: LowPrecisionGraph, counted: Traffic) -> float:
+    """Return the share of the float32 graph's operations, all ``counted``, that are not lowered."""
+    lowered = {*low.lowered}
+    done = sum(operator.operations for operator in counted.operators if operator.name in lowered)
+    return 1 - done / counted.operations if counted.operations else 1.0
 
 
 def _outermost(paths: Sequence[str]) -> tuple[str, ...]:
-    """The modules that are not inside another of them."""
+    """Return the modules that are not inside another of them."""
     return tuple(path for path in paths if not is_within(path, [other for other in paths if other != path]))

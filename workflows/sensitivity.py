@@ -1,4 +1,4 @@
-"""The modules that lose the most in a precision below float32 whose verdict failed, said beside the failure.
+"""The modules that lose most in a precision below float32 whose verdict failed, named beside the failure.
 
 A graph can be right and its precision too low for it. If a number overflows, the modules that give it are named. Else
 each module is lowered alone in PyTorch, as ``--precision auto`` does to choose what stays in float32; what loses most
@@ -17,8 +17,8 @@ from ..validate.verdict import StageResult, Verdict
 from .precision import floor_of
 
 if TYPE_CHECKING:
-    from ..export.precision import LowGraph
-    from ..validate.losses import Losses
+    from ..export.precision import LowPrecisionGraph
+    from ..validate.sensitivity import LayerSensitivity
 
 # What lower precision explains; beyond the floors something else is wrong, which keeping modules does not mend.
 BY_PRECISION = frozenset({"budget", "top1", "nan", "floor", "variation"})
@@ -35,30 +35,34 @@ def is_by_precision(stage: StageResult) -> bool:
     )
 
 
-def name_lossy(verdict: Verdict, lowered: Mapping[str, LowGraph], losses: Callable[[], Losses]) -> Verdict:
-    """The verdict, its failed stages of the ``lowered`` graphs with the modules that lose most; ``losses`` is asked
-    only where there is such a stage."""
-    said: dict[Stage, str] = {}
+def name_most_sensitive(
+    verdict: Verdict, lowered: Mapping[str, LowPrecisionGraph], measure: Callable[[], LayerSensitivity]
+) -> Verdict:
+    """Return the verdict with the modules that lose most, in each failed stage of the ``lowered`` graphs.
+
+    ``measure`` is called only if there is such a stage.
+    """
+    found: dict[Stage, str] = {}
     for precision, low in lowered.items():
         own = [stage for stage in verdict.stages if stage.stage.precision == precision]
         failed = [stage for stage in own if stage.status == "failed" and is_by_precision(stage)]
-        if failed and (words := _overflow(low, failed, losses) or _words(low, losses)):
-            said |= dict.fromkeys((stage.stage for stage in failed), words)
+        if failed and (words := _overflow(low, failed, measure) or _words(low, measure)):
+            found |= dict.fromkeys((stage.stage for stage in failed), words)
     stages = (
-        replace(stage, why=f"{stage.why}; {said[stage.stage]}") if stage.stage in said else stage
+        replace(stage, why=f"{stage.why}; {found[stage.stage]}") if stage.stage in found else stage
         for stage in verdict.stages
     )
     return replace(verdict, stages=tuple(stages))
 
 
-def _overflow(low: LowGraph, failed: Sequence[StageResult], losses: Callable[[], Losses]) -> str:
-    """The modules that overflow, with the options that keep them in float32; "" if none is found."""
+def _overflow(low: LowPrecisionGraph, failed: Sequence[StageResult], measure: Callable[[], LayerSensitivity]) -> str:
+    """Return the modules that overflow, with the options that keep them in float32; "" if none is found."""
     compared = [pair for stage in failed for pair in stage.comparisons]
     names = {case for case, found in compared if found.which in OVERFLOW and not found.passed}
     if not names:
         return ""
     try:
-        found = losses().overflowing(floor_of(low), names)
+        found = measure().overflowing(floor_of(low), names)
     except Exception as error:  # the verdict stands whether or not they are found
         return f"which module overflows was not found ({type(error).__name__})"
     if not found:
@@ -69,10 +73,10 @@ def _overflow(low: LowGraph, failed: Sequence[StageResult], losses: Callable[[],
     return f"{low.precision} overflows first in {found[0]}{others}: {options} keeps what overflows in float32"
 
 
-def _words(low: LowGraph, losses: Callable[[], Losses]) -> str:
-    """The modules with what each loses by itself; "" where none loses anything."""
+def _words(low: LowPrecisionGraph, measure: Callable[[], LayerSensitivity]) -> str:
+    """Return the modules with what each loses by itself; "" if none loses anything."""
     try:
-        lost = losses().of_each(floor_of(low), low.lowered_modules)
+        lost = measure().of_each(floor_of(low), low.lowered_modules)
     except Exception as error:  # the verdict stands whether or not they are found
         return f"which modules lose most was not found ({type(error).__name__})"
     most = sorted((path for path in lost if lost[path] > 0), key=lambda path: -lost[path])[:SHOWN]

@@ -225,7 +225,7 @@ def _variant(
 ) -> Variant:
     """A target with its module; its graph is exported unless there is one."""
     from ..engines.torch_runtime import TorchRuntime, save_weights
-    from .deploy import export_graph
+    from .float32_graph import export_graph
 
     folder.mkdir()
     names: Sequence[str] = target.output_names

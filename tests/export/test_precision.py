@@ -20,9 +20,9 @@ from attn2trt.core.tensor_spec import Axis
 from attn2trt.errors import CheckFailed, InputError, ModuleRefused
 from attn2trt.export import precision
 from attn2trt.export.contract import spec_of
-from attn2trt.export.handover import trtexec_lines
+from attn2trt.export.deploy_files import trtexec_lines
 from attn2trt.export.passes.float_policy import LOW_TYPES, plan, unfit
-from attn2trt.export.precision import LowGraph, float32_source, lower, matching
+from attn2trt.export.precision import LowPrecisionGraph, float32_source, lower, matching
 from attn2trt.export.precision_check import check_precision
 
 Node = tuple[str, list[str], str]
@@ -69,7 +69,7 @@ def write(folder: Path, nodes: list[Node] = NORMALISED, *, opset: int = 17, **co
     return OnnxGraph(folder / "model.onnx", opset, tuple(inputs), tuple(outputs), MODULES)
 
 
-def casts(low: LowGraph) -> Counter[str]:
+def casts(low: LowPrecisionGraph) -> Counter[str]:
     """How often every value is cast."""
     return Counter(node.input[0] for node in onnx.load(str(low.graph.path)).graph.node if node.op_type == "Cast")
 

@@ -16,7 +16,7 @@ from attn2trt.core.graph import OnnxGraph
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.errors import CheckFailed, InputError, ModuleRefused
 from attn2trt.export.contract import spec_of
-from attn2trt.export.handover import trtexec_lines
+from attn2trt.export.deploy_files import trtexec_lines
 from attn2trt.export.passes import quantize as writing
 from attn2trt.export.passes.quantize_policy import COMPUTED, ONCE, OTHERS, QuantizePlan, plan_quantized
 from attn2trt.export.precision import float32_source

@@ -218,7 +218,7 @@ def test_a_lowered_graph_that_is_not_the_float32_one_is_not_handed_over(
 
     monkeypatch.setattr(lower_precision, "rounded_to", lambda values, low: (1.02 * values).astype(low.dtype.numpy()))
     with pytest.raises(CheckFailed, match=r"is not the float32 graph but for its precision: constant"):
-        attn2trt.deploy("se", out=tmp_path / "se", verdict=False, precision="fp16", **SMALL)
+        attn2trt.export_bundle("se", out=tmp_path / "se", precision="fp16", **SMALL)
     assert not (tmp_path / "se").exists()
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from attn2trt.errors import InputError
 from attn2trt.validate.images import image_feeds, images_in
-from attn2trt.workflows.deploy import _files
+from attn2trt.workflows.reuse import files_read
 
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\nshowpage\n"
 
@@ -25,14 +25,14 @@ def test_only_images_of_the_folder_itself_count(tmp_path: Path) -> None:
         video.truncate(30 << 30)  # holes: nothing on the disk, all of it in memory if it were read
     os.mkfifo(tmp_path / "pipe.png")
     assert [path.name for path in images_in(tmp_path)] == ["a.PNG", "b.png"]
-    assert _files(tmp_path) == images_in(tmp_path)
+    assert files_read(tmp_path) == images_in(tmp_path)
 
 
 def test_what_is_neither_a_file_nor_a_folder_is_refused_without_reading(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InputError, match="a device, FIFO or socket; expected a file or a folder"):
-        _files(tmp_path / "pipe")
-    assert _files(None) == []
+        files_read(tmp_path / "pipe")
+    assert files_read(None) == []
 
 
 def test_postscript_under_an_images_name_is_not_given_to_another_program(tmp_path: Path) -> None:

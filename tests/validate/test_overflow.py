@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from attn2trt.validate.cases import Case
 from attn2trt.validate.eager import Eager
 from attn2trt.validate.half_precision import Half
-from attn2trt.validate.losses import Losses
 from attn2trt.validate.overflow import overflowing
+from attn2trt.validate.sensitivity import LayerSensitivity
 
 
 class Residual(nn.Module):
@@ -79,6 +79,6 @@ def test_what_overflows_is_named_first_the_first(module: nn.Module, paths: list[
 
 def test_of_several_cases_the_smallest_comes_first() -> None:
     module = network(1.0, 1e6)
-    losses = Losses(module.eval(), [CASE, Case.of("two", {"x": X[:1]}, kind="saturated")], (), 0)
+    losses = LayerSensitivity(module.eval(), [CASE, Case.of("two", {"x": X[:1]}, kind="saturated")], (), 0)
     assert losses.overflowing(Half("fp16"), ["one", "two"]) == ["1.b", "1", "2"]
     assert losses.overflowing(Half("fp16"), []) == []

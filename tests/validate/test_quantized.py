@@ -176,7 +176,10 @@ def test_a_graph_with_a_wrong_channel_fails(bundle: attn2trt.Bundle, tmp_path: P
 def test_a_module_can_be_kept_out(tmp_path: Path) -> None:
     x = torch.from_numpy(CASE.feeds["x"])
     found = attn2trt.deploy(
-        Twice().eval(), x, out=tmp_path / "kept", precision="int8", keep_fp32=["pixels"], calibration="entropy"
+        Twice().eval(),
+        x,
+        out=tmp_path / "kept",
+        precision=attn2trt.PrecisionRequest(precisions="int8", keep_fp32=["pixels"], calibration="entropy"),
     )
     entry = found.manifest["precisions"]["int8"]
     assert (entry["lowered"], entry["keep_fp32"]) == (2, ["pixels"])
@@ -187,19 +190,22 @@ def test_a_module_can_be_kept_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"precision": "fp16", "calibration": "entropy"}, r"received --calibration entropy without int8; .* fp32,int8"),
-        ({"precision": "fp32", "calibrate": Path("here")}, r"received --calibrate here without int8"),
-        ({"precision": "int8", "calibration": "best"}, r"received --calibration 'best'; expected minmax, percentile"),
+        (
+            {"precisions": "fp16", "calibration": "entropy"},
+            r"received --calibration entropy without int8; .* fp32,int",
+        ),
+        ({"precisions": "fp32", "calibrate": Path("here")}, r"received --calibrate here without int8"),
+        ({"precisions": "int8", "calibration": "best"}, r"received --calibration 'best'; expected minmax, percentile"),
     ],
 )
 def test_options_of_int8_without_it_are_refused(options: dict[str, Any], said: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=said):
-        attn2trt.deploy("se", out=tmp_path / "se", **options)
+        attn2trt.deploy("se", out=tmp_path / "se", precision=attn2trt.PrecisionRequest(**options))
 
 
 def test_a_block_of_squeeze_layers_alone_has_nothing_to_quantise(tmp_path: Path) -> None:
     with pytest.raises(ModuleRefused, match=r"int8 leaves nothing to quantise"):
-        attn2trt.deploy("se", shapes=["2x16x8x8"], out=tmp_path / "se", precision="int8", verdict=False)
+        attn2trt.export_bundle("se", shapes=["2x16x8x8"], out=tmp_path / "se", precision="int8")
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp8"])

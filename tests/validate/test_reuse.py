@@ -42,7 +42,7 @@ class Scaled(nn.Module):
 
 
 def deploy(module: nn.Module, out: Path) -> attn2trt.Bundle:
-    return attn2trt.deploy(module, torch.zeros(2, 3, 8, 8), verdict=False, out=out)
+    return attn2trt.export_bundle(module, torch.zeros(2, 3, 8, 8), out=out)
 
 
 def scale(module: Any) -> None:

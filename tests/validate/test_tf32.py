@@ -15,7 +15,7 @@ from torch import nn
 from attn2trt.core.graph import OnnxGraph
 from attn2trt.engines.isolated import IsolatedRuntime
 from attn2trt.errors import InputError, ModuleRefused
-from attn2trt.export.handover import trtexec_lines
+from attn2trt.export.deploy_files import trtexec_lines
 from attn2trt.export.tf32 import allow_tf32
 from attn2trt.validate.cases import Case
 from attn2trt.validate.eager import Eager
@@ -23,7 +23,7 @@ from attn2trt.validate.metrics import LOWER
 from attn2trt.validate.stages.stage import ORT_CPU, lower_stages
 from attn2trt.validate.tf32 import CUT_OFF, NEAREST, Tf32
 from attn2trt.workflows.deploy import deploy
-from attn2trt.workflows.precision import Lowering
+from attn2trt.workflows.options import PrecisionRequest
 from attn2trt.workflows.validate import validate_bundle
 from attn2trt.workflows.verify import verify_bundle
 
@@ -105,8 +105,8 @@ def test_the_graph_is_the_float32_one_and_trtexec_is_allowed_tf32(tmp_path: Path
 
 def test_tf32_holds_for_a_whole_network() -> None:
     with pytest.raises(InputError, match="--keep-fp32 'stem' with tf32 alone; expected a lower precision"):
-        Lowering.of("fp32,tf32", ["stem"])
-    assert Lowering.of("tf32,fp16", ["stem"]).keep_fp32 == ("stem",)
+        PrecisionRequest(precisions="fp32,tf32", keep_fp32=["stem"])
+    assert PrecisionRequest(precisions="tf32,fp16", keep_fp32=["stem"]).keep_fp32 == ["stem"]
     for refused in (Tf32().without, Tf32().only):
         with pytest.raises(ValueError, match="holds for the whole network"):
             refused(["stem"])

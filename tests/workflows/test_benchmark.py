@@ -34,7 +34,7 @@ from attn2trt.errors import CheckFailed, InputError, MissingRequirement
 from attn2trt.modules import catalog, packages
 from attn2trt.modules.target import Target
 from attn2trt.workflows import benchmark as benchmarking
-from attn2trt.workflows import deploy as pipeline
+from attn2trt.workflows import float32_graph as pipeline
 from attn2trt.workflows import variants
 from attn2trt.workflows.benchmark import benchmark, is_bundle
 from attn2trt.workflows.options import Weights
@@ -47,7 +47,7 @@ SMALL: dict[str, Any] = {"shapes": ["2x16x4x4"], "dynamic": "batch=1:2:4"}
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return attn2trt.deploy("se", out=tmp_path_factory.mktemp("exported") / "se", verdict=False, **SMALL).path
+    return attn2trt.export_bundle("se", out=tmp_path_factory.mktemp("exported") / "se", **SMALL).path
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from attn2trt.engines import roofline
 from attn2trt.engines.timing.costs import Cost, Model
 from attn2trt.engines.timing.method import Method
 from attn2trt.errors import CheckFailed, InputError
-from attn2trt.workflows import deploy as pipeline
+from attn2trt.workflows import float32_graph as pipeline
 
 QUICK = Method(
     seconds=0.001, iterations=2, max_seconds=0.01, rounds=2, warm_up_seconds=0, settle_seconds=0, pause_seconds=0

@@ -12,7 +12,7 @@ from torch import nn
 import attn2trt
 from attn2trt.cli.main import group
 from attn2trt.errors import InputError
-from attn2trt.workflows.deploy import deploy
+from attn2trt.workflows.export import export_bundle
 
 
 class Gate(nn.Module):
@@ -64,7 +64,7 @@ class Breaks(Gate):
 
 
 def exported(module: nn.Module, folder: Path, rows: int = 2) -> attn2trt.Bundle:
-    return deploy(module, torch.zeros(rows, 4, 6, 6), out=folder / "bundle", verdict=False)
+    return export_bundle(module, torch.zeros(rows, 4, 6, 6), out=folder / "bundle")
 
 
 @pytest.mark.parametrize(
@@ -86,11 +86,11 @@ def test_a_module_that_refuses_any_batch_gets_a_fixed_one(
 
 
 def test_the_default_is_stated_while_it_runs_and_another_choice_is_another_bundle(tmp_path: Path) -> None:
-    told: list[str] = []
-    first = deploy(Gate(), torch.zeros(2, 4, 6, 6), out=tmp_path / "b", verdict=False, progress=told.append)
+    lines: list[str] = []
+    first = export_bundle(Gate(), torch.zeros(2, 4, 6, 6), out=tmp_path / "b", progress=lines.append)
     assert first.manifest["default_batch"] == "1:2:8 by default"
-    assert "tracing and exporting to ONNX, batch 1:2:8 by default" in told
-    fixed = deploy(Gate(), torch.zeros(2, 4, 6, 6), out=tmp_path / "b", verdict=False, dynamic="none")
+    assert "tracing and exporting to ONNX, batch 1:2:8 by default" in lines
+    fixed = export_bundle(Gate(), torch.zeros(2, 4, 6, 6), out=tmp_path / "b", dynamic="none")
     assert not fixed.reused
     assert (fixed.axes, fixed.manifest["default_batch"]) == ({}, "")
 

@@ -211,7 +211,7 @@ def test_a_range_that_holds_for_some_sizes_only_is_stated_and_kept(tmp_path: Pat
 
 
 def test_export_alone_checks_the_contract_and_calls_nothing_a_pass(tmp_path: Path) -> None:
-    found = attn2trt.deploy("eca", out=tmp_path / "eca", verdict=False, shapes=["2x16x8x8"])
+    found = attn2trt.export_bundle("eca", out=tmp_path / "eca", shapes=["2x16x8x8"])
     assert set(statuses(found).values()) == {"not checked"}
     assert validate_bundle(found.path)
 

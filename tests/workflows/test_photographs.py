@@ -17,7 +17,11 @@ def test_a_block_passes_on_photographs(tmp_path: Path) -> None:
     for name in ("astronaut", "coffee", "chelsea"):
         Image.fromarray(getattr(skimage.data, name)()).save(photographs / f"{name}.png")
     bundle = attn2trt.deploy(
-        "coord_att", shapes=["2x64x24x32"], dynamic="batch=1:2:3", inputs=photographs, out=tmp_path / "bundle"
+        "coord_att",
+        shapes=["2x64x24x32"],
+        dynamic="batch=1:2:3",
+        judging=attn2trt.Judging(inputs=photographs),
+        out=tmp_path / "bundle",
     )
     verdict = Verdict.from_json(bundle.manifest["verdict"])
     assert verdict

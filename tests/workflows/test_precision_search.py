@@ -15,19 +15,22 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from attn2trt.core.bundle import Bundle
 from attn2trt.core.graph import OnnxGraph
 from attn2trt.errors import InputError, ModuleRefused
-from attn2trt.export.precision import LowGraph
+from attn2trt.export.precision import LowPrecisionGraph
 from attn2trt.export.quantized import QuantizedGraph
 from attn2trt.validate.cases import Case
 from attn2trt.validate.half_precision import Half
-from attn2trt.validate.losses import Losses
 from attn2trt.validate.metrics import Comparison
+from attn2trt.validate.sensitivity import LayerSensitivity
 from attn2trt.validate.stages.stage import ORT_CPU, Stage, lower_stages
 from attn2trt.validate.verdict import StageResult, Verdict, stage_result
 from attn2trt.workflows.deploy import deploy
-from attn2trt.workflows.precision import Lowering
-from attn2trt.workflows.precision_search import PrecisionSearch, Tried
+from attn2trt.workflows.export import export_bundle
+from attn2trt.workflows.judgement import Judgement
+from attn2trt.workflows.options import Judging, PrecisionRequest
+from attn2trt.workflows.precision_search import Choice, Tried, search_precision
 
 MODULES = ("stem", "a", "b", "head", "head.last")
 
@@ -47,27 +50,27 @@ def graph(tmp_path: Path) -> OnnxGraph:
 
 
 class Writer:
-    """Writes nothing; what would have been written is told."""
+    """Writes nothing; gives what would have been written."""
 
     def __init__(self, graph: OnnxGraph, refused: Sequence[str] = ()) -> None:
         self.graph, self.refused = graph, refused
-        self.lowering = Lowering.of("auto")
+        self.request = PrecisionRequest(precisions="auto")
         self.target = SimpleNamespace(sizes=lambda _which: {})
         self.start = lambda _stage, _text: None
 
-    def write(self, precision: str, keep: Sequence[str] = ()) -> LowGraph:
+    def write(self, precision: str, keep: Sequence[str] = ()) -> LowPrecisionGraph:
         if precision in self.refused:
             raise ModuleRefused(f"{precision} changes nothing")
         lowered = tuple(name for name in MODULES if name.split(".")[0] not in keep and name not in keep)
         if precision != "int8":
-            return LowGraph(precision, self.graph, lowered, {}, {}, kept_within=tuple(keep))
+            return LowPrecisionGraph(precision, self.graph, lowered, {}, {}, kept_within=tuple(keep))
         steps = {f"{name}.weight": (0.1 if name in lowered else None,) for name in MODULES}
         ran_by = {f"{name}.weight": (name,) for name in MODULES}
         return QuantizedGraph(precision, self.graph, lowered, {}, {}, steps=steps, ran_by=ran_by)
 
 
 class Added:
-    """Losses that add up, by precision and module."""
+    """LayerSensitivity that add up, by precision and module."""
 
     def __init__(self, **lost: Mapping[str, float]) -> None:
         self.lost = lost
@@ -89,16 +92,19 @@ def _computes(lower: Any, path: str) -> bool:
 
 def search(
     graph: OnnxGraph, losses: Added, verdicts: Sequence[Verdict] = (), *, refused: Sequence[str] = (), **options: Any
-) -> tuple[PrecisionSearch, list[tuple[str, tuple[str, ...]]]]:
-    """The search and the candidates that it had judged, each with what it lowers; by ``verdicts``, then passed."""
-    found = PrecisionSearch(Writer(graph, refused), losses, options.get("max_error"))  # type: ignore[arg-type]
+) -> tuple[Choice, list[tuple[str, tuple[str, ...]]]]:
+    """The choice and the candidates that were judged, each with what it lowers; by ``verdicts``, then passed."""
     judged = []
     answers = iter(verdicts)
-    for lowered in found:
+
+    def judge(lowered: Mapping[str, LowPrecisionGraph]) -> Judgement:
         [(precision, low)] = lowered.items() or [("fp32", None)]
         judged.append((precision, low.lowered if low else ()))
-        found.judged(next(answers, verdict(precision)))
-    return found, judged
+        return Judgement(lowered, next(answers, verdict(precision)), [], [], list)
+
+    writer: Any = Writer(graph, refused)
+    measure: Any = losses
+    return search_precision(writer, measure, judge, options.get("max_error")), judged
 
 
 def verdict(precision: str, which: str = "", *, float32: str = "") -> Verdict:
@@ -115,8 +121,8 @@ def _stage(stage: Stage, which: str) -> StageResult:
 def test_the_fewest_bits_come_first_and_a_pass_ends_the_search(graph: OnnxGraph) -> None:
     found, judged = search(graph, Added())
     assert judged == [("int8", MODULES)]
-    assert found.tried == [Tried("int8", (), "passed, 0% of the operations in float32")]
-    assert found.account["precision_search"]["chosen"] == "int8"
+    assert [*found.tried] == [Tried("int8", (), "passed, 0% of the operations in float32")]
+    assert found.entries["precision_search"]["chosen"] == "int8"
 
 
 def test_the_modules_that_lose_most_stay_in_float32_and_no_more_than_needed(graph: OnnxGraph) -> None:
@@ -172,7 +178,7 @@ def test_a_verdict_that_fails_beyond_the_floors_ends_the_precision(graph: OnnxGr
 def test_float32_itself_failing_ends_the_search(graph: OnnxGraph) -> None:
     found, judged = search(graph, Added(), [verdict("int8", float32="channel")])
     assert [precision for precision, _ in judged] == ["int8"]
-    assert found.tried == [Tried("int8", (), f"not settled: {ORT_CPU} failed")]
+    assert [*found.tried] == [Tried("int8", (), f"not settled: {ORT_CPU} failed")]
 
 
 def test_float32_is_what_is_left(graph: OnnxGraph) -> None:
@@ -204,11 +210,11 @@ def test_many_modules_are_named_in_part() -> None:
 
 
 def test_auto_stands_alone_and_needs_a_verdict() -> None:
-    assert Lowering.of("fp32,auto").chooses
+    assert PrecisionRequest(precisions="fp32,auto").chooses
     with pytest.raises(InputError, match=r"received precision auto,fp16; expected auto alone"):
-        Lowering.of("auto,fp16")
+        PrecisionRequest(precisions="auto,fp16")
     with pytest.raises(InputError, match=r"auto without a verdict"):
-        deploy("se", shapes=["2x16x8x8"], precision="auto", verdict=False)
+        export_bundle("se", shapes=["2x16x8x8"], precision="auto")
 
 
 class Loud(nn.Module):
@@ -232,34 +238,49 @@ def test_the_losses_of_parts_and_of_the_whole() -> None:
     rng = np.random.default_rng(0)
     case = Case.of("traced", {"x": rng.standard_normal((2, 8, 12, 12), dtype=np.float32)})
     stress = replace(case, kind="zeros")
-    losses = Losses(Loud().eval(), [stress, case], (), 0)
+    losses = LayerSensitivity(Loud().eval(), [stress, case], (), 0)
     half = Half("bf16")
     parts = losses.of_each(half, {"first": ("first", "norm"), "last": ("last",), "none": ()})
     whole = losses.whole(half)
     assert parts["none"] < 1e-5 < parts["last"] < whole
     assert losses.whole(half.without(["first", "norm", "loud", "last", ""])) < parts["last"] < whole
-    assert Losses(Loud().eval(), [stress], (), 0).whole(half) == 0.0
+    assert LayerSensitivity(Loud().eval(), [stress], (), 0).whole(half) == 0.0
 
 
 def test_a_module_that_int8_cannot_hold_stays_in_float32(tmp_path: Path) -> None:
-    found = deploy(Loud().eval(), torch.randn(2, 8, 12, 12), precision="auto", out=tmp_path / "loud", max_error=0.02)
-    told = found.manifest["precision_search"]
-    assert told["chosen"] == "int8"
-    assert [tried["kept"] for tried in told["tried"]] == [[], ["loud"]]
+    def run() -> Bundle:
+        inputs, judging = torch.randn(2, 8, 12, 12), Judging(max_error=0.02)
+        return deploy(Loud().eval(), inputs, precision="auto", out=tmp_path / "loud", judging=judging)
+
+    found = run()
+    searched = found.manifest["precision_search"]
+    assert searched["chosen"] == "int8"
+    assert [tried["kept"] for tried in searched["tried"]] == [[], ["loud"]]
     entry = found.manifest["precisions"]["int8"]
     assert entry["keep_fp32"] == ["loud"]
     judged = [stage for stage in found.manifest["verdict"]["stages"] if stage["stage"].startswith("int8")]
     assert [stage["status"] for stage in judged] == ["passed"] * 2
-    again = deploy(Loud().eval(), torch.randn(2, 8, 12, 12), precision="auto", out=tmp_path / "loud", max_error=0.02)
-    assert again.reused
+    assert run().reused
 
 
 def test_a_choice_that_a_killed_process_decided_about_is_marked(graph: OnnxGraph) -> None:
     losses = Added()
     healthy, _ = search(graph, losses, [verdict("int8")])
-    assert "interrupted" not in healthy.account
+    assert "interrupted" not in healthy.entries
     killed = verdict("int8", "raised")
     stages = [replace(stage, was_interrupted=stage.status == "failed") for stage in killed.stages]
     found, judged = search(graph, losses, [Verdict(tuple(stages)), verdict("fp16")])
-    assert found.account["interrupted"] is True
+    assert found.entries["interrupted"] is True
     assert found.chosen == "fp16", judged
+
+
+def test_a_module_that_the_judge_refuses_is_refused(graph: OnnxGraph) -> None:
+    """A refusal to write a precision is the next one's turn; one by the judge is about the module."""
+
+    def judge(_lowered: Mapping[str, LowPrecisionGraph]) -> Judgement:
+        raise ModuleRefused("gives something else on a second call")
+
+    writer: Any = Writer(graph)
+    measure: Any = Added()
+    with pytest.raises(ModuleRefused, match="second call"):
+        search_precision(writer, measure, judge)

@@ -14,8 +14,8 @@ import attn2trt
 from attn2trt.validate.metrics import Comparison
 from attn2trt.validate.stages.stage import ORT_CPU, WRITTEN, Stage
 from attn2trt.validate.verdict import StageResult, Verdict
-from attn2trt.workflows import sensitivity as lossy_modules
-from attn2trt.workflows.sensitivity import name_lossy
+from attn2trt.workflows import sensitivity
+from attn2trt.workflows.sensitivity import name_most_sensitive
 
 FP16 = Stage(WRITTEN, "fp16")
 
@@ -32,7 +32,7 @@ def lost(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Have modules lose so much, in place of measuring it; counts how often that is asked."""
 
     def use(**losses: float) -> Any:
-        monkeypatch.setattr(lossy_modules, "floor_of", lambda low: low)
+        monkeypatch.setattr(sensitivity, "floor_of", lambda low: low)
         asked = []
         measured = SimpleNamespace(of_each=lambda lower, modules: asked.append(modules) or losses)
         return asked, lambda: measured
@@ -43,9 +43,9 @@ def lost(monkeypatch: pytest.MonkeyPatch) -> Any:
 LOW: Any = {"fp16": SimpleNamespace(lowered_modules={"stem": ("stem",)})}
 
 
-def test_the_most_lossy_come_first_and_those_that_lose_little_are_left_out(lost: Any) -> None:
+def test_what_loses_most_comes_first_and_those_that_lose_little_are_left_out(lost: Any) -> None:
     asked, losses = lost(stem=0.01, gate=0.2, head=0.05, tail=0.0199, last=0.021, none=0.0)
-    named = name_lossy(verdict(), LOW, losses)
+    named = name_most_sensitive(verdict(), LOW, losses)
     assert named.stages[1].why == (
         "too much; most is lost in gate (0.2 by itself), head (0.05 by itself), last (0.021 by itself)"
     )
@@ -56,7 +56,7 @@ def test_the_most_lossy_come_first_and_those_that_lose_little_are_left_out(lost:
 def test_both_stages_of_a_precision_are_measured_once(lost: Any) -> None:
     asked, losses = lost(stem=0.5)
     stages = verdict().stages + verdict(stage=Stage(ORT_CPU, "fp16")).stages[1:]
-    named = name_lossy(Verdict(stages), LOW, losses)
+    named = name_most_sensitive(Verdict(stages), LOW, losses)
     assert [stage.why.count("stem (0.5 by itself)") for stage in named.stages] == [0, 1, 1]
     assert len(asked) == 1
 
@@ -66,27 +66,27 @@ def test_both_stages_of_a_precision_are_measured_once(lost: Any) -> None:
 )
 def test_what_lower_precision_does_not_explain_is_not_measured(lost: Any, judged: Verdict) -> None:
     asked, losses = lost(stem=0.5)
-    assert name_lossy(judged, LOW, losses) == judged
+    assert name_most_sensitive(judged, LOW, losses) == judged
     assert asked == []
 
 
 def test_the_verdict_stands_where_nothing_is_found(lost: Any) -> None:
     _, losses = lost(stem=0.0)
-    assert name_lossy(verdict(), LOW, losses) == verdict()
+    assert name_most_sensitive(verdict(), LOW, losses) == verdict()
 
     def fails() -> NoReturn:
         raise RuntimeError("no memory")
 
-    why = name_lossy(verdict(), LOW, fails).stages[1].why
+    why = name_most_sensitive(verdict(), LOW, fails).stages[1].why
     assert why == "too much; which modules lose most was not found (RuntimeError)"
 
 
 def test_a_module_that_float16_cannot_hold_is_named(tmp_path: Path) -> None:
-    calm, lossy = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+    calm, loud = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
     with torch.no_grad():
-        assert lossy.bias is not None
-        lossy.bias.fill_(300.0)  # float16's steps are a quarter there
-    net = nn.Sequential(calm, lossy, nn.GroupNorm(2, 4)).eval()
+        assert loud.bias is not None
+        loud.bias.fill_(300.0)  # float16's steps are a quarter there
+    net = nn.Sequential(calm, loud, nn.GroupNorm(2, 4)).eval()
     bundle = attn2trt.deploy(net, torch.randn(2, 4, 8, 8), out=tmp_path / "net", precision="fp16")
     stage = next(one for one in bundle.manifest["verdict"]["stages"] if one["stage"] == "fp16")
     assert stage["status"] == "failed"

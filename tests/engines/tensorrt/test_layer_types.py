@@ -15,7 +15,7 @@ from attn2trt.engines.tensorrt.layer_types import bind_layers
 from attn2trt.export.precision import lower
 from attn2trt.modules.block_index import block_info, block_names
 from attn2trt.modules.catalog import resolve
-from attn2trt.workflows.deploy import export_graph
+from attn2trt.workflows.float32_graph import export_graph
 
 from .weak_network import TRT, Layer, Network, Tensor, parsed
 

@@ -1,22 +1,23 @@
-"""What a bundle carries for those who use it without this tool: a trtexec line and a short inference script."""
+"""Files of a bundle for those who use it without this tool: a trtexec line and a short inference script."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from ..core.graph import DEFAULT_OPSET
 from ..core.precision import INT8, TF32
 from ..core.tensor_spec import Axis, TensorSpec
-from .precision import FROM_SIZES, LowGraph
+from .precision import FROM_SIZES, LowPrecisionGraph
 
 SCRIPT = "infer.py"
-# trtexec allows tf32 for what is float32 unless it is told not to
+# trtexec computes float32 in tf32 unless this forbids it
 NO_TF32 = ("--noTF32",)
 
 
-def trtexec_lines(low: LowGraph, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> dict[str, str]:
-    """The trtexec command for a lower-precision graph by TensorRT version, from the oldest that reads the graph on.
+def trtexec_lines(low: LowPrecisionGraph, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> dict[str, str]:
+    """Return the trtexec command of a lower-precision graph by TensorRT version, from the oldest that reads it on.
 
     8.6 builds weakly typed networks: the flag allows the precision, and only layers that are set to float32 must keep
     it, so that every node that computes in float32 is named; a graph with QuantizeLinear says where integers are.
@@ -55,7 +56,7 @@ def trtexec_line(
     plan: str = "model",
     flags: Sequence[str] = NO_TF32,
 ) -> str:
-    """The trtexec command that compiles the graph with the same profile: min, opt and max of every dynamic axis."""
+    """Return the trtexec command that compiles the graph with the same profile: min, opt, max of every axis."""
     words = ["trtexec", f"--onnx={model}.onnx", f"--saveEngine={plan}.plan", *flags]
     if axes:
         for which in ("min", "opt", "max"):
@@ -65,8 +66,13 @@ def trtexec_line(
     return shlex.join(words)
 
 
+def write_script(folder: Path, name: str, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis], opset: int) -> None:
+    """Write the inference script of the graph into the bundle's folder."""
+    (folder / SCRIPT).write_text(inference_script(name, inputs, axes, opset), encoding="utf-8")
+
+
 def inference_script(name: str, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis], opset: int) -> str:
-    """A complete Python script that runs the bundle's graph once on its first recorded case."""
+    """Return a complete Python script that runs the bundle's graph once on its first recorded case."""
     sizes = {axis: limits.opt for axis, limits in axes.items()}
     shapes = "\n".join(f"#   {spec}, recorded at {spec.resolve(sizes)}" for spec in inputs)
     ranges = "".join(

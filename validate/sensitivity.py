@@ -1,5 +1,7 @@
-"""The loss of a precision below float32, whole or in one module alone, measured by PyTorch before any graph is
-written: the floors of the verdict, on a few ordinary cases."""
+"""The loss of a precision below float32, in the whole model or in one module alone, measured by PyTorch.
+
+It takes no graph: the floors of the verdict are measured on a few ordinary cases.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,14 @@ if TYPE_CHECKING:
 MOST_CASES = 4
 
 
-class Losses:
-    """The relative L2 errors of lower precisions against float64, which is computed once for each of the ``cases``.
+class LayerSensitivity:
+    """The relative L2 errors of lower precisions against float64, which is computed once for each case.
 
-    Of those with ordinary values, the few with the fewest elements are looked at.
+    Args:
+        module: Left as it is.
+        cases: Of those with ordinary values, the few with the fewest elements are measured.
+        output_names: The names of the module's outputs.
+        seed: Set before each run, for modules that draw random numbers.
     """
 
     def __init__(self, module: nn.Module, cases: Sequence[Case], output_names: Sequence[str], seed: int) -> None:
@@ -41,8 +47,10 @@ class Losses:
         return max((self._lost(number, lower) for number in range(len(self._cases))), default=0.0)
 
     def of_each(self, lower: Lower, modules: Mapping[str, Sequence[str]]) -> dict[str, float]:
-        """Return the error on the smallest case with one module alone, and those that belong to it, in the lower
-        precision; by the module's path."""
+        """Return, by module path, the error on the smallest case if that module alone computes in the lower precision.
+
+        The members that ``modules`` gives it compute in it too.
+        """
         return {path: self._lost(0, lower.only(members)) if self._cases else 0.0 for path, members in modules.items()}
 
     def overflowing(self, lower: Lower, names: Collection[str]) -> list[str]:

@@ -1,0 +1,69 @@
+"""The entries of a bundle's manifest about what was deployed and what was found of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..core.bundle import axis_to_json, spec_to_json
+from ..core.graph import OnnxGraph
+from ..core.tensor_spec import Axis
+from ..export.deploy_files import trtexec_line
+from ..modules.target import Target
+from .float32_graph import Float32Graph
+from .judgement import Judgement
+from .options import Weights
+from .precision import entries_of
+
+
+def target_entries(target: Target, weights: Weights, *, by_name: bool) -> dict[str, Any]:
+    """Return what was deployed and, if it has a name that builds it again, the arguments to do so."""
+    build = {"seed": weights.seed, "pretrained": weights.pretrained, "checkpoint": weights.checkpoint is not None}
+    return {
+        "target": {
+            "name": target.name,
+            "paper": target.paper,
+            "source": target.source,
+            "weights": "; ".join([target.weights, *target.weight_notes]),
+        },
+        "build": build if by_name else None,
+        "preprocessing": dict(target.preprocessing),
+    }
+
+
+def graph_entries(target: Target, model: Float32Graph, *, was_interrupted: bool) -> dict[str, Any]:
+    """Return the facts about the float32 graph.
+
+    Args:
+        target: The inputs and axes that were asked for.
+        model: The graph, whose axes may be narrower.
+        was_interrupted: True if a killed process or a time limit kept the graph from being simplified.
+    """
+    graph, why_not = model.graph, model.why_not_simplified
+    return {
+        "inputs": [spec_to_json(spec) for spec in target.inputs],
+        "outputs": [spec_to_json(spec) for spec in graph.outputs],
+        "axes": {name: axis_to_json(axis) for name, axis in graph.axes.items()},
+        "narrowed": _narrowed(target, graph),
+        "notes": list(graph.notes),
+        "simplified": {"done": not why_not, "why_not": why_not, **({"interrupted": True} if was_interrupted else {})},
+        **({"program": model.exported.program} if model.exported.program else {}),
+        "modules": dict(graph.modules),
+        "trtexec": trtexec_line(target.inputs, graph.axes),
+    }
+
+
+def verdict_entries(judgement: Judgement, target: Target) -> dict[str, Any]:
+    """Return the verdict, the cases that it was reached on, and the graphs below float32."""
+    return {
+        "cases": judgement.cases,
+        "cases_left_out": judgement.cases_left_out,
+        "hidden": judgement.hidden(),
+        "verdict": judgement.verdict.to_json(),
+        **({"precisions": entries_of(judgement.lowered, target)} if judgement.lowered else {}),
+    }
+
+
+def _narrowed(target: Target, graph: OnnxGraph) -> dict[str, str]:
+    """Return, in words, the axes whose range the graph holds for a part of only."""
+    pairs: dict[str, tuple[Axis, Axis]] = {name: (axis, graph.axes[name]) for name, axis in target.axes.items()}
+    return {name: f"asked for {asked}, holds for {holds}" for name, (asked, holds) in pairs.items() if asked != holds}

@@ -1,0 +1,21 @@
+"""The versions of the packages that a bundle depends on."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+PACKAGES = (
+    *("torch", "timm", "onnx", "onnxscript", "onnxsim", "onnxruntime-gpu", "onnxruntime", "numpy"),
+    *("tensorrt-rtx", "tensorrt", "tensorrt-cu12", "tensorrt-cu13"),
+)
+
+
+def package_versions() -> dict[str, str]:
+    """Return the version of each that is installed, by name."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
