@@ -1,1 +1,1 @@
-"""How a graph is run: PyTorch, ONNX Runtime, TensorRT."""
+"""Runtimes that run a graph: PyTorch, ONNX Runtime, TensorRT."""

@@ -60,12 +60,12 @@ def find_ranges(
 
 
 def percentile_bins(counts: Histogram) -> int:
-    """How many bins hold SHARE of what was counted."""
+    """Return how many bins hold SHARE of what was counted."""
     return int(np.searchsorted(np.cumsum(counts), SHARE * counts.sum())) + 1
 
 
 def entropy_bins(counts: Histogram) -> int:
-    """How many bins make the range with the least divergence between the histogram and its levels.
+    """Return how many bins make the range with the least divergence between the histogram and its levels.
 
     What lies beyond the range is counted in its last bin, as it is when it saturates.
     """
@@ -88,7 +88,7 @@ def _divergence(counts: Histogram, bins: int) -> float:
     if not spread.sum():
         return np.inf
     p, q = wanted[filled] / wanted.sum(), spread[filled] / spread.sum()
-    # where only what saturated is, no level has anything
+    # a range that holds only saturated values has empty levels
     return float((p * np.log(p / np.maximum(q, np.finfo(float).tiny))).sum())
 
 

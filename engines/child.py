@@ -39,7 +39,7 @@ class Child(Worker):
 
     @property
     def name(self) -> str:
-        """What runs the model, in words."""
+        """Return what runs the model, in words."""
         return str(self.load()["name"])
 
     def load(self) -> dict[str, Any]:

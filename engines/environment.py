@@ -1,4 +1,4 @@
-"""What this machine can do, found out without starting anything that could take the process down with it.
+"""The abilities of this machine, found out without starting anything that could take the process down with it.
 
 Without a device TensorRT's Runtime ends the process, so the driver is asked first. Versions come from the installed
 packages' metadata: nothing heavy is imported for them.
@@ -24,7 +24,7 @@ from .tensorrt.targets import name_targets
 
 Status = Literal["usable", "unusable", "missing"]
 NO_DEVICE = "run on a machine with an NVIDIA GPU and its driver"
-# (oldest and newest Python, why) that a package of ours has wheels for; None where there is no limit.
+# (oldest and newest Python, why) that a package of ours has wheels for; None without a limit.
 PYTHON_LIMITS = {"onnxruntime": ((3, 11), "ONNX Runtime from 1.27 needs Python 3.11 or newer")}
 PROVIDER_SECONDS = 120
 X86_64 = ("x86_64", "amd64")
@@ -34,7 +34,7 @@ NVIDIA_WHEELS = {"cublas": "nvidia-cublas", "cudart": "nvidia-cuda-runtime", "nv
 
 @dataclass(frozen=True)
 class Component:
-    """One thing that a command may need. ``fix`` is the exact command or step, empty where it is usable."""
+    """One thing that a command may need. ``fix`` is the exact command or step, empty if it is usable."""
 
     name: str
     status: Status
@@ -57,7 +57,7 @@ class Environment:
 
 @dataclass(frozen=True)
 class Driver:
-    """What the CUDA driver answered; ``devices`` are names with compute capability, and ``problem`` says why none."""
+    """The CUDA driver's answer; ``devices`` are names with compute capability, and ``problem`` says why none."""
 
     version: str
     devices: tuple[str, ...]
@@ -71,7 +71,7 @@ class Driver:
 
 
 def probe() -> Environment:
-    """Look at everything. A second or two where a GPU's providers are tried, well under one otherwise."""
+    """Look at everything. It takes a second or two if a GPU's providers are tried, well under one otherwise."""
     driver = ask_driver()
     return Environment(
         (
@@ -111,7 +111,7 @@ def probe_rtx(*, load: bool = False) -> Component:
 
 
 def installed_version(*packages: str) -> str:
-    """The version of the first of the packages that is installed, "" where none is. Imports nothing."""
+    """Return the version of the first of the packages that is installed, "" if none is. Imports nothing."""
     for package in packages:
         try:
             return version(package)
@@ -199,7 +199,7 @@ def _provider(name: str, found: str, provider: str, listed: list[str]) -> Compon
         return Component(name, "missing", found, "", "pip install --force-reinstall onnxruntime")
     fixes = {
         "CUDAExecutionProvider": "pip install 'onnxruntime-gpu[cuda,cudnn]'",
-        "TensorrtExecutionProvider": "install the TensorRT 10 libraries where the loader finds them (LD_LIBRARY_PATH)",
+        "TensorrtExecutionProvider": "install the TensorRT 10 libraries on the loader's path (LD_LIBRARY_PATH)",
     }
     problem = try_provider(provider)
     if problem:
@@ -228,7 +228,7 @@ def _try(*what: str) -> str:
 
 
 def _reason(stderr: str) -> str:
-    """The library that the loader lacks where that is it, else what Python said last."""
+    """Return the library that the loader lacks, if that is the reason, else Python's last line."""
     absent = re.search(r"(\S+): cannot open shared object file", stderr)
     if absent:
         return f"{absent[1]} cannot be loaded"
@@ -265,7 +265,7 @@ def _tensorrt(driver: Driver) -> Component:
 
 
 def fix_for_library(message: str) -> str:
-    """The command that brings the library which a loader's message names as absent; "" where it names none of these."""
+    """Return the command that brings the library which a loader's message names as absent; "" for any other library."""
     absent = re.search(r"lib(\w+)\.so\.(\d+)", message)
     if absent is None:
         return ""

@@ -19,7 +19,7 @@ class IsolatedRuntime(Child):
     The process starts at once and loads the model meanwhile; ``load`` waits until it has. Without a ``model`` it gets
     itself ready for the one that ``open`` names. ``kernels`` are ONNX Runtime's ``own``, those of a ``half`` precision,
     each operator rounding its result (float32_kernels.py), or those of ``tf32`` (tf32_kernels.py). A GPU
-    computes float32 in tf32 only where ``tf32`` allows it. ``seconds`` is the time limit of loading and of every run.
+    computes float32 in tf32 only if ``tf32`` allows it. ``seconds`` is the time limit of loading and of every run.
     """
 
     def __init__(

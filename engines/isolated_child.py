@@ -1,4 +1,4 @@
-"""What the child process of isolated.py runs.
+"""The program of isolated.py's child process.
 
 It holds one ONNX Runtime session of the model that the first message names, reads feeds from stdin and writes outputs
 to stdout until stdin ends.
@@ -37,7 +37,7 @@ def main(options: str) -> None:
             return
         path, given = Path(message[0]["model"]), json.loads(options)
         model = KERNELS[given.pop("kernels")](path)
-        # weights beside the graph are read where they lie, once for all processes that judge it
+        # weights beside the graph are mapped from their file, once for all processes that judge it
         runtime = OrtRuntime(model, spinning=False, packs_weights=not has_weights_beside(path), **given)
     except Exception as error:
         send(stream, failure(error))

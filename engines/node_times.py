@@ -1,4 +1,4 @@
-"""What each node of ONNX Runtime's optimised graph took, read from its profile, and the module that it came from."""
+"""The time of each node of ONNX Runtime's optimised graph, read from its profile, and the module that it came from."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def read_node_times(path: Path) -> NodeTimes:
 
 
 def node_homes(graph: Path, optimised: Path, modules: Mapping[str, str]) -> dict[str, str]:
-    """The module path of every node of the ``optimised`` graph that can be told, by name.
+    """Return the module path of every node of the ``optimised`` graph whose module is known, by name.
 
     ``modules`` says it of the nodes of ``graph``. A fused node keeps the name of the last tensor that it stands for,
     as its output or in its own name; a new node belongs to the module that made what it reads, else to the one that

@@ -47,7 +47,7 @@ class OrtRuntime:
     """A model file (or its bytes) in ONNX Runtime.
 
     ``optimise=False`` runs the graph as it is written, node by node; True is what production runs. ``threads`` is
-    the number inside one operator, ONNX Runtime's choice where None. ``spinning=False`` has idle threads sleep, which
+    the number inside one operator, ONNX Runtime's choice if None. ``spinning=False`` has idle threads sleep, which
     is kind to whatever else runs beside it. ``packs_weights=False`` saves the second copy of large weights, in the
     order of the kernels, and costs time in every run. ``profile`` is a folder: every run then notes what each node
     took, for ``end_profile``, and the graph as ONNX Runtime optimised it is written there.
@@ -121,7 +121,7 @@ class OrtRuntime:
     def prepare(self, sets: Sequence[Arrays]) -> list[Callable[[], object]]:
         """One call for each of the ``sets`` of feeds, all of the same sizes: nothing but the model's own work.
 
-        The feeds are already where the provider computes, and the outputs stay there, each call's in the place of the
+        The feeds are already on the provider's device, and the outputs stay there, each call's in the place of the
         last one's. A call returns when its outputs are there. Raises what ``run`` raises.
         """
         if self._session is None:

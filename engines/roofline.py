@@ -1,4 +1,4 @@
-"""How fast this machine can be: bytes and operations a second, measured with graphs that do nothing else.
+"""The rates of this machine: bytes and operations a second, measured with graphs that do nothing else.
 
 The roofline of Williams et al. (2009, https://doi.org/10.1145/1498765.1498785): nothing ends before its bytes have
 moved and its operations are done. What fits into a cache moves faster than what does not, so the bandwidth is a curve
@@ -39,7 +39,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Rates:
-    """What the machine reached. ``bandwidth`` is (bytes touched, bytes per second), the least first.
+    """The rates that the machine reached. ``bandwidth`` is (bytes touched, bytes per second), the least first.
 
     ``call_seconds`` is what a call of a graph that does nothing takes; it is in none of the rates.
     """
@@ -49,8 +49,8 @@ class Rates:
     call_seconds: float
 
     def bytes_per_s(self, touched: float) -> float:
-        """The bandwidth for so many bytes, on a straight line between the measured ones where both axes are
-        logarithms; the nearest one's outside of them."""
+        """Return the bandwidth for so many bytes, on a straight line between the measured ones on logarithmic axes;
+        the nearest one's outside of them."""
         (least, first), (most, last) = self.bandwidth[0], self.bandwidth[-1]
         if touched <= least:
             return first
@@ -85,7 +85,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class Limit:
-    """What a graph must move and do, and the milliseconds that takes at the machine's rates.
+    """The bytes and operations of a graph, and the milliseconds that they take at the machine's rates.
 
     ``least_ms`` is for ``least_bytes``, everything fused, and never above ``operators_ms``: that is for one operator
     after the other, each at its own rate, moving ``bytes`` together.
@@ -101,7 +101,7 @@ class Limit:
     def of(cls, counted: Traffic, rates: Rates) -> Limit:
         """The limit of what was counted."""
         each = sum(rates.seconds(operator.bytes, operator.operations) for operator in counted.operators)
-        # the parts of a large tensor may fit where the whole does not
+        # the parts of a large tensor may fit into a cache that the whole does not
         least = min(each, rates.seconds(counted.least_bytes, counted.operations))
         return cls(counted.bytes, counted.least_bytes, counted.operations, least * 1e3, each * 1e3)
 

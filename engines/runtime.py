@@ -1,4 +1,4 @@
-"""What every runtime is: entered with ``with``, fed arrays by name, answering with arrays by name."""
+"""The interface of every runtime: entered with ``with``, fed arrays by name, answering with arrays by name."""
 
 from __future__ import annotations
 

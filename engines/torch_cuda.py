@@ -73,7 +73,7 @@ class CudaCalls:
 
 
 def _agree(found: object, expected: object) -> bool:
-    """Whether two results are equal but for the order in which a kernel may sum up."""
+    """Return True if two results are equal but for the order in which a kernel may sum up."""
     import torch
     from torch.utils._pytree import tree_leaves
 

@@ -141,14 +141,14 @@ def _leave_tf32() -> None:
 
 
 def computes_on_gpu() -> bool:
-    """Whether this PyTorch finds a GPU that it can compute on."""
+    """Return True if this PyTorch finds a GPU that it can compute on."""
     import torch
 
     return torch.cuda.is_available()
 
 
 def set_threads(count: int) -> None:
-    """How many threads one operator of PyTorch computes with, in this process."""
+    """Return how many threads one operator of PyTorch computes with, in this process."""
     import torch
 
     torch.set_num_threads(count)

@@ -1,1 +1,1 @@
-"""How a module becomes a clean, contract-checked ONNX graph, and the bundle on disk that holds it."""
+"""Export a module to a clean, contract-checked ONNX graph, and write the bundle that holds it."""

@@ -42,7 +42,7 @@ def _check_opset(model: onnx.ModelProto, opset: int, after: str) -> None:
 
     declared = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
     if declared != {"ai.onnx": opset}:
-        raise _broken(after, f"the graph declares {declared} where only ai.onnx {opset} was asked for")
+        raise _broken(after, f"the graph declares {declared}, and only ai.onnx {opset} was asked for")
     for node in _nodes(model.graph):
         if node.domain not in ("", "ai.onnx"):
             raise _broken(after, f"node {node.name} is {node.domain}::{node.op_type}, which is not a standard operator")

@@ -1,4 +1,4 @@
-"""Which nodes of a graph each node of its simplified form stands for: a convolution that took in its normalisation."""
+"""Map each node of a simplified graph to the nodes that it stands for: a convolution took in its normalisation."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _taken_in(node: Wiring, makers: Mapping[str, Wiring], there: Collection[str]
     leads: dict[str, bool] = {}
 
     def leads_here(tensor: str) -> bool:
-        """Whether what the node reads reaches this tensor; its sizes alone do not count."""
+        """Return True if the node's input reaches this tensor; its sizes alone do not count."""
         if tensor in node.reads or tensor not in makers or tensor in there:
             return tensor in node.reads
         if tensor not in leads:

@@ -1,4 +1,4 @@
-"""What the child process of simplify.py runs."""
+"""The program of simplify.py's child process."""
 
 from __future__ import annotations
 

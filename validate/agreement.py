@@ -18,10 +18,10 @@ def disagreement(outputs: Mapping[str, Array], expected: Mapping[str, Array], pr
     """Return why ``outputs`` of this precision are not those that were expected, in words; "" if they are.
 
     A healthy run is within its precision's budget of the truth (relative L2), so two of them are at most twice as far
-    apart; the truth itself is not needed here, the verdict has had it. NaN and infinity must be in the same places,
+    different; the truth itself is not needed here, the verdict has had it. NaN and infinity must be in the same places,
     integers equal.
     """
-    apart = 2 * precision.budget
+    most = 2 * precision.budget
     if sorted(outputs) != sorted(expected):
         return f"outputs {', '.join(sorted(outputs)) or 'none'} instead of {', '.join(sorted(expected))}"
     for name, wanted in expected.items():
@@ -29,8 +29,8 @@ def disagreement(outputs: Mapping[str, Array], expected: Mapping[str, Array], pr
         if found.shape != wanted.shape:
             return f"{name} has shape {found.shape} instead of {wanted.shape}"
         error = distance(found, wanted)
-        if not error <= apart:
-            return f"{name} is {error:.3g} away (relative L2); two healthy runs are at most {apart:g} apart"
+        if not error <= most:
+            return f"{name} is {error:.3g} away (relative L2); two healthy runs differ by at most {most:g}"
     return ""
 
 

@@ -40,7 +40,7 @@ def compare_rows(run: Run, cases: Iterable[tuple[Case, Reference]], stage: Stage
         return not_checked(stage, "no case was recorded")
     case, reference = chosen
     precision = allowed_in(stage.precision)
-    said = [] if _rows(reference) > 1 else ["run twice only: no batch of two or more whose rows PyTorch keeps apart"]
+    said = [] if _rows(reference) > 1 else ["run twice only: no batch of two or more with rows that PyTorch separates"]
     try:
         found = list(_checks(run, case, reference.at(precision), precision))
     except Exception as error:

@@ -2,7 +2,7 @@
 
 PyTorch adds in a cascade, which loses next to nothing, and no runtime need be that careful: over an image of 160 x 160
 whose mean is not zero, ONNX Runtime's loop loses several times as much, and a gate or a normalisation behind it shows
-that. A context of 784 equal terms, added up one by one, loses six times what blocked products do. What float32 loses
+that. A context of 784 equal terms, added up one by one, loses six times what blocked products do. The loss of float32
 is therefore measured with either kind of kernel, and the floor is the larger.
 """
 

@@ -325,7 +325,7 @@ def _by_own_loss(found: Comparison, floor: Floor, budget: float) -> Comparison:
     if floor.l2 > MOST_LOST:
         detail = (
             f"PyTorch's own float32 is off by {floor.l2:.2g} on ordinary inputs; above {MOST_LOST:g} no graph in "
-            "float32 can be told from a wrong one"
+            "float32 looks different from a wrong one"
         )
         return replace(found, passed=False, which="floor", detail=detail)
     return replace(found, over_budget=found.error > budget)

@@ -1,1 +1,1 @@
-"""Latency: how often a model is called, on what, in which order, and what is told of it."""
+"""Latency: how often a model is called, on what, in which order, and what is reported of it."""

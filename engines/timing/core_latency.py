@@ -1,9 +1,9 @@
 """Core-to-core latency: the time that one processor takes to write what another has just written.
 
-The host of a virtual machine may move its processors, for seconds at a time, to cores that share no cache. What one
-thread has written then takes several times as long to reach the next. Operators that hand maps from thread to thread
-take up to three times as long, while others hardly change. None of the usual counters shows it: no time is stolen, no
-page is missed, no clock is slower. So it is measured, by itself and not by the models' latencies.
+The host of a virtual machine may move its processors, for seconds at a time, to cores that share no cache. One
+thread's data then takes several times as long to reach the next. Operators that hand maps from thread to thread take
+up to three times as long, while others hardly change. None of the usual counters shows it: no time is stolen, no page
+is missed, no clock is slower. So it is measured, by itself and not by the models' latencies.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a block costs: the numbers of one run, as measured and as counted."""
+"""The cost of a block: the numbers of one run, as measured and as counted."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Model:
 class BlockAlone:
     """A block as a graph of its own at one shape, and where in the backbone it stands at that shape.
 
-    ``replaces`` is the class of what the plain backbone has there, "" where it has nothing.
+    ``replaces`` is the class of what the plain backbone has there, "" if it has nothing.
     """
 
     kind: str
@@ -56,7 +56,7 @@ class BlockAlone:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Return how many there are."""
         return len(self.paths)
 
     def to_json(self) -> dict[str, Any]:
@@ -72,7 +72,7 @@ class BlockAlone:
 
 @dataclass(frozen=True)
 class Added:
-    """What a block adds to its backbone.
+    """The cost that a block adds to its backbone.
 
     ``difference`` is the target's latency less the plain backbone's; ``control`` that of the plain backbone in a
     second process less that in the first, which would be nothing if the measurement were perfect.
@@ -111,7 +111,7 @@ class Added:
 
 @dataclass(frozen=True)
 class Cost:
-    """All of one run. ``added`` is None where the target is a block, or a module, that stands alone.
+    """All of one run. ``added`` is None if the target is a block, or a module, that stands alone.
 
     ``inputs`` are the sizes of the target's inputs by name.
     """
@@ -157,7 +157,7 @@ class Cost:
         }
 
     def warnings(self) -> list[str]:
-        """What makes some of the numbers doubtful, one line for each kind."""
+        """Return what makes some of the numbers doubtful, one line for each kind."""
         found = self.conditions.remarks()
         unsteady = [model.name for model in self._models() if not model.timing.latency.steady]
         if unsteady:

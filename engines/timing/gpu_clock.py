@@ -1,4 +1,4 @@
-"""How fast a GPU's clock runs and what slows it down, from the driver's own tool."""
+"""The clock rate of a GPU and what slows it down, from the driver's own tool."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class GpuClock:
 
 
 def gpu_clock() -> GpuClock | None:
-    """Of the first GPU at this moment; None where there is none, or its driver does not tell."""
+    """Read the first GPU's clock at this moment; None without a GPU, or if its driver does not tell."""
     tool = shutil.which(TOOL)
     if tool is None:
         return None
@@ -42,7 +42,7 @@ def gpu_clock() -> GpuClock | None:
 
 
 def read_clock(text: str) -> GpuClock | None:
-    """What the tool's line says, as ``1980, 0x0000000000000004``; None where it is another."""
+    """Parse the tool's line, as ``1980, 0x0000000000000004``; None for any other line."""
     megahertz, _, reasons = text.strip().partition(",")
     try:
         active = int(reasons.strip(), 16)

@@ -1,4 +1,4 @@
-"""What the timed models are fed: enough different inputs that the last one is no longer in the processor's cache."""
+"""The inputs of timed models: so many different ones that the last one is no longer in the processor's cache."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def input_bytes(specs: Sequence[TensorSpec], sizes: Mapping[str, int]) -> int:
 
 
 def set_count(one_set: int, cache_bytes: int) -> int:
-    """How many sets of so many bytes are rotated: twice what the cache holds, at least 2, within the limits above."""
+    """Return how many sets of so many bytes are rotated: twice what the cache holds, at least 2, within the limits."""
     wanted = math.ceil(2 * cache_bytes / max(one_set, 1))
     return max(2, min(wanted, MOST_SETS, MOST_BYTES // max(one_set, 1)))
 

@@ -1,4 +1,4 @@
-"""What a list of latencies says: percentiles, spread and throughput, and none that it is too short for."""
+"""The statistics of a list of latencies: percentiles, spread and throughput, and none that it is too short for."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Latency:
 
     @property
     def steady(self) -> bool:
-        """Whether the calls took so nearly the same time that the median can be relied on."""
+        """Return True if the calls took so nearly the same time that the median can be relied on."""
         return self.cv is not None and self.cv <= CV_LIMIT
 
     def to_json(self) -> dict[str, Any]:

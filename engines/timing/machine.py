@@ -17,7 +17,7 @@ from .cpus import usable_cpus
 from .gpu_clock import GpuClock, gpu_clock
 
 CPUS = Path("/sys/devices/system/cpu")
-# Fewer cores than this taken by others cannot be told from the operating system's own work.
+# Fewer cores than this taken by others look like the operating system's own work.
 BUSY_CORES = 0.1
 DEFAULT_CACHE_BYTES = 32 << 20
 # No GPU's second-level cache is larger.
@@ -40,14 +40,14 @@ def describe() -> dict[str, Any]:
 
 
 def physical_cores() -> int:
-    """How many cores these are: two threads of one core compute no faster than one."""
+    """Return how many cores these are: two threads of one core compute no faster than one."""
     cpus = usable_cpus()
     cores = {_read(CPUS / f"cpu{cpu}/topology/thread_siblings_list") or str(cpu) for cpu in cpus}
     return len(cores)
 
 
 def last_level_cache_bytes() -> int:
-    """The largest cache of the first processor; 32 MiB where the system does not tell."""
+    """Return the largest cache of the first processor; 32 MiB if the system does not tell."""
     sizes = []
     for path in sorted(CPUS.glob("cpu0/cache/index*/size")):
         found = re.fullmatch(r"(\d+)([KMG]?)", _read(path))
@@ -58,7 +58,7 @@ def last_level_cache_bytes() -> int:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What the machine did while something was measured; None where the system does not tell.
+    """The state of the machine while something was measured; None for what the system does not tell.
 
     ``other_cores`` is the mean number of cores that were busy with anything but this process and its children, and
     ``throttled`` how often a core slowed down for its heat. ``mhz`` is the mean clock before and after, ``gpu`` the
@@ -74,12 +74,12 @@ class Conditions:
 
     @property
     def quiet(self) -> bool:
-        """Whether nothing is known that makes the numbers doubtful."""
+        """Return True if nothing is known that makes the numbers doubtful."""
         return not self.doubts
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """What is known that makes them so, in words."""
+        """Return what is known that makes them so, in words."""
         found = []
         if (self.other_cores or 0) > BUSY_CORES:
             found.append(f"{self.other_cores:.1f} cores were busy with something else")

@@ -1,4 +1,4 @@
-"""The most memory that this process has held, counted from a moment of our choice where the system offers that."""
+"""The most memory that this process has held, counted from a moment of our choice if the system offers that."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _RESET_PEAK = "5"
 
 
 def start_peak() -> bool:
-    """Give back what was freed and count the peak from now on; False where it counts from the process's start."""
+    """Give back what was freed and count the peak from now on; False if it counts from the process's start."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # a C library without malloc_trim
         ctypes.CDLL(None).malloc_trim(0)
@@ -26,7 +26,7 @@ def start_peak() -> bool:
 
 
 def peak_mib() -> float | None:
-    """The largest resident set in MiB; None where the system does not tell."""
+    """Return the largest resident set in MiB; None if the system does not tell."""
     with contextlib.suppress(OSError):
         found = re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text())
         if found:

@@ -1,4 +1,4 @@
-"""How long a model is timed, and the loop that does it.
+"""The time for which a model is timed, and the loop that does it.
 
 A cell is one model in one runtime at one batch. Its time is cut into turns, one in each round, so that what slows the
 machine down for a while slows every cell down alike.

@@ -1,4 +1,4 @@
-"""How much longer one model takes than another, from rounds in which both were timed one after the other.
+"""The difference of two models' latencies, from rounds in which both were timed one after the other.
 
 The difference is the median over the rounds of what the round's medians differ by. Its interval reaches from one of
 these differences to another, as in the sign test: whatever their distribution, if the rounds are independent, the true
@@ -44,12 +44,12 @@ class Difference:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval leaves no doubt that there is a difference."""
+        """Return True if the interval leaves no doubt that there is a difference."""
         return self.confidence >= CONFIDENCE and (self.low_ms > 0 or self.high_ms < 0)
 
     @property
     def is_faster(self) -> bool:
-        """Whether the whole interval lies below zero."""
+        """Return True if the whole interval lies below zero."""
         return self.is_clear and self.high_ms < 0
 
     def to_json(self) -> dict[str, Any]:
@@ -81,7 +81,7 @@ class Pair:
 
     @property
     def is_promising(self) -> bool:
-        """Whether it looks faster by enough to be worth another look, but may be so by chance."""
+        """Return True if it looks faster by enough to be worth another look, but may be so by chance."""
         found = self.difference
         return not found.is_faster and found.ms < -WORTH_ANOTHER_LOOK * self.before_ms
 

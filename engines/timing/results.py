@@ -1,4 +1,4 @@
-"""What a benchmark found: one row for each model, runtime and batch, measured or with the reason why not."""
+"""The results of a benchmark: one row for each model, runtime and batch, measured or with the reason why not."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Measurement:
 
     ``latency`` is of rotated inputs, ``hot`` of one and the same; ``round_medians_ms`` has one number for each round.
     ``peak_mib`` is the most that the process held, the ``inputs_mib`` of its ``input_sets`` among it, from the time
-    when the model was there; from the process's start where ``peak_counts_from_load`` is False. ``on_device`` is what
-    the GPU took of each call on rotated inputs, left out or not, by its own clock, where the runtime asks it.
+    when the model was there; from the process's start if ``peak_counts_from_load`` is False. ``on_device`` is what
+    the GPU took of each call on rotated inputs, left out or not, by its own clock, if the runtime asks it.
     """
 
     runtime: str
@@ -60,11 +60,11 @@ class Row:
 
     @property
     def is_baseline(self) -> bool:
-        """Whether its failure says nothing about what this tool hands over."""
+        """Return True if its failure says nothing about this tool's output."""
         return self.runtime in BASELINES
 
     def to_json(self) -> dict[str, Any]:
-        """Everything by name; the measurement only where there is one."""
+        """Return everything by name; the measurement only if there is one."""
         found = {"model": self.model, "runtime": self.runtime, "batch": self.batch, "status": self.status}
         if self.why:
             found["why"] = self.why
@@ -110,7 +110,7 @@ class Benchmark:
         }
 
     def warnings(self) -> list[str]:
-        """What makes some of the numbers doubtful, one line for each kind."""
+        """Return what makes some of the numbers doubtful, one line for each kind."""
         found = []
         for batch, conditions in self.conditions.items():
             found += [f"batch {batch}: {remark}" for remark in conditions.remarks()]

@@ -78,7 +78,7 @@ ON_GPU = frozenset({*(name for name, kind in MODULES.items() if kind.on_gpu), OR
 
 
 def precision_of(name: str) -> str:
-    """What the runtime of this name computes in."""
+    """Return the precision that the runtime of this name computes in."""
     if name in PLANS:
         return PLANS[name].precision
     return "fp16" if name in MODULES and MODULES[name].half else FP32
@@ -119,7 +119,7 @@ def why_no_provider(name: str) -> str:
 
 @lru_cache(maxsize=1)
 def why_no_cuda_torch() -> str:
-    """Why PyTorch cannot compute on a GPU here; "" where it can."""
+    """Return why PyTorch cannot compute on a GPU here; "" if it can."""
     if not (driver := ask_driver()).devices:
         return driver.problem
     from ..torch_runtime import computes_on_gpu

@@ -1,5 +1,5 @@
-"""Where in a backbone the time goes with and without its blocks, from ONNX Runtime's profile of both graphs: stage by
-stage, and in the blocks operator by operator."""
+"""The time of a backbone with and without its blocks, from ONNX Runtime's profile of both graphs: stage by stage, and
+in the blocks operator by operator."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class StageCost:
 
     @property
     def more_layout_ms(self) -> float:
-        """What layouts take more with the block."""
+        """Return what layouts take more with the block."""
         return self.layout_ms - self.plain_layout_ms
 
     @property
     def more_rest_ms(self) -> float:
-        """What the backbone's own operators take more with the block, layouts left out."""
+        """Return what the backbone's own operators take more with the block, layouts left out."""
         return self.rest_ms - (self.plain_ms - self.plain_layout_ms)
 
     @property
@@ -74,7 +74,7 @@ class KindCost:
 
 @dataclass(frozen=True)
 class Limited:
-    """An operator of the graph as it was exported: the module that it is in, "" where none is known, and its limit."""
+    """An operator of the graph as it was exported: the module that it is in, "" if none is known, and its limit."""
 
     home: str
     kind: str

@@ -1,4 +1,4 @@
-"""What was tried to make a graph faster, and what came of it: the numbers of one run."""
+"""The trials to make a graph faster, and their outcome: the numbers of one run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Trial:
 class Tuning:
     """All trials, in the order in which they were made, and the whole at the end against the graph as it was.
 
-    ``before_ms`` and ``after_ms`` are medians; both and ``difference`` are None where no form was kept.
+    ``before_ms`` and ``after_ms`` are medians; both and ``difference`` are None if no rewrite was kept.
     """
 
     sizes: Mapping[str, int]
@@ -47,7 +47,7 @@ class Tuning:
 
     @property
     def is_faster(self) -> bool:
-        """Whether the graph in its new forms is faster beyond doubt."""
+        """Return True if the rewritten graph is faster beyond doubt."""
         return self.difference is not None and self.difference.is_faster
 
     def to_json(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a user can do about a trace that does not hold over the whole claimed range."""
+"""Advice to the user on a trace that does not hold over the whole claimed range."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def advice_on(violation: Violation) -> str:
 
 
 def _change(guard: Guard, allowed: int) -> str:
-    """What to change on the line of a guard that leaves so many sizes."""
+    """Return what to change on the line of a guard that leaves so many sizes."""
     if isinstance(guard, SameInFloat32):
         return "compute it from whole numbers, as h * 7 // 10 in place of int(h * 0.7): the graph multiplies in float32"
     if guard.scales:

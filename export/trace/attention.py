@@ -1,7 +1,7 @@
 """``scaled_dot_product_attention`` with a mask, or of anything but four axes, spelt out.
 
 torch.onnx translates queries of shape (batch, heads, places, features) alone and ends with an assertion for any other
-rank. Attention in windows has one axis more (Hiera, MaxViT's kin), a single head one less. Where a mask leaves a query
+rank. Attention in windows has one axis more (Hiera, MaxViT's kin), a single head one less. If a mask leaves a query
 nothing to attend to, PyTorch gives 0 and torch.onnx's translation NaN or the mean of all values (pytorch/pytorch#131060
 has PyTorch's rule). The zeros are put in behind the second product, so that runtimes still know the pattern.
 """

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from ...errors import ModuleRefused
 from ...modules.user_line import frames, line_of
 
-DEVICE = "cpu"  # where the module runs: what it says of other devices is without effect
+DEVICE = "cpu"  # the module runs there: its settings for other devices are without effect
 
 
 class RefusedAutocast(TorchFunctionMode):

@@ -11,7 +11,7 @@ from torch import Tensor
 # A size of a traced tensor is a torch.SymInt, which stands in for an int without being one.
 Size = int
 Arguments = dict[str, Any]
-# What takes the place of the call, or None where the call is left as it is.
+# Returns the value in place of the call's, or None if the call is left as it is.
 Rewrite = Callable[[Arguments], Any]
 
 
@@ -25,7 +25,7 @@ def bound(names: Sequence[str], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 
 
 def is_symbolic(value: Any) -> bool:
-    """Whether ``value``, or a size in it, is a size of a traced tensor."""
+    """Return True if ``value``, or a size in it, is a size of a traced tensor."""
     if isinstance(value, (list, tuple)):
         return any(is_symbolic(item) for item in value)
     return isinstance(value, (torch.SymInt, torch.SymFloat))

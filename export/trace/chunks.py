@@ -20,7 +20,7 @@ def _chunk(call: Arguments) -> tuple[Tensor, ...] | None:
     if not is_symbolic(size) or is_symbolic(count):
         return None
     length = (size + count - 1) // count
-    # PyTorch returns fewer pieces where the sizes run out: asked here, that becomes a guard of the trace.
+    # PyTorch returns fewer pieces if the sizes run out: asked here, that becomes a guard of the trace.
     if (size + length - 1) // length != count:
         return None
     pieces = [x.narrow(dim, index * length, length) for index in range(count - 1)]

@@ -1,6 +1,6 @@
 """``cdist`` as the norm of differences.
 
-The exporter expands the square, |a|² - 2ab + |b|², which loses half of the digits where two points are near
+The exporter expands the square, |a|² - 2ab + |b|², which loses half of the digits of two points that are near
 (pytorch/pytorch#37734, #42479).
 """
 

@@ -46,8 +46,8 @@ def trace(target: Target, module: nn.Module, path: Path, *, opset: int) -> OnnxG
     """Write ``module`` as an ONNX graph of exactly ``opset`` to ``path``.
 
     Inputs and outputs carry the target's names, dynamic dimensions the axes' names. Raises InputError if the
-    module cannot take the target's shape, ModuleRefused where an axis cannot stay dynamic or an operator has no form
-    in ``opset``.
+    module cannot take the target's shape, ModuleRefused if an axis cannot stay dynamic or ``opset`` cannot express an
+    operator.
     """
     if opset not in OPSETS:
         raise InputError(f"opset {opset} is not supported; expected {OPSETS.start} to {OPSETS.stop - 1}")
@@ -183,7 +183,7 @@ def _unrolled(program: torch.export.ExportedProgram) -> str:
 def _agrees(
     target: Target, module: nn.Module, program: torch.export.ExportedProgram | None, sizes: Mapping[str, int]
 ) -> bool:
-    """Whether ``program`` returns what ``module`` does at these sizes; no where either cannot run."""
+    """Return True if ``program`` returns what ``module`` does at these sizes; False if either cannot run."""
     if program is None:
         return False
     inputs = example_inputs(target, sizes)

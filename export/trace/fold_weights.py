@@ -1,8 +1,8 @@
-"""Compute what a trace makes of weights alone where torch.onnx has no translation for it, or a wrong one.
+"""Compute what a trace makes of weights alone, if torch.onnx has no translation for it or a wrong one.
 
 Parametrised weights (weight_norm, spectral_norm, orthogonal, any other) are functions of parameters: constants, however
 they are computed. torch.onnx has no matrix exponential, and its weight_norm of a vector is wrong
-(pytorch/pytorch#191749). What it translates is left to it, so that every node keeps its module.
+(pytorch/pytorch#191749). The rest is left to it, so that every node keeps its module.
 """
 
 from __future__ import annotations

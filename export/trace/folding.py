@@ -1,7 +1,7 @@
 """``fold`` as a transposed convolution with one-hot kernels.
 
 It is exported as Col2Im, which first appeared in opset 18 and which no TensorRT reads (onnx/onnx-tensorrt#934,
-NVIDIA/TensorRT#3731). A patch's element lands where a transposed convolution puts it, and what overlaps is summed.
+NVIDIA/TensorRT#3731). A transposed convolution decides the place of a patch's element; overlaps are summed.
 """
 
 from __future__ import annotations

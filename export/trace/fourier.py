@@ -1,7 +1,7 @@
 """Discrete Fourier transforms as products with cosine and sine matrices.
 
 torch.fft is exported as DFT, for which TensorRT has no importer (NVIDIA/TensorRT#4480) and which ONNX Runtime sums
-naively where the length is no power of two (microsoft/onnxruntime#8944): up to a hundred times PyTorch's rounding, and
+naively if the length is no power of two (microsoft/onnxruntime#8944): up to a hundred times PyTorch's rounding, and
 an error for the inverse to a real signal. The matrices are made in the graph from the length, so that they hold for
 every size.
 """
@@ -120,7 +120,7 @@ def _lengths(call: Arguments, count: int) -> list[Any]:
 
 
 def _same(size: Any, other: Any) -> bool:
-    """Whether two sizes agree; where they are dynamic the answer becomes a guard of the trace."""
+    """Return True if two sizes agree; of dynamic ones the answer becomes a guard of the trace."""
     return bool(size == other)
 
 

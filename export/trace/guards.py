@@ -1,4 +1,4 @@
-"""What a trace assumes of the sizes of its inputs, and the line of Python that decided it.
+"""The assumptions of a trace on the sizes of its inputs, and the line of Python that decided each.
 
 torch.export runs the module once, at the traced sizes. Wherever Python asks about a size (``if h % 2``, ``int(h)``,
 whether two sizes broadcast) the answer at the traced size becomes a guard of the trace. Left to itself torch either
@@ -24,7 +24,7 @@ from ...errors import InputError
 from ...modules.user_line import frames, line_of, traced_frames
 from .size_values import FLOATS, size_at
 
-# Where torch asks only to choose strides or a way to compute them: the traced graph is the same for either answer.
+# Places at which torch asks only to choose strides or a way to compute: the graph is the same for either answer.
 _CHOICES_OF_STRIDES = frozenset(
     {
         "_reshape_view_helper_core_alg",
@@ -56,12 +56,12 @@ class Guard:
 
     @property
     def branches(self) -> bool:
-        """Whether the line that asked is a branch, as far as its text tells."""
+        """Return True if the line that asked is a branch, as far as its text tells."""
         return bool(re.search(r"\b(if|elif|while|assert|and|or|not)\b", self.line))
 
     @property
     def scales(self) -> bool:
-        """Whether the line that asked resizes by a factor."""
+        """Return True if the line that asked resizes by a factor."""
         return "scale_factor" in self.line
 
     @property
@@ -80,11 +80,11 @@ class Guard:
 
     @property
     def settles(self) -> bool:
-        """Whether running the trace tells if it is right at sizes where this does not hold."""
+        """Return True if a run of the trace shows whether it is right at sizes at which this does not hold."""
         return True
 
     def holds(self, sizes: Mapping[str, int]) -> bool:
-        """Whether the trace holds at these sizes; where it cannot be evaluated, it does not."""
+        """Return True if the trace holds at these sizes; it does not if it cannot be evaluated."""
         return bool(size_at(self.condition, sizes) == 1)
 
     def __str__(self) -> str:
@@ -106,7 +106,7 @@ class SameInFloat32(Guard):
         return False
 
     def holds(self, sizes: Mapping[str, int]) -> bool:
-        """Whether the size is the same in both at these sizes; true where it has none in Python."""
+        """Return True if the size is the same in both at these sizes, or has none in Python."""
         exact = size_at(self.condition, sizes)
         return exact is None or bool(exact == size_at(self.condition, sizes, in_float32=True))
 
@@ -146,10 +146,10 @@ class TraceGuards:
                         self._env.guards = _Noting(self._env.guards, self._noted, self._choices)
 
     def larger_sizes(self, axes: Mapping[str, Axis]) -> dict[str, int] | None:
-        """Sizes to trace at instead, None where there is no need.
+        """Return sizes to trace at instead, None without need.
 
-        Where the size of an inner tensor is 1 when torch chooses its strides, torch takes it for 1 from then on,
-        without another guard, and broadcasts accordingly. Traced where it is not, it is right at 1 as well.
+        If the size of an inner tensor is 1 when torch chooses its strides, torch takes it for 1 from then on,
+        without another guard, and broadcasts accordingly. Traced at another size, it is right at 1 as well.
         """
         traced, largest = ({name: getattr(axis, end) for name, axis in axes.items()} for end in ("opt", "max"))
         ones = [size for expression in self._choices for size in _taken_for_one(expression.xreplace(self._names))]

@@ -1,8 +1,8 @@
 """The part of the claimed ranges for which a trace holds.
 
-Guards are evaluated at the sizes of the ranges. What holds everywhere is no restriction. If the sizes at which the
-guards hold include every multiple of a number, the smallest such number becomes a stated constraint. Anything else is a
-refusal that names the line.
+Guards are evaluated at the sizes of the ranges. A guard that holds everywhere is no restriction. If the sizes at which
+the guards hold include every multiple of a number, the smallest such number becomes a stated constraint. Anything else
+is a refusal that names the line.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def restrict(
     """The ranges for which the trace holds, and the first guard that no multiples of a number satisfy.
 
     Each axis comes back as it was, or with a ``multiple`` and its ends moved inwards to multiples of it. A guard that
-    does not hold at a size is no restriction where the program ``agrees`` with the module there: the other side of
+    does not hold at a size is no restriction if the program ``agrees`` with the module there: the other side of
     ``if h != 7: x = pool(x, 7)`` is the same function.
     """
     kept = dict(axes)
@@ -169,7 +169,7 @@ def _multiples(axis: Axis, step: int) -> Axis:
 
 
 def _by_multiples(guard: Guard, axes: Mapping[str, Axis]) -> dict[str, Axis] | None:
-    """The axes with the smallest multiples at which ``guard`` holds, where there are any."""
+    """Return the axes with the smallest multiples at which ``guard`` holds, if there are any."""
     choices = [[step for step in _steps(axes[name]) if step <= LARGEST_STEP] for name in guard.axes]
     for steps in sorted(itertools.product(*choices), key=lambda steps: (math.prod(steps), steps)):
         found = dict(axes)
@@ -200,7 +200,7 @@ def _holds(guard: Guard, sizes: Mapping[str, int]) -> bool:
 def _settled(failing: Sequence[Mapping[str, int]], agrees: Agrees) -> bool:
     """Return True if the trace is right at ``failing`` sizes after all, by running some that are spread over them.
 
-    They are the golden section apart: even steps would meet only multiples of a window.
+    Their distance is the golden section: even steps would meet only multiples of a window.
     """
     golden = (math.sqrt(5) - 1) / 2
     spread = {int(len(failing) * (golden * number % 1)) for number in range(TRIALS - 1)}
@@ -208,7 +208,7 @@ def _settled(failing: Sequence[Mapping[str, int]], agrees: Agrees) -> bool:
 
 
 def _is_of_size_one(guard: Guard, sizes: Mapping[str, int]) -> bool:
-    """Whether the guard only says that some size is not 1, at sizes where it is 1.
+    """Return True if the guard only demands that some size is not 1, at sizes at which it is 1.
 
     torch asks this for strides and broadcasting everywhere, mostly without consequence. What does depend on it
     shows at the smallest sizes, which every verdict compares.
@@ -222,7 +222,7 @@ def _is_of_size_one(guard: Guard, sizes: Mapping[str, int]) -> bool:
 
 
 def _sizes(axis: Axis, count: int = EVERY_SIZE) -> list[int]:
-    """Sizes of the range to try, in order: all of them where they are few."""
+    """Return sizes of the range to try, in order: all of them if they are few."""
     sizes = range(axis.min, axis.max + 1, axis.multiple)
     if len(sizes) <= count:
         return list(sizes)

@@ -1,7 +1,7 @@
 """``layer_norm`` over dynamic sizes, spelt out.
 
 Exported as LayerNormalization it needs a scale of the normalised shape, made at run time; TensorRT 8.6 finds no kernel
-for some computed shapes (NVIDIA/TensorRT#3490), and ONNX Runtime's loses digits where one channel is far from the rest.
+for some computed shapes (NVIDIA/TensorRT#3490), and ONNX Runtime's loses digits if one channel is far from the rest.
 """
 
 from __future__ import annotations

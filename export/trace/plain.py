@@ -1,4 +1,4 @@
-"""What ``torch.onnx.export`` writes by itself, with none of our steps: the baseline that our graph is timed beside."""
+"""The plain ``torch.onnx.export``, with none of our steps: the baseline that our graph is timed beside."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def export_plainly(
     """Write ``module`` to ``path`` with the same names and dynamic axes as ours.
 
     Without ``opset`` by the exporter of today at its own; with one by the older TorchScript exporter, which alone
-    writes what a TensorRT before 10 reads. Raises ModuleRefused with the exporter's reason where it refuses.
+    writes what a TensorRT before 10 reads. Raises ModuleRefused with the exporter's reason if it refuses.
     """
     axes = [{place: dim for place, dim in enumerate(spec.shape) if isinstance(dim, str)} for spec in target.inputs]
     how: dict[str, Any]

@@ -3,7 +3,7 @@
 ``torch.nn.functional.adaptive_*_pool*`` with a dynamic height or width is exported as a pooling with the traced
 image's kernel: no error, the right shape, other numbers at another size (pytorch/pytorch#147720). Pooling with
 ``kernel_size=x.shape[2:]`` fixes the size instead (pytorch/pytorch#39323). Both come from integers in the operator's
-signature, before any graph exists, so they are answered here, where the Python call is still seen: with reductions,
+signature, before any graph exists, so they are answered here, with the Python call still in sight: with reductions,
 a product with a bin matrix (average) or a gather of bins (maximum), which hold at every size. Resizing by area is
 adaptive average pooling under another name (pytorch/pytorch#41009).
 
@@ -92,7 +92,7 @@ def adaptive_maximum(x: Tensor, output_size: Any, spatial: int) -> Tensor:
 
 
 def _is_static_factor(x: Tensor, output_size: Any, spatial: int) -> bool:
-    """Whether every bin has the same length, known now: then the exporter's plain pooling is right."""
+    """Return True if every bin has the same length, known now: then the exporter's plain pooling is right."""
     sizes = output_size if isinstance(output_size, Sequence) else [output_size] * spatial
     return all(
         isinstance(size, int) and (out is None or (isinstance(out, int) and size % out == 0))

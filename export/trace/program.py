@@ -1,4 +1,4 @@
-"""What a traced program is, in one number: equal for equal programs, weights and constants, in any process."""
+"""The digest of a traced program: equal for equal programs, weights and constants, in any process."""
 
 from __future__ import annotations
 

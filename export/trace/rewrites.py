@@ -1,4 +1,4 @@
-"""Calls that torch.onnx exports wrongly or not at all where sizes are dynamic, replaced while a module is traced.
+"""Replace calls that torch.onnx exports wrongly or not at all with dynamic sizes, while a module is traced.
 
 A rewrite is found by the function that is called, never by the module that calls it. Each file beside this one holds
 one idea and maps functions to their argument names and rewrite in a table.

@@ -1,6 +1,6 @@
 """``roll`` along a dynamic dimension, as a gather.
 
-The exporter takes no shift that is a size (pytorch/pytorch#128324), and slices wrongly where the dimension is counted
+The exporter takes no shift that is a size (pytorch/pytorch#128324), and slices wrongly if the dimension is counted
 from the end or the shift is longer than the dimension (microsoft/onnxscript#3024).
 """
 

@@ -94,7 +94,7 @@ def _package(namespace: dict[str, Any]) -> str:
 
 
 def _is_own(module: ModuleType, package: str) -> bool:
-    """Whether a module that a file of ``package`` names is of the same package, or installed by nobody."""
+    """Return True if a module that a file of ``package`` names is of the same package, or installed by nobody."""
     file = getattr(module, "__file__", None) or ""
     return _package(vars(module)) == package or (bool(file) and "site-packages" not in file)
 

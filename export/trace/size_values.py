@@ -21,7 +21,7 @@ FLOAT_DIGITS = 1e-12
 
 
 def size_at(expression: sympy.Basic, sizes: Mapping[str, int], *, in_float32: bool = False) -> Any:
-    """The value of ``expression`` at these sizes (true is 1), None where it has none."""
+    """Return the value of ``expression`` at these sizes (true is 1), None if it has none."""
     names, function = _compiled(expression, in_float32)
     try:
         return function(*(size_of(name, sizes) for name in names))

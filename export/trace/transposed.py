@@ -1,7 +1,7 @@
 """A transposed convolution to another tensor's size: computed at the longest output padding, then cut.
 
 ``output_size=other.size()`` makes the output padding depend on sizes, and ONNX keeps it as an attribute
-(onnx/onnx#1772). What a smaller output padding leaves out is the end of the longer result.
+(onnx/onnx#1772). A smaller output padding leaves out the end of the longer result.
 """
 
 from __future__ import annotations

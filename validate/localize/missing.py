@@ -49,8 +49,10 @@ class Missing:
         return self._before_folded(found, entered.origin, node) if self._homes.is_folded(entered.origin) else None
 
     def _before_folded(self, found: Judged, origin: Moment, reader: Node | None) -> Location | None:
-        """A module with weights but no node was folded into its reader, whose own output is judged next. What it was
-        fed must be in the graph all the same."""
+        """Locate the input of a module with weights but no node, folded into its reader: it must be in the graph.
+
+        The reader's own output is judged next.
+        """
         fed = self._truth.entering(origin)
         while fed is not None and self._homes.is_folded(fed.origin):
             fed = self._truth.entering(fed.origin)

@@ -39,7 +39,7 @@ class Graph(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one graph: the stage, and the plan with its files if there is one."""
+    """The outcome for one graph: the stage, and the plan with its files if there is one."""
 
     stage: StageResult
     plan: Plan | None = None
@@ -166,7 +166,7 @@ def why_not_built(targets: Sequence[str], found: Component) -> str:
 
 
 class _Places:
-    """Where modules are in the user's code, in words; each class is looked up once."""
+    """The places of modules in the user's code, in words; each class is looked up once."""
 
     def __init__(self, module: nn.Module) -> None:
         self._modules = dict(module.named_modules(remove_duplicate=False))

@@ -153,7 +153,7 @@ def with_place(result: StageResult, locate: Callable[[Collection[str]], Location
     except Exception as error:  # the verdict stands whether or not the place is found
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         interrupted = result.was_interrupted or isinstance(error, Interrupted)
-        why = f"{result.why}; where it goes wrong was not found ({reason})"
+        why = f"{result.why}; the module to blame was not found ({reason})"
         return replace(result, why=why, was_interrupted=interrupted)
     return replace(result, why=f"{result.why}; {place or 'no single module could be named'}")
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..localize import Location
 
 ON_GPU = {ORT_CUDA: runtimes.ORT_CUDA, ORT_TENSORRT: runtimes.ORT_TENSORRT}
-# 8-bit numbers are rounded where the graph says so, in any runtime.
+# 8-bit numbers are rounded by the graph's own nodes, in any runtime.
 _KERNELS: dict[str, Kernels] = {"fp16": "half", "bf16": "half", "tf32": "tf32"}
 
 
