@@ -23,7 +23,7 @@ def test_a_lower_precision_has_its_own_budget() -> None:
     changed = {"y": X * np.float32(1.01)}
     assert disagreement(changed, {"y": X}, LOWER["fp16"]) == ""
     changed = {"y": X * np.float32(1.03)}
-    assert "two healthy runs are at most 0.02 apart" in disagreement(changed, {"y": X}, LOWER["fp16"])
+    assert "two healthy runs differ by at most 0.02" in disagreement(changed, {"y": X}, LOWER["fp16"])
     assert disagreement(changed, {"y": X}, LOWER["int8"]) == ""
 
 

@@ -204,7 +204,7 @@ def test_a_wrong_baseline_is_recognised(bundle: Path, tmp_path: Path, monkeypatc
     assert set(rows(found, "measured")) == {("ort-cpu", 2)}
     (wrong,) = rows(found, "wrong").values()
     assert wrong.is_baseline
-    assert "at most 2e-05 apart" in wrong.why
+    assert "differ by at most 2e-05" in wrong.why
 
 
 def test_a_baseline_that_does_not_work_is_not_measured(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
