@@ -17,8 +17,8 @@ Array = npt.NDArray[Any]
 def disagreement(outputs: Mapping[str, Array], expected: Mapping[str, Array], precision: Precision = FLOAT32) -> str:
     """Return why ``outputs`` of this precision are not those that were expected, in words; "" if they are.
 
-    A healthy run is within its precision's budget of the truth (relative L2), so two of them differ by at most twice that;
-    the truth itself is not needed here, the verdict has had it. NaN and infinity must be in the same places,
+    A healthy run is within its precision's budget of the truth (relative L2), so two of them differ by at most twice
+    that; the truth itself is not needed here, the verdict has had it. NaN and infinity must be in the same places,
     integers equal.
     """
     most = 2 * precision.budget
