@@ -27,7 +27,9 @@ Feeds = dict[str, Array]
 SATURATION = 16.0
 SPREAD = 4.0
 LEVEL = 4.0
-ROWS = 4
+# A row, its counterpart and another: with two rows 2 of 156 broken graphs of cbam passed, with four none more was
+# caught.
+ROWS = 3
 HOT = 10.0
 CONSTANT = 0.75
 VALUES = {
@@ -161,7 +163,7 @@ def _value_cases(axes: Mapping[str, Axis]) -> list[tuple[str, str, str, dict[str
     """Return (name, why, kind, sizes) of every kind of values.
 
     Values that reach behind a shut ReLU come at untraced sizes (wide, tall, large), those whose rows differ most in up
-    to four rows, and those whose rows are alike in the smallest batch.
+    to three rows, and those whose rows are alike in the smallest batch.
 
     A fault that shows at other sizes alone, or in one weight of a gate with one hidden unit, is the same for every
     input that leaves the unit shut, or that drives it so far that the gate behind it saturates.

@@ -79,7 +79,7 @@ def test_saturated_flat_and_level_values_come_tall_wide_and_large() -> None:
     assert tall["height"] > AXES["height"].opt > tall["width"]
     assert wide["height"] < AXES["height"].opt < wide["width"]
     assert AXES["height"].opt < min(large["height"], large["width"]) < 64
-    assert [sizes["batch"] for sizes in (tall, wide, large)] == [2, 4, 4]
+    assert [sizes["batch"] for sizes in (tall, wide, large)] == [2, 3, 3]
     held = named(make_cases([X], {**AXES, "batch": Axis(6, 6, 12, multiple=6)}))
     assert held["level"].sizes["batch"] == 6
 
