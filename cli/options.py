@@ -150,6 +150,33 @@ def export_options(command: Command) -> Command:
         command,
         click.option("-o", "--out", type=PATH, metavar="DIR", help="The bundle (default: bundles/TARGET)."),
         click.option("--opset", type=click.IntRange(min=1), default=17, show_default=True, help="ONNX opset."),
+        precision_options,
+        click.option(
+            "--for",
+            "capabilities",
+            default=DEFAULT,
+            show_default=True,
+            metavar="LIST",
+            help="GPUs that TensorRT for RTX builds a plan of every graph for; none leaves that out.",
+        ),
+        click.option("--force", is_flag=True, help="Rebuild, even if the bundle is there and unchanged."),
+        click.option(
+            "--time-limit",
+            type=click.FloatRange(min=0, min_open=True),
+            metavar="SECONDS",
+            default=STAGE_SECONDS,
+            show_default=True,
+            expose_value=False,
+            callback=lambda _context, _option, seconds: note(seconds=seconds),
+            help="End a stage that takes longer, as a failure.",
+        ),
+    )
+
+
+def precision_options(command: Command) -> Command:
+    """Options for the precisions of the graphs."""
+    return _stack(
+        command,
         click.option(
             "--precision",
             default="fp32",
@@ -174,25 +201,6 @@ def export_options(command: Command) -> Command:
             multiple=True,
             metavar="PATTERN",
             help="Modules that stay in float32 in every other graph: a path or a glob, with everything inside.",
-        ),
-        click.option(
-            "--for",
-            "capabilities",
-            default=DEFAULT,
-            show_default=True,
-            metavar="LIST",
-            help="GPUs that TensorRT for RTX builds a plan of every graph for; none leaves that out.",
-        ),
-        click.option("--force", is_flag=True, help="Rebuild, even if the bundle is there and unchanged."),
-        click.option(
-            "--time-limit",
-            type=click.FloatRange(min=0, min_open=True),
-            metavar="SECONDS",
-            default=STAGE_SECONDS,
-            show_default=True,
-            expose_value=False,
-            callback=lambda _context, _option, seconds: note(seconds=seconds),
-            help="End a stage that takes longer, as a failure.",
         ),
     )
 

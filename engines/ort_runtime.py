@@ -74,22 +74,15 @@ class OrtRuntime:
             )
         if provider != CPU and hasattr(ort, "preload_dlls"):
             ort.preload_dlls()  # CUDA's libraries out of NVIDIA's wheels, which the loader does not find by itself
-        options = ort.SessionOptions()
-        options.log_severity_level = _ERRORS_ONLY
-        level = ort.GraphOptimizationLevel
-        options.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        if not spinning:
-            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if not packs_weights:
-            options.add_session_config_entry("session.disable_prepacking", "1")
-        if profile is not None:
-            options.enable_profiling = True
-            options.profile_file_prefix = str(profile / "profile")
-            options.optimized_model_filepath = str(profile / OPTIMISED)
-        if provider != CPU:
-            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        options = _options(
+            ort,
+            provider,
+            optimise=optimise,
+            threads=threads,
+            spinning=spinning,
+            packs_weights=packs_weights,
+            profile=profile,
+        )
         self._session = _open(model, options, provider)
         got = self._session.get_providers()[0]
         if got != provider:
@@ -168,6 +161,36 @@ class OrtRuntime:
                 binding.synchronize_outputs()
 
         return call
+
+
+def _options(
+    ort: Any,
+    provider: str,
+    *,
+    optimise: bool,
+    threads: int | None,
+    spinning: bool,
+    packs_weights: bool,
+    profile: Path | None,
+) -> Any:
+    """Return the options of a session, which ``OrtRuntime`` describes."""
+    options = ort.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    level = ort.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    if not spinning:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if not packs_weights:
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile / "profile")
+        options.optimized_model_filepath = str(profile / OPTIMISED)
+    if provider != CPU:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    return options
 
 
 def _open(model: Path | str | bytes, options: Any, provider: str) -> Any:

@@ -193,29 +193,11 @@ class Eager:
                 within or nullcontext(),
             ):
                 torch.manual_seed(self.seed)
-                outputs = self._call(tensors)
-        except Overlap as error:
-            line = line_of_error(error)
-            raise ModuleRefused(
-                f"{type(self.module).__name__} copies a tensor onto a part of itself{' at ' + line if line else ''}: "
-                "what PyTorch makes of that is left to chance; add .clone() to what is copied"
-            ) from error
-        except BatchStatistics as error:
-            line = line_of_error(error)
-            raise ModuleRefused(
-                f"{type(self.module).__name__} normalises by the statistics of its batch, and changes its running "
-                f"ones, in eval mode as well{' at ' + line if line else ''}; pass training=self.training"
-            ) from error
+                return self._call(tensors)
         except ModuleRefused:
             raise
         except Exception as error:
-            sizes = ", ".join(f"{name}={size}" for name, size in case.sizes.items()) or "the traced shape"
-            raise CannotRun(
-                f"PyTorch itself cannot run case {case.name} ({sizes}): {_reason(error)}; "
-                "give a shape and ranges that the module takes",
-                _reason(error),
-            ) from error
-        return outputs
+            raise _refusal(error, type(self.module).__name__, case) from error
 
     def _mode(self, rounding: Rounding, *, watched: bool) -> AbstractContextManager[Any]:
         if self.is_truth and rounding == "own":
@@ -267,6 +249,28 @@ def _plain_float32() -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+def _refusal(error: Exception, module: str, case: Case) -> ModuleRefused:
+    """Return the error for what PyTorch, or the mode that watches it, raised in a run on a case."""
+    line = line_of_error(error)
+    at = f" at {line}" if line else ""
+    if isinstance(error, Overlap):
+        return ModuleRefused(
+            f"{module} copies a tensor onto a part of itself{at}: what PyTorch makes of that is left to chance; "
+            "add .clone() to what is copied"
+        )
+    if isinstance(error, BatchStatistics):
+        return ModuleRefused(
+            f"{module} normalises by the statistics of its batch, and changes its running ones, in eval mode as "
+            f"well{at}; pass training=self.training"
+        )
+    sizes = ", ".join(f"{name}={size}" for name, size in case.sizes.items()) or "the traced shape"
+    return CannotRun(
+        f"PyTorch itself cannot run case {case.name} ({sizes}): {_reason(error)}; give a shape and ranges that the "
+        "module takes",
+        _reason(error),
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -27,7 +27,7 @@ class BatchStatistics(Exception):
 
 
 def float64_mode(seen: Seen | None = None, call: Call | None = None, *, widens: bool = True) -> Any:
-    """A mode that keeps every operator of a float64 run in float64; ``seen`` gets the range of every new result.
+    """Return a mode that keeps every operator of a float64 run in float64; ``seen`` gets the range of every new result.
 
     ``call`` runs the operators, if it is given. Without ``widens`` every operator keeps its own type.
 
@@ -40,22 +40,8 @@ def float64_mode(seen: Seen | None = None, call: Call | None = None, *, widens: 
     """
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils._pytree import tree_leaves, tree_map
 
-    wide = dict.fromkeys((torch.float32, torch.float16, torch.bfloat16), torch.float64)
-    wide |= dict.fromkeys((torch.complex64, torch.complex32), torch.complex128)
-
-    def is_narrow(value: Any) -> bool:
-        if isinstance(value, torch.Tensor):
-            return value.dtype in wide
-        if isinstance(value, (list, tuple)):
-            return any(map(is_narrow, value))
-        return isinstance(value, torch.dtype) and value in wide
-
-    def widen(value: Any) -> Any:
-        if isinstance(value, torch.Tensor) and value.dtype in wide:
-            return value.to(wide[value.dtype])
-        return wide[value] if isinstance(value, torch.dtype) and value in wide else value
+    widening = _Widening() if widens else None
 
     class Float64(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __enter__(self) -> Any:
@@ -74,23 +60,67 @@ def float64_mode(seen: Seen | None = None, call: Call | None = None, *, widens: 
                 raise Overlap
             if func is torch.ops.aten.native_batch_norm.default and _trains(args[0], *args[3:6]):
                 raise BatchStatistics
-            # Most calls hold nothing narrow, and looking is cheaper than mapping.
-            if widens and (is_narrow(args) or is_narrow([*kwargs.values()])):
-                convert = _into_written(func, args, kwargs) if func._schema.is_mutable else widen
-                args, kwargs = tree_map(convert, args), tree_map(convert, kwargs)
-            if widens and not any(isinstance(leaf, torch.Tensor) for leaf in tree_leaves((args, kwargs))):
-                args, kwargs = tree_map(_within_float32, args), tree_map(_within_float32, kwargs)
+            if widening is not None:
+                args, kwargs = widening.arguments(func, args, kwargs)
             result = func(*args, **kwargs) if call is None else call(func, args, kwargs)
-            if widens and not func._schema.is_mutable and is_narrow(result):  # of the default dtype
-                result = tree_map(widen, result)
+            if widening is not None:
+                result = widening.result(func, result)
             if seen is not None and not _is_view(func):
-                for leaf in tree_leaves(result):
-                    if isinstance(leaf, torch.Tensor) and leaf.is_floating_point() and leaf.numel():
-                        low, high = torch.aminmax(leaf.detach())
-                        seen(func.overloadpacket.__name__, float(low), float(high))
+                _show(seen, func, result)
             return result
 
     return Float64()  # type: ignore[no-untyped-call]
+
+
+class _Widening:
+    """Have operators take and give float64 where they would take or give less."""
+
+    def __init__(self) -> None:
+        import torch
+        from torch.utils import _pytree
+
+        self._torch, self._trees = torch, _pytree
+        self._wide = dict.fromkeys((torch.float32, torch.float16, torch.bfloat16), torch.float64)
+        self._wide |= dict.fromkeys((torch.complex64, torch.complex32), torch.complex128)
+
+    def arguments(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """Return the arguments of an operator in float64. Most hold nothing narrow; looking is cheaper than mapping."""
+        mapped = self._trees.tree_map
+        if self._is_narrow(args) or self._is_narrow([*kwargs.values()]):
+            convert = _into_written(func, args, kwargs) if func._schema.is_mutable else self._widen
+            args, kwargs = mapped(convert, args), mapped(convert, kwargs)
+        if not any(isinstance(leaf, self._torch.Tensor) for leaf in self._trees.tree_leaves((args, kwargs))):
+            args, kwargs = mapped(_within_float32, args), mapped(_within_float32, kwargs)
+        return args, kwargs
+
+    def result(self, func: Any, result: Any) -> Any:
+        """Return what an operator gives in float64, which is less if it made a tensor of the default dtype."""
+        if func._schema.is_mutable or not self._is_narrow(result):
+            return result
+        return self._trees.tree_map(self._widen, result)
+
+    def _is_narrow(self, value: Any) -> bool:
+        if isinstance(value, self._torch.Tensor):
+            return value.dtype in self._wide
+        if isinstance(value, (list, tuple)):
+            return any(map(self._is_narrow, value))
+        return isinstance(value, self._torch.dtype) and value in self._wide
+
+    def _widen(self, value: Any) -> Any:
+        if isinstance(value, self._torch.Tensor) and value.dtype in self._wide:
+            return value.to(self._wide[value.dtype])
+        return self._wide[value] if isinstance(value, self._torch.dtype) and value in self._wide else value
+
+
+def _show(seen: Seen, func: Any, result: Any) -> None:
+    """Call ``seen`` with the range of each float tensor that an operator gave."""
+    import torch
+    from torch.utils._pytree import tree_leaves
+
+    for leaf in tree_leaves(result):
+        if isinstance(leaf, torch.Tensor) and leaf.is_floating_point() and leaf.numel():
+            low, high = torch.aminmax(leaf.detach())
+            seen(func.overloadpacket.__name__, float(low), float(high))
 
 
 def _is_view(func: Any) -> bool:

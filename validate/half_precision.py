@@ -90,78 +90,90 @@ def mark_inputs(tensors: Any) -> None:
 
 
 def half_precision_mode(half: Half, path: Callable[[], str], draw: int) -> Any:
-    """A mode in which a float32 run rounds to the half precision; ``path`` gives the module that runs.
+    """Return a mode in which a float32 run rounds to the half precision; ``path`` gives the module that runs.
 
     ``draw`` 0 rounds each result as it is; any other moves some of them first to the next number, as another kernel
     might: one run is one draw of its rounding errors.
     """
-    import torch
     from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils._pytree import tree_leaves, tree_map
 
-    dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}[half.precision]
-    refused = {name for operator in REFUSED.get(half.precision, ()) for name in NAMES_OF[operator]}
-    digits = LastDigits(draw, torch.finfo(dtype).eps, SELDOM) if draw else None
+    rounding = _Rounding(half, path, draw)
 
-    def tag(value: Any) -> str | None:
-        return getattr(value, _TAG, None)
+    class HalfPrecision(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            return rounding.call(func, args, kwargs or {})
 
-    def is_float(value: Any) -> bool:
-        return isinstance(value, torch.Tensor) and value.dtype == torch.float32
+    return HalfPrecision()  # type: ignore[no-untyped-call]
 
-    def rounded(value: Any) -> Any:
-        return value.to(dtype).float() if is_float(value) and tag(value) != _LOW else value
 
-    def mark(result: Any, kind: str) -> Any:
-        for leaf in tree_leaves(result):
-            if is_float(leaf):
-                setattr(leaf, _TAG, kind)
-                if leaf._base is not None:
-                    setattr(leaf._base, _TAG, tag(leaf._base) or kind)
-        return result
+class _Rounding:
+    """Run PyTorch's operators in the half precision, each float tensor marked with what it was rounded to."""
 
-    def stays(func: Any, args: Any, tags: list[str]) -> bool:
+    def __init__(self, half: Half, path: Callable[[], str], draw: int) -> None:
+        import torch
+        from torch.utils import _pytree
+
+        self._torch, self._trees = torch, _pytree
+        self._half, self._path = half, path
+        self._dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}[half.precision]
+        self._refused = {name for operator in REFUSED.get(half.precision, ()) for name in NAMES_OF[operator]}
+        self._digits = LastDigits(draw, torch.finfo(self._dtype).eps, SELDOM) if draw else None
+
+    def call(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Return what the operator gives, in float32 or rounded as the policy has it."""
+        floats = [leaf for leaf in self._trees.tree_leaves((args, kwargs)) if self._is_float(leaf)]
+        tags = [kind for kind in (getattr(leaf, _TAG, None) for leaf in floats) if kind is not None]
+        if not tags:  # weights and sizes alone
+            return func(*args, **kwargs)
+        if self._stays(func, args, tags):
+            return self._mark(func(*args, **kwargs), _FLOAT32)
+        return self._mark(self._lowered(func, args, kwargs), _LOW)
+
+    def _stays(self, func: Any, args: Any, tags: list[str]) -> bool:
         """Return True if the operator computes in float32."""
         name = func.overloadpacket.__name__
         if name == "convolution" and args[6]:
             name = "transposed convolution"
-        if name in _WIDE or name in refused or half.keeps(path()) or _is_wide_call(name, args):
+        if name in _WIDE or name in self._refused or self._half.keeps(self._path()) or _is_wide_call(name, args):
             return True
-        among = torch.Tag.pointwise in func.tags or func.is_view or name in _MOVES
+        among = self._torch.Tag.pointwise in func.tags or func.is_view or name in _MOVES
         return bool(among) and all(kind == _FLOAT32 for kind in tags)
 
-    class HalfPrecision(TorchDispatchMode):  # type: ignore[no-untyped-call]
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            kwargs = kwargs or {}
-            floats = [leaf for leaf in tree_leaves((args, kwargs)) if is_float(leaf)]
-            tags = [kind for kind in map(tag, floats) if kind is not None]
-            if not tags:  # weights and sizes alone
-                return func(*args, **kwargs)
-            if stays(func, args, tags):
-                return mark(func(*args, **kwargs), _FLOAT32)
-            return mark(self._lowered(func, args, kwargs), _LOW)
+    def _lowered(self, func: Any, args: Any, kwargs: Any) -> Any:
+        if func.overloadpacket.__name__ in _FOLDED:  # its numbers are folded before they are rounded
+            return self._narrowed(func(self._rounded(args[0]), *args[1:], **kwargs))
+        mapped = self._trees.tree_map
+        if func._schema.is_mutable:
+            into = args[0]
+            if self._is_float(into):
+                into.copy_(self._rounded(into))
+            result = func(into, *mapped(self._rounded, args[1:]), **mapped(self._rounded, kwargs))
+            for leaf in self._trees.tree_leaves(result):
+                if self._is_float(leaf):
+                    leaf.copy_(leaf.to(self._dtype))
+            return result
+        result = func(*mapped(self._rounded, args), **mapped(self._rounded, kwargs))
+        if func.is_view:  # of what was rounded already
+            return result
+        return self._narrowed(result if self._digits is None else self._digits.move(func, result))
 
-        def _lowered(self, func: Any, args: Any, kwargs: Any) -> Any:
-            if func.overloadpacket.__name__ in _FOLDED:  # its numbers are folded before they are rounded
-                result = func(rounded(args[0]), *args[1:], **kwargs)
-                return tree_map(lambda leaf: leaf.to(dtype).float() if is_float(leaf) else leaf, result)
-            if func._schema.is_mutable:
-                into = args[0]
-                if is_float(into):
-                    into.copy_(rounded(into))
-                result = func(into, *tree_map(rounded, args[1:]), **tree_map(rounded, kwargs))
-                for leaf in tree_leaves(result):
-                    if is_float(leaf):
-                        leaf.copy_(leaf.to(dtype))
-                return result
-            result = func(*tree_map(rounded, args), **tree_map(rounded, kwargs))
-            if func.is_view:  # of what was rounded already
-                return result
-            if digits is not None:
-                result = digits.move(func, result)
-            return tree_map(lambda leaf: leaf.to(dtype).float() if is_float(leaf) else leaf, result)
+    def _is_float(self, value: Any) -> bool:
+        return isinstance(value, self._torch.Tensor) and value.dtype == self._torch.float32
 
-    return HalfPrecision()  # type: ignore[no-untyped-call]
+    def _rounded(self, value: Any) -> Any:
+        is_whole = self._is_float(value) and getattr(value, _TAG, None) != _LOW
+        return value.to(self._dtype).float() if is_whole else value
+
+    def _narrowed(self, result: Any) -> Any:
+        return self._trees.tree_map(lambda leaf: leaf.to(self._dtype).float() if self._is_float(leaf) else leaf, result)
+
+    def _mark(self, result: Any, kind: str) -> Any:
+        for leaf in self._trees.tree_leaves(result):
+            if self._is_float(leaf):
+                setattr(leaf, _TAG, kind)
+                if leaf._base is not None:
+                    setattr(leaf._base, _TAG, getattr(leaf._base, _TAG, None) or kind)
+        return result
 
 
 def _is_wide_call(name: str, args: Any) -> bool:
