@@ -22,7 +22,6 @@ from code_hash import code_hash, of_several_versions
 from commands import run, run_json
 
 from attn2trt.engines.timing import machine
-from attn2trt.workflows.benchmark import installed_versions
 
 ROOT = Path(__file__).parent.parent
 RESULTS, PAGE = ROOT / "benchmarks/results/backbones.json", ROOT / "docs/backbones.md"
@@ -190,7 +189,7 @@ def kept(key: str) -> list[dict[str, Any]]:
     if not RESULTS.exists():
         return []
     before = json.loads(RESULTS.read_text())
-    here = (machine.describe(), dict(installed_versions()))
+    here = (machine.describe(), dict(machine.installed_versions()))
     return [
         row
         for row in before["rows"]

@@ -30,7 +30,6 @@ from attn2trt.engines.timing import machine
 from attn2trt.engines.timing.core_latency import CoreDistance
 from attn2trt.engines.timing.latency import CV_LIMIT
 from attn2trt.engines.timing.paired import times_as_long
-from attn2trt.workflows.benchmark import installed_versions
 
 ROOT = Path(__file__).parent.parent
 RESULTS, PAGE = ROOT / "benchmarks/results/blocks.json", ROOT / "docs/benchmark.md"
@@ -281,7 +280,7 @@ def kept(key: str, seconds: float) -> list[dict[str, Any]]:
     if not RESULTS.exists():
         return []
     before = json.loads(RESULTS.read_text())
-    here = (machine.describe(), dict(installed_versions()), seconds)
+    here = (machine.describe(), dict(machine.installed_versions()), seconds)
     return [
         row
         for row in before["rows"]

@@ -9,7 +9,7 @@ import click
 
 from ..core.processes import STAGE_SECONDS, note
 from ..errors import CheckFailed, InputError, MissingRequirement
-from .options import output_options, require_option, target_options, timing_options
+from .options import output_options, require_option, take_weights, target_options, timing_options
 from .out_file import out_file
 from .output import print_json, print_rich, stages
 from .requirements import check
@@ -81,7 +81,7 @@ def command(
     method = Method(seconds=seconds, iterations=iterations, max_seconds=max_seconds, rounds=rounds)
     note(seconds=STAGE_SECONDS + MOST_CELLS * max_seconds)
     with stages() as progress:
-        found = benchmark(target, method=method, progress=progress, **options)
+        found = benchmark(target, weights=take_weights(options), method=method, progress=progress, **options)
     document = {**found.to_json(), "command": "attn2trt benchmark"}
     if file is not None:
         file.write_document(document)

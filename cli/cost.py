@@ -9,7 +9,7 @@ import click
 
 from ..core.processes import STAGE_SECONDS, note
 from ..errors import InputError
-from .options import output_options, require_option, target_options, timing_options
+from .options import output_options, require_option, take_weights, target_options, timing_options
 from .out_file import TITLE, out_file
 from .output import print_json, print_rich, stages
 from .requirements import check
@@ -68,7 +68,7 @@ def command(
     method = Method(seconds=seconds, iterations=iterations, max_seconds=max_seconds, rounds=ROUNDS)
     note(seconds=STAGE_SECONDS + MOST_GRAPHS * max_seconds)
     with stages() as progress:
-        found = cost(target, method=method, progress=progress, **options)
+        found = cost(target, weights=take_weights(options), method=method, progress=progress, **options)
     document = {**found.to_json(), "command": "attn2trt cost"}
     if document_file is not None:
         document_file.write_document(document)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import reduce
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ..core.processes import STAGE_SECONDS, note
 from ..engines.tensorrt.targets import DEFAULT
 from .verbose import show_log
+
+if TYPE_CHECKING:
+    from ..workflows.options import Weights
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
@@ -97,6 +100,13 @@ def module_options(command: Command) -> Command:
             "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of random weights."
         ),
     )
+
+
+def take_weights(options: dict[str, Any]) -> Weights:
+    """Take the options of the weights out of a command's, and return them as one object."""
+    from ..workflows.options import Weights
+
+    return Weights(**{name: options.pop(name) for name in ("seed", "pretrained", "checkpoint")})
 
 
 def shape_options(command: Command) -> Command:
@@ -207,16 +217,17 @@ def precision_options(command: Command) -> Command:
 
 def deploy_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keywords of ``deploy`` for the values of a command's options, by their names."""
-    from ..workflows.options import Judging, PrecisionRequest, Weights
+    from ..workflows.options import Judging, PrecisionRequest
 
     left = dict(options)
+    weights = take_weights(left)
 
     def taken(*names: str) -> dict[str, Any]:
         return {name: left.pop(name) for name in names if name in left}
 
     precision = taken("keep_fp32", "calibrate", "calibration")
     return {
-        "weights": Weights(**taken("seed", "pretrained", "checkpoint")),
+        "weights": weights,
         "judging": Judging(**taken("verdict", "max_error", "inputs", "allow_float32_truth")),
         "precision": PrecisionRequest(precisions=left.pop("precision"), **precision),
         **left,

@@ -10,6 +10,10 @@ log = logging.getLogger(__name__)
 Progress = Callable[[str], None]
 
 
+def silent(_text: str) -> None:
+    """Report nothing."""
+
+
 class StageTimes:
     """Tells the user which stage starts, and how long each took."""
 

@@ -16,7 +16,7 @@ from small_graph import healthy
 from attn2trt.engines.roofline import Rates
 from attn2trt.engines.timing import machine
 from attn2trt.engines.timing.core_latency import CoreDistance
-from attn2trt.workflows.benchmark import installed_versions
+from attn2trt.engines.timing.machine import installed_versions
 
 ROOT = Path(__file__).resolve().parents[1]
 

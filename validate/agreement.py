@@ -1,27 +1,29 @@
-"""Compare two runtimes that were fed the same input, before one is timed beside the other."""
+"""Agreement of two runtimes that were fed the same, and of one with its reference: asked before any is timed."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .metrics import FLOAT32, Precision
+from .cases import Case
+from .metrics import FLOAT32, Precision, Reference
+from .verdict import judge_case
 
 Array = npt.NDArray[Any]
 
 
 def disagreement(outputs: Mapping[str, Array], expected: Mapping[str, Array], precision: Precision = FLOAT32) -> str:
-    """Return why ``outputs`` of this precision are not those that were expected, in words; "" if they are.
+    """Return why ``outputs`` of this precision are not the expected ones, in words; "" if they are.
 
     A healthy run is within its precision's budget of the truth (relative L2), so two of them differ by at most twice
-    that; the truth itself is not needed here, the verdict has had it. NaN and infinity must be in the same places,
+    that. The truth itself is not needed here: the verdict has had it. NaN and infinity must be in the same places,
     integers equal.
     """
-    most = 2 * precision.budget
+    allowed = 2 * precision.budget
     if sorted(outputs) != sorted(expected):
         return f"outputs {', '.join(sorted(outputs)) or 'none'} instead of {', '.join(sorted(expected))}"
     for name, wanted in expected.items():
@@ -29,13 +31,25 @@ def disagreement(outputs: Mapping[str, Array], expected: Mapping[str, Array], pr
         if found.shape != wanted.shape:
             return f"{name} has shape {found.shape} instead of {wanted.shape}"
         error = distance(found, wanted)
-        if not error <= most:
-            return f"{name} is {error:.3g} away (relative L2); two healthy runs differ by at most {most:g}"
+        if not error <= allowed:
+            return f"{name} is {error:.3g} away (relative L2); two healthy runs differ by at most {allowed:g}"
     return ""
 
 
+def wrong_output(
+    run: Callable[[dict[str, Array]], Mapping[str, Array]],
+    case: Case,
+    reference: Reference,
+    *,
+    precision: Precision = FLOAT32,
+) -> str:
+    """Judge ``run`` on one case; returns the first output that fails and its comparison, "" if none does."""
+    wrong = [found for _, found in judge_case(run, case, reference, precision=precision) if not found.passed]
+    return f"{wrong[0].output}: {wrong[0].detail}" if wrong else ""
+
+
 def distance(found: Array, wanted: Array) -> float:
-    """Return the relative L2; infinite if NaN or infinity are in other places, and for integers that are not equal."""
+    """Return the relative L2; infinite if NaN or infinity are in other places, or integers are not equal."""
     if wanted.dtype.kind != "f" or found.dtype.kind != "f":
         return 0.0 if np.array_equal(found, wanted) else math.inf
     finite = np.isfinite(wanted)

@@ -2,42 +2,68 @@
 
 from __future__ import annotations
 
-import functools
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..core.bundle import MANIFEST, Folder, open_bundle
 from ..core.graph import DEFAULT_OPSET
-from ..core.progress import Progress
+from ..core.progress import Progress, silent
 from ..core.scratch import scratch
 from ..engines.runtime import Arrays
 from ..engines.timing import machine
 from ..engines.timing.core_latency import CoreWatch
-from ..engines.timing.inputs import input_bytes, set_count
+from ..engines.timing.inputs import input_bytes
 from ..engines.timing.latency import Latency
 from ..engines.timing.method import Method
 from ..engines.timing.results import Benchmark, Measurement, Row, Status
-from ..engines.timing.rounds import Samples, interleave
-from ..engines.timing.runtimes import BASELINES, ON_GPU, PLANS, PROVIDERS, check_names, precision_of
+from ..engines.timing.rounds import Samples
+from ..engines.timing.runners import Runner
+from ..engines.timing.runtimes import RUNTIMES, GraphRuntime, ModuleRuntime, check_names
 from ..engines.timing.timed_process import TimedProcess
-from ..errors import Attn2trtError, InputError
+from ..engines.timing.timed_run import Entry, TimedRun, rotated_sets
+from ..errors import InputError
 from ..modules.grammar import is_file
-from ..validate.agreement import disagreement
+from ..validate.agreement import disagreement, wrong_output
 from ..validate.cases import make_cases
 from ..validate.metrics import FLOAT32, LOWER, Precision
-from ..validate.verdict import judge_case
+from .batches import check_batches, usual_batch, with_batches
+from .bundle_variants import from_bundle, plan_kinds
+from .earlier_keywords import with_earlier_keywords
 from .options import Weights
-from .variants import Variant, check_batches, from_bundle, from_target, plan_kinds
+from .variant_runners import ModuleRunners, of_backbone
+from .variants import Exporter, Variant, export_backbone, export_target, resolve_as_asked
 
 Key = tuple[str, str]  # (model, runtime)
-PACKAGES = ("torch", "timm", "onnx", "onnxruntime-gpu", "onnxruntime", "onnxsim", "tensorrt", "numpy")
 
 
+@dataclass(frozen=True)
+class _Request:
+    """The arguments that say what is timed."""
+
+    target: str
+    runtimes: Sequence[str]
+    batches: Sequence[int]
+    shapes: Sequence[str]
+    dynamic: str | None
+    weights: Weights
+    opset: int
+    backbone: bool
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class _Models:
+    """The models to time, with the name of the target and, for a bundle, its folder."""
+
+    title: str
+    bundle: str
+    variants: Sequence[Variant]
+
+
+@with_earlier_keywords
 def benchmark(
     target: Folder,
     *,
@@ -47,64 +73,61 @@ def benchmark(
     method: Method | None = None,
     shapes: Sequence[str] = (),
     dynamic: str | None = None,
-    seed: int = 0,
-    pretrained: bool = False,
-    checkpoint: Path | str | None = None,
+    weights: Weights | None = None,
     opset: int = DEFAULT_OPSET,
     beside: Sequence[Variant] = (),
     backbone: bool = True,
     progress: Progress | None = None,
 ) -> Benchmark:
-    """Time ``target``, a TARGET or a bundle, at each of the ``batches`` in each of the ``runtimes``.
+    """Time a target or a bundle at each batch in each runtime of this machine.
 
-    ``batches`` defaults to the batch that is traced, ``runtimes`` to all that runtimes.py names, ``threads`` to the
-    physical cores. A bundle needs no PyTorch; what says how a module is built (``shapes`` to ``opset``) goes with a
-    TARGET alone. ``beside`` are more models with the same inputs and axes, timed in the same turns; without
-    ``backbone`` the target's own backbone is none of them. Raises InputError
-    for wrong arguments, and what ``deploy`` raises where the target itself cannot be exported. A runtime that is not
-    here, computes something else or fails is a row of the result.
+    A bundle needs no PyTorch, and is read from a checked copy: replaced meanwhile, it is timed as it was. A runtime
+    that is not here, computes something else or fails is a row of the result.
+
+    Args:
+        target: A TARGET, or the folder of a bundle.
+        batches: The batches; by default the one that is traced.
+        runtimes: Names of runtimes.py; by default all that apply.
+        threads: The threads of each runtime; by default the physical cores.
+        method: The rules of the clock.
+        shapes: Traced input shapes, of a TARGET alone.
+        dynamic: The ranges of axes, of a TARGET alone.
+        weights: The source of the weights, of a TARGET alone.
+        opset: That of the graph, of a TARGET alone.
+        beside: More models with the same inputs and axes, timed in the same turns.
+        backbone: Time the target's plain backbone as well.
+        progress: Called with a line for every step.
+
+    Returns:
+        A row for each model, runtime and batch, with the machine and its conditions.
+
+    Raises:
+        InputError: An argument is wrong, or the target cannot be exported (ModuleRefused).
+        CheckFailed: A file of the bundle is not the one that its manifest lists.
+        StorageError: The bundle is replaced while it is copied.
+        MissingRequirement: A TARGET needs what the ``export`` extra installs.
     """
-    names = check_names(runtimes)
-    wanted = sorted(set(batches))
+    check_names(runtimes)
+    count, wanted = machine.thread_count(threads), _checked(batches)
+    request = _Request(
+        os.fspath(target), runtimes, wanted, shapes, dynamic, weights or Weights(), opset, backbone, progress or silent
+    )
     rules = method if method is not None else Method()
-    told: Progress = progress if progress is not None else lambda _text: None
-    count = threads if threads is not None else machine.physical_cores()
-    if count < 1 or (wanted and wanted[0] < 1):
-        raise InputError(f"received batches {wanted} and {count} threads; expected numbers of 1 or more; correct them")
     with scratch("benchmark") as folder:
-        bundle = ""
-        if not isinstance(target, str) or is_bundle(target):
-            opened = open_bundle(target)
-            _refuse_build_options(shapes, dynamic, seed, pretrained, checkpoint, opset)
-            check_batches(wanted, opened.inputs, opened.axes)
-            bundle, title = str(opened.path), opened.name
-            names = check_names(runtimes, plans=plan_kinds(opened))
-            variants = from_bundle(opened, folder, names, backbone=backbone, progress=told)
-        else:
-            title = target
-            variants = from_target(
-                target,
-                folder,
-                names,
-                batches=wanted,
-                shapes=shapes,
-                dynamic=dynamic,
-                weights=Weights(seed=seed, pretrained=pretrained, checkpoint=checkpoint),
-                opset=opset,
-                backbone=backbone,
-                progress=told,
-            )
-        first = variants[0]
+        of_folder = not isinstance(target, str) or is_bundle(target)
+        models = (_from_bundle if of_folder else _from_target)(request, folder)
+        first = models.variants[0]
         check_batches(wanted, first.inputs, first.axes)
-        cells = [_Batch([*variants, *beside], batch, count, rules) for batch in wanted or [_usual_batch(first)]]
-        rows = [row for cell in cells for row in cell.rows(told)]
+        variants = [*models.variants, *beside]
+        cells = [_Batch(variants, batch, count, rules, request.progress) for batch in wanted or [usual_batch(first)]]
+        rows = [row for cell in cells for row in cell.rows()]
     return Benchmark(
-        target=title,
-        bundle=bundle,
+        target=models.title,
+        bundle=models.bundle,
         threads=count,
         method=rules,
         machine=machine.describe(),
-        versions=dict(installed_versions()),
+        versions=dict(machine.installed_versions()),
         sizes={cell.batch: cell.shapes for cell in cells},
         conditions={cell.batch: cell.conditions for cell in cells if cell.conditions is not None},
         rows=tuple(rows),
@@ -118,180 +141,195 @@ def is_bundle(target: str) -> bool:
     return Path(target, MANIFEST).is_file() or Path(target).is_dir() or looks_like_one
 
 
-class _Batch:
-    """All variants at one batch: loaded, checked, timed and gone again."""
+def _checked(batches: Sequence[int]) -> list[int]:
+    """Return the batches in order. Raises InputError for one below 1."""
+    wanted = sorted(set(batches))
+    if wanted and wanted[0] < 1:
+        raise InputError(f"received batches {wanted}; expected numbers of 1 or more; correct them")
+    return wanted
 
-    def __init__(self, variants: Sequence[Variant], batch: int, threads: int, method: Method) -> None:
+
+def _from_bundle(request: _Request, folder: Path) -> _Models:
+    """Return the models of a bundle. Raises InputError for options that go with a TARGET."""
+    opened = open_bundle(request.target)
+    _refuse_build_options(request)
+    check_batches(request.batches, opened.inputs, opened.axes)
+    names = check_names(request.runtimes, plans=plan_kinds(opened))
+    found = from_bundle(opened, folder, names, backbone=request.backbone, progress=request.progress)
+    return _Models(opened.name, str(opened.path), found)
+
+
+def _from_target(request: _Request, folder: Path) -> _Models:
+    """Return a TARGET and the plain backbone of one with blocks. Raises what ``deploy`` raises."""
+    from ..modules.checkpoint import locate
+    from ..modules.packages import require
+
+    require()
+    names, progress, weights = check_names(request.runtimes), request.progress, request.weights
+    progress("resolving the target")
+    if weights.checkpoint is not None:  # before the user's code runs
+        weights = replace(weights, checkpoint=locate(weights.checkpoint))
+    shapes, ranges = with_batches(request.target, request.shapes, request.dynamic, request.batches)
+    target = resolve_as_asked(request.target, shapes, ranges, weights)
+    check_batches(request.batches, target.inputs, target.axes)
+    exporter = Exporter(folder, request.opset, progress)
+    found = [export_target(target, exporter)]
+    if request.backbone and (plain := export_backbone(request.target, target, weights, exporter)) is not None:
+        found.append(plain)
+    for variant, runtimes in zip(found, (names, of_backbone(names)), strict=False):
+        graph, place = variant.made.graph.path, exporter.folder / variant.name
+        variant.runners = ModuleRunners(variant, graph, place, progress, weights.seed).runners(runtimes)
+    return _Models(request.target, "", found)
+
+
+class _Batch:
+    """All models at one batch: loaded, compared, timed and gone again.
+
+    Attributes:
+        batch: The batch.
+        shapes: The shape of every input by name.
+        conditions: The machine's, from the timing on.
+    """
+
+    def __init__(
+        self, variants: Sequence[Variant], batch: int, threads: int, method: Method, progress: Progress
+    ) -> None:
         self.batch = batch
         self.conditions: machine.Conditions | None = None
-        self._variants = {variant.model: variant for variant in variants}
-        self._threads, self._method = threads, method
+        self._variants = {variant.name: variant for variant in variants}
+        self._threads, self._method, self._progress = threads, method, progress
         first = variants[0]
-        self._sizes = {name: axis.opt for name, axis in first.axes.items()}
-        if "batch" in first.axes:
-            self._sizes["batch"] = batch
+        self._sizes = first.sizes | ({"batch": batch} if "batch" in first.axes else {})
         self.shapes = {spec.name: spec.resolve(self._sizes) for spec in first.inputs}
         self._one_set = input_bytes(first.inputs, self._sizes)
-        on_gpu = any(not isinstance(found.runners.get(name), str | None) for found in variants for name in ON_GPU)
-        cache = max(machine.last_level_cache_bytes(), machine.GPU_CACHE_BYTES if on_gpu else 0)
-        self._sets = set_count(self._one_set, cache)
         self._rows: dict[Key, Row] = {}
-        self._names: dict[Key, str] = {}
 
-    def rows(self, progress: Progress) -> list[Row]:
-        """One row for each model and runtime."""
-        order = [(model, runtime) for model, found in self._variants.items() for runtime in found.runners]
-        with ExitStack() as stack:
-            running = {}
-            for key in order:
-                runner = self._variants[key[0]].runners[key[1]]
-                if isinstance(runner, str):
-                    self._note(key, "not measured", runner)
-                else:
-                    running[key] = stack.enter_context(TimedProcess(runner, threads=self._threads))
-            progress(f"batch {self.batch}: loading {len(running)} runtimes")
-            running = dict(self._loaded(running))
-            progress(f"batch {self.batch}: comparing outputs")
-            running = dict(self._agreeing(running))
-            progress(f"batch {self.batch}: warming up")
-            running = dict(self._warm(running))
-            progress(f"batch {self.batch}: timing {len(running)} runtimes in turn")
-            self._time(running)
+    def rows(self) -> list[Row]:
+        """Return one row for each model and runtime."""
+        order = {(model, name): found for model, one in self._variants.items() for name, found in one.runners.items()}
+        for key, found in order.items():
+            if isinstance(found, str):
+                self._note(key, "not measured", found)
+        entries = self._entries({key: found for key, found in order.items() if not isinstance(found, str)})
+        with TimedRun(entries, self._method, threads=self._threads, on_failure=self._note_failure) as run:
+            self._tell(f"loading {len(run.processes)} runtimes")
+            names = run.load()
+            self._tell("comparing outputs")
+            self._compare(run)
+            self._tell("warming up")
+            run.warm_up()
+            self._tell(f"timing {len(run.processes)} runtimes in turn")
+            samples, watch = run.time(_cores(run.processes))
+            self.conditions = watch.conditions()
+            for key, sampled in samples.items():
+                measurement = self._measurement(key, names[key], sampled, run.processes[key], entries[key].sets)
+                self._rows[key] = Row(*key, self.batch, "measured", measurement=measurement)
         return [self._rows[key] for key in order]
 
+    def _entries(self, runners: Mapping[Key, Runner]) -> dict[Key, Entry]:
+        on_gpu = any(RUNTIMES[runtime].on_gpu for _, runtime in runners)
+        cache = max(machine.last_level_cache_bytes(), machine.GPU_CACHE_BYTES if on_gpu else 0)
+        sets = rotated_sets(next(iter(self._variants.values())).inputs, self._sizes, cache)
+        return {
+            key: Entry(runner, self._variants[key[0]].inputs, self._sizes, sets, self._method.warm_up_seconds)
+            for key, runner in runners.items()
+        }
+
+    def _tell(self, text: str) -> None:
+        self._progress(f"batch {self.batch}: {text}")
+
     def _note(self, key: Key, status: Status, why: str) -> None:
-        """A row without numbers; a baseline that does not work is no failure of ours."""
-        told: Status = "not measured" if status == "failed" and key[1] in BASELINES else status
-        self._rows[key] = Row(*key, self.batch, told, why)
+        self._rows[key] = Row(*key, self.batch, status, why)
 
-    def _loaded(self, running: Mapping[Key, TimedProcess]) -> Iterator[tuple[Key, TimedProcess]]:
-        for key, process in running.items():
-            try:
-                self._names[key] = process.name
-            except Attn2trtError as error:
-                self._note(key, "failed", str(error))
-            else:
-                yield key, process
+    def _note_failure(self, key: Key, why: str) -> None:
+        """Write a row without numbers; a baseline that does not work is no failure of ours."""
+        self._note(key, "not measured" if RUNTIMES[key[1]].is_baseline else "failed", why)
 
-    def _agreeing(self, running: Mapping[Key, TimedProcess]) -> Iterator[tuple[Key, TimedProcess]]:
-        """Those whose outputs are PyTorch's or, without it, those of the first that computes what was recorded."""
-        feeds: dict[str, Arrays] = {}
-        expected: dict[str, Arrays] = {}
-        for model, variant in self._variants.items():
-            fixed = [replace(spec, shape=self.shapes[spec.name]) for spec in variant.inputs]
-            feeds[model] = make_cases(fixed, {})[0].feeds
-            if variant.eager is not None:
-                expected[model] = variant.eager(feeds[model])
+    def _compare(self, run: TimedRun[Key]) -> None:
+        """Drop runtimes whose outputs differ from eager PyTorch.
+
+        Without PyTorch, compare with the first runtime that matches the recorded case.
+        """
+        feeds = {name: self._feeds(variant) for name, variant in self._variants.items()}
+        expected = {
+            name: variant.built.run(feeds[name])
+            for name, variant in self._variants.items()
+            if variant.built is not None
+        }
         # Beside each other: a first call may compile for a minute, and nothing is timed yet.
         with ThreadPoolExecutor(self._threads) as pool:
-            first_runs = {key: pool.submit(found.run, feeds[key[0]]) for key, found in running.items()}
-        for key, process in running.items():
-            try:
-                outputs = first_runs[key].result()
-                why = self._unlike_recorded(key, process)
-            except Attn2trtError as error:
-                self._note(key, "failed", str(error))
-                continue
-            precision = self._precision(key)
-            if precision is FLOAT32:
-                expected.setdefault(key[0], outputs)
-            if key[0] in expected:
-                why = why or disagreement(outputs, expected[key[0]], precision)
-            if why:
-                self._note(key, "wrong", why)
-            else:
-                yield key, process
+            first = {key: pool.submit(process.run, feeds[key[0]]) for key, process in run.processes.items()}
+        wrong: dict[Key, str] = {}
 
-    def _unlike_recorded(self, key: Key, process: TimedProcess) -> str:
+        def compare(key: Key, process: TimedProcess) -> None:
+            if why := self._why_wrong(key, process, first[key], expected):
+                wrong[key] = why
+
+        run.each(compare)
+        for key, why in wrong.items():
+            self._note(key, "wrong", why)
+            run.drop(key)
+
+    def _feeds(self, variant: Variant) -> Arrays:
+        fixed = [replace(spec, shape=self.shapes[spec.name]) for spec in variant.inputs]
+        return make_cases(fixed, {})[0].feeds
+
+    def _why_wrong(self, key: Key, process: TimedProcess, first: Future[Arrays], expected: dict[str, Arrays]) -> str:
+        """Describe how a runtime differs from the recorded case or the ``expected`` outputs; "" if it does not."""
+        outputs, precision = first.result(), _precision(key)
+        why = self._unlike_recorded(key, process.run)
+        if precision is FLOAT32 and not why:
+            expected.setdefault(key[0], outputs)
+        if key[0] in expected:
+            why = why or disagreement(outputs, expected[key[0]], precision)
+        return why
+
+    def _unlike_recorded(self, key: Key, run: Callable[[Arrays], Arrays]) -> str:
         """Describe how outputs differ from the recorded ones, for the bundle's own graphs and plans alone."""
-        recorded = self._variants[key[0]].recorded
-        if recorded is None or key[1] not in {*PROVIDERS, *PLANS}:
+        recorded, runtime = self._variants[key[0]].recorded, RUNTIMES[key[1]]
+        is_baseline = isinstance(runtime, ModuleRuntime) or (
+            isinstance(runtime, GraphRuntime) and runtime.graph == "plain export"
+        )
+        if recorded is None or is_baseline:
             return ""
-        judged = judge_case(process.run, *recorded, precision=self._precision(key))
-        wrong = [found for _, found in judged if not found.passed]
-        return f"{wrong[0].output}: {wrong[0].detail}" if wrong else ""
+        return wrong_output(run, *recorded, precision=_precision(key))
 
-    def _precision(self, key: Key) -> Precision:
-        return LOWER.get(precision_of(key[1]), FLOAT32)
-
-    def _warm(self, running: Mapping[Key, TimedProcess]) -> Iterator[tuple[Key, TimedProcess]]:
-        for key, process in running.items():
-            try:
-                process.prepare(self._variants[key[0]].inputs, self._sizes, sets=self._sets)
-                process.warm_up(self._method.warm_up_seconds)
-            except Attn2trtError as error:
-                self._note(key, "failed", str(error))
-            else:
-                yield key, process
-
-    def _time(self, running: Mapping[Key, TimedProcess]) -> None:
-        own, used = time.process_time(), {key: _cpu_seconds(found) for key, found in running.items()}
-        watch, cores = machine.Watch(), _cores(running)
-        samples, failed = interleave(running, self._method, cores=cores)
-        for key, why in failed.items():
-            self._note(key, "failed", why)
-        spent = sum(_cpu_seconds(running[key]) - used[key] for key in samples)
-        self.conditions = watch.conditions(spent + time.process_time() - own, cores.distance())
-        for key, found in samples.items():
-            usage = running[key].usage()
-            measurement = self._measurement(key, found, usage["peak_mib"], usage["counts_from_load"])
-            if times := running[key].device_times:
-                measurement = replace(measurement, on_device=Latency.of(times))
-            self._rows[key] = Row(*key, self.batch, "measured", measurement=measurement)
-
-    def _measurement(self, key: Key, found: Samples, peak_mib: float | None, from_load: bool) -> Measurement:
-        latency = Latency.of(found.rotated)
+    def _measurement(self, key: Key, name: str, found: Samples, process: TimedProcess, input_sets: int) -> Measurement:
+        latency, usage = Latency.of(found.rotated), process.usage()
         return Measurement(
-            runtime=self._names[key],
-            device="GPU" if key[1] in ON_GPU else "CPU",
-            precision=self._precision(key).words,
+            runtime=name,
+            device="GPU" if RUNTIMES[key[1]].on_gpu else "CPU",
+            precision=_precision(key).words,
             latency=latency,
             hot=Latency.of(found.hot),
             round_medians_ms=found.round_medians_ms,
             throughput_per_s=self.batch * 1000 / latency.mean_ms,
-            peak_mib=peak_mib,
-            peak_counts_from_load=from_load,
-            inputs_mib=self._sets * self._one_set / (1 << 20),
-            input_sets=self._sets,
+            peak_mib=usage["peak_mib"],
+            peak_counts_from_load=usage["counts_from_load"],
+            inputs_mib=input_sets * self._one_set / (1 << 20),
+            input_sets=input_sets,
+            on_device=Latency.of(process.device_times) if process.device_times else None,
         )
 
 
-def _cores(running: Iterable[Key]) -> CoreWatch:
-    """Of GPUs alone nobody asks how near the processors are: the thread that launches kernels hands no maps over."""
-    return CoreWatch() if any(runtime not in ON_GPU for _, runtime in running) else CoreWatch(lambda: None)
+def _precision(key: Key) -> Precision:
+    return LOWER.get(RUNTIMES[key[1]].precision, FLOAT32)
 
 
-def _cpu_seconds(process: TimedProcess) -> float:
-    """Processor seconds that it has used until now; 0 where it is gone, which is told where it is timed."""
-    try:
-        return float(process.usage()["cpu_seconds"])
-    except Attn2trtError:
-        return 0.0
+def _cores(keys: Sequence[Key] | Mapping[Key, object]) -> CoreWatch:
+    """Return a watch of the cores; of GPUs alone one that measures nothing, since launching hands no maps over."""
+    on_cpu = any(not RUNTIMES[runtime].on_gpu for _, runtime in keys)
+    return CoreWatch() if on_cpu else CoreWatch(lambda: None)
 
 
-def _usual_batch(variant: Variant) -> int:
-    """The optimum of the batch axis, else the first input's first size."""
-    if "batch" in variant.axes:
-        return variant.axes["batch"].opt
-    first = next((spec.shape[0] for spec in variant.inputs if spec.shape), 1)
-    return first if isinstance(first, int) else 1
-
-
-def _refuse_build_options(
-    shapes: Sequence[str],
-    dynamic: str | None,
-    seed: int,
-    pretrained: bool,
-    checkpoint: Path | str | None,
-    opset: int,
-) -> None:
+def _refuse_build_options(request: _Request) -> None:
     given = {
-        "--shape": bool(shapes),
-        "--dynamic": dynamic is not None,
-        "--seed": seed != 0,
-        "--pretrained": pretrained,
-        "--checkpoint": checkpoint is not None,
-        "--opset": opset != DEFAULT_OPSET,
+        "--shape": bool(request.shapes),
+        "--dynamic": request.dynamic is not None,
+        "--seed": request.weights.seed != 0,
+        "--pretrained": request.weights.pretrained,
+        "--checkpoint": request.weights.checkpoint is not None,
+        "--opset": request.opset != DEFAULT_OPSET,
     }
     for option, is_given in given.items():
         if is_given:
@@ -299,15 +337,3 @@ def _refuse_build_options(
                 f"received {option} with a bundle, whose graph is there already; expected it with a TARGET; "
                 f"leave {option} out"
             )
-
-
-@functools.lru_cache(maxsize=1)
-def installed_versions() -> tuple[tuple[str, str], ...]:
-    """(package, version) of what a latency depends on, as far as it is installed."""
-    found = []
-    for name in PACKAGES:
-        try:
-            found.append((name, version(name)))
-        except PackageNotFoundError:
-            continue
-    return tuple(found)

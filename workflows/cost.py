@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from ..core.graph import DEFAULT_OPSET, OPSETS
-from ..core.progress import Progress
+from ..core.progress import Progress, silent
 from ..core.scratch import scratch
+from ..core.traffic import traffic
 from ..engines import roofline
 from ..engines.node_times import NodeTimes, node_homes
 from ..engines.ort_runtime import CPU, OPTIMISED
 from ..engines.timing import machine
-from ..engines.timing.core_latency import CoreWatch
 from ..engines.timing.costs import Added, BlockAlone, Cost, Model, Timing
-from ..engines.timing.inputs import input_bytes, set_count
 from ..engines.timing.latency import Latency
 from ..engines.timing.method import Limits, Method
 from ..engines.timing.paired import Difference
-from ..engines.timing.rounds import Samples, interleave
+from ..engines.timing.rounds import Samples
 from ..engines.timing.runners import OrtRunner
 from ..engines.timing.stage_costs import Limited, Profile, Run, profile_of
 from ..engines.timing.timed_process import TimedProcess
+from ..engines.timing.timed_run import Entry, TimedRun, rotated_sets
 from ..errors import CheckFailed, InputError
+from ..modules.grammar import is_file, parse
+from ..validate.agreement import wrong_output
 from ..validate.cases import make_cases
-from ..validate.verdict import judge_case
-from .benchmark import installed_versions
-from .cost_variants import PLAIN, TARGET, Subject, check_target, subjects
+from .earlier_keywords import with_earlier_keywords
 from .options import Weights
+from .variants import (
+    BACKBONE,
+    TARGET,
+    Exporter,
+    Variant,
+    export_backbone,
+    export_blocks,
+    export_target,
+    resolve_as_asked,
+)
 
 # Even, so that each model is timed as often before the other as after it.
 ROUNDS = 12
@@ -39,180 +48,211 @@ AGAIN = "plain backbone again"
 PROFILE_SETTLE_SECONDS = 0.005
 PROBE_SHARE = 0.1
 
-Key = tuple[str, str]  # (what is done with it, its name)
+
+class Key(NamedTuple):
+    """A process of the run: what is done there ("model", "profile" or "probe"), and the name of its graph."""
+
+    part: str
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
 
 
+@with_earlier_keywords
 def cost(
     target: str,
     *,
-    threads: int | None = None,
-    method: Method | None = None,
     shapes: Sequence[str] = (),
     dynamic: str | None = None,
-    seed: int = 0,
-    pretrained: bool = False,
-    checkpoint: Path | str | None = None,
+    weights: Weights | None = None,
     opset: int = DEFAULT_OPSET,
+    threads: int | None = None,
+    method: Method | None = None,
     progress: Progress | None = None,
 ) -> Cost:
-    """Time ``target`` in ONNX Runtime on the CPU, a backbone with blocks beside the backbone without them.
+    """Time a target in ONNX Runtime on the CPU: a backbone with blocks beside the backbone without them.
 
-    ``target`` is a backbone with blocks, or a block or a module of the user's own, which needs ``shapes``. ``threads``
-    defaults to the physical cores. Raises InputError for wrong arguments, what ``deploy`` raises where the target
-    cannot be exported, and CheckFailed if ONNX Runtime computes something else than PyTorch, or breaks.
+    Args:
+        target: A backbone with blocks. Or a block or a module of the user's own, which needs ``shapes``.
+        shapes: Traced input shapes.
+        dynamic: The ranges of axes.
+        weights: The source of the weights.
+        opset: That of the graphs.
+        threads: The threads of ONNX Runtime; by default the physical cores.
+        method: The rules of the clock.
+        progress: Called with a line for every step.
+
+    Returns:
+        The latencies, their difference, and the limits of the machine.
+
+    Raises:
+        InputError: An argument is wrong, or the target cannot be exported (ModuleRefused).
+        CheckFailed: ONNX Runtime computes something else than PyTorch, or breaks.
+        MissingRequirement: What the ``export`` extra installs is missing.
     """
-    rules = method if method is not None else Method(rounds=ROUNDS)
-    told: Progress = progress if progress is not None else lambda _text: None
-    count = threads if threads is not None else machine.physical_cores()
-    if count < 1:
-        raise InputError(f"received {count} threads; expected 1 or more; correct threads")
+    count = machine.thread_count(threads)
     if opset not in OPSETS:
         raise InputError(f"opset {opset} is not supported; expected {OPSETS.start} to {OPSETS.stop - 1}")
-    check_target(target, shapes)
+    _check_target(target, shapes)
+    rules = method if method is not None else Method(rounds=ROUNDS)
     with scratch("cost") as folder:
-        found = subjects(
-            target,
-            folder,
-            shapes=shapes,
-            dynamic=dynamic,
-            weights=Weights(seed=seed, pretrained=pretrained, checkpoint=checkpoint),
-            opset=opset,
-            progress=told,
+        exporter = Exporter(folder, opset, progress or silent)
+        found = _variants(target, shapes, dynamic, weights or Weights(), exporter)
+        return _Bench(found, exporter, count, rules).cost(target)
+
+
+def _check_target(spec: str, shapes: Sequence[str]) -> None:
+    """Raise InputError for a backbone without a block, a block without its shape, and a bundle."""
+    from ..modules import catalog
+    from ..modules.block_index import block_names
+    from ..modules.packages import require
+
+    # a path; a folder that happens to have the name of a target is none
+    if "/" in spec and ":" not in spec and not is_file(spec):
+        raise InputError(
+            f"received {spec}, the path of a bundle; expected a TARGET, since no bundle holds the plain backbone; "
+            "name what it was deployed from, as resnet50+cbam"
         )
-        return _Bench({subject.name: subject for subject in found}, folder, count, rules, told).cost(target)
+    parsed = parse(spec)
+    if parsed.insertions or parsed.base.is_user_code:
+        return
+    if parsed.base.name not in block_names():
+        require()
+        catalog.read(spec, shapes=shapes)  # an unknown name is its own error
+        raise InputError(
+            f"received {spec}, a backbone without a block; expected one with the block whose cost is asked for; "
+            f"write {spec}+cbam"
+        )
+    if not shapes:
+        raise InputError(
+            f"received block {spec!r} without a shape; expected the one that it is given where it is used, "
+            "which decides what it costs; add --shape 1x64x112x112"
+        )
 
 
-@dataclass(frozen=True)
-class _Part:
-    """A process that gets only a part of a turn, on inputs that rotate."""
+def _variants(
+    spec: str, shapes: Sequence[str], dynamic: str | None, weights: Weights, exporter: Exporter
+) -> list[Variant]:
+    """Export the target and, of a backbone with blocks, the plain backbone and each kind of block alone.
 
-    process: TimedProcess
-    limits: Limits
+    Raises what ``deploy`` raises.
+    """
+    from ..modules import catalog
+    from ..modules.inserted import inserted
+    from ..modules.packages import require
 
-    def turn(self, limits: Limits, *, hot: bool) -> list[int]:
-        return [] if hot else self.process.turn(self.limits, hot=False)
+    require()
+    exporter.progress("resolving the target")
+    resolved = resolve_as_asked(spec, shapes, dynamic, weights)
+    target = export_target(resolved, exporter)
+    plain = export_backbone(spec, resolved, weights, exporter)
+    if plain is None:
+        return [target]
+    blocks = inserted(catalog.read(spec, shapes=shapes, dynamic=dynamic, seed=weights.seed))
+    return [target, plain, *export_blocks(blocks, target, plain, exporter)]
 
 
 class _Bench:
     """Every graph in a process of its own: loaded, compared with PyTorch, timed in turn."""
 
-    def __init__(
-        self, found: Mapping[str, Subject], folder: Path, threads: int, method: Method, progress: Progress
-    ) -> None:
-        self._found, self._folder, self._threads = found, folder, threads
-        self._method, self._progress = method, progress
+    def __init__(self, variants: Sequence[Variant], exporter: Exporter, threads: int, method: Method) -> None:
+        self._folder, self._progress = exporter.folder, exporter.progress
+        self._variants = {variant.name: variant for variant in variants}
+        self._counted = {one.name: traffic(one.made.graph.path, one.sizes) for one in variants}
+        self._threads, self._method = threads, method
         self._cache = machine.last_level_cache_bytes()
-        self._probes = roofline.probes(folder, self._cache)
+        self._probes = roofline.probes(self._folder, self._cache)
         # adjacent in every round: they are compared with each other
-        models = [PLAIN, TARGET] if PLAIN in found else [TARGET]
-        again = [AGAIN] if PLAIN in found else []
-        self._names = [*again, *models, *(name for name in found if name not in models)]
-        self._profiled = models if PLAIN in found else []
+        models = [BACKBONE, TARGET] if BACKBONE in self._variants else [TARGET]
+        again = [AGAIN] if BACKBONE in self._variants else []
+        self._names = [*again, *models, *(name for name in self._variants if name not in models)]
+        self._profiled = models if BACKBONE in self._variants else []
 
     def cost(self, spec: str) -> Cost:
-        """Everything of the run; raises CheckFailed for the first graph that is wrong or breaks."""
-        with ExitStack() as stack:
-            self._progress(f"loading {len(self._names)} graphs, and {len(self._probes)} that measure the machine")
-            models = {name: self._started(stack, self._subject(name).graph.path) for name in self._names}
-            probing = {probe.name: self._started(stack, probe.path) for probe in self._probes}
-            profiled = {name: self._started_with_profile(stack, name) for name in self._profiled}
-            self._progress("comparing outputs with PyTorch's")
-            for name, process in models.items():
-                self._compare(name, process)
-            self._progress("warming up")
-            for name, process in models.items():
-                self._prepare(self._subject(name), process)
-                process.warm_up(self._method.warm_up_seconds)
-            for name, process in profiled.items():
-                self._prepare(self._subject(name), process)
-            for probe in self._probes:
-                probing[probe.name].prepare(probe.inputs, {}, sets=1)
-                probing[probe.name].warm_up(self._method.warm_up_seconds * PROBE_SHARE)
-            self._progress(f"timing {len(self._names)} graphs in turn")
-            everyone = [*models.values(), *probing.values(), *profiled.values()]
-            watch, used, own = machine.Watch(), _cpu_seconds(everyone), time.process_time()
-            cores = CoreWatch()
-            samples = self._time(models, probing, profiled, cores)
-            spent = _cpu_seconds(everyone) - used + time.process_time() - own
-            conditions = watch.conditions(spent, cores.distance())
-            self._progress("reading the profile")
-            nodes = {name: process.node_times() for name, process in profiled.items()}
+        """Return everything of the run. Raises CheckFailed for the first graph that is wrong or breaks."""
+        samples, conditions, nodes = self._timed()
         seconds = {
-            probe.name: Latency.of(samples["probe", probe.name].rotated).median_ms / 1e3 for probe in self._probes
+            probe.name: Latency.of(samples[Key("probe", probe.name)].rotated).median_ms / 1e3 for probe in self._probes
         }
         rates = roofline.rates_of(self._probes, seconds)
-        found = {name: self._model(name, samples["model", name], rates) for name in self._names}
-        subject = self._found[TARGET]
+        models = {name: self._model(name, samples[Key("model", name)], rates) for name in self._names}
+        target = self._variants[TARGET]
         return Cost(
             target=spec,
-            inputs={item.name: item.resolve(subject.sizes) for item in subject.inputs},
+            inputs={item.name: item.resolve(target.sizes) for item in target.inputs},
             threads=self._threads,
             method=self._method,
             machine=machine.describe(),
-            versions=dict(installed_versions()),
+            versions=dict(machine.installed_versions()),
             conditions=conditions,
             rates=rates,
-            model=found[TARGET],
-            added=self._added(found, samples, nodes, rates) if PLAIN in found else None,
+            model=models[TARGET],
+            added=self._added(models, samples, nodes, rates) if BACKBONE in models else None,
         )
 
-    def _subject(self, name: str) -> Subject:
-        return self._found[PLAIN if name == AGAIN else name]
+    def _timed(self) -> tuple[dict[Key, Samples], machine.Conditions, dict[str, NodeTimes]]:
+        """Load, compare and time everything; returns the samples, and the times of the nodes of profiled graphs."""
+        with TimedRun(self._entries(), self._method, threads=self._threads) as run:
+            count = len(self._names)
+            self._progress(f"loading {count} graphs, and {len(self._probes)} that measure the machine")
+            run.load()
+            self._progress("comparing outputs with PyTorch's")
+            run.each(self._compare)
+            self._progress("warming up")
+            run.warm_up()
+            self._progress(f"timing {count} graphs in turn")
+            samples, watch = run.time()
+            conditions = watch.conditions()
+            self._progress("reading the profile")
+            nodes = {name: run.processes[Key("profile", name)].node_times() for name in self._profiled}
+        return samples, conditions, nodes
 
-    def _started(self, stack: ExitStack, graph: Path, profile: Path | None = None) -> TimedProcess:
-        return stack.enter_context(TimedProcess(OrtRunner(graph, CPU, profile), threads=self._threads))
+    def _entries(self) -> dict[Key, Entry]:
+        """Return the models, then those with a profile, then the graphs that measure the machine."""
+        turn, warm_up = self._method.turn(), self._method.warm_up_seconds
+        few = Limits(0, turn.min_iterations, turn.max_seconds, min(turn.settle_seconds, PROFILE_SETTLE_SECONDS))
+        part = replace(turn, min_seconds=turn.min_seconds * PROBE_SHARE, max_seconds=turn.max_seconds * PROBE_SHARE)
+        entries = {Key("model", name): self._entry(name, warm_up_seconds=warm_up) for name in self._names}
+        for name in self._profiled:
+            self._profile_folder(name).mkdir()
+            entry = self._entry(name, warm_up_seconds=None, profile=self._profile_folder(name))
+            entries[Key("profile", name)] = replace(entry, limits=few)
+        for probe in self._probes:
+            runner = OrtRunner(probe.path, CPU)
+            entries[Key("probe", probe.name)] = Entry(runner, probe.inputs, {}, 1, warm_up * PROBE_SHARE, part)
+        return entries
 
-    def _started_with_profile(self, stack: ExitStack, name: str) -> TimedProcess:
-        self._profile_folder(name).mkdir()
-        return self._started(stack, self._found[name].graph.path, self._profile_folder(name))
+    def _entry(self, name: str, *, warm_up_seconds: float | None, profile: Path | None = None) -> Entry:
+        variant = self._variant(name)
+        sets = rotated_sets(variant.inputs, variant.sizes, self._cache)
+        runner = OrtRunner(variant.made.graph.path, CPU, profile)
+        return Entry(runner, variant.inputs, variant.sizes, sets, warm_up_seconds)
+
+    def _variant(self, name: str) -> Variant:
+        return self._variants[BACKBONE if name == AGAIN else name]
 
     def _profile_folder(self, name: str) -> Path:
         return self._folder / f"profile of the {name}"
 
-    def _compare(self, name: str, process: TimedProcess) -> None:
+    def _compare(self, key: Key, process: TimedProcess) -> None:
         """Raise CheckFailed unless the graph computes what the module does, by the verdict's floors."""
         from ..validate.reference import references
 
-        subject = self._subject(name)
-        fixed = [replace(item, shape=item.resolve(subject.sizes)) for item in subject.inputs]
+        if key.part != "model":
+            return
+        variant = self._variant(key.name)
+        fixed = [replace(item, shape=item.resolve(variant.sizes)) for item in variant.inputs]
         case = make_cases(fixed, {})[0]
-        (reference,) = references(subject.module, [case], [output.name for output in subject.graph.outputs])
-        wrong = [found for _, found in judge_case(process.run, case, reference) if not found.passed]
-        if wrong:
+        (reference,) = references(variant.made.module, [case], variant.made.output_names)
+        if why := wrong_output(process.run, case, reference):
             raise CheckFailed(
-                f"{name}: ONNX Runtime computes something else than PyTorch: {wrong[0].output} is {wrong[0].detail}; "
-                f"nothing was timed; run attn2trt deploy {subject.target.name}, whose verdict says where"
+                f"{key}: ONNX Runtime computes something else than PyTorch: {why}; nothing was timed; "
+                f"run attn2trt deploy {variant.made.target.name}, whose verdict says where"
             )
 
-    def _prepare(self, subject: Subject, process: TimedProcess) -> None:
-        sets = set_count(input_bytes(subject.inputs, subject.sizes), self._cache)
-        process.prepare(subject.inputs, subject.sizes, sets=sets)
-
-    def _time(
-        self,
-        models: Mapping[str, TimedProcess],
-        probing: Mapping[str, TimedProcess],
-        profiled: Mapping[str, TimedProcess],
-        cores: CoreWatch,
-    ) -> dict[Key, Samples]:
-        turn = self._method.turn()
-        probe = replace(turn, min_seconds=turn.min_seconds * PROBE_SHARE, max_seconds=turn.max_seconds * PROBE_SHARE)
-        few = Limits(0, turn.min_iterations, turn.max_seconds, min(turn.settle_seconds, PROFILE_SETTLE_SECONDS))
-        samples, failed = interleave(
-            {
-                **{("model", name): process for name, process in models.items()},
-                **{("profile", name): _Part(process, few) for name, process in profiled.items()},
-                **{("probe", name): _Part(process, probe) for name, process in probing.items()},
-            },
-            self._method,
-            cores=cores,
-        )
-        for (_, name), why in failed.items():
-            raise CheckFailed(f"{name}: {why}; run the command again, with smaller sizes where memory ran out")
-        return samples
-
     def _model(self, name: str, samples: Samples, rates: roofline.Rates) -> Model:
-        counted = self._subject(name).counted
+        counted = self._counted[BACKBONE if name == AGAIN else name]
         timing = Timing(Latency.of(samples.rotated), Latency.of(samples.hot), samples.round_medians_ms)
         return Model(name, timing, roofline.Limit.of(counted, rates), counted.uncounted)
 
@@ -223,47 +263,36 @@ class _Bench:
         nodes: Mapping[str, NodeTimes],
         rates: roofline.Rates,
     ) -> Added:
-        plain, target, again = (models[name].timing.round_medians_ms for name in (PLAIN, TARGET, AGAIN))
+        plain, target, again = (models[name].timing.round_medians_ms for name in (BACKBONE, TARGET, AGAIN))
         blocks = tuple(
-            BlockAlone(subject.block.kind, subject.block.shape, subject.block.paths, models[name], subject.replaces)
-            for name, subject in self._found.items()
-            if subject.block is not None
+            BlockAlone(one.block.kind, one.block.shape, one.block.paths, models[one.name], one.replaces)
+            for one in self._variants.values()
+            if one.block is not None
         )
+        runs = {name: self._run(name, models[name], samples[Key("profile", name)], nodes[name]) for name in nodes}
         return Added(
-            plain=models[PLAIN],
+            plain=models[BACKBONE],
             difference=Difference.between(plain, target),
             control=Difference.between(plain, again),
             blocks=blocks,
-            profile=self._profile([path for block in blocks for path in block.paths], models, samples, nodes, rates),
+            profile=self._profile(runs, [path for block in blocks for path in block.paths], rates),
         )
 
-    def _profile(
-        self,
-        blocks: Sequence[str],
-        models: Mapping[str, Model],
-        samples: Mapping[Key, Samples],
-        nodes: Mapping[str, NodeTimes],
-        rates: roofline.Rates,
-    ) -> Profile:
-        runs = {}
-        for name in self._profiled:
-            graph = self._found[name].graph
-            homes = node_homes(graph.path, self._profile_folder(name) / OPTIMISED, graph.modules)
-            profiled = Latency.of(samples["profile", name].rotated).median_ms
-            runs[name] = Run(
-                nodes[name], homes, tuple(graph.modules.values()), profiled / models[name].timing.latency.median_ms
-            )
-        subject = self._found[TARGET]
+    def _run(self, name: str, model: Model, samples: Samples, nodes: NodeTimes) -> Run:
+        """Return the profile of one graph, with the slowdown by the profile itself."""
+        graph = self._variant(name).made.graph
+        homes = node_homes(graph.path, self._profile_folder(name) / OPTIMISED, graph.modules)
+        slowdown = Latency.of(samples.rotated).median_ms / model.timing.latency.median_ms
+        return Run(nodes, homes, tuple(graph.modules.values()), slowdown)
+
+    def _profile(self, runs: Mapping[str, Run], blocks: Sequence[str], rates: roofline.Rates) -> Profile:
+        modules = self._variants[TARGET].made.graph.modules
         limits = [
             Limited(
-                subject.graph.modules.get(operator.name, ""),
+                modules.get(operator.name, ""),
                 operator.kind,
                 rates.seconds(operator.bytes, operator.operations) * 1e3,
             )
-            for operator in subject.counted.operators
+            for operator in self._counted[TARGET].operators
         ]
-        return profile_of(runs[PLAIN], runs[TARGET], blocks, limits)
-
-
-def _cpu_seconds(processes: Sequence[TimedProcess]) -> float:
-    return sum(float(process.usage()["cpu_seconds"]) for process in processes)
+        return profile_of(runs[BACKBONE], runs[TARGET], blocks, limits)

@@ -1,4 +1,4 @@
-"""Keywords of ``deploy`` in version 0.1.0, which are now fields of its option objects.
+"""Keywords of ``deploy``, ``benchmark`` and ``cost`` in version 0.1.0, which are now fields of option objects.
 
 They are accepted for one more version. The signature that type checkers see has the option objects alone.
 """
@@ -6,8 +6,9 @@ They are accepted for one more version. The signature that type checkers see has
 from __future__ import annotations
 
 import functools
+import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar
 
@@ -28,21 +29,25 @@ _FIELDS: dict[str, tuple[type[Option], tuple[str, ...]]] = {
 def with_earlier_keywords(verb: Callable[Keywords, Result]) -> Callable[Keywords, Result]:
     """Have ``verb`` take the earlier keywords too, with a DeprecationWarning that gives the new spelling."""
 
+    taken = [keyword for keyword in inspect.signature(verb).parameters if keyword in _FIELDS]
+
     @functools.wraps(verb)
     def called(*arguments: Keywords.args, **keywords: Keywords.kwargs) -> Result:
-        _move(keywords)
+        _move(verb.__name__, taken, keywords)
         return verb(*arguments, **keywords)
 
     return called
 
 
-def _move(keywords: dict[str, Any]) -> None:
-    for keyword, (option, fields) in _FIELDS.items():
+def _move(verb: str, taken: Sequence[str], keywords: dict[str, Any]) -> None:
+    """Move the fields of the option objects that the verb takes out of its keywords, and into these objects."""
+    for keyword in taken:
+        option, fields = _FIELDS[keyword]
         moved = {field: keywords.pop(field) for field in fields if field in keywords}
         if moved:
             words = ", ".join(f"{field}=…" for field in moved)
             warnings.warn(
-                f"{', '.join(moved)} of deploy go in the next version; pass {keyword}={option.__name__}({words})",
+                f"{', '.join(moved)} of {verb} go in the next version; pass {keyword}={option.__name__}({words})",
                 DeprecationWarning,
                 stacklevel=3,
             )

@@ -1,13 +1,13 @@
 """``tune``: a bundle's graph in the forms that are fastest in ONNX Runtime on this CPU, judged like any other.
 
-Which form of the same computation is faster is a question to the runtime's kernels and the machine, so that it is
-measured here: for every kind of place, the whole graph with and without each form, in turn in one run.
+The runtime's kernels and the machine decide which form of the same computation is faster. So it is measured here: for
+every kind of place, the whole graph with and without each form, in turn in one run.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,11 +15,12 @@ from ..core.bundle import MODEL, TUNED, Bundle, Folder, require_unchanged
 from ..core.extend import changing, extend, free_name
 from ..core.graph import OnnxGraph, save
 from ..core.lock import owner
+from ..core.progress import Progress, silent
 from ..engines.tensorrt.profiles import parse_profiles
 from ..engines.timing import machine
 from ..engines.timing.method import Method
 from ..engines.timing.trials import Tuning
-from ..errors import CheckFailed, InputError
+from ..errors import CheckFailed
 from ..export.contract import check_contract
 from ..validate.recorded import from_tensors
 from ..validate.stages.onnxruntime import judge_tuned_graph
@@ -45,26 +46,37 @@ def tune_bundle(
     at: str | None = None,
     threads: int | None = None,
     method: Method | None = None,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> TunedBundle:
     """Try every form of export/forms on the float32 graph; the fastest becomes ``model.ort-cpu.onnx`` of the bundle.
 
-    ``at`` are the sizes to be fast at, ``batch=1,height=56``; the optimum of every axis that it leaves out. Returns
-    the bundle, what was tried and, where a graph was written, its verdict on the recorded cases; None where no form is
-    faster beyond doubt, and the bundle is as it was. Raises InputError for sizes outside of the bundle's ranges,
-    CheckFailed if a file has changed, or if a form computes something else, StorageError if another command changes
-    the bundle now. Killed at any moment, the bundle is whole.
+    Killed at any moment, the bundle is whole.
+
+    Args:
+        bundle: The bundle's folder.
+        at: The sizes to be fast at, ``batch=1,height=56``; the optimum of every axis that it leaves out.
+        threads: The threads of ONNX Runtime; by default the physical cores.
+        method: The rules of the clock.
+        progress: Called with a line for every step.
+
+    Returns:
+        The bundle, what was tried, and the verdict on the graph that was written. If no form is faster beyond doubt,
+        the verdict is None and the bundle as it was.
+
+    Raises:
+        InputError: A size is outside of the bundle's ranges.
+        CheckFailed: A file of the bundle has changed, or a form computes something else.
+        StorageError: Another command changes the bundle now, or has replaced it.
     """
     with changing(bundle) as opened:
-        return _tuned(opened, _sizes(opened, at), threads, method or METHOD, progress or (lambda _text: None))
+        return _tuned(opened, _sizes(opened, at), threads, method or METHOD, progress or silent)
 
 
 def _tuned(
-    bundle: Bundle, sizes: Mapping[str, int], threads: int | None, method: Method, progress: Callable[[str], None]
+    bundle: Bundle, sizes: Mapping[str, int], threads: int | None, method: Method, progress: Progress
 ) -> TunedBundle:
-    count = threads if threads is not None else machine.physical_cores()
-    if count < 1:
-        raise InputError(f"received {count} threads; expected 1 or more; correct threads")
+    """Tune a bundle that no other command changes, in a folder of scratch inside it."""
+    count = machine.thread_count(threads)
     from .tune_search import Tuner
 
     progress("checking hashes")
@@ -97,11 +109,13 @@ def _named(bundle: Bundle, graph: Path) -> list[Path]:
 
 
 def _sizes(bundle: Bundle, at: str | None) -> dict[str, int]:
+    """Return the size of every axis. Raises InputError for one outside of the bundle's ranges."""
     (profile,) = parse_profiles([] if at is None else [at], bundle.axes, option="--at")
     return {name: axis.opt for name, axis in profile.axes.items()}
 
 
 def _judged(bundle: Bundle, graph: Path) -> list[StageResult]:
+    """Judge a graph on the recorded cases. Raises CheckFailed if it breaks the contract of the bundle's graph."""
     opset = int(bundle.manifest["opset"])
     written = OnnxGraph(graph, opset, bundle.inputs, bundle.outputs)
     check_contract(written, opset=opset, inputs=bundle.inputs, outputs=bundle.outputs, after="tuning")

@@ -7,9 +7,7 @@ faster, both looks together one in thirty; the whole is held against the graph a
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -17,65 +15,52 @@ import onnx_ir as ir
 
 from ..core.bundle import TUNED, Bundle
 from ..core.graph import save
+from ..core.progress import Progress
 from ..engines.ort_runtime import CPU
 from ..engines.timing import machine
-from ..engines.timing.core_latency import CoreWatch
-from ..engines.timing.inputs import input_bytes, set_count
 from ..engines.timing.method import Method
 from ..engines.timing.paired import Pair
-from ..engines.timing.rounds import interleave
 from ..engines.timing.runners import OrtRunner
 from ..engines.timing.timed_process import TimedProcess
+from ..engines.timing.timed_run import Entry, MachineWatch, TimedRun, rotated_sets
 from ..engines.timing.trials import Trial, Tuning
 from ..errors import CheckFailed
 from ..export.forms import BATCH_FORMS, FORMS, GraphForm, apply, apply_whole, kinds
+from ..validate.agreement import wrong_output
 from ..validate.recorded import from_tensors
-from ..validate.verdict import judge_case
-from .benchmark import installed_versions
 
 AS_IT_IS = "as it is"
 Rewrite = Callable[[ir.Model], int]  # how many places of the model it rewrote
 
 
 class Tuner:
-    """Tries every form on a bundle's float32 graph at the given sizes; writes into ``folder`` alone."""
+    """Tries every form on a bundle's float32 graph at the given sizes; writes into ``folder`` alone.
+
+    Args:
+        bundle: The bundle.
+        folder: The place of the candidates.
+        sizes: The size of every dynamic axis.
+        threads: The threads of ONNX Runtime.
+        method: The rules of the clock.
+        progress: Called with a line for every step.
+    """
 
     def __init__(
-        self,
-        bundle: Bundle,
-        folder: Path,
-        sizes: Mapping[str, int],
-        threads: int,
-        method: Method,
-        progress: Callable[[str], None],
+        self, bundle: Bundle, folder: Path, sizes: Mapping[str, int], threads: int, method: Method, progress: Progress
     ) -> None:
         self._bundle, self._folder, self._sizes = bundle, folder, sizes
         self._threads, self._method, self._progress = threads, method, progress
-        self._sets = set_count(input_bytes(bundle.inputs, sizes), machine.last_level_cache_bytes())
-        self._watched: list[float] = []
-        self._cores = CoreWatch()
+        self._sets = rotated_sets(bundle.inputs, sizes, machine.last_level_cache_bytes())
+        self._watch = MachineWatch()
+        self._trials: list[Trial] = []
 
     def tune(self) -> tuple[Path | None, Tuning]:
-        """The graph in its new forms, None where it is not faster as a whole, and everything that was tried."""
-        watch, since = machine.Watch(), time.process_time()
-        trials: list[Trial] = []
-        best = self._bundle.model_path
-        tried: set[str] = set()
-        while left := {kind: forms for kind, forms in _places(best).items() if kind not in tried}:
-            # one, and asked again: what is kept may leave other places than there are now
-            kind, forms = next(iter(left.items()))
-            tried.add(kind)
-            self._progress(f"place {len(tried)}: {kind}")
-            best = self._fastest(best, kind, forms, trials)
-        for kind in _left_before_another(trials):
-            again = _places(best).get(kind)
-            if again is not None:
-                self._progress(f"once more, beside what was kept since: {kind}")
-                best = self._fastest(best, kind, again, trials)
-        if next(iter(self._bundle.inputs[0].resolve(self._sizes)), 1) > 1:
-            for kind, forms in _whole(best).items():
-                self._progress(kind)
-                best = self._fastest(best, kind, forms, trials)
+        """Return the graph in its new forms, None if it is not faster as a whole, and everything that was tried.
+
+        Raises CheckFailed if a form computes something else than PyTorch, or breaks.
+        """
+        self._watch = MachineWatch()
+        best = self._every_image(self._left_once_more(self._every_place(self._bundle.model_path)))
         whole = None
         if best != self._bundle.model_path:
             self._progress("timing the whole against the graph as it was")
@@ -85,21 +70,47 @@ class Tuner:
             threads=self._threads,
             method=self._method,
             machine=machine.describe(),
-            versions=dict(installed_versions()),
-            conditions=watch.conditions(sum(self._watched) + time.process_time() - since, self._cores.distance()),
-            trials=tuple(trials),
+            versions=dict(machine.installed_versions()),
+            conditions=self._watch.conditions(),
+            trials=tuple(self._trials),
             before_ms=None if whole is None else whole.before_ms,
             after_ms=None if whole is None else whole.after_ms,
             difference=None if whole is None else whole.difference,
         )
-        if not tuning.is_faster:
-            return None, tuning
-        return best, tuning
+        return best if tuning.is_faster else None, tuning
 
-    def _fastest(self, best: Path, kind: str, forms: Mapping[str, Rewrite], trials: list[Trial]) -> Path:
-        """The graph with every place of the kind in the form that is fastest, which may be the one that it has."""
+    def _every_place(self, best: Path) -> Path:
+        """Try the forms of each kind of place, on what was kept before."""
+        tried: set[str] = set()
+        while left := {kind: forms for kind, forms in _places(best).items() if kind not in tried}:
+            # one, and asked again: what is kept may leave other places than there are now
+            kind, forms = next(iter(left.items()))
+            tried.add(kind)
+            self._progress(f"place {len(tried)}: {kind}")
+            best = self._fastest(best, kind, forms)
+        return best
+
+    def _left_once_more(self, best: Path) -> Path:
+        """Try the kinds again that were left before another was changed."""
+        for kind in _left_before_another(self._trials):
+            again = _places(best).get(kind)
+            if again is not None:
+                self._progress(f"once more, beside what was kept since: {kind}")
+                best = self._fastest(best, kind, again)
+        return best
+
+    def _every_image(self, best: Path) -> Path:
+        """Try the forms of the graph as a whole, if the batch is more than one."""
+        if next(iter(self._bundle.inputs[0].resolve(self._sizes)), 1) > 1:
+            for kind, forms in _whole(best).items():
+                self._progress(kind)
+                best = self._fastest(best, kind, forms)
+        return best
+
+    def _fastest(self, best: Path, kind: str, forms: Mapping[str, Rewrite]) -> Path:
+        """Return the graph with every place of the kind in its fastest form, which may be the one that it has."""
         candidates = {
-            name: self._written(best, rewrite, len(trials) + place)
+            name: self._written(best, rewrite, len(self._trials) + place)
             for place, (name, rewrite) in enumerate(forms.items())
         }
         pairs = self._compared(best, {name: graph for name, (graph, _) in candidates.items()})
@@ -107,7 +118,7 @@ class Tuner:
         clear = [name for name, difference in differences.items() if difference.is_faster]
         chosen = min(clear, key=lambda name: differences[name].ms, default=None)
         for name, (_, count) in candidates.items():
-            trials.append(Trial(name, kind, count, pairs[name].before_ms, differences[name], name == chosen))
+            self._trials.append(Trial(name, kind, count, pairs[name].before_ms, differences[name], name == chosen))
         return best if chosen is None else candidates[chosen][0]
 
     def _written(self, best: Path, rewrite: Rewrite, number: int) -> tuple[Path, int]:
@@ -118,7 +129,10 @@ class Tuner:
         return path, count
 
     def _compared(self, before: Path, after: Mapping[str, Path], *, checked: bool = False) -> dict[str, Pair]:
-        """Each of ``after`` beside ``before``; raises CheckFailed for one that is not what PyTorch computed."""
+        """Time each of ``after`` beside ``before``, twice if it looks faster but may be so by chance.
+
+        Raises CheckFailed for one that is not ``checked`` yet and does not compute what PyTorch computed.
+        """
         pairs = self._look(before, after, checked=checked)
         again = {name: after[name] for name, pair in pairs.items() if pair.is_promising}
         if again:
@@ -127,35 +141,30 @@ class Tuner:
         return pairs
 
     def _look(self, before: Path, after: Mapping[str, Path], *, checked: bool) -> dict[str, Pair]:
-        with ExitStack() as stack:
-            running = {
-                name: stack.enter_context(TimedProcess(OrtRunner(path, CPU), threads=self._threads))
-                for name, path in {AS_IT_IS: before, **after}.items()
-            }
-            running[AS_IT_IS].load()  # if this graph does not load, no form is to blame
+        entries = {name: self._entry(path) for name, path in {AS_IT_IS: before, **after}.items()}
+        with TimedRun(entries, self._method, threads=self._threads, watch=self._watch) as run:
+            run.processes[AS_IT_IS].load()  # if this graph does not load, no form is to blame
             for name in () if checked else after:
-                self._check(name, running[name])
-            for process in running.values():
-                process.prepare(self._bundle.inputs, self._sizes, sets=self._sets)
-                process.warm_up(self._method.warm_up_seconds)
-            samples, failed = interleave(running, self._method, cores=self._cores)
-            self._watched += [float(process.usage()["cpu_seconds"]) for process in running.values()]
-        for name, why in failed.items():
-            raise CheckFailed(f"{name}: {why}; run the command again, with smaller sizes where memory ran out")
+                self._check(name, run.processes[name])
+            run.warm_up()
+            samples, _ = run.time()
         return {name: Pair(samples[AS_IT_IS], samples[name]) for name in after}
 
+    def _entry(self, graph: Path) -> Entry:
+        runner = OrtRunner(graph, CPU)
+        return Entry(runner, self._bundle.inputs, self._sizes, self._sets, self._method.warm_up_seconds)
+
     def _check(self, name: str, process: TimedProcess) -> None:
+        """Raise CheckFailed unless the graph computes what PyTorch computed on the first recorded case."""
         case, reference = next(from_tensors(self._bundle.reference_path, self._bundle.manifest["cases"][:1]))
-        wrong = [found for _, found in judge_case(process.run, case, reference) if not found.passed]
-        if wrong:
+        if why := wrong_output(process.run, case, reference):
             raise CheckFailed(
-                f"the form {name!r} computes something else: {wrong[0].output}: {wrong[0].detail}; nothing was kept; "
-                "please report the graph"
+                f"the form {name!r} computes something else: {why}; nothing was kept; please report the graph"
             )
 
 
 def _places(graph: Path) -> dict[str, dict[str, Rewrite]]:
-    """For every kind of place in the graph the forms that apply to it, by name."""
+    """Return for every kind of place in the graph the forms that apply to it, by name."""
     model = ir.load(str(graph))
     found: dict[str, dict[str, Rewrite]] = {}
     for form in FORMS:
@@ -165,7 +174,7 @@ def _places(graph: Path) -> dict[str, dict[str, Rewrite]]:
 
 
 def _whole(graph: Path) -> dict[str, dict[str, Rewrite]]:
-    """The same of the graph as a whole."""
+    """Return the same of the graph as a whole."""
     model = ir.load(str(graph))
     found: dict[str, dict[str, Rewrite]] = {}
     for form in BATCH_FORMS:
@@ -180,7 +189,7 @@ def _once(model: ir.Model, form: GraphForm) -> int:
 
 
 def _left_before_another(trials: Sequence[Trial]) -> list[str]:
-    """The kinds that were left as they were before another was changed, beside which another form may pay off."""
+    """Return the kinds that were left before another was changed, beside which another form may pay off."""
     kept = [trial.kind for trial in trials if trial.kept]
     tried = list(dict.fromkeys(trial.kind for trial in trials))
     last = tried.index(kept[-1]) if kept else 0

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import platform
 import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ...errors import InputError
 from ..environment import ask_driver
 from .core_latency import CoreDistance
 from .cpus import usable_cpus
 from .gpu_clock import GpuClock, gpu_clock
 
+PACKAGES = ("torch", "timm", "onnx", "onnxruntime-gpu", "onnxruntime", "onnxsim", "tensorrt", "numpy")
 CPUS = Path("/sys/devices/system/cpu")
 # Fewer cores than this taken by others look like the operating system's own work.
 BUSY_CORES = 0.1
@@ -44,6 +49,24 @@ def physical_cores() -> int:
     cpus = usable_cpus()
     cores = {_read(CPUS / f"cpu{cpu}/topology/thread_siblings_list") or str(cpu) for cpu in cpus}
     return len(cores)
+
+
+def thread_count(asked: int | None) -> int:
+    """Return the threads that were asked for, the physical cores if None. Raises InputError for less than 1."""
+    count = asked if asked is not None else physical_cores()
+    if count < 1:
+        raise InputError(f"received {count} threads; expected 1 or more; correct threads")
+    return count
+
+
+@functools.lru_cache(maxsize=1)
+def installed_versions() -> tuple[tuple[str, str], ...]:
+    """Return (package, version) of what a latency depends on, as far as it is installed."""
+    found = []
+    for name in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found.append((name, version(name)))
+    return tuple(found)
 
 
 def last_level_cache_bytes() -> int:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from .latency import Latency
 from .machine import Conditions
 from .method import Method
-from .runtimes import BASELINES
+from .runtimes import RUNTIMES
 
 Status = Literal["measured", "not measured", "wrong", "failed"]
 
@@ -60,8 +60,8 @@ class Row:
 
     @property
     def is_baseline(self) -> bool:
-        """Return True if its failure says nothing about this tool's output."""
-        return self.runtime in BASELINES
+        """True if its failure says nothing of what this tool deploys."""
+        return self.runtime in RUNTIMES and RUNTIMES[self.runtime].is_baseline
 
     def to_json(self) -> dict[str, Any]:
         """Return everything by name; the measurement only if there is one."""

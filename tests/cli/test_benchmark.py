@@ -52,7 +52,7 @@ def test_options_arrive(asked: list[dict[str, Any]]) -> None:
     line = "se --batch 8,1,8 --runtime ort-cpu,tensorrt --runtime ort-cuda --seconds 1 --iterations 9 --max-seconds 5"
     run(*line.split())
     first, second = asked
-    assert (first["target"], first["shapes"], first["seed"], first["threads"]) == ("se", ("1x2",), 4, 2)
+    assert (first["target"], first["shapes"], first["weights"].seed, first["threads"]) == ("se", ("1x2",), 4, 2)
     assert (first["batches"], first["runtimes"], first["method"]) == ((), (), Method())
     assert (second["batches"], second["runtimes"]) == ((1, 8), ("ort-cpu", "tensorrt", "ort-cuda"))
     assert second["method"] == Method(seconds=1, iterations=9, max_seconds=5)

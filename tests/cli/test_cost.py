@@ -39,7 +39,7 @@ def test_options_arrive(asked: list[dict[str, Any]]) -> None:
     line = "resnet18+se --seconds 1 --iterations 9 --max-seconds 5 --opset 18"
     assert run(*line.split()).exit_code == 0
     first, second = asked
-    assert (first["target"], first["shapes"], first["seed"], first["threads"]) == ("se", ("1x2x3x4",), 4, 2)
+    assert (first["target"], first["shapes"], first["weights"].seed, first["threads"]) == ("se", ("1x2x3x4",), 4, 2)
     assert first["method"] == Method(rounds=costing.ROUNDS)
     assert second["method"] == Method(seconds=1, iterations=9, max_seconds=5, rounds=costing.ROUNDS)
     assert second["opset"] == 18

@@ -195,7 +195,7 @@ def test_plans_whose_numerics_are_right_are_timed_in_turn(
     keep(tmp_path, "plain-se-16x4x4-fp16", plan=plain)
     found = timing.time_plans(tmp_path, case, 8, "tensorrt", "now")
     assert asked["runtimes"] == ["tensorrt-fp16", "tensorrt-fp16-graph"]
-    assert [one.model for one in asked["beside"]] == ["plain export"]
+    assert [one.name for one in asked["beside"]] == ["plain export"]
     assert (asked["batches"], asked["backbone"]) == ([8], False)
     assert found["warnings"] == ["noisy"]
     measured, failed = found["timing"]

@@ -7,24 +7,22 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import onnx
 import pytest
-import torch
 from onnx import numpy_helper
 
 import attn2trt
 from attn2trt.core.bundle import open_bundle
 from attn2trt.core.extend import extend
-from attn2trt.core.graph import OnnxGraph
 from attn2trt.core.manifest import manifest_text
-from attn2trt.core.tensor_spec import TensorSpec
 from attn2trt.engines.environment import Component, Driver
 from attn2trt.engines.ort_runtime import CPU
 from attn2trt.engines.tensorrt import here
-from attn2trt.engines.tensorrt.plans import Plan
+from attn2trt.engines.tensorrt.plans import Plan, plans_of
 from attn2trt.engines.tensorrt.profiles import parse_profiles
 from attn2trt.engines.timing import runtimes
 from attn2trt.engines.timing.method import Method
@@ -32,12 +30,11 @@ from attn2trt.engines.timing.results import Benchmark, Row
 from attn2trt.engines.timing.runners import OrtRunner
 from attn2trt.errors import CheckFailed, InputError, MissingRequirement
 from attn2trt.modules import catalog, packages
-from attn2trt.modules.target import Target
 from attn2trt.workflows import benchmark as benchmarking
-from attn2trt.workflows import float32_graph as pipeline
-from attn2trt.workflows import variants
+from attn2trt.workflows import bundle_variants
 from attn2trt.workflows.benchmark import benchmark, is_bundle
 from attn2trt.workflows.options import Weights
+from attn2trt.workflows.variant_runners import ModuleRunners
 
 QUICK = Method(
     seconds=0.001, iterations=2, max_seconds=0.01, rounds=2, warm_up_seconds=0, settle_seconds=0, pause_seconds=0
@@ -59,7 +56,7 @@ def bundle(exported: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that runs bundles alone."""
-    monkeypatch.setattr(variants, "find_spec", lambda name: None)
+    monkeypatch.setattr(bundle_variants, "find_spec", lambda name: None)
 
 
 def edit(bundle: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -110,45 +107,6 @@ def test_a_target_is_timed_in_every_runtime_with_the_same_rules() -> None:
     assert len(document["rows"]) == 8
 
 
-def test_the_plain_backbone_is_built_at_the_same_sizes_without_its_blocks(
-    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    resolve = catalog.resolve
-    asked: list[tuple[str, Any]] = []
-
-    def recording(spec: str, **arguments: Any) -> Target:
-        asked.append((spec, arguments))
-        return resolve("se", **{**SMALL, "seed": 0})  # stands for a backbone, and is there in no time
-
-    graph = OnnxGraph(bundle / "model.onnx", 17, (), (TensorSpec("output", ("batch", 16, 4, 4)),))
-    monkeypatch.setattr(catalog, "resolve", recording)
-    monkeypatch.setattr(pipeline, "export_graph", lambda *_, **__: graph)
-    target = resolve("resnet18+se@stage4", shapes=["2x3x32x32"], dynamic="batch=1:2:4")
-    weights = Weights(seed=5, pretrained=True, checkpoint="weights.pt")
-    (found,) = variants._backbone(
-        target.name, target, tmp_path, tuple(runtimes.RUNTIMES), weights, 17, lambda _text: None
-    )
-    assert asked == [
-        (
-            "resnet18",
-            {"shapes": ["image=2x3x32x32@nchw"], "dynamic": dict(target.axes), "seed": 5, "pretrained": True},
-        )
-    ]
-    assert found.model == variants.BACKBONE
-    assert set(found.runners) == set(runtimes.RUNTIMES) - {"ort-cpu-plain-export", "ort-cpu-tuned", *runtimes.PLANS}
-    assert variants._backbone("se", target, tmp_path, (), weights, 17, lambda _text: None) == []
-
-
-def test_the_plain_backbone_can_be_left_out(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(variants, "_backbone", lambda *_: [variants.Variant("other", (), {})])
-    for backbone in (True, False):
-        (folder := tmp_path / str(backbone)).mkdir()
-        found = variants.from_bundle(
-            open_bundle(bundle), folder, ["pytorch-eager"], backbone=backbone, progress=lambda _text: None
-        )
-        assert [one.model for one in found] == ["target", *(["other"] if backbone else [])]
-
-
 @pytest.mark.usefixtures("no_torch")
 def test_a_bundle_needs_no_pytorch(bundle: Path) -> None:
     found = benchmark(str(bundle), batches=[4], threads=1, method=QUICK)
@@ -187,7 +145,7 @@ def test_a_graph_that_computes_something_else_is_not_timed(
     bundle: Path, with_torch: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not with_torch:
-        monkeypatch.setattr(variants, "find_spec", lambda name: None)
+        monkeypatch.setattr(bundle_variants, "find_spec", lambda name: None)
     change_weights(bundle / "model.onnx", bundle / "model.onnx")
     digest = hashlib.sha256((bundle / "model.onnx").read_bytes()).hexdigest()
     edit(bundle, lambda manifest: manifest["files"]["model.onnx"].update(sha256=digest))
@@ -199,7 +157,7 @@ def test_a_graph_that_computes_something_else_is_not_timed(
 
 def test_a_wrong_baseline_is_recognised(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     change_weights(bundle / "model.onnx", tmp_path / "wrong.onnx")
-    monkeypatch.setattr(variants, "_plain_runner", lambda *_: OrtRunner(tmp_path / "wrong.onnx", CPU))
+    monkeypatch.setattr(ModuleRunners, "_plain_export", lambda *_: OrtRunner(tmp_path / "wrong.onnx", CPU))
     found = benchmark(str(bundle), runtimes=["ort-cpu", "ort-cpu-plain-export"], threads=1, method=QUICK)
     assert set(rows(found, "measured")) == {("ort-cpu", 2)}
     (wrong,) = rows(found, "wrong").values()
@@ -208,26 +166,16 @@ def test_a_wrong_baseline_is_recognised(bundle: Path, tmp_path: Path, monkeypatc
 
 
 def test_a_baseline_that_does_not_work_is_not_measured(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(variants, "_plain_runner", lambda *_: OrtRunner(bundle / "none.onnx", CPU))
+    monkeypatch.setattr(ModuleRunners, "_plain_export", lambda *_: OrtRunner(bundle / "none.onnx", CPU))
     found = benchmark(str(bundle), runtimes=["ort-cpu", "ort-cpu-plain-export"], threads=1, method=QUICK)
     assert set(rows(found, "measured")) == {("ort-cpu", 2)}
     assert "cannot load" in rows(found, "not measured")["ort-cpu-plain-export", 2].why
 
 
-def test_what_the_plain_exporter_refuses_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise RuntimeError("\nno way\nto export this")
-
-    monkeypatch.setattr(torch.onnx, "export", refuse)
-    target = catalog.resolve("se", **SMALL)
-    found = variants._plain_runner(target, target.build(), tmp_path, ("output",))
-    assert found == "torch.onnx.export refuses se: RuntimeError: no way"
-
-
 @pytest.mark.usefixtures("no_torch")
 def test_a_provider_that_falls_back_is_an_error_and_not_a_number(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(variants, "why_no_provider", lambda name: "")
-    monkeypatch.setitem(variants.PROVIDERS, "ort-cuda", "NoSuchExecutionProvider")
+    falls_back = runtimes.GraphRuntime("a provider", partial(OrtRunner, provider="NoSuchExecutionProvider"))
+    monkeypatch.setitem(runtimes.RUNTIMES, "ort-cuda", falls_back)
     found = benchmark(str(bundle), runtimes=["ort-cuda", "ort-cpu"], threads=1, method=QUICK)
     (row,) = rows(found, "failed").values()
     assert row.runtime == "ort-cuda"
@@ -249,7 +197,8 @@ def test_numbers_of_an_unknown_graph_are_not_taken(bundle: Path) -> None:
         ({"batches": [0]}, "numbers of 1 or more"),
         ({"runtimes": ["onnx"]}, "expected pytorch-eager"),
         ({"shapes": ["1x16x4x4"]}, "--shape with a bundle"),
-        ({"seed": 1}, "--seed with a bundle"),
+        ({"weights": Weights(seed=1)}, "--seed with a bundle"),
+        ({"weights": Weights(checkpoint="net.pt")}, "--checkpoint with a bundle"),
         ({"threads": 0}, "0 threads"),
     ],
 )
@@ -277,26 +226,6 @@ def test_a_folder_is_told_from_a_target(name: str, expected: bool) -> None:
     assert is_bundle(name) is expected
 
 
-@pytest.mark.parametrize(
-    ("shapes", "dynamic", "batches", "expected"),
-    [
-        ([], None, (8,), {"x": (8, 64, 56, 56)}),
-        (["1x16x4x4"], None, (1, 8, 32), {"x": ("batch", 16, 4, 4)}),
-        (["2x16x4x4"], "height=2:4:8", (1,), {"x": (1, 16, "height", 4)}),
-        (["2x16x4x4"], "batch=1:2:64", (32,), {"x": ("batch", 16, 4, 4)}),
-    ],
-)
-def test_the_batches_decide_what_is_traced(
-    shapes: list[str], dynamic: str | None, batches: tuple[int, ...], expected: dict[str, Any]
-) -> None:
-    chosen, ranges = variants._with_batches("se", shapes, dynamic, batches)
-    plan = catalog.read("se", shapes=chosen, dynamic=ranges)
-    assert {spec.name: spec.shape for spec in plan.inputs} == expected
-    if "batch" in plan.axes:
-        assert plan.axes["batch"].opt > 1
-        assert set(batches) <= set(plan.axes["batch"].sizes)
-
-
 def test_a_checkpoint_is_looked_for_in_the_folder_that_the_command_began_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,13 +241,13 @@ def test_a_checkpoint_is_looked_for_in_the_folder_that_the_command_began_in(
 
     monkeypatch.setattr(catalog, "resolve", resolve)
     with pytest.raises(InputError, match="resolved"):
-        benchmark("moving.py", batches=[2], shapes=["2x3x8x8"], checkpoint="net.pt", method=QUICK)
+        benchmark("moving.py", batches=[2], shapes=["2x3x8x8"], weights=Weights(checkpoint="net.pt"), method=QUICK)
     assert Path.cwd() == tmp_path / "elsewhere"
     assert found == [tmp_path / "net.pt"]
 
 
 def test_doubtful_numbers_are_warned_about(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(variants, "find_spec", lambda name: None)
+    monkeypatch.setattr(bundle_variants, "find_spec", lambda name: None)
     found = benchmark(str(exported), runtimes=["ort-cpu"], threads=1, method=QUICK)
     busy = {2: replace(found.conditions[2], other_cores=1.5, throttled=3)}
     (row,) = found.rows
@@ -343,8 +272,9 @@ def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     add_plans(found.path)
     monkeypatch.setattr(here, "probe_tensorrt", lambda: Component("TensorRT", "usable", "8.6.0"))
     monkeypatch.setattr(here, "ask_driver", lambda: Driver("", ("NVIDIA H200 (compute capability 9.0)",)))
-    monkeypatch.setattr(variants, "checked", lambda bundle, plan: (bundle.path / bundle.graphs[plan.precision], ""))
-    monkeypatch.setattr(variants, "PlanRunner", lambda file, about, graphed: OrtRunner(file, CPU))
+    graph = {plan.file: found.path / found.graphs[plan.precision] for plan in plans_of(open_bundle(found.path))}
+    monkeypatch.setattr(bundle_variants, "checked", lambda _bundle, plan: (graph[plan.file], ""))
+    monkeypatch.setattr(bundle_variants, "PlanRunner", lambda file, about, graphed: OrtRunner(file, CPU))
     return found.path
 
 

@@ -28,7 +28,7 @@ def verb(
 @pytest.mark.parametrize(
     ("keywords", "precision", "weights", "judging", "words"),
     [
-        ({"seed": 3}, "fp32", Weights(seed=3), None, r"seed of deploy go .* weights=Weights\(seed=…\)"),
+        ({"seed": 3}, "fp32", Weights(seed=3), None, r"seed of verb go .* weights=Weights\(seed=…\)"),
         (
             {"weights": Weights(seed=3), "pretrained": True},
             *("fp32", Weights(seed=3, pretrained=True), None, "pretrained"),
@@ -74,3 +74,15 @@ def test_what_an_earlier_keyword_is_wrong_about_is_said_as_ever(tmp_path: Path) 
         pytest.warns(DeprecationWarning, match="calibration"),
     ):
         attn2trt.deploy("se", out=tmp_path / "se", precision="int8", **wrong)
+
+
+def test_a_verb_takes_the_fields_of_its_own_option_objects_alone() -> None:
+    earlier: Any = {"seed": 1}
+    with (
+        pytest.raises(InputError, match="received 0 threads"),
+        pytest.warns(DeprecationWarning, match=r"seed of cost go in the next version; pass weights=Weights"),
+    ):
+        attn2trt.cost("se", threads=0, **earlier)
+    other: Any = {"max_error": 1.0}
+    with pytest.raises(TypeError, match="max_error"):
+        attn2trt.benchmark("se", **other)

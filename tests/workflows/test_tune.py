@@ -18,6 +18,7 @@ from attn2trt.cli.main import group
 from attn2trt.core import graph
 from attn2trt.core.bundle import MODEL, TUNED, open_bundle, verify
 from attn2trt.core.manifest import manifest_text
+from attn2trt.engines.timing import rounds, timed_run
 from attn2trt.engines.timing.method import Method
 from attn2trt.engines.timing.rounds import Samples
 from attn2trt.errors import CheckFailed, InputError
@@ -64,10 +65,10 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], list[list[str]]]
         ) -> tuple[dict[str, Samples], dict[str, str]]:
             compared.append(list(running))
             lengths = {name: 1e6 * (1 if name == tuner.AS_IT_IS else factor) for name in running}
-            rounds = {name: [[int(length + turn)] for turn in range(method.rounds)] for name, length in lengths.items()}
-            return {name: Samples(found) for name, found in rounds.items()}, {}
+            found = {name: [[int(length + turn)] for turn in range(method.rounds)] for name, length in lengths.items()}
+            return {name: Samples(values) for name, values in found.items()}, {}
 
-        monkeypatch.setattr(tuner, "interleave", interleave)
+        monkeypatch.setattr(timed_run, "interleave", interleave)
         return compared
 
     return use
@@ -162,9 +163,9 @@ def test_what_looks_faster_by_chance_is_timed_once_more(bundle: Path, monkeypatc
         slow = (3, 3, 0, 0)[len(looks) - 1]  # of twelve rounds in each look
         found = {name: [[1_000_000]] * method.rounds for name in running}
         found[list(running)[1]] = [[1_200_000]] * slow + [[800_000]] * (method.rounds - slow)
-        return {name: Samples(rounds) for name, rounds in found.items()}, {}
+        return {name: Samples(values) for name, values in found.items()}, {}
 
-    monkeypatch.setattr(tuner, "interleave", interleave)
+    monkeypatch.setattr(timed_run, "interleave", interleave)
     _, tried, verdict = tuning.tune_bundle(bundle, threads=1)
     form = [tuner.AS_IT_IS, row_column_gates.OuterProduct.name]
     assert looks == [form, form, [tuner.AS_IT_IS, TUNED]]
@@ -190,7 +191,7 @@ def test_what_was_left_is_tried_again_beside_what_was_kept_later(
         return {name: Samples([[one]] * method.rounds) for name, one in zip(names, lengths, strict=True)}, {}
 
     attn2trt.deploy("coord_att", out=tmp_path / "fixed", shapes=["2x16x8x6"])
-    monkeypatch.setattr(tuner, "interleave", interleave)
+    monkeypatch.setattr(timed_run, "interleave", interleave)
     monkeypatch.setattr(tuner, "FORMS", (pooled_mean.PooledMean(), row_column_gates.OuterProduct()))
     _, tried, _ = tuning.tune_bundle(tmp_path / "fixed", threads=1)
     pooled, gates = pooled_mean.PooledMean.name, row_column_gates.OuterProduct.name
@@ -287,6 +288,7 @@ def test_a_benchmark_times_the_tuned_graph_of_a_bundle(
     assert "attn2trt tune" in before.rows[1].why
     timed(0.5)
     tuning.tune_bundle(bundle, threads=1)
+    monkeypatch.setattr(timed_run, "interleave", rounds.interleave)
     after = benchmarking.benchmark(str(bundle), runtimes=runtimes, threads=1, method=QUICK)
     assert [row.status for row in after.rows] == ["measured", "measured"]
 

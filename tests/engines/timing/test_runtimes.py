@@ -7,6 +7,8 @@ import pytest
 from attn2trt.engines.timing import runtimes
 from attn2trt.errors import InputError
 
+PLANS = [*runtimes.PLANS.values()]
+
 
 def test_all_in_a_fixed_order_where_none_is_named() -> None:
     usual = tuple(name for name in runtimes.RUNTIMES if name not in runtimes.PLANS)
@@ -17,14 +19,14 @@ def test_all_in_a_fixed_order_where_none_is_named() -> None:
 def test_plans_are_named_by_their_flavour_and_precision() -> None:
     rtx = runtimes.check_names((), plans=[("tensorrt-rtx", "fp32"), ("tensorrt-rtx", "fp16")])
     assert rtx[-4:] == ("tensorrt-rtx", "tensorrt-rtx-graph", "tensorrt-rtx-fp16", "tensorrt-rtx-fp16-graph")
-    assert "TensorRT for RTX plan in fp16, as a CUDA graph" in runtimes.RUNTIMES["tensorrt-rtx-fp16-graph"]
+    assert "TensorRT for RTX plan in fp16, as a CUDA graph" in str(runtimes.RUNTIMES["tensorrt-rtx-fp16-graph"])
     found = runtimes.check_names((), plans=[("tensorrt", "fp16"), ("tensorrt", "int8")])
     assert found[-4:] == ("tensorrt-fp16", "tensorrt-fp16-graph", "tensorrt-int8", "tensorrt-int8-graph")
     assert "tensorrt" not in found
-    assert [runtimes.precision_of(name) for name in ("tensorrt", "tensorrt-graph", "tensorrt-bf16-graph")] == [
+    assert [runtimes.RUNTIMES[name].precision for name in ("tensorrt", "tensorrt-graph", "tensorrt-bf16-graph")] == [
         *("fp32", "fp32", "bf16"),
     ]
-    assert [runtimes.precision_of(name) for name in ("pytorch-cuda-fp16", "ort-cuda")] == ["fp16", "fp32"]
+    assert [runtimes.RUNTIMES[name].precision for name in ("pytorch-cuda-fp16", "ort-cuda")] == ["fp16", "fp32"]
 
 
 def test_modules_on_a_gpu_are_named_by_how_they_run() -> None:
@@ -38,12 +40,17 @@ def test_modules_on_a_gpu_are_named_by_how_they_run() -> None:
             "pytorch-cuda-compile-fp16-graph",
         ),
     ]
-    assert {*on_gpu} <= runtimes.BASELINES & runtimes.ON_GPU
-    assert runtimes.EAGER not in runtimes.BASELINES
+    assert all(runtimes.MODULES[name].is_baseline for name in on_gpu)
+    assert [name for name, kind in runtimes.RUNTIMES.items() if not kind.is_baseline and kind not in PLANS] == [
+        *("pytorch-eager", "ort-cpu", "ort-cpu-tuned", "ort-cuda", "ort-tensorrt"),
+    ]
+    assert [name for name, kind in runtimes.RUNTIMES.items() if kind.on_gpu and kind not in PLANS] == [
+        *(*on_gpu, "ort-cuda", "ort-tensorrt"),
+    ]
     words = "PyTorch, torch.compile with max-autotune, float16 and channels last, on the GPU, as a CUDA graph"
-    assert runtimes.RUNTIMES["pytorch-cuda-compile-fp16-graph"] == words
-    assert runtimes.precision_of("pytorch-cuda-graph") == "fp32"
-    assert runtimes.precision_of("pytorch-cuda-compile-fp16-graph") == "fp16"
+    assert str(runtimes.RUNTIMES["pytorch-cuda-compile-fp16-graph"]) == words
+    assert runtimes.RUNTIMES["pytorch-cuda-graph"].precision == "fp32"
+    assert runtimes.RUNTIMES["pytorch-cuda-compile-fp16-graph"].precision == "fp16"
 
 
 @pytest.mark.parametrize(("name", "words"), [("ort_cpu", "nearest: ort-cpu"), ("", "leave --runtime out")])

@@ -1,0 +1,193 @@
+"""The variants of a bundle: its graphs and plans and, if PyTorch can build it here, the module beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..core.bundle import MODEL, REFERENCE, Bundle, require_unchanged
+from ..core.graph import DEFAULT_OPSET, OnnxGraph
+from ..core.precision import FP32
+from ..core.progress import Progress
+from ..core.snapshot import copy_files
+from ..engines.tensorrt.here import why_not_runnable
+from ..engines.tensorrt.isolated import checked
+from ..engines.tensorrt.plans import Plan, is_of_its_graph, kernels_name, plans_of
+from ..engines.timing.runners import PlanRunner, Runner
+from ..engines.timing.runtimes import RUNTIMES, GraphRuntime, PlanRuntime
+from ..errors import Attn2trtError, InputError
+from ..modules.dynamic import ranges_of
+from ..modules.grammar import parse
+from ..modules.packages import EXPORT, INSTALL_EXPORT
+from ..validate.agreement import disagreement
+from ..validate.recorded import from_tensors
+from .options import Weights
+from .variant_runners import ModuleRunners, of_backbone
+from .variants import TARGET, Built, Exporter, Variant, export_backbone, resolve_as_asked, shape_texts
+
+if TYPE_CHECKING:
+    from ..validate.cases import Case
+    from ..validate.metrics import Reference
+
+NOT_SAID = "the bundle does not say how its module is built; name the TARGET in place of the bundle"
+
+
+def from_bundle(
+    bundle: Bundle, folder: Path, runtimes: Sequence[str], *, backbone: bool = True, progress: Progress
+) -> list[Variant]:
+    """Return what a bundle holds and, if PyTorch is here and the bundle says how, what it was made of.
+
+    Everything is read from checked copies in ``folder``, so that a bundle which is replaced meanwhile changes nothing.
+
+    Raises:
+        CheckFailed: A file is not the one that the manifest lists.
+        StorageError: The bundle is replaced while it is copied.
+    """
+    progress("checking hashes")
+    require_unchanged(bundle)
+    held = copy_files(bundle, _files_of(bundle, runtimes), folder / "bundle")
+    recorded = next(from_tensors(held.reference_path, held.manifest["cases"][:1]), None)
+    why_not, found = _why_not_built(held), list[Variant]()
+    if not why_not:
+        try:
+            found = _rebuilt(held, recorded, folder, runtimes, backbone=backbone, progress=progress)
+        except Attn2trtError as error:
+            why_not = str(error)
+    if why_not:
+        alone = Variant(TARGET, held.inputs, held.axes)
+        runners = ModuleRunners(alone, held.model_path, folder, progress, why_not_built=why_not)
+        alone.runners = runners.runners(runtimes)
+        found = [alone]
+    found[0].recorded = recorded
+    found[0].runners |= _own_runners(held, recorded, runtimes)
+    return found
+
+
+def plan_kinds(bundle: Bundle) -> tuple[tuple[str, str], ...]:
+    """Return the flavours and precisions that the bundle has plans of, each pair once."""
+    return tuple(dict.fromkeys((plan.flavour, plan.precision) for plan in plans_of(bundle)))
+
+
+def _files_of(bundle: Bundle, runtimes: Sequence[str]) -> list[str]:
+    """Return the files that the runtimes load, and the recorded cases."""
+    kinds = [RUNTIMES[name] for name in runtimes]
+    graphs = [MODEL]
+    if bundle.tuned is not None and any(isinstance(kind, GraphRuntime) for kind in kinds):
+        graphs.append(str(bundle.tuned["file"]))
+    plans = [plan.file for kind in kinds if isinstance(kind, PlanRuntime) for plan in _plans_of(bundle, kind)]
+    wanted = dict.fromkeys(
+        [
+            *(name for graph in graphs for name in (graph, f"{graph}.data")),
+            *(name for plan in plans for name in (plan, kernels_name(plan))),
+            REFERENCE,
+        ]
+    )
+    return [name for name in wanted if name in bundle.manifest["files"]]
+
+
+def _own_runners(
+    bundle: Bundle, recorded: tuple[Case, Reference] | None, runtimes: Sequence[str]
+) -> dict[str, Runner | str]:
+    """Return the runners of what was made of the bundle's graph: its tuned graph and its plans."""
+    found: dict[str, Runner | str] = {}
+    for name in runtimes:
+        kind = RUNTIMES[name]
+        if isinstance(kind, PlanRuntime):
+            found[name] = _plan_runner(bundle, recorded, kind)
+        elif isinstance(kind, GraphRuntime) and kind.graph == "tuned graph" and bundle.tuned is not None:
+            found[name] = kind.why_not() or kind.runner(bundle.path / str(bundle.tuned["file"]))
+    return found
+
+
+def _plans_of(bundle: Bundle, kind: PlanRuntime) -> list[Plan]:
+    return [plan for plan in plans_of(bundle) if (plan.flavour, plan.precision) == (kind.flavour, kind.precision)]
+
+
+def _plan_runner(bundle: Bundle, recorded: tuple[Case, Reference] | None, kind: PlanRuntime) -> Runner | str:
+    """Return the bundle's plan that this machine can load and that can be checked, or why there is none."""
+    plans = _plans_of(bundle, kind)
+    if not plans:
+        return f"no {kind.precision} plan; attn2trt compile --precision {kind.precision} writes one into a bundle"
+    reasons = {plan.file: why_not_runnable(plan) for plan in plans}
+    usable = next((plan for plan in plans if not reasons[plan.file]), None)
+    if usable is None:
+        return reasons[plans[-1].file]
+    if not is_of_its_graph(bundle, usable):
+        return f"{usable.file} was built from another graph; attn2trt compile again"
+    if recorded is None or not any(profile.holds(recorded[0].sizes) for profile in usable.profiles):
+        return f"{usable.file} holds no case that was recorded; attn2trt compile without --profile"
+    return PlanRunner(*checked(bundle, usable), kind.graphed)
+
+
+def _why_not_built(bundle: Bundle) -> str:
+    """Return why the module of a bundle cannot be built here; "" if it can be tried."""
+    absent = [package for package in EXPORT.values() if find_spec(package) is None]
+    if absent:
+        return f"{absent[0]} is not installed here; {INSTALL_EXPORT}"
+    arguments = bundle.manifest.get("build")
+    if not isinstance(arguments, dict):
+        return NOT_SAID
+    if arguments.get("checkpoint"):
+        return "its weights came from a checkpoint, which a bundle does not hold; name the TARGET with --checkpoint"
+    parsed = parse(bundle.name)
+    if any(part.is_user_code for part in (parsed.base, *parsed.insertions)):
+        return "a bundle's name is not trusted to run code of your own; name the TARGET in place of the bundle"
+    return ""
+
+
+def _rebuilt(
+    bundle: Bundle,
+    recorded: tuple[Case, Reference] | None,
+    folder: Path,
+    runtimes: Sequence[str],
+    *,
+    backbone: bool,
+    progress: Progress,
+) -> list[Variant]:
+    """Return the bundle's graph beside the module built again, and the plain backbone.
+
+    Raises InputError if the module is another one than was recorded, and what the catalog and ``deploy`` raise.
+    """
+    weights = _weights_of(bundle)
+    built = _built(bundle, weights, progress)
+    if recorded is not None and (problem := disagreement(built.run(recorded[0].feeds), recorded[1].outputs64)):
+        raise InputError(
+            f"what PyTorch builds here is not what the bundle recorded ({problem}): other weights or versions; "
+            "deploy the target again"
+        )
+    variant = Variant(TARGET, built.target.inputs, built.target.axes, built=built)
+    place = folder / TARGET
+    place.mkdir()
+    variant.runners = ModuleRunners(variant, bundle.model_path, place, progress, weights.seed).runners(runtimes)
+    exporter = Exporter(folder, built.graph.opset, progress)
+    plain = export_backbone(bundle.name, built.target, weights, exporter) if backbone else None
+    if plain is None:
+        return [variant]
+    graph, place = plain.made.graph.path, exporter.folder / plain.name
+    plain.runners = ModuleRunners(plain, graph, place, progress, weights.seed).runners(of_backbone(runtimes))
+    return [variant, plain]
+
+
+def _weights_of(bundle: Bundle) -> Weights:
+    """Return the source of the bundle's weights. Raises InputError if the bundle does not say it."""
+    arguments = bundle.manifest["build"]
+    seed, pretrained = arguments.get("seed"), arguments.get("pretrained")
+    if not isinstance(seed, int) or not isinstance(pretrained, bool):
+        raise InputError(NOT_SAID)
+    return Weights(seed=seed, pretrained=pretrained)
+
+
+def _built(bundle: Bundle, weights: Weights, progress: Progress) -> Built:
+    """Build the module of a bundle again, beside the bundle's graph. Raises what the catalog raises."""
+    sizes = {name: axis.opt for name, axis in bundle.axes.items()}
+    ranges = ranges_of(bundle.inputs, bundle.axes)
+    resolved = resolve_as_asked(bundle.name, shape_texts(bundle.inputs, sizes), ranges, weights)
+    target = replace(resolved, output_names=tuple(output.name for output in bundle.outputs))
+    progress("building the module")
+    opset = int(bundle.manifest.get("opset", DEFAULT_OPSET))
+    modules = bundle.node_modules(FP32)
+    graph = OnnxGraph(bundle.model_path, opset, bundle.inputs, bundle.outputs, modules=modules, axes=bundle.axes)
+    return Built(target, target.build(), graph)
