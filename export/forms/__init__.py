@@ -1,35 +1,27 @@
 """Other ways to write what a graph computes, exact in real arithmetic, one file each.
 
-Which of them is faster depends on the runtime, its kernels and the machine; a ``Form`` only says where it applies.
+The fastest depends on the runtime, its kernels and the machine; a ``Form`` only says where it applies. A file is found
+by existing: ``FORMS`` are its forms for single places, or ``BATCH_FORMS`` for whole graphs, after which no other form
+sees into the graph. ``tune`` tries the files in the order of their ``TURN``, and those without one last.
 """
 
 from __future__ import annotations
 
-from .few_outputs import FewOutputs
+import pkgutil
+from importlib import import_module
+from typing import Any
+
 from .form import Form, GraphForm, apply, apply_whole, kinds
-from .minimal_filtering import MinimalFiltering
-from .narrow_convolutions import DepthwiseSum, WiderGroups
-from .one_image import OneImage
-from .pixel_linear import PixelLinear
-from .pooled_mean import PooledMapByMap, PooledMean
-from .row_column_gates import EnlargedGates, OuterProduct
-from .split_reduction import SplitReduction
 
-FORMS: tuple[Form, ...] = (
-    SplitReduction(),
-    PooledMean(),
-    PooledMapByMap(),
-    OuterProduct(),
-    EnlargedGates(),
-    FewOutputs(),
-    PixelLinear(),
-    DepthwiseSum(),
-    WiderGroups(8),
-    WiderGroups(16),
-    MinimalFiltering(whole=False),
-    MinimalFiltering(whole=True),
-)
-# after these no other form sees into the graph
-BATCH_FORMS: tuple[GraphForm, ...] = (OneImage(own_weights=False), OneImage(own_weights=True))
 
-__all__ = ["BATCH_FORMS", "FORMS", "Form", "GraphForm", "apply", "apply_whole", "kinds"]
+def found_forms(kind: str) -> tuple[Any, ...]:
+    """Return the forms that the files of this folder give under the name ``kind``, in the order of their turns."""
+    files = [import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
+    turns = sorted(files, key=lambda file: (getattr(file, "TURN", len(files)), file.__name__))
+    return tuple(form for file in turns for form in getattr(file, kind, ()))
+
+
+FORMS: tuple[Form, ...] = found_forms("FORMS")
+BATCH_FORMS: tuple[GraphForm, ...] = found_forms("BATCH_FORMS")
+
+__all__ = ["BATCH_FORMS", "FORMS", "Form", "GraphForm", "apply", "apply_whole", "found_forms", "kinds"]

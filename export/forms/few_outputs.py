@@ -63,3 +63,7 @@ class FewOutputs:
             merged = write.node("Slice", [merged, *bounds], "cut off")
         axis = write.number(1, "channel")
         write.put(write.node("Unsqueeze", [merged, axis], "one channel"))
+
+
+TURN = 4
+FORMS = (FewOutputs(),)

@@ -285,3 +285,7 @@ def _apart(
 def _zeros(pixels: tuple[float, ...]) -> int:
     """How many come first."""
     return next(place for place, value in enumerate(pixels) if value)
+
+
+TURN = 7
+FORMS = (MinimalFiltering(whole=False), MinimalFiltering(whole=True))

@@ -125,3 +125,7 @@ class WiderGroups:
 
 def _attributes(node: ir.Node, groups: int) -> dict[str, ir.Attr | int]:
     return {**{name: entry for name, entry in node.attributes.items() if name != "kernel_shape"}, "group": groups}
+
+
+TURN = 6
+FORMS = (DepthwiseSum(), *map(WiderGroups, BLOCKS))

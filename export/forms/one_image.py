@@ -135,3 +135,7 @@ def _left(graph: ir.Graph, images: frozenset[ir.Value], zero: ir.Value) -> tuple
 def _without_batch(value: ir.Value) -> ir.Shape:
     assert value.shape is not None
     return ir.Shape(value.shape[1:])
+
+
+TURN = 8
+BATCH_FORMS = (OneImage(own_weights=False), OneImage(own_weights=True))

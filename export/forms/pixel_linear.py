@@ -179,3 +179,7 @@ def _shape_but_last(value: ir.Value | None, last: int) -> ir.Value | None:
     if not (from_start and to_end and usual) or shape is None or shape.op_type != "Shape" or shape.attributes:
         return None
     return shape.inputs[0]
+
+
+TURN = 5
+FORMS = (PixelLinear(),)

@@ -77,3 +77,7 @@ def _pooled(node: ir.Node) -> tuple[int, tuple[int | None, ...]] | None:
     if known is None or size is None or not 1 < size <= LONGEST:
         return None
     return axes[0], known
+
+
+TURN = 2
+FORMS = (PooledMean(), PooledMapByMap())

@@ -113,3 +113,7 @@ def _is_row_gate(value: ir.Value) -> bool:
 def _is_column_gate(value: ir.Value) -> bool:
     found = sizes(value, 4)
     return found is not None and found[2] == 1 and found[3] != 1
+
+
+TURN = 3
+FORMS = (OuterProduct(), EnlargedGates())

@@ -72,3 +72,7 @@ def reduced_axes(node: ir.Node) -> tuple[int, ...]:
         numbers = constant(node.inputs[1]) if len(node.inputs) > 1 else None
         found = () if numbers is None else tuple(int(number) for number in numbers.ravel())
     return tuple(axis + 4 if axis < 0 else axis for axis in found)
+
+
+TURN = 1
+FORMS = (SplitReduction(),)

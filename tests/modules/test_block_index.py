@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -55,6 +58,39 @@ def test_one_file_is_all_that_a_block_needs(dropped_block):
         "layer4.0.se",
         "layer4.1.se",
     ]
+
+
+FORMULA = """VARIANTS = [{}, {"by": 4.0, "times": 2}]
+KEYS = set()
+REFUSED = []
+
+
+def formula(x, w, by=2.0, times=1):
+    return x / (by * times)
+"""
+
+
+def test_its_formula_is_all_that_its_tests_need(dropped_block, tmp_path, monkeypatch):
+    """The tests of every block take it up: what is parametrised over the catalogue has it, and holds for it."""
+    (tmp_path / "block_formulas").mkdir()
+    (tmp_path / f"block_formulas/{dropped_block}.py").write_text(FORMULA)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = runpy.run_path(str(Path(__file__).with_name("test_blocks.py")))
+    cases = [case for case in found["CASES"] if case[0] == dropped_block]
+    assert cases == [(dropped_block, {}), (dropped_block, {"by": 4.0, "times": 2})]
+    for name, options in cases:
+        found["test_equals_the_formula"](name, options, (3, 7, 5))
+    for test in ("test_takes_a_tensor_that_is_not_contiguous", "test_trains", "test_parameter_names_are_the_releases"):
+        found[test](dropped_block)
+
+
+def test_a_block_that_is_not_its_formula_is_found(dropped_block, tmp_path, monkeypatch):
+    (tmp_path / "block_formulas").mkdir()
+    (tmp_path / f"block_formulas/{dropped_block}.py").write_text(FORMULA.replace("by * times", "by * times + 1"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = runpy.run_path(str(Path(__file__).with_name("test_blocks.py")))
+    with pytest.raises(AssertionError):
+        found["test_equals_the_formula"](dropped_block, {}, (3, 7, 5))
 
 
 def test_the_six_core_blocks_are_there():

@@ -140,6 +140,20 @@ def test_the_table_holds_every_version_and_both_products() -> None:
     assert all("IExecutionContext.execute_async_v3" in names for names in NAMES.values())
 
 
+def test_a_new_version_is_its_names_and_a_row_for_each_that_went(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorRT 12 without a method that is used: it is named until a branch says so."""
+    gone = "Builder.build_serialized_network"
+    assert gone in used_in_every_version()
+    monkeypatch.setitem(NAMES, "12.0.0", NAMES["11.4.0"] - {gone})
+    monkeypatch.setitem(COLUMNS, "12.0.0", Version(12))
+    assert wanting(used_in_every_version()) == [f"{gone} in 12.0.0"]
+    monkeypatch.setitem(BRANCHES, gone, (versions.OLDEST, Version(12)))
+    assert wanting(used_in_every_version()) == []
+    test_a_branch_is_as_wide_as_the_versions_that_have_it(gone)
+    assert has(Version(11, 4), gone)
+    assert not has(Version(12, 1), gone)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("bindings", api.BINDINGS, ids=lambda bindings: bindings.version)
 def test_the_table_is_what_the_bindings_say(bindings: api.Bindings, tmp_path: Path) -> None:
