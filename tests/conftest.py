@@ -10,6 +10,16 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs TensorRT for RTX if it is not usable here."""
+    if item.get_closest_marker("tensorrt") is not None:
+        from attn2trt.engines.environment import probe_rtx
+
+        found = probe_rtx()
+        if found.status != "usable":
+            pytest.skip(f"TensorRT for RTX is {found.status} here: {found.detail}; {found.fix}")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _processors_that_stay_near() -> Iterator[None]:
     """Keep the number of timed rounds apart from where a host puts its processors, in fixtures of modules as well."""

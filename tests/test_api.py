@@ -15,7 +15,7 @@ from test_imports import ROOMS, ROOT, sources
 
 import attn2trt
 from attn2trt import errors
-from attn2trt.engines.environment import ask_driver, probe_rtx, probe_tensorrt
+from attn2trt.engines.environment import ask_driver, probe_tensorrt
 
 VERBS = {
     *("build", "deploy", "export_bundle", "open_bundle", "compile_bundle", "validate_bundle", "verify_bundle"),
@@ -124,7 +124,7 @@ def test_compile_says_what_is_missing(bundle: attn2trt.Bundle) -> None:
         attn2trt.compile_bundle(bundle)
 
 
-@pytest.mark.skipif(probe_rtx().status != "usable", reason="TensorRT for RTX is not installed")
+@pytest.mark.tensorrt
 def test_compile_builds_for_named_gpus(exported: attn2trt.Bundle) -> None:
     compiled = attn2trt.compile_bundle(exported, capabilities="sm86", options=attn2trt.BuildOptions(level=0))
     assert compiled.plan.capabilities == ("8.6",)

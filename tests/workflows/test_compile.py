@@ -360,8 +360,8 @@ def test_layers_that_are_not_there_or_changed_are_not_checked(bundle: Path, monk
     assert check_layers(open_bundle(bundle), plan).status == "not checked"
 
 
+@pytest.mark.tensorrt
 def test_compile_for_named_gpus_needs_none(bundle: Path) -> None:
-    pytest.importorskip("tensorrt_rtx")
     result = CliRunner().invoke(group, ["compile", str(bundle), "--for", "sm86,sm120"])
     assert result.exit_code == 0, result.output
     (entry,) = (plan for plan in open_bundle(bundle).manifest["plans"] if plan["capabilities"] == ["8.6", "12.0"])
@@ -397,12 +397,12 @@ def test_without_tensorrt_for_rtx_the_targets_need_it(bundle: Path, monkeypatch:
     assert "TensorRT for RTX is missing (it builds plans without a GPU); pip install tensorrt-rtx" in result.stderr
 
 
+@pytest.mark.tensorrt
 @pytest.mark.usefixtures("no_gpu")
 @pytest.mark.parametrize(("capability", "built"), [("8.9", True), ("9.0", False)])
 def test_a_gpu_gets_a_plan_of_tensorrt_for_rtx_if_tensorrt_is_not_installed(
     bundle: Path, monkeypatch: pytest.MonkeyPatch, capability: str, built: bool
 ) -> None:
-    pytest.importorskip("tensorrt_rtx")
     monkeypatch.setattr(compiling, "ask_driver", lambda: Driver("", (f"Some GPU (compute capability {capability})",)))
     if built:
         assert compiling.compile_bundle(bundle)[1].capabilities == (capability,)

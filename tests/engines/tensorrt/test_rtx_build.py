@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from attn2trt.core.tensor_spec import Axis, TensorSpec
-from attn2trt.engines.environment import ask_driver, probe_rtx
+from attn2trt.engines.environment import ask_driver
 from attn2trt.engines.tensorrt.build import BuildOptions, Order
 from attn2trt.engines.tensorrt.build_child import PATHS
 from attn2trt.engines.tensorrt.flavours import RTX, TENSORRT
@@ -22,7 +22,7 @@ from attn2trt.engines.tensorrt.plan_build import PlanBuild, PlanRequest
 from attn2trt.engines.tensorrt.profiles import Profile
 from attn2trt.errors import CheckFailed, InputError
 
-pytestmark = pytest.mark.skipif(probe_rtx().status != "usable", reason="TensorRT for RTX is not installed")
+pytestmark = pytest.mark.tensorrt
 
 X = TensorSpec("x", ("batch", 3, 8, 8))
 PROFILE = Profile({"batch": Axis(1, 2, 8)})

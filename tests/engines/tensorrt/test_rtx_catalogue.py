@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from attn2trt.engines.environment import probe_rtx
 from attn2trt.modules.block_index import block_names
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
@@ -20,8 +19,6 @@ TARGETS = tuple(dict.fromkeys(row["target"] for row in STORED))
 # Built in the default run: the blocks whose bfloat16 graphs TensorRT refused until their operators stayed in float32.
 CORE = [("coord_att", ("fp32", "fp16", "bf16", "int8", "fp8")), ("outlook", ("bf16",))]
 ALL = [(name, tuple(row["precision"] for row in STORED if row["target"] == name)) for name in TARGETS]
-
-needs_rtx = pytest.mark.skipif(probe_rtx().status != "usable", reason="TensorRT for RTX is not installed")
 
 
 @pytest.fixture
@@ -35,7 +32,7 @@ def outcomes(rows: list[dict[str, Any]]) -> dict[str, tuple[str, str]]:
     return {row["precision"]: (row["result"], row["why"]) for row in rows}
 
 
-@needs_rtx
+@pytest.mark.tensorrt
 @pytest.mark.parametrize(
     ("name", "precisions"),
     [*CORE, *(pytest.param(*pair, marks=pytest.mark.slow) for pair in ALL if pair not in CORE)],
@@ -59,7 +56,7 @@ def test_the_page_has_every_block_backbone_and_example(builds: ModuleType) -> No
     assert all(row["why"] for row in STORED if row["result"] == builds.NO_GRAPH)
 
 
-@needs_rtx
+@pytest.mark.tensorrt
 def test_a_graph_that_is_refused_is_a_row_with_tensorrts_words(
     builds: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,9 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from attn2trt.core.graph import OnnxGraph
 from attn2trt.core.refused_types import refusal
 from attn2trt.core.tensor_spec import Axis, TensorSpec
-from attn2trt.engines.environment import probe_rtx
 
-needs_rtx = pytest.mark.skipif(probe_rtx().status != "usable", reason="TensorRT for RTX is not installed")
 X = TensorSpec("x", ("batch", 4, "height", 8))
 
 
@@ -63,7 +61,7 @@ def test_a_sample_is_one_operator_with_what_its_integers_come_from(benchmarks: A
     assert [*benchmarks.operator_samples.Sampler(graph(tmp_path)).samples(known)] == known
 
 
-@needs_rtx
+@pytest.mark.tensorrt
 def test_the_builder_takes_and_refuses_what_the_table_says(benchmarks: Any, tmp_path: Path) -> None:
     for sample in benchmarks.operator_samples.Sampler(graph(tmp_path)).samples(()):
         for precision in ("fp32", "fp16", "bf16"):
@@ -75,7 +73,7 @@ def test_the_builder_takes_and_refuses_what_the_table_says(benchmarks: Any, tmp_
             assert bool(words) == bool(refusal(sample.operator, precision)), words
 
 
-@needs_rtx
+@pytest.mark.tensorrt
 @pytest.mark.parametrize("operator", ["Cast", "QuantizeLinear"])
 def test_what_the_passes_write_themselves_is_taken(benchmarks: Any, tmp_path: Path, operator: str) -> None:
     sample = benchmarks.operator_samples.written(operator)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -111,7 +110,7 @@ def test_every_name_that_is_used_on_tensorrt_for_rtx_alone_exists_there() -> Non
     assert names - NAMES[api.RTX] == set()
 
 
-@pytest.mark.skipif(find_spec(RTX.module) is None, reason="TensorRT for RTX is not installed")
+@pytest.mark.tensorrt
 def test_the_tensorrt_for_rtx_that_is_installed_has_them() -> None:
     found = api.read_names(RTX.module)
     assert used_in_rtx() - found == set()

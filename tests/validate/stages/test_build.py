@@ -22,7 +22,7 @@ from attn2trt.validate.stages import build
 from attn2trt.validate.stages.build import BuildStages
 from attn2trt.validate.verdict import Verdict
 
-pytest.importorskip("tensorrt_rtx")
+pytestmark = pytest.mark.tensorrt
 
 TARGETS = ("7.5", "8.6", "12.0")
 
