@@ -1,8 +1,8 @@
-"""What each core block costs in resnet50 and in mobilenetv2_100, beside its limit, with the reasons; the docs' table.
+"""Measure each core block in resnet50 and in mobilenetv2_100, beside its limit, with the reasons; the docs' table.
 
 Usage: python benchmarks/backbones.py [--among] [TARGET ...]. Every row is one run of `attn2trt cost` and, for what
-other forms of the graph make of it, of `deploy` and `tune`. Writes benchmarks/results/backbones.json and
-docs/backbones.md after every row, and takes up where an interrupted run of the same code, versions and machine ended.
+rewrites of the graph make of it, of `deploy` and `tune`. Writes benchmarks/results/backbones.json and
+docs/backbones.md after every row, and takes up an interrupted run of the same code, versions and machine.
 With TARGETs it prints their rows and writes nothing; with --among as well it puts them in the place of the ones that
 are there, and keeps the others, whatever code they were measured with.
 """
@@ -79,7 +79,7 @@ def row_of(target: str, found: dict[str, Any], tuning: dict[str, Any]) -> dict[s
 
 
 def excess(row: dict[str, Any]) -> dict[str, float]:
-    """What the milliseconds above the fused limit go to; the sum is the measured difference less that limit."""
+    """Split the milliseconds above the fused limit; the sum is the measured difference less that limit."""
     parts = {
         "passes": row["operators_ms"] - row["fused_ms"],
         "layouts": row["layouts_ms"],
@@ -94,7 +94,7 @@ def excess(row: dict[str, Any]) -> dict[str, float]:
 
 
 def reasons(row: dict[str, Any]) -> str:
-    """The parts of an excess in words, the largest first; "" where there is none."""
+    """Return the parts of an excess in words, the largest first; "" without an excess."""
     if row["difference"]["low_ms"] <= EXCESS * row["fused_ms"]:
         return ""
     kinds = {kind["kind"]: kind for kind in row["block_operators"]}
@@ -116,7 +116,7 @@ def reasons(row: dict[str, Any]) -> str:
 WORDS = {
     "passes": "{ms} because its operators pass over the map one after the other",
     "layouts": "{ms} for bringing tensors out of the layout of convolutions and back",
-    "backbone": "{ms} more in the backbone's own operators, which run apart where they were fused",
+    "backbone": "{ms} more in the backbone's own operators, which were fused and now run one by one",
     "unprofiled": "{ms} that the profile does not show: between operators, and caches",
 }
 
@@ -137,7 +137,7 @@ def page(document: dict[str, Any]) -> str:
         "the difference. *Share of*: what the block adds to latency, operations and bytes, over the plain backbone's.",
         "*Roofline*: what the bytes and operations of all blocks take at the rates of the same run, each block fused",
         "into one pass; *operators*: one operator after the other. *x*: the cost over the roofline. *Tuned*: what",
-        "`attn2trt tune` changes in the whole network's latency ([tune.md](tune.md)); `-` where nothing is faster.",
+        "`attn2trt tune` changes in the whole network's latency ([tune.md](tune.md)); `-` if nothing is faster.",
         "",
         "| target | plain | with block | cost | share of latency | operations | bytes | roofline | operators | x "
         "| tuned |",
@@ -145,7 +145,7 @@ def page(document: dict[str, Any]) -> str:
         *(f"| {' | '.join(cells(row))} |" for row in rows),
         *of_several_versions(rows),
         "",
-        f"## Where the time goes that is above {EXCESS} times the roofline",
+        f"## The time above {EXCESS} times the roofline",
         "",
         "Parts of less than a tenth of the excess are left out.",
         "",
@@ -179,7 +179,7 @@ def interval(found: dict[str, Any]) -> str:
 
 
 def remarks(row: dict[str, Any]) -> list[str]:
-    """What makes a row doubtful, or different from the others."""
+    """Return what makes a row doubtful, or different from the others."""
     there = [f"stands in place of {', '.join(row['replaces'])}, whose cost is taken off"] if row["replaces"] else []
     return [*there, *row["warnings"]]
 
@@ -200,7 +200,7 @@ def kept(key: str) -> list[dict[str, Any]]:
 
 
 def main(targets: Sequence[str], *, among: bool = False) -> int:
-    """Measure every target that is asked for; all of them where none is. ``among`` writes them among the others."""
+    """Measure every target that is asked for; all of them if none is. ``among`` writes them among the others."""
     key = code_hash(ROOMS)
     found = kept(key) if not targets else json.loads(RESULTS.read_text())["rows"] if among else []
     rows = {row["target"]: row for row in found}

@@ -58,7 +58,7 @@ class Run:
 
 
 def run(code: str, target: str, shape: str | None = None) -> Run:
-    """Run BARE or OURS on a target, at its own shape where none is given; a failure ends this process."""
+    """Run BARE or OURS on a target, at its own shape if none is given; a failure ends this process."""
     words = [target, *([] if shape is None else [shape])]
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as output:
         command = [sys.executable, "-c", code, words[0], folder, *words[1:]]

@@ -1,4 +1,4 @@
-"""What the blocks of a backbone must move: each reads its map and its weights once and writes its map once."""
+"""Count the bytes that a backbone's blocks must move: each reads map and weights once and writes its map once."""
 
 from __future__ import annotations
 

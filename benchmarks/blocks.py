@@ -2,8 +2,8 @@
 
 Usage: python benchmarks/blocks.py [--block NAME] [--shape SHAPE] [--among] [--seconds S]. Every cell is one run of
 `attn2trt deploy`, `tune` and `benchmark`; a block whose verdict fails ends the run. Writes
-benchmarks/results/blocks.json and docs/benchmark.md after every cell, and takes up where an interrupted run of the same
-code, versions and machine ended; a cell that was disturbed by other processes is measured again. With --block or
+benchmarks/results/blocks.json and docs/benchmark.md after every cell, and takes up an interrupted run of the same
+code, versions and machine; a cell that was disturbed by other processes is measured again. With --block or
 --shape it prints rows and writes nothing; with --among as well it puts them in the place of the ones that are there,
 and keeps the others, whatever code they were measured with.
 """
@@ -41,7 +41,7 @@ EAGER, COMPILE = "pytorch-eager", "pytorch-compile"
 OTHERS = (PLAIN, EAGER, COMPILE)
 # below this the fastest of the others is faster beyond what runs differ by
 SLOWER = 0.95
-# a tuned graph that holds so many times as much memory is told
+# a tuned graph that holds so many times as much memory is reported
 MORE_MEMORY = 1.25
 # short turns: what other guests of this machine do to its memory for a second or two hits every runtime alike
 ROUNDS = 24
@@ -68,7 +68,7 @@ def limit_of(graph: Path, rates: Rates) -> dict[str, float]:
 
 
 def measured_rates(seconds: float) -> dict[str, Any]:
-    """What this machine reaches, as `attn2trt cost` measures it."""
+    """Return the rates of this machine, as `attn2trt cost` measures them."""
     found: dict[str, Any] = run_json("cost", BLOCKS[0], "--shape", SHAPES[0], "--seconds", str(seconds))["rates"]
     return found
 
@@ -109,9 +109,9 @@ def row_of(
 
 
 def speed_ups(runtimes: dict[str, Any]) -> dict[str, float]:
-    """How many times as long as ours each of the others takes, and the best of them: above 1 ours is faster.
+    """Return the latency of each of the others over ours, and the best of them: above 1 ours is faster.
 
-    Ours is the tuned graph where tuning wrote one, which it does only where that is faster.
+    Ours is the tuned graph if tuning wrote one, which it does only if that is faster.
     """
     rounds = {name: found["round_medians_ms"] for name, found in runtimes.items() if "median_ms" in found}
     ours = rounds.get(TUNED, rounds.get(OURS))
@@ -129,7 +129,7 @@ def geometric_mean(values: Iterable[float]) -> float | None:
 
 
 def disturbed(row: dict[str, Any]) -> bool:
-    """Whether something else ran on the machine meanwhile, or its cores were far from each other most of the time."""
+    """Return True if something else ran meanwhile, or the cores were far from each other most of the time."""
     distance = distance_of(row)
     return busy_cores(row) > 0 or (distance is not None and distance.kept)
 
@@ -148,9 +148,9 @@ def page(document: dict[str, Any]) -> str:
         f"{method['seconds']:g} s",
         f"and {method['iterations']} calls each, or {method['max_seconds']:g} s, in {method['rounds']} rounds.",
         "[timing.md](timing.md) says how.",
-        "*Tuned*: the graph that `attn2trt tune` made of ours, `-` where no form was faster beyond doubt.",
+        "*Tuned*: the graph that `attn2trt tune` made of ours, `-` if no rewrite was faster beyond doubt.",
         "*Speed-up*: how many times as long as ours the other takes, the median of the rounds' ratios; ours is the",
-        "tuned graph where there is one. Above 1 ours is faster.",
+        "tuned graph if there is one. Above 1 ours is faster.",
         "*Best*: over the fastest of the others. *Limit*: what the block's bytes and operations take at the bandwidth",
         "and rate measured at the start of the run, everything fused ([cost.md](cost.md)); *operators*: what they take",
         "one operator after the other, as ONNX Runtime runs them, nothing fused; each then with ours over it. Both",
@@ -173,7 +173,7 @@ def page(document: dict[str, Any]) -> str:
 
 
 def without_gain(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """The blocks of which no form is faster at any shape, and the rows where another runtime clearly is."""
+    """Return the blocks that no rewrite makes faster at any shape, and the rows with a clearly faster runtime."""
     tuned = {row["block"] for row in rows if row["runtimes"].get(TUNED, {}).get("status") == "measured"}
     alike = ", ".join(f"`{block}`" for block in BLOCKS if block not in tuned)
     found = [f"- {alike}: no exact way to write them was found that takes less time than the plain export."] * bool(
@@ -189,7 +189,7 @@ def without_gain(rows: Sequence[dict[str, Any]]) -> list[str]:
                 f"{ours:.2f} ms. ONNX Runtime fuses nothing here; its operators, "
                 f"one after the other, need {row['limit']['operators_ms']:.2f} ms."
             )
-    return ["## Where nothing is gained", "", *found] if found else []
+    return ["## Blocks that gain nothing", "", *found] if found else []
 
 
 def cells(row: dict[str, Any]) -> list[str]:
@@ -217,7 +217,7 @@ def values(rows: Sequence[dict[str, Any]], key: str) -> list[float]:
 
 
 def remarks(row: dict[str, Any]) -> list[str]:
-    """What makes a row doubtful or incomplete."""
+    """Return what makes a row doubtful or incomplete."""
     where = f"`{row['block']}` at {row['shape']}"
     found = [
         f"{where}: {name} {entry['status']}: {entry['why']}"
@@ -236,7 +236,7 @@ def remarks(row: dict[str, Any]) -> list[str]:
 
 
 def summed_up(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """What is so of many rows: latencies that vary, and rounds that were left out."""
+    """Return what holds for many rows: latencies that vary, and rounds that were left out."""
     found = []
     varying = [entry["cv"] for row in rows for entry in row["runtimes"].values() if entry.get("cv")]
     unsteady = sum(cv > CV_LIMIT for cv in varying)
@@ -255,7 +255,7 @@ def summed_up(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def busy_cores(row: dict[str, Any]) -> float:
-    """How many cores others took, 0 where these are so few that they cannot be told from the system's own work."""
+    """Return how many cores others took, 0 if these are so few that they look like the system's own work."""
     found = (row["conditions"] or {}).get("other_cores") or 0.0
     return float(found) if found > machine.BUSY_CORES else 0.0
 
@@ -265,13 +265,13 @@ def distance_of(row: dict[str, Any]) -> CoreDistance | None:
     return CoreDistance.from_json(row["conditions"] or {})
 
 
-def told(row: dict[str, Any]) -> list[str]:
-    """All remarks on one row, for the terminal."""
+def remarks_of(row: dict[str, Any]) -> list[str]:
+    """Return all remarks on one row, for the terminal."""
     return [*remarks(row), *summed_up([row])]
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """Digits, or a dash where there is nothing."""
+    """Return the digits, or a dash without a value."""
     return "-" if value is None else f"{value:.{digits}f}"
 
 
@@ -291,7 +291,7 @@ def kept(key: str, seconds: float) -> list[dict[str, Any]]:
 
 
 def main(blocks: Sequence[str], shapes: Sequence[str], seconds: float, *, among: bool = False) -> int:
-    """Measure every cell that is asked for; all of them where nothing is. ``among`` writes them among the others."""
+    """Measure every cell that is asked for; all of them if nothing is. ``among`` writes them among the others."""
     partial = bool(blocks or shapes)
     order = [(block, shape) for block in blocks or BLOCKS for shape in shapes or SHAPES]
     every = [(block, shape) for block in BLOCKS for shape in SHAPES]
@@ -304,7 +304,9 @@ def main(blocks: Sequence[str], shapes: Sequence[str], seconds: float, *, among:
         if (block, shape) in wanted:
             rows[block, shape] = {**measure(block, shape, seconds, rates), "sources": key}
         done = [rows[cell] for cell in every if cell in rows]
-        print(f"{place}/{len(order)}", *cells(rows[block, shape]), *told(rows[block, shape]), sep="  ", flush=True)
+        print(
+            f"{place}/{len(order)}", *cells(rows[block, shape]), *remarks_of(rows[block, shape]), sep="  ", flush=True
+        )
         if among or not partial:
             document = {"date": date.today().isoformat(), "sources": key, "rows": done}
             RESULTS.write_text(json.dumps(document, indent=1) + "\n")

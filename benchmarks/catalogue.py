@@ -2,7 +2,7 @@
 
 Usage: python benchmarks/catalogue.py [--jobs N] [--resume] [NAME ...]. Every target is also judged on the photographs
 that scikit-image ships. Writes benchmarks/results/catalogue.json and docs/catalogue.md after every row, and takes up
-where an interrupted run of the same code and versions ended; --resume also keeps rows that passed with other code. With
+an interrupted run of the same code and versions; --resume also keeps rows that passed with other code. With
 NAMEs it prints their rows and writes nothing.
 """
 

@@ -1,4 +1,4 @@
-"""What tells a benchmark that takes up an earlier run whether the code is still the same."""
+"""The hash of the code by which a benchmark that takes up an earlier run knows it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def of_several_versions(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """What a page says where its rows were measured with different code."""
+    """Return the note of a page whose rows were measured with different code."""
     if len({row.get("sources") for row in rows}) < 2:
         return []
     return ["", "Some rows were measured with an earlier version of the code than others, each row in one run."]

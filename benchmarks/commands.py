@@ -10,7 +10,7 @@ from typing import Any
 
 
 def run(*words: str, folder: Path | None = None) -> str:
-    """What a command prints, run in ``folder``; its one line of error ends this process."""
+    """Return what a command prints, run in ``folder``; its one line of error ends this process."""
     command = [sys.executable, "-m", "attn2trt", *words]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
     if ran.returncode:

@@ -1,4 +1,4 @@
-"""What the derivations of the lower precisions' limits share: their targets' loop, worst ratios, and the machine."""
+"""The common part of deriving the lower precisions' limits: the loop over targets, worst ratios, and the machine."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def rows_of(
     line: Callable[[str, Row], str],
     *more: object,
 ) -> dict[str, list[Row]]:
-    """``measured(name, seed, *more)`` for every seed of the targets' weights, each told by ``line`` as it is there."""
+    """``measured(name, seed, *more)`` for every seed of the targets' weights, each printed by ``line`` at once."""
     names = options.targets or list(targets)
     work = [(name, seed) for name in names for seed in range(targets[name][2])]
     rows: dict[str, list[Row]] = {name: [] for name in names}

@@ -1,4 +1,4 @@
-"""How far healthy half-precision graphs go, and what a weight off by two percent does: from this the limits are set.
+"""Measure healthy half-precision graphs, and those with a weight off by two percent: from this the limits are set.
 
     python benchmarks/derive_half_limits.py              all targets; writes results/half_limits.json
     python benchmarks/derive_half_limits.py se cbam      these alone, nothing written
@@ -59,15 +59,15 @@ MOST_WEIGHTS = 12
 
 def main() -> int:
     options = arguments(__doc__).parse_args()
-    told = document(rows_of(TARGETS, options, measured, line))
-    for precision, found in told["precisions"].items():
+    data = document(rows_of(TARGETS, options, measured, line))
+    for precision, found in data["precisions"].items():
         print(precision, json.dumps(found))
-    print(*told["alarms"], sep="\n")
+    print(*data["alarms"], sep="\n")
     if not options.targets:
-        RESULTS.write_text(json.dumps(told, indent=1) + "\n")
-        PAGE.write_text(page(told))
-    above = [name for name, found in told["precisions"].items() if found["largest"] > HALVES[name].healthy]
-    return 1 if told["alarms"] or above else 0
+        RESULTS.write_text(json.dumps(data, indent=1) + "\n")
+        PAGE.write_text(page(data))
+    above = [name for name, found in data["precisions"].items() if found["largest"] > HALVES[name].healthy]
+    return 1 if data["alarms"] or above else 0
 
 
 def measured(name: str, seed: int) -> dict[str, Any]:
@@ -130,12 +130,12 @@ def mutants(low: LowPrecisionGraph, graph: OnnxGraph, pairs: list[tuple[Case, Re
             "weight": tensor.name,
             "ratio": ratio,
             "failed": stage.status == "failed",
-            "told": told(low, path, graph),
+            "told": is_seen(low, path, graph),
         }
 
 
-def told(low: LowPrecisionGraph, path: Path, graph: OnnxGraph) -> bool:
-    """Whether the comparison with the float32 graph sees it."""
+def is_seen(low: LowPrecisionGraph, path: Path, graph: OnnxGraph) -> bool:
+    """Return True if the comparison with the float32 graph sees it."""
     source = float32_source(graph, low.graph.opset)
     names = frozenset(node.name for node in source.graph.node) - set(low.float32)
     try:
@@ -146,7 +146,7 @@ def told(low: LowPrecisionGraph, path: Path, graph: OnnxGraph) -> bool:
 
 
 def document(rows: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """What is stored."""
+    """Return the document that is stored."""
     flat = [row for found in rows.values() for row in found]
     precisions = {}
     for name, allowed in HALVES.items():

@@ -1,4 +1,4 @@
-"""How far healthy models go: the largest ratio that they reach, from which the verdict's limit is set.
+"""Measure healthy models: the largest ratio that they reach, from which the verdict's limit is set.
 
     python benchmarks/derive_limit.py                            all targets; writes results/limit.json
     python benchmarks/derive_limit.py --seeds 2 --case-seeds 3 se resnet50+cbam      these alone, nothing written
@@ -73,11 +73,11 @@ def main() -> int:
                 if stores:
                     RESULTS.parent.mkdir(exist_ok=True)
                     RESULTS.write_text(json.dumps(document(rows), indent=1) + "\n")
-    told = document(rows)
-    print("largest of all: " + "  ".join(f"{way} {ratio:.3g}" for way, ratio in told["largest"].items()), end="; ")
-    print(f"R {HEALTHY_RATIO:g}, limit {LIMIT:g}; false alarms {len(told['alarms'])} of {told['verdicts']} verdicts")
-    print(*told["alarms"], sep="\n")
-    return 1 if told["alarms"] or max(told["largest"].values()) > HEALTHY_RATIO else 0
+    data = document(rows)
+    print("largest of all: " + "  ".join(f"{way} {ratio:.3g}" for way, ratio in data["largest"].items()), end="; ")
+    print(f"R {HEALTHY_RATIO:g}, limit {LIMIT:g}; false alarms {len(data['alarms'])} of {data['verdicts']} verdicts")
+    print(*data["alarms"], sep="\n")
+    return 1 if data["alarms"] or max(data["largest"].values()) > HEALTHY_RATIO else 0
 
 
 def judged(name: str, shape: str | None, axes: str, seed: int, case_seeds: int) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def judged(name: str, shape: str | None, axes: str, seed: int, case_seeds: int) 
 
 
 def largest(stages: list[StageResult]) -> dict[str, float]:
-    """The worst ratio of each way, those between rows of a batch apart."""
+    """Return the worst ratio of each way, those between rows of a batch on their own."""
     ratios = dict.fromkeys((*WAYS, ROWS), 0.0)
     for stage in stages:
         for _, comparison in stage.comparisons:
@@ -132,7 +132,7 @@ def joined(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def document(rows: dict[str, Any]) -> dict[str, Any]:
-    """What is stored: the rows in their usual order, and all of them together."""
+    """Return the document that is stored: the rows in their usual order, and all of them together."""
     total = joined(list(rows.values()))
     order = [name for name in TARGETS if name in rows] + [name for name in rows if name not in TARGETS]
     return {

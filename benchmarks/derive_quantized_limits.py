@@ -1,4 +1,4 @@
-"""How far healthy 8-bit graphs go, and what a weight off by two percent does: from this their limits are set.
+"""Measure healthy 8-bit graphs, and those with a weight off by two percent: from this their limits are set.
 
     python benchmarks/derive_quantized_limits.py              int8, then fp8: all targets
     python benchmarks/derive_quantized_limits.py --precision fp8           fp8 alone
@@ -76,12 +76,12 @@ def main() -> int:
 
 
 def derived(precision: str, options: argparse.Namespace) -> int:
-    """Measure one precision; 1 where its limit does not hold."""
-    told = document(rows_of(TARGETS, options, measured, line, precision), precision)
-    print(json.dumps({key: value for key, value in told.items() if key not in ("rows", "command", "machine")}))
+    """Measure one precision; return 1 if its limit does not hold."""
+    data = document(rows_of(TARGETS, options, measured, line, precision), precision)
+    print(json.dumps({key: value for key, value in data.items() if key not in ("rows", "command", "machine")}))
     if not options.targets:
-        results(precision).write_text(json.dumps(told, indent=1) + "\n")
-    return 1 if told["alarms"] or told["largest"] > LOWER[precision].healthy else 0
+        results(precision).write_text(json.dumps(data, indent=1) + "\n")
+    return 1 if data["alarms"] or data["largest"] > LOWER[precision].healthy else 0
 
 
 def measured(name: str, seed: int, precision: str) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def measured(name: str, seed: int, precision: str) -> dict[str, Any]:
 
 
 def products_of(graph: OnnxGraph) -> int:
-    """How many convolutions and matrix products there are, quantised or not."""
+    """Return how many convolutions and matrix products there are, quantised or not."""
     return len(plan_quantized(ir.load(str(graph.path))).products)
 
 
@@ -160,12 +160,12 @@ def mutants(low: QuantizedGraph, graph: OnnxGraph, pairs: list[tuple[Case, Refer
             "weight": name,
             "ratio": stage.worst_ratio,
             "failed": stage.status == "failed",
-            "told": is_told(low, path, graph),
+            "told": is_seen(low, path, graph),
         }
 
 
-def is_told(low: QuantizedGraph, path: Path, graph: OnnxGraph) -> bool:
-    """Whether the comparison with the float32 graph sees it."""
+def is_seen(low: QuantizedGraph, path: Path, graph: OnnxGraph) -> bool:
+    """Return True if the comparison with the float32 graph sees it."""
     products = plan_quantized(ir.load(str(graph.path))).quantized
     try:
         source = float32_source(graph, low.graph.opset)
@@ -176,12 +176,12 @@ def is_told(low: QuantizedGraph, path: Path, graph: OnnxGraph) -> bool:
 
 
 def results(precision: str) -> Path:
-    """Where what is measured of a precision is stored."""
+    """Return the path of a precision's results."""
     return Path(__file__).parent / f"results/{precision}_limit.json"
 
 
 def document(rows: dict[str, list[dict[str, Any]]], precision: str) -> dict[str, Any]:
-    """What is stored."""
+    """Return the document that is stored."""
     allowed = LOWER[precision]
     flat = [row for found in rows.values() for row in found]
     methods = [found for row in flat for found in row["methods"].values()]
@@ -209,8 +209,8 @@ def line(name: str, row: dict[str, Any]) -> str:
         f"{method}: {max(found['ratios'].values()):.2f} floor {found['floor_l2']:.1e}"
         for method, found in row["methods"].items()
     ]
-    failed, told = (sum(mutant[key] for mutant in row["mutants"]) for key in ("failed", "told"))
-    off = f"off by 2 %: {failed} and {told} of {len(row['mutants'])}"
+    failed, seen = (sum(mutant[key] for mutant in row["mutants"]) for key in ("failed", "told"))
+    off = f"off by 2 %: {failed} and {seen} of {len(row['mutants'])}"
     return f"{name:26} seed {row['seed']}  {'  '.join(parts)}  {off}  {row['seconds']} s"
 
 

@@ -1,4 +1,4 @@
-"""How much of its variation a channel of a healthy graph loses: from this the limits of every precision are set.
+"""Measure how much variation a channel of a healthy graph loses: from this the limits of every precision are set.
 
     python benchmarks/derive_share_limits.py              all targets; writes results/share_limits.json
     python benchmarks/derive_share_limits.py se cbam      these alone, nothing written
@@ -136,7 +136,7 @@ def shares(runtime: OrtRuntime, pairs: list[tuple[Case, Reference]], precision: 
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """What is stored."""
+    """Return the document that is stored."""
     precisions = {}
     for name, allowed in PRECISIONS.items():
         found = [row["precisions"][name] for row in rows if name in row["precisions"]]

@@ -1,4 +1,4 @@
-"""How far a healthy graph goes in tf32: from this its limit is set. docs/tf32.md is written from the result.
+"""Measure healthy graphs in tf32: from this the limit is set. docs/tf32.md is written from the result.
 
     python benchmarks/derive_tf32_limit.py              all targets; writes results/tf32_limit.json and docs/tf32.md
     python benchmarks/derive_tf32_limit.py se cbam      these alone, nothing written
@@ -37,12 +37,12 @@ TF32 = LOWER["tf32"]
 def main() -> int:
     options = arguments(__doc__).parse_args()
     rows = rows_of(TARGETS, options, measured, line)
-    told = document([row for found in rows.values() for row in found])
-    print(f"largest ratio {told['largest']:.2f}, alarms {told['alarms']}")
+    data = document([row for found in rows.values() for row in found])
+    print(f"largest ratio {data['largest']:.2f}, alarms {data['alarms']}")
     if not options.targets:
-        RESULTS.write_text(json.dumps(told, indent=1) + "\n")
-        PAGE.write_text(page(told))
-    return 1 if told["alarms"] or told["largest"] > TF32.healthy else 0
+        RESULTS.write_text(json.dumps(data, indent=1) + "\n")
+        PAGE.write_text(page(data))
+    return 1 if data["alarms"] or data["largest"] > TF32.healthy else 0
 
 
 def measured(name: str, seed: int) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def line(name: str, row: dict[str, Any]) -> str:
 
 
 def document(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """What is stored."""
+    """Return the document that is stored."""
     return {
         "command": "python benchmarks/derive_tf32_limit.py",
         **here(),
@@ -89,19 +89,19 @@ def document(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def page(told: dict[str, Any]) -> str:
+def page(data: dict[str, Any]) -> str:
     """The docs page."""
-    targets = dict.fromkeys(row["target"] for row in told["rows"])
-    found = {name: [row for row in told["rows"] if row["target"] == name] for name in targets}
+    targets = dict.fromkeys(row["target"] for row in data["rows"])
+    found = {name: [row for row in data["rows"] if row["target"] == name] for name in targets}
     lines = "\n".join(
         f"| `{name}` | {len(rows)} | {max(row['floor_l2'] for row in rows):.1e} "
         f"| {max(ratio for row in rows for ratio in row['ratios'].values()):.2f} |"
         for name, rows in found.items()
     )
-    versions = ", ".join(f"{name} {number}" for name, number in told["versions"].items())
+    versions = ", ".join(f"{name} {number}" for name, number in data["versions"].items())
     return f"""# tf32
 
-This page is written by `{told["command"]}`.
+This page is written by `{data["command"]}`.
 
 ```sh
 attn2trt deploy resnet50+cbam --precision fp32,tf32
@@ -118,7 +118,7 @@ The truth is the same float64 run. The floor is eager PyTorch in float32 with bo
 shortened: convolution, linear layer, matrix product, attention's two. It is the largest of four runs. One
 rounds to nearest, one cuts the digits behind off, as tensor cores do to whatever they are given. Two round
 elsewhere, as a weight is that a normalisation is folded into. R is
-{told["healthy"]:g}, the limit {told["limit"]:g} floors, the budget {told["budget"]:g} (relative L2, ordinary inputs),
+{data["healthy"]:g}, the limit {data["limit"]:g} floors, the budget {data["budget"]:g} (relative L2, ordinary inputs),
 as for float16; `--max-error` sets another.
 
 On the CPU there is no tf32: the stage `tf32` runs the graph in ONNX Runtime, its optimisations off, with the
@@ -132,8 +132,8 @@ Largest floor on ordinary inputs (relative L2) and largest ratio of a healthy gr
 | --- | --- | --- | --- |
 {lines}
 
-{told["machine"]}; {versions}. {told["verdicts"]} verdicts, false alarms: {len(told["alarms"])}, largest ratio
-{told["largest"]:.2f}. No GPU has run these graphs.
+{data["machine"]}; {versions}. {data["verdicts"]} verdicts, false alarms: {len(data["alarms"])}, largest ratio
+{data["largest"]:.2f}. No GPU has run these graphs.
 """
 
 

@@ -2,7 +2,7 @@
 
 Usage: python benchmarks/families.py [--jobs N] [--resume] [FAMILY ...]. A family is a module of timm.models. Each row
 runs in a process of its own, so that a crash or a hang is a row too. Writes benchmarks/results/families.json and
-docs/families.md after every row and takes up where an interrupted run of the same code and versions ended; --resume
+docs/families.md after every row and takes up an interrupted run of the same code and versions; --resume
 also keeps right rows of other code. With FAMILY names it prints their rows and writes nothing.
 """
 
@@ -60,7 +60,7 @@ def families() -> dict[str, list[str]]:
 
 
 def convolves(model: nn.Module) -> bool:
-    """Whether the windows of some convolution overlap, as cutting an image into patches does not."""
+    """Return True if the windows of some convolution overlap; patches that an image is cut into do not."""
     return any(
         any(size > step for size, step in zip(part.kernel_size, part.stride, strict=True))
         for part in model.modules()
@@ -69,7 +69,7 @@ def convolves(model: nn.Module) -> bool:
 
 
 def smallest(names: Iterable[str]) -> Candidate | None:
-    """The one of the fewest parameters among those that convolve; None where none does."""
+    """The one of the fewest parameters among those that convolve; None if none does."""
     found = []
     for name in names:
         try:
@@ -122,7 +122,7 @@ def measure(family: str) -> dict[str, Any]:
 
 
 def in_own_process(family: str) -> dict[str, Any]:
-    """``measure`` where nothing that it does to its process reaches this one."""
+    """Run ``measure`` in a process of its own, so that nothing that it does reaches this one."""
     # one core for each; more threads inside a job would only wait for each other
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, __file__, "--row", family]

@@ -7,7 +7,7 @@ python benchmarks/gpu_check.py FOLDER --minutes N --for sm89      with TensorRT 
 This Python has PyTorch, exports, and times PyTorch's own kernels. --python-trt is one with TensorRT, which may have no
 PyTorch, and builds, judges and times plans; with --wait exports begin before it is there. Exports and builds run beside
 each other, what is timed runs alone. Every row is written the moment that it is known: a run that is killed leaves what
-it has, and run again it goes on. What there was no time for is listed. FOLDER keeps rows, bundles and logs;
+it has, and run again it goes on. Steps for which there was no time are listed. FOLDER keeps rows, bundles and logs;
 FOLDER/gpu_check.tar, or --archive, holds everything worth carrying home in less than 16 MiB. Results go to
 benchmarks/results/tensorrt.json and docs/gpu.md.
 
@@ -68,7 +68,7 @@ def print_left(found: Mapping[str, Any]) -> None:
 
 
 def all_passed(found: Mapping[str, Any], *, exports_alone: bool) -> bool:
-    """Whether everything of ours that was reached passed, and something was."""
+    """Return True if everything of ours that was reached passed, and something was."""
     judged = found["exports"] if exports_alone else found["rows"]
     rows = (*found["exports"], *found["rows"])
     return bool(judged) and all(row["status"] == "done" and row["passed"] for row in rows)

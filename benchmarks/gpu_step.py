@@ -30,7 +30,7 @@ PACKAGES = ("torch", "timm", "onnx", "onnxruntime-gpu", "onnxruntime", "numpy", 
 
 
 def probe(targets: str | None) -> dict[str, Any]:
-    """What there is: the driver's devices, the TensorRT that builds, and the versions of packages."""
+    """Describe the machine: the driver's devices, the TensorRT that builds, and the versions of packages."""
     driver, flavour = ask_driver(), RTX if targets else TENSORRT
     found = probe_flavour(flavour)
     versions = {name: version for name in PACKAGES if (version := installed_version(name))}

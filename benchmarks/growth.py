@@ -1,4 +1,4 @@
-"""How time and memory grow with the network and with the image, beside the bare path: a table and a plot in the docs.
+"""Measure how time and memory grow with network and image, beside the bare path: a table and a plot in the docs.
 
 Usage: python benchmarks/growth.py. Every row is one target through the bare path and through the whole deploy
 (bare_path.py). Writes benchmarks/results/growth.json, docs/growth.md and docs/growth.svg after the last; takes about

@@ -19,9 +19,9 @@ HALVES = {name: LOWER[name] for name in ("fp16", "bf16")}
 ROOT = Path(__file__).parents[1]
 
 
-def page(told: dict[str, Any]) -> str:
-    """``told`` is benchmarks/results/half_limits.json."""
-    return "\n".join([*_introduction(), *_policy(), *_verdict(), *_measured(told), *_tensorrt(), ""])
+def page(data: dict[str, Any]) -> str:
+    """Return the page; ``data`` is benchmarks/results/half_limits.json."""
+    return "\n".join([*_introduction(), *_policy(), *_verdict(), *_measured(data), *_tensorrt(), ""])
 
 
 def _introduction() -> list[str]:
@@ -120,19 +120,19 @@ def _verdict() -> list[str]:
     ]
 
 
-def _measured(told: dict[str, Any]) -> list[str]:
+def _measured(data: dict[str, Any]) -> list[str]:
     found = []
-    for name, rows in told["rows"].items():
+    for name, rows in data["rows"].items():
         for precision in HALVES:
             here = [row["precisions"][precision] for row in rows]
             ratio = max(ratio for part in here for ratio in part["ratios"].values())
             changed = [mutant for part in here for mutant in part["mutants"]]
             floor = max(part["floor_l2"] for part in here)
             caught = sum(mutant["failed"] for mutant in changed)
-            told_by = sum(mutant["told"] for mutant in changed)
+            seen = sum(mutant["told"] for mutant in changed)
             found.append(
                 f"| {name} | {precision} | {len(rows)} | {floor:.1e} | {ratio:.2f} | {caught} of {len(changed)} | "
-                f"{told_by} of {len(changed)} |"
+                f"{seen} of {len(changed)} |"
             )
     return [
         "## Measured",
@@ -148,8 +148,8 @@ def _measured(told: dict[str, Any]) -> list[str]:
         "| --- | --- | --- | --- | --- | --- | --- |",
         *found,
         "",
-        f"{told['machine']}; torch {told['versions']['torch']}, ONNX Runtime {told['versions']['onnxruntime-gpu']}. "
-        f"False alarms: {len(told['alarms'])}. R is the largest ratio and room for what was not measured, the limit",
+        f"{data['machine']}; torch {data['versions']['torch']}, ONNX Runtime {data['versions']['onnxruntime-gpu']}. "
+        f"False alarms: {len(data['alarms'])}. R is the largest ratio and room for what was not measured, the limit",
         "a third more than R. All of it was measured on a CPU; no GPU has run these graphs.",
         "",
     ]

@@ -17,9 +17,9 @@ from attn2trt.validate.metrics import LOWER
 ROOT = Path(__file__).parents[1]
 
 
-def page(told: dict[str, dict[str, Any]]) -> str:
-    """``told`` has benchmarks/results/int8_limit.json and fp8_limit.json, by precision."""
-    measured = [line for precision, found in told.items() for line in _measured(precision, found)]
+def page(data: dict[str, dict[str, Any]]) -> str:
+    """Return the page; ``data`` has benchmarks/results/int8_limit.json and fp8_limit.json, by precision."""
+    measured = [line for precision, found in data.items() for line in _measured(precision, found)]
     return "\n".join([*_introduction(), *_fp8(), *_calibration(), *_verdict(), *measured, *_tensorrt(), ""])
 
 
@@ -124,13 +124,13 @@ def _verdict() -> list[str]:
         "`--keep-fp32`, are the way on.",
         "",
         "Two stages: `int8` runs the graph with ONNX Runtime's optimisations off, `int8 onnxruntime cpu` as it runs in",
-        "production, with its own integer kernels where it has them.",
+        "production, with its own integer kernels if it has them.",
         "",
     ]
 
 
-def _measured(precision: str, told: dict[str, Any]) -> list[str]:
-    methods = [*next(iter(told["rows"].values()))[0]["methods"]]
+def _measured(precision: str, data: dict[str, Any]) -> list[str]:
+    methods = [*next(iter(data["rows"].values()))[0]["methods"]]
     lines = [
         f"## Measured: {precision}",
         "",
@@ -145,7 +145,7 @@ def _measured(precision: str, told: dict[str, Any]) -> list[str]:
         "| off by 2 %: by numbers | by comparison |",
         f"| --- | --- | --- | {' | '.join(['---'] * (2 * len(methods) + 2))} |",
     ]
-    for name, rows in told["rows"].items():
+    for name, rows in data["rows"].items():
         cells = [f"{rows[0]['quantized']} of {rows[0]['products']}", str(len(rows))]
         for method in methods:
             found = [row["methods"][method] for row in rows]
@@ -154,12 +154,12 @@ def _measured(precision: str, told: dict[str, Any]) -> list[str]:
         changed = [mutant for row in rows for mutant in row["mutants"]]
         cells += [f"{sum(mutant[key] for mutant in changed)} of {len(changed)}" for key in ("failed", "told")]
         lines.append(f"| `{name}` | {' | '.join(cells)} |")
-    versions = told["versions"]
+    versions = data["versions"]
     return [
         *lines,
         "",
-        f"{told['machine']}; torch {versions['torch']}, ONNX Runtime {versions['onnxruntime-gpu']}. {told['verdicts']} "
-        f"verdicts, false alarms: {len(told['alarms'])}, largest ratio {told['largest']:.2f}.",
+        f"{data['machine']}; torch {versions['torch']}, ONNX Runtime {versions['onnxruntime-gpu']}. {data['verdicts']} "
+        f"verdicts, false alarms: {len(data['alarms'])}, largest ratio {data['largest']:.2f}.",
         "All of it was measured on a CPU; no GPU has run these graphs.",
         "",
     ]
@@ -169,8 +169,8 @@ def _tensorrt() -> list[str]:
     return [
         "## TensorRT",
         "",
-        "The manifest holds a trtexec line for each version: `--int8` for 8.6, which quantises where the pairs say and",
-        "nowhere else, `--stronglyTyped` from 10 on, nothing for 11. The graph is at the opset of the float32 graph,",
+        "The manifest holds a trtexec line for each version: `--int8` for 8.6, which quantises at the pairs alone,",
+        "`--stronglyTyped` from 10 on, nothing for 11. The graph is at the opset of the float32 graph,",
         "17, which TensorRT 8.6 reads. What is between the products computes in float32 there; `--fp16` beside",
         "`--int8` on 8.6 would allow float16, which no verdict here has judged.",
     ]

@@ -114,7 +114,7 @@ TARGETS = (*BLOCKS, *NETWORKS, *OWN)
 
 
 @dataclass(frozen=True)
-class Subject:
+class HealthyModel:
     """An exported module, its graphs by name, and the cases to break it on."""
 
     name: str
@@ -123,7 +123,7 @@ class Subject:
     pairs: tuple[tuple[Case, Reference], ...]
 
 
-def subject(name: str, folder: Path) -> Subject:
+def healthy_model(name: str, folder: Path) -> HealthyModel:
     """Export and simplify one target into ``folder``."""
     if name in OWN:
         kind, axes = OWN[name]
@@ -140,7 +140,7 @@ def subject(name: str, folder: Path) -> Subject:
     cases = [case for case in make_cases(target.inputs, target.axes, seed=0) if case.name in CASES]
     names = [spec.name for spec in exported.outputs]
     pairs = tuple(zip(cases, references(module, cases, names), strict=True))
-    return Subject(name, module, {"exported": exported, "simplified": simplified}, pairs)
+    return HealthyModel(name, module, {"exported": exported, "simplified": simplified}, pairs)
 
 
 def _lively(module: nn.Module) -> nn.Module:
@@ -405,7 +405,7 @@ def load(graph: OnnxGraph, feeds: dict[str, np.ndarray]) -> Loaded:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One fault: where it was put and what was named."""
+    """One fault: its place and the one that was named."""
 
     target: str
     graph: str
@@ -418,19 +418,19 @@ class Outcome:
 
     @property
     def is_right(self) -> bool:
-        """Whether the module that was named is the broken one."""
+        """Return True if the module that was named is the broken one."""
         return self.named is not None and self.named.module == self.broken_module
 
     @property
     def is_node_right(self) -> bool:
-        """Whether the node that was named is the broken one."""
+        """Return True if the node that was named is the broken one."""
         return self.is_right and self.named is not None and self.named.node == self.broken_node
 
 
 def break_one(
-    found: Subject, stage: str, loaded: Loaded, kind: str, folder: Path, rng: random.Random
+    found: HealthyModel, stage: str, loaded: Loaded, kind: str, folder: Path, rng: random.Random
 ) -> tuple[OnnxGraph, onnx.NodeProto, Case] | None:
-    """The graph with one node of this kind of fault, and a case that shows it; None where none counts."""
+    """The graph with one node of this kind of fault, and a case that shows it; None if none counts."""
     graph = found.graphs[stage]
     nodes = [node.name for node in loaded.model.graph.node if node.name in graph.modules]
     rng.shuffle(nodes)
@@ -463,7 +463,7 @@ def outcomes(name: str, count: int, seed: int) -> Iterator[Outcome]:
     rng = random.Random(f"{name} {seed}")
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
-        found = subject(name, folder)
+        found = healthy_model(name, folder)
         loaded = {stage: load(graph, found.pairs[0][0].feeds) for stage, graph in found.graphs.items()}
         for stage, graph in found.graphs.items():
             for case, _ in found.pairs:
@@ -537,8 +537,8 @@ def page(results: dict[str, Any]) -> str:
         f"Of {results['faults']} faults the module was named rightly in **{results['module_right']}**, the very",
         f"node in {results['node_right']}; in {results['proven']} the module alone, fed PyTorch's own inputs,",
         f"showed the error too. Healthy graphs that were blamed: {results['healthy_blamed']}.",
-        "A node counts as right only where it is the one that was changed: the reader of a node that was removed does",
-        "not count. Where several nodes together are one operator of PyTorch, the verdict's sentence says so and names",
+        "A node counts as right only if it is the one that was changed: the reader of a node that was removed does",
+        "not count. If several nodes together are one operator of PyTorch, the verdict's sentence says so and names",
         "the first and the last.",
         "",
         "| fault | faults | module right | node right | proven |",

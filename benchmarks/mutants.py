@@ -24,9 +24,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from mutation.healthy_model import HealthyModel
 from mutation.operators import OPERATORS, mutants, summary
 from mutation.page import page
-from mutation.subject import Subject
 
 ROOT = Path(__file__).parent.parent
 RESULTS, PAGE = ROOT / "benchmarks/results/mutants.json", ROOT / "docs/mutants.md"
@@ -90,10 +90,10 @@ def examined(name: str, seed: int = SEED, verbose: bool = False) -> dict[str, An
     by: Counter[str] = Counter()
     missed = []
     with tempfile.TemporaryDirectory() as folder:
-        subject = Subject(name, shape, dynamic, Path(folder), seed=seed, inputs=inputs)
-        for which, model in subject.graphs.items():
-            for mutant in mutants(model, subject.anatomy(which), each=each, seed=seed):
-                outcome = subject.outcome(mutant)
+        healthy_model = HealthyModel(name, shape, dynamic, Path(folder), seed=seed, inputs=inputs)
+        for which, model in healthy_model.graphs.items():
+            for mutant in mutants(model, healthy_model.anatomy(which), each=each, seed=seed):
+                outcome = healthy_model.outcome(mutant)
                 found.setdefault(mutant.operator, Counter())[outcome.status] += 1
                 if outcome.status == "caught":
                     by[outcome.by.split(":")[0]] += 1

@@ -46,7 +46,7 @@ class Sample:
     """An operator as an export writes it.
 
     Attributes:
-        key: What sets it apart from other samples: operator, attributes, and what its inputs are.
+        key: Its difference from other samples: operator, attributes, and what its inputs are.
         operator: Its ONNX name.
         model: The graph, in float32.
         inputs: The graph's inputs.

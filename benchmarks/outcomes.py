@@ -1,4 +1,4 @@
-"""What became of one module: the plain exporter's graph and ours, each compared with eager PyTorch in float64.
+"""The outcome for one module: the plain exporter's graph and ours, each compared with eager PyTorch in float64.
 
 Shared by traps.py, third_party.py and families.py. The comparison here is independent of ``attn2trt.validate``: its
 own sizes, its own values, its own tolerance.
@@ -67,7 +67,7 @@ def combinations(axes: Mapping[str, Axis]) -> list[dict[str, int]]:
 def compare(
     path: Path, module: nn.Module, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis], *, is_claimed: bool
 ) -> Outcome:
-    """Run the graph at every combination: right, silently wrong, or fails where ONNX Runtime raises.
+    """Run the graph at every combination: right, silently wrong, or fails if ONNX Runtime raises.
 
     Sizes that PyTorch itself cannot run are an error of whoever claims them, and left out where nobody did.
     """
@@ -86,7 +86,7 @@ def compare(
             single = _eager(module, values, torch.float32)
         except Exception as error:
             if is_claimed:
-                return Outcome("silently wrong", f"claims {at}, where PyTorch itself fails: {line(error)}")
+                return Outcome("silently wrong", f"claims {at}, and PyTorch itself fails there: {line(error)}")
             continue
         try:
             double = _eager(module, values, torch.float64)
@@ -138,7 +138,7 @@ def ours(module: nn.Module, example: tuple[Tensor, ...], dynamic: str, folder: P
 
 
 def judge(deploy: Callable[[], Bundle], build: Callable[[], nn.Module], inputs: Sequence[TensorSpec]) -> Outcome:
-    """What ``deploy`` comes to, its graph compared with the module that ``build`` gives."""
+    """Return the outcome of ``deploy``, its graph compared with the module that ``build`` gives."""
     try:
         with _quiet():
             bundle = deploy()
@@ -211,9 +211,9 @@ def _eager(module: nn.Module, values: Sequence[Tensor], dtype: torch.dtype) -> l
 def _difference(
     outputs: Sequence[Any], single: Sequence[np.ndarray[Any, Any]], double: Sequence[np.ndarray[Any, Any]]
 ) -> str:
-    """What is wrong with ``outputs``, or nothing."""
+    """Return what is wrong with ``outputs``, or nothing."""
     if len(outputs) != len(double):
-        return f"{len(outputs)} outputs where PyTorch has {len(double)}"
+        return f"{len(outputs)} outputs, PyTorch has {len(double)}"
     for ours_, near, truth in zip(outputs, single, double, strict=True):
         if ours_.shape != truth.shape:
             return f"shape {ours_.shape} where PyTorch has {truth.shape}"
@@ -223,14 +223,14 @@ def _difference(
                 return f"{(ours_ != truth).mean():.0%} of the integers differ"
             continue
         if not np.array_equal(np.isfinite(ours_), np.isfinite(truth)):
-            return "NaN or Inf where PyTorch has none, or the reverse"
+            return "NaN or Inf, PyTorch has none there, or the reverse"
         finite = np.isfinite(truth)
         for norm in (np.linalg.norm, lambda v: np.abs(v).max(initial=0.0)):
             scale = float(norm(truth[finite])) or 1.0
             error = float(norm((ours_ - truth)[finite])) / scale
             floor = float(norm((near - truth)[finite])) / scale
             if not error <= max(BUDGET, ROUNDINGS * floor):
-                return f"off by {error:.1e}, where PyTorch's float32 is off by {floor:.1e}"
+                return f"off by {error:.1e}, PyTorch's float32 is off by {floor:.1e}"
     return ""
 
 

@@ -1,9 +1,9 @@
-"""What the commands cost in time and memory, beside the bare path, each in a process of its own, in turn, in one run.
+"""Measure time and memory of the commands beside the bare path, each in its own process, in turn, in one run.
 
-Usage: python benchmarks/pipeline.py [TARGET] [--rounds N] [--short]. TARGET (default resnet50+cbam) is taken apart;
+Usage: python benchmarks/pipeline.py [TARGET] [--rounds N] [--short]. TARGET (default resnet50+cbam) is timed in parts;
 then come six blocks in one call, an unchanged bundle again, and --help, and targets from all over the catalogue once
 each, all of which --short leaves out: it prints and writes nothing. Writes benchmarks/results/pipeline.json after every
-part and takes up where an interrupted run of the same code, versions and machine ended; docs/pipeline.md at the end.
+part and takes up an interrupted run of the same code, versions and machine; docs/pipeline.md at the end.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ REPEATS = 5
 ROOMS = ("core", "modules", "export", "engines", "validate", "cli")
 
 
-def taken_apart(target: str) -> tuple[dict[str, float], dict[str, Any]]:
+def timed_in_parts(target: str) -> tuple[dict[str, float], dict[str, Any]]:
     """One round of the bare path and the whole deploy: the numbers, and the seconds of each of our stages."""
     bare, ours = run(BARE, target), run(OURS, target)
     parts = ours.printed
@@ -133,7 +133,7 @@ def page(document: dict[str, Any]) -> str:
         "",
         "## Whole commands",
         "",
-        *told(document["target"], document["commands"]),
+        *command_table(document["target"], document["commands"]),
     ]
     return "\n".join(lines) + "\n"
 
@@ -152,8 +152,8 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
     return [*lines, f"| geometric mean | | | {means[0]:.2f} | | | {means[1]:.2f} |"]
 
 
-def told(target: str, found: dict[str, Any]) -> list[str]:
-    """What whole commands take, as a user sees it."""
+def command_table(target: str, found: dict[str, Any]) -> list[str]:
+    """Return what whole commands take, as a user sees it."""
     alone = ", ".join(f"{block} {seconds:.1f}" for block, seconds in found["alone_seconds"].items())
     return [
         "| command | seconds |",
@@ -176,7 +176,7 @@ def main() -> None:
     same = {"target": arguments.target, "sources": code_hash(ROOMS), **described()}
     document = {} if arguments.short else taken_up(same, arguments.rounds)
     if not document:
-        rounds = [taken_apart(arguments.target) for _ in range(arguments.rounds)]
+        rounds = [timed_in_parts(arguments.target) for _ in range(arguments.rounds)]
         medians = {key: statistics.median(numbers[key] for numbers, _ in rounds) for key in rounds[0][0]}
         document = {
             **same,
@@ -192,7 +192,7 @@ def main() -> None:
     if "commands" not in document:
         document["commands"] = commands(arguments.target)
         store(document)
-    print(*told(arguments.target, document["commands"]), sep="\n", flush=True)
+    print(*command_table(arguments.target, document["commands"]), sep="\n", flush=True)
     rows = document.setdefault("catalogue", [])
     for target in CATALOGUE[len(rows) :]:
         rows.append(both(target))
@@ -202,8 +202,7 @@ def main() -> None:
 
 
 def taken_up(same: dict[str, Any], rounds: int) -> dict[str, Any]:
-    """What an interrupted run of the same code on the same machine has stored; nothing where there is none, or where it
-    was not interrupted."""
+    """Return what an interrupted run of the same code on the same machine has stored; nothing without such a run."""
     stored = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     is_whole = len(stored.get("catalogue", ())) == len(CATALOGUE)
     is_same = all(stored.get(key) == value for key, value in same.items()) and len(stored["rounds"]) == rounds

@@ -1,4 +1,4 @@
-"""What ``--precision auto`` chooses for a few targets under several budgets, and what the search costs: docs/auto.md.
+"""Measure ``--precision auto`` for a few targets under several budgets: its choice and its cost, in docs/auto.md.
 
 Usage: python benchmarks/precision_search.py [TARGET ...]. Each row is one deploy, with photographs beside the seeded
 cases. Writes benchmarks/results/precision_search.json and docs/auto.md; with TARGETs it prints their rows and writes
@@ -102,7 +102,7 @@ def line(found: dict[str, Any]) -> str:
 
 
 def tried(found: dict[str, Any]) -> list[str]:
-    """What was tried for a row, a line each."""
+    """Return what was tried for a row, a line each."""
     return [str(Tried(entry["precision"], tuple(entry["kept"]), entry["said"])) for entry in found["tried"]]
 
 

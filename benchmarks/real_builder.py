@@ -49,7 +49,7 @@ def ask(
 
 
 def short(message: str) -> str:
-    """What a message says of its cause: the product, the node's name, the advice and a long tail are left out."""
+    """Return the cause in a message: the product, the node's name, the advice and a long tail are left out."""
     found = re.sub(r"^TensorRT for RTX \S+ cannot (?:read|build the plan)[^:]*: ", "", message)
     found = re.sub(r"^node [^:]*: ", "", found)
     return (found.rpartition("; ")[0] or found)[:MOST].strip()

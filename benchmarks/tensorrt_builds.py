@@ -2,8 +2,8 @@
 
 Usage: python benchmarks/tensorrt_builds.py [--jobs N] [--resume] [TARGET ...]. Blocks and examples in every precision
 that a bundle can hold, backbones in float32 and float16. Needs no GPU. Writes benchmarks/results/tensorrt_builds.json
-and docs/tensorrt_builds.md after every target, and takes up where an interrupted run of the same code and versions
-ended; --resume also keeps what was built with other code. With TARGETs it prints their rows and writes nothing.
+and docs/tensorrt_builds.md after every target, and takes up an interrupted run of the same code and versions;
+--resume also keeps what was built with other code. With TARGETs it prints their rows and writes nothing.
 """
 
 from __future__ import annotations

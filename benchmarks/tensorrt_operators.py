@@ -3,8 +3,8 @@
 Usage: python benchmarks/tensorrt_operators.py [--jobs N] [--resume] [TARGET ...]. The operators are those of the graphs
 that are exported of the blocks, the papers' backbones, the examples and the modules of tests/traps, in every precision,
 each as it stands there, and those that the policy would lower although none of these graphs has them. Needs no GPU.
-Writes benchmarks/results/tensorrt_operators.json and docs/tensorrt_operators.md after every target, and takes up where
-an interrupted run of the same code and versions ended; --resume keeps what was asked with other code, too. With TARGETs
+Writes benchmarks/results/tensorrt_operators.json and docs/tensorrt_operators.md after every target, and takes up
+an interrupted run of the same code and versions; --resume keeps what was asked with other code, too. With TARGETs
 it prints their operators and writes nothing.
 """
 
@@ -111,7 +111,7 @@ def _operators(graph: OnnxGraph) -> set[str]:
 
 
 def measure(sample: Sample, source: str) -> dict[str, Any]:
-    """One row: each type with TensorRT's words, "" where it takes it; a type that does not apply is left out."""
+    """One row: each type with TensorRT's words, "" if it takes it; a type that does not apply is left out."""
     results = {}
     for precision in PRECISIONS:
         with tempfile.TemporaryDirectory() as folder:
@@ -176,8 +176,8 @@ def policy(operator: str) -> tuple[str, ...]:
 
 
 def contradictions(document: dict[str, Any]) -> list[str]:
-    """Where the policy lowers what is refused, by the results or by what TensorRT's parsers document, and where it
-    refuses what none of them does."""
+    """List what the policy lowers though it is refused, by the results or by what TensorRT's parsers document, and
+    what it refuses though none of them does."""
     refused = {
         (row["operator"], key): words
         for row in document["rows"]

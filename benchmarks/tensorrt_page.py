@@ -146,12 +146,12 @@ def _slower(found: Mapping[str, Any]) -> list[str]:
         if cell.best is not None and cell.best < SLOWER
     ]
     if not lines:
-        return ["Nowhere another is faster by 5 % on the device.", ""]
-    return ["### Where another is faster on the device", "", *_note(found), *lines, ""]
+        return ["Nothing else is faster by 5 % on the device.", ""]
+    return ["### Cases in which another is faster on the device", "", *_note(found), *lines, ""]
 
 
 def _kernels(found: Mapping[str, Any], cell: Cell) -> str:
-    """How the two plans differ, from what the inspector says of each."""
+    """Describe how the two plans differ, from the inspector's document of each."""
     ours, plain = (_layers(found, key, cell) for key in ("rows", "plain"))
     if not ours.get("kinds") or not plain.get("kinds"):
         return ""
@@ -186,7 +186,7 @@ def _untimed(found: Mapping[str, Any]) -> list[str]:
 
 
 def _costs(found: Mapping[str, Any]) -> list[str]:
-    """What the blocks cost in their backbone, beside what they must move."""
+    """Return the cost of the blocks in their backbone, beside the bytes that they must move."""
     rate = found.get("bytes_per_s")
     lines = list(_cost_lines(found, rate)) if rate else []
     if not lines:

@@ -1,8 +1,8 @@
 """Try public attention modules that attn2trt has never seen, with dynamic batch, height and width; write the table.
 
 Usage: python benchmarks/third_party.py FOLDER [--resume] [--jobs N] [CLASS ...]. FOLDER holds clones of the
-repositories named below, each in a folder called as the repository; nothing of them is stored here. What cannot be
-imported or run is listed as not tried. Without class names it writes benchmarks/results/third_party.json and
+repositories named below, each in a folder called as the repository; nothing of them is stored here. Modules that
+cannot be imported or run are listed as not tried. Without class names it writes benchmarks/results/third_party.json and
 docs/third_party.md; --resume keeps the rows that are there and right.
 """
 
@@ -80,7 +80,7 @@ class Candidate:
         return module.eval()
 
     def row(self) -> dict[str, Any]:
-        """What the results say of it, whatever the outcome."""
+        """Return the row of the results, whatever the outcome."""
         shapes = ["x".join(map(str, shape)) for shape in self.shapes]
         where = {"repository": self.repository, "file": self.file, "class": self.name}
         given = [*map(repr, self.arguments), *(f"{name}={value!r}" for name, value in self.options.items())]

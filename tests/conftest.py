@@ -22,7 +22,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _processors_that_stay_near() -> Iterator[None]:
-    """Keep the number of timed rounds apart from where a host puts its processors, in fixtures of modules as well."""
+    """Make the number of timed rounds independent of the host's cores, in fixtures of modules as well."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("attn2trt.engines.timing.core_latency.core_latency_us", lambda: 9.0)
         yield

@@ -35,7 +35,7 @@ def difference(ms: float, spread: float) -> Difference:
 
 
 def alone() -> Cost:
-    """A block that takes 0.4 ms, where 0.1 would do."""
+    """A block that takes 0.4 ms and has a limit of 0.1."""
     return Cost(
         target="se",
         inputs={"x": (1, 64, 28, 28)},

@@ -1,4 +1,4 @@
-"""What benchmarks/backbones.py and benchmarks/growth.py make of measurements, on numbers of our own."""
+"""The rows and pages of benchmarks/backbones.py and benchmarks/growth.py, on numbers of our own."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def growth() -> ModuleType:
 
 
 def row(backbones: ModuleType, tuning: dict[str, Any] = NO_TUNING) -> dict[str, Any]:
-    """Of a block that takes 1 ms more, where 0.1 would do."""
+    """Return the row of a block that takes 1 ms more, with a limit of 0.1."""
     made: dict[str, Any] = backbones.row_of("resnet18+se", cost_sample.added().to_json(), tuning)
     return made
 

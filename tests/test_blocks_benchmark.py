@@ -1,4 +1,4 @@
-"""What benchmarks/blocks.py makes of measurements, on numbers of our own; the whole run is minutes long."""
+"""The rows and the page of benchmarks/blocks.py, on numbers of our own; the whole run is minutes long."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def blocks() -> ModuleType:
 
 
 def document(ours: float, plain: float, eager: float, other_cores: float = 0.0) -> dict[str, Any]:
-    """What the command writes, with torch.compile missing."""
+    """Return the document that the command writes, with torch.compile missing."""
 
     def row(runtime: str, milliseconds: float) -> dict[str, Any]:
         latency = {"median_ms": milliseconds, "p90_ms": 9.0, "p99_ms": None, "cv": 0.01, "iterations": 99}
@@ -91,7 +91,7 @@ def test_a_limit_is_of_the_graph_at_the_rates(blocks: ModuleType, tmp_path: Path
     assert limit["least_ms"] == pytest.approx(4 * (2 * 2400 + 3) / 1e3)
 
 
-def test_a_tuned_graph_that_takes_much_more_memory_is_told(blocks: ModuleType) -> None:
+def test_a_tuned_graph_that_takes_much_more_memory_is_reported(blocks: ModuleType) -> None:
     row = blocks.row_of("gam", "4x1024x14x14", document(2.0, 4.0, 3.0), TRIED, LIMIT)
     row["runtimes"]["ort-cpu-tuned"] = {**row["runtimes"]["ort-cpu"], "peak_mib": 12.0}
     assert [text for text in blocks.remarks(row) if "holds" in text] == [
@@ -114,7 +114,7 @@ def test_the_page_has_every_row_the_means_and_what_is_missing(blocks: ModuleType
     assert "| all | 0.87 | 4.00 | 0.87 | 0.50 |" in text
     assert "pytorch-compile not measured: no compiler" in text
     assert "1.5 cores were busy" in text
-    gains = text[text.index("## Where nothing is gained") : text.index("## Remarks")]
+    gains = text[text.index("## Blocks that gain nothing") : text.index("## Remarks")]
     assert "`psa`: no exact way to write them was found" in gains
     assert "- `psa` at 4x1024x14x14: pytorch-eager takes 1.00 ms, ours 2.00 ms." in gains
     assert "one after the other, need 0.80 ms" in gains
@@ -122,7 +122,7 @@ def test_the_page_has_every_row_the_means_and_what_is_missing(blocks: ModuleType
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_rounds_with_distant_processors_are_told_and_a_cell_that_kept_them_is_measured_again(
+def test_rounds_with_distant_processors_are_reported_and_a_cell_that_kept_them_is_measured_again(
     blocks: ModuleType, kept: bool
 ) -> None:
     row = blocks.row_of("se", "1x64x112x112", document(2.0, 4.0, 3.0), TRIED, LIMIT)
@@ -131,7 +131,7 @@ def test_rounds_with_distant_processors_are_told_and_a_cell_that_kept_them_is_me
         CoreDistance(rounds=27, distant=3, kept=kept, least_us=8.6, most_us=34.1)
     )
     assert blocks.disturbed(row) == kept
-    (remark,) = [text for text in blocks.told(row) if "processors" in text]
+    (remark,) = [text for text in blocks.remarks_of(row) if "processors" in text]
     if kept:
         assert remark.startswith(
             "`se` at 1x64x112x112: the processors were far from each other in 3 of 27 rounds (writing "

@@ -46,7 +46,7 @@ def test_a_csp_backbone_with_three_feature_maps(csp_backbone: ModuleType, tmp_pa
     assert {str(axis) for axis in bundle.axes.values()} == {"1:2:3", "32:48:65"}
 
 
-def test_fresh_weights_are_said_to_hide_errors(csp_backbone: ModuleType) -> None:
+def test_fresh_weights_are_reported_to_hide_errors(csp_backbone: ModuleType) -> None:
     from attn2trt.validate.hidden import Hidden
 
     assert any("batch normalisations still hold mean 0" in said for said in Hidden().findings(csp_backbone.make()))

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("core", "modules", "export", "engines", "validate", "report", "workflows", "cli")
-# Rooms to the left that a room must not use: what makes a graph and what runs it are made apart, and the judge uses
+# Rooms to the left that a room must not use: a graph's maker and its runner are separate, and the judge uses
 # nothing of the exporter that it judges.
 APART = {"engines": {"export"}, "validate": {"export"}}
 ANYONE = {"errors", ""}  # the root's own names: attn2trt.__version__
@@ -89,7 +89,7 @@ def test_imports_go_to_the_left(path: Path) -> None:
 
 
 def runtime_torch(path: Path) -> bool:
-    """Whether torch is imported outside of `if TYPE_CHECKING:`."""
+    """Return True if torch is imported outside of `if TYPE_CHECKING:`."""
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):

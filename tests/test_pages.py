@@ -35,8 +35,8 @@ def test_a_page_is_what_its_command_writes(tool: str, results: str, page: str, m
 
 
 def test_the_page_of_8_bit_formats_is_what_its_command_writes(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = {precision: stored(f"{precision}_limit") for precision in ("int8", "fp8")}
-    assert written_by("int8_page", told, monkeypatch) == (ROOT / "docs/int8.md").read_text()
+    results = {precision: stored(f"{precision}_limit") for precision in ("int8", "fp8")}
+    assert written_by("int8_page", results, monkeypatch) == (ROOT / "docs/int8.md").read_text()
 
 
 def stored(name: str) -> dict[str, Any]:
@@ -44,10 +44,10 @@ def stored(name: str) -> dict[str, Any]:
     return found
 
 
-def written_by(tool: str, told: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> str:
+def written_by(tool: str, results: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> str:
     """The page that a module of benchmarks/, which are no part of the package, makes of results."""
     with monkeypatch.context() as patch:
         patch.syspath_prepend(str(ROOT / "benchmarks"))
-        written: str = importlib.import_module(tool).page(told)
+        written: str = importlib.import_module(tool).page(results)
         sys.modules.pop(tool)
     return written

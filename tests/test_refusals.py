@@ -69,7 +69,7 @@ def first_positive(x: Tensor, y: Tensor) -> Tensor:
 
 
 def export(module: nn.Module, dynamic: str, folder: Path) -> None:
-    """What deploy does with a module before anything is judged."""
+    """Do with a module what deploy does before anything is judged."""
     target = from_module(module, IMAGE, dynamic=dynamic)
     trace(target, target.build(), folder / "model.onnx", opset=17)
 

@@ -87,7 +87,7 @@ def test_a_case_is_held_against_the_fastest_of_the_others_by_each_clock(tool: Mo
     assert line(page, "`se`", "| 2.000 |") == f"| `se` | fp16 | 8 | {on_device} | 1.25 |"
     assert line(page, "`se`", "| 20.000 |").endswith("| 35.000 | 12.500 | 1.25 |")
     assert line(page, "| fp16 | 8 | 1.25") == "| fp16 | 8 | 1.25 | 1.25 |"
-    assert "Nowhere another is faster by 5 % on the device." in page
+    assert "Nothing else is faster by 5 % on the device." in page
 
 
 def test_the_note_on_kernels_that_were_not_there_stands_above_every_table_of_numbers(tool: ModuleType) -> None:

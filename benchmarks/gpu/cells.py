@@ -37,7 +37,7 @@ class Cell:
 
     @property
     def best(self) -> float | None:
-        """How many times as long as ours the fastest of the others takes."""
+        """Return the latency of the fastest of the others over ours."""
         return self.ms[self.rival] / self.fastest if self.rival and self.fastest else None
 
 

@@ -70,7 +70,7 @@ class Check:
         return document, str(found["problem"])
 
     def _await(self, exports: Sequence[work.Step], processes: Processes) -> Found:
-        """What the Python with TensorRT has, as soon as it works; until then exports go on."""
+        """Ask what the Python with TensorRT has, as soon as it works; until then exports go on."""
         waiting = _Waiting(self._python, self._probed)
         drive = self._drive(exports, "exports.json")
         while not waiting.is_over() and time.monotonic() < self._deadline:
@@ -128,7 +128,7 @@ class Check:
         )
 
     def _keep(self, found: Mapping[str, Any]) -> None:
-        """Put the document in its place in the repository once a GPU has said something, and refresh the archive."""
+        """Put the document in its place in the repository once a GPU has given a result, and refresh the archive."""
         if is_measured(found):
             write_json(RESULTS, found)
         self._archive.refresh()
@@ -148,7 +148,7 @@ class Check:
         return [python, str(STEP), str(self._folder), *words, *_targets(self._arguments.targets), *tactics]
 
     def _environment(self, step: work.Step) -> dict[str, str]:
-        # PyTorch keeps the kernels that it has chosen where the process that times them finds them.
+        # PyTorch keeps the kernels that it has chosen in a folder that the timing process reads.
         kept = {"TORCHINDUCTOR_CACHE_DIR": str(self._folder.resolve() / "inductor")}
         threads = str(max(1, (os.cpu_count() or 1) // self._arguments.exports))
         return {**kept, "OMP_NUM_THREADS": threads} if step.kind == "export" else kept
@@ -163,7 +163,7 @@ class _Waiting:
         self.found: Found | None = None
 
     def is_over(self) -> bool:
-        """Whether it has answered. Raises MissingRequirement if its TensorRT is not usable."""
+        """Return True if it has answered. Raises MissingRequirement if its TensorRT is not usable."""
         if self.found is None and time.monotonic() >= self._next:
             self._next = time.monotonic() + WAIT_SECONDS
             if os.access(self._python, os.X_OK):
@@ -172,7 +172,7 @@ class _Waiting:
 
 
 def probe(python: str, targets: str | None) -> Found:
-    """What a Python has. Raises MissingRequirement if attn2trt does not work in it."""
+    """Return what a Python has. Raises MissingRequirement if attn2trt does not work in it."""
     command = [python, str(STEP), "--probe", *_targets(targets)]
     try:
         ran = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)

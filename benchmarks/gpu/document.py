@@ -1,4 +1,4 @@
-"""What a run has found, as one document: benchmarks/results/tensorrt.json, which docs/gpu.md is made of."""
+"""The findings of a run, as one document: benchmarks/results/tensorrt.json, which docs/gpu.md is made of."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ METHOD = (
 
 @dataclass(frozen=True)
 class Setting:
-    """What the rows of a run depend on.
+    """The conditions that the rows of a run depend on.
 
     Attributes:
         sources: The hash of the code.
@@ -86,7 +86,7 @@ def _without(rows: list[Row], name: str) -> list[Row]:
 
 
 def is_measured(found: Mapping[str, Any]) -> bool:
-    """Whether a GPU has said anything in this document."""
+    """Return True if this document has any result of a GPU."""
     return bool(found["timing"]) or any(row.get("judged") for row in found["rows"])
 
 

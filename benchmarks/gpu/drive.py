@@ -19,7 +19,7 @@ NOT_BEGUN, OUT_OF_TIME = "not begun before the end of the time", "stopped at the
 
 
 class Runner(Protocol):
-    """What does the steps; see Processes."""
+    """The runner of the steps; see Processes."""
 
     def __bool__(self) -> bool: ...
     def start(self, step: Step) -> None: ...
@@ -61,7 +61,7 @@ class Drive:
     def go(self, runner: Runner, until: Callable[[], bool] = lambda: False) -> dict[str, Any]:
         """Do everything for which there is time, or go on ``until`` something else is due; returns the document.
 
-        What is running then is left to the runner. At the end of the time it is stopped.
+        Running steps are then left to the runner. At the end of the time it is stopped.
         """
         began = self.clock()
         self.write()

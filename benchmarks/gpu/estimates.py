@@ -1,4 +1,4 @@
-"""How long a step will take: the longest of its kind until now, or a guess from earlier machines."""
+"""Estimate how long a step will take: the longest of its kind until now, or a guess from earlier machines."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ class Processes:
 
 
 def log_path(folder: Path, step: Step) -> Path:
-    """What the step's processes print."""
+    """The output of the step's processes."""
     return folder / LOGS / f"{step.name}.log"
 
 

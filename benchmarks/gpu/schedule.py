@@ -19,7 +19,7 @@ from .work import Pool, Step
 
 
 class Schedule:
-    """What is left to do.
+    """The steps that are left to do.
 
     Args:
         steps: All of them, the most wanted first.
@@ -52,7 +52,7 @@ class Schedule:
 
     @property
     def is_alone(self) -> bool:
-        """Whether a step is running that must run alone."""
+        """Return True if a step is running that must run alone."""
         return any(step.pool == "alone" for step in self._running.values())
 
     def give_up(self, names: Collection[str], why: str) -> None:
@@ -123,7 +123,7 @@ class Schedule:
         return True
 
     def _fits(self, step: Step, left_seconds: float) -> bool:
-        """Whether it can end in time together with the timings that it is for; if not, it is given up."""
+        """Return True if it can end in time together with the timings that it is for; if not, it is given up."""
         needed = self._estimates.of(step) + sum(map(self._estimates.of, self._timings_for(step)))
         if needed <= left_seconds:
             return True

@@ -1,4 +1,4 @@
-"""What is timed: the plans of a case in turn, and PyTorch in float16 in turn."""
+"""Time the plans of a case in turn, and PyTorch in float16 in turn."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def time_pytorch(folder: Path, case: Case, batch: int, setting: str) -> dict[str
 
 
 def compile_pytorch(folder: Path, case: Case, batch: int) -> dict[str, Any]:
-    """Have PyTorch choose and compile its kernels; it keeps them in its cache, where ``time_pytorch`` finds them.
+    """Have PyTorch choose and compile its kernels; it keeps them in its cache for ``time_pytorch``.
 
     Raises CheckFailed if it does not.
     """

@@ -52,7 +52,7 @@ class Case:
 
     @property
     def is_block(self) -> bool:
-        """Whether it is one block by itself."""
+        """Return True for one block by itself."""
         return bool(self.shape)
 
 
@@ -84,7 +84,7 @@ class Step:
 
     @property
     def pool(self) -> Pool:
-        """Whether it runs alone, and if not, beside which others."""
+        """Return the steps that it runs beside, none if it runs alone."""
         return POOLS[self.kind]
 
 

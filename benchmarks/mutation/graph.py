@@ -19,7 +19,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Anatomy:
-    """The shape of every float tensor inside a graph, at the traced sizes and at others: where they differ, an axis is
+    """The shape of every float tensor inside a graph, at the traced sizes and at others: if they differ, an axis is
     dynamic."""
 
     traced: Shapes
@@ -62,7 +62,7 @@ class Patient:
         self._made = 0
 
     def shape(self, tensor: str) -> tuple[int, ...]:
-        """At the traced sizes; empty where the tensor is no float activation."""
+        """Return the shape at the traced sizes; empty if the tensor is no float activation."""
         return tuple(self.anatomy.traced.get(tensor, ()))
 
     def is_weight(self, name: str) -> bool:
@@ -72,7 +72,7 @@ class Patient:
         return np.array(numpy_helper.to_array(self._weights[name]))
 
     def weight(self, node: onnx.NodeProto, index: int) -> Array | None:
-        """The node's constant input; None where there is none there."""
+        """Return the node's constant input; None if it has none there."""
         if index >= len(node.input) or node.input[index] not in self._weights:
             return None
         return self.array(node.input[index])

@@ -35,7 +35,7 @@ def mutants(
 ) -> Iterator[Mutant]:
     """At most ``each`` mutants of every operator, at nodes drawn from ``seed``; none twice.
 
-    Where an operator has several forms, a node may be drawn again.
+    If an operator has several variants, a node may be drawn again.
     """
     for operator in operators:
         rng = np.random.default_rng([seed, zlib.crc32(operator.__name__.encode())])

@@ -120,7 +120,7 @@ def _tolerances(limits: Mapping[str, Any]) -> str:
         [
             "## Tolerances",
             "",
-            "| what | value | where it comes from |",
+            "| what | value | source |",
             "| --- | --- | --- |",
             "| floor | measured per case, output and slice | what PyTorch float32 loses against float64 on this input, "
             "with its own kernels, with other last digits (validate/last_digits.py) and with plain kernels "
@@ -130,7 +130,7 @@ def _tolerances(limits: Mapping[str, Any]) -> str:
             f"| limit | {LIMIT:g} floors | R, and {LIMIT / HEALTHY_RATIO:.2g} times that for what was not measured; "
             "what it lets through is counted above |",
             f"| allowance between two runs (rows of a batch, repetition) | {BETWEEN_RUNS:g} floors | 2 R: two healthy "
-            "runs, each within R floors of the truth, are at most 2 R apart |",
+            "runs, each within R floors of the truth, differ by at most 2 R |",
             f"| error budget | {BUDGET:g} relative L2 | absolute, ordinary inputs only; `--max-error` |",
             f"| settled top-1 | best score above the second by more than {BETWEEN_RUNS:g} floors | 2 R: two scores, "
             "each within R floors, cannot pass each other |",

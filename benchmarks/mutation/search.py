@@ -1,4 +1,4 @@
-"""Does a mutant count: is there an input inside the claimed ranges where it computes something else?
+"""Does a mutant count: is there an input inside the claimed ranges on which it computes something else?
 
 Nothing here is what the verdict sees: other sizes, other values, other seeds. The healthy graph and the mutant run in
 ONNX Runtime, float32, optimisations off. A mutant counts when its output moves by more than twice the verdict's limit.
@@ -37,7 +37,7 @@ class Search:
         self._references: dict[int, Reference] = {}
 
     def shows(self, run: Run) -> str:
-        """Where the mutant moves the output by more than allowed: its case, in words. Empty where nowhere."""
+        """Return the case on which the mutant moves the output by more than allowed, in words; empty if none does."""
         for index, case in enumerate(self._cases):
             if index not in self._expected:
                 feeds = case.feeds
@@ -56,7 +56,7 @@ class Search:
         wide = healthy.astype(np.float64) if healthy.dtype.kind == "f" else healthy
         if out.shape == wide.shape and np.array_equal(out, healthy):
             return False
-        # With the smallest floor that there is the ratio is the largest: where that is allowed, no truth is needed.
+        # With the smallest floor that there is the ratio is the largest: if that is allowed, no truth is needed.
         least = Floor(0.0, 0.0, np.zeros_like(measure(wide, wide).channel))
         if wide.any() and compare(name, out, wide, least, 0.0, limit=TIMES * LIMIT, budget=np.inf).passed:
             return False

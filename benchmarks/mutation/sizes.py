@@ -102,7 +102,7 @@ def shape_baked(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator
 
 
 def size_baked(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator) -> str:
-    """A tensor forced to its traced size along one axis: cut where it is larger."""
+    """A tensor forced to its traced size along one axis: cut if it is larger."""
     dynamic = patient.anatomy.dynamic_axes(node.output[0])
     if not dynamic:
         return ""

@@ -40,7 +40,7 @@ def inputs_swapped(patient: Patient, node: onnx.NodeProto, rng: np.random.Genera
 
 
 def activation_dropped(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator) -> str:
-    """No activation where there was one."""
+    """Remove an activation."""
     if node.op_type not in ACTIVATIONS:
         return ""
     before = node.op_type

@@ -55,7 +55,7 @@ FROM_PYTORCH = ("attn2trt.modules.", "attn2trt.export.trace.", "attn2trt.validat
 
 @pytest.fixture(scope="module", params=["hidden", pytest.param("installed", marks=pytest.mark.slow)])
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Run Python with the given arguments where nothing but the base dependencies can be imported."""
+    """Run Python with the given arguments and nothing but the base dependencies to import."""
     folder = tmp_path_factory.mktemp(request.param)
     return base_install.hidden(folder) if request.param == "hidden" else base_install.installed(folder)
 

@@ -32,7 +32,7 @@ def result(*rows: Row) -> Benchmark:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What the command asks for; nothing is measured."""
+    """The options that the command passes on; nothing is measured."""
     calls: list[dict[str, Any]] = []
 
     def stand_in(target: str, **arguments: Any) -> Benchmark:

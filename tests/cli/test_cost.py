@@ -19,7 +19,7 @@ from attn2trt.workflows import cost as costing
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What the command asks for; nothing is measured."""
+    """The options that the command passes on; nothing is measured."""
     calls: list[dict[str, Any]] = []
 
     def stand_in(target: str, **arguments: Any) -> Cost:

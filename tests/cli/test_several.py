@@ -1,4 +1,4 @@
-"""Several targets in one call: each in a child, said in order, and none kept from being done by another."""
+"""Several targets in one call: each in a child, printed in order, and none kept from being done by another."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_an_interrupt_ends_all_and_leaves_no_half_bundle(number: signal.Signals,
             os.kill(int(path.read_text()), 0)
 
 
-def test_a_child_that_is_told_to_end_before_it_is_ready_takes_no_other_along() -> None:
+def test_a_child_that_must_end_before_it_is_ready_takes_no_other_along() -> None:
     early = "from attn2trt.core import fork\n"
     early += "fork.die_with_parent = lambda: os.kill(os.getpid(), signal.SIGTERM)\n\ndef run"
     code = script("return 0", "a b", jobs=2).replace("def run", early, 1)

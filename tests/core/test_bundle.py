@@ -175,7 +175,7 @@ def test_what_the_manifest_says_is_covered_by_its_own_hash(bundle: Bundle) -> No
     file = bundle.path / MANIFEST
     manifest = json.loads(file.read_text())
     assert verify(bundle.path)[0].detail.startswith("content sha256")
-    file.write_text(json.dumps(dict(reversed(manifest.items()))))  # the same, said in another order
+    file.write_text(json.dumps(dict(reversed(manifest.items()))))  # the same in another order
     assert problems(bundle.path) == []
     file.write_text(json.dumps({**manifest, "verdict": {"passed": True}}))
     (problem,) = problems(bundle.path)
@@ -202,7 +202,7 @@ def test_every_change_of_one_bit_of_what_the_manifest_says_is_found(bundle: Bund
         file.write_bytes(changed)
         try:
             said = verify(bundle.path)[0]
-            # a hash under another name is none, which is said
+            # a hash under another name is none, which is reported
             assert not said.ok or json.loads(changed) == before or said.detail.startswith("manifest not covered")
         except InputError:
             found += 1
@@ -210,7 +210,7 @@ def test_every_change_of_one_bit_of_what_the_manifest_says_is_found(bundle: Bund
 
 
 def test_a_plan_that_no_hash_covers_is_found(tmp_path: Path) -> None:
-    """Also where the manifest's own hash is right, which anyone can compute."""
+    """Also if the manifest's own hash is right, which anyone can compute."""
     write(tmp_path / "mine")
     manifest = json.loads((tmp_path / "mine" / MANIFEST).read_text())
     (tmp_path / "mine" / "plans").mkdir()

@@ -1,4 +1,4 @@
-"""What is read of a bundle is of one bundle, whatever another command does meanwhile."""
+"""A reader of a bundle sees one bundle, whatever another command does meanwhile."""
 
 from __future__ import annotations
 

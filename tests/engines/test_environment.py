@@ -1,4 +1,4 @@
-"""What is missing is missing, what cannot load is not usable, and each has a fix."""
+"""A package may be missing or fail to load: neither is usable, and each has a fix."""
 
 from __future__ import annotations
 

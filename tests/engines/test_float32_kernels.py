@@ -1,4 +1,4 @@
-"""A half-precision graph rounds where its dtypes say, which ONNX Runtime by itself does not do."""
+"""A half-precision graph rounds as its dtypes demand, which ONNX Runtime by itself does not do."""
 
 from __future__ import annotations
 

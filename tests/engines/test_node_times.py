@@ -1,4 +1,4 @@
-"""What ONNX Runtime's profile says of each node, and where in the module a fused node belongs."""
+"""ONNX Runtime's profile gives the time of each node, and a fused node gets its module."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
-def test_every_node_of_every_call_is_told(model: Path, tmp_path: Path) -> None:
+def test_every_node_of_every_call_is_reported(model: Path, tmp_path: Path) -> None:
     with OrtRuntime(model, threads=1, profile=tmp_path) as runtime:
         for _ in range(3):
             runtime.run({"x": np.zeros(SHAPE, np.float32)})

@@ -105,7 +105,7 @@ def test_an_unknown_provider_is_missing() -> None:
 
 
 def test_a_silent_fallback_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    """ONNX Runtime lists CUDA where it cannot load it, and then runs on the CPU without a word."""
+    """ONNX Runtime lists CUDA even if it cannot load it, and then runs on the CPU without a word."""
     real = onnxruntime.InferenceSession
 
     def fallen_back(source: object, options: object, **_: object) -> object:
@@ -140,6 +140,6 @@ def test_a_prepared_call_keeps_its_inputs_in_memory() -> None:
         calls = runtime.prepare([given])
         del given
         gc.collect()
-        # ONNX Runtime 1.23 reads freed memory where nobody else does
+        # ONNX Runtime 1.23 reads freed memory if nobody else holds it
         assert all(array() is not None for array in arrays)
         calls[0]()

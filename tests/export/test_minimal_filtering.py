@@ -73,7 +73,7 @@ def test_a_small_kernel_in_single_taps(kernel: tuple[int, int], pads: tuple[int,
 
 
 @pytest.mark.parametrize("form", [HALF, WHOLE], ids=["half", "whole"])
-def test_groups_stay_apart(form: MinimalFiltering) -> None:
+def test_groups_stay_separate(form: MinimalFiltering) -> None:
     before = graph((7, 7), (3, 3, 3, 3), "12, 12", groups=3)
     same(before, rewritten(before, form), {"x": numbers(2, 3 * CHANNELS, 12, 12)})
 

@@ -90,7 +90,7 @@ def test_an_output_of_a_convolution_loses_its_axis_itself() -> None:
         "y = Mul (map, x)",
     ],
 )
-def test_operators_that_keep_images_apart(text: str) -> None:
+def test_operators_that_keep_images_separate(text: str) -> None:
     given = {"square": numbers(16, 16), "row": numbers(16), "last": np.array([2, 3]), "one": ONES, "two": np.array([9])}
     given |= {"picked": np.array([3, 1, 0]), "low": np.array(0.01), "map": numbers(16, 1, 5)}
     before = model(text, f"{MAP} x", **{name: value for name, value in given.items() if name in text})

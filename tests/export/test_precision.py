@@ -70,7 +70,7 @@ def write(folder: Path, nodes: list[Node] = NORMALISED, *, opset: int = 17, **co
 
 
 def casts(low: LowPrecisionGraph) -> Counter[str]:
-    """How often every value is cast."""
+    """Return how often every value is cast."""
     return Counter(node.input[0] for node in onnx.load(str(low.graph.path)).graph.node if node.op_type == "Cast")
 
 
@@ -99,7 +99,7 @@ def test_float16_stays_at_opset_17_and_bfloat16_rises_to_the_lowest_that_has_con
     assert (without.graph.opset, without.oldest_tensorrt) == (17, "10.0")
 
 
-def test_a_constant_that_float16_cannot_hold_keeps_its_operator_and_is_told(tmp_path: Path) -> None:
+def test_a_constant_that_float16_cannot_hold_keeps_its_operator_and_is_reported(tmp_path: Path) -> None:
     large, tiny = (np.full((4, 4, 1, 1), value, np.float32) for value in (1e5, 1e-7))
     nodes: list[Node] = [("Conv", ["x", "w"], "c"), ("Conv", ["c", "v"], "y")]
     for name, weight, said in (("large", large, "ends at"), ("tiny", tiny, "loses")):

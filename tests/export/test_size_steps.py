@@ -84,7 +84,7 @@ def test_a_step_that_was_asked_for_is_kept(tmp_path: Path) -> None:
     check_right(target, graph, {"height": 32, "width": 36})
 
 
-def test_a_smallest_size_that_the_module_cannot_take_is_told(tmp_path: Path) -> None:
+def test_a_smallest_size_that_the_module_cannot_take_is_reported(tmp_path: Path) -> None:
     class OfLargeImages(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             if x.shape[2] < 10:
@@ -95,7 +95,7 @@ def test_a_smallest_size_that_the_module_cannot_take_is_told(tmp_path: Path) -> 
         exported(OfLargeImages(), tmp_path, "height=8:16:40", IMAGE)
 
 
-def test_a_factor_of_a_size_is_told_as_a_factor(tmp_path: Path) -> None:
+def test_a_factor_of_a_size_is_reported_as_a_factor(tmp_path: Path) -> None:
     class ScaledPositions(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -115,7 +115,7 @@ def test_a_factor_of_a_size_is_told_as_a_factor(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("layer", [nn.LSTM, nn.GRU])
-def test_a_recurrent_layer_is_told_with_its_line(layer: type[nn.RNNBase], tmp_path: Path) -> None:
+def test_a_recurrent_layer_is_reported_with_its_line(layer: type[nn.RNNBase], tmp_path: Path) -> None:
     class Columns(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -131,7 +131,7 @@ def test_a_recurrent_layer_is_told_with_its_line(layer: type[nn.RNNBase], tmp_pa
         exported(Columns(), tmp_path, "width=8:24:40", IMAGE)
 
 
-def test_an_axis_that_inputs_share_by_chance_is_told() -> None:
+def test_an_axis_that_inputs_share_by_chance_is_reported() -> None:
     class Scaled(nn.Module):
         def forward(self, image: Tensor, size: Tensor) -> Tensor:
             return image * size[0] / size[1]

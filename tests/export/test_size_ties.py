@@ -96,7 +96,7 @@ def test_a_tie_that_the_module_does_not_keep_is_refused(tmp_path: Path) -> None:
         exported(TwoLevels(), tmp_path, "fine.height=10:16:40,coarse.height=fine.height-8", *SHAPES)
 
 
-def test_the_tie_that_would_help_is_told(tmp_path: Path) -> None:
+def test_the_tie_that_would_help_is_reported(tmp_path: Path) -> None:
     dynamic = "fine.height=8:16:40,coarse.height=4:8:20"
     with pytest.raises(ModuleRefused, match=r"tie the axes, with (fine.height=2\*coarse.height|coarse.height=.*) in"):
         exported(TwoLevels(), tmp_path, dynamic, *SHAPES)

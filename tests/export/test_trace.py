@@ -1,4 +1,4 @@
-"""Tracing: names, dimensions and opset as asked, the module map, and a refusal where an axis cannot stay dynamic."""
+"""Tracing: names, dimensions and opset as asked, the module map, and a refusal if an axis cannot stay dynamic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a trace's guards leave of the claimed ranges, and how the line that asked is told."""
+"""The part of the claimed ranges that a trace's guards leave, and the line that is reported for each."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_step_has_to_hold_the_traced_size() -> None:
     assert (violation.narrower, violation.elsewhere) == (Axis(8, 12, 16, multiple=4), Axis(8, 8, 40, multiple=8))
 
 
-def test_a_bound_is_told_with_the_step_rather_than_hidden_in_a_larger_one() -> None:
+def test_a_bound_is_reported_with_the_step_rather_than_hidden_in_a_larger_one() -> None:
     # multiples of 36 would be inside as well, and two sizes alone
     guards = [guard(sympy.Eq(Mod(HEIGHT, 4), 0)), guard(sympy.Ge(HEIGHT, 9))]
     axes, violation = restrict(guards, {"height": Axis(4, 36, 100)}, never)
@@ -110,7 +110,7 @@ def test_a_number_that_a_size_became_is_compared_as_a_float() -> None:
     assert str(violation) == "holds only for height 12 to 15 at mine.py:3 `if h % 2:`"
 
 
-def test_a_guard_that_cannot_be_evaluated_is_told_as_it_is() -> None:
+def test_a_guard_that_cannot_be_evaluated_is_reported_as_it_is() -> None:
     unknown = sympy.Eq(sympy.Function("Unknown")(HEIGHT), 3)
     violation = restrict([guard(unknown)], AXES, never)[1]
     assert str(violation) == "holds only where Unknown(height) == 3 at mine.py:3 `if h % 2:`"
@@ -121,12 +121,12 @@ def test_a_fixed_axis_names_axis_value_and_line() -> None:
     assert str(violation) == "fixes the axis 'height' at 12 at mine.py:3 `if h % 2:`"
 
 
-def test_a_range_is_told_as_a_range() -> None:
+def test_a_range_is_reported_as_a_range() -> None:
     violation = restrict([guard(sympy.Ge(HEIGHT, 9))], AXES, never)[1]
     assert str(violation) == "holds only for height 9 to 31 at mine.py:3 `if h % 2:`"
 
 
-def test_a_relation_between_axes_is_told_with_their_names() -> None:
+def test_a_relation_between_axes_is_reported_with_their_names() -> None:
     violation = restrict([guard(sympy.Gt(WIDTH, HEIGHT))], AXES, never)[1]
     assert isinstance(violation, Violation)
     assert str(violation) == "holds only where width > height at mine.py:3 `if h % 2:`"

@@ -1,4 +1,4 @@
-"""What stands in for a call while tracing equals that call in eager PyTorch."""
+"""The replacement of a call while tracing equals that call in eager PyTorch."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def test_steps_that_are_running_at_the_end_of_the_time_are_stopped_and_listed(tm
     assert not world.until
 
 
-def test_a_run_that_is_killed_has_said_what_it_has_not_reached(tmp_path: Path) -> None:
+def test_a_run_that_is_killed_has_stated_what_it_has_not_reached(tmp_path: Path) -> None:
     written: list[Mapping[str, Any]] = []
     drive(tmp_path, World(tmp_path, seconds=lambda step: 25.0 if step.case == "b" else 10.0), keep=written.append)
     assert written[0]["not_reached"] == dict.fromkeys(NAMES, "not begun")

@@ -53,7 +53,7 @@ def is_there(pid: int) -> bool:
     return state != "Z"
 
 
-def test_a_step_ends_with_how_and_what_it_said(tmp_path: Path) -> None:
+def test_a_step_ends_with_how_and_what_it_printed(tmp_path: Path) -> None:
     with processes(tmp_path, {"build": {"die": True}}) as running:
         running.start(BUILD)
         (ended,) = wait_for(running.ended)

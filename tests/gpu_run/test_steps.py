@@ -1,4 +1,4 @@
-"""What the steps of the GPU check do, up to the device: TensorRT and the timing are stood in for."""
+"""The steps of the GPU check up to the device: TensorRT and the timing are stood in for."""
 
 from __future__ import annotations
 

@@ -127,6 +127,6 @@ def test_no_weights_are_fetched_for_what_timm_lacks():
         resolve("epsanet50", pretrained=True).build()
 
 
-def test_the_channel_order_is_told():
+def test_the_channel_order_is_reported():
     assert resolve("bn_inception").preprocessing["order"] == "BGR"
     assert "order" not in resolve("resnet50").preprocessing

@@ -34,7 +34,7 @@ def weights(block):
 
 
 def formulas(name):
-    """What tests/block_formulas says of a block: formula, VARIANTS of options, KEYS of parameters, REFUSED options."""
+    """Return the entry of tests/block_formulas: formula, VARIANTS of options, KEYS of parameters, REFUSED options."""
     return import_module(f"block_formulas.{name}")
 
 

@@ -82,7 +82,7 @@ def test_several_sets_are_listed_and_one_can_be_chosen(kind: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.", "module._orig_mod.", "net.backbone."])
-def test_a_prefix_of_all_keys_is_left_out_and_said(prefix: str, tmp_path: Path) -> None:
+def test_a_prefix_of_all_keys_is_left_out_and_stated(prefix: str, tmp_path: Path) -> None:
     state, notes = loaded({"state_dict": prefixed(RAW, prefix)}, tmp_path)
     assert same(state, RAW)
     assert notes == ["entry 'state_dict'", f"prefix {prefix!r} left out"]
@@ -107,7 +107,7 @@ def test_keys_beside_the_modules_are_refused_with_the_way_to_leave_them_out(tmp_
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_another_precision_is_said(dtype: torch.dtype, tmp_path: Path) -> None:
+def test_another_precision_is_stated(dtype: torch.dtype, tmp_path: Path) -> None:
     state = {key: value.to(dtype) if value.is_floating_point() else value for key, value in RAW.items()}
     found, notes = loaded(state, tmp_path)
     assert {value.dtype for value in found.values() if value.is_floating_point()} == {torch.float32}

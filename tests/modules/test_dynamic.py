@@ -63,7 +63,7 @@ def test_several_inputs_share_what_agrees():
     assert set(axes) == {"batch", "height", "ids.dim1"}
 
 
-def test_several_images_of_other_sizes_are_named_apart():
+def test_several_images_of_other_sizes_are_named_separately():
     shapes = [IMAGE, Shape("small", (2, 3, 8, 48))]
     inputs, _ = plan(shapes, "small.height,width", fixed=True)
     assert [spec.shape for spec in inputs] == [(2, 3, 32, "width"), (2, 3, "small.height", "width")]
@@ -234,7 +234,7 @@ def test_refuses_a_tie_that_is_traced_at_one():
 
 
 @pytest.mark.parametrize("asked", ["batch=1:8:8", "batch=1:1:8", "batch=1:2:8"])
-def test_one_image_is_told_the_one_command_that_works(asked):
+def test_one_image_gets_the_one_command_that_works(asked):
     with pytest.raises(InputError) as caught:
         plan([Shape("x", (1, 3, 32, 32))], f"{asked},height=16:32:64", fixed=True)
     assert str(caught.value).endswith("; write --shape 2x3x32x32 --dynamic batch=1:2:8,height=16:32:64")

@@ -51,7 +51,7 @@ def test_a_block_alone_is_the_one_in_the_backbone() -> None:
     ("spec", "there"),
     [("resnet18+se@stage1", ""), ("resnet50+cot@stage4", "Conv2d"), ("efficientnet_b0+se", "SqueezeExcite")],
 )
-def test_what_a_block_stands_in_for_is_told(spec: str, there: str) -> None:
+def test_what_a_block_stands_in_for_is_reported(spec: str, there: str) -> None:
     plan = catalog.read(spec, shapes=IMAGE)
     bare = catalog.read(spec.partition("+")[0], shapes=IMAGE)
     plain, _ = bare.recipe.structure(bare.inputs, bare.axes)

@@ -1,6 +1,6 @@
 """Key maps: files with exactly a release's keys and shapes, drawn up here from the release's architecture.
 
-Every tensor of such a file is one number all over, its own: where the number ends up, the tensor ended up.
+Every tensor of such a file is one number all over, its own: the number shows the place of the tensor.
 """
 
 from __future__ import annotations

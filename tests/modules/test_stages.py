@@ -1,4 +1,4 @@
-"""The stage of a module is told from its path."""
+"""The stage of a module follows from its path."""
 
 from __future__ import annotations
 

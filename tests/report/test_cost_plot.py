@@ -1,4 +1,4 @@
-"""What is drawn is what the tables say; the drawing itself needs no more than a figure that takes it."""
+"""The plot shows the numbers of the tables; the drawing itself needs no more than a figure that takes it."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_block_alone_has_no_stages_to_draw(tmp_path: Path) -> None:
     assert len(Figure.made[-1].axes) == 1
 
 
-def test_without_matplotlib_the_command_that_installs_it_is_told(
+def test_without_matplotlib_the_command_that_installs_it_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cost_plot, "find_spec", lambda name: None)

@@ -38,7 +38,7 @@ def test_a_block_alone_stands_beside_its_limits() -> None:
     assert "plain backbone" not in text
 
 
-def test_a_block_in_a_backbone_is_told_in_sum_by_stage_and_by_shape() -> None:
+def test_a_block_in_a_backbone_is_reported_in_sum_by_stage_and_by_shape() -> None:
     text = shown(cost_sample.added())
     assert row(text, "more")[6:] == ["+10.0%", "+0.0%", "+10.0%"]
     assert row(text, "measured difference")[1:] == ["1.0000", "10.00%", "10.0"]

@@ -76,7 +76,7 @@ def test_what_a_pass_is_worth_is_in_the_last_sentence() -> None:
     assert stage_sentence(single.stages[0]).endswith("float64 cannot run case traced: RuntimeError: no kernel")
 
 
-def test_slices_that_were_never_finite_are_said() -> None:
+def test_slices_that_were_never_finite_are_stated() -> None:
     found = stage_result(Stage("ort"), stage("ort", 1.0).comparisons, unchecked=["index 5 of y is finite in no case"])
     text = printed(Verdict((found, stage("rows", 1.0))))
     assert "NOT CHECKED: ort could not be compared whole" in text

@@ -226,7 +226,7 @@ class TokenAttention(nn.Module):
 
 
 @trap(
-    "a mask as second input, added as -inf where it is 0",
+    "a mask as second input, added as -inf at zeros",
     (2, 20, CHANNELS),
     (2, 20),
     dynamic="batch=1:2:4,x.dim1=5:20:41,mask.dim1=5:20:41",

@@ -126,7 +126,7 @@ class LogSumExp(nn.Module):
         return torch.logsumexp(x.view(x.size(0), x.size(1), -1), dim=2)
 
 
-@trap("x / (1e-9 + sum) where the sum can be 0: the exporter takes 1e-9 for 0")
+@trap("x / (1e-9 + sum) with a sum that can be 0: the exporter takes 1e-9 for 0")
 class SmallEpsilon(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         kept = F.relu(x - 2.5)

@@ -130,7 +130,7 @@ class CeilMode(nn.Module):
         return average + F.max_pool2d(x, 3, stride=2, padding=1, ceil_mode=True)
 
 
-@trap("adaptive max pooling that also returns where each maximum was")
+@trap("adaptive max pooling that also returns the index of each maximum")
 class MaximumAndWhere(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         values, where = F.adaptive_max_pool2d(x, 1, return_indices=True)

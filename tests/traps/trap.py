@@ -1,4 +1,4 @@
-"""What a trap is, and the list of all."""
+"""The trap, a construction that may export wrongly, and the list of all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CHANNELS = 8
 SHAPE = (2, CHANNELS, 12, 16)
 # Odd ends and a non-square optimum: nothing fits by chance.
 ANY = "batch=1:2:4,height=6:12:30,width=7:16:33"
-# For modules that PyTorch itself only runs where a window divides the image.
+# For modules that PyTorch itself only runs if a window divides the image.
 FOURS = "batch=1:2:4,height=4:12:30,width=8:16:33"
 
 

@@ -27,7 +27,7 @@ def test_a_lower_precision_has_its_own_budget() -> None:
     assert disagreement(changed, {"y": X}, LOWER["int8"]) == ""
 
 
-def test_names_and_shapes_are_told() -> None:
+def test_names_and_shapes_are_reported() -> None:
     assert disagreement({"z": X}, {"y": X}) == "outputs z instead of y"
     assert "shape (5, 4) instead of (4, 5)" in disagreement({"y": X.T}, {"y": X})
 

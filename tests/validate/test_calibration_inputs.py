@@ -1,4 +1,4 @@
-"""What int8 is calibrated on: photographs, tensors, or the ordinary cases, and one clear line for what does not fit."""
+"""The inputs that int8 is calibrated on: photographs, tensors, or the ordinary cases; one clear line for a misfit."""
 
 from __future__ import annotations
 

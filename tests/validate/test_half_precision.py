@@ -38,7 +38,7 @@ RESULTS = Path(__file__).parents[2] / "benchmarks/results/half_limits.json"
 
 
 class SumOfSquares(nn.Module):
-    """A gate by the root of a sum of squares: the sum passes 65504 where the output is near the input."""
+    """A gate by the root of a sum of squares: the sum passes 65504 although the output is near the input."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         total = x.pow(2).sum((2, 3), keepdim=True)
@@ -46,7 +46,7 @@ class SumOfSquares(nn.Module):
 
 
 class Overflow(nn.Module):
-    """What no policy helps: a product beyond 65504 on the way to an ordinary output."""
+    """A module that no policy helps: a product beyond 65504 on the way to an ordinary output."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Last digits move where a kernel's are its own, and nowhere else."""
+"""Last digits move if a kernel's are its own, and in no other place."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def tools() -> Any:
 
 @pytest.fixture(scope="module")
 def cbam(tools: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return tools.subject("cbam", tmp_path_factory.mktemp("cbam"))
+    return tools.healthy_model("cbam", tmp_path_factory.mktemp("cbam"))
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +166,7 @@ class Twice(nn.Module):
         return x * self.gate(x) - self.gate(x.flip(2))
 
 
-def test_a_call_that_is_not_in_the_graph_is_told_from_the_one_that_is(tmp_path: Path) -> None:
+def test_a_call_that_is_not_in_the_graph_is_distinguished_from_the_one_that_is(tmp_path: Path) -> None:
     def edit(model: onnx.ModelProto) -> None:
         last = [node for node in model.graph.node if node.op_type == "Sigmoid"][-1]
         for node in model.graph.node:
@@ -216,7 +216,7 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, OnnxGrap
         ("Sigmoid", "gate.1", "computes this module; gate ends with"),
     ],
 )
-def test_a_step_that_is_not_in_the_graph_is_told(
+def test_a_step_that_is_not_in_the_graph_is_reported(
     steps: tuple[nn.Module, OnnxGraph, Case], kind: str, named: str, detail: str, tmp_path: Path
 ) -> None:
     module, graph, case = steps
@@ -289,7 +289,7 @@ def test_a_node_that_reads_the_input_and_does_not_run_is_named(
     assert (found.module, found.node, found.proven) == ("first", "baked", True)
 
 
-def test_an_error_that_vanishes_when_it_is_looked_at_is_told(
+def test_an_error_that_vanishes_when_it_is_looked_at_is_reported(
     small: tuple[nn.Module, OnnxGraph, Case], tmp_path: Path
 ) -> None:
     """A runtime that fuses an activation wrongly, unless the value before it is asked for."""

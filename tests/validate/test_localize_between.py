@@ -1,4 +1,4 @@
-"""Two runtimes of one graph, told apart without PyTorch."""
+"""Two runtimes of one graph, compared without PyTorch."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_first_module_and_node_that_differ_are_named_and_proven(tmp_path: Pa
     assert str(found).startswith("first wrong in attn, ONNX node gate (HardSigmoid); the node alone")
 
 
-def test_a_runtime_that_is_wrong_only_unobserved_is_told(tmp_path: Path, case: Case) -> None:
+def test_a_runtime_that_is_wrong_only_unobserved_is_reported(tmp_path: Path, case: Case) -> None:
     right = graph(tmp_path / "a.onnx")
     wrong = graph(tmp_path / "b.onnx", gate="HardSigmoid")
 

@@ -256,7 +256,7 @@ def test_floors_keep_the_larger_part() -> None:
 
 
 def test_zeros_are_judged_absolutely_whatever_pytorch_loses_on_them() -> None:
-    """Float32 leaves a trace where float64 has exact zeros: its relative floor is infinite, and says nothing."""
+    """Float32 leaves a trace at float64's exact zeros: its relative floor is infinite, and says nothing."""
     zeros = np.zeros((1, 2, 3, 3))
     floor = measure(np.full(zeros.shape, 1e-9, np.float32), zeros)
     assert not floor.is_finite

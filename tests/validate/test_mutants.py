@@ -37,45 +37,47 @@ def tools() -> Any:
 
 
 @pytest.fixture(scope="module")
-def subject(tools: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def healthy_model(tools: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("mutants")
-    make = tools("mutation.subject").Subject
+    make = tools("mutation.healthy_model").HealthyModel
     return make("cbam", "2x16x8x8", AXES, folder, seed=3, inputs=60, simplified=False)
 
 
-def sample(tools: Any, subject: Any, seed: int = 3) -> list[Any]:
+def sample(tools: Any, healthy_model: Any, seed: int = 3) -> list[Any]:
     operators = tools("mutation.operators")
-    model = subject.graphs["exported"]
-    return list(operators.mutants(model, subject.anatomy("exported"), each=1, seed=seed))
+    model = healthy_model.graphs["exported"]
+    return list(operators.mutants(model, healthy_model.anatomy("exported"), each=1, seed=seed))
 
 
-def test_everything_that_counts_in_the_sample_is_caught(tools: Any, subject: Any) -> None:
-    outcomes = [(mutant, subject.outcome(mutant)) for mutant in sample(tools, subject)]
+def test_everything_that_counts_in_the_sample_is_caught(tools: Any, healthy_model: Any) -> None:
+    outcomes = [(mutant, healthy_model.outcome(mutant)) for mutant in sample(tools, healthy_model)]
     assert [f"{mutant.what}: {outcome.by}" for mutant, outcome in outcomes if outcome.status == "missed"] == []
     assert Counter(outcome.status for _, outcome in outcomes)["caught"] >= 30
     assert len({mutant.operator for mutant, outcome in outcomes if outcome.status == "caught"}) >= 30
 
 
-def test_the_same_seed_breaks_the_same_places(tools: Any, subject: Any) -> None:
-    first, again, other = (sample(tools, subject, seed) for seed in (3, 3, 4))
+def test_the_same_seed_breaks_the_same_places(tools: Any, healthy_model: Any) -> None:
+    first, again, other = (sample(tools, healthy_model, seed) for seed in (3, 3, 4))
     assert first == again
     assert [mutant.what for mutant in first] != [mutant.what for mutant in other]
 
 
-def test_a_verdict_without_cases_misses_them(tools: Any, subject: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subject, "pairs", [])
-    broken = next(mutant for mutant in sample(tools, subject) if mutant.operator == "weight_negated")
-    assert subject.outcome(broken).status == "missed"
+def test_a_verdict_without_cases_misses_them(tools: Any, healthy_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(healthy_model, "pairs", [])
+    broken = next(mutant for mutant in sample(tools, healthy_model) if mutant.operator == "weight_negated")
+    assert healthy_model.outcome(broken).status == "missed"
 
 
-def test_a_graph_that_is_not_broken_does_not_count(tools: Any, subject: Any) -> None:
-    healthy = tools("mutation.operators").Mutant("none", "nothing", subject.graphs["exported"].SerializeToString())
-    assert subject.outcome(healthy).status == "equivalent"
+def test_a_graph_that_is_not_broken_does_not_count(tools: Any, healthy_model: Any) -> None:
+    healthy = tools("mutation.operators").Mutant(
+        "none", "nothing", healthy_model.graphs["exported"].SerializeToString()
+    )
+    assert healthy_model.outcome(healthy).status == "equivalent"
 
 
-def test_the_search_stays_inside_the_ranges_and_repeats(tools: Any, subject: Any) -> None:
+def test_the_search_stays_inside_the_ranges_and_repeats(tools: Any, healthy_model: Any) -> None:
     search = tools("mutation.search")
-    target = subject.target
+    target = healthy_model.target
     for index in range(20):
         first, again = (search.random_case(target.inputs, target.axes, 5, index) for _ in range(2))
         assert all(axis.min <= first.sizes[name] <= axis.max for name, axis in target.axes.items())

@@ -1,4 +1,4 @@
-"""What was recorded comes back bit for bit, within its budget; a damaged record is an error."""
+"""A recorded case comes back bit for bit, within its budget; a damaged record is an error."""
 
 from __future__ import annotations
 

@@ -125,14 +125,14 @@ def test_float32_overflow_makes_the_floor_infinite() -> None:
     assert not reference(lambda x: torch.exp(x * 100), np.abs(X) + 1).floors["output"].is_finite
 
 
-def test_rows_are_told_apart_from_batch_statistics() -> None:
+def test_rows_are_distinguished_from_batch_statistics() -> None:
     cases = make_cases([TensorSpec("x", ("batch", 3))], {"batch": Axis(1, 4, 8)})
     module = Function(lambda x: (torch.tanh(x), x - x.mean(0), x.sum()))
     found = next(references(module, cases, ("own", "mixed", "total")))
     assert found.row_outputs == ("own",)
 
 
-def test_rows_of_a_fixed_batch_are_told_apart_too() -> None:
+def test_rows_of_a_fixed_batch_are_distinguished_too() -> None:
     cases = make_cases([TensorSpec("x", (4, 3))], {})
     places = torch.arange(4.0)[:, None]
     module = Function(lambda x: (torch.tanh(x), x - x.mean(0), x + places, x.sum()))

@@ -28,7 +28,7 @@ HELPERS: dict[str, Callable[[Tensor], Tensor]] = {"act": torch.relu}
 
 
 class Scaled(nn.Module):
-    """What it computes is neither in its class nor in its weights."""
+    """A module whose function is neither in its class nor in its weights."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What float64 cannot run is judged against float32, and its reference says so."""
+"""A module that float64 cannot run is judged against float32, and its reference says so."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def test_a_bundle_is_timed_beside_the_module_that_it_was_made_of(bundle: Path) -
         (lambda manifest: manifest["target"].update(name="see"), "received target 'see'"),
     ],
 )
-def test_a_module_that_cannot_be_built_again_is_told_and_the_bundle_is_timed(
+def test_a_module_that_cannot_be_built_again_is_reported_and_the_bundle_is_timed(
     bundle: Path, change: Callable[[dict[str, Any]], object], words: str
 ) -> None:
     edit(bundle, change)
@@ -222,7 +222,7 @@ def test_a_target_needs_what_exports_it(monkeypatch: pytest.MonkeyPatch) -> None
     ("name", "expected"),
     [("se", False), ("bundles/se", True), ("resnet50:features_only=true,out_indices=2/3/4", False), (".", True)],
 )
-def test_a_folder_is_told_from_a_target(name: str, expected: bool) -> None:
+def test_a_folder_is_distinguished_from_a_target(name: str, expected: bool) -> None:
     assert is_bundle(name) is expected
 
 
@@ -267,7 +267,7 @@ def test_processors_are_asked_how_near_they_are_where_something_runs_on_them() -
 
 @pytest.fixture
 def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A bundle with two plans on a machine with a GPU, where ONNX Runtime runs in place of them."""
+    """A bundle with two plans on a machine with a GPU; ONNX Runtime runs in place of them."""
     found = attn2trt.deploy("se", out=tmp_path / "se", precision="fp32,fp16", capabilities="none", **SMALL)
     add_plans(found.path)
     monkeypatch.setattr(here, "probe_tensorrt", lambda: Component("TensorRT", "usable", "8.6.0"))

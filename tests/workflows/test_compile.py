@@ -73,7 +73,7 @@ def builder(monkeypatch: pytest.MonkeyPatch) -> list[Order]:
 
 
 def stand_in_child(build: Callable[[Order], Mapping[str, Any]]) -> Callable[..., Any]:
-    """What ``start_build`` gives: ``build`` in this process."""
+    """A stand-in for ``start_build``: ``build`` in this process."""
 
     class Child:
         def __init__(self, order: Order, *, seconds: float) -> None:
@@ -167,7 +167,7 @@ def test_a_builder_that_fails_leaves_its_log_and_no_plan(
 
 
 class Stand:
-    """ONNX Runtime where a plan would be; ``factor`` scales what it returns."""
+    """ONNX Runtime in place of a plan; ``factor`` scales what it returns."""
 
     factor = 1.0
 
@@ -188,7 +188,7 @@ class Stand:
 
 
 def stages(path: Path) -> Iterator[StageResult]:
-    """What plans computed; what their layers are is asked where it is what a test is about."""
+    """Yield the stages that ran plans; only the tests of layers look at the layers' stages."""
     found = (stage for stage in validate_bundle(path).stages if stage.label.startswith("tensorrt"))
     return (stage for stage in found if not stage.label.endswith("layers"))
 
@@ -321,7 +321,7 @@ def test_a_plan_that_computes_in_more_than_was_asked_for_has_failed(
     full = "Row major linear FP32"
     cases = {
         (low, weights): ("passed", f"nodes compute in {words}"),
-        # what it reads first may be float32 where its weights are not
+        # its first input may be float32 even if its weights are not
         (full, weights): ("passed", f"nodes compute in {words}"),
         (full, "Float"): ("failed", f"compute in float32, {words} was asked for"),
         ("N/A due to dynamic shapes", ""): ("not checked", "does not tell the types"),

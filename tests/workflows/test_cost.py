@@ -1,4 +1,4 @@
-"""What a block costs is measured on graphs that were compared with PyTorch, and told with what must be."""
+"""The cost of a block is measured on graphs that were compared with PyTorch, and shown beside its limit."""
 
 from __future__ import annotations
 

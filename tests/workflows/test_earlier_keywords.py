@@ -67,7 +67,7 @@ def test_an_unknown_keyword_is_an_error_and_the_signature_is_that_of_today() -> 
     assert not {"seed", "max_error", "keep_fp32"} & {*inspect.signature(attn2trt.deploy).parameters}
 
 
-def test_what_an_earlier_keyword_is_wrong_about_is_said_as_ever(tmp_path: Path) -> None:
+def test_what_an_earlier_keyword_is_wrong_about_is_stated_as_ever(tmp_path: Path) -> None:
     wrong: Any = {"calibration": "best"}
     with (
         pytest.raises(InputError, match="received --calibration 'best'; expected minmax"),

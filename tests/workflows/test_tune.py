@@ -1,4 +1,4 @@
-"""What tune keeps, leaves and refuses; the times are ours, everything else is real."""
+"""The graphs that tune keeps, leaves and refuses; the times are ours, everything else is real."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def one_form(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one that these tests are about; what each of the others does is tested where they are."""
+    """Keep the rewrite that these tests are about; the others have tests of their own."""
     monkeypatch.setattr(tuner, "FORMS", (row_column_gates.OuterProduct(),))
     monkeypatch.setattr(tuner, "BATCH_FORMS", ())
 
@@ -301,7 +301,7 @@ def test_a_benchmark_times_the_tuned_graph_of_a_bundle(
         ("batch=two", "expected batch=min:opt:max or batch=size"),
     ],
 )
-def test_wrong_sizes_are_told(bundle: Path, at: str, words: str) -> None:
+def test_wrong_sizes_are_reported(bundle: Path, at: str, words: str) -> None:
     with pytest.raises(InputError, match=words.replace("(", r"\(")):
         tuning.tune_bundle(bundle, at=at)
 

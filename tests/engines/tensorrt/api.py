@@ -37,12 +37,12 @@ class Bindings(NamedTuple):
 
     @property
     def is_readable(self) -> bool:
-        """Whether this Python imports them."""
+        """Return True if this Python imports them."""
         return sys.version_info[:2] <= self.newest_python
 
     @property
     def is_large(self) -> bool:
-        """Whether the wheel holds TensorRT itself."""
+        """Return True if the wheel holds TensorRT itself."""
         return self.wheel.startswith("tensorrt==")
 
 

@@ -1,4 +1,4 @@
-"""Where there is no GPU, every way to TensorRT ends in one line and never in a dead process."""
+"""Without a GPU every way to TensorRT ends in one line and never in a dead process."""
 
 from __future__ import annotations
 

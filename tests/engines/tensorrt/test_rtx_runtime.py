@@ -1,4 +1,4 @@
-"""How TensorRT for RTX is asked to run a plan, with stand-ins: no GPU has met this code.
+"""The calls that run a plan in TensorRT for RTX, with stand-ins: no GPU has met this code.
 
 The stand-ins have the attributes that the installed bindings have, and nothing else.
 """
@@ -115,7 +115,7 @@ def bundle(tmp_path: Path) -> Bundle:
 
 
 def listed_kernels(bundle: Bundle) -> bytes:
-    """What a child process reads of the kernels beside the plan."""
+    """The kernels beside the plan as a child process reads them."""
     return runtime_child._read_listed(json.loads(described(bundle, PLAN, sha256="0" * 64))["kernel_cache"])
 
 

@@ -20,7 +20,7 @@ PLAN = Plan("plans/mine.plan", "fp32", "0" * 64, (Profile({"batch": Axis(1, 2, 4
 
 @pytest.fixture
 def given(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """What TensorRT gets."""
+    """The settings that TensorRT gets."""
     found: list[bytes] = []
     monkeypatch.setattr(runtime_child, "TensorRTRuntime", lambda plan, **options: found.append(plan))
     return found

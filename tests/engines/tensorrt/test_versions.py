@@ -73,12 +73,12 @@ def dotted(node: ast.expr) -> str:
 
 
 def used_in_every_version() -> set[str]:
-    """What the code takes from TensorRT, whatever its version, if no branch says otherwise."""
+    """The names that the code takes from every version of TensorRT, unless a branch depends on the version."""
     return {name for path in ROOM.glob("*.py") if path != RTX_FILE for name in used(path.read_text())}
 
 
 def used_in_rtx() -> set[str]:
-    """What the code takes from TensorRT for RTX: of all names those that its branch has, and of no other version."""
+    """The names that the code takes from TensorRT for RTX: those that its branch has, and of no other version."""
     return {name for name in used_in_every_version() if has(COLUMNS[api.RTX], name)} | {
         *used(RTX_FILE.read_text(), RTX_OBJECTS),
         *(f"ComputeCapability.SM{target.replace('.', '')}" for target in RTX.targets),

@@ -1,7 +1,7 @@
 """A stand-in for a weakly typed network of TensorRT 8.6, built from an ONNX graph as its parser does.
 
 Every float is reported as FLOAT, whatever the graph has, except a constant's. Some nodes become several layers, whose
-inner tensors have names of the parser's own. What the builder of 8.6 refuses is refused here at once.
+inner tensors have names of the parser's own. Whatever the builder of 8.6 refuses is refused here at once.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ class _Parser:
 
 
 def _reported(element: int, *, keep_half: bool = False) -> str:
-    """How 8.6 reports a type of ONNX: every float is FLOAT, a weight in float16 excepted."""
+    """Return a type of ONNX as 8.6 reports it: every float is FLOAT, a weight in float16 excepted."""
     if element == TensorProto.FLOAT16 and keep_half:
         return "HALF"
     if element in (TensorProto.FLOAT, TensorProto.FLOAT16):

@@ -1,4 +1,4 @@
-"""How near processors are: measured here where the system lets us, and what is made of answers of our own."""
+"""The distance of processors: measured here if the system allows it, and judged on answers of our own."""
 
 from __future__ import annotations
 

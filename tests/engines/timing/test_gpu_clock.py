@@ -1,4 +1,4 @@
-"""What the driver's tool says of a GPU's clock; without one nothing is said."""
+"""The driver's tool gives a GPU's clock; without a GPU there is none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is told of the machine: structure, and arithmetic on counters of our own."""
+"""The description of the machine: structure, and arithmetic on counters of our own."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_the_largest_cache_counts_and_none_is_a_guess(tmp_path: Path, monkeypatc
     assert machine.last_level_cache_bytes() == 33792 << 10
 
 
-def test_cores_busy_with_something_else_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cores_busy_with_something_else_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "time", SimpleNamespace(perf_counter=iter([100.0, 110.0]).__next__))
     monkeypatch.setattr(machine, "_busy_seconds", iter([1000.0, 1019.0]).__next__)
     monkeypatch.setattr(machine, "_mhz", iter([3000.0, 2900.0]).__next__)
@@ -67,7 +67,7 @@ def test_distant_processors_are_doubtful_if_such_rounds_had_to_be_kept() -> None
     assert remark.endswith("9 at best), which were left out")
 
 
-def test_every_doubt_is_told_in_one_line() -> None:
+def test_every_doubt_is_reported_in_one_line() -> None:
     found = Conditions(1.0, 1.26, (None, None), 3, gpu=GpuClock(1200, ("heat",)))
     assert found.remarks() == [
         "1.3 cores were busy with something else, and a core was throttled 3 times, and the GPU was slowed down by "

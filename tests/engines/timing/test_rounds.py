@@ -16,7 +16,7 @@ def asked(answers: list[float]) -> CoreWatch:
 
 
 def near() -> CoreWatch:
-    """Processors that stay where they are."""
+    """Processors that do not move."""
     return CoreWatch(lambda: 9.0)
 
 
@@ -37,7 +37,7 @@ class Player:
         return [10 * self.turns, 10 * self.turns + 1]
 
 
-def test_rounds_alternate_in_direction_and_keep_their_samples_apart() -> None:
+def test_rounds_alternate_in_direction_and_keep_their_samples_separate() -> None:
     log: list[str] = []
     players = {name: Player(name, log) for name in "abc"}
     samples, failed = interleave(players, METHOD, cores=near(), pause=lambda _: None)
@@ -48,7 +48,7 @@ def test_rounds_alternate_in_direction_and_keep_their_samples_apart() -> None:
     assert samples["b"].hot == [1, 1, 1, 1]
 
 
-def test_one_that_breaks_is_told_and_the_others_go_on() -> None:
+def test_one_that_breaks_is_reported_and_the_others_go_on() -> None:
     log: list[str] = []
     players = {name: Player(name, log, 1 if name == "b" else -1) for name in "abc"}
     samples, failed = interleave(players, METHOD, cores=near(), pause=lambda _: None)
@@ -63,7 +63,7 @@ def test_there_is_a_pause_before_every_turn_and_before_the_last_look_at_the_proc
     assert pauses == [METHOD.pause_seconds] * 12
 
 
-def test_rounds_in_which_the_processors_were_apart_are_made_up_for() -> None:
+def test_rounds_in_which_the_processors_were_distant_are_made_up_for() -> None:
     # two looks a round, one before the turn and one after it: distant in the second half of round 1, and all of round 3
     cores = asked([9, 9, 8, 30, 9, 9, 31, 30, 9, 9, 9, 9])
     samples, _ = interleave({"a": Player("a", [])}, METHOD, cores=cores, pause=lambda _: None)
@@ -78,7 +78,7 @@ def test_an_early_round_is_judged_by_the_best_that_came_later() -> None:
     assert samples["a"].rounds == [[10, 11], [20, 21], [30, 31], [40, 41]]
 
 
-def test_where_hardly_any_round_is_undisturbed_all_are_kept_and_it_is_said() -> None:
+def test_where_hardly_any_round_is_undisturbed_all_are_kept_and_it_is_stated() -> None:
     cores = asked([9, 9, *[30] * 14])
     samples, _ = interleave({"a": Player("a", [])}, METHOD, cores=cores, pause=lambda _: None)
     assert len(samples["a"].rounds) == 8

@@ -1,4 +1,4 @@
-"""A profile is told stage by stage: the backbone's own operators, layouts, and the block's."""
+"""A profile is split stage by stage: the backbone's own operators, layouts, and the block's."""
 
 from __future__ import annotations
 

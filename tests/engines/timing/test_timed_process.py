@@ -134,7 +134,7 @@ class WithClock:
         return found
 
 
-def test_what_a_device_took_is_told_call_by_call() -> None:
+def test_what_a_device_took_is_reported_call_by_call() -> None:
     bench = Bench(WithClock())
     bench.answer({"do": "prepare", "inputs": [spec_to_json(INPUT)], "sizes": {"batch": 2, "height": 4}, "sets": 2}, {})
     bench.answer({"do": "warm up", "seconds": 0}, {})

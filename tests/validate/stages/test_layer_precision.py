@@ -110,7 +110,7 @@ def test_a_plan_whose_kernels_are_float16_passes(tmp_path: Path) -> None:
     assert (found.status, found.why) == ("passed", "3 of 5 nodes compute in float16; of 2 the inspector does not tell")
 
 
-def test_a_real_plan_that_mixes_precisions_is_told_layer_by_layer() -> None:
+def test_a_real_plan_that_mixes_precisions_is_reported_layer_by_layer() -> None:
     """TensorRT's own choice for a plain export, float16 allowed: one convolution stays in tf32."""
     layers = read_layers(recorded("psa-256x56x56-plain-fp16"))
     convolutions = [layer for layer in layers if "Conv" in layer.kind]

@@ -101,12 +101,12 @@ def test_a_graph_that_falls_back_or_breaks_has_failed(
 def test_float32_is_not_computed_in_tf32(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     allowed: dict[str, bool] = {}
 
-    class Told(IsolatedRuntime):
+    class Noted(IsolatedRuntime):
         def __init__(self, model: Path, *, tf32: bool, **options: Any) -> None:
             allowed[model.name + " tf32" * tf32] = tf32
             super().__init__(model, tf32=tf32, **options)
 
-    monkeypatch.setattr(ort_stages, "IsolatedRuntime", Told)
+    monkeypatch.setattr(ort_stages, "IsolatedRuntime", Noted)
     judged(bundle)
     assert [name for name, is_allowed in allowed.items() if is_allowed] == ["model.onnx tf32"]
     assert len(allowed) == 5

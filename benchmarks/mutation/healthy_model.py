@@ -42,7 +42,7 @@ class Outcome:
     by: str
 
 
-class Subject:
+class HealthyModel:
     """A target with its references, computed once for all of its mutants."""
 
     def __init__(
@@ -82,7 +82,7 @@ class Subject:
         )
 
     def outcome(self, mutant: Mutant) -> Outcome:
-        """What becomes of one mutant."""
+        """Return the outcome of one mutant."""
         try:
             runtime = OrtRuntime(mutant.model, optimise=False, threads=1)
         except CheckFailed:
@@ -95,8 +95,10 @@ class Subject:
         return Outcome("caught", by) if by else Outcome("missed", shows)
 
     def caught(self, run: Run) -> str:
-        """The first case that fails, with what decided; empty where the verdict passes. Cases are judged one by one,
-        since the first failure decides."""
+        """Return the first case that fails, with what decided; empty if the verdict passes.
+
+        Cases are judged one by one, since the first failure decides.
+        """
         for case, reference in self.pairs:
             result = judge(Stage("mutant"), run, [(case, reference)])
             if result.status == "failed":
