@@ -113,7 +113,7 @@ def opened(
         def ranges(tensors: Any) -> dict[str, float]:
             return find_ranges(graph.path, tensors, inputs.make, method=MINMAX)
 
-        low = quantize(graph, ranges, folder, parameters=parameters, said=MINMAX, form=FORMATS[precision])
+        low = quantize(graph, ranges, folder, parameters=parameters, calibration=MINMAX, form=FORMATS[precision])
         model = low.graph.path
     else:
         model = float32_kernels(lower(graph, precision, folder).graph.path)

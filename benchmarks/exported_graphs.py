@@ -80,6 +80,6 @@ def _lower(graph: OnnxGraph, precision: str, folder: Path) -> OnnxGraph:
         lambda tensors: dict.fromkeys(tensors, RANGE),
         folder,
         parameters={},
-        said="no calibration",
+        calibration="no calibration",
         form=FORMATS[precision],
     ).graph

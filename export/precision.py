@@ -36,8 +36,20 @@ OPSET_END = 24
 
 @dataclass(frozen=True)
 class LowPrecisionGraph:
-    """A graph in half precision. ``lowered`` names the float operators that compute in it, ``float32`` gives every
-    other one its reason, ``kept`` those that a pattern, a constant or the opset kept there beyond the policy."""
+    """A graph in a precision below float32.
+
+    Attributes:
+        precision: Its name.
+        graph: The written graph.
+        lowered: The float operators that compute in the precision.
+        float32: The reason for every other float operator.
+        kept: Those of them that a pattern, a constant or the opset keeps in float32 beyond the policy, with the reason.
+        patterns: Globs over modules that stay in float32.
+        kept_within: The paths that a pattern matches, whose modules stay in float32 with everything inside.
+        kept_exactly: The paths of modules that stay in float32 because their weights do not fit.
+        raised_from: The opset of the float32 graph if this one has another; else None.
+        files: The graph's files.
+    """
 
     precision: str
     graph: OnnxGraph
@@ -45,7 +57,6 @@ class LowPrecisionGraph:
     float32: Mapping[str, str]
     kept: Mapping[str, str]
     patterns: tuple[str, ...] = ()
-    # paths whose modules stay in float32: what a pattern matches, with everything inside, and modules of unfit weights
     kept_within: tuple[str, ...] = ()
     kept_exactly: tuple[str, ...] = ()
     raised_from: int | None = None

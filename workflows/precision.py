@@ -68,13 +68,19 @@ class PrecisionWriter:
         source = None if self.request.calibrate is None else Path(self.request.calibrate)
         inputs = calibration_inputs(source, self.target, self.cases, seed=self.seed)
         parameters = {name: value.detach().cpu().numpy() for name, value in self.module.named_parameters()}
-        said = f"{inputs.said}, by {method}"
 
         def ranges(tensors: Sequence[str]) -> Mapping[str, float]:
             return self._find(tensors, inputs, method)
 
-        form = FORMATS[precision]
-        return quantize(self.graph, ranges, self.folder, parameters=parameters, said=said, form=form, keep=keep)
+        return quantize(
+            self.graph,
+            ranges,
+            self.folder,
+            parameters=parameters,
+            calibration=f"{inputs.words}, by {method}",
+            form=FORMATS[precision],
+            keep=keep,
+        )
 
     def _find(self, tensors: Sequence[str], inputs: CalibrationInputs, method: str) -> Mapping[str, float]:
         missing = [name for name in tensors if (method, name) not in self._ranges]
@@ -93,7 +99,7 @@ def floor_of(low: LowPrecisionGraph) -> Lower:
     if isinstance(low, Tf32Graph):
         return Tf32()
     if isinstance(low, QuantizedGraph):
-        return EightBit(low.steps, low.ran_by, low.precision)
+        return EightBit(low.scales, low.ran_by, low.precision)
     return Half(low.precision, low.kept_within, low.kept_exactly)
 
 
