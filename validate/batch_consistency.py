@@ -40,7 +40,9 @@ def compare_rows(run: Run, cases: Iterable[tuple[Case, Reference]], stage: Stage
         return not_checked(stage, "no case was recorded")
     case, reference = chosen
     precision = allowed_in(stage.precision)
-    said = [] if _rows(reference) > 1 else ["run twice only: no batch of two or more with rows that PyTorch separates"]
+    said = []
+    if _rows(reference) == 1:
+        said = [f"run twice only: no batch of two or more with rows that {reference.source} separates"]
     try:
         found = list(_checks(run, case, reference.at(precision), precision))
     except Exception as error:
@@ -116,6 +118,7 @@ def _judge(
                 budget=np.inf,
                 dtype=truth.dtype,
                 precision=precision,
+                source=reference.source,
             )
             yield check, found
 

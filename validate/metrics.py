@@ -28,6 +28,8 @@ LIMIT = 8.0
 # Two healthy runs, each within R floors of the truth, differ by at most 2 R floors: two rows of a batch, two scores.
 BETWEEN_RUNS = 2 * HEALTHY_RATIO
 BUDGET = 1e-5
+# Whose float64 the truth is, as messages call it.
+PYTORCH, GRAPH = "PyTorch", "the graph"
 UNIT_ROUNDOFF = 2.0**-24
 
 
@@ -109,7 +111,8 @@ class Reference:
 
     ``row_outputs`` names the outputs whose rows do not depend on the rest of the batch in float64. ``lower`` holds the
     floors of lower precisions, by their name and the output's. ``no_float64`` says why float64 could not run, and the
-    truth is PyTorch's float32; else it is "". ``moments`` keeps what several stages ask of the truth.
+    truth is PyTorch's float32; else it is "". ``moments`` keeps what several stages ask of the truth. ``source`` names
+    whose float64 it is: PYTORCH or GRAPH.
     """
 
     outputs64: dict[str, Array]
@@ -120,6 +123,7 @@ class Reference:
     lower: Mapping[str, Mapping[str, Floor]] = field(default_factory=dict)
     no_float64: str = ""
     moments: dict[tuple[str, int], Any] = field(default_factory=dict, repr=False)
+    source: str = PYTORCH
 
     def at(self, precision: Precision) -> Reference:
         """The same truth with the floors of another precision; raises KeyError if those were not measured."""
@@ -198,22 +202,24 @@ def compare(
     limit: float | None = None,
     budget: float | None = None,
     dtype: npt.DTypeLike | None = None,
+    source: str = PYTORCH,
 ) -> Comparison:
     """Judge one output against the truth; ``dtype`` is what it must have, if that is known.
 
-    ``limit`` and ``budget`` replace those of the ``precision``.
+    ``limit`` and ``budget`` replace those of the ``precision``; ``source`` is what messages call the truth's owner.
     """
     out = np.asarray(out)
     wrong = _wrong_form(out, ref64, dtype)
     if wrong:
         return Comparison(name, math.inf, floor.l2, math.inf, wrong[0], (), False, wrong[1])
     if not ref64.size:
-        return Comparison(name, 0.0, floor.l2, 0.0, "exact", (), True, "an empty output, as in PyTorch")
+        return Comparison(name, 0.0, floor.l2, 0.0, "exact", (), True, f"an empty output, as in {source}")
     if ref64.dtype.kind in "iub":
         return _compare_exact(name, out, ref64, floor)
     limit = precision.limit if limit is None else limit
     budget = precision.budget if budget is None else budget
-    return _compare_floats(name, out, ref64, floor, largest, precision=precision, limit=limit, budget=budget)
+    allowed: dict[str, Any] = {"precision": precision, "limit": limit, "budget": budget, "source": source}
+    return _compare_floats(name, out, ref64, floor, largest, **allowed)
 
 
 def _compare_floats(
@@ -226,12 +232,13 @@ def _compare_floats(
     precision: Precision,
     limit: float,
     budget: float,
+    source: str,
 ) -> Comparison:
     stray = _stray(out, ref64)
     if stray:
         detail, at = stray
         if not floor.is_finite:
-            detail += f"; PyTorch in {precision.words} is not finite there either: this precision is refused"
+            detail += f"; {source} in {precision.words} is not finite there either: this precision is refused"
         return Comparison(name, math.nan, floor.l2, math.inf, "nan", at, False, detail)
     scale = float(np.abs(ref64, where=np.isfinite(ref64), out=np.zeros(ref64.shape)).max())
     # Zero as float32 sees it, whatever the precision: a softmax over many places is small, not zero.
@@ -240,13 +247,16 @@ def _compare_floats(
         return _compare_absolute(name, _distance(out, ref64), scale, floor, unit=unit, limit=limit)
     # Asked only here: against a reference of zeros every relative error is infinite.
     if not floor.is_finite:
-        detail = f"PyTorch's own result in {precision.words} is not finite, but float64's is: this precision is refused"
+        detail = (
+            f"{source}'s own result in {precision.words} is not finite, but float64's is: this precision is refused"
+        )
         return Comparison(name, math.nan, floor.l2, math.inf, "floor", (), False, detail)
-    return _compare_relative(name, out, ref64, floor, precision=precision, limit=limit, budget=budget)
+    allowed: dict[str, Any] = {"precision": precision, "limit": limit, "budget": budget, "source": source}
+    return _compare_relative(name, out, ref64, floor, **allowed)
 
 
 def _compare_relative(
-    name: str, out: Array, ref64: Array, floor: Floor, *, precision: Precision, limit: float, budget: float
+    name: str, out: Array, ref64: Array, floor: Floor, *, precision: Precision, limit: float, budget: float, source: str
 ) -> Comparison:
     found = measure(out, ref64)
     unit = precision.unit_roundoff
@@ -254,12 +264,12 @@ def _compare_relative(
     settled, wrong_rows = _top1(out, ref64, precision.between_runs * max(floor.max, unit))
     if which != "channel":
         at = _index(int(_distance(out, ref64).argmax()), ref64.shape)
-    detail = f"{ratio:.3g} times PyTorch's own rounding ({_WAYS[which]}, at {_place(which, at)})"
+    detail = f"{ratio:.3g} times {source}'s own rounding ({_WAYS[which]}, at {_place(which, at)})"
     passing = Comparison(name, found.l2, floor.l2, ratio, which, at, True, detail, settled, settled - len(wrong_rows))
     if ratio > limit:
         return replace(passing, passed=False, detail=f"{detail}; the limit is {limit:g}")
     if found.l2 > budget:
-        own = f"; PyTorch's own {precision.words} loses {floor.l2:.3g}" if floor.l2 > budget else ""
+        own = f"; {source}'s own {precision.words} loses {floor.l2:.3g}" if floor.l2 > budget else ""
         detail = f"error {found.l2:.3g} is above the budget {budget:g}{own}"
         return replace(passing, passed=False, which="budget", detail=detail)
     if wrong_rows:
