@@ -53,11 +53,11 @@ BAR = "\\|"
 LOWERABLE = PRODUCTS | ARITHMETIC | float_policy.MOVES | float_policy.COMPARISONS
 SCHEMAS = "ONNX's own description"
 INTRODUCTION = """\
-A sample is an operator with the attributes and the
-kinds of inputs that it has in an exported graph: those of the blocks, the papers' backbones, the examples and the
-modules of `tests/traps`. Operators that a user's module may bring and none of these has are asked as ONNX describes
-them. Half precision is asked between casts, 8 bits behind pairs of `QuantizeLinear` and `DequantizeLinear`, as the
-exports write them. It is TensorRT for RTX that was asked, without a GPU; nothing was run.
+A sample is an operator with the attributes and the kinds of inputs that it has in an exported graph. The graphs are
+those of the blocks, the papers' backbones, the examples and the modules of `tests/traps`. Operators that a user's
+module may bring and none of these has are asked as ONNX describes them. Half precision is asked between casts, 8
+bits behind pairs of `QuantizeLinear` and `DequantizeLinear`, as the exports write them. It is TensorRT for RTX that
+was asked, without a GPU; nothing was run.
 
 *Taken*: parsed and built. `-`: ONNX has no such type for the operator at any opset that is written, or the operator
 computes integers. The columns of TensorRT are the types that the documentation of its parser names; 8.6 has no
