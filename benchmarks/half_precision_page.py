@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from attn2trt.core.operators import ARITHMETIC, PRODUCTS
+from attn2trt.core.precision import CAST
 from attn2trt.core.refused_types import REFUSED
 from attn2trt.export.passes.float_policy import FLOAT32_OPERATORS, HELD, MOVES, SMALL_WINDOW
-from attn2trt.validate.metrics import LOWER
 
-HALVES = {name: LOWER[name] for name in ("fp16", "bf16")}
+HALVES = CAST
 
 ROOT = Path(__file__).parents[1]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ..core.precision import INTEGERS, PRECISIONS, QUANTISED, named_budgets
 from ..core.processes import STAGE_SECONDS, note
 from ..engines.tensorrt.targets import DEFAULT
 from .verbose import show_log
@@ -64,7 +65,7 @@ max_error_option = click.option(
     "--max-error",
     type=click.FloatRange(min=0, min_open=True),
     metavar="NUMBER",
-    help="Budget for the relative L2 error (default: fp32 1e-5, fp16 1e-2, bf16 5e-2).",
+    help=f"Budget for the relative L2 error (default: {named_budgets()}).",
 )
 float32_truth_option = click.option(
     "--allow-float32-truth",
@@ -192,19 +193,20 @@ def precision_options(command: Command) -> Command:
             default="fp32",
             show_default=True,
             metavar="LIST",
-            help="Graphs to write: fp32, tf32, fp16, bf16, int8, fp8, separated by commas; float32 is always there. "
+            help=f"Graphs to write: {', '.join(PRECISIONS)}, separated by commas; float32 is always there. "
             "auto: the fewest bits that pass.",
         ),
         click.option(
             "--calibrate",
             type=CALIBRATION,
             metavar="PATH",
-            help="What int8 and fp8 find their ranges on: photographs (a folder), or tensors (.npz, .safetensors).",
+            help=f"What {' and '.join(QUANTISED)} find their ranges on: photographs (a folder), or tensors "
+            "(.npz, .safetensors).",
         ),
         click.option(
             "--calibration",
             metavar="METHOD",
-            help="How int8 finds its ranges: minmax (the default), percentile, entropy.",
+            help=f"How {' and '.join(INTEGERS)} finds its ranges: minmax (the default), percentile, entropy.",
         ),
         click.option(
             "--keep-fp32",

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.formats import Format
 from ..core.graph import OnnxGraph, save
+from ..core.precision import Precision
 from ..errors import ModuleRefused
 from .contract import check_contract
 from .precision import LowPrecisionGraph, file_name, float32_source, keeper, matching
@@ -64,7 +64,7 @@ def quantize(
     *,
     parameters: Mapping[str, np.ndarray],
     calibration: str,
-    form: Format,
+    form: Precision,
     keep: Sequence[str] = (),
 ) -> QuantizedGraph:
     """Write a float32 graph with 8-bit products to ``folder``.
@@ -91,7 +91,7 @@ def quantize(
     within = matching(keep, graph.module_paths)
     opset = max(graph.opset, form.opset)
     model = ir.from_proto(float32_source(graph, opset))
-    planned = plan_quantized(model, keeper(graph, within), precision=form.precision)
+    planned = plan_quantized(model, keeper(graph, within), precision=form.name)
     ranges = dict(calibrate(list(dict.fromkeys(product.tensor for product in planned.quantized))))
     # a tensor that is zero on every input has no scale, and a product of it nothing to gain
     useless = {name for name, largest in ranges.items() if not (largest > 0 and math.isfinite(largest))}
@@ -103,7 +103,7 @@ def quantize(
     products = tuple(product for product in planned.quantized if product.node not in dropped)
     if not products:
         raise ModuleRefused(
-            f"{form.precision} leaves nothing to quantise: none of {len(planned.products)} convolutions and matrix "
+            f"{form.name} leaves nothing to quantise: none of {len(planned.products)} convolutions and matrix "
             "products has a constant weight and runs more than once per image; leave it out of --precision, or keep "
             "less with --keep-fp32"
         )
@@ -117,7 +117,7 @@ def quantize(
     }
     rewrite = Quantize(planned, ranges, graph.modules, form)
     rewrite(model)
-    path = folder / file_name(form.precision)
+    path = folder / file_name(form.name)
     files = save(model, path)
     written = replace(graph, path=path, opset=opset, modules=rewrite.modules)
     check_contract(written, opset=opset, inputs=graph.inputs, outputs=graph.outputs, after="quantisation")
@@ -132,7 +132,7 @@ def quantize(
         scales.setdefault(where, []).append(found)
         ran_by.setdefault(where, []).append(module)
     return QuantizedGraph(
-        form.precision,
+        form.name,
         written,
         tuple(product.node for product in products),
         planned.float32,

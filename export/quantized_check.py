@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from ..core.formats import Format
+from ..core.precision import Precision
 from ..errors import CheckFailed
 from .precision_check import Wiring, same_graph
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def check_quantized(
-    source: onnx.ModelProto, path: Path, products: Sequence[Quantized], ranges: Mapping[str, float], form: Format
+    source: onnx.ModelProto, path: Path, products: Sequence[Quantized], ranges: Mapping[str, float], form: Precision
 ) -> None:
     """Raise CheckFailed for the first difference between the graph at ``path`` and ``source`` that is not a pair.
 
@@ -81,7 +81,7 @@ class _Pairs:
 
 
 def _wrong(
-    pair: tuple[onnx.NodeProto, onnx.NodeProto], after: Wiring, wanted: np.ndarray, axis: int | None, form: Format
+    pair: tuple[onnx.NodeProto, onnx.NodeProto], after: Wiring, wanted: np.ndarray, axis: int | None, form: Precision
 ) -> str:
     """What is wrong with a pair; "" where nothing is."""
     import onnx
@@ -98,8 +98,8 @@ def _wrong(
         or scales.shape != wanted.shape
         or not bool((scales == wanted).all()),
         "does not have zero at zero": zero is None or bool(zero.astype(np.float32).any()),
-        f"is not {form.precision}": zero_tensor is None
-        or zero_tensor.data_type != onnx.TensorProto.DataType.Value(form.dtype),
+        f"is not {form.name}": zero_tensor is None
+        or zero_tensor.data_type != onnx.TensorProto.DataType.Value(form.onnx_type),
     }
     return next((reason for reason, applies in reasons.items() if applies), "")
 

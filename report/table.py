@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from ..validate.metrics import GRAPH, LIMIT, LOWER, PYTORCH
+from ..core.precision import LOWER
+from ..validate.metrics import GRAPH, LIMIT, PYTORCH
 from ..validate.verdict import (
     AGAINST_FLOAT32,
     BUILT,

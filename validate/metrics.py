@@ -16,68 +16,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..core.precision import FLOAT32, Precision
+
 Array = npt.NDArray[Any]
 Float64 = npt.NDArray[np.float64]
 
-# R: no healthy export reached more floors than this, as `python benchmarks/derive_limit.py` measured over blocks and
-# backbones, several seeds of weights and of cases (benchmarks/results/limit.json holds the ratios; a test compares).
-HEALTHY_RATIO = 6.0
-# The verdict's limit: R, and a third more for models, sizes and seeds that were not measured. What such a limit
-# lets through is counted by `python benchmarks/mutants.py`: docs/mutants.md.
-LIMIT = 8.0
+# R and the verdict's limit in float32. What such a limit lets through is counted by `python benchmarks/mutants.py`:
+# docs/mutants.md.
+HEALTHY_RATIO, LIMIT, BUDGET, UNIT_ROUNDOFF = FLOAT32.healthy, FLOAT32.limit, FLOAT32.budget, FLOAT32.unit_roundoff
 # Two healthy runs, each within R floors of the truth, differ by at most 2 R floors: two rows of a batch, two scores.
-BETWEEN_RUNS = 2 * HEALTHY_RATIO
-BUDGET = 1e-5
+BETWEEN_RUNS = FLOAT32.between_runs
 # Whose float64 the truth is, as messages call it.
 PYTORCH, GRAPH = "PyTorch", "the graph"
-UNIT_ROUNDOFF = 2.0**-24
-
-
-# How much of its variation a channel may lose (``share``) is asked of the model, as the budget is. No healthy graph
-# within its budget lost more than three quarters of it, as `python benchmarks/derive_share_limits.py` measured
-# (benchmarks/results/share_limits.json; a test compares).
-
-
-@dataclass(frozen=True)
-class Precision:
-    """The limits of a graph of one precision: ``limit`` in floors, ``budget`` as relative L2 on ordinary inputs.
-
-    ``healthy`` is the largest ratio that a healthy graph was measured to reach. ``share`` is how much of its variation
-    a channel may lose: the deviation of its error over its own.
-    """
-
-    name: str
-    words: str
-    unit_roundoff: float
-    healthy: float
-    limit: float
-    budget: float
-    share: float
-
-    @property
-    def between_runs(self) -> float:
-        """Return by how many floors two healthy runs may differ."""
-        return 2 * self.healthy
-
-
-FLOAT32 = Precision("fp32", "float32", UNIT_ROUNDOFF, HEALTHY_RATIO, LIMIT, BUDGET, 0.01)
-# Measured as LIMIT was, by `python benchmarks/derive_half_limits.py` (benchmarks/results/half_limits.json; a test
-# compares): R, and a third more.
-LOWER = {
-    # as float16's, but for its range
-    "tf32": Precision("tf32", "tf32", 2.0**-11, 4.5, 6.0, 1e-2, 0.1),
-    "fp16": Precision("fp16", "float16", 2.0**-11, 4.5, 6.0, 1e-2, 0.1),
-    "bf16": Precision("bf16", "bfloat16", 2.0**-8, 4.5, 6.0, 5e-2, 0.25),
-    # relative to the largest magnitude of a tensor, half a level of 127
-    "int8": Precision("int8", "int8", 2.0**-8, 3.0, 4.0, 1e-1, 0.625),
-    # three bits behind the first
-    "fp8": Precision("fp8", "fp8", 2.0**-4, 3.0, 4.0, 1e-1, 0.875),
-}
-
-
-def allowed_in(precision: str) -> Precision:
-    """Return what is allowed to a graph of this precision."""
-    return FLOAT32 if precision == FLOAT32.name else LOWER[precision]
 
 
 @dataclass(frozen=True, eq=False)

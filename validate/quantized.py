@@ -15,8 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from ..core.formats import FORMATS, Format
-from ..core.precision import FP8, is_within
+from ..core.precision import INT8, QUANTISED, Precision, is_within
 from ..errors import ModuleRefused
 from .last_digits import LastDigits
 
@@ -39,7 +38,7 @@ class EightBit:
 
     scales: Mapping[str, tuple[float | None, ...]]
     ran_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    precision: str = "int8"
+    precision: str = INT8
     draws: tuple[int, ...] = (0, 1)
 
     def without(self, modules: Sequence[str]) -> EightBit:
@@ -70,7 +69,7 @@ class EightBit:
         from torch.utils._python_dispatch import TorchDispatchMode
 
         digits = LastDigits(draw) if draw else None
-        form = FORMATS[self.precision]
+        form = QUANTISED[self.precision]
         names = {id(parameter): name for name, parameter in module.named_parameters()}
         met: Counter[str] = Counter()
 
@@ -102,7 +101,7 @@ class EightBit:
                 )
 
 
-def _on_levels(args: Any, places: tuple[int, int, int], scale: float, form: Format) -> Any:
+def _on_levels(args: Any, places: tuple[int, int, int], scale: float, form: Precision) -> Any:
     at, weight_at, axis = places
     weight = args[weight_at]
     others = [other for other in range(weight.dim()) if other != axis or not form.per_channel]
@@ -114,9 +113,9 @@ def _on_levels(args: Any, places: tuple[int, int, int], scale: float, form: Form
     return tuple(changed)
 
 
-def _rounded(x: Any, scale: Any, form: Format) -> Any:
+def _rounded(x: Any, scale: Any, form: Precision) -> Any:
     import torch
 
-    if form.precision == FP8:
-        return (x / scale).clamp(-form.largest, form.largest).to(torch.float8_e4m3fn).float() * scale
-    return (x / scale).round().clamp(-form.largest - 1, form.largest) * scale
+    if form.is_integer:
+        return (x / scale).round().clamp(-form.largest - 1, form.largest) * scale
+    return (x / scale).clamp(-form.largest, form.largest).to(getattr(torch, form.dtype)).float() * scale

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .metrics import FLOAT32, PYTORCH, Array, Comparison, Float64, Precision, Reference
+from ..core.precision import FLOAT32, Precision
+from .metrics import PYTORCH, Array, Comparison, Float64, Reference
 
 # With fewer elements of a slice, two close values by chance look like a channel that does not vary.
 ENOUGH = 16

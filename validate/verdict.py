@@ -14,10 +14,11 @@ from typing import Any, Literal, cast
 
 import numpy.typing as npt
 
+from ..core.precision import FLOAT32, Precision
 from ..core.tensor_spec import TensorSpec
 from ..errors import InputError, Interrupted
 from .cases import Case
-from .metrics import FLOAT32, GRAPH, PYTORCH, Comparison, Floor, Precision, Reference, compare
+from .metrics import GRAPH, PYTORCH, Comparison, Floor, Reference, compare
 from .slices import Slices
 from .stages.stage import Stage, read_stage
 

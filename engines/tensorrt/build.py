@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...core.precision import FP32
 from ...core.tensor_spec import TensorSpec
 from ...errors import CheckFailed, InputError
 from ..environment import ask_driver
@@ -81,7 +82,7 @@ class Order:
     profiles: tuple[Profile, ...]
     modules: Mapping[str, str] = field(default_factory=dict)
     options: BuildOptions = field(default_factory=BuildOptions)
-    precision: str = "fp32"
+    precision: str = FP32
     weakly_typed: bool = False
     flavour: str = TENSORRT.name
     targets: tuple[str, ...] = ()

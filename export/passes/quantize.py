@@ -12,19 +12,19 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from ...core.formats import Format
+from ...core.precision import Precision
 from .quantize_policy import Quantized, QuantizePlan
 
 QUANTIZE, DEQUANTIZE = "quantize_", "dequantize_"
 SCALE, ZERO = "_scale", "_zero"
 
 
-def scale(largest: float, form: Format) -> np.float32:
+def scale(largest: float, form: Precision) -> np.float32:
     """Return the scale for values up to ``largest``: the value that 1 stands for in the format."""
     return np.float32(largest / form.largest)
 
 
-def weight_scales(weight: np.ndarray, axis: int, form: Format) -> np.ndarray:
+def weight_scales(weight: np.ndarray, axis: int, form: Precision) -> np.ndarray:
     """Return the scale of every output channel or, as the format has it, of the whole weight; 1 for zeros."""
     others = tuple(other for other in range(weight.ndim) if other != axis) if form.per_channel else None
     largest = np.abs(weight.astype(np.float64)).max(axis=others)
@@ -38,7 +38,7 @@ class Quantize(ir.passes.InPlacePass):
     """
 
     def __init__(
-        self, plan: QuantizePlan, ranges: Mapping[str, float], modules: Mapping[str, str], form: Format
+        self, plan: QuantizePlan, ranges: Mapping[str, float], modules: Mapping[str, str], form: Precision
     ) -> None:
         self._plan = plan
         self._form = form
@@ -69,12 +69,12 @@ class Quantize(ir.passes.InPlacePass):
             assert tensor is not None
             scales = weight_scales(tensor.numpy(), axis, self._form)
         attributes = [ir.AttrInt64("axis", axis)] if axis is not None and scales.ndim else []
-        dtype = ir.DataType[self._form.dtype]
+        dtype = ir.DataType[self._form.onnx_type]
         operands = [
             _constant(graph, f"{name}{SCALE}", scales),
             _constant(graph, f"{name}{ZERO}", np.zeros(scales.shape, dtype.numpy())),
         ]
-        levels = ir.Value(name=f"{name}_{self._form.precision}", type=ir.TensorType(dtype), shape=value.shape)
+        levels = ir.Value(name=f"{name}_{self._form.name}", type=ir.TensorType(dtype), shape=value.shape)
         result = ir.Value(name=f"{name}_dequantized", type=ir.TensorType(ir.DataType.FLOAT), shape=value.shape)
         quantize = ir.Node(
             "", "QuantizeLinear", [value, *operands], attributes, outputs=[levels], name=f"{QUANTIZE}{name}"

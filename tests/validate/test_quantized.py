@@ -14,11 +14,11 @@ from onnx import numpy_helper
 from torch import nn
 
 import attn2trt
+from attn2trt.core.precision import LOWER
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.errors import InputError, ModuleRefused
 from attn2trt.validate.cases import Case
 from attn2trt.validate.eager import Eager
-from attn2trt.validate.metrics import LOWER
 from attn2trt.validate.quantized import EightBit
 from attn2trt.validate.recorded import from_tensors
 from attn2trt.validate.stages.judge import judge
