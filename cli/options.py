@@ -15,6 +15,7 @@ from ..engines.tensorrt.targets import DEFAULT
 from .verbose import show_log
 
 if TYPE_CHECKING:
+    from ..engines.timing.method import Method
     from ..workflows.options import Weights
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -256,6 +257,18 @@ def timing_options(each: str) -> Decorator[Any]:
         click.option("--force", is_flag=True, help="Replace a file there that no command of attn2trt wrote."),
     )
     return lambda command: _stack(command, *options)
+
+
+def take_method(options: dict[str, Any], *, rounds: int, most: int) -> Method:
+    """Take the rules of the clock out of a command's options. A stage may take the longest time of ``most`` models.
+
+    Raises InputError if the rules contradict each other.
+    """
+    from ..engines.timing.method import Method
+
+    method = Method(**{name: options.pop(name) for name in ("seconds", "iterations", "max_seconds")}, rounds=rounds)
+    note(seconds=STAGE_SECONDS + most * method.max_seconds)
+    return method
 
 
 def output_options(command: Command) -> Command:
