@@ -17,7 +17,7 @@ from .options import debug_option, verbose_option
 # In the order in which a new user needs them; each is a file beside this one that holds `command`.
 COMMANDS = (
     *("list", "show", "doctor", "deploy", "export", "compile", "validate", "verify"),
-    *("benchmark", "cost", "tune"),
+    *("benchmark", "cost", "tune", "report"),
 )
 
 
@@ -58,6 +58,7 @@ class LazyGroup(click.Group):
         """Run the command line ``args`` (default: the process's own) and exit with the code its outcome has."""
         arguments = list(sys.argv[1:] if args is None else args)
         extra["standalone_mode"] = False
+        extra.setdefault("obj", tuple(arguments))  # what a bundle says of how it was made
         # The flag is read from the arguments themselves: parsing them may be what fails.
         finish(lambda: super(LazyGroup, self).main(arguments, *rest, **extra), debug="--debug" in arguments)
 

@@ -1,6 +1,6 @@
 """A file that a command writes: its place is free or ours, checked before the work, and it is written whole or not.
 
-Ours is a regular file that a command wrote: a document that names its command, or a plot with that title.
+Ours is a regular file that a command wrote: a document that names its command, a plot with that title, or a page.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from .output import strict
 
 log = logging.getLogger(__name__)
 TITLE = "attn2trt cost"  # of a plot
-# PNG's text chunk, and the title in SVG's metadata
-MARKS = (f"tEXtTitle\0{TITLE}".encode(), f"<dc:title>{TITLE}</dc:title>".encode())
+# PNG's text chunk, the title in SVG's metadata, and the generator of a page
+PAGE = '<meta name="generator" content="attn2trt report">'
+MARKS = (f"tEXtTitle\0{TITLE}".encode(), f"<dc:title>{TITLE}</dc:title>".encode(), PAGE.encode())
 LARGEST_BYTES = 64 << 20  # a larger file is none of ours
 
 

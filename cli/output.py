@@ -68,6 +68,12 @@ class _Printable:
             yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
 
+def print_note(text: str) -> None:
+    """Print a line on stderr about something that the result does not depend on."""
+    leave_if_copy()
+    click.echo(f"note: {printable(text)}", err=True)
+
+
 def print_lines(text: str) -> None:
     """Print lines of text."""
     leave_if_copy()

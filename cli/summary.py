@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..core.bundle import MANIFEST
+from ..core.manifest import REPORT
 from ..engines.tensorrt.plans import plans_of
 from ..errors import CheckFailed, MissingRequirement
 
@@ -46,6 +47,8 @@ def bundle_lines(bundle: Bundle) -> list[str]:
         )
         lines += [f"{precision:8} {note}" for note in _first(entry["notes"])]
     lines += _plan_lines(bundle)
+    if REPORT in bundle.manifest["files"]:
+        lines.append(f"report   {bundle.path / REPORT}")
     lines += [f"note     {note}" for note in bundle.manifest.get("notes", ())]
     lines += [f"hidden   {finding}" for finding in _first(bundle.manifest.get("hidden", ()))]
     if left_out := bundle.manifest.get("cases_left_out"):

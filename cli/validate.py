@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from .options import bundle_argument, float32_truth_option, max_error_option, output_options, require_option
-from .output import print_json, print_rich, stages
+from .output import print_json, print_note, print_rich, stages
 from .requirements import check
 from .summary import exit_code
 
@@ -23,12 +23,15 @@ def command(
 ) -> int:
     """Judge every runtime found here against the PyTorch outputs recorded in BUNDLE. Needs no PyTorch."""
     check(require)
+    from ..engines.timing.machine import describe
+    from ..workflows.report import record, validated
     from ..workflows.validate import validate_bundle
 
     with stages() as progress:
         verdict = validate_bundle(
             bundle, progress=progress, max_error=max_error, allow_float32_truth=allow_float32_truth
         )
+    record(bundle, validated(verdict.to_json(), describe(), {"max_error": max_error}), print_note)
     if as_json:
         print_json({"path": str(bundle), "passed": bool(verdict), "verdict": verdict.to_json()})
     else:

@@ -8,7 +8,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,21 +65,27 @@ class BundleWriter:
             with contextlib.suppress(OSError):  # not empty: the bundle is there
                 folder.rmdir()
 
-    def commit(self, manifest: Mapping[str, Any], files: Mapping[str, str]) -> Bundle:
-        """Hash ``files`` (name → what it is), write the manifest last, and put the folder in its place."""
+    def commit(
+        self,
+        manifest: Mapping[str, Any],
+        files: Mapping[str, str],
+        describe: Callable[[Bundle], Mapping[str, str]] | None = None,
+    ) -> Bundle:
+        """Hash ``files`` (name → what it is), write the manifest last, and put the folder in its place.
+
+        ``describe`` is given the bundle as it is in the hidden folder, and returns the files that it wrote about it.
+        """
         if os.getpid() != self._process:
             raise CheckFailed("the module's code forked this process; expected one alone to write a bundle; remove it")
         _remove_others(self.path, files)
-        entries = {}
-        for name, role in files.items():
-            file = self.path / name
-            flush(file)
-            entries[name] = {"role": role, "sha256": sha256(file), "bytes": file.stat().st_size}
+        entries = self._entries(files)
         whole = {"format": FORMAT, **manifest, "files": entries}
+        if describe is not None:
+            entries |= self._entries(describe(Bundle(self.path, whole)))
         listing = self.path / MANIFEST
         listing.write_text(manifest_text(whole), encoding="utf-8")
         written = read_manifest(listing)
-        for file in (*(self.path / name for name in files), listing):
+        for file in (*(self.path / name for name in entries), listing):
             file.chmod(listing.stat().st_mode)  # as the user's umask has it, whoever made the file
         flush(listing)
         flush(self.path)
@@ -92,6 +98,15 @@ class BundleWriter:
         note(written=str(self.destination.absolute()))
         _remove(old)
         return Bundle(self.destination, written)
+
+    def _entries(self, files: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+        """Return the manifest's entry of each file, which is on the disk by then."""
+        entries = {}
+        for name, role in files.items():
+            file = self.path / name
+            flush(file)
+            entries[name] = {"role": role, "sha256": sha256(file), "bytes": file.stat().st_size}
+        return entries
 
     def _put_in_place(self) -> Path:
         """Move the folder to the bundle's place; returns the new place of the one that was there."""

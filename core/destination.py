@@ -16,7 +16,7 @@ from .bundle import MANIFEST, open_bundle
 # folders of scratch, with everything in them, and files that the manifest was not yet to list or no longer lists.
 SCRATCH = re.compile(r"(plans/|\.tuning)\.partial-[\w.+-]+")
 LEFT = re.compile(
-    r"\.bundle\.json\.partial-\d+|plans/\.timing\.cache\.partial|model\.ort-cpu(\.\d+)?\.onnx(\.data)?|"
+    r"\.bundle\.json\.partial-\d+|report\.html(\.partial-\d+)?|plans/\.timing\.cache\.partial|model\.ort-cpu(\.\d+)?\.onnx(\.data)?|"
     r"plans/sm\d+(\+sm\d+)*-[a-z]+[\d.]+-[a-z]+\d+(\.\d+)?\.(plan|layers\.json|kernels)(\.partial-\d+)?"
 )
 BESIDE = re.compile(r"plans/[\w.+-]+\.(log|cache)")  # of no account to the bundle

@@ -20,6 +20,7 @@ FORMAT = 1
 MANIFEST = "bundle.json"
 MODEL = "model.onnx"
 REFERENCE = "reference.safetensors"
+REPORT = "report.html"
 HASH = "sha256"  # of the manifest itself
 LONGEST_VALUE = 60
 
@@ -201,7 +202,18 @@ _SEARCH = _record(tried=_list(_record(precision=_TEXT, kept=_list(_TEXT), said=_
 _MANIFEST = _record(
     (
         *("key", "build", "opset", "narrowed", "modules", "cases_left_out", "hidden", "trtexec", "precisions"),
-        *("precision_search", "versions", "plans", "tuned", HASH),
+        *(
+            "precision_search",
+            "versions",
+            "plans",
+            "tuned",
+            "command",
+            "classes",
+            "validated",
+            "benchmark",
+            "cost",
+            HASH,
+        ),
     ),
     target=_record(("weights",), name=_TEXT, weights=_or_none(_TEXT)),
     files=_dict(_record(("role", "bytes"), sha256=_SHA256, role=_TEXT, bytes=_COUNT)),
@@ -220,6 +232,11 @@ _MANIFEST = _record(
     precisions=_dict(_PRECISION),
     precision_search=_SEARCH,
     versions=_dict(_TEXT),
+    command=_TEXT,
+    classes=_list(_record(name=_TEXT, source=_TEXT, modules=_list(_TEXT))),
+    validated=_record(verdict=_ANYTHING, machine=_ANYTHING),
+    benchmark=_ANYTHING,
+    cost=_ANYTHING,
     plans=_list(_record(file=_TEXT)),
     tuned=_or_none(_record(("graph",), file=_GRAPH, graph=_SHA256)),
     **{HASH: _SHA256},

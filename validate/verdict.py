@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, cast
 
+import numpy as np
 import numpy.typing as npt
 
-from ..core.precision import FLOAT32, Precision
 from ..core.tensor_spec import TensorSpec
 from ..errors import InputError, Interrupted
 from .cases import Case
-from .metrics import GRAPH, PYTORCH, Comparison, Floor, Reference, compare
+from .error_map import ErrorMap, error_map, largest
+from .metrics import FLOAT32, Comparison, Floor, Precision, Reference, compare
+from .place import Place
 from .slices import Slices
 from .stages.stage import Stage, read_stage
 
@@ -53,7 +55,8 @@ MOST_LOST = 1e-3
 class StageResult:
     """One stage's outcome: every comparison with its case's name, and in ``why`` what failed or was not checked.
 
-    ``was_interrupted`` says that a process was killed or ran out of time, which another run need not meet.
+    ``was_interrupted`` says that a process was killed or ran out of time, which another run need not meet. ``place`` is
+    where a stage that failed goes wrong, if that was found.
     """
 
     stage: Stage
@@ -61,6 +64,7 @@ class StageResult:
     why: str = ""
     comparisons: tuple[tuple[str, Comparison], ...] = ()
     was_interrupted: bool = False
+    place: Place | None = None
 
     @property
     def label(self) -> str:
@@ -111,12 +115,11 @@ class Verdict:
     """Every stage's result, in the order of the stages.
 
     True if none failed or ran without being compared whole, at least one passed, and none by float32 alone, unless
-    ``allows_float32``. ``source`` names whose float64 the truth is: PYTORCH or GRAPH.
+    ``allows_float32``.
     """
 
     stages: tuple[StageResult, ...]
     allows_float32: bool = False
-    source: str = PYTORCH
 
     def __bool__(self) -> bool:
         return not self.objections and any(stage.has_passed for stage in self.stages)
@@ -146,19 +149,14 @@ class Verdict:
         return {
             "passed": bool(self),
             "allows_float32_truth": self.allows_float32,
-            **({"source": self.source} if self.source != PYTORCH else {}),
             "stages": [
                 {
                     **stage.stage.to_json(),
                     "status": stage.status,
                     "why": stage.why,
                     **({"interrupted": True} if stage.was_interrupted else {}),
-                    "comparisons": [
-                        {"case": case}
-                        | {key: _plain(value) for key, value in asdict(found).items()}
-                        | {"sizes": dict(found.sizes)}
-                        for case, found in stage.comparisons
-                    ],
+                    **({} if stage.place is None else {"place": stage.place.to_json()}),
+                    "comparisons": [{"case": case, **_comparison_json(found)} for case, found in stage.comparisons],
                 }
                 for stage in self.stages
             ],
@@ -169,10 +167,16 @@ class Verdict:
         """Raise InputError if the document is not what ``to_json`` writes."""
         try:
             stages = tuple(_stage(entry) for entry in document["stages"])
-            source = GRAPH if document.get("source") == GRAPH else PYTORCH
-            return cls(stages, document.get("allows_float32_truth") is True, source)
+            return cls(stages, allows_float32=document.get("allows_float32_truth") is True)
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"received a verdict that cannot be read ({error!r}); export the bundle again") from None
+
+
+def _comparison_json(found: Comparison) -> dict[str, Any]:
+    plain = {key: _plain(value) for key, value in asdict(replace(found, error_map=None)).items()}
+    del plain["error_map"]
+    where = {} if found.error_map is None else {"error_map": found.error_map.to_json()}
+    return {**plain, "sizes": dict(found.sizes), **where}
 
 
 def _volume(sizes: tuple[tuple[str, int], ...]) -> tuple[int, tuple[int, ...]]:
@@ -194,7 +198,8 @@ def _stage(entry: Mapping[str, Any]) -> StageResult:
     if status in PASSES and not (found and all(comparison.passed for _, comparison in found)):
         raise ValueError(f"stage {entry['stage']!r} passed without comparisons that did")
     interrupted = entry.get("interrupted") is True
-    return StageResult(read_stage(entry), cast(Status, status), str(entry["why"]), found, interrupted)
+    place = None if entry.get("place") is None else Place.from_json(entry["place"])
+    return StageResult(read_stage(entry), cast(Status, status), str(entry["why"]), found, interrupted, place)
 
 
 def _comparison(part: Mapping[str, Any]) -> Comparison:
@@ -213,6 +218,7 @@ def _comparison(part: Mapping[str, Any]) -> Comparison:
         sizes=tuple((str(name), int(size)) for name, size in part.get("sizes", {}).items()),
         over_budget=part.get("over_budget") is True,
         no_float64=str(part.get("no_float64", "")),
+        error_map=None if part.get("error_map") is None else ErrorMap.from_json(part["error_map"]),
     )
 
 
@@ -234,7 +240,7 @@ def stage_result(
     Failed, ``why`` names the worst comparison and the smallest failing shape. ``unchecked`` says what was not compared
     though the stage ran.
     """
-    found = tuple(comparisons)
+    found = _with_one_map(comparisons)
     if not found:
         return not_checked(stage, why or "no case was given")
     failed = [(case, comparison) for case, comparison in found if not comparison.passed]
@@ -249,6 +255,17 @@ def stage_result(
     if unchecked:
         return StageResult(stage, NOT_CHECKED, "; ".join([*filter(None, [why]), *unchecked]), found)
     return StageResult(stage, _kind_of_pass(found), "; ".join(filter(None, [why, _no_float64(found)])), found)
+
+
+def _with_one_map(comparisons: Iterable[tuple[str, Comparison]]) -> tuple[tuple[str, Comparison], ...]:
+    """Return the comparisons, with the error map of the worst alone: of the failed ones if any did."""
+    found = list(comparisons)
+    places = [place for place, (_, one) in enumerate(found) if one.error_map is not None]
+    kept = max(places, key=lambda place: (not found[place][1].passed, found[place][1].ratio), default=None)
+    return tuple(
+        (case, one if place == kept or one.error_map is None else replace(one, error_map=None))
+        for place, (case, one) in enumerate(found)
+    )
 
 
 def _kind_of_pass(found: Sequence[tuple[str, Comparison]]) -> Status:
@@ -297,9 +314,7 @@ def _misdeclared(declared: Sequence[TensorSpec], case: Case, reference: Referenc
         pairs = zip(spec.shape, shape, strict=False)
         said = [case.sizes.get(dim, actual) if isinstance(dim, str) else dim for dim, actual in pairs]
         if len(spec.shape) != len(shape) or tuple(said) != shape:
-            yield _unmet(
-                spec.name, "shape", f"the graph declares the shape {spec.shape}, {reference.source} returns {shape}"
-            )
+            yield _unmet(spec.name, "shape", f"the graph declares the shape {spec.shape}, PyTorch returns {shape}")
 
 
 def _compared(
@@ -316,22 +331,32 @@ def _compared(
             continue
         floor, dtype = reference.floors[name], reference.outputs32[name].dtype
         allowed: dict[str, Any] = {"precision": precision, "budget": _budget(case, floor, max_error, precision)}
-        source = reference.source
-        one = compare(name, outputs[name], truth, floor, reference.largest, dtype=dtype, source=source, **allowed)
+        one = compare(name, outputs[name], truth, floor, reference.largest, dtype=dtype, **allowed)
         if precision is FLOAT32 and case.kind not in STRESS_KINDS:
-            one = _by_own_loss(one, floor, FLOAT32.budget if max_error is None else max_error, source)
-        found.append(one)
+            one = _by_own_loss(one, floor, FLOAT32.budget if max_error is None else max_error)
+        found.append(_with_map(one, outputs[name], truth, floor, reference.moments))
     extra = sorted(set(outputs) - set(reference.outputs64))
-    return [*found, *(_unmet(name, "missing", f"an output that {reference.source} does not have") for name in extra)]
+    return [*found, *(_unmet(name, "missing", "an output that PyTorch does not have") for name in extra)]
 
 
-def _by_own_loss(found: Comparison, floor: Floor, budget: float, source: str) -> Comparison:
-    """Return a passed comparison of ordinary inputs in view of what the source's own float32 loses on them."""
+def _with_map(
+    found: Comparison, out: npt.NDArray[Any], truth: npt.NDArray[Any], floor: Floor, moments: dict[tuple[str, int], Any]
+) -> Comparison:
+    """Return the comparison with its error map; ``moments`` keeps the truth's largest number for the other stages."""
+    key = (found.output, 0)  # slices are of later axes
+    if key not in moments:
+        moments[key] = largest(truth)
+    shown = error_map(np.asarray(out), truth, found.worst_index, found.which, floor=floor.max, scale=moments[key])
+    return found if shown is None else replace(found, error_map=shown)
+
+
+def _by_own_loss(found: Comparison, floor: Floor, budget: float) -> Comparison:
+    """A passed comparison of ordinary inputs in view of what PyTorch's own float32 loses on them."""
     if not found.passed or found.which not in ("l2", "max", "channel"):
         return found
     if floor.l2 > MOST_LOST:
         detail = (
-            f"{source}'s own float32 is off by {floor.l2:.2g} on ordinary inputs; above {MOST_LOST:g} no graph in "
+            f"PyTorch's own float32 is off by {floor.l2:.2g} on ordinary inputs; above {MOST_LOST:g} no graph in "
             "float32 looks different from a wrong one"
         )
         return replace(found, passed=False, which="floor", detail=detail)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from ..core.bundle import Bundle, Folder, require_unchanged
-from ..core.extend import changing, extend, first_name
+from ..core.extend import changing, first_name
 from ..core.precision import FP32
-from ..core.progress import Progress, silent
 from ..engines.environment import ask_driver, probe_rtx, probe_tensorrt
 from ..engines.tensorrt.build import BuildOptions
 from ..engines.tensorrt.flavours import RTX, TENSORRT, Flavour
-from ..engines.tensorrt.plan_build import CACHE, PlanBuild, PlanRequest
+from ..engines.tensorrt.plan_build import PlanBuild, PlanRequest
 from ..engines.tensorrt.plans import Plan
 from ..engines.tensorrt.profiles import parse_profiles
 from ..engines.tensorrt.targets import DEFAULT, name_targets, parse_targets, split_targets
 from ..engines.tensorrt.versions import parse_version
 from ..errors import InputError, MissingRequirement
+from .report import extend_and_report
 
 
 class CompiledBundle(NamedTuple):
@@ -34,7 +34,7 @@ def compile_bundle(
     profiles: Sequence[str] = (),
     options: BuildOptions | None = None,
     capabilities: str | None = None,
-    progress: Progress | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> CompiledBundle:
     """Build a plan from a graph of the bundle, for this machine's GPU or for other ``capabilities``.
 
@@ -59,8 +59,9 @@ def compile_bundle(
         CheckFailed: A file of the bundle has changed, or TensorRT refuses the graph.
         StorageError: Another command changes the bundle now.
     """
+    report = progress if progress is not None else lambda _text: None
     with changing(bundle) as opened:
-        return _compiled(opened, precision, profiles, options or BuildOptions(), capabilities, progress or silent)
+        return _compiled(opened, precision, profiles, options or BuildOptions(), capabilities, report)
 
 
 def _compiled(
@@ -69,9 +70,8 @@ def _compiled(
     profiles: Sequence[str],
     options: BuildOptions,
     capabilities: str | None,
-    report: Progress,
+    report: Callable[[str], None],
 ) -> CompiledBundle:
-    """Build the plan in a bundle that no other command changes, and list it in the manifest."""
     graph = _graph(bundle, precision)
     chosen = tuple(parse_profiles(profiles, bundle.axes))
     report("checking hashes")
@@ -90,7 +90,6 @@ def _compiled(
         flavour=flavour,
         targets=targets,
         options=options,
-        known_cache=_known_cache(bundle, report) if flavour is TENSORRT else None,
     )
     minutes = "; it times its kernels, which takes minutes" if flavour is TENSORRT else ""
     report(f"building the {precision} plan with {flavour.title}{minutes}")
@@ -98,28 +97,12 @@ def _compiled(
         plan, files = building.result(taken=bundle.manifest["files"])
     earlier = first_name(plan.file)
     others = [entry for entry in bundle.manifest.get("plans", ()) if first_name(str(entry.get("file"))) != earlier]
-    return CompiledBundle(extend(bundle, files, {"plans": [*others, plan.to_json()]}), plan)
-
-
-def _known_cache(bundle: Bundle, report: Progress) -> tuple[str, str] | None:
-    """Return the file with kernels that TensorRT timed for this bundle before, and its hash; None if none is listed.
-
-    A file that the manifest does not list is not read: whoever wrote it would choose the kernels.
-    """
-    files = bundle.manifest["files"]
-    name = next((name for name in files if first_name(name) == CACHE), None)
-    if name is not None:
-        return name, str(files[name]["sha256"])
-    if (bundle.path / CACHE).exists():
-        report(f"{CACHE} is not listed in the manifest and is not read: all kernels are timed")
-    return None
+    plans = {"plans": [*others, plan.to_json()]}
+    return CompiledBundle(extend_and_report(bundle, files, plans, note=report), plan)
 
 
 def _choose(named: str | None, precision: str) -> tuple[Flavour, tuple[str, ...]]:
-    """Return the TensorRT that builds, and the capabilities that it builds for; none of them for the GPU at hand.
-
-    Raises MissingRequirement if there is neither, and InputError for a target that cannot be built for.
-    """
+    """The TensorRT that builds, and the compute capabilities that it builds for; none for the GPU at hand."""
     if named is not None:
         return RTX, _named_targets(named, precision)
     found = probe_tensorrt()
@@ -136,7 +119,7 @@ def _choose(named: str | None, precision: str) -> tuple[Flavour, tuple[str, ...]
 
 
 def _named_targets(text: str, precision: str) -> tuple[str, ...]:
-    """Return the named compute capabilities. Raises InputError for one that does not compute in the precision."""
+    """The named compute capabilities, each of which computes in the precision."""
     capabilities = parse_targets(text, RTX)
     able, unable = split_targets(capabilities, precision)
     if not capabilities:
@@ -154,7 +137,7 @@ def _named_targets(text: str, precision: str) -> tuple[str, ...]:
 
 
 def _graph(bundle: Bundle, precision: str) -> str:
-    """Return the file of the graph of this precision. Raises InputError if the bundle has none."""
+    """The file of the graph of this precision."""
     if precision not in bundle.graphs:
         raise InputError(
             f"received --precision {precision}; expected one that the bundle holds: {', '.join(bundle.graphs)}; "
@@ -164,7 +147,6 @@ def _graph(bundle: Bundle, precision: str) -> str:
 
 
 def _require_readable(bundle: Bundle, precision: str, version: str) -> None:
-    """Raise InputError if this version of TensorRT does not read the graph of the precision."""
     oldest = bundle.manifest.get("precisions", {}).get(precision, {}).get("oldest_tensorrt")
     if oldest is not None and parse_version(version) < parse_version(oldest):
         raise InputError(

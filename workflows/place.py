@@ -48,8 +48,13 @@ class Place:
             self._given = DEFAULT_FOLDER / resolved.file_name
         return self._here / self._given
 
+    @property
+    def shown(self) -> Path:
+        """The path as the user wrote it, once the target is known."""
+        assert self._given is not None
+        return self._given
+
     def named(self, bundle: Bundle) -> Bundle:
         """Return the bundle with its path as the user wrote it, if that still leads there."""
-        assert self._given is not None
         stayed = os.path.exists(".") and Path.cwd() == self._here  # noqa: PTH110 - the folder itself may be gone
-        return replace(bundle, path=self._given) if stayed else bundle
+        return replace(bundle, path=self.shown) if stayed else bundle

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..core.bundle import MODEL, TUNED, Bundle, Folder, require_unchanged
-from ..core.extend import changing, extend, free_name
+from ..core.extend import changing, free_name
 from ..core.graph import OnnxGraph, save
 from ..core.lock import owner
 from ..core.progress import Progress, silent
@@ -25,6 +25,7 @@ from ..export.contract import check_contract
 from ..validate.recorded import from_tensors
 from ..validate.stages.onnxruntime import judge_tuned_graph
 from ..validate.verdict import StageResult, Verdict
+from .report import extend_and_report
 
 # Even, so that each graph is timed as often before the others as after them; of twelve the interval leaves out two at
 # each end, so that a disturbed round does not decide.
@@ -92,7 +93,7 @@ def _tuned(
         verdict = Verdict(tuple(_judged(bundle, files[0])))
         if verdict.first_failure is not None:
             raise CheckFailed(f"the tuned graph failed its verdict and was not kept: {verdict.first_failure.why}")
-        return TunedBundle(_added(bundle, files, tuning, verdict), tuning, verdict)
+        return TunedBundle(_added(bundle, files, tuning, verdict, progress), tuning, verdict)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -123,7 +124,7 @@ def _judged(bundle: Bundle, graph: Path) -> list[StageResult]:
     return judge_tuned_graph(graph, bundle.outputs, lambda: from_tensors(bundle.reference_path, cases))
 
 
-def _added(bundle: Bundle, files: Sequence[Path], tuning: Tuning, verdict: Verdict) -> Bundle:
+def _added(bundle: Bundle, files: Sequence[Path], tuning: Tuning, verdict: Verdict, note: Progress) -> Bundle:
     """Return the bundle with the graph, the first of the ``files``, and with its weights, in place of earlier ones."""
     for file in files:
         file.replace(bundle.path / file.name)
@@ -135,4 +136,5 @@ def _added(bundle: Bundle, files: Sequence[Path], tuning: Tuning, verdict: Verdi
         "verdict": verdict.to_json(),
     }
     roles = {graph: "graph, float32, in forms for ONNX Runtime on the CPU"}
-    return extend(bundle, {**roles, **dict.fromkeys(weights, "weights of the tuned graph")}, {"tuned": entry})
+    others = dict.fromkeys(weights, "weights of the tuned graph")
+    return extend_and_report(bundle, {**roles, **others}, {"tuned": entry}, note=note)

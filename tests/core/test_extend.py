@@ -44,7 +44,7 @@ def change(text):
         files = [work / named, work / f"{named}.data"]
         for file in files:
             file.write_bytes((place / "model.onnx").read_bytes() + b"\\x0a\\x00" if file.suffix == ".onnx" else b"data")
-        tuning._added(bundle, files, SimpleNamespace(to_json=lambda: {"text": text}), Verdict(()))
+        tuning._added(bundle, files, SimpleNamespace(to_json=lambda: {"text": text}), Verdict(()), lambda _text: None)
         shutil.rmtree(work)
 def text():
     entry = open_bundle(place).tuned
@@ -78,6 +78,19 @@ def text():
     found = {(place / plan["file"]).read_text() for plan in plans}
     assert all(len(text) == plans[0]["seconds"] for text in found)
     return next(iter(found), None)
+""",
+    "report": """
+from attn2trt.workflows.report import record
+def change(text):
+    notes = []
+    record(place, {"verdict": {"stages": []}, "tool": text}, notes.append)
+    assert not notes, notes
+def text():
+    bundle = open_bundle(place)
+    found = bundle.manifest.get("tool")
+    page = (place / "report.html").read_text() if "report.html" in bundle.manifest["files"] else found or ""
+    assert (found or "") in page
+    return found
 """,
     "keep kernels": """
 from attn2trt.engines.tensorrt import isolated

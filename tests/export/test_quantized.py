@@ -11,8 +11,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from attn2trt.core.formats import FORMATS
 from attn2trt.core.graph import OnnxGraph
-from attn2trt.core.precision import QUANTISED
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.errors import CheckFailed, InputError, ModuleRefused
 from attn2trt.export.contract import spec_of
@@ -74,7 +74,7 @@ def quantized(folder: Path, **options: Any) -> QuantizedGraph:
         write(folder),
         ranges,
         folder,
-        **{"parameters": PARAMETERS, "calibration": "two numbers", "form": QUANTISED["int8"], **options},
+        **{"parameters": PARAMETERS, "said": "two numbers", "form": FORMATS["int8"], **options},
     )
 
 
@@ -100,7 +100,7 @@ def test_products_with_a_weight_are_quantised_and_a_gates_are_not(tmp_path: Path
 
 def test_what_tensorrt_refuses_in_the_format_is_not_quantised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("attn2trt.core.refused_types.REFUSED", {"fp8": {"Conv": "no kernel"}})
-    low = quantized(tmp_path, form=QUANTISED["fp8"])
+    low = quantized(tmp_path, form=FORMATS["fp8"])
     assert low.lowered == ("pixels",)
     assert low.float32["first"] == "TensorRT refuses Conv in fp8: no kernel"
     assert len(quantized(tmp_path).lowered) == 3
@@ -115,8 +115,8 @@ def test_one_pair_serves_all_products_that_read_a_tensor(tmp_path: Path) -> None
     assert (len(low.lowered), low.oldest_tensorrt, low.notes) == (3, "8.6", ["ranges from two numbers"])
     assert low.graph.modules["dequantize_x"] == "stem"
     assert low.to_json()["ranges"] == {"x": 2.54, "last": 12.7}
-    scale = pytest.approx(0.02)
-    assert low.scales == {"w": (scale,), "v": (scale,), "s": (None,), "": (None,), "head": (pytest.approx(0.1),)}
+    step = pytest.approx(0.02)
+    assert low.steps == {"w": (step,), "v": (step,), "s": (None,), "": (None,), "head": (pytest.approx(0.1),)}
 
 
 def test_the_graph_computes_on_levels(tmp_path: Path) -> None:
@@ -126,9 +126,9 @@ def test_the_graph_computes_on_levels(tmp_path: Path) -> None:
     model = onnx.load(str(low.graph.path))
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     for name, axis in (("w", 0), ("v", 0)):
-        scales = arrays[f"{name}_scale"].reshape(-1, 1, 1, 1)
+        steps = arrays[f"{name}_scale"].reshape(-1, 1, 1, 1)
         assert axis == 0
-        arrays[name] = (np.round(arrays[name] / scales) * scales).astype(np.float32)
+        arrays[name] = (np.round(arrays[name] / steps) * steps).astype(np.float32)
     assert arrays["v_scale"][2] == 1
     on_levels = (np.clip(np.round(x / np.float32(0.02)), -128, 127) * np.float32(0.02)).astype(np.float32)
     source = onnx.load(str(tmp_path / "model.onnx"))
@@ -141,7 +141,7 @@ def test_the_graph_computes_on_levels(tmp_path: Path) -> None:
 
 
 def test_fp8_has_one_scale_for_a_weight_and_needs_a_later_opset(tmp_path: Path) -> None:
-    low = quantized(tmp_path, form=QUANTISED["fp8"])
+    low = quantized(tmp_path, form=FORMATS["fp8"])
     model = onnx.load(str(low.graph.path))
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     assert {tensors[f"{name}_zero"].data_type for name in ("x", "w", "l_1")} == {TensorProto.FLOAT8E4M3FN}
@@ -152,9 +152,9 @@ def test_fp8_has_one_scale_for_a_weight_and_needs_a_later_opset(tmp_path: Path) 
     assert low.notes[1].startswith("opset 19 instead of 17, the lowest whose operators take fp8")
     assert [*trtexec_lines(low, write(tmp_path).inputs, {})] == ["10", "11"]
     products = policy(tmp_path).quantized
-    with pytest.raises(CheckFailed, match=r"quantize_x (has other scales than its range gives|is not int8)"):
+    with pytest.raises(CheckFailed, match=r"quantize_x (has other steps than its range gives|is not int8)"):
         check_quantized(
-            float32_source(write(tmp_path), 19), low.graph.path, products, ranges(["x", "last"]), QUANTISED["int8"]
+            float32_source(write(tmp_path), 19), low.graph.path, products, ranges(["x", "last"]), FORMATS["int8"]
         )
     scale, zero = ("x_scale", "x_zero")
     integers = helper.make_tensor(zero, TensorProto.INT8, [], [0])
@@ -167,7 +167,7 @@ def test_fp8_has_one_scale_for_a_weight_and_needs_a_later_opset(tmp_path: Path) 
             tmp_path / "changed.onnx",
             products,
             ranges(["x", "last"]),
-            QUANTISED["fp8"],
+            FORMATS["fp8"],
         )
 
 
@@ -186,8 +186,8 @@ def test_what_is_always_zero_stays_in_float32_and_with_nothing_left_int8_is_refu
         lambda names: dict(ranges(names), x=0.0),
         tmp_path,
         parameters={},
-        calibration="",
-        form=QUANTISED["int8"],
+        said="",
+        form=FORMATS["int8"],
     )
     assert len(found.lowered) == 1
     assert any(note.startswith("stem stays in float32: what it reads was 0 on every input") for note in found.notes)
@@ -220,17 +220,17 @@ def quantised_gate(model: onnx.ModelProto) -> None:
     node(model, "gating").input[0] = "last_dequantized"
 
 
-def other_scale_back(model: onnx.ModelProto) -> None:
+def other_step_back(model: onnx.ModelProto) -> None:
     node(model, "dequantize_x").input[1] = "last_scale"
 
 
 CHANGES: dict[str, Callable[[onnx.ModelProto], None]] = {
     "input 0 of node second is not quantised": unquantised,
-    "quantize_w has its scales along axis 1": other_axis,
+    "quantize_w has its steps along axis 1": other_axis,
     "input 0 of node gating comes from last_dequantized": quantised_gate,
-    "quantize_x and dequantize_x have different scales": other_scale_back,
-    "quantize_x has other scales than its range gives": lambda model: scaled(model, "x_scale", 1.01),
-    "quantize_v has other scales than its range gives": lambda model: scaled(model, "v_scale", 1.01),
+    "quantize_x and dequantize_x have different steps": other_step_back,
+    "quantize_x has other steps than its range gives": lambda model: scaled(model, "x_scale", 1.01),
+    "quantize_v has other steps than its range gives": lambda model: scaled(model, "v_scale", 1.01),
     "quantize_x does not have zero at zero": lambda model: scaled(model, "x_zero", 0),
     "constant w_dequantized of node first": lambda model: scaled(model, "w", 1.01),
     "input 1 of node pixels is not quantised": lambda model: node(model, "pixels").input.__setitem__(1, "l"),
@@ -246,9 +246,9 @@ def test_every_change_is_found(said: str, tmp_path: Path) -> None:
     onnx.save(model, str(path))
     source = float32_source(graph, 17)
     products = policy(tmp_path).quantized
-    check_quantized(source, low.graph.path, products, ranges(["x", "last"]), QUANTISED["int8"])
+    check_quantized(source, low.graph.path, products, ranges(["x", "last"]), FORMATS["int8"])
     with pytest.raises(CheckFailed, match=said):
-        check_quantized(source, path, products, ranges(["x", "last"]), QUANTISED["int8"])
+        check_quantized(source, path, products, ranges(["x", "last"]), FORMATS["int8"])
 
 
 def test_a_pair_where_the_policy_wants_float32_is_found(tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_a_pair_where_the_policy_wants_float32_is_found(tmp_path: Path) -> None:
     products = [product for product in policy(tmp_path).quantized if product.node != "second"]
     with pytest.raises(CheckFailed, match=r"second reads \w+_dequantized, and the policy says float32"):
         check_quantized(
-            float32_source(write(tmp_path), 17), low.graph.path, products, ranges(["x", "last"]), QUANTISED["int8"]
+            float32_source(write(tmp_path), 17), low.graph.path, products, ranges(["x", "last"]), FORMATS["int8"]
         )
 
 
@@ -265,11 +265,11 @@ def test_a_wrong_step_is_not_handed_over(tmp_path: Path, monkeypatch: pytest.Mon
 
     def wrong(self: writing.Quantize, *where: Any) -> Any:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(writing, "scale", lambda largest, _form: np.float32(largest / 100))
+            patch.setattr(writing, "step", lambda largest, _form: np.float32(largest / 100))
             return right(self, *where)
 
     monkeypatch.setattr(writing.Quantize, "_pair", wrong)
-    with pytest.raises(CheckFailed, match=r"has other scales than its range gives; it was not handed over"):
+    with pytest.raises(CheckFailed, match=r"has other steps than its range gives; it was not handed over"):
         quantized(tmp_path)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from ..boundaries import Arrays, GraphView, Node, Opener, ort_opener
 from ..cases import Case
 from ..metrics import UNIT_ROUNDOFF, Array, Comparison, Floor, compare, measure
+from ..place import Boundary
 from .location import Location
 from .watching import PASS_BYTES, passes, watch
 
@@ -61,6 +62,8 @@ class _Between:
         self.floors = floors
         self.scale = 1.0
         self.hiding: set[str] = set()
+        self.ratios: dict[str, Comparison] = {}
+        self.boundaries: tuple[Boundary, ...] = ()
 
     def find(self) -> Location | None:
         if not self._outputs_differ():
@@ -71,6 +74,7 @@ class _Between:
         for path in {node.module for node in self.view.nodes}:
             at_boundary.update(self.view.leaving(path))
         right, wrong = self._judge([name for name in shared if name in at_boundary])
+        self.boundaries = self._boundaries()
         first = next((name for node in self.view.nodes for name in node.outputs if name in wrong), None)
         if first is None:
             return None
@@ -108,7 +112,7 @@ class _Between:
             expected = self.truth.values_at(self.truth_opener, self.feeds, group)
             moved = self.truth.values_at(self.truth_opener, self.nudged, group)
             for name, value in self._received(group, expected, moved).items():
-                found = self._compare(name, expected[name], value, moved[name], _largest(expected))
+                found = self.ratios[name] = self._compare(name, expected[name], value, moved[name], _largest(expected))
                 if found.passed:
                     right.add(name)
                 else:
@@ -141,7 +145,15 @@ class _Between:
         if self.hiding:
             text += f"; looking at {', '.join(sorted(self.hiding)[:3])} makes the difference vanish"
         proven = proof is not None and not proof.passed
-        return Location.of(node.module, None, node, ratio, text, proven=proven)
+        return replace(Location.of(node.module, None, node, ratio, text, proven=proven), boundaries=self.boundaries)
+
+    def _boundaries(self) -> tuple[Boundary, ...]:
+        """Return what leaves each module, in the order of the graph."""
+        made = [(node.module, name) for node in self.view.nodes for name in node.outputs if name in self.ratios]
+        return tuple(
+            Boundary(module, "leave", found.ratio, "right" if found.passed else "wrong")
+            for module, found in ((module, self.ratios[name]) for module, name in made)
+        )
 
     def _alone(self, node: Node) -> Comparison | None:
         """One node of the other side on what the reference feeds it."""

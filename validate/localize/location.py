@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-import os
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ...modules.source_lines import class_and_line
 from ..boundaries import Node
+from ..place import Boundary, Place
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,7 +20,7 @@ class Location:
 
     ``source`` is the file and line of the class's ``forward``. ``proven`` tells that the module alone (or the nodes
     behind the boundary, if PyTorch has no such module), fed PyTorch's own tensors, shows the error as well.
-    ``detail`` says in a sentence what is certain.
+    ``detail`` says in a sentence what is certain. ``boundaries`` are those that were compared on the way there.
     """
 
     module: str
@@ -32,6 +31,7 @@ class Location:
     ratio: float
     proven: bool
     detail: str
+    boundaries: tuple[Boundary, ...] = ()
 
     @classmethod
     def of(
@@ -49,19 +49,14 @@ class Location:
         return f"first wrong in {self.module or 'the model itself'}{kind}{node}; {self.detail}"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data; a ratio that JSON has no word for is a string."""
-        return asdict(self) | {"ratio": self.ratio if math.isfinite(self.ratio) else str(self.ratio)}
+        """Plain data without the boundaries; a ratio that JSON has no word for is a string."""
+        plain = asdict(replace(self, boundaries=())) | {
+            "ratio": self.ratio if math.isfinite(self.ratio) else str(self.ratio)
+        }
+        del plain["boundaries"]
+        return plain
 
-
-def class_and_line(module: nn.Module) -> tuple[str, str]:
-    """Return the class's name, and the file and line of its ``forward`` ("" if Python does not know)."""
-    kind = type(module)
-    try:
-        file = inspect.getsourcefile(kind.forward)
-        line = inspect.getsourcelines(kind.forward)[1]
-    except (TypeError, OSError):
-        return kind.__qualname__, ""
-    if file is None:
-        return kind.__qualname__, ""
-    shorter = os.path.relpath(file)
-    return kind.__qualname__, f"{file if shorter.startswith(os.pardir) else Path(shorter)}:{line}"
+    @property
+    def place(self) -> Place:
+        """What the verdict keeps of it."""
+        return Place(self.module, self.class_name, self.source, self.node, self.op_type, self.boundaries)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ...core.graph import OnnxGraph
 from ..boundaries import GraphView, Node, Opener, is_inside, ort_opener
 from ..cases import Case
+from ..place import Boundary
 from .homes import Homes, judge_boundaries
 from .judge import Judge, Judged
 from .location import Location
@@ -54,7 +56,9 @@ class _Search:
         judged = judge_boundaries(self.judge, self.homes, self.truth.sights)
         self.right |= {found.values[0] for found in judged if found.is_right}
         place = self._narrow(judged)
-        return self._raising(self.graph.raised) if place is None and self.graph.raised is not None else place
+        if place is None and self.graph.raised is not None:
+            place = self._raising(self.graph.raised)
+        return place and replace(place, boundaries=_boundaries(judged))
 
     def _narrow(self, judged: Sequence[Judged]) -> Location | None:
         """The place behind the first boundary that is wrong for a reason that can be named."""
@@ -104,3 +108,9 @@ class _Search:
             blamed, why = raised.node, "what it reads is right, and it does not run"
         module, detail = self.truth.module(blamed.module), f"{why}: {raised.message}"
         return Location.of(blamed.module, module, blamed, math.inf, detail, proven=not suspects)
+
+
+def _boundaries(judged: Sequence[Judged]) -> tuple[Boundary, ...]:
+    """Return what leaves each module, and what enters it, as far as it was compared."""
+    moments = ((found, found.moment) for found in judged if found.moment.kind in ("enter", "leave"))
+    return tuple(Boundary(moment.path, moment.kind, found.ratio, found.status) for found, moment in moments)

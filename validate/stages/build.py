@@ -180,7 +180,7 @@ class _Places:
         return self._words[path]
 
     def _parts(self, path: str) -> Iterator[str]:
-        from ..localize.location import class_and_line  # brings PyTorch's half of this room with it
+        from ...modules.source_lines import class_and_line
 
         yield path or ROOT
         if (module := self._modules.get(path)) is not None:

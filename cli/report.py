@@ -1,0 +1,49 @@
+"""``attn2trt report``: what people look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..core.manifest import REPORT
+from ..errors import InputError
+from .options import PATH, debug_option
+from .out_file import out_file
+from .output import print_lines
+
+
+@click.command("report")
+@click.argument("bundles", nargs=-1, required=True, metavar="BUNDLE...", type=PATH)
+@click.option("-o", "--out", type=PATH, metavar="FILE", help="Write the page there instead of into BUNDLE.")
+@click.option(
+    "--add",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="A document that attn2trt cost or benchmark wrote with -o: it becomes part of BUNDLE.",
+)
+@click.option("--force", is_flag=True, help="Replace a file there that no command of attn2trt wrote.")
+@debug_option
+def command(bundles: tuple[Path, ...], out: Path | None, add: tuple[Path, ...], force: bool) -> int:
+    """Write the HTML page of BUNDLE into it, or one page of several bundles side by side with -o.
+
+    One file without scripts that needs no network: the verdict by stage and case, where the error lies, precision,
+    cost, latency, the graph's interface, and how it was made.
+    """
+    if out is None and len(bundles) > 1:
+        raise InputError(f"received {len(bundles)} bundles; expected -o with them; give one, as -o page.html")
+    if add and len(bundles) > 1:
+        raise InputError(f"received --add with {len(bundles)} bundles; expected one; add to each by itself")
+    file = out_file(out, force=force, example="page.html")
+    from ..workflows.report import report_bundle, report_page
+
+    if add or file is None:
+        report_bundle(bundles[0], add=add)
+    if file is None:
+        print_lines(str(bundles[0] / REPORT))
+        return 0
+    text = report_page(bundles)
+    file.write(lambda path: path.write_text(text, encoding="utf-8"))
+    print_lines(str(out))
+    return 0

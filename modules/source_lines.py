@@ -1,0 +1,43 @@
+"""Where the classes of a module's parts are written: the file and line that a verdict can point to."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# Nobody mends these for a verdict's sake.
+_LIBRARIES = ("torch", "torchvision")
+
+
+def class_and_line(module: nn.Module) -> tuple[str, str]:
+    """Return the class's name, and the file and line of its ``forward`` ("" if Python does not know)."""
+    kind = type(module)
+    try:
+        file = inspect.getsourcefile(kind.forward)
+        line = inspect.getsourcelines(kind.forward)[1]
+    except (TypeError, OSError):
+        return kind.__qualname__, ""
+    if file is None:
+        return kind.__qualname__, ""
+    shorter = os.path.relpath(file)
+    return kind.__qualname__, f"{file if shorter.startswith(os.pardir) else Path(shorter)}:{line}"
+
+
+def classes_of(module: nn.Module) -> list[dict[str, Any]]:
+    """Return every class that is not PyTorch's own, with its place and the paths of the modules of it.
+
+    Returns:
+        ``{"name": "Gate", "source": "net.py:12", "modules": ["layer1.gate"]}``, in the order of the modules.
+    """
+    found: dict[type, list[str]] = {}
+    for path, part in module.named_modules(remove_duplicate=False):
+        if type(part).__module__.partition(".")[0] not in _LIBRARIES:
+            found.setdefault(type(part), []).append(path)
+    parts = dict(module.named_modules(remove_duplicate=False))
+    entries = ((*class_and_line(parts[paths[0]]), paths) for paths in found.values())
+    return [{"name": name, "source": source, "modules": paths} for name, source, paths in entries]

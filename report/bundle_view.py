@@ -1,0 +1,167 @@
+"""Everything that a page shows of one bundle, read from its manifest and its files."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..core.bundle import MODEL, Bundle
+from ..core.manifest import REPORT
+from ..errors import InputError
+from ..validate.verdict import Verdict
+from .error_section import MapSection, NetworkSection, map_section, network_sections
+from .measured_section import CostSection, LatencySection, cost_section, latency_section
+from .precision_section import AchievedSection, AskedSection, achieved_sections, asked_sections
+from .scale import size
+from .verdict_section import VerdictSection, verdict_section
+
+# Entries of the manifest that commands add after the bundle was made.
+VALIDATED, BENCHMARK, COST = "validated", "benchmark", "cost"
+
+Section = TypeVar("Section")
+
+
+@dataclass(frozen=True)
+class FileRow:
+    """A file of the bundle."""
+
+    name: str
+    role: str
+    size: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class BundleView:
+    """A bundle, ready to be written down.
+
+    Attributes:
+        name: The target's name.
+        path: The folder, as the reader will write it.
+        anchor: The beginning of the ids of its sections.
+        verdicts: That of ``deploy``, and the last one of ``validate`` before it if there is one.
+        facts: What describes the graph, as pairs of a name and a text.
+        made: How the bundle was made, likewise.
+        commands: The commands that fill sections, by their name, and those that a reader may want.
+    """
+
+    name: str
+    path: str
+    anchor: str
+    verdicts: tuple[VerdictSection, ...]
+    error_map: MapSection | None
+    networks: tuple[NetworkSection, ...]
+    asked: tuple[AskedSection, ...]
+    achieved: tuple[AchievedSection, ...]
+    cost: CostSection | None
+    latency: LatencySection | None
+    facts: tuple[tuple[str, str], ...]
+    made: tuple[tuple[str, str], ...]
+    files: tuple[FileRow, ...]
+    commands: Mapping[str, str]
+
+    @property
+    def verdict(self) -> VerdictSection:
+        """The latest one."""
+        return self.verdicts[0]
+
+
+def bundle_view(bundle: Bundle, shown: Path, *, number: int = 1) -> BundleView:
+    """The view of a bundle, the ``number``-th of its page; ``shown`` is its path as the user writes it.
+
+    Raises InputError for an entry of the manifest that cannot be read.
+    """
+    made, judged = _verdicts(bundle)
+    verdicts = [*judged, *made]
+    return BundleView(
+        name=bundle.name,
+        path=str(shown),
+        anchor=f"b{number}",
+        verdicts=tuple(verdict_section(verdict, by) for verdict, by in verdicts),
+        error_map=map_section([verdict for verdict, _ in verdicts]),
+        networks=network_sections([verdict for verdict, _ in verdicts]),
+        asked=asked_sections(bundle),
+        achieved=achieved_sections(bundle),
+        cost=_measured(bundle, COST, cost_section),
+        latency=_measured(bundle, BENCHMARK, latency_section),
+        facts=tuple(_facts(bundle)),
+        made=tuple(_made(bundle)),
+        files=tuple(
+            FileRow(name, str(entry["role"]), size(int(entry["bytes"])), str(entry["sha256"]))
+            for name, entry in bundle.manifest["files"].items()
+            if name != REPORT  # it cannot hold its own hash
+        ),
+        commands=_commands(bundle, shown),
+    )
+
+
+def _verdicts(bundle: Bundle) -> tuple[list[tuple[Verdict, str]], list[tuple[Verdict, str]]]:
+    """The verdict of the command that made the bundle, and the last one of ``validate``, each with whose it is."""
+    made = [(Verdict.from_json(bundle.manifest["verdict"]), "attn2trt deploy, when the bundle was made")]
+    entry = bundle.manifest.get(VALIDATED)
+    if entry is None:
+        return made, []
+    if not isinstance(entry, Mapping):
+        raise InputError(f"received a bundle whose {VALIDATED!r} is no dict; run attn2trt validate again")
+    where = str(entry.get("machine", {}).get("cpu", ""))
+    return made, [(Verdict.from_json(entry["verdict"]), ", ".join(filter(None, ["attn2trt validate", where])))]
+
+
+def _measured(bundle: Bundle, name: str, read: Callable[[Mapping[str, Any]], Section]) -> Section | None:
+    document = bundle.manifest.get(name)
+    if document is None:
+        return None
+    try:
+        return read(document)
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"received a bundle whose {name!r} cannot be read ({error!r}); run attn2trt {name} again"
+        ) from None
+
+
+def _facts(bundle: Bundle) -> list[tuple[str, str]]:
+    manifest = bundle.manifest
+    rows = [("input", str(spec)) for spec in bundle.inputs]
+    rows += [("output", str(spec)) for spec in bundle.outputs]
+    rows += [("axis", f"{name} {axis} (min:opt:max)") for name, axis in bundle.axes.items()]
+    rows += [("default batch", str(manifest["default_batch"]))] if manifest.get("default_batch") else []
+    rows += [("narrowed", f"{name}: {text}") for name, text in manifest.get("narrowed", {}).items()]
+    rows += [("graph", f"{name}, {precision}") for precision, name in bundle.graphs.items()]
+    rows += [("opset", str(manifest["opset"]))] if "opset" in manifest else []
+    rows += [("preprocessing", f"{name}: {value}") for name, value in _mapping(manifest, "preprocessing").items()]
+    return rows
+
+
+def _made(bundle: Bundle) -> list[tuple[str, str]]:
+    manifest = bundle.manifest
+    rows = [("command", str(manifest["command"]))] if manifest.get("command") else []
+    rows += [("made by", str(manifest["tool"]))] if "tool" in manifest else []
+    target = manifest["target"]
+    rows += [(name, str(target[name])) for name in ("paper", "source", "weights") if target.get(name)]
+    rows += [("seed", str(manifest["build"]["seed"]))] if manifest.get("build") else []
+    rows += [("version", f"{name} {version}") for name, version in manifest.get("versions", {}).items()]
+    rows += [("note", str(note)) for note in manifest.get("notes", ())]
+    rows += [("seconds", ", ".join(f"{name} {value}" for name, value in _mapping(manifest, "seconds").items()))]
+    return [row for row in rows if row[1]]
+
+
+def _mapping(manifest: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = manifest.get(name, {})
+    return found if isinstance(found, Mapping) else {}
+
+
+def _commands(bundle: Bundle, shown: Path) -> dict[str, str]:
+    path, name = shlex.quote(str(shown)), shlex.quote(bundle.name)
+    lower = next((precision for precision in bundle.graphs if precision != "fp32"), "fp16")
+    return {
+        "validate": f"attn2trt validate {path}",
+        "verify": f"attn2trt verify {path}",
+        "compile": f"attn2trt compile {path} --precision {lower}",
+        "benchmark": f"attn2trt benchmark {path}",
+        "cost": f"attn2trt cost {name} -o cost.json && attn2trt report {path} --add cost.json",
+        "deploy": f"attn2trt deploy {name} --precision fp32,fp16 --force",
+        "netron": f"pip install netron && netron {shlex.quote(str(shown / MODEL))}",
+    }

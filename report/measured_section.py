@@ -1,0 +1,199 @@
+"""What was measured: the cost of the blocks by stage beside its limit, and the latency by runtime and batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..engines.timing.paired import Difference
+from .scale import Bar, LinearAxis, number
+
+
+@dataclass(frozen=True)
+class CostRow:
+    """Milliseconds of one thing; ``is_limit`` if they are not measured but follow from the machine's rates."""
+
+    name: str
+    ms: str
+    interval: str
+    bar: Bar
+    is_limit: bool
+
+
+@dataclass(frozen=True)
+class StageCostRow:
+    """What a stage takes more with the blocks, and the least that its blocks can take."""
+
+    stage: str
+    plain: str
+    more: str
+    limit: str
+    times: str
+    bar: Bar
+
+
+@dataclass(frozen=True)
+class CostSection:
+    """A document of ``attn2trt cost``."""
+
+    target: str
+    where: str
+    rows: tuple[CostRow, ...]
+    stages: tuple[StageCostRow, ...]
+    warnings: tuple[str, ...]
+
+
+def cost_section(document: Mapping[str, Any]) -> CostSection:
+    """The section of a document. Raises KeyError, TypeError or ValueError if it is none of ``attn2trt cost``."""
+    added = document["added"]
+    lines = _alone(document["model"]) if added is None else _added(added)
+    held = [value for _, ms, ends, _ in lines for value in (ms, *(ends or ()))]
+    axis = LinearAxis.of(held)
+    rows = tuple(
+        CostRow(name, f"{ms:.3f}", _interval(ends), axis.bar(ms, interval=ends), is_limit)
+        for name, ms, ends, is_limit in lines
+    )
+    stages = () if added is None else tuple(_stages(added))
+    return CostSection(str(document["target"]), _where(document), rows, stages, tuple(map(str, document["warnings"])))
+
+
+Line = tuple[str, float, "tuple[float, float] | None", bool]
+
+
+def _alone(model: Mapping[str, Any]) -> list[Line]:
+    timing, limit = model["timing"], model["limit"]
+    return [
+        ("measured, inputs in turn", float(timing["latency"]["median_ms"]), None, False),
+        ("measured, the same input", float(timing["hot"]["median_ms"]), None, False),
+        ("limit, operator by operator", float(limit["operators_ms"]), None, True),
+        ("limit, fused", float(limit["least_ms"]), None, True),
+    ]
+
+
+def _added(added: Mapping[str, Any]) -> list[Line]:
+    difference, control, total = added["difference"], added["control"], added["profile"]["total"]
+    lines: list[Line] = [
+        ("plain backbone", float(added["plain"]["timing"]["latency"]["median_ms"]), None, False),
+        ("the blocks add", float(difference["ms"]), _ends(difference), False),
+        ("the backbone differs from itself by", float(control["ms"]), _ends(control), False),
+        ("profile: the blocks' operators", float(total["block_ms"]), None, False),
+        ("the blocks alone", float(added["blocks_alone_ms"]), None, False),
+        ("limit of the blocks, operator by operator", float(added["blocks_operators_ms"]), None, True),
+        ("limit of the blocks, fused", float(added["blocks_least_ms"]), None, True),
+    ]
+    return lines
+
+
+def _ends(found: Mapping[str, Any]) -> tuple[float, float]:
+    return float(found["low_ms"]), float(found["high_ms"])
+
+
+def _stages(added: Mapping[str, Any]) -> Iterator[StageCostRow]:
+    limits: dict[str, float] = {}
+    for block in added["blocks"]:
+        for path in block["paths"]:
+            stage = str(path).split(".", 1)[0]
+            limits[stage] = limits.get(stage, 0.0) + float(block["limit"]["least_ms"])
+    entries = added["profile"]["stages"]
+    axis = LinearAxis.of([*(float(entry["difference_ms"]) for entry in entries), *limits.values()])
+    for entry in entries:
+        name, more = str(entry["stage"]), float(entry["difference_ms"])
+        limit = limits.get(name)
+        marks = () if limit is None else (axis.mark(limit, "limit"),)
+        yield StageCostRow(
+            stage=name,
+            plain=f"{float(entry['plain_ms']):.3f}",
+            more=f"{more:+.3f}",
+            limit="" if limit is None else f"{limit:.3f}",
+            times=number(more / limit) if limit and more > 0 else "",
+            bar=axis.bar(more, *marks),
+        )
+
+
+@dataclass(frozen=True)
+class LatencyRow:
+    """One model, runtime and batch; without ``bar`` it was not measured, and ``why`` says why."""
+
+    batch: int
+    model: str
+    runtime: str
+    status: str
+    why: str
+    median: str = ""
+    interval: str = ""
+    p90: str = ""
+    per_second: str = ""
+    calls: str = ""
+    bar: Bar | None = None
+
+
+@dataclass(frozen=True)
+class LatencySection:
+    """A document of ``attn2trt benchmark``."""
+
+    target: str
+    where: str
+    rows: tuple[LatencyRow, ...]
+    missing: tuple[LatencyRow, ...]
+    confidence: str
+    warnings: tuple[str, ...]
+
+
+def latency_section(document: Mapping[str, Any]) -> LatencySection:
+    """The section of a document. Raises KeyError, TypeError or ValueError if it is none of ``attn2trt benchmark``."""
+    measured = {
+        place: Difference.between([0.0] * len(medians), medians)
+        for place, row in enumerate(document["rows"])
+        if row["status"] == "measured"
+        and (medians := [float(value) for value in row["measurement"]["round_medians_ms"]])
+    }
+    axis = LinearAxis.of(found.high_ms for found in measured.values())
+    rows = [_latency(row, measured.get(place), axis) for place, row in enumerate(document["rows"])]
+    confidence = min((found.confidence for found in measured.values()), default=0.0)
+    return LatencySection(
+        target=str(document["target"]),
+        where=_where(document),
+        rows=tuple(row for row in rows if row.bar is not None),
+        missing=tuple(_once(row for row in rows if row.bar is None)),
+        confidence=f"{confidence:.0%}",
+        warnings=tuple(map(str, document["warnings"])),
+    )
+
+
+def _latency(row: Mapping[str, Any], found: Difference | None, axis: LinearAxis) -> LatencyRow:
+    known = (int(row["batch"]), str(row["model"]), str(row["runtime"]), str(row["status"]), str(row.get("why", "")))
+    if found is None:
+        return LatencyRow(*known)
+    measurement = row["measurement"]
+    latency = measurement["latency"]
+    ends = found.low_ms, found.high_ms
+    return LatencyRow(
+        *known,
+        median=f"{float(latency['median_ms']):.3f}",
+        interval=_interval(ends),
+        p90="" if latency["p90_ms"] is None else f"{float(latency['p90_ms']):.3f}",
+        per_second=number(float(measurement["throughput_per_s"]), 3),
+        calls=str(latency["iterations"]),
+        bar=axis.bar(float(latency["median_ms"]), interval=ends),
+    )
+
+
+def _once(rows: Iterator[LatencyRow]) -> Iterator[LatencyRow]:
+    """One row for each runtime and reason."""
+    seen = set()
+    for row in rows:
+        if (key := (row.runtime, row.status, row.why)) not in seen:
+            seen.add(key)
+            yield row
+
+
+def _interval(ends: tuple[float, float] | None) -> str:
+    return "" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
+
+
+def _where(document: Mapping[str, Any]) -> str:
+    threads = int(document["threads"])
+    return ", ".join(
+        filter(None, [f"{threads} thread{'s' if threads > 1 else ''}", str(document["machine"].get("cpu", ""))])
+    )

@@ -1,0 +1,138 @@
+"""The precision of every operator as it was asked for, and of every layer of a plan as its inspector tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ..core.bundle import Bundle, is_as_listed
+from ..engines.tensorrt.layers import MOVES, Layer, read_layers
+from ..engines.tensorrt.plans import Plan, layers_name, plans_of
+from .scale import Bar, LinearAxis
+
+# Modules that a line names of those with operators in float32.
+MOST_NAMED = 4
+
+
+@dataclass(frozen=True)
+class KeptRow:
+    """Operators that stay in float32 for one reason."""
+
+    why: str
+    count: int
+    modules: str
+
+
+@dataclass(frozen=True)
+class AskedSection:
+    """What was asked of a graph below float32."""
+
+    precision: str
+    file: str
+    lowered: int
+    total: int
+    bar: Bar
+    kept: tuple[KeptRow, ...]
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One layer of a plan that computes."""
+
+    layer: str
+    modules: str
+    asked: str
+    achieved: str
+    agrees: bool | None
+
+
+@dataclass(frozen=True)
+class AchievedSection:
+    """What the inspector tells of a plan; ``why_not`` says why there is nothing."""
+
+    plan: str
+    precision: str
+    built_by: str
+    why_not: str
+    layers: tuple[LayerRow, ...] = ()
+
+    @property
+    def different(self) -> int:
+        """How many layers compute in another precision than was asked for."""
+        return sum(layer.agrees is False for layer in self.layers)
+
+
+def asked_sections(bundle: Bundle) -> tuple[AskedSection, ...]:
+    """One section for each graph below float32."""
+    return tuple(_asked(bundle, name, entry) for name, entry in bundle.manifest.get("precisions", {}).items())
+
+
+def _asked(bundle: Bundle, precision: str, entry: Mapping[str, object]) -> AskedSection:
+    kept: Mapping[str, str] = bundle.manifest["precisions"][precision]["float32"]
+    modules = bundle.node_modules(precision)
+    reasons: dict[str, list[str]] = {}
+    for node, why in kept.items():
+        reasons.setdefault(why, []).append(node)
+    lowered = int(bundle.manifest["precisions"][precision]["lowered"])
+    total = lowered + len(kept)
+    rows = [KeptRow(why, len(nodes), _modules(nodes, modules)) for why, nodes in reasons.items()]
+    return AskedSection(
+        precision=precision,
+        file=str(entry["file"]),
+        lowered=lowered,
+        total=total,
+        bar=LinearAxis(0.0, float(total or 1)).bar(float(lowered)),
+        kept=tuple(sorted(rows, key=lambda row: -row.count)),
+    )
+
+
+def _modules(nodes: list[str], modules: Mapping[str, str]) -> str:
+    paths = list(dict.fromkeys(path for node in nodes if (path := modules.get(node))))
+    more = f" and {len(paths) - MOST_NAMED} more" if len(paths) > MOST_NAMED else ""
+    return f"{', '.join(paths[:MOST_NAMED])}{more}"
+
+
+def achieved_sections(bundle: Bundle) -> tuple[AchievedSection, ...]:
+    """One section for each plan of the bundle."""
+    return tuple(_achieved(bundle, plan) for plan in plans_of(bundle))
+
+
+def _achieved(bundle: Bundle, plan: Plan) -> AchievedSection:
+    name = layers_name(plan.file)
+    found = AchievedSection(plan.file, plan.precision, plan.built_by, "")
+    if name not in bundle.manifest["files"]:
+        why = (
+            "built only: no GPU has loaded it, and only a plan that is loaded can be inspected"
+            if not plan.gpu
+            else "the inspector's document is not in the bundle; compile again"
+        )
+        return replace(found, why_not=why)
+    if not is_as_listed(bundle, name):
+        return replace(found, why_not=f"{name} is not the file that the manifest lists; compile again")
+    try:
+        layers = read_layers((bundle.path / name).read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        return replace(found, why_not=str(error))
+    kept = bundle.manifest.get("precisions", {}).get(plan.precision, {}).get("float32", {})
+    modules = bundle.node_modules(plan.precision)
+    rows = (_layer(layer, plan.precision, kept, modules) for layer in layers if layer.kind not in MOVES)
+    return replace(found, layers=tuple(rows))
+
+
+def _layer(layer: Layer, precision: str, kept: Mapping[str, str], modules: Mapping[str, str]) -> LayerRow:
+    nodes = sorted(layer.names & modules.keys())
+    asked = _asked_of(nodes, precision, kept)
+    achieved = sorted(layer.computes)
+    # what a layer reads may be of another type than what it computes in, if it holds a conversion
+    known = bool(achieved) and len(asked) == 1 and not (layer.known_by_inputs and len(achieved) > 1)
+    return LayerRow(
+        layer=layer.name,
+        modules=", ".join(list(dict.fromkeys(path for node in nodes if (path := modules[node])))[:MOST_NAMED]),
+        asked=", ".join(asked) or "not known",
+        achieved=", ".join(achieved) or "not told",
+        agrees=asked[0] in achieved if known else None,
+    )
+
+
+def _asked_of(nodes: list[str], precision: str, kept: Mapping[str, str]) -> list[str]:
+    return sorted({"fp32" if node in kept else precision for node in nodes})

@@ -1,0 +1,136 @@
+"""The page becomes part of a bundle and never breaks it; what commands find out is kept beside it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import page_sample
+import pytest
+
+from attn2trt.core.bundle import open_bundle, verify
+from attn2trt.core.destination import check_destination
+from attn2trt.core.extend import changing
+from attn2trt.core.manifest import REPORT
+from attn2trt.errors import CheckFailed, InputError, MissingRequirement, StorageError
+from attn2trt.report import page as paging
+from attn2trt.workflows import report as reporting
+from attn2trt.workflows.report import extend_and_report, record, report_bundle, report_page, validated, write_page
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return page_sample.write(tmp_path / "mine").path
+
+
+def is_whole(place: Path) -> bool:
+    check_destination(place)
+    return all(finding.ok for finding in verify(place))
+
+
+def test_the_page_is_listed_with_its_hash(place: Path) -> None:
+    report_bundle(place)
+    assert is_whole(place)
+    assert REPORT in open_bundle(place).manifest["files"]
+    first = (place / REPORT).read_text()
+    report_bundle(place)
+    assert (place / REPORT).read_text() == first
+    (place / REPORT).write_text("changed")
+    assert not is_whole(place)
+    with pytest.raises(CheckFailed, match=r"report\.html: changed"):
+        report_bundle(place)
+
+
+def test_a_document_of_a_command_becomes_part_of_the_bundle(place: Path, tmp_path: Path) -> None:
+    for name, document in {"cost": page_sample.cost(), "benchmark": page_sample.benchmark()}.items():
+        file = tmp_path / f"{name}.json"
+        file.write_text(json.dumps(document))
+        assert report_bundle(place, add=[file]).manifest[name] == json.loads(json.dumps(document))
+    assert is_whole(place)
+    text = (place / REPORT).read_text()
+    assert "the blocks add" in text
+    assert "ort-cpu" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("no JSON", "no JSON.*expected what attn2trt cost or attn2trt benchmark writes"),
+        ("[1]", "a document of no command"),
+        ('{"command": "attn2trt show"}', "a document of attn2trt show"),
+        ('{"command": "attn2trt cost", "target": "other"}', "about other; expected mine; run attn2trt cost mine"),
+        ('{"command": "attn2trt cost", "target": "mine"}', "'cost' cannot be read"),
+    ],
+)
+def test_another_document_is_refused_and_changes_nothing(place: Path, tmp_path: Path, text: str, wrong: str) -> None:
+    file = tmp_path / "cost.json"
+    file.write_text(text)
+    before = (place / "bundle.json").read_text()
+    with pytest.raises(InputError, match=wrong):
+        report_bundle(place, add=[file])
+    assert (place / "bundle.json").read_text() == before
+    assert is_whole(place)
+
+
+def test_a_verdict_is_kept_and_shown_first(place: Path) -> None:
+    notes: list[str] = []
+    found = page_sample.verdict(passed=False).to_json()
+    record(place, validated(found, {"cpu": "Another"}, {"max_error": None}), notes.append)
+    assert notes == []
+    assert is_whole(place)
+    text = (place / REPORT).read_text()
+    assert text.index("Judged by attn2trt validate, Another") < text.index("Judged by attn2trt deploy")
+
+
+def test_a_bundle_that_another_command_changes_is_noted_and_left(place: Path) -> None:
+    notes: list[str] = []
+    with changing(place):
+        record(place, {"note": 1}, notes.append)
+        with pytest.raises(StorageError, match="changed by another command"):
+            report_bundle(place)
+    assert len(notes) == 1
+    assert "report.html was not written anew" in notes[0]
+    assert "note" not in open_bundle(place).manifest
+
+
+def test_without_the_template_engine_the_bundle_is_whole_and_says_so(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report_bundle(place)
+    before = (place / REPORT).read_text()
+    monkeypatch.setattr(reporting, "find_spec", lambda _name: None)
+    notes: list[str] = []
+    with changing(place) as bundle:
+        extend_and_report(bundle, {}, {"more": 1}, note=notes.append)
+    assert "pip install jinja2" in notes[0]
+    assert open_bundle(place).manifest["more"] == 1
+    assert (place / REPORT).read_text() == before
+    assert is_whole(place)
+    assert write_page(place, notes.append)(open_bundle(place)) == {}
+    for work in (lambda: report_bundle(place), lambda: report_page([place])):
+        with pytest.raises(MissingRequirement, match="pip install jinja2"):
+            work()
+
+
+def test_a_fault_of_the_page_costs_no_bundle(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> str:
+        raise ZeroDivisionError("x")
+
+    monkeypatch.setattr(paging, "bundle_view", broken)
+    notes: list[str] = []
+    record(place, {"more": 1}, notes.append)
+    assert "ZeroDivisionError: x; attn2trt report" in notes[0]
+    assert open_bundle(place).manifest["more"] == 1
+    assert is_whole(place)
+
+
+def test_several_bundles_are_one_page(place: Path, tmp_path: Path) -> None:
+    other = page_sample.write(tmp_path / "other", page_sample.verdict(passed=False)).path
+    assert "2 bundles side by side" in report_page([place, other])
+    (other / "model.onnx").write_bytes(b"")
+    with pytest.raises(CheckFailed, match="changed"):
+        report_page([place, other])
+
+
+def test_no_command_line_is_told_of_python(place: Path) -> None:
+    assert reporting.made_by() == {}

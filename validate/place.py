@@ -1,0 +1,66 @@
+"""The place that a failed stage names, and the error at each module's boundary on the way there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+STATUSES = ("right", "wrong", "unknown")
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """A tensor that enters or leaves a module, compared with PyTorch.
+
+    Attributes:
+        module: The module's path; empty for the model itself.
+        kind: ``enter`` or ``leave``.
+        ratio: The error of the value that comes closest, in PyTorch's own roundings; infinite if none does.
+        status: ``right``, ``wrong``, or ``unknown`` if the graph has no value that the tensor may be.
+    """
+
+    module: str
+    kind: str
+    ratio: float
+    status: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """The module and the node that a verdict names.
+
+    Attributes:
+        module: The module's path; empty for the model itself.
+        class_name: The module's class; empty if the verdict was reached without PyTorch.
+        source: The file and line of the class's ``forward``, as ``net.py:12``; empty if Python does not know.
+        node: The name of the ONNX node, if one is named.
+        op_type: The node's operator.
+        boundaries: Every boundary that was compared, in the order in which PyTorch came by it.
+    """
+
+    module: str
+    class_name: str = ""
+    source: str = ""
+    node: str = ""
+    op_type: str = ""
+    boundaries: tuple[Boundary, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; a boundary is one text, since each of its entries would be a line of the file."""
+        lines = [f"{one.kind} {one.status} {one.ratio:.3g} {one.module}" for one in self.boundaries]
+        return {**asdict(self), "boundaries": lines}
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> Place:
+        """Read what ``to_json`` wrote. Raises ValueError, KeyError or TypeError for anything else."""
+        names = ("module", "class_name", "source", "node", "op_type")
+        texts = {name: str(entry[name]) for name in names}
+        return cls(**texts, boundaries=tuple(map(_boundary, entry["boundaries"])))
+
+
+def _boundary(line: Any) -> Boundary:
+    kind, status, ratio, module = str(line).split(" ", 3)
+    if kind not in ("enter", "leave") or status not in STATUSES:
+        raise ValueError(f"boundary {line!r}")
+    return Boundary(module, kind, float(ratio), status)

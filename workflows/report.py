@@ -1,0 +1,176 @@
+"""``report``: the page of a bundle, written into it when a command adds to what it shows, or of several in a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Callable, Collection, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..core.bundle import Bundle, open_bundle, require_unchanged
+from ..core.extend import changing, extend
+from ..core.manifest import REPORT
+from ..errors import Attn2trtError, InputError, MissingRequirement, StorageError
+from ..report.bundle_view import BENCHMARK, COST, VALIDATED
+
+ROLE = "what people look at"
+# Entries of the manifest by the command that writes such a document.
+DOCUMENTS = {f"attn2trt {COST}": COST, f"attn2trt {BENCHMARK}": BENCHMARK}
+LARGEST_BYTES = 64 << 20
+
+Note = Callable[[str], object]
+
+
+def report_bundle(path: Path | str, *, add: Sequence[Path | str] = ()) -> Bundle:
+    """Write the page of a bundle anew, after taking up documents that ``cost`` and ``benchmark`` wrote about it.
+
+    Args:
+        path: The bundle's folder.
+        add: Documents; a later one of the same command replaces the one in the bundle.
+
+    Returns:
+        The bundle with the page in it.
+
+    Raises:
+        InputError: A document is none of these commands, or about something else.
+        CheckFailed: A file of the bundle has changed.
+        MissingRequirement: The template engine is not installed.
+        StorageError: Another command changes the bundle now.
+    """
+    with changing(path) as bundle:
+        require_unchanged(bundle)
+        entries = dict(_document(bundle, Path(file)) for file in add)
+        text = _page(Bundle(bundle.path, {**bundle.manifest, **entries}), bundle.path)
+        return _put(bundle, text, entries)
+
+
+def report_page(paths: Sequence[Path | str]) -> str:
+    """Return one page of several bundles, beside each other. Raises as ``report_bundle`` does."""
+    from ..report.page import page
+
+    if why := why_no_page():
+        raise MissingRequirement(f"a page of bundles: {why}")
+    bundles = [open_bundle(path) for path in paths]
+    for bundle in bundles:
+        require_unchanged(bundle)
+    return page(bundles)
+
+
+def write_page(shown: Path, note: Note) -> Callable[[Bundle], dict[str, str]]:
+    """Return a function that writes the page of a bundle that is being made, for ``BundleWriter.commit``.
+
+    Args:
+        shown: The path of the bundle as the user writes it.
+        note: Is given a sentence if there is no page; the bundle is whole without it.
+    """
+
+    def write(bundle: Bundle) -> dict[str, str]:
+        text = _page_or_note(bundle, shown, note)
+        if text is None:
+            return {}
+        (bundle.path / REPORT).write_text(text, encoding="utf-8")
+        return {REPORT: ROLE}
+
+    return write
+
+
+def extend_and_report(
+    bundle: Bundle, files: Mapping[str, str], entries: Mapping[str, Any], *, note: Note, without: Collection[str] = ()
+) -> Bundle:
+    """Do what ``core.extend.extend`` does, then write the page anew.
+
+    The page of before goes first, so that none says what the bundle no longer does. ``note`` is given the reason if no
+    page can be written; without a template engine the one of before stays.
+    """
+    if why := why_no_page():
+        note(f"{REPORT} was not written anew: {why}")
+        return extend(bundle, files, entries, without=without)
+    extended = extend(bundle, files, entries, without=[*without, REPORT])
+    text = _page_or_note(extended, bundle.path, note)
+    return extended if text is None else _put(extended, text, {})
+
+
+def record(path: Path | str, entries: Mapping[str, Any], note: Note) -> None:
+    """Keep in a bundle what a command found out about it, and write its page anew.
+
+    The command's own result stands if that is not possible, as in a folder that cannot be written to: ``note`` is then
+    given the reason.
+    """
+    try:
+        with changing(path) as bundle:
+            extend_and_report(bundle, {}, entries, note=note)
+    except (OSError, StorageError) as error:
+        note(f"{REPORT} was not written anew: {error}")
+
+
+def validated(verdict: Mapping[str, Any], machine: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entry of the manifest that keeps a verdict of ``validate``, the machine's and the options with it."""
+    return {VALIDATED: {"verdict": dict(verdict), "machine": dict(machine), **options}}
+
+
+def made_by() -> dict[str, str]:
+    """Return the entry of the manifest for the command line that runs; none if Python called without one."""
+    context = click.get_current_context(silent=True)
+    arguments = None if context is None else context.find_root().obj
+    return {} if arguments is None else {"command": shlex.join(["attn2trt", *arguments])}
+
+
+def why_no_page() -> str:
+    """Return the reason if no page can be written here, with what to do about it."""
+    return "" if find_spec("jinja2") is not None else "it needs jinja2, which is not installed; pip install jinja2"
+
+
+def _page(bundle: Bundle, shown: Path) -> str:
+    from ..report.page import page
+
+    if why := why_no_page():
+        raise MissingRequirement(f"{REPORT}: {why}")
+    return page([bundle], shown=[shown])
+
+
+def _page_or_note(bundle: Bundle, shown: Path, note: Note) -> str | None:
+    """Return the page; None, and a note, if there is none. What was done before is worth more than the page."""
+    try:
+        return _page(bundle, shown)
+    except Attn2trtError as error:
+        note(f"{REPORT} was not written: {error}")
+    except Exception as error:
+        note(f"{REPORT} was not written: {type(error).__name__}: {error}; attn2trt report {shown} --debug says where")
+    return None
+
+
+def _put(bundle: Bundle, text: str, entries: Mapping[str, Any]) -> Bundle:
+    """Put the page in its place. While it is replaced it is not listed, so that the bundle is whole at any moment."""
+    without = extend(bundle, {}, entries, without=[REPORT]) if REPORT in bundle.manifest["files"] or entries else bundle
+    partial = bundle.path / f"{REPORT}.partial-{os.getpid()}"
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(bundle.path / REPORT)
+    finally:
+        partial.unlink(missing_ok=True)
+    return extend(without, {REPORT: ROLE}, {})
+
+
+def _document(bundle: Bundle, file: Path) -> tuple[str, Mapping[str, Any]]:
+    """Return the entry of the manifest for a document, and the document."""
+    expected = "expected what attn2trt cost or attn2trt benchmark writes with -o; give such a file"
+    if file.stat().st_size > LARGEST_BYTES:
+        raise InputError(f"received --add {file}, which is too large; {expected}")
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"received --add {file}, which is no JSON ({error}); {expected}") from error
+    command = document.get("command") if isinstance(document, dict) else None
+    if command not in DOCUMENTS:
+        raise InputError(f"received --add {file}, a document of {command or 'no command'}; {expected}")
+    if document.get("target") != bundle.name:
+        raise InputError(
+            f"received --add {file}, which is about {document.get('target')}; expected {bundle.name}; run {command} "
+            f"{bundle.name} -o {file}"
+        )
+    return DOCUMENTS[command], document
