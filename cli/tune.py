@@ -26,7 +26,7 @@ from .output import print_json, print_lines, print_rich, stages
 def command(bundle: Path, at: str | None, threads: int | None, seconds: float, as_json: bool) -> int:
     """Rewrite the graph of BUNDLE to what ONNX Runtime runs fastest on this machine's CPU. Needs no PyTorch.
 
-    Every form is exact in real arithmetic; each is timed, what is faster is kept, and the result is judged on the
+    Every rewrite is exact in real arithmetic; each is timed, what is faster is kept, and the result is judged on the
     recorded cases before it becomes part of the bundle as model.ort-cpu.onnx. Nothing else should run meanwhile.
     """
     from ..workflows.tune import METHOD, tune_bundle

@@ -21,7 +21,7 @@ def tuning_table(name: str, found: Tuning) -> RenderableType:
     where = f"ONNX Runtime on the CPU, {threads}, {found.machine.get('cpu', '')}"
     parts: list[RenderableType] = [Text(", ".join(filter(None, [name, at, where])), style="bold")]
     if found.trials:
-        table = Table("place", "form")
+        table = Table("place", "rewrite")
         for column in ("nodes", "before, ms", "difference", "interval", ""):
             table.add_column(column, justify="right")
         for trial in found.trials:
@@ -43,9 +43,9 @@ def tuning_table(name: str, found: Tuning) -> RenderableType:
 
 def _outcome(found: Tuning) -> list[str]:
     if not found.trials:
-        return ["No form applies to any place of this graph; the bundle is as it was."]
+        return ["No rewrite applies to any place of this graph; the bundle is as it was."]
     if found.before_ms is None or found.after_ms is None or found.difference is None:
-        return ["No form is faster here beyond doubt; the bundle is as it was."]
+        return ["No rewrite is faster here beyond doubt; the bundle is as it was."]
     whole = f"{found.before_ms:.3f} ms before, {found.after_ms:.3f} ms after"
     if not found.is_faster:
         return [f"The whole is not faster beyond doubt ({whole}); the bundle is as it was."]

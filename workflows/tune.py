@@ -1,7 +1,7 @@
-"""``tune``: a bundle's graph in the forms that are fastest in ONNX Runtime on this CPU, judged like any other.
+"""``tune``: rewrite a bundle's graph to what is fastest in ONNX Runtime on this CPU, and judge it like any other.
 
-The runtime's kernels and the machine decide which form of the same computation is faster. So it is measured here: for
-every kind of place, the whole graph with and without each form, in turn in one run.
+The runtime's kernels and the machine decide which way to compute the same is faster. So it is measured here: for every
+kind of place, the whole graph with and without each rewrite, in turn in one run.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def tune_bundle(
     method: Method | None = None,
     progress: Progress | None = None,
 ) -> TunedBundle:
-    """Try every form of export/forms on the float32 graph; the fastest becomes ``model.ort-cpu.onnx`` of the bundle.
+    """Try every rewrite of the float32 graph; the fastest graph becomes ``model.ort-cpu.onnx`` of the bundle.
 
     Killed at any moment, the bundle is whole.
 
@@ -61,12 +61,12 @@ def tune_bundle(
         progress: Called with a line for every step.
 
     Returns:
-        The bundle, what was tried, and the verdict on the graph that was written. If no form is faster beyond doubt,
+        The bundle, what was tried, and the verdict on the graph that was written. If no rewrite is faster beyond doubt,
         the verdict is None and the bundle as it was.
 
     Raises:
         InputError: A size is outside of the bundle's ranges.
-        CheckFailed: A file of the bundle has changed, or a form computes something else.
+        CheckFailed: A file of the bundle has changed, or a rewrite computes something else.
         StorageError: Another command changes the bundle now, or has replaced it.
     """
     with changing(bundle) as opened:
@@ -135,6 +135,6 @@ def _added(bundle: Bundle, files: Sequence[Path], tuning: Tuning, verdict: Verdi
         **tuning.to_json(),
         "verdict": verdict.to_json(),
     }
-    roles = {graph: "graph, float32, in forms for ONNX Runtime on the CPU"}
+    roles = {graph: "graph, float32, rewritten for ONNX Runtime on the CPU"}
     others = dict.fromkeys(weights, "weights of the tuned graph")
     return extend_and_report(bundle, {**roles, **others}, {"tuned": entry}, note=note)

@@ -1,8 +1,8 @@
-"""Find the fastest forms of a graph on this machine: each is written, checked on a case, timed, and kept or left.
+"""Find the fastest rewrites of a graph on this machine: each is written, checked on a case, timed, and kept or left.
 
 What looks faster but may be so by chance is timed a second time, in new processes: where a process finds its memory
-moves its times as much as some forms do. By chance alone a first look of twelve rounds takes one form in fifty for
-faster, both looks together one in thirty; the whole is held against the graph as it was in the same way at the end.
+moves its times as much as some rewrites do. By chance alone a first look of twelve rounds takes one rewrite in fifty
+for faster, both looks together one in thirty. At the end the whole is held against the graph as it was in the same way.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from ..engines.timing.timed_process import TimedProcess
 from ..engines.timing.timed_run import Entry, MachineWatch, TimedRun, rotated_sets
 from ..engines.timing.trials import Trial, Tuning
 from ..errors import CheckFailed
-from ..export.forms import BATCH_FORMS, FORMS, GraphForm, apply, apply_whole, kinds
+from ..export.rewrites import BATCH_REWRITES, REWRITES, GraphRewrite, apply, apply_whole, kinds
 from ..validate.agreement import wrong_output
 from ..validate.recorded import from_tensors
 
 AS_IT_IS = "as it is"
-Rewrite = Callable[[ir.Model], int]  # how many places of the model it rewrote
+Change = Callable[[ir.Model], int]  # how many places of the model it rewrote
 
 
 class Tuner:
-    """Tries every form on a bundle's float32 graph at the given sizes; writes into ``folder`` alone.
+    """Tries every rewrite on a bundle's float32 graph at the given sizes; writes into ``folder`` alone.
 
     Args:
         bundle: The bundle.
@@ -55,9 +55,9 @@ class Tuner:
         self._trials: list[Trial] = []
 
     def tune(self) -> tuple[Path | None, Tuning]:
-        """Return the graph in its new forms, None if it is not faster as a whole, and everything that was tried.
+        """Return the rewritten graph, None if it is not faster as a whole, and everything that was tried.
 
-        Raises CheckFailed if a form computes something else than PyTorch, or breaks.
+        Raises CheckFailed if a rewrite computes something else than PyTorch, or breaks.
         """
         self._watch = MachineWatch()
         best = self._every_image(self._left_once_more(self._every_place(self._bundle.model_path)))
@@ -80,14 +80,14 @@ class Tuner:
         return best if tuning.is_faster else None, tuning
 
     def _every_place(self, best: Path) -> Path:
-        """Try the forms of each kind of place, on what was kept before."""
+        """Try the rewrites of each kind of place, on what was kept before."""
         tried: set[str] = set()
-        while left := {kind: forms for kind, forms in _places(best).items() if kind not in tried}:
+        while left := {kind: rewrites for kind, rewrites in _places(best).items() if kind not in tried}:
             # one, and asked again: what is kept may leave other places than there are now
-            kind, forms = next(iter(left.items()))
+            kind, rewrites = next(iter(left.items()))
             tried.add(kind)
             self._progress(f"place {len(tried)}: {kind}")
-            best = self._fastest(best, kind, forms)
+            best = self._fastest(best, kind, rewrites)
         return best
 
     def _left_once_more(self, best: Path) -> Path:
@@ -100,18 +100,18 @@ class Tuner:
         return best
 
     def _every_image(self, best: Path) -> Path:
-        """Try the forms of the graph as a whole, if the batch is more than one."""
+        """Try the rewrites of the graph as a whole, if the batch is more than one."""
         if next(iter(self._bundle.inputs[0].resolve(self._sizes)), 1) > 1:
-            for kind, forms in _whole(best).items():
+            for kind, rewrites in _whole(best).items():
                 self._progress(kind)
-                best = self._fastest(best, kind, forms)
+                best = self._fastest(best, kind, rewrites)
         return best
 
-    def _fastest(self, best: Path, kind: str, forms: Mapping[str, Rewrite]) -> Path:
-        """Return the graph with every place of the kind in its fastest form, which may be the one that it has."""
+    def _fastest(self, best: Path, kind: str, rewrites: Mapping[str, Change]) -> Path:
+        """Return the graph with every place of the kind as it is fastest, which may be as it is."""
         candidates = {
-            name: self._written(best, rewrite, len(self._trials) + place)
-            for place, (name, rewrite) in enumerate(forms.items())
+            name: self._written(best, change, len(self._trials) + place)
+            for place, (name, change) in enumerate(rewrites.items())
         }
         pairs = self._compared(best, {name: graph for name, (graph, _) in candidates.items()})
         differences = {name: pair.difference for name, pair in pairs.items()}
@@ -121,9 +121,9 @@ class Tuner:
             self._trials.append(Trial(name, kind, count, pairs[name].before_ms, differences[name], name == chosen))
         return best if chosen is None else candidates[chosen][0]
 
-    def _written(self, best: Path, rewrite: Rewrite, number: int) -> tuple[Path, int]:
+    def _written(self, best: Path, change: Change, number: int) -> tuple[Path, int]:
         model = ir.load(str(best))
-        count = rewrite(model)
+        count = change(model)
         path = self._folder / f"candidate-{number}.onnx"
         save(model, path)
         return path, count
@@ -143,7 +143,7 @@ class Tuner:
     def _look(self, before: Path, after: Mapping[str, Path], *, checked: bool) -> dict[str, Pair]:
         entries = {name: self._entry(path) for name, path in {AS_IT_IS: before, **after}.items()}
         with TimedRun(entries, self._method, threads=self._threads, watch=self._watch) as run:
-            run.processes[AS_IT_IS].load()  # if this graph does not load, no form is to blame
+            run.processes[AS_IT_IS].load()  # if this graph does not load, no rewrite is to blame
             for name in () if checked else after:
                 self._check(name, run.processes[name])
             run.warm_up()
@@ -159,37 +159,37 @@ class Tuner:
         case, reference = next(from_tensors(self._bundle.reference_path, self._bundle.manifest["cases"][:1]))
         if why := wrong_output(process.run, case, reference):
             raise CheckFailed(
-                f"the form {name!r} computes something else: {why}; nothing was kept; please report the graph"
+                f"the rewrite {name!r} computes something else: {why}; nothing was kept; please report the graph"
             )
 
 
-def _places(graph: Path) -> dict[str, dict[str, Rewrite]]:
-    """Return for every kind of place in the graph the forms that apply to it, by name."""
+def _places(graph: Path) -> dict[str, dict[str, Change]]:
+    """Return for every kind of place in the graph the rewrites that apply to it, by name."""
     model = ir.load(str(graph))
-    found: dict[str, dict[str, Rewrite]] = {}
-    for form in FORMS:
-        for kind in kinds(model, form):
-            found.setdefault(kind, {})[form.name] = partial(apply, form=form, kind=kind)
+    found: dict[str, dict[str, Change]] = {}
+    for rewrite in REWRITES:
+        for kind in kinds(model, rewrite):
+            found.setdefault(kind, {})[rewrite.name] = partial(apply, rewrite=rewrite, kind=kind)
     return found
 
 
-def _whole(graph: Path) -> dict[str, dict[str, Rewrite]]:
+def _whole(graph: Path) -> dict[str, dict[str, Change]]:
     """Return the same of the graph as a whole."""
     model = ir.load(str(graph))
-    found: dict[str, dict[str, Rewrite]] = {}
-    for form in BATCH_FORMS:
-        if kind := form.kind(model.graph):
-            found.setdefault(kind, {})[form.name] = partial(_once, form=form)
+    found: dict[str, dict[str, Change]] = {}
+    for rewrite in BATCH_REWRITES:
+        if kind := rewrite.kind(model.graph):
+            found.setdefault(kind, {})[rewrite.name] = partial(_once, rewrite=rewrite)
     return found
 
 
-def _once(model: ir.Model, form: GraphForm) -> int:
-    apply_whole(model, form)
+def _once(model: ir.Model, rewrite: GraphRewrite) -> int:
+    apply_whole(model, rewrite)
     return 1
 
 
 def _left_before_another(trials: Sequence[Trial]) -> list[str]:
-    """Return the kinds that were left before another was changed, beside which another form may pay off."""
+    """Return the kinds that were left before another was changed, beside which another rewrite may pay off."""
     kept = [trial.kind for trial in trials if trial.kept]
     tried = list(dict.fromkeys(trial.kind for trial in trials))
     last = tried.index(kept[-1]) if kept else 0

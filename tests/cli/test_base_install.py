@@ -25,7 +25,7 @@ import attn2trt
 from attn2trt.core.bundle import open_bundle
 from attn2trt.core.extend import extend
 from attn2trt.core.manifest import manifest_text
-from attn2trt.export.forms.row_column_gates import OuterProduct
+from attn2trt.export.rewrites.row_column_gates import OuterProduct
 from attn2trt.modules.packages import INSTALL_EXPORT
 from attn2trt.validate.stages.stage import EXPORTED, ORT_CPU, WRITTEN
 
@@ -200,14 +200,14 @@ def test_benchmark_times_onnx_runtime_and_says_what_is_not_here(command: Run, bu
 
 
 def test_tune_writes_and_times_graphs(run: Run, bundle: Path) -> None:
-    # one form, and no pauses between rounds: all of them take half a minute
+    # one rewrite, and no pauses between rounds: all of them take half a minute
     code = """
 from attn2trt.workflows import tune_search as tuner, tune as tuning
-from attn2trt.export.forms.row_column_gates import OuterProduct
+from attn2trt.export.rewrites.row_column_gates import OuterProduct
 from attn2trt.cli.main import main
 from attn2trt.engines.timing.method import Method
 tuning.METHOD = Method(seconds=0.001, iterations=1, rounds=2, warm_up_seconds=0, settle_seconds=0, pause_seconds=0)
-tuner.FORMS, tuner.BATCH_FORMS = (OuterProduct(),), ()
+tuner.REWRITES, tuner.BATCH_REWRITES = (OuterProduct(),), ()
 main()
 """
     done = run("-c", code, "tune", str(bundle), *QUICK, "--json")

@@ -7,11 +7,11 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from attn2trt.export.forms import apply, kinds
-from attn2trt.export.forms.minimal_filtering import MinimalFiltering
-from attn2trt.export.forms.toom_cook import minimal_filter
+from attn2trt.export.rewrites import apply, kinds
+from attn2trt.export.rewrites.minimal_filtering import MinimalFiltering
+from attn2trt.export.rewrites.toom_cook import minimal_filter
 
-from .form_graphs import model, numbers, rewritten, same
+from .rewrite_graphs import model, numbers, rewritten, same
 
 HALF, WHOLE = MinimalFiltering(whole=False), MinimalFiltering(whole=True)
 CHANNELS = 8
@@ -47,14 +47,14 @@ def test_more_products_than_single_precision_bears_are_refused() -> None:
         minimal_filter(2, 5)
 
 
-@pytest.mark.parametrize("form", [HALF, WHOLE], ids=["half", "whole"])
+@pytest.mark.parametrize("rewrite", [HALF, WHOLE], ids=["half", "whole"])
 @pytest.mark.parametrize("kernel", [(5, 5), (7, 7), (6, 6), (8, 5), (3, 7)])
 @pytest.mark.parametrize("pads", [(0, 0, 0, 0), (3, 3, 3, 3), (1, 2, 4, 0)])
 def test_a_large_kernel_at_every_size(
-    form: MinimalFiltering, kernel: tuple[int, int], pads: tuple[int, int, int, int]
+    rewrite: MinimalFiltering, kernel: tuple[int, int], pads: tuple[int, int, int, int]
 ) -> None:
     before = graph(kernel, pads)
-    after = rewritten(before, form)
+    after = rewritten(before, rewrite)
     same(before, after, *({"x": numbers(2, CHANNELS, 13 + more, 14 + 3 * more)} for more in range(4)))
 
 
@@ -72,10 +72,10 @@ def test_a_small_kernel_in_single_taps(kernel: tuple[int, int], pads: tuple[int,
     same(before, after, *({"x": numbers(1, CHANNELS, *size)} for size in chosen))
 
 
-@pytest.mark.parametrize("form", [HALF, WHOLE], ids=["half", "whole"])
-def test_groups_stay_separate(form: MinimalFiltering) -> None:
+@pytest.mark.parametrize("rewrite", [HALF, WHOLE], ids=["half", "whole"])
+def test_groups_stay_separate(rewrite: MinimalFiltering) -> None:
     before = graph((7, 7), (3, 3, 3, 3), "12, 12", groups=3)
-    same(before, rewritten(before, form), {"x": numbers(2, 3 * CHANNELS, 12, 12)})
+    same(before, rewritten(before, rewrite), {"x": numbers(2, 3 * CHANNELS, 12, 12)})
 
 
 def test_half_the_kernel_takes_121_multiplications_for_196() -> None:
@@ -113,15 +113,15 @@ def test_convolutions_of_one_map_are_one_kind_and_share_their_sums() -> None:
 def test_what_a_later_convolution_has_written_comes_before_its_readers() -> None:
     before = branches()
     changed = ir.from_proto(before)
-    for kind, form in (("Conv 9x9, 8 to 8 channels", _Only(9)), ("Conv 5x5, 8 to 8 channels", _Only(5))):
-        assert apply(changed, form, kind) == 1
+    for kind, rewrite in (("Conv 9x9, 8 to 8 channels", _Only(9)), ("Conv 5x5, 8 to 8 channels", _Only(5))):
+        assert apply(changed, rewrite, kind) == 1
     after = ir.to_proto(changed)
     onnx.checker.check_model(after, full_check=True)
     same(before, after, {"x": numbers(2, CHANNELS, 16, 17)})
 
 
 class _Only:
-    """The form for kernels of one size."""
+    """The rewrite for kernels of one size."""
 
     name = HALF.name
 
@@ -133,15 +133,15 @@ class _Only:
         fits = weight is not None and weight.shape[2] == self._size
         return f"Conv {self._size}x{self._size}, 8 to 8 channels" if fits else ""
 
-    def rewrite(self, node: ir.Node) -> None:
-        HALF.rewrite(node)
+    def apply(self, node: ir.Node) -> None:
+        HALF.apply(node)
 
 
 def test_one_small_kernel_alone_is_not_halved() -> None:
     assert kinds(ir.from_proto(graph((3, 3), (1, 1, 1, 1))), HALF) == {}
 
 
-@pytest.mark.parametrize("form", [HALF, WHOLE], ids=["half", "whole"])
+@pytest.mark.parametrize("rewrite", [HALF, WHOLE], ids=["half", "whole"])
 @pytest.mark.parametrize(
     "before",
     [
@@ -165,5 +165,5 @@ def test_one_small_kernel_alone_is_not_halved() -> None:
         model(conv((7, 7), (0, 0, 0, 0)), "double[n, 8, h, w] x, double[8, 8, 7, 7] weight"),
     ],
 )
-def test_other_convolutions_stay_as_they_are(form: MinimalFiltering, before: onnx.ModelProto) -> None:
-    assert kinds(ir.from_proto(before), form) == {}
+def test_other_convolutions_stay_as_they_are(rewrite: MinimalFiltering, before: onnx.ModelProto) -> None:
+    assert kinds(ir.from_proto(before), rewrite) == {}

@@ -7,14 +7,14 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from attn2trt.export.forms import BATCH_FORMS, apply_whole
-from attn2trt.export.forms.images_apart import images_of
-from attn2trt.export.forms.one_image import OneImage
-from attn2trt.export.forms.pooled_mean import PooledMapByMap
-from attn2trt.export.forms.row_column_gates import EnlargedGates, OuterProduct
+from attn2trt.export.rewrites import BATCH_REWRITES, apply_whole
+from attn2trt.export.rewrites.images_apart import images_of
+from attn2trt.export.rewrites.one_image import OneImage
+from attn2trt.export.rewrites.pooled_mean import PooledMapByMap
+from attn2trt.export.rewrites.row_column_gates import EnlargedGates, OuterProduct
 
-from .form_graphs import MAP, numbers, rewritten, same
-from .form_graphs import model as graph_of
+from .rewrite_graphs import MAP, numbers, rewritten, same
+from .rewrite_graphs import model as graph_of
 
 ONE = OneImage(own_weights=False)
 WITHIN = OneImage(own_weights=True)
@@ -39,12 +39,12 @@ def body(proto: onnx.ModelProto) -> list[str]:
     return [node.op_type for node in inner.node]
 
 
-def looped(before: onnx.ModelProto, form: OneImage = ONE) -> onnx.ModelProto:
+def looped(before: onnx.ModelProto, rewrite: OneImage = ONE) -> onnx.ModelProto:
     """``before`` as a loop, which it must be possible to make once."""
     after = ir.from_proto(before)
-    assert form.kind(after.graph)
-    apply_whole(after, form)
-    assert not form.kind(after.graph)
+    assert rewrite.kind(after.graph)
+    apply_whole(after, rewrite)
+    assert not rewrite.kind(after.graph)
     proto = ir.to_proto(after)
     onnx.checker.check_model(proto, full_check=True)
     return proto
@@ -100,8 +100,8 @@ def test_operators_that_keep_images_separate(text: str) -> None:
 
 def test_weights_are_outside_of_the_body_or_inside() -> None:
     before = model("y = Conv (x, weight)", weight=numbers(8, 16, 3, 3))
-    for form, inside in ((ONE, False), (WITHIN, True)):
-        after = looped(before, form)
+    for rewrite, inside in ((ONE, False), (WITHIN, True)):
+        after = looped(before, rewrite)
         same(before, after, *feeds())
         (inner,) = (entry.g for entry in after.graph.node[0].attribute if entry.name == "body")
         assert ("weight" in [weight.name for weight in inner.initializer]) == inside
@@ -177,13 +177,13 @@ def test_one_image_or_inputs_of_other_batches_stay(inputs: str) -> None:
     assert not ONE.kind(graph)
 
 
-def test_what_another_form_has_written_is_part_of_the_loop() -> None:
+def test_what_another_rewrite_has_written_is_part_of_the_loop() -> None:
     text = "u = Mul (x, rows) y = Mul (u, columns)"
     before = model(text, "double[n, 16, 4, 5] x", rows=numbers(1, 16, 4, 1), columns=numbers(1, 16, 1, 5))
-    for form in (OuterProduct(), EnlargedGates()):
-        same(before, looped(rewritten(before, form)), *feeds())
+    for rewrite in (OuterProduct(), EnlargedGates()):
+        same(before, looped(rewritten(before, rewrite)), *feeds())
 
 
 def test_both_are_tried_for_batches() -> None:
-    assert [type(form) for form in BATCH_FORMS] == [OneImage, OneImage]
-    assert len({form.name for form in BATCH_FORMS}) == 2
+    assert [type(rewrite) for rewrite in BATCH_REWRITES] == [OneImage, OneImage]
+    assert len({rewrite.name for rewrite in BATCH_REWRITES}) == 2

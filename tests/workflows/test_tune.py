@@ -22,7 +22,7 @@ from attn2trt.engines.timing import rounds, timed_run
 from attn2trt.engines.timing.method import Method
 from attn2trt.engines.timing.rounds import Samples
 from attn2trt.errors import CheckFailed, InputError
-from attn2trt.export.forms import one_image, pooled_mean, row_column_gates
+from attn2trt.export.rewrites import one_image, pooled_mean, row_column_gates
 from attn2trt.workflows import benchmark as benchmarking
 from attn2trt.workflows import tune as tuning
 from attn2trt.workflows import tune_search as tuner
@@ -42,10 +42,10 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def one_form(monkeypatch: pytest.MonkeyPatch) -> None:
+def one_rewrite(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the rewrite that these tests are about; the others have tests of their own."""
-    monkeypatch.setattr(tuner, "FORMS", (row_column_gates.OuterProduct(),))
-    monkeypatch.setattr(tuner, "BATCH_FORMS", ())
+    monkeypatch.setattr(tuner, "REWRITES", (row_column_gates.OuterProduct(),))
+    monkeypatch.setattr(tuner, "BATCH_REWRITES", ())
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_faster_form_becomes_part_of_the_bundle_and_is_judged(
+def test_a_faster_rewrite_becomes_part_of_the_bundle_and_is_judged(
     bundle: Path, timed: Callable[[float], list[list[str]]]
 ) -> None:
     compared = timed(0.5)
@@ -102,8 +102,8 @@ def test_a_loop_over_the_images_is_judged_like_any_other(
     bundle: Path, timed: Callable[[float], list[list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     timed(0.5)
-    monkeypatch.setattr(tuner, "FORMS", ())
-    monkeypatch.setattr(tuner, "BATCH_FORMS", (one_image.OneImage(own_weights=False),))
+    monkeypatch.setattr(tuner, "REWRITES", ())
+    monkeypatch.setattr(tuner, "BATCH_REWRITES", (one_image.OneImage(own_weights=False),))
     assert tuning.tune_bundle(bundle, at="batch=1", threads=1)[1].trials == ()
     _, tried, verdict = tuning.tune_bundle(bundle, threads=1)
     assert [trial.kept for trial in tried.trials] == [True]
@@ -129,8 +129,8 @@ def test_so_are_the_weights_of_a_loop(
 ) -> None:
     timed(0.5)
     monkeypatch.setattr(graph, "EXTERNAL_DATA_BYTES", 8)
-    monkeypatch.setattr(tuner, "FORMS", ())
-    monkeypatch.setattr(tuner, "BATCH_FORMS", (one_image.OneImage(own_weights=True),))
+    monkeypatch.setattr(tuner, "REWRITES", ())
+    monkeypatch.setattr(tuner, "BATCH_REWRITES", (one_image.OneImage(own_weights=True),))
     found, _, _ = tuning.tune_bundle(bundle, threads=1)
     assert {TUNED, f"{TUNED}.data"} <= set(found.manifest["files"])
     assert (bundle / f"{TUNED}.data").stat().st_size > 8
@@ -167,8 +167,8 @@ def test_what_looks_faster_by_chance_is_timed_once_more(bundle: Path, monkeypatc
 
     monkeypatch.setattr(timed_run, "interleave", interleave)
     _, tried, verdict = tuning.tune_bundle(bundle, threads=1)
-    form = [tuner.AS_IT_IS, row_column_gates.OuterProduct.name]
-    assert looks == [form, form, [tuner.AS_IT_IS, TUNED]]
+    rewrite = [tuner.AS_IT_IS, row_column_gates.OuterProduct.name]
+    assert looks == [rewrite, rewrite, [tuner.AS_IT_IS, TUNED]]
     (trial,) = tried.trials
     assert (trial.kept, trial.difference.rounds, trial.difference.ms) == (True, 24, pytest.approx(-0.2))
     assert verdict
@@ -192,7 +192,7 @@ def test_what_was_left_is_tried_again_beside_what_was_kept_later(
 
     attn2trt.deploy("coord_att", out=tmp_path / "fixed", shapes=["2x16x8x6"])
     monkeypatch.setattr(timed_run, "interleave", interleave)
-    monkeypatch.setattr(tuner, "FORMS", (pooled_mean.PooledMean(), row_column_gates.OuterProduct()))
+    monkeypatch.setattr(tuner, "REWRITES", (pooled_mean.PooledMean(), row_column_gates.OuterProduct()))
     _, tried, _ = tuning.tune_bundle(tmp_path / "fixed", threads=1)
     pooled, gates = pooled_mean.PooledMean.name, row_column_gates.OuterProduct.name
     assert [(trial.form, trial.kept) for trial in tried.trials] == [
@@ -225,11 +225,11 @@ def _wrong(node: Any) -> None:
     node.op_type = "Add"
 
 
-def test_a_form_that_computes_something_else_is_refused(
+def test_a_rewrite_that_computes_something_else_is_refused(
     bundle: Path, timed: Callable[[float], list[list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     timed(0.5)
-    monkeypatch.setattr(row_column_gates.OuterProduct, "rewrite", lambda _self, node: _wrong(node))
+    monkeypatch.setattr(row_column_gates.OuterProduct, "apply", lambda _self, node: _wrong(node))
     before = files(bundle)
     with pytest.raises(CheckFailed, match="multiply row and column gates first' computes something else"):
         tuning.tune_bundle(bundle, threads=1)
@@ -240,7 +240,7 @@ def test_a_graph_that_fails_at_other_sizes_is_not_kept(
     bundle: Path, timed: Callable[[float], list[list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     timed(0.5)
-    monkeypatch.setattr(row_column_gates.OuterProduct, "rewrite", lambda _self, node: _wrong(node))
+    monkeypatch.setattr(row_column_gates.OuterProduct, "apply", lambda _self, node: _wrong(node))
     monkeypatch.setattr(tuner.Tuner, "_check", lambda *_: None)
     before = files(bundle)
     with pytest.raises(CheckFailed, match="failed its verdict and was not kept"):
@@ -336,8 +336,8 @@ def test_the_command_says_that_nothing_was_faster(
 ) -> None:
     timed(1.0)
     said = run(str(bundle), "--threads", "1", "--seconds", "30")
-    assert "No form is faster here beyond doubt; the bundle is as it was." in said.stdout
-    assert "No form applies to any place" in run(str(deployed / "se"), "--threads", "1").stdout
+    assert "No rewrite is faster here beyond doubt; the bundle is as it was." in said.stdout
+    assert "No rewrite applies to any place" in run(str(deployed / "se"), "--threads", "1").stdout
     assert json.loads(run(str(deployed / "se"), "--json").stdout)["graph"] is None
 
 

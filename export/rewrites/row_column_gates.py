@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from .form import Writer, sizes
+from .rewrite import Writer, sizes
 
 
 class OuterProduct:
@@ -27,7 +27,7 @@ class OuterProduct:
         found = _parts(node)
         return "" if found is None else _kind(found[0])
 
-    def rewrite(self, node: ir.Node) -> None:
+    def apply(self, node: ir.Node) -> None:
         """In the node's place: the gates' product, and one with the map."""
         found = _parts(node)
         assert found is not None
@@ -51,7 +51,7 @@ class EnlargedGates:
         known = sizes(found[0], 4) if found is not None else None
         return "" if found is None or known is None or None in known[2:] else _kind(found[0])
 
-    def rewrite(self, node: ir.Node) -> None:
+    def apply(self, node: ir.Node) -> None:
         """In the node's place: both gates enlarged, their product, and one with the map."""
         found = _parts(node)
         assert found is not None
@@ -116,4 +116,4 @@ def _is_column_gate(value: ir.Value) -> bool:
 
 
 TURN = 3
-FORMS = (OuterProduct(), EnlargedGates())
+REWRITES = (OuterProduct(), EnlargedGates())

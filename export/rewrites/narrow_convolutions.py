@@ -1,4 +1,4 @@
-"""Convolutions in groups so narrow that a runtime's vectors are not filled, in two forms that fill them.
+"""Convolutions in groups so narrow that a runtime's vectors are not filled, rewritten in two ways that fill them.
 
 ONNX Runtime computes channels in blocks of 8, with AVX-512 of 16. A group whose output channels do not fill blocks, as
 PSA and split-attention networks have, falls back to a product of small matrices. Either the convolution becomes a sum
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from .form import Writer, constant
+from .rewrite import Writer, constant
 
 BLOCKS = (8, 16)
 MOST_TERMS = 32  # a graph of more nodes than this for one convolution is no longer faster anywhere that we saw
@@ -68,7 +68,7 @@ class DepthwiseSum:
         found = _narrow(node)
         return str(found) if found is not None and found.inputs_each <= MOST_TERMS else ""
 
-    def rewrite(self, node: ir.Node) -> None:
+    def apply(self, node: ir.Node) -> None:
         """In the node's place: for each input channel of a group a Gather and a Conv, added up."""
         found = _narrow(node)
         assert found is not None
@@ -101,7 +101,7 @@ class WiderGroups:
         found = _narrow(node)
         return str(found) if found is not None and found.merged(self._block) > 1 else ""
 
-    def rewrite(self, node: ir.Node) -> None:
+    def apply(self, node: ir.Node) -> None:
         """In the node's place: one Conv."""
         found = _narrow(node)
         assert found is not None
@@ -128,4 +128,4 @@ def _attributes(node: ir.Node, groups: int) -> dict[str, ir.Attr | int]:
 
 
 TURN = 6
-FORMS = (DepthwiseSum(), *map(WiderGroups, BLOCKS))
+REWRITES = (DepthwiseSum(), *map(WiderGroups, BLOCKS))

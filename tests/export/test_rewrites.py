@@ -1,4 +1,4 @@
-"""Every form computes what was there, in float64 to the last digits, and leaves alone what it does not apply to."""
+"""Every rewrite computes what was there, in float64 to the last digits, and leaves alone what it does not apply to."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from attn2trt.export.forms import FORMS, Form, kinds
-from attn2trt.export.forms.few_outputs import FewOutputs
-from attn2trt.export.forms.narrow_convolutions import MOST_TERMS, DepthwiseSum, WiderGroups
-from attn2trt.export.forms.pixel_linear import PixelLinear
-from attn2trt.export.forms.pooled_mean import PooledMapByMap, PooledMean
-from attn2trt.export.forms.row_column_gates import EnlargedGates, OuterProduct
-from attn2trt.export.forms.split_reduction import SplitReduction
+from attn2trt.export.rewrites import REWRITES, Rewrite, kinds
+from attn2trt.export.rewrites.few_outputs import FewOutputs
+from attn2trt.export.rewrites.narrow_convolutions import MOST_TERMS, DepthwiseSum, WiderGroups
+from attn2trt.export.rewrites.pixel_linear import PixelLinear
+from attn2trt.export.rewrites.pooled_mean import PooledMapByMap, PooledMean
+from attn2trt.export.rewrites.row_column_gates import EnlargedGates, OuterProduct
+from attn2trt.export.rewrites.split_reduction import SplitReduction
 
-from .form_graphs import MAP, convolution, model, numbers, rewritten, same
+from .rewrite_graphs import MAP, convolution, model, numbers, rewritten, same
 
 
 @pytest.mark.parametrize("operator", ["ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"])
@@ -82,26 +82,26 @@ def test_gates_are_not_enlarged_to_what_may_vary(sizes: str) -> None:
     assert kinds(ir.from_proto(before), OuterProduct())
 
 
-@pytest.mark.parametrize("form", [OuterProduct(), EnlargedGates()], ids=lambda form: form.name)
-def test_gates_of_fewer_channels_broadcast_as_before(form: Form) -> None:
+@pytest.mark.parametrize("rewrite", [OuterProduct(), EnlargedGates()], ids=lambda rewrite: rewrite.name)
+def test_gates_of_fewer_channels_broadcast_as_before(rewrite: Rewrite) -> None:
     before = model(
         "u = Mul (x, rows) y = Mul (u, columns)",
         "double[n, 16, 3, 5] x, double[1, 16, 3, 1] rows, double[n, 1, 1, 5] columns",
     )
     feeds = {"x": numbers(2, 16, 3, 5), "rows": numbers(1, 16, 3, 1), "columns": numbers(2, 1, 1, 5)}
-    same(before, rewritten(before, form), feeds)
+    same(before, rewritten(before, rewrite), feeds)
 
 
-@pytest.mark.parametrize("form", [DepthwiseSum(), WiderGroups(8), WiderGroups(16)], ids=lambda form: form.name)
+@pytest.mark.parametrize("rewrite", [DepthwiseSum(), WiderGroups(8), WiderGroups(16)], ids=lambda rewrite: rewrite.name)
 @pytest.mark.parametrize(("groups", "outputs", "inputs"), [(16, 16, 64), (4, 16, 16), (8, 16, 32), (16, 48, 32)])
 @pytest.mark.parametrize("bias", [True, False])
-def test_narrow_groups_in_another_form(form: Form, groups: int, outputs: int, inputs: int, bias: bool) -> None:
+def test_narrow_groups_rewritten(rewrite: Rewrite, groups: int, outputs: int, inputs: int, bias: bool) -> None:
     more = ", pads: ints = [1, 2, 0, 1], strides: ints = [2, 1], dilations: ints = [1, 2]"
     weights = {"weight": numbers(outputs, inputs // groups, 3, 3), **({"bias": numbers(outputs)} if bias else {})}
     before = model(
         convolution(groups, outputs, inputs, more=more, bias=bias), f"double[n, {inputs}, h, w] x", **weights
     )
-    after = rewritten(before, form)
+    after = rewritten(before, rewrite)
     assert sum(len(node.input) == 3 for node in after.graph.node if node.op_type == "Conv") == bias
     same(before, after, {"x": numbers(2, inputs, 7, 8)})
 
@@ -186,8 +186,8 @@ def test_merged_groups_fill_a_block() -> None:
         model(convolution(4, 16, 16), f"{MAP} x, double[16, 4, 3, 3] weight"),
     ],
 )
-def test_what_no_form_applies_to(before: onnx.ModelProto) -> None:
-    assert [kinds(ir.from_proto(before), form) for form in FORMS] == [{}] * len(FORMS)
+def test_what_no_rewrite_applies_to(before: onnx.ModelProto) -> None:
+    assert [kinds(ir.from_proto(before), rewrite) for rewrite in REWRITES] == [{}] * len(REWRITES)
 
 
 def test_many_terms_and_odd_groups_are_left_alone() -> None:
@@ -217,9 +217,9 @@ def test_places_of_one_kind_are_counted_and_changed_together() -> None:
     same(before, rewritten(before, SplitReduction()), {"x": numbers(2, 16, 3, 5)})
 
 
-def test_the_forms_have_names_of_their_own() -> None:
-    names: Sequence[str] = [form.name for form in FORMS]
-    assert len(set(names)) == len(names) == len(FORMS)
+def test_the_rewrites_have_names_of_their_own() -> None:
+    names: Sequence[str] = [rewrite.name for rewrite in REWRITES]
+    assert len(set(names)) == len(names) == len(REWRITES)
 
 
 @pytest.mark.parametrize("axis", [2, 3])

@@ -1,4 +1,4 @@
-"""What a form is, and how one is applied to a graph."""
+"""Rewrites, and how one is applied to a graph."""
 
 from __future__ import annotations
 
@@ -13,68 +13,68 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 WRITTEN = " > "
 
 
-class Form(Protocol):
+class Rewrite(Protocol):
     """Another way to write what a node, with those that it takes its values from, computes."""
 
     name: str
 
     def kind(self, node: ir.Node) -> str:
-        """What the node has in common with those that it pays off for alike; "" where the form does not apply."""
+        """Return what all nodes have in common that it pays off for alike; "" if the rewrite does not apply."""
         ...
 
-    def rewrite(self, node: ir.Node) -> None:
+    def apply(self, node: ir.Node) -> None:
         """Replace a node of some kind in its graph, its outputs keeping their names."""
         ...
 
 
-class GraphForm(Protocol):
-    """Another way to write all that a graph computes, in whatever forms its places are."""
+class GraphRewrite(Protocol):
+    """Another way to write all that a graph computes, whatever other rewrites have made of its places."""
 
     name: str
 
     def kind(self, graph: ir.Graph) -> str:
-        """What the graph is, in words; "" where the form does not apply."""
+        """Return in words what the graph is; "" if the rewrite does not apply."""
         ...
 
-    def rewrite(self, graph: ir.Graph) -> None:
+    def apply(self, graph: ir.Graph) -> None:
         """Rewrite it, its outputs keeping their names."""
         ...
 
 
-def kinds(model: ir.Model, form: Form) -> dict[str, int]:
-    """How many nodes of each kind the form applies to, in the order of the graph."""
+def kinds(model: ir.Model, rewrite: Rewrite) -> dict[str, int]:
+    """Return how many nodes of each kind the rewrite applies to, in the order of the graph."""
     found: dict[str, int] = {}
     for node in model.graph:
-        if kind := _kind(node, form):
+        if kind := _kind(node, rewrite):
             found[kind] = found.get(kind, 0) + 1
     return found
 
 
-def apply(model: ir.Model, form: Form, kind: str) -> int:
+def apply(model: ir.Model, rewrite: Rewrite, kind: str) -> int:
     """Rewrite every node of the kind in place, without what nothing reads any more; returns how many there were."""
-    nodes = [node for node in model.graph if _kind(node, form) == kind]
+    nodes = [node for node in model.graph if _kind(node, rewrite) == kind]
     for node in nodes:
-        form.rewrite(node)
+        rewrite.apply(node)
     _finish(model)
     return len(nodes)
 
 
-def apply_whole(model: ir.Model, form: GraphForm) -> None:
+def apply_whole(model: ir.Model, rewrite: GraphRewrite) -> None:
     """Rewrite the whole graph in place."""
-    form.rewrite(model.graph)
+    rewrite.apply(model.graph)
     _finish(model)
 
 
 def _finish(model: ir.Model) -> None:
     model.graph.sort()  # one place may read what was written for a later one
     RemoveUnusedNodesPass()(model)
-    ShapeInferencePass()(model)  # the next form asks for sizes, too
+    ShapeInferencePass()(model)  # the next rewrite asks for sizes, too
 
 
-def _kind(node: ir.Node, form: Form) -> str:
-    """What a form has written is left as it is: its parts may look like another place of the graph."""
+def _kind(node: ir.Node, rewrite: Rewrite) -> str:
+    """Return the kind of a node. What a rewrite has written has none: its parts may look like another place."""
     ours = WRITTEN in (node.name or "")
-    return form.kind(node) if node.domain in ("", "ai.onnx") and not ours else ""
+    return rewrite.kind(node) if node.domain in ("", "ai.onnx") and not ours else ""
 
 
 def sizes(value: ir.Value | None, rank: int) -> tuple[int | None, ...] | None:
@@ -92,8 +92,8 @@ def constant(value: ir.Value | None) -> np.ndarray | None:
 
 def moves_by_one(node: ir.Node) -> bool:
     """Whether a convolution has neither strides nor dilation, and says its zeros in numbers."""
-    steps = (set(node.attributes.get_ints(name, (1, 1))) for name in ("strides", "dilations"))
-    return all(found == {1} for found in steps) and node.attributes.get_string("auto_pad", "NOTSET") == "NOTSET"
+    found = (set(node.attributes.get_ints(name, (1, 1))) for name in ("strides", "dilations"))
+    return all(numbers == {1} for numbers in found) and node.attributes.get_string("auto_pad", "NOTSET") == "NOTSET"
 
 
 class Writer:

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from .form import Writer, constant
 from .images_apart import ELEMENTWISE, batch_of, images_of
+from .rewrite import Writer, constant
 from .split_reduction import SplitReduction
 
 
@@ -36,7 +36,7 @@ class OneImage:
             return ""
         return f"whole graph, {batch} images"
 
-    def rewrite(self, graph: ir.Graph) -> None:
+    def apply(self, graph: ir.Graph) -> None:
         """In the place of all nodes: a Scan with them as its body."""
         images, nodes = images_of(graph), list(graph)
         outputs = [(value.name, value.type, value.shape) for value in graph.outputs]
@@ -67,7 +67,7 @@ class OneImage:
         split = SplitReduction()
         for inner in list(body):
             if split.kind(inner):
-                split.rewrite(inner)
+                split.apply(inner)
 
 
 def _alone(nodes: Sequence[ir.Node], images: frozenset[ir.Value], write: Writer) -> None:
@@ -138,4 +138,4 @@ def _without_batch(value: ir.Value) -> ir.Shape:
 
 
 TURN = 8
-BATCH_FORMS = (OneImage(own_weights=False), OneImage(own_weights=True))
+BATCH_REWRITES = (OneImage(own_weights=False), OneImage(own_weights=True))

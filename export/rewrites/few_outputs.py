@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from .form import Writer, constant, moves_by_one, sizes
+from .rewrite import Writer, constant, moves_by_one, sizes
 
 STEP = 8  # output channels that are computed at once
 LARGEST = 64  # input channels; with more, a kernel fills its vectors with them
@@ -34,7 +34,7 @@ class FewOutputs:
             return ""
         return f"Conv {weight.shape[2]}x{weight.shape[3]}, {weight.shape[1]} channels to one"
 
-    def rewrite(self, node: ir.Node) -> None:
+    def apply(self, node: ir.Node) -> None:
         """In the node's place: a wider Conv, its channels put into the row, and what is beyond the row cut off."""
         weight = constant(node.inputs[1])
         found = sizes(node.outputs[0], 4)
@@ -66,4 +66,4 @@ class FewOutputs:
 
 
 TURN = 4
-FORMS = (FewOutputs(),)
+REWRITES = (FewOutputs(),)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import onnx_ir as ir
 
 from ...core.operators import named
-from .form import constant
+from .rewrite import constant
 
 ELEMENTWISE = named(
     """

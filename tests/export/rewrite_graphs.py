@@ -1,4 +1,4 @@
-"""Small float64 graphs, a form applied to all of them, and whether they compute the same."""
+"""Small float64 graphs, a rewrite applied to all of them, and whether they compute the same."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import onnx
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
-from attn2trt.export.forms import Form, apply, kinds
+from attn2trt.export.rewrites import Rewrite, apply, kinds
 
 MAP = "double[n, 16, h, w]"
 
@@ -40,14 +40,14 @@ def numbers(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape)
 
 
-def rewritten(before: onnx.ModelProto, form: Form) -> onnx.ModelProto:
-    """``before`` with every place in the form; there must be one."""
+def rewritten(before: onnx.ModelProto, rewrite: Rewrite) -> onnx.ModelProto:
+    """``before`` with every place rewritten; there must be one."""
     after = ir.from_proto(before)
-    found = kinds(after, form)
+    found = kinds(after, rewrite)
     assert found
     for kind, count in found.items():
-        assert apply(after, form, kind) == count
-        assert apply(after, form, kind) == 0
+        assert apply(after, rewrite, kind) == count
+        assert apply(after, rewrite, kind) == 0
     proto = ir.to_proto(after)
     onnx.checker.check_model(proto, full_check=True)
     return proto

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from .form import Writer, constant, sizes
+from .rewrite import Writer, constant, sizes
 
 REDUCTIONS = frozenset({"ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"})
 GROUPS = 4
@@ -32,7 +32,7 @@ class SplitReduction:
             return ""
         return f"{node.op_type} over {found[1]} channels"
 
-    def rewrite(self, node: ir.Node) -> None:
+    def apply(self, node: ir.Node) -> None:
         """In the node's place: a view in groups, and two reductions."""
         write, given = Writer(node), node.inputs[0]
         found = sizes(given, 4)
@@ -75,4 +75,4 @@ def reduced_axes(node: ir.Node) -> tuple[int, ...]:
 
 
 TURN = 1
-FORMS = (SplitReduction(),)
+REWRITES = (SplitReduction(),)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from .form import Writer, constant, moves_by_one, sizes
+from .rewrite import Writer, constant, moves_by_one, sizes
 from .toom_cook import minimal_filter
 
 FEWEST = 8  # channels in and out of a group; with fewer, the sums cost what the products save
@@ -111,7 +111,7 @@ class MinimalFiltering:
         within = f" in {groups} groups" if groups > 1 else ""
         return f"Conv {weight.shape[2]}x{weight.shape[3]}, {inputs * groups} to {len(weight)} channels{within}"
 
-    def rewrite(self, node: ir.Node) -> None:
+    def apply(self, node: ir.Node) -> None:
         """In the node's place: sums of pixels, smaller convolutions, their sums, and the pixels put back."""
         weight = constant(node.inputs[1])
         found = sizes(node.outputs[0], 4)
@@ -288,4 +288,4 @@ def _zeros(pixels: tuple[float, ...]) -> int:
 
 
 TURN = 7
-FORMS = (MinimalFiltering(whole=False), MinimalFiltering(whole=True))
+REWRITES = (MinimalFiltering(whole=False), MinimalFiltering(whole=True))

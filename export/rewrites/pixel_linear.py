@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from .form import Writer, constant, sizes
+from .rewrite import Writer, constant, sizes
 
 TO_LAST, TO_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
 # one number in, one number out
@@ -50,7 +50,7 @@ class PixelLinear:
         channels = [weights[0].shape[1], *(weight.shape[0] for weight in weights)]
         return f"linear layers on pixels, {' to '.join(map(str, channels))} channels"
 
-    def rewrite(self, node: ir.Node) -> None:
+    def apply(self, node: ir.Node) -> None:
         """In the node's place: the operators without transposes."""
         found = _chain(node)
         assert found is not None
@@ -182,4 +182,4 @@ def _shape_but_last(value: ir.Value | None, last: int) -> ir.Value | None:
 
 
 TURN = 5
-FORMS = (PixelLinear(),)
+REWRITES = (PixelLinear(),)

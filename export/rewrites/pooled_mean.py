@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from .form import Writer, sizes
+from .rewrite import Writer, sizes
 from .split_reduction import reduced_axes
 
 LONGEST = 64  # of a longer axis the reduction is as fast
@@ -32,7 +32,7 @@ class PooledMean:
         axis, known = found
         return f"mean over {known[axis]} {'rows' if axis == HEIGHT else 'columns'} of {known[1] or 'any'} channels"
 
-    def rewrite(self, node: ir.Node) -> None:
+    def apply(self, node: ir.Node) -> None:
         """In the node's place: an AveragePool and, where the axis goes, a Squeeze."""
         found = _pooled(node)
         assert found is not None
@@ -54,11 +54,11 @@ class PooledMapByMap:
     name = "means along one axis as pooling, map by map"
 
     def kind(self, node: ir.Node) -> str:
-        """As the other form has it."""
+        """Return the same as the other rewrite."""
         found = _pooled(node)
         return PooledMean().kind(node) if found is not None and found[0] == HEIGHT else ""
 
-    def rewrite(self, node: ir.Node) -> None:
+    def apply(self, node: ir.Node) -> None:
         """In the node's place: a view with an axis of depth, an AveragePool, and a view without it."""
         found = _pooled(node)
         assert found is not None
@@ -80,4 +80,4 @@ def _pooled(node: ir.Node) -> tuple[int, tuple[int | None, ...]] | None:
 
 
 TURN = 2
-FORMS = (PooledMean(), PooledMapByMap())
+REWRITES = (PooledMean(), PooledMapByMap())
