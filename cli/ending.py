@@ -26,8 +26,8 @@ from .streams import drop_stdout, printable
 INTERNAL_ERROR = 70
 # What to do about a failure of the system's, by its number.
 FIXES = {
-    errno.ENOSPC: "free space where the output and temporary files go",
-    errno.EDQUOT: "free space where the output and temporary files go",
+    errno.ENOSPC: "free space in the folders of the output and of temporary files",
+    errno.EDQUOT: "free space in the folders of the output and of temporary files",
     errno.EFBIG: "raise the limit on the size of files",
     errno.EROFS: "choose a place that can be written to",
     errno.EACCES: "fix the permission, or choose another place",

@@ -27,7 +27,7 @@ from . import leftovers
 from .streams import claim_stdout, printable
 
 INTERRUPTED = 130
-# For a child to end by itself after it was asked to, after it said that it has finished, or after its pipe closed.
+# For a child to end by itself after it was asked to, after it reported that it has finished, or after its pipe closed.
 GRACE_SECONDS = 10.0
 POLL_SECONDS = 0.05
 SIGNAL_SECONDS = 0.5  # a signal does not end a wait, it changes how long to wait

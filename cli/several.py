@@ -1,7 +1,7 @@
-"""One call for several targets: what all of them need is loaded once, and each core has one at work.
+"""Run several targets in one call, in parallel, one per core.
 
-A process that has the libraries forks a child for each target. What a child says is kept and printed in the order of
-the targets; one that fails keeps no other from being done. Where there is no fork (Windows), this is refused.
+A process that has the libraries forks a child for each target. The output of each child is kept and printed in the
+order of the targets; a failure does not stop the others. Without fork (Windows) this is refused.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ PAUSE_SECONDS = 0.05
 
 @dataclass
 class Job:
-    """One target, and the files that hold what its process says."""
+    """One target, and the files that hold its process's output."""
 
     target: str
     folder: Path
     code: int | None = None
 
     @property
-    def said(self) -> str:
-        """Its standard output."""
+    def output(self) -> str:
+        """Return its standard output."""
         return (self.folder / "out").read_text(encoding="utf-8", errors="replace")
 
     @property
     def error(self) -> str:
-        """Its standard error."""
+        """Return its standard error."""
         return (self.folder / "err").read_text(encoding="utf-8", errors="replace")
 
     def to_json(self) -> dict[str, Any]:
         """Return what it printed as JSON, or its line of error; a process that was killed may have printed half."""
         bundle = None
         with contextlib.suppress(ValueError):
-            bundle = json.loads(self.said)
+            bundle = json.loads(self.output)
         return {
             "target": self.target,
             "exit_code": self.code,
@@ -65,7 +65,7 @@ class Job:
 def run_each(targets: Sequence[str], run: Callable[[str], int], *, jobs: int, as_json: bool) -> int:
     """Call ``run`` for every target, ``jobs`` at a time, in children that share the cores.
 
-    Returns 0 where every target did, else the code of the first that did not.
+    Returns 0 if every target passed, else the code of the first that did not.
     """
     if not hasattr(os, "fork"):
         raise click.UsageError("received several targets; expected one: this system cannot fork; give one at a time")
@@ -74,7 +74,7 @@ def run_each(targets: Sequence[str], run: Callable[[str], int], *, jobs: int, as
         all_jobs = [Job(target, folder / str(number)) for number, target in enumerate(targets)]
         for job in all_jobs:
             job.folder.mkdir()
-            for stream in ("out", "err"):  # there also where the child ends before it says anything
+            for stream in ("out", "err"):  # there also if the child ends before it prints anything
                 (job.folder / stream).touch(0o600)
         share = max(1, (os.cpu_count() or 1) // jobs)
 
@@ -109,7 +109,7 @@ def _interrupt(_number: int, _frame: object) -> NoReturn:
 
 
 def _done(all_jobs: Sequence[Job], work: Callable[[Job], int], jobs: int) -> Iterator[Job]:
-    """Every job as it ends; where this process is interrupted first, its children end and clean up."""
+    """Yield every job as it ends; if this process is interrupted first, its children end and clean up."""
     waiting, running = list(all_jobs), list[tuple[Fork, Job]]()
     try:
         while waiting or running:
@@ -177,7 +177,7 @@ def _exit_code(job: Job, code: int) -> int:
 
 def _show(job: Job) -> None:
     click.secho(job.target, bold=True)
-    click.echo(job.said, nl=False)
+    click.echo(job.output, nl=False)
     click.echo(job.error, nl=False, err=True)
 
 

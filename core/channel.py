@@ -32,7 +32,7 @@ def receive(stream: IO[bytes]) -> Message | None:
 
 
 def claim_stdout() -> int:
-    """Return a descriptor that leads where stdout led; descriptor 1 becomes stderr.
+    """Return a descriptor of the former stdout; descriptor 1 becomes stderr.
 
     Whatever writes to stdout by itself, as native code or a child, does not mix with the answers.
     """

@@ -72,7 +72,7 @@ NEWS = {
 
 @dataclass
 class Notes:
-    """What a child has noted so far, and the time of its last word."""
+    """A child's notes so far, and the time of the last one."""
 
     stage: str = "starting"
     seconds: float = field(default_factory=lambda: _limit)

@@ -65,7 +65,7 @@ class Worker:
         return self._process.poll()
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         """Everything that the process wrote to stderr, and to a stdout that was not for it."""
         self._log.seek(0)
         return self._log.read().decode(errors="replace")
@@ -114,7 +114,7 @@ class Worker:
     def gone(self, doing: str) -> Interrupted:
         """Return the error of a process that has ended without an answer; the same one whenever it is asked again."""
         if not self.how:
-            self.how = processes.ending(self._process.wait(), self.said)
+            self.how = processes.ending(self._process.wait(), self.output)
             log.info("%s in process %d %s", self._who, self.pid, self.how)
             self._error = f"{doing}, {self._who}'s process {self.how}"
         return Interrupted(self._error)

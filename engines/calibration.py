@@ -67,7 +67,7 @@ def percentile_bins(counts: Histogram) -> int:
 def entropy_bins(counts: Histogram) -> int:
     """Return how many bins make the range with the least divergence between the histogram and its levels.
 
-    What lies beyond the range is counted in its last bin, as it is when it saturates.
+    A value beyond the range is counted in its last bin, as it is when it saturates.
     """
     tried = range(LEVELS, BINS + 1, STRIDE)
     return min(tried, key=lambda bins: _divergence(counts, bins))

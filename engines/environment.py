@@ -221,7 +221,7 @@ def _try(*what: str) -> str:
             try:
                 worker.answer("loading")
             except Interrupted:
-                return (_reason(worker.said) if (worker.exit_code or 0) > 0 else "") or f"the process {worker.how}"
+                return (_reason(worker.output) if (worker.exit_code or 0) > 0 else "") or f"the process {worker.how}"
     except OSError as error:
         return " ".join(str(error).split())[:200]
     return ""

@@ -68,7 +68,7 @@ class Simplifier:
             worker.answer("simplifying")
         except Interrupted:
             code = worker.exit_code
-            self.was_interrupted = code is None or code < 0 or any(shortage in worker.said for shortage in _SHORTAGES)
+            self.was_interrupted = code is None or code < 0 or any(shortage in worker.output for shortage in _SHORTAGES)
             return f"onnxsim {worker.how}"
         return "" if destination.exists() else "onnxsim wrote nothing"
 

@@ -34,7 +34,7 @@ HOT = 10.0
 CONSTANT = 0.75
 VALUES = {
     "saturated": f"{SATURATION:g} times the normal values: gates at both ends",
-    "flat": "channels far apart and nearly flat, of the other sign in every other row: a ReLU shuts them off",
+    "flat": "channels of distant means and nearly flat, of the other sign in every other row: a ReLU shuts them off",
     "level": f"nearly {-LEVEL:g} everywhere, {LEVEL:g} in every other row: what pooling by maximum leaves shut",
     "zeros": "all zeros: what only biases produce",
     "hot_channel": "one large channel among zeros: a mixed-up channel shows",

@@ -73,7 +73,7 @@ def float64_mode(seen: Seen | None = None, call: Call | None = None, *, widens: 
 
 
 class _Widening:
-    """Have operators take and give float64 where they would take or give less."""
+    """Have operators take and give float64 although they would take or give less."""
 
     def __init__(self) -> None:
         import torch

@@ -126,7 +126,7 @@ def _check_target(spec: str, shapes: Sequence[str]) -> None:
         )
     if not shapes:
         raise InputError(
-            f"received block {spec!r} without a shape; expected the one that it is given where it is used, "
+            f"received block {spec!r} without a shape; expected the one that it is given in its model, "
             "which decides what it costs; add --shape 1x64x112x112"
         )
 

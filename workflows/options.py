@@ -1,4 +1,4 @@
-"""The options of the verbs beyond the target and its sizes: one frozen object for each subject."""
+"""The options of the verbs beyond the target and its sizes: one frozen object for each topic."""
 
 from __future__ import annotations
 

@@ -49,6 +49,6 @@ def validate_bundle(
 
 
 def _as_recorded(stage: StageResult) -> StageResult:
-    """A stage that needs PyTorch, as the export judged it: told, not counted as checked here."""
+    """A stage that needs PyTorch, as the export judged it: shown, not counted as checked here."""
     outcome = stage.status + (f" ({stage.why})" if stage.why else "")
     return not_checked(stage.stage, f"recorded at export: {outcome}")

@@ -156,7 +156,7 @@ class TimedRun(Generic[Key]):
         samples, failed = interleave(timed, self._method, cores=watch.cores)
         for key, why in failed.items():
             if self._on_failure is None:
-                raise CheckFailed(f"{key}: {why}; run the command again, with smaller sizes where memory ran out")
+                raise CheckFailed(f"{key}: {why}; run the command again, with smaller sizes if memory ran out")
             self._fail(key, why)
         watch.add(sum(_cpu_seconds(self.processes[key]) - since.get(key, 0.0) for key in samples))
         return samples, watch

@@ -33,8 +33,8 @@ def test_what_it_answers_comes_back_and_noise_on_stdout_does_not(monkeypatch: py
         assert it.tell({"n": 1}, b"ab")
         assert it.answer("adding") == ({"got": 2}, b"abab")
         assert it._process.wait() == 0
-        assert "raw" in it.said
-        assert "noise" in it.said
+        assert "raw" in it.output
+        assert "noise" in it.output
 
 
 @pytest.mark.parametrize(

@@ -139,10 +139,10 @@ def repeats(one: Outputs, other: Outputs) -> bool:
 
 def distance(one: Outputs, other: Outputs) -> float:
     """Return the largest difference of any output, over its largest magnitude; infinite if they cannot be compared."""
-    return max((_apart(one[name], other.get(name)) for name in one), default=0.0)
+    return max((_difference(one[name], other.get(name)) for name in one), default=0.0)
 
 
-def _apart(one: np.ndarray, other: np.ndarray | None) -> float:
+def _difference(one: np.ndarray, other: np.ndarray | None) -> float:
     if other is None or one.shape != other.shape:
         return math.inf
     if one.dtype.kind != "f":
