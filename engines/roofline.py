@@ -1,8 +1,8 @@
 """The rates of this machine: bytes and operations a second, measured with graphs that do nothing else.
 
 The roofline of Williams et al. (2009, https://doi.org/10.1145/1498765.1498785): nothing ends before its bytes have
-moved and its operations are done. A tensor that fits into a cache moves faster than a larger one, so the bandwidth is a curve
-over the bytes that are touched.
+moved and its operations are done. A tensor that fits into a cache moves faster than a larger one, so the bandwidth is
+a curve over the bytes that are touched.
 """
 
 from __future__ import annotations
