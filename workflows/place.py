@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,5 +55,8 @@ class Place:
 
     def named(self, bundle: Bundle) -> Bundle:
         """Return the bundle with its path as the user wrote it, if that still leads there."""
-        stayed = os.path.exists(".") and Path.cwd() == self._here  # noqa: PTH110 - the folder itself may be gone
+        try:
+            stayed = Path.cwd() == self._here
+        except OSError:  # the folder itself is gone
+            stayed = False
         return replace(bundle, path=self.shown) if stayed else bundle

@@ -1,0 +1,79 @@
+"""Option objects: frozen, by keyword alone, and refused as soon as they contradict themselves."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+from typing import Any
+
+import pytest
+
+from attn2trt.errors import InputError
+from attn2trt.workflows.options import TRIED, Judging, PrecisionRequest, Weights
+
+
+@pytest.mark.parametrize("option", [Weights, Judging, PrecisionRequest])
+def test_an_option_object_is_frozen_and_takes_keywords(option: Any) -> None:
+    with pytest.raises(TypeError, match="positional"):
+        option(1)
+    with pytest.raises(FrozenInstanceError):
+        option().seed = 1
+    assert option() == option()
+
+
+@pytest.mark.parametrize(
+    ("precisions", "lower"),
+    [
+        ("fp32", ()),
+        ("fp32, fp16", ("fp16",)),
+        (["int8", "fp16"], ("fp16", "int8")),
+        ("auto", TRIED),
+        (("auto", "fp32"), TRIED),
+    ],
+)
+def test_precisions_are_read_from_text_or_a_sequence(precisions: Any, lower: tuple[str, ...]) -> None:
+    request = PrecisionRequest(precisions=precisions)
+    assert request.lower == lower
+    assert request.chooses == ("auto" in precisions)
+    assert PrecisionRequest.of(precisions) == request
+    assert PrecisionRequest.of(request) is request
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"precisions": "fp4"}, r"received precision 'fp4'; expected fp32, tf32, fp16"),
+        ({"precisions": "auto,fp16"}, r"received precision auto,fp16; expected auto alone"),
+        ({"keep_fp32": ["gate"]}, r"received --keep-fp32 'gate' with float32 alone"),
+        ({"precisions": "tf32", "keep_fp32": ["gate"]}, r"received --keep-fp32 'gate' with tf32 alone"),
+        ({"precisions": "fp16", "calibrate": "photographs"}, r"--calibrate photographs without int8"),
+        ({"precisions": "fp8", "calibration": "entropy"}, r"--calibration entropy without int8"),
+        ({"precisions": "int8", "calibration": ""}, r"received --calibration ''; expected minmax"),
+    ],
+)
+def test_a_request_that_contradicts_itself_is_one_line(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        PrecisionRequest(**options)
+    assert "\n" not in str(caught.value)
+
+
+def test_auto_needs_the_verdict_that_chooses() -> None:
+    PrecisionRequest(precisions="auto").require_verdict(True)
+    PrecisionRequest(precisions="fp16").require_verdict(False)
+    with pytest.raises(InputError, match="auto without a verdict"):
+        PrecisionRequest(precisions="auto").require_verdict(False)
+
+
+def test_the_key_has_what_another_bundle_would_be_made_of() -> None:
+    requests = [
+        PrecisionRequest(),
+        PrecisionRequest(precisions="fp16"),
+        PrecisionRequest(precisions="fp16", keep_fp32=["gate"]),
+        PrecisionRequest(precisions="int8"),
+        PrecisionRequest(precisions="int8", calibration="entropy"),
+        PrecisionRequest(precisions=TRIED),
+        PrecisionRequest(precisions="auto"),
+    ]
+    keys = [request.key for request in requests]
+    assert keys[0] == []
+    assert all(keys.count(key) == 1 for key in keys)
+    assert PrecisionRequest(precisions="int8", calibration="minmax").key == keys[3]
