@@ -8,7 +8,7 @@ Writes results/int8_limit.json, results/fp8_limit.json and docs/int8.md. Every t
 weights, calibrated by every method that the precision has on photographs and random inputs, and judged on the cases of
 every case seed: with ONNX Runtime's optimisations off, and in its production settings. The largest ratio of all must
 stay at or below ``healthy`` of attn2trt.validate.metrics.LOWER. Then weights of the graph (of networks a dozen) are
-made two percent larger, one at a time, their steps as they were: how many the verdict's numbers catch, and how many
+made two percent larger, one at a time, their scales as they were: how many the verdict's numbers catch, and how many
 the comparison with the float32 graph does (export/quantized_check.py).
 """
 
@@ -141,7 +141,7 @@ def healthy(low: QuantizedGraph, pairs: list[tuple[Case, Reference]]) -> list[St
 
 
 def mutants(low: QuantizedGraph, graph: OnnxGraph, pairs: list[tuple[Case, Reference]]) -> Iterator[dict[str, Any]]:
-    """Quantised weights made two percent larger, with their steps as they were."""
+    """Quantised weights made two percent larger, with their scales as they were."""
     model = onnx.load(str(low.graph.path))
     path = low.graph.path.with_name("mutant.onnx")
     names = [node.input[0] for node in model.graph.node if node.name.startswith("quantize_")]

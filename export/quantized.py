@@ -33,14 +33,14 @@ Calibrate = Callable[[Sequence[str]], Mapping[str, float]]
 class QuantizedGraph(LowPrecisionGraph):
     """A graph with 8-bit products. ``ranges`` are the largest magnitudes of the tensors that they read.
 
-    ``steps`` are those of what the products of each weight read, in the order of the graph, None for one that stays in
+    ``scales`` are those of what the products of each weight read, in the order of the graph, None for one that stays in
     float32: by the name of the parameter that it is, else by the path of the module that runs them. ``ran_by`` has the
     modules of the same products as the graph names them.
     ``calibration`` says on what the ranges were found, and how.
     """
 
     ranges: Mapping[str, float] = field(default_factory=dict)
-    steps: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
+    scales: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
     ran_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     calibration: str = ""
 
@@ -74,7 +74,7 @@ def quantize(
     """
     import onnx_ir as ir
 
-    from .passes.quantize import Quantize, step
+    from .passes.quantize import Quantize, scale_of
     from .passes.quantize_policy import plan_quantized
 
     within = matching(keep, graph.module_paths)
@@ -82,7 +82,7 @@ def quantize(
     model = ir.from_proto(float32_source(graph, opset))
     planned = plan_quantized(model, keeper(graph, within), precision=form.precision)
     ranges = dict(calibrate(list(dict.fromkeys(product.tensor for product in planned.quantized))))
-    # a tensor that is zero on every input has no step, and a product of it nothing to gain
+    # a tensor that is zero on every input has no scale, and a product of it nothing to gain
     useless = {name for name, largest in ranges.items() if not (largest > 0 and math.isfinite(largest))}
     dropped = {
         product.node: f"what it reads was {ranges[product.tensor]:g} on every input"
@@ -112,13 +112,13 @@ def quantize(
     check_contract(written, opset=opset, inputs=graph.inputs, outputs=graph.outputs, after="quantisation")
     check_quantized(float32_source(graph, opset), path, products, ranges, form)
     tensors = {product.node: product.tensor for product in products}
-    steps: dict[str, list[float | None]] = {}
+    scales: dict[str, list[float | None]] = {}
     ran_by: dict[str, list[str]] = {}
     for name, (weight, axis) in planned.products.items():
-        found = float(step(ranges[tensors[name]], form)) if name in tensors else None
+        found = float(scale_of(ranges[tensors[name]], form)) if name in tensors else None
         module = graph.modules.get(name, "")
         where = parameter_of(weight, constants.get(weight), axis, parameters) or module
-        steps.setdefault(where, []).append(found)
+        scales.setdefault(where, []).append(found)
         ran_by.setdefault(where, []).append(module)
     return QuantizedGraph(
         form.precision,
@@ -131,7 +131,7 @@ def quantize(
         raised_from=graph.opset if opset != graph.opset else None,
         files=files,
         ranges={name: ranges[name] for name in dict.fromkeys(tensors.values())},
-        steps={where: tuple(found) for where, found in steps.items()},
+        scales={where: tuple(found) for where, found in scales.items()},
         ran_by={where: tuple(paths) for where, paths in ran_by.items()},
         calibration=said,
     )

@@ -2,7 +2,7 @@
 
 Read back from disk, and told by other means than those that wrote it: the same nodes, attributes, wiring and constants
 once pairs are looked through; a pair before both operands of every planned product and nowhere else; in each pair one
-and the same step, zero at zero, and the step that calibration or the weight gives.
+and the same scale, zero at zero, and the scale that calibration or the weight gives.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def check_quantized(
     """
     import onnx
 
-    from .passes.quantize import DEQUANTIZE, QUANTIZE, step, weight_steps
+    from .passes.quantize import DEQUANTIZE, QUANTIZE, scale_of, weight_scales
 
     written = onnx.load(str(path))
     pairs = {"QuantizeLinear": QUANTIZE, "DequantizeLinear": DEQUANTIZE}
@@ -49,11 +49,11 @@ def check_quantized(
         weight = before.constant(product.weight)
         assert weight is not None
         pairs_of = [pairing.before(operand) for operand in node.input[:2]]
-        wanted = [np.asarray(step(ranges[product.tensor], form)), weight_steps(weight, product.axis, form)]
-        for index, (pair, steps) in enumerate(zip(pairs_of, wanted, strict=True)):
+        wanted = [np.asarray(scale_of(ranges[product.tensor], form)), weight_scales(weight, product.axis, form)]
+        for index, (pair, scales) in enumerate(zip(pairs_of, wanted, strict=True)):
             if pair is None:
                 _fail(path, f"input {index} of node {name} is not quantised")
-            if reason := _wrong(pair, after, steps, product.axis if index and form.per_channel else None, form):
+            if reason := _wrong(pair, after, scales, product.axis if index and form.per_channel else None, form):
                 _fail(path, f"{pair[0].name} {reason}")
 
 
@@ -87,16 +87,16 @@ def _wrong(
     import onnx
 
     there, back = pair
-    steps, zero = (after.constant(name) for name in there.input[1:3])
+    scales, zero = (after.constant(name) for name in there.input[1:3])
     zero_tensor = after.constants.get(there.input[2])
     along = next((entry.i for entry in there.attribute if entry.name == "axis"), None)
     reasons = {
-        f"and {back.name} have different steps": [*there.input[1:]] != [*back.input[1:]]
+        f"and {back.name} have different scales": [*there.input[1:]] != [*back.input[1:]]
         or there.attribute != back.attribute,
-        f"has its steps along axis {along} instead of {axis}": along != axis,
-        "has other steps than its range gives": steps is None
-        or steps.shape != wanted.shape
-        or not bool((steps == wanted).all()),
+        f"has its scales along axis {along} instead of {axis}": along != axis,
+        "has other scales than its range gives": scales is None
+        or scales.shape != wanted.shape
+        or not bool((scales == wanted).all()),
         "does not have zero at zero": zero is None or bool(zero.astype(np.float32).any()),
         f"is not {form.precision}": zero_tensor is None
         or zero_tensor.data_type != onnx.TensorProto.DataType.Value(form.dtype),

@@ -1,7 +1,7 @@
 """The loss of 8-bit operands by themselves: PyTorch in float32, both operands of each quantised product in the format.
 
-The steps of what a product reads are those of the graph; a weight's are its own. Of integers it has one for each output
-channel, and a batch normalisation that the graph folds into it scales whole channels, and with them their steps: the
+The scales of what a product reads are those of the graph; a weight's are its own. Of integers it has one for each
+output channel. A batch normalisation that the graph folds into it multiplies whole channels, and their scales too: the
 levels are the same. Of fp8 it has one, which the folding changes: its numbers are rounded elsewhere, and as far. A
 product is found by its weight, a parameter of the module; one whose weight is computed by the module that runs it.
 If one weight or module has several products, they come in the order of the graph.
@@ -34,10 +34,10 @@ PRODUCTS = {
 
 @dataclass(frozen=True)
 class EightBit:
-    """``steps`` of the products of every weight or module, by its name; None for a product that stays in float32.
+    """``scales`` of the products of every weight or module, by its name; None for a product that stays in float32.
     ``ran_by`` has the paths of the modules that run the same products, ``precision`` names the format."""
 
-    steps: Mapping[str, tuple[float | None, ...]]
+    scales: Mapping[str, tuple[float | None, ...]]
     ran_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     precision: str = "int8"
     draws: tuple[int, ...] = (0, 1)
@@ -51,13 +51,13 @@ class EightBit:
         return self._where(lambda path: path in modules)
 
     def _where(self, is_quantized: Callable[[str], bool]) -> EightBit:
-        steps = {
+        scales = {
             name: tuple(
-                step if is_quantized(path) else None for step, path in zip(found, self.ran_by[name], strict=True)
+                scale if is_quantized(path) else None for scale, path in zip(found, self.ran_by[name], strict=True)
             )
-            for name, found in self.steps.items()
+            for name, found in self.scales.items()
         }
-        return replace(self, steps=steps)
+        return replace(self, scales=scales)
 
     @contextmanager
     def mode(self, module: nn.Module, path: Callable[[], str], draw: int) -> Iterator[None]:
@@ -74,10 +74,10 @@ class EightBit:
         names = {id(parameter): name for name, parameter in module.named_parameters()}
         met: Counter[str] = Counter()
 
-        def next_step(weight: Any) -> float | None:
+        def next_scale(weight: Any) -> float | None:
             name = names.get(id(weight)) or names.get(id(weight._base)) or ""
-            where = name if name in self.steps else path()
-            found = self.steps.get(where, ())
+            where = name if name in self.scales else path()
+            found = self.scales.get(where, ())
             met[where] += 1
             return found[met[where] - 1] if met[where] <= len(found) else None
 
@@ -85,38 +85,38 @@ class EightBit:
             def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
                 name = func.overloadpacket.__name__
                 if name in PRODUCTS:
-                    step = next_step(args[PRODUCTS[name][1]])
-                    if step is not None:
-                        args = _on_levels(args, PRODUCTS[name], step, form)
+                    scale = next_scale(args[PRODUCTS[name][1]])
+                    if scale is not None:
+                        args = _on_levels(args, PRODUCTS[name], scale, form)
                 result = func(*args, **(kwargs or {}))
                 return result if digits is None else digits.move(func, result)
 
         with Integers():  # type: ignore[no-untyped-call]
             yield
-        for name, steps in self.steps.items():
-            if any(step is not None for step in steps[met[name] :]):
+        for name, scales in self.scales.items():
+            if any(scale is not None for scale in scales[met[name] :]):
                 raise ModuleRefused(
-                    f"the quantised products of {name or 'the module itself'} run {len(steps)} times in the graph and "
+                    f"the quantised products of {name or 'the module itself'} run {len(scales)} times in the graph and "
                     f"{met[name]} times in PyTorch, so that what int8 loses there is not known; keep them in float32 "
                     "with --keep-fp32"
                 )
 
 
-def _on_levels(args: Any, places: tuple[int, int, int], step: float, form: Format) -> Any:
+def _on_levels(args: Any, places: tuple[int, int, int], scale: float, form: Format) -> Any:
     at, weight_at, axis = places
     weight = args[weight_at]
     others = [other for other in range(weight.dim()) if other != axis or not form.per_channel]
     largest = weight.abs().amax(others, keepdim=True)
     changed = list(args)
-    changed[at] = _rounded(args[at], step, form)
-    # zeros have no step, and none is needed
+    changed[at] = _rounded(args[at], scale, form)
+    # zeros have no scale, and none is needed
     changed[weight_at] = _rounded(weight, (largest / form.largest).where(largest > 0, 1.0), form)
     return tuple(changed)
 
 
-def _rounded(x: Any, step: Any, form: Format) -> Any:
+def _rounded(x: Any, scale: Any, form: Format) -> Any:
     import torch
 
     if form.precision == FP8:
-        return (x / step).clamp(-form.largest, form.largest).to(torch.float8_e4m3fn).float() * step
-    return (x / step).round().clamp(-form.largest - 1, form.largest) * step
+        return (x / scale).clamp(-form.largest, form.largest).to(torch.float8_e4m3fn).float() * scale
+    return (x / scale).round().clamp(-form.largest - 1, form.largest) * scale

@@ -93,7 +93,7 @@ def floor_of(low: LowPrecisionGraph) -> Lower:
     if isinstance(low, Tf32Graph):
         return Tf32()
     if isinstance(low, QuantizedGraph):
-        return EightBit(low.steps, low.ran_by, low.precision)
+        return EightBit(low.scales, low.ran_by, low.precision)
     return Half(low.precision, low.kept_within, low.kept_exactly)
 
 

@@ -19,14 +19,13 @@ QUANTIZE, DEQUANTIZE = "quantize_", "dequantize_"
 SCALE, ZERO = "_scale", "_zero"
 
 
-def step(largest: float, form: Format) -> np.float32:
-    """What one stands for in the format, for values up to ``largest``: of integers the width of a level."""
+def scale_of(largest: float, form: Format) -> np.float32:
+    """Return the scale for values up to ``largest``: what one stands for in the format, of integers a level's width."""
     return np.float32(largest / form.largest)
 
 
-def weight_steps(weight: np.ndarray, axis: int, form: Format) -> np.ndarray:
-    """The step of every output channel or, as the format has it, of the whole weight; 1 for zeros, which any step
-    holds."""
+def weight_scales(weight: np.ndarray, axis: int, form: Format) -> np.ndarray:
+    """Return the scale of every output channel or, as the format has it, of the whole weight; 1 for zeros alone."""
     others = tuple(other for other in range(weight.ndim) if other != axis) if form.per_channel else None
     largest = np.abs(weight.astype(np.float64)).max(axis=others)
     return np.where(largest > 0, largest / form.largest, 1.0).astype(np.float32)
@@ -64,16 +63,16 @@ class Quantize(ir.passes.InPlacePass):
         assert value is not None
         # A weight that is read along either axis has a pair for each.
         name = f"{value.name}" if axis in (None, 0) else f"{value.name}_{axis}"
-        steps = np.asarray(step(self._ranges[product.tensor], self._form))
+        scales = np.asarray(scale_of(self._ranges[product.tensor], self._form))
         if axis is not None:
             tensor = ir.convenience.get_const_tensor(value)
             assert tensor is not None
-            steps = weight_steps(tensor.numpy(), axis, self._form)
-        attributes = [ir.AttrInt64("axis", axis)] if axis is not None and steps.ndim else []
+            scales = weight_scales(tensor.numpy(), axis, self._form)
+        attributes = [ir.AttrInt64("axis", axis)] if axis is not None and scales.ndim else []
         dtype = ir.DataType[self._form.dtype]
         operands = [
-            _constant(graph, f"{name}{SCALE}", steps),
-            _constant(graph, f"{name}{ZERO}", np.zeros(steps.shape, dtype.numpy())),
+            _constant(graph, f"{name}{SCALE}", scales),
+            _constant(graph, f"{name}{ZERO}", np.zeros(scales.shape, dtype.numpy())),
         ]
         levels = ir.Value(name=f"{name}_{self._form.precision}", type=ir.TensorType(dtype), shape=value.shape)
         result = ir.Value(name=f"{name}_dequantized", type=ir.TensorType(ir.DataType.FLOAT), shape=value.shape)

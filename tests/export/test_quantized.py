@@ -115,8 +115,8 @@ def test_one_pair_serves_all_products_that_read_a_tensor(tmp_path: Path) -> None
     assert (len(low.lowered), low.oldest_tensorrt, low.notes) == (3, "8.6", ["ranges from two numbers"])
     assert low.graph.modules["dequantize_x"] == "stem"
     assert low.to_json()["ranges"] == {"x": 2.54, "last": 12.7}
-    step = pytest.approx(0.02)
-    assert low.steps == {"w": (step,), "v": (step,), "s": (None,), "": (None,), "head": (pytest.approx(0.1),)}
+    scale = pytest.approx(0.02)
+    assert low.scales == {"w": (scale,), "v": (scale,), "s": (None,), "": (None,), "head": (pytest.approx(0.1),)}
 
 
 def test_the_graph_computes_on_levels(tmp_path: Path) -> None:
@@ -126,9 +126,9 @@ def test_the_graph_computes_on_levels(tmp_path: Path) -> None:
     model = onnx.load(str(low.graph.path))
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     for name, axis in (("w", 0), ("v", 0)):
-        steps = arrays[f"{name}_scale"].reshape(-1, 1, 1, 1)
+        scales = arrays[f"{name}_scale"].reshape(-1, 1, 1, 1)
         assert axis == 0
-        arrays[name] = (np.round(arrays[name] / steps) * steps).astype(np.float32)
+        arrays[name] = (np.round(arrays[name] / scales) * scales).astype(np.float32)
     assert arrays["v_scale"][2] == 1
     on_levels = (np.clip(np.round(x / np.float32(0.02)), -128, 127) * np.float32(0.02)).astype(np.float32)
     source = onnx.load(str(tmp_path / "model.onnx"))
@@ -152,7 +152,7 @@ def test_fp8_has_one_scale_for_a_weight_and_needs_a_later_opset(tmp_path: Path) 
     assert low.notes[1].startswith("opset 19 instead of 17, the lowest whose operators take fp8")
     assert [*trtexec_lines(low, write(tmp_path).inputs, {})] == ["10", "11"]
     products = policy(tmp_path).quantized
-    with pytest.raises(CheckFailed, match=r"quantize_x (has other steps than its range gives|is not int8)"):
+    with pytest.raises(CheckFailed, match=r"quantize_x (has other scales than its range gives|is not int8)"):
         check_quantized(
             float32_source(write(tmp_path), 19), low.graph.path, products, ranges(["x", "last"]), FORMATS["int8"]
         )
@@ -220,17 +220,17 @@ def quantised_gate(model: onnx.ModelProto) -> None:
     node(model, "gating").input[0] = "last_dequantized"
 
 
-def other_step_back(model: onnx.ModelProto) -> None:
+def other_scale_back(model: onnx.ModelProto) -> None:
     node(model, "dequantize_x").input[1] = "last_scale"
 
 
 CHANGES: dict[str, Callable[[onnx.ModelProto], None]] = {
     "input 0 of node second is not quantised": unquantised,
-    "quantize_w has its steps along axis 1": other_axis,
+    "quantize_w has its scales along axis 1": other_axis,
     "input 0 of node gating comes from last_dequantized": quantised_gate,
-    "quantize_x and dequantize_x have different steps": other_step_back,
-    "quantize_x has other steps than its range gives": lambda model: scaled(model, "x_scale", 1.01),
-    "quantize_v has other steps than its range gives": lambda model: scaled(model, "v_scale", 1.01),
+    "quantize_x and dequantize_x have different scales": other_scale_back,
+    "quantize_x has other scales than its range gives": lambda model: scaled(model, "x_scale", 1.01),
+    "quantize_v has other scales than its range gives": lambda model: scaled(model, "v_scale", 1.01),
     "quantize_x does not have zero at zero": lambda model: scaled(model, "x_zero", 0),
     "constant w_dequantized of node first": lambda model: scaled(model, "w", 1.01),
     "input 1 of node pixels is not quantised": lambda model: node(model, "pixels").input.__setitem__(1, "l"),
@@ -260,16 +260,16 @@ def test_a_pair_where_the_policy_wants_float32_is_found(tmp_path: Path) -> None:
         )
 
 
-def test_a_wrong_step_is_not_handed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_scale_is_not_handed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = writing.Quantize._pair
 
     def wrong(self: writing.Quantize, *where: Any) -> Any:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(writing, "step", lambda largest, _form: np.float32(largest / 100))
+            patch.setattr(writing, "scale_of", lambda largest, _form: np.float32(largest / 100))
             return right(self, *where)
 
     monkeypatch.setattr(writing.Quantize, "_pair", wrong)
-    with pytest.raises(CheckFailed, match=r"has other steps than its range gives; it was not handed over"):
+    with pytest.raises(CheckFailed, match=r"has other scales than its range gives; it was not handed over"):
         quantized(tmp_path)
 
 

@@ -48,15 +48,15 @@ class Twice(nn.Module):
 
 
 def run(
-    module: nn.Module, steps: dict[str, tuple[float | None, ...]], draw: int = 0, precision: str = "int8"
+    module: nn.Module, scales: dict[str, tuple[float | None, ...]], draw: int = 0, precision: str = "int8"
 ) -> np.ndarray:
     eager = Eager(module.eval(), (), 0, is_double=False)
     eager.follow_modules()
-    return eager.run_lower(dict(CASE.feeds), CASE, EightBit(steps, precision=precision), draw)["output"]
+    return eager.run_lower(dict(CASE.feeds), CASE, EightBit(scales, precision=precision), draw)["output"]
 
 
-def on_levels(x: torch.Tensor, step: Any) -> torch.Tensor:
-    return (x / step).round().clamp(-128, 127) * step
+def on_levels(x: torch.Tensor, scale: Any) -> torch.Tensor:
+    return (x / scale).round().clamp(-128, 127) * scale
 
 
 def test_both_operands_of_a_product_are_on_levels_and_others_are_not() -> None:
@@ -64,8 +64,8 @@ def test_both_operands_of_a_product_are_on_levels_and_others_are_not() -> None:
     with torch.no_grad():
         conv.weight[1] = 0
     weight = conv.weight.detach()
-    steps = weight.abs().amax((1, 2, 3), keepdim=True) / 127
-    levels = on_levels(weight, torch.where(steps > 0, steps, 1.0))
+    scales = weight.abs().amax((1, 2, 3), keepdim=True) / 127
+    levels = on_levels(weight, torch.where(scales > 0, scales, 1.0))
     wanted = nn.functional.conv2d(on_levels(torch.from_numpy(CASE.feeds["x"]), 0.01), levels).numpy()
     np.testing.assert_allclose(run(conv, {"weight": (0.01,)}), wanted, rtol=0, atol=1e-5)
     exact = run(conv, {"weight": (None,)})
@@ -99,8 +99,8 @@ def test_an_fp8_graph_is_as_near_as_pytorch_in_fp8(tmp_path: Path) -> None:
         assert 0.5 < stages["fp8"].worst_ratio < LOWER["fp8"].limit
 
 
-def test_each_call_of_a_weight_has_its_own_step() -> None:
-    fine, coarse = (run(Twice(), {"conv.weight": (0.04, step), "pixels.weight": (None,)}) for step in (0.03, 3.0))
+def test_each_call_of_a_weight_has_its_own_scale() -> None:
+    fine, coarse = (run(Twice(), {"conv.weight": (0.04, scale), "pixels.weight": (None,)}) for scale in (0.03, 3.0))
     exact = run(Twice(), {"conv.weight": (None, None), "pixels.weight": (None,)})
     assert np.abs(fine - exact).max() < np.abs(coarse - exact).max() / 10
     assert not np.array_equal(

@@ -64,9 +64,9 @@ class Writer:
         lowered = tuple(name for name in MODULES if name.split(".")[0] not in keep and name not in keep)
         if precision != "int8":
             return LowPrecisionGraph(precision, self.graph, lowered, {}, {}, kept_within=tuple(keep))
-        steps = {f"{name}.weight": (0.1 if name in lowered else None,) for name in MODULES}
+        scales = {f"{name}.weight": (0.1 if name in lowered else None,) for name in MODULES}
         ran_by = {f"{name}.weight": (name,) for name in MODULES}
-        return QuantizedGraph(precision, self.graph, lowered, {}, {}, steps=steps, ran_by=ran_by)
+        return QuantizedGraph(precision, self.graph, lowered, {}, {}, scales=scales, ran_by=ran_by)
 
 
 class Added:
@@ -87,7 +87,7 @@ class Added:
 def _computes(lower: Any, path: str) -> bool:
     if isinstance(lower, Half):
         return not lower.keeps(path)
-    return bool(lower.steps[f"{path}.weight"] == (0.1,))
+    return bool(lower.scales[f"{path}.weight"] == (0.1,))
 
 
 def search(
