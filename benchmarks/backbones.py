@@ -133,7 +133,7 @@ def page(document: dict[str, Any]) -> str:
         f"{first['threads']} threads, {versions}).",
         "",
         f"Each backbone with a block beside the same without, {SHAPE}, float32, ONNX Runtime on the CPU, as",
-        "`attn2trt cost` measures it ([cost.md](cost.md)): medians of twelve rounds in turn, with the 96 % interval of",
+        "`attn2trt cost` measures it ([cost.md](cost.md)). Medians of twelve rounds in turn, with the 96 % interval of",
         "the difference. *Share of*: what the block adds to latency, operations and bytes, over the plain backbone's.",
         "*Roofline*: what the bytes and operations of all blocks take at the rates of the same run, each block fused",
         "into one pass; *operators*: one operator after the other. *x*: the cost over the roofline. *Tuned*: what",

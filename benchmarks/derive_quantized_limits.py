@@ -7,7 +7,7 @@
 Writes results/int8_limit.json, results/fp8_limit.json and docs/int8.md. Every target is exported with each seed of its
 weights, calibrated by every method that the precision has on photographs and random inputs, and judged on the cases of
 every case seed: with ONNX Runtime's optimisations off, and in its production settings. The largest ratio of all must
-stay at or below ``healthy`` of attn2trt.validate.metrics.LOWER. Then weights of the graph (of networks a dozen) are
+stay at or below ``healthy`` of attn2trt.core.precision.LOWER. Then weights of the graph (of networks a dozen) are
 made two percent larger, one at a time, their scales as they were: how many the verdict's numbers catch, and how many
 the comparison with the float32 graph does (export/quantized_check.py).
 """
@@ -32,8 +32,8 @@ from derive_half_limits import MOST_WEIGHTS, OFF
 from int8_page import page
 from onnx import numpy_helper
 
-from attn2trt.core.formats import FORMATS
 from attn2trt.core.graph import OnnxGraph
+from attn2trt.core.precision import LOWER, QUANTISED
 from attn2trt.engines.calibration import METHODS, MINMAX, find_ranges
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.errors import CheckFailed
@@ -44,7 +44,7 @@ from attn2trt.export.quantized_check import check_quantized
 from attn2trt.modules.catalog import resolve
 from attn2trt.validate.calibration_inputs import calibration_inputs
 from attn2trt.validate.cases import Case, make_cases
-from attn2trt.validate.metrics import LOWER, Reference
+from attn2trt.validate.metrics import Reference
 from attn2trt.validate.reference import references
 from attn2trt.validate.stages.judge import judge
 from attn2trt.validate.stages.onnxruntime import is_optimised
@@ -109,7 +109,7 @@ def measured(name: str, seed: int, precision: str) -> dict[str, Any]:
             def ranges(tensors: Any, method: str = method) -> dict[str, float]:
                 return find_ranges(graph.path, tensors, inputs.make, method=method)
 
-            low = quantize(graph, ranges, folder, parameters=parameters, said=method, form=FORMATS[precision])
+            low = quantize(graph, ranges, folder, parameters=parameters, calibration=method, form=QUANTISED[precision])
             floors = [floor_of(low)]
             judged = [list(zip(cases, references(module, cases, outputs, lower=floors), strict=True)) for cases in sets]
             stages = [stage for pairs in judged for stage in healthy(low, pairs)]
@@ -169,7 +169,7 @@ def is_seen(low: QuantizedGraph, path: Path, graph: OnnxGraph) -> bool:
     products = plan_quantized(ir.load(str(graph.path))).quantized
     try:
         source = float32_source(graph, low.graph.opset)
-        check_quantized(source, path, products, low.ranges, FORMATS[low.precision])
+        check_quantized(source, path, products, low.ranges, QUANTISED[low.precision])
     except CheckFailed as error:
         return "constant" in str(error)
     return False

@@ -24,8 +24,8 @@ import numpy as np
 from catalogue import photographs
 from derivation import Targets, arguments, here, rows_of
 
-from attn2trt.core.formats import FORMATS
 from attn2trt.core.graph import OnnxGraph
+from attn2trt.core.precision import PRECISIONS, QUANTISED
 from attn2trt.engines.calibration import MINMAX, find_ranges
 from attn2trt.engines.float32_kernels import float32_kernels
 from attn2trt.engines.ort_runtime import OrtRuntime
@@ -37,14 +37,13 @@ from attn2trt.modules.catalog import resolve
 from attn2trt.modules.target import Target
 from attn2trt.validate.calibration_inputs import calibration_inputs
 from attn2trt.validate.cases import Case, make_cases
-from attn2trt.validate.metrics import FLOAT32, LOWER, Reference, measure
+from attn2trt.validate.metrics import Reference, measure
 from attn2trt.validate.reference import references
 from attn2trt.validate.slices import Slices
 from attn2trt.validate.verdict import STRESS_KINDS
 from attn2trt.workflows import float32_graph as pipeline
 
 RESULTS = Path(__file__).parent / "results/share_limits.json"
-PRECISIONS = {"fp32": FLOAT32, **LOWER}
 BLOCK = ("2x64x28x28", "batch=1:2:4,height=14:28:42,width=14:28:42")
 CLASSES = ("4x3x64x64", "batch=1:4:8")
 BLOCKS = ("cbam", "coord_att", "gam", "psa", "sk", "triplet", "danet")
@@ -101,7 +100,7 @@ def opened(
         model: Any = graph.path
     elif precision == "tf32":
         model = tf32_kernels(graph.path)
-    elif precision in FORMATS:
+    elif precision in QUANTISED:
         images = folder / "images"
         if not images.exists():
             images.mkdir()
@@ -113,7 +112,7 @@ def opened(
         def ranges(tensors: Any) -> dict[str, float]:
             return find_ranges(graph.path, tensors, inputs.make, method=MINMAX)
 
-        low = quantize(graph, ranges, folder, parameters=parameters, said=MINMAX, form=FORMATS[precision])
+        low = quantize(graph, ranges, folder, parameters=parameters, calibration=MINMAX, form=QUANTISED[precision])
         model = low.graph.path
     else:
         model = float32_kernels(lower(graph, precision, folder).graph.path)

@@ -4,7 +4,7 @@
     python benchmarks/derive_tf32_limit.py se cbam      these alone, nothing written
 
 Every target of derive_half_limits.py is exported with each seed of its weights and judged with tf32 operands on the
-cases of every case seed. The largest ratio must stay at or below ``healthy`` of attn2trt.validate.metrics.LOWER.
+cases of every case seed. The largest ratio must stay at or below ``healthy`` of attn2trt.core.precision.LOWER.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Any
 from derivation import WAYS, arguments, here, rows_of, usual, worst
 from derive_half_limits import TARGETS
 
+from attn2trt.core.precision import LOWER
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.engines.tf32_kernels import tf32_kernels
 from attn2trt.modules.catalog import resolve
 from attn2trt.validate.cases import make_cases
-from attn2trt.validate.metrics import LOWER
 from attn2trt.validate.reference import references
 from attn2trt.validate.stages.judge import judge
 from attn2trt.validate.stages.stage import WRITTEN, Stage

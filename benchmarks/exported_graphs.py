@@ -9,9 +9,8 @@ from typing import Any
 
 from catalogue import BLOCK_AXES, BLOCKS, IMAGE_AXES, IMAGE_SHAPE
 
-from attn2trt.core.formats import FORMATS
 from attn2trt.core.graph import OnnxGraph
-from attn2trt.core.precision import FP32
+from attn2trt.core.precision import FP32, QUANTISED
 from attn2trt.errors import ModuleRefused
 from attn2trt.export.precision import lower
 from attn2trt.export.quantized import quantize
@@ -73,13 +72,13 @@ def export(target: Target, folder: Path, precisions: Sequence[str]) -> Iterator[
 
 
 def _lower(graph: OnnxGraph, precision: str, folder: Path) -> OnnxGraph:
-    if precision not in FORMATS:
+    if precision not in QUANTISED:
         return lower(graph, precision, folder).graph
     return quantize(
         graph,
         lambda tensors: dict.fromkeys(tensors, RANGE),
         folder,
         parameters={},
-        said="no calibration",
-        form=FORMATS[precision],
+        calibration="no calibration",
+        form=QUANTISED[precision],
     ).graph

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from attn2trt.core.operators import ARITHMETIC, PRODUCTS
+from attn2trt.core.precision import CAST
 from attn2trt.core.refused_types import REFUSED
 from attn2trt.export.passes.float_policy import FLOAT32_OPERATORS, HELD, MOVES, SMALL_WINDOW
-from attn2trt.validate.metrics import LOWER
 
-HALVES = {name: LOWER[name] for name in ("fp16", "bf16")}
+HALVES = CAST
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,7 +35,7 @@ def _introduction() -> list[str]:
         "```",
         "",
         "writes `model.fp16.onnx` and `model.bf16.onnx` beside `model.onnx`, each made from the final float32",
-        "graph. The precision is in the graph: weights are rounded, and casts stand where precisions meet. Every",
+        "graph. The precision is in the graph: weights are rounded, and casts stand between precisions. Every",
         "runtime and every version of TensorRT therefore builds the same. float32 is always in the bundle, named or",
         "not. 8-bit integers have a page of their own, [int8.md](int8.md). So has the choice of a precision,",
         "[auto.md](auto.md).",
@@ -75,7 +75,7 @@ def _policy() -> list[str]:
         "| counts and positions that come from sizes alone | float32 |",
         "| anything else | float32 |",
         "",
-        "An operator also stays in float32, and the summary says so, in three cases: a constant of it overflows,",
+        "An operator also stays in float32 in three cases, and the summary says so: a constant of it overflows,",
         f"rounding the constant loses more than {HELD:g} unit roundoffs, or no opset has it in this precision. The",
         "loss is the relative L2 of the tensor: weights below 6e-5 have fewer digits in float16, those below 3e-8",
         "are zero, and a few such beside large ones do no harm. A value is cast once, whatever the number of",

@@ -9,10 +9,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from attn2trt.core.formats import FORMATS
+from attn2trt.core.precision import LOWER, QUANTISED
 from attn2trt.engines.calibration import BINS, LEVELS, SHARE
 from attn2trt.validate.calibration_inputs import MOST_BATCHES
-from attn2trt.validate.metrics import LOWER
 
 ROOT = Path(__file__).parents[1]
 
@@ -67,7 +66,7 @@ def _introduction() -> list[str]:
 
 
 def _fp8() -> list[str]:
-    form = FORMATS["fp8"]
+    form = QUANTISED["fp8"]
     return [
         "## fp8",
         "",
@@ -177,5 +176,5 @@ def _tensorrt() -> list[str]:
 
 
 if __name__ == "__main__":
-    files = {precision: ROOT / f"benchmarks/results/{precision}_limit.json" for precision in FORMATS}
+    files = {precision: ROOT / f"benchmarks/results/{precision}_limit.json" for precision in QUANTISED}
     (ROOT / "docs/int8.md").write_text(page({name: json.loads(file.read_text()) for name, file in files.items()}))

@@ -19,19 +19,18 @@ import onnx_ir as ir
 import onnxruntime
 from onnx import TensorProto, defs, helper, numpy_helper
 
-from attn2trt.core.formats import FORMATS
 from attn2trt.core.graph import DEFAULT_OPSET, OnnxGraph, save
-from attn2trt.core.precision import FP32
+from attn2trt.core.precision import CAST, FP32, QUANTISED
 from attn2trt.core.tensor_spec import Axis, TensorSpec
-from attn2trt.export.passes.float_policy import LOW_TYPES, Plan, first_opset
+from attn2trt.export.passes.float_policy import Plan, first_opset
 from attn2trt.export.passes.lower_precision import LowerPrecision
 from attn2trt.export.passes.quantize import Quantize
 from attn2trt.export.passes.quantize_policy import QUANTIZABLE, Quantized, QuantizePlan, output_axis
 from attn2trt.export.precision import OPSET_END, file_name, float32_source
 
-PRECISIONS = (FP32, *LOW_TYPES, *FORMATS)
+PRECISIONS = (FP32, *CAST, *QUANTISED)
 # What the passes themselves write around other operators, and in which precisions.
-WRITTEN = {"Cast": (*LOW_TYPES,), "QuantizeLinear": (*FORMATS,), "DequantizeLinear": (*FORMATS,)}
+WRITTEN = {"Cast": (*CAST,), "QuantizeLinear": (*QUANTISED,), "DequantizeLinear": (*QUANTISED,)}
 # The range of a tensor that a sample quantises: any will do.
 RANGE = 4.0
 NAME = "sample"
@@ -198,7 +197,7 @@ class Sampler:
 
 def from_schema(operator: str) -> Sample | None:
     """An operator that no export writes, from ONNX's own description; None if it reads more than float tensors."""
-    opset = first_opset(operator, LOW_TYPES["fp16"], DEFAULT_OPSET)
+    opset = first_opset(operator, CAST["fp16"], DEFAULT_OPSET)
     if opset == OPSET_END:
         return None
     schema = defs.get_schema(operator, opset, "")
@@ -246,7 +245,7 @@ def write(sample: Sample, precision: str, folder: Path) -> Path | None:
         return path
     opset = next(one.version for one in sample.model.opset_import if not one.domain)
     graph = OnnxGraph(path, opset, sample.inputs, ())
-    model = (_quantized if precision in FORMATS else _lowered)(graph, precision)
+    model = (_quantized if precision in QUANTISED else _lowered)(graph, precision)
     if model is None:
         return None
     save(model, folder / file_name(precision))
@@ -254,7 +253,7 @@ def write(sample: Sample, precision: str, folder: Path) -> Path | None:
 
 
 def _lowered(graph: OnnxGraph, precision: str) -> ir.Model | None:
-    low = LOW_TYPES[precision]
+    low = CAST[precision]
     node = _node(_at(graph, graph.opset))
     opset = first_opset(node.op_type, low, graph.opset)
     if opset == OPSET_END or not any(value is not None and value.dtype == ir.DataType.FLOAT for value in node.inputs):
@@ -265,7 +264,7 @@ def _lowered(graph: OnnxGraph, precision: str) -> ir.Model | None:
 
 
 def _quantized(graph: OnnxGraph, precision: str) -> ir.Model | None:
-    form = FORMATS[precision]
+    form = QUANTISED[precision]
     model = _at(graph, max(graph.opset, form.opset))
     node = _node(model)
     if node.op_type not in QUANTIZABLE:

@@ -78,17 +78,20 @@ def build_plain(
         raise InputError("PyTorch's exporter refuses the target")
     chosen = tuple(parse_profiles(profiles, bundle.axes))
     plan = plan_path(folder, name, precision).resolve()
+    cache = plan.with_suffix(".cache")
     order = Order(
         graph=graph,
         plan=plan,
         log=plan.with_suffix(".log"),
-        cache=plan.with_suffix(".cache"),
+        cache=cache,
         layers=layers_path(folder, name, precision).resolve(),
         inputs=bundle.inputs,
         profiles=chosen,
         options=options,
         precision=precision,
         weakly_typed=True,
+        known_cache=cache if cache.exists() else None,
+        known_sha256=sha256(cache) if cache.exists() else "",
     )
     built: Mapping[str, Any] = build_isolated(order, seconds=seconds)
     built = {**built, "capabilities": tuple(built["capabilities"])}

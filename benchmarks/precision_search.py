@@ -20,13 +20,12 @@ from typing import Any
 from bare_path import described
 from catalogue import photographs
 
-from attn2trt.core.precision import FP32
-from attn2trt.validate.metrics import LOWER
+from attn2trt.core.precision import FP32, LOWER, TRIED
 from attn2trt.validate.sensitivity import MOST_CASES
 from attn2trt.validate.verdict import STRESS_KINDS, Verdict
 from attn2trt.workflows.deploy import deploy
-from attn2trt.workflows.options import AUTO, TRIED, Judging
-from attn2trt.workflows.precision_search import MOST_IN_FLOAT32, SHOWN, Tried
+from attn2trt.workflows.options import AUTO, Judging
+from attn2trt.workflows.precision_search import SHOWN, Tried
 
 ROOT = Path(__file__).parent.parent
 RESULTS, PAGE = ROOT / "benchmarks/results/precision_search.json", ROOT / "docs/auto.md"
@@ -109,7 +108,7 @@ def tried(found: dict[str, Any]) -> list[str]:
 def page(document: dict[str, Any]) -> str:
     """The docs page."""
     versions = ", ".join(f"{name} {number}" for name, number in document["versions"].items())
-    share = f"{MOST_IN_FLOAT32['int8']:.0%}"
+    share = f"{LOWER['int8'].most_in_float32:.0%}"
     rows = document["rows"]
     longest = max(rows, key=lambda found: len(found["tried"]))
     allowed = f" with `--max-error {longest['allowed']:g}`" if longest["allowed"] is not None else ""

@@ -29,10 +29,9 @@ from exported_graphs import TARGETS, export, precisions_of, target_of
 from operator_samples import PRECISIONS, WRITTEN, Sample, Sampler, from_schema, write, written
 from real_builder import ask, short
 
-from attn2trt.core.formats import FORMATS
 from attn2trt.core.graph import DEFAULT_OPSET, OnnxGraph
 from attn2trt.core.operators import ARITHMETIC, PRODUCTS
-from attn2trt.core.precision import FP32
+from attn2trt.core.precision import CAST, FP32, QUANTISED
 from attn2trt.core.refused_types import REFUSED, refusal
 from attn2trt.errors import Attn2trtError
 from attn2trt.export.passes import float_policy
@@ -53,11 +52,11 @@ BAR = "\\|"
 LOWERABLE = PRODUCTS | ARITHMETIC | float_policy.MOVES | float_policy.COMPARISONS
 SCHEMAS = "ONNX's own description"
 INTRODUCTION = """\
-A sample is an operator with the attributes and the
-kinds of inputs that it has in an exported graph: those of the blocks, the papers' backbones, the examples and the
-modules of `tests/traps`. Operators that a user's module may bring and none of these has are asked as ONNX describes
-them. Half precision is asked between casts, 8 bits behind pairs of `QuantizeLinear` and `DequantizeLinear`, as the
-exports write them. It is TensorRT for RTX that was asked, without a GPU; nothing was run.
+A sample is an operator with the attributes and the kinds of inputs that it has in an exported graph. The graphs are
+those of the blocks, the papers' backbones, the examples and the modules of `tests/traps`. Operators that a user's
+module may bring and none of these has are asked as ONNX describes them. Half precision is asked between casts, 8
+bits behind pairs of `QuantizeLinear` and `DequantizeLinear`, as the exports write them. It is TensorRT for RTX that
+was asked, without a GPU; nothing was run.
 
 *Taken*: parsed and built. `-`: ONNX has no such type for the operator at any opset that is written, or the operator
 computes integers. The columns of TensorRT are the types that the documentation of its parser names; 8.6 has no
@@ -168,11 +167,11 @@ def policy(operator: str) -> tuple[str, ...]:
     halves = operator in LOWERABLE - float_policy.FLOAT32_OPERATORS
     found = [
         name
-        for name, low in float_policy.LOW_TYPES.items()
+        for name, low in CAST.items()
         if halves and not refusal(operator, name) and float_policy.first_opset(operator, low, DEFAULT_OPSET) < OPSET_END
     ]
     is_quantized = operator in QUANTIZABLE and operator not in TRANSPOSED
-    return (*found, *(name for name in FORMATS if is_quantized and not refusal(operator, name)))
+    return (*found, *(name for name in QUANTISED if is_quantized and not refusal(operator, name)))
 
 
 def contradictions(document: dict[str, Any]) -> list[str]:
@@ -186,8 +185,8 @@ def contradictions(document: dict[str, Any]) -> list[str]:
     }
     documented = json.loads(DOCUMENTED.read_text())["versions"]
     for release, types in documented.items():
-        for precision in float_policy.LOW_TYPES:
-            wanted = float_policy.LOW_TYPES[precision].words
+        for precision in CAST:
+            wanted = CAST[precision].words
             if precision == "bf16" and release == "8.6":  # which has none at all
                 continue
             for operator in LOWERABLE & {*types}:
@@ -266,7 +265,7 @@ def main(names: list[str], jobs: int, *, resume: bool) -> int:
         if name not in document["targets"]:
             asked.ask(name, samples(name, asked.known))
     if not names:
-        halves = {*float_policy.LOW_TYPES}
+        halves = {*CAST}
         met = {row["operator"] for row in document["rows"] if row["from"] != SCHEMAS and halves & {*row["results"]}}
         described = {operator: from_schema(operator) for operator in sorted(LOWERABLE - met) if policy(operator)}
         asked.ask(SCHEMAS, filter(None, described.values()))

@@ -28,7 +28,7 @@ SLOWER = 0.95
 EXCESS = 1.5
 # kernels that one plan has and the other has not: so many are named
 MOST_NAMED = 3
-ITEM_BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2, "int8": 1, "fp8": 1}
+ITEM_BYTES = {row.name: row.bits // 8 for row in PRECISIONS.values()}
 
 
 def page(found: dict[str, Any]) -> str:

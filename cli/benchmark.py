@@ -1,4 +1,4 @@
-"""``attn2trt benchmark``: how fast, in every runtime of this machine."""
+"""``attn2trt benchmark``: the latency in every runtime of this machine."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..core.processes import STAGE_SECONDS, note
 from ..errors import CheckFailed, InputError, MissingRequirement
-from .options import output_options, require_option, take_weights, target_options, timing_options
+from .options import output_options, require_option, take_method, take_weights, target_options, timing_options
 from .out_file import out_file
 from .output import print_json, print_note, print_rich, stages, strict
 from .requirements import check
@@ -57,16 +56,7 @@ def _names(_context: click.Context, _option: click.Parameter, texts: tuple[str, 
 @require_option
 @output_options
 def command(
-    target: str,
-    require: tuple[str, ...],
-    seconds: float,
-    iterations: int,
-    max_seconds: float,
-    rounds: int,
-    out: Path | None,
-    force: bool,
-    as_json: bool,
-    **options: Any,
+    target: str, rounds: int, out: Path | None, force: bool, require: tuple[str, ...], as_json: bool, **options: Any
 ) -> int:
     """Latency of TARGET, a target or the folder of a bundle, in every runtime of this machine.
 
@@ -75,15 +65,13 @@ def command(
     """
     check(require)
     file = out_file(out, force=force, example="latency.json")
-    from ..engines.timing.method import Method
     from ..report.bundle_view import BENCHMARK
     from ..workflows.benchmark import benchmark
     from ..workflows.report import record
 
-    method = Method(seconds=seconds, iterations=iterations, max_seconds=max_seconds, rounds=rounds)
-    note(seconds=STAGE_SECONDS + MOST_CELLS * max_seconds)
+    method, weights = take_method(options, rounds=rounds, most=MOST_CELLS), take_weights(options)
     with stages() as progress:
-        found = benchmark(target, weights=take_weights(options), method=method, progress=progress, **options)
+        found = benchmark(target, method=method, weights=weights, progress=progress, **options)
     document = {**found.to_json(), "command": "attn2trt benchmark"}
     if file is not None:
         file.write_document(document)

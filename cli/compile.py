@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..core.precision import PRECISIONS
 from ..engines.tensorrt.targets import name_targets
 from ..engines.tensorrt.versions import TACTICS
 from .options import bundle_argument, output_options
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     default="fp32",
     show_default=True,
     metavar="LIST",
-    help="Which of the bundle's graphs, separated by commas: fp32, tf32, fp16, bf16, int8, fp8. A plan for each.",
+    help=f"Which of the bundle's graphs, separated by commas: {', '.join(PRECISIONS)}. A plan for each.",
 )
 @click.option(
     "--profile",

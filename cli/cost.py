@@ -1,4 +1,4 @@
-"""``attn2trt cost``: what a block costs."""
+"""``attn2trt cost``: the cost of a block."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Any
 
 import click
 
-from ..core.processes import STAGE_SECONDS, note
 from ..errors import InputError
-from .options import output_options, require_option, take_weights, target_options, timing_options
+from .options import output_options, require_option, take_method, take_weights, target_options, timing_options
 from .out_file import TITLE, out_file
 from .output import print_json, print_rich, stages
 from .requirements import check
@@ -41,13 +40,10 @@ def _plot(_context: click.Context, _option: click.Parameter, path: Path | None) 
 @output_options
 def command(
     target: str,
-    require: tuple[str, ...],
-    seconds: float,
-    iterations: int,
-    max_seconds: float,
     out: Path | None,
-    force: bool,
     plot: Path | None,
+    force: bool,
+    require: tuple[str, ...],
     as_json: bool,
     **options: Any,
 ) -> int:
@@ -59,16 +55,14 @@ def command(
     check(require)
     document_file = out_file(out, force=force, example="cost.json")
     plot_file = out_file(plot, force=force, option="--plot", example="cost.png")
-    from ..engines.timing.method import Method
     from ..report.cost_plot import require_matplotlib, write_plot
     from ..workflows.cost import ROUNDS, cost
 
     if plot is not None:
         require_matplotlib()
-    method = Method(seconds=seconds, iterations=iterations, max_seconds=max_seconds, rounds=ROUNDS)
-    note(seconds=STAGE_SECONDS + MOST_GRAPHS * max_seconds)
+    method, weights = take_method(options, rounds=ROUNDS, most=MOST_GRAPHS), take_weights(options)
     with stages() as progress:
-        found = cost(target, weights=take_weights(options), method=method, progress=progress, **options)
+        found = cost(target, method=method, weights=weights, progress=progress, **options)
     document = {**found.to_json(), "command": "attn2trt cost"}
     if document_file is not None:
         document_file.write_document(document)

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ..core.precision import INTEGERS, PRECISIONS, QUANTISED, named_budgets
 from ..core.processes import STAGE_SECONDS, note
 from ..engines.tensorrt.targets import DEFAULT
 from .verbose import show_log
 
 if TYPE_CHECKING:
+    from ..engines.timing.method import Method
     from ..workflows.options import Weights
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -64,7 +66,7 @@ max_error_option = click.option(
     "--max-error",
     type=click.FloatRange(min=0, min_open=True),
     metavar="NUMBER",
-    help="Budget for the relative L2 error (default: fp32 1e-5, fp16 1e-2, bf16 5e-2).",
+    help=f"Budget for the relative L2 error (default: {named_budgets()}).",
 )
 float32_truth_option = click.option(
     "--allow-float32-truth",
@@ -192,19 +194,20 @@ def precision_options(command: Command) -> Command:
             default="fp32",
             show_default=True,
             metavar="LIST",
-            help="Graphs to write: fp32, tf32, fp16, bf16, int8, fp8, separated by commas; float32 is always there. "
+            help=f"Graphs to write: {', '.join(PRECISIONS)}, separated by commas; float32 is always there. "
             "auto: the fewest bits that pass.",
         ),
         click.option(
             "--calibrate",
             type=CALIBRATION,
             metavar="PATH",
-            help="What int8 and fp8 find their ranges on: photographs (a folder), or tensors (.npz, .safetensors).",
+            help=f"What {' and '.join(QUANTISED)} find their ranges on: photographs (a folder), or tensors "
+            "(.npz, .safetensors).",
         ),
         click.option(
             "--calibration",
             metavar="METHOD",
-            help="How int8 finds its ranges: minmax (the default), percentile, entropy.",
+            help=f"How {' and '.join(INTEGERS)} finds its ranges: minmax (the default), percentile, entropy.",
         ),
         click.option(
             "--keep-fp32",
@@ -254,6 +257,18 @@ def timing_options(each: str) -> Decorator[Any]:
         click.option("--force", is_flag=True, help="Replace a file there that no command of attn2trt wrote."),
     )
     return lambda command: _stack(command, *options)
+
+
+def take_method(options: dict[str, Any], *, rounds: int, most: int) -> Method:
+    """Take the rules of the clock out of a command's options. A stage may take the longest time of ``most`` models.
+
+    Raises InputError if the rules contradict each other.
+    """
+    from ..engines.timing.method import Method
+
+    method = Method(**{name: options.pop(name) for name in ("seconds", "iterations", "max_seconds")}, rounds=rounds)
+    note(seconds=STAGE_SECONDS + most * method.max_seconds)
+    return method
 
 
 def output_options(command: Command) -> Command:

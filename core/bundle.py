@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckFailed, InputError
 from .manifest import HASH, MANIFEST, MODEL, REFERENCE, is_inside, manifest_hash, read_manifest
+from .precision import FP32
 from .tensor_spec import Axis, TensorSpec
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class Bundle:
     def graphs(self) -> dict[str, str]:
         """The file of every graph by its precision, float32 first."""
         lowered = self.manifest.get("precisions", {})
-        return {"fp32": MODEL, **{name: str(entry["file"]) for name, entry in lowered.items()}}
+        return {FP32: MODEL, **{name: str(entry["file"]) for name, entry in lowered.items()}}
 
     def node_modules(self, precision: str) -> Mapping[str, str]:
         """The path of the PyTorch module of each node of the graph of that precision."""

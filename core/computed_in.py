@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from .element_types import element_types
 from .operators import ARITHMETIC, PRODUCTS
+from .precision import PRECISIONS
 
 if TYPE_CHECKING:
     import onnx
@@ -16,18 +17,18 @@ DEQUANTIZE = "DequantizeLinear"
 
 
 def lowered_nodes(graph: Path, precision: str) -> frozenset[str]:
-    """The names of the nodes that compute in ``precision``, "fp16", "bf16", "int8" or "fp8", and not in float32.
+    """Return the names of the nodes that compute in ``precision``, and not in float32.
 
     For a half precision those that read floats of it, moves of values left out; for an 8-bit one the products both of
-    whose factors come out of a DequantizeLinear. None for "fp32" and "tf32", whose graphs say nothing of it.
+    whose factors come out of a DequantizeLinear. None for a precision of the float32 graph, which says nothing of it.
     """
     import onnx
 
     model = onnx.load(str(graph), load_external_data=False)
-    halves = {"fp16": onnx.TensorProto.FLOAT16, "bf16": onnx.TensorProto.BFLOAT16}
-    if precision in halves:
-        return frozenset(_reading(model, halves[precision]))
-    return frozenset(_of_dequantized(model)) if precision in ("int8", "fp8") else frozenset()
+    row = PRECISIONS[precision]
+    if row.graph == "casts":
+        return frozenset(_reading(model, onnx.TensorProto.DataType.Value(row.onnx_type)))
+    return frozenset(_of_dequantized(model)) if row.graph == "quantised" else frozenset()
 
 
 def converting_nodes(graph: Path) -> frozenset[str]:

@@ -24,7 +24,7 @@ from .manifest import manifest_text
 
 log = logging.getLogger(__name__)
 # plans/sm90-trt10.9.0-fp16.2.plan: the group of its files, the number of its turn if it is not the first, its kind
-TURN = re.compile(r"(?P<group>.+?)(?:\.(?P<turn>\d+))?(?P<kind>\.(?:plan|layers\.json|kernels|onnx|onnx\.data))")
+TURN = re.compile(r"(?P<group>.+?)(?:\.(?P<turn>\d+))?(?P<kind>\.(?:plan|layers\.json|kernels|cache|onnx|onnx\.data))")
 
 
 @contextlib.contextmanager

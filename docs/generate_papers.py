@@ -196,8 +196,8 @@ def _absent(papers: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
         "## Not here",
         "",
-        "Of these no figures are given: their papers publish none for a network that can be built here, or the table",
-        "could not be read again when this page was made.",
+        "These have no figures. Their papers publish none for a network that can be built here, or the table could not",
+        "be read again when this page was made.",
         "",
         f"Blocks: {listed[0]}. Backbones: {listed[1]}.",
         "",

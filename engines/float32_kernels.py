@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..core.precision import CAST
+
 
 def float32_kernels(path: Path) -> bytes:
     """The model at ``path`` with a cast before every half-precision operand and after every half-precision result.
@@ -21,7 +23,7 @@ def float32_kernels(path: Path) -> bytes:
 
     model = onnx.shape_inference.infer_shapes(onnx.load(str(path)), data_prop=False)
     graph = model.graph
-    low = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+    low = {TensorProto.DataType.Value(row.onnx_type) for row in CAST.values()}
     dtypes = {
         value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.input, *graph.output)
     }

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
 
+from ..core.precision import Kernels
 from .child import ANSWER_SECONDS, Child
 from .ort_runtime import CPU, FLOAT32_ALONE
 from .runtime import Arrays
-
-Kernels = Literal["own", "half", "tf32"]
 
 
 class IsolatedRuntime(Child):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..core.graph import DEFAULT_OPSET
-from ..core.precision import INT8, TF32
+from ..core.precision import PRECISIONS
 from ..core.tensor_spec import Axis, TensorSpec
 from .precision import FROM_SIZES, LowPrecisionGraph
 
@@ -24,13 +24,14 @@ def trtexec_lines(low: LowPrecisionGraph, inputs: Sequence[TensorSpec], axes: Ma
     From 10 on the graph's own dtypes are obeyed.
     """
     name = low.graph.path.stem
+    row = PRECISIONS[low.precision]
     # the graph of tf32 is that of float32; its plan is another one
-    plan = f"{name}.{TF32}" if low.precision == TF32 else name
+    plan = f"{name}.{row.name}" if row.graph == "float32" else name
     # what comes from sizes alone is folded away, or is no layer that a precision can be set for
     float32 = [node for node, reason in low.float32.items() if reason != FROM_SIZES and not {",", ":"} & {*node}]
     obeyed = [f"--{low.precision}", "--precisionConstraints=obey"]
-    if low.precision == INT8:
-        obeyed, float32 = ["--int8"], []
+    if row.graph == "quantised":
+        obeyed, float32 = [f"--{row.name}"], []
     for flag in ("layerPrecisions", "layerOutputTypes") if float32 else ():
         obeyed.append(f"--{flag}={','.join(f'{node}:fp32' for node in float32)}")
     flags: dict[str, Sequence[str]] = {
@@ -38,7 +39,7 @@ def trtexec_lines(low: LowPrecisionGraph, inputs: Sequence[TensorSpec], axes: Ma
         "10": [*NO_TF32, "--stronglyTyped"],
         "11": NO_TF32,
     }
-    if low.precision == TF32:
+    if row.graph == "float32":
         flags = dict.fromkeys(flags, ())
     oldest = float(low.oldest_tensorrt.split(".")[0])
     return {

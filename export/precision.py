@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.graph import EXTERNAL_DATA_BYTES, OnnxGraph, save
-from ..core.precision import is_within, oldest_tensorrt
+from ..core.precision import CAST, Precision, is_within, oldest_tensorrt
 from ..errors import InputError, ModuleRefused
 from ..modules.block_index import nearest
 from ..modules.grammar import steps_match
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     import onnx
     import onnx_ir as ir
 
-    from .passes.float_policy import LowType
 
 BY_PATTERN = "--keep-fp32"
 FROM_SIZES = "computed from sizes and constants alone"
@@ -36,8 +35,20 @@ OPSET_END = 24
 
 @dataclass(frozen=True)
 class LowPrecisionGraph:
-    """A graph in half precision. ``lowered`` names the float operators that compute in it, ``float32`` gives every
-    other one its reason, ``kept`` those that a pattern, a constant or the opset kept there beyond the policy."""
+    """A graph in a precision below float32.
+
+    Attributes:
+        precision: Its name.
+        graph: The written graph.
+        lowered: The float operators that compute in the precision.
+        float32: The reason for every other float operator.
+        kept: Those of them that a pattern, a constant or the opset keeps in float32 beyond the policy, with the reason.
+        patterns: Globs over modules that stay in float32.
+        kept_within: The paths that a pattern matches, whose modules stay in float32 with everything inside.
+        kept_exactly: The paths of modules that stay in float32 because their weights do not fit.
+        raised_from: The opset of the float32 graph if this one has another; else None.
+        files: The graph's files.
+    """
 
     precision: str
     graph: OnnxGraph
@@ -45,7 +56,6 @@ class LowPrecisionGraph:
     float32: Mapping[str, str]
     kept: Mapping[str, str]
     patterns: tuple[str, ...] = ()
-    # paths whose modules stay in float32: what a pattern matches, with everything inside, and modules of unfit weights
     kept_within: tuple[str, ...] = ()
     kept_exactly: tuple[str, ...] = ()
     raised_from: int | None = None
@@ -120,10 +130,10 @@ def lower(graph: OnnxGraph, precision: str, folder: Path, *, keep: Sequence[str]
     """
     import onnx_ir as ir
 
-    from .passes.float_policy import LOW_TYPES, plan
+    from .passes.float_policy import plan
     from .passes.lower_precision import LowerPrecision
 
-    low = LOW_TYPES[precision]
+    low = CAST[precision]
     within = matching(keep, graph.module_paths)
     kept_by = keeper(graph, within)
     opset = _lowest_opset(ir.load(str(graph.path)), low, kept_by)
@@ -183,7 +193,7 @@ def keeper(graph: OnnxGraph, within: Sequence[str]) -> Callable[[str], str]:
     return lambda node: BY_PATTERN if any(is_within(path, within) for path in graph.modules_of(node)) else ""
 
 
-def _lowest_opset(model: ir.Model, low: LowType, kept_by: Callable[[str], str]) -> int:
+def _lowest_opset(model: ir.Model, low: Precision, kept_by: Callable[[str], str]) -> int:
     """The lowest opset, the graph's own or above, at which everything that can be lowered has a form in ``low``."""
     from .passes.float_policy import first_opset, plan
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from ..core.precision import PRECISIONS
 from ..errors import CheckFailed
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def _right_dtypes(
 ) -> None:
     from onnx import TensorProto
 
-    low = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}[precision]
+    low = TensorProto.DataType.Value(PRECISIONS[precision].onnx_type)
     dtypes = _inferred(model)
     # the module's own: an input that it takes in half precision
     for name in [name for name, dtype in _inferred(source).items() if dtype == low]:

@@ -1,8 +1,7 @@
-"""8-bit products written into the graph: ``model.int8.onnx``, ``model.fp8.onnx``, from the float32 graph and calibrated
-ranges.
+"""8-bit products written into the float32 graph, by calibrated ranges: ``model.int8.onnx``, ``model.fp8.onnx``.
 
-What is quantised is decided in passes/quantize_policy.py and written by passes/quantize.py; quantized_check.py then
-proves that what lies on disk is the float32 graph but for that. Inputs and outputs stay float32, and so does all that
+passes/quantize_policy.py decides, and passes/quantize.py writes; quantized_check.py then proves that the file is the
+float32 graph but for the quantised products. Inputs and outputs stay float32, and so does all that
 is not a convolution or a matrix product.
 """
 
@@ -12,31 +11,39 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.formats import Format
 from ..core.graph import OnnxGraph, save
+from ..core.precision import Precision
 from ..errors import ModuleRefused
 from .contract import check_contract
 from .precision import LowPrecisionGraph, file_name, float32_source, keeper, matching
 from .quantized_check import check_quantized
 
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from .passes.quantize_policy import QuantizePlan
+
 # Of numbers up to one: what folding a normalisation rounds, and far less than two kernels differ by.
 ALIKE = 1e-5
-# Ranges of the named tensors: the largest magnitude that is told apart from larger ones.
+# Ranges of the named tensors: the largest magnitude that the format tells from larger ones.
 Calibrate = Callable[[Sequence[str]], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
 class QuantizedGraph(LowPrecisionGraph):
-    """A graph with 8-bit products. ``ranges`` are the largest magnitudes of the tensors that they read.
+    """A graph with 8-bit products.
 
-    ``scales`` are those of what the products of each weight read, in the order of the graph, None for one that stays in
-    float32: by the name of the parameter that it is, else by the path of the module that runs them. ``ran_by`` has the
-    modules of the same products as the graph names them.
-    ``calibration`` says on what the ranges were found, and how.
+    Attributes:
+        ranges: The largest magnitudes of the tensors that the products read.
+        scales: The scales of what the products of each weight read, in the order of the graph; None for one that stays
+            in float32. The key is the name of the parameter that the weight is, else the path of the module that runs
+            the products.
+        ran_by: The modules of the same products, as the graph names them.
+        calibration: The inputs that the ranges were found on, and the method.
     """
 
     ranges: Mapping[str, float] = field(default_factory=dict)
@@ -60,29 +67,61 @@ def quantize(
     folder: Path,
     *,
     parameters: Mapping[str, np.ndarray],
-    said: str,
-    form: Format,
+    calibration: str,
+    form: Precision,
     keep: Sequence[str] = (),
 ) -> QuantizedGraph:
-    """Write ``graph``, float32, with 8-bit products of a format to ``folder``.
+    """Write a float32 graph with 8-bit products to ``folder``.
 
-    ``calibrate`` gives the range of each tensor that it is asked for, and ``said`` tells how; ``parameters`` are the
-    module's by name. ``keep`` are globs over PyTorch module paths; what they match stays in float32, with everything
-    inside. Raises InputError if one matches nothing, ModuleRefused where there is nothing to quantise, or where the
-    graph cannot be raised to the opset that the format needs, CheckFailed if the result is not the float32 graph but
-    for its 8-bit operands.
+    Args:
+        graph: The float32 graph.
+        calibrate: Gives the range of each tensor that it is asked for.
+        folder: The bundle's.
+        parameters: The module's, by name.
+        calibration: The way in which the ranges are found, in words.
+        form: The 8-bit format.
+        keep: Globs over PyTorch module paths that stay in float32, with everything inside.
+
+    Raises:
+        InputError: A glob matches nothing.
+        ModuleRefused: There is nothing to quantise, or the graph cannot be raised to the opset of the format.
+        CheckFailed: The result is not the float32 graph but for its 8-bit operands.
     """
     import onnx_ir as ir
 
-    from .passes.quantize import Quantize, scale_of
+    from .passes.quantize import scale
     from .passes.quantize_policy import plan_quantized
 
     within = matching(keep, graph.module_paths)
-    opset = max(graph.opset, form.opset)
-    model = ir.from_proto(float32_source(graph, opset))
-    planned = plan_quantized(model, keeper(graph, within), precision=form.precision)
+    model = ir.from_proto(float32_source(graph, max(graph.opset, form.opset)))
+    planned = plan_quantized(model, keeper(graph, within), precision=form.name)
     ranges = dict(calibrate(list(dict.fromkeys(product.tensor for product in planned.quantized))))
-    # a tensor that is zero on every input has no scale, and a product of it nothing to gain
+    planned = _without_useless(planned, ranges, form)
+    by_weight = _ByWeight.of(planned, model, graph, parameters)
+    written, files = _written(graph, model, planned, ranges, form, folder)
+    of_tensor = {product.tensor: float(scale(ranges[product.tensor], form)) for product in planned.quantized}
+    return QuantizedGraph(
+        form.name,
+        written,
+        tuple(product.node for product in planned.quantized),
+        planned.float32,
+        planned.kept,
+        patterns=tuple(keep),
+        kept_within=within,
+        raised_from=graph.opset if written.opset != graph.opset else None,
+        files=files,
+        ranges={name: ranges[name] for name in of_tensor},
+        scales={where: tuple(map(of_tensor.get, tensors)) for where, tensors in by_weight.tensors.items()},
+        ran_by={where: tuple(paths) for where, paths in by_weight.modules.items()},
+        calibration=calibration,
+    )
+
+
+def _without_useless(planned: QuantizePlan, ranges: Mapping[str, float], form: Precision) -> QuantizePlan:
+    """Return the plan without the products of a tensor that is zero on every input, or not finite on one.
+
+    Such a tensor has no scale, and a product of it nothing to gain. Raises ModuleRefused if no product is left.
+    """
     useless = {name for name, largest in ranges.items() if not (largest > 0 and math.isfinite(largest))}
     dropped = {
         product.node: f"what it reads was {ranges[product.tensor]:g} on every input"
@@ -92,49 +131,62 @@ def quantize(
     products = tuple(product for product in planned.quantized if product.node not in dropped)
     if not products:
         raise ModuleRefused(
-            f"{form.precision} leaves nothing to quantise: none of {len(planned.products)} convolutions and matrix "
+            f"{form.name} leaves nothing to quantise: none of {len(planned.products)} convolutions and matrix "
             "products has a constant weight and runs more than once per image; leave it out of --precision, or keep "
             "less with --keep-fp32"
         )
-    planned = replace(
+    return replace(
         planned, quantized=products, float32={**planned.float32, **dropped}, kept={**planned.kept, **dropped}
     )
-    constants = {
-        str(name): value.const_value.numpy()
-        for name, value in model.graph.initializers.items()
-        if value.const_value is not None
-    }
+
+
+def _written(
+    graph: OnnxGraph, model: ir.Model, planned: QuantizePlan, ranges: Mapping[str, float], form: Precision, folder: Path
+) -> tuple[OnnxGraph, tuple[str, ...]]:
+    """Quantise the ``model`` of the graph in place; return the graph that was saved and proved right, and its files."""
+    from .passes.quantize import Quantize
+
     rewrite = Quantize(planned, ranges, graph.modules, form)
     rewrite(model)
-    path = folder / file_name(form.precision)
+    path, opset = folder / file_name(form.name), max(graph.opset, form.opset)
     files = save(model, path)
     written = replace(graph, path=path, opset=opset, modules=rewrite.modules)
     check_contract(written, opset=opset, inputs=graph.inputs, outputs=graph.outputs, after="quantisation")
-    check_quantized(float32_source(graph, opset), path, products, ranges, form)
-    tensors = {product.node: product.tensor for product in products}
-    scales: dict[str, list[float | None]] = {}
-    ran_by: dict[str, list[str]] = {}
-    for name, (weight, axis) in planned.products.items():
-        found = float(scale_of(ranges[tensors[name]], form)) if name in tensors else None
-        module = graph.modules.get(name, "")
-        where = parameter_of(weight, constants.get(weight), axis, parameters) or module
-        scales.setdefault(where, []).append(found)
-        ran_by.setdefault(where, []).append(module)
-    return QuantizedGraph(
-        form.precision,
-        written,
-        tuple(product.node for product in products),
-        planned.float32,
-        planned.kept,
-        patterns=tuple(keep),
-        kept_within=within,
-        raised_from=graph.opset if opset != graph.opset else None,
-        files=files,
-        ranges={name: ranges[name] for name in dict.fromkeys(tensors.values())},
-        scales={where: tuple(found) for where, found in scales.items()},
-        ran_by={where: tuple(paths) for where, paths in ran_by.items()},
-        calibration=said,
-    )
+    check_quantized(float32_source(graph, opset), path, planned.quantized, ranges, form)
+    return written, files
+
+
+@dataclass(frozen=True)
+class _ByWeight:
+    """The products of each weight, in the order of the graph, by its parameter or else by the module that runs them.
+
+    Attributes:
+        tensors: What each product reads; "" for one that stays in float32.
+        modules: The module of each, as the graph names it.
+    """
+
+    tensors: Mapping[str, list[str]]
+    modules: Mapping[str, list[str]]
+
+    @classmethod
+    def of(
+        cls, planned: QuantizePlan, model: ir.Model, graph: OnnxGraph, parameters: Mapping[str, np.ndarray]
+    ) -> _ByWeight:
+        """Find the parameters of the weights of a float32 graph's products."""
+        constants = {
+            str(name): value.const_value.numpy()
+            for name, value in model.graph.initializers.items()
+            if value.const_value is not None
+        }
+        read = {product.node: product.tensor for product in planned.quantized}
+        tensors: dict[str, list[str]] = {}
+        modules: dict[str, list[str]] = {}
+        for name, (weight, axis) in planned.products.items():
+            module = graph.modules.get(name, "")
+            where = parameter_of(weight, constants.get(weight), axis, parameters) or module
+            tensors.setdefault(where, []).append(read.get(name, ""))
+            modules.setdefault(where, []).append(module)
+        return cls(tensors, modules)
 
 
 def parameter_of(name: str, weight: np.ndarray | None, axis: int, parameters: Mapping[str, np.ndarray]) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from ..core.formats import Format
+from ..core.precision import Precision
 from ..errors import CheckFailed
 from .precision_check import Wiring, same_graph
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def check_quantized(
-    source: onnx.ModelProto, path: Path, products: Sequence[Quantized], ranges: Mapping[str, float], form: Format
+    source: onnx.ModelProto, path: Path, products: Sequence[Quantized], ranges: Mapping[str, float], form: Precision
 ) -> None:
     """Raise CheckFailed for the first difference between the graph at ``path`` and ``source`` that is not a pair.
 
@@ -32,7 +32,7 @@ def check_quantized(
     """
     import onnx
 
-    from .passes.quantize import DEQUANTIZE, QUANTIZE, scale_of, weight_scales
+    from .passes.quantize import DEQUANTIZE, QUANTIZE, scale, weight_scales
 
     written = onnx.load(str(path))
     pairs = {"QuantizeLinear": QUANTIZE, "DequantizeLinear": DEQUANTIZE}
@@ -49,7 +49,7 @@ def check_quantized(
         weight = before.constant(product.weight)
         assert weight is not None
         pairs_of = [pairing.before(operand) for operand in node.input[:2]]
-        wanted = [np.asarray(scale_of(ranges[product.tensor], form)), weight_scales(weight, product.axis, form)]
+        wanted = [np.asarray(scale(ranges[product.tensor], form)), weight_scales(weight, product.axis, form)]
         for index, (pair, scales) in enumerate(zip(pairs_of, wanted, strict=True)):
             if pair is None:
                 _fail(path, f"input {index} of node {name} is not quantised")
@@ -81,7 +81,7 @@ class _Pairs:
 
 
 def _wrong(
-    pair: tuple[onnx.NodeProto, onnx.NodeProto], after: Wiring, wanted: np.ndarray, axis: int | None, form: Format
+    pair: tuple[onnx.NodeProto, onnx.NodeProto], after: Wiring, wanted: np.ndarray, axis: int | None, form: Precision
 ) -> str:
     """What is wrong with a pair; "" where nothing is."""
     import onnx
@@ -98,8 +98,8 @@ def _wrong(
         or scales.shape != wanted.shape
         or not bool((scales == wanted).all()),
         "does not have zero at zero": zero is None or bool(zero.astype(np.float32).any()),
-        f"is not {form.precision}": zero_tensor is None
-        or zero_tensor.data_type != onnx.TensorProto.DataType.Value(form.dtype),
+        f"is not {form.name}": zero_tensor is None
+        or zero_tensor.data_type != onnx.TensorProto.DataType.Value(form.onnx_type),
     }
     return next((reason for reason, applies in reasons.items() if applies), "")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from ..validate.metrics import LIMIT, LOWER
+from ..core.precision import LOWER
+from ..validate.metrics import GRAPH, LIMIT, PYTORCH
 from ..validate.verdict import (
     AGAINST_FLOAT32,
     BUILT,
@@ -25,6 +26,8 @@ STYLES = {PASSED: "green", OVER_BUDGET: "yellow", AGAINST_FLOAT32: "yellow", BUI
     FAILED: "bold red"
 }
 
+_TRUTHS = {PYTORCH: "PyTorch in float64", GRAPH: "the graph itself in float64, by ONNX's reference evaluator"}
+
 
 def verdict_table(verdict: Verdict) -> RenderableType:
     """One row per stage, a line that says what the numbers mean, and the verdict in one sentence."""
@@ -34,11 +37,15 @@ def verdict_table(verdict: Verdict) -> RenderableType:
 
     table = Table("stage", "result", "what was found")
     for stage in verdict.stages:
-        table.add_row(Text(stage.label), Text(stage.status, style=STYLES[stage.status]), Text(stage_sentence(stage)))
+        table.add_row(
+            Text(stage.label),
+            Text(shown_status(stage, verdict.source), style=STYLES[stage.status]),
+            Text(stage_sentence(stage, verdict.source)),
+        )
     style = STYLES[PASSED if verdict else FAILED]
     legend = Text(
-        "The truth is PyTorch in float64. One rounding is what PyTorch loses by itself in the stage's precision on the "
-        f"same input; up to {_limits(verdict)} pass.",
+        f"The truth is {_TRUTHS[verdict.source]}. One rounding is what {verdict.source} loses by itself in the stage's "
+        f"precision on the same input; up to {_limits(verdict)} pass.",
         style="dim",
     )
     return Group(table, legend, Text(conclusion(verdict), style=style))
@@ -51,14 +58,19 @@ def _limits(verdict: Verdict) -> str:
     return f"{LIMIT:g} of them" + (f" ({', '.join(lower)})" if lower else "")
 
 
-def stage_sentence(stage: StageResult) -> str:
-    """Describe what a stage found, in plain words."""
+def shown_status(stage: StageResult, source: str = PYTORCH) -> str:
+    """Return the status as people read it; ``source`` names whose float64 the truth is."""
+    return stage.status.replace(PYTORCH, source)
+
+
+def stage_sentence(stage: StageResult, source: str = PYTORCH) -> str:
+    """Describe what a stage found, in plain words; ``source`` names whose float64 the truth is."""
     if not stage.has_passed or not stage.comparisons:
         return stage.why
     count = len(stage.comparisons)
     cases = f"{stage.case_count} case{'s' if stage.case_count > 1 else ''}"
     compared = f"{cases}, {count} output{'s' if count > 1 else ''}"
-    ratio = f"at most {stage.worst_ratio:.2g} times PyTorch's own rounding" if stage.worst_ratio else "equal"
+    ratio = f"at most {stage.worst_ratio:.2g} times {source}'s own rounding" if stage.worst_ratio else "equal"
     error = f", largest error {stage.worst_error:.1e}" if stage.worst_error and math.isfinite(stage.worst_error) else ""
     return f"{compared}: {ratio}{error}" + (f"; {stage.why}" if stage.why else "")
 
@@ -66,6 +78,8 @@ def stage_sentence(stage: StageResult) -> str:
 def conclusion(verdict: Verdict) -> str:
     """Return the whole verdict in one sentence; what was not checked is always named."""
     unchecked = _named(verdict, BUILT, "built, not run") + _named(verdict, NOT_CHECKED, "not checked")
+    if verdict.source != PYTORCH:
+        unchecked += "; not checked against PyTorch"
     failure = verdict.first_failure
     if failure is not None:
         return f"FAILED: the first stage that is wrong is {failure.label}{unchecked}"
@@ -83,8 +97,9 @@ def conclusion(verdict: Verdict) -> str:
     over = sum(stage.status == OVER_BUDGET for stage in verdict.stages)
     single = sum(stage.status == AGAINST_FLOAT32 for stage in verdict.stages)
     truth = f", {single} of them against PyTorch's float32" if single else ""
-    budget = f", {over} above the budget, which PyTorch's float32 does not keep either" if over else ""
-    return f"PASSED: {passed} stage{'s' if passed > 1 else ''} within PyTorch's own rounding{truth}{budget}{unchecked}"
+    budget = f", {over} above the budget, which {verdict.source}'s float32 does not keep either" if over else ""
+    stages = f"{passed} stage{'s' if passed > 1 else ''}"
+    return f"PASSED: {stages} within {verdict.source}'s own rounding{truth}{budget}{unchecked}"
 
 
 def _named(verdict: Verdict, status: Status, words: str) -> str:

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..core.precision import FP32
-from ..validate.metrics import Comparison, allowed_in
+from ..core.precision import FP32, PRECISIONS
+from ..validate.metrics import Comparison
 from ..validate.stages.stage import Stage
 from ..validate.verdict import AGAINST_FLOAT32, BUILT, FAILED, NOT_CHECKED, OVER_BUDGET, PASSED, StageResult, Verdict
 from .scale import Bar, LogAxis, Mark, number
@@ -78,7 +78,7 @@ def verdict_section(verdict: Verdict, by: str) -> VerdictSection:
 
 def limit_of(stage: Stage) -> float:
     """The limit of a stage, in the roundings of its precision."""
-    return allowed_in(stage.precision or FP32).limit
+    return PRECISIONS[stage.precision or FP32].limit
 
 
 def worst_comparison(stages: Sequence[StageResult]) -> tuple[StageResult, str, Comparison] | None:

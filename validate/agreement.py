@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..core.precision import FLOAT32, Precision
 from .cases import Case
-from .metrics import FLOAT32, Precision, Reference
+from .metrics import Reference
 from .verdict import judge_case
 
 Array = npt.NDArray[Any]

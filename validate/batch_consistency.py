@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..core.precision import PRECISIONS, Precision
 from .cases import Case
-from .metrics import Comparison, Floor, Precision, Reference, allowed_in, compare
+from .metrics import Comparison, Floor, Reference, compare
 from .stages.stage import Stage
 from .verdict import Run, StageResult, did_not_run, not_checked, stage_result
 
@@ -39,8 +40,10 @@ def compare_rows(run: Run, cases: Iterable[tuple[Case, Reference]], stage: Stage
     if chosen is None:
         return not_checked(stage, "no case was recorded")
     case, reference = chosen
-    precision = allowed_in(stage.precision)
-    said = [] if _rows(reference) > 1 else ["run twice only: no batch of two or more with rows that PyTorch separates"]
+    precision = PRECISIONS[stage.precision]
+    said = []
+    if _rows(reference) == 1:
+        said = [f"run twice only: no batch of two or more with rows that {reference.source} separates"]
     try:
         found = list(_checks(run, case, reference.at(precision), precision))
     except Exception as error:
@@ -116,6 +119,7 @@ def _judge(
                 budget=np.inf,
                 dtype=truth.dtype,
                 precision=precision,
+                source=reference.source,
             )
             yield check, found
 

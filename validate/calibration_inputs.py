@@ -24,10 +24,10 @@ TENSORS = (".npz", ".safetensors")
 
 @dataclass(frozen=True)
 class CalibrationInputs:
-    """``make`` gives all of them anew at every call; ``said`` describes them."""
+    """``make`` gives all of them anew at every call; ``words`` describe them."""
 
     make: Callable[[], Iterable[Feeds]]
-    said: str
+    words: str
 
 
 def calibration_inputs(source: Path | None, target: Target, cases: Sequence[Case], *, seed: int) -> CalibrationInputs:
@@ -65,8 +65,8 @@ def _tensors(source: Path, target: Target) -> CalibrationInputs:
         _check(source, spec, arrays, shapes[spec.name])
     counts = {name: len(arrays[name]) for name in shapes}
     if len(set(counts.values())) > 1:
-        told = ", ".join(f"{name} {count}" for name, count in counts.items())
-        raise InputError(f"received samples in '{source}': {told}; expected as many for every input")
+        listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise InputError(f"received samples in '{source}': {listed}; expected as many for every input")
     samples = next(iter(counts.values()))
     rows = max(1, *(shape[0] for shape in shapes.values() if shape))
     starts = range(0, samples, rows)[:MOST_BATCHES]

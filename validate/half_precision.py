@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ..core.precision import is_within
+from ..core.precision import CAST, is_within
 from ..core.refused_types import REFUSED
 from .last_digits import SELDOM, LastDigits
 
@@ -115,7 +115,7 @@ class _Rounding:
 
         self._torch, self._trees = torch, _pytree
         self._half, self._path = half, path
-        self._dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}[half.precision]
+        self._dtype = getattr(torch, CAST[half.precision].dtype)
         self._refused = {name for operator in REFUSED.get(half.precision, ()) for name in NAMES_OF[operator]}
         self._digits = LastDigits(draw, torch.finfo(self._dtype).eps, SELDOM) if draw else None
 

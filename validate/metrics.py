@@ -16,68 +16,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..core.precision import FLOAT32, Precision
 from .error_map import ErrorMap
 
 Array = npt.NDArray[Any]
 Float64 = npt.NDArray[np.float64]
 
-# R: no healthy export reached more floors than this, as `python benchmarks/derive_limit.py` measured over blocks and
-# backbones, several seeds of weights and of cases (benchmarks/results/limit.json holds the ratios; a test compares).
-HEALTHY_RATIO = 6.0
-# The verdict's limit: R, and a third more for models, sizes and seeds that were not measured. What such a limit
-# lets through is counted by `python benchmarks/mutants.py`: docs/mutants.md.
-LIMIT = 8.0
+# R and the verdict's limit in float32. What such a limit lets through is counted by `python benchmarks/mutants.py`:
+# docs/mutants.md.
+HEALTHY_RATIO, LIMIT, BUDGET, UNIT_ROUNDOFF = FLOAT32.healthy, FLOAT32.limit, FLOAT32.budget, FLOAT32.unit_roundoff
 # Two healthy runs, each within R floors of the truth, differ by at most 2 R floors: two rows of a batch, two scores.
-BETWEEN_RUNS = 2 * HEALTHY_RATIO
-BUDGET = 1e-5
-UNIT_ROUNDOFF = 2.0**-24
-
-
-# How much of its variation a channel may lose (``share``) is asked of the model, as the budget is. No healthy graph
-# within its budget lost more than three quarters of it, as `python benchmarks/derive_share_limits.py` measured
-# (benchmarks/results/share_limits.json; a test compares).
-
-
-@dataclass(frozen=True)
-class Precision:
-    """The limits of a graph of one precision: ``limit`` in floors, ``budget`` as relative L2 on ordinary inputs.
-
-    ``healthy`` is the largest ratio that a healthy graph was measured to reach. ``share`` is how much of its variation
-    a channel may lose: the deviation of its error over its own.
-    """
-
-    name: str
-    words: str
-    unit_roundoff: float
-    healthy: float
-    limit: float
-    budget: float
-    share: float
-
-    @property
-    def between_runs(self) -> float:
-        """Return by how many floors two healthy runs may differ."""
-        return 2 * self.healthy
-
-
-FLOAT32 = Precision("fp32", "float32", UNIT_ROUNDOFF, HEALTHY_RATIO, LIMIT, BUDGET, 0.01)
-# Measured as LIMIT was, by `python benchmarks/derive_half_limits.py` (benchmarks/results/half_limits.json; a test
-# compares): R, and a third more.
-LOWER = {
-    # as float16's, but for its range
-    "tf32": Precision("tf32", "tf32", 2.0**-11, 4.5, 6.0, 1e-2, 0.1),
-    "fp16": Precision("fp16", "float16", 2.0**-11, 4.5, 6.0, 1e-2, 0.1),
-    "bf16": Precision("bf16", "bfloat16", 2.0**-8, 4.5, 6.0, 5e-2, 0.25),
-    # relative to the largest magnitude of a tensor, half a level of 127
-    "int8": Precision("int8", "int8", 2.0**-8, 3.0, 4.0, 1e-1, 0.625),
-    # three bits behind the first
-    "fp8": Precision("fp8", "fp8", 2.0**-4, 3.0, 4.0, 1e-1, 0.875),
-}
-
-
-def allowed_in(precision: str) -> Precision:
-    """Return what is allowed to a graph of this precision."""
-    return FLOAT32 if precision == FLOAT32.name else LOWER[precision]
+BETWEEN_RUNS = FLOAT32.between_runs
+# Whose float64 the truth is, as messages call it.
+PYTORCH, GRAPH = "PyTorch", "the graph"
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +62,8 @@ class Reference:
 
     ``row_outputs`` names the outputs whose rows do not depend on the rest of the batch in float64. ``lower`` holds the
     floors of lower precisions, by their name and the output's. ``no_float64`` says why float64 could not run, and the
-    truth is PyTorch's float32; else it is "". ``moments`` keeps what several stages ask of the truth.
+    truth is PyTorch's float32; else it is "". ``moments`` keeps what several stages ask of the truth. ``source`` names
+    whose float64 it is: PYTORCH or GRAPH.
     """
 
     outputs64: dict[str, Array]
@@ -122,6 +74,7 @@ class Reference:
     lower: Mapping[str, Mapping[str, Floor]] = field(default_factory=dict)
     no_float64: str = ""
     moments: dict[tuple[str, int], Any] = field(default_factory=dict, repr=False)
+    source: str = PYTORCH
 
     def at(self, precision: Precision) -> Reference:
         """The same truth with the floors of another precision; raises KeyError if those were not measured."""
@@ -202,22 +155,24 @@ def compare(
     limit: float | None = None,
     budget: float | None = None,
     dtype: npt.DTypeLike | None = None,
+    source: str = PYTORCH,
 ) -> Comparison:
     """Judge one output against the truth; ``dtype`` is what it must have, if that is known.
 
-    ``limit`` and ``budget`` replace those of the ``precision``.
+    ``limit`` and ``budget`` replace those of the ``precision``; ``source`` is what messages call the truth's owner.
     """
     out = np.asarray(out)
     wrong = _wrong_form(out, ref64, dtype)
     if wrong:
         return Comparison(name, math.inf, floor.l2, math.inf, wrong[0], (), False, wrong[1])
     if not ref64.size:
-        return Comparison(name, 0.0, floor.l2, 0.0, "exact", (), True, "an empty output, as in PyTorch")
+        return Comparison(name, 0.0, floor.l2, 0.0, "exact", (), True, f"an empty output, as in {source}")
     if ref64.dtype.kind in "iub":
         return _compare_exact(name, out, ref64, floor)
     limit = precision.limit if limit is None else limit
     budget = precision.budget if budget is None else budget
-    return _compare_floats(name, out, ref64, floor, largest, precision=precision, limit=limit, budget=budget)
+    allowed: dict[str, Any] = {"precision": precision, "limit": limit, "budget": budget, "source": source}
+    return _compare_floats(name, out, ref64, floor, largest, **allowed)
 
 
 def _compare_floats(
@@ -230,12 +185,13 @@ def _compare_floats(
     precision: Precision,
     limit: float,
     budget: float,
+    source: str,
 ) -> Comparison:
     stray = _stray(out, ref64)
     if stray:
         detail, at = stray
         if not floor.is_finite:
-            detail += f"; PyTorch in {precision.words} is not finite there either: this precision is refused"
+            detail += f"; {source} in {precision.words} is not finite there either: this precision is refused"
         return Comparison(name, math.nan, floor.l2, math.inf, "nan", at, False, detail)
     scale = float(np.abs(ref64, where=np.isfinite(ref64), out=np.zeros(ref64.shape)).max())
     # Zero as float32 sees it, whatever the precision: a softmax over many places is small, not zero.
@@ -244,13 +200,16 @@ def _compare_floats(
         return _compare_absolute(name, _distance(out, ref64), scale, floor, unit=unit, limit=limit)
     # Asked only here: against a reference of zeros every relative error is infinite.
     if not floor.is_finite:
-        detail = f"PyTorch's own result in {precision.words} is not finite, but float64's is: this precision is refused"
+        detail = (
+            f"{source}'s own result in {precision.words} is not finite, but float64's is: this precision is refused"
+        )
         return Comparison(name, math.nan, floor.l2, math.inf, "floor", (), False, detail)
-    return _compare_relative(name, out, ref64, floor, precision=precision, limit=limit, budget=budget)
+    allowed: dict[str, Any] = {"precision": precision, "limit": limit, "budget": budget, "source": source}
+    return _compare_relative(name, out, ref64, floor, **allowed)
 
 
 def _compare_relative(
-    name: str, out: Array, ref64: Array, floor: Floor, *, precision: Precision, limit: float, budget: float
+    name: str, out: Array, ref64: Array, floor: Floor, *, precision: Precision, limit: float, budget: float, source: str
 ) -> Comparison:
     found = measure(out, ref64)
     unit = precision.unit_roundoff
@@ -258,12 +217,12 @@ def _compare_relative(
     settled, wrong_rows = _top1(out, ref64, precision.between_runs * max(floor.max, unit))
     if which != "channel":
         at = _index(int(_distance(out, ref64).argmax()), ref64.shape)
-    detail = f"{ratio:.3g} times PyTorch's own rounding ({_WAYS[which]}, at {_place(which, at)})"
+    detail = f"{ratio:.3g} times {source}'s own rounding ({_WAYS[which]}, at {_place(which, at)})"
     passing = Comparison(name, found.l2, floor.l2, ratio, which, at, True, detail, settled, settled - len(wrong_rows))
     if ratio > limit:
         return replace(passing, passed=False, detail=f"{detail}; the limit is {limit:g}")
     if found.l2 > budget:
-        own = f"; PyTorch's own {precision.words} loses {floor.l2:.3g}" if floor.l2 > budget else ""
+        own = f"; {source}'s own {precision.words} loses {floor.l2:.3g}" if floor.l2 > budget else ""
         detail = f"error {found.l2:.3g} is above the budget {budget:g}{own}"
         return replace(passing, passed=False, which="budget", detail=detail)
     if wrong_rows:

@@ -1,10 +1,10 @@
 """The loss of 8-bit operands by themselves: PyTorch in float32, both operands of each quantised product in the format.
 
-The scales of what a product reads are those of the graph; a weight's are its own. Of integers it has one for each
-output channel. A batch normalisation that the graph folds into it multiplies whole channels, and their scales too: the
-levels are the same. Of fp8 it has one, which the folding changes: its numbers are rounded elsewhere, and as far. A
-product is found by its weight, a parameter of the module; one whose weight is computed by the module that runs it.
-If one weight or module has several products, they come in the order of the graph.
+The scales of what a product reads are those of the graph; a weight's are its own. A weight of integers has one for
+each output channel. A batch normalisation that the graph folds into it multiplies whole channels, and with them their
+scales: the levels are the same. A weight of fp8 has one scale, which the folding changes: its numbers are rounded
+elsewhere, and as far. A product is found by its weight, a parameter of the module; one whose weight is computed, by
+the module that runs it. If one weight or module has several products, they come in the order of the graph.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from ..core.formats import FORMATS, Format
-from ..core.precision import FP8, is_within
+from ..core.precision import INT8, QUANTISED, Precision, is_within
 from ..errors import ModuleRefused
 from .last_digits import LastDigits
 
@@ -39,7 +38,7 @@ class EightBit:
 
     scales: Mapping[str, tuple[float | None, ...]]
     ran_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    precision: str = "int8"
+    precision: str = INT8
     draws: tuple[int, ...] = (0, 1)
 
     def without(self, modules: Sequence[str]) -> EightBit:
@@ -70,7 +69,7 @@ class EightBit:
         from torch.utils._python_dispatch import TorchDispatchMode
 
         digits = LastDigits(draw) if draw else None
-        form = FORMATS[self.precision]
+        form = QUANTISED[self.precision]
         names = {id(parameter): name for name, parameter in module.named_parameters()}
         met: Counter[str] = Counter()
 
@@ -102,7 +101,7 @@ class EightBit:
                 )
 
 
-def _on_levels(args: Any, places: tuple[int, int, int], scale: float, form: Format) -> Any:
+def _on_levels(args: Any, places: tuple[int, int, int], scale: float, form: Precision) -> Any:
     at, weight_at, axis = places
     weight = args[weight_at]
     others = [other for other in range(weight.dim()) if other != axis or not form.per_channel]
@@ -114,9 +113,9 @@ def _on_levels(args: Any, places: tuple[int, int, int], scale: float, form: Form
     return tuple(changed)
 
 
-def _rounded(x: Any, scale: Any, form: Format) -> Any:
+def _rounded(x: Any, scale: Any, form: Precision) -> Any:
     import torch
 
-    if form.precision == FP8:
-        return (x / scale).clamp(-form.largest, form.largest).to(torch.float8_e4m3fn).float() * scale
-    return (x / scale).round().clamp(-form.largest - 1, form.largest) * scale
+    if form.is_integer:
+        return (x / scale).round().clamp(-form.largest - 1, form.largest) * scale
+    return (x / scale).clamp(-form.largest, form.largest).to(getattr(torch, form.dtype)).float() * scale

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..core.precision import FLOAT32, LOWER, Precision
 from ..errors import ModuleRefused
 from .cases import Case
 from .eager import Array, Eager, Feeds, Lower, Outputs, Rounding
 from .hidden import Hidden
-from .metrics import FLOAT32, LIMIT, LOWER, UNIT_ROUNDOFF, Floor, Precision, Reference, measure
+from .metrics import LIMIT, UNIT_ROUNDOFF, Floor, Reference, measure
 from .truth import Truth
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ..core.precision import Precision
 from ..modules.user_line import frames, line_of
-from .metrics import Precision
 
 BEST = {"argmax": True, "argmin": False, "max": True, "min": False}
 # Mostly called for the values alone.

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .metrics import FLOAT32, Array, Comparison, Float64, Precision, Reference
+from ..core.precision import FLOAT32, Precision
+from .metrics import PYTORCH, Array, Comparison, Float64, Reference
 
 # With fewer elements of a slice, two close values by chance look like a channel that does not vary.
 ENOUGH = 16
@@ -76,11 +77,13 @@ class _Axis:
 class Slices:
     """Counted case by case for one stage; the axes of ``channel_axes`` that have one size in all cases."""
 
+    source: str = PYTORCH
     _axes: dict[tuple[str, int], _Axis | None] = field(default_factory=dict)
     _finite: dict[tuple[str, int], npt.NDArray[np.bool_]] = field(default_factory=dict)
 
     def add(self, reference: Reference, outputs: Mapping[str, Any], *, is_ordinary: bool) -> None:
         """Count one case; ``reference`` has the floors of float32. Outputs of a wrong shape or type are left out."""
+        self.source = reference.source
         for name, truth in reference.outputs64.items():
             if truth.dtype.kind != "f" or not truth.size:
                 continue
@@ -145,7 +148,7 @@ class Slices:
     def lost(self, precision: Precision) -> list[Comparison]:
         """Return one failed comparison for every output whose slices lose more of their variation than is allowed."""
         return [
-            _lost(name, axis, share, precision)
+            _lost(name, axis, share, precision, self.source)
             for (name, axis), share in self.shares(precision).items()
             if (share > precision.share).any()
         ]
@@ -194,12 +197,12 @@ def _finite_slices(truth: Array) -> dict[int, npt.NDArray[np.bool_]]:
     }
 
 
-def _lost(name: str, axis: int, share: Float64, precision: Precision) -> Comparison:
+def _lost(name: str, axis: int, share: Float64, precision: Precision, source: str) -> Comparison:
     wrong = np.flatnonzero(share > precision.share)
     worst = int(np.nanargmax(share))
     detail = (
-        f"{listed(wrong)} of {share.size} along axis {axis} without what varies in PyTorch: the deviation of the error "
-        f"is {share[worst]:.3g} of the slice's own at index {worst}; the limit is {precision.share:g}"
+        f"{listed(wrong)} of {share.size} along axis {axis} without what varies in {source}: the deviation of the "
+        f"error is {share[worst]:.3g} of the slice's own at index {worst}; the limit is {precision.share:g}"
     )
     ratio = float(share[worst] / precision.share * precision.limit)
     return Comparison(name, float(share[worst]), precision.share, ratio, VARIATION, (axis, worst), False, detail)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..core.precision import TF32
 from .quantized import PRODUCTS
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ NEAREST, CUT_OFF = 0, 1
 class Tf32:
     """tf32, which a builder allows for a whole network: no module can be left out."""
 
-    precision: str = "tf32"
+    precision: str = TF32
     draws: tuple[int, ...] = (NEAREST, CUT_OFF, 2, 3)
 
     def without(self, modules: Sequence[str]) -> Tf32:

@@ -15,11 +15,12 @@ from typing import Any, Literal, cast
 import numpy as np
 import numpy.typing as npt
 
+from ..core.precision import FLOAT32, Precision
 from ..core.tensor_spec import TensorSpec
 from ..errors import InputError, Interrupted
 from .cases import Case
 from .error_map import ErrorMap, error_map, largest
-from .metrics import FLOAT32, Comparison, Floor, Precision, Reference, compare
+from .metrics import GRAPH, PYTORCH, Comparison, Floor, Reference, compare
 from .place import Place
 from .slices import Slices
 from .stages.stage import Stage, read_stage
@@ -115,11 +116,12 @@ class Verdict:
     """Every stage's result, in the order of the stages.
 
     True if none failed or ran without being compared whole, at least one passed, and none by float32 alone, unless
-    ``allows_float32``.
+    ``allows_float32``. ``source`` names whose float64 the truth is: PYTORCH or GRAPH.
     """
 
     stages: tuple[StageResult, ...]
     allows_float32: bool = False
+    source: str = PYTORCH
 
     def __bool__(self) -> bool:
         return not self.objections and any(stage.has_passed for stage in self.stages)
@@ -149,6 +151,7 @@ class Verdict:
         return {
             "passed": bool(self),
             "allows_float32_truth": self.allows_float32,
+            **({"source": self.source} if self.source != PYTORCH else {}),
             "stages": [
                 {
                     **stage.stage.to_json(),
@@ -167,7 +170,8 @@ class Verdict:
         """Raise InputError if the document is not what ``to_json`` writes."""
         try:
             stages = tuple(_stage(entry) for entry in document["stages"])
-            return cls(stages, allows_float32=document.get("allows_float32_truth") is True)
+            source = GRAPH if document.get("source") == GRAPH else PYTORCH
+            return cls(stages, document.get("allows_float32_truth") is True, source)
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"received a verdict that cannot be read ({error!r}); export the bundle again") from None
 
@@ -314,7 +318,9 @@ def _misdeclared(declared: Sequence[TensorSpec], case: Case, reference: Referenc
         pairs = zip(spec.shape, shape, strict=False)
         said = [case.sizes.get(dim, actual) if isinstance(dim, str) else dim for dim, actual in pairs]
         if len(spec.shape) != len(shape) or tuple(said) != shape:
-            yield _unmet(spec.name, "shape", f"the graph declares the shape {spec.shape}, PyTorch returns {shape}")
+            yield _unmet(
+                spec.name, "shape", f"the graph declares the shape {spec.shape}, {reference.source} returns {shape}"
+            )
 
 
 def _compared(
@@ -331,12 +337,13 @@ def _compared(
             continue
         floor, dtype = reference.floors[name], reference.outputs32[name].dtype
         allowed: dict[str, Any] = {"precision": precision, "budget": _budget(case, floor, max_error, precision)}
-        one = compare(name, outputs[name], truth, floor, reference.largest, dtype=dtype, **allowed)
+        source = reference.source
+        one = compare(name, outputs[name], truth, floor, reference.largest, dtype=dtype, source=source, **allowed)
         if precision is FLOAT32 and case.kind not in STRESS_KINDS:
-            one = _by_own_loss(one, floor, FLOAT32.budget if max_error is None else max_error)
+            one = _by_own_loss(one, floor, FLOAT32.budget if max_error is None else max_error, source)
         found.append(_with_map(one, outputs[name], truth, floor, reference.moments))
     extra = sorted(set(outputs) - set(reference.outputs64))
-    return [*found, *(_unmet(name, "missing", "an output that PyTorch does not have") for name in extra)]
+    return [*found, *(_unmet(name, "missing", f"an output that {reference.source} does not have") for name in extra)]
 
 
 def _with_map(
@@ -350,13 +357,13 @@ def _with_map(
     return found if shown is None else replace(found, error_map=shown)
 
 
-def _by_own_loss(found: Comparison, floor: Floor, budget: float) -> Comparison:
-    """A passed comparison of ordinary inputs in view of what PyTorch's own float32 loses on them."""
+def _by_own_loss(found: Comparison, floor: Floor, budget: float, source: str) -> Comparison:
+    """Return a passed comparison of ordinary inputs in view of what the source's own float32 loses on them."""
     if not found.passed or found.which not in ("l2", "max", "channel"):
         return found
     if floor.l2 > MOST_LOST:
         detail = (
-            f"PyTorch's own float32 is off by {floor.l2:.2g} on ordinary inputs; above {MOST_LOST:g} no graph in "
+            f"{source}'s own float32 is off by {floor.l2:.2g} on ordinary inputs; above {MOST_LOST:g} no graph in "
             "float32 looks different from a wrong one"
         )
         return replace(found, passed=False, which="floor", detail=detail)

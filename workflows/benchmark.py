@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..core.bundle import MANIFEST, Folder, open_bundle
 from ..core.graph import DEFAULT_OPSET
+from ..core.precision import FLOAT32, PRECISIONS, Precision
 from ..core.progress import Progress, silent
 from ..core.scratch import scratch
 from ..engines.runtime import Arrays
@@ -28,7 +29,6 @@ from ..errors import InputError
 from ..modules.grammar import is_file
 from ..validate.agreement import disagreement, wrong_output
 from ..validate.cases import make_cases
-from ..validate.metrics import FLOAT32, LOWER, Precision
 from .batches import check_batches, usual_batch, with_batches
 from .bundle_variants import from_bundle, plan_kinds
 from .earlier_keywords import with_earlier_keywords
@@ -313,7 +313,7 @@ class _Batch:
 
 
 def _precision(key: Key) -> Precision:
-    return LOWER.get(RUNTIMES[key[1]].precision, FLOAT32)
+    return PRECISIONS[RUNTIMES[key[1]].precision]
 
 
 def _cores(keys: Sequence[Key] | Mapping[Key, object]) -> CoreWatch:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..core.bundle import Bundle, Folder, require_unchanged
 from ..core.extend import changing, first_name
 from ..core.precision import FP32
+from ..core.progress import Progress, silent
 from ..engines.environment import ask_driver, probe_rtx, probe_tensorrt
 from ..engines.tensorrt.build import BuildOptions
 from ..engines.tensorrt.flavours import RTX, TENSORRT, Flavour
-from ..engines.tensorrt.plan_build import PlanBuild, PlanRequest
+from ..engines.tensorrt.plan_build import CACHE, PlanBuild, PlanRequest
 from ..engines.tensorrt.plans import Plan
 from ..engines.tensorrt.profiles import parse_profiles
 from ..engines.tensorrt.targets import DEFAULT, name_targets, parse_targets, split_targets
@@ -34,7 +35,7 @@ def compile_bundle(
     profiles: Sequence[str] = (),
     options: BuildOptions | None = None,
     capabilities: str | None = None,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> CompiledBundle:
     """Build a plan from a graph of the bundle, for this machine's GPU or for other ``capabilities``.
 
@@ -59,9 +60,8 @@ def compile_bundle(
         CheckFailed: A file of the bundle has changed, or TensorRT refuses the graph.
         StorageError: Another command changes the bundle now.
     """
-    report = progress if progress is not None else lambda _text: None
     with changing(bundle) as opened:
-        return _compiled(opened, precision, profiles, options or BuildOptions(), capabilities, report)
+        return _compiled(opened, precision, profiles, options or BuildOptions(), capabilities, progress or silent)
 
 
 def _compiled(
@@ -70,8 +70,9 @@ def _compiled(
     profiles: Sequence[str],
     options: BuildOptions,
     capabilities: str | None,
-    report: Callable[[str], None],
+    report: Progress,
 ) -> CompiledBundle:
+    """Build the plan in a bundle that no other command changes, and list it in the manifest."""
     graph = _graph(bundle, precision)
     chosen = tuple(parse_profiles(profiles, bundle.axes))
     report("checking hashes")
@@ -90,6 +91,7 @@ def _compiled(
         flavour=flavour,
         targets=targets,
         options=options,
+        known_cache=_known_cache(bundle, report) if flavour is TENSORRT else None,
     )
     minutes = "; it times its kernels, which takes minutes" if flavour is TENSORRT else ""
     report(f"building the {precision} plan with {flavour.title}{minutes}")
@@ -101,8 +103,25 @@ def _compiled(
     return CompiledBundle(extend_and_report(bundle, files, plans, note=report), plan)
 
 
+def _known_cache(bundle: Bundle, report: Progress) -> tuple[str, str] | None:
+    """Return the file with kernels that TensorRT timed for this bundle before, and its hash; None if none is listed.
+
+    A file that the manifest does not list is not read: whoever wrote it would choose the kernels.
+    """
+    files = bundle.manifest["files"]
+    name = next((name for name in files if first_name(name) == CACHE), None)
+    if name is not None:
+        return name, str(files[name]["sha256"])
+    if (bundle.path / CACHE).exists():
+        report(f"{CACHE} is not listed in the manifest and is not read: all kernels are timed")
+    return None
+
+
 def _choose(named: str | None, precision: str) -> tuple[Flavour, tuple[str, ...]]:
-    """The TensorRT that builds, and the compute capabilities that it builds for; none for the GPU at hand."""
+    """Return the TensorRT that builds, and the capabilities that it builds for; none of them for the GPU at hand.
+
+    Raises MissingRequirement if there is neither, and InputError for a target that cannot be built for.
+    """
     if named is not None:
         return RTX, _named_targets(named, precision)
     found = probe_tensorrt()
@@ -119,7 +138,7 @@ def _choose(named: str | None, precision: str) -> tuple[Flavour, tuple[str, ...]
 
 
 def _named_targets(text: str, precision: str) -> tuple[str, ...]:
-    """The named compute capabilities, each of which computes in the precision."""
+    """Return the named compute capabilities. Raises InputError for one that does not compute in the precision."""
     capabilities = parse_targets(text, RTX)
     able, unable = split_targets(capabilities, precision)
     if not capabilities:
@@ -137,7 +156,7 @@ def _named_targets(text: str, precision: str) -> tuple[str, ...]:
 
 
 def _graph(bundle: Bundle, precision: str) -> str:
-    """The file of the graph of this precision."""
+    """Return the file of the graph of this precision. Raises InputError if the bundle has none."""
     if precision not in bundle.graphs:
         raise InputError(
             f"received --precision {precision}; expected one that the bundle holds: {', '.join(bundle.graphs)}; "
@@ -147,6 +166,7 @@ def _graph(bundle: Bundle, precision: str) -> str:
 
 
 def _require_readable(bundle: Bundle, precision: str, version: str) -> None:
+    """Raise InputError if this version of TensorRT does not read the graph of the precision."""
     oldest = bundle.manifest.get("precisions", {}).get(precision, {}).get("oldest_tensorrt")
     if oldest is not None and parse_version(version) < parse_version(oldest):
         raise InputError(

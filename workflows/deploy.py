@@ -98,32 +98,19 @@ def deploy(
         StorageError: Reading or writing failed.
     """
     times = StageTimes(progress)
-    if opset not in OPSETS:
-        raise InputError(f"opset {opset} is not supported; expected {OPSETS.start} to {OPSETS.stop - 1}")
-    request, weights, judging = PrecisionRequest.of(precision), weights or Weights(), judging or Judging()
-    build_for = parse_targets(capabilities, RTX)
+    order = _Order.of(opset, precision, weights or Weights(), judging or Judging(), capabilities)
     times.start("resolve", "resolving the target")
     require()
-    request.require_verdict(judging.verdict)
+    order.precision.require_verdict(order.judging.verdict)
     place = Place(target, out)
-    resolved = resolve(target, example_inputs, shapes=shapes, dynamic=dynamic, layout=layout, weights=weights)
-    destination = place.of(resolved)
-    order = _Order(
-        opset=opset,
-        precision=replace(request, calibrate=place.absolute(request.calibrate)),
-        weights=weights,
-        judging=judging,
-        photographs=place.absolute(judging.inputs),
-        build_for=build_for,
-        by_name=isinstance(target, str),
-    )
-    batch = BatchChoice(resolved)
+    resolved = resolve(target, example_inputs, shapes=shapes, dynamic=dynamic, layout=layout, weights=order.weights)
+    destination, order, batch = place.of(resolved), order.seen_from(place), BatchChoice(resolved)
     key = order.key(batch)
     times.start("reuse", "comparing with the bundle that is there")
-    if not force and (found := reusable(destination, key, batch, weights.seed)) is not None:
+    if not force and (found := reusable(destination, key, batch, order.weights.seed)) is not None:
         return place.named(found)
     with BundleWriter(destination) as writer:
-        manifest, files = _make(order, batch, writer.path, times)
+        manifest, files = _make(order, batch, writer.path, times, by_name=isinstance(target, str))
         describe = write_page(place.shown, functools.partial(times.start, "report"))
         return place.named(writer.commit({**manifest, "key": key, "seconds": times.done()}, files, describe))
 
@@ -134,21 +121,44 @@ class _Order:
 
     Attributes:
         opset: The opset of the graphs.
-        precision: The precisions, with the absolute path of what int8 is calibrated on.
+        precision: The precisions.
         weights: The source of the weights.
         judging: The way in which the verdict is reached.
-        photographs: The absolute path of the folder to judge on as well.
         build_for: The compute capabilities that TensorRT for RTX builds for.
-        by_name: True if the target's name builds the module again.
     """
 
     opset: int
     precision: PrecisionRequest
     weights: Weights
     judging: Judging
-    photographs: Path | None
     build_for: tuple[str, ...]
-    by_name: bool
+
+    @classmethod
+    def of(
+        cls,
+        opset: int,
+        precision: str | Sequence[str] | PrecisionRequest,
+        weights: Weights,
+        judging: Judging,
+        capabilities: str,
+    ) -> _Order:
+        """Return the order for arguments of ``deploy``; raises InputError for a wrong one."""
+        if opset not in OPSETS:
+            raise InputError(f"opset {opset} is not supported; expected {OPSETS.start} to {OPSETS.stop - 1}")
+        return cls(opset, PrecisionRequest.of(precision), weights, judging, parse_targets(capabilities, RTX))
+
+    def seen_from(self, place: Place) -> _Order:
+        """Return the order with absolute paths, which the user's code cannot lead elsewhere."""
+        return replace(
+            self,
+            precision=replace(self.precision, calibrate=place.absolute(self.precision.calibrate)),
+            judging=replace(self.judging, inputs=place.absolute(self.judging.inputs)),
+        )
+
+    @property
+    def photographs(self) -> Path | None:
+        """The folder of photographs to judge on as well."""
+        return None if self.judging.inputs is None else Path(self.judging.inputs)
 
     def key(self, batch: BatchChoice) -> str:
         """Return the key of the bundle of this target."""
@@ -159,7 +169,9 @@ class _Order:
         return bundle_key(batch.target, batch.module, options=options, read=read)
 
 
-def _make(order: _Order, batch: BatchChoice, folder: Path, times: StageTimes) -> tuple[dict[str, Any], dict[str, str]]:
+def _make(
+    order: _Order, batch: BatchChoice, folder: Path, times: StageTimes, *, by_name: bool
+) -> tuple[dict[str, Any], dict[str, str]]:
     """Write the graphs, the reference and the plans into ``folder``; return manifest entries, and each file's role."""
     # the precisions are not known yet if one is to be chosen
     known = () if order.precision.chooses else order.precision.lower
@@ -180,7 +192,7 @@ def _make(order: _Order, batch: BatchChoice, folder: Path, times: StageTimes) ->
         write_script(folder, target.name, target.inputs, target.axes, model.graph.opset)
         manifest = {
             "tool": f"attn2trt {version('attn2trt')}",
-            **target_entries(asked, order.weights, by_name=order.by_name),
+            **target_entries(asked, order.weights, by_name=by_name),
             **made_by(),
             "classes": classes_of(module),
             "opset": order.opset,

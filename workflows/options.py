@@ -7,15 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core.formats import FORMATS
-from ..core.precision import FP32, INT8, TF32, parse_precisions
+from ..core.precision import CAST, FP32, INTEGERS, QUANTISED, TRIED, parse_precisions
 from ..engines.calibration import METHODS, MINMAX
 from ..errors import InputError
 
 AUTO = "auto"
-# The precisions that ``auto`` tries, from the fewest bits up; bfloat16 after float16, for its range: it has fewer
-# digits. fp8, which only the newest GPUs have, is left to those who ask for it.
-TRIED = (INT8, "fp16", "bf16", TF32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +75,12 @@ class PrecisionRequest:
                 "others out"
             )
         lower = {*self.lower}
-        if self.keep_fp32 and lower <= {TF32}:
+        if self.keep_fp32 and not lower & {*CAST, *QUANTISED}:
             raise InputError(
-                f"received --keep-fp32 {self.keep_fp32[0]!r} with {'tf32' if lower else 'float32'} alone; expected a "
+                f"received --keep-fp32 {self.keep_fp32[0]!r} with {next(iter(lower), 'float32')} alone; expected a "
                 "lower precision to keep it out of; add --precision fp32,fp16"
             )
-        ranged = ("--calibrate", self.calibrate, (*FORMATS,)), ("--calibration", self.calibration, (INT8,))
+        ranged = ("--calibrate", self.calibrate, (*QUANTISED,)), ("--calibration", self.calibration, INTEGERS)
         for option, value, precisions in ranged:
             if value is not None and not {*precisions} & lower:
                 raise InputError(
@@ -127,7 +123,7 @@ class PrecisionRequest:
         """The part of a bundle's key that is about precisions; empty if float32 is alone."""
         if not self.lower:
             return []
-        method = [self.method] if INT8 in self.lower else []
+        method = [self.method] if {*INTEGERS} & {*self.lower} else []
         return [[*self.lower], [*self.keep_fp32], *method, *([AUTO] if self.chooses else [])]
 
     @property

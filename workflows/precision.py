@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.formats import FORMATS
 from ..core.graph import OnnxGraph
-from ..core.precision import INT8, TF32
+from ..core.precision import CAST, INTEGERS, QUANTISED
 from ..engines.calibration import MINMAX, find_ranges
 from ..export.deploy_files import trtexec_lines
 from ..export.precision import LowPrecisionGraph, lower
@@ -57,24 +56,29 @@ class PrecisionWriter:
         Raises what ``export.precision.lower`` and ``export.quantized.quantize`` raise.
         """
         keep = (*self.request.keep_fp32, *keep)
-        if precision == TF32:
-            return allow_tf32(self.graph)
-        if precision not in FORMATS:
+        if precision in CAST:
             self.start("precision", f"writing {precision} into the graph")
             return lower(self.graph, precision, self.folder, keep=keep)
+        if precision not in QUANTISED:
+            return allow_tf32(self.graph)
         self.start("calibration", f"finding the ranges of {precision}")
-        # the exponents of fp8 hold outliers: its ranges are the largest magnitudes
-        method = self.request.method if precision == INT8 else MINMAX
+        method = self.request.method if precision in INTEGERS else MINMAX
         source = None if self.request.calibrate is None else Path(self.request.calibrate)
         inputs = calibration_inputs(source, self.target, self.cases, seed=self.seed)
         parameters = {name: value.detach().cpu().numpy() for name, value in self.module.named_parameters()}
-        said = f"{inputs.said}, by {method}"
 
         def ranges(tensors: Sequence[str]) -> Mapping[str, float]:
             return self._find(tensors, inputs, method)
 
-        form = FORMATS[precision]
-        return quantize(self.graph, ranges, self.folder, parameters=parameters, said=said, form=form, keep=keep)
+        return quantize(
+            self.graph,
+            ranges,
+            self.folder,
+            parameters=parameters,
+            calibration=f"{inputs.words}, by {method}",
+            form=QUANTISED[precision],
+            keep=keep,
+        )
 
     def _find(self, tensors: Sequence[str], inputs: CalibrationInputs, method: str) -> Mapping[str, float]:
         missing = [name for name in tensors if (method, name) not in self._ranges]

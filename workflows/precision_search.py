@@ -14,11 +14,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..core.precision import FP32, INT8, is_within
+from ..core.precision import FP32, LOWER, is_within
 from ..core.traffic import Traffic, traffic
 from ..errors import ModuleRefused
 from ..export.precision import LowPrecisionGraph
-from ..validate.metrics import LOWER
 from ..validate.sensitivity import LayerSensitivity
 from .judgement import Judge, Judgement
 from .precision import PrecisionWriter, floor_of
@@ -27,9 +26,6 @@ from .sensitivity import is_by_precision
 if TYPE_CHECKING:
     from ..validate.verdict import Verdict
 
-# Tensor cores multiply 8-bit integers at four times the rate of tf32, half precision at twice: with more than a third
-# of the operations in float32, int8 takes longer than half precision, 2/3 / 4 + 1/3 = 1/2.
-MOST_IN_FLOAT32 = {INT8: 1 / 3}
 # modules that a line of the summary names
 SHOWN = 5
 
@@ -171,7 +167,7 @@ class _Candidates:
             return None
         low = self._writer.write(self._precision, self._kept) if self._kept else low
         self._share = _share_in_float32(low, self._counted())
-        if self._share > MOST_IN_FLOAT32.get(self._precision, 1.0):
+        if self._share > LOWER[self._precision].most_in_float32:
             share = f"{self._share:.0%} of the operations in float32"
             self._note(self._kept, f"{share}: by the peak rates, half precision takes less time")
             return None

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..core.bundle import Finding, Folder, open_bundle, verify
+from ..core.precision import FP32, PRECISIONS
 from ..core.steady import steady
 from ..engines.isolated import IsolatedRuntime
 from ..errors import CheckFailed, MissingRequirement
@@ -34,13 +35,12 @@ def verify_bundle(path: Folder) -> Verification:
     if all(finding.ok for finding in findings):
         bundle = open_bundle(path)
         for name in bundle.graph_files:
-            # ONNX Runtime's CPU provider reads no bfloat16 by itself.
-            is_bfloat16, is_fp8 = (name == bundle.graphs.get(precision) for precision in ("bf16", "fp8"))
+            row = PRECISIONS[next((one for one, graph in bundle.graphs.items() if graph == name), FP32)]
+            kernels = "own" if row.has_cpu_kernels else row.kernels
             try:
-                with IsolatedRuntime(
-                    bundle.path / name, optimise=not is_fp8, kernels="half" if is_bfloat16 else "own"
-                ) as runtime:
-                    said = ", with float32 kernels" * is_bfloat16 + ", without its optimisations" * is_fp8
+                with IsolatedRuntime(bundle.path / name, optimise=row.is_optimised, kernels=kernels) as runtime:
+                    said = ", with float32 kernels" * (not row.has_cpu_kernels)
+                    said += ", without its optimisations" * (not row.is_optimised)
                     loaded = f"loads in {runtime.name}{said}"
                     findings.append(Finding(name, True, loaded))
             except CheckFailed as error:

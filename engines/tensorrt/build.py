@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...core.precision import FP32
 from ...core.tensor_spec import TensorSpec
 from ...errors import CheckFailed, InputError
 from ..environment import ask_driver
@@ -56,7 +58,7 @@ class Order:
         graph: The ONNX file.
         plan: Written.
         log: Written: everything that TensorRT says.
-        cache: Read if it is there, and written: kernels that TensorRT timed. TensorRT for RTX times none.
+        cache: Written: the kernels that TensorRT timed, and those of ``known_cache``. TensorRT for RTX times none.
         layers: Written if the plan can be loaded here: what TensorRT's inspector says of it, as JSON.
         inputs: The graph's inputs.
         profiles: The ranges that kernels are chosen for.
@@ -67,6 +69,8 @@ class Order:
             `trtexec --fp16` would be, to be timed beside ours.
         flavour: The name of the TensorRT that builds.
         targets: The compute capabilities to build for; without any, the GPU at hand.
+        known_cache: Kernels that were timed before; None if there are none.
+        known_sha256: The hash of that file. Another file is not read.
     """
 
     graph: Path
@@ -78,10 +82,12 @@ class Order:
     profiles: tuple[Profile, ...]
     modules: Mapping[str, str] = field(default_factory=dict)
     options: BuildOptions = field(default_factory=BuildOptions)
-    precision: str = "fp32"
+    precision: str = FP32
     weakly_typed: bool = False
     flavour: str = TENSORRT.name
     targets: tuple[str, ...] = ()
+    known_cache: Path | None = None
+    known_sha256: str = ""
 
 
 def build(order: Order) -> dict[str, Any]:
@@ -124,7 +130,7 @@ def _serialized(library: Library, logger: Any, order: Order) -> tuple[Any, float
     else:
         versions.keep_precision(trt, api, config, network, order.precision, order.graph)
     if not order.targets:
-        _read_cache(config, order.cache)
+        _set_cache(config, _known_kernels(order))
     since = time.perf_counter()
     plan = builder.build_serialized_network(network, config)
     seconds = time.perf_counter() - since
@@ -192,9 +198,22 @@ def _node_error(error: Any, version: versions.Version) -> NodeError:
     return NodeError(index, name, operator, str(error.desc()))
 
 
-def _read_cache(config: Any, path: Path) -> None:
-    """Kernels that were timed before; TensorRT leaves a cache of another version or GPU aside."""
-    serialized = path.read_bytes() if path.is_file() else b""
+def _known_kernels(order: Order) -> bytes:
+    """Return the kernels that were timed before: the bytes that are hashed are the ones that TensorRT gets.
+
+    Raises CheckFailed if the file is not the one of the order's hash.
+    """
+    path = order.known_cache
+    if path is None:
+        return b""
+    content = path.read_bytes() if path.is_file() else b""
+    if hashlib.sha256(content).hexdigest() != order.known_sha256:
+        raise CheckFailed(f"{path} is not the file that the manifest lists; restore it, or deploy the target again")
+    return content
+
+
+def _set_cache(config: Any, serialized: bytes) -> None:
+    """Give the builder kernels that were timed before; TensorRT leaves those of another version or GPU aside."""
     if not config.set_timing_cache(config.create_timing_cache(serialized), False) and serialized:
         config.set_timing_cache(config.create_timing_cache(b""), False)
 
@@ -203,7 +222,5 @@ def _write_cache(config: Any, path: Path) -> None:
     cache = config.get_timing_cache()
     if cache is None:
         return
-    partial = path.with_name(f".{path.name}.partial")
     with suppress(OSError):  # a plan without its cache is a plan
-        partial.write_bytes(cache.serialize())
-        partial.replace(path)
+        path.write_bytes(cache.serialize())

@@ -46,6 +46,8 @@ def order_to_json(order: Order) -> dict[str, Any]:
         "weakly_typed": order.weakly_typed,
         "flavour": order.flavour,
         "targets": [*order.targets],
+        "known_cache": order.known_cache and str(order.known_cache),
+        "known_sha256": order.known_sha256,
     }
 
 
@@ -62,4 +64,6 @@ def order_from_json(message: Mapping[str, Any]) -> Order:
         weakly_typed=bool(message["weakly_typed"]),
         flavour=str(message["flavour"]),
         targets=tuple(message["targets"]),
+        known_cache=message["known_cache"] and Path(message["known_cache"]),
+        known_sha256=str(message["known_sha256"]),
     )

@@ -16,26 +16,25 @@ from __future__ import annotations
 
 import re
 
-_TYPES = {
-    **{"f32": "fp32", "fp32": "fp32", "tf32": "tf32", "f16": "fp16", "fp16": "fp16", "bf16": "bf16"},
-    **{"i8": "int8", "u8": "int8", "int8": "int8", "e4m3": "fp8", "e5m2": "fp8", "fp8": "fp8"},
-    **{"kfloat": "fp32", "khalf": "fp16", "kbf16": "bf16", "kint8": "int8", "kfp8": "fp8"},
-}
-_NAMES = "tf32|fp32|f32|bf16|fp16|f16|int8|i8|u8|fp8|e4m3|e5m2"
+from ...core.precision import FP16, FP32, INT8, PRECISIONS, TF32
+
+_TYPES = {word: row.name for row in PRECISIONS.values() for word in row.kernel_words}
+_LONGEST_FIRST = sorted(_TYPES, key=len, reverse=True)
+_NAMES, _OWN = ("|".join(word for word in _LONGEST_FIRST if word.startswith("k") == own) for own in (False, True))
 _PAIR = re.compile(rf"(?<![a-z0-9])({_NAMES})(?:{_NAMES}|f64|i32)(?!\d)")
 _PRODUCT = re.compile(rf"(?<![a-z0-9])(?:({_NAMES})_)?([shi])(\d*)(tf32)?(?:gemm|cudnn|fprop)")
-_WORD = re.compile(r"(?<![a-z0-9])(kfloat|khalf|kbf16|kint8|kfp8)(?![a-z0-9])")
+_WORD = re.compile(rf"(?<![a-z0-9])({_OWN})(?![a-z0-9])")
 
 
 def kernel_precision(name: str) -> str:
-    """Return "fp32", "tf32", "fp16", "bf16", "int8" or "fp8"; "" if the name does not spell it.
+    """Return the name of the precision; "" if the kernel's name does not spell it.
 
     It is the type of the factors: a kernel that reads float32 and multiplies in tf32 computes in tf32.
     """
     text = name.lower()
     pairs = [_TYPES[found] for found in _PAIR.findall(text)]
     if pairs:
-        return "tf32" if "tf32" in pairs else pairs[0]
+        return TF32 if TF32 in pairs else pairs[0]
     if product := _PRODUCT.search(text):
         return _of_product(*product.groups(default=""))
     word = _WORD.search(text)
@@ -49,7 +48,7 @@ def _of_product(kind: str, letter: str, shape: str, tf32: str) -> str:
     before a sum of integers (``fp32_icudnn_int8x4``) is that of the output.
     """
     if letter == "i":
-        return "int8"
+        return INT8
     if tf32 or kind:
         return _TYPES[tf32 or kind]
-    return "fp16" if letter == "h" else "" if shape else "fp32"
+    return FP16 if letter == "h" else "" if shape else FP32

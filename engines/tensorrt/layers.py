@@ -16,20 +16,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ...core.precision import FP32, PRECISIONS
 from .kernel_names import kernel_precision
 
 # Layers that move values, and change their type on the way.
 MOVES = frozenset(
     {"Reformat", "MyelinReformat", "NoOp", "Constant", "Shuffle", "Slice", "Concat", "Gather", "Identity", "Cast"}
 )
-# The words for a precision in a format, in the order in which they are looked for: BF16 holds no other.
-_WORDS = (
-    ("bf16", r"\bBF16\b|\bBFloat16\b"),
-    ("fp16", r"\bFP16\b|\bHalf\b|\bFloat16\b"),
-    ("fp8", r"\bFP8\b|\bFP8E4M3\b|\bE4M3(FN)?\b"),
-    ("int8", r"\bInt8\b"),
-    ("fp32", r"\bFP32\b|\bFloat\b|\bFloat32\b"),
-)
+# The words for a precision in a format.
+_WORDS = {row.name: rf"\b({'|'.join(row.layer_words)})\b" for row in PRECISIONS.values() if row.layer_words}
 # What separates the names of nodes in the name of a layer; \x1e in what Metadata says beside it.
 _BETWEEN = re.compile(r"[\s+,(){}\[\]\x1e\x1f]+")
 _NODE = re.compile(r"\[ONNX Layer: ([^\x1e\x1f]+?)\](?=[\x1e\x1f\s\[]|$)")
@@ -88,7 +83,8 @@ def _layer(entry: Mapping[str, Any]) -> Layer:
 def _precision(entry: Mapping[str, Any], *keys: str) -> str:
     """Return what the first of the ``keys`` with a known type says; "" for integers, and if shapes leave it open."""
     words = {key.lower(): str(value) for key, value in entry.items()}
-    found = (name for key in keys for name, pattern in _WORDS if re.search(pattern, words.get(key, ""), re.IGNORECASE))
+    said = [words.get(key, "") for key in keys]
+    found = (name for text in said for name, pattern in _WORDS.items() if re.search(pattern, text, re.IGNORECASE))
     return next(found, "")
 
 
@@ -123,8 +119,8 @@ def achieved(
     of the ``conversions`` as well, if only what that layer reads is known.
     """
     computing = [one for one in layers if one.kind not in MOVES]
-    if precision in ("fp32", "tf32"):
-        return _in_no_less(computing, frozenset(("", "fp32", precision)))
+    if PRECISIONS[precision].graph == "float32":
+        return _in_no_less(computing, frozenset(("", FP32, precision)))
     known = [
         one
         for one in computing

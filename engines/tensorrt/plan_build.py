@@ -19,7 +19,7 @@ from .isolated import BUILD_SECONDS, start_build
 from .plans import FOLDER, Plan, file_name, layers_name, log_name
 from .profiles import Profile
 
-CACHE = "timing.cache"
+CACHE = f"{FOLDER}/timing.cache"
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class PlanRequest:
         flavour: The TensorRT that builds.
         targets: The compute capabilities to build for; without any, the GPU at hand.
         options: What the builder is given.
+        known_cache: The file in the folder with kernels that were timed before, and its hash; None if there is none.
     """
 
     folder: Path
@@ -47,6 +48,7 @@ class PlanRequest:
     flavour: Flavour = TENSORRT
     targets: tuple[str, ...] = ()
     options: BuildOptions = field(default_factory=BuildOptions)
+    known_cache: tuple[str, str] | None = None
 
 
 class PlanBuild:
@@ -59,12 +61,13 @@ class PlanBuild:
         self._request = request
         self._seconds = seconds
         plans = (request.folder / FOLDER).resolve()
+        known, known_sha256 = request.known_cache or ("", "")
         self._work = plans / f".partial-{owner()}-{request.precision}"
         self._order = Order(
             graph=(request.folder / request.graph).resolve(),
             plan=self._work / "plan",
             log=self._work / "log",
-            cache=plans / CACHE,
+            cache=self._work / "cache",
             layers=self._work / "layers",
             inputs=request.inputs,
             profiles=request.profiles,
@@ -73,6 +76,8 @@ class PlanBuild:
             precision=request.precision,
             flavour=request.flavour.name,
             targets=request.targets,
+            known_cache=(request.folder / known).resolve() if known else None,
+            known_sha256=known_sha256,
         )
 
     def __enter__(self) -> PlanBuild:
@@ -106,6 +111,10 @@ class PlanBuild:
         if order.layers.exists():
             order.layers.replace(request.folder / layers_name(name))
             files[layers_name(name)] = f"what TensorRT's inspector says of {name}"
+        if order.cache.exists() and sha256(order.cache) != order.known_sha256:
+            cache = free_name(CACHE, taken)
+            order.cache.replace(request.folder / cache)
+            files[cache] = f"kernels that {request.flavour.title} {built['tensorrt']} timed on {built['gpu']}"
         return self._plan(name, built), files
 
     def _plan(self, name: str, built: Mapping[str, Any]) -> Plan:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from ...core.precision import PRECISIONS
 from ...errors import InputError
 from .flavours import Flavour, sm
 
 DEFAULT = "sm86,sm89,sm120"
 NONE = "none"
-# The first compute capability whose tensor cores compute in the precision (CUDA C++ Programming Guide, table of
-# features per compute capability). The builder refuses the plan if one of several targets lacks it.
-FIRST_CAPABILITY = {"tf32": "8.0", "bf16": "8.0", "fp8": "8.9"}
 
 
 def parse_targets(text: str, flavour: Flavour) -> tuple[str, ...]:
@@ -32,7 +30,7 @@ def parse_targets(text: str, flavour: Flavour) -> tuple[str, ...]:
 
 def split_targets(targets: Sequence[str], precision: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the targets that compute in the precision, and those that do not."""
-    first = float(FIRST_CAPABILITY.get(precision, "0"))
+    first = float(PRECISIONS[precision].first_capability)
     able = tuple(target for target in targets if float(target) >= first)
     return able, tuple(target for target in targets if target not in able)
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ...core.precision import FP16, FP32, PRECISIONS, TF32
 from ...errors import InputError, MissingRequirement
 from .layer_types import bind_layers
 
@@ -90,19 +91,19 @@ def keep_precision(trt: Any, version: Version, config: Any, network: Any, precis
     """Hold the builder to the precisions of the ``graph``, the network's ONNX file, if it would choose them itself.
 
     From 10 on networks are strongly typed and need no flag. A weakly typed one computes in float32 unless a flag allows
-    less, and then only layers that are bound to a precision keep it. An int8 graph needs the flag alone: its
+    less, and then only layers that are bound to a precision keep it. A quantised graph needs the flag alone: its
     QuantizeLinear nodes say where integers are. tf32 is on by default in every version and is not float32.
     """
-    if precision == "tf32":
+    if precision == TF32:
         config.set_flag(trt.BuilderFlag.TF32)
     else:
         config.clear_flag(trt.BuilderFlag.TF32)
     if has(version, "NetworkDefinitionCreationFlag.STRONGLY_TYPED"):
         return
-    if precision == "int8":
-        config.set_flag(trt.BuilderFlag.INT8)
-    elif precision == "fp16":
-        config.set_flag(trt.BuilderFlag.FP16)
+    how = PRECISIONS[precision].graph
+    if how != "float32":
+        config.set_flag(getattr(trt.BuilderFlag, precision.upper()))
+    if how == "casts":
         config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
         bind_layers(trt, network, graph)
 
@@ -112,11 +113,11 @@ def allow_precision(trt: Any, config: Any, precision: str) -> None:
 
     tf32 needs no word, it is on by default. Raises InputError for a precision that the graph itself has to have.
     """
-    if precision == "fp16":
+    if precision == FP16:
         config.set_flag(trt.BuilderFlag.FP16)
-    elif precision == "fp32":
+    elif precision == FP32:
         config.clear_flag(trt.BuilderFlag.TF32)
-    elif precision != "tf32":
+    elif precision != TF32:
         raise InputError(f"received precision {precision}; expected fp32, tf32 or fp16; leave it out")
 
 

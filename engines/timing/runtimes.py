@@ -13,7 +13,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from ...core.precision import FP32, PRECISIONS
+from ...core.precision import FP16, FP32, PRECISIONS
 from ...errors import InputError, MissingRequirement
 from ..environment import ask_driver
 from ..ort_runtime import CPU, import_onnxruntime
@@ -44,7 +44,7 @@ class ModuleRuntime(NamedTuple):
     @property
     def precision(self) -> str:
         """The precision that it computes in."""
-        return "fp16" if self.half else FP32
+        return FP16 if self.half else FP32
 
     @property
     def is_baseline(self) -> bool:

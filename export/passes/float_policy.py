@@ -23,6 +23,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ...core.operators import ARITHMETIC, PRODUCTS, named
+from ...core.precision import Precision
 from ...core.refused_types import refusal
 from ..precision import FROM_SIZES
 
@@ -53,27 +54,6 @@ HELD = 4.0
 
 
 @dataclass(frozen=True)
-class LowType:
-    """A half precision: its name on the command line, its ONNX type, unit roundoff and largest number."""
-
-    name: str
-    dtype: ir.DataType
-    unit_roundoff: float
-    largest: float
-
-    @property
-    def words(self) -> str:
-        """Its name in full."""
-        return {"fp16": "float16", "bf16": "bfloat16"}[self.name]
-
-
-LOW_TYPES = {
-    "fp16": LowType("fp16", ir.DataType.FLOAT16, 2.0**-11, 65504.0),
-    "bf16": LowType("bf16", ir.DataType.BFLOAT16, 2.0**-8, 3.3895e38),
-}
-
-
-@dataclass(frozen=True)
 class Plan:
     """``low`` names the nodes that compute in half precision; ``float32`` gives every other float operator its reason,
     ``kept`` those of them that the policy alone would have lowered."""
@@ -84,7 +64,7 @@ class Plan:
 
 
 def plan(
-    model: ir.Model, low: LowType, is_kept: Callable[[str], str] = lambda _name: "", *, opset: int | None = None
+    model: ir.Model, low: Precision, is_kept: Callable[[str], str] = lambda _name: "", *, opset: int | None = None
 ) -> Plan:
     """Decide for every node of ``model``; ``is_kept`` gives the reason why the caller wants a node, by its name, in
     float32. ``opset`` replaces the model's own, to ask what another one would allow."""
@@ -92,7 +72,7 @@ def plan(
 
 
 class _Planner:
-    def __init__(self, model: ir.Model, low: LowType, is_kept: Callable[[str], str], opset: int) -> None:
+    def __init__(self, model: ir.Model, low: Precision, is_kept: Callable[[str], str], opset: int) -> None:
         self._graph = model.graph
         self._low = low
         self._is_kept = is_kept
@@ -193,7 +173,7 @@ class _Planner:
             self._reason[node] = "between float32 operators"
 
 
-def unfit(values: np.ndarray, low: LowType) -> str:
+def unfit(values: np.ndarray, low: Precision) -> str:
     """Why a constant cannot be rounded to ``low``; empty where it can.
 
     It cannot where a finite number overflows, or where so much is lost among the smallest numbers that the whole tensor
@@ -214,18 +194,18 @@ def unfit(values: np.ndarray, low: LowType) -> str:
     return ""
 
 
-def rounded_to(values: np.ndarray, low: LowType) -> np.ndarray:
+def rounded_to(values: np.ndarray, low: Precision) -> np.ndarray:
     """The values in half precision; what overflows is infinite, without a warning."""
     with np.errstate(over="ignore", under="ignore"):
-        return values.astype(low.dtype.numpy())
+        return values.astype(ir.DataType[low.onnx_type].numpy())
 
 
-def first_opset(operator: str, low: LowType, start: int, stop: int = 24) -> int:
+def first_opset(operator: str, low: Precision, start: int, stop: int = 24) -> int:
     """The lowest opset from ``start`` on at which the operator takes ``low``; ``stop`` where none below it does."""
     from onnx import defs
 
     # ONNX writes types as tensor(float16)
-    wanted = f"tensor({low.words})"
+    wanted = f"tensor({low.dtype})"
     for opset in range(start, stop):
         try:
             schema = defs.get_schema(operator, opset, "")

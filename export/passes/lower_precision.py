@@ -11,7 +11,8 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from .float_policy import ALWAYS_FLOAT32, LowType, Plan, rounded_to
+from ...core.precision import FP32, Precision
+from .float_policy import ALWAYS_FLOAT32, Plan, rounded_to
 
 CAST = "cast_to_"
 
@@ -22,9 +23,9 @@ class LowerPrecision(ir.passes.InPlacePass):
     ``modules`` (node → PyTorch module path) gains the casts, each in the module of the node that it stands beside.
     """
 
-    def __init__(self, plan: Plan, low: LowType, modules: Mapping[str, str]) -> None:
+    def __init__(self, plan: Plan, low: Precision, modules: Mapping[str, str]) -> None:
         self._plan = plan
-        self._low = low
+        self._low, self._dtype = low, ir.DataType[low.onnx_type]
         self.modules = dict(modules)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -61,9 +62,9 @@ class LowerPrecision(ir.passes.InPlacePass):
         if tensor is None or tensor.dtype != ir.DataType.FLOAT or not readers:
             return
         name = f"{value.name}_{self._low.name}"
-        rounded = ir.tensor(rounded_to(tensor.numpy(), self._low), dtype=self._low.dtype, name=name)
+        rounded = ir.tensor(rounded_to(tensor.numpy(), self._low), dtype=self._dtype, name=name)
         lowered = ir.Value(
-            name=name, type=ir.TensorType(self._low.dtype), shape=ir.Shape(tensor.numpy().shape), const_value=rounded
+            name=name, type=ir.TensorType(self._dtype), shape=ir.Shape(tensor.numpy().shape), const_value=rounded
         )
         graph.register_initializer(lowered)
         for node, index in readers:
@@ -79,7 +80,7 @@ class LowerPrecision(ir.passes.InPlacePass):
         readers = self._readers(value, low=not is_low)
         is_output = is_low and value.is_graph_output()
         if is_low:
-            value.type = ir.TensorType(self._low.dtype)
+            value.type = ir.TensorType(self._dtype)
         if not readers and not is_output:
             return
         cast = self._cast(value, to_low=not is_low, beside=producer or readers[0][0])
@@ -94,8 +95,8 @@ class LowerPrecision(ir.passes.InPlacePass):
             node.replace_input_with(index, cast.outputs[0])
 
     def _cast(self, value: ir.Value, *, to_low: bool, beside: ir.Node) -> ir.Node:
-        target = self._low.dtype if to_low else ir.DataType.FLOAT
-        suffix = self._low.name if to_low else "fp32"
+        target = self._dtype if to_low else ir.DataType.FLOAT
+        suffix = self._low.name if to_low else FP32
         made = ir.Value(name=f"{value.name}_{suffix}", type=ir.TensorType(target), shape=value.shape)
         name = f"{CAST}{suffix}_{value.name}"
         if path := self.modules.get(str(beside.name)):

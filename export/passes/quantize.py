@@ -12,20 +12,20 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from ...core.formats import Format
+from ...core.precision import Precision
 from .quantize_policy import Quantized, QuantizePlan
 
 QUANTIZE, DEQUANTIZE = "quantize_", "dequantize_"
 SCALE, ZERO = "_scale", "_zero"
 
 
-def scale_of(largest: float, form: Format) -> np.float32:
-    """Return the scale for values up to ``largest``: what one stands for in the format, of integers a level's width."""
+def scale(largest: float, form: Precision) -> np.float32:
+    """Return the scale for values up to ``largest``: the value that 1 stands for in the format."""
     return np.float32(largest / form.largest)
 
 
-def weight_scales(weight: np.ndarray, axis: int, form: Format) -> np.ndarray:
-    """Return the scale of every output channel or, as the format has it, of the whole weight; 1 for zeros alone."""
+def weight_scales(weight: np.ndarray, axis: int, form: Precision) -> np.ndarray:
+    """Return the scale of every output channel or, as the format has it, of the whole weight; 1 for zeros."""
     others = tuple(other for other in range(weight.ndim) if other != axis) if form.per_channel else None
     largest = np.abs(weight.astype(np.float64)).max(axis=others)
     return np.where(largest > 0, largest / form.largest, 1.0).astype(np.float32)
@@ -38,7 +38,7 @@ class Quantize(ir.passes.InPlacePass):
     """
 
     def __init__(
-        self, plan: QuantizePlan, ranges: Mapping[str, float], modules: Mapping[str, str], form: Format
+        self, plan: QuantizePlan, ranges: Mapping[str, float], modules: Mapping[str, str], form: Precision
     ) -> None:
         self._plan = plan
         self._form = form
@@ -63,18 +63,18 @@ class Quantize(ir.passes.InPlacePass):
         assert value is not None
         # A weight that is read along either axis has a pair for each.
         name = f"{value.name}" if axis in (None, 0) else f"{value.name}_{axis}"
-        scales = np.asarray(scale_of(self._ranges[product.tensor], self._form))
+        scales = np.asarray(scale(self._ranges[product.tensor], self._form))
         if axis is not None:
             tensor = ir.convenience.get_const_tensor(value)
             assert tensor is not None
             scales = weight_scales(tensor.numpy(), axis, self._form)
         attributes = [ir.AttrInt64("axis", axis)] if axis is not None and scales.ndim else []
-        dtype = ir.DataType[self._form.dtype]
+        dtype = ir.DataType[self._form.onnx_type]
         operands = [
             _constant(graph, f"{name}{SCALE}", scales),
             _constant(graph, f"{name}{ZERO}", np.zeros(scales.shape, dtype.numpy())),
         ]
-        levels = ir.Value(name=f"{name}_{self._form.precision}", type=ir.TensorType(dtype), shape=value.shape)
+        levels = ir.Value(name=f"{name}_{self._form.name}", type=ir.TensorType(dtype), shape=value.shape)
         result = ir.Value(name=f"{name}_dequantized", type=ir.TensorType(ir.DataType.FLOAT), shape=value.shape)
         quantize = ir.Node(
             "", "QuantizeLinear", [value, *operands], attributes, outputs=[levels], name=f"{QUANTIZE}{name}"

@@ -14,14 +14,14 @@ from onnx import TensorProto, helper, numpy_helper
 from attn2trt.core import graph as saving
 from attn2trt.core.graph import OnnxGraph
 from attn2trt.core.operators import PRODUCTS
-from attn2trt.core.precision import is_within, parse_precisions
+from attn2trt.core.precision import CAST, is_within, parse_precisions
 from attn2trt.core.refused_types import REFUSED
 from attn2trt.core.tensor_spec import Axis
 from attn2trt.errors import CheckFailed, InputError, ModuleRefused
 from attn2trt.export import precision
 from attn2trt.export.contract import spec_of
 from attn2trt.export.deploy_files import trtexec_lines
-from attn2trt.export.passes.float_policy import LOW_TYPES, plan, unfit
+from attn2trt.export.passes.float_policy import plan, unfit
 from attn2trt.export.precision import LowPrecisionGraph, float32_source, lower, matching
 from attn2trt.export.precision_check import check_precision
 
@@ -114,9 +114,9 @@ def test_a_constant_that_float16_cannot_hold_keeps_its_operator_and_is_reported(
 def test_a_few_weights_that_vanish_beside_large_ones_do_no_harm() -> None:
     values = np.ones(64, np.float32)
     values[:8] = 1e-9
-    assert unfit(values, LOW_TYPES["fp16"]) == ""
-    assert "64 of 64 become zero" in unfit(np.full(64, 1e-9, np.float32), LOW_TYPES["fp16"])
-    assert unfit(np.array([-np.inf, 1], np.float32), LOW_TYPES["fp16"]) == ""
+    assert unfit(values, CAST["fp16"]) == ""
+    assert "64 of 64 become zero" in unfit(np.full(64, 1e-9, np.float32), CAST["fp16"])
+    assert unfit(np.array([-np.inf, 1], np.float32), CAST["fp16"]) == ""
 
 
 def test_numbers_from_sizes_stay_in_float32(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_numbers_from_sizes_stay_in_float32(tmp_path: Path) -> None:
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 3000]) for name in ("x", "y")]
     model = helper.make_model(helper.make_graph(made, "g", values[:1], values[1:]), ir_version=8)
     model.opset_import[0].version = 17
-    found = plan(ir.from_proto(onnx.shape_inference.infer_shapes(model)), LOW_TYPES["fp16"])
+    found = plan(ir.from_proto(onnx.shape_inference.infer_shapes(model)), CAST["fp16"])
     assert found.low == {"y"}
     assert all("sizes" in reason for reason in found.float32.values())
 

@@ -11,8 +11,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from attn2trt.core.formats import FORMATS
 from attn2trt.core.graph import OnnxGraph
+from attn2trt.core.precision import QUANTISED
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.errors import CheckFailed, InputError, ModuleRefused
 from attn2trt.export.contract import spec_of
@@ -74,7 +74,7 @@ def quantized(folder: Path, **options: Any) -> QuantizedGraph:
         write(folder),
         ranges,
         folder,
-        **{"parameters": PARAMETERS, "said": "two numbers", "form": FORMATS["int8"], **options},
+        **{"parameters": PARAMETERS, "calibration": "two numbers", "form": QUANTISED["int8"], **options},
     )
 
 
@@ -100,7 +100,7 @@ def test_products_with_a_weight_are_quantised_and_a_gates_are_not(tmp_path: Path
 
 def test_what_tensorrt_refuses_in_the_format_is_not_quantised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("attn2trt.core.refused_types.REFUSED", {"fp8": {"Conv": "no kernel"}})
-    low = quantized(tmp_path, form=FORMATS["fp8"])
+    low = quantized(tmp_path, form=QUANTISED["fp8"])
     assert low.lowered == ("pixels",)
     assert low.float32["first"] == "TensorRT refuses Conv in fp8: no kernel"
     assert len(quantized(tmp_path).lowered) == 3
@@ -141,7 +141,7 @@ def test_the_graph_computes_on_levels(tmp_path: Path) -> None:
 
 
 def test_fp8_has_one_scale_for_a_weight_and_needs_a_later_opset(tmp_path: Path) -> None:
-    low = quantized(tmp_path, form=FORMATS["fp8"])
+    low = quantized(tmp_path, form=QUANTISED["fp8"])
     model = onnx.load(str(low.graph.path))
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     assert {tensors[f"{name}_zero"].data_type for name in ("x", "w", "l_1")} == {TensorProto.FLOAT8E4M3FN}
@@ -154,7 +154,7 @@ def test_fp8_has_one_scale_for_a_weight_and_needs_a_later_opset(tmp_path: Path) 
     products = policy(tmp_path).quantized
     with pytest.raises(CheckFailed, match=r"quantize_x (has other scales than its range gives|is not int8)"):
         check_quantized(
-            float32_source(write(tmp_path), 19), low.graph.path, products, ranges(["x", "last"]), FORMATS["int8"]
+            float32_source(write(tmp_path), 19), low.graph.path, products, ranges(["x", "last"]), QUANTISED["int8"]
         )
     scale, zero = ("x_scale", "x_zero")
     integers = helper.make_tensor(zero, TensorProto.INT8, [], [0])
@@ -167,7 +167,7 @@ def test_fp8_has_one_scale_for_a_weight_and_needs_a_later_opset(tmp_path: Path) 
             tmp_path / "changed.onnx",
             products,
             ranges(["x", "last"]),
-            FORMATS["fp8"],
+            QUANTISED["fp8"],
         )
 
 
@@ -186,8 +186,8 @@ def test_what_is_always_zero_stays_in_float32_and_with_nothing_left_int8_is_refu
         lambda names: dict(ranges(names), x=0.0),
         tmp_path,
         parameters={},
-        said="",
-        form=FORMATS["int8"],
+        calibration="",
+        form=QUANTISED["int8"],
     )
     assert len(found.lowered) == 1
     assert any(note.startswith("stem stays in float32: what it reads was 0 on every input") for note in found.notes)
@@ -246,9 +246,9 @@ def test_every_change_is_found(said: str, tmp_path: Path) -> None:
     onnx.save(model, str(path))
     source = float32_source(graph, 17)
     products = policy(tmp_path).quantized
-    check_quantized(source, low.graph.path, products, ranges(["x", "last"]), FORMATS["int8"])
+    check_quantized(source, low.graph.path, products, ranges(["x", "last"]), QUANTISED["int8"])
     with pytest.raises(CheckFailed, match=said):
-        check_quantized(source, path, products, ranges(["x", "last"]), FORMATS["int8"])
+        check_quantized(source, path, products, ranges(["x", "last"]), QUANTISED["int8"])
 
 
 def test_a_pair_where_the_policy_wants_float32_is_found(tmp_path: Path) -> None:
@@ -256,16 +256,16 @@ def test_a_pair_where_the_policy_wants_float32_is_found(tmp_path: Path) -> None:
     products = [product for product in policy(tmp_path).quantized if product.node != "second"]
     with pytest.raises(CheckFailed, match=r"second reads \w+_dequantized, and the policy says float32"):
         check_quantized(
-            float32_source(write(tmp_path), 17), low.graph.path, products, ranges(["x", "last"]), FORMATS["int8"]
+            float32_source(write(tmp_path), 17), low.graph.path, products, ranges(["x", "last"]), QUANTISED["int8"]
         )
 
 
-def test_a_wrong_scale_is_not_handed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_step_is_not_handed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = writing.Quantize._pair
 
     def wrong(self: writing.Quantize, *where: Any) -> Any:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(writing, "scale_of", lambda largest, _form: np.float32(largest / 100))
+            patch.setattr(writing, "scale", lambda largest, _form: np.float32(largest / 100))
             return right(self, *where)
 
     monkeypatch.setattr(writing.Quantize, "_pair", wrong)

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from attn2trt.report.table import conclusion, stage_sentence, verdict_table
-from attn2trt.validate.metrics import Comparison
+from attn2trt.validate.metrics import GRAPH, Comparison
 from attn2trt.validate.stages.stage import Stage
 from attn2trt.validate.verdict import StageResult, Verdict, not_checked, stage_result
 
@@ -35,6 +35,18 @@ def test_a_pass_says_how_far_and_names_what_was_not_checked() -> None:
     assert "2 cases, 2 outputs: at most 1.2 times PyTorch's own rounding, largest error 2.0e-07" in text
     assert "no NVIDIA driver" in text
     assert "PASSED: 1 stage within PyTorch's own rounding; not checked: tensorrt" in text
+
+
+def test_a_graph_judged_by_itself_claims_nothing_of_pytorch() -> None:
+    over = replace(stage("ort", 1.0).comparisons[0][1], over_budget=True)
+    verdict = Verdict((stage_result(Stage("ort"), [("traced", over)]), SKIPPED), source=GRAPH)
+    text = printed(verdict)
+    assert "passed, budget not kept by the graph's float32" in text
+    assert "The truth is the graph itself in float64" in text
+    assert "1 stage within the graph's own rounding" in text
+    assert conclusion(verdict).endswith("not checked against PyTorch")
+    assert text.count("PyTorch") == 1
+    assert Verdict.from_json(verdict.to_json()) == verdict
 
 
 def test_a_failure_names_the_first_stage_case_and_output() -> None:

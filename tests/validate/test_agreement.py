@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
+from attn2trt.core.precision import LOWER
 from attn2trt.validate.agreement import disagreement, distance
-from attn2trt.validate.metrics import LOWER
 
 X = np.random.default_rng(0).standard_normal((4, 5)).astype(np.float32)
 

@@ -37,7 +37,7 @@ def tensors(count: int = 5, **others: Any) -> dict[str, np.ndarray]:
 def test_without_a_source_the_ordinary_cases_are_taken() -> None:
     inputs = found(None)
     batches = list(inputs.make())
-    assert inputs.said == "3 random batches (--calibrate DIR)"
+    assert inputs.words == "3 random batches (--calibrate DIR)"
     assert [batch["image"].shape[0] for batch in batches] == [2, 1, 4]
     assert all(np.abs(batch["image"]).max() < 10 for batch in batches)
 
@@ -53,7 +53,7 @@ def test_tensors_are_cut_into_batches_and_the_last_is_filled_up(suffix: str, tmp
     inputs = found(path)
     for _ in range(2):  # made anew
         batches = list(inputs.make())
-        assert inputs.said == f"3 batches of samples{suffix}"
+        assert inputs.words == f"3 batches of samples{suffix}"
         np.testing.assert_array_equal(batches[2]["image"], arrays["image"][[4, 0]])
         np.testing.assert_array_equal(batches[1]["ids"], arrays["ids"][2:4])
 
@@ -63,7 +63,7 @@ def test_photographs_go_in_at_the_optimum_with_the_other_inputs_beside(tmp_path:
         Image.new("RGB", (12, 9), (80 * number, 10, 20)).save(tmp_path / f"{number}.png")
     inputs = found(tmp_path)
     batches = list(inputs.make())
-    assert inputs.said == "2 batches of photographs"
+    assert inputs.words == "2 batches of photographs"
     assert [batch["image"].shape for batch in batches] == [(2, 3, 8, 8)] * 2
     assert batches[0]["ids"].dtype == np.int64
 

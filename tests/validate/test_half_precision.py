@@ -15,6 +15,7 @@ from onnx import numpy_helper
 from torch import nn
 
 import attn2trt
+from attn2trt.core.precision import LOWER
 from attn2trt.core.refused_types import REFUSED
 from attn2trt.engines.float32_kernels import float32_kernels
 from attn2trt.engines.ort_runtime import OrtRuntime
@@ -25,7 +26,7 @@ from attn2trt.export.trace.exporter import trace
 from attn2trt.modules.catalog import from_module
 from attn2trt.validate.cases import Case, make_cases
 from attn2trt.validate.half_precision import NAMES_OF, Half
-from attn2trt.validate.metrics import LOWER, Floor, compare
+from attn2trt.validate.metrics import Floor, compare
 from attn2trt.validate.recorded import from_tensors
 from attn2trt.validate.reference import references
 from attn2trt.validate.stages.judge import judge
@@ -216,7 +217,7 @@ def test_a_lowered_graph_that_is_not_the_float32_one_is_not_handed_over(
 ) -> None:
     from attn2trt.export.passes import lower_precision
 
-    monkeypatch.setattr(lower_precision, "rounded_to", lambda values, low: (1.02 * values).astype(low.dtype.numpy()))
+    monkeypatch.setattr(lower_precision, "rounded_to", lambda values, low: (1.02 * values).astype(low.dtype))
     with pytest.raises(CheckFailed, match=r"is not the float32 graph but for its precision: constant"):
         attn2trt.export_bundle("se", out=tmp_path / "se", precision="fp16", **SMALL)
     assert not (tmp_path / "se").exists()

@@ -14,11 +14,11 @@ from onnx import numpy_helper
 from torch import nn
 
 import attn2trt
+from attn2trt.core.precision import LOWER
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.errors import InputError, ModuleRefused
 from attn2trt.validate.cases import Case
 from attn2trt.validate.eager import Eager
-from attn2trt.validate.metrics import LOWER
 from attn2trt.validate.quantized import EightBit
 from attn2trt.validate.recorded import from_tensors
 from attn2trt.validate.stages.judge import judge
@@ -99,7 +99,7 @@ def test_an_fp8_graph_is_as_near_as_pytorch_in_fp8(tmp_path: Path) -> None:
         assert 0.5 < stages["fp8"].worst_ratio < LOWER["fp8"].limit
 
 
-def test_each_call_of_a_weight_has_its_own_scale() -> None:
+def test_each_call_of_a_weight_has_its_own_step() -> None:
     fine, coarse = (run(Twice(), {"conv.weight": (0.04, scale), "pixels.weight": (None,)}) for scale in (0.03, 3.0))
     exact = run(Twice(), {"conv.weight": (None, None), "pixels.weight": (None,)})
     assert np.abs(fine - exact).max() < np.abs(coarse - exact).max() / 10

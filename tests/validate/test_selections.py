@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from attn2trt.core.precision import FLOAT32, LOWER
 from attn2trt.validate.cases import Case
 from attn2trt.validate.half_precision import Half
 from attn2trt.validate.hidden import Hidden
-from attn2trt.validate.metrics import FLOAT32, LOWER
 from attn2trt.validate.reference import references
 from attn2trt.validate.selections import Choice, allowed_moves, loose_picks
 

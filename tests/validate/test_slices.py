@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from attn2trt.core.precision import FLOAT32, LOWER, Precision
 from attn2trt.validate.cases import Case
-from attn2trt.validate.metrics import FLOAT32, LOWER, Floor, Precision, Reference, measure
+from attn2trt.validate.metrics import Floor, Reference, measure
 from attn2trt.validate.slices import ENOUGH, Moments, Slices, channel_axes, listed
 from attn2trt.validate.stages.judge import judge
 from attn2trt.validate.stages.stage import Stage

@@ -13,13 +13,13 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from attn2trt.core.graph import OnnxGraph
+from attn2trt.core.precision import LOWER
 from attn2trt.engines.isolated import IsolatedRuntime
 from attn2trt.errors import InputError, ModuleRefused
 from attn2trt.export.deploy_files import trtexec_lines
 from attn2trt.export.tf32 import allow_tf32
 from attn2trt.validate.cases import Case
 from attn2trt.validate.eager import Eager
-from attn2trt.validate.metrics import LOWER
 from attn2trt.validate.stages.stage import ORT_CPU, lower_stages
 from attn2trt.validate.tf32 import CUT_OFF, NEAREST, Tf32
 from attn2trt.workflows.deploy import deploy

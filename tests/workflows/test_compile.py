@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import sys
@@ -151,6 +152,55 @@ def test_a_plan_for_the_same_machine_is_replaced(bundle: Path, builder: list[Ord
     assert len(found.manifest["plans"]) == 1
 
 
+def test_kernels_that_were_timed_are_read_if_the_manifest_lists_them(
+    bundle: Path, builder: list[Order], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents = iter([b"first", b"second", b"second"])
+
+    def build(order: Order) -> Mapping[str, Any]:
+        builder.append(order)
+        order.plan.write_bytes(b"plan")
+        order.cache.write_bytes(next(contents))
+        return BUILT
+
+    monkeypatch.setattr(plan_build, "start_build", stand_in_child(build))
+    names = ["plans/timing.cache", "plans/timing.2.cache", "plans/timing.2.cache"]
+    for name in names:
+        found, _plan = compiling.compile_bundle(bundle)
+        listed = {file: entry for file, entry in found.manifest["files"].items() if file.endswith(".cache")}
+        assert list(listed) == [name]
+        assert "timed on NVIDIA H200" in listed[name]["role"]
+        assert all(finding.ok for finding in verify(bundle))
+        assert [path.name for path in (bundle / "plans").glob("*.cache")] == [Path(name).name]
+    known = [order.known_cache for order in builder]
+    assert known == [None, *((bundle / name).resolve() for name in names[:2])]
+    assert [order.known_sha256 for order in builder] == [
+        *("", hashlib.sha256(b"first").hexdigest(), hashlib.sha256(b"second").hexdigest()),
+    ]
+
+
+def test_kernels_that_the_manifest_does_not_list_are_not_read(bundle: Path, builder: list[Order]) -> None:
+    (bundle / "plans").mkdir()
+    for name in ("timing.cache", "timing.2.cache"):
+        (bundle / "plans" / name).write_bytes(b"of somebody")
+    lines: list[str] = []
+    found, _plan = compiling.compile_bundle(bundle, progress=lines.append)
+    assert builder[0].known_cache is None
+    (line,) = (line for line in lines if "timing.cache" in line)
+    assert line == "plans/timing.cache is not listed in the manifest and is not read: all kernels are timed"
+    assert not [name for name in found.manifest["files"] if name.endswith(".cache")]
+
+
+def test_a_listed_cache_that_has_changed_is_refused(bundle: Path, builder: list[Order]) -> None:
+    (bundle / "plans").mkdir()
+    (bundle / "plans/timing.cache").write_bytes(b"timed")
+    extend(open_bundle(bundle), {"plans/timing.cache": "kernels that TensorRT timed"}, {})
+    (bundle / "plans/timing.cache").write_bytes(b"of somebody")
+    with pytest.raises(CheckFailed, match=r"timing.cache: changed"):
+        compiling.compile_bundle(bundle)
+    assert builder == []
+
+
 def test_a_builder_that_fails_leaves_its_log_and_no_plan(
     bundle: Path, builder: list[Order], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +262,8 @@ def test_only_cases_inside_of_its_profiles_are_asked_of_it(bundle: Path, monkeyp
     judged, _rows = stages(bundle)
     assert judged.status == "passed"
     assert {sizes for _, found in judged.comparisons for sizes in found.sizes} == {("batch", 1)}
+    opened = open_bundle(bundle)
+    extend(opened, {}, {"cases": [case for case in opened.manifest["cases"] if case["sizes"]["batch"] != 3]})
     compiling.compile_bundle(bundle, profiles=["batch=3"])
     (judged, _rows) = stages(bundle)
     assert judged.status == "not checked"

@@ -21,8 +21,8 @@ from attn2trt.core.tensor_spec import Axis
 from attn2trt.engines.isolated import IsolatedRuntime
 from attn2trt.errors import CheckFailed, InputError
 from attn2trt.export import simplify as simplify_room
+from attn2trt.validate.stages import onnxruntime
 from attn2trt.validate.verdict import Verdict
-from attn2trt.workflows import validate
 from attn2trt.workflows.validate import validate_bundle
 from attn2trt.workflows.verify import verify_bundle
 
@@ -131,12 +131,12 @@ def test_validate_names_where_an_optimised_graph_leaves_the_written_one(
     bundle: attn2trt.Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class WrongIfOptimised(IsolatedRuntime):
-        def __init__(self, model: Path, *, optimise: bool) -> None:
+        def __init__(self, model: Path, *, optimise: bool, **more: Any) -> None:
             wrong = tmp_path / f"wrong-{model.name}"
             wrong.write_bytes(off_by_one_percent(model))
-            super().__init__(wrong if optimise else model, optimise=optimise)
+            super().__init__(wrong if optimise else model, optimise=optimise, **more)
 
-    monkeypatch.setattr(validate, "IsolatedRuntime", WrongIfOptimised)
+    monkeypatch.setattr(onnxruntime, "IsolatedRuntime", WrongIfOptimised)
     failure = validate_bundle(bundle.path).first_failure
     assert failure is not None
     assert failure.label == "onnxruntime cpu"

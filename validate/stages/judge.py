@@ -7,12 +7,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ...core.precision import FP32
+from ...core.precision import FP32, PRECISIONS, Precision
 from ...core.tensor_spec import TensorSpec
 from ...errors import CheckFailed, Interrupted, MissingRequirement
 from ..batch_consistency import compare_rows
 from ..cases import Case
-from ..metrics import Comparison, Precision, Reference, allowed_in
+from ..metrics import Comparison, Reference
 from ..slices import ORDINARY, VARIATION, Slices
 from ..verdict import Run, StageResult, judge_case, not_checked, stage_result
 from .stage import ORT_CPU, ORT_CUDA, ORT_TENSORRT, ROWS, Stage
@@ -59,7 +59,7 @@ class StageJudge:
     @property
     def allowed(self) -> Precision:
         """Floors and allowances."""
-        return allowed_in(self.stage.precision)
+        return PRECISIONS[self.stage.precision]
 
     def load(self) -> bool:
         """Wait for the runtime; returns False if the stage is settled without it."""
@@ -138,7 +138,7 @@ def not_loaded(stage: Stage, error: CheckFailed | MissingRequirement, *, is_here
         return not_checked(stage, str(error))
     missing = re.search(r"NOT_IMPLEMENTED : Could not find an implementation for (\w+)\((\d+)\)", str(error))
     if missing and stage.precision != FP32 and stage.runtime in _PROVIDERS:
-        what = f"{allowed_in(stage.precision).words} {missing[1]} (opset {missing[2]})"
+        what = f"{PRECISIONS[stage.precision].words} {missing[1]} (opset {missing[2]})"
         return not_checked(stage, f"ONNX Runtime's {_PROVIDERS[stage.runtime]} provider has no {what}")
     return StageResult(stage, "failed", str(error), was_interrupted=isinstance(error, Interrupted))
 

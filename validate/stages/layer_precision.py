@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from ...core.bundle import Bundle, is_as_listed
 from ...core.computed_in import converting_nodes, lowered_nodes
+from ...core.precision import PRECISIONS
 from ...engines.tensorrt.layers import achieved, read_layers
 from ...engines.tensorrt.plans import Plan, layers_name
-from ..metrics import allowed_in
 from ..verdict import StageResult, not_checked
 from .stage import LAYERS, Stage
 
@@ -36,12 +36,12 @@ def check_layers(bundle: Bundle, plan: Plan) -> StageResult:
     graph = bundle.path / bundle.graphs[plan.precision]
     nodes = lowered_nodes(graph, plan.precision)
     found = achieved(layers, plan.precision, nodes, converting_nodes(graph))
-    words = allowed_in(plan.precision).words
+    words = PRECISIONS[plan.precision].words
     if found.wrong:
         modules = bundle.node_modules(plan.precision)
         named = [_named(layer.name, sorted(layer.names & modules.keys()), modules) for layer in found.wrong]
         more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
-        instead = " or ".join(allowed_in(name).words for name in sorted(found.instead))
+        instead = " or ".join(PRECISIONS[name].words for name in sorted(found.instead))
         return StageResult(
             stage,
             "failed",

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...core.bundle import MODEL, Bundle
-from ...core.precision import FP8, FP32, TF32
+from ...core.precision import FP32, PRECISIONS
 from ...core.tensor_spec import TensorSpec
 from ...engines.environment import ask_driver, try_provider
-from ...engines.isolated import IsolatedRuntime, Kernels
+from ...engines.isolated import IsolatedRuntime
 from ...engines.ort_runtime import CPU
 from ...engines.timing import runtimes
 from ...engines.timing.runtimes import PROVIDERS, why_no_provider
@@ -24,13 +24,11 @@ if TYPE_CHECKING:
     from ..localize import Location
 
 ON_GPU = {ORT_CUDA: runtimes.ORT_CUDA, ORT_TENSORRT: runtimes.ORT_TENSORRT}
-# 8-bit numbers are rounded by the graph's own nodes, in any runtime.
-_KERNELS: dict[str, Kernels] = {"fp16": "half", "bf16": "half", "tf32": "tf32"}
 
 
 def is_optimised(stage: Stage) -> bool:
     """Tell whether ONNX Runtime's optimiser works on the graph of this stage."""
-    return stage.runtime not in (EXPORTED, WRITTEN) and stage.precision != FP8
+    return stage.runtime not in (EXPORTED, WRITTEN) and PRECISIONS[stage.precision].is_optimised
 
 
 def start(stage: Stage, model: Path | None = None) -> IsolatedRuntime:
@@ -38,12 +36,13 @@ def start(stage: Stage, model: Path | None = None) -> IsolatedRuntime:
 
     The graph as it is written is run by kernels that round as its precision does.
     """
+    kernels = PRECISIONS[stage.precision].kernels
     return IsolatedRuntime(
         model,
         optimise=is_optimised(stage),
-        kernels=_KERNELS.get(stage.precision, "own") if stage.runtime == WRITTEN else "own",
+        kernels=kernels if stage.runtime == WRITTEN else "own",
         provider=PROVIDERS[ON_GPU[stage.runtime]] if stage.runtime in ON_GPU else CPU,
-        tf32=stage.precision == TF32,
+        tf32=kernels == "tf32",
     )
 
 

@@ -64,11 +64,11 @@ FLOAT32_STAGES = (Stage(EXPORTED), Stage(WRITTEN), Stage(ORT_CPU))
 def lower_stages(precision: str) -> tuple[Stage, ...]:
     """Return the stages of a lower precision in ONNX Runtime on the CPU.
 
-    They run the graph as its precision says and, if ONNX Runtime may have it on the CPU, as it runs in production. Its
-    optimiser makes invalid graphs of fp8 (1.31 puts a Transpose between the pair).
+    They run the graph as its precision says and, if ONNX Runtime may have it on the CPU, as it runs in production.
     """
     written = Stage(WRITTEN, precision)
-    return (written,) if precision in ("tf32", "fp8") else (written, Stage(ORT_CPU, precision))
+    row = PRECISIONS[precision]
+    return (written, Stage(ORT_CPU, precision)) if row.graph != "float32" and row.is_optimised else (written,)
 
 
 def read_stage(entry: Mapping[str, Any]) -> Stage:

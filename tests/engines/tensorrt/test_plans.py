@@ -169,6 +169,8 @@ def test_an_order_survives_its_way_to_the_child() -> None:
         weakly_typed=True,
         flavour="tensorrt-rtx",
         targets=("8.6", "12.0"),
+        known_cache=Path("/a/plans/timing.cache"),
+        known_sha256="0" * 64,
     )
     assert order_from_json(json.loads(json.dumps(order_to_json(order)))) == order
 
