@@ -29,11 +29,12 @@ class AxisPlaces:
         self._shapes = shapes
         self._found: dict[str, list[Place]] = {}
         images = [index for index, shape in enumerate(shapes) if len(shape.sizes) == 4]
+        self._images = images
         batch = shapes[images[0] if images else 0].sizes[0] if shapes else 0
         self._found["batch"] = [(index, 0) for index, shape in enumerate(shapes) if shape.sizes[0] == batch]
         for name in ("height", "width"):
             sides = [(index, _side(shapes[index], name)) for index in images]
-            if len({shapes[index].sizes[dim] for index, dim in sides}) == 1:
+            if len({_size(shapes[index], name) for index in images}) == 1:
                 self._found[name] = sides
         self._shown = list(self._found)
         for index, shape in enumerate(shapes):
@@ -56,6 +57,8 @@ class AxisPlaces:
 
     def __getitem__(self, name: str) -> list[Place]:
         """The dimensions of this name; InputError for an unknown one, and for a side of what may be no (n, c, h, w)."""
+        if name not in self._found and name in ("height", "width") and self._images:
+            raise InputError(self._untied(name))
         if name not in self._found:
             others = "dimN for axis N" if len(self._shapes) == 1 else "NAME.dimN for axis N of input NAME"
             raise InputError(
@@ -66,6 +69,26 @@ class AxisPlaces:
             for index, _ in self._found[name]:
                 _check_layout(self._shapes[index], name)
         return self._found[name]
+
+    def _untied(self, name: str) -> str:
+        """The error of a side that images do not share, with how to tie the smaller ones to the largest."""
+        sizes = {self._shapes[index].name: _size(self._shapes[index], name) for index in self._images}
+        largest = max(sizes, key=lambda image: sizes[image])
+        ties = [
+            f"{image}.{name}={largest}.{name}" + (f"/{sizes[largest] // size}" if size < sizes[largest] else "")
+            for image, size in sizes.items()
+            if image != largest and sizes[largest] % size == 0
+        ]
+        found = ", ".join(f"{image} of {size}" for image, size in sizes.items())
+        tied = f", and tie others to it: {largest}.{name},{','.join(ties)}" if ties else ""
+        return (
+            f"received dynamic axis {name!r} for images whose {name} differs: {found}; expected the axis of one; name "
+            f"it as {largest}.{name}{tied}"
+        )
+
+
+def _size(shape: Shape, name: str) -> int:
+    return shape.sizes[_side(shape, name)]
 
 
 def _side(shape: Shape, name: str) -> int:

@@ -13,6 +13,9 @@ https://arxiv.org/abs/1511.06422), so that activations and logits stay of order 
   deep random network is chaotic: float32 itself then loses up to 1e-1, and a check against it says nothing. If a
   branch multiplies its input without a gate, even so the network overflows on a loud image or a black one: the
   scales are then divided by four until it does not;
+- what follows that normalisation in the branch, an attention block: its last layer is scaled down until the block gives
+  no more than it gets. An attention that undoes the small scale makes the network chaotic all the same: each block
+  sharpens the softmaxes of the next;
 - in a deep network without such branches the shifts lie around 1, since each ReLU of a centred value multiplies a
   rounding error by 1.2 (Yang et al., ICLR 2019, https://arxiv.org/abs/1902.08129), which 30 layers make 200;
 - a weight of a module's own that starts at zero, the scale of a gate: as a normalisation's;
@@ -66,7 +69,7 @@ def randomise(
             if is_plain and isinstance(part, _BatchNorm) and part.affine:
                 part.bias.add_(1.0)
         inputs = [tensor.double() if tensor.is_floating_point() else tensor for tensor in example]
-        usual = _calibrate_all(model, parts, inputs, generator)
+        usual = _calibrate_all(model, parts, branch_ends, inputs, generator)
         for _ in range(SHRINKS):
             ends = [part for part in parts if part in branch_ends]
             if not ends or _is_tame(model, inputs, usual):
@@ -74,16 +77,22 @@ def randomise(
             for part in ends:
                 for parameter in part.parameters(recurse=False):
                     parameter.mul_(0.25)
-            usual = _calibrate_all(model, parts, inputs, generator)
+            usual = _calibrate_all(model, parts, branch_ends, inputs, generator)
     model.float()
 
 
 def _calibrate_all(
-    model: nn.Module, parts: Iterable[nn.Module], inputs: Sequence[Tensor], generator: torch.Generator
+    model: nn.Module,
+    parts: Collection[nn.Module],
+    branch_ends: Collection[nn.Module],
+    inputs: Sequence[Tensor],
+    generator: torch.Generator,
 ) -> float:
     """Every part in turn, in one pass; returns the largest magnitude of the output."""
     calibrated: dict[nn.Module, float] = {}
     handles = [handle for part in parts for handle in _calibrate(part, calibrated, generator)]
+    scaled = [part for part in parts if isinstance(part, _SCALED)]
+    handles += [handle for end in branch_ends for handle in _Tail(end, scaled).hooks(model)]
     try:
         return _largest(model(*inputs))
     finally:
@@ -114,6 +123,48 @@ def _branch_ends(model: nn.Module) -> Iterable[nn.Module]:
             yield part
         elif getattr(part, "has_skip", False):
             yield from [child for child in part.children() if _is_norm(child)][-1:]
+
+
+class _Tail:
+    """The modules that a residual block applies one after the other to its branch, behind the last normalisation.
+
+    One that gives more than it gets is scaled down by its last layer, of those that are ``scaled``.
+    """
+
+    def __init__(self, end: nn.Module, scaled: Collection[nn.Module]) -> None:
+        self._end, self._scaled = end, scaled
+        self._branch: Any = None
+        self._last: nn.Module | None = None
+
+    def hooks(self, model: nn.Module) -> Iterable[Any]:
+        """Register what follows the branch through its block; yields the handles."""
+        block = next((part for part in model.modules() if self._end in part.children()), None)
+        yield self._end.register_forward_hook(self._begin)
+        for child in block.children() if block is not None else ():
+            if child is self._end:
+                continue
+            for part in child.modules():
+                if part in self._scaled:
+                    yield part.register_forward_hook(self._note)
+            yield child.register_forward_hook(self._follow)
+
+    def _begin(self, _end: nn.Module, _args: Any, output: Any) -> None:
+        self._branch, self._last = output, None
+
+    def _note(self, part: nn.Module, _args: Any, _output: Any) -> None:
+        self._last = part
+
+    def _follow(self, child: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        last, self._last = self._last, None
+        if self._branch is None or not args or args[0] is not self._branch or not isinstance(output, Tensor):
+            return output
+        growth = float((output.square().mean() / args[0].square().mean()).sqrt())
+        if last is not None and growth > 1.0:
+            for parameter in last.parameters(recurse=False):
+                parameter.mul_(_round(torch.tensor(1.0 / growth, dtype=torch.float64)))
+            output = child.forward(*args)
+        self._branch = output
+        return output
 
 
 def _draw(part: nn.Module, generator: torch.Generator, *, is_branch_end: bool) -> None:

@@ -67,8 +67,13 @@ def test_several_images_of_other_sizes_are_named_separately():
     shapes = [IMAGE, Shape("small", (2, 3, 8, 48))]
     inputs, _ = plan(shapes, "small.height,width", fixed=True)
     assert [spec.shape for spec in inputs] == [(2, 3, 32, "width"), (2, 3, "small.height", "width")]
-    with pytest.raises(InputError, match=r"received dynamic axis 'height'; expected .*image\.height"):
+    message = (
+        "height differs: image of 32, small of 8; expected the axis of one; name it as image.height, and tie others "
+    )
+    with pytest.raises(InputError, match=f"{message}to it: image.height,small.height=image.height/4"):
         plan(shapes, "height", fixed=True)
+    with pytest.raises(InputError, match=r"name it as image\.height$"):
+        plan([IMAGE, Shape("odd", (2, 3, 9, 48))], "height", fixed=True)
 
 
 @pytest.mark.parametrize(

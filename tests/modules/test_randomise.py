@@ -136,6 +136,46 @@ def test_a_network_that_multiplies_without_gates_survives_loud_and_black_images(
     assert model[0].norm.weight.abs().max() < 0.1  # and not 0.1 to 0.3
 
 
+class Attending(nn.Module):
+    """A residual block as timm builds one: an attention behind the branch's last normalisation, then a shortcut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.se, self.drop = nn.Sequential(nn.Conv2d(8, 16, 1), nn.GELU(), nn.Conv2d(16, 8, 1)), nn.Identity()
+        self.shortcut = nn.Conv2d(8, 8, 1)
+        nn.init.zeros_(self.norm.weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        branch = self.drop(self.se(self.norm(self.conv(x))))
+        return branch + self.shortcut(x)
+
+
+def test_what_follows_a_branchs_end_does_not_undo_its_scale():
+    torch.manual_seed(0)
+    model = Attending()
+    example = torch.randn(4, 8, 12, 12)
+    randomise(model, [example], seed=0)
+    sizes = {}
+    for name, part in model.named_children():
+        part.register_forward_hook(lambda _part, _args, output, name=name: sizes.update({name: output.std().item()}))
+    with torch.no_grad():
+        model(example)
+    assert sizes["norm"] < 0.35
+    assert sizes["se"] <= 1.05 * sizes["norm"]
+    assert sizes["se"] > 0.5 * sizes["norm"]
+    assert 0.8 < sizes["shortcut"] < 1.3  # which is called behind the branch, and is no part of it
+    assert model.se[2].bias.abs().min() > 0
+
+
+def test_what_is_kept_is_not_scaled_at_a_branchs_end():
+    torch.manual_seed(0)
+    model = Attending()
+    before = model.se[2].weight.detach().clone()
+    randomise(model, [torch.randn(4, 8, 12, 12)], seed=0, keep=[model.se])
+    assert torch.equal(model.se[2].weight, before)
+
+
 def test_parameters_that_start_constant_are_moved():
     class Scaled(nn.Module):
         def __init__(self):

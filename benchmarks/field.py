@@ -1,0 +1,237 @@
+"""Deploy every situation of benchmarks/situations as a user would, compare with what must come of it; write the page.
+
+Usage: python benchmarks/field.py [--only NAME ...] [--resume]. Each deploy is a command of its own in a temporary
+folder. A graph that passes is also compared with eager PyTorch here (outcomes.py), at sizes that were not traced.
+Without --only it writes benchmarks/results/field.json and docs/field.md after every situation; --resume keeps the rows
+that are there and as expected. Exit code 1 if anything is not as expected.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from outcomes import Outcome, compare, shorten
+from situations import SITUATIONS, Deploy, Situation
+
+ROOT = Path(__file__).parent.parent
+RESULTS, PAGE = ROOT / "benchmarks/results/field.json", ROOT / "docs/field.md"
+BEFORE = "0cd25e4"
+# of a line in the page
+LONGEST = 420
+PASSED, REFUSED = 0, 2
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command came to: its exit code, the line that says it, and all that it printed or recorded."""
+
+    exit_code: int
+    line: str
+    text: str
+    compared: Outcome | None = None
+
+    def is_expected(self, deploy: Deploy) -> bool:
+        """Return True if the command did what it must, and a graph that passed is right at every size compared."""
+        is_right = self.compared is None or self.compared.result == "right"
+        return deploy.now.holds(self.exit_code, self.text) and is_right
+
+
+def run(situation: Situation, deploy: Deploy) -> Result:
+    """Deploy once, in a folder of its own."""
+    with tempfile.TemporaryDirectory(prefix="field-") as folder:
+        words = [situation.target, *shlex.split(deploy.options), "-o", "bundle"]
+        paths = os.pathsep.join([str(ROOT / ".typing"), str(ROOT / "benchmarks")])
+        done = subprocess.run(
+            [sys.executable, "-m", "attn2trt", "deploy", *words],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": paths},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return result(situation, done.returncode, done.stdout, done.stderr, Path(folder) / "bundle")
+
+
+def result(situation: Situation, exit_code: int, stdout: str, stderr: str, bundle: Path) -> Result:
+    """Read what a command printed and wrote."""
+    from attn2trt.core.bundle import open_bundle
+    from attn2trt.validate.verdict import Verdict
+
+    line = _line(stdout, stderr)
+    if exit_code == REFUSED or not bundle.is_dir():
+        return Result(exit_code, line, line)
+    found = open_bundle(bundle)
+    verdict = Verdict.from_json(found.manifest["verdict"])
+    why = "; ".join(f"{stage.stage}: {stage.why}" for stage in verdict.objections)
+    line = f"{line}: {why}" if why else line
+    if exit_code != PASSED:
+        return Result(exit_code, line, line)
+    from attn2trt.modules.catalog import build
+
+    compared = compare(found.model_path, build(situation.target), found.inputs, found.axes, is_claimed=True)
+    return Result(exit_code, line, stdout, compared)
+
+
+def _line(stdout: str, stderr: str) -> str:
+    """The line that tells the end: an error's, else the verdict's, up to what is not checked on every machine."""
+    errors = [line for line in stderr.splitlines() if re.match(r"(internal )?error: ", line)]
+    verdicts = [line.partition("; not checked: ")[0] for line in stdout.splitlines() if re.match("PASSED|FAILED", line)]
+    last = [line for line in (stderr or stdout).splitlines() if line.strip()]
+    return (errors or verdicts or last or ["nothing was printed"])[-1]
+
+
+def measure(situation: Situation) -> dict[str, Any]:
+    """The row of a situation, with what came of each of its deploys."""
+    since = time.perf_counter()
+    deploys = []
+    for deploy in situation.deploys:
+        found = run(situation, deploy)
+        compared = found.compared
+        deploys.append(
+            {
+                "options": deploy.options,
+                "exit_code": found.exit_code,
+                "line": shorten(found.line, {f"{ROOT}{os.sep}": "", f"{sys.prefix}{os.sep}": ""}),
+                "as_expected": found.is_expected(deploy),
+                **({} if compared is None else {"compared": compared.to_json()}),
+            }
+        )
+    return {"situation": situation.name, "deploys": deploys, "seconds": round(time.perf_counter() - since, 1)}
+
+
+def is_kept(row: dict[str, Any]) -> bool:
+    """Return True if a stored row is of the situation as it is now, and was as expected."""
+    situation = SITUATIONS.get(row["situation"])
+    same = situation is not None and [deploy.options for deploy in situation.deploys] == [
+        deploy["options"] for deploy in row["deploys"]
+    ]
+    return same and all(deploy["as_expected"] for deploy in row["deploys"])
+
+
+def page(document: dict[str, Any]) -> str:
+    """The docs page."""
+    rows = [(SITUATIONS[row["situation"]], row) for row in document["rows"]]
+    pairs = [
+        (situation, deploy, found)
+        for situation, row in rows
+        for deploy, found in zip(situation.deploys, row["deploys"], strict=True)
+    ]
+    expected = sum(found["as_expected"] for _, _, found in pairs)
+    passed = [found for _, _, found in pairs if found["exit_code"] == PASSED]
+    lines = [
+        "# Reports from the field",
+        "",
+        f"Generated by `python benchmarks/field.py` on {document['date']} ({document['machine']}; "
+        f"{', '.join(f'{name} {number}' for name, number in document['versions'].items())}).",
+        "",
+        f"{len(rows)} situations, most of them reported publicly of some exporter, each rebuilt as a small module in",
+        "`benchmarks/situations/` and deployed by the command line. *Before* is what the same situation came to at",
+        f"commit {BEFORE}; nothing if it was not tried then. *Now* is the exit code and the line that the command ends",
+        "with. Each graph that passed was compared with eager PyTorch in float64 too, at the ends of its ranges and at",
+        "random sizes inside.",
+        "",
+        f"- deploys: {len(pairs)}, as they must be: {expected}",
+        f"- passed: {len(passed)}, of these right at every size compared: "
+        f"{sum(found['compared']['result'] == 'right' for found in passed)}",
+        f"- refused with exit code 2: {sum(found['exit_code'] == REFUSED for _, _, found in pairs)}",
+        f"- failed verdicts: {sum(found['exit_code'] == 1 for _, _, found in pairs)}",
+        "",
+        "| situation | reports | options | before | now |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for situation, deploy, found in pairs:
+        first = deploy is situation.deploys[0]
+        cells = (
+            shorten(f"{situation.title} (`{situation.name}`)" if first else "", {}),
+            " ".join(f"[{_name(link)}]({link})" for link in situation.links) if first else "",
+            f"`{deploy.options}`",
+            shorten(deploy.before, {}) or "-",
+            _now(found),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", *refusals(pairs)]) + "\n"
+
+
+def refusals(pairs: Sequence[tuple[Situation, Deploy, dict[str, Any]]]) -> list[str]:
+    """What is still refused or fails, why, and what to do instead, each from the line that a user reads."""
+    lines = [
+        "## What does not pass, and what to do instead",
+        "",
+        "Both columns are the command's own words.",
+        "",
+        "| situation | why | instead |",
+        "| --- | --- | --- |",
+    ]
+    for situation, _, found in pairs:
+        if found["exit_code"] != PASSED:
+            why, _, instead = found["line"].removeprefix("error: ").rpartition("; ")
+            lines.append(f"| {shorten(situation.title, {})} | {_short(why)} | {_short(instead)} |")
+    return lines
+
+
+def _now(found: dict[str, Any]) -> str:
+    compared = found.get("compared")
+    at = f" Right at {compared['sizes']} combinations of sizes." if compared and compared["result"] == "right" else ""
+    wrong = f" **{compared['result']}**: {compared['why']}." if compared and compared["result"] != "right" else ""
+    unexpected = "" if found["as_expected"] else "**not as it must be** "
+    return f"{unexpected}{found['exit_code']}: {_short(found['line'])}.{at}{wrong}"
+
+
+def _short(text: str) -> str:
+    text = text.replace("<", "&lt;")
+    return text if len(text) <= LONGEST else f"{text[:LONGEST].rsplit(' ', 1)[0]} …"
+
+
+def _name(link: str) -> str:
+    """``owner/repository#number`` of a link to a thread."""
+    match = re.fullmatch(r"https://github\.com/([^/]+/[^/]+)/(?:issues|pull)/(\d+)", link)
+    return f"{match[1].rpartition('/')[2]}#{match[2]}" if match else link
+
+
+def main(names: Sequence[str], *, resume: bool) -> int:
+    """Deploy every situation, or those that are named; exit code 1 if something is not as it must be."""
+    stored = json.loads(RESULTS.read_text())["rows"] if resume and RESULTS.exists() else []
+    known = {row["situation"]: row for row in stored if is_kept(row)}
+    document: dict[str, Any] = {
+        "date": date.today().isoformat(),
+        "machine": f"{platform.machine()}, {platform.system()}, CPU only",
+        "versions": {name: version(name) for name in ("torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxsim")},
+        "rows": [],
+    }
+    for situation in [SITUATIONS[name] for name in names] or list(SITUATIONS.values()):
+        row = known.get(situation.name) or measure(situation)
+        document["rows"].append(row)
+        for deploy in row["deploys"]:
+            result = "" if deploy["as_expected"] else "NOT AS IT MUST BE "
+            compared = deploy.get("compared", {})
+            print(
+                f"{situation.name} {deploy['options']}: {result}{deploy['exit_code']} {deploy['line']} {compared}",
+                flush=True,
+            )
+        if not names:  # after every row: an interrupted run keeps what it measured
+            RESULTS.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+            PAGE.write_text(page(document))
+    return 0 if all(deploy["as_expected"] for row in document["rows"] for deploy in row["deploys"]) else 1
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=[*SITUATIONS], default=[], metavar="NAME", help="not written")
+    parser.add_argument("--resume", action="store_true", help="keep the stored rows that are as expected")
+    options = parser.parse_args()
+    sys.exit(main(options.only, resume=options.resume))
