@@ -160,7 +160,11 @@ def with_place(result: StageResult, locate: Callable[[Collection[str]], Location
 
 
 def with_advice(result: StageResult) -> StageResult:
-    """Return the stage of a lower precision; what a user can do about it is added if its numbers failed."""
-    if result.status != "failed" or not result.comparisons:
+    """Return the stage of a lower precision; what a user can do about it is added if its numbers failed.
+
+    A precision of the float32 graph holds for the whole of it: no module can be kept out.
+    """
+    has_own_graph = PRECISIONS[result.stage.precision].graph != "float32"
+    if result.status != "failed" or not result.comparisons or not has_own_graph:
         return result
     return replace(result, why=f"{result.why}; --keep-fp32 MODULE keeps a module in float32")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -94,4 +95,6 @@ def test_advice_is_for_numbers_that_failed_and_not_for_a_graph_that_does_not_loa
     assert with_advice(unloaded) == unloaded
     (case, reference), *_ = pairs()
     failed = judge(Stage(WRITTEN), lambda feeds: {"y": feeds["x"]}, [(case, reference)])
-    assert with_advice(failed).why.endswith("--keep-fp32 MODULE keeps a module in float32")
+    half, tf32 = (replace(failed, stage=Stage(WRITTEN, precision)) for precision in ("fp16", "tf32"))
+    assert with_advice(half).why.endswith("--keep-fp32 MODULE keeps a module in float32")
+    assert with_advice(tf32) == tf32  # which no module can be kept out of
