@@ -1,4 +1,4 @@
-"""Whether a graph computes each image of a batch for itself.
+"""Decide whether a graph computes each image of a batch for itself.
 
 A list of operators that do, each with its condition: what is not on it, or where the condition is not met or not known,
 counts as mixing images. Proven from the graph alone, for every input.
@@ -19,7 +19,7 @@ ELEMENTWISE = named(
     Reciprocal Relu Sigmoid Softplus Softsign Sqrt Sub Tanh
     """
 )
-# of their first input, with weights: the batch stays where it is, and nothing is taken from another image
+# of their first input, with weights: the batch stays in place, and nothing is taken from another image
 OF_MAPS = named(
     """
     AveragePool BatchNormalization Conv ConvTranspose DepthToSpace GlobalAveragePool GlobalMaxPool
@@ -34,7 +34,7 @@ Values = frozenset[ir.Value] | set[ir.Value]
 
 
 def batch_of(graph: ir.Graph) -> Size | None:
-    """The size of the first axis of every input and output; None where they differ or are not known."""
+    """Return the size of the first axis of every input and output; None if they differ or are not known."""
     sizes = [value.shape[0] if value.shape else None for value in (*graph.inputs, *graph.outputs)]
     first = sizes[0] if sizes else None
     if first is None or any(size is None or size != first for size in sizes):
@@ -43,7 +43,7 @@ def batch_of(graph: ir.Graph) -> Size | None:
 
 
 def images_of(graph: ir.Graph) -> frozenset[ir.Value]:
-    """The values whose first axis are the images of the batch; none where a node may mix them, or it is not known."""
+    """Return the values whose first axis are the images of the batch; none if a node may mix them, or is not known."""
     batch = batch_of(graph)
     if batch is None:
         return frozenset()
@@ -52,7 +52,7 @@ def images_of(graph: ir.Graph) -> frozenset[ir.Value]:
         if not any(value in images for value in node.inputs):
             continue
         kept = node.domain in ("", "ai.onnx") and all(_starts_with(value, batch) for value in node.outputs)
-        if not kept or not _keeps_apart(node, images):
+        if not kept or not _keeps_images_separate(node, images):
             return frozenset()
         images.update(node.outputs)
     return frozenset(images) if all(value in images for value in graph.outputs) else frozenset()
@@ -62,7 +62,7 @@ def _starts_with(value: ir.Value, batch: Size) -> bool:
     return _rank(value) > 0 and value.shape is not None and value.shape[0] == batch
 
 
-def _keeps_apart(node: ir.Node, images: Values) -> bool:
+def _keeps_images_separate(node: ir.Node, images: Values) -> bool:
     if node.op_type in ELEMENTWISE:
         return _elementwise(node, images)
     if node.op_type in OF_MAPS:
@@ -89,7 +89,7 @@ def _elementwise(node: ir.Node, images: Values) -> bool:
 
 
 def _same_for_all(value: ir.Value, rank: int) -> bool:
-    """Whether broadcasting gives every image the same of it."""
+    """Return True if broadcasting gives every image the same part of it."""
     shape = value.shape if value.const_value is None else value.const_value.shape
     return shape is not None and (len(shape) < rank or shape[0] == 1)
 
@@ -99,7 +99,7 @@ def _first_only(node: ir.Node, images: Values) -> bool:
 
 
 def _axes(node: ir.Node) -> Sequence[int]:
-    """What the node says along which axes it works, none where that is computed or it does not say."""
+    """Return the axes that the node names, none if they are computed or not named."""
     if "axes" in node.attributes:
         return tuple(node.attributes["axes"].as_ints())
     place = 3 if node.op_type == "Slice" else 1
@@ -165,5 +165,5 @@ OTHERS: dict[str, Callable[[ir.Node, Values], bool]] = {
 
 
 def _rank(value: ir.Value | None) -> int:
-    """0 where it is not known."""
+    """Return the rank, 0 if it is not known."""
     return 0 if value is None or value.shape is None else len(value.shape)

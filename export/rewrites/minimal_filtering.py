@@ -7,7 +7,7 @@ pixel: four convolutions of half the length. With F(2, 2) of toom_cook.py, its t
     odd  = x1 * (k0 + k1) + (x2 - x1) * k1
 
 In both directions nine convolutions take the place of sixteen (Mou and Duhamel, Short-Length FIR Filters, IEEE T-SP 39,
-1991): of a 7x7 kernel 121 multiplications for four pixels in place of 196. Where no tap is left to share, each product
+1991): of a 7x7 kernel 121 multiplications for four pixels in place of 196. If no tap is left to share, each product
 is a 1x1 convolution: 16 for four pixels of a 3x3 kernel in place of 36. What it costs are the sums before and after,
 and a pass that puts the pixels back. Does not apply to strides or dilation, to fewer than 8 channels in or out of a
 group, to 1x1, or where the weights are computed.
@@ -26,7 +26,7 @@ from .toom_cook import minimal_filter
 
 FEWEST = 8  # channels in and out of a group; with fewer, the sums cost what the products save
 STEP = 2  # neighbours of the output that are computed together, and so the step from pixel to pixel
-LONGEST_WHOLE = 4  # taps that are taken apart to single ones at once; more, and rounding would show
+LONGEST_WHOLE = 4  # taps that are split to single ones at once; more, and rounding would show
 Grid = list[list[ir.Value]]
 
 
@@ -45,7 +45,7 @@ class _Product:
 
 
 def _products(kernel: np.ndarray, axis: int, *, whole: bool) -> Iterator[_Product]:
-    """The products along an axis, of single taps where ``whole``, else of every second tap."""
+    """Yield the products along an axis, of single taps if ``whole``, else of every second tap."""
     length = kernel.shape[axis]
     every = length if whole else STEP
     parts = [np.take(kernel, range(first, length, every), axis) for first in range(min(length, every))]
@@ -139,7 +139,7 @@ class MinimalFiltering:
         write.put(pixels)
 
     def _levels(self, weight: np.ndarray) -> list[bool]:
-        """How the kernel is taken apart, one level after the other; true: down to single taps."""
+        """Return how the kernel is split, one level after the other; True: down to single taps."""
         return [*([False] * (max(weight.shape[2:]) > LONGEST_WHOLE)), True] if self._whole else [False]
 
 
@@ -252,7 +252,7 @@ def _interleaved(total: list[list[Grid | None]]) -> Grid:
 
 
 def _written(plane: ir.Value, weight: np.ndarray, pads: list[int]) -> ir.Value | None:
-    """The sums where another convolution of the same map has them already, as those of PSA do."""
+    """Return the sums if another convolution of the same map has them already, as those of PSA do."""
     for node in plane.consumers():
         if node.op_type != "Conv" or list(node.attributes.get_ints("pads", ())) != pads or len(node.inputs) > 2:
             continue
@@ -265,7 +265,7 @@ def _written(plane: ir.Value, weight: np.ndarray, pads: list[int]) -> ir.Value |
 def _apart(
     along: _Product, axis: int, first: int, last: int
 ) -> tuple[tuple[float, ...], tuple[int, int], tuple[int, int]]:
-    """What the pixels are multiplied with, and the zeros around the map that the sums need, and those of the sums.
+    """Return the factors of the pixels, and the zeros around the map that the sums need, and those of the sums.
 
     Sums of nothing but zeros are left to the convolution of the sums: there are fewer to compute.
     """
@@ -283,7 +283,7 @@ def _apart(
 
 
 def _zeros(pixels: tuple[float, ...]) -> int:
-    """How many come first."""
+    """Return how many come first."""
     return next(place for place, value in enumerate(pixels) if value)
 
 

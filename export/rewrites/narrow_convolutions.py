@@ -3,8 +3,8 @@
 ONNX Runtime computes channels in blocks of 8, with AVX-512 of 16. A group whose output channels do not fill blocks, as
 PSA and split-attention networks have, falls back to a product of small matrices. Either the convolution becomes a sum
 of depthwise ones, one for each input channel of a group, which does no more work; or groups are merged, with zeros
-where they were apart, which does more work in wider kernels. Neither applies to depthwise convolutions, to groups of
-sixteen or more output channels, or where the weights are computed.
+between them, which does more work in wider kernels. Neither applies to depthwise convolutions, to groups of
+sixteen or more output channels, or to weights that are computed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class _Convolution:
         return int(self.weight.shape[1])
 
     def merged(self, block: int) -> int:
-        """How many groups make one whose outputs fill blocks; 1 where no number of them does."""
+        """Return how many groups make one whose outputs fill blocks; 1 if no number of them does."""
         wanted = block // math.gcd(block, self.outputs_each)
         return wanted if self.groups % wanted == 0 else 1
 

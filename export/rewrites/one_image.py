@@ -1,8 +1,8 @@
 """A graph that computes one image after the other, in place of all of a batch operator by operator.
 
 A map of eight images leaves the caches between an operator and the next; one of an image stays there. Scan hands every
-image to the body where it lies, and has the body write its output where it belongs, so that nothing is copied. What is
-lost is that threads share out images: reductions over channels are shared out by groups of channels instead. Does not
+image to the body in place, and has the body write its output in place, so that nothing is copied. The price is that
+threads no longer share out images: reductions over channels are shared out by groups of channels instead. Does not
 apply where an operator may mix images (images_apart.py), or to a batch of one.
 
 ONNX Runtime takes weights from outside a body for something that may change: it does not arrange them for its kernels
@@ -103,7 +103,7 @@ def _entered(graph: ir.Graph, nodes: Sequence[ir.Node], zero: ir.Value) -> tuple
 def _left(graph: ir.Graph, images: frozenset[ir.Value], zero: ir.Value) -> tuple[list[ir.Value], list[ir.Node]]:
     """The body's outputs, an image without its axis of the batch, and the nodes that take that axis away.
 
-    It is taken from what an elementwise operator reads, where that gives the output: of a value inside, a change of
+    It is taken from what an elementwise operator reads, if that gives the output: of a value inside, a change of
     shape costs nothing; of an output it is a copy.
     """
     results, tails = [], []

@@ -1,8 +1,8 @@
 """Linear layers that are given every pixel's channels, as 1x1 convolutions.
 
 ``nn.Linear`` wants the channels last: GAM's channel attention and many public blocks transpose the map, flatten it to a
-matrix, and bring it back, each a pass over the map and a chain of shapes. A 1x1 convolution is the same product where
-the channels are. Does not apply where something else reads the map in between, or an operator stands there that mixes
+matrix, and bring it back, each a pass over the map and a chain of shapes. A 1x1 convolution is the same product with
+the channels in place. Does not apply if something else reads the map in between, or an operator stands there that mixes
 channels or pixels.
 """
 
@@ -67,7 +67,7 @@ class PixelLinear:
 
 
 def _chain(last: ir.Node) -> tuple[ir.Value, list[_Step]] | None:
-    """What the first Transpose reads, and the steps from there to the ``last``; None where this is something else."""
+    """Return what the first Transpose reads, and the steps from there to the ``last``; None for any other chain."""
     value = last.inputs[0] if _permutes(last, TO_FIRST) else None
     steps: list[_Step] = []
     between: list[ir.Value] = []
@@ -93,7 +93,7 @@ def _permutes(node: ir.Node, axes: list[int]) -> bool:
 
 
 def _step(node: ir.Node) -> tuple[ir.Value | None, _Step, ir.Value | None] | None:
-    """What the step that ends in ``node`` reads, the step, and the tensor whose sizes it takes over, if any."""
+    """Return what the step that ends in ``node`` reads, the step, and the tensor whose sizes it takes over, if any."""
     if node.op_type in ELEMENTWISE:
         return node.inputs[0], node, None
     if node.op_type == "Reshape":
@@ -120,7 +120,7 @@ def _is_read_once(value: ir.Value) -> bool:
 
 
 def _with_constant(node: ir.Node) -> tuple[ir.Value | None, np.ndarray | None]:
-    """What is added to, and a constant vector; (None, None) where there is none."""
+    """Return the value that is added to, and a constant vector; (None, None) without one."""
     for value, added in (tuple(node.inputs), tuple(reversed(node.inputs))):
         numbers = constant(added)
         if numbers is not None and numbers.ndim == 1:
@@ -129,8 +129,8 @@ def _with_constant(node: ir.Node) -> tuple[ir.Value | None, np.ndarray | None]:
 
 
 def _flattened(node: ir.Node) -> tuple[ir.Value, _Linear, ir.Value | None] | None:
-    """Of Reshape(Gemm(Reshape(x))) the x, the layer and the tensor whose sizes but the last come back; None for those
-    where the sizes are constants and x's own."""
+    """Return of Reshape(Gemm(Reshape(x))) the x, the layer and the tensor whose sizes but the last come back; None for
+    the tensor if the sizes are constants and x's own."""
     matrix = node.inputs[0]
     gemm = None if matrix is None or not _is_read_once(matrix) else matrix.producer()
     if gemm is None or gemm.op_type != "Gemm" or gemm.attributes.get_int("transA", 0) != 0:
@@ -163,7 +163,7 @@ def _flattened(node: ir.Node) -> tuple[ir.Value, _Linear, ir.Value | None] | Non
 
 
 def _shape_but_last(value: ir.Value | None, last: int) -> ir.Value | None:
-    """The tensor whose first three sizes, and then ``last``, make up ``value``; None where it is made otherwise."""
+    """The tensor whose first three sizes, and then ``last``, make up ``value``; None if it is made otherwise."""
     joined = None if value is None else value.producer()
     if joined is None or joined.op_type != "Concat" or len(joined.inputs) != 2:
         return None

@@ -2,8 +2,8 @@
 
 Coordinate attention and strip pooling take the mean of every row and of every column. Along so short an axis ONNX
 Runtime's reduction has more to do with finding the numbers than with adding them up. Its pooling computes blocks of
-channels at once, to which the map is reordered first, or adds up the rows of one map as they lie, where the map is
-given as a volume one slice deep. Does not apply where the axis may vary, since a pooling window is written into the
+channels at once, to which the map is reordered first, or adds up the rows of one map as they lie, if the map is
+given as a volume one slice deep. Does not apply if the axis may vary, since a pooling window is written into the
 graph.
 """
 
@@ -70,7 +70,7 @@ class PooledMapByMap:
 
 
 def _pooled(node: ir.Node) -> tuple[int, tuple[int | None, ...]] | None:
-    """The axis that a mean is taken along and the sizes of the map; None where this is something else."""
+    """Return the axis that a mean is taken along and the sizes of the map; None for any other node."""
     axes = reduced_axes(node) if node.op_type == "ReduceMean" else ()
     known = sizes(node.inputs[0], 4) if axes in ((HEIGHT,), (WIDTH,)) else None
     size = None if known is None else known[axes[0]]

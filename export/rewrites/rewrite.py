@@ -72,13 +72,13 @@ def _finish(model: ir.Model) -> None:
 
 
 def _kind(node: ir.Node, rewrite: Rewrite) -> str:
-    """Return the kind of a node. What a rewrite has written has none: its parts may look like another place."""
+    """Return the kind of a node. A node that a rewrite has written has none: its parts may look like another place."""
     ours = WRITTEN in (node.name or "")
     return rewrite.kind(node) if node.domain in ("", "ai.onnx") and not ours else ""
 
 
 def sizes(value: ir.Value | None, rank: int) -> tuple[int | None, ...] | None:
-    """The sizes of a tensor of this rank, None for those that may vary; None where the rank is another or unknown."""
+    """Return the sizes of a tensor of this rank, None for those that may vary; None if the rank is another or unknown."""
     if value is None or value.shape is None or len(value.shape) != rank:
         return None
     return tuple(size if isinstance(size, int) else None for size in value.shape)
@@ -91,7 +91,7 @@ def constant(value: ir.Value | None) -> np.ndarray | None:
 
 
 def moves_by_one(node: ir.Node) -> bool:
-    """Whether a convolution has neither strides nor dilation, and says its zeros in numbers."""
+    """Return True if a convolution has neither strides nor dilation, and gives its zeros in numbers."""
     found = (set(node.attributes.get_ints(name, (1, 1))) for name in ("strides", "dilations"))
     return all(numbers == {1} for numbers in found) and node.attributes.get_string("auto_pad", "NOTSET") == "NOTSET"
 

@@ -3,8 +3,8 @@
 Coordinate attention multiplies its map by a gate for every row, then by one for every column: two passes over the
 map, each of which ONNX Runtime broadcasts row by row. The product of the gates is a dense map, and what is left is one
 multiplication without broadcasting. Two ways to make it: a matrix product of one term, and both gates enlarged to the
-map by repeating them, which ONNX Runtime does in blocks of channels where the gates come from convolutions. Neither
-applies where something else reads the map between the two multiplications.
+map by repeating them, which ONNX Runtime does in blocks of channels if the gates come from convolutions. Neither
+applies if something else reads the map between the two multiplications.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _kind(given: ir.Value) -> str:
 
 
 def _parts(node: ir.Node) -> tuple[ir.Value, ir.Value, ir.Value] | None:
-    """The map, the gate of each row and that of each column; None where this is something else.
+    """Return the map, the gate of each row and that of each column; None for any other node.
 
     Whatever the other sizes are, a matrix product over an axis of one broadcasts as the two products do.
     """

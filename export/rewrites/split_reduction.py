@@ -3,7 +3,7 @@
 CBAM's and BAM's spatial gates take the maximum and the mean over all channels of every pixel. ONNX Runtime's kernel
 shares that work out among threads by image, so that one image keeps one thread, and runs over a whole map for every
 channel, which no first-level cache holds. In groups there is work for every thread. Means of groups of one size are
-exact, too. Does not apply where the channels are not a multiple of four, or their number varies.
+exact, too. Does not apply if the channels are not a multiple of four, or their number varies.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class SplitReduction:
 
 
 def _reduce(write: Writer, node: ir.Node, value: ir.Value, axis: int, *, keep: int, word: str) -> ir.Value:
-    """The node's reduction over another axis, which is told as the node tells it: its opset decides how."""
+    """Return the node's reduction over another axis, given as an attribute or an input as the node has it."""
     if "axes" in node.attributes:
         return write.node(node.op_type, [value], word, axes=[axis], keepdims=keep)
     axes = write.weight(np.array([axis], np.int64), f"axis {word}")
@@ -65,7 +65,7 @@ def _reduce(write: Writer, node: ir.Node, value: ir.Value, axis: int, *, keep: i
 
 
 def reduced_axes(node: ir.Node) -> tuple[int, ...]:
-    """The axes of a map that a reduction is over, counted from the first; none where they are computed or all."""
+    """The axes of a map that a reduction is over, counted from the first; none if they are computed or all."""
     if "axes" in node.attributes:
         found = tuple(node.attributes["axes"].as_ints())
     else:
