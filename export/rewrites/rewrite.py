@@ -78,7 +78,7 @@ def _kind(node: ir.Node, rewrite: Rewrite) -> str:
 
 
 def sizes(value: ir.Value | None, rank: int) -> tuple[int | None, ...] | None:
-    """Return the sizes of a tensor of this rank, None for those that may vary; None if the rank is another or unknown."""
+    """Return the sizes of a tensor of this rank, None for those that may vary; None for another or unknown rank."""
     if value is None or value.shape is None or len(value.shape) != rank:
         return None
     return tuple(size if isinstance(size, int) else None for size in value.shape)
