@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from ..core.bundle import MODEL, Bundle
 from ..core.manifest import REPORT
+from ..core.precision import FP32
 from ..errors import InputError
 from ..validate.verdict import Verdict
 from .error_section import MapSection, NetworkSection, map_section, network_sections
@@ -155,7 +156,7 @@ def _mapping(manifest: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _commands(bundle: Bundle, shown: Path) -> dict[str, str]:
     path, name = shlex.quote(str(shown)), shlex.quote(bundle.name)
-    lower = next((precision for precision in bundle.graphs if precision != "fp32"), "fp16")
+    lower = next((precision for precision in bundle.graphs if precision != FP32), FP32)
     return {
         "validate": f"attn2trt validate {path}",
         "verify": f"attn2trt verify {path}",

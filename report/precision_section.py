@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ..core.bundle import Bundle, is_as_listed
+from ..core.precision import FP32
 from ..engines.tensorrt.layers import MOVES, Layer, read_layers
 from ..engines.tensorrt.plans import Plan, layers_name, plans_of
 from .scale import Bar, LinearAxis
@@ -135,4 +136,4 @@ def _layer(layer: Layer, precision: str, kept: Mapping[str, str], modules: Mappi
 
 
 def _asked_of(nodes: list[str], precision: str, kept: Mapping[str, str]) -> list[str]:
-    return sorted({"fp32" if node in kept else precision for node in nodes})
+    return sorted({FP32 if node in kept else precision for node in nodes})
