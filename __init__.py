@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .workflows.deploy import deploy
     from .workflows.export import export_bundle
     from .workflows.options import Judging, PrecisionRequest, Weights
+    from .workflows.report import report_bundle
     from .workflows.tune import tune_bundle
     from .workflows.validate import validate_bundle
     from .workflows.verify import verify_bundle
@@ -57,6 +58,7 @@ __all__ = [
     "deploy",
     "export_bundle",
     "open_bundle",
+    "report_bundle",
     "tune_bundle",
     "validate_bundle",
     "verify_bundle",
@@ -80,6 +82,7 @@ _HOME = {
     "deploy": ".workflows.deploy",
     "export_bundle": ".workflows.export",
     "open_bundle": ".core.bundle",
+    "report_bundle": ".workflows.report",
     "tune_bundle": ".workflows.tune",
     "validate_bundle": ".workflows.validate",
     "verify_bundle": ".workflows.verify",

@@ -19,7 +19,7 @@ from attn2trt.engines.environment import ask_driver, probe_tensorrt
 
 VERBS = {
     *("build", "deploy", "export_bundle", "open_bundle", "compile_bundle", "validate_bundle", "verify_bundle"),
-    *("benchmark", "cost", "tune_bundle"),
+    *("benchmark", "cost", "tune_bundle", "report_bundle"),
 }
 QUICKLY = attn2trt.Method(seconds=0.02, iterations=2, rounds=2, warm_up_seconds=0.0)
 SE = {"shapes": ["2x16x4x4"]}
@@ -142,3 +142,10 @@ def test_tune_gives_bundle_trials_and_verdict(bundle: attn2trt.Bundle) -> None:
     tuned = attn2trt.tune_bundle(bundle, threads=1, method=QUICKLY)
     assert tuned.bundle.path == bundle.path
     assert tuned.verdict is None or tuned.verdict
+
+
+def test_report_writes_the_page_into_the_bundle(bundle: attn2trt.Bundle) -> None:
+    reported = attn2trt.report_bundle(bundle)
+    assert reported.path == bundle.path
+    assert "report.html" in {finding.file for finding in attn2trt.verify_bundle(reported)}
+    assert "<html" in (reported.path / "report.html").read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from ..core.bundle import Bundle, open_bundle, require_unchanged
+from ..core.bundle import Bundle, Folder, open_bundle, require_unchanged
 from ..core.extend import changing, extend
 from ..core.manifest import REPORT
 from ..errors import Attn2trtError, InputError, MissingRequirement, StorageError
@@ -26,11 +26,11 @@ LARGEST_BYTES = 64 << 20
 Note = Callable[[str], object]
 
 
-def report_bundle(path: Path | str, *, add: Sequence[Path | str] = ()) -> Bundle:
+def report_bundle(bundle: Folder, *, add: Sequence[Path | str] = ()) -> Bundle:
     """Write the page of a bundle anew, after taking up documents that ``cost`` and ``benchmark`` wrote about it.
 
     Args:
-        path: The bundle's folder.
+        bundle: The bundle, or its folder.
         add: Documents; a later one of the same command replaces the one in the bundle.
 
     Returns:
@@ -42,11 +42,11 @@ def report_bundle(path: Path | str, *, add: Sequence[Path | str] = ()) -> Bundle
         MissingRequirement: The template engine is not installed.
         StorageError: Another command changes the bundle now.
     """
-    with changing(path) as bundle:
-        require_unchanged(bundle)
-        entries = dict(_document(bundle, Path(file)) for file in add)
-        text = _page(Bundle(bundle.path, {**bundle.manifest, **entries}), bundle.path)
-        return _put(bundle, text, entries)
+    with changing(bundle) as opened:
+        require_unchanged(opened)
+        entries = dict(_document(opened, Path(file)) for file in add)
+        text = _page(Bundle(opened.path, {**opened.manifest, **entries}), opened.path)
+        return _put(opened, text, entries)
 
 
 def report_page(paths: Sequence[Path | str]) -> str:
