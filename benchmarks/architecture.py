@@ -35,7 +35,7 @@ LONGEST = 40
 
 @dataclass(frozen=True)
 class Shape:
-    """What is printed of one tree; ``long`` are the functions above LONGEST lines, the longest first."""
+    """The printed figures of one tree; ``long`` are the functions above LONGEST lines, the longest first."""
 
     order: Order
     walks: dict[str, Walk]

@@ -38,7 +38,7 @@ PASSED, REFUSED = 0, 2
 
 @dataclass(frozen=True)
 class Result:
-    """What a command came to: its exit code, the line that says it, and all that it printed or recorded."""
+    """The outcome of a command: its exit code, the line that says it, and all that it printed or recorded."""
 
     exit_code: int
     line: str
@@ -168,7 +168,7 @@ def page(document: dict[str, Any]) -> str:
 
 
 def refusals(pairs: Sequence[tuple[Situation, Deploy, dict[str, Any]]]) -> list[str]:
-    """What is still refused or fails, why, and what to do instead, each from the line that a user reads."""
+    """List what is still refused or fails, why, and what to do instead, each from the line that a user reads."""
     lines = [
         "## What does not pass, and what to do instead",
         "",

@@ -69,7 +69,7 @@ def compare(
 ) -> Outcome:
     """Run the graph at every combination: right, silently wrong, or fails if ONNX Runtime raises.
 
-    Sizes that PyTorch itself cannot run are an error of whoever claims them, and left out where nobody did.
+    Sizes that PyTorch itself cannot run are an error of whoever claims them, and left out if nobody did.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4

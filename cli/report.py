@@ -28,7 +28,7 @@ from .output import print_lines
 def command(bundles: tuple[Path, ...], out: Path | None, add: tuple[Path, ...], force: bool) -> int:
     """Write the HTML page of BUNDLE into it, or one page of several bundles side by side with -o.
 
-    One file without scripts that needs no network: the verdict by stage and case, where the error lies, precision,
+    One file without scripts that needs no network: the verdict by stage and case, the place of the error, precision,
     cost, latency, the graph's interface, and how it was made.
     """
     if out is None and len(bundles) > 1:

@@ -66,7 +66,7 @@ class Precision:
 
     @property
     def between_runs(self) -> float:
-        """The number of floors that two healthy runs may be apart."""
+        """The number of floors by which two healthy runs may differ."""
         return 2 * self.healthy
 
     @property

@@ -1,4 +1,4 @@
-"""Where the classes of a module's parts are written: the file and line that a verdict can point to."""
+"""The file and line of the classes of a module's parts, so that a verdict can point to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the error lies: in the worst case's output, and along the network's modules."""
+"""The place of the error: in the worst case's output, and along the network's modules."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _levels(cells: Sequence[tuple[float, int, int]], floor: float) -> tuple[Leve
 
 
 def _steps(ratios: Sequence[float]) -> list[float]:
-    """Return where each step of the map ends, the largest last; one step if all cells are alike."""
+    """Return the upper end of each step of the map, the largest last; one step if all cells are alike."""
     positive = [ratio for ratio in ratios if math.isfinite(ratio) and ratio > 0]
     if not positive:
         return [max((ratio for ratio in ratios if not math.isnan(ratio)), default=math.inf)]
@@ -141,7 +141,7 @@ def _range(cell: int, cells: int, size: int) -> str:
 
 @dataclass(frozen=True)
 class BoundaryRow:
-    """What enters or leaves a module, beside PyTorch."""
+    """One tensor at a module's boundary, beside PyTorch's."""
 
     module: str
     kind: str

@@ -1,4 +1,4 @@
-"""What was measured: the cost of the blocks by stage beside its limit, and the latency by runtime and batch."""
+"""The measurements: the cost of the blocks by stage beside its limit, and the latency by runtime and batch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class CostRow:
 
 @dataclass(frozen=True)
 class StageCostRow:
-    """What a stage takes more with the blocks, and the least that its blocks can take."""
+    """The time that a stage takes more with the blocks, and the least that its blocks can take."""
 
     stage: str
     plain: str

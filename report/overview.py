@@ -11,7 +11,7 @@ from .scale import Bar
 
 @dataclass(frozen=True)
 class OverviewCell:
-    """What one bundle has in a row."""
+    """The cells of one bundle's row."""
 
     text: str
     kind: str = ""

@@ -26,7 +26,7 @@ class KeptRow:
 
 @dataclass(frozen=True)
 class AskedSection:
-    """What was asked of a graph below float32."""
+    """The request for a graph below float32."""
 
     precision: str
     file: str
@@ -49,7 +49,7 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class AchievedSection:
-    """What the inspector tells of a plan; ``why_not`` says why there is nothing."""
+    """The inspector's facts on a plan; ``why_not`` says why there are none."""
 
     plan: str
     precision: str
@@ -59,7 +59,7 @@ class AchievedSection:
 
     @property
     def different(self) -> int:
-        """How many layers compute in another precision than was asked for."""
+        """Return how many layers compute in another precision than was asked for."""
         return sum(layer.agrees is False for layer in self.layers)
 
 

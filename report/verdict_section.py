@@ -13,7 +13,7 @@ from ..validate.verdict import AGAINST_FLOAT32, BUILT, FAILED, NOT_CHECKED, OVER
 from .scale import Bar, LogAxis, Mark, number
 from .table import conclusion, stage_sentence
 
-# A sign for each status, so that none is told by its colour alone.
+# A sign for each status, so that none depends on its colour alone.
 SIGNS = {PASSED: "✓", OVER_BUDGET: "✓", AGAINST_FLOAT32: "≈", BUILT: "◇", NOT_CHECKED: "\N{EN DASH}", FAILED: "✗"}
 KINDS = {
     PASSED: "good",

@@ -23,7 +23,7 @@ LATER = {"AlwaysDrops", "AlwaysTrains"}
 
 @pytest.fixture(scope="module")
 def tool() -> Iterator[ModuleType]:
-    """The benchmark, with benchmarks/ on the path, where the situations are found by their import names."""
+    """The benchmark, with benchmarks/ on the path, so that the situations are found by their import names."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT / "benchmarks"))
         spec = importlib.util.spec_from_file_location("field_benchmark", ROOT / "benchmarks/field.py")
@@ -58,7 +58,7 @@ def options(deploy: Any) -> dict[str, Any]:
 
 
 def export(situation: Any, deploy: Any, folder: Path) -> None:
-    """What deploy does before anything is judged."""
+    """Do what deploy does before anything is judged."""
     target = resolve(situation.target, **options(deploy))
     trace(target, target.build(), folder / "model.onnx", opset=17)
 

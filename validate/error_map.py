@@ -1,4 +1,4 @@
-"""Where in an output the error lies: a plane of it through the largest error, made small enough to be kept.
+"""The place of the error in an output: a plane of it through the largest error, made small enough to be kept.
 
 Only the plane is computed, so that a map costs next to nothing beside the comparison itself.
 """
@@ -30,8 +30,8 @@ class ErrorMap:
         fixed: The index of each earlier axis; empty for an output of one or two axes.
         shape: The sizes of the plane, rows first; an output of one axis has one row.
         cells: Row by row, the largest |output - float64| of each block over the largest |float64| of the output;
-            infinite if a number is not finite where float64 is.
-        floor: What PyTorch loses by itself, in the same unit.
+            infinite if a number is not finite and float64's is.
+        floor: The loss of PyTorch by itself, in the same unit.
     """
 
     fixed: tuple[int, ...]
@@ -99,7 +99,7 @@ def _element(out: Array, ref64: Array, worst: Sequence[int], which: str) -> tupl
 
 
 def _distance(out: Array, truth: Array) -> Float64:
-    """Return |out - truth|: 0 where the truth is not finite, infinite where only the output is not."""
+    """Return |out - truth|: 0 if the truth is not finite, infinite if only the output is not."""
     finite = np.isfinite(truth)
     with np.errstate(invalid="ignore", over="ignore"):
         found = np.abs(np.where(finite, out, 0.0).astype(np.float64) - np.where(finite, truth, 0.0))

@@ -134,7 +134,7 @@ def _page(bundle: Bundle, shown: Path) -> str:
 
 
 def _page_or_note(bundle: Bundle, shown: Path, note: Note) -> str | None:
-    """Return the page; None, and a note, if there is none. What was done before is worth more than the page."""
+    """Return the page; None, and a note, if there is none. The work done before is worth more than the page."""
     try:
         return _page(bundle, shown)
     except Attn2trtError as error:

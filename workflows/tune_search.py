@@ -1,8 +1,9 @@
 """Find the fastest rewrites of a graph on this machine: each is written, checked on a case, timed, and kept or left.
 
-What looks faster but may be so by chance is timed a second time, in new processes: the place of a process's memory
-moves its times as much as some rewrites do. By chance alone a first look of twelve rounds takes one rewrite in fifty
-for faster, both looks together one in thirty. At the end the whole is held against the graph as it was in the same way.
+A rewrite that looks faster but may be so by chance is timed a second time, in new processes: the place of a process's
+memory moves its times as much as some rewrites do. By chance alone a first look of twelve rounds takes one rewrite in
+fifty for faster, both looks together one in thirty. At the end the whole is held against the graph as it was in the
+same way.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What float16 and int8 lose: near ties, overflow, channels that an outlier hides, selections."""
+"""The losses of float16 and int8: near ties, overflow, channels that an outlier hides, selections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a module returns: names, repeated tensors, inputs, nothing that a graph has."""
+"""The outputs of a module: names, repeated tensors, inputs, nothing that a graph has."""
 
 from __future__ import annotations
 

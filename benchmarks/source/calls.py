@@ -1,8 +1,8 @@
 """The functions that a workflow reaches, and what it hands down to be called back.
 
-Names are resolved as Python does, without running anything: a function reaches every function and class that it names,
-and a class its methods. What a child process runs is not followed, nor a call of a method of an object whose class is
-not named there.
+Names are resolved as Python does, without running anything: a function reaches every function and class that it
+names, and a class its methods. Code that a child process runs is not followed, nor a call of a method of an object
+whose class is not named there.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Callback:
 
 @dataclass(frozen=True)
 class Walk:
-    """What a workflow reaches: the files, the rooms of them, and the callbacks, one for each function and argument."""
+    """The reach of a workflow: the files, the rooms of them, and the callbacks, one for each function and argument."""
 
     files: tuple[str, ...]
     rooms: tuple[str, ...]

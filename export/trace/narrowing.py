@@ -54,7 +54,7 @@ class Violation:
             return f"does not hold for {self.axis} {_listed(self.excluded)}{where}"
         if self.axis:
             return f"holds only for {self.axis} {_listed(self.allowed)}{where}"
-        return f"holds only where {self.guard}{where}"
+        return f"holds only if {self.guard}{where}"
 
 
 # Whether the traced program computes what the module does at these sizes.

@@ -113,7 +113,7 @@ def test_a_number_that_a_size_became_is_compared_as_a_float() -> None:
 def test_a_guard_that_cannot_be_evaluated_is_reported_as_it_is() -> None:
     unknown = sympy.Eq(sympy.Function("Unknown")(HEIGHT), 3)
     violation = restrict([guard(unknown)], AXES, never)[1]
-    assert str(violation) == "holds only where Unknown(height) == 3 at mine.py:3 `if h % 2:`"
+    assert str(violation) == "holds only if Unknown(height) == 3 at mine.py:3 `if h % 2:`"
 
 
 def test_a_fixed_axis_names_axis_value_and_line() -> None:
@@ -129,7 +129,7 @@ def test_a_range_is_reported_as_a_range() -> None:
 def test_a_relation_between_axes_is_reported_with_their_names() -> None:
     violation = restrict([guard(sympy.Gt(WIDTH, HEIGHT))], AXES, never)[1]
     assert isinstance(violation, Violation)
-    assert str(violation) == "holds only where width > height at mine.py:3 `if h % 2:`"
+    assert str(violation) == "holds only if width > height at mine.py:3 `if h % 2:`"
 
 
 def test_a_branch_to_the_same_function_is_run_and_let_through() -> None:

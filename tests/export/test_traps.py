@@ -34,7 +34,7 @@ SAMPLE = (
 )
 REFUSED = {
     "LoopOverRows": r"fixes the axis 'height' at 12 at .*shapes.py:\d+ `for row in range\(x.shape\[2\]\):`",
-    "LongerSide": r"holds only where width > height at .*shapes.py:\d+ `if x.shape\[3\] > x.shape\[2\]:`",
+    "LongerSide": r"holds only if width > height at .*shapes.py:\d+ `if x.shape\[3\] > x.shape\[2\]:`",
 }
 
 

@@ -72,7 +72,7 @@ class WrongRunner(ReferenceRunner):
 
 @pytest.fixture
 def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The file of a runtime, where this process and the one that is timed find it."""
+    """The file of a runtime, on the path of this process and of the one that is timed."""
     (tmp_path / "reference_runtime.py").write_text(FILE)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))

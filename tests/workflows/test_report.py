@@ -132,5 +132,5 @@ def test_several_bundles_are_one_page(place: Path, tmp_path: Path) -> None:
         report_page([place, other])
 
 
-def test_no_command_line_is_told_of_python(place: Path) -> None:
+def test_no_command_line_is_shown_for_python(place: Path) -> None:
     assert reporting.made_by() == {}

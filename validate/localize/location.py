@@ -58,5 +58,5 @@ class Location:
 
     @property
     def place(self) -> Place:
-        """What the verdict keeps of it."""
+        """Return the entries that the verdict keeps of it."""
         return Place(self.module, self.class_name, self.source, self.node, self.op_type, self.boundaries)

@@ -222,7 +222,7 @@ def test_sources_of_kernels_are_left_out() -> None:
         versions.tactic_mask(TRT, Version(11), 0b11000, ["cudnn"])
 
 
-def told(version: Version, precision: str, graph: Path) -> tuple[list[str], Network]:
+def flags_and_network(version: Version, precision: str, graph: Path) -> tuple[list[str], Network]:
     """The flags that are set for a network of the graph, if tf32 is on by default, and the network."""
     flags: list[str] = ["TF32"]
     config = SimpleNamespace(set_flag=flags.append, clear_flag=flags.remove)
@@ -249,7 +249,7 @@ def precisions(network: Network) -> dict[str, str]:
 
 
 def test_a_weakly_typed_network_is_bound_to_the_precisions_of_its_graph(graph: Path) -> None:
-    flags, network = told(Version(8, 6), "fp16", graph)
+    flags, network = flags_and_network(Version(8, 6), "fp16", graph)
     assert flags == ["FP16", "OBEY"]
     assert precisions(network) == {"mean": "FLOAT", "sigmoid": "HALF"}
 
@@ -259,11 +259,11 @@ def test_integers_need_their_flag_and_float32_none_and_strong_types_nothing(grap
         *((Version(8, 6), "int8", ["INT8"]), (Version(8, 6), "fp32", [])),
         *((version, precision, []) for version in (Version(10), Version(11)) for precision in ("fp32", "fp16", "int8")),
     ]:
-        found, network = told(version, precision, graph)
+        found, network = flags_and_network(version, precision, graph)
         assert (found, precisions(network)) == (flags, {})
 
 
 @pytest.mark.parametrize("version", [Version(8, 6), Version(10), Version(11)])
 def test_tf32_is_allowed_where_it_is_asked_for_alone(version: Version, graph: Path) -> None:
-    assert set(told(version, "tf32", graph)[0]) == {"TF32"}
-    assert "TF32" not in told(version, "fp32", graph)[0]
+    assert set(flags_and_network(version, "tf32", graph)[0]) == {"TF32"}
+    assert "TF32" not in flags_and_network(version, "fp32", graph)[0]
