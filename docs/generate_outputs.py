@@ -64,9 +64,9 @@ def steps(page: str) -> list[Step]:
 def run(found: list[Step], folder: Path) -> Iterator[str]:
     """Yield what each step prints, run one after the other in ``folder``; SystemExit for another exit code."""
     with tempfile.TemporaryDirectory() as name:
-        program = Path(name, "attn2trt")
-        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m attn2trt "$@"\n')
-        program.chmod(0o755)
+        for program, words in (("attn2trt", "-m attn2trt"), ("python", "")):
+            Path(name, program).write_text(f'#!/bin/sh\nexec "{sys.executable}" {words} "$@"\n')
+            Path(name, program).chmod(0o755)
         places = f"{name}{os.pathsep}{os.environ['PATH']}"
         environment = {**os.environ, "PATH": places, "COLUMNS": str(WIDTH), "TERM": "dumb", "PYTHONIOENCODING": "utf-8"}
         for step in found:
