@@ -29,7 +29,7 @@ import timm
 import torch
 from catalogue import ROOMS
 from code_hash import code_hash
-from outcomes import Outcome, judge, line, shorten
+from outcomes import Outcome, count_statuses, judge, line, shorten
 from torch import nn
 
 import attn2trt
@@ -42,7 +42,7 @@ DYNAMIC = "batch=1:2:3"
 # the first that the model takes, then its own; at 64 the last map would have too few values to scale weights by
 SIZES = (96, 128, 160, 192, 224, 256)
 MINUTES = 30  # for one row
-LEFT_OUT, BAD = "left out", ("silently wrong", "traceback")
+LEFT_OUT, BAD = "left out", ("silently wrong", "false alarm", "traceback")
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,8 @@ def page(document: dict[str, Any]) -> str:
     """The docs page."""
     rows = [row for row in document["rows"] if row["result"] != LEFT_OUT]
     count = Counter(row["result"] for row in rows)
-    others = ("refused", "failed verdict", "silently wrong", "fails", "traceback")
+    alarms = ["false alarm"] if count["false alarm"] else []
+    others = ("refused", "failed verdict", *alarms, "silently wrong", "fails", "traceback")
     left_out = [f"`{row['family']}`" for row in document["rows"] if row["result"] == LEFT_OUT]
     lines = [
         "# timm's families",
@@ -159,6 +160,7 @@ def page(document: dict[str, Any]) -> str:
         f"Right: {count['right']} of {len(rows)} ({count['right'] / max(1, len(rows)):.0%}); "
         + ", ".join(f"{result}: {count[result]}" for result in others)
         + ".",
+        *count_statuses(rows),
         "",
         "| family | model | parameters | image | result |",
         "| --- | --- | --- | --- | --- |",

@@ -1,7 +1,7 @@
 """Deploy every situation of benchmarks/situations as a user would, compare with what must come of it; write the page.
 
-Usage: python benchmarks/field.py [--only NAME ...] [--resume]. Each deploy is a command of its own in a temporary
-folder. A graph that passes is also compared with eager PyTorch here (outcomes.py), at sizes that were not traced.
+Usage: python benchmarks/field.py [--only NAME ...] [--resume] [--jobs N]. Each deploy is a command of its own, in a
+temporary folder. A graph that passes is compared with eager PyTorch too (outcomes.py), at sizes that were not traced.
 Without --only it writes benchmarks/results/field.json and docs/field.md after every situation; --resume keeps the rows
 that are there and as expected. Exit code 1 if anything is not as expected.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import re
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
@@ -77,7 +79,7 @@ def result(situation: Situation, exit_code: int, stdout: str, stderr: str, bundl
         return Result(exit_code, line, line)
     found = open_bundle(bundle)
     verdict = Verdict.from_json(found.manifest["verdict"])
-    why = "; ".join(f"{stage.stage}: {stage.why}" for stage in verdict.objections)
+    why = "; ".join(f"{stage.label}: {stage.why}" for stage in verdict.objections)
     line = f"{line}: {why}" if why else line
     if exit_code != PASSED:
         return Result(exit_code, line, line)
@@ -203,35 +205,49 @@ def _name(link: str) -> str:
     return f"{match[1].rpartition('/')[2]}#{match[2]}" if match else link
 
 
-def main(names: Sequence[str], *, resume: bool) -> int:
+def main(names: Sequence[str], *, resume: bool, jobs: int) -> int:
     """Deploy every situation, or those that are named; exit code 1 if something is not as it must be."""
     stored = json.loads(RESULTS.read_text())["rows"] if resume and RESULTS.exists() else []
-    known = {row["situation"]: row for row in stored if is_kept(row)}
+    rows = {row["situation"]: row for row in stored if is_kept(row)} if not names else {}
     document: dict[str, Any] = {
         "date": date.today().isoformat(),
         "machine": f"{platform.machine()}, {platform.system()}, CPU only",
         "versions": {name: version(name) for name in ("torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxsim")},
-        "rows": [],
     }
-    for situation in [SITUATIONS[name] for name in names] or list(SITUATIONS.values()):
-        row = known.get(situation.name) or measure(situation)
-        document["rows"].append(row)
-        for deploy in row["deploys"]:
-            result = "" if deploy["as_expected"] else "NOT AS IT MUST BE "
-            compared = deploy.get("compared", {})
-            print(
-                f"{situation.name} {deploy['options']}: {result}{deploy['exit_code']} {deploy['line']} {compared}",
-                flush=True,
-            )
-        if not names:  # after every row: an interrupted run keeps what it measured
-            RESULTS.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-            PAGE.write_text(page(document))
-    return 0 if all(deploy["as_expected"] for row in document["rows"] for deploy in row["deploys"]) else 1
+    left = [name for name in names or SITUATIONS if name not in rows]
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        for job in as_completed([pool.submit(measure, SITUATIONS[name]) for name in left]):
+            row = job.result()
+            rows[row["situation"]] = row
+            show(row)
+            document["rows"] = [rows[name] for name in SITUATIONS if name in rows]
+            if not names:  # after every row: an interrupted run keeps what it measured
+                store(document)
+    if not names:
+        document["rows"] = [rows[name] for name in SITUATIONS]
+        store(document)
+    return 0 if all(deploy["as_expected"] for row in rows.values() for deploy in row["deploys"]) else 1
+
+
+def store(document: dict[str, Any]) -> None:
+    """Write the results and the page."""
+    RESULTS.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    PAGE.write_text(page(document))
+
+
+def show(row: dict[str, Any]) -> None:
+    """Print what came of a situation."""
+    for deploy in row["deploys"]:
+        unexpected = "" if deploy["as_expected"] else "NOT AS IT MUST BE: "
+        compared = deploy.get("compared", {}).get("result", "")
+        said = f"{unexpected}{deploy['exit_code']} {deploy['line']}"
+        print(row["situation"], deploy["options"], said, compared, sep=" | ", flush=True)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=[*SITUATIONS], default=[], metavar="NAME", help="not written")
     parser.add_argument("--resume", action="store_true", help="keep the stored rows that are as expected")
+    parser.add_argument("--jobs", type=int, default=1, help="situations at a time")
     options = parser.parse_args()
-    sys.exit(main(options.only, resume=options.resume))
+    sys.exit(main(options.only, resume=options.resume, jobs=options.jobs))

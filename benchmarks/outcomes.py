@@ -12,7 +12,8 @@ import itertools
 import logging
 import random
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,7 +30,17 @@ from attn2trt.core.bundle import Bundle
 from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.errors import Attn2trtError
 from attn2trt.modules.catalog import from_module
-from attn2trt.validate.verdict import Verdict
+from attn2trt.validate.verdict import (
+    AGAINST_FLOAT32,
+    BUILT,
+    FAILED,
+    NOT_CHECKED,
+    OVER_BUDGET,
+    PASSED,
+    PASSES,
+    STATUSES,
+    Verdict,
+)
 
 # Right: an error below this many times what eager float32 loses on the same input, or below BUDGET.
 ROUNDINGS, BUDGET = 30.0, 1e-5
@@ -38,12 +49,16 @@ RANDOM_SIZES = 10
 
 @dataclass(frozen=True)
 class Outcome:
-    """``result`` is right, silently wrong, failed verdict, refused, fails or traceback; ``why`` is one line."""
+    """``result`` is right, silently wrong, failed verdict, false alarm, refused, fails or traceback; ``why`` a line.
+
+    A false alarm is a failed verdict over a graph that is right. ``status`` is what the verdict as a whole says.
+    """
 
     result: str
     why: str = ""
     sizes: int = 0
     constraints: str = ""
+    status: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return {key: value for key, value in asdict(self).items() if value}
@@ -147,14 +162,37 @@ def judge(deploy: Callable[[], Bundle], build: Callable[[], nn.Module], inputs: 
     except Exception as error:
         return Outcome("traceback", f"{type(error).__name__}: {line(error)}")
     verdict = Verdict.from_json(bundle.manifest["verdict"])
+    status = status_of(bundle.manifest["verdict"]["stages"])
     failure = verdict.first_failure
-    if failure is not None:
-        return Outcome("failed verdict", f"{failure.label}: {failure.why}")
     claimed = {name: _axis(entry) for name, entry in bundle.manifest["axes"].items()}
     found = compare(bundle.model_path, build(), inputs, claimed, is_claimed=True)
+    if failure is not None:
+        is_right = found.result == "right"
+        why = f"{failure.label}: {failure.why}"
+        return Outcome("false alarm" if is_right else "failed verdict", why, status=status)
     stated = ", ".join(f"{name} {axis}" for name, axis in claimed.items() if axis.multiple > 1)
     result = "silently wrong" if found.result == "fails" else found.result
-    return Outcome(result, found.why, found.sizes, stated)
+    return Outcome(result, found.why, found.sizes, stated, status)
+
+
+def status_of(stages: Sequence[Mapping[str, Any]]) -> str:
+    """The status of a whole verdict, from the stages that a manifest or ``--json`` holds: the worst that was judged."""
+    found = {stage["status"] for stage in stages}
+    if FAILED in found:
+        return FAILED
+    is_incomplete = any(stage["status"] == NOT_CHECKED and stage["comparisons"] for stage in stages)
+    if is_incomplete or not found & {*PASSES}:
+        return NOT_CHECKED
+    return next((status for status in (AGAINST_FLOAT32, OVER_BUDGET) if status in found), PASSED)
+
+
+def count_statuses(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Lines of a page that count rows by the status of their verdicts, and false alarms; none for rows without."""
+    rows = [row for row in rows if row.get("status")]
+    count = Counter(row["status"] for row in rows)
+    alarms = sum(row["result"] == "false alarm" for row in rows)
+    told = [f"{status}: {count[status]}" for status in STATUSES if status != BUILT]
+    return [f"Statuses of {len(rows)} verdicts: {'; '.join(told)}. False alarms: {alarms}."] if rows else []
 
 
 def line(error: BaseException) -> str:

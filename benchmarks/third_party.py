@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from outcomes import line, ours, shorten
+from outcomes import count_statuses, line, ours, shorten
 from torch import Tensor, nn
 
 ROOT = Path(__file__).parent.parent
@@ -233,6 +233,7 @@ def page(document: dict[str, Any]) -> str:
     """The docs page."""
     tried = [row for row in document["rows"] if row["result"] != "not tried"]
     count = Counter(row["result"] for row in tried)
+    alarms = ["false alarm"] if count["false alarm"] else []
     lines = [
         "# Third-party modules",
         "",
@@ -246,9 +247,11 @@ def page(document: dict[str, Any]) -> str:
         "",
         f"Right: {count['right']} of {len(tried)} ({count['right'] / max(1, len(tried)):.0%}); "
         + ", ".join(
-            f"{result}: {count[result]}" for result in ("refused", "failed verdict", "silently wrong", "traceback")
+            f"{result}: {count[result]}"
+            for result in ("refused", "failed verdict", *alarms, "silently wrong", "traceback")
         )
         + ".",
+        *count_statuses(tried),
         "",
         "| repository | class | inputs | dynamic | result |",
         "| --- | --- | --- | --- | --- |",
@@ -268,7 +271,8 @@ def page(document: dict[str, Any]) -> str:
 
 
 def main(folder: Path, names: list[str], *, resume: bool, jobs: int) -> int:
-    """Measure every candidate, or those whose class is named; exit code 1 if one is wrong in silence or raised."""
+    """Measure every candidate, or those whose class is named; exit code 1 if one is wrong in silence, a
+    false alarm, or raised."""
     known = json.loads(RESULTS.read_text())["rows"] if resume and RESULTS.exists() else []
     document: dict[str, Any] = {
         "date": date.today().isoformat(),
@@ -296,7 +300,7 @@ def main(folder: Path, names: list[str], *, resume: bool, jobs: int) -> int:
                 RESULTS.parent.mkdir(exist_ok=True)
                 RESULTS.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
                 PAGE.write_text(page(document))
-    return 1 if any(row["result"] in ("silently wrong", "traceback") for row in rows.values()) else 0
+    return 1 if any(row["result"] in ("silently wrong", "false alarm", "traceback") for row in rows.values()) else 0
 
 
 if __name__ == "__main__":

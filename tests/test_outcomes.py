@@ -1,0 +1,127 @@
+"""What benchmarks count: the status of a whole verdict, false alarms, and the memory of a command."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from attn2trt.core.tensor_spec import TensorSpec
+from attn2trt.validate.stages.stage import ORT_CPU, Stage
+from attn2trt.validate.verdict import (
+    AGAINST_FLOAT32,
+    BUILT,
+    FAILED,
+    NOT_CHECKED,
+    OVER_BUDGET,
+    PASSED,
+    StageResult,
+    Verdict,
+)
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def tools() -> Iterator[Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCHMARKS))
+        yield importlib.import_module
+        for name in ("outcomes", "large", "statuses", "third_party"):
+            sys.modules.pop(name, None)
+
+
+def stage(status: str, *, compared: bool = False) -> dict[str, Any]:
+    return {"status": status, "why": f"why {status}", "comparisons": [{}] if compared else []}
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected"),
+    [
+        ([PASSED, BUILT, NOT_CHECKED], PASSED),
+        ([PASSED, OVER_BUDGET], OVER_BUDGET),
+        ([OVER_BUDGET, AGAINST_FLOAT32, PASSED], AGAINST_FLOAT32),
+        ([PASSED, FAILED, OVER_BUDGET], FAILED),
+        ([BUILT, NOT_CHECKED], NOT_CHECKED),
+        ([], NOT_CHECKED),
+    ],
+)
+def test_the_status_of_a_verdict_is_the_worst_that_was_judged(tools: Any, statuses: list[str], expected: str) -> None:
+    assert tools("outcomes").status_of([stage(status) for status in statuses]) == expected
+
+
+def test_a_stage_that_was_compared_in_part_leaves_the_verdict_unchecked(tools: Any) -> None:
+    assert tools("outcomes").status_of([stage(PASSED), stage(NOT_CHECKED, compared=True)]) == NOT_CHECKED
+
+
+def test_statuses_are_counted_where_rows_have_them(tools: Any) -> None:
+    count = tools("outcomes").count_statuses
+    assert count([{"result": "right"}]) == []
+    rows = [{"result": "right", "status": PASSED}] * 2 + [{"result": "false alarm", "status": FAILED}, {"result": "x"}]
+    (line,) = count(rows)
+    assert line.startswith("Statuses of 3 verdicts: passed: 2; ")
+    assert line.endswith("failed: 1. False alarms: 1.")
+
+
+@pytest.mark.parametrize(("add", "expected"), [(0.0, "false alarm"), (0.5, "failed verdict")])
+def test_a_failed_verdict_over_a_right_graph_is_a_false_alarm(
+    tools: Any, tmp_path: Path, add: float, expected: str
+) -> None:
+    from onnx import TensorProto, helper
+
+    outcomes: ModuleType = tools("outcomes")
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 3]) for name in "xy")
+    more = helper.make_tensor("more", TensorProto.FLOAT, [], [add])
+    nodes = [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("Add", ["r", "more"], ["y"])]
+    graph = helper.make_graph(nodes, "g", [x], [y], [more])
+    path = tmp_path / "model.onnx"
+    opset = [helper.make_opsetid("", 17)]
+    path.write_bytes(helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString())
+    verdict = Verdict((StageResult(Stage(ORT_CPU), FAILED, "off"),)).to_json()
+    bundle = SimpleNamespace(manifest={"verdict": verdict, "axes": {}}, model_path=path)
+    found = outcomes.judge(lambda: bundle, nn.ReLU, [TensorSpec("x", (2, 3), "float32")])
+    assert (found.result, found.status) == (expected, FAILED)
+
+
+def test_the_page_of_statuses_has_both_versions(tools: Any) -> None:
+    statuses = tools("statuses")
+    now = {"status": PASSED, "why": "", "exit_code": 0}
+    before = {"status": FAILED, "why": "off", "exit_code": 1}
+    rows = [
+        {"target": "se", "now": now, "before": before},
+        {"target": "eca", "now": {"status": FAILED, "why": "off by 2", "exit_code": 1, "alarm": True}},
+    ]
+    page = statuses.page({"date": "d", "machine": "m", "versions": {"torch": "2"}, "rows": rows})
+    assert "| passed | 0 | 1 |" in page
+    assert "| failed | 1 | 1 |" in page
+    assert "| false alarm | - | 1 |" in page
+    assert "| `eca` | - | failed | off by 2 |" in page
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_memory_of_a_command_is_that_of_all_below_it(tools: Any) -> None:
+    large = tools("large")
+    nested = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
+    child = subprocess.Popen([sys.executable, "-c", nested])
+    try:
+        while len(large.family(child.pid)) < 2:
+            assert child.poll() is None
+        own = large.resident_mib(os.getpid())
+        kept = torch.ones(40 << 18)  # 40 MiB
+        assert 30 < large.resident_mib(os.getpid()) - own < 80
+        assert kept.sum() > 0
+        assert child.pid in large.family(os.getpid())
+    finally:
+        for pid in large.family(child.pid):
+            os.kill(pid, 9)
+        child.wait()
+    assert large.resident_mib(child.pid) == 0.0
