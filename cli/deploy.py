@@ -9,6 +9,7 @@ import click
 
 from ..errors import InputError
 from ..modules.target import file_name
+from .formats import Formats, format_option
 from .options import (
     IMAGES,
     deploy_options,
@@ -32,8 +33,16 @@ from .summary import bundle_lines, exit_code, next_lines
 @max_error_option
 @float32_truth_option
 @require_option
+@format_option
 @output_options
-def command(targets: tuple[str, ...], jobs: int | None, require: tuple[str, ...], as_json: bool, **options: Any) -> int:
+def command(
+    targets: tuple[str, ...],
+    jobs: int | None,
+    require: tuple[str, ...],
+    formats: tuple[str, ...],
+    as_json: bool,
+    **options: Any,
+) -> int:
     """Export each TARGET, simplify, check every step against PyTorch in float64, and write a bundle.
 
     \b
@@ -46,13 +55,14 @@ def command(targets: tuple[str, ...], jobs: int | None, require: tuple[str, ...]
               resnet50+mynet.py:Gate@layer4    your own block in a backbone
     """
     check(require)
+    wanted = Formats(formats, as_json=as_json)
 
     def run(target: str) -> int:
-        return _deploy(target, as_json, options)
+        return _deploy(target, wanted, as_json, options)
 
     if len(targets) == 1:
         return run(targets[0])
-    _refuse_options_of_one(targets, options)
+    _refuse_options_of_one(targets, {**options, "formats": formats or None})
     from ..core.bundle import MANIFEST
     from ..engines.timing.machine import physical_cores
     from ..modules.packages import load
@@ -69,7 +79,7 @@ def command(targets: tuple[str, ...], jobs: int | None, require: tuple[str, ...]
 
 def _refuse_options_of_one(targets: Sequence[str], options: Mapping[str, Any]) -> None:
     """Raise InputError for what can only be meant for one target, and for a target that is there twice."""
-    for name, flag in (("out", "-o"), ("checkpoint", "--checkpoint")):
+    for name, flag in (("out", "-o"), ("checkpoint", "--checkpoint"), ("formats", "--format")):
         if options[name] is not None:
             raise InputError(
                 f"received {flag} with {len(targets)} targets; expected one target with it; "
@@ -81,14 +91,18 @@ def _refuse_options_of_one(targets: Sequence[str], options: Mapping[str, Any]) -
             raise InputError(f"received {target} twice, for one folder; expected each target once; leave one out")
 
 
-def _deploy(target: str, as_json: bool, options: Mapping[str, Any]) -> int:
+def _deploy(target: str, wanted: Formats, as_json: bool, options: Mapping[str, Any]) -> int:
     """Deploy one target and print what was found of it; return the exit code."""
+    from ..report.formats.finding import outcome_of
     from ..validate.verdict import Verdict
     from ..workflows.deploy import deploy
 
-    with stages() as progress:
+    with wanted.errors_of(target), stages() as progress:
         bundle = deploy(target, progress=progress, **deploy_options(options))
     verdict = Verdict.from_json(bundle.manifest["verdict"])
+    wanted.write(outcome_of(bundle.name, verdict, bundle.manifest, str(bundle.path)))
+    if wanted.is_printed:
+        return exit_code(verdict)
     if as_json:
         print_json({"path": str(bundle.path), "passed": bool(verdict), "reused": bundle.reused, **bundle.manifest})
         return exit_code(verdict)

@@ -1,6 +1,7 @@
 """A file that a command writes: its place is free or ours, checked before the work, and it is written whole or not.
 
-Ours is a regular file that a command wrote: a document that names its command, a plot with that title, or a page.
+Ours is a regular file that a command wrote: a document that names its command, a plot with that title, a page, or a
+verdict.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from .output import strict
 
 log = logging.getLogger(__name__)
 TITLE = "attn2trt cost"  # of a plot
-# PNG's text chunk, the title in SVG's metadata, and the generator of a page
+# PNG's text chunk, the title in SVG's metadata, the generator of a page, and how JUnit, SARIF and Markdown begin
+FORMATS = (b'<testsuites name="attn2trt"', b'"name": "attn2trt"', b"<!-- attn2trt ", b"title=attn2trt ")
 PAGE = '<meta name="generator" content="attn2trt report">'
-MARKS = (f"tEXtTitle\0{TITLE}".encode(), f"<dc:title>{TITLE}</dc:title>".encode(), PAGE.encode())
+MARKS = (f"tEXtTitle\0{TITLE}".encode(), f"<dc:title>{TITLE}</dc:title>".encode(), PAGE.encode(), *FORMATS)
 LARGEST_BYTES = 64 << 20  # a larger file is none of ours
 
 

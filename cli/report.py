@@ -44,6 +44,6 @@ def command(bundles: tuple[Path, ...], out: Path | None, add: tuple[Path, ...], 
         print_lines(str(bundles[0] / REPORT))
         return 0
     text = report_page(bundles)
-    file.write(lambda path: path.write_text(text, encoding="utf-8"))
+    file.write(lambda path: path.write_text(text, encoding="utf-8", errors="replace"))
     print_lines(str(out))
     return 0

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from .formats import Formats, format_option
 from .options import bundle_argument, float32_truth_option, max_error_option, output_options, require_option
 from .output import print_json, print_note, print_rich, stages
 from .requirements import check
@@ -17,24 +18,35 @@ from .summary import exit_code
 @max_error_option
 @float32_truth_option
 @require_option
+@format_option
 @output_options
 def command(
-    bundle: Path, max_error: float | None, allow_float32_truth: bool, require: tuple[str, ...], as_json: bool
+    bundle: Path,
+    max_error: float | None,
+    allow_float32_truth: bool,
+    require: tuple[str, ...],
+    formats: tuple[str, ...],
+    as_json: bool,
 ) -> int:
     """Judge every runtime found here against the PyTorch outputs recorded in BUNDLE. Needs no PyTorch."""
     check(require)
+    from ..core.bundle import open_bundle
     from ..engines.timing.machine import describe
+    from ..report.formats.finding import outcome_of
     from ..workflows.report import record, validated
     from ..workflows.validate import validate_bundle
 
-    with stages() as progress:
+    wanted = Formats(formats, as_json=as_json)
+    with wanted.errors_of(str(bundle)), stages() as progress:
         verdict = validate_bundle(
             bundle, progress=progress, max_error=max_error, allow_float32_truth=allow_float32_truth
         )
     record(bundle, validated(verdict.to_json(), describe(), {"max_error": max_error}), print_note)
+    opened = open_bundle(bundle)
+    wanted.write(outcome_of(opened.name, verdict, opened.manifest, str(bundle)))
     if as_json:
         print_json({"path": str(bundle), "passed": bool(verdict), "verdict": verdict.to_json()})
-    else:
+    elif not wanted.is_printed:
         from ..report.table import verdict_table
 
         print_rich(verdict_table(verdict))

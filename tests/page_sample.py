@@ -138,4 +138,4 @@ def write(destination: Path, found: Verdict | None = None, *, shown: Mapping[str
         layers = PLAN.replace(".plan", ".layers.json")
         (writer.path / layers).write_text(LAYERS)
         roles = {MODEL: "graph", "model.fp16.onnx": "graph, fp16", REFERENCE: "cases", PLAN: "plan", layers: "layers"}
-        return writer.commit(content(found or verdict(), **(shown or {})), roles)
+        return writer.commit(content(verdict() if found is None else found, **(shown or {})), roles)

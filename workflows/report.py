@@ -73,7 +73,7 @@ def write_page(shown: Path, note: Note) -> Callable[[Bundle], dict[str, str]]:
         text = _page_or_note(bundle, shown, note)
         if text is None:
             return {}
-        (bundle.path / REPORT).write_text(text, encoding="utf-8")
+        (bundle.path / REPORT).write_text(text, encoding="utf-8", errors="replace")
         return {REPORT: ROLE}
 
     return write
@@ -149,7 +149,7 @@ def _put(bundle: Bundle, text: str, entries: Mapping[str, Any]) -> Bundle:
     without = extend(bundle, {}, entries, without=[REPORT]) if REPORT in bundle.manifest["files"] or entries else bundle
     partial = bundle.path / f"{REPORT}.partial-{os.getpid()}"
     try:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", errors="replace")
         partial.replace(bundle.path / REPORT)
     finally:
         partial.unlink(missing_ok=True)

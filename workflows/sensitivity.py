@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..core.precision import is_within
+from ..validate.place import Place
 from ..validate.stages.stage import Stage
 from ..validate.verdict import StageResult, Verdict
 from .precision import floor_of
@@ -42,43 +43,53 @@ def name_most_sensitive(
 
     ``measure`` is called only if there is such a stage.
     """
-    found: dict[Stage, str] = {}
+    found: dict[Stage, tuple[str, str]] = {}
     for precision, low in lowered.items():
         own = [stage for stage in verdict.stages if stage.stage.precision == precision]
         failed = [stage for stage in own if stage.status == "failed" and is_by_precision(stage)]
-        if failed and (words := _overflow(low, failed, measure) or _words(low, measure)):
-            found |= dict.fromkeys((stage.stage for stage in failed), words)
-    stages = (
-        replace(stage, why=f"{stage.why}; {found[stage.stage]}") if stage.stage in found else stage
-        for stage in verdict.stages
-    )
+        if failed and (named := _overflow(low, failed, measure) or _words(low, measure)):
+            found |= dict.fromkeys((stage.stage for stage in failed), named)
+    stages = (_with_module(stage, *found.get(stage.stage, ("", ""))) for stage in verdict.stages)
     return replace(verdict, stages=tuple(stages))
 
 
-def _overflow(low: LowPrecisionGraph, failed: Sequence[StageResult], measure: Callable[[], LayerSensitivity]) -> str:
-    """Return the modules that overflow, with the options that keep them in float32; "" if none is found."""
+def _with_module(stage: StageResult, words: str, path: str) -> StageResult:
+    """Return the stage with the words added, and with the module of that path as its place if there is one."""
+    if not words:
+        return stage
+    return replace(stage, why=f"{stage.why}; {words}", place=Place(path) if path else stage.place)
+
+
+def _overflow(
+    low: LowPrecisionGraph, failed: Sequence[StageResult], measure: Callable[[], LayerSensitivity]
+) -> tuple[str, str] | None:
+    """Return the modules that overflow, with the options that keep them in float32, and the path of the first.
+
+    None is returned if none is found.
+    """
     compared = [pair for stage in failed for pair in stage.comparisons]
     names = {case for case, found in compared if found.which in OVERFLOW and not found.passed}
     if not names:
-        return ""
+        return None
     try:
         found = measure().overflowing(floor_of(low), names)
     except Exception as error:  # the verdict stands whether or not they are found
-        return f"which module overflows was not found ({type(error).__name__})"
+        return f"which module overflows was not found ({type(error).__name__})", ""
     if not found:
-        return ""
+        return None
     outermost = [path for path in found if not any(path != other and is_within(path, [other]) for other in found)]
     options = " ".join(f"--keep-fp32 {path}" for path in outermost)
     others = f", then in {', '.join(found[1:])}" if len(found) > 1 else ""
-    return f"{low.precision} overflows first in {found[0]}{others}: {options} keeps what overflows in float32"
+    words = f"{low.precision} overflows first in {found[0]}{others}: {options} keeps what overflows in float32"
+    return words, found[0]
 
 
-def _words(low: LowPrecisionGraph, measure: Callable[[], LayerSensitivity]) -> str:
-    """Return the modules with what each loses by itself; "" if none loses anything."""
+def _words(low: LowPrecisionGraph, measure: Callable[[], LayerSensitivity]) -> tuple[str, str] | None:
+    """Return the modules with what each loses by itself, and the path of the first; None if none loses anything."""
     try:
         lost = measure().of_each(floor_of(low), low.lowered_modules)
     except Exception as error:  # the verdict stands whether or not they are found
-        return f"which modules lose most was not found ({type(error).__name__})"
+        return f"which modules lose most was not found ({type(error).__name__})", ""
     most = sorted((path for path in lost if lost[path] > 0), key=lambda path: -lost[path])[:SHOWN]
     named = [f"{path} ({lost[path]:.2g} by itself)" for path in most if lost[path] >= WORTH_NAMING * lost[most[0]]]
-    return f"most is lost in {', '.join(named)}" if named else ""
+    return (f"most is lost in {', '.join(named)}", most[0]) if named else None

@@ -79,7 +79,7 @@ def test_every_section_is_filled(full: Bundle) -> None:
         "Judged by attn2trt validate, Another",
         "Judged by attn2trt deploy, when the bundle was made",
         "y[0, 3, 0:56, 0:56]",
-        f"goes wrong first in layer1.{page_sample.EVIL} (Gate at net.py:12), ONNX node n0 (Mul)",
+        f"onnxruntime cpu failed, and names layer1.{page_sample.EVIL} (Gate at net.py:12), ONNX node n0 (Mul)",
         "2 of 3",
         "✓ as asked",
         "✗ another",

@@ -1,0 +1,100 @@
+"""``--format``: the verdict as continuous integration reads it, on stdout or in files."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import Attn2trtError, InputError
+from .out_file import OutFile, out_file
+from .output import print_lines
+
+if TYPE_CHECKING:
+    from ..report.formats.finding import Outcome
+
+FORMATS = ("github", "junit", "sarif", "markdown")
+# The file that GitHub shows as the summary of a job.
+SUMMARY = "GITHUB_STEP_SUMMARY"
+
+format_option = click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    metavar="FORMAT[=FILE]",
+    help="Print the verdict as github (annotations on lines of code), junit, sarif or markdown, or write it to FILE.",
+)
+
+
+class Formats:
+    """What ``--format`` asks for, checked before the work. Without any, it does nothing.
+
+    Args:
+        texts: The values of the option.
+        as_json: True if ``--json`` is given as well.
+
+    Raises:
+        InputError: A format is unknown, two want stdout, or a file cannot be written to.
+    """
+
+    def __init__(self, texts: Sequence[str], *, as_json: bool) -> None:
+        self._files: list[tuple[str, OutFile | None]] = []
+        for text in texts:
+            name, separator, path = text.partition("=")
+            if name not in FORMATS or (separator and not path):
+                raise InputError(
+                    f"received --format {text}; expected {', '.join(FORMATS)}, or one with a file, as "
+                    "--format sarif=attn2trt.sarif"
+                )
+            file = out_file(Path(path), force=False, option=f"--format {name}", example=f"{name}.out") if path else None
+            self._files.append((name, file))
+        printed = [f"--format {name}" for name, file in self._files if file is None] + ["--json"] * as_json
+        if len(printed) > 1:
+            raise InputError(
+                f"received {' and '.join(printed)}; expected one of them on stdout; write the others to files, as "
+                f"{printed[0]}=FILE"
+            )
+
+    @property
+    def is_printed(self) -> bool:
+        """True if one of them takes stdout."""
+        return any(file is None for _, file in self._files)
+
+    def write(self, outcome: Outcome) -> None:
+        """Print or write every format; on GitHub, ``github`` adds the Markdown to the summary of the job."""
+        for name, file in self._files:
+            text = _text(name, outcome)
+            if file is None:
+                print_lines(text.removesuffix("\n"))
+            else:
+                file.write(functools.partial(_write, text))
+            if name == "github" and (summary := os.environ.get(SUMMARY)):
+                with Path(summary).open("a", encoding="utf-8", errors="replace") as stream:
+                    stream.write(_text("markdown", outcome))
+
+    @contextmanager
+    def errors_of(self, target: str) -> Iterator[None]:
+        """Write an error that ends the command as well, then let it end it."""
+        try:
+            yield
+        except Attn2trtError as error:
+            if self._files:
+                from ..report.formats.finding import outcome_of_error
+
+                self.write(outcome_of_error(target, error))
+            raise
+
+
+def _write(text: str, path: Path) -> None:
+    path.write_text(text, encoding="utf-8", errors="replace")
+
+
+def _text(name: str, outcome: Outcome) -> str:
+    write: Callable[[Any], str] = getattr(import_module(f"attn2trt.report.formats.{name}"), name)
+    return write(outcome)

@@ -1,0 +1,1 @@
+"""A verdict in the formats that continuous integration reads."""

@@ -1,0 +1,77 @@
+"""A verdict as JUnit's XML: a test for each output of each case of each stage.
+
+The elements are those of Jenkins' schema (https://github.com/jenkinsci/xunit-plugin, junit-10.xsd).
+"""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+from ...validate.metrics import Comparison
+from ...validate.verdict import BUILT, FAILED, NOT_CHECKED, StageResult
+from ..table import stage_sentence
+from .finding import Finding, Outcome
+
+# XML has no way to write these down.
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def junit(outcome: Outcome) -> str:
+    """Return the document. A stage that was not checked is skipped, with the reason; never passed."""
+    suite = ElementTree.Element("testsuite", {"name": _plain(outcome.name), "time": "0"})
+    at = {finding.stage: finding for finding in outcome.findings}
+    for stage in outcome.stages:
+        _add_stage(suite, outcome.name, stage, at.get(stage.label))
+    for finding in outcome.findings:
+        if not finding.stage:
+            _fail(_case(suite, outcome.name, "", "deploy", finding), "error", finding.message, finding.message)
+    counts = {
+        "tests": len(suite),
+        "failures": len(suite.findall("testcase/failure")),
+        "errors": len(suite.findall("testcase/error")),
+        "skipped": len(suite.findall("testcase/skipped")),
+    }
+    written = {name: str(count) for name, count in counts.items()}
+    suite.attrib.update(written)
+    suites = ElementTree.Element("testsuites", {"name": "attn2trt", **written})
+    suites.append(suite)
+    ElementTree.indent(suites)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(suites, encoding="unicode") + "\n"
+
+
+def _add_stage(suite: ElementTree.Element, target: str, stage: StageResult, finding: Finding | None) -> None:
+    for name, found in stage.comparisons:
+        case = _case(suite, target, stage.label, f"{name}, {found.output}", finding)
+        if not found.passed:
+            _fail(case, "failure", found.detail, _details(stage, found, finding))
+    failed = [found for _, found in stage.comparisons if not found.passed]
+    if stage.status == FAILED and not failed:
+        _fail(_case(suite, target, stage.label, "the stage", finding), "failure", stage.why, stage.why)
+    elif stage.status in (BUILT, NOT_CHECKED):
+        case = _case(suite, target, stage.label, stage.status, finding)
+        ElementTree.SubElement(case, "skipped", {"message": _plain(stage_sentence(stage) or stage.status)})
+
+
+def _case(
+    suite: ElementTree.Element, target: str, stage: str, name: str, finding: Finding | None
+) -> ElementTree.Element:
+    given = {"classname": _plain(".".join(filter(None, [target, stage]))), "name": _plain(name), "time": "0"}
+    if finding is not None and finding.at is not None:
+        given |= {"file": _plain(finding.at.file), "line": str(finding.at.line)}
+    return ElementTree.SubElement(suite, "testcase", given)
+
+
+def _fail(case: ElementTree.Element, kind: str, message: str, details: str) -> None:
+    ElementTree.SubElement(case, kind, {"message": _plain(message), "type": kind}).text = _plain(details)
+
+
+def _details(stage: StageResult, found: Comparison, finding: Finding | None) -> str:
+    at = "" if finding is None or finding.at is None else f"\n{finding.at.file}:{finding.at.line}"
+    sizes = ", ".join(f"{name}={size}" for name, size in found.sizes)
+    numbers = f"error {found.error:.3g}, floor {found.floor:.3g}"
+    return f"{found.detail}\nsizes: {sizes or 'fixed'}; {numbers}\n{stage.why}{at}"
+
+
+def _plain(text: str) -> str:
+    return _NO_XML.sub("?", text)

@@ -1,0 +1,65 @@
+"""A verdict as Markdown, to be the comment on a pull request or the summary of a job."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+
+from ...validate.verdict import StageResult
+from ..table import stage_sentence
+from ..verdict_section import SIGNS, limit_of
+from .finding import Outcome
+
+# What GitHub would make a link, a mention or a part of a table of.
+_SPECIAL = re.compile(r"([\\`*_\[\]#|~@])")
+
+
+def markdown(outcome: Outcome) -> str:
+    """Return a heading, the verdict, a row for each stage, and where the code is wrong.
+
+    The first line is a comment by which a bot finds what it wrote before.
+    """
+    return "\n".join(_lines(outcome)) + "\n"
+
+
+def _lines(outcome: Outcome) -> Iterator[str]:
+    yield f"<!-- attn2trt {_escaped(outcome.name).replace('--', '- -')} -->"
+    yield f"### {'✓' if outcome.passed else '✗'} attn2trt: {_escaped(outcome.name)}"
+    yield ""
+    yield f"**{_escaped(outcome.conclusion)}**"
+    if outcome.stages:
+        yield ""
+        yield "| stage | result | roundings | limit | what was found |"
+        yield "| --- | --- | ---: | ---: | --- |"
+        yield from map(_row, outcome.stages)
+        yield ""
+        yield "A rounding is what PyTorch loses by itself on the same input; the truth is PyTorch in float64."
+    places = dict.fromkeys((one.at, one.module) for one in outcome.findings if one.at is not None)
+    if places:
+        yield ""
+        for at, module in places:
+            assert at is not None
+            named = f" ({_escaped(module)})" if module else ""
+            yield f"- see `{at.file}`, line {at.line}{named}"
+    if outcome.bundle:
+        yield ""
+        yield f"Bundle `{outcome.bundle.replace('`', '')}`, with `report.html`."
+
+
+def _row(stage: StageResult) -> str:
+    compared = bool(stage.comparisons)
+    ratio = _number(stage.worst_ratio) if compared else ""
+    limit = _number(limit_of(stage.stage)) if compared else ""
+    cells = [stage.label, f"{SIGNS[stage.status]} {stage.status}", ratio, limit, stage_sentence(stage)]
+    return f"| {' | '.join(map(_escaped, cells))} |"
+
+
+def _number(value: float) -> str:
+    return f"{value:.2g}" if math.isfinite(value) else str(value)
+
+
+def _escaped(text: str) -> str:
+    """The text on one line, as it is read."""
+    plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _SPECIAL.sub(r"\\\1", plain).replace("\\@", "&#64;")
