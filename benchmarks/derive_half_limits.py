@@ -41,7 +41,7 @@ from attn2trt.validate.reference import references
 from attn2trt.validate.stages.judge import judge
 from attn2trt.validate.stages.stage import Stage
 from attn2trt.validate.verdict import StageResult
-from attn2trt.workflows import float32_graph as pipeline
+from attn2trt.workflows import float32_graph
 
 RESULTS = Path(__file__).parent / "results/half_limits.json"
 PAGE = Path(__file__).parents[1] / "docs/precision.md"
@@ -78,7 +78,7 @@ def measured(name: str, seed: int) -> dict[str, Any]:
     module = target.build()
     row: dict[str, Any] = {"seed": seed, "precisions": {}}
     with tempfile.TemporaryDirectory() as folder:
-        graph = pipeline.export_graph(target, module, Path(folder))
+        graph = float32_graph.export_graph(target, module, Path(folder))
         lowered = [lower(graph, precision, Path(folder)) for precision in HALVES]
         halves = [Half(low.precision) for low in lowered]
         outputs = [spec.name for spec in graph.outputs]

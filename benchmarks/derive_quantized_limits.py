@@ -50,7 +50,7 @@ from attn2trt.validate.stages.judge import judge
 from attn2trt.validate.stages.onnxruntime import is_optimised
 from attn2trt.validate.stages.stage import Stage, lower_stages
 from attn2trt.validate.verdict import StageResult
-from attn2trt.workflows import float32_graph as pipeline
+from attn2trt.workflows import float32_graph
 from attn2trt.workflows.precision import floor_of
 
 PAGE = Path(__file__).parents[1] / "docs/int8.md"
@@ -96,7 +96,7 @@ def measured(name: str, seed: int, precision: str) -> dict[str, Any]:
         images = folder / "images"
         images.mkdir()
         photographs(images)
-        graph = pipeline.export_graph(target, module, folder)
+        graph = float32_graph.export_graph(target, module, folder)
         outputs = [spec.name for spec in graph.outputs]
         parameters = {parameter: value.detach().numpy() for parameter, value in module.named_parameters()}
         sets = [

@@ -41,7 +41,7 @@ from attn2trt.validate.metrics import Reference, measure
 from attn2trt.validate.reference import references
 from attn2trt.validate.slices import Slices
 from attn2trt.validate.verdict import STRESS_KINDS
-from attn2trt.workflows import float32_graph as pipeline
+from attn2trt.workflows import float32_graph
 
 RESULTS = Path(__file__).parent / "results/share_limits.json"
 BLOCK = ("2x64x28x28", "batch=1:2:4,height=14:28:42,width=14:28:42")
@@ -74,7 +74,7 @@ def measured(name: str, seed: int) -> dict[str, Any]:
     row: dict[str, Any] = {"target": name, "seed": seed, "precisions": {}}
     with tempfile.TemporaryDirectory() as name_of_folder:
         folder = Path(name_of_folder)
-        graph = pipeline.export_graph(target, module, folder)
+        graph = float32_graph.export_graph(target, module, folder)
         names = [spec.name for spec in graph.outputs]
         pairs = []
         for case_seed in range(case_seeds):

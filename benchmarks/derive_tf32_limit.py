@@ -27,7 +27,7 @@ from attn2trt.validate.reference import references
 from attn2trt.validate.stages.judge import judge
 from attn2trt.validate.stages.stage import WRITTEN, Stage
 from attn2trt.validate.tf32 import Tf32
-from attn2trt.workflows import float32_graph as pipeline
+from attn2trt.workflows import float32_graph
 
 ROOT = Path(__file__).parents[1]
 RESULTS, PAGE = ROOT / "benchmarks/results/tf32_limit.json", ROOT / "docs/tf32.md"
@@ -51,7 +51,7 @@ def measured(name: str, seed: int) -> dict[str, Any]:
     target = resolve(name, shapes=[shape], dynamic=axes, seed=seed)
     module = target.build()
     with tempfile.TemporaryDirectory() as folder:
-        graph = pipeline.export_graph(target, module, Path(folder))
+        graph = float32_graph.export_graph(target, module, Path(folder))
         outputs = [spec.name for spec in graph.outputs]
         sets = []
         for case_seed in range(case_seeds):

@@ -1,9 +1,9 @@
 """Proof that a half-precision graph on disk is the float32 graph but for its dtypes.
 
-Read back from disk, and told by other means than those that wrote it: the same nodes in the same order with the same
-attributes; the same wiring once casts are looked through; every constant the float32 one, rounded where it is read in
-half precision; and every operator in the precision that the policy gives it, by shape inference. A cast that was
-dropped, a weight that was changed, an operator that lost its float32 is found here, whatever its effect on the numbers.
+The file is read back and compared by other means than those that wrote it. It has the same nodes in the same order with
+the same attributes, and the same wiring once casts are looked through. Every constant is the float32 one, rounded if it
+is read in half precision. Every operator is in the precision that the policy gives it, by shape inference. A cast that
+was dropped, a changed weight, an operator that lost its float32 is found here, whatever its effect on the numbers.
 """
 
 from __future__ import annotations

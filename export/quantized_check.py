@@ -1,8 +1,8 @@
 """Proof that an 8-bit graph on disk is the float32 graph but for its QuantizeLinear/DequantizeLinear pairs.
 
-Read back from disk, and told by other means than those that wrote it: the same nodes, attributes, wiring and constants
-once pairs are looked through; a pair before both operands of every planned product and nowhere else; in each pair one
-and the same scale, zero at zero, and the scale that calibration or the weight gives.
+The file is read back and compared by other means than those that wrote it. Nodes, attributes, constants and, once pairs
+are looked through, the wiring are the same. A pair stands before both operands of every planned product and nowhere
+else. Each pair has one and the same scale, zero at zero, and the scale that calibration or the weight gives.
 """
 
 from __future__ import annotations

@@ -5,7 +5,11 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import os
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -149,3 +153,32 @@ def test_report_writes_the_page_into_the_bundle(bundle: attn2trt.Bundle) -> None
     assert reported.path == bundle.path
     assert "report.html" in {finding.file for finding in attn2trt.verify_bundle(reported)}
     assert "<html" in (reported.path / "report.html").read_text(encoding="utf-8")
+
+
+TYPED = """import attn2trt
+import torch
+
+bundle = attn2trt.deploy(torch.nn.Identity(), torch.zeros(1), dynamic={"x.height": (1, 2, 3)}, opset=18)
+passed: bool = bundle.passed
+verdict: attn2trt.Verdict = attn2trt.validate_bundle(bundle)
+flavour: str = attn2trt.compile_bundle(bundle.path, precision="fp16").plan.flavour
+attn2trt.deploy("se", weights=attn2trt.Weights(sede=1))
+attn2trt.deploy("se", sede=1)
+attn2trt.benchmark("se", threads="two")
+"""
+
+
+@pytest.mark.slow
+def test_a_type_checker_sees_arguments_and_results(tmp_path: Path) -> None:
+    (tmp_path / "caller.py").write_text(TYPED)
+    options = ["--strict", "--config-file=", f"--cache-dir={tmp_path / 'cache'}", "--follow-imports=silent"]
+    ran = subprocess.run(
+        [sys.executable, "-m", "mypy", *options, "caller.py"],
+        cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": str(ROOT / ".typing")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = re.findall(r"^caller\.py:(\d+): error: .* \[(.*)\]$", ran.stdout, re.MULTILINE)
+    assert found == [("8", "call-arg"), ("9", "call-arg"), ("10", "arg-type")], ran.stdout

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @steady
 def validate_bundle(
-    path: Folder,
+    bundle: Folder,
     *,
     progress: Progress | None = None,
     max_error: float | None = None,
@@ -29,22 +29,34 @@ def validate_bundle(
 ) -> Verdict:
     """Judge the runtimes found here against the PyTorch outputs that the bundle recorded; needs no PyTorch.
 
-    Raises CheckFailed if a file is not the one the manifest lists: numbers of an unknown graph prove nothing.
+    Args:
+        bundle: The bundle, or its folder.
+        progress: Called with a line for every step.
+        max_error: Replaces the relative L2 error that outputs may have.
+        allow_float32_truth: Take a comparison with PyTorch's float32 for a pass if float64 cannot run the module.
+
+    Returns:
+        The verdict, false if a stage failed or none ran.
+
+    Raises:
+        InputError: The folder is no bundle.
+        CheckFailed: A file is not the one that the manifest lists: numbers of an unknown graph prove nothing.
+        StorageError: The bundle was replaced again and again while it was read.
     """
     seconds = StageTimes(progress)
-    bundle = open_bundle(path)
+    opened = open_bundle(bundle)
     seconds.start("verify", "checking hashes")
-    require_unchanged(bundle)
-    check_sizes(bundle.manifest["cases"], bundle.axes)
-    recorded = Verdict.from_json(bundle.manifest["verdict"])
+    require_unchanged(opened)
+    check_sizes(opened.manifest["cases"], opened.axes)
+    recorded = Verdict.from_json(opened.manifest["verdict"])
     stages = [_as_recorded(stage) for stage in recorded.stages if stage.stage.runtime == EXPORTED]
     seconds.start("judge", "judging ONNX Runtime on the recorded cases")
 
     def pairs() -> Iterator[tuple[Case, Reference]]:
-        return from_tensors(bundle.reference_path, bundle.manifest["cases"])
+        return from_tensors(opened.reference_path, opened.manifest["cases"])
 
     for judged in (judge_graphs, judge_tuned, judge_plans, judge_providers):
-        stages += judged(bundle, pairs, max_error=max_error)
+        stages += judged(opened, pairs, max_error=max_error)
     return Verdict(tuple(stages), allows_float32=allow_float32_truth)
 
 

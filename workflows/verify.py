@@ -26,19 +26,28 @@ class Verification:
 
 
 @steady
-def verify_bundle(path: Folder) -> Verification:
-    """Return what ``core.bundle.verify`` finds and, if every file is the right one, whether each graph loads here.
+def verify_bundle(bundle: Folder) -> Verification:
+    """Compare every file of a bundle with its hash and, if all are the right ones, load each graph.
 
-    Raises MissingRequirement if the files are right and there is no ONNX Runtime to load the graphs.
+    Args:
+        bundle: The bundle, or its folder.
+
+    Returns:
+        A finding for each file and graph, false if one is wrong.
+
+    Raises:
+        InputError: The folder is no bundle.
+        MissingRequirement: The files are right, and there is no ONNX Runtime to load the graphs.
+        StorageError: The bundle was replaced again and again while it was read.
     """
-    findings = verify(path)
+    findings = verify(bundle)
     if all(finding.ok for finding in findings):
-        bundle = open_bundle(path)
-        for name in bundle.graph_files:
-            row = PRECISIONS[next((one for one, graph in bundle.graphs.items() if graph == name), FP32)]
+        opened = open_bundle(bundle)
+        for name in opened.graph_files:
+            row = PRECISIONS[next((one for one, graph in opened.graphs.items() if graph == name), FP32)]
             kernels = "own" if row.has_cpu_kernels else row.kernels
             try:
-                with IsolatedRuntime(bundle.path / name, optimise=row.is_optimised, kernels=kernels) as runtime:
+                with IsolatedRuntime(opened.path / name, optimise=row.is_optimised, kernels=kernels) as runtime:
                     said = ", with float32 kernels" * (not row.has_cpu_kernels)
                     said += ", without its optimisations" * (not row.is_optimised)
                     loaded = f"loads in {runtime.name}{said}"

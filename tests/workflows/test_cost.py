@@ -19,7 +19,7 @@ from attn2trt.engines import roofline
 from attn2trt.engines.timing.costs import Cost, Model
 from attn2trt.engines.timing.method import Method
 from attn2trt.errors import CheckFailed, InputError
-from attn2trt.workflows import float32_graph as pipeline
+from attn2trt.workflows import float32_graph
 
 QUICK = Method(
     seconds=0.001, iterations=2, max_seconds=0.01, rounds=2, warm_up_seconds=0, settle_seconds=0, pause_seconds=0
@@ -97,7 +97,7 @@ def test_a_block_alone_stands_beside_its_limit() -> None:
 
 
 def test_a_graph_that_computes_something_else_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    healthy: Callable[..., OnnxGraph] = pipeline.export_graph
+    healthy: Callable[..., OnnxGraph] = float32_graph.export_graph
 
     def broken(*arguments: Any, **options: Any) -> OnnxGraph:
         exported = healthy(*arguments, **options)
@@ -107,7 +107,7 @@ def test_a_graph_that_computes_something_else_is_not_timed(monkeypatch: pytest.M
         onnx.save(model, exported.path)
         return exported
 
-    monkeypatch.setattr(pipeline, "export_graph", broken)
+    monkeypatch.setattr(float32_graph, "export_graph", broken)
     with pytest.raises(CheckFailed, match=r"something else than PyTorch.*nothing was timed"):
         attn2trt.cost("se", shapes=["1x16x8x8"], **QUICKLY)
 

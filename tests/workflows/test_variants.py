@@ -14,7 +14,7 @@ from attn2trt.core.tensor_spec import TensorSpec
 from attn2trt.engines.timing import runtimes
 from attn2trt.modules import catalog
 from attn2trt.modules.target import Target
-from attn2trt.workflows import float32_graph as pipeline
+from attn2trt.workflows import float32_graph
 from attn2trt.workflows.options import Weights
 from attn2trt.workflows.variant_runners import ModuleRunners, of_backbone
 from attn2trt.workflows.variants import BACKBONE, Built, Exporter, Variant, export_backbone
@@ -34,7 +34,7 @@ def test_the_plain_backbone_is_built_at_the_same_sizes_without_its_blocks(
         return resolve("se", **{**SMALL, "seed": 0})  # stands for a backbone, and is there in no time
 
     monkeypatch.setattr(catalog, "resolve", recording)
-    monkeypatch.setattr(pipeline, "export_graph", lambda *_, **__: GRAPH)
+    monkeypatch.setattr(float32_graph, "export_graph", lambda *_, **__: GRAPH)
     target = resolve("resnet18+se@stage4", shapes=["2x3x32x32"], dynamic="batch=1:2:4")
     weights = Weights(seed=5, pretrained=True, checkpoint="weights.pt")
     exporter = Exporter(tmp_path, 17, silent)
