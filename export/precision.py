@@ -1,7 +1,7 @@
 """A half precision written into the graph: ``model.fp16.onnx`` or ``model.bf16.onnx`` from the float32 graph.
 
-What computes in half precision and what stays in float32 is decided in passes/float_policy.py and written by
-passes/lower_precision.py; precision_check.py then proves that what lies on disk is the float32 graph but for that.
+passes/float_policy.py decides what computes in half precision and what stays in float32, and passes/lower_precision.py
+writes it. precision_check.py then proves that the file is the float32 graph but for that.
 
 Inputs and outputs stay float32, so that every graph of a bundle is fed and read alike, by one contract and on one set
 of recorded cases. The price is one cast per input and output, which a compiler fuses with the copy it makes anyway.
@@ -79,7 +79,7 @@ class LowPrecisionGraph:
 
     @property
     def notes(self) -> list[str]:
-        """What a user should know: a raised opset, and the modules that stay in float32 beyond the policy."""
+        """Return what a user should know: a raised opset, and the modules that stay in float32 beyond the policy."""
         found = []
         if self.raised_from is not None:
             found.append(
@@ -88,7 +88,7 @@ class LowPrecisionGraph:
             )
         asked = sum(reason == BY_PATTERN for reason in self.kept.values())
         if self.patterns:
-            also = "" if asked else ", where the policy alone keeps all"
+            also = "" if asked else ", since the policy alone keeps all"
             more = f"{asked} more operator{'s' * (asked != 1)}{also}"
             found.append(f"{', '.join(self.kept_within)} in float32 by --keep-fp32: {more}")
         others = {
@@ -125,7 +125,7 @@ def lower(graph: OnnxGraph, precision: str, folder: Path, *, keep: Sequence[str]
     """Write ``graph``, float32, in half precision to ``folder``.
 
     ``keep`` are globs over PyTorch module paths; what they match stays in float32, with everything inside. Raises
-    InputError if one matches nothing, ModuleRefused where nothing can be lowered, or where the precision needs an
+    InputError if one matches nothing, ModuleRefused if nothing can be lowered, or if the precision needs an
     opset that the graph cannot be raised to, CheckFailed if the result is not the float32 graph but for its dtypes.
     """
     import onnx_ir as ir
@@ -204,7 +204,7 @@ def _lowest_opset(model: ir.Model, low: Precision, kept_by: Callable[[str], str]
 
 
 def float32_source(graph: OnnxGraph, opset: int) -> onnx.ModelProto:
-    """The float32 graph at the opset of a lowered one; raises ModuleRefused where it cannot be raised to it."""
+    """Return the float32 graph at the opset of a lowered one; raises ModuleRefused if it cannot be raised to it."""
     import onnx
     from onnx import helper, version_converter
 

@@ -53,7 +53,7 @@ class QuantizedGraph(LowPrecisionGraph):
 
     @property
     def notes(self) -> list[str]:
-        """What a user should know, the calibration first."""
+        """Return what a user should know, the calibration first."""
         return [f"ranges from {self.calibration}", *super().notes]
 
     def to_json(self) -> dict[str, Any]:
@@ -190,7 +190,7 @@ class _ByWeight:
 
 
 def parameter_of(name: str, weight: np.ndarray | None, axis: int, parameters: Mapping[str, np.ndarray]) -> str:
-    """The parameter that a weight of the graph is, by its ``name`` or by its numbers; "" where it is none.
+    """Return the parameter that a weight of the graph is, by its ``name`` or by its numbers; "" if it is none.
 
     A simplifier may have given it another name, turned it over, or folded a normalisation into it, which scales whole
     output channels (``axis``): what is compared is each channel over its largest number.

@@ -44,7 +44,7 @@ class Simplifier:
     def simplify(self, graph: OnnxGraph, path: Path) -> tuple[OnnxGraph, str]:
         """Write the simplified ``graph`` to ``path``; returns the graph to go on with and why it is not that one.
 
-        The reason is empty where simplification worked; otherwise the graph that came in is returned.
+        The reason is empty if simplification worked; otherwise the graph that came in is returned.
         """
         if sum(file.stat().st_size for file in graph.files) > EXTERNAL_DATA_BYTES:
             return graph, "its weights lie beside the graph, above what onnxsim rewrites in one file"
@@ -80,8 +80,8 @@ def simplify(graph: OnnxGraph, path: Path) -> tuple[OnnxGraph, str]:
 
 
 def _carry_modules(graph: OnnxGraph, path: Path) -> OnnxGraph:
-    """The simplified graph in ``path``. A node's module goes by its output tensor, else by the tensors that it reads;
-    where it stands for several nodes, the modules of all of them are known."""
+    """Return the simplified graph in ``path``. A node's module goes by its output tensor, else by the tensors that it
+    reads; if it stands for several nodes, the modules of all of them are known."""
     import onnx
 
     before = onnx.load(str(graph.path), load_external_data=False)

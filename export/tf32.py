@@ -17,8 +17,8 @@ class Tf32Graph(LowPrecisionGraph):
 
     @property
     def notes(self) -> list[str]:
-        """What a user should know."""
-        return ["the float32 graph; TensorRT builds it in tf32 unless it is told not to (--noTF32)"]
+        """Return what a user should know."""
+        return ["the float32 graph; TensorRT builds it in tf32 by default (--noTF32 stops that)"]
 
     @property
     def lowered_modules(self) -> dict[str, tuple[str, ...]]:
@@ -27,7 +27,7 @@ class Tf32Graph(LowPrecisionGraph):
 
 
 def allow_tf32(graph: OnnxGraph) -> Tf32Graph:
-    """The same graph, to be judged with tf32 operands; raises ModuleRefused where it has no product."""
+    """Return the same graph, to be judged with tf32 operands; raises ModuleRefused if it has no product."""
     import onnx
 
     nodes = onnx.load(str(graph.path), load_external_data=False).graph.node

@@ -1,4 +1,4 @@
-"""Which operators of a graph compute in half precision, and which stay in float32: decided node by node, with a reason.
+"""Decide which operators of a graph compute in half precision and which stay in float32: node by node, with a reason.
 
 Half precision costs range (float16 ends at 65504 and has nothing between 0 and 6e-8) or digits (bfloat16 has eight
 bits). What squares, sums up many terms, divides, normalises or takes an exponential stays in float32. The rest follows
@@ -99,7 +99,7 @@ class _Planner:
         )
 
     def _decide(self, node: ir.Node) -> str:
-        """Why the node stays in float32; empty where it is lowered."""
+        """Return why the node stays in float32; empty if it is lowered."""
         if not any(value in self._from_data for value in _read(node)):
             return FROM_SIZES
         if reason := self._by_policy(node) or self._by_place(node):
@@ -146,7 +146,7 @@ class _Planner:
         return "between float32 results"
 
     def _all_wide(self, node: ir.Node) -> bool:
-        """Whether every operand that depends on the input is a float32 operator's result."""
+        """Return True if every operand that depends on the input is a float32 operator's result."""
         operands = [value for value in _floats(node.inputs) if value in self._from_data]
         return bool(operands) and all(self._is_wide(value) for value in operands)
 
@@ -155,8 +155,8 @@ class _Planner:
         return producer is not None and bool(self._reason.get(producer))
 
     def _look_ahead(self, node: ir.Node) -> None:
-        """What follows is decided by now: moves before lowered operators are lowered too, arithmetic between float32
-        operators is not."""
+        """Revise a node whose readers are decided: moves before lowered operators are lowered too, arithmetic between
+        float32 operators is not."""
         users = [user for value in _floats(node.outputs) for user, _ in value.uses()]
         is_output = any(value.is_graph_output() for value in node.outputs)
         wide_users = [bool(self._reason.get(user, "a graph of its own")) for user in users]
@@ -174,9 +174,9 @@ class _Planner:
 
 
 def unfit(values: np.ndarray, low: Precision) -> str:
-    """Why a constant cannot be rounded to ``low``; empty where it can.
+    """Return why a constant cannot be rounded to ``low``; empty if it can.
 
-    It cannot where a finite number overflows, or where so much is lost among the smallest numbers that the whole tensor
+    It cannot if a finite number overflows, or if so much is lost among the smallest numbers that the whole tensor
     (relative L2) is off by more than HELD unit roundoffs. A few weights that vanish beside large ones do no harm.
     """
     finite = np.isfinite(values)
@@ -201,7 +201,7 @@ def rounded_to(values: np.ndarray, low: Precision) -> np.ndarray:
 
 
 def first_opset(operator: str, low: Precision, start: int, stop: int = 24) -> int:
-    """The lowest opset from ``start`` on at which the operator takes ``low``; ``stop`` where none below it does."""
+    """Return the lowest opset from ``start`` on at which the operator takes ``low``; ``stop`` if none below it does."""
     from onnx import defs
 
     # ONNX writes types as tensor(float16)

@@ -1,12 +1,12 @@
 """Convert a graph from opset 18 to 17, the newest that TensorRT 8.6 reads.
 
 The converters at hand leave the graph at 18 with no more than a log line, because the axes of most reductions moved
-from an attribute (17) to an input (18). What opset 18 changed and this pass turns back:
+from an attribute (17) to an input (18). This pass turns back what opset 18 changed:
 
 - ``Reduce*`` but ReduceSum: axes from a constant input to the attribute;
-- ``Split``: the attribute ``num_outputs`` goes, with the sizes spelt out where the split is not even;
+- ``Split``: the attribute ``num_outputs`` goes, with the sizes spelt out if the split is not even;
 - ``Pad``: the input ``axes`` goes, the pads spread over every dimension;
-- ``Resize``: the attributes ``antialias``, ``axes`` and ``keep_aspect_ratio_policy`` go where they hold the default;
+- ``Resize``: the attributes ``antialias``, ``axes`` and ``keep_aspect_ratio_policy`` go if they hold the default;
 - ``ScatterElements``/``ScatterND``: kept, as long as the reduction is one that 17 knows.
 
 An operator that first appeared in 18 has no form in 17 and is refused.
@@ -123,7 +123,7 @@ _CONVERT: dict[str, Callable[[ir.Node], None]] = {
 
 
 class ToOpset17(ir.passes.InPlacePass):
-    """Rewrite a model of opset 18 in place as opset 17 with IR version 8; raises ModuleRefused where it cannot."""
+    """Rewrite a model of opset 18 in place as opset 17 with IR version 8; raises ModuleRefused if it cannot."""
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Convert every node, the bodies of If and Loop included."""

@@ -1,4 +1,4 @@
-"""Which products of a graph compute with 8-bit integers, and which stay in float32: node by node, with a reason.
+"""Decide which products of a graph compute with 8-bit integers and which stay in float32: node by node, with a reason.
 
 Convolutions and matrix products with a constant weight are where time goes and where integers save it. Not quantised is
 
@@ -43,7 +43,7 @@ class Quantized:
 @dataclass(frozen=True)
 class QuantizePlan:
     """``quantized`` in the order of the graph; ``products`` has every product, quantised or not, in that order
-    with the name of its weight, "" where that is computed, and the axis of its output channels.
+    with the name of its weight, "" if that is computed, and the axis of its output channels.
 
     ``float32`` gives every other float operator its reason, ``kept`` those of them that the policy alone would have
     quantised.

@@ -8,7 +8,7 @@ pixel: four convolutions of half the length. With F(2, 2) of toom_cook.py, its t
 
 In both directions nine convolutions take the place of sixteen (Mou and Duhamel, Short-Length FIR Filters, IEEE T-SP 39,
 1991): of a 7x7 kernel 121 multiplications for four pixels in place of 196. If no tap is left to share, each product
-is a 1x1 convolution: 16 for four pixels of a 3x3 kernel in place of 36. What it costs are the sums before and after,
+is a 1x1 convolution: 16 for four pixels of a 3x3 kernel in place of 36. The price is the sums before and after,
 and a pass that puts the pixels back. Does not apply to strides or dilation, to fewer than 8 channels in or out of a
 group, to 1x1, or where the weights are computed.
 """
@@ -195,8 +195,8 @@ class _Parts:
     def _sums(self, place: _Place, rows: _Product, columns: _Product, word: str) -> _Place:
         """Pixels and their neighbours, added up by a depthwise convolution."""
         top, left, bottom, right = place.pads
-        down, (above, below), vertical = _apart(rows, 2, top, bottom)
-        across, (before, after), horizontal = _apart(columns, 3, left, right)
+        down, (above, below), vertical = _split(rows, 2, top, bottom)
+        across, (before, after), horizontal = _split(columns, 3, left, right)
         channels = rows.kernel.shape[1] * self._groups
         weight = np.tile(np.outer(down, across).astype(self._dtype), (channels, 1, 1, 1))
         pads = [above, before, below, after]
@@ -262,7 +262,7 @@ def _written(plane: ir.Value, weight: np.ndarray, pads: list[int]) -> ir.Value |
     return None
 
 
-def _apart(
+def _split(
     along: _Product, axis: int, first: int, last: int
 ) -> tuple[tuple[float, ...], tuple[int, int], tuple[int, int]]:
     """Return the factors of the pixels, and the zeros around the map that the sums need, and those of the sums.

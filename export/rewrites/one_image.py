@@ -3,7 +3,7 @@
 A map of eight images leaves the caches between an operator and the next; one of an image stays there. Scan hands every
 image to the body in place, and has the body write its output in place, so that nothing is copied. The price is that
 threads no longer share out images: reductions over channels are shared out by groups of channels instead. Does not
-apply where an operator may mix images (images_apart.py), or to a batch of one.
+apply if an operator may mix images (per_image.py), or to a batch of one.
 
 ONNX Runtime takes weights from outside a body for something that may change: it does not arrange them for its kernels
 that compute blocks of channels, nor change the layout of maps for these. Weights of the body's own get both, which
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from .images_apart import ELEMENTWISE, batch_of, images_of
+from .per_image import ELEMENTWISE, batch_of, images_of
 from .rewrite import Writer, constant
 from .split_reduction import SplitReduction
 

@@ -210,7 +210,7 @@ def _settled(failing: Sequence[Mapping[str, int]], agrees: Agrees) -> bool:
 def _is_of_size_one(guard: Guard, sizes: Mapping[str, int]) -> bool:
     """Return True if the guard only demands that some size is not 1, at sizes at which it is 1.
 
-    torch asks this for strides and broadcasting everywhere, mostly without consequence. What does depend on it
+    torch asks this for strides and broadcasting everywhere, mostly without consequence. The part that does depend on it
     shows at the smallest sizes, which every verdict compares.
     """
     if not isinstance(guard.condition, (sympy.Ne, sympy.Gt, sympy.Ge)):

@@ -8,8 +8,8 @@ import onnx_ir as ir
 import pytest
 
 from attn2trt.export.rewrites import BATCH_REWRITES, apply_whole
-from attn2trt.export.rewrites.images_apart import images_of
 from attn2trt.export.rewrites.one_image import OneImage
+from attn2trt.export.rewrites.per_image import images_of
 from attn2trt.export.rewrites.pooled_mean import PooledMapByMap
 from attn2trt.export.rewrites.row_column_gates import EnlargedGates, OuterProduct
 

@@ -1,4 +1,4 @@
-"""Decide whether a graph computes each image of a batch for itself.
+"""Find out if a graph computes each image of a batch for itself.
 
 A list of operators that do, each with its condition: what is not on it, or where the condition is not met or not known,
 counts as mixing images. Proven from the graph alone, for every input.
