@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from situations.situation import PASSES, Deploy, fails, refused, situation
+from situations.situation import NOT_TRIED, PASSES, Deploy, fails, refused, situation
 
 DEFORMED = "--shape 2x8x20x24 --dynamic batch=1:2:5,height=12:20:40,width=12:24:40"
 
@@ -162,3 +162,12 @@ class DeviceWritten(nn.Module):
         columns = torch.arange(x.shape[-1], device="cuda")
         found: Tensor = self.mix(x) + columns.to(x)
         return found
+
+
+@situation(
+    "Attention with a negative scale, which attends to what is least alike",
+    Deploy("--shape 2x3x10x8 --dynamic batch=1:2:4", NOT_TRIED, PASSES),
+)
+class UnlikeAttention(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.scaled_dot_product_attention(x, x.sin(), x, scale=-0.5)

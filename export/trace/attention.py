@@ -4,6 +4,7 @@ torch.onnx translates queries of shape (batch, heads, places, features) alone an
 rank. Attention in windows has one axis more (Hiera, MaxViT's kin), a single head one less. If a mask leaves a query
 nothing to attend to, PyTorch gives 0 and torch.onnx's translation NaN or the mean of all values (pytorch/pytorch#131060
 has PyTorch's rule). The zeros are put in behind the second product, so that runtimes still know the pattern.
+A negative scale is spelt out, too: torch.onnx takes its root.
 """
 
 from __future__ import annotations
@@ -23,14 +24,16 @@ RANK = 4
 def _attention(call: Arguments) -> Tensor | None:
     query, key, value = (call[name] for name in ("query", "key", "value"))
     given: Tensor | None = call.get("attn_mask")
-    if call.get("dropout_p") or (given is None and (query.dim() == RANK or call.get("enable_gqa"))):
+    scale = call.get("scale")
+    is_negative = isinstance(scale, (int, float)) and scale < 0
+    is_translated = given is None and not is_negative and (query.dim() == RANK or call.get("enable_gqa"))
+    if call.get("dropout_p") or is_translated:
         return None
     if call.get("enable_gqa"):
         key, value = (part.repeat_interleave(query.shape[-3] // part.shape[-3], -3) for part in (key, value))
-    scale = call.get("scale")
     # Half of the scale on either side, as PyTorch's own: neither factor of the product then overflows before it.
-    half = query.shape[-1] ** -0.25 if scale is None else math.sqrt(scale)
-    scores: Tensor = (query * half) @ (key * half).transpose(-2, -1)
+    half = query.shape[-1] ** -0.25 if scale is None else math.sqrt(-scale if is_negative else scale)
+    scores: Tensor = (query * (-half if is_negative else half)) @ (key * half).transpose(-2, -1)
     mask = torch.ones_like(scores, dtype=torch.bool).tril() if call.get("is_causal") else given
     if mask is not None:
         scores = scores.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else scores + mask

@@ -7,8 +7,9 @@ import math
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from attn2trt.export.trace import fourier
+from attn2trt.export.trace import attention, fourier
 from attn2trt.export.trace.calls import bound
 from attn2trt.export.trace.folding import fold
 from attn2trt.export.trace.grids import linspace
@@ -43,6 +44,23 @@ def test_linspace_reaches_both_ends(steps: int) -> None:
 def test_arguments_are_found_under_their_names() -> None:
     assert bound(("input", "chunks", "dim"), (1, 2), {"dim": 3}) == {"input": 1, "chunks": 2, "dim": 3}
     assert bound(("input", "chunks"), (), {"self": 1, "chunks": 2}) == {"input": 1, "chunks": 2}
+
+
+@pytest.mark.parametrize("rank", [3, 4])
+@pytest.mark.parametrize("options", [{}, {"is_causal": True}, {"attn_mask": torch.rand(5, 5) > 0.5}])
+@pytest.mark.parametrize("scale", [-0.7, 0.7, None])
+def test_attention_is_pytorchs_with_a_scale_of_either_sign(
+    rank: int, options: dict[str, object], scale: float | None
+) -> None:
+    q, k, v = torch.randn(3, *(2, 3, 5, 4)[4 - rank :], dtype=torch.float64)
+    given = {"query": q, "key": k, "value": v, "scale": scale, **options}
+    found = attention._attention(given)
+    # torch.onnx translates the usual call by itself
+    assert (found is None) == (rank == attention.RANK and "attn_mask" not in options and scale != -0.7)
+    if found is not None:
+        with sdpa_kernel(SDPBackend.MATH):  # the other kernel of the CPU makes causal scores of the wrong infinity
+            expected = F.scaled_dot_product_attention(**given)  # type: ignore[arg-type]
+        torch.testing.assert_close(found, expected)
 
 
 class ReadsNumbers(torch.nn.Module):
