@@ -187,35 +187,60 @@ def read(
             "received --pretrained and --checkpoint; expected one source of weights; leave one of them out"
         )
     given = [parse_shape(text) for text in shapes]
+    asked = _Asked(spec, parsed, given, dynamic, seed, pretrained, checkpoint, any_batch)
     if parsed.base.is_user_code:
-        _check_user_target(parsed, spec, pretrained)
-        own = building.UserModule(parsed.base.name, seed=seed, checkpoint=checkpoint)
-        planned = _planned(_user_shapes(own, given), dynamic, fixed=True, any_batch=any_batch)
-        return _first(Plan(parsed, own, inputs, axes, {"source": own.name}) for inputs, axes in planned)
-    if parsed.base.name in block_names():
-        info = block_info(parsed.base.name)
-        _check_block_target(parsed, pretrained)
-        shape = _single(given, "x", _block_sizes(info), spec)
-        options = info.parse_options(parsed.base.options)
-        planned = _planned([shape], dynamic, fixed=bool(given), any_batch=any_batch)
-        _check_axes([info], planned[0][0][0], spec)
-        alone = building.BlockAlone(info, shape.sizes[1], options, seed=seed, checkpoint=checkpoint)
-        facts: dict[str, Any] = {"output_names": ("output",), "paper": info.paper, "source": "attn2trt"}
-        return _first(Plan(parsed, alone, inputs, axes, facts) for inputs, axes in planned)
+        return _user_plan(asked)
+    return _block_plan(asked) if parsed.base.name in block_names() else _backbone_plan(asked)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The arguments of ``read``, the target and its shapes parsed."""
+
+    spec: str
+    parsed: Parsed
+    given: Sequence[Shape]
+    dynamic: str | Ranges | None
+    seed: int
+    pretrained: bool
+    checkpoint: Path | None
+    any_batch: bool
+
+
+def _user_plan(asked: _Asked) -> Plan:
+    _check_user_target(asked.parsed, asked.spec, asked.pretrained)
+    own = building.UserModule(asked.parsed.base.name, seed=asked.seed, checkpoint=asked.checkpoint)
+    planned = _planned(_user_shapes(own, asked.given), asked.dynamic, fixed=True, any_batch=asked.any_batch)
+    return _first(Plan(asked.parsed, own, inputs, axes, {"source": own.name}) for inputs, axes in planned)
+
+
+def _block_plan(asked: _Asked) -> Plan:
+    info = block_info(asked.parsed.base.name)
+    _check_block_target(asked.parsed, asked.pretrained)
+    shape = _single(asked.given, "x", _block_sizes(info), asked.spec)
+    options = info.parse_options(asked.parsed.base.options)
+    planned = _planned([shape], asked.dynamic, fixed=bool(asked.given), any_batch=asked.any_batch)
+    _check_axes([info], planned[0][0][0], asked.spec)
+    alone = building.BlockAlone(info, shape.sizes[1], options, seed=asked.seed, checkpoint=asked.checkpoint)
+    facts = {"output_names": ("output",), "paper": info.paper, "source": "attn2trt"}
+    return _first(Plan(asked.parsed, alone, inputs, axes, facts) for inputs, axes in planned)
+
+
+def _backbone_plan(asked: _Asked) -> Plan:
+    parsed = asked.parsed
     backbone = backbones.find(parsed.base.name)
     infos = _check_backbone_target(parsed)
-    shape = _single(given, "image", (2, *backbone.size), spec)
+    shape = _single(asked.given, "image", (2, *backbone.size), asked.spec)
     if shape.sizes[1] != backbone.size[0]:
         raise InputError(
             f"received a shape of {shape.sizes[1]} channels for {backbone.name}; "
             f"expected {backbone.size[0]}; correct --shape"
         )
-    planned = _planned([shape], dynamic, fixed=bool(given), any_batch=any_batch)
-    _check_axes(infos, planned[0][0][0], spec)
+    planned = _planned([shape], asked.dynamic, fixed=bool(asked.given), any_batch=asked.any_batch)
+    _check_axes(infos, planned[0][0][0], asked.spec)
     indices = _features(parsed.base)
-    whole = building.BackboneWithBlocks(
-        backbone, parsed.insertions, seed=seed, pretrained=pretrained, checkpoint=checkpoint, features=indices
-    )
+    weights: dict[str, Any] = {"seed": asked.seed, "pretrained": asked.pretrained, "checkpoint": asked.checkpoint}
+    whole = building.BackboneWithBlocks(backbone, parsed.insertions, features=indices, **weights)
     papers = [backbone.paper, *(info.paper for info in infos)]
     facts = {
         "output_names": ("logits",) if indices is None else tuple(f"features_{index}" for index in indices),

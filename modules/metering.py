@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.hooks import RemovableHandle
 
 # Views and copies: they move nothing that a reader of shapes would miss.
 _PLUMBING = frozenset({"detach", "alias", "t", "transpose", "permute", "expand", "_unsafe_view", "unsqueeze", "clone"})
@@ -57,46 +58,55 @@ def parameters(module: nn.Module) -> int:
 
 def meter(module: nn.Module, inputs: Sequence[Tensor]) -> Metering:
     """Run ``module`` on meta tensors; it stays on the meta device, its weights gone."""
-    steps: list[Step] = []
-    given: dict[str, tuple[int, ...]] = {}
-    macs: dict[str, int] = {}
-    inside = [""]
-    # what a module runs between the counter's readings before and after it
-    started: dict[str, int] = {}
-
-    class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            result = func(*args, **(kwargs or {}))
-            sources = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-            outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
-            name = func.overloadpacket.__name__
-            if outputs and sources and name not in _PLUMBING:
-                shapes = tuple(tuple(leaf.shape) for leaf in sources if leaf.ndim)
-                steps.append(Step(inside[-1], name.strip("_"), shapes, tuple(outputs[0].shape)))
-            return result
-
-    def enter(path: str, _part: nn.Module, args: tuple[Any, ...]) -> None:
-        inside.append(path)
-        started[path] = counter.get_total_flops()
-        if args and isinstance(args[0], Tensor):
-            given[path] = tuple(args[0].shape)
-
-    def leave(path: str, *_: Any) -> None:
-        inside.pop()
-        macs[path] = macs.get(path, 0) + (counter.get_total_flops() - started[path]) // 2
-
     module = module.eval().to("meta")
     counter = FlopCounterMode(display=False)
-    hooks = []
-    for path, part in module.named_modules():
-        hooks += [
-            part.register_forward_pre_hook(functools.partial(enter, path)),
-            part.register_forward_hook(functools.partial(leave, path)),
-        ]
+    watch = _Watch(counter)
+    hooks = [hook for path, part in module.named_modules() for hook in watch.hooks(path, part)]
     try:
-        with torch.no_grad(), counter, Operators():  # type: ignore[no-untyped-call]
+        with torch.no_grad(), counter, watch:
             module(*inputs)
     finally:
         for hook in hooks:
             hook.remove()
-    return Metering(Cost(parameters(module), counter.get_total_flops() // 2), tuple(steps), given, macs)
+    cost = Cost(parameters(module), counter.get_total_flops() // 2)
+    return Metering(cost, tuple(watch.steps), watch.given, watch.macs)
+
+
+class _Watch(TorchDispatchMode):
+    """Notes every operator, and what each module was given and how much it did by the counter's readings."""
+
+    def __init__(self, counter: FlopCounterMode) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.steps: list[Step] = []
+        self.given: dict[str, tuple[int, ...]] = {}
+        self.macs: dict[str, int] = {}
+        self._counter = counter
+        self._inside = [""]
+        self._started: dict[str, int] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        sources = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        name = func.overloadpacket.__name__
+        if outputs and sources and name not in _PLUMBING:
+            shapes = tuple(tuple(leaf.shape) for leaf in sources if leaf.ndim)
+            self.steps.append(Step(self._inside[-1], name.strip("_"), shapes, tuple(outputs[0].shape)))
+        return result
+
+    def hooks(self, path: str, part: nn.Module) -> tuple[RemovableHandle, RemovableHandle]:
+        """Return the hooks of one module."""
+        return (
+            part.register_forward_pre_hook(functools.partial(self._enter, path)),
+            part.register_forward_hook(functools.partial(self._leave, path)),
+        )
+
+    def _enter(self, path: str, _part: nn.Module, args: tuple[Any, ...]) -> None:
+        self._inside.append(path)
+        self._started[path] = self._counter.get_total_flops()
+        if args and isinstance(args[0], Tensor):
+            self.given[path] = tuple(args[0].shape)
+
+    def _leave(self, path: str, *_: Any) -> None:
+        self._inside.pop()
+        self.macs[path] = self.macs.get(path, 0) + (self._counter.get_total_flops() - self._started[path]) // 2
