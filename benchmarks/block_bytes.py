@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def count(name: str, module: nn.Module) -> list[dict[str, Any]]:
-    """For each kind of place in ``module``, the target ``name``: how many there are, and the numbers that each moves.
+    """Count each kind of place in ``module``, the target ``name``, and the numbers that each moves.
 
     ``map_numbers`` are for one image, ``weight_numbers`` for any batch; both are elements, whatever their type.
     """

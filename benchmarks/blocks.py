@@ -123,7 +123,7 @@ def speed_ups(runtimes: dict[str, Any]) -> dict[str, float]:
 
 
 def geometric_mean(values: Iterable[float]) -> float | None:
-    """Of positive numbers; None of none."""
+    """Return the geometric mean of positive numbers; None without any."""
     logarithms = [math.log(value) for value in values]
     return math.exp(sum(logarithms) / len(logarithms)) if logarithms else None
 

@@ -94,7 +94,7 @@ def page(document: dict[str, Any]) -> str:
         "One `nn.Linear`, deployed by the command line with `--for none`, the whole verdict included. *Peak* is the",
         "largest memory of the command and all its processes together; importing PyTorch and ONNX Runtime takes about",
         f"700 MiB of it. Weights above 1.9 GB lie beside the graph. They may take {TIMES} times their size: module,",
-        "copy in float64, which counts twice, and the file, which both judging processes read where it lies.",
+        "copy in float64, which counts twice, and the file, which both judging processes map.",
         "",
         "| layer | weights | peak | times the weights | time |",
         "| --- | --- | --- | --- | --- |",

@@ -33,7 +33,7 @@ format_option = click.option(
 
 
 class Formats:
-    """What ``--format`` asks for, checked before the work. Without any, it does nothing.
+    """The formats and files of ``--format``, checked before the work. Without any, it does nothing.
 
     Args:
         texts: The values of the option.

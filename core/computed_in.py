@@ -1,4 +1,4 @@
-"""In which precision the nodes of a graph compute, as the graph itself says."""
+"""The precision in which each node of a graph computes, by the graph itself."""
 
 from __future__ import annotations
 

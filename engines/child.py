@@ -60,12 +60,12 @@ class Child(Worker):
 
 
 def answers() -> IO[bytes]:
-    """In the child: keep stdout for answers, and return it. Whatever native code prints goes to stderr from here on."""
+    """Keep the child's stdout for answers, and return it. Whatever native code prints goes to stderr from here on."""
     return os.fdopen(claim_stdout(), "wb")
 
 
 def serve(runtime: Runtime, stream: IO[bytes], *, more: Mapping[str, Callable[[], Arrays]] | None = None) -> None:
-    """In the child: run every message's arrays and answer with the outputs, until the parent closes stdin.
+    """Run, in the child, every message's arrays and answer with the outputs, until the parent closes stdin.
 
     A message that asks for one of ``more`` by its "do" is answered with what that returns.
     """
@@ -82,7 +82,7 @@ def serve(runtime: Runtime, stream: IO[bytes], *, more: Mapping[str, Callable[[]
 def answer_each(
     answer: Callable[[Mapping[str, Any], Arrays], tuple[Mapping[str, Any], Arrays | None]], stream: IO[bytes]
 ) -> None:
-    """In the child: answer every message with what ``answer`` returns or raises, until the parent closes stdin."""
+    """Answer, in the child, every message with what ``answer`` returns or raises, until the parent closes stdin."""
     while (message := receive(sys.stdin.buffer)) is not None:
         try:
             header, arrays = answer(*message)

@@ -20,8 +20,10 @@ class Wiring(NamedTuple):
 def merged_modules(
     before: Iterable[Wiring], after: Iterable[Wiring], modules: Mapping[str, Collection[str]]
 ) -> dict[str, tuple[str, ...]]:
-    """For every node ``after``, by name, the modules of the nodes ``before`` that gave what it gives, or what was
-    computed on the way there from what it reads and no longer is. Nodes that stand for nothing else are left out.
+    """Return for every node ``after``, by name, the modules of the nodes ``before`` that it stands for.
+
+    Those gave what it gives, or what was computed on the way there from what it reads and no longer is. Nodes that
+    stand for nothing else are left out.
 
     ``modules`` are those of each node before.
     """
@@ -58,6 +60,6 @@ def _taken_in(node: Wiring, makers: Mapping[str, Wiring], there: Collection[str]
 
 
 def others_than(first: Mapping[str, str], modules: Mapping[str, Collection[str]]) -> dict[str, tuple[str, ...]]:
-    """By node, the modules that are not the ``first`` one, of nodes that have such."""
+    """Return by node the modules that are not the ``first`` one, of nodes that have such."""
     found = {node: tuple(path for path in modules.get(node, ()) if path != first[node]) for node in first}
     return {node: paths for node, paths in found.items() if paths}

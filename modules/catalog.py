@@ -1,4 +1,4 @@
-"""From a TARGET, or a module of the user's own, to everything that its export needs to know."""
+"""Resolve a TARGET, or a module of the user's own, to everything that its export needs to know."""
 
 from __future__ import annotations
 
@@ -428,7 +428,7 @@ def _opt(axes: Mapping[str, Any]) -> dict[str, int]:
 
 @lru_cache(maxsize=1)
 def _source_digest() -> str:
-    """Of what decides how a catalog module is built: this room's files, and the versions of torch and timm."""
+    """Return the digest of what decides how a module is built: this room's files, the versions of torch and timm."""
     room = Path(__file__).parent
     digest = hashlib.sha256()
     for path in sorted(room.rglob("*.py")):

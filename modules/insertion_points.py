@@ -277,7 +277,7 @@ def _out(unit: nn.Module) -> int:
 
 
 def _width(module: nn.Module, attribute: str) -> int:
-    """Of the backbone's own module, if a block stands after or before it."""
+    """Return a width of the backbone's own module, also if a block stands after or before it."""
     while not hasattr(module, attribute) and isinstance(module._modules.get("base"), nn.Module):
         module = module.get_submodule("base")
     return int(getattr(module, attribute))

@@ -1,4 +1,4 @@
-"""From the names of a release's checkpoint to the names here, release by release.
+"""Map the names of a release's checkpoint to the names here, release by release.
 
 A release is a name and rules over its keys. ``fit`` tries every one and takes the one that leaves no key of either
 side over; what is left over under the nearest one is what an error tells. The rules were written from the releases'

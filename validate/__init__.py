@@ -1,1 +1,1 @@
-"""Is it right: cases, reference, metrics, verdict."""
+"""Judge a graph: cases, reference, metrics, verdict."""

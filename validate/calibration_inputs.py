@@ -79,7 +79,7 @@ def _tensors(source: Path, target: Target) -> CalibrationInputs:
 
 
 def _batch(array: Array, start: int, rows: int) -> Array:
-    """So many samples; the last batch is filled up with the first ones."""
+    """Yield so many samples; the last batch is filled up with the first ones."""
     return np.ascontiguousarray(array[(start + np.arange(rows)) % len(array)])
 
 

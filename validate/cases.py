@@ -109,7 +109,7 @@ def image_cases(
     most: int,
     option: str,
 ) -> list[Case]:
-    """At most so many batches of the photographs in a folder, at the traced sizes; ``option`` is what named it.
+    """Return at most so many batches of the photographs in a folder, at the traced sizes; ``option`` is what named it.
 
     Raises InputError if ``images`` holds no readable image or no input takes one.
     """

@@ -102,8 +102,10 @@ def _softmax(x: Any, dim: int, _is_half: bool) -> Any:
 
 
 def _sigmoid(x: Any) -> Any:
-    """As a hyperbolic tangent, which is what vectorised kernels come down to: nearly shut gates are right to 2**-24 of
-    an open one, not of themselves."""
+    """Compute the sigmoid as a hyperbolic tangent, which is what vectorised kernels come down to.
+
+    Nearly shut gates are right to 2**-24 of an open one, not of themselves.
+    """
     return 0.5 * (0.5 * x).tanh() + 0.5
 
 

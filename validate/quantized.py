@@ -60,8 +60,9 @@ class EightBit:
 
     @contextmanager
     def mode(self, module: nn.Module, path: Callable[[], str], draw: int) -> Iterator[None]:
-        """In this context a float32 run of ``module`` has the products of a run with integers; ``path`` gives the part
-        that runs.
+        """Enter a context in which a float32 run of ``module`` has the products of a run with integers.
+
+        ``path`` gives the part that runs.
 
         ``draw`` 0 has PyTorch's own last digits, any other moves them: near the middle between two levels they decide.
         Raises ModuleRefused if a quantised product of the graph was not met.

@@ -124,8 +124,11 @@ def _unsettled(
     *,
     unit_roundoff: float = UNIT_ROUNDOFF,
 ) -> dict[str, Floor]:
-    """For every integer output, the elements that differ when rounded, when inputs move by a few roundings, or when
-    the scores that they are chosen by move as far as is ``allowed``."""
+    """Return for every integer output the elements that rounding can change.
+
+    They differ when rounded, when inputs move by a few roundings, or when the scores that they are chosen by move as
+    far as is ``allowed``.
+    """
     exact = [name for name, value in truth.items() if value.dtype.kind in "iub"]
     if not exact:
         return {}

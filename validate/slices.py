@@ -36,7 +36,7 @@ class Moments:
 
     @classmethod
     def of(cls, values: Float64, axis: int, counted: npt.NDArray[np.bool_]) -> Moments:
-        """Those of ``values``, of the slices that are ``counted``."""
+        """Return the moments of ``values`` over the slices that are ``counted``."""
         others = tuple(other for other in range(values.ndim) if other != axis)
         shape = [-1 if other == axis else 1 for other in range(values.ndim)]
         mean = values.mean(axis=others)

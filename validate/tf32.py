@@ -38,12 +38,12 @@ class Tf32:
         return self
 
     def only(self, modules: Sequence[str]) -> Tf32:
-        """Not there: raises ValueError."""
+        """Raise ValueError: tf32 holds for the whole network."""
         raise ValueError(f"tf32 holds for the whole network, not for {', '.join(modules)} alone")
 
     @contextmanager
     def mode(self, _module: nn.Module, _path: Callable[[], str], draw: int) -> Iterator[None]:
-        """In this context the products of a float32 run have tf32 operands."""
+        """Enter a context in which the products of a float32 run have tf32 operands."""
         import torch
         from torch.nn.attention import SDPBackend, sdpa_kernel
         from torch.utils._python_dispatch import TorchDispatchMode

@@ -33,7 +33,7 @@ def summary(operator: Operator) -> str:
 def mutants(
     model: onnx.ModelProto, anatomy: Anatomy, *, each: int, seed: int, operators: Sequence[Operator] = OPERATORS
 ) -> Iterator[Mutant]:
-    """At most ``each`` mutants of every operator, at nodes drawn from ``seed``; none twice.
+    """Yield at most ``each`` mutants of every operator, at nodes drawn from ``seed``; none twice.
 
     If an operator has several variants, a node may be drawn again.
     """

@@ -1,4 +1,4 @@
-"""Does a mutant count: is there an input inside the claimed ranges on which it computes something else?
+"""Decide if a mutant counts: search the claimed ranges for an input on which it computes something else.
 
 Nothing here is what the verdict sees: other sizes, other values, other seeds. The healthy graph and the mutant run in
 ONNX Runtime, float32, optimisations off. A mutant counts when its output moves by more than twice the verdict's limit.

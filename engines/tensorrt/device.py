@@ -50,7 +50,7 @@ class Device:
 
     @property
     def name(self) -> str:
-        """As the driver calls it."""
+        """Return the name that the driver has for the GPU."""
         said = ctypes.create_string_buffer(_NAME)
         self._call("cuDeviceGetName", said, _NAME, self._handle)
         return said.value.decode(errors="replace")

@@ -54,7 +54,7 @@ def checked(bundle: Bundle, plan: Plan) -> tuple[Path, str]:
 
 
 def described(bundle: Bundle, plan: Plan, *, sha256: str) -> str:
-    """As JSON what ``open_described`` has to know of a plan, of this hash, with the bundle's inputs and outputs."""
+    """Return as JSON what ``open_described`` must know of a plan of this hash, with the bundle's inputs and outputs."""
     cache = kernels_name(plan.file)
     listed = bundle.manifest["files"].get(cache)
     about = {

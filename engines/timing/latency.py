@@ -29,7 +29,7 @@ class Latency:
 
     @classmethod
     def of(cls, nanoseconds: Sequence[int]) -> Latency:
-        """Of one call or more."""
+        """The statistics of one call or more."""
         values = np.asarray(nanoseconds, np.float64) / 1e6
         count = len(values)
         mean = float(values.mean())

@@ -133,7 +133,7 @@ class Watch:
         self._throttled = _throttled()
 
     def conditions(self, own_cpu_seconds: float, core_distance: CoreDistance | None = None) -> Conditions:
-        """Since then; ``own_cpu_seconds`` is the processor time that the measured processes used meanwhile."""
+        """Return the conditions since then; ``own_cpu_seconds`` is the measured processes' processor time meanwhile."""
         seconds = time.perf_counter() - self._since
         busy, throttled = _busy_seconds(), _throttled()
         others = None

@@ -20,7 +20,7 @@ Clock = Callable[[], int]
 
 @dataclass(frozen=True)
 class Limits:
-    """When a turn ends: after both minima, or at the maximum. At least one call is always made.
+    """The end of a turn: after both minima, or at the maximum. At least one call is always made.
 
     Before it come untimed calls for ``settle_seconds``, and one at least: another process had the caches until now.
     """

@@ -36,7 +36,7 @@ class Difference:
 
     @classmethod
     def between(cls, before: Sequence[float], after: Sequence[float]) -> Difference:
-        """Of the medians of the same rounds, in milliseconds; one round or more."""
+        """The difference of the medians of the same rounds, in milliseconds; one round or more."""
         found = sorted(late - early for early, late in zip(before, after, strict=True))
         count = len(found)
         place = max((k for k in range(1, count // 2 + 1) if coverage(count, k) >= CONFIDENCE), default=1)

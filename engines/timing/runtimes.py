@@ -97,7 +97,7 @@ class PlanRuntime(NamedTuple):
 
     @property
     def on_gpu(self) -> bool:
-        """It computes on a GPU."""
+        """Return True if it computes on a GPU."""
         return True
 
     @property

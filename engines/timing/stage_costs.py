@@ -50,7 +50,7 @@ class StageCost:
 
     @property
     def difference_ms(self) -> float:
-        """With the block less without."""
+        """Return the time with the block less that without."""
         return self.with_block_ms - self.plain_ms
 
     def to_json(self) -> dict[str, Any]:
@@ -172,7 +172,7 @@ def _kinds(run: Run, blocks: Sequence[str], limits: Iterable[Limited]) -> tuple[
 
 
 def _milliseconds(run: Run, columns: Sequence[int]) -> float:
-    """Of each call the sum of these nodes, of the sums the median."""
+    """Return the median over the calls of the sum of these nodes."""
     return float(np.median(run.nodes.microseconds[:, columns].sum(1))) / 1e3
 
 

@@ -24,7 +24,7 @@ class FewOutputs:
     name = "one output channel as columns of several"
 
     def kind(self, node: ir.Node) -> str:
-        """By kernel and input channels."""
+        """Return the kind by kernel and input channels."""
         weight = constant(node.inputs[1]) if node.op_type == "Conv" else None
         if weight is None or weight.ndim != 4 or weight.shape[0] != 1 or weight.shape[1] > LARGEST:
             return ""
@@ -35,7 +35,7 @@ class FewOutputs:
         return f"Conv {weight.shape[2]}x{weight.shape[3]}, {weight.shape[1]} channels to one"
 
     def apply(self, node: ir.Node) -> None:
-        """In the node's place: a wider Conv, its channels put into the row, and what is beyond the row cut off."""
+        """Write in the node's place a wider Conv, its channels put into the row, and what is beyond the row cut off."""
         weight = constant(node.inputs[1])
         found = sizes(node.outputs[0], 4)
         assert weight is not None

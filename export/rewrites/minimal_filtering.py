@@ -87,7 +87,7 @@ class MinimalFiltering:
         self.name = f"minimal filtering, {'1x1 products' if whole else 'kernels of half the size'}"
 
     def kind(self, node: ir.Node) -> str:
-        """By kernel, channels and groups; of kernels of half the size those of one map together, which share sums."""
+        """Return the kind by kernel, channels and groups; kernels of half the size on one map share sums and a kind."""
         own = self._described(node)
         if not own or self._whole or node.inputs[0] is None:
             return own
@@ -112,7 +112,7 @@ class MinimalFiltering:
         return f"Conv {weight.shape[2]}x{weight.shape[3]}, {inputs * groups} to {len(weight)} channels{within}"
 
     def apply(self, node: ir.Node) -> None:
-        """In the node's place: sums of pixels, smaller convolutions, their sums, and the pixels put back."""
+        """Write in the node's place sums of pixels, smaller convolutions, their sums, and the pixels put back."""
         weight = constant(node.inputs[1])
         found = sizes(node.outputs[0], 4)
         assert node.inputs[0] is not None

@@ -64,12 +64,12 @@ class DepthwiseSum:
     name = "narrow groups as a sum of depthwise convolutions"
 
     def kind(self, node: ir.Node) -> str:
-        """By kernel, channels and groups."""
+        """Return the kind by kernel, channels and groups."""
         found = _narrow(node)
         return str(found) if found is not None and found.inputs_each <= MOST_TERMS else ""
 
     def apply(self, node: ir.Node) -> None:
-        """In the node's place: for each input channel of a group a Gather and a Conv, added up."""
+        """Write in the node's place for each input channel of a group a Gather and a Conv, added up."""
         found = _narrow(node)
         assert found is not None
         write = Writer(node)
@@ -97,12 +97,12 @@ class WiderGroups:
         self._block = block
 
     def kind(self, node: ir.Node) -> str:
-        """By kernel, channels and groups."""
+        """Return the kind by kernel, channels and groups."""
         found = _narrow(node)
         return str(found) if found is not None and found.merged(self._block) > 1 else ""
 
     def apply(self, node: ir.Node) -> None:
-        """In the node's place: one Conv."""
+        """Write in the node's place one Conv."""
         found = _narrow(node)
         assert found is not None
         merged, outputs, inputs = found.merged(self._block), found.outputs_each, found.inputs_each

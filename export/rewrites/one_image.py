@@ -30,14 +30,14 @@ class OneImage:
         self.name = f"one image after the other{', weights inside' if own_weights else ''}"
 
     def kind(self, graph: ir.Graph) -> str:
-        """By number of images."""
+        """Return the kind by number of images."""
         batch = batch_of(graph)
         if batch is None or batch == 1 or not images_of(graph):
             return ""
         return f"whole graph, {batch} images"
 
     def apply(self, graph: ir.Graph) -> None:
-        """In the place of all nodes: a Scan with them as its body."""
+        """Write in the place of all nodes a Scan with them as its body."""
         images, nodes = images_of(graph), list(graph)
         outputs = [(value.name, value.type, value.shape) for value in graph.outputs]
         last = graph.outputs[0].producer()

@@ -148,7 +148,7 @@ def _reshape(node: ir.Node, images: Values) -> bool:
 
 
 def _resize(node: ir.Node, images: Values) -> bool:
-    """By factors that leave the batch, and what of it the first axis is, as it is."""
+    """Return True if the factors leave the batch, the first axis, as it is."""
     factors = constant(node.inputs[2]) if len(node.inputs) > 2 else None
     nearest = node.attributes.get_string("mode", "nearest") == "nearest"
     return _first_only(node, images) and nearest and factors is not None and bool(factors.size) and factors[0] == 1

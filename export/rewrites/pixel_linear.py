@@ -42,7 +42,7 @@ class PixelLinear:
     name = "linear layers on pixels as 1x1 convolutions"
 
     def kind(self, node: ir.Node) -> str:
-        """By the channels from layer to layer; the place is its last Transpose."""
+        """Return the kind by the channels from layer to layer; the place is its last Transpose."""
         found = _chain(node)
         if found is None:
             return ""
@@ -51,7 +51,7 @@ class PixelLinear:
         return f"linear layers on pixels, {' to '.join(map(str, channels))} channels"
 
     def apply(self, node: ir.Node) -> None:
-        """In the node's place: the operators without transposes."""
+        """Write in the node's place the operators without transposes."""
         found = _chain(node)
         assert found is not None
         value, steps = found
@@ -114,7 +114,7 @@ def _step(node: ir.Node) -> tuple[ir.Value | None, _Step, ir.Value | None] | Non
 
 
 def _is_read_once(value: ir.Value) -> bool:
-    """But for its shape."""
+    """Return True if a value has one reader, readers of its shape aside."""
     readers = [use.node for use in value.uses() if use.node.op_type != "Shape"]
     return len(readers) == 1 and not value.is_graph_output()
 

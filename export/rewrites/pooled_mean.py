@@ -25,7 +25,7 @@ class PooledMean:
     name = "means along one axis as pooling"
 
     def kind(self, node: ir.Node) -> str:
-        """By axis, its size and the channels."""
+        """Return the kind by axis, its size and the channels."""
         found = _pooled(node)
         if found is None:
             return ""
@@ -33,7 +33,7 @@ class PooledMean:
         return f"mean over {known[axis]} {'rows' if axis == HEIGHT else 'columns'} of {known[1] or 'any'} channels"
 
     def apply(self, node: ir.Node) -> None:
-        """In the node's place: an AveragePool and, where the axis goes, a Squeeze."""
+        """Write in the node's place an AveragePool and, if the axis goes, a Squeeze."""
         found = _pooled(node)
         assert found is not None
         axis, known = found
@@ -59,7 +59,7 @@ class PooledMapByMap:
         return PooledMean().kind(node) if found is not None and found[0] == HEIGHT else ""
 
     def apply(self, node: ir.Node) -> None:
-        """In the node's place: a view with an axis of depth, an AveragePool, and a view without it."""
+        """Write in the node's place a view with an axis of depth, an AveragePool, and a view without it."""
         found = _pooled(node)
         assert found is not None
         write = Writer(node)

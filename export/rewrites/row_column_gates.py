@@ -23,12 +23,12 @@ class OuterProduct:
     name = "multiply row and column gates first"
 
     def kind(self, node: ir.Node) -> str:
-        """By number of channels."""
+        """Return the kind by number of channels."""
         found = _parts(node)
         return "" if found is None else _kind(found[0])
 
     def apply(self, node: ir.Node) -> None:
-        """In the node's place: the gates' product, and one with the map."""
+        """Write in the node's place the gates' product, and one with the map."""
         found = _parts(node)
         assert found is not None
         given, rows, columns = found
@@ -46,13 +46,13 @@ class EnlargedGates:
     name = "enlarge row and column gates first"
 
     def kind(self, node: ir.Node) -> str:
-        """By number of channels."""
+        """Return the kind by number of channels."""
         found = _parts(node)
         known = sizes(found[0], 4) if found is not None else None
         return "" if found is None or known is None or None in known[2:] else _kind(found[0])
 
     def apply(self, node: ir.Node) -> None:
-        """In the node's place: both gates enlarged, their product, and one with the map."""
+        """Write in the node's place both gates enlarged, their product, and one with the map."""
         found = _parts(node)
         assert found is not None
         given, rows, columns = found

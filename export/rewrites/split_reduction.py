@@ -24,7 +24,7 @@ class SplitReduction:
     name = "reduce channels in groups"
 
     def kind(self, node: ir.Node) -> str:
-        """By operator and number of channels."""
+        """Return the kind by operator and number of channels."""
         if node.op_type not in REDUCTIONS or reduced_axes(node) != (1,):
             return ""
         found = sizes(node.inputs[0], 4)
@@ -33,7 +33,7 @@ class SplitReduction:
         return f"{node.op_type} over {found[1]} channels"
 
     def apply(self, node: ir.Node) -> None:
-        """In the node's place: a view in groups, and two reductions."""
+        """Write in the node's place a view in groups, and two reductions."""
         write, given = Writer(node), node.inputs[0]
         found = sizes(given, 4)
         assert given is not None

@@ -1,1 +1,1 @@
-"""From a PyTorch module to an ONNX graph."""
+"""The trace of a PyTorch module to an ONNX graph."""

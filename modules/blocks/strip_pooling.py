@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 
 class StripPooling(nn.Module):
-    """As many channels inside as outside."""
+    """A block with as many channels inside as outside."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -80,7 +80,7 @@ class Swin(WindowAttention):
         return torch.where(windows[:, :, None] == windows[:, None], 0.0, MASKED).to(like.dtype)
 
     def _part(self, size: int, like: Tensor) -> Tensor:
-        """Of each row: 0, but 1 in the last window as far as it was there before the shift, 2 from there on."""
+        """Return for each row 0, but 1 in the last window as far as it was there before the shift, 2 from there on."""
         row = torch.arange(size, device=like.device)
         return (row >= size - self.window).long() + (row >= size - self.shift).long()
 

@@ -1,4 +1,4 @@
-"""What a run has to say, piece by piece, each with the line of the user's code that it is about."""
+"""The findings of a run, each with the line of the user's code that it is about."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...validate.verdict import AGAINST_FLOAT32, BUILT, FAILED, NOT_CHECKED, Sta
 from ..table import conclusion, stage_sentence
 
 Level = Literal["error", "warning", "note"]
-# The folder to which the paths of annotations are relative, where GitHub runs a workflow.
+# The folder to which the paths of annotations are relative in a workflow of GitHub.
 WORKSPACE = "GITHUB_WORKSPACE"
 # A line of Python that a message names.
 _LINE = re.compile(r"((?:[A-Za-z]:)?[^\s:;,'\"()]+\.py):(\d+)")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Moment(NamedTuple):
-    """When a tensor was seen: the ``call``-th call of module ``path``, as its ``number``-th tensor of this kind."""
+    """The moment of a tensor: the ``call``-th call of module ``path``, as its ``number``-th tensor of this kind."""
 
     path: str
     call: int

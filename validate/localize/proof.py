@@ -1,4 +1,4 @@
-"""Is the fault really there: the suspected module is cut out of the graph and fed what PyTorch fed its own.
+"""Prove a fault: cut the suspected module out of the graph and feed it what PyTorch fed its own.
 
 A fault that shows there too is proven to be there: nothing before the module can have caused it.
 """

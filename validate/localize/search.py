@@ -1,4 +1,4 @@
-"""From the first wrong boundary back to what is known to be right: the few nodes between them hold the fault."""
+"""Search back from the first wrong boundary to what is known to be right: the few nodes between hold the fault."""
 
 from __future__ import annotations
 

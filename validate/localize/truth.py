@@ -108,7 +108,7 @@ class Truth:
         return truth, larger(truth, [run[moment.number] for run in runs])
 
     def compare(self, value: Array, truth: Array, floor: Floor) -> Comparison:
-        """As the verdict compares, without a budget.
+        """Compare as the verdict does, without a budget.
 
         Values close to zero are judged against the largest magnitude that the last float64 run met; while it runs,
         the largest so far, which is what the tensor was computed from.

@@ -40,7 +40,7 @@ class Stage:
 
     @property
     def label(self) -> str:
-        """Its name: ``fp16 onnxruntime cpu``, ``tensorrt fp16, rows``."""
+        """Return its name: ``fp16 onnxruntime cpu``, ``tensorrt fp16, rows``."""
         if self == Stage(ORT_CPU, kind=ROWS):  # the one such check of float32 that every verdict has
             return ROWS
         return self._name + _ENDS[self.kind]
