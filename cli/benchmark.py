@@ -65,18 +65,20 @@ def command(
     """
     check(require)
     file = out_file(out, force=force, example="latency.json")
+    from ..core.bundle import MANIFEST, open_bundle
     from ..report.bundle_view import BENCHMARK
     from ..workflows.benchmark import benchmark
     from ..workflows.report import record
 
     method, weights = take_method(options, rounds=rounds, most=MOST_CELLS), take_weights(options)
     with stages() as progress:
+        opened = open_bundle(target) if Path(target, MANIFEST).is_file() else None
         found = benchmark(target, method=method, weights=weights, progress=progress, **options)
     document = {**found.to_json(), "command": "attn2trt benchmark"}
     if file is not None:
         file.write_document(document)
-    if found.bundle:
-        record(found.bundle, {BENCHMARK: strict(document)}, print_note)
+    if opened is not None:
+        record(opened, {BENCHMARK: strict(document)}, print_note)
     if as_json:
         print_json(document)
     else:

@@ -18,6 +18,7 @@ from .summary import exit_code
 @max_error_option
 @float32_truth_option
 @require_option
+@click.option("--network", is_flag=True, help="Measure every graph module by module beside float32, for the report.")
 @format_option
 @output_options
 def command(
@@ -25,6 +26,7 @@ def command(
     max_error: float | None,
     allow_float32_truth: bool,
     require: tuple[str, ...],
+    network: bool,
     formats: tuple[str, ...],
     as_json: bool,
 ) -> int:
@@ -33,16 +35,19 @@ def command(
     from ..core.bundle import open_bundle
     from ..engines.timing.machine import describe
     from ..report.formats.finding import outcome_of
+    from ..workflows.network import measure_network
     from ..workflows.report import record, validated
     from ..workflows.validate import validate_bundle
 
     wanted = Formats(formats, as_json=as_json)
     with wanted.errors_of(str(bundle)), stages() as progress:
+        opened = open_bundle(bundle)
         verdict = validate_bundle(
             bundle, progress=progress, max_error=max_error, allow_float32_truth=allow_float32_truth
         )
-    record(bundle, validated(verdict.to_json(), describe(), {"max_error": max_error}), print_note)
-    opened = open_bundle(bundle)
+        measured = measure_network(bundle, progress=progress) if network else {}
+    kept = validated(opened, verdict, machine=describe(), max_error=max_error, network=measured)
+    record(opened, kept, print_note)
     wanted.write(outcome_of(opened.name, verdict, opened.manifest, str(bundle)))
     if as_json:
         print_json({"path": str(bundle), "passed": bool(verdict), "verdict": verdict.to_json()})

@@ -13,7 +13,7 @@ from ..core.manifest import REPORT
 from ..core.precision import FP32
 from ..errors import InputError
 from ..validate.verdict import Verdict
-from .error_section import MapSection, NetworkSection, map_section, network_sections
+from .error_section import AlongSection, MapSection, NetworkSection, along_sections, map_section, network_sections
 from .measured_section import CostSection, LatencySection, cost_section, latency_section
 from .precision_section import AchievedSection, AskedSection, achieved_sections, asked_sections
 from .scale import size
@@ -55,6 +55,7 @@ class BundleView:
     verdicts: tuple[VerdictSection, ...]
     error_map: MapSection | None
     networks: tuple[NetworkSection, ...]
+    along: tuple[AlongSection, ...]
     asked: tuple[AskedSection, ...]
     achieved: tuple[AchievedSection, ...]
     cost: CostSection | None
@@ -84,6 +85,7 @@ def bundle_view(bundle: Bundle, shown: Path, *, number: int = 1) -> BundleView:
         verdicts=tuple(verdict_section(verdict, by) for verdict, by in verdicts),
         error_map=map_section([verdict for verdict, _ in verdicts]),
         networks=network_sections([verdict for verdict, _ in verdicts]),
+        along=_along(bundle),
         asked=asked_sections(bundle),
         achieved=achieved_sections(bundle),
         cost=_measured(bundle, COST, cost_section),
@@ -109,6 +111,16 @@ def _verdicts(bundle: Bundle) -> tuple[list[tuple[Verdict, str]], list[tuple[Ver
         raise InputError(f"received a bundle whose {VALIDATED!r} is no dict; run attn2trt validate again")
     where = str(entry.get("machine", {}).get("cpu", ""))
     return made, [(Verdict.from_json(entry["verdict"]), ", ".join(filter(None, ["attn2trt validate", where])))]
+
+
+def _along(bundle: Bundle) -> tuple[AlongSection, ...]:
+    entry = bundle.manifest.get(VALIDATED, {}).get("network", {})
+    try:
+        return along_sections(entry)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InputError(
+            f"received a bundle whose 'network' cannot be read ({error!r}); run attn2trt validate --network again"
+        ) from None
 
 
 def _measured(bundle: Bundle, name: str, read: Callable[[Mapping[str, Any]], Section]) -> Section | None:
@@ -159,6 +171,7 @@ def _commands(bundle: Bundle, shown: Path) -> dict[str, str]:
     lower = next((precision for precision in bundle.graphs if precision != FP32), FP32)
     return {
         "validate": f"attn2trt validate {path}",
+        "network": f"attn2trt validate {path} --network",
         "verify": f"attn2trt verify {path}",
         "compile": f"attn2trt compile {path} --precision {lower}",
         "benchmark": f"attn2trt benchmark {path}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..validate.error_map import ErrorMap
@@ -168,6 +168,28 @@ def network_sections(verdicts: Sequence[Verdict]) -> tuple[NetworkSection, ...]:
     """One section for each failed stage of which the place was found."""
     stages = [stage for verdict in verdicts for stage in verdict.stages]
     return tuple(_network(stage, stage.place) for stage in stages if stage.place is not None)
+
+
+@dataclass(frozen=True)
+class AlongSection:
+    """The error of one graph where data leaves modules, which nobody judged."""
+
+    stage: str
+    rows: tuple[BoundaryRow, ...]
+    ticks: tuple[Mark, ...]
+
+
+def along_sections(entry: Mapping[str, Sequence[str]]) -> tuple[AlongSection, ...]:
+    """One section for each stage of what ``validate --network`` keeps. Raises ValueError if it is none of that."""
+    mark = ROUNDINGS.mark(1.0, "floor")
+    return tuple(
+        AlongSection(
+            stage,
+            tuple(_boundary(Boundary.from_text(line), ROUNDINGS, (mark,)) for line in lines),
+            ROUNDINGS.ticks,
+        )
+        for stage, lines in entry.items()
+    )
 
 
 def _network(stage: StageResult, place: Place) -> NetworkSection:

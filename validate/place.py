@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-STATUSES = ("right", "wrong", "unknown")
+STATUSES = ("right", "wrong", "unknown", "measured")
 
 
 @dataclass(frozen=True)
@@ -17,13 +17,26 @@ class Boundary:
         module: The module's path; empty for the model itself.
         kind: ``enter`` or ``leave``.
         ratio: The error of the value that comes closest, in PyTorch's own roundings; infinite if none does.
-        status: ``right``, ``wrong``, or ``unknown`` if the graph has no value that the tensor may be.
+        status: ``right``, ``wrong``, ``unknown`` if the graph has no value that the tensor may be, or ``measured`` if
+            nobody judged it.
     """
 
     module: str
     kind: str
     ratio: float
     status: str
+
+    def to_text(self) -> str:
+        """Return it as one line of text, since each entry of an object would be a line of the file."""
+        return f"{self.kind} {self.status} {self.ratio:.3g} {self.module}"
+
+    @classmethod
+    def from_text(cls, line: Any) -> Boundary:
+        """Read what ``to_text`` wrote. Raises ValueError for anything else."""
+        kind, status, ratio, module = str(line).split(" ", 3)
+        if kind not in ("enter", "leave") or status not in STATUSES:
+            raise ValueError(f"boundary {line!r}")
+        return cls(module, kind, float(ratio), status)
 
 
 @dataclass(frozen=True)
@@ -47,20 +60,12 @@ class Place:
     boundaries: tuple[Boundary, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data; a boundary is one text, since each of its entries would be a line of the file."""
-        lines = [f"{one.kind} {one.status} {one.ratio:.3g} {one.module}" for one in self.boundaries]
-        return {**asdict(self), "boundaries": lines}
+        """Plain data."""
+        return {**asdict(self), "boundaries": [boundary.to_text() for boundary in self.boundaries]}
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> Place:
         """Read what ``to_json`` wrote. Raises ValueError, KeyError or TypeError for anything else."""
         names = ("module", "class_name", "source", "node", "op_type")
         texts = {name: str(entry[name]) for name in names}
-        return cls(**texts, boundaries=tuple(map(_boundary, entry["boundaries"])))
-
-
-def _boundary(line: Any) -> Boundary:
-    kind, status, ratio, module = str(line).split(" ", 3)
-    if kind not in ("enter", "leave") or status not in STATUSES:
-        raise ValueError(f"boundary {line!r}")
-    return Boundary(module, kind, float(ratio), status)
+        return cls(**texts, boundaries=tuple(map(Boundary.from_text, entry["boundaries"])))

@@ -14,9 +14,11 @@ import click
 
 from ..core.bundle import Bundle, Folder, open_bundle, require_unchanged
 from ..core.extend import changing, extend
-from ..core.manifest import REPORT
+from ..core.manifest import REFERENCE, REPORT
 from ..errors import Attn2trtError, InputError, MissingRequirement, StorageError
 from ..report.bundle_view import BENCHMARK, COST, VALIDATED
+from ..validate.place import Boundary
+from ..validate.verdict import Verdict
 
 ROLE = "what people look at"
 # Entries of the manifest by the command that writes such a document.
@@ -95,22 +97,51 @@ def extend_and_report(
     return extended if text is None else _put(extended, text, {})
 
 
-def record(path: Path | str, entries: Mapping[str, Any], note: Note) -> None:
+def record(bundle: Bundle, entries: Mapping[str, Any], note: Note) -> None:
     """Keep in a bundle what a command found out about it, and write its page anew.
 
-    The command's own result stands if that is not possible, as in a folder that cannot be written to: ``note`` is then
-    given the reason.
+    The command's own result stands if that is not possible: ``note`` is then given the reason.
+
+    Args:
+        bundle: The bundle as it was opened before the work; what is there now must have the same graphs and cases.
+        entries: Those of the manifest.
+        note: As for ``extend_and_report``. The folder may be read-only, or another command's at this moment.
     """
     try:
-        with changing(path) as bundle:
-            extend_and_report(bundle, {}, entries, note=note)
-    except (OSError, StorageError) as error:
+        with changing(bundle.path) as current:
+            if _content(current) != _content(bundle):
+                raise StorageError(f"{bundle.path} was replaced by another command meanwhile; run this one again")
+            extend_and_report(current, {}, entries, note=note)
+    except (OSError, StorageError, InputError) as error:
         note(f"{REPORT} was not written anew: {error}")
 
 
-def validated(verdict: Mapping[str, Any], machine: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the entry of the manifest that keeps a verdict of ``validate``, the machine's and the options with it."""
-    return {VALIDATED: {"verdict": dict(verdict), "machine": dict(machine), **options}}
+def _content(bundle: Bundle) -> list[str]:
+    """Return the hashes of what a measurement is about."""
+    return [bundle.manifest["files"][name]["sha256"] for name in (*bundle.graph_files, REFERENCE)]
+
+
+def validated(
+    bundle: Bundle,
+    verdict: Verdict,
+    *,
+    machine: Mapping[str, Any],
+    max_error: float | None = None,
+    network: Mapping[str, Sequence[Boundary]] | None = None,
+) -> dict[str, Any]:
+    """Return the entry of the manifest that keeps a verdict of ``validate``.
+
+    Args:
+        bundle: The bundle; what an earlier call measured along the network is kept if this one did not.
+        verdict: The verdict.
+        machine: What ran it.
+        max_error: The budget that was asked for.
+        network: What each graph loses where data leaves modules, by the label of its stage.
+    """
+    earlier = bundle.manifest.get(VALIDATED, {}).get("network", {})
+    lines = {label: [boundary.to_text() for boundary in found] for label, found in (network or {}).items()}
+    entry = {"verdict": verdict.to_json(), "machine": dict(machine), "max_error": max_error}
+    return {VALIDATED: {**entry, "network": lines or earlier}}
 
 
 def made_by() -> dict[str, str]:

@@ -83,7 +83,7 @@ def text():
 from attn2trt.workflows.report import record
 def change(text):
     notes = []
-    record(place, {"verdict": {"stages": []}, "tool": text}, notes.append)
+    record(open_bundle(place), {"verdict": {"stages": []}, "tool": text}, notes.append)
     assert not notes, notes
 def text():
     bundle = open_bundle(place)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import page_sample
 import pytest
+from small_bundle import write
 
 from attn2trt.core.bundle import open_bundle, verify
 from attn2trt.core.destination import check_destination
@@ -14,6 +15,7 @@ from attn2trt.core.extend import changing
 from attn2trt.core.manifest import REPORT
 from attn2trt.errors import CheckFailed, InputError, MissingRequirement, StorageError
 from attn2trt.report import page as paging
+from attn2trt.validate.place import Boundary
 from attn2trt.workflows import report as reporting
 from attn2trt.workflows.report import extend_and_report, record, report_bundle, report_page, validated, write_page
 
@@ -74,18 +76,35 @@ def test_another_document_is_refused_and_changes_nothing(place: Path, tmp_path: 
 
 def test_a_verdict_is_kept_and_shown_first(place: Path) -> None:
     notes: list[str] = []
-    found = page_sample.verdict(passed=False).to_json()
-    record(place, validated(found, {"cpu": "Another"}, {"max_error": None}), notes.append)
+    opened = open_bundle(place)
+    network = {"fp16": [Boundary("stem.conv", "leave", 3.5, "measured"), Boundary("", "leave", 40.0, "measured")]}
+    found = page_sample.verdict(passed=False)
+    record(opened, validated(opened, found, machine={"cpu": "Another"}, network=network), notes.append)
     assert notes == []
     assert is_whole(place)
     text = (place / REPORT).read_text()
     assert text.index("Judged by attn2trt validate, Another") < text.index("Judged by attn2trt deploy")
+    assert "fp16, module by module (2)" in text
+    assert 'scope="row">stem.conv</th><td class="number">3.5</td>' in text
+    opened = open_bundle(place)
+    record(opened, validated(opened, page_sample.verdict(), machine={}), notes.append)
+    assert "fp16, module by module (2)" in (place / REPORT).read_text()
+
+
+def test_a_bundle_that_was_replaced_meanwhile_keeps_nothing(place: Path) -> None:
+    notes: list[str] = []
+    opened = open_bundle(place)
+    write(place)
+    before = (place / "bundle.json").read_text()
+    record(opened, {"more": 1}, notes.append)
+    assert "was replaced by another command meanwhile" in notes[0]
+    assert (place / "bundle.json").read_text() == before
 
 
 def test_a_bundle_that_another_command_changes_is_noted_and_left(place: Path) -> None:
     notes: list[str] = []
-    with changing(place):
-        record(place, {"note": 1}, notes.append)
+    with changing(place) as bundle:
+        record(bundle, {"note": 1}, notes.append)
         with pytest.raises(StorageError, match="changed by another command"):
             report_bundle(place)
     assert len(notes) == 1
@@ -118,7 +137,7 @@ def test_a_fault_of_the_page_costs_no_bundle(place: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(paging, "bundle_view", broken)
     notes: list[str] = []
-    record(place, {"more": 1}, notes.append)
+    record(open_bundle(place), {"more": 1}, notes.append)
     assert "ZeroDivisionError: x; attn2trt report" in notes[0]
     assert open_bundle(place).manifest["more"] == 1
     assert is_whole(place)

@@ -1,0 +1,79 @@
+"""A graph is compared with the float32 graph wherever data leaves a module, without PyTorch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from torch import nn
+
+import attn2trt
+from attn2trt.core.bundle import Bundle
+from attn2trt.validate.network import along_network
+from attn2trt.validate.place import Boundary
+from attn2trt.validate.recorded import from_tensors
+
+
+class Chain(nn.Module):
+    """Three convolutions, one after the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second, self.third = (nn.Conv2d(4, 4, 3, padding=1) for _ in range(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.third(torch.sigmoid(self.second(torch.relu(self.first(x)))))
+        return y
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return attn2trt.deploy(
+        Chain().eval(),
+        shapes=["1x4x8x8"],
+        dynamic="none",
+        precision="fp32,fp16",
+        out=tmp_path_factory.mktemp("network") / "chain",
+        judging=attn2trt.Judging(verdict=False),
+        capabilities="none",
+    )
+
+
+def found(bundle: Bundle) -> dict[str, tuple[Boundary, ...]]:
+    def pairs() -> Iterator[Any]:
+        return from_tensors(bundle.reference_path, bundle.manifest["cases"])
+
+    return {stage.label: boundaries for stage, boundaries in along_network(bundle, pairs)}
+
+
+def test_every_graph_is_compared_at_every_module(bundle: Bundle) -> None:
+    along = found(bundle)
+    assert list(along) == ["onnxruntime cpu", "fp16"]
+    for boundaries in along.values():
+        assert [boundary.module for boundary in boundaries] == ["first", "second", "third"]
+        assert all(math.isfinite(boundary.ratio) and boundary.kind == "leave" for boundary in boundaries)
+    assert all(0.1 < boundary.ratio < 100 for boundary in along["fp16"])
+
+
+def test_an_error_begins_at_its_module(bundle: Bundle) -> None:
+    before = found(bundle)["fp16"]
+    file = bundle.path / bundle.graphs["fp16"]
+    whole = file.read_bytes()
+    broken = onnx.load(file)
+    weight = next(tensor for tensor in broken.graph.initializer if tensor.name.startswith("second.weight"))
+    values = numpy_helper.to_array(weight)
+    weight.CopyFrom(numpy_helper.from_array(values * values.dtype.type(1.5), weight.name))
+    onnx.save(broken, file)
+    after = found(bundle)["fp16"]
+    assert [late.ratio > 10 * early.ratio for early, late in zip(before, after, strict=True)] == [False, True, True]
+    broken.graph.node[0].op_type = "NoSuchOperator"
+    onnx.save(broken, file)
+    assert list(found(bundle)) == ["onnxruntime cpu"]
+    Path(file).write_bytes(whole)

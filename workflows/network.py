@@ -1,0 +1,30 @@
+"""``validate --network``: every graph of a bundle module by module beside the float32 graph."""
+
+from __future__ import annotations
+
+from ..core.bundle import Folder, open_bundle, require_unchanged
+from ..core.progress import Progress, silent
+from ..core.steady import steady
+from ..validate.network import along_network
+from ..validate.place import Boundary
+from ..validate.recorded import from_tensors
+
+
+@steady
+def measure_network(bundle: Folder, *, progress: Progress | None = None) -> dict[str, tuple[Boundary, ...]]:
+    """Return the error where data leaves each module, by the label of the stage that runs the graph.
+
+    Args:
+        bundle: The bundle, or its folder.
+        progress: Called with a line for every step.
+
+    Raises:
+        InputError: The folder is no bundle.
+        CheckFailed: A file is not the one that the manifest lists.
+        MissingRequirement: ONNX Runtime is not installed.
+    """
+    opened = open_bundle(bundle)
+    require_unchanged(opened)
+    (progress or silent)("comparing every module with the float32 graph")
+    pairs = along_network(opened, lambda: from_tensors(opened.reference_path, opened.manifest["cases"]))
+    return {stage.label: boundaries for stage, boundaries in pairs}
