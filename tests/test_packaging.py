@@ -50,6 +50,14 @@ def test_the_installed_package_is_this_one() -> None:
     assert script.value == PROJECT["project"]["scripts"]["attn2trt"]
 
 
+def test_what_a_room_reads_beside_its_code_is_installed() -> None:
+    for package, patterns in PROJECT["tool"]["setuptools"]["package-data"].items():
+        folder = ROOT.joinpath(*package.split(".")[1:])
+        assert package == "*" or all(any(folder.glob(pattern)) for pattern in patterns), package
+    listed = {path for pattern in ("templates/*",) for path in (ROOT / "report").glob(pattern)}
+    assert {path for path in (ROOT / "report").rglob("*") if path.suffix in (".html", ".css")} <= listed
+
+
 def test_the_public_names_are_there() -> None:
     for name in attn2trt.__all__:
         assert getattr(attn2trt, name) is not None

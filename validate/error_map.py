@@ -108,8 +108,11 @@ def _distance(out: Array, truth: Array) -> Float64:
 
 def largest(ref64: Array) -> float:
     """Return the largest finite magnitude; 0 for integers, and if nothing is finite."""
-    if ref64.dtype.kind in "iub":
+    if ref64.dtype.kind in "iub" or not ref64.size:
         return 0.0
+    ends = float(ref64.max()), float(ref64.min())  # no copy of a large output, if all of it is finite
+    if all(map(math.isfinite, ends)):
+        return max(map(abs, ends))
     finite = ref64[np.isfinite(ref64)]
     return float(np.abs(finite).max()) if finite.size else 0.0
 

@@ -156,6 +156,23 @@ def test_validate_judges_every_graph_and_no_plan(command: Run, bundle: Path) -> 
     assert "TensorRT for RTX is not installed here" in done.stdout
 
 
+def test_validate_writes_the_report_anew_where_its_template_engine_is(
+    command: Run, bundle: Path, tmp_path: Path
+) -> None:
+    without = base_install.hidden(tmp_path, without=["jinja2", "markupsafe"])
+    before = (bundle / "report.html").read_text()
+    done = without("-m", "attn2trt", "validate", str(bundle))
+    assert done.returncode == 0, done.stderr
+    note = "note: report.html was not written anew: it needs jinja2, which is not installed; pip install jinja2"
+    assert done.stderr.splitlines() == [note]
+    assert (bundle / "report.html").read_text() == before
+    assert "Judged by attn2trt validate" not in before
+    done = command("validate", str(bundle))
+    assert done.stderr == ""
+    assert "Judged by attn2trt validate" in (bundle / "report.html").read_text()
+    assert command("verify", str(bundle)).returncode == 0
+
+
 def test_validate_finds_the_wrong_graph_and_where(command: Run, bundle: Path) -> None:
     path = bundle / "model.onnx"
     model = onnx.load(path)

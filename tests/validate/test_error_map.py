@@ -55,6 +55,21 @@ def test_what_is_not_finite_is_infinite_and_where_the_truth_is_not_there_is_noth
     assert found.cells == ((math.inf, 0.0, 0.0),)
 
 
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [
+        ([1.0, -3.0], 3.0),
+        ([np.nan, -2.0, np.inf], 2.0),
+        ([np.nan], 0.0),
+        ([], 0.0),
+        ([1, 2], 0.0),
+        ([-np.inf, 1.0], 1.0),
+    ],
+)
+def test_the_largest_number_is_finite(values: list[float], wanted: float) -> None:
+    assert largest(np.array(values)) == wanted
+
+
 def test_integers_are_equal_or_not() -> None:
     assert of(np.array([[1, 2]]), np.array([[1, 3]]), (0, 1), "exact").cells == ((0.0, 1.0),)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import page_sample
@@ -153,3 +154,13 @@ def test_several_bundles_are_one_page(place: Path, tmp_path: Path) -> None:
 
 def test_no_command_line_is_shown_for_python(place: Path) -> None:
     assert reporting.made_by() == {}
+
+
+def test_a_bundle_of_an_earlier_version_has_a_page_as_well(tmp_path: Path) -> None:
+    old = Path(__file__).parents[1] / "core" / "format1_coord_att"
+    place = Path(shutil.copytree(old, tmp_path / "old"))
+    report_bundle(place)
+    text = (place / REPORT).read_text()
+    assert is_whole(place)
+    assert "No verdict in this bundle kept an error map" in text
+    assert "attn2trt validate" in text
