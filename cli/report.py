@@ -8,9 +8,9 @@ import click
 
 from ..core.manifest import REPORT
 from ..errors import InputError
-from .options import PATH, debug_option
+from .options import PATH, output_options
 from .out_file import out_file
-from .output import print_lines
+from .output import print_json, print_lines
 
 
 @click.command("report")
@@ -24,8 +24,8 @@ from .output import print_lines
     help="A document that attn2trt cost or benchmark wrote with -o: it becomes part of BUNDLE.",
 )
 @click.option("--force", is_flag=True, help="Replace a file there that no command of attn2trt wrote.")
-@debug_option
-def command(bundles: tuple[Path, ...], out: Path | None, add: tuple[Path, ...], force: bool) -> int:
+@output_options
+def command(bundles: tuple[Path, ...], out: Path | None, add: tuple[Path, ...], force: bool, as_json: bool) -> None:
     """Write the HTML page of BUNDLE into it, or one page of several bundles side by side with -o.
 
     One file without scripts that needs no network: the verdict by stage and case, the place of the error, precision,
@@ -40,10 +40,11 @@ def command(bundles: tuple[Path, ...], out: Path | None, add: tuple[Path, ...], 
 
     if add or file is None:
         report_bundle(bundles[0], add=add)
-    if file is None:
-        print_lines(str(bundles[0] / REPORT))
-        return 0
-    text = report_page(bundles)
-    file.write(lambda path: path.write_text(text, encoding="utf-8", errors="replace"))
-    print_lines(str(out))
-    return 0
+    page = bundles[0] / REPORT if out is None else out
+    if file is not None:
+        text = report_page(bundles)
+        file.write(lambda path: path.write_text(text, encoding="utf-8", errors="replace"))
+    if as_json:
+        print_json({"bundles": [str(bundle) for bundle in bundles], "page": str(page)})
+    else:
+        print_lines(str(page))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import page_sample
@@ -24,6 +25,13 @@ def test_the_page_of_one_bundle_goes_into_it(place: Path) -> None:
     done = run(place)
     assert (done.exit_code, done.output) == (0, f"{place / 'report.html'}\n")
     assert (place / "report.html").is_file()
+
+
+def test_json_names_the_bundles_and_the_page(place: Path, tmp_path: Path) -> None:
+    done = run(place, "--json")
+    assert json.loads(done.stdout) == {"bundles": [str(place)], "page": str(place / "report.html")}
+    done = run(place, place, "-o", tmp_path / "page.html", "--json")
+    assert json.loads(done.stdout)["page"] == str(tmp_path / "page.html")
 
 
 def test_the_page_of_several_goes_to_a_file(place: Path, tmp_path: Path) -> None:
