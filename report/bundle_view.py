@@ -13,8 +13,9 @@ from ..core.manifest import REPORT
 from ..core.precision import FP32
 from ..errors import InputError
 from ..validate.verdict import Verdict
-from .error_section import AlongSection, MapSection, NetworkSection, along_sections, map_section, network_sections
+from .map_section import MapSection, map_section
 from .measured_section import CostSection, LatencySection, cost_section, latency_section
+from .network_section import AlongSection, NetworkSection, along_sections, network_sections
 from .precision_section import AchievedSection, AskedSection, achieved_sections, asked_sections
 from .scale import size
 from .verdict_section import VerdictSection, verdict_section
@@ -84,7 +85,7 @@ def bundle_view(bundle: Bundle, shown: Path, *, number: int = 1) -> BundleView:
         anchor=f"b{number}",
         verdicts=tuple(verdict_section(verdict, by) for verdict, by in verdicts),
         error_map=map_section([verdict for verdict, _ in verdicts]),
-        networks=network_sections([verdict for verdict, _ in verdicts]),
+        networks=network_sections([verdict for verdict, _ in verdicts], _classes(bundle)),
         along=_along(bundle),
         asked=asked_sections(bundle),
         achieved=achieved_sections(bundle),
@@ -111,6 +112,12 @@ def _verdicts(bundle: Bundle) -> tuple[list[tuple[Verdict, str]], list[tuple[Ver
         raise InputError(f"received a bundle whose {VALIDATED!r} is no dict; run attn2trt validate again")
     where = str(entry.get("machine", {}).get("cpu", ""))
     return made, [(Verdict.from_json(entry["verdict"]), ", ".join(filter(None, ["attn2trt validate", where])))]
+
+
+def _classes(bundle: Bundle) -> dict[str, tuple[str, str]]:
+    """Return the class of each module that is not PyTorch's own, and its line."""
+    entries = bundle.manifest.get("classes", ())
+    return {path: (entry["name"], entry["source"]) for entry in entries for path in entry["modules"]}
 
 
 def _along(bundle: Bundle) -> tuple[AlongSection, ...]:
