@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..engines.timing.paired import Difference
+from ..modules.stages import stage_of
 from .scale import Bar, LinearAxis, number
 
 
@@ -35,10 +36,11 @@ class StageCostRow:
 
 @dataclass(frozen=True)
 class CostSection:
-    """A document of ``attn2trt cost``."""
+    """A document of ``attn2trt cost``; ``plain`` has the milliseconds of the backbone without blocks, "" if none."""
 
     target: str
     where: str
+    plain: str
     rows: tuple[CostRow, ...]
     stages: tuple[StageCostRow, ...]
     warnings: tuple[str, ...]
@@ -55,7 +57,9 @@ def cost_section(document: Mapping[str, Any]) -> CostSection:
         for name, ms, ends, is_limit in lines
     )
     stages = () if added is None else tuple(_stages(added))
-    return CostSection(str(document["target"]), _where(document), rows, stages, tuple(map(str, document["warnings"])))
+    plain = "" if added is None else f"{float(added['plain']['timing']['latency']['median_ms']):.3f}"
+    warnings = tuple(map(str, document["warnings"]))
+    return CostSection(str(document["target"]), _where(document), plain, rows, stages, warnings)
 
 
 Line = tuple[str, float, "tuple[float, float] | None", bool]
@@ -74,7 +78,6 @@ def _alone(model: Mapping[str, Any]) -> list[Line]:
 def _added(added: Mapping[str, Any]) -> list[Line]:
     difference, control, total = added["difference"], added["control"], added["profile"]["total"]
     lines: list[Line] = [
-        ("plain backbone", float(added["plain"]["timing"]["latency"]["median_ms"]), None, False),
         ("the blocks add", float(difference["ms"]), _ends(difference), False),
         ("the backbone differs from itself by", float(control["ms"]), _ends(control), False),
         ("profile: the blocks' operators", float(total["block_ms"]), None, False),
@@ -90,12 +93,12 @@ def _ends(found: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def _stages(added: Mapping[str, Any]) -> Iterator[StageCostRow]:
+    entries = added["profile"]["stages"]
     limits: dict[str, float] = {}
     for block in added["blocks"]:
-        for path in block["paths"]:
-            stage = str(path).split(".", 1)[0]
+        for path in map(str, block["paths"]):
+            stage = stage_of(path)  # by which the stages of the document were made
             limits[stage] = limits.get(stage, 0.0) + float(block["limit"]["least_ms"])
-    entries = added["profile"]["stages"]
     axis = LinearAxis.of([*(float(entry["difference_ms"]) for entry in entries), *limits.values()])
     for entry in entries:
         name, more = str(entry["stage"]), float(entry["difference_ms"])
@@ -173,7 +176,7 @@ def _latency(row: Mapping[str, Any], found: Difference | None, axis: LinearAxis)
         median=f"{float(latency['median_ms']):.3f}",
         interval=_interval(ends),
         p90="" if latency["p90_ms"] is None else f"{float(latency['p90_ms']):.3f}",
-        per_second=number(float(measurement["throughput_per_s"]), 3),
+        per_second=f"{float(measurement['throughput_per_s']):.1f}",
         calls=str(latency["iterations"]),
         bar=axis.bar(float(latency["median_ms"]), interval=ends),
     )
