@@ -52,7 +52,7 @@ def _fail(path: Path, what: str) -> NoReturn:
 
 
 class Wiring:
-    """Where every value comes from, and what the constants hold.
+    """The origin of every value, and the numbers of the constants.
 
     ``passed_through`` (operator: how its name begins) are nodes of our own, looked through to their first input.
     """
@@ -146,15 +146,15 @@ def _right_dtypes(
         wanted = low if name in low_nodes else TensorProto.FLOAT
         for value in _judged(node):
             if dtypes.get(value) in (low, TensorProto.FLOAT) and dtypes[value] != wanted:
-                said = TensorProto.DataType.Name(dtypes[value]).lower()
+                found = TensorProto.DataType.Name(dtypes[value]).lower()
                 right = TensorProto.DataType.Name(wanted).lower()
-                _fail(path, f"{node.op_type} (node {name}) has {value} in {said} where the policy says {right}")
+                _fail(path, f"{node.op_type} (node {name}) has {value} in {found}, the policy wants {right}")
     if not any(dtypes.get(value) == low for name in low_nodes for value in _judged(after.nodes[name])):
         _fail(path, f"nothing in it computes in {precision}")
 
 
 def _inferred(model: onnx.ModelProto) -> dict[str, int]:
-    """Element types by value. What the file says of its values is left out: it would be taken for inferred."""
+    """Return element types by value. The file's own value infos are left out: they would be taken for inferred."""
     from onnx import shape_inference
 
     bare = type(model)()

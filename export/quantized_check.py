@@ -58,7 +58,7 @@ def check_quantized(
 
 
 class _Pairs:
-    """Who makes and who reads what in a graph."""
+    """The maker and the readers of every value of a graph."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self._made = {name: node for node in model.graph.node for name in node.output}
@@ -68,11 +68,11 @@ class _Pairs:
                 self._readers.setdefault(name, []).append((node.name, index))
 
     def readers(self, node: onnx.NodeProto) -> list[tuple[str, int]]:
-        """The nodes that read what ``node`` makes, and as which input; ("", 0) where it is an output."""
+        """Return the nodes that read what ``node`` makes, and as which input; ("", 0) if it is an output."""
         return self._readers.get(node.output[0], [])
 
     def before(self, name: str) -> tuple[onnx.NodeProto, onnx.NodeProto] | None:
-        """The two nodes that bring a tensor to its levels and back, None where there are none."""
+        """Return the two nodes that bring a tensor to its levels and back, None if there are none."""
         back = self._made.get(name)
         there = None if back is None else self._made.get(back.input[0])
         if back is None or there is None or (there.op_type, back.op_type) != ("QuantizeLinear", "DequantizeLinear"):
@@ -83,7 +83,7 @@ class _Pairs:
 def _wrong(
     pair: tuple[onnx.NodeProto, onnx.NodeProto], after: Wiring, wanted: np.ndarray, axis: int | None, form: Precision
 ) -> str:
-    """What is wrong with a pair; "" where nothing is."""
+    """Return what is wrong with a pair; "" if nothing is."""
     import onnx
 
     there, back = pair

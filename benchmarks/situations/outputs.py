@@ -40,7 +40,7 @@ class NestedOutputs(Mixing):
 @situation(
     "The input passed through beside the prediction",
     "https://github.com/pytorch/pytorch/issues/165758",
-    Deploy(BATCH, "exit code 1: the inputs are ['output_1_orig'] where ['x'] was asked for", PASSES),
+    Deploy(BATCH, "exit code 1: the inputs are ['output_1_orig'], and ['x'] was asked for", PASSES),
 )
 class PassesThrough(Mixing):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

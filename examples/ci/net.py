@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-# The fault: multiplied in before the product, where float16 ends at 65504.
+# The fault: multiplied in before the product, which passes 65504, the end of float16.
 SHARPNESS = 1000.0
 
 

@@ -1,8 +1,8 @@
 """Decide which operators of a graph compute in half precision and which stay in float32: node by node, with a reason.
 
 Half precision costs range (float16 ends at 65504 and has nothing between 0 and 6e-8) or digits (bfloat16 has eight
-bits). What squares, sums up many terms, divides, normalises or takes an exponential stays in float32. The rest follows
-from where it stands:
+bits). An operator that squares, sums up many terms, divides, normalises or takes an exponential stays in float32. The
+rest follows from where it stands:
 
 - convolutions and matrix products are always lowered: they are what half precision is for;
 - what only moves or picks values stays with what it moves;

@@ -210,7 +210,7 @@ def test_a_dropped_cast_is_found(broken: Broken) -> None:
     for node in broken.model.graph.node:
         node.input[:] = ["conv" if name == cast.output[0] else name for name in node.input]
     broken.model.graph.node.remove(cast)
-    assert "ReduceMean (node ReduceMean_1) has conv in float16 where the policy says float" in broken.says()
+    assert "ReduceMean (node ReduceMean_1) has conv in float16, the policy wants float" in broken.says()
 
 
 def test_an_operator_without_its_float32_is_found(broken: Broken) -> None:
@@ -219,7 +219,7 @@ def test_an_operator_without_its_float32_is_found(broken: Broken) -> None:
             node.attribute[0].i = TensorProto.FLOAT16
     epsilon = next(tensor for tensor in broken.model.graph.initializer if tensor.name == "epsilon")
     epsilon.CopyFrom(numpy_helper.from_array(np.array(1e-12, np.float16), "epsilon"))
-    assert "where the policy says float" in broken.says()
+    assert "the policy wants float" in broken.says()
 
 
 def test_a_weight_off_by_two_percent_is_found(broken: Broken) -> None:
