@@ -20,14 +20,14 @@ GOOD = {
     "left/make.py": "from ..low.files import write\n\n\ndef make(progress):\n    write('a', progress)\n",
     "right/__init__.py": "",
     "right/run.py": (
-        "class Run:\n    def __init__(self, path, told):\n        self.told = told\n\n"
-        "    def go(self, after):\n        from ..low import files\n\n        files.write('b', self.told)\n"
+        "class Run:\n    def __init__(self, path, noted):\n        self.noted = noted\n\n"
+        "    def go(self, after):\n        from ..low import files\n\n        files.write('b', self.noted)\n"
     ),
     "flows/__init__.py": "",
     "flows/deploy.py": (
         '"""Docstring."""\nfrom collections.abc import Callable\n\nfrom ..left.make import make\n'
         "from ..right.run import Run\n\n\ndef deploy(progress: Callable[[str], None]):\n    make(progress)\n"
-        "    run = Run('c', told=lambda text: progress(text))\n    run.go(len)\n    run.go(after=progress)\n"
+        "    run = Run('c', noted=lambda text: progress(text))\n    run.go(len)\n    run.go(after=progress)\n"
     ),
     "flows/validate.py": "from ..left.make import make\n\n\ndef validate_bundle():\n    make(print)\n",
     "flows/benchmark.py": "def benchmark():\n    # a comment\n\n    return 1\n",
@@ -68,7 +68,7 @@ def test_a_tree_in_order(architecture: ModuleType, tmp_path: Path) -> None:
     assert deploy.files == ("flows/deploy.py", "left/make.py", "low/files.py", "right/run.py")
     assert [(it.callee, it.argument, f"{it.path}:{it.line}") for it in deploy.callbacks] == [
         ("left.make.make", "progress", "flows/deploy.py:9"),
-        ("right.run.Run", "told", "flows/deploy.py:10"),
+        ("right.run.Run", "noted", "flows/deploy.py:10"),
         ("right.run.Run.go", "after", "flows/deploy.py:12"),
     ]
     assert found.walks["validate"].callbacks == ()  # print is nobody's room

@@ -21,7 +21,7 @@ RULES = {
 
 
 def sarif(outcome: Outcome) -> str:
-    """Return the document. A stage that was not checked is a notification, since a result would be an alert about the code."""
+    """Return the document. An unchecked stage is a notification, since a result would be an alert about the code."""
     results = [finding for finding in outcome.findings if finding.level != "note"]
     notes = [finding for finding in outcome.findings if finding.level == "note"]
     driver = {

@@ -29,8 +29,8 @@ def guard(body: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("code", [0, 1, 2, 70])
 def test_an_end_of_its_own_is_passed_on(code: int) -> None:
-    ran = guard(f"print('said')\nsys.exit({code})")
-    assert (ran.returncode, ran.stdout, ran.stderr) == (code, "said\n", "")
+    ran = guard(f"print('done')\nsys.exit({code})")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (code, "done\n", "")
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,9 @@ def test_the_child_ends_with_the_parent(number: signal.Signals, tmp_path: Path) 
     while not (told.exists() and told.read_text()):
         time.sleep(0.02)
     parent.send_signal(number)
-    _, said = parent.communicate()
+    _, printed = parent.communicate()
     assert parent.returncode == (130 if number == signal.SIGTERM else -signal.SIGKILL)
-    assert said == (b"interrupted\n" if number == signal.SIGTERM else b"")
+    assert printed == (b"interrupted\n" if number == signal.SIGTERM else b"")
     for _ in range(200):
         try:
             os.kill(int(told.read_text()), 0)
@@ -171,8 +171,8 @@ def test_a_forward_of_a_module_that_ends_the_process_fails_with_the_stage(tmp_pa
 
 
 def test_a_word_of_the_end_counts_not_how_the_interpreter_ends() -> None:
-    ran = guard("import atexit\natexit.register(os._exit, 3)\nprint('said')\nsys.exit(1)")
-    assert (ran.returncode, ran.stdout, ran.stderr) == (1, "said\n", "")
+    ran = guard("import atexit\natexit.register(os._exit, 3)\nprint('done')\nsys.exit(1)")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (1, "done\n", "")
 
 
 def test_a_process_left_behind_holds_neither_the_command_nor_its_output() -> None:
@@ -207,12 +207,12 @@ def test_raw_writes_to_descriptor_1_are_no_result() -> None:
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
 def test_closed_streams_keep_no_command_from_its_work(closed: str) -> None:
     code = "from attn2trt.cli.streams import open_closed\nopen_closed()\n" + PRELUDE
-    code += "    print('said'); sys.exit(7)\nguarded(run)\n"
+    code += "    print('done'); sys.exit(7)\nguarded(run)\n"
     ran = subprocess.run(
         ["bash", "-c", f'"$0" -c "$1" {closed}', sys.executable, code], capture_output=True, text=True, check=False
     )
     assert (ran.returncode, ran.stderr) == (7, "")
-    assert ran.stdout == ("" if closed.startswith(">&-") else "said\n")
+    assert ran.stdout == ("" if closed.startswith(">&-") else "done\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])

@@ -44,8 +44,8 @@ def several(body: str, targets: str, jobs: int = 2, *, as_json: bool = False) ->
 
 
 def test_what_they_say_comes_in_the_order_of_the_targets() -> None:
-    ran = several("time.sleep(0.5 if target == 'a' else 0)\nprint('said', target)\nreturn 0", "a b c")
-    assert ran.stdout.splitlines() == ["a", "said a", "b", "said b", "c", "said c", "3 of 3 passed"]
+    ran = several("time.sleep(0.5 if target == 'a' else 0)\nprint('done', target)\nreturn 0", "a b c")
+    assert ran.stdout.splitlines() == ["a", "done a", "b", "done b", "c", "done c", "3 of 3 passed"]
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
@@ -166,10 +166,10 @@ def run(*arguments: str) -> Result:
     ],
 )
 def test_wrong_input_is_one_line(arguments: tuple[str, ...], words: str) -> None:
-    said = run(*arguments)
-    assert (said.exit_code, said.stdout) == (2, "")
-    assert words in said.stderr
-    assert said.stderr.count("\n") == 1
+    found = run(*arguments)
+    assert (found.exit_code, found.stdout) == (2, "")
+    assert words in found.stderr
+    assert found.stderr.count("\n") == 1
 
 
 def test_two_targets_are_deployed_and_a_third_is_refused(tmp_path: Path) -> None:
