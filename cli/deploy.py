@@ -54,8 +54,9 @@ def command(
               py:package.module:factory        the same by its import name
               resnet50+mynet.py:Gate@layer4    your own block in a backbone
     """
-    check(require)
     wanted = Formats(formats, as_json=as_json)
+    with wanted.errors_of(", ".join(targets)):
+        check(require)
 
     def run(target: str) -> int:
         return _deploy(target, wanted, as_json, options)

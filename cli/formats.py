@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import Attn2trtError, InputError
+from ..errors import InputError
+from .ending import explain
 from .out_file import OutFile, out_file
 from .output import print_lines
 
@@ -83,11 +84,11 @@ class Formats:
         """Write an error that ends the command as well, then let it end it."""
         try:
             yield
-        except Attn2trtError as error:
+        except Exception as error:
             if self._files:
                 from ..report.formats.finding import outcome_of_error
 
-                self.write(outcome_of_error(target, error))
+                self.write(outcome_of_error(target, explain(error)[0]))
             raise
 
 

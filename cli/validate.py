@@ -31,7 +31,9 @@ def command(
     as_json: bool,
 ) -> int:
     """Judge every runtime found here against the PyTorch outputs recorded in BUNDLE. Needs no PyTorch."""
-    check(require)
+    wanted = Formats(formats, as_json=as_json)
+    with wanted.errors_of(str(bundle)):
+        check(require)
     from ..core.bundle import open_bundle
     from ..engines.timing.machine import describe
     from ..report.formats.finding import outcome_of
@@ -39,7 +41,6 @@ def command(
     from ..workflows.report import record, validated
     from ..workflows.validate import validate_bundle
 
-    wanted = Formats(formats, as_json=as_json)
     with wanted.errors_of(str(bundle)), stages() as progress:
         opened = open_bundle(bundle)
         verdict = validate_bundle(

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from .bundle_view import BundleView
 from .scale import Bar
 
+# The kinds of a stage, the worst last.
+SEVERITY = ("good", "note", "warn", "bad")
+
 
 @dataclass(frozen=True)
 class OverviewCell:
@@ -42,7 +45,9 @@ def _verdict(view: BundleView) -> OverviewCell:
 
 
 def _stage(view: BundleView, stage: str) -> OverviewCell:
-    found = next((row for row in view.verdict.stages if row.stage == stage), None)
+    # several plans may have one label: the worst of them counts
+    rows = (row for row in view.verdict.stages if row.stage == stage)
+    found = max(rows, key=lambda row: SEVERITY.index(row.kind), default=None)
     if found is None:
         return OverviewCell("\N{EN DASH}", "note")
     ratio = f" {found.ratio}" if found.ratio and found.bar is not None else ""

@@ -78,9 +78,9 @@ def outcome_of(name: str, verdict: Verdict, manifest: Mapping[str, Any], bundle:
     return Outcome(name, bool(verdict), conclusion(verdict), verdict.stages, tuple(findings), bundle)
 
 
-def outcome_of_error(name: str, error: Exception) -> Outcome:
+def outcome_of_error(name: str, error: str) -> Outcome:
     """The outcome of a run that ended with an error, on the line that the error names if it is in the checkout."""
-    message = " ".join(str(error).split())
+    message = " ".join(error.split())
     places = (in_checkout(file, int(line)) for file, line in _LINE.findall(message))
     at = next((place for place in places if place is not None), None)
     return Outcome(name, False, f"REFUSED: {message}", (), (Finding("refused", "error", "", message, at),))

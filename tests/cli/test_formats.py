@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from attn2trt.cli.main import group
 from attn2trt.core.bundle import Bundle
-from attn2trt.errors import ModuleRefused
+from attn2trt.errors import MissingRequirement, ModuleRefused
 
 VERDICTS = {"good": page_sample.verdict(), "bad": page_sample.verdict(passed=False)}
 
@@ -75,6 +76,30 @@ def test_a_refusal_is_an_annotation_and_an_error(monkeypatch: pytest.MonkeyPatch
     assert done.stdout.startswith("::error file=net.py,line=3,title=attn2trt other::other branches on its input")
     assert done.stderr.splitlines()[-1].startswith("error: other branches on its input")
     assert 'errors="1"' in Path("a.xml").read_text()
+
+
+def test_a_requirement_that_is_missing_is_in_them_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(names: tuple[str, ...]) -> None:
+        raise MissingRequirement(f"received --require {names[0]}; it is missing; run attn2trt doctor")
+
+    for command in ("deploy", "validate"):
+        monkeypatch.setattr(f"attn2trt.cli.{command}.check", missing)
+        done = run(command, "good", "--require", "tensorrt", "--format", "github")
+        assert done.exit_code == 3
+        assert (
+            done.stdout
+            == "::error title=attn2trt good::received --require tensorrt; it is missing; run attn2trt doctor\n"
+        )
+
+
+def test_an_error_of_the_system_is_in_them_as_it_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device", "x")
+
+    monkeypatch.setattr("attn2trt.workflows.validate.validate_bundle", full)
+    done = run("validate", "good", "--format", "github")
+    assert done.exit_code == 4
+    assert "::reading or writing failed at x: No space left on device; free space" in done.stdout
 
 
 @pytest.mark.parametrize(

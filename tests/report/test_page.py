@@ -12,6 +12,7 @@ import pytest
 from attn2trt.core.bundle import Bundle
 from attn2trt.errors import InputError
 from attn2trt.report.page import page
+from attn2trt.validate.verdict import Verdict
 
 VOID = {"meta", "link", "br", "rect", "line", "path"}
 
@@ -133,6 +134,14 @@ def test_bundles_beside_each_other_share_one_axis(full: Bundle, tmp_path: Path) 
     assert "3 bundles side by side" in text
     row = next(row for row in re.findall(r"<tr>.*?</tr>", text, re.S) if 'scope="row">onnxruntime cpu' in row)
     assert [float(width) for width in re.findall(r'width="([\d.]+)%" height="8"', row)] == [100.0, 34.95, 34.95]
+
+
+def test_of_several_plans_with_one_label_the_worst_is_in_the_overview(tmp_path: Path) -> None:
+    good, bad = page_sample.verdict().stages[0], page_sample.verdict(passed=False).stages[0]
+    bundle = page_sample.write(tmp_path / "mine", Verdict((good, bad, good)))
+    text = page([bundle, bundle])
+    row = next(row for row in re.findall(r"<tr>.*?</tr>", text, re.S) if 'scope="row">onnxruntime cpu' in row)
+    assert row.count("✗ failed") == 2
 
 
 @pytest.mark.parametrize("name", ["cost", "benchmark"])
