@@ -1,4 +1,4 @@
-"""Where in the output of the worst case the error lies, as a grid and as a table."""
+"""The place of the error in the output of the worst case, as a grid and as a table."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def _with_class(place: Place, classes: Mapping[str, tuple[str, str]]) -> Place:
 
 @dataclass(frozen=True)
 class AlongSection:
-    """The error of one graph where data leaves modules, which nobody judged."""
+    """The error of one graph at the outputs of its modules, which nobody judged."""
 
     stage: str
     rows: tuple[BoundaryRow, ...]

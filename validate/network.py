@@ -1,4 +1,4 @@
-"""How far every graph of a bundle is from the float32 graph where data enters and leaves modules; needs no PyTorch.
+"""The distance of every graph of a bundle from the float32 graph at the boundaries of modules; needs no PyTorch.
 
 Nothing is judged: a precision may lose more inside of a module than at its end. It shows where an error begins.
 """

@@ -12,7 +12,7 @@ from ..validate.recorded import from_tensors
 
 @steady
 def measure_network(bundle: Folder, *, progress: Progress | None = None) -> dict[str, tuple[Boundary, ...]]:
-    """Return the error where data leaves each module, by the label of the stage that runs the graph.
+    """Return the error at the output of each module, by the label of the stage that runs the graph.
 
     Args:
         bundle: The bundle, or its folder.

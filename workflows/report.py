@@ -136,7 +136,7 @@ def validated(
         verdict: The verdict.
         machine: What ran it.
         max_error: The budget that was asked for.
-        network: What each graph loses where data leaves modules, by the label of its stage.
+        network: What each graph loses at the outputs of modules, by the label of its stage.
     """
     earlier = bundle.manifest.get(VALIDATED, {}).get("network", {})
     lines = {label: [boundary.to_text() for boundary in found] for label, found in (network or {}).items()}
