@@ -36,7 +36,7 @@ def _head(document: Mapping[str, Any]) -> str:
             "cases of `validate.cases.make_cases` with the references of `validate.reference`, then",
             "`validate.batch_consistency` and the contract check.",
             "",
-            f"- A mutant *counts* if it loads, and some input moves its output by more than {TIMES * LIMIT:g} floors or",
+            f"- A mutant *counts* if it loads and some input moves its output by more than {TIMES * LIMIT:g} floors or",
             f"  makes it fail to run. That is {TIMES:g} times the verdict's limit of {LIMIT:g}. Searched:",
             f"  {_inputs(document)} random inputs of random sizes inside the claimed ranges that the verdict never",
             "  sees, healthy graph and mutant in ONNX Runtime, float32, optimisations off.",
