@@ -26,23 +26,21 @@ class _Lines(logging.Handler):
 
 
 def show_log(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
-    """Show the package's log until the command ends. Warnings that other libraries log stay off the terminal."""
+    """Show the package's log until the command ends, and what other libraries log as warnings, in their own way."""
     root = context.find_root()
     if not wanted or PACKAGE in root.meta:
         return
     logger = logging.getLogger(PACKAGE)
-    ours, others = _Lines(), logging.NullHandler()
+    lines = _Lines()
 
     def stop() -> None:
-        logger.removeHandler(ours)
+        logger.removeHandler(lines)
         logger.setLevel(logging.NOTSET)
-        logging.root.removeHandler(others)
 
-    root.meta[PACKAGE] = ours
+    root.meta[PACKAGE] = lines
     root.call_on_close(stop)
     logging.disable(logging.NOTSET)  # until ``finish`` sets what it was before the command
-    logging.root.addHandler(others)  # without one, Python itself prints warnings
-    logger.addHandler(ours)
+    logger.addHandler(lines)
     logger.setLevel(logging.INFO)
     log = logging.getLogger(__name__)
     found = ", ".join(f"{name} {it}" for name in SHOWN_VERSIONS if (it := _version(name)))

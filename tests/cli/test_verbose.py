@@ -34,7 +34,7 @@ def command(monkeypatch: pytest.MonkeyPatch) -> None:
     def command(as_json: bool) -> None:
         with stages() as progress, Worker("core.worker", who="a worker", seconds=7):
             progress("first \x1b[2Jstage\nin two lines")
-            logging.getLogger("torch.fx").warning("about torch")
+            logging.getLogger("attn2trt").debug("too much")
         print_json({"as_json": as_json})
 
     monkeypatch.setattr(cli.LazyGroup, "get_command", lambda self, ctx, name: command)
@@ -65,6 +65,20 @@ def test_it_shows_versions_stages_and_processes_on_stderr_alone(arguments: tuple
     assert re.fullmatch(r"a worker in process \d+ is done after \d+\.\d\d s", shown[4][1])
     assert len(shown) == 5
     assert "\x1b" not in result.stderr
+
+
+@pytest.mark.parametrize(("arguments", "shown"), [(("list",), False), (("list", "-v"), True)])
+def test_warnings_that_libraries_log_are_shown_with_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, arguments: tuple[str, ...], shown: bool
+) -> None:
+    @click.command("list")
+    @output_options
+    def command(as_json: bool) -> None:
+        logging.getLogger("library").warning("about itself")
+
+    monkeypatch.setattr(cli.LazyGroup, "get_command", lambda self, ctx, name: command)
+    assert run(*arguments).exit_code == 0
+    assert ("about itself" in caplog.messages) is shown
 
 
 @pytest.mark.usefixtures("command")
