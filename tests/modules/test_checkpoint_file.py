@@ -15,6 +15,7 @@ from torch import nn
 from attn2trt.errors import InputError
 from attn2trt.modules.catalog import resolve
 from attn2trt.modules.checkpoint import load_into, sha256
+from attn2trt.modules.checkpoint_file import shown
 from attn2trt.modules.checkpoint_file import read_weights, shard_names, split
 
 
@@ -177,3 +178,16 @@ def test_the_entry_is_part_of_what_a_target_is_and_of_its_words(tmp_path: Path) 
     assert one.fingerprint != two.fingerprint
     assert same(two.build().state_dict(), other)
     assert two.weight_notes == ["entry 'ema.module'"]
+
+
+def test_a_message_names_the_file_from_the_folder_that_people_are_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "inside").mkdir()
+    monkeypatch.chdir(tmp_path / "inside")
+    assert shown(tmp_path / "inside/weights.pt") == "weights.pt"
+    assert shown(tmp_path / "weights.pt") == str(tmp_path / "weights.pt")
+    with pytest.raises(InputError, match=r"^received checkpoint weights\.pt; expected a file, got No such file"):
+        load_into(nn.Linear(1, 1), tmp_path / "inside/weights.pt")
+    (tmp_path / "inside").rmdir()
+    assert shown(tmp_path / "weights.pt") == str(tmp_path / "weights.pt")
