@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from .checkpoint_file import ENTRY, INDEX, read_weights, sha256, shard_names, shown, split
+from .checkpoint_file import ENTRY, INDEX, named, read_weights, sha256, shard_names, split
 from .releases import Fit, fit
 
 if TYPE_CHECKING:
@@ -96,13 +96,12 @@ def load_into(module: nn.Module, path: Path, *, optional: Callable[[str], bool] 
     ]
     if faults:
         raise InputError(
-            f"received checkpoint {shown(path)}, nearest to {found.release.name}, with {'; '.join(faults)}; expected the "
+            f"received {named(path)}, nearest to {found.release.name}, with {'; '.join(faults)}; expected the "
             f"{len(expected)} keys of the module; {_advice(tensors, expected, path)}"
         )
     if found.release.refused:
         raise InputError(
-            f"received checkpoint {shown(path)}, {found.release.name}; expected weights of this network: "
-            f"{found.release.refused}"
+            f"received {named(path)}, {found.release.name}; expected weights of this network: {found.release.refused}"
         )
     with torch.no_grad():
         module.load_state_dict(found.tensors, strict=False)

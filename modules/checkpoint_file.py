@@ -38,12 +38,12 @@ def split(path: Path) -> tuple[Path, str]:
     return Path(file), entry
 
 
-def shown(path: Path) -> str:
-    """Return the path as a message names it: from the working folder, if it lies inside."""
+def named(path: Path) -> str:
+    """Return "checkpoint" and the path as people give it: from the working folder, if it lies inside."""
     try:
-        return str(path.relative_to(Path.cwd()))
+        return f"checkpoint {path.relative_to(Path.cwd())}"
     except (ValueError, OSError):  # elsewhere, or the working folder is gone
-        return str(path)
+        return f"checkpoint {path}"
 
 
 def sha256(path: Path) -> str:
@@ -79,7 +79,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
     if len(large) > 1:
         listed = ", ".join(f"{name} ({len(tensors)} tensors)" for name, tensors in large.items())
         raise InputError(
-            f"received checkpoint {shown(path)} with {len(large)} sets of weights: {listed}; expected one; choose it, as "
+            f"received {named(path)} with {len(large)} sets of weights: {listed}; expected one; choose it, as "
             f"--checkpoint {path.name}{ENTRY}{[*large][-1]}"
         )
     name, tensors = next(iter(large.items()))
@@ -96,9 +96,7 @@ def _named(sets: Mapping[str, Mapping[str, Tensor]], entry: str, path: Path) -> 
         if inside:
             return _checked(inside, path), entry
     listed = ", ".join(name or "the whole file" for name in sets) or "none"
-    raise InputError(
-        f"received checkpoint {shown(path)}; expected one of its sets of weights, {listed}; name one after {ENTRY}"
-    )
+    raise InputError(f"received {named(path)}; expected one of its sets of weights, {listed}; name one after {ENTRY}")
 
 
 def _sets(found: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
@@ -124,7 +122,7 @@ def _no_weights(found: Any, path: Path) -> InputError:
         other = [key for key, value in found.items() if not isinstance(key, str) or not isinstance(value, torch.Tensor)]
         what = f" with {other[0]!r}, which is no tensor" if other else " with no tensor"
     return InputError(
-        f"received checkpoint {shown(path)}{what}; expected tensors by key, alone or under a key such as state_dict or model; "
+        f"received {named(path)}{what}; expected tensors by key, alone or under a key such as state_dict or model; "
         "save it with torch.save(module.state_dict(), path)"
     )
 
@@ -136,7 +134,7 @@ def _checked(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
         if value.layout != torch.strided or value.is_meta or value.is_quantized:
             kind = "without values" if value.is_meta else "sparse or quantized"
             raise InputError(
-                f"received checkpoint {shown(path)} with {key!r}, a tensor that is {kind}; expected dense tensors; save it "
+                f"received {named(path)} with {key!r}, a tensor that is {kind}; expected dense tensors; save it "
                 "with torch.save(module.state_dict(), path)"
             )
     return tensors
@@ -154,13 +152,12 @@ def shard_names(path: Path) -> list[str]:
         outside = [name for name in names if Path(name).name != name]
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise InputError(
-            f"received checkpoint {shown(path)}, an index without a weight_map ({type(error).__name__}); expected that of a "
+            f"received {named(path)}, an index without a weight_map ({type(error).__name__}); expected that of a "
             "sharded checkpoint; copy it again"
         ) from error
     if outside:
         raise InputError(
-            f"received checkpoint {shown(path)}, which names the shard {outside[0]!r}; expected a file beside it; do not use "
-            "it"
+            f"received {named(path)}, which names the shard {outside[0]!r}; expected a file beside it; do not use it"
         )
     return names
 
@@ -189,7 +186,7 @@ def _read(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
         raise InputError(
-            f"received checkpoint {shown(path)}, which is not safetensors ({_first_line(error)}); expected a whole file; "
+            f"received {named(path)}, which is not safetensors ({_first_line(error)}); expected a whole file; "
             "copy it again"
         ) from error
     except Exception as error:
@@ -198,7 +195,7 @@ def _read(path: Path) -> Any:
         else:
             reason = f"{type(error).__name__}: {_first_line(error)}"
         raise InputError(
-            f"received checkpoint {shown(path)}, refused since {reason}; expected safetensors or a weights-only PyTorch file; "
+            f"received {named(path)}, refused since {reason}; expected safetensors or a weights-only PyTorch file; "
             "save it with torch.save(module.state_dict(), path)"
         ) from error
 
@@ -220,7 +217,7 @@ def _allowed() -> list[Any]:
 def _require_file(path: Path) -> None:
     """Raise InputError for what is there and no regular file: a FIFO or a device may never end."""
     if path.exists() and not path.is_dir() and not path.is_file():
-        raise InputError(f"received checkpoint {shown(path)}, a device, FIFO or socket; expected a file; give one")
+        raise InputError(f"received {named(path)}, a device, FIFO or socket; expected a file; give one")
 
 
 def _first_line(error: Exception) -> str:
@@ -230,9 +227,5 @@ def _first_line(error: Exception) -> str:
 
 def _unreadable(path: Path, error: OSError) -> InputError | StorageError:
     if isinstance(error, (FileNotFoundError, IsADirectoryError)):
-        return InputError(
-            f"received checkpoint {shown(path)}; expected a file, got {error.strerror}; correct --checkpoint"
-        )
-    return StorageError(
-        f"received checkpoint {shown(path)}; expected to read it, got {error.strerror}; check its permissions"
-    )
+        return InputError(f"received {named(path)}; expected a file, got {error.strerror}; correct --checkpoint")
+    return StorageError(f"received {named(path)}; expected to read it, got {error.strerror}; check its permissions")

@@ -15,8 +15,7 @@ from torch import nn
 from attn2trt.errors import InputError
 from attn2trt.modules.catalog import resolve
 from attn2trt.modules.checkpoint import load_into, sha256
-from attn2trt.modules.checkpoint_file import shown
-from attn2trt.modules.checkpoint_file import read_weights, shard_names, split
+from attn2trt.modules.checkpoint_file import named, read_weights, shard_names, split
 
 
 def network(seed: int = 0) -> nn.Module:
@@ -185,9 +184,9 @@ def test_a_message_names_the_file_from_the_folder_that_people_are_in(
 ) -> None:
     (tmp_path / "inside").mkdir()
     monkeypatch.chdir(tmp_path / "inside")
-    assert shown(tmp_path / "inside/weights.pt") == "weights.pt"
-    assert shown(tmp_path / "weights.pt") == str(tmp_path / "weights.pt")
+    assert named(tmp_path / "inside/weights.pt") == "checkpoint weights.pt"
+    assert named(tmp_path / "weights.pt") == f"checkpoint {tmp_path / 'weights.pt'}"
     with pytest.raises(InputError, match=r"^received checkpoint weights\.pt; expected a file, got No such file"):
         load_into(nn.Linear(1, 1), tmp_path / "inside/weights.pt")
     (tmp_path / "inside").rmdir()
-    assert shown(tmp_path / "weights.pt") == str(tmp_path / "weights.pt")
+    assert named(tmp_path / "weights.pt") == f"checkpoint {tmp_path / 'weights.pt'}"
