@@ -74,9 +74,10 @@ def tally(root: Path, files: Iterable[str]) -> Tally:
     for name in sorted(name for name in files if name.endswith((".py", ".md"))):
         text = (root / name).read_text(encoding="utf-8")
         if name.endswith(".py"):
-            docs = list(_docstrings(ast.parse(text)))
+            tree = ast.parse(text)
+            docs = list(_docstrings(tree))
             docstrings[folder(name)] += len(docs)
-            found += _in_python(name, text, docs)
+            found += _in_python(name, text, tree, docs)
         else:
             parts = list(sentences(text))
             sentences_of[folder(name)] += len(parts)
@@ -89,13 +90,13 @@ def folder(name: str) -> str:
     return name.partition("/")[0] if "/" in name else "."
 
 
-def _in_python(name: str, text: str, docs: list[tuple[int, str]]) -> Iterator[Finding]:
+def _in_python(name: str, text: str, tree: ast.Module, docs: list[tuple[int, str]]) -> Iterator[Finding]:
     for line, doc in docs:
         if fragment := next(filter(is_fragment, split(doc)), None):
             yield Finding("fragments", name, line, fragment)
-    for line, prose in [*docs, *_comments(text), *_texts(ast.parse(text))]:
+    for line, prose in [*docs, *_comments(text), *_texts(tree, docs)]:
         yield from _words(name, line, prose)
-    for line, defined in [(1, Path(name).stem), *_names(ast.parse(text))]:
+    for line, defined in [(1, Path(name).stem), *_names(tree)]:
         parts = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", defined).split("_")
         if any(_PRIVATE.fullmatch(part) for part in parts):
             yield Finding("private", name, line, defined)
@@ -179,11 +180,11 @@ def _docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
                 yield node.body[0].lineno, doc
 
 
-def _texts(tree: ast.Module) -> Iterator[tuple[int, str]]:
+def _texts(tree: ast.Module, docs: list[tuple[int, str]]) -> Iterator[tuple[int, str]]:
     """Yield (line, text) of strings that are prose and no docstring."""
-    docs = {line for line, _ in _docstrings(tree)}
+    documented = {line for line, _ in docs}
     for node in ast.walk(tree):
-        is_text = isinstance(node, ast.Constant) and isinstance(node.value, str) and node.lineno not in docs
+        is_text = isinstance(node, ast.Constant) and isinstance(node.value, str) and node.lineno not in documented
         if is_text and len(re.findall(r"[A-Za-z]{2,}", node.value)) > 3:
             yield node.lineno, node.value
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
@@ -80,6 +81,15 @@ def test_the_table_has_both_trees(prose: ModuleType, tree: Path) -> None:
     assert prose.table(now, before).splitlines()[-1] == (
         "| all | 2 of 3 (66.7%) → 2 of 3 (66.7%) | 1 of 3 (33.3%) → - | 5 → 3 | 3 → 2 |"
     )
+
+
+def test_the_repository_keeps_the_limits_of_the_style(prose: ModuleType) -> None:
+    """At most 2 % of the docstrings hold a fragment, and 5 % of the sentences of pages are long."""
+    found = prose.today()
+    counted = Counter(one.count for one in found.findings)
+    assert counted["fragments"] <= 0.02 * sum(found.docstrings.values())
+    assert counted["long"] <= 0.05 * sum(found.sentences.values())
+    assert counted["where"] + counted["private"] <= 0.04 * sum(found.docstrings.values())
 
 
 def test_an_unknown_revision_is_one_line() -> None:
