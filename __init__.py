@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .modules.catalog import build
     from .validate.verdict import Verdict
     from .workflows.benchmark import benchmark
+    from .workflows.check import CheckedModel, check_model
     from .workflows.compile import compile_bundle
     from .workflows.cost import cost
     from .workflows.deploy import deploy
@@ -39,6 +40,7 @@ __all__ = [
     "BuildOptions",
     "Bundle",
     "CheckFailed",
+    "CheckedModel",
     "InputError",
     "Interrupted",
     "Judging",
@@ -53,6 +55,7 @@ __all__ = [
     "__version__",
     "benchmark",
     "build",
+    "check_model",
     "compile_bundle",
     "cost",
     "deploy",
@@ -70,6 +73,7 @@ _logging.getLogger(__name__).addHandler(_logging.NullHandler())  # a program tha
 _HOME = {
     "BuildOptions": ".engines.tensorrt.build",
     "Bundle": ".core.bundle",
+    "CheckedModel": ".workflows.check",
     "Judging": ".workflows.options",
     "Method": ".engines.timing.method",
     "PrecisionRequest": ".workflows.options",
@@ -77,6 +81,7 @@ _HOME = {
     "Weights": ".workflows.options",
     "benchmark": ".workflows.benchmark",
     "build": ".modules.catalog",
+    "check_model": ".workflows.check",
     "compile_bundle": ".workflows.compile",
     "cost": ".workflows.cost",
     "deploy": ".workflows.deploy",

@@ -16,7 +16,7 @@ from .options import debug_option, verbose_option
 
 # In the order in which a new user needs them; each is a file beside this one that holds `command`.
 COMMANDS = (
-    *("list", "show", "doctor", "deploy", "export", "compile", "validate", "verify"),
+    *("list", "show", "doctor", "deploy", "export", "compile", "validate", "verify", "check"),
     *("benchmark", "cost", "tune", "report"),
 )
 
@@ -74,6 +74,7 @@ def group() -> None:
     attn2trt deploy resnet50+cbam            a backbone with a block, into a checked bundle
     attn2trt deploy mynet.py --shape 2x3x224x224
     attn2trt validate bundles/resnet50+cbam  the same verdict again, without PyTorch
+    attn2trt check model.onnx                an ONNX file that something else wrote
     attn2trt benchmark resnet50+cbam         how fast, in every runtime of this machine
     attn2trt cost resnet50+cbam              what the block costs, beside what it must cost
 

@@ -7,7 +7,7 @@ import sys
 from typing import Any, NoReturn
 
 # Commands that run PyTorch and a user's code.
-GUARDED = frozenset({"deploy", "export", "benchmark", "cost"})
+GUARDED = frozenset({"deploy", "export", "check", "benchmark", "cost"})
 
 
 def main() -> NoReturn:

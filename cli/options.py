@@ -88,9 +88,13 @@ def targets_options(command: Command) -> Command:
 
 def module_options(command: Command) -> Command:
     """Options for the inputs and the weights."""
+    return _stack(command, shape_options, weight_options)
+
+
+def weight_options(command: Command) -> Command:
+    """The source of the weights."""
     return _stack(
         command,
-        shape_options,
         click.option(
             "--checkpoint",
             type=Checkpoint(),

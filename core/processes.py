@@ -25,7 +25,10 @@ def command(module: str, *arguments: str) -> list[str]:
 
     The current folder is not searched: a user's ``onnx.py`` there is not ours. (``-m`` would search it.)
     """
-    code = f"import sys; sys.path[:] = filter(None, sys.path); from attn2trt.{module} import main; main(*sys.argv[1:])"
+    code = (
+        "import sys; sys.path[:] = filter(None, sys.path); from attn2trt.core.memory import limit_own; limit_own(); "
+        f"from attn2trt.{module} import main; main(*sys.argv[1:])"
+    )
     return [sys.executable, "-c", code, *arguments]
 
 

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from ..errors import Interrupted
-from . import processes
+from . import memory, processes
 from .channel import Message, raise_failure, receive, send
 
 Self = TypeVar("Self", bound="Worker")
@@ -50,7 +50,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, **memory.environment(), **(environment or {})},
         )
         log.info("%s starts in process %d; each answer may take %g s", who, self.pid, seconds)
 

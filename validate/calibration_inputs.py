@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -13,13 +13,23 @@ from ..errors import InputError
 from .cases import Array, Case, Feeds, image_cases
 
 if TYPE_CHECKING:
-    from ..core.tensor_spec import TensorSpec
-    from ..modules.target import Target
+    from ..core.tensor_spec import Axis, TensorSpec
 
 # Batches of photographs or tensors: more change a range little, and each is a run of the whole network.
 MOST_BATCHES = 256
 ORDINARY = ("normal", "random_int", "image")
 TENSORS = (".npz", ".safetensors")
+
+
+class Fed(Protocol):
+    """What is fed: the inputs, the ranges of their axes, and how photographs become inputs."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]: ...
+    @property
+    def axes(self) -> Mapping[str, Axis]: ...
+    @property
+    def preprocessing(self) -> Mapping[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -30,7 +40,7 @@ class CalibrationInputs:
     words: str
 
 
-def calibration_inputs(source: Path | None, target: Target, cases: Sequence[Case], *, seed: int) -> CalibrationInputs:
+def calibration_inputs(source: Path | None, target: Fed, cases: Sequence[Case], *, seed: int) -> CalibrationInputs:
     """Read a folder of photographs or a file of tensors; without ``source`` take the cases with ordinary values.
 
     Photographs and tensors go in at the optimum of every dynamic axis. Raises InputError for a source that cannot be
@@ -56,7 +66,7 @@ def calibration_inputs(source: Path | None, target: Target, cases: Sequence[Case
     return _tensors(source, target)
 
 
-def _tensors(source: Path, target: Target) -> CalibrationInputs:
+def _tensors(source: Path, target: Fed) -> CalibrationInputs:
     """A file with an array for each input, its first axis the samples."""
     arrays = _read(source)
     sizes = {name: axis.opt for name, axis in target.axes.items()}

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ..errors import InputError
 from .cases import Case
-from .metrics import Floor, Reference
+from .metrics import GRAPH, PYTORCH, Floor, Reference
 
 Array = npt.NDArray[Any]
 BUDGET_BYTES = 256 << 20
@@ -80,6 +80,7 @@ def _record(key: str, case: Case, reference: Reference) -> tuple[dict[str, Array
         "row_outputs": list(reference.row_outputs),
         "largest": repr(float(reference.largest)),
         **({"no_float64": reference.no_float64} if reference.no_float64 else {}),
+        **({"source": reference.source} if reference.source != PYTORCH else {}),
     }
     return {name: np.array(array, order="C") for name, array in arrays.items()}, entry
 
@@ -132,6 +133,7 @@ def _load(file: Any, entry: Mapping[str, Any]) -> tuple[Case, Reference]:
         row_outputs=tuple(str(name) for name in entry["row_outputs"]),
         lower=_load_lower(file, entry),
         no_float64=str(entry.get("no_float64", "")),
+        source=GRAPH if entry.get("source") == GRAPH else PYTORCH,
     )
     return case, reference
 

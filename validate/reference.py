@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..core.precision import FLOAT32, LOWER, Precision
-from ..errors import ModuleRefused
 from .cases import Case
 from .eager import Array, Eager, Feeds, Lower, Outputs, Rounding
+from .floors import MORE_DRAWS, NUDGES, is_amplified, larger, nudged, row_outputs
 from .hidden import Hidden
-from .metrics import LIMIT, UNIT_ROUNDOFF, Floor, Reference, measure
+from .metrics import UNIT_ROUNDOFF, Floor, Reference, measure
 from .truth import Truth
 
 if TYPE_CHECKING:
@@ -22,19 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Floor", "Reference", "references"]
 
-# Rows of a batch are independent if float64 agrees to this relative error: far above float64's own rounding
-# in a deep network, far below float32's.
-ROWS_AGREE = 1e-11
-NUDGES = 3
 # Runs whose choices are moved: all up, all down, and each score by itself.
 DRAWS = 4
 # One run is one draw of its rounding errors, and may be a lucky one: without the last of these the largest ratio of
 # efficientnet_b0+se, a deep network full of gates, is a fifth larger.
 OTHER_ROUNDINGS: tuple[Rounding, ...] = ("plain", "other")
-# If a few roundings are amplified so far that the result loses more than the budget, as by the softmaxes of sixteen
-# double attentions, runs differ tenfold by chance: three draws of resnet50+double_attention once lay between 0.9 and
-# 1.6e-4, the next five between 4 and 15e-4. Such a model is judged in floors alone, so that they are drawn more often.
-MORE_DRAWS = (2, 3, 4, 5, 6)
 
 
 def references(
@@ -67,15 +59,15 @@ def references(
         floors = {name: measure(rounded[name], truth[name]) for name in truth}
         allowed = _allowed(choices, single, FLOAT32)
         for rounding in OTHER_ROUNDINGS:
-            floors = _larger(floors, single.run(feeds, case, rounding=rounding), truth)
-        if any(floor.l2 > FLOAT32.budget for floor in floors.values() if floor.is_finite):
+            floors = larger(floors, single.run(feeds, case, rounding=rounding), truth)
+        if is_amplified(floors):
             for draw in MORE_DRAWS:
-                floors = _larger(floors, single.run_again(feeds, case, draw), truth)
+                floors = larger(floors, single.run_again(feeds, case, draw), truth)
         floors |= _unsettled(double, feeds, case, truth, rounded, allowed)
         lowered = {
             one.precision: _lower_floors(single, double, feeds, case, truth, one, choices, hidden) for one in lower
         }
-        rows = () if truths.why_not else _row_outputs(double, feeds, case, truth)
+        rows = () if truths.why_not else row_outputs(_again(double, case), feeds, case, truth)
         yield Reference(truth, rounded, floors, largest, rows, lowered, truths.why_not)
 
 
@@ -96,7 +88,7 @@ def _lower_floors(
         first, *others = (single.run_lower(feeds, case, lower, draw) for draw in lower.draws)
         floors = {name: measure(first[name], truth[name]) for name in truth}
         for other in others:
-            floors = _larger(floors, other, truth)
+            floors = larger(floors, other, truth)
         precision = LOWER[lower.precision]
         allowed = _allowed(choices, single, precision)
         if hidden is not None and choices:
@@ -104,14 +96,14 @@ def _lower_floors(
         return floors | _unsettled(double, feeds, case, truth, first, allowed, unit_roundoff=precision.unit_roundoff)
 
 
+def _again(double: Eager, case: Case) -> Callable[[Feeds], Outputs]:
+    return lambda feeds: double.run(feeds, case, watched=False)
+
+
 def _allowed(choices: Sequence[Choice], rounded: Eager, precision: Precision) -> list[Array]:
     from .selections import allowed_moves
 
     return allowed_moves(choices, rounded.choices, precision)
-
-
-def _larger(floors: dict[str, Floor], rounded: Outputs, truth: Outputs) -> dict[str, Floor]:
-    return {name: floor.or_larger(measure(rounded[name], truth[name])) for name, floor in floors.items()}
 
 
 def _unsettled(
@@ -135,54 +127,12 @@ def _unsettled(
     unsettled = {name: np.asarray(rounded[name] != truth[name]) for name in exact}
     rng = np.random.default_rng(double.seed)
     for _ in range(NUDGES):
-        nudged = double.run(_nudge(feeds, rng, unit_roundoff), case, watched=False)
+        outputs = double.run(nudged(feeds, rng, unit_roundoff), case, watched=False)
         for name in exact:
-            unsettled[name] |= nudged[name] != truth[name]
+            unsettled[name] |= outputs[name] != truth[name]
     for draw in range(DRAWS if any(far.any() for far in allowed) else 0):
         moved = double.run_moved(feeds, case, allowed, draw)
         for name in exact:
             if moved[name].shape == truth[name].shape:
                 unsettled[name] |= moved[name] != truth[name]
     return {name: Floor(0.0, 0.0, unsettled=mask) for name, mask in unsettled.items()}
-
-
-def _nudge(feeds: Feeds, rng: np.random.Generator, unit_roundoff: float) -> Feeds:
-    moved = {}
-    for name, value in feeds.items():
-        if value.dtype.kind == "f":
-            # float64, because the nudge is only a few times the spacing
-            value = value * (1 + LIMIT * unit_roundoff * rng.uniform(-1, 1, size=value.shape))  # noqa: PLW2901
-        moved[name] = value
-    return moved
-
-
-def _row_outputs(double: Eager, feeds: Feeds, case: Case, truth: Outputs) -> tuple[str, ...]:
-    """Return the outputs whose rows do not depend on the other rows: the same when run alone, or among copies of
-    themselves if a batch of one is not allowed."""
-    if case.kind not in ("normal", "random_int") or not case.row_inputs:
-        return ()
-    count = feeds[case.row_inputs[0]].shape[0]
-    if count < 2:
-        return ()
-    agreeing = set(truth)
-    for row, copies in ((0, 1), (count - 1, 1)) if case.rows_alone else ((count - 1, count),):
-        try:
-            alone = double.run(case.take(feeds, [row] * copies), case, watched=False)
-        except ModuleRefused:
-            return ()
-        agreeing = {name for name in agreeing if _row_agrees(alone[name], truth[name], row, (copies, count))}
-    return tuple(name for name in truth if name in agreeing)
-
-
-def _row_agrees(alone: Array, batch: Array, row: int, counts: tuple[int, int]) -> bool:
-    """Return True if each of the copies of one row gives what the row gives in the batch."""
-    copies, count = counts
-    if not batch.ndim or batch.shape[0] != count or alone.shape != (copies, *batch.shape[1:]):
-        return False
-    expected = np.broadcast_to(batch[row], alone.shape)
-    if expected.dtype.kind in "iub":
-        return bool((alone == expected).all())
-    if not (np.isfinite(alone).all() and np.isfinite(expected).all()):
-        return False
-    scale = float(np.abs(expected).max()) if expected.size else 0.0
-    return bool((np.abs(alone - expected) <= ROWS_AGREE * scale).all())

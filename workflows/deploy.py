@@ -223,6 +223,7 @@ def _sensitivity(writer: PrecisionWriter) -> LayerSensitivity:
     from ..validate.sensitivity import LayerSensitivity
 
     names = [spec.name for spec in writer.graph.outputs]
+    assert writer.module is not None  # deploy has one
     return LayerSensitivity(writer.module, writer.cases, names, writer.seed)
 
 

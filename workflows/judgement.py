@@ -86,7 +86,7 @@ class GraphJudge:
             self.builds.open(self.module, {FP32: model.graph, **graphs})
         references = self._references(hidden, lowered.values())
         self.times.start("reference", "computing the float64 reference and judging every stage against it")
-        cases, left_out = _record(self.stages.watch(references), self.folder / REFERENCE)
+        cases, left_out = record(self.stages.watch(references), self.folder / REFERENCE)
         verdict = self.stages.verdict(from_tensors(self.folder / REFERENCE, cases))
         if self.judging.verdict:
             self.times.start("tensorrt", "building plans with TensorRT for RTX")
@@ -105,7 +105,8 @@ class GraphJudge:
         return zip(self.cases, found, strict=True)
 
 
-def _record(pairs: Iterable[tuple[Case, Reference]], path: Path) -> tuple[list[dict[str, Any]], list[str]]:
+def record(pairs: Iterable[tuple[Case, Reference]], path: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """Write cases with their references to a file; return the manifest's entries, and the names of those left out."""
     from safetensors.numpy import save_file
 
     tensors, cases, left_out = to_tensors(pairs)

@@ -15,7 +15,7 @@ from ..export.precision import LowPrecisionGraph, lower
 from ..export.quantized import QuantizedGraph, quantize
 from ..export.tf32 import Tf32Graph, allow_tf32
 from ..modules.target import Target
-from ..validate.calibration_inputs import CalibrationInputs, calibration_inputs
+from ..validate.calibration_inputs import CalibrationInputs, Fed, calibration_inputs
 from ..validate.cases import Case
 from .options import PrecisionRequest
 
@@ -35,17 +35,17 @@ class PrecisionWriter:
         target: What the graph is of.
         cases: Inputs that int8 and fp8 find their ranges on if the request names none.
         folder: The folder that the graphs are written to.
-        module: The module that the graph was made of.
+        module: The module that the graph was made of, if anybody knows.
         seed: Draws the inputs that photographs do not give.
         start: Called with the name and the text of each step.
     """
 
     request: PrecisionRequest
     graph: OnnxGraph
-    target: Target
+    target: Fed
     cases: Sequence[Case]
     folder: Path
-    module: nn.Module
+    module: nn.Module | None
     seed: int
     start: Callable[[str, str], None]
     _ranges: dict[tuple[str, str], float] = field(default_factory=dict)
@@ -65,7 +65,8 @@ class PrecisionWriter:
         method = self.request.method if precision in INTEGERS else MINMAX
         source = None if self.request.calibrate is None else Path(self.request.calibrate)
         inputs = calibration_inputs(source, self.target, self.cases, seed=self.seed)
-        parameters = {name: value.detach().cpu().numpy() for name, value in self.module.named_parameters()}
+        named = () if self.module is None else self.module.named_parameters()
+        parameters = {name: value.detach().cpu().numpy() for name, value in named}
 
         def ranges(tensors: Sequence[str]) -> Mapping[str, float]:
             return self._find(tensors, inputs, method)

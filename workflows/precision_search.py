@@ -85,7 +85,8 @@ def search_precision(
     """
     tried: list[Tried] = []
     was_interrupted = False
-    counted = functools.cache(lambda: traffic(writer.graph.path, writer.target.sizes("opt")))
+    opt = {name: axis.opt for name, axis in writer.target.axes.items()}
+    counted = functools.cache(lambda: traffic(writer.graph.path, opt))
     for precision in writer.request.lower:
         candidates = _Candidates(precision, writer, sensitivity, counted, max_error, tried)
         while (low := candidates.next()) is not None:

@@ -68,8 +68,11 @@ class BuildStages:
     def __exit__(self, *_: object) -> None:
         self._end()
 
-    def open(self, module: nn.Module, graphs: Mapping[str, Graph]) -> None:
-        """Take the graphs by precision; plans of others, but for the float32 one, are given up with their files."""
+    def open(self, module: nn.Module | None, graphs: Mapping[str, Graph]) -> None:
+        """Take the graphs by precision; plans of others, but for the float32 one, are given up with their files.
+
+        ``module`` is what the graphs were made of, if anybody knows.
+        """
         self._end()
         for precision in [name for name in self._outcomes if name != FP32]:
             for file in self._outcomes.pop(precision).files:
@@ -168,8 +171,8 @@ def why_not_built(targets: Sequence[str], found: Component) -> str:
 class _Places:
     """The places of modules in the user's code, in words; each class is looked up once."""
 
-    def __init__(self, module: nn.Module) -> None:
-        self._modules = dict(module.named_modules(remove_duplicate=False))
+    def __init__(self, module: nn.Module | None) -> None:
+        self._modules = {} if module is None else dict(module.named_modules(remove_duplicate=False))
         self._words: dict[str, str] = {}
         self._classes: dict[type, tuple[str, str]] = {}
 

@@ -14,7 +14,7 @@ from ..batch_consistency import compare_rows
 from ..cases import Case
 from ..metrics import Comparison, Reference
 from ..slices import ORDINARY, VARIATION, Slices
-from ..verdict import Run, StageResult, judge_case, not_checked, stage_result
+from ..verdict import Run, StageResult, did_not_run, judge_case, not_checked, stage_result
 from .stage import ORT_CPU, ORT_CUDA, ORT_TENSORRT, ROWS, Stage
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class StageJudge:
     slices: Slices = field(default_factory=Slices)
     _found: list[tuple[str, Comparison]] = field(default_factory=list)
     _refused: StageResult | None = None
+    _without_truth: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def allowed(self) -> Precision:
@@ -83,15 +84,30 @@ class StageJudge:
                 slices=self.slices,
             )
 
+    def add_without_truth(self, case: Case, why: str) -> None:
+        """Run a case that nothing can be compared with: one that does not run either has failed."""
+        if not self.load():
+            return
+        try:
+            self.runtime.run(case.feeds)
+        except Exception as error:
+            sizes = tuple(case.sizes.items())
+            self._found.append((case.name, replace(did_not_run("", error), sizes=sizes)))
+        else:
+            self._without_truth.setdefault(why, []).append(case.name)
+
     def result(self) -> StageResult:
         """Return the outcome of what was compared, and of what the slices did over all cases."""
         if not self.load():
             assert self._refused is not None
             return self._refused
+        without = [
+            f"{why} (case{'s' * (len(names) > 1)} {', '.join(names)})" for why, names in self._without_truth.items()
+        ]
         if not self._found:
-            return not_checked(self.stage, self.without_cases)
+            return not_checked(self.stage, "; ".join(without) or self.without_cases)
         lost = [(ORDINARY, one) for one in self.slices.lost(self.allowed)]
-        return stage_result(self.stage, [*self._found, *lost], unchecked=self.slices.never_finite())
+        return stage_result(self.stage, [*self._found, *lost], unchecked=[*self.slices.never_finite(), *without])
 
     def rows(self, pairs: Iterable[tuple[Case, Reference]]) -> list[StageResult]:
         """Compare the rows of a batch: one stage, or none if the runtime did not load."""

@@ -18,7 +18,7 @@ from ...engines.timing import runtimes
 from ...engines.timing.runtimes import PROVIDERS, why_no_provider
 from ..verdict import StageResult, not_checked
 from .judge import Pairs, StageJudge, judge_stages, with_advice, with_place
-from .stage import EXPORTED, ORT_CPU, ORT_CUDA, ORT_TENSORRT, ORT_TUNED, WRITTEN, Stage, lower_stages
+from .stage import EXPORTED, ORT_CPU, ORT_CUDA, ORT_PLAIN, ORT_TENSORRT, ORT_TUNED, WRITTEN, Stage, lower_stages
 
 if TYPE_CHECKING:
     from ..localize import Location
@@ -28,7 +28,7 @@ ON_GPU = {ORT_CUDA: runtimes.ORT_CUDA, ORT_TENSORRT: runtimes.ORT_TENSORRT}
 
 def is_optimised(stage: Stage) -> bool:
     """Tell whether ONNX Runtime's optimiser works on the graph of this stage."""
-    return stage.runtime not in (EXPORTED, WRITTEN) and PRECISIONS[stage.precision].is_optimised
+    return stage.runtime not in (EXPORTED, WRITTEN, ORT_PLAIN) and PRECISIONS[stage.precision].is_optimised
 
 
 def start(stage: Stage, model: Path | None = None) -> IsolatedRuntime:
@@ -40,7 +40,7 @@ def start(stage: Stage, model: Path | None = None) -> IsolatedRuntime:
     return IsolatedRuntime(
         model,
         optimise=is_optimised(stage),
-        kernels=kernels if stage.runtime == WRITTEN else "own",
+        kernels=kernels if stage.runtime in (WRITTEN, ORT_PLAIN) else "own",
         provider=PROVIDERS[ON_GPU[stage.runtime]] if stage.runtime in ON_GPU else CPU,
         tf32=kernels == "tf32",
     )

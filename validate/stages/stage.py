@@ -15,7 +15,9 @@ from ...engines.tensorrt.flavours import FLAVOURS
 # Runtime as production runs it; and with the graph that `tune` wrote.
 EXPORTED, WRITTEN, ORT_CPU, ORT_TUNED = "torch → onnx", "simplified", "onnxruntime cpu", "onnxruntime cpu, tuned"
 ORT_CUDA, ORT_TENSORRT = "onnxruntime cuda", "onnxruntime tensorrt"
-RUNTIMES = (EXPORTED, WRITTEN, ORT_CPU, ORT_TUNED, ORT_CUDA, ORT_TENSORRT, *FLAVOURS)
+# The file of somebody else, node by node, without optimisations.
+ORT_PLAIN = "onnxruntime, as written"
+RUNTIMES = (EXPORTED, WRITTEN, ORT_PLAIN, ORT_CPU, ORT_TUNED, ORT_CUDA, ORT_TENSORRT, *FLAVOURS)
 # The outputs beside float64 PyTorch's; the rows of a batch beside each other; the layers of a plan, by its inspector.
 VALUES, ROWS, LAYERS = "values", "batch consistency", "layer precision"
 _ENDS = {VALUES: "", ROWS: ", rows", LAYERS: ", layers"}

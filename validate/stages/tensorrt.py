@@ -21,6 +21,8 @@ from .stage import Stage
 if TYPE_CHECKING:
     from ..metrics import Reference
 
+NO_PLAN = "no plan was built; run attn2trt compile BUNDLE, then attn2trt validate BUNDLE"
+
 
 def judge_plans(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None) -> list[StageResult]:
     """Judge every plan: its outputs, the rows of a batch, and the precision of its layers.
@@ -63,10 +65,9 @@ def covers(plan: Plan, case: Case) -> bool:
     return any(profile.holds(case.sizes) for profile in plan.profiles)
 
 
-def without_plan() -> StageResult:
-    """Return the stage of TensorRT if there is no plan of it: not checked, with what is missing here."""
+def without_plan(why: str = NO_PLAN) -> StageResult:
+    """Return the stage of TensorRT if there is no plan of it: not checked, with what is missing here, else ``why``."""
     found = probe_tensorrt()
-    why = "no plan was built; run attn2trt compile BUNDLE, then attn2trt validate BUNDLE"
     if found.status != "usable":
         why = "TensorRT is not installed here" if found.status == "missing" else found.detail
     return not_checked(Stage(TENSORRT.name, ""), why)

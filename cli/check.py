@@ -1,0 +1,120 @@
+"""``attn2trt check``: an ONNX file that something else wrote, beside its own float64 or beside a PyTorch module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..core.processes import STAGE_SECONDS, note
+from ..engines.tensorrt.targets import DEFAULT
+from .options import (
+    IMAGES,
+    PATH,
+    deploy_options,
+    float32_truth_option,
+    max_error_option,
+    output_options,
+    require_option,
+    shape_options,
+    weight_options,
+)
+from .output import print_json, print_rich, stages
+from .requirements import check
+from .summary import exit_code
+
+if TYPE_CHECKING:
+    from ..workflows.check import CheckedModel
+
+
+@click.command("check")
+@click.argument("model", type=PATH)
+@click.option(
+    "--against",
+    metavar="TARGET",
+    help="The PyTorch module that the file must compute: py:package.module:factory, mynet.py:Net or a catalogue name. "
+    "Without it the truth is the graph itself in float64.",
+)
+@shape_options
+@weight_options
+@click.option(
+    "--precision",
+    default="fp32",
+    show_default=True,
+    metavar="LIST",
+    help="Graphs to write of a float32 file and to judge beside it: fp16, bf16, int8, fp8, separated by commas.",
+)
+@click.option(
+    "--for",
+    "capabilities",
+    default=DEFAULT,
+    show_default=True,
+    metavar="LIST",
+    help="GPUs that TensorRT for RTX builds a plan of every graph for; none leaves that out.",
+)
+@click.option("--inputs", type=IMAGES, metavar="DIR", help="Photographs to judge on, beside the seeded cases.")
+@max_error_option
+@float32_truth_option
+@click.option(
+    "--time-limit",
+    "seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    default=STAGE_SECONDS,
+    show_default=True,
+    help="End a stage, and a process that works on the file, that takes longer.",
+)
+@click.option(
+    "--memory-limit",
+    "memory_gib",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="GIB",
+    help="Most memory of each process that works on the file (default: three quarters of the machine's).",
+)
+@require_option
+@output_options
+def command(model: Path, require: tuple[str, ...], as_json: bool, seconds: float, **options: Any) -> int:
+    """Judge MODEL, an ONNX file that something else wrote. Needs no PyTorch without --against.
+
+    The file is read and run in processes of its own. Weights beside it must lie in its folder; operators that are not
+    ONNX's own are refused.
+    """
+    check(require)
+    from ..workflows.check import check_model
+
+    note(seconds=seconds)
+    given: Mapping[str, Any] = deploy_options(options)
+    with stages() as progress:
+        checked = check_model(model, seconds=seconds, progress=progress, **given)
+    if as_json:
+        print_json(checked.to_json())
+        return exit_code(checked.verdict)
+    from rich.text import Text
+
+    from ..report.table import verdict_table
+
+    print_rich(verdict_table(checked.verdict), *map(Text, _lines(checked)))
+    return exit_code(checked.verdict)
+
+
+def _lines(checked: CheckedModel) -> list[str]:
+    file = checked.file
+    count = sum(file.operators.values())
+    producer = f", {file.producer}" if file.producer else ""
+    lines = [
+        f"file     {file.path}: opset {file.opset}, IR version {file.ir_version}{producer}, {count} nodes; "
+        f"sha256 {file.sha256[:12]}…"
+    ]
+    lines += [f"weights  {name}, beside the file" for name in file.files]
+    lines += [f"input    {spec}" for spec in checked.inputs]
+    lines += [f"output   {spec}" for spec in checked.outputs]
+    if checked.axes:
+        ranges = ", ".join(f"{name} {axis}" for name, axis in checked.axes.items())
+        lines.append(f"dynamic  {ranges}  (min:opt:max)")
+    if checked.against:
+        lines.append(f"truth    {checked.against} in float64, by PyTorch")
+    else:
+        lines.append("truth    the graph itself in float64: not checked against PyTorch, which --against TARGET does")
+    return [*lines, *(f"note     {text}" for text in checked.notes)]

@@ -1,0 +1,50 @@
+"""The limit on the memory of child processes that work on what somebody else wrote."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+VARIABLE = "ATTN2TRT_MEMORY_BYTES"
+_most: ContextVar[int] = ContextVar("most", default=0)
+
+
+@contextmanager
+def children_take(most: int) -> Iterator[None]:
+    """Let every worker that starts within take at most so many bytes of memory."""
+    before = _most.set(most)
+    try:
+        yield
+    finally:
+        _most.reset(before)
+
+
+def environment() -> Mapping[str, str]:
+    """Return what a child's environment must have so that ``limit_own`` finds the limit; nothing without one."""
+    return {VARIABLE: str(_most.get())} if _most.get() else {}
+
+
+def limit_own() -> None:
+    """In a child: keep to the limit that its environment names.
+
+    What goes beyond raises MemoryError, or ends native code. Windows has no such limit.
+    """
+    most = int(os.environ.get(VARIABLE, "0"))
+    if not most:
+        return
+    try:
+        import resource
+    except ImportError:
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+
+
+def machine_bytes() -> int:
+    """Return the memory of this machine; 0 if the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return 0

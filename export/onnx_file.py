@@ -1,0 +1,130 @@
+"""An ONNX file that something else wrote, read in a process of its own and written again as a graph of this package.
+
+The process looks at the file before any library computes with it: what it imports, where its weights lie, whether
+ONNX's checker and shape inference take it. It writes a copy in which every node has a name, functions of the file are
+inlined, weights are no inputs, and the dimensions of inputs have the names of the axes that they vary by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..core.bundle import sha256
+from ..core.graph import OnnxGraph
+from ..core.tensor_spec import Axis, TensorSpec
+from ..core.worker import Worker
+from ..errors import InputError, StorageError
+
+READ_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class FileTensor:
+    """An input or output of the file; a dimension is a size, a name, or "" if the file says nothing."""
+
+    name: str
+    dtype: str
+    dims: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """A file as it was found.
+
+    Attributes:
+        path: The file.
+        sha256: Its hash.
+        opset: The opset of ONNX's own operators.
+        ir_version: The version of the file format.
+        producer: The program that wrote it, as far as the file tells.
+        precision: The precision that it computes in: fp32, or fp16, bf16, int8 or fp8 if it has such values inside.
+        operators: The number of nodes by operator.
+        inputs: What is fed, weights left out.
+        outputs: What is given.
+        files: The files beside it that hold weights.
+        notes: Sentences about what was changed on the way.
+    """
+
+    path: Path
+    sha256: str
+    opset: int
+    ir_version: int
+    producer: str
+    precision: str
+    operators: Mapping[str, int]
+    inputs: tuple[FileTensor, ...]
+    outputs: tuple[FileTensor, ...]
+    files: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "path": str(self.path),
+            "sha256": self.sha256,
+            "opset": self.opset,
+            "ir_version": self.ir_version,
+            "producer": self.producer,
+            "precision": self.precision,
+            "operators": dict(self.operators),
+            "files": [*self.files],
+            "notes": [*self.notes],
+        }
+
+
+class OnnxFileReader:
+    """The process that reads one file: ``read`` says what it is, ``write`` makes the graph. Use it in a ``with``."""
+
+    def __init__(self, path: Path, *, seconds: float = READ_SECONDS) -> None:
+        if not path.exists():
+            raise InputError(f"received {path}, and there is no such file; expected an ONNX file")
+        if not path.is_file():
+            raise InputError(f"received {path}, which is no file; expected an ONNX file, model.onnx")
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise StorageError(f"reading {path} failed: {error.strerror}; fix the permission") from error
+        self._path = path
+        self._worker = Worker("export.onnx_file_child", who="the reader of the ONNX file", seconds=seconds)
+
+    def __enter__(self) -> OnnxFileReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._worker.__exit__(None, None, None)
+
+    def read(self) -> OnnxFile:
+        """Return what the file is.
+
+        Raises:
+            InputError: It is no ONNX file, or one that breaks ONNX's rules, needs what is not in it, or uses operators
+                that are not ONNX's.
+            Interrupted: Reading it took too long or too much memory.
+        """
+        self._worker.tell({"path": str(self._path.absolute()), "shown": str(self._path)})
+        about, _ = self._worker.answer(f"reading {self._path}")
+        inputs, outputs = (
+            tuple(FileTensor(entry["name"], entry["dtype"], tuple(entry["dims"])) for entry in about.pop(kind))
+            for kind in ("inputs", "outputs")
+        )
+        files, notes = tuple(about.pop("files")), tuple(about.pop("notes"))
+        return OnnxFile(
+            path=self._path,
+            sha256=sha256(self._path),
+            inputs=inputs,
+            outputs=outputs,
+            files=files,
+            notes=notes,
+            **about,
+        )
+
+    def write(self, path: Path, file: OnnxFile, inputs: tuple[TensorSpec, ...], axes: Mapping[str, Axis]) -> OnnxGraph:
+        """Write the graph to ``path`` with the dimensions of ``inputs``, and return it."""
+        dims = {spec.name: [*spec.shape] for spec in inputs}
+        self._worker.tell({"destination": str(path.absolute()), "dims": dims})
+        answer, _ = self._worker.answer("writing the graph")
+        outputs = tuple(TensorSpec(entry["name"], tuple(entry["dims"]), entry["dtype"]) for entry in answer["outputs"])
+        return OnnxGraph(path=path, opset=file.opset, inputs=inputs, outputs=outputs, axes=axes)

@@ -1,0 +1,172 @@
+"""A file of somebody else is read with suspicion: each bad one is one line, and none is computed with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from foreign_files import convolution, model, saved
+from onnx import TensorProto, helper
+
+from attn2trt.core.memory import children_take
+from attn2trt.core.tensor_spec import Axis, TensorSpec
+from attn2trt.errors import InputError, Interrupted
+from attn2trt.export.contract import check_contract
+from attn2trt.export.onnx_file import OnnxFile, OnnxFileReader
+from attn2trt.export.onnx_file_child import read, write
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        read(path, path.name)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def with_weights_beside(folder: Path, location: str = "weights.bin") -> Path:
+    path = folder / "model.onnx"
+    beside = {"save_as_external_data": True, "location": location, "size_threshold": 0}
+    onnx.save_model(convolution(), str(path), **beside)
+    return path
+
+
+def relocated(path: Path, location: str) -> Path:
+    found = onnx.load(str(path), load_external_data=False)
+    for tensor in found.graph.initializer:
+        for entry in tensor.external_data:
+            entry.value = location if entry.key == "location" else entry.value
+    path.write_bytes(found.SerializeToString())
+    return path
+
+
+def test_what_is_no_onnx_file(tmp_path: Path) -> None:
+    whole = convolution().SerializeToString()
+    for content, why in ((b"", "is empty"), (b"PK\x03\x04 a zip", "no ONNX file"), (whole[:200], "no ONNX file")):
+        path = tmp_path / "bad.onnx"
+        path.write_bytes(content)
+        assert why in refusal(path)
+    with pytest.raises(InputError, match="no such file"):
+        OnnxFileReader(tmp_path / "none.onnx")
+    with pytest.raises(InputError, match="which is no file"):
+        OnnxFileReader(tmp_path)
+
+
+def test_versions_that_nobody_knows(tmp_path: Path) -> None:
+    newer = convolution()
+    newer.opset_import[0].version = 999
+    assert "opset 999; expected 1 to" in refusal(saved(newer, tmp_path / "a.onnx"))
+    newer = convolution()
+    newer.ir_version = 999
+    assert "IR version 999; expected 3 to" in refusal(saved(newer, tmp_path / "b.onnx"))
+
+
+def test_operators_that_are_not_onnx_s(tmp_path: Path) -> None:
+    own = model([helper.make_node("FusedGelu", ["x"], ["y"], domain="com.microsoft")])
+    own.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    assert "com.microsoft::FusedGelu" in refusal(saved(own, tmp_path / "a.onnx"))
+    assert "Gelu, which opset 17 does not have" in refusal(
+        saved(model([helper.make_node("Gelu", ["x"], ["y"])]), tmp_path / "b.onnx")
+    )
+
+
+def test_a_graph_that_breaks_the_rules(tmp_path: Path) -> None:
+    broken = convolution()
+    broken.graph.node[2].input[1] = "nobody"
+    assert "ONNX's checker refuses" in refusal(saved(broken, tmp_path / "a.onnx"))
+
+
+def test_weights_beside_the_file(tmp_path: Path) -> None:
+    found, about = read(with_weights_beside(tmp_path), "model.onnx")
+    assert about["files"] == ["weights.bin"]
+    assert found.graph.initializer[0].raw_data
+
+
+@pytest.mark.parametrize("location", ["../weights.bin", "/etc/passwd", "sub/../../weights.bin"])
+def test_weights_outside_of_the_folder(tmp_path: Path, location: str) -> None:
+    (tmp_path / "inside").mkdir()
+    path = relocated(with_weights_beside(tmp_path / "inside"), location)
+    assert "outside of its folder" in refusal(path)
+
+
+def test_a_link_out_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "inside").mkdir()
+    path = with_weights_beside(tmp_path / "inside")
+    (tmp_path / "inside/weights.bin").replace(tmp_path / "weights.bin")
+    assert "without weights.bin" in refusal(path)
+    (tmp_path / "inside/weights.bin").symlink_to(tmp_path / "weights.bin")
+    assert "outside of its folder" in refusal(path)
+
+
+def test_weights_that_were_cut_off(tmp_path: Path) -> None:
+    path = with_weights_beside(tmp_path)
+    whole = (tmp_path / "weights.bin").read_bytes()
+    (tmp_path / "weights.bin").write_bytes(whole[:-8])
+    assert "expected the whole file" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "dims", "why"),
+    [(TensorProto.STRING, (1,), "no tensor of numbers"), (TensorProto.FLOAT, None, "Field 'shape'")],
+)
+def test_inputs_that_cannot_be_drawn(tmp_path: Path, dtype: int, dims: tuple[int, ...] | None, why: str) -> None:
+    node = helper.make_node("Identity", ["x"], ["y"])
+    assert why in refusal(saved(model([node], dims=dims, out=dims, dtype=dtype), tmp_path / "a.onnx"))  # type: ignore[arg-type]
+
+
+def test_the_copy_has_names_and_no_weights_among_its_inputs(tmp_path: Path) -> None:
+    listed = convolution()
+    listed.graph.input.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, (4, 3, 3, 3)))
+    found, about = read(saved(listed, tmp_path / "a.onnx"), "a.onnx")
+    assert [entry["name"] for entry in about["inputs"]] == ["x"]
+    assert [node.name for node in found.graph.node] == ["Conv_0", "gate", "product"]
+    assert about["notes"] == ["1 nodes have no name of their own: they are called by their operator and place"]
+    outputs = write(found, tmp_path / "b.onnx", {"x": ["batch", 3, 8, 8]})
+    assert outputs == [{"name": "y", "dtype": "float32", "dims": ["batch", 4, 8, 8]}]
+    assert onnx.load(str(tmp_path / "b.onnx")).graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+
+
+def test_an_output_without_a_shape_gets_the_inferred_one(tmp_path: Path) -> None:
+    _, about = read(saved(convolution(out=None), tmp_path / "a.onnx"), "a.onnx")
+    assert about["outputs"] == [{"name": "y", "dtype": "float32", "dims": ["n", 4, 8, 8]}]
+
+
+def test_functions_of_the_file_are_inlined(tmp_path: Path) -> None:
+    twice = helper.make_function(
+        "mine", "Twice", ["a"], ["b"], [helper.make_node("Add", ["a", "a"], ["b"])], [helper.make_opsetid("", 17)]
+    )
+    found = model([helper.make_node("Twice", ["x"], ["y"], domain="mine")], out=("n", 3, 8, 8))
+    found.functions.append(twice)
+    found.opset_import.append(helper.make_opsetid("mine", 1))
+    inlined, about = read(saved(found, tmp_path / "a.onnx"), "a.onnx")
+    assert [node.op_type for node in inlined.graph.node] == ["Add"]
+    assert about["notes"][0] == "1 functions of the file are inlined"
+
+
+@pytest.mark.parametrize(
+    ("node", "dtype", "precision"),
+    [("Relu", TensorProto.FLOAT, "fp32"), ("Relu", TensorProto.FLOAT16, "fp16"), ("Relu", TensorProto.DOUBLE, "fp32")],
+)
+def test_the_precision_is_that_of_the_values_inside(tmp_path: Path, node: str, dtype: int, precision: str) -> None:
+    found = model([helper.make_node(node, ["x"], ["y"])], out=("n", 3, 8, 8), dtype=dtype)
+    assert read(saved(found, tmp_path / "a.onnx"), "a.onnx")[1]["precision"] == precision
+
+
+def test_the_process_answers_and_writes_a_graph_that_keeps_the_contract(tmp_path: Path) -> None:
+    path = saved(convolution(), tmp_path / "a.onnx")
+    inputs = (TensorSpec("x", ("batch", 3, 8, 8)),)
+    with OnnxFileReader(path) as reader:
+        file = reader.read()
+        graph = reader.write(tmp_path / "b.onnx", file, inputs, {"batch": Axis(1, 2, 8)})
+    assert isinstance(file, OnnxFile)
+    assert dict(file.operators) == {"Conv": 1, "Sigmoid": 1, "Mul": 1}
+    check_contract(graph, opset=17, inputs=inputs, outputs=graph.outputs, after="reading")
+
+
+def test_a_file_that_takes_more_memory_than_is_allowed(tmp_path: Path) -> None:
+    large = model([helper.make_node("Add", ["x", "w"], ["y"])], {"w": np.zeros((40, 1 << 20), np.float32)}, dims=("n",))
+    large.graph.output[0].type.tensor_type.ClearField("shape")
+    path = saved(large, tmp_path / "a.onnx")
+    with children_take(100 << 20), OnnxFileReader(path) as reader, pytest.raises((InputError, Interrupted)):
+        reader.read()

@@ -1,0 +1,72 @@
+"""ONNX files as other tools write them, small enough for a test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+Dims = Sequence[int | str | None]
+
+
+def model(
+    nodes: Sequence[onnx.NodeProto],
+    weights: dict[str, np.ndarray] | None = None,
+    *,
+    dims: Dims = ("n", 3, 8, 8),
+    out: Dims | None = ("n", 4, 8, 8),
+    dtype: int = TensorProto.FLOAT,
+    opset: int = 17,
+    ir_version: int = 8,
+) -> onnx.ModelProto:
+    """A model from ``x`` to ``y``."""
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", dtype, dims)],
+        [helper.make_tensor_value_info("y", dtype, out)],
+        [numpy_helper.from_array(value, name) for name, value in (weights or {}).items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version)
+
+
+def convolution(**options: Any) -> onnx.ModelProto:
+    """A convolution without a name, a sigmoid with one, and their product."""
+    rng = np.random.default_rng(0)
+    dtype = np.float16 if options.get("dtype") == TensorProto.FLOAT16 else np.float32
+    weights = {"w": rng.normal(size=(4, 3, 3, 3)).astype(dtype), "b": rng.normal(size=4).astype(dtype)}
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("Sigmoid", ["c"], ["s"], name="gate"),
+        helper.make_node("Mul", ["c", "s"], ["y"], name="product"),
+    ]
+    return model(nodes, weights, **options)
+
+
+def quantised() -> onnx.ModelProto:
+    """A matrix product between QuantizeLinear and DequantizeLinear, its weight stored in 8 bits."""
+    rng = np.random.default_rng(0)
+    weights = {
+        "scale": np.array(0.03, np.float32),
+        "zero": np.array(128, np.uint8),
+        "w": rng.integers(-127, 127, size=(16, 12)).astype(np.int8),
+        "w_scale": rng.uniform(0.001, 0.01, 12).astype(np.float32),
+        "w_zero": np.zeros(12, np.int8),
+    }
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["d"]),
+        helper.make_node("DequantizeLinear", ["w", "w_scale", "w_zero"], ["v"], axis=1),
+        helper.make_node("MatMul", ["d", "v"], ["y"]),
+    ]
+    return model(nodes, weights, dims=("n", 16), out=("n", 12))
+
+
+def saved(found: onnx.ModelProto, path: Path) -> Path:
+    """Write a model to ``path``."""
+    onnx.save(found, str(path))
+    return path

@@ -1,0 +1,149 @@
+"""The operators that replace the reference evaluator's own, beside PyTorch in float64 and beside ONNX's text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from attn2trt.validate.onnx_reference.kernels import (
+    convolve,
+    convolve_transposed,
+    pool_max,
+    pool_mean,
+    quantised,
+    replacements,
+)
+from attn2trt.validate.onnx_reference.plain_kernels import Manner
+
+X = np.random.default_rng(0).normal(size=(2, 6, 9, 11))
+T = torch.from_numpy(X)
+
+
+def pair(value: int | list[int]) -> list[int]:
+    return [value, value] if isinstance(value, int) else value
+
+
+@pytest.mark.parametrize(
+    "how", [{}, {"stride": [2, 1]}, {"padding": [1, 2]}, {"dilation": [2, 1]}, {"groups": 3}, {"groups": 6}]
+)
+def test_convolution(how: dict[str, Any]) -> None:
+    rng = np.random.default_rng(1)
+    groups = how.get("groups", 1)
+    w, b = rng.normal(size=(12, 6 // groups, 3, 2)), rng.normal(size=12)
+    found = convolve(
+        X,
+        w,
+        b,
+        group=groups,
+        strides=pair(how.get("stride", 1)),
+        pads=pair(how.get("padding", 0)) * 2,
+        dilations=pair(how.get("dilation", 1)),
+    )
+    np.testing.assert_allclose(found, functional.conv2d(T, torch.tensor(w), torch.tensor(b), **how), atol=1e-12)
+
+
+@pytest.mark.parametrize(("auto_pad", "before"), [("SAME_UPPER", 0), ("SAME_LOWER", 1)])
+def test_padding_that_keeps_the_size(auto_pad: str, before: int) -> None:
+    w = np.random.default_rng(1).normal(size=(4, 6, 2, 2))
+    found = convolve(X, w, auto_pad=auto_pad)
+    padded = np.pad(X, [(0, 0), (0, 0), (before, 1 - before), (before, 1 - before)])
+    np.testing.assert_allclose(found, functional.conv2d(torch.tensor(padded), torch.tensor(w)), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"stride": [2, 3]},
+        {"padding": [1, 2], "stride": 2},
+        {"dilation": [2, 1]},
+        {"groups": 3},
+        {"output_padding": 1, "stride": 2},
+        {"groups": 2, "stride": 2, "padding": 1},
+    ],
+)
+def test_transposed_convolution(how: dict[str, Any]) -> None:
+    rng = np.random.default_rng(1)
+    groups = how.get("groups", 1)
+    w, b = rng.normal(size=(6, 4, 3, 3)), rng.normal(size=4 * groups)
+    found = convolve_transposed(
+        X,
+        w,
+        b,
+        group=groups,
+        strides=pair(how.get("stride", 1)),
+        pads=pair(how.get("padding", 0)) * 2,
+        dilations=pair(how.get("dilation", 1)),
+        output_padding=pair(how.get("output_padding", 0)),
+    )
+    expected = functional.conv_transpose2d(T, torch.tensor(w), torch.tensor(b), **how)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(("stride", "padding", "is_ceil"), [*product((1, 2, 3), (0, 1), (False, True))])
+def test_pooling(stride: int, padding: int, is_ceil: bool) -> None:
+    how: dict[str, Any] = {"kernel_shape": [3, 2], "strides": [stride] * 2, "pads": [padding] * 4}
+    like: dict[str, Any] = {"stride": stride, "padding": padding, "ceil_mode": is_ceil}
+    np.testing.assert_array_equal(pool_max(X, ceil_mode=int(is_ceil), **how), functional.max_pool2d(T, [3, 2], **like))
+    for counts in (False, True):
+        found = pool_mean(X, ceil_mode=int(is_ceil), count_include_pad=int(counts), **how)
+        expected = functional.avg_pool2d(T, [3, 2], count_include_pad=counts, **like)
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def run(kind: str, opset: int, *given: np.ndarray, rounds: bool = True, **attributes: Any) -> np.ndarray:
+    """One operator in the evaluator."""
+    from onnx import helper
+    from onnx.reference import ReferenceEvaluator
+
+    names = [f"i{place}" for place in range(len(given))]
+    values = [helper.make_tensor_value_info(name, 1, None) for name in (*names, "y")]
+    node = helper.make_node(kind, names, ["y"], **attributes)
+    made = helper.make_model(
+        helper.make_graph([node], "g", values[:-1], values[-1:]), opset_imports=[helper.make_opsetid("", opset)]
+    )
+    evaluator = ReferenceEvaluator(made, new_ops=replacements(opset, Manner(rounds)))
+    return np.asarray(evaluator.run(None, dict(zip(names, given, strict=True)))[0])
+
+
+@pytest.mark.parametrize("kind", ["Softmax", "LogSoftmax", "Hardmax"])
+def test_the_softmaxes_before_opset_13_are_over_all_behind_the_axis(kind: str) -> None:
+    flat = X.reshape(2 * 6, -1)
+    found = run(kind, 11, X, axis=2).reshape(flat.shape)
+    expected = {
+        "Softmax": torch.tensor(flat).softmax(1),
+        "LogSoftmax": torch.tensor(flat).log_softmax(1),
+        "Hardmax": functional.one_hot(torch.tensor(flat).argmax(1), flat.shape[1]),
+    }[kind]
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    np.testing.assert_allclose(run(kind, 11, X).reshape(2, -1), run(kind, 11, X.reshape(2, -1)), atol=1e-12)
+    np.testing.assert_allclose(run(kind, 13, X), run(kind, 13, X, axis=-1), atol=1e-12)
+
+
+@pytest.mark.parametrize(("kind", "of"), [("HardSwish", functional.hardswish), ("Mish", functional.mish)])
+def test_activations_that_the_evaluator_lacks(kind: str, of: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    np.testing.assert_allclose(run(kind, 18, 5 * X), of(5 * T), atol=1e-12)
+
+
+def test_quantisation_rounds_to_levels_or_keeps_what_is_between() -> None:
+    scale, zero = np.array(0.1), np.array(10, np.uint8)
+    x = np.array([0.26, -3.0, 100.0])
+    assert run("QuantizeLinear", 17, x, scale, zero).tolist() == [13, 0, 255]
+    between = run("QuantizeLinear", 17, x, scale, zero, rounds=False)
+    np.testing.assert_allclose(run("DequantizeLinear", 17, between, scale, zero), x, atol=1e-12)
+
+
+def test_each_channel_has_its_own_scale() -> None:
+    scales = np.array([0.5, 1.0, 2.0])
+    found = run("DequantizeLinear", 17, np.ones((2, 3, 4), np.int8), scales, axis=1)
+    assert found[0, :, 0].tolist() == scales.tolist()
+
+
+def test_levels_of_a_float_type_are_its_numbers() -> None:
+    assert quantised(np.array([1.0, 1.06, 500.0]), np.array(1.0), "float8_e4m3fn").tolist() == [1.0, 1.0, 448.0]

@@ -1,0 +1,165 @@
+"""An ONNX file gets a verdict by its own float64 or PyTorch's; what is broken on purpose is caught and named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from foreign_files import convolution, model, quantised, saved
+from onnx import TensorProto, helper
+from torch import nn
+
+from attn2trt import CheckedModel, InputError, Judging, check_model
+from attn2trt.core.precision import FP32
+from attn2trt.engines.isolated import IsolatedRuntime
+from attn2trt.validate.stages.stage import ORT_CPU, ORT_PLAIN, ROWS, Stage
+from attn2trt.validate.verdict import StageResult
+
+
+def check(found: onnx.ModelProto, folder: Path, **options: Any) -> CheckedModel:
+    return check_model(saved(found, folder / "model.onnx"), **{"capabilities": "none", **options})
+
+
+def stages(checked: CheckedModel) -> dict[str, StageResult]:
+    return {stage.label: stage for stage in checked.verdict.stages}
+
+
+def test_a_healthy_file_passes_by_itself_and_claims_nothing_of_pytorch(tmp_path: Path) -> None:
+    checked = check(convolution(), tmp_path, precision="fp32,fp16,int8")
+    found = stages(checked)
+    ran = [ORT_PLAIN, ORT_CPU, "fp16", "fp16 onnxruntime cpu", "int8", "int8 onnxruntime cpu", ROWS]
+    assert [name for name, stage in found.items() if stage.comparisons] == ran
+    assert {found[name].status for name in ran} == {"passed"}, found
+    assert checked.passed
+    assert found["tensorrt"].status == found["tensorrt-rtx"].status == "not checked"
+    assert checked.verdict.source == "the graph"
+    assert checked.inputs[0].shape == ("batch", 3, 8, 8)
+    assert checked.to_json()["against"] is None
+
+
+def test_every_claimed_size_is_run(tmp_path: Path) -> None:
+    baked = {"s": np.array([2, 192], np.int64)}
+    checked = check(model([helper.make_node("Reshape", ["x", "s"], ["y"])], baked, out=("n", 192)), tmp_path)
+    failed = stages(checked)[ORT_PLAIN]
+    assert failed.status == "failed"
+    assert "it did not run" in failed.why
+    assert "smallest failing shape batch=1" in failed.why
+
+
+@pytest.mark.parametrize(
+    ("options", "precision"),
+    [({"dtype": TensorProto.FLOAT16}, "fp16"), ({"opset": 9, "ir_version": 4}, FP32), ({"opset": 22}, FP32)],
+)
+def test_types_inside_and_opsets(tmp_path: Path, options: dict[str, Any], precision: str) -> None:
+    checked = check(convolution(**options), tmp_path)
+    assert checked.file.precision == precision
+    assert checked.passed, checked.verdict
+    assert stages(checked)[Stage(ORT_PLAIN, precision).label].status == "passed"
+
+
+def test_a_quantised_file(tmp_path: Path) -> None:
+    checked = check(quantised(), tmp_path, precision="fp32,fp16")
+    found = stages(checked)
+    assert checked.file.precision == "int8"
+    assert found[Stage(ORT_CPU, "int8").label].status == "passed", found
+    assert "the file computes in int8 itself" in found["fp16"].why
+
+
+def test_what_has_no_truth_is_not_checked_and_says_why(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"]),
+    ]
+    checked = check(model(nodes, out=("n", 3, 8, 8)), tmp_path)
+    assert not checked.passed
+    assert not checked.verdict.objections
+    for stage in (Stage(ORT_PLAIN, "int8"), Stage(ORT_CPU, "int8")):
+        found = stages(checked)[stage.label]
+        assert found.status == "not checked"
+        assert "DynamicQuantizeLinear computes with integers" in found.why
+
+
+class Optimised(IsolatedRuntime):
+    """ONNX Runtime whose optimiser gets the sigmoid wrong: it reads another graph than the one that it is given."""
+
+    def __init__(self, model: Path | None = None, **options: Any) -> None:
+        if model is not None and options.get("optimise"):
+            broken = onnx.load(str(model))
+            for node in broken.graph.node:
+                node.op_type = "HardSigmoid" if node.op_type == "Sigmoid" else node.op_type
+            model = model.with_name(f"broken-{model.name}")
+            onnx.save(broken, str(model))
+        super().__init__(model, **options)
+
+
+def test_a_runtime_that_computes_something_else_fails_at_the_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("attn2trt.validate.stages.onnxruntime.IsolatedRuntime", Optimised)
+    found = stages(check(convolution(), tmp_path))
+    assert found[ORT_PLAIN].status == "passed"
+    assert found[ORT_CPU].status == "failed"
+    assert "first wrong at ONNX node 1, gate (Sigmoid)" in found[ORT_CPU].why
+    assert "times the graph's own rounding" in found[ORT_CPU].why
+
+
+class Net(nn.Module):
+    """What ``convolution`` is, with its weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        weights = {one.name: onnx.numpy_helper.to_array(one) for one in convolution().graph.initializer}
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.conv.weight.data = torch.from_numpy(weights["w"].copy())
+        self.conv.bias.data = torch.from_numpy(weights["b"].copy())
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        c = self.conv(image)
+        return c * c.sigmoid()
+
+
+class Other(Net):
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return super().forward(image) * 1.0001
+
+
+class Two(Net):
+    def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        return super().forward(left) + right
+
+
+def test_against_the_module_that_it_is(tmp_path: Path) -> None:
+    checked = check(convolution(), tmp_path, against=Net(), precision="fp32,fp16")
+    assert checked.passed, checked.verdict
+    assert checked.against == "Net"
+    assert checked.verdict.source == "PyTorch"
+    assert stages(checked)["fp16"].status == "passed"
+
+
+def test_against_another_module_it_fails(tmp_path: Path) -> None:
+    failed = stages(check(convolution(), tmp_path, against=Other()))[ORT_PLAIN]
+    assert failed.status == "failed"
+    assert "times PyTorch's own rounding" in failed.why
+    assert "the runtime computes what the graph says" in failed.why
+
+
+def test_inputs_are_matched_by_their_order(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"inputs x, and Two.forward takes left, right; expected as many"):
+        check(convolution(), tmp_path, against=Two())
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"precision": "auto"}, "auto chooses for attn2trt deploy"),
+        ({"judging": Judging(verdict=False)}, "without a verdict"),
+        ({"dynamic": "h=1:2:3"}, "the file fixes every other dimension"),
+    ],
+)
+def test_arguments_that_make_no_sense(tmp_path: Path, options: dict[str, Any], why: str) -> None:
+    with pytest.raises(InputError, match=why):
+        check(convolution(), tmp_path, **options)

@@ -1,0 +1,75 @@
+"""The node of a graph at which a runtime leaves the graph's own float64: without PyTorch, and without its modules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from ..boundaries import Arrays, Opener
+from ..cases import Case
+from ..metrics import GRAPH, Reference
+from ..onnx_reference.isolated import IsolatedEvaluator
+from .between import Side, locate_between
+from .location import Location
+
+
+@dataclass(frozen=True)
+class NodeLocation(Location):
+    """The place of an error in a graph without modules: the node alone, with its place in the file."""
+
+    position: int = -1
+
+    def __str__(self) -> str:
+        return f"first wrong at ONNX node {self.position}, {self.node} ({self.op_type}); {self.detail}"
+
+
+@dataclass(frozen=True)
+class Elsewhere(Location):
+    """No node: the runtime computes the graph's own float64, and the graph is another function than the truth's."""
+
+    def __str__(self) -> str:
+        return f"the runtime computes what the graph says, and the graph is not {self.detail}"
+
+
+class TruthSession:
+    """The evaluator in float64, answering in the types that a runtime reads."""
+
+    def __init__(self, path: Path) -> None:
+        self._evaluator = IsolatedEvaluator(path, "float64")
+
+    def __enter__(self) -> TruthSession:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._evaluator.__exit__(kind, error, trace)
+
+    def run(self, feeds: Arrays) -> Arrays:
+        """Return the outputs by name, floats in float32."""
+        outputs = self._evaluator.run(feeds)
+        with np.errstate(over="ignore"):
+            return {
+                name: value.astype(np.float32) if value.dtype == np.float64 else value
+                for name, value in outputs.items()
+            }
+
+
+def locate_node(graph: Path, opener: Opener, case: Case, reference: Reference) -> Location | None:
+    """Return the first node of a graph file whose value leaves float64 in the runtime that ``opener`` opens it in.
+
+    None if no output does and the truth is the graph's own; Elsewhere if it is another's.
+    """
+    import onnx
+
+    truth, judged = Side(graph, TruthSession), Side(graph, opener)
+    found = locate_between(truth, judged, case, {}, floors=reference.floors)
+    if found is None:
+        why = f"what {reference.source} computes"
+        return None if reference.source == GRAPH else Elsewhere.of("", None, None, 0.0, why)
+    names = [node.name for node in onnx.load(str(graph), load_external_data=False).graph.node]
+    position = names.index(found.node) if found.node in names else -1
+    return NodeLocation(**{part.name: getattr(found, part.name) for part in fields(found)}, position=position)

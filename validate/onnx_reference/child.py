@@ -1,0 +1,33 @@
+"""The program of isolated.py's child process: one graph in one type, run for every message until stdin ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ...core.channel import failure
+from ...engines.channel import send
+from ...engines.child import answer_each, answers
+from .evaluator import Arrays, Evaluator, Rounding
+
+
+def main(options: str) -> None:
+    """Answer every message with the values of a run, until the parent closes the channel."""
+    stream = answers()
+    given = json.loads(options)
+    try:
+        evaluator = Evaluator(Path(given["path"]), given["dtype"])
+    except Exception as error:
+        send(stream, failure(error))
+        return
+    send(stream, {"name": f"ONNX's reference evaluator, {given['dtype']}", "output_names": evaluator.outputs})
+
+    def answer(header: Mapping[str, Any], arrays: Arrays) -> tuple[Mapping[str, Any], Arrays]:
+        rounding = None if header["rounding"] is None else Rounding(**header["rounding"])
+        how = {name: header[name] for name in ("shown", "draw", "as_written", "is_plain")}
+        outputs = evaluator.run(arrays, rounding=rounding, **how)
+        return {"largest": repr(evaluator.largest)}, outputs
+
+    answer_each(answer, stream)

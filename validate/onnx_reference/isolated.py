@@ -1,0 +1,58 @@
+"""The reference evaluator in a process of its own: a graph that takes all memory or never ends is an error here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+
+from ...engines.child import ANSWER_SECONDS, Child
+from .evaluator import Array, Rounding
+
+Arrays = dict[str, Array]
+NAME = "ONNX's reference evaluator"
+# OpenBLAS's threads wait by spinning: on a busy machine of two cores they made products several times slower, and
+# another number of threads would round otherwise.
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+class IsolatedEvaluator(Child):
+    """``Evaluator`` behind a pipe, with the same errors; Interrupted if its process dies or does not answer in time.
+
+    Args:
+        path: The graph.
+        dtype: "float64" or "float32".
+        seconds: Time limit of loading and of every run.
+    """
+
+    def __init__(self, path: Path, dtype: str, *, seconds: float = ANSWER_SECONDS) -> None:
+        options = json.dumps({"path": str(path), "dtype": dtype})
+        super().__init__("validate.onnx_reference.child", options, who=NAME, seconds=seconds, environment=ONE_THREAD)
+        self.largest = 0.0
+
+    def run(
+        self,
+        feeds: Arrays,
+        *,
+        shown: Sequence[str] = (),
+        draw: int | None = None,
+        rounding: Rounding | None = None,
+        as_written: bool = False,
+        is_plain: bool = False,
+    ) -> Arrays:
+        """Return what ``Evaluator.run`` returns; ``largest`` is then that run's."""
+        how = None if rounding is None else asdict(rounding)
+        header = {"shown": [*shown], "draw": draw, "rounding": how, "as_written": as_written, "is_plain": is_plain}
+        answer, outputs = self.ask("computing the graph", header, feeds)
+        self.largest = float(answer["largest"])
+        return outputs
+
+    def __enter__(self) -> IsolatedEvaluator:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)

@@ -1,0 +1,199 @@
+"""The loss of float32 in kernels that are written plainly, for graphs: sums in a loop, products term by term.
+
+NumPy adds in pairs and OpenBLAS in blocks, which lose next to nothing; no runtime need be that careful. The floor of a
+graph is therefore measured with plain kernels as well, as PyTorch's is (``validate.plain_kernels``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+LANES = 8
+# Products with more multiplications are left to BLAS: to add them up term by term would take seconds.
+MOST_TERMS = 1 << 26
+
+
+@dataclass
+class Manner:
+    """The manner in which operators work, which may change between runs.
+
+    Attributes:
+        rounds: QuantizeLinear rounds to levels; else it keeps the fractions between them.
+        is_plain: Sums, products and normalisations are those of plain kernels.
+    """
+
+    rounds: bool = False
+    is_plain: bool = False
+
+
+def plain_operators(opset: int, manner: Manner, replaced: Sequence[str]) -> Iterator[type]:
+    """Yield operators that work plainly if ``manner`` says so, else as the evaluator's own; not those ``replaced``."""
+    from onnx.reference.ops import load_op
+
+    for kind, of in _PLAIN.items():
+        if kind in replaced:
+            continue
+        try:
+            own = load_op("", kind, opset)
+        except Exception:  # of several unrelated types: the opset does not have it
+            continue
+        yield _either(own, kind, of, manner)
+
+
+def _either(own: Any, kind: str, of: Callable[..., Any], manner: Manner) -> type:
+    def run(self: Any, *given: Any, **attributes: Any) -> Any:
+        if manner.is_plain and isinstance(given[0], np.ndarray) and given[0].dtype == np.float32 and given[0].size:
+            # the evaluator's unary operators are called without their attributes
+            found = of(*given, **{**{name: getattr(self, name) for name in self.attributes_names_}, **attributes})
+            if found is not None:
+                return (np.asarray(found, np.float32),)
+        return own._run(self, *given, **attributes)
+
+    return type(kind, (own,), {"_run": run, "op_domain": ""})
+
+
+def loop_sum(x: Array) -> Array:
+    """Sum over the last axis as a loop does: one accumulator for each lane, then the lanes."""
+    rest = -x.shape[-1] % LANES
+    padded = np.pad(x, [*[(0, 0)] * (x.ndim - 1), (0, rest)]) if rest else np.ascontiguousarray(x)
+    total = np.zeros((*x.shape[:-1], LANES), x.dtype)
+    # NumPy adds along an axis that is not the last one row by row
+    np.add.reduce(padded.reshape(*x.shape[:-1], -1, LANES), axis=-2, out=total)
+    found = total[..., 0].copy()
+    for lane in range(1, LANES):
+        found += total[..., lane]
+    return found
+
+
+def product(a: Array, b: Array) -> Array | None:
+    """Return ``a @ b`` added up term by term; None if that takes too long."""
+    if a.ndim < 2 or b.ndim < 2 or a.size * b.shape[-1] > MOST_TERMS:
+        return None
+    total: Any = 0
+    for term in range(a.shape[-1]):
+        total = total + a[..., term : term + 1] * b[..., term : term + 1, :]
+    return np.asarray(total)
+
+
+def _reduce(
+    x: Array,
+    given: Array | None = None,
+    *,
+    axes: Sequence[int] | None = None,
+    keepdims: int | None = None,
+    noop_with_empty_axes: int | None = None,
+    is_mean: bool = False,
+) -> Array | None:
+    """Reduce over axes that are an attribute or, from some opset on, an input."""
+    chosen = [*(axes or ())] if given is None else given.tolist()
+    if not chosen and noop_with_empty_axes:
+        return None
+    dims = sorted(int(dim) % x.ndim for dim in (chosen or range(x.ndim)))
+    kept = [dim for dim in range(x.ndim) if dim not in dims]
+    flat = x.transpose(*kept, *dims).reshape(*(x.shape[dim] for dim in kept), -1)
+    total = loop_sum(flat) / np.float32(flat.shape[-1] if is_mean else 1)
+    if keepdims == 0:
+        return total
+    return total.reshape([1 if dim in dims else size for dim, size in enumerate(x.shape)])
+
+
+def _mean(x: Array, given: Array | None = None, **attributes: Any) -> Array | None:
+    return _reduce(x, given, **attributes, is_mean=True)
+
+
+def _global_mean(x: Array) -> Array | None:
+    return _mean(x, axes=range(2, x.ndim))
+
+
+def _gemm(
+    a: Array,
+    b: Array,
+    c: Array | None = None,
+    *,
+    alpha: float | None = None,
+    beta: float | None = None,
+    transA: int | None = None,
+    transB: int | None = None,
+) -> Array | None:
+    found = product(a.T if transA else a, b.T if transB else b)
+    if found is None:
+        return None
+    scaled = found * np.float32(1 if alpha is None else alpha)
+    return scaled if c is None else scaled + c * np.float32(1 if beta is None else beta)
+
+
+def _softmax(x: Array, axis: int | None = None) -> Array:
+    place = -1 if axis is None else axis
+    powers = np.exp(x - x.max(axis=place, keepdims=True))
+    found: Array = powers / np.expand_dims(loop_sum(np.moveaxis(powers, place, -1)), place)
+    return found
+
+
+def _sigmoid(x: Array) -> Array:
+    """Compute the sigmoid as a hyperbolic tangent, which is what vectorised kernels come down to."""
+    half = np.float32(0.5)
+    found: Array = half * np.tanh(half * x) + half
+    return found
+
+
+def _batch_norm(
+    x: Array, scale: Array, bias: Array, mean: Array, variance: Array, *, epsilon: float | None = None, **_: Any
+) -> Array:
+    """One product and one sum, as a runtime that folds the statistics has it."""
+    factor = scale / np.sqrt(variance + np.float32(1e-5 if epsilon is None else epsilon))
+    shape = (-1, *[1] * (x.ndim - 2))
+    return np.asarray(x * factor.reshape(shape) + (bias - mean * factor).reshape(shape))
+
+
+def _layer_norm(
+    x: Array,
+    scale: Array,
+    bias: Array | None = None,
+    *,
+    axis: int | None = None,
+    epsilon: float | None = None,
+    stash_type: int | None = None,
+) -> Array | None:
+    if stash_type not in (None, 1):
+        return None
+    first = (-1 if axis is None else axis) % x.ndim
+    flat = x.reshape(*x.shape[:first], math.prod(x.shape[first:]))
+    found = _normalised(flat, epsilon).reshape(x.shape) * scale
+    return found if bias is None else found + bias
+
+
+def _instance_norm(x: Array, scale: Array, bias: Array, *, epsilon: float | None = None) -> Array:
+    shape = (-1, *[1] * (x.ndim - 2))
+    normal = _normalised(x.reshape(*x.shape[:2], -1), epsilon).reshape(x.shape)
+    return np.asarray(normal * scale.reshape(shape) + bias.reshape(shape))
+
+
+def _normalised(flat: Array, epsilon: float | None) -> Array:
+    """Over the last axis, as one product and one sum: a large mean cancels more than centring would."""
+    count = np.float32(flat.shape[-1])
+    mean = loop_sum(flat) / count
+    centred = flat - mean[..., None]
+    factor = 1 / np.sqrt(loop_sum(centred * centred) / count + np.float32(1e-5 if epsilon is None else epsilon))
+    found: Array = flat * factor[..., None] - (mean * factor)[..., None]
+    return found
+
+
+_PLAIN: dict[str, Callable[..., Any]] = {
+    "ReduceSum": _reduce,
+    "ReduceMean": _mean,
+    "GlobalAveragePool": _global_mean,
+    "MatMul": product,
+    "Gemm": _gemm,
+    "Softmax": _softmax,
+    "Sigmoid": _sigmoid,
+    "BatchNormalization": _batch_norm,
+    "LayerNormalization": _layer_norm,
+    "InstanceNormalization": _instance_norm,
+}

@@ -1,0 +1,45 @@
+"""The rounding of a graph below float32, for the evaluator: read off what was lowered, not off the lowered graph.
+
+The floor must not contain what the writer of a lower precision did wrong, so that the float32 graph is run, and rounded
+at the nodes that compute in the precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from ...core.precision import Precision
+from .evaluator import Rounding
+
+
+def half_rounding(nodes: Iterable[str], precision: Precision) -> Rounding:
+    """Return the rounding of a half precision, in which these nodes read and give their floats."""
+    return Rounding(half=dict.fromkeys(nodes, precision.dtype))
+
+
+def level_rounding(path: Path, nodes: Iterable[str], ranges: Mapping[str, float], precision: Precision) -> Rounding:
+    """Return the rounding of 8-bit products: of the tensor that each of ``nodes`` reads, and of its weight.
+
+    Args:
+        path: The float32 graph.
+        nodes: The names of the products.
+        ranges: The largest magnitude of each tensor that they read.
+        precision: What they compute in.
+    """
+    import onnx
+
+    model = onnx.load(str(path), load_external_data=False)
+    wanted, levels = set(nodes), {}
+    for node in model.graph.node:
+        if node.name in wanted and node.input[0] in ranges:
+            axis = _output_axis(node) if precision.per_channel else None
+            levels[node.name] = (ranges[node.input[0]] / precision.largest, node.input[1], axis)
+    return Rounding(levels=levels, dtype=precision.dtype)
+
+
+def _output_axis(node: object) -> int:
+    """Return the axis of the output channels in a product's weight: ONNX's definition of the operators."""
+    kind = node.op_type  # type: ignore[attr-defined]
+    turned = any(part.name == "transB" and part.i for part in node.attribute)  # type: ignore[attr-defined]
+    return 0 if kind == "Conv" or (kind == "Gemm" and turned) else 1

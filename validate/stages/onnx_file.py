@@ -1,0 +1,101 @@
+"""The stages of an ONNX file that something else wrote: each graph in ONNX Runtime, beside the truth case by case."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...core.precision import FP32, PRECISIONS
+from ...core.tensor_spec import TensorSpec
+from ..cases import Case
+from ..localize.between_runtimes import locate_node
+from ..localize.location import Location
+from ..metrics import Reference
+from ..verdict import StageResult
+from .judge import Pairs, StageJudge, with_place
+from .onnxruntime import start
+from .stage import ORT_CPU, ORT_PLAIN, Stage, lower_stages
+
+
+@dataclass(frozen=True)
+class JudgedGraph:
+    """A graph in ``path``, its precision, and the outputs that it declares.
+
+    ``is_given`` is False for one of a lower precision that was made of the file.
+    """
+
+    path: Path
+    precision: str
+    declared: Sequence[TensorSpec]
+    is_given: bool = True
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages of the graph on the CPU."""
+        if not self.is_given:
+            return lower_stages(self.precision)
+        row = PRECISIONS[self.precision]
+        plain = Stage(ORT_PLAIN, self.precision)
+        runs = row.has_cpu_kernels and row.is_optimised
+        return (plain, Stage(ORT_CPU, self.precision)) if runs else (plain,)
+
+
+class FileStages:
+    """The runtimes of every graph, judged case by case while the truth is computed. Use it in a ``with`` statement.
+
+    ``seconds`` is the time limit of loading and of every run, ``max_error`` replaces the budgets of the precisions.
+    """
+
+    def __init__(self, graphs: Sequence[JudgedGraph], max_error: float | None, seconds: float) -> None:
+        self._seconds = seconds
+        self._graphs = {stage: graph for graph in graphs for stage in graph.stages}
+        self._max_error = max_error
+        self._judges: dict[Stage, StageJudge] = {}
+
+    def __enter__(self) -> FileStages:
+        self._stack = ExitStack()
+        for stage, graph in self._graphs.items():
+            runtime = self._stack.enter_context(start(stage, graph.path))
+            runtime.seconds = self._seconds
+            self._judges[stage] = StageJudge(stage, runtime, self._max_error, graph.declared)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def watch(self, pairs: Iterable[tuple[Case, Reference | Exception]]) -> Iterator[tuple[Case, Reference]]:
+        """Judge every stage on each case, and pass on those that have a truth."""
+        for case, reference in pairs:
+            for judge in self._judges.values():
+                if isinstance(reference, Exception):
+                    judge.add_without_truth(case, " ".join(str(reference).split()))
+                elif judge.stage.precision in (FP32, *reference.lower):
+                    judge.add(case, reference)
+                else:
+                    words = PRECISIONS[judge.stage.precision].words
+                    judge.add_without_truth(case, f"what {reference.source} loses in {words} was not measured")
+            if not isinstance(reference, Exception):
+                yield case, reference
+
+    def results(self, pairs: Pairs) -> list[StageResult]:
+        """Every stage's result, the first wrong one with its node, and the rows of a batch as production runs them.
+
+        ``pairs`` are the cases that were recorded with their truth.
+        """
+        results: list[StageResult] = []
+        for stage, judge in self._judges.items():
+            result = judge.result()
+            if not any(earlier.status == "failed" for earlier in results):
+                result = with_place(result, functools.partial(self._locate, stage, pairs))
+            results.append(result)
+        given = [judge for stage, judge in self._judges.items() if self._graphs[stage].is_given]
+        return [*results, *given[-1].rows(pairs())]
+
+    def _locate(self, stage: Stage, pairs: Pairs, names: Collection[str]) -> Location | None:
+        failing = [(case, reference) for case, reference in pairs() if case.name in names]
+        case, reference = min(failing, key=lambda pair: math.prod(pair[0].sizes.values()))
+        return locate_node(self._graphs[stage].path, functools.partial(start, stage), case, reference)
