@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
+from ..core.command_line import CommandLine
 from ..errors import StorageError
 from .ending import explain, finish
 from .options import debug_option, verbose_option
@@ -58,7 +59,7 @@ class LazyGroup(click.Group):
         """Run the command line ``args`` (default: the process's own) and exit with the code its outcome has."""
         arguments = list(sys.argv[1:] if args is None else args)
         extra["standalone_mode"] = False
-        extra.setdefault("obj", tuple(arguments))  # what a bundle says of how it was made
+        extra.setdefault("obj", CommandLine(arguments))  # what a bundle says of how it was made
         # The flag is read from the arguments themselves: parsing them may be what fails.
         finish(lambda: super(LazyGroup, self).main(arguments, *rest, **extra), debug="--debug" in arguments)
 

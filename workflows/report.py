@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import click
 
 from ..core.bundle import Bundle, Folder, open_bundle, require_unchanged
+from ..core.command_line import CommandLine
 from ..core.extend import changing, extend
 from ..core.manifest import REFERENCE, REPORT
 from ..errors import Attn2trtError, InputError, MissingRequirement, StorageError
@@ -147,8 +147,8 @@ def validated(
 def made_by() -> dict[str, str]:
     """Return the entry of the manifest for the command line that runs; none if Python called without one."""
     context = click.get_current_context(silent=True)
-    arguments = None if context is None else context.find_root().obj
-    return {} if arguments is None else {"command": shlex.join(["attn2trt", *arguments])}
+    line = None if context is None else context.find_root().obj
+    return {"command": str(line)} if isinstance(line, CommandLine) else {}
 
 
 def why_no_page() -> str:

@@ -6,11 +6,13 @@ import json
 import shutil
 from pathlib import Path
 
+import click
 import page_sample
 import pytest
 from small_bundle import write
 
 from attn2trt.core.bundle import open_bundle, verify
+from attn2trt.core.command_line import CommandLine
 from attn2trt.core.destination import check_destination
 from attn2trt.core.extend import changing
 from attn2trt.core.manifest import REPORT
@@ -152,8 +154,12 @@ def test_several_bundles_are_one_page(place: Path, tmp_path: Path) -> None:
         report_page([place, other])
 
 
-def test_no_command_line_is_shown_for_python(place: Path) -> None:
+def test_the_command_line_is_that_of_attn2trt_and_of_no_other_program() -> None:
     assert reporting.made_by() == {}
+    with click.Context(click.Command("theirs"), obj={"a": 1}):
+        assert reporting.made_by() == {}
+    with click.Context(click.Command("attn2trt"), obj=CommandLine(["deploy", "a b"])):
+        assert reporting.made_by() == {"command": "attn2trt deploy 'a b'"}
 
 
 def test_a_bundle_of_an_earlier_version_has_a_page_as_well(tmp_path: Path) -> None:
