@@ -92,7 +92,11 @@ def result(situation: Situation, exit_code: int, stdout: str, stderr: str, bundl
 def _line(stdout: str, stderr: str) -> str:
     """The line that tells the end: an error's, else the verdict's, up to what is not checked on every machine."""
     errors = [line for line in stderr.splitlines() if re.match(r"(internal )?error: ", line)]
-    verdicts = [line.partition("; not checked: ")[0] for line in stdout.splitlines() if re.match("PASSED|FAILED", line)]
+    verdicts = [
+        line.partition("; not checked: ")[0]
+        for line in stdout.splitlines()
+        if re.match("PASSED|FAILED|NOT CHECKED", line)
+    ]
     last = [line for line in (stderr or stdout).splitlines() if line.strip()]
     return (errors or verdicts or last or ["nothing was printed"])[-1]
 

@@ -30,6 +30,7 @@ from attn2trt.core.bundle import Bundle
 from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.errors import Attn2trtError
 from attn2trt.modules.catalog import from_module
+from attn2trt.modules.copying import copy_module
 from attn2trt.validate.verdict import (
     AGAINST_FLOAT32,
     BUILT,
@@ -240,7 +241,7 @@ def _eager(module: nn.Module, values: Sequence[Tensor], dtype: torch.dtype) -> l
             torch.manual_seed(0)
             # a copy: some modules write into their input
             given = [value.to(dtype, copy=True) if value.is_floating_point() else value.clone() for value in values]
-            found = copy.deepcopy(module).to(dtype).eval()(*given)
+            found = copy_module(module).to(dtype).eval()(*given)  # with hooks of its own
     finally:
         torch.set_default_dtype(before)
     return [leaf.numpy() for leaf in tree_leaves(found) if isinstance(leaf, Tensor)]
