@@ -12,13 +12,16 @@ from typing import Any
 
 import pytest
 
+from attn2trt.core.graph import OnnxGraph
 from attn2trt.errors import InputError
 from attn2trt.export.trace.exporter import trace
-from attn2trt.modules.catalog import resolve
+from attn2trt.modules.catalog import build, resolve
+from attn2trt.validate.cases import make_cases
+from attn2trt.validate.reference import references
 
 ROOT = Path(__file__).resolve().parents[1]
 # refused by the reference, after the export
-LATER = {"AlwaysDrops", "AlwaysTrains"}
+LATER = {"AlwaysDrops", "AlwaysTrains", "OverlappingCopy"}
 
 
 @pytest.fixture(scope="module")
@@ -53,31 +56,83 @@ def options(deploy: Any) -> dict[str, Any]:
     given: dict[str, list[str]] = {}
     for flag, value in zip(words[::2], words[1::2], strict=True):
         given.setdefault(flag, []).append(value)
-    assert set(given) <= {"--shape", "--dynamic", "--opset"}
+    assert set(given) <= {"--shape", "--dynamic", "--opset", "--for"}
     return {"shapes": given["--shape"], "dynamic": given.get("--dynamic", [None])[0]}
 
 
-def export(situation: Any, deploy: Any, folder: Path) -> None:
+def export(situation: Any, deploy: Any, folder: Path) -> OnnxGraph:
     """Do what deploy does before anything is judged."""
     target = resolve(situation.target, **options(deploy))
-    trace(target, target.build(), folder / "model.onnx", opset=17)
+    opset = int(deploy.options.partition("--opset ")[2].partition(" ")[0] or 17)
+    return trace(target, target.build(), folder / "model.onnx", opset=opset)
+
+
+# refused before anything is traced
+AT_ONCE = ("NeckAlone", "OneImage", "ScaledToOriginal", "scripted", "InputByKeyword")
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_what_must_be_refused_is_in_one_line_with_the_line_of_the_module(tool: ModuleType, tmp_path: Path) -> None:
-    refused = [
-        (situation, deploy)
-        for situation in tool.SITUATIONS.values()
-        for deploy in situation.deploys
-        if deploy.now.exit_code == 2 and situation.name not in LATER and ".refused:" not in situation.target
-    ]
-    assert len(refused) > 12  # test_refusals.py has the kinds of situations/refused.py
-    for situation, deploy in refused:
-        with pytest.raises(InputError) as caught:
-            export(situation, deploy, tmp_path)
-        assert deploy.now.holds(caught.value.exit_code, str(caught.value)), f"{situation.name}: {caught.value}"
-        assert "\n" not in str(caught.value)
-        assert "; " in str(caught.value)
+@pytest.mark.parametrize("name", AT_ONCE)
+def test_what_must_be_refused_is_in_one_line(tool: ModuleType, name: str, tmp_path: Path) -> None:
+    check_refused(tool.SITUATIONS[name], tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_all_that_must_be_refused_is_in_one_line(tool: ModuleType, tmp_path: Path) -> None:
+    for situation in tool.SITUATIONS.values():
+        if situation.name not in LATER:
+            check_refused(situation, tmp_path)
+
+
+def check_refused(situation: Any, folder: Path) -> None:
+    """Export what must be refused."""
+    for deploy in situation.deploys:
+        if deploy.now.exit_code == 2:
+            with pytest.raises(InputError) as caught:
+                export(situation, deploy, folder)
+            assert deploy.now.holds(caught.value.exit_code, str(caught.value)), f"{situation.name}: {caught.value}"
+            assert "\n" not in str(caught.value)
+            assert "; " in str(caught.value)
+
+
+# kinds that no other test has: the length of a tensor, and an input that is returned
+SAMPLE = ("BatchByLength", "PassesThrough")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", SAMPLE)
+def test_what_must_pass_is_right_at_sizes_that_were_not_traced(tool: ModuleType, name: str, tmp_path: Path) -> None:
+    check_right(tool.SITUATIONS[name], tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_all_that_must_pass_is_right_at_sizes_that_were_not_traced(tool: ModuleType, tmp_path: Path) -> None:
+    for situation in tool.SITUATIONS.values():
+        check_right(situation, tmp_path)
+
+
+def check_right(situation: Any, folder: Path) -> None:
+    """Export what must pass in float32, and compare it with eager PyTorch."""
+    from outcomes import compare
+
+    for deploy in situation.deploys:
+        if deploy.now.exit_code == 0 and "--precision" not in deploy.options and "--layout" not in deploy.options:
+            graph = export(situation, deploy, folder)
+            found = compare(graph.path, build(situation.target), graph.inputs, graph.axes, is_claimed=True)
+            assert found.result == "right", f"{situation.name} {deploy.options}: {found}"
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", sorted(LATER))
+def test_what_gives_something_else_on_a_second_call_is_refused_by_the_reference(tool: ModuleType, name: str) -> None:
+    situation = tool.SITUATIONS[name]
+    (deploy,) = situation.deploys
+    target = resolve(situation.target, **options(deploy))
+    with pytest.raises(InputError) as caught:
+        next(references(target.build(), make_cases(target.inputs, target.axes, seed=0)))
+    assert deploy.now.holds(caught.value.exit_code, str(caught.value))
 
 
 def test_a_result_is_expected_only_if_code_words_and_graph_are(tool: ModuleType) -> None:

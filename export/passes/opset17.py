@@ -37,11 +37,11 @@ _NEW_IN_18 = {
 }
 
 
-def _refuse(node: ir.Node, reason: str) -> ModuleRefused:
+def _refuse(node: ir.Node, reason: str, taken_by: str = "TensorRT 10 and later") -> ModuleRefused:
     line = line_of_node(node)
     return ModuleRefused(
         f"{node.op_type}{at(line) or f' (node {node.name})'} {reason}, so this module has no opset 17 form; "
-        "export with --opset 18 (TensorRT 10 and later), or replace the operation"
+        f"export with --opset 18 ({taken_by}), or replace the operation"
     )
 
 
@@ -99,8 +99,12 @@ def _pad(node: ir.Node) -> None:
 
 
 def _resize(node: ir.Node) -> None:
-    if node.attributes.get_int("antialias", 0) or "axes" in node.attributes:
-        raise _refuse(node, "resizes with antialiasing or along chosen axes")
+    if node.attributes.get_int("antialias", 0):
+        raise _refuse(
+            node, "resizes with antialiasing", "and --for none: ONNX Runtime has it, TensorRT's parser has not"
+        )
+    if "axes" in node.attributes:
+        raise _refuse(node, "resizes along chosen axes")
     if node.attributes.get_string("keep_aspect_ratio_policy", "stretch") != "stretch":
         raise _refuse(node, "resizes with a kept aspect ratio")
     for name in ("antialias", "keep_aspect_ratio_policy"):
