@@ -178,21 +178,24 @@ def refusals(pairs: Sequence[tuple[Situation, Deploy, dict[str, Any]]]) -> list[
     lines = [
         "## What does not pass, and what to do instead",
         "",
-        "Both columns are the command's own words.",
+        "*Why* is the command's own line. *Instead* is its last part, if that says what to do.",
         "",
         "| situation | why | instead |",
         "| --- | --- | --- |",
     ]
-    for situation, _, found in pairs:
+    for situation, deploy, found in pairs:
         if found["exit_code"] != PASSED:
-            why, _, instead = found["line"].removeprefix("error: ").rpartition("; ")
+            why = found["line"].removeprefix("error: ")
+            instead = shorten(deploy.now.instead, {})
+            if not instead:
+                why, _, instead = why.rpartition("; ")
             lines.append(f"| {shorten(situation.title, {})} | {_short(why)} | {_short(instead)} |")
     return lines
 
 
 def _now(found: dict[str, Any]) -> str:
     compared = found.get("compared")
-    at = f" Right at {compared['sizes']} combinations of sizes." if compared and compared["result"] == "right" else ""
+    at = f" Right, sizes compared: {compared['sizes']}." if compared and compared["result"] == "right" else ""
     wrong = f" **{compared['result']}**: {compared['why']}." if compared and compared["result"] != "right" else ""
     unexpected = "" if found["as_expected"] else "**not as it must be** "
     return f"{unexpected}{found['exit_code']}: {_short(found['line'])}.{at}{wrong}"

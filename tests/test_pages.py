@@ -19,10 +19,13 @@ PAGES = [
     ("catalogue", "catalogue", "catalogue"),
     ("derive_tf32_limit", "tf32_limit", "tf32"),
     ("families", "families", "families"),
+    ("field", "field", "field"),
     ("growth", "growth", "growth"),
+    ("large", "large", "large"),
     ("localize", "localize", "localize"),
     ("pipeline", "pipeline", "pipeline"),
     ("precision_search", "precision_search", "auto"),
+    ("statuses", "statuses", "statuses"),
     ("tensorrt_builds", "tensorrt_builds", "tensorrt_builds"),
     ("tensorrt_operators", "tensorrt_operators", "tensorrt_operators"),
     ("third_party", "third_party", "third_party"),
@@ -48,6 +51,7 @@ def written_by(tool: str, results: dict[str, Any], monkeypatch: pytest.MonkeyPat
     """The page that a module of benchmarks/, which are no part of the package, makes of results."""
     with monkeypatch.context() as patch:
         patch.syspath_prepend(str(ROOT / "benchmarks"))
+        patch.delitem(sys.modules, tool, raising=False)  # a clone may be called as a benchmark is
         written: str = importlib.import_module(tool).page(results)
         sys.modules.pop(tool)
     return written

@@ -57,7 +57,7 @@ IMAGE_AND_SIZE = "--shape image=2x3x16x16 --shape size=2"
     Deploy(
         f"{IMAGE_AND_SIZE} --dynamic batch",
         "refused: received size=1, IndexError; change --shape",
-        refused(r"image\.batch"),
+        refused(r"image\.batch", "name the batch of the image alone: --dynamic image.batch=1:2:16"),
     ),
     Deploy(
         f"{IMAGE_AND_SIZE}:float32[1,9] --dynamic image.batch=1:2:4",

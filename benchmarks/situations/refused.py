@@ -32,7 +32,11 @@ class LoopOverRows(Mixing):
 
 @situation(
     "A branch on the values of a tensor",
-    Deploy(BATCH, NOT_TRIED, refused("rewrite what depends on the values of a tensor")),
+    Deploy(
+        BATCH,
+        NOT_TRIED,
+        refused("rewrite what depends on the values of a tensor", "compute both sides, and choose by torch.where"),
+    ),
 )
 class BranchOnValues(Mixing):
     def forward(self, x: Tensor) -> Tensor:

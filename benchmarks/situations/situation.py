@@ -14,10 +14,14 @@ NOT_TRIED = ""
 
 @dataclass(frozen=True)
 class Expected:
-    """The exit code of a deploy and, unless it is 0, a pattern of the words that it must print."""
+    """The exit code of a deploy and, unless it is 0, a pattern of the words that it must print.
+
+    ``instead`` is what to do, if the last part of what it prints does not say that.
+    """
 
     exit_code: int
     words: str = ""
+    instead: str = ""
 
     def holds(self, exit_code: int, text: str) -> bool:
         """Return True if this is what was expected."""
@@ -30,14 +34,14 @@ class Expected:
 PASSES = Expected(0)
 
 
-def refused(words: str) -> Expected:
+def refused(words: str, instead: str = "") -> Expected:
     """Refused with a line that matches ``words``."""
-    return Expected(2, words)
+    return Expected(2, words, instead)
 
 
-def fails(words: str) -> Expected:
+def fails(words: str, instead: str = "") -> Expected:
     """A failed verdict whose reason matches ``words``."""
-    return Expected(1, words)
+    return Expected(1, words, instead)
 
 
 @dataclass(frozen=True)
