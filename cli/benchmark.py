@@ -58,7 +58,9 @@ def _names(_context: click.Context, _option: click.Parameter, texts: tuple[str, 
 def command(
     target: str, rounds: int, out: Path | None, force: bool, require: tuple[str, ...], as_json: bool, **options: Any
 ) -> int:
-    """Latency of TARGET, a target or the folder of a bundle, in every runtime of this machine.
+    """Measure the latency of TARGET in every runtime here.
+
+    TARGET is a target of deploy, or the folder of a bundle.
 
     Outputs are compared before anything is timed, and the runtimes are timed in turn. Of a backbone with blocks, the
     plain backbone is timed beside it. Nothing else should run on the machine meanwhile.

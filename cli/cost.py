@@ -47,7 +47,9 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Measure what the block in TARGET costs, beside what it must cost on this machine.
+    """Measure the cost of the block in TARGET, beside its limit.
+
+    The limit is the least that its bytes and operations can take on this machine.
 
     TARGET is a backbone with a block, which is timed beside the backbone without it, or a block alone with --shape.
     Everything runs in ONNX Runtime on the CPU. Nothing else should run on the machine meanwhile.

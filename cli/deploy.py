@@ -43,7 +43,9 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Export each TARGET, simplify, check every step against PyTorch in float64, and write a bundle.
+    """Export each TARGET, judge every step, and write a bundle.
+
+    Every graph is judged against PyTorch in float64, on sizes and values over the whole claimed range.
 
     \b
     TARGET    cbam                             a block alone

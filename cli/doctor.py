@@ -16,7 +16,7 @@ STYLES = {"usable": "green", "unusable": "red", "missing": "yellow"}
 @require_option
 @output_options
 def command(require: tuple[str, ...], as_json: bool) -> None:
-    """List what this machine can run, and what is missing, with the fix."""
+    """List what this machine can run, and the fix for the rest."""
     from ..engines.environment import probe
 
     environment = probe()

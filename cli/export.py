@@ -16,7 +16,10 @@ from .summary import bundle_lines
 @export_options
 @output_options
 def command(target: str, as_json: bool, **options: Any) -> None:
-    """Export TARGET to a bundle and stop there: the graph's contract is checked, its numbers are not."""
+    """Export TARGET to a bundle whose numbers are not checked.
+
+    Only the graph's contract is checked: names, types, dynamic dimensions, opset.
+    """
     from ..workflows.deploy import deploy
 
     with stages() as progress:

@@ -20,7 +20,9 @@ from .output import print_json, print_rich
 )
 @output_options
 def command(kind: str | None, supports: tuple[str, ...], as_json: bool) -> None:
-    """List what can be deployed: blocks and backbones, with paper, parameters and multiply-accumulates.
+    """List the blocks and backbones that can be deployed.
+
+    Each with paper, parameters and multiply-accumulates.
 
     \b
     attn2trt list                       everything

@@ -26,7 +26,9 @@ from .output import print_json, print_lines
 @click.option("--force", is_flag=True, help="Replace a file there that no command of attn2trt wrote.")
 @output_options
 def command(bundles: tuple[Path, ...], out: Path | None, add: tuple[Path, ...], force: bool, as_json: bool) -> None:
-    """Write the HTML page of BUNDLE into it, or one page of several bundles side by side with -o.
+    """Write the HTML page of BUNDLE, or one page of several.
+
+    Without -o it goes into the bundle; with -o several bundles stand side by side.
 
     One file without scripts that needs no network: the verdict by stage and case, the place of the error, precision,
     cost, latency, the graph's interface, and how it was made.

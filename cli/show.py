@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 @shape_options
 @output_options
 def command(target: str, shapes: tuple[str, ...], dynamic: str | None, as_json: bool) -> None:
-    """Parameters, multiply-accumulates, insertion points, options and shapes of TARGET. Nothing is written."""
+    """Show the cost, insertion points, options and shapes of TARGET.
+
+    The cost is parameters and multiply-accumulates. Nothing is written.
+    """
     from ..modules.describe import describe
 
     with stages() as progress:

@@ -24,7 +24,9 @@ from .output import print_json, print_lines, print_rich, stages
 )
 @output_options
 def command(bundle: Path, at: str | None, threads: int | None, seconds: float, as_json: bool) -> int:
-    """Rewrite the graph of BUNDLE to what ONNX Runtime runs fastest on this machine's CPU. Needs no PyTorch.
+    """Rewrite the graph of BUNDLE to run fastest on this CPU.
+
+    The runtime is ONNX Runtime; no PyTorch is needed.
 
     Every rewrite is exact in real arithmetic; each is timed, what is faster is kept, and the result is judged on the
     recorded cases before it becomes part of the bundle as model.ort-cpu.onnx. Nothing else should run meanwhile.

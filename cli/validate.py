@@ -30,7 +30,10 @@ def command(
     formats: tuple[str, ...],
     as_json: bool,
 ) -> int:
-    """Judge every runtime found here against the PyTorch outputs recorded in BUNDLE. Needs no PyTorch."""
+    """Judge every runtime here on what BUNDLE recorded of PyTorch.
+
+    Needs no PyTorch: inputs, float64 outputs and floors are in the bundle.
+    """
     wanted = Formats(formats, as_json=as_json)
     with wanted.errors_of(str(bundle)):
         check(require)

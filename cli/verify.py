@@ -15,7 +15,10 @@ from .output import print_json, print_rich
 @bundle_argument
 @output_options
 def command(bundle: Path, as_json: bool) -> int:
-    """Compare every file of BUNDLE with the hash in its manifest (integrity, not authorship), and load its graph."""
+    """Compare the files of BUNDLE with their hashes, and load it.
+
+    The hashes in the manifest prove integrity, not authorship. Every graph is loaded in ONNX Runtime.
+    """
     from ..workflows.verify import verify_bundle
 
     findings = verify_bundle(bundle)

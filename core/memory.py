@@ -29,7 +29,7 @@ def environment() -> Mapping[str, str]:
 def limit_own() -> None:
     """In a child: keep to the limit that its environment names.
 
-    What goes beyond raises MemoryError, or ends native code. Windows has no such limit.
+    A larger allocation raises MemoryError, or ends native code. Windows has no such limit.
     """
     most = int(os.environ.get(VARIABLE, "0"))
     if not most:

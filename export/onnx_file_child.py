@@ -132,7 +132,7 @@ def _opset(model: onnx.ModelProto, shown: str) -> int:
 
 
 def _external_files(model: onnx.ModelProto, folder: Path, shown: str) -> list[str]:
-    """Return the weight files; raises InputError unless each lies in the file's folder and is as long as is said."""
+    """Return the weight files; raises InputError unless each lies in the file's folder and has the stated length."""
     import onnx
 
     found: dict[str, None] = {}

@@ -1,4 +1,4 @@
-"""What benchmarks count: the status of a whole verdict, false alarms, and the memory of a command."""
+"""The counts of benchmarks: the status of a whole verdict, false alarms, and the memory of a command."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ TENSORS = (".npz", ".safetensors")
 
 
 class Fed(Protocol):
-    """What is fed: the inputs, the ranges of their axes, and how photographs become inputs."""
+    """The description of what is fed: the inputs, the ranges of their axes, and how photographs become inputs."""
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]: ...

@@ -157,7 +157,7 @@ def check_model(
 
 @dataclass(frozen=True)
 class _Fed:
-    """What ``calibration_inputs`` reads of a target."""
+    """The attributes of a target that ``calibration_inputs`` reads."""
 
     inputs: tuple[TensorSpec, ...]
     axes: Mapping[str, Axis]

@@ -49,6 +49,7 @@ def test_help_names_every_command(flag: str) -> None:
     result = run(flag)
     assert result.exit_code == 0
     assert all(f"\n  {name} " in result.stdout for name in cli.COMMANDS)
+    assert "..." not in result.stdout.partition("Commands:")[2], "a summary that does not fit into its line is cut"
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)

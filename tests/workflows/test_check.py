@@ -108,7 +108,7 @@ def test_a_runtime_that_computes_something_else_fails_at_the_node(
 
 
 class Net(nn.Module):
-    """What ``convolution`` is, with its weights."""
+    """The module of ``convolution``, with its weights."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -49,7 +49,7 @@ _ENOUGH = 16
 
 @dataclass(frozen=True)
 class Rounding:
-    """What a run in float32 loses at some nodes, by their names.
+    """The loss of a run in float32 at some nodes, by their names.
 
     Attributes:
         half: The half precision in which each node reads and gives its floats.
