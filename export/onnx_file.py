@@ -1,6 +1,6 @@
 """An ONNX file that something else wrote, read in a process of its own and written again as a graph of this package.
 
-The process looks at the file before any library computes with it: what it imports, where its weights lie, whether
+The process looks at the file before any library computes with it: what it imports, the place of its weights, whether
 ONNX's checker and shape inference take it. It writes a copy in which every node has a name, functions of the file are
 inlined, weights are no inputs, and the dimensions of inputs have the names of the axes that they vary by.
 """
