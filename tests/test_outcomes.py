@@ -12,7 +12,6 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 from torch import nn
 
 from attn2trt.core.tensor_spec import TensorSpec
@@ -110,18 +109,19 @@ def test_the_page_of_statuses_has_both_versions(tools: Any) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_memory_of_a_command_is_that_of_all_below_it(tools: Any) -> None:
     large = tools("large")
-    nested = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
-    child = subprocess.Popen([sys.executable, "-c", nested])
+    # held by the one below: a process that has computed before takes what it has freed, and grows by nothing
+    holds = "import time; kept = b'x' * (40 << 20); print('holds', flush=True); time.sleep(60)"
+    nested = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {holds!r}])"
+    child = subprocess.Popen([sys.executable, "-c", nested], stdout=subprocess.PIPE)
     try:
-        while len(large.family(child.pid)) < 2:
-            assert child.poll() is None
-        own = large.resident_mib(os.getpid())
-        kept = torch.ones(40 << 18)  # 40 MiB
-        assert 30 < large.resident_mib(os.getpid()) - own < 80
-        assert kept.sum() > 0
-        assert child.pid in large.family(os.getpid())
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"holds\n"
+        outer, inner = large.family(child.pid)
+        assert outer == child.pid
+        assert large.resident_mib(outer) < 40 < large.resident_mib(inner) < 80
+        assert {outer, inner} <= {*large.family(os.getpid())}
     finally:
         for pid in large.family(child.pid):
             os.kill(pid, 9)
-        child.wait()
+        child.communicate()
     assert large.resident_mib(child.pid) == 0.0
