@@ -10,6 +10,7 @@ import click
 
 from ..core.processes import STAGE_SECONDS, note
 from ..engines.tensorrt.targets import DEFAULT
+from .formats import Formats, format_option
 from .options import (
     IMAGES,
     PATH,
@@ -74,22 +75,30 @@ if TYPE_CHECKING:
     help="Most memory of each process that works on the file (default: three quarters of the machine's).",
 )
 @require_option
+@format_option
 @output_options
-def command(model: Path, require: tuple[str, ...], as_json: bool, seconds: float, **options: Any) -> int:
+def command(
+    model: Path, require: tuple[str, ...], formats: tuple[str, ...], as_json: bool, seconds: float, **options: Any
+) -> int:
     """Judge MODEL, an ONNX file that something else wrote. Needs no PyTorch without --against.
 
     The file is read and run in processes of its own. Weights beside it must lie in its folder; operators that are not
     ONNX's own are refused.
     """
-    check(require)
+    wanted = Formats(formats, as_json=as_json)
+    with wanted.errors_of(str(model)):
+        check(require)
+    from ..report.formats.finding import outcome_of
     from ..workflows.check import check_model
 
     note(seconds=seconds)
     given: Mapping[str, Any] = deploy_options(options)
-    with stages() as progress:
+    with wanted.errors_of(str(model)), stages() as progress:
         checked = check_model(model, seconds=seconds, progress=progress, **given)
+    wanted.write(outcome_of(model.name, checked.verdict, {}, str(model)))
     if as_json:
         print_json(checked.to_json())
+    if as_json or wanted.is_printed:
         return exit_code(checked.verdict)
     from rich.text import Text
 

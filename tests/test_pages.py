@@ -20,6 +20,7 @@ PAGES = [
     ("derive_tf32_limit", "tf32_limit", "tf32"),
     ("families", "families", "families"),
     ("field", "field", "field"),
+    ("foreign", "foreign", "foreign"),
     ("growth", "growth", "growth"),
     ("large", "large", "large"),
     ("localize", "localize", "localize"),

@@ -18,6 +18,7 @@ import numpy as np
 import onnx
 import pytest
 from base_install import Run
+from foreign_files import convolution, saved
 from onnx import numpy_helper
 from packaging.utils import canonicalize_name
 
@@ -27,7 +28,7 @@ from attn2trt.core.extend import extend
 from attn2trt.core.manifest import manifest_text
 from attn2trt.export.rewrites.row_column_gates import OuterProduct
 from attn2trt.modules.packages import INSTALL_EXPORT
-from attn2trt.validate.stages.stage import EXPORTED, ORT_CPU, WRITTEN
+from attn2trt.validate.stages.stage import EXPORTED, ORT_CPU, ORT_PLAIN, WRITTEN
 
 PLANS: Mapping[str, Mapping[str, object]] = {
     "plans/sm90-trt8.6.0-fp16.plan": {
@@ -291,3 +292,15 @@ def test_without_onnx_runtime_nothing_is_checked_and_nothing_has_failed(tmp_path
         assert ended.returncode == 3, ended.stderr
         assert ended.stderr.splitlines()[-1].startswith("error: ")
         assert "pip install onnxruntime" in ended.stderr.splitlines()[-1]
+
+
+def test_check_judges_a_file_by_itself(command: Run, tmp_path: Path) -> None:
+    path = saved(convolution(), tmp_path / "model.onnx")
+    ran = command("check", str(path), "--precision", "fp32,fp16", "--json")
+    assert ran.returncode == 0, ran.stderr
+    found = {stage["stage"]: stage["status"] for stage in json.loads(ran.stdout)["verdict"]["stages"]}
+    assert {found[name] for name in (ORT_PLAIN, ORT_CPU, "fp16")} == {"passed"}
+    assert found["tensorrt-rtx"] == "not checked"
+    refused = command("check", str(path), "--against", "se")
+    assert refused.returncode == 3, refused.stderr
+    assert INSTALL_EXPORT in refused.stderr

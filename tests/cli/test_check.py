@@ -1,0 +1,95 @@
+"""``attn2trt check``: what it prints, its exit codes, and one line for each bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from foreign_files import convolution, saved
+from onnx import helper
+
+from attn2trt.cli.main import main
+
+HEALTHY = convolution()
+NONE = ("--for", "none")
+
+
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
+    """Run the command line in this process."""
+    from attn2trt.cli.commands import group
+
+    monkeypatch.setenv("COLUMNS", "160")
+    with pytest.raises(SystemExit) as ended:
+        group.main(["check", *arguments], prog_name="attn2trt")
+    out, err = capsys.readouterr()
+    return int(ended.value.code or 0), out, err
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return saved(HEALTHY, tmp_path / "model.onnx")
+
+
+def test_it_says_what_the_file_is_and_what_was_not_checked(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, out, _ = run(capsys, monkeypatch, str(path), *NONE)
+    assert code == 0
+    for text in (
+        "PASSED: 3 stages within the graph's own rounding",
+        "not checked against PyTorch",
+        f"file     {path}: opset 17, IR version 8, 3 nodes",
+        "input    x: float32[batch, 3, 8, 8]",
+        "dynamic  batch 1:2:8",
+    ):
+        assert text in out.replace("\n", " ") or text in out, out
+
+
+def test_json_is_one_document(path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    code, out, _ = run(capsys, monkeypatch, str(path), *NONE, "--json", "--dynamic", "n=2:2:2")
+    document = json.loads(out)
+    assert code == 0
+    assert document["passed"] is True
+    assert document["axes"] == {}
+    assert document["inputs"][0]["shape"] == [2, 3, 8, 8]
+    assert document["verdict"]["source"] == "the graph"
+
+
+def test_a_verdict_as_ci_reads_it(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    code, _, _ = run(capsys, monkeypatch, str(path), *NONE, "--format", f"junit={tmp_path / 'out.xml'}")
+    assert code == 0
+    assert "onnxruntime cpu" in (tmp_path / "out.xml").read_text()
+
+
+def test_bad_input_is_one_line_and_exit_code_2(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    custom = convolution()
+    custom.graph.node[1].domain = "com.microsoft"
+    custom.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    saved(custom, tmp_path / "custom.onnx")
+    saved(convolution(dims=("n", 3, "h", "w"), out=("n", 4, "h", "w")), tmp_path / "open.onnx")
+    (tmp_path / "text.onnx").write_text("not ONNX")
+    for arguments, why in (
+        (("none.onnx",), "no such file"),
+        (("text.onnx",), "no ONNX file"),
+        (("custom.onnx",), "com.microsoft::Sigmoid"),
+        (("open.onnx",), "add --dynamic h=min:opt:max,w=min:opt:max"),
+        (("model.onnx", "--precision", "fp17"), "expected fp32"),
+        (("model.onnx", "--against", "no_such_block"), "no_such_block"),
+        (("model.onnx", "--for", "sm10"), "sm10"),
+    ):
+        code, out, err = run(capsys, monkeypatch, str(tmp_path / arguments[0]), *NONE, *arguments[1:])
+        assert (code, out) == (2, ""), err
+        assert why in err
+        assert err.count("\n") == 1
+
+
+def test_the_console_script_guards_it() -> None:
+    from attn2trt.cli.main import GUARDED
+
+    assert "check" in GUARDED
+    assert callable(main)
