@@ -91,8 +91,8 @@ class StageJudge:
         try:
             self.runtime.run(case.feeds)
         except Exception as error:
-            sizes = tuple(case.sizes.items())
-            self._found.append((case.name, replace(did_not_run("", error), sizes=sizes)))
+            sizes, name = tuple(case.sizes.items()), self.declared[0].name if self.declared else ""
+            self._found.append((case.name, replace(did_not_run(name, error), sizes=sizes)))
         else:
             self._without_truth.setdefault(why, []).append(case.name)
 

@@ -97,5 +97,7 @@ class FileStages:
 
     def _locate(self, stage: Stage, pairs: Pairs, names: Collection[str]) -> Location | None:
         failing = [(case, reference) for case, reference in pairs() if case.name in names]
+        if not failing:  # they have no truth, or took too much room to be recorded
+            return None
         case, reference = min(failing, key=lambda pair: math.prod(pair[0].sizes.values()))
         return locate_node(self._graphs[stage].path, functools.partial(start, stage), case, reference)

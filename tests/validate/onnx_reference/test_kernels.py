@@ -131,6 +131,18 @@ def test_activations_that_the_evaluator_lacks(kind: str, of: Callable[[torch.Ten
     np.testing.assert_allclose(run(kind, 18, 5 * X), of(5 * T), atol=1e-12)
 
 
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize(("opset", "mode"), [(16, "bilinear"), (20, "linear"), (20, "nearest")])
+def test_sampling_by_a_grid(opset: int, mode: str, padding: str) -> None:
+    grid = np.random.default_rng(1).uniform(-2.9, 2.9, size=(2, 4, 5, 2))
+    like = {"linear": "bilinear"}.get(mode, mode)
+    for corners in (False, True):
+        how = {"padding_mode": padding, "align_corners": corners}
+        expected = functional.grid_sample(T, torch.tensor(grid), mode=like, **how)
+        found = run("GridSample", opset, X, grid, mode=mode, padding_mode=padding, align_corners=int(corners))
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
 def test_quantisation_rounds_to_levels_or_keeps_what_is_between() -> None:
     scale, zero = np.array(0.1), np.array(10, np.uint8)
     x = np.array([0.26, -3.0, 100.0])
