@@ -91,8 +91,11 @@ def _line(row: dict[str, Any]) -> str:
     built = next(stage for stage in row["stages"] if stage["stage"].startswith("tensorrt"))
     result = row["result"]
     if result != "passed":
-        why = next((stage["why"] for stage in judged if stage["status"] in ("failed", "not checked")), "")
-        result = f"**{result}**: {_short(why or built['why'])}"
+        wrong = next((stage for stage in judged if stage["status"] in ("failed", "not checked")), None)
+        in_ort = (
+            "right in ONNX Runtime" if wrong is None else f"{wrong['status']} in ONNX Runtime: {_short(wrong['why'])}"
+        )
+        result = f"**{result}**: {in_ort}"
     took = built["status"] if built["status"] == "built" else f"**{built['status']}**: {_short(built['why'])}"
     ratios = [stage["ratio"] for stage in judged if stage["status"] not in ("not checked",)]
     ratio = f"{max(ratios):g}" if ratios else ""

@@ -184,7 +184,7 @@ def layer(name: str, opset: int, path: Path) -> None:
     made: dict[str, tuple[Any, tuple[torch.Tensor, ...], list[str]]] = {
         "bicubic": (Bicubic(), (image,), ["x"]),
         "nms": (Nms(), (torch.rand(20, 4), torch.rand(20)), ["boxes", "scores"]),
-        "loop": (torch.jit.script(Loop()), (torch.randn(2, 3),), ["x"]),
+        "loop": (Loop(), (torch.randn(2, 3),), ["x"]),
         "lstm": (Lstm(), (torch.randn(2, 5, 8),), ["x"]),
         "grid": (Grid(), (image, torch.rand(2, 6, 6, 2)), ["x", "grid"]),
         "gelu": (nn.Sequential(nn.Linear(8, 8), nn.GELU(), nn.LayerNorm(8)), (torch.randn(2, 5, 8),), ["x"]),
@@ -194,7 +194,7 @@ def layer(name: str, opset: int, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            network.eval(),
+            torch.jit.script(network) if name == "loop" else network.eval(),
             inputs,
             str(path),
             dynamo=False,
@@ -300,7 +300,7 @@ def optimised(source: Callable[[Path], None], level: str, path: Path) -> None:
     before = path.with_name("before.onnx")
     source(before)
     options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel[f"ORT_ENABLE_{level.upper()}"]
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, f"ORT_ENABLE_{level.upper()}")
     options.optimized_model_filepath = str(path)
     onnxruntime.InferenceSession(str(before), options, providers=["CPUExecutionProvider"])
 

@@ -60,6 +60,8 @@ def read(path: Path, shown: str) -> tuple[onnx.ModelProto, dict[str, Any]]:
     if model.functions:
         notes.append(f"{len(model.functions)} functions of the file are inlined")
         model = inliner.inline_local_functions(model)
+    if _sort(model.graph):
+        notes.append("nodes read values before they are made, against ONNX's rules: they are sorted in the copy")
     _require_own_operators(model, opset, shown)
     _fill_outputs(model)
     _check(model, path, shown)
@@ -201,6 +203,35 @@ def _check(model: onnx.ModelProto, path: Path, shown: str) -> None:
         raise InputError(f"received {shown}, which ONNX's checker refuses: {reason}; export it again") from error
 
 
+def _sort(graph: onnx.GraphProto) -> bool:
+    """Put every node behind those whose values it reads, as converters to float16 forget to; True if one moved.
+
+    A graph with a cycle, or one that reads what nobody makes, stays as it is: the checker says so.
+    """
+    makers = {name: place for place, node in enumerate(graph.node) for name in node.output if name}
+    needs = [{makers[name] for name in _all_read(node) if name in makers} for node in graph.node]
+    if all(max(before, default=-1) < place for place, before in enumerate(needs)):
+        return False
+    order: list[int] = []
+    done: set[int] = set()
+    while len(order) < len(needs):
+        ready = [place for place, before in enumerate(needs) if place not in done and before <= done]
+        if not ready:
+            return False
+        order += ready
+        done.update(ready)
+    sorted_nodes = [graph.node[place] for place in order]
+    del graph.node[:]
+    graph.node.extend(sorted_nodes)
+    return True
+
+
+def _all_read(node: onnx.NodeProto) -> Iterator[str]:
+    """Yield what a node and its bodies read."""
+    for inner in nodes_of(node):
+        yield from inner.input
+
+
 def _name_nodes(graph: onnx.GraphProto) -> int:
     """Give every node a name of its own; returns how many got one."""
     taken = {node.name for node in graph.node}
@@ -221,10 +252,15 @@ def _name_nodes(graph: onnx.GraphProto) -> int:
 def nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
     """Yield every node, those inside the bodies of If, Loop and Scan included."""
     for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for body in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
-                yield from nodes(body)
+        yield from nodes_of(node)
+
+
+def nodes_of(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+    """Yield a node, and those inside of its bodies."""
+    yield node
+    for attribute in node.attribute:
+        for body in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+            yield from nodes(body)
 
 
 def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -297,6 +333,8 @@ def write(model: onnx.ModelProto, path: Path, dims: Mapping[str, list[int | str]
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param in renamed:
                 _set(dim, renamed[dim.dim_param])
+            elif dim.HasField("dim_value") and dim.dim_value < 1:  # as some write a size that varies
+                dim.ClearField("dim_value")
     del model.graph.value_info[:]
     model = _inferred(model)  # the types of values decide what can be lowered
     is_large = model.ByteSize() > EXTERNAL_DATA_BYTES

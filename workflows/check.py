@@ -182,7 +182,7 @@ class _Check:
         module = None if against is None else self._module(against)
         cases = self._cases()
         lowered, refused = self._lowered(cases, module)
-        with BuildStages(self.folder, build_for) as builds:
+        with BuildStages(self.folder, build_for, keeps_log=False) as builds:
             builds.open(None, {self.file.precision: self.graph, **{name: low.graph for name, low in lowered.items()}})
             stages = self._judged(cases, lowered, module)
             self.times.start("tensorrt", "building plans with TensorRT for RTX")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 MOST = 300
 # The module whose path is empty, in words.
 ROOT = "the model itself"
+SEE_LOG = "see the log beside the plan"
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ def parser_message(errors: Sequence[NodeError], modules: Mapping[str, str], libr
     ``modules`` has the PyTorch module of each node; ``library`` is the product with its version.
     """
     if not errors:
-        return f"{library} cannot read the graph and does not say why; see the log beside the plan"
+        return f"{library} cannot read the graph and does not say why; {SEE_LOG}"
     first = errors[0]
     what = f"node {first.name} ({first.operator})" if first.name else f"node {first.index}"
     more = f" ({len(errors) - 1} more in the log)" if len(errors) > 1 else ""
@@ -74,7 +75,7 @@ ADVICE = (
 def advice(text: str) -> str:
     """Return what to do about an error of TensorRT."""
     found = (what for pattern, what in ADVICE if re.search(pattern, text, re.IGNORECASE))
-    return next(found, "see the log beside the plan")
+    return next(found, SEE_LOG)
 
 
 def clean(text: str) -> str:

@@ -132,6 +132,23 @@ def test_an_output_without_a_shape_gets_the_inferred_one(tmp_path: Path) -> None
     assert about["outputs"] == [{"name": "y", "dtype": "float32", "dims": ["n", 4, 8, 8]}]
 
 
+def test_nodes_that_are_out_of_order_are_sorted(tmp_path: Path) -> None:
+    wrong = convolution()
+    backwards = list(reversed(wrong.graph.node))
+    del wrong.graph.node[:]
+    wrong.graph.node.extend(backwards)
+    found, about = read(saved(wrong, tmp_path / "a.onnx"), "a.onnx")
+    assert [node.op_type for node in found.graph.node] == ["Conv", "Sigmoid", "Mul"]
+    assert "they are sorted in the copy" in about["notes"][0]
+
+
+def test_a_size_below_one_stands_for_any(tmp_path: Path) -> None:
+    found, about = read(saved(convolution(dims=(-1, 3, 8, 8), out=(-1, 4, 8, 8)), tmp_path / "a.onnx"), "a.onnx")
+    assert about["inputs"][0]["dims"] == ["", 3, 8, 8]
+    outputs = write(found, tmp_path / "b.onnx", {"x": ["batch", 3, 8, 8]})
+    assert outputs[0]["dims"] in (["batch", 4, 8, 8], ["?", 4, 8, 8])
+
+
 def test_functions_of_the_file_are_inlined(tmp_path: Path) -> None:
     twice = helper.make_function(
         "mine", "Twice", ["a"], ["b"], [helper.make_node("Add", ["a", "a"], ["b"])], [helper.make_opsetid("", 17)]

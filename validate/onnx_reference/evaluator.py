@@ -20,7 +20,8 @@ import numpy.typing as npt
 from ...core.operators import named
 from ...errors import CheckFailed, MissingRequirement
 from ..last_digits import EPSILON, OFTEN, SEED, SELDOM, TABLE
-from .kernels import largest_of, quantised, replacements
+from .kernels import replacements
+from .levels import largest_of, quantised
 from .plain_kernels import Manner
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ OWN_DIGITS = named(
 INTEGER_PRODUCTS = named("QLinearConv QLinearMatMul ConvInteger MatMulInteger DynamicQuantizeLinear")
 RANDOM = named("RandomNormal RandomNormalLike RandomUniform RandomUniformLike Bernoulli Multinomial")
 # Attributes that name a type.
-_TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype")
+_TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype", "softmax_precision")
 # So many numbers of an operator that all happen to fit into float32 are no accident.
 _ENOUGH = 16
 

@@ -143,15 +143,6 @@ def _sigmoid(x: Array) -> Array:
     return found
 
 
-def _batch_norm(
-    x: Array, scale: Array, bias: Array, mean: Array, variance: Array, *, epsilon: float | None = None, **_: Any
-) -> Array:
-    """One product and one sum, as a runtime that folds the statistics has it."""
-    factor = scale / np.sqrt(variance + np.float32(1e-5 if epsilon is None else epsilon))
-    shape = (-1, *[1] * (x.ndim - 2))
-    return np.asarray(x * factor.reshape(shape) + (bias - mean * factor).reshape(shape))
-
-
 def _layer_norm(
     x: Array,
     scale: Array,
@@ -193,7 +184,6 @@ _PLAIN: dict[str, Callable[..., Any]] = {
     "Gemm": _gemm,
     "Softmax": _softmax,
     "Sigmoid": _sigmoid,
-    "BatchNormalization": _batch_norm,
     "LayerNormalization": _layer_norm,
     "InstanceNormalization": _instance_norm,
 }

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...core.precision import LOWER
+from ...errors import Attn2trtError
 from ..cases import Case
 from ..floors import MORE_DRAWS, NUDGES, is_amplified, larger, nudged, row_outputs
 from ..metrics import GRAPH, UNIT_ROUNDOFF, Floor, Reference, measure
@@ -53,11 +54,24 @@ def graph_references(
         seed: Draws the nudges that find out what rounding decides.
         lower: The precisions below float32 whose floors are measured as well.
     """
+    refused = _refusal(double) or _refusal(single)
     for case in cases:
+        if refused is not None:
+            yield case, refused
+            continue
         try:
             yield case, _reference(double, single, case, seed, lower)
         except Exception as error:
             yield case, error
+
+
+def _refusal(evaluator: IsolatedEvaluator) -> Exception | None:
+    """Wait for the graph; returns the reason if it has no truth."""
+    try:
+        evaluator.load()
+    except Attn2trtError as error:
+        return error
+    return None
 
 
 def _reference(

@@ -11,7 +11,7 @@ from ...core.precision import FP32
 from ...core.tensor_spec import Axis, TensorSpec
 from ...engines.environment import Component, probe_rtx
 from ...engines.tensorrt.flavours import RTX
-from ...engines.tensorrt.messages import ROOT
+from ...engines.tensorrt.messages import ROOT, SEE_LOG
 from ...engines.tensorrt.plan_build import PlanBuild, PlanRequest
 from ...engines.tensorrt.plans import Plan
 from ...engines.tensorrt.profiles import Profile
@@ -51,11 +51,12 @@ class BuildStages:
 
     ``open`` starts the first build, which runs beside whatever the caller does; ``results`` runs the others and waits.
     Without ``targets``, or on a machine without TensorRT for RTX, the one stage is not checked and says why. Use it in
-    a ``with`` statement: leaving ends what still runs.
+    a ``with`` statement: leaving ends what still runs. Errors name the log unless it goes with the folder.
     """
 
-    def __init__(self, folder: Path, targets: Sequence[str]) -> None:
+    def __init__(self, folder: Path, targets: Sequence[str], *, keeps_log: bool = True) -> None:
         self._folder = folder
+        self._keeps_log = keeps_log
         self._targets = tuple(targets)
         self._found = probe_rtx()
         self._outcomes: dict[str, Outcome] = {}
@@ -136,7 +137,8 @@ class BuildStages:
         except CheckFailed as error:
             advice = f"--for {NONE} if only ONNX Runtime is wanted"
             interrupted = isinstance(error, Interrupted)
-            return Outcome(StageResult(stage, "failed", f"{error}; {advice}", was_interrupted=interrupted))
+            reason = str(error) if self._keeps_log else str(error).replace(f"; {SEE_LOG}", "")
+            return Outcome(StageResult(stage, "failed", f"{reason}; {advice}", was_interrupted=interrupted))
         _, unable = split_targets(self._targets, precision)
         left_out = f"; not for {name_targets(unable)}: no {precision} there" if unable else ""
         why = f"parsed and built by {plan.built_by} for {name_targets(plan.capabilities)}; not run here{left_out}"

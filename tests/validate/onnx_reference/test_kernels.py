@@ -11,15 +11,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from attn2trt.validate.onnx_reference.kernels import (
-    convolve,
-    convolve_transposed,
-    pool_max,
-    pool_mean,
-    quantised,
-    replacements,
-)
+from attn2trt.validate.onnx_reference.kernels import replacements
+from attn2trt.validate.onnx_reference.levels import quantised
 from attn2trt.validate.onnx_reference.plain_kernels import Manner
+from attn2trt.validate.onnx_reference.windows import convolve, convolve_transposed, pool_max, pool_mean
 
 X = np.random.default_rng(0).normal(size=(2, 6, 9, 11))
 T = torch.from_numpy(X)
@@ -143,12 +138,35 @@ def test_sampling_by_a_grid(opset: int, mode: str, padding: str) -> None:
         np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("opset", [9, 13, 14, 17])
+def test_normalisation_by_stored_statistics(opset: int) -> None:
+    scale, bias, mean, variance = np.random.default_rng(1).uniform(0.5, 2, size=(4, 6))
+    stored = [torch.tensor(value) for value in (mean, variance, scale, bias)]
+    found = run("BatchNormalization", opset, X, scale, bias, mean, variance, epsilon=1e-3, momentum=0.9)
+    np.testing.assert_allclose(found, functional.batch_norm(T, *stored, eps=1e-3), atol=1e-7)
+
+
+def test_statistics_of_the_batch_are_refused() -> None:
+    values = np.random.default_rng(1).uniform(0.5, 2, size=(4, 6))
+    with pytest.raises(NotImplementedError):
+        run("BatchNormalization", 17, X, *values, training_mode=1)
+
+
+@pytest.mark.parametrize(("opset", "of"), [(18, 3), (21, 6)])
+def test_normalisation_of_groups(opset: int, of: int) -> None:
+    scale, bias = np.random.default_rng(1).normal(size=(2, of))
+    channels = [torch.tensor(np.repeat(value, 6 // of)) for value in (scale, bias)]
+    expected = functional.group_norm(T, 3, *channels, eps=1e-3)
+    found = run("GroupNormalization", opset, X, scale, bias, num_groups=3, epsilon=1e-3)
+    np.testing.assert_allclose(found, expected, atol=1e-7)  # the attribute is float32's 1e-3
+
+
 def test_quantisation_rounds_to_levels_or_keeps_what_is_between() -> None:
     scale, zero = np.array(0.1), np.array(10, np.uint8)
     x = np.array([0.26, -3.0, 100.0])
     assert run("QuantizeLinear", 17, x, scale, zero).tolist() == [13, 0, 255]
     between = run("QuantizeLinear", 17, x, scale, zero, rounds=False)
-    np.testing.assert_allclose(run("DequantizeLinear", 17, between, scale, zero), x, atol=1e-12)
+    np.testing.assert_allclose(run("DequantizeLinear", 17, between, scale, zero), [0.26, -1.0, 24.5], atol=1e-12)
 
 
 def test_each_channel_has_its_own_scale() -> None:

@@ -1,0 +1,88 @@
+"""Quantised values: the numbers of a type between which nothing is, and which of them stands for a value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+def quantize_linear(x: Array, scale: Array, zero: Array | None = None, *, rounds: bool, **attributes: Any) -> Array:
+    """QuantizeLinear, in the type of ``x``; unless it ``rounds``, the fractions between the levels are kept.
+
+    What lies beyond the levels is cut off either way: quantisers leave a ReLU out where levels begin at zero.
+    """
+    shaped = _shaper(x, attributes)
+    offset = np.zeros((), x.dtype) if zero is None else shaped(zero).astype(x.dtype)
+    return _on_levels(x / shaped(scale), offset, _level_type(zero, attributes), rounds=rounds)
+
+
+def dequantize_linear(x: Array, scale: Array, zero: Array | None = None, **attributes: Any) -> Array:
+    """DequantizeLinear, in the type of the scale."""
+    shaped = _shaper(x, attributes)
+    wide = x.astype(scale.dtype)
+    found: Array = (wide if zero is None else wide - shaped(zero).astype(scale.dtype)) * shaped(scale)
+    return found
+
+
+def _level_type(zero: Array | None, attributes: dict[str, Any]) -> np.dtype[Any]:
+    """Return the type that is quantised to, whose numbers are the levels."""
+    from onnx.helper import tensor_dtype_to_np_dtype
+
+    if zero is not None:
+        return zero.dtype
+    return np.dtype(tensor_dtype_to_np_dtype(attributes["output_dtype"]) if attributes.get("output_dtype") else "uint8")
+
+
+def _on_levels(value: Array, offset: Array, kind: np.dtype[Any], *, rounds: bool = True) -> Array:
+    """Return the nearest numbers of a type, in the type of ``value``; what lies beyond its ends is put on them.
+
+    Unless it ``rounds``, what lies between two numbers stays there.
+    """
+    import ml_dtypes
+
+    if "float" in kind.name:
+        largest = float(ml_dtypes.finfo(kind).max)  # type: ignore[no-untyped-call]
+        held = np.clip(value, -largest, largest)
+        return held.astype(kind).astype(value.dtype) if rounds else held
+    ends = ml_dtypes.iinfo(kind)  # type: ignore[no-untyped-call]
+    return np.clip((np.round(value) if rounds else value) + offset, ends.min, ends.max)
+
+
+def quantised(value: Array, scale: Array, dtype: str) -> Array:
+    """Return the value on the levels of a type: rounded to multiples of ``scale`` by its numbers."""
+    import ml_dtypes
+
+    kind = np.dtype(getattr(ml_dtypes, dtype, dtype))
+    with np.errstate(invalid="ignore"):
+        found: Array = (_on_levels(value / scale, np.zeros((), value.dtype), kind) * scale).astype(value.dtype)
+    return found
+
+
+def largest_of(dtype: str) -> float:
+    """Return the largest number of a type, to which the largest magnitude of a tensor is mapped."""
+    import ml_dtypes
+
+    kind = np.dtype(getattr(ml_dtypes, dtype, dtype))
+    if "float" in kind.name:
+        return float(ml_dtypes.finfo(kind).max)  # type: ignore[no-untyped-call]
+    return float(np.iinfo(kind).max)
+
+
+def _shaper(x: Array, attributes: dict[str, Any]) -> Callable[[Array], Array]:
+    """Return what shapes a scale so that it fits ``x``: one, one for each index of an axis, or one for a block."""
+    axis = 1 if attributes.get("axis") is None else int(attributes["axis"])
+    block = int(attributes.get("block_size") or 0)
+
+    def shaped(value: Array) -> Array:
+        if value.size == 1:
+            return value.reshape(())
+        if block:
+            return np.repeat(value, block, axis=axis)[tuple(slice(size) for size in x.shape)]
+        return value.reshape([-1 if place == axis % x.ndim else 1 for place in range(x.ndim)])
+
+    return shaped
