@@ -14,7 +14,7 @@ Array = npt.NDArray[Any]
 def quantize_linear(x: Array, scale: Array, zero: Array | None = None, *, rounds: bool, **attributes: Any) -> Array:
     """QuantizeLinear, in the type of ``x``; unless it ``rounds``, the fractions between the levels are kept.
 
-    What lies beyond the levels is cut off either way: quantisers leave a ReLU out where levels begin at zero.
+    A value beyond the levels is cut off either way: quantisers leave a ReLU out if levels begin at zero.
     """
     shaped = _shaper(x, attributes)
     offset = np.zeros((), x.dtype) if zero is None else shaped(zero).astype(x.dtype)
