@@ -14,6 +14,7 @@ from .formats import Formats, format_option
 from .options import (
     IMAGES,
     PATH,
+    calibration_options,
     deploy_options,
     float32_truth_option,
     max_error_option,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     metavar="LIST",
     help="Graphs to write of a float32 file and to judge beside it: fp16, bf16, int8, fp8, separated by commas.",
 )
+@calibration_options
 @click.option(
     "--for",
     "capabilities",

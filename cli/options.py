@@ -201,6 +201,20 @@ def precision_options(command: Command) -> Command:
             help=f"Graphs to write: {', '.join(PRECISIONS)}, separated by commas; float32 is always there. "
             "auto: the fewest bits that pass.",
         ),
+        calibration_options,
+        click.option(
+            "--keep-fp32",
+            multiple=True,
+            metavar="PATTERN",
+            help="Modules that stay in float32 in every other graph: a path or a glob, with everything inside.",
+        ),
+    )
+
+
+def calibration_options(command: Command) -> Command:
+    """Options for the ranges of 8-bit types."""
+    return _stack(
+        command,
         click.option(
             "--calibrate",
             type=CALIBRATION,
@@ -212,12 +226,6 @@ def precision_options(command: Command) -> Command:
             "--calibration",
             metavar="METHOD",
             help=f"How {' and '.join(INTEGERS)} finds its ranges: minmax (the default), percentile, entropy.",
-        ),
-        click.option(
-            "--keep-fp32",
-            multiple=True,
-            metavar="PATTERN",
-            help="Modules that stay in float32 in every other graph: a path or a glob, with everything inside.",
         ),
     )
 

@@ -16,8 +16,10 @@ from torch import nn
 from attn2trt import CheckedModel, InputError, Judging, check_model
 from attn2trt.core.precision import FP32
 from attn2trt.engines.isolated import IsolatedRuntime
+from attn2trt.export.precision import LowPrecisionGraph
 from attn2trt.validate.stages.stage import ORT_CPU, ORT_PLAIN, ROWS, Stage
 from attn2trt.validate.verdict import StageResult
+from attn2trt.workflows.precision import PrecisionWriter
 
 
 def check(found: onnx.ModelProto, folder: Path, **options: Any) -> CheckedModel:
@@ -105,6 +107,24 @@ def test_a_runtime_that_computes_something_else_fails_at_the_node(
     assert found[ORT_CPU].status == "failed"
     assert "first wrong at ONNX node 1, gate (Sigmoid)" in found[ORT_CPU].why
     assert "times the graph's own rounding" in found[ORT_CPU].why
+
+
+def test_a_lower_precision_that_was_written_wrong_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = PrecisionWriter.write
+
+    def broken(writer: PrecisionWriter, precision: str) -> LowPrecisionGraph:
+        low = own(writer, precision)
+        written = onnx.load(str(low.graph.path))
+        for node in written.graph.node:
+            node.op_type = "HardSigmoid" if node.op_type == "Sigmoid" else node.op_type
+        onnx.save(written, str(low.graph.path))
+        return low
+
+    monkeypatch.setattr(PrecisionWriter, "write", broken)
+    found = stages(check(convolution(), tmp_path, precision="fp32,fp16"))
+    assert found[ORT_PLAIN].status == "passed"
+    assert found["fp16"].status == "failed"
+    assert "the limit is 6" in found["fp16"].why
 
 
 class Net(nn.Module):

@@ -82,14 +82,15 @@ class FileStages:
                 yield case, reference
 
     def results(self, pairs: Pairs) -> list[StageResult]:
-        """Every stage's result, the first wrong one with its node, and the rows of a batch as production runs them.
+        """Every stage's result, the first wrong one of float32 with its node, and the rows of a batch in production.
 
         ``pairs`` are the cases that were recorded with their truth.
         """
         results: list[StageResult] = []
         for stage, judge in self._judges.items():
             result = judge.result()
-            if not any(earlier.status == "failed" for earlier in results):
+            # a nudge of the inputs stands for roundings of float32 alone: below it, every node would be wrong
+            if stage.precision == FP32 and not any(earlier.status == "failed" for earlier in results):
                 result = with_place(result, functools.partial(self._locate, stage, pairs))
             results.append(result)
         given = [judge for stage, judge in self._judges.items() if self._graphs[stage].is_given]
