@@ -55,7 +55,7 @@ class Writer:
     def __init__(self, graph: OnnxGraph, refused: Sequence[str] = ()) -> None:
         self.graph, self.refused = graph, refused
         self.request = PrecisionRequest(precisions="auto")
-        self.target = SimpleNamespace(sizes=lambda _which: {})
+        self.target = SimpleNamespace(axes={})
         self.start = lambda _stage, _text: None
 
     def write(self, precision: str, keep: Sequence[str] = ()) -> LowPrecisionGraph:
