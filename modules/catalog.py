@@ -99,14 +99,25 @@ def _backbones() -> Iterator[Entry]:
         )
 
 
-def build(spec: str, *, seed: int = 0, pretrained: bool = False, checkpoint: Path | str | None = None) -> nn.Module:
-    """The module that a TARGET names, in eval mode, in float32, on the CPU. Raises what ``resolve`` raises."""
+def build(
+    spec: str,
+    *,
+    shapes: Sequence[str] = (),
+    seed: int = 0,
+    pretrained: bool = False,
+    checkpoint: Path | str | None = None,
+) -> nn.Module:
+    """The module that a TARGET names, in eval mode, in float32, on the CPU.
+
+    A block alone takes its width from ``shapes``, ``["2x16x8x8"]``, else it has that of its default shape; a module of
+    the user's own has none to take. Raises what ``resolve`` raises.
+    """
     parsed = parse(spec)
     path = None if checkpoint is None else locate(checkpoint)
     if parsed.base.is_user_code:
         _check_user_target(parsed, spec, pretrained)
         return building.UserModule(parsed.base.name, seed=seed, checkpoint=path).build((), {})
-    return resolve(spec, seed=seed, pretrained=pretrained, checkpoint=path).build()
+    return resolve(spec, shapes=shapes, seed=seed, pretrained=pretrained, checkpoint=path).build()
 
 
 @dataclass(frozen=True)

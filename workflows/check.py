@@ -210,9 +210,15 @@ class _Check:
             from ..modules.catalog import build
 
             options = {"pretrained": self.weights.pretrained, "checkpoint": self.weights.checkpoint}
-            module = build(against, seed=self.weights.seed, **options)  # type: ignore[arg-type]
+            module = build(against, shapes=self._shapes(), seed=self.weights.seed, **options)  # type: ignore[arg-type]
         require_inputs(module, [spec.name for spec in self.graph.inputs], str(self.file.path))  # type: ignore[arg-type]
         return module  # type: ignore[return-value]
+
+    def _shapes(self) -> list[str]:
+        """Return the shape of the file's only input, from which a block of the catalogue takes its width."""
+        sizes = {name: axis.opt for name, axis in self.graph.axes.items()}
+        shapes = ["x".join(map(str, spec.resolve(sizes))) for spec in self.graph.inputs]
+        return shapes if len(shapes) == 1 and shapes[0] else []
 
     def _lowered(
         self, cases: Sequence[Case], module: nn.Module | None

@@ -13,7 +13,7 @@ from foreign_files import convolution, model, quantised, saved
 from onnx import TensorProto, helper
 from torch import nn
 
-from attn2trt import CheckedModel, InputError, Judging, check_model
+from attn2trt import CheckedModel, InputError, Judging, check_model, export_bundle
 from attn2trt.core.precision import FP32
 from attn2trt.engines.isolated import IsolatedRuntime
 from attn2trt.export.precision import LowPrecisionGraph
@@ -158,6 +158,13 @@ def test_against_the_module_that_it_is(tmp_path: Path) -> None:
     assert checked.against == "Net"
     assert checked.verdict.source == "PyTorch"
     assert stages(checked)["fp16"].status == "passed"
+
+
+def test_a_block_of_the_catalogue_takes_its_width_from_the_file(tmp_path: Path) -> None:
+    bundle = export_bundle("se", shapes=["2x16x8x8"], out=tmp_path / "se")
+    checked = check_model(bundle.path / "model.onnx", against="se", capabilities="none")
+    assert checked.passed, checked.verdict
+    assert checked.against == "se"
 
 
 def test_against_another_module_it_fails(tmp_path: Path) -> None:
