@@ -65,10 +65,7 @@ def read(path: Path, shown: str) -> tuple[onnx.ModelProto, dict[str, Any]]:
     _require_own_operators(model, opset, shown)
     _fill_outputs(model)
     _check(model, path, shown)
-    weights = {tensor.name for tensor in model.graph.initializer}
-    fed = [value for value in model.graph.input if value.name not in weights]
-    del model.graph.input[:]
-    model.graph.input.extend(fed)
+    _leave_weights_out_of_inputs(model.graph)
     renamed = _name_nodes(model.graph)
     if renamed:
         notes.append(f"{renamed} nodes have no name of their own: they are called by their operator and place")
@@ -89,6 +86,14 @@ def read(path: Path, shown: str) -> tuple[onnx.ModelProto, dict[str, Any]]:
     if not about["outputs"]:
         raise InputError(f"received {shown}, which has no outputs; expected a graph that gives something")
     return model, about
+
+
+def _leave_weights_out_of_inputs(graph: onnx.GraphProto) -> None:
+    """Before IR version 4 every weight was an input with a default, which nobody feeds."""
+    weights = {tensor.name for tensor in graph.initializer}
+    fed = [value for value in graph.input if value.name not in weights]
+    del graph.input[:]
+    graph.input.extend(fed)
 
 
 def _parsed(path: Path, shown: str) -> onnx.ModelProto:
