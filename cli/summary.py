@@ -39,7 +39,7 @@ def bundle_lines(bundle: Bundle) -> list[str]:
 
         tried = [str(Tried(entry["precision"], tuple(entry["kept"]), entry["said"])) for entry in search["tried"]]
         lines += [f"auto     {text}" for text in [*tried, f"chosen: {search['chosen']}"]]
-    for precision, entry in bundle.manifest.get("precisions", {}).items():
+    for precision, entry in bundle.precisions.items():
         operators = entry["lowered"] + len(entry["float32"])
         lines.append(
             f"{precision:8} {entry['file']}: {entry['lowered']} of {operators} float operators, the rest, inputs and "

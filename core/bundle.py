@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import CheckFailed, InputError
 from .manifest import HASH, MANIFEST, MODEL, REFERENCE, is_inside, manifest_hash, read_manifest
+from .manifest_entries import Manifest, PrecisionEntry, TunedEntry
 from .precision import FP32
 from .tensor_spec import Axis, TensorSpec
 
@@ -64,7 +65,7 @@ class Bundle:
     """
 
     path: Path
-    manifest: Mapping[str, Any]
+    manifest: Manifest
     reused: bool = False
 
     def __fspath__(self) -> str:
@@ -104,16 +105,18 @@ class Bundle:
         return self.path / MODEL
 
     @property
+    def precisions(self) -> dict[str, PrecisionEntry]:
+        """The manifest's entry of each graph below float32."""
+        return self.manifest.get("precisions", {})
+
+    @property
     def graphs(self) -> dict[str, str]:
         """The file of every graph by its precision, float32 first."""
-        lowered = self.manifest.get("precisions", {})
-        return {FP32: MODEL, **{name: str(entry["file"]) for name, entry in lowered.items()}}
+        return {FP32: MODEL, **{name: entry["file"] for name, entry in self.precisions.items()}}
 
     def node_modules(self, precision: str) -> Mapping[str, str]:
         """The path of the PyTorch module of each node of the graph of that precision."""
-        entry = self.manifest.get("precisions", {}).get(precision, self.manifest)
-        found: Mapping[str, str] = entry.get("modules", {})
-        return found
+        return self.precisions.get(precision, self.manifest).get("modules", {})
 
     @property
     def graph_files(self) -> list[str]:
@@ -121,9 +124,13 @@ class Bundle:
         return [*dict.fromkeys(self.graphs.values()), *([] if self.tuned is None else [str(self.tuned["file"])])]
 
     @property
-    def tuned(self) -> Mapping[str, Any] | None:
+    def tuned(self) -> TunedEntry | None:
         """The manifest's entry of the graph that ``tune`` wrote for ONNX Runtime on the CPU, if any."""
         return self.manifest.get("tuned")
+
+    def with_entries(self, entries: Mapping[str, Any]) -> Bundle:
+        """Return the bundle as it would be with these entries of the manifest; nothing is written."""
+        return replace(self, manifest=cast(Manifest, {**self.manifest, **entries}))
 
     @property
     def reference_path(self) -> Path:

@@ -10,7 +10,7 @@ import re
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ..errors import CheckFailed, InputError
 from .bundle import Bundle, sha256
@@ -18,6 +18,7 @@ from .destination import BESIDE, check_destination, check_owned
 from .exchange import exchange
 from .lock import Lock, is_abandoned, locked, owner, try_lock
 from .manifest import FORMAT, MANIFEST, manifest_text, read_manifest
+from .manifest_entries import Manifest
 from .processes import note
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ class BundleWriter:
             raise CheckFailed("the module's code forked this process; expected one alone to write a bundle; remove it")
         _remove_others(self.path, files)
         entries = self._entries(files)
-        whole = {"format": FORMAT, **manifest, "files": entries}
+        whole = cast(Manifest, {"format": FORMAT, **manifest, "files": entries})
         if describe is not None:
             entries |= self._entries(describe(Bundle(self.path, whole)))
         listing = self.path / MANIFEST

@@ -21,6 +21,7 @@ from .bundle_writer import flush
 from .destination import LEFT, SCRATCH
 from .lock import is_abandoned, try_lock
 from .manifest import manifest_text
+from .manifest_entries import Manifest
 
 log = logging.getLogger(__name__)
 # plans/sm90-trt10.9.0-fp16.2.plan: the group of its files, the number of its turn if it is not the first, its kind
@@ -103,7 +104,7 @@ def _is_earlier(name: str, files: Collection[str]) -> bool:
     )
 
 
-def _replace_manifest(bundle: Bundle, manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _replace_manifest(bundle: Bundle, manifest: Mapping[str, Any]) -> Manifest:
     """Replace the manifest in the folder that holds the one before, wherever that folder is by now; returns it."""
     text = manifest_text(manifest)
     partial = f".{MANIFEST}.partial-{os.getpid()}"
@@ -127,7 +128,7 @@ def _replace_manifest(bundle: Bundle, manifest: Mapping[str, Any]) -> dict[str, 
             raise
     finally:
         os.close(folder)
-    found: dict[str, Any] = json.loads(text)
+    found: Manifest = json.loads(text)
     return found
 
 

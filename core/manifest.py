@@ -10,10 +10,11 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, cast
 
 from ..errors import InputError
 from .dimension import size_of
+from .manifest_entries import Manifest
 from .tensor_spec import Axis
 
 FORMAT = 1
@@ -28,7 +29,7 @@ LONGEST_VALUE = 60
 Check = Callable[[Any], "tuple[str, str] | None"]
 
 
-def read_manifest(file: Path) -> dict[str, Any]:
+def read_manifest(file: Path) -> Manifest:
     """Read a manifest. Raises InputError if the file holds none, or one whose entries are not what they must be."""
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_once)
@@ -44,7 +45,7 @@ def read_manifest(file: Path) -> dict[str, Any]:
         where, expected = wrong
         raise InputError(f"{file} has no usable {where}; expected {expected}; deploy the target again")
     _check_names(file, manifest)
-    return manifest
+    return cast(Manifest, manifest)
 
 
 def manifest_text(manifest: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from ..core.bundle import MODEL, Bundle
 from ..core.manifest import REPORT
@@ -21,7 +21,9 @@ from .scale import size
 from .verdict_section import VerdictSection, verdict_section
 
 # Entries of the manifest that commands add after the bundle was made.
-VALIDATED, BENCHMARK, COST = "validated", "benchmark", "cost"
+VALIDATED: Final = "validated"
+BENCHMARK: Final = "benchmark"
+COST: Final = "cost"
 
 Section = TypeVar("Section")
 
@@ -130,7 +132,9 @@ def _along(bundle: Bundle) -> tuple[AlongSection, ...]:
         ) from None
 
 
-def _measured(bundle: Bundle, name: str, read: Callable[[Mapping[str, Any]], Section]) -> Section | None:
+def _measured(
+    bundle: Bundle, name: Literal["benchmark", "cost"], read: Callable[[Mapping[str, Any]], Section]
+) -> Section | None:
     document = bundle.manifest.get(name)
     if document is None:
         return None
@@ -161,7 +165,8 @@ def _made(bundle: Bundle) -> list[tuple[str, str]]:
     rows += [("made by", str(manifest["tool"]))] if "tool" in manifest else []
     target = manifest["target"]
     rows += [(name, str(target[name])) for name in ("paper", "source", "weights") if target.get(name)]
-    rows += [("seed", str(manifest["build"]["seed"]))] if manifest.get("build") else []
+    build = manifest.get("build")
+    rows += [("seed", str(build["seed"]))] if build is not None else []
     rows += [("version", f"{name} {version}") for name, version in manifest.get("versions", {}).items()]
     rows += [("note", str(note)) for note in manifest.get("notes", ())]
     rows += [("seconds", ", ".join(f"{name} {value}" for name, value in _mapping(manifest, "seconds").items()))]

@@ -65,16 +65,16 @@ class AchievedSection:
 
 def asked_sections(bundle: Bundle) -> tuple[AskedSection, ...]:
     """One section for each graph below float32."""
-    return tuple(_asked(bundle, name, entry) for name, entry in bundle.manifest.get("precisions", {}).items())
+    return tuple(_asked(bundle, name, entry) for name, entry in bundle.precisions.items())
 
 
 def _asked(bundle: Bundle, precision: str, entry: Mapping[str, object]) -> AskedSection:
-    kept: Mapping[str, str] = bundle.manifest["precisions"][precision]["float32"]
+    kept: Mapping[str, str] = bundle.precisions[precision]["float32"]
     modules = bundle.node_modules(precision)
     reasons: dict[str, list[str]] = {}
     for node, why in kept.items():
         reasons.setdefault(why, []).append(node)
-    lowered = int(bundle.manifest["precisions"][precision]["lowered"])
+    lowered = int(bundle.precisions[precision]["lowered"])
     total = lowered + len(kept)
     rows = [KeptRow(why, len(nodes), _modules(nodes, modules)) for why, nodes in reasons.items()]
     return AskedSection(
@@ -114,7 +114,8 @@ def _achieved(bundle: Bundle, plan: Plan) -> AchievedSection:
         layers = read_layers((bundle.path / name).read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         return replace(found, why_not=str(error))
-    kept = bundle.manifest.get("precisions", {}).get(plan.precision, {}).get("float32", {})
+    entry = bundle.precisions.get(plan.precision)
+    kept = {} if entry is None else entry["float32"]
     modules = bundle.node_modules(plan.precision)
     rows = (_layer(layer, plan.precision, kept, modules) for layer in layers if layer.kind not in MOVES)
     return replace(found, layers=tuple(rows))

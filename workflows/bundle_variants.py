@@ -128,7 +128,7 @@ def _why_not_built(bundle: Bundle) -> str:
     if absent:
         return f"{absent[0]} is not installed here; {INSTALL_EXPORT}"
     arguments = bundle.manifest.get("build")
-    if not isinstance(arguments, dict):
+    if arguments is None:
         return NOT_SAID
     if arguments.get("checkpoint"):
         return "its weights came from a checkpoint, which a bundle does not hold; name the TARGET with --checkpoint"
@@ -173,11 +173,10 @@ def _rebuilt(
 
 def _weights_of(bundle: Bundle) -> Weights:
     """Return the source of the bundle's weights. Raises InputError if the bundle does not say it."""
-    arguments = bundle.manifest["build"]
-    seed, pretrained = arguments.get("seed"), arguments.get("pretrained")
-    if not isinstance(seed, int) or not isinstance(pretrained, bool):
+    arguments = bundle.manifest.get("build")
+    if arguments is None:
         raise InputError(NOT_SAID)
-    return Weights(seed=seed, pretrained=pretrained)
+    return Weights(seed=arguments["seed"], pretrained=arguments["pretrained"])
 
 
 def _built(bundle: Bundle, weights: Weights, progress: Progress) -> Built:

@@ -167,7 +167,8 @@ def _graph(bundle: Bundle, precision: str) -> str:
 
 def _require_readable(bundle: Bundle, precision: str, version: str) -> None:
     """Raise InputError if this version of TensorRT does not read the graph of the precision."""
-    oldest = bundle.manifest.get("precisions", {}).get(precision, {}).get("oldest_tensorrt")
+    entry = bundle.precisions.get(precision)
+    oldest = None if entry is None else entry["oldest_tensorrt"]
     if oldest is not None and parse_version(version) < parse_version(oldest):
         raise InputError(
             f"received --precision {precision}, whose graph TensorRT reads from {oldest} on; here is {version}; "

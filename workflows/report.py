@@ -47,7 +47,7 @@ def report_bundle(bundle: Folder, *, add: Sequence[Path | str] = ()) -> Bundle:
     with changing(bundle) as opened:
         require_unchanged(opened)
         entries = dict(_document(opened, Path(file)) for file in add)
-        text = _page(Bundle(opened.path, {**opened.manifest, **entries}), opened.path)
+        text = _page(opened.with_entries(entries), opened.path)
         return _put(opened, text, entries)
 
 

@@ -55,7 +55,18 @@ def photographs(scene: Scene, variation: tuple[str, str]) -> None:
         (folder / "good.png").write_bytes(png())
     make(folder)
     scene.note(f"photographs/ holds: {name}")
-    words = ("deploy", "cbam:reduction=1", "--shape", "2x3x16x16", "--for", "none", "-o", "out/se", option, "photographs")
+    words = (
+        "deploy",
+        "cbam:reduction=1",
+        "--shape",
+        "2x3x16x16",
+        "--for",
+        "none",
+        "-o",
+        "out/se",
+        option,
+        "photographs",
+    )
     if option == "--calibrate":
         words = (*words, "--precision", "int8")
         codes = tuple({*codes, 1} if 0 in codes else codes)  # a verdict on 8 bits from one photograph may fail

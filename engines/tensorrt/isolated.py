@@ -74,8 +74,8 @@ def keep_kernels(bundle: Bundle, plan: Plan, cache: bytes) -> Bundle:
     cannot be written: the kernels are compiled again the next time.
     """
     name = kernels_name(plan.file)
-    listed = bundle.manifest["files"].get(name, {}).get("sha256")
-    if not cache or listed == hashlib.sha256(cache).hexdigest():
+    listed = bundle.manifest["files"].get(name)
+    if not cache or (listed is not None and listed["sha256"] == hashlib.sha256(cache).hexdigest()):
         return bundle
     role = f"kernels that {plan.built_by} compiled for {plan.file} on this machine"
     try:

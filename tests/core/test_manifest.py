@@ -19,6 +19,7 @@ from attn2trt.cli.summary import bundle_lines
 from attn2trt.core.bundle import MODEL, REFERENCE, open_bundle
 from attn2trt.core.bundle_writer import BundleWriter
 from attn2trt.core.manifest import MANIFEST, is_inside, manifest_hash, manifest_text, read_manifest
+from attn2trt.core.manifest_entries import CaseEntry, FileEntry, Manifest, PrecisionEntry, RecordedOutput, TensorEntry
 from attn2trt.engines.tensorrt.plans import plans_of
 from attn2trt.errors import InputError
 from attn2trt.validate.cases import check_sizes
@@ -213,3 +214,18 @@ def test_the_hash_is_of_what_comes_back() -> None:
     manifest: dict[str, Any] = {"b": (1, 2.0, -0.0, 1e-320), "a": {10: "x", 9: "y"}, "ä": "ä", "nan": float("inf")}
     text = manifest_text(manifest)
     assert json.loads(text)["sha256"] == manifest_hash(json.loads(text))
+
+
+def test_every_entry_that_is_written_has_its_type(whole: Path) -> None:
+    old = Path(__file__).with_name("format1_coord_att")
+    for manifest in (read_manifest(whole / MANIFEST), read_manifest(old / MANIFEST)):
+        assert names(Manifest) >= set(manifest)
+        assert names(FileEntry) >= {key for entry in manifest["files"].values() for key in entry}
+        assert names(CaseEntry) >= {key for entry in manifest["cases"] for key in entry}
+        assert names(RecordedOutput) >= {key for case in manifest["cases"] for out in case["outputs"] for key in out}
+        assert names(PrecisionEntry) >= {key for entry in manifest.get("precisions", {}).values() for key in entry}
+        assert names(TensorEntry) >= {key for entry in (*manifest["inputs"], *manifest["outputs"]) for key in entry}
+
+
+def names(entry: Any) -> set[str]:
+    return set(entry.__annotations__)

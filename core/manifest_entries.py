@@ -1,0 +1,198 @@
+"""The types of a manifest's entries, so that a type checker reads every access to one.
+
+``core.manifest`` checks that a file holds them. An entry that is not required may be missing from the bundle of an
+earlier version, or belongs to what only some bundles have.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+if TYPE_CHECKING:
+    from typing_extensions import NotRequired  # Python 3.10 has none of its own
+
+Number = float | str  # strict JSON has no infinity: "inf", "nan"
+
+
+class FileEntry(TypedDict):
+    """A file of the bundle; ``bytes`` is its size."""
+
+    sha256: str
+    role: NotRequired[str]
+    bytes: NotRequired[int]
+
+
+class TargetEntry(TypedDict):
+    """What was deployed."""
+
+    name: str
+    paper: NotRequired[str]
+    source: NotRequired[str]
+    weights: NotRequired[str | None]
+
+
+class BuildEntry(TypedDict):
+    """The arguments that build the module again from the target's name."""
+
+    seed: int
+    pretrained: bool
+    checkpoint: bool
+
+
+class TensorEntry(TypedDict):
+    """An input or output; names and expressions of axes stand among the sizes of its shape."""
+
+    name: str
+    shape: list[int | str]
+    dtype: str
+    low: NotRequired[float | None]
+    high: NotRequired[float | None]
+    layout: NotRequired[Literal["nchw", "nhwc"]]
+
+
+class FloorEntry(TypedDict):
+    """What PyTorch loses by itself, relative to the output: over the whole and in the largest element."""
+
+    l2: Number
+    max: Number
+
+
+class RecordedOutput(FloorEntry):
+    """An output of a case, with its floors in float32 and, by precision, below it."""
+
+    name: str
+    ties: bool
+    lower: NotRequired[dict[str, FloorEntry]]
+
+
+class CaseEntry(TypedDict):
+    """A recorded case; its arrays are in the reference file, under its ``key``."""
+
+    key: str
+    name: str
+    why: str
+    kind: str
+    sizes: dict[str, int]
+    inputs: list[str]
+    row_inputs: list[str]
+    rows_alone: bool
+    outputs: list[RecordedOutput]
+    row_outputs: list[str]
+    largest: Number
+    no_float64: NotRequired[str]
+
+
+class KeptEntry(TypedDict):
+    """A node that stays in float32."""
+
+    module: str
+    why: str
+
+
+class PrecisionEntry(TypedDict):
+    """A graph below float32.
+
+    ``float32`` has the reason for each module that stays in it, ``kept`` for each node; ``keep_fp32`` is what the user
+    asked for. ``ranges`` are those of int8 and fp8 by tensor, found by ``calibration``.
+    """
+
+    file: str
+    opset: int
+    oldest_tensorrt: str
+    lowered: int
+    float32: dict[str, str]
+    notes: list[str]
+    modules: NotRequired[dict[str, str]]
+    inputs_and_outputs: NotRequired[str]
+    kept: NotRequired[dict[str, KeptEntry]]
+    keep_fp32: NotRequired[list[str]]
+    ranges: NotRequired[dict[str, Any]]
+    calibration: NotRequired[str]
+    trtexec: NotRequired[dict[str, str]]
+
+
+class TriedEntry(TypedDict):
+    """One verdict of the search for the fewest bits."""
+
+    precision: str
+    kept: list[str]
+    said: str
+
+
+class SearchEntry(TypedDict):
+    """The search for the fewest bits that pass."""
+
+    tried: list[TriedEntry]
+    chosen: str
+
+
+class SimplifiedEntry(TypedDict):
+    """If the graph was simplified, and why not."""
+
+    done: bool
+    why_not: str
+    interrupted: NotRequired[bool]
+
+
+class ClassEntry(TypedDict):
+    """A class of the user's own, and the modules that are of it."""
+
+    name: str
+    source: str
+    modules: list[str]
+
+
+class ValidatedEntry(TypedDict):
+    """The verdict of ``validate`` on a machine; ``network`` has the errors along the network by stage."""
+
+    verdict: dict[str, Any]
+    machine: dict[str, Any]
+    max_error: NotRequired[float | None]
+    network: NotRequired[dict[str, list[str]]]
+
+
+class TunedEntry(TypedDict):
+    """The graph that ``tune`` wrote; ``graph`` is the hash of the one that it was made from."""
+
+    file: str
+    graph: NotRequired[str]
+
+
+class Manifest(TypedDict):
+    """The content of ``bundle.json``."""
+
+    format: int
+    target: TargetEntry
+    files: dict[str, FileEntry]
+    axes: dict[str, list[int]]
+    inputs: list[TensorEntry]
+    outputs: list[TensorEntry]
+    cases: list[CaseEntry]
+    verdict: dict[str, Any]
+    tool: NotRequired[str]
+    key: NotRequired[str]
+    build: NotRequired[BuildEntry | None]
+    opset: NotRequired[int]
+    narrowed: NotRequired[dict[str, str]]
+    default_batch: NotRequired[str]
+    notes: NotRequired[list[str]]
+    preprocessing: NotRequired[dict[str, Any]]
+    simplified: NotRequired[SimplifiedEntry]
+    interrupted: NotRequired[bool]
+    program: NotRequired[str]
+    modules: NotRequired[dict[str, str]]
+    cases_left_out: NotRequired[list[str]]
+    hidden: NotRequired[list[str]]
+    trtexec: NotRequired[str]
+    precisions: NotRequired[dict[str, PrecisionEntry]]
+    precision_search: NotRequired[SearchEntry]
+    plans: NotRequired[list[dict[str, Any]]]
+    tuned: NotRequired[TunedEntry | None]
+    classes: NotRequired[list[ClassEntry]]
+    command: NotRequired[str]
+    validated: NotRequired[ValidatedEntry]
+    benchmark: NotRequired[dict[str, Any]]
+    cost: NotRequired[dict[str, Any]]
+    versions: NotRequired[dict[str, str]]
+    seconds: NotRequired[dict[str, float]]
+    sha256: NotRequired[str]
