@@ -28,6 +28,7 @@ from torch.utils._pytree import tree_leaves
 import attn2trt
 from attn2trt.core.bundle import Bundle
 from attn2trt.core.tensor_spec import Axis, TensorSpec
+from attn2trt.engines.tensorrt.flavours import FLAVOURS
 from attn2trt.errors import Attn2trtError
 from attn2trt.modules.catalog import from_module
 from attn2trt.modules.copying import copy_module
@@ -52,7 +53,8 @@ RANDOM_SIZES = 10
 class Outcome:
     """``result`` is right, silently wrong, failed verdict, false alarm, refused, fails or traceback; ``why`` a line.
 
-    A false alarm is a failed verdict over a graph that is right. ``status`` is what the verdict as a whole says.
+    A false alarm is a failed verdict over a graph that is right; one that TensorRT alone did not take is refused.
+    ``status`` is what the verdict as a whole says.
     """
 
     result: str
@@ -170,6 +172,8 @@ def judge(deploy: Callable[[], Bundle], build: Callable[[], nn.Module], inputs: 
     if failure is not None:
         is_right = found.result == "right"
         why = f"{failure.label}: {failure.why}"
+        if is_right and failure.stage.runtime in FLAVOURS:  # its parser or builder took no part in what was compared
+            return Outcome("refused", why, status=status)
         return Outcome("false alarm" if is_right else "failed verdict", why, status=status)
     stated = ", ".join(f"{name} {axis}" for name, axis in claimed.items() if axis.multiple > 1)
     result = "silently wrong" if found.result == "fails" else found.result

@@ -71,9 +71,17 @@ def test_statuses_are_counted_where_rows_have_them(tools: Any) -> None:
     assert line.endswith("failed: 1. False alarms: 1.")
 
 
-@pytest.mark.parametrize(("add", "expected"), [(0.0, "false alarm"), (0.5, "failed verdict")])
-def test_a_failed_verdict_over_a_right_graph_is_a_false_alarm(
-    tools: Any, tmp_path: Path, add: float, expected: str
+@pytest.mark.parametrize(
+    ("add", "runtime", "expected"),
+    [
+        (0.0, ORT_CPU, "false alarm"),
+        (0.5, ORT_CPU, "failed verdict"),
+        (0.0, "tensorrt-rtx", "refused"),
+        (0.5, "tensorrt-rtx", "failed verdict"),
+    ],
+)
+def test_a_failed_verdict_over_a_right_graph_is_a_false_alarm_unless_tensorrt_refused_it(
+    tools: Any, tmp_path: Path, add: float, runtime: str, expected: str
 ) -> None:
     from onnx import TensorProto, helper
 
@@ -85,7 +93,7 @@ def test_a_failed_verdict_over_a_right_graph_is_a_false_alarm(
     path = tmp_path / "model.onnx"
     opset = [helper.make_opsetid("", 17)]
     path.write_bytes(helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString())
-    verdict = Verdict((StageResult(Stage(ORT_CPU), FAILED, "off"),)).to_json()
+    verdict = Verdict((StageResult(Stage(runtime), FAILED, "off"),)).to_json()
     bundle = SimpleNamespace(manifest={"verdict": verdict, "axes": {}}, model_path=path)
     found = outcomes.judge(lambda: bundle, nn.ReLU, [TensorSpec("x", (2, 3), "float32")])
     assert (found.result, found.status) == (expected, FAILED)
