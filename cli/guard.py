@@ -30,6 +30,8 @@ INTERRUPTED = 130
 # For a child to end by itself after it was asked to, after it reported that it has finished, or after its pipe closed.
 GRACE_SECONDS = 10.0
 POLL_SECONDS = 0.05
+# For the whole command to end after it was asked to: who asked waits for it, whatever hangs while it is cleaned up.
+END_SECONDS = 30.0
 SIGNAL_SECONDS = 0.5  # a signal does not end a wait, it changes how long to wait
 
 
@@ -42,7 +44,9 @@ class _Stop:
 
     def __call__(self, number: int, _frame: object) -> None:
         self.child.kill(number if self.since is None else signal.SIGKILL)
-        self.since = time.monotonic() if self.since is None else self.since
+        if self.since is None:
+            self.since = time.monotonic()
+            _end_within(END_SECONDS)
 
     def heed(self) -> None:
         """Be called for each signal that is not ignored."""
@@ -88,6 +92,12 @@ def _end_early(notes: Notes, code: int, why_killed: str, *, was_interrupted: boo
     line, exit_code = _obituary(notes, why_killed or processes.ending(code), by_itself=code >= 0)
     print(f"error: {printable(' '.join(line.split()))}", file=sys.stderr)
     sys.exit(exit_code)
+
+
+def _end_within(seconds: float) -> None:
+    """End this process after so long if nothing else has; its child ends with it."""
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(INTERRUPTED))
+    signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def interrupt_on_signals() -> None:

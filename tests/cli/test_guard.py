@@ -235,6 +235,19 @@ def test_each_signal_to_the_command_alone_is_an_interrupt(number: signal.Signals
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_interrupted_command_ends_though_what_cleans_up_hangs(tmp_path: Path) -> None:
+    body = "(Path(sys.argv[1]) / 'ready').touch()\ntime.sleep(60)"
+    code = PRELUDE + "".join(f"    {line}\n" for line in body.splitlines())
+    code += "from attn2trt.cli import guard, leftovers\nguard.END_SECONDS = 1.0\n"
+    code += "leftovers.end = lambda _: time.sleep(60)\nguarded(run)\n"
+    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
+    while not (tmp_path / "ready").exists():
+        assert parent.poll() is None
+        time.sleep(0.02)
+    parent.send_signal(signal.SIGQUIT)
+    assert parent.wait(20) == 130
+
+
 def test_a_signal_that_was_ignored_before_stays_ignored() -> None:
     """``nohup`` and a shell's background jobs count on it."""
     body = "os.kill(os.getppid(), signal.SIGHUP)\nos.kill(os.getpid(), signal.SIGHUP)\ntime.sleep(0.2)\nsys.exit(0)"
