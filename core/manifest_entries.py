@@ -23,7 +23,7 @@ class FileEntry(TypedDict):
 
 
 class TargetEntry(TypedDict):
-    """What was deployed."""
+    """The target: its name, its source, and its weights in words."""
 
     name: str
     paper: NotRequired[str]
@@ -51,7 +51,7 @@ class TensorEntry(TypedDict):
 
 
 class FloorEntry(TypedDict):
-    """What PyTorch loses by itself, relative to the output: over the whole and in the largest element."""
+    """PyTorch's own rounding, relative to the output: over the whole and in the largest element."""
 
     l2: Number
     max: Number
