@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..core.processes import STAGE_SECONDS, note
-from ..engines.tensorrt.targets import DEFAULT
 from .formats import Formats, format_option
 from .options import (
     IMAGES,
     PATH,
     calibration_options,
+    capabilities_option,
     deploy_options,
     float32_truth_option,
     max_error_option,
@@ -49,14 +49,7 @@ if TYPE_CHECKING:
     help="Graphs to write of a float32 file and to judge beside it: fp16, bf16, int8, fp8, separated by commas.",
 )
 @calibration_options
-@click.option(
-    "--for",
-    "capabilities",
-    default=DEFAULT,
-    show_default=True,
-    metavar="LIST",
-    help="GPUs that TensorRT for RTX builds a plan of every graph for; none leaves that out.",
-)
+@capabilities_option
 @click.option("--inputs", type=IMAGES, metavar="DIR", help="Photographs to judge on, beside the seeded cases.")
 @max_error_option
 @float32_truth_option

@@ -160,6 +160,16 @@ def _shapes(context: click.Context, _option: click.Parameter, texts: tuple[str, 
     return tuple(shape.text for shape in with_layouts([parse_shape(text) for text in texts], layouts))
 
 
+capabilities_option = click.option(
+    "--for",
+    "capabilities",
+    default=DEFAULT,
+    show_default=True,
+    metavar="LIST",
+    help="GPUs that TensorRT for RTX builds a plan of every graph for; none leaves that out.",
+)
+
+
 def export_options(command: Command) -> Command:
     """Options for the place of the bundle and for what is in it."""
     return _stack(
@@ -167,14 +177,7 @@ def export_options(command: Command) -> Command:
         click.option("-o", "--out", type=PATH, metavar="DIR", help="The bundle (default: bundles/TARGET)."),
         click.option("--opset", type=click.IntRange(min=1), default=17, show_default=True, help="ONNX opset."),
         precision_options,
-        click.option(
-            "--for",
-            "capabilities",
-            default=DEFAULT,
-            show_default=True,
-            metavar="LIST",
-            help="GPUs that TensorRT for RTX builds a plan of every graph for; none leaves that out.",
-        ),
+        capabilities_option,
         click.option("--force", is_flag=True, help="Rebuild, even if the bundle is there and unchanged."),
         click.option(
             "--time-limit",
