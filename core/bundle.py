@@ -16,6 +16,7 @@ from ..errors import CheckFailed, InputError
 from .manifest import HASH, MANIFEST, MODEL, REFERENCE, is_inside, manifest_hash, read_manifest
 from .manifest_entries import Manifest, PrecisionEntry, TunedEntry
 from .precision import FP32
+from .preprocessing import Preprocessing
 from .tensor_spec import Axis, TensorSpec
 
 if TYPE_CHECKING:
@@ -98,6 +99,14 @@ class Bundle:
     def outputs(self) -> tuple[TensorSpec, ...]:
         """The graph's outputs."""
         return tuple(spec_from_json(entry) for entry in self.manifest["outputs"])
+
+    @property
+    def preprocessing(self) -> Preprocessing | None:
+        """The way from a photograph to the input; None if the model's author does not say it.
+
+        Raises InputError for an entry that says what cannot be.
+        """
+        return Preprocessing.from_json(self.manifest.get("preprocessing", {}))
 
     @property
     def model_path(self) -> Path:

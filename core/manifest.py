@@ -168,7 +168,8 @@ _RANGE = _a("[min, opt, max] of sizes, in order", _is_range)
 _GRAPH = _text("the name of a graph", r"model[\w.+-]*\.onnx")
 _ANYTHING = _record()
 
-_BOUND = _or_none(_a("a number", lambda value: isinstance(value, int | float) and not isinstance(value, bool)))
+_NUMBER = _a("a number", lambda value: isinstance(value, int | float) and not isinstance(value, bool))
+_BOUND = _or_none(_NUMBER)
 _LAYOUT = _text("nchw or nhwc", "nchw|nhwc")
 _SPEC = _record(
     ("low", "high", "layout"), name=_TEXT, shape=_list(_SIZE), dtype=_DTYPE, low=_BOUND, high=_BOUND, layout=_LAYOUT
@@ -199,10 +200,35 @@ _PRECISION = _record(
     notes=_list(_TEXT),
     modules=_dict(_TEXT),
 )
+_PREPROCESSING = _record(
+    ("size", "resize", "crop", "interpolation", "antialias", "pad", "anchor", "scale", "mean", "std", "order"),
+    size=_list(_COUNT),
+    resize=_TEXT,
+    crop=_NUMBER,
+    interpolation=_TEXT,
+    antialias=_FLAG,
+    pad=_list(_NUMBER),
+    anchor=_TEXT,
+    scale=_NUMBER,
+    mean=_list(_NUMBER),
+    std=_list(_NUMBER),
+    order=_TEXT,
+)
 _SEARCH = _record(tried=_list(_record(precision=_TEXT, kept=_list(_TEXT), said=_TEXT)), chosen=_TEXT)
 _MANIFEST = _record(
     (
-        *("key", "build", "opset", "narrowed", "modules", "cases_left_out", "hidden", "trtexec", "precisions"),
+        *(
+            "key",
+            "build",
+            "opset",
+            "narrowed",
+            "preprocessing",
+            "modules",
+            "cases_left_out",
+            "hidden",
+            "trtexec",
+            "precisions",
+        ),
         *(
             "precision_search",
             "versions",
@@ -227,6 +253,7 @@ _MANIFEST = _record(
     build=_or_none(_record(seed=_COUNT, pretrained=_FLAG, checkpoint=_FLAG)),
     opset=_COUNT,
     narrowed=_dict(_TEXT),
+    preprocessing=_PREPROCESSING,
     modules=_dict(_TEXT),
     cases_left_out=_list(_TEXT),
     hidden=_list(_TEXT),

@@ -126,6 +126,25 @@ class SearchEntry(TypedDict):
     chosen: str
 
 
+class PreprocessingEntry(TypedDict):
+    """The way from a photograph to the input, as ``core.preprocessing.Preprocessing`` describes each field.
+
+    A bundle of an earlier version has ``size``, ``mean``, ``std``, ``interpolation``, ``crop`` and perhaps ``order``.
+    """
+
+    size: NotRequired[list[int]]
+    resize: NotRequired[Literal["crop", "letterbox", "stretch"]]
+    crop: NotRequired[float]
+    interpolation: NotRequired[str]
+    antialias: NotRequired[bool]
+    pad: NotRequired[list[float]]
+    anchor: NotRequired[Literal["center", "top-left"]]
+    scale: NotRequired[float]
+    mean: NotRequired[list[float]]
+    std: NotRequired[list[float]]
+    order: NotRequired[Literal["RGB", "BGR"]]
+
+
 class SimplifiedEntry(TypedDict):
     """If the graph was simplified, and why not."""
 
@@ -176,7 +195,7 @@ class Manifest(TypedDict):
     narrowed: NotRequired[dict[str, str]]
     default_batch: NotRequired[str]
     notes: NotRequired[list[str]]
-    preprocessing: NotRequired[dict[str, Any]]
+    preprocessing: NotRequired[PreprocessingEntry]
     simplified: NotRequired[SimplifiedEntry]
     interrupted: NotRequired[bool]
     program: NotRequired[str]

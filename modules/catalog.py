@@ -257,7 +257,7 @@ def _backbone_plan(asked: _Asked) -> Plan:
         "output_names": ("logits",) if indices is None else tuple(f"features_{index}" for index in indices),
         "paper": " ".join(dict.fromkeys(filter(None, papers))),
         "source": backbone.source,
-        "preprocessing": {**backbone.preprocessing, "size": list(planned[0][0][0].resolve(_opt(planned[0][1]))[1:])},
+        "preprocessing": replace(backbone.preprocessing, size=planned[0][0][0].resolve(_opt(planned[0][1]))[1:]),
     }
     return _first(Plan(parsed, whole, inputs, axes, facts) for inputs, axes in planned)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ..core.preprocessing import Preprocessing
 from ..core.tensor_spec import Axis, TensorSpec
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ class Target:
     ``weights`` names the origin of the weights in words, and ``weight_notes``, once it is built, what was done with
     them when they were loaded. ``fingerprint`` identifies what ``build`` returns without
     calling it; None if only the built module tells (a user's own factory). ``fallbacks`` are the same target with a
-    fixed batch, to be tried in turn if it refuses a batch that nobody asked for.
+    fixed batch, to be tried in turn if it refuses a batch that nobody asked for. ``preprocessing`` is how a photograph
+    becomes the input, if the model's author says it.
     """
 
     name: str
@@ -33,7 +35,7 @@ class Target:
     source: str = ""
     weights: str = ""
     fingerprint: str | None = None
-    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    preprocessing: Preprocessing | None = None
     fallbacks: tuple[Target, ...] = ()
     weight_notes: list[str] = field(default_factory=list, compare=False)
 

@@ -13,6 +13,7 @@ from ..errors import InputError
 from .cases import Array, Case, Feeds, image_cases
 
 if TYPE_CHECKING:
+    from ..core.preprocessing import Preprocessing
     from ..core.tensor_spec import Axis, TensorSpec
 
 # Batches of photographs or tensors: more change a range little, and each is a run of the whole network.
@@ -29,7 +30,7 @@ class Fed(Protocol):
     @property
     def axes(self) -> Mapping[str, Axis]: ...
     @property
-    def preprocessing(self) -> Mapping[str, Any]: ...
+    def preprocessing(self) -> Preprocessing | None: ...
 
 
 @dataclass(frozen=True)

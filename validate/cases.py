@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..core.preprocessing import Preprocessing
 from ..core.tensor_spec import Axis, TensorSpec
 from ..errors import InputError
 from .images import MAX_CASES, image_feeds, image_paths
@@ -79,7 +80,7 @@ def make_cases(
     *,
     seed: int = 0,
     images: Path | None = None,
-    preprocessing: Mapping[str, Any] | None = None,
+    preprocessing: Preprocessing | None = None,
 ) -> list[Case]:
     """Every case for a model with these inputs and ranges, the traced shape first.
 
@@ -95,7 +96,7 @@ def make_cases(
     else:
         cases += [maker.case(name, f"every integer at its {name}", name, traced) for name in ("lowest", "highest")]
     if images is not None:
-        cases += _image_cases(maker, traced, images, preprocessing or {})
+        cases += _image_cases(maker, traced, images, preprocessing)
     return cases
 
 
@@ -105,7 +106,7 @@ def image_cases(
     images: Path,
     *,
     seed: int,
-    preprocessing: Mapping[str, Any],
+    preprocessing: Preprocessing | None,
     most: int,
     option: str,
 ) -> list[Case]:
@@ -329,7 +330,7 @@ def _image_cases(
     maker: _Maker,
     sizes: dict[str, int],
     folder: Path,
-    preprocessing: Mapping[str, Any],
+    preprocessing: Preprocessing | None,
     most: int = MAX_CASES,
     option: str = "--inputs",
 ) -> list[Case]:

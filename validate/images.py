@@ -1,20 +1,26 @@
-"""Photographs as inputs: read with Pillow, resized to the model's size and normalised as the model expects."""
+"""Photographs as inputs: read with Pillow and preprocessed as the model's author did."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from ..core.preprocessing import Placement, Preprocessing
 from ..core.tensor_spec import TensorSpec
 from ..errors import InputError, MissingRequirement
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm")
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
 MAX_CASES = 8
+# for a model whose author says nothing: -1 to 1
+UNKNOWN = Preprocessing(resize="stretch", interpolation="bicubic", mean=(0.5,), std=(0.5,))
 
 
 def image_paths(
@@ -60,34 +66,49 @@ def images_in(folder: Path) -> list[Path]:
 def image_feeds(
     paths: Sequence[Path],
     shape: tuple[int, ...],
-    preprocessing: Mapping[str, Any],
+    preprocessing: Preprocessing | None,
     bounds: tuple[float, float] | None = None,
     *,
     layout: str = "nchw",
 ) -> npt.NDArray[np.float32]:
     """Images as ``shape`` = (n, c, h, w), or (n, h, w, c) in the layout nhwc.
 
-    They are scaled to [0, 1], less mean, over std (0.5 each if nothing is known). For an input with ``bounds`` they are
-    scaled to these instead.
+    They are preprocessed as the model's author says, or as UNKNOWN if he does not. For an input with ``bounds`` the
+    pixels are scaled to these instead of being normalised. The last rows are filled up from the first files.
 
     Another channel count than 1 or 3, as a block inside a network has, is filled with the colour planes, each
     round shifted by a seventh of the image.
+
+    Raises InputError for an image that cannot be read or does not fit, and MissingRequirement without Pillow.
     """
     if layout == "nhwc":
         n, h, w, c = shape
         return np.ascontiguousarray(image_feeds(paths, (n, c, h, w), preprocessing, bounds).transpose(0, 2, 3, 1))
-    n, c, h, w = shape
-    planes = np.stack([_planes(paths[row % len(paths)], c, h, w) for row in range(n)])
-    # The order of the channels is the model's; mean and std are given in that order.
-    batch = planes[:, ::-1] if preprocessing.get("order") == "BGR" and c == 3 else planes
+    n, *chw = shape
+    how = preprocessing or UNKNOWN
+    images = [read_image(path, (chw[0], chw[1], chw[2]), how) for path in paths[:n]]
+    pixels = np.stack([images[row % len(images)] for row in range(n)])
+    return normalised(pixels, how, bounds)
+
+
+def normalised(
+    pixels: npt.NDArray[np.float32], how: Preprocessing, bounds: tuple[float, float] | None
+) -> npt.NDArray[np.float32]:
+    """Return pixels (n, c, h, w), 0 to 255, as a model takes them: within ``bounds`` if it has them."""
     if bounds is not None:
         low, high = bounds
-        return np.ascontiguousarray(low + (high - low) * batch, dtype=np.float32)
-    mean, std = (_per_channel(preprocessing.get(key), c) for key in ("mean", "std"))
-    return np.ascontiguousarray((batch - mean) / std, dtype=np.float32)
+        return np.ascontiguousarray(low + (high - low) * (pixels / np.float32(255)), dtype=np.float32)
+    mean, std = (
+        np.asarray(values or default, np.float32).reshape(-1, 1, 1)
+        for values, default in ((how.mean, (0.0,)), (how.std, (1.0,)))
+    )
+    return np.ascontiguousarray((pixels * np.float32(how.scale) - mean) / std, dtype=np.float32)
 
 
-def _planes(path: Path, c: int, h: int, w: int) -> npt.NDArray[np.float32]:
+def read_image(path: Path, shape: tuple[int, int, int], how: Preprocessing) -> npt.NDArray[np.float32]:
+    """Return an image's pixels, 0 to 255, placed in (c, h, w). Raises what ``image_feeds`` raises."""
+    c, h, w = shape
+    how.check_channels(c)
     try:
         from PIL import Image
     except ImportError:
@@ -95,21 +116,62 @@ def _planes(path: Path, c: int, h: int, w: int) -> npt.NDArray[np.float32]:
     try:
         # no others: PostScript under such a name would be given to another program
         with Image.open(path, formats=FORMATS) as image:
-            colours = image.convert("L" if c == 1 else "RGB").resize((w, h), Image.Resampling.BICUBIC)
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+            colours = image.convert("L" if c == 1 else "RGB")
+    except (
+        ArithmeticError,
+        LookupError,
+        OSError,
+        SyntaxError,
+        TypeError,
+        ValueError,
+        Image.DecompressionBombError,
+    ) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"cannot read the image '{path}': {reason}; remove or replace it") from None
-    pixels = np.asarray(colours, dtype=np.float32).reshape(h, w, -1) / np.float32(255)
-    planes = pixels.transpose(2, 0, 1)
+    try:
+        place = how.place((colours.height, colours.width), (h, w))
+    except InputError as error:
+        raise InputError(f"cannot use the image '{path}': {error}") from None
+    return _placed(_planes(_resized(colours, place, how), c, how), place, (c, h, w), how)
+
+
+def _resized(image: Image, place: Placement, how: Preprocessing) -> Image:
+    """Return the image in the size of its place."""
+    from PIL import Image as images
+
+    size, resampling = (place.width, place.height), images.Resampling[how.interpolation.upper()]
+    if image.size == size:
+        return image
+    if how.antialias or how.interpolation == "nearest":
+        return image.resize(size, resampling)
+    rows, columns = place.scale
+    matrix = (1 / columns, 0, 0, 0, 1 / rows, 0)
+    return image.transform(size, images.Transform.AFFINE, matrix, resampling)
+
+
+def _planes(image: Image, c: int, how: Preprocessing) -> npt.NDArray[np.float32]:
+    """Return the pixels as (c, h, w), 0 to 255, the channels in the model's order."""
+    pixels = np.asarray(image, dtype=np.float32)
+    planes = pixels.reshape(image.height, image.width, -1).transpose(2, 0, 1)
+    if c == 3 and how.order == "BGR":
+        return planes[::-1]
     if c in (1, 3):
         return planes
-    shifts = [(k // 3 * h // 7, k // 3 * w // 7) for k in range(c)]
+    shifts = [(k // 3 * image.height // 7, k // 3 * image.width // 7) for k in range(c)]
     return np.stack([np.roll(planes[k % 3], shift, axis=(0, 1)) for k, shift in enumerate(shifts)])
 
 
-def _per_channel(values: Any, c: int) -> npt.NDArray[np.float32]:
-    """Return ``values`` as (c, 1, 1); 0.5 if they are unknown or meant for another channel count."""
-    found = np.asarray(values if values is not None else 0.5, dtype=np.float32).reshape(-1)
-    if found.size not in (1, c):
-        found = np.full(1, 0.5, np.float32)
-    return np.broadcast_to(found.reshape(-1, 1, 1), (c, 1, 1))
+def _placed(
+    planes: npt.NDArray[np.float32], place: Placement, shape: tuple[int, int, int], how: Preprocessing
+) -> npt.NDArray[np.float32]:
+    """Return the planes cropped, or within their border."""
+    _, h, w = shape
+    top, left = place.top, place.left
+    inside = planes[:, max(0, -top) : h - top, max(0, -left) : w - left]
+    if inside.shape == shape:
+        return inside
+    canvas = np.empty(shape, np.float32)
+    canvas[:] = np.asarray(how.pad, np.float32).reshape(-1, 1, 1)
+    top, left = max(0, top), max(0, left)
+    canvas[:, top : top + inside.shape[1], left : left + inside.shape[2]] = inside
+    return canvas

@@ -17,6 +17,7 @@ from ..core.bundle import REFERENCE, axis_to_json, spec_to_json
 from ..core.graph import OnnxGraph
 from ..core.memory import children_take, machine_bytes
 from ..core.precision import CAST, FP32, PRECISIONS, QUANTISED
+from ..core.preprocessing import Preprocessing
 from ..core.progress import Progress, StageTimes
 from ..core.scratch import scratch
 from ..core.tensor_spec import Axis, TensorSpec
@@ -161,7 +162,7 @@ class _Fed:
 
     inputs: tuple[TensorSpec, ...]
     axes: Mapping[str, Axis]
-    preprocessing: Mapping[str, Any]
+    preprocessing: Preprocessing | None = None
 
 
 @dataclass(frozen=True)
@@ -224,7 +225,7 @@ class _Check:
         self, cases: Sequence[Case], module: nn.Module | None
     ) -> tuple[dict[str, LowPrecisionGraph], list[StageResult]]:
         """Return the graphs below float32, and a stage for each that cannot be made of this file."""
-        fed = _Fed(self.graph.inputs, self.graph.axes, {})
+        fed = _Fed(self.graph.inputs, self.graph.axes)
         writer = PrecisionWriter(
             self.request, self.graph, fed, cases, self.folder, module, self.weights.seed, self.times.start
         )

@@ -26,7 +26,7 @@ def target_entries(target: Target, weights: Weights, *, by_name: bool) -> dict[s
             "weights": "; ".join([target.weights, *target.weight_notes]),
         },
         "build": build if by_name else None,
-        "preprocessing": dict(target.preprocessing),
+        "preprocessing": {} if target.preprocessing is None else target.preprocessing.to_json(),
     }
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from ...core.preprocessing import Interpolation, Order, Preprocessing, Resize
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -29,22 +30,25 @@ class Backbone:
     size: tuple[int, int, int] = (3, 224, 224)
     mean: tuple[float, ...] = MEAN
     std: tuple[float, ...] = STD
-    interpolation: str = "bicubic"
+    interpolation: Interpolation = "bicubic"
     crop: float = 0.95
-    order: str = "RGB"
+    order: Order = "RGB"
+    resize: Resize = "crop"
     file: str = "timm"
 
     @property
-    def preprocessing(self) -> dict[str, Any]:
-        """Return how an image becomes an input: size (c, h, w), mean and std of each channel in [0, 1], resizing."""
-        return {
-            "size": list(self.size),
-            "mean": list(self.mean),
-            "std": list(self.std),
-            "interpolation": self.interpolation,
-            "crop": self.crop,
-            **({} if self.order == "RGB" else {"order": self.order}),
-        }
+    def preprocessing(self) -> Preprocessing:
+        """Return how a photograph becomes an input of ``size``."""
+        return Preprocessing(
+            resize=self.resize,
+            crop=self.crop,
+            interpolation=self.interpolation,
+            pad=tuple(round(255 * value) for value in self.mean) if self.resize == "letterbox" else (0.0,),
+            mean=self.mean,
+            std=self.std,
+            order=self.order,
+            size=self.size,
+        )
 
     @property
     def source(self) -> str:

@@ -5,15 +5,20 @@ timm, Wightman, https://github.com/huggingface/pytorch-image-models, Apache-2.0.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from ...core.preprocessing import Interpolation, Resize
 from ...errors import InputError
 from ..block_index import block_names, nearest, one_of
 from .known import KNOWN, Backbone
 
 if TYPE_CHECKING:
     from torch import nn
+
+# timm's crop modes, as its evaluation transforms read them
+_RESIZE: Mapping[str, Resize] = {"center": "crop", "squash": "stretch", "border": "letterbox"}
 
 
 def find(name: str) -> Backbone:
@@ -54,8 +59,9 @@ def find(name: str) -> Backbone:
         size=(channels, height, width),
         mean=tuple(config.mean),
         std=tuple(config.std),
-        interpolation=config.interpolation,
+        interpolation="bilinear" if config.interpolation == "random" else cast(Interpolation, config.interpolation),
         crop=config.crop_pct,
+        resize=_RESIZE[config.crop_mode],
     )
 
 

@@ -128,5 +128,5 @@ def test_no_weights_are_fetched_for_what_timm_lacks():
 
 
 def test_the_channel_order_is_reported():
-    assert resolve("bn_inception").preprocessing["order"] == "BGR"
-    assert "order" not in resolve("resnet50").preprocessing
+    assert resolve("bn_inception").preprocessing.order == "BGR"
+    assert resolve("resnet50").preprocessing.order == "RGB"

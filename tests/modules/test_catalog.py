@@ -27,7 +27,7 @@ def test_a_block():
     assert target.inputs[0].resolve(target.sizes()) == (2, 64, 32, 32)
     assert target.output_names == ("output",)
     assert target.paper == "https://arxiv.org/abs/2103.02907"
-    assert target.preprocessing == {}
+    assert target.preprocessing is None
     assert target.weights == "random, seed 0, scaled layer by layer"
     assert resolve("se").inputs[0].shape == (2, 64, 56, 56)
 
@@ -43,9 +43,9 @@ def test_a_backbone():
     assert target.output_names == ("logits",)
     assert target.source == "timm resnet50"
     assert target.paper.split() == ["https://arxiv.org/abs/1512.03385", "https://arxiv.org/abs/1807.06521"]
-    assert target.preprocessing["mean"] == [0.485, 0.456, 0.406]
-    assert target.preprocessing["size"] == [3, 224, 224]
-    assert resolve("resnet50", shapes=["2x3x64x96"]).preprocessing["size"] == [3, 64, 96]
+    assert target.preprocessing.mean == (0.485, 0.456, 0.406)
+    assert target.preprocessing.size == (3, 224, 224)
+    assert resolve("resnet50", shapes=["2x3x64x96"]).preprocessing.size == (3, 64, 96)
 
 
 @pytest.mark.parametrize("spec", block_names())

@@ -98,7 +98,7 @@ def test_a_factory(code):
     target = resolve(f"py:{code}:factory", shapes=["2x3x16x16"], dynamic="batch=1:2:4,height,width")
     assert str(target.inputs[0]) == "input: float32[batch, 3, height, width]"
     assert target.axes == {"batch": Axis(1, 2, 4), "height": Axis(8, 16, 32), "width": Axis(8, 16, 32)}
-    assert (target.fingerprint, target.output_names, target.preprocessing) == (None, (), {})
+    assert (target.fingerprint, target.output_names, target.preprocessing) == (None, (), None)
     first, second = target.build(), target.build()
     assert first is not second
     assert all(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from attn2trt.core.preprocessing import Preprocessing
 from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.errors import InputError
 from attn2trt.validate.cases import Case, make_cases, size_cases
@@ -164,7 +165,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_images_fill_batches_resized_and_normalised(folder: Path) -> None:
     image = TensorSpec("image", ("batch", 3, 8, 10))
-    known = {"mean": (0.0, 0.0, 0.5), "std": (1.0, 1.0, 0.25)}
+    known = Preprocessing(mean=(0.0, 0.0, 0.5), std=(1.0, 1.0, 0.25))
     cases = make_cases([image], {"batch": Axis(1, 2, 4)}, images=folder, preprocessing=known)
     photos = [case for case in cases if case.kind == "image"]
     assert len(photos) == 2
@@ -176,7 +177,7 @@ def test_images_fill_batches_resized_and_normalised(folder: Path) -> None:
 
 def test_images_come_in_the_models_order_of_channels(folder: Path) -> None:
     image = TensorSpec("image", (2, 3, 8, 10))
-    known = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "order": "BGR"}
+    known = Preprocessing(order="BGR")
     photo = next(case for case in make_cases([image], {}, images=folder, preprocessing=known) if case.kind == "image")
     assert np.allclose(photo.feeds["image"][0, :, 0, 0], (1, 0, 10 / 255))
 

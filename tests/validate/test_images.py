@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from attn2trt.core.preprocessing import Preprocessing
 from attn2trt.errors import InputError
+from attn2trt.modules.backbones.known import Backbone
+from attn2trt.modules.backbones.timm import _RESIZE
 from attn2trt.validate.images import image_feeds, images_in
 from attn2trt.workflows.reuse import files_read
 
@@ -38,4 +42,66 @@ def test_what_is_neither_a_file_nor_a_folder_is_refused_without_reading(tmp_path
 def test_postscript_under_an_images_name_is_not_given_to_another_program(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(POSTSCRIPT)
     with pytest.raises(InputError, match="cannot read the image"):
-        image_feeds([tmp_path / "a.jpg"], (1, 3, 8, 8), {})
+        image_feeds([tmp_path / "a.jpg"], (1, 3, 8, 8), None)
+
+
+@pytest.fixture
+def photograph(tmp_path: Path) -> Path:
+    draw = np.random.default_rng(0)
+    coarse = draw.integers(0, 256, (9, 13, 3), np.uint8)
+    Image.fromarray(coarse).resize((130, 90), Image.Resampling.BICUBIC).save(tmp_path / "photograph.png")
+    return tmp_path / "photograph.png"
+
+
+def fed(path: Path, shape: tuple[int, ...], how: Preprocessing) -> np.ndarray:
+    return image_feeds([path], shape, how)[0]
+
+
+@pytest.mark.parametrize("crop_mode", ["center", "squash", "border"])
+@pytest.mark.parametrize("size", [(64, 64), (48, 64)])
+def test_a_photograph_becomes_what_timm_makes_of_it(photograph: Path, crop_mode: str, size: tuple[int, int]) -> None:
+    from timm.data.transforms_factory import transforms_imagenet_eval
+
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    options = {"crop_pct": 0.875, "crop_mode": crop_mode, "interpolation": "bicubic", "mean": mean, "std": std}
+    transform = transforms_imagenet_eval(size, **options)
+    backbone = Backbone("", "", mean=mean, std=std, crop=0.875, resize=_RESIZE[crop_mode])
+    found = fed(photograph, (1, 3, *size), backbone.preprocessing)
+    assert np.abs(found - transform(Image.open(photograph)).numpy()).max() < 1e-5
+
+
+def test_a_letterbox_has_its_border(photograph: Path) -> None:
+    how = Preprocessing(resize="letterbox", pad=(114.0,), scale=1.0)
+    found = fed(photograph, (1, 3, 65, 65), how)
+    assert (found[:, :10] == 114).all()
+    assert (found[:, 55:] == 114).all()
+    assert not (found[:, 10:55] == 114).all()
+    corner = fed(photograph, (1, 3, 65, 65), replace(how, anchor="top-left"))
+    assert np.array_equal(corner[:, :45], found[:, 10:55])
+
+
+def test_without_antialiasing_four_pixels_are_sampled(photograph: Path) -> None:
+    how = Preprocessing(resize="stretch", antialias=False, scale=1.0)
+    found = fed(photograph, (1, 3, 45, 65), how)
+    pixels = np.asarray(Image.open(photograph), np.float32)
+    expected = pixels.reshape(45, 2, 65, 2, 3).mean((1, 3)).transpose(2, 0, 1)  # half of it: the middle of four
+    assert np.abs(found - expected).max() <= 1
+    assert np.abs(fed(photograph, (1, 3, 45, 65), replace(how, antialias=True)) - expected).max() > 1
+
+
+def test_pixels_are_scaled_and_normalised_in_the_models_order(photograph: Path) -> None:
+    raw = fed(photograph, (1, 3, 90, 130), Preprocessing(scale=1.0))
+    assert np.array_equal(raw, np.asarray(Image.open(photograph)).transpose(2, 0, 1))
+    how = Preprocessing(scale=2.0, mean=(1.0, 2.0, 3.0), std=(2.0, 4.0, 8.0), order="BGR")
+    found = fed(photograph, (1, 3, 90, 130), how)
+    assert np.allclose(found, (raw[::-1] * 2 - [[[1]], [[2]], [[3]]]) / [[[2]], [[4]], [[8]]])
+    rows = image_feeds([photograph], (2, 90, 130, 3), how, layout="nhwc")
+    assert np.array_equal(rows[1].transpose(2, 0, 1), found)
+
+
+def test_an_image_that_does_not_fit_is_named(photograph: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (60000, 1)).save(tmp_path / "line.png")
+    with pytest.raises(InputError, match=r"cannot use the image '.*line\.png': .* closer to square"):
+        fed(tmp_path / "line.png", (1, 3, 64, 64), Preprocessing())
+    with pytest.raises(InputError, match=r"mean .* one for each of the input's 1 channels"):
+        fed(photograph, (1, 1, 8, 8), Preprocessing(mean=(0.1, 0.2, 0.3)))
