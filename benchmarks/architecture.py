@@ -50,12 +50,12 @@ def main() -> int:
     parser.add_argument("--against", metavar="REV", help="a revision of git")
     parser.add_argument("--list", action="store_true", help="every file and callback of a workflow")
     options = parser.parse_args()
-    now = shape(ROOT)
     before = None
-    if options.against is not None:
+    if options.against is not None:  # first: a revision may not be there
         with tempfile.TemporaryDirectory() as name:
             unpack(options.against, Path(name))
             before = shape(Path(name))
+    now = shape(ROOT)
     print("\n".join([*_text(now, before), *(_listed(now) if options.list else ())]))
     return int(bool(now.order.circle or now.order.upward))
 

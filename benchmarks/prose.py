@@ -249,10 +249,11 @@ def main() -> None:
     parser.add_argument("--against", metavar="REV", help="put the counts of this revision before today's")
     parser.add_argument("--list", choices=COUNTS, metavar="COUNT", help=f"print its places: {', '.join(COUNTS)}")
     options = parser.parse_args()
+    before = at_revision(options.against) if options.against else None  # first: a revision may not be there
     now = today()
     if options.list:
         print(*(one for one in now.findings if one.count == options.list), sep="\n")
-    print(table(now, at_revision(options.against) if options.against else None), file=sys.stdout)
+    print(table(now, before), file=sys.stdout)
 
 
 if __name__ == "__main__":
