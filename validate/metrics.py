@@ -90,8 +90,9 @@ class Comparison:
     best score in float64 no rounding can change, and ``agreeing_rows`` those of them with the same best score; both 0
     for any other output. ``sizes`` are those of the case's dynamic axes. ``over_budget``: the budget of float32 is
     exceeded, as PyTorch's own float32 may.
-    ``no_float64`` is the reason why float64 could not be compared with, "" if it was. ``error_map`` shows where in the
-    output the error lies, and is kept of a stage's worst comparison alone.
+    ``no_float64`` is the reason why float64 could not be compared with, "" if it was. ``is_stress``: the inputs were
+    made to reach what data seldom reaches, and the error may be large in PyTorch as well.
+    ``error_map`` shows where in the output the error lies, and is kept of a stage's worst comparison alone.
     """
 
     output: str
@@ -107,6 +108,7 @@ class Comparison:
     sizes: tuple[tuple[str, int], ...] = ()
     over_budget: bool = False
     no_float64: str = ""
+    is_stress: bool = False
     error_map: ErrorMap | None = None
 
 

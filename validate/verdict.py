@@ -89,9 +89,14 @@ class StageResult:
 
     @property
     def worst_error(self) -> float:
-        """The largest relative L2 error; NaN counts as the largest."""
-        errors = [found.error for _, found in self.comparisons]
-        return math.nan if any(map(math.isnan, errors)) else max(errors, default=0.0)
+        """The largest relative L2 error on ordinary inputs, or on all if none is; NaN counts as the largest."""
+        ordinary = [found.error for _, found in self.comparisons if not found.is_stress]
+        return _largest(ordinary or [found.error for _, found in self.comparisons])
+
+    @property
+    def worst_stress_error(self) -> float:
+        """The largest relative L2 error on inputs made to reach what data seldom reaches; 0 without any."""
+        return _largest([found.error for _, found in self.comparisons if found.is_stress])
 
     @property
     def case_count(self) -> int:
@@ -176,6 +181,10 @@ class Verdict:
             raise InputError(f"received a verdict that cannot be read ({error!r}); export the bundle again") from None
 
 
+def _largest(errors: Sequence[float]) -> float:
+    return math.nan if any(map(math.isnan, errors)) else max(errors, default=0.0)
+
+
 def _comparison_json(found: Comparison) -> dict[str, Any]:
     plain = {key: _plain(value) for key, value in asdict(replace(found, error_map=None)).items()}
     del plain["error_map"]
@@ -221,6 +230,7 @@ def _comparison(part: Mapping[str, Any]) -> Comparison:
         agreeing_rows=int(part.get("agreeing_rows", 0)),
         sizes=tuple((str(name), int(size)) for name, size in part.get("sizes", {}).items()),
         over_budget=part.get("over_budget") is True,
+        is_stress=part.get("is_stress") is True,
         no_float64=str(part.get("no_float64", "")),
         error_map=None if part.get("error_map") is None else ErrorMap.from_json(part["error_map"]),
     )
@@ -308,7 +318,8 @@ def judge_case(
         if slices is not None:
             slices.add(reference, outputs, is_ordinary=case.kind not in STRESS_KINDS)
     found += _misdeclared(declared, case, reference)
-    return tuple((case.name, replace(one, sizes=sizes, no_float64=reference.no_float64)) for one in found)
+    known: dict[str, Any] = {"sizes": sizes, "no_float64": reference.no_float64, "is_stress": case.kind in STRESS_KINDS}
+    return tuple((case.name, replace(one, **known)) for one in found)
 
 
 def _misdeclared(declared: Sequence[TensorSpec], case: Case, reference: Reference) -> Iterator[Comparison]:

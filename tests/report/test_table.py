@@ -72,6 +72,24 @@ def test_equal_outputs_are_called_equal() -> None:
     assert math.isfinite(stage("s", 1.0).worst_error)
 
 
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [(2e-6, "largest error 2.0e-07"), (0.79, "largest error 2.0e-07 (7.9e-01 on extreme inputs, for which PyTorch's")],
+)
+def test_the_error_is_that_of_ordinary_inputs(error: float, words: str) -> None:
+    ordinary = stage("s", 1.0).comparisons[0]
+    extreme = ("flat", replace(ordinary[1], error=error, is_stress=True))
+    found = stage_result(Stage("s"), [ordinary, extreme])
+    sentence = stage_sentence(found)
+    assert words in sentence
+    assert ("extreme" in sentence) == (error > 0.1)
+    assert (found.worst_error, found.worst_stress_error) == (2e-7, error)
+    alone = stage_result(Stage("s"), [extreme])
+    assert alone.worst_error == error
+    assert "extreme" not in stage_sentence(alone)
+    assert Verdict.from_json(Verdict((found,)).to_json()).stages[0] == found
+
+
 def kinds(**kind: object) -> Verdict:
     found = replace(stage("ort", 1.0).comparisons[0][1], **kind)
     return Verdict((stage_result(Stage("ort"), [("traced", found)]), stage("simplified", 1.0)), allows_float32=True)
