@@ -11,7 +11,7 @@ from .output import print_json, print_rich
 
 
 @click.command("list")
-@click.argument("kind", type=click.Choice(["blocks", "backbones"]), required=False)
+@click.argument("kind", type=click.Choice(["blocks", "backbones", "libraries"]), required=False)
 @click.option(
     "--supports",
     type=click.Choice(["dynamic", "batch", "height", "width"]),
@@ -20,9 +20,9 @@ from .output import print_json, print_rich
 )
 @output_options
 def command(kind: str | None, supports: tuple[str, ...], as_json: bool) -> None:
-    """List the blocks and backbones that can be deployed.
+    """List the blocks, backbones and libraries for a TARGET.
 
-    Each with paper, parameters and multiply-accumulates.
+    Blocks and backbones with paper, parameters and multiply-accumulates, libraries with some of their models.
 
     \b
     attn2trt list                       everything
@@ -32,7 +32,8 @@ def command(kind: str | None, supports: tuple[str, ...], as_json: bool) -> None:
     from ..modules.catalog import KINDS, entries
 
     axes = {axis for name in supports for axis in (("height", "width") if name == "dynamic" else (name,))}
-    found = entries(kinds=(kind.removesuffix("s"),) if kind else KINDS, supports=axes)
+    kinds = {f"{name[:-1]}ies" if name.endswith("y") else f"{name}s": name for name in KINDS}
+    found = entries(kinds=(kinds[kind],) if kind else KINDS, supports=axes)
     if as_json:
         print_json([asdict(entry) for entry in found])
         return
@@ -59,6 +60,12 @@ def command(kind: str | None, supports: tuple[str, ...], as_json: bool) -> None:
             where = [entry.places.get("ResNet", "")] if name == "block" else []
             row = (entry.name, str(entry.year or ""), *numbers, entry.summary, options, varying, *where, paper)
             table.add_row(*map(Text, row))
+        print_rich(table)
+    if of_kind := [entry for entry in found if entry.kind == "library"]:
+        table = Table("library", "installed", "what it has", "some names", title="libraries (LIBRARY:NAME)")
+        for entry in of_kind:
+            names = "\n".join(f"{entry.name}:{name}" for name in entry.examples)
+            table.add_row(*map(Text, (entry.name, entry.installed or "no", entry.summary, names)))
         print_rich(table)
     print_rich("Put them together: BACKBONE+BLOCK:option=value@stage3,stage4, e.g. resnet50+eca:k=3@stage3")
     print_rich("Any other timm model name works too, and your own FILE.py or py:package.module:factory --shape …")

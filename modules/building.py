@@ -38,10 +38,17 @@ IMAGE_SEED = 0x5EED  # not the weights' own: images drawn as the weights are wou
 class Recipe(ABC):
     """The part of one kind of target in the common way of building.
 
-    ``weight_notes`` is filled by ``build``: what was done with a checkpoint when it was loaded.
+    ``weight_notes`` is filled by ``build``: what was done with a checkpoint when it was loaded. So are ``notes``: what
+    was set, or left out, so that the module can be exported.
     """
 
     weight_notes: list[str] = field(default_factory=list, kw_only=True, compare=False)
+    notes: list[str] = field(default_factory=list, kw_only=True, compare=False)
+
+    @property
+    def identity(self) -> str:
+        """What decides the module beside the TARGET's text, the weights and this package's code."""
+        return ""
 
     def build(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> nn.Module:
         """A new module in eval mode, in float32, on the CPU, without gradients; equal at every call.
@@ -79,8 +86,8 @@ class BlockAlone(Recipe):
     checkpoint: Path | None = None
 
     def structure(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> tuple[nn.Module, list[nn.Module]]:
-        with _seeded(self.seed):
-            height, width = _traced(inputs[0], axes)[2:]
+        with seeded(self.seed):
+            height, width = traced(inputs[0], axes)[2:]
             return self.info.create(self.channels, size=(height, width), options=self.options), []
 
     def make_with_weights(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> nn.Module:
@@ -90,14 +97,14 @@ class BlockAlone(Recipe):
         if self.checkpoint is not None:
             self.weight_notes[:] = checkpoints.load_into(module, self.checkpoint)
         else:
-            fixed = (FEW, *_traced(inputs[0], axes)[1:])
+            fixed = (FEW, *traced(inputs[0], axes)[1:])
             shape = fixed if self.info.fixed_size else (CALIBRATION_BATCH, self.channels, 24, 32)
-            example = _images(shape, self.seed)
+            example = images(shape, self.seed)
             randomise(module, [example], seed=self.seed)
         return module
 
     def weights(self, digest: str) -> str:
-        return _words(self.checkpoint, digest) or f"random, seed {self.seed}, scaled layer by layer"
+        return checkpoint_words(self.checkpoint, digest) or f"random, seed {self.seed}, scaled layer by layer"
 
 
 @dataclass(frozen=True)
@@ -125,17 +132,17 @@ class BackboneWithBlocks(Recipe):
     def _classifier(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> tuple[nn.Module, list[nn.Module]]:
         from .placement import insert
 
-        sizes = _traced(inputs[0], axes)[1:]
-        with _seeded(self.seed):
+        sizes = traced(inputs[0], axes)[1:]
+        with seeded(self.seed):
             module = backbones.create(self.backbone.name, pretrained=self.pretrained)
-            example = functools.partial(_images, (1, *sizes), self.seed)
+            example = functools.partial(images, (1, *sizes), self.seed)
             return module, insert(module, self.backbone.name, self.insertions, lambda: [example()])
 
     def make_with_weights(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> nn.Module:
         from .randomise import randomise
 
         name = self.backbone.name
-        channels, height, width = _traced(inputs[0], axes)[1:]
+        channels, height, width = traced(inputs[0], axes)[1:]
         module, blocks = self._classifier(inputs, axes)
         if self.checkpoint is not None:
             self._load(module, self.checkpoint)
@@ -144,10 +151,10 @@ class BackboneWithBlocks(Recipe):
         infos = [block_info(part.name) for part in self.insertions if not part.is_user_code]
         if name in KNOWN and not any(info.fixed_size for info in infos):
             # takes any size: a smaller one gives the same statistics sooner
-            example = _images((CALIBRATION_BATCH, channels, CALIBRATION_SIZE, CALIBRATION_SIZE), self.seed)
+            example = images((CALIBRATION_BATCH, channels, CALIBRATION_SIZE, CALIBRATION_SIZE), self.seed)
         else:
-            example = _images((FEW, channels, height, width), self.seed)
-        with _refused_sizes(name, {"image": tuple(example.shape)}):
+            example = images((FEW, channels, height, width), self.seed)
+        with refused_sizes(name, {"image": tuple(example.shape)}):
             randomise(module, [example], seed=self.seed, only=blocks if self.pretrained else None, keep=users_own)
         return self._pruned(module)
 
@@ -164,7 +171,7 @@ class BackboneWithBlocks(Recipe):
         if self.pretrained:
             random = f"; its blocks random, seed {self.seed}" if self.insertions else ""
             return f"timm's published weights of {self.backbone.name}{random}"
-        return _words(self.checkpoint, digest) or f"random, seed {self.seed}, scaled layer by layer"
+        return checkpoint_words(self.checkpoint, digest) or f"random, seed {self.seed}, scaled layer by layer"
 
 
 @dataclass(frozen=True)
@@ -178,7 +185,7 @@ class UserModule(Recipe):
     def make(self) -> nn.Module:
         """The module as the factory gives it."""
         require(PYTORCH)
-        with _seeded(self.seed):
+        with seeded(self.seed):
             return make(self.name)
 
     def structure(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> tuple[nn.Module, list[nn.Module]]:
@@ -191,7 +198,7 @@ class UserModule(Recipe):
         return module
 
     def weights(self, digest: str) -> str:
-        return _words(self.checkpoint, digest) or f"as {self.name} gives them, seed {self.seed}"
+        return checkpoint_words(self.checkpoint, digest) or f"as {self.name} gives them, seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -308,7 +315,7 @@ def _check_at(
     module = copy_module(module, shares_parameters=True)
     shapes = {spec.name: spec.resolve(sizes) for spec in inputs}
     advice = _advice_on_shared(inputs, axes)
-    with _refused_sizes(type(module).__name__, shapes, advice), torch.no_grad():
+    with refused_sizes(type(module).__name__, shapes, advice), torch.no_grad():
         module(*(_example(spec, shapes[spec.name]) for spec in inputs))
 
 
@@ -353,7 +360,7 @@ def _example(spec: TensorSpec, shape: tuple[int, ...]) -> Tensor:
     return torch.full(shape, low).to(dtype)
 
 
-def _images(shape: tuple[int, ...], seed: int) -> Tensor:
+def images(shape: tuple[int, ...], seed: int) -> Tensor:
     """Noise with a mean of its own per channel and per position: pure noise would leave every pooled value near 0."""
     import torch
 
@@ -363,16 +370,16 @@ def _images(shape: tuple[int, ...], seed: int) -> Tensor:
     return torch.randn(shape, generator=generator) + channels + positions
 
 
-def _traced(spec: TensorSpec, axes: Mapping[str, Axis]) -> tuple[int, ...]:
+def traced(spec: TensorSpec, axes: Mapping[str, Axis]) -> tuple[int, ...]:
     return spec.resolve({name: axis.opt for name, axis in axes.items()})
 
 
-def _words(checkpoint: Path | None, digest: str) -> str:
+def checkpoint_words(checkpoint: Path | None, digest: str) -> str:
     return "" if checkpoint is None else f"checkpoint {checkpoint.name}, sha256 {digest}"
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """torch's random numbers from ``seed``, the caller's own left as they were."""
     import torch
 
@@ -382,7 +389,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def _refused_sizes(name: str, shapes: Mapping[str, tuple[int, ...]], advice: str = "") -> Iterator[None]:
+def refused_sizes(name: str, shapes: Mapping[str, tuple[int, ...]], advice: str = "") -> Iterator[None]:
     """Turn what a forward pass raises into SizesRefused, one line with the sizes that it was given and ``advice``."""
     try:
         yield

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.preprocessing import Preprocessing
 from ..core.tensor_spec import Axis, TensorSpec
 from ..errors import InputError
 from . import building, default_batch
@@ -21,6 +22,7 @@ from .block_index import ALL_AXES, BlockInfo, OptionValue, block_info, block_nam
 from .checkpoint import locate, sha256, split
 from .dynamic import Ranges, plan
 from .grammar import Parsed, Part, parse
+from .libraries import index as libraries
 from .packages import PYTORCH, require
 from .paper_places import places
 from .shapes import Shape, layouts_of, named, parse_shape, with_layouts
@@ -31,16 +33,18 @@ if TYPE_CHECKING:
 
 BLOCK_SIZES = (2, 64, 56, 56)
 ONE_SIZE = (2, 64, 14, 14)  # of a block whose weights belong to it
-KINDS = ("block", "backbone")
+KINDS = ("block", "backbone", "library")
 FEATURE_OPTIONS = ("features_only", "out_indices")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of ``attn2trt list``: a block at its default size, a backbone at its own.
+    """One line of ``attn2trt list``: a block at its default size, a backbone at its own, a library with some names.
 
-    ``parameters`` and ``macs`` (of one image) are None for a block if there is no torch. ``axes`` may be dynamic;
-    ``places`` has the block's place by family of backbones, if it is another than squeeze-and-excitation's.
+    ``parameters`` and ``macs`` (of one image) are None for a block if there is no torch, and for a library. ``axes``
+    may be dynamic; ``places`` has the block's place by family of backbones, if it is another than
+    squeeze-and-excitation's. ``installed`` is a library's version, "" if it is not there, and ``examples`` are names of
+    its models.
     """
 
     name: str
@@ -53,14 +57,19 @@ class Entry:
     axes: tuple[str, ...] = ALL_AXES
     options: Mapping[str, OptionValue] = field(default_factory=dict)
     places: Mapping[str, str] = field(default_factory=dict)
+    installed: str = ""
+    examples: tuple[str, ...] = ()
 
 
 def entries(*, kinds: Collection[str] = KINDS, supports: Collection[str] = ()) -> list[Entry]:
-    """Every block and every backbone whose insertion points are known; any other timm model works by its name.
+    """Every block, every backbone whose insertion points are known, and the libraries whose models work by their names.
+
+    Any other timm model works by its name, too.
 
     Only those of ``kinds`` whose axes ``supports`` may be dynamic, if it is given.
     """
-    found = [*(_blocks() if "block" in kinds else ()), *(_backbones() if "backbone" in kinds else ())]
+    sources = {"block": _blocks, "backbone": _backbones, "library": _libraries}
+    found = [entry for kind, source in sources.items() if kind in kinds for entry in source()]
     return [entry for entry in found if set(supports) <= set(entry.axes)]
 
 
@@ -97,6 +106,11 @@ def _backbones() -> Iterator[Entry]:
             found.macs,
             year=2000 + int(arxiv[1]) if arxiv else None,
         )
+
+
+def _libraries() -> Iterator[Entry]:
+    for name, library in libraries.LIBRARIES.items():
+        yield Entry(name, "library", library.summary, "", None, installed=library.installed, examples=library.examples)
 
 
 def build(
@@ -167,7 +181,8 @@ def resolve(
 
 
 def _target(found: Plan, spec: str, weights: str, digest: str) -> Target:
-    identity = f"{spec}\n{weights}\n{digest}\n{found.inputs}\n{_opt(found.axes)}\n{_source_digest()}"
+    own = f"{found.recipe.identity}\n{_source_digest()}"
+    identity = f"{spec}\n{weights}\n{digest}\n{found.inputs}\n{_opt(found.axes)}\n{own}"
     user_code = any(part.is_user_code for part in (found.parsed.base, *found.parsed.insertions))
     return Target(
         name=spec,
@@ -176,6 +191,7 @@ def _target(found: Plan, spec: str, weights: str, digest: str) -> Target:
         axes=found.axes,
         weights=found.recipe.weights(digest),
         weight_notes=found.recipe.weight_notes,
+        notes=found.recipe.notes,
         fingerprint=None if user_code else hashlib.sha256(identity.encode()).hexdigest(),
         **found.facts,
     )
@@ -201,6 +217,8 @@ def read(
     asked = _Asked(spec, parsed, given, dynamic, seed, pretrained, checkpoint, any_batch)
     if parsed.base.is_user_code:
         return _user_plan(asked)
+    if parsed.base.library:
+        return _library_plan(asked)
     return _block_plan(asked) if parsed.base.name in block_names() else _backbone_plan(asked)
 
 
@@ -240,7 +258,7 @@ def _block_plan(asked: _Asked) -> Plan:
 def _backbone_plan(asked: _Asked) -> Plan:
     parsed = asked.parsed
     backbone = backbones.find(parsed.base.name)
-    infos = _check_backbone_target(parsed)
+    infos = _check_inserted(parsed.insertions)
     shape = _single(asked.given, "image", (2, *backbone.size), asked.spec)
     if shape.sizes[1] != backbone.size[0]:
         raise InputError(
@@ -257,9 +275,37 @@ def _backbone_plan(asked: _Asked) -> Plan:
         "output_names": ("logits",) if indices is None else tuple(f"features_{index}" for index in indices),
         "paper": " ".join(dict.fromkeys(filter(None, papers))),
         "source": backbone.source,
-        "preprocessing": replace(backbone.preprocessing, size=planned[0][0][0].resolve(_opt(planned[0][1]))[1:]),
+        "preprocessing": _of_size(backbone.preprocessing, *planned[0]),
     }
     return _first(Plan(parsed, whole, inputs, axes, facts) for inputs, axes in planned)
+
+
+def _library_plan(asked: _Asked) -> Plan:
+    """Plan a library's model; its outputs have the names that the library gives them."""
+    require(PYTORCH)
+    base, insertions = asked.parsed.base, asked.parsed.insertions
+    infos = _check_inserted(insertions)
+    model = libraries.find(base.name, base.options, pretrained=asked.pretrained)
+    shape = _single(asked.given, model.input_name, (2, *model.size), asked.spec)
+    planned = _planned([shape], asked.dynamic, fixed=bool(asked.given), any_batch=asked.any_batch)
+    _check_axes(infos, planned[0][0][0], asked.spec)
+    from .libraries.recipe import LibraryModule
+
+    whole = LibraryModule(base.name, model, insertions, seed=asked.seed, checkpoint=asked.checkpoint)
+    papers = [model.paper, *(info.paper for info in infos)]
+    facts = {
+        "paper": " ".join(dict.fromkeys(filter(None, papers))),
+        "source": model.source,
+        "preprocessing": _of_size(model.preprocessing, *planned[0]),
+    }
+    return _first(Plan(asked.parsed, whole, inputs, axes, facts) for inputs, axes in planned)
+
+
+def _of_size(
+    preprocessing: Preprocessing | None, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]
+) -> Preprocessing | None:
+    """Return the preprocessing for the size at which the first input is traced."""
+    return preprocessing and replace(preprocessing, size=inputs[0].resolve(_opt(axes))[1:])
 
 
 def _planned(
@@ -380,9 +426,9 @@ def _check_block_target(parsed: Parsed, pretrained: bool) -> None:
         )
 
 
-def _check_backbone_target(parsed: Parsed) -> list[BlockInfo]:
+def _check_inserted(insertions: Sequence[Part]) -> list[BlockInfo]:
     infos = []
-    for part in parsed.insertions:
+    for part in insertions:
         if not part.is_user_code:
             info = block_info(part.name)
             info.parse_options(part.options)

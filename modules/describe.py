@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.tensor_spec import Axis, TensorSpec
 from . import catalog
 from .block_index import BlockInfo, Option, block_info, block_names
+from .grammar import Part
 from .packages import PYTORCH, require
 from .paper_places import places
 
@@ -86,7 +87,7 @@ def describe(spec: str, *, shapes: Sequence[str] = (), dynamic: str | None = Non
         infos = [block_info(parsed.base.name)]
     return Description(
         name=spec,
-        kind="block" if is_block else "module" if parsed.base.is_user_code else "backbone",
+        kind=_kind(parsed.base, is_block=is_block),
         source=str(found.facts.get("source", "")),
         paper=str(found.facts.get("paper", "")),
         inputs=found.inputs,
@@ -97,6 +98,12 @@ def describe(spec: str, *, shapes: Sequence[str] = (), dynamic: str | None = Non
         places=places,
         steps=metered.steps if is_block else (),
     )
+
+
+def _kind(base: Part, *, is_block: bool) -> str:
+    if is_block:
+        return "block"
+    return "module" if base.is_user_code else "model" if base.library else "backbone"
 
 
 def _text(info: BlockInfo) -> BlockText:

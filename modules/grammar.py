@@ -1,8 +1,10 @@
 """The TARGET grammar: ``BASE[:options][+BLOCK[:options][@place,place]]…`` as plain data.
 
-BASE is a block, a backbone, ``file.py``, ``file.py:factory`` or ``py:package.module:factory``; BLOCK is a block,
-``file.py:Class`` or ``py:package.module:Class``. A place is ``stageN``, a module path, or a glob over module paths.
-A backbone's options choose feature maps for outputs: ``resnet50:features_only=true,out_indices=2/3/4``.
+BASE is a block, a backbone, ``LIBRARY:NAME``, ``file.py``, ``file.py:factory`` or ``py:package.module:factory``; BLOCK
+is a block, ``file.py:Class`` or ``py:package.module:Class``. A place is ``stageN``, a module path, or a glob over
+module paths.
+A backbone's options choose feature maps for outputs: ``resnet50:features_only=true,out_indices=2/3/4``. Those of a
+library's model are what the library takes: ``torchvision:deeplabv3_resnet50:num_classes=4``.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..errors import InputError
+from .libraries.index import library_of
 
 EXAMPLE = "resnet50+eca:k=3@stage3,stage4"
 
@@ -28,6 +31,11 @@ class Part:
     def is_user_code(self) -> bool:
         """Return True for ``py:package.module:attribute`` and ``file.py``."""
         return self.name.startswith("py:") or is_file(self.name)
+
+    @property
+    def library(self) -> str:
+        """The library of ``LIBRARY:NAME``; "" for any other name."""
+        return library_of(self.name)
 
     @property
     def without_places(self) -> str:
@@ -77,6 +85,8 @@ def _part(text: str, spec: str) -> Part:
         )
     if not all(fields) or len(options) > 1 or len(fields) < name_fields:
         expected = {1: "NAME:option=value,option=value", 2: "file.py:name", 3: "py:package.module:name"}[name_fields]
+        if library := library_of(text):
+            expected = f"{library}:NAME, or {library}:NAME:option=value,option=value"
         raise InputError(f"received {text!r} in target {spec!r}; expected {expected}; write it as in {EXAMPLE}")
     place_list = tuple(places.split(",")) if at else ()
     if not all(place_list):
@@ -90,6 +100,8 @@ def _name_fields(fields: Sequence[str]) -> int:
     """Return how many of the parts between colons are the name."""
     if fields[0] == "py":
         return 3
+    if library_of(":".join(fields)):
+        return 2
     return 2 if is_file(fields[0]) and len(fields) > 1 and "=" not in fields[1] else 1
 
 

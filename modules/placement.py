@@ -43,6 +43,17 @@ class Followed(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.attn(self.base(*args, **kwargs))
 
+    def __getattr__(self, name: str) -> Any:
+        """Return what the model around it reads of the module in this place: its width, its number in a list."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            base = self._modules.get("base") if "_modules" in self.__dict__ else None
+            found = getattr(base, name, self)
+            if found is self or isinstance(found, nn.Module | torch.Tensor):  # a part has a path of its own
+                raise
+            return found
+
 
 class Preceded(Followed):
     """A module of the backbone and the block that gives it its input."""

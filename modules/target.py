@@ -19,11 +19,11 @@ class Target:
     """A module to deploy and everything that its export needs to know.
 
     ``build`` returns the module in eval mode, in float32, on the CPU; every call returns an equal, separate one.
-    ``weights`` names the origin of the weights in words, and ``weight_notes``, once it is built, what was done with
-    them when they were loaded. ``fingerprint`` identifies what ``build`` returns without
-    calling it; None if only the built module tells (a user's own factory). ``fallbacks`` are the same target with a
-    fixed batch, to be tried in turn if it refuses a batch that nobody asked for. ``preprocessing`` is how a photograph
-    becomes the input, if the model's author says it.
+    ``weights`` names the origin of the weights in words. Once it is built, ``weight_notes`` say what was done with
+    them when they were loaded, and ``notes`` what was set or left out so that the module can be exported.
+    ``fingerprint`` identifies what ``build`` returns without calling it; None if only the built module tells (a user's
+    own factory). ``fallbacks`` are the same target with a fixed batch, to be tried in turn if it refuses a batch that
+    nobody asked for. ``preprocessing`` is how a photograph becomes the input, if the model's author says it.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Target:
     preprocessing: Preprocessing | None = None
     fallbacks: tuple[Target, ...] = ()
     weight_notes: list[str] = field(default_factory=list, compare=False)
+    notes: list[str] = field(default_factory=list, compare=False)
 
     def sizes(self, which: str = "opt") -> dict[str, int]:
         """The size of every dynamic axis at its ``min``, ``opt`` or ``max``."""

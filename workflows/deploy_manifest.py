@@ -44,7 +44,7 @@ def graph_entries(target: Target, model: Float32Graph, *, was_interrupted: bool)
         "outputs": [spec_to_json(spec) for spec in graph.outputs],
         "axes": {name: axis_to_json(axis) for name, axis in graph.axes.items()},
         "narrowed": _narrowed(target, graph),
-        "notes": list(graph.notes),
+        "notes": [*target.notes, *graph.notes],
         "simplified": {"done": not why_not, "why_not": why_not, **({"interrupted": True} if was_interrupted else {})},
         **({"program": model.exported.program} if model.exported.program else {}),
         "modules": dict(graph.modules),

@@ -17,6 +17,7 @@ from attn2trt.modules.backbones.index import find
 from attn2trt.modules.backbones.known import KNOWN
 from attn2trt.modules.block_index import block_info, block_names
 from attn2trt.modules.catalog import build, entries, resolve
+from attn2trt.modules.libraries.index import LIBRARIES
 
 OWN_RANGES = "batch=1:2:8,height=16:32:64,width=16:32:64"
 
@@ -118,11 +119,13 @@ def test_any_other_timm_model():
 
 def test_entries():
     found = {entry.name: entry for entry in entries()}
-    assert set(block_names()) | set(KNOWN) == set(found)
+    assert set(block_names()) | set(KNOWN) | set(LIBRARIES) == set(found)
     assert found["se"].parameters == 2 * 64 * 4
     assert found["eca"].options == {"k": None}
     assert found["resnet50"].parameters == 25_557_032
-    assert all(entry.summary and entry.paper for entry in found.values())
+    assert all(entry.summary and (entry.paper or entry.kind == "library") for entry in found.values())
+    assert found["torchvision"].installed
+    assert "deeplabv3_resnet50" in found["torchvision"].examples
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Models of other libraries as targets: ``LIBRARY:NAME``, one file for each library."""

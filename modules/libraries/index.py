@@ -1,0 +1,75 @@
+"""The libraries whose models are targets, as plain data; nothing of one is imported until a model of it is asked for.
+
+The file of a library, in this folder under its name, has ``find(name, options, pretrained=…)``, which returns a
+``LibraryModel`` and raises InputError for a model that it does not know or that cannot be deployed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from ...errors import MissingRequirement
+
+if TYPE_CHECKING:
+    from .library import LibraryModel
+
+
+@dataclass(frozen=True)
+class Library:
+    """A library by the word before the colon.
+
+    Attributes:
+        package: The package that is imported.
+        install: The command that installs it.
+        summary: The models that it has, in words.
+        examples: Names that work, without the word before the colon.
+    """
+
+    package: str
+    install: str
+    summary: str
+    examples: tuple[str, ...]
+
+    @property
+    def installed(self) -> str:
+        """The version that is installed; "" if none is."""
+        try:
+            return version(self.package)
+        except PackageNotFoundError:
+            return ""
+
+
+LIBRARIES: Mapping[str, Library] = {
+    "torchvision": Library(
+        "torchvision",
+        "pip install torchvision",
+        "classifiers, segmenters and one-stage detectors, by torchvision's names",
+        ("lraspp_mobilenet_v3_large", "deeplabv3_resnet50", "fcn_resnet50", "convnext_tiny", "retinanet_resnet50_fpn"),
+    ),
+}
+
+
+def library_of(name: str) -> str:
+    """Return the word before the colon of a target's name if it is a library's; "" otherwise."""
+    word, colon, _ = name.partition(":")
+    return word if colon and word in LIBRARIES else ""
+
+
+def find(name: str, options: Mapping[str, str], *, pretrained: bool) -> LibraryModel:
+    """Return the model that ``LIBRARY:NAME`` with ``options`` stands for.
+
+    Raises MissingRequirement if the library is not installed, and what the library's file raises.
+    """
+    word, _, rest = name.partition(":")
+    library = LIBRARIES[word]
+    if find_spec(library.package) is None:
+        raise MissingRequirement(
+            f"received target {name}; expected {library.package}, which is not installed; {library.install}"
+        )
+    found: LibraryModel = import_module(f"{__package__}.{word}").find(rest, options, pretrained=pretrained)
+    return found

@@ -1,0 +1,84 @@
+"""A library's model as plain data, and the changes that all of them need before they are traced."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ...core.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from torch import nn
+
+WORDS = {"true": True, "false": False, "none": None}
+
+
+@dataclass(frozen=True)
+class LibraryModel:
+    """One model of a library.
+
+    Attributes:
+        source: Whose code it is, with the version: "torchvision 0.29.1 deeplabv3_resnet50".
+        create: Returns the module in the library's own form, with the library's keys, anew at each call.
+        size: (c, h, w) of an input.
+        results: The class to stand before the module's own, whose ``forward`` takes one image tensor and returns the
+            tensors that become outputs, by name. ``keep_results`` puts it there.
+        finish: Takes the parts away that no result needs, after weights are loaded and blocks are put in; returns
+            what it did, in words.
+        is_optional: True for a key of the module that a checkpoint may lack, since ``finish`` takes its part away.
+        input_name: The name of the graph's input.
+        trained: The origin of the weights that ``create`` gives, in words; "" if they are random.
+        paper: Where the model is described.
+        preprocessing: The way from a photograph to the input; None if the library does not say it.
+        notes: What was set for the export, in words.
+        digest: Of the files that ``create`` reads.
+    """
+
+    source: str
+    create: Callable[[], nn.Module]
+    size: tuple[int, ...]
+    results: type[Any]
+    finish: Callable[[nn.Module], list[str]] = lambda _: []
+    is_optional: Callable[[str], bool] = lambda _: False
+    input_name: str = "image"
+    trained: str = ""
+    paper: str = ""
+    preprocessing: Preprocessing | None = None
+    notes: tuple[str, ...] = ()
+    digest: str = ""
+
+
+def keep_results(module: nn.Module, results: type[Any]) -> nn.Module:
+    """Return ``module``, changed in place, with ``results`` before its own class.
+
+    Its parts and its keys keep their paths, which a module around it would not.
+    """
+    own = type(module)
+    members = {"__module__": own.__module__, "__doc__": own.__doc__}
+    module.__class__ = type(own.__name__, (results, own), members)
+    return module
+
+
+def parse_value(text: str) -> Any:
+    """Return an option's value: a number, true, false or none, a list of those with ``/`` between them, else text."""
+    parts = [_literal(part) for part in text.split("/")]
+    if len(parts) > 1 and all(not isinstance(part, str) for part in parts):
+        return parts
+    return _literal(text)
+
+
+def _literal(text: str) -> Any:
+    if text.lower() in WORDS:
+        return WORDS[text.lower()]
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+    return value if isinstance(value, int | float | list | tuple) else text
+
+
+def one_line(error: BaseException) -> str:
+    """Return an exception of a library in one line: its type, and the beginning of its message."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

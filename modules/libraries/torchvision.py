@@ -1,0 +1,220 @@
+"""``torchvision:NAME``: classifiers, segmenters and the heads of one-stage detectors.
+
+torchvision, https://github.com/pytorch/vision, BSD-3-Clause. Options are the keyword arguments of the model's own
+function, as ``torchvision:lraspp_mobilenet_v3_large:num_classes=4``.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import warnings
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torchvision.models import get_model_builder, get_model_weights, list_models
+from torchvision.models.detection import FCOS, RetinaNet
+from torchvision.models.detection.ssd import SSD
+
+from ...core.preprocessing import Preprocessing
+from ...errors import InputError
+from ..block_index import nearest
+from .library import LibraryModel, one_line, parse_value
+
+PREFIX = "torchvision:"
+AUX = "aux_classifier"
+ONE_STAGE = (RetinaNet, SSD, FCOS)
+IMAGE = 224
+OTHERS = {
+    torchvision.models.video: "takes clips, (n, c, t, h, w)",
+    torchvision.models.optical_flow: "takes two images and returns a list that grows by each iteration",
+    torchvision.models.quantization: "computes by PyTorch's own int8 kernels, which have no ONNX form",
+}
+
+
+class Logits(nn.Module):
+    """A classifier: its scores as ``logits``."""
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """``(n, c, h, w)`` to ``(n, classes)``."""
+        return {"logits": super().forward(image)}
+
+
+class Maps(nn.Module):
+    """A segmenter: a map of scores for each of its heads, by torchvision's names."""
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """``(n, c, h, w)`` to ``(n, classes, h, w)`` each."""
+        return dict(super().forward(image))
+
+
+class HeadAlone(nn.Module):
+    """A one-stage detector up to its head: for each anchor its scores and the box relative to it."""
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """``(n, c, h, w)`` to ``(n, anchors, classes)``, ``(n, anchors, 4)`` and, of FCOS, ``(n, anchors, 1)``."""
+        detector: Any = self
+        return dict(detector.head(list(detector.backbone(image).values())))
+
+
+RESULTS: Mapping[str, type[Any]] = {"classification": Logits, "segmentation": Maps, "detection": HeadAlone}
+NOTES: Mapping[str, tuple[str, ...]] = {
+    "detection": (
+        "the head before the suppression of overlaps: scores and boxes relative to the anchors, for every anchor",
+        "resizing and normalisation, which the detector does in its forward, are left to the preprocessing",
+    )
+}
+
+
+def find(name: str, options: Mapping[str, str], *, pretrained: bool) -> LibraryModel:
+    """Return a model of torchvision's; InputError for an unknown one, and for one that cannot be deployed."""
+    _check_name(name)
+    kind = _kind(name)
+    build = _Builder(name, {key: parse_value(text) for key, text in options.items()}, kind)
+    shape = build.shape()
+    if kind == "detection" and not isinstance(shape, ONE_STAGE):
+        raise InputError(
+            f"received {PREFIX}{name}, a two-stage detector: its second stage crops by boxes that are left after a "
+            "suppression of overlaps, and it returns a list of dicts; expected a head before suppression; "
+            "use torchvision:retinanet_resnet50_fpn_v2 or torchvision:fcos_resnet50_fpn, or a DETR of transformers"
+        )
+    weights = get_model_weights(name).DEFAULT
+    preprocessing = _detector_image(shape) if kind == "detection" else _image(shape, weights)
+    return LibraryModel(
+        source=f"torchvision {version('torchvision')} {name}",
+        create=functools.partial(build, weights if pretrained else None),
+        size=preprocessing.size,
+        results=RESULTS[kind],
+        finish=_without_aux if build.drops_aux else lambda _: [],
+        is_optional=lambda key: build.drops_aux and key.startswith(f"{AUX}."),
+        trained=f"torchvision's published weights {weights} of {name}" if pretrained else "",
+        preprocessing=preprocessing,
+        notes=NOTES.get(kind, ()),
+    )
+
+
+def _check_name(name: str) -> None:
+    names = list_models()
+    if name not in names:
+        raise InputError(
+            f"received target {PREFIX}{name}; expected one of the {len(names)} models of torchvision "
+            f"{version('torchvision')}; {nearest(name, names, 'torchvision.models.list_models() has them')}"
+        )
+    for module, why in OTHERS.items():
+        if name in list_models(module=module):
+            raise InputError(
+                f"received {PREFIX}{name}, which {why}; expected a classifier, a segmenter or a one-stage detector of "
+                "images; choose one, as torchvision:deeplabv3_resnet50"
+            )
+
+
+def _kind(name: str) -> str:
+    kinds = {"segmentation": torchvision.models.segmentation, "detection": torchvision.models.detection}
+    return next((kind for kind, module in kinds.items() if name in list_models(module=module)), "classification")
+
+
+@dataclass(frozen=True)
+class _Builder:
+    """Calls torchvision's function for a model, without a backbone's published weights unless the model's are asked."""
+
+    name: str
+    values: Mapping[str, Any]
+    kind: str
+
+    @property
+    def takes(self) -> Collection[str]:
+        return inspect.signature(get_model_builder(self.name)).parameters
+
+    @property
+    def drops_aux(self) -> bool:
+        """Return True if there is an auxiliary head that was not asked for; files of weights have it."""
+        return "aux_loss" in self.takes and not self.values.get("aux_loss")
+
+    def __call__(self, weights: Any) -> nn.Module:
+        """Return the module in the library's own form; InputError for wrong options and weights out of reach."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about the time that initialising takes
+                module: nn.Module = get_model_builder(self.name)(**self._given(weights))
+        except Exception as error:
+            raise self._refusal(error, is_reading=weights is not None) from error
+        return module
+
+    def shape(self) -> nn.Module:
+        """Return the module without values, as far as it can be made so: RegNet's widths are computed by tensors."""
+        try:
+            with torch.device("meta"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                module: nn.Module = get_model_builder(self.name)(**self._given(None))
+                return module
+        except NotImplementedError:
+            return self(None)
+        except Exception as error:
+            raise self._refusal(error, is_reading=False) from error
+
+    def _given(self, weights: Any) -> dict[str, Any]:
+        given: dict[str, Any] = {"weights": weights, **self.values}
+        if "weights_backbone" in self.takes:
+            given.setdefault("weights_backbone", None)
+        if self.drops_aux:
+            given["aux_loss"] = True
+        return given
+
+    def _refusal(self, error: Exception, *, is_reading: bool) -> InputError:
+        if is_reading and not isinstance(error, TypeError | ValueError):
+            return InputError(
+                f"received --pretrained for {PREFIX}{self.name}; expected its published weights within reach, got "
+                f"{one_line(error)}; leave --pretrained out, or give a file with --checkpoint"
+            )
+        given = ", ".join(f"{key}={value}" for key, value in self.values.items()) or "no options"
+        return InputError(
+            f"received {PREFIX}{self.name} with {given}; expected keyword arguments of torchvision's {self.name}, got "
+            f"{one_line(error)}; correct or leave them out"
+        )
+
+
+def _without_aux(module: nn.Module) -> list[str]:
+    if getattr(module, AUX, None) is None:
+        return []
+    setattr(module, AUX, None)
+    return ["output aux left out: its head is there for training; the option aux_loss=true keeps it"]
+
+
+def _image(module: nn.Module, weights: Any) -> Preprocessing:
+    """Return the preprocessing, with the size of an input, from the transforms of the published weights."""
+    transforms = weights.transforms()
+    resized = int((transforms.resize_size or [IMAGE])[0])
+    side = int(getattr(transforms, "crop_size", [resized])[0])
+    own = getattr(module, "image_size", None)  # of a transformer that is built for one
+    size = own if isinstance(own, int) else side
+    return Preprocessing(
+        resize="crop",
+        crop=side / resized,
+        interpolation=transforms.interpolation.value,
+        antialias=bool(transforms.antialias),
+        mean=tuple(transforms.mean),
+        std=tuple(transforms.std),
+        size=(3, size, size),
+    )
+
+
+def _detector_image(module: Any) -> Preprocessing:
+    """Return the preprocessing, with the size of an input, from what a detector does to images in its forward."""
+    own = module.transform
+    width, height = own.fixed_size or (own.min_size[-1], own.min_size[-1])
+    mean = tuple(float(value) for value in own.image_mean)
+    return Preprocessing(
+        resize="stretch" if own.fixed_size else "letterbox",
+        interpolation="bilinear",
+        antialias=False,
+        pad=tuple(255 * value for value in mean),  # it pads by zeros behind the normalisation
+        anchor="top-left",
+        mean=mean,
+        std=tuple(float(value) for value in own.image_std),
+        size=(3, int(height), int(width)),
+    )

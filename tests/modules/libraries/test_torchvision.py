@@ -1,0 +1,129 @@
+"""Models of torchvision as targets: their results by name, blocks at module paths, and the ones that are refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torchvision
+
+from attn2trt.errors import InputError, MissingRequirement
+from attn2trt.modules.catalog import resolve
+from attn2trt.modules.libraries import index
+
+SMALL = ["2x3x64x64"]
+
+
+def run(module, *shape):
+    with torch.no_grad():
+        return module(torch.rand(shape or (1, 3, 64, 64), generator=torch.Generator().manual_seed(0)))
+
+
+def own_module(name, **options):
+    builder = torchvision.models.get_model_builder(name)
+    return builder(weights=None, weights_backbone=None, **options).eval()
+
+
+def test_a_segmenter_gives_what_torchvision_does_under_its_names():
+    target = resolve("torchvision:lraspp_mobilenet_v3_large:num_classes=4", shapes=SMALL)
+    module = target.build()
+    assert not module.training
+    found = run(module)
+    assert {name: tuple(value.shape) for name, value in found.items()} == {"out": (1, 4, 64, 64)}
+    theirs = own_module("lraspp_mobilenet_v3_large", num_classes=4)
+    theirs.load_state_dict(module.state_dict())
+    assert torch.equal(run(theirs)["out"], found["out"])
+    assert float(found["out"].std()) > 0.1
+
+
+def test_the_auxiliary_head_is_left_out_and_that_is_noted():
+    target = resolve("torchvision:fcn_resnet50", shapes=SMALL)
+    module = target.build()
+    assert list(run(module)) == ["out"]
+    assert target.notes == ["output aux left out: its head is there for training; the option aux_loss=true keeps it"]
+    kept = resolve("torchvision:fcn_resnet50:aux_loss=true", shapes=SMALL)
+    assert list(run(kept.build())) == ["out", "aux"]
+    assert kept.notes == []
+
+
+def test_a_checkpoint_with_the_auxiliary_head_and_one_without(tmp_path):
+    weights = own_module("fcn_resnet50", aux_loss=True).state_dict()
+    without = {key: value for key, value in weights.items() if not key.startswith("aux_classifier.")}
+    for name, state in (("with", weights), ("without", without)):
+        torch.save(state, tmp_path / f"{name}.pth")
+        module = resolve("torchvision:fcn_resnet50", shapes=SMALL, checkpoint=tmp_path / f"{name}.pth").build()
+        assert torch.equal(module.state_dict()["classifier.4.weight"], weights["classifier.4.weight"])
+        assert module.aux_classifier is None
+    del without["classifier.4.bias"]
+    torch.save(without, tmp_path / "lacking.pth")
+    with pytest.raises(InputError, match=r"1 missing \(classifier\.4\.bias\)"):
+        resolve("torchvision:fcn_resnet50", shapes=SMALL, checkpoint=tmp_path / "lacking.pth").build()
+
+
+def test_a_one_stage_detector_gives_its_head_before_suppression():
+    target = resolve("torchvision:ssdlite320_mobilenet_v3_large:num_classes=5", shapes=["2x3x320x320"])
+    module = target.build()
+    found = run(module, 1, 3, 320, 320)
+    assert {name: value.shape[2] for name, value in found.items()} == {"bbox_regression": 4, "cls_logits": 5}
+    assert any("before the suppression of overlaps" in note for note in target.notes)
+    assert target.preprocessing.resize == "stretch"
+    assert target.preprocessing.mean == (0.5, 0.5, 0.5)
+
+
+def test_a_block_by_module_path_in_a_library_model():
+    target = resolve("torchvision:resnet18+cbam@layer4.1+se@layer1", shapes=SMALL)
+    module = target.build()
+    assert "layer4.1.attn.ChannelGate.mlp.1.weight" in module.state_dict()
+    assert list(run(module)) == ["logits"]
+    plain = resolve("torchvision:resnet18", shapes=SMALL).build()
+    assert not torch.equal(run(module)["logits"], run(plain)["logits"])
+
+
+def test_every_build_is_equal_and_leaves_the_callers_random_numbers():
+    target = resolve("torchvision:squeezenet1_1+eca@features.12", shapes=SMALL, seed=3)
+    torch.manual_seed(5)
+    wanted = torch.rand(1)
+    torch.manual_seed(5)
+    first, second = target.build(), target.build()
+    assert torch.equal(torch.rand(1), wanted)
+    assert all(map(torch.equal, first.state_dict().values(), second.state_dict().values()))
+    assert target.fingerprint != resolve("torchvision:squeezenet1_1+eca@features.12", shapes=SMALL).fingerprint
+
+
+def test_the_preprocessing_is_that_of_the_published_weights():
+    target = resolve("torchvision:resnet50")
+    assert target.inputs[0].shape == (2, 3, 224, 224)
+    assert target.preprocessing.interpolation == "bilinear"
+    assert target.preprocessing.crop == pytest.approx(224 / 232)
+    assert target.preprocessing.std == (0.229, 0.224, 0.225)
+    assert resolve("torchvision:vit_b_16:image_size=64").inputs[0].shape == (2, 3, 64, 64)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("torchvision:resnet5", r"received target torchvision:resnet5; expected one of .* did you mean resnet50"),
+        ("torchvision:fasterrcnn_resnet50_fpn", r"two-stage detector: .*suppression.* use torchvision:retinanet"),
+        ("torchvision:r3d_18", r"takes clips, \(n, c, t, h, w\)"),
+        ("torchvision:raft_small", "takes two images"),
+        ("torchvision:quantized_resnet18", "int8 kernels"),
+        ("torchvision:resnet18:width=3", "received torchvision:resnet18 with width=3; .*unexpected keyword"),
+        ("torchvision:resnet18+cbam", r"without a module path; .*torchvision:resnet18\+cbam@PATH"),
+        ("torchvision:resnet18+cbam@layer4.1.bn9", r"no module of torchvision:resnet18 has; .*did you mean layer4.1"),
+        ("torchvision:", "expected torchvision:NAME, or torchvision:NAME:option=value"),
+        ("torchvision:resnet18:num_classes", "expected option=value"),
+    ],
+)
+def test_what_is_refused(spec, message):
+    with pytest.raises(InputError, match=message):
+        resolve(spec, shapes=SMALL).build()
+
+
+def test_sizes_that_the_model_cannot_take_are_refused_with_its_reason():
+    with pytest.raises(InputError, match=r"image=2x3x64x64 for torchvision:vit_b_16.*Wrong image height"):
+        resolve("torchvision:vit_b_16", shapes=SMALL).build()
+
+
+def test_a_library_that_is_not_installed(monkeypatch):
+    monkeypatch.setattr(index, "find_spec", lambda _: None)
+    with pytest.raises(MissingRequirement, match="expected torchvision, which is not installed; pip install"):
+        resolve("torchvision:resnet18")
