@@ -13,6 +13,7 @@ from .formats import Formats, format_option
 from .options import (
     IMAGES,
     PATH,
+    against_option,
     calibration_options,
     capabilities_option,
     deploy_options,
@@ -25,7 +26,7 @@ from .options import (
 )
 from .output import print_json, print_rich, stages
 from .requirements import check
-from .summary import exit_code
+from .summary import exit_code, truth_line
 
 if TYPE_CHECKING:
     from ..workflows.check import CheckedModel
@@ -33,12 +34,7 @@ if TYPE_CHECKING:
 
 @click.command("check")
 @click.argument("model", type=PATH)
-@click.option(
-    "--against",
-    metavar="TARGET",
-    help="The PyTorch module that the file must compute: py:package.module:factory, mynet.py:Net or a catalogue name. "
-    "Without it the truth is the graph itself in float64.",
-)
+@against_option
 @shape_options
 @weight_options
 @click.option(
@@ -117,8 +113,4 @@ def _lines(checked: CheckedModel) -> list[str]:
     if checked.axes:
         ranges = ", ".join(f"{name} {axis}" for name, axis in checked.axes.items())
         lines.append(f"dynamic  {ranges}  (min:opt:max)")
-    if checked.against:
-        lines.append(f"truth    {checked.against} in float64, by PyTorch")
-    else:
-        lines.append("truth    the graph itself in float64: not checked against PyTorch, which --against TARGET does")
-    return [*lines, *(f"note     {text}" for text in checked.notes)]
+    return [*lines, truth_line(checked.against), *(f"note     {text}" for text in checked.notes)]

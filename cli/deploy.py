@@ -8,10 +8,12 @@ from typing import Any
 import click
 
 from ..errors import InputError
+from ..modules.grammar import onnx_path
 from ..modules.target import file_name
 from .formats import Formats, format_option
 from .options import (
     IMAGES,
+    against_option,
     deploy_options,
     export_options,
     float32_truth_option,
@@ -30,6 +32,7 @@ from .summary import bundle_lines, exit_code, next_lines
 @export_options
 @click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Targets at a time (default: the cores).")
 @click.option("--inputs", type=IMAGES, metavar="DIR", help="Photographs to judge on, beside the seeded cases.")
+@against_option
 @max_error_option
 @float32_truth_option
 @require_option
@@ -45,7 +48,8 @@ def command(
 ) -> int:
     """Export each TARGET, judge every step, and write a bundle.
 
-    Every graph is judged against PyTorch in float64, on sizes and values over the whole claimed range.
+    Every graph is judged against PyTorch in float64, on sizes and values over the whole claimed range. That of an ONNX
+    file is judged against its own float64, or against the PyTorch module that --against names.
 
     \b
     TARGET    cbam                             a block alone
@@ -55,6 +59,7 @@ def command(
               mynet.py:Net                     a class, a factory or a module in it
               py:package.module:factory        the same by its import name
               resnet50+mynet.py:Gate@layer4    your own block in a backbone
+              onnx:model.onnx, model.onnx      an ONNX file that something else wrote
     """
     wanted = Formats(formats, as_json=as_json)
     with wanted.errors_of(", ".join(targets)):
@@ -73,7 +78,8 @@ def command(
     from .several import run_each
 
     bundles = [DEFAULT_FOLDER / file_name(target) / MANIFEST for target in targets]
-    if options["force"] or not all(bundle.is_file() for bundle in bundles):
+    is_there = all(bundle.is_file() for bundle in bundles) and not options["force"]
+    if not is_there and any(onnx_path(target) is None for target in targets):
         with stages() as progress:
             progress("loading PyTorch")
             load()

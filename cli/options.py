@@ -73,6 +73,12 @@ float32_truth_option = click.option(
     is_flag=True,
     help="Take a comparison with PyTorch's float32 for a pass if float64 cannot run the module.",
 )
+against_option = click.option(
+    "--against",
+    metavar="TARGET",
+    help="The PyTorch module that an ONNX file must compute: py:package.module:factory, mynet.py:Net or a catalogue "
+    "name. Without it the truth is the graph itself in float64.",
+)
 bundle_argument = click.argument("bundle", type=PATH)
 
 

@@ -31,6 +31,8 @@ def bundle_lines(bundle: Bundle) -> list[str]:
     if default_batch := bundle.manifest.get("default_batch"):
         hint = "; --dynamic none keeps the traced size" if "batch" in bundle.axes else ""
         lines.append(f"batch    {default_batch}{hint}")
+    if "onnx_file" in bundle.manifest:
+        lines.append(truth_line(bundle.manifest.get("against") or ""))
     lines += [f"narrowed {name}: {text}" for name, text in bundle.manifest.get("narrowed", {}).items()]
     if weights := bundle.manifest["target"].get("weights"):
         lines.append(f"weights  {weights}")
@@ -54,6 +56,13 @@ def bundle_lines(bundle: Bundle) -> list[str]:
     if left_out := bundle.manifest.get("cases_left_out"):
         lines.append(f"cases    judged, but too large to record for validate: {', '.join(left_out)}")
     return lines
+
+
+def truth_line(against: str) -> str:
+    """Return whose float64 an ONNX file was judged by; ``against`` names a PyTorch module, "" the graph itself."""
+    if against:
+        return f"truth    {against} in float64, by PyTorch"
+    return "truth    the graph itself in float64: not compared with PyTorch, which --against TARGET does"
 
 
 def _plan_lines(bundle: Bundle) -> list[str]:

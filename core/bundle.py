@@ -110,7 +110,7 @@ class Bundle:
 
     @property
     def model_path(self) -> Path:
-        """The float32 graph."""
+        """The graph that the others are made of."""
         return self.path / MODEL
 
     @property
@@ -119,9 +119,14 @@ class Bundle:
         return self.manifest.get("precisions", {})
 
     @property
+    def precision(self) -> str:
+        """The precision of the graph that the others are made of: an ONNX file may have another than float32."""
+        return self.manifest.get("precision", FP32)
+
+    @property
     def graphs(self) -> dict[str, str]:
-        """The file of every graph by its precision, float32 first."""
-        return {FP32: MODEL, **{name: entry["file"] for name, entry in self.precisions.items()}}
+        """The file of every graph by its precision, ``model.onnx`` first."""
+        return {self.precision: MODEL, **{name: entry["file"] for name, entry in self.precisions.items()}}
 
     def node_modules(self, precision: str) -> Mapping[str, str]:
         """The path of the PyTorch module of each node of the graph of that precision."""
@@ -171,10 +176,14 @@ def open_bundle(path: Folder) -> Bundle:
     folder = Path(path)
     file = folder / MANIFEST
     if not file.is_file():
-        raise InputError(
-            f"{folder} is not a bundle: it holds no {MANIFEST}; give the folder that `attn2trt deploy` printed"
-        )
+        raise InputError(f"{folder} is not a bundle: {_why_no_bundle(folder)}")
     return Bundle(folder, read_manifest(file))
+
+
+def _why_no_bundle(folder: Path) -> str:
+    if folder.suffix == ".onnx":
+        return f"it is an ONNX file; make a bundle of it by `attn2trt deploy {folder}`"
+    return f"it holds no {MANIFEST}; give the folder that `attn2trt deploy` printed"
 
 
 def sha256(path: Path) -> str:

@@ -15,6 +15,7 @@ from typing import Any, cast
 from ..errors import InputError
 from .dimension import size_of
 from .manifest_entries import Manifest
+from .precision import PRECISIONS
 from .tensor_spec import Axis
 
 FORMAT = 1
@@ -239,6 +240,9 @@ _MANIFEST = _record(
             "validated",
             "benchmark",
             "cost",
+            "precision",
+            "onnx_file",
+            "against",
             HASH,
         ),
     ),
@@ -267,6 +271,9 @@ _MANIFEST = _record(
     cost=_ANYTHING,
     plans=_list(_record(file=_TEXT)),
     tuned=_or_none(_record(("graph",), file=_GRAPH, graph=_SHA256)),
+    precision=_a(f"one of {', '.join(PRECISIONS)}", lambda value: isinstance(value, str) and value in PRECISIONS),
+    onnx_file=_record(("weights",), name=_TEXT, sha256=_SHA256, weights=_dict(_SHA256)),
+    against=_or_none(_TEXT),
     **{HASH: _SHA256},
 )
 

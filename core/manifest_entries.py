@@ -177,6 +177,17 @@ class TunedEntry(TypedDict):
     graph: NotRequired[str]
 
 
+class OnnxFileEntry(TypedDict):
+    """The ONNX file that a bundle was made of, and the hash of each file beside it that holds weights."""
+
+    name: str
+    sha256: str
+    weights: NotRequired[dict[str, str]]
+    opset: NotRequired[int]
+    ir_version: NotRequired[int]
+    producer: NotRequired[str]
+
+
 class Manifest(TypedDict):
     """The content of ``bundle.json``."""
 
@@ -208,6 +219,9 @@ class Manifest(TypedDict):
     plans: NotRequired[list[dict[str, Any]]]
     tuned: NotRequired[TunedEntry | None]
     classes: NotRequired[list[ClassEntry]]
+    precision: NotRequired[str]
+    onnx_file: NotRequired[OnnxFileEntry]
+    against: NotRequired[str | None]
     command: NotRequired[str]
     validated: NotRequired[ValidatedEntry]
     benchmark: NotRequired[dict[str, Any]]

@@ -67,20 +67,34 @@ def trtexec_line(
     return shlex.join(words)
 
 
-def write_script(folder: Path, name: str, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis], opset: int) -> None:
+def write_script(
+    folder: Path,
+    name: str,
+    inputs: Sequence[TensorSpec],
+    axes: Mapping[str, Axis],
+    opset: int,
+    *,
+    truth: str = "PyTorch",
+) -> None:
     """Write the inference script of the graph into the bundle's folder."""
-    (folder / SCRIPT).write_text(inference_script(name, inputs, axes, opset), encoding="utf-8")
+    (folder / SCRIPT).write_text(inference_script(name, inputs, axes, opset, truth=truth), encoding="utf-8")
 
 
-def inference_script(name: str, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis], opset: int) -> str:
-    """Return a complete Python script that runs the bundle's graph once on its first recorded case."""
+def inference_script(
+    name: str, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis], opset: int, *, truth: str = "PyTorch"
+) -> str:
+    """Return a complete Python script that runs the bundle's graph once on its first recorded case.
+
+    ``truth`` names, in the script, whose outputs are recorded.
+    """
+    name = name.replace("\\", "/").replace('"', "'")  # it stands in a docstring
     sizes = {axis: limits.opt for axis, limits in axes.items()}
     shapes = "\n".join(f"#   {spec}, recorded at {spec.resolve(sizes)}" for spec in inputs)
     ranges = "".join(
         f"\n#   {axis} {limits}  (min:opt:max; not checked outside of it)" for axis, limits in axes.items()
     )
     note = "" if opset == DEFAULT_OPSET else f" (opset {opset})"
-    return f'''"""Run {name}{note} once with ONNX Runtime on a recorded input and print how far it is from PyTorch."""
+    return f'''"""Run {name}{note} once with ONNX Runtime on a recorded input and print how far it is from {truth}."""
 # inputs:
 {shapes}{ranges}
 import json, pathlib
@@ -95,5 +109,5 @@ session = onnxruntime.InferenceSession(here / "model.onnx", providers=["CPUExecu
 feeds = {{i.name: tensors[f"{{case['key']}}/input/{{i.name}}"] for i in session.get_inputs()}}
 for output, value in zip(session.get_outputs(), session.run(None, feeds)):
     expected = tensors[f"{{case['key']}}/float64/{{output.name}}"]
-    print(output.name, value.shape, "largest difference from PyTorch:", np.abs(value - expected).max())
+    print(output.name, value.shape, "largest difference from {truth}:", np.abs(value - expected).max())
 '''

@@ -8,7 +8,7 @@ inlined, weights are no inputs, and the dimensions of inputs have the names of t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ class OnnxFile:
         operators: The number of nodes by operator.
         inputs: What is fed, weights left out.
         outputs: What is given.
-        files: The files beside it that hold weights.
+        files: The files beside it that hold weights, with the hash of each.
         notes: Sentences about what was changed on the way.
     """
 
@@ -57,7 +57,7 @@ class OnnxFile:
     operators: Mapping[str, int]
     inputs: tuple[FileTensor, ...]
     outputs: tuple[FileTensor, ...]
-    files: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -70,7 +70,7 @@ class OnnxFile:
             "producer": self.producer,
             "precision": self.precision,
             "operators": dict(self.operators),
-            "files": [*self.files],
+            "files": dict(self.files),
             "notes": [*self.notes],
         }
 
@@ -104,16 +104,20 @@ class OnnxFileReader:
                 that are not ONNX's.
             Interrupted: Reading it took too long or too much memory.
         """
+        before = sha256(self._path)
         self._worker.tell({"path": str(self._path.absolute()), "shown": str(self._path)})
         about, _ = self._worker.answer(f"reading {self._path}")
         inputs, outputs = (
             tuple(FileTensor(entry["name"], entry["dtype"], tuple(entry["dims"])) for entry in about.pop(kind))
             for kind in ("inputs", "outputs")
         )
-        files, notes = tuple(about.pop("files")), tuple(about.pop("notes"))
+        notes = tuple(about.pop("notes"))
+        files = {name: sha256(self._path.parent / name) for name in about.pop("files")}
+        if sha256(self._path) != before:
+            raise InputError(f"received {self._path}, which changed while it was read; run the command again")
         return OnnxFile(
             path=self._path,
-            sha256=sha256(self._path),
+            sha256=before,
             inputs=inputs,
             outputs=outputs,
             files=files,

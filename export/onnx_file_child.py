@@ -23,6 +23,7 @@ OWN_DOMAINS = ("", "ai.onnx")
 # The types that cases can be made of; values of others are not drawn.
 FED = (*FLOAT_DTYPES, "float64", *INTEGER_DTYPES)
 _OLDEST_IR = 3
+_WEIGHTS_ALONE_IR = 4  # the first in which a weight is no input
 _INTEGERS = ("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
 
 
@@ -65,14 +66,16 @@ def read(path: Path, shown: str) -> tuple[onnx.ModelProto, dict[str, Any]]:
     _require_own_operators(model, opset, shown)
     _fill_outputs(model)
     _check(model, path, shown)
-    _leave_weights_out_of_inputs(model.graph)
+    ir_version = model.ir_version
+    _leave_weights_out_of_inputs(model)
+    _leave_out_other_domains(model)
     renamed = _name_nodes(model.graph)
     if renamed:
         notes.append(f"{renamed} nodes have no name of their own: they are called by their operator and place")
     inferred = _inferred(model)
     about = {
         "opset": opset,
-        "ir_version": model.ir_version,
+        "ir_version": ir_version,
         "producer": f"{model.producer_name} {model.producer_version}".strip(),
         "precision": _precision(inferred),
         "operators": dict(Counter(node.op_type for node in nodes(model.graph)).most_common()),
@@ -88,12 +91,21 @@ def read(path: Path, shown: str) -> tuple[onnx.ModelProto, dict[str, Any]]:
     return model, about
 
 
-def _leave_weights_out_of_inputs(graph: onnx.GraphProto) -> None:
-    """Before IR version 4 every weight was an input with a default, which nobody feeds."""
+def _leave_weights_out_of_inputs(model: onnx.ModelProto) -> None:
+    """Before IR version 4 every weight was an input with a default, which nobody feeds; the copy has version 4."""
+    graph = model.graph
     weights = {tensor.name for tensor in graph.initializer}
     fed = [value for value in graph.input if value.name not in weights]
     del graph.input[:]
     graph.input.extend(fed)
+    model.ir_version = max(model.ir_version, _WEIGHTS_ALONE_IR)
+
+
+def _leave_out_other_domains(model: onnx.ModelProto) -> None:
+    """Exporters import domains that no node uses; by here none is used but ONNX's own."""
+    own = next(entry for entry in model.opset_import if entry.domain in OWN_DOMAINS).version
+    del model.opset_import[:]
+    model.opset_import.add(domain="", version=own)
 
 
 def _parsed(path: Path, shown: str) -> onnx.ModelProto:
@@ -305,6 +317,8 @@ def _about(value: onnx.ValueInfoProto, shown: str) -> dict[str, Any]:
     import onnx
 
     kind = value.type.tensor_type
+    if not value.name.isprintable():  # names go into scripts and onto terminals
+        raise InputError(f"received {shown}, whose {value.name!r} is no name to print; expected one without line ends")
     if not value.type.HasField("tensor_type") or not kind.elem_type or kind.elem_type == onnx.TensorProto.STRING:
         raise InputError(f"received {shown}, whose {value.name!r} is no tensor of numbers; expected tensors alone")
     dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name

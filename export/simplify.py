@@ -7,6 +7,7 @@ and it drops the metadata of every node; the map from node to PyTorch module is 
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,8 @@ class Simplifier:
 
     def _run(self, source: Path, destination: Path) -> str:
         """Run onnxsim; returns why it failed, or nothing."""
+        if find_spec("onnxsim") is None:
+            return "onnxsim is not installed; pip install onnxsim"
         worker = self._worker
         worker.tell({"source": str(source), "destination": str(destination)})
         try:

@@ -12,11 +12,13 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ..errors import InputError
 from .libraries.index import library_of
 
 EXAMPLE = "resnet50+eca:k=3@stage3,stage4"
+ONNX = "onnx:"
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,10 @@ class Parsed:
 
 def parse(spec: str) -> Parsed:
     """Split a TARGET into its parts; InputError if it does not follow the grammar."""
-    if spec.startswith("onnx:"):
+    if onnx_path(spec) is not None:
         raise InputError(
             f"received {spec!r}; an existing ONNX graph is not supported by this command; "
-            "expected a block, a backbone, FILE.py or py:package.module:factory; name the PyTorch module it came from"
+            "expected a block, a backbone, FILE.py or py:package.module:factory; name the module that it came from"
         )
     parts = [_part(text, spec) for text in spec.split("+")]
     if parts[0].places:
@@ -66,6 +68,16 @@ def parse(spec: str) -> Parsed:
             f"write it as in {EXAMPLE}"
         )
     return Parsed(parts[0], tuple(parts[1:]))
+
+
+def onnx_path(spec: str) -> Path | None:
+    """Return the path in ``onnx:model.onnx``, or in a TARGET that ends in .onnx; None for every other one.
+
+    No block, no backbone and no attribute of a module has a name that ends so.
+    """
+    if spec.startswith(ONNX):
+        return Path(spec.removeprefix(ONNX))
+    return Path(spec) if spec.endswith(".onnx") and not spec.startswith("py:") else None
 
 
 def is_file(name: str) -> bool:

@@ -91,7 +91,7 @@ def conclusion(verdict: Verdict) -> str:
     """Return the whole verdict in one sentence; what was not checked is always named."""
     unchecked = _named(verdict, BUILT, "built, not run") + _named(verdict, NOT_CHECKED, "not checked")
     if verdict.source != PYTORCH:
-        unchecked += "; not checked against PyTorch"
+        unchecked += "; not compared with PyTorch"
     failure = verdict.first_failure
     if failure is not None:
         return f"FAILED: the first stage that is wrong is {failure.label}{unchecked}"

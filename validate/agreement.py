@@ -44,7 +44,12 @@ def wrong_output(
     *,
     precision: Precision = FLOAT32,
 ) -> str:
-    """Judge ``run`` on one case; returns the first output that fails and its comparison, "" if none does."""
+    """Judge ``run`` on one case; returns the first output that fails and its comparison, "" if none does.
+
+    A precision whose floors were not measured cannot be judged: that is returned.
+    """
+    if precision is not FLOAT32 and precision.name not in reference.lower:
+        return f"what {reference.source} loses in {precision.words} was not measured"
     wrong = [found for _, found in judge_case(run, case, reference, precision=precision) if not found.passed]
     return f"{wrong[0].output}: {wrong[0].detail}" if wrong else ""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.bundle import Bundle
-from ..core.precision import FP32, PRECISIONS
+from ..core.precision import PRECISIONS
 from ..errors import CheckFailed
 from .boundaries import Arrays, GraphView, Opener
 from .cases import Case
@@ -30,7 +30,7 @@ def along_network(bundle: Bundle, pairs: Pairs) -> Iterator[tuple[Stage, tuple[B
     production runs it, then through every graph of a lower precision. Stages that do not run here are left out.
     """
     case = min((case for case, _ in pairs()), key=lambda case: math.prod(case.sizes.values()))
-    for stage in (Stage(ORT_CPU), *(Stage(WRITTEN, name) for name in bundle.graphs if name != FP32)):
+    for stage in (Stage(ORT_CPU, bundle.precision), *(Stage(WRITTEN, name) for name in bundle.precisions)):
         graph = bundle.path / bundle.graphs[stage.precision]
         try:
             yield stage, _compared(bundle.model_path, graph, bundle.node_modules(stage.precision), stage, case)

@@ -6,18 +6,14 @@ the file, or only reads it, is a child process under a limit of time and of memo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.bundle import REFERENCE, axis_to_json, spec_to_json
-from ..core.graph import OnnxGraph
+from ..core.bundle import axis_to_json, spec_to_json
 from ..core.memory import children_take, machine_bytes
-from ..core.precision import CAST, FP32, PRECISIONS, QUANTISED
-from ..core.preprocessing import Preprocessing
+from ..core.precision import FP32
 from ..core.progress import Progress, StageTimes
 from ..core.scratch import scratch
 from ..core.tensor_spec import Axis, TensorSpec
@@ -25,33 +21,20 @@ from ..engines.child import ANSWER_SECONDS
 from ..engines.tensorrt.flavours import RTX
 from ..engines.tensorrt.targets import DEFAULT as DEFAULT_CAPABILITIES
 from ..engines.tensorrt.targets import parse_targets
-from ..errors import Attn2trtError, InputError
+from ..errors import InputError
 from ..export.onnx_axes import choose_sizes
 from ..export.onnx_file import OnnxFile, OnnxFileReader
-from ..export.precision import LowPrecisionGraph
-from ..export.quantized import QuantizedGraph
-from ..validate.cases import Case, make_cases
-from ..validate.metrics import GRAPH, PYTORCH
-from ..validate.onnx_reference.isolated import IsolatedEvaluator
-from ..validate.onnx_reference.references import GraphLower, graph_references
-from ..validate.onnx_reference.rounding import half_rounding, level_rounding
-from ..validate.recorded import from_tensors
 from ..validate.stages.build import BuildStages
-from ..validate.stages.onnx_file import FileStages, JudgedGraph
-from ..validate.stages.stage import lower_stages
 from ..validate.stages.tensorrt import without_plan
-from ..validate.verdict import StageResult, Verdict, not_checked
-from .judgement import record
+from ..validate.verdict import Verdict
+from .file_judgement import FileGraph, FileJudge, build_against
 from .options import Judging, PrecisionRequest, Weights
-from .precision import PrecisionWriter, floor_of
 
 if TYPE_CHECKING:
     from torch import nn
 
     from ..modules.dynamic import Ranges
-    from ..validate.metrics import Reference
 
-Truth = Iterator[tuple[Case, "Reference | Exception"]]
 # Of the machine's memory, for each child.
 MEMORY_SHARE = 0.75
 NO_PLAN = "a plan is built on the GPU that runs it: check builds none"
@@ -151,135 +134,28 @@ def check_model(
             file = reader.read()
             inputs, axes = choose_sizes(file, shapes, dynamic)
             graph = reader.write(folder / "model.onnx", file, inputs, axes)
-        return _Check(file, graph, request, weights or Weights(), judging, folder, seconds, times).run(
-            against, build_for
-        )
+        if against is not None:
+            times.start("build", "building the PyTorch module")
+        weights = weights or Weights()
+        module = build_against(against, graph, weights, file.path)
+        judge = FileJudge(FileGraph(file, graph, graph), request, weights, judging, folder, seconds, times, module)
+        return _checked(judge, against, build_for)
 
 
-@dataclass(frozen=True)
-class _Fed:
-    """The attributes of a target that ``calibration_inputs`` reads."""
+def _checked(judge: FileJudge, against: str | nn.Module | None, build_for: Sequence[str]) -> CheckedModel:
+    """Judge the file and what was made of it."""
+    file, graph, cases = judge.model.file, judge.model.graph, judge.cases()
+    lowered, refused = judge.lowered(cases)
+    with BuildStages(judge.folder, build_for, keeps_log=False) as builds:
+        builds.open(None, {file.precision: graph, **{name: low.graph for name, low in lowered.items()}})
+        stages = judge.judge(cases, lowered).stages
+        judge.times.start("tensorrt", "building plans with TensorRT for RTX")
+        stages += [*refused, without_plan(NO_PLAN), *builds.results()]
+    verdict = Verdict(tuple(stages), judge.judging.allow_float32_truth, judge.source)
+    notes = [*file.notes, *(note for low in lowered.values() for note in low.notes)]
+    return CheckedModel(file, graph.inputs, graph.outputs, graph.axes, verdict, name_of(against), tuple(notes))
 
-    inputs: tuple[TensorSpec, ...]
-    axes: Mapping[str, Axis]
-    preprocessing: Preprocessing | None = None
 
-
-@dataclass(frozen=True)
-class _Check:
-    """One file on its way to a verdict; the fields are what ``check_model`` was given, checked."""
-
-    file: OnnxFile
-    graph: OnnxGraph
-    request: PrecisionRequest
-    weights: Weights
-    judging: Judging
-    folder: Path
-    seconds: float
-    times: StageTimes
-
-    def run(self, against: str | nn.Module | None, build_for: Sequence[str]) -> CheckedModel:
-        """Judge the file and what was made of it."""
-        module = None if against is None else self._module(against)
-        cases = self._cases()
-        lowered, refused = self._lowered(cases, module)
-        with BuildStages(self.folder, build_for, keeps_log=False) as builds:
-            builds.open(None, {self.file.precision: self.graph, **{name: low.graph for name, low in lowered.items()}})
-            stages = self._judged(cases, lowered, module)
-            self.times.start("tensorrt", "building plans with TensorRT for RTX")
-            stages += [*refused, without_plan(NO_PLAN), *builds.results()]
-        source = GRAPH if module is None else PYTORCH
-        verdict = Verdict(tuple(stages), self.judging.allow_float32_truth, source)
-        notes = [*self.file.notes, *(note for low in lowered.values() for note in low.notes)]
-        name = "" if module is None else against if isinstance(against, str) else type(module).__name__
-        return CheckedModel(
-            self.file, self.graph.inputs, self.graph.outputs, self.graph.axes, verdict, str(name), tuple(notes)
-        )
-
-    def _cases(self) -> list[Case]:
-        photographs = None if self.judging.inputs is None else Path(self.judging.inputs)
-        return make_cases(self.graph.inputs, self.graph.axes, seed=self.weights.seed, images=photographs)
-
-    def _module(self, against: str | nn.Module) -> nn.Module:
-        self.times.start("build", "building the PyTorch module")
-        from ..modules.packages import require
-        from .module_inputs import require_inputs
-
-        require()
-        module = against
-        if isinstance(against, str):
-            from ..modules.catalog import build
-
-            options = {"pretrained": self.weights.pretrained, "checkpoint": self.weights.checkpoint}
-            module = build(against, shapes=self._shapes(), seed=self.weights.seed, **options)  # type: ignore[arg-type]
-        require_inputs(module, [spec.name for spec in self.graph.inputs], str(self.file.path))  # type: ignore[arg-type]
-        return module  # type: ignore[return-value]
-
-    def _shapes(self) -> list[str]:
-        """Return the shape of the file's only input, from which a block of the catalogue takes its width."""
-        sizes = {name: axis.opt for name, axis in self.graph.axes.items()}
-        shapes = ["x".join(map(str, spec.resolve(sizes))) for spec in self.graph.inputs]
-        return shapes if len(shapes) == 1 and shapes[0] else []
-
-    def _lowered(
-        self, cases: Sequence[Case], module: nn.Module | None
-    ) -> tuple[dict[str, LowPrecisionGraph], list[StageResult]]:
-        """Return the graphs below float32, and a stage for each that cannot be made of this file."""
-        fed = _Fed(self.graph.inputs, self.graph.axes)
-        writer = PrecisionWriter(
-            self.request, self.graph, fed, cases, self.folder, module, self.weights.seed, self.times.start
-        )
-        lowered: dict[str, LowPrecisionGraph] = {}
-        refused = []
-        for precision in self.request.lower:
-            stage = lower_stages(precision)[0]
-            if self.file.precision != FP32:
-                words = PRECISIONS[self.file.precision].words
-                refused.append(not_checked(stage, f"the file computes in {words} itself: nothing is lowered"))
-            elif precision not in {*CAST, *QUANTISED} and module is None:
-                refused.append(not_checked(stage, f"{precision} is judged beside PyTorch's; add --against"))
-            else:
-                try:
-                    lowered[precision] = writer.write(precision)
-                except Attn2trtError as error:
-                    refused.append(not_checked(stage, f"no {precision} graph was made of the file: {error}"))
-        return lowered, refused
-
-    def _judged(
-        self, cases: Sequence[Case], lowered: Mapping[str, LowPrecisionGraph], module: nn.Module | None
-    ) -> list[StageResult]:
-        self.times.start("reference", "computing the float64 truth and judging every stage against it")
-        declared = self.graph.outputs
-        graphs = [JudgedGraph(self.graph.path, self.file.precision, declared)]
-        graphs += [JudgedGraph(low.graph.path, name, declared, is_given=False) for name, low in lowered.items()]
-        with FileStages(graphs, self.judging.max_error, self.seconds) as stages, ExitStack() as stack:
-            truth = self._by_itself(cases, lowered, stack) if module is None else self._by(module, cases, lowered)
-            index, _ = record(stages.watch(truth), self.folder / REFERENCE)
-            pairs = partial(from_tensors, self.folder / REFERENCE, index)
-            return stages.results(pairs)
-
-    def _by_itself(self, cases: Sequence[Case], lowered: Mapping[str, LowPrecisionGraph], stack: ExitStack) -> Truth:
-        """The truth of the graph itself."""
-        double, single = (
-            stack.enter_context(IsolatedEvaluator(self.graph.path, dtype, seconds=self.seconds))
-            for dtype in ("float64", "float32")
-        )
-        lower = [] if self.file.precision == FP32 else [GraphLower(self.file.precision)]
-        lower += [GraphLower(name, self._rounding(low)) for name, low in lowered.items()]
-        return graph_references(double, single, cases, seed=self.weights.seed, lower=lower)
-
-    def _rounding(self, low: LowPrecisionGraph) -> Any:
-        row = PRECISIONS[low.precision]
-        if isinstance(low, QuantizedGraph):
-            return level_rounding(self.graph.path, low.lowered, low.ranges, row)
-        return half_rounding(low.lowered, row)
-
-    def _by(self, module: nn.Module, cases: Sequence[Case], lowered: Mapping[str, LowPrecisionGraph]) -> Truth:
-        """The truth of a PyTorch module."""
-        from ..validate.half_precision import Half
-        from ..validate.reference import references
-
-        lower = [floor_of(low) for low in lowered.values()]
-        lower += [Half(self.file.precision)] if self.file.precision in CAST else []
-        names = [spec.name for spec in self.graph.outputs]
-        return zip(cases, references(module, cases, names, seed=self.weights.seed, lower=lower), strict=True)
+def name_of(against: str | nn.Module | None) -> str:
+    """Return the name of a module that a file is held against; "" without one."""
+    return against if isinstance(against, str) else "" if against is None else type(against).__name__

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.bundle import MODEL, REFERENCE, Bundle
 from ..core.bundle_writer import BundleWriter
-from ..core.graph import DEFAULT_OPSET, OPSETS, WEIGHTS
+from ..core.graph import DEFAULT_OPSET, WEIGHTS
 from ..core.precision import FP32
 from ..core.progress import Progress, StageTimes
-from ..engines.tensorrt.flavours import RTX
 from ..engines.tensorrt.targets import DEFAULT as DEFAULT_CAPABILITIES
-from ..engines.tensorrt.targets import parse_targets
 from ..errors import InputError
 from ..export.deploy_files import SCRIPT, write_script
 from ..export.simplify import Simplifier
+from ..modules.grammar import onnx_path
 from ..modules.packages import require
 from ..modules.source_lines import classes_of
 from ..modules.target import Target
@@ -32,6 +31,7 @@ from .earlier_keywords import with_earlier_keywords
 from .float32_graph import simplify
 from .judgement import GraphJudge, Judge, Judgement
 from .options import Judging, PrecisionRequest, Weights
+from .order import Order
 from .place import Place
 from .precision import PrecisionWriter, files_of
 from .report import made_by, write_page
@@ -61,6 +61,7 @@ def deploy(
     weights: Weights | None = None,
     judging: Judging | None = None,
     capabilities: str = DEFAULT_CAPABILITIES,
+    against: str | nn.Module | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Bundle:
@@ -69,7 +70,8 @@ def deploy(
     Failed numerics do not raise: ``bundle.passed`` is then False, and ``bundle.manifest["verdict"]`` says why.
 
     Args:
-        target: A name of the catalog (``"resnet50+cbam"``), or a module, which is left as it is.
+        target: A name of the catalog (``"resnet50+cbam"``), an ONNX file (``"onnx:model.onnx"``), or a module, which is
+            left as it is.
         example_inputs: A module's inputs: a tensor, a tuple, or a dict by the names of ``forward``'s arguments.
         out: The bundle's folder; ``bundles/<name>`` by default. A bundle that is there, unchanged and made of the same
             inputs, is returned as it is unless ``force``.
@@ -80,12 +82,14 @@ def deploy(
             (``"mask.dim1=x.dim0"``). A batch that is not named is 1:2:8, or fixed if the module refuses that;
             ``"none"`` keeps every traced size.
         layout: ``"nhwc"``, or a dict by input: the channels of images are last.
-        opset: The ONNX opset of the graphs.
+        opset: The ONNX opset of the graphs; an ONNX file keeps its own.
         precision: The graphs to write beside float32, ``"fp32,fp16"``, or a request with options.
         weights: The source of the weights; random ones of seed 0 by default.
         judging: The way in which the verdict is reached.
         capabilities: Those that TensorRT for RTX builds a plan of every graph for, ``"sm86,sm120"``; ``"none"`` builds
             nothing.
+        against: The PyTorch module, or the name of one, whose float64 an ONNX file is held against. Without one the
+            truth is the file's graph itself in float64, and nothing is compared with PyTorch.
         force: Make the bundle again even if it is there.
         progress: Called with a line for every step.
 
@@ -98,14 +102,23 @@ def deploy(
         StorageError: Reading or writing failed.
     """
     times = StageTimes(progress)
-    order = _Order.of(opset, precision, weights or Weights(), judging or Judging(), capabilities)
+    order = Order.of(opset, precision, weights or Weights(), judging or Judging(), capabilities)
+    if isinstance(target, str) and (file := onnx_path(target)) is not None:
+        from .deploy_file import FileTarget, deploy_file
+
+        given = FileTarget(target, file, shapes, dynamic, against)
+        given.require_sense(order, example_inputs=example_inputs, layout=layout)
+        return deploy_file(given, order, Place(target, out), times, force=force)
+    if against is not None:
+        raise InputError("received against with a PyTorch target; expected it with an ONNX file; leave --against out")
     times.start("resolve", "resolving the target")
     require()
     order.precision.require_verdict(order.judging.verdict)
     place = Place(target, out)
     resolved = resolve(target, example_inputs, shapes=shapes, dynamic=dynamic, layout=layout, weights=order.weights)
     destination, order, batch = place.of(resolved), order.seen_from(place), BatchChoice(resolved)
-    key = order.key(batch)
+    options = order.options(is_default_batch=batch.is_default)
+    key = bundle_key(batch.target, batch.module, options=options, read=order.read)
     times.start("reuse", "comparing with the bundle that is there")
     if not force and (found := reusable(destination, key, batch, order.weights.seed)) is not None:
         return place.named(found)
@@ -115,62 +128,8 @@ def deploy(
         return place.named(writer.commit({**manifest, "key": key, "seconds": times.done()}, files, describe))
 
 
-@dataclass(frozen=True)
-class _Order:
-    """Everything that was asked for beside the target, checked.
-
-    Attributes:
-        opset: The opset of the graphs.
-        precision: The precisions.
-        weights: The source of the weights.
-        judging: The way in which the verdict is reached.
-        build_for: The compute capabilities that TensorRT for RTX builds for.
-    """
-
-    opset: int
-    precision: PrecisionRequest
-    weights: Weights
-    judging: Judging
-    build_for: tuple[str, ...]
-
-    @classmethod
-    def of(
-        cls,
-        opset: int,
-        precision: str | Sequence[str] | PrecisionRequest,
-        weights: Weights,
-        judging: Judging,
-        capabilities: str,
-    ) -> _Order:
-        """Return the order for arguments of ``deploy``; raises InputError for a wrong one."""
-        if opset not in OPSETS:
-            raise InputError(f"opset {opset} is not supported; expected {OPSETS.start} to {OPSETS.stop - 1}")
-        return cls(opset, PrecisionRequest.of(precision), weights, judging, parse_targets(capabilities, RTX))
-
-    def seen_from(self, place: Place) -> _Order:
-        """Return the order with absolute paths, which the user's code cannot lead elsewhere."""
-        return replace(
-            self,
-            precision=replace(self.precision, calibrate=place.absolute(self.precision.calibrate)),
-            judging=replace(self.judging, inputs=place.absolute(self.judging.inputs)),
-        )
-
-    @property
-    def photographs(self) -> Path | None:
-        """The folder of photographs to judge on as well."""
-        return None if self.judging.inputs is None else Path(self.judging.inputs)
-
-    def key(self, batch: BatchChoice) -> str:
-        """Return the key of the bundle of this target."""
-        judging, calibrate = self.judging, self.precision.calibrate
-        judged = [judging.verdict, judging.max_error, self.weights.seed, judging.allow_float32_truth]
-        options = [self.opset, *judged, *self.precision.key, batch.is_default, [*self.build_for]]
-        read = [self.photographs, None if calibrate is None else Path(calibrate)]
-        return bundle_key(batch.target, batch.module, options=options, read=read)
-
-
 def _make(
-    order: _Order, batch: BatchChoice, folder: Path, times: StageTimes, *, by_name: bool
+    order: Order, batch: BatchChoice, folder: Path, times: StageTimes, *, by_name: bool
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Write the graphs, the reference and the plans into ``folder``; return manifest entries, and each file's role."""
     # the precisions are not known yet if one is to be chosen

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from ..core.bundle import axis_to_json, spec_to_json
 from ..core.graph import OnnxGraph
 from ..core.tensor_spec import Axis
 from ..export.deploy_files import trtexec_line
 from ..modules.target import Target
+from ..validate.calibration_inputs import Fed
 from .float32_graph import Float32Graph
 from .judgement import Judgement
 from .options import Weights
@@ -30,7 +32,14 @@ def target_entries(target: Target, weights: Weights, *, by_name: bool) -> dict[s
     }
 
 
-def graph_entries(target: Target, model: Float32Graph, *, was_interrupted: bool) -> dict[str, Any]:
+class Described(Fed, Protocol):
+    """What is fed, with sentences about it for people."""
+
+    @property
+    def notes(self) -> Sequence[str]: ...
+
+
+def graph_entries(target: Described, model: Float32Graph, *, was_interrupted: bool) -> dict[str, Any]:
     """Return the facts about the float32 graph.
 
     Args:
@@ -52,7 +61,7 @@ def graph_entries(target: Target, model: Float32Graph, *, was_interrupted: bool)
     }
 
 
-def verdict_entries(judgement: Judgement, target: Target) -> dict[str, Any]:
+def verdict_entries(judgement: Judgement, target: Fed) -> dict[str, Any]:
     """Return the verdict, the cases that it was reached on, and the graphs below float32."""
     return {
         "cases": judgement.cases,
@@ -63,7 +72,7 @@ def verdict_entries(judgement: Judgement, target: Target) -> dict[str, Any]:
     }
 
 
-def _narrowed(target: Target, graph: OnnxGraph) -> dict[str, str]:
+def _narrowed(target: Fed, graph: OnnxGraph) -> dict[str, str]:
     """Return, in words, the axes whose range the graph holds for a part of only."""
     pairs: dict[str, tuple[Axis, Axis]] = {name: (axis, graph.axes[name]) for name, axis in target.axes.items()}
     return {name: f"asked for {asked}, holds for {holds}" for name, (asked, holds) in pairs.items() if asked != holds}

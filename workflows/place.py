@@ -45,7 +45,12 @@ class Place:
         """Return the absolute path of the bundle."""
         if self._given is None:
             self._given = DEFAULT_FOLDER / resolved.file_name
-        return self._here / self._given
+        return self.path
+
+    @property
+    def path(self) -> Path:
+        """The absolute path of the bundle, once the target is known."""
+        return self._here / self.shown
 
     @property
     def shown(self) -> Path:

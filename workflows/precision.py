@@ -14,7 +14,6 @@ from ..export.deploy_files import trtexec_lines
 from ..export.precision import LowPrecisionGraph, lower
 from ..export.quantized import QuantizedGraph, quantize
 from ..export.tf32 import Tf32Graph, allow_tf32
-from ..modules.target import Target
 from ..validate.calibration_inputs import CalibrationInputs, Fed, calibration_inputs
 from ..validate.cases import Case
 from .options import PrecisionRequest
@@ -111,7 +110,7 @@ def files_of(lowered: Mapping[str, LowPrecisionGraph]) -> dict[str, str]:
     }
 
 
-def entries_of(lowered: Mapping[str, LowPrecisionGraph], target: Target) -> dict[str, Any]:
+def entries_of(lowered: Mapping[str, LowPrecisionGraph], target: Fed) -> dict[str, Any]:
     """Return the manifest's entry of each graph."""
     return {
         name: {**low.to_json(), "trtexec": trtexec_lines(low, target.inputs, target.axes)}

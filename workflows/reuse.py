@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.bundle import MANIFEST, Bundle, open_bundle, sha256, spec_to_json, verify
+from ..core.tensor_spec import Axis, TensorSpec
 from ..errors import InputError
 from ..modules.target import Target
 from ..validate.images import images_in
@@ -37,13 +38,24 @@ def bundle_key(target: Target, module: nn.Module | None, *, options: Sequence[An
         from ..modules.fingerprint import fingerprint as of_module
 
         fingerprint = of_module(module)
+    about = {"name": target.name, "fingerprint": fingerprint, "outputs": target.output_names}
+    return key_of(about, target.inputs, target.axes, options=options, read=read)
+
+
+def key_of(
+    about: Mapping[str, Any],
+    inputs: Sequence[TensorSpec],
+    axes: Mapping[str, Axis],
+    *,
+    options: Sequence[Any],
+    read: Sequence[Path | None],
+) -> str:
+    """Return a SHA-256 over what a bundle is ``about``, its inputs and axes, and over what ``bundle_key`` names."""
     sources = sorted(file for part in _PARTS for file in Path(__file__).parents[1].glob(part))
     parts = {
-        "name": target.name,
-        "fingerprint": fingerprint,
-        "inputs": [spec_to_json(spec) for spec in target.inputs],
-        "outputs": target.output_names,
-        "axes": {name: str(axis) for name, axis in target.axes.items()},
+        **about,
+        "inputs": [spec_to_json(spec) for spec in inputs],
+        "axes": {name: str(axis) for name, axis in axes.items()},
         "options": [*options],
         "read": [[sha256(file) for file in files_read(path)] for path in read],
         "sources": [hashlib.sha256(file.read_bytes()).hexdigest() for file in sources],
@@ -68,7 +80,7 @@ def reusable(destination: Path, key: str, batch: BatchChoice, seed: int) -> Bund
 
     A module of the user's is traced again, since its key does not hold all that it computes.
     """
-    found = _unchanged(destination, key)
+    found = unchanged(destination, key)
     if found is None or batch.module is None:
         return found
     from ..export.trace.exporter import program_of
@@ -78,7 +90,7 @@ def reusable(destination: Path, key: str, batch: BatchChoice, seed: int) -> Bund
     return found if is_same(found, program, batch.module, seed=seed) else None
 
 
-def _unchanged(destination: Path, key: str) -> Bundle | None:
+def unchanged(destination: Path, key: str) -> Bundle | None:
     """Return the bundle at ``destination`` if it has this key and no file of it has changed since.
 
     A bundle in whose making a process was killed or a time limit passed is made again: another run need not meet it.

@@ -90,7 +90,8 @@ def _tuned(
             return TunedBundle(bundle, tuning, None)
         progress("judging the tuned graph on the recorded cases")
         files = _named(bundle, graph)
-        verdict = Verdict(tuple(_judged(bundle, files[0])))
+        source = Verdict.from_json(bundle.manifest["verdict"]).source
+        verdict = Verdict(tuple(_judged(bundle, files[0])), source=source)
         if verdict.first_failure is not None:
             raise CheckFailed(f"the tuned graph failed its verdict and was not kept: {verdict.first_failure.why}")
         return TunedBundle(_added(bundle, files, tuning, verdict, progress), tuning, verdict)
@@ -121,7 +122,9 @@ def _judged(bundle: Bundle, graph: Path) -> list[StageResult]:
     written = OnnxGraph(graph, opset, bundle.inputs, bundle.outputs)
     check_contract(written, opset=opset, inputs=bundle.inputs, outputs=bundle.outputs, after="tuning")
     cases = bundle.manifest["cases"]
-    return judge_tuned_graph(graph, bundle.outputs, lambda: from_tensors(bundle.reference_path, cases))
+    return judge_tuned_graph(
+        graph, bundle.outputs, lambda: from_tensors(bundle.reference_path, cases), precision=bundle.precision
+    )
 
 
 def _added(bundle: Bundle, files: Sequence[Path], tuning: Tuning, verdict: Verdict, note: Progress) -> Bundle:

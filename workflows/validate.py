@@ -11,7 +11,7 @@ from ..core.steady import steady
 from ..validate.cases import Case, check_sizes
 from ..validate.recorded import from_tensors
 from ..validate.stages.onnxruntime import judge_graphs, judge_providers, judge_tuned
-from ..validate.stages.stage import EXPORTED
+from ..validate.stages.stage import EXPORTED, ORT_PLAIN
 from ..validate.stages.tensorrt import judge_plans
 from ..validate.verdict import StageResult, Verdict, not_checked
 
@@ -27,7 +27,7 @@ def validate_bundle(
     max_error: float | None = None,
     allow_float32_truth: bool = False,
 ) -> Verdict:
-    """Judge the runtimes found here against the PyTorch outputs that the bundle recorded; needs no PyTorch.
+    """Judge the runtimes found here against the outputs that the bundle recorded in float64; needs no PyTorch.
 
     Args:
         bundle: The bundle, or its folder.
@@ -49,7 +49,7 @@ def validate_bundle(
     require_unchanged(opened)
     check_sizes(opened.manifest["cases"], opened.axes)
     recorded = Verdict.from_json(opened.manifest["verdict"])
-    stages = [_as_recorded(stage) for stage in recorded.stages if stage.stage.runtime == EXPORTED]
+    stages = [_as_recorded(stage) for stage in recorded.stages if stage.stage.runtime in (EXPORTED, ORT_PLAIN)]
     seconds.start("judge", "judging ONNX Runtime on the recorded cases")
 
     def pairs() -> Iterator[tuple[Case, Reference]]:
@@ -57,10 +57,10 @@ def validate_bundle(
 
     for judged in (judge_graphs, judge_tuned, judge_plans, judge_providers):
         stages += judged(opened, pairs, max_error=max_error)
-    return Verdict(tuple(stages), allows_float32=allow_float32_truth)
+    return Verdict(tuple(stages), allow_float32_truth, recorded.source)
 
 
 def _as_recorded(stage: StageResult) -> StageResult:
-    """A stage that needs PyTorch, as the export judged it: shown, not counted as checked here."""
+    """A stage of PyTorch, or of a file that is not in the bundle, as the export judged it: shown, not counted."""
     outcome = stage.status + (f" ({stage.why})" if stage.why else "")
     return not_checked(stage.stage, f"recorded at export: {outcome}")

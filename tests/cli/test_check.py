@@ -38,7 +38,7 @@ def test_it_says_what_the_file_is_and_what_was_not_checked(
     assert code == 0
     for text in (
         "PASSED: 3 stages within the graph's own rounding",
-        "not checked against PyTorch",
+        "not compared with PyTorch",
         f"file     {path}: opset 17, IR version 8, 3 nodes",
         "input    x: float32[batch, 3, 8, 8]",
         "dynamic  batch 1:2:8",

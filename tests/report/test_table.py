@@ -44,7 +44,7 @@ def test_a_graph_judged_by_itself_claims_nothing_of_pytorch() -> None:
     assert "passed, budget not kept by the graph's float32" in text
     assert "The truth is the graph itself in float64" in text
     assert "1 stage within the graph's own rounding" in text
-    assert conclusion(verdict).endswith("not checked against PyTorch")
+    assert conclusion(verdict).endswith("not compared with PyTorch")
     assert text.count("PyTorch") == 1
     assert Verdict.from_json(verdict.to_json()) == verdict
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from foreign_files import convolution, model, quantised, saved
 from onnx import TensorProto, helper
-from torch import nn
+from onnx_modules import Net
 
 from attn2trt import CheckedModel, InputError, Judging, check_model, export_bundle
 from attn2trt.core.precision import FP32
@@ -125,21 +125,6 @@ def test_a_lower_precision_that_was_written_wrong_fails(tmp_path: Path, monkeypa
     assert found[ORT_PLAIN].status == "passed"
     assert found["fp16"].status == "failed"
     assert "the limit is 6" in found["fp16"].why
-
-
-class Net(nn.Module):
-    """The module of ``convolution``, with its weights."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        weights = {one.name: onnx.numpy_helper.to_array(one) for one in convolution().graph.initializer}
-        self.conv = nn.Conv2d(3, 4, 3, padding=1)
-        self.conv.weight.data = torch.from_numpy(weights["w"].copy())
-        self.conv.bias.data = torch.from_numpy(weights["b"].copy())
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        c = self.conv(image)
-        return c * c.sigmoid()
 
 
 class Other(Net):

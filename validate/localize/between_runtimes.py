@@ -58,14 +58,17 @@ class TruthSession:
             }
 
 
-def locate_node(graph: Path, opener: Opener, case: Case, reference: Reference) -> Location | None:
+def locate_node(
+    graph: Path, opener: Opener, case: Case, reference: Reference, *, made_of: Path | None = None
+) -> Location | None:
     """Return the first node of a graph file whose value leaves float64 in the runtime that ``opener`` opens it in.
 
-    None if no output does and the truth is the graph's own; Elsewhere if it is another's.
+    The float64 is that of ``made_of`` if the graph was made of another one: values are compared by their names. None if
+    no output leaves it and the truth is the graph's own; Elsewhere if it is another's.
     """
     import onnx
 
-    truth, judged = Side(graph, TruthSession), Side(graph, opener)
+    truth, judged = Side(made_of or graph, TruthSession), Side(graph, opener)
     found = locate_between(truth, judged, case, {}, floors=reference.floors)
     if found is None:
         why = f"what {reference.source} computes"

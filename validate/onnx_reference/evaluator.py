@@ -23,6 +23,7 @@ from ..last_digits import EPSILON, OFTEN, SEED, SELDOM, TABLE
 from .kernels import replacements
 from .levels import largest_of, quantised
 from .plain_kernels import Manner
+from .tf32 import shortening
 
 if TYPE_CHECKING:
     import onnx
@@ -57,11 +58,13 @@ class Rounding:
         levels: The scale of what a node reads first, the name of its weight, and the axis of the weight's channels,
             each of which has a scale of its own; None if one scale is for all.
         dtype: The type whose numbers the levels are.
+        products: The products whose operands have tf32's digits.
     """
 
     half: Mapping[str, str] = field(default_factory=dict)
     levels: Mapping[str, tuple[float, str, int | None]] = field(default_factory=dict)
     dtype: str = ""
+    products: Sequence[str] = ()
 
 
 class Evaluator:
@@ -83,7 +86,7 @@ class Evaluator:
         _require_truth(model, opset, {kind.__name__ for kind in replaced})
         self._declared = {value.name: _type_name(value) for value in (*model.graph.input, *model.graph.output)}
         self.outputs = [value.name for value in model.graph.output]
-        self._half = _half_values(model)
+        self._half = _half_values(onnx.load(str(path), load_external_data=False))
         _retype(model, dtype)
         self._inner = ReferenceEvaluator(model, new_ops=replaced)
         self._nodes = list(zip(model.graph.node, self._inner.rt_nodes_, strict=True))
@@ -94,6 +97,8 @@ class Evaluator:
         }
         self._proven: set[int] = set()
         self._rounded: dict[str, str] = {}
+        self._products: set[str] = set()
+        self._shorten = shortening(None)
         self.largest = 0.0
 
     def run(
@@ -118,6 +123,8 @@ class Evaluator:
         self._rounded = self._half if as_written else {}
         in_float32 = rounding is None and not as_written
         digits = None if draw is None else _Digits(draw, OFTEN if in_float32 else SELDOM)
+        self._products = set(() if rounding is None else rounding.products)
+        self._shorten = shortening(draw)
         wanted = [*self.outputs, *shown]
         values: dict[str, Any] = {"": None, **self._inner.rt_inits_}
         values |= {name: self._widened(value) for name, value in feeds.items()}
@@ -149,6 +156,9 @@ class Evaluator:
         value = values[name]
         if how is None or not isinstance(value, np.ndarray) or not _is_float(value):
             return value
+        if node.name in self._products:
+            is_operand = place < 2 or node.op_type == "Einsum"
+            return self._shorten(value) if is_operand else value
         if node.name in how.half:
             return _rounded(value, how.half[node.name])
         if node.name in how.levels:

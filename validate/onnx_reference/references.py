@@ -44,6 +44,7 @@ def graph_references(
     *,
     seed: int = 0,
     lower: Sequence[GraphLower] = (),
+    lowered: IsolatedEvaluator | None = None,
 ) -> Iterator[tuple[Case, Reference | Exception]]:
     """Yield every case with its reference, or with what the evaluator raised on it.
 
@@ -53,14 +54,16 @@ def graph_references(
         cases: The inputs.
         seed: Draws the nudges that find out what rounding decides.
         lower: The precisions below float32 whose floors are measured as well.
+        lowered: The evaluator in float32 of the graph whose nodes the roundings name; ``single`` if it is the same one.
     """
-    refused = _refusal(double) or _refusal(single)
+    refused = _refusal(double) or _refusal(single) or (_refusal(lowered) if lowered is not None else None)
+    runs = [(one, single if one.rounding is None else lowered or single) for one in lower]
     for case in cases:
         if refused is not None:
             yield case, refused
             continue
         try:
-            yield case, _reference(double, single, case, seed, lower)
+            yield case, _reference(double, single, case, seed, runs)
         except Exception as error:
             yield case, error
 
@@ -75,7 +78,11 @@ def _refusal(evaluator: IsolatedEvaluator) -> Exception | None:
 
 
 def _reference(
-    double: IsolatedEvaluator, single: IsolatedEvaluator, case: Case, seed: int, lower: Sequence[GraphLower]
+    double: IsolatedEvaluator,
+    single: IsolatedEvaluator,
+    case: Case,
+    seed: int,
+    lower: Sequence[tuple[GraphLower, IsolatedEvaluator]],
 ) -> Reference:
     feeds = case.feeds
     truth = double.run(feeds)
@@ -87,8 +94,8 @@ def _reference(
     floors |= _unsettled(double, feeds, truth, rounded, seed, UNIT_ROUNDOFF)
     written = rounded
     lowered = {}
-    for one in lower:
-        own, found = _floors(functools.partial(one.run, single, feeds), truth)
+    for one, evaluator in lower:
+        own, found = _floors(functools.partial(one.run, evaluator, feeds), truth)
         unit = LOWER[one.precision].unit_roundoff
         lowered[one.precision] = found | _unsettled(double, feeds, truth, own, seed, unit)
         written = own if one.rounding is None else written

@@ -18,6 +18,11 @@ def half_rounding(nodes: Iterable[str], precision: Precision) -> Rounding:
     return Rounding(half=dict.fromkeys(nodes, precision.dtype))
 
 
+def product_rounding(nodes: Iterable[str]) -> Rounding:
+    """Return the rounding of tf32: of both operands of each of the products ``nodes``."""
+    return Rounding(products=list(nodes))
+
+
 def level_rounding(path: Path, nodes: Iterable[str], ranges: Mapping[str, float], precision: Precision) -> Rounding:
     """Return the rounding of 8-bit products: of the tensor that each of ``nodes`` reads, and of its weight.
 

@@ -72,8 +72,11 @@ class StageJudge:
         return self._refused is None
 
     def add(self, case: Case, reference: Reference) -> None:
-        """Compare a case, if the runtime loaded."""
-        if self.load():
+        """Compare a case, if the runtime loaded and the floors of the precision were measured."""
+        if self.stage.precision not in (FP32, *reference.lower):
+            lost = f"what {reference.source} loses in {self.allowed.words} was not measured"
+            self.add_without_truth(case, lost)
+        elif self.load():
             self._found += judge_case(
                 self.runtime.run,
                 case,

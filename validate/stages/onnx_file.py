@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...core.precision import FP32, PRECISIONS
+from ...core.precision import FP32
 from ...core.tensor_spec import TensorSpec
 from ..cases import Case
 from ..localize.between_runtimes import locate_node
@@ -18,30 +18,26 @@ from ..metrics import Reference
 from ..verdict import StageResult
 from .judge import Pairs, StageJudge, with_place
 from .onnxruntime import start
-from .stage import ORT_CPU, ORT_PLAIN, Stage, lower_stages
+from .stage import Stage
 
 
 @dataclass(frozen=True)
 class JudgedGraph:
-    """A graph in ``path``, its precision, and the outputs that it declares.
+    """A graph with the stages that judge it.
 
-    ``is_given`` is False for one of a lower precision that was made of the file.
+    Attributes:
+        path: Its file.
+        stages: The stages on the CPU.
+        declared: The outputs that it declares.
+        is_given: False for one of a lower precision that was made of the file.
+        made_of: The graph whose float64 it must compute, if that is another one.
     """
 
     path: Path
-    precision: str
+    stages: tuple[Stage, ...]
     declared: Sequence[TensorSpec]
     is_given: bool = True
-
-    @property
-    def stages(self) -> tuple[Stage, ...]:
-        """The stages of the graph on the CPU."""
-        if not self.is_given:
-            return lower_stages(self.precision)
-        row = PRECISIONS[self.precision]
-        plain = Stage(ORT_PLAIN, self.precision)
-        runs = row.has_cpu_kernels and row.is_optimised
-        return (plain, Stage(ORT_CPU, self.precision)) if runs else (plain,)
+    made_of: Path | None = None
 
 
 class FileStages:
@@ -73,11 +69,8 @@ class FileStages:
             for judge in self._judges.values():
                 if isinstance(reference, Exception):
                     judge.add_without_truth(case, " ".join(str(reference).split()))
-                elif judge.stage.precision in (FP32, *reference.lower):
-                    judge.add(case, reference)
                 else:
-                    words = PRECISIONS[judge.stage.precision].words
-                    judge.add_without_truth(case, f"what {reference.source} loses in {words} was not measured")
+                    judge.add(case, reference)
             if not isinstance(reference, Exception):
                 yield case, reference
 
@@ -94,11 +87,13 @@ class FileStages:
                 result = with_place(result, functools.partial(self._locate, stage, pairs))
             results.append(result)
         given = [judge for stage, judge in self._judges.items() if self._graphs[stage].is_given]
-        return [*results, *given[-1].rows(pairs())]
+        rows = given[-1].rows(pairs()) if given else []
+        return [*results, *rows]
 
     def _locate(self, stage: Stage, pairs: Pairs, names: Collection[str]) -> Location | None:
         failing = [(case, reference) for case, reference in pairs() if case.name in names]
         if not failing:  # they have no truth, or took too much room to be recorded
             return None
         case, reference = min(failing, key=lambda pair: math.prod(pair[0].sizes.values()))
-        return locate_node(self._graphs[stage].path, functools.partial(start, stage), case, reference)
+        graph = self._graphs[stage]
+        return locate_node(graph.path, functools.partial(start, stage), case, reference, made_of=graph.made_of)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,17 @@ from ...engines.timing import runtimes
 from ...engines.timing.runtimes import PROVIDERS, why_no_provider
 from ..verdict import StageResult, not_checked
 from .judge import Pairs, StageJudge, judge_stages, with_advice, with_place
-from .stage import EXPORTED, ORT_CPU, ORT_CUDA, ORT_PLAIN, ORT_TENSORRT, ORT_TUNED, WRITTEN, Stage, lower_stages
+from .stage import (
+    EXPORTED,
+    ORT_CUDA,
+    ORT_PLAIN,
+    ORT_TENSORRT,
+    ORT_TUNED,
+    WRITTEN,
+    Stage,
+    given_stages,
+    lower_stages,
+)
 
 if TYPE_CHECKING:
     from ..localize import Location
@@ -47,40 +58,50 @@ def start(stage: Stage, model: Path | None = None) -> IsolatedRuntime:
 
 
 def judge_graphs(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None) -> list[StageResult]:
-    """Judge every graph of the bundle on the CPU, then the rows of a batch in the float32 graph."""
-    with start(Stage(WRITTEN), bundle.model_path) as plain, start(Stage(ORT_CPU), bundle.model_path) as production:
-        optimised = StageJudge(Stage(ORT_CPU), production, max_error, bundle.outputs)
-        written, run = judge_stages([StageJudge(Stage(WRITTEN), plain, max_error, bundle.outputs), optimised], pairs())
-        if written.status != "failed":
+    """Judge every graph of the bundle on the CPU, then the rows of a batch in the one that the others are made of."""
+    with ExitStack() as stack:
+        judges = [
+            StageJudge(stage, stack.enter_context(start(stage, bundle.model_path)), max_error, bundle.outputs)
+            for stage in given_stages(WRITTEN, bundle.precision)
+        ]
+        written, *run = judge_stages(judges, pairs())
+        if bundle.precision == FP32 and written.status != "failed":
             # Without PyTorch only the graph as it is written can say where the optimised one leaves it.
-            run = with_place(run, lambda names: _locate_without_pytorch(bundle, names, pairs))
-        rows = optimised.rows(pairs())
+            run = [with_place(one, lambda names: _locate_without_pytorch(bundle, names, pairs)) for one in run]
+        rows = judges[-1].rows(pairs())
     lower: list[StageResult] = []
-    for precision in bundle.graphs:
-        for stage in () if precision == FP32 else lower_stages(precision):
+    for precision in bundle.precisions:
+        for stage in lower_stages(precision):
             with start(stage, bundle.path / bundle.graphs[precision]) as runtime:
                 found = judge_stages([StageJudge(stage, runtime, max_error, bundle.outputs)], pairs())
                 lower += map(with_advice, found)
-    return [written, run, *lower, *rows]
+    return [written, *run, *lower, *rows]
 
 
 def judge_tuned(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None) -> list[StageResult]:
     """Judge the tuned graph; none if there is none. One that was made from another graph has failed."""
-    entry = bundle.tuned
+    entry, stage = bundle.tuned, Stage(ORT_TUNED, bundle.precision)
     if entry is None:
         return []
     if entry.get("graph") != bundle.manifest["files"][MODEL]["sha256"]:
         why = f"{entry['file']} was made from another graph; tune again"
-        return [StageResult(Stage(ORT_TUNED), "failed", why)]
-    return judge_tuned_graph(bundle.path / str(entry["file"]), bundle.outputs, pairs, max_error=max_error)
+        return [StageResult(stage, "failed", why)]
+    graph = bundle.path / str(entry["file"])
+    return judge_tuned_graph(graph, bundle.outputs, pairs, precision=bundle.precision, max_error=max_error)
 
 
 def judge_tuned_graph(
-    graph: Path, outputs: Sequence[TensorSpec], pairs: Pairs, *, max_error: float | None = None
+    graph: Path,
+    outputs: Sequence[TensorSpec],
+    pairs: Pairs,
+    *,
+    precision: str = FP32,
+    max_error: float | None = None,
 ) -> list[StageResult]:
-    """Judge the file of a tuned graph."""
-    with start(Stage(ORT_TUNED), graph) as runtime:
-        return StageJudge(Stage(ORT_TUNED), runtime, max_error, outputs).results(pairs)
+    """Judge the file of a tuned graph, which computes in ``precision``."""
+    stage = Stage(ORT_TUNED, precision)
+    with start(stage, graph) as runtime:
+        return StageJudge(stage, runtime, max_error, outputs).results(pairs)
 
 
 def judge_providers(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None) -> Iterator[StageResult]:

@@ -73,6 +73,14 @@ def lower_stages(precision: str) -> tuple[Stage, ...]:
     return (written, Stage(ORT_CPU, precision)) if row.graph != "float32" and row.is_optimised else (written,)
 
 
+def given_stages(runtime: str, precision: str) -> tuple[Stage, ...]:
+    """Return the stages of a graph that is judged as it is, whatever it computes in: in ``runtime``, then as production
+    runs it, if ONNX Runtime can."""
+    row = PRECISIONS[precision]
+    production = (Stage(ORT_CPU, precision),) if row.has_cpu_kernels and row.is_optimised else ()
+    return (Stage(runtime, precision), *production)
+
+
 def read_stage(entry: Mapping[str, Any]) -> Stage:
     """Read what ``to_json`` wrote, or the label alone, which is all that earlier versions wrote.
 

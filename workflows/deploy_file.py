@@ -1,0 +1,252 @@
+"""Make a bundle of an ONNX file that something else wrote: the stages of ``check``, and the files of ``deploy``."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..core.bundle import MODEL, REFERENCE, Bundle
+from ..core.bundle_writer import BundleWriter
+from ..core.graph import DEFAULT_OPSET, WEIGHTS
+from ..core.memory import children_take, machine_bytes
+from ..core.precision import PRECISIONS
+from ..core.progress import StageTimes
+from ..core.tensor_spec import Axis, TensorSpec
+from ..engines.child import ANSWER_SECONDS
+from ..errors import CheckFailed, InputError, MissingRequirement
+from ..export.contract import check_contract
+from ..export.deploy_files import SCRIPT, write_script
+from ..export.onnx_axes import BATCH, choose_sizes
+from ..export.onnx_file import OnnxFile, OnnxFileReader
+from ..export.simplify import Simplifier
+from ..validate.cases import Case
+from ..validate.metrics import GRAPH
+from ..validate.stages.build import BuildStages
+from ..validate.stages.tensorrt import without_plan
+from ..validate.verdict import Verdict
+from .check import MEMORY_SHARE, name_of
+from .deploy_manifest import graph_entries
+from .file_judgement import FileGraph, FileJudge, FileJudgement, Lowered, build_against
+from .float32_graph import EXPORTED, Float32Graph, simplify
+from .order import Order
+from .place import Place
+from .precision import entries_of, files_of
+from .report import made_by, write_page
+from .reuse import key_of, unchanged
+from .versions import package_versions
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..modules.dynamic import Ranges
+
+NOT_COMPARED = "not compared with PyTorch: the truth is the graph itself in float64"
+
+
+@dataclass(frozen=True)
+class FileTarget:
+    """An ONNX file to make a bundle of.
+
+    Attributes:
+        name: The TARGET as it was written.
+        path: The file.
+        shapes: Sizes of its inputs.
+        dynamic: Ranges of its symbolic dimensions.
+        against: The PyTorch module that it is held against, or the name of one.
+        most_cases: The number of cases that are recorded; None for all.
+    """
+
+    name: str
+    path: Path
+    shapes: Sequence[str] = ()
+    dynamic: str | Ranges | None = None
+    against: str | nn.Module | None = None
+    most_cases: int | None = None
+
+    def require_sense(self, order: Order, *, example_inputs: Any, layout: Any) -> None:
+        """Raise InputError for what is meant for a PyTorch module."""
+        weights = order.weights
+        given = {
+            "example_inputs": example_inputs is not None,
+            "a layout; write it in shapes": layout is not None,
+            f"--opset {order.opset}": order.opset != DEFAULT_OPSET,
+            "--precision auto": order.precision.chooses,
+            "--pretrained": weights.pretrained and self.against is None,
+            "--checkpoint": weights.checkpoint is not None and self.against is None,
+        }
+        for option, is_given in given.items():
+            if is_given:
+                raise InputError(
+                    f"received {option} with the ONNX file {self.path}; expected none: it is for a PyTorch module, and "
+                    "a file has its own opset, inputs and weights; leave it out"
+                )
+
+
+def deploy_file(target: FileTarget, order: Order, place: Place, times: StageTimes, *, force: bool = False) -> Bundle:
+    """Return the bundle of an ONNX file; a file that the same one was made of before is not read by any library.
+
+    Raises:
+        InputError: The file is no ONNX file or breaks ONNX's rules, or an argument does not fit it.
+        MissingRequirement: Its graph has no truth in float64, or a package that is needed is not installed.
+        StorageError: Reading or writing failed.
+    """
+    order = order.seen_from(place)
+    with children_take(int(machine_bytes() * MEMORY_SHARE)):
+        times.start("read", "reading the file")
+        with OnnxFileReader(target.path, seconds=ANSWER_SECONDS) as reader:
+            maker = _Maker.of(target, order, reader, times)
+            times.start("reuse", "comparing with the bundle that is there")
+            key = maker.key
+            # a module of the user's computes what no key holds
+            if not force and target.against is None and (found := unchanged(place.path, key)) is not None:
+                return place.named(found)
+            with BundleWriter(place.path) as writer:
+                manifest, files = maker.make(writer.path)
+                describe = write_page(place.shown, functools.partial(times.start, "report"))
+                return place.named(writer.commit({**manifest, "key": key, "seconds": times.done()}, files, describe))
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Makes the files of one bundle; the fields are what ``deploy_file`` was given, read and checked."""
+
+    target: FileTarget
+    order: Order
+    reader: OnnxFileReader
+    times: StageTimes
+    file: OnnxFile
+    inputs: tuple[TensorSpec, ...]
+    axes: Mapping[str, Axis]
+
+    @classmethod
+    def of(cls, target: FileTarget, order: Order, reader: OnnxFileReader, times: StageTimes) -> _Maker:
+        """Read the file, and choose the sizes of its inputs."""
+        file = reader.read()
+        inputs, axes = choose_sizes(file, target.shapes, target.dynamic)
+        return cls(target, order, reader, times, file, inputs, axes)
+
+    @property
+    def key(self) -> str:
+        """The key of the bundle: the hashes of the file and of the weights beside it, and all that was asked for."""
+        target, order = self.target, self.order
+        about = {
+            "name": target.name,
+            "file": self.file.sha256,
+            "weights": dict(self.file.files),
+            "against": name_of(target.against),
+            "most_cases": target.most_cases,
+        }
+        options = order.options(is_default_batch=self.is_default_batch)
+        return key_of(about, self.inputs, self.axes, options=options, read=order.read)
+
+    @property
+    def is_default_batch(self) -> bool:
+        """True if the file leaves the batch open, and nobody chose it."""
+        return BATCH in self.axes and not self.target.shapes and self.target.dynamic is None
+
+    def make(self, folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+        """Write the graphs, the reference and the plans into ``folder``; return manifest entries, and the files."""
+        with Simplifier() as simplifier, BuildStages(folder, self.order.build_for) as builds:
+            model = self._graph(folder, simplifier)
+            judge = self._judge(model, folder)
+            cases = judge.cases()[: self.target.most_cases]
+            lowered = {name: judge.write(name, cases) for name in judge.request.lower}
+            graphs = {self.file.precision: model.graph, **{name: low.graph for name, low in lowered.items()}}
+            if self.order.judging.verdict:
+                builds.open(None, graphs)
+            judgement = self._judged(judge, cases, lowered)
+            verdict = self._verdict(judge, judgement, builds)
+            truth = "the graph in float64" if judge.source == GRAPH else judge.source
+            write_script(folder, self.file.path.stem, self.inputs, self.axes, self.file.opset, truth=truth)
+            manifest = {
+                **self._entries(model, verdict, was_interrupted=simplifier.was_interrupted),
+                "cases": judgement.cases,
+                "cases_left_out": judgement.cases_left_out,
+                "verdict": verdict.to_json(),
+                **({"precisions": entries_of(lowered, model)} if lowered else {}),
+                "plans": [plan.to_json() for plan in builds.plans],
+            }
+            return manifest, self._files(folder) | files_of(lowered) | builds.files
+
+    def _graph(self, folder: Path, simplifier: Simplifier) -> FileGraph:
+        """Return the file's graph with its contract checked, and simplified if that keeps the contract."""
+        written = self.reader.write(folder / EXPORTED, self.file, self.inputs, self.axes)
+        try:
+            check_contract(
+                written, opset=self.file.opset, inputs=self.inputs, outputs=written.outputs, after="reading the file"
+            )
+        except CheckFailed as error:
+            raise InputError(f"received {self.file.path}, whose graph cannot be deployed: {error}") from error
+        simplified = simplify(written, folder, self.times, simplifier)
+        return FileGraph(self.file, simplified.exported, simplified.graph, simplified.why_not_simplified)
+
+    def _judge(self, model: FileGraph, folder: Path) -> FileJudge:
+        order, target = self.order, self.target
+        if target.against is not None:
+            self.times.start("build", "building the PyTorch module")
+        module = build_against(target.against, model.graph, order.weights, self.file.path)
+        return FileJudge(
+            model, order.precision, order.weights, order.judging, folder, ANSWER_SECONDS, self.times, module
+        )
+
+    def _judged(self, judge: FileJudge, cases: Sequence[Case], lowered: Lowered) -> FileJudgement:
+        """Return the judgement. Raises MissingRequirement if no case has a truth: nothing could ever be checked."""
+        found = judge.judge(cases, lowered)
+        if not found.cases and not found.cases_left_out:
+            raise MissingRequirement(
+                f"received {self.file.path}, whose graph has no truth in float64 ({found.no_truth}); expected one to "
+                "judge a bundle by; name the PyTorch module that it was made of with --against"
+            )
+        return found
+
+    def _verdict(self, judge: FileJudge, judgement: FileJudgement, builds: BuildStages) -> Verdict:
+        stages = judgement.stages
+        if self.order.judging.verdict:
+            self.times.start("tensorrt", "building plans with TensorRT for RTX")
+            stages = [*stages, without_plan(), *builds.results()]
+        return Verdict(tuple(stages), self.order.judging.allow_float32_truth, judge.source)
+
+    def _entries(self, model: FileGraph, verdict: Verdict, *, was_interrupted: bool) -> dict[str, Any]:
+        file, target = self.file, self.target
+        deployed = Float32Graph(model.graph, model.written, model.why_not_simplified)
+        entries = graph_entries(model, deployed, was_interrupted=was_interrupted)
+        producer = f", {file.producer}" if file.producer else ""
+        notes = [*entries["notes"], *([NOT_COMPARED] if verdict.source == GRAPH else [])]
+        return {
+            "tool": f"attn2trt {version('attn2trt')}",
+            "target": {
+                "name": target.name,
+                "paper": "",
+                "source": f"{file.path}: opset {file.opset}, IR version {file.ir_version}{producer}",
+                "weights": "those of the file",
+            },
+            "build": None,
+            "preprocessing": {},
+            **made_by(),
+            "onnx_file": {
+                "name": file.path.name,
+                "sha256": file.sha256,
+                "weights": dict(file.files),
+                "opset": file.opset,
+                "ir_version": file.ir_version,
+                "producer": file.producer,
+            },
+            "precision": file.precision,
+            "against": name_of(target.against) or None,
+            "classes": [],
+            "opset": file.opset,
+            **entries,
+            "notes": notes,
+            "default_batch": f"{self.axes[BATCH]} by default" if self.is_default_batch else "",
+            "hidden": [],
+            "versions": package_versions(),
+        }
+
+    def _files(self, folder: Path) -> dict[str, str]:
+        words = PRECISIONS[self.file.precision].words
+        files = {MODEL: f"graph, {words}", REFERENCE: "inputs and outputs in float64", SCRIPT: "example"}
+        return {**files, WEIGHTS: "weights of the graph"} if (folder / WEIGHTS).exists() else files

@@ -1,0 +1,279 @@
+"""The judge of an ONNX file's graphs, beside its own float64 or PyTorch's: one for ``check`` and ``deploy``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..core.bundle import REFERENCE
+from ..core.graph import OnnxGraph
+from ..core.precision import CAST, FP32, PRECISIONS
+from ..core.preprocessing import Preprocessing
+from ..core.progress import StageTimes
+from ..core.tensor_spec import Axis, TensorSpec
+from ..errors import Attn2trtError, InputError
+from ..export.onnx_file import OnnxFile
+from ..export.precision import LowPrecisionGraph
+from ..export.quantized import QuantizedGraph
+from ..export.tf32 import Tf32Graph
+from ..validate.cases import Case, make_cases
+from ..validate.metrics import GRAPH, PYTORCH
+from ..validate.onnx_reference.isolated import IsolatedEvaluator
+from ..validate.onnx_reference.references import GraphLower, graph_references
+from ..validate.onnx_reference.rounding import half_rounding, level_rounding, product_rounding
+from ..validate.recorded import from_tensors
+from ..validate.stages.onnx_file import FileStages, JudgedGraph
+from ..validate.stages.stage import ORT_PLAIN, WRITTEN, Stage, given_stages, lower_stages
+from ..validate.verdict import StageResult, not_checked
+from .judgement import record
+from .options import Judging, PrecisionRequest, Weights
+from .precision import PrecisionWriter, floor_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..validate.metrics import Reference
+
+Lowered = Mapping[str, LowPrecisionGraph]
+Truth = Iterator[tuple[Case, "Reference | Exception"]]
+
+
+@dataclass(frozen=True)
+class FileGraph:
+    """The graph of an ONNX file.
+
+    Attributes:
+        file: What the file is.
+        written: The graph as the file has it.
+        graph: The graph to be deployed: the simplified one, or the same.
+        why_not_simplified: The reason if it should have been simplified and is the same; else "".
+        preprocessing: The way from a photograph to the input; None, since a file does not tell it.
+    """
+
+    file: OnnxFile
+    written: OnnxGraph
+    graph: OnnxGraph
+    why_not_simplified: str = ""
+    preprocessing: Preprocessing | None = None
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs with the axes that vary."""
+        return self.graph.inputs
+
+    @property
+    def axes(self) -> Mapping[str, Axis]:
+        """The range of each axis."""
+        return self.graph.axes
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Sentences about what was changed in reading the file."""
+        return self.file.notes
+
+    @property
+    def is_simplified(self) -> bool:
+        """True if another graph than the file's is deployed."""
+        return self.graph.path != self.written.path
+
+
+@dataclass(frozen=True)
+class FileJudgement:
+    """What was found of the graphs of a file.
+
+    Attributes:
+        stages: Every stage's result.
+        cases: The manifest's entries of the cases that were recorded.
+        cases_left_out: The names of those that take too much room.
+        no_truth: The reason why a case has no truth; "" if all have.
+    """
+
+    stages: list[StageResult]
+    cases: list[dict[str, Any]]
+    cases_left_out: list[str]
+    no_truth: str
+
+
+@dataclass(frozen=True)
+class FileJudge:
+    """Writes the lower precisions of a file's graph, and judges every graph.
+
+    Attributes:
+        model: The graph.
+        request: The precisions.
+        weights: Its seed draws the cases; the others are those of a module that ``against`` names.
+        judging: The way in which the verdict is reached.
+        folder: The place of the graphs and of the recorded cases.
+        seconds: Time limit of every answer of a child process.
+        times: Takes the seconds of each step.
+        module: The PyTorch module whose float64 is the truth; None if it is the graph's own.
+    """
+
+    model: FileGraph
+    request: PrecisionRequest
+    weights: Weights
+    judging: Judging
+    folder: Path
+    seconds: float
+    times: StageTimes
+    module: nn.Module | None = None
+
+    @property
+    def source(self) -> str:
+        """Whose float64 the truth is."""
+        return GRAPH if self.module is None else PYTORCH
+
+    def cases(self) -> list[Case]:
+        """Return the inputs that are judged."""
+        photographs = None if self.judging.inputs is None else Path(self.judging.inputs)
+        graph = self.model.graph
+        return make_cases(graph.inputs, graph.axes, seed=self.weights.seed, images=photographs)
+
+    def why_not_lowered(self, precision: str) -> str:
+        """Return why no graph of a precision is made of this file; "" if one can be tried."""
+        own = self.model.file.precision
+        if own != FP32:
+            return f"the file computes in {PRECISIONS[own].words} itself: nothing is lowered"
+        if self.module is not None and self.request.keep_fp32:
+            return (
+                "--keep-fp32 names nodes of the file, and --against takes the rounding of a module without nodes; "
+                "leave one of them out"
+            )
+        return ""
+
+    def write(self, precision: str, cases: Sequence[Case]) -> LowPrecisionGraph:
+        """Write the graph of a precision. Raises InputError for one that this file cannot have."""
+        if why := self.why_not_lowered(precision):
+            raise InputError(f"received --precision {precision} with {self.model.file.path}: {why}")
+        writer = PrecisionWriter(
+            self.request,
+            self.model.graph,
+            self.model,
+            cases,
+            self.folder,
+            self.module,
+            self.weights.seed,
+            self.times.start,
+        )
+        return writer.write(precision)
+
+    def lowered(self, cases: Sequence[Case]) -> tuple[dict[str, LowPrecisionGraph], list[StageResult]]:
+        """Return the graphs below float32, and a stage for each that cannot be made of this file."""
+        lowered: dict[str, LowPrecisionGraph] = {}
+        refused = []
+        for precision in self.request.lower:
+            stage = lower_stages(precision)[0]
+            try:
+                if why := self.why_not_lowered(precision):
+                    refused.append(not_checked(stage, why))
+                else:
+                    lowered[precision] = self.write(precision, cases)
+            except Attn2trtError as error:
+                refused.append(not_checked(stage, f"no {precision} graph was made of the file: {error}"))
+        return lowered, refused
+
+    def judge(self, cases: Sequence[Case], lowered: Lowered) -> FileJudgement:
+        """Judge every graph on the cases while their truth is computed and recorded."""
+        self.times.start("reference", "computing the float64 truth and judging every stage against it")
+        reasons: list[str] = []
+        graphs = self._graphs(lowered) if self.judging.verdict else []
+        with FileStages(graphs, self.judging.max_error, self.seconds) as stages, ExitStack() as stack:
+            truth = self._by_itself(cases, lowered, stack) if self.module is None else self._by_module(cases, lowered)
+            path = self.folder / REFERENCE
+            index, left_out = record(stages.watch(_noting(truth, reasons)), path)
+            results = stages.results(partial(from_tensors, path, index))
+        if not self.judging.verdict:
+            results = [not_checked(stage, "export only; attn2trt deploy checks it") for stage in self._stages(lowered)]
+        elif self.model.why_not_simplified:
+            why = f"the graph is handed over as the file has it: {self.model.why_not_simplified}"
+            results.insert(1, not_checked(Stage(WRITTEN, self.model.file.precision), why))
+        return FileJudgement(results, index, left_out, next(iter(reasons), ""))
+
+    def _stages(self, lowered: Lowered) -> list[Stage]:
+        return [stage for graph in self._graphs(lowered) for stage in graph.stages]
+
+    def _graphs(self, lowered: Lowered) -> list[JudgedGraph]:
+        model, own = self.model, self.model.file.precision
+        declared = model.graph.outputs
+        if model.is_simplified:
+            graphs = [
+                JudgedGraph(model.written.path, (Stage(ORT_PLAIN, own),), declared),
+                JudgedGraph(model.graph.path, given_stages(WRITTEN, own), declared, made_of=model.written.path),
+            ]
+        else:
+            graphs = [JudgedGraph(model.graph.path, given_stages(ORT_PLAIN, own), declared)]
+        lower = [
+            JudgedGraph(low.graph.path, lower_stages(name), declared, is_given=False) for name, low in lowered.items()
+        ]
+        return [*graphs, *lower]
+
+    def _by_itself(self, cases: Sequence[Case], lowered: Lowered, stack: ExitStack) -> Truth:
+        """The truth of the graph itself, as the file has it."""
+
+        def evaluator(graph: OnnxGraph, dtype: str) -> IsolatedEvaluator:
+            return stack.enter_context(IsolatedEvaluator(graph.path, dtype, seconds=self.seconds))
+
+        model = self.model
+        double, single = (evaluator(model.written, dtype) for dtype in ("float64", "float32"))
+        of_lowered = evaluator(model.graph, "float32") if lowered and model.is_simplified else None
+        lower = [] if model.file.precision == FP32 else [GraphLower(model.file.precision)]
+        lower += [GraphLower(name, self._rounding(low)) for name, low in lowered.items()]
+        return graph_references(double, single, cases, seed=self.weights.seed, lower=lower, lowered=of_lowered)
+
+    def _rounding(self, low: LowPrecisionGraph) -> Any:
+        row = PRECISIONS[low.precision]
+        if isinstance(low, QuantizedGraph):
+            return level_rounding(self.model.graph.path, low.lowered, low.ranges, row)
+        return product_rounding(low.lowered) if isinstance(low, Tf32Graph) else half_rounding(low.lowered, row)
+
+    def _by_module(self, cases: Sequence[Case], lowered: Lowered) -> Truth:
+        """The truth of a PyTorch module."""
+        from ..validate.half_precision import Half
+        from ..validate.reference import references
+
+        assert self.module is not None
+        own = self.model.file.precision
+        lower = [floor_of(low) for low in lowered.values()]
+        lower += [Half(own)] if own in CAST else []
+        names = [spec.name for spec in self.model.graph.outputs]
+        return zip(cases, references(self.module, cases, names, seed=self.weights.seed, lower=lower), strict=True)
+
+
+def build_against(against: str | nn.Module | None, graph: OnnxGraph, weights: Weights, file: Path) -> nn.Module | None:
+    """Return the module that a file is held against; None for none.
+
+    Raises InputError if it takes other inputs than the file, and MissingRequirement without PyTorch.
+    """
+    if against is None:
+        return None
+    from ..modules.packages import require
+    from .module_inputs import require_inputs
+
+    require()
+    module = against
+    if isinstance(against, str):
+        from ..modules.catalog import build
+
+        options = {"pretrained": weights.pretrained, "checkpoint": weights.checkpoint}
+        module = build(against, shapes=_only_shape(graph), seed=weights.seed, **options)  # type: ignore[arg-type]
+    require_inputs(module, [spec.name for spec in graph.inputs], str(file))  # type: ignore[arg-type]
+    return module  # type: ignore[return-value]
+
+
+def _only_shape(graph: OnnxGraph) -> list[str]:
+    """Return the shape of the file's only input, from which a block of the catalogue takes its width."""
+    sizes = {name: axis.opt for name, axis in graph.axes.items()}
+    shapes = ["x".join(map(str, spec.resolve(sizes))) for spec in graph.inputs]
+    return shapes if len(shapes) == 1 and shapes[0] else []
+
+
+def _noting(truth: Truth, reasons: list[str]) -> Truth:
+    """Pass on every pair, and note why a case has no truth."""
+    for case, reference in truth:
+        if isinstance(reference, Exception):
+            reasons.append(" ".join(str(reference).split()))
+        yield case, reference
