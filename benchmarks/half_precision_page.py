@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 
 def page(data: dict[str, Any]) -> str:
     """Return the page; ``data`` is benchmarks/results/half_limits.json."""
-    return "\n".join([*_introduction(), *_policy(), *_verdict(), *_measured(data), *_tensorrt(), ""])
+    return "\n".join([*_introduction(), *_policy(), *_io(), *_verdict(), *_measured(data), *_tensorrt(), ""])
 
 
 def _introduction() -> list[str]:
@@ -40,9 +40,9 @@ def _introduction() -> list[str]:
         "not. 8-bit integers have a page of their own, [int8.md](int8.md). So has the choice of a precision,",
         "[auto.md](auto.md).",
         "",
-        "**Inputs and outputs stay float32**, so that all graphs of a bundle are fed and read alike and judged on",
-        "the same recorded cases. The price is one cast for each; float32 operators at the input read it",
-        "unrounded.",
+        "**Inputs and outputs stay float32** by default, so that all graphs of a bundle are fed and read alike. The",
+        "price is one cast for each; float32 operators at the input read it unrounded. `--io fp16` takes the casts",
+        "away: [below](#inputs-and-outputs-in-float16).",
         "",
         "`--keep-fp32 PATTERN`, as often as needed, keeps a PyTorch module and all inside it in float32: a path,",
         "`*` for one step of it, `**` for any. The modules are those of the manifest's node → module map, and those",
@@ -50,6 +50,39 @@ def _introduction() -> list[str]:
         "",
         "If the numbers of a precision are right and it is too low for the model, the failed line names the modules",
         "that lose most. Each was lowered alone in PyTorch: those are the ones to keep.",
+        "",
+    ]
+
+
+def _io() -> list[str]:
+    return [
+        "## Inputs and outputs in float16",
+        "",
+        "```sh",
+        "attn2trt deploy resnet50+se --precision fp32,fp16 --io fp16",
+        "python bundles/resnet50+se/infer.py model.fp16.onnx",
+        "```",
+        "",
+        "`model.fp16.onnx` then takes and gives float16: half the bytes cross its border, and no cast of a whole",
+        "input or output stands there. An operator that needs float32 and reads the input, as the mean of a",
+        "squeeze, has its cast as anywhere else in the graph.",
+        "",
+        "| | with `--io fp16` |",
+        "| --- | --- |",
+        "| `model.fp16.onnx` | float inputs and outputs are float16; integers and booleans stay |",
+        "| `model.onnx` and the graphs of every other precision | stay float32 |",
+        "| recorded inputs | rounded to float16 before anything is computed: that rounding is no error |",
+        "| the truth | float64 on the rounded inputs |",
+        "| the floor of fp16 | that of the same policy, and each output rounded once more if its operator is float32 |",
+        "| the case `unrounded` | has all digits of float32, for the graphs in float32 alone |",
+        "| an output beyond 65504 | has failed, with a line of its own: no module kept in float32 mends it |",
+        "| `validate`, `benchmark`, `compile`, `infer.py`, plans | feed float16 to that graph, by the manifest's "
+        "`inputs_and_outputs` |",
+        "| `check MODEL --precision fp16 --io fp16` | the same for the graph that is made of a float32 file |",
+        "",
+        "`--io fp16` without a graph in fp16, or with `--precision auto`, is refused, and so is an input whose range",
+        "float16 does not hold. bfloat16 is not offered: NumPy has none to feed a graph with, and ONNX Runtime's CPU",
+        "none to take. The graph is read back: a cast of ours to a third type, or after another cast, is an error.",
         "",
     ]
 

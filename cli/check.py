@@ -18,6 +18,7 @@ from .options import (
     capabilities_option,
     deploy_options,
     float32_truth_option,
+    io_option,
     max_error_option,
     output_options,
     require_option,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     help="Graphs to write of a float32 file and to judge beside it: fp16, bf16, int8, fp8, separated by commas.",
 )
 @calibration_options
+@io_option
 @capabilities_option
 @click.option("--inputs", type=IMAGES, metavar="DIR", help="Photographs to judge on, beside the seeded cases.")
 @max_error_option

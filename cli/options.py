@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ..core.precision import INTEGERS, PRECISIONS, QUANTISED, named_budgets
+from ..core.graph_io import IO
+from ..core.precision import FP32, INTEGERS, PRECISIONS, QUANTISED, named_budgets
 from ..core.processes import STAGE_SECONDS, note
 from ..engines.tensorrt.targets import DEFAULT
 from .verbose import show_log
@@ -198,6 +199,16 @@ def export_options(command: Command) -> Command:
     )
 
 
+io_option = click.option(
+    "--io",
+    type=click.STRING,
+    default=FP32,
+    show_default=True,
+    metavar="TYPE",
+    help=f"Type of float inputs and outputs: {IO[0]}, or {IO[1]} for the graph in {IO[1]}, which then casts neither.",
+)
+
+
 def precision_options(command: Command) -> Command:
     """Options for the precisions of the graphs."""
     return _stack(
@@ -217,6 +228,7 @@ def precision_options(command: Command) -> Command:
             metavar="PATTERN",
             help="Modules that stay in float32 in every other graph: a path or a glob, with everything inside.",
         ),
+        io_option,
     )
 
 
@@ -249,7 +261,7 @@ def deploy_options(options: Mapping[str, Any]) -> dict[str, Any]:
     def taken(*names: str) -> dict[str, Any]:
         return {name: left.pop(name) for name in names if name in left}
 
-    precision = taken("keep_fp32", "calibrate", "calibration")
+    precision = taken("keep_fp32", "calibrate", "calibration", "io")
     return {
         "weights": weights,
         "judging": Judging(**taken("verdict", "max_error", "inputs", "allow_float32_truth")),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..core.bundle import MANIFEST
+from ..core.graph_io import FLOAT32
 from ..core.manifest import REPORT
 from ..engines.tensorrt.plans import plans_of
 from ..errors import CheckFailed, MissingRequirement
@@ -44,8 +45,8 @@ def bundle_lines(bundle: Bundle) -> list[str]:
     for precision, entry in bundle.precisions.items():
         operators = entry["lowered"] + len(entry["float32"])
         lines.append(
-            f"{precision:8} {entry['file']}: {entry['lowered']} of {operators} float operators, the rest, inputs and "
-            f"outputs in float32; opset {entry['opset']}, TensorRT {entry['oldest_tensorrt']} and later"
+            f"{precision:8} {entry['file']}: {entry['lowered']} of {operators} float operators, "
+            f"{_rest(bundle, precision)}; opset {entry['opset']}, TensorRT {entry['oldest_tensorrt']} and later"
         )
         lines += [f"{precision:8} {note}" for note in _first(entry["notes"])]
     lines += _plan_lines(bundle)
@@ -63,6 +64,14 @@ def truth_line(against: str) -> str:
     if against:
         return f"truth    {against} in float64, by PyTorch"
     return "truth    the graph itself in float64: not compared with PyTorch, which --against TARGET does"
+
+
+def _rest(bundle: Bundle, precision: str) -> str:
+    """Say in words what else of a graph is in float32."""
+    io = bundle.io(precision)
+    return (
+        "the rest, inputs and outputs in float32" if io == FLOAT32 else f"the rest in float32, in- and outputs in {io}"
+    )
 
 
 def _plan_lines(bundle: Bundle) -> list[str]:

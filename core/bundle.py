@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import CheckFailed, InputError
+from .graph_io import FLOAT32, with_io
 from .manifest import HASH, MANIFEST, MODEL, REFERENCE, is_inside, manifest_hash, read_manifest
 from .manifest_entries import Manifest, PrecisionEntry, TunedEntry
 from .precision import FP32
@@ -92,13 +93,26 @@ class Bundle:
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """The graph's inputs."""
+        """The float32 graph's inputs."""
         return tuple(spec_from_json(entry) for entry in self.manifest["inputs"])
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        """The graph's outputs."""
+        """The float32 graph's outputs."""
         return tuple(spec_from_json(entry) for entry in self.manifest["outputs"])
+
+    def io(self, precision: str) -> str:
+        """Return the type that float inputs and outputs have in the graph of this precision."""
+        entry = self.precisions.get(precision)
+        return FLOAT32 if entry is None else entry.get("inputs_and_outputs", FLOAT32)
+
+    def inputs_of(self, precision: str) -> tuple[TensorSpec, ...]:
+        """Return the inputs of the graph of this precision."""
+        return with_io(self.inputs, self.io(precision))
+
+    def outputs_of(self, precision: str) -> tuple[TensorSpec, ...]:
+        """Return the outputs of the graph of this precision."""
+        return with_io(self.outputs, self.io(precision))
 
     @property
     def preprocessing(self) -> Preprocessing | None:

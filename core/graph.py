@@ -28,7 +28,8 @@ class OnnxGraph:
     ``merged`` the name of a node that took others in, as a convolution its normalisation, to the paths of theirs.
     ``axes`` are the ranges that the graph really holds for: narrower than what was asked for if the module takes
     only multiples of a number. ``program`` is the digest of the traced program that the graph was made of, if the
-    module is the user's. ``notes`` say what users of the graph should know of it.
+    module is the user's. ``notes`` say what users of the graph should know of it. ``io`` is the type of those inputs
+    and outputs that the module has in float32.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class OnnxGraph:
     merged: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     program: str = ""
     notes: tuple[str, ...] = ()
+    io: str = "float32"
 
     @property
     def module_paths(self) -> tuple[str, ...]:

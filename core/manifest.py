@@ -177,7 +177,7 @@ _SPEC = _record(
 )
 _FLOOR = _record(l2=_NUMERAL, max=_NUMERAL)
 _CASE = _record(
-    ("no_float64",),
+    ("no_float64", "io"),
     key=_TEXT,
     name=_TEXT,
     why=_TEXT,
@@ -190,9 +190,10 @@ _CASE = _record(
     row_outputs=_list(_TEXT),
     largest=_NUMERAL,
     no_float64=_TEXT,
+    io=_DTYPE,
 )
 _PRECISION = _record(
-    ("modules",),
+    ("modules", "inputs_and_outputs"),
     file=_GRAPH,
     opset=_COUNT,
     oldest_tensorrt=_TEXT,
@@ -200,6 +201,7 @@ _PRECISION = _record(
     float32=_dict(_TEXT),
     notes=_list(_TEXT),
     modules=_dict(_TEXT),
+    inputs_and_outputs=_text("float32 or float16", "float32|float16"),
 )
 _PREPROCESSING = _record(
     ("size", "resize", "crop", "interpolation", "antialias", "pad", "anchor", "scale", "mean", "std", "order"),

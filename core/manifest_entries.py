@@ -66,7 +66,10 @@ class RecordedOutput(FloorEntry):
 
 
 class CaseEntry(TypedDict):
-    """A recorded case; its arrays are in the reference file, under its ``key``."""
+    """A recorded case; its arrays are in the reference file, under its ``key``.
+
+    With ``io``, it is for graphs whose inputs and outputs have that type alone.
+    """
 
     key: str
     name: str
@@ -80,6 +83,7 @@ class CaseEntry(TypedDict):
     row_outputs: list[str]
     largest: Number
     no_float64: NotRequired[str]
+    io: NotRequired[str]
 
 
 class KeptEntry(TypedDict):

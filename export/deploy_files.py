@@ -94,10 +94,13 @@ def inference_script(
         f"\n#   {axis} {limits}  (min:opt:max; not checked outside of it)" for axis, limits in axes.items()
     )
     note = "" if opset == DEFAULT_OPSET else f" (opset {opset})"
-    return f'''"""Run {name}{note} once with ONNX Runtime on a recorded input and print how far it is from {truth}."""
+    return f'''"""Run {name}{note} once with ONNX Runtime on a recorded input and print how far it is from {truth}.
+
+python infer.py model.fp16.onnx   runs another graph of the bundle.
+"""
 # inputs:
 {shapes}{ranges}
-import json, pathlib
+import json, pathlib, sys
 import numpy as np
 import onnxruntime
 from safetensors.numpy import load_file
@@ -105,8 +108,11 @@ from safetensors.numpy import load_file
 here = pathlib.Path(__file__).parent
 case = json.loads((here / "bundle.json").read_text())["cases"][0]
 tensors = load_file(here / "reference.safetensors")
-session = onnxruntime.InferenceSession(here / "model.onnx", providers=["CPUExecutionProvider"])
+model = here / (sys.argv[1] if len(sys.argv) > 1 else "model.onnx")
+session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
 feeds = {{i.name: tensors[f"{{case['key']}}/input/{{i.name}}"] for i in session.get_inputs()}}
+halves = [i.name for i in session.get_inputs() if i.type == "tensor(float16)"]
+feeds |= {{name: feeds[name].astype(np.float16) for name in halves}}  # exact: they were rounded before
 for output, value in zip(session.get_outputs(), session.run(None, feeds)):
     expected = tensors[f"{{case['key']}}/float64/{{output.name}}"]
     print(output.name, value.shape, "largest difference from {truth}:", np.abs(value - expected).max())

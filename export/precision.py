@@ -3,8 +3,8 @@
 passes/float_policy.py decides what computes in half precision and what stays in float32, and passes/lower_precision.py
 writes it. precision_check.py then proves that the file is the float32 graph but for that.
 
-Inputs and outputs stay float32, so that every graph of a bundle is fed and read alike, by one contract and on one set
-of recorded cases. The price is one cast per input and output, which a compiler fuses with the copy it makes anyway.
+Inputs and outputs stay float32 unless ``io`` names the precision's type, so that every graph of a bundle is fed and
+read alike. The price is one cast per input and output.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.graph import EXTERNAL_DATA_BYTES, OnnxGraph, save
+from ..core.graph_io import FLOAT32, with_io
 from ..core.precision import CAST, Precision, is_within, oldest_tensorrt
 from ..errors import InputError, ModuleRefused
 from ..modules.block_index import nearest
@@ -104,7 +105,7 @@ class LowPrecisionGraph:
             "file": self.graph.path.name,
             "opset": self.graph.opset,
             "oldest_tensorrt": self.oldest_tensorrt,
-            "inputs_and_outputs": "float32",
+            "inputs_and_outputs": self.graph.io,
             "lowered": len(self.lowered),
             "float32": dict(self.float32),
             "kept": {
@@ -121,10 +122,13 @@ def file_name(precision: str) -> str:
     return f"model.{precision}.onnx"
 
 
-def lower(graph: OnnxGraph, precision: str, folder: Path, *, keep: Sequence[str] = ()) -> LowPrecisionGraph:
+def lower(
+    graph: OnnxGraph, precision: str, folder: Path, *, keep: Sequence[str] = (), io: str = FLOAT32
+) -> LowPrecisionGraph:
     """Write ``graph``, float32, in half precision to ``folder``.
 
-    ``keep`` are globs over PyTorch module paths; what they match stays in float32, with everything inside. Raises
+    ``keep`` are globs over PyTorch module paths; what they match stays in float32, with everything inside. ``io`` is
+    the type of the inputs and outputs that ``graph`` has in float32: float32, or that of the precision. Raises
     InputError if one matches nothing, ModuleRefused if nothing can be lowered, or if the precision needs an
     opset that the graph cannot be raised to, CheckFailed if the result is not the float32 graph but for its dtypes.
     """
@@ -145,12 +149,13 @@ def lower(graph: OnnxGraph, precision: str, folder: Path, *, keep: Sequence[str]
             f"{precision} leaves nothing to lower: all {len(planned.float32)} float operators stay in float32; "
             f"leave {precision} out of --precision, or keep less with --keep-fp32"
         )
-    rewrite = LowerPrecision(planned, low, graph.modules)
+    rewrite = LowerPrecision(planned, low, graph.modules, io=io)
     rewrite(model)
     path = folder / file_name(precision)
     files = save(model, path)
-    written = replace(graph, path=path, opset=opset, modules=rewrite.modules)
-    check_contract(written, opset=opset, inputs=graph.inputs, outputs=graph.outputs, after=f"the cast to {low.words}")
+    inputs, outputs = with_io(graph.inputs, io), with_io(graph.outputs, io)
+    written = replace(graph, path=path, opset=opset, modules=rewrite.modules, inputs=inputs, outputs=outputs, io=io)
+    check_contract(written, opset=opset, inputs=inputs, outputs=outputs, after=f"the cast to {low.words}")
     check_precision(source, path, planned.low, low.name)
     return LowPrecisionGraph(
         precision,

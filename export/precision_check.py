@@ -34,6 +34,7 @@ def check_precision(source: onnx.ModelProto, path: Path, low_nodes: frozenset[st
     before, after = Wiring(source, {}), Wiring(written, {"Cast": CAST})
     same_graph(source, written, before, after, path)
     _right_dtypes(source, written, after, low_nodes, precision, path)
+    _no_needless_cast(written, precision, path)
 
 
 def same_graph(source: onnx.ModelProto, written: onnx.ModelProto, before: Wiring, after: Wiring, path: Path) -> None:
@@ -125,6 +126,23 @@ def _is_rounded(wanted: np.ndarray[Any, Any], found: np.ndarray[Any, Any]) -> bo
     with np.errstate(over="ignore", under="ignore"):
         rounded = wanted if wanted.dtype == found.dtype else wanted.astype(found.dtype)
     return wanted.shape == found.shape and rounded.tobytes() == found.tobytes()
+
+
+def _no_needless_cast(model: onnx.ModelProto, precision: str, path: Path) -> None:
+    """Raise CheckFailed for a cast of ours to a third type, or of what another cast of ours made.
+
+    Such a cast rounds again, or reads and writes a whole tensor for nothing.
+    """
+    from onnx import TensorProto
+
+    casts = {node.output[0]: node for node in model.graph.node if node.op_type == "Cast" and node.name.startswith(CAST)}
+    types = {TensorProto.DataType.Value(PRECISIONS[precision].onnx_type), TensorProto.FLOAT}
+    for node in casts.values():
+        to = next(attribute.i for attribute in node.attribute if attribute.name == "to")
+        if to not in types:
+            _fail(path, f"{node.name} casts to {TensorProto.DataType.Name(to).lower()}")
+        if node.input[0] in casts:
+            _fail(path, f"{node.name} casts what {casts[node.input[0]].name} cast before")
 
 
 def _right_dtypes(

@@ -153,7 +153,10 @@ def _facts(bundle: Bundle) -> list[tuple[str, str]]:
     rows += [("axis", f"{name} {axis} (min:opt:max)") for name, axis in bundle.axes.items()]
     rows += [("default batch", str(manifest["default_batch"]))] if manifest.get("default_batch") else []
     rows += [("narrowed", f"{name}: {text}") for name, text in manifest.get("narrowed", {}).items()]
-    rows += [("graph", f"{name}, {precision}") for precision, name in bundle.graphs.items()]
+    rows += [
+        ("graph", f"{name}, {precision}, inputs and outputs {bundle.io(precision)}")
+        for precision, name in bundle.graphs.items()
+    ]
     rows += [("opset", str(manifest["opset"]))] if "opset" in manifest else []
     rows += [("preprocessing", f"{name}: {value}") for name, value in _mapping(manifest, "preprocessing").items()]
     return rows

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..core import graph_io
 from ..core.precision import FLOAT32, Precision
 from .cases import Case
 from .metrics import Reference
@@ -43,14 +44,16 @@ def wrong_output(
     reference: Reference,
     *,
     precision: Precision = FLOAT32,
+    io: str = graph_io.FLOAT32,
 ) -> str:
     """Judge ``run`` on one case; returns the first output that fails and its comparison, "" if none does.
 
-    A precision whose floors were not measured cannot be judged: that is returned.
+    ``io`` is the type in which it takes and gives what is float32 in the case. A precision whose floors were not
+    measured cannot be judged: that is returned.
     """
     if precision is not FLOAT32 and precision.name not in reference.lower:
         return f"what {reference.source} loses in {precision.words} was not measured"
-    wrong = [found for _, found in judge_case(run, case, reference, precision=precision) if not found.passed]
+    wrong = [found for _, found in judge_case(run, case, reference, precision=precision, io=io) if not found.passed]
     return f"{wrong[0].output}: {wrong[0].detail}" if wrong else ""
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..core.graph_io import FLOAT32, check_bounds, rounded
 from ..core.preprocessing import Preprocessing
 from ..core.tensor_spec import Axis, TensorSpec
 from ..errors import InputError
@@ -48,7 +49,8 @@ class Case:
     """One set of inputs and why it exists.
 
     Nothing is held: ``make`` produces the arrays anew whenever they are asked for. ``row_inputs`` names the inputs that
-    have one row (index of dimension 0) for each sample; ``rows_alone`` says whether a batch of one is allowed.
+    have one row (index of dimension 0) for each sample; ``rows_alone`` says whether a batch of one is allowed. ``io``
+    is the type of inputs and outputs of the graphs that it is for, "" if it is for all.
     """
 
     name: str
@@ -58,11 +60,16 @@ class Case:
     make: Callable[[], Feeds]
     row_inputs: tuple[str, ...] = ()
     rows_alone: bool = False
+    io: str = ""
 
     @property
     def feeds(self) -> Feeds:
         """The inputs by name, made anew by each access."""
         return self.make()
+
+    def is_for(self, io: str) -> bool:
+        """Tell whether graphs whose inputs and outputs have this type are judged on the case."""
+        return self.io in ("", io)
 
     def take(self, feeds: Feeds, rows: Sequence[int] | Array) -> Feeds:
         """These inputs of the case with the given rows of the batch, in this order."""
@@ -81,11 +88,14 @@ def make_cases(
     seed: int = 0,
     images: Path | None = None,
     preprocessing: Preprocessing | None = None,
+    io: str = FLOAT32,
 ) -> list[Case]:
     """Every case for a model with these inputs and ranges, the traced shape first.
 
-    Raises InputError if ``images`` holds no readable image or no input takes one.
+    If some graph has inputs of another type ``io``, all are rounded to it, and one more case is for graphs in float32.
+    Raises InputError if ``images`` holds no readable image or no input takes one, and if ``io`` cannot hold an input.
     """
+    check_bounds(inputs, io)
     maker = _Maker(tuple(inputs), dict(axes), seed)
     has_floats = any(spec.dtype.startswith("float") for spec in inputs)
     normal = "normal" if has_floats else "random_int"
@@ -97,7 +107,19 @@ def make_cases(
         cases += [maker.case(name, f"every integer at its {name}", name, traced) for name in ("lowest", "highest")]
     if images is not None:
         cases += _image_cases(maker, traced, images, preprocessing)
-    return cases
+    if io == FLOAT32 or not any(spec.dtype == FLOAT32 for spec in inputs):
+        return cases
+    unrounded = maker.case("unrounded", f"digits that {io} does not have, for graphs in {FLOAT32}", normal, traced)
+    return [*(_rounded(case, inputs, io) for case in cases), replace(unrounded, io=FLOAT32)]
+
+
+def _rounded(case: Case, inputs: Sequence[TensorSpec], io: str) -> Case:
+    bounds = {spec.name: spec.bounds for spec in inputs}
+
+    def make() -> Feeds:
+        return {name: rounded(name, value, io, bounds[name]) for name, value in case.feeds.items()}
+
+    return replace(case, make=make)
 
 
 def image_cases(

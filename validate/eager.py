@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ..core.graph_io import FLOAT32
 from ..errors import ModuleRefused
 from ..modules.user_line import line_of_error
 from .cases import Case
@@ -39,7 +40,7 @@ _ROUNDING: dict[Rounding, Callable[[], AbstractContextManager[Any]]] = {
 
 
 class Lower(Protocol):
-    """A precision below float32: ``draws`` are the runs whose largest error is its floor.
+    """A precision below float32: ``draws`` are the runs whose largest error is its floor, ``io`` the type of outputs.
 
     ``without`` is the same with some modules, by path, in float32, and ``only`` that in the operators of some alone.
     """
@@ -49,6 +50,9 @@ class Lower(Protocol):
 
     @property
     def draws(self) -> tuple[int, ...]: ...
+
+    @property
+    def io(self) -> str: ...
 
     def without(self, modules: Sequence[str]) -> Lower: ...
 
@@ -127,7 +131,9 @@ class Eager:
         """Outputs by name of a float32 run that loses what a lower precision does."""
         self._inside.clear()
         run = self._run_noted if draw == lower.draws[0] else self._run
-        return run(feeds, case, lower.mode(self.module, self.inside, draw))
+        outputs = run(feeds, case, lower.mode(self.module, self.inside, draw))
+        # once: what was rounded inside stays as it is
+        return {name: _in_type(value, lower.io) for name, value in outputs.items()}
 
     def run_within(self, case: Case, mode: Callable[[], AbstractContextManager[Any]]) -> Outputs:
         """Outputs by name of a run on a case in another mode, the modules followed from the beginning."""
@@ -231,6 +237,14 @@ class Eager:
         if len(names) != len(leaves):
             raise ValueError(f"the module returned {len(leaves)} tensors, expected {len(names)} ({', '.join(names)})")
         return {name: leaf.detach().cpu().contiguous().numpy() for name, leaf in zip(names, leaves, strict=True)}
+
+
+def _in_type(value: Array, io: str) -> Array:
+    """Return a float32 output on the numbers of ``io``; what overflows is infinite, without a warning."""
+    if value.dtype != FLOAT32 or io == FLOAT32:
+        return value
+    with np.errstate(over="ignore"):
+        return value.astype(io).astype(value.dtype)
 
 
 def _apply(module: nn.Module, tensors: dict[str, Any]) -> Any:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ..core.graph_io import FLOAT32
 from ..core.precision import CAST, is_within
 from ..core.refused_types import REFUSED
 from .last_digits import SELDOM, LastDigits
@@ -55,7 +56,7 @@ _INPUT, _LOW, _FLOAT32 = "input", "low", "float32"
 @dataclass(frozen=True)
 class Half:
     """A half precision to measure: its name, and the paths of the modules that stay in float32, those within which
-    everything does and those that alone do; with ``alone``, all but those do."""
+    everything does and those that alone do; with ``alone``, all but those do. ``io`` is the type of the outputs."""
 
     precision: str
     kept_within: tuple[str, ...] = ()
@@ -64,6 +65,7 @@ class Half:
     # In half precision a gate has few roundings, and one lucky one makes its whole channel look exact: with two draws
     # the largest ratio of a healthy sk was 4.2 in place of 2.
     draws: tuple[int, ...] = (0, 1, 2, 3)
+    io: str = FLOAT32
 
     def mode(self, _module: nn.Module, path: Callable[[], str], draw: int) -> Any:
         """``half_precision_mode`` of this precision."""

@@ -29,6 +29,8 @@ HEALTHY_RATIO, LIMIT, BUDGET, UNIT_ROUNDOFF = FLOAT32.healthy, FLOAT32.limit, FL
 BETWEEN_RUNS = FLOAT32.between_runs
 # Whose float64 the truth is, as messages call it.
 PYTORCH, GRAPH = "PyTorch", "the graph"
+# A number of the truth that the type of the output does not have: keeping modules in float32 does not mend it.
+OVERFLOW = "overflow"
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,10 +88,11 @@ class Comparison:
     """One output of one case. ``error`` is relative L2, ``ratio`` the worst of the three ways, in floors.
 
     ``which`` says what decided: l2, max, channel, absolute, exact, nan, floor, shape, dtype, missing, raised,
-    interrupted, budget, top1, variation. For an output of shape (n, classes), ``settled_rows`` counts the rows whose
-    best score in float64 no rounding can change, and ``agreeing_rows`` those of them with the same best score; both 0
-    for any other output. ``sizes`` are those of the case's dynamic axes. ``over_budget``: the budget of float32 is
-    exceeded, as PyTorch's own float32 may.
+    interrupted, budget, top1, variation, overflow (of an output's type).
+
+    For an output of shape (n, classes), ``settled_rows`` counts the rows whose best score in float64 no rounding can
+    change, and ``agreeing_rows`` those of them with the same best score; both 0 for any other output. ``sizes`` are
+    those of the case's dynamic axes. ``over_budget``: the budget of float32 is exceeded, as PyTorch's own float32 may.
     ``no_float64`` is the reason why float64 could not be compared with, "" if it was. ``is_stress``: the inputs were
     made to reach what data seldom reaches, and the error may be large in PyTorch as well.
     ``error_map`` shows where in the output the error lies, and is kept of a stage's worst comparison alone.
@@ -189,6 +192,13 @@ def _compare_floats(
     budget: float,
     source: str,
 ) -> Comparison:
+    if (overflow := _output_overflow(out, ref64)) is not None:
+        at, largest_of_type = overflow
+        detail = (
+            f"the output overflows at {at}: {source} in float64 gives {float(ref64[at]):.6g}, and {out.dtype} ends at "
+            f"{largest_of_type:.6g}; leave --io out, so that outputs are float32"
+        )
+        return Comparison(name, math.nan, floor.l2, math.inf, OVERFLOW, at, False, detail)
     stray = _stray(out, ref64)
     if stray:
         detail, at = stray
@@ -283,6 +293,15 @@ def _stray(out: Array, ref64: Array) -> tuple[str, tuple[int, ...]] | None:
                 "range, as --shape NAME=2:float32[1,9]"
             ), ()
     return None
+
+
+def _output_overflow(out: Array, ref64: Array) -> tuple[tuple[int, ...], float] | None:
+    """Find a finite number of the reference that the type of ``out`` cannot hold: its index, and the type's largest."""
+    if out.dtype.itemsize >= np.dtype(np.float32).itemsize:
+        return None
+    largest = float(np.finfo(out.dtype).max)
+    beyond = np.isfinite(ref64) & (np.abs(ref64) > largest) & ~np.isfinite(out)
+    return (_index(int(beyond.argmax()), beyond.shape), largest) if beyond.any() else None
 
 
 def _compare_exact(name: str, out: Array, ref64: Array, floor: Floor) -> Comparison:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from ..core.graph_io import FLOAT32
 from ..core.precision import INT8, QUANTISED, Precision, is_within
 from ..errors import ModuleRefused
 from .last_digits import LastDigits
@@ -40,6 +41,7 @@ class EightBit:
     ran_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     precision: str = INT8
     draws: tuple[int, ...] = (0, 1)
+    io: str = FLOAT32
 
     def without(self, modules: Sequence[str]) -> EightBit:
         """The same with these modules, by path, in float32 as well, and all inside them."""

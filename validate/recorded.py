@@ -80,6 +80,7 @@ def _record(key: str, case: Case, reference: Reference) -> tuple[dict[str, Array
         "row_outputs": list(reference.row_outputs),
         "largest": repr(float(reference.largest)),
         **({"no_float64": reference.no_float64} if reference.no_float64 else {}),
+        **({"io": case.io} if case.io else {}),
         **({"source": reference.source} if reference.source != PYTORCH else {}),
     }
     return {name: np.array(array, order="C") for name, array in arrays.items()}, entry
@@ -124,6 +125,7 @@ def _load(file: Any, entry: Mapping[str, Any]) -> tuple[Case, Reference]:
         make=lambda: dict(feeds),
         row_inputs=tuple(str(name) for name in entry["row_inputs"]),
         rows_alone=bool(entry["rows_alone"]),
+        io=str(entry.get("io", "")),
     )
     reference = Reference(
         outputs64={name: file.get_tensor(f"{key}/float64/{name}") for name in names},

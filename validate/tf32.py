@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..core.graph_io import FLOAT32
 from ..core.precision import TF32
 from .quantized import PRODUCTS
 
@@ -30,6 +31,7 @@ class Tf32:
 
     precision: str = TF32
     draws: tuple[int, ...] = (NEAREST, CUT_OFF, 2, 3)
+    io: str = FLOAT32
 
     def without(self, modules: Sequence[str]) -> Tf32:
         """Itself, with no modules to leave out."""

@@ -15,6 +15,7 @@ from typing import Any, Literal, cast
 import numpy as np
 import numpy.typing as npt
 
+from ..core import graph_io
 from ..core.precision import FLOAT32, Precision
 from ..core.tensor_spec import TensorSpec
 from ..errors import InputError, Interrupted
@@ -302,19 +303,21 @@ def judge_case(
     declared: Sequence[TensorSpec] = (),
     precision: Precision = FLOAT32,
     slices: Slices | None = None,
+    io: str = graph_io.FLOAT32,
 ) -> tuple[tuple[str, Comparison], ...]:
     """Compare every output of one case with its reference, with the floors and allowances of the ``precision``.
 
-    An exception in ``run``, a missing output, and a shape that is not the ``declared`` one are failures. ``slices``
-    counts the outputs for what is judged over all cases.
+    ``io`` is the type in which the graph takes and gives what is float32 in the case. An exception in ``run``, a
+    missing output, and a shape that is not the ``declared`` one are failures. ``slices`` counts the outputs for what is
+    judged over all cases.
     """
     sizes = tuple(case.sizes.items())
     try:
-        outputs = run(case.feeds)
+        outputs = run(graph_io.fed(case.feeds, io))
     except Exception as error:
         found = [did_not_run(name, error) for name in reference.outputs64]
     else:
-        found = _compared(outputs, case, reference.at(precision), max_error, precision)
+        found = _compared(outputs, case, reference.at(precision), max_error, precision, io)
         if slices is not None:
             slices.add(reference, outputs, is_ordinary=case.kind not in STRESS_KINDS)
     found += _misdeclared(declared, case, reference)
@@ -340,6 +343,7 @@ def _compared(
     reference: Reference,
     max_error: float | None,
     precision: Precision,
+    io: str,
 ) -> list[Comparison]:
     found = []
     for name, truth in reference.outputs64.items():
@@ -347,6 +351,7 @@ def _compared(
             found.append(_unmet(name, "missing", f"no such output; received {', '.join(sorted(outputs)) or 'none'}"))
             continue
         floor, dtype = reference.floors[name], reference.outputs32[name].dtype
+        dtype = np.dtype(io) if dtype == graph_io.FLOAT32 else dtype
         allowed: dict[str, Any] = {"precision": precision, "budget": _budget(case, floor, max_error, precision)}
         source = reference.source
         one = compare(name, outputs[name], truth, floor, reference.largest, dtype=dtype, source=source, **allowed)

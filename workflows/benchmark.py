@@ -8,8 +8,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..core import graph_io
 from ..core.bundle import MANIFEST, Folder, open_bundle
 from ..core.graph import DEFAULT_OPSET
+from ..core.graph_io import fed, with_io
 from ..core.precision import FLOAT32, PRECISIONS, Precision
 from ..core.progress import Progress, silent
 from ..core.scratch import scratch
@@ -231,7 +233,13 @@ class _Batch:
         cache = max(machine.last_level_cache_bytes(), machine.GPU_CACHE_BYTES if on_gpu else 0)
         sets = rotated_sets(next(iter(self._variants.values())).inputs, self._sizes, cache)
         return {
-            key: Entry(runner, self._variants[key[0]].inputs, self._sizes, sets, self._method.warm_up_seconds)
+            key: Entry(
+                runner,
+                with_io(self._variants[key[0]].inputs, runner.io),
+                self._sizes,
+                sets,
+                self._method.warm_up_seconds,
+            )
             for key, runner in runners.items()
         }
 
@@ -258,7 +266,10 @@ class _Batch:
         }
         # Beside each other: a first call may compile for a minute, and nothing is timed yet.
         with ThreadPoolExecutor(self._threads) as pool:
-            first = {key: pool.submit(process.run, feeds[key[0]]) for key, process in run.processes.items()}
+            first = {
+                key: pool.submit(process.run, fed(feeds[key[0]], self._io(key)))
+                for key, process in run.processes.items()
+            }
         wrong: dict[Key, str] = {}
 
         def compare(key: Key, process: TimedProcess) -> None:
@@ -272,7 +283,13 @@ class _Batch:
 
     def _feeds(self, variant: Variant) -> Arrays:
         fixed = [replace(spec, shape=self.shapes[spec.name]) for spec in variant.inputs]
-        return make_cases(fixed, {})[0].feeds
+        types = {found.io for found in variant.runners.values() if not isinstance(found, str)} - {graph_io.FLOAT32}
+        return make_cases(fixed, {}, io=next(iter(types), graph_io.FLOAT32))[0].feeds
+
+    def _io(self, key: Key) -> str:
+        """Return the type in which the model of a row takes float inputs."""
+        found = self._variants[key[0]].runners[key[1]]
+        return graph_io.FLOAT32 if isinstance(found, str) else found.io
 
     def _why_wrong(self, key: Key, process: TimedProcess, first: Future[Arrays], expected: dict[str, Arrays]) -> str:
         """Describe how a runtime differs from the recorded case or the ``expected`` outputs; "" if it does not."""
@@ -292,7 +309,7 @@ class _Batch:
         )
         if recorded is None or is_baseline:
             return ""
-        return wrong_output(run, *recorded, precision=_precision(key))
+        return wrong_output(run, *recorded, precision=_precision(key), io=self._io(key))
 
     def _measurement(self, key: Key, name: str, found: Samples, process: TimedProcess, input_sets: int) -> Measurement:
         latency, usage = Latency.of(found.rotated), process.usage()

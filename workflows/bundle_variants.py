@@ -119,7 +119,7 @@ def _plan_runner(bundle: Bundle, recorded: tuple[Case, Reference] | None, kind: 
         return f"{usable.file} was built from another graph; attn2trt compile again"
     if recorded is None or not any(profile.holds(recorded[0].sizes) for profile in usable.profiles):
         return f"{usable.file} holds no case that was recorded; attn2trt compile without --profile"
-    return PlanRunner(*checked(bundle, usable), kind.graphed)
+    return PlanRunner(*checked(bundle, usable), kind.graphed, bundle.io(usable.precision))
 
 
 def _why_not_built(bundle: Bundle) -> str:

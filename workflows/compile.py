@@ -85,7 +85,7 @@ def _compiled(
         folder=bundle.path,
         graph=graph,
         precision=precision,
-        inputs=bundle.inputs,
+        inputs=bundle.inputs_of(precision),
         profiles=chosen,
         modules=bundle.node_modules(precision),
         flavour=flavour,

@@ -142,7 +142,12 @@ def _make(
         model = simplify(exported, folder, times, simplifier)
         target, seed = replace(asked, axes=model.graph.axes), order.weights.seed
         cases = make_cases(
-            target.inputs, target.axes, seed=seed, images=order.photographs, preprocessing=target.preprocessing
+            target.inputs,
+            target.axes,
+            seed=seed,
+            images=order.photographs,
+            preprocessing=target.preprocessing,
+            io=order.precision.fed_in,
         )
         writer = PrecisionWriter(order.precision, model.graph, target, cases, folder, module, seed, times.start)
         judge = GraphJudge(module, model, cases, seed, folder, order.judging, stages, builds, times)

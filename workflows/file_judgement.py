@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.bundle import REFERENCE
 from ..core.graph import OnnxGraph
+from ..core.graph_io import FLOAT32
 from ..core.precision import CAST, FP32, PRECISIONS
 from ..core.preprocessing import Preprocessing
 from ..core.progress import StageTimes
@@ -131,7 +132,8 @@ class FileJudge:
         """Return the inputs that are judged."""
         photographs = None if self.judging.inputs is None else Path(self.judging.inputs)
         graph = self.model.graph
-        return make_cases(graph.inputs, graph.axes, seed=self.weights.seed, images=photographs)
+        io = FLOAT32 if self.model.file.precision != FP32 else self.request.fed_in
+        return make_cases(graph.inputs, graph.axes, seed=self.weights.seed, images=photographs, io=io)
 
     def why_not_lowered(self, precision: str) -> str:
         """Return why no graph of a precision is made of this file; "" if one can be tried."""
@@ -207,7 +209,8 @@ class FileJudge:
         else:
             graphs = [JudgedGraph(model.graph.path, given_stages(ORT_PLAIN, own), declared)]
         lower = [
-            JudgedGraph(low.graph.path, lower_stages(name), declared, is_given=False) for name, low in lowered.items()
+            JudgedGraph(low.graph.path, lower_stages(name), low.graph.outputs, is_given=False, io=low.graph.io)
+            for name, low in lowered.items()
         ]
         return [*graphs, *lower]
 
@@ -228,7 +231,9 @@ class FileJudge:
         row = PRECISIONS[low.precision]
         if isinstance(low, QuantizedGraph):
             return level_rounding(self.model.graph.path, low.lowered, low.ranges, row)
-        return product_rounding(low.lowered) if isinstance(low, Tf32Graph) else half_rounding(low.lowered, row)
+        if isinstance(low, Tf32Graph):
+            return product_rounding(low.lowered)
+        return half_rounding(low.lowered, row, io=low.graph.io)
 
     def _by_module(self, cases: Sequence[Case], lowered: Lowered) -> Truth:
         """The truth of a PyTorch module."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core.precision import CAST, FP32, INTEGERS, QUANTISED, TRIED, parse_precisions
+from ..core.graph_io import IO
+from ..core.precision import BF16, CAST, FP32, INTEGERS, PRECISIONS, QUANTISED, TRIED, parse_precisions
 from ..engines.calibration import METHODS, MINMAX
 from ..errors import InputError
 
@@ -58,6 +59,8 @@ class PrecisionRequest:
         calibrate: A folder of photographs or a file of tensors that int8 and fp8 find their ranges on. By default they
             find them on the cases with ordinary inputs.
         calibration: The method by which int8 finds its ranges: minmax (the default), percentile or entropy.
+        io: The type of float inputs and outputs: ``"fp32"`` in every graph, or ``"fp16"`` in the graph of fp16, whose
+            cases then have rounded inputs.
 
     Raises:
         InputError: A precision or method is unknown, or an option is for a precision that is not there.
@@ -67,8 +70,10 @@ class PrecisionRequest:
     keep_fp32: Sequence[str] = ()
     calibrate: Path | str | None = None
     calibration: str | None = None
+    io: str = FP32
 
     def __post_init__(self) -> None:
+        self._check_io()
         if self.chooses and not {*self._names} <= {AUTO, FP32}:
             raise InputError(
                 f"received precision {','.join(self._names)}; expected {AUTO} alone, which chooses one; leave the "
@@ -89,6 +94,31 @@ class PrecisionRequest:
                 )
         if self.calibration is not None and self.calibration not in METHODS:
             raise InputError(f"received --calibration {self.calibration!r}; expected {', '.join(METHODS)}")
+
+    def _check_io(self) -> None:
+        if self.io not in IO:
+            only = "; NumPy and ONNX Runtime's CPU provider have no bfloat16 to feed a graph with" * (self.io == BF16)
+            raise InputError(f"received --io {self.io}; expected {' or '.join(IO)}{only}")
+        if self.io != FP32 and self.chooses:
+            raise InputError(
+                f"received --io {self.io} with precision {AUTO}, which may choose another graph, whose inputs are "
+                f"float32; name the precision: --precision fp32,{self.io}"
+            )
+        if self.io != FP32 and self.io not in self.lower:
+            have = ", ".join([FP32, *self.lower])
+            raise InputError(
+                f"received --io {self.io} with precision {have}; expected a graph in {self.io}, the only one with such "
+                f"inputs: every other graph keeps float32; add --precision fp32,{self.io}"
+            )
+
+    def io_of(self, precision: str) -> str:
+        """Return the type of the float inputs and outputs of the graph of this precision."""
+        return PRECISIONS[self.io if precision == self.io else FP32].dtype
+
+    @property
+    def fed_in(self) -> str:
+        """The type whose numbers the judged inputs are."""
+        return PRECISIONS[self.io].dtype
 
     @classmethod
     def of(cls, precision: str | Sequence[str] | PrecisionRequest) -> PrecisionRequest:
@@ -124,7 +154,8 @@ class PrecisionRequest:
         if not self.lower:
             return []
         method = [self.method] if {*INTEGERS} & {*self.lower} else []
-        return [[*self.lower], [*self.keep_fp32], *method, *([AUTO] if self.chooses else [])]
+        io = [f"io {self.io}"] if self.io != FP32 else []
+        return [[*self.lower], [*self.keep_fp32], *method, *([AUTO] if self.chooses else []), *io]
 
     @property
     def _names(self) -> list[str]:

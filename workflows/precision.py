@@ -57,7 +57,7 @@ class PrecisionWriter:
         keep = (*self.request.keep_fp32, *keep)
         if precision in CAST:
             self.start("precision", f"writing {precision} into the graph")
-            return lower(self.graph, precision, self.folder, keep=keep)
+            return lower(self.graph, precision, self.folder, keep=keep, io=self.request.io_of(precision))
         if precision not in QUANTISED:
             return allow_tf32(self.graph)
         self.start("calibration", f"finding the ranges of {precision}")
@@ -98,7 +98,7 @@ def floor_of(low: LowPrecisionGraph) -> Lower:
         return Tf32()
     if isinstance(low, QuantizedGraph):
         return EightBit(low.scales, low.ran_by, low.precision)
-    return Half(low.precision, low.kept_within, low.kept_exactly)
+    return Half(low.precision, low.kept_within, low.kept_exactly, io=low.graph.io)
 
 
 def files_of(lowered: Mapping[str, LowPrecisionGraph]) -> dict[str, str]:

@@ -54,14 +54,14 @@ def checked(bundle: Bundle, plan: Plan) -> tuple[Path, str]:
 
 
 def described(bundle: Bundle, plan: Plan, *, sha256: str) -> str:
-    """Return as JSON what ``open_described`` must know of a plan of this hash, with the bundle's inputs and outputs."""
+    """Return as JSON what ``open_described`` must know of a plan of this hash, with its graph's inputs and outputs."""
     cache = kernels_name(plan.file)
     listed = bundle.manifest["files"].get(cache)
     about = {
         "plan": plan.to_json(),
         "sha256": sha256,
-        "inputs": [spec_to_json(spec) for spec in bundle.inputs],
-        "outputs": [spec_to_json(spec) for spec in bundle.outputs],
+        "inputs": [spec_to_json(spec) for spec in bundle.inputs_of(plan.precision)],
+        "outputs": [spec_to_json(spec) for spec in bundle.outputs_of(plan.precision)],
         "kernel_cache": listed and {"file": str(bundle.path / cache), "sha256": listed["sha256"]},
     }
     return json.dumps(about)

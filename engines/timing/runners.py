@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from ...core.graph_io import FLOAT32
 from ..ort_runtime import FLOAT32_ALONE
 from ..runtime import Arrays, Runtime
 
@@ -29,9 +30,11 @@ class Runner(ABC):
     Attributes:
         product: The runtime's name in messages.
         environment: Variables of the environment that the process is started with.
+        io: The type in which the model takes float inputs.
     """
 
     product: ClassVar[str]
+    io = FLOAT32
     environment: ClassVar[Mapping[str, str]] = FLOAT32_ALONE
 
     @abstractmethod
@@ -114,7 +117,8 @@ class OrtRunner(Runner):
 class PlanRunner(Runner):
     """A TensorRT plan with ``about``, the return of ``isolated.checked``.
 
-    ``graphed`` has a CUDA graph launch its kernels.
+    ``graphed`` has a CUDA graph launch its kernels. ``io`` is the type in which the plan takes what is float32 in the
+    float32 graph.
     """
 
     product = "TensorRT"
@@ -123,6 +127,7 @@ class PlanRunner(Runner):
     plan: Path
     about: str
     graphed: bool = False
+    io: str = FLOAT32
 
     def open(self, threads: int) -> Preparable:
         """Load the plan; the GPU does not ask for ``threads``. Raises what ``runtime_child.open_described`` raises."""

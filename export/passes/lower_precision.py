@@ -2,7 +2,7 @@
 
 Every value exists once in the precision of the node that makes it, and at most once more in the other, behind one Cast
 that all its readers share. Constants are rounded in place of being cast. The graph's own inputs and outputs stay
-float32.
+float32, or have the half precision if that is asked for.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
+from ...core.graph_io import FLOAT32
 from ...core.precision import FP32, Precision
 from .float_policy import ALWAYS_FLOAT32, Plan, rounded_to
 
@@ -21,11 +22,13 @@ class LowerPrecision(ir.passes.InPlacePass):
     """Rewrite a float32 model in place so that the nodes that ``plan.low`` names compute in ``low``.
 
     ``modules`` (node → PyTorch module path) gains the casts, each in the module of the node that it stands beside.
+    ``io`` is the type of the inputs and outputs that the model has in float32.
     """
 
-    def __init__(self, plan: Plan, low: Precision, modules: Mapping[str, str]) -> None:
+    def __init__(self, plan: Plan, low: Precision, modules: Mapping[str, str], *, io: str = FLOAT32) -> None:
         self._plan = plan
         self._low, self._dtype = low, ir.DataType[low.onnx_type]
+        self._io_is_low = io == low.dtype
         self.modules = dict(modules)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -76,9 +79,9 @@ class LowerPrecision(ir.passes.InPlacePass):
         if value.dtype != ir.DataType.FLOAT:
             return
         producer = value.producer()
-        is_low = self._is_low(producer)
+        is_low = self._io_is_low if producer is None else self._is_low(producer)
         readers = self._readers(value, low=not is_low)
-        is_output = is_low and value.is_graph_output()
+        is_output = is_low != self._io_is_low and value.is_graph_output()
         if is_low:
             value.type = ir.TensorType(self._dtype)
         if not readers and not is_output:
@@ -86,7 +89,7 @@ class LowerPrecision(ir.passes.InPlacePass):
         cast = self._cast(value, to_low=not is_low, beside=producer or readers[0][0])
         if is_output:
             graph.outputs[graph.outputs.index(value)] = cast.outputs[0]
-            cast.outputs[0].name, value.name = value.name, f"{value.name}_{self._low.name}"
+            cast.outputs[0].name, value.name = value.name, f"{value.name}_{self._low.name if is_low else FP32}"
         if producer is None:
             graph.insert_before(graph[0], cast)
         else:

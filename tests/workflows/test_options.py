@@ -48,6 +48,17 @@ def test_precisions_are_read_from_text_or_a_sequence(precisions: Any, lower: tup
         ({"precisions": "fp16", "calibrate": "photographs"}, r"--calibrate photographs without int8"),
         ({"precisions": "fp8", "calibration": "entropy"}, r"--calibration entropy without int8"),
         ({"precisions": "int8", "calibration": ""}, r"received --calibration ''; expected minmax"),
+        (
+            {"io": "fp16"},
+            r"received --io fp16 with precision fp32; expected a graph in fp16, .*; add --precision",
+        ),
+        ({"precisions": "bf16,int8", "io": "fp16"}, r"received --io fp16 with precision fp32, bf16, int8; expected"),
+        ({"precisions": "bf16", "io": "bf16"}, r"received --io bf16; expected fp32 or fp16; NumPy and ONNX Runtime's"),
+        (
+            {"precisions": "auto", "io": "fp16"},
+            r"--io fp16 with precision auto, which may choose another graph",
+        ),
+        ({"precisions": "fp16", "io": "half"}, r"received --io half; expected fp32 or fp16$"),
     ],
 )
 def test_a_request_that_contradicts_itself_is_one_line(options: dict[str, Any], said: str) -> None:
@@ -72,6 +83,7 @@ def test_the_key_has_what_another_bundle_would_be_made_of() -> None:
         PrecisionRequest(precisions="int8", calibration="entropy"),
         PrecisionRequest(precisions=TRIED),
         PrecisionRequest(precisions="auto"),
+        PrecisionRequest(precisions="fp16", io="fp16"),
     ]
     keys = [request.key for request in requests]
     assert keys[0] == []

@@ -59,12 +59,14 @@ class Rounding:
             each of which has a scale of its own; None if one scale is for all.
         dtype: The type whose numbers the levels are.
         products: The products whose operands have tf32's digits.
+        outputs: The half precision of the graph's outputs; "" if they stay as they are.
     """
 
     half: Mapping[str, str] = field(default_factory=dict)
     levels: Mapping[str, tuple[float, str, int | None]] = field(default_factory=dict)
     dtype: str = ""
     products: Sequence[str] = ()
+    outputs: str = ""
 
 
 class Evaluator:
@@ -138,6 +140,9 @@ class Evaluator:
                 if self._last.get(name, -1) <= position and name not in wanted:
                     values.pop(name, None)
             values[""] = None
+        if rounding is not None and rounding.outputs:
+            for name in self.outputs:
+                values[name] = _rounded(values[name], rounding.outputs) if _is_float(values[name]) else values[name]
         return {name: self._as_declared(name, values[name]) for name in wanted}
 
     def _widened(self, value: Array) -> Array:

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from ...core.graph_io import FLOAT32
 from ...core.precision import Precision
 from .evaluator import Rounding
 
 
-def half_rounding(nodes: Iterable[str], precision: Precision) -> Rounding:
-    """Return the rounding of a half precision, in which these nodes read and give their floats."""
-    return Rounding(half=dict.fromkeys(nodes, precision.dtype))
+def half_rounding(nodes: Iterable[str], precision: Precision, *, io: str = FLOAT32) -> Rounding:
+    """Return the rounding of a half precision, in which these nodes read and give their floats; ``io`` is the type of
+    the outputs."""
+    return Rounding(half=dict.fromkeys(nodes, precision.dtype), outputs="" if io == FLOAT32 else io)
 
 
 def product_rounding(nodes: Iterable[str]) -> Rounding:

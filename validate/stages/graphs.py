@@ -88,7 +88,13 @@ class Stages:
         for stage, runtime in self._runtimes.items():
             runtime.open(self._graphs[stage].path)
         self._judges = {
-            stage: StageJudge(stage, self._runtimes[stage], self._max_error, self._graphs[stage].outputs)
+            stage: StageJudge(
+                stage,
+                self._runtimes[stage],
+                self._max_error,
+                self._graphs[stage].outputs,
+                io=self._graphs[stage].io,
+            )
             for stage in judged
         }
 

@@ -7,12 +7,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ...core.graph_io import FLOAT32, fed
 from ...core.precision import FP32, PRECISIONS, Precision
 from ...core.tensor_spec import TensorSpec
 from ...errors import CheckFailed, Interrupted, MissingRequirement
 from ..batch_consistency import compare_rows
 from ..cases import Case
-from ..metrics import Comparison, Reference
+from ..metrics import OVERFLOW, Comparison, Reference
 from ..slices import ORDINARY, VARIATION, Slices
 from ..verdict import Run, StageResult, did_not_run, judge_case, not_checked, stage_result
 from .stage import ORT_CPU, ORT_CUDA, ORT_TENSORRT, ROWS, Stage
@@ -44,6 +45,7 @@ class StageJudge:
         declared: The graph's outputs, whose shapes PyTorch's must have.
         is_here: The runtime was found to work, so that a graph for which it lacks something has failed.
         without_cases: The reason if no case is given.
+        io: The type in which the graph takes and gives what is float32 in a case.
     """
 
     stage: Stage
@@ -52,6 +54,7 @@ class StageJudge:
     declared: Sequence[TensorSpec] = ()
     is_here: bool = False
     without_cases: str = "no case was given"
+    io: str = FLOAT32
     slices: Slices = field(default_factory=Slices)
     _found: list[tuple[str, Comparison]] = field(default_factory=list)
     _refused: StageResult | None = None
@@ -72,7 +75,9 @@ class StageJudge:
         return self._refused is None
 
     def add(self, case: Case, reference: Reference) -> None:
-        """Compare a case, if the runtime loaded and the floors of the precision were measured."""
+        """Compare a case, if it is for the graph, the runtime loaded and the floors of the precision were measured."""
+        if not case.is_for(self.io):
+            return
         if self.stage.precision not in (FP32, *reference.lower):
             lost = f"what {reference.source} loses in {self.allowed.words} was not measured"
             self.add_without_truth(case, lost)
@@ -85,14 +90,15 @@ class StageJudge:
                 declared=self.declared,
                 precision=self.allowed,
                 slices=self.slices,
+                io=self.io,
             )
 
     def add_without_truth(self, case: Case, why: str) -> None:
         """Run a case that nothing can be compared with: one that does not run either has failed."""
-        if not self.load():
+        if not case.is_for(self.io) or not self.load():
             return
         try:
-            self.runtime.run(case.feeds)
+            self.runtime.run(fed(case.feeds, self.io))
         except Exception as error:
             sizes, name = tuple(case.sizes.items()), self.declared[0].name if self.declared else ""
             self._found.append((case.name, replace(did_not_run(name, error), sizes=sizes)))
@@ -114,7 +120,14 @@ class StageJudge:
 
     def rows(self, pairs: Iterable[tuple[Case, Reference]]) -> list[StageResult]:
         """Compare the rows of a batch: one stage, or none if the runtime did not load."""
-        return [compare_rows(self.runtime.run, pairs, replace(self.stage, kind=ROWS))] if self.load() else []
+        if not self.load():
+            return []
+        judged = ((case, reference) for case, reference in pairs if case.is_for(self.io))
+        return [compare_rows(self._run, judged, replace(self.stage, kind=ROWS))]
+
+    def _run(self, feeds: dict[str, Any]) -> Mapping[str, Any]:
+        """Return the outputs for a case's inputs, in the graph's own types."""
+        return self.runtime.run(fed(feeds, self.io))
 
     def results(self, pairs: Pairs) -> list[StageResult]:
         """Judge all cases, then the rows of a batch."""
@@ -184,6 +197,7 @@ def with_advice(result: StageResult) -> StageResult:
     A precision of the float32 graph holds for the whole of it: no module can be kept out.
     """
     has_own_graph = PRECISIONS[result.stage.precision].graph != "float32"
-    if result.status != "failed" or not result.comparisons or not has_own_graph:
+    wrong = {found.which for _, found in result.comparisons if not found.passed}
+    if result.status != "failed" or not result.comparisons or not has_own_graph or wrong == {OVERFLOW}:
         return result
     return replace(result, why=f"{result.why}; --keep-fp32 MODULE keeps a module in float32")

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...core.graph_io import FLOAT32
 from ...core.precision import FP32
 from ...core.tensor_spec import TensorSpec
 from ..cases import Case
@@ -31,6 +32,7 @@ class JudgedGraph:
         declared: The outputs that it declares.
         is_given: False for one of a lower precision that was made of the file.
         made_of: The graph whose float64 it must compute, if that is another one.
+        io: The type in which it takes and gives what is float32 in a case.
     """
 
     path: Path
@@ -38,6 +40,7 @@ class JudgedGraph:
     declared: Sequence[TensorSpec]
     is_given: bool = True
     made_of: Path | None = None
+    io: str = FLOAT32
 
 
 class FileStages:
@@ -57,7 +60,7 @@ class FileStages:
         for stage, graph in self._graphs.items():
             runtime = self._stack.enter_context(start(stage, graph.path))
             runtime.seconds = self._seconds
-            self._judges[stage] = StageJudge(stage, runtime, self._max_error, graph.declared)
+            self._judges[stage] = StageJudge(stage, runtime, self._max_error, graph.declared, io=graph.io)
         return self
 
     def __exit__(self, *_: object) -> None:

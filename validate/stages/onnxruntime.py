@@ -73,7 +73,8 @@ def judge_graphs(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None
     for precision in bundle.precisions:
         for stage in lower_stages(precision):
             with start(stage, bundle.path / bundle.graphs[precision]) as runtime:
-                found = judge_stages([StageJudge(stage, runtime, max_error, bundle.outputs)], pairs())
+                one = StageJudge(stage, runtime, max_error, bundle.outputs_of(precision), io=bundle.io(precision))
+                found = judge_stages([one], pairs())
                 lower += map(with_advice, found)
     return [written, *run, *lower, *rows]
 
@@ -119,7 +120,8 @@ def judge_providers(bundle: Bundle, pairs: Pairs, *, max_error: float | None = N
         for precision, graph in bundle.graphs.items():
             stage = Stage(runtime, precision)
             with start(stage, bundle.path / graph) as process:
-                yield from StageJudge(stage, process, max_error, bundle.outputs, is_here=True).results(pairs)
+                outputs, io = bundle.outputs_of(precision), bundle.io(precision)
+                yield from StageJudge(stage, process, max_error, outputs, is_here=True, io=io).results(pairs)
 
 
 def _locate_without_pytorch(bundle: Bundle, names: Collection[str], pairs: Pairs) -> Location | None:

@@ -51,7 +51,7 @@ def _judged(bundle: Bundle, plan: Plan, stage: Stage, pairs: Pairs, max_error: f
     outside = "no recorded case lies inside of its profiles; compile without --profile"
     try:
         with IsolatedPlan(bundle, plan) as runtime:
-            judge = StageJudge(stage, runtime, max_error, without_cases=outside)
+            judge = StageJudge(stage, runtime, max_error, without_cases=outside, io=bundle.io(plan.precision))
             yield from judge.results(inside)
             if plan.product is RTX and judge.load():
                 # read again: another plan's kernels may be in the manifest since
