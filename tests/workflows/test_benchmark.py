@@ -274,7 +274,7 @@ def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(here, "ask_driver", lambda: Driver("", ("NVIDIA H200 (compute capability 9.0)",)))
     graph = {plan.file: found.path / found.graphs[plan.precision] for plan in plans_of(open_bundle(found.path))}
     monkeypatch.setattr(bundle_variants, "checked", lambda _bundle, plan: (graph[plan.file], ""))
-    monkeypatch.setattr(bundle_variants, "PlanRunner", lambda file, about, graphed: OrtRunner(file, CPU))
+    monkeypatch.setattr(bundle_variants, "PlanRunner", lambda file, about, graphed, io: OrtRunner(file, CPU))
     return found.path
 
 
