@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .workflows.export import export_bundle
     from .workflows.options import Judging, PrecisionRequest, Weights
     from .workflows.report import report_bundle
+    from .workflows.triton import write_triton_repository
     from .workflows.tune import tune_bundle
     from .workflows.validate import validate_bundle
     from .workflows.verify import verify_bundle
@@ -65,6 +66,7 @@ __all__ = [
     "tune_bundle",
     "validate_bundle",
     "verify_bundle",
+    "write_triton_repository",
 ]
 __version__ = _version("attn2trt")
 _logging.getLogger(__name__).addHandler(_logging.NullHandler())  # a program that wants the log says so
@@ -91,6 +93,7 @@ _HOME = {
     "tune_bundle": ".workflows.tune",
     "validate_bundle": ".workflows.validate",
     "verify_bundle": ".workflows.verify",
+    "write_triton_repository": ".workflows.triton",
 }
 
 

@@ -10,6 +10,7 @@ from .formats import Formats, format_option
 from .options import bundle_argument, float32_truth_option, max_error_option, output_options, require_option
 from .output import print_json, print_note, print_rich, stages
 from .requirements import check
+from .server import check_server_options, judge_server, server_options
 from .summary import exit_code
 
 
@@ -19,6 +20,7 @@ from .summary import exit_code
 @float32_truth_option
 @require_option
 @click.option("--network", is_flag=True, help="Measure every graph module by module beside float32, for the report.")
+@server_options
 @format_option
 @output_options
 def command(
@@ -27,16 +29,36 @@ def command(
     allow_float32_truth: bool,
     require: tuple[str, ...],
     network: bool,
+    server: str | None,
+    model: str | None,
+    model_version: int | None,
+    precision: str | None,
+    server_timeout: float,
     formats: tuple[str, ...],
     as_json: bool,
 ) -> int:
     """Judge every runtime here on what BUNDLE recorded of PyTorch.
 
-    Needs no PyTorch: inputs, float64 outputs and floors are in the bundle.
+    Needs no PyTorch: inputs, float64 outputs and floors are in the bundle. With --server the cases go through the
+    wire to a server that serves BUNDLE, and nothing else is judged.
     """
     wanted = Formats(formats, as_json=as_json)
     with wanted.errors_of(str(bundle)):
+        check_server_options(server, network=network, model=model, version=model_version, precision=precision)
         check(require)
+    if server is not None:
+        return judge_server(
+            bundle,
+            server,
+            model=model or "",
+            version="" if model_version is None else str(model_version),
+            precision=precision,
+            seconds=server_timeout,
+            max_error=max_error,
+            allow_float32_truth=allow_float32_truth,
+            wanted=wanted,
+            as_json=as_json,
+        )
     from ..core.bundle import open_bundle
     from ..engines.timing.machine import describe
     from ..report.formats.finding import outcome_of

@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..core.bundle import Folder, open_bundle, require_unchanged
-from ..core.progress import Progress, StageTimes
+from ..core.progress import Progress, StageTimes, silent
 from ..core.steady import steady
+from ..engines.triton.address import SECONDS, parse_address
+from ..engines.triton.client import TritonClient
+from ..engines.triton.served import ServedVersion, find_served
 from ..validate.cases import Case, check_sizes
 from ..validate.recorded import from_tensors
 from ..validate.stages.onnxruntime import judge_graphs, judge_providers, judge_tuned
 from ..validate.stages.stage import EXPORTED, ORT_PLAIN
 from ..validate.stages.tensorrt import judge_plans
+from ..validate.stages.triton import judge_served
 from ..validate.verdict import StageResult, Verdict, not_checked
 
 if TYPE_CHECKING:
     from ..validate.metrics import Reference
+
+
+@dataclass(frozen=True)
+class ServerVerdict:
+    """The verdict on a server: its own name and version, and the models that were judged."""
+
+    verdict: Verdict
+    server: str
+    served: tuple[ServedVersion, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.verdict)
 
 
 @steady
@@ -64,3 +81,59 @@ def _as_recorded(stage: StageResult) -> StageResult:
     """A stage of PyTorch, or of a file that is not in the bundle, as the export judged it: shown, not counted."""
     outcome = stage.status + (f" ({stage.why})" if stage.why else "")
     return not_checked(stage.stage, f"recorded at export: {outcome}")
+
+
+def validate_server(
+    bundle: Folder,
+    server: str,
+    *,
+    model: str = "",
+    version: str = "",
+    precision: str | None = None,
+    seconds: float = SECONDS,
+    max_error: float | None = None,
+    allow_float32_truth: bool = False,
+    progress: Progress | None = None,
+) -> ServerVerdict:
+    """Judge what a server of the KServe protocol, as Triton, answers to the recorded cases; nothing else is judged.
+
+    Args:
+        bundle: The bundle, or its folder.
+        server: ``grpc://host:port`` or ``http://host:port``, with ``/model`` or ``/model/version`` behind it.
+        model: The model; every one that says that it serves this bundle if there is none here and in ``server``.
+        version: Its version; every one that is ready if there is none.
+        precision: That of the model's graph, whose floors are the ones that count; what the server says if None.
+        seconds: The time limit of every request.
+        max_error: Replaces the relative L2 error that outputs may have.
+        allow_float32_truth: Take a comparison with PyTorch's float32 for a pass if float64 cannot run the module.
+        progress: Called with a line for every step.
+
+    Returns:
+        The verdict, false if a stage failed or none ran, with the models that were judged.
+
+    Raises:
+        InputError: The folder is no bundle, or the server has no such model.
+        CheckFailed: A file of the bundle is not the one that the manifest lists, or the server does not answer.
+        MissingRequirement: There is no server, or Triton's client library is not installed.
+    """
+    address = parse_address(server)
+    report = progress or silent
+    opened = open_bundle(bundle)
+    report("checking hashes")
+    require_unchanged(opened)
+    check_sizes(opened.manifest["cases"], opened.axes)
+
+    def pairs() -> Iterator[tuple[Case, Reference]]:
+        return from_tensors(opened.reference_path, opened.manifest["cases"])
+
+    stages: list[StageResult] = []
+    with TritonClient(address, seconds=seconds) as client:
+        report(f"asking {address}")
+        name = client.server()
+        found = find_served(
+            client, opened, model=model or address.model, version=version or address.version, precision=precision
+        )
+        for served in found:
+            report(f"judging {served.model} on the recorded cases")
+            stages += judge_served(client, opened, served, pairs, max_error=max_error)
+    return ServerVerdict(Verdict(tuple(stages), allows_float32=allow_float32_truth), name, tuple(found))

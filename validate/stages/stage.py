@@ -17,7 +17,9 @@ EXPORTED, WRITTEN, ORT_CPU, ORT_TUNED = "torch → onnx", "simplified", "onnxrun
 ORT_CUDA, ORT_TENSORRT = "onnxruntime cuda", "onnxruntime tensorrt"
 # The file of somebody else, node by node, without optimisations.
 ORT_PLAIN = "onnxruntime, as written"
-RUNTIMES = (EXPORTED, WRITTEN, ORT_PLAIN, ORT_CPU, ORT_TUNED, ORT_CUDA, ORT_TENSORRT, *FLAVOURS)
+# A server, by the protocol through which it was asked.
+TRITON = {"grpc": "triton grpc", "http": "triton http"}
+RUNTIMES = (EXPORTED, WRITTEN, ORT_PLAIN, ORT_CPU, ORT_TUNED, ORT_CUDA, ORT_TENSORRT, *FLAVOURS, *TRITON.values())
 # The outputs beside float64 PyTorch's; the rows of a batch beside each other; the layers of a plan, by its inspector.
 VALUES, ROWS, LAYERS = "values", "batch consistency", "layer precision"
 _ENDS = {VALUES: "", ROWS: ", rows", LAYERS: ", layers"}

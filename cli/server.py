@@ -1,0 +1,95 @@
+"""The options of ``attn2trt validate`` for a server, and its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import reduce
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from ..core.precision import PRECISIONS
+from ..engines.triton.address import SECONDS
+from ..errors import InputError
+from .formats import Formats
+from .output import print_json, print_note, print_rich, stages
+from .summary import exit_code
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def server_options(command: Command) -> Command:
+    """Add the address of a server, and what is judged there."""
+    options = (
+        click.option(
+            "--server",
+            metavar="URL",
+            help="Judge a server instead of this machine: grpc://host:port or http://host:port, /model behind it.",
+        ),
+        click.option("--model", metavar="NAME", help="The server's model (default: every one that serves BUNDLE)."),
+        click.option("--model-version", type=click.IntRange(min=1), metavar="N", help="Its version (default: all)."),
+        click.option(
+            "--precision",
+            type=click.Choice([*PRECISIONS]),
+            help="Of the model's graph, if the server does not say which file it serves (default: fp32).",
+        ),
+        click.option(
+            "--server-timeout",
+            type=click.FloatRange(min=0, min_open=True),
+            default=SECONDS,
+            show_default=True,
+            metavar="SECONDS",
+            help="Time limit of every request.",
+        ),
+    )
+    return reduce(lambda done, option: option(done), reversed(options), command)
+
+
+def check_server_options(
+    server: str | None, *, network: bool, model: str | None, version: int | None, precision: str | None
+) -> None:
+    """Raise InputError for options of a server without one, and for one that only this machine has."""
+    named = {"--model": model, "--model-version": version, "--precision": precision}
+    given = next((name for name, value in named.items() if value is not None), None)
+    if server is None and given is not None:
+        raise InputError(f"received {given} without --server; expected both; add --server grpc://host:port")
+    if server is not None and network:
+        raise InputError("received --network with --server; a server shows no modules; run one after the other")
+
+
+def judge_server(bundle: Path, server: str, *, seconds: float, wanted: Formats, as_json: bool, **choices: Any) -> int:
+    """Print the verdict on a server and return the exit code. The bundle is not changed."""
+    from ..core.bundle import open_bundle
+    from ..report.formats.finding import outcome_of
+    from ..workflows.validate import validate_server
+
+    with wanted.errors_of(str(bundle)), stages() as progress:
+        found = validate_server(bundle, server, seconds=seconds, progress=progress, **choices)
+        opened = open_bundle(bundle)
+    for served in found.served:
+        if not served.wrong and not served.says_files:
+            print_note(
+                f"{served.model} does not say which file it serves: it is judged as {served.precision} by its numbers "
+                "alone"
+            )
+    wanted.write(outcome_of(opened.name, found.verdict, opened.manifest, str(bundle)))
+    models = [[one.model, one.version, one.precision] for one in found.served]
+    if as_json:
+        names = ("model", "version", "precision")
+        print_json(
+            {
+                "path": str(bundle),
+                "server": {"address": server, "name": found.server},
+                "models": [dict(zip(names, one, strict=True)) for one in models],
+                "passed": bool(found),
+                "verdict": found.verdict.to_json(),
+            }
+        )
+    elif not wanted.is_printed:
+        from ..report.table import verdict_table
+
+        print_rich(verdict_table(found.verdict))
+        listed = ", ".join(f"{name} version {version or 'of its choice'}, {kind}" for name, version, kind in models)
+        print_rich(f"server   {found.server} at {server}: {listed}")
+    return exit_code(found.verdict)

@@ -1,0 +1,1 @@
+"""Triton Inference Server: the configuration of a model, its folder in a repository, and a client."""

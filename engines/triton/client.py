@@ -1,0 +1,145 @@
+"""A client of a server that speaks the KServe protocol, version 2, as Triton does: over gRPC or HTTP, same errors."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from ...errors import Attn2trtError, CheckFailed, InputError, Interrupted, MissingRequirement
+from ..runtime import Arrays
+from .address import SECONDS, Address
+from .library import import_client
+
+# of gRPC: nobody listens there, or whoever did is gone
+_GONE, _LATE, _UNKNOWN = "StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.UNIMPLEMENTED"
+
+
+class Refused(CheckFailed):
+    """The server answered with an error of its own."""
+
+
+class TritonClient:
+    """A connection to a server; each call raises Interrupted if it takes longer than ``seconds``.
+
+    Raises MissingRequirement without Triton's client library, and if nobody listens at the address.
+    """
+
+    def __init__(self, address: Address, *, seconds: float = SECONDS) -> None:
+        self.address, self._seconds = address, seconds
+        self._library = import_client(address.protocol)
+        self._errors = _connection_errors(address.protocol)
+        self._is_grpc = address.protocol == "grpc"
+        self._answered = False
+        limits = {} if self._is_grpc else {"connection_timeout": seconds, "network_timeout": seconds}
+        self._client = self._library.InferenceServerClient(address.place, **limits)
+
+    def __enter__(self) -> TritonClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(*self._errors):
+            self._client.close()
+
+    def server(self) -> str:
+        """Return the name and version of the server. Raises InputError if it speaks another protocol."""
+        try:
+            answer = self._ask("get_server_metadata")
+            return f"{answer['name']} {answer['version']}"
+        except (Refused, KeyError, TypeError) as error:
+            raise InputError(
+                f"received --server {self.address}, which answers, but not as a server of the KServe protocol "
+                f"({' '.join(str(error).split())[:200]}); expected Triton's port for {self.address.protocol}"
+            ) from None
+
+    def index(self) -> list[dict[str, str]]:
+        """Return name, version, state and reason of every model; empty if the server has no index."""
+        try:
+            answer = self._ask("get_model_repository_index")
+        except Refused:
+            return []
+        found = answer.get("models", []) if isinstance(answer, Mapping) else answer
+        return [{str(key): str(value) for key, value in entry.items()} for entry in found]
+
+    def metadata(self, model: str, version: str = "") -> dict[str, Any]:
+        """Return names, types and shapes of a model's tensors, and its versions. Raises Refused if there is none."""
+        found: dict[str, Any] = self._ask("get_model_metadata", model, version)
+        return found
+
+    def config(self, model: str, version: str = "") -> dict[str, Any]:
+        """Return a model's configuration; empty if the server shows none."""
+        try:
+            found = self._ask("get_model_config", model, version)
+        except Refused:
+            return {}
+        config: dict[str, Any] = found.get("config", found)
+        return config
+
+    def infer(self, model: str, version: str, feeds: Arrays, outputs: Sequence[str]) -> Arrays:
+        """Return the outputs by name. Raises Refused if the server answers with an error."""
+        inputs = []
+        for name, array in feeds.items():
+            kind = import_client("utils").np_to_triton_dtype(array.dtype)
+            value = self._library.InferInput(name, list(array.shape), kind)
+            value.set_data_from_numpy(np.array(array, order="C"))
+            inputs.append(value)
+        asked = [self._library.InferRequestedOutput(name) for name in outputs]
+        limit = {"client_timeout": self._seconds} if self._is_grpc else {}
+        with self._calls(f"running {model}"):
+            answer = self._client.infer(model, inputs, model_version=version, outputs=asked, **limit)
+            found = {name: answer.as_numpy(name) for name in outputs}
+        if missing := [name for name, array in found.items() if array is None]:
+            raise Refused(f"{self.address} gave no output {missing[0]}; expected {', '.join(outputs)}")
+        return found
+
+    def _ask(self, call: str, *arguments: str) -> Any:
+        limit = {"client_timeout": self._seconds, "as_json": True} if self._is_grpc else {}
+        with self._calls("being asked for its models"):
+            return getattr(self._client, call)(*arguments, **limit)
+
+    @contextlib.contextmanager
+    def _calls(self, doing: str) -> Iterator[None]:
+        """Turn whatever a call raises into one of this package's errors."""
+        try:
+            yield
+        except Attn2trtError:
+            raise
+        except self._errors as error:
+            raise self._explained(error, doing) from None
+        else:
+            self._answered = True
+
+    def _explained(self, error: Exception, doing: str) -> Attn2trtError:
+        status = str(error.status() or "") if hasattr(error, "status") else ""
+        said = error.message() if hasattr(error, "message") else f"{type(error).__name__}: {error}"
+        reason = " ".join(str(said).split())[:300]
+        if status == _LATE or isinstance(error, TimeoutError):
+            return Interrupted(
+                f"{self.address} did not answer within {self._seconds:g} s while {doing}; "
+                "ask for more time with --server-timeout"
+            )
+        if status and status != _GONE:
+            return Refused(f"{self.address} answered: {reason}")
+        if isinstance(error, ValueError) and not status:  # no JSON
+            return Refused(f"{self.address} answered what is not of the protocol: {reason}")
+        if self._answered:
+            return Interrupted(f"{self.address} closed the connection while {doing} ({reason}); see the server's log")
+        return MissingRequirement(
+            f"no server answers at {self.address} ({reason}); start it, or correct the address; Triton listens on "
+            "8001 for grpc and on 8000 for http"
+        )
+
+
+def _connection_errors(protocol: str) -> tuple[type[Exception], ...]:
+    """Return every kind of error that the client library raises for a call that did not work."""
+    found: tuple[type[Exception], ...] = (OSError, ValueError, import_client("utils").InferenceServerException)
+    if protocol == "http":
+        from geventhttpclient.response import HTTPParseError
+
+        found = (*found, HTTPParseError)
+    return found

@@ -1,0 +1,75 @@
+"""A model of Triton's Python backend that runs an ONNX graph in ONNX Runtime.
+
+``attn2trt triton --backend python`` copies this file to ``model.py``. It needs numpy and onnxruntime in the Python
+that Triton starts, and nothing else. The graph is loaded only if each of its files has the hash of the configuration.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import triton_python_backend_utils as triton
+
+
+class TritonPythonModel:
+    """One instance: a session of the version's graph, on the CPU or on the GPU that Triton gives it."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load the graph. Raises TritonModelException if a file changed or the device is not to be had."""
+        config = json.loads(args["model_config"])
+        version = args["model_version"]
+        folder = Path(args["model_repository"]) / version
+        about = json.loads(config["parameters"]["attn2trt"]["string_value"])["versions"][version]
+        for name, expected in about["files"].items():
+            found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            if found != expected:
+                raise triton.TritonModelException(f"{name} has sha256 {found}; expected {expected}; write it again")
+        options = onnxruntime.SessionOptions()
+        providers: list[Any] = ["CPUExecutionProvider"]
+        if args["model_instance_kind"] == "GPU":
+            providers = [("CUDAExecutionProvider", {"device_id": args["model_instance_device_id"], "use_tf32": "0"})]
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        self._session = onnxruntime.InferenceSession(str(folder / about["main"]), options, providers=providers)
+        wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
+        if self._session.get_providers()[0] != wanted:  # ONNX Runtime takes another one in silence
+            raise triton.TritonModelException(f"ONNX Runtime has no {wanted} here; serve it with --device cpu")
+        self._inputs = [entry["name"] for entry in config["input"]]
+        self._outputs = [entry["name"] for entry in config["output"]]
+        self._batches = config["max_batch_size"] > 0
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Answer the requests that Triton put together, as one batch if the model has one."""
+        feeds = [self._feeds(request) for request in requests]
+        if self._batches and len(requests) > 1:
+            try:
+                return self._together(feeds)
+            except Exception:  # one of them is wrong, or all are too much for one run: each gets an answer of its own
+                return [self._answer(one) for one in feeds]
+        return [self._answer(one) for one in feeds]
+
+    def _feeds(self, request: Any) -> dict[str, Any]:
+        # Not as_numpy: a backend that was built before NumPy 2 reads wrong numbers from its arrays. DLPack is in both.
+        return {name: np.from_dlpack(triton.get_input_tensor_by_name(request, name)) for name in self._inputs}
+
+    def _together(self, feeds: list[dict[str, Any]]) -> list[Any]:
+        whole = {name: np.concatenate([one[name] for one in feeds]) for name in self._inputs}
+        ends = np.cumsum([len(one[self._inputs[0]]) for one in feeds])[:-1]
+        parts = [np.split(value, ends) for value in self._session.run(self._outputs, whole)]
+        return [self._response(values) for values in zip(*parts, strict=True)]
+
+    def _answer(self, feeds: dict[str, Any]) -> Any:
+        try:
+            return self._response(self._session.run(self._outputs, feeds))
+        except Exception as error:  # ONNX Runtime's exceptions share no base but Exception
+            return triton.InferenceResponse(output_tensors=[], error=triton.TritonError(str(error)))
+
+    def _response(self, values: Any) -> Any:
+        # not ascontiguousarray, which would make a scalar one-dimensional
+        arrays = [np.array(value, order="C") for value in values]
+        pairs = zip(self._outputs, arrays, strict=True)
+        return triton.InferenceResponse(output_tensors=[triton.Tensor.from_dlpack(*pair) for pair in pairs])
