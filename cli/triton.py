@@ -10,7 +10,7 @@ import click
 
 from ..errors import InputError
 from .options import PATH, bundle_argument, output_options
-from .output import print_json, print_lines, stages
+from .output import print_json, print_lines, print_note, stages
 
 if TYPE_CHECKING:
     from ..workflows.triton import ServedBundle, ServedModel
@@ -103,6 +103,8 @@ def command(
             add=add,
             progress=progress,
         )
+    if not written.passed:
+        print_note(f"no verdict passed {bundle} so far: what is served is unchecked until attn2trt validate passes it")
     if as_json:
         print_json(written.to_json())
         return

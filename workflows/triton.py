@@ -55,11 +55,12 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class ServedBundle:
-    """What was written: the models, a line for everything that was left out, and how to start the server."""
+    """What was written: the models, a line for everything that was left out, and if the bundle's verdict is a pass."""
 
     path: Path
     models: tuple[ServedModel, ...]
     left_out: tuple[str, ...]
+    passed: bool
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -70,7 +71,8 @@ class ServedBundle:
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
         models = [model.to_json() for model in self.models]
-        return {"path": str(self.path), "models": models, "left_out": [*self.left_out], "flags": [*self.flags]}
+        listed = {"left_out": [*self.left_out], "flags": [*self.flags], "passed": self.passed}
+        return {"path": str(self.path), "models": models, **listed}
 
 
 def write_triton_repository(
@@ -130,7 +132,7 @@ def write_triton_repository(
             sent = _warmup(opened, model) if warmup else []
             config = make_config(model.name, opened, model.sources, model.batching, chosen, sent)
             write_model(folder / model.name, opened, model.sources, config, sent, labels)
-    return ServedBundle(destination, tuple(models), tuple(left_out))
+    return ServedBundle(destination, tuple(models), tuple(left_out), opened.passed)
 
 
 def _grouped(name: str, sources: Sequence[Source], layout: Layout) -> dict[str, list[Source]]:

@@ -155,9 +155,13 @@ def _describe(entry: Any, pb: Any, spec: TensorSpec, source: Source, batching: B
     entry.data_type = getattr(pb, f"TYPE_{served_type(spec.dtype, source)}")
     if shape:
         entry.dims.extend(size if isinstance(size, int) else -1 for size in shape)
-    else:  # Triton has no tensor without dimensions: clients see one element
+    elif source.backend == "python":  # Triton has no scalars: the program makes one of the one element
         entry.dims.append(1)
-        entry.reshape.SetInParent()
+    else:
+        raise InputError(
+            f"{spec} has no dimension, and Triton passes no scalar to {PLATFORMS[source.backend]}; expected --backend "
+            "python, which does"
+        )
 
 
 def served_type(dtype: str, source: Source) -> str:

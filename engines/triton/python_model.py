@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
-import triton_python_backend_utils as triton
 
 
 class TritonPythonModel:
@@ -21,6 +19,10 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the graph. Raises TritonModelException if a file changed or the device is not to be had."""
+        import onnxruntime
+        import triton_python_backend_utils as triton  # Triton's own, which is nowhere else
+
+        self._triton = triton
         config = json.loads(args["model_config"])
         version = args["model_version"]
         folder = Path(args["model_repository"]) / version
@@ -38,7 +40,8 @@ class TritonPythonModel:
         wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
         if self._session.get_providers()[0] != wanted:  # ONNX Runtime takes another one in silence
             raise triton.TritonModelException(f"ONNX Runtime has no {wanted} here; serve it with --device cpu")
-        self._inputs = [entry["name"] for entry in config["input"]]
+        # the rank of each input: Triton has no scalars, and sends one element
+        self._inputs = {entry.name: len(entry.shape) for entry in self._session.get_inputs()}
         self._outputs = [entry["name"] for entry in config["output"]]
         self._batches = config["max_batch_size"] > 0
 
@@ -54,11 +57,13 @@ class TritonPythonModel:
 
     def _feeds(self, request: Any) -> dict[str, Any]:
         # Not as_numpy: a backend that was built before NumPy 2 reads wrong numbers from its arrays. DLPack is in both.
-        return {name: np.from_dlpack(triton.get_input_tensor_by_name(request, name)) for name in self._inputs}
+        arrays = {name: np.from_dlpack(self._triton.get_input_tensor_by_name(request, name)) for name in self._inputs}
+        return {name: array if self._inputs[name] else array.reshape(()) for name, array in arrays.items()}
 
     def _together(self, feeds: list[dict[str, Any]]) -> list[Any]:
         whole = {name: np.concatenate([one[name] for one in feeds]) for name in self._inputs}
-        ends = np.cumsum([len(one[self._inputs[0]]) for one in feeds])[:-1]
+        first = next(iter(self._inputs))
+        ends = np.cumsum([len(one[first]) for one in feeds])[:-1]
         parts = [np.split(value, ends) for value in self._session.run(self._outputs, whole)]
         return [self._response(values) for values in zip(*parts, strict=True)]
 
@@ -66,10 +71,9 @@ class TritonPythonModel:
         try:
             return self._response(self._session.run(self._outputs, feeds))
         except Exception as error:  # ONNX Runtime's exceptions share no base but Exception
-            return triton.InferenceResponse(output_tensors=[], error=triton.TritonError(str(error)))
+            return self._triton.InferenceResponse(output_tensors=[], error=self._triton.TritonError(str(error)))
 
     def _response(self, values: Any) -> Any:
-        # not ascontiguousarray, which would make a scalar one-dimensional
-        arrays = [np.array(value, order="C") for value in values]
+        arrays = [np.array(value, order="C", ndmin=1) for value in values]
         pairs = zip(self._outputs, arrays, strict=True)
-        return triton.InferenceResponse(output_tensors=[triton.Tensor.from_dlpack(*pair) for pair in pairs])
+        return self._triton.InferenceResponse(output_tensors=[self._triton.Tensor.from_dlpack(*pair) for pair in pairs])

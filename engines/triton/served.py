@@ -60,8 +60,9 @@ def find_served(
         return list(_named(client, bundle, index, model, version, precision))
     found: list[ServedVersion] = []
     for name in dict.fromkeys(entry["name"] for entry in index if entry.get("state") == READY):
-        if _is_of(bundle, _about(client.config(name))):
-            found += _versions(client, bundle, index, name, "", precision)
+        versions = {entry.get("version", "") for entry in index if entry["name"] == name}
+        if (not version or version in versions) and _is_of(bundle, _about(client.config(name))):
+            found += _versions(client, bundle, index, name, version, precision)
     names = {one.model for one in found}
     for entry in index:
         if entry.get("state") != READY and _is_likely(bundle, entry, names):

@@ -1,0 +1,135 @@
+"""A bundle with recorded cases that no deploy had to make: ``y = x * 2``, in float32 and float16."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import save_file
+
+from attn2trt.core.bundle import MODEL, REFERENCE, Bundle
+from attn2trt.core.bundle_writer import BundleWriter
+from attn2trt.engines.tensorrt.plans import Plan
+from attn2trt.engines.tensorrt.profiles import Profile
+from attn2trt.validate.cases import Case
+from attn2trt.validate.metrics import Reference, measure
+from attn2trt.validate.recorded import to_tensors
+from attn2trt.validate.stages.stage import ORT_CPU, Stage
+from attn2trt.validate.verdict import StageResult, Verdict
+
+SHAPE = ("batch", 3, "height", 4)
+AXES = {"batch": [1, 2, 8], "height": [2, 4, 6]}
+SIZES = ({"batch": 2, "height": 4}, {"batch": 1, "height": 2}, {"batch": 8, "height": 6})
+FP16 = {"opset": 17, "oldest_tensorrt": "8.6", "lowered": 1, "float32": {}, "notes": []}
+
+
+def graph(shape: Sequence[int | str], *, external: Path | None = None, factor: float = 2.0) -> onnx.ModelProto:
+    """``y = x * factor``, with the factor in a file beside the graph if ``external`` is its folder."""
+    weight = numpy_helper.from_array(np.full(1, factor, np.float32), "factor")
+    made = helper.make_graph(
+        [helper.make_node("Mul", ["x", "factor"], ["y"], name="mul")],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, list(shape))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, list(shape))],
+        [weight],
+    )
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    if external is not None:
+        (external / "model.onnx.data").write_bytes(weight.raw_data)
+        tensor = model.graph.initializer[0]
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value="model.onnx.data")
+    return model
+
+
+def pair(number: int, shape: Sequence[int | str], sizes: Mapping[str, int], rows: bool) -> tuple[Case, Reference]:
+    """A case of the graph with its truth."""
+    x = np.random.default_rng(number).standard_normal([sizes.get(str(dim), dim) for dim in shape]).astype(np.float32)
+    truth = {"y": x.astype(np.float64) * 2}
+    floor, half = ({"y": measure(truth["y"] * (1 + loss), truth["y"])} for loss in (6e-8, 5e-4))
+    case = Case(f"case {number}", "why", "normal", dict(sizes), lambda: {"x": x}, ("x",), True)
+    separate = ("y",) if rows and x.ndim and x.shape[0] > 1 else ()
+    return case, Reference(truth, {"y": x * 2}, floor, 16.0, separate, {"fp16": half})
+
+
+def write(
+    destination: Path,
+    *,
+    name: str = "twice",
+    shape: Sequence[int | str] = SHAPE,
+    axes: Mapping[str, Sequence[int]] = AXES,
+    sizes: Sequence[Mapping[str, int]] = SIZES,
+    precisions: Sequence[str] = ("fp32",),
+    plans: Sequence[Mapping[str, Any]] = (),
+    rows: bool = True,
+    external: bool = False,
+    status: str = "not checked",
+    factor: float = 2.0,
+    **entries: Any,
+) -> Bundle:
+    """Write the bundle; ``plans`` are entries of ``plan``, whose files hold their own names."""
+    arrays, cases, _ = to_tensors([pair(number, shape, one, rows) for number, one in enumerate(sizes)])
+    spec = {"shape": list(shape), "dtype": "float32"}
+    found = [StageResult(Stage(ORT_CPU), status, "it is wrong")]  # type: ignore[arg-type]
+    with BundleWriter(destination) as writer:
+        files = {MODEL: "graph", REFERENCE: "cases"}
+        onnx.save(graph(shape, external=writer.path if external else None, factor=factor), writer.path / MODEL)
+        files |= {"model.onnx.data": "weights"} if external else {}
+        save_file(arrays, str(writer.path / REFERENCE))
+        lower = {}
+        for precision in precisions:
+            if precision == "tf32":
+                lower[precision] = {**FP16, "file": MODEL}
+            elif precision != "fp32":
+                file = f"model.{precision}.onnx"
+                onnx.save(graph(shape, factor=factor), writer.path / file)
+                files[file] = f"graph, {precision}"
+                lower[precision] = {**FP16, "file": file}
+        for plan in plans:
+            (writer.path / plan["file"]).parent.mkdir(exist_ok=True)
+            (writer.path / plan["file"]).write_text(plan["file"])
+            files[plan["file"]] = "plan"
+        content = {
+            "target": {"name": name},
+            "axes": {axis: list(limits) for axis, limits in axes.items()},
+            "inputs": [{"name": "x", **spec}],
+            "outputs": [{"name": "y", **spec}],
+            "cases": cases,
+            "verdict": Verdict(tuple(found)).to_json(),
+            "precisions": lower,
+            "plans": [_of_graph(plan, writer.path, lower) for plan in plans],
+            **entries,
+        }
+        return writer.commit(content, files)
+
+
+def _of_graph(plan: Mapping[str, Any], folder: Path, lower: Mapping[str, Any]) -> dict[str, Any]:
+    from attn2trt.core.bundle import sha256
+
+    file = lower[plan["precision"]]["file"] if plan["precision"] in lower else MODEL
+    return {**plan, "graph": plan["graph"] or sha256(folder / file)}
+
+
+def plan(
+    capability: str = "8.6",
+    precision: str = "fp32",
+    *,
+    tensorrt: str = "10.9.0",
+    flavour: str = "tensorrt",
+    batches: Sequence[tuple[int, int, int]] = ((1, 2, 8),),
+    graph: str = "",
+    **flags: bool,
+) -> dict[str, Any]:
+    """Return the manifest's entry of a plan; an empty ``graph`` stands for the bundle's own."""
+    from attn2trt.core.tensor_spec import Axis
+
+    tag = "trt" if flavour == "tensorrt" else "rtx"
+    file = f"plans/sm{capability.replace('.', '')}-{tag}{tensorrt}-{precision}.plan"
+    profiles = tuple(Profile({"batch": Axis(*batch), "height": Axis(2, 4, 6)}) for batch in batches)
+    made = Plan(file, precision, graph, profiles, tensorrt, "a GPU", (capability,), "12.4", flags, flavour=flavour)
+    return made.to_json()

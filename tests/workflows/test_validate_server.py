@@ -1,0 +1,290 @@
+"""A server is judged through the wire; one that is broken is an error in one line, and never a pass."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kserve_server
+import numpy as np
+import pytest
+import served_bundle
+from kserve_server import Arrays, Model, Server
+
+from attn2trt.core.bundle import Bundle, open_bundle
+from attn2trt.engines.triton.config import about
+from attn2trt.engines.triton.source import choose_sources
+from attn2trt.errors import InputError, MissingRequirement
+from attn2trt.workflows.validate import ServerVerdict, validate_server
+
+pytest.importorskip("tritonclient.grpc")
+pytest.importorskip("tritonclient.http")
+SHAPE = [-1, 3, -1, 4]
+pytestmark = pytest.mark.parametrize("protocol", ["http", "grpc"])
+
+
+def twice(feeds: Arrays) -> Arrays:
+    return {"y": feeds["x"] * np.float32(2)}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return served_bundle.write(tmp_path_factory.mktemp("made") / "b", precisions=("fp32", "fp16")).path
+
+
+@pytest.fixture
+def bundle(made: Path) -> Bundle:
+    return open_bundle(made)
+
+
+def model(bundle: Bundle | None, run: Any = twice, *, precision: str = "fp32", **changes: Any) -> Model:
+    """A model of the bundle; without one, its configuration says nothing of files."""
+    config: dict[str, Any] = {"name": "twice", "max_batch_size": 8}
+    if bundle is not None:
+        sources, _ = choose_sources(bundle, precisions=[precision])
+        config["parameters"] = {"attn2trt": {"string_value": json.dumps(about(bundle, sources))}}
+    kind = ("FP32", SHAPE)
+    given: dict[str, Any] = {"inputs": {"x": kind}, "outputs": {"y": kind}, "config": config, **changes}
+    return Model(run, **given)
+
+
+def judged(bundle: Bundle, protocol: str, server: Server, path: str = "", **options: Any) -> ServerVerdict:
+    with kserve_server.SERVED[protocol](server) as address:
+        return validate_server(bundle, address + path, **options)
+
+
+def whys(found: ServerVerdict) -> str:
+    assert not found
+    return "; ".join(stage.why for stage in found.verdict.stages)
+
+
+def test_every_model_of_the_bundle_is_judged_by_its_own_floors(bundle: Bundle, protocol: str) -> None:
+    def rounded(feeds: Arrays) -> Arrays:
+        return {"y": (feeds["x"].astype(np.float16) * np.float16(2)).astype(np.float32)}
+
+    models = {"twice": model(bundle), "half": model(bundle, rounded, precision="fp16"), "other": model(None)}
+    server = Server(models)
+    found = judged(bundle, protocol, server)
+    assert found
+    assert [(stage.label, stage.status) for stage in found.verdict.stages] == [
+        (f"triton {protocol}", "passed"),
+        (f"triton {protocol}, rows", "passed"),
+        (f"fp16 triton {protocol}", "passed"),
+        (f"fp16 triton {protocol}, rows", "passed"),
+    ]
+    assert found.server == "pretended 1"
+    assert [(one.model, one.version, one.says_files) for one in found.served] == [
+        ("twice", "1", True),
+        ("half", "1", True),
+    ]
+    assert {feeds["x"].shape[0] for feeds in server.asked} == {1, 2, 8}
+
+
+@pytest.mark.parametrize("path", ["/twice", "/twice/1", "/v2/models/twice"])
+def test_a_model_that_does_not_say_what_it_serves_is_judged_by_its_numbers(
+    bundle: Bundle, protocol: str, path: str
+) -> None:
+    found = judged(bundle, protocol, Server({"twice": model(None)}), path)
+    assert found
+    assert [(one.precision, one.says_files) for one in found.served] == [("fp32", False)]
+
+
+def test_a_server_without_an_index_is_asked_for_the_model_by_name(bundle: Bundle, protocol: str) -> None:
+    server = Server({"twice": model(None)}, has_index=False)
+    assert judged(bundle, protocol, server, model="twice")
+    with pytest.raises(InputError, match=r"serves no file of .*; it has no model that it lists; name a model"):
+        judged(bundle, protocol, server)
+
+
+def test_every_version_is_judged(bundle: Bundle, protocol: str) -> None:
+    both = model(bundle, versions=("1", "2"))
+    sources, _ = choose_sources(bundle)
+    both.config["parameters"]["attn2trt"]["string_value"] = json.dumps(about(bundle, sources))
+    found = judged(bundle, protocol, Server({"twice": both}))
+    assert [(one.version, one.precision) for one in found.served] == [("1", "fp32"), ("2", "fp16")]
+    found = judged(bundle, protocol, Server({"twice": both}), version="2")
+    assert [(one.version, one.precision) for one in found.served] == [("2", "fp16")]
+
+
+def wrong(feeds: Arrays) -> Arrays:
+    return {"y": feeds["x"] * np.float32(2.001)}
+
+
+def one_wrong_in_large_batches(feeds: Arrays) -> Arrays:
+    y = feeds["x"] * np.float32(2)
+    if len(y) == 8:
+        y[5, 1, 2, 3] += 1e-3
+    return {"y": y}
+
+
+def mixed(feeds: Arrays) -> Arrays:
+    return {"y": feeds["x"][::-1] * np.float32(2)}
+
+
+def too_small(feeds: Arrays) -> Arrays:
+    return {"y": feeds["x"][:, :2] * np.float32(2)}
+
+
+def broken(feeds: Arrays) -> Arrays:
+    raise ValueError("out of memory in a kernel")
+
+
+def nothing(feeds: Arrays) -> Arrays:
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("run", "why"),
+    [
+        (wrong, "times PyTorch's own rounding"),
+        (one_wrong_in_large_batches, "times PyTorch's own rounding"),
+        (mixed, "times PyTorch's own rounding"),
+        (too_small, "shape"),
+        (broken, "answered: out of memory in a kernel"),
+        (nothing, "gave no output y"),
+    ],
+)
+def test_wrong_answers_fail(bundle: Bundle, protocol: str, run: Any, why: str) -> None:
+    found = judged(bundle, protocol, Server({"twice": model(bundle, run)}))
+    assert why in whys(found)
+    assert not found.verdict.was_interrupted
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        (
+            {"inputs": {"x": ("FP16", SHAPE)}},
+            "twice has x: FP16[-1, 3, -1, 4]; expected x: float32[batch, 3, height, 4]",
+        ),
+        ({"inputs": {"x": ("FP32", [-1, 3, -1])}}, "twice has x: FP32[-1, 3, -1]; expected"),
+        ({"outputs": {"y": ("FP32", [-1, 5, -1, 4])}}, "twice has y: FP32[-1, 5, -1, 4]; expected"),
+        ({"outputs": {"z": ("FP32", SHAPE)}}, "twice has the outputs z; expected y"),
+        ({"inputs": {"x": ("FP32", SHAPE), "more": ("FP32", SHAPE)}}, "twice has the inputs x, more; expected x"),
+    ],
+)
+def test_other_tensors_fail_before_anything_is_sent(
+    bundle: Bundle, protocol: str, changes: dict[str, Any], why: str
+) -> None:
+    server = Server({"twice": model(bundle, **changes)})
+    assert why in whys(judged(bundle, protocol, server))
+    assert server.asked == []
+
+
+def test_other_files_of_the_same_target_fail(bundle: Bundle, protocol: str, tmp_path: Path) -> None:
+    other = served_bundle.write(tmp_path / "c", factor=3.0)
+    found = judged(bundle, protocol, Server({"twice": model(other)}))
+    assert "twice serves another model.onnx, with sha256" in whys(found)
+
+
+def test_a_model_that_did_not_load_fails_beside_one_that_did(bundle: Bundle, protocol: str) -> None:
+    models = {
+        "twice": model(bundle),
+        "twice_fp16": model(bundle, state="UNAVAILABLE", reason="no memory"),
+        "other": model(None, state="UNAVAILABLE", reason="no matter"),
+    }
+    found = judged(bundle, protocol, Server(models))
+    assert whys(found).endswith("twice_fp16 is UNAVAILABLE: no memory")
+    models["twice_fp16"].reason = "unloaded"
+    assert judged(bundle, protocol, Server(models))
+
+
+@pytest.mark.parametrize(
+    ("models", "path", "message"),
+    [
+        ({"a": model(None), "b": model(None)}, "/twice", "received model twice; .* has a, b; correct the name"),
+        ({"a": model(None)}, "/a/7", "received version 7 of a, which is not served: .* it has a; correct the name"),
+        ({"a": model(None), "b": model(None, state="UNAVAILABLE", reason="no file")}, "", r"it has a, b \(no file\)"),
+        ({}, "", "serves no file of .*; name a model with --model, or write one with attn2trt triton"),
+    ],
+)
+def test_a_model_that_is_not_there(
+    bundle: Bundle, protocol: str, models: dict[str, Model], path: str, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        judged(bundle, protocol, Server(models), path)
+
+
+def test_a_precision_that_the_server_contradicts(bundle: Bundle, protocol: str) -> None:
+    with pytest.raises(InputError, match="received --precision fp16; twice says that it serves fp32"):
+        judged(bundle, protocol, Server({"twice": model(bundle)}), precision="fp16")
+
+
+def test_cases_outside_of_what_is_served_are_not_sent(bundle: Bundle, protocol: str) -> None:
+    small = model(bundle)
+    small.config["max_batch_size"] = 2
+    server = Server({"twice": small})
+    assert judged(bundle, protocol, server)
+    assert {len(feeds["x"]) for feeds in server.asked} == {1, 2}
+    said = json.loads(small.config["parameters"]["attn2trt"]["string_value"])
+    said["versions"]["1"]["profiles"] = [{"batch": [16, 16, 16], "height": [2, 4, 6]}]
+    small.config["parameters"]["attn2trt"]["string_value"] = json.dumps(said)
+    found = judged(bundle, protocol, Server({"twice": small}))
+    assert "no recorded case lies inside of what twice takes" in whys(found)
+
+
+def test_nobody_listens(bundle: Bundle, protocol: str) -> None:
+    with kserve_server.SERVED[protocol](Server({})) as address:
+        pass
+    with pytest.raises(
+        MissingRequirement, match=f"no server answers at {protocol}://127.0.0.1:.*; start it, or correct"
+    ):
+        validate_server(bundle, address, seconds=5)
+
+
+def test_a_slow_server_is_not_judged_and_not_waited_for_again(bundle: Bundle, protocol: str) -> None:
+    found = judged(bundle, protocol, Server({"twice": model(bundle)}, seconds=1.0), seconds=0.2)
+    assert "did not answer within 0.2 s while running twice; ask for more time with --server-timeout" in whys(found)
+    assert found.verdict.was_interrupted
+
+
+def test_a_server_that_dies_in_the_middle_is_no_pass(bundle: Bundle, protocol: str) -> None:
+    found = judged(bundle, protocol, Server({"twice": model(bundle)}, dies_after=2))
+    assert "closed the connection while running twice" in whys(found)
+    assert found.verdict.was_interrupted
+
+
+def test_a_server_of_another_protocol(bundle: Bundle, protocol: str) -> None:
+    other = "grpc" if protocol == "http" else "http"
+    with kserve_server.SERVED[other](Server({})) as address, pytest.raises((InputError, MissingRequirement)) as raised:
+        validate_server(bundle, address.replace(other, protocol), seconds=5)
+    assert "Triton" in str(raised.value)
+
+
+@pytest.fixture
+def page() -> Iterator[str]:
+    """A web server that knows nothing of models."""
+    import threading
+    from http.server import HTTPServer, SimpleHTTPRequestHandler
+
+    class Silent(SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            return None
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "5")
+            self.end_headers()
+            self.wfile.write(b"<html")
+
+    server = HTTPServer(("127.0.0.1", 0), Silent)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_web_server(bundle: Bundle, protocol: str, page: str) -> None:
+    if protocol == "http":
+        with pytest.raises(InputError, match="which answers, but not as a server of the KServe protocol"):
+            validate_server(bundle, page)
+
+
+def test_a_client_library_that_is_missing(bundle: Bundle, protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, f"tritonclient.{protocol}", None)
+    with pytest.raises(MissingRequirement, match=r"pip install 'tritonclient\[grpc,http\]'"):
+        validate_server(bundle, f"{protocol}://127.0.0.1:1")
