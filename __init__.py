@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .workflows.report import report_bundle
     from .workflows.triton import write_triton_repository
     from .workflows.tune import tune_bundle
-    from .workflows.validate import validate_bundle
+    from .workflows.validate import ServerVerdict, validate_bundle, validate_server
     from .workflows.verify import verify_bundle
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "MissingRequirement",
     "ModuleRefused",
     "PrecisionRequest",
+    "ServerVerdict",
     "SizesRefused",
     "StorageError",
     "Verdict",
@@ -65,6 +66,7 @@ __all__ = [
     "report_bundle",
     "tune_bundle",
     "validate_bundle",
+    "validate_server",
     "verify_bundle",
     "write_triton_repository",
 ]
@@ -79,6 +81,7 @@ _HOME = {
     "Judging": ".workflows.options",
     "Method": ".engines.timing.method",
     "PrecisionRequest": ".workflows.options",
+    "ServerVerdict": ".workflows.validate",
     "Verdict": ".validate.verdict",
     "Weights": ".workflows.options",
     "benchmark": ".workflows.benchmark",
@@ -92,6 +95,7 @@ _HOME = {
     "report_bundle": ".workflows.report",
     "tune_bundle": ".workflows.tune",
     "validate_bundle": ".workflows.validate",
+    "validate_server": ".workflows.validate",
     "verify_bundle": ".workflows.verify",
     "write_triton_repository": ".workflows.triton",
 }

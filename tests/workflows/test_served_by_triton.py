@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -129,6 +130,26 @@ def test_the_other_two_backends_are_known_by_name_and_are_not_in_the_wheel(
     assert lacks.format("tensorrt") in reasons["plan"]
     with pytest.raises(InputError, match=r"received graph, which is not served: .* unable to find backend library"):
         validate_server(bundle, f"{address(server, protocol)}/graph")
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after", "says"),
+    [
+        ("graph", "max_batch_size: 8", "max_batch_size: -8", "'max_batch_size' must be non-negative"),
+        ("plan", "TYPE_FP32", "TYPE_FP31", "FP31"),
+        ("graph", "", "", ""),  # as it was written
+    ],
+)
+def test_the_server_reads_the_configuration_of_the_other_two(
+    repository: Path, tmp_path: Path, name: str, before: str, after: str, says: str
+) -> None:
+    shutil.copytree(repository / name, tmp_path / "models" / name)
+    config = tmp_path / "models" / name / "config.pbtxt"
+    config.write_text(config.read_text().replace(before, after))
+    with triton_server.started(tmp_path / "models", tmp_path) as running:
+        log = running.log.read_text()
+    assert says in log
+    assert ("unable to find backend library" in log) is (not says)
 
 
 @PROTOCOLS
