@@ -60,7 +60,7 @@ def command(
 ) -> int:
     """Measure the latency of TARGET in every runtime here.
 
-    TARGET is a target of deploy, or the folder of a bundle.
+    TARGET is a target of deploy, an ONNX file among them, or the folder of a bundle.
 
     Outputs are compared before anything is timed, and the runtimes are timed in turn. Of a backbone with blocks, the
     plain backbone is timed beside it. Nothing else should run on the machine meanwhile.

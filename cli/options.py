@@ -226,7 +226,8 @@ def precision_options(command: Command) -> Command:
             "--keep-fp32",
             multiple=True,
             metavar="PATTERN",
-            help="Modules that stay in float32 in every other graph: a path or a glob, with everything inside.",
+            help="Modules that stay in float32 in every other graph: a path or a glob, with everything inside. Of an "
+            "ONNX file, nodes by their names.",
         ),
         io_option,
     )

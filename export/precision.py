@@ -9,6 +9,7 @@ read alike. The price is one cast per input and output.
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 
 BY_PATTERN = "--keep-fp32"
+MOST_NAMED = 5  # modules or nodes in a sentence
 FROM_SIZES = "computed from sizes and constants alone"
 # The last opset of the graphs that this package writes, and the first that no longer counts.
 OPSET_END = 24
@@ -91,7 +93,8 @@ class LowPrecisionGraph:
         if self.patterns:
             also = "" if asked else ", since the policy alone keeps all"
             more = f"{asked} more operator{'s' * (asked != 1)}{also}"
-            found.append(f"{', '.join(self.kept_within)} in float32 by --keep-fp32: {more}")
+            kept = ", ".join(self.kept_within[:MOST_NAMED]) + ", …" * (len(self.kept_within) > MOST_NAMED)
+            found.append(f"{kept} in float32 by --keep-fp32: {more}")
         others = {
             (self.graph.modules.get(name) or f"node {name}", reason): None
             for name, reason in self.kept.items()
@@ -138,7 +141,7 @@ def lower(
     from .passes.lower_precision import LowerPrecision
 
     low = CAST[precision]
-    within = matching(keep, graph.module_paths)
+    within = kept_in(graph, keep)
     kept_by = keeper(graph, within)
     opset = _lowest_opset(ir.load(str(graph.path)), low, kept_by)
     source = float32_source(graph, opset)
@@ -193,8 +196,35 @@ def matching(patterns: Sequence[str], modules: Iterable[str]) -> tuple[str, ...]
     return tuple(found)
 
 
+def kept_in(graph: OnnxGraph, patterns: Sequence[str]) -> tuple[str, ...]:
+    """Return the paths of modules that a pattern matches or, in a graph without modules, the names of nodes.
+
+    In the name of a node ``*`` stands for anything. Raises InputError for a pattern without a match.
+    """
+    if graph.modules or not patterns:
+        return matching(patterns, graph.module_paths)
+    import onnx
+
+    names = [node.name for node in onnx.load(str(graph.path), load_external_data=False).graph.node]
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        here = fnmatch.filter(names, pattern)
+        if not here:
+            have = f"it has {', '.join(names[:5])}" + ", …" * (len(names) > 5)
+            raise InputError(
+                f"received --keep-fp32 {pattern!r}, which no node of the graph has; expected the name of a node or a "
+                f"glob; {nearest(pattern, names, have)}"
+            )
+        found |= dict.fromkeys(here)
+    return tuple(found)
+
+
 def keeper(graph: OnnxGraph, within: Sequence[str]) -> Callable[[str], str]:
-    """Why a node stays in float32, by its name: it came from one of the modules ``within``, or from inside one."""
+    """Return what says why a node stays in float32, by its name: it came from one of the modules ``within``, or from
+    inside one, or it is one of them in a graph without modules."""
+    if not graph.modules:
+        nodes = {*within}
+        return lambda node: BY_PATTERN if node in nodes else ""
     return lambda node: BY_PATTERN if any(is_within(path, within) for path in graph.modules_of(node)) else ""
 
 
@@ -208,15 +238,15 @@ def _lowest_opset(model: ir.Model, low: Precision, kept_by: Callable[[str], str]
     return max([own, *(opset for name in operators if (opset := first_opset(name, low, own)) < OPSET_END)])
 
 
-def float32_source(graph: OnnxGraph, opset: int) -> onnx.ModelProto:
-    """Return the float32 graph at the opset of a lowered one; raises ModuleRefused if it cannot be raised to it."""
+def float32_source(graph: OnnxGraph, opset: int, *, who: str = "this precision") -> onnx.ModelProto:
+    """Return the float32 graph at a higher opset, which ``who`` needs; raises ModuleRefused if it cannot be raised."""
     import onnx
     from onnx import helper, version_converter
 
     if opset == graph.opset:
         return onnx.load(str(graph.path))
-    refused = f"this precision needs opset {opset}, and the graph cannot be raised to it from {graph.opset}"
-    advice = f"export with --opset {opset}, or leave the precision out"
+    refused = f"{who} needs opset {opset}, and the graph cannot be raised to it from {graph.opset}"
+    advice = f"export with --opset {opset}, or leave {who} out"
     if sum(file.stat().st_size for file in graph.files) > EXTERNAL_DATA_BYTES:
         raise ModuleRefused(f"{refused}: its weights lie beside it; {advice}")
     try:

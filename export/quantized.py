@@ -19,7 +19,7 @@ from ..core.graph import OnnxGraph, save
 from ..core.precision import Precision
 from ..errors import ModuleRefused
 from .contract import check_contract
-from .precision import LowPrecisionGraph, file_name, float32_source, keeper, matching
+from .precision import LowPrecisionGraph, file_name, float32_source, keeper, kept_in
 from .quantized_check import check_quantized
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def quantize(
     from .passes.quantize import scale
     from .passes.quantize_policy import plan_quantized
 
-    within = matching(keep, graph.module_paths)
+    within = kept_in(graph, keep)
     model = ir.from_proto(float32_source(graph, max(graph.opset, form.opset)))
     planned = plan_quantized(model, keeper(graph, within), precision=form.name)
     ranges = dict(calibrate(list(dict.fromkeys(product.tensor for product in planned.quantized))))

@@ -10,7 +10,6 @@ from typing import Any, Final, Literal, TypeVar
 
 from ..core.bundle import MODEL, Bundle
 from ..core.manifest import REPORT
-from ..core.precision import FP32
 from ..errors import InputError
 from ..validate.verdict import Verdict
 from .map_section import MapSection, map_section
@@ -183,14 +182,16 @@ def _mapping(manifest: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _commands(bundle: Bundle, shown: Path) -> dict[str, str]:
     path, name = shlex.quote(str(shown)), shlex.quote(bundle.name)
-    lower = next((precision for precision in bundle.graphs if precision != FP32), FP32)
+    lower = next(iter(bundle.precisions), bundle.precision)
+    # cost holds a module's blocks against the plain backbone, and an ONNX file has neither
+    of_module = {"cost": f"attn2trt cost {name} -o cost.json && attn2trt report {path} --add cost.json"}
     return {
+        **({} if "onnx_file" in bundle.manifest else of_module),
         "validate": f"attn2trt validate {path}",
         "network": f"attn2trt validate {path} --network",
         "verify": f"attn2trt verify {path}",
         "compile": f"attn2trt compile {path} --precision {lower}",
         "benchmark": f"attn2trt benchmark {path}",
-        "cost": f"attn2trt cost {name} -o cost.json && attn2trt report {path} --add cost.json",
         "deploy": f"attn2trt deploy {name} --precision fp32,fp16 --force",
         "netron": f"pip install netron && netron {shlex.quote(str(shown / MODEL))}",
     }

@@ -45,12 +45,16 @@ def verdict_table(verdict: Verdict) -> RenderableType:
             Text(stage_sentence(stage, verdict.source)),
         )
     style = STYLES[PASSED if verdict else FAILED]
-    legend = Text(
-        f"The truth is {_TRUTHS[verdict.source]}. One rounding is what {verdict.source} loses by itself in the stage's "
-        f"precision on the same input; up to {_limits(verdict)} pass.",
-        style="dim",
+    legend = f"{truth(verdict.source)}; up to {_limits(verdict)} pass."
+    return Group(table, Text(legend, style="dim"), Text(conclusion(verdict), style=style))
+
+
+def truth(source: str) -> str:
+    """Return, in two sentences without the last point, what is true and what a rounding is."""
+    return (
+        f"The truth is {_TRUTHS[source]}. One rounding is what {source} loses by itself in the stage's precision on "
+        "the same input"
     )
-    return Group(table, legend, Text(conclusion(verdict), style=style))
 
 
 def _limits(verdict: Verdict) -> str:

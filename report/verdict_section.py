@@ -11,7 +11,7 @@ from ..validate.metrics import Comparison
 from ..validate.stages.stage import Stage
 from ..validate.verdict import AGAINST_FLOAT32, BUILT, FAILED, NOT_CHECKED, OVER_BUDGET, PASSED, StageResult, Verdict
 from .scale import Bar, LogAxis, Mark, number
-from .table import conclusion, stage_sentence
+from .table import conclusion, shown_status, stage_sentence, truth
 
 # A sign for each status, so that none depends on its colour alone.
 SIGNS = {PASSED: "✓", OVER_BUDGET: "✓", AGAINST_FLOAT32: "≈", BUILT: "◇", NOT_CHECKED: "\N{EN DASH}", FAILED: "✗"}
@@ -61,9 +61,14 @@ class StageRow:
 
 @dataclass(frozen=True)
 class VerdictSection:
-    """Whose verdict it is, in one sentence, and its stages; ``ticks`` are those of all bars."""
+    """Whose verdict it is, in one sentence, and its stages; ``ticks`` are those of all bars.
+
+    ``source`` names whose float64 is the ``truth``, which says so in sentences.
+    """
 
     by: str
+    source: str
+    truth: str
     passed: bool
     conclusion: str
     stages: tuple[StageRow, ...]
@@ -72,8 +77,9 @@ class VerdictSection:
 
 def verdict_section(verdict: Verdict, by: str) -> VerdictSection:
     """The section of one verdict."""
-    rows = tuple(_stage(stage, ROUNDINGS) for stage in verdict.stages)
-    return VerdictSection(by, bool(verdict), conclusion(verdict), rows, ROUNDINGS.ticks)
+    source = verdict.source
+    rows = tuple(_stage(stage, ROUNDINGS, source) for stage in verdict.stages)
+    return VerdictSection(by, source, truth(source), bool(verdict), conclusion(verdict), rows, ROUNDINGS.ticks)
 
 
 def limit_of(stage: Stage) -> float:
@@ -87,16 +93,16 @@ def worst_comparison(stages: Sequence[StageResult]) -> tuple[StageResult, str, C
     return max(found, key=lambda part: (not part[2].passed, part[2].ratio / limit_of(part[0].stage)), default=None)
 
 
-def _stage(stage: StageResult, axis: LogAxis) -> StageRow:
+def _stage(stage: StageResult, axis: LogAxis, source: str) -> StageRow:
     limit = limit_of(stage.stage)
     marks = (axis.mark(1.0, "floor"), axis.mark(limit, "limit"))
     compared = bool(stage.comparisons)
     return StageRow(
         stage=stage.label,
-        status=stage.status,
+        status=shown_status(stage, source),
         sign=SIGNS[stage.status],
         kind=KINDS[stage.status],
-        sentence=stage_sentence(stage),
+        sentence=stage_sentence(stage, source),
         ratio=(number(stage.worst_ratio) if stage.worst_ratio else "equal") if compared else "",
         error=number(stage.worst_error) if compared else "",
         limit=number(limit),

@@ -28,7 +28,7 @@ from ..engines.timing.runtimes import RUNTIMES, GraphRuntime, ModuleRuntime, che
 from ..engines.timing.timed_process import TimedProcess
 from ..engines.timing.timed_run import Entry, TimedRun, rotated_sets
 from ..errors import InputError
-from ..modules.grammar import is_file
+from ..modules.grammar import is_file, onnx_path
 from ..validate.agreement import disagreement, wrong_output
 from ..validate.cases import make_cases
 from .batches import check_batches, usual_batch, with_batches
@@ -87,7 +87,7 @@ def benchmark(
     that is not here, computes something else or fails is a row of the result.
 
     Args:
-        target: A TARGET, or the folder of a bundle.
+        target: A TARGET, an ONNX file, or the folder of a bundle.
         batches: The batches; by default the one that is traced.
         runtimes: Names of runtimes.py; by default all that apply.
         threads: The threads of each runtime; by default the physical cores.
@@ -116,8 +116,7 @@ def benchmark(
     )
     rules = method if method is not None else Method()
     with scratch("benchmark") as folder:
-        of_folder = not isinstance(target, str) or is_bundle(target)
-        models = (_from_bundle if of_folder else _from_target)(request, folder)
+        models = _models(request, folder, of_name=isinstance(target, str))
         first = models.variants[0]
         check_batches(wanted, first.inputs, first.axes)
         variants = [*models.variants, *beside]
@@ -143,6 +142,13 @@ def is_bundle(target: str) -> bool:
     return Path(target, MANIFEST).is_file() or Path(target).is_dir() or looks_like_one
 
 
+def _models(request: _Request, folder: Path, *, of_name: bool) -> _Models:
+    """Return the models of a bundle, of an ONNX file, or of a TARGET."""
+    if of_name and not Path(request.target).is_dir() and (file := onnx_path(request.target)) is not None:
+        return _from_file(request, file, folder)
+    return (_from_bundle if not of_name or is_bundle(request.target) else _from_target)(request, folder)
+
+
 def _checked(batches: Sequence[int]) -> list[int]:
     """Return the batches in order. Raises InputError for one below 1."""
     wanted = sorted(set(batches))
@@ -159,6 +165,25 @@ def _from_bundle(request: _Request, folder: Path) -> _Models:
     names = check_names(request.runtimes, plans=plan_kinds(opened))
     found = from_bundle(opened, folder, names, backbone=request.backbone, progress=request.progress)
     return _Models(opened.name, str(opened.path), found)
+
+
+def _from_file(request: _Request, file: Path, folder: Path) -> _Models:
+    """Return the model of an ONNX file, as it is in a bundle. Raises what ``deploy`` raises."""
+    from .file_variant import from_file
+
+    variants = from_file(
+        request.target,
+        file,
+        folder,
+        request.runtimes,
+        shapes=request.shapes,
+        dynamic=request.dynamic,
+        batches=request.batches,
+        weights=request.weights,
+        opset=request.opset,
+        progress=request.progress,
+    )
+    return _Models(request.target, "", variants)
 
 
 def _from_target(request: _Request, folder: Path) -> _Models:
@@ -293,7 +318,7 @@ class _Batch:
 
     def _why_wrong(self, key: Key, process: TimedProcess, first: Future[Arrays], expected: dict[str, Arrays]) -> str:
         """Describe how a runtime differs from the recorded case or the ``expected`` outputs; "" if it does not."""
-        outputs, precision = first.result(), _precision(key)
+        outputs, precision = first.result(), self._precision(key)
         why = self._unlike_recorded(key, process.run)
         if precision is FLOAT32 and not why:
             expected.setdefault(key[0], outputs)
@@ -309,14 +334,20 @@ class _Batch:
         )
         if recorded is None or is_baseline:
             return ""
-        return wrong_output(run, *recorded, precision=_precision(key), io=self._io(key))
+        return wrong_output(run, *recorded, precision=self._precision(key), io=self._io(key))
+
+    def _precision(self, key: Key) -> Precision:
+        """Return the precision that a runtime computes in: that of the graph, unless it has one of its own."""
+        runtime = RUNTIMES[key[1]]
+        is_graph = isinstance(runtime, GraphRuntime) and runtime.graph != "plain export"
+        return PRECISIONS[self._variants[key[0]].precision if is_graph else runtime.precision]
 
     def _measurement(self, key: Key, name: str, found: Samples, process: TimedProcess, input_sets: int) -> Measurement:
         latency, usage = Latency.of(found.rotated), process.usage()
         return Measurement(
             runtime=name,
             device="GPU" if RUNTIMES[key[1]].on_gpu else "CPU",
-            precision=_precision(key).words,
+            precision=self._precision(key).words,
             latency=latency,
             hot=Latency.of(found.hot),
             round_medians_ms=found.round_medians_ms,
@@ -327,10 +358,6 @@ class _Batch:
             input_sets=input_sets,
             on_device=Latency.of(process.device_times) if process.device_times else None,
         )
-
-
-def _precision(key: Key) -> Precision:
-    return PRECISIONS[RUNTIMES[key[1]].precision]
 
 
 def _cores(keys: Sequence[Key] | Mapping[Key, object]) -> CoreWatch:

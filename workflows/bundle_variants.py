@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ..validate.cases import Case
     from ..validate.metrics import Reference
 
+NO_MODULE = "it was made of an ONNX file, which has no PyTorch module"
 NOT_SAID = "the bundle does not say how its module is built; name the TARGET in place of the bundle"
 
 
@@ -61,7 +62,7 @@ def from_bundle(
         runners = ModuleRunners(alone, held.model_path, folder, progress, why_not_built=why_not)
         alone.runners = runners.runners(runtimes)
         found = [alone]
-    found[0].recorded = recorded
+    found[0].recorded, found[0].precision = recorded, held.precision
     found[0].runners |= _own_runners(held, recorded, runtimes)
     return found
 
@@ -124,6 +125,8 @@ def _plan_runner(bundle: Bundle, recorded: tuple[Case, Reference] | None, kind: 
 
 def _why_not_built(bundle: Bundle) -> str:
     """Return why the module of a bundle cannot be built here; "" if it can be tried."""
+    if "onnx_file" in bundle.manifest:
+        return NO_MODULE
     absent = [package for package in EXPORT.values() if find_spec(package) is None]
     if absent:
         return f"{absent[0]} is not installed here; {INSTALL_EXPORT}"

@@ -57,6 +57,7 @@ class FileTarget:
         shapes: Sizes of its inputs.
         dynamic: Ranges of its symbolic dimensions.
         against: The PyTorch module that it is held against, or the name of one.
+        batches: Batches that the range of an open batch must hold, if ``dynamic`` is None.
         most_cases: The number of cases that are recorded; None for all.
     """
 
@@ -65,6 +66,7 @@ class FileTarget:
     shapes: Sequence[str] = ()
     dynamic: str | Ranges | None = None
     against: str | nn.Module | None = None
+    batches: Sequence[int] = ()
     most_cases: int | None = None
 
     def require_sense(self, order: Order, *, example_inputs: Any, layout: Any) -> None:
@@ -127,6 +129,8 @@ class _Maker:
         """Read the file, and choose the sizes of its inputs."""
         file = reader.read()
         inputs, axes = choose_sizes(file, target.shapes, target.dynamic)
+        if target.batches and target.dynamic is None and BATCH in axes:
+            axes[BATCH] = _holding(target.batches, axes[BATCH])
         return cls(target, order, reader, times, file, inputs, axes)
 
     @property
@@ -154,7 +158,7 @@ class _Maker:
             model = self._graph(folder, simplifier)
             judge = self._judge(model, folder)
             cases = judge.cases()[: self.target.most_cases]
-            lowered = {name: judge.write(name, cases) for name in judge.request.lower}
+            lowered = {name: judge.write(name, cases) for name in judge.lower}
             graphs = {self.file.precision: model.graph, **{name: low.graph for name, low in lowered.items()}}
             if self.order.judging.verdict:
                 builds.open(None, graphs)
@@ -250,3 +254,9 @@ class _Maker:
         words = PRECISIONS[self.file.precision].words
         files = {MODEL: f"graph, {words}", REFERENCE: "inputs and outputs in float64", SCRIPT: "example"}
         return {**files, WEIGHTS: "weights of the graph"} if (folder / WEIGHTS).exists() else files
+
+
+def _holding(batches: Sequence[int], axis: Axis) -> Axis:
+    """Return the range with these batches in it; its optimum is the first of them that is more than one."""
+    optimum = next((batch for batch in batches if batch > 1), batches[0])
+    return Axis(min(axis.min, *batches), optimum, max(axis.max, *batches))

@@ -135,6 +135,11 @@ class FileJudge:
         io = FLOAT32 if self.model.file.precision != FP32 else self.request.fed_in
         return make_cases(graph.inputs, graph.axes, seed=self.weights.seed, images=photographs, io=io)
 
+    @property
+    def lower(self) -> tuple[str, ...]:
+        """The precisions of the graphs to write: those that were asked for, but for the file's own."""
+        return tuple(name for name in self.request.lower if name != self.model.file.precision)
+
     def why_not_lowered(self, precision: str) -> str:
         """Return why no graph of a precision is made of this file; "" if one can be tried."""
         own = self.model.file.precision
@@ -167,7 +172,7 @@ class FileJudge:
         """Return the graphs below float32, and a stage for each that cannot be made of this file."""
         lowered: dict[str, LowPrecisionGraph] = {}
         refused = []
-        for precision in self.request.lower:
+        for precision in self.lower:
             stage = lower_stages(precision)[0]
             try:
                 if why := self.why_not_lowered(precision):

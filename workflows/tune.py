@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ..core.bundle import MODEL, TUNED, Bundle, Folder, require_unchanged
 from ..core.extend import changing, free_name
-from ..core.graph import OnnxGraph, save
+from ..core.graph import OPSETS, OnnxGraph, save
 from ..core.lock import owner
 from ..core.progress import Progress, silent
 from ..engines.tensorrt.profiles import parse_profiles
@@ -22,6 +22,7 @@ from ..engines.timing.method import Method
 from ..engines.timing.trials import Tuning
 from ..errors import CheckFailed
 from ..export.contract import check_contract
+from ..export.precision import float32_source
 from ..validate.recorded import from_tensors
 from ..validate.stages.onnxruntime import judge_tuned_graph
 from ..validate.verdict import StageResult, Verdict
@@ -85,7 +86,7 @@ def _tuned(
     work = bundle.path / f"{WORK}{owner()}"
     work.mkdir()
     try:
-        graph, tuning = Tuner(bundle, work, sizes, count, method, progress).tune()
+        graph, tuning = Tuner(bundle, work, _start(bundle, work), sizes, count, method, progress).tune()
         if graph is None:
             return TunedBundle(bundle, tuning, None)
         progress("judging the tuned graph on the recorded cases")
@@ -97,6 +98,22 @@ def _tuned(
         return TunedBundle(_added(bundle, files, tuning, verdict, progress), tuning, verdict)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _start(bundle: Bundle, work: Path) -> Path:
+    """Return the graph to rewrite: the bundle's or, if that is of an opset older than the rewrites, a raised copy.
+
+    Raises InputError for a graph that cannot be raised.
+    """
+    opset = int(bundle.manifest["opset"])
+    if opset >= OPSETS.start:
+        return bundle.model_path
+    import onnx
+
+    graph = OnnxGraph(bundle.model_path, opset, bundle.inputs, bundle.outputs)
+    raised = work / "raised.onnx"
+    onnx.save(float32_source(graph, OPSETS.start, who="tune"), str(raised))
+    return raised
 
 
 def _named(bundle: Bundle, graph: Path) -> list[Path]:
@@ -118,7 +135,7 @@ def _sizes(bundle: Bundle, at: str | None) -> dict[str, int]:
 
 def _judged(bundle: Bundle, graph: Path) -> list[StageResult]:
     """Judge a graph on the recorded cases. Raises CheckFailed if it breaks the contract of the bundle's graph."""
-    opset = int(bundle.manifest["opset"])
+    opset = max(int(bundle.manifest["opset"]), OPSETS.start)
     written = OnnxGraph(graph, opset, bundle.inputs, bundle.outputs)
     check_contract(written, opset=opset, inputs=bundle.inputs, outputs=bundle.outputs, after="tuning")
     cases = bundle.manifest["cases"]

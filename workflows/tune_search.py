@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 from ..core.bundle import TUNED, Bundle
 from ..core.graph import save
+from ..core.precision import PRECISIONS
 from ..core.progress import Progress
 from ..engines.ort_runtime import CPU
 from ..engines.timing import machine
@@ -40,6 +41,7 @@ class Tuner:
     Args:
         bundle: The bundle.
         folder: The place of the candidates.
+        start: The graph to begin with: the bundle's, or one that computes the same.
         sizes: The size of every dynamic axis.
         threads: The threads of ONNX Runtime.
         method: The rules of the clock.
@@ -47,8 +49,16 @@ class Tuner:
     """
 
     def __init__(
-        self, bundle: Bundle, folder: Path, sizes: Mapping[str, int], threads: int, method: Method, progress: Progress
+        self,
+        bundle: Bundle,
+        folder: Path,
+        start: Path,
+        sizes: Mapping[str, int],
+        threads: int,
+        method: Method,
+        progress: Progress,
     ) -> None:
+        self._start = start
         self._bundle, self._folder, self._sizes = bundle, folder, sizes
         self._threads, self._method, self._progress = threads, method, progress
         self._sets = rotated_sets(bundle.inputs, sizes, machine.last_level_cache_bytes())
@@ -61,9 +71,9 @@ class Tuner:
         Raises CheckFailed if a rewrite computes something else than PyTorch, or breaks.
         """
         self._watch = MachineWatch()
-        best = self._every_image(self._left_once_more(self._every_place(self._bundle.model_path)))
+        best = self._every_image(self._left_once_more(self._every_place(self._start)))
         whole = None
-        if best != self._bundle.model_path:
+        if best != self._start:
             self._progress("timing the whole against the graph as it was")
             whole = self._compared(self._bundle.model_path, {TUNED: best}, checked=True)[TUNED]
         tuning = Tuning(
@@ -156,9 +166,9 @@ class Tuner:
         return Entry(runner, self._bundle.inputs, self._sizes, self._sets, self._method.warm_up_seconds)
 
     def _check(self, name: str, process: TimedProcess) -> None:
-        """Raise CheckFailed unless the graph computes what PyTorch computed on the first recorded case."""
+        """Raise CheckFailed unless the graph computes what is recorded of the first case."""
         case, reference = next(from_tensors(self._bundle.reference_path, self._bundle.manifest["cases"][:1]))
-        if why := wrong_output(process.run, case, reference):
+        if why := wrong_output(process.run, case, reference, precision=PRECISIONS[self._bundle.precision]):
             raise CheckFailed(
                 f"the rewrite {name!r} computes something else: {why}; nothing was kept; please report the graph"
             )

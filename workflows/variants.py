@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.graph import OnnxGraph
+from ..core.precision import FP32
 from ..core.progress import Progress
 from ..core.tensor_spec import Axis, TensorSpec
 from ..engines.runtime import Arrays
@@ -61,6 +62,7 @@ class Variant:
         recorded: A case with its float64 reference, from a bundle.
         block: The place of a block in the backbone; None for the target and the plain backbone.
         replaces: The class of what the plain backbone has in place of the block; "" if it has nothing there.
+        precision: That of its graph; of an ONNX file it may be another than float32.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Variant:
     recorded: tuple[Case, Reference] | None = None
     block: Inserted | None = None
     replaces: str = ""
+    precision: str = FP32
 
     @property
     def sizes(self) -> dict[str, int]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ...validate.metrics import PYTORCH
 from ...validate.verdict import AGAINST_FLOAT32, BUILT, FAILED, NOT_CHECKED, StageResult, Verdict
 from ..table import conclusion, stage_sentence
 
@@ -59,6 +60,7 @@ class Outcome:
         stages: Its stages; none if there is no verdict.
         findings: What is no pass, worst first.
         bundle: The folder, if there is one.
+        source: Names whose float64 the truth is.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Outcome:
     stages: tuple[StageResult, ...]
     findings: tuple[Finding, ...]
     bundle: str = ""
+    source: str = PYTORCH
 
 
 def outcome_of(name: str, verdict: Verdict, manifest: Mapping[str, Any], bundle: str) -> Outcome:
@@ -75,7 +78,8 @@ def outcome_of(name: str, verdict: Verdict, manifest: Mapping[str, Any], bundle:
     found = [_finding(stage, verdict, lines) for stage in verdict.stages]
     order = {"error": 0, "warning": 1, "note": 2}
     findings = sorted((one for one in found if one is not None), key=lambda one: order[one.level])
-    return Outcome(name, bool(verdict), conclusion(verdict), verdict.stages, tuple(findings), bundle)
+    stages, source = verdict.stages, verdict.source
+    return Outcome(name, bool(verdict), conclusion(verdict), stages, tuple(findings), bundle, source)
 
 
 def outcome_of_error(name: str, error: str) -> Outcome:
@@ -125,4 +129,4 @@ def _finding(stage: StageResult, verdict: Verdict, lines: _Lines) -> Finding | N
         return None
     module = None if stage.place is None else stage.place.module
     at = None if stage.place is None else lines.at(stage.place.module, stage.place.source)
-    return Finding(rule, level, stage.label, stage_sentence(stage) or stage.status, at, module)
+    return Finding(rule, level, stage.label, stage_sentence(stage, verdict.source) or stage.status, at, module)

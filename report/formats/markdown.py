@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from ...validate.verdict import StageResult
-from ..table import stage_sentence
+from ..table import shown_status, stage_sentence, truth
 from ..verdict_section import SIGNS, limit_of
 from .finding import Outcome
 
@@ -32,9 +32,9 @@ def _lines(outcome: Outcome) -> Iterator[str]:
         yield ""
         yield "| stage | result | roundings | limit | what was found |"
         yield "| --- | --- | ---: | ---: | --- |"
-        yield from map(_row, outcome.stages)
+        yield from (_row(stage, outcome.source) for stage in outcome.stages)
         yield ""
-        yield "A rounding is what PyTorch loses by itself on the same input; the truth is PyTorch in float64."
+        yield f"{truth(outcome.source)}."
     places = dict.fromkeys((one.at, one.module) for one in outcome.findings if one.at is not None)
     if places:
         yield ""
@@ -47,11 +47,12 @@ def _lines(outcome: Outcome) -> Iterator[str]:
         yield f"Bundle `{outcome.bundle.replace('`', '')}`, with `report.html`."
 
 
-def _row(stage: StageResult) -> str:
+def _row(stage: StageResult, source: str) -> str:
     compared = bool(stage.comparisons)
     ratio = _number(stage.worst_ratio) if compared else ""
     limit = _number(limit_of(stage.stage)) if compared else ""
-    cells = [stage.label, f"{SIGNS[stage.status]} {stage.status}", ratio, limit, stage_sentence(stage)]
+    cells = [stage.label, f"{SIGNS[stage.status]} {shown_status(stage, source)}", ratio, limit]
+    cells.append(stage_sentence(stage, source))
     return f"| {' | '.join(map(_escaped, cells))} |"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -250,3 +251,13 @@ def test_what_tensorrt_refuses_in_a_type_stays_in_float32_there(tmp_path: Path, 
     assert low.float32[f"{operator}_1"].startswith(f"TensorRT refuses {operator} in {name}: ")
     assert low.kept == {}
     assert f"{operator}_1" in lower(graph, "fp16", tmp_path).lowered
+
+
+def test_nodes_of_a_graph_without_modules_stay_in_float32_by_name(tmp_path: Path) -> None:
+    graph = replace(write(tmp_path), modules={})
+    low = lower(graph, "fp16", tmp_path, keep=["Conv_8", "Rel*"])
+    assert low.kept_within == ("Conv_8", "Relu_9")
+    assert not {"Conv_8", "Relu_9"} & {*low.lowered}
+    assert "Conv_0" in low.lowered
+    with pytest.raises(InputError, match=r"'Conv_80', which no node of the graph has; .*did you mean Conv_8"):
+        lower(graph, "fp16", tmp_path, keep=["Conv_80"])

@@ -12,11 +12,12 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
+from foreign_files import convolution, saved
 
 import attn2trt
 from attn2trt.cli.main import group
 from attn2trt.core import graph
-from attn2trt.core.bundle import MODEL, TUNED, open_bundle, verify
+from attn2trt.core.bundle import MODEL, TUNED, Bundle, open_bundle, verify
 from attn2trt.core.manifest import manifest_text
 from attn2trt.engines.timing import rounds, timed_run
 from attn2trt.engines.timing.method import Method
@@ -357,3 +358,15 @@ def test_the_original_is_left_beside_it(bundle: Path, timed: Callable[[float], l
     assert (bundle / MODEL).read_bytes() == before
     assert np.isclose(tried.before_ms or 0, 1, rtol=1e-3)
     assert again.tuned is not None
+
+
+def test_a_graph_of_an_older_opset_is_raised_to_that_of_the_rewrites(tmp_path: Path) -> None:
+    manifest: Any = {
+        "opset": 9,
+        "inputs": [{"name": "x", "shape": [2, 3, 8, 8], "dtype": "float32"}],
+        "outputs": [{"name": "y", "shape": [2, 4, 8, 8], "dtype": "float32"}],
+    }
+    saved(convolution(opset=9, dims=(2, 3, 8, 8), out=(2, 4, 8, 8)), tmp_path / MODEL)
+    raised = tuning._start(Bundle(tmp_path, manifest), tmp_path)
+    assert onnx.load(str(raised)).opset_import[0].version == 17
+    assert tuning._start(Bundle(tmp_path, {**manifest, "opset": 17}), tmp_path) == tmp_path / MODEL

@@ -1,0 +1,89 @@
+"""The variant of an ONNX file: its graph in ONNX Runtime and, on a machine with a GPU, its TensorRT plans."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..core.bundle import Bundle
+from ..core.precision import FP32
+from ..core.progress import Progress, StageTimes
+from ..engines.tensorrt.flavours import FLAVOURS
+from ..engines.tensorrt.here import why_no_flavour
+from ..engines.tensorrt.targets import NONE
+from ..engines.timing.runtimes import RUNTIMES, PlanRuntime, check_names
+from ..errors import CheckFailed, InputError, MissingRequirement
+from .batches import check_batches
+from .bundle_variants import from_bundle, plan_kinds
+from .compile import compile_bundle
+from .deploy_file import FileTarget, deploy_file
+from .options import Judging, PrecisionRequest, Weights
+from .order import Order
+from .place import Place
+from .variants import Variant
+
+
+def from_file(
+    name: str,
+    file: Path,
+    folder: Path,
+    runtimes: Sequence[str],
+    *,
+    shapes: Sequence[str],
+    dynamic: str | None,
+    batches: Sequence[int],
+    weights: Weights,
+    opset: int,
+    progress: Progress,
+) -> list[Variant]:
+    """Return the one variant of an ONNX file, checked beside one case of its own float64.
+
+    The file becomes a bundle in ``folder``, so that its graph is simplified as ``deploy`` simplifies it, and so that
+    plans are built as ``compile`` builds them.
+
+    Args:
+        name: The TARGET.
+        file: The file.
+        folder: An existing folder.
+        runtimes: Names of runtimes; none for all that apply.
+        shapes: Sizes of inputs.
+        dynamic: Ranges of symbolic dimensions.
+        batches: Batches that the graph must hold for.
+        weights: Its seed draws the case.
+        opset: That which was asked for.
+        progress: Called with a line for every step.
+
+    Raises:
+        InputError: As ``deploy_file``, or the graph does not hold for a batch.
+    """
+    asked = [RUNTIMES[one] for one in runtimes]
+    precisions = list(dict.fromkeys([FP32, *(kind.precision for kind in asked if isinstance(kind, PlanRuntime))]))
+    target = FileTarget(name, file, shapes, dynamic, batches=batches, most_cases=1)
+    order = Order.of(opset, PrecisionRequest(precisions=precisions), weights, Judging(verdict=False), NONE)
+    target.require_sense(order, example_inputs=None, layout=None)
+    bundle = deploy_file(target, order, Place(name, folder / "file" / "bundle"), StageTimes(progress))
+    check_batches(batches, bundle.inputs, bundle.axes)
+    bundle, why_not = _with_plans(bundle, precisions, is_wanted=not runtimes or len(precisions) > 1, progress=progress)
+    names = check_names(runtimes, plans=plan_kinds(bundle))
+    (variant,) = from_bundle(bundle, folder, names, progress=progress)
+    for one in names:
+        kind = RUNTIMES[one]
+        if isinstance(kind, PlanRuntime) and isinstance(variant.runners[one], str):
+            variant.runners[one] = why_no_flavour(FLAVOURS[kind.flavour]) or why_not or variant.runners[one]
+    return [variant]
+
+
+def _with_plans(
+    bundle: Bundle, precisions: Sequence[str], *, is_wanted: bool, progress: Progress
+) -> tuple[Bundle, str]:
+    """Return the bundle with a plan of each graph, and why one could not be built; "" if all were, or none here can."""
+    missing = [why_no_flavour(flavour) for flavour in FLAVOURS.values()]
+    if all(missing) or not is_wanted:
+        return bundle, ""
+    why_not = ""
+    for precision in [name for name in bundle.graphs if name in (*precisions, bundle.precision)]:
+        try:
+            bundle = compile_bundle(bundle, precision=precision, progress=progress).bundle
+        except (CheckFailed, MissingRequirement, InputError) as error:
+            why_not = str(error)
+    return bundle, why_not
