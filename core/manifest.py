@@ -175,7 +175,7 @@ _LAYOUT = _text("nchw or nhwc", "nchw|nhwc")
 _SPEC = _record(
     ("low", "high", "layout"), name=_TEXT, shape=_list(_SIZE), dtype=_DTYPE, low=_BOUND, high=_BOUND, layout=_LAYOUT
 )
-_FLOOR = _record(l2=_NUMERAL, max=_NUMERAL)
+_FLOOR = _record(("ties",), l2=_NUMERAL, max=_NUMERAL, ties=_FLAG)
 _CASE = _record(
     ("no_float64", "io"),
     key=_TEXT,

@@ -57,12 +57,18 @@ class FloorEntry(TypedDict):
     max: Number
 
 
+class LowerFloorEntry(FloorEntry):
+    """The floors of a lower precision; ``ties``: elements that its rounding decides are recorded."""
+
+    ties: NotRequired[bool]
+
+
 class RecordedOutput(FloorEntry):
     """An output of a case, with its floors in float32 and, by precision, below it."""
 
     name: str
     ties: bool
-    lower: NotRequired[dict[str, FloorEntry]]
+    lower: NotRequired[dict[str, LowerFloorEntry]]
 
 
 class CaseEntry(TypedDict):

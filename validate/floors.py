@@ -9,7 +9,7 @@ import numpy as np
 from ..core.precision import FLOAT32
 from ..errors import CheckFailed, ModuleRefused
 from .cases import Case
-from .metrics import LIMIT, Array, Floor, measure
+from .metrics import LIMIT, Array, Floor, measure, settled
 
 Arrays = dict[str, Array]
 # Rows of a batch are independent if float64 agrees to this relative error: far above float64's own rounding
@@ -29,7 +29,10 @@ def is_amplified(floors: Mapping[str, Floor]) -> bool:
 
 def larger(floors: Mapping[str, Floor], rounded: Arrays, truth: Arrays) -> dict[str, Floor]:
     """Return the floors, raised to what another run loses."""
-    return {name: floor.or_larger(measure(rounded[name], truth[name])) for name, floor in floors.items()}
+    return {
+        name: floor.or_larger(measure(settled(rounded[name], truth[name], floor), truth[name]))
+        for name, floor in floors.items()
+    }
 
 
 def nudged(feeds: Arrays, rng: np.random.Generator, unit_roundoff: float) -> Arrays:

@@ -27,6 +27,7 @@ class Hidden:
 
     gates: dict[tuple[str, str, int], tuple[float, float]] = field(default_factory=dict)
     picks: dict[tuple[str, str, str], tuple[int, int]] = field(default_factory=dict)
+    left_out: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def choose(self, precision: str, picks: Mapping[tuple[str, str], tuple[int, int]]) -> None:
         """Note how many picks of each choice a lower precision can change: (operator, line) -> (those, all of them)."""
@@ -34,6 +35,11 @@ class Hidden:
             known = self.picks.get((precision, operator, line), (0, 1))
             if loose / count > known[0] / known[1]:
                 self.picks[precision, operator, line] = (loose, count)
+
+    def leave_out(self, precision: str, shares: Mapping[str, float]) -> None:
+        """Note the share of each float output that is not judged, since a choice between near ties decides it."""
+        for name, share in shares.items():
+            self.left_out[precision, name] = max(share, self.left_out.get((precision, name), 0.0))
 
     def gate(self, module: str, operator: str, call: int, low: float, high: float) -> None:
         """Note the range of one gate's output: the ``call``-th ``operator`` inside ``module`` in a run."""
@@ -46,6 +52,7 @@ class Hidden:
             *_not_finite(module),
             *self._still_gates(),
             *self._loose_picks(),
+            *self._left_out(),
             *_zeroed(module),
             *_untrained(module),
             *_unknown(module),
@@ -56,6 +63,13 @@ class Hidden:
             f"{operator}{f' at {line}' if line else ''} can pick otherwise in {precision} for {loose} of {count}, "
             "whose scores it cannot tell from the next: what is gathered by them then differs"
             for (precision, operator, line), (loose, count) in self.picks.items()
+        ]
+
+    def _left_out(self) -> list[str]:
+        return [
+            f"{name}: up to {share:.2%} of a case's elements are not judged in {precision}: a choice between scores "
+            "that it cannot tell apart decides them"
+            for (precision, name), share in self.left_out.items()
         ]
 
     def _still_gates(self) -> list[str]:

@@ -38,8 +38,8 @@ class Floor:
     """The loss of PyTorch by itself on one output: relative L2, largest element over largest |reference|, and every
     slice's root mean square over the whole reference's (``channel``, axis after axis).
 
-    ``unsettled`` marks the elements of an integer output that rounding alone can change: an argmax whose best scores
-    lie that close together.
+    ``unsettled`` marks the elements that rounding alone can change: an argmax whose best scores lie that close
+    together, and floats that are gathered by such a choice.
     """
 
     l2: float
@@ -115,6 +115,14 @@ class Comparison:
     error_map: ErrorMap | None = None
 
 
+def settled(out: Array, ref64: Array, floor: Floor) -> Array:
+    """Return a float output with the truth in place of its finite elements that are ``unsettled``: those are not
+    judged."""
+    if floor.unsettled is None or ref64.dtype.kind != "f" or out.shape != ref64.shape:
+        return out
+    return np.where(floor.unsettled & np.isfinite(out), ref64, out)
+
+
 def measure(out: Array, ref64: Array) -> Floor:
     """Return the three relative errors of ``out``, equal in shape, over the elements with a finite reference.
 
@@ -177,7 +185,7 @@ def compare(
     limit = precision.limit if limit is None else limit
     budget = precision.budget if budget is None else budget
     allowed: dict[str, Any] = {"precision": precision, "limit": limit, "budget": budget, "source": source}
-    return _compare_floats(name, out, ref64, floor, largest, **allowed)
+    return _compare_floats(name, settled(out, ref64, floor), ref64, floor, largest, **allowed)
 
 
 def _compare_floats(

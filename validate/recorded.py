@@ -65,7 +65,8 @@ def _record(key: str, case: Case, reference: Reference) -> tuple[dict[str, Array
             if found.unsettled is not None:
                 arrays[f"{key}/unsettled.{precision}/{name}"] = found.unsettled
             lower = entry.setdefault("lower", {})
-            lower[precision] = {"l2": repr(float(found.l2)), "max": repr(float(found.max))}
+            ties = {"ties": found.unsettled is not None}
+            lower[precision] = {"l2": repr(float(found.l2)), "max": repr(float(found.max)), **ties}
         outputs.append(entry)
     entry = {
         "key": key,
@@ -150,6 +151,9 @@ def _load_lower(file: Any, entry: Mapping[str, Any]) -> dict[str, dict[str, Floo
                 float(scalars["l2"]),
                 float(scalars["max"]),
                 file.get_tensor(f"{entry['key']}/floor.{precision}/{name}"),
-                file.get_tensor(f"{entry['key']}/unsettled.{precision}/{name}") if output["ties"] else None,
+                # a bundle of an earlier version has none of its own
+                file.get_tensor(f"{entry['key']}/unsettled.{precision}/{name}")
+                if scalars.get("ties", output["ties"])
+                else None,
             )
     return found

@@ -1,8 +1,8 @@
 """Discrete choices inside a module (top-k, argmax, comparisons, integers of floats), and what rounding makes of them.
 
 Two scores that lie closer together than rounding moves them are chosen between by chance. An integer that such a
-choice decides is not judged, as a row of class scores is not whose two best are that close; and a choice that a
-precision can move is named, since what is gathered by it differs altogether.
+choice decides is not judged, as a row of class scores is not whose two best are that close; nor is a float that is
+gathered by a choice among places. A choice that a precision can move is named.
 """
 
 from __future__ import annotations
@@ -81,19 +81,21 @@ class Moved(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._number += 1
         if not far.any() or far.shape != tuple(args[0].shape):
             return result
-        other = func(self._moved(name, args, result, torch.from_numpy(far)), *args[1:], **kwargs)
-        if name in BEST and isinstance(other, (tuple, list)):  # the values are those of the places
-            options = _options(func, args, kwargs)
-            dim, keep = options["dim"], bool(options["keepdim"])
+        options = _options(func, args, kwargs)
+        other = func(self._moved(name, args, result, torch.from_numpy(far), options.get("dim")), *args[1:], **kwargs)
+        if (name in BEST or name in RANKED) and isinstance(other, (tuple, list)):  # the values are those of the places
+            dim, keep = options["dim"], bool(options.get("keepdim", True))
             places = other[1] if keep else other[1].unsqueeze(dim)
             values = args[0].gather(dim, places)
             return type(other)((values if keep else values.squeeze(dim), other[1]))
         return other
 
-    def _moved(self, name: str, args: Any, result: Any, far: Any) -> Any:
+    def _moved(self, name: str, args: Any, result: Any, far: Any, dim: int | None) -> Any:
         scores = args[0]
         if name in BEST and self._draw < 2:
             return _without_best(name, args, result, float(far.max()))
+        if name in RANKED and self._draw < 2:
+            return _neighbours_apart(scores, far, dim, self._draw)
         if self._draw < 2:
             return scores + (0.5 - self._draw) * far
         return scores + far * (torch.rand(scores.shape, generator=self._generator, dtype=scores.dtype) - 0.5)
@@ -110,6 +112,16 @@ def _without_best(name: str, args: Any, result: Any, far: float) -> Any:
         return flat.reshape(scores.shape)
     places = places if places.dim() == scores.dim() else places.unsqueeze(dim)
     return scores.scatter_add(dim, places, torch.full(places.shape, step, dtype=scores.dtype))
+
+
+def _neighbours_apart(scores: Any, far: Any, dim: int | None, draw: int) -> Any:
+    """The scores, every second one of a ranking moved up and the others down: neighbours within ``far`` change places.
+
+    Two draws, which begin at the first and at the second rank, reach all pairs of neighbours.
+    """
+    along = -1 if dim is None else dim
+    ranks = scores.argsort(along).argsort(along)
+    return scores + far * ((ranks + draw) % 2 - 0.5)
 
 
 def allowed_moves(truth: Sequence[Choice], rounded: Sequence[Choice], precision: Precision) -> list[np.ndarray]:

@@ -21,7 +21,7 @@ from ..core.tensor_spec import TensorSpec
 from ..errors import InputError, Interrupted
 from .cases import Case
 from .error_map import ErrorMap, error_map, largest
-from .metrics import GRAPH, PYTORCH, Comparison, Floor, Reference, compare
+from .metrics import GRAPH, PYTORCH, Comparison, Floor, Reference, compare, settled
 from .place import Place
 from .slices import Slices
 from .stages.stage import Stage, read_stage
@@ -317,12 +317,21 @@ def judge_case(
     except Exception as error:
         found = [did_not_run(name, error) for name in reference.outputs64]
     else:
-        found = _compared(outputs, case, reference.at(precision), max_error, precision, io)
+        allowed = reference.at(precision)
+        found = _compared(outputs, case, allowed, max_error, precision, io)
         if slices is not None:
-            slices.add(reference, outputs, is_ordinary=case.kind not in STRESS_KINDS)
+            slices.add(reference, _settled(outputs, allowed), is_ordinary=case.kind not in STRESS_KINDS)
     found += _misdeclared(declared, case, reference)
     known: dict[str, Any] = {"sizes": sizes, "no_float64": reference.no_float64, "is_stress": case.kind in STRESS_KINDS}
     return tuple((case.name, replace(one, **known)) for one in found)
+
+
+def _settled(outputs: Mapping[str, npt.NDArray[Any]], reference: Reference) -> dict[str, npt.NDArray[Any]]:
+    truths, floors = reference.outputs64, reference.floors
+    return {
+        name: settled(np.asarray(value), truths[name], floors[name]) if name in truths else value
+        for name, value in outputs.items()
+    }
 
 
 def _misdeclared(declared: Sequence[TensorSpec], case: Case, reference: Reference) -> Iterator[Comparison]:
@@ -357,7 +366,8 @@ def _compared(
         one = compare(name, outputs[name], truth, floor, reference.largest, dtype=dtype, source=source, **allowed)
         if precision is FLOAT32 and case.kind not in STRESS_KINDS:
             one = _by_own_loss(one, floor, FLOAT32.budget if max_error is None else max_error, source)
-        found.append(_with_map(one, outputs[name], truth, floor, reference.moments))
+        judged = settled(np.asarray(outputs[name]), truth, floor)
+        found.append(_with_map(one, judged, truth, floor, reference.moments))
     extra = sorted(set(outputs) - set(reference.outputs64))
     return [*found, *(_unmet(name, "missing", f"an output that {reference.source} does not have") for name in extra)]
 
@@ -369,7 +379,7 @@ def _with_map(
     key = (found.output, 0)  # slices are of later axes
     if key not in moments:
         moments[key] = largest(truth)
-    shown = error_map(np.asarray(out), truth, found.worst_index, found.which, floor=floor.max, scale=moments[key])
+    shown = error_map(out, truth, found.worst_index, found.which, floor=floor.max, scale=moments[key])
     return found if shown is None else replace(found, error_map=shown)
 
 

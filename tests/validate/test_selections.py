@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from attn2trt.core.precision import FLOAT32, LOWER
 from attn2trt.validate.cases import Case
+from attn2trt.validate.eager import Eager
 from attn2trt.validate.half_precision import Half
 from attn2trt.validate.hidden import Hidden
+from attn2trt.validate.metrics import Reference, compare
 from attn2trt.validate.reference import references
 from attn2trt.validate.selections import Choice, allowed_moves, loose_picks
 
@@ -89,3 +91,93 @@ def test_what_differs_behind_another_choice_does_not_count_as_rounding() -> None
     one, other = (Choice("argmax", "", scores, np.zeros(())) for scores in (np.array([1.0, 2.0]), np.array([9.0, 2.0])))
     (far,) = allowed_moves([one], [other], LOWER["fp16"])
     assert far.max() == LOWER["fp16"].between_runs * LOWER["fp16"].budget * 2
+
+
+def floors(
+    function: Callable[[Tensor], Tensor], scores: np.ndarray, precision: str = "fp32"
+) -> tuple[Reference, Hidden]:
+    hidden = Hidden()
+    lower = [Half(precision)] if precision != "fp32" else []
+    case = Case.of("one", {"x": scores})
+    (found,) = references(Function(function), [case], ("output",), hidden=hidden, lower=lower)
+    return found, hidden
+
+
+def best_rows(count: int) -> Callable[[Tensor], Tensor]:
+    """The boxes of the best scores, as a head without suppression gives them."""
+
+    def rows(x: Tensor) -> Tensor:
+        best = x[..., 0].topk(count, -1)
+        boxes = x[..., 1:].gather(1, best.indices[..., None].expand(-1, -1, x.shape[-1] - 1))
+        return torch.cat([boxes, best.values[..., None]], -1)
+
+    return rows
+
+
+def scored_boxes(count: int = 64) -> np.ndarray:
+    """(2, count, 4): a score that falls from row to row, and a box of its own; rows 10 and 11 nearly tie."""
+    rng = np.random.default_rng(0)
+    scores = np.linspace(0.95, 0.05, count, dtype=np.float32)
+    scores[11] = scores[10] - np.float32(1e-7)
+    found = np.concatenate([scores[:, None], rng.uniform(0, 600, (count, 3)).astype(np.float32)], 1)
+    return np.stack([found, found])
+
+
+def test_floats_that_a_near_tie_gathers_are_left_out_and_said() -> None:
+    found, hidden = floors(best_rows(32), scored_boxes())
+    mask = found.floors["output"].unsettled
+    assert mask is not None
+    assert mask[:, 10:12, :3].all()
+    assert not mask[:, :10].any()
+    assert not mask[:, 12:].any()
+    assert not mask[..., 3].any()  # the scores themselves do not change
+    assert found.floors["output"].l2 < 1e-6
+    (said,) = hidden.findings(nn.Identity())
+    assert said == (
+        "output: up to 4.69% of a case's elements are not judged in float32: a choice between scores that it cannot "
+        "tell apart decides them"
+    )
+
+
+def test_the_pick_at_the_end_of_the_best_is_left_out_too() -> None:
+    found, _ = floors(best_rows(11), scored_boxes())
+    mask = found.floors["output"].unsettled
+    assert mask is not None
+    assert mask[:, 10, :3].all()
+    assert not mask[:, :10].any()
+
+
+def test_what_is_left_out_may_differ_and_nothing_else_may() -> None:
+    found, _ = floors(best_rows(32), scored_boxes())
+    truth, floor = found.outputs64["output"], found.floors["output"]
+
+    def judged(out: np.ndarray) -> bool:
+        return compare("output", out.astype(np.float32), truth, floor, found.largest).passed
+
+    swapped = truth.copy()
+    swapped[:, [10, 11]] = swapped[:, [11, 10]]
+    assert judged(swapped)
+    for rows in ([9, 10], [12, 13]):
+        wrong = truth.copy()
+        wrong[:, rows] = wrong[:, rows[::-1]]
+        assert not judged(wrong)
+    swapped[0, 10, 0] = np.nan  # never hidden
+    assert not judged(swapped)
+
+
+def test_a_precision_that_cannot_tell_most_of_them_apart_leaves_nothing_out() -> None:
+    scores = scored_boxes()
+    scores[..., 0] = np.linspace(0.95, 0.94, 64, dtype=np.float32)
+    found, hidden = floors(best_rows(32), scores, "fp16")
+    assert found.lower["fp16"]["output"].unsettled is None
+    assert found.lower["fp16"]["output"].l2 > 1e-3
+    assert any("can pick otherwise in float16" in said for said in hidden.findings(nn.Identity()))
+    assert not any("not judged in float16" in said for said in hidden.findings(nn.Identity()))
+
+
+def test_a_choice_without_near_ties_costs_no_further_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = scored_boxes()
+    scores[:, 11, 0] -= 0.005
+    monkeypatch.setattr(Eager, "run_moved", lambda *_: pytest.fail("moved"))
+    found, _ = floors(best_rows(32), scores)
+    assert found.floors["output"].unsettled is None
