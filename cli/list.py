@@ -65,7 +65,8 @@ def command(kind: str | None, supports: tuple[str, ...], as_json: bool) -> None:
         table = Table("library", "installed", "what it has", "some names", title="libraries (LIBRARY:NAME)")
         for entry in of_kind:
             names = "\n".join(f"{entry.name}:{name}" for name in entry.examples)
-            table.add_row(*map(Text, (entry.name, entry.installed or "no", entry.summary, names)))
+            what = f"{entry.summary} ({entry.licence})" if entry.licence else entry.summary
+            table.add_row(*map(Text, (entry.name, entry.installed or "no", what, names)))
         print_rich(table)
     print_rich("Put them together: BACKBONE+BLOCK:option=value@stage3,stage4, e.g. resnet50+eca:k=3@stage3")
     print_rich("Any other timm model name works too, and your own FILE.py or py:package.module:factory --shape …")

@@ -110,6 +110,11 @@ def weight_options(command: Command) -> Command:
         ),
         click.option("--pretrained", is_flag=True, help="The backbone's published weights."),
         click.option(
+            "--trust",
+            is_flag=True,
+            help="Read a target that is a pickle, as ultralytics:best.pt: it runs code that its author put into it.",
+        ),
+        click.option(
             "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of random weights."
         ),
     )
@@ -119,7 +124,7 @@ def take_weights(options: dict[str, Any]) -> Weights:
     """Take the options of the weights out of a command's, and return them as one object."""
     from ..workflows.options import Weights
 
-    return Weights(**{name: options.pop(name) for name in ("seed", "pretrained", "checkpoint")})
+    return Weights(**{name: options.pop(name) for name in ("seed", "pretrained", "checkpoint", "trust")})
 
 
 def shape_options(command: Command) -> Command:

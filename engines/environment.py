@@ -18,6 +18,7 @@ from typing import Literal
 
 from ..core.worker import Worker
 from ..errors import Interrupted, MissingRequirement
+from ..modules.libraries.index import LIBRARIES
 from ..modules.packages import EXPORT, INSTALL_EXPORT
 from .tensorrt.flavours import FLAVOURS, RTX, TENSORRT
 from .tensorrt.targets import name_targets
@@ -77,6 +78,7 @@ def probe() -> Environment:
         (
             _python(),
             *_export_packages(),
+            *_libraries(),
             *_onnx_runtime(driver),
             _cuda(driver),
             _tensorrt(driver),
@@ -164,6 +166,14 @@ def _export_packages() -> Iterator[Component]:
             yield Component(name, "missing", "", "needed to export, not to validate a bundle", INSTALL_EXPORT)
     found = installed_version("onnx")
     yield Component("ONNX", "usable", found) if found else Component("ONNX", "missing", "", "", "pip install onnx")
+
+
+def _libraries() -> Iterator[Component]:
+    for name, library in LIBRARIES.items():
+        licence = f"; {library.licence}, as is what you deploy of it" if library.licence else ""
+        detail = f"only for targets {name}:NAME{licence}"
+        found = library.installed
+        yield Component(name, "usable" if found else "missing", found, detail, "" if found else library.install)
 
 
 def _onnx_runtime(driver: Driver) -> Iterator[Component]:

@@ -44,7 +44,7 @@ class Entry:
     ``parameters`` and ``macs`` (of one image) are None for a block if there is no torch, and for a library. ``axes``
     may be dynamic; ``places`` has the block's place by family of backbones, if it is another than
     squeeze-and-excitation's. ``installed`` is a library's version, "" if it is not there, and ``examples`` are names of
-    its models.
+    its models; ``licence`` is the library's, if that binds what is deployed.
     """
 
     name: str
@@ -59,6 +59,7 @@ class Entry:
     places: Mapping[str, str] = field(default_factory=dict)
     installed: str = ""
     examples: tuple[str, ...] = ()
+    licence: str = ""
 
 
 def entries(*, kinds: Collection[str] = KINDS, supports: Collection[str] = ()) -> list[Entry]:
@@ -110,7 +111,8 @@ def _backbones() -> Iterator[Entry]:
 
 def _libraries() -> Iterator[Entry]:
     for name, library in libraries.LIBRARIES.items():
-        yield Entry(name, "library", library.summary, "", None, installed=library.installed, examples=library.examples)
+        facts = {"installed": library.installed, "examples": library.examples, "licence": library.licence}
+        yield Entry(name, "library", library.summary, "", None, **facts)  # type: ignore[arg-type]
 
 
 def build(
@@ -120,6 +122,7 @@ def build(
     seed: int = 0,
     pretrained: bool = False,
     checkpoint: Path | str | None = None,
+    trust: bool = False,
 ) -> nn.Module:
     """The module that a TARGET names, in eval mode, in float32, on the CPU.
 
@@ -131,7 +134,7 @@ def build(
     if parsed.base.is_user_code:
         _check_user_target(parsed, spec, pretrained)
         return building.UserModule(parsed.base.name, seed=seed, checkpoint=path).build((), {})
-    return resolve(spec, shapes=shapes, seed=seed, pretrained=pretrained, checkpoint=path).build()
+    return resolve(spec, shapes=shapes, seed=seed, pretrained=pretrained, checkpoint=path, trust=trust).build()
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,7 @@ def resolve(
     pretrained: bool = False,
     checkpoint: Path | str | None = None,
     any_batch: bool = False,
+    trust: bool = False,
 ) -> Target:
     """Return the target that a TARGET names, traced at ``shapes`` (else its default), with the axes of ``dynamic``.
 
@@ -162,7 +166,7 @@ def resolve(
     tell: a place in it, the widths that a block takes, a checkpoint's keys, the sizes that a forward pass takes. Both
     raise InputError; MissingRequirement if PyTorch is needed and not installed. ``checkpoint`` is a file,
     ``FILE#entry`` for one of its sets of weights, or ``hf-hub:owner/name``. With ``any_batch`` the default batch
-    applies, as ``default_batch.plans`` says.
+    applies, as ``default_batch.plans`` says. ``trust`` lets a library read a pickle, which runs its author's code.
     """
     path = None if checkpoint is None else locate(checkpoint)
     found = read(
@@ -173,6 +177,7 @@ def resolve(
         pretrained=pretrained,
         checkpoint=path,
         any_batch=any_batch,
+        trust=trust,
     )
     digest, entry = ("", "") if path is None else (sha256(path), split(path)[1])
     weights = f"{seed}\n{pretrained}\n{entry}"
@@ -206,6 +211,7 @@ def read(
     pretrained: bool = False,
     checkpoint: Path | None = None,
     any_batch: bool = False,
+    trust: bool = False,
 ) -> Plan:
     """Return what ``resolve`` makes a target of; raises as it does."""
     parsed = parse(spec)
@@ -214,7 +220,7 @@ def read(
             "received --pretrained and --checkpoint; expected one source of weights; leave one of them out"
         )
     given = [parse_shape(text) for text in shapes]
-    asked = _Asked(spec, parsed, given, dynamic, seed, pretrained, checkpoint, any_batch)
+    asked = _Asked(spec, parsed, given, dynamic, seed, pretrained, checkpoint, any_batch, trust)
     if parsed.base.is_user_code:
         return _user_plan(asked)
     if parsed.base.library:
@@ -234,6 +240,7 @@ class _Asked:
     pretrained: bool
     checkpoint: Path | None
     any_batch: bool
+    trust: bool
 
 
 def _user_plan(asked: _Asked) -> Plan:
@@ -285,7 +292,7 @@ def _library_plan(asked: _Asked) -> Plan:
     require(PYTORCH)
     base, insertions = asked.parsed.base, asked.parsed.insertions
     infos = _check_inserted(insertions)
-    model = libraries.find(base.name, base.options, pretrained=asked.pretrained)
+    model = libraries.find(base.name, base.options, pretrained=asked.pretrained, trust=asked.trust)
     shape = _single(asked.given, model.input_name, (2, *model.size), asked.spec)
     planned = _planned([shape], asked.dynamic, fixed=bool(asked.given), any_batch=asked.any_batch)
     _check_axes(infos, planned[0][0][0], asked.spec)

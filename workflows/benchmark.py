@@ -373,6 +373,7 @@ def _refuse_build_options(request: _Request) -> None:
         "--seed": request.weights.seed != 0,
         "--pretrained": request.weights.pretrained,
         "--checkpoint": request.weights.checkpoint is not None,
+        "--trust": request.weights.trust,
         "--opset": request.opset != DEFAULT_OPSET,
     }
     for option, is_given in given.items():

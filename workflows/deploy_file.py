@@ -79,6 +79,7 @@ class FileTarget:
             "--precision auto": order.precision.chooses,
             "--pretrained": weights.pretrained and self.against is None,
             "--checkpoint": weights.checkpoint is not None and self.against is None,
+            "--trust": weights.trust and self.against is None,
         }
         for option, is_given in given.items():
             if is_given:

@@ -268,8 +268,8 @@ def build_against(against: str | nn.Module | None, graph: OnnxGraph, weights: We
     if isinstance(against, str):
         from ..modules.catalog import build
 
-        options = {"pretrained": weights.pretrained, "checkpoint": weights.checkpoint}
-        module = build(against, shapes=_only_shape(graph), seed=weights.seed, **options)  # type: ignore[arg-type]
+        options = {name: getattr(weights, name) for name in ("seed", "pretrained", "checkpoint", "trust")}
+        module = build(against, shapes=_only_shape(graph), **options)
     require_inputs(module, [spec.name for spec in graph.inputs], str(file))  # type: ignore[arg-type]
     return module  # type: ignore[return-value]
 

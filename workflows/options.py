@@ -23,11 +23,13 @@ class Weights:
         seed: Draws random weights, and the inputs that a verdict is made on.
         pretrained: Take the backbone's published weights.
         checkpoint: A file, ``FILE#entry`` for one of its sets of weights, or ``hf-hub:owner/name``.
+        trust: Read a target that is a pickle, as ``ultralytics:best.pt``: whatever code its author put into it runs.
     """
 
     seed: int = 0
     pretrained: bool = False
     checkpoint: Path | str | None = None
+    trust: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

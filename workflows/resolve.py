@@ -45,6 +45,7 @@ def resolve(
             pretrained=weights.pretrained,
             checkpoint=weights.checkpoint,
             any_batch=True,
+            trust=weights.trust,
         )
     if (example_inputs is None) == (not shapes):
         wrong = "lacks example_inputs" if example_inputs is None else "has example_inputs and shapes"

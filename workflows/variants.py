@@ -117,6 +117,7 @@ def resolve_as_asked(spec: str, shapes: Sequence[str], dynamic: Any, weights: We
         seed=weights.seed,
         pretrained=weights.pretrained,
         checkpoint=weights.checkpoint,
+        trust=weights.trust,
     )
 
 
@@ -142,6 +143,7 @@ def export_backbone(spec: str, target: Target, weights: Weights, exporter: Expor
         dynamic=ranges_of(target.inputs, target.axes),
         seed=weights.seed,
         pretrained=weights.pretrained,
+        trust=weights.trust,
     )
     exporter.progress("building the plain backbone")
     return exporter.export(BACKBONE, plain, plain.build())

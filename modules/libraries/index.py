@@ -28,12 +28,16 @@ class Library:
         install: The command that installs it.
         summary: The models that it has, in words.
         examples: Names that work, without the word before the colon.
+        reads_pickles: Its own files of weights are pickles, which are read if the user trusts them.
+        licence: Its licence, if that binds what is deployed.
     """
 
     package: str
     install: str
     summary: str
     examples: tuple[str, ...]
+    reads_pickles: bool = False
+    licence: str = ""
 
     @property
     def installed(self) -> str:
@@ -51,6 +55,14 @@ LIBRARIES: Mapping[str, Library] = {
         "classifiers, segmenters and one-stage detectors, by torchvision's names",
         ("lraspp_mobilenet_v3_large", "deeplabv3_resnet50", "fcn_resnet50", "convnext_tiny", "retinanet_resnet50_fpn"),
     ),
+    "ultralytics": Library(
+        "ultralytics",
+        "pip install ultralytics",
+        "YOLO and RT-DETR by Ultralytics' names, your own .yaml, and with --trust your own .pt",
+        ("yolo11n.yaml", "yolo26n.yaml", "yolo26n.yaml:end2end=true", "yolo11n-seg.yaml", "rtdetr-l.yaml"),
+        reads_pickles=True,
+        licence="AGPL-3.0",
+    ),
 }
 
 
@@ -60,8 +72,10 @@ def library_of(name: str) -> str:
     return word if colon and word in LIBRARIES else ""
 
 
-def find(name: str, options: Mapping[str, str], *, pretrained: bool) -> LibraryModel:
+def find(name: str, options: Mapping[str, str], *, pretrained: bool, trust: bool = False) -> LibraryModel:
     """Return the model that ``LIBRARY:NAME`` with ``options`` stands for.
+
+    ``trust`` allows a file that runs code of its author when it is read, to a library that ``reads_pickles``.
 
     Raises MissingRequirement if the library is not installed, and what the library's file raises.
     """
@@ -71,5 +85,6 @@ def find(name: str, options: Mapping[str, str], *, pretrained: bool) -> LibraryM
         raise MissingRequirement(
             f"received target {name}; expected {library.package}, which is not installed; {library.install}"
         )
-    found: LibraryModel = import_module(f"{__package__}.{word}").find(rest, options, pretrained=pretrained)
+    given = {"pretrained": pretrained} | ({"trust": trust} if library.reads_pickles else {})
+    found: LibraryModel = import_module(f"{__package__}.{word}").find(rest, options, **given)
     return found
