@@ -19,9 +19,12 @@ from .errors import (
 
 if TYPE_CHECKING:
     from .core.bundle import Bundle, open_bundle
+    from .core.preprocessing import Preprocessing
     from .engines.tensorrt.build import BuildOptions
     from .engines.timing.method import Method
     from .modules.catalog import build
+    from .validate.predictions.choose import Thresholds
+    from .validate.predictions.results import Predictions
     from .validate.verdict import Verdict
     from .workflows.benchmark import benchmark
     from .workflows.check import CheckedModel, check_model
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from .workflows.triton import write_triton_repository
     from .workflows.tune import tune_bundle
     from .workflows.validate import ServerVerdict, validate_bundle, validate_server
+    from .workflows.validate_predictions import validate_predictions
     from .workflows.verify import verify_bundle
 
 __all__ = [
@@ -49,9 +53,12 @@ __all__ = [
     "MissingRequirement",
     "ModuleRefused",
     "PrecisionRequest",
+    "Predictions",
+    "Preprocessing",
     "ServerVerdict",
     "SizesRefused",
     "StorageError",
+    "Thresholds",
     "Verdict",
     "Weights",
     "__version__",
@@ -66,6 +73,7 @@ __all__ = [
     "report_bundle",
     "tune_bundle",
     "validate_bundle",
+    "validate_predictions",
     "validate_server",
     "verify_bundle",
     "write_triton_repository",
@@ -81,6 +89,9 @@ _HOME = {
     "Judging": ".workflows.options",
     "Method": ".engines.timing.method",
     "PrecisionRequest": ".workflows.options",
+    "Predictions": ".validate.predictions.results",
+    "Preprocessing": ".core.preprocessing",
+    "Thresholds": ".validate.predictions.choose",
     "ServerVerdict": ".workflows.validate",
     "Verdict": ".validate.verdict",
     "Weights": ".workflows.options",
@@ -95,6 +106,7 @@ _HOME = {
     "report_bundle": ".workflows.report",
     "tune_bundle": ".workflows.tune",
     "validate_bundle": ".workflows.validate",
+    "validate_predictions": ".workflows.validate_predictions",
     "validate_server": ".workflows.validate",
     "verify_bundle": ".workflows.verify",
     "write_triton_repository": ".workflows.triton",

@@ -85,22 +85,22 @@ bundle_argument = click.argument("bundle", type=PATH)
 
 def target_options(command: Command) -> Command:
     """TARGET and everything that says what the module and its inputs are."""
-    return _stack(command, click.argument("target"), module_options)
+    return stack(command, click.argument("target"), module_options)
 
 
 def targets_options(command: Command) -> Command:
     """The same for one TARGET or more."""
-    return _stack(command, click.argument("targets", nargs=-1, required=True, metavar="TARGET..."), module_options)
+    return stack(command, click.argument("targets", nargs=-1, required=True, metavar="TARGET..."), module_options)
 
 
 def module_options(command: Command) -> Command:
     """Options for the inputs and the weights."""
-    return _stack(command, shape_options, weight_options)
+    return stack(command, shape_options, weight_options)
 
 
 def weight_options(command: Command) -> Command:
     """The source of the weights."""
-    return _stack(
+    return stack(
         command,
         click.option(
             "--checkpoint",
@@ -129,7 +129,7 @@ def take_weights(options: dict[str, Any]) -> Weights:
 
 def shape_options(command: Command) -> Command:
     """The traced sizes and the axes that may vary."""
-    return _stack(
+    return stack(
         command,
         click.option(
             "--shape",
@@ -184,7 +184,7 @@ capabilities_option = click.option(
 
 def export_options(command: Command) -> Command:
     """Options for the place of the bundle and for what is in it."""
-    return _stack(
+    return stack(
         command,
         click.option("-o", "--out", type=PATH, metavar="DIR", help="The bundle (default: bundles/TARGET)."),
         click.option("--opset", type=click.IntRange(min=1), default=17, show_default=True, help="ONNX opset."),
@@ -216,7 +216,7 @@ io_option = click.option(
 
 def precision_options(command: Command) -> Command:
     """Options for the precisions of the graphs."""
-    return _stack(
+    return stack(
         command,
         click.option(
             "--precision",
@@ -240,7 +240,7 @@ def precision_options(command: Command) -> Command:
 
 def calibration_options(command: Command) -> Command:
     """Options for the ranges of 8-bit types."""
-    return _stack(
+    return stack(
         command,
         click.option(
             "--calibrate",
@@ -295,7 +295,7 @@ def timing_options(each: str) -> Decorator[Any]:
         click.option("-o", "--out", type=PATH, metavar="FILE", help="Write the JSON document there too."),
         click.option("--force", is_flag=True, help="Replace a file there that no command of attn2trt wrote."),
     )
-    return lambda command: _stack(command, *options)
+    return lambda command: stack(command, *options)
 
 
 def take_method(options: dict[str, Any], *, rounds: int, most: int) -> Method:
@@ -312,9 +312,9 @@ def take_method(options: dict[str, Any], *, rounds: int, most: int) -> Method:
 
 def output_options(command: Command) -> Command:
     """Options for what the command prints."""
-    return _stack(command, json_option, verbose_option, debug_option)
+    return stack(command, json_option, verbose_option, debug_option)
 
 
-def _stack(command: Command, *decorators: Callable[[Any], Any]) -> Command:
+def stack(command: Command, *decorators: Callable[[Any], Any]) -> Command:
     # Decorators apply from the last to the first, as a pile of @ lines would.
     return reduce(lambda wrapped, decorate: decorate(wrapped), reversed(decorators), command)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from ..core.processes import leave_if_copy, note
+from ..core.progress import Counted
 from .streams import printable
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ def stages() -> Iterator[Progress]:
 def _begin(stage: str) -> None:
     """Tell the guard and the log of a stage."""
     note(stage=stage)
-    log.info("%s", stage)
+    if not isinstance(stage, Counted):
+        log.info("%s", stage)
 
 
 @dataclass(frozen=True)
@@ -135,9 +137,10 @@ def _spinner(console: Console) -> Iterator[Progress]:
 
         def start(text: str) -> None:
             note(stage=text)
-            text = printable(text)
+            is_next = isinstance(text, Counted) and running and isinstance(running[-1][0], Counted)
+            began = running.pop()[1] if is_next else time.perf_counter()
             finish()
-            running.append((text, time.perf_counter()))
+            running.append((type(text)(printable(text)), began))
             status.update(_Running(text, running[-1][1]))
 
         yield start

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from .dataset import dataset_options, predictions_code, take_dataset_options
 from .formats import Formats, format_option
 from .options import bundle_argument, float32_truth_option, max_error_option, output_options, require_option
 from .output import print_json, print_note, print_rich, stages
@@ -20,6 +22,7 @@ from .summary import exit_code
 @float32_truth_option
 @require_option
 @click.option("--network", is_flag=True, help="Measure every graph module by module beside float32, for the report.")
+@dataset_options
 @server_options
 @format_option
 @output_options
@@ -36,14 +39,17 @@ def command(
     server_timeout: float,
     formats: tuple[str, ...],
     as_json: bool,
+    **options: Any,
 ) -> int:
     """Judge every runtime here on what BUNDLE recorded of PyTorch.
 
-    Needs no PyTorch: inputs, float64 outputs and floors are in the bundle. With --server the cases go through the
-    wire to a server that serves BUNDLE, and nothing else is judged.
+    Needs no PyTorch: inputs, float64 outputs and floors are in the bundle. With --dataset the predictions of every
+    runtime are compared on a folder of images as well. With --server the cases go through the wire to a server that
+    serves BUNDLE, and nothing else is judged.
     """
     wanted = Formats(formats, as_json=as_json)
     with wanted.errors_of(str(bundle)):
+        dataset = take_dataset_options(options)
         check_server_options(server, network=network, model=model, version=model_version, precision=precision)
         check(require)
     if server is not None:
@@ -72,13 +78,18 @@ def command(
             bundle, progress=progress, max_error=max_error, allow_float32_truth=allow_float32_truth
         )
         measured = measure_network(bundle, progress=progress) if network else {}
-    kept = validated(opened, verdict, machine=describe(), max_error=max_error, network=measured)
+        predicted = dataset.run(bundle, verdict, progress) if dataset.is_given else None
+    machine = describe()
+    kept = validated(opened, verdict, machine=machine, max_error=max_error, network=measured, predictions=predicted)
     record(opened, kept, print_note)
-    wanted.write(outcome_of(opened.name, verdict, opened.manifest, str(bundle)))
+    wanted.write(outcome_of(opened.name, verdict, opened.manifest, str(bundle), predictions=predicted))
+    code = exit_code(verdict) or predictions_code(predicted)
     if as_json:
-        print_json({"path": str(bundle), "passed": bool(verdict), "verdict": verdict.to_json()})
+        found = {} if predicted is None else {"predictions": predicted.to_json()}
+        print_json({"path": str(bundle), "passed": code == 0, "verdict": verdict.to_json(), **found})
     elif not wanted.is_printed:
+        from ..report.predictions_table import predictions_table
         from ..report.table import verdict_table
 
-        print_rich(verdict_table(verdict))
-    return exit_code(verdict)
+        print_rich(verdict_table(verdict), *([] if predicted is None else [predictions_table(predicted)]))
+    return code

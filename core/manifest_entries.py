@@ -172,12 +172,16 @@ class ClassEntry(TypedDict):
 
 
 class ValidatedEntry(TypedDict):
-    """The verdict of ``validate`` on a machine; ``network`` has the errors along the network by stage."""
+    """The verdict of ``validate`` on a machine.
+
+    ``network`` has the errors along the network by stage, ``predictions`` what was found on a data set.
+    """
 
     verdict: dict[str, Any]
     machine: dict[str, Any]
     max_error: NotRequired[float | None]
     network: NotRequired[dict[str, list[str]]]
+    predictions: NotRequired[dict[str, Any]]
 
 
 class TunedEntry(TypedDict):

@@ -10,6 +10,12 @@ log = logging.getLogger(__name__)
 Progress = Callable[[str], None]
 
 
+class Counted(str):
+    """A step with a count in it, which replaces the one before it on the user's screen."""
+
+    __slots__ = ()
+
+
 def silent(_text: str) -> None:
     """Report nothing."""
 

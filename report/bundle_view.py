@@ -23,6 +23,7 @@ from .verdict_section import VerdictSection, verdict_section
 VALIDATED: Final = "validated"
 BENCHMARK: Final = "benchmark"
 COST: Final = "cost"
+PREDICTIONS: Final = "predictions"  # within VALIDATED
 
 Section = TypeVar("Section")
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -86,7 +87,7 @@ def image_feeds(
         return np.ascontiguousarray(image_feeds(paths, (n, c, h, w), preprocessing, bounds).transpose(0, 2, 3, 1))
     n, *chw = shape
     how = preprocessing or UNKNOWN
-    images = [read_image(path, (chw[0], chw[1], chw[2]), how) for path in paths[:n]]
+    images = [read_image(path, (chw[0], chw[1], chw[2]), how)[0] for path in paths[:n]]
     pixels = np.stack([images[row % len(images)] for row in range(n)])
     return normalised(pixels, how, bounds)
 
@@ -105,8 +106,10 @@ def normalised(
     return np.ascontiguousarray((pixels * np.float32(how.scale) - mean) / std, dtype=np.float32)
 
 
-def read_image(path: Path, shape: tuple[int, int, int], how: Preprocessing) -> npt.NDArray[np.float32]:
-    """Return an image's pixels, 0 to 255, placed in (c, h, w). Raises what ``image_feeds`` raises."""
+def read_image(
+    path: Path, shape: tuple[int, int, int], how: Preprocessing
+) -> tuple[npt.NDArray[np.float32], Placement]:
+    """Return an image's pixels, 0 to 255, placed in (c, h, w), and their place. Raises what ``image_feeds`` raises."""
     c, h, w = shape
     how.check_channels(c)
     try:
@@ -132,7 +135,30 @@ def read_image(path: Path, shape: tuple[int, int, int], how: Preprocessing) -> n
         place = how.place((colours.height, colours.width), (h, w))
     except InputError as error:
         raise InputError(f"cannot use the image '{path}': {error}") from None
-    return _placed(_planes(_resized(colours, place, how), c, how), place, (c, h, w), how)
+    return _placed(_planes(_resized(colours, place, how), c, how), place, (c, h, w), how), place
+
+
+@contextmanager
+def _opened(path: Path, kind: str) -> Iterator[Image]:
+    """Open an image; InputError, with its path, for one that cannot be read, now or when its pixels are asked for."""
+    require_pillow()
+    from PIL import Image
+
+    try:
+        # no others: PostScript under such a name would be given to another program
+        with Image.open(path, formats=FORMATS) as image:
+            yield image
+    except Exception as error:  # its decoders raise whatever they like
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"cannot read the {kind} '{path}': {reason}; remove or replace it") from None
+
+
+def require_pillow() -> None:
+    """Raise MissingRequirement if Pillow is not installed."""
+    try:
+        import PIL.Image  # noqa: F401
+    except ImportError:
+        raise MissingRequirement("images are read with Pillow, which is missing; pip install pillow") from None
 
 
 def _resized(image: Image, place: Placement, how: Preprocessing) -> Image:
@@ -175,3 +201,30 @@ def _placed(
     top, left = max(0, top), max(0, left)
     canvas[:, top : top + inside.shape[1], left : left + inside.shape[2]] = inside
     return canvas
+
+
+def read_mask(path: Path, place: Placement, size: tuple[int, int], border: int) -> npt.NDArray[np.int64]:
+    """Return the classes in a mask, placed in (h, w) as its photograph is; ``border`` is around it.
+
+    Raises InputError for a mask that cannot be read, has colours, or is of another size than the photograph.
+    """
+    with _opened(path, "mask") as image:
+        image.load()
+        classes = np.asarray(image)
+    if classes.ndim != 2 or classes.shape != place.original:
+        raise InputError(
+            f"received the mask '{path}' of shape {'x'.join(map(str, classes.shape))}; expected one class for each "
+            f"pixel of its image, {'x'.join(map(str, place.original))}"
+        )
+    resized = nearest(classes, (place.height, place.width))
+    placed = _placed(resized[None], place, (1, *size), Preprocessing(pad=(float(border),)))[0]
+    return np.asarray(placed, np.int64)
+
+
+def nearest(mask: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
+    """Return a mask at another size, each pixel that of the nearest place."""
+    rows, columns = (
+        np.minimum(((np.arange(new) + 0.5) * old / new).astype(int), old - 1)
+        for new, old in zip(size, mask.shape, strict=True)
+    )
+    return mask[np.ix_(rows, columns)]

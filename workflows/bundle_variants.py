@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.bundle import MODEL, REFERENCE, Bundle, require_unchanged
-from ..core.graph import DEFAULT_OPSET, OnnxGraph
-from ..core.precision import FP32
 from ..core.progress import Progress
 from ..core.snapshot import copy_files
 from ..engines.tensorrt.here import why_not_runnable
@@ -18,22 +14,15 @@ from ..engines.tensorrt.isolated import checked
 from ..engines.tensorrt.plans import Plan, is_of_its_graph, kernels_name, plans_of
 from ..engines.timing.runners import PlanRunner, Runner
 from ..engines.timing.runtimes import RUNTIMES, GraphRuntime, PlanRuntime
-from ..errors import Attn2trtError, InputError
-from ..modules.dynamic import ranges_of
-from ..modules.grammar import parse
-from ..modules.packages import EXPORT, INSTALL_EXPORT
-from ..validate.agreement import disagreement
+from ..errors import Attn2trtError
 from ..validate.recorded import from_tensors
-from .options import Weights
+from .bundle_module import rebuild, why_not_built
 from .variant_runners import ModuleRunners, of_backbone
-from .variants import TARGET, Built, Exporter, Variant, export_backbone, resolve_as_asked, shape_texts
+from .variants import TARGET, Exporter, Variant, export_backbone
 
 if TYPE_CHECKING:
     from ..validate.cases import Case
     from ..validate.metrics import Reference
-
-NO_MODULE = "it was made of an ONNX file, which has no PyTorch module"
-NOT_SAID = "the bundle does not say how its module is built; name the TARGET in place of the bundle"
 
 
 def from_bundle(
@@ -51,7 +40,7 @@ def from_bundle(
     require_unchanged(bundle)
     held = copy_files(bundle, _files_of(bundle, runtimes), folder / "bundle")
     recorded = next(from_tensors(held.reference_path, held.manifest["cases"][:1]), None)
-    why_not, found = _why_not_built(held), list[Variant]()
+    why_not, found = why_not_built(held), list[Variant]()
     if not why_not:
         try:
             found = _rebuilt(held, recorded, folder, runtimes, backbone=backbone, progress=progress)
@@ -123,24 +112,6 @@ def _plan_runner(bundle: Bundle, recorded: tuple[Case, Reference] | None, kind: 
     return PlanRunner(*checked(bundle, usable), kind.graphed, bundle.io(usable.precision))
 
 
-def _why_not_built(bundle: Bundle) -> str:
-    """Return why the module of a bundle cannot be built here; "" if it can be tried."""
-    if "onnx_file" in bundle.manifest:
-        return NO_MODULE
-    absent = [package for package in EXPORT.values() if find_spec(package) is None]
-    if absent:
-        return f"{absent[0]} is not installed here; {INSTALL_EXPORT}"
-    arguments = bundle.manifest.get("build")
-    if arguments is None:
-        return NOT_SAID
-    if arguments.get("checkpoint"):
-        return "its weights came from a checkpoint, which a bundle does not hold; name the TARGET with --checkpoint"
-    parsed = parse(bundle.name)
-    if any(part.is_user_code for part in (parsed.base, *parsed.insertions)):
-        return "a bundle's name is not trusted to run code of your own; name the TARGET in place of the bundle"
-    return ""
-
-
 def _rebuilt(
     bundle: Bundle,
     recorded: tuple[Case, Reference] | None,
@@ -154,13 +125,7 @@ def _rebuilt(
 
     Raises InputError if the module is another one than was recorded, and what the catalog and ``deploy`` raise.
     """
-    weights = _weights_of(bundle)
-    built = _built(bundle, weights, progress)
-    if recorded is not None and (problem := disagreement(built.run(recorded[0].feeds), recorded[1].outputs64)):
-        raise InputError(
-            f"what PyTorch builds here is not what the bundle recorded ({problem}): other weights or versions; "
-            "deploy the target again"
-        )
+    weights, built = rebuild(bundle, recorded, progress)
     variant = Variant(TARGET, built.target.inputs, built.target.axes, built=built)
     place = folder / TARGET
     place.mkdir()
@@ -172,24 +137,3 @@ def _rebuilt(
     graph, place = plain.made.graph.path, exporter.folder / plain.name
     plain.runners = ModuleRunners(plain, graph, place, progress, weights.seed).runners(of_backbone(runtimes))
     return [variant, plain]
-
-
-def _weights_of(bundle: Bundle) -> Weights:
-    """Return the source of the bundle's weights. Raises InputError if the bundle does not say it."""
-    arguments = bundle.manifest.get("build")
-    if arguments is None:
-        raise InputError(NOT_SAID)
-    return Weights(seed=arguments["seed"], pretrained=arguments["pretrained"])
-
-
-def _built(bundle: Bundle, weights: Weights, progress: Progress) -> Built:
-    """Build the module of a bundle again, beside the bundle's graph. Raises what the catalog raises."""
-    sizes = {name: axis.opt for name, axis in bundle.axes.items()}
-    ranges = ranges_of(bundle.inputs, bundle.axes)
-    resolved = resolve_as_asked(bundle.name, shape_texts(bundle.inputs, sizes), ranges, weights)
-    target = replace(resolved, output_names=tuple(output.name for output in bundle.outputs))
-    progress("building the module")
-    opset = int(bundle.manifest.get("opset", DEFAULT_OPSET))
-    modules = bundle.node_modules(FP32)
-    graph = OnnxGraph(bundle.model_path, opset, bundle.inputs, bundle.outputs, modules=modules, axes=bundle.axes)
-    return Built(target, target.build(), graph)

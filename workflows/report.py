@@ -16,14 +16,16 @@ from ..core.command_line import CommandLine
 from ..core.extend import changing, extend
 from ..core.manifest import REFERENCE, REPORT
 from ..errors import Attn2trtError, InputError, MissingRequirement, StorageError
-from ..report.bundle_view import BENCHMARK, COST, VALIDATED
+from ..report.bundle_view import BENCHMARK, COST, PREDICTIONS, VALIDATED
 from ..validate.place import Boundary
+from ..validate.predictions.results import Predictions
 from ..validate.verdict import Verdict
 
 ROLE = "what people look at"
 # Entries of the manifest by the command that writes such a document.
 DOCUMENTS = {f"attn2trt {COST}": COST, f"attn2trt {BENCHMARK}": BENCHMARK}
 LARGEST_BYTES = 64 << 20
+KEPT_CHANGES = 100  # changed images of each runtime in the manifest
 
 Note = Callable[[str], object]
 
@@ -128,6 +130,7 @@ def validated(
     machine: Mapping[str, Any],
     max_error: float | None = None,
     network: Mapping[str, Sequence[Boundary]] | None = None,
+    predictions: Predictions | None = None,
 ) -> dict[str, Any]:
     """Return the entry of the manifest that keeps a verdict of ``validate``.
 
@@ -137,11 +140,16 @@ def validated(
         machine: What ran it.
         max_error: The budget that was asked for.
         network: What each graph loses at the outputs of modules, by the label of its stage.
+        predictions: What was found on a data set; what an earlier call found is kept if this one compared none.
     """
     earlier = bundle.manifest.get(VALIDATED, {}).get("network", {})
+    compared = bundle.manifest.get(VALIDATED, {}).get(PREDICTIONS)
+    if predictions is not None:
+        compared = predictions.to_json(most=KEPT_CHANGES)
     lines = {label: [boundary.to_text() for boundary in found] for label, found in (network or {}).items()}
     entry = {"verdict": verdict.to_json(), "machine": dict(machine), "max_error": max_error}
-    return {VALIDATED: {**entry, "network": lines or earlier}}
+    kept = {} if compared is None else {PREDICTIONS: compared}
+    return {VALIDATED: {**entry, "network": lines or earlier, **kept}}
 
 
 def made_by() -> dict[str, str]:

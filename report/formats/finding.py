@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...validate.metrics import PYTORCH
+from ...validate.predictions.results import Predictions
 from ...validate.verdict import AGAINST_FLOAT32, BUILT, FAILED, NOT_CHECKED, StageResult, Verdict
+from ..predictions_table import predictions_conclusion, predictions_label, predictions_sentence
 from ..table import conclusion, stage_sentence
 
 Level = Literal["error", "warning", "note"]
@@ -33,7 +35,7 @@ class Finding:
     """One stage that is no pass.
 
     Attributes:
-        rule: What kind of finding it is: ``verdict``, ``not-checked`` or ``refused``.
+        rule: What kind of finding it is: ``verdict``, ``predictions``, ``not-checked`` or ``refused``.
         level: How bad it is.
         stage: The stage's label; "" for a run that came to no verdict.
         message: What was found.
@@ -61,6 +63,7 @@ class Outcome:
         findings: What is no pass, worst first.
         bundle: The folder, if there is one.
         source: Names whose float64 the truth is.
+        predictions: What was found on a data set, if one was given.
     """
 
     name: str
@@ -70,16 +73,29 @@ class Outcome:
     findings: tuple[Finding, ...]
     bundle: str = ""
     source: str = PYTORCH
+    predictions: Predictions | None = None
 
 
-def outcome_of(name: str, verdict: Verdict, manifest: Mapping[str, Any], bundle: str) -> Outcome:
-    """The outcome of a verdict on the bundle with this ``manifest``."""
+def outcome_of(
+    name: str,
+    verdict: Verdict,
+    manifest: Mapping[str, Any],
+    bundle: str,
+    *,
+    predictions: Predictions | None = None,
+) -> Outcome:
+    """The outcome of a verdict on the bundle with this ``manifest``, and of the predictions on a data set."""
     lines = _Lines(manifest.get("classes", ()))
     found = [_finding(stage, verdict, lines) for stage in verdict.stages]
+    found += [] if predictions is None else _predicted(predictions)
     order = {"error": 0, "warning": 1, "note": 2}
     findings = sorted((one for one in found if one is not None), key=lambda one: order[one.level])
     stages, source = verdict.stages, verdict.source
-    return Outcome(name, bool(verdict), conclusion(verdict), stages, tuple(findings), bundle, source)
+    passed, said = bool(verdict), conclusion(verdict)
+    if predictions is not None:
+        passed = passed and (bool(predictions) or not predictions.is_judged)
+        said = f"{said}. {predictions_conclusion(predictions)}"
+    return Outcome(name, passed, said, stages, tuple(findings), bundle, source, predictions)
 
 
 def outcome_of_error(name: str, error: str) -> Outcome:
@@ -115,6 +131,23 @@ class _Lines:
             if not path:
                 return None
             path, source = path.rpartition(".")[0], ""
+
+
+def _predicted(predictions: Predictions) -> list[Finding | None]:
+    """Return a finding for each runtime that changes too many predictions, or that was not compared."""
+    found: list[Finding | None] = []
+    for runtime in predictions.runtimes:
+        outcome = runtime.outcome(predictions.max_flips)
+        label = predictions_label(runtime)
+        if outcome == "failed" and predictions.is_judged:
+            found.append(Finding("predictions", "error", label, predictions_sentence(runtime)))
+        elif outcome in ("failed", "not compared"):
+            found.append(Finding("not-checked", "note", label, runtime.why))
+    if predictions.is_judged and predictions.not_finite:
+        count = len(predictions.not_finite)
+        message = f"the reference is NaN or infinity on {count} images, as {predictions.not_finite[0]}"
+        found.append(Finding("predictions", "error", "reference, predictions", message))
+    return found
 
 
 def _finding(stage: StageResult, verdict: Verdict, lines: _Lines) -> Finding | None:

@@ -9,7 +9,9 @@ import re
 from xml.etree import ElementTree
 
 from ...validate.metrics import Comparison
+from ...validate.predictions.results import RuntimePredictions
 from ...validate.verdict import BUILT, FAILED, NOT_CHECKED, StageResult
+from ..predictions_table import predictions_label, predictions_sentence
 from ..table import stage_sentence
 from .finding import Finding, Outcome
 
@@ -23,6 +25,9 @@ def junit(outcome: Outcome) -> str:
     at = {finding.stage: finding for finding in outcome.findings}
     for stage in outcome.stages:
         _add_stage(suite, outcome.name, stage, at.get(stage.label))
+    if outcome.predictions is not None:
+        for runtime in outcome.predictions.runtimes:
+            _add_predictions(suite, outcome.name, runtime, outcome.predictions.max_flips)
     for finding in outcome.findings:
         if not finding.stage:
             _fail(_case(suite, outcome.name, "", "deploy", finding), "error", finding.message, finding.message)
@@ -51,6 +56,18 @@ def _add_stage(suite: ElementTree.Element, target: str, stage: StageResult, find
     elif stage.status in (BUILT, NOT_CHECKED):
         case = _case(suite, target, stage.label, stage.status, finding)
         ElementTree.SubElement(case, "skipped", {"message": _plain(stage_sentence(stage) or stage.status)})
+
+
+def _add_predictions(
+    suite: ElementTree.Element, target: str, runtime: RuntimePredictions, max_flips: float | None
+) -> None:
+    """Add a test for a runtime's predictions on the data set; skipped if it was not compared or there is no limit."""
+    case = _case(suite, target, predictions_label(runtime), f"{runtime.images} images", None)
+    outcome, sentence = runtime.outcome(max_flips), predictions_sentence(runtime)
+    if outcome == "failed" and max_flips is not None:
+        _fail(case, "failure", sentence, sentence)
+    elif outcome != "passed":
+        ElementTree.SubElement(case, "skipped", {"message": _plain(sentence)})
 
 
 def _case(

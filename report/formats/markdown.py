@@ -6,7 +6,9 @@ import math
 import re
 from collections.abc import Iterator
 
+from ...validate.predictions.results import Predictions
 from ...validate.verdict import StageResult
+from ..predictions_table import about, predictions_sentence
 from ..table import shown_status, stage_sentence, truth
 from ..verdict_section import SIGNS, limit_of
 from .finding import Outcome
@@ -35,6 +37,8 @@ def _lines(outcome: Outcome) -> Iterator[str]:
         yield from (_row(stage, outcome.source) for stage in outcome.stages)
         yield ""
         yield f"{truth(outcome.source)}."
+    if outcome.predictions is not None:
+        yield from _predictions(outcome.predictions)
     places = dict.fromkeys((one.at, one.module) for one in outcome.findings if one.at is not None)
     if places:
         yield ""
@@ -45,6 +49,28 @@ def _lines(outcome: Outcome) -> Iterator[str]:
     if outcome.bundle:
         yield ""
         yield f"Bundle `{outcome.bundle.replace('`', '')}`, with `report.html`."
+
+
+def _predictions(found: Predictions) -> Iterator[str]:
+    yield ""
+    heads = ["predictions", "result", "changed", "interval", *map(_escaped, found.scores), "what was found"]
+    yield f"| {' | '.join(heads)} |"
+    yield f"| {' | '.join(['---'] * len(heads))} |"
+    for runtime in found.runtimes:
+        low, high = runtime.interval
+        scores = [f"{runtime.scores[name]:.2%}" if name in runtime.scores else "" for name in found.scores]
+        counted = [f"{runtime.share:.2%}", f"{low:.2%} to {high:.2%}"] if runtime.images else ["", ""]
+        cells = [
+            runtime.stage.label,
+            runtime.outcome(found.max_flips),
+            *counted,
+            *scores,
+            predictions_sentence(runtime),
+        ]
+        yield f"| {' | '.join(map(_escaped, cells))} |"
+    yield ""
+    for line in about(found):
+        yield f"- {_escaped(line)}"
 
 
 def _row(stage: StageResult, source: str) -> str:

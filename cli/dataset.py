@@ -1,0 +1,166 @@
+"""``validate --dataset``: its options, and what is printed of predictions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..core.progress import Progress
+from ..errors import CheckFailed, InputError, MissingRequirement
+from .options import PATH, Command, stack
+
+if TYPE_CHECKING:
+    from ..core.preprocessing import Preprocessing
+    from ..validate.predictions.results import Predictions
+    from ..validate.verdict import Verdict
+
+METRICS = ("top1", "topk", "detections", "argmax-map")
+LARGEST_BYTES = 1 << 20
+
+
+def _share(_context: click.Context, _option: click.Parameter, text: str | None) -> float | None:
+    """Read a share: ``0.5%``, or ``0.005``."""
+    if text is None:
+        return None
+    number = text.strip()
+    try:
+        share = float(number.removesuffix("%")) / (100 if number.endswith("%") else 1)
+    except ValueError:
+        raise click.BadParameter(f"received {text!r}; expected a share, as 0.5% or 0.005") from None
+    if not 0 <= share <= 1:
+        raise click.BadParameter(f"received {text!r}; expected a share from 0% to 100%; 0.5% is 0.005")
+    return share
+
+
+def _share_option(name: str, help_text: str) -> Callable[[Command], Command]:
+    return click.option(name, metavar="SHARE", callback=_share, help=help_text)
+
+
+def dataset_options(command: Command) -> Command:
+    """The data set, and what a prediction and a change are."""
+    return stack(
+        command,
+        click.option(
+            "--dataset",
+            type=PATH,
+            metavar="FOLDER",
+            help="Compare predictions on these images too, or on the arrays of a .npz or .safetensors file.",
+        ),
+        click.option(
+            "--metric", type=click.Choice(METRICS), help="What is predicted (default: what the outputs tell)."
+        ),
+        _share_option(
+            "--max-flips",
+            "Fail if more images change their prediction, as 0.5%; without it no verdict is made of that.",
+        ),
+        click.option(
+            "--labels",
+            metavar="PATH",
+            help="True answers: lines of PATH CLASS, a COCO file, a folder of masks, 'folders' (the default if there "
+            "is one for each class) or 'none'.",
+        ),
+        click.option(
+            "--reference",
+            type=click.Choice(["onnxruntime", "pytorch"]),
+            help="What is compared with: the float32 graph (the default), or PyTorch's module.",
+        ),
+        click.option(
+            "--preprocessing", metavar="JSON", help="The way from an image to the input, in place of the bundle's own."
+        ),
+        click.option("--k", type=click.IntRange(min=1), metavar="N", help="Classes of topk (default: 5)."),
+        _share_option("--score", "Lowest score of a box (default: 0.25)."),
+        _share_option("--iou", "Least overlap of boxes that match (default: 0.5)."),
+        _share_option("--suppression", "Overlap above which a box gives way (default: 0.5)."),
+        _share_option("--pixels", "Pixels of a map that may differ (default: 0.1%)."),
+        click.option(
+            "--activation",
+            type=click.Choice(["softmax", "sigmoid"]),
+            help="How logits of queries become scores (default: by the model's name).",
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class DatasetOptions:
+    """The values of ``dataset_options``; None for what was not given.
+
+    Raises:
+        InputError: One was given without --dataset, or the preprocessing is none.
+    """
+
+    values: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        given = [name for name, value in self.values.items() if value is not None]
+        if given and self.values["dataset"] is None:
+            option = f"--{given[0].replace('_', '-')}"
+            raise InputError(f"received {option} without --dataset; expected the images as well; add --dataset FOLDER")
+        _preprocessing(self.values["preprocessing"])
+
+    @property
+    def is_given(self) -> bool:
+        """True if there is a data set."""
+        return self.values["dataset"] is not None
+
+    def run(self, bundle: Path, verdict: Verdict, progress: Progress) -> Predictions:
+        """Compare the predictions. Raises what ``validate_predictions`` raises."""
+        from ..validate.predictions.choose import Thresholds
+        from ..workflows.validate_predictions import validate_predictions
+
+        names = ("k", "score", "iou", "suppression", "pixels", "activation")
+        given = {name: value for name, value in self.values.items() if value is not None}
+        thresholds = Thresholds(**{name: given.pop(name) for name in names if name in given})
+        preprocessing = _preprocessing(given.pop("preprocessing", None))
+        dataset = given.pop("dataset")
+        return validate_predictions(
+            bundle,
+            dataset,
+            thresholds=thresholds,
+            preprocessing=preprocessing,
+            verdict=verdict,
+            progress=progress,
+            **given,
+        )
+
+
+def take_dataset_options(options: dict[str, Any]) -> DatasetOptions:
+    """Take the options of the data set out of a command's. Raises what ``DatasetOptions`` raises."""
+    names = (
+        *("dataset", "metric", "max_flips", "labels", "reference", "preprocessing"),
+        *("k", "score", "iou", "suppression", "pixels", "activation"),
+    )
+    return DatasetOptions({name: options.pop(name) for name in names})
+
+
+def _preprocessing(text: str | None) -> Preprocessing | None:
+    """Read the entry of a manifest, or a file with one."""
+    from ..core.preprocessing import Preprocessing
+
+    if text is None:
+        return None
+    expected = """expected JSON as '{"resize": "crop", "crop": 0.875, "mean": [0.5], "std": [0.5]}', or a file of it"""
+    source = text
+    if not text.lstrip().startswith("{"):
+        file = Path(text)
+        if not file.is_file() or file.stat().st_size > LARGEST_BYTES:
+            raise InputError(f"received --preprocessing {text}, which is no such file; {expected}")
+        source = file.read_text(encoding="utf-8", errors="replace")
+    try:
+        entry = json.loads(source)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"received --preprocessing {text[:80]}, which is no JSON ({error}); {expected}") from None
+    if not isinstance(entry, dict):
+        raise InputError(f"received --preprocessing {text[:80]}; {expected}")
+    return Preprocessing.from_json(entry) or Preprocessing()
+
+
+def predictions_code(predictions: Predictions | None) -> int:
+    """Return the exit code of the predictions alone: 0 without a limit."""
+    if predictions is None or not predictions.is_judged or predictions:
+        return 0
+    return CheckFailed.exit_code if predictions.has_failed else MissingRequirement.exit_code

@@ -1,0 +1,123 @@
+"""Predictions on a data set as a table and lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from ..validate.predictions.interval import CONFIDENCE
+from ..validate.predictions.metric import Change
+from ..validate.predictions.results import Outcome, Predictions, RuntimePredictions
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+SHOWN = 5  # changed images of a runtime that are printed; the JSON has them all
+STYLES: Mapping[Outcome, str] = {
+    "passed": "green",
+    "failed": "bold red",
+    "compared": "",
+    "not compared": "yellow",
+}
+
+
+def predictions_table(found: Predictions) -> RenderableType:
+    """Return a row for each runtime, the images that changed, and a sentence."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("predictions", "result", "changed", f"{CONFIDENCE:.0%} interval", *found.scores, "what was found")
+    if found.scores:
+        values = [f"{value:.2%}" for value in found.scores.values()]
+        table.add_row(Text("the reference"), Text(""), "", "", *values, Text(f"{found.labelled} images with a label"))
+    for runtime in found.runtimes:
+        outcome = runtime.outcome(found.max_flips)
+        scores = [f"{runtime.scores[name]:.2%}" if name in runtime.scores else "" for name in found.scores]
+        low, high = runtime.interval
+        counted = [f"{len(runtime.changes)} of {runtime.images}", f"{low:.2%} to {high:.2%}"]
+        table.add_row(
+            Text(runtime.stage.label),
+            Text(outcome, style=STYLES[outcome]),
+            *(counted if runtime.images else ["", ""]),
+            *scores,
+            Text(predictions_sentence(runtime)),
+        )
+    style = "green" if found else "bold red" if found.has_failed else ""
+    lines = [Text(line, style="dim") for line in about(found)]
+    changes = [Text(line) for line in _changes(found)]
+    return Group(table, *lines, *changes, Text(predictions_conclusion(found), style=style))
+
+
+def about(found: Predictions) -> list[str]:
+    """Return what was read and compared, and what was left out, in lines."""
+    lines = [f"dataset    {found.dataset}", f"metric     {found.metric}", f"reference  {found.reference}"]
+    lines += [f"labels     {found.labels}: {found.labelled} of {found.images} images"] if found.labels else []
+    lines += [f"note       {note}" for note in found.notes]
+    lines += [f"not read   {why}" for _, why in found.refused[:SHOWN]]
+    if (more := len(found.refused) - SHOWN) > 0:
+        lines.append(f"not read   and {more} more")
+    if found.not_finite:
+        named = ", ".join(found.not_finite[:SHOWN])
+        lines.append(f"not finite the reference is NaN or infinity on {len(found.not_finite)} images: {named}")
+    return lines
+
+
+def predictions_label(runtime: RuntimePredictions) -> str:
+    """Return the name of a runtime's predictions among the stages of a verdict."""
+    return f"{runtime.stage.label}, predictions"
+
+
+def predictions_sentence(runtime: RuntimePredictions) -> str:
+    """Describe what a runtime's predictions are beside the reference's."""
+    if runtime.why:
+        return runtime.why
+    if not runtime.changes:
+        return "no image changed"
+    ties = f"; {runtime.ties} of them ties within float32's own rounding" if runtime.ties else ""
+    return f"{len(runtime.changes)} of {runtime.images} images changed ({runtime.share:.2%}){ties}"
+
+
+def _changes(found: Predictions) -> Iterator[str]:
+    """Yield a line for the first changed images of each runtime."""
+    for runtime in found.runtimes:
+        for change in runtime.changes[:SHOWN]:
+            yield f"changed    {runtime.stage.label}: {change_line(change, found.unit)}"
+        if (more := len(runtime.changes) - SHOWN) > 0:
+            yield f"changed    {runtime.stage.label}: and {more} more; --json has them all"
+
+
+def change_line(change: Change, unit: str) -> str:
+    """Return one changed image in words."""
+    tie = ", a tie" if change.is_tie else ""
+    margin = f"margin {change.margin:.3g} {unit}{tie}: " if change.margin == change.margin else ""
+    return f"{change.image}: {margin}{change.reference} → {change.found}"
+
+
+def predictions_conclusion(found: Predictions) -> str:
+    """Return the verdict on the predictions, or what was counted if no limit was given, in one sentence."""
+    unread = f"; {len(found.refused)} images could not be used" if found.refused else ""
+    compared = [runtime for runtime in found.runtimes if not runtime.why]
+    left_out = [runtime.stage.label for runtime in found.runtimes if runtime.why]
+    unchecked = (f"; not compared: {', '.join(left_out)}" if left_out else "") + unread
+    if found.max_flips is None:
+        if not compared:
+            return f"PREDICTIONS: nothing was compared beside the reference{unchecked}"
+        worst = max(compared, key=lambda runtime: runtime.share)
+        most = f"most changed in {worst.stage.label}, {len(worst.changes)} of {worst.images} images"
+        none = "no prediction changed" if not worst.changes else most
+        return f"PREDICTIONS: {none}{unchecked}; --max-flips makes a verdict of it"
+    allowed = f"{found.max_flips:.3g} of the images may change"
+    failed = [runtime for runtime in found.runtimes if runtime.outcome(found.max_flips) == "failed"]
+    if failed:
+        first = failed[0]
+        reason = first.why or f"{len(first.changes)} of {first.images} images changed"
+        return f"PREDICTIONS FAILED: {first.stage.label}: {reason}; {allowed}{unchecked}"
+    if found.not_finite:
+        return f"PREDICTIONS FAILED: the reference is NaN or infinity on {len(found.not_finite)} images{unchecked}"
+    if not compared:
+        return f"PREDICTIONS NOT CHECKED: nothing was compared beside the reference{unchecked}"
+    count = f"{len(compared)} runtime{'s' * (len(compared) > 1)}"
+    beyond = [runtime.stage.label for runtime in compared if runtime.interval[1] > found.max_flips]
+    wide = f"; more images would tell, the interval reaches beyond: {', '.join(beyond)}" if beyond else ""
+    return f"PREDICTIONS PASSED: {count}, {allowed}{wide}{unchecked}"

@@ -1,0 +1,1 @@
+"""Predictions on a data set: read from outputs, compared between runtimes, and scored by labels."""

@@ -1,0 +1,92 @@
+"""The runtimes of a bundle whose predictions are compared: every graph on the CPU, the tuned one, plans, providers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+
+from ...core.bundle import MODEL, Bundle
+from ...core.precision import FP32
+from ...engines.environment import ask_driver, try_provider
+from ...engines.tensorrt.here import why_not_runnable
+from ...engines.tensorrt.isolated import IsolatedPlan
+from ...engines.tensorrt.plans import is_of_its_graph, kernels_name, plans_of
+from ...engines.timing.runtimes import PROVIDERS, why_no_provider
+from ...errors import CheckFailed
+from ..stages.onnxruntime import ON_GPU, start
+from ..stages.stage import ORT_CPU, ORT_TUNED, Stage, lower_stages
+from .compare import Compared
+
+REFERENCE_STAGE = Stage(ORT_CPU)
+
+
+def files_of(bundle: Bundle) -> list[str]:
+    """Return the files of a bundle that its runtimes load."""
+    plans = [plan.file for plan in plans_of(bundle)]
+    wanted = dict.fromkeys(
+        [
+            *(name for graph in bundle.graph_files for name in (graph, f"{graph}.data")),
+            *(name for plan in plans for name in (plan, kernels_name(plan))),
+        ]
+    )
+    return [name for name in wanted if name in bundle.manifest["files"]]
+
+
+def open_runtimes(bundle: Bundle, sizes: Mapping[str, int], stack: ExitStack) -> list[Compared]:
+    """Start every runtime of a bundle but the float32 graph on the CPU; one that cannot run here says why.
+
+    Args:
+        bundle: Its files are not changed meanwhile.
+        sizes: Those of the axes, at which the images go in.
+        stack: Ends the processes.
+    """
+    found = [*_tuned(bundle, stack), *_lower(bundle, stack), *_plans(bundle, sizes, stack), *_providers(bundle, stack)]
+    for compared in found:
+        compared.start()
+    return found
+
+
+def _tuned(bundle: Bundle, stack: ExitStack) -> Iterator[Compared]:
+    entry, stage = bundle.tuned, Stage(ORT_TUNED)
+    if entry is None:
+        return
+    if entry.get("graph") != bundle.manifest["files"][MODEL]["sha256"]:
+        why = f"{entry['file']} was made from another graph; tune again"
+        yield Compared(stage, None, why, has_failed=True)
+        return
+    yield Compared(stage, stack.enter_context(start(stage, bundle.path / str(entry["file"]))))
+
+
+def _lower(bundle: Bundle, stack: ExitStack) -> Iterator[Compared]:
+    for precision, graph in bundle.graphs.items():
+        for stage in () if precision == FP32 else lower_stages(precision):
+            yield Compared(stage, stack.enter_context(start(stage, bundle.path / graph)))
+
+
+def _plans(bundle: Bundle, sizes: Mapping[str, int], stack: ExitStack) -> Iterator[Compared]:
+    for plan in plans_of(bundle):
+        stage = Stage(plan.flavour, plan.precision)
+        if not is_of_its_graph(bundle, plan):
+            yield Compared(stage, None, f"{plan.file} was built from another graph; compile again", has_failed=True)
+        elif why := why_not_runnable(plan):
+            yield Compared(stage, None, why)
+        elif not any(profile.holds(dict(sizes)) for profile in plan.profiles):
+            at = ", ".join(f"{name}={size}" for name, size in sizes.items())
+            yield Compared(stage, None, f"no profile of {plan.file} holds {at}; compile without --profile")
+        else:
+            try:
+                yield Compared(stage, stack.enter_context(IsolatedPlan(bundle, plan)))
+            except CheckFailed as error:
+                yield Compared(stage, None, str(error), has_failed=True)
+
+
+def _providers(bundle: Bundle, stack: ExitStack) -> Iterator[Compared]:
+    if not ask_driver().devices:
+        return
+    for runtime, name in ON_GPU.items():
+        if why := why_no_provider(name) or try_provider(PROVIDERS[name]):
+            yield Compared(Stage(runtime), None, why)
+            continue
+        for precision, graph in bundle.graphs.items():
+            stage = Stage(runtime, precision)
+            yield Compared(stage, stack.enter_context(start(stage, bundle.path / graph)), is_here=True)

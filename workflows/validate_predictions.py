@@ -1,0 +1,197 @@
+"""Compare the predictions of a bundle's runtimes on a data set; the part of ``validate`` behind ``--dataset``."""
+
+from __future__ import annotations
+
+import math
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ..core.bundle import REFERENCE, Bundle, Folder, open_bundle, require_unchanged
+from ..core.precision import FLOAT32
+from ..core.preprocessing import Preprocessing
+from ..core.progress import Counted, Progress, silent
+from ..core.scratch import scratch
+from ..core.snapshot import copy_files
+from ..errors import CheckFailed, InputError, MissingRequirement
+from ..validate.predictions.choose import Thresholds, choose_metric
+from ..validate.predictions.compare import Compared, Comparison, Run
+from ..validate.predictions.labels import Labels, array_labels, coco_of, find_labels
+from ..validate.predictions.metric import Metric
+from ..validate.predictions.results import Predictions
+from ..validate.predictions.runtimes import REFERENCE_STAGE, files_of, open_runtimes
+from ..validate.predictions.samples import Images, Tensors, find_samples
+from ..validate.recorded import from_tensors
+from ..validate.stages.onnxruntime import start
+from ..validate.verdict import STRESS_KINDS, Verdict
+
+if TYPE_CHECKING:
+    from torch import nn
+
+ONNXRUNTIME, PYTORCH = "onnxruntime", "pytorch"
+
+
+def validate_predictions(
+    bundle: Folder,
+    dataset: Path | str,
+    *,
+    metric: Literal["top1", "topk", "detections", "argmax-map"] | None = None,
+    thresholds: Thresholds | None = None,
+    labels: Path | str | None = None,
+    reference: str | nn.Module = ONNXRUNTIME,
+    preprocessing: Preprocessing | None = None,
+    max_flips: float | None = None,
+    verdict: Verdict | None = None,
+    progress: Progress | None = None,
+) -> Predictions:
+    """Compare the predictions of every runtime found here with those of the float32 graph, or of PyTorch.
+
+    Args:
+        bundle: The bundle, or its folder.
+        dataset: A folder of images, in folders of its own or not; or a .npz or .safetensors file with an array for
+            each input and perhaps ``labels``.
+        metric: What a prediction is; by default what the outputs tell.
+        thresholds: What counts as a change.
+        labels: A file of PATH CLASS, a COCO file, a folder of masks, "folders" or "none"; by default the folders of
+            the images if there is one for each class.
+        reference: "onnxruntime" for the float32 graph on the CPU; "pytorch" for the module, built again; or a module.
+        preprocessing: The way from an image to the input, in place of the bundle's own.
+        max_flips: The largest share of changed images that passes; None for no verdict.
+        verdict: The verdict that ties the float32 graph to PyTorch; by default the one of the deployment.
+        progress: Called with a line for every step.
+
+    Returns:
+        The images that changed, for each runtime.
+
+    Raises:
+        InputError: The data set, its labels or an argument does not fit the bundle, or no image can be read.
+        CheckFailed: A file is not the one that the manifest lists, or the reference does not run.
+        MissingRequirement: A package that is needed is not installed.
+        StorageError: Another command replaced the bundle meanwhile.
+    """
+    if max_flips is not None and not 0 <= max_flips <= 1:
+        raise InputError(f"received max_flips {max_flips:g}; expected a share from 0 to 1, as 0.005 for 0.5 %")
+    say = progress or silent
+    opened = open_bundle(bundle)
+    say("checking hashes")
+    require_unchanged(opened)
+    how = preprocessing or opened.preprocessing
+    samples = find_samples(Path(dataset), opened.inputs, opened.axes, how)
+    thresholds = thresholds or Thresholds()
+    model = f"{opened.name} {opened.manifest['target'].get('source', '')}"
+    chosen = choose_metric(metric, opened.outputs, samples.size, thresholds, model=model, labels=coco_of(labels))
+    answers = _labels(labels, chosen, samples, how)
+    with scratch("predict") as folder, ExitStack() as stack:
+        held = copy_files(opened, [*files_of(opened), REFERENCE], folder / "bundle")
+        say("loading the runtimes")
+        run, words, others = _reference(held, reference, verdict or _verdict(opened), stack, say)
+        runtimes = [*others, *open_runtimes(held, samples.sizes, stack)]
+        comparison = Comparison(chosen, run, runtimes, answers, _noise(opened, chosen))
+        count = len(samples.names)
+        for done in comparison.run(samples):
+            say(Counted(f"comparing predictions: {done} of {count} images"))
+        found = _found(comparison, samples, words, answers, max_flips)
+    _require_images(found, samples)
+    return found
+
+
+def _labels(
+    given: Path | str | None, metric: Metric, samples: Images | Tensors, how: Preprocessing | None
+) -> Labels | None:
+    if isinstance(samples, Tensors):
+        if given is None and samples.labels is not None:
+            return array_labels(samples.labels, metric, samples.source)
+        return find_labels(given, metric, samples.names, None, samples.size) if given is not None else None
+    return find_labels(given, metric, samples.names, how, samples.size)
+
+
+def _verdict(bundle: Bundle) -> Verdict | None:
+    """Return the verdict of the deployment; None if there was none."""
+    recorded = bundle.manifest["verdict"]
+    return Verdict.from_json(recorded) if recorded.get("stages") else None
+
+
+def _noise(bundle: Bundle, metric: Metric) -> float:
+    """Return the relative difference that two healthy runs in float32 may have, by what PyTorch loses."""
+    floors = [
+        float(output["max"])
+        for case in bundle.manifest["cases"]
+        for output in case["outputs"]
+        if output["name"] in metric.outputs and case["kind"] not in STRESS_KINDS
+    ]
+    return FLOAT32.between_runs * max([FLOAT32.unit_roundoff, *filter(math.isfinite, floors)])
+
+
+def _reference(
+    bundle: Bundle, reference: str | nn.Module, verdict: Verdict | None, stack: ExitStack, progress: Progress
+) -> tuple[Run, str, list[Compared]]:
+    """Return the reference, what it is in words, and the float32 graph as a runtime if it is not the reference."""
+    graph = stack.enter_context(start(REFERENCE_STAGE, bundle.model_path))
+    if reference == ONNXRUNTIME:
+        graph.load()
+        return graph.run, f"the float32 graph in ONNX Runtime on the CPU; {_tie(verdict)}", []
+    compared = Compared(REFERENCE_STAGE, graph)
+    compared.start()
+    run = _pytorch(bundle, reference, progress)
+    return run, "PyTorch in float32, the module of the bundle", [compared]
+
+
+def _tie(verdict: Verdict | None) -> str:
+    """Return in words what ties the float32 graph to PyTorch."""
+    found = None if verdict is None else next((one for one in verdict.stages if one.stage == REFERENCE_STAGE), None)
+    if found is None:
+        return "no verdict ties it to PyTorch"
+    if found.has_passed:
+        return f"its verdict ties it to PyTorch: {found.status}"
+    return f"its own verdict is {found.status}, so that nothing here is about PyTorch"
+
+
+def _pytorch(bundle: Bundle, reference: str | nn.Module, progress: Progress) -> Run:
+    from .bundle_module import rebuild, why_not_built
+
+    if isinstance(reference, str) and reference != PYTORCH:
+        raise InputError(f"received reference {reference!r}; expected {ONNXRUNTIME}, {PYTORCH} or a module")
+    if isinstance(reference, str):
+        if why := why_not_built(bundle):
+            is_missing = "not installed" in why
+            error: type[InputError | MissingRequirement] = MissingRequirement if is_missing else InputError
+            raise error(f"received --reference {PYTORCH}: {why}")
+        recorded = next(from_tensors(bundle.reference_path, bundle.manifest["cases"][:1]), None)
+        return rebuild(bundle, recorded, progress)[1].run
+    from ..engines.torch_runtime import TorchRuntime
+
+    return TorchRuntime(reference.eval(), [output.name for output in bundle.outputs]).run
+
+
+def _found(
+    comparison: Comparison, samples: Images | Tensors, reference: str, labels: Labels | None, max_flips: float | None
+) -> Predictions:
+    notes = [*samples.notes, *([labels.note] if labels is not None and labels.note else [])]
+    return Predictions(
+        dataset=samples.words,
+        metric=comparison.metric.words,
+        unit=comparison.metric.unit,
+        reference=reference,
+        images=comparison.images,
+        runtimes=tuple(runtime.result() for runtime in comparison.runtimes),
+        scores={} if comparison.scores is None or not comparison.labelled else comparison.scores.result(),
+        labels=labels.words if labels is not None else "",
+        labelled=comparison.labelled,
+        refused=tuple(comparison.refused),
+        not_finite=tuple(comparison.not_finite),
+        max_flips=max_flips,
+        notes=tuple(notes),
+    )
+
+
+def _require_images(found: Predictions, samples: Images | Tensors) -> None:
+    """Raise if there is nothing to say: InputError if no image can be read, CheckFailed if the reference is NaN."""
+    if found.images:
+        return
+    if found.not_finite:
+        raise CheckFailed(
+            f"the reference is NaN or infinity on all {len(found.not_finite)} images that can be read; nothing can be "
+            "compared; check the preprocessing and the weights"
+        )
+    name, why = found.refused[0]
+    raise InputError(f"none of the {len(samples.names)} images can be used, the first of them {name}: {why}")
