@@ -52,7 +52,8 @@ class Digits(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """``(n, 1, 32, 32)`` to ``(n, 10)``."""
-        return self.head(self.stages(self.stem(image)).mean((2, 3)))
+        scores: Tensor = self.head(self.stages(self.stem(image)).mean((2, 3)))
+        return scores
 
 
 def write_images(folder: Path) -> None:
@@ -89,7 +90,7 @@ def train(images: Tensor, digits: Tensor, *, epochs: int = EPOCHS) -> Digits:
         batch = order[step * BATCH : (step + 1) * BATCH]
         loss = nn.functional.cross_entropy(model(images[batch]), digits[batch])
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
     return model.eval()

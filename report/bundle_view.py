@@ -16,6 +16,7 @@ from .map_section import MapSection, map_section
 from .measured_section import CostSection, LatencySection, cost_section, latency_section
 from .network_section import AlongSection, NetworkSection, along_sections, network_sections
 from .precision_section import AchievedSection, AskedSection, achieved_sections, asked_sections
+from .predictions_section import PredictionsSection, predictions_section
 from .scale import size
 from .verdict_section import VerdictSection, verdict_section
 
@@ -59,6 +60,7 @@ class BundleView:
     error_map: MapSection | None
     networks: tuple[NetworkSection, ...]
     along: tuple[AlongSection, ...]
+    predictions: PredictionsSection | None
     asked: tuple[AskedSection, ...]
     achieved: tuple[AchievedSection, ...]
     cost: CostSection | None
@@ -89,6 +91,7 @@ def bundle_view(bundle: Bundle, shown: Path, *, number: int = 1) -> BundleView:
         error_map=map_section([verdict for verdict, _ in verdicts]),
         networks=network_sections([verdict for verdict, _ in verdicts], _classes(bundle)),
         along=_along(bundle),
+        predictions=_predictions(bundle),
         asked=asked_sections(bundle),
         achieved=achieved_sections(bundle),
         cost=_measured(bundle, COST, cost_section),
@@ -129,6 +132,18 @@ def _along(bundle: Bundle) -> tuple[AlongSection, ...]:
     except (AttributeError, TypeError, ValueError) as error:
         raise InputError(
             f"received a bundle whose 'network' cannot be read ({error!r}); run attn2trt validate --network again"
+        ) from None
+
+
+def _predictions(bundle: Bundle) -> PredictionsSection | None:
+    entry = bundle.manifest.get(VALIDATED, {}).get(PREDICTIONS)
+    if entry is None:
+        return None
+    try:
+        return predictions_section(entry)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise InputError(
+            f"received a bundle whose 'predictions' cannot be read ({error!r}); run attn2trt validate --dataset again"
         ) from None
 
 
