@@ -8,21 +8,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..core.bundle import REFERENCE, Bundle, Folder, open_bundle, require_unchanged
-from ..core.precision import FLOAT32
+from ..core.precision import FLOAT32, PRECISIONS
 from ..core.preprocessing import Preprocessing
 from ..core.progress import Counted, Progress, silent
 from ..core.scratch import scratch
 from ..core.snapshot import copy_files
 from ..errors import CheckFailed, InputError, MissingRequirement
+from ..validate.metrics import PYTORCH as PYTORCH_TRUTH
 from ..validate.predictions.choose import Thresholds, choose_metric
 from ..validate.predictions.compare import Compared, Comparison, Run
 from ..validate.predictions.labels import Labels, array_labels, coco_of, find_labels
 from ..validate.predictions.metric import Metric
 from ..validate.predictions.results import Predictions
-from ..validate.predictions.runtimes import REFERENCE_STAGE, files_of, open_runtimes
+from ..validate.predictions.runtimes import files_of, open_runtimes, reference_stage
 from ..validate.predictions.samples import Images, Tensors, find_samples
 from ..validate.recorded import from_tensors
 from ..validate.stages.onnxruntime import start
+from ..validate.stages.stage import Stage
 from ..validate.verdict import STRESS_KINDS, Verdict
 
 if TYPE_CHECKING:
@@ -126,23 +128,26 @@ def _reference(
     bundle: Bundle, reference: str | nn.Module, verdict: Verdict | None, stack: ExitStack, progress: Progress
 ) -> tuple[Run, str, list[Compared]]:
     """Return the reference, what it is in words, and the float32 graph as a runtime if it is not the reference."""
-    graph = stack.enter_context(start(REFERENCE_STAGE, bundle.model_path))
+    stage = reference_stage(bundle)
+    graph = stack.enter_context(start(stage, bundle.model_path))
     if reference == ONNXRUNTIME:
         graph.load()
-        return graph.run, f"the float32 graph in ONNX Runtime on the CPU; {_tie(verdict)}", []
-    compared = Compared(REFERENCE_STAGE, graph)
+        words = PRECISIONS[bundle.precision].words
+        return graph.run, f"the {words} graph in ONNX Runtime on the CPU; {_tie(verdict, stage)}", []
+    compared = Compared(stage, graph)
     compared.start()
     run = _pytorch(bundle, reference, progress)
     return run, "PyTorch in float32, the module of the bundle", [compared]
 
 
-def _tie(verdict: Verdict | None) -> str:
-    """Return in words what ties the float32 graph to PyTorch."""
-    found = None if verdict is None else next((one for one in verdict.stages if one.stage == REFERENCE_STAGE), None)
-    if found is None:
+def _tie(verdict: Verdict | None, stage: Stage) -> str:
+    """Return in words what ties the graph to PyTorch, or to its own float64."""
+    found = None if verdict is None else next((one for one in verdict.stages if one.stage == stage), None)
+    if verdict is None or found is None:
         return "no verdict ties it to PyTorch"
+    truth = PYTORCH_TRUTH if verdict.source == PYTORCH_TRUTH else "its own float64, not to PyTorch"
     if found.has_passed:
-        return f"its verdict ties it to PyTorch: {found.status}"
+        return f"its verdict ties it to {truth}: {found.status}"
     return f"its own verdict is {found.status}, so that nothing here is about PyTorch"
 
 

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...core.graph_io import FLOAT32
 from ...errors import CheckFailed, InputError, MissingRequirement
+from ..cases import Feeds
 from ..stages.judge import Runtime
 from ..stages.stage import Stage
 from .labels import Labels
@@ -27,6 +29,7 @@ class Compared:
         why_not: The reason if it is not compared.
         is_here: The runtime was found to work, so that a graph that it does not load has failed.
         outputs: Those that it must give.
+        io: The type of its float inputs; images are rounded to it, as they are in use.
     """
 
     stage: Stage
@@ -34,6 +37,7 @@ class Compared:
     why_not: str = ""
     is_here: bool = False
     outputs: Sequence[str] = ()
+    io: str = FLOAT32
     changes: list[Change] = field(default_factory=list)
     images: int = 0
     scores: Scores | None = None
@@ -55,11 +59,11 @@ class Compared:
         except CheckFailed as error:
             self.why_not, self.has_failed = str(error), not _lacks_kernels(str(error))
 
-    def run(self, feeds: Any) -> Mapping[str, Array] | None:
+    def run(self, feeds: Feeds) -> Mapping[str, Array] | None:
         """Return the outputs; None, for good, if it does not answer."""
         assert self.runtime is not None
         try:
-            outputs = self.runtime.run(feeds)
+            outputs = self.runtime.run(rounded_to(feeds, self.io))
             require_outputs(outputs, self.outputs)
             return outputs
         except (CheckFailed, InputError) as error:
@@ -72,6 +76,11 @@ class Compared:
         return RuntimePredictions(
             self.stage, self.images, tuple(self.changes), scores, why=self.why_not, has_failed=self.has_failed
         )
+
+
+def rounded_to(feeds: Feeds, io: str) -> Feeds:
+    """Return inputs of a float32 graph as one of that ``io`` takes them."""
+    return {name: value.astype(io) if value.dtype == FLOAT32 else value for name, value in feeds.items()}
 
 
 def require_outputs(outputs: Mapping[str, Array], names: Sequence[str]) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 
 from ...core.bundle import MODEL, Bundle
-from ...core.precision import FP32
 from ...engines.environment import ask_driver, try_provider
 from ...engines.tensorrt.here import why_not_runnable
 from ...engines.tensorrt.isolated import IsolatedPlan
@@ -14,10 +13,13 @@ from ...engines.tensorrt.plans import is_of_its_graph, kernels_name, plans_of
 from ...engines.timing.runtimes import PROVIDERS, why_no_provider
 from ...errors import CheckFailed
 from ..stages.onnxruntime import ON_GPU, start
-from ..stages.stage import ORT_CPU, ORT_TUNED, Stage, lower_stages
+from ..stages.stage import ORT_TUNED, WRITTEN, Stage, given_stages, lower_stages
 from .compare import Compared
 
-REFERENCE_STAGE = Stage(ORT_CPU)
+
+def reference_stage(bundle: Bundle) -> Stage:
+    """Return the stage of the graph that the others are made of: as production runs it, if ONNX Runtime can."""
+    return given_stages(WRITTEN, bundle.precision)[-1]
 
 
 def files_of(bundle: Bundle) -> list[str]:
@@ -33,7 +35,7 @@ def files_of(bundle: Bundle) -> list[str]:
 
 
 def open_runtimes(bundle: Bundle, sizes: Mapping[str, int], stack: ExitStack) -> list[Compared]:
-    """Start every runtime of a bundle but the float32 graph on the CPU; one that cannot run here says why.
+    """Start every runtime of a bundle but its reference on the CPU; one that cannot run here says why.
 
     Args:
         bundle: Its files are not changed meanwhile.
@@ -47,7 +49,7 @@ def open_runtimes(bundle: Bundle, sizes: Mapping[str, int], stack: ExitStack) ->
 
 
 def _tuned(bundle: Bundle, stack: ExitStack) -> Iterator[Compared]:
-    entry, stage = bundle.tuned, Stage(ORT_TUNED)
+    entry, stage = bundle.tuned, Stage(ORT_TUNED, bundle.precision)
     if entry is None:
         return
     if entry.get("graph") != bundle.manifest["files"][MODEL]["sha256"]:
@@ -58,9 +60,10 @@ def _tuned(bundle: Bundle, stack: ExitStack) -> Iterator[Compared]:
 
 
 def _lower(bundle: Bundle, stack: ExitStack) -> Iterator[Compared]:
-    for precision, graph in bundle.graphs.items():
-        for stage in () if precision == FP32 else lower_stages(precision):
-            yield Compared(stage, stack.enter_context(start(stage, bundle.path / graph)))
+    for precision, entry in bundle.precisions.items():
+        for stage in lower_stages(precision):
+            runtime = stack.enter_context(start(stage, bundle.path / entry["file"]))
+            yield Compared(stage, runtime, io=bundle.io(precision))
 
 
 def _plans(bundle: Bundle, sizes: Mapping[str, int], stack: ExitStack) -> Iterator[Compared]:
@@ -75,7 +78,8 @@ def _plans(bundle: Bundle, sizes: Mapping[str, int], stack: ExitStack) -> Iterat
             yield Compared(stage, None, f"no profile of {plan.file} holds {at}; compile without --profile")
         else:
             try:
-                yield Compared(stage, stack.enter_context(IsolatedPlan(bundle, plan)))
+                runtime = stack.enter_context(IsolatedPlan(bundle, plan))
+                yield Compared(stage, runtime, io=bundle.io(plan.precision))
             except CheckFailed as error:
                 yield Compared(stage, None, str(error), has_failed=True)
 
@@ -89,4 +93,5 @@ def _providers(bundle: Bundle, stack: ExitStack) -> Iterator[Compared]:
             continue
         for precision, graph in bundle.graphs.items():
             stage = Stage(runtime, precision)
-            yield Compared(stage, stack.enter_context(start(stage, bundle.path / graph)), is_here=True)
+            process = stack.enter_context(start(stage, bundle.path / graph))
+            yield Compared(stage, process, is_here=True, io=bundle.io(precision))
