@@ -19,7 +19,7 @@ from attn2trt.core.progress import silent
 from attn2trt.engines.timing.method import Method
 from attn2trt.engines.timing.runners import OrtRunner
 from attn2trt.errors import StorageError
-from attn2trt.workflows import bundle_module
+from attn2trt.workflows import bundle_module, bundle_variants
 from attn2trt.workflows.benchmark import benchmark
 from attn2trt.workflows.bundle_variants import from_bundle
 from attn2trt.workflows.variants import Variant
