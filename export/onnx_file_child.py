@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from ..core.bundle import is_inside, tensors
 from ..core.channel import claim_stdout, failure, receive, send
@@ -23,6 +24,8 @@ OWN_DOMAINS = ("", "ai.onnx")
 # The types that cases can be made of; values of others are not drawn.
 FED = (*FLOAT_DTYPES, "float64", *INTEGER_DTYPES)
 _OLDEST_IR = 3
+_SMALL_BYTES = 1 << 16  # of a tensor that sizes may be computed of
+_PAGE, _BLOCK = 4096, 1 << 24
 _WEIGHTS_ALONE_IR = 4  # the first in which a weight is no input
 _INTEGERS = ("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
 
@@ -34,11 +37,13 @@ def main() -> None:
         message = receive(sys.stdin.buffer)
         if message is None:
             return
-        model, about = read(Path(message[0]["path"]), message[0]["shown"])
+        path, shown = Path(message[0]["path"]), message[0]["shown"]
+        model, about = read(path, shown)
         send(stream, about)
         message = receive(sys.stdin.buffer)
         if message is not None:
-            send(stream, {"outputs": write(model, Path(message[0]["destination"]), message[0]["dims"])})
+            destination, dims = Path(message[0]["destination"]), message[0]["dims"]
+            send(stream, {"outputs": write(model, destination, dims, source=path.parent, shown=shown)})
     except MemoryError:
         send(stream, failure(InputError("the file takes more memory to read than --memory-limit allows; raise it")))
     except Exception as error:
@@ -50,22 +55,26 @@ def read(path: Path, shown: str) -> tuple[onnx.ModelProto, dict[str, Any]]:
 
     Raises InputError with one line for everything that makes the file unusable; ``shown`` is its name in there.
     """
-    import onnx
     from onnx import inliner
 
     model = _parsed(path, shown)
     opset = _opset(model, shown)
     files = _external_files(model, path.parent.resolve(), shown)
-    onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
+    load_weights(model, path, files)
     notes = []
+    is_rewritten = bool(model.functions)
     if model.functions:
         notes.append(f"{len(model.functions)} functions of the file are inlined")
         model = inliner.inline_local_functions(model)
     if _sort(model.graph):
+        is_rewritten = True
         notes.append("nodes read values before they are made, against ONNX's rules: they are sorted in the copy")
     _require_own_operators(model, opset, shown)
-    _fill_outputs(model)
-    _check(model, path, shown)
+    is_rewritten |= _fill_outputs(model)
+    if not is_light(model):
+        _check(model, shown)
+    elif not is_rewritten:  # else the copy is checked, once it is written
+        _check(path, shown)
     ir_version = model.ir_version
     _leave_weights_out_of_inputs(model)
     _leave_out_other_domains(model)
@@ -205,16 +214,12 @@ def _require_own_operators(model: onnx.ModelProto, opset: int, shown: str) -> No
             raise InputError(f"received {shown} with the operators {listed}, {why}")
 
 
-def _check(model: onnx.ModelProto, path: Path, shown: str) -> None:
-    """Let ONNX's checker and its shape inference look at the model."""
+def _check(model: onnx.ModelProto | Path, shown: str) -> None:
+    """Let ONNX's checker and its shape inference look at the model, or at one that is too large for a message."""
     import onnx
 
     try:
-        is_large = model.ByteSize() > EXTERNAL_DATA_BYTES
-        if is_large and not model.functions:
-            onnx.checker.check_model(str(path), full_check=True)
-        else:
-            onnx.checker.check_model(model, full_check=True)
+        onnx.checker.check_model(str(model) if isinstance(model, Path) else model, full_check=True)
     except Exception as error:  # the checker raises several unrelated types
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:240]
         raise InputError(f"received {shown}, which ONNX's checker refuses: {reason}; export it again") from error
@@ -303,14 +308,15 @@ def _precision(model: onnx.ModelProto) -> str:
     return next((row.name for row in reversed(CAST.values()) if row.dtype in names), FP32)
 
 
-def _fill_outputs(model: onnx.ModelProto) -> None:
-    """Give outputs without a shape, which the checker does not take, the one that is inferred."""
+def _fill_outputs(model: onnx.ModelProto) -> bool:
+    """Give outputs without a shape, which the checker does not take, the one that is inferred; True if there is one."""
     if all(value.type.tensor_type.HasField("shape") for value in model.graph.output):
-        return
+        return False
     known = {value.name: value for value in _inferred(model).graph.output}
     for value in model.graph.output:
         if not value.type.tensor_type.HasField("shape"):
             value.CopyFrom(known[value.name])
+    return True
 
 
 def _about(value: onnx.ValueInfoProto, shown: str) -> dict[str, Any]:
@@ -335,10 +341,18 @@ def _about_input(value: onnx.ValueInfoProto, shown: str) -> dict[str, Any]:
     return about
 
 
-def write(model: onnx.ModelProto, path: Path, dims: Mapping[str, list[int | str]]) -> list[dict[str, Any]]:
+def write(
+    model: onnx.ModelProto,
+    path: Path,
+    dims: Mapping[str, list[int | str]],
+    *,
+    source: Path = Path(),
+    shown: str = "the file",
+) -> list[dict[str, Any]]:
     """Write the model with these dimensions of its inputs; returns what its outputs are then.
 
-    A name of the file that now has another, or a size, has it in the outputs too.
+    ``source`` is the folder of the files with its weights, if they were left there; ``shown`` is its name in errors. A
+    name of the file that now has another, or a size, has it in the outputs too.
     """
     import onnx
 
@@ -356,9 +370,62 @@ def write(model: onnx.ModelProto, path: Path, dims: Mapping[str, list[int | str]
                 dim.ClearField("dim_value")
     del model.graph.value_info[:]
     model = _inferred(model)  # the types of values decide what can be lowered
-    is_large = model.ByteSize() > EXTERNAL_DATA_BYTES
-    onnx.save_model(model, str(path), save_as_external_data=is_large, location=WEIGHTS if is_large else None)
+    if is_light(model):
+        _save_light(model, path, source)
+        _check(path, shown)
+    else:
+        is_large = model.ByteSize() > EXTERNAL_DATA_BYTES
+        onnx.save_model(model, str(path), save_as_external_data=is_large, location=WEIGHTS if is_large else None)
     return [_described(value) for value in model.graph.output]
+
+
+def load_weights(model: onnx.ModelProto, path: Path, files: Sequence[str]) -> None:
+    """Take the weights beside the file into the model. If all of them are too much for one message, as protobuf's ends
+    at 2 GiB, only the small ones, on which the shapes of values may depend: see ``is_light``."""
+    from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
+
+    size = sum(file.stat().st_size for file in (path, *(path.parent / name for name in files)))
+    for tensor in tensors(model):
+        if uses_external_data(tensor):
+            length = math.prod(tensor.dims) * 8  # bytes at most
+            if size <= EXTERNAL_DATA_BYTES or length <= _SMALL_BYTES:
+                load_external_data_for_tensor(tensor, str(path.parent))
+                tensor.data_location = tensor.DEFAULT
+                del tensor.external_data[:]
+
+
+def is_light(model: onnx.ModelProto) -> bool:
+    """Return True for a model whose large weights were left in their files."""
+    return any(tensor.data_location == tensor.EXTERNAL for tensor in tensors(model))
+
+
+def _save_light(model: onnx.ModelProto, path: Path, source: Path) -> None:
+    """Write a light model, and its weights out of the files of ``source`` into one file beside it."""
+    with path.with_name(WEIGHTS).open("wb") as stream:
+        for tensor in tensors(model):
+            if tensor.data_location != tensor.EXTERNAL:
+                continue
+            said = {entry.key: entry.value for entry in tensor.external_data}
+            stream.seek(-stream.tell() % _PAGE, os.SEEK_CUR)
+            start, length = stream.tell(), _copy(source / said["location"], said, stream)
+            del tensor.external_data[:]
+            for key, value in (("location", WEIGHTS), ("offset", start), ("length", length)):
+                tensor.external_data.add(key=key, value=str(value))
+    path.write_bytes(model.SerializeToString())
+
+
+def _copy(file: Path, said: Mapping[str, str], stream: IO[bytes]) -> int:
+    """Append one weight of a file to a stream; returns its length."""
+    with file.open("rb") as weights:
+        weights.seek(int(said.get("offset", 0)))
+        left = length = int(said.get("length", 0)) or file.stat().st_size - weights.tell()
+        while left:
+            block = weights.read(min(left, _BLOCK))
+            if not block:
+                raise InputError(f"received {file}, which became shorter while it was read; run the command again")
+            stream.write(block)
+            left -= len(block)
+    return length
 
 
 def _set(dim: Any, wanted: int | str) -> None:

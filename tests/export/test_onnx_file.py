@@ -10,9 +10,11 @@ import pytest
 from foreign_files import convolution, model, saved
 from onnx import TensorProto, helper
 
+from attn2trt import deploy
 from attn2trt.core.memory import children_take
 from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.errors import InputError, Interrupted
+from attn2trt.export import onnx_file_child
 from attn2trt.export.contract import check_contract
 from attn2trt.export.onnx_file import OnnxFile, OnnxFileReader
 from attn2trt.export.onnx_file_child import read, write
@@ -187,3 +189,52 @@ def test_a_file_that_takes_more_memory_than_is_allowed(tmp_path: Path) -> None:
     path = saved(large, tmp_path / "a.onnx")
     with children_take(100 << 20), OnnxFileReader(path) as reader, pytest.raises((InputError, Interrupted)):
         reader.read()
+
+
+def test_weights_that_are_too_large_for_a_message_stay_in_their_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_file_child, "EXTERNAL_DATA_BYTES", 8)
+    monkeypatch.setattr(onnx_file_child, "_SMALL_BYTES", 100)
+    path = with_weights_beside(tmp_path)
+    found, about = read(path, "model.onnx")
+    assert onnx_file_child.is_light(found)
+    assert not found.graph.initializer[0].raw_data
+    assert found.graph.initializer[1].raw_data, "a small one is read"
+    assert about["outputs"][0]["dims"] == ["n", 4, 8, 8]
+    (tmp_path / "copy").mkdir()
+    write(found, tmp_path / "copy/b.onnx", {"x": ["batch", 3, 8, 8]}, source=tmp_path)
+    written = onnx.load(str(tmp_path / "copy/b.onnx"))
+    for mine, own in zip(written.graph.initializer, convolution().graph.initializer, strict=True):
+        assert np.array_equal(onnx.numpy_helper.to_array(mine), onnx.numpy_helper.to_array(own))
+
+
+def test_a_light_model_that_breaks_the_rules_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_file_child, "EXTERNAL_DATA_BYTES", 8)
+    path = with_weights_beside(tmp_path)
+    broken = onnx.load(str(path), load_external_data=False)
+    broken.graph.node[2].input[1] = "nobody"
+    path.write_bytes(broken.SerializeToString())
+    assert "ONNX's checker refuses" in refusal(path)
+
+
+@pytest.mark.slow
+def test_a_file_of_more_than_two_gigabytes(tmp_path: Path) -> None:
+    size, count = 10_500, 5
+    tensors = []
+    with (tmp_path / "large.data").open("wb") as stream:
+        stream.truncate(4 * size * size * count)  # a file with holes: zeros that take no room
+    for number in range(count):
+        tensor = TensorProto(name=f"w{number}", data_type=TensorProto.FLOAT, dims=[size, size])
+        tensor.data_location = TensorProto.EXTERNAL
+        place = {"location": "large.data", "offset": 4 * size * size * number, "length": 4 * size * size}
+        for key, value in place.items():
+            tensor.external_data.add(key=key, value=str(value))
+        tensors.append(tensor)
+    nodes = [helper.make_node("MatMul", [f"h{at}" if at else "x", f"w{at}"], [f"h{at + 1}"]) for at in range(count)]
+    nodes.append(helper.make_node("Identity", [f"h{count}"], ["y"]))
+    found = model(nodes, dims=("n", size), out=("n", size))
+    found.graph.initializer.extend(tensors)
+    bundle = deploy(str(saved(found, tmp_path / "large.onnx")), out=tmp_path / "bundle", capabilities="none")
+    assert bundle.passed
+    assert (bundle.path / "model.onnx.data").stat().st_size > 2**31

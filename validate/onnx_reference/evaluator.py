@@ -24,6 +24,7 @@ from .kernels import replacements
 from .levels import largest_of, quantised
 from .plain_kernels import Manner
 from .tf32 import shortening
+from .weights_beside import weights_beside
 
 if TYPE_CHECKING:
     import onnx
@@ -80,7 +81,7 @@ class Evaluator:
         import onnx
         from onnx.reference import ReferenceEvaluator
 
-        model = onnx.load(str(path))
+        model = onnx.load(str(path), load_external_data=False)
         self.dtype = np.dtype(dtype)
         opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
         self._manner = Manner()
@@ -88,9 +89,11 @@ class Evaluator:
         _require_truth(model, opset, {kind.__name__ for kind in replaced})
         self._declared = {value.name: _type_name(value) for value in (*model.graph.input, *model.graph.output)}
         self.outputs = [value.name for value in model.graph.output]
-        self._half = _half_values(onnx.load(str(path), load_external_data=False))
+        self._half = _half_values(model)
+        beside = weights_beside(model, path.parent, self.dtype)
         _retype(model, dtype)
         self._inner = ReferenceEvaluator(model, new_ops=replaced)
+        self._inner.rt_inits_.update(beside)
         self._nodes = list(zip(model.graph.node, self._inner.rt_nodes_, strict=True))
         self._last = {
             name: position

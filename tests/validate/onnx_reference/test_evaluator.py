@@ -17,7 +17,7 @@ from attn2trt.validate.metrics import GRAPH, Reference
 from attn2trt.validate.onnx_reference.evaluator import Evaluator
 from attn2trt.validate.onnx_reference.isolated import IsolatedEvaluator
 from attn2trt.validate.onnx_reference.references import GraphLower, graph_references
-from attn2trt.validate.onnx_reference.rounding import half_rounding, level_rounding
+from attn2trt.validate.onnx_reference.rounding import half_rounding, level_rounding, product_rounding
 
 X = {"x": np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)}
 
@@ -169,3 +169,27 @@ def test_a_reference_has_floors_for_every_precision_and_a_reason_for_what_does_n
     assert found.outputs64["y"].dtype == np.float64
     assert 1e-8 < found.floors["y"].l2 < 1e-6 < found.lower["fp16"]["y"].l2 < 1e-2
     assert isinstance(reason, CheckFailed)
+
+
+@pytest.mark.parametrize("dtype", [TensorProto.FLOAT, TensorProto.FLOAT16])
+def test_weights_beside_the_graph_are_those_inside(tmp_path: Path, dtype: int) -> None:
+    inside = saved(convolution(dtype=dtype), tmp_path / "inside.onnx")
+    beside = {"save_as_external_data": True, "location": "w.bin", "size_threshold": 0}
+    onnx.save_model(convolution(dtype=dtype), str(tmp_path / "beside.onnx"), **beside)
+    for kind in ("float64", "float32"):
+        one, other = (Evaluator(file, kind).run(X)["y"] for file in (inside, tmp_path / "beside.onnx"))
+        assert one.dtype == other.dtype
+        assert np.array_equal(one, other)
+
+
+def test_tf32_loses_three_digits_more_and_each_draw_loses_others(path: Path) -> None:
+    truth = Evaluator(path, "float64").run(X)["y"]
+    rounding = product_rounding(["Conv_0"])
+    unnamed = onnx.load(str(path))
+    unnamed.graph.node[0].name = "Conv_0"
+    single = Evaluator(saved(unnamed, path.with_name("named.onnx")), "float32")
+    lost = [error(single.run(X, rounding=rounding, draw=draw)["y"], truth) for draw in (None, 0, 1, 2)]
+    assert all(1e-5 < one < 2e-3 for one in lost), lost
+    assert len({*lost}) == 4
+    assert lost[1] > lost[0], "cut off instead of rounded"
+    assert error(single.run(X)["y"], truth) < 1e-6
