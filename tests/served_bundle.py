@@ -47,9 +47,12 @@ def graph(shape: Sequence[int | str], *, external: Path | None = None, factor: f
     return model
 
 
-def pair(number: int, shape: Sequence[int | str], sizes: Mapping[str, int], rows: bool) -> tuple[Case, Reference]:
-    """A case of the graph with its truth."""
+def pair(
+    number: int, shape: Sequence[int | str], sizes: Mapping[str, int], rows: bool, halves: bool = False
+) -> tuple[Case, Reference]:
+    """A case of the graph with its truth; ``halves`` are numbers that float16 has."""
     x = np.random.default_rng(number).standard_normal([sizes.get(str(dim), dim) for dim in shape]).astype(np.float32)
+    x = x.astype(np.float16).astype(np.float32) if halves else x
     truth = {"y": x.astype(np.float64) * 2}
     floor, half = ({"y": measure(truth["y"] * (1 + loss), truth["y"])} for loss in (6e-8, 5e-4))
     case = Case(f"case {number}", "why", "normal", dict(sizes), lambda: {"x": x}, ("x",), True)
@@ -67,13 +70,15 @@ def write(
     precisions: Sequence[str] = ("fp32",),
     plans: Sequence[Mapping[str, Any]] = (),
     rows: bool = True,
+    halves: bool = False,
     external: bool = False,
+    io: str = "float32",
     status: str = "not checked",
     factor: float = 2.0,
     **entries: Any,
 ) -> Bundle:
     """Write the bundle; ``plans`` are entries of ``plan``, whose files hold their own names."""
-    arrays, cases, _ = to_tensors([pair(number, shape, one, rows) for number, one in enumerate(sizes)])
+    arrays, cases, _ = to_tensors([pair(number, shape, one, rows, halves) for number, one in enumerate(sizes)])
     spec = {"shape": list(shape), "dtype": "float32"}
     found = [StageResult(Stage(ORT_CPU), status, "it is wrong")]  # type: ignore[arg-type]
     with BundleWriter(destination) as writer:
@@ -89,7 +94,7 @@ def write(
                 file = f"model.{precision}.onnx"
                 onnx.save(graph(shape, factor=factor), writer.path / file)
                 files[file] = f"graph, {precision}"
-                lower[precision] = {**FP16, "file": file}
+                lower[precision] = {**FP16, "file": file, "inputs_and_outputs": io}
         for plan in plans:
             (writer.path / plan["file"]).parent.mkdir(exist_ok=True)
             (writer.path / plan["file"]).write_text(plan["file"])

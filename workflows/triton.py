@@ -153,7 +153,7 @@ def _model(bundle: Bundle, name: str, sources: Sequence[Source], *, batching: bo
 
 
 def _warmup(bundle: Bundle, model: ServedModel) -> list[Request]:
-    return list(requests(bundle, model.batching, model.sources[0].profiles))
+    return list(requests(bundle, model.batching, model.sources[0].profiles, bundle.io(model.sources[0].precision)))
 
 
 def _require_not_failed(bundle: Bundle) -> None:

@@ -57,7 +57,7 @@ def make_config(
 
     Raises MissingRequirement without Triton's client library, InputError if the versions need different configurations.
     """
-    _require_one_configuration(sources)
+    _require_one_configuration(bundle, sources)
     pb = import_model_config()
     first = sources[0]
     config = pb.ModelConfig(name=name, max_batch_size=batching.largest)
@@ -114,7 +114,7 @@ def to_text(config: Any) -> str:
     return str(text_format.MessageToString(config, as_utf8=True))
 
 
-def _require_one_configuration(sources: Sequence[Source]) -> None:
+def _require_one_configuration(bundle: Bundle, sources: Sequence[Source]) -> None:
     first = sources[0]
     for source in sources[1:]:
         same = (first.backend, first.main, dict(first.capabilities)) == (
@@ -123,19 +123,19 @@ def _require_one_configuration(sources: Sequence[Source]) -> None:
             dict(source.capabilities),
         )
         profiles = [str(profile) for profile in first.profiles] == [str(profile) for profile in source.profiles]
-        if not same or not profiles:
+        if not same or not profiles or bundle.io(first.precision) != bundle.io(source.precision):
             raise InputError(
                 f"received --as versions; {first.precision} and {source.precision} need different configurations, "
-                "in backend, GPUs or profiles, and versions of a model share one; choose --as names"
+                "in backend, GPUs, profiles or types, and versions of a model share one; choose --as names"
             )
 
 
 def _add_tensors(
     pb: Any, config: Any, bundle: Bundle, source: Source, batching: Batching, labels: Mapping[str, str]
 ) -> None:
-    for spec in bundle.inputs:
+    for spec in bundle.inputs_of(source.precision):
         _describe(config.input.add(), pb, spec, source, batching)
-    for spec in bundle.outputs:
+    for spec in bundle.outputs_of(source.precision):
         entry = config.output.add()
         _describe(entry, pb, spec, source, batching)
         if spec.name in labels:

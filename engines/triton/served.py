@@ -117,7 +117,7 @@ def _versions(
             raise InputError(
                 f"received --precision {precision}; {model} says that it serves {said}; leave the option out"
             )
-        wrong = _wrong_files(bundle, model, entry) or _wrong_tensors(client, bundle, model, number)
+        wrong = _wrong_files(bundle, model, entry) or _wrong_tensors(client, bundle, model, number, precision or said)
         yield ServedVersion(
             model, number, precision or said, wrong, entry is not None, largest, _profiles(entry) if not wrong else ()
         )
@@ -174,10 +174,10 @@ def _wrong_files(bundle: Bundle, model: str, entry: Mapping[str, Any] | None) ->
     return ""
 
 
-def _wrong_tensors(client: TritonClient, bundle: Bundle, model: str, version: str) -> str:
+def _wrong_tensors(client: TritonClient, bundle: Bundle, model: str, version: str, precision: str) -> str:
     """Return how the tensors of a version differ from the bundle's; empty if they do not."""
     found = client.metadata(model, version)
-    for kind, specs in (("inputs", bundle.inputs), ("outputs", bundle.outputs)):
+    for kind, specs in (("inputs", bundle.inputs_of(precision)), ("outputs", bundle.outputs_of(precision))):
         there = {str(entry["name"]): entry for entry in found.get(kind, [])}
         names = {spec.name for spec in specs}
         if not names <= there.keys() or (kind == "inputs" and names != there.keys()):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...core.bundle import Bundle
+from ...core.graph_io import fed
 from ..tensorrt.profiles import Profile
 from .batching import Batching
 
@@ -30,8 +31,8 @@ class Request:
         return f"{self.name}.input_{position}"
 
 
-def requests(bundle: Bundle, batching: Batching, profiles: Sequence[Profile]) -> Iterator[Request]:
-    """Yield a request for every size that was recorded and that a profile holds.
+def requests(bundle: Bundle, batching: Batching, profiles: Sequence[Profile], io: str) -> Iterator[Request]:
+    """Yield a request for every size that was recorded and that a profile holds, for a graph of that ``io``.
 
     With batching, each has the case's first row, which Triton repeats; without it, the case's arrays as they are.
     """
@@ -42,10 +43,11 @@ def requests(bundle: Bundle, batching: Batching, profiles: Sequence[Profile]) ->
         for case in bundle.manifest["cases"]:
             sizes = case["sizes"]
             key = tuple(sorted(sizes.items()))
-            if key in seen or len(seen) == MOST or not any(profile.holds(sizes) for profile in profiles):
+            is_for = case.get("io", "") in ("", io)
+            if not is_for or key in seen or len(seen) == MOST or not any(profile.holds(sizes) for profile in profiles):
                 continue
             seen.add(key)
-            arrays = {name: file.get_tensor(f"{case['key']}/input/{name}") for name in case["inputs"]}
+            arrays = fed({name: file.get_tensor(f"{case['key']}/input/{name}") for name in case["inputs"]}, io)
             if batching.axis:
                 arrays = {name: array[0] for name, array in arrays.items()}
             yield Request(case["key"], sizes.get(batching.axis, 1), arrays)

@@ -138,6 +138,18 @@ def test_precisions_are_models_of_their_own(tmp_path: Path) -> None:
     assert config(place / "twice_fp16").name == "twice_fp16"
 
 
+def test_a_graph_with_float16_inputs_gets_them(tmp_path: Path) -> None:
+    _, place = written(tmp_path, {"precisions": ("fp32", "fp16"), "io": "float16", "halves": True})
+    made = config(place / "twice_fp16")
+    assert [enum("DataType", one.data_type) for one in (*made.input, *made.output)] == ["TYPE_FP16", "TYPE_FP16"]
+    sent = made.model_warmup[0].inputs["x"]
+    assert enum("DataType", sent.data_type) == "TYPE_FP16"
+    assert (place / "twice_fp16/warmup" / sent.input_data_file).stat().st_size == 3 * 4 * 4 * 2
+    assert [enum("DataType", one.data_type) for one in config(place / "twice").input] == ["TYPE_FP32"]
+    with pytest.raises(InputError, match="fp32 and fp16 need different configurations"):
+        write_triton_repository(tmp_path / "b", tmp_path / "others", layout="versions")
+
+
 def test_precisions_are_versions_of_one_model_if_asked(tmp_path: Path) -> None:
     _, place = written(tmp_path, {"precisions": ("fp32", "fp16")}, layout="versions", name="net")
     made = config(place / "net")

@@ -82,6 +82,20 @@ def test_every_model_of_the_bundle_is_judged_by_its_own_floors(bundle: Bundle, p
     assert {feeds["x"].shape[0] for feeds in server.asked} == {1, 2, 8}
 
 
+def test_a_graph_with_float16_inputs_is_fed_them(protocol: str, tmp_path: Path) -> None:
+    half = served_bundle.write(tmp_path / "b", precisions=("fp32", "fp16"), io="float16", halves=True)
+    kind = ("FP16", SHAPE)
+
+    def doubled(feeds: Arrays) -> Arrays:
+        return {"y": feeds["x"] * np.float16(2)}
+
+    served = model(half, doubled, precision="fp16", inputs={"x": kind}, outputs={"y": kind})
+    server = Server({"twice_fp16": served})
+    found = judged(half, protocol, server)
+    assert found, [stage.why for stage in found.verdict.stages]
+    assert {feeds["x"].dtype for feeds in server.asked} == {np.dtype(np.float16)}
+
+
 @pytest.mark.parametrize("path", ["/twice", "/twice/1", "/v2/models/twice"])
 def test_a_model_that_does_not_say_what_it_serves_is_judged_by_its_numbers(
     bundle: Bundle, protocol: str, path: str

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...core.bundle import Bundle
+from ...core.tensor_spec import TensorSpec
 from ...engines.runtime import Arrays
 from ...engines.triton.client import Refused, TritonClient
 from ...engines.triton.served import ServedVersion
@@ -46,12 +47,16 @@ class WireModel:
         metadata = self._types
         sent = {name: _as_served(array, metadata[name]) for name, array in feeds.items()}
         try:
-            names = [spec.name for spec in self.bundle.outputs]
+            names = [spec.name for spec in self._outputs]
             found = self.client.infer(self.served.model, self.served.version, sent, names)
         except Interrupted as error:
             self._gone = error
             raise
-        return {spec.name: _as_declared(found[spec.name], spec.dtype, len(spec.shape)) for spec in self.bundle.outputs}
+        return {spec.name: _as_declared(found[spec.name], spec.dtype, len(spec.shape)) for spec in self._outputs}
+
+    @property
+    def _outputs(self) -> tuple[TensorSpec, ...]:
+        return self.bundle.outputs_of(self.served.precision)
 
     @functools.cached_property
     def _types(self) -> dict[str, str]:
@@ -89,7 +94,8 @@ def judge_served(
 
     outside = f"no recorded case lies inside of what {served.model} takes"
     runtime = WireModel(client, served, bundle)
-    judge = StageJudge(stage, runtime, max_error, bundle.outputs, without_cases=outside)
+    outputs, io = bundle.outputs_of(served.precision), bundle.io(served.precision)
+    judge = StageJudge(stage, runtime, max_error, outputs, without_cases=outside, io=io)
     return judge.results(inside)
 
 

@@ -1,0 +1,70 @@
+// Run a bundle's graph once in ONNX Runtime on a recorded input, and print how far it is from PyTorch.
+//
+//   infer_ort BUNDLE [GRAPH]      GRAPH is model.onnx if none is named
+//
+// Exit code 0, or 1 with one line if the graph does not run or an output has another shape than PyTorch's or is no number.
+
+#include <onnxruntime_cxx_api.h>
+
+#include "recorded_case.h"
+
+namespace {
+
+ONNXTensorElementDataType type_of(const std::string& dtype) {
+  if (dtype == "F32") return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+  if (dtype == "F16") return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
+  if (dtype == "F64") return ONNX_TENSOR_ELEMENT_DATA_TYPE_DOUBLE;
+  if (dtype == "I64") return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
+  if (dtype == "I32") return ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32;
+  if (dtype == "U8") return ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8;
+  if (dtype == "BOOL") return ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL;
+  throw std::runtime_error("this program has no type " + dtype);
+}
+
+std::string name_of(ONNXTensorElementDataType type) {
+  for (const char* name : {"F32", "F16", "F64", "I64", "I32", "U8", "BOOL"}) {
+    if (type_of(name) == type) return name;
+  }
+  throw std::runtime_error("an output has a type that this program does not have");
+}
+
+int run(const std::filesystem::path& folder, const std::string& graph) {
+  bundle::Case recorded = bundle::read_case(folder);
+  const Ort::Env environment(ORT_LOGGING_LEVEL_ERROR, "infer_ort");
+  Ort::Session session(environment, (folder / graph).c_str(), Ort::SessionOptions{});
+  const Ort::MemoryInfo memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
+  std::vector<Ort::Value> feeds;
+  std::vector<const char*> inputs, outputs;
+  for (bundle::Tensor& tensor : recorded.inputs) {
+    inputs.push_back(tensor.name.c_str());
+    feeds.push_back(Ort::Value::CreateTensor(memory, tensor.data.data(), tensor.data.size(), tensor.shape.data(),
+                                             tensor.shape.size(), type_of(tensor.dtype)));
+  }
+  for (const bundle::Tensor& tensor : recorded.expected) outputs.push_back(tensor.name.c_str());
+  std::vector<Ort::Value> found = session.Run(Ort::RunOptions{}, inputs.data(), feeds.data(), feeds.size(),
+                                              outputs.data(), outputs.size());
+  bool right = true;
+  for (std::size_t at = 0; at < found.size(); ++at) {
+    const auto about = found[at].GetTensorTypeAndShapeInfo();
+    bundle::Tensor output{outputs[at], name_of(about.GetElementType()), about.GetShape(), {}};
+    const char* data = static_cast<const char*>(found[at].GetTensorRawData());
+    output.data.assign(data, output.count() * bundle::bytes_of(output.dtype));
+    right = bundle::print_difference(output, recorded.expected[at]) && right;
+  }
+  return right ? 0 : 1;
+}
+
+}  // namespace
+
+int main(int count, char** words) {
+  if (count < 2 || count > 3) {
+    std::cerr << "usage: infer_ort BUNDLE [GRAPH]\n";
+    return 2;
+  }
+  try {
+    return run(words[1], count == 3 ? words[2] : "model.onnx");
+  } catch (const std::exception& error) {
+    std::cerr << "error: " << error.what() << "\n";
+    return 1;
+  }
+}

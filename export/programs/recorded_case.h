@@ -1,0 +1,263 @@
+// The first recorded case of a bundle, read from its manifest and its safetensors file. C++17, no library.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace bundle {
+
+// A value of a JSON document. Numbers and words are kept as text.
+struct Json {
+  std::string text;
+  std::vector<std::pair<std::string, Json>> members;
+  std::vector<Json> items;
+
+  const Json& at(const std::string& name) const {
+    for (const auto& member : members) {
+      if (member.first == name) return member.second;
+    }
+    throw std::runtime_error("there is no entry '" + name + "'");
+  }
+};
+
+class JsonReader {
+ public:
+  explicit JsonReader(const std::string& text) : text_(text) {}
+
+  Json read() { return value(0); }
+
+ private:
+  Json value(int depth) {
+    if (depth > 64) throw std::runtime_error("JSON is nested too deeply");
+    const char first = next();
+    Json found;
+    if (first == '{') {
+      for (char end = peek() == '}' ? next() : ','; end == ',';) {
+        std::string name = string(next());
+        if (next() != ':') fail();
+        found.members.emplace_back(std::move(name), value(depth + 1));
+        end = next();
+        if (end != ',' && end != '}') fail();
+      }
+    } else if (first == '[') {
+      for (char end = peek() == ']' ? next() : ','; end == ',';) {
+        found.items.push_back(value(depth + 1));
+        end = next();
+        if (end != ',' && end != ']') fail();
+      }
+    } else if (first == '"') {
+      found.text = string(first);
+    } else {
+      found.text = first;
+      while (at_ < text_.size() && std::strchr(",]} \t\r\n", text_[at_]) == nullptr) found.text += text_[at_++];
+    }
+    return found;
+  }
+
+  std::string string(char first) {
+    if (first != '"') fail();
+    std::string found;
+    while (true) {
+      char letter = take();
+      if (letter == '"') return found;
+      if (letter == '\\') {
+        letter = take();
+        if (letter == 'u') {
+          append(found, code());
+          continue;
+        }
+        const char* const known = "\"\\/bfnrt";
+        const char* const place = std::strchr(known, letter);
+        if (place == nullptr) fail();
+        letter = "\"\\/\b\f\n\r\t"[place - known];
+      }
+      found += letter;
+    }
+  }
+
+  unsigned code() {
+    unsigned found = 0;
+    for (int digit = 0; digit < 4; ++digit) found = found * 16 + static_cast<unsigned>(hex(take()));
+    return found;
+  }
+
+  static int hex(char letter) {
+    const char* const digits = "0123456789abcdef";
+    const char* const place = std::strchr(digits, std::tolower(static_cast<unsigned char>(letter)));
+    if (letter == '\0' || place == nullptr) throw std::runtime_error("this is no JSON");
+    return static_cast<int>(place - digits);
+  }
+
+  void append(std::string& found, unsigned letter) {
+    if (letter >= 0xD800 && letter < 0xDC00) {  // the first half of a pair
+      if (take() != '\\' || take() != 'u') fail();
+      letter = 0x10000 + ((letter - 0xD800) << 10) + (code() - 0xDC00);
+    }
+    if (letter < 0x80) {
+      found += static_cast<char>(letter);
+      return;
+    }
+    const int more = letter < 0x800 ? 1 : letter < 0x10000 ? 2 : 3;
+    found += static_cast<char>((0xF00 >> more & 0xFF) | letter >> 6 * more);
+    for (int part = more - 1; part >= 0; --part) found += static_cast<char>(0x80 | (letter >> 6 * part & 0x3F));
+  }
+
+  char take() {
+    if (at_ >= text_.size()) fail();
+    return text_[at_++];
+  }
+
+  char next() {
+    while (at_ < text_.size() && std::strchr(" \t\r\n", text_[at_]) != nullptr) ++at_;
+    return take();
+  }
+
+  char peek() {
+    const char found = next();
+    --at_;
+    return found;
+  }
+
+  [[noreturn]] static void fail() { throw std::runtime_error("this is no JSON"); }
+
+  const std::string& text_;
+  std::size_t at_ = 0;
+};
+
+inline std::string read_file(const std::filesystem::path& path) {
+  std::ifstream stream(path, std::ios::binary);
+  if (!stream) throw std::runtime_error("cannot read " + path.string());
+  std::ostringstream found;
+  found << stream.rdbuf();
+  return found.str();
+}
+
+inline Json read_manifest(const std::filesystem::path& folder) {
+  const std::string text = read_file(folder / "bundle.json");
+  return JsonReader(text).read();
+}
+
+struct Tensor {
+  std::string name;
+  std::string dtype;  // as safetensors writes it: F32, F16, I64 ...
+  std::vector<std::int64_t> shape;
+  std::string data;
+
+  std::size_t count() const {
+    std::size_t found = 1;
+    for (const std::int64_t size : shape) found *= static_cast<std::size_t>(size);
+    return found;
+  }
+};
+
+// The tensors of a safetensors file: eight bytes with the length of the header, the header in JSON, the data.
+class Tensors {
+ public:
+  explicit Tensors(const std::filesystem::path& path) : content_(read_file(path)) {
+    std::uint64_t length = 0;
+    if (content_.size() < 8) throw std::runtime_error("no safetensors file: " + path.string());
+    for (int byte = 7; byte >= 0; --byte) length = length << 8 | static_cast<unsigned char>(content_[byte]);
+    if (length > content_.size() - 8) throw std::runtime_error("no safetensors file: " + path.string());
+    start_ = 8 + static_cast<std::size_t>(length);
+    const std::string text = content_.substr(8, start_ - 8);
+    header_ = JsonReader(text).read();
+  }
+
+  Tensor at(const std::string& key, const std::string& name) const {
+    const Json& entry = header_.at(key + name);
+    Tensor found{name, entry.at("dtype").text, {}, {}};
+    for (const Json& size : entry.at("shape").items) found.shape.push_back(std::stoll(size.text));
+    const auto& offsets = entry.at("data_offsets").items;
+    const std::size_t first = std::stoull(offsets.at(0).text), last = std::stoull(offsets.at(1).text);
+    if (first > last || last > content_.size() - start_) throw std::runtime_error("a tensor lies outside of its file");
+    found.data = content_.substr(start_ + first, last - first);
+    return found;
+  }
+
+ private:
+  std::string content_;
+  std::size_t start_ = 0;
+  Json header_;
+};
+
+// The inputs of the first recorded case, and what PyTorch computed of them in float64.
+struct Case {
+  std::vector<Tensor> inputs, expected;
+};
+
+inline Case read_case(const std::filesystem::path& folder) {
+  const Json manifest = read_manifest(folder);
+  const auto& cases = manifest.at("cases").items;
+  if (cases.empty()) throw std::runtime_error("the bundle has no recorded case");
+  const std::string key = cases.front().at("key").text;
+  const Tensors tensors(folder / "reference.safetensors");
+  Case found;
+  for (const Json& name : cases.front().at("inputs").items)
+    found.inputs.push_back(tensors.at(key + "/input/", name.text));
+  for (const Json& output : cases.front().at("outputs").items)
+    found.expected.push_back(tensors.at(key + "/float64/", output.at("name").text));
+  return found;
+}
+
+inline float from_half(std::uint16_t bits) {
+  const int exponent = bits >> 10 & 31, fraction = bits & 1023;
+  const double value = exponent == 0    ? std::ldexp(fraction, -24)
+                       : exponent == 31 ? (fraction == 0 ? HUGE_VAL : std::nan(""))
+                                        : std::ldexp(fraction + 1024, exponent - 25);
+  return static_cast<float>(bits & 0x8000 ? -value : value);
+}
+
+template <typename T>
+T element(const char* data, std::size_t at) {
+  T found;
+  std::memcpy(&found, data + at * sizeof(T), sizeof(T));
+  return found;
+}
+
+inline double number(const char* data, const std::string& dtype, std::size_t at) {
+  if (dtype == "F32") return element<float>(data, at);
+  if (dtype == "F64") return element<double>(data, at);
+  if (dtype == "F16") return from_half(element<std::uint16_t>(data, at));
+  if (dtype == "I64") return static_cast<double>(element<std::int64_t>(data, at));
+  if (dtype == "I32") return element<std::int32_t>(data, at);
+  if (dtype == "I8") return element<std::int8_t>(data, at);
+  if (dtype == "U8" || dtype == "BOOL") return element<std::uint8_t>(data, at);
+  throw std::runtime_error("this program has no type " + dtype);
+}
+
+inline std::size_t bytes_of(const std::string& dtype) {
+  if (dtype == "F64" || dtype == "I64") return 8;
+  if (dtype == "F32" || dtype == "I32") return 4;
+  return dtype == "F16" ? 2 : 1;
+}
+
+// Print how far an output is from PyTorch. Returns false for another shape, and for a number that is none.
+inline bool print_difference(const Tensor& found, const Tensor& expected) {
+  std::cout << found.name << " [";
+  for (std::size_t axis = 0; axis < found.shape.size(); ++axis) std::cout << (axis ? ", " : "") << found.shape[axis];
+  std::cout << "] ";
+  if (found.shape != expected.shape) {
+    std::cout << "has another shape than PyTorch's\n";
+    return false;
+  }
+  double largest = 0;
+  for (std::size_t at = 0; at < expected.count(); ++at) {
+    const double one = number(found.data.data(), found.dtype, at), other = number(expected.data.data(), expected.dtype, at);
+    const double difference = one == other || (std::isnan(one) && std::isnan(other)) ? 0 : std::fabs(one - other);
+    if (!(difference <= largest)) largest = difference;
+    if (std::isnan(difference)) break;
+  }
+  std::cout << "largest difference from PyTorch: " << largest << "\n";
+  return std::isfinite(largest);
+}
+
+}  // namespace bundle
