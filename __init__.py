@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .workflows.deploy import deploy
     from .workflows.export import export_bundle
     from .workflows.options import Judging, PrecisionRequest, Weights
+    from .workflows.programs import write_programs
     from .workflows.report import report_bundle
     from .workflows.triton import write_triton_repository
     from .workflows.tune import tune_bundle
@@ -76,6 +77,7 @@ __all__ = [
     "validate_predictions",
     "validate_server",
     "verify_bundle",
+    "write_programs",
     "write_triton_repository",
 ]
 __version__ = _version("attn2trt")
@@ -109,6 +111,7 @@ _HOME = {
     "validate_predictions": ".workflows.validate_predictions",
     "validate_server": ".workflows.validate",
     "verify_bundle": ".workflows.verify",
+    "write_programs": ".workflows.programs",
     "write_triton_repository": ".workflows.triton",
 }
 

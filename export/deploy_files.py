@@ -12,8 +12,19 @@ from ..core.tensor_spec import Axis, TensorSpec
 from .precision import FROM_SIZES, LowPrecisionGraph
 
 SCRIPT = "infer.py"
+# The program itself; what stands above the mark is written anew for each bundle, with the truth's name
+PROGRAMS = Path(__file__).with_name("programs")
+SOURCE = PROGRAMS / "infer.py.txt"
+MARK, TRUTH = "# ---\n", "PyTorch"
 # trtexec computes float32 in tf32 unless this forbids it
 NO_TF32 = ("--noTF32",)
+
+
+def program_files() -> list[str]:
+    """Return the names of the C++ programs' files in PROGRAMS."""
+    return sorted(
+        path.name for path in PROGRAMS.iterdir() if path.suffix in (".cpp", ".h") or path.stem == "CMakeLists"
+    )
 
 
 def trtexec_lines(low: LowPrecisionGraph, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> dict[str, str]:
@@ -94,26 +105,12 @@ def inference_script(
         f"\n#   {axis} {limits}  (min:opt:max; not checked outside of it)" for axis, limits in axes.items()
     )
     note = "" if opset == DEFAULT_OPSET else f" (opset {opset})"
-    return f'''"""Run {name}{note} once with ONNX Runtime on a recorded input and print how far it is from {truth}.
+    head = f'''"""Run {name}{note} once on a recorded input and print how far it is from {truth}.
 
-python infer.py model.fp16.onnx   runs another graph of the bundle.
+python infer.py                   the first TensorRT plan that this machine can run, else model.onnx in ONNX Runtime
+python infer.py model.fp16.onnx   another graph of the bundle, or a plan
 """
 # inputs:
 {shapes}{ranges}
-import json, pathlib, sys
-import numpy as np
-import onnxruntime
-from safetensors.numpy import load_file
-
-here = pathlib.Path(__file__).parent
-case = json.loads((here / "bundle.json").read_text())["cases"][0]
-tensors = load_file(here / "reference.safetensors")
-model = here / (sys.argv[1] if len(sys.argv) > 1 else "model.onnx")
-session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-feeds = {{i.name: tensors[f"{{case['key']}}/input/{{i.name}}"] for i in session.get_inputs()}}
-halves = [i.name for i in session.get_inputs() if i.type == "tensor(float16)"]
-feeds |= {{name: feeds[name].astype(np.float16) for name in halves}}  # exact: they were rounded before
-for output, value in zip(session.get_outputs(), session.run(None, feeds)):
-    expected = tensors[f"{{case['key']}}/float64/{{output.name}}"]
-    print(output.name, value.shape, "largest difference from {truth}:", np.abs(value - expected).max())
 '''
+    return head + SOURCE.read_text(encoding="utf-8").partition(MARK)[2].replace(TRUTH, truth)

@@ -107,7 +107,7 @@ class JsonReader {
       return;
     }
     const int more = letter < 0x800 ? 1 : letter < 0x10000 ? 2 : 3;
-    found += static_cast<char>((0xF00 >> more & 0xFF) | letter >> 6 * more);
+    found += static_cast<char>((0xF0 << (3 - more) & 0xFF) | letter >> 6 * more);
     for (int part = more - 1; part >= 0; --part) found += static_cast<char>(0x80 | (letter >> 6 * part & 0x3F));
   }
 

@@ -1,0 +1,31 @@
+"""``attn2trt programs``: a bundle in C++."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .options import PATH, bundle_argument, output_options
+from .output import print_json, print_lines
+
+
+@click.command("programs")
+@bundle_argument
+@click.option("-o", "--out", type=PATH, required=True, metavar="DIR", help="A folder that is not there, or empty.")
+@output_options
+def command(bundle: Path, out: Path, as_json: bool) -> None:
+    """Write C++ programs that run BUNDLE on a recorded input: by ONNX Runtime, and by TensorRT.
+
+    They read the bundle's folder and need no library beside the runtime. The bundle's infer.py does the same in Python.
+    """
+    from ..workflows.programs import write_programs
+
+    written = write_programs(bundle, out)
+    if as_json:
+        print_json({"path": str(out), "files": [*written.files], "build": written.build, "run": [*written.run]})
+        return
+    lines = [f"programs {out}", *(f"         {name}" for name in written.files), f"build    {written.build}"]
+    lines += [f"run      {line}" for line in written.run]
+    lines += ["         infer_trt has been compiled, and has run on no GPU so far"]
+    print_lines("\n".join(lines))

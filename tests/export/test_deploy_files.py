@@ -1,0 +1,200 @@
+"""The script of a bundle runs its plans too: here in a pretended TensorRT and CUDA driver, on host memory."""
+
+from __future__ import annotations
+
+import ctypes
+import runpy
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import served_bundle
+from served_bundle import plan
+
+from attn2trt.core.bundle import Bundle
+from attn2trt.export.deploy_files import SCRIPT, write_script
+
+
+class Driver:
+    """The functions of the CUDA driver that the script calls; the memory of the device is the host's."""
+
+    def __init__(self, capability: tuple[int, int] = (8, 6)) -> None:
+        self.capability = capability
+        self.kept: list[Any] = []
+        self.calls: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        self.calls.append(name)
+        return lambda *_: 0
+
+    def cuDeviceGetAttribute(self, found: Any, attribute: int, device: int) -> int:
+        found._obj.value = self.capability[attribute - 75]
+        return 0
+
+    def cuMemAlloc_v2(self, address: Any, size: Any) -> int:
+        self.kept.append(ctypes.create_string_buffer(size.value))
+        address._obj.value = ctypes.addressof(self.kept[-1])
+        return 0
+
+    def cuMemcpyHtoD_v2(self, device: Any, host: Any, size: Any) -> int:
+        ctypes.memmove(device.value, host.value, size.value)
+        return 0
+
+    def cuMemcpyDtoH_v2(self, host: Any, device: Any, size: Any) -> int:
+        ctypes.memmove(host.value, device.value, size.value)
+        return 0
+
+
+class Execution:
+    """``y = x * 2`` on the addresses that it is given."""
+
+    def __init__(self) -> None:
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.addresses: dict[str, int] = {}
+        self.profiles: list[int] = []
+
+    def set_optimization_profile_async(self, profile: int, stream: Any) -> bool:
+        self.profiles.append(profile)
+        return True
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        self.shapes[name] = shape
+        return True
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return self.shapes["x"]
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        self.addresses[name] = address
+        return True
+
+    def execute_async_v3(self, stream: Any) -> bool:
+        size = int(np.prod(self.shapes["x"]))
+        x, y = ((ctypes.c_float * size).from_address(self.addresses[name]) for name in ("x", "y"))
+        np.frombuffer(y, np.float32)[...] = np.frombuffer(x, np.float32) * 2
+        return True
+
+
+def tensorrt(version: str, loaded: list[bytes], execution: Execution) -> ModuleType:
+    module = ModuleType("tensorrt")
+
+    class Runtime:
+        def __init__(self, logger: Any) -> None:
+            pass
+
+        def deserialize_cuda_engine(self, data: bytes) -> Any:
+            loaded.append(data)
+            return SimpleNamespace(create_execution_context=lambda: execution, get_tensor_dtype=lambda name: "FLOAT")
+
+    vars(module).update(
+        __version__=version, Runtime=Runtime, Logger=SimpleNamespace, nptype=lambda kind: np.dtype(np.float32)
+    )
+    module.Logger = type("Logger", (), {"ERROR": 1, "__init__": lambda self, severity: None})  # type: ignore[attr-defined]
+    return module
+
+
+class Machine:
+    """A machine with a GPU and a TensorRT; ``run`` runs a bundle's script there."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._patch, self._capsys = monkeypatch, capsys
+        self.loaded: list[bytes] = []
+        self.execution = Execution()
+        self.driver: Driver | None = Driver()
+        self.version = "10.9.0.34"
+        self.module = "tensorrt"
+
+    def run(self, bundle: Bundle, *arguments: str) -> tuple[str, str]:
+        write_script(bundle.path, bundle.name, bundle.inputs, bundle.axes, 17)
+        real = ctypes.CDLL
+
+        def library(name: str | None, *rest: Any, **options: Any) -> Any:
+            if "cuda" not in str(name):
+                return real(name, *rest, **options)
+            if self.driver is None:
+                raise OSError("no such file")
+            return self.driver
+
+        self._patch.setattr(ctypes, "CDLL", library)
+        self._patch.setitem(sys.modules, self.module, tensorrt(self.version, self.loaded, self.execution))
+        self._patch.setattr(sys, "argv", [SCRIPT, *arguments])
+        self._capsys.readouterr()
+        runpy.run_path(str(bundle.path / SCRIPT), run_name="__main__")
+        said = self._capsys.readouterr()
+        assert float(said.out.split()[-1]) < 1e-6
+        return said.out, said.err
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Machine:
+    return Machine(monkeypatch, capsys)
+
+
+def bundle_with(folder: Path, *plans: dict[str, Any]) -> Bundle:
+    return served_bundle.write(folder / "b", plans=plans)
+
+
+def test_the_first_plan_that_this_machine_runs_is_run(tmp_path: Path, machine: Machine) -> None:
+    bundle = bundle_with(tmp_path, plan("9.0"), plan("8.6"))
+    out, said = machine.run(bundle)
+    assert out.startswith("y (2, 3, 4, 4) largest difference from PyTorch: ")
+    assert machine.loaded == [b"plans/sm86-trt10.9.0-fp32.plan"]
+    assert "not run  plans/sm90-trt10.9.0-fp32.plan: built with version 10.9.0 for another GPU" in said
+    assert said.endswith("running  plans/sm86-trt10.9.0-fp32.plan\n")
+
+
+def test_the_profile_is_the_one_that_holds_the_recorded_sizes(tmp_path: Path, machine: Machine) -> None:
+    machine.run(bundle_with(tmp_path, plan(batches=((1, 1, 1), (2, 4, 8)))))
+    assert machine.execution.profiles == [1]
+
+
+def test_a_plan_of_tensorrt_for_rtx_is_run_by_it(tmp_path: Path, machine: Machine) -> None:
+    machine.module, machine.version = "tensorrt_rtx", "1.7.1.116"
+    machine.run(bundle_with(tmp_path, plan(flavour="tensorrt-rtx", tensorrt="1.7.1")))
+    assert machine.loaded == [b"plans/sm86-rtx1.7.1-fp32.plan"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "runs"), [({}, False), ({"version_compatible": True, "hardware_compatible": True}, True)]
+)
+def test_a_portable_plan_runs_on_another_gpu_and_version(
+    tmp_path: Path, machine: Machine, flags: dict[str, bool], runs: bool
+) -> None:
+    machine.version = "11.1.0"
+    machine.run(bundle_with(tmp_path, plan("8.0", **flags)))
+    assert bool(machine.loaded) is runs
+
+
+def test_without_a_driver_the_graph_is_run_and_tensorrt_is_not_touched(tmp_path: Path, machine: Machine) -> None:
+    machine.driver = None
+    _, said = machine.run(bundle_with(tmp_path, plan()))
+    assert machine.loaded == []
+    assert "plan: there is no NVIDIA driver\nrunning  model.onnx\n" in said
+
+
+def test_sizes_outside_of_every_profile(tmp_path: Path, machine: Machine) -> None:
+    _, said = machine.run(bundle_with(tmp_path, plan(batches=((4, 4, 8),))))
+    assert machine.loaded == []
+    assert "the recorded sizes lie outside of its profiles" in said
+
+
+def test_a_named_graph_is_run_though_a_plan_could_be(tmp_path: Path, machine: Machine) -> None:
+    _, said = machine.run(bundle_with(tmp_path, plan()), "model.onnx")
+    assert (machine.loaded, said) == ([], "running  model.onnx\n")
+
+
+def test_a_named_plan_that_does_not_run_here_is_an_error(tmp_path: Path, machine: Machine) -> None:
+    bundle = bundle_with(tmp_path, plan("9.0"))
+    with pytest.raises(SystemExit, match="does not run here: built with version"):
+        machine.run(bundle, "plans/sm90-trt10.9.0-fp32.plan")
+
+
+def test_a_plan_that_is_not_the_manifests_is_never_loaded(tmp_path: Path, machine: Machine) -> None:
+    bundle = bundle_with(tmp_path, plan())
+    (bundle.path / "plans/sm86-trt10.9.0-fp32.plan").write_bytes(b"evil")
+    with pytest.raises(SystemExit, match="is not the file of the manifest: it is not loaded"):
+        machine.run(bundle)
+    assert machine.loaded == []
