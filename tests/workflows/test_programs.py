@@ -107,6 +107,7 @@ def infer_ort(compiler: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     headers = header(
         "onnxruntime_cxx_api.h",
         HEADERS[0],
+        f"{sys.prefix}/include/onnxruntime",
         "/usr/include/onnxruntime",
         "/usr/local/include/onnxruntime",
         "/usr/include",
