@@ -124,6 +124,20 @@ def test_an_operator_that_computes_in_float32_is_no_truth(tmp_path: Path, monkey
         Evaluator(saved(convolution(), tmp_path / "a.onnx"), "float64").run(X)
 
 
+def test_rounding_of_float64_that_float32_happens_to_hold_is_a_truth(tmp_path: Path) -> None:
+    """The mean of what is normalised already is nearly zero: a few bits; a second normalisation has it as output."""
+    weights = {"one": np.ones(8, np.float32), "none": np.zeros(8, np.float32)}
+    nodes = [
+        helper.make_node("LayerNormalization", ["x", "one", "none"], ["first"], axis=-1),
+        helper.make_node("LayerNormalization", ["first", "one", "none"], ["second"], axis=-1),
+        helper.make_node("ReduceMean", ["second"], ["mean"], axes=[-1]),
+        helper.make_node("Add", ["second", "mean"], ["y"]),
+    ]
+    x = np.random.default_rng(0).normal(size=(2, 3, 128, 8)).astype(np.float32)
+    found = Evaluator(saved(model(nodes, weights), tmp_path / "a.onnx"), "float64").run({"x": x})
+    assert np.abs(found["y"].mean(-1)).max() < 1e-12
+
+
 def evaluator_base() -> type:
     from onnx.reference.op_run import OpRun
 
