@@ -72,7 +72,9 @@ class Segment(Detect):
         return (found, x) if self.export else ((found[0], x), found[1])
 class WorldDetect(Detect):
     pass
-class DetectionModel(nn.Module):
+class BaseModel(nn.Module):
+    pass
+class DetectionModel(BaseModel):
     def __init__(self, layers, ch, verbose):
         super().__init__()
         self.yaml = {**layers, "channels": ch}

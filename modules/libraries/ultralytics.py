@@ -124,6 +124,8 @@ def _load(path: Path) -> nn.Module:
     try:
         # absolute and there: nothing is looked for in the network
         module, _ = tasks.load_checkpoint(str(path))
+        if not isinstance(module, tasks.BaseModel):
+            raise TypeError(f"it holds a {type(module).__name__}")
     except Exception as error:
         raise InputError(
             f"received {PREFIX}{path.name}, which Ultralytics {installed()} cannot read: {one_line(error)}; expected a "

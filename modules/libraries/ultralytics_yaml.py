@@ -25,7 +25,7 @@ from ..block_index import nearest
 from .ultralytics_offline import PACKAGE, installed, network_tasks
 
 PREFIX = "ultralytics:"
-SCALE = re.compile(r"(yoloe?[-]?v?\d+)([nslmxtbce])(?=[-.]|$)")
+SCALE = re.compile(r"(?P<before>.*yoloe?-?v?\d+)(?P<scale>[nslmxtbce])(?![a-z0-9])")
 # by the class of the head, the first that fits
 NETWORKS = {
     "SemanticSegment": "SemanticSegmentationModel",
@@ -119,8 +119,8 @@ def _file(name: str) -> tuple[Path, str]:
     """Return the file of a description and the scale in its name; one that is here comes before the library's own."""
     path = Path(name).expanduser()
     with_scale = SCALE.match(path.stem)
-    scale = with_scale[2] if with_scale else ""
-    without = path.stem[: with_scale.end(1)] + path.stem[with_scale.end(2) :] if with_scale else path.stem
+    scale = with_scale["scale"] if with_scale else ""
+    without = with_scale["before"] + path.stem[with_scale.end() :] if with_scale else path.stem
     for stem in (path.stem, without):
         if path.with_name(f"{stem}{path.suffix}").is_file():
             return path.with_name(f"{stem}{path.suffix}"), scale

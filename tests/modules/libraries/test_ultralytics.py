@@ -109,7 +109,10 @@ def test_a_pickle_is_read_if_it_is_trusted(stand_in: Path) -> None:
     assert all(torch.equal(value.float(), state[key].float()) for key, value in network.state_dict().items())
     assert target.weights.startswith("best.pt as it was trained, sha256 ")
     Path("no.pt").write_bytes(pickle.dumps("x"))
-    for name, message in (("no.pt", "cannot read: "), ("other.pt", "found none in .* none is fetched")):
+    with Path("linear.pt").open("wb") as file:
+        torch.serialization.save(torch.nn.Linear(2, 2), file)
+    wrong = (("no.pt", "cannot read: "), ("linear.pt", "TypeError: it holds a Linear"))
+    for name, message in (*wrong, ("other.pt", "found none in .* none is fetched")):
         with pytest.raises(InputError, match=message):
             resolve(f"ultralytics:{name}", trust=True)
     with pytest.raises(InputError, match="its own number of classes; leave nc out"):
