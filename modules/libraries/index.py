@@ -63,6 +63,12 @@ LIBRARIES: Mapping[str, Library] = {
         reads_pickles=True,
         licence="AGPL-3.0",
     ),
+    "transformers": Library(
+        "transformers",
+        "pip install transformers",
+        "detectors, segmenters, classifiers and backbones, by model type, class, or a folder with config.json",
+        ("rt_detr", "d_fine", "detr", "segformer", "swinv2", "mobilevitv2", "Mask2FormerForUniversalSegmentation"),
+    ),
 }
 
 

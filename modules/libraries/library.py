@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...core.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 WORDS = {"true": True, "false": False, "none": None}
 
@@ -33,6 +33,7 @@ class LibraryModel:
         paper: Where the model is described.
         preprocessing: The way from a photograph to the input; None if the library does not say it.
         notes: What was set for the export, in words.
+        left_out: Called with the module and images, returns what the module gives beside ``results``, in words.
         digest: Of the files that ``create`` reads.
     """
 
@@ -47,6 +48,7 @@ class LibraryModel:
     paper: str = ""
     preprocessing: Preprocessing | None = None
     notes: tuple[str, ...] = ()
+    left_out: Callable[[nn.Module, Tensor], list[str]] = lambda *_: []
     digest: str = ""
 
 
@@ -77,6 +79,16 @@ def _literal(text: str) -> Any:
     except (ValueError, SyntaxError):
         return text
     return value if isinstance(value, int | float | list | tuple) else text
+
+
+def tensors(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the entries of what a module returned that are tensors, or hold nothing else."""
+    import torch
+
+    for name, value in values.items():
+        parts = value if isinstance(value, list | tuple) else [value]
+        if parts and all(isinstance(part, torch.Tensor) for part in parts):
+            yield name, value
 
 
 def one_line(error: BaseException) -> str:

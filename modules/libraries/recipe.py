@@ -49,16 +49,15 @@ class LibraryModule(building.Recipe):
         module, blocks = self._whole(inputs, axes)
         if self.checkpoint is not None:
             self.weight_notes[:] = checkpoint.load_into(module, self.checkpoint, optional=self.model.is_optional)
-            self._finish(module)
-            return module
+            return self._finished(module, building.traced(inputs[0], axes))
         # what is taken away would not be reached by the example that scales the weights
-        self._finish(module)
+        shape = building.traced(inputs[0], axes)
+        module = self._finished(module, shape)
         users_own = [block for block in blocks if not type(block).__module__.startswith(f"{building.__package__}.")]
         only = blocks if self.model.trained else None
         if only is None or only:
-            with building.refused_sizes(self.name, {self.model.input_name: building.traced(inputs[0], axes)}):
-                example = self._example(module, building.traced(inputs[0], axes))
-                randomise(module, [example], seed=self.seed, only=only, keep=users_own)
+            with building.refused_sizes(self.name, {self.model.input_name: tuple(shape)}):
+                randomise(module, [self._example(module, shape)], seed=self.seed, only=only, keep=users_own)
         return module
 
     def _whole(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> tuple[nn.Module, list[nn.Module]]:
@@ -74,6 +73,13 @@ class LibraryModule(building.Recipe):
 
     def _finish(self, module: nn.Module) -> None:
         self.notes[:] = [*self.model.notes, *self.model.finish(module)]
+
+    def _finished(self, module: nn.Module, shape: Sequence[int]) -> nn.Module:
+        """Return the module without what no result needs, after a run that tells what it gives beside them."""
+        self._finish(module)
+        with building.refused_sizes(self.name, {self.model.input_name: tuple(shape)}):
+            self.notes.extend(self.model.left_out(module, self._example(module, shape)))
+        return module
 
     def _example(self, module: nn.Module, shape: Sequence[int]) -> Tensor:
         """Return the images that scale the weights: small ones if the model takes them, which is sooner."""
