@@ -7,7 +7,8 @@ https://arxiv.org/abs/1511.06422), so that activations and logits stay of order 
 
 - convolution, linear: root mean square of the output 1; the sign of each output channel chosen so that the means
   alternate (half of a narrow hidden layer then survives its ReLU); bias normal with deviation 0.3;
-- batch normalisation: mean and variance of its input, each off by some percent; other normalisations and both:
+- batch normalisation, a frozen one as well: mean and variance of its input, each off by some percent; other
+  normalisations and both:
   scale uniform in 0.6 to 1.4, shift normal with deviation 0.2;
 - the last normalisation of a residual branch: scale uniform in 0.1 to 0.3, as in trained networks. At full scale a
   deep random network is chaotic: float32 itself then loses up to 1e-1, and a check against it says nothing. If a
@@ -168,7 +169,9 @@ class _Tail:
 
 
 def _draw(part: nn.Module, generator: torch.Generator, *, is_branch_end: bool) -> None:
-    own = dict(part.named_parameters(recurse=False))
+    # a frozen normalisation has its scale and shift as buffers
+    own: dict[str, Any] = dict(part.named_buffers(recurse=False)) if _has_statistics(part) else {}
+    own |= dict(part.named_parameters(recurse=False))
     if isinstance(part, _SCALED):
         _normal(own["weight"], 0.0, 1.0, generator)
         if "bias" in own:
@@ -190,7 +193,7 @@ def _draw(part: nn.Module, generator: torch.Generator, *, is_branch_end: bool) -
 def _calibrate(part: nn.Module, calibrated: dict[nn.Module, float], generator: torch.Generator) -> Iterable[Any]:
     if isinstance(part, _SCALED):
         yield part.register_forward_hook(functools.partial(_scale_output, calibrated))
-    elif isinstance(part, _BatchNorm) and part.track_running_stats:
+    elif _has_statistics(part):
         yield part.register_forward_pre_hook(functools.partial(_take_statistics, calibrated, generator))
 
 
@@ -229,6 +232,12 @@ def _take_statistics(
     noise = torch.randn(mean.shape, generator=generator, dtype=torch.float64)
     part.running_mean.copy_(_round(mean + 0.1 * noise * variance.sqrt()))
     part.running_var.copy_(_round(variance * torch.exp(0.1 * noise.flip(0))))
+
+
+def _has_statistics(part: nn.Module) -> bool:
+    """Return True for a normalisation by statistics that it holds: a batch normalisation, also a frozen one."""
+    buffers = dict(part.named_buffers(recurse=False))
+    return all(isinstance(buffers.get(name), Tensor) for name in ("running_mean", "running_var"))
 
 
 def _channel_shape(part: Any, output: Tensor) -> list[int]:

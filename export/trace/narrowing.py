@@ -120,10 +120,16 @@ def _narrowed(guards: Sequence[Guard], name: str, axis: Axis, agrees: Agrees) ->
         return all(_holds(guard, {name: size}) for guard in held)
 
     found, part = _smallest_step(axis, holds), _longest_part(axis, holds)
-    if found is None or (part is not None and len(part.sizes) > len(found.sizes)):
+    if found is None or (part is not None and _holds_more(part, found)):
         excluded = tuple(size for size in tried if size not in {*allowed})
         return axis, Violation(worst, name, tuple(allowed), part, excluded, _elsewhere(axis, holds, found or part))
     return found, None
+
+
+def _holds_more(part: Axis, multiples: Axis) -> bool:
+    """Return True for a row of sizes that are more than the multiples, and no small part of their range."""
+    reach = part.max - part.min, multiples.max - multiples.min
+    return len(part.sizes) > len(multiples.sizes) and 2 * reach[0] >= reach[1]
 
 
 def _steps(axis: Axis) -> list[int]:

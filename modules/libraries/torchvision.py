@@ -6,10 +6,11 @@ function, as ``torchvision:lraspp_mobilenet_v3_large:num_classes=4``.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import torch
 import torchvision
 from torch import Tensor, nn
-from torchvision.models import get_model_builder, get_model_weights, list_models
+from torchvision.models import _api, get_model_builder, get_model_weights, list_models
 from torchvision.models.detection import FCOS, RetinaNet
 from torchvision.models.detection.ssd import SSD
 
@@ -138,7 +139,7 @@ class _Builder:
     def __call__(self, weights: Any) -> nn.Module:
         """Return the module in the library's own form; InputError for wrong options and weights out of reach."""
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), _tensors_alone():
                 warnings.simplefilter("ignore")  # about the time that initialising takes
                 module: nn.Module = get_model_builder(self.name)(**self._given(weights))
         except Exception as error:
@@ -176,6 +177,17 @@ class _Builder:
             f"received {PREFIX}{self.name} with {given}; expected keyword arguments of torchvision's {self.name}, got "
             f"{one_line(error)}; correct or leave them out"
         )
+
+
+@contextlib.contextmanager
+def _tensors_alone() -> Iterator[None]:
+    """torchvision reads weights that it has fetched as tensors alone: by itself it would run what a file pickles."""
+    original = _api.load_state_dict_from_url
+    _api.load_state_dict_from_url = functools.partial(original, weights_only=True)
+    try:
+        yield
+    finally:
+        _api.load_state_dict_from_url = original
 
 
 def _without_aux(module: nn.Module) -> list[str]:

@@ -187,9 +187,9 @@ def _source(name: str, *, pretrained: bool) -> _Source:
     if pretrained:
         return _of_hub(name)
     kind: Any = getattr(transformers, name, None)
-    if inspect.isclass(kind) and issubclass(kind, transformers.PreTrainedModel) and kind.config_class is not None:
+    if _is(kind, transformers.PreTrainedModel) and kind.config_class is not None:
         return _Source(name, _default(kind.config_class, name), kind)
-    if inspect.isclass(kind) and issubclass(kind, transformers.PreTrainedConfig):
+    if _is(kind, transformers.PreTrainedConfig):
         return _Source(name, _default(kind, name), _head(kind.model_type, name))
     model_type = next((one for one in (name, name.replace("_", "-")) if one in CONFIG_MAPPING), "")
     if model_type:
@@ -205,6 +205,10 @@ def _source(name: str, *, pretrained: bool) -> _Source:
         f"received target {PREFIX}{name}; expected a folder with {CONFIG}, a model type or a class of transformers "
         f"{version('transformers')}; {_nearest(name, known, classes)}"
     )
+
+
+def _is(kind: object, base: type[Any]) -> bool:
+    return inspect.isclass(kind) and issubclass(kind, base)
 
 
 def _nearest(name: str, model_types: set[str], classes: set[str]) -> str:
