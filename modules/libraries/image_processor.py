@@ -34,7 +34,7 @@ def preprocessing_of(processor: Any, channels: int) -> Preprocessing | None:
     size = target or _sides(stated.get("pad_size")) or resized
     if size is None or resized is None:
         return None
-    keeps_ratio = _SHORTEST in stated["size"] or _LONGEST in stated["size"]
+    keeps_ratio = isinstance(stated["size"], Mapping) and bool({_SHORTEST, _LONGEST} & {*stated["size"]})
     mean = tuple(map(float, stated.get("image_mean") or ())) if stated.get("do_normalize") else ()
     std = tuple(map(float, stated.get("image_std") or ())) if stated.get("do_normalize") else ()
     share = stated.get("crop_pct") if keeps_ratio and target is None else None

@@ -159,8 +159,9 @@ class _Source:
             local_files_only=not self.is_hub,
             use_safetensors=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by their names
         )
-        wrong = [(kind, [str(key) for key in found[f"{kind}_keys"]]) for kind in ("missing", "mismatched")]
+        wrong = [(kind, sorted(map(_key, found[f"{kind}_keys"]))) for kind in ("missing", "mismatched")]
         if faults := [f"{len(keys)} {kind} ({', '.join(keys[:5])})" for kind, keys in wrong if keys]:
             raise InputError(
                 f"received {PREFIX}{self.name}, whose weights are not those of its {self.kind.__name__}: "
@@ -178,6 +179,10 @@ class _Source:
                     self.place or self.name, local_files_only=not self.is_hub, trust_remote_code=False
                 )
         return default_processor(self.config.model_type)
+
+
+def _key(found: Any) -> str:
+    return str(found[0] if isinstance(found, tuple) else found)
 
 
 def _source(name: str, *, pretrained: bool) -> _Source:

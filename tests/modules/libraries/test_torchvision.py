@@ -36,27 +36,29 @@ def test_a_segmenter_gives_what_torchvision_does_under_its_names():
 
 
 def test_the_auxiliary_head_is_left_out_and_that_is_noted():
-    target = resolve("torchvision:fcn_resnet50", shapes=SMALL)
+    target = resolve("torchvision:deeplabv3_mobilenet_v3_large", shapes=SMALL)
     module = target.build()
     assert list(run(module)) == ["out"]
     assert target.notes == ["output aux left out: its head is there for training; the option aux_loss=true keeps it"]
-    kept = resolve("torchvision:fcn_resnet50:aux_loss=true", shapes=SMALL)
+    kept = resolve("torchvision:deeplabv3_mobilenet_v3_large:aux_loss=true", shapes=SMALL)
     assert list(run(kept.build())) == ["out", "aux"]
     assert kept.notes == []
 
 
 def test_a_checkpoint_with_the_auxiliary_head_and_one_without(tmp_path):
-    weights = own_module("fcn_resnet50", aux_loss=True).state_dict()
+    weights = own_module("deeplabv3_mobilenet_v3_large", aux_loss=True).state_dict()
     without = {key: value for key, value in weights.items() if not key.startswith("aux_classifier.")}
     for name, state in (("with", weights), ("without", without)):
         torch.save(state, tmp_path / f"{name}.pth")
-        module = resolve("torchvision:fcn_resnet50", shapes=SMALL, checkpoint=tmp_path / f"{name}.pth").build()
+        module = resolve(
+            "torchvision:deeplabv3_mobilenet_v3_large", shapes=SMALL, checkpoint=tmp_path / f"{name}.pth"
+        ).build()
         assert torch.equal(module.state_dict()["classifier.4.weight"], weights["classifier.4.weight"])
         assert module.aux_classifier is None
     del without["classifier.4.bias"]
     torch.save(without, tmp_path / "lacking.pth")
     with pytest.raises(InputError, match=r"1 missing \(classifier\.4\.bias\)"):
-        resolve("torchvision:fcn_resnet50", shapes=SMALL, checkpoint=tmp_path / "lacking.pth").build()
+        resolve("torchvision:deeplabv3_mobilenet_v3_large", shapes=SMALL, checkpoint=tmp_path / "lacking.pth").build()
 
 
 def test_a_one_stage_detector_gives_its_head_before_suppression():
@@ -127,3 +129,26 @@ def test_a_library_that_is_not_installed(monkeypatch):
     monkeypatch.setattr(index, "find_spec", lambda _: None)
     with pytest.raises(MissingRequirement, match="expected torchvision, which is not installed; pip install"):
         resolve("torchvision:resnet18")
+
+
+def test_published_weights_are_read_as_tensors_alone(monkeypatch):
+    from torchvision.models import _api
+
+    asked = {}
+
+    def load(url, **options):
+        asked.update(options, url=url)
+        return torchvision.models.squeezenet1_1(weights=None).state_dict()
+
+    monkeypatch.setattr(_api, "load_state_dict_from_url", load)
+    target = resolve("torchvision:squeezenet1_1", shapes=SMALL, pretrained=True)
+    target.build()
+    assert asked["weights_only"] is True
+    assert target.weights.startswith("torchvision's published weights SqueezeNet1_1_Weights")
+
+    def out_of_reach(*_, **__):
+        raise OSError("no route")
+
+    monkeypatch.setattr(_api, "load_state_dict_from_url", out_of_reach)
+    with pytest.raises(InputError, match=r"published weights within reach, got OSError: no route; .*--checkpoint"):
+        target.build()

@@ -1,0 +1,149 @@
+"""Models of transformers as targets, shrunk by options: their answers, folders, what is refused. Nothing is fetched."""
+
+from __future__ import annotations
+
+import json
+import socket
+
+import pytest
+import torch
+
+transformers = pytest.importorskip("transformers")
+
+from attn2trt.errors import InputError  # noqa: E402
+from attn2trt.modules.catalog import resolve  # noqa: E402
+
+SHAPE = ["2x3x64x64"]
+WIDTHS = "d_model=32,encoder_hidden_dim=32,encoder_ffn_dim=32,decoder_ffn_dim=32,decoder_layers=1,num_queries=8,"
+HEADS = "encoder_attention_heads=2,decoder_attention_heads=2,decoder_in_channels=32/32/32,encoder_in_channels=8/16/16,"
+BACKBONE = "backbone_config.embedding_size=8,backbone_config.hidden_sizes=8/8/16/16,backbone_config.depths=1/1/1/1,"
+RT_DETR = f"transformers:rt_detr:{WIDTHS}{HEADS}{BACKBONE}backbone_config.layer_type=basic,num_labels=3"
+SEGFORMER = "transformers:segformer:hidden_sizes=8/8/8/8,depths=1/1/1/1,num_attention_heads=1/2/2/2"
+SEGFORMER = f"{SEGFORMER},decoder_hidden_size=8,num_labels=4"
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch):
+    def connect(*_):
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.setattr(socket, "getaddrinfo", connect)
+
+
+def run(module):
+    with torch.no_grad():
+        return module(torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
+
+
+def test_a_detector_gives_its_answers_by_name_and_says_what_was_left_out():
+    target = resolve(RT_DETR, shapes=SHAPE)
+    module = target.build()
+    found = run(module)
+    assert {name: tuple(value.shape) for name, value in found.items()} == {"logits": (1, 8, 3), "pred_boxes": (1, 8, 4)}
+    assert float(found["logits"].std()) > 0.1
+    assert target.inputs[0].name == "pixel_values"
+    assert isinstance(module, transformers.RTDetrForObjectDetection)
+    assert "auxiliary_loss=False: the outputs of inner layers are there for training" in target.notes
+    assert "enc_topk_logits" in target.notes[-1]
+    assert target.preprocessing.resize == "stretch"
+    frozen = module.get_submodule("model.backbone.model.embedder.embedder.0.normalization")
+    assert float((frozen.running_var - 1).abs().max()) > 0.01  # not as it was created
+
+
+def test_a_segmenter_with_a_block_at_a_module_path():
+    spec = f"{SEGFORMER}+cbam:reduction=2@decode_head.linear_fuse"
+    module = resolve(spec, shapes=SHAPE).build()
+    found = run(module)
+    assert tuple(found["logits"].shape) == (1, 4, 16, 16)
+    assert "decode_head.linear_fuse.attn.ChannelGate.mlp.1.weight" in module.state_dict()
+    assert list(resolve(spec, shapes=SHAPE).build().state_dict()) == list(module.state_dict())
+
+
+def test_a_folder_with_weights_and_one_without(tmp_path):
+    saved = resolve(SEGFORMER, shapes=SHAPE, seed=4).build()
+    transformers.SegformerForSemanticSegmentation.save_pretrained(saved, tmp_path / "own")
+    (tmp_path / "own" / "preprocessor_config.json").write_text(
+        json.dumps({"image_processor_type": "SegformerImageProcessor", "size": {"height": 32, "width": 96}})
+    )
+    target = resolve(f"transformers:{tmp_path / 'own'}", shapes=SHAPE)
+    assert torch.equal(run(target.build())["logits"], run(saved)["logits"])
+    assert target.weights.startswith("safetensors of own, sha256")
+    assert resolve(f"transformers:{tmp_path / 'own'}").inputs[0].shape == (2, 3, 32, 96)
+    with pytest.raises(InputError, match=r"whose weights are not those of its Segformer.*mismatched"):
+        resolve(f"transformers:{tmp_path / 'own'}:decoder_hidden_size=16", shapes=SHAPE).build()
+    (tmp_path / "own" / "model.safetensors").unlink()
+    assert resolve(f"transformers:{tmp_path / 'own'}", shapes=SHAPE).weights.startswith("random, seed 0")
+    (tmp_path / "own" / "pytorch_model.bin").touch()
+    with pytest.raises(InputError, match=r"weights are in pytorch_model\.bin; expected safetensors"):
+        resolve(f"transformers:{tmp_path / 'own'}", shapes=SHAPE)
+
+
+def test_code_of_a_folder_is_never_run(tmp_path):
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "evil", "auto_map": {"AutoConfig": "evil.Evil"}, "architectures": ["Evil"]})
+    )
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with pytest.raises(InputError, match=r"expected the config\.json of a model of transformers"):
+        resolve(f"transformers:{tmp_path}", shapes=SHAPE)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_head_of_a_model_type_and_of_a_class():
+    assert resolve("transformers:swinv2:depths=1/1").source.endswith("Swinv2ForImageClassification")
+    assert resolve("transformers:mobilevitv2").source.endswith("MobileViTV2ForSemanticSegmentation")
+    assert resolve("transformers:DFineConfig").source.endswith("DFineForObjectDetection")
+    assert resolve("transformers:MobileViTV2ForImageClassification").inputs[0].shape == (2, 3, 256, 256)
+    assert resolve("transformers:detr").preprocessing.resize == "letterbox"
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (
+            "transformers:rt_det",
+            r"a folder with config\.json, a model type or a class .* did you mean rt_detr",
+        ),
+        ("transformers:RTDetrForObjectDetectio", r"did you mean RTDetrForObjectDetection or .*\?$"),
+        ("transformers:bert", "a model type without a head for images"),
+        ("transformers:CLIPModel", "a CLIPModel that takes input_ids; expected a model of pixel_values alone"),
+        ("transformers:owner/name", "found none there; correct the path, or add --pretrained"),
+        ("transformers:rt_detr:num_layers=3", "received option 'num_layers' of transformers:rt_detr"),
+        (
+            "transformers:detr:backbone_config.model_type=resnt",
+            "a model type of transformers; did you mean res",
+        ),
+        (
+            "transformers:swinv2:embed_dim=16,depths=1/1,num_heads=3/4",
+            "expected a configuration that it can be made of",
+        ),
+    ],
+)
+def test_what_is_refused(spec, message):
+    with pytest.raises(InputError, match=message):
+        resolve(spec, shapes=SHAPE).build()
+
+
+def test_weights_of_the_hub_are_asked_for_by_name():
+    with pytest.raises(InputError, match=r"expected a repository of the Hugging Face hub, since a model type has no"):
+        resolve("transformers:rt_detr", pretrained=True)
+
+
+def test_a_folder_without_a_configuration(tmp_path):
+    with pytest.raises(InputError, match=r"a folder without config\.json"):
+        resolve(f"transformers:{tmp_path}")
+
+
+def test_the_switches_that_were_set_before_are_not_named():
+    assert not any("use_pretrained_backbone" in note for note in _notes("transformers:detr"))
+    assert not any("attn_implementation" in note for note in _notes("transformers:ResNetForImageClassification"))
+
+
+def _notes(spec):
+    return resolve(spec).notes or list(_model(spec).notes)
+
+
+def _model(spec):
+    from attn2trt.modules.libraries import index
+
+    return index.find(spec, {}, pretrained=False)
