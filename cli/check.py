@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
+from ..core.precision import FP32
 from ..core.processes import STAGE_SECONDS, note
+from ..errors import InputError
 from .formats import Formats, format_option
 from .options import (
     IMAGES,
@@ -31,6 +34,10 @@ from .summary import exit_code, truth_line
 
 if TYPE_CHECKING:
     from ..workflows.check import CheckedModel
+    from ..workflows.check_plan import CheckedPlan
+
+# Options about graphs that are made of an ONNX file, by the parameter.
+_OF_GRAPHS = {"capabilities": "--for", "calibrate": "--calibrate", "calibration": "--calibration"}
 
 
 @click.command("check")
@@ -67,20 +74,40 @@ if TYPE_CHECKING:
     metavar="GIB",
     help="Most memory of each process that works on the file (default: three quarters of the machine's).",
 )
+@click.option(
+    "--plan",
+    type=PATH,
+    metavar="FILE",
+    help="Judge this TensorRT plan, which was built from MODEL, a file or a bundle. It needs a GPU, and --trust.",
+)
 @require_option
 @format_option
 @output_options
+@click.pass_context
 def command(
-    model: Path, require: tuple[str, ...], formats: tuple[str, ...], as_json: bool, seconds: float, **options: Any
+    context: click.Context,
+    /,
+    model: Path,
+    plan: Path | None,
+    require: tuple[str, ...],
+    formats: tuple[str, ...],
+    as_json: bool,
+    seconds: float,
+    **options: Any,
 ) -> int:
     """Judge MODEL, an ONNX file that something else wrote. Needs no PyTorch without --against.
 
     The file is read and run in processes of its own. Weights beside it must lie in its folder; operators that are not
     ONNX's own are refused.
+
+    With --plan the plan is judged, beside the float64 of MODEL. --precision is then what it was built in; without it
+    the plan is held to what TensorRT's inspector tells of its layers.
     """
     wanted = Formats(formats, as_json=as_json)
     with wanted.errors_of(str(model)):
         check(require)
+    if plan is not None:
+        return _check_plan(context, model, plan, wanted, as_json, {**options, "seconds": seconds})
     from ..report.formats.finding import outcome_of
     from ..workflows.check import check_model
 
@@ -99,6 +126,64 @@ def command(
 
     print_rich(verdict_table(checked.verdict), *map(Text, _lines(checked)))
     return exit_code(checked.verdict)
+
+
+def _check_plan(
+    context: click.Context,
+    model: Path,
+    plan: Path,
+    wanted: Formats,
+    as_json: bool,
+    options: dict[str, Any],
+) -> int:
+    """Judge a plan, print what was found, and return the exit code."""
+    from ..report.formats.finding import outcome_of
+    from ..workflows.check_plan import check_plan
+
+    note(seconds=options["seconds"])
+    with wanted.errors_of(str(plan)), stages() as progress:
+        given = _plan_options(context, options)
+        checked = check_plan(plan, model, trust=options["trust"], progress=progress, **given)
+    wanted.write(outcome_of(plan.name, checked.verdict, {}, str(plan)))
+    if as_json:
+        print_json(checked.to_json())
+    elif not wanted.is_printed:
+        from rich.text import Text
+
+        from ..report.table import verdict_table
+
+        print_rich(verdict_table(checked.verdict), *map(Text, _plan_lines(checked)))
+    return exit_code(checked.verdict)
+
+
+def _plan_options(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the keywords of ``check_plan``. Raises InputError for options that are about graphs to be written."""
+    is_given = {
+        name: context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in ("precision", *_OF_GRAPHS)
+    }
+    for name, flag in _OF_GRAPHS.items():
+        if is_given[name]:
+            raise InputError(f"received {flag} with --plan; expected it with an ONNX file that graphs are made of")
+    keywords = deploy_options({name: value for name, value in options.items() if name not in _OF_GRAPHS})
+    precision = keywords.pop("precision")
+    lower = precision.lower
+    if len(lower) > 1 or precision.chooses:
+        raise InputError(
+            f"received --precision {options['precision']} with --plan; expected the one that the plan was built in"
+        )
+    asked = next(iter(lower), FP32) if is_given["precision"] else None
+    return {**keywords, "precision": asked}
+
+
+def _plan_lines(checked: CheckedPlan) -> list[str]:
+    from ..engines.tensorrt.layers import in_words
+
+    lines = [
+        f"plan     {checked.path}: built by {checked.header}; sha256 {checked.sha256[:12]}…",
+        f"held to  {checked.precision}, beside {checked.model}",
+        f"layers   {in_words(checked.layers)}, by TensorRT's inspector",
+    ]
+    return [*lines, *(f"note     {text}" for text in checked.notes)]
 
 
 def _lines(checked: CheckedModel) -> list[str]:

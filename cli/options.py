@@ -112,7 +112,7 @@ def weight_options(command: Command) -> Command:
         click.option(
             "--trust",
             is_flag=True,
-            help="Read a target that is a pickle, as ultralytics:best.pt: it runs code that its author put into it.",
+            help="Read what runs code of its author: a pickle, as ultralytics:best.pt, or the TensorRT plan of check.",
         ),
         click.option(
             "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of random weights."

@@ -1,7 +1,8 @@
-"""ONNX files as other tools write them, small enough for a test."""
+"""ONNX files and plans as other tools write them, small enough for a test."""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -70,3 +71,8 @@ def saved(found: onnx.ModelProto, path: Path) -> Path:
     """Write a model to ``path``."""
     onnx.save(found, str(path))
     return path
+
+
+def plan(tag: bytes = b"ftrt", version: tuple[int, ...] = (8, 6, 1, 6), number: int = 0, stated: int = 100) -> bytes:
+    """The beginning of a plan of 100 bytes, in the layout that trtexec's source and TensorRT for RTX 1.7.1 have."""
+    return (tag + struct.pack("<IIIQ4B", number, 2, 0, stated, *version)).ljust(100, b"\0")

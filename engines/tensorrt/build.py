@@ -17,6 +17,7 @@ from ..environment import ask_driver
 from . import versions
 from .device import Device
 from .flavours import FLAVOURS, TENSORRT, Flavour
+from .inspector import inspected
 from .library import Library, load, make_logger, make_runtime, open_plan
 from .messages import NodeError, builder_message, clean, parser_message
 from .profiles import Profile
@@ -146,19 +147,9 @@ def _inspect(library: Library, logger: Any, order: Order) -> int:
     engine = open_plan(make_runtime(library.trt, logger, order.options.version_compatible), order.plan.read_bytes())
     if engine is None:
         raise CheckFailed(f"{library} does not load the plan that it built: {clean(logger.last_error)}")
-    order.layers.write_text(_inspected(library.trt, engine, order), encoding="utf-8")
+    shapes = {spec.name: order.profiles[0].shapes(spec)[1] for spec in order.inputs}
+    order.layers.write_text(inspected(library.trt, engine, engine.create_execution_context(), shapes), encoding="utf-8")
     return versions.device_bytes(engine, library.api)
-
-
-def _inspected(trt: Any, engine: Any, order: Order) -> str:
-    """Ask the inspector for the plan at its first profile's optimum: without shapes it leaves the types open."""
-    inspector = engine.create_engine_inspector()
-    context = engine.create_execution_context()
-    if context is not None:
-        for spec in order.inputs:
-            context.set_input_shape(spec.name, order.profiles[0].shapes(spec)[1])
-        inspector.execution_context = context
-    return str(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
 
 
 def _config(library: Library, builder: Any, order: Order) -> Any:

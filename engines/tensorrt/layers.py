@@ -95,6 +95,19 @@ def summary(layers: Iterable[Layer]) -> dict[str, dict[str, int]]:
     return {"kinds": dict(Counter(one.kind for one in found)), "kernels": dict(kernels)}
 
 
+def computed(layers: Iterable[Layer]) -> Counter[str]:
+    """Count the layers that compute by their precision, the coarsest of what each reads; "" if nothing tells it."""
+    order = ["", *PRECISIONS]
+    return Counter(max(one.computes, key=order.index, default="") for one in layers if one.kind not in MOVES)
+
+
+def in_words(counts: Mapping[str, int]) -> str:
+    """Write what ``computed`` counts as a part of a sentence, most layers first."""
+    ordered = sorted(counts.items(), key=lambda item: (not item[0], -item[1]))
+    parts = [f"{count} in {PRECISIONS[name].words}" if name else f"{count} not told" for name, count in ordered]
+    return ", ".join(parts) or "none that computes"
+
+
 @dataclass(frozen=True)
 class Achieved:
     """A count of what computes in the precision that was asked for: nodes of a lower one, layers of "fp32" and "tf32".

@@ -14,7 +14,9 @@ from ...core.tensor_spec import TensorSpec
 from ...errors import CheckFailed, InputError
 from ..runtime import Arrays
 from .device import Buffer, Device, Event
+from .engine_io import engine_profiles, require_io
 from .flavours import RTX, TENSORRT, Flavour
+from .inspector import inspected
 from .library import load, make_logger, make_runtime, open_plan
 from .messages import clean
 from .profiles import Profile, Shape
@@ -30,11 +32,13 @@ _DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT8": "int8", "INT32": "int3
 class TensorRTRuntime:
     """A plan in the TensorRT that built it.
 
+    ``profiles`` are the ranges that it runs in.
+
     Args:
-        plan: The bytes of the file, which their hash has proven to be the one that the manifest lists.
+        plan: The bytes of the file, which their hash has proven to be the ones that were meant.
         inputs: The graph's inputs.
         outputs: The graph's outputs, whose dtypes are those that the graph declares.
-        profiles: The ranges that the plan was built for.
+        profiles: The ranges that the plan was built for; None asks the plan.
         version_compatible: The plan carries a runtime of its own.
         log: Written: what TensorRT says.
         graphed: Have what ``prepare`` makes launch a CUDA graph in place of kernel after kernel.
@@ -52,14 +56,14 @@ class TensorRTRuntime:
         *,
         inputs: Sequence[TensorSpec],
         outputs: Sequence[TensorSpec],
-        profiles: Sequence[Profile],
+        profiles: Sequence[Profile] | None,
         version_compatible: bool,
         log: Path,
         graphed: bool = False,
         flavour: Flavour = TENSORRT,
         kernel_cache: bytes = b"",
     ) -> None:
-        self._inputs, self._outputs, self._profiles = tuple(inputs), tuple(outputs), tuple(profiles)
+        self._inputs, self._outputs = tuple(inputs), tuple(outputs)
         self._stack = ExitStack()
         self._device = self._stack.enter_context(Device())
         library = load(flavour, self._device)
@@ -69,6 +73,9 @@ class TensorRTRuntime:
         self._engine = open_plan(self._runtime, plan)
         if self._engine is None:
             raise CheckFailed(f"{library} cannot load the plan: {clean(self._logger.last_error)}")
+        if profiles is None:
+            require_io(self._engine, self._inputs, self._outputs)
+        self.profiles = engine_profiles(self._engine, self._inputs) if profiles is None else tuple(profiles)
         self._config = (
             RuntimeConfig(self._trt, self._engine, cache=kernel_cache, graphed=graphed) if flavour is RTX else None
         )
@@ -99,6 +106,15 @@ class TensorRTRuntime:
             if self._config is None
             else (self._config.create_context(self._engine))
         )
+
+    def layers(self) -> str:
+        """What the inspector says of the layers, at the optimum of the first profile."""
+        shapes = {spec.name: self.profiles[0].shapes(spec)[1] for spec in self._inputs}
+        return inspected(self._trt, self._engine, self._context, shapes)
+
+    def types(self) -> dict[str, str]:
+        """The type in which the plan takes each input and gives each output."""
+        return {spec.name: self._dtype(spec.name) for spec in (*self._inputs, *self._outputs)}
 
     def kernel_cache(self) -> bytes:
         """The kernels that TensorRT for RTX compiled for this machine so far; empty for another TensorRT."""
@@ -168,7 +184,7 @@ class TensorRTRuntime:
     def _ready(self, feeds: Arrays) -> tuple[dict[str, int], dict[str, Shape]]:
         """Have the feeds on the device and memory for the outputs; returns the outputs' bytes and shapes."""
         check_feeds(feeds, self._inputs)
-        self._choose(profile_for(feeds, self._inputs, self._profiles))
+        self._choose(profile_for(feeds, self._inputs, self.profiles))
         for spec in self._inputs:
             value = feeds[spec.name]
             if not self._context.set_input_shape(spec.name, tuple(value.shape)):

@@ -6,10 +6,16 @@ import json
 from pathlib import Path
 
 import pytest
-from foreign_files import convolution, saved
+from foreign_files import convolution, plan, saved
 from onnx import helper
 
 from attn2trt.cli.main import main
+from attn2trt.engines.tensorrt.flavours import TENSORRT
+from attn2trt.engines.tensorrt.plan_header import PlanHeader
+from attn2trt.engines.tensorrt.versions import Version
+from attn2trt.validate.stages.stage import Stage
+from attn2trt.validate.verdict import StageResult, Verdict
+from attn2trt.workflows.check_plan import CheckedPlan
 
 HEALTHY = convolution()
 NONE = ("--for", "none")
@@ -93,3 +99,41 @@ def test_the_console_script_guards_it() -> None:
 
     assert "check" in GUARDED
     assert callable(main)
+
+
+def test_a_plan_without_trust_or_without_a_gpu_is_one_line(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    whole, cut = tmp_path / "a.plan", tmp_path / "cut.plan"
+    whole.write_bytes(plan())
+    cut.write_bytes(plan()[:20])
+    trusted = ("--trust",)
+    for file, arguments, expected, why in (
+        (whole, (), 2, "without --trust"),
+        (cut, trusted, 2, "the beginning of a plan, 20 bytes long"),
+        (path, trusted, 2, "which is no plan"),
+        (whole, (*trusted, "--for", "sm86"), 2, "received --for with --plan"),
+        (whole, (*trusted, "--precision", "fp16,int8"), 2, "expected the one that the plan was built in"),
+        (whole, (*trusted, "--precision", "fp16"), 3, "a plan of TensorRT 8.6.1, which cannot run here"),
+    ):
+        code, out, err = run(capsys, monkeypatch, str(path), "--plan", str(file), *arguments)
+        assert (code, out) == (expected, ""), err
+        assert why in err
+        assert err.count("\n") == 1
+
+
+def test_what_was_found_of_a_plan_is_printed(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = StageResult(Stage("tensorrt", "fp16"), "not checked", "no case lies inside of the plan's profiles")
+    header = PlanHeader(TENSORRT, Version(8, 6, 1))
+    found = CheckedPlan(
+        Path("a.plan"), header, "0" * 64, path, "fp16", {"fp16": 3, "": 1}, Verdict((stage,)), ("something",)
+    )
+    monkeypatch.setattr("attn2trt.workflows.check_plan.check_plan", lambda *_, **__: found)
+    code, out, _ = run(capsys, monkeypatch, str(path), "--plan", "a.plan", "--trust")
+    assert code == 3
+    for text in ("built by TensorRT 8.6.1", "held to  fp16", "layers   3 in float16, 1 not told", "note     something"):
+        assert text in out
+    code, out, _ = run(capsys, monkeypatch, str(path), "--plan", "a.plan", "--trust", "--json")
+    assert json.loads(out)["layers"] == {"fp16": 3, "not told": 1}

@@ -84,9 +84,9 @@ def test_it_is_judged_again_by_what_it_recorded(bundle: Bundle) -> None:
     assert {found[name].status for name in (WRITTEN, ORT_CPU, "tf32", "fp16", "int8")} == {"passed"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("found", "precision"),
-    [(convolution(dtype=TensorProto.FLOAT16), "fp16"), pytest.param(quantised(), "int8", marks=pytest.mark.slow)],
+    ("found", "precision"), [(convolution(dtype=TensorProto.FLOAT16), "fp16"), (quantised(), "int8")]
 )
 def test_a_file_keeps_its_precision(tmp_path: Path, found: onnx.ModelProto, precision: str) -> None:
     bundle = made(found, tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from ...core.bundle import Bundle, is_as_listed
 from ...core.computed_in import converting_nodes, lowered_nodes
@@ -29,16 +30,28 @@ def check_layers(bundle: Bundle, plan: Plan) -> StageResult:
         return not_checked(
             stage, f"{name} is not the file that the manifest lists; compile again" if plan.gpu else without
         )
+    text = (bundle.path / name).read_text(encoding="utf-8")
+    graph = bundle.path / bundle.graphs[plan.precision]
+    return judge_layers(stage, text, graph, bundle.node_modules(plan.precision))
+
+
+def judge_layers(stage: Stage, text: str, graph: Path, modules: Mapping[str, str]) -> StageResult:
+    """Compare the layers in an inspector's document with the nodes of the graph in the precision of the stage.
+
+    Args:
+        stage: The stage ``tensorrt fp16, layers``.
+        text: The document.
+        graph: The graph that has the precision.
+        modules: The path of the module of each node.
+    """
     try:
-        layers = read_layers((bundle.path / name).read_text(encoding="utf-8"))
+        layers = read_layers(text)
     except ValueError as error:
         return not_checked(stage, str(error))
-    graph = bundle.path / bundle.graphs[plan.precision]
-    nodes = lowered_nodes(graph, plan.precision)
-    found = achieved(layers, plan.precision, nodes, converting_nodes(graph))
-    words = PRECISIONS[plan.precision].words
+    nodes = lowered_nodes(graph, stage.precision)
+    found = achieved(layers, stage.precision, nodes, converting_nodes(graph))
+    words = PRECISIONS[stage.precision].words
     if found.wrong:
-        modules = bundle.node_modules(plan.precision)
         named = [_named(layer.name, sorted(layer.names & modules.keys()), modules) for layer in found.wrong]
         more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
         instead = " or ".join(PRECISIONS[name].words for name in sorted(found.instead))

@@ -7,6 +7,7 @@ forgotten, none is out of order, and every argument is one that C takes.
 from __future__ import annotations
 
 import ctypes
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -245,3 +246,39 @@ def test_a_copy_reads_and_writes(driver: Driver, monkeypatch: pytest.MonkeyPatch
         # 8 copies in the quarter of a millisecond that the stand-in's clock tells
         assert bandwidth.bytes_per_s(found) == pytest.approx(2 * 8 * 4000 / 0.25e-3)
     assert driver.calls.count("cuMemcpyDtoDAsync_v2") == bandwidth.COPIES * bandwidth.ROUNDS
+
+
+def test_a_plan_that_nobody_described_tells_its_ranges_types_and_layers(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, tuple[int, ...]] = {}
+
+    class Inspector:
+        execution_context: Any = None
+
+        def get_engine_information(self, _kind: object) -> str:
+            return json.dumps({"Layers": [], "shapes": asked})
+
+    context = driver.context  # type: ignore[attr-defined]
+    own = context.set_input_shape
+    monkeypatch.setattr(context, "set_input_shape", lambda name, shape: asked.update({name: shape}) or own(name, shape))
+    engine = SimpleNamespace(
+        create_execution_context=lambda: context,
+        get_tensor_dtype=lambda name: "DataType.HALF",
+        create_engine_inspector=Inspector,
+        num_io_tensors=2,
+        num_optimization_profiles=1,
+        get_tensor_name=lambda index: "xy"[index],
+        get_tensor_mode=lambda name: "TensorIOMode.INPUT" if name == "x" else "TensorIOMode.OUTPUT",
+        get_tensor_shape=lambda name: (-1, 3),
+        get_tensor_profile_shape=lambda name, index: ((1, 3), (2, 3), (4, 3)),
+    )
+    monkeypatch.setattr(runtime, "open_plan", lambda runtime, plan: engine)
+    kinds = SimpleNamespace(LayerInformationFormat=SimpleNamespace(JSON=0))
+    monkeypatch.setattr(runtime, "load", lambda flavour, device: Library(kinds, flavour, Version(8, 6)))
+    opened = TensorRTRuntime(
+        b"plan", inputs=(X,), outputs=(Y,), profiles=None, version_compatible=True, log=Path("log")
+    )
+    assert opened.profiles == PROFILES
+    assert opened.types() == {"x": "float16", "y": "float16"}
+    assert json.loads(opened.layers())["shapes"] == {"x": [2, 3]}

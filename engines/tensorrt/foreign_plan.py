@@ -1,0 +1,91 @@
+"""A plan that no bundle lists, in a process of its own. Whoever opens one has been told to trust it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ...core.bundle import sha256, spec_to_json
+from ...core.tensor_spec import Axis, TensorSpec
+from ...errors import MissingRequirement
+from ..child import ANSWER_SECONDS, Child
+from ..environment import ask_driver
+from ..runtime import Arrays
+from .flavours import RTX
+from .foreign_plan_child import LAYERS
+from .here import probe_flavour, why_no_flavour
+from .plan_header import PlanHeader
+from .profiles import Profile
+
+
+class ForeignPlan(Child):
+    """The plan of a file behind a pipe.
+
+    Args:
+        path: The file.
+        header: What its first bytes say.
+        inputs: Those of the graph that it was built from.
+        outputs: Likewise.
+        seconds: Time limit of loading and of every answer.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        header: PlanHeader,
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        *,
+        seconds: float = ANSWER_SECONDS,
+    ) -> None:
+        self.sha256 = sha256(path)
+        about: dict[str, Any] = {
+            "sha256": self.sha256,
+            "flavour": header.flavour.name,
+            "inputs": [spec_to_json(spec) for spec in inputs],
+            "outputs": [spec_to_json(spec) for spec in outputs],
+        }
+        arguments = str(path.absolute()), json.dumps(about)
+        super().__init__("engines.tensorrt.foreign_plan_child", *arguments, who=header.flavour.title, seconds=seconds)
+
+    @property
+    def profiles(self) -> tuple[Profile, ...]:
+        """The ranges that it runs in."""
+        entries = self.load()["profiles"]
+        return tuple(Profile({name: Axis(*sizes) for name, sizes in entry.items()}) for entry in entries)
+
+    @property
+    def types(self) -> dict[str, str]:
+        """The type in which it takes each input and gives each output."""
+        return dict(self.load()["types"])
+
+    def run(self, feeds: Arrays) -> Arrays:
+        """Outputs by name. Raises what ``TensorRTRuntime.run`` raises, and CheckFailed if the process is gone."""
+        return self.ask("running the plan", {}, feeds)[1]
+
+    def layers(self) -> str:
+        """Return what the inspector says of its layers, as JSON."""
+        return self.ask("inspecting the plan", {"do": LAYERS})[1][LAYERS].tobytes().decode()
+
+
+def require_here(path: Path, header: PlanHeader) -> None:
+    """Raise MissingRequirement if this machine cannot run a plan with this header.
+
+    A plan of TensorRT may carry a runtime of its own, for the version that built it and later ones: only its
+    deserialisation tells.
+    """
+    expected = "expected a machine with an NVIDIA GPU and the version that built it"
+    if why := why_no_flavour(header.flavour):
+        raise MissingRequirement(f"received {path}, a plan of {header}, which cannot run here: {why}; {expected}")
+    found = header.flavour.parse_version(probe_flavour(header.flavour).version)
+    if found != header.version and (header.flavour is RTX or found < header.version):
+        raise MissingRequirement(
+            f"received {path}, a plan of {header}, and here is {header.flavour.title} {found} on {_gpu()}; {expected}: "
+            f"install {header.version}, or build the plan again"
+        )
+
+
+def _gpu() -> str:
+    return next(iter(ask_driver().devices), "no GPU")
