@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +11,13 @@ import click
 
 from ..core.progress import Progress
 from ..errors import CheckFailed, InputError, MissingRequirement
-from .options import PATH, Command, stack
+from .options import PATH, Command, preprocessing_option, stack
 
 if TYPE_CHECKING:
-    from ..core.preprocessing import Preprocessing
     from ..validate.predictions.results import Predictions
     from ..validate.verdict import Verdict
 
 METRICS = ("top1", "topk", "detections", "argmax-map")
-LARGEST_BYTES = 1 << 20
 
 
 def _share(_context: click.Context, _option: click.Parameter, text: str | None) -> float | None:
@@ -69,9 +66,7 @@ def dataset_options(command: Command) -> Command:
             type=click.Choice(["onnxruntime", "pytorch"]),
             help="What is compared with: the float32 graph (the default), or PyTorch's module.",
         ),
-        click.option(
-            "--preprocessing", metavar="JSON", help="The way from an image to the input, in place of the bundle's own."
-        ),
+        preprocessing_option,
         click.option("--k", type=click.IntRange(min=1), metavar="N", help="Classes of topk (default: 5)."),
         _share_option("--score", "Lowest score of a box (default: 0.25)."),
         _share_option("--iou", "Least overlap of boxes that match (default: 0.5)."),
@@ -90,7 +85,7 @@ class DatasetOptions:
     """The values of ``dataset_options``; None for what was not given.
 
     Raises:
-        InputError: One was given without --dataset, or the preprocessing is none.
+        InputError: One was given without --dataset.
     """
 
     values: Mapping[str, Any]
@@ -100,7 +95,6 @@ class DatasetOptions:
         if given and self.values["dataset"] is None:
             option = f"--{given[0].replace('_', '-')}"
             raise InputError(f"received {option} without --dataset; expected the images as well; add --dataset FOLDER")
-        _preprocessing(self.values["preprocessing"])
 
     @property
     def is_given(self) -> bool:
@@ -115,13 +109,11 @@ class DatasetOptions:
         names = ("k", "score", "iou", "suppression", "pixels", "activation")
         given = {name: value for name, value in self.values.items() if value is not None}
         thresholds = Thresholds(**{name: given.pop(name) for name in names if name in given})
-        preprocessing = _preprocessing(given.pop("preprocessing", None))
         dataset = given.pop("dataset")
         return validate_predictions(
             bundle,
             dataset,
             thresholds=thresholds,
-            preprocessing=preprocessing,
             verdict=verdict,
             progress=progress,
             **given,
@@ -135,28 +127,6 @@ def take_dataset_options(options: dict[str, Any]) -> DatasetOptions:
         *("k", "score", "iou", "suppression", "pixels", "activation"),
     )
     return DatasetOptions({name: options.pop(name) for name in names})
-
-
-def _preprocessing(text: str | None) -> Preprocessing | None:
-    """Read the entry of a manifest, or a file with one."""
-    from ..core.preprocessing import Preprocessing
-
-    if text is None:
-        return None
-    expected = """expected JSON as '{"resize": "crop", "crop": 0.875, "mean": [0.5], "std": [0.5]}', or a file of it"""
-    source = text
-    if not text.lstrip().startswith("{"):
-        file = Path(text)
-        if not file.is_file() or file.stat().st_size > LARGEST_BYTES:
-            raise InputError(f"received --preprocessing {text}, which is no such file; {expected}")
-        source = file.read_text(encoding="utf-8", errors="replace")
-    try:
-        entry = json.loads(source)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"received --preprocessing {text[:80]}, which is no JSON ({error}); {expected}") from None
-    if not isinstance(entry, dict):
-        raise InputError(f"received --preprocessing {text[:80]}; {expected}")
-    return Preprocessing.from_json(entry) or Preprocessing()
 
 
 def predictions_code(predictions: Predictions | None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from functools import reduce
 from pathlib import Path
@@ -13,15 +14,18 @@ from ..core.graph_io import IO
 from ..core.precision import FP32, INTEGERS, PRECISIONS, QUANTISED, named_budgets
 from ..core.processes import STAGE_SECONDS, note
 from ..engines.tensorrt.targets import DEFAULT
+from ..errors import InputError
 from .verbose import show_log
 
 if TYPE_CHECKING:
+    from ..core.preprocessing import Preprocessing
     from ..engines.timing.method import Method
     from ..workflows.options import Weights
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
 
+LARGEST_BYTES = 1 << 20  # of a file with the preprocessing
 _LAYOUTS = "attn2trt.layouts"
 PATH = click.Path(readable=False, path_type=Path)  # what cannot be read is an error of reading, not of usage
 IMAGES = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -79,6 +83,37 @@ against_option = click.option(
     metavar="TARGET",
     help="The PyTorch module that an ONNX file must compute: py:package.module:factory, mynet.py:Net or a catalogue "
     "name. Without it the truth is the graph itself in float64.",
+)
+
+
+def _preprocessing(_context: click.Context, _option: click.Parameter, text: str | None) -> Preprocessing | None:
+    """Read the entry of a manifest, or a file with one. Raises InputError for anything else."""
+    from ..core.preprocessing import Preprocessing
+
+    if text is None:
+        return None
+    expected = """expected JSON as '{"resize": "crop", "crop": 0.875, "mean": [0.5], "std": [0.5]}', or a file of it"""
+    source = text
+    if not text.lstrip().startswith("{"):
+        file = Path(text)
+        if not file.is_file() or file.stat().st_size > LARGEST_BYTES:
+            raise InputError(f"received --preprocessing {text}, which is no such file; {expected}")
+        source = file.read_text(encoding="utf-8", errors="replace")
+    try:
+        entry = json.loads(source)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"received --preprocessing {text[:80]}, which is no JSON ({error}); {expected}") from None
+    if not isinstance(entry, dict):
+        raise InputError(f"received --preprocessing {text[:80]}; {expected}")
+    return Preprocessing.from_json(entry) or Preprocessing()
+
+
+preprocessing_option = click.option(
+    "--preprocessing",
+    metavar="JSON",
+    callback=_preprocessing,
+    help="The way from a photograph to the input, in place of the model's own: the entries of docs/howto/dataset.md, "
+    "or a file with them.",
 )
 bundle_argument = click.argument("bundle", type=PATH)
 
@@ -189,6 +224,7 @@ def export_options(command: Command) -> Command:
         click.option("-o", "--out", type=PATH, metavar="DIR", help="The bundle (default: bundles/TARGET)."),
         click.option("--opset", type=click.IntRange(min=1), default=17, show_default=True, help="ONNX opset."),
         precision_options,
+        preprocessing_option,
         capabilities_option,
         click.option("--force", is_flag=True, help="Rebuild, even if the bundle is there and unchanged."),
         click.option(

@@ -51,7 +51,9 @@ class Step:
 
 
 def write_files(page: str, folder: Path) -> None:
-    """Write the Python files of the page."""
+    """Write the Python files of the page, and show it the examples if it names them."""
+    if "examples/" in page:
+        (folder / "examples").symlink_to(DOCS.parent / "examples")
     for found in _FILE.finditer(page):
         (folder / found["name"]).write_text(found["source"].lstrip("\n"), encoding="utf-8")
 

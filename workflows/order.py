@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ..core.graph import OPSETS
+from ..core.preprocessing import Preprocessing
 from ..engines.tensorrt.flavours import RTX
 from ..engines.tensorrt.targets import parse_targets
 from ..errors import InputError
+from ..modules.target import Target
 from .options import Judging, PrecisionRequest, Weights
 from .place import Place
 
@@ -25,6 +27,7 @@ class Order:
         weights: The source of the weights.
         judging: The way in which the verdict is reached.
         build_for: The compute capabilities that TensorRT for RTX builds for.
+        preprocessing: The way from a photograph to the input, in place of the target's own; None keeps that.
     """
 
     opset: int
@@ -32,6 +35,7 @@ class Order:
     weights: Weights
     judging: Judging
     build_for: tuple[str, ...]
+    preprocessing: Preprocessing | None = None
 
     @classmethod
     def of(
@@ -41,11 +45,13 @@ class Order:
         weights: Weights,
         judging: Judging,
         capabilities: str,
+        preprocessing: Preprocessing | None = None,
     ) -> Order:
         """Return the order for arguments of ``deploy``; raises InputError for a wrong one."""
         if opset not in OPSETS:
             raise InputError(f"opset {opset} is not supported; expected {OPSETS.start} to {OPSETS.stop - 1}")
-        return cls(opset, PrecisionRequest.of(precision), weights, judging, parse_targets(capabilities, RTX))
+        build_for = parse_targets(capabilities, RTX)
+        return cls(opset, PrecisionRequest.of(precision), weights, judging, build_for, preprocessing)
 
     def seen_from(self, place: Place) -> Order:
         """Return the order with absolute paths, which the user's code cannot lead elsewhere."""
@@ -54,6 +60,14 @@ class Order:
             precision=replace(self.precision, calibrate=place.absolute(self.precision.calibrate)),
             judging=replace(self.judging, inputs=place.absolute(self.judging.inputs)),
         )
+
+    def described(self, target: Target) -> Target:
+        """Return the target with the preprocessing that was asked for, if one was."""
+        how = self.preprocessing
+        if how is None:
+            return target
+        fallbacks = tuple(replace(fallback, preprocessing=how) for fallback in target.fallbacks)
+        return replace(target, preprocessing=how, fallbacks=fallbacks)
 
     @property
     def photographs(self) -> Path | None:
@@ -64,7 +78,8 @@ class Order:
         """Return everything that a bundle depends on beside its target and the files that are read, as plain data."""
         judging = self.judging
         judged = [judging.verdict, judging.max_error, self.weights.seed, judging.allow_float32_truth]
-        return [self.opset, *judged, *self.precision.key, is_default_batch, [*self.build_for]]
+        how = [] if self.preprocessing is None else [self.preprocessing.to_json()]
+        return [self.opset, *judged, *self.precision.key, is_default_batch, [*self.build_for], *how]
 
     @property
     def read(self) -> list[Path | None]:
