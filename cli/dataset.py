@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..core.progress import Progress
 from ..errors import CheckFailed, InputError, MissingRequirement
 from .options import PATH, Command, preprocessing_option, stack
 
 if TYPE_CHECKING:
     from ..validate.predictions.results import Predictions
-    from ..validate.verdict import Verdict
+    from ..workflows.validate_predictions import PredictionOrder
 
 METRICS = ("top1", "topk", "detections", "argmax-map")
 
@@ -96,28 +95,26 @@ class DatasetOptions:
             option = f"--{given[0].replace('_', '-')}"
             raise InputError(f"received {option} without --dataset; expected the images as well; add --dataset FOLDER")
 
-    @property
-    def is_given(self) -> bool:
-        """True if there is a data set."""
-        return self.values["dataset"] is not None
+    def require_no_server(self, server: str | None) -> None:
+        """Raise InputError for a data set with a server, which is judged on the recorded cases alone."""
+        if server is not None and self.values["dataset"] is not None:
+            raise InputError(
+                "received --dataset with --server; expected one of them: a server is judged on the recorded cases; "
+                "leave one out"
+            )
 
-    def run(self, bundle: Path, verdict: Verdict, progress: Progress) -> Predictions:
-        """Compare the predictions. Raises what ``validate_predictions`` raises."""
+    def order(self, bundle: Path) -> PredictionOrder | None:
+        """Return the comparison that is asked for, checked; None without a data set. Raises InputError."""
+        if self.values["dataset"] is None:
+            return None
         from ..validate.predictions.choose import Thresholds
-        from ..workflows.validate_predictions import validate_predictions
+        from ..workflows.validate_predictions import PredictionOrder
 
         names = ("k", "score", "iou", "suppression", "pixels", "activation")
         given = {name: value for name, value in self.values.items() if value is not None}
         thresholds = Thresholds(**{name: given.pop(name) for name in names if name in given})
         dataset = given.pop("dataset")
-        return validate_predictions(
-            bundle,
-            dataset,
-            thresholds=thresholds,
-            verdict=verdict,
-            progress=progress,
-            **given,
-        )
+        return PredictionOrder.of(bundle, dataset, thresholds=thresholds, **given)
 
 
 def take_dataset_options(options: dict[str, Any]) -> DatasetOptions:

@@ -50,6 +50,7 @@ def command(
     wanted = Formats(formats, as_json=as_json)
     with wanted.errors_of(str(bundle)):
         dataset = take_dataset_options(options)
+        dataset.require_no_server(server)
         check_server_options(server, network=network, model=model, version=model_version, precision=precision)
         check(require)
     if server is not None:
@@ -74,11 +75,12 @@ def command(
 
     with wanted.errors_of(str(bundle)), stages() as progress:
         opened = open_bundle(bundle)
+        order = dataset.order(bundle)  # a wrong data set is found before the minutes that the verdict takes
         verdict = validate_bundle(
             bundle, progress=progress, max_error=max_error, allow_float32_truth=allow_float32_truth
         )
         measured = measure_network(bundle, progress=progress) if network else {}
-        predicted = dataset.run(bundle, verdict, progress) if dataset.is_given else None
+        predicted = None if order is None else order.run(verdict=verdict, progress=progress)
     machine = describe()
     kept = validated(opened, verdict, machine=machine, max_error=max_error, network=measured, predictions=predicted)
     record(opened, kept, print_note)

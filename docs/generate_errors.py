@@ -190,6 +190,10 @@ STEPS = (
     Step("", "attn2trt compile gate --profile batch=1:2:64", note="Ranges that the bundle was not checked for:"),
     Step("Tuning", "attn2trt tune holiday"),
     Step("", "attn2trt tune gate --at batch=64"),
+    Step("A data set", "attn2trt validate gate --dataset holiday"),
+    Step("", "attn2trt validate gate --dataset photographs"),
+    Step("", "attn2trt validate gate --max-flips 0.5%"),
+    Step("", "attn2trt validate gate --dataset holiday --preprocessing imagenet"),
     Step("What this machine lacks", f"attn2trt deploy se {SMALL} --require tensorrt", exit_code=3),
     Step("", "attn2trt compile gate", exit_code=3),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -31,13 +32,14 @@ if TYPE_CHECKING:
     from torch import nn
 
 ONNXRUNTIME, PYTORCH = "onnxruntime", "pytorch"
+MetricName = Literal["top1", "topk", "detections", "argmax-map"]
 
 
 def validate_predictions(
     bundle: Folder,
     dataset: Path | str,
     *,
-    metric: Literal["top1", "topk", "detections", "argmax-map"] | None = None,
+    metric: MetricName | None = None,
     thresholds: Thresholds | None = None,
     labels: Path | str | None = None,
     reference: str | nn.Module = ONNXRUNTIME,
@@ -71,30 +73,83 @@ def validate_predictions(
         MissingRequirement: A package that is needed is not installed.
         StorageError: Another command replaced the bundle meanwhile.
     """
-    if max_flips is not None and not 0 <= max_flips <= 1:
-        raise InputError(f"received max_flips {max_flips:g}; expected a share from 0 to 1, as 0.005 for 0.5 %")
-    say = progress or silent
-    opened = open_bundle(bundle)
-    say("checking hashes")
-    require_unchanged(opened)
-    how = preprocessing or opened.preprocessing
-    samples = find_samples(Path(dataset), opened.inputs, opened.axes, how)
-    thresholds = thresholds or Thresholds()
-    model = f"{opened.name} {opened.manifest['target'].get('source', '')}"
-    chosen = choose_metric(metric, opened.outputs, samples.size, thresholds, model=model, labels=coco_of(labels))
-    answers = _labels(labels, chosen, samples, how)
-    with scratch("predict") as folder, ExitStack() as stack:
-        held = copy_files(opened, [*files_of(opened), REFERENCE], folder / "bundle")
-        say("loading the runtimes")
-        run, words, others = _reference(held, reference, verdict or _verdict(opened), stack, say)
-        runtimes = [*others, *open_runtimes(held, samples.sizes, stack)]
-        comparison = Comparison(chosen, run, runtimes, answers, _noise(opened, chosen))
-        count = len(samples.names)
-        for done in comparison.run(samples):
-            say(Counted(f"comparing predictions: {done} of {count} images"))
-        found = _found(comparison, samples, words, answers, max_flips)
-    _require_images(found, samples)
-    return found
+    order = PredictionOrder.of(
+        bundle,
+        dataset,
+        metric=metric,
+        thresholds=thresholds,
+        labels=labels,
+        reference=reference,
+        preprocessing=preprocessing,
+        max_flips=max_flips,
+    )
+    return order.run(verdict=verdict, progress=progress)
+
+
+@dataclass(frozen=True)
+class PredictionOrder:
+    """A comparison of predictions that was asked for, checked; nothing has run.
+
+    Attributes:
+        bundle: The bundle as it was opened.
+        samples: The data set.
+        metric: What is compared.
+        labels: The true answers, if there are any.
+        reference: What the runtimes are compared with.
+        max_flips: The largest share of changed images that passes; None for no verdict.
+    """
+
+    bundle: Bundle
+    samples: Images | Tensors
+    metric: Metric
+    labels: Labels | None
+    reference: str | nn.Module
+    max_flips: float | None
+
+    @classmethod
+    def of(
+        cls,
+        bundle: Folder,
+        dataset: Path | str,
+        *,
+        metric: MetricName | None = None,
+        thresholds: Thresholds | None = None,
+        labels: Path | str | None = None,
+        reference: str | nn.Module = ONNXRUNTIME,
+        preprocessing: Preprocessing | None = None,
+        max_flips: float | None = None,
+    ) -> PredictionOrder:
+        """Return the order for arguments of ``validate_predictions``; raises InputError for a wrong one."""
+        if max_flips is not None and not 0 <= max_flips <= 1:
+            raise InputError(f"received max_flips {max_flips:g}; expected a share from 0 to 1, as 0.005 for 0.5 %")
+        opened = open_bundle(bundle)
+        how = preprocessing or opened.preprocessing
+        samples = find_samples(Path(dataset), opened.inputs, opened.axes, how)
+        model = f"{opened.name} {opened.manifest['target'].get('source', '')}"
+        coco = coco_of(labels)
+        chosen = choose_metric(
+            metric, opened.outputs, samples.size, thresholds or Thresholds(), model=model, labels=coco
+        )
+        _require_reference(opened, reference)
+        return cls(opened, samples, chosen, _labels(labels, chosen, samples, how), reference, max_flips)
+
+    def run(self, *, verdict: Verdict | None = None, progress: Progress | None = None) -> Predictions:
+        """Compare the predictions. Raises what ``validate_predictions`` raises."""
+        say, opened = progress or silent, self.bundle
+        say("checking hashes")
+        require_unchanged(opened)
+        with scratch("predict") as folder, ExitStack() as stack:
+            held = copy_files(opened, [*files_of(opened), REFERENCE], folder / "bundle")
+            say("loading the runtimes")
+            run, words, others = _reference(held, self.reference, verdict or _verdict(opened), stack, say)
+            runtimes = [*others, *open_runtimes(held, self.samples.sizes, stack)]
+            comparison = Comparison(self.metric, run, runtimes, self.labels, _noise(opened, self.metric))
+            count = len(self.samples.names)
+            for done in comparison.run(self.samples):
+                say(Counted(f"comparing predictions: {done} of {count} images"))
+            found = _found(comparison, self.samples, words, self.labels, self.max_flips)
+        _require_images(found, self.samples)
+        return found
 
 
 def _labels(
@@ -151,16 +206,24 @@ def _tie(verdict: Verdict | None, stage: Stage) -> str:
     return f"its own verdict is {found.status}, so that nothing here is about PyTorch"
 
 
-def _pytorch(bundle: Bundle, reference: str | nn.Module, progress: Progress) -> Run:
-    from .bundle_module import rebuild, why_not_built
+def _require_reference(bundle: Bundle, reference: str | nn.Module) -> None:
+    """Raise for a reference that there is not: InputError, or MissingRequirement if PyTorch is not installed."""
+    from .bundle_module import why_not_built
 
-    if isinstance(reference, str) and reference != PYTORCH:
+    if not isinstance(reference, str) or reference == ONNXRUNTIME:
+        return
+    if reference != PYTORCH:
         raise InputError(f"received reference {reference!r}; expected {ONNXRUNTIME}, {PYTORCH} or a module")
+    if why := why_not_built(bundle):
+        error: type[InputError | MissingRequirement] = MissingRequirement if "not installed" in why else InputError
+        raise error(f"received --reference {PYTORCH}: {why}")
+
+
+def _pytorch(bundle: Bundle, reference: str | nn.Module, progress: Progress) -> Run:
+    """Return what runs the module of a bundle, built again, or a module of the caller's."""
     if isinstance(reference, str):
-        if why := why_not_built(bundle):
-            is_missing = "not installed" in why
-            error: type[InputError | MissingRequirement] = MissingRequirement if is_missing else InputError
-            raise error(f"received --reference {PYTORCH}: {why}")
+        from .bundle_module import rebuild
+
         recorded = next(from_tensors(bundle.reference_path, bundle.manifest["cases"][:1]), None)
         return rebuild(bundle, recorded, progress)[1].run
     from ..engines.torch_runtime import TorchRuntime

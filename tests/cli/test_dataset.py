@@ -84,6 +84,8 @@ def test_a_limit_makes_a_verdict_in_every_format(
     [
         (["--max-flips", "0.5%"], "received --max-flips without --dataset; expected the images as well"),
         (["--metric", "top1"], "received --metric without --dataset"),
+        (["--dataset", "IMAGES", "--server", "grpc://localhost:1"], "received --dataset with --server; expected one"),
+        (["--dataset", "nowhere"], "received --dataset nowhere, which is not there; expected a folder of images"),
         (["--dataset", "IMAGES", "--max-flips", "2"], "expected a share from 0% to 100%"),
         (["--dataset", "IMAGES", "--max-flips", "few"], "expected a share, as 0.5% or 0.005"),
         (["--dataset", "IMAGES", "--preprocessing", "imagenet"], "received --preprocessing imagenet, which is no such"),

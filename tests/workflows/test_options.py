@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from attn2trt.core.preprocessing import Preprocessing
 from attn2trt.errors import InputError
+from attn2trt.modules.target import Target
 from attn2trt.workflows.options import TRIED, Judging, PrecisionRequest, Weights
+from attn2trt.workflows.order import Order
 
 
 @pytest.mark.parametrize("option", [Weights, Judging, PrecisionRequest])
@@ -89,3 +92,13 @@ def test_the_key_has_what_another_bundle_would_be_made_of() -> None:
     assert keys[0] == []
     assert all(keys.count(key) == 1 for key in keys)
     assert PrecisionRequest(precisions="int8", calibration="minmax").key == keys[3]
+
+
+def test_a_preprocessing_that_is_given_replaces_the_targets_own() -> None:
+    how = Preprocessing(resize="stretch", mean=(0.5,), std=(0.5,))
+    plain, given = (Order.of(17, "fp32", Weights(), Judging(), "none", one) for one in (None, how))
+    target = Target("mine", build=lambda: None, inputs=(), fallbacks=(Target("fixed", lambda: None, ()),))  # type: ignore[arg-type,return-value]
+    assert plain.described(target) is target
+    described = given.described(target)
+    assert {described.preprocessing, *(fallback.preprocessing for fallback in described.fallbacks)} == {how}
+    assert plain.options(is_default_batch=True) != given.options(is_default_batch=True)
