@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +16,7 @@ from ...errors import InputError
 from .folder import require_own
 
 PARTIAL = ".attn2trt.partial-"
+_OWNER = re.compile(r"\.\d+-[0-9a-f]{8}")
 ELSEWHERE = "give a folder that does not exist yet with -o"
 
 
@@ -40,24 +43,27 @@ def check_place(destination: Path, names: Sequence[str], *, add: bool) -> None:
 def repository(destination: Path, names: Sequence[str], *, add: bool) -> Iterator[Path]:
     """Yield a hidden folder for the models; when the block ends without an error, they are put in their place.
 
-    Killed before that, nothing has changed but for a hidden folder, which the next command removes.
+    Killed before that, nothing has changed but for the hidden folder, which the next command removes. It lies beside
+    the repository if it can: Triton takes every folder in a repository for a model, and may refuse to start.
     """
     check_place(destination, names, add=add)
     made = [folder for folder in (destination, *destination.parents) if not folder.exists()]
     destination.mkdir(parents=True, exist_ok=True)
-    with locked(destination):
-        for left in destination.glob(f"{PARTIAL}*"):
-            if left.is_dir() and not left.is_symlink() and is_abandoned(left):
+    real = destination.resolve()  # it may be a link
+    home, prefix = _staging_place(real), f"{PARTIAL}{real.name}-"
+    with locked(real):
+        for left in home.glob(f"{glob.escape(prefix)}*"):
+            if _OWNER.fullmatch(left.name[len(prefix) :]) and not left.is_symlink() and is_abandoned(left):
                 shutil.rmtree(left, ignore_errors=True)
-        hidden = destination / f"{PARTIAL}{owner()}"
+        hidden = home / f"{prefix}.{owner()}"
         hidden.mkdir()
         lock = try_lock(hidden)
     try:
         yield hidden
-        with locked(destination):
+        with locked(real):
             check_place(destination, names, add=add)  # something may have been put there meanwhile
             for name in names:
-                _put(hidden / name, destination / name)
+                _put(hidden / name, real / name)
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
         if lock is not None:
@@ -65,6 +71,13 @@ def repository(destination: Path, names: Sequence[str], *, add: bool) -> Iterato
         for folder in made:
             with contextlib.suppress(OSError):  # not empty: the models are there
                 folder.rmdir()
+
+
+def _staging_place(destination: Path) -> Path:
+    """Return the folder above the repository, or the repository if nothing can be moved from there into it."""
+    above = destination.parent
+    is_apart = destination.is_mount() or above.stat().st_dev != destination.stat().st_dev
+    return destination if is_apart or not os.access(above, os.W_OK | os.X_OK) else above
 
 
 def _put(model: Path, place: Path) -> None:

@@ -12,7 +12,7 @@ import served_bundle
 from served_bundle import plan
 
 from attn2trt.core.bundle import open_bundle, sha256
-from attn2trt.engines.triton import folder
+from attn2trt.engines.triton import folder, repository
 from attn2trt.engines.triton.config import Serving
 from attn2trt.errors import CheckFailed, InputError, MissingRequirement
 from attn2trt.workflows.triton import ServedBundle, write_triton_repository
@@ -351,11 +351,39 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path, place: Path, monkeypatch: p
     assert not place.exists()
 
 
-def test_what_a_killed_command_left_goes(tmp_path: Path, place: Path) -> None:
-    left = place / ".attn2trt.partial-999999999-00000000"
+@pytest.mark.parametrize("inside", [False, True])
+def test_what_a_killed_command_left_goes(
+    tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch, inside: bool
+) -> None:
+    place.mkdir()
+    left = (place if inside else tmp_path) / ".attn2trt.partial-models-.999999999-00000000"
     (left / "twice").mkdir(parents=True)
+    if inside:  # the folder above is another file system, or not writable
+        monkeypatch.setattr(repository, "_staging_place", lambda destination: destination)
     written(tmp_path)
     assert names(place) == ["twice"]
+    assert names(tmp_path) == ["b", "models"]
+
+
+def test_nothing_but_models_is_ever_in_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    real = folder._write_listing
+
+    def look(*arguments: Any) -> None:
+        seen.append(names(tmp_path / "models"))
+        real(*arguments)
+
+    monkeypatch.setattr(folder, "_write_listing", look)
+    written(tmp_path, {"precisions": ("fp32", "fp16")})
+    assert seen == [[], []]
+
+
+def test_a_repository_behind_a_link_is_joined(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "models").symlink_to(tmp_path / "real")
+    written(tmp_path)
+    assert names(tmp_path / "real") == ["twice"]
+    assert names(tmp_path) == ["b", "models", "real"]
 
 
 def test_without_tritons_client_the_command_names_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
