@@ -29,7 +29,7 @@ class TritonClient:
     """
 
     def __init__(self, address: Address, *, seconds: float = SECONDS) -> None:
-        self.address, self._seconds = address, seconds
+        self.address, self.seconds = address, seconds
         self._library = import_client(address.protocol)
         self._errors = _connection_errors(address.protocol)
         self._is_grpc = address.protocol == "grpc"
@@ -89,7 +89,7 @@ class TritonClient:
             value.set_data_from_numpy(np.array(array, order="C"))
             inputs.append(value)
         asked = [self._library.InferRequestedOutput(name) for name in outputs]
-        limit = {"client_timeout": self._seconds} if self._is_grpc else {}
+        limit = {"client_timeout": self.seconds} if self._is_grpc else {}
         with self._calls(f"running {model}"):
             answer = self._client.infer(model, inputs, model_version=version, outputs=asked, **limit)
             found = {name: answer.as_numpy(name) for name in outputs}
@@ -98,7 +98,7 @@ class TritonClient:
         return found
 
     def _ask(self, call: str, *arguments: str) -> Any:
-        limit = {"client_timeout": self._seconds, "as_json": True} if self._is_grpc else {}
+        limit = {"client_timeout": self.seconds, "as_json": True} if self._is_grpc else {}
         with self._calls("being asked for its models"):
             return getattr(self._client, call)(*arguments, **limit)
 
@@ -120,7 +120,7 @@ class TritonClient:
         reason = " ".join(str(said).split())[:300]
         if status == _LATE or isinstance(error, TimeoutError):
             return Interrupted(
-                f"{self.address} did not answer within {self._seconds:g} s while {doing}; "
+                f"{self.address} did not answer within {self.seconds:g} s while {doing}; "
                 "ask for more time with --server-timeout"
             )
         if status and status != _GONE:

@@ -74,7 +74,9 @@ def test_the_recorded_cases_pass_through_the_server(bundle: Bundle, server: Runn
     found = validate_server(bundle, address(server, protocol) + path)
     assert found, [stage.why for stage in found.verdict.stages]
     assert {stage.status for stage in found.verdict.stages} == {"passed"}
-    assert len(found.verdict.stages) == (4 if path == "/both" else 2)
+    assert len(found.verdict.stages) == {"/both": 4, "/both/2": 2}.get(
+        path, 3
+    )  # Triton puts no requests together there
     assert all(one.says_files for one in found.served)
     assert found.server == "triton 2.51.0"
 

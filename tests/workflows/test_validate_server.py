@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -71,8 +72,10 @@ def test_every_model_of_the_bundle_is_judged_by_its_own_floors(bundle: Bundle, p
     assert [(stage.label, stage.status) for stage in found.verdict.stages] == [
         (f"triton {protocol}", "passed"),
         (f"triton {protocol}, rows", "passed"),
+        (f"triton {protocol}, together", "passed"),
         (f"fp16 triton {protocol}", "passed"),
         (f"fp16 triton {protocol}, rows", "passed"),
+        (f"fp16 triton {protocol}, together", "passed"),
     ]
     assert found.server == "pretended 1"
     assert [(one.model, one.version, one.says_files) for one in found.served] == [
@@ -270,7 +273,6 @@ def test_a_server_of_another_protocol(bundle: Bundle, protocol: str) -> None:
 @pytest.fixture
 def page() -> Iterator[str]:
     """A web server that knows nothing of models."""
-    import threading
     from http.server import HTTPServer, SimpleHTTPRequestHandler
 
     class Silent(SimpleHTTPRequestHandler):

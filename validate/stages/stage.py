@@ -21,8 +21,9 @@ ORT_PLAIN = "onnxruntime, as written"
 TRITON = {"grpc": "triton grpc", "http": "triton http"}
 RUNTIMES = (EXPORTED, WRITTEN, ORT_PLAIN, ORT_CPU, ORT_TUNED, ORT_CUDA, ORT_TENSORRT, *FLAVOURS, *TRITON.values())
 # The outputs beside float64 PyTorch's; the rows of a batch beside each other; the layers of a plan, by its inspector.
-VALUES, ROWS, LAYERS = "values", "batch consistency", "layer precision"
-_ENDS = {VALUES: "", ROWS: ", rows", LAYERS: ", layers"}
+# For a server: the rows of a batch as requests of their own, sent at the same time.
+VALUES, ROWS, LAYERS, TOGETHER = "values", "batch consistency", "layer precision", "requests at the same time"
+_ENDS = {VALUES: "", ROWS: ", rows", LAYERS: ", layers", TOGETHER: ", together"}
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Stage:
     Args:
         runtime: One of RUNTIMES.
         precision: That of the graph; "" for a stage about the runtime itself.
-        kind: What is checked: VALUES, ROWS or LAYERS.
+        kind: What is checked: VALUES, ROWS, LAYERS or TOGETHER.
     """
 
     runtime: str

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,11 +21,14 @@ from ...engines.triton.served import ServedVersion
 from ...errors import Interrupted
 from ..cases import Case
 from ..verdict import StageResult
-from .judge import Pairs, StageJudge
-from .stage import TRITON, Stage
+from .judge import Pairs, StageJudge, judge_stages
+from .stage import TOGETHER, TRITON, Stage
 
 if TYPE_CHECKING:
     from ..metrics import Reference
+
+MOST = 16  # requests at the same time
+START_SECONDS = 5.0  # that one of them waits for the others
 
 
 @dataclass
@@ -32,7 +38,7 @@ class WireModel:
     client: TritonClient
     served: ServedVersion
     bundle: Bundle
-    _gone: Interrupted | None = field(default=None, init=False)
+    gone: Interrupted | None = field(default=None, init=False)
 
     def load(self) -> None:
         """There is nothing to wait for: the server has loaded it."""
@@ -42,15 +48,15 @@ class WireModel:
 
         Raises Refused if the server answers with an error, Interrupted if it does not answer.
         """
-        if self._gone is not None:
-            raise self._gone
+        if self.gone is not None:
+            raise self.gone
         metadata = self._types
         sent = {name: _as_served(array, metadata[name]) for name, array in feeds.items()}
         try:
             names = [spec.name for spec in self._outputs]
             found = self.client.infer(self.served.model, self.served.version, sent, names)
         except Interrupted as error:
-            self._gone = error
+            self.gone = error
             raise
         return {spec.name: _as_declared(found[spec.name], spec.dtype, len(spec.shape)) for spec in self._outputs}
 
@@ -62,6 +68,41 @@ class WireModel:
     def _types(self) -> dict[str, str]:
         metadata = self.client.metadata(self.served.model, self.served.version)
         return {str(entry["name"]): str(entry["datatype"]) for entry in metadata["inputs"]}
+
+
+@dataclass
+class RowsTogether:
+    """A batch as a request for each row, all at the same time, so that the server puts some of them together."""
+
+    wire: WireModel
+
+    def load(self) -> None:
+        """There is nothing to wait for: the server has loaded it."""
+
+    def run(self, feeds: Arrays) -> Arrays:
+        """Return the rows' outputs, put together in their order. Raises what ``WireModel.run`` raises."""
+        if self.wire.gone is not None:
+            raise self.wire.gone
+        rows = len(next(iter(feeds.values())))
+        found: list[Arrays] = []
+        with ThreadPoolExecutor(MOST) as pool:
+            for first in range(0, rows, MOST):
+                numbers = range(first, min(first + MOST, rows))
+                start = threading.Barrier(len(numbers), timeout=START_SECONDS)
+                try:
+                    found += pool.map(lambda number, start=start: self._ask(feeds, number, start), numbers)
+                except Interrupted as error:
+                    self.wire.gone = error
+                    raise
+        return {name: np.concatenate([one[name] for one in found]) for name in found[0]}
+
+    def _ask(self, feeds: Arrays, number: int, start: threading.Barrier) -> Arrays:
+        with TritonClient(self.wire.client.address, seconds=self.wire.client.seconds) as client:
+            wire = WireModel(client, self.wire.served, self.wire.bundle)
+            client.server()  # the connection stands before all begin at once
+            with contextlib.suppress(threading.BrokenBarrierError):  # another one failed, or is late
+                start.wait()
+            return wire.run({name: array[number : number + 1] for name, array in feeds.items()})
 
 
 def _as_served(array: npt.NDArray[Any], kind: str) -> npt.NDArray[Any]:
@@ -84,7 +125,7 @@ def _as_declared(array: npt.NDArray[Any], dtype: str, rank: int) -> npt.NDArray[
 def judge_served(
     client: TritonClient, bundle: Bundle, served: ServedVersion, pairs: Pairs, *, max_error: float | None = None
 ) -> list[StageResult]:
-    """Judge a version of a model on the recorded cases that it takes, then the rows of a batch."""
+    """Judge a version of a model on the recorded cases that it takes, then the rows of a batch: whole, and alone."""
     stage = Stage(TRITON[client.address.protocol], served.precision)
     if served.wrong:
         return [StageResult(stage, "failed", served.wrong)]
@@ -96,7 +137,24 @@ def judge_served(
     runtime = WireModel(client, served, bundle)
     outputs, io = bundle.outputs_of(served.precision), bundle.io(served.precision)
     judge = StageJudge(stage, runtime, max_error, outputs, without_cases=outside, io=io)
-    return judge.results(inside)
+    return [*judge.results(inside), *_together(judge, runtime, inside)]
+
+
+def _together(judge: StageJudge, wire: WireModel, inside: Pairs) -> list[StageResult]:
+    """Judge the rows of every batch as requests at the same time, if the server may put requests together."""
+    if not wire.served.largest:
+        return []
+    names = {spec.name for spec in judge.declared}
+    batches = ((case, reference) for case, reference in inside() if {*reference.row_outputs} == names)
+    one = StageJudge(
+        replace(judge.stage, kind=TOGETHER),
+        RowsTogether(wire),
+        judge.max_error,
+        judge.declared,
+        without_cases="no recorded batch has rows that do not depend on each other",
+        io=judge.io,
+    )
+    return judge_stages([one], batches)
 
 
 def _rows(bundle: Bundle, case: Case) -> int:
