@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .workflows.options import Judging, PrecisionRequest, Weights
     from .workflows.programs import write_programs
     from .workflows.report import report_bundle
+    from .workflows.sweep import sweep
     from .workflows.triton import write_triton_repository
     from .workflows.tune import tune_bundle
     from .workflows.validate import ServerVerdict, validate_bundle, validate_server
@@ -72,6 +73,7 @@ __all__ = [
     "export_bundle",
     "open_bundle",
     "report_bundle",
+    "sweep",
     "tune_bundle",
     "validate_bundle",
     "validate_predictions",
@@ -106,6 +108,7 @@ _HOME = {
     "export_bundle": ".workflows.export",
     "open_bundle": ".core.bundle",
     "report_bundle": ".workflows.report",
+    "sweep": ".workflows.sweep",
     "tune_bundle": ".workflows.tune",
     "validate_bundle": ".workflows.validate",
     "validate_predictions": ".workflows.validate_predictions",

@@ -35,6 +35,18 @@ END_SECONDS = 30.0
 SIGNAL_SECONDS = 0.5  # a signal does not end a wait, it changes how long to wait
 
 
+class Killed(SystemExit):
+    """The end of a command whose child a signal from elsewhere ended, as when memory ran out.
+
+    Attributes:
+        how: The end of the child, in words.
+    """
+
+    def __init__(self, code: int, how: str) -> None:
+        super().__init__(code)
+        self.how = how
+
+
 @dataclass
 class _Stop:
     """The signals that asked the command to end; a second one does not wait for the child."""
@@ -91,6 +103,8 @@ def _end_early(notes: Notes, code: int, why_killed: str, *, was_interrupted: boo
         sys.exit(INTERRUPTED)
     line, exit_code = _obituary(notes, why_killed or processes.ending(code), by_itself=code >= 0)
     print(f"error: {printable(' '.join(line.split()))}", file=sys.stderr)
+    if code < 0 and not why_killed:
+        raise Killed(exit_code, f"its process {processes.ending(code)}")
     sys.exit(exit_code)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,17 +52,27 @@ def key_of(
     read: Sequence[Path | None],
 ) -> str:
     """Return a SHA-256 over what a bundle is ``about``, its inputs and axes, and over what ``bundle_key`` names."""
-    sources = sorted(file for part in _PARTS for file in Path(__file__).parents[1].glob(part))
     parts = {
         **about,
         "inputs": [spec_to_json(spec) for spec in inputs],
         "axes": {name: str(axis) for name, axis in axes.items()},
         "options": [*options],
         "read": [[sha256(file) for file in files_read(path)] for path in read],
-        "sources": [hashlib.sha256(file.read_bytes()).hexdigest() for file in sources],
-        "versions": package_versions(),
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return content_key(parts)
+
+
+def content_key(parts: Mapping[str, Any]) -> str:
+    """Return a SHA-256 over plain data, the code that works on it and the versions of the packages."""
+    whole = {**parts, "sources": sources(), "versions": package_versions()}
+    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+
+
+@lru_cache(maxsize=1)
+def sources() -> tuple[str, ...]:
+    """Return the hash of each file of the code that a result depends on."""
+    files = sorted(file for part in _PARTS for file in Path(__file__).parents[1].glob(part))
+    return tuple(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
 
 
 def files_read(path: Path | None) -> list[Path]:
@@ -103,7 +114,12 @@ def unchanged(destination: Path, key: str) -> Bundle | None:
         return None
     if bundle.manifest.get("key") != key or not all(finding.ok for finding in verify(destination)):
         return None
-    interrupted = bundle.manifest.get("interrupted") or bundle.manifest.get("simplified", {}).get("interrupted")
-    if interrupted or Verdict.from_json(bundle.manifest["verdict"]).was_interrupted:
+    if was_interrupted(bundle):
         return None
     return Bundle(bundle.path, bundle.manifest, reused=True)
+
+
+def was_interrupted(bundle: Bundle) -> bool:
+    """Return True if a process was killed, or a time limit passed, while the bundle was made."""
+    interrupted = bundle.manifest.get("interrupted") or bundle.manifest.get("simplified", {}).get("interrupted")
+    return bool(interrupted) or Verdict.from_json(bundle.manifest["verdict"]).was_interrupted

@@ -1,0 +1,92 @@
+"""What a job found, in one sentence, from the JSON that its command printed or from its line of error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ...core.processes import ending
+
+LONGEST = 600
+
+
+@dataclass(frozen=True)
+class Found:
+    """A sentence, and the median latency of the fastest runtime if there is one, in milliseconds."""
+
+    sentence: str
+    latency_ms: float | None = None
+
+
+def found_in(verb: str, output: str, errors: str, code: int) -> Found:
+    """Return what a command found.
+
+    Args:
+        verb: The command.
+        output: Its stdout: one JSON document, or nothing.
+        errors: Its stderr.
+        code: Its exit code.
+    """
+    try:
+        document = json.loads(output)
+        return _READERS[verb](document)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        lines = [line for line in errors.splitlines() if line.startswith(("error:", "internal error:"))]
+        line = lines[-1] if lines else (errors.strip().splitlines() or [f"the command {ending(code)}"])[-1]
+        return Found(line.removeprefix("error: ")[:LONGEST])
+
+
+def _verdict(document: Mapping[str, Any]) -> Found:
+    from ...report.table import conclusion
+    from ...validate.verdict import Verdict
+
+    return Found(conclusion(Verdict.from_json(document["verdict"])))
+
+
+def _exported(document: Mapping[str, Any]) -> Found:
+    return Found(f"exported, numbers not checked; opset {document['opset']}")
+
+
+def _compiled(document: Mapping[str, Any]) -> Found:
+    plans = [str(plan["file"]) for plan in document["plans"]]
+    return Found(f"built, not checked: {', '.join(plans)}")
+
+
+def _tuned(document: Mapping[str, Any]) -> Found:
+    return Found("no rewrite is faster" if document["graph"] is None else f"faster, and judged: {document['graph']}")
+
+
+def _timed(document: Mapping[str, Any]) -> Found:
+    name, baselines = document["target"], ("pytorch",)
+    rows = [row for row in document["rows"] if row.get("measurement") and row["model"] == name]
+    ours = [row for row in rows if not row["runtime"].startswith(baselines)] or rows
+    wrong = [row["runtime"] for row in document["rows"] if row["status"] in ("wrong", "failed")]
+    tail = f"; not right: {', '.join(dict.fromkeys(wrong))}" if wrong else ""
+    if not ours:
+        return Found(f"no runtime could be timed here{tail}")
+    fastest = min(ours, key=lambda row: float(row["measurement"]["latency"]["median_ms"]))
+    median = float(fastest["measurement"]["latency"]["median_ms"])
+    return Found(f"fastest: {fastest['runtime']}, {median:.3g} ms at batch {fastest['batch']}{tail}", median)
+
+
+def _costed(document: Mapping[str, Any]) -> Found:
+    added = document.get("added")
+    if not added:
+        return Found(f"{float(document['model']['timing']['latency']['median_ms']):.3g} ms")
+    difference = added["difference"]
+    interval = f"{float(difference['low_ms']):.3g} to {float(difference['high_ms']):.3g}"
+    return Found(f"the blocks add {float(difference['ms']):.3g} ms ({interval})")
+
+
+_READERS: Mapping[str, Callable[[Mapping[str, Any]], Found]] = {
+    "deploy": _verdict,
+    "export": _exported,
+    "check": _verdict,
+    "validate": _verdict,
+    "compile": _compiled,
+    "tune": _tuned,
+    "benchmark": _timed,
+    "cost": _costed,
+}

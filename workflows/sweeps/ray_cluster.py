@@ -1,0 +1,241 @@
+"""A Ray cluster as the place where jobs run. Each is one task, pinned to the node that the schedule chose for it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...core.schedule import Ended, Node
+from ...errors import Attn2trtError, CheckFailed, MissingRequirement, StorageError
+from .command_worker import absolute
+from .matrix import BUNDLE, Job
+from .orders import order_for
+from .pack import pack, unpack
+from .ray_task import code_digest, run_job
+from .results import ERRORS, MARKER, WORK, Results
+
+log = logging.getLogger(__name__)
+INSTALL = "pip install 'ray>=2.40'"
+NODES_SECONDS = 1.0  # nodes are asked for no more often
+WAIT_SECONDS = 0.1
+FRESH = "/nowhere"  # a folder that the node replaces by one of its own
+_ACCELERATOR = "accelerator_type:"
+
+
+@dataclass(frozen=True)
+class _Running:
+    job: Job
+    node: Node
+    attempt: int
+    work: Path | None  # on shared storage
+
+
+class RayBackend:
+    """Runs jobs as tasks of a Ray cluster. Usage statistics of Ray are off, and no dashboard is started.
+
+    Args:
+        jobs: The jobs by name.
+        results: The folder of the sweep.
+        address: The cluster's, or ``auto``.
+        shared: Jobs work in the folder of the sweep, which every node sees; else their files come back as bytes.
+
+    Raises:
+        MissingRequirement: Ray is not installed, or no cluster is at the address.
+    """
+
+    def __init__(self, jobs: Mapping[str, Job], results: Results, address: str, *, shared: bool = False) -> None:
+        self._jobs = jobs
+        self._results = results
+        self._ray = _connect(address)
+        self._task = self._ray.remote(run_job)
+        self._code = code_digest()
+        self._storage = self._shared_storage() if shared else {}
+        self._running: dict[Any, _Running] = {}
+        self._inputs: dict[str, Any] = {}  # bundles that were sent to the object store, by the job that made them
+        self._nodes: tuple[Node, ...] = ()
+        self._asked = float("-inf")
+
+    def _shared_storage(self) -> dict[str, str]:
+        mark = (self._results.folder / MARKER).read_text(encoding="utf-8")
+        return {"folder": absolute(self._results.folder), "mark": mark}
+
+    def nodes(self) -> Sequence[Node]:
+        """Return the nodes that are alive."""
+        if time.monotonic() - self._asked >= NODES_SECONDS:
+            with self._answers():
+                self._nodes = tuple(node_of(entry) for entry in self._ray.nodes() if entry["Alive"])
+            self._asked = time.monotonic()
+        return self._nodes
+
+    def start(self, name: str, node: Node, attempt: int) -> None:
+        """Send a job to a node. It asks Ray for what it needs there, so that other users of the cluster are heeded."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        job = self._jobs[name]
+        work = self._work_folder(job, attempt) if self._storage else None
+        folder = FRESH if work is None else absolute(work)
+        cpus = node.cpus if job.needs.is_alone else job.needs.cpus
+        order = order_for(job, self._results, folder, threads=max(1, int(cpus)))
+        options: dict[str, Any] = {
+            "num_cpus": cpus,
+            "num_gpus": job.needs.gpus,
+            "memory": job.needs.memory_bytes or None,
+        }
+        if job.needs.accelerator:
+            options["accelerator_type"] = job.needs.accelerator
+        task = self._task.options(
+            **options,
+            name=f"attn2trt {name}",
+            max_retries=0,  # the schedule decides about that, and says so
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node.name, soft=False),
+        )
+        with self._answers():
+            bundle = self._sent(job) if work is None else None
+            reference = task.remote(order.to_json(), bundle, self._code, self._storage)
+        self._running[reference] = _Running(job, node, attempt, work)
+
+    def wait(self) -> Sequence[Ended]:
+        """Return the jobs that have ended since."""
+        if not self._running:
+            time.sleep(WAIT_SECONDS)
+            return []
+        with self._answers():
+            done, _ = self._ray.wait([*self._running], num_returns=1, timeout=WAIT_SECONDS)
+        return [self._finish(reference) for reference in done]
+
+    def stop(self) -> None:
+        """Cancel what runs, and leave the cluster."""
+        with contextlib.suppress(Exception):  # it may be gone
+            for reference in self._running:
+                self._ray.cancel(reference, force=True)
+        self._running.clear()
+        self._inputs.clear()
+        self._ray.shutdown()
+
+    def _work_folder(self, job: Job, attempt: int) -> Path:
+        """Return a folder of this attempt's own: an earlier one may be at work on a node that is lost to us alone."""
+        folder = self._results.folder / job.cell / f"{WORK}{job.verb.name}-{os.getpid()}-{attempt}"
+        return self._results.prepare(job, folder)
+
+    def _sent(self, job: Job) -> Any:
+        """Return the bundle that a job works on, put into the object store once."""
+        source = self._results.source(job)
+        if source is None:
+            return None
+        key = job.after or job.target
+        if key not in self._inputs:
+            self._inputs[key] = self._ray.put(pack(source.path))
+        return self._inputs[key]
+
+    def _finish(self, reference: Any) -> Ended:
+        running = self._running.pop(reference)
+        try:
+            answer = self._ray.get(reference)
+        except self._ray.exceptions.RayTaskError as error:
+            cause = " ".join(str(error.cause).split())[:400]
+            text = f"{running.node}: {type(error.cause).__name__}: {cause}; expected attn2trt there as it is here"
+            answer = {"code": MissingRequirement.exit_code, "killed": "", "error": text}
+        except self._ray.exceptions.RayError as error:
+            answer = {"code": CheckFailed.exit_code, "killed": _death(error, running.node), "error": ""}
+        self._asked = float("-inf")  # the node may be gone
+        return self._take(running, answer)
+
+    def _take(self, running: _Running, answer: Mapping[str, Any]) -> Ended:
+        """Put what a job left into its folder and read the result."""
+        job, killed, code = running.job, str(answer["killed"]), int(answer["code"])
+        work = running.work or self._results.folder / job.cell / f"{WORK}{job.verb.name}-{os.getpid()}"
+        work.mkdir(parents=True, exist_ok=True)
+        try:
+            if "files" in answer:
+                unpack(answer["files"], work)
+        except StorageError as error:
+            killed, code = str(error), error.exit_code
+        if answer.get("error") or killed:
+            (work / ERRORS).write_text(f"error: {answer.get('error') or killed}\n", encoding="utf-8")
+        self._results.put(job, work)
+        self._name_place(job)
+        result = self._results.finish(
+            job,
+            code=code,
+            died=killed,
+            seconds=float(answer.get("seconds", 0.0)),
+            node=str(running.node),
+            attempt=running.attempt,
+            versions=answer.get("versions", {}),
+        )
+        return Ended(job.name, result.code == 0, result.died, result)
+
+    def _name_place(self, job: Job) -> None:
+        """Write the page of the bundle anew: it names the place that the bundle had on the node."""
+        from ..report import report_bundle
+
+        bundle = self._results.folder / job.folder / BUNDLE
+        if job.keeps_bundle and bundle.is_dir():
+            with contextlib.suppress(Attn2trtError):  # the bundle is whole without it
+                report_bundle(bundle)
+
+    @contextlib.contextmanager
+    def _answers(self) -> Any:
+        """Turn the end of the cluster into an error that says what to do."""
+        try:
+            yield
+        except (self._ray.exceptions.RayError, ConnectionError) as error:
+            raise StorageError(
+                f"the Ray cluster no longer answers ({' '.join(str(error).split())[:200]}); what is done so far is in "
+                f"{self._results.folder}; run the sweep again with --resume"
+            ) from error
+
+
+def node_of(entry: Mapping[str, Any]) -> Node:
+    """Return a node as ``ray.nodes()`` describes it. Nodes at one address of one host are one machine."""
+    resources = entry.get("Resources", {})
+    address, host = str(entry["NodeManagerAddress"]), str(entry.get("NodeManagerHostname", ""))
+    return Node(
+        name=str(entry["NodeID"]),
+        machine=f"{host} {address}",
+        cpus=float(resources.get("CPU", 0.0)),
+        memory_bytes=int(resources.get("memory", 0)),
+        gpus=float(resources.get("GPU", 0.0)),
+        accelerators=frozenset(name[len(_ACCELERATOR) :] for name in resources if name.startswith(_ACCELERATOR)),
+        shown=f"{host or address} {str(entry['NodeID'])[:6]}",
+    )
+
+
+def _connect(address: str) -> Any:
+    """Return the module of Ray, connected."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # keep the GPUs' variable if a job needs none
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingRequirement(f"received --ray {address}; expected Ray ({error}); {INSTALL}") from None
+    try:
+        ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False, configure_logging=False)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise MissingRequirement(
+            f"received --ray {address}; expected the address of a running Ray cluster, on a machine of it ({reason}); "
+            "start one with ray start --head, or give the address that this printed"
+        ) from None
+    return ray
+
+
+def _death(error: Exception, node: Node) -> str:
+    """Describe why Ray lost a job, in one line."""
+    kind = type(error).__name__
+    words = {
+        "NodeDiedError": f"the node {node} was lost",
+        "WorkerCrashedError": f"its process on {node} was killed",
+        "OutOfMemoryError": f"Ray ended it on {node}, whose memory ran out",
+        "ObjectLostError": f"its result was lost with the node {node}",
+        "OwnerDiedError": f"its result was lost with the node {node}",
+        "TaskUnschedulableError": f"the node {node} is gone",
+        "LocalRayletDiedError": f"the node {node} was lost",
+    }
+    return words.get(kind) or f"on {node}, {kind}: {' '.join(str(error).split())[:200]}"

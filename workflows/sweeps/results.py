@@ -1,0 +1,373 @@
+"""The folder of a sweep: the result of each job in a folder of its own, known again by the hash of what it depends on.
+
+A job's ``result.json`` is written last and in one step, so that a job without one is not done. Nothing that a sweep did
+not write is touched.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ...core.bundle import Bundle, open_bundle, sha256, verify
+from ...core.bundle_writer import flush
+from ...core.destination import KINDS, check_owned
+from ...core.lock import Lock, try_lock
+from ...core.manifest import HASH, MANIFEST
+from ...core.snapshot import copy_files
+from ...errors import Attn2trtError, InputError, StorageError
+from ...modules.checkpoint_file import split
+from ..reuse import files_read, key_of, was_interrupted
+from .found import Found, found_in
+from .matrix import BUNDLE, Job
+
+COMMAND = "attn2trt sweep"
+MARKER = "sweep.json"
+RESULT = "result.json"
+OUTPUT, ERRORS = "out", "err"
+LARGEST_JSON = 256 << 20
+# What a job's folder may hold beside its document and its bundle.
+OWN = frozenset({RESULT, OUTPUT, ERRORS, "killed", "output.json", "errors.txt"})
+WORK = ".work-"  # the folder of one attempt, beside the job's
+
+
+@dataclass(frozen=True)
+class Result:
+    """The result of a job, as its ``result.json`` holds it.
+
+    Attributes:
+        key: The hash of all that the job depends on.
+        code: The exit code of its command.
+        seconds: Its time.
+        node: Where it ran.
+        attempts: How often it was run.
+        died: The reason, if it died, also the last time.
+        found: What was found, or the error.
+        latency_ms: The median of the fastest runtime, of a benchmark.
+        content: The hash of its bundle's manifest and of its document, which the next job's key holds.
+        versions: The packages on the machine that ran it.
+        reused: True if it was there before.
+    """
+
+    key: str
+    code: int
+    seconds: float
+    node: str
+    attempts: int
+    died: str
+    found: str
+    latency_ms: float | None
+    content: Mapping[str, str]
+    versions: Mapping[str, str]
+    reused: bool = False
+
+
+class Results:
+    """The folder of a sweep, locked while this one is at work.
+
+    Args:
+        folder: The place.
+        jobs: The jobs of the sweep.
+        resume: Take results of an earlier sweep that are there.
+        force: Run every job anew.
+
+    Raises:
+        InputError: The place is neither free nor a sweep's, or has results and neither ``resume`` nor ``force`` is
+            given. Nothing was touched.
+        StorageError: Another sweep is at work there.
+    """
+
+    def __init__(self, folder: Path, jobs: Sequence[Job], *, resume: bool = False, force: bool = False) -> None:
+        self.folder = folder
+        self.force = force
+        self.results: dict[str, Result] = {}
+        self._jobs = {job.name: job for job in jobs}
+        self._keys: dict[str, str] = {}
+        self._lock = Lock(None)
+        _check_place(folder, resume=resume or force)
+        for job in jobs:
+            _check_job_folder(folder / job.folder, job)
+
+    def __enter__(self) -> Results:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = try_lock(self.folder)
+        if lock is None:
+            raise StorageError(f"another sweep is at work in {self.folder}; expected it to end; wait for it, or end it")
+        self._lock = lock
+        for left in self.folder.glob(f"*/{WORK}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file of the sweep in one step."""
+        _write(self.folder / name, text)
+
+    def key(self, job: Job) -> str:
+        """Return the hash of all that a job depends on, as it is before the job runs and after the one before it."""
+        if job.name not in self._keys:
+            self._keys[job.name] = self._key(job)
+        return self._keys[job.name]
+
+    def _key(self, job: Job) -> str:
+        options = [word.partition("=")[2] for word in job.arguments]
+        names = [part.partition(":")[0].partition("@")[0] for part in job.target.split("+")]
+        read = [_hashes(text) for text in (*options, job.target, *names)]
+        parts = {
+            "command": job.command("."),
+            "read": read,
+            "input": self.results[job.after].content if job.after else self._source_hash(job),
+            "machine": [job.machine, str(job.needs)] if job.machine else [],
+        }
+        return key_of(parts)
+
+    def known(self, job: Job) -> Result | None:
+        """Return the result of before if the job would give it again and every file of it is whole."""
+        if self.force or not job.is_described:
+            return None
+        found = _read(self.folder / job.folder / RESULT)
+        if found is None or found.died or found.code not in (0, 1) or found.key != self.key(job):
+            return None
+        if not found.content or found.content != _content(self.folder / job.folder, job):
+            return None
+        if job.keeps_bundle and not all(part.ok for part in verify(self.folder / job.folder / BUNDLE)):
+            return None
+        self.results[job.name] = replace(found, reused=True)
+        return self.results[job.name]
+
+    def source(self, job: Job) -> Bundle | None:
+        """Return the bundle that a job works on: of the job before it, or one that the file names; None without."""
+        if job.after:
+            return open_bundle(self.folder / self._jobs[job.after].folder / BUNDLE)
+        return open_bundle(job.target) if job.takes_bundle else None
+
+    def prepare(self, job: Job, work: Path | None = None) -> Path:
+        """Make the folder for a job to run in, with a checked copy of the bundle that it works on, and return it.
+
+        An earlier result in it counts no more. An earlier bundle of the same command stays: the command knows whether
+        it would make the same.
+        """
+        folder = self.folder / job.folder if work is None else work
+        folder.mkdir(parents=True, exist_ok=True)
+        self._clear(folder, job)
+        source = self.source(job)
+        if source is not None:
+            _remove_bundle(folder / BUNDLE)
+            copy_files(source, source.manifest["files"], folder / BUNDLE)
+            shutil.copyfile(source.path / MANIFEST, folder / BUNDLE / MANIFEST)
+        return folder
+
+    def _clear(self, folder: Path, job: Job) -> None:
+        """Remove an earlier result, ``result.json`` first: without it nothing else counts. The bundle stays."""
+        for name in (RESULT, *sorted(OWN), job.verb.document):
+            if name:
+                (folder / name).unlink(missing_ok=True)
+
+    def put(self, job: Job, work: Path) -> None:
+        """Move what an attempt left in a folder of its own into the job's folder."""
+        folder = self.folder / job.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._clear(folder, job)
+        for entry in sorted(work.iterdir()):
+            if entry.name == BUNDLE:
+                _remove_bundle(folder / BUNDLE)
+            entry.replace(folder / entry.name)
+        work.rmdir()
+
+    def finish(
+        self,
+        job: Job,
+        *,
+        code: int,
+        died: str,
+        seconds: float,
+        node: str,
+        attempt: int,
+        versions: Mapping[str, str],
+    ) -> Result:
+        """Read what a job left in its folder, keep the result, and return it."""
+        folder = self.folder / job.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        output, errors = _text(folder / OUTPUT), _text(folder / ERRORS)
+        found = found_in(job.verb.name, output, errors, code)
+        if died:
+            found = Found(found.sentence if errors.strip() else died)
+        elif job.keeps_bundle and (folder / BUNDLE / MANIFEST).is_file() and code in (0, 1):
+            died = _died_inside(folder / BUNDLE)
+        result = Result(
+            key=self.key(job),
+            code=code,
+            seconds=round(seconds, 3),
+            node=node,
+            attempts=attempt,
+            died=died,
+            found=found.sentence,
+            latency_ms=found.latency_ms,
+            content=_content(folder, job),
+            versions=dict(versions),
+        )
+        _keep_texts(folder, output if not job.keeps_bundle and not job.verb.document else "", errors)
+        _write(folder / RESULT, json.dumps({"command": COMMAND, **_to_json(result)}, indent=1) + "\n")
+        self.results[job.name] = result
+        return result
+
+    def bundles(self) -> list[Path]:
+        """Return the latest bundle of each cell, in the order of the jobs."""
+        latest: dict[str, Path] = {}
+        for job in self._jobs.values():
+            path = self.folder / job.folder / BUNDLE
+            if job.keeps_bundle and job.name in self.results and (path / MANIFEST).is_file():
+                if job.after:  # the bundle before it goes on in this one
+                    latest.pop(self._jobs[job.after].cell, None)
+                latest[job.cell] = path
+        return [*latest.values()]
+
+    def _source_hash(self, job: Job) -> Mapping[str, str]:
+        return {} if not job.takes_bundle else {BUNDLE: _manifest_hash(Path(job.target))}
+
+
+def _check_place(folder: Path, *, resume: bool) -> None:
+    """Raise InputError unless the folder is free, or a sweep's that is to be gone on with."""
+    elsewhere = "give another folder with -o"
+    try:
+        mode = folder.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        raise InputError(f"{folder} lies below a file; {elsewhere}") from None
+    if not stat.S_ISDIR(mode):
+        kind = next((name for matches, name in KINDS if matches(mode)), "no folder")
+        raise InputError(f"{folder} is {kind}; expected a folder for the results of a sweep; {elsewhere}")
+    if not any(folder.iterdir()):
+        return
+    document = _json(folder / MARKER)
+    if not isinstance(document, dict) or document.get("command") != COMMAND:
+        raise InputError(f"{folder} holds other files and no results of a sweep; {elsewhere}")
+    if not resume:
+        raise InputError(
+            f"{folder} holds the results of an earlier sweep; expected --resume, which runs what is missing or "
+            f"different now, or --force, which runs every job; add one of them, or {elsewhere}"
+        )
+
+
+def _check_job_folder(folder: Path, job: Job) -> None:
+    """Raise InputError if a job's folder holds something that no job put there."""
+    for place in (folder.parent, folder):
+        if place.is_symlink() or (place.exists() and not place.is_dir()):
+            raise InputError(f"{place} is no folder; expected one for the results of {job.name}; move it away")
+    if not folder.is_dir():
+        return
+    for entry in folder.iterdir():
+        is_bundle = entry.name == BUNDLE or entry.name.startswith(f".{BUNDLE}.")
+        is_file = entry.name in {*OWN, job.verb.document} or ".partial-" in entry.name
+        if entry.is_symlink() or not (entry.is_dir() if is_bundle else is_file and entry.is_file()):
+            raise InputError(f"{entry} is nothing that a sweep wrote; expected nothing else there; move it away")
+    if (folder / BUNDLE / MANIFEST).exists():
+        check_owned(folder / BUNDLE)
+
+
+def _remove_bundle(folder: Path) -> None:
+    """Remove a bundle, or the half of one, that a job of this sweep made."""
+    if folder.is_dir():
+        if (folder / MANIFEST).exists():
+            check_owned(folder)
+        shutil.rmtree(folder)
+
+
+def _content(folder: Path, job: Job) -> dict[str, str]:
+    """Return the hashes of a job's bundle and document; empty if one that it should have is not there."""
+    found = {}
+    if job.keeps_bundle:
+        if not (folder / BUNDLE / MANIFEST).is_file():
+            return {}
+        found[BUNDLE] = _manifest_hash(folder / BUNDLE)
+    if document := job.verb.document:
+        if not (folder / document).is_file():
+            return {}
+        found[document] = sha256(folder / document)
+    if not found and (folder / "output.json").is_file():
+        found["output.json"] = sha256(folder / "output.json")
+    return found
+
+
+def _manifest_hash(folder: Path) -> str:
+    bundle = open_bundle(folder)
+    return str(bundle.manifest.get(HASH) or sha256(folder / MANIFEST))
+
+
+def _died_inside(folder: Path) -> str:
+    """Return why a verdict says nothing: a process that worked for it was killed. Empty if none was."""
+    try:
+        interrupted = was_interrupted(open_bundle(folder))
+    except (Attn2trtError, KeyError):
+        return ""
+    return "a process that its command had started was killed or ran out of time" if interrupted else ""
+
+
+def _hashes(text: str) -> list[str]:
+    """Return the hashes of the files that a word of a command names; none if it names none."""
+    path, _ = split(Path(text)) if text else (Path(), "")
+    try:
+        if not text or not path.exists() or path == Path():
+            return []
+        return [sha256(file) for file in files_read(path)] if path.is_file() or path.is_dir() else []
+    except InputError:  # a folder without photographs
+        return []
+    except OSError:  # too long for a path
+        return []
+
+
+def _keep_texts(folder: Path, output: str, errors: str) -> None:
+    """Keep what a job printed that is nowhere else."""
+    if output.strip():
+        _write(folder / "output.json", output)
+    if errors.strip():
+        _write(folder / "errors.txt", errors)
+    for name in (OUTPUT, ERRORS):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _to_json(result: Result) -> dict[str, Any]:
+    return {key: value for key, value in asdict(result).items() if key != "reused"}
+
+
+def _read(file: Path) -> Result | None:
+    """Return what a ``result.json`` holds; None if it is none of this version."""
+    document = _json(file)
+    if not isinstance(document, dict) or document.pop("command", None) != COMMAND:
+        return None
+    try:
+        return Result(**document)
+    except TypeError:
+        return None
+
+
+def _json(file: Path) -> Any:
+    try:
+        if file.is_symlink() or not file.is_file() or file.stat().st_size > LARGEST_JSON:
+            return None
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+
+
+def _write(file: Path, text: str) -> None:
+    partial = file.with_name(f".{file.name}.partial-{os.getpid()}")
+    try:
+        partial.write_text(text, encoding="utf-8", errors="replace")
+        flush(partial)
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
