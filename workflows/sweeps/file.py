@@ -197,9 +197,11 @@ class _Parser:
         return [str(entry) for entry in value]
 
     def _once(self, names: Sequence[str], where: str) -> None:
-        for number, name in enumerate(names):
-            if name in names[:number]:
+        seen: set[str] = set()
+        for name in names:
+            if name in seen:
                 self._refuse(f"{name!r} twice {where}", "each once", "remove one")
+            seen.add(name)
 
     def _verbs(self, names: Sequence[str]) -> tuple[Verb, ...]:
         for name in names:

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...core.processes import ending
+from ...engines.timing.runtimes import RUNTIMES, ModuleRuntime
+from ...errors import InputError
 
 LONGEST = 600
+TARGET = "target"  # the model of a benchmark's row; the other is the plain backbone
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ def found_in(verb: str, output: str, errors: str, code: int) -> Found:
     try:
         document = json.loads(output)
         return _READERS[verb](document)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, InputError):
         lines = [line for line in errors.splitlines() if line.startswith(("error:", "internal error:"))]
         line = lines[-1] if lines else (errors.strip().splitlines() or [f"the command {ending(code)}"])[-1]
         return Found(line.removeprefix("error: ")[:LONGEST])
@@ -59,9 +62,8 @@ def _tuned(document: Mapping[str, Any]) -> Found:
 
 
 def _timed(document: Mapping[str, Any]) -> Found:
-    name, baselines = document["target"], ("pytorch",)
-    rows = [row for row in document["rows"] if row.get("measurement") and row["model"] == name]
-    ours = [row for row in rows if not row["runtime"].startswith(baselines)] or rows
+    rows = [row for row in document["rows"] if row.get("measurement") and row["model"] == TARGET]
+    ours = [row for row in rows if not _is_baseline(row["runtime"])] or rows
     wrong = [row["runtime"] for row in document["rows"] if row["status"] in ("wrong", "failed")]
     tail = f"; not right: {', '.join(dict.fromkeys(wrong))}" if wrong else ""
     if not ours:
@@ -69,6 +71,12 @@ def _timed(document: Mapping[str, Any]) -> Found:
     fastest = min(ours, key=lambda row: float(row["measurement"]["latency"]["median_ms"]))
     median = float(fastest["measurement"]["latency"]["median_ms"])
     return Found(f"fastest: {fastest['runtime']}, {median:.3g} ms at batch {fastest['batch']}{tail}", median)
+
+
+def _is_baseline(name: str) -> bool:
+    """Return True for what a bundle is compared with: PyTorch itself, and the graph of its plain exporter."""
+    runtime = RUNTIMES.get(name)
+    return isinstance(runtime, ModuleRuntime) or (runtime is not None and runtime.is_baseline)
 
 
 def _costed(document: Mapping[str, Any]) -> Found:

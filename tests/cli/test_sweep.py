@@ -1,0 +1,100 @@
+"""``attn2trt sweep`` on the command line: its output, its errors, its lines of progress."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from attn2trt.cli.job_child import option_words
+from attn2trt.cli.main import group
+from attn2trt.errors import InputError
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(group, ("sweep", *arguments))
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "words"),
+    [
+        ("targets = []", (), "an empty list of targets in sweep.toml; expected one or more"),
+        ('targets = ["se"]', ("--csv", "--json"), "received --csv and --json; expected one of them on stdout"),
+        ('targets = ["se"]', ("--ray", "auto", "-j", "2"), "received --jobs with --ray"),
+        ('targets = ["se"]', ("--shared",), "received --shared without --ray"),
+        ('targets = ["se"]', ("--retries", "-1"), "Invalid value for '--retries'"),
+        ('targets = ["se"]', ("-o", "sweep.toml"), "sweep.toml is a file; expected a folder for the results"),
+        ('targets = ["a"]\nverbs = ["compile"]', (), "a is not a bundle: it holds no bundle.json"),
+        ('targets = ["se"]\n[deploy]\nshap = "1x3"', (), "received, under [deploy] in sweep.toml, shap; expected an"),
+    ],
+)
+def test_wrong_input_is_one_line(
+    text: str, arguments: tuple[str, ...], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("sweep.toml").write_text(text)
+    found = run("sweep.toml", *arguments)
+    assert (found.exit_code, found.stdout) == (2, "")
+    assert words in found.stderr
+    assert found.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("verb", "values", "words"),
+    [
+        ("deploy", {"shape": ["1x3x8x8", "ids=1x4"], "seed": 3, "pretrained": True}, 4),
+        ("deploy", {"pretrained": False}, 0),
+        ("compile", {"for": "sm86", "level": 3, "version-compatible": True}, 3),
+        ("benchmark", {"seconds": 0.5, "batch": "1,8", "runtime": ["ort-cpu"]}, 3),
+    ],
+)
+def test_options_are_those_of_the_command(verb: str, values: dict[str, object], words: int) -> None:
+    assert len(option_words(verb, values)) == words
+
+
+@pytest.mark.parametrize(
+    ("verb", "values", "words"),
+    [
+        ("deploy", {"shpe": "1x3"}, r"shpe; expected an option of attn2trt deploy \(nearest: shape\)"),
+        ("deploy", {"pretrained": "yes"}, "pretrained = 'yes'; expected true or false"),
+        ("deploy", {"opset": [17, 18]}, r"opset = \[17, 18\]; expected one value; for several, give one set"),
+        ("deploy", {"opset": 1.5}, "'1.5' is not a valid integer"),
+        ("deploy", {"checkpoint": "nowhere.safetensors"}, "does not exist"),
+        ("compile", {"without-tactics": "nosuch"}, "'nosuch' is not one of"),
+        ("benchmark", {"batch": 0}, "received --batch '0'"),
+    ],
+)
+def test_an_option_that_the_command_would_not_take_is_an_error(
+    verb: str, values: dict[str, object], words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        option_words(verb, values)
+
+
+def test_the_limit_of_a_stage_is_not_changed_by_reading_options() -> None:
+    from attn2trt.core.processes import stage_seconds
+
+    before = stage_seconds()
+    option_words("deploy", {"time-limit": 1.5})
+    assert stage_seconds() == before
+
+
+def test_a_sweep_of_something_that_is_there_prints_one_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bundle of an earlier version, validated: a real command that needs no PyTorch. The bundle is left as it is."""
+    monkeypatch.chdir(tmp_path)
+    bundle = Path(__file__).resolve().parents[1] / "core/format1_coord_att"
+    before = {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()}
+    Path("sweep.toml").write_text(f"verbs = ['validate']\ntargets = ['{bundle}']\n")
+    found = run("sweep.toml", "--json")
+    document = json.loads(found.stdout)
+    (job,) = document["jobs"]
+    assert job["status"] in ("passed", "failed"), found.stderr
+    assert found.exit_code == job["exit_code"]
+    assert found.stderr.startswith("[1/1] validate ")
+    assert {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()} == before
+    table = run("sweep.toml", "--resume")
+    assert "reused" in table.stdout
+    assert table.stdout.splitlines()[-2:] == ["results  sweep", "report   sweep/report.html"]
+    assert run("sweep.toml", "--resume", "--csv").stdout.startswith("verb,target,precision")
