@@ -19,6 +19,13 @@ from pathlib import Path
 PAGE = Path(__file__).with_name("errors.md")
 SMALL = "--shape 2x16x8x8"
 
+SWEEPS = {
+    "sweep.toml": 'targets = ["se"]\n',
+    "key.toml": 'target = ["se"]\n',
+    "option.toml": 'targets = ["se"]\n[deploy]\nshap = "2x16x8x8"\n',
+    "empty.toml": "targets = []\n",
+    "twice.toml": 'targets = ["se", "se"]\n',
+}
 NETS = """\
 import os
 
@@ -188,6 +195,14 @@ STEPS = (
     Step("", "attn2trt cost resnet18+se --plot cost.jpg"),
     Step("Plans", "attn2trt compile holiday"),
     Step("", "attn2trt compile gate --profile batch=1:2:64", note="Ranges that the bundle was not checked for:"),
+    Step("Sweeps", "attn2trt sweep sweep.toml -o holiday"),
+    Step("", "attn2trt sweep key.toml"),
+    Step("", "attn2trt sweep option.toml"),
+    Step("", "attn2trt sweep empty.toml"),
+    Step("", "attn2trt sweep twice.toml"),
+    Step(
+        "", "attn2trt sweep sweep.toml --ray 127.0.0.1:1", exit_code=3, note="Without Ray, or without a cluster there:"
+    ),
     Step("Tuning", "attn2trt tune holiday"),
     Step("", "attn2trt tune gate --at batch=64"),
     Step("A data set", "attn2trt validate gate --dataset holiday"),
@@ -220,6 +235,8 @@ def prepare(folder: Path) -> None:
     command = f"export py:nets:gate {SMALL} --dynamic batch=1:2:8 -o gate"
     ran = [sys.executable, "-m", "attn2trt", *shlex.split(command)]
     subprocess.run(ran, cwd=folder, capture_output=True, check=False)  # 3: an export alone checks nothing
+    for name, text in SWEEPS.items():
+        (folder / name).write_text(text)
     (folder / "holiday").mkdir()
     (folder / "holiday" / "photo.txt").write_text("sea\n")
     (folder / "project").mkdir()

@@ -1,7 +1,7 @@
 """Write the outputs into the tutorial and the how-to pages, by running their commands in order in an empty folder.
 
-``python docs/generate_outputs.py [PAGE...]`` writes a page's Python files, runs each block of shell commands, and
-replaces what stands between the markers behind it; without PAGE it does so for every page that has such markers. A
+``python docs/generate_outputs.py [PAGE...]`` writes a page's Python and TOML files, runs each block of shell commands,
+and replaces what stands between the markers behind it; without PAGE it does so for every page that has such markers. A
 marker may shorten the output and state the exit code: ``<!-- output, first 12 lines, exit code 1 -->``. The program
 ends with an error if a block has another exit code. A block behind ``<!-- not run: REASON -->`` is left alone.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 
 DOCS = Path(__file__).parent
 WIDTH = 118
-_FILE = re.compile(r"^```python\n# (?P<name>\S+\.py)\n(?P<source>.*?)^```$", re.MULTILINE | re.DOTALL)
+_FILE = re.compile(r"^```(?:python|toml)\n# (?P<name>\S+\.(?:py|toml))\n(?P<source>.*?)^```$", re.MULTILINE | re.DOTALL)
 _COMMANDS = re.compile(
     r"(?P<skipped>^<!-- not run: [^>]*-->\n\n?)?^```sh\n(?P<commands>.*?)^```\n"
     r"(?:\n(?P<marker><!-- output(?:, first (?P<lines>\d+) lines)?(?:, exit code (?P<code>\d+))? -->\n)"
@@ -51,7 +51,7 @@ class Step:
 
 
 def write_files(page: str, folder: Path) -> None:
-    """Write the Python files of the page, and show it the examples if it names them."""
+    """Write the Python and TOML files of the page, and show it the examples if it names them."""
     if "examples/" in page:
         (folder / "examples").symlink_to(DOCS.parent / "examples")
     for found in _FILE.finditer(page):

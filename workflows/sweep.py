@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import uuid
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -134,15 +136,16 @@ def sweep(
     folder = _folder(file, out)
     _check_arguments(jobs=jobs, ray=ray, shared=shared, retries=retries)
     everything = _jobs(asked)
-    with Results(folder, everything, resume=resume, force=force) as results:
-        for job in everything:
-            if not job.after:
-                results.key(job)  # a bundle that is none is an error of the file
-        results.write(MARKER, json.dumps({"command": COMMAND, "jobs": []}) + "\n")
-        by_name = {job.name: job for job in everything}
+    by_name = {job.name: job for job in everything}
+    results = Results(folder, everything, resume=resume, force=force)
+    for job in everything:
+        if not job.after:
+            results.key(job)  # a target that is no bundle is an error of the file, before anything is written
+    with _cluster(ray) as cluster, results:
+        results.write(MARKER, json.dumps({"command": COMMAND, "id": uuid.uuid4().hex, "jobs": []}) + "\n")
         schedule = Schedule(
             [job.task for job in everything],
-            _backend(by_name, results, jobs=jobs, ray=ray, shared=shared),
+            _backend(by_name, results, jobs=jobs, cluster=cluster, shared=shared),
             retries=retries,
             patience=patience if ray else 0.0,
             known=lambda name: _known(results, by_name[name]),
@@ -196,15 +199,22 @@ def _jobs(asked: SweepFile) -> list[Job]:
     return jobs_of(asked, arguments)
 
 
-def _backend(
-    by_name: Mapping[str, Job], results: Results, *, jobs: int | None, ray: str | None, shared: bool
-) -> Backend:
+def _cluster(address: str | None) -> AbstractContextManager[Any]:
+    """Return the connection to a cluster, as the module of Ray; nothing without an address."""
+    if address is None:
+        return contextlib.nullcontext()
+    from .sweeps.ray_cluster import connected
+
+    return connected(address)
+
+
+def _backend(by_name: Mapping[str, Job], results: Results, *, jobs: int | None, cluster: Any, shared: bool) -> Backend:
     """Return what runs the jobs. The schedule ends it."""
-    if ray is None:
+    if cluster is None:
         return LocalBackend(by_name, results, min(len(by_name), jobs or physical_cores()))
     from .sweeps.ray_cluster import RayBackend
 
-    return RayBackend(by_name, results, ray, shared=shared)
+    return RayBackend(by_name, results, cluster, shared=shared)
 
 
 def _known(results: Results, job: Job) -> Ended | None:

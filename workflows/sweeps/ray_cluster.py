@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 INSTALL = "pip install 'ray>=2.40'"
 NODES_SECONDS = 1.0  # nodes are asked for no more often
 WAIT_SECONDS = 0.1
+CONNECT_SECONDS = 10.0
 FRESH = "/nowhere"  # a folder that the node replaces by one of its own
 _ACCELERATOR = "accelerator_type:"
 
@@ -37,22 +39,19 @@ class _Running:
 
 
 class RayBackend:
-    """Runs jobs as tasks of a Ray cluster. Usage statistics of Ray are off, and no dashboard is started.
+    """Runs jobs as tasks of a Ray cluster.
 
     Args:
         jobs: The jobs by name.
         results: The folder of the sweep.
-        address: The cluster's, or ``auto``.
+        ray: The module of Ray, connected.
         shared: Jobs work in the folder of the sweep, which every node sees; else their files come back as bytes.
-
-    Raises:
-        MissingRequirement: Ray is not installed, or no cluster is at the address.
     """
 
-    def __init__(self, jobs: Mapping[str, Job], results: Results, address: str, *, shared: bool = False) -> None:
+    def __init__(self, jobs: Mapping[str, Job], results: Results, ray: Any, *, shared: bool = False) -> None:
         self._jobs = jobs
         self._results = results
-        self._ray = _connect(address)
+        self._ray = ray
         self._task = self._ray.remote(run_job)
         self._code = code_digest()
         self._storage = self._shared_storage() if shared else {}
@@ -110,13 +109,12 @@ class RayBackend:
         return [self._finish(reference) for reference in done]
 
     def stop(self) -> None:
-        """Cancel what runs, and leave the cluster."""
+        """Cancel what runs."""
         with contextlib.suppress(Exception):  # it may be gone
             for reference in self._running:
                 self._ray.cancel(reference, force=True)
         self._running.clear()
         self._inputs.clear()
-        self._ray.shutdown()
 
     def _work_folder(self, job: Job, attempt: int) -> Path:
         """Return a folder of this attempt's own: an earlier one may be at work on a node that is lost to us alone."""
@@ -181,7 +179,7 @@ class RayBackend:
                 report_bundle(bundle)
 
     @contextlib.contextmanager
-    def _answers(self) -> Any:
+    def _answers(self) -> Iterator[None]:
         """Turn the end of the cluster into an error that says what to do."""
         try:
             yield
@@ -207,8 +205,21 @@ def node_of(entry: Mapping[str, Any]) -> Node:
     )
 
 
+@contextlib.contextmanager
+def connected(address: str) -> Iterator[Any]:
+    """Connect to a cluster, and yield the module of Ray. Its usage statistics are off, and no dashboard is started.
+
+    Raises:
+        MissingRequirement: Ray is not installed, or no cluster is at the address.
+    """
+    ray = _connect(address)
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
 def _connect(address: str) -> Any:
-    """Return the module of Ray, connected."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # keep the GPUs' variable if a job needs none
     try:
@@ -216,14 +227,22 @@ def _connect(address: str) -> Any:
     except ImportError as error:
         raise MissingRequirement(f"received --ray {address}; expected Ray ({error}); {INSTALL}") from None
     try:
+        _try_address(address)
         ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False, configure_logging=False)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except (RuntimeError, ValueError, OverflowError, OSError) as error:
         reason = " ".join(str(error).split())[:300]
         raise MissingRequirement(
             f"received --ray {address}; expected the address of a running Ray cluster, on a machine of it ({reason}); "
             "start one with ray start --head, or give the address that this printed"
         ) from None
     return ray
+
+
+def _try_address(address: str) -> None:
+    """Raise OSError if nothing listens at ``host:port``: Ray itself would try for minutes without end."""
+    host, separator, port = address.removeprefix("ray://").rpartition(":")
+    if separator and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
 
 
 def _death(error: Exception, node: Node) -> str:

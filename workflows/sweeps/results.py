@@ -23,7 +23,7 @@ from ...core.manifest import HASH, MANIFEST
 from ...core.snapshot import copy_files
 from ...errors import Attn2trtError, InputError, StorageError
 from ...modules.checkpoint_file import split
-from ..reuse import files_read, key_of, was_interrupted
+from ..reuse import content_key, files_read, was_interrupted
 from .found import Found, found_in
 from .matrix import BUNDLE, Job
 
@@ -127,7 +127,7 @@ class Results:
             "input": self.results[job.after].content if job.after else self._source_hash(job),
             "machine": [job.machine, str(job.needs)] if job.machine else [],
         }
-        return key_of(parts)
+        return content_key(parts)
 
     def known(self, job: Job) -> Result | None:
         """Return the result of before if the job would give it again and every file of it is whole."""
