@@ -42,7 +42,7 @@ from .output import print_json, print_lines, print_note, print_rich
 @click.option("--csv", "as_csv", is_flag=True, help="The table as CSV on stdout instead of text.")
 @output_options
 def command(file: Path, as_csv: bool, as_json: bool, **options: Any) -> int:
-    """Run the jobs of FILE: targets by precisions by options by machines.
+    """Run a matrix of commands that FILE describes.
 
     FILE is TOML: the verbs (deploy, compile, benchmark …), the targets, and what varies. Every job is a command of its
     own, in a process of its own. A job that fails keeps no other from being run.

@@ -74,8 +74,6 @@ class RayBackend:
 
     def start(self, name: str, node: Node, attempt: int) -> None:
         """Send a job to a node. It asks Ray for what it needs there, so that other users of the cluster are heeded."""
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
         job = self._jobs[name]
         work = self._work_folder(job, attempt) if self._storage else None
         folder = FRESH if work is None else absolute(work)
@@ -92,7 +90,7 @@ class RayBackend:
             **options,
             name=f"attn2trt {name}",
             max_retries=0,  # the schedule decides about that, and says so
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node.name, soft=False),
+            scheduling_strategy=_pinned(node),
         )
         with self._answers():
             bundle = self._sent(job) if work is None else None
@@ -188,6 +186,13 @@ class RayBackend:
                 f"the Ray cluster no longer answers ({' '.join(str(error).split())[:200]}); what is done so far is in "
                 f"{self._results.folder}; run the sweep again with --resume"
             ) from error
+
+
+def _pinned(node: Node) -> Any:
+    """Return Ray's strategy for a task that runs on this node or not at all."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return NodeAffinitySchedulingStrategy(node.name, soft=False)
 
 
 def node_of(entry: Mapping[str, Any]) -> Node:
