@@ -225,7 +225,7 @@ def test_one_of_two_real_nodes_is_killed_and_no_result_is_lost(tmp_path: Path, m
     document = {
         "verbs": ["deploy", "benchmark"],
         "targets": targets,
-        "deploy": {"shape": "2x8x8x8", "for": "none"},
+        "deploy": {"shape": "2x16x8x8", "for": "none"},
         "benchmark": {"seconds": 0.1, "iterations": 2, "runtime": "ort-cpu"},
     }
     cluster = Cluster()
