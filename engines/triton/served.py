@@ -53,8 +53,20 @@ def find_served(
 ) -> list[ServedVersion]:
     """Return the versions to judge: those of the ``model``, or all that serve this bundle.
 
-    Raises InputError if the server has no such model or version, or none of this bundle.
+    Raises InputError if the server has no such model or version, none of this bundle, or answers what is not of the
+    protocol.
     """
+    try:
+        return _find(client, bundle, model, version, precision)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(
+            f"received --server {client.address}, whose description of its models cannot be read ({reason}); expected "
+            "a server of the KServe protocol, version 2"
+        ) from error
+
+
+def _find(client: TritonClient, bundle: Bundle, model: str, version: str, precision: str | None) -> list[ServedVersion]:
     index = client.index()
     if model:
         return list(_named(client, bundle, index, model, version, precision))
@@ -126,10 +138,12 @@ def _versions(
 def _about(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a configuration says of its files; empty if it says nothing that can be read."""
     try:
-        text = config["parameters"][ABOUT]["string_value"]
-        found = json.loads(text)
-        return found if isinstance(found["versions"], dict) else {}
-    except (KeyError, TypeError, ValueError):
+        found = json.loads(config["parameters"][ABOUT]["string_value"])
+        versions = {
+            str(number): {**entry, "files": dict(entry.get("files", {}))} for number, entry in found["versions"].items()
+        }
+        return {**found, "versions": versions}
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
         return {}
 
 

@@ -224,6 +224,27 @@ def test_a_model_that_is_not_there(
         judged(bundle, protocol, Server(models), path)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "{}", '{"versions": 3}', '{"versions": {"1": 3}}', '{"versions": {"1": {"files": 3}}}'),
+        '{"bundle": "twice", "versions": {"1": {"files": {"a": 3}, "profiles": 7}}}',
+    ],
+)
+def test_what_a_configuration_says_of_files_may_be_anything(bundle: Bundle, protocol: str, text: str) -> None:
+    odd = model(bundle)
+    odd.config["parameters"]["attn2trt"]["string_value"] = text
+    found = judged(bundle, protocol, Server({"twice": odd}), "/twice")
+    assert found.served[0].says_files is ("bundle" in text)
+    assert bool(found) is ("bundle" not in text)
+
+
+def test_a_description_that_cannot_be_read(bundle: Bundle, protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Model, "metadata", lambda *_: {"name": "twice", "inputs": [{"datatype": "FP32"}]})
+    with pytest.raises(InputError, match=r"whose description of its models cannot be read \(|has the inputs"):
+        judged(bundle, protocol, Server({"twice": model(None)}), "/twice")
+
+
 def test_a_precision_that_the_server_contradicts(bundle: Bundle, protocol: str) -> None:
     with pytest.raises(InputError, match="received --precision fp16; twice says that it serves fp32"):
         judged(bundle, protocol, Server({"twice": model(bundle)}), precision="fp16")
