@@ -70,6 +70,15 @@ class Segment(Detect):
     def forward(self, x):
         found = super().forward(x)
         return (found, x) if self.export else ((found[0], x), found[1])
+class RTDETRDecoder(Detect):
+    shapes = []
+    num_queries = 5
+    def forward(self, x):
+        assert not self.dynamic  # it would make a tensor of a size
+        assert self.shapes is None  # of the last image
+        self.shapes = [list(x.shape[2:])]
+        self.shape = None
+        return super().forward(x)
 class WorldDetect(Detect):
     pass
 class BaseModel(nn.Module):
@@ -93,7 +102,7 @@ class DetectionModel(BaseModel):
             assert layer.f == -1
             x = layer(x)
         return x
-SegmentationModel = DetectionModel
+SegmentationModel = RTDETRDetectionModel = DetectionModel
 def load_checkpoint(path):
     return torch.load(path, weights_only=False), {}
 """
@@ -124,6 +133,7 @@ def write(folder: Path, version: str = "8.4.7") -> None:
         ("yolo10", "Detect", "end2end: true"),
         ("yolo9-seg", "Segment", ""),
         ("yolo9-world", "WorldDetect", ""),
+        ("rtdetr-l", "RTDETRDecoder", ""),
     ):
         (package / f"cfg/models/9/{name}.yaml").write_text(LAYERS.format(head=head, more=more))
     metadata = folder / f"ultralytics-{version}.dist-info"

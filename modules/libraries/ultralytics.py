@@ -26,6 +26,7 @@ PAPER = "https://github.com/ultralytics/ultralytics"
 LICENCE = "Ultralytics is under AGPL-3.0: so is what you deploy of it, unless you have another licence from its makers"
 YAML, WEIGHTS = (".yaml", ".yml"), ".pt"
 OPTIONS: Mapping[str, type] = {"nc": int, "end2end": bool, "max_det": int}
+KEPT = "shapes"  # what RT-DETR's head keeps of the last image, beside the places of its boxes
 GREY = 114.0  # the border of a letterbox
 
 
@@ -37,6 +38,8 @@ class Predictions(nn.Module):
         step = int(self.size_step)  # type: ignore[arg-type]
         if images.shape[2] % step or images.shape[3] % step:
             raise ValueError(f"height and width must be multiples of {step}")
+        if hasattr(_head(self), KEPT):
+            setattr(_head(self), KEPT, None)
         found = super().forward(images)
         leaves = found if isinstance(found, tuple | list) else (found,)
         return {f"output{index}": leaf for index, leaf in enumerate(leaves)}
@@ -188,7 +191,8 @@ class _Network:
         for part in network.modules():
             if hasattr(type(part), "export"):
                 part.export = True
-            if hasattr(type(part), "dynamic"):  # places of the boxes anew for each image, none of the last
+            # RT-DETR's makes a tensor of a size, which fixes it: there the sizes of the last image are forgotten
+            if hasattr(type(part), "dynamic") and not hasattr(part, KEPT):
                 part.dynamic = True
         made: nn.Module = network
         return made
@@ -246,13 +250,15 @@ def _finish(network: nn.Module) -> list[str]:
 def _switches(head: Any) -> tuple[str, ...]:
     """Return what was set for the export, in words."""
     name = type(head).__name__
-    if getattr(head, "end2end", False):
+    if hasattr(head, "num_queries"):
+        kept = f"the best {min(head.num_queries, head.max_det)} boxes of each image, picked inside the graph"
+    elif getattr(head, "end2end", False):
         kept = f"end2end=True: the best {head.max_det} boxes of each image, picked inside the graph"
     elif hasattr(head, "max_det"):
         kept = "all boxes, before the suppression of overlaps"
     else:
         kept = "the predictions alone"
-    anew = ", dynamic=True: the places of boxes are computed for each size" if hasattr(type(head), "dynamic") else ""
+    anew = ", dynamic=True: the places of boxes are computed for each size" if getattr(head, "dynamic", False) else ""
     return (f"{name}.export=True: {kept}{anew}",)
 
 

@@ -62,6 +62,14 @@ def test_no_place_of_a_box_is_kept_from_one_size_to_the_next(stand_in: Path) -> 
         build("ultralytics:yolo9n.yaml", shapes=["2x3x18x16"])
 
 
+def test_a_decoder_forgets_the_sizes_of_the_last_image(stand_in: Path) -> None:
+    target = resolve("ultralytics:rtdetr-l.yaml", shapes=SHAPE)
+    module = target.build()
+    for side in (16, 24, 24):
+        assert module(torch.rand(1, 3, side, side))["output0"].shape[2] == (side // 4) ** 2
+    assert any("RTDETRDecoder.export=True: the best 4 boxes" in note for note in target.notes)
+
+
 def test_a_block_behind_a_layer(stand_in: Path) -> None:
     module = build("ultralytics:yolo9n.yaml+se:reduction=4@model.1", shapes=SHAPE)
     assert "model.1.attn" in dict(module.named_modules())
