@@ -1,7 +1,8 @@
 """Check ONNX files that other tools wrote, and write the table.
 
 Usage: python benchmarks/foreign.py [--resume] [--only TEXT]. It needs onnxslim, onnxconverter-common and, for files
-that a package ships, rapidocr-onnxruntime, beside what the README installs. It writes benchmarks/results/foreign.json
+that a package ships, rapidocr-onnxruntime, beside what the README installs; ultralytics and optimum for theirs, as
+foreign_files.py says. It writes benchmarks/results/foreign.json
 and docs/foreign.md; with --only it prints the rows whose model or tool has the text. Exit code 1 if one crashes.
 """
 

@@ -3,7 +3,8 @@
 ``python docs/generate_outputs.py [PAGE...]`` writes a page's Python and TOML files, runs each block of shell commands,
 and replaces what stands between the markers behind it; without PAGE it does so for every page that has such markers. A
 marker may shorten the output and state the exit code: ``<!-- output, first 12 lines, exit code 1 -->``. The program
-ends with an error if a block has another exit code. A block behind ``<!-- not run: REASON -->`` is left alone.
+ends with an error if a block has another exit code. A block behind ``<!-- not run: REASON -->`` is left alone, and so
+is a page with ``<!-- needs PACKAGE -->`` if that is not installed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 DOCS = Path(__file__).parent
@@ -48,6 +50,11 @@ class Step:
         lines = [line.rstrip() for line in output.strip().splitlines()]
         kept = lines[: self.lines]
         return "\n".join(["```text", *kept, *(["…"] if len(kept) < len(lines) else []), "```", ""])
+
+
+def lacking(page: str) -> str:
+    """Return the first package that the page needs and that is not installed; "" if none is lacking."""
+    return next((name for name in re.findall(r"<!-- needs (\w+) -->", page) if find_spec(name) is None), "")
 
 
 def write_files(page: str, folder: Path) -> None:
@@ -117,5 +124,8 @@ def write(page: Path) -> None:
 
 if __name__ == "__main__":
     for path in [Path(name) for name in sys.argv[1:]] or pages():
+        if package := lacking(path.read_text(encoding="utf-8")):
+            print(f"{path}: left as it is, since {package} is not installed")
+            continue
         write(path)
         print(path)

@@ -30,6 +30,7 @@ PAGES = [
     ("tensorrt_builds", "tensorrt_builds", "tensorrt_builds"),
     ("tensorrt_operators", "tensorrt_operators", "tensorrt_operators"),
     ("third_party", "third_party", "third_party"),
+    ("vision", "vision", "vision"),
 ]
 
 

@@ -1,0 +1,301 @@
+"""Deploy detectors, segmenters and transformers of the libraries, with time and memory; write the docs' table.
+
+Usage: python benchmarks/vision.py [--only NAME ...] [--resume]. It needs ultralytics and transformers beside what the
+README installs. Each model is deployed by the command line in float32 and float16, with plans by TensorRT for RTX, in a
+temporary folder; its graph is then compared with eager PyTorch in float64 at sizes that were not traced (outcomes.py).
+Writes benchmarks/results/vision.json and docs/vision.md after every model; --resume keeps the rows of the same code
+that are there. Exit code 1 if a graph is wrong or a refusal has no reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from code_hash import code_hash, of_several_versions
+from large import SECONDS, family, resident_mib
+
+ROOT = Path(__file__).parent.parent
+RESULTS, PAGE = ROOT / "benchmarks/results/vision.json", ROOT / "docs/vision.md"
+PACKAGES = ("torch", "torchvision", "ultralytics", "transformers", "timm", "onnxruntime-gpu", "tensorrt-rtx")
+ROOMS = ("core", "modules", "export", "engines", "validate", "workflows")
+LONGEST = 260
+BATCH = "batch=1:2:4"
+SIDES = "height=64:96:128:32,width=64:96:128:32"
+# what the heads of YOLO11 and YOLO26 read
+NECK = "model.16,model.19,model.22"
+# of a detection transformer, so that it is one image of seconds and not of minutes
+SMALL_DETR = (
+    "num_queries=40,decoder_layers=2,encoder_layers=1,d_model=64,encoder_hidden_dim=64,encoder_ffn_dim=128,"
+    "decoder_ffn_dim=128,num_labels=12"
+)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A row: the target, how it is called, the traced shape and what varies."""
+
+    title: str
+    target: str
+    shape: str
+    dynamic: str
+
+    @property
+    def words(self) -> list[str]:
+        """The options of the command."""
+        return ["--shape", self.shape, "--dynamic", self.dynamic, "--precision", "fp32,fp16"]
+
+
+def models() -> dict[str, Model]:
+    """Return every model by its name; the newest YOLO is the newest that the installed Ultralytics knows."""
+    from attn2trt.modules.libraries.ultralytics_yaml import newest
+
+    small, any_size = "2x3x96x96", f"{BATCH},{SIDES}"
+    new = newest()
+    return {
+        "yolo11n": Model("YOLO11n", "ultralytics:yolo11n.yaml", small, any_size),
+        "yolo11n+cbam": Model("YOLO11n, CBAM at its neck", f"ultralytics:yolo11n.yaml+cbam@{NECK}", small, any_size),
+        "newest": Model(f"{_name(new)}, the newest", f"ultralytics:{new}", small, any_size),
+        "newest+cbam": Model(f"{_name(new)}, CBAM at its neck", f"ultralytics:{new}+cbam@{NECK}", small, any_size),
+        "newest-end2end": Model(
+            f"{_name(new)}, the best boxes picked inside", f"ultralytics:{new}:end2end=true", small, any_size
+        ),
+        "newest-seg": Model(f"{_name(new)}-seg", f"ultralytics:{new.replace('.yaml', '-seg.yaml')}", small, any_size),
+        "rt-detr": Model("RT-DETR, shrunk", f"transformers:rt_detr:{SMALL_DETR}", small, any_size),
+        "lraspp": Model("LR-ASPP", "torchvision:lraspp_mobilenet_v3_large", small, any_size),
+        "deeplab": Model("DeepLabV3", "torchvision:deeplabv3_mobilenet_v3_large", small, any_size),
+        "segformer": Model(
+            "SegFormer, shrunk",
+            "transformers:segformer:hidden_sizes=16/32/80/128,depths=1/1/1/1,decoder_hidden_size=64",
+            small,
+            any_size,
+        ),
+        "swinv2": Model(
+            "Swin v2, shrunk",
+            "transformers:Swinv2ForImageClassification:embed_dim=32,depths=1/1/2/1,num_heads=2/2/4/8,image_size=128,"
+            "window_size=4",
+            "2x3x128x128",
+            BATCH,
+        ),
+    }
+
+
+def _name(description: str) -> str:
+    return description.removesuffix(".yaml").replace("yolo", "YOLO")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A command: its exit code, what it printed, seconds from start to end, and the largest memory of its family."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+    seconds: float
+    peak_mib: float
+
+
+def deploy(model: Model, folder: Path) -> Ran:
+    """Run the command and sample the memory of it and all processes below it."""
+    command = [sys.executable, "-m", "attn2trt", "deploy", model.target, *model.words, "-o", "bundle"]
+    paths = os.pathsep.join(filter(None, [str(ROOT / ".typing"), os.environ.get("PYTHONPATH", "")]))
+    with (folder / "stdout").open("w+") as stdout, (folder / "stderr").open("w+") as stderr:
+        since, peak = time.perf_counter(), 0.0
+        environment = {**os.environ, "PYTHONPATH": paths}
+        child = subprocess.Popen(command, cwd=folder, env=environment, stdout=stdout, stderr=stderr)
+        while child.poll() is None:
+            peak = max(peak, sum(map(resident_mib, family(child.pid))))
+            time.sleep(SECONDS)
+        seconds = time.perf_counter() - since
+    printed = [(folder / name).read_text() for name in ("stdout", "stderr")]
+    return Ran(child.returncode, *printed, seconds, peak)
+
+
+def measure(name: str, model: Model) -> dict[str, Any]:
+    """Return the row of a model."""
+    row = {"name": name, "title": model.title, "target": model.target, "shape": model.shape, "dynamic": model.dynamic}
+    with tempfile.TemporaryDirectory(prefix="vision-") as text:
+        folder = Path(text)
+        ran = deploy(model, folder)
+        row |= {"exit_code": ran.exit_code, "seconds": round(ran.seconds, 1), "peak_mib": round(ran.peak_mib)}
+        if not (folder / "bundle/bundle.json").is_file():
+            lines = (ran.stderr or ran.stdout).strip().splitlines()
+            return row | {"refused": lines[-1].removeprefix("error: ") if lines else ""}
+        return row | judged(model, folder / "bundle")
+
+
+def judged(model: Model, folder: Path) -> dict[str, Any]:
+    """Return what the bundle says of itself, and what an independent comparison says of its graph."""
+    from outcomes import compare
+
+    from attn2trt.core.bundle import open_bundle
+    from attn2trt.modules.catalog import build
+    from attn2trt.validate.verdict import Verdict
+
+    bundle = open_bundle(folder)
+    verdict = Verdict.from_json(bundle.manifest["verdict"])
+    stages = [
+        {"stage": one.label, "status": one.status, "why": one.why, "ratio": round(one.worst_ratio, 2)}
+        for one in verdict.stages
+    ]
+    module = build(model.target, shapes=[model.shape])
+    facts = {
+        "passed": bool(verdict),
+        "axes": {name: axis.text for name, axis in bundle.axes.items()},
+        "parameters": sum(parameter.numel() for parameter in module.parameters()),
+        "left_out": [said for said in bundle.manifest.get("hidden", []) if "not judged" in said],
+        "stages": stages,
+    }
+    if facts["left_out"]:  # the comparison does not know of near ties
+        return facts
+    found = compare(bundle.model_path, module, bundle.inputs, bundle.axes, is_claimed=True)
+    return facts | {"compared": found.to_json()}
+
+
+def is_right(row: dict[str, Any]) -> bool:
+    """Return True for a graph that is right at every size compared, and for a refusal with its reason."""
+    if "refused" in row:
+        return bool(row["refused"])
+    compared = row.get("compared", {"result": "right"})
+    return compared["result"] == "right" and all(one["why"] for one in row["stages"] if one["status"] == "failed")
+
+
+def page(document: dict[str, Any]) -> str:
+    """The docs page."""
+    rows = document["rows"]
+    versions = ", ".join(f"{name} {number}" for name, number in document["versions"].items())
+    lines = [
+        "# Detectors, segmenters, transformers",
+        "",
+        f"Generated by `python benchmarks/vision.py` on {document['date']} ({document['machine']}; {versions}).",
+        "",
+        "Models of libraries, with random weights, deployed by the command line without a GPU: float32 and float16,",
+        "the whole verdict, and plans by TensorRT for RTX, which parses and builds, and runs nothing. *float32* and",
+        "*float16* are the verdict's worst stages in ONNX Runtime, with the largest error in PyTorch's own roundings.",
+        "*Sizes* were compared with eager PyTorch in float64 by another program: traced, the ends of every range and",
+        "sizes inside. A dash: near ties decide which boxes are picked. *Time* is that of the whole command, *memory*",
+        "the largest of it and all its processes together; about 700 MiB are PyTorch and ONNX Runtime themselves.",
+        "",
+        "Ultralytics is under AGPL-3.0, and so is what you deploy of it, unless you have another licence from its",
+        "makers.",
+        "",
+        "| model | parameters | varies | float32 | float16 | TensorRT fp32, fp16 | sizes right | time | memory |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        *map(_line, rows),
+        *of_several_versions(rows),
+        "",
+        "## Targets",
+        "",
+        "| model | `attn2trt deploy` with |",
+        "| --- | --- |",
+        *(
+            f"| {row['title']} | `{row['target']} --shape {row['shape']} --dynamic {row['dynamic']} "
+            "--precision fp32,fp16` |"
+            for row in rows
+        ),
+    ]
+    said = [f"- {row['title']}: {_short(why)}" for row in rows for why in _reasons(row)]
+    return "\n".join([*lines, *(["", "## What does not pass, and why", "", *said] if said else [])]) + "\n"
+
+
+def _line(row: dict[str, Any]) -> str:
+    cost = f"{row['seconds']:.0f} s | {row['peak_mib']} MiB"
+    if "refused" in row:
+        return f"| {row['title']} | | | **refused** | | | | {cost} |"
+    compared = row.get("compared")
+    sizes = "-" if compared is None else f"{compared['sizes']} of {compared['sizes']}"
+    sizes = sizes if compared is None or compared["result"] == "right" else f"**{compared['result']}**"
+    parts = [
+        row["title"],
+        f"{row['parameters'] / 1e6:.1f} M",
+        ", ".join(row["axes"]),
+        _worst(row, "fp16", is_wanted=False),
+        _worst(row, "fp16", is_wanted=True),
+        ", ".join(one["status"] for one in row["stages"] if one["stage"].startswith("tensorrt-rtx")),
+        sizes,
+    ]
+    return f"| {' | '.join(parts)} | {cost} |"
+
+
+def _worst(row: dict[str, Any], precision: str, *, is_wanted: bool) -> str:
+    """Return the worst of the stages whose label names the precision, or of the others."""
+    found = [
+        one
+        for one in row["stages"]
+        if not one["stage"].startswith("tensorrt") and (precision in one["stage"].split()) is is_wanted
+    ]
+    ratio = max((one["ratio"] for one in found), default=0.0)
+    wrong = next((one["status"] for one in found if not one["status"].startswith("passed")), "")
+    return f"**{wrong}**" if wrong else f"passed, {ratio:.2g}"
+
+
+def _reasons(row: dict[str, Any]) -> list[str]:
+    """Return why a model was refused, and each stage that failed, once for each reason."""
+    if "refused" in row:
+        return [row["refused"]]
+    failed = {one["why"]: one["stage"] for one in reversed(row["stages"]) if one["status"] == "failed"}
+    return [*(f"{stage} failed: {why}" for why, stage in reversed(failed.items())), *row["left_out"]]
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split()).replace("<", "&lt;")
+    return text if len(text) <= LONGEST else f"{text[:LONGEST].rsplit(' ', 1)[0]} …"
+
+
+def show(row: dict[str, Any]) -> None:
+    """Print what came of a model."""
+    result = row.get("refused") or ("passed" if row["passed"] else "failed")
+    compared = row.get("compared", {}).get("result", "")
+    print(row["name"], result, compared, f"{row['seconds']} s", f"{row['peak_mib']} MiB", sep=" | ", flush=True)
+
+
+def main(names: Sequence[str], *, resume: bool) -> int:
+    """Measure every model, or those that are named; return 1 if one is wrong without a reason."""
+    known = models()
+    if unknown := [name for name in names if name not in known]:
+        raise SystemExit(f"received {unknown[0]!r}; expected {', '.join(known)}")
+    stored = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() and (resume or names) else []
+    sources = code_hash(ROOMS)
+    rows = {row["name"]: row for row in stored if names or row["sources"] == sources}
+    for name in names or [name for name in known if name not in rows]:
+        rows[name] = {**measure(name, known[name]), "sources": sources}
+        row = rows[name]
+        said = row.get("refused") or ("passed" if row["passed"] else "failed")
+        print(
+            name,
+            said,
+            row.get("compared", {}).get("result", ""),
+            f"{row['seconds']} s",
+            f"{row['peak_mib']} MiB",
+            sep=" | ",
+            flush=True,
+        )
+        document = {
+            "date": date.today().isoformat(),
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores, CPU only",
+            "versions": {package: version(package) for package in PACKAGES},
+            "rows": [rows[name] for name in known if name in rows],
+        }
+        RESULTS.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+        PAGE.write_text(page(document))
+    return 0 if all(map(is_right, rows.values())) else 1
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="measured anew, the others kept")
+    parser.add_argument("--resume", action="store_true", help="keep the stored rows of the same code")
+    arguments = parser.parse_args()
+    sys.exit(main(arguments.only, resume=arguments.resume))
