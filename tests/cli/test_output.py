@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from attn2trt.cli import output
+from attn2trt.core.progress import Counted
 
 
 def test_json_is_strict_where_numbers_are_not_finite(capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,3 +105,16 @@ def test_escape_sequences_of_a_stage_are_written_out() -> None:
         progress(f"exporting {HOSTILE}")
     assert isinstance(console.file, io.StringIO)
     assert f"exporting {WRITTEN_OUT}" in console.file.getvalue()
+
+
+def test_a_count_replaces_the_one_before_it() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    with output._spinner(console) as progress:
+        progress("loading")
+        for done in (2, 4, 6):
+            progress(Counted(f"comparing: {done} of 6"))
+        progress("writing")
+    assert isinstance(console.file, io.StringIO)
+    lines = [line for line in console.file.getvalue().splitlines() if " s  " in line and "comparing" in line]
+    assert sum("comparing: 6 of 6" in line for line in lines) == 1
+    assert not any("comparing: 2 of 6" in line for line in lines)
