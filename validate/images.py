@@ -112,25 +112,8 @@ def read_image(
     """Return an image's pixels, 0 to 255, placed in (c, h, w), and their place. Raises what ``image_feeds`` raises."""
     c, h, w = shape
     how.check_channels(c)
-    try:
-        from PIL import Image
-    except ImportError:
-        raise MissingRequirement("images are read with Pillow, which is missing; pip install pillow") from None
-    try:
-        # no others: PostScript under such a name would be given to another program
-        with Image.open(path, formats=FORMATS) as image:
-            colours = image.convert("L" if c == 1 else "RGB")
-    except (
-        ArithmeticError,
-        LookupError,
-        OSError,
-        SyntaxError,
-        TypeError,
-        ValueError,
-        Image.DecompressionBombError,
-    ) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"cannot read the image '{path}': {reason}; remove or replace it") from None
+    with _opened(path, "image") as image:
+        colours = image.convert("L" if c == 1 else "RGB")
     try:
         place = how.place((colours.height, colours.width), (h, w))
     except InputError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 from attn2trt.core.preprocessing import Preprocessing
-from attn2trt.errors import InputError
+from attn2trt.errors import InputError, MissingRequirement
 from attn2trt.modules.backbones.known import Backbone
 from attn2trt.modules.backbones.timm import _RESIZE
 from attn2trt.validate.images import image_feeds, images_in
@@ -105,3 +106,18 @@ def test_an_image_that_does_not_fit_is_named(photograph: Path, tmp_path: Path) -
         fed(tmp_path / "line.png", (1, 3, 64, 64), Preprocessing())
     with pytest.raises(InputError, match=r"mean .* one for each of the input's 1 channels"):
         fed(photograph, (1, 1, 8, 8), Preprocessing(mean=(0.1, 0.2, 0.3)))
+
+
+def test_a_decoder_may_raise_whatever_it_likes(photograph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ModuleNotFoundError("No module named 'pi_heif'")
+
+    monkeypatch.setattr(Image, "open", broken)
+    with pytest.raises(InputError, match=r"cannot read the image .*photograph\.png': No module named 'pi_heif'"):
+        fed(photograph, (1, 3, 8, 8), Preprocessing())
+
+
+def test_without_pillow_the_line_says_what_to_install(photograph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    with pytest.raises(MissingRequirement, match="images are read with Pillow, which is missing; pip install pillow"):
+        fed(photograph, (1, 3, 8, 8), Preprocessing())

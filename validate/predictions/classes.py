@@ -45,8 +45,9 @@ class Classes:
 
     @property
     def words(self) -> str:
-        what = "the best class" if self.k == 1 else f"the best {self.k} classes, in any order"
-        return f"{self.name}: {what} of {self.output} ({self.count} classes); changed if it is another"
+        what = "the best class" if self.k == 1 else f"the best {self.k} classes in any order,"
+        other = "it is another" if self.k == 1 else "they are others"
+        return f"{self.name}: {what} of {self.output} ({self.count} classes); changed if {other}"
 
     @property
     def unit(self) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from ...core.preprocessing import Placement
-from .boxes import match, overlaps, suppress
+from .boxes import Floats, match, overlaps, suppress
 from .coco import CocoLabels, CocoScores
 from .heads import Detected, Head
 from .metric import Arrays, Difference, Scores
@@ -81,7 +82,7 @@ class Detections:
     def difference(self, reference: Found, found: Found) -> Difference | None:
         ours, theirs = reference.sure, found.sure
         same_class = ours.classes[:, None] == theirs.classes[None, :]
-        columns = match((overlaps(ours.boxes, theirs.boxes) >= self.iou) & same_class)
+        columns = match(_is_same_place(ours.boxes, theirs.boxes, self.iou) & same_class)
         lost = ours.at(np.flatnonzero(np.asarray(columns, dtype=np.int64) < 0))
         new = theirs.at(np.setdiff1d(np.arange(len(theirs)), columns))
         if not len(lost) and not len(new):
@@ -92,6 +93,21 @@ class Detections:
     def scores(self) -> Scores:
         assert self.labels is not None
         return CocoScores(self.labels, self.head.count)
+
+
+def _is_same_place(ours: Floats, theirs: Floats, iou: float) -> npt.NDArray[np.bool_]:
+    """Tell of each pair if they overlap enough, or are equal.
+
+    A head with weights that were never trained gives boxes whose corners are exchanged, or that have no area.
+    """
+    is_equal = (ours[:, None] == theirs[None, :]).all(axis=2)
+    found: npt.NDArray[np.bool_] = (overlaps(_ordered(ours), _ordered(theirs)) >= iou) | is_equal
+    return found
+
+
+def _ordered(boxes: Floats) -> Floats:
+    low, high = boxes[:, :2], boxes[:, 2:]
+    return np.concatenate([np.minimum(low, high), np.maximum(low, high)], axis=1)
 
 
 def _words(every: Detected, alone: Detected) -> str:

@@ -143,6 +143,12 @@ def test_a_score_at_the_threshold_is_a_tie() -> None:
     assert not difference(above, dense(), noise=1e-3).is_tie  # type: ignore[union-attr]
 
 
+def test_boxes_of_untrained_weights_are_what_they_are() -> None:
+    inverted, flat = (20, 20, -10, 12, 0.9, 0), (50, 50, 0, 12, 0.6, 2)
+    assert difference(dense(inverted, flat), dense((20, 21, -10, 12, 0.9, 0), flat)) is None
+    assert difference(dense(inverted, flat), dense((40, 20, -10, 12, 0.9, 0), flat)) is not None
+
+
 def test_end_to_end_boxes_are_read_as_they_are() -> None:
     found = np.array([[[1, 2, 3, 4, 0.9, 5], [0, 0, 1, 1, 0.1, 2]]], np.float32)
     read = EndToEnd("o").read({"o": found}, 0, SIZE)
