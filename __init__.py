@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .validate.verdict import Verdict
     from .workflows.benchmark import benchmark
     from .workflows.check import CheckedModel, check_model
+    from .workflows.check_plan import CheckedPlan, check_plan
     from .workflows.compile import compile_bundle
     from .workflows.cost import cost
     from .workflows.deploy import deploy
@@ -48,6 +49,7 @@ __all__ = [
     "Bundle",
     "CheckFailed",
     "CheckedModel",
+    "CheckedPlan",
     "InputError",
     "Interrupted",
     "Judging",
@@ -67,6 +69,7 @@ __all__ = [
     "benchmark",
     "build",
     "check_model",
+    "check_plan",
     "compile_bundle",
     "cost",
     "deploy",
@@ -90,6 +93,7 @@ _HOME = {
     "BuildOptions": ".engines.tensorrt.build",
     "Bundle": ".core.bundle",
     "CheckedModel": ".workflows.check",
+    "CheckedPlan": ".workflows.check_plan",
     "Judging": ".workflows.options",
     "Method": ".engines.timing.method",
     "PrecisionRequest": ".workflows.options",
@@ -102,6 +106,7 @@ _HOME = {
     "benchmark": ".workflows.benchmark",
     "build": ".modules.catalog",
     "check_model": ".workflows.check",
+    "check_plan": ".workflows.check_plan",
     "compile_bundle": ".workflows.compile",
     "cost": ".workflows.cost",
     "deploy": ".workflows.deploy",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import shlex
+import struct
 import subprocess
 import sys
 import tempfile
@@ -184,6 +185,26 @@ STEPS = (
     Step("", f"attn2trt deploy cbam {SMALL} --precision fp16 --calibration entropy"),
     Step("", f"attn2trt deploy cbam {SMALL} --precision int8 --calibration best"),
     Step("", f"attn2trt deploy cbam {SMALL} --precision int8 --calibrate nets.py"),
+    Step("ONNX files and plans that something else wrote", "attn2trt deploy missing.onnx"),
+    Step("", "attn2trt deploy text.onnx"),
+    Step("", "attn2trt deploy gate/model.onnx --opset 20 -o new"),
+    Step("", "attn2trt deploy gate/model.onnx --precision auto -o new"),
+    Step("", "attn2trt deploy gate/model.onnx --dynamic height=8:8:16 -o new"),
+    Step("", "attn2trt show onnx:gate/model.onnx"),
+    Step("", "attn2trt compile gate/model.onnx"),
+    Step("", "attn2trt check gate/model.onnx --plan text.onnx"),
+    Step("", "attn2trt check gate/model.onnx --plan text.onnx --trust"),
+    Step(
+        "",
+        "attn2trt check gate/model.onnx --plan cut.plan --trust",
+        note="The beginning of a plan of TensorRT for RTX:",
+    ),
+    Step(
+        "",
+        "attn2trt check gate/model.onnx --plan model.plan --trust",
+        exit_code=3,
+        note="A plan of TensorRT, on a machine without a GPU:",
+    ),
     Step("Benchmarks", "attn2trt benchmark se --runtime ort-gpu"),
     Step("", "attn2trt benchmark se --batch 0"),
     Step("", "attn2trt benchmark se -o results/latency.json"),
@@ -238,6 +259,9 @@ def prepare(folder: Path) -> None:
     (folder / "two.py").write_text(TWO)
     (folder / "text.safetensors").write_text("not weights\n")
     (folder / "runs-code.pt").write_bytes(pickle.dumps(RunsCode()))
+    (folder / "text.onnx").write_text("not a graph\n")
+    for name, tag, version in (("model.plan", b"ftrt", (8, 6, 1, 6)), ("cut.plan", b"vtrt", (1, 7, 1, 116))):
+        (folder / name).write_bytes(tag + struct.pack("<IIIQ4B", 0, 2, 0, 141_100, *version))
     weights = {"scale.weight": np.zeros((8, 16, 1, 1), np.float32), "shift.bias": np.zeros(16, np.float32)}
     save_file(weights, folder / "other.safetensors")
     command = f"export py:nets:gate {SMALL} --dynamic batch=1:2:8 -o gate"
