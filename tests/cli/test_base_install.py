@@ -16,6 +16,7 @@ from subprocess import CompletedProcess
 import base_install
 import numpy as np
 import onnx
+import prediction_bundle
 import pytest
 from base_install import Run
 from foreign_files import convolution, saved
@@ -155,6 +156,16 @@ def test_validate_judges_every_graph_and_no_plan(command: Run, bundle: Path) -> 
     assert {name.split()[0] for name in found} >= {"tf32", "fp16", "int8"}
     assert "TensorRT is not installed here" in done.stdout
     assert "TensorRT for RTX is not installed here" in done.stdout
+
+
+def test_validate_compares_predictions_on_tensors_and_names_what_images_lack(command: Run, tmp_path: Path) -> None:
+    bundle = prediction_bundle.write(tmp_path / "mine", fp16=prediction_bundle.graph()).path
+    np.savez(tmp_path / "samples.npz", image=np.eye(3, dtype=np.float32).repeat(64, 1).reshape(3, 3, 8, 8))
+    done = command("validate", str(bundle), "--dataset", str(tmp_path / "samples.npz"), "--json")
+    found = json.loads(done.stdout)["predictions"]
+    assert [(runtime["outcome"], runtime["images"]) for runtime in found["runtimes"]] == [("compared", 3)] * 2
+    done = command("validate", str(bundle), "--dataset", str(prediction_bundle.write_images(tmp_path / "images", 1)))
+    assert (done.returncode, "images are read with Pillow, which is missing" in done.stderr) == (3, True), done.stderr
 
 
 def test_validate_writes_the_report_anew_where_its_template_engine_is(
