@@ -28,7 +28,7 @@ class TritonPythonModel:
         folder = Path(args["model_repository"]) / version
         about = json.loads(config["parameters"]["attn2trt"]["string_value"])["versions"][version]
         for name, expected in about["files"].items():
-            found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            found = _sha256(folder / name)
             if found != expected:
                 raise triton.TritonModelException(f"{name} has sha256 {found}; expected {expected}; write it again")
         options = onnxruntime.SessionOptions()
@@ -77,3 +77,12 @@ class TritonPythonModel:
         arrays = [np.array(value, order="C", ndmin=1) for value in values]
         pairs = zip(self._outputs, arrays, strict=True)
         return self._triton.InferenceResponse(output_tensors=[self._triton.Tensor.from_dlpack(*pair) for pair in pairs])
+
+
+def _sha256(path: Path) -> str:
+    """Return the hash of a file, read in parts: weights beside a graph may be larger than the memory."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
