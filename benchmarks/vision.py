@@ -36,10 +36,14 @@ BATCH = "batch=1:2:4"
 SIDES = "height=64:96:128:32,width=64:96:128:32"
 # what the heads of YOLO11 and YOLO26 read
 NECK = "model.16,model.19,model.22"
-# of a detection transformer, so that it is one image of seconds and not of minutes
-SMALL_DETR = (
-    "num_queries=40,decoder_layers=2,encoder_layers=1,d_model=64,encoder_hidden_dim=64,encoder_ffn_dim=128,"
-    "decoder_ffn_dim=128,num_labels=12"
+# of a detection transformer, so that it takes minutes
+SMALL_DETR = ",".join(
+    (
+        "d_model=64,encoder_hidden_dim=64,encoder_ffn_dim=128,decoder_ffn_dim=128,decoder_layers=2,num_queries=20",
+        "encoder_attention_heads=4,decoder_attention_heads=4,decoder_in_channels=64/64/64",
+        "encoder_in_channels=32/64/64,backbone_config.embedding_size=16,backbone_config.hidden_sizes=16/32/64/64",
+        "backbone_config.depths=1/1/1/1,backbone_config.layer_type=basic,num_labels=12",
+    )
 )
 
 
@@ -78,14 +82,13 @@ def models() -> dict[str, Model]:
         "deeplab": Model("DeepLabV3", "torchvision:deeplabv3_mobilenet_v3_large", small, any_size),
         "segformer": Model(
             "SegFormer, shrunk",
-            "transformers:segformer:hidden_sizes=16/32/80/128,depths=1/1/1/1,decoder_hidden_size=64",
+            "transformers:segformer:hidden_sizes=16/32/64/128,depths=1/1/1/1,decoder_hidden_size=64,num_labels=12",
             small,
             any_size,
         ),
         "swinv2": Model(
             "Swin v2, shrunk",
-            "transformers:Swinv2ForImageClassification:embed_dim=32,depths=1/1/2/1,num_heads=2/2/4/8,image_size=128,"
-            "window_size=4",
+            "transformers:swinv2:embed_dim=32,depths=1/1/2/1,num_heads=2/2/4/8,image_size=128,window_size=4,num_labels=12",
             "2x3x128x128",
             BATCH,
         ),
