@@ -23,6 +23,7 @@ from ..core.fork import Fork
 from ..errors import InputError
 from .commands import group
 from .job import Job, use_threads
+from .warm import freeze, report_modules, take_modules
 
 
 def main() -> None:
@@ -66,8 +67,11 @@ class JobServer:
             return {"arguments": option_words(message["check"], message["values"])}
         if "load" in message:
             from ..modules.packages import load
+            from ..workflows.reuse import sources
 
             load()
+            sources()  # known to every child then
+            freeze()
         if "run" in message:
             self._run(message["run"])
         if "stop" in message:
@@ -85,7 +89,7 @@ class JobServer:
             if order["threads"]:
                 use_threads(order["threads"])
             sys.argv = ["attn2trt", *order["arguments"]]
-            group.main(order["arguments"], prog_name="attn2trt", obj=shown)
+            report_modules(lambda: group.main(order["arguments"], prog_name="attn2trt", obj=shown), job.folder)
 
         self.running[job.name] = (job, job.start(run, in_child=self._forget_parent))
 
@@ -103,6 +107,7 @@ class JobServer:
             code = child.poll()
             if code is not None:
                 job.end(code)
+                take_modules(job.folder)
                 del self.running[name]
                 found[name] = {"code": job.code, "killed": job.killed}
         return found
