@@ -141,6 +141,7 @@ def test_layers_in_another_precision_than_asked_for_fail(plan: Path) -> None:
     assert stages(check(plan, precision="fp16"))["tensorrt fp16, layers"].status == "passed"
 
 
+@pytest.mark.slow
 def test_only_cases_inside_of_its_profiles_are_compared(plan: Path) -> None:
     StandIn.ranges = ({"batch": Axis(2, 2, 2)},)
     some = check(plan)
