@@ -158,9 +158,13 @@ def _named_targets(text: str, precision: str) -> tuple[str, ...]:
 def _graph(bundle: Bundle, precision: str) -> str:
     """Return the file of the graph of this precision. Raises InputError if the bundle has none."""
     if precision not in bundle.graphs:
+        # nothing is lowered of an ONNX file that is in another precision already
+        advice = f"deploy the target with --precision fp32,{precision}"
+        if bundle.precision != FP32:
+            advice = f"give --precision {bundle.precision}"
         raise InputError(
             f"received --precision {precision}; expected one that the bundle holds: {', '.join(bundle.graphs)}; "
-            f"deploy the target with --precision fp32,{precision}"
+            f"{advice}"
         )
     return bundle.graphs[precision]
 

@@ -24,7 +24,7 @@ from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.engines.tensorrt import here, plan_build
 from attn2trt.engines.tensorrt.build import Order
 from attn2trt.engines.tensorrt.plans import Plan, layers_name
-from attn2trt.errors import CheckFailed, MissingRequirement
+from attn2trt.errors import CheckFailed, InputError, MissingRequirement
 from attn2trt.validate.stages import tensorrt as plan_stages
 from attn2trt.validate.stages.layer_precision import check_layers
 from attn2trt.validate.verdict import StageResult
@@ -461,3 +461,9 @@ def test_a_gpu_gets_a_plan_of_tensorrt_for_rtx_if_tensorrt_is_not_installed(
     else:
         with pytest.raises(MissingRequirement, match="TensorRT is missing"):
             compiling.compile_bundle(bundle)
+
+
+def test_a_bundle_of_a_file_in_half_precision_has_no_float32_graph() -> None:
+    half = Bundle(Path("half"), {"precision": "fp16"})  # type: ignore[typeddict-item]
+    with pytest.raises(InputError, match=r"the bundle holds: fp16; give --precision fp16"):
+        compiling._graph(half, "fp32")
