@@ -52,7 +52,7 @@ class Placement:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a model's author did to a photograph before the model took it.
+    """The steps by which a model's author made an input of a photograph.
 
     Attributes:
         resize: "crop": the shorter side is resized to the input's size over ``crop``, and the centre is cut out.
@@ -150,7 +150,7 @@ class Preprocessing:
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> Preprocessing | None:
-        """Return what an entry of a manifest says; None for an empty one. What it does not name is the default.
+        """Return what an entry of a manifest says; None for an empty one. Fields that it does not name have their default.
 
         Raises InputError for a name or a value that is none of the fields above.
         """

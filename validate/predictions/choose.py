@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,7 +28,7 @@ _ULTRALYTICS = re.compile(r"ultralytics|yolo", re.I)
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What counts as a change.
+    """The limits beyond which a prediction counts as changed.
 
     Attributes:
         k: The number of best classes, for topk.
@@ -121,9 +121,10 @@ def _is_map(spec: TensorSpec) -> bool:
     return len(spec.shape) == 4 and isinstance(spec.shape[1], int) and not _is_scores(spec)
 
 
-def _one(outputs: Sequence[TensorSpec], fits: object, asked: str, expected: str) -> tuple[TensorSpec, int]:
+def _one(
+    outputs: Sequence[TensorSpec], fits: Callable[[TensorSpec], bool], asked: str, expected: str
+) -> tuple[TensorSpec, int]:
     """Return the first output that fits, and its number of classes."""
-    assert callable(fits)
     found = next(filter(fits, outputs), None)
     if found is None:
         raise InputError(f"received --metric {asked} for {_listed(outputs)}; expected an output {expected}")

@@ -15,7 +15,7 @@ Activation = Literal["softmax", "sigmoid"]
 
 @dataclass(frozen=True)
 class Detected:
-    """What a head found in one image: boxes (n, 4) in pixels of the input, scores and classes (n,)."""
+    """The finds of a head in one image: boxes (n, 4) in pixels of the input, scores and classes (n,)."""
 
     boxes: Floats
     scores: Floats

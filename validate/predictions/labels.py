@@ -29,7 +29,7 @@ class Labels:
     """The true answers of a data set.
 
     Attributes:
-        words: Where they come from.
+        words: Their source.
         of: Returns the answer for an image by its name and its place in the input; None if it has none.
         count: The number of images that have one.
         note: What people should know, if anything.
@@ -130,7 +130,7 @@ def _listed(path: Path, metric: Classes, names: Sequence[str]) -> Labels:
 
 
 def _pairs(path: Path) -> list[tuple[str, str, int]]:
-    """Return (where, path of the image, class) for each label of a file."""
+    """Return (place in the file, path of the image, class) for each label of a file."""
     expected = "expected lines of PATH CLASS, separated by a comma, a tab or spaces, or JSON as {PATH: CLASS}"
     if path.suffix == ".json":
         document = _json(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -47,7 +47,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Difference:
-    """What ``Metric.difference`` found between two predictions of one image; the fields are those of ``Change``."""
+    """The difference that ``Metric.difference`` found between two predictions of one image; the fields are those of ``Change``."""
 
     margin: float
     reference: str
@@ -56,7 +56,7 @@ class Difference:
 
 
 class Scores(Protocol):
-    """What a runtime's predictions are worth by the labels, added up image by image."""
+    """The worth of a runtime's predictions by the labels, added up image by image."""
 
     def add(self, prediction: Any, label: Any, placement: Placement | None) -> None: ...
     def result(self) -> dict[str, float]:
@@ -65,7 +65,7 @@ class Scores(Protocol):
 
 
 class Metric(Protocol):
-    """How predictions are read and compared.
+    """The way in which predictions are read and compared.
 
     Attributes:
         name: As ``--metric`` has it.
@@ -100,6 +100,3 @@ class Metric(Protocol):
 def is_finite(outputs: Arrays, names: Sequence[str], row: int) -> bool:
     """Tell whether a row of these outputs holds numbers alone."""
     return all(bool(np.isfinite(outputs[name][row]).all()) for name in names)
-
-
-MakeScores = Callable[[], Scores]

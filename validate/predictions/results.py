@@ -1,4 +1,4 @@
-"""What a comparison of predictions found: for each runtime the images that changed, and the verdict if one is asked."""
+"""The results of a comparison of predictions: for each runtime the images that changed, and the verdict if one is asked."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Predictions:
         images: The number of images that were compared.
         runtimes: The runtimes.
         scores: The reference's metrics by the labels.
-        labels: Where the labels come from; "" without any.
+        labels: The source of the labels; "" without any.
         labelled: The number of images with a label.
         refused: The images that could not be used, and why.
         not_finite: The images for which the reference itself is no number.
