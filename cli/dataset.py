@@ -131,3 +131,8 @@ def predictions_code(predictions: Predictions | None) -> int:
     if predictions is None or not predictions.is_judged or predictions:
         return 0
     return CheckFailed.exit_code if predictions.has_failed else MissingRequirement.exit_code
+
+
+def worse_code(*codes: int) -> int:
+    """Return the exit code of a command with several verdicts: a failure comes before what could not be checked."""
+    return CheckFailed.exit_code if CheckFailed.exit_code in codes else max(codes)

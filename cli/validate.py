@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .dataset import dataset_options, predictions_code, take_dataset_options
+from .dataset import DatasetOptions, dataset_options, predictions_code, take_dataset_options, worse_code
 from .formats import Formats, format_option
 from .options import bundle_argument, float32_truth_option, max_error_option, output_options, require_option
 from .output import print_json, print_note, print_rich, stages
@@ -66,6 +67,14 @@ def command(
             wanted=wanted,
             as_json=as_json,
         )
+    judging = {"max_error": max_error, "allow_float32_truth": allow_float32_truth}
+    return _judge_here(bundle, dataset, wanted, network=network, as_json=as_json, judging=judging)
+
+
+def _judge_here(
+    bundle: Path, dataset: DatasetOptions, wanted: Formats, *, network: bool, as_json: bool, judging: Mapping[str, Any]
+) -> int:
+    """Judge the runtimes of this machine, keep and print what was found; return the exit code."""
     from ..core.bundle import open_bundle
     from ..engines.timing.machine import describe
     from ..report.formats.finding import outcome_of
@@ -76,19 +85,16 @@ def command(
     with wanted.errors_of(str(bundle)), stages() as progress:
         opened = open_bundle(bundle)
         order = dataset.order(bundle)  # a wrong data set is found before the minutes that the verdict takes
-        verdict = validate_bundle(
-            bundle, progress=progress, max_error=max_error, allow_float32_truth=allow_float32_truth
-        )
+        verdict = validate_bundle(bundle, progress=progress, **judging)
         measured = measure_network(bundle, progress=progress) if network else {}
         predicted = None if order is None else order.run(verdict=verdict, progress=progress)
-    machine = describe()
-    kept = validated(opened, verdict, machine=machine, max_error=max_error, network=measured, predictions=predicted)
-    record(opened, kept, print_note)
+    found = {"max_error": judging["max_error"], "network": measured, "predictions": predicted}
+    record(opened, validated(opened, verdict, machine=describe(), **found), print_note)
     wanted.write(outcome_of(opened.name, verdict, opened.manifest, str(bundle), predictions=predicted))
-    code = exit_code(verdict) or predictions_code(predicted)
+    code = worse_code(exit_code(verdict), predictions_code(predicted))
     if as_json:
-        found = {} if predicted is None else {"predictions": predicted.to_json()}
-        print_json({"path": str(bundle), "passed": code == 0, "verdict": verdict.to_json(), **found})
+        more = {} if predicted is None else {"predictions": predicted.to_json()}
+        print_json({"path": str(bundle), "passed": code == 0, "verdict": verdict.to_json(), **more})
     elif not wanted.is_printed:
         from ..report.predictions_table import predictions_table
         from ..report.table import verdict_table

@@ -150,7 +150,7 @@ class Preprocessing:
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> Preprocessing | None:
-        """Return what an entry of a manifest says; None for an empty one. Fields that it does not name have their default.
+        """Return what an entry of a manifest says; None for an empty one. A field that is not there has its default.
 
         Raises InputError for a name or a value that is none of the fields above.
         """

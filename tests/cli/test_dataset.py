@@ -10,6 +10,7 @@ import prediction_bundle
 import pytest
 from prediction_bundle import SWAPPED, graph
 
+from attn2trt.cli.dataset import worse_code
 from attn2trt.core.bundle import open_bundle
 from attn2trt.errors import InputError
 
@@ -62,7 +63,6 @@ def test_a_limit_makes_a_verdict_in_every_format(
 ) -> None:
     files = {name: tmp_path / f"out.{name}" for name in ("github", "junit", "sarif", "markdown")}
     formats = [text for name, file in files.items() for text in ("--format", f"{name}={file}")]
-    monkeypatch.setattr("attn2trt.cli.validate.exit_code", lambda _: 0)  # as if the numbers had passed
     code, out, _ = run(
         capsys, monkeypatch, str(bundle), "--dataset", str(images), "--max-flips", "50%", "--json", *formats
     )
@@ -77,6 +77,10 @@ def test_a_limit_makes_a_verdict_in_every_format(
     failures = [case.attrib["classname"] for case in suite if case.find("failure") is not None]
     assert failures == ["mine.fp16, predictions", "mine.fp16 onnxruntime cpu, predictions"]
     assert int(suite.attrib["failures"]) == 2
+
+
+def test_a_failure_comes_before_what_could_not_be_checked() -> None:
+    assert [worse_code(*codes) for codes in ((0, 0), (3, 0), (0, 3), (3, 1), (1, 3), (1, 0))] == [0, 3, 3, 1, 1, 1]
 
 
 @pytest.mark.parametrize(

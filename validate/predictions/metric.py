@@ -47,7 +47,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Difference:
-    """The difference that ``Metric.difference`` found between two predictions of one image; the fields are those of ``Change``."""
+    """The difference between two predictions of one image; the fields are those of ``Change``."""
 
     margin: float
     reference: str

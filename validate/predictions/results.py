@@ -1,4 +1,4 @@
-"""The results of a comparison of predictions: for each runtime the images that changed, and the verdict if one is asked."""
+"""The results of a comparison of predictions: the images that changed by runtime, and the verdict on them."""
 
 from __future__ import annotations
 
