@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 from ...core.preprocessing import Interpolation, Resize
 from ...errors import InputError
 from ..block_index import block_names, nearest, one_of
+from ..libraries.index import LIBRARIES
 from .known import KNOWN, Backbone
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ def find(name: str) -> Backbone:
             )
         close = nearest(name, ours, "") or nearest(name, timm.list_models(), "see attn2trt list")
         raise InputError(
-            f"received target {name!r}; expected a block, a backbone (any timm model), FILE.py or "
-            f"py:package.module:factory; {close}"
+            f"received target {name!r}; expected a block, a backbone (any timm model), {_libraries()}, "
+            f"FILE.py or py:package.module:factory; {close}"
         )
     try:
         config = timm.get_pretrained_cfg(name, allow_unregistered=False)
@@ -63,6 +64,10 @@ def find(name: str) -> Backbone:
         crop=config.crop_pct,
         resize=_RESIZE[config.crop_mode],
     )
+
+
+def _libraries() -> str:
+    return f"LIBRARY:NAME of {', '.join(LIBRARIES)}"
 
 
 def create(name: str, *, pretrained: bool = False) -> nn.Module:

@@ -187,11 +187,12 @@ def _key(found: Any) -> str:
 
 def _source(name: str, *, pretrained: bool) -> _Source:
     folder = Path(name).expanduser()
-    if folder.is_dir():
+    # a folder that happens to have the name of a model type is none of its weights
+    if folder.is_dir() and ((folder / CONFIG).is_file() or name not in CONFIG_MAPPING):
         return _of_folder(name, folder)
     if pretrained:
         return _of_hub(name)
-    kind: Any = getattr(transformers, name, None)
+    kind = _attribute(name)
     if _is(kind, transformers.PreTrainedModel) and kind.config_class is not None:
         return _Source(name, _default(kind.config_class, name), kind)
     if _is(kind, transformers.PreTrainedConfig):
@@ -210,6 +211,16 @@ def _source(name: str, *, pretrained: bool) -> _Source:
         f"received target {PREFIX}{name}; expected a folder with {CONFIG}, a model type or a class of transformers "
         f"{version('transformers')}; {_nearest(name, known, classes)}"
     )
+
+
+def _attribute(name: str) -> Any:
+    """Return what transformers calls ``name``; None if it has none. Raises InputError if that cannot be imported."""
+    try:
+        return getattr(transformers, name, None)
+    except Exception as error:  # a model that needs another package
+        raise InputError(
+            f"received target {PREFIX}{name}; expected what it needs to be installed, got {one_line(error)}; install it"
+        ) from error
 
 
 def _is(kind: object, base: type[Any]) -> bool:
@@ -262,9 +273,10 @@ def _read_config(place: str, name: str, *, is_hub: bool) -> Any:
 
 def _saved_class(config: Any, name: str) -> type[Any]:
     for architecture in config.architectures or ():
-        kind = getattr(transformers, architecture, None)
-        if inspect.isclass(kind):
-            return kind
+        kind = _attribute(architecture)
+        if _is(kind, transformers.PreTrainedModel):
+            found: type[Any] = kind
+            return found
     return _head(config.model_type, name)
 
 

@@ -63,6 +63,14 @@ def test_of_sizes_that_are_no_progression_the_smallest_step_inside_is_kept() -> 
     assert axes == AXES | {"height": Axis(8, 12, 28, multiple=4)}
 
 
+def test_multiples_over_the_range_come_before_a_short_row_around_the_traced_size() -> None:
+    # features of two strides that are concatenated, each rounded up: 64, 89 to 96, 121 to 128, 153 to 160
+    ceil32, ceil16 = (FloorDiv(HEIGHT + step - 1, step) for step in (32, 16))
+    axes, violation = restrict([guard(sympy.Eq(2 * ceil32, ceil16))], {"height": Axis(64, 96, 160)}, never)
+    assert violation is None
+    assert axes == {"height": Axis(64, 96, 160, multiple=32)}
+
+
 def test_a_traced_size_outside_of_the_step_is_answered_with_one_inside() -> None:
     halved = sympy.Eq(2 * FloorDiv(HEIGHT, 4), FloorDiv(HEIGHT, 2))
     violation = restrict([guard(halved)], {"height": Axis(5, 13, 31)}, never)[1]

@@ -131,7 +131,7 @@ def test_entries():
 @pytest.mark.parametrize(
     ("spec", "options", "message"),
     [
-        ("cbm", {}, "received target 'cbm'; expected a block, a backbone (any timm model), FILE.py or py:"),
+        ("cbm", {}, "received target 'cbm'; expected a block, a backbone (any timm model), LIBRARY:NAME"),
         ("cbm", {}, "did you mean cbam"),
         ("resnet5", {}, "did you mean resnet50"),
         ("convnext_ato", {}, "did you mean convnext_atto"),

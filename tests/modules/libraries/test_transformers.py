@@ -129,6 +129,12 @@ def test_weights_of_the_hub_are_asked_for_by_name():
         resolve("transformers:rt_detr", pretrained=True)
 
 
+def test_a_folder_that_happens_to_have_the_name_of_a_model_type(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "resnet").mkdir()
+    assert resolve("transformers:resnet").source.endswith("ResNetForImageClassification")
+
+
 def test_a_folder_without_a_configuration(tmp_path):
     with pytest.raises(InputError, match=r"a folder without config\.json"):
         resolve(f"transformers:{tmp_path}")
