@@ -112,8 +112,7 @@ preprocessing_option = click.option(
     "--preprocessing",
     metavar="JSON",
     callback=_preprocessing,
-    help="The way from a photograph to the input, in place of the model's own: the entries of docs/howto/dataset.md, "
-    "or a file with them.",
+    help="The way from a photograph to the input, in place of the model's own: JSON as the manifest has it, or a file.",
 )
 bundle_argument = click.argument("bundle", type=PATH)
 
