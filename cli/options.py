@@ -245,7 +245,8 @@ io_option = click.option(
     default=FP32,
     show_default=True,
     metavar="TYPE",
-    help=f"Type of float inputs and outputs: {IO[0]}, or {IO[1]} for the graph in {IO[1]}, which then casts neither.",
+    help=f"Type of float inputs and outputs: {IO[0]}, or {IO[1]} for graphs in {IO[1]} and int8-{IO[1]}, "
+    "which then cast neither.",
 )
 
 

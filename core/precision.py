@@ -9,6 +9,7 @@ from typing import Literal
 from ..errors import InputError
 
 FP32, TF32, FP16, BF16, INT8, FP8 = "fp32", "tf32", "fp16", "bf16", "int8", "fp8"
+INT8_FP16 = "int8-fp16"
 # ONNX Runtime's own kernels; float32 kernels each of which rounds its result; those that round products as tf32 does.
 Kernels = Literal["own", "half", "tf32"]
 
@@ -33,6 +34,7 @@ class Precision:
         is_optimised: ONNX Runtime's optimiser makes valid graphs of it.
         opset: The first whose QuantizeLinear has the type.
         per_channel: A quantised weight has a scale for each output channel, else one.
+        rest: The precision of what is not quantised. Below float32 everything between products is quantised too.
         oldest_tensorrt: The oldest TensorRT that has it in ONNX, at any opset.
         first_capability: The first compute capability that computes in it (CUDA C++ Programming Guide, table of
             features per compute capability). The builder refuses a plan if one of several targets lacks it.
@@ -57,6 +59,7 @@ class Precision:
     is_optimised: bool = True
     opset: int = 1
     per_channel: bool = False
+    rest: str = FP32
     oldest_tensorrt: str = "8.6"
     first_capability: str = "0"
     layer_words: tuple[str, ...] = ()
@@ -73,6 +76,11 @@ class Precision:
     def onnx_type(self) -> str:
         """The type in memory as ONNX names it."""
         return self.dtype.replace("_", "").replace("float32", "float").upper()
+
+    @property
+    def is_placed(self) -> bool:
+        """True if what is handed from product to product is quantised as well, and the rest is below float32."""
+        return self.rest != FP32
 
     @property
     def is_integer(self) -> bool:
@@ -172,6 +180,27 @@ _ROWS = (
         kernel_words=("i8", "u8", "int8", "kint8"),
         is_tried=True,
         most_in_float32=1 / 3,
+    ),
+    # The same integers, on everything that is handed from product to product, and float16 instead of float32 elsewhere.
+    # QuantizeLinear reads float16 from opset 19 on.
+    Precision(
+        name=INT8_FP16,
+        words="int8 and float16",
+        dtype="int8",
+        graph="quantised",
+        unit_roundoff=2.0**-8,
+        largest=127.0,
+        healthy=3.0,
+        limit=4.0,
+        budget=1e-1,
+        share=0.625,
+        kernels="half",
+        opset=19,
+        per_channel=True,
+        rest=FP16,
+        oldest_tensorrt="10.0",
+        layer_words=("Int8",),
+        kernel_words=("i8", "u8", "int8", "kint8"),
     ),
     # E4M3 without infinities. Its exponents hold channels of different size, and TensorRT's tools give a weight in it
     # one scale. ONNX Runtime's optimiser makes invalid graphs of it (1.31 puts a Transpose between the pair). Only the

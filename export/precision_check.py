@@ -33,8 +33,8 @@ def check_precision(source: onnx.ModelProto, path: Path, low_nodes: frozenset[st
     written = onnx.load(str(path))
     before, after = Wiring(source, {}), Wiring(written, {"Cast": CAST})
     same_graph(source, written, before, after, path)
-    _right_dtypes(source, written, after, low_nodes, precision, path)
-    _no_needless_cast(written, precision, path)
+    right_dtypes(source, written, after, low_nodes, precision, path)
+    no_needless_cast(written, precision, path)
 
 
 def same_graph(source: onnx.ModelProto, written: onnx.ModelProto, before: Wiring, after: Wiring, path: Path) -> None:
@@ -128,7 +128,7 @@ def _is_rounded(wanted: np.ndarray[Any, Any], found: np.ndarray[Any, Any]) -> bo
     return wanted.shape == found.shape and rounded.tobytes() == found.tobytes()
 
 
-def _no_needless_cast(model: onnx.ModelProto, precision: str, path: Path) -> None:
+def no_needless_cast(model: onnx.ModelProto, precision: str, path: Path) -> None:
     """Raise CheckFailed for a cast of ours to a third type, or of what another cast of ours made.
 
     Such a cast rounds again, or reads and writes a whole tensor for nothing.
@@ -145,7 +145,7 @@ def _no_needless_cast(model: onnx.ModelProto, precision: str, path: Path) -> Non
             _fail(path, f"{node.name} casts what {casts[node.input[0]].name} cast before")
 
 
-def _right_dtypes(
+def right_dtypes(
     source: onnx.ModelProto,
     model: onnx.ModelProto,
     after: Wiring,

@@ -130,13 +130,18 @@ def _without_useless(planned: QuantizePlan, ranges: Mapping[str, float], form: P
     }
     products = tuple(product for product in planned.quantized if product.node not in dropped)
     if not products:
-        raise ModuleRefused(
-            f"{form.name} leaves nothing to quantise: none of {len(planned.products)} convolutions and matrix "
-            "products has a constant weight and runs more than once per image; leave it out of --precision, or keep "
-            "less with --keep-fp32"
-        )
+        raise nothing_to_quantize(form, planned)
     return replace(
         planned, quantized=products, float32={**planned.float32, **dropped}, kept={**planned.kept, **dropped}
+    )
+
+
+def nothing_to_quantize(form: Precision, planned: QuantizePlan) -> ModuleRefused:
+    """Return the error for a graph without a product to quantise."""
+    return ModuleRefused(
+        f"{form.name} leaves nothing to quantise: none of {len(planned.products)} convolutions and matrix "
+        "products has a constant weight and runs more than once per image; leave it out of --precision, or keep "
+        "less with --keep-fp32"
     )
 
 

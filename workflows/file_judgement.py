@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from ..core.progress import StageTimes
 from ..core.tensor_spec import Axis, TensorSpec
 from ..errors import Attn2trtError, InputError
 from ..export.onnx_file import OnnxFile
+from ..export.placed import PlacedGraph
 from ..export.precision import LowPrecisionGraph
 from ..export.quantized import QuantizedGraph
 from ..export.tf32 import Tf32Graph
@@ -32,7 +33,7 @@ from ..validate.stages.stage import ORT_PLAIN, WRITTEN, Stage, given_stages, low
 from ..validate.verdict import StageResult, not_checked
 from .judgement import record
 from .options import Judging, PrecisionRequest, Weights
-from .precision import PrecisionWriter, floor_of
+from .precision import PrecisionWriter, floor_of, rounding_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -237,6 +238,8 @@ class FileJudge:
 
     def _rounding(self, low: LowPrecisionGraph) -> Any:
         row = PRECISIONS[low.precision]
+        if isinstance(low, PlacedGraph):
+            return replace(rounding_of(low), outputs="" if low.graph.io == FLOAT32 else low.graph.io)
         if isinstance(low, QuantizedGraph):
             return level_rounding(self.model.graph.path, low.lowered, low.ranges, row)
         if isinstance(low, Tf32Graph):

@@ -55,14 +55,14 @@ class PrecisionRequest:
     """The precisions below float32 to write graphs in, and how they are written. There is always a float32 graph.
 
     Attributes:
-        precisions: Names of fp32, tf32, fp16, bf16, int8 and fp8, as text (``"fp32,fp16"``) or a sequence. ``"auto"``
-            chooses the fewest bits whose verdict passes.
+        precisions: Names of fp32, tf32, fp16, bf16, int8, int8-fp16 and fp8, as text (``"fp32,fp16"``) or a sequence.
+            ``"auto"`` chooses the fewest bits whose verdict passes.
         keep_fp32: Globs over the paths of modules that stay in float32, with everything inside.
         calibrate: A folder of photographs or a file of tensors that int8 and fp8 find their ranges on. By default they
             find them on the cases with ordinary inputs.
         calibration: The method by which int8 finds its ranges: minmax (the default), percentile or entropy.
-        io: The type of float inputs and outputs: ``"fp32"`` in every graph, or ``"fp16"`` in the graph of fp16, whose
-            cases then have rounded inputs.
+        io: The type of float inputs and outputs: ``"fp32"`` in every graph, or ``"fp16"`` in those of fp16 and
+            int8-fp16; the cases then have rounded inputs.
 
     Raises:
         InputError: A precision or method is unknown, or an option is for a precision that is not there.
@@ -106,16 +106,17 @@ class PrecisionRequest:
                 f"received --io {self.io} with precision {AUTO}, which may choose another graph, whose inputs are "
                 f"float32; name the precision: --precision fp32,{self.io}"
             )
-        if self.io != FP32 and self.io not in self.lower:
+        able = [name for name, row in PRECISIONS.items() if self.io in (name, row.rest)]
+        if self.io != FP32 and not {*able} & {*self.lower}:
             have = ", ".join([FP32, *self.lower])
             raise InputError(
-                f"received --io {self.io} with precision {have}; expected a graph in {self.io}, the only one with such "
-                f"inputs: every other graph keeps float32; add --precision fp32,{self.io}"
+                f"received --io {self.io} with precision {have}; expected a graph in {' or '.join(able)}: every other "
+                f"one keeps float32 inputs; add --precision fp32,{self.io}"
             )
 
     def io_of(self, precision: str) -> str:
         """Return the type of the float inputs and outputs of the graph of this precision."""
-        return PRECISIONS[self.io if precision == self.io else FP32].dtype
+        return PRECISIONS[self.io if self.io in (precision, PRECISIONS[precision].rest) else FP32].dtype
 
     @property
     def fed_in(self) -> str:

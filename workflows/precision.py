@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.graph import OnnxGraph
-from ..core.precision import CAST, INTEGERS, QUANTISED
+from ..core.precision import CAST, INTEGERS, PRECISIONS, QUANTISED
 from ..engines.calibration import MINMAX, find_ranges
 from ..export.deploy_files import trtexec_lines
+from ..export.placed import PlacedGraph, place
 from ..export.precision import LowPrecisionGraph, lower
 from ..export.quantized import QuantizedGraph, quantize
 from ..export.tf32 import Tf32Graph, allow_tf32
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ..validate.eager import Lower
+    from ..validate.onnx_reference.evaluator import Rounding
 
 
 @dataclass(frozen=True)
@@ -64,19 +66,24 @@ class PrecisionWriter:
         method = self.request.method if precision in INTEGERS else MINMAX
         source = None if self.request.calibrate is None else Path(self.request.calibrate)
         inputs = calibration_inputs(source, self.target, self.cases, seed=self.seed)
-        named = () if self.module is None else self.module.named_parameters()
-        parameters = {name: value.detach().cpu().numpy() for name, value in named}
+        form = QUANTISED[precision]
+        calibration = f"{inputs.words}, by {method}"
 
         def ranges(tensors: Sequence[str]) -> Mapping[str, float]:
             return self._find(tensors, inputs, method)
 
+        if form.is_placed:
+            io = self.request.io_of(precision)
+            return place(self.graph, ranges, self.folder, calibration=calibration, form=form, keep=keep, io=io)
+        named = () if self.module is None else self.module.named_parameters()
+        parameters = {name: value.detach().cpu().numpy() for name, value in named}
         return quantize(
             self.graph,
             ranges,
             self.folder,
             parameters=parameters,
-            calibration=f"{inputs.words}, by {method}",
-            form=QUANTISED[precision],
+            calibration=calibration,
+            form=form,
             keep=keep,
         )
 
@@ -96,9 +103,22 @@ def floor_of(low: LowPrecisionGraph) -> Lower:
 
     if isinstance(low, Tf32Graph):
         return Tf32()
+    if isinstance(low, PlacedGraph):
+        from ..validate.placed import Placed
+
+        modules = {name: low.graph.modules_of(name) for name in low.lowered}
+        return Placed(low.precision, low.source, rounding_of(low), modules, io=low.graph.io)
     if isinstance(low, QuantizedGraph):
         return EightBit(low.scales, low.ran_by, low.precision)
     return Half(low.precision, low.kept_within, low.kept_exactly, io=low.graph.io)
+
+
+def rounding_of(low: PlacedGraph) -> Rounding:
+    """Return what the nodes of the float32 graph lose in a graph with 8 bits between its products."""
+    from ..validate.onnx_reference.rounding import placed_rounding
+
+    products = [product.node for product in low.products]
+    return placed_rounding(low.source, products, low.readers, low.steps, low.half, PRECISIONS[low.precision])
 
 
 def files_of(lowered: Mapping[str, LowPrecisionGraph]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from ...core.precision import Precision
+from ...core.precision import PRECISIONS, Precision
 from .quantize_policy import Quantized, QuantizePlan
 
 QUANTIZE, DEQUANTIZE = "quantize_", "dequantize_"
@@ -21,14 +21,25 @@ SCALE, ZERO = "_scale", "_zero"
 
 def scale(largest: float, form: Precision) -> np.float32:
     """Return the scale for values up to ``largest``: the value that 1 stands for in the format."""
-    return np.float32(largest / form.largest)
+    return np.float32(_held(np.asarray(largest / form.largest), form))
 
 
 def weight_scales(weight: np.ndarray, axis: int, form: Precision) -> np.ndarray:
     """Return the scale of every output channel or, as the format has it, of the whole weight; 1 for zeros."""
     others = tuple(other for other in range(weight.ndim) if other != axis) if form.per_channel else None
     largest = np.abs(weight.astype(np.float64)).max(axis=others)
-    return np.where(largest > 0, largest / form.largest, 1.0).astype(np.float32)
+    return _held(np.where(largest > 0, largest / form.largest, 1.0), form)
+
+
+def _held(scales: np.ndarray, form: Precision) -> np.ndarray:
+    """Return scales that the precision of the rest has: the next larger ones if it is float16."""
+    wide = scales.astype(np.float32)
+    if not form.is_placed:
+        return wide
+    dtype = np.dtype(PRECISIONS[form.rest].dtype)
+    narrow = wide.astype(dtype)
+    less = narrow.astype(np.float64) < wide
+    return np.where(less, np.nextafter(narrow, dtype.type(np.inf)), narrow).astype(np.float32)
 
 
 class Quantize(ir.passes.InPlacePass):
@@ -71,8 +82,8 @@ class Quantize(ir.passes.InPlacePass):
         attributes = [ir.AttrInt64("axis", axis)] if axis is not None and scales.ndim else []
         dtype = ir.DataType[self._form.onnx_type]
         operands = [
-            _constant(graph, f"{name}{SCALE}", scales),
-            _constant(graph, f"{name}{ZERO}", np.zeros(scales.shape, dtype.numpy())),
+            constant(graph, f"{name}{SCALE}", scales),
+            constant(graph, f"{name}{ZERO}", np.zeros(scales.shape, dtype.numpy())),
         ]
         levels = ir.Value(name=f"{name}_{self._form.name}", type=ir.TensorType(dtype), shape=value.shape)
         result = ir.Value(name=f"{name}_dequantized", type=ir.TensorType(ir.DataType.FLOAT), shape=value.shape)
@@ -88,7 +99,7 @@ class Quantize(ir.passes.InPlacePass):
         return result
 
 
-def _constant(graph: ir.Graph, name: str, numbers: np.ndarray) -> ir.Value:
+def constant(graph: ir.Graph, name: str, numbers: np.ndarray) -> ir.Value:
     value = ir.Value(
         name=name,
         type=ir.TensorType(ir.DataType.from_numpy(numbers.dtype)),

@@ -62,7 +62,7 @@ def plan_quantized(
 
     ``is_kept`` gives the reason why the caller wants a node, by its name, in float32.
     """
-    pooled = _pooled(model.graph)
+    pooled = pooled_values(model.graph)
     quantized: list[Quantized] = []
     products: dict[str, tuple[str, int]] = {}
     float32: dict[str, str] = {}
@@ -114,8 +114,8 @@ def output_axis(node: ir.Node) -> int:
     return 0 if is_first else 1
 
 
-def _pooled(graph: ir.Graph) -> set[ir.Value]:
-    """The values that come from the inputs through a global pooling alone: two axes are left, images and channels."""
+def pooled_values(graph: ir.Graph) -> set[ir.Value]:
+    """Return the values that come from the inputs through a global pooling alone: images and channels are left."""
     from_data: set[ir.Value] = set(graph.inputs)
     found: set[ir.Value] = set()
     for node in graph:

@@ -53,7 +53,7 @@ def test_precisions_are_read_from_text_or_a_sequence(precisions: Any, lower: tup
         ({"precisions": "int8", "calibration": ""}, r"received --calibration ''; expected minmax"),
         (
             {"io": "fp16"},
-            r"received --io fp16 with precision fp32; expected a graph in fp16, .*; add --precision",
+            r"received --io fp16 with precision fp32; expected a graph in fp16 or int8-fp16: .*; add --precision",
         ),
         ({"precisions": "bf16,int8", "io": "fp16"}, r"received --io fp16 with precision fp32, bf16, int8; expected"),
         ({"precisions": "bf16", "io": "bf16"}, r"received --io bf16; expected fp32 or fp16; NumPy and ONNX Runtime's"),

@@ -60,14 +60,18 @@ class Rounding:
         half: The half precision in which each node reads and gives its floats.
         levels: The scale of what a node reads first, the name of its weight, and the axis of the weight's channels,
             each of which has a scale of its own; None if one scale is for all.
+        tensors: The scale of inputs of a node that is no such product, by the names of the tensors.
         dtype: The type whose numbers the levels are.
+        scales: The type whose numbers weights' scales are: the next larger ones; "" if they stay as they are.
         products: The products whose operands have tf32's digits.
         outputs: The half precision of the graph's outputs; "" if they stay as they are.
     """
 
     half: Mapping[str, str] = field(default_factory=dict)
     levels: Mapping[str, tuple[float, str, int | None]] = field(default_factory=dict)
+    tensors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     dtype: str = ""
+    scales: str = ""
     products: Sequence[str] = ()
     outputs: str = ""
 
@@ -169,15 +173,8 @@ class Evaluator:
         if node.name in self._products:
             is_operand = place < 2 or node.op_type == "Einsum"
             return self._shorten(value) if is_operand else value
-        if node.name in how.half:
-            return _rounded(value, how.half[node.name])
-        if node.name in how.levels:
-            scale, weight, axis = how.levels[node.name]
-            if place == 0:
-                return quantised(value, np.asarray(scale, np.float32), how.dtype)
-            if name == weight:
-                return quantised(value, _weight_scales(value, axis, how.dtype), how.dtype)
-        return value
+        value = _levelled(node.name, place, name, value, how)
+        return _rounded(value, how.half[node.name]) if node.name in how.half else value
 
     def _computed(
         self, position: int, node: onnx.NodeProto, operator: Any, given: list[Any], values: dict[str, Any]
@@ -252,6 +249,28 @@ def _rounded(value: Array, dtype: str) -> Array:
     narrow = np.dtype(ml_dtypes.bfloat16) if dtype == "bfloat16" else np.dtype(dtype)
     with np.errstate(over="ignore"):
         return value.astype(narrow).astype(value.dtype)
+
+
+def _levelled(node: str, place: int, name: str, value: Array, how: Rounding) -> Array:
+    """Return an input of a node on its levels, if it has any."""
+    if node in how.levels:
+        scale, weight, axis = how.levels[node]
+        if place == 0:
+            return quantised(value, np.asarray(scale, np.float32), how.dtype)
+        if name == weight:
+            return quantised(value, _next_larger(_weight_scales(value, axis, how.dtype), how.scales), how.dtype)
+    elif name in how.tensors.get(node, {}):
+        return quantised(value, np.asarray(how.tensors[node][name], np.float32), how.dtype)
+    return value
+
+
+def _next_larger(scales: Array, dtype: str) -> Array:
+    """Return the next numbers of a type that are not smaller; the same without a type."""
+    if not dtype:
+        return scales
+    narrow = scales.astype(dtype)
+    less = narrow.astype(np.float64) < scales
+    return np.where(less, np.nextafter(narrow, narrow.dtype.type(np.inf)), narrow).astype(scales.dtype)
 
 
 def _weight_scales(weight: Array, axis: int | None, dtype: str) -> Array:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ...core.graph_io import FLOAT32
-from ...core.precision import Precision
+from ...core.precision import PRECISIONS, Precision
 from .evaluator import Rounding
 
 
@@ -43,6 +43,41 @@ def level_rounding(path: Path, nodes: Iterable[str], ranges: Mapping[str, float]
             axis = _output_axis(node) if precision.per_channel else None
             levels[node.name] = (ranges[node.input[0]] / precision.largest, node.input[1], axis)
     return Rounding(levels=levels, dtype=precision.dtype)
+
+
+def placed_rounding(
+    path: Path,
+    products: Iterable[str],
+    readers: Mapping[str, Iterable[tuple[str, int]]],
+    scales: Mapping[str, float],
+    half: Iterable[str],
+    precision: Precision,
+) -> Rounding:
+    """Return the rounding of a graph with 8 bits between its products and half precision elsewhere.
+
+    Args:
+        path: The float32 graph.
+        products: The products that are quantised.
+        readers: The inputs that read 8 bits of each tensor.
+        scales: The scale of each of these tensors.
+        half: The nodes that compute in half precision.
+        precision: The 8-bit format and the precision of the rest.
+    """
+    import onnx
+
+    wanted = set(products)
+    nodes = {node.name: node for node in onnx.load(str(path), load_external_data=False).graph.node}
+    rest = PRECISIONS[precision.rest].dtype
+    tensors: dict[str, dict[str, float]] = {}
+    for tensor, found in readers.items():
+        for name, _ in found:
+            tensors.setdefault(name, {})[tensor] = scales[tensor]
+    levels = {
+        name: (scales[node.input[0]], node.input[1], _output_axis(node))
+        for name, node in nodes.items()
+        if name in wanted
+    }
+    return Rounding(dict.fromkeys(half, rest), levels, tensors, precision.dtype, rest)
 
 
 def _output_axis(node: object) -> int:

@@ -1,0 +1,171 @@
+"""8 bits from product to product, float16 elsewhere: ``model.int8-fp16.onnx`` from the float32 graph.
+
+A graph whose products alone are quantised is no faster than float16: all that stands between them moves float32.
+passes/place_pairs.py decides what is handed over in 8 bits, passes/float_policy.py what of the rest computes in
+float16. placed_check.py proves that the file is the float32 graph but for that.
+
+It is a precision of its own, not an option of int8, so that a bundle can hold, judge and time both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..core.graph import OnnxGraph, save
+from ..core.graph_io import FLOAT32, with_io
+from ..core.precision import CAST, INT8, Precision
+from .contract import check_contract
+from .placed_check import check_placed
+from .precision import file_name, float32_source, keeper, matching
+from .quantized import Calibrate, QuantizedGraph, nothing_to_quantize
+
+if TYPE_CHECKING:
+    from .passes.place_pairs import Pairs, Reader
+    from .passes.quantize_policy import Quantized, QuantizePlan
+
+
+@dataclass(frozen=True)
+class PlacedGraph(QuantizedGraph):
+    """A graph with 8 bits between its products.
+
+    Attributes:
+        source: The float32 graph.
+        products: The products that are quantised.
+        half: The names of the nodes that compute in half precision, the products among them.
+        readers: The inputs that read 8 bits of each tensor.
+        steps: The scale of each tensor.
+    """
+
+    source: Path = Path()
+    products: tuple[Quantized, ...] = ()
+    half: frozenset[str] = frozenset()
+    readers: Mapping[str, tuple[Reader, ...]] = field(default_factory=dict)
+    steps: Mapping[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest's entry."""
+        return {**super().to_json(), "products": len(self.products), "pairs": len(self.readers)}
+
+
+def place(
+    graph: OnnxGraph,
+    calibrate: Calibrate,
+    folder: Path,
+    *,
+    calibration: str,
+    form: Precision,
+    keep: Sequence[str] = (),
+    io: str = FLOAT32,
+) -> PlacedGraph:
+    """Write a float32 graph with 8 bits between its products to ``folder``.
+
+    Args:
+        graph: The float32 graph.
+        calibrate: Gives the range of each tensor that it is asked for.
+        folder: The bundle's.
+        calibration: The way in which the ranges are found, in words.
+        form: The 8-bit format and the precision of the rest.
+        keep: Globs over PyTorch module paths that stay in float32, with everything inside.
+        io: The type of the inputs and outputs that ``graph`` has in float32.
+
+    Raises:
+        InputError: A glob matches nothing.
+        ModuleRefused: There is nothing to quantise, or the graph cannot be raised to the opset of the format.
+        CheckFailed: The result is not the float32 graph but for its types and pairs.
+    """
+    import onnx_ir as ir
+
+    from .passes.float_policy import plan
+    from .passes.place_pairs import place_pairs
+    from .passes.quantize import scale
+    from .passes.quantize_policy import plan_quantized
+
+    within = matching(keep, graph.module_paths)
+    kept_by, opset = keeper(graph, within), max(graph.opset, form.opset)
+    model = ir.from_proto(float32_source(graph, opset))
+    planned = plan_quantized(model, kept_by, precision=INT8)
+    pairs = place_pairs(model, planned, kept_by)
+    planned, pairs, ranges = _calibrated(planned, pairs, calibrate, form)
+    halves = plan(model, CAST[form.rest], kept_by)
+    written, files = _written(graph, model, planned, pairs, ranges, halves.low, form, folder, io, opset)
+    kept = {**halves.kept, **planned.kept}
+    return PlacedGraph(
+        form.name,
+        written,
+        tuple(sorted({*halves.low, *(product.node for product in planned.quantized)})),
+        {name: why for name, why in halves.float32.items() if name not in {one.node for one in planned.quantized}},
+        kept,
+        patterns=tuple(keep),
+        kept_within=within,
+        kept_exactly=tuple(dict.fromkeys(path for name in kept for path in graph.modules_of(name) if path)),
+        raised_from=graph.opset if opset != graph.opset else None,
+        files=files,
+        ranges=ranges,
+        calibration=calibration,
+        source=graph.path,
+        products=planned.quantized,
+        half=halves.low,
+        readers=pairs.readers,
+        steps={name: float(scale(ranges[name], form)) for name in pairs.readers},
+    )
+
+
+def _calibrated(
+    planned: QuantizePlan, pairs: Pairs, calibrate: Calibrate, form: Precision
+) -> tuple[QuantizePlan, Pairs, dict[str, float]]:
+    """Return the plan and the pairs without tensors that no scale is for, and the ranges of the others.
+
+    Raises ModuleRefused if no product is left.
+    """
+    own = dict(calibrate([*pairs.readers]))
+    smallest = float(np.finfo(CAST[form.rest].dtype).tiny) * form.largest
+    useless = {name for name, largest in own.items() if not (math.isfinite(largest) and largest >= smallest)}
+    left = pairs.without(useless)
+    dropped = {
+        product.node: f"what it reads was {own[product.tensor]:.3g} at most, too little for a scale in {form.rest}"
+        for product in planned.quantized
+        if product.tensor not in left.readers
+    }
+    products = tuple(product for product in planned.quantized if product.node not in dropped)
+    if not products:
+        raise nothing_to_quantize(form, planned)
+    planned = replace(planned, quantized=products, kept={**planned.kept, **dropped})
+    return planned, left, left.ranges(own)
+
+
+def _written(
+    graph: OnnxGraph,
+    model: Any,
+    planned: QuantizePlan,
+    pairs: Pairs,
+    ranges: Mapping[str, float],
+    half: frozenset[str],
+    form: Precision,
+    folder: Path,
+    io: str,
+    opset: int,
+) -> tuple[OnnxGraph, tuple[str, ...]]:
+    """Write pairs and types into the ``model`` in place; return the graph that was saved and proved right, and its
+    files."""
+    from .passes.float_policy import Plan
+    from .passes.lower_precision import LowerPrecision
+    from .passes.pair_tensors import PairTensors
+
+    low = CAST[form.rest]
+    pair = PairTensors(planned, pairs, ranges, half, graph.modules, form, io_is_half=io == low.dtype)
+    pair(model)
+    lowering = LowerPrecision(Plan(half | pair.low, {}, {}), low, pair.modules, io=io)
+    lowering(model)
+    path = folder / file_name(form.name)
+    files = save(model, path)
+    inputs, outputs = with_io(graph.inputs, io), with_io(graph.outputs, io)
+    written = replace(graph, path=path, opset=opset, modules=lowering.modules, inputs=inputs, outputs=outputs, io=io)
+    check_contract(written, opset=opset, inputs=inputs, outputs=outputs, after=f"quantisation to {form.words}")
+    check_placed(float32_source(graph, opset), path, planned.quantized, pairs.readers, ranges, half, form)
+    return written, files
