@@ -1,15 +1,16 @@
 """Measure healthy 8-bit graphs, and those with a weight off by two percent: from this their limits are set.
 
-    python benchmarks/derive_quantized_limits.py              int8, then fp8: all targets
+    python benchmarks/derive_quantized_limits.py              int8, int8-fp16, then fp8: all targets
     python benchmarks/derive_quantized_limits.py --precision fp8           fp8 alone
     python benchmarks/derive_quantized_limits.py cbam psa     these alone, nothing written
 
-Writes results/int8_limit.json, results/fp8_limit.json and docs/int8.md. Every target is exported with each seed of its
-weights, calibrated by every method that the precision has on photographs and random inputs, and judged on the cases of
-every case seed: with ONNX Runtime's optimisations off, and in its production settings. The largest ratio of all must
-stay at or below ``healthy`` of attn2trt.core.precision.LOWER. Then weights of the graph (of networks a dozen) are
-made two percent larger, one at a time, their scales as they were: how many the verdict's numbers catch, and how many
-the comparison with the float32 graph does (export/quantized_check.py).
+Writes results/int8_limit.json, int8-fp16_limit.json, fp8_limit.json and docs/int8.md. Every target is exported with
+each seed of its weights, calibrated by every method that the precision has on photographs and random inputs, and
+judged on the cases of every case seed: with ONNX Runtime's optimisations off, and in its production settings. The
+largest ratio of all must stay at or below ``healthy`` of attn2trt.core.precision.LOWER. Then weights of the graph (of
+networks a dozen) are made two percent larger, one at a time, their scales as they were: how many the verdict's
+numbers catch, and how many the comparison with the float32 graph does (export/quantized_check.py,
+export/placed_check.py).
 """
 
 from __future__ import annotations
@@ -29,15 +30,18 @@ import onnx_ir as ir
 from catalogue import photographs
 from derivation import WAYS, Targets, arguments, here, rows_of, usual, worst
 from derive_half_limits import MOST_WEIGHTS, OFF
-from int8_page import page
+from int8_page import write
 from onnx import numpy_helper
 
 from attn2trt.core.graph import OnnxGraph
 from attn2trt.core.precision import LOWER, QUANTISED
 from attn2trt.engines.calibration import METHODS, MINMAX, find_ranges
+from attn2trt.engines.float32_kernels import float32_kernels
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.errors import CheckFailed
 from attn2trt.export.passes.quantize_policy import plan_quantized
+from attn2trt.export.placed import PlacedGraph, place
+from attn2trt.export.placed_check import check_placed
 from attn2trt.export.precision import float32_source
 from attn2trt.export.quantized import QuantizedGraph, quantize
 from attn2trt.export.quantized_check import check_quantized
@@ -48,14 +52,13 @@ from attn2trt.validate.metrics import Reference
 from attn2trt.validate.reference import references
 from attn2trt.validate.stages.judge import judge
 from attn2trt.validate.stages.onnxruntime import is_optimised
-from attn2trt.validate.stages.stage import Stage, lower_stages
+from attn2trt.validate.stages.stage import WRITTEN, Stage, lower_stages
 from attn2trt.validate.verdict import StageResult
 from attn2trt.workflows import float32_graph
 from attn2trt.workflows.precision import floor_of
 
-PAGE = Path(__file__).parents[1] / "docs/int8.md"
 # the exponents of fp8 hold outliers, and its ranges are the largest magnitudes
-HOW = {"int8": METHODS, "fp8": (MINMAX,)}
+HOW = {"int8": METHODS, "int8-fp16": (MINMAX,), "fp8": (MINMAX,)}
 BLOCK = ("2x64x28x28", "batch=1:2:4,height=14:28:42,width=14:28:42")
 IMAGE = ("2x3x96x96", "batch=1:2:3")
 # all of se and eca stays in float32
@@ -71,7 +74,7 @@ def main() -> int:
     options = parser.parse_args()
     codes = [derived(precision, options) for precision in HOW if options.precision in (None, precision)]
     if not options.targets:
-        PAGE.write_text(page({precision: json.loads(results(precision).read_text()) for precision in HOW}))
+        write()
     return max(codes)
 
 
@@ -109,11 +112,17 @@ def measured(name: str, seed: int, precision: str) -> dict[str, Any]:
             def ranges(tensors: Any, method: str = method) -> dict[str, float]:
                 return find_ranges(graph.path, tensors, inputs.make, method=method)
 
-            low = quantize(graph, ranges, folder, parameters=parameters, calibration=method, form=QUANTISED[precision])
+            form, about = QUANTISED[precision], {"calibration": method, "form": QUANTISED[precision]}
+            low: QuantizedGraph
+            if form.is_placed:
+                low = place(graph, ranges, folder, **about)
+            else:
+                low = quantize(graph, ranges, folder, parameters=parameters, **about)
             floors = [floor_of(low)]
             judged = [list(zip(cases, references(module, cases, outputs, lower=floors), strict=True)) for cases in sets]
             stages = [stage for pairs in judged for stage in healthy(low, pairs)]
-            row["quantized"], row["products"] = len(low.lowered), products_of(graph)
+            quantized = low.products if isinstance(low, PlacedGraph) else low.lowered
+            row["quantized"], row["products"] = len(quantized), products_of(graph)
             row["methods"][method] = {
                 "ratios": {way: worst(stages, way) for way in WAYS},
                 "floor_l2": max(float(ref.lower[precision][out].l2) for _, ref in usual(judged) for out in outputs),
@@ -135,9 +144,15 @@ def healthy(low: QuantizedGraph, pairs: list[tuple[Case, Reference]]) -> list[St
     them."""
     found = []
     for stage in lower_stages(low.precision):
-        with OrtRuntime(low.graph.path, optimise=is_optimised(stage)) as runtime:
+        with OrtRuntime(model_of(low, stage, low.graph.path), optimise=is_optimised(stage)) as runtime:
             found.append(judge(stage, runtime.run, pairs))
     return found
+
+
+def model_of(low: QuantizedGraph, stage: Stage, path: Path) -> Path | bytes:
+    """Return what ONNX Runtime gets of a graph: each operator rounding as it says, if the stage runs it as written."""
+    is_half = LOWER[low.precision].kernels == "half" and not is_optimised(stage)
+    return float32_kernels(path) if is_half else path
 
 
 def mutants(low: QuantizedGraph, graph: OnnxGraph, pairs: list[tuple[Case, Reference]]) -> Iterator[dict[str, Any]]:
@@ -154,7 +169,7 @@ def mutants(low: QuantizedGraph, graph: OnnxGraph, pairs: list[tuple[Case, Refer
         scaled = (array * np.float32(OFF)).astype(array.dtype)
         changed.graph.initializer[tensors[name]].CopyFrom(numpy_helper.from_array(scaled, name))
         onnx.save(changed, str(path))
-        with OrtRuntime(path, optimise=False) as runtime:
+        with OrtRuntime(model_of(low, Stage(WRITTEN, low.precision), path), optimise=False) as runtime:
             stage = judge(Stage("mutant", low.precision), runtime.run, pairs)
         yield {
             "weight": name,
@@ -169,6 +184,10 @@ def is_seen(low: QuantizedGraph, path: Path, graph: OnnxGraph) -> bool:
     products = plan_quantized(ir.load(str(graph.path))).quantized
     try:
         source = float32_source(graph, low.graph.opset)
+        if isinstance(low, PlacedGraph):
+            form = QUANTISED[low.precision]
+            check_placed(source, path, low.products, low.readers, low.ranges, low.half, form)
+            return False
         check_quantized(source, path, products, low.ranges, QUANTISED[low.precision])
     except CheckFailed as error:
         return "constant" in str(error)

@@ -1,6 +1,6 @@
 """docs/int8.md: what int8 and fp8 are here, and what was measured.
 
-python benchmarks/int8_page.py        writes the page again from results/int8_limit.json and results/fp8_limit.json
+python benchmarks/int8_page.py        writes the page again from results/*_limit.json and results/int8_placement.json
 """
 
 from __future__ import annotations
@@ -14,12 +14,25 @@ from attn2trt.engines.calibration import BINS, LEVELS, SHARE
 from attn2trt.validate.calibration_inputs import MOST_BATCHES
 
 ROOT = Path(__file__).parents[1]
+FORMATS, PLACEMENT = ("int8", "int8-fp16", "fp8"), "int8_placement"
 
 
 def page(data: dict[str, dict[str, Any]]) -> str:
-    """Return the page; ``data`` has benchmarks/results/int8_limit.json and fp8_limit.json, by precision."""
-    measured = [line for precision, found in data.items() for line in _measured(precision, found)]
-    return "\n".join([*_introduction(), *_fp8(), *_calibration(), *_verdict(), *measured, *_tensorrt(), ""])
+    """Return the page; ``data`` has the results of ``stored``, by their names."""
+    measured = [line for precision in FORMATS for line in _measured(precision, data[precision])]
+    placed = [*_placed(), *_crossing(data[PLACEMENT])]
+    return "\n".join([*_introduction(), *placed, *_fp8(), *_calibration(), *_verdict(), *measured, *_tensorrt(), ""])
+
+
+def stored() -> dict[str, dict[str, Any]]:
+    """Return the results that the page is made of."""
+    names = {precision: f"{precision}_limit" for precision in FORMATS} | {PLACEMENT: PLACEMENT}
+    return {key: json.loads((ROOT / f"benchmarks/results/{name}.json").read_text()) for key, name in names.items()}
+
+
+def write() -> None:
+    """Write the page of what is stored."""
+    (ROOT / "docs/int8.md").write_text(page(stored()))
 
 
 def _introduction() -> list[str]:
@@ -63,6 +76,82 @@ def _introduction() -> list[str]:
         "written.",
         "",
     ]
+
+
+def _placed() -> list[str]:
+    return [
+        "## int8-fp16: 8 bits from product to product",
+        "",
+        "In the graph of `int8` all that stands between the products moves float32. `--precision int8-fp16` writes",
+        "`model.int8-fp16.onnx`: the same products in integers, 8 bits wherever a tensor is written and read again,",
+        "and float16 in place of float32 elsewhere, by the policy of",
+        "[precision.md](precision.md#what-stays-in-float32).",
+        "It is a precision of its own, not an option of int8, so that a bundle can hold, judge and time both.",
+        "",
+        "| a pair of QuantizeLinear and DequantizeLinear | |",
+        "| --- | --- |",
+        "| what a quantised product reads; its weight, one scale for each channel | stands |",
+        "| every other reader of it: a residual addition, a gate, a pooling | reads the same 8 bits |",
+        "| between a product and the activation or addition that is fused with it | none |",
+        "| an addition of two products | before the earlier one; the later is fused with it |",
+        "| a map that several kernels read, as a squeeze and its gate, or that is pooled or concatenated | stands |",
+        "| behind a pooling or concatenation of 8 bits | stands; MaxPool and Concat have one scale on both sides |",
+        "| inside `x * sigmoid(x)`; outputs; what one global pooling has left; maps without a product | none |",
+        "",
+        "These are the rules that NVIDIA gives for explicit quantisation. An operator that stays in float32, as the",
+        "mean of a squeeze, reads the same levels by a DequantizeLinear with a float32 scale: no map is cast.",
+        "Scales are numbers of float16, the next larger ones; a tensor too small for one has no pair. `--keep-fp32`",
+        "holds as elsewhere, `--io fp16` gives it float16 inputs and outputs. The opset is 19, the oldest TensorRT",
+        "10.0.",
+        "",
+        "Where these pairs stand is no place in PyTorch. The floor is therefore the float32 graph, which its own",
+        "stages judge beside PyTorch, run by ONNX's reference evaluator with each node's levels and roundings; the",
+        "truth stays PyTorch in float64.",
+        "",
+    ]
+
+
+def _crossing(data: dict[str, Any]) -> list[str]:
+    versions = ", ".join(f"{name} {number}" for name, number in data["versions"].items())
+    lines = [
+        "### What crosses memory",
+        "",
+        "Written by `python benchmarks/int8_placement.py`, without a GPU. Megabytes of an image that kernels read and",
+        "write, weights left out, by the bits of the type. *If fused* is counted in the graph",
+        "(`benchmarks/fused_bytes.py`): a product takes bias, activation, residual and the pair behind it along, as",
+        "NVIDIA documents for TensorRT. *RTX* is what the builder of TensorRT for RTX made of it: at the level VERBOSE",
+        "it lists the layers of the engine with the types of their tensors in its log. *Converting*: layers that only",
+        "cast, round and move, so that a pair or cast was fused with nothing. *Wide*: int8 convolutions that write",
+        "their result in 32 bits, of all. `modelopt` is the graph that nvidia-modelopt writes by itself (int8, max,",
+        f"the rest in fp16). Built for compute capability {data['capability']}, `--shape {data['shape']}`; {versions}.",
+        "",
+        "| target | graph | Q | DQ | Cast | if fused: 8 bit | 16 | 32 | all | RTX: layers | converting | wide | 8 bit "
+        "| 16 | 32 | all |",
+        f"|{' --- |' * 16}",
+    ]
+    for row in data["rows"]:
+        if "why_not" in row:
+            lines.append(f"| `{row['target']}` | {row['graph']} | {row['why_not']} |" + " |" * 13)
+            continue
+        nodes = row["nodes"]
+        cells = [str(nodes[name]) for name in ("QuantizeLinear", "DequantizeLinear", "Cast")]
+        cells += [*_megabytes(row["if_fused"]), str(row["layers"]), str(row["converting"])]
+        cells += [f"{row['wide']} of {row['int8_convolutions']}", *_megabytes(row["bytes"])]
+        lines.append(f"| `{row['target']}` | {row['graph']} | {' | '.join(cells)} |")
+    return [
+        *lines,
+        "",
+        "An int8 convolution that writes 32 bits leaves bias, activation and the pair to a kernel of their own: this",
+        "is what TensorRT for RTX makes of them, while its float16 convolutions take them along. A graph cannot ask",
+        "for more. Bytes are no time: no GPU has run these graphs, and TensorRT itself cannot be asked without one.",
+        "",
+    ]
+
+
+def _megabytes(found: dict[str, int]) -> list[str]:
+    """Return the megabytes in 8, 16 and 32 bits and the sum of all, as text."""
+    sizes = [*(found.get(bits, 0) for bits in ("8", "16", "32")), sum(found.values())]
+    return [f"{size / 1e6:.1f}" for size in sizes]
 
 
 def _fp8() -> list[str]:
@@ -176,5 +265,4 @@ def _tensorrt() -> list[str]:
 
 
 if __name__ == "__main__":
-    files = {precision: ROOT / f"benchmarks/results/{precision}_limit.json" for precision in QUANTISED}
-    (ROOT / "docs/int8.md").write_text(page({name: json.loads(file.read_text()) for name, file in files.items()}))
+    write()

@@ -28,9 +28,11 @@ from attn2trt.export.passes.quantize import Quantize
 from attn2trt.export.passes.quantize_policy import QUANTIZABLE, Quantized, QuantizePlan, output_axis
 from attn2trt.export.precision import OPSET_END, file_name, float32_source
 
-PRECISIONS = (FP32, *CAST, *QUANTISED)
+# One whose rest is in half precision has the operators of both.
+EIGHT_BIT = tuple(name for name, row in QUANTISED.items() if not row.is_placed)
+PRECISIONS = (FP32, *CAST, *EIGHT_BIT)
 # What the passes themselves write around other operators, and in which precisions.
-WRITTEN = {"Cast": (*CAST,), "QuantizeLinear": (*QUANTISED,), "DequantizeLinear": (*QUANTISED,)}
+WRITTEN = {"Cast": (*CAST,), "QuantizeLinear": EIGHT_BIT, "DequantizeLinear": EIGHT_BIT}
 # The range of a tensor that a sample quantises: any will do.
 RANGE = 4.0
 NAME = "sample"

@@ -250,6 +250,15 @@ io_option = click.option(
 )
 
 
+placement_option = click.option(
+    "--placement",
+    default="rules",
+    show_default=True,
+    metavar="NAME",
+    help="What places the pairs of int8-fp16: rules, or modelopt (nvidia-modelopt's own places).",
+)
+
+
 def precision_options(command: Command) -> Command:
     """Options for the precisions of the graphs."""
     return stack(
@@ -271,6 +280,7 @@ def precision_options(command: Command) -> Command:
             "ONNX file, nodes by their names.",
         ),
         io_option,
+        placement_option,
     )
 
 
@@ -303,7 +313,7 @@ def deploy_options(options: Mapping[str, Any]) -> dict[str, Any]:
     def taken(*names: str) -> dict[str, Any]:
         return {name: left.pop(name) for name in names if name in left}
 
-    precision = taken("keep_fp32", "calibrate", "calibration", "io")
+    precision = taken("keep_fp32", "calibrate", "calibration", "io", "placement")
     return {
         "weights": weights,
         "judging": Judging(**taken("verdict", "max_error", "inputs", "allow_float32_truth")),

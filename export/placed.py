@@ -62,6 +62,7 @@ def place(
     form: Precision,
     keep: Sequence[str] = (),
     io: str = FLOAT32,
+    readers: frozenset[Reader] | None = None,
 ) -> PlacedGraph:
     """Write a float32 graph with 8 bits between its products to ``folder``.
 
@@ -73,6 +74,7 @@ def place(
         form: The 8-bit format and the precision of the rest.
         keep: Globs over PyTorch module paths that stay in float32, with everything inside.
         io: The type of the inputs and outputs that ``graph`` has in float32.
+        readers: The inputs that read 8 bits, weights among them, if somebody else chose them.
 
     Raises:
         InputError: A glob matches nothing.
@@ -82,7 +84,7 @@ def place(
     import onnx_ir as ir
 
     from .passes.float_policy import plan
-    from .passes.place_pairs import place_pairs
+    from .passes.place_pairs import pairs_at, place_pairs
     from .passes.quantize import scale
     from .passes.quantize_policy import plan_quantized
 
@@ -90,7 +92,11 @@ def place(
     kept_by, opset = keeper(graph, within), max(graph.opset, form.opset)
     model = ir.from_proto(float32_source(graph, opset))
     planned = plan_quantized(model, kept_by, precision=INT8)
-    pairs = place_pairs(model, planned, kept_by)
+    if readers is None:
+        pairs = place_pairs(model, planned, kept_by)
+    else:
+        planned = _chosen(planned, readers)
+        pairs = pairs_at(model, planned, readers, kept_by)
     planned, pairs, ranges = _calibrated(planned, pairs, calibrate, form)
     halves = plan(model, CAST[form.rest], kept_by)
     written, files = _written(graph, model, planned, pairs, ranges, halves.low, form, folder, io, opset)
@@ -114,6 +120,14 @@ def place(
         readers=pairs.readers,
         steps={name: float(scale(ranges[name], form)) for name in pairs.readers},
     )
+
+
+def _chosen(planned: QuantizePlan, readers: frozenset[Reader]) -> QuantizePlan:
+    """Return the plan without the products that are not among the readers with both operands."""
+    left = {one.node for one in planned.quantized if not {(one.node, 0), (one.node, 1)} <= readers}
+    reasons = dict.fromkeys(left, "left out by the placement that was asked for")
+    products = tuple(product for product in planned.quantized if product.node not in left)
+    return replace(planned, quantized=products, float32={**planned.float32, **reasons})
 
 
 def _calibrated(

@@ -40,7 +40,8 @@ def test_a_page_is_what_its_command_writes(tool: str, results: str, page: str, m
 
 
 def test_the_page_of_8_bit_formats_is_what_its_command_writes(monkeypatch: pytest.MonkeyPatch) -> None:
-    results = {precision: stored(f"{precision}_limit") for precision in ("int8", "fp8")}
+    results = {precision: stored(f"{precision}_limit") for precision in ("int8", "int8-fp16", "fp8")}
+    results["int8_placement"] = stored("int8_placement")
     assert written_by("int8_page", results, monkeypatch) == (ROOT / "docs/int8.md").read_text()
 
 

@@ -11,8 +11,12 @@ from ..core.graph_io import IO
 from ..core.precision import BF16, CAST, FP32, INTEGERS, PRECISIONS, QUANTISED, TRIED, parse_precisions
 from ..engines.calibration import METHODS, MINMAX
 from ..errors import InputError
+from ..export.modelopt_placement import require_modelopt
 
 AUTO = "auto"
+# What chooses the places of pairs between products.
+RULES, MODELOPT = "rules", "modelopt"
+PLACEMENTS = (RULES, MODELOPT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +67,7 @@ class PrecisionRequest:
         calibration: The method by which int8 finds its ranges: minmax (the default), percentile or entropy.
         io: The type of float inputs and outputs: ``"fp32"`` in every graph, or ``"fp16"`` in those of fp16 and
             int8-fp16; the cases then have rounded inputs.
+        placement: What places the pairs of int8-fp16: ``"rules"``, those of docs/int8.md, or ``"modelopt"``.
 
     Raises:
         InputError: A precision or method is unknown, or an option is for a precision that is not there.
@@ -73,9 +78,11 @@ class PrecisionRequest:
     calibrate: Path | str | None = None
     calibration: str | None = None
     io: str = FP32
+    placement: str = RULES
 
     def __post_init__(self) -> None:
         self._check_io()
+        self._check_placement()
         if self.chooses and not {*self._names} <= {AUTO, FP32}:
             raise InputError(
                 f"received precision {','.join(self._names)}; expected {AUTO} alone, which chooses one; leave the "
@@ -113,6 +120,19 @@ class PrecisionRequest:
                 f"received --io {self.io} with precision {have}; expected a graph in {' or '.join(able)}: every other "
                 f"one keeps float32 inputs; add --precision fp32,{self.io}"
             )
+
+    def _check_placement(self) -> None:
+        if self.placement not in PLACEMENTS:
+            raise InputError(f"received --placement {self.placement}; expected {' or '.join(PLACEMENTS)}")
+        able = [name for name, row in PRECISIONS.items() if row.is_placed]
+        if self.placement != RULES and not {*able} & {*self.lower}:
+            have = ", ".join([FP32, *self.lower])
+            raise InputError(
+                f"received --placement {self.placement} with precision {have}; expected {' or '.join(able)}, the only "
+                f"one with pairs between products; add --precision fp32,{able[0]}"
+            )
+        if self.placement == MODELOPT:
+            require_modelopt()
 
     def io_of(self, precision: str) -> str:
         """Return the type of the float inputs and outputs of the graph of this precision."""
@@ -158,6 +178,7 @@ class PrecisionRequest:
             return []
         method = [self.method] if {*INTEGERS} & {*self.lower} else []
         io = [f"io {self.io}"] if self.io != FP32 else []
+        io += [f"placement {self.placement}"] if self.placement != RULES else []
         return [[*self.lower], [*self.keep_fp32], *method, *([AUTO] if self.chooses else []), *io]
 
     @property

@@ -17,7 +17,7 @@ from ..export.quantized import QuantizedGraph, quantize
 from ..export.tf32 import Tf32Graph, allow_tf32
 from ..validate.calibration_inputs import CalibrationInputs, Fed, calibration_inputs
 from ..validate.cases import Case
-from .options import PrecisionRequest
+from .options import MODELOPT, PrecisionRequest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -74,7 +74,9 @@ class PrecisionWriter:
 
         if form.is_placed:
             io = self.request.io_of(precision)
-            return place(self.graph, ranges, self.folder, calibration=calibration, form=form, keep=keep, io=io)
+            readers = self._readers(inputs) if self.request.placement == MODELOPT else None
+            about = {"calibration": calibration, "form": form, "keep": keep, "io": io}
+            return place(self.graph, ranges, self.folder, readers=readers, **about)  # type: ignore[arg-type]
         named = () if self.module is None else self.module.named_parameters()
         parameters = {name: value.detach().cpu().numpy() for name, value in named}
         return quantize(
@@ -86,6 +88,13 @@ class PrecisionWriter:
             form=form,
             keep=keep,
         )
+
+    def _readers(self, inputs: CalibrationInputs) -> frozenset[tuple[str, int]]:
+        """Return the inputs of nodes that modelopt reads in 8 bits, on the first of the inputs."""
+        from ..export.modelopt_placement import modelopt_readers
+
+        self.start("placement", "asking nvidia-modelopt where pairs stand")
+        return modelopt_readers(self.graph, next(iter(inputs.make())))
 
     def _find(self, tensors: Sequence[str], inputs: CalibrationInputs, method: str) -> Mapping[str, float]:
         missing = [name for name in tensors if (method, name) not in self._ranges]

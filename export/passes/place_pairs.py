@@ -14,7 +14,7 @@ Not touched are outputs, what one global pooling has left, and maps that no quan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
@@ -60,6 +60,31 @@ class Pairs:
 def place_pairs(model: ir.Model, planned: QuantizePlan, is_kept: Callable[[str], str] = lambda _name: "") -> Pairs:
     """Return the pairs of a float32 model whose products are ``planned``; what ``is_kept`` reads no 8 bits."""
     return _Placer(model.graph, planned, is_kept).place()
+
+
+def pairs_at(
+    model: ir.Model,
+    planned: QuantizePlan,
+    readers: Collection[Reader],
+    is_kept: Callable[[str], str] = lambda _name: "",
+) -> Pairs:
+    """Return the pairs of a float32 model at ``readers`` that somebody else chose.
+
+    Products are those of the plan: an input of another one, of a kept node or of an operator that is no carrier or
+    pooling is left out.
+    """
+    products = {product.node for product in planned.quantized}
+    found: dict[str, list[Reader]] = {}
+    for node in model.graph:
+        name = str(node.name)
+        for index, value in enumerate(node.inputs):
+            is_product = name in products and index == 0
+            carries = node.op_type in CARRIERS | POOLS and not is_kept(name)
+            if value is None or value.dtype != ir.DataType.FLOAT or ir.convenience.get_const_tensor(value) is not None:
+                continue
+            if (name, index) in readers and (is_product or carries):
+                found.setdefault(str(value.name), []).append((name, index))
+    return Pairs({name: tuple(sorted(readers_of_one)) for name, readers_of_one in found.items()})
 
 
 class _Placer:

@@ -67,7 +67,7 @@ def tables() -> None:
     assert ort.is_optimised(Stage(ORT_CPU, "fp15"))
     assert not ort.is_optimised(Stage(ORT_CPU, "int7"))
     assert PrecisionRequest.of("auto").lower == table.TRIED
-    assert table.INTEGERS == ("int8", "int7")
+    assert table.INTEGERS == ("int8", "int8-fp16", "int7")
     with (console := Console(width=200)).capture() as capture:
         console.print(verdict_table(Verdict((not_checked(Stage(WRITTEN, "fp15"), "why"),))))
     assert "(7 in float15)" in capture.get()

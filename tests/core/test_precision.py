@@ -35,8 +35,8 @@ def run(*arguments: str) -> str:
 
 def test_a_row_is_all_that_another_precision_takes() -> None:
     said = " ".join(run("tables").split())
-    assert "Graphs to write: fp32, tf32, fp16, bf16, int8, fp8, fp15, int7, separated by commas" in said
-    assert "What int8 and fp8 and int7 find their ranges on" in said
+    assert "Graphs to write: fp32, tf32, fp16, bf16, int8, int8-fp16, fp8, fp15, int7, separated by commas" in said
+    assert "What int8 and int8-fp16 and fp8 and int7 find their ranges on" in said
 
 
 @pytest.mark.slow
@@ -69,7 +69,7 @@ def test_every_limit_was_measured(row: Precision) -> None:
 
 
 def test_the_budgets_are_named_as_people_write_them() -> None:
-    assert named_budgets() == "fp32 1e-5, tf32 1e-2, fp16 1e-2, bf16 5e-2, int8 1e-1, fp8 1e-1"
+    assert named_budgets() == "fp32 1e-5, tf32 1e-2, fp16 1e-2, bf16 5e-2, int8 1e-1, int8-fp16 1e-1, fp8 1e-1"
 
 
 @pytest.mark.parametrize(

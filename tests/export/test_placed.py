@@ -13,8 +13,10 @@ from onnx import TensorProto, helper, numpy_helper
 from attn2trt.core.graph import OnnxGraph
 from attn2trt.core.precision import INT8_FP16, QUANTISED
 from attn2trt.core.tensor_spec import Axis
-from attn2trt.errors import CheckFailed, ModuleRefused
+from attn2trt.errors import CheckFailed, MissingRequirement, ModuleRefused
+from attn2trt.export import modelopt_placement
 from attn2trt.export.contract import spec_of
+from attn2trt.export.modelopt_placement import modelopt_readers, readers_of, require_modelopt
 from attn2trt.export.placed import PlacedGraph, place
 from attn2trt.export.placed_check import check_placed
 from attn2trt.export.precision import float32_source
@@ -97,11 +99,13 @@ def placed(
     ranges: Mapping[str, float] | None = None,
     keep: Sequence[str] = (),
     io: str = "float32",
+    readers: frozenset[tuple[str, int]] | None = None,
 ) -> PlacedGraph:
     def calibrate(names: Sequence[str]) -> dict[str, float]:
         return {name: (ranges or {}).get(name, 3.0) for name in names}
 
-    return place(graph_of(folder, nodes), calibrate, folder, calibration="nothing", form=FORM, keep=keep, io=io)
+    options = {"keep": keep, "io": io, "readers": readers}
+    return place(graph_of(folder, nodes), calibrate, folder, calibration="nothing", form=FORM, **options)  # type: ignore[arg-type]
 
 
 def read_in_8_bits(low: PlacedGraph) -> set[tuple[str, str]]:
@@ -155,9 +159,8 @@ def test_maps_are_float16_between_and_a_float32_operator_reads_no_cast_of_one(tm
     (mean,) = (node for node in model.graph.node if node.name == "mean")
     assert types[mean.input[0]] == TensorProto.FLOAT  # from the same levels, by a scale in float32
     made = {name: node for node in model.graph.node for name in node.output}
-    assert (
-        made[mean.input[0]].input[0] == made[next(n for n in model.graph.node if n.name == "gated").input[0]].input[0]
-    )
+    (gated,) = (node for node in model.graph.node if node.name == "gated")
+    assert made[mean.input[0]].input[0] == made[gated.input[0]].input[0]
 
 
 def test_maximum_and_concatenation_have_one_scale_on_both_sides(tmp_path: Path) -> None:
@@ -219,9 +222,8 @@ def widen(graph: onnx.GraphProto) -> None:
     graph.node.insert(place, helper.make_node("Cast", [read], ["wide"], name="cast_to_fp32_b", to=TensorProto.FLOAT))
     graph.node[place + 1].input[0] = "wide"
     graph.node[place + 1].output[0] = "b_wide"
-    graph.node.insert(
-        place + 2, helper.make_node("Cast", ["b_wide"], ["b"], name="cast_to_fp16_b", to=TensorProto.FLOAT16)
-    )
+    narrow = helper.make_node("Cast", ["b_wide"], ["b"], name="cast_to_fp16_b", to=TensorProto.FLOAT16)
+    graph.node.insert(place + 2, narrow)
 
 
 @pytest.mark.parametrize(
@@ -247,3 +249,40 @@ def test_a_broken_graph_is_found(tmp_path: Path, change: Callable[[onnx.GraphPro
     onnx.save(model, str(low.graph.path))
     with pytest.raises(CheckFailed, match=words):
         check()
+
+
+def test_somebody_else_may_choose_the_places(tmp_path: Path) -> None:
+    """Weights say which products are quantised; what this policy leaves in float stays so."""
+    chosen = {("first", 0), ("first", 1), ("y", 0), ("y", 1), ("sum", 0), ("sum", 1), ("second", 0), ("b", 7)}
+    low = placed(tmp_path, RESIDUAL, readers=frozenset(chosen))
+    assert read_in_8_bits(low) == {("first", "x"), ("sum", "second"), ("sum", "a"), ("y", "b")}
+    assert {product.node for product in low.products} == {"first", "y"}
+    assert low.float32.keys() == set()
+    with pytest.raises(ModuleRefused, match="leaves nothing to quantise"):
+        placed(tmp_path, RESIDUAL, readers=frozenset())
+
+
+def test_the_places_of_another_tool_are_read_off_its_graph() -> None:
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], name="there"),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"], name="back"),
+        helper.make_node("Cast", ["d"], ["c"], name="cast", to=TensorProto.FLOAT),
+        helper.make_node("Conv", ["d", "w"], ["y"], name="conv"),
+        helper.make_node("Add", ["y", "c"], ["o"], name="sum"),
+    ]
+    graph = helper.make_graph(nodes, "g", [], [])
+    assert readers_of(helper.make_model(graph)) == {("conv", 0), ("sum", 1)}
+
+
+def test_what_modelopt_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modelopt_placement, "find_spec", lambda name: None if name == "onnxslim" else object())
+    with pytest.raises(MissingRequirement, match=r"expected onnxslim, .*; pip install \"attn2trt\[modelopt\]\""):
+        require_modelopt()
+
+
+@pytest.mark.slow
+def test_modelopt_places_pairs_in_a_real_graph(tmp_path: Path) -> None:
+    pytest.importorskip("modelopt")
+    graph = graph_of(tmp_path, RESIDUAL)
+    found = modelopt_readers(graph, {"x": np.random.default_rng(0).standard_normal((2, CHANNELS, 6, 6), np.float32)})
+    assert {("first", 0), ("first", 1)} <= found

@@ -61,6 +61,11 @@ def test_precisions_are_read_from_text_or_a_sequence(precisions: Any, lower: tup
             {"precisions": "auto", "io": "fp16"},
             r"--io fp16 with precision auto, which may choose another graph",
         ),
+        (
+            {"precisions": "int8", "placement": "modelopt"},
+            r"--placement modelopt with precision fp32, int8; expected int8-fp16",
+        ),
+        ({"precisions": "int8-fp16", "placement": "best"}, r"received --placement best; expected rules or modelopt$"),
         ({"precisions": "fp16", "io": "half"}, r"received --io half; expected fp32 or fp16$"),
     ],
 )
