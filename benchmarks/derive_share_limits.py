@@ -2,6 +2,7 @@
 
     python benchmarks/derive_share_limits.py              all targets; writes results/share_limits.json
     python benchmarks/derive_share_limits.py se cbam      these alone, nothing written
+    python benchmarks/derive_share_limits.py --precision int8-fp16     one precision; the others stay as they are stored
 
 Every target is exported with each seed of its weights, lowered to every precision, and run on the ordinary cases of
 every case seed. The largest share of all that keep their budget, the deviation of a channel's error over
@@ -31,6 +32,7 @@ from attn2trt.engines.float32_kernels import float32_kernels
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.engines.tf32_kernels import tf32_kernels
 from attn2trt.errors import ModuleRefused
+from attn2trt.export.placed import place
 from attn2trt.export.precision import lower
 from attn2trt.export.quantized import quantize
 from attn2trt.modules.catalog import resolve
@@ -55,18 +57,26 @@ TARGETS["swin"] = ("2x64x14x14", "batch=1:2:4", 1, 1)  # its weights belong to o
 
 
 def main() -> int:
-    options = arguments(__doc__).parse_args()
-    rows = rows_of(TARGETS, options, measured, line)
-    document = summary([row for found in rows.values() for row in found])
+    parser = arguments(__doc__)
+    parser.add_argument("--precision", choices=PRECISIONS, help="one alone")
+    options = parser.parse_args()
+    wanted = [options.precision] if options.precision else [*PRECISIONS]
+    rows = rows_of(TARGETS, options, measured, line, wanted)
+    document = summary([row for found in rows.values() for row in found], wanted)
+    if options.precision and RESULTS.exists():
+        stored = json.loads(RESULTS.read_text())
+        found = stored["precisions"] | document["precisions"]
+        precisions = {name: found[name] for name in PRECISIONS if name in found}
+        document = {**stored, "precisions": precisions, "rows": [*stored["rows"], *document["rows"]]}
     print(json.dumps(document["precisions"]))
     if not options.targets:
         RESULTS.write_text(json.dumps(document, indent=1) + "\n")
-    wrong = [name for name, found in document["precisions"].items() if found["largest"] > 0.75 * found["limit"]]
+    wrong = [name for name, one in document["precisions"].items() if one["largest"] > 0.75 * one["limit"]]
     return 1 if wrong else 0
 
 
-def measured(name: str, seed: int) -> dict[str, Any]:
-    """One set of weights: the largest share of its healthy graphs in every precision."""
+def measured(name: str, seed: int, wanted: list[str]) -> dict[str, Any]:
+    """One set of weights: the largest share of its healthy graphs in every wanted precision."""
     since = time.perf_counter()
     shape, axes, _, case_seeds = TARGETS[name]
     target = resolve(name, shapes=[shape], dynamic=axes, seed=seed)
@@ -82,7 +92,7 @@ def measured(name: str, seed: int) -> dict[str, Any]:
                 case for case in make_cases(target.inputs, target.axes, seed=case_seed) if case.kind not in STRESS_KINDS
             ]
             pairs += zip(cases, references(module, cases, names), strict=True)
-        for precision in PRECISIONS:
+        for precision in wanted:
             try:
                 with opened(precision, graph, target, module, folder, seed) as runtime:
                     row["precisions"][precision] = shares(runtime, pairs, precision)
@@ -112,8 +122,11 @@ def opened(
         def ranges(tensors: Any) -> dict[str, float]:
             return find_ranges(graph.path, tensors, inputs.make, method=MINMAX)
 
-        low = quantize(graph, ranges, folder, parameters=parameters, calibration=MINMAX, form=QUANTISED[precision])
-        model = low.graph.path
+        form = QUANTISED[precision]
+        if form.is_placed:
+            model = float32_kernels(place(graph, ranges, folder, calibration=MINMAX, form=form).graph.path)
+        else:
+            model = quantize(graph, ranges, folder, parameters=parameters, calibration=MINMAX, form=form).graph.path
     else:
         model = float32_kernels(lower(graph, precision, folder).graph.path)
     with OrtRuntime(model, optimise=False) as runtime:
@@ -134,10 +147,11 @@ def shares(runtime: OrtRuntime, pairs: list[tuple[Case, Reference]], precision: 
     return {"largest": largest, "error": error, "judged": int(judged.size), "left_out": left_out}
 
 
-def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def summary(rows: list[dict[str, Any]], wanted: list[str]) -> dict[str, Any]:
     """Return the document that is stored."""
     precisions = {}
-    for name, allowed in PRECISIONS.items():
+    for name in wanted:
+        allowed = PRECISIONS[name]
         found = [row["precisions"][name] for row in rows if name in row["precisions"]]
         found = [one for one in found if one["error"] <= allowed.budget]
         precisions[name] = {

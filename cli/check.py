@@ -50,7 +50,7 @@ _OF_GRAPHS = {"capabilities": "--for", "calibrate": "--calibrate", "calibration"
     default="fp32",
     show_default=True,
     metavar="LIST",
-    help="Graphs to write of a float32 file and to judge beside it: fp16, bf16, int8, fp8, separated by commas.",
+    help="Graphs to write of a float32 file and to judge beside it: fp16, bf16, int8, int8-fp16, fp8, by commas.",
 )
 @calibration_options
 @io_option

@@ -20,6 +20,7 @@ NAMED = {
     "core/precision.py": LOWER.keys(),
     "core/refused_types.py": {"bf16"},
     "engines/isolated_child.py": {"tf32"},
+    "export/modelopt_child.py": {"fp16", "int8"},
     "engines/ort_runtime.py": {"int8"},
     "engines/tensorrt/runtime.py": {"int8"},
     "engines/tf32_kernels.py": {"tf32"},

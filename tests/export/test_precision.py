@@ -152,7 +152,9 @@ def test_a_graph_in_which_nothing_is_lowered_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_precision_is_one_line() -> None:
     assert parse_precisions("bf16, fp32,fp16") == ("fp16", "bf16")
     assert parse_precisions(["fp32"]) == ()
-    with pytest.raises(InputError, match=r"received precision 'fp4'; expected fp32, tf32, fp16, bf16, int8, fp8"):
+    with pytest.raises(
+        InputError, match=r"received precision 'fp4'; expected fp32, tf32, fp16, bf16, int8, int8-fp16, fp8"
+    ):
         parse_precisions("fp32,fp4")
 
 
