@@ -83,7 +83,7 @@ class Kernels:
 
     def _fused_with(self, place: int, node: onnx.NodeProto) -> int | None:
         """Return the node whose kernel takes an elementwise one in."""
-        made = [name for name in self._read(node) if name in self._made]
+        made = [name for name in self._read(node) if name in self._made and not self._is_levels(name)]
         if not made:
             return None
         last = max(made, key=lambda name: self._made[name])
@@ -93,8 +93,10 @@ class Kernels:
         others = {reader for reader in self._readers[last] if self._nodes[reader].op_type != "QuantizeLinear"} - alone
         if node.op_type in GATES and self._is_own_gate(place, last):
             others -= {reader for reader in others if self._nodes[reader].op_type == "Mul"}
-        is_levels = self._values[last].elem_type == onnx.TensorProto.INT8
-        return None if others or is_levels else self._made[last]
+        return None if others else self._made[last]
+
+    def _is_levels(self, name: str) -> bool:
+        return bool(self._values[name].elem_type == onnx.TensorProto.INT8)
 
     def _is_own_gate(self, place: int, name: str) -> bool:
         """Return True for the sigmoid of ``x * sigmoid(x)``."""

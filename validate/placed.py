@@ -47,7 +47,9 @@ class Placed:
         """Return the outputs of one run by name."""
         from .onnx_reference.references import DRAWS
 
-        return _evaluator(self.graph).run(feeds, rounding=self.rounding, **DRAWS[draw])
+        state = self.graph.stat()
+        evaluator = _evaluator(self.graph, state.st_mtime_ns, state.st_size)
+        return evaluator.run(feeds, rounding=self.rounding, **DRAWS[draw])
 
     def without(self, modules: Sequence[str]) -> Placed:
         """The same with these modules, by path, in float32 as well, and all inside them."""
@@ -71,8 +73,8 @@ class Placed:
 
 
 @functools.lru_cache(maxsize=1)
-def _evaluator(path: Path) -> Evaluator:
-    """Return the evaluator of a graph, which is read once."""
+def _evaluator(path: Path, _changed: int, _size: int) -> Evaluator:
+    """Return the evaluator of a graph, which is read once until the file changes."""
     from .onnx_reference.evaluator import Evaluator
 
     return Evaluator(path, FLOAT32)

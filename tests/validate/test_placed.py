@@ -91,3 +91,19 @@ def test_the_floor_has_the_levels_of_each_reader_and_half_precision(bundle: Bund
     assert not lower.only(["head"]).rounding.tensors
     with pytest.raises(ValueError, match="measured in the graph"):
         lower.mode(nn.Identity(), str, 0)
+
+
+def test_a_graph_that_was_replaced_is_read_again(bundle: Bundle, tmp_path: Path) -> None:
+    """A second deploy in one process may write another graph to the same place."""
+    feeds = {"image": np.random.default_rng(0).standard_normal((2, 3, 8, 8), np.float32)}
+    path = tmp_path / "model.onnx"
+    model = onnx.load(str(bundle.model_path))
+    onnx.save(model, str(path))
+    lower = Placed(INT8_FP16, path, Rounding())
+    (before,) = lower.outputs(feeds, 0).values()
+    for tensor in model.graph.initializer:
+        if len(tensor.dims) == 4:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(2), tensor.name))
+    onnx.save(model, str(path))
+    (after,) = lower.outputs(feeds, 0).values()
+    assert not np.allclose(before, after)
