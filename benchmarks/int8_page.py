@@ -217,7 +217,9 @@ def _verdict() -> list[str]:
         "`--keep-fp32`, are the way on.",
         "",
         "Two stages: `int8` runs the graph with ONNX Runtime's optimisations off, `int8 onnxruntime cpu` as it runs in",
-        "production, with its own integer kernels if it has them.",
+        "production, with its own integer kernels if it has them. `int8-fp16` and `fp8` have the first alone. What",
+        "ONNX Runtime's optimiser (1.31) makes of ResNet18 with SE in int8-fp16 is ten times as far from the truth as",
+        "the graph as it is written: that graph is for TensorRT.",
         "",
     ]
 

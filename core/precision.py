@@ -182,7 +182,8 @@ _ROWS = (
         most_in_float32=1 / 3,
     ),
     # The same integers, on everything that is handed from product to product, and float16 instead of float32 elsewhere.
-    # QuantizeLinear reads float16 from opset 19 on.
+    # QuantizeLinear reads float16 from opset 19 on. ONNX Runtime's optimiser (1.31) computes something else: what it
+    # makes of ResNet18 with SE is ten times as far from the truth as the graph as it is written.
     Precision(
         name=INT8_FP16,
         words="int8 and float16",
@@ -195,6 +196,7 @@ _ROWS = (
         budget=1e-1,
         share=0.625,
         kernels="half",
+        is_optimised=False,
         opset=19,
         per_channel=True,
         rest=FP16,
