@@ -26,12 +26,12 @@ from typing import Any
 import onnx
 from code_hash import code_hash
 from exported_graphs import TARGETS, export, precisions_of, target_of
-from operator_samples import PRECISIONS, WRITTEN, Sample, Sampler, from_schema, write, written
+from operator_samples import EIGHT_BIT, PRECISIONS, WRITTEN, Sample, Sampler, from_schema, write, written
 from real_builder import ask, short
 
 from attn2trt.core.graph import DEFAULT_OPSET, OnnxGraph
 from attn2trt.core.operators import ARITHMETIC, PRODUCTS
-from attn2trt.core.precision import CAST, FP32, QUANTISED
+from attn2trt.core.precision import CAST, FP32
 from attn2trt.core.refused_types import REFUSED, refusal
 from attn2trt.errors import Attn2trtError
 from attn2trt.export.passes import float_policy
@@ -171,7 +171,7 @@ def policy(operator: str) -> tuple[str, ...]:
         if halves and not refusal(operator, name) and float_policy.first_opset(operator, low, DEFAULT_OPSET) < OPSET_END
     ]
     is_quantized = operator in QUANTIZABLE and operator not in TRANSPOSED
-    return (*found, *(name for name in QUANTISED if is_quantized and not refusal(operator, name)))
+    return (*found, *(name for name in EIGHT_BIT if is_quantized and not refusal(operator, name)))
 
 
 def contradictions(document: dict[str, Any]) -> list[str]:
