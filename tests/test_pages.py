@@ -27,6 +27,7 @@ PAGES = [
     ("pipeline", "pipeline", "pipeline"),
     ("precision_search", "precision_search", "auto"),
     ("statuses", "statuses", "statuses"),
+    ("sweep", "sweep", "sweep"),
     ("tensorrt_builds", "tensorrt_builds", "tensorrt_builds"),
     ("tensorrt_operators", "tensorrt_operators", "tensorrt_operators"),
     ("third_party", "third_party", "third_party"),
