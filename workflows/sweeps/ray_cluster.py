@@ -27,6 +27,8 @@ NODES_SECONDS = 1.0  # nodes are asked for no more often
 WAIT_SECONDS = 0.1
 CONNECT_SECONDS = 10.0
 FRESH = "/nowhere"  # a folder that the node replaces by one of its own
+# Errors of Ray after which a node of that number never comes back.
+NODE_LOST = ("NodeDiedError", "LocalRayletDiedError", "TaskUnschedulableError")
 _ACCELERATOR = "accelerator_type:"
 
 
@@ -59,6 +61,7 @@ class RayBackend:
         self._inputs: dict[str, Any] = {}  # bundles that were sent to the object store, by the job that made them
         self._nodes: tuple[Node, ...] = ()
         self._asked = float("-inf")
+        self._lost: set[str] = set()  # nodes that Ray lists as alive for some seconds more
 
     def _shared_storage(self) -> dict[str, str]:
         mark = (self._results.folder / MARKER).read_text(encoding="utf-8")
@@ -68,7 +71,8 @@ class RayBackend:
         """Return the nodes that are alive."""
         if time.monotonic() - self._asked >= NODES_SECONDS:
             with self._answers():
-                self._nodes = tuple(node_of(entry) for entry in self._ray.nodes() if entry["Alive"])
+                alive = [node_of(entry) for entry in self._ray.nodes() if entry["Alive"]]
+            self._nodes = tuple(node for node in alive if node.name not in self._lost)
             self._asked = time.monotonic()
         return self._nodes
 
@@ -139,7 +143,9 @@ class RayBackend:
             answer = {"code": MissingRequirement.exit_code, "killed": "", "error": text}
         except self._ray.exceptions.RayError as error:
             answer = {"code": CheckFailed.exit_code, "killed": _death(error, running.node), "error": ""}
-        self._asked = float("-inf")  # the node may be gone
+            if type(error).__name__ in NODE_LOST:
+                self._lost.add(running.node.name)
+            self._asked = float("-inf")
         return self._take(running, answer)
 
     def _take(self, running: _Running, answer: Mapping[str, Any]) -> Ended:

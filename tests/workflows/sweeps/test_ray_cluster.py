@@ -134,6 +134,13 @@ def test_a_lost_node_is_named_and_another_takes_the_job(stand_in: Path, fake: li
     assert died == "the node one aaaaaa was lost"
 
 
+def test_a_lost_node_gets_no_other_job_while_ray_still_lists_it(stand_in: Path, fake: list[StandIn]) -> None:
+    fake[0] = StandIn(NodeDiedError("gone"))
+    found = sweep({"verbs": ["check"], "targets": ["a", "b", "c"], "resources": {"cpus": 2}}, out="out", ray="x:1")
+    assert {row.status for row in found.rows} == {"passed"}
+    assert {row.node for row in found.rows} == {"one bbbbbb"}
+
+
 @pytest.mark.parametrize(
     "change",
     [
