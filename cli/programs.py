@@ -15,9 +15,10 @@ from .output import print_json, print_lines
 @click.option("-o", "--out", type=PATH, required=True, metavar="DIR", help="A folder that is not there, or empty.")
 @output_options
 def command(bundle: Path, out: Path, as_json: bool) -> None:
-    """Write C++ programs that run BUNDLE on a recorded input: by ONNX Runtime, and by TensorRT.
+    """Write C++ programs that run BUNDLE on a recorded input.
 
-    They read the bundle's folder and need no library beside the runtime. The bundle's infer.py does the same in Python.
+    One is for ONNX Runtime, one for TensorRT. They read the bundle's folder and need no library beside the runtime. The
+    bundle's infer.py does the same in Python.
     """
     from ..workflows.programs import write_programs
 
