@@ -25,6 +25,7 @@ from . import (
     rolling,
     sequences,
     transposed,
+    value_checks,
 )
 from .calls import Rewrite, bound
 
@@ -42,6 +43,7 @@ _FILES: tuple[Any, ...] = (
     rolling,
     sequences,
     transposed,
+    value_checks,
 )
 REWRITES: dict[Any, tuple[tuple[str, ...], Rewrite]] = {
     function: entry for file in _FILES for function, entry in file.REWRITES.items()
