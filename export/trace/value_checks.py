@@ -1,6 +1,6 @@
 """Checks of tensors' values (``torch._check_tensor_all``) as passed, since no graph can raise.
 
-torch.onnx has no form of them. They are made where the module runs eagerly, which it does before every trace and for every reference.
+torch.onnx has no form of them. They are made where the module runs eagerly: before each trace, and for each reference.
 """
 
 from __future__ import annotations
