@@ -79,7 +79,8 @@ def test_every_error_is_the_packages_own() -> None:
 def test_a_verb_takes_what_it_works_on_first_and_options_by_keyword(verb: str) -> None:
     first, *others = inspect.signature(getattr(attn2trt, verb)).parameters.values()
     assert first.kind in (first.POSITIONAL_ONLY, first.POSITIONAL_OR_KEYWORD)
-    assert all(one.kind is one.KEYWORD_ONLY for one in others if one.name != "example_inputs")
+    needed = {one.name for one in others if one.default is one.empty} | {"example_inputs"}
+    assert all(one.kind is one.KEYWORD_ONLY for one in others if one.name not in needed)
 
 
 def test_build_gives_the_module() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 UTILS = """
 import json, os, numpy, torch, warnings
@@ -143,14 +146,19 @@ def write(folder: Path, version: str = "8.4.7") -> None:
 
 @contextmanager
 def installed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have the package of ``folder`` imported in place of any other, and forget it in the end."""
+    """Have the package of ``folder`` imported in place of any other, and forget it and what it changed in the end."""
     before = _forget()
+    environment, save, printed = dict(os.environ), torch.save, np.get_printoptions()
     monkeypatch.syspath_prepend(str(folder))
     try:
         yield
     finally:
         _forget()
         sys.modules.update(before)
+        for name in {*os.environ} - {*environment}:
+            del os.environ[name]
+        torch.save = save
+        np.set_printoptions(**printed)
 
 
 def _forget() -> dict[str, object]:

@@ -42,7 +42,13 @@ def test_the_plain_backbone_is_built_at_the_same_sizes_without_its_blocks(
     assert asked == [
         (
             "resnet18",
-            {"shapes": ["image=2x3x32x32@nchw"], "dynamic": dict(target.axes), "seed": 5, "pretrained": True},
+            {
+                "shapes": ["image=2x3x32x32@nchw"],
+                "dynamic": dict(target.axes),
+                "seed": 5,
+                "pretrained": True,
+                "trust": False,
+            },
         )
     ]
     assert found is not None
