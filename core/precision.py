@@ -38,6 +38,7 @@ class Precision:
         oldest_tensorrt: The oldest TensorRT that has it in ONNX, at any opset.
         first_capability: The first compute capability that computes in it (CUDA C++ Programming Guide, table of
             features per compute capability). The builder refuses a plan if one of several targets lacks it.
+        products_as: The precision by whose words TensorRT names the products of a plan; "" for its own.
         layer_words: TensorRT's inspector's words for it.
         kernel_words: The words in names of kernels; those that begin with k are TensorRT's own.
         is_tried: ``--precision auto`` tries it, from the fewest bits up.
@@ -64,6 +65,7 @@ class Precision:
     first_capability: str = "0"
     layer_words: tuple[str, ...] = ()
     kernel_words: tuple[str, ...] = ()
+    products_as: str = ""
     is_tried: bool = False
     most_in_float32: float = 1.0
 
@@ -201,8 +203,7 @@ _ROWS = (
         per_channel=True,
         rest=FP16,
         oldest_tensorrt="10.0",
-        layer_words=("Int8",),
-        kernel_words=("i8", "u8", "int8", "kint8"),
+        products_as=INT8,
     ),
     # E4M3 without infinities. Its exponents hold channels of different size, and TensorRT's tools give a weight in it
     # one scale. ONNX Runtime's optimiser makes invalid graphs of it (1.31 puts a Transpose between the pair). Only the

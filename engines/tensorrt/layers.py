@@ -134,15 +134,16 @@ def achieved(
     computing = [one for one in layers if one.kind not in MOVES]
     if PRECISIONS[precision].graph == "float32":
         return _in_no_less(computing, frozenset(("", FP32, precision)))
+    wanted = PRECISIONS[precision].products_as or precision
     known = [
         one
         for one in computing
         if one.names & nodes
         and one.computes
-        and (precision in one.computes or not (one.known_by_inputs and one.names & conversions))
+        and (wanted in one.computes or not (one.known_by_inputs and one.names & conversions))
     ]
-    right = [one for one in known if precision in one.computes]
-    wrong = tuple(one for one in known if precision not in one.computes)
+    right = [one for one in known if wanted in one.computes]
+    wrong = tuple(one for one in known if wanted not in one.computes)
     kept = {name for one in right for name in one.names & nodes}
     covered = {name for one in known for name in one.names & nodes}
     return Achieved(len(kept), len(nodes - covered), wrong, frozenset(name for one in wrong for name in one.computes))

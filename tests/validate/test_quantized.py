@@ -192,7 +192,7 @@ def test_a_module_can_be_kept_out(tmp_path: Path) -> None:
     [
         (
             {"precisions": "fp16", "calibration": "entropy"},
-            r"received --calibration entropy without int8; .* fp32,int",
+            r"received --calibration entropy without int8 or int8-fp16; .* fp32,int",
         ),
         ({"precisions": "fp32", "calibrate": Path("here")}, r"received --calibrate here without int8"),
         ({"precisions": "int8", "calibration": "best"}, r"received --calibration 'best'; expected minmax, percentile"),

@@ -147,6 +147,13 @@ def test_another_low_precision_is_not_the_one_that_was_asked_for() -> None:
     assert (found.kept, found.unknown, found.instead) == (1, 0, {"fp16", "int8", "fp32"})
 
 
+@pytest.mark.parametrize("precision", ["int8", "int8-fp16"])
+def test_eight_bits_are_the_same_whatever_the_rest_computes_in(precision: str) -> None:
+    layers = read_layers(document(layer("a", "Row-major Int8"), layer("b", "Row-major FP16")))
+    found = achieved(layers, precision, frozenset("ab"))
+    assert (found.kept, [one.name for one in found.wrong], found.instead) == (1, ["b"], {"fp16"})
+
+
 @pytest.mark.parametrize(
     ("more", "expected"),
     [
