@@ -4,9 +4,9 @@ Usage: python benchmarks/sweep.py [--blocks N] [--rounds R] [--only overhead|los
 ray, and a machine on which nothing else runs. Writes benchmarks/results/sweep.json and docs/sweep.md after each part.
 
 Overhead: the same blocks are deployed by a plain loop over ``attn2trt.deploy`` in one process, by ``attn2trt sweep -j
-1``, and by ``attn2trt sweep --ray ADDRESS`` on a cluster of one node that is there before. Each is a process of its own, with
-its imports; one job at a time has all cores. The three take turns, in another order each round. A round gives one
-ratio of each sweep to the loop.
+1``, and by ``attn2trt sweep --ray ADDRESS`` on a cluster of one node that is there before. Each is a process of its
+own, with its imports; one job at a time has all cores. The three take turns, in another order each round. A round
+gives one ratio of each sweep to the loop.
 
 Loss: all blocks in float32 and float16 on a cluster of two nodes of which one is killed as the jobs are at work; then
 the same without Ray. Every verdict of the one must be that of the other.
@@ -170,9 +170,9 @@ def _overhead_lines(document: dict[str, Any]) -> list[str]:
         "## Over a plain loop",
         "",
         f"{len(found['blocks'])} blocks, deployed one after the other: by a loop over `attn2trt.deploy` in one",
-        "process, by `attn2trt sweep FILE -j 1`, and by `attn2trt sweep FILE --ray ADDRESS` on one node of a cluster that was",
-        f"started before. They took turns in {rounds} round{'s' if rounds > 1 else ''}; each is a process with its",
-        "imports. The ratios are of the same round.",
+        "process, by `attn2trt sweep FILE -j 1`, and by `attn2trt sweep FILE --ray ADDRESS` on one node of a",
+        f"cluster that was started before. They took turns in {rounds} round{'s' if rounds > 1 else ''}; each is a",
+        "process with its imports. The ratios are of the same round.",
         "",
         "| | seconds, median | over the loop, median | smallest | largest | below 5 % |",
         "| --- | --- | --- | --- | --- | --- |",

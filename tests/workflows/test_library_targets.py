@@ -59,8 +59,10 @@ def test_a_family(spec: str, side: int, dynamic: str, tmp_path: Path) -> None:
         precision="fp32,fp16",
         out=tmp_path / "bundle",
     )
-    stages = {stage.label: stage.status for stage in Verdict.from_json(found.manifest["verdict"]).stages}
-    assert (stages["torch → onnx"], stages["simplified"], stages["onnxruntime cpu"]) == ("passed",) * 3
+    results = {stage.label: stage for stage in Verdict.from_json(found.manifest["verdict"]).stages}
+    stages = {label: stage.status for label, stage in results.items()}
+    # D-FINE's float32 loses more than the budget in PyTorch as well
+    assert all(results[label].has_passed for label in ("torch → onnx", "simplified", "onnxruntime cpu")), stages
     # its fp16 graph is one that TensorRT for RTX 1.7 refuses
     half = "failed" if "MobileViTV2" in spec else "built"
     assert (stages["tensorrt-rtx fp32"], stages["tensorrt-rtx fp16"]) == ("built", half)
