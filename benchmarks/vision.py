@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -32,6 +33,8 @@ RESULTS, PAGE = ROOT / "benchmarks/results/vision.json", ROOT / "docs/vision.md"
 PACKAGES = ("torch", "torchvision", "ultralytics", "transformers", "timm", "onnxruntime-gpu", "tensorrt-rtx")
 ROOMS = ("core", "modules", "export", "engines", "validate", "workflows")
 LONGEST = 260
+# where packages are installed on this machine
+SITE = re.compile(r"/\S*/site-packages/")
 BATCH = "batch=1:2:4"
 SIDES = "height=64:96:128:32,width=64:96:128:32"
 # what the heads of YOLO11 and YOLO26 read
@@ -150,7 +153,7 @@ def judged(model: Model, folder: Path) -> dict[str, Any]:
     bundle = open_bundle(folder)
     verdict = Verdict.from_json(bundle.manifest["verdict"])
     stages = [
-        {"stage": one.label, "status": one.status, "why": one.why, "ratio": round(one.worst_ratio, 2)}
+        {"stage": one.label, "status": one.status, "why": SITE.sub("", one.why), "ratio": round(one.worst_ratio, 2)}
         for one in verdict.stages
     ]
     module = build(model.target, shapes=[model.shape])
