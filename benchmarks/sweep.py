@@ -238,7 +238,7 @@ def _short(text: str) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """What it was measured on."""
+    """Return the processors, the load and the versions."""
     return {
         "cpus": os.cpu_count(),
         "load": os.getloadavg()[0],

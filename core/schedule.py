@@ -16,7 +16,7 @@ Kind = Literal["started", "ended", "died", "missing", "skipped"]
 
 @dataclass(frozen=True)
 class Needs:
-    """What a job takes of a node while it runs.
+    """The resources that a job takes of a node while it runs.
 
     Attributes:
         cpus: Processors.

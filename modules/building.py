@@ -47,7 +47,7 @@ class Recipe(ABC):
 
     @property
     def identity(self) -> str:
-        """What decides the module beside the TARGET's text, the weights and this package's code."""
+        """The text that decides the module beside the TARGET's text, the weights and this package's code."""
         return ""
 
     def build(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> nn.Module:

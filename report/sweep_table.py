@@ -57,7 +57,7 @@ class SweepRow:
 
     @property
     def sweep_code(self) -> int:
-        """What the job adds to the exit code of the sweep: a job that was skipped adds nothing."""
+        """The part of the job in the exit code of the sweep: a job that was skipped adds nothing."""
         return 0 if self.status == "skipped" else 3 if self.exit_code is None else self.exit_code
 
     def to_json(self) -> dict[str, Any]:

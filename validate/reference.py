@@ -116,7 +116,7 @@ class _Chosen:
 
     @cached_property
     def allowed(self) -> list[Array]:
-        """How far rounding may move the scores of each choice."""
+        """The distance by which rounding may move the scores of each choice."""
         from .selections import allowed_moves
 
         return allowed_moves(self.choices, self.rounded, self.precision)

@@ -33,7 +33,7 @@ def target_entries(target: Target, weights: Weights, *, by_name: bool) -> dict[s
 
 
 class Described(Fed, Protocol):
-    """What is fed, with sentences about it for people."""
+    """The inputs and axes, with sentences about them for people."""
 
     @property
     def notes(self) -> Sequence[str]: ...

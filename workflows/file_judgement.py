@@ -85,7 +85,7 @@ class FileGraph:
 
 @dataclass(frozen=True)
 class FileJudgement:
-    """What was found of the graphs of a file.
+    """The findings about the graphs of a file.
 
     Attributes:
         stages: Every stage's result.

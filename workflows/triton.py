@@ -55,7 +55,7 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class ServedBundle:
-    """What was written: the models, a line for everything that was left out, and if the bundle's verdict is a pass."""
+    """The written models, a line for everything that was left out, and if the bundle's verdict is a pass."""
 
     path: Path
     models: tuple[ServedModel, ...]

@@ -108,7 +108,7 @@ class TensorRTRuntime:
         )
 
     def layers(self) -> str:
-        """What the inspector says of the layers, at the optimum of the first profile."""
+        """Return what the inspector says of the layers, at the optimum of the first profile."""
         shapes = {spec.name: self.profiles[0].shapes(spec)[1] for spec in self._inputs}
         return inspected(self._trt, self._engine, self._context, shapes)
 

@@ -21,7 +21,7 @@ PLAN, GRAPH, PROGRAM = "model.plan", "model.onnx", "model.py"
 
 @dataclass(frozen=True)
 class Source:
-    """What one version of a Triton model serves.
+    """The graph or the plans that one version of a Triton model serves.
 
     Attributes:
         precision: That of the graph.

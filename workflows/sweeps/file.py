@@ -47,7 +47,7 @@ class OptionSet:
 
 @dataclass(frozen=True)
 class SweepFile:
-    """What a file asks for, checked as far as the file alone tells.
+    """The content of a sweep's file, checked as far as the file alone tells.
 
     Attributes:
         source: The file as errors name it.

@@ -1,4 +1,4 @@
-"""What a job found, in one sentence, from the JSON that its command printed or from its line of error."""
+"""The finding of a job in one sentence, from the JSON that its command printed or from its line of error."""
 
 from __future__ import annotations
 
