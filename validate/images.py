@@ -1,7 +1,11 @@
-"""Photographs as inputs: read with Pillow and preprocessed as the model's author did."""
+"""Photographs as inputs: read with Pillow and preprocessed as the model's author did.
+
+A camera writes its pixels as the sensor has them, and how it was held into EXIF: images are turned first.
+"""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,17 +127,34 @@ def read_image(
 
 @contextmanager
 def _opened(path: Path, kind: str) -> Iterator[Image]:
-    """Open an image; InputError, with its path, for one that cannot be read, now or when its pixels are asked for."""
+    """Open an image, turned as its EXIF orientation says.
+
+    Raises InputError, with its path, for one that cannot be read, now or when its pixels are asked for.
+    """
     require_pillow()
     from PIL import Image
 
     try:
         # no others: PostScript under such a name would be given to another program
         with Image.open(path, formats=FORMATS) as image:
+            _turn(image)
             yield image
     except Exception as error:  # its decoders raise whatever they like
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"cannot read the {kind} '{path}': {reason}; remove or replace it") from None
+
+
+def _turn(image: Image) -> None:
+    """Turn the pixels of an image to what viewers and annotators see; one whose EXIF is damaged stays as it is."""
+    from PIL import ImageOps
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module="PIL")  # about the damage: pixels are whole
+        try:
+            image.getexif()
+        except Exception:  # of any kind
+            return
+        ImageOps.exif_transpose(image, in_place=True)
 
 
 def require_pillow() -> None:

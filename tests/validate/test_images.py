@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from attn2trt.core.preprocessing import Preprocessing
 from attn2trt.errors import InputError, MissingRequirement
 from attn2trt.modules.backbones.known import Backbone
 from attn2trt.modules.backbones.timm import _RESIZE
-from attn2trt.validate.images import image_feeds, images_in
+from attn2trt.validate.images import image_feeds, images_in, read_image, read_mask
 from attn2trt.workflows.reuse import files_read
 
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\nshowpage\n"
@@ -121,3 +121,42 @@ def test_without_pillow_the_line_says_what_to_install(photograph: Path, monkeypa
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
     with pytest.raises(MissingRequirement, match="images are read with Pillow, which is missing; pip install pillow"):
         fed(photograph, (1, 3, 8, 8), Preprocessing())
+
+
+def held(path: Path, pixels: np.ndarray, orientation: int) -> Path:
+    """A photograph of a camera that was held otherwise: the pixels as they are, and how to turn them in EXIF."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(pixels).save(path, exif=exif)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+@pytest.mark.parametrize(("orientation", "quarters"), [(1, 0), (3, 2), (6, 3), (8, 1)])
+def test_a_photograph_is_turned_as_its_camera_was_held(
+    photograph: Path, tmp_path: Path, suffix: str, orientation: int, quarters: int
+) -> None:
+    path = held(tmp_path / f"held{suffix}", np.asarray(Image.open(photograph)), orientation)
+    expected = np.rot90(np.asarray(Image.open(path).convert("RGB")), quarters)
+    pixels, place = read_image(path, (3, *expected.shape[:2]), Preprocessing(scale=1.0))
+    assert np.array_equal(pixels, expected.transpose(2, 0, 1))
+    assert place.original == expected.shape[:2]
+
+
+def test_a_mask_is_turned_by_its_own_exif_alone(tmp_path: Path) -> None:
+    classes = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    photograph = held(tmp_path / "photograph.png", np.stack([classes] * 3, -1), 6)
+    _, place = read_image(photograph, (3, 4, 3), Preprocessing())
+    Image.fromarray(np.rot90(classes, 3)).save(tmp_path / "upright.png")
+    for mask in (tmp_path / "upright.png", held(tmp_path / "mask.png", classes, 6)):
+        assert np.array_equal(read_mask(mask, place, (4, 3), 255), np.rot90(classes, 3))
+
+
+def test_a_photograph_with_damaged_exif_is_read_as_it_lies(photograph: Path, tmp_path: Path) -> None:
+    whole = np.asarray(Image.open(photograph))
+    for number, exif in enumerate(
+        (b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01")
+    ):
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(whole).save(path, exif=exif)
+        assert np.array_equal(fed(path, (1, 3, 90, 130), Preprocessing(scale=1.0)), whole.transpose(2, 0, 1))
