@@ -170,7 +170,7 @@ def _layers(found: Mapping[str, Any], key: str, cell: Cell) -> dict[str, dict[st
 
 
 def _untimed(found: Mapping[str, Any]) -> list[str]:
-    """Why a plain export or PyTorch was not timed, once for each case and runtime."""
+    """Return the lines that say why a plain export or PyTorch was not timed, one for each case and runtime."""
     reasons = {
         (row["case"], f"plain export in {row['precision']}"): row["why"]
         for row in found["plain"]

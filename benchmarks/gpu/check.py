@@ -98,7 +98,7 @@ class Check:
         )
 
     def _impossible(self, steps: Sequence[work.Step], found: Found) -> dict[str, str]:
-        """Why some of the steps cannot be done on this machine."""
+        """Return the reason for each step that cannot be done on this machine."""
         impossible = {}
         for step in steps:
             if found["problem"] and step.kind not in work.WITHOUT_GPU:

@@ -32,16 +32,21 @@ Grid = list[list[ir.Value]]
 
 @dataclass(frozen=True)
 class _Product:
-    """One of the convolutions along an axis: of which sum of pixels, with which kernel, for which outputs."""
+    """One of the convolutions along an axis, of a sum of pixels with a kernel.
+
+    Attributes:
+        pixels: The factor of each pixel in the sum, from the first on.
+        kernel: The kernel.
+        outputs: The factor of the product in each of the neighbours of the output.
+        with_bias: The bias is added to this product.
+        more: The zeros after the last pixel, so that there are as many sums as the outputs need.
+    """
 
     pixels: tuple[float, ...]
-    """What each of the pixels from the first on is multiplied with."""
     kernel: np.ndarray
     outputs: tuple[float, ...]
-    """How often it counts for each of the neighbours of the output."""
     with_bias: bool
     more: int
-    """Zeros to put after the last pixel, so that there are as many sums as the outputs need."""
 
 
 def _products(kernel: np.ndarray, axis: int, *, whole: bool) -> Iterator[_Product]:

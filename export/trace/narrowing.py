@@ -32,7 +32,7 @@ TRIALS = 6
 
 @dataclass(frozen=True)
 class Violation:
-    """Why a trace does not hold over the whole claimed range: the guard, and the one axis it is about, if one.
+    """The reason why a trace does not hold over the whole claimed range: the guard, and its axis if it has only one.
 
     ``allowed`` are the sizes of that axis (of those tried, for a long range) at which the trace does hold, and
     ``excluded`` the others. ``narrower`` is the part of the range, around the traced size, that holds most of them
