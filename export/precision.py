@@ -10,7 +10,7 @@ read alike. The price is one cast per input and output.
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,24 @@ MOST_NAMED = 5  # modules or nodes in a sentence
 FROM_SIZES = "computed from sizes and constants alone"
 # The last opset of the graphs that this package writes, and the first that no longer counts.
 OPSET_END = 24
+
+
+@dataclass(frozen=True)
+class Change:
+    """Nodes, by name, that are not in the precision that the policy gives them.
+
+    ``allowed`` are lowered although they need float32's range; ``kept`` stay in float32, each with the reason.
+    """
+
+    allowed: frozenset[str] = frozenset()
+    kept: Mapping[str, str] = field(default_factory=dict)
+
+    def keeper(self, other: Callable[[str], str]) -> Callable[[str], str]:
+        """Return what says why a node stays in float32: this change's reason, or else that of ``other``."""
+        return lambda node: self.kept.get(node, "") or other(node)
+
+
+UNCHANGED = Change()
 
 
 @dataclass(frozen=True)
@@ -126,14 +144,30 @@ def file_name(precision: str) -> str:
 
 
 def lower(
-    graph: OnnxGraph, precision: str, folder: Path, *, keep: Sequence[str] = (), io: str = FLOAT32
+    graph: OnnxGraph,
+    precision: str,
+    folder: Path,
+    *,
+    keep: Sequence[str] = (),
+    io: str = FLOAT32,
+    name: str = "",
+    change: Change = UNCHANGED,
 ) -> LowPrecisionGraph:
-    """Write ``graph``, float32, in half precision to ``folder``.
+    """Write a float32 graph in half precision.
 
-    ``keep`` are globs over PyTorch module paths; what they match stays in float32, with everything inside. ``io`` is
-    the type of the inputs and outputs that ``graph`` has in float32: float32, or that of the precision. Raises
-    InputError if one matches nothing, ModuleRefused if nothing can be lowered, or if the precision needs an
-    opset that the graph cannot be raised to, CheckFailed if the result is not the float32 graph but for its dtypes.
+    Args:
+        graph: The float32 graph.
+        precision: The name of the half precision.
+        folder: The place of the file.
+        keep: Globs over PyTorch module paths; what they match stays in float32, with everything inside.
+        io: The type of the inputs and outputs that ``graph`` has in float32: float32, or that of the precision.
+        name: The file's name, by default the precision's.
+        change: The nodes that are not as the policy has them.
+
+    Raises:
+        InputError: A glob matches nothing.
+        ModuleRefused: Nothing can be lowered, or the graph cannot be raised to the opset that the precision needs.
+        CheckFailed: The result is not the float32 graph but for its dtypes.
     """
     import onnx_ir as ir
 
@@ -142,11 +176,11 @@ def lower(
 
     low = CAST[precision]
     within = kept_in(graph, keep)
-    kept_by = keeper(graph, within)
-    opset = _lowest_opset(ir.load(str(graph.path)), low, kept_by)
+    kept_by = change.keeper(keeper(graph, within))
+    opset = _lowest_opset(ir.load(str(graph.path)), low, kept_by, change.allowed)
     source = float32_source(graph, opset)
     model = ir.from_proto(source)
-    planned = plan(model, low, kept_by)
+    planned = plan(model, low, kept_by, allowed=change.allowed)
     if not planned.low:
         raise ModuleRefused(
             f"{precision} leaves nothing to lower: all {len(planned.float32)} float operators stay in float32; "
@@ -154,7 +188,7 @@ def lower(
         )
     rewrite = LowerPrecision(planned, low, graph.modules, io=io)
     rewrite(model)
-    path = folder / file_name(precision)
+    path = folder / (name or file_name(precision))
     files = save(model, path)
     inputs, outputs = with_io(graph.inputs, io), with_io(graph.outputs, io)
     written = replace(graph, path=path, opset=opset, modules=rewrite.modules, inputs=inputs, outputs=outputs, io=io)
@@ -228,12 +262,12 @@ def keeper(graph: OnnxGraph, within: Sequence[str]) -> Callable[[str], str]:
     return lambda node: BY_PATTERN if any(is_within(path, within) for path in graph.modules_of(node)) else ""
 
 
-def _lowest_opset(model: ir.Model, low: Precision, kept_by: Callable[[str], str]) -> int:
+def _lowest_opset(model: ir.Model, low: Precision, kept_by: Callable[[str], str], allowed: Collection[str] = ()) -> int:
     """The lowest opset, the graph's own or above, at which everything that can be lowered has a form in ``low``."""
     from .passes.float_policy import first_opset, plan
 
     own = int(model.graph.opset_imports[""])
-    wanted = plan(model, low, kept_by, opset=OPSET_END - 1)
+    wanted = plan(model, low, kept_by, opset=OPSET_END - 1, allowed=allowed)
     operators = {node.op_type for node in model.graph if str(node.name) in wanted.low}
     return max([own, *(opset for name in operators if (opset := first_opset(name, low, own)) < OPSET_END)])
 

@@ -16,7 +16,7 @@ rest follows from where it stands:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,16 +64,31 @@ class Plan:
 
 
 def plan(
-    model: ir.Model, low: Precision, is_kept: Callable[[str], str] = lambda _name: "", *, opset: int | None = None
+    model: ir.Model,
+    low: Precision,
+    is_kept: Callable[[str], str] = lambda _name: "",
+    *,
+    opset: int | None = None,
+    allowed: Collection[str] = (),
 ) -> Plan:
-    """Decide for every node of ``model``; ``is_kept`` gives the reason why the caller wants a node, by its name, in
-    float32. ``opset`` replaces the model's own, to ask what another one would allow."""
-    return _Planner(model, low, is_kept, opset or model.graph.opset_imports[""]).plan()
+    """Decide for every node of ``model``.
+
+    Args:
+        model: The float32 graph.
+        low: The half precision.
+        is_kept: Gives the reason why the caller wants a node, by its name, in float32; "" if it does not.
+        opset: Replaces the model's own, to ask what another one would allow.
+        allowed: The names of nodes that the caller wants lowered although they need float32's range.
+    """
+    return _Planner(model, low, is_kept, opset or model.graph.opset_imports[""], allowed).plan()
 
 
 class _Planner:
-    def __init__(self, model: ir.Model, low: Precision, is_kept: Callable[[str], str], opset: int) -> None:
+    def __init__(
+        self, model: ir.Model, low: Precision, is_kept: Callable[[str], str], opset: int, allowed: Collection[str]
+    ) -> None:
         self._graph = model.graph
+        self._allowed = frozenset(allowed)
         self._low = low
         self._is_kept = is_kept
         self._opset = opset
@@ -111,6 +126,8 @@ class _Planner:
 
     def _by_policy(self, node: ir.Node) -> str:
         kind = node.op_type
+        if str(node.name) in self._allowed:
+            return refusal(kind, self._low.name)
         reasons = {
             "holds a graph of its own": any(_is_graph(attribute) for attribute in node.attributes.values()),
             f"{kind} needs float32's range": kind in FLOAT32_OPERATORS,

@@ -14,9 +14,14 @@ from typing import Any
 from .rewrite import GraphRewrite, Rewrite, apply, apply_whole, kinds
 
 
-def found_rewrites(kind: str) -> tuple[Any, ...]:
-    """Return the rewrites that the files of this folder give under the name ``kind``, in the order of their turns."""
-    files = [import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
+def found_rewrites(kind: str, package: str = __name__) -> tuple[Any, ...]:
+    """Return the rewrites that the files of a folder give under the name ``kind``, in the order of their turns.
+
+    Its sub-folders are left out: they are for other runtimes.
+    """
+    folder = import_module(package).__path__
+    names = [found.name for found in pkgutil.iter_modules(folder) if not found.ispkg]
+    files = [import_module(f"{package}.{name}") for name in names]
     turns = sorted(files, key=lambda file: (getattr(file, "TURN", len(files)), file.__name__))
     return tuple(rewrite for file in turns for rewrite in getattr(file, kind, ()))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import onnx_ir as ir
@@ -57,6 +57,31 @@ def apply(model: ir.Model, rewrite: Rewrite, kind: str) -> int:
         rewrite.apply(node)
     _finish(model)
     return len(nodes)
+
+
+class Place(NamedTuple):
+    """A rewritten place: the node that was found, and the names of all nodes that went and came."""
+
+    anchor: str
+    removed: tuple[str, ...]
+    written: tuple[str, ...]
+
+
+def rewrite_places(model: ir.Model, rewrite: Rewrite, kind: str) -> list[Place]:
+    """Rewrite every node of the kind in place as ``apply`` does, and return what went and came at each."""
+    found = []
+    for node in [node for node in model.graph if _kind(node, rewrite) == kind]:
+        if node.graph is None:  # an earlier place took it in
+            continue
+        before = dict.fromkeys(str(other.name) for other in model.graph)
+        rewrite.apply(node)
+        model.graph.sort()
+        RemoveUnusedNodesPass()(model)
+        after = dict.fromkeys(str(other.name) for other in model.graph)
+        removed = tuple(name for name in before if name not in after)
+        found.append(Place(str(node.name), removed, tuple(name for name in after if name not in before)))
+    ShapeInferencePass()(model)
+    return found
 
 
 def apply_whole(model: ir.Model, rewrite: GraphRewrite) -> None:

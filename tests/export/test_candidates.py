@@ -1,0 +1,110 @@
+"""Candidate graphs: what can be chosen, that it computes the same, and that contract and modules are kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx.reference import ReferenceEvaluator
+
+from attn2trt.core.graph import OnnxGraph
+from attn2trt.errors import InputError
+from attn2trt.export.candidates import Choice, Source, choices_of, write_of
+from attn2trt.export.contract import spec_of
+
+SE = """<ir_version: 8, opset_import: ["" : 17]> g (float[n, 8, h, w] x) => (float[n, 8, h, w] y) {
+    m = ReduceMean <axes: ints = [2, 3], keepdims: int = 0> (x)
+    a = Gemm <transB: int = 1> (m, w1) r = Relu (a) b = Gemm <transB: int = 1> (r, w2) s = Sigmoid (b)
+    u = Unsqueeze (s, axes) y = Mul (x, u) }"""
+KEPT, HALF = "mean that keeps its axes", "means in half precision"
+
+
+def squeeze_and_excite(folder: Path) -> Source:
+    rng = np.random.default_rng(0)
+    proto = onnx.parser.parse_model(SE)
+    weights = {
+        "w1": rng.standard_normal((2, 8), np.float32),
+        "w2": rng.standard_normal((8, 2), np.float32),
+        "axes": np.array([2, 3]),
+    }
+    proto.graph.initializer.extend(onnx.numpy_helper.from_array(value, name) for name, value in weights.items())
+    for number, node in enumerate(proto.graph.node):
+        node.name = f"{node.op_type}_{number}"
+    path = folder / "model.onnx"
+    onnx.save(onnx.shape_inference.infer_shapes(proto), str(path))
+    modules = {node.name: "gate" if node.op_type != "ReduceMean" else "squeeze" for node in proto.graph.node}
+    specs = [tuple(map(spec_of, values)) for values in (proto.graph.input, proto.graph.output)]
+    return Source(OnnxGraph(path, 17, specs[0], specs[1], modules))
+
+
+def chosen(source: Source, *names: str, precision: str = "fp16") -> list[Choice]:
+    return [choice for choice in choices_of(source, precision) if choice.name in names]
+
+
+def computed(path: Path) -> np.ndarray:
+    x = np.random.default_rng(1).standard_normal((2, 8, 5, 3), np.float32)
+    return np.asarray(ReferenceEvaluator(str(path)).run(None, {"x": x})[0])
+
+
+def test_choices_are_listed_by_kind_of_place(tmp_path: Path) -> None:
+    source = squeeze_and_excite(tmp_path)
+    found = choices_of(source, "fp16")
+    assert Choice(KEPT, "mean over height and width of 8 channels", 1) in found
+    assert Choice(HALF, "precision of means", 1) in found
+    assert not any(
+        choice.kind.startswith("precision of") for choice in choices_of(squeeze_and_excite(tmp_path), "fp32")
+    )
+
+
+def test_a_candidate_computes_the_same_and_keeps_contract_and_modules(tmp_path: Path) -> None:
+    source = squeeze_and_excite(tmp_path)
+    graph = write_of(source, "fp32", chosen(source, KEPT), tmp_path / "new.onnx")
+    assert (graph.inputs, graph.outputs) == (source.graph.inputs, source.graph.outputs)
+    np.testing.assert_allclose(computed(graph.path), computed(source.graph.path), rtol=1e-6, atol=1e-6)
+    names = [node.name for node in ir.load(str(graph.path)).graph]
+    assert "ReduceMean_0" not in names
+    assert {graph.modules[str(name)] for name in names if "ReduceMean_0" in str(name)} == {"squeeze"}
+    assert set(graph.modules) == {str(name) for name in names}
+
+
+def test_a_choice_of_precision_changes_what_is_cast(tmp_path: Path) -> None:
+    source = squeeze_and_excite(tmp_path)
+    plain = write_of(source, "fp16", [], tmp_path / "plain.onnx")
+    half = write_of(source, "fp16", chosen(source, KEPT, HALF), tmp_path / "half.onnx")
+    casts = [sum(node.op_type == "Cast" for node in onnx.load(str(one.path)).graph.node) for one in (plain, half)]
+    assert casts == [3, 2]
+    np.testing.assert_allclose(computed(half.path), computed(source.graph.path), rtol=2e-2, atol=2e-2)
+
+
+def test_the_same_choices_write_the_same_file(tmp_path: Path) -> None:
+    source = squeeze_and_excite(tmp_path)
+    first, second = (
+        write_of(source, "fp16", chosen(source, KEPT, HALF), tmp_path / name) for name in ("a.onnx", "b.onnx")
+    )
+    assert first.path.read_bytes() == second.path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        (Choice(KEPT, "mean over height and width of 9 channels", 1), "changes nothing at"),
+        (Choice("means by magic", "precision of means", 1), "received the unknown choice 'means by magic'"),
+    ],
+)
+def test_a_choice_that_does_not_apply_is_refused(tmp_path: Path, choice: Choice, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        write_of(squeeze_and_excite(tmp_path), "fp16", [choice], tmp_path / "new.onnx")
+    assert not (tmp_path / "new.onnx").exists()
+
+
+def test_one_choice_of_a_kind_and_only_float_precisions(tmp_path: Path) -> None:
+    source = squeeze_and_excite(tmp_path)
+    with pytest.raises(InputError, match="expected one choice of each kind"):
+        write_of(source, "fp16", chosen(source, HALF) * 2, tmp_path / "new.onnx")
+    with pytest.raises(InputError, match="received the precision int8, which has no candidates"):
+        choices_of(source, "int8")
+    with pytest.raises(InputError, match="for fp32; expected a rewrite"):
+        write_of(source, "fp32", chosen(source, HALF), tmp_path / "new.onnx")
