@@ -72,7 +72,7 @@ def traffic(path: Path, sizes: Mapping[str, int]) -> Traffic:
 
 def count(model: onnx.ModelProto, sizes: Mapping[str, int]) -> Traffic:
     """Count ``model``, whose value infos are replaced by those at the given ``sizes``."""
-    tensors = _tensors(model, sizes)
+    tensors = tensors_at(model, sizes)
     weights = {entry.name for entry in model.graph.initializer}
     operators, uncounted, read = [], [], set()
     for node in model.graph.node:
@@ -90,21 +90,25 @@ def count(model: onnx.ModelProto, sizes: Mapping[str, int]) -> Traffic:
 
 
 @dataclass(frozen=True)
-class _Tensor:
+class Tensor:
+    """A tensor of a graph: its sizes, and the bytes of one element."""
+
     sizes: Sizes
     item: int
 
     @property
     def elements(self) -> int:
+        """Return how many numbers it holds."""
         return math.prod(self.sizes)
 
     @property
     def bytes(self) -> int:
+        """Return the bytes that it takes."""
         return self.elements * self.item
 
 
-def _tensors(model: onnx.ModelProto, sizes: Mapping[str, int]) -> dict[str, _Tensor]:
-    """Every tensor whose sizes are known once the dynamic axes have theirs."""
+def tensors_at(model: onnx.ModelProto, sizes: Mapping[str, int]) -> dict[str, Tensor]:
+    """Return every tensor whose sizes are known once the dynamic axes have theirs; ``model`` loses its value infos."""
     import onnx
 
     del model.graph.value_info[:]  # what was inferred for any size
@@ -113,13 +117,13 @@ def _tensors(model: onnx.ModelProto, sizes: Mapping[str, int]) -> dict[str, _Ten
             if dim.dim_param in sizes:
                 dim.dim_value = sizes[dim.dim_param]
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    found: dict[str, _Tensor] = {}
+    found: dict[str, Tensor] = {}
     for value in (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output):
         kind = value.type.tensor_type
         if kind.HasField("shape") and all(dim.HasField("dim_value") for dim in kind.shape.dim):
-            found[value.name] = _Tensor(tuple(dim.dim_value for dim in kind.shape.dim), _item(kind.elem_type))
+            found[value.name] = Tensor(tuple(dim.dim_value for dim in kind.shape.dim), _item(kind.elem_type))
     for entry in model.graph.initializer:
-        found[entry.name] = _Tensor(tuple(entry.dims), _item(entry.data_type))
+        found[entry.name] = Tensor(tuple(entry.dims), _item(entry.data_type))
     return found
 
 
@@ -129,7 +133,7 @@ def _item(kind: int) -> int:
     return int(onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize)
 
 
-def _bytes(node: onnx.NodeProto, tensors: Mapping[str, _Tensor]) -> int:
+def _bytes(node: onnx.NodeProto, tensors: Mapping[str, Tensor]) -> int:
     written = sum(tensors[name].bytes for name in node.output if name)
     names = list(dict.fromkeys(filter(None, node.input)))
     if node.op_type in PICKS:
@@ -137,7 +141,7 @@ def _bytes(node: onnx.NodeProto, tensors: Mapping[str, _Tensor]) -> int:
     return written + sum(tensors[name].bytes for name in names)
 
 
-def _operations(node: onnx.NodeProto, tensors: Mapping[str, _Tensor]) -> int:
+def _operations(node: onnx.NodeProto, tensors: Mapping[str, Tensor]) -> int:
     given = [tensors[name] for name in node.input if name]
     made = [tensors[name] for name in node.output if name]
     if products := _products(node, given, made[0]):
@@ -147,7 +151,7 @@ def _operations(node: onnx.NodeProto, tensors: Mapping[str, _Tensor]) -> int:
     return 0 if node.op_type in MOVES else max(tensor.elements for tensor in (*given, *made))
 
 
-def _products(node: onnx.NodeProto, given: Sequence[_Tensor], made: _Tensor) -> int:
+def _products(node: onnx.NodeProto, given: Sequence[Tensor], made: Tensor) -> int:
     """Count the products that a sum of products adds up; 0 if the node is none."""
     match node.op_type:
         case "Conv":
@@ -169,7 +173,7 @@ def _attribute(node: onnx.NodeProto, name: str) -> Any:
     return next((onnx.helper.get_attribute_value(entry) for entry in node.attribute if entry.name == name), None)
 
 
-def _einsum(equation: str, given: Sequence[_Tensor]) -> int:
+def _einsum(equation: str, given: Sequence[Tensor]) -> int:
     """Products of an Einsum of two tensors: one for each combination of its indices."""
     sizes: dict[str, int] = {}
     for term, tensor in zip(equation.split("->", maxsplit=1)[0].split(","), given, strict=True):

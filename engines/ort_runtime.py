@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import CheckFailed, InputError, MissingRequirement
+from .node_times import NodeTimes, read_node_times
 from .runtime import Arrays
 
 CPU = "CPUExecutionProvider"
@@ -142,6 +143,10 @@ class OrtRuntime:
     def end_profile(self) -> Path:
         """The file with what every node of every run took until now; runs after it are not noted."""
         return Path(self._session.end_profiling())
+
+    def node_times(self) -> NodeTimes:
+        """The time of each node in every call until now; ends the profile."""
+        return read_node_times(self.end_profile())
 
     @property
     def _device(self) -> str:

@@ -110,13 +110,18 @@ class Device:
 
     def buffer(self, size: int) -> Buffer:
         """``size`` bytes on the device, and as many pinned ones on the host to copy through."""
-        device, host = ctypes.c_uint64(), ctypes.c_void_p()
-        self._call("cuMemAlloc_v2", ctypes.byref(device), ctypes.c_size_t(size))
-        self._releases.append(lambda: self._cuda.cuMemFree_v2(device))
+        device, host = self.memory(size), ctypes.c_void_p()
         self._call("cuMemHostAlloc", ctypes.byref(host), ctypes.c_size_t(size), 0)
         self._releases.append(lambda: self._cuda.cuMemFreeHost(host))
         pinned = (ctypes.c_ubyte * size).from_address(int(host.value or 0))
-        return Buffer(int(device.value), np.ctypeslib.as_array(pinned))
+        return Buffer(device, np.ctypeslib.as_array(pinned))
+
+    def memory(self, size: int) -> int:
+        """Return the address of ``size`` bytes on the device alone."""
+        found = ctypes.c_uint64()
+        self._call("cuMemAlloc_v2", ctypes.byref(found), ctypes.c_size_t(size))
+        self._releases.append(lambda: self._cuda.cuMemFree_v2(found))
+        return int(found.value)
 
     def _call(self, function: str, *arguments: Any) -> None:
         code = getattr(self._cuda, function)(*arguments)
@@ -163,9 +168,9 @@ class Stream:
         address, pinned = ctypes.c_uint64(buffer.address), ctypes.c_void_p(buffer.pinned.ctypes.data)
         self._device._call("cuMemcpyDtoHAsync_v2", pinned, address, ctypes.c_size_t(size), ctypes.c_void_p(self.handle))
 
-    def copy(self, given: Buffer, to: Buffer, size: int) -> None:
-        """Copy ``size`` bytes from one place on the device to another."""
-        addresses = ctypes.c_uint64(to.address), ctypes.c_uint64(given.address)
+    def copy(self, given: int, to: int, size: int) -> None:
+        """Copy ``size`` bytes from one address on the device to another."""
+        addresses = ctypes.c_uint64(to), ctypes.c_uint64(given)
         self._device._call("cuMemcpyDtoDAsync_v2", *addresses, ctypes.c_size_t(size), ctypes.c_void_p(self.handle))
 
     def synchronize(self) -> None:

@@ -10,6 +10,7 @@ leaves it open if shapes vary ("N/A due to dynamic shapes"): then the kernel's n
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -18,6 +19,7 @@ from typing import Any
 
 from ...core.precision import FP32, PRECISIONS
 from .kernel_names import kernel_precision
+from .layer_tensors import LayerTensor, element_bytes, read_tensor
 
 # Layers that move values, and change their type on the way.
 MOVES = frozenset(
@@ -36,7 +38,8 @@ class Layer:
 
     ``names`` are all words of its name that may be nodes. ``computes`` holds the precision of its kernel if the
     kernel's name tells it, else those of the floats and 8-bit integers that it reads, weights included; it is empty if
-    the inspector does not tell. ``weights`` is the precision of its weights, "" if it has none.
+    the inspector does not tell. ``weights`` is the precision of its weights, "" if it has none. ``weight_bytes`` is
+    what its weights and biases take, None if their type is unknown; ``reads`` and ``writes`` are its tensors.
     """
 
     name: str
@@ -45,6 +48,9 @@ class Layer:
     computes: frozenset[str]
     weights: str
     tactic: str
+    reads: tuple[LayerTensor, ...] = ()
+    writes: tuple[LayerTensor, ...] = ()
+    weight_bytes: int | None = 0
 
     @property
     def known_by_inputs(self) -> bool:
@@ -77,7 +83,22 @@ def _layer(entry: Mapping[str, Any]) -> Layer:
         computes=frozenset([of_kernel] if of_kernel else filter(None, [*read, of_weights])),
         weights=of_weights,
         tactic=tactic,
+        reads=tuple(map(read_tensor, entry.get("Inputs", ()))),
+        writes=tuple(map(read_tensor, entry.get("Outputs", ()))),
+        weight_bytes=_weight_bytes(weights, entry.get("Bias")),
     )
+
+
+def _weight_bytes(*found: Any) -> int | None:
+    """Return the bytes of what is given as type and count; None if a type is unknown."""
+    total = 0
+    for entry in found:
+        if isinstance(entry, Mapping) and (count := int(entry.get("Count", 0))):
+            size = element_bytes(str(entry.get("Type", "")))
+            if size is None:
+                return None
+            total += math.ceil(count * size)
+    return total
 
 
 def _precision(entry: Mapping[str, Any], *keys: str) -> str:

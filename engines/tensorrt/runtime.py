@@ -12,6 +12,7 @@ import numpy as np
 
 from ...core.tensor_spec import TensorSpec
 from ...errors import CheckFailed, InputError
+from ..node_times import NodeTimes
 from ..runtime import Arrays
 from .device import Buffer, Device, Event
 from .engine_io import engine_profiles, require_io
@@ -19,6 +20,7 @@ from .flavours import RTX, TENSORRT, Flavour
 from .inspector import inspected
 from .library import load, make_logger, make_runtime, open_plan
 from .messages import clean
+from .profiler import attach_profiler
 from .profiles import Profile, Shape
 from .rtx import RuntimeConfig
 
@@ -42,6 +44,7 @@ class TensorRTRuntime:
         version_compatible: The plan carries a runtime of its own.
         log: Written: what TensorRT says.
         graphed: Have what ``prepare`` makes launch a CUDA graph in place of kernel after kernel.
+        profiled: Have TensorRT's profiler time each layer of what ``prepare`` makes; not together with ``graphed``.
         flavour: The TensorRT that the plan is of.
         kernel_cache: The kernels that TensorRT for RTX compiled in an earlier process; empty if there is none.
 
@@ -60,6 +63,7 @@ class TensorRTRuntime:
         version_compatible: bool,
         log: Path,
         graphed: bool = False,
+        profiled: bool = False,
         flavour: Flavour = TENSORRT,
         kernel_cache: bytes = b"",
     ) -> None:
@@ -82,12 +86,14 @@ class TensorRTRuntime:
         self._context = self._create_context()
         if self._context is None:
             raise CheckFailed(f"{library} cannot run the plan: {clean(self._logger.last_error)}")
+        self._layer_clock = attach_profiler(self._trt, self._context) if profiled else None
         self._stream = self._device.stream()
         self._profile = 0
         self._buffers: dict[str, Buffer] = {}
         # TensorRT for RTX captures its own CUDA graphs: it may still compile kernels when a shape comes first.
         self._graphed = graphed and self._config is None
         self._device_times: list[int] = []
+        self._last_shapes: dict[str, Shape] = {}
         self.name = f"{library} on {self._device.name}{', CUDA graph' if graphed else ''}"
 
     def __enter__(self) -> TensorRTRuntime:
@@ -108,9 +114,14 @@ class TensorRTRuntime:
         )
 
     def layers(self) -> str:
-        """Return what the inspector says of the layers, at the optimum of the first profile."""
-        shapes = {spec.name: self.profiles[0].shapes(spec)[1] for spec in self._inputs}
+        """Return what the inspector says of the layers: at the shapes of the last run, else the first optimum."""
+        shapes = self._last_shapes or {spec.name: self.profiles[0].shapes(spec)[1] for spec in self._inputs}
         return inspected(self._trt, self._engine, self._context, shapes)
+
+    def node_times(self) -> NodeTimes:
+        """Return the time of each layer in every call until now, in the order in which they ran, if ``profiled``."""
+        assert self._layer_clock is not None
+        return self._layer_clock.times()
 
     def types(self) -> dict[str, str]:
         """The type in which the plan takes each input and gives each output."""
@@ -150,6 +161,8 @@ class TensorRTRuntime:
             # once as it is: what shapes and addresses put off is done, and is not part of a graph
             self._enqueue()
             self._stream.synchronize()
+            if self._layer_clock is not None:
+                self._layer_clock.forget()
             calls.append(self._call(self._enqueuing(addresses), began, ended))
         return calls
 
@@ -178,6 +191,8 @@ class TensorRTRuntime:
             ended.record(self._stream)
             self._stream.synchronize()
             self._device_times.append(ended.nanoseconds_since(began))
+            if self._layer_clock is not None:
+                self._layer_clock.end_call()
 
         return call
 
@@ -190,6 +205,7 @@ class TensorRTRuntime:
             if not self._context.set_input_shape(spec.name, tuple(value.shape)):
                 raise CheckFailed(f"TensorRT refuses {spec.name} {value.shape}: {clean(self._logger.last_error)}")
             self._put(spec.name, value)
+        self._last_shapes = {spec.name: feeds[spec.name].shape for spec in self._inputs}
         if missing := self._context.infer_shapes():
             raise CheckFailed(f"TensorRT cannot tell the shapes: {', '.join(missing)} are not enough specified")
         shapes = {spec.name: self._output_shape(spec.name) for spec in self._outputs}

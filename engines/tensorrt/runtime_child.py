@@ -33,7 +33,7 @@ def main(plan: str, about: str) -> None:
     serve(loaded, stream, more={KERNELS: lambda: {KERNELS: np.frombuffer(loaded.kernel_cache(), np.uint8)}})
 
 
-def open_described(plan: Path, about: str, *, graphed: bool = False) -> TensorRTRuntime:
+def open_described(plan: Path, about: str, *, graphed: bool = False, profiled: bool = False) -> TensorRTRuntime:
     """Open the plan of a file, with what ``isolated.checked`` says of it.
 
     The file is read once: the bytes that are hashed are the ones that TensorRT gets. Raises CheckFailed if they are
@@ -52,6 +52,7 @@ def open_described(plan: Path, about: str, *, graphed: bool = False) -> TensorRT
         version_compatible=bool(known.flags.get("version_compatible")),
         log=Path(os.devnull),
         graphed=graphed,
+        profiled=profiled,
         flavour=known.product,
         kernel_cache=_read_listed(described.get("kernel_cache")),
     )

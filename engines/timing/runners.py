@@ -118,7 +118,7 @@ class PlanRunner(Runner):
     """A TensorRT plan with ``about``, the return of ``isolated.checked``.
 
     ``graphed`` has a CUDA graph launch its kernels. ``io`` is the type in which the plan takes what is float32 in the
-    float32 graph.
+    float32 graph. ``profiled`` has TensorRT's profiler time each layer, which it does not in a CUDA graph.
     """
 
     product = "TensorRT"
@@ -128,9 +128,35 @@ class PlanRunner(Runner):
     about: str
     graphed: bool = False
     io: str = FLOAT32
+    profiled: bool = False
 
     def open(self, threads: int) -> Preparable:
         """Load the plan; the GPU does not ask for ``threads``. Raises what ``runtime_child.open_described`` raises."""
         from ..tensorrt import runtime_child
 
-        return runtime_child.open_described(Path(self.plan), self.about, graphed=self.graphed)
+        return runtime_child.open_described(Path(self.plan), self.about, graphed=self.graphed, profiled=self.profiled)
+
+
+@dataclass(frozen=True)
+class CopyRunner(Runner):
+    """Copies in the GPU's memory, timed in turn with plans: ``copies`` of ``size`` bytes in each call.
+
+    ``graphed`` has a CUDA graph launch them, as it launches the kernels of a plan.
+    """
+
+    product = "the NVIDIA driver"
+    environment = {}  # noqa: RUF012 - never changed
+    size: int
+    copies: int
+    graphed: bool = False
+
+    @property
+    def moved(self) -> int:
+        """Return the bytes that a call reads and writes."""
+        return 2 * self.size * self.copies
+
+    def open(self, threads: int) -> Preparable:
+        """Reserve the memory; the GPU does not ask for ``threads``. Raises what ``CopyRuntime`` raises."""
+        from ..tensorrt.bandwidth import CopyRuntime
+
+        return CopyRuntime(self.size, self.copies, graphed=self.graphed)

@@ -9,6 +9,7 @@ from typing import Any
 
 from ...core.bundle import spec_to_json
 from ...core.tensor_spec import TensorSpec
+from ...errors import CheckFailed
 from ..child import ANSWER_SECONDS, Child
 from ..node_times import NodeTimes
 from ..runtime import Arrays
@@ -57,14 +58,29 @@ class TimedProcess(Child):
 
         The nanoseconds that a GPU took of calls on rotated inputs are added to ``device_times``.
         """
-        message = {"do": "turn", "limits": asdict(limits), "hot": hot}
-        found = self.ask("being timed", message)[1]
+        nanoseconds, on_device = self._timed(limits, hot=hot)
         if not hot:
-            self.device_times += [int(value) for value in found["device"]]
-        return [int(value) for value in found["nanoseconds"]]
+            self.device_times += on_device
+        return nanoseconds
+
+    def device_turn(self, limits: Limits, *, hot: bool) -> list[int]:
+        """Return the nanoseconds of each call by the GPU's own clock. Raises CheckFailed for what runs on no GPU."""
+        found = self._timed(limits, hot=hot)[1]
+        if not found:
+            raise CheckFailed(f"{self.name} has no clock of a GPU")
+        return found
+
+    def _timed(self, limits: Limits, *, hot: bool) -> tuple[list[int], list[int]]:
+        found = self.ask("being timed", {"do": "turn", "limits": asdict(limits), "hot": hot})[1]
+        nanoseconds, on_device = ([int(value) for value in found[name]] for name in ("nanoseconds", "device"))
+        return nanoseconds, on_device
+
+    def layers(self) -> str:
+        """Return what TensorRT's inspector says of a plan, at the shapes that it ran at last."""
+        return str(self.ask("reporting its layers", {"do": "layers"})[0]["layers"])
 
     def node_times(self) -> NodeTimes:
-        """Return the time of each node in every call until now, of a runner with a ``profile``; works once."""
+        """Return the time of each node in every call until now, of a runner with a profile; works once."""
         header, arrays = self.ask("reporting the time of each node", {"do": "profile"})
         return NodeTimes(tuple(header["names"]), tuple(header["kinds"]), arrays["microseconds"])
 

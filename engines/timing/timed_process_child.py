@@ -56,6 +56,8 @@ class Bench:
                 return {}, self._turn(message)
             case "profile":
                 return self._profile()
+            case "layers":
+                return self._layers(), None
             case "usage":
                 return self._usage(), None
         return {}, None
@@ -92,12 +94,13 @@ class Bench:
         return ask()[-count:] if ask is not None else ()
 
     def _profile(self) -> tuple[Mapping[str, Any], Arrays]:
-        from ..node_times import read_node_times
-        from ..ort_runtime import OrtRuntime
-
-        assert isinstance(self._runtime, OrtRuntime)
-        found = read_node_times(self._runtime.end_profile())
+        runtime: Any = self._runtime  # one with a profile
+        found = runtime.node_times()
         return {"names": found.names, "kinds": found.kinds}, {"microseconds": found.microseconds}
+
+    def _layers(self) -> Mapping[str, Any]:
+        runtime: Any = self._runtime  # a plan's
+        return {"layers": runtime.layers()}
 
     def _usage(self) -> Mapping[str, Any]:
         return {

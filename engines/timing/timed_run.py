@@ -36,6 +36,7 @@ class Entry:
         sets: The number of different inputs that rotate.
         warm_up_seconds: The time of its warm-up; None for no warm-up at all.
         limits: Those of its turns on rotated inputs, in place of the method's; it then has no turns on one input.
+        on_device: Time it by the GPU's own clock in place of the host's.
     """
 
     runner: Runner
@@ -44,6 +45,7 @@ class Entry:
     sets: int
     warm_up_seconds: float | None
     limits: Limits | None = None
+    on_device: bool = False
 
 
 def rotated_sets(inputs: tuple[TensorSpec, ...], sizes: Mapping[str, int], cache_bytes: int) -> int:
@@ -168,18 +170,29 @@ class TimedRun(Generic[Key]):
 
 
 @dataclass(frozen=True)
-class _Part:
-    """A process with turns of its own limits, on inputs that rotate alone."""
+class _OnDevice:
+    """A process whose turns are timed by the GPU's own clock."""
 
     process: TimedProcess
+
+    def turn(self, limits: Limits, *, hot: bool) -> list[int]:
+        return self.process.device_turn(limits, hot=hot)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A model with turns of its own limits, on inputs that rotate alone."""
+
+    timed: Timed
     limits: Limits
 
     def turn(self, limits: Limits, *, hot: bool) -> list[int]:
-        return [] if hot else self.process.turn(self.limits, hot=False)
+        return [] if hot else self.timed.turn(self.limits, hot=False)
 
 
 def _turns(entry: Entry, process: TimedProcess) -> Timed:
-    return process if entry.limits is None else _Part(process, entry.limits)
+    timed = _OnDevice(process) if entry.on_device else process
+    return timed if entry.limits is None else _Part(timed, entry.limits)
 
 
 def _warm(entry: Entry, process: TimedProcess) -> None:

@@ -23,6 +23,7 @@ from attn2trt.engines.tensorrt.library import Library
 from attn2trt.engines.tensorrt.profiles import Profile
 from attn2trt.engines.tensorrt.runtime import TensorRTRuntime
 from attn2trt.engines.tensorrt.versions import Version
+from attn2trt.engines.timing.runners import CopyRunner, open_described
 from attn2trt.errors import CheckFailed, InputError, MissingRequirement
 
 X, Y = TensorSpec("x", ("batch", 3)), TensorSpec("y", ("batch", 3))
@@ -158,7 +159,7 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> Driver:
     return found
 
 
-def opened(*, graphed: bool = False) -> TensorRTRuntime:
+def opened(*, graphed: bool = False, profiled: bool = False) -> TensorRTRuntime:
     return TensorRTRuntime(
         b"plan",
         inputs=(X,),
@@ -167,6 +168,7 @@ def opened(*, graphed: bool = False) -> TensorRTRuntime:
         version_compatible=False,
         log=Path("log"),
         graphed=graphed,
+        profiled=profiled,
     )
 
 
@@ -240,6 +242,52 @@ def test_a_driver_that_refuses_is_one_line(driver: Driver) -> None:
         opened()
 
 
+def test_the_profiler_has_a_time_for_every_layer_of_each_call(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorRT reports at the end of each call; what it did before the first prepared one is left out."""
+
+    class IProfiler:
+        def report_layer_time(self, layer_name: str, ms: float) -> None:
+            raise NotImplementedError
+
+    context = driver.context  # type: ignore[attr-defined]
+    execute, took = context.execute_async_v3, iter([9.0, 0.5, 0.25])
+
+    def report(stream: int) -> bool:
+        assert context.enqueue_emits_profile is True
+        ms = next(took)
+        for name in ("conv", "copy", "copy"):
+            context.profiler.report_layer_time(name, ms)
+        return bool(execute(stream))
+
+    monkeypatch.setattr(context, "execute_async_v3", report)
+    trt = SimpleNamespace(IProfiler=IProfiler)
+    monkeypatch.setattr(runtime, "load", lambda flavour, device: Library(trt, flavour, Version(8, 6)))
+    with opened(profiled=True) as found:
+        (call,) = found.prepare([feeds(2)])
+        call()
+        call()
+        times = found.node_times()
+    assert times.names == ("conv", "copy", "copy")
+    assert times.microseconds.tolist() == [[500.0] * 3, [250.0] * 3]
+
+
+def test_copies_are_called_as_a_model_is(driver: Driver) -> None:
+    for graphed in (False, True):
+        runner = CopyRunner(size=400, copies=3, graphed=graphed)
+        assert runner.moved == 2 * 3 * 400
+        driver.calls.clear()
+        with open_described(runner.to_json(), 1) as found:
+            (call,) = found.prepare([{}])
+            assert found.run({}) == {}
+            call()
+            assert found.take_device_times() == [250_000] * 2
+        copied = driver.calls.count("cuMemcpyDtoDAsync_v2")
+        assert (copied, driver.calls.count("cuGraphLaunch")) == ((3, 2) if graphed else (6, 0))
+        assert driver.calls.count("cuMemAlloc_v2") == driver.calls.count("cuMemFree_v2") == 2
+        assert driver.calls.count("cuMemHostAlloc") == 0
+        assert driver.calls[-1] == "cuDevicePrimaryCtxRelease_v2"
+
+
 def test_a_copy_reads_and_writes(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bandwidth, "BYTES", 4000)
     with device.Device() as found:
@@ -282,3 +330,6 @@ def test_a_plan_that_nobody_described_tells_its_ranges_types_and_layers(
     assert opened.profiles == PROFILES
     assert opened.types() == {"x": "float16", "y": "float16"}
     assert json.loads(opened.layers())["shapes"] == {"x": [2, 3]}
+    monkeypatch.setattr(context, "execute_async_v3", lambda stream: True)  # its numbers are no halves
+    opened.run({"x": np.zeros((4, 3), np.float32)})
+    assert json.loads(opened.layers())["shapes"] == {"x": [4, 3]}

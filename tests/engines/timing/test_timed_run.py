@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -118,3 +119,19 @@ def test_the_processes_of_a_watch_are_not_others_work(monkeypatch: pytest.Monkey
 
 def test_inputs_that_rotate_fill_the_cache_twice() -> None:
     assert rotated_sets((INPUT,), SIZES, cache_bytes=2 * 3 * 4 * 8 * 4 * 10) == 20
+
+
+def test_the_clock_is_the_gpus_if_that_is_asked_for(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime on the CPU has none; the stand-in's calls take three nanoseconds each."""
+    few = Limits(0, 1, 0.01)
+    entries = {"whole": replace(entry(model), on_device=True), "part": replace(entry(model, few), on_device=True)}
+    with TimedRun(entries, METHOD, threads=1) as run:
+        run.warm_up()
+        with pytest.raises(CheckFailed, match=r"whole: ONNX Runtime .* has no clock of a GPU"):
+            run.time(near())
+        monkeypatch.setattr(TimedProcess, "_timed", lambda _process, limits, hot: ([9] * 5, [3 + hot] * 5))
+        samples, _ = run.time(near())
+    assert samples["whole"].rounds == [[3] * 5] * METHOD.rounds
+    assert samples["whole"].hot == [4] * 5 * METHOD.rounds
+    assert samples["part"].rounds == samples["whole"].rounds
+    assert samples["part"].hot == []
