@@ -26,8 +26,8 @@ from .plain_kernels import plain_kernels_mode
 if TYPE_CHECKING:
     from torch import nn
 
+    from .near_ties import Choice
     from .repeats.draws import Draws
-    from .selections import Choice
 
 Array = npt.NDArray[Any]
 Feeds = dict[str, Array]

@@ -51,12 +51,15 @@ class Hidden:
         return [
             *_not_finite(module),
             *self._still_gates(),
-            *self._loose_picks(),
-            *self._left_out(),
+            *self.choices(),
             *_zeroed(module),
             *_untrained(module),
             *_unknown(module),
         ]
+
+    def choices(self) -> list[str]:
+        """Return one sentence for every choice that a precision can move, and for every output not judged whole."""
+        return [*self._loose_picks(), *self._left_out()]
 
     def _loose_picks(self) -> list[str]:
         return [

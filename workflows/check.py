@@ -148,11 +148,12 @@ def _checked(judge: FileJudge, against: str | nn.Module | None, build_for: Seque
     lowered, refused = judge.lowered(cases)
     with BuildStages(judge.folder, build_for, keeps_log=False) as builds:
         builds.open(None, {file.precision: graph, **{name: low.graph for name, low in lowered.items()}})
-        stages = judge.judge(cases, lowered).stages
+        found = judge.judge(cases, lowered)
+        stages = found.stages
         judge.times.start("tensorrt", "building plans with TensorRT for RTX")
         stages += [*refused, without_plan(NO_PLAN), *builds.results()]
     verdict = Verdict(tuple(stages), judge.judging.allow_float32_truth, judge.source)
-    notes = [*file.notes, *(note for low in lowered.values() for note in low.notes)]
+    notes = [*file.notes, *(note for low in lowered.values() for note in low.notes), *found.hidden]
     return CheckedModel(file, graph.inputs, graph.outputs, graph.axes, verdict, name_of(against), tuple(notes))
 
 

@@ -149,11 +149,19 @@ def check_plan(
 
 @dataclass(frozen=True)
 class _Held:
-    """The cases with references that a plan is held against, whose truth it is, and the graph in its precision."""
+    """The cases with references that a plan is held against.
+
+    Attributes:
+        pairs: The cases.
+        source: The owner of the truth.
+        graph: The graph in the plan's precision.
+        hidden: Sentences about what near ties decide.
+    """
 
     pairs: Pairs
     source: str
     graph: Path
+    hidden: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -205,7 +213,7 @@ class _Checking:
                 )
             graph = bundle.path / bundle.graphs.get(found.name, bundle.model_path.name)
             source = Verdict.from_json(bundle.manifest["verdict"]).source
-            held = _Held(partial(_recorded, bundle), source, graph)
+            held = _Held(partial(_recorded, bundle), source, graph, bundle.manifest["hidden"])
             return self._checked(plan, found, held, folder, bundle.outputs)
 
     def beside_file(
@@ -264,7 +272,7 @@ class _Checking:
                 "hold the plan against; name the PyTorch module that it was made of with --against"
             )
         graph = lowered[found.name].graph if found.name in lowered else model.graph
-        return _Held(partial(from_tensors, folder / REFERENCE, truth.cases), judge.source, graph.path)
+        return _Held(partial(from_tensors, folder / REFERENCE, truth.cases), judge.source, graph.path, truth.hidden)
 
     def _checked(
         self, plan: ForeignPlan, found: _Precision, held: _Held, model: Path, declared: Sequence[TensorSpec]
@@ -275,7 +283,7 @@ class _Checking:
         stages: list[StageResult] = judge_foreign(plan, stage, pairs, declared, max_error=self.judging.max_error)
         stages.append(judge_foreign_layers(stage, plan.layers, held.graph, is_asked=found.is_asked))
         left = outside(plan, pairs)
-        notes = [f"not compared, outside of the plan's profiles: {', '.join(left)}"] if left else []
+        notes = [*held.hidden, *([f"not compared, outside of the plan's profiles: {', '.join(left)}"] if left else [])]
         if not found.is_told:
             notes.append("neither --precision nor the inspector tells what it was built in: it is held to float32")
         verdict = Verdict(tuple(stages), self.judging.allow_float32_truth, held.source)

@@ -171,6 +171,7 @@ class _Maker:
                 **self._entries(model, verdict, was_interrupted=simplifier.was_interrupted),
                 "cases": judgement.cases,
                 "cases_left_out": judgement.cases_left_out,
+                "hidden": judgement.hidden,
                 "verdict": verdict.to_json(),
                 **({"precisions": entries_of(lowered, model)} if lowered else {}),
                 "plans": [plan.to_json() for plan in builds.plans],
@@ -248,7 +249,6 @@ class _Maker:
             **entries,
             "notes": notes,
             "default_batch": f"{self.axes[BATCH]} by default" if self.is_default_batch else "",
-            "hidden": [],
             "versions": package_versions(),
         }
 

@@ -23,6 +23,7 @@ from ..export.precision import LowPrecisionGraph
 from ..export.quantized import QuantizedGraph
 from ..export.tf32 import Tf32Graph
 from ..validate.cases import Case, make_cases
+from ..validate.hidden import Hidden
 from ..validate.metrics import GRAPH, PYTORCH
 from ..validate.onnx_reference.isolated import IsolatedEvaluator
 from ..validate.onnx_reference.references import GraphLower, graph_references
@@ -92,12 +93,14 @@ class FileJudgement:
         cases: The manifest's entries of the cases that were recorded.
         cases_left_out: The names of those that take too much room.
         no_truth: The reason why a case has no truth; "" if all have.
+        hidden: Sentences about what near ties decide, and the verdict does not judge.
     """
 
     stages: list[StageResult]
     cases: list[dict[str, Any]]
     cases_left_out: list[str]
     no_truth: str
+    hidden: list[str]
 
 
 @dataclass(frozen=True)
@@ -191,9 +194,11 @@ class FileJudge:
         """Judge every graph on the cases while their truth is computed and recorded."""
         self.times.start("reference", "computing the float64 truth and judging every stage against it")
         reasons: list[str] = []
+        hidden = Hidden()
         graphs = self._graphs(lowered) if self.judging.verdict else []
         with FileStages(graphs, self.judging.max_error, self.seconds) as stages, ExitStack() as stack:
-            truth = self._by_itself(cases, lowered, stack) if self.module is None else self._by_module(cases, lowered)
+            by_itself = partial(self._by_itself, stack)
+            truth = (by_itself if self.module is None else self._by_module)(cases, lowered, hidden)
             path = self.folder / REFERENCE
             index, left_out = record(stages.watch(_noting(truth, reasons)), path)
             results = stages.results(partial(from_tensors, path, index))
@@ -202,7 +207,7 @@ class FileJudge:
         elif self.model.why_not_simplified:
             why = f"the graph is handed over as the file has it: {self.model.why_not_simplified}"
             results.insert(1, not_checked(Stage(WRITTEN, self.model.file.precision), why))
-        return FileJudgement(results, index, left_out, next(iter(reasons), ""))
+        return FileJudgement(results, index, left_out, next(iter(reasons), ""), hidden.choices())
 
     def _stages(self, lowered: Lowered) -> list[Stage]:
         return [stage for graph in self._graphs(lowered) for stage in graph.stages]
@@ -223,7 +228,7 @@ class FileJudge:
         ]
         return [*graphs, *lower]
 
-    def _by_itself(self, cases: Sequence[Case], lowered: Lowered, stack: ExitStack) -> Truth:
+    def _by_itself(self, stack: ExitStack, cases: Sequence[Case], lowered: Lowered, hidden: Hidden) -> Truth:
         """The truth of the graph itself, as the file has it."""
 
         def evaluator(graph: OnnxGraph, dtype: str) -> IsolatedEvaluator:
@@ -234,7 +239,8 @@ class FileJudge:
         of_lowered = evaluator(model.graph, "float32") if lowered and model.is_simplified else None
         lower = [] if model.file.precision == FP32 else [GraphLower(model.file.precision)]
         lower += [GraphLower(name, self._rounding(low)) for name, low in lowered.items()]
-        return graph_references(double, single, cases, seed=self.weights.seed, lower=lower, lowered=of_lowered)
+        how: dict[str, Any] = {"seed": self.weights.seed, "lower": lower, "lowered": of_lowered, "hidden": hidden}
+        return graph_references(double, single, cases, **how)
 
     def _rounding(self, low: LowPrecisionGraph) -> Any:
         row = PRECISIONS[low.precision]
@@ -246,7 +252,7 @@ class FileJudge:
             return product_rounding(low.lowered)
         return half_rounding(low.lowered, row, io=low.graph.io)
 
-    def _by_module(self, cases: Sequence[Case], lowered: Lowered) -> Truth:
+    def _by_module(self, cases: Sequence[Case], lowered: Lowered, hidden: Hidden) -> Truth:
         """The truth of a PyTorch module."""
         from ..validate.half_precision import Half
         from ..validate.reference import references
@@ -256,7 +262,8 @@ class FileJudge:
         lower = [floor_of(low) for low in lowered.values()]
         lower += [Half(own)] if own in CAST else []
         names = [spec.name for spec in self.model.graph.outputs]
-        return zip(cases, references(self.module, cases, names, seed=self.weights.seed, lower=lower), strict=True)
+        found = references(self.module, cases, names, seed=self.weights.seed, hidden=hidden, lower=lower)
+        return zip(cases, found, strict=True)
 
 
 def build_against(against: str | nn.Module | None, graph: OnnxGraph, weights: Weights, file: Path) -> nn.Module | None:

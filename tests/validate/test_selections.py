@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from near_ties import scored_boxes
 from torch import Tensor, nn
 
 from attn2trt.core.precision import FLOAT32, LOWER
@@ -15,8 +16,8 @@ from attn2trt.validate.eager import Eager
 from attn2trt.validate.half_precision import Half
 from attn2trt.validate.hidden import Hidden
 from attn2trt.validate.metrics import Reference, compare
+from attn2trt.validate.near_ties import Choice, allowed_moves, loose_picks
 from attn2trt.validate.reference import references
-from attn2trt.validate.selections import Choice, allowed_moves, loose_picks
 
 
 class Function(nn.Module):
@@ -112,15 +113,6 @@ def best_rows(count: int) -> Callable[[Tensor], Tensor]:
         return torch.cat([boxes, best.values[..., None]], -1)
 
     return rows
-
-
-def scored_boxes(count: int = 64) -> np.ndarray:
-    """(2, count, 4): a score that falls from row to row, and a box of its own; rows 10 and 11 nearly tie."""
-    rng = np.random.default_rng(0)
-    scores = np.linspace(0.95, 0.05, count, dtype=np.float32)
-    scores[11] = scores[10] - np.float32(1e-7)
-    found = np.concatenate([scores[:, None], rng.uniform(0, 600, (count, 3)).astype(np.float32)], 1)
-    return np.stack([found, found])
 
 
 def test_floats_that_a_near_tie_gathers_are_left_out_and_said() -> None:

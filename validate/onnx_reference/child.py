@@ -11,6 +11,7 @@ from ...core.channel import failure
 from ...engines.channel import send
 from ...engines.child import answer_each, answers
 from .evaluator import Arrays, Evaluator, Rounding
+from .selections import FAR, Choices, Moved, to_arrays
 
 
 def main(options: str) -> None:
@@ -27,7 +28,12 @@ def main(options: str) -> None:
     def answer(header: Mapping[str, Any], arrays: Arrays) -> tuple[Mapping[str, Any], Arrays]:
         rounding = None if header["rounding"] is None else Rounding(**header["rounding"])
         how = {name: header[name] for name in ("shown", "draw", "as_written", "is_plain")}
-        outputs = evaluator.run(arrays, rounding=rounding, **how)
-        return {"largest": repr(evaluator.largest)}, outputs
+        allowed = [arrays.pop(FAR.format(number)) for number in range(header["moves"])]
+        noted = Choices()
+        around = noted if header["moved"] is None else Moved(allowed, header["moved"])
+        is_watched = header["notes_choices"] or header["moved"] is not None
+        outputs = evaluator.run(arrays, rounding=rounding, around=around if is_watched else None, **how)
+        choices, found = to_arrays(noted.found)
+        return {"largest": repr(evaluator.largest), "choices": choices}, outputs | found
 
     answer_each(answer, stream)

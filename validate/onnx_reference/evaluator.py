@@ -8,8 +8,9 @@ half precision, or quantises, are rounded if they are wanted as written. A value
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 Arrays = dict[str, Array]
+# (a node, its inputs, what computes it of them) -> its outputs
+Around = Callable[["onnx.NodeProto", Sequence[Any], Callable[[Sequence[Any]], Sequence[Any]]], Sequence[Any]]
 # Operators that add up many terms or approximate a function: every runtime has its own last digits there.
 OWN_DIGITS = named(
     """
@@ -121,11 +124,13 @@ class Evaluator:
         rounding: Rounding | None = None,
         as_written: bool = False,
         is_plain: bool = False,
+        around: Around | None = None,
     ) -> Arrays:
         """Return the outputs and the values ``shown`` by name.
 
         A ``draw`` moves last digits; without one the run has those of NumPy. ``as_written`` rounds what the graph has
         in half precision and what it quantises; ``rounding`` rounds what it does not. ``is_plain`` has plain kernels.
+        ``around`` computes each node with what would have computed it.
 
         Raises CheckFailed naming the node that cannot be computed, and MissingRequirement for one that float64 is only
         claimed for.
@@ -142,7 +147,8 @@ class Evaluator:
         self.largest = max((_magnitude(value) for value in feeds.values()), default=0.0)
         for position, (node, operator) in enumerate(self._nodes):
             given = [self._read(node, place, name, values, rounding) for place, name in enumerate(node.input)]
-            found = self._computed(position, node, operator, given, values)
+            compute = functools.partial(self._computed, position, node, operator, values)
+            found = compute(given) if around is None else around(node, given, compute)
             for name, value in zip(node.output, found, strict=False):
                 values[name] = self._given(node, name, value, digits, rounding)
             for name in {*node.input, *_read_inside(node), *node.output}:
@@ -177,7 +183,7 @@ class Evaluator:
         return _rounded(value, how.half[node.name]) if node.name in how.half else value
 
     def _computed(
-        self, position: int, node: onnx.NodeProto, operator: Any, given: list[Any], values: dict[str, Any]
+        self, position: int, node: onnx.NodeProto, operator: Any, values: dict[str, Any], given: Sequence[Any]
     ) -> Sequence[Any]:
         try:
             with np.errstate(all="ignore"):

@@ -9,7 +9,9 @@ from pathlib import Path
 from types import TracebackType
 
 from ...engines.child import ANSWER_SECONDS, Child
+from ..near_ties import Choice
 from .evaluator import Array, Rounding
+from .selections import FAR, from_arrays
 
 Arrays = dict[str, Array]
 NAME = "ONNX's reference evaluator"
@@ -31,6 +33,7 @@ class IsolatedEvaluator(Child):
         options = json.dumps({"path": str(path), "dtype": dtype})
         super().__init__("validate.onnx_reference.child", options, who=NAME, seconds=seconds, environment=ONE_THREAD)
         self.largest = 0.0
+        self.choices: list[Choice] = []
 
     def run(
         self,
@@ -41,12 +44,23 @@ class IsolatedEvaluator(Child):
         rounding: Rounding | None = None,
         as_written: bool = False,
         is_plain: bool = False,
+        notes_choices: bool = False,
+        moved: tuple[Sequence[Array], int] | None = None,
     ) -> Arrays:
-        """Return what ``Evaluator.run`` returns; ``largest`` is then that run's."""
+        """Return what ``Evaluator.run`` returns; ``largest`` is then that run's.
+
+        ``choices`` are those of the last run that noted them. A run is ``moved`` by how far the scores of each choice
+        may be, and by a draw.
+        """
         how = None if rounding is None else asdict(rounding)
         header = {"shown": [*shown], "draw": draw, "rounding": how, "as_written": as_written, "is_plain": is_plain}
-        answer, outputs = self.ask("computing the graph", header, feeds)
+        allowed, moved_draw = ((), None) if moved is None else moved
+        header |= {"notes_choices": notes_choices, "moved": moved_draw, "moves": len(allowed)}
+        far = {FAR.format(number): one for number, one in enumerate(allowed)}
+        answer, outputs = self.ask("computing the graph", header, feeds | far)
         self.largest = float(answer["largest"])
+        if notes_choices:
+            self.choices = from_arrays(answer["choices"], outputs)
         return outputs
 
     def __enter__(self) -> IsolatedEvaluator:

@@ -12,14 +12,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from ...core.precision import LOWER
+from ...core.precision import FLOAT32, LOWER, Precision
 from ...errors import Attn2trtError
 from ..cases import Case
-from ..floors import MORE_DRAWS, NUDGES, is_amplified, larger, nudged, row_outputs
-from ..metrics import GRAPH, UNIT_ROUNDOFF, Floor, Reference, measure
+from ..floors import MORE_DRAWS, is_amplified, larger, row_outputs
+from ..hidden import Hidden
+from ..metrics import GRAPH, Array, Floor, Reference
+from ..near_ties import Choice, NearTies
 from .evaluator import Arrays, Rounding
 from .isolated import IsolatedEvaluator
+from .selections import aligned
 
 # The kernels and last digits of each run.
 DRAWS: tuple[dict[str, Any], ...] = ({}, {"is_plain": True, "draw": 0}, {"draw": 1}, {"draw": 2})
@@ -45,6 +49,7 @@ def graph_references(
     seed: int = 0,
     lower: Sequence[GraphLower] = (),
     lowered: IsolatedEvaluator | None = None,
+    hidden: Hidden | None = None,
 ) -> Iterator[tuple[Case, Reference | Exception]]:
     """Yield every case with its reference, or with what the evaluator raised on it.
 
@@ -55,6 +60,7 @@ def graph_references(
         seed: Draws the nudges that find out what rounding decides.
         lower: The precisions below float32 whose floors are measured as well.
         lowered: The evaluator in float32 of the graph whose nodes the roundings name; ``single`` if it is the same one.
+        hidden: Gets the choices that a precision can move, and the shares of outputs that are not judged for them.
     """
     refused = _refusal(double) or _refusal(single) or (_refusal(lowered) if lowered is not None else None)
     runs = [(one, single if one.rounding is None else lowered or single) for one in lower]
@@ -63,7 +69,7 @@ def graph_references(
             yield case, refused
             continue
         try:
-            yield case, _reference(double, single, case, seed, runs)
+            yield case, _reference(double, single, case, seed, runs, hidden)
         except Exception as error:
             yield case, error
 
@@ -77,53 +83,93 @@ def _refusal(evaluator: IsolatedEvaluator) -> Exception | None:
     return None
 
 
+@dataclass(frozen=True)
+class _Truth:
+    """One case in float64, with the choices of that run."""
+
+    double: IsolatedEvaluator
+    case: Case
+    outputs: Arrays
+    choices: Sequence[Choice]
+    seed: int
+    hidden: Hidden | None
+
+    @classmethod
+    def of(cls, double: IsolatedEvaluator, case: Case, seed: int, hidden: Hidden | None = None) -> _Truth:
+        """Run the case."""
+        outputs = double.run(case.feeds, notes_choices=True)
+        return cls(double, case, outputs, double.choices, seed, hidden)
+
+    def near_ties(self, rounded: Sequence[Choice], precision: Precision) -> NearTies:
+        """Return what rounding makes of the choices; ``rounded`` are those of a run of the precision."""
+
+        def run_moved(allowed: Sequence[Array], draw: int) -> Arrays:
+            return self.double.run(self.case.feeds, moved=(allowed, draw))
+
+        return NearTies(self.outputs, self.choices, aligned(self.choices, rounded), precision, run_moved, self.hidden)
+
+    def integers(self, ties: NearTies, first: Arrays) -> dict[str, Floor]:
+        """Return for every integer output the elements that rounding can change."""
+        return ties.integers(first, self.case.feeds, self.double.run, self.seed)
+
+
 def _reference(
     double: IsolatedEvaluator,
     single: IsolatedEvaluator,
     case: Case,
     seed: int,
     lower: Sequence[tuple[GraphLower, IsolatedEvaluator]],
+    hidden: Hidden | None,
 ) -> Reference:
     feeds = case.feeds
-    truth = double.run(feeds)
-    largest = double.largest
-    rounded, floors = _floors(functools.partial(single.run, feeds), truth)
+    found = _Truth.of(double, case, seed, hidden)
+    truth, largest = found.outputs, double.largest
+    rounded, floors, integers = _floors(found, single, functools.partial(single.run, feeds), FLOAT32)
     if is_amplified(floors):
         for draw in MORE_DRAWS:
             floors = larger(floors, single.run(feeds, draw=draw), truth)
-    floors |= _unsettled(double, feeds, truth, rounded, seed, UNIT_ROUNDOFF)
+    floors |= integers
     written = rounded
     lowered = {}
     for one, evaluator in lower:
-        own, found = _floors(functools.partial(one.run, evaluator, feeds), truth)
-        unit = LOWER[one.precision].unit_roundoff
-        lowered[one.precision] = found | _unsettled(double, feeds, truth, own, seed, unit)
+        run = functools.partial(one.run, evaluator, feeds)
+        own, own_floors, integers = _floors(found, evaluator, run, LOWER[one.precision])
+        lowered[one.precision] = own_floors | integers
         written = own if one.rounding is None else written
     rows = row_outputs(double.run, feeds, case, truth)
     return Reference(truth, written, floors, largest, rows, lowered, source=GRAPH)
 
 
-def _floors(run: Callable[..., Arrays], truth: Arrays) -> tuple[Arrays, dict[str, Floor]]:
-    """Return the outputs of the first draw, and the largest floors of all."""
-    first, *others = (run(**how) for how in DRAWS)
+def _floors(
+    truth: _Truth, evaluator: IsolatedEvaluator, run: Callable[..., Arrays], precision: Precision
+) -> tuple[Arrays, dict[str, Floor], dict[str, Floor]]:
+    """Return the outputs of the first draw, the largest floors of all, and those of the integers."""
     with np.errstate(over="ignore", invalid="ignore"):
-        floors = {name: measure(first[name], truth[name]) for name in truth}
-        for other in others:
-            floors = larger(floors, other, truth)
-    return first, floors
+        first = run(**DRAWS[0], notes_choices=True)
+        ties = truth.near_ties(evaluator.choices, precision)
+        floors = ties.floors(first)
+        for how in DRAWS[1:]:
+            floors = larger(floors, run(**how), truth.outputs)
+        return first, floors, truth.integers(ties, first)
 
 
-def _unsettled(
-    double: IsolatedEvaluator, feeds: Arrays, truth: Arrays, rounded: Arrays, seed: int, unit_roundoff: float
-) -> dict[str, Floor]:
-    """For every integer output, the elements that differ when rounded or when inputs move by a few roundings."""
-    exact = [name for name, value in truth.items() if value.dtype.kind in "iub"]
-    if not exact:
-        return {}
-    rng = np.random.default_rng(seed)
-    others = [rounded, *(double.run(nudged(feeds, rng, unit_roundoff)) for _ in range(NUDGES))]
-    found = {}
-    for name in exact:
-        alike = [other[name] for other in others if other[name].shape == truth[name].shape]
-        found[name] = Floor(0.0, 0.0, unsettled=np.any([value != truth[name] for value in alike], axis=0))
-    return found
+def unsettled_elements(
+    double: IsolatedEvaluator, rounded: IsolatedEvaluator, case: Case, lower: GraphLower | None = None
+) -> dict[str, npt.NDArray[np.bool_]]:
+    """Return the elements of each output of a graph that a choice between near ties decides, in float32 or below.
+
+    Args:
+        double: The evaluator in float64.
+        rounded: The evaluator in float32 of the graph that computes in the precision.
+        case: The inputs.
+        lower: The precision below float32.
+
+    Raises:
+        Attn2trtError: The evaluator cannot compute the graph.
+    """
+    truth = _Truth.of(double, case, seed=0)
+    run = rounded.run if lower is None else functools.partial(lower.run, rounded)
+    first = run(case.feeds, notes_choices=True)
+    ties = truth.near_ties(rounded.choices, FLOAT32 if lower is None else LOWER[lower.precision])
+    integers = {name: floor.unsettled for name, floor in truth.integers(ties, first).items()}
+    return ties.gathered | {name: mask for name, mask in integers.items() if mask is not None}

@@ -1,0 +1,257 @@
+"""Choices between scores that nearly tie, and the elements of outputs that hang on them, in modules and in graphs.
+
+Two scores that lie closer together than rounding moves them are chosen between by chance. An integer that such a
+choice decides is not judged, as a row of class scores is not whose two best are that close; nor is a float that is
+gathered by a choice among places. The elements are found by moving the scores as far as two runs may have them from
+each other. A choice that a precision can move is named, and the share of an output that is left out is stated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..core.precision import FLOAT32, Precision
+from .floors import NUDGES, nudged
+from .hidden import Hidden
+from .metrics import Array, Floor, measure, settled
+
+Mask = npt.NDArray[np.bool_]
+Outputs = Mapping[str, Array]
+# Operators by their names in lower case, as PyTorch and ONNX have them. True: the largest is picked.
+BEST = {"argmax": True, "argmin": False, "max": True, "min": False}
+# Mostly called for the values alone.
+VALUES_TOO = frozenset({"max", "min"})
+RANKED = frozenset({"topk", "sort", "argsort", "nonmaxsuppression"})
+# Runs whose choices are moved: all up, all down, and each score by itself.
+DRAWS = 4
+# Of the elements of a float output, left out because a choice between near ties decides them.
+MOST_UNSETTLED = 0.25
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One choice of a run.
+
+    Attributes:
+        operator: The operator.
+        line: The place of it: the user's line, or the name of what a node of a graph gives.
+        scores: The scores that it read.
+        picked: The indices that it gave if it is a choice among places; else None.
+        dim: The axis of the places; None for all elements.
+        descending: The largest scores come first.
+    """
+
+    operator: str
+    line: str
+    scores: Array
+    picked: Array | None
+    dim: int | None = None
+    descending: bool = True
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Two runs correspond if these are equal, choice by choice."""
+        return self.operator, self.scores.shape
+
+
+def is_among_places(operator: str) -> bool:
+    """Return True for an operator that gives indices."""
+    return operator.lower() in BEST or operator.lower() in RANKED
+
+
+def moved_scores(choice: Choice, far: Array, draw: int, generator: np.random.Generator) -> Array:
+    """Return the scores of a choice, each moved by up to half of ``far``, so that near ties are decided otherwise.
+
+    The first two draws move all up or down, or for a choice among places what is picked from what is not.
+    """
+    scores, operator = choice.scores, choice.operator.lower()
+    if draw >= 2:
+        return np.asarray(scores + far * (generator.random(scores.shape) - 0.5))
+    if operator in BEST:
+        return _without_best(choice, float(far.max()))
+    if operator in RANKED:
+        return _neighbours_apart(choice, far, draw)
+    return np.asarray(scores + (0.5 - draw) * far)
+
+
+def _without_best(choice: Choice, far: float) -> Array:
+    """The scores, the picked one of each row moved by ``far`` towards the others: the second wins if it lies within."""
+    assert choice.picked is not None
+    moved, picked = choice.scores.copy(), choice.picked
+    step = -far if BEST[choice.operator.lower()] else far
+    if choice.dim is None:
+        moved.reshape(-1)[picked] += step
+        return moved
+    picked = picked if picked.ndim == moved.ndim else np.expand_dims(picked, choice.dim)
+    np.put_along_axis(moved, picked, np.take_along_axis(moved, picked, choice.dim) + step, choice.dim)
+    return moved
+
+
+def _neighbours_apart(choice: Choice, far: Array, draw: int) -> Array:
+    """The scores, every second one of a ranking moved up and the others down: neighbours within ``far`` change places.
+
+    Two draws, which begin at the first and at the second rank, reach all pairs of neighbours.
+    """
+    along = -1 if choice.dim is None else choice.dim
+    ranks = choice.scores.argsort(along).argsort(along)
+    return np.asarray(choice.scores + far * ((ranks + draw) % 2 - 0.5))
+
+
+def allowed_moves(truth: Sequence[Choice], rounded: Sequence[Choice], precision: Precision) -> list[Array]:
+    """Return how far two runs of a precision may have the scores of each choice from each other, element by element.
+
+    A score that rounding leaves as it is, as the zeros behind a ReLU, is not moved. None is if the runs do not
+    correspond.
+    """
+    if [one.key for one in truth] != [one.key for one in rounded]:
+        return []
+    found = []
+    for one, other in zip(truth, rounded, strict=True):
+        finite = np.isfinite(one.scores) & np.isfinite(other.scores)
+        largest = float(np.abs(one.scores[finite]).max(initial=0.0))
+        off = float(np.abs(one.scores - other.scores, where=finite, out=np.zeros(one.scores.shape)).max(initial=0.0))
+        floor = off / largest if largest else 0.0
+        # behind a choice that went the other way, everything differs: that says nothing of rounding
+        relative = precision.between_runs * max(min(floor, precision.budget), precision.unit_roundoff)
+        found.append(np.where(finite & (one.scores != other.scores), relative * largest, 0.0))
+    return found
+
+
+def loose_picks(
+    truth: Sequence[Choice], rounded: Sequence[Choice], allowed: Sequence[Array]
+) -> dict[tuple[str, str], tuple[int, int]]:
+    """Return (operator, line) -> (picks that rounding can change or did, all of them), for choices among places.
+
+    Those whose scores lie within what is ``allowed`` of the next one can change.
+    """
+    found: dict[tuple[str, str], tuple[int, int]] = {}
+    for number, one in enumerate(truth):
+        if one.picked is None or one.operator.lower() in VALUES_TOO:
+            continue
+        far = float(allowed[number].max(initial=0.0)) if number < len(allowed) else 0.0
+        other = rounded[number].picked if number < len(rounded) else None
+        comparable = other is not None and other.shape == one.picked.shape
+        differing = int((one.picked != other).sum()) if comparable else 0
+        loose = max(differing, _near_ties(one, one.picked, far)) if far else differing
+        if loose:
+            before, count = found.get((one.operator, one.line), (0, 0))
+            found[one.operator, one.line] = (before + loose, count + one.picked.size)
+    return found
+
+
+def _near_ties(choice: Choice, picked: Array, far: float) -> int:
+    """Return how many picks have a score within ``far`` of the next one."""
+    scores = choice.scores.reshape(-1) if choice.dim is None else np.moveaxis(choice.scores, choice.dim, -1)
+    operator = choice.operator.lower()
+    places = 1 if operator in BEST else np.moveaxis(picked, -1 if choice.dim is None else choice.dim, -1).shape[-1]
+    ordered = np.sort(scores, axis=-1)
+    gaps = np.diff(ordered, axis=-1)
+    from_top = BEST.get(operator, choice.descending)
+    nearest = gaps[..., ::-1][..., :places] if from_top else gaps[..., :places]
+    return int((nearest <= far).sum())
+
+
+@dataclass(frozen=True)
+class NearTies:
+    """The choices of one case in float64 and in a run of a precision, and what rounding makes of them.
+
+    Attributes:
+        truth: The outputs in float64.
+        choices: The choices of that run.
+        rounded: Those of a run of the precision, in the same order.
+        precision: The precision.
+        run_moved: Runs float64 again with the scores of each choice moved, and returns the outputs; it is given what
+            ``allowed_moves`` returns, and the number of the draw.
+        hidden: Gets the choices that the precision can move, and the shares of outputs that are left out.
+    """
+
+    truth: Outputs
+    choices: Sequence[Choice]
+    rounded: Sequence[Choice]
+    precision: Precision
+    run_moved: Callable[[Sequence[Array], int], Outputs]
+    hidden: Hidden | None = None
+
+    @cached_property
+    def allowed(self) -> list[Array]:
+        """The distance by which rounding may move the scores of each choice."""
+        return allowed_moves(self.choices, self.rounded, self.precision)
+
+    @cached_property
+    def _moved(self) -> list[Outputs]:
+        """The outputs with the scores moved; none if there is nothing to move."""
+        draws = range(DRAWS if any(far.any() for far in self.allowed) else 0)
+        return [self.run_moved(self.allowed, draw) for draw in draws]
+
+    def floors(self, first: Outputs) -> dict[str, Floor]:
+        """Return the floors of the ``first`` run, without what a choice between near ties decides."""
+        found = {}
+        for name, truth in self.truth.items():
+            decided = Floor(0.0, 0.0, unsettled=self.gathered.get(name))
+            found[name] = replace(measure(settled(first[name], truth, decided), truth), unsettled=decided.unsettled)
+        return found
+
+    @cached_property
+    def gathered(self) -> dict[str, Mask]:
+        """The elements of float outputs that are gathered by a choice among places which rounding can change.
+
+        Nothing of an output of which that is more than ``MOST_UNSETTLED``: so much cannot be left out.
+        """
+        loose = loose_picks(self.choices, self.rounded, self.allowed)
+        if self.hidden is not None and loose and self.precision is not FLOAT32:
+            self.hidden.choose(self.precision.words, loose)
+        floats = {name: value for name, value in self.truth.items() if value.dtype.kind == "f" and value.size}
+        if not loose or not floats:
+            return {}
+        masks = {name: np.zeros(value.shape, np.bool_) for name, value in floats.items()}
+        for moved in self._moved:
+            for name, truth in floats.items():
+                if moved[name].shape == truth.shape:
+                    masks[name] |= _is_far(moved[name], truth, self.precision.unit_roundoff)
+        shares = {name: float(mask.mean()) for name, mask in masks.items() if mask.any()}
+        if self.hidden is not None:
+            self.hidden.leave_out(self.precision.words, {n: s for n, s in shares.items() if s <= MOST_UNSETTLED})
+        return {name: masks[name] for name, share in shares.items() if share <= MOST_UNSETTLED}
+
+    def integers(
+        self, first: Outputs, feeds: dict[str, Array], run: Callable[..., Outputs], seed: int
+    ) -> dict[str, Floor]:
+        """Return for every integer output the elements that rounding can change.
+
+        They differ when rounded, when inputs move by a few roundings, or when the scores that they are chosen by move
+        as far as is ``allowed``. ``run`` gives float64's outputs for other inputs, and ``seed`` draws these.
+        """
+        exact = [name for name, value in self.truth.items() if value.dtype.kind in "iub"]
+        if not exact:
+            return {}
+        masks = {name: np.zeros(self.truth[name].shape, np.bool_) for name in exact}
+        for other in self._others(first, feeds, run, seed):
+            for name in exact:
+                if other[name].shape == self.truth[name].shape:
+                    masks[name] |= other[name] != self.truth[name]
+        return {name: Floor(0.0, 0.0, unsettled=mask) for name, mask in masks.items()}
+
+    def _others(
+        self, first: Outputs, feeds: dict[str, Array], run: Callable[..., Outputs], seed: int
+    ) -> Iterator[Outputs]:
+        yield first
+        rng = np.random.default_rng(seed)
+        for _ in range(NUDGES):
+            yield run(nudged(feeds, rng, self.precision.unit_roundoff))
+        yield from self._moved
+
+
+def _is_far(moved: Array, truth: Array, unit_roundoff: float) -> Mask:
+    """Return the elements that are further from the truth than a rounding of its largest one."""
+    finite = np.isfinite(truth)
+    largest = float(np.abs(truth, where=finite, out=np.zeros(truth.shape)).max(initial=0.0))
+    with np.errstate(invalid="ignore"):
+        near = np.abs(moved - truth) <= unit_roundoff * largest
+    far: Mask = ~(near | (moved == truth) | (np.isnan(moved) & np.isnan(truth)))
+    return far

@@ -1,0 +1,130 @@
+"""The choices inside a graph (TopK, ArgMax, comparisons, integers of floats), noted and moved while it is evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..metrics import Array
+from ..near_ties import Choice, is_among_places, moved_scores
+
+if TYPE_CHECKING:
+    import onnx
+
+COMPARED = frozenset({"Greater", "Less", "GreaterOrEqual", "LessOrEqual"})
+ROUNDED = frozenset({"Round", "Floor", "Ceil", "Cast"})
+AMONG_PLACES = frozenset({"ArgMax", "ArgMin", "TopK", "NonMaxSuppression"})
+# Of what a child process is sent and answers; no name of a tensor begins with a space.
+SCORES, PICKED, FAR = " scores/{}", " picked/{}", " far/{}"
+Given = Sequence[Any]
+Compute = Callable[[Given], Sequence[Any]]
+
+
+class Choices:
+    """Notes every choice of a run in ``found``."""
+
+    def __init__(self) -> None:
+        self.found: list[Choice] = []
+
+    def __call__(self, node: onnx.NodeProto, given: Given, compute: Compute) -> Sequence[Any]:
+        """Return what a node computes of what it is given."""
+        result = compute(given)
+        if _chooses(node, given, result):
+            self.found.append(_choice(node, given, result))
+        return result
+
+
+class Moved:
+    """Moves the scores of every choice as far as ``allowed`` says, in the order of the choices."""
+
+    def __init__(self, allowed: Sequence[Array], draw: int) -> None:
+        self._allowed, self._draw, self._number = allowed, draw, 0
+        self._generator = np.random.default_rng(draw)
+
+    def __call__(self, node: onnx.NodeProto, given: Given, compute: Compute) -> Sequence[Any]:
+        """Return what a node computes of what it is given, the scores moved."""
+        result = compute(given)
+        if not _chooses(node, given, result):
+            return result
+        far = self._allowed[self._number] if self._number < len(self._allowed) else np.zeros(())
+        self._number += 1
+        place = _place(node)
+        if not far.any() or far.shape != given[place].shape:
+            return result
+        choice = _choice(node, given, result)
+        scores = moved_scores(choice, far, self._draw, self._generator).astype(given[place].dtype)
+        other = compute([scores if number == place else value for number, value in enumerate(given)])
+        if len(other) < 2:
+            return other
+        assert choice.dim is not None  # TopK: the values are those of the places
+        return [np.take_along_axis(given[place], other[1], choice.dim), *other[1:]]
+
+
+def aligned(choices: Sequence[Choice], rounded: Sequence[Choice]) -> list[Choice]:
+    """Return for each choice that of another run, maybe of another graph, by the names of the nodes' outputs.
+
+    One that the other run does not have stands for itself: nothing is known of its rounding.
+    """
+    known = {one.line: one for one in rounded}
+    found = [known.get(one.line, one) for one in choices]
+    return [other if other.key == one.key else one for one, other in zip(choices, found, strict=True)]
+
+
+def to_arrays(choices: Sequence[Choice]) -> tuple[list[dict[str, Any]], dict[str, Array]]:
+    """Return choices as plain data and arrays by name, for a message."""
+    headers, arrays = [], {}
+    for number, one in enumerate(choices):
+        arrays[SCORES.format(number)] = one.scores
+        if one.picked is not None:
+            arrays[PICKED.format(number)] = one.picked
+        headers.append({"operator": one.operator, "line": one.line, "dim": one.dim, "descending": one.descending})
+    return headers, arrays
+
+
+def from_arrays(headers: Sequence[Mapping[str, Any]], arrays: dict[str, Array]) -> list[Choice]:
+    """Return the choices of a message, and take their arrays out of it."""
+    return [
+        Choice(
+            header["operator"],
+            header["line"],
+            arrays.pop(SCORES.format(number)),
+            arrays.pop(PICKED.format(number), None),
+            header["dim"],
+            header["descending"],
+        )
+        for number, header in enumerate(headers)
+    ]
+
+
+def _choice(node: onnx.NodeProto, given: Given, result: Sequence[Any]) -> Choice:
+    """Return what a node chose, and by what."""
+    attributes = {one.name: one.i for one in node.attribute}
+    scores = given[_place(node)].astype(np.float64)
+    line = next(name for name in node.output if name)
+    choice = Choice(node.op_type, line, scores, None)
+    if not is_among_places(node.op_type):
+        return choice
+    if node.op_type == "NonMaxSuppression":  # of all, since how many it gives hangs on the choice itself
+        return replace(choice, picked=np.argsort(-scores, -1), dim=-1)
+    default = -1 if node.op_type == "TopK" else 0
+    picked = np.asarray(result[-1])
+    descending = bool(attributes.get("largest", 1))
+    return replace(choice, picked=picked, dim=attributes.get("axis", default), descending=descending)
+
+
+def _place(node: onnx.NodeProto) -> int:
+    """Return the input of a node that has the scores."""
+    return 1 if node.op_type == "NonMaxSuppression" else 0
+
+
+def _chooses(node: onnx.NodeProto, given: Given, result: Sequence[Any]) -> bool:
+    """Return True for a node that makes a choice or a whole number of floats."""
+    if node.op_type not in AMONG_PLACES | COMPARED | ROUNDED:
+        return False
+    scores = given[_place(node)]
+    if not isinstance(scores, np.ndarray) or scores.dtype.kind != "f" or not scores.size:
+        return False
+    return node.op_type != "Cast" or np.asarray(result[0]).dtype.kind in "iub"
