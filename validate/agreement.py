@@ -12,27 +12,33 @@ import numpy.typing as npt
 from ..core import graph_io
 from ..core.precision import FLOAT32, Precision
 from .cases import Case
-from .metrics import Reference
+from .metrics import Floor, Reference, settled
+from .near_ties import Mask
 from .verdict import judge_case
 
 Array = npt.NDArray[Any]
 
 
-def disagreement(outputs: Mapping[str, Array], expected: Mapping[str, Array], precision: Precision = FLOAT32) -> str:
+def disagreement(
+    outputs: Mapping[str, Array],
+    expected: Mapping[str, Array],
+    precision: Precision = FLOAT32,
+    unsettled: Mapping[str, Mask] | None = None,
+) -> str:
     """Return why ``outputs`` of this precision are not the expected ones, in words; "" if they are.
 
     A healthy run is within its precision's budget of the truth (relative L2), so two of them differ by at most twice
     that. The truth itself is not needed here: the verdict has had it. NaN and infinity must be in the same places,
-    integers equal.
+    integers equal. Elements of an output that are ``unsettled`` are not compared: near ties decide them.
     """
-    allowed = 2 * precision.budget
+    allowed, unsettled = 2 * precision.budget, unsettled or {}
     if sorted(outputs) != sorted(expected):
         return f"outputs {', '.join(sorted(outputs)) or 'none'} instead of {', '.join(sorted(expected))}"
     for name, wanted in expected.items():
         found = outputs[name]
         if found.shape != wanted.shape:
             return f"{name} has shape {found.shape} instead of {wanted.shape}"
-        error = distance(found, wanted)
+        error = distance(_settled(found, wanted, unsettled.get(name)), wanted)
         if not error <= allowed:
             return f"{name} is {error:.3g} away (relative L2); two healthy runs differ by at most {allowed:g}"
     return ""
@@ -55,6 +61,13 @@ def wrong_output(
         return f"what {reference.source} loses in {precision.words} was not measured"
     wrong = [found for _, found in judge_case(run, case, reference, precision=precision, io=io) if not found.passed]
     return f"{wrong[0].output}: {wrong[0].detail}" if wrong else ""
+
+
+def _settled(found: Array, wanted: Array, unsettled: Mask | None) -> Array:
+    """Return an output with what is wanted in place of its elements that near ties decide."""
+    if unsettled is None or found.dtype.kind not in "iub":
+        return settled(found, wanted, Floor(0.0, 0.0, unsettled=unsettled))
+    return np.where(unsettled, wanted, found) if unsettled.shape == found.shape else found
 
 
 def distance(found: Array, wanted: Array) -> float:

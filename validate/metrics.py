@@ -78,6 +78,11 @@ class Reference:
     moments: dict[tuple[str, int], Any] = field(default_factory=dict, repr=False)
     source: str = PYTORCH
 
+    @property
+    def unsettled(self) -> dict[str, npt.NDArray[np.bool_]]:
+        """The elements of each output that near ties decide."""
+        return {name: floor.unsettled for name, floor in self.floors.items() if floor.unsettled is not None}
+
     def at(self, precision: Precision) -> Reference:
         """The same truth with the floors of another precision; raises KeyError if those were not measured."""
         return self if precision is FLOAT32 else replace(self, floors=dict(self.lower[precision.name]))
@@ -118,9 +123,10 @@ class Comparison:
 def settled(out: Array, ref64: Array, floor: Floor) -> Array:
     """Return a float output with the truth in place of its finite elements that are ``unsettled``: those are not
     judged."""
-    if floor.unsettled is None or ref64.dtype.kind != "f" or out.shape != ref64.shape:
+    mask = floor.unsettled
+    if mask is None or ref64.dtype.kind != "f" or not out.shape == ref64.shape == mask.shape:
         return out
-    return np.where(floor.unsettled & np.isfinite(out), ref64, out)
+    return np.where(mask & np.isfinite(out), ref64, out)
 
 
 def measure(out: Array, ref64: Array) -> Floor:

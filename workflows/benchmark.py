@@ -30,10 +30,12 @@ from ..engines.timing.timed_run import Entry, TimedRun, rotated_sets
 from ..errors import InputError
 from ..modules.grammar import is_file, onnx_path
 from ..validate.agreement import disagreement, wrong_output
-from ..validate.cases import make_cases
+from ..validate.cases import Case, make_cases
+from ..validate.near_ties import Mask
 from .batches import check_batches, usual_batch, with_batches
 from .bundle_variants import from_bundle, plan_kinds
 from .earlier_keywords import with_earlier_keywords
+from .near_ties import find_unsettled, shares_left_out
 from .options import Weights
 from .variant_runners import ModuleRunners, of_backbone
 from .variants import Exporter, Variant, export_backbone, export_target, resolve_as_asked
@@ -230,6 +232,8 @@ class _Batch:
         self.shapes = {spec.name: spec.resolve(self._sizes) for spec in first.inputs}
         self._one_set = input_bytes(first.inputs, self._sizes)
         self._rows: dict[Key, Row] = {}
+        self._near_ties: dict[tuple[str, str], Mapping[str, Mask]] = {}
+        self._left_out: dict[Key, str] = {}
 
     def rows(self) -> list[Row]:
         """Return one row for each model and runtime."""
@@ -250,7 +254,7 @@ class _Batch:
             self.conditions = watch.conditions()
             for key, sampled in samples.items():
                 measurement = self._measurement(key, names[key], sampled, run.processes[key], entries[key].sets)
-                self._rows[key] = Row(*key, self.batch, "measured", measurement=measurement)
+                self._rows[key] = Row(*key, self.batch, "measured", self._left_out.get(key, ""), measurement)
         return [self._rows[key] for key in order]
 
     def _entries(self, runners: Mapping[Key, Runner]) -> dict[Key, Entry]:
@@ -283,7 +287,7 @@ class _Batch:
 
         Without PyTorch, compare with the first runtime that matches the recorded case.
         """
-        feeds = {name: self._feeds(variant) for name, variant in self._variants.items()}
+        feeds = {name: self._case(variant).feeds for name, variant in self._variants.items()}
         expected = {
             name: variant.built.run(feeds[name])
             for name, variant in self._variants.items()
@@ -306,10 +310,10 @@ class _Batch:
             self._note(key, "wrong", why)
             run.drop(key)
 
-    def _feeds(self, variant: Variant) -> Arrays:
+    def _case(self, variant: Variant) -> Case:
         fixed = [replace(spec, shape=self.shapes[spec.name]) for spec in variant.inputs]
         types = {found.io for found in variant.runners.values() if not isinstance(found, str)} - {graph_io.FLOAT32}
-        return make_cases(fixed, {}, io=next(iter(types), graph_io.FLOAT32))[0].feeds
+        return make_cases(fixed, {}, io=next(iter(types), graph_io.FLOAT32))[0]
 
     def _io(self, key: Key) -> str:
         """Return the type in which the model of a row takes float inputs."""
@@ -322,9 +326,20 @@ class _Batch:
         why = self._unlike_recorded(key, process.run)
         if precision is FLOAT32 and not why:
             expected.setdefault(key[0], outputs)
-        if key[0] in expected:
-            why = why or disagreement(outputs, expected[key[0]], precision)
+        if key[0] in expected and not why:
+            why = disagreement(outputs, expected[key[0]], precision)
+            if why and not disagreement(outputs, expected[key[0]], precision, unsettled := self._unsettled(key)):
+                self._left_out[key], why = shares_left_out(unsettled), ""
         return why
+
+    def _unsettled(self, key: Key) -> Mapping[str, Mask]:
+        """Return the elements of each output that near ties decide: asked only if outputs differ."""
+        variant, precision = self._variants[key[0]], self._precision(key)
+        if (found := self._near_ties.get((key[0], precision.name))) is None:
+            self._tell(f"looking for near ties in the {key[0]}")
+            found = find_unsettled(variant.graphs, self._case(variant), precision)
+            self._near_ties[key[0], precision.name] = found
+        return found
 
     def _unlike_recorded(self, key: Key, run: Callable[[Arrays], Arrays]) -> str:
         """Describe how outputs differ from the recorded ones, for the bundle's own graphs and plans alone."""

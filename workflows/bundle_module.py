@@ -51,12 +51,17 @@ def rebuild(bundle: Bundle, recorded: tuple[Case, Reference] | None, progress: P
     """
     weights = _weights_of(bundle)
     built = _built(bundle, weights, progress)
-    if recorded is not None and (problem := disagreement(built.run(recorded[0].feeds), recorded[1].outputs64)):
+    if recorded is not None and (problem := _unlike(built, *recorded)):
         raise InputError(
             f"what PyTorch builds here is not what the bundle recorded ({problem}): other weights or versions; "
             "deploy the target again"
         )
     return weights, built
+
+
+def _unlike(built: Built, case: Case, reference: Reference) -> str:
+    """Describe how a module differs from what was recorded; "" if it does not."""
+    return disagreement(built.run(case.feeds), reference.outputs64, unsettled=reference.unsettled)
 
 
 def _weights_of(bundle: Bundle) -> Weights:

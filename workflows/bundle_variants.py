@@ -52,6 +52,8 @@ def from_bundle(
         alone.runners = runners.runners(runtimes)
         found = [alone]
     found[0].recorded, found[0].precision = recorded, held.precision
+    graphs = {name: held.path / file for name, file in held.graphs.items()}
+    found[0].graphs = {name: path for name, path in graphs.items() if path.is_file()}
     found[0].runners |= _own_runners(held, recorded, runtimes)
     return found
 
@@ -62,11 +64,13 @@ def plan_kinds(bundle: Bundle) -> tuple[tuple[str, str], ...]:
 
 
 def _files_of(bundle: Bundle, runtimes: Sequence[str]) -> list[str]:
-    """Return the files that the runtimes load, and the recorded cases."""
+    """Return the files that the runtimes load, the graphs that plans were built from, and the recorded cases."""
     kinds = [RUNTIMES[name] for name in runtimes]
     graphs = [MODEL]
     if bundle.tuned is not None and any(isinstance(kind, GraphRuntime) for kind in kinds):
         graphs.append(str(bundle.tuned["file"]))
+    of_plans = {kind.precision for kind in kinds if isinstance(kind, PlanRuntime)}
+    graphs += [file for precision, file in bundle.graphs.items() if precision in of_plans]
     plans = [plan.file for kind in kinds if isinstance(kind, PlanRuntime) for plan in _plans_of(bundle, kind)]
     wanted = dict.fromkeys(
         [

@@ -63,6 +63,7 @@ class Variant:
         block: The place of a block in the backbone; None for the target and the plain backbone.
         replaces: The class of what the plain backbone has in place of the block; "" if it has nothing there.
         precision: That of its graph; of an ONNX file it may be another than float32.
+        graphs: Its graphs by precision.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Variant:
     block: Inserted | None = None
     replaces: str = ""
     precision: str = FP32
+    graphs: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -103,7 +105,8 @@ class Exporter:
         place.mkdir()
         self.progress(f"exporting {name}")
         graph = export_graph(target, module, place, opset=self.opset, progress=self.progress)
-        return Variant(name, target.inputs, graph.axes, built=Built(target, module, graph))
+        built = Built(target, module, graph)
+        return Variant(name, target.inputs, graph.axes, built=built, graphs={FP32: graph.path})
 
 
 def resolve_as_asked(spec: str, shapes: Sequence[str], dynamic: Any, weights: Weights) -> Target:

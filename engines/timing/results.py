@@ -48,7 +48,7 @@ class Row:
     """One cell: ``model`` is the target or the plain backbone, ``runtime`` a name of runtimes.py.
 
     ``wrong`` is a runtime whose output is not the others', ``failed`` one that should work here and does not; neither
-    is timed.
+    is timed. ``why`` says why there are no numbers, or what of a measured runtime's outputs was not compared.
     """
 
     model: str
@@ -121,4 +121,5 @@ class Benchmark:
         ]
         if unsteady:
             found.append(f"the latency varies by more than 2.5 %: {'; '.join(unsteady)}")
-        return found
+        measured = (row for row in self.rows if row.measurement is not None and row.why)
+        return [*found, *(f"{row.model} in {row.runtime} at batch {row.batch}: {row.why}" for row in measured)]

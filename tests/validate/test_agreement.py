@@ -47,3 +47,21 @@ def test_zeros_and_integers_are_exact() -> None:
     assert distance(zeros + 1e-9, zeros) == math.inf
     assert distance(np.array([1, 2]), np.array([1, 2])) == 0
     assert distance(np.array([1, 3]), np.array([1, 2])) == math.inf
+
+
+def test_what_near_ties_decide_is_not_compared_and_nothing_else_is_left_out() -> None:
+    mask = np.zeros(X.shape, np.bool_)
+    mask[1, 2] = True
+    changed = X.copy()
+    changed[1, 2] += 1
+    assert disagreement({"y": changed}, {"y": X}, unsettled={"y": mask}) == ""
+    assert disagreement({"y": changed}, {"y": X}, unsettled={"z": mask})
+    places = np.arange(20).reshape(4, 5)
+    other = np.where(mask, 7, places)
+    assert disagreement({"y": other}, {"y": places}, unsettled={"y": mask}) == ""
+    changed[0, 0] += 1
+    other[0, 0] = 7
+    assert disagreement({"y": changed}, {"y": X}, unsettled={"y": mask})
+    assert disagreement({"y": other}, {"y": places}, unsettled={"y": mask})
+    changed = np.where(mask, np.float32(np.nan), X)
+    assert disagreement({"y": changed}, {"y": X}, unsettled={"y": mask})
