@@ -173,12 +173,12 @@ def _change(graph: OnnxGraph, source: Source, precision: str, chosen: Sequence[C
         lowering = by_name[choice.name]
         if not _changed(model, replace(source, graph=graph), precision, lowering):
             raise InputError(f"{choice.name!r} changes nothing beside what else is chosen")
-        change = _with(change, lowering, model.graph)
+        change = _with(change, lowering, model.graph, source.io)
     return change
 
 
-def _with(change: Change, lowering: Lowering, graph: ir.Graph) -> Change:
-    nodes = lowering.nodes(graph)
+def _with(change: Change, lowering: Lowering, graph: ir.Graph, io: str) -> Change:
+    nodes = lowering.nodes(graph, io=io)
     if lowering.is_low:
         return replace(change, allowed=change.allowed | nodes)
     return replace(change, kept={**change.kept, **dict.fromkeys(nodes, lowering.name)})
@@ -188,7 +188,7 @@ def _changed(model: ir.Model, source: Source, precision: str, lowering: Lowering
     """Return the number of nodes that the choice of precision alone changes."""
     from .passes.float_policy import plan
 
-    change = _with(Change(), lowering, model.graph)
+    change = _with(Change(), lowering, model.graph, source.io)
     if not (change.allowed or change.kept):
         return 0
     kept_by: Callable[[str], str] = keeper(source.graph, kept_in(source.graph, source.keep))

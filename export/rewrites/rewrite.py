@@ -121,6 +121,12 @@ def moves_by_one(node: ir.Node) -> bool:
     return all(numbers == {1} for numbers in found) and node.attributes.get_string("auto_pad", "NOTSET") == "NOTSET"
 
 
+def take_over(new: ir.Value, old: ir.Value) -> None:
+    """Have every reader of ``old``, which is no output of the graph, read ``new``, which takes its type and shape."""
+    new.type, new.shape = old.type, old.shape
+    ir.convenience.replace_all_uses_with(old, new)
+
+
 class Writer:
     """Collects the nodes that take the place of ``old``, named after it, and puts them there."""
 

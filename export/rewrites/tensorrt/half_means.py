@@ -19,7 +19,7 @@ class HalfMeans:
     kind = "precision of means"
     is_low = True
 
-    def nodes(self, graph: ir.Graph) -> frozenset[str]:
+    def nodes(self, graph: ir.Graph, *, io: str) -> frozenset[str]:
         """Return the reductions and poolings that give a mean."""
         return frozenset(str(node.name) for node in graph if node.op_type in MEANS)
 

@@ -20,6 +20,9 @@ class Lowering(Protocol):
     kind: str
     is_low: bool
 
-    def nodes(self, graph: ir.Graph) -> frozenset[str]:
-        """Return the names of the nodes of a float32 graph; none if the choice does not apply."""
+    def nodes(self, graph: ir.Graph, *, io: str) -> frozenset[str]:
+        """Return the names of the nodes of a float32 graph; none if the choice does not apply.
+
+        ``io`` is the type that its inputs and outputs will have.
+        """
         ...

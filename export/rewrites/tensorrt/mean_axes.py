@@ -9,23 +9,23 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from ..rewrite import Writer
-from .spatial_mean import SPATIAL, is_spatial, keeps_axes, kind_of_mean, reduce, with_axes, without_axes
+from .spatial_mean import SPATIAL, given, is_mean, is_spatial, keeps_axes, kind_of_mean, put_mean, reduce, with_axes
 
 
 class KeptAxes:
-    """A mean without axes as one that keeps them, and a Squeeze."""
+    """A mean without axes, or a pooling, as a ReduceMean that keeps its axes."""
 
     name = "mean that keeps its axes"
 
     def kind(self, node: ir.Node) -> str:
         """Return the kind by number of channels."""
-        return kind_of_mean(node) if is_spatial(node) and not keeps_axes(node) else ""
+        is_kept = is_spatial(node) and keeps_axes(node)
+        return "" if is_kept else kind_of_mean(node)
 
     def apply(self, node: ir.Node) -> None:
-        """Write in the node's place a ReduceMean and a Squeeze."""
-        write, given = Writer(node), node.inputs[0]
-        assert given is not None
-        write.put(without_axes(write, reduce(write, node, given, SPATIAL, "mean", keep=True), "squeezed"))
+        """Write in the node's place a ReduceMean and, if the axes go, a Squeeze."""
+        write = Writer(node)
+        put_mean(write, node, reduce(write, node, given(node), SPATIAL, "mean", keep=True))
 
 
 class DroppedAxes:
@@ -35,13 +35,12 @@ class DroppedAxes:
 
     def kind(self, node: ir.Node) -> str:
         """Return the kind by number of channels."""
-        return kind_of_mean(node) if is_spatial(node) and keeps_axes(node) else ""
+        return kind_of_mean(node) if is_mean(node) and keeps_axes(node) else ""
 
     def apply(self, node: ir.Node) -> None:
         """Write in the node's place a ReduceMean and an Unsqueeze."""
-        write, given = Writer(node), node.inputs[0]
-        assert given is not None
-        write.put(with_axes(write, reduce(write, node, given, SPATIAL, "mean", keep=False), "unsqueezed"))
+        write = Writer(node)
+        write.put(with_axes(write, reduce(write, node, given(node), SPATIAL, "mean", keep=False), "unsqueezed"))
 
 
 TURN = 1

@@ -39,13 +39,33 @@ def kind_of_mean(node: ir.Node) -> str:
     return f"mean over height and width of {channels(node)}" if is_mean(node) else ""
 
 
-def reduce(write: Writer, node: ir.Node, value: ir.Value, axes: tuple[int, ...], word: str, *, keep: bool) -> ir.Value:
-    """Write a mean over the axes, given as an attribute or, from opset 18 on, as an input."""
-    opset = _opset(node)
-    if opset < 18:
-        return write.node("ReduceMean", [value], word, axes=list(axes), keepdims=int(keep))
-    given = write.weight(np.array(axes, np.int64), f"axes of {word}")
-    return write.node("ReduceMean", [value, given], word, keepdims=int(keep))
+def given(node: ir.Node, index: int = 0) -> ir.Value:
+    """Return an operand that is there."""
+    value = node.inputs[index]
+    assert value is not None
+    return value
+
+
+def reduce(
+    write: Writer,
+    node: ir.Node,
+    value: ir.Value,
+    axes: tuple[int, ...],
+    word: str,
+    *,
+    keep: bool,
+    operator: str = "ReduceMean",
+) -> ir.Value:
+    """Write a reduction over the axes, given as an attribute or, from opset 18 on, as an input."""
+    if opset(node) < 18:
+        return write.node(operator, [value], word, axes=list(axes), keepdims=int(keep))
+    numbers = write.weight(np.array(axes, np.int64), f"axes of {word}")
+    return write.node(operator, [value, numbers], word, keepdims=int(keep))
+
+
+def put_mean(write: Writer, node: ir.Node, value: ir.Value) -> None:
+    """Put a mean (n, c, 1, 1) in the node's place, in the shape that it had there."""
+    write.put(value if keeps_axes(node) else without_axes(write, value, "squeezed"))
 
 
 def without_axes(write: Writer, value: ir.Value, word: str, axes: tuple[int, ...] = SPATIAL) -> ir.Value:
@@ -58,7 +78,8 @@ def with_axes(write: Writer, value: ir.Value, word: str, axes: tuple[int, ...] =
     return write.node("Unsqueeze", [value, write.weight(np.array(axes, np.int64), f"axes of {word}")], word)
 
 
-def _opset(node: ir.Node) -> int:
+def opset(node: ir.Node) -> int:
+    """Return the opset of the node's graph."""
     graph = node.graph
     assert isinstance(graph, ir.Graph)
     return int(graph.opset_imports[""])

@@ -1,0 +1,22 @@
+"""The mean over height or width as an average pooling, which the CPU has as well, whatever the length of the axis."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from ..pooled_mean import PooledMean
+from .mean_product import kind_of_axis_mean
+
+
+class AxisPool(PooledMean):
+    """ReduceMean over height or width as AveragePool. Does not apply to an axis that may vary."""
+
+    name = "row and column means as pooling"
+
+    def kind(self, node: ir.Node) -> str:
+        """Return the kind by axis and number of channels."""
+        return kind_of_axis_mean(node) if super().kind(node) else ""
+
+
+TURN = 1
+REWRITES = (AxisPool(),)

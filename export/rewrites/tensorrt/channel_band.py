@@ -1,0 +1,52 @@
+"""A convolution along the channels of one row, as ECA has, as a matrix product with a band of weights.
+
+The convolution has one channel, so that a kernel for convolutions has almost nothing to do beside its start; in two
+dimensions it also needs axes that the product does not. Does not apply to so many channels that the matrix is large.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from ..rewrite import Writer, constant, moves_by_one, sizes
+from .spatial_mean import given
+
+MOST = 1024  # channels; the matrix of so many is 2 MB in float16
+
+
+class ChannelBand:
+    """Conv of (n, 1, c) as (n, 1, c) times (c, c)."""
+
+    name = "convolution along channels as a matrix product"
+
+    def kind(self, node: ir.Node) -> str:
+        """Return the kind by kernel and number of channels."""
+        weight = constant(node.inputs[1]) if node.op_type == "Conv" else None
+        if weight is None or weight.ndim != 3 or weight.shape[:2] != (1, 1):
+            return ""
+        before, after = sizes(node.inputs[0], 3), sizes(node.outputs[0], 3)
+        if before is None or after is None or before[2] is None or before[1:] != after[1:] or before[2] > MOST:
+            return ""
+        has_numbers = len(node.inputs) < 3 or constant(node.inputs[2]) is not None
+        return f"Conv of {weight.shape[2]} along {before[2]} channels" if moves_by_one(node) and has_numbers else ""
+
+    def apply(self, node: ir.Node) -> None:
+        """Write in the node's place a MatMul and, for a bias, an Add."""
+        weight, known = constant(node.inputs[1]), sizes(node.inputs[0], 3)
+        assert weight is not None
+        assert known is not None
+        assert known[2] is not None
+        write = Writer(node)
+        before = node.attributes.get_ints("pads", (0, 0))[0]
+        band = np.zeros((known[2], known[2]), weight.dtype)
+        for place, number in enumerate(weight[0, 0]):
+            band += np.diag(np.full(known[2] - abs(before - place), number, weight.dtype), before - place)
+        result = write.node("MatMul", [given(node), write.weight(band, "band")], "product")
+        if len(node.inputs) > 2:
+            result = write.node("Add", [result, node.inputs[2]], "with bias")
+        write.put(result)
+
+
+TURN = 2
+REWRITES = (ChannelBand(),)

@@ -1,0 +1,92 @@
+"""Means as matrix products with a vector of equal numbers: over height and width, over rows, and over columns.
+
+A product is what half precision is for: it reads a half-precision map as it is, adds up in float32 on the units that
+multiply matrices, and needs no Cast. The vector is a weight if the size is known. Else it is made of the size on the
+way, holding one over SHARE, and what is left of the division follows on the small result, so that neither leaves
+float16's range at usual sizes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from ..rewrite import Writer, sizes
+from ..split_reduction import reduced_axes
+from .spatial_mean import channels, given, keeps_axes, kind_of_mean, put_mean, with_axes, without_axes
+
+SHARE = 256
+HEIGHT, WIDTH = 2, 3
+
+
+class MeanProduct:
+    """The mean over all pixels as (n, c, h·w) times a vector."""
+
+    name = "mean as a matrix product"
+
+    def kind(self, node: ir.Node) -> str:
+        """Return the kind by number of channels."""
+        return kind_of_mean(node)
+
+    def apply(self, node: ir.Node) -> None:
+        """Write in the node's place a Reshape, a MatMul, and the axes."""
+        known = sizes(node.inputs[0], 4)
+        assert known is not None
+        write = Writer(node)
+        # 0: as there, -1: what is left
+        flat = write.node("Reshape", [given(node), write.weight(np.array([0, 0, -1]), "pixels")], "flat")
+        height, width = known[2:]
+        count = None if height is None or width is None else height * width
+        mean = _times_vector(write, flat, axis=2, size=count, is_last=True)
+        put_mean(write, node, with_axes(write, mean, "map", (3,)))
+
+
+class AxisProduct:
+    """The mean over rows or over columns as a product of the map with a vector."""
+
+    name = "row and column means as matrix products"
+
+    def kind(self, node: ir.Node) -> str:
+        """Return the kind by axis and number of channels."""
+        return kind_of_axis_mean(node)
+
+    def apply(self, node: ir.Node) -> None:
+        """Write in the node's place a MatMul and, if the axis goes, a Squeeze."""
+        known = sizes(node.inputs[0], 4)
+        assert known is not None
+        (axis,) = reduced_axes(node)
+        write = Writer(node)
+        mean = _times_vector(write, given(node), axis=axis, size=known[axis], is_last=axis == WIDTH)
+        write.put(mean if keeps_axes(node) else without_axes(write, mean, "squeezed", (axis,)))
+
+
+def kind_of_axis_mean(node: ir.Node) -> str:
+    """Return the kind of place of a mean over height or width alone; "" for any other node."""
+    if node.op_type != "ReduceMean" or sizes(node.inputs[0], 4) is None:
+        return ""
+    axes = reduced_axes(node)
+    if axes not in ((HEIGHT,), (WIDTH,)):
+        return ""
+    return f"mean over the {'height' if axes == (HEIGHT,) else 'width'} of {channels(node)}"
+
+
+def _times_vector(write: Writer, value: ir.Value, *, axis: int, size: int | None, is_last: bool) -> ir.Value:
+    """Write the mean of a value along an axis, the last or the last but one, which stays with one entry."""
+    assert value.dtype is not None
+    dtype = value.dtype.numpy()
+    if size is not None:
+        shape = (size, 1) if is_last else (1, size)
+        vector: ir.Value = write.weight(np.full(shape, 1 / size, dtype), "vector")
+        return write.node("MatMul", [value, vector] if is_last else [vector, value], "mean")
+    count = write.integers("Shape", [value], "count", start=axis, end=axis + 1)
+    one = write.number(1, "one")
+    wanted = write.integers("Concat", [count, one] if is_last else [one, count], "size of the vector", axis=0)
+    vector = write.node("Expand", [write.weight(np.full((1, 1), 1 / SHARE, dtype), "share"), wanted], "vector")
+    sums = write.node("MatMul", [value, vector] if is_last else [vector, value], "shares")
+    number = write.node("Cast", [count], "count as a number", to=int(value.dtype))
+    rest = write.node("Div", [write.weight(np.array([SHARE], dtype), "shares of one"), number], "rest")
+    return write.node("Mul", [sums, rest], "mean")
+
+
+TURN = 1
+REWRITES = (MeanProduct(), AxisProduct())

@@ -1,0 +1,57 @@
+"""A sum of two products with one weight as one product of the sum.
+
+CBAM sends the mean and the maximum of its map through the same two layers and adds the results. The second layer is
+linear, so that the sum can be taken before it, with the bias twice.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from ..rewrite import Writer, constant
+from .gate_chain import product_of
+
+
+class SummedProducts:
+    """W·a + b + W·c + b as W·(a + c) + 2·b."""
+
+    name = "one product of a sum"
+
+    def kind(self, node: ir.Node) -> str:
+        """Return the kind by channels; the place is the addition."""
+        found = _products(node)
+        product = None if found is None else product_of(found[0])
+        if product is None:
+            return ""
+        outputs, inputs = product.weight.shape
+        return f"sum of products with one weight, {inputs} to {outputs} channels"
+
+    def apply(self, node: ir.Node) -> None:
+        """Write in the node's place an Add and the product."""
+        found = _products(node)
+        assert found is not None
+        first, second = found
+        write = Writer(node)
+        total = write.node("Add", [first.inputs[0], second.inputs[0]], "sum")
+        operands = [total, first.inputs[1]]
+        bias = constant(first.inputs[2]) if len(first.inputs) > 2 else None
+        if bias is not None:
+            operands.append(write.weight(np.asarray(2 * bias, bias.dtype), "bias of both"))
+        write.put(write.node(first.op_type, operands, "product", **first.attributes))
+
+
+def _products(node: ir.Node) -> tuple[ir.Node, ir.Node] | None:
+    """Return the products that a node adds up; None unless they have one weight and one bias."""
+    made = [None if value is None or len(value.uses()) != 1 else value.producer() for value in node.inputs]
+    if node.op_type != "Add" or len(made) != 2 or made[0] is None or made[1] is None or made[0] is made[1]:
+        return None
+    first, second = made[0], made[1]
+    is_one = first.op_type == second.op_type and list(first.inputs[1:]) == list(second.inputs[1:])
+    if not is_one or first.attributes != second.attributes or product_of(first) is None:
+        return None
+    return first, second
+
+
+TURN = 2
+REWRITES = (SummedProducts(),)
