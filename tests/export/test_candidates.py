@@ -52,7 +52,7 @@ def computed(path: Path) -> np.ndarray:
 def test_choices_are_listed_by_kind_of_place(tmp_path: Path) -> None:
     source = squeeze_and_excite(tmp_path)
     found = choices_of(source, "fp16")
-    assert Choice(KEPT, "mean over height and width of 8 channels", 1) in found
+    assert Choice(KEPT, "mean over height and width", 1) in found
     assert Choice(HALF, "precision of means", 1) in found
     assert not any(
         choice.kind.startswith("precision of") for choice in choices_of(squeeze_and_excite(tmp_path), "fp32")
@@ -90,7 +90,7 @@ def test_the_same_choices_write_the_same_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        (Choice(KEPT, "mean over height and width of 9 channels", 1), "changes nothing at"),
+        (Choice(KEPT, "mean over height and depth", 1), "changes nothing at"),
         (Choice("means by magic", "precision of means", 1), "received the unknown choice 'means by magic'"),
     ],
 )

@@ -29,7 +29,7 @@ class ChannelBand:
         if before is None or after is None or before[2] is None or before[1:] != after[1:] or before[2] > MOST:
             return ""
         has_numbers = len(node.inputs) < 3 or constant(node.inputs[2]) is not None
-        return f"Conv of {weight.shape[2]} along {before[2]} channels" if moves_by_one(node) and has_numbers else ""
+        return "convolution along channels" if moves_by_one(node) and has_numbers else ""
 
     def apply(self, node: ir.Node) -> None:
         """Write in the node's place a MatMul and, for a bias, an Add."""

@@ -50,16 +50,6 @@ class Step:
         if self.product is not None:
             yield self.product
 
-    def channels(self) -> str:
-        """Return the numbers of channels from the first product to the last in words."""
-        step: Step | None = self
-        widths: list[int] = []
-        while step is not None:
-            if step.product is not None:
-                widths += [step.product.weight.shape[1]] if widths else [*step.product.weight.shape]
-            step = next((inner for inner in step.given if any(inner.products())), None)
-        return " to ".join(map(str, reversed(widths)))
-
 
 def chain(value: ir.Value | None, rank: int) -> Step | None:
     """Return the steps that a value of this rank is made of; None for a value of another rank."""

@@ -21,7 +21,7 @@ class GateConvolutions:
     def kind(self, node: ir.Node) -> str:
         """Return the kind by channels; the place is the Unsqueeze."""
         step = self._chain(node)
-        return "" if step is None else f"gate of {step.channels()} channels"
+        return "" if step is None else "layers of a gate"
 
     def apply(self, node: ir.Node) -> None:
         """Write in the node's place the chain of pixels."""
@@ -49,7 +49,7 @@ class GateProducts:
     def kind(self, node: ir.Node) -> str:
         """Return the kind by channels; the place is the last of the chain."""
         step = self._chain(node)
-        return "" if step is None else f"gate of {step.channels()} channels"
+        return "" if step is None else "layers of a gate"
 
     def apply(self, node: ir.Node) -> None:
         """Write in the node's place the chain of rows, and an Unsqueeze."""

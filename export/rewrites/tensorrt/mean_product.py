@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from ..rewrite import Writer, sizes
 from ..split_reduction import reduced_axes
-from .spatial_mean import channels, given, keeps_axes, kind_of_mean, put_mean, with_axes, without_axes
+from .spatial_mean import given, keeps_axes, kind_of_mean, put_mean, with_axes, without_axes
 
 SHARE = 256
 HEIGHT, WIDTH = 2, 3
@@ -64,10 +64,7 @@ def kind_of_axis_mean(node: ir.Node) -> str:
     """Return the kind of place of a mean over height or width alone; "" for any other node."""
     if node.op_type != "ReduceMean" or sizes(node.inputs[0], 4) is None:
         return ""
-    axes = reduced_axes(node)
-    if axes not in ((HEIGHT,), (WIDTH,)):
-        return ""
-    return f"mean over the {'height' if axes == (HEIGHT,) else 'width'} of {channels(node)}"
+    return "mean over height or width" if reduced_axes(node) in ((HEIGHT,), (WIDTH,)) else ""
 
 
 def _times_vector(write: Writer, value: ir.Value, *, axis: int, size: int | None, is_last: bool) -> ir.Value:

@@ -20,8 +20,7 @@ class PickedEntry:
 
     def kind(self, node: ir.Node) -> str:
         """Return the kind by the length of the axis."""
-        found = _picked(node)
-        return "" if found is None else f"one entry of {found[1]}"
+        return "" if _picked(node) is None else "one entry of an axis"
 
     def apply(self, node: ir.Node) -> None:
         """Write in the node's place a Squeeze, before it a Slice if there are more entries."""

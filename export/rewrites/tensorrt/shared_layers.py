@@ -40,11 +40,7 @@ class SharedLayers:
 
     def kind(self, node: ir.Node) -> str:
         """Return the kind by number of values and channels; the place is the last node of the last level."""
-        found = _shared(node)
-        if found is None:
-            return ""
-        product = next(product for level in found.levels if (product := product_of(level[0])) is not None)
-        return f"layers shared by {len(found.roots)} values of {product.weight.shape[1]} channels"
+        return "" if _shared(node) is None else "layers that several values share"
 
     def apply(self, node: ir.Node) -> None:
         """Write in the place of all levels a Concat, one node for each level, and the values taken apart again."""
