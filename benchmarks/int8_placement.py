@@ -91,7 +91,7 @@ class Layer:
 def layers_of(log: str) -> Iterator[Layer]:
     """Yield the layers that the builder's log describes."""
     described = re.compile(
-        r"Name: (\S+), LayerType: (\w+), Inputs: \[(.*?)\], Constants: \[.*?\], Outputs: \[(.*?)\], TacticName:"
+        r"^Name: (.+?), LayerType: (\w+), Inputs: \[(.*?)\], Constants: \[.*?\], Outputs: \[(.*?)\], TacticName:"
     )
     for line in log.splitlines():
         if found := described.search(line):
@@ -101,7 +101,7 @@ def layers_of(log: str) -> Iterator[Layer]:
 
 def _tensors(text: str) -> Iterator[tuple[str, int, str]]:
     """Yield each tensor once: one that a layer reads twice comes from memory once."""
-    found = re.findall(r"Name: (\S+), Dimensions: \[([-\d,]*)\].*?Datatype: (\w+)", text)
+    found = re.findall(r"Name: ([^{}]+?), Dimensions: \[([-\d,]*)\].*?Datatype: (\w+)", text)
     for name, sizes, dtype in dict.fromkeys(found):
         count = math.prod(1 if size == "-1" else int(size) for size in sizes.split(",") if size)
         yield name, count * BYTES[dtype], dtype

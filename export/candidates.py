@@ -75,7 +75,7 @@ def source_of(bundle: Bundle, precision: str) -> Source:
 
 
 def choices(bundle: Bundle, precision: str) -> tuple[Choice, ...]:
-    """Return all that can be chosen for the bundle's graph of this precision.
+    """Return all that can be chosen for the bundle's graph of this precision, the most promising first.
 
     Raises InputError for a precision without candidates, or of which the bundle has no graph.
     """
@@ -86,7 +86,7 @@ def choices_of(source: Source, precision: str) -> tuple[Choice, ...]:
     """Return the same of a graph without a bundle."""
     import onnx_ir as ir
 
-    from .rewrites.tensorrt import LOWERINGS, REWRITES
+    from .rewrites.tensorrt import LOWERINGS, REWRITES, promise
 
     _require_float(precision)
     model = ir.load(str(source.graph.path))
@@ -94,7 +94,7 @@ def choices_of(source: Source, precision: str) -> tuple[Choice, ...]:
     if precision in CAST:
         counts = {lowering: _changed(model, source, precision, lowering) for lowering in LOWERINGS}
         found += [Choice(lowering.name, lowering.kind, count) for lowering, count in counts.items() if count]
-    return tuple(found)
+    return tuple(sorted(found, key=lambda choice: promise(choice.name)))
 
 
 def write(bundle: Bundle, precision: str, chosen: Sequence[Choice], path: Path) -> Mapping[str, str]:

@@ -9,7 +9,7 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from attn2trt.export.rewrites import Rewrite, kinds
-from attn2trt.export.rewrites.tensorrt import LOWERINGS, REWRITES
+from attn2trt.export.rewrites.tensorrt import FIRST, LOWERINGS, REWRITES
 
 from .rewrite_graphs import MAP, model, numbers, rewritten
 
@@ -250,11 +250,41 @@ def test_an_activation_moves_beside_what_reads_it() -> None:
     assert not kinds(ir.from_proto(twice), named("activation beside what reads it"))
 
 
+@pytest.mark.parametrize("body", ["g = Sigmoid (m) y = Mul (x, g)", "y = Mul (m, x)"])
+@pytest.mark.parametrize("given", [VARYING, FIXED])
+def test_a_gate_is_widened_to_a_row(body: str, given: str) -> None:
+    before = model(f"m = ReduceMax <axes: ints = [2, 3]> (x) {body}", given)
+    shape = (None, 16, 3, 5) if given == FIXED else ()
+    operators = computes_the_same(before, named("gate widened to a row by Expand"), shape)
+    assert operators[-2:] == (["Sigmoid", "Mul"] if "Sigmoid" in body else ["Expand", "Mul"])
+    product = named("gate widened to a row by a product")
+    if given == FIXED:
+        assert "MatMul" in computes_the_same(before, product, shape)
+    else:
+        assert not kinds(ir.from_proto(before), product)
+
+
+def test_an_activation_before_an_unsqueeze_goes_behind_the_widening() -> None:
+    reduced = "m = ReduceMax <axes: ints = [2, 3], keepdims: int = 0> (x)"
+    body = f"{reduced} s = Sigmoid (m) u = Unsqueeze (s, axes) y = Mul (x, u)"
+    operators = computes_the_same(
+        model(body, FIXED, **SPATIAL), named("gate widened to a row by Expand"), (None, 16, 3, 5)
+    )
+    assert operators == ["ReduceMax", "Unsqueeze", "Expand", "Sigmoid", "Mul"]
+
+
+def test_gates_of_rows_or_pixels_are_not_widened() -> None:
+    for axes in ("[1]", "[2]", "[1, 2, 3]"):
+        before = model(f"m = ReduceMax <axes: ints = {axes}> (x) y = Mul (x, m)")
+        assert not kinds(ir.from_proto(before), named("gate widened to a row by Expand"))
+
+
 @pytest.mark.parametrize("name", ["HardSwish by HardSigmoid", "HardSwish by Clip"])
 def test_hard_swish_is_written_out(name: str) -> None:
     assert "HardSwish" not in computes_the_same(model("y = HardSwish (x)"), named(name))
 
 
-def test_every_candidate_has_a_name_of_its_own() -> None:
+def test_every_candidate_has_a_name_of_its_own_and_the_first_are_there() -> None:
     names = [one.name for one in (*REWRITES, *LOWERINGS)]
     assert len({*names}) == len(names)
+    assert {*FIRST} <= {*names}

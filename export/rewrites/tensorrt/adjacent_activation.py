@@ -23,22 +23,27 @@ class AdjacentActivation:
 
     def kind(self, node: ir.Node) -> str:
         """Return the kind by the activation; the place is the last that reshapes."""
-        found = _between(node)
+        found = activation_before(node)
         return "" if found is None else f"{found[0].op_type} before what reshapes it"
 
     def apply(self, node: ir.Node) -> None:
         """Write in the node's place what reshapes, then the activation."""
-        found = _between(node)
+        found = activation_before(node)
         assert found is not None
         activation, shapes = found
         write = Writer(node)
-        value = given(activation)
-        for number, shape in enumerate(shapes):
-            value = write.node(shape.op_type, [value, *shape.inputs[1:]], f"shape {number}", **shape.attributes)
+        value = reshaped(write, given(activation), shapes)
         write.put(write.node(activation.op_type, [value], "activation", **activation.attributes))
 
 
-def _between(last: ir.Node) -> tuple[ir.Node, list[ir.Node]] | None:
+def reshaped(write: Writer, value: ir.Value, shapes: list[ir.Node]) -> ir.Value:
+    """Write what reshapes a value, in order."""
+    for number, shape in enumerate(shapes):
+        value = write.node(shape.op_type, [value, *shape.inputs[1:]], f"shape {number}", **shape.attributes)
+    return value
+
+
+def activation_before(last: ir.Node) -> tuple[ir.Node, list[ir.Node]] | None:
     """Return an activation and the operators from there to the ``last`` that only reshape it; None without one."""
     if last.op_type not in SHAPES or any(use.node.op_type in SHAPES for use in last.outputs[0].uses()):
         return None

@@ -1,0 +1,141 @@
+"""Count what every candidate for TensorRT changes, on TensorRT for RTX without a GPU; write docs/gpu_candidates.md.
+
+Usage: python benchmarks/gpu_candidates.py [TARGET ...]. Each candidate graph is parsed, its network's layers are
+counted, and a plan is built for one compute capability. At the level VERBOSE the builder writes the layers of the
+engine, which are its kernels, with the types of their tensors into the log. Writes results/gpu_candidates.json after
+every target, and the tables of the page; with TARGETs it prints their rows alone.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import onnx
+from fused_bytes import Kernels
+from int8_placement import by_bits, crossing, layers_of
+
+from attn2trt.core.graph import OnnxGraph
+from attn2trt.core.precision import FP16
+from attn2trt.core.scratch import scratch
+from attn2trt.engines.tensorrt.build import Order
+from attn2trt.engines.tensorrt.flavours import RTX
+from attn2trt.engines.tensorrt.isolated import build_isolated
+from attn2trt.engines.tensorrt.library import load, make_logger
+from attn2trt.engines.tensorrt.profiles import Profile
+from attn2trt.errors import Attn2trtError
+from attn2trt.export.candidates import Choice, Source, choices_of, write_of
+from attn2trt.modules import catalog
+from attn2trt.workflows.float32_graph import export_graph
+
+RESULTS = Path(__file__).parent / "results/gpu_candidates.json"
+BLOCKS = ("se", "cbam", "eca", "coord_att", "gam", "psa")
+BACKBONES = ("resnet50+se", "resnet50+cbam", "resnet50+coord_att")
+BLOCK_SHAPE, IMAGE_SHAPE, AXES, CAPABILITY = "8x256x56x56", "8x3x224x224", "batch=1:8:32", "8.9"
+FLOAT16, FLOAT32 = "float16", "float32"
+
+
+def sources(name: str, folder: Path) -> Iterator[Source]:
+    """Yield the float32 graph of a target, for each type of inputs and outputs that is asked for."""
+    target = catalog.resolve(name, shapes=[BLOCK_SHAPE if name in BLOCKS else IMAGE_SHAPE], dynamic=AXES)
+    graph = export_graph(target, target.build(), folder)
+    for io in (FLOAT32, FLOAT16) if name in BLOCKS else (FLOAT32,):
+        yield Source(graph, io=io)
+
+
+def rows_of(name: str, source: Source) -> Iterator[dict[str, Any]]:
+    """Yield the row of the graph as it is, then one for each choice."""
+    for chosen in ((), *((choice,) for choice in choices_of(source, FP16))):
+        row = {"target": name, "io": source.io, **_described(chosen)}
+        with scratch("candidates") as folder:
+            try:
+                graph = write_of(source, FP16, chosen, folder / "model.onnx")
+                yield row | counted(graph) | built(graph, folder)
+            except Attn2trtError as error:
+                yield row | {"why_not": " ".join(str(error).split())[:300]}
+
+
+def _described(chosen: Sequence[Choice]) -> dict[str, Any]:
+    if not chosen:
+        return {"candidate": "", "kind": "", "places": 0}
+    (choice,) = chosen
+    return {"candidate": choice.name, "kind": choice.kind, "places": choice.count}
+
+
+def counted(graph: OnnxGraph) -> dict[str, Any]:
+    """Return the layers of the parsed network by type and precision, and what the ONNX graph alone says.
+
+    Raises CheckFailed for a graph that the parser refuses.
+    """
+    nodes = Counter(node.op_type for node in onnx.load(str(graph.path), load_external_data=False).graph.node)
+    with scratch("parsed") as folder:
+        trt = load(RTX, None).trt
+        builder = trt.Builder(make_logger(trt, folder / "log"))
+        network = builder.create_network(0)
+        parser = trt.OnnxParser(network, builder.logger)
+        if not parser.parse_from_file(str(graph.path)):
+            return {"parsed": {}}
+        layers = [network.get_layer(index) for index in range(network.num_layers)]
+        found = Counter((layer.type.name, layer.get_output(0).dtype.name) for layer in layers)
+    parsed: dict[str, dict[str, int]] = {}
+    for (kind, dtype), count in sorted(found.items()):
+        parsed.setdefault(kind, {})[dtype] = count
+    pairs = nodes["QuantizeLinear"] + nodes["DequantizeLinear"]
+    crossed = by_bits(Kernels(graph.path).crossing())
+    return {"parsed": parsed, "casts": nodes["Cast"], "pairs": pairs, "if_fused": crossed}
+
+
+def built(graph: OnnxGraph, folder: Path) -> dict[str, Any]:
+    """Return what the builder's log says of the engine; raises CheckFailed for a graph that is refused."""
+    paths = {part: folder / part for part in ("plan", "log", "cache", "layers")}
+    order = Order(
+        graph=graph.path,
+        **paths,
+        inputs=graph.inputs,
+        profiles=(Profile(dict(graph.axes)),),
+        modules=graph.modules,
+        precision=FP16,
+        flavour=RTX.name,
+        targets=(CAPABILITY,),
+    )
+    build_isolated(order)
+    layers = list(layers_of(paths["log"].read_text(encoding="utf-8", errors="replace")))
+    kinds = Counter(layer.kind for layer in layers)
+    return {
+        "kernels": sum(count for kind, count in kinds.items() if kind != "shape_call"),
+        "by_type": dict(sorted(kinds.items())),
+        "converting": sum(layer.only_converts for layer in layers),
+        "bytes": by_bits(crossing(layers)),
+        "names": [layer.name for layer in layers] if len(layers) < 100 else [],
+    }
+
+
+def main(names: Sequence[str]) -> int:
+    """Count every target; write the results and the page's tables unless targets are named."""
+    rows: list[dict[str, Any]] = []
+    for name in names or (*BLOCKS, *BACKBONES):
+        with tempfile.TemporaryDirectory() as folder:
+            for source in sources(name, Path(folder)):
+                for row in rows_of(name, source):
+                    rows.append(row)
+                    print(json.dumps({key: value for key, value in row.items() if key != "names"}), flush=True)
+        if not names:
+            versions = {package: version(package) for package in ("tensorrt-rtx", "torch", "onnx")}
+            shapes = {"block": BLOCK_SHAPE, "image": IMAGE_SHAPE, "axes": AXES}
+            document = {"versions": versions, "capability": CAPABILITY, "shapes": shapes, "rows": rows}
+            RESULTS.write_text(json.dumps(document, indent=1) + "\n")
+    if not names:
+        from gpu_candidates_page import write
+
+        write()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
