@@ -8,6 +8,7 @@ channels or pixels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -130,7 +131,7 @@ def _with_constant(node: ir.Node) -> tuple[ir.Value | None, np.ndarray | None]:
 
 def _flattened(node: ir.Node) -> tuple[ir.Value, _Linear, ir.Value | None] | None:
     """Return of Reshape(Gemm(Reshape(x))) the x, the layer and the tensor whose sizes but the last come back; None for
-    the tensor if the sizes are constants and x's own."""
+    the tensor if the sizes are constants and x's own, of which one may be left to the Reshape."""
     matrix = node.inputs[0]
     gemm = None if matrix is None or not _is_read_once(matrix) else matrix.producer()
     if gemm is None or gemm.op_type != "Gemm" or gemm.attributes.get_int("transA", 0) != 0:
@@ -156,10 +157,16 @@ def _flattened(node: ir.Node) -> tuple[ir.Value, _Linear, ir.Value | None] | Non
     )
     fixed = constant(node.inputs[1])
     if fixed is not None:
-        same = len(fixed) == 4 and fixed[3] == outputs and list(fixed[:3]) == list(found[:3])
-        return (given, linear, None) if same else None
+        is_same = len(fixed) == 4 and fixed[3] == outputs and _is_shape(fixed[:3].tolist(), found[:3])
+        return (given, linear, None) if is_same else None
     shape = _shape_but_last(node.inputs[1], outputs)
     return None if shape is None else (given, linear, shape)
+
+
+def _is_shape(asked: Sequence[int], known: Sequence[int | None]) -> bool:
+    """Return True if a Reshape to these sizes gives the known ones back. One may be -1, what is left by the others."""
+    left = [number for number, size in enumerate(asked) if size == -1]
+    return len(left) <= 1 and all(number in left or asked[number] == known[number] for number in range(len(known)))
 
 
 def _shape_but_last(value: ir.Value | None, last: int) -> ir.Value | None:

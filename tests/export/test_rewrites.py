@@ -144,6 +144,23 @@ def test_sizes_that_are_known_are_compared() -> None:
 
 
 @pytest.mark.parametrize(
+    ("sizes", "back", "applies"),
+    [
+        ("n, 16, 3, 5", [-1, 3, 5, 4], True),  # any batch
+        ("2, 16, h, 5", [2, -1, 5, 4], True),
+        ("n, 16, 3, 5", [-1, 5, 3, 4], False),
+        ("n, 16, h, 5", [-1, 3, 5, 4], False),  # 3 rows, whatever the height
+    ],
+)
+def test_one_size_may_be_left_to_the_reshape(sizes: str, back: list[int], applies: bool) -> None:
+    body = f"t = {TO_LAST} (x) m = Reshape (t, flat) g = Gemm (m, a) u = Reshape (g, back) y = {TO_FIRST} (u)"
+    before = model(body, f"double[{sizes}] x", a=LAYERS["a"], flat=SHAPES["flat"], back=np.array(back))
+    assert bool(kinds(ir.from_proto(before), PixelLinear())) == applies
+    if applies:
+        same(before, rewritten(before, PixelLinear()), {"x": numbers(2, 16, 3, 5)})
+
+
+@pytest.mark.parametrize(
     "body",
     [
         f"t = {TO_LAST} (x) m = MatMul (t, a) r = Softmax (m) y = {TO_FIRST} (r)",

@@ -88,6 +88,15 @@ def test_a_mean_of_known_size(name: str) -> None:
     assert not kinds(ir.from_proto(model(MEAN, output="n, 16, 1, 1")), named("mean as AveragePool"))
 
 
+def test_a_mean_of_windows() -> None:
+    windows = named("mean of means of windows")
+    operators = computes_the_same(model(MEAN, "double[n, 4, 14, 6] x", output="n, 4, 1, 1"), windows, (None, 4, 14, 6))
+    assert operators == ["AveragePool", "ReduceMean"]
+    for sizes in ("h, w", "7, 7", "11, 13"):  # any, one window of all, windows of one pixel
+        before = model(MEAN, f"double[n, 4, {sizes}] x", output="n, 4, 1, 1")
+        assert not kinds(ir.from_proto(before), windows)
+
+
 @pytest.mark.parametrize("axis", [2, -1])
 @pytest.mark.parametrize("keep", [0, 1])
 @pytest.mark.parametrize("given", [VARYING, FIXED])

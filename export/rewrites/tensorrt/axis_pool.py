@@ -14,7 +14,7 @@ class AxisPool(PooledMean):
     name = "row and column means as pooling"
 
     def kind(self, node: ir.Node) -> str:
-        """Return the kind by axis and number of channels."""
+        """Return the kind of a mean over one axis."""
         return kind_of_axis_mean(node) if super().kind(node) else ""
 
 

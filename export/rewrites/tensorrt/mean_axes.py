@@ -18,7 +18,7 @@ class KeptAxes:
     name = "mean that keeps its axes"
 
     def kind(self, node: ir.Node) -> str:
-        """Return the kind by number of channels."""
+        """Return the kind of a mean."""
         is_kept = is_spatial(node) and keeps_axes(node)
         return "" if is_kept else kind_of_mean(node)
 
@@ -34,7 +34,7 @@ class DroppedAxes:
     name = "mean without its axes"
 
     def kind(self, node: ir.Node) -> str:
-        """Return the kind by number of channels."""
+        """Return the kind of a mean."""
         return kind_of_mean(node) if is_mean(node) and keeps_axes(node) else ""
 
     def apply(self, node: ir.Node) -> None:

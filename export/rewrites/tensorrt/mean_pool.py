@@ -1,7 +1,9 @@
 """A mean over height and width as a pooling.
 
 GlobalAveragePool holds for every size. AveragePool has its window in the graph, so that the builder may take a pooling
-kernel; it does not apply if height or width may vary.
+kernel, which reads a map with its channels last, as convolutions leave it; a reduction wants it in rows. In windows
+of equal size, with the mean of their means behind it, there is work for every multiprocessor, and a window is small
+enough for half precision. Neither applies if height or width may vary.
 """
 
 from __future__ import annotations
@@ -9,7 +11,9 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from ..rewrite import Writer, sizes
-from .spatial_mean import given, is_spatial, kind_of_mean, put_mean
+from .spatial_mean import SPATIAL, given, is_spatial, kind_of_mean, put_mean, reduce
+
+LONGEST = 8  # of a side of a window; 64 numbers are few enough for half precision
 
 
 class GlobalPool:
@@ -18,7 +22,7 @@ class GlobalPool:
     name = "mean as GlobalAveragePool"
 
     def kind(self, node: ir.Node) -> str:
-        """Return the kind by number of channels."""
+        """Return the kind of a mean."""
         return kind_of_mean(node) if is_spatial(node) else ""
 
     def apply(self, node: ir.Node) -> None:
@@ -33,7 +37,7 @@ class WindowPool:
     name = "mean as AveragePool"
 
     def kind(self, node: ir.Node) -> str:
-        """Return the kind by number of channels."""
+        """Return the kind of a mean."""
         known = sizes(node.inputs[0], 4) if node.inputs else None
         return "" if known is None or None in known[2:] else kind_of_mean(node)
 
@@ -46,5 +50,30 @@ class WindowPool:
         put_mean(write, node, write.node("AveragePool", [given(node)], "pooled", kernel_shape=window))
 
 
+class WindowMeans:
+    """A mean as AveragePool over windows, and the mean of the windows. Does not apply to sizes without such windows."""
+
+    name = "mean of means of windows"
+
+    def kind(self, node: ir.Node) -> str:
+        """Return the kind of a mean."""
+        return kind_of_mean(node) if _windows(node) else ""
+
+    def apply(self, node: ir.Node) -> None:
+        """Write in the node's place an AveragePool, a ReduceMean and, if the axes go, a Squeeze."""
+        write, window = Writer(node), _windows(node)
+        means = write.node("AveragePool", [given(node)], "windows", kernel_shape=window, strides=window)
+        put_mean(write, node, reduce(write, node, means, SPATIAL, "mean", keep=True))
+
+
+def _windows(node: ir.Node) -> list[int]:
+    """Return the largest window that fits into height and width without a rest; none if it has one pixel or all."""
+    known = sizes(node.inputs[0], 4) if node.inputs else None
+    if known is None or known[2] is None or known[3] is None:
+        return []
+    window = [max(part for part in range(1, LONGEST + 1) if size % part == 0) for size in (known[2], known[3])]
+    return window if 1 < window[0] * window[1] < known[2] * known[3] else []
+
+
 TURN = 1
-REWRITES = (GlobalPool(), WindowPool())
+REWRITES = (GlobalPool(), WindowPool(), WindowMeans())

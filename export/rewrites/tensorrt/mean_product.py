@@ -25,7 +25,7 @@ class MeanProduct:
     name = "mean as a matrix product"
 
     def kind(self, node: ir.Node) -> str:
-        """Return the kind by number of channels."""
+        """Return the kind of a mean."""
         return kind_of_mean(node)
 
     def apply(self, node: ir.Node) -> None:
@@ -47,7 +47,7 @@ class AxisProduct:
     name = "row and column means as matrix products"
 
     def kind(self, node: ir.Node) -> str:
-        """Return the kind by axis and number of channels."""
+        """Return the kind of a mean over one axis."""
         return kind_of_axis_mean(node)
 
     def apply(self, node: ir.Node) -> None:

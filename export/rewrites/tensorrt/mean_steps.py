@@ -19,7 +19,7 @@ class FlatMean:
     name = "mean over one axis of pixels"
 
     def kind(self, node: ir.Node) -> str:
-        """Return the kind by number of channels."""
+        """Return the kind of a mean."""
         return kind_of_mean(node)
 
     def apply(self, node: ir.Node) -> None:
@@ -36,7 +36,7 @@ class TwoMeans:
     name = "mean over width, then height"
 
     def kind(self, node: ir.Node) -> str:
-        """Return the kind by number of channels."""
+        """Return the kind of a mean."""
         return kind_of_mean(node)
 
     def apply(self, node: ir.Node) -> None:

@@ -19,7 +19,7 @@ class PickedEntry:
     name = "picked entry without Gather"
 
     def kind(self, node: ir.Node) -> str:
-        """Return the kind by the length of the axis."""
+        """Return the same for all."""
         return "" if _picked(node) is None else "one entry of an axis"
 
     def apply(self, node: ir.Node) -> None:
