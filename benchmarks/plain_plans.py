@@ -112,6 +112,6 @@ def plain_variant(folder: Path, name: str, bundle: Bundle, built: Sequence[Mappi
         found.runners |= {
             runtime: PlanRunner(path.resolve(), about, kind.graphed)
             for runtime, kind in PLANS.items()
-            if (kind.flavour, kind.precision) == (TENSORRT.name, plan.precision)
+            if kind.key == (TENSORRT.name, plan.precision, False)
         }
     return found

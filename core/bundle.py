@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ..errors import CheckFailed, InputError
 from .graph_io import FLOAT32, with_io
 from .manifest import HASH, MANIFEST, MODEL, REFERENCE, is_inside, manifest_hash, read_manifest
-from .manifest_entries import Manifest, PrecisionEntry, TunedEntry
+from .manifest_entries import Manifest, PrecisionEntry, TunedEntry, TunedGraphEntry
 from .precision import FP32
 from .preprocessing import Preprocessing
 from .tensor_spec import Axis, TensorSpec
@@ -149,12 +149,23 @@ class Bundle:
     @property
     def graph_files(self) -> list[str]:
         """The file of every graph, of every precision and tuned."""
-        return [*dict.fromkeys(self.graphs.values()), *([] if self.tuned is None else [str(self.tuned["file"])])]
+        tuned = [*([] if self.tuned is None else [self.tuned]), *self.tuned_graphs]
+        return [*dict.fromkeys(self.graphs.values()), *(str(entry["file"]) for entry in tuned)]
 
     @property
     def tuned(self) -> TunedEntry | None:
         """The manifest's entry of the graph that ``tune`` wrote for ONNX Runtime on the CPU, if any."""
         return self.manifest.get("tuned")
+
+    @property
+    def tuned_graphs(self) -> list[TunedGraphEntry]:
+        """The manifest's entries of the graphs that ``tune`` wrote for TensorRT."""
+        return self.manifest.get("tuned_graphs", [])
+
+    def tuned_graph(self, flavour: str, precision: str) -> TunedGraphEntry | None:
+        """Return the entry of the graph that ``tune`` wrote for this TensorRT in this precision; None without one."""
+        wanted = (flavour, precision)
+        return next((one for one in self.tuned_graphs if (one["flavour"], one["precision"]) == wanted), None)
 
     def with_entries(self, entries: Mapping[str, Any]) -> Bundle:
         """Return the bundle as it would be with these entries of the manifest; nothing is written."""

@@ -17,7 +17,8 @@ from .bundle import MANIFEST, open_bundle
 SCRATCH = re.compile(r"(plans/|\.tuning)\.partial-[\w.+-]+")
 LEFT = re.compile(
     r"\.bundle\.json\.partial-\d+|report\.html(\.partial-\d+)?|plans/\.timing\.cache\.partial|model\.ort-cpu(\.\d+)?\.onnx(\.data)?|"
-    r"plans/sm\d+(\+sm\d+)*-[a-z]+[\d.]+-[a-z]+\d+(\.\d+)?\.(plan|layers\.json|kernels)(\.partial-\d+)?"
+    r"model\.[a-z\d-]+\.tensorrt(-rtx)?(\.\d+)?\.onnx(\.data)?|"
+    r"plans/sm\d+(\+sm\d+)*-[a-z]+[\d.]+-[a-z]+\d+(-[a-z]+\d+)?(-tuned)?(\.\d+)?\.(plan|layers\.json|kernels)(\.partial-\d+)?"
 )
 BESIDE = re.compile(r"plans/[\w.+-]+\.(log|cache)")  # of no account to the bundle
 UNLISTED = re.compile(rf"{LEFT.pattern}|{BESIDE.pattern}|bundle\.json|plans")

@@ -167,6 +167,7 @@ _SIZE = _a("a size, or an axis or an expression of axes", lambda value: isinstan
 _DTYPE = _text("a dtype", r"u?int(8|16|32|64)|float(16|32|64)|bfloat16|bool")
 _RANGE = _a("[min, opt, max] of sizes, in order", _is_range)
 _GRAPH = _text("the name of a graph", r"model[\w.+-]*\.onnx")
+_A_PRECISION = _a(f"one of {', '.join(PRECISIONS)}", lambda value: isinstance(value, str) and value in PRECISIONS)
 _ANYTHING = _record()
 
 _NUMBER = _a("a number", lambda value: isinstance(value, int | float) and not isinstance(value, bool))
@@ -237,6 +238,7 @@ _MANIFEST = _record(
             "versions",
             "plans",
             "tuned",
+            "tuned_graphs",
             "command",
             "classes",
             "validated",
@@ -273,7 +275,10 @@ _MANIFEST = _record(
     cost=_ANYTHING,
     plans=_list(_record(file=_TEXT)),
     tuned=_or_none(_record(("graph",), file=_GRAPH, graph=_SHA256)),
-    precision=_a(f"one of {', '.join(PRECISIONS)}", lambda value: isinstance(value, str) and value in PRECISIONS),
+    tuned_graphs=_list(
+        _record(flavour=_TEXT, precision=_A_PRECISION, file=_GRAPH, graph=_SHA256, modules=_dict(_TEXT))
+    ),
+    precision=_A_PRECISION,
     onnx_file=_record(("weights",), name=_TEXT, sha256=_SHA256, weights=_dict(_SHA256)),
     against=_or_none(_TEXT),
     **{HASH: _SHA256},
@@ -287,7 +292,8 @@ def _check_names(file: Path, manifest: Mapping[str, Any]) -> None:
             raise InputError(f"{file} lists {name!r}, which leaves the bundle or is none of it; do not use this bundle")
     lowered = {name: entry["file"] for name, entry in manifest.get("precisions", {}).items()}
     tuned = manifest.get("tuned")
-    graphs = [*lowered.values(), *([] if tuned is None else [tuned["file"]])]
+    tuned_files = [] if tuned is None else [tuned["file"]]
+    graphs = [*lowered.values(), *tuned_files, *(entry["file"] for entry in manifest.get("tuned_graphs", ()))]
     for name in (MODEL, REFERENCE, *graphs):
         if name not in manifest["files"]:
             raise InputError(f"{file} does not list {name}; deploy the target again")

@@ -191,6 +191,20 @@ class TunedEntry(TypedDict):
     graph: NotRequired[str]
 
 
+class TunedGraphEntry(TypedDict):
+    """The graph that ``tune`` wrote for a TensorRT.
+
+    ``flavour`` is the product, ``graph`` the hash of the bundle's graph of this precision when it was tuned, and
+    ``modules`` has the path of the PyTorch module of each node.
+    """
+
+    flavour: str
+    precision: str
+    file: str
+    graph: str
+    modules: dict[str, str]
+
+
 class OnnxFileEntry(TypedDict):
     """The ONNX file that a bundle was made of, and the hash of each file beside it that holds weights."""
 
@@ -232,6 +246,7 @@ class Manifest(TypedDict):
     precision_search: NotRequired[SearchEntry]
     plans: NotRequired[list[dict[str, Any]]]
     tuned: NotRequired[TunedEntry | None]
+    tuned_graphs: NotRequired[list[TunedGraphEntry]]
     classes: NotRequired[list[ClassEntry]]
     precision: NotRequired[str]
     onnx_file: NotRequired[OnnxFileEntry]

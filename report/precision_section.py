@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from ..core.bundle import Bundle, is_as_listed
-from ..core.precision import FP32
+from ..core.computed_in import lowered_nodes
+from ..core.precision import FP32, PRECISIONS
 from ..engines.tensorrt.layers import MOVES, Layer, read_layers
-from ..engines.tensorrt.plans import Plan, layers_name, plans_of
+from ..engines.tensorrt.plans import Plan, graph_of, layers_name, modules_of, plans_of
 from .scale import Bar, LinearAxis
 
 # Modules that a line names of those with operators in float32.
@@ -114,14 +115,12 @@ def _achieved(bundle: Bundle, plan: Plan) -> AchievedSection:
         layers = read_layers((bundle.path / name).read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         return replace(found, why_not=str(error))
-    entry = bundle.precisions.get(plan.precision)
-    kept = {} if entry is None else entry["float32"]
-    modules = bundle.node_modules(plan.precision)
+    modules, kept = modules_of(bundle, plan), _kept(bundle, plan)
     rows = (_layer(layer, plan.precision, kept, modules) for layer in layers if layer.kind not in MOVES)
     return replace(found, layers=tuple(rows))
 
 
-def _layer(layer: Layer, precision: str, kept: Mapping[str, str], modules: Mapping[str, str]) -> LayerRow:
+def _layer(layer: Layer, precision: str, kept: Collection[str], modules: Mapping[str, str]) -> LayerRow:
     nodes = sorted(layer.names & modules.keys())
     asked = _asked_of(nodes, precision, kept)
     achieved = sorted(layer.computes)
@@ -136,5 +135,15 @@ def _layer(layer: Layer, precision: str, kept: Mapping[str, str], modules: Mappi
     )
 
 
-def _asked_of(nodes: list[str], precision: str, kept: Mapping[str, str]) -> list[str]:
+def _kept(bundle: Bundle, plan: Plan) -> Collection[str]:
+    """Return the nodes of the plan's graph that stay in float32."""
+    graph = graph_of(bundle, plan)
+    if plan.tuned and graph is not None and PRECISIONS[plan.precision].graph != "float32":
+        lowered = lowered_nodes(bundle.path / graph, plan.precision)
+        return {node for node in modules_of(bundle, plan) if node not in lowered}
+    entry = bundle.precisions.get(plan.precision)
+    return {} if entry is None else entry["float32"]
+
+
+def _asked_of(nodes: list[str], precision: str, kept: Collection[str]) -> list[str]:
     return sorted({FP32 if node in kept else precision for node in nodes})

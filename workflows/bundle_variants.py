@@ -58,9 +58,9 @@ def from_bundle(
     return found
 
 
-def plan_kinds(bundle: Bundle) -> tuple[tuple[str, str], ...]:
-    """Return the flavours and precisions that the bundle has plans of, each pair once."""
-    return tuple(dict.fromkeys((plan.flavour, plan.precision) for plan in plans_of(bundle)))
+def plan_kinds(bundle: Bundle) -> tuple[tuple[str, str, bool], ...]:
+    """Return the flavour and precision of each plan that the bundle has, and if it is of a tuned graph, each once."""
+    return tuple(dict.fromkeys((plan.flavour, plan.precision, plan.tuned) for plan in plans_of(bundle)))
 
 
 def _files_of(bundle: Bundle, runtimes: Sequence[str]) -> list[str]:
@@ -97,12 +97,14 @@ def _own_runners(
 
 
 def _plans_of(bundle: Bundle, kind: PlanRuntime) -> list[Plan]:
-    return [plan for plan in plans_of(bundle) if (plan.flavour, plan.precision) == (kind.flavour, kind.precision)]
+    return [plan for plan in plans_of(bundle) if (plan.flavour, plan.precision, plan.tuned) == kind.key]
 
 
 def _plan_runner(bundle: Bundle, recorded: tuple[Case, Reference] | None, kind: PlanRuntime) -> Runner | str:
     """Return the bundle's plan that this machine can load and that can be checked, or why there is none."""
     plans = _plans_of(bundle, kind)
+    if not plans and kind.tuned:
+        return f"no tuned {kind.precision} plan; attn2trt tune --runtime {kind.flavour} writes one if it is faster"
     if not plans:
         return f"no {kind.precision} plan; attn2trt compile --precision {kind.precision} writes one into a bundle"
     reasons = {plan.file: why_not_runnable(plan) for plan in plans}
@@ -110,7 +112,7 @@ def _plan_runner(bundle: Bundle, recorded: tuple[Case, Reference] | None, kind: 
     if usable is None:
         return reasons[plans[-1].file]
     if not is_of_its_graph(bundle, usable):
-        return f"{usable.file} was built from another graph; attn2trt compile again"
+        return f"{usable.file} was built from another graph; attn2trt {'tune' if usable.tuned else 'compile'} again"
     if recorded is None or not any(profile.holds(recorded[0].sizes) for profile in usable.profiles):
         return f"{usable.file} holds no case that was recorded; attn2trt compile without --profile"
     return PlanRunner(*checked(bundle, usable), kind.graphed, bundle.io(usable.precision))

@@ -1,9 +1,8 @@
 """Find the fastest rewrites of a graph on this machine: each is written, checked on a case, timed, and kept or left.
 
-A rewrite that looks faster but may be so by chance is timed a second time, in new processes: the place of a process's
-memory moves its times as much as some rewrites do. By chance alone a first look of twelve rounds takes one rewrite in
-fifty for faster, both looks together one in thirty. At the end the whole is held against the graph as it was in the
-same way.
+A rewrite that looks faster but may be so by chance is timed a second time (comparison.py). By chance alone a first look
+of twelve rounds takes one rewrite in fifty for faster, both looks together one in thirty. At the end the whole is held
+against the graph as it was in the same way.
 """
 
 from __future__ import annotations
@@ -21,17 +20,16 @@ from ..core.progress import Progress
 from ..engines.ort_runtime import CPU
 from ..engines.timing import machine
 from ..engines.timing.method import Method
-from ..engines.timing.paired import Pair
 from ..engines.timing.runners import OrtRunner
 from ..engines.timing.timed_process import TimedProcess
-from ..engines.timing.timed_run import Entry, MachineWatch, TimedRun, rotated_sets
+from ..engines.timing.timed_run import Entry, MachineWatch, rotated_sets
 from ..engines.timing.trials import Trial, Tuning
 from ..errors import CheckFailed
 from ..export.rewrites import BATCH_REWRITES, REWRITES, GraphRewrite, apply, apply_whole, kinds
 from ..validate.agreement import wrong_output
 from ..validate.recorded import from_tensors
+from .comparison import Comparison, fastest
 
-AS_IT_IS = "as it is"
 Change = Callable[[ir.Model], int]  # how many places of the model it rewrote
 
 
@@ -62,7 +60,7 @@ class Tuner:
         self._bundle, self._folder, self._sizes = bundle, folder, sizes
         self._threads, self._method, self._progress = threads, method, progress
         self._sets = rotated_sets(bundle.inputs, sizes, machine.last_level_cache_bytes())
-        self._watch = MachineWatch()
+        self._comparison = self._new_comparison()
         self._trials: list[Trial] = []
 
     def tune(self) -> tuple[Path | None, Tuning]:
@@ -70,19 +68,19 @@ class Tuner:
 
         Raises CheckFailed if a rewrite computes something else than PyTorch, or breaks.
         """
-        self._watch = MachineWatch()
+        self._comparison = self._new_comparison()
         best = self._every_image(self._left_once_more(self._every_place(self._start)))
         whole = None
         if best != self._start:
             self._progress("timing the whole against the graph as it was")
-            whole = self._compared(self._bundle.model_path, {TUNED: best}, checked=True)[TUNED]
+            whole = self._comparison.compared(self._bundle.model_path, {TUNED: best}, checked=True)[TUNED]
         tuning = Tuning(
             sizes=self._sizes,
             threads=self._threads,
             method=self._method,
             machine=machine.describe(),
             versions=dict(machine.installed_versions()),
-            conditions=self._watch.conditions(),
+            conditions=self._comparison.watch.conditions(),
             trials=tuple(self._trials),
             before_ms=None if whole is None else whole.before_ms,
             after_ms=None if whole is None else whole.after_ms,
@@ -124,10 +122,9 @@ class Tuner:
             name: self._written(best, change, len(self._trials) + place)
             for place, (name, change) in enumerate(rewrites.items())
         }
-        pairs = self._compared(best, {name: graph for name, (graph, _) in candidates.items()})
+        pairs = self._comparison.compared(best, {name: graph for name, (graph, _) in candidates.items()})
         differences = {name: pair.difference for name, pair in pairs.items()}
-        clear = [name for name, difference in differences.items() if difference.is_faster]
-        chosen = min(clear, key=lambda name: differences[name].ms, default=None)
+        chosen = fastest(differences)
         for name, (_, count) in candidates.items():
             self._trials.append(Trial(name, kind, count, pairs[name].before_ms, differences[name], name == chosen))
         return best if chosen is None else candidates[chosen][0]
@@ -139,27 +136,9 @@ class Tuner:
         save(model, path)
         return path, count
 
-    def _compared(self, before: Path, after: Mapping[str, Path], *, checked: bool = False) -> dict[str, Pair]:
-        """Time each of ``after`` beside ``before``, twice if it looks faster but may be so by chance.
-
-        Raises CheckFailed for one that is not ``checked`` yet and does not compute what PyTorch computed.
-        """
-        pairs = self._look(before, after, checked=checked)
-        again = {name: after[name] for name, pair in pairs.items() if pair.is_promising}
-        if again:
-            later = self._look(before, again, checked=True)
-            pairs |= {name: pairs[name].together(pair) for name, pair in later.items()}
-        return pairs
-
-    def _look(self, before: Path, after: Mapping[str, Path], *, checked: bool) -> dict[str, Pair]:
-        entries = {name: self._entry(path) for name, path in {AS_IT_IS: before, **after}.items()}
-        with TimedRun(entries, self._method, threads=self._threads, watch=self._watch) as run:
-            run.processes[AS_IT_IS].load()  # if this graph does not load, no rewrite is to blame
-            for name in () if checked else after:
-                self._check(name, run.processes[name])
-            run.warm_up()
-            samples, _ = run.time()
-        return {name: Pair(samples[AS_IT_IS], samples[name]) for name in after}
+    def _new_comparison(self) -> Comparison[Path]:
+        """Return the way to time graphs, with a watch that begins now."""
+        return Comparison(self._entry, self._check, self._method, threads=self._threads, watch=MachineWatch())
 
     def _entry(self, graph: Path) -> Entry:
         runner = OrtRunner(graph, CPU)

@@ -14,7 +14,7 @@ from ..engines.triton.client import TritonClient
 from ..engines.triton.served import ServedVersion, find_served
 from ..validate.cases import Case, check_sizes
 from ..validate.recorded import from_tensors
-from ..validate.stages.onnxruntime import judge_graphs, judge_providers, judge_tuned
+from ..validate.stages.onnxruntime import judge_graphs, judge_graphs_for_plans, judge_providers, judge_tuned
 from ..validate.stages.stage import EXPORTED, ORT_PLAIN
 from ..validate.stages.tensorrt import judge_plans
 from ..validate.stages.triton import judge_served
@@ -72,7 +72,7 @@ def validate_bundle(
     def pairs() -> Iterator[tuple[Case, Reference]]:
         return from_tensors(opened.reference_path, opened.manifest["cases"])
 
-    for judged in (judge_graphs, judge_tuned, judge_plans, judge_providers):
+    for judged in (judge_graphs, judge_tuned, judge_graphs_for_plans, judge_plans, judge_providers):
         stages += judged(opened, pairs, max_error=max_error)
     return Verdict(tuple(stages), allow_float32_truth, recorded.source)
 

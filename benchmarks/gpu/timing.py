@@ -38,7 +38,7 @@ def time_plans(folder: Path, case: Case, batch: int, flavour: str, setting: str)
     right = [precision for precision, row in rows.items() if row.get("numerics")]
     if not right:
         raise CheckFailed("; ".join(f"{name}: {row.get('why', 'not built')}" for name, row in rows.items()))
-    runtimes = [name for name, kind in PLANS.items() if kind.flavour == flavour and kind.precision in right]
+    runtimes = [name for name, kind in PLANS.items() if kind.key in {(flavour, one, False) for one in right}]
     plain = [read_row(folder, plain_name(case, precision), setting) or {} for precision in case.plain]
     built = [row["plan"] for row in plain if row.get("status") == "done"]
     beside = [plain_plans.plain_variant(folder, case.name, open_bundle(path), built)] if built else []

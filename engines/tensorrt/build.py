@@ -72,6 +72,7 @@ class Order:
         targets: The compute capabilities to build for; without any, the GPU at hand.
         known_cache: Kernels that were timed before; None if there are none.
         known_sha256: The hash of that file. Another file is not read.
+        more_caches: Further files with kernels that were timed before, each with its hash.
     """
 
     graph: Path
@@ -89,6 +90,7 @@ class Order:
     targets: tuple[str, ...] = ()
     known_cache: Path | None = None
     known_sha256: str = ""
+    more_caches: tuple[tuple[Path, str], ...] = ()
 
 
 def build(order: Order) -> dict[str, Any]:
@@ -131,7 +133,7 @@ def _serialized(library: Library, logger: Any, order: Order) -> tuple[Any, float
     else:
         versions.keep_precision(trt, api, config, network, order.precision, order.graph)
     if not order.targets:
-        _set_cache(config, _known_kernels(order))
+        _set_cache(config, _known_kernels(order), [_listed(path, sha256) for path, sha256 in order.more_caches])
     since = time.perf_counter()
     plan = builder.build_serialized_network(network, config)
     seconds = time.perf_counter() - since
@@ -194,18 +196,22 @@ def _known_kernels(order: Order) -> bytes:
 
     Raises CheckFailed if the file is not the one of the order's hash.
     """
-    path = order.known_cache
-    if path is None:
-        return b""
+    return b"" if order.known_cache is None else _listed(order.known_cache, order.known_sha256)
+
+
+def _listed(path: Path, sha256: str) -> bytes:
     content = path.read_bytes() if path.is_file() else b""
-    if hashlib.sha256(content).hexdigest() != order.known_sha256:
+    if hashlib.sha256(content).hexdigest() != sha256:
         raise CheckFailed(f"{path} is not the file that the manifest lists; restore it, or deploy the target again")
     return content
 
 
-def _set_cache(config: Any, serialized: bytes) -> None:
+def _set_cache(config: Any, serialized: bytes, more: Sequence[bytes] = ()) -> None:
     """Give the builder kernels that were timed before; TensorRT leaves those of another version or GPU aside."""
-    if not config.set_timing_cache(config.create_timing_cache(serialized), False) and serialized:
+    known = config.create_timing_cache(serialized)
+    for other in more:
+        known.combine(config.create_timing_cache(other), False)
+    if not config.set_timing_cache(known, False) and serialized:
         config.set_timing_cache(config.create_timing_cache(b""), False)
 
 

@@ -48,6 +48,7 @@ def order_to_json(order: Order) -> dict[str, Any]:
         "targets": [*order.targets],
         "known_cache": order.known_cache and str(order.known_cache),
         "known_sha256": order.known_sha256,
+        "more_caches": [[str(path), sha256] for path, sha256 in order.more_caches],
     }
 
 
@@ -66,4 +67,5 @@ def order_from_json(message: Mapping[str, Any]) -> Order:
         targets=tuple(message["targets"]),
         known_cache=message["known_cache"] and Path(message["known_cache"]),
         known_sha256=str(message["known_sha256"]),
+        more_caches=tuple((Path(path), str(sha256)) for path, sha256 in message["more_caches"]),
     )

@@ -37,6 +37,8 @@ class PlanRequest:
         targets: The compute capabilities to build for; without any, the GPU at hand.
         options: What the builder is given.
         known_cache: The file in the folder with kernels that were timed before, and its hash; None if there is none.
+        more_caches: Further files with such kernels, and their hashes.
+        tuned: The graph is the one that ``tune`` wrote for the flavour.
     """
 
     folder: Path
@@ -49,6 +51,8 @@ class PlanRequest:
     targets: tuple[str, ...] = ()
     options: BuildOptions = field(default_factory=BuildOptions)
     known_cache: tuple[str, str] | None = None
+    more_caches: tuple[tuple[Path, str], ...] = ()
+    tuned: bool = False
 
 
 class PlanBuild:
@@ -78,6 +82,7 @@ class PlanBuild:
             targets=request.targets,
             known_cache=(request.folder / known).resolve() if known else None,
             known_sha256=known_sha256,
+            more_caches=request.more_caches,
         )
 
     def __enter__(self) -> PlanBuild:
@@ -98,14 +103,15 @@ class PlanBuild:
         Raises what ``build`` raises. The log is in its place either way.
         """
         request, order = self._request, self._order
-        log = log_name(request.flavour, request.precision)
+        log = log_name(request.flavour, request.precision, tuned=request.tuned)
         try:
             built = self._child.built()
         finally:
             if order.log.exists():
                 order.log.replace(request.folder / log)
         version = request.flavour.parse_version(built["tensorrt"])
-        name = free_name(file_name(request.flavour, built["capabilities"], version, request.precision), taken)
+        name = file_name(request.flavour, built["capabilities"], version, request.precision, tuned=request.tuned)
+        name = free_name(name, taken)
         files = {name: _role(request, built)}
         order.plan.replace(request.folder / name)
         if order.layers.exists():
@@ -125,10 +131,12 @@ class PlanBuild:
             graph=sha256(self._order.graph),
             profiles=request.profiles,
             flags={key: value for key, value in vars(request.options).items() if value},
+            tuned=request.tuned,
             **{**built, "capabilities": tuple(built["capabilities"])},
         )
 
 
 def _role(request: PlanRequest, built: Mapping[str, Any]) -> str:
     where = built["gpu"] or ", ".join(built["capabilities"])
-    return f"{request.flavour.title} {built['tensorrt']} plan, {request.precision}, {where}"
+    tuned = ", of the tuned graph" * request.tuned
+    return f"{request.flavour.title} {built['tensorrt']} plan, {request.precision}{tuned}, {where}"

@@ -34,6 +34,7 @@ class Plan:
         seconds: The time that building took.
         device_bytes: What a context takes on the device; 0 if unknown, since no GPU loaded it.
         flavour: The name of the TensorRT that built it, and runs it.
+        tuned: It was built from the graph that ``tune`` wrote for this TensorRT, in place of the precision's own.
     """
 
     file: str
@@ -48,6 +49,7 @@ class Plan:
     seconds: float = 0.0
     device_bytes: int = 0
     flavour: str = TENSORRT.name
+    tuned: bool = False
 
     @property
     def product(self) -> Flavour:
@@ -105,6 +107,7 @@ class Plan:
                 seconds=float(entry["seconds"]),
                 device_bytes=int(entry["device_bytes"]),
                 flavour=FLAVOURS[entry.get("flavour", TENSORRT.name)].name,
+                tuned=bool(entry.get("tuned", False)),
             )
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
@@ -120,20 +123,42 @@ def plans_of(bundle: Bundle) -> list[Plan]:
     return [Plan.from_json(entry) for entry in bundle.manifest.get("plans", ())]
 
 
+def graph_of(bundle: Bundle, plan: Plan) -> str | None:
+    """Return the file of the graph that the bundle has for the plan now: tuned, or of its precision; None for none."""
+    if plan.tuned:
+        entry = bundle.tuned_graph(plan.flavour, plan.precision)
+        return None if entry is None else str(entry["file"])
+    return bundle.graphs.get(plan.precision)
+
+
+def modules_of(bundle: Bundle, plan: Plan) -> Mapping[str, str]:
+    """Return the path of the PyTorch module of each node of the plan's graph."""
+    entry = bundle.tuned_graph(plan.flavour, plan.precision) if plan.tuned else None
+    return bundle.node_modules(plan.precision) if entry is None else entry["modules"]
+
+
 def is_of_its_graph(bundle: Bundle, plan: Plan) -> bool:
-    """Tell whether the plan was built from the graph that the bundle has in its precision now."""
-    graph = bundle.graphs.get(plan.precision)
+    """Tell whether the plan was built from the graph that the bundle has for it now."""
+    graph = graph_of(bundle, plan)
     return graph is not None and plan.graph == bundle.manifest["files"][graph]["sha256"]
 
 
-def file_name(flavour: Flavour, capabilities: Sequence[str], version: Version, precision: str) -> str:
+def file_name(
+    flavour: Flavour, capabilities: Sequence[str], version: Version, precision: str, *, tuned: bool = False
+) -> str:
     """The path of a plan in its bundle, ``plans/sm86+sm120-rtx1.7.1-fp16.plan``."""
-    return f"{FOLDER}/{'+'.join(map(sm, capabilities))}-{flavour.tag}{version}-{precision}.plan"
+    return f"{FOLDER}/{'+'.join(map(sm, capabilities))}-{flavour.tag}{version}-{precision}{'-tuned' * tuned}.plan"
 
 
-def log_name(flavour: Flavour, precision: str) -> str:
+def log_name(flavour: Flavour, precision: str, *, tuned: bool = False) -> str:
     """Return the path in the bundle of the last build's log of this flavour and precision."""
-    return f"{FOLDER}/{precision}.log" if flavour is TENSORRT else f"{FOLDER}/{flavour.tag}-{precision}.log"
+    name = f"{precision}{'-tuned' * tuned}.log"
+    return f"{FOLDER}/{name}" if flavour is TENSORRT else f"{FOLDER}/{flavour.tag}-{name}"
+
+
+def tuned_name(flavour: Flavour, precision: str) -> str:
+    """Return the file in a bundle of the graph that ``tune`` writes: ``model.fp16.tensorrt.onnx``."""
+    return f"model.{precision}.{flavour.name}.onnx"
 
 
 def layers_name(plan: str) -> str:

@@ -85,15 +85,25 @@ class GraphRuntime:
 
 
 class PlanRuntime(NamedTuple):
-    """A runtime that is a plan: of which TensorRT, in which precision, and whether it is launched as a CUDA graph."""
+    """A runtime that is a plan.
+
+    ``graphed`` launches it as a CUDA graph; ``tuned`` is the plan of the graph that ``tune`` wrote for its TensorRT.
+    """
 
     flavour: str
     precision: str
     graphed: bool
+    tuned: bool = False
 
     def __str__(self) -> str:
         graph = ", as a CUDA graph" if self.graphed else ""
-        return f"the bundle's {FLAVOURS[self.flavour].title} plan in {self.precision}{graph}"
+        of_tuned = " of the tuned graph" * self.tuned
+        return f"the bundle's {FLAVOURS[self.flavour].title} plan{of_tuned} in {self.precision}{graph}"
+
+    @property
+    def key(self) -> tuple[str, str, bool]:
+        """Return what distinguishes the plan from the others of a bundle: the flavour, the precision, and if tuned."""
+        return self.flavour, self.precision, self.tuned
 
     @property
     def on_gpu(self) -> bool:
@@ -145,9 +155,12 @@ MODULES = {EAGER: ModuleRuntime(), COMPILE: ModuleRuntime(compiled=True)} | {
     for graphed in (False, True)
 }
 PLANS = {
-    flavour + ("" if precision == FP32 else f"-{precision}") + end: PlanRuntime(flavour, precision, bool(end))
+    flavour + ("" if precision == FP32 else f"-{precision}") + "-tuned" * tuned + end: PlanRuntime(
+        flavour, precision, bool(end), tuned
+    )
     for flavour in FLAVOURS
     for precision in PRECISIONS
+    for tuned in (False, True)
     for end in ("", GRAPHED)
 }
 RUNTIMES: dict[str, ModuleRuntime | GraphRuntime | PlanRuntime] = {
@@ -163,20 +176,20 @@ RUNTIMES: dict[str, ModuleRuntime | GraphRuntime | PlanRuntime] = {
 }
 
 
-def check_names(names: Sequence[str], *, plans: Sequence[tuple[str, str]] = ()) -> tuple[str, ...]:
+def check_names(names: Sequence[str], *, plans: Sequence[tuple[str, str, bool]] = ()) -> tuple[str, ...]:
     """Return the runtimes of these names in the table's order. Raises InputError for an unknown one.
 
-    Without names all of them. Of the plans those with a flavour and precision in ``plans``; without ``plans``
-    TensorRT's float32 one, whose row gives the reason.
+    Without names all of them. Of the plans those with a key in ``plans``; without ``plans`` TensorRT's
+    float32 one, whose row gives the reason.
     """
     for name in names:
         if name not in RUNTIMES:
             close = get_close_matches(name, RUNTIMES, n=1)
             hint = f"nearest: {close[0]}" if close else "leave --runtime out for all of them"
             others = ", ".join(known for known in RUNTIMES if known not in PLANS)
-            of_plans = f"{' or '.join(FLAVOURS)} with -PRECISION and {GRAPHED} for a bundle's plans"
+            of_plans = f"{' or '.join(FLAVOURS)} with -PRECISION, -tuned and {GRAPHED} for a bundle's plans"
             raise InputError(f"received runtime {name!r}; expected {others}, or {of_plans}; {hint}")
     if names:
         return tuple(name for name in RUNTIMES if name in names)
-    there = {name for name, kind in PLANS.items() if (kind.flavour, kind.precision) in plans} or {TENSORRT}
+    there = {name for name, kind in PLANS.items() if kind.key in plans} or {TENSORRT}
     return tuple(name for name in RUNTIMES if name not in PLANS or name in there)

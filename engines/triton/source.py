@@ -68,7 +68,8 @@ def choose_sources(
     plans, left_out = _usable_plans(bundle, wanted, tensorrt) if backend in (AUTO, "tensorrt") else ([], [])
     found: list[Source] = []
     for precision in wanted:
-        of_it = [plan for plan in plans if plan.precision == precision]
+        of_it, others = _preferred([plan for plan in plans if plan.precision == precision])
+        left_out += others
         if of_it:
             found.append(_of_plans(precision, of_it))
         elif why := _why_no_graph(precision, backend):
@@ -110,6 +111,24 @@ def _usable_plans(bundle: Bundle, wanted: Sequence[str], version: str | None) ->
             f"name it with --tensorrt {versions[-1]}"
         )
     return found, left_out
+
+
+def _preferred(plans: Sequence[Plan]) -> tuple[list[Plan], list[str]]:
+    """Return one plan for each set of GPUs, and why each other one is left out.
+
+    A tuned plan was measured to be faster. It is taken in place of the other if it serves the same profiles.
+    """
+    found: dict[tuple[str, ...], Plan] = {}
+    left_out = []
+    for plan in sorted(plans, key=lambda plan: plan.tuned):
+        other = found.get(plan.capabilities)
+        if other is None or not plan.tuned or [*map(str, other.profiles)] == [*map(str, plan.profiles)]:
+            found[plan.capabilities] = plan
+            if plan.tuned and other is not None:
+                left_out.append(f"{other.file}: {plan.file}, of the tuned graph, is faster")
+        else:
+            left_out.append(f"{plan.file}: it has other profiles than {other.file}; tune with the same ranges")
+    return list(found.values()), left_out
 
 
 def _of_plans(precision: str, plans: Sequence[Plan]) -> Source:

@@ -27,6 +27,7 @@ from attn2trt.export.rewrites import one_image, pooled_mean, row_column_gates
 from attn2trt.workflows import benchmark as benchmarking
 from attn2trt.workflows import tune as tuning
 from attn2trt.workflows import tune_search as tuner
+from attn2trt.workflows.comparison import AS_IT_IS
 from attn2trt.workflows.validate import validate_bundle
 from attn2trt.workflows.verify import verify_bundle
 
@@ -65,7 +66,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], list[list[str]]]
             running: Mapping[str, Any], method: Method, cores: object
         ) -> tuple[dict[str, Samples], dict[str, str]]:
             compared.append(list(running))
-            lengths = {name: 1e6 * (1 if name == tuner.AS_IT_IS else factor) for name in running}
+            lengths = {name: 1e6 * (1 if name == AS_IT_IS else factor) for name in running}
             found = {name: [[int(length + turn)] for turn in range(method.rounds)] for name, length in lengths.items()}
             return {name: Samples(values) for name, values in found.items()}, {}
 
@@ -84,7 +85,7 @@ def test_a_faster_rewrite_becomes_part_of_the_bundle_and_is_judged(
 ) -> None:
     compared = timed(0.5)
     found, tried, verdict = tuning.tune_bundle(bundle, threads=1)
-    assert compared == [[tuner.AS_IT_IS, row_column_gates.OuterProduct.name], [tuner.AS_IT_IS, TUNED]]
+    assert compared == [[AS_IT_IS, row_column_gates.OuterProduct.name], [AS_IT_IS, TUNED]]
     assert [trial.kept for trial in tried.trials] == [True]
     assert (tried.before_ms, tried.after_ms) == (pytest.approx(1, rel=1e-3), pytest.approx(0.5, rel=1e-3))
     assert verdict
@@ -168,8 +169,8 @@ def test_what_looks_faster_by_chance_is_timed_once_more(bundle: Path, monkeypatc
 
     monkeypatch.setattr(timed_run, "interleave", interleave)
     _, tried, verdict = tuning.tune_bundle(bundle, threads=1)
-    rewrite = [tuner.AS_IT_IS, row_column_gates.OuterProduct.name]
-    assert looks == [rewrite, rewrite, [tuner.AS_IT_IS, TUNED]]
+    rewrite = [AS_IT_IS, row_column_gates.OuterProduct.name]
+    assert looks == [rewrite, rewrite, [AS_IT_IS, TUNED]]
     (trial,) = tried.trials
     assert (trial.kept, trial.difference.rounds, trial.difference.ms) == (True, 24, pytest.approx(-0.2))
     assert verdict

@@ -13,7 +13,7 @@ from ...engines.tensorrt.plans import is_of_its_graph, kernels_name, plans_of
 from ...engines.timing.runtimes import PROVIDERS, why_no_provider
 from ...errors import CheckFailed
 from ..stages.onnxruntime import ON_GPU, start
-from ..stages.stage import ORT_TUNED, WRITTEN, Stage, given_stages, lower_stages
+from ..stages.stage import ORT_TUNED, TUNED_GRAPH, WRITTEN, Stage, given_stages, lower_stages, plan_stage
 from .compare import Compared
 
 
@@ -42,7 +42,8 @@ def open_runtimes(bundle: Bundle, sizes: Mapping[str, int], stack: ExitStack) ->
         sizes: Those of the axes, at which the images go in.
         stack: Ends the processes.
     """
-    found = [*_tuned(bundle, stack), *_lower(bundle, stack), *_plans(bundle, sizes, stack), *_providers(bundle, stack)]
+    tuned = [*_tuned(bundle, stack), *_tuned_for_plans(bundle, stack)]
+    found = [*tuned, *_lower(bundle, stack), *_plans(bundle, sizes, stack), *_providers(bundle, stack)]
     for compared in found:
         compared.start()
     return found
@@ -59,6 +60,17 @@ def _tuned(bundle: Bundle, stack: ExitStack) -> Iterator[Compared]:
     yield Compared(stage, stack.enter_context(start(stage, bundle.path / str(entry["file"]))))
 
 
+def _tuned_for_plans(bundle: Bundle, stack: ExitStack) -> Iterator[Compared]:
+    for entry in bundle.tuned_graphs:
+        precision, stage = entry["precision"], Stage(TUNED_GRAPH[entry["flavour"]], entry["precision"])
+        graph = bundle.graphs.get(precision)
+        if graph is None or entry["graph"] != bundle.manifest["files"][graph]["sha256"]:
+            yield Compared(stage, None, f"{entry['file']} was made from another graph; tune again", has_failed=True)
+        else:
+            runtime = stack.enter_context(start(stage, bundle.path / entry["file"]))
+            yield Compared(stage, runtime, io=bundle.io(precision))
+
+
 def _lower(bundle: Bundle, stack: ExitStack) -> Iterator[Compared]:
     for precision, entry in bundle.precisions.items():
         for stage in lower_stages(precision):
@@ -68,7 +80,7 @@ def _lower(bundle: Bundle, stack: ExitStack) -> Iterator[Compared]:
 
 def _plans(bundle: Bundle, sizes: Mapping[str, int], stack: ExitStack) -> Iterator[Compared]:
     for plan in plans_of(bundle):
-        stage = Stage(plan.flavour, plan.precision)
+        stage = plan_stage(plan.flavour, plan.precision, tuned=plan.tuned)
         if not is_of_its_graph(bundle, plan):
             yield Compared(stage, None, f"{plan.file} was built from another graph; compile again", has_failed=True)
         elif why := why_not_runnable(plan):

@@ -9,9 +9,9 @@ from ...core.bundle import Bundle, is_as_listed
 from ...core.computed_in import converting_nodes, lowered_nodes
 from ...core.precision import PRECISIONS
 from ...engines.tensorrt.layers import achieved, read_layers
-from ...engines.tensorrt.plans import Plan, layers_name
+from ...engines.tensorrt.plans import Plan, graph_of, layers_name, modules_of
 from ..verdict import StageResult, not_checked
-from .stage import LAYERS, Stage
+from .stage import LAYERS, Stage, plan_stage
 
 # of the layers at fault so many are named
 MOST_NAMED = 5
@@ -23,7 +23,7 @@ def check_layers(bundle: Bundle, plan: Plan) -> StageResult:
     It failed if a layer computes in another precision than its nodes have in the graph. It is not checked if the
     inspector's file is missing, is not the one that was written, or tells nothing of these nodes.
     """
-    stage = Stage(plan.flavour, plan.precision, LAYERS)
+    stage = plan_stage(plan.flavour, plan.precision, LAYERS, tuned=plan.tuned)
     name = layers_name(plan.file)
     if not is_as_listed(bundle, name):
         without = f"{plan.file} was built without a GPU, and only a plan that is loaded can be inspected"
@@ -31,8 +31,10 @@ def check_layers(bundle: Bundle, plan: Plan) -> StageResult:
             stage, f"{name} is not the file that the manifest lists; compile again" if plan.gpu else without
         )
     text = (bundle.path / name).read_text(encoding="utf-8")
-    graph = bundle.path / bundle.graphs[plan.precision]
-    return judge_layers(stage, text, graph, bundle.node_modules(plan.precision))
+    graph = graph_of(bundle, plan)
+    if graph is None:
+        return not_checked(stage, f"the bundle has no graph of {plan.file}; compile again")
+    return judge_layers(stage, text, bundle.path / graph, modules_of(bundle, plan))
 
 
 def judge_layers(stage: Stage, text: str, graph: Path, modules: Mapping[str, str]) -> StageResult:

@@ -25,6 +25,7 @@ from .stage import (
     ORT_PLAIN,
     ORT_TENSORRT,
     ORT_TUNED,
+    TUNED_GRAPH,
     WRITTEN,
     Stage,
     given_stages,
@@ -34,12 +35,14 @@ from .stage import (
 if TYPE_CHECKING:
     from ..localize import Location
 
+# Node by node: the numbers are those of the graph, whatever an optimiser would make of it.
+AS_WRITTEN = (WRITTEN, ORT_PLAIN, *TUNED_GRAPH.values())
 ON_GPU = {ORT_CUDA: runtimes.ORT_CUDA, ORT_TENSORRT: runtimes.ORT_TENSORRT}
 
 
 def is_optimised(stage: Stage) -> bool:
     """Tell whether ONNX Runtime's optimiser works on the graph of this stage."""
-    return stage.runtime not in (EXPORTED, WRITTEN, ORT_PLAIN) and PRECISIONS[stage.precision].is_optimised
+    return stage.runtime not in (EXPORTED, *AS_WRITTEN) and PRECISIONS[stage.precision].is_optimised
 
 
 def start(stage: Stage, model: Path | None = None) -> IsolatedRuntime:
@@ -51,7 +54,7 @@ def start(stage: Stage, model: Path | None = None) -> IsolatedRuntime:
     return IsolatedRuntime(
         model,
         optimise=is_optimised(stage),
-        kernels=kernels if stage.runtime in (WRITTEN, ORT_PLAIN) else "own",
+        kernels=kernels if stage.runtime in AS_WRITTEN else "own",
         provider=PROVIDERS[ON_GPU[stage.runtime]] if stage.runtime in ON_GPU else CPU,
         tf32=kernels == "tf32",
     )
@@ -103,6 +106,28 @@ def judge_tuned_graph(
     stage = Stage(ORT_TUNED, precision)
     with start(stage, graph) as runtime:
         return StageJudge(stage, runtime, max_error, outputs).results(pairs)
+
+
+def judge_graphs_for_plans(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None) -> list[StageResult]:
+    """Judge the graphs that were tuned for TensorRT; none if there is none. One of another graph has failed."""
+    stages: list[StageResult] = []
+    for entry in bundle.tuned_graphs:
+        precision, stage = entry["precision"], Stage(TUNED_GRAPH[entry["flavour"]], entry["precision"])
+        graph = bundle.graphs.get(precision)
+        if graph is None or entry["graph"] != bundle.manifest["files"][graph]["sha256"]:
+            stages.append(StageResult(stage, "failed", f"{entry['file']} was made from another graph; tune again"))
+            continue
+        stages += judge_graph_for_plan(bundle, bundle.path / entry["file"], stage, pairs, max_error=max_error)
+    return stages
+
+
+def judge_graph_for_plan(
+    bundle: Bundle, graph: Path, stage: Stage, pairs: Pairs, *, max_error: float | None = None
+) -> list[StageResult]:
+    """Judge the file of a graph that was tuned for the TensorRT and in the precision of the ``stage``."""
+    with start(stage, graph) as runtime:
+        outputs, io = bundle.outputs_of(stage.precision), bundle.io(stage.precision)
+        return judge_stages([StageJudge(stage, runtime, max_error, outputs, io=io)], pairs())
 
 
 def judge_providers(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None) -> Iterator[StageResult]:

@@ -17,9 +17,13 @@ EXPORTED, WRITTEN, ORT_CPU, ORT_TUNED = "torch → onnx", "simplified", "onnxrun
 ORT_CUDA, ORT_TENSORRT = "onnxruntime cuda", "onnxruntime tensorrt"
 # The file of somebody else, node by node, without optimisations.
 ORT_PLAIN = "onnxruntime, as written"
+# The plan of the graph that `tune` wrote for a TensorRT, and that graph itself, node by node, without optimisations.
+TUNED_PLAN = {name: f"{name}, tuned" for name in FLAVOURS}
+TUNED_GRAPH = {name: f"tuned for {name}" for name in FLAVOURS}
 # A server, by the protocol through which it was asked.
 TRITON = {"grpc": "triton grpc", "http": "triton http"}
-RUNTIMES = (EXPORTED, WRITTEN, ORT_PLAIN, ORT_CPU, ORT_TUNED, ORT_CUDA, ORT_TENSORRT, *FLAVOURS, *TRITON.values())
+_TENSORRT = (*FLAVOURS, *TUNED_PLAN.values(), *TUNED_GRAPH.values())
+RUNTIMES = (EXPORTED, WRITTEN, ORT_PLAIN, ORT_CPU, ORT_TUNED, ORT_CUDA, ORT_TENSORRT, *_TENSORRT, *TRITON.values())
 # The outputs beside float64 PyTorch's; the rows of a batch beside each other; the layers of a plan, by its inspector.
 # For a server: the rows of a batch as requests of their own, sent at the same time.
 VALUES, ROWS, LAYERS, TOGETHER = "values", "batch consistency", "layer precision", "requests at the same time"
@@ -58,6 +62,11 @@ class Stage:
     def _name(self) -> str:
         if self.runtime in FLAVOURS:
             return f"{self.runtime} {self.precision}".rstrip()
+        if self.runtime in TUNED_PLAN.values():
+            flavour, _, tuned = self.runtime.partition(",")
+            return f"{flavour} {self.precision},{tuned}"
+        if self.runtime in TUNED_GRAPH.values():
+            return f"{self.precision} {self.runtime}"
         if self.precision in ("", FP32):
             return self.runtime
         return self.precision if self.runtime == WRITTEN else f"{self.precision} {self.runtime}"
@@ -96,6 +105,11 @@ def read_stage(entry: Mapping[str, Any]) -> Stage:
     if stage.label != label:
         raise ValueError(f"stage {label!r} is {stage.label!r}")
     return stage
+
+
+def plan_stage(flavour: str, precision: str, kind: str = VALUES, *, tuned: bool = False) -> Stage:
+    """Return the stage of a plan of this TensorRT and precision, of the tuned graph or of the precision's own."""
+    return Stage(TUNED_PLAN[flavour] if tuned else flavour, precision, kind)
 
 
 @lru_cache(maxsize=1)

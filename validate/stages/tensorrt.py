@@ -16,7 +16,7 @@ from ..cases import Case
 from ..verdict import StageResult, not_checked
 from .judge import Pairs, StageJudge, not_loaded
 from .layer_precision import check_layers
-from .stage import Stage
+from .stage import Stage, plan_stage
 
 if TYPE_CHECKING:
     from ..metrics import Reference
@@ -32,9 +32,10 @@ def judge_plans(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None)
     plans = plans_of(bundle)
     stages: list[StageResult] = []
     for plan in plans:
-        stage = Stage(plan.flavour, plan.precision)
+        stage = plan_stage(plan.flavour, plan.precision, tuned=plan.tuned)
         if not is_of_its_graph(bundle, plan):
-            stages.append(StageResult(stage, "failed", f"{plan.file} was built from another graph; compile again"))
+            command = "tune" if plan.tuned else "compile"
+            stages.append(StageResult(stage, "failed", f"{plan.file} was built from another graph; {command} again"))
         elif why := why_not_runnable(plan):
             stages.append(not_checked(stage, why))
         else:

@@ -17,10 +17,10 @@ def test_all_in_a_fixed_order_where_none_is_named() -> None:
 
 
 def test_plans_are_named_by_their_flavour_and_precision() -> None:
-    rtx = runtimes.check_names((), plans=[("tensorrt-rtx", "fp32"), ("tensorrt-rtx", "fp16")])
+    rtx = runtimes.check_names((), plans=[("tensorrt-rtx", "fp32", False), ("tensorrt-rtx", "fp16", False)])
     assert rtx[-4:] == ("tensorrt-rtx", "tensorrt-rtx-graph", "tensorrt-rtx-fp16", "tensorrt-rtx-fp16-graph")
     assert "TensorRT for RTX plan in fp16, as a CUDA graph" in str(runtimes.RUNTIMES["tensorrt-rtx-fp16-graph"])
-    found = runtimes.check_names((), plans=[("tensorrt", "fp16"), ("tensorrt", "int8")])
+    found = runtimes.check_names((), plans=[("tensorrt", "fp16", False), ("tensorrt", "int8", False)])
     assert found[-4:] == ("tensorrt-fp16", "tensorrt-fp16-graph", "tensorrt-int8", "tensorrt-int8-graph")
     assert "tensorrt" not in found
     assert [runtimes.RUNTIMES[name].precision for name in ("tensorrt", "tensorrt-graph", "tensorrt-bf16-graph")] == [

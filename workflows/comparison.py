@@ -1,0 +1,73 @@
+"""Graphs or plans of a bundle timed beside one another: what looks faster but may be so by chance is timed twice.
+
+The second look is in new processes: the place of a process's memory moves its times as much as some rewrites do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Generic, TypeVar
+
+from ..engines.timing.method import Method
+from ..engines.timing.paired import Difference, Pair
+from ..engines.timing.timed_process import TimedProcess
+from ..engines.timing.timed_run import Entry, MachineWatch, TimedRun
+
+AS_IT_IS = "as it is"
+Model = TypeVar("Model")
+
+
+class Comparison(Generic[Model]):
+    """Times models beside one of them.
+
+    Attributes:
+        watch: The machine while they are timed.
+
+    Args:
+        entry: Returns the entry of a timed run for a model.
+        check: Called with the name and the process of a model that is not checked yet; raises CheckFailed if it
+            computes something else.
+        method: The rules of the clock.
+        threads: The threads of each process.
+        watch: The machine's watch, over all comparisons.
+    """
+
+    def __init__(
+        self,
+        entry: Callable[[Model], Entry],
+        check: Callable[[str, TimedProcess], object],
+        method: Method,
+        *,
+        threads: int,
+        watch: MachineWatch,
+    ) -> None:
+        self._entry, self._check, self._method, self._threads = entry, check, method, threads
+        self.watch = watch
+
+    def compared(self, before: Model, after: Mapping[str, Model], *, checked: bool = False) -> dict[str, Pair]:
+        """Time each of ``after`` beside ``before``, twice if it looks faster but may be so by chance.
+
+        Raises CheckFailed for one that is not ``checked`` yet and does not compute what PyTorch computed.
+        """
+        pairs = self._look(before, after, checked=checked)
+        again = {name: after[name] for name, pair in pairs.items() if pair.is_promising}
+        if again:
+            later = self._look(before, again, checked=True)
+            pairs |= {name: pairs[name].together(pair) for name, pair in later.items()}
+        return pairs
+
+    def _look(self, before: Model, after: Mapping[str, Model], *, checked: bool) -> dict[str, Pair]:
+        entries = {name: self._entry(model) for name, model in {AS_IT_IS: before, **after}.items()}
+        with TimedRun(entries, self._method, threads=self._threads, watch=self.watch) as run:
+            run.processes[AS_IT_IS].load()  # if this model does not load, no rewrite is to blame
+            for name in () if checked else after:
+                self._check(name, run.processes[name])
+            run.warm_up()
+            samples, _ = run.time()
+        return {name: Pair(samples[AS_IT_IS], samples[name]) for name in after}
+
+
+def fastest(differences: Mapping[str, Difference]) -> str | None:
+    """Return the name of the fastest that is faster beyond doubt; None if there is none."""
+    clear = [name for name, difference in differences.items() if difference.is_faster]
+    return min(clear, key=lambda name: differences[name].ms, default=None)
