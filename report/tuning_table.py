@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..engines.timing.trials import Tuning
+from ..engines.timing.trials import PlanTuning, Tuning
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -17,9 +17,7 @@ def tuning_table(name: str, found: Tuning) -> RenderableType:
     from rich.text import Text
 
     at = ", ".join(f"{axis} {size}" for axis, size in found.sizes.items())
-    threads = f"{found.threads} thread{'s' if found.threads > 1 else ''}"
-    where = f"ONNX Runtime on the CPU, {threads}, {found.machine.get('cpu', '')}"
-    parts: list[RenderableType] = [Text(", ".join(filter(None, [name, at, where])), style="bold")]
+    parts: list[RenderableType] = [Text(", ".join(filter(None, [name, at, found.where])), style="bold")]
     if found.trials:
         table = Table("place", "rewrite")
         for column in ("nodes", "before, ms", "difference", "interval", ""):
@@ -36,6 +34,8 @@ def tuning_table(name: str, found: Tuning) -> RenderableType:
                 Text("kept", style="green") if trial.kept else Text("left", style="dim"),
             )
         parts.append(table)
+    if isinstance(found, PlanTuning):
+        parts += [Text(f"not tried: {form}: {why}", style="yellow") for form, why in found.not_tried.items()]
     parts += [Text(line) for line in _outcome(found)]
     parts += [Text(f"warning: {remark}", style="yellow") for remark in found.conditions.remarks()]
     return Group(*parts)

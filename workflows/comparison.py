@@ -12,6 +12,7 @@ from ..engines.timing.method import Method
 from ..engines.timing.paired import Difference, Pair
 from ..engines.timing.timed_process import TimedProcess
 from ..engines.timing.timed_run import Entry, MachineWatch, TimedRun
+from ..errors import CheckFailed
 
 AS_IT_IS = "as it is"
 Model = TypeVar("Model")
@@ -30,6 +31,8 @@ class Comparison(Generic[Model]):
         method: The rules of the clock.
         threads: The threads of each process.
         watch: The machine's watch, over all comparisons.
+        on_failure: Called with the name and the reason if a model does not load or breaks while it is timed; the others
+            go on. Without it the error ends the comparison, as that of the model beside which all are timed does.
     """
 
     def __init__(
@@ -40,9 +43,10 @@ class Comparison(Generic[Model]):
         *,
         threads: int,
         watch: MachineWatch,
+        on_failure: Callable[[str, str], object] | None = None,
     ) -> None:
         self._entry, self._check, self._method, self._threads = entry, check, method, threads
-        self.watch = watch
+        self.watch, self._on_failure = watch, on_failure
 
     def compared(self, before: Model, after: Mapping[str, Model], *, checked: bool = False) -> dict[str, Pair]:
         """Time each of ``after`` beside ``before``, twice if it looks faster but may be so by chance.
@@ -54,17 +58,28 @@ class Comparison(Generic[Model]):
         if again:
             later = self._look(before, again, checked=True)
             pairs |= {name: pairs[name].together(pair) for name, pair in later.items()}
+            for name in again.keys() - later.keys():  # it broke in its second look
+                del pairs[name]
         return pairs
 
     def _look(self, before: Model, after: Mapping[str, Model], *, checked: bool) -> dict[str, Pair]:
         entries = {name: self._entry(model) for name, model in {AS_IT_IS: before, **after}.items()}
-        with TimedRun(entries, self._method, threads=self._threads, watch=self.watch) as run:
+        failure = None if self._on_failure is None else self._note
+        with TimedRun(entries, self._method, threads=self._threads, watch=self.watch, on_failure=failure) as run:
             run.processes[AS_IT_IS].load()  # if this model does not load, no rewrite is to blame
-            for name in () if checked else after:
+            run.load()
+            for name in () if checked else [name for name in after if name in run.processes]:
                 self._check(name, run.processes[name])
             run.warm_up()
             samples, _ = run.time()
-        return {name: Pair(samples[AS_IT_IS], samples[name]) for name in after}
+        return {name: Pair(samples[AS_IT_IS], samples[name]) for name in after if name in samples}
+
+    def _note(self, name: str, why: str) -> None:
+        """Pass a failure on; raises CheckFailed if it is that of the model beside which all are timed."""
+        assert self._on_failure is not None
+        if name == AS_IT_IS:
+            raise CheckFailed(f"the model as it is cannot be timed: {why}")
+        self._on_failure(name, why)
 
 
 def fastest(differences: Mapping[str, Difference]) -> str | None:

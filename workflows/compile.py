@@ -73,14 +73,14 @@ def _compiled(
     report: Progress,
 ) -> CompiledBundle:
     """Build the plan in a bundle that no other command changes, and list it in the manifest."""
-    graph = _graph(bundle, precision)
+    graph = require_graph(bundle, precision)
     chosen = tuple(parse_profiles(profiles, bundle.axes))
     report("checking hashes")
     require_unchanged(bundle)
     flavour, targets = _choose(capabilities, precision)
     options.require_for(flavour)
     if flavour is TENSORRT:
-        _require_readable(bundle, precision, probe_tensorrt().version)
+        require_readable(bundle, precision, probe_tensorrt().version)
     request = PlanRequest(
         folder=bundle.path,
         graph=graph,
@@ -91,7 +91,7 @@ def _compiled(
         flavour=flavour,
         targets=targets,
         options=options,
-        known_cache=_known_cache(bundle, report) if flavour is TENSORRT else None,
+        known_cache=known_cache(bundle, report) if flavour is TENSORRT else None,
     )
     minutes = "; it times its kernels, which takes minutes" if flavour is TENSORRT else ""
     report(f"building the {precision} plan with {flavour.title}{minutes}")
@@ -103,7 +103,7 @@ def _compiled(
     return CompiledBundle(extend_and_report(bundle, files, plans, note=report), plan)
 
 
-def _known_cache(bundle: Bundle, report: Progress) -> tuple[str, str] | None:
+def known_cache(bundle: Bundle, report: Progress) -> tuple[str, str] | None:
     """Return the file with kernels that TensorRT timed for this bundle before, and its hash; None if none is listed.
 
     A file that the manifest does not list is not read: whoever wrote it would choose the kernels.
@@ -155,7 +155,7 @@ def _named_targets(text: str, precision: str) -> tuple[str, ...]:
     return capabilities
 
 
-def _graph(bundle: Bundle, precision: str) -> str:
+def require_graph(bundle: Bundle, precision: str) -> str:
     """Return the file of the graph of this precision. Raises InputError if the bundle has none."""
     if precision not in bundle.graphs:
         # nothing is lowered of an ONNX file that is in another precision already
@@ -169,7 +169,7 @@ def _graph(bundle: Bundle, precision: str) -> str:
     return bundle.graphs[precision]
 
 
-def _require_readable(bundle: Bundle, precision: str, version: str) -> None:
+def require_readable(bundle: Bundle, precision: str, version: str) -> None:
     """Raise InputError if this version of TensorRT does not read the graph of the precision."""
     entry = bundle.precisions.get(precision)
     oldest = None if entry is None else entry["oldest_tensorrt"]

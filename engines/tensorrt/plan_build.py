@@ -97,12 +97,15 @@ class PlanBuild:
         self._child.__exit__(kind, error, trace)
         shutil.rmtree(self._work, ignore_errors=True)
 
-    def result(self, taken: Collection[str] = ()) -> tuple[Plan, dict[str, str]]:
+    def result(self, taken: Collection[str] = (), *, seconds: float | None = None) -> tuple[Plan, dict[str, str]]:
         """Return the plan, and its files in the bundle with what each is, under names that are not ``taken``.
 
-        Raises what ``build`` raises. The log is in its place either way.
+        ``seconds`` limits the time from now on, in place of the limit that it began with. Raises what ``build`` raises.
+        The log is in its place either way.
         """
         request, order = self._request, self._order
+        if seconds is not None:
+            self._child.seconds = seconds
         log = log_name(request.flavour, request.precision, tuned=request.tuned)
         try:
             built = self._child.built()

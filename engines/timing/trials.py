@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .machine import Conditions
@@ -50,6 +50,12 @@ class Tuning:
         """Return True if the rewritten graph is faster beyond doubt."""
         return self.difference is not None and self.difference.is_faster
 
+    @property
+    def where(self) -> str:
+        """Return the runtime and the machine in words."""
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        return f"ONNX Runtime on the CPU, {threads}, {self.machine.get('cpu', '')}"
+
     def to_json(self) -> dict[str, Any]:
         """Everything by name."""
         return {
@@ -63,4 +69,47 @@ class Tuning:
             "before_ms": self.before_ms,
             "after_ms": self.after_ms,
             "difference": None if self.difference is None else self.difference.to_json(),
+        }
+
+
+@dataclass(frozen=True)
+class PlanTuning(Tuning):
+    """The trials to make a plan faster; times are the GPU's own, of plans that are launched as CUDA graphs.
+
+    Attributes:
+        runtime: The TensorRT that builds and runs, with its version.
+        precision: Of the graph.
+        profiles: The ranges that the plans were built for.
+        flags: What the builder was given.
+        gpu: The GPU.
+        chosen: The rewrites of the graph that is faster as a whole; none if it is none.
+        builds: Of each graph that was built its name and seconds, or why there is no plan.
+        not_tried: Why a graph was not built.
+    """
+
+    runtime: str = ""
+    precision: str = ""
+    profiles: tuple[str, ...] = ()
+    flags: Mapping[str, Any] = field(default_factory=dict)
+    gpu: str = ""
+    chosen: tuple[str, ...] = ()
+    builds: tuple[Mapping[str, Any], ...] = ()
+    not_tried: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        """Return the runtime and the machine in words."""
+        return f"{self.runtime} in {self.precision} as a CUDA graph, {self.gpu}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything by name."""
+        return super().to_json() | {
+            "runtime": self.runtime,
+            "precision": self.precision,
+            "profiles": [*self.profiles],
+            "flags": dict(self.flags),
+            "gpu": self.gpu,
+            "chosen": [*self.chosen],
+            "builds": [dict(build) for build in self.builds],
+            "not_tried": dict(self.not_tried),
         }

@@ -1,0 +1,246 @@
+"""Plans that a search builds, kept by the hash of all that they depend on: an interrupted search finds them again.
+
+The folder is the user's own, outside of any bundle. Times are not kept: they belong to the run that took them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from ..core.bundle import Bundle, sha256, spec_to_json
+from ..core.lock import try_lock
+from ..engines.environment import ask_driver
+from ..engines.tensorrt.build import BuildOptions
+from ..engines.tensorrt.flavours import Flavour
+from ..engines.tensorrt.plan_build import CACHE, PlanBuild, PlanRequest
+from ..engines.tensorrt.plans import Plan
+from ..engines.tensorrt.profiles import Profile
+from ..errors import CheckFailed, InputError, StorageError
+
+ABOUT, MODULES = "built.json", "modules.json"
+OUT_OF_TIME = "no time was left"
+
+
+def default_folder() -> Path:
+    """Return the user's own folder for plans that a search builds."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "attn2trt" / "tune"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that the plans of one search have in common.
+
+    Attributes:
+        bundle: The bundle that the graphs are of.
+        precision: Of the graphs.
+        flavour: The TensorRT that builds.
+        version: Its version.
+        targets: The compute capabilities to build for; without any, the GPU at hand.
+        profiles: The ranges to choose kernels for.
+        options: What the builder is given.
+        known_cache: Kernels that were timed before, and the file's hash; None if there are none.
+    """
+
+    bundle: Bundle
+    precision: str
+    flavour: Flavour
+    version: str
+    profiles: tuple[Profile, ...]
+    targets: tuple[str, ...] = ()
+    options: BuildOptions = field(default_factory=BuildOptions)
+    known_cache: tuple[Path, str] | None = None
+
+    @property
+    def key(self) -> str:
+        """Return the hash of everything that a plan depends on beside its graph."""
+        driver = ask_driver()
+        facts = {
+            "precision": self.precision,
+            "flavour": self.flavour.name,
+            "version": self.version,
+            "devices": driver.devices,
+            "driver": driver.version,
+            "targets": self.targets,
+            "profiles": [str(profile) for profile in self.profiles],
+            "options": asdict(self.options),
+            "inputs": [spec_to_json(spec) for spec in self.bundle.inputs_of(self.precision)],
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class WrittenGraph:
+    """A graph in the folder of its plan, which its hash names, its file there, and the module of each of its nodes."""
+
+    folder: Path
+    name: str
+    modules: Mapping[str, str]
+
+    @property
+    def path(self) -> Path:
+        """Return the graph's file."""
+        return self.folder / self.name
+
+
+class BuiltPlan(NamedTuple):
+    """A plan in its own folder: the file's hash, and each file there with what it is."""
+
+    graph: WrittenGraph
+    plan: Plan
+    sha256: str
+    files: Mapping[str, str]
+
+    @property
+    def path(self) -> Path:
+        """Return the plan's file."""
+        return self.graph.folder / self.plan.file
+
+
+class PlanCache:
+    """The plans of one recipe in a folder of ``root``; entered, it is held against other commands.
+
+    Args:
+        root: The folder for all searches.
+        recipe: What the plans have in common.
+        jobs: The builds beside each other.
+        deadline: No build begins after this time of ``time.monotonic``, and none runs on; None for no end.
+
+    Raises:
+        StorageError: Another command builds the same plans now.
+    """
+
+    def __init__(self, root: Path, recipe: Recipe, *, jobs: int = 1, deadline: float | None = None) -> None:
+        self._folder = root.resolve() / recipe.key
+        self._recipe, self._jobs, self._deadline = recipe, jobs, deadline
+        self._longest = 0.0
+
+    def __enter__(self) -> PlanCache:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        lock = try_lock(self._folder)
+        if lock is None:
+            raise StorageError(f"{self._folder} is in use by another command that tunes; wait for it, or give --cache")
+        self._lock = lock
+        for left in [*self._folder.glob("writing-*"), *self._folder.glob("*/plans/.partial-*")]:
+            shutil.rmtree(left, ignore_errors=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def remove(self) -> None:
+        """Remove all plans of the recipe."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """Give the path to write a graph of this name to; ``keep_graph`` puts it in its place."""
+        folder = self._folder / f"writing-{os.getpid()}"
+        folder.mkdir()
+        try:
+            yield folder / name
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def keep_graph(self, graph: Path, modules: Mapping[str, str]) -> WrittenGraph:
+        """Return the graph in the folder that its own hash, and that of its weights, names."""
+        hashes = [sha256(file) for file in sorted(graph.parent.iterdir())]
+        folder = self._folder / hashlib.sha256("".join(hashes).encode()).hexdigest()[:32]
+        if not (folder / MODULES).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            (graph.parent / MODULES).write_text(json.dumps(dict(modules)), encoding="utf-8")
+            graph.parent.rename(folder)
+        name = next(file.name for file in folder.glob("*.onnx"))
+        return WrittenGraph(folder, name, modules)
+
+    def build(self, wanted: Mapping[str, WrittenGraph]) -> dict[str, BuiltPlan | str]:
+        """Return the plan of each graph, or why there is none; those of earlier runs are taken as they are.
+
+        Raises MissingRequirement if there is no TensorRT or GPU to build with.
+        """
+        found: dict[str, BuiltPlan | str] = {}
+        plans: dict[Path, BuiltPlan | str] = {}
+        running: deque[tuple[WrittenGraph, PlanBuild, float]] = deque()
+        with contextlib.ExitStack() as stack:
+            for graph in {graph.folder: graph for graph in wanted.values()}.values():
+                if (known := self._known(graph)) is not None:
+                    plans[graph.folder] = known
+                    continue
+                if len(running) >= self._jobs:
+                    self._end(*running.popleft(), plans)
+                if why := self._why_not_now():
+                    plans[graph.folder] = why
+                    continue
+                build = stack.enter_context(PlanBuild(self._request(graph)))
+                running.append((graph, build, time.monotonic()))
+            while running:
+                self._end(*running.popleft(), plans)
+        for name, graph in wanted.items():
+            found[name] = plans[graph.folder]
+        return found
+
+    def _end(self, graph: WrittenGraph, build: PlanBuild, began: float, plans: dict[Path, BuiltPlan | str]) -> None:
+        """Wait for a build, and note its plan or its error."""
+        try:
+            plan, files = build.result(seconds=self._left())
+        except CheckFailed as error:
+            is_late = self._deadline is not None and time.monotonic() >= self._deadline
+            plans[graph.folder] = f"{OUT_OF_TIME} ({error})" if is_late else str(error)
+            return
+        self._longest = max(self._longest, time.monotonic() - began)
+        digest = sha256(graph.folder / plan.file)
+        about = {"plan": plan.to_json(), "sha256": digest, "files": files}
+        partial = graph.folder / f".{ABOUT}"
+        partial.write_text(json.dumps(about), encoding="utf-8")
+        partial.replace(graph.folder / ABOUT)
+        plans[graph.folder] = BuiltPlan(graph, plan, digest, files)
+
+    def _known(self, graph: WrittenGraph) -> BuiltPlan | None:
+        """Return the plan that an earlier run has built of the graph; None if there is none, or no whole one."""
+        try:
+            about = json.loads((graph.folder / ABOUT).read_text(encoding="utf-8"))
+            plan, files = Plan.from_json(about["plan"]), dict(about["files"])
+            if sha256(graph.folder / plan.file) != about["sha256"]:
+                return None
+        except (OSError, ValueError, KeyError, TypeError, InputError):
+            return None
+        return BuiltPlan(graph, plan, about["sha256"], files)
+
+    def _why_not_now(self) -> str:
+        if self._deadline is None:
+            return ""
+        left = self._deadline - time.monotonic()
+        if left <= self._longest:
+            return f"{OUT_OF_TIME}: a build took up to {self._longest:.0f} s, {max(0.0, left):.0f} s were left"
+        return ""
+
+    def _left(self) -> float | None:
+        return None if self._deadline is None else max(1.0, self._deadline - time.monotonic())
+
+    def _request(self, graph: WrittenGraph) -> PlanRequest:
+        recipe = self._recipe
+        more = [(file, sha256(file)) for file in sorted(self._folder.glob(f"*/{CACHE}"))]
+        return PlanRequest(
+            folder=graph.folder,
+            graph=graph.name,
+            precision=recipe.precision,
+            inputs=recipe.bundle.inputs_of(recipe.precision),
+            profiles=recipe.profiles,
+            modules=graph.modules,
+            flavour=recipe.flavour,
+            targets=recipe.targets,
+            options=recipe.options,
+            known_cache=None if recipe.known_cache is None else (str(recipe.known_cache[0]), recipe.known_cache[1]),
+            more_caches=tuple(more),
+            tuned=True,
+        )
