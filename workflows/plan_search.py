@@ -207,9 +207,8 @@ class PlanSearch:
         by_form = {_form(one): one for one in after}
         if not by_form:
             return {}
-        pairs = self._comparison.compared(
-            self._plans[before], {form: self._plans[one] for form, one in by_form.items()}
-        )
+        plans = {form: self._plans[one] for form, one in by_form.items()}
+        pairs = self._comparison.compared(self._plans[before], plans)
         for form, pair in pairs.items():
             self._trials[by_form[form]] = _trial(by_form[form], pair)
         return {by_form[form]: pair.difference for form, pair in pairs.items()}
@@ -218,7 +217,7 @@ class PlanSearch:
         whole = None
         if best:
             self._progress("timing the whole against the graph as it was")
-            whole = self._comparison.compared(self._plans[()], {WHOLE: self._plans[best]}, checked=True)[WHOLE]
+            whole = self._comparison.compared(self._plans[()], {WHOLE: self._plans[best]}, checked=True).get(WHOLE)
         plain, recipe = self._plans[()].plan, self._recipe
         tuning = PlanTuning(
             sizes=self._sizes,

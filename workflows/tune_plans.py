@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.bundle import Bundle, Folder, require_unchanged, sha256
+from ..core.bundle import Bundle, Folder, open_bundle, require_unchanged, sha256
 from ..core.extend import changing, free_name
 from ..core.precision import FP32
 from ..core.progress import Progress, silent
@@ -54,7 +54,7 @@ METHOD = Method(
 
 
 @dataclass(frozen=True)
-class PlanRequest:
+class TuneRequest:
     """The plans that ``tune_plans`` may try.
 
     Attributes:
@@ -106,7 +106,7 @@ class BundleGraphs:
 
 def tune_plans(
     bundle: Folder,
-    request: PlanRequest | None = None,
+    request: TuneRequest | None = None,
     *,
     method: Method | None = None,
     progress: Progress | None = None,
@@ -131,15 +131,16 @@ def tune_plans(
         CheckFailed: A file of the bundle has changed, a candidate computes something else, or the result fails.
         StorageError: Another command changes the bundle now, or uses the same cache.
     """
-    asked = request or PlanRequest()
+    asked = request or TuneRequest()
     flavour = _flavour(asked.runtime)
+    require_graph(open_bundle(bundle), asked.precision)
     if why := why_no_flavour(flavour):
         raise MissingRequirement(f"tuning for {flavour.title} needs a GPU that runs it here: {why}")
     with changing(bundle) as opened:
         return _tuned(opened, asked, flavour, method or METHOD, progress or silent)
 
 
-def recipe_of(bundle: Bundle, asked: PlanRequest, flavour: Flavour, report: Progress = silent) -> Recipe:
+def recipe_of(bundle: Bundle, asked: TuneRequest, flavour: Flavour, report: Progress = silent) -> Recipe:
     """Return what all plans of a request have in common.
 
     Raises InputError for ranges outside of the bundle's, a precision that it does not have or that this TensorRT does
@@ -166,9 +167,9 @@ def recipe_of(bundle: Bundle, asked: PlanRequest, flavour: Flavour, report: Prog
     )
 
 
-def covered_case(bundle: Bundle, recipe: Recipe) -> tuple[Case, Reference]:
+def covered_case(recipe: Recipe) -> tuple[Case, Reference]:
     """Return the first recorded case that the profile holds. Raises InputError if there is none."""
-    io = bundle.io(recipe.precision)
+    bundle, io = recipe.bundle, recipe.bundle.io(recipe.precision)
     for case, reference in from_tensors(bundle.reference_path, bundle.manifest["cases"]):
         if case.is_for(io) and any(profile.holds(case.sizes) for profile in recipe.profiles):
             return case, reference
@@ -181,7 +182,7 @@ def sizes_of(recipe: Recipe) -> dict[str, int]:
     return {name: axis.opt for name, axis in recipe.profiles[0].axes.items()}
 
 
-def _profile(bundle: Bundle, asked: PlanRequest) -> Profile:
+def _profile(bundle: Bundle, asked: TuneRequest) -> Profile:
     """Return the ranges of the plans, whose optimum is the sizes to be fast at."""
     (profile,) = parse_profiles([] if asked.profile is None else [asked.profile], bundle.axes)
     if asked.at is None:
@@ -201,7 +202,7 @@ def _flavour(name: str) -> Flavour:
     return FLAVOURS[name]
 
 
-def _tuned(bundle: Bundle, asked: PlanRequest, flavour: Flavour, method: Method, progress: Progress) -> TunedBundle:
+def _tuned(bundle: Bundle, asked: TuneRequest, flavour: Flavour, method: Method, progress: Progress) -> TunedBundle:
     """Tune a bundle that no other command changes."""
     progress("checking hashes")
     require_unchanged(bundle)
@@ -214,7 +215,7 @@ def _tuned(bundle: Bundle, asked: PlanRequest, flavour: Flavour, method: Method,
             BundleGraphs(bundle, asked.precision),
             cache,
             sizes=sizes_of(recipe),
-            case=covered_case(bundle, recipe),
+            case=covered_case(recipe),
             name=free_name(tuned_name(flavour, asked.precision), bundle.manifest["files"]),
             method=method,
             progress=progress,

@@ -1,0 +1,440 @@
+"""The plans that a search keeps, leaves and refuses; plans are graphs in ONNX Runtime here, and their times ours."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import onnx
+import pytest
+from click.testing import CliRunner
+
+import attn2trt
+from attn2trt.cli.main import group
+from attn2trt.core.bundle import Bundle, open_bundle, verify
+from attn2trt.engines.environment import Component, Driver
+from attn2trt.engines.isolated import IsolatedRuntime
+from attn2trt.engines.ort_runtime import CPU
+from attn2trt.engines.tensorrt import here, plan_build
+from attn2trt.engines.tensorrt.build import Order
+from attn2trt.engines.tensorrt.flavours import TENSORRT
+from attn2trt.engines.tensorrt.plans import Plan, plans_of
+from attn2trt.engines.timing import timed_run
+from attn2trt.engines.timing.rounds import Samples
+from attn2trt.engines.timing.runners import OrtRunner
+from attn2trt.errors import CheckFailed, InputError, Interrupted, MissingRequirement
+from attn2trt.validate.stages import tensorrt as plan_stages
+from attn2trt.workflows import plan_cache, plan_search, tune_plans
+from attn2trt.workflows.comparison import AS_IT_IS
+from attn2trt.workflows.plan_search import WHOLE
+from attn2trt.workflows.tune_plans import TuneRequest
+from attn2trt.workflows.validate import validate_bundle
+
+USABLE = Component("TensorRT", "usable", "8.6.0")
+DRIVER = Driver("CUDA 13.0", ("NVIDIA H200 (compute capability 9.0)",))
+BUILT = {"flavour": "tensorrt", "tensorrt": "8.6.0", "gpu": "NVIDIA H200", "capabilities": ["9.0"]} | {
+    "driver": "13.0",
+    "seconds": 2.0,
+    "device_bytes": 1024,
+}
+LAYERS: list[Any] = [{"Name": "Reformatting CopyNode", "LayerType": "Reformat", "Inputs": [], "Outputs": []}]
+GRAPH, PLAN = "model.fp16.tensorrt.onnx", "plans/sm90-trt8.6.0-fp16-tuned.plan"
+
+
+class Choice(NamedTuple):
+    """A stand-in for a rewrite."""
+
+    name: str
+    kind: str
+    count: int = 1
+
+
+A, A2, B, C = Choice("pool", "mean"), Choice("product", "mean"), Choice("half", "precision"), Choice("merge", "gate")
+WRONG, CANNOT, BREAKS = Choice("wrong", "sum"), Choice("cannot", "sum"), Choice("breaks", "sum")
+
+
+@dataclass
+class World:
+    """The machine: choices, the milliseconds of a form, and what was built and timed."""
+
+    choices: Sequence[Choice]
+    ms: Mapping[str, float]
+    orders: list[Order]
+    looks: list[list[str]]
+    stop_after: int = 1000
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("deployed") / "se"
+    return attn2trt.deploy(
+        "se", out=folder, shapes=["2x16x4x4"], dynamic="batch=1:2:4", precision="fp32,fp16", capabilities="none"
+    ).path
+
+
+@pytest.fixture
+def bundle(deployed: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(deployed, tmp_path / "se"))
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
+    """A machine with a GPU, on which all takes 1 ms that ``ms`` does not name."""
+    found = World([A, B], {}, [], [])
+
+    def build(order: Order) -> Mapping[str, Any]:
+        found.orders.append(order)
+        if len(found.orders) > found.stop_after:
+            raise KeyboardInterrupt
+        if onnx.load(order.graph).doc_string == BREAKS.name:
+            raise CheckFailed("TensorRT refuses node Mul")
+        order.plan.write_bytes(order.graph.read_bytes())
+        order.log.write_text("INFO: built")
+        order.cache.write_text(f"kernels {len(found.orders)}")
+        order.layers.write_text(json.dumps({"Layers": LAYERS}))
+        return BUILT
+
+    class Child:
+        def __init__(self, order: Order, *, seconds: float) -> None:
+            self._order, self.seconds = order, seconds
+
+        def __exit__(self, *_: object) -> None:
+            return None
+
+        def built(self) -> Mapping[str, Any]:
+            return build(self._order)
+
+    class Graphs(tune_plans.BundleGraphs):
+        def choices(self) -> Sequence[Any]:
+            return found.choices
+
+        def write(self, chosen: Sequence[Any], path: Path) -> Mapping[str, str]:
+            if CANNOT in chosen:
+                raise InputError("'cannot' changes nothing beside what else is chosen")
+            super().write((), path)
+            model = onnx.load(path)
+            model.doc_string = " + ".join(choice.name for choice in chosen)
+            if WRONG in chosen:
+                next(node for node in model.graph.node if node.op_type == "Sigmoid").op_type = "Tanh"
+            onnx.save(model, path)
+            return {"sum": "sum_of_all"}
+
+    def interleave(running: Mapping[str, Any], method: Any, cores: object) -> tuple[dict[str, Samples], dict[str, str]]:
+        found.looks.append(list(running))
+        lengths = {name: 1e6 * found.ms.get(_short(name), 1.0) for name in running}
+        if AS_IT_IS in running:
+            lengths[AS_IT_IS] = 1e6 * found.ms.get(AS_IT_IS, 1.0)
+        rounds = {name: [[int(length + turn)] for turn in range(method.rounds)] for name, length in lengths.items()}
+        return {name: Samples(values) for name, values in rounds.items()}, {}
+
+    def runner(plan: Path, about: str, *, graphed: bool, io: str) -> OrtRunner:
+        assert graphed
+        assert json.loads(about)["sha256"]
+        return OrtRunner(plan, CPU)
+
+    for module in (tune_plans, here):
+        monkeypatch.setattr(module, "ask_driver", lambda: DRIVER)
+    monkeypatch.setattr(plan_cache, "ask_driver", lambda: DRIVER)
+    monkeypatch.setattr(here, "probe_tensorrt", lambda: USABLE)
+    monkeypatch.setattr(plan_build, "start_build", Child)
+    monkeypatch.setattr(tune_plans, "BundleGraphs", Graphs)
+    monkeypatch.setattr(plan_search, "PlanRunner", runner)
+    monkeypatch.setattr(timed_run, "interleave", interleave)
+    monkeypatch.setattr(timed_run, "TimedProcess", InThisProcess)
+    monkeypatch.setattr(plan_stages, "IsolatedPlan", _as_graph)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return found
+
+
+class InThisProcess:
+    """A stand-in for ``TimedProcess``."""
+
+    def __init__(self, runner: OrtRunner, *, threads: int) -> None:
+        self._runtime = runner.open(threads)
+        self.device_times: list[int] = []
+
+    def __enter__(self) -> InThisProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    @property
+    def name(self) -> str:
+        return "ONNX Runtime"
+
+    def load(self) -> dict[str, Any]:
+        return {}
+
+    def run(self, feeds: Any) -> Any:
+        return self._runtime.run(feeds)
+
+    def prepare(self, *_: object, **__: object) -> None:
+        return None
+
+    def warm_up(self, _: float) -> None:
+        return None
+
+    def cpu_seconds(self) -> float:
+        return 0.0
+
+
+def _short(form: str) -> str:
+    """``pool (mean) + half (precision)`` as ``pool+half``."""
+    return "+".join(part.partition(" (")[0] for part in form.split(" + "))
+
+
+def _as_graph(bundle: Bundle, plan: Plan) -> IsolatedRuntime:
+    return IsolatedRuntime(bundle.path / plan.file)
+
+
+def tune(bundle: Path, **more: Any) -> Any:
+    return tune_plans.tune_plans(bundle, TuneRequest(precision="fp16", **more))
+
+
+def files(folder: Path) -> Iterator[str]:
+    yield from sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def kept_in_cache(tmp_path: Path) -> list[Path]:
+    return [*(tmp_path / "cache").rglob("*.plan")]
+
+
+def test_the_fastest_of_a_kind_is_kept_and_becomes_part_of_the_bundle(
+    bundle: Path, world: World, tmp_path: Path
+) -> None:
+    world.choices = [A, A2, B]
+    world.ms = {"pool": 0.9, "product": 0.6, "half": 1.5, WHOLE: 0.6}
+    found = tune(bundle)
+    assert [(trial.form, trial.kept) for trial in found.tuning.trials] == [
+        ("pool", False),
+        ("product", True),
+        ("half", False),
+    ]
+    assert found.tuning.chosen == ("product (mean)",)
+    assert (found.tuning.before_ms, found.tuning.after_ms) == (pytest.approx(1, rel=1e-3), pytest.approx(0.6, rel=1e-3))
+    assert found.verdict
+    opened = open_bundle(bundle)
+    entry = opened.tuned_graph("tensorrt", "fp16")
+    assert entry is not None
+    assert (entry["file"], onnx.load(bundle / GRAPH).doc_string) == (GRAPH, "product")
+    (plan,) = plans_of(opened)
+    assert (plan.file, plan.tuned, plan.graph) == (PLAN, True, opened.manifest["files"][GRAPH]["sha256"])
+    assert all(finding.ok for finding in verify(bundle))
+    judged = {stage.label: stage.status for stage in validate_bundle(bundle).stages}
+    assert judged["fp16 tuned for tensorrt"] == judged["tensorrt fp16, tuned"] == "passed"
+    assert "tensorrt fp16, tuned, layers" in judged
+    assert not kept_in_cache(tmp_path)
+
+
+def test_winners_of_different_kinds_are_combined_and_what_was_left_is_tried_beside_them(
+    bundle: Path, world: World
+) -> None:
+    world.choices = [A, B, C]
+    together = "pool (mean) + half (precision)"
+    world.ms = {"pool": 0.8, "half": 0.9, "merge": 1.0, "pool+half": 0.7, "pool+half+merge": 0.5, WHOLE: 0.5}
+    world.ms = {**world.ms, AS_IT_IS: 1.0}
+    found = tune(bundle)
+    assert world.looks[1] == [AS_IT_IS, together]
+    assert world.looks[2] == [AS_IT_IS, f"{together} + merge (gate)"]
+    assert world.looks[-1] == [AS_IT_IS, WHOLE]
+    assert [trial.kept for trial in found.tuning.trials] == [True, True, False, True, True]
+    assert onnx.load(bundle / GRAPH).doc_string == "pool + half + merge"
+
+
+@pytest.mark.parametrize("ms", [1.0, 1.4])
+def test_what_is_no_faster_leaves_the_bundle_as_it_was(bundle: Path, world: World, ms: float, tmp_path: Path) -> None:
+    before = [*files(bundle)], (bundle / "bundle.json").read_bytes()
+    world.ms = {"pool": ms, "half": ms}
+    found = tune(bundle)
+    assert (found.verdict, found.tuning.chosen) == (None, ())
+    assert [trial.kept for trial in found.tuning.trials] == [False, False]
+    assert before == ([*files(bundle)], (bundle / "bundle.json").read_bytes())
+    assert not kept_in_cache(tmp_path)
+
+
+def test_what_is_not_faster_as_a_whole_is_not_kept(bundle: Path, world: World) -> None:
+    before = [*files(bundle)]
+    world.ms = {"pool": 0.8, WHOLE: 1.0}
+    found = tune(bundle)
+    assert (found.verdict, found.tuning.chosen) == (None, ())
+    assert before == [*files(bundle)]
+
+
+def test_a_plan_that_computes_something_else_is_refused(bundle: Path, world: World) -> None:
+    world.choices, world.ms = [A, WRONG], {"wrong": 0.1, "pool": 0.2}
+    before = [*files(bundle)]
+    with pytest.raises(CheckFailed, match=r"the plan with 'wrong \(sum\)' computes something else"):
+        tune(bundle)
+    assert before == [*files(bundle)]
+
+
+def test_a_result_that_fails_its_verdict_is_not_kept(
+    bundle: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.choices, world.ms = [WRONG], {"wrong": 0.5, WHOLE: 0.5}
+    monkeypatch.setattr(plan_search.PlanSearch, "_check", lambda *_: None)
+    before = [*files(bundle)]
+    with pytest.raises(CheckFailed, match="failed its verdict and was not kept"):
+        tune(bundle)
+    assert before == [*files(bundle)]
+
+
+def test_a_build_that_fails_is_noted_and_the_others_go_on(bundle: Path, world: World) -> None:
+    world.choices, world.ms = [BREAKS, CANNOT, A], {"pool": 0.5, WHOLE: 0.5}
+    found = tune(bundle)
+    assert found.tuning.not_tried == {
+        "breaks (sum)": "TensorRT refuses node Mul",
+        "cannot (sum)": "'cannot' changes nothing beside what else is chosen",
+    }
+    assert found.tuning.chosen == ("pool (mean)",)
+    assert {build["form"]: build.get("why") for build in found.tuning.builds}["breaks (sum)"]
+
+
+def test_a_graph_that_cannot_be_built_as_it_is_ends_it(
+    bundle: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> Any:
+        raise Interrupted("TensorRT's process was killed")
+
+    monkeypatch.setattr(plan_build.PlanBuild, "result", refuse)
+    with pytest.raises(
+        CheckFailed, match="the plan of the graph as it is was not built: TensorRT's process was killed"
+    ):
+        tune(bundle)
+
+
+def test_an_interrupted_search_finds_its_plans_again(bundle: Path, world: World, tmp_path: Path) -> None:
+    world.choices, world.ms, world.stop_after = [A, B], {"pool": 0.5, WHOLE: 0.5}, 2
+    before = [*files(bundle)]
+    with pytest.raises(KeyboardInterrupt):
+        tune(bundle, jobs=1)
+    assert before == [*files(bundle)]
+    assert len(kept_in_cache(tmp_path)) == 2
+    # a file that is not the one that was built is built again
+    kept_in_cache(tmp_path)[0].write_bytes(b"other")
+    world.stop_after = 1000
+    assert tune(bundle, jobs=1).verdict
+    assert len(world.orders) == 3 + 3
+
+
+def test_builds_know_the_kernels_that_were_timed_before(bundle: Path, world: World) -> None:
+    tune(bundle, jobs=1)
+    assert [len(order.more_caches) for order in world.orders] == [0, 1, 2]
+
+
+def test_without_time_nothing_more_is_built_and_that_is_listed(
+    bundle: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(CheckFailed, match="the plan of the graph as it is was not built: no time was left"):
+        tune(bundle, minutes=1e-9)
+    monkeypatch.setattr(plan_cache.PlanCache, "_why_not_now", lambda _: "no time was left" * bool(world.orders))
+    found = tune(bundle, minutes=60)
+    assert {*found.tuning.not_tried.values()} == {"no time was left"}
+    assert found.verdict is None
+
+
+def test_a_cache_of_ones_own_is_kept_and_used_by_one_at_a_time(bundle: Path, world: World, tmp_path: Path) -> None:
+    tune(bundle, cache=tmp_path / "mine")
+    assert len([*(tmp_path / "mine").rglob("*.plan")]) == 3
+    tune(bundle, cache=tmp_path / "mine")
+    assert len(world.orders) == 3
+
+
+def test_the_ranges_of_the_plan_and_the_sizes_to_be_fast_at(bundle: Path, world: World) -> None:
+    found = tune(bundle, at="batch=4", profile="batch=1:1:4")
+    assert (found.tuning.sizes, found.tuning.profiles) == ({"batch": 4}, ("batch=1:4:4",))
+    assert [str(world.orders[0].profiles[0])] == ["batch=1:4:4"]
+    with pytest.raises(InputError, match="received --at batch=9"):
+        tune(bundle, at="batch=9")
+    opened = open_bundle(bundle)
+    recipe = tune_plans.recipe_of(opened, TuneRequest(precision="fp16"), TENSORRT)
+    with pytest.raises(InputError, match="received the ranges batch=1:2:4, in which no case was recorded"):
+        tune_plans.covered_case(replace(recipe, bundle=opened.with_entries({"cases": []})))
+
+
+def test_tuned_again_the_earlier_graph_and_plan_go(bundle: Path, world: World) -> None:
+    world.ms = {"pool": 0.5, WHOLE: 0.5}
+    tune(bundle)
+    tune(bundle)
+    listed = [name for name in open_bundle(bundle).manifest["files"] if "tensorrt" in name or "tuned" in name]
+    assert sorted(listed) == [
+        "model.fp16.tensorrt.2.onnx",
+        "plans/sm90-trt8.6.0-fp16-tuned.2.layers.json",
+        "plans/sm90-trt8.6.0-fp16-tuned.2.plan",
+    ]
+    assert not (bundle / PLAN).exists()
+    assert all(finding.ok for finding in verify(bundle))
+
+
+def test_a_tuned_graph_of_another_graph_has_failed(bundle: Path, world: World) -> None:
+    world.ms = {"pool": 0.5, WHOLE: 0.5}
+    tune(bundle)
+    opened = open_bundle(bundle)
+    entry = {**opened.tuned_graphs[0], "graph": "0" * 64}
+    stages = plan_stages_of(opened.with_entries({"tuned_graphs": [entry]}))
+    assert stages == [("fp16 tuned for tensorrt", f"{GRAPH} was made from another graph; tune again")]
+
+
+def plan_stages_of(bundle: Bundle) -> list[tuple[str, str]]:
+    from attn2trt.validate.stages.onnxruntime import judge_graphs_for_plans
+
+    return [(stage.label, stage.why) for stage in judge_graphs_for_plans(bundle, lambda: iter(()))]
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(here, "ask_driver", lambda: Driver("", (), "no NVIDIA driver (libcuda.so.1 is not there)"))
+    monkeypatch.setattr(here, "probe_tensorrt", lambda: USABLE)
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_without_a_gpu_one_line_says_so_and_nothing_is_written(bundle: Path) -> None:
+    before = [*files(bundle)]
+    said = run(str(bundle), "--runtime", "tensorrt", "--precision", "fp16")
+    assert said.exit_code == MissingRequirement.exit_code
+    assert said.stderr.strip().splitlines()[-1] == (
+        "error: tuning for TensorRT needs a GPU that runs it here: no NVIDIA driver (libcuda.so.1 is not there)"
+    )
+    assert before == [*files(bundle)]
+
+
+def run(*arguments: str) -> Any:
+    return CliRunner().invoke(group, ("tune", *arguments))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--minutes", "3"), "received --minutes; expected it with --runtime tensorrt"),
+        (("--runtime", "tensorrt", "--threads", "3"), "received --threads; expected it with --runtime ort-cpu"),
+        (("--runtime", "tensorrt", "--precision", "bf16"), "received --precision bf16; expected one that the bundle"),
+        (("--runtime", "tensorrt", "--jobs", "0"), "0 is not in the range"),
+    ],
+)
+def test_wrong_options_are_exit_code_2(bundle: Path, arguments: tuple[str, ...], said: str) -> None:
+    result = run(str(bundle), *arguments)
+    assert (result.exit_code, said in result.stderr) == (2, True), result.stderr
+
+
+def test_the_command_prints_what_was_tried_and_the_verdict(bundle: Path, world: World) -> None:
+    world.choices, world.ms = [A, BREAKS], {"pool": 0.5, WHOLE: 0.5}
+    command = (str(bundle), "--runtime", "tensorrt", "--precision", "fp16")
+    said = run(*command)
+    assert said.exit_code == 0, said.stderr
+    for words in ("TensorRT 8.6.0 in fp16", "NVIDIA H200", "not tried: breaks", "2.00 times as fast", "PASSED", PLAN):
+        assert words in said.stdout
+    again = json.loads(run(*command, "--json").stdout)
+    assert again["graph"] == str(bundle / "model.fp16.tensorrt.2.onnx")
+    assert again["tuning"]["chosen"] == ["pool (mean)"]
+    assert again["tuning"]["not_tried"] == {"breaks (sum)": "TensorRT refuses node Mul"}
+
+
+def test_a_graph_without_candidates_says_so(bundle: Path, world: World) -> None:
+    world.choices = []
+    said = run(str(bundle), "--runtime", "tensorrt", "--precision", "fp16")
+    assert (said.exit_code, "No rewrite applies to any place" in said.stdout) == (0, True)
