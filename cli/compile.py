@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     help="Compute capabilities to build for without a GPU, sm86,sm89,sm120, with TensorRT for RTX "
     "(default: this machine's GPU).",
 )
+@click.option("--tuned", is_flag=True, help="From the graph that attn2trt tune wrote for the TensorRT that builds.")
 @output_options
 def command(
     bundle: Path,
@@ -61,6 +62,7 @@ def command(
     hardware_compatible: bool,
     without_tactics: tuple[str, ...],
     capabilities: str | None,
+    tuned: bool,
     as_json: bool,
 ) -> None:
     """Build TensorRT plans from the graphs of BUNDLE. Needs no PyTorch.
@@ -77,7 +79,13 @@ def command(
     with stages() as progress:
         for name in named_precisions(precision):
             found, plan = compile_bundle(
-                bundle, precision=name, profiles=profiles, options=options, capabilities=capabilities, progress=progress
+                bundle,
+                precision=name,
+                profiles=profiles,
+                options=options,
+                capabilities=capabilities,
+                tuned=tuned,
+                progress=progress,
             )
             plans.append(plan)
     if as_json:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ..core.bundle import Bundle, Folder, require_unchanged
@@ -35,6 +35,7 @@ def compile_bundle(
     profiles: Sequence[str] = (),
     options: BuildOptions | None = None,
     capabilities: str | None = None,
+    tuned: bool = False,
     progress: Progress | None = None,
 ) -> CompiledBundle:
     """Build a plan from a graph of the bundle, for this machine's GPU or for other ``capabilities``.
@@ -48,20 +49,22 @@ def compile_bundle(
         options: What the builder is given.
         capabilities: Those to build for, ``"sm86,sm120"``, with TensorRT for RTX, which needs no GPU for that. None
             builds for this machine's GPU, with TensorRT if it is installed, else with TensorRT for RTX.
+        tuned: Build from the graph that ``tune`` wrote for the TensorRT that builds.
         progress: Called with a line for every step.
 
     Returns:
         The bundle with the plan in it, and the plan.
 
     Raises:
-        InputError: The bundle has no graph of the precision, a profile leaves the bundle's ranges, no such TensorRT
-            builds for a target or reads the graph, or an option is not for it.
+        InputError: The bundle has no graph of the precision, or no tuned one, a profile leaves the bundle's ranges, no
+            such TensorRT builds for a target or reads the graph, or an option is not for it.
         MissingRequirement: There is no GPU and no target, or no TensorRT.
         CheckFailed: A file of the bundle has changed, or TensorRT refuses the graph.
         StorageError: Another command changes the bundle now.
     """
     with changing(bundle) as opened:
-        return _compiled(opened, precision, profiles, options or BuildOptions(), capabilities, progress or silent)
+        chosen = options or BuildOptions()
+        return _compiled(opened, precision, profiles, chosen, capabilities, progress or silent, tuned=tuned)
 
 
 def _compiled(
@@ -71,6 +74,8 @@ def _compiled(
     options: BuildOptions,
     capabilities: str | None,
     report: Progress,
+    *,
+    tuned: bool,
 ) -> CompiledBundle:
     """Build the plan in a bundle that no other command changes, and list it in the manifest."""
     graph = require_graph(bundle, precision)
@@ -79,6 +84,9 @@ def _compiled(
     require_unchanged(bundle)
     flavour, targets = _choose(capabilities, precision)
     options.require_for(flavour)
+    modules = bundle.node_modules(precision)
+    if tuned:
+        graph, modules = _tuned_graph(bundle, flavour, precision)
     if flavour is TENSORRT:
         require_readable(bundle, precision, probe_tensorrt().version)
     request = PlanRequest(
@@ -87,11 +95,12 @@ def _compiled(
         precision=precision,
         inputs=bundle.inputs_of(precision),
         profiles=chosen,
-        modules=bundle.node_modules(precision),
+        modules=modules,
         flavour=flavour,
         targets=targets,
         options=options,
         known_cache=known_cache(bundle, report) if flavour is TENSORRT else None,
+        tuned=tuned,
     )
     minutes = "; it times its kernels, which takes minutes" if flavour is TENSORRT else ""
     report(f"building the {precision} plan with {flavour.title}{minutes}")
@@ -101,6 +110,17 @@ def _compiled(
     others = [entry for entry in bundle.manifest.get("plans", ()) if first_name(str(entry.get("file"))) != earlier]
     plans = {"plans": [*others, plan.to_json()]}
     return CompiledBundle(extend_and_report(bundle, files, plans, note=report), plan)
+
+
+def _tuned_graph(bundle: Bundle, flavour: Flavour, precision: str) -> tuple[str, Mapping[str, str]]:
+    """Return the file of the graph that ``tune`` wrote, and the module of each node. Raises InputError without one."""
+    entry = bundle.tuned_graph(flavour.name, precision)
+    if entry is None:
+        raise InputError(
+            f"received --tuned with --precision {precision}; {bundle.path} has no graph of it that was tuned for "
+            f"{flavour.title}; attn2trt tune --runtime {flavour.name} writes one, if it is faster"
+        )
+    return entry["file"], entry["modules"]
 
 
 def known_cache(bundle: Bundle, report: Progress) -> tuple[str, str] | None:
