@@ -466,4 +466,4 @@ def test_a_gpu_gets_a_plan_of_tensorrt_for_rtx_if_tensorrt_is_not_installed(
 def test_a_bundle_of_a_file_in_half_precision_has_no_float32_graph() -> None:
     half = Bundle(Path("half"), {"precision": "fp16"})  # type: ignore[typeddict-item]
     with pytest.raises(InputError, match=r"the bundle holds: fp16; give --precision fp16"):
-        compiling._graph(half, "fp32")
+        compiling.require_graph(half, "fp32")
