@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .workflows.check_plan import CheckedPlan, check_plan
     from .workflows.compile import compile_bundle
     from .workflows.cost import cost
+    from .workflows.cost_plan import cost_plan
     from .workflows.deploy import deploy
     from .workflows.export import export_bundle
     from .workflows.options import Judging, PrecisionRequest, Weights
@@ -72,6 +73,7 @@ __all__ = [
     "check_plan",
     "compile_bundle",
     "cost",
+    "cost_plan",
     "deploy",
     "export_bundle",
     "open_bundle",
@@ -109,6 +111,7 @@ _HOME = {
     "check_plan": ".workflows.check_plan",
     "compile_bundle": ".workflows.compile",
     "cost": ".workflows.cost",
+    "cost_plan": ".workflows.cost_plan",
     "deploy": ".workflows.deploy",
     "export_bundle": ".workflows.export",
     "open_bundle": ".core.bundle",

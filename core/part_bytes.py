@@ -63,6 +63,16 @@ class GraphBytes:
         """Return the names of all nodes."""
         return self._nodes.keys()
 
+    def maker(self, tensor: str) -> str | None:
+        """Return the name of the node that makes a tensor; None for an input, a weight, and what is none."""
+        found = self._makers.get(tensor)
+        return None if found is None else found.name
+
+    def outputs(self, node: str) -> tuple[str, ...]:
+        """Return what the node of this name makes; empty if there is none."""
+        found = self._nodes.get(node)
+        return () if found is None else found.outputs
+
     def least(self, part: Collection[str]) -> int | None:
         """Return the bytes that the nodes of these names must read and write.
 

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 _SUFFIX = "_kernel_time"
 _NCHWC = "_nchwc"
-# They bring a tensor into the blocked layout that convolutions are fastest in, and back.
-LAYOUT = frozenset({"ReorderInput", "ReorderOutput"})
+# They bring a tensor into the layout, or the type, that the next operator is fastest in: of ONNX Runtime, of TensorRT.
+LAYOUT = frozenset({"ReorderInput", "ReorderOutput", "Reformat", "MyelinReformat"})
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from attn2trt.engines.roofline import Limit, Rates
+from attn2trt.engines.tensorrt.layer_costs import LayerCost
+from attn2trt.engines.timing import device_costs
 from attn2trt.engines.timing.costs import Added, BlockAlone, Cost, Model, Timing
+from attn2trt.engines.timing.device_costs import Beside, BlockOnDevice, DeviceCost, PlanModel
 from attn2trt.engines.timing.latency import Latency
 from attn2trt.engines.timing.machine import Conditions
 from attn2trt.engines.timing.method import Method
@@ -72,5 +75,51 @@ def added() -> Cost:
             control=difference(0.0, 0.01),
             blocks=blocks,
             profile=Profile(stages, 50, 1.1, 1.2, kinds),
+        ),
+    )
+
+
+def layer(name: str, ms: float | None, place: str = "rest", **more: object) -> LayerCost:
+    """A layer of 400 kB, in a block if ``place`` says so."""
+    known = {"kind": "CaskConvolution", "kernel": "a_kernel", "precision": "fp16", "reads": (), "writes": ()}
+    block = None if place == "rest" else "layer1.0.se"
+    entries = {**known, "bytes": 400_000, "is_assumed": False, "modules": ("layer1.0",), "place": place, "block": block}
+    return LayerCost(name=name, ms=ms, **{**entries, **more})  # type: ignore[arg-type]
+
+
+def plan_model(name: str, ms: float, *layers: LayerCost) -> PlanModel:
+    """A plan whose bytes take a quarter of its time at 1 TB/s."""
+    return PlanModel(name, "plans/fp16.plan", timing(ms), round(ms * 0.25e9), layers, 120)
+
+
+def on_device() -> DeviceCost:
+    """A block that makes a backbone of 0.2 ms take 0.1 ms more on a GPU that moves 1 TB/s."""
+    layers = (
+        layer("node_conv", 0.2),
+        layer("PWN(node_mul)", 0.1, "block", modules=("layer1.0.se", "layer1.0.se.fc"), kernel=""),
+        layer("node_mul + node_add", 0.05, "shared", modules=("layer1.0.se", "layer1.0"), is_assumed=True),
+        layer("cast", 0.004, "rest", kind="Reformat", bytes=None, modules=()),
+        layer("reshape", None, kind="NoOp", bytes=0),
+    )
+    stages = (StageCost("layer1", 0.2, 0.0, 0.25, 0.0, 0.1), StageCost("not told", 0.0, 0.0, 0.0, 0.004, 0.0))
+    return DeviceCost(
+        target="resnet18+se",
+        bundle="bundles/resnet18+se",
+        runtime="tensorrt",
+        built_by="TensorRT 10.9.0",
+        gpu="A GPU",
+        precision="fp16",
+        inputs={"image": (8, 3, 224, 224)},
+        method=Method(rounds=ROUNDS),
+        machine={"cpu": "A Processor"},
+        versions={},
+        conditions=Conditions(60.0, 0.0, (None, None), 0),
+        rates=device_costs.Rates(1e12, 0.002),
+        model=plan_model("resnet18+se", 0.3, *layers),
+        blocks=(BlockOnDevice("layer1.0.se", "se", 0.1, 0.05, 25_000_000),),
+        beside=Beside(
+            plain=plan_model("resnet18", 0.2, layer("node_conv", 0.2)),
+            difference=difference(0.1, 0.001),
+            profile=Profile(stages, 120, 1.0, 1.18, ()),
         ),
     )

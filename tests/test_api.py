@@ -23,7 +23,7 @@ from attn2trt.engines.environment import ask_driver, probe_tensorrt
 
 VERBS = {
     *("build", "deploy", "export_bundle", "open_bundle", "compile_bundle", "validate_bundle", "verify_bundle"),
-    *("benchmark", "cost", "tune_bundle", "report_bundle", "check_model", "check_plan"),
+    *("benchmark", "cost", "cost_plan", "tune_bundle", "report_bundle", "check_model", "check_plan"),
 }
 QUICKLY = attn2trt.Method(seconds=0.02, iterations=2, rounds=2, warm_up_seconds=0.0)
 SE = {"shapes": ["2x16x4x4"]}

@@ -8,13 +8,17 @@ from typing import Any
 
 import cost_sample
 import pytest
+import served_bundle
 from click.testing import CliRunner, Result
 
 from attn2trt.cli.main import group
+from attn2trt.engines.environment import ask_driver
 from attn2trt.engines.timing.costs import Cost
+from attn2trt.engines.timing.device_costs import DeviceCost
 from attn2trt.engines.timing.method import Method
 from attn2trt.report import cost_plot
 from attn2trt.workflows import cost as costing
+from attn2trt.workflows import cost_plan
 
 
 @pytest.fixture
@@ -120,3 +124,79 @@ def test_bad_input_is_one_line_and_exit_2(
     assert said.stderr.count("\n") == 1
     assert words in said.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def on_gpu(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The arguments that the command passes on for a plan; nothing is measured."""
+    calls: list[dict[str, Any]] = []
+
+    def stand_in(bundle: str, **arguments: Any) -> DeviceCost:
+        calls.append({"bundle": bundle, **arguments})
+        return cost_sample.on_device()
+
+    monkeypatch.setattr(cost_plan, "cost_plan", stand_in)
+    return calls
+
+
+def test_a_plans_options_arrive(on_gpu: list[dict[str, Any]], tmp_path: Path) -> None:
+    line = f"{tmp_path} --runtime tensorrt --precision fp16 --backbone {tmp_path} --shape 8x3x4x4 --seconds 1"
+    assert run(*line.split()).exit_code == 0
+    (call,) = on_gpu
+    assert (call["bundle"], call["backbone"]) == (str(tmp_path), tmp_path)
+    assert (call["flavour"], call["precision"], call["shapes"]) == ("tensorrt", "fp16", ("8x3x4x4",))
+    assert call["method"] == Method(seconds=1, rounds=cost_plan.ROUNDS)
+    assert run(str(tmp_path), "--runtime", "tensorrt-rtx").exit_code == 0
+    assert (on_gpu[1]["flavour"], on_gpu[1]["precision"], on_gpu[1]["backbone"]) == ("tensorrt-rtx", "fp32", None)
+
+
+@pytest.mark.usefixtures("on_gpu")
+def test_a_plans_cost_is_a_document_and_tables(tmp_path: Path) -> None:
+    (folder := tmp_path / "bundle").mkdir()
+    said = run(str(folder), "--runtime", "tensorrt", "--json", "-o", str(tmp_path / "cost.json"))
+    assert said.exit_code == 0
+    document = json.loads(said.stdout)
+    assert document == json.loads((tmp_path / "cost.json").read_text())
+    assert (document["command"], document["runtime"]) == ("attn2trt cost", "tensorrt")
+    said = run(str(folder), "--runtime", "tensorrt")
+    assert "The block costs" in said.stdout
+    assert said.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("resnet18+se", "--precision", "fp16"), "received --precision fp16 without a GPU's runtime"),
+        (("resnet18+se", "--backbone", "."), "add --runtime tensorrt, or leave --backbone out"),
+        (("resnet18+se", "--runtime", "tensorrt"), "expected a bundle with a plan"),
+        (("bundles/none", "--runtime", "tensorrt"), "received bundles/none, which is no folder"),
+        ((".", "--runtime", "tensorrt"), "is not a bundle"),
+        ((".", "--runtime", "tensort"), "'tensort' is not one of"),
+        ((".", "--runtime", "tensorrt", "--precision", "fp17"), "received precision 'fp17'"),
+        ((".", "--runtime", "tensorrt", "--plot", "cost.png"), "received --plot with --runtime tensorrt"),
+        ((".", "--runtime", "tensorrt", "--seed", "3"), "received --seed with --runtime tensorrt"),
+        ((".", "--runtime", "tensorrt", "--pretrained"), "received --pretrained with"),
+        ((".", "--runtime", "tensorrt", "--dynamic", "batch"), "received --dynamic with"),
+        ((".", "--runtime", "tensorrt", "--opset", "18"), "received --opset with"),
+        ((".", "--runtime", "tensorrt", "--threads", "2"), "received --threads with"),
+        ((".", "--runtime", "tensorrt", "--seconds", "60"), "--max-seconds"),
+    ],
+)
+def test_bad_input_for_a_plan_is_one_line_and_exit_2(
+    arguments: tuple[str, ...], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test_bad_input_is_one_line_and_exit_2(arguments, words, tmp_path, monkeypatch)
+
+
+def test_a_machine_without_a_gpu_is_exit_3(tmp_path: Path) -> None:
+    plans = [served_bundle.plan("9.0", "fp16", tensorrt="8.6.0")]
+    bundle = served_bundle.write(tmp_path / "model", precisions=("fp32", "fp16"), plans=plans)
+    if ask_driver().devices:
+        pytest.skip("there is a GPU here")
+    said = run(str(bundle), "--runtime", "tensorrt", "--precision", "fp16")
+    assert (said.exit_code, said.stdout) == (3, "")
+    assert said.stderr.count("\n") == 1
+    assert "run on a machine with an NVIDIA GPU" in said.stderr
+    said = run(str(bundle), "--runtime", "tensorrt")
+    assert said.exit_code == 2
+    assert f"run attn2trt compile {bundle} --precision fp32" in said.stderr

@@ -1,0 +1,190 @@
+"""The cost of a block on a GPU: what one run found of a bundle's plan, and of the plain backbone's beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..tensorrt.layer_costs import LayerCost
+from .costs import Timing
+from .machine import Conditions
+from .method import Method
+from .paired import Difference
+from .stage_costs import Profile
+
+PLAIN = "plain backbone"
+# More of the profiler's time than this that no layer of the inspector has is doubtful.
+UNKNOWN_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What the GPU reached in the same run.
+
+    Attributes:
+        bytes_per_s: Bytes read and written a second by large copies in the GPU's memory.
+        launch_ms: The time of a CUDA graph that copies four bytes, which no plan goes below.
+    """
+
+    bytes_per_s: float
+    launch_ms: float
+
+    def ms(self, moved: int | None) -> float | None:
+        """Return the milliseconds that so many bytes take; None if they are unknown."""
+        return None if moved is None else moved / self.bytes_per_s * 1e3
+
+
+@dataclass(frozen=True)
+class PlanModel:
+    """A plan, timed as a CUDA graph by the GPU's clock, and layer by layer with TensorRT's profiler.
+
+    Attributes:
+        name: The bundle's name.
+        plan: The plan's file in its bundle.
+        timing: Of the whole as a CUDA graph.
+        least_bytes: The graph's inputs, outputs and weights, each once; None if a size is unknown.
+        layers: Each layer.
+        calls: The number of calls that were profiled.
+    """
+
+    name: str
+    plan: str
+    timing: Timing
+    least_bytes: int | None
+    layers: tuple[LayerCost, ...]
+    calls: int
+
+    @property
+    def ms(self) -> float:
+        """Return the median of the whole."""
+        return self.timing.latency.median_ms
+
+    @property
+    def layers_ms(self) -> float:
+        """Return the sum over the layers."""
+        return sum(layer.ms or 0.0 for layer in self.layers)
+
+    @property
+    def unknown_ms(self) -> float:
+        """Return the time of what the inspector does not list."""
+        return sum(layer.ms or 0.0 for layer in self.layers if not layer.kind)
+
+    def to_json(self, rates: Rates) -> dict[str, Any]:
+        """Everything by name, with the limits at these rates."""
+        return {
+            "name": self.name,
+            "plan": self.plan,
+            "timing": self.timing.to_json(),
+            "least_bytes": self.least_bytes,
+            "least_ms": rates.ms(self.least_bytes),
+            "layers_ms": self.layers_ms,
+            "calls": self.calls,
+            "layers": [{**layer.to_json(), "least_ms": rates.ms(layer.bytes)} for layer in self.layers],
+        }
+
+
+@dataclass(frozen=True)
+class BlockOnDevice:
+    """A block in its backbone, by the profiler.
+
+    Attributes:
+        path: Its module path.
+        kind: The block's name.
+        ms: The time of the layers that compute nothing else.
+        shared_ms: The time of the layers that compute something of the rest, too.
+        least_bytes: What it reads of the rest, its weights, and what the rest reads of it, each once.
+    """
+
+    path: str
+    kind: str
+    ms: float
+    shared_ms: float
+    least_bytes: int | None
+
+    def to_json(self, rates: Rates) -> dict[str, Any]:
+        """Everything by name, with the limit at these rates."""
+        return {**asdict(self), "least_ms": rates.ms(self.least_bytes)}
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The plain backbone, the difference that the block makes to it, and both stage by stage."""
+
+    plain: PlanModel
+    difference: Difference
+    profile: Profile
+
+
+@dataclass(frozen=True)
+class DeviceCost:
+    """All of one run on a GPU. ``beside`` is None without the plain backbone's bundle.
+
+    ``inputs`` are the sizes of the inputs by name; ``blocks`` is empty for a block that is the whole model.
+    """
+
+    target: str
+    bundle: str
+    runtime: str
+    built_by: str
+    gpu: str
+    precision: str
+    inputs: Mapping[str, tuple[int, ...]]
+    method: Method
+    machine: Mapping[str, Any]
+    versions: Mapping[str, str]
+    conditions: Conditions
+    rates: Rates
+    model: PlanModel
+    blocks: tuple[BlockOnDevice, ...] = ()
+    beside: Beside | None = None
+
+    @property
+    def blocks_least_ms(self) -> float | None:
+        """Return the limit of all blocks together; None if there is none, or that of one is unknown."""
+        found = [self.rates.ms(block.least_bytes) for block in self.blocks]
+        return None if not found or None in found else sum(one for one in found if one is not None)
+
+    def to_json(self) -> dict[str, Any]:
+        """The whole document."""
+        beside = self.beside
+        return {
+            "target": self.target,
+            "bundle": self.bundle,
+            "runtime": self.runtime,
+            "built_by": self.built_by,
+            "gpu": self.gpu,
+            "precision": self.precision,
+            "inputs": {name: list(sizes) for name, sizes in self.inputs.items()},
+            "method": self.method.to_json(),
+            "machine": dict(self.machine),
+            "versions": dict(self.versions),
+            "conditions": asdict(self.conditions),
+            "rates": asdict(self.rates),
+            "model": self.model.to_json(self.rates),
+            "blocks": [block.to_json(self.rates) for block in self.blocks],
+            "blocks_least_ms": self.blocks_least_ms,
+            "beside": None
+            if beside is None
+            else {
+                "plain": beside.plain.to_json(self.rates),
+                "difference": beside.difference.to_json(),
+                "profile": beside.profile.to_json(),
+            },
+            "warnings": self.warnings(),
+        }
+
+    def warnings(self) -> list[str]:
+        """Return what makes some of the numbers doubtful, one line for each kind."""
+        models = [self.model] if self.beside is None else [self.beside.plain, self.model]
+        found = self.conditions.remarks()
+        unsteady = [model.name for model in models if not model.timing.latency.steady]
+        if unsteady:
+            found.append(f"the latency varies by more than 2.5 %: {', '.join(unsteady)}")
+        for model in models:
+            if model.unknown_ms > UNKNOWN_SHARE * model.layers_ms:
+                found.append(
+                    f"{model.unknown_ms:.4f} ms of {model.name} are in layers that the inspector does not list; they "
+                    "belong to no module"
+                )
+        return found

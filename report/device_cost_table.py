@@ -1,0 +1,200 @@
+"""The cost of a block on a GPU as tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from ..engines.tensorrt.layer_costs import LayerCost
+from ..engines.timing.device_costs import Beside, BlockOnDevice, DeviceCost, PlanModel, Rates
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+# Layers of a network beyond its blocks are shown if they take this share of its time.
+SHOWN_SHARE, FEW = 0.02, 40
+LONGEST = 48
+LEGEND = (
+    "'on the GPU' is the median of the whole plan as a CUDA graph, by the GPU's clock. 'least' is what must be read "
+    "and written, each byte once, over the bandwidth of copies in the same run; the time of products is no part of it."
+)
+LAYER_LEGEND = (
+    "Layers are TensorRT's profiler, which waits after each of them and has no interval; their sum is longer than the "
+    "whole. 'MB' with ~ has the graph's sizes and types, since the inspector leaves them open; - is unknown."
+)
+
+
+def device_cost_table(found: DeviceCost) -> RenderableType:
+    """The plans, the blocks, stage by stage, layer by layer, the GPU, and warnings."""
+    from rich.console import Group
+    from rich.text import Text
+
+    sizes = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in found.inputs.items())
+    title = f"{found.target}, {sizes}, {found.precision}, {found.built_by} on {found.gpu}"
+    parts: list[RenderableType] = [Text(title, style="bold"), _plans(found)]
+    if found.beside is not None:
+        parts += [Text(_difference(found, found.beside)), _stages(found.beside)]
+    if found.blocks:
+        parts.append(_blocks(found))
+    parts += [_layers(found), *map(Text, _remarks(found))]
+    parts += [Text(f"warning: {text}", style="yellow") for text in found.warnings()]
+    return Group(*parts, Text(LEGEND, style="dim"), Text(LAYER_LEGEND, style="dim"))
+
+
+def _columns(first: str, *others: str) -> Table:
+    from rich.table import Table
+
+    table = Table(first)
+    for name in others:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _plans(found: DeviceCost) -> Table:
+    table = _columns("plan", "on the GPU, ms", "same input", "p90", "varies by", "calls", "MB least", "least, ms", "x")
+    models = [found.model] if found.beside is None else [found.beside.plain, found.model]
+    for model in models:
+        latency, least = model.timing.latency, found.rates.ms(model.least_bytes)
+        table.add_row(
+            model.name,
+            f"{model.ms:.4f}",
+            f"{model.timing.hot.median_ms:.4f}",
+            "-" if latency.p90_ms is None else f"{latency.p90_ms:.4f}",
+            "-" if latency.cv is None else f"{latency.cv:.1%}",
+            str(latency.iterations),
+            _mb(model.least_bytes),
+            _ms(least),
+            _times(model.ms, least),
+        )
+    return table
+
+
+def _difference(found: DeviceCost, beside: Beside) -> str:
+    difference = beside.difference
+    share = f"{difference.ms / beside.plain.ms:+.1%} of the plain backbone"
+    doubt = "" if difference.is_clear else "; it may be nothing"
+    least = found.blocks_least_ms
+    limit = "" if least is None else f" Its limit is {least:.4f} ms: {_times(difference.ms, least)} times as long."
+    interval = f"between {difference.low_ms:+.4f} and {difference.high_ms:+.4f}"
+    return (
+        f"The block costs {difference.ms:+.4f} ms, {share}, {interval} with {difference.confidence:.0%} confidence, "
+        f"from {difference.rounds} rounds{doubt}.{limit if difference.is_clear else ''}"
+    )
+
+
+def _stages(beside: Beside) -> Table:
+    table = _columns("stage, by layers", "plain, ms", "with block", "difference", "its layers", "reformats", "the rest")
+    for stage in (*beside.profile.stages, beside.profile.total):
+        numbers = (stage.plain_ms, stage.with_block_ms, stage.difference_ms, stage.block_ms)
+        table.add_row(
+            stage.stage,
+            *(f"{number:.4f}" for number in numbers[:2]),
+            f"{numbers[2]:+.4f}",
+            f"{numbers[3]:.4f}",
+            f"{stage.more_layout_ms:+.4f}",
+            f"{stage.more_rest_ms:+.4f}",
+            end_section=stage is beside.profile.stages[-1],
+        )
+    return table
+
+
+def _blocks(found: DeviceCost) -> Table:
+    table = _columns("block", "its layers, ms", "shared layers", "MB least", "least, ms", "x")
+    for block in found.blocks:
+        _add_block(table, f"{block.path} ({block.kind})", [block], found.rates)
+    if len(found.blocks) > 1:
+        table.add_section()
+        _add_block(table, f"all {len(found.blocks)}", found.blocks, found.rates)
+    return table
+
+
+def _add_block(table: Table, name: str, blocks: Sequence[BlockOnDevice], rates: Rates) -> None:
+    sizes = [block.least_bytes for block in blocks]
+    moved = None if None in sizes else sum(size for size in sizes if size is not None)
+    own, least = sum(block.ms for block in blocks), rates.ms(moved)
+    shared = sum(block.shared_ms for block in blocks)
+    table.add_row(name, f"{own:.4f}", f"{shared:.4f}", _mb(moved), _ms(least), _of_layers(own, least, rates))
+
+
+def _layers(found: DeviceCost) -> Table:
+    from rich.text import Text
+
+    table = _columns("layer", "type", "in", "kernel", "module", "ms", "share", "MB", "least, ms", "x")
+    for column in table.columns[1:5]:
+        column.justify = "left"
+    total = found.model.layers_ms
+    shown = list(_shown(found.model))
+    for layer in shown:
+        least = found.rates.ms(layer.bytes)
+        table.add_row(
+            Text(_short(layer.name)),
+            layer.kind or "-",
+            layer.precision or "-",
+            Text(_short(layer.kernel) or "-"),
+            Text(_module(layer)),
+            _ms(layer.ms),
+            f"{(layer.ms or 0.0) / total:.1%}" if total else "-",
+            f"{'~' * layer.is_assumed}{_mb(layer.bytes)}",
+            _ms(least),
+            _of_layers(layer.ms, least, found.rates),
+        )
+    left = [layer for layer in found.model.layers if layer.ms is not None and layer not in shown]
+    if left:
+        ms = sum(layer.ms or 0.0 for layer in left)
+        table.add_row(f"{len(left)} more", *[""] * 4, f"{ms:.4f}", f"{ms / total:.1%}" if total else "-", *[""] * 3)
+    return table
+
+
+def _shown(model: PlanModel) -> Iterator[LayerCost]:
+    """Yield what runs: of few layers all, of a network those of blocks and those that take long."""
+    runs = [layer for layer in model.layers if layer.ms is not None]
+    for layer in runs:
+        if len(runs) <= FEW or layer.place != "rest" or (layer.ms or 0.0) >= SHOWN_SHARE * model.layers_ms:
+            yield layer
+
+
+def _module(layer: LayerCost) -> str:
+    """Return the modules that a layer computes, shortly; a star marks one that a block shares with the rest."""
+    first, more = next(iter(layer.modules), "-") or "(whole)", len(layer.modules) - 1
+    return f"{first}{f' +{more}' if more > 0 else ''}{' *' if layer.place == 'shared' else ''}"
+
+
+def _remarks(found: DeviceCost) -> Iterator[str]:
+    rates = found.rates
+    yield (
+        f"This GPU in this run: copies move {rates.bytes_per_s / 1e9:.0f} GB/s; a CUDA graph that copies four bytes "
+        f"takes {rates.launch_ms:.4f} ms."
+    )
+    models = [found.model] if found.beside is None else [found.beside.plain, found.model]
+    sums = (
+        f"{model.layers_ms:.4f} ms of {model.name}, {_times(model.layers_ms, model.ms)} times the whole"
+        for model in models
+    )
+    yield f"The profiler's layers add up to {'; '.join(sums)}; medians of {found.model.calls} calls."
+    if any(layer.place == "shared" for layer in found.model.layers):
+        yield "* A layer that a block shares with the rest counts as the rest, beside the block as 'shared'."
+    idle = sum(layer.ms is None for layer in found.model.layers)
+    if idle:
+        yield f"{idle} of {len(found.model.layers)} layers do nothing: the profiler reports no time of them."
+
+
+def _of_layers(ms: float | None, least: float | None, rates: Rates) -> str:
+    """Return how many times as long as the least some layers took; "-" if launching takes longer than their bytes."""
+    return _times(ms, least) if least is not None and least >= rates.launch_ms else "-"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def _mb(size: int | None) -> str:
+    return "-" if size is None else f"{size / 1e6:.3f}"
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _times(value: float | None, least: float | None) -> str:
+    return f"{value / least:.2f}" if value and least and value > 0 else "-"
