@@ -6,6 +6,7 @@ import os
 import sys
 
 from ..core.channel import claim_stdout, receive, send
+from .passes.unit_transposes import reshape_unit_transposes
 
 
 def main() -> None:
@@ -24,5 +25,6 @@ def main() -> None:
     if message is None:
         return
     model, _ = simplify(onnx.load(message[0]["source"]))
+    reshape_unit_transposes(model)
     onnx.save(model, message[0]["destination"])
     send(answers, {})
