@@ -70,29 +70,56 @@ def guarded(run: Callable[[], NoReturn]) -> NoReturn:
     """Call ``run`` in a child process and exit with the code that it says; 1 if it ends without, 2 in user code."""
     if not hasattr(os, "fork"):
         run()
-    not_ours = leftovers.adopt()
-    reader, writer = os.pipe()
+    Guard(run).finish()
 
-    def work() -> NoReturn:
-        os.close(reader)
-        _work(run, writer)
 
-    child = Fork()
-    stop = _Stop(child)
-    child.start(work, in_child=interrupt_on_signals, in_parent=stop.heed)
-    os.close(writer)
-    from ..core.scratch import remove_abandoned  # the child is at work meanwhile
+class Guard:
+    """A child that calls ``run``; one that does several things in turn notes ``finished`` after each.
 
-    remove_abandoned()  # what an earlier command left
-    notes = Notes()
-    code, why_killed = _wait(reader, notes, stop)
-    leftovers.end(not_ours)
-    remove_abandoned()  # what the child left, if it was killed
-    if notes.destination:
-        _clean(notes)
-    if notes.finished is not None:
-        sys.exit(notes.finished)
-    _end_early(notes, code, why_killed, was_interrupted=stop.since is not None)
+    Attributes:
+        child: The child.
+    """
+
+    def __init__(self, run: Callable[[], NoReturn]) -> None:
+        self._not_ours = leftovers.adopt()
+        self._reader, writer = os.pipe()
+
+        def work() -> NoReturn:
+            os.close(self._reader)
+            _work(run, writer)
+
+        self.child = Fork()
+        self._stop = _Stop(self.child)
+        self.child.start(work, in_child=interrupt_on_signals, in_parent=self._stop.heed)
+        os.close(writer)
+        os.set_blocking(self._reader, False)
+
+    @property
+    def was_interrupted(self) -> bool:
+        """True if a signal asked for the end."""
+        return self._stop.since is not None
+
+    def finish(self, *, may_stay: bool = False) -> NoReturn:
+        """Exit with the code of what the child does now; ``may_stay``: do not wait for the child's own end as well."""
+        from ..core.scratch import remove_abandoned  # the child is at work meanwhile
+
+        remove_abandoned()  # what an earlier command left
+        notes = Notes()
+        code, why_killed = _wait(self._reader, notes, self._stop, may_stay=may_stay)
+        leftovers.end(self._not_ours | {self.child.pid or 0})
+        remove_abandoned()  # what the child left, if it was killed
+        if notes.destination:
+            _clean(notes)
+        if notes.finished is not None:
+            sys.exit(notes.finished)
+        _end_early(notes, code, why_killed, was_interrupted=self.was_interrupted)
+
+    def end(self) -> None:
+        """Kill the child if it is still there, and what it has started."""
+        self.child.kill()
+        self.child.wait()
+        os.close(self._reader)
+        leftovers.end(self._not_ours)
 
 
 def _end_early(notes: Notes, code: int, why_killed: str, *, was_interrupted: bool) -> NoReturn:
@@ -147,26 +174,32 @@ def _work(run: Callable[[], NoReturn], writer: int) -> NoReturn:
     sys.exit(code)
 
 
-def _wait(reader: int, notes: Notes, stop: _Stop) -> tuple[int, str]:
+def _wait(reader: int, notes: Notes, stop: _Stop, *, may_stay: bool) -> tuple[int, str]:
     """Wait for the child to end; returns its exit code (negative: a signal), and why it was killed here, if it was.
 
-    A process that the child leaves behind may hold the pipe open: the child's own end is what counts.
+    A process that the child leaves behind may hold the pipe open: the child's own end is what counts. A child that
+    ``may_stay`` need only say that it has finished.
     """
-    os.set_blocking(reader, False)
     ended = stop.child.descriptors()
     why_killed = ""
-    while True:
-        patience, why = _patience(notes, stop)
-        left = max(0.0, patience - time.monotonic())
-        watched = [] if notes.closed else [reader]
-        select.select([*watched, *ended], [], [], min(left, SIGNAL_SECONDS if ended else POLL_SECONDS))
-        notes.listen(reader)
-        if (code := stop.child.poll()) is not None:
+    try:
+        while True:
+            patience, why = _patience(notes, stop)
+            left = max(0.0, patience - time.monotonic())
+            watched = [] if notes.closed else [reader]
+            select.select([*watched, *ended], [], [], min(left, SIGNAL_SECONDS if ended else POLL_SECONDS))
             notes.listen(reader)
-            return code, why_killed
-        if time.monotonic() >= patience and not why_killed:
-            why_killed = why
-            stop.child.kill()
+            if (code := stop.child.poll()) is not None:
+                notes.listen(reader)
+                return code, why_killed
+            if may_stay and notes.finished is not None and stop.since is None:
+                return 0, ""
+            if time.monotonic() >= patience and not why_killed:
+                why_killed = why
+                stop.child.kill()
+    finally:
+        for descriptor in ended:
+            os.close(descriptor)
 
 
 def _patience(notes: Notes, stop: _Stop) -> tuple[float, str]:

@@ -1,4 +1,4 @@
-"""One command's work in a child of its own, its output in files, so that several can run at a time."""
+"""One command's work in a child, its output in files, so that several can run at a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..core.fork import Fork, flush
 from ..core.processes import report_to
 from ..errors import CheckFailed
 from .ending import INTERNAL_ERROR
-from .guard import Killed, guarded
+from .guard import guarded
 from .streams import give_stdout
 
 
@@ -26,7 +26,7 @@ class Job:
         name: Names it in errors.
         folder: Holds ``out`` and ``err``, which ``start`` makes.
         code: The exit code, once it has ended.
-        killed: The signal's line if somebody else ended its process: another run need not meet that.
+        killed: The end of its process in words if somebody else ended it: another run need not meet that.
     """
 
     name: str
@@ -50,7 +50,6 @@ class Job:
         for stream in ("out", "err"):
             (self.folder / stream).unlink(missing_ok=True)
             (self.folder / stream).touch(0o600)
-        self._mark.unlink(missing_ok=True)
 
     def end(self, code: int) -> None:
         """Take the exit code of its process; a job that a signal ended, as when memory ran out, has failed."""
@@ -59,49 +58,56 @@ class Job:
             with (self.folder / "err").open("a", encoding="utf-8") as stream:
                 stream.write(f"error: the process of {self.name} {how}; run it alone\n")
             self.killed = f"its process {how}"
-        elif self._mark.exists():
-            self.killed = self._mark.read_text(encoding="utf-8", errors="replace")
-            self._mark.unlink()
         self.code = CheckFailed.exit_code if code < 0 else code
 
-    @property
-    def _mark(self) -> Path:
-        """The file in which a child says that its own child was killed."""
-        return self.folder / "killed"
+    def take_output(self) -> None:
+        """Have what this process prints go to the files, after what is there."""
+        for stream, direct in (("out", give_stdout), ("err", _give_stderr)):
+            descriptor = os.open(self.folder / stream, os.O_WRONLY | os.O_APPEND)
+            direct(descriptor)
+            os.close(descriptor)
 
-    def start(self, run: Callable[[], NoReturn], *, in_child: Callable[[], object] = lambda: None) -> Fork:
-        """Return the process of a child that calls ``run``, guarded; ``in_child`` is called there first."""
-        parent, child = os.getpid(), Fork()
-
-        def begin() -> None:
-            # A child that is asked to end before it is on its own would end as its parent does, taking its siblings.
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            in_child()
-
-        try:
-            child.start(lambda: self._be_child(run), in_child=begin)
-            return child
-        finally:
-            if os.getpid() != parent:  # whatever it was, the child does not go back to where the parent is
-                os._exit(INTERNAL_ERROR)
+    def start(self, run: Callable[[], NoReturn]) -> Fork:
+        """Return the process of a child that calls ``run``, guarded."""
+        return fork(lambda: self._be_child(run))
 
     def _be_child(self, run: Callable[[], NoReturn]) -> NoReturn:
         """Do the job and end."""
+        self.take_output()
+        # A child of its own for the work: a crash of native code is a line of this job.
+        guarded(run)
+
+
+def fork(work: Callable[[], NoReturn], *, in_child: Callable[[], object] = lambda: None) -> Fork:
+    """Return a child that calls ``work`` and ends with the code that this exits with; ``in_child`` is called first."""
+    parent, child = os.getpid(), Fork()
+
+    def begin() -> None:
+        # A child that is asked to end before it is on its own would end as its parent does, taking its siblings.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        in_child()
+
+    def be_child() -> NoReturn:
         code = INTERNAL_ERROR
         try:
             report_to(None)
-            out, err = (os.open(self.folder / name, os.O_WRONLY | os.O_TRUNC) for name in ("out", "err"))
-            give_stdout(out)
-            os.dup2(err, 2)
-            # A child of its own for the work: a crash of native code is a line of this job.
-            guarded(run)
+            work()
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 0
-            if isinstance(end, Killed):
-                self._mark.write_text(end.how, encoding="utf-8")
         finally:
             flush()
             os._exit(code)
+
+    try:
+        child.start(be_child, in_child=begin)
+        return child
+    finally:
+        if os.getpid() != parent:  # whatever it was, the child does not go back to where the parent is
+            os._exit(INTERNAL_ERROR)
+
+
+def _give_stderr(descriptor: int) -> None:
+    os.dup2(descriptor, 2)
 
 
 def use_threads(count: int) -> None:

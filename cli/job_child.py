@@ -1,11 +1,12 @@
-"""A process that has the libraries loaded and forks a child for each command line that it is given.
+"""A process that has the libraries loaded and runs command lines, several at a time, in processes that it forks.
 
-It answers at once, whatever its children do: who asks polls. When its parent is gone, so are its children.
+When its parent is gone, so are they.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 from collections.abc import Mapping
@@ -19,19 +20,19 @@ import click
 from ..core import processes
 from ..core.channel import claim_stdout, failure, receive, send
 from ..core.command_line import CommandLine
-from ..core.fork import Fork
 from ..errors import InputError
 from .commands import group
-from .job import Job, use_threads
-from .warm import freeze, report_modules, take_modules
+from .job import Job
+from .job_process import JobProcess
+from .warm import freeze
 
 
 def main() -> None:
     """Answer messages until there are no more.
 
     ``{"check": verb, "values": options}`` gets the options as on a command line; ``{"load": true}`` has the libraries
-    of an export loaded; ``{"run": order}`` starts a command; ``{"poll": true}`` gets those that have ended since;
-    ``{"stop": true}`` ends the others.
+    of an export loaded; ``{"run": order}`` starts a command; ``{"poll": seconds}`` gets those that have ended since, as
+    soon as one has, or when another message comes; ``{"stop": true}`` ends the others.
     """
     for name in ("SIGINT", "SIGHUP", "SIGQUIT"):  # a terminal sends them to all: the parent decides
         signal.signal(getattr(signal, name), signal.SIG_IGN)
@@ -56,9 +57,9 @@ def _leave(_number: int, _frame: object) -> NoReturn:
 
 @dataclass
 class JobServer:
-    """The commands that run, by their names. ``private`` is a descriptor that no child may have."""
+    """The processes that run commands. ``private`` is a descriptor that none of them may have."""
 
-    running: dict[str, tuple[Job, Fork]] = field(default_factory=dict)
+    processes: list[JobProcess] = field(default_factory=list)
     private: int | None = None
 
     def answer(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -66,59 +67,63 @@ class JobServer:
         if "check" in message:
             return {"arguments": option_words(message["check"], message["values"])}
         if "load" in message:
-            from ..modules.packages import load
-            from ..workflows.reuse import sources
-
-            load()
-            sources()  # known to every child then
-            freeze()
+            self._load()
         if "run" in message:
             self._run(message["run"])
+        if "poll" in message:
+            return {"ended": self._ended(message["poll"])}
         if "stop" in message:
             self.stop()
-        return {"ended": self._ended()} if "poll" in message else {}
+        return {"done": [*message]}
+
+    def _load(self) -> None:
+        """Load the libraries of an export. Processes without them are of no more use."""
+        from ..modules.packages import load
+        from ..workflows.reuse import sources
+
+        load()
+        sources()  # known to every child then
+        freeze()
+        self._end([process for process in self.processes if process.job is None])
 
     def _run(self, order: Mapping[str, Any]) -> None:
         job = Job(order["name"], Path(order["folder"]))
         job.prepare()
-        shown = CommandLine(order["shown"])
-
-        def run() -> NoReturn:
-            os.chdir(order["cwd"])
-            os.environ.update(order["environment"])
-            if order["threads"]:
-                use_threads(order["threads"])
-            sys.argv = ["attn2trt", *order["arguments"]]
-            report_modules(lambda: group.main(order["arguments"], prog_name="attn2trt", obj=shown), job.folder)
-
-        self.running[job.name] = (job, job.start(run, in_child=self._forget_parent))
+        free = [process for process in self.processes if process.is_free]
+        if not free:
+            free = [JobProcess(_run_command, in_child=self._forget_parent)]
+            self.processes += free
+        free[0].start(job, order)
 
     def _forget_parent(self) -> None:
-        """Leave a child nothing of the pipes: they end with this process."""
+        """Leave a process that is forked nothing of the pipes: they end with this one."""
+        for process in self.processes:
+            process.close()
         if self.private is not None:
             os.close(self.private)
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.close(null)
 
-    def _ended(self) -> dict[str, dict[str, Any]]:
-        found = {}
-        for name, (job, child) in list(self.running.items()):
-            code = child.poll()
-            if code is not None:
-                job.end(code)
-                take_modules(job.folder)
-                del self.running[name]
-                found[name] = {"code": job.code, "killed": job.killed}
-        return found
+    def _ended(self, seconds: float) -> dict[str, dict[str, Any]]:
+        select.select([sys.stdin, *(process for process in self.processes if process.job)], [], [], seconds)
+        jobs = [job for process in self.processes if (job := process.take()) is not None]
+        return {job.name: {"code": job.code, "killed": job.killed} for job in jobs}
 
     def stop(self) -> None:
-        """Ask every child to end and to clean up, and wait for it; its guard bounds that time."""
-        for _, child in self.running.values():
-            child.kill(signal.SIGTERM)
-        for _, child in self.running.values():
-            child.wait()
-        self.running.clear()
+        """Ask every process to end and to clean up, and wait for it."""
+        self._end([*self.processes])
+
+    def _end(self, processes: list[JobProcess]) -> None:
+        for process in processes:
+            process.ask_to_end()
+        for process in processes:
+            process.wait()
+            self.processes.remove(process)
+
+
+def _run_command(arguments: list[str], shown: CommandLine) -> NoReturn:
+    group.main(arguments, prog_name="attn2trt", obj=shown)
 
 
 def option_words(verb: str, values: Mapping[str, Any]) -> list[str]:

@@ -1,7 +1,7 @@
-"""Have what one child had to import ready for the next: a child is a copy of its parent, with its modules.
+"""Have what one child had to import ready for a new one: a child is a copy of its parent, with its modules.
 
 A first export imports some seven hundred modules, which takes a third of a small one's time. Which they are depends on
-the target and on the versions of the libraries, so each child says at its end what it has loaded beyond its parent.
+the target and on the versions of the libraries, so a child reports after each job what it has loaded for it.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ import gc
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Collection, Iterable
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
 
 # Packages whose import does nothing but define: this one, and what it exports by. A user's own module is none of them.
 ROOTS = frozenset(
@@ -28,26 +27,22 @@ MOST = 5000
 FILE = "modules"
 
 
-def report_modules(run: Callable[[], NoReturn], folder: Path) -> NoReturn:
-    """Call ``run`` and, however it ends, write the modules that it has loaded into a file of ``folder``."""
-    before = set(sys.modules)
-    try:
-        run()
-    finally:
-        new = [name for name in sys.modules if name not in before and name.partition(".")[0] in ROOTS]
-        with contextlib.suppress(OSError):
-            (folder / FILE).write_text(json.dumps(new), encoding="utf-8")
+def report_modules(before: Collection[str], folder: Path) -> None:
+    """Write the modules that this process has beyond those of ``before`` into a file of ``folder``."""
+    new = [name for name in sys.modules if name not in before and name.partition(".")[0] in ROOTS]
+    with contextlib.suppress(OSError):
+        (folder / FILE).write_text(json.dumps(new), encoding="utf-8")
 
 
-def take_modules(folder: Path) -> None:
-    """Import what a child has reported, and remove the report."""
+def take_modules(folder: Path) -> list[str]:
+    """Return the names that a child has reported, and remove the report."""
     file = folder / FILE
     try:
         names = json.loads(file.read_text(encoding="utf-8"))
         file.unlink()
     except (OSError, ValueError):  # it ended before it could
-        return
-    import_modules(name for name in names if isinstance(name, str))
+        return []
+    return [name for name in names if isinstance(name, str)]
 
 
 def import_modules(names: Iterable[str]) -> None:

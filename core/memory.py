@@ -1,4 +1,4 @@
-"""The limit on the memory of child processes that work on what somebody else wrote."""
+"""The memory of the machine and of child processes, and the limit on those that work on what somebody else wrote."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 
 VARIABLE = "ATTN2TRT_MEMORY_BYTES"
 _most: ContextVar[int] = ContextVar("most", default=0)
@@ -47,4 +48,12 @@ def machine_bytes() -> int:
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
+        return 0
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the memory that a process has in use; 0 if the system does not tell (Linux does)."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError, IndexError):
         return 0

@@ -135,23 +135,24 @@ def sweep(
     asked = read_file(Path(file)) if isinstance(file, str | Path) else parse(file, "the sweep")
     folder = _folder(file, out)
     _check_arguments(jobs=jobs, ray=ray, shared=shared, retries=retries)
-    everything = _jobs(asked)
-    by_name = {job.name: job for job in everything}
-    results = Results(folder, everything, resume=resume, force=force)
-    for job in everything:
-        if not job.after:
-            results.key(job)  # a target that is no bundle is an error of the file, before anything is written
-    with _cluster(ray) as cluster, results:
-        results.write(MARKER, json.dumps({"command": COMMAND, "id": uuid.uuid4().hex, "jobs": []}) + "\n")
-        schedule = Schedule(
-            [job.task for job in everything],
-            _backend(by_name, results, jobs=jobs, cluster=cluster, shared=shared),
-            retries=retries,
-            patience=patience if ray else 0.0,
-            known=lambda name: _known(results, by_name[name]),
-        )
-        rows = _run(schedule, by_name, progress)
-        return _write(results, [rows[job.name] for job in everything])
+    with CommandWorker() as worker:
+        everything = _jobs(asked, worker)
+        by_name = {job.name: job for job in everything}
+        results = Results(folder, everything, resume=resume, force=force)
+        for job in everything:
+            if not job.after:
+                results.key(job)  # a target that is no bundle is an error of the file, before anything is written
+        with _cluster(ray) as cluster, results:
+            results.write(MARKER, json.dumps({"command": COMMAND, "id": uuid.uuid4().hex, "jobs": []}) + "\n")
+            schedule = Schedule(
+                [job.task for job in everything],
+                _backend(by_name, results, worker, jobs=jobs, cluster=cluster, shared=shared),
+                retries=retries,
+                patience=patience if ray else 0.0,
+                known=lambda name: _known(results, by_name[name]),
+            )
+            rows = _run(schedule, by_name, progress)
+            return _write(results, [rows[job.name] for job in everything])
 
 
 def _folder(file: Path | str | Mapping[str, Any], out: Path | str | None) -> Path:
@@ -179,23 +180,22 @@ def _check_arguments(*, jobs: int | None, ray: str | None, shared: bool, retries
         raise InputError("received --shared without --ray; expected it with a cluster; leave it out")
 
 
-def _jobs(asked: SweepFile) -> list[Job]:
+def _jobs(asked: SweepFile, worker: CommandWorker) -> list[Job]:
     """Return the jobs; InputError for an option that its command does not have or would not take."""
     arguments: dict[tuple[str, str], list[str]] = {}
-    with CommandWorker() as worker:
-        for options in asked.options:
-            for verb in asked.verbs:
-                common, own = asked.common.get(verb.name, {}), options.values.get(verb.name, {})
-                for values, where in (
-                    (common, f"[{verb.name}]"),
-                    (own, f"{verb.name} of [[options]] named {options.name!r}"),
-                    ({**common, **own}, f"[{verb.name}] with [[options]] named {options.name!r}"),
-                ):
-                    try:
-                        words = worker.arguments(verb.name, values) if values else []
-                    except InputError as error:
-                        raise located(error, asked.source, where) from None
-                arguments[verb.name, options.name] = words
+    for options in asked.options:
+        for verb in asked.verbs:
+            common, own = asked.common.get(verb.name, {}), options.values.get(verb.name, {})
+            for values, where in (
+                (common, f"[{verb.name}]"),
+                (own, f"{verb.name} of [[options]] named {options.name!r}"),
+                ({**common, **own}, f"[{verb.name}] with [[options]] named {options.name!r}"),
+            ):
+                try:
+                    words = worker.arguments(verb.name, values) if values else []
+                except InputError as error:
+                    raise located(error, asked.source, where) from None
+            arguments[verb.name, options.name] = words
     return jobs_of(asked, arguments)
 
 
@@ -208,10 +208,12 @@ def _cluster(address: str | None) -> AbstractContextManager[Any]:
     return connected(address)
 
 
-def _backend(by_name: Mapping[str, Job], results: Results, *, jobs: int | None, cluster: Any, shared: bool) -> Backend:
+def _backend(
+    by_name: Mapping[str, Job], results: Results, worker: CommandWorker, *, jobs: int | None, cluster: Any, shared: bool
+) -> Backend:
     """Return what runs the jobs. The schedule ends it."""
     if cluster is None:
-        return LocalBackend(by_name, results, min(len(by_name), jobs or physical_cores()))
+        return LocalBackend(by_name, results, worker, min(len(by_name), jobs or physical_cores()))
     from .sweeps.ray_cluster import RayBackend
 
     return RayBackend(by_name, results, cluster, shared=shared)

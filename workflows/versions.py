@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 
 PACKAGES = (
@@ -11,7 +12,12 @@ PACKAGES = (
 
 
 def package_versions() -> dict[str, str]:
-    """Return the version of each that is installed, by name."""
+    """Return the version of each that is installed, by name. They are looked for once."""
+    return dict(_found())
+
+
+@lru_cache(maxsize=1)
+def _found() -> dict[str, str]:
     found = {}
     for name in PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""A worker process that runs command lines of attn2trt, several at a time, each in a child that it forks."""
+"""A worker process that runs command lines of attn2trt, several at a time, in processes that it forks."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ...errors import InputError, Interrupted
 MODULE = "cli.job_child"
 ANSWER_SECONDS = 900.0  # of loading PyTorch from a slow disk
 STOP_SECONDS = 15.0
+POLL_SECONDS = 0.5  # how long the worker waits for a command to end before it answers
 WHO = "the process that runs jobs"
 
 
@@ -31,6 +32,7 @@ class Order:
         threads: The threads of PyTorch; 0 leaves that to it.
         environment: Is added to the process's own.
         cwd: The folder that relative paths in the arguments begin at.
+        may_share: It may run in the process of an earlier command that may share its own as well.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Order:
     threads: int
     environment: Mapping[str, str]
     cwd: str
+    may_share: bool
 
     def to_json(self) -> dict[str, Any]:
         """Everything by name."""
@@ -82,8 +85,11 @@ class CommandWorker:
         return name in self._names
 
     def ended(self) -> dict[str, Ending]:
-        """Return the commands that have ended since, by name. Raises Interrupted if the worker died."""
-        found = self._ask({"poll": True}, "running jobs")
+        """Return the commands that have ended since, by name, after a moment if none has.
+
+        Raises Interrupted if the worker died.
+        """
+        found = self._ask({"poll": POLL_SECONDS}, "running jobs")
         self._names -= {*found["ended"]}
         return {name: Ending(**ending) for name, ending in found["ended"].items()}
 
@@ -101,7 +107,8 @@ class CommandWorker:
         with worker, contextlib.suppress(Interrupted):
             worker.seconds = STOP_SECONDS
             worker.tell({"stop": True})
-            worker.answer("ending jobs")
+            while "done" not in worker.answer("ending jobs")[0]:
+                pass  # the answer to what was asked before this call was interrupted
 
     def _ask(self, message: Mapping[str, Any], doing: str) -> dict[str, Any]:
         if self._worker is None:

@@ -1,4 +1,4 @@
-"""This machine as the place where jobs run: one worker process that forks a child for each."""
+"""This machine as the place where jobs run, in the processes of one worker."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from .matrix import Job
 from .orders import order_for
 from .results import Results
 
-PAUSE_SECONDS = 0.02
 # "NVIDIA L4", "NVIDIA A100-SXM4-40GB", "Tesla V100-SXM2-16GB": the type is the word after the maker or the line
 _GPU = re.compile(r"\w+\s+(?:GeForce\s+)?([A-Z0-9]+)")
 
@@ -38,14 +37,15 @@ class LocalBackend:
     Args:
         jobs: The jobs by name.
         results: The folder of the sweep.
+        worker: Runs the commands; it is ended with this backend.
         places: The most jobs at a time.
     """
 
-    def __init__(self, jobs: Mapping[str, Job], results: Results, places: int) -> None:
+    def __init__(self, jobs: Mapping[str, Job], results: Results, worker: CommandWorker, places: int) -> None:
         self._jobs = jobs
         self._results = results
         self._node = this_machine(places, [job.needs for job in jobs.values()])
-        self._worker = CommandWorker()
+        self._worker = worker
         self._running: dict[str, _Running] = {}
         self._versions = package_versions()
 
@@ -77,7 +77,6 @@ class LocalBackend:
             lost = [name for name in self._running if not self._worker.has(name)]
             if lost:
                 return [self._finish(name, Ending(Interrupted.exit_code, "its worker died")) for name in lost]
-            time.sleep(PAUSE_SECONDS)
         return [self._finish(name, ending) for name, ending in found.items()]
 
     def stop(self) -> None:

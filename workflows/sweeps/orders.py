@@ -15,6 +15,9 @@ def order_for(
 ) -> Order:
     """Return the command of a job.
 
+    A job has a process of its own if it runs a user's code, which may change anything there, takes a GPU, whose memory
+    it would keep, or measures time.
+
     Args:
         job: The job.
         results: The folder of the sweep.
@@ -22,13 +25,15 @@ def order_for(
         threads: The threads of PyTorch; 0 leaves that to it.
         environment: Is added to the process's own.
     """
+    needs_torch = job.verb.needs_torch and not job.takes_bundle
     return Order(
         name=job.name,
         folder=folder,
         arguments=job.command(folder, force=results.force),
         shown=job.command(str(results.folder / job.folder)),
-        needs_torch=job.verb.needs_torch and not job.takes_bundle,
+        needs_torch=needs_torch,
         threads=threads,
         environment=dict(environment or {}),
         cwd=str(Path.cwd()),
+        may_share=needs_torch and job.is_described and not (job.needs.is_alone or job.needs.gpus),
     )

@@ -20,7 +20,6 @@ from .matrix import BUNDLE
 from .pack import Packed, pack, unpack
 from .results import MARKER
 
-PAUSE_SECONDS = 0.02
 _worker = CommandWorker()  # of this process of Ray's, for all jobs that it is given
 
 
@@ -99,7 +98,7 @@ def _run(order: Order) -> Ending:
     try:
         _worker.run(replace(order, environment=environment))
         while order.name not in (ended := _worker.ended()):
-            time.sleep(PAUSE_SECONDS)
+            pass
     except BaseException:
         _worker.stop()
         raise
