@@ -194,9 +194,11 @@ def _run_each(orders: IO[bytes], run: Run) -> NoReturn:
         if order["threads"]:
             use_threads(order["threads"])
         sys.argv = ["attn2trt", *order["arguments"]]
+        line = CommandLine(order["shown"])
+        line.moved = job.folder, Path(order["shown_folder"])
         before, code = set(sys.modules), 0
         try:
-            run(order["arguments"], CommandLine(order["shown"]))
+            run(order["arguments"], line)
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
         leave_if_copy()

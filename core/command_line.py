@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 
 class CommandLine(tuple[str, ...]):
-    """The arguments of ``attn2trt``, as the object of click's outermost context."""
+    """The arguments of ``attn2trt``, as the object of click's outermost context.
+
+    Attributes:
+        moved: The folder that the command works in and the one that its files will be in; None if they stay.
+    """
+
+    moved: tuple[Path, Path] | None = None
 
     def __str__(self) -> str:
         return shlex.join(["attn2trt", *self])
+
+    def shown(self, path: Path) -> Path:
+        """Return the path that a file will have."""
+        if self.moved is None or not path.is_relative_to(self.moved[0]):
+            return path
+        return self.moved[1] / path.relative_to(self.moved[0])

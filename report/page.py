@@ -9,11 +9,16 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..core.bundle import Bundle
 from .bundle_view import BundleView, bundle_view
 from .overview import overview
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 TEMPLATES = Path(__file__).parent / "templates"
 # What a page must hold to be one of ours.
@@ -30,14 +35,22 @@ def page(bundles: Sequence[Bundle], *, shown: Sequence[Path] = ()) -> str:
     Raises:
         InputError: An entry of a manifest cannot be read.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     paths = shown or [bundle.path for bundle in bundles]
     views = [
         bundle_view(bundle, path, number=number)
         for number, (bundle, path) in enumerate(zip(bundles, paths, strict=True), start=1)
     ]
     style = (TEMPLATES / "style.css").read_text(encoding="utf-8")
+    return _template().render(
+        title=_title(views), bundles=views, overview=overview(views), style=style, style_hash=_hash(style), mark=MARK
+    )
+
+
+@lru_cache(maxsize=1)
+def _template() -> Template:
+    """Return the template, compiled once: that takes longer than a page."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -45,9 +58,7 @@ def page(bundles: Sequence[Bundle], *, shown: Sequence[Path] = ()) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html").render(
-        title=_title(views), bundles=views, overview=overview(views), style=style, style_hash=_hash(style), mark=MARK
-    )
+    return environment.get_template("page.html")
 
 
 def _title(views: Sequence[BundleView]) -> str:

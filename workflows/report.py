@@ -154,9 +154,14 @@ def validated(
 
 def made_by() -> dict[str, str]:
     """Return the entry of the manifest for the command line that runs; none if Python called without one."""
+    line = _command_line()
+    return {} if line is None else {"command": str(line)}
+
+
+def _command_line() -> CommandLine | None:
     context = click.get_current_context(silent=True)
     line = None if context is None else context.find_root().obj
-    return {"command": str(line)} if isinstance(line, CommandLine) else {}
+    return line if isinstance(line, CommandLine) else None
 
 
 def why_no_page() -> str:
@@ -169,7 +174,8 @@ def _page(bundle: Bundle, shown: Path) -> str:
 
     if why := why_no_page():
         raise MissingRequirement(f"{REPORT}: {why}")
-    return page([bundle], shown=[shown])
+    line = _command_line()
+    return page([bundle], shown=[shown if line is None else line.shown(shown)])
 
 
 def _page_or_note(bundle: Bundle, shown: Path, note: Note) -> str | None:

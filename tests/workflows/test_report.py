@@ -162,6 +162,17 @@ def test_the_command_line_is_that_of_attn2trt_and_of_no_other_program() -> None:
         assert reporting.made_by() == {"command": "attn2trt deploy 'a b'"}
 
 
+def test_the_page_names_the_place_that_the_bundle_will_have(place: Path) -> None:
+    line = CommandLine(["deploy", "se"])
+    line.moved = place.parent, Path("sweep/se.fp32")
+    with click.Context(click.Command("deploy"), obj=line):
+        write_page(place, print)(open_bundle(place))
+    text = (place / REPORT).read_text()
+    assert "sweep/se.fp32/mine" in text
+    assert str(place) not in text
+    assert line.shown(Path("elsewhere")) == Path("elsewhere")
+
+
 def test_a_bundle_of_an_earlier_version_has_a_page_as_well(tmp_path: Path) -> None:
     old = Path(__file__).parents[1] / "core" / "format1_coord_att"
     place = Path(shutil.copytree(old, tmp_path / "old"))

@@ -26,6 +26,7 @@ class Order:
     Attributes:
         name: Names it.
         folder: An absolute path; stdout and stderr go to files there.
+        shown_folder: The folder that its files will be in, as the user writes it.
         arguments: The command line, without the program.
         shown: The command line that the result says it was made by.
         needs_torch: Have PyTorch loaded before.
@@ -37,6 +38,7 @@ class Order:
 
     name: str
     folder: str
+    shown_folder: str
     arguments: Sequence[str]
     shown: Sequence[str]
     needs_torch: bool

@@ -29,6 +29,7 @@ def order_for(
     return Order(
         name=job.name,
         folder=folder,
+        shown_folder=str(results.folder / job.folder),
         arguments=job.command(folder, force=results.force),
         shown=job.command(str(results.folder / job.folder)),
         needs_torch=needs_torch,

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ...core.schedule import Ended, Node
-from ...errors import Attn2trtError, CheckFailed, MissingRequirement, StorageError
+from ...errors import CheckFailed, MissingRequirement, StorageError
 from .command_worker import absolute
-from .matrix import BUNDLE, Job
+from .matrix import Job
 from .orders import order_for
 from .pack import pack, unpack
 from .ray_task import code_digest, run_job
@@ -161,7 +161,6 @@ class RayBackend:
         if answer.get("error") or killed:
             (work / ERRORS).write_text(f"error: {answer.get('error') or killed}\n", encoding="utf-8")
         self._results.put(job, work)
-        self._name_place(job)
         result = self._results.finish(
             job,
             code=code,
@@ -172,15 +171,6 @@ class RayBackend:
             versions=answer.get("versions", {}),
         )
         return Ended(job.name, result.code == 0, result.died, result)
-
-    def _name_place(self, job: Job) -> None:
-        """Write the page of the bundle anew: it names the place that the bundle had on the node."""
-        from ..report import report_bundle
-
-        bundle = self._results.folder / job.folder / BUNDLE
-        if job.keeps_bundle and bundle.is_dir():
-            with contextlib.suppress(Attn2trtError):  # the bundle is whole without it
-                report_bundle(bundle)
 
     @contextlib.contextmanager
     def _answers(self) -> Iterator[None]:

@@ -111,7 +111,9 @@ def test_nodes_of_one_address_are_one_machine_with_what_ray_says_they_have() -> 
 def test_a_bundle_comes_back_whole_and_names_its_place_here(stand_in: Path, fake: list[StandIn]) -> None:
     found = run("deploy", document={"resources": {"cpus": 2, "memory_gib": 4}})
     assert [(row.status, row.node) for row in found.rows] == [("passed", "one aaaaaa")]
-    assert all(part.ok for part in verify(stand_in / "out/se.fp32/deploy/bundle"))
+    bundle = stand_in / "out/se.fp32/deploy/bundle"
+    assert all(part.ok for part in verify(bundle))
+    assert (bundle / "report.html").read_text() == "out/se.fp32/deploy/bundle"
     (asked,) = fake[0].asked
     assert (asked["num_cpus"], asked["memory"], asked["max_retries"]) == (2, 4 << 30, 0)
     assert not list((stand_in / "out").glob("*/.work*"))

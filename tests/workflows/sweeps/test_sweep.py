@@ -29,6 +29,38 @@ def ran(folder: Path, target: str) -> int:
     return len(list((folder / "ran").glob(f"{target}.*")))
 
 
+def processes(folder: Path, *targets: str) -> list[str]:
+    """The process that ran each last."""
+    return [max((folder / "ran").glob(f"{target}.*")).read_text() for target in targets]
+
+
+def test_jobs_share_a_process_until_one_ends_without_a_verdict(stand_in: Path) -> None:
+    targets = ("a", "fails", "b", "refused", "c", "dies", "d")
+    found = run(*targets, jobs=1)
+    assert [row.status for row in found.rows] == ["passed", "failed", "passed", "refused", *["passed"] * 3]
+    a, fails, b, refused, c, dies, d = processes(stand_in, *targets)
+    assert a == fails == b == refused
+    assert len({b, c, dies}) == 3
+    assert d != c
+    outputs = [stand_in / f"out/{target}.fp32/check/output.json" for target in targets if target != "refused"]
+    assert [json.loads(output.read_text())["target"] for output in outputs] == ["a", "fails", "b", "c", "dies", "d"]
+    assert not (stand_in / "out/b.fp32/check/errors.txt").exists()
+
+
+def test_what_a_user_wrote_shares_its_process_with_nothing(stand_in: Path) -> None:
+    for name in ("one.py", "two.py"):
+        (stand_in / name).touch()
+    targets = ("a", "one.py", "two.py", "b")
+    assert bool(run(*targets, jobs=1))
+    assert len({*processes(stand_in, *targets)}) == 4
+
+
+def test_a_process_that_has_grown_is_replaced(stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STAND_IN_KEPT", "1000")
+    assert bool(run("a", "b", jobs=1))
+    assert len({*processes(stand_in, "a", "b")}) == 2
+
+
 def test_what_is_timed_has_the_machine_for_itself(stand_in: Path) -> None:
     targets = [f"slow{number}" for number in range(3)]
     found = run(*targets, verbs=("check", "cost"), jobs=3)
