@@ -79,27 +79,27 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     cores = os.cpu_count() or 1
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="keeps everything, for the next run, too")
-    parser.add_argument("--minutes", type=_minutes, required=True, metavar="N", help="the time that this run may take")
+    parser.add_argument("--minutes", type=minutes, required=True, metavar="N", help="the time that this run may take")
     parser.add_argument("--python-trt", metavar="PYTHON", help="a Python with TensorRT (default: this one)")
     parser.add_argument("--wait", action="store_true", help="export until --python-trt is there")
     parser.add_argument("--export", action="store_true", help="export alone")
     parser.add_argument("--for", dest="targets", metavar="LIST", help="build with TensorRT for RTX, for sm86,sm89")
     parser.add_argument("--without-tactics", action="append", default=[], choices=TACTICS)
-    parser.add_argument("--jobs", type=_count, default=max(1, cores // 2), metavar="N", help="builds at once")
-    parser.add_argument("--exports", type=_count, default=max(1, cores // 4), metavar="N", help="exports at once")
+    parser.add_argument("--jobs", type=count, default=max(1, cores // 2), metavar="N", help="builds at once")
+    parser.add_argument("--exports", type=count, default=max(1, cores // 4), metavar="N", help="exports at once")
     parser.add_argument("--archive", type=Path, metavar="FILE", help=f"default: FOLDER/{NAME}")
     parser.add_argument("--again", action="store_true", help="do steps that failed once more")
     return parser.parse_args(words)
 
 
-def _minutes(text: str) -> float:
+def minutes(text: str) -> float:
     with contextlib.suppress(ValueError):
-        if 0 < (minutes := float(text)) < math.inf:
-            return minutes
+        if 0 < (found := float(text)) < math.inf:
+            return found
     raise argparse.ArgumentTypeError(f"received {text!r}; expected a number of minutes above 0")
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
     if text.isdecimal() and int(text):
         return int(text)
     raise argparse.ArgumentTypeError(f"received {text!r}; expected a number of 1 or more")

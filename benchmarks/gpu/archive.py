@@ -31,6 +31,8 @@ PATTERNS = (
     "builds/*/plans/.partial-*/log",
     "plain/*.log",
     "bundles/*/bundle.json",
+    "builds/*/bundle.json",
+    "pages/*.html",
 )
 _BLOCK = 512
 # A tar file ends with two empty blocks and is padded to its record.

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from attn2trt.errors import MissingRequirement
 
 from . import work
 from .archive import NAME, Archive
-from .document import Setting, is_measured
+from .document import Setting, document, is_measured
 from .drive import PAUSE_SECONDS, Drive, forget_failed
 from .estimates import Estimates
 from .processes import Processes, alone_in
@@ -114,13 +115,13 @@ class Check:
         rows = {name: row for name, row in rows.items() if row["setting"] == self._mark(by_name[name])}
         rows = forget_failed(self._folder, rows) if self._arguments.again else rows
         slots: dict[work.Pool, int] = {"export": self._arguments.exports, "build": self._arguments.jobs}
+        run = {"minutes": self._arguments.minutes, "jobs": self._arguments.jobs}
         return Drive(
             folder=self._folder,
             steps=by_name,
             schedule=Schedule(steps, rows, slots, Estimates(before, by_name), running),
-            setting=self._setting,
+            document=partial(document, self._setting, run, by_name),
             marks=self._mark,
-            run={"minutes": self._arguments.minutes, "jobs": self._arguments.jobs},
             name=name,
             deadline=self._deadline,
             keep=self._keep,

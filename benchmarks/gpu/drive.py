@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from .document import Setting, document
 from .processes import Ended, log_path
-from .rows import FOLDER, read_row, write_json, write_row
+from .rows import FOLDER, Row, read_row, write_json, write_row
 from .schedule import Schedule
 from .work import Step
 
@@ -37,9 +36,8 @@ class Drive:
         folder: Holds the rows, and everything else.
         steps: All steps by name.
         schedule: Chooses what starts.
-        setting: What the rows depend on.
+        document: Returns everything that is known, from the rows, and from why the other steps have none.
         marks: The hash of the setting, by the step; a row with another one is not of this run.
-        run: How the run was started, for the document.
         name: The document's file in the folder.
         keep: Called with the document whenever it has changed.
         report: Called with a line for every step that has ended.
@@ -48,9 +46,8 @@ class Drive:
     folder: Path
     steps: Mapping[str, Step]
     schedule: Schedule
-    setting: Setting
+    document: Callable[[Mapping[str, Row], Mapping[str, str]], dict[str, Any]]
     marks: Callable[[Step], str]
-    run: Mapping[str, Any]
     name: str
     deadline: float
     keep: Callable[[Mapping[str, Any]], object]
@@ -113,7 +110,7 @@ class Drive:
         running = self.steps.keys() - self.schedule.rows.keys() - left.keys()
         left |= dict.fromkeys(running, "not ended")
         ordered = {name: left[name] for name in self.steps if name in left}
-        found = document(self.setting, self.run, self.steps, self.schedule.rows, ordered)
+        found = self.document(self.schedule.rows, ordered)
         write_json(self.folder / self.name, found)
         self.keep(found)
         return found

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gpu.document import Setting
+from gpu.document import Setting, document
 from gpu.drive import Drive
 from gpu.estimates import Estimates
 from gpu.processes import Ended
@@ -103,9 +104,8 @@ def drive(
         folder=folder,
         steps=by_name,
         schedule=Schedule(plan, rows, SLOTS, Estimates(before, by_name)),
-        setting=SETTING,
+        document=partial(document, SETTING, {"minutes": seconds / 60}, by_name),
         marks=lambda _: MARK,
-        run={"minutes": seconds / 60},
         name="results.json",
         deadline=world.now + seconds,
         keep=keep,
