@@ -16,8 +16,8 @@ from attn2trt.errors import InputError
 from attn2trt.validate.cases import Case
 from attn2trt.validate.metrics import Floor, Reference
 from attn2trt.validate.stages.judge import Loaded, StageJudge, judge, judge_stages
-from attn2trt.validate.stages.stage import Stage
-from attn2trt.validate.verdict import Feeds, Verdict, built, judge_case, not_checked
+from attn2trt.validate.stages.stage import LAYERS, Stage
+from attn2trt.validate.verdict import Feeds, StageResult, Verdict, built, judge_case, not_checked
 
 ORT, TENSORRT = Stage("onnxruntime cpu"), Stage("tensorrt", "")
 X = np.arange(1, 9, dtype=np.float32).reshape(2, 4)
@@ -253,6 +253,18 @@ def test_a_forged_pass_is_refused() -> None:
     for broken in ({}, {"stages": [{}]}, {"stages": 3}, {"stages": [document["stages"][0] | {"status": "fine"}]}):
         with pytest.raises(InputError, match="cannot be read"):
             Verdict.from_json(broken)
+
+
+def test_a_pass_of_a_plans_layers_survives_though_no_output_is_compared() -> None:
+    numbers = judge(ORT, healthy, [pair()])
+    layers = StageResult(Stage("tensorrt", "fp16", LAYERS), "passed", "3 of 3 nodes compute in float16")
+    document = Verdict((numbers, layers)).to_json()
+    again = Verdict.from_json(json.loads(json.dumps(document)))
+    assert (bool(again), again.stages[1]) == (True, layers)
+    # the same words of a stage that compares outputs are a forgery
+    forged = {**document["stages"][1], "stage": "tensorrt fp16", "kind": "values"}
+    with pytest.raises(InputError, match="passed without comparisons"):
+        Verdict.from_json({**document, "stages": [document["stages"][0], forged]})
 
 
 def test_what_was_built_and_not_run_is_no_pass_and_survives_the_manifest() -> None:
