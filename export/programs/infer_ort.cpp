@@ -25,7 +25,17 @@ std::string name_of(ONNXTensorElementDataType type) {
   for (const char* name : {"F32", "F16", "F64", "I64", "I32", "U8", "BOOL"}) {
     if (type_of(name) == type) return name;
   }
-  throw std::runtime_error("an output has a type that this program does not have");
+  throw std::runtime_error("a tensor has a type that this program does not have");
+}
+
+// The type that the graph takes an input in.
+std::string taken(const Ort::Session& session, const std::string& name) {
+  Ort::AllocatorWithDefaultOptions allocator;
+  for (std::size_t at = 0; at < session.GetInputCount(); ++at) {
+    if (name == session.GetInputNameAllocated(at, allocator).get())
+      return name_of(session.GetInputTypeInfo(at).GetTensorTypeAndShapeInfo().GetElementType());
+  }
+  throw std::runtime_error("the graph has no input " + name);
 }
 
 int run(const std::filesystem::path& folder, const std::string& graph) {
@@ -35,6 +45,7 @@ int run(const std::filesystem::path& folder, const std::string& graph) {
   const Ort::MemoryInfo memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
   std::vector<Ort::Value> feeds;
   std::vector<const char*> inputs, outputs;
+  for (bundle::Tensor& tensor : recorded.inputs) tensor = bundle::as_typed(tensor, taken(session, tensor.name));
   for (bundle::Tensor& tensor : recorded.inputs) {
     inputs.push_back(tensor.name.c_str());
     feeds.push_back(Ort::Value::CreateTensor(memory, tensor.data.data(), tensor.data.size(), tensor.shape.data(),

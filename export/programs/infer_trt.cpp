@@ -5,7 +5,7 @@
 // TensorRT 8.6 and later, or TensorRT for RTX, whose plans no other version loads. A plan is given to TensorRT only if
 // its hash is the one of the manifest: whoever writes a plan chooses the code that runs. Exit code 0, or 1 with one line.
 //
-// UNTESTED: this file has been compiled against TensorRT's headers, and has run on no GPU so far.
+// It has been linked with the library of TensorRT 8.6.0, and has run on no GPU so far.
 
 #include <NvInfer.h>
 #include <cuda_runtime_api.h>
@@ -67,42 +67,82 @@ class Buffer {
   std::size_t size_;
 };
 
-// TensorRT before 10 has no INT64: its plans take and give INT32.
-bundle::Tensor as_typed(const bundle::Tensor& tensor, const std::string& dtype) {
-  if (tensor.dtype == dtype) return tensor;
-  if (tensor.dtype != "I64" || dtype != "I32")
-    throw std::runtime_error(tensor.name + " is " + tensor.dtype + ", and the plan takes " + dtype);
-  bundle::Tensor found{tensor.name, dtype, tensor.shape, {}};
-  for (std::size_t at = 0; at < tensor.count(); ++at) {
-    const auto wide = bundle::element<std::int64_t>(tensor.data.data(), at);
-    const auto narrow = static_cast<std::int32_t>(wide);
-    if (narrow != wide) throw std::runtime_error(tensor.name + " holds a number that INT32 cannot hold");
-    found.data.append(reinterpret_cast<const char*>(&narrow), sizeof narrow);
-  }
-  return found;
-}
-
-std::string read_plan(const std::filesystem::path& folder, const std::string& name) {
-  const std::string expected = bundle::read_manifest(folder).at("files").at(name).at("sha256").text;
+std::string read_plan(const std::filesystem::path& folder, const bundle::Json& manifest, const std::string& name) {
+  const std::string expected = manifest.at("files").at(name).at("sha256").text;
   std::string plan = bundle::read_file(folder / name);
   const std::string found = bundle::sha256(plan);
   if (found != expected) throw std::runtime_error(name + " has sha256 " + found + "; the manifest has " + expected);
   return plan;
 }
 
+// Such a plan carries a runtime of its own, whose code is run; the manifest's hash has proven that it is the one meant.
+bool is_version_compatible(const bundle::Json& manifest, const std::string& name) {
+  for (const bundle::Json& plan : manifest.at("plans").items) {
+    if (plan.at("file").text == name) return plan.at("flags").at("version_compatible").text == "true";
+  }
+  return false;
+}
+
+// Without a device TensorRT 8.6 ends the process and does not say why.
+void require_device() {
+  int count = 0;
+  check(cudaGetDeviceCount(&count));
+  if (count == 0) throw std::runtime_error("there is no GPU");
+}
+
+// The first profile that holds the recorded sizes.
+std::int32_t profile_of(const nvinfer1::ICudaEngine& engine, const std::vector<bundle::Tensor>& inputs) {
+  for (std::int32_t profile = 0; profile < engine.getNbOptimizationProfiles(); ++profile) {
+    bool fits = true;
+    for (const bundle::Tensor& tensor : inputs) {
+      const char* const name = tensor.name.c_str();
+      const nvinfer1::Dims low = engine.getProfileShape(name, profile, nvinfer1::OptProfileSelector::kMIN);
+      const nvinfer1::Dims high = engine.getProfileShape(name, profile, nvinfer1::OptProfileSelector::kMAX);
+      if (low.nbDims != static_cast<std::int32_t>(tensor.shape.size())) continue;  // a fixed shape has no range
+      for (std::size_t axis = 0; axis < tensor.shape.size(); ++axis)
+        fits = fits && low.d[axis] <= tensor.shape[axis] && tensor.shape[axis] <= high.d[axis];
+    }
+    if (fits) return profile;
+  }
+  throw std::runtime_error("the recorded sizes lie outside of the plan's profiles");
+}
+
+class Stream {
+ public:
+  Stream() { check(cudaStreamCreate(&stream_)); }
+  ~Stream() { cudaStreamDestroy(stream_); }
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+  void wait() const { check(cudaStreamSynchronize(stream_)); }
+  cudaStream_t get() const { return stream_; }
+
+ private:
+  cudaStream_t stream_ = nullptr;
+};
+
 int run(const std::filesystem::path& folder, const std::string& name) {
   const bundle::Case recorded = bundle::read_case(folder);
-  const std::string plan = read_plan(folder, name);
+  const bundle::Json manifest = bundle::read_manifest(folder);
+  const std::string plan = read_plan(folder, manifest, name);
+  require_device();
   Logger logger;
   const std::unique_ptr<nvinfer1::IRuntime> runtime(nvinfer1::createInferRuntime(logger));
   check(runtime != nullptr, "to start");
+#ifndef TRT_MAJOR_RTX
+  if (is_version_compatible(manifest, name)) runtime->setEngineHostCodeAllowed(true);
+#endif
   const std::unique_ptr<nvinfer1::ICudaEngine> engine(runtime->deserializeCudaEngine(plan.data(), plan.size()));
   check(engine != nullptr, "the plan");
   const std::unique_ptr<nvinfer1::IExecutionContext> context(engine->createExecutionContext());
   check(context != nullptr, "to run the plan");
+  const Stream stream;
+  if (const std::int32_t profile = profile_of(*engine, recorded.inputs)) {
+    check(context->setOptimizationProfileAsync(profile, stream.get()), "profile " + std::to_string(profile));
+    stream.wait();
+  }
   std::vector<std::unique_ptr<Buffer>> buffers;
   for (const bundle::Tensor& tensor : recorded.inputs) {
-    const bundle::Tensor given = as_typed(tensor, name_of(engine->getTensorDataType(tensor.name.c_str())));
+    const bundle::Tensor given = bundle::as_typed(tensor, name_of(engine->getTensorDataType(tensor.name.c_str())));
     nvinfer1::Dims shape{};
     shape.nbDims = static_cast<std::int32_t>(given.shape.size());
     for (std::size_t axis = 0; axis < given.shape.size(); ++axis)
@@ -121,11 +161,8 @@ int run(const std::filesystem::path& folder, const std::string& name) {
     check(context->setTensorAddress(output.name.c_str(), buffers.back()->address()), "the output " + output.name);
     outputs.push_back(output);
   }
-  cudaStream_t stream = nullptr;
-  check(cudaStreamCreate(&stream));
-  check(context->enqueueV3(stream), "to run the plan");
-  check(cudaStreamSynchronize(stream));
-  check(cudaStreamDestroy(stream));
+  check(context->enqueueV3(stream.get()), "to run the plan");
+  stream.wait();
   bool right = true;
   for (std::size_t at = 0; at < outputs.size(); ++at) {
     outputs[at].data = buffers[recorded.inputs.size() + at]->get();

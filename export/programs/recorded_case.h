@@ -1,6 +1,7 @@
 // The first recorded case of a bundle, read from its manifest and its safetensors file. C++17, no library.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -216,6 +217,21 @@ inline float from_half(std::uint16_t bits) {
   return static_cast<float>(bits & 0x8000 ? -value : value);
 }
 
+// The bits of the float16 that is this number.
+inline std::uint16_t to_half(float value) {
+  const auto sign = static_cast<std::uint16_t>(std::signbit(value) ? 0x8000 : 0);
+  if (std::isnan(value)) return sign | 0x7E00;
+  if (std::isinf(value)) return sign | 0x7C00;
+  int exponent = 0;
+  const double size = std::fabs(static_cast<double>(value));
+  std::frexp(size, &exponent);                                // size < 2^exponent
+  const int last = std::max(exponent - 11, -24);              // what the last bit counts, as a power of two
+  const auto digits = static_cast<int>(std::ldexp(size, -last));  // 11 bits, fewer below 2^-14
+  const auto found = static_cast<std::uint16_t>(sign | (std::min((last + 24) * 1024 + digits, 0x7C00)));
+  if (from_half(found) != value) throw std::runtime_error("an input holds a number that float16 does not have");
+  return found;
+}
+
 template <typename T>
 T element(const char* data, std::size_t at) {
   T found;
@@ -238,6 +254,28 @@ inline std::size_t bytes_of(const std::string& dtype) {
   if (dtype == "F64" || dtype == "I64") return 8;
   if (dtype == "F32" || dtype == "I32") return 4;
   return dtype == "F16" ? 2 : 1;
+}
+
+// The same numbers in the type that a graph or a plan takes: float16 at its border, or INT32, since TensorRT before 10 has
+// no INT64. A number that the type does not have ends the program.
+inline Tensor as_typed(const Tensor& tensor, const std::string& dtype) {
+  if (tensor.dtype == dtype) return tensor;
+  const bool halves = tensor.dtype == "F32" && dtype == "F16", narrows = tensor.dtype == "I64" && dtype == "I32";
+  if (!halves && !narrows)
+    throw std::runtime_error(tensor.name + " was recorded as " + tensor.dtype + ", and what runs takes " + dtype);
+  Tensor found{tensor.name, dtype, tensor.shape, {}};
+  for (std::size_t at = 0; at < tensor.count(); ++at) {
+    if (halves) {
+      const std::uint16_t half = to_half(element<float>(tensor.data.data(), at));
+      found.data.append(reinterpret_cast<const char*>(&half), sizeof half);
+      continue;
+    }
+    const auto wide = element<std::int64_t>(tensor.data.data(), at);
+    const auto narrow = static_cast<std::int32_t>(wide);
+    if (narrow != wide) throw std::runtime_error(tensor.name + " holds a number that INT32 cannot hold");
+    found.data.append(reinterpret_cast<const char*>(&narrow), sizeof narrow);
+  }
+  return found;
 }
 
 // Print how far an output is from PyTorch. Returns false for another shape, and for a number that is none.
