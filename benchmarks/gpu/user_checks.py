@@ -37,6 +37,7 @@ class Said:
 
 
 Check = Callable[[Said], str]
+DIFFERENCE = r"largest difference from PyTorch: ([\w.+-]+)"
 
 
 def deployed(*precisions: str) -> Check:
@@ -75,6 +76,8 @@ def judged(precision: str, *, rows: bool = True) -> Check:
             _require_passed(found.get(kind), f"tensorrt {precision}, {kind}")
         if not said.document["passed"]:
             raise Unexpected(f"the verdict did not pass: {_failed(said)}")
+        if "was not written" in said.err:
+            raise Unexpected(_last(said.err))
         return f"{_ratio(found[VALUES])}; layers in {precision}"
 
     return check
@@ -134,16 +137,28 @@ def refused(pattern: str) -> Check:
     return check
 
 
-def prints(pattern: str, *, within: float | None = None) -> Check:
-    """Output that the pattern matches; its first group, if it is a number, is at most ``within``."""
+def prints(*patterns: str) -> Check:
+    """Output that each pattern matches."""
 
     def check(said: Said) -> str:
-        found = re.search(pattern, said.out + said.err)
-        if found is None:
-            raise Unexpected(f"expected /{pattern}/; found {_last(said.out + said.err)}")
-        if within is not None and not float(found[1]) <= within:
-            raise Unexpected(f"{found[0]}; expected at most {within:g}")
-        return " ".join(found[0].split())[:200]
+        text = f"{said.err}\n{said.out}"
+        found = [re.search(pattern, text) for pattern in patterns]
+        if None in found:
+            raise Unexpected(f"expected /{patterns[found.index(None)]}/; found {_last(text)}")
+        return "; ".join(" ".join(one[0].split()) for one in found if one)[:200]
+
+    return check
+
+
+def is_near(most: float, *patterns: str) -> Check:
+    """The largest difference from PyTorch that a bundle's own programs print, and other output."""
+
+    def check(said: Said) -> str:
+        found = [float(one) for one in re.findall(DIFFERENCE, said.out)]
+        words = prints(DIFFERENCE, *patterns)(said)
+        if not max(found) <= most:
+            raise Unexpected(f"{words}; expected at most {most:g}")
+        return words
 
     return check
 
@@ -242,7 +257,7 @@ def judge(check: Check, expected: int, said: Said) -> tuple[str, str]:
         return check(said), ""
     except Unexpected as error:
         return "", str(error)
-    except (KeyError, TypeError, ValueError, OSError) as error:
+    except (IndexError, KeyError, TypeError, ValueError, OSError) as error:
         return "", f"printed something else than was expected: {error!r}"
 
 

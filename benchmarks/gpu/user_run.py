@@ -18,7 +18,8 @@ import gpu_commands_page
 from code_hash import code_hash
 from gpu_commands_page import PAGE, RESULTS
 
-from attn2trt.errors import MissingRequirement
+from attn2trt.engines.tensorrt.versions import read_version
+from attn2trt.errors import InputError, MissingRequirement
 
 from . import user_commands
 from .archive import Archive
@@ -97,14 +98,12 @@ class UserRun:
         with alone_in(self._folder), Processes(self._folder, self._command, self._environment) as processes:
             drive = self._drive(steps, name)
             for step in steps:
-                if why := self.machine.why_not(step):
+                if why := self.machine.why_not(step) or _why_not_for(step, self._setting.tensorrt):
                     drive.schedule.give_up([step.name], why)
             return drive.go(processes)
 
     def _wait_for_another(self) -> None:
         """Let a run that exports in this folder come to its end, as long as there is time."""
-        from attn2trt.errors import InputError
-
         while time.monotonic() < self._deadline:
             try:
                 with alone_in(self._folder):
@@ -158,6 +157,17 @@ class UserRun:
     def _environment(self, step: Step) -> dict[str, str]:
         threads = max(1, (os.cpu_count() or 1) // self._arguments.exports)
         return {"OMP_NUM_THREADS": str(threads)} if step.kind == "export" else {}
+
+
+def _why_not_for(command: Command, tensorrt: str) -> str:
+    """Return why a command is not for this version of TensorRT; empty if it is."""
+    here = read_version(tensorrt)
+    if here is None:
+        return ""
+    first, before = read_version(command.first), read_version(command.before)
+    if first is not None and here < first:
+        return f"TensorRT {tensorrt} reads no such graph; {command.first} does"
+    return f"for TensorRT before {command.before}" if before is not None and here >= before else ""
 
 
 def document(
