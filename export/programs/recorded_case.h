@@ -222,6 +222,7 @@ inline std::uint16_t to_half(float value) {
   const auto sign = static_cast<std::uint16_t>(std::signbit(value) ? 0x8000 : 0);
   if (std::isnan(value)) return sign | 0x7E00;
   if (std::isinf(value)) return sign | 0x7C00;
+  if (value == 0) return sign;
   int exponent = 0;
   const double size = std::fabs(static_cast<double>(value));
   std::frexp(size, &exponent);                                // size < 2^exponent

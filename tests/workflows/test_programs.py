@@ -8,12 +8,15 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnxruntime
 import pytest
 import served_bundle
 from served_bundle import plan
 
+from attn2trt.engines.environment import ask_driver
 from attn2trt.errors import InputError
 from attn2trt.export.deploy_files import PROGRAMS
 from attn2trt.workflows.programs import Programs, write_programs
@@ -181,6 +184,55 @@ def test_the_reader_of_json_and_the_hash_are_right(compiler: None, tmp_path: Pat
         (tmp_path / "text").write_bytes(bytes(range(256)) * 4 + b"x" * size)
         digest = run(reader, tmp_path / "text")[1].partition("\n")[0]
         assert digest == hashlib.sha256((tmp_path / "text").read_bytes()).hexdigest()
+
+
+HALVES = """
+#include "recorded_case.h"
+int main(int, char** words) {
+  const std::string data = bundle::read_file(words[1]);
+  bundle::Tensor given{"x", "F32", {static_cast<std::int64_t>(data.size() / 4)}, data};
+  try {
+    std::cout << bundle::as_typed(given, words[2]).data;
+  } catch (const std::exception& error) { std::cout << error.what(); }
+}
+"""
+
+
+@pytest.mark.slow
+def test_recorded_inputs_become_float16_exactly_or_not_at_all(compiler: None, tmp_path: Path) -> None:
+    (tmp_path / "halves.cpp").write_text(HALVES)
+    program, numbers = tmp_path / "halves", tmp_path / "numbers"
+    code, said = run("g++", "-std=c++17", "-Wall", "-Werror", f"-I{PROGRAMS}", tmp_path / "halves.cpp", "-o", program)
+    assert code == 0, said
+
+    def converted(values: np.ndarray[Any, Any], dtype: str = "F16") -> bytes:
+        numbers.write_bytes(values.tobytes())
+        return subprocess.run([program, numbers, dtype], capture_output=True, check=True).stdout
+
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    every = every[~np.isnan(every)]
+    assert converted(every.astype(np.float32)) == every.tobytes()
+    assert np.isnan(np.frombuffer(converted(np.array([np.nan], np.float32)), np.float16)).all()
+    for wrong in (0.1, 65520.0, 1e-8, 2049.0):
+        assert b"a number that float16 does not have" in converted(np.array([wrong], np.float32))
+    assert b"was recorded as F32, and what runs takes I32" in converted(np.array([1.0], np.float32), "I32")
+
+
+@pytest.mark.slow
+def test_infer_trt_links_and_says_that_there_is_no_gpu(compiler: None, tmp_path: Path) -> None:
+    library, cudart = (os.environ.get(name) for name in ("TENSORRT_LIBRARY", "CUDART_LIBRARY"))
+    if library is None or cudart is None or ask_driver().devices:
+        pytest.skip("TENSORRT_LIBRARY and CUDART_LIBRARY name no libraries, or there is a GPU")
+    includes = [header("NvInfer.h", HEADERS[1]), header("cuda_runtime_api.h", HEADERS[2], "/usr/local/cuda/include")]
+    words = [word for place in includes for word in ("-isystem", str(place))]
+    paths = f"-Wl,-rpath,{Path(library).parent}:{Path(cudart).parent}"
+    program = compiled("infer_trt.cpp", tmp_path, *words, library, cudart, paths)
+    served_bundle.write(tmp_path / "b", plans=[plan()])
+    code, said = run(program, tmp_path / "b", "plans/sm86-trt10.9.0-fp32.plan")
+    assert (code, said.startswith("error: CUDA"), len(said.splitlines())) == (1, True, 1), said
+    (tmp_path / "b/plans/sm86-trt10.9.0-fp32.plan").write_text("another")
+    code, said = run(program, tmp_path / "b", "plans/sm86-trt10.9.0-fp32.plan")
+    assert (code, "has sha256" in said) == (1, True), said
 
 
 @pytest.mark.slow
