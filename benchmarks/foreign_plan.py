@@ -15,6 +15,7 @@ import numpy as np
 
 CHANNELS, SIZE = 16, 24
 SMALLEST, BEST, LARGEST = 1, 2, 8
+LEVEL = 1  # seconds in place of a minute
 # TensorRT 8.6 calls cuBLAS and cuDNN for these, which need not be installed.
 WITHOUT = ("CUBLAS", "CUBLAS_LT", "CUDNN")
 
@@ -68,6 +69,7 @@ def build_plan(model: Path, plan: Path, *, half: bool) -> None:
         sys.exit(str(parser.get_error(0)))
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    config.builder_optimization_level = LEVEL
     config.clear_flag(trt.BuilderFlag.TF32)
     if half:
         config.set_flag(trt.BuilderFlag.FP16)

@@ -6,9 +6,10 @@ python benchmarks/gpu_commands.py FOLDER --minutes N --export     exports alone;
 This Python has PyTorch; --python-trt is one with TensorRT, which may have no PyTorch. --onnxruntime-gpu names a folder
 with ONNX Runtime for GPUs, installed with `pip install --target`, and --trt-include one with TensorRT's headers, for
 the C++ program; without them these commands are listed as not reached. Commands run beside each other, benchmarks
-alone. Every row is written the moment that it is known; run again, it goes on. A run waits for another one in its
-FOLDER, which may be one that exports. Results go to benchmarks/results/gpu_commands.json and docs/gpu_commands.md if a
-GPU ran them, and all that is worth carrying home to FOLDER/gpu_commands.tar, or --archive, in less than 16 MiB.
+alone; with --beside another run on this GPU, which times plans, keeps them out of its timings. Every row is written
+the moment that it is known; run again, it goes on. A run waits for another one in its FOLDER, which may be one that
+exports. Results go to benchmarks/results/gpu_commands.json and docs/gpu_commands.md if a GPU ran them, and all that is
+worth carrying home to FOLDER/gpu_commands.tar, or --archive, in less than 16 MiB.
 
 Exit code 0: every command that was reached did what it has to do; 1: one did not; 2: wrong arguments; 3: no GPU, no
 TensorRT, or attn2trt does not work in one of the Pythons; 4: writing failed.
@@ -20,10 +21,12 @@ import argparse
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from gpu.alone import beside
 from gpu.document import by_reason
 from gpu.processes import python_of
 from gpu.rows import write_row
@@ -50,7 +53,12 @@ def main(arguments: argparse.Namespace) -> int:
         known = {command.name: command for command in commands()}
         if arguments.step not in known:
             raise InputError(f"received --step {arguments.step}; expected one of gpu/user_commands.py; leave it out")
-        write_row(arguments.folder, run(known[arguments.step], this.machine, arguments.setting))
+        command = known[arguments.step]
+        since = time.monotonic()
+        with beside(arguments.beside if command.needs_gpu else None):
+            waited = time.monotonic() - since
+            row = run(command, this.machine, arguments.setting)
+        write_row(arguments.folder, {**row, "waited": round(waited, 1)})
         return 0
     found = this.export() if arguments.export else this.whole()
     print_left(found)
@@ -79,6 +87,7 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--exports", type=count, default=max(1, cores // 4), metavar="N", help="exports at once")
     parser.add_argument("--archive", type=Path, metavar="FILE", help=f"default: FOLDER/{NAME}")
     parser.add_argument("--again", action="store_true", help="run commands that failed once more")
+    parser.add_argument("--beside", type=Path, metavar="FOLDER", help="of another run, which times plans meanwhile")
     parser.add_argument("--step", default="", help=argparse.SUPPRESS)
     parser.add_argument("--setting", default="", help=argparse.SUPPRESS)
     return parser.parse_args(words)

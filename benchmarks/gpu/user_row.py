@@ -69,7 +69,7 @@ def run(command: Command, machine: Machine, setting: str) -> Row:
     """Run the command; returns its row. Its output goes to this process's, too."""
     about: Row = {"step": command.name, "kind": command.kind, "case": command.case, "precision": command.precision}
     about |= {"batch": command.batch, "setting": setting, "proves": command.proves, "place": command.place}
-    about |= {"command": shown(command, machine), "expected": command.code}
+    about |= {"command": shown(command), "expected": command.code}
     since = time.monotonic()
     try:
         for prepare in command.prepare:
@@ -103,15 +103,15 @@ class Hidden:
         return re.sub(r"(?<![\w.])/(?:[\w.+-]+/){2,}(?=[\w.+-])", "…/", text)
 
 
-def shown(command: Command, machine: Machine) -> str:
-    """Return the command as a user types it, without the places of this machine."""
+def shown(command: Command) -> str:
+    """Return the command as a user types it, without the places of this machine and the kernels to do without."""
     words = [_PLAN.sub(r"\1/plans/….plan", word) for word in command.words]
     program = {"attn2trt": ["attn2trt"], "python": ["python"], "foreign": ["python", FOREIGN.name]}
     if command.program == "build":
         return f"cmake -S {words[0]} -B {words[0]}/build && cmake --build {words[0]}/build"
     if command.program == "program":
         return shlex.join(["cpp/build/infer_trt", *words])
-    return shlex.join([*program[command.program], *words, *_tactics(command, machine)])
+    return shlex.join([*program[command.program], *words])
 
 
 def arguments(command: Command, machine: Machine) -> list[str]:

@@ -149,6 +149,7 @@ class UserRun:
             ("--python-trt", self.machine.tensorrt),
             ("--onnxruntime-gpu", self.machine.onnxruntime_gpu),
             ("--trt-include", self.machine.trt_include),
+            ("--beside", str(self._arguments.beside.absolute()) if self._arguments.beside else ""),
         ):
             words += [option, value] if value else []
         tactics = [word for name in self._arguments.without_tactics for word in ("--without-tactics", name)]

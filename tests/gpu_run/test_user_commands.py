@@ -190,7 +190,7 @@ def python(text: str, check: Check, code: int = 0) -> Command:
 
 
 def test_a_row_has_the_command_and_what_came_of_it_and_no_place_of_the_machine(tmp_path: Path) -> None:
-    machine = Machine(tmp_path, sys.executable, without_tactics=("cudnn",))
+    machine = Machine(tmp_path, sys.executable)
     text = "import os, sys; print(os.getcwd()); sys.exit('error: in /opt/some/place/file.py')"
     row = run(python(text, prints("error: .*"), code=1), machine, "of now")
     assert (row["status"], row["code"], row["why"], row["place"]) == ("done", 1, "", "tensorrt")
@@ -202,9 +202,7 @@ def test_a_row_has_the_command_and_what_came_of_it_and_no_place_of_the_machine(t
     assert "FOLDER" in row["tail"]
     assert str(tmp_path) not in json.dumps(row)
     compiling = next(command for command in commands() if command.name == "compile-se-fp16")
-    assert shown(compiling, machine) == (
-        "attn2trt compile builds/se-fp16 --precision fp16 --json --without-tactics cudnn"
-    )
+    assert shown(compiling) == ("attn2trt compile builds/se-fp16 --precision fp16 --level 1 --json")
 
 
 def test_a_command_that_cannot_start_is_a_row_too(tmp_path: Path) -> None:
