@@ -8,6 +8,8 @@ def named(operators: str) -> frozenset[str]:
     return frozenset(operators.split())
 
 
+# They read the sizes of a tensor and none of its numbers, whatever its type is.
+SIZES_ALONE = named("Shape Size")
 PRODUCTS = named("Conv ConvTranspose Gemm MatMul Einsum")
 ARITHMETIC = named(
     """

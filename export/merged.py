@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
-SIZES_ALONE = ("Shape", "Size")
+from ..core.operators import SIZES_ALONE
 
 
 class Wiring(NamedTuple):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from ..core.operators import SIZES_ALONE
 from ..core.precision import PRECISIONS
 from ..errors import CheckFailed
 
@@ -161,6 +162,8 @@ def right_dtypes(
     for name in [name for name, dtype in _inferred(source).items() if dtype == low]:
         dtypes.pop(name, None)
     for name, node in after.nodes.items():
+        if node.op_type in SIZES_ALONE:
+            continue
         wanted = low if name in low_nodes else TensorProto.FLOAT
         for value in _judged(node):
             if dtypes.get(value) in (low, TensorProto.FLOAT) and dtypes[value] != wanted:

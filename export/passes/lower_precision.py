@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import onnx_ir as ir
 
 from ...core.graph_io import FLOAT32
+from ...core.operators import SIZES_ALONE
 from ...core.precision import FP32, Precision
 from .float_policy import ALWAYS_FLOAT32, Plan, rounded_to
 
@@ -52,11 +53,15 @@ class LowerPrecision(ir.passes.InPlacePass):
         return node is not None and str(node.name) in self._plan.low
 
     def _readers(self, value: ir.Value, *, low: bool) -> list[tuple[ir.Node, int]]:
-        """The uses of a value that want it in half precision, or those that want it in float32."""
+        """The uses of a value that want it in half precision, or those that want it in float32.
+
+        What reads its sizes alone takes it in any type.
+        """
         return [
             (node, index)
             for node, index in value.uses()
-            if low == (self._is_low(node) and index not in ALWAYS_FLOAT32.get(node.op_type, ()))
+            if node.op_type not in SIZES_ALONE
+            and low == (self._is_low(node) and index not in ALWAYS_FLOAT32.get(node.op_type, ()))
         ]
 
     def _round_constant(self, graph: ir.Graph, value: ir.Value) -> None:

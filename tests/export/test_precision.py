@@ -86,6 +86,18 @@ def test_a_normalisation_stays_in_float32_and_its_operators_share_one_cast(tmp_p
     assert casts(low) == Counter(["x", "conv", "normal", "y_fp16"])
 
 
+def test_nothing_is_cast_for_its_sizes_alone(tmp_path: Path) -> None:
+    nodes: list[Node] = [
+        ("Conv", ["x", "w"], "conv"),
+        ("Shape", ["conv"], "sizes"),
+        ("Relu", ["conv"], "relu"),
+        ("Reshape", ["relu", "sizes"], "shaped"),
+        ("Conv", ["shaped", "w"], "y"),
+    ]
+    low = lower(write(tmp_path, nodes), "fp16", tmp_path)
+    assert casts(low) == Counter(["x", "y_fp16"])
+
+
 def test_float16_stays_at_opset_17_and_bfloat16_rises_to_the_lowest_that_has_convolutions(tmp_path: Path) -> None:
     graph = write(tmp_path)
     half, brain = (lower(graph, name, tmp_path) for name in ("fp16", "bf16"))
