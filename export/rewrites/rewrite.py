@@ -184,10 +184,19 @@ class Writer:
         """One whole number: ``size``, or where that may vary what ``given`` has along the axis and ``more``."""
         if size is not None:
             return self.number(size, f"size of axis {axis}")
-        shape = self.integers("Shape", [given], f"size of the input's axis {axis}", start=axis, end=axis + 1)
+        shape = self.size_along(given, axis, f"size of the input's axis {axis}")
         if not more:
             return shape
         return self.integers("Add", [shape, self.number(more, f"more of axis {axis}")], f"size of axis {axis}")
+
+    def size_along(self, given: ir.Value | None, axis: int, word: str) -> ir.Value:
+        """One whole number: what ``given`` has along the axis.
+
+        It is cut out of the whole shape: that operator's own start and end are newer than some parsers.
+        """
+        shape = self.integers("Shape", [given], f"shape for the {word}")
+        bounds = [self.number(axis, f"start of the {word}"), self.number(axis + 1, f"end of the {word}")]
+        return self.integers("Slice", [shape, *bounds], word)
 
     def put(self, result: ir.Value) -> None:
         """Have ``result`` in the place of the old node's output, whose name and shape it takes."""

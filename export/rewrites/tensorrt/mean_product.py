@@ -75,7 +75,7 @@ def _times_vector(write: Writer, value: ir.Value, *, axis: int, size: int | None
         shape = (size, 1) if is_last else (1, size)
         vector: ir.Value = write.weight(np.full(shape, 1 / size, dtype), "vector")
         return write.node("MatMul", [value, vector] if is_last else [vector, value], "mean")
-    count = write.integers("Shape", [value], "count", start=axis, end=axis + 1)
+    count = write.size_along(value, axis, "count")
     one = write.number(1, "one")
     wanted = write.integers("Concat", [count, one] if is_last else [one, count], "size of the vector", axis=0)
     vector = write.node("Expand", [write.weight(np.full((1, 1), 1 / SHARE, dtype), "share"), wanted], "vector")

@@ -91,7 +91,7 @@ def _parts(write: Writer, found: _Shared, value: ir.Value) -> list[ir.Value]:
         if known is not None:
             ends.append(write.number(known, f"end {number}"))
         else:
-            more = write.integers("Shape", [root], f"size {number}", start=HEIGHT, end=HEIGHT + 1)
+            more = write.size_along(root, HEIGHT, f"size {number}")
             ends.append(write.integers("Add", [ends[-1], more], f"end {number}"))
     parts = [
         write.node("Slice", [value, first, end, axis], f"part {number}")
