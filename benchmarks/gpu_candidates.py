@@ -9,16 +9,19 @@ every target, and the tables of the page; with TARGETs it prints their rows alon
 from __future__ import annotations
 
 import json
+import platform
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import onnx
 from fused_bytes import Kernels
+from gpu_candidates_page import TOGETHER
 from int8_placement import by_bits, crossing, layers_of
 
 from attn2trt.core.graph import OnnxGraph
@@ -37,7 +40,10 @@ from attn2trt.workflows.float32_graph import export_graph
 RESULTS = Path(__file__).parent / "results/gpu_candidates.json"
 BLOCKS = ("se", "cbam", "eca", "coord_att", "gam", "psa")
 BACKBONES = ("resnet50+se", "resnet50+cbam", "resnet50+coord_att")
+# Layers of an engine that run no kernel: shapes are computed by the host, the others make one stream wait for another.
+NO_KERNELS = ("shape_call", "signal", "wait")
 BLOCK_SHAPE, IMAGE_SHAPE, AXES, CAPABILITY = "8x256x56x56", "8x3x224x224", "batch=1:8:32", "8.9"
+NOTHING = 100_000  # bytes for one image
 FLOAT16, FLOAT32 = "float16", "float32"
 
 
@@ -50,22 +56,51 @@ def sources(name: str, folder: Path) -> Iterator[Source]:
 
 
 def rows_of(name: str, source: Source) -> Iterator[dict[str, Any]]:
-    """Yield the row of the graph as it is, then one for each choice."""
-    for chosen in ((), *((choice,) for choice in choices_of(source, FP16))):
-        row = {"target": name, "io": source.io, **_described(chosen)}
-        with scratch("candidates") as folder:
-            try:
-                graph = write_of(source, FP16, chosen, folder / "model.onnx")
-                yield row | counted(graph) | built(graph, folder)
-            except Attn2trtError as error:
-                yield row | {"why_not": " ".join(str(error).split())[:300]}
+    """Yield the row of the graph as it is, one for each choice, and one for several together.
+
+    Those are the best of each kind, the best first, each of which has to be better beside those before it.
+    """
+    single = {(): row_of(name, source, ())}
+    yield single[()]
+    for choice in choices_of(source, FP16):
+        single[choice,] = row_of(name, source, (choice,))
+        yield single[choice,]
+    chosen, best = best_of_each_kind(single), single[()]
+    kept: tuple[Choice, ...] = ()
+    for choice in chosen:
+        row = row_of(name, source, (*kept, choice)) if kept else single[choice,]
+        if "why_not" not in row and _effort(row) < _effort(best):
+            kept, best = (*kept, choice), row
+    if len(kept) > 1:
+        yield best | {"candidate": TOGETHER, "chosen": [choice.name for choice in kept]}
 
 
-def _described(chosen: Sequence[Choice]) -> dict[str, Any]:
-    if not chosen:
-        return {"candidate": "", "kind": "", "places": 0}
-    (choice,) = chosen
-    return {"candidate": choice.name, "kind": choice.kind, "places": choice.count}
+def best_of_each_kind(single: Mapping[tuple[Choice, ...], Mapping[str, Any]]) -> tuple[Choice, ...]:
+    """Return for each kind of place the choice that moves the fewest bytes, or of as many has the fewest kernels.
+
+    Choices that are no better than the graph as it is are left out; the best comes first.
+    """
+    found = {chosen[0]: _effort(row) for chosen, row in single.items() if chosen and "why_not" not in row}
+    better = sorted((choice for choice in found if found[choice] < _effort(single[()])), key=lambda one: found[one])
+    return tuple({choice.kind: choice for choice in reversed(better)}.values())[::-1]
+
+
+def _effort(row: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the bytes in steps of NOTHING, so that small tensors do not count, and the kernels."""
+    return round(sum(row["bytes"].values()) / NOTHING), row["kernels"]
+
+
+def row_of(name: str, source: Source, chosen: Sequence[Choice]) -> dict[str, Any]:
+    """Return what was counted of one candidate, or why it was refused."""
+    choice = chosen[0] if chosen else Choice("", "", 0)
+    row = {"target": name, "io": source.io, "candidate": choice.name, "kind": choice.kind}
+    row["places"] = sum(one.count for one in chosen)
+    with scratch("candidates") as folder:
+        try:
+            graph = write_of(source, FP16, chosen, folder / "model.onnx")
+            return row | counted(graph) | built(graph, folder)
+        except Attn2trtError as error:
+            return row | {"why_not": " ".join(str(error).split())[:300]}
 
 
 def counted(graph: OnnxGraph) -> dict[str, Any]:
@@ -108,7 +143,7 @@ def built(graph: OnnxGraph, folder: Path) -> dict[str, Any]:
     layers = list(layers_of(paths["log"].read_text(encoding="utf-8", errors="replace")))
     kinds = Counter(layer.kind for layer in layers)
     return {
-        "kernels": sum(count for kind, count in kinds.items() if kind != "shape_call"),
+        "kernels": sum(count for kind, count in kinds.items() if kind not in NO_KERNELS),
         "by_type": dict(sorted(kinds.items())),
         "converting": sum(layer.only_converts for layer in layers),
         "bytes": by_bits(crossing(layers)),
@@ -128,7 +163,15 @@ def main(names: Sequence[str]) -> int:
         if not names:
             versions = {package: version(package) for package in ("tensorrt-rtx", "torch", "onnx")}
             shapes = {"block": BLOCK_SHAPE, "image": IMAGE_SHAPE, "axes": AXES}
-            document = {"versions": versions, "capability": CAPABILITY, "shapes": shapes, "rows": rows}
+            machine = f"{platform.machine()}, {platform.system()}, CPU only"
+            document = {
+                "date": date.today().isoformat(),
+                "machine": machine,
+                "versions": versions,
+                "capability": CAPABILITY,
+                "shapes": shapes,
+                "rows": rows,
+            }
             RESULTS.write_text(json.dumps(document, indent=1) + "\n")
     if not names:
         from gpu_candidates_page import write

@@ -46,6 +46,11 @@ def test_the_page_of_8_bit_formats_is_what_its_command_writes(monkeypatch: pytes
     assert written_by("int8_page", results, monkeypatch) == (ROOT / "docs/int8.md").read_text()
 
 
+def test_the_page_of_candidates_is_what_its_command_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    results = {name: stored(name) for name in ("gpu_candidates", "tactic_times")}
+    assert written_by("gpu_candidates_page", results, monkeypatch) == (ROOT / "docs/gpu_candidates.md").read_text()
+
+
 def stored(name: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((ROOT / f"benchmarks/results/{name}.json").read_text())
     return found

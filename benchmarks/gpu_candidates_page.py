@@ -1,0 +1,131 @@
+"""docs/gpu_candidates.md: the tables between its markers, of what was counted and of what a builder timed.
+
+python benchmarks/gpu_candidates_page.py     writes them from results/gpu_candidates.json and results/tactic_times.json
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs/gpu_candidates.md"
+COUNTED, TIMED = "gpu_candidates", "tactic_times"
+TOGETHER = "together"
+PLAIN = "as it is"
+TITLES = {"HALF": "float16", "FLOAT": "float32", "INT64": "integers", "INT32": "integers", "BOOL": "integers"}
+BETWEEN = "Optimizer Reformat"  # from one format to another: a path that the plan may take
+SLOW = 6.0  # microseconds; faster kernels are launch and little else
+
+
+def page(data: Mapping[str, Any]) -> str:
+    """Return the page with its tables; ``data`` has the results of ``stored``, by their names."""
+    tables = {
+        "counted": [*_heading(data[COUNTED]), *_counted(data[COUNTED]["rows"])],
+        "refused": [*_refused(data[COUNTED]["rows"])],
+        "timed": [*_timed(data[TIMED])],
+    }
+    text = PAGE.read_text()
+    for name, lines in tables.items():
+        between = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        text = between.sub(lambda found, lines=lines: found[1] + "\n".join(["", *lines, ""]) + "\n" + found[2], text)
+    return text
+
+
+def stored() -> dict[str, Any]:
+    """Return the results that the page is made of."""
+    return {name: json.loads((ROOT / f"benchmarks/results/{name}.json").read_text()) for name in (COUNTED, TIMED)}
+
+
+def write() -> None:
+    """Write the tables of what is stored."""
+    PAGE.write_text(page(stored()))
+
+
+def _heading(document: Mapping[str, Any]) -> Iterator[str]:
+    versions = ", ".join(f"{name} {number}" for name, number in document["versions"].items())
+    shapes = document["shapes"]
+    yield (
+        f"Counted on {document['date']} ({document['machine']}; {versions}), in fp16, for compute capability "
+        f"{document['capability']}. Blocks: `--shape {shapes['block']}`, networks: `--shape {shapes['image']}`, both "
+        f"`--dynamic {shapes['axes']}`."
+    )
+
+
+def _counted(rows: list[dict[str, Any]]) -> Iterator[str]:
+    for target, io in dict.fromkeys((row["target"], row["io"]) for row in rows):
+        found = [row for row in rows if (row["target"], row["io"]) == (target, io)]
+        plain = found[0]
+        yield from ("", f"### {target}, inputs and outputs in {io}", "")
+        yield from (f"The graph as it is: {_layers(plain)}.", "")
+        yield "| candidate | places | layers parsed | Casts | kernels | only convert | MB between kernels | if fused |"
+        yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
+        for row in found:
+            yield f"| {_name(row)} | {row['places'] or ''} | {_cells(row, plain)} |"
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return "; ".join(row["chosen"]) if row["candidate"] == TOGETHER else row["candidate"] or PLAIN
+
+
+def _cells(row: Mapping[str, Any], plain: Mapping[str, Any]) -> str:
+    if "why_not" in row:
+        return "**refused** | | | | |"
+    change = _change(row["parsed"], plain["parsed"]) if row is not plain else f"{_total(row['parsed'])}"
+    crossing, fused = _megabytes(row["bytes"]), _megabytes(row["if_fused"])
+    return f"{change} | {row['casts']} | {row['kernels']} | {row['converting']} | {crossing} | {fused}"
+
+
+def _layers(row: Mapping[str, Any]) -> str:
+    """Return the layers of a parsed network by type and precision in words."""
+    return ", ".join(
+        f"{kind.lower()} {' + '.join(f'{count} {TITLES.get(dtype, dtype.lower())}' for dtype, count in types.items())}"
+        for kind, types in row["parsed"].items()
+    )
+
+
+def _total(parsed: Mapping[str, Mapping[str, int]]) -> int:
+    return sum(count for types in parsed.values() for count in types.values())
+
+
+def _change(parsed: Mapping[str, Mapping[str, int]], plain: Mapping[str, Mapping[str, int]]) -> str:
+    """Return how many layers of each type and precision are more or fewer; constants are left out."""
+    changes = []
+    for kind in dict.fromkeys((*plain, *parsed)):
+        before, after = plain.get(kind, {}), parsed.get(kind, {})
+        for dtype in () if kind == "CONSTANT" else sorted({*before, *after}):
+            if difference := after.get(dtype, 0) - before.get(dtype, 0):
+                changes.append(f"{difference:+} {kind.lower()} {TITLES.get(dtype, dtype.lower())}")
+    return f"{_total(parsed)}: {', '.join(changes)}" if changes else f"{_total(parsed)}"
+
+
+def _megabytes(moved: Mapping[str, int]) -> str:
+    """Return the megabytes for one image, and how many of them are in 32 bits."""
+    total, wide = sum(moved.values()) / 1e6, moved.get("32", 0) / 1e6
+    return f"{total:.1f}" + (f" ({wide:.1f} in float32)" if wide >= 0.05 else "")
+
+
+def _refused(rows: list[dict[str, Any]]) -> Iterator[str]:
+    found = {(row["target"], row["candidate"]): row["why_not"] for row in rows if "why_not" in row}
+    if not found:
+        yield f"None: TensorRT for RTX parsed and built all {len(rows)} graphs."
+        return
+    yield "| target | candidate | reason |"
+    yield "| --- | --- | --- |"
+    for (target, candidate), why in found.items():
+        yield f"| {target} | {candidate or PLAIN} | {why} |"
+
+
+def _timed(document: Mapping[str, list[dict[str, Any]]]) -> Iterator[str]:
+    for name, rows in document.items():
+        slow = [row for row in rows if row["us"] >= SLOW and not row["layer"].startswith(BETWEEN)]
+        yield from ("", f"### {name}", "", "| layer | kernel | formats | microseconds |", "| --- | --- | --- | --- |")
+        for row in sorted(slow, key=lambda row: -row["us"]):
+            yield f"| {row['layer'][:60]} | {row['kernel']} | {row['formats']} | {row['us']:.1f} |"
+
+
+if __name__ == "__main__":
+    write()
