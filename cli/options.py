@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..core.graph_io import IO
+from ..core.input_path import Kind, require_readable
 from ..core.precision import FP32, INTEGERS, PRECISIONS, QUANTISED, named_budgets
 from ..core.processes import STAGE_SECONDS, note
 from ..engines.tensorrt.targets import DEFAULT
@@ -28,15 +29,35 @@ Decorator = Callable[[Command], Command]
 LARGEST_BYTES = 1 << 20  # of a file with the preprocessing
 _LAYOUTS = "attn2trt.layouts"
 PATH = click.Path(readable=False, path_type=Path)  # what cannot be read is an error of reading, not of usage
-IMAGES = click.Path(exists=True, file_okay=False, path_type=Path)
-CALIBRATION = click.Path(exists=True, path_type=Path)
 
 
-class Checkpoint(click.Path):
+class Readable(click.Path):
+    """A path to be read, refused in the words of every other error if it cannot be.
+
+    Args:
+        expected: What it should lead to, in words.
+        kind: A file, a folder, or either of them.
+    """
+
+    def __init__(self, expected: str, kind: Kind = "file") -> None:
+        super().__init__(readable=False, path_type=Path)
+        self._expected, self._kind = expected, kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        option = "" if param is None or param.param_type_name != "option" else param.opts[0]
+        return require_readable(Path(value), self._expected, option=option, kind=self._kind)
+
+
+IMAGES = Readable("a folder of photographs", "folder")
+CALIBRATION = Readable("a folder of photographs, or a file ending in .npz or .safetensors", "either")
+
+
+class Checkpoint(Readable):
     """A file, or a name on the Hugging Face hub, which only fetching it can check."""
 
     def __init__(self) -> None:
-        super().__init__(exists=True, dir_okay=False, path_type=Path)
+        super().__init__("a file of weights")
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return a path, with its entry behind #, or the text as it stands if it begins with ``hf-hub:``."""
@@ -96,15 +117,18 @@ def _preprocessing(_context: click.Context, _option: click.Parameter, text: str 
     source = text
     if not text.lstrip().startswith("{"):
         file = Path(text)
-        if not file.is_file() or file.stat().st_size > LARGEST_BYTES:
-            raise InputError(f"received --preprocessing {text}, which is no such file; {expected}")
+        require_readable(file, expected.removeprefix("expected "), option="--preprocessing")
+        if file.stat().st_size > LARGEST_BYTES:
+            raise InputError(f"received --preprocessing {text}, which is larger than {LARGEST_BYTES} bytes; {expected}")
         source = file.read_text(encoding="utf-8", errors="replace")
     try:
         entry = json.loads(source)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"received --preprocessing {text[:80]}, which is no JSON ({error}); {expected}") from None
+        raise InputError(
+            f"received --preprocessing {text[:80]}, which is no JSON ({error}); {expected}; correct it"
+        ) from None
     if not isinstance(entry, dict):
-        raise InputError(f"received --preprocessing {text[:80]}; {expected}")
+        raise InputError(f"received --preprocessing {text[:80]}; {expected}; correct it")
     return Preprocessing.from_json(entry) or Preprocessing()
 
 

@@ -8,7 +8,7 @@ import click
 
 from ..core.manifest import REPORT
 from ..errors import InputError
-from .options import PATH, output_options
+from .options import PATH, Readable, output_options
 from .out_file import out_file
 from .output import print_json, print_lines
 
@@ -19,7 +19,7 @@ from .output import print_json, print_lines
 @click.option(
     "--add",
     multiple=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=Readable("what attn2trt cost or attn2trt benchmark writes with -o"),
     metavar="FILE",
     help="A document that attn2trt cost or benchmark wrote with -o: it becomes part of BUNDLE.",
 )

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from ..core.input_path import require_readable
 from ..errors import InputError
 from .options import PATH, bundle_argument, output_options
 from .output import print_json, print_lines, print_note, stages
 
 if TYPE_CHECKING:
     from ..workflows.triton import ServedBundle, ServedModel
+
+LABELS = "a text file, one class a line"
 
 
 @click.command("triton")
@@ -119,10 +122,11 @@ def _labels(bundle: Path, texts: tuple[str, ...]) -> dict[str, str]:
     for text in texts:
         output, _, file = text.rpartition("=") if not Path(text).exists() else ("", "", text)
         try:
-            content = Path(file).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(f"received --labels {text}; expected a text file, one class a line ({reason})") from None
+            content = require_readable(Path(file), LABELS, option="--labels").read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"received --labels {text}; expected {LABELS}, in UTF-8 ({error.reason}); write it again"
+            ) from None
         outputs = open_bundle(bundle).outputs
         if not output and len(outputs) > 1:
             names = ", ".join(spec.name for spec in outputs)

@@ -206,7 +206,7 @@ def open_bundle(path: Folder) -> Bundle:
 
 
 def _why_no_bundle(folder: Path) -> str:
-    if folder.suffix == ".onnx":
+    if folder.suffix == ".onnx" and not folder.is_dir():
         return f"it is an ONNX file; make a bundle of it by `attn2trt deploy {folder}`"
     return f"it holds no {MANIFEST}; give the folder that `attn2trt deploy` printed"
 

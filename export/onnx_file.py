@@ -14,9 +14,10 @@ from typing import Any
 
 from ..core.bundle import sha256
 from ..core.graph import OnnxGraph
+from ..core.input_path import require_readable
 from ..core.tensor_spec import Axis, TensorSpec
 from ..core.worker import Worker
-from ..errors import InputError, StorageError
+from ..errors import InputError
 
 READ_SECONDS = 600
 
@@ -79,15 +80,7 @@ class OnnxFileReader:
     """The process that reads one file: ``read`` says what it is, ``write`` makes the graph. Use it in a ``with``."""
 
     def __init__(self, path: Path, *, seconds: float = READ_SECONDS) -> None:
-        if not path.exists():
-            raise InputError(f"received {path}, and there is no such file; expected an ONNX file")
-        if not path.is_file():
-            raise InputError(f"received {path}, which is no file; expected an ONNX file, model.onnx")
-        try:
-            path.open("rb").close()
-        except OSError as error:
-            raise StorageError(f"reading {path} failed: {error.strerror}; fix the permission") from error
-        self._path = path
+        self._path = require_readable(path, "an ONNX file")
         self._worker = Worker("export.onnx_file_child", who="the reader of the ONNX file", seconds=seconds)
 
     def __enter__(self) -> OnnxFileReader:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from ..core.input_path import require_readable
 from ..errors import InputError
 from .block_index import nearest
 
@@ -39,7 +40,7 @@ def find_file(text: str) -> Path:
             f"received {text!r}; expected a Python file, found none in {path.parent.absolute()}; "
             f"{nearest(text, beside, 'correct the path, or run from the folder that holds it')}"
         )
-    _found[text] = path.absolute()
+    _found[text] = require_readable(path, "a Python file").absolute()
     return _found[text]
 
 

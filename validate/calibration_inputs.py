@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from ..core.input_path import require_readable
 from .cases import Case, Feeds, image_cases
 from .tensor_file import TensorFile
 
@@ -41,8 +42,8 @@ class CalibrationInputs:
 def calibration_inputs(source: Path | None, target: Fed, cases: Sequence[Case], *, seed: int) -> CalibrationInputs:
     """Read a folder of photographs or a file of tensors; without ``source`` take the cases with ordinary values.
 
-    Photographs and tensors go in at the optimum of every dynamic axis. Raises InputError for a source that cannot be
-    read, or that does not fit the target's inputs.
+    Photographs and tensors go in at the optimum of every dynamic axis. Raises InputError for a source that is not
+    there, or that does not fit the target's inputs, and StorageError for one that may not be read.
     """
     if source is None:
         chosen = [case for case in cases if case.kind in ORDINARY]
@@ -50,6 +51,7 @@ def calibration_inputs(source: Path | None, target: Fed, cases: Sequence[Case], 
         kinds = [f"{len(chosen) - photographs} random batches"]
         kinds += [f"{photographs} of photographs"] if photographs else []
         return CalibrationInputs(lambda: (case.feeds for case in chosen), f"{' and '.join(kinds)} (--calibrate DIR)")
+    require_readable(source, "a folder of photographs, or a file of tensors", option="--calibrate", kind="either")
     if source.is_dir():
         found = image_cases(
             target.inputs,

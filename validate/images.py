@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ..core.input_path import require_readable
 from ..core.preprocessing import Placement, Preprocessing
 from ..core.tensor_spec import TensorSpec
 from ..errors import InputError, MissingRequirement
@@ -50,10 +51,7 @@ def image_paths(
             f"received images in '{folder}', but no input is a float or uint8 (n, c, h, w) tensor "
             f"({'; '.join(map(str, inputs))}); leave {option} out"
         )
-    try:
-        files = images_in(folder)
-    except OSError as error:
-        raise InputError(f"cannot list the image folder '{folder}': {error.strerror}; give a readable folder") from None
+    files = images_in(require_readable(folder, "a folder of photographs", option=option, kind="folder"))
     if not files:
         raise InputError(f"received '{folder}' with no image in it; expected files ending in {', '.join(SUFFIXES)}")
     rows = taker.resolve(sizes)[0]

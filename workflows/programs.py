@@ -36,6 +36,8 @@ def write_programs(bundle: Folder, out: Folder) -> Programs:
     opened, destination = open_bundle(bundle), Path(out)
     if not opened.manifest["cases"]:
         raise InputError(f"{opened.path} has no recorded case that a program could run; deploy the target again")
+    if not all(folder.is_dir() for folder in destination.parents if folder.exists()):
+        raise InputError(f"{destination} lies below a file; give another folder with -o")
     if os.path.lexists(destination) and (not destination.is_dir() or any(destination.iterdir())):
         raise InputError(f"{destination} is not empty; expected a folder of its own; give another one with -o")
     files = program_files()

@@ -10,7 +10,8 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import InputError, StorageError
+from ...core.input_path import require_readable
+from ...errors import InputError
 from .flavours import RTX, TENSORRT, Flavour
 from .versions import Version
 
@@ -55,12 +56,5 @@ def read_header(path: Path) -> PlanHeader:
 
 def _begin(path: Path) -> tuple[bytes, int]:
     """Return the first bytes of a file, and its length."""
-    if not path.exists():
-        raise InputError(f"received {path}, and there is no such file; expected a TensorRT plan")
-    if not path.is_file():
-        raise InputError(f"received {path}, which is no file; expected a TensorRT plan")
-    try:
-        with path.open("rb") as stream:
-            return stream.read(_HEADER.size), path.stat().st_size
-    except OSError as failure:
-        raise StorageError(f"reading {path} failed: {failure.strerror}; fix the permission") from failure
+    with require_readable(path, "a TensorRT plan").open("rb") as stream:
+        return stream.read(_HEADER.size), path.stat().st_size

@@ -80,7 +80,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     saved(convolution(dims=("n", 3, "h", "w"), out=("n", 4, "h", "w")), tmp_path / "open.onnx")
     (tmp_path / "text.onnx").write_text("not ONNX")
     for arguments, why in (
-        (("none.onnx",), "no such file"),
+        (("none.onnx",), "none.onnx, which is not there; expected an ONNX file; correct the path"),
         (("text.onnx",), "no ONNX file"),
         (("custom.onnx",), "com.microsoft::Sigmoid"),
         (("open.onnx",), "add --dynamic h=min:opt:max,w=min:opt:max"),

@@ -173,7 +173,7 @@ def test_a_folder_that_is_no_bundle_is_one_line_and_exit_2(name: str, tmp_path: 
         (("cbma",), "cbam"),
         (("resnet51+cbam",), "resnet50"),
         (("eca:kernel=5",), "kernel"),
-        (("onnx:model.onnx",), "received model.onnx, and there is no such file"),
+        (("onnx:model.onnx",), "received model.onnx, which is not there; expected an ONNX file; correct the path"),
         (("se", "--shape", "2x16"), "2x16"),
         (("se", "--shape", "2x16x8x8", "--dynamic", "batch=4:2:1"), "4:2:1"),
         (("se", "--shape", "2x16x8x8", "--opset", "5"), "opset"),

@@ -92,7 +92,10 @@ def test_a_failure_comes_before_what_could_not_be_checked() -> None:
         (["--dataset", "nowhere"], "received --dataset nowhere, which is not there; expected a folder of images"),
         (["--dataset", "IMAGES", "--max-flips", "2"], "expected a share from 0% to 100%"),
         (["--dataset", "IMAGES", "--max-flips", "few"], "expected a share, as 0.5% or 0.005"),
-        (["--dataset", "IMAGES", "--preprocessing", "imagenet"], "received --preprocessing imagenet, which is no such"),
+        (
+            ["--dataset", "IMAGES", "--preprocessing", "imagenet"],
+            "received --preprocessing imagenet, which is not there",
+        ),
         (["--dataset", "IMAGES", "--preprocessing", "{"], "which is no JSON"),
         (["--dataset", "IMAGES", "--preprocessing", '{"crop": 2}'], "crop 2; expected a share above 0, at most 1"),
     ],

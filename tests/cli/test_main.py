@@ -76,8 +76,14 @@ def test_version() -> None:
         (("deploy", "se", "--opset", "seventeen"), "'seventeen' is not a valid integer range"),
         (("deploy", "se", "--max-error", "0"), "0.0 is not in the range"),
         (("deploy", "se", "--require", "coreml"), "'coreml' is not"),
-        (("deploy", "se", "--checkpoint", "no-such-file"), "'no-such-file' does not exist"),
-        (("deploy", "se", "--inputs", "no-such-folder"), "'no-such-folder' does not exist"),
+        (
+            ("deploy", "se", "--checkpoint", "no-such-file"),
+            "received --checkpoint no-such-file, which is not there; expected a file of weights; correct the path",
+        ),
+        (
+            ("deploy", "se", "--inputs", "no-such-folder"),
+            "received --inputs no-such-folder, which is not there; expected a folder of photographs; correct the path",
+        ),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_2(arguments: tuple[str, ...], words: str) -> None:

@@ -53,7 +53,7 @@ def test_the_page_of_several_goes_to_a_file(place: Path, tmp_path: Path) -> None
         ((), 2, "Missing argument"),
         (("PLACE", "PLACE"), 2, "received 2 bundles; expected -o with them; give one, as -o page.html"),
         (("PLACE", "PLACE", "-o", "x.html", "--add", __file__), 2, "received --add with 2 bundles"),
-        (("PLACE", "--add", "no.json"), 2, "does not exist"),
+        (("PLACE", "--add", "no.json"), 2, "received --add no.json, which is not there; expected what attn2trt cost"),
         (("nothing",), 2, "is not a bundle"),
         (("PLACE", "-o", "no/such/page.html"), 2, "in a folder that does not exist"),
     ],

@@ -69,7 +69,11 @@ def test_a_shape_that_is_kept_whole_says_why(bundle: Path, tmp_path: Path) -> No
     ("arguments", "code", "message"),
     [
         (["--precision", "int8"], 2, "received --precision int8; expected one that the bundle holds: fp32, fp16"),
-        (["--labels", "nowhere"], 2, "received --labels nowhere; expected a text file"),
+        (
+            ["--labels", "nowhere"],
+            2,
+            "received --labels nowhere, which is not there; expected a text file, one class a line; correct the path",
+        ),
         (["--backend", "tensorrt"], 2, "is left to serve"),
         (["--instances", "0"], 2, "--instances"),
     ],

@@ -49,9 +49,9 @@ def test_what_is_no_onnx_file(tmp_path: Path) -> None:
         path = tmp_path / "bad.onnx"
         path.write_bytes(content)
         assert why in refusal(path)
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match=r"which is not there; expected an ONNX file; correct the path"):
         OnnxFileReader(tmp_path / "none.onnx")
-    with pytest.raises(InputError, match="which is no file"):
+    with pytest.raises(InputError, match="a folder; expected an ONNX file; name the file in it"):
         OnnxFileReader(tmp_path)
 
 

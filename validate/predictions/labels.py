@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.input_path import require_readable
 from ...core.preprocessing import Placement, Preprocessing
 from ...errors import InputError
 from ..images import read_mask
@@ -74,8 +75,7 @@ def find_labels(
     if given is None or str(given) == FOLDERS:
         return _folders(metric, names, is_asked=given is not None)
     path = Path(given)
-    if not path.exists():
-        raise InputError(f"received --labels {path}, which is not there; expected a file or a folder; correct the path")
+    require_readable(path, "a file or a folder", option="--labels", kind="either")
     if isinstance(metric, Detections):
         found = _boxes(path, metric, names)
     elif isinstance(metric, ClassMaps):
@@ -224,8 +224,7 @@ def _json(path: Path) -> Any:
 
 
 def _text(path: Path) -> str:
-    if path.is_dir():
-        raise InputError(f"received --labels {path}, a folder; expected a file of labels")
+    require_readable(path, "a file of labels", option="--labels")
     if path.stat().st_size > LARGEST_BYTES:
         raise InputError(f"received --labels {path} of {path.stat().st_size} bytes; expected at most {LARGEST_BYTES}")
     try:

@@ -10,9 +10,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ...core.input_path import require_readable
 from ...core.preprocessing import Placement, Preprocessing
 from ...core.tensor_spec import Axis, TensorSpec
-from ...errors import InputError
+from ...errors import InputError, StorageError
 from ..cases import Feeds
 from ..images import SUFFIXES, normalised, read_image, require_pillow
 from ..tensor_file import TENSORS, TensorFile
@@ -68,10 +69,9 @@ def find_samples(
 
     Raises InputError if there is none, if it does not fit the inputs, or for images if ``how`` is not known.
     """
+    require_readable(source, "a folder of images, or a file of tensors", option="--dataset", kind="either")
     if source.is_dir():
         return _images(source, inputs, axes, how)
-    if not source.exists():
-        raise InputError(f"received --dataset {source}, which is not there; expected a folder of images; correct it")
     if source.suffix not in TENSORS:
         raise InputError(
             f"received --dataset {source}; expected a folder of images, or a file ending in {' or '.join(TENSORS)} "
@@ -240,7 +240,7 @@ def _walk(folder: Path) -> tuple[list[str], list[str]]:
     others: list[str] = []
 
     def refuse(error: OSError) -> None:
-        raise InputError(
+        raise StorageError(
             f"cannot list the folder '{error.filename}' of --dataset: {error.strerror}; make it readable"
         ) from None
 

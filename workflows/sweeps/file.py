@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ...core.input_path import require_readable
 from ...core.precision import parse_precisions
 from ...core.schedule import Needs
 from ...errors import InputError, MissingRequirement
@@ -83,8 +84,7 @@ def read_file(file: Path) -> SweepFile:
             duplicate, or commands that do not go together.
         MissingRequirement: Python is older than 3.11, and tomli is not installed.
     """
-    if not file.is_file():
-        raise InputError(f"received {file}, which is no file; expected the TOML file of a sweep; correct the path")
+    require_readable(file, "the TOML file of a sweep")
     if file.stat().st_size > LARGEST_BYTES:
         raise InputError(f"received {file}, which is larger than {LARGEST_BYTES >> 20} MiB; expected a sweep's TOML")
     return parse(_toml(file), str(file))

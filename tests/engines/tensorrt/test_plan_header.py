@@ -45,9 +45,9 @@ def test_what_is_no_whole_plan_is_one_line(content: bytes, why: str, tmp_path: P
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="there is no such file"):
+    with pytest.raises(InputError, match=r"which is not there; expected a TensorRT plan; correct the path"):
         read_header(tmp_path / "none.plan")
-    with pytest.raises(InputError, match="which is no file"):
+    with pytest.raises(InputError, match="a folder; expected a TensorRT plan; name the file in it"):
         read_header(tmp_path)
 
 

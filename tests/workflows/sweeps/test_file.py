@@ -140,7 +140,7 @@ def test_what_is_no_toml_says_where(text: str, words: str, tmp_path: Path) -> No
 
 
 def test_what_is_no_file_or_no_text(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="which is no file; expected the TOML file of a sweep"):
+    with pytest.raises(InputError, match="expected the TOML file of a sweep"):
         read_file(tmp_path)
     file = tmp_path / "x.toml"
     file.write_bytes(b"\xff\xfe")

@@ -1,0 +1,101 @@
+"""Every path that a command reads, missing, of the wrong kind or not readable: one line and its exit code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from attn2trt.cli.main import group
+
+# PATH stands for what is given; good.onnx is read later, if at all
+FILES = [
+    ("check PATH", "an ONNX file"),
+    ("deploy onnx:PATH", "an ONNX file"),
+    ("export onnx:PATH", "an ONNX file"),
+    ("check good.onnx --plan PATH --trust", "a TensorRT plan"),
+    ("sweep PATH", "the TOML file of a sweep"),
+    ("deploy se --checkpoint PATH", "a file of weights"),
+    ("export se --checkpoint PATH", "a file of weights"),
+    ("benchmark se --checkpoint PATH", "a file of weights"),
+    ("cost resnet18+se --checkpoint PATH", "a file of weights"),
+    ("check good.onnx --against se --checkpoint PATH", "a file of weights"),
+    ("deploy se --preprocessing PATH", "JSON as "),
+    ("validate bundle --dataset images --preprocessing PATH", "JSON as "),
+    ("report bundle --add PATH", "what attn2trt cost or attn2trt benchmark writes with -o"),
+]
+FOLDERS = [("deploy se --inputs PATH", "a folder of photographs"), ("check good.onnx --inputs PATH", "a folder of")]
+EITHER = [("deploy se --precision fp32,int8 --calibrate PATH", "a folder of photographs, or a file ending in .npz")]
+BUNDLES = ["compile", "validate", "verify", "benchmark", "tune", "report", "programs -o out"]
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "secret").touch()
+    (tmp_path / "file").touch()
+    return tmp_path
+
+
+def run(command: str, path: str) -> Result:
+    before = sorted(Path().rglob("*"))
+    result = CliRunner().invoke(group, [part.replace("PATH", path) for part in command.split()])
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert sorted(Path().rglob("*")) == before
+    return result
+
+
+@pytest.mark.parametrize(("command", "expected"), [*FILES, *FOLDERS, *EITHER])
+def test_what_is_not_there_is_bad_input(command: str, expected: str) -> None:
+    result = run(command, "missing")
+    assert result.exit_code == 2
+    assert f"missing, which is not there; expected {expected}" in result.stderr
+    assert result.stderr.endswith("; correct the path\n")
+
+
+@pytest.mark.parametrize(("command", "expected"), FILES)
+def test_a_folder_for_a_file_is_bad_input(command: str, expected: str) -> None:
+    result = run(command, "folder")
+    assert result.exit_code == 2
+    assert f"folder, a folder; expected {expected}" in result.stderr
+    assert result.stderr.endswith("; name the file in it\n")
+
+
+@pytest.mark.parametrize(("command", "expected"), FOLDERS)
+def test_a_file_for_a_folder_is_bad_input(command: str, expected: str) -> None:
+    result = run(command, "file")
+    assert result.exit_code == 2
+    assert f"file, a file; expected {expected}" in result.stderr
+    assert result.stderr.endswith("; name the folder that holds it\n")
+
+
+@pytest.mark.parametrize("command", [command for command, _ in (*FILES, *EITHER)])
+def test_what_may_not_be_read_is_an_error_of_reading(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Path.open
+
+    def opened(path: Path, *given: Any, **options: Any) -> Any:
+        if path.name == "secret":
+            raise PermissionError(13, "Permission denied")
+        return own(path, *given, **options)
+
+    monkeypatch.setattr(Path, "open", opened)
+    result = run(command, "secret")
+    assert result.exit_code == 4
+    assert result.stderr == "error: reading secret failed: Permission denied; fix the permission\n"
+
+
+@pytest.mark.parametrize("command", BUNDLES)
+@pytest.mark.parametrize("path", ["missing", "folder", "file", "model.onnx"])
+def test_what_is_no_bundle_is_bad_input(command: str, path: str, place: Path) -> None:
+    if path == "model.onnx":
+        (place / path).mkdir()  # a folder that is named as a file
+    name, *more = command.split()
+    result = run(" ".join((name, f"./{path}", *more)), "")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"error: {path} is not a bundle: it holds no bundle.json; give the folder that `attn2trt deploy` printed\n"
+    )
