@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ ON_CPU = "ort-cpu"
 # more graphs than any backbone gives, those that measure the machine among them
 MOST_GRAPHS = 60
 # two plans, both with a profiler, and copies
-MOST_PLANS, GPU_ROUNDS = 6, 12
+MOST_PLANS = 6
 PLOTS = (".png", ".svg")
 
 
@@ -55,6 +56,7 @@ def _plot(_context: click.Context, _option: click.Parameter, path: Path | None) 
     metavar="BUNDLE",
     help="With tensorrt, the plain backbone's bundle, whose plan is timed in turn.",
 )
+@click.option("--tuned", is_flag=True, help="With tensorrt, the plan of the graph that tune wrote.")
 @timing_options("each graph")
 @click.option(
     "--plot",
@@ -70,6 +72,7 @@ def command(
     runtime: str,
     precision: str | None,
     backbone: Path | None,
+    tuned: bool,
     out: Path | None,
     plot: Path | None,
     force: bool,
@@ -94,13 +97,15 @@ def command(
     if runtime != ON_CPU:
         from ..report.device_cost_table import device_cost_table
 
-        on_gpu = _on_gpu(target, runtime, precision, backbone, plot, options)
+        asked = {"precision": precision or FP32, "backbone": backbone, "tuned": tuned, "flavour": runtime}
+        on_gpu = _on_gpu(target, asked, {"plot": plot, **options})
         document, table = on_gpu.to_json(), partial(device_cost_table, on_gpu)
     else:
         from ..report.cost_plot import write_plot
         from ..report.cost_table import cost_table
 
-        found = _on_cpu(target, precision, backbone, plot, options)
+        _require_gpu({"--precision": precision, "--backbone": backbone, "--tuned": tuned or None})
+        found = _on_cpu(target, plot, options)
         document, table = found.to_json(), partial(cost_table, found)
         if plot_file is not None:
             plot_file.write(lambda path: write_plot(found, path, title=TITLE))
@@ -114,16 +119,8 @@ def command(
     return 0
 
 
-def _on_cpu(
-    target: str, precision: str | None, backbone: Path | None, plot: Path | None, options: dict[str, Any]
-) -> Cost:
-    """Time a target in ONNX Runtime. Raises InputError for options that go with a plan."""
-    for option, value in (("--precision", precision), ("--backbone", backbone)):
-        if value is not None:
-            raise InputError(
-                f"received {option} {value} without a GPU's runtime; expected it with a bundle and its plan; add "
-                f"--runtime tensorrt, or leave {option} out"
-            )
+def _on_cpu(target: str, plot: Path | None, options: dict[str, Any]) -> Cost:
+    """Time a target in ONNX Runtime."""
     from ..report.cost_plot import require_matplotlib
     from ..workflows.cost import ROUNDS, cost
 
@@ -134,30 +131,35 @@ def _on_cpu(
         return cost(target, method=method, weights=weights, progress=progress, **options)
 
 
-def _on_gpu(
-    target: str, runtime: str, precision: str | None, backbone: Path | None, plot: Path | None, options: dict[str, Any]
-) -> DeviceCost:
+def _require_gpu(options: Mapping[str, object]) -> None:
+    """Raise InputError for the first option that is given: it goes with a plan."""
+    for option, value in options.items():
+        if value is not None:
+            raise InputError(
+                f"received {option} without a GPU's runtime; expected it with a bundle and its plan; add "
+                f"--runtime tensorrt, or leave {option} out"
+            )
+
+
+def _on_gpu(target: str, asked: Mapping[str, Any], options: dict[str, Any]) -> DeviceCost:
     """Time a bundle's plan. Raises InputError for a TARGET, and for options that go with one."""
     if not Path(target).is_dir():
         raise InputError(
             f"received {target}, which is no folder; expected a bundle with a plan, since a plan is built and judged "
             f"before it is timed; run attn2trt deploy {target} -o DIR and attn2trt compile DIR, and give DIR"
         )
-    method = take_method(options, rounds=GPU_ROUNDS, most=MOST_PLANS)
-    shapes = options.pop("shapes")
-    _refuse({"plot": plot, **options})
     from ..workflows.cost_plan import cost_plan
+    from ..workflows.plan_bench import METHOD
+
+    asked_for = take_method(options, rounds=METHOD.rounds, most=MOST_PLANS)
+    method = replace(
+        METHOD, seconds=asked_for.seconds, iterations=asked_for.iterations, max_seconds=asked_for.max_seconds
+    )
+    shapes = options.pop("shapes")
+    _refuse(options)
 
     with stages() as progress:
-        return cost_plan(
-            target,
-            precision=precision or FP32,
-            backbone=backbone,
-            shapes=shapes,
-            flavour=runtime,
-            method=method,
-            progress=progress,
-        )
+        return cost_plan(target, shapes=shapes, method=method, progress=progress, **asked)
 
 
 def _refuse(options: Mapping[str, Any]) -> None:

@@ -112,7 +112,7 @@ def _check_target(spec: str, shapes: Sequence[str]) -> None:
     if "/" in spec and ":" not in spec and not is_file(spec):
         raise InputError(
             f"received {spec}, the path of a bundle; expected a TARGET, since no bundle holds the plain backbone; "
-            "name what it was deployed from, as resnet50+cbam"
+            "name what it was deployed from, as resnet50+cbam, or add --runtime tensorrt for the cost of its plan"
         )
     parsed = parse(spec)
     if parsed.insertions or parsed.base.is_user_code:

@@ -21,10 +21,8 @@ from ..engines.timing.device_costs import PLAIN, DeviceCost
 from ..engines.timing.method import Method
 from ..errors import InputError, MissingRequirement
 from ..modules.grammar import parse
-from .plan_bench import MODEL, ROUNDS, PlanBench, hold
+from .plan_bench import METHOD, MODEL, PlanBench, hold
 from .plan_sizes import require_same_inputs, sizes_at
-
-__all__ = ["ROUNDS", "cost_plan"]
 
 
 def cost_plan(
@@ -34,6 +32,7 @@ def cost_plan(
     backbone: Folder | None = None,
     shapes: Sequence[str] = (),
     flavour: str = TENSORRT.name,
+    tuned: bool = False,
     method: Method | None = None,
     progress: Progress | None = None,
 ) -> DeviceCost:
@@ -45,6 +44,7 @@ def cost_plan(
         backbone: The folder of the plain backbone's bundle, with a plan of the same precision.
         shapes: The sizes of the inputs, as ``32x256x56x56``; by default the optimum of the plan's first profile.
         flavour: The TensorRT that the plan is of.
+        tuned: Time the plan of the graph that ``tune`` wrote; of the plain backbone, too, if it has one.
         method: The rules of the clock.
         progress: Called with a line for every step.
 
@@ -62,11 +62,10 @@ def cost_plan(
         raise InputError(f"received precision {precision!r}; expected one of {', '.join(PRECISIONS)}; correct it")
     if flavour not in FLAVOURS:
         raise InputError(f"received runtime {flavour!r}; expected one of {', '.join(FLAVOURS)}; correct it")
-    rules = method if method is not None else Method(rounds=ROUNDS)
     opened = {MODEL: open_bundle(bundle)} | ({} if backbone is None else {PLAIN: open_bundle(backbone)})
     if PLAIN in opened:
         _require_backbone(opened[MODEL], opened[PLAIN])
-    found = {name: _plans(one, FLAVOURS[flavour], precision) for name, one in opened.items()}
+    found = {name: _plans(one, FLAVOURS[flavour], precision, name, tuned=tuned) for name, one in opened.items()}
     if why := why_no_flavour(FLAVOURS[flavour]):
         raise MissingRequirement(f"{why}; {NO_DEVICE}")
     plans = {name: _runnable(opened[name], of_bundle) for name, of_bundle in found.items()}
@@ -74,7 +73,7 @@ def cost_plan(
     with scratch("cost") as folder:
         (progress or silent)("checking hashes")
         models = {name: hold(opened[name], plan, sizes, folder / name.split()[0]) for name, plan in plans.items()}
-        return PlanBench(models, rules, progress or silent).cost(os.fspath(bundle))
+        return PlanBench(models, method or METHOD, progress or silent).cost(os.fspath(bundle))
 
 
 def _require_backbone(model: Bundle, plain: Bundle) -> None:
@@ -91,24 +90,29 @@ def _require_backbone(model: Bundle, plain: Bundle) -> None:
         )
 
 
-def _plans(bundle: Bundle, flavour: Flavour, precision: str) -> list[Plan]:
-    """Return the bundle's plans of this flavour and precision. Raises InputError if there is none."""
+def _plans(bundle: Bundle, flavour: Flavour, precision: str, name: str, *, tuned: bool) -> list[Plan]:
+    """Return the bundle's plans that may be timed. Raises InputError if there is none."""
     plans = plans_of(bundle)
-    found = [plan for plan in plans if (plan.product, plan.precision) == (flavour, precision)]
-    if found:
-        return found
-    there = ", ".join(dict.fromkeys(f"{plan.product.title} in {plan.precision}" for plan in plans)) or "none"
+    of_precision = [plan for plan in plans if (plan.product, plan.precision) == (flavour, precision)]
+    found = [plan for plan in of_precision if plan.tuned == tuned]
+    if found or (name == PLAIN and of_precision):
+        return found or of_precision
+    wanted = f"{flavour.title} in {precision}{', tuned' * tuned}"
+    each = dict.fromkeys(f"{plan.product.title} in {plan.precision}{', tuned' * plan.tuned}" for plan in plans)
     raise InputError(
-        f"received --precision {precision} for {bundle.path}, whose plans are: {there}; expected one of "
-        f"{flavour.title} in {precision}; {_fix(bundle, precision)}"
+        f"received {bundle.path}, whose plans are: {' and '.join(each) or 'none'}; expected one of {wanted}; "
+        f"{_fix(bundle, flavour, precision, tuned=tuned)}"
     )
 
 
-def _fix(bundle: Bundle, precision: str) -> str:
-    """Return the command that puts a plan of the precision into a bundle."""
-    if precision in bundle.graphs:
-        return f"run attn2trt compile {bundle.path} --precision {precision}"
-    return f"run attn2trt deploy with --precision fp32,{precision}, then attn2trt compile"
+def _fix(bundle: Bundle, flavour: Flavour, precision: str, *, tuned: bool) -> str:
+    """Return the command that puts such a plan into a bundle."""
+    if precision not in bundle.graphs:
+        return f"run attn2trt deploy with --precision fp32,{precision}, then attn2trt compile"
+    if tuned:
+        return f"run attn2trt tune {bundle.path} --runtime {flavour.name} --precision {precision}"
+    target = " with --for and this GPU, as sm89" if flavour.targets else ""
+    return f"run attn2trt compile {bundle.path} --precision {precision}{target}"
 
 
 def _runnable(bundle: Bundle, plans: Sequence[Plan]) -> Plan:
@@ -120,7 +124,7 @@ def _runnable(bundle: Bundle, plans: Sequence[Plan]) -> Plan:
     if not is_of_its_graph(bundle, usable):
         raise InputError(
             f"received {bundle.path}, whose {usable.file} was built from another graph; expected one of the graph that "
-            f"it holds now; run attn2trt compile {bundle.path} --precision {usable.precision}"
+            f"it holds now; run attn2trt {'tune' if usable.tuned else 'compile'} again"
         )
     return usable
 

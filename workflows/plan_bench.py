@@ -18,7 +18,7 @@ from ..engines.node_times import NodeTimes
 from ..engines.tensorrt.isolated import checked
 from ..engines.tensorrt.layer_costs import LayerCost, Origin, layer_costs
 from ..engines.tensorrt.layers import read_layers
-from ..engines.tensorrt.plans import Plan, kernels_name
+from ..engines.tensorrt.plans import Plan, graph_of, kernels_name, modules_of
 from ..engines.timing import machine
 from ..engines.timing.core_latency import CoreWatch
 from ..engines.timing.costs import Timing
@@ -37,8 +37,9 @@ from ..validate.agreement import wrong_output
 from ..validate.recorded import from_tensors
 from .plan_sizes import recorded_case
 
-# Even, so that each model is timed as often before the other as after it.
-ROUNDS = 12
+# Rounds are even, so that each model is timed as often before the other as after it. A GPU is warm in a moment, and
+# nothing of a process that waits runs on it.
+METHOD = Method(seconds=1.0, rounds=12, warm_up_seconds=0.3, settle_seconds=0.01, pause_seconds=0.01)
 MODEL = "model"
 # Of copies that are large beside every cache, and of one that is nothing but its launch.
 LARGE, SMALL = CopyRunner(1 << 30, 8), CopyRunner(4, 1, graphed=True)
@@ -71,7 +72,7 @@ class HeldPlan:
     @property
     def modules(self) -> Mapping[str, str]:
         """Return the path of the PyTorch module of each node."""
-        return self.bundle.node_modules(self.plan.precision)
+        return modules_of(self.bundle, self.plan)
 
     @cached_property
     def blocks(self) -> dict[str, str]:
@@ -81,7 +82,7 @@ class HeldPlan:
     @cached_property
     def graph(self) -> GraphBytes:
         """Return the plan's graph at these sizes."""
-        return GraphBytes.of_file(self.bundle.path / self.bundle.graphs[self.plan.precision], self.sizes)
+        return GraphBytes.of_file(self.bundle.path / str(graph_of(self.bundle, self.plan)), self.sizes)
 
     def runner(self, *, profiled: bool) -> PlanRunner:
         """Return what loads the plan: as a CUDA graph, or with TensorRT's profiler."""
@@ -109,8 +110,8 @@ def hold(bundle: Bundle, plan: Plan, sizes: Mapping[str, int], folder: Path) -> 
             "right; expected one that attn2trt deploy has judged; compile it without --profile"
         )
     require_unchanged(bundle)
-    graph = bundle.graphs[plan.precision]
-    wanted = (plan.file, kernels_name(plan.file), graph, f"{graph}.data", REFERENCE)
+    graph = graph_of(bundle, plan)
+    wanted = [plan.file, kernels_name(plan.file), str(graph), f"{graph}.data", REFERENCE]
     return HeldPlan(copy_files(bundle, [one for one in wanted if one in bundle.manifest["files"]], folder), plan, sizes)
 
 

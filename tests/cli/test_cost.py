@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from attn2trt.engines.timing.method import Method
 from attn2trt.report import cost_plot
 from attn2trt.workflows import cost as costing
 from attn2trt.workflows import cost_plan
+from attn2trt.workflows.plan_bench import METHOD
 
 
 @pytest.fixture
@@ -145,9 +147,11 @@ def test_a_plans_options_arrive(on_gpu: list[dict[str, Any]], tmp_path: Path) ->
     (call,) = on_gpu
     assert (call["bundle"], call["backbone"]) == (str(tmp_path), tmp_path)
     assert (call["flavour"], call["precision"], call["shapes"]) == ("tensorrt", "fp16", ("8x3x4x4",))
-    assert call["method"] == Method(seconds=1, rounds=cost_plan.ROUNDS)
+    assert call["method"] == replace(METHOD, seconds=1)
     assert run(str(tmp_path), "--runtime", "tensorrt-rtx").exit_code == 0
     assert (on_gpu[1]["flavour"], on_gpu[1]["precision"], on_gpu[1]["backbone"]) == ("tensorrt-rtx", "fp32", None)
+    assert run(str(tmp_path), "--runtime", "tensorrt", "--tuned").exit_code == 0
+    assert [call["tuned"] for call in on_gpu] == [False, False, True]
 
 
 @pytest.mark.usefixtures("on_gpu")
@@ -166,7 +170,8 @@ def test_a_plans_cost_is_a_document_and_tables(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("resnet18+se", "--precision", "fp16"), "received --precision fp16 without a GPU's runtime"),
+        (("resnet18+se", "--precision", "fp16"), "received --precision without a GPU's runtime"),
+        (("resnet18+se", "--tuned"), "received --tuned without a GPU's runtime"),
         (("resnet18+se", "--backbone", "."), "add --runtime tensorrt, or leave --backbone out"),
         (("resnet18+se", "--runtime", "tensorrt"), "expected a bundle with a plan"),
         (("bundles/none", "--runtime", "tensorrt"), "received bundles/none, which is no folder"),

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import onnx
 import pytest
 import served_bundle
 from rich.console import Console
 
+from attn2trt.core.bundle import sha256
 from attn2trt.core.manifest import manifest_text
 from attn2trt.core.tensor_spec import TensorSpec
 from attn2trt.engines.environment import Component, Driver
@@ -195,6 +197,33 @@ def test_whole_plans_are_graphs_and_profiled_ones_are_not(bundle: Path, gpu: lis
 
 
 @pytest.mark.usefixtures("gpu")
+def test_a_tuned_plan_is_that_of_its_own_graph(bundle: Path, tmp_path: Path) -> None:
+    """The plain backbone has none: its plan is that of its precision's graph."""
+    made = onnx.load(bundle / "model.fp16.onnx")
+    made.graph.node[0].name = "mul_tuned"
+    onnx.save(made, bundle / "model.fp16.tensorrt.onnx")
+    digest = sha256(bundle / "model.fp16.tensorrt.onnx")
+    entry = {"flavour": "tensorrt", "precision": FP16, "file": "model.fp16.tensorrt.onnx", "graph": digest}
+    (bundle / "plans/tuned.plan").write_text("plain and simple")
+
+    def change(manifest: dict[str, Any]) -> None:
+        manifest["tuned_graphs"] = [{**entry, "modules": {"mul_tuned": "layer2.0"}}]
+        manifest["files"][entry["file"]] = {"sha256": digest}
+        manifest["files"]["plans/tuned.plan"] = {"sha256": sha256(bundle / "plans/tuned.plan")}
+        manifest["plans"].append({**manifest["plans"][0], "file": "plans/tuned.plan", "tuned": True, "graph": digest})
+
+    edit(bundle, change)
+    assert cost_plan(bundle, precision=FP16, method=QUICK).model.plan == PLAN
+    plain = write(tmp_path / "plain", "resnet18")
+    found = cost_plan(bundle, backbone=plain, precision=FP16, tuned=True, method=QUICK)
+    assert found.model.plan == "plans/tuned.plan"
+    # none of its nodes is the block's
+    assert [layer.place for layer in found.model.layers] == ["rest"] * 4
+    assert found.beside is not None
+    assert found.beside.plain.plan == PLAN
+
+
+@pytest.mark.usefixtures("gpu")
 def test_a_plan_runs_at_the_shape_that_is_given(bundle: Path) -> None:
     found = cost_plan(bundle, precision=FP16, shapes=["4x3x6x4"], method=QUICK)
     assert found.inputs == {"x": (4, 3, 6, 4)}
@@ -226,6 +255,7 @@ def test_a_plan_of_another_hash_is_not_opened(bundle: Path, gpu: list[Runner]) -
             "whose plans are: TensorRT in int8; expected one of TensorRT in fp16; run attn2trt compile",
         ),
         ({"flavour": "tensorrt-rtx", "tensorrt": "1.7.1"}, "whose plans are: TensorRT for RTX in fp16"),
+        ({"tuned": True}, "whose plans are: TensorRT in fp16, tuned; expected one of TensorRT in fp16; run attn2trt"),
         ({"profiles": [{"batch": [3, 3, 3], "height": [2, 4, 6]}]}, "holds no case that was recorded"),
     ],
 )
@@ -243,6 +273,7 @@ def test_a_plan_that_cannot_be_timed_is_one_line(
     [
         ({"precision": "fp17"}, "received precision 'fp17'; expected one of fp32"),
         ({"precision": "bf16"}, "run attn2trt deploy with --precision fp32,bf16, then attn2trt compile"),
+        ({"tuned": True}, "expected one of TensorRT in fp16, tuned; run attn2trt tune"),
         ({"flavour": "tensort"}, "received runtime 'tensort'; expected one of tensorrt"),
         ({"shapes": ["9x3x4x4"]}, "received x 9x3x4x4 for plans/sm90-trt8.6.0-fp16.plan"),
         ({"shapes": ["2x5x4x4"]}, "expected batchx3xheightx4"),

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -15,6 +16,7 @@ from small_graph import INPUT, healthy
 from torch import nn
 
 from attn2trt.core.bundle import spec_to_json
+from attn2trt.engines.node_times import NodeTimes
 from attn2trt.engines.ort_runtime import CPU
 from attn2trt.engines.runtime import Arrays
 from attn2trt.engines.timing.method import Limits
@@ -145,3 +147,18 @@ def test_what_a_device_took_is_reported_call_by_call() -> None:
         assert len(found["nanoseconds"]) == 3
         # the calls that only settle or warm up are left out
         assert found["device"].tolist() == [last - 2, last - 1, last]
+
+
+def test_a_plan_answers_with_its_layers_and_their_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The document is text, the times are an array, and the device's clock is beside the host's."""
+    times = NodeTimes(("conv", "copy"), ("", ""), np.array([[500.0, 1.0]], np.float32))
+    answers = Bench(SimpleNamespace(layers=lambda: "{}", node_times=lambda: times)).answer  # type: ignore[arg-type]
+    assert answers({"do": "layers"}, {}) == ({"layers": "{}"}, None)
+    header, arrays = answers({"do": "profile"}, {})
+    assert arrays is not None
+    assert (header["names"], arrays["microseconds"].tolist()) == (("conv", "copy"), [[500.0, 1.0]])
+    process = object.__new__(TimedProcess)
+    replies = {"layers": ({"layers": "{}"}, {}), "turn": ({}, {"nanoseconds": [9], "device": [3]})}
+    monkeypatch.setattr(TimedProcess, "ask", lambda _process, _doing, message: replies[message["do"]])
+    assert process.layers() == "{}"
+    assert process.device_turn(LIMITS, hot=True) == [3]
