@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,8 @@ def squeeze_and_excite(folder: Path) -> Source:
         node.name = f"{node.op_type}_{number}"
     path = folder / "model.onnx"
     onnx.save(onnx.shape_inference.infer_shapes(proto), str(path))
-    modules = {node.name: "gate" if node.op_type != "ReduceMean" else "squeeze" for node in proto.graph.node}
+    own = {"ReduceMean": "squeeze", "Mul": "scale"}
+    modules = {node.name: own.get(node.op_type, "gate") for node in proto.graph.node}
     specs = [tuple(map(spec_of, values)) for values in (proto.graph.input, proto.graph.output)]
     return Source(OnnxGraph(path, 17, specs[0], specs[1], modules))
 
@@ -77,6 +79,56 @@ def test_a_choice_of_precision_changes_what_is_cast(tmp_path: Path) -> None:
     casts = [sum(node.op_type == "Cast" for node in onnx.load(str(one.path)).graph.node) for one in (plain, half)]
     assert casts == [3, 2]
     np.testing.assert_allclose(computed(half.path), computed(source.graph.path), rtol=2e-2, atol=2e-2)
+
+
+def test_gates_and_borders_stay_in_float32(tmp_path: Path) -> None:
+    source = squeeze_and_excite(tmp_path)
+    gates, border = "gates in float32", "products at the border in float32"
+    names = {name: f"{number}.onnx" for number, name in enumerate((gates, border))}
+    written = {
+        name: onnx.load(str(write_of(source, "fp16", chosen(source, name), tmp_path / file).path))
+        for name, file in names.items()
+    }
+    cast = {
+        name: [node.input[0] for node in graph.graph.node if node.op_type == "Cast"] for name, graph in written.items()
+    }
+    assert cast == {gates: ["x", "s", "y_fp16"], border: ["m", "u"]}
+    for file in names.values():
+        np.testing.assert_allclose(computed(tmp_path / file), computed(source.graph.path), rtol=2e-2, atol=2e-2)
+
+
+def test_a_border_in_half_precision_is_not_kept_in_float32(tmp_path: Path) -> None:
+    source = replace(squeeze_and_excite(tmp_path), io="float16")
+    assert not chosen(source, "products at the border in float32")
+
+
+def test_a_softmax_goes_between_the_products_in_half_precision(tmp_path: Path) -> None:
+    source = squeeze_and_excite(tmp_path)
+    model = onnx.load(str(source.graph.path))
+    next(node for node in model.graph.node if node.op_type == "Relu").op_type = "Softmax"
+    onnx.save(model, str(source.graph.path))
+    found = chosen(source, "softmax in half precision")
+    assert [choice.count for choice in found] == [1]
+    graph = onnx.load(str(write_of(source, "fp16", found, tmp_path / "new.onnx").path))
+    assert [node.input[0] for node in graph.graph.node if node.op_type == "Cast"] == ["x", "m", "y_fp16"]
+
+
+def test_a_module_that_the_user_keeps_in_float32_stays_there_rewritten(tmp_path: Path) -> None:
+    source = squeeze_and_excite(tmp_path)
+    gate = chosen(source, "gate as 1x1 convolutions")
+    types = []
+    for keep in ((), ("gate",)):
+        graph = write_of(replace(source, keep=keep), "fp16", gate, tmp_path / f"{len(keep)}.onnx")
+        weights = onnx.load(str(graph.path)).graph.initializer
+        types.append({weight.data_type for weight in weights if len(weight.dims) == 4})
+    assert types == [{onnx.TensorProto.FLOAT16}, {onnx.TensorProto.FLOAT}]
+
+
+def test_choices_that_leave_nothing_in_half_precision_do_not_go_together(tmp_path: Path) -> None:
+    source = squeeze_and_excite(tmp_path)
+    both = chosen(source, "gates in float32", "products at the border in float32")
+    with pytest.raises(InputError, match="leaves nothing to lower"):
+        write_of(source, "fp16", both, tmp_path / "new.onnx")
 
 
 def test_the_same_choices_write_the_same_file(tmp_path: Path) -> None:
