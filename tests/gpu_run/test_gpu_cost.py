@@ -1,0 +1,111 @@
+"""The measurement of many plans: the rows that it makes, those that it leaves, and the page of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cost_sample
+import gpu_cost
+import gpu_cost_page
+import pytest
+import served_bundle
+
+from attn2trt.engines.environment import Driver
+from attn2trt.engines.timing.device_costs import DeviceCost
+from attn2trt.errors import CheckFailed, InputError, MissingRequirement
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A network, its plain backbone and a block, whose plans take a batch of 8 at most; and one without a plan."""
+    plan = served_bundle.plan("9.0", "fp16", tensorrt="8.6.0")
+    for name, target, plans in (
+        ("a-net", "resnet18+se", [plan]),
+        ("b-net", "resnet18", [plan]),
+        ("se-big", "se", [plan]),
+        ("none", "eca", []),
+    ):
+        served_bundle.write(tmp_path / "bundles" / name, name=target, precisions=("fp32", "fp16"), plans=plans)
+    return tmp_path / "bundles"
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """A machine with a GPU, on which plans of the block break; returns what was asked of it."""
+    calls: list[dict[str, Any]] = []
+
+    def stand_in(bundle: Any, **arguments: Any) -> DeviceCost:
+        calls.append({"bundle": bundle.path.name, **arguments})
+        if bundle.name == "se":
+            raise CheckFailed("it breaks")
+        return replace(cost_sample.on_device(), target=bundle.name)
+
+    monkeypatch.setattr(gpu_cost, "cost_plan", stand_in)
+    monkeypatch.setattr(gpu_cost, "ask_driver", lambda: Driver("", ("a GPU",)))
+    return calls
+
+
+def run(*words: str | Path) -> int:
+    return gpu_cost.main(gpu_cost.parse_words([*map(str, words)]))
+
+
+def test_every_plan_is_a_row_and_blocks_come_first(
+    folder: Path, asked: list[dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(folder, "--out", tmp_path / "out") == 1
+    assert [call["bundle"] for call in asked] == ["b-net", "se-big", "a-net"]
+    assert [call["shapes"] for call in asked] == [["x=8x3x4x4"]] * 3
+    assert asked[-1]["backbone"].path.name == "b-net"
+    assert "se-big-fp16: it breaks" in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        *("a-net-fp16.json", "a-net-fp16.txt", "b-net-fp16.json", "b-net-fp16.txt"),
+    ]
+    asked.clear()
+    assert run(folder, "--out", tmp_path / "other", "--only", "a-*", "--only", "*-fp16") == 1
+    assert [call["bundle"] for call in asked] == ["a-net", "b-net", "se-big"]
+    # what is there is left
+    asked.clear()
+    assert run(folder, "--out", tmp_path / "out") == 1
+    assert [call["bundle"] for call in asked] == ["se-big"]
+
+
+@pytest.mark.usefixtures("asked")
+def test_no_row_begins_after_the_time(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(folder, "--out", tmp_path / "out", "--seconds", "0") == 1
+    assert capsys.readouterr().out.count("no time was left") == 3
+
+
+@pytest.mark.usefixtures("asked")
+def test_the_page_has_plans_differences_and_layers(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu_cost_page, "RESULTS", tmp_path / "results.json")
+    monkeypatch.setattr(gpu_cost_page, "PAGE", tmp_path / "page.md")
+    run(folder, "--out", tmp_path / "out")
+    assert run("--out", tmp_path / "out", "--page", "--note", "Without cuBLAS.") == 0
+    text = (tmp_path / "page.md").read_text()
+    assert gpu_cost_page.page(json.loads((tmp_path / "results.json").read_text())) == text
+    assert "on A GPU, TensorRT 10.9.0. Without cuBLAS." in text
+    assert "| `a-net-fp16` | 8x3x224x224 | 0.3000 | 0.2700 | 0.0750 | 4.00 | 1000 | 0.3540 |" in text
+    assert "| `a-net-fp16` | 0.2000 | +0.1000 | +0.0965 to +0.1035 | +50.0% | 0.1000 | 0.0500 | 0.0250 |" in text
+    assert (
+        "| `a-net-fp16` | node_mul + node_add | CaskConvolution | a_kernel | layer1.0.se, layer1.0 | 0.0500 | ~0.40"
+        in text
+    )
+    assert str(tmp_path) not in text
+    assert "bundles/" not in (tmp_path / "results.json").read_text()
+
+
+def test_what_is_missing_is_one_line(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_cost, "ask_driver", lambda: Driver("", (), "no NVIDIA driver"))
+    with pytest.raises(MissingRequirement, match="no NVIDIA driver; run on a machine"):
+        run(folder, "--out", tmp_path / "out")
+    with pytest.raises(InputError, match="whose bundles have no plan"):
+        run(tmp_path, "--out", tmp_path / "out")
+    with pytest.raises(InputError, match="received no FOLDER"):
+        run("--out", tmp_path / "out")
+    with pytest.raises(InputError, match="holds no row"):
+        run("--out", tmp_path / "out", "--page")
