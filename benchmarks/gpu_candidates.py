@@ -1,13 +1,14 @@
 """Count what every candidate for TensorRT changes, on TensorRT for RTX without a GPU; write docs/gpu_candidates.md.
 
-Usage: python benchmarks/gpu_candidates.py [TARGET ...]. Each candidate graph is parsed, its network's layers are
-counted, and a plan is built for one compute capability. At the level VERBOSE the builder writes the layers of the
+Usage: python benchmarks/gpu_candidates.py [--keep] [TARGET ...]. Each candidate graph is parsed, its network's layers
+are counted, and a plan is built for one compute capability. At the level VERBOSE the builder writes the layers of the
 engine, which are its kernels, with the types of their tensors into the log. Writes results/gpu_candidates.json after
-every target, and the tables of the page; with TARGETs it prints their rows alone.
+every target, and the tables of the page; with TARGETs it prints their rows alone, or with --keep replaces them.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
 import sys
@@ -19,9 +20,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import gpu_candidates_page
 import onnx
 from fused_bytes import Kernels
-from gpu_candidates_page import TOGETHER
 from int8_placement import by_bits, crossing, layers_of
 
 from attn2trt.core.graph import OnnxGraph
@@ -39,7 +40,7 @@ from attn2trt.workflows.float32_graph import export_graph
 
 RESULTS = Path(__file__).parent / "results/gpu_candidates.json"
 BLOCKS = ("se", "cbam", "eca", "coord_att", "gam", "psa")
-BACKBONES = ("resnet50+se", "resnet50+cbam", "resnet50+coord_att")
+TARGETS = (*BLOCKS, "resnet50+se", "resnet50+cbam", "resnet50+coord_att")
 # Layers of an engine that run no kernel: shapes are computed by the host, the others make one stream wait for another.
 NO_KERNELS = ("shape_call", "signal", "wait")
 BLOCK_SHAPE, IMAGE_SHAPE, AXES, CAPABILITY = "8x256x56x56", "8x3x224x224", "batch=1:8:32", "8.9"
@@ -72,7 +73,7 @@ def rows_of(name: str, source: Source) -> Iterator[dict[str, Any]]:
         if "why_not" not in row and _effort(row) < _effort(best):
             kept, best = (*kept, choice), row
     if len(kept) > 1:
-        yield best | {"candidate": TOGETHER, "chosen": [choice.name for choice in kept]}
+        yield best | {"candidate": gpu_candidates_page.TOGETHER, "chosen": [choice.name for choice in kept]}
 
 
 def best_of_each_kind(single: Mapping[tuple[Choice, ...], Mapping[str, Any]]) -> tuple[Choice, ...]:
@@ -151,34 +152,43 @@ def built(graph: OnnxGraph, folder: Path) -> dict[str, Any]:
     }
 
 
-def main(names: Sequence[str]) -> int:
-    """Count every target; write the results and the page's tables unless targets are named."""
-    rows: list[dict[str, Any]] = []
-    for name in names or (*BLOCKS, *BACKBONES):
+def main(names: Sequence[str], *, keeps: bool) -> int:
+    """Count the targets, all of them without ``names``; with ``keeps`` replace their rows in the results and page."""
+    stored: dict[str, Any] = json.loads(RESULTS.read_text()) if keeps and RESULTS.exists() else {"rows": []}
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for row in stored["rows"]:
+        rows.setdefault(row["target"], []).append(row)
+    for name in names or TARGETS:
+        rows[name] = []
         with tempfile.TemporaryDirectory() as folder:
             for source in sources(name, Path(folder)):
                 for row in rows_of(name, source):
-                    rows.append(row)
+                    rows[name].append(row)
                     print(json.dumps({key: value for key, value in row.items() if key != "names"}), flush=True)
-        if not names:
-            versions = {package: version(package) for package in ("tensorrt-rtx", "torch", "onnx")}
-            shapes = {"block": BLOCK_SHAPE, "image": IMAGE_SHAPE, "axes": AXES}
-            machine = f"{platform.machine()}, {platform.system()}, CPU only"
-            document = {
-                "date": date.today().isoformat(),
-                "machine": machine,
-                "versions": versions,
-                "capability": CAPABILITY,
-                "shapes": shapes,
-                "rows": rows,
-            }
-            RESULTS.write_text(json.dumps(document, indent=1) + "\n")
-    if not names:
-        from gpu_candidates_page import write
-
-        write()
+        if keeps or not names:
+            write([row for target in TARGETS for row in rows.get(target, ())])
     return 0
 
 
+def write(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the results and the page's tables."""
+    document = {
+        "date": date.today().isoformat(),
+        "machine": f"{platform.machine()}, {platform.system()}, CPU only",
+        "versions": {package: version(package) for package in ("tensorrt-rtx", "torch", "onnx")},
+        "capability": CAPABILITY,
+        "shapes": {"block": BLOCK_SHAPE, "image": IMAGE_SHAPE, "axes": AXES},
+        "rows": rows,
+    }
+    RESULTS.write_text(json.dumps(document, indent=1) + "\n")
+    gpu_candidates_page.write()
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("names", nargs="*", metavar="TARGET", help="these alone, printed")
+    options.add_argument("--keep", action="store_true", help="replace their rows in the results and the page, too")
+    asked = options.parse_args()
+    if asked.keep and not {*asked.names} <= {*TARGETS}:
+        options.error(f"--keep replaces rows of {', '.join(TARGETS)}; received {' '.join(asked.names)}")
+    sys.exit(main(asked.names, keeps=asked.keep))

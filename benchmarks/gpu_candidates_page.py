@@ -24,6 +24,7 @@ SLOW = 6.0  # microseconds; faster kernels are launch and little else
 def page(data: Mapping[str, Any]) -> str:
     """Return the page with its tables; ``data`` has the results of ``stored``, by their names."""
     tables = {
+        "summary": [*_summary(data[COUNTED]["rows"])],
         "counted": [*_heading(data[COUNTED]), *_counted(data[COUNTED]["rows"])],
         "refused": [*_refused(data[COUNTED]["rows"])],
         "timed": [*_timed(data[TIMED])],
@@ -53,6 +54,20 @@ def _heading(document: Mapping[str, Any]) -> Iterator[str]:
         f"{document['capability']}. Blocks: `--shape {shapes['block']}`, networks: `--shape {shapes['image']}`, both "
         f"`--dynamic {shapes['axes']}`."
     )
+
+
+def _summary(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield for each graph the candidate that moves the fewest bytes, of as many the one with the fewest kernels."""
+    yield "| target | inputs and outputs | as it is | fewest bytes, then kernels | candidate |"
+    yield "| --- | --- | --- | --- | --- |"
+    for target, io in dict.fromkeys((row["target"], row["io"]) for row in rows):
+        found = [row for row in rows if (row["target"], row["io"]) == (target, io) and "why_not" not in row]
+        best = min(found, key=lambda row: (round(sum(row["bytes"].values()) / 1e5), row["kernels"]))
+        yield f"| {target} | {io} | {_short(found[0])} | {_short(best)} | {_name(best)} |"
+
+
+def _short(row: Mapping[str, Any]) -> str:
+    return f"{row['kernels']} kernels, {sum(row['bytes'].values()) / 1e6:.1f} MB"
 
 
 def _counted(rows: list[dict[str, Any]]) -> Iterator[str]:

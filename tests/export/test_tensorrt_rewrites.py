@@ -250,6 +250,23 @@ def test_convolutions_to_other_sizes_are_not_merged(change: tuple[str, str]) -> 
     assert not kinds(ir.from_proto(before), named("convolutions of one map merged"))
 
 
+JOINED = """m = ReduceMax <axes: ints = [2, 3]> (x) g = Sigmoid (m) k = Mul (x, g) h = Neg (m) l = Mul (h, x)
+    y = Concat <axis: int = 1> (k, l)"""
+
+
+def test_products_are_joined_to_one() -> None:
+    operators = computes_the_same(model(JOINED, output="n, 32, h, w"), named("one product of joined maps"))
+    assert (operators.count("Mul"), operators.count("Concat")) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "change", [("Mul (h, x)", "Add (h, x)"), ("(k, l)", "(k, x)"), ("axis: int = 1", "axis: int = 2")]
+)
+def test_other_things_that_are_joined_stay(change: tuple[str, str]) -> None:
+    before = model(JOINED.replace(*change), output="a, b, c, d")
+    assert not kinds(ir.from_proto(before), named("one product of joined maps"))
+
+
 def test_an_activation_moves_beside_what_reads_it() -> None:
     body = "s = Sigmoid (x) g = Unsqueeze (s, axes) y = Relu (g)"
     before = model(body, ROW, output="n, 16, 1, 1", **SPATIAL)

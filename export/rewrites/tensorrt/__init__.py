@@ -22,7 +22,8 @@ FIRST = (
     *("row and column means as pooling", "products at the border in float32", "one product of a sum"),
     *("linear layers on pixels as 1x1 convolutions", "convolutions of one map merged", "softmax in half precision"),
     *("shared layers on all values at once", "convolution along channels as a matrix product"),
-    *("mean of means of windows", "multiply row and column gates first", "gate widened to a row by Expand"),
+    *("one product of joined maps", "mean of means of windows"),
+    *("multiply row and column gates first", "gate widened to a row by Expand"),
     *("activation beside what reads it", "gate as matrix products", "mean over one axis of pixels"),
 )
 
