@@ -176,7 +176,7 @@ def _remarks(found: DeviceCost) -> Iterator[str]:
         yield "* A layer that a block shares with the rest counts as the rest, beside the block as 'shared'."
     idle = sum(layer.ms is None for layer in found.model.layers)
     if idle:
-        yield f"{idle} of {len(found.model.layers)} layers do nothing: the profiler reports no time of them."
+        yield f"The profiler has no time of {idle} of {len(found.model.layers)} layers: nothing runs for them."
 
 
 def _of_layers(ms: float | None, least: float | None, rates: Rates) -> str:

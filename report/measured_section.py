@@ -48,6 +48,8 @@ class CostSection:
 
 def cost_section(document: Mapping[str, Any]) -> CostSection:
     """The section of a document. Raises KeyError, TypeError or ValueError if it is none of ``attn2trt cost``."""
+    if "beside" in document:
+        return _on_device(document)
     added = document["added"]
     lines = _alone(document["model"]) if added is None else _added(added)
     held = [value for _, ms, ends, _ in lines for value in (ms, *(ends or ()))]
@@ -59,7 +61,39 @@ def cost_section(document: Mapping[str, Any]) -> CostSection:
     stages = () if added is None else tuple(_stages(added))
     plain = "" if added is None else f"{float(added['plain']['timing']['latency']['median_ms']):.3f}"
     warnings = tuple(map(str, document["warnings"]))
-    return CostSection(str(document["target"]), _where(document), plain, rows, stages, warnings)
+    where = f"ONNX Runtime, {_where(document)}"
+    return CostSection(str(document["target"]), where, plain, rows, stages, warnings)
+
+
+def _on_device(document: Mapping[str, Any]) -> CostSection:
+    """Return the section of what a plan costs on a GPU: the difference, the whole, the blocks' layers, and limits."""
+    beside, model = document["beside"], document["model"]
+    lines = [*([] if beside is None else [_difference(beside)]), *_of_plan(document, model)]
+    axis = LinearAxis.of([value for _, ms, ends, _ in lines for value in (ms, *(ends or ()))])
+    rows = tuple(
+        CostRow(name, f"{ms:.4f}", _interval(ends, 4), axis.bar(ms, interval=ends), is_limit)
+        for name, ms, ends, is_limit in lines
+    )
+    plain = "" if beside is None else f"{float(beside['plain']['timing']['latency']['median_ms']):.4f}"
+    sizes = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in document["inputs"].items())
+    where = f"{document['built_by']} on {document['gpu']}, {document['precision']}, {sizes}"
+    return CostSection(str(document["target"]), where, plain, rows, (), tuple(map(str, document["warnings"])))
+
+
+def _difference(beside: Mapping[str, Any]) -> Line:
+    return ("the blocks add", float(beside["difference"]["ms"]), _ends(beside["difference"]), False)
+
+
+def _of_plan(document: Mapping[str, Any], model: Mapping[str, Any]) -> list[Line]:
+    blocks, limits = document["blocks"], (model["least_ms"], document["blocks_least_ms"])
+    lines: list[Line] = [
+        ("the whole, as a CUDA graph", float(model["timing"]["latency"]["median_ms"]), None, False),
+        ("profile: all layers", float(model["layers_ms"]), None, False),
+        *([("profile: the blocks' layers", sum(float(one["ms"]) for one in blocks), None, False)] if blocks else ()),
+    ]
+    names = ("limit of the whole, by its bytes", "limit of the blocks, by their bytes")
+    known = ((name, ms) for name, ms in zip(names, limits, strict=True) if ms is not None)
+    return [*lines, *((name, float(ms), None, True) for name, ms in known)]
 
 
 Line = tuple[str, float, "tuple[float, float] | None", bool]
@@ -191,8 +225,8 @@ def _once(rows: Iterator[LatencyRow]) -> Iterator[LatencyRow]:
             yield row
 
 
-def _interval(ends: tuple[float, float] | None) -> str:
-    return "" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
+def _interval(ends: tuple[float, float] | None, digits: int = 3) -> str:
+    return "" if ends is None else f"{ends[0]:.{digits}f} to {ends[1]:.{digits}f}"
 
 
 def _where(document: Mapping[str, Any]) -> str:

@@ -101,7 +101,7 @@ def on_device() -> DeviceCost:
         layer("cast", 0.004, "rest", kind="Reformat", bytes=None, modules=()),
         layer("reshape", None, kind="NoOp", bytes=0),
     )
-    stages = (StageCost("layer1", 0.2, 0.0, 0.25, 0.0, 0.1), StageCost("not told", 0.0, 0.0, 0.0, 0.004, 0.0))
+    stages = (StageCost("layer1", 0.2, 0.0, 0.25, 0.0, 0.1), StageCost("no module", 0.0, 0.0, 0.0, 0.004, 0.0))
     return DeviceCost(
         target="resnet18+se",
         bundle="bundles/resnet18+se",

@@ -12,7 +12,7 @@ import numpy as np
 from ...modules.stages import stages_in_order
 from ..node_times import LAYOUT, NodeTimes
 
-ELSEWHERE = "not told"
+ELSEWHERE = "no module"
 # ONNX Runtime's name of an operator that does the work of those behind it, too
 FUSED = "Fused"
 

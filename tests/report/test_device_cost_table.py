@@ -48,7 +48,7 @@ def test_blocks_stages_and_layers_have_their_share() -> None:
     assert row(text, "node_mul + node_add")[4:] == ["layer1.0.se +1 *", "0.0500", "14.1%", "~0.400", "0.0004", "-"]
     assert row(text, "cast")[4:] == ["-", "0.0040", "1.1%", "-", "-", "-"]
     assert "reshape" not in text
-    assert "1 of 5 layers do nothing" in text
+    assert "no time of 1 of 5 layers" in text
     assert "0.3540 ms of resnet18+se, 1.18 times the whole" in text
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cost_sample
 import page_sample
 import pytest
@@ -27,6 +29,23 @@ def test_a_block_alone_has_no_stages() -> None:
     found = cost_section(cost_sample.alone().to_json())
     assert (found.plain, found.stages) == ("", ())
     assert [row.ms for row in found.rows] == ["0.400", "0.360", "0.200", "0.100"]
+
+
+def test_a_plans_cost_on_a_gpu_is_a_cost_as_well() -> None:
+    found = cost_section(cost_sample.on_device().to_json())
+    assert (found.plain, found.stages) == ("0.2000", ())
+    assert found.where == "TensorRT 10.9.0 on A GPU, fp16, image 8x3x224x224"
+    assert [(row.name, row.ms, row.interval) for row in found.rows if not row.is_limit] == [
+        ("the blocks add", "0.1000", "0.0965 to 0.1035"),
+        ("the whole, as a CUDA graph", "0.3000", ""),
+        ("profile: all layers", "0.3540", ""),
+        ("profile: the blocks' layers", "0.1000", ""),
+    ]
+    assert [row.ms for row in found.rows if row.is_limit] == ["0.0750", "0.0250"]
+    alone = replace(cost_sample.on_device(), beside=None, blocks=())
+    assert [row.ms for row in cost_section(alone.to_json()).rows] == ["0.3000", "0.3540", "0.0750"]
+    with pytest.raises(KeyError):
+        cost_section({**alone.to_json(), "model": {}})
 
 
 def test_a_latency_has_an_interval_and_what_is_not_here_a_reason() -> None:

@@ -36,7 +36,7 @@ TARGET = run(
 
 def test_each_stage_is_split_by_what_takes_the_time() -> None:
     found = profile_of(PLAIN, TARGET, ["layer1.0.se"])
-    assert [stage.stage for stage in found.stages] == ["stem", "layer1", "head", "not told"]
+    assert [stage.stage for stage in found.stages] == ["stem", "layer1", "head", "no module"]
     stem, layer, _, untold = found.stages
     assert stem.difference_ms == 0
     assert (layer.plain_ms, layer.with_block_ms) == pytest.approx((1, 1.2))
