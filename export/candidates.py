@@ -19,7 +19,7 @@ from ..core.scratch import scratch
 from ..errors import InputError
 from .contract import check_contract
 from .precision import Change, keeper, kept_in, lower
-from .rewrites.rewrite import kinds, rewrite_places
+from .rewrites.rewrite import WRITTEN, kinds, rewrite_places
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -138,8 +138,9 @@ def _rewritten(graph: OnnxGraph, chosen: Sequence[Choice], path: Path) -> tuple[
             raise InputError(f"{choice.name!r} changes nothing at {choice.kind!r} beside what else is chosen")
         for place in places:
             _inherit(modules, place.anchor, place.removed, place.written)
+    named = _plain_names(model)
     save(model, path)
-    paths = {name: found for name, found in modules.items() if found}
+    paths = {named.get(name, name): found for name, found in modules.items() if found}
     written = replace(
         graph,
         path=path,
@@ -148,6 +149,34 @@ def _rewritten(graph: OnnxGraph, chosen: Sequence[Choice], path: Path) -> tuple[
     )
     check_contract(written, opset=graph.opset, inputs=graph.inputs, outputs=graph.outputs, after="the rewrites")
     return written, [choice for choice in chosen if choice.name not in names]
+
+
+def _plain_names(model: ir.Model) -> dict[str, str]:
+    """Name what was written without spaces, at which names of a plan's layers are split; returns the nodes' names."""
+    nodes: dict[str, str] = {}
+    values = [*model.graph.inputs, *(value for node in model.graph for value in node.outputs)]
+    taken = {str(one.name) for one in (*model.graph, *values)} | {*model.graph.initializers}
+    for value in [*model.graph.initializers.values()]:
+        if WRITTEN in str(value.name):
+            value.name = _free(str(value.name), taken)
+    for node in model.graph:
+        if WRITTEN in str(node.name):
+            nodes[str(node.name)] = _free(str(node.name), taken)
+            node.name = nodes[str(node.name)]
+        for value in node.outputs:
+            if WRITTEN in str(value.name):
+                value.name = _free(str(value.name), taken)
+    return nodes
+
+
+def _free(name: str, taken: set[str]) -> str:
+    plain = wanted = "_".join(name.replace(WRITTEN, "/").split())
+    number = 1
+    while wanted in taken:
+        number += 1
+        wanted = f"{plain}_{number}"
+    taken.add(wanted)
+    return wanted
 
 
 def _inherit(modules: dict[str, tuple[str, ...]], anchor: str, removed: Sequence[str], written: Sequence[str]) -> None:

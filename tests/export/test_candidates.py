@@ -69,6 +69,10 @@ def test_a_candidate_computes_the_same_and_keeps_contract_and_modules(tmp_path: 
     names = [node.name for node in ir.load(str(graph.path)).graph]
     assert "ReduceMean_0" not in names
     assert {graph.modules[str(name)] for name in names if "ReduceMean_0" in str(name)} == {"squeeze"}
+    # a plan's layers are named by their nodes, with spaces between them
+    model = ir.load(str(graph.path))
+    values = {str(value.name) for node in model.graph for value in node.outputs} | {*model.graph.initializers}
+    assert not any(" " in str(name) for name in {*names, *values})
     assert set(graph.modules) == {str(name) for name in names}
 
 
