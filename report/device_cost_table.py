@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..engines.tensorrt.layer_costs import LayerCost
+from ..engines.tensorrt.layer_tensors import short_form
 from ..engines.timing.device_costs import Beside, BlockOnDevice, DeviceCost, PlanModel, Rates
 
 if TYPE_CHECKING:
@@ -120,30 +121,35 @@ def _add_block(table: Table, name: str, blocks: Sequence[BlockOnDevice], rates: 
 def _layers(found: DeviceCost) -> Table:
     from rich.text import Text
 
-    table = _columns("layer", "type", "in", "kernel", "module", "ms", "share", "MB", "least, ms", "x")
-    for column in table.columns[1:5]:
-        column.justify = "left"
-    total = found.model.layers_ms
     shown = list(_shown(found.model))
+    texts = ("layer", "type", "in", *(["formats"] if any(map(_formats, shown)) else []), "kernel", "module")
+    table = _columns(*texts, "ms", "share", "MB", "least, ms", "x")
+    for column in table.columns[: len(texts)]:
+        column.justify = "left"
     for layer in shown:
         least = found.rates.ms(layer.bytes)
+        about = {"layer": _short(layer.name), "type": layer.kind, "in": layer.precision, "formats": _formats(layer)}
+        about |= {"kernel": _short(layer.kernel), "module": _module(layer)}
         table.add_row(
-            Text(_short(layer.name)),
-            layer.kind or "-",
-            layer.precision or "-",
-            Text(_short(layer.kernel) or "-"),
-            Text(_module(layer)),
+            *(Text(about[name] or "-") for name in texts),
             _ms(layer.ms),
-            f"{(layer.ms or 0.0) / total:.1%}" if total else "-",
+            f"{found.model.share(layer):.1%}",
             f"{'~' * layer.is_assumed}{_mb(layer.bytes)}",
             _ms(least),
             _of_layers(layer.ms, least, found.rates),
         )
     left = [layer for layer in found.model.layers if layer.ms is not None and layer not in shown]
     if left:
-        ms = sum(layer.ms or 0.0 for layer in left)
-        table.add_row(f"{len(left)} more", *[""] * 4, f"{ms:.4f}", f"{ms / total:.1%}" if total else "-", *[""] * 3)
+        numbers = sum(layer.ms or 0.0 for layer in left), sum(map(found.model.share, left))
+        others = [f"{len(left)} more", *[""] * (len(texts) - 1)]
+        table.add_row(*others, f"{numbers[0]:.4f}", f"{numbers[1]:.1%}", *[""] * 3)
     return table
+
+
+def _formats(layer: LayerCost) -> str:
+    """Return the different types and formats that a layer reads and writes, briefly; "" if they are left open."""
+    reads, writes = (" ".join(dict.fromkeys(map(short_form, forms))) for forms in (layer.reads, layer.writes))
+    return f"{reads} > {writes}" if reads and writes else reads or writes
 
 
 def _shown(model: PlanModel) -> Iterator[LayerCost]:

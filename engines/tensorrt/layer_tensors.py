@@ -20,6 +20,14 @@ _ELEMENTS: tuple[tuple[str, float], ...] = (
     (r"(?:fp32|float|float32|tf32|int32)", 4),
     (r"int64", 8),
 )
+_WIDE = {"two": "2", "four": "4", "eight": "8", "sixteen": "16", "thirty-two": "32"}
+# What lies beside each other, as TensorRT's own TensorFormat names it, by the words of 8.6 and 10.
+_LAYOUTS = (
+    (re.compile(r"row major (linear)", re.IGNORECASE), ""),
+    (re.compile(rf"({'|'.join(_WIDE)}) wide channel", re.IGNORECASE), "chw"),
+    (re.compile(r"channel major(?:.*channel % (\d+))?", re.IGNORECASE), "hwc"),
+)
+_TYPE = re.compile(r"\b(FP32|FP16|BF16|FP8|INT8|INT32|INT64|BOOL|Half|Float|BFloat16)\b", re.IGNORECASE)
 _UNKNOWN = re.compile(r"N/A", re.IGNORECASE)
 
 
@@ -46,6 +54,15 @@ def element_bytes(words: str) -> float | None:
         if re.search(rf"(?<![a-z0-9])k?{pattern}(?![a-z0-9])", words, re.IGNORECASE):
             return size
     return None
+
+
+def short_form(words: str) -> str:
+    """Write a type and format briefly: ``fp16 hwc8`` for "Channel major FP16 format where channel % 8 == 0"."""
+    kind = _TYPE.search(words)
+    layouts = ((found, name) for pattern, name in _LAYOUTS if (found := pattern.search(words)))
+    found, name = next(layouts, (None, ""))
+    size = "" if found is None else (found[1] or "").lower()
+    return " ".join(filter(None, [kind[1].lower() if kind else "", name + _WIDE.get(size, size)])) or words
 
 
 def read_tensor(entry: Mapping[str, Any]) -> LayerTensor:

@@ -93,7 +93,7 @@ class TensorRTRuntime:
         # TensorRT for RTX captures its own CUDA graphs: it may still compile kernels when a shape comes first.
         self._graphed = graphed and self._config is None
         self._device_times: list[int] = []
-        self._last_shapes: dict[str, Shape] = {}
+        self._has_run = False
         self.name = f"{library} on {self._device.name}{', CUDA graph' if graphed else ''}"
 
     def __enter__(self) -> TensorRTRuntime:
@@ -115,8 +115,9 @@ class TensorRTRuntime:
 
     def layers(self) -> str:
         """Return what the inspector says of the layers: at the shapes of the last run, else the first optimum."""
-        shapes = self._last_shapes or {spec.name: self.profiles[0].shapes(spec)[1] for spec in self._inputs}
-        return inspected(self._trt, self._engine, self._context, shapes)
+        shapes = {spec.name: self.profiles[0].shapes(spec)[1] for spec in self._inputs}
+        # after a run the context has its shapes, and all that it inferred from them
+        return inspected(self._trt, self._engine, self._context, {} if self._has_run else shapes)
 
     def node_times(self) -> NodeTimes:
         """Return the time of each layer in every call until now, in the order in which they ran, if ``profiled``."""
@@ -205,7 +206,7 @@ class TensorRTRuntime:
             if not self._context.set_input_shape(spec.name, tuple(value.shape)):
                 raise CheckFailed(f"TensorRT refuses {spec.name} {value.shape}: {clean(self._logger.last_error)}")
             self._put(spec.name, value)
-        self._last_shapes = {spec.name: feeds[spec.name].shape for spec in self._inputs}
+        self._has_run = True
         if missing := self._context.infer_shapes():
             raise CheckFailed(f"TensorRT cannot tell the shapes: {', '.join(missing)} are not enough specified")
         shapes = {spec.name: self._output_shape(spec.name) for spec in self._outputs}

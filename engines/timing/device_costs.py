@@ -80,8 +80,15 @@ class PlanModel:
             "least_ms": rates.ms(self.least_bytes),
             "layers_ms": self.layers_ms,
             "calls": self.calls,
-            "layers": [{**layer.to_json(), "least_ms": rates.ms(layer.bytes)} for layer in self.layers],
+            "layers": [
+                {**layer.to_json(), "share": self.share(layer), "least_ms": rates.ms(layer.bytes)}
+                for layer in self.layers
+            ],
         }
+
+    def share(self, layer: LayerCost) -> float:
+        """Return a layer's share of the sum over the layers."""
+        return (layer.ms or 0.0) / self.layers_ms if self.layers_ms else 0.0
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,16 @@ def test_blocks_stages_and_layers_have_their_share() -> None:
     assert "0.3540 ms of resnet18+se, 1.18 times the whole" in text
 
 
+def test_formats_are_a_column_if_they_are_known() -> None:
+    found = cost_sample.on_device()
+    assert "┃ formats" not in shown(found)
+    half = "Channel major FP16 format where channel % 8 == 0"
+    known = cost_sample.layer("conv", 0.2, reads=("Row major linear FP32", half, half), writes=(half,))
+    text = shown(replace(found, model=replace(found.model, layers=(known, cost_sample.layer("copy", 0.1)))))
+    assert row(text, "conv")[3] == "fp32 linear fp16 hwc8 > fp16 hwc8"
+    assert row(text, "copy")[3] == "-"
+
+
 def test_of_a_network_those_of_blocks_and_long_ones_are_shown() -> None:
     found = cost_sample.on_device()
     many = tuple(cost_sample.layer(f"short {place}", 0.001) for place in range(FEW))
@@ -76,6 +86,7 @@ def test_the_document_is_json_and_holds_the_limits() -> None:
     assert document["model"]["least_ms"] == pytest.approx(0.075)
     assert document["model"]["layers"][0]["least_ms"] == pytest.approx(0.0004)
     assert document["model"]["layers"][3]["least_ms"] is None
+    assert sum(layer["share"] for layer in document["model"]["layers"]) == pytest.approx(1)
     assert document["blocks_least_ms"] == pytest.approx(0.025)
     assert document["beside"]["difference"]["rounds"] == cost_sample.ROUNDS
     assert document["beside"]["plain"]["layers_ms"] == pytest.approx(0.2)

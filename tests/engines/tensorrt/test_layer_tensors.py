@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from attn2trt.engines.tensorrt.layer_tensors import element_bytes, read_tensor
+from attn2trt.engines.tensorrt.layer_tensors import element_bytes, read_tensor, short_form
 from attn2trt.engines.tensorrt.layers import read_layers
 
 
@@ -34,6 +34,24 @@ from attn2trt.engines.tensorrt.layers import read_layers
 )
 def test_the_bytes_of_an_element_are_in_its_type(words: str, expected: float | None) -> None:
     assert element_bytes(words) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("Row major linear FP32", "fp32 linear"),
+        ("Channel major FP16 format where channel % 8 == 0", "fp16 hwc8"),
+        ("Channel major FP16 format", "fp16 hwc"),
+        ("Thirty-two wide channel vectorized row major Int8 format", "int8 chw32"),
+        ("Two wide channel vectorized row major FP16 format", "fp16 chw2"),
+        ("Half, Row major linear", "half linear"),
+        ("FP16, LINEAR", "fp16"),
+        ("odd words", "odd words"),
+        ("", ""),
+    ],
+)
+def test_a_format_is_written_briefly(words: str, expected: str) -> None:
+    assert short_form(words) == expected
 
 
 @pytest.mark.parametrize(
