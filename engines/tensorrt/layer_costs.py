@@ -83,10 +83,10 @@ def layer_costs(layers: Iterable[Layer], times: NodeTimes, origin: Origin) -> tu
     sizes = _Sizes(listed, origin.graph)
     seen: Counter[str] = Counter()
     found = []
-    for layer in listed:
-        ms = medians.pop((layer.name, seen[layer.name]), None)
-        seen[layer.name] += 1
-        found.append(_cost(layer, ms, origin, sizes))
+    for entry in listed:
+        ms = medians.pop((entry.name, seen[entry.name]), None)
+        seen[entry.name] += 1
+        found.append(_cost(entry, ms, origin, sizes))
     left = (
         _cost(Layer(name, "", frozenset(), frozenset(), "", "", weight_bytes=None), ms, origin, sizes)
         for (name, _), ms in medians.items()
@@ -100,34 +100,34 @@ class _Sizes:
     def __init__(self, layers: Iterable[Layer], graph: GraphBytes) -> None:
         self._graph = graph
         self._copied = {
-            layer.writes[0].name: layer.reads[0].name
-            for layer in layers
-            if layer.kind in _COPIES and len(layer.reads) == len(layer.writes) == 1
+            entry.writes[0].name: entry.reads[0].name
+            for entry in layers
+            if entry.kind in _COPIES and len(entry.reads) == len(entry.writes) == 1
         }
 
-    def moved(self, layer: Layer) -> tuple[int | None, bool]:
+    def moved(self, entry: Layer) -> tuple[int | None, bool]:
         """Return the bytes that a layer moves, None if unknown, and if some of them are assumed from the graph."""
-        if layer.kind == NOTHING:
+        if entry.kind == NOTHING:
             return 0, False
-        total, is_assumed = layer.weight_bytes, False
-        if total is None or not (layer.reads or layer.writes):
+        total, is_assumed = entry.weight_bytes, False
+        if total is None or not (entry.reads or entry.writes):
             return None, False
-        for tensor in {one.name: one for one in (*layer.reads, *layer.writes)}.values():
-            size = tensor.bytes
+        for value in {one.name: one for one in (*entry.reads, *entry.writes)}.values():
+            size = value.bytes
             if size is None:
-                size, is_assumed = self._assumed(tensor), True
+                size, is_assumed = self._assumed(value), True
             if size is None:
                 return None, False
             total += size
         return total, is_assumed
 
-    def _assumed(self, tensor: LayerTensor) -> int | None:
+    def _assumed(self, value: LayerTensor) -> int | None:
         """Return the bytes of the graph's tensor that this one is, in the layer's type if that is known."""
-        name, seen = tensor.name, set[str]()
+        name, seen = value.name, set[str]()
         while (found := self._of_graph(name)) is None and name in self._copied and name not in seen:
             seen.add(name)
             name = self._copied[name]
-        size = element_bytes(tensor.form)
+        size = element_bytes(value.form)
         if found is None:
             return None
         return found.bytes if size is None else math.ceil(found.elements * size)
@@ -148,17 +148,17 @@ def _medians(times: NodeTimes) -> dict[tuple[str, int], float]:
     return found
 
 
-def _cost(layer: Layer, ms: float | None, origin: Origin, sizes: _Sizes) -> LayerCost:
-    modules = tuple(dict.fromkeys(_modules(layer, origin)))
+def _cost(entry: Layer, ms: float | None, origin: Origin, sizes: _Sizes) -> LayerCost:
+    modules = tuple(dict.fromkeys(_modules(entry, origin)))
     place, block = _place(modules, origin.blocks)
-    size, is_assumed = sizes.moved(layer)
+    size, is_assumed = sizes.moved(entry)
     return LayerCost(
-        name=layer.name,
-        kind=layer.kind,
-        kernel=layer.tactic,
-        precision="+".join(sorted(layer.computes)),
-        reads=tuple(tensor.form for tensor in layer.reads),
-        writes=tuple(tensor.form for tensor in layer.writes),
+        name=entry.name,
+        kind=entry.kind,
+        kernel=entry.tactic,
+        precision="+".join(sorted(entry.computes)),
+        reads=tuple(value.form for value in entry.reads),
+        writes=tuple(value.form for value in entry.writes),
         ms=ms,
         bytes=size,
         is_assumed=is_assumed,
@@ -168,11 +168,11 @@ def _cost(layer: Layer, ms: float | None, origin: Origin, sizes: _Sizes) -> Laye
     )
 
 
-def _modules(layer: Layer, origin: Origin) -> Iterator[str]:
+def _modules(entry: Layer, origin: Origin) -> Iterator[str]:
     """Yield the module of each node of a layer; of a copy, which is none, that of the tensor's maker."""
-    nodes = [name for name in origin.modules if name in layer.names]
+    nodes = [name for name in origin.modules if name in entry.names]
     if not nodes:
-        makers = (origin.graph.maker(tensor) for tensor in sorted(layer.names))
+        makers = (origin.graph.maker(tensor) for tensor in sorted(entry.names))
         nodes = [maker for maker in makers if maker is not None and maker in origin.modules]
     yield from (origin.modules[name] for name in nodes)
 
