@@ -172,21 +172,27 @@ def _libnvinfer(machine: Machine) -> Path:
 
 
 def _cuda() -> tuple[Path, Path]:
-    """The folder of CUDA's headers, and libcudart.so."""
+    """The folder of CUDA's headers, and its runtime's library: of the toolkit, or of the wheels that PyTorch brought."""
     roots = [Path("/usr/local/cuda"), *sorted(Path("/usr/local").glob("cuda-*"), reverse=True)]
+    roots += [root for place in _nvidia_wheels() for root in sorted(place.glob("cu[0-9]*"), reverse=True)]
     for root in roots:
-        include, library = root / "include", root / "lib64/libcudart.so"
-        if (include / "cuda_runtime_api.h").is_file() and library.exists():
-            return include, library
-    raise MissingRequirement("there is no CUDA toolkit in /usr/local")
+        found = [library for name in ("lib64", "lib") for library in sorted((root / name).glob("libcudart.so*"))]
+        if found and (root / "include/cuda_runtime_api.h").is_file():
+            return root / "include", found[0]
+    raise MissingRequirement("there is no CUDA toolkit in /usr/local, and none among NVIDIA's wheels")
 
 
 def _put_cuda_libraries_beside(place: Path) -> None:
     """Link NVIDIA's wheels beside ONNX Runtime, where one environment with both would have them."""
-    spec, link = find_spec("nvidia"), place / "nvidia"
-    found = [Path(one) for one in (spec.submodule_search_locations or ())] if spec else []
+    link, found = place / "nvidia", _nvidia_wheels()
     if found and not link.exists():
         link.symlink_to(found[0].resolve())
+
+
+def _nvidia_wheels() -> list[Path]:
+    """The folders of NVIDIA's wheels in this Python."""
+    spec = find_spec("nvidia")
+    return [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
 
 
 def _run(words: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Said:
