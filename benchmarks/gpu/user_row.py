@@ -172,7 +172,7 @@ def _libnvinfer(machine: Machine) -> Path:
 
 
 def _cuda() -> tuple[Path, Path]:
-    """The folder of CUDA's headers, and its runtime's library: of the toolkit, or of the wheels that PyTorch brought."""
+    """The folder of CUDA's headers and its runtime's library, of the toolkit or of the wheels that PyTorch brought."""
     roots = [Path("/usr/local/cuda"), *sorted(Path("/usr/local").glob("cuda-*"), reverse=True)]
     roots += [root for place in _nvidia_wheels() for root in sorted(place.glob("cu[0-9]*"), reverse=True)]
     for root in roots:
