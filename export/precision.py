@@ -177,9 +177,12 @@ def lower(
     low = CAST[precision]
     within = kept_in(graph, keep)
     kept_by = change.keeper(keeper(graph, within))
-    opset = _lowest_opset(ir.load(str(graph.path)), low, kept_by, change.allowed)
-    source = float32_source(graph, opset)
+    source = float32_source(graph, graph.opset)
     model = ir.from_proto(source)
+    opset = _lowest_opset(model, low, kept_by, change.allowed)
+    if opset != graph.opset:
+        source = float32_source(graph, opset)
+        model = ir.from_proto(source)
     planned = plan(model, low, kept_by, allowed=change.allowed)
     if not planned.low:
         raise ModuleRefused(

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import onnx_ir as ir
@@ -51,6 +52,7 @@ ALWAYS_FLOAT32: Mapping[str, frozenset[int]] = {"Resize": frozenset((1, 2))}
 SMALL_WINDOW = 64
 # A constant is held well when it loses at most so many times the rounding of an ordinary number.
 HELD = 4.0
+_UNFIT: WeakKeyDictionary[ir.TensorProtocol, dict[str, str]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ class _Planner:
             tensor = None if value is None else ir.convenience.get_const_tensor(value)
             if tensor is None or tensor.dtype != ir.DataType.FLOAT or index in ALWAYS_FLOAT32.get(node.op_type, ()):
                 continue
-            if reason := unfit(tensor.numpy(), self._low):
+            if reason := _remembered_unfit(tensor, self._low):
                 return f"{_value(node, index).name} {reason}"
         return ""
 
@@ -190,6 +192,14 @@ class _Planner:
             self._reason[node] = "between float32 operators"
 
 
+def _remembered_unfit(tensor: ir.TensorProtocol, low: Precision) -> str:
+    """Return what ``unfit`` does. The same graph is planned several times, and its numbers do not change."""
+    known = _UNFIT.setdefault(tensor, {})
+    if low.name not in known:
+        known[low.name] = unfit(tensor.numpy(), low)
+    return known[low.name]
+
+
 def unfit(values: np.ndarray, low: Precision) -> str:
     """Return why a constant cannot be rounded to ``low``; empty if it can.
 
@@ -204,11 +214,16 @@ def unfit(values: np.ndarray, low: Precision) -> str:
     if not largest:
         return ""
     rounded = rounded_to(wide.astype(np.float32), low).astype(np.float64)
-    lost = float(np.linalg.norm(((rounded - wide) / largest).ravel()) / np.linalg.norm((wide / largest).ravel()))
+    lost = _length((rounded - wide) / largest) / _length(wide / largest)
     if lost > HELD * low.unit_roundoff:
         gone = int(((rounded == 0) & (wide != 0)).sum())
         return f"loses {lost:.2g} of itself in {low.words} ({gone} of {wide.size} become zero)"
     return ""
+
+
+def _length(values: np.ndarray) -> float:
+    """Return the square root of the sum of squares, without a library's threads, which wait for busy cores."""
+    return math.sqrt(np.square(values).sum())
 
 
 def rounded_to(values: np.ndarray, low: Precision) -> np.ndarray:
