@@ -101,8 +101,9 @@ class Worker:
         assert self._process.stdout is not None
         # Reading a pipe with a time limit would take other calls on every system; killing the writer ends the read.
         timer = threading.Timer(self.seconds, self._give_up, [doing])
-        timer.start()
+        timer.daemon = True  # an interrupt while it starts must not leave the interpreter waiting for it
         try:
+            timer.start()
             message = receive(self._process.stdout)
         finally:
             timer.cancel()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,9 @@ def report_page(paths: Sequence[Path | str]) -> str:
     if why := why_no_page():
         raise MissingRequirement(f"a page of bundles: {why}")
     bundles = [open_bundle(path) for path in paths]
-    for bundle in bundles:
-        require_unchanged(bundle)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in pool.map(require_unchanged, bundles):  # raises what one of them raised
+            pass
     return page(bundles)
 
 

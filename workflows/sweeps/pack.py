@@ -5,24 +5,43 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import PickleBuffer
 from typing import Any
 
-from ...core.manifest import is_inside
-from ...errors import StorageError
+from ...core.manifest import MANIFEST, is_inside, read_manifest
+from ...errors import InputError, StorageError
 
-Packed = Mapping[str, tuple[str, bytes]]  # by path in the folder: the SHA-256 and the content
+# By path in the folder: the SHA-256 and the content, as a buffer that Ray neither copies nor pickles.
+Packed = Mapping[str, tuple[str, PickleBuffer]]
 HIDDEN = "."  # what a command had not finished, or its scratch
 
 
-def pack(folder: Path) -> dict[str, tuple[str, bytes]]:
-    """Return every regular file in a folder and below; links and what is hidden are left out."""
+def pack(folder: Path) -> dict[str, tuple[str, PickleBuffer]]:
+    """Return every regular file in a folder and below; links and what is hidden are left out.
+
+    The hash of a bundle's file is that of the manifest, so that what arrives is what the bundle's command wrote.
+    """
     found = {}
+    listed = _listed(folder)
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink() or not path.is_file() or any(part.startswith(HIDDEN) for part in Path(name).parts):
             continue
         content = path.read_bytes()
-        found[name] = (hashlib.sha256(content).hexdigest(), content)
+        found[name] = (listed.get(name) or hashlib.sha256(content).hexdigest(), PickleBuffer(content))
+    return found
+
+
+def _listed(folder: Path) -> dict[str, str]:
+    """Return the hash of each file that a manifest in the folder or below lists."""
+    found: dict[str, str] = {}
+    for manifest in folder.rglob(MANIFEST):
+        try:
+            entries = read_manifest(manifest)["files"]
+        except (InputError, OSError):  # whoever opens the bundle says so
+            continue
+        place = manifest.parent.relative_to(folder)
+        found |= {(place / name).as_posix(): entry["sha256"] for name, entry in entries.items()}
     return found
 
 
@@ -40,7 +59,7 @@ def unpack(packed: Any, folder: Path) -> None:
             stream.write(content)
 
 
-def _checked(packed: Any) -> dict[str, bytes]:
+def _checked(packed: Any) -> dict[str, memoryview]:
     if not isinstance(packed, dict):
         raise StorageError(f"received files as {type(packed).__name__}; expected names and contents; run the job again")
     found = {}
@@ -49,9 +68,12 @@ def _checked(packed: Any) -> dict[str, bytes]:
             raise StorageError(
                 f"received a file named {name!r}; expected a path inside of its folder; run the job again"
             )
-        if not (isinstance(entry, tuple | list) and len(entry) == 2 and isinstance(entry[1], bytes)):
-            raise StorageError(f"received {name} without its content; expected its hash and bytes; run the job again")
-        digest, content = entry
+        try:
+            digest, content = entry[0], memoryview(entry[1])
+        except (TypeError, LookupError):
+            raise StorageError(
+                f"received {name} without its content; expected its hash and bytes; run the job again"
+            ) from None
         if hashlib.sha256(content).hexdigest() != digest:
             raise StorageError(f"received {name} with another content than was sent; run the job again")
         found[name] = content

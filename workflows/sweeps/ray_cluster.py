@@ -24,7 +24,7 @@ from .results import ERRORS, MARKER, WORK, Results
 log = logging.getLogger(__name__)
 INSTALL = "pip install 'ray>=2.40'"
 NODES_SECONDS = 1.0  # nodes are asked for no more often
-WAIT_SECONDS = 0.1
+WAIT_SECONDS = 0.5  # for a job to end, before nodes are looked at again
 CONNECT_SECONDS = 10.0
 FRESH = "/nowhere"  # a folder that the node replaces by one of its own
 # Errors of Ray after which a node of that number never comes back.
