@@ -66,7 +66,7 @@ def _plans(found: DeviceCost) -> Table:
             str(latency.iterations),
             _mb(model.least_bytes),
             _ms(least),
-            _times(model.ms, least),
+            _of_bytes(model.ms, least, found.rates),
         )
     return table
 
@@ -115,7 +115,7 @@ def _add_block(table: Table, name: str, blocks: Sequence[BlockOnDevice], rates: 
     moved = None if None in sizes else sum(size for size in sizes if size is not None)
     own, least = sum(block.ms for block in blocks), rates.ms(moved)
     shared = sum(block.shared_ms for block in blocks)
-    table.add_row(name, f"{own:.4f}", f"{shared:.4f}", _mb(moved), _ms(least), _of_layers(own, least, rates))
+    table.add_row(name, f"{own:.4f}", f"{shared:.4f}", _mb(moved), _ms(least), _of_bytes(own, least, rates))
 
 
 def _layers(found: DeviceCost) -> Table:
@@ -136,7 +136,7 @@ def _layers(found: DeviceCost) -> Table:
             f"{found.model.share(layer):.1%}",
             f"{'~' * layer.is_assumed}{_mb(layer.bytes)}",
             _ms(least),
-            _of_layers(layer.ms, least, found.rates),
+            _of_bytes(layer.ms, least, found.rates),
         )
     left = [layer for layer in found.model.layers if layer.ms is not None and layer not in shown]
     if left:
@@ -185,8 +185,8 @@ def _remarks(found: DeviceCost) -> Iterator[str]:
         yield f"The profiler has no time of {idle} of {len(found.model.layers)} layers: nothing runs for them."
 
 
-def _of_layers(ms: float | None, least: float | None, rates: Rates) -> str:
-    """Return how many times as long as the least some layers took; "-" if launching takes longer than their bytes."""
+def _of_bytes(ms: float | None, least: float | None, rates: Rates) -> str:
+    """Return how many times as long as the least something took; "-" if a launch takes longer than its bytes."""
     return _times(ms, least) if least is not None and least >= rates.launch_ms else "-"
 
 
