@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..engines.tensorrt.layer_costs import LayerCost
 from ..engines.tensorrt.layer_tensors import short_form
-from ..engines.timing.device_costs import Beside, BlockOnDevice, DeviceCost, PlanModel, Rates
+from ..engines.timing.device_costs import WHOLE, Beside, BlockOnDevice, DeviceCost, PlanModel, Rates
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -36,6 +36,8 @@ def device_cost_table(found: DeviceCost) -> RenderableType:
     parts: list[RenderableType] = [Text(title, style="bold"), _plans(found)]
     if found.beside is not None:
         parts += [Text(_difference(found, found.beside)), _stages(found.beside)]
+    else:
+        parts.append(_parts(found.model))
     if found.blocks:
         parts.append(_blocks(found))
     parts += [_layers(found), *map(Text, _remarks(found))]
@@ -97,6 +99,13 @@ def _stages(beside: Beside) -> Table:
             f"{stage.more_rest_ms:+.4f}",
             end_section=stage is beside.profile.stages[-1],
         )
+    return table
+
+
+def _parts(model: PlanModel) -> Table:
+    table = _columns("part, by layers", "ms", "share", "its blocks, ms")
+    for part in model.parts:
+        table.add_row(part.name, f"{part.ms:.4f}", f"{part.ms / model.layers_ms:.1%}", f"{part.block_ms:.4f}")
     return table
 
 
@@ -162,7 +171,7 @@ def _shown(model: PlanModel) -> Iterator[LayerCost]:
 
 def _module(layer: LayerCost) -> str:
     """Return the modules that a layer computes, shortly; a star marks one that a block shares with the rest."""
-    first, more = next(iter(layer.modules), "-") or "(whole)", len(layer.modules) - 1
+    first, more = next(iter(layer.modules), "-") or WHOLE, len(layer.modules) - 1
     return f"{first}{f' +{more}' if more > 0 else ''}{' *' if layer.place == 'shared' else ''}"
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ...modules.stages import stage_of, stages_in_order
 from ..tensorrt.layer_costs import LayerCost
 from .costs import Timing
 from .machine import Conditions
 from .method import Method
 from .paired import Difference
-from .stage_costs import Profile
+from .stage_costs import ELSEWHERE, Profile
 
-PLAIN = "plain backbone"
+PLAIN, WHOLE = "plain backbone", "(itself)"
 # More of the profiler's time than this that no layer of the inspector has is doubtful.
 UNKNOWN_SHARE = 0.05
 
@@ -33,6 +34,15 @@ class Rates:
     def ms(self, moved: int | None) -> float | None:
         """Return the milliseconds that so many bytes take; None if they are unknown."""
         return None if moved is None else moved / self.bytes_per_s * 1e3
+
+
+@dataclass(frozen=True)
+class Part:
+    """The layers of one stage of a network or, of a block, of one module: their time, and that of blocks among it."""
+
+    name: str
+    ms: float
+    block_ms: float
 
 
 @dataclass(frozen=True)
@@ -63,12 +73,29 @@ class PlanModel:
     @property
     def layers_ms(self) -> float:
         """Return the sum over the layers."""
-        return sum(layer.ms or 0.0 for layer in self.layers)
+        return _ms(self.layers)
 
     @property
     def unknown_ms(self) -> float:
         """Return the time of what the inspector does not list."""
-        return sum(layer.ms or 0.0 for layer in self.layers if not layer.kind)
+        return _ms(layer for layer in self.layers if not layer.kind)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Return the sums over the layers of each stage, of a model without stages of each module, as they run.
+
+        A layer counts where the first of its modules is; one of no module comes last.
+        """
+        paths = [layer.modules[0] for layer in self.layers if layer.modules]
+        names = stages_in_order(paths) if any(map(stage_of, paths)) else {path: path or WHOLE for path in paths}
+        found: dict[str, list[LayerCost]] = {name: [] for name in (*names.values(), ELSEWHERE)}
+        for layer in self.layers:
+            found[names[layer.modules[0]] if layer.modules else ELSEWHERE].append(layer)
+        sums = (
+            Part(name, _ms(layers), _ms(one for one in layers if one.place == "block"))
+            for name, layers in found.items()
+        )
+        return tuple(part for part in sums if part.ms)
 
     def to_json(self, rates: Rates) -> dict[str, Any]:
         """Everything by name, with the limits at these rates."""
@@ -80,6 +107,7 @@ class PlanModel:
             "least_ms": rates.ms(self.least_bytes),
             "layers_ms": self.layers_ms,
             "calls": self.calls,
+            "parts": [asdict(part) for part in self.parts],
             "layers": [
                 {**layer.to_json(), "share": self.share(layer), "least_ms": rates.ms(layer.bytes)}
                 for layer in self.layers
@@ -89,6 +117,10 @@ class PlanModel:
     def share(self, layer: LayerCost) -> float:
         """Return a layer's share of the sum over the layers."""
         return (layer.ms or 0.0) / self.layers_ms if self.layers_ms else 0.0
+
+
+def _ms(layers: Iterable[LayerCost]) -> float:
+    return sum(layer.ms or 0.0 for layer in layers)
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,16 @@ def test_a_block_alone_has_no_difference() -> None:
     text = shown(found)
     assert "The block costs" not in text
     assert "stage" not in text
+    # of a network its stages, and what belongs to none
+    assert row(text, "layer1")[1:] == ["0.3500", "98.9%", "0.1000"]
+    assert row(text, "no module")[1:] == ["0.0040", "1.1%", "0.0000"]
+    layers = (
+        cost_sample.layer("a", 0.1, "block", modules=("",)),
+        cost_sample.layer("b", 0.3, "block", modules=("fc",)),
+    )
+    text = shown(replace(found, model=replace(found.model, layers=(*layers, *layers[1:]))))
+    assert row(text, r"(itself)")[1:4] == ["0.1000", "14.3%", "0.1000"]
+    assert row(text, "fc")[1:4] == ["0.6000", "85.7%", "0.6000"]
     document = json.loads(json.dumps(found.to_json()))
     assert (document["beside"], document["blocks"], document["blocks_least_ms"]) == (None, [], None)
 
