@@ -112,3 +112,4 @@ def test_a_plan_is_checked_beside_any_model(bundle: Path, run: Attn2trt, deploye
     half.write_bytes(plan.read_bytes()[: plan.stat().st_size // 2])
     cut = run("check", deployed, "--plan", half, "--trust")
     assert (cut.returncode, cut.stderr.count("\n")) == (1, 1), cut.stderr
+    assert "cannot load the plan: it does not say why" in cut.stderr

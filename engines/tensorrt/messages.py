@@ -10,6 +10,7 @@ MOST = 300
 # The module whose path is empty, in words.
 ROOT = "the model itself"
 SEE_LOG = "see the log beside the plan"
+NO_REASON = "it does not say why"
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def parser_message(errors: Sequence[NodeError], modules: Mapping[str, str], libr
 
 def builder_message(text: str, modules: Mapping[str, str], library: str) -> str:
     """One line: why the builder made no plan, the module of the first node that it names, and what to do."""
-    reason = text or "it does not say why"
+    reason = text or NO_REASON
     # Names are looked for whole, the longest first: one node's may begin another's.
     words = set(re.split(r"[\s+,(){}\[\]:|]+", text))
     named = next((name for name in sorted(modules, key=len, reverse=True) if name in words), "")
@@ -79,8 +80,11 @@ def advice(text: str) -> str:
 
 
 def clean(text: str) -> str:
-    """Drop the parser's own file names and what it asserted if it says what that means; return one line."""
+    """Drop the parser's own file names and what it asserted if it says what that means; return one line.
+
+    Of a refusal without a word it says so.
+    """
     text = re.sub(r"Assertion failed: .*?: (?=\w)", "", text, flags=re.DOTALL)
     text = re.sub(r"\bIn (function|node) [^:]*:?", "", text)
     text = re.sub(r"\[?[\w./-]+\.(?:cpp|h|hpp|cc):\d+\]?:?", "", text)
-    return " ".join(text.split())[:MOST].rstrip(" .;")
+    return " ".join(text.split())[:MOST].rstrip(" .;") or NO_REASON
