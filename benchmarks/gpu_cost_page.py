@@ -33,10 +33,11 @@ def _wholes(found: Mapping[str, Any]) -> Iterator[str]:
         "## Whole plans",
         "",
         "*On the GPU*: the whole as one CUDA graph. *Least*: inputs, outputs and weights of the graph, each once, over",
-        "the bandwidth of copies in the same run. *Layers*: the sum over layers, which are timed one by one.",
+        "the bandwidth of copies in the same run. *Moved*: the bytes of all layers as the plan fuses them, likewise;",
+        "+ if those of some are unknown. *Layers*: the sum over layers, which are timed one by one.",
         "",
-        "| plan | input | on the GPU, ms | same input, ms | least, ms | x | GB/s | layers, ms |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| plan | input | on the GPU, ms | same input, ms | least, ms | x | moved, ms | GB/s | layers, ms |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     )
     for row in found["rows"]:
         timing, least = row["model"]["timing"], row["model"]["least_ms"]
@@ -48,6 +49,7 @@ def _wholes(found: Mapping[str, Any]) -> Iterator[str]:
             sizes,
             *map(_ms, numbers),
             _times(whole, least),
+            f"{_ms(row['model']['moved_ms'])}{'+' * (row['model']['uncounted'] > 0)}",
             f"{row['rates']['bytes_per_s'] / 1e9:.0f}",
             _ms(row["model"]["layers_ms"]),
         )

@@ -187,6 +187,12 @@ def _remarks(found: DeviceCost) -> Iterator[str]:
         for model in models
     )
     yield f"The profiler's layers add up to {'; '.join(sums)}; medians of {found.model.calls} calls."
+    moved = rates.ms(found.model.moved_bytes)
+    uncounted = f", without {found.model.uncounted} whose bytes are unknown" if found.model.uncounted else ""
+    yield (
+        f"As this plan fuses them, layers move {_mb(found.model.moved_bytes)} MB{uncounted}: {_ms(moved)} ms at that "
+        "bandwidth."
+    )
     if any(layer.place == "shared" for layer in found.model.layers):
         yield "* A layer that a block shares with the rest counts as the rest, beside the block as 'shared'."
     idle = sum(layer.ms is None for layer in found.model.layers)

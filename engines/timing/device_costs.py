@@ -76,6 +76,16 @@ class PlanModel:
         return _ms(self.layers)
 
     @property
+    def moved_bytes(self) -> int:
+        """Return what the layers read and write together as the plan fuses them, as far as it is known."""
+        return sum(layer.bytes or 0 for layer in self.layers)
+
+    @property
+    def uncounted(self) -> int:
+        """Return the number of layers that run and whose bytes are unknown."""
+        return sum(layer.bytes is None and layer.ms is not None for layer in self.layers)
+
+    @property
     def unknown_ms(self) -> float:
         """Return the time of what the inspector does not list."""
         return _ms(layer for layer in self.layers if not layer.kind)
@@ -105,6 +115,9 @@ class PlanModel:
             "timing": self.timing.to_json(),
             "least_bytes": self.least_bytes,
             "least_ms": rates.ms(self.least_bytes),
+            "moved_bytes": self.moved_bytes,
+            "moved_ms": rates.ms(self.moved_bytes),
+            "uncounted": self.uncounted,
             "layers_ms": self.layers_ms,
             "calls": self.calls,
             "parts": [asdict(part) for part in self.parts],

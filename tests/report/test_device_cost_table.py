@@ -34,6 +34,8 @@ def test_plans_stand_beside_what_their_bytes_take() -> None:
     assert "The block costs +0.1000 ms, +50.0% of the plain backbone, between +0.0965 and +0.1035" in text
     assert "Its limit is 0.0250 ms: 4.00 times as long." in text
     assert "copies move 1000 GB/s; a CUDA graph that copies four bytes takes 0.0020 ms" in text
+    # three of 400 kB, and the cast, of which nothing is known
+    assert "layers move 1.200 MB, without 1 whose bytes are unknown: 0.0012 ms at that bandwidth" in text
     assert "warning" not in text
 
 
@@ -94,6 +96,7 @@ def test_a_block_alone_has_no_difference() -> None:
 def test_the_document_is_json_and_holds_the_limits() -> None:
     document = json.loads(json.dumps(cost_sample.on_device().to_json()))
     assert document["model"]["least_ms"] == pytest.approx(0.075)
+    assert (document["model"]["moved_bytes"], document["model"]["uncounted"]) == (1_200_000, 1)
     assert document["model"]["layers"][0]["least_ms"] == pytest.approx(0.0004)
     assert document["model"]["layers"][3]["least_ms"] is None
     assert sum(layer["share"] for layer in document["model"]["layers"]) == pytest.approx(1)
