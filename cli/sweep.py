@@ -45,7 +45,7 @@ def command(file: Path, as_csv: bool, as_json: bool, **options: Any) -> int:
     """Run a matrix of commands that FILE describes.
 
     FILE is TOML: the verbs (deploy, compile, benchmark …), the targets, and what varies. Every job is a command of its
-    own, in a process of its own. A job that fails keeps no other from being run.
+    own. A job that fails keeps no other from being run.
 
     The results are in DIR, each whole as soon as it is there: an interrupted sweep goes on with --resume.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 
 import pytest
 from pretended_worker import pretend
@@ -71,6 +72,21 @@ def test_a_time_limit_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(Interrupted, match=r"^it did not finish adding within 0\.2 s$"):
             it.answer("adding")
         assert it._process.wait() == -signal.SIGKILL
+
+
+def test_an_interrupt_as_its_time_begins_leaves_no_timer_to_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Timer.start
+
+    def interrupted(timer: threading.Timer) -> None:
+        start(timer)
+        raise KeyboardInterrupt
+
+    with worker(monkeypatch, "time.sleep(60)") as process:
+        monkeypatch.setattr(threading.Timer, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            process.answer("working")
+    left = [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+    assert all(thread.daemon and thread.finished.is_set() for thread in left)
 
 
 def test_it_is_gone_after_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
