@@ -30,6 +30,8 @@ def _run_with(provider: str) -> None:
     import numpy as np
     import onnxruntime as ort
 
+    if provider not in ort.get_available_providers():  # it would take another one, and complain of that one's libraries
+        sys.exit(f"this ONNX Runtime has no {provider}")
     if provider != CPU and hasattr(ort, "preload_dlls"):
         ort.preload_dlls()
     options = ort.SessionOptions()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import pathlib
 import signal
 import sys
 import traceback
@@ -60,6 +61,10 @@ def _die_at(moment: int, after: bool, writer: int, functions: list[tuple[Any, st
 
     for module, name in functions:
         setattr(module, name, deadly(getattr(module, name)))
+    accessor = getattr(pathlib, "_NormalAccessor", None)  # Python 3.10's paths keep the functions of os for themselves
+    for name in CALLS if accessor is not None else ():
+        if hasattr(accessor, name):
+            setattr(accessor, name, staticmethod(getattr(os, name)))
     try:
         work()
     except BaseException:

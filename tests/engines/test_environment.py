@@ -67,12 +67,15 @@ def test_a_provider_that_falls_back_is_unusable(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_child_catches_what_it_must() -> None:
     assert try_provider("CPUExecutionProvider") == ""
-    assert "falls back to the CPU" in try_provider("NoSuchProvider")
+    assert try_provider("NoSuchProvider") == "this ONNX Runtime has no NoSuchProvider"
 
 
 def test_the_library_that_is_missing_is_named() -> None:
     said = "E: Failed to load with error: libcublasLt.so.13: cannot open shared object file: No such file\nFail: CPU EP"
     assert environment._reason(said) == "libcublasLt.so.13 cannot be loaded"
+    assert "falls back to the CPU" in environment._reason(
+        "Fail: This session contains graph nodes assigned to the CPU EP"
+    )
     assert environment._reason("Traceback\nValueError: last") == "ValueError: last"
 
 
