@@ -62,6 +62,7 @@ def may_import_torch(path: Path) -> bool:
         "validate/tf32.py",
         "validate/plain_kernels.py",
         "validate/last_digits.py",
+        "validate/equal_scores.py",
         "validate/localize/eager_calls.py",
         "engines/torch_runtime.py",
         "engines/torch_cuda.py",

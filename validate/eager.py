@@ -16,6 +16,7 @@ from ..core.graph_io import FLOAT32
 from ..errors import ModuleRefused
 from ..modules.user_line import line_of_error
 from .cases import Case
+from .equal_scores import in_order_mode
 from .float64 import BatchStatistics, Overlap, float64_mode
 from .half_precision import mark_inputs
 from .hidden import GATES, Hidden
@@ -76,7 +77,8 @@ class CannotRun(ModuleRefused):
 class Eager:
     """The module on the CPU in one precision; ``largest`` is the largest magnitude that the last watched run met.
 
-    One in float64 is watched, and one in float32 if it ``is_truth``.
+    One in float64 is watched, and one in float32 if it ``is_truth``. ``ranks`` is True once a run of the truth has
+    ranked scores; set it of another one, so that equal ones are ranked alike.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class Eager:
         self.is_double = is_double
         self.is_truth = is_double or is_truth
         self.largest = 0.0
+        self.ranks = False
         self.hidden: Hidden | None = None
         self.draws: Draws | None = None
         self.choices: list[Choice] = []
@@ -198,6 +201,7 @@ class Eager:
                 torch.random.fork_rng(devices=[]),
                 _plain_float32(),
                 self.draws or nullcontext(),
+                in_order_mode() if self.ranks and not self.is_truth else nullcontext(),
                 mode,
                 within or nullcontext(),
             ):
@@ -211,9 +215,12 @@ class Eager:
     def _mode(self, rounding: Rounding, *, watched: bool) -> AbstractContextManager[Any]:
         if self.is_truth and rounding == "own":
             seen, call = self._seen if watched else None, None if self.draws is None else self.draws.call
-            mode: AbstractContextManager[Any] = float64_mode(seen, call, widens=self.is_double)
+            mode: AbstractContextManager[Any] = float64_mode(seen, call, widens=self.is_double, ranked=self._note_rank)
             return mode
         return _ROUNDING[rounding]()
+
+    def _note_rank(self) -> None:
+        self.ranks = True
 
     def _start_watching(self, feeds: Feeds) -> None:
         self._inside.clear()

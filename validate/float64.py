@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from .equal_scores import ranked_in_order
+
 # (name of the operator, lowest and highest value of its result)
 Seen = Callable[[str, float, float], None]
 
@@ -26,10 +28,17 @@ class BatchStatistics(Exception):
     """A batch normalisation by the batch itself that changes running statistics, as in training."""
 
 
-def float64_mode(seen: Seen | None = None, call: Call | None = None, *, widens: bool = True) -> Any:
+def float64_mode(
+    seen: Seen | None = None,
+    call: Call | None = None,
+    *,
+    widens: bool = True,
+    ranked: Callable[[], None] | None = None,
+) -> Any:
     """Return a mode that keeps every operator of a float64 run in float64; ``seen`` gets the range of every new result.
 
-    ``call`` runs the operators, if it is given. Without ``widens`` every operator keeps its own type.
+    ``call`` runs the operators, if it is given. Without ``widens`` every operator keeps its own type. Rankings have
+    equal scores in their order, and ``ranked`` is called for each.
 
     A module that says ``.float()`` or holds a float32 constant would otherwise round on the way, and the truth
     would be no better than what is judged by it. Tensors of the default dtype that the module makes are widened as
@@ -62,7 +71,11 @@ def float64_mode(seen: Seen | None = None, call: Call | None = None, *, widens: 
                 raise BatchStatistics
             if widening is not None:
                 args, kwargs = widening.arguments(func, args, kwargs)
-            result = func(*args, **kwargs) if call is None else call(func, args, kwargs)
+            result = ranked_in_order(func, args, kwargs)
+            if result is None:
+                result = func(*args, **kwargs) if call is None else call(func, args, kwargs)
+            elif ranked is not None:
+                ranked()
             if widening is not None:
                 result = widening.result(func, result)
             if seen is not None and not _is_view(func):

@@ -52,6 +52,7 @@ def references(
         feeds = case.feeds
         double, truth = truths.run(number, feeds)
         largest, choices = double.largest, double.choices
+        single.ranks |= double.ranks
         rounded = single.run(feeds, case)
         ties = _near_ties(double, case, truth, choices, single.choices, FLOAT32, hidden)
         floors = ties.floors(rounded)

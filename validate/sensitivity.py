@@ -67,6 +67,7 @@ class LayerSensitivity:
         feeds = case.feeds
         if number == len(self._truths):
             self._truths.append(self._double.run(feeds, case, watched=False))
+            self._single.ranks |= self._double.ranks
         truth = self._truths[number]
         with np.errstate(over="ignore", invalid="ignore"):
             found = self._single.run_lower(feeds, case, lower, lower.draws[0])

@@ -159,7 +159,7 @@ def test_what_is_left_out_may_differ_and_nothing_else_may() -> None:
 
 def test_a_precision_that_cannot_tell_most_of_them_apart_leaves_nothing_out() -> None:
     scores = scored_boxes()
-    scores[..., 0] = np.linspace(0.95, 0.94, 64, dtype=np.float32)
+    scores[..., 0] = np.linspace(0.94, 0.95, 64, dtype=np.float32)  # of those that are equal, the first is the worst
     found, hidden = floors(best_rows(32), scores, "fp16")
     assert found.lower["fp16"]["output"].unsettled is None
     assert found.lower["fp16"]["output"].l2 > 1e-3

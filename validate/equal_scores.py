@@ -1,0 +1,50 @@
+"""Rankings of equal scores: the first in order comes first, as ONNX has it.
+
+PyTorch leaves open which of equal scores ``topk`` and ``sort`` pick, and so does what is gathered by them: zeros, a
+constant image and a channel that is off would be judged by chance. Every PyTorch run that something is judged by
+therefore ranks equal scores in their order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def ranked_in_order(func: Any, args: Any, kwargs: Any) -> Any:
+    """Return what an operator gives if it ranks, equal scores in their order; None if it is another one."""
+    import torch
+
+    aten = torch.ops.aten
+    if func is aten.topk.default:
+        return _topk(*args, **kwargs)
+    if func is aten.sort.default:
+        return aten.sort.stable(args[0], stable=True, **_named(args[1:], ("dim", "descending")), **kwargs)
+    if func is aten.sort.stable:
+        return aten.sort.stable(*args, **kwargs | {"stable": True})
+    return None
+
+
+def _topk(x: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
+    import torch
+
+    if not x.dim():
+        return torch.ops.aten.topk.default(x, k, dim, largest, sorted)
+    values, places = torch.ops.aten.sort.stable(x, stable=True, dim=dim, descending=largest)
+    # copies: what the operator gives is its own memory
+    return torch.return_types.topk((values.narrow(dim, 0, k).clone(), places.narrow(dim, 0, k).clone()))
+
+
+def _named(values: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    return dict(zip(names, values, strict=False))
+
+
+def in_order_mode() -> Any:
+    """Return a mode in which every ranking has equal scores in their order."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class InOrder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            found = ranked_in_order(func, args, kwargs or {})
+            return func(*args, **(kwargs or {})) if found is None else found
+
+    return InOrder()  # type: ignore[no-untyped-call]
