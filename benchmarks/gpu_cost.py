@@ -1,6 +1,6 @@
 """Measure on a GPU what the plans of many bundles cost, layer by layer, and write the page of it.
 
-python benchmarks/gpu_cost.py FOLDER --out OUT --seconds N      the bundles in FOLDER; needs a GPU, but no PyTorch
+python benchmarks/gpu_cost.py FOLDER ... --out OUT --seconds N  the bundles in FOLDER; needs a GPU, but no PyTorch
 python benchmarks/gpu_cost.py --out OUT --page [--note TEXT]    the page of what OUT holds
 
 Every plan of every bundle is a row, at the largest batch that it takes: blocks first, then networks, each beside its
@@ -18,7 +18,7 @@ import io
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -63,14 +63,26 @@ class Work(NamedTuple):
         return [f"{spec.name}={'x'.join(map(str, spec.resolve(sizes)))}" for spec in specs]
 
 
-def work_in(folder: Path, only: Sequence[str] = ()) -> list[Work]:
-    """Return the plans of the bundles in a folder, those that match the first pattern first; of one, blocks first."""
-    bundles = [open_bundle(path.parent) for path in sorted(folder.glob("*/bundle.json"))]
+def work_in(folders: Sequence[Path], only: Sequence[str] = ()) -> list[Work]:
+    """Return the plans of the bundles in the folders, those of the first pattern first; of one, blocks first."""
+    bundles = [one for folder in folders for one in _readable(folder)]
     found = [Work(one, plan, _backbone(one, plan, bundles)) for one in bundles for plan in plans_of(one)]
     found.sort(key=lambda work: (work.backbone is not None, "+" in work.bundle.name))
     if not only:
         return found
     return list({work.name: work for pattern in only for work in found if fnmatchcase(work.name, pattern)}.values())
+
+
+def _readable(folder: Path) -> Iterator[Bundle]:
+    """Yield the bundles in a folder; of one that cannot be read a line is printed."""
+    for path in sorted(folder.glob("*/bundle.json")):
+        try:
+            bundle = open_bundle(path.parent)
+            plans_of(bundle)
+        except InputError as error:
+            print(f"{path.parent.name}: {error}", flush=True)
+        else:
+            yield bundle
 
 
 def _backbone(bundle: Bundle, plan: Plan, bundles: Sequence[Bundle]) -> Bundle | None:
@@ -94,12 +106,13 @@ def _backbone(bundle: Bundle, plan: Plan, bundles: Sequence[Bundle]) -> Bundle |
     )
 
 
-def measure(folder: Path, out: Path, seconds: float, only: Sequence[str]) -> int:
+def measure(folders: Sequence[Path], out: Path, seconds: float, only: Sequence[str]) -> int:
     """Measure the rows that are missing; returns the exit code."""
-    found = work_in(folder, only)
+    found = work_in(folders, only)
     if not found:
         wanted = f" of {', '.join(only)}" if only else ""
-        raise InputError(f"received {folder}, whose bundles have no plan{wanted}; expected one; run attn2trt compile")
+        named = ", ".join(map(str, folders))
+        raise InputError(f"received {named}, whose bundles have no plan{wanted}; expected one; run attn2trt compile")
     driver = ask_driver()
     if driver.problem:
         raise MissingRequirement(f"{driver.problem}; run on a machine with an NVIDIA GPU and its driver")
@@ -160,17 +173,19 @@ def main(arguments: argparse.Namespace) -> int:
         write_json(gpu_cost_page.RESULTS, found)
         gpu_cost_page.PAGE.write_text(gpu_cost_page.page(found), encoding="utf-8")
         return 0
-    if arguments.folder is None or not arguments.folder.is_dir():
-        raise InputError(
-            f"received {arguments.folder or 'no FOLDER'}; expected a folder of bundles; name it, or --page"
-        )
-    return measure(arguments.folder, arguments.out, arguments.seconds, arguments.only)
+    there = [folder for folder in arguments.folders if folder.is_dir()]
+    for folder in arguments.folders:
+        if folder not in there:
+            print(f"{folder}: no such folder", flush=True)
+    if not there:
+        raise InputError(f"received {len(arguments.folders)} folders, none of which is there; expected one of bundles")
+    return measure(there, arguments.out, arguments.seconds, arguments.only)
 
 
 def parse_words(words: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line; exit code 2 for what is wrong in it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help="of bundles")
+    parser.add_argument("folders", type=Path, nargs="*", metavar="FOLDER", help="of bundles")
     parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="the folder of the rows")
     parser.add_argument("--seconds", type=float, default=600.0, metavar="N", help="begin no row after so long")
     parser.add_argument("--only", action="append", default=[], metavar="PATTERN", help="rows, as 'se-*'; repeat it")

@@ -66,6 +66,14 @@ def test_every_plan_is_a_row_and_blocks_come_first(
     asked.clear()
     assert run(folder, "--out", tmp_path / "other", "--only", "a-*", "--only", "*-fp16") == 1
     assert [call["bundle"] for call in asked] == ["a-net", "b-net", "se-big"]
+    # of two folders, of which one has a bundle that cannot be read
+    (tmp_path / "second/broken").mkdir(parents=True)
+    (tmp_path / "second/broken/bundle.json").write_text("{")
+    served_bundle.write(tmp_path / "second/odd", name="se", plans=[served_bundle.plan("9.0", tensorrt="8.6.0")])
+    asked.clear()
+    assert run(folder, tmp_path / "second", "--out", tmp_path / "third", "--only", "odd-*", "--only", "b-*") == 1
+    assert [call["bundle"] for call in asked] == ["odd", "b-net"]
+    assert "broken: " in capsys.readouterr().out
     # what is there is left
     asked.clear()
     assert run(folder, "--out", tmp_path / "out") == 1
@@ -99,13 +107,20 @@ def test_the_page_has_plans_differences_and_layers(
     assert "bundles/" not in (tmp_path / "results.json").read_text()
 
 
-def test_what_is_missing_is_one_line(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_missing_is_one_line(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(gpu_cost, "ask_driver", lambda: Driver("", (), "no NVIDIA driver"))
     with pytest.raises(MissingRequirement, match="no NVIDIA driver; run on a machine"):
         run(folder, "--out", tmp_path / "out")
     with pytest.raises(InputError, match="whose bundles have no plan"):
         run(tmp_path, "--out", tmp_path / "out")
-    with pytest.raises(InputError, match="received no FOLDER"):
+    with pytest.raises(InputError, match="received 1 folders, none of which is there"):
+        run(tmp_path / "nowhere", "--out", tmp_path / "out")
+    with pytest.raises(MissingRequirement):
+        run(folder, tmp_path / "nowhere", "--out", tmp_path / "out")
+    assert "nowhere: no such folder" in capsys.readouterr().out
+    with pytest.raises(InputError, match="received 0 folders"):
         run("--out", tmp_path / "out")
     with pytest.raises(InputError, match="holds no row"):
         run("--out", tmp_path / "out", "--page")
