@@ -93,3 +93,36 @@ def test_the_stored_results_meet_what_is_claimed(tools: Any) -> None:
     summaries = tools("mutants").summaries()
     assert len(summaries) >= 20
     assert tools("mutation.page").page(mutants, limits, summaries) == (ROOT / "docs/mutants.md").read_text()
+
+
+HEAD = '''
+import torch
+from torch import Tensor, nn
+
+
+class Head(nn.Module):
+    """(n, 8, 6): the boxes of the eight best scores, those scores and their classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, stride=2, padding=1), nn.SiLU())
+        self.score, self.box = nn.Conv2d(16, 2, 1), nn.Conv2d(16, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.stem(x)
+        scores, classes = self.score(y).sigmoid().flatten(2).max(1)
+        best = scores.topk(8, dim=1)
+        boxes = (self.box(y).exp() * 8).flatten(2).transpose(1, 2)
+        picked = boxes.gather(1, best.indices[..., None].expand(-1, -1, 4))
+        return torch.cat([picked, best.values[..., None], classes.gather(1, best.indices)[..., None].to(x.dtype)], -1)
+'''
+
+
+def test_what_is_left_out_of_a_head_that_picks_lets_no_mutant_through(tools: Any, tmp_path: Path) -> None:
+    (tmp_path / "head.py").write_text(HEAD)
+    make = tools("mutation.healthy_model").HealthyModel
+    axes = "batch=1:2:3,height=12:16:21,width=12:16:21"
+    head = make(str(tmp_path / "head.py"), "2x3x16x16", axes, tmp_path, seed=3, inputs=60, simplified=False)
+    outcomes = [(mutant, head.outcome(mutant)) for mutant in sample(tools, head)]
+    assert [f"{mutant.what}: {outcome.by}" for mutant, outcome in outcomes if outcome.status == "missed"] == []
+    assert Counter(outcome.status for _, outcome in outcomes)["caught"] >= 20
