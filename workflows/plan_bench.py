@@ -42,7 +42,7 @@ from .plan_sizes import recorded_case
 METHOD = Method(seconds=1.0, rounds=12, warm_up_seconds=0.3, settle_seconds=0.01, pause_seconds=0.01)
 MODEL = "model"
 # Of copies that are large beside every cache, and of one that is nothing but its launch.
-LARGE, SMALL = CopyRunner(1 << 30, 8), CopyRunner(4, 1, graphed=True)
+LARGE, SMALL = CopyRunner(1 << 29, 8), CopyRunner(4, 1, graphed=True)
 COPY_SHARE = 0.1
 
 

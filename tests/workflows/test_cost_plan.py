@@ -141,7 +141,7 @@ def test_a_block_alone_stands_beside_what_its_bytes_take(tmp_path: Path) -> None
     assert (found.target, found.precision, found.built_by, found.gpu) == ("se", FP16, "TensorRT 8.6.0", "NVIDIA H200")
     assert found.inputs == {"x": (2, 3, 4, 4)}
     assert found.model.ms == pytest.approx(WHOLE_MS)
-    assert found.rates.bytes_per_s == pytest.approx(2 * 8 * (1 << 30) / (COPY_NS / 1e9))
+    assert found.rates.bytes_per_s == pytest.approx(2 * 8 * (1 << 29) / (COPY_NS / 1e9))
     assert found.rates.launch_ms == pytest.approx(LAUNCH_NS / 1e6)
     # the map is read and written, and the factor is read
     assert found.model.least_bytes == 2 * 4 * MAP + 4

@@ -50,7 +50,7 @@ def test_a_plan_is_timed_in_processes_of_its_own(tmp_path: Path, environment: di
     document = json.loads(done.stdout)
     assert document["gpu"] == "Pretended GPU"
     assert document["rates"]["launch_ms"] == pytest.approx(0.05)
-    assert document["rates"]["bytes_per_s"] == pytest.approx(2 * 8 * (1 << 30) / 0.05e-3)
+    assert document["rates"]["bytes_per_s"] == pytest.approx(2 * 8 * (1 << 29) / 0.05e-3)
     copy, mul = document["model"]["layers"]
     assert (copy["ms"], mul["ms"]) == (pytest.approx(0.01), pytest.approx(0.03))
     assert copy["modules"] == mul["modules"] == ["layer2.0.se"]
