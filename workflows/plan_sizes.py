@@ -37,11 +37,13 @@ def sizes_at(bundle: Bundle, plan: Plan, shapes: Sequence[str] = ()) -> dict[str
 
 def require_same_inputs(model: Bundle, plain: Bundle, plan: Plan, sizes: Mapping[str, int]) -> None:
     """Raise InputError unless the plan of ``plain`` takes the same inputs as ``model`` at these sizes."""
-    wanted, found = ({spec.name: spec.shape for spec in bundle.inputs_of(plan.precision)} for bundle in (model, plain))
+    wanted, found = (
+        {spec.name: (spec.shape, spec.dtype) for spec in bundle.inputs_of(plan.precision)} for bundle in (model, plain)
+    )
     if wanted != found or {*model.axes} != {*plain.axes}:
         raise InputError(
             f"received --backbone {plain.path} with the inputs {_listed(plain, plan)}; expected those of {model.path}, "
-            f"{_listed(model, plan)}; deploy both with the same --shape and --dynamic"
+            f"{_listed(model, plan)}; deploy both with the same --shape, --dynamic and --io"
         )
     sizes_at(plain, plan, [f"{spec.name}={_x(spec, sizes)}" for spec in plain.inputs_of(plan.precision)])
 
@@ -87,4 +89,5 @@ def _x(spec: TensorSpec, sizes: Mapping[str, int]) -> str:
 
 
 def _listed(bundle: Bundle, plan: Plan) -> str:
-    return ", ".join(f"{spec.name} {'x'.join(map(str, spec.shape))}" for spec in bundle.inputs_of(plan.precision))
+    specs = bundle.inputs_of(plan.precision)
+    return ", ".join(f"{spec.name} {spec.dtype} {'x'.join(map(str, spec.shape))}" for spec in specs)

@@ -305,8 +305,12 @@ def test_another_models_bundle_is_no_backbone(tmp_path: Path, model: str, plain:
 def test_a_backbone_of_other_inputs_is_refused(bundle: Path, tmp_path: Path) -> None:
     beside = write(tmp_path / "plain", "resnet18")
     edit(beside, lambda manifest: manifest["inputs"][0].update(shape=["batch", 3, "height", 5]))
-    with pytest.raises(InputError, match=r"inputs x batchx3xheightx5; expected those of .*, x batchx3xheightx4"):
+    with pytest.raises(InputError, match=r"inputs x float32 batchx3xheightx5; expected those of .*batchx3xheightx4"):
         cost_plan(bundle, backbone=beside, precision=FP16, method=QUICK)
+    of_halves = write(tmp_path / "halves", "resnet18")
+    edit(of_halves, lambda manifest: manifest["precisions"][FP16].update(inputs_and_outputs="float16"))
+    with pytest.raises(InputError, match=r"x float16 batch.*, x float32 batch.*the same --shape, --dynamic and --io"):
+        cost_plan(bundle, backbone=of_halves, precision=FP16, method=QUICK)
 
 
 def test_without_a_gpu_it_says_so(bundle: Path) -> None:
