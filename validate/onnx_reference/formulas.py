@@ -150,3 +150,16 @@ def _picked(x: Array, row: Array, column: Array) -> Array:
     rows, columns = (np.where(inside, place, 0).astype(np.int64) for place in (row, column))
     found = x[np.arange(x.shape[0])[:, None, None], :, rows, columns]  # (n, h', w', c)
     return np.moveaxis(np.where(inside[..., None], found, 0), -1, 1)
+
+
+def gather_elements(x: Array, places: Array, *, axis: int | None = None) -> Array:
+    """The elements at ``places`` along an axis, 0 by default; the result has their shape.
+
+    Raises ValueError for places that are more than ``x`` has along another axis, and IndexError beyond its end.
+    """
+    along = (axis or 0) % x.ndim
+    rest = [number for number in range(x.ndim) if number != along]
+    if places.ndim != x.ndim or any(places.shape[number] > x.shape[number] for number in rest):
+        raise ValueError(f"places of shape {places.shape} in {x.shape}, along axis {along}")
+    reached = tuple(slice(None) if number == along else slice(size) for number, size in enumerate(places.shape))
+    return np.take_along_axis(x[reached], places.astype(np.int64), along)

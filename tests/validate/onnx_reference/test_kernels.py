@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from attn2trt.validate.onnx_reference.formulas import gather_elements
 from attn2trt.validate.onnx_reference.kernels import replacements
 from attn2trt.validate.onnx_reference.levels import quantised
 from attn2trt.validate.onnx_reference.plain_kernels import Manner
@@ -177,3 +178,17 @@ def test_each_channel_has_its_own_scale() -> None:
 
 def test_levels_of_a_float_type_are_its_numbers() -> None:
     assert quantised(np.array([1.0, 1.06, 500.0]), np.array(1.0), "float8_e4m3fn").tolist() == [1.0, 1.0, 448.0]
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, -1])
+def test_elements_are_gathered_along_an_axis_of_any_length(axis: int) -> None:
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(70, 80, 90))
+    places = rng.integers(-x.shape[axis], x.shape[axis], size=(7, 80, 9))
+    wanted = torch.tensor(x).gather(axis % 3, torch.tensor(places % x.shape[axis]))
+    assert np.array_equal(gather_elements(x, places, axis=axis), wanted.numpy())
+    assert gather_elements(x, places[:0], axis=axis).shape == (0, 80, 9)
+    with pytest.raises(IndexError):
+        gather_elements(x, np.full((1, 1, 1), 90), axis=axis)
+    with pytest.raises(ValueError, match="places of shape"):
+        gather_elements(x[:1, :1, :1], places, axis=axis)
