@@ -4,10 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+class _RootIsAFolder:
+    """Collect the root as a folder: pytest imports a package by its folder's name, and a clone may have any name."""
+
+    @staticmethod
+    def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+        """Return the collector of the root; None for every other folder."""
+        return pytest.Dir.from_parent(parent, path=path) if path == ROOT else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register what a conftest file is not asked about: the folder above it."""
+    config.pluginmanager.register(_RootIsAFolder())
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

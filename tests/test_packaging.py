@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import sys
 from importlib.metadata import entry_points, version
 from pathlib import Path
@@ -65,3 +67,15 @@ def test_the_public_names_are_there() -> None:
 
 def test_the_type_checkers_link_points_to_the_root() -> None:
     assert (ROOT / ".typing" / "attn2trt").resolve() == ROOT
+
+
+def test_the_tests_run_in_a_clone_of_any_name(tmp_path: Path) -> None:
+    clone = tmp_path / "attn2trt-0.1"
+    (clone / "tests").mkdir(parents=True)
+    for name in ("pyproject.toml", "tests/conftest.py"):
+        shutil.copyfile(ROOT / name, clone / name)
+    (clone / "__init__.py").write_text("from .errors import InputError\n")
+    (clone / "tests/test_one.py").write_text("def test_one():\n    pass\n")
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-q", "-p", "no:cacheprovider", "tests/test_one.py"]
+    ran = subprocess.run(command, cwd=clone, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout
