@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 Kind = Literal["started", "ended", "died", "missing", "skipped"]
@@ -100,6 +100,13 @@ class Ended:
 
 
 @dataclass(frozen=True)
+class Left:
+    """A job whose command has ended and takes no more of its node, while its result is still on the way."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class Event:
     """Something that happened to a job.
 
@@ -130,8 +137,8 @@ class Backend(Protocol):
     def start(self, name: str, node: Node, attempt: int) -> None:
         """Start a job on a node."""
 
-    def wait(self) -> Sequence[Ended]:
-        """Return the jobs that have ended since, after a moment at most if none has."""
+    def wait(self) -> Sequence[Ended | Left]:
+        """Return the jobs that have ended or left their node since, after a moment at most if none has."""
 
     def stop(self) -> None:
         """End every job that runs, and everything that was started for jobs."""
@@ -163,6 +170,7 @@ class _Running:
     waiting: _Waiting
     node: Node
     needs: Needs
+    has_left: bool = False
 
 
 class Schedule:
@@ -201,7 +209,10 @@ class Schedule:
                 yield from self._start()
                 if self._running or self._waiting:
                     for ended in self._backend.wait():
-                        yield self._end(ended)
+                        if isinstance(ended, Left):
+                            self._running[ended.name] = replace(self._running[ended.name], has_left=True)
+                        else:
+                            yield self._end(ended)
         finally:
             self._backend.stop()
 
@@ -253,8 +264,8 @@ class Schedule:
     def _has_room(self, node: Node, needs: Needs) -> bool:
         on_machine = [running for running in self._running.values() if running.node.machine == node.machine]
         if needs.is_alone or any(running.needs.is_alone for running in on_machine):
-            return not on_machine
-        here = [running.needs for running in on_machine if running.node.name == node.name]
+            return not on_machine  # nor any whose result is on the way, which takes time of the machine
+        here = [running.needs for running in on_machine if running.node.name == node.name and not running.has_left]
         if node.places is not None:
             fits = len(here) < node.places
         else:

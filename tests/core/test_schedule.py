@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from attn2trt.core.schedule import Ended, Event, Needs, Node, Schedule, Task
+from attn2trt.core.schedule import Ended, Event, Left, Needs, Node, Schedule, Task
 
 ALONE = Needs(is_alone=True)
 
@@ -49,6 +49,18 @@ class Fake:
         self.stopped += 1
 
 
+class Fetching(Fake):
+    """A backend whose jobs leave their node a turn before their result is there."""
+
+    def __init__(self, *nodes: Node) -> None:
+        super().__init__(*nodes)
+        self.fetched: list[Ended] = []
+
+    def wait(self) -> Sequence[Ended | Left]:
+        arrived, self.fetched = self.fetched, [*super().wait()]
+        return [*arrived, *(Left(ended.name) for ended in self.fetched)]
+
+
 def node(name: str, machine: str = "", **more: float) -> Node:
     return Node(name, machine or name, cpus=more.pop("cpus", 2), memory_bytes=int(more.pop("memory", 0)), **more)  # type: ignore[arg-type]
 
@@ -67,6 +79,19 @@ def test_jobs_fill_the_nodes_and_no_more() -> None:
     assert [len(turn) for turn in backend.seen] == [3, 3, 1]
     assert all(list(turn.values()).count("b") <= 1 for turn in backend.seen)
     assert backend.stopped == 1
+
+
+def test_a_job_that_has_left_its_node_makes_room_before_its_result_is_there() -> None:
+    backend = Fetching(node("a", cpus=1))
+    events = run(backend, *(Task(str(number)) for number in range(3)))
+    assert [[*turn] for turn in backend.seen] == [["0"], ["1"], ["2"], []]
+    assert short(events) == ["started 0", "started 1", "ended 0", "started 2", "ended 1", "ended 2"]
+
+
+def test_what_runs_alone_and_what_needs_a_result_wait_until_it_is_there() -> None:
+    backend = Fetching(node("a"))
+    run(backend, Task("first"), Task("alone", ALONE), Task("next", after="first"))
+    assert [[*turn] for turn in backend.seen] == [["first"], [], ["next"], [], ["alone"], []]
 
 
 def test_places_count_jobs_instead_of_processors() -> None:

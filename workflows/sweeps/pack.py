@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import PickleBuffer
@@ -27,9 +28,17 @@ def pack(folder: Path) -> dict[str, tuple[str, PickleBuffer]]:
         name = path.relative_to(folder).as_posix()
         if path.is_symlink() or not path.is_file() or any(part.startswith(HIDDEN) for part in Path(name).parts):
             continue
-        content = path.read_bytes()
+        content = _content(path)
         found[name] = (listed.get(name) or hashlib.sha256(content).hexdigest(), PickleBuffer(content))
     return found
+
+
+def _content(path: Path) -> bytes | mmap.mmap:
+    """Return the content of a file, which stays after the file has been removed; it is read when it is used."""
+    with path.open("rb") as stream:
+        if not path.stat().st_size:
+            return b""  # nothing can be mapped
+        return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _listed(folder: Path) -> dict[str, str]:

@@ -8,11 +8,12 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent import futures
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...core.schedule import Ended, Node
+from ...core.schedule import Ended, Left, Node
 from ...errors import CheckFailed, MissingRequirement, StorageError
 from .command_worker import absolute
 from .matrix import Job
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 INSTALL = "pip install 'ray>=2.40'"
 NODES_SECONDS = 1.0  # nodes are asked for no more often
 WAIT_SECONDS = 0.5  # for a job to end, before nodes are looked at again
+FETCH_SECONDS = 0.05  # the same while the files of another are fetched
 CONNECT_SECONDS = 10.0
 FRESH = "/nowhere"  # a folder that the node replaces by one of its own
 # Errors of Ray after which a node of that number never comes back.
@@ -58,6 +60,8 @@ class RayBackend:
         self._code = code_digest()
         self._storage = self._shared_storage() if shared else {}
         self._running: dict[Any, _Running] = {}
+        self._fetcher = futures.ThreadPoolExecutor(1)
+        self._fetching: list[futures.Future[Ended]] = []
         self._inputs: dict[str, Any] = {}  # bundles that were sent to the object store, by the job that made them
         self._nodes: tuple[Node, ...] = ()
         self._asked = float("-inf")
@@ -101,22 +105,30 @@ class RayBackend:
             reference = task.remote(order.to_json(), bundle, self._code, self._storage)
         self._running[reference] = _Running(job, node, attempt, work)
 
-    def wait(self) -> Sequence[Ended]:
-        """Return the jobs that have ended since."""
-        if not self._running:
+    def wait(self) -> Sequence[Ended | Left]:
+        """Return the jobs that have ended since, and those whose files are fetched now, while the node goes on."""
+        events: list[Ended | Left] = []
+        if self._running:
+            with self._answers():
+                seconds = FETCH_SECONDS if self._fetching else WAIT_SECONDS
+                done, _ = self._ray.wait([*self._running], num_returns=1, timeout=seconds)
+            events += [self._finish(reference) for reference in done]
+        elif self._fetching:
+            futures.wait(self._fetching, timeout=WAIT_SECONDS)
+        else:
             time.sleep(WAIT_SECONDS)
-            return []
-        with self._answers():
-            done, _ = self._ray.wait([*self._running], num_returns=1, timeout=WAIT_SECONDS)
-        return [self._finish(reference) for reference in done]
+        arrived = [future for future in self._fetching if future.done()]
+        self._fetching = [future for future in self._fetching if future not in arrived]
+        return [*events, *(future.result() for future in arrived)]
 
     def stop(self) -> None:
-        """Cancel what runs."""
+        """Cancel what runs, and keep the results that are on the way."""
         with contextlib.suppress(Exception):  # it may be gone
             for reference in self._running:
                 self._ray.cancel(reference, force=True)
         self._running.clear()
         self._inputs.clear()
+        self._fetcher.shutdown()
 
     def _work_folder(self, job: Job, attempt: int) -> Path:
         """Return a folder of this attempt's own: an earlier one may be at work on a node that is lost to us alone."""
@@ -133,7 +145,8 @@ class RayBackend:
             self._inputs[key] = self._ray.put(pack(source.path))
         return self._inputs[key]
 
-    def _finish(self, reference: Any) -> Ended:
+    def _finish(self, reference: Any) -> Ended | Left:
+        """Have the files of a job fetched by another thread. A job that Ray lost has ended at once."""
         running = self._running.pop(reference)
         try:
             answer = self._ray.get(reference)
@@ -146,6 +159,9 @@ class RayBackend:
             if type(error).__name__ in NODE_LOST:
                 self._lost.add(running.node.name)
             self._asked = float("-inf")
+        else:
+            self._fetching.append(self._fetcher.submit(self._take, running, answer))
+            return Left(running.job.name)
         return self._take(running, answer)
 
     def _take(self, running: _Running, answer: Mapping[str, Any]) -> Ended:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from attn2trt.core.bundle import verify
 from attn2trt.errors import StorageError
 from attn2trt.workflows.sweeps.pack import pack, unpack
 
@@ -28,6 +30,21 @@ def test_a_folder_arrives_as_it_was_without_links_and_scratch(tmp_path: Path) ->
     target.mkdir()
     unpack(packed, target)
     assert (target / "bundle/plans/a.plan").read_bytes() == b"bundle/plans/a.plan"
+
+
+def test_files_of_a_bundle_have_the_hashes_of_its_manifest(tmp_path: Path, small: Path) -> None:
+    shutil.copytree(small, tmp_path / "job/bundle")
+    (tmp_path / "job/empty").touch()
+    packed = pack(tmp_path / "job")
+    shutil.rmtree(tmp_path / "job")
+    unpack(packed, tmp_path / "whole")
+    assert all(part.ok for part in verify(tmp_path / "whole/bundle"))
+    assert (tmp_path / "whole/empty").read_bytes() == b""
+    shutil.copytree(small, tmp_path / "changed/bundle")
+    (tmp_path / "changed/bundle/model.onnx").write_bytes(b"x")
+    with pytest.raises(StorageError, match=r"received bundle/model\.onnx with another content than was sent"):
+        unpack(pack(tmp_path / "changed"), tmp_path / "nothing")
+    assert not (tmp_path / "nothing").exists()
 
 
 @pytest.mark.parametrize(
