@@ -7,21 +7,31 @@ therefore ranks equal scores in their order.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 
 def ranked_in_order(func: Any, args: Any, kwargs: Any) -> Any:
     """Return what an operator gives if it ranks, equal scores in their order; None if it is another one."""
+    ranking = _rankings().get(func)
+    return None if ranking is None else ranking(*args, **kwargs)
+
+
+@cache
+def _rankings() -> dict[Any, Callable[..., Any]]:
+    """Return what computes each operator that ranks: looked up once, since every operator of a run is asked for."""
     import torch
 
     aten = torch.ops.aten
-    if func is aten.topk.default:
-        return _topk(*args, **kwargs)
-    if func is aten.sort.default:
-        return aten.sort.stable(args[0], stable=True, **_named(args[1:], ("dim", "descending")), **kwargs)
-    if func is aten.sort.stable:
-        return aten.sort.stable(*args, **kwargs | {"stable": True})
-    return None
+
+    def sort(x: Any, dim: int = -1, descending: bool = False) -> Any:
+        return aten.sort.stable(x, stable=True, dim=dim, descending=descending)
+
+    def sort_stable(x: Any, *, stable: bool | None = None, dim: int = -1, descending: bool = False) -> Any:
+        return sort(x, dim, descending)
+
+    return {aten.topk.default: _topk, aten.sort.default: sort, aten.sort.stable: sort_stable}
 
 
 def _topk(x: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Any:
@@ -32,10 +42,6 @@ def _topk(x: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = Tr
     values, places = torch.ops.aten.sort.stable(x, stable=True, dim=dim, descending=largest)
     # copies: what the operator gives is its own memory
     return torch.return_types.topk((values.narrow(dim, 0, k).clone(), places.narrow(dim, 0, k).clone()))
-
-
-def _named(values: Any, names: tuple[str, ...]) -> dict[str, Any]:
-    return dict(zip(names, values, strict=False))
 
 
 def in_order_mode() -> Any:
