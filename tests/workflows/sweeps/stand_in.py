@@ -13,6 +13,8 @@ from typing import Any, NoReturn
 
 import click
 
+from attn2trt.core.processes import note
+
 # What the real command prints, as far as a sweep reads it.
 VERDICT = {"passed": True, "source": "PyTorch", "stages": []}
 
@@ -50,6 +52,10 @@ def behave(target: str, folder: Path) -> int:
         os.kill(os.getpid(), signal.SIGKILL)
     if "worker" in target and number == 0:  # the process that runs all jobs: above the guard, and above its child
         os.kill(int(os.environ["STAND_IN"]), signal.SIGKILL)
+    if "limited" in target:
+        note(stage="waiting", seconds=0.2)
+    if "late" in target:
+        time.sleep(60)
     if "hangs" in target:
         time.sleep(600)
     if "slow" in target:

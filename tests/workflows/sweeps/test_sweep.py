@@ -55,6 +55,14 @@ def test_what_a_user_wrote_shares_its_process_with_nothing(stand_in: Path) -> No
     assert len({*processes(stand_in, *targets)}) == 4
 
 
+def test_a_time_limit_is_that_of_one_job(stand_in: Path) -> None:
+    found = run("limited", "slow", "limitedlate", "after", jobs=1)
+    assert [row.status for row in found.rows] == ["passed", "passed", "failed", "passed"]
+    assert "waiting: the process did not finish within 0.2 s (--time-limit)" in found.rows[2].found
+    limited, slow, late, after = processes(stand_in, "limited", "slow", "limitedlate", "after")
+    assert limited == slow == late != after
+
+
 def test_a_process_that_has_grown_is_replaced(stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STAND_IN_KEPT", "1000")
     assert bool(run("a", "b", jobs=1))
