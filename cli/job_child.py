@@ -90,6 +90,9 @@ class JobServer:
         job = Job(order["name"], Path(order["folder"]))
         job.prepare()
         free = [process for process in self.processes if process.is_free]
+        if order["is_alone"]:
+            for process in free:
+                process.rest()
         if not free:
             free = [JobProcess(_run_command, in_child=self._forget_parent)]
             self.processes += free

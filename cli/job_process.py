@@ -73,6 +73,11 @@ class JobProcess:
         with contextlib.suppress(OSError):  # it is gone, which `take` finds
             send(self._stream, order)
 
+    def rest(self) -> None:
+        """Have it end the child that stays for the next job, and the memory that this holds."""
+        with contextlib.suppress(OSError):
+            send(self._stream, {"rest": True})
+
     def take(self) -> Job | None:
         """Return the job if it has ended, with its end; the process is then free, or gone."""
         if self.job is None or not select.select([self], [], [], 0)[0]:
@@ -113,7 +118,10 @@ def _serve(connection: socket.socket, run: Run) -> NoReturn:
     stream = _stream(connection)
     child = _Child(run, connection)
     while not child.was_interrupted and (message := receive(stream)) is not None:
-        send(stream, child.do(message[0]))
+        if "rest" in message[0]:
+            child.end()
+        else:
+            send(stream, child.do(message[0]))
     sys.exit(0)
 
 
@@ -135,7 +143,7 @@ class _Child:
         job.take_output()
         alike = [order["may_share"], *(order[name] for name in ALIKE)]
         if self._guard is None or alike != self._alike or self._guard.child.poll() is not None:
-            self._end()
+            self.end()
         guard, orders = self._started()
         self._alike = alike
         code, killed = 0, ""
@@ -149,10 +157,10 @@ class _Child:
         self._modules += take_modules(job.folder)
         resident = resident_bytes(guard.child.pid or 0)
         if not order["may_share"] or code not in STAYS or not 0 < resident <= KEPT_BYTES:
-            self._end()
+            self.end()
         return {"code": code, "killed": killed}
 
-    def _end(self) -> None:
+    def end(self) -> None:
         """Kill the child if there is one, and what it has left behind."""
         if self._guard is not None and self._orders is not None:
             self._guard.end()

@@ -34,6 +34,7 @@ class Order:
         environment: Is added to the process's own.
         cwd: The folder that relative paths in the arguments begin at.
         may_share: It may run in the process of an earlier command that may share its own as well.
+        is_alone: No process of an earlier command may be left when it starts.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Order:
     environment: Mapping[str, str]
     cwd: str
     may_share: bool
+    is_alone: bool
 
     def to_json(self) -> dict[str, Any]:
         """Everything by name."""

@@ -37,4 +37,5 @@ def order_for(
         environment=dict(environment or {}),
         cwd=str(Path.cwd()),
         may_share=needs_torch and job.is_described and not (job.needs.is_alone or job.needs.gpus),
+        is_alone=job.needs.is_alone,
     )
