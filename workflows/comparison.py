@@ -6,6 +6,7 @@ The second look is in new processes: the place of a process's memory moves its t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 from ..engines.timing.method import Method
@@ -31,6 +32,7 @@ class Comparison(Generic[Model]):
         method: The rules of the clock.
         threads: The threads of each process.
         watch: The machine's watch, over all comparisons.
+        jobs: The processes that are made ready, and checked, beside each other.
         on_failure: Called with the name and the reason if a model does not load or breaks while it is timed; the others
             go on. Without it the error ends the comparison, as that of the model beside which all are timed does.
     """
@@ -44,9 +46,10 @@ class Comparison(Generic[Model]):
         threads: int,
         watch: MachineWatch,
         on_failure: Callable[[str, str], object] | None = None,
+        jobs: int = 1,
     ) -> None:
         self._entry, self._check, self._method, self._threads = entry, check, method, threads
-        self.watch, self._on_failure = watch, on_failure
+        self.watch, self._on_failure, self._jobs = watch, on_failure, jobs
 
     def compared(self, before: Model, after: Mapping[str, Model], *, checked: bool = False) -> dict[str, Pair]:
         """Time each of ``after`` beside ``before``, twice if it looks faster but may be so by chance.
@@ -68,11 +71,18 @@ class Comparison(Generic[Model]):
         with TimedRun(entries, self._method, threads=self._threads, watch=self.watch, on_failure=failure) as run:
             run.processes[AS_IT_IS].load()  # if this model does not load, no rewrite is to blame
             run.load()
-            for name in () if checked else [name for name in after if name in run.processes]:
-                self._check(name, run.processes[name])
-            run.warm_up()
+            if not checked:
+                self._check_all({name: run.processes[name] for name in after if name in run.processes})
+            run.warm_up(self._jobs)
             samples, _ = run.time()
         return {name: Pair(samples[AS_IT_IS], samples[name]) for name in after if name in samples}
+
+    def _check_all(self, processes: Mapping[str, TimedProcess]) -> None:
+        """Check models beside each other; raises the error of the first one that is wrong."""
+        with ThreadPoolExecutor(self._jobs) as pool:
+            found = [pool.submit(self._check, name, process) for name, process in processes.items()]
+        for one in found:
+            one.result()
 
     def _note(self, name: str, why: str) -> None:
         """Pass a failure on; raises CheckFailed if it is that of the model beside which all are timed."""

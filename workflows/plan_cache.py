@@ -178,7 +178,7 @@ class PlanCache:
                     continue
                 if len(running) >= self._jobs:
                     self._end(*running.popleft(), plans)
-                if why := self._why_not_now():
+                if why := self.why_not_now():
                     plans[graph.folder] = why
                     continue
                 build = stack.enter_context(PlanBuild(self._request(graph)))
@@ -216,7 +216,8 @@ class PlanCache:
             return None
         return BuiltPlan(graph, plan, about["sha256"], files)
 
-    def _why_not_now(self) -> str:
+    def why_not_now(self) -> str:
+        """Return why no further plan is built; empty if one is."""
         if self._deadline is None:
             return ""
         left = self._deadline - time.monotonic()

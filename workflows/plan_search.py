@@ -76,8 +76,13 @@ class Found(NamedTuple):
 class PlanSearch:
     """Tries the candidates of a bundle's graph of one precision.
 
+    What it finds can be kept between two calls, and given back: a search may be done by several processes.
+
     Attributes:
-        plain: The plan of the graph as it is, once it is built.
+        plans: The plans that were built, by the choices in their graph; that of the graph as it is by none.
+        trials: What was timed beside another plan.
+        builds: Of each graph that was built in this process its name and seconds, or why there is no plan.
+        not_tried: Why a candidate was not built or not timed.
 
     Args:
         recipe: What all plans have in common.
@@ -88,6 +93,8 @@ class PlanSearch:
         name: The file's name of a candidate.
         method: The rules of the clock.
         progress: Called with a line for every step.
+        most: So many choices are tried, the most promising; None for all.
+        jobs: The processes that are made ready beside each other before they are timed.
     """
 
     def __init__(
@@ -101,23 +108,27 @@ class PlanSearch:
         name: str,
         method: Method,
         progress: Progress,
+        most: int | None = None,
+        jobs: int = 1,
     ) -> None:
+        self._most = most
         self._recipe, self._graphs, self._cache = recipe, graphs, cache
         self._sizes, self._case, self._name = sizes, case, name
         self._method, self._progress = method, progress
         self._bundle = recipe.bundle
         self._sets = rotated_sets(recipe.bundle.inputs_of(recipe.precision), sizes, GPU_CACHE_BYTES)
-        self._plans: dict[Candidate, BuiltPlan] = {}
-        self._trials: dict[Candidate, Trial] = {}
-        self._builds: list[Mapping[str, Any]] = []
-        self._not_tried: dict[str, str] = {}
+        self.plans: dict[Candidate, BuiltPlan] = {}
+        self.trials: dict[Candidate, Trial] = {}
+        self.builds: list[Mapping[str, Any]] = []
+        self.not_tried: dict[str, str] = {}
         self._comparison = Comparison[BuiltPlan](
             self._entry,
             self._check,
             method,
             threads=1,
             watch=MachineWatch(CoreWatch(lambda: None)),
-            on_failure=self._not_tried.__setitem__,
+            on_failure=self.not_tried.__setitem__,
+            jobs=jobs,
         )
 
     def search(self) -> Found:
@@ -126,34 +137,50 @@ class PlanSearch:
         Raises CheckFailed if the graph as it is cannot be built, or if a candidate computes something else.
         """
         self.build_singles()
-        return self.combine(self.time_singles())
+        self.time_singles()
+        return self.combine()
 
     def build_singles(self) -> None:
         """Build the plan of the graph as it is, then one for every choice, beside each other."""
         self._progress("building the plan of the graph as it is")
         self._build([()])
-        singles = [(choice,) for choice in self._graphs.choices()]
-        self._progress(f"building {len(singles)} candidates")
-        self._build(singles)
+        choices = self._graphs.choices()
+        most = len(choices) if self._most is None else self._most
+        self.not_tried |= {_named(choice): f"only {most} choices were to be tried" for choice in choices[most:]}
+        self._progress(f"building {len(choices[:most])} candidates")
+        self._build([(choice,) for choice in choices[:most]])
 
-    def time_singles(self) -> list[Candidate]:
-        """Time every choice by itself; return for each kind of place the fastest that is faster, the best first."""
-        singles = [candidate for candidate in self._plans if candidate]
+    def time_singles(self) -> None:
+        """Time every choice by itself beside the graph as it is."""
+        singles = [candidate for candidate in self.plans if len(candidate) == 1]
         self._progress(f"timing {len(singles)} candidates beside the graph as it is")
-        found = self._try((), singles)
-        winners = []
-        for kind in dict.fromkeys(candidate[0].kind for candidate in singles):
-            of_kind = {_form(one): found[one] for one in singles if one[0].kind == kind and one in found}
-            name = fastest(of_kind)
-            winners += [one for one in singles if _form(one) == name]
-        return sorted(winners, key=lambda one: found[one].ms)
+        self._try((), singles)
 
-    def combine(self, winners: Sequence[Candidate]) -> Found:
+    def winners(self) -> list[Candidate]:
+        """Return for each kind of place the fastest choice that is faster by itself, the best first."""
+        singles: dict[Candidate, Difference] = {
+            one: trial.difference for one, trial in self.trials.items() if len(one) == 1
+        }
+        winners = []
+        for kind in dict.fromkeys(one[0].kind for one in singles):
+            name = fastest({_form(one): found for one, found in singles.items() if one[0].kind == kind})
+            winners += [one for one in singles if _form(one) == name]
+        return sorted(winners, key=lambda one: singles[one].ms)
+
+    def together(self) -> list[Candidate]:
+        """Return the combinations of the winners: all of them, then without the last, and so on."""
+        winners = self.winners()
+        return [_together(winners[:count]) for count in range(len(winners), 1, -1)]
+
+    def build_together(self) -> None:
+        """Build the combinations of the winners, beside each other."""
+        self._build(self.together())
+
+    def combine(self) -> Found:
         """Try the winners together, then what was left beside the best; hold the whole against the graph as it was."""
         best: Candidate = ()
-        if winners:
-            together = [_together(winners[:count]) for count in range(len(winners), 1, -1)]
-            best = self._improved(winners[0], together, f"combining {len(winners)} choices")
+        if winners := self.winners():
+            best = self._improved(winners[0], self.together(), f"combining {len(winners)} choices")
             best = self._beside_the_best(best)
         return self._whole(best)
 
@@ -163,10 +190,10 @@ class PlanSearch:
             kinds = {choice.kind for choice in best}
             left = [
                 _together([best, one])
-                for one, trial in self._trials.items()
+                for one, trial in self.trials.items()
                 if len(one) == 1 and one[0].kind not in kinds and not trial.difference.low_ms > 0
             ]
-            left = [one for one in left if one not in self._trials]
+            left = [one for one in left if one not in self.trials]
             better = self._improved(best, left, f"trying {len(left)} more choices beside the best")
             if better == best:
                 return best
@@ -178,47 +205,52 @@ class PlanSearch:
             return best
         self._progress(saying)
         self._build(others)
-        found = self._try(best, [one for one in others if one in self._plans])
+        found = self._try(best, [one for one in others if one in self.plans])
         name = fastest({_form(one): difference for one, difference in found.items()})
         return next((one for one in others if _form(one) == name), best)
 
     def _build(self, wanted: Sequence[Candidate]) -> None:
         """Write and build candidates; one that cannot be is noted, unless it is the graph as it is."""
         written: dict[str, WrittenGraph] = {}
-        by_form = {_form(one): one for one in wanted if one not in self._plans}
+        by_form = {_form(one): one for one in wanted if one not in self.plans}
+        if by_form and (why := self._cache.why_not_now()):
+            if PLAIN in by_form:
+                raise CheckFailed(f"the plan of the graph as it is was not built: {why}")
+            self.not_tried |= dict.fromkeys(by_form, why)
+            return
         for form, one in by_form.items():
             try:
                 with self._cache.writing(self._name) as path:
                     written[form] = self._cache.keep_graph(path, self._graphs.write(one, path))
             except InputError as error:
-                self._not_tried[form] = str(error)
+                self.not_tried[form] = str(error)
         for form, built in self._cache.build(written).items():
             if not isinstance(built, str):
-                self._plans[by_form[form]] = built
-                self._builds.append({"form": form, "seconds": built.plan.seconds})
+                self.plans[by_form[form]] = built
+                self.builds.append({"form": form, "seconds": built.plan.seconds})
             elif form == PLAIN:
                 raise CheckFailed(f"the plan of the graph as it is was not built: {built}")
             else:
-                self._not_tried[form] = built
-                self._builds.append({"form": form, "why": built})
+                self.not_tried[form] = built
+                self.builds.append({"form": form, "why": built})
 
     def _try(self, before: Candidate, after: Sequence[Candidate]) -> dict[Candidate, Difference]:
         """Time plans beside one; returns the difference of each, which is a trial."""
         by_form = {_form(one): one for one in after}
         if not by_form:
             return {}
-        plans = {form: self._plans[one] for form, one in by_form.items()}
-        pairs = self._comparison.compared(self._plans[before], plans)
+        plans = {form: self.plans[one] for form, one in by_form.items()}
+        pairs = self._comparison.compared(self.plans[before], plans)
         for form, pair in pairs.items():
-            self._trials[by_form[form]] = _trial(by_form[form], pair)
+            self.trials[by_form[form]] = _trial(by_form[form], pair)
         return {by_form[form]: pair.difference for form, pair in pairs.items()}
 
     def _whole(self, best: Candidate) -> Found:
         whole = None
         if best:
             self._progress("timing the whole against the graph as it was")
-            whole = self._comparison.compared(self._plans[()], {WHOLE: self._plans[best]}, checked=True).get(WHOLE)
-        plain, recipe = self._plans[()].plan, self._recipe
+            whole = self._comparison.compared(self.plans[()], {WHOLE: self.plans[best]}, checked=True).get(WHOLE)
+        plain, recipe = self.plans[()].plan, self._recipe
         tuning = PlanTuning(
             sizes=self._sizes,
             threads=1,
@@ -236,17 +268,17 @@ class PlanSearch:
             flags={name: value for name, value in asdict(recipe.options).items() if value},
             gpu=plain.gpu,
             chosen=tuple(_named(choice) for choice in best),
-            builds=tuple(self._builds),
-            not_tried=self._not_tried,
+            builds=tuple(self.builds),
+            not_tried=self.not_tried,
         )
         is_better = tuning.is_faster
-        return Found(self._plans[best] if is_better else None, tuning if is_better else replace(tuning, chosen=()))
+        return Found(self.plans[best] if is_better else None, tuning if is_better else replace(tuning, chosen=()))
 
     def _kept(self, best: Candidate) -> list[Trial]:
         """Return the trials; kept are those that the best consists of."""
         return [
             replace(trial, kept=set(one) <= set(best) and trial.difference.is_faster)
-            for one, trial in self._trials.items()
+            for one, trial in self.trials.items()
         ]
 
     def _entry(self, built: BuiltPlan) -> Entry:

@@ -219,6 +219,7 @@ def _tuned(bundle: Bundle, asked: TuneRequest, flavour: Flavour, method: Method,
             name=free_name(tuned_name(flavour, asked.precision), bundle.manifest["files"]),
             method=method,
             progress=progress,
+            jobs=jobs,
         )
         best, tuning = search.search()
         found = TunedBundle(bundle, tuning, None) if best is None else _kept(bundle, best, tuning, progress)

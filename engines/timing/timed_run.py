@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -134,9 +135,11 @@ class TimedRun(Generic[Key]):
         self.each(lambda key, process: names.setdefault(key, process.name))
         return names
 
-    def warm_up(self) -> None:
-        """Make the inputs of every process, and call its model for the time of its entry."""
-        self.each(lambda key, process: _warm(self._entries[key], process))
+    def warm_up(self, jobs: int = 1) -> None:
+        """Make the inputs of ``jobs`` processes at once, then call each model by itself for the time of its entry."""
+        with ThreadPoolExecutor(jobs) as pool:
+            made = {key: pool.submit(_prepare, self._entries[key], process) for key, process in self.processes.items()}
+        self.each(lambda key, process: _warm(self._entries[key], process, made[key]))
 
     def time(self, cores: CoreWatch | None = None) -> tuple[dict[Key, Samples], MachineWatch]:
         """Time all processes in turn.
@@ -195,8 +198,12 @@ def _turns(entry: Entry, process: TimedProcess) -> Timed:
     return timed if entry.limits is None else _Part(timed, entry.limits)
 
 
-def _warm(entry: Entry, process: TimedProcess) -> None:
+def _prepare(entry: Entry, process: TimedProcess) -> None:
     process.prepare(entry.inputs, entry.sizes, sets=entry.sets)
+
+
+def _warm(entry: Entry, process: TimedProcess, prepared: Future[None]) -> None:
+    prepared.result()
     if entry.warm_up_seconds is not None:
         process.warm_up(entry.warm_up_seconds)
 

@@ -332,7 +332,7 @@ def test_without_time_nothing_more_is_built_and_that_is_listed(
 ) -> None:
     with pytest.raises(CheckFailed, match="the plan of the graph as it is was not built: no time was left"):
         tune(bundle, minutes=1e-9)
-    monkeypatch.setattr(plan_cache.PlanCache, "_why_not_now", lambda _: "no time was left" * bool(world.orders))
+    monkeypatch.setattr(plan_cache.PlanCache, "why_not_now", lambda _: "no time was left" * bool(world.orders))
     found = tune(bundle, minutes=60)
     assert {*found.tuning.not_tried.values()} == {"no time was left"}
     assert found.verdict is None
