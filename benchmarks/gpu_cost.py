@@ -25,10 +25,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import gpu_cost_page
+from gpu.cached_plans import adopted
 from gpu.rows import write_json
 from rich.console import Console
 
 from attn2trt.core.bundle import Bundle, open_bundle
+from attn2trt.core.scratch import scratch
 from attn2trt.engines.environment import ask_driver
 from attn2trt.engines.tensorrt.plans import Plan, plans_of
 from attn2trt.engines.timing.device_costs import DeviceCost
@@ -63,9 +65,13 @@ class Work(NamedTuple):
         return [f"{spec.name}={'x'.join(map(str, spec.resolve(sizes)))}" for spec in specs]
 
 
-def work_in(folders: Sequence[Path], only: Sequence[str] = ()) -> list[Work]:
-    """Return the plans of the bundles in the folders, those of the first pattern first; of one, blocks first."""
+def work_in(folders: Sequence[Path], only: Sequence[str], caches: Sequence[Path], copies: Path) -> list[Work]:
+    """Return the plans of the bundles in the folders, those of the first pattern first; of one, blocks first.
+
+    Plans in ``caches`` are put into copies of their bundles, in ``copies``.
+    """
     bundles = [one for folder in folders for one in _readable(folder)]
+    bundles += adopted(caches, bundles, copies)
     found = [Work(one, plan, _backbone(one, plan, bundles)) for one in bundles for plan in plans_of(one)]
     found.sort(key=lambda work: (work.backbone is not None, "+" in work.bundle.name))
     if not only:
@@ -106,13 +112,10 @@ def _backbone(bundle: Bundle, plan: Plan, bundles: Sequence[Bundle]) -> Bundle |
     )
 
 
-def measure(folders: Sequence[Path], out: Path, seconds: float, only: Sequence[str]) -> int:
+def measure(found: Sequence[Work], out: Path, seconds: float) -> int:
     """Measure the rows that are missing; returns the exit code."""
-    found = work_in(folders, only)
     if not found:
-        wanted = f" of {', '.join(only)}" if only else ""
-        named = ", ".join(map(str, folders))
-        raise InputError(f"received {named}, whose bundles have no plan{wanted}; expected one; run attn2trt compile")
+        raise InputError("received bundles without such a plan; expected one; run attn2trt compile, or correct --only")
     driver = ask_driver()
     if driver.problem:
         raise MissingRequirement(f"{driver.problem}; run on a machine with an NVIDIA GPU and its driver")
@@ -179,7 +182,9 @@ def main(arguments: argparse.Namespace) -> int:
             print(f"{folder}: no such folder", flush=True)
     if not there:
         raise InputError(f"received {len(arguments.folders)} folders, none of which is there; expected one of bundles")
-    return measure(there, arguments.out, arguments.seconds, arguments.only)
+    with scratch("gpu-cost") as copies:
+        found = work_in(there, arguments.only, arguments.cache, copies)
+        return measure(found, arguments.out, arguments.seconds)
 
 
 def parse_words(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -188,6 +193,7 @@ def parse_words(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("folders", type=Path, nargs="*", metavar="FOLDER", help="of bundles")
     parser.add_argument("--out", type=Path, required=True, metavar="OUT", help="the folder of the rows")
     parser.add_argument("--seconds", type=float, default=600.0, metavar="N", help="begin no row after so long")
+    parser.add_argument("--cache", type=Path, action="append", default=[], metavar="DIR", help="plans of searches, too")
     parser.add_argument("--only", action="append", default=[], metavar="PATTERN", help="rows, as 'se-*'; repeat it")
     parser.add_argument("--page", action="store_true", help="write results and page of the rows")
     parser.add_argument("--note", default="", metavar="TEXT", help="a sentence for the page")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,14 @@ from typing import Any
 import cost_sample
 import gpu_cost
 import gpu_cost_page
+import onnx
 import pytest
 import served_bundle
 
+from attn2trt.core.bundle import open_bundle, sha256, verify
+from attn2trt.core.manifest import manifest_text
 from attn2trt.engines.environment import Driver
+from attn2trt.engines.tensorrt.plans import is_of_its_graph, modules_of
 from attn2trt.engines.timing.device_costs import DeviceCost
 from attn2trt.errors import CheckFailed, InputError, MissingRequirement
 
@@ -113,7 +118,7 @@ def test_what_is_missing_is_one_line(
     monkeypatch.setattr(gpu_cost, "ask_driver", lambda: Driver("", (), "no NVIDIA driver"))
     with pytest.raises(MissingRequirement, match="no NVIDIA driver; run on a machine"):
         run(folder, "--out", tmp_path / "out")
-    with pytest.raises(InputError, match="whose bundles have no plan"):
+    with pytest.raises(InputError, match="bundles without such a plan"):
         run(tmp_path, "--out", tmp_path / "out")
     with pytest.raises(InputError, match="received 1 folders, none of which is there"):
         run(tmp_path / "nowhere", "--out", tmp_path / "out")
@@ -124,3 +129,37 @@ def test_what_is_missing_is_one_line(
         run("--out", tmp_path / "out")
     with pytest.raises(InputError, match="holds no row"):
         run("--out", tmp_path / "out", "--page")
+
+
+def test_plans_of_a_search_are_measured_in_copies_of_their_bundles(
+    folder: Path, asked: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """The graph as it is was built first; a graph of other inputs belongs to no bundle."""
+    bundle = open_bundle(folder / "se-big")
+    bundle.manifest["precisions"]["fp16"]["modules"] = {"mul": "fc"}
+    (bundle.path / "bundle.json").write_text(manifest_text(bundle.manifest))
+    for place, shape in enumerate((["batch", 3, "height", 4], ["batch", 3, "height", 4], ["batch", 9])):
+        kept = tmp_path / f"cache/recipe/graph{place}"
+        (kept / "plans").mkdir(parents=True)
+        made = served_bundle.graph(shape)
+        made.graph.node[0].name = f"mul{place}"
+        onnx.save(made, kept / "model.fp16.tensorrt.onnx")
+        entry = served_bundle.plan("9.0", "fp16", tensorrt="8.6.0", graph=sha256(kept / "model.fp16.tensorrt.onnx"))
+        entry |= {"file": f"plans/{place}.plan", "tuned": True}
+        (kept / entry["file"]).write_text("plan")
+        (kept / "modules.json").write_text(json.dumps({f"mul{place}": "fc"}))
+        (kept / "built.json").write_text(json.dumps({"plan": entry, "sha256": "", "files": {}}))
+        os.utime(kept / "built.json", (place, place))
+    before = (folder / "se-big/bundle.json").read_bytes()
+    copies = tmp_path / "copies"
+    found = gpu_cost.work_in([folder], ["se-*"], [tmp_path / "cache"], copies)
+    assert [work.name for work in found] == ["se-big-fp16", "se-big-as-it-is-fp16-tuned", "se-big-last-fp16-tuned"]
+    assert [work.plan.file for work in found[1:]] == ["plans/0.plan", "plans/1.plan"]
+    for work in found[1:]:
+        assert all(finding.ok for finding in verify(work.bundle.path))
+        assert is_of_its_graph(work.bundle, work.plan)
+        assert list(modules_of(work.bundle, work.plan)) == [f"mul{work.plan.file[6]}"]
+    assert (folder / "se-big/bundle.json").read_bytes() == before
+    assert all(finding.ok for finding in verify(bundle.path))
+    run(folder, "--cache", tmp_path / "cache", "--out", tmp_path / "out", "--only", "se-big-l*")
+    assert [call["tuned"] for call in asked] == [True]
