@@ -33,7 +33,7 @@ RESULT = "result.json"
 OUTPUT, ERRORS = "out", "err"
 LARGEST_JSON = 256 << 20
 # What a job's folder may hold beside its document and its bundle.
-OWN = frozenset({RESULT, OUTPUT, ERRORS, "killed", "modules", "output.json", "errors.txt"})
+OWN = frozenset({RESULT, OUTPUT, ERRORS, "modules", "output.json", "errors.txt"})
 WORK = ".work-"  # the folder of one attempt, beside the job's
 
 
