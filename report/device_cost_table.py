@@ -21,8 +21,8 @@ LEGEND = (
     "and written, each byte once, over the bandwidth of copies in the same run; the time of products is no part of it."
 )
 LAYER_LEGEND = (
-    "Layers are TensorRT's profiler, which waits after each of them and has no interval; their sum is longer than the "
-    "whole. 'MB' with ~ has the graph's sizes and types, since the inspector leaves them open; - is unknown."
+    "Layers are TensorRT's profiler, which waits after each of them and has no interval; their sum is mostly longer "
+    "than the whole. 'MB' with ~ has the graph's sizes and types, since the inspector leaves them open; - is unknown."
 )
 
 
