@@ -12,7 +12,7 @@ import subprocess
 import sys
 import venv
 from collections.abc import Callable, Collection, Iterator, Mapping
-from importlib.metadata import packages_distributions, requires
+from importlib.metadata import distribution, requires
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ else:
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT: Mapping[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+MODULES = (".py", ".so", ".pyd")
 # Run a Python with arguments; its output is text.
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -79,13 +80,9 @@ def _wanted(requirements: list[str]) -> Iterator[str]:
 
 
 def modules_of(distributions: Collection[str]) -> set[str]:
-    """The top-level modules of these distributions, and our own package."""
-    modules = {
-        module
-        for module, owners in packages_distributions().items()
-        if set(distributions) & {canonicalize_name(owner) for owner in owners}
-    }
-    return modules | {PROJECT["name"]}
+    """The top-level modules of these distributions, by the files that they installed, and our own package."""
+    files = (file for name in distributions for file in distribution(name).files or ())
+    return {PROJECT["name"], *(file.parts[0].partition(".")[0] for file in files if file.suffix in MODULES)}
 
 
 def hidden(folder: Path, *, without: Collection[str] = ()) -> Run:
