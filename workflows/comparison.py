@@ -5,7 +5,7 @@ The second look is in new processes: the place of a process's memory moves its t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
@@ -32,6 +32,8 @@ class Comparison(Generic[Model]):
         method: The rules of the clock.
         threads: The threads of each process.
         watch: The machine's watch, over all comparisons.
+        on_wrong: Called with the name and the reason if a model computes something else; the others go on without it.
+            Without it the error ends the comparison.
         jobs: The processes that are made ready, and checked, beside each other.
         on_failure: Called with the name and the reason if a model does not load or breaks while it is timed; the others
             go on. Without it the error ends the comparison, as that of the model beside which all are timed does.
@@ -46,10 +48,12 @@ class Comparison(Generic[Model]):
         threads: int,
         watch: MachineWatch,
         on_failure: Callable[[str, str], object] | None = None,
+        on_wrong: Callable[[str, str], object] | None = None,
         jobs: int = 1,
     ) -> None:
         self._entry, self._check, self._method, self._threads = entry, check, method, threads
         self.watch, self._on_failure, self._jobs = watch, on_failure, jobs
+        self._on_wrong = on_wrong
 
     def compared(self, before: Model, after: Mapping[str, Model], *, checked: bool = False) -> dict[str, Pair]:
         """Time each of ``after`` beside ``before``, twice if it looks faster but may be so by chance.
@@ -72,17 +76,24 @@ class Comparison(Generic[Model]):
             run.processes[AS_IT_IS].load()  # if this model does not load, no rewrite is to blame
             run.load()
             if not checked:
-                self._check_all({name: run.processes[name] for name in after if name in run.processes})
+                for name in self._wrong({name: run.processes[name] for name in after if name in run.processes}):
+                    run.drop(name)
             run.warm_up(self._jobs)
             samples, _ = run.time()
         return {name: Pair(samples[AS_IT_IS], samples[name]) for name in after if name in samples}
 
-    def _check_all(self, processes: Mapping[str, TimedProcess]) -> None:
-        """Check models beside each other; raises the error of the first one that is wrong."""
+    def _wrong(self, processes: Mapping[str, TimedProcess]) -> Iterator[str]:
+        """Check models beside each other; return those that are wrong, or raise the error of the first one."""
         with ThreadPoolExecutor(self._jobs) as pool:
-            found = [pool.submit(self._check, name, process) for name, process in processes.items()]
-        for one in found:
-            one.result()
+            found = {name: pool.submit(self._check, name, process) for name, process in processes.items()}
+        for name, one in found.items():
+            try:
+                one.result()
+            except CheckFailed as error:
+                if self._on_wrong is None:
+                    raise
+                self._on_wrong(name, str(error))
+                yield name
 
     def _note(self, name: str, why: str) -> None:
         """Pass a failure on; raises CheckFailed if it is that of the model beside which all are timed."""
