@@ -92,7 +92,7 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             return self._json(model.config if found["what"] == "/config" else model.metadata(found["name"]))
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            body = self.rfile.read(int(self.headers["Content-Length"] or 0))
             if self.path == "/v2/repository/index":
                 return self._json(server.index()) if server.has_index else self._json({"error": "none"}, 404)
             found = _MODEL.fullmatch(self.path)
