@@ -46,6 +46,8 @@ METHOD = Method(
     pause_seconds=0.002, hot_share=0.0,
 )  # fmt: skip
 MOST = 12
+# the time that the combinations of a wave may take to build
+COMBINE_SECONDS = 60
 
 
 def deploy(folder: Path) -> int:
@@ -82,6 +84,7 @@ def search_of(folder: Path, name: str, arguments: argparse.Namespace, stack: Exi
     )
     until = min(deadline, time.monotonic() + arguments.build_seconds)
     cache = stack.enter_context(PlanCache(folder / "plans" / name, recipe, jobs=arguments.jobs, deadline=until))
+    arguments.caches[name] = cache
     return PlanSearch(
         recipe, BundleGraphs(bundle, "fp16"), cache, sizes=sizes_of(recipe), case=covered_case(recipe),
         name="model.fp16.tensorrt.onnx", method=METHOD, progress=lambda text: print(f"{name}: {text}", flush=True),
@@ -144,7 +147,7 @@ def tune(folder: Path, arguments: argparse.Namespace) -> int:
             if not guarded(folder, f"build-{name}", step) and name in searches and () not in searches[name].plans:
                 del searches[name]
 
-        for names in ([*CASES][:3], [*CASES][3:]):
+        for names in filter(None, ([*CASES][:3], [*CASES][3:])):
             wanted = [name for name in names if time.monotonic() < arguments.deadline]
             with ThreadPoolExecutor(len(names)) as pool:
                 list(pool.map(build, wanted))
@@ -153,9 +156,12 @@ def tune(folder: Path, arguments: argparse.Namespace) -> int:
                 with alone(folder):
                     if guarded(folder, f"trial-{name}", searches[name].time_singles):
                         write(folder, f"trial-{name}", state(searches[name]))
+            for name in there:
+                arguments.caches[name].build_until(min(arguments.deadline, time.monotonic() + COMBINE_SECONDS))
             with ThreadPoolExecutor(len(names)) as pool:
                 list(pool.map(lambda one: guarded(folder, f"combine-{one}", searches[one].build_together), there))
             for name in there:
+                arguments.caches[name].build_until(time.monotonic())  # what is timed is timed alone
                 with alone(folder):
 
                     def whole(name: str = name) -> None:
@@ -179,6 +185,7 @@ def main() -> int:
     parser.add_argument("--wait", action="store_true", help="wait for TensorRT and the GPU until the time is over")
     arguments = parser.parse_args()
     arguments.deadline = time.monotonic() + 60 * arguments.minutes
+    arguments.caches = {}
     arguments.folder.mkdir(parents=True, exist_ok=True)
     if arguments.export:
         return deploy(arguments.folder)

@@ -216,6 +216,10 @@ class PlanCache:
             return None
         return BuiltPlan(graph, plan, about["sha256"], files)
 
+    def build_until(self, deadline: float | None) -> None:
+        """Let builds begin and go on until another time of ``time.monotonic`` than at first; None for no end."""
+        self._deadline = deadline
+
     def why_not_now(self) -> str:
         """Return why no further plan is built; empty if one is."""
         if self._deadline is None:
