@@ -91,8 +91,12 @@ def _table(found: Mapping[str, Any]) -> list[str]:
 
 def _not_reached(found: Mapping[str, Any]) -> list[str]:
     reasons = by_reason(found["not_reached"])
-    lines = [f"- {why}: {', '.join(found['proves'][name] for name in names)}" for why, names in reasons.items()]
-    return ["## Not reached", "", *lines, ""] if lines else []
+    lines = [
+        line
+        for why, names in reasons.items()
+        for line in (f"{why[0].upper()}{why[1:]}:", "", *(f"- {found['proves'][name]}" for name in names), "")
+    ]
+    return ["## Not reached", "", *lines] if lines else []
 
 
 def _cell(text: str) -> str:

@@ -186,4 +186,4 @@ def test_the_page_says_what_was_proven_where_and_what_was_not(tool: ModuleType) 
     assert f"| verdict and layers, se fp16 | {line}" in page
     assert rf"- **infer.py runs the plan** (`{shown}`): a\|b" in page
     assert "- `cuda`: killed; see logs/cuda.log" in page
-    assert "- not begun: the page of a bundle" in page
+    assert "Not begun:\n\n- the page of a bundle" in page

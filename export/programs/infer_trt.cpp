@@ -5,7 +5,7 @@
 // TensorRT 8.6 and later, or TensorRT for RTX, whose plans no other version loads. A plan is given to TensorRT only if
 // its hash is the one of the manifest: whoever writes a plan chooses the code that runs. Exit code 0, or 1 with one line.
 //
-// It has been linked with the library of TensorRT 8.6.0, and has run on no GPU so far.
+// It has been built and linked with TensorRT 8.6.0 on a machine with a GPU, and has run no plan so far.
 
 #include <NvInfer.h>
 #include <cuda_runtime_api.h>
@@ -78,7 +78,7 @@ std::string read_plan(const std::filesystem::path& folder, const bundle::Json& m
 // Such a plan carries a runtime of its own, whose code is run; the manifest's hash has proven that it is the one meant.
 bool is_version_compatible(const bundle::Json& manifest, const std::string& name) {
   for (const bundle::Json& plan : manifest.at("plans").items) {
-    if (plan.at("file").text == name) return plan.at("flags").at("version_compatible").text == "true";
+    if (plan.at("file").text == name) return plan.at("flags").says("version_compatible");
   }
   return false;
 }
@@ -124,12 +124,15 @@ int run(const std::filesystem::path& folder, const std::string& name) {
   const bundle::Case recorded = bundle::read_case(folder);
   const bundle::Json manifest = bundle::read_manifest(folder);
   const std::string plan = read_plan(folder, manifest, name);
+  const bool is_compatible = is_version_compatible(manifest, name);
   require_device();
   Logger logger;
   const std::unique_ptr<nvinfer1::IRuntime> runtime(nvinfer1::createInferRuntime(logger));
   check(runtime != nullptr, "to start");
-#ifndef TRT_MAJOR_RTX
-  if (is_version_compatible(manifest, name)) runtime->setEngineHostCodeAllowed(true);
+#ifdef TRT_MAJOR_RTX
+  static_cast<void>(is_compatible);
+#else
+  if (is_compatible) runtime->setEngineHostCodeAllowed(true);
 #endif
   const std::unique_ptr<nvinfer1::ICudaEngine> engine(runtime->deserializeCudaEngine(plan.data(), plan.size()));
   check(engine != nullptr, "the plan");

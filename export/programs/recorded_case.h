@@ -28,6 +28,14 @@ struct Json {
     }
     throw std::runtime_error("there is no entry '" + name + "'");
   }
+
+  // True if the entry is there and says so: what is false may be left out.
+  bool says(const std::string& name) const {
+    for (const auto& member : members) {
+      if (member.first == name) return member.second.text == "true";
+    }
+    return false;
+  }
 };
 
 class JsonReader {

@@ -227,9 +227,10 @@ def test_infer_trt_links_and_says_that_there_is_no_gpu(compiler: None, tmp_path:
     words = [word for place in includes for word in ("-isystem", str(place))]
     paths = f"-Wl,-rpath,{Path(library).parent}:{Path(cudart).parent}"
     program = compiled("infer_trt.cpp", tmp_path, *words, library, cudart, paths)
-    served_bundle.write(tmp_path / "b", plans=[plan()])
-    code, said = run(program, tmp_path / "b", "plans/sm86-trt10.9.0-fp32.plan")
-    assert (code, said.startswith("error: CUDA"), len(said.splitlines())) == (1, True, 1), said
+    for name, flags in (("without", {}), ("b", {"version_compatible": True})):
+        served_bundle.write(tmp_path / name, plans=[plan(**flags)])
+        code, said = run(program, tmp_path / name, "plans/sm86-trt10.9.0-fp32.plan")
+        assert (code, said.startswith("error: CUDA"), len(said.splitlines())) == (1, True, 1), said
     (tmp_path / "b/plans/sm86-trt10.9.0-fp32.plan").write_text("another")
     code, said = run(program, tmp_path / "b", "plans/sm86-trt10.9.0-fp32.plan")
     assert (code, "has sha256" in said) == (1, True), said
