@@ -28,5 +28,5 @@ def command(bundle: Path, out: Path, as_json: bool) -> None:
         return
     lines = [f"programs {out}", *(f"         {name}" for name in written.files), f"build    {written.build}"]
     lines += [f"run      {line}" for line in written.run]
-    lines += ["         infer_trt has been compiled, and has run on no GPU so far"]
+    lines += ["         infer_trt has been built on a machine with a GPU, and has run no plan so far"]
     print_lines("\n".join(lines))

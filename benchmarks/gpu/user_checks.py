@@ -78,7 +78,7 @@ def judged(precision: str, *, rows: bool = True) -> Check:
             raise Unexpected(f"the verdict did not pass: {_failed(said)}")
         if "was not written" in said.err:
             raise Unexpected(_last(said.err))
-        return f"{_ratio(found[VALUES])}; layers in {precision}"
+        return f"{_ratio(found[VALUES])}; layers: {found[LAYERS]['why']}"
 
     return check
 
