@@ -82,7 +82,7 @@ class Schedule:
                     continue
                 # What is less wanted may not put off a timing that waits for builds alone.
                 builds_may_start = False
-                if not self._is_ready(step) or self._count("build"):
+                if not self._is_ready(step) or self._count("build") or self._count("light"):
                     continue
             elif not self._may_start(step, builds_may_start) or not self._fits(step, left_seconds):
                 continue
@@ -91,7 +91,7 @@ class Schedule:
         return started
 
     def _may_start(self, step: Step, builds_may_start: bool) -> bool:
-        if step.pool == "build" and not builds_may_start:
+        if step.pool in ("build", "light") and not builds_may_start:
             return False
         return self._count(step.pool) < self._slots[step.pool] and self._is_ready(step)
 

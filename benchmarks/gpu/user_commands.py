@@ -30,7 +30,7 @@ from .user_checks import (
     whole,
 )
 from .user_files import Prepare, copied, cut, edited, flipped, images, without
-from .work import Step
+from .work import Pool, Step
 
 Place = Literal["pytorch", "tensorrt", "onnxruntime-gpu"]
 Program = Literal["attn2trt", "python", "foreign", "build", "program"]
@@ -74,6 +74,16 @@ class Command(Step):
     with_tactics: bool = False
     first: str = ""
     before: str = ""
+
+    @property
+    def pool(self) -> Pool:
+        """Return the commands that it runs beside: one that builds no plan does not wait for those that do."""
+        return "light" if self.kind == "build" and not self.builds else super().pool
+
+    @property
+    def builds(self) -> bool:
+        """Return True if TensorRT builds a plan."""
+        return self.with_tactics or (self.program == "foreign" and self.kind == "build")
 
     @property
     def needs_gpu(self) -> bool:

@@ -117,7 +117,11 @@ class UserRun:
         rows = {name: row for name, row in before.items() if name in by_name}
         rows = {name: row for name, row in rows.items() if row["setting"] == self._mark(by_name[name])}
         rows = forget_failed(self._folder, rows) if self._arguments.again else rows
-        slots: dict[Pool, int] = {"export": self._arguments.exports, "build": self._arguments.jobs}
+        slots: dict[Pool, int] = {
+            "export": self._arguments.exports,
+            "build": self._arguments.jobs,
+            "light": self._arguments.jobs,
+        }
         run = {"minutes": self._arguments.minutes, "jobs": self._arguments.jobs}
         return Drive(
             folder=self._folder,

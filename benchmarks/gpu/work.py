@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["export", "build", "plain", "compile", "copies", "time", "pytorch"]
-# Steps of the first two run beside each other; a step that is timed runs alone.
-Pool = Literal["export", "build", "alone"]
+# Steps of the first three run beside each other; a step that is timed runs alone.
+Pool = Literal["export", "build", "light", "alone"]
 POOLS: dict[Kind, Pool] = {
     "export": "export",
     "build": "build",

@@ -170,6 +170,9 @@ def test_the_table_names_what_there_is() -> None:
         for word in command.words:
             if word.startswith("{plan:"):
                 assert word[6:-1] in {*built, "builds/flipped"}
+    pools = {command.name: command.pool for command in table}
+    assert [pools[name] for name in ("export-se", "compile-se-fp16", "foreign-plan")] == ["export", "build", "build"]
+    assert [pools[name] for name in ("validate-se-fp16", "flipped-verify", "benchmark")] == ["light", "light", "alone"]
     assert {command.kind for command in table} == {"export", "build", "time"}
     assert {command.code for command in table} == {0, 1, 2}
 
