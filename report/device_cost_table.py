@@ -147,7 +147,7 @@ def _layers(found: DeviceCost) -> Table:
             _ms(least),
             _of_bytes(layer.ms, least, found.rates),
         )
-    left = [layer for layer in found.model.layers if layer.ms is not None and layer not in shown]
+    left = [layer for layer in found.model.layers if layer.ms and layer not in shown]
     if left:
         numbers = sum(layer.ms or 0.0 for layer in left), sum(map(found.model.share, left))
         others = [f"{len(left)} more", *[""] * (len(texts) - 1)]
@@ -163,7 +163,7 @@ def _formats(layer: LayerCost) -> str:
 
 def _shown(model: PlanModel) -> Iterator[LayerCost]:
     """Yield what runs: of few layers all, of a network those of blocks and those that take long."""
-    runs = [layer for layer in model.layers if layer.ms is not None]
+    runs = [layer for layer in model.layers if layer.ms]
     for layer in runs:
         if len(runs) <= FEW or layer.place != "rest" or (layer.ms or 0.0) >= SHOWN_SHARE * model.layers_ms:
             yield layer
@@ -195,7 +195,7 @@ def _remarks(found: DeviceCost) -> Iterator[str]:
     )
     if any(layer.place == "shared" for layer in found.model.layers):
         yield "* A layer that a block shares with the rest counts as the rest, beside the block as 'shared'."
-    idle = sum(layer.ms is None for layer in found.model.layers)
+    idle = sum(not layer.ms for layer in found.model.layers)
     if idle:
         yield f"The profiler has no time of {idle} of {len(found.model.layers)} layers: nothing runs for them."
 

@@ -21,6 +21,7 @@ PAGES = [
     ("families", "families", "families"),
     ("field", "field", "field"),
     ("foreign", "foreign", "foreign"),
+    ("gpu_cost_page", "gpu_cost", "gpu_cost"),
     ("growth", "growth", "growth"),
     ("large", "large", "large"),
     ("localize", "localize", "localize"),

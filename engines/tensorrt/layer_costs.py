@@ -18,7 +18,7 @@ from .layer_tensors import LayerTensor, element_bytes
 from .layers import Layer
 
 Place = Literal["block", "shared", "rest"]
-# It gives a tensor another name: nothing runs, and the profiler reports nothing.
+# It gives a tensor another name: nothing runs, and the profiler reports no time, or none at all.
 NOTHING = "NoOp"
 # Their output has as many elements as their input.
 _COPIES = frozenset({NOTHING, "Reformat"})
@@ -36,7 +36,7 @@ class LayerCost:
         precision: The precisions that it computes in, joined by a plus sign; "" if nothing says it.
         reads: The type and format of each tensor that it reads; "" for one that is left open.
         writes: The same of each that it writes.
-        ms: The median of its time; None if the profiler reports none, as of layers that do nothing.
+        ms: The median of its time; None if the profiler reports none. Layers that do nothing have 0, or none.
         bytes: What it must read and write, weights included; None if a size or a type is unknown.
         is_assumed: Some of that is the graph's sizes and types, since the inspector leaves them open.
         modules: The paths of the PyTorch modules whose nodes it computes.

@@ -83,7 +83,7 @@ class PlanModel:
     @property
     def uncounted(self) -> int:
         """Return the number of layers that run and whose bytes are unknown."""
-        return sum(layer.bytes is None and layer.ms is not None for layer in self.layers)
+        return sum(layer.bytes is None and bool(layer.ms) for layer in self.layers)
 
     @property
     def unknown_ms(self) -> float:

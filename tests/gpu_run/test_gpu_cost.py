@@ -101,8 +101,8 @@ def test_the_page_has_plans_differences_and_layers(
     assert run("--out", tmp_path / "out", "--page", "--note", "Without cuBLAS.") == 0
     text = (tmp_path / "page.md").read_text()
     assert gpu_cost_page.page(json.loads((tmp_path / "results.json").read_text())) == text
-    assert "on A GPU, TensorRT 10.9.0. Without cuBLAS." in text
-    assert "| `a-net-fp16` | 8x3x224x224 | 0.3000 | 0.2700 | 0.0750 | 4.00 | 0.0012+ | 1000 | 0.3540 |" in text
+    assert "on A GPU, TensorRT 10.9.0.\nWithout cuBLAS.\n" in text
+    assert "| `a-net-fp16` | 8x3x224x224 | 0.3000 | 0.2700 | 0.0750 | 4.00 | 0.0012+ | 1000 | 0.3540 | 0.0040 |" in text
     assert "| `a-net-fp16` | 0.2000 | +0.1000 | +0.0965 to +0.1035 | +50.0% | 0.1000 | 0.0500 | 0.0250 |" in text
     assert (
         "| `a-net-fp16` | node_mul + node_add | CaskConvolution | a_kernel | layer1.0.se, layer1.0 | 0.0500 | ~0.40"

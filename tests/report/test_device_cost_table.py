@@ -64,6 +64,15 @@ def test_formats_are_a_column_if_they_are_known() -> None:
     assert row(text, "copy")[3] == "-"
 
 
+def test_a_layer_without_time_is_not_shown() -> None:
+    """TensorRT 8.6 reports 0 ms of some layers that do nothing, and nothing of others."""
+    found = cost_sample.on_device()
+    nothing = cost_sample.layer("another view", 0.0, kind="NoOp")
+    text = shown(replace(found, model=replace(found.model, layers=(*found.model.layers, nothing))))
+    assert "another view" not in text
+    assert "no time of 2 of 6 layers" in text
+
+
 def test_of_a_network_those_of_blocks_and_long_ones_are_shown() -> None:
     found = cost_sample.on_device()
     many = tuple(cost_sample.layer(f"short {place}", 0.001) for place in range(FEW))
