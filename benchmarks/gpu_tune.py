@@ -82,13 +82,12 @@ def search_of(folder: Path, name: str, arguments: argparse.Namespace, stack: Exi
     recipe = recipe_of(
         bundle, TuneRequest(precision="fp16", profile=f"batch={CASES[name][3]}", options=options), TENSORRT
     )
-    until = min(deadline, time.monotonic() + arguments.build_seconds)
-    cache = stack.enter_context(PlanCache(folder / "plans" / name, recipe, jobs=arguments.jobs, deadline=until))
+    cache = stack.enter_context(PlanCache(folder / "plans" / name, recipe, jobs=arguments.jobs, deadline=deadline))
     arguments.caches[name] = cache
     return PlanSearch(
         recipe, BundleGraphs(bundle, "fp16"), cache, sizes=sizes_of(recipe), case=covered_case(recipe),
         name="model.fp16.tensorrt.onnx", method=METHOD, progress=lambda text: print(f"{name}: {text}", flush=True),
-        most=MOST, jobs=8,
+        most=MOST, build_seconds=arguments.build_seconds, jobs=8,
     )  # fmt: skip
 
 
@@ -177,7 +176,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="FOLDER")
     parser.add_argument("--minutes", type=float, default=10.0, metavar="N", help="no build begins after so long")
-    parser.add_argument("--build-seconds", type=float, default=110.0, metavar="N", help="for the builds of one case")
+    parser.add_argument(
+        "--build-seconds",
+        type=float,
+        default=110.0,
+        metavar="N",
+        help="for a case, after its plain plan",
+    )
     parser.add_argument("--export", action="store_true", help="export alone; needs PyTorch, no GPU")
     parser.add_argument("--jobs", type=int, default=4, metavar="N", help="builds at once of each case")
     parser.add_argument("--level", type=int, choices=range(6), help="the builder's optimization level")

@@ -47,7 +47,7 @@ ORT_CPU = "ort-cpu"
     "--minutes",
     type=click.FloatRange(min=0, min_open=True),
     metavar="N",
-    help="With TensorRT: no plan is built after so long; what was not tried is listed (default: all are tried).",
+    help="With TensorRT: no candidate is built so long after the plain plan is there (default: no limit).",
 )
 @click.option(
     "--jobs", type=click.IntRange(min=1), metavar="N", help="With TensorRT: builds at once (default: half the cores)."

@@ -123,7 +123,6 @@ class PlanCache:
     def __init__(self, root: Path, recipe: Recipe, *, jobs: int = 1, deadline: float | None = None) -> None:
         self._folder = root.resolve() / recipe.key
         self._recipe, self._jobs, self._deadline = recipe, jobs, deadline
-        self._longest = 0.0
 
     def __enter__(self) -> PlanCache:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -170,7 +169,7 @@ class PlanCache:
         """
         found: dict[str, BuiltPlan | str] = {}
         plans: dict[Path, BuiltPlan | str] = {}
-        running: deque[tuple[WrittenGraph, PlanBuild, float]] = deque()
+        running: deque[tuple[WrittenGraph, PlanBuild]] = deque()
         with contextlib.ExitStack() as stack:
             for graph in {graph.folder: graph for graph in wanted.values()}.values():
                 if (known := self._known(graph)) is not None:
@@ -182,14 +181,14 @@ class PlanCache:
                     plans[graph.folder] = why
                     continue
                 build = stack.enter_context(PlanBuild(self._request(graph)))
-                running.append((graph, build, time.monotonic()))
+                running.append((graph, build))
             while running:
                 self._end(*running.popleft(), plans)
         for name, graph in wanted.items():
             found[name] = plans[graph.folder]
         return found
 
-    def _end(self, graph: WrittenGraph, build: PlanBuild, began: float, plans: dict[Path, BuiltPlan | str]) -> None:
+    def _end(self, graph: WrittenGraph, build: PlanBuild, plans: dict[Path, BuiltPlan | str]) -> None:
         """Wait for a build, and note its plan or its error."""
         try:
             plan, files = build.result(seconds=self._left())
@@ -197,7 +196,6 @@ class PlanCache:
             is_late = self._deadline is not None and time.monotonic() >= self._deadline
             plans[graph.folder] = f"{OUT_OF_TIME} ({error})" if is_late else str(error)
             return
-        self._longest = max(self._longest, time.monotonic() - began)
         digest = sha256(graph.folder / plan.file)
         about = {"plan": plan.to_json(), "sha256": digest, "files": files}
         partial = graph.folder / f".{ABOUT}"
@@ -224,10 +222,8 @@ class PlanCache:
         """Return why no further plan is built; empty if one is."""
         if self._deadline is None:
             return ""
-        left = self._deadline - time.monotonic()
-        if left <= self._longest:
-            return f"{OUT_OF_TIME}: a build took up to {self._longest:.0f} s, {max(0.0, left):.0f} s were left"
-        return ""
+        # the first build takes minutes, the others, which know its kernels, a fraction: none predicts the next
+        return OUT_OF_TIME if time.monotonic() >= self._deadline else ""
 
     def _left(self) -> float | None:
         return None if self._deadline is None else max(1.0, self._deadline - time.monotonic())

@@ -8,6 +8,7 @@ the graph as it was.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -33,6 +34,8 @@ from .comparison import Comparison, fastest
 from .plan_cache import BuiltPlan, PlanCache, Recipe, WrittenGraph
 
 COMBINED = "several"
+# of the time for builds, what the choices by themselves may take
+SINGLES_SHARE = 2 / 3
 WHOLE = "tuned"
 PLAIN = "graph as it is"
 
@@ -93,6 +96,8 @@ class PlanSearch:
         name: The file's name of a candidate.
         method: The rules of the clock.
         progress: Called with a line for every step.
+        build_seconds: The builds of candidates end so long after the plan of the graph as it is is there, which may
+            take minutes itself; of this time the combinations have a third. None for no limit.
         most: So many choices are tried, the most promising; None for all.
         jobs: The processes that are made ready beside each other before they are timed.
     """
@@ -108,10 +113,11 @@ class PlanSearch:
         name: str,
         method: Method,
         progress: Progress,
+        build_seconds: float | None = None,
         most: int | None = None,
         jobs: int = 1,
     ) -> None:
-        self._most = most
+        self._build_seconds, self._most = build_seconds, most
         self._recipe, self._graphs, self._cache = recipe, graphs, cache
         self._sizes, self._case, self._name = sizes, case, name
         self._method, self._progress = method, progress
@@ -150,7 +156,12 @@ class PlanSearch:
         most = len(choices) if self._most is None else self._most
         self.not_tried |= {_named(choice): f"only {most} choices were to be tried" for choice in choices[most:]}
         self._progress(f"building {len(choices[:most])} candidates")
+        began = time.monotonic()
+        if self._build_seconds is not None:
+            self._cache.build_until(began + self._build_seconds * SINGLES_SHARE)
         self._build([(choice,) for choice in choices[:most]])
+        if self._build_seconds is not None:
+            self._cache.build_until(began + self._build_seconds)
 
     def time_singles(self) -> None:
         """Time every choice by itself beside the graph as it is."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,7 +62,7 @@ class TuneRequest:
         at: The sizes to be fast at, ``batch=8``; the optimum of every axis that it leaves out.
         profile: The ranges of the plan, ``batch=1:8:32``; the bundle's own by default, with the optimum ``at``.
         options: What the builder is given.
-        minutes: No build begins or goes on after so long; None for no limit.
+        minutes: No candidate is built so long after the plan of the graph as it is is there; None for no limit.
         jobs: The builds beside each other; half of the processors by default.
         cache: Keeps plans from one run to the next; by default a folder of the user's own, emptied in the end.
     """
@@ -207,9 +206,8 @@ def _tuned(bundle: Bundle, asked: TuneRequest, flavour: Flavour, method: Method,
     progress("checking hashes")
     require_unchanged(bundle)
     recipe = recipe_of(bundle, asked, flavour, progress)
-    deadline = None if asked.minutes is None else time.monotonic() + 60 * asked.minutes
     jobs = asked.jobs or max(1, (os.cpu_count() or 1) // 2)
-    with PlanCache(asked.cache or default_folder(), recipe, jobs=jobs, deadline=deadline) as cache:
+    with PlanCache(asked.cache or default_folder(), recipe, jobs=jobs) as cache:
         search = PlanSearch(
             recipe,
             BundleGraphs(bundle, asked.precision),
@@ -219,6 +217,7 @@ def _tuned(bundle: Bundle, asked: TuneRequest, flavour: Flavour, method: Method,
             name=free_name(tuned_name(flavour, asked.precision), bundle.manifest["files"]),
             method=method,
             progress=progress,
+            build_seconds=None if asked.minutes is None else 60 * asked.minutes,
             jobs=jobs,
         )
         best, tuning = search.search()

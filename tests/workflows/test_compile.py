@@ -467,3 +467,24 @@ def test_a_bundle_of_a_file_in_half_precision_has_no_float32_graph() -> None:
     half = Bundle(Path("half"), {"precision": "fp16"})  # type: ignore[typeddict-item]
     with pytest.raises(InputError, match=r"the bundle holds: fp16; give --precision fp16"):
         compiling.require_graph(half, "fp32")
+
+
+def test_a_tuned_graph_is_compiled_only_if_there_is_one(bundle: Path, builder: list[Order]) -> None:
+    with pytest.raises(InputError, match="no graph of it that was tuned for TensorRT; attn2trt tune"):
+        compiling.compile_bundle(bundle, tuned=True)
+    opened = open_bundle(bundle)
+    shutil.copyfile(bundle / "model.onnx", bundle / "model.fp32.tensorrt.onnx")
+    entry: dict[str, Any] = {
+        "flavour": "tensorrt",
+        "precision": "fp32",
+        "file": "model.fp32.tensorrt.onnx",
+        "modules": {"node": "fc"},
+    }
+    entry["graph"] = opened.manifest["files"]["model.onnx"]["sha256"]
+    extend(opened, {"model.fp32.tensorrt.onnx": "tuned"}, {"tuned_graphs": [entry]})
+    found, plan = compiling.compile_bundle(bundle, tuned=True)
+    assert (plan.file, plan.tuned) == ("plans/sm90-trt8.6.0-fp32-tuned.plan", True)
+    assert (builder[-1].graph.name, dict(builder[-1].modules)) == ("model.fp32.tensorrt.onnx", {"node": "fc"})
+    beside, plain = compiling.compile_bundle(found)
+    assert [one["file"] for one in beside.manifest["plans"]] == [plan.file, plain.file]
+    assert all(finding.ok for finding in verify(bundle))
