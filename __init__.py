@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .workflows.sweep import sweep
     from .workflows.triton import write_triton_repository
     from .workflows.tune import tune_bundle
+    from .workflows.tune_plans import TuneRequest, tune_plans
     from .workflows.validate import ServerVerdict, validate_bundle, validate_server
     from .workflows.validate_predictions import validate_predictions
     from .workflows.verify import verify_bundle
@@ -64,6 +65,7 @@ __all__ = [
     "SizesRefused",
     "StorageError",
     "Thresholds",
+    "TuneRequest",
     "Verdict",
     "Weights",
     "__version__",
@@ -80,6 +82,7 @@ __all__ = [
     "report_bundle",
     "sweep",
     "tune_bundle",
+    "tune_plans",
     "validate_bundle",
     "validate_predictions",
     "validate_server",
@@ -103,6 +106,7 @@ _HOME = {
     "Preprocessing": ".core.preprocessing",
     "Thresholds": ".validate.predictions.choose",
     "ServerVerdict": ".workflows.validate",
+    "TuneRequest": ".workflows.tune_plans",
     "Verdict": ".validate.verdict",
     "Weights": ".workflows.options",
     "benchmark": ".workflows.benchmark",
@@ -118,6 +122,7 @@ _HOME = {
     "report_bundle": ".workflows.report",
     "sweep": ".workflows.sweep",
     "tune_bundle": ".workflows.tune",
+    "tune_plans": ".workflows.tune_plans",
     "validate_bundle": ".workflows.validate",
     "validate_predictions": ".workflows.validate_predictions",
     "validate_server": ".workflows.validate",

@@ -1,12 +1,13 @@
 """Measure on a GPU what the plans of many bundles cost, layer by layer, and write the page of it.
 
 python benchmarks/gpu_cost.py FOLDER ... --out OUT --seconds N  the bundles in FOLDER; needs a GPU, but no PyTorch
-python benchmarks/gpu_cost.py --out OUT --page [--note TEXT]    the page of what OUT holds
+python benchmarks/gpu_cost.py --out OUT --page [--note TEXT] [--benchmark FILE ...]   the page of what OUT holds
 
 Every plan of every bundle is a row, at the largest batch that it takes: blocks first, then networks, each beside its
 plain backbone if FOLDER has that too. A row is a document of `attn2trt cost`, written the moment that it is known,
 with its table beside it; run again, rows that are there are left. After N seconds no further row begins. The page goes
-to docs/gpu_cost.md, its numbers to benchmarks/results/gpu_cost.json.
+to docs/gpu_cost.md, its numbers to benchmarks/results/gpu_cost.json, with what `attn2trt benchmark -o FILE` has found
+of PyTorch on the same GPU, if it is given.
 
 Exit code 0: every plan was measured; 1: some were not; 2: wrong arguments, or no plan; 3: no GPU or no TensorRT.
 """
@@ -34,6 +35,7 @@ from attn2trt.core.scratch import scratch
 from attn2trt.engines.environment import ask_driver
 from attn2trt.engines.tensorrt.plans import Plan, plans_of
 from attn2trt.engines.timing.device_costs import DeviceCost
+from attn2trt.engines.timing.runtimes import MODULES
 from attn2trt.errors import Attn2trtError, InputError, MissingRequirement
 from attn2trt.modules.grammar import parse
 from attn2trt.report.device_cost_table import device_cost_table
@@ -159,20 +161,45 @@ def _table(cost: DeviceCost) -> str:
     return text.getvalue()
 
 
-def collect(out: Path, note: str) -> dict[str, Any]:
-    """Return the rows of a folder without what is the machine's own. Raises InputError if there is none."""
+def collect(out: Path, note: str, benchmarks: Sequence[Path] = ()) -> dict[str, Any]:
+    """Return the rows of a folder without what is the machine's own, and PyTorch's times of these benchmarks.
+
+    Raises InputError if there is no row, or a file is no document of a benchmark.
+    """
     rows = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(out.glob("*.json"))]
     if not rows:
         raise InputError(f"received --out {out}, which holds no row; expected one; measure first")
     left_out = {"machine", "bundle", "versions", "conditions", "command"}
     kept = [{key: value for key, value in row.items() if key not in left_out} for row in rows]
-    return {"note": note, "rows": kept}
+    return {"note": note, "rows": kept, "pytorch": [entry for file in benchmarks for entry in _pytorch(file)]}
+
+
+def _pytorch(file: Path) -> Iterator[dict[str, Any]]:
+    """PyTorch's rows on the GPU in a document of `attn2trt benchmark`."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        gpus = found["machine"]["gpus"]
+        inputs = {batch["batch"]: batch["inputs"] for batch in found["batches"]}
+        measured = [row for row in found["rows"] if row["measurement"] and row["runtime"] in MODULES]
+        for row in measured:
+            measurement = row["measurement"]
+            yield {
+                "target": found["target"],
+                "gpu": gpus[0] if gpus else "",
+                "inputs": inputs[row["batch"]],
+                "runtime": measurement["runtime"],
+                "on_device": measurement["on_device"],
+            }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"received --benchmark {file}, which cannot be read ({error!r}); expected what attn2trt benchmark -o wrote"
+        ) from None
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Do what the arguments ask for; returns the exit code."""
     if arguments.page:
-        found = collect(arguments.out, arguments.note)
+        found = collect(arguments.out, arguments.note, arguments.benchmark)
         write_json(gpu_cost_page.RESULTS, found)
         gpu_cost_page.PAGE.write_text(gpu_cost_page.page(found), encoding="utf-8")
         return 0
@@ -197,6 +224,9 @@ def parse_words(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--only", action="append", default=[], metavar="PATTERN", help="rows, as 'se-*'; repeat it")
     parser.add_argument("--page", action="store_true", help="write results and page of the rows")
     parser.add_argument("--note", default="", metavar="TEXT", help="a sentence for the page")
+    parser.add_argument(
+        "--benchmark", type=Path, action="append", default=[], metavar="FILE", help="PyTorch's times for the page"
+    )
     return parser.parse_args(words)
 
 

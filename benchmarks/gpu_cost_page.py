@@ -20,7 +20,7 @@ SHOWN_LAYERS = 8
 
 def page(found: Mapping[str, Any]) -> str:
     """Return the page of benchmarks/results/gpu_cost.json."""
-    sections = (_introduction, _wholes, _differences, _layers)
+    sections = (_introduction, _wholes, _pytorch, _differences, _layers)
     return "\n".join(line for section in sections for line in section(found)).rstrip() + "\n"
 
 
@@ -59,6 +59,26 @@ def _wholes(found: Mapping[str, Any]) -> Iterator[str]:
             _ms(row["model"]["layers_ms"]),
             _ms(sum(one["ms"] or 0.0 for one in row["model"]["layers"] if one["kind"] in LAYOUT)),
         )
+    yield ""
+
+
+def _pytorch(found: Mapping[str, Any]) -> Iterator[str]:
+    rows = [row for row in found.get("pytorch", ()) if row["on_device"] is not None]
+    if not rows:
+        return
+    yield from (
+        "## PyTorch on the same kind of GPU",
+        "",
+        "`attn2trt benchmark` of blocks at this size, by the same clock, alone on the GPU. PyTorch takes and gives",
+        "float16 here: it has no cast of a whole input or output.",
+        "",
+        "| target | GPU | input | runtime | on the GPU, ms | 90 % below, ms |",
+        "| --- | --- | --- | --- | --- | --- |",
+    )
+    for row in rows:
+        sizes = ", ".join("x".join(map(str, shape)) for shape in row["inputs"].values())
+        numbers = (row["on_device"]["median_ms"], row["on_device"]["p90_ms"])
+        yield _cells(f"`{row['target']}`", row["gpu"], sizes, row["runtime"], *map(_ms, numbers))
     yield ""
 
 

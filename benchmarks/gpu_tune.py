@@ -191,13 +191,13 @@ def main() -> int:
     arguments = parser.parse_args()
     arguments.deadline = time.monotonic() + 60 * arguments.minutes
     arguments.caches = {}
-    arguments.folder.mkdir(parents=True, exist_ok=True)
     if arguments.export:
         return deploy(arguments.folder)
     while (why := why_no_flavour(TENSORRT)) and arguments.wait and time.monotonic() < arguments.deadline:
         time.sleep(2)
     if why:
         raise MissingRequirement(f"plans are timed on a GPU by TensorRT: {why}")
+    arguments.folder.mkdir(parents=True, exist_ok=True)
     return tune(arguments.folder, arguments)
 
 

@@ -112,6 +112,34 @@ def test_the_page_has_plans_differences_and_layers(
     assert "bundles/" not in (tmp_path / "results.json").read_text()
 
 
+def test_the_page_has_pytorch_beside_plans_if_it_was_timed(
+    folder: Path, asked: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu_cost_page, "RESULTS", tmp_path / "results.json")
+    monkeypatch.setattr(gpu_cost_page, "PAGE", tmp_path / "page.md")
+    run(folder, "--out", tmp_path / "out")
+    measurement = {"runtime": "PyTorch 2.11 (eager)", "on_device": {"median_ms": 0.5, "p90_ms": 0.625}}
+    row = {"batch": 8, "measurement": measurement}
+    rows = [
+        {**row, "runtime": "pytorch-cuda-fp16"},
+        {**row, "runtime": "onnxruntime"},
+        {"batch": 8, "runtime": "pytorch-cuda", "measurement": None},
+        {**row, "runtime": "pytorch-cuda", "measurement": {**measurement, "on_device": None}},
+    ]
+    batches = [{"batch": 8, "inputs": {"x": [8, 64, 7, 7]}}]
+    document = {"target": "se", "machine": {"gpus": ["A GPU"]}, "batches": batches, "rows": rows}
+    file = tmp_path / "benchmark.json"
+    file.write_text(json.dumps(document))
+    assert run("--out", tmp_path / "out", "--page", "--benchmark", file) == 0
+    lines = [line for line in (tmp_path / "page.md").read_text().splitlines() if line.startswith("| `se` |")]
+    assert lines == ["| `se` | A GPU | 8x64x7x7 | PyTorch 2.11 (eager) | 0.5000 | 0.6250 |"]
+    file.write_text(json.dumps({**document, "rows": [{}]}))
+    with pytest.raises(
+        InputError, match=r"benchmark\.json, which cannot be read .*expected what attn2trt benchmark -o"
+    ):
+        run("--out", tmp_path / "out", "--page", "--benchmark", file)
+
+
 def test_what_is_missing_is_one_line(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
