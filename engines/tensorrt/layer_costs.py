@@ -64,7 +64,7 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class Origin:
-    """What a plan was made of.
+    """The graph that a plan was made of.
 
     Attributes:
         graph: Its graph, at the sizes that it ran at.

@@ -21,7 +21,7 @@ UNKNOWN_SHARE = 0.05
 
 @dataclass(frozen=True)
 class Rates:
-    """What the GPU reached in the same run.
+    """The speed that the GPU reached in the same run.
 
     Attributes:
         bytes_per_s: Bytes read and written a second by large copies in the GPU's memory.

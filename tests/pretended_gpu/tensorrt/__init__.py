@@ -56,7 +56,7 @@ class Logger(ILogger):
 
 
 class Config:
-    """What a builder is given; whatever changes no number is taken and forgotten."""
+    """A builder's settings; whatever changes no number is taken and forgotten."""
 
     def __init__(self) -> None:
         self.flags = {int(BuilderFlag.TF32)}
