@@ -14,7 +14,7 @@ from ..core.extend import changing, free_name
 from ..core.precision import FP32
 from ..core.progress import Progress, silent
 from ..core.tensor_spec import Axis
-from ..engines.environment import ask_driver
+from ..engines.environment import NO_DEVICE, ask_driver
 from ..engines.tensorrt.build import BuildOptions
 from ..engines.tensorrt.flavours import FLAVOURS, TENSORRT, Flavour
 from ..engines.tensorrt.here import probe_flavour, why_no_flavour
@@ -134,7 +134,7 @@ def tune_plans(
     flavour = _flavour(asked.runtime)
     require_graph(open_bundle(bundle), asked.precision)
     if why := why_no_flavour(flavour):
-        raise MissingRequirement(f"tuning for {flavour.title} needs a GPU that runs it here: {why}")
+        raise MissingRequirement(f"tuning for {flavour.title} needs a GPU that runs it here: {why}; {NO_DEVICE}")
     with changing(bundle) as opened:
         return _tuned(opened, asked, flavour, method or METHOD, progress or silent)
 

@@ -398,7 +398,8 @@ def test_without_a_gpu_one_line_says_so_and_nothing_is_written(bundle: Path) -> 
     said = run(str(bundle), "--runtime", "tensorrt", "--precision", "fp16")
     assert said.exit_code == MissingRequirement.exit_code
     assert said.stderr.strip().splitlines()[-1] == (
-        "error: tuning for TensorRT needs a GPU that runs it here: no NVIDIA driver (libcuda.so.1 is not there)"
+        "error: tuning for TensorRT needs a GPU that runs it here: no NVIDIA driver (libcuda.so.1 is not there); "
+        "run on a machine with an NVIDIA GPU and its driver"
     )
     assert before == [*files(bundle)]
 
