@@ -23,7 +23,7 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -105,11 +105,11 @@ def count(text: str) -> int:
     raise argparse.ArgumentTypeError(f"received {text!r}; expected a number of 1 or more")
 
 
-def start() -> NoReturn:
-    """Do what the command line asks for, and exit."""
+def start(work: Callable[[], int]) -> NoReturn:
+    """Do the work of a command line, and exit with its code or, with one line, with that of its error."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        sys.exit(main(parse()))
+        sys.exit(work())
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
@@ -122,4 +122,4 @@ def start() -> NoReturn:
 
 
 if __name__ == "__main__":
-    start()
+    start(lambda: main(parse()))

@@ -19,12 +19,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from gpu.alone import beside
 from gpu.document import by_reason
@@ -33,11 +31,11 @@ from gpu.rows import write_row
 from gpu.user_commands import commands
 from gpu.user_row import run
 from gpu.user_run import NAME, UserRun
-from gpu_check import INTERRUPTED, count, minutes
+from gpu_check import count, minutes, start
 
 from attn2trt.core.processes import die_with_parent
 from attn2trt.engines.tensorrt.versions import TACTICS
-from attn2trt.errors import Attn2trtError, InputError, StorageError
+from attn2trt.errors import InputError
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -93,21 +91,5 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def start() -> NoReturn:
-    """Do what the command line asks for, and exit."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        sys.exit(main(parse()))
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    except Attn2trtError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(StorageError.exit_code)
-
-
 if __name__ == "__main__":
-    start()
+    start(lambda: main(parse()))

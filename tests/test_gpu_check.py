@@ -280,7 +280,7 @@ from pathlib import Path
 check.STEP = Path({step!r})
 check.probe = lambda *_: {gpu!r}
 check.is_measured = lambda _: False
-gpu_check.start()
+gpu_check.start(lambda: gpu_check.main(gpu_check.parse()))
 """
 
 
