@@ -73,7 +73,7 @@ def small(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     by_name = {step.name: step for step in steps}
 
     def command(self: Any, step: Any) -> list[str]:
-        rows.write_row(self._folder, user_row.run(by_name[step.name], self.machine, self._mark(step)))
+        rows.write_row(self._folder, user_row.run(by_name[step.name], self.machine, self._setting.mark(step)))
         return [sys.executable, "-c", ""]
 
     monkeypatch.setattr(user_run.UserRun, "_command", command)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import subprocess
@@ -112,7 +111,7 @@ class Check:
         by_name = {step.name: step for step in steps}
         before = read_rows(self._folder)
         rows = {name: row for name, row in before.items() if name in by_name}
-        rows = {name: row for name, row in rows.items() if row["setting"] == self._mark(by_name[name])}
+        rows = {name: row for name, row in rows.items() if row["setting"] == self._setting.mark(by_name[name])}
         rows = forget_failed(self._folder, rows) if self._arguments.again else rows
         slots: dict[work.Pool, int] = {"export": self._arguments.exports, "build": self._arguments.jobs}
         run = {"minutes": self._arguments.minutes, "jobs": self._arguments.jobs}
@@ -121,7 +120,7 @@ class Check:
             steps=by_name,
             schedule=Schedule(steps, rows, slots, Estimates(before, by_name), running),
             document=partial(document, self._setting, run, by_name),
-            marks=self._mark,
+            marks=self._setting.mark,
             name=name,
             deadline=self._deadline,
             keep=self._keep,
@@ -134,18 +133,13 @@ class Check:
             write_json(RESULTS, found)
         self._archive.refresh()
 
-    def _mark(self, step: work.Step) -> str:
-        """A hash of what a step's row depends on: an export depends on the code alone."""
-        facts = {"sources": self._setting.sources} if step.kind == "export" else vars(self._setting)
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-
     def _processes(self) -> Processes:
         return Processes(self._folder, self._command, self._environment)
 
     def _command(self, step: work.Step) -> list[str]:
         python = sys.executable if step.kind in work.WITH_PYTORCH else self._python
         tactics = [word for name in self._arguments.without_tactics for word in ("--without-tactics", name)]
-        words = ["--step", step.name, "--setting", self._mark(step), "--since", str(time.monotonic())]
+        words = ["--step", step.name, "--setting", self._setting.mark(step), "--since", str(time.monotonic())]
         return [python, str(STEP), str(self._folder), *words, *_targets(self._arguments.targets), *tactics]
 
     def _environment(self, step: work.Step) -> dict[str, str]:

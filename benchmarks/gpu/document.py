@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date
@@ -40,6 +42,11 @@ class Setting:
     targets: str | None = None
     without_tactics: tuple[str, ...] = ()
     versions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def mark(self, step: Step) -> str:
+        """Return the hash of all that a step's row depends on: an export depends on the code alone."""
+        facts = {"sources": self.sources} if step.kind == "export" else vars(self)
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def document(

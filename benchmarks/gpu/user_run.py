@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import os
 import sys
 import time
@@ -115,7 +113,7 @@ class UserRun:
         by_name = {step.name: step for step in steps}
         before = read_rows(self._folder)
         rows = {name: row for name, row in before.items() if name in by_name}
-        rows = {name: row for name, row in rows.items() if row["setting"] == self._mark(by_name[name])}
+        rows = {name: row for name, row in rows.items() if row["setting"] == self._setting.mark(by_name[name])}
         rows = forget_failed(self._folder, rows) if self._arguments.again else rows
         slots: dict[Pool, int] = {
             "export": self._arguments.exports,
@@ -128,7 +126,7 @@ class UserRun:
             steps=by_name,
             schedule=Schedule(steps, rows, slots, AtOnce({}, by_name)),
             document=partial(document, self._setting, run, by_name),
-            marks=self._mark,
+            marks=self._setting.mark,
             name=name,
             deadline=self._deadline,
             keep=self._keep,
@@ -141,14 +139,9 @@ class UserRun:
             write_json(RESULTS, found)
         self._archive.refresh()
 
-    def _mark(self, step: Step) -> str:
-        """A hash of what a row depends on: an export depends on the code alone."""
-        facts = {"sources": self._setting.sources} if step.kind == "export" else vars(self._setting)
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-
     def _command(self, step: Step) -> list[str]:
         tool = str(Path(__file__).parents[1] / "gpu_commands.py")
-        words = ["--step", step.name, "--setting", self._mark(step), "--minutes", str(self._arguments.minutes)]
+        words = ["--step", step.name, "--setting", self._setting.mark(step), "--minutes", str(self._arguments.minutes)]
         for option, value in (
             ("--python-trt", self.machine.tensorrt),
             ("--onnxruntime-gpu", self.machine.onnxruntime_gpu),
