@@ -111,7 +111,7 @@ class CommandWorker:
         with worker, contextlib.suppress(Interrupted):
             worker.seconds = STOP_SECONDS
             worker.tell({"stop": True})
-            while "done" not in worker.answer("ending jobs")[0]:
+            while "stop" not in worker.answer("ending jobs")[0].get("done", ()):
                 pass  # the answer to what was asked before this call was interrupted
 
     def _ask(self, message: Mapping[str, Any], doing: str) -> dict[str, Any]:

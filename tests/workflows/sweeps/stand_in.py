@@ -56,6 +56,12 @@ def behave(target: str, folder: Path) -> int:
         note(stage="waiting", seconds=0.2)
     if "late" in target:
         time.sleep(60)
+    if "cleans" in target:
+        try:
+            time.sleep(600)
+        finally:
+            time.sleep(0.3)
+            (folder / "cleaned").touch()
     if "hangs" in target:
         time.sleep(600)
     if "slow" in target:

@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from attn2trt.core.channel import Message
 from attn2trt.core.lock import try_lock
+from attn2trt.core.worker import Worker
 from attn2trt.errors import InputError, StorageError
 from attn2trt.workflows.sweep import Progress, Sweep, sweep
 
@@ -181,6 +183,24 @@ def test_the_table_of_an_interrupted_sweep_is_kept_by_its_results(stand_in: Path
     assert not (stand_in / "out/hangs.fp32/check/result.json").exists()
     with pytest.raises(InputError, match="out holds the results of an earlier sweep; expected --resume"):
         run("fine")
+
+
+def test_a_job_cleans_up_also_if_the_sweep_is_interrupted_before_it_hears_of_its_start(
+    stand_in: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = Worker.answer
+
+    def interrupted(self: Worker, doing: str) -> Message:
+        if doing.startswith("starting"):
+            while not list(stand_in.glob("ran/cleans.0")):
+                time.sleep(0.02)
+            raise KeyboardInterrupt
+        return answer(self, doing)
+
+    monkeypatch.setattr(Worker, "answer", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run("cleans", jobs=1)
+    assert (stand_in / "cleaned").exists()
 
 
 @pytest.mark.parametrize(
