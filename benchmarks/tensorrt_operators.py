@@ -61,7 +61,7 @@ was asked, without a GPU; nothing was run.
 *Taken*: parsed and built. `-`: ONNX has no such type for the operator at any opset that is written, or the operator
 computes integers. The columns of TensorRT are the types that the documentation of its parser names; 8.6 has no
 bfloat16. *Policy*: the types that an export may lower the operator to. What one of the three refuses stays in float32
-(`export/passes/refused_types.py`).
+(`core/refused_types.py`).
 """
 NO_OPERATOR = frozenset(("Constant",))
 

@@ -59,6 +59,7 @@ def command(
               mynet.py:Net                     a class, a factory or a module in it
               py:package.module:factory        the same by its import name
               resnet50+mynet.py:Gate@layer4    your own block in a backbone
+              torchvision:NAME                 a model of a library, also transformers:NAME, ultralytics:NAME
               onnx:model.onnx, model.onnx      an ONNX file that something else wrote
     """
     wanted = Formats(formats, as_json=as_json)

@@ -316,13 +316,13 @@ def calibration_options(command: Command) -> Command:
             "--calibrate",
             type=CALIBRATION,
             metavar="PATH",
-            help=f"What {' and '.join(QUANTISED)} find their ranges on: photographs (a folder), or tensors "
-            "(.npz, .safetensors).",
+            help="Photographs (a folder) or tensors (.npz, .safetensors) on which the ranges are found, for "
+            f"{', '.join(QUANTISED)}.",
         ),
         click.option(
             "--calibration",
             metavar="METHOD",
-            help=f"How {' and '.join(INTEGERS)} finds its ranges: minmax (the default), percentile, entropy.",
+            help=f"Method that finds the ranges of {', '.join(INTEGERS)}: minmax (the default), percentile, entropy.",
         ),
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import shlex
 import struct
 import subprocess
@@ -19,6 +20,7 @@ from pathlib import Path
 
 PAGE = Path(__file__).with_name("errors.md")
 SMALL = "--shape 2x16x8x8"
+TEMPORARY = re.compile(r"(?<=\.partial-)\d+-[0-9a-f]+")  # the part of a temporary name that differs with every run
 
 SWEEPS = {
     "sweep.toml": 'targets = ["se"]\n',
@@ -293,7 +295,12 @@ def run(step: Step, folder: Path) -> tuple[int, str]:
         raise SystemExit(
             f"{step.command}\nexit code {ran.returncode}, expected {step.exit_code}\n{ran.stderr}{ran.stdout}"
         )
-    return ran.returncode, lines[0].replace(str(folder), "…")
+    return ran.returncode, essence(lines[0], folder)
+
+
+def essence(line: str, folder: Path) -> str:
+    """Return a message without the folder that it was printed in, and without what differs with every run."""
+    return TEMPORARY.sub("…", line.replace(str(folder), "…"))
 
 
 def listing(folder: Path) -> list[str]:

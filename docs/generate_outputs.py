@@ -4,7 +4,9 @@
 and replaces what stands between the markers behind it; without PAGE it does so for every page that has such markers. A
 marker may shorten the output and state the exit code: ``<!-- output, first 12 lines, exit code 1 -->``. The program
 ends with an error if a block has another exit code. A block behind ``<!-- not run: REASON -->`` is left alone, and so
-is a page with ``<!-- needs PACKAGE -->`` if that is not installed.
+is a page with ``<!-- needs PACKAGE -->`` if that is not installed. ``<!-- run after: COMMANDS -->`` prepares what a
+reader has and this machine may lack, in the same shell, with the repository in ``$REPOSITORY``. If the COMMANDS fail,
+the block and its output are left as they are.
 """
 
 from __future__ import annotations
@@ -14,16 +16,18 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 DOCS = Path(__file__).parent
 WIDTH = 118
+UNPREPARED = 75  # the exit code of a shell whose preparation failed: EX_TEMPFAIL of sysexits.h
 _FILE = re.compile(r"^```(?:python|toml)\n# (?P<name>\S+\.(?:py|toml))\n(?P<source>.*?)^```$", re.MULTILINE | re.DOTALL)
 _COMMANDS = re.compile(
-    r"(?P<skipped>^<!-- not run: [^>]*-->\n\n?)?^```sh\n(?P<commands>.*?)^```\n"
+    r"(?P<skipped>^<!-- not run: [^>]*-->\n\n?)?(?:^<!-- run after: (?P<before>[^\n]*) -->\n)?"
+    r"^```sh\n(?P<commands>.*?)^```\n"
     r"(?:\n(?P<marker><!-- output(?:, first (?P<lines>\d+) lines)?(?:, exit code (?P<code>\d+))? -->\n)"
     r"(?P<output>.*?)<!-- end -->)?",
     re.MULTILINE | re.DOTALL,
@@ -38,12 +42,20 @@ class Step:
     shown: str
     exit_code: int
     lines: int | None
+    before: str = ""
 
     @classmethod
     def of(cls, found: re.Match[str]) -> Step:
         """Return the step of one match in the page."""
         lines = found["lines"]
-        return cls(found["commands"], found["output"] or "", int(found["code"] or 0), int(lines) if lines else None)
+        wanted, kept = int(found["code"] or 0), int(lines) if lines else None
+        return cls(found["commands"], found["output"] or "", wanted, kept, found["before"] or "")
+
+    @property
+    def script(self) -> str:
+        """The commands as bash gets them, behind what prepares them."""
+        prepared = f"{{ {self.before}; }} > /dev/null 2>&1 || exit {UNPREPARED}\n" if self.before else ""
+        return prepared + self.commands
 
     def shorten(self, output: str) -> str:
         """Return the output as the page has it, in a block of text."""
@@ -70,17 +82,27 @@ def steps(page: str) -> list[Step]:
     return [Step.of(found) for found in _COMMANDS.finditer(page) if not found["skipped"]]
 
 
-def run(found: list[Step], folder: Path) -> Iterator[str]:
-    """Yield what each step prints, run one after the other in ``folder``; SystemExit for another exit code."""
+def run(found: list[Step], folder: Path) -> Iterator[str | None]:
+    """Yield what each step prints, run one after the other in ``folder``; None if it could not be prepared.
+
+    SystemExit is raised for another exit code.
+    """
     with tempfile.TemporaryDirectory() as name:
         for program, words in (("attn2trt", "-m attn2trt"), ("python", "")):
             Path(name, program).write_text(f'#!/bin/sh\nexec "{sys.executable}" {words} "$@"\n')
             Path(name, program).chmod(0o755)
         places = f"{name}{os.pathsep}{os.environ['PATH']}"
-        environment = {**os.environ, "PATH": places, "COLUMNS": str(WIDTH), "TERM": "dumb", "PYTHONIOENCODING": "utf-8"}
+        environment = {
+            **os.environ,
+            "PATH": places,
+            "COLUMNS": str(WIDTH),
+            "TERM": "dumb",
+            "PYTHONIOENCODING": "utf-8",
+            "REPOSITORY": str(DOCS.parent),
+        }
         for step in found:
             ran = subprocess.run(
-                ["bash", "-ec", step.commands],
+                ["bash", "-ec", step.script],
                 cwd=folder,
                 env=environment,
                 capture_output=True,
@@ -88,6 +110,9 @@ def run(found: list[Step], folder: Path) -> Iterator[str]:
                 encoding="utf-8",
                 check=False,
             )
+            if step.before and ran.returncode == UNPREPARED:
+                yield None
+                continue
             if ran.returncode != step.exit_code:
                 raise SystemExit(
                     f"{step.commands}exit code {ran.returncode}, expected {step.exit_code}\n{ran.stderr}{ran.stdout}"
@@ -95,13 +120,13 @@ def run(found: list[Step], folder: Path) -> Iterator[str]:
             yield ran.stdout
 
 
-def with_outputs(page: str, outputs: list[str]) -> str:
-    """Return the page with the outputs of its steps between the markers."""
+def with_outputs(page: str, outputs: Sequence[str | None]) -> str:
+    """Return the page with the outputs of its steps between the markers; None leaves one as it is."""
     left = iter(outputs)
 
     def replaced(found: re.Match[str]) -> str:
-        output = "" if found["skipped"] else next(left)
-        if not found["marker"]:
+        output = None if found["skipped"] else next(left)
+        if not found["marker"] or output is None:
             return found[0]
         before = found[0][: found.start("output") - found.start()]
         return f"{before}{Step.of(found).shorten(output)}<!-- end -->"
@@ -119,7 +144,11 @@ def write(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as name:
         write_files(text, Path(name))
-        page.write_text(with_outputs(text, list(run(steps(text), Path(name)))), encoding="utf-8")
+        outputs = list(run(steps(text), Path(name)))
+    page.write_text(with_outputs(text, outputs), encoding="utf-8")
+    for step, output in zip(steps(text), outputs, strict=True):
+        if output is None:
+            print(f"{page}: a block is left as it is, since this failed: {step.before}")
 
 
 if __name__ == "__main__":

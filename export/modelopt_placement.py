@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 TIMEOUT_SECONDS = 1800
 PACKAGES = ("modelopt", "onnx_graphsurgeon", "onnxslim", "polygraphy", "onnxconverter_common", "pynvml", "lief")
-INSTALL = 'pip install "attn2trt[modelopt]"'
+INSTALL = 'pip install -e ".[modelopt]" in the clone of attn2trt'
 
 
 def modelopt_readers(graph: OnnxGraph, feeds: Mapping[str, np.ndarray]) -> frozenset[Reader]:

@@ -2,10 +2,14 @@
 
 The wheel needs glibc 2.35, and the program of its Python backend a ``libpython`` of this Python's version, which
 Debian has in ``libpython3.11`` and which a Python built with ``--enable-shared`` brings by itself.
+
+``python tests/triton_server.py REPOSITORY --http PORT --grpc PORT`` serves a repository, prints a line when it is
+ready, and ends with SIGTERM or Ctrl-C.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import ctypes
 import importlib.util
@@ -16,6 +20,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -73,8 +78,11 @@ class Running:
 
 
 @contextlib.contextmanager
-def started(repository: Path, folder: Path, *options: str) -> Iterator[Running]:
-    """Start the server on this machine alone, and end it with the block; ``folder`` is for its log and backends."""
+def started(repository: Path, folder: Path, *options: str, ports: tuple[int, int] | None = None) -> Iterator[Running]:
+    """Start the server on this machine alone, and end it with the block; ``folder`` is for its log and backends.
+
+    ``ports`` are those of HTTP and gRPC, by default two that are free.
+    """
     wheel, libpython = _wheel(), _libpython()
     assert wheel is not None
     assert libpython is not None
@@ -86,7 +94,7 @@ def started(repository: Path, folder: Path, *options: str) -> Iterator[Running]:
     libraries = [str(wheel.parents[1] / "nvidia_pytriton.libs"), *([str(libpython)] if libpython.parts else [])]
     places = [str(Path(sys.executable).parent), os.environ["PATH"]]  # the backend's Python is the first on the path
     environment = {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(libraries), "PATH": os.pathsep.join(places)}
-    http, grpc = _free_ports()
+    http, grpc = ports or _free_ports()
     arguments = [
         *(f"--model-repository={repository}", f"--backend-directory={backends}", "--exit-timeout-secs=5"),
         *("--http-address=127.0.0.1", f"--http-port={http}", "--grpc-address=127.0.0.1", f"--grpc-port={grpc}"),
@@ -116,3 +124,25 @@ def _free_ports() -> tuple[int, int]:
         first.bind(("127.0.0.1", 0))
         second.bind(("127.0.0.1", 0))
         return first.getsockname()[1], second.getsockname()[1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("repository", type=Path)
+    parser.add_argument("--http", type=int, required=True, metavar="PORT")
+    parser.add_argument("--grpc", type=int, required=True, metavar="PORT")
+    asked = parser.parse_args()
+    if _wheel() is None or _libpython() is None:
+        sys.exit(f"nvidia-pytriton and {LIBPYTHON} are needed")
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        tempfile.TemporaryDirectory() as name,
+        started(asked.repository, Path(name), ports=(asked.http, asked.grpc)) as server,
+    ):
+        print(f"ready: {server.http} {server.grpc}", flush=True)
+        signal.pause()
+
+
+if __name__ == "__main__":
+    main()

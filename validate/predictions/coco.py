@@ -81,8 +81,7 @@ def require_pycocotools() -> None:
         import pycocotools.cocoeval  # noqa: F401
     except ImportError:
         raise MissingRequirement(
-            'average precision is computed by pycocotools, which is missing; pip install "attn2trt[dataset]", or '
-            "pip install pycocotools"
+            "average precision is computed by pycocotools, which is missing; pip install pycocotools"
         ) from None
 
 
