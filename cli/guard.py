@@ -189,8 +189,7 @@ def _wait(reader: int, notes: Notes, stop: _Stop, *, may_stay: bool) -> tuple[in
     why_killed = ""
     try:
         while True:
-            patience, why = _patience(notes, stop)
-            left = max(0.0, patience - time.monotonic())
+            left = max(0.0, _patience(notes, stop)[0] - time.monotonic())
             watched = [] if notes.closed else [reader]
             select.select([*watched, *ended], [], [], min(left, SIGNAL_SECONDS if ended else POLL_SECONDS))
             notes.listen(reader)
@@ -199,6 +198,7 @@ def _wait(reader: int, notes: Notes, stop: _Stop, *, may_stay: bool) -> tuple[in
                 return code, why_killed
             if may_stay and notes.finished is not None and stop.since is None:
                 return 0, ""
+            patience, why = _patience(notes, stop)  # anew: this process may have come late to a word that was in time
             if time.monotonic() >= patience and not why_killed:
                 why_killed = why
                 stop.child.kill()

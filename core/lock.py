@@ -111,4 +111,11 @@ def _is_running(pid: int) -> bool:
         return False
     except OSError:
         return True
-    return True
+    return not _has_ended(pid)
+
+
+def _has_ended(pid: int) -> bool:
+    """Return True for one that has ended and keeps its number: its parent has not asked how, and may never do so."""
+    with contextlib.suppress(OSError):  # a system without /proc
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    return False

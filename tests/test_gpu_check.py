@@ -9,13 +9,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from waiting import is_running, wait_for
 
 from attn2trt.engines.environment import ask_driver
 from attn2trt.errors import MissingRequirement
@@ -294,14 +293,6 @@ def start_driver(folder: Path) -> subprocess.Popen[str]:
     )
 
 
-def wait_for(what: Callable[[], Any]) -> Any:
-    until = time.monotonic() + 60
-    while not (found := what()):
-        assert time.monotonic() < until
-        time.sleep(0.01)
-    return found
-
-
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 130), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_a_run_that_is_ended_leaves_rows_and_no_process(folder: Path, number: signal.Signals, code: int) -> None:
     slow = {"build": {**BEHAVIOUR["build"], "seconds": 600}}
@@ -317,8 +308,8 @@ def test_a_run_that_is_ended_leaves_rows_and_no_process(folder: Path, number: si
     assert found["not_reached"]
     if number == signal.SIGKILL:  # the stand-in does not ask to die with its parent: the next run ends it
         again = start_driver(folder)
-        wait_for(lambda: not Path(f"/proc/{build['pid']}").exists())
+        wait_for(lambda: not is_running(build["pid"]))
         again.terminate()
         again.communicate()
     else:
-        assert not Path(f"/proc/{build['pid']}").exists()
+        assert not is_running(build["pid"])

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from .work import Pool, Step
 MARK = "ATTN2TRT_GPU_CHECK"
 LOGS = "logs"
 MOST_SAID = 2000
+LEFTOVER_SECONDS = 10.0  # for a killed process to be gone
 
 
 @dataclass(frozen=True)
@@ -151,17 +153,27 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 def _end_leftovers(folder: Path) -> None:
-    """Kill the processes that a run in this folder has started and did not live to end."""
-    mark = f"{MARK}={folder}".encode()
-    for environment in Path("/proc").glob("[0-9]*/environ"):
-        number = int(environment.parent.name)
-        try:
-            ours = number != os.getpid() and mark in environment.read_bytes().split(b"\0")
-        except OSError:  # another user's, or it has ended
-            continue
-        if ours:
+    """Kill the processes that a run in this folder has started and did not live to end, and wait until they are gone.
+
+    What still holds the GPU's memory would take part in what is timed next.
+    """
+    until = time.monotonic() + LEFTOVER_SECONDS
+    while (left := _marked(f"{MARK}={folder}".encode())) and time.monotonic() < until:
+        for number in left:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(number, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def _marked(mark: bytes) -> list[int]:
+    """Return the numbers of the other processes that have it in their environment; one that has ended has none."""
+    found = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        number = int(environment.parent.name)
+        with contextlib.suppress(OSError):  # another user's, or it has ended
+            if number != os.getpid() and mark in environment.read_bytes().split(b"\0"):
+                found.append(number)
+    return found
 
 
 def python_of(path: str | None, *, must_be_there: bool = True) -> str:

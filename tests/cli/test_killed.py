@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from waiting import heeds, wait_for
 
 from attn2trt.core.bundle import verify
 
@@ -48,10 +49,8 @@ def finish(running: subprocess.Popen[str]) -> None:
 def at_work(folder: Path, command: str) -> subprocess.Popen[str]:
     words, mark = COMMANDS[command]
     running = start(folder, *words)
-    while not list(folder.glob(mark)):
-        assert running.poll() is None
-        time.sleep(0.01)
-    time.sleep(0.3)
+    wait_for(lambda: heeds(running.pid, signal.SIGTERM) and list(folder.glob(mark)), of=running)
+    time.sleep(0.3)  # into the work: any moment must do
     return running
 
 

@@ -7,11 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from waiting import is_running, wait_for, wait_for_text
 
 from attn2trt.cli.main import group
 
@@ -57,7 +57,7 @@ def test_what_they_say_comes_in_the_order_of_the_targets() -> None:
         ("1 / 0 if target == 'b' else None", 70, "internal error: ZeroDivisionError"),
         ("os.abort() if target == 'b' else None", 1, "was killed by SIGABRT"),
         ("os.kill(os.getppid(), signal.SIGKILL) if target == 'b' else None", 1, "was ended by SIGKILL; run it alone"),
-        ("note(seconds=0.3)\ntime.sleep(60) if target == 'b' else None", 1, "did not finish within 0.3 s"),
+        ("if target == 'b':\n    note(seconds=0.3)\n    time.sleep(60)", 1, "did not finish within 0.3 s"),
     ],
 )
 def test_one_that_fails_keeps_no_other_from_being_done(body: str, code: int, words: str) -> None:
@@ -109,16 +109,12 @@ def test_an_interrupt_ends_all_and_leaves_no_half_bundle(number: signal.Signals,
     half = "note(destination=str(folder / f'x{target}'))\nhalf.mkdir()\n"
     body = f"{noted}{half}(folder / target).write_text(str(os.getpid()))\ntime.sleep(60)"
     parent = subprocess.Popen([sys.executable, "-c", script(body, "a b c")], stdout=subprocess.PIPE)
-    told = [tmp_path / "a", tmp_path / "b"]
-    while not all(path.exists() and path.read_text() for path in told):
-        time.sleep(0.02)
+    told = [int(wait_for_text(tmp_path / name, of=parent)) for name in "ab"]
     parent.send_signal(number)
-    parent.communicate(timeout=20)
+    parent.communicate(timeout=60)
     assert parent.returncode == 130
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
-    for path in told:
-        with pytest.raises(ProcessLookupError):
-            os.kill(int(path.read_text()), 0)
+    assert not any(map(is_running, told))
 
 
 def test_a_child_that_must_end_before_it_is_ready_takes_no_other_along() -> None:
@@ -134,21 +130,19 @@ def test_a_child_that_must_end_before_it_is_ready_takes_no_other_along() -> None
 def test_what_a_killed_call_leaves_the_next_one_removes(tmp_path: Path) -> None:
     """Whatever the next command does: here it is one target, which needs no temporary folder of its own."""
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    body = f"Path({str(tmp_path)!r}, 'ready').touch()\ntime.sleep(60)"
+    body = f"Path({str(tmp_path)!r}, 'ready').write_text('now')\ntime.sleep(60)"
     killed = subprocess.Popen([sys.executable, "-c", script(body, "a b")], env=environment)
-    while not (tmp_path / "ready").exists():
-        assert killed.poll() is None
-        time.sleep(0.02)
+    wait_for_text(tmp_path / "ready", of=killed)
     killed.kill()
     killed.wait()
     assert [path.is_dir() for path in tmp_path.glob("attn2trt-targets-*")] == [True]
     code = "import sys\nfrom attn2trt.cli.guard import guarded\nguarded(lambda: sys.exit(0))"
-    for _ in range(200):  # its children end a moment after it
+
+    def is_removed() -> bool:
         subprocess.run([sys.executable, "-c", code], env=environment, check=True)
-        if not list(tmp_path.glob("attn2trt-*")):
-            return
-        time.sleep(0.05)
-    pytest.fail("the folder is still there")
+        return not list(tmp_path.glob("attn2trt-*"))
+
+    wait_for(is_removed)  # its children end a moment after it
 
 
 def run(*arguments: str) -> Result:

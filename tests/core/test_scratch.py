@@ -96,7 +96,10 @@ def test_without_locks_in_the_file_system_the_number_counts(place: Path, monkeyp
     monkeypatch.setattr(fcntl, "flock", no_locks)
     ended = subprocess.Popen(["true"])
     ended.wait()
+    forgotten = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, forgotten.pid, os.WEXITED | os.WNOWAIT)  # it keeps its number until it is waited for
     names = {
+        f"attn2trt-a-0.scratch-{forgotten.pid}-{owner().split('-')[1]}": False,
         f"attn2trt-a-1.scratch-{ended.pid}-{owner().split('-')[1]}": False,
         f"attn2trt-a-2.scratch-{os.getppid()}-{owner().split('-')[1]}": True,
         f"attn2trt-a-3.scratch-{ended.pid}-00000000": True,  # of another machine
@@ -107,6 +110,7 @@ def test_without_locks_in_the_file_system_the_number_counts(place: Path, monkeyp
         assert {name: (place / name).exists() for name in names} == names
         assert folder.is_dir()
     assert not folder.exists()
+    forgotten.wait()
 
 
 def test_one_that_was_taken_for_abandoned_before_it_was_locked_is_made_again(

@@ -1,6 +1,7 @@
 """Stands in for gpu_step.py: notes when it runs, and writes the row that is wanted of the step, or dies.
 
-``behaviour.json`` in the folder has by step's name, or by kind: "seconds" to wait, "die" instead of a row, "row" for
+``behaviour.json`` in the folder has by step's name, or by kind: "seconds" to wait, "until" for
+the path of a file to wait for, "die" instead of a row, "row" for
 more fields of it, and "python" for the path of an interpreter to put there. It imports nothing that takes time.
 """
 
@@ -35,6 +36,8 @@ if "python" in behaviour:
     python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     python.chmod(0o755)
 time.sleep(behaviour.get("seconds", 0.0))
+while "until" in behaviour and not Path(behaviour["until"]).exists():
+    time.sleep(0.01)
 note("end")
 if behaviour.get("die"):
     sys.exit("Error: it broke")

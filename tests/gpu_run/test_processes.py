@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from gpu.processes import Processes, alone_in, log_path, python_of
 from gpu.work import Step
+from waiting import is_running, wait_for
 
 from attn2trt.errors import InputError
 
@@ -37,22 +38,6 @@ def events(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def wait_for(what: Callable[[], Any]) -> Any:
-    until = time.monotonic() + 60
-    while not (found := what()):
-        assert time.monotonic() < until
-        time.sleep(0.01)
-    return found
-
-
-def is_there(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
-
-
 def test_a_step_ends_with_how_and_what_it_printed(tmp_path: Path) -> None:
     with processes(tmp_path, {"build": {"die": True}}) as running:
         running.start(BUILD)
@@ -63,12 +48,13 @@ def test_a_step_ends_with_how_and_what_it_printed(tmp_path: Path) -> None:
 
 
 def test_exports_can_be_stopped_for_a_while(tmp_path: Path) -> None:
-    with processes(tmp_path, {"export": {"seconds": 0.2}}) as running:
+    with processes(tmp_path, {"export": {"until": str(tmp_path / "go")}}) as running:
         running.start(EXPORT)
         (started,) = wait_for(lambda: events(tmp_path))
         running.hold("export")
         state = Path(f"/proc/{started['pid']}/stat")
         wait_for(lambda: state.read_text().rpartition(")")[2].split()[0] == "T")
+        (tmp_path / "go").touch()
         assert not running.ended()
         running.go_on("export")
         assert wait_for(running.ended)[0].code == 0
@@ -78,8 +64,8 @@ def test_leaving_ends_a_step_with_what_it_has_started(tmp_path: Path) -> None:
     with processes(tmp_path, {"build": {"seconds": 600}}) as running:
         running.start(BUILD)
         (started,) = wait_for(lambda: events(tmp_path))
-        assert is_there(started["pid"])
-    assert not is_there(started["pid"])
+        assert is_running(started["pid"])
+    assert not is_running(started["pid"])
 
 
 def test_what_a_killed_run_has_left_is_ended_by_the_next(tmp_path: Path) -> None:
@@ -97,6 +83,7 @@ def test_what_a_killed_run_has_left_is_ended_by_the_next(tmp_path: Path) -> None
             assert process.stdout is not None
             process.stdout.readline()
         with alone_in(folder):
+            assert not is_running(left.pid)
             assert left.wait(60) == -signal.SIGKILL
             assert apart.poll() is None
     finally:

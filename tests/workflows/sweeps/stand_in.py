@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import click
 
-from attn2trt.core.processes import note
+from attn2trt.core.processes import note, stage_seconds
 
 # What the real command prints, as far as a sweep reads it.
 VERDICT = {"passed": True, "source": "PyTorch", "stages": []}
@@ -53,11 +53,12 @@ def behave(target: str, folder: Path) -> int:
     if "worker" in target and number == 0:  # the process that runs all jobs: above the guard, and above its child
         os.kill(int(os.environ["STAND_IN"]), signal.SIGKILL)
     if "limited" in target:
-        note(stage="waiting", seconds=0.2)
+        note(stage="waiting", seconds=0.2 if "late" in target else 30.0)
     if "late" in target:
         time.sleep(60)
     if "cleans" in target:
         try:
+            (folder / "will-clean").write_text("now")
             time.sleep(600)
         finally:
             time.sleep(0.3)
@@ -81,10 +82,11 @@ def behave(target: str, folder: Path) -> int:
 @click.option("--seed", type=int)
 @click.option("--json", is_flag=True)
 def check(target: str, **_: Any) -> int:
-    """Print a verdict."""
+    """Print a verdict, with the time limit that the command began with."""
+    limit = stage_seconds()
     code = behave(target, Path.cwd())
     if code != 2:
-        click.echo(json.dumps({"verdict": VERDICT, "target": target}))
+        click.echo(json.dumps({"verdict": VERDICT, "target": target, "limit": limit}))
     return code
 
 

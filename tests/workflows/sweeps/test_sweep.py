@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import is_running, wait_for_text
 
 from attn2trt.core.channel import Message
 from attn2trt.core.lock import try_lock
+from attn2trt.core.processes import stage_seconds
 from attn2trt.core.worker import Worker
 from attn2trt.errors import InputError, StorageError
 from attn2trt.workflows.sweep import Progress, Sweep, sweep
@@ -63,6 +63,11 @@ def test_a_time_limit_is_that_of_one_job(stand_in: Path) -> None:
     assert "waiting: the process did not finish within 0.2 s (--time-limit)" in found.rows[2].found
     limited, slow, late, after = processes(stand_in, "limited", "slow", "limitedlate", "after")
     assert limited == slow == late != after
+    # each began with the command's own limit, not with that of the job before it
+    outputs = [
+        json.loads((stand_in / f"out/{name}.fp32/check/output.json").read_text()) for name in ("limited", "slow")
+    ]
+    assert [output["limit"] for output in outputs] == [stage_seconds()] * 2
 
 
 def test_a_process_that_has_grown_is_replaced(stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,15 +175,10 @@ def test_the_table_of_an_interrupted_sweep_is_kept_by_its_results(stand_in: Path
         "sweep({'verbs': ['check'], 'targets': ['fine', 'hangs']}, out='out', jobs=1)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=stand_in, stderr=subprocess.PIPE, text=True)
-    while not (hanging := stand_in / "ran/hangs.0").exists() or not hanging.read_text():
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.02)
-    began = time.monotonic()
+    hanging = int(wait_for_text(stand_in / "ran/hangs.0", of=process))
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
-    assert time.monotonic() - began < 10
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(hanging.read_text()), 0)
+    process.communicate(timeout=60)
+    assert not is_running(hanging)
     assert (stand_in / "out/fine.fp32/check/result.json").is_file()
     assert not (stand_in / "out/hangs.fp32/check/result.json").exists()
     with pytest.raises(InputError, match="out holds the results of an earlier sweep; expected --resume"):
@@ -192,8 +192,7 @@ def test_a_job_cleans_up_also_if_the_sweep_is_interrupted_before_it_hears_of_its
 
     def interrupted(self: Worker, doing: str) -> Message:
         if doing.startswith("starting"):
-            while not list(stand_in.glob("ran/cleans.0")):
-                time.sleep(0.02)
+            wait_for_text(stand_in / "will-clean")
             raise KeyboardInterrupt
         return answer(self, doing)
 
