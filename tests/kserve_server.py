@@ -6,7 +6,6 @@ import contextlib
 import json
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -48,6 +47,7 @@ class Server:
     dies_after: int = 10**9
     has_index: bool = True
     asked: list[Arrays] = field(default_factory=list)
+    ended: threading.Event = field(default_factory=threading.Event)
 
     def index(self) -> list[dict[str, str]]:
         return [
@@ -61,7 +61,7 @@ class Server:
         return model if model is not None and (not version or version in model.versions) else None
 
     def infer(self, model: Model, feeds: Arrays) -> Arrays:
-        time.sleep(self.seconds)
+        self.ended.wait(self.seconds)
         self.asked.append(feeds)
         return model.run(feeds)
 
@@ -156,6 +156,7 @@ def over_http(server: Server) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{listening.server_address[1]}"
     finally:
+        server.ended.set()
         listening.shutdown()
         listening.server_close()
 
@@ -217,6 +218,7 @@ def over_grpc(server: Server) -> Iterator[str]:
     try:
         yield f"grpc://127.0.0.1:{port}"
     finally:
+        server.ended.set()
         listening.stop(0).wait()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,10 +25,16 @@ COMMANDS = {
 }
 
 
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("deployed")
+    finish(start(folder, "deploy", "se", "--shape", "2x16x8x8", "-o", "out/se"))
+    return folder
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    finish(start(tmp_path, "deploy", "se", "--shape", "2x16x8x8", "-o", "out/se"))
-    return tmp_path
+def folder(deployed: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(deployed, tmp_path / "own", symlinks=True)
 
 
 def start(folder: Path, *words: str) -> subprocess.Popen[str]:

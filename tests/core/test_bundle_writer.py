@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from small_bundle import CONTENT
+from waiting import wait_for
 
 from attn2trt.core import bundle_writer
 from attn2trt.core.bundle import MODEL, REFERENCE, Bundle, open_bundle
@@ -177,18 +178,18 @@ def test_every_file_has_the_mode_that_the_user_gives_files(tmp_path: Path) -> No
 
 
 def test_several_at_once_leave_one_whole_bundle(tmp_path: Path) -> None:
-    code = PRELUDE + WRITE + "for number in range(20):\n    write(Path(sys.argv[1]), sys.argv[2] + str(number))\n"
-    place = tmp_path / "mine"
-    running = [subprocess.Popen([sys.executable, "-c", code, str(place), name]) for name in "abc"]
-    seen = 0
-    while any(process.poll() is None for process in running):
-        if seen or place.exists():  # from the first one on there is a bundle at every moment
-            assert open_bundle(place)
-            seen += 1
-    assert [process.returncode for process in running] == [0, 0, 0]
+    code = PRELUDE + WRITE + "number = 0\nwhile number < 10 or not Path(sys.argv[3]).exists():\n    number += 1\n"
+    code += "    write(Path(sys.argv[1]), sys.argv[2] + str(number))\n"
+    (tmp_path / "there").mkdir()
+    place, seen = tmp_path / "there" / "mine", tmp_path / "seen"
+    running = [subprocess.Popen([sys.executable, "-c", code, place, name, seen]) for name in "abc"]
+    wait_for(place.exists)
+    for _ in range(40):  # from the first one on there is a bundle at every moment
+        assert open_bundle(place)
+    seen.touch()
+    assert [process.wait() for process in running] == [0, 0, 0]
     assert len({(place / name).read_text() for name in open_bundle(place).manifest["files"]}) == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
-    assert seen > 3
+    assert [path.name for path in place.parent.iterdir()] == ["mine"]
 
 
 def test_a_command_that_hangs_holding_the_lock_is_named(tmp_path: Path) -> None:
