@@ -47,6 +47,10 @@ def _outcome(found: Tuning) -> list[str]:
     if found.before_ms is None or found.after_ms is None or found.difference is None:
         return ["No rewrite is faster here beyond doubt; the bundle is as it was."]
     whole = f"{found.before_ms:.3f} ms before, {found.after_ms:.3f} ms after"
+    if found.difference.distant_ms is not None:
+        whole += f", {found.difference.distant_ms:+.3f} ms while the cores were distant"
+    if found.difference.is_slower_at_a_distance:
+        return [f"The whole is slower while the cores are distant ({whole}); the bundle is as it was."]
     if not found.is_faster:
         return [f"The whole is not faster beyond doubt ({whole}); the bundle is as it was."]
     return [f"whole    {whole}: {found.before_ms / found.after_ms:.2f} times as fast"]

@@ -32,12 +32,18 @@ def blocks() -> ModuleType:
     return module
 
 
-def document(ours: float, plain: float, eager: float, other_cores: float = 0.0) -> dict[str, Any]:
+def pages() -> ModuleType:
+    """The file of the page, which ``blocks`` has imported."""
+    return sys.modules["blocks_page"]
+
+
+def document(ours: float, plain: float, eager: float, other_cores: float = 0.0, distant: int = 0) -> dict[str, Any]:
     """Return the document that the command writes, with torch.compile missing."""
 
     def row(runtime: str, milliseconds: float) -> dict[str, Any]:
         latency = {"median_ms": milliseconds, "p90_ms": 9.0, "p99_ms": None, "cv": 0.01, "iterations": 99}
         measured = {"latency": latency, "hot": {"median_ms": 1.0}, "round_medians_ms": [milliseconds], "peak_mib": 5.0}
+        measured["distant_medians_ms"] = [2 * milliseconds] * distant
         return {"runtime": runtime, "status": "measured", "measurement": {**measured, "inputs_mib": 1.0}}
 
     absent = {"runtime": "pytorch-compile", "status": "not measured", "why": "no compiler"}
@@ -60,8 +66,8 @@ def test_speed_ups_are_over_the_best_of_the_others(blocks: ModuleType) -> None:
     row = blocks.row_of("se", "1x64x112x112", document(2.0, 4.0, 3.0), TRIED, LIMIT)
     assert row["speed_up"] == {"best": 1.5, "ort-cpu-plain-export": 2.0, "pytorch-eager": 1.5}
     assert row["forms"] == [KEPT]
-    assert blocks.geometric_mean([2.0, 8.0]) == pytest.approx(4)
-    assert blocks.geometric_mean([]) is None
+    assert pages().geometric_mean([2.0, 8.0]) == pytest.approx(4)
+    assert pages().geometric_mean([]) is None
     assert blocks.speed_ups({"pytorch-eager": rounds(1.0)}) == {}
 
 
@@ -94,11 +100,11 @@ def test_a_limit_is_of_the_graph_at_the_rates(blocks: ModuleType, tmp_path: Path
 def test_a_tuned_graph_that_takes_much_more_memory_is_reported(blocks: ModuleType) -> None:
     row = blocks.row_of("gam", "4x1024x14x14", document(2.0, 4.0, 3.0), TRIED, LIMIT)
     row["runtimes"]["ort-cpu-tuned"] = {**row["runtimes"]["ort-cpu"], "peak_mib": 12.0}
-    assert [text for text in blocks.remarks(row) if "holds" in text] == [
+    assert [text for text in pages().remarks(row) if "holds" in text] == [
         "`gam` at 4x1024x14x14: tuned holds 12 MiB, ort-cpu 5 MiB"
     ]
     row["runtimes"]["ort-cpu-tuned"]["peak_mib"] = 6.0
-    assert not [text for text in blocks.remarks(row) if "holds" in text]
+    assert not [text for text in pages().remarks(row) if "holds" in text]
 
 
 def test_the_page_has_every_row_the_means_and_what_is_missing(blocks: ModuleType) -> None:
@@ -106,7 +112,7 @@ def test_the_page_has_every_row_the_means_and_what_is_missing(blocks: ModuleType
         blocks.row_of("se", "1x64x112x112", document(2.0, 4.0, 3.0), TRIED, LIMIT),
         blocks.row_of("psa", "4x1024x14x14", document(2.0, 16.0, 1.0, other_cores=1.5), TRIED, LIMIT),
     ]
-    text = blocks.page({"date": "2030-01-01", "rows": rows})
+    text = pages().page({"date": "2030-01-01", "rows": rows})
     assert (
         "| `se` | 1x64x112x112 | 2.000 | - | 4.000 | 3.000 | - | 1.50 | 2.00 | 1.50 | 0.500 | 4.0 | 0.800 | 2.5 |"
         in text
@@ -126,12 +132,12 @@ def test_rounds_with_distant_processors_are_reported_and_a_cell_that_kept_them_i
     blocks: ModuleType, kept: bool
 ) -> None:
     row = blocks.row_of("se", "1x64x112x112", document(2.0, 4.0, 3.0), TRIED, LIMIT)
-    assert not blocks.disturbed(row)
+    assert not pages().disturbed(row)
     row["conditions"]["core_distance"] = asdict(
         CoreDistance(rounds=27, distant=3, kept=kept, least_us=8.6, most_us=34.1)
     )
-    assert blocks.disturbed(row) == kept
-    (remark,) = [text for text in blocks.remarks_of(row) if "processors" in text]
+    assert pages().disturbed(row) == kept
+    (remark,) = [text for text in pages().remarks_of(row) if "processors" in text]
     if kept:
         assert remark.startswith(
             "`se` at 1x64x112x112: the processors were far from each other in 3 of 27 rounds (writing "
@@ -141,10 +147,10 @@ def test_rounds_with_distant_processors_are_reported_and_a_cell_that_kept_them_i
 
 
 def test_latencies_that_vary_are_counted_over_all_rows(blocks: ModuleType) -> None:
-    rows = [blocks.row_of("se", shape, document(2.0, 4.0, 3.0), TRIED, LIMIT) for shape in blocks.SHAPES[:2]]
-    assert blocks.summed_up(rows) == []
+    rows = [blocks.row_of("se", shape, document(2.0, 4.0, 3.0), TRIED, LIMIT) for shape in blocks.SIX.shapes[:2]]
+    assert pages().summed_up(rows) == []
     rows[1]["runtimes"]["ort-cpu"]["cv"] = 0.03
-    (told,) = blocks.summed_up(rows)
+    (told,) = pages().summed_up(rows)
     assert told == "The latency of single calls varies by more than 2.5 % in 1 of 6 measurements."
 
 
@@ -152,7 +158,7 @@ def test_a_page_on_which_everything_gains_says_nothing_else(blocks: ModuleType) 
     row = blocks.row_of("se", "1x64x112x112", document(2.0, 4.0, 3.0), TRIED, LIMIT)
     row["runtimes"]["ort-cpu-tuned"] = {"status": "measured", "median_ms": 1.0}
     every = [{**row, "block": block} for block in blocks.BLOCKS]
-    assert blocks.without_gain(every) == []
+    assert pages().without_gain(every) == []
 
 
 def test_it_takes_up_where_it_was_interrupted(
@@ -171,20 +177,40 @@ def test_it_takes_up_where_it_was_interrupted(
 
     monkeypatch.setattr(blocks, "measure", measure)
     monkeypatch.setattr(blocks, "measured_rates", lambda _seconds: {"rate": 1})
-    monkeypatch.setattr(blocks, "RESULTS", tmp_path / "blocks.json")
+    cells = blocks.SIX._replace(results=tmp_path / "blocks.json")
+    monkeypatch.setattr(blocks, "SIX", cells)
+    monkeypatch.setattr(blocks, "FURTHER", blocks.FURTHER._replace(results=tmp_path / "further.json"))
     monkeypatch.setattr(blocks, "PAGE", tmp_path / "page.md")
     with pytest.raises(KeyboardInterrupt):
-        blocks.main([], [], 3.0)
-    assert blocks.main([], [], 3.0) == 0
-    cells = [(block, shape) for block in blocks.BLOCKS for shape in blocks.SHAPES]
+        blocks.main(cells, [], [], 3.0)
+    assert blocks.main(cells, [], [], 3.0) == 0
+    every = [(block, shape) for block in cells.blocks for shape in cells.shapes]
     # the second was disturbed, the third interrupted
-    assert asked == [*cells[:3], *cells[1:]]
-    assert len(json.loads((tmp_path / "blocks.json").read_text())["rows"]) == len(cells)
-    assert blocks.main(["se"], [], 3.0) == 0
-    assert asked[-4:] == [("se", shape) for shape in blocks.SHAPES]
+    assert asked == [*every[:3], *every[1:]]
+    assert len(json.loads((tmp_path / "blocks.json").read_text())["rows"]) == len(every)
+    assert blocks.main(cells, ["se"], [], 3.0) == 0
+    assert asked[-4:] == [("se", shape) for shape in blocks.SIX.shapes]
     monkeypatch.setattr(blocks, "code_hash", lambda _rooms: "later")
-    assert blocks.main(["se"], [], 3.0, among=True) == 0
+    assert blocks.main(cells, ["se"], [], 3.0, among=True) == 0
     written = json.loads((tmp_path / "blocks.json").read_text())["rows"]
-    assert [(row["block"], row["shape"]) for row in written] == cells
+    assert [(row["block"], row["shape"]) for row in written] == every
     assert {row["block"] for row in written if row["sources"] == "later"} == {"se"}
-    assert "Some rows were measured with an earlier version" in (tmp_path / "page.md").read_text()
+    text = (tmp_path / "page.md").read_text()
+    assert "Some rows were measured with an earlier version" in text
+    assert "further" not in text
+    assert blocks.main(blocks.FURTHER, ["cbam"], blocks.FURTHER.shapes[:1], 3.0, among=True) == 0
+    assert "## Eight further shapes" in (tmp_path / "page.md").read_text()
+
+
+def test_the_further_shapes_are_drawn_and_compared_with_near_and_with_distant_cores(blocks: ModuleType) -> None:
+    shapes = blocks.FURTHER.shapes
+    assert len(set(shapes)) == 8
+    assert not set(shapes) & set(blocks.SIX.shapes)
+    rows = [
+        blocks.row_of("cbam", shapes[0], document(2.0, 4.0, 3.0, distant=3), TRIED, LIMIT),
+        blocks.row_of("cbam", shapes[1], document(2.0, 1.0, 3.0, distant=2), TRIED, LIMIT),
+    ]
+    text = "\n".join(pages().further_section({"date": "2030-01-01", "rows": rows}))
+    assert f"| `cbam` | {shapes[0]} | 2.000 | - | 4.000 | 3.000 | - | 1.50 | 2.00 | 3 | 1.50 | 2.00 |" in text
+    assert f"| `cbam` | {shapes[1]} | 2.000 | - | 1.000 | 3.000 | - | 0.50 | 0.50 | 2 | - | - |" in text
+    assert "Least of *best*: `cbam` 0.50." in text

@@ -366,6 +366,7 @@ class _Batch:
             latency=latency,
             hot=Latency.of(found.hot),
             round_medians_ms=found.round_medians_ms,
+            distant_medians_ms=found.distant_medians_ms,
             throughput_per_s=self.batch * 1000 / latency.mean_ms,
             peak_mib=usage["peak_mib"],
             peak_counts_from_load=usage["counts_from_load"],

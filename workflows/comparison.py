@@ -24,6 +24,7 @@ class Comparison(Generic[Model]):
 
     Attributes:
         watch: The machine while they are timed.
+        method: The rules of the clock.
 
     Args:
         entry: Returns the entry of a timed run for a model.
@@ -51,7 +52,7 @@ class Comparison(Generic[Model]):
         on_wrong: Callable[[str, str], object] | None = None,
         jobs: int = 1,
     ) -> None:
-        self._entry, self._check, self._method, self._threads = entry, check, method, threads
+        self._entry, self._check, self.method, self._threads = entry, check, method, threads
         self.watch, self._on_failure, self._jobs = watch, on_failure, jobs
         self._on_wrong = on_wrong
 
@@ -72,7 +73,7 @@ class Comparison(Generic[Model]):
     def _look(self, before: Model, after: Mapping[str, Model], *, checked: bool) -> dict[str, Pair]:
         entries = {name: self._entry(model) for name, model in {AS_IT_IS: before, **after}.items()}
         failure = None if self._on_failure is None else self._note
-        with TimedRun(entries, self._method, threads=self._threads, watch=self.watch, on_failure=failure) as run:
+        with TimedRun(entries, self.method, threads=self._threads, watch=self.watch, on_failure=failure) as run:
             run.processes[AS_IT_IS].load()  # if this model does not load, no rewrite is to blame
             run.load()
             if not checked:
@@ -104,6 +105,9 @@ class Comparison(Generic[Model]):
 
 
 def fastest(differences: Mapping[str, Difference]) -> str | None:
-    """Return the name of the fastest that is faster beyond doubt; None if there is none."""
+    """Return the name of the fastest that is faster beyond doubt; None if there is none.
+
+    Of graphs that were timed with near and with distant cores, that which is fastest in both together.
+    """
     clear = [name for name, difference in differences.items() if difference.is_faster]
-    return min(clear, key=lambda name: differences[name].ms, default=None)
+    return min(clear, key=lambda name: differences[name].sum_ms, default=None)

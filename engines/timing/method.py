@@ -36,7 +36,8 @@ class Method:
     """The rules of one benchmark; the same for every runtime.
 
     ``seconds``, ``iterations`` and ``max_seconds`` are for a whole cell. ``hot_share`` of them goes to calls on one
-    and the same input. Raises InputError if they contradict each other.
+    and the same input. ``distant_rounds`` are the rounds with distant cores to wait for, if they come soon. Raises
+    InputError if they contradict each other.
     """
 
     seconds: float = 3.0
@@ -47,6 +48,7 @@ class Method:
     settle_seconds: float = 0.02
     pause_seconds: float = 0.05
     hot_share: float = 0.25
+    distant_rounds: int = 0
 
     def __post_init__(self) -> None:
         if not (0 < self.seconds <= self.max_seconds and self.iterations >= 1 and self.rounds >= 1):

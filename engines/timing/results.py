@@ -18,10 +18,11 @@ Status = Literal["measured", "not measured", "wrong", "failed"]
 class Measurement:
     """One timed cell. ``runtime`` says in words, with its version, what ran the model.
 
-    ``latency`` is of rotated inputs, ``hot`` of one and the same; ``round_medians_ms`` has one number for each round.
-    ``peak_mib`` is the most that the process held, the ``inputs_mib`` of its ``input_sets`` among it, from the time
-    when the model was there; from the process's start if ``peak_counts_from_load`` is False. ``on_device`` is what
-    the GPU took of each call on rotated inputs, left out or not, by its own clock, if the runtime asks it.
+    ``latency`` is of rotated inputs, ``hot`` of one and the same; ``round_medians_ms`` has one number for each round,
+    ``distant_medians_ms`` one for each that was left out because the cores were far from each other. ``peak_mib`` is
+    the most that the process held, the ``inputs_mib`` of its ``input_sets`` among it, from the time when the model was
+    there; from the process's start if ``peak_counts_from_load`` is False. ``on_device`` is what the GPU took of each
+    call on rotated inputs, left out or not, by its own clock, if the runtime asks it.
     """
 
     runtime: str
@@ -36,6 +37,7 @@ class Measurement:
     inputs_mib: float
     input_sets: int
     on_device: Latency | None = None
+    distant_medians_ms: tuple[float, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Everything by name."""

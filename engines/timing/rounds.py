@@ -30,10 +30,14 @@ class Timed(Protocol):
 
 @dataclass
 class Samples:
-    """Nanoseconds of every call of one cell: round by round on rotated inputs, and together on one and the same."""
+    """Nanoseconds of every call of one cell: round by round on rotated inputs, and together on one and the same.
+
+    ``distant`` are the rounds on rotated inputs that are not among the others, since the cores were distant.
+    """
 
     rounds: list[list[int]] = field(default_factory=list)
     hot: list[int] = field(default_factory=list)
+    distant: list[list[int]] = field(default_factory=list)
 
     @property
     def rotated(self) -> list[int]:
@@ -43,11 +47,20 @@ class Samples:
     @property
     def round_medians_ms(self) -> tuple[float, ...]:
         """The median of each round, in milliseconds."""
-        return tuple(Latency.of(values).median_ms for values in self.rounds)
+        return _medians_ms(self.rounds)
+
+    @property
+    def distant_medians_ms(self) -> tuple[float, ...]:
+        """The median of each round that was left out because the cores were distant, in milliseconds."""
+        return _medians_ms(self.distant)
 
     def together(self, later: Samples) -> Samples:
         """Return these and those of later rounds as one."""
-        return Samples(self.rounds + later.rounds, self.hot + later.hot)
+        return Samples(self.rounds + later.rounds, self.hot + later.hot, self.distant + later.distant)
+
+
+def _medians_ms(rounds: list[list[int]]) -> tuple[float, ...]:
+    return tuple(Latency.of(values).median_ms for values in rounds)
 
 
 @dataclass
@@ -69,7 +82,8 @@ def interleave(
 
     Before each turn comes a pause, in which the threads of the one before go to sleep. Rounds in which the cores were
     distant are left out and made up for, at most as many as the method has. If more than half of the method's rounds
-    would still be missing, all are kept.
+    would still be missing, all are kept. The method may ask for distant rounds as well: they are waited for as long as
+    three times its rounds take.
 
     Args:
         timed: The cells, in the order of the first round.
@@ -86,18 +100,24 @@ def interleave(
     def near() -> list[_Round[Key]]:
         return [found for found in played if not cores.is_distant(found.core_latency_us)]
 
-    while len(played) < 2 * method.rounds and len(near()) < method.rounds:
+    def is_missing() -> bool:
+        found = len(near())
+        needs_near = found < method.rounds and len(played) < 2 * method.rounds
+        return needs_near or (len(played) - found < method.distant_rounds and len(played) < 3 * method.rounds)
+
+    while is_missing():
         order = list(timed) if len(played) % 2 == 0 else list(timed)[::-1]
         played.append(_play({key: timed[key] for key in order if key not in failed}, method, cores, pause, failed))
     undisturbed = near()
     too_few = 2 * len(undisturbed) < method.rounds
     cores.count(len(played), len(played) - len(undisturbed), kept=too_few)
     samples = {key: Samples() for key in timed if key not in failed}
-    for found in played if too_few else undisturbed:
+    for found in played:
+        is_left_out = not too_few and cores.is_distant(found.core_latency_us)
         for key, sampled in samples.items():
             rotated, hot = found.turns[key]
-            sampled.rounds.append(rotated)
-            sampled.hot += hot
+            (sampled.distant if is_left_out else sampled.rounds).append(rotated)
+            sampled.hot += [] if is_left_out else hot
     return samples, failed
 
 

@@ -55,6 +55,20 @@ def bundle(deployed: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(deployed / "coord_att", tmp_path / "coord_att"))
 
 
+@pytest.fixture(scope="module")
+def deployed_fixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fixed") / "bundle"
+    attn2trt.deploy("coord_att", out=folder, shapes=["2x16x8x6"])
+    return folder
+
+
+@pytest.fixture
+def fixed(deployed_fixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Copy a bundle of fixed sizes, on which two rewrites are tried."""
+    monkeypatch.setattr(tuner, "REWRITES", (pooled_mean.PooledMean(), row_column_gates.OuterProduct()))
+    return Path(shutil.copytree(deployed_fixed, tmp_path / "fixed"))
+
+
 @pytest.fixture
 def timed(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], list[list[str]]]:
     """Have every graph but the original take so many times as long; returns the names that are compared each time."""
@@ -176,9 +190,38 @@ def test_what_looks_faster_by_chance_is_timed_once_more(bundle: Path, monkeypatc
     assert verdict
 
 
-def test_what_was_left_is_tried_again_beside_what_was_kept_later(
-    deployed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("slow", "kept"),
+    [((), ["pooled", "gates"]), (("pooled",), ["gates"]), (("pooled", "gates"), [])],
+)
+def test_what_is_slower_while_the_cores_are_distant_is_tried_again_at_both_distances(
+    fixed: Path, monkeypatch: pytest.MonkeyPatch, slow: tuple[str, ...], kept: list[str]
 ) -> None:
+    forms = {"pooled": pooled_mean.PooledMean.name, "gates": row_column_gates.OuterProduct.name}
+    asked: list[int] = []
+
+    def interleave(
+        running: Mapping[str, Any], method: Method, cores: object
+    ) -> tuple[dict[str, Samples], dict[str, str]]:
+        asked.append(method.distant_rounds)
+        is_first_whole = TUNED in running and not any(asked[:-1])  # it holds every rewrite
+        slower = {forms[one] for one in slow} | ({TUNED} if is_first_whole and slow else set())
+        samples = {}
+        for name in running:
+            near, distant = (1, 1) if name == AS_IT_IS else (0.8, 1.2 if name in slower else 0.9)
+            rounds = [[int(1e6 * distant)]] * 6 if method.distant_rounds else []
+            samples[name] = Samples([[int(1e6 * near)]] * method.rounds, distant=rounds)
+        return samples, {}
+
+    monkeypatch.setattr(timed_run, "interleave", interleave)
+    found, tried, _ = tuning.tune_bundle(fixed, threads=1)
+    assert {trial.form for trial in tried.trials if trial.kept} == {forms[one] for one in kept}
+    assert bool(found.tuned) is bool(kept)
+    # the last comparison of the first search, and all of the second
+    assert asked.index(tuning.METHOD.rounds // 2) == asked.count(0)
+
+
+def test_what_was_left_is_tried_again_beside_what_was_kept_later(fixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[str] = []
 
     def interleave(
@@ -192,10 +235,8 @@ def test_what_was_left_is_tried_again_beside_what_was_kept_later(
         lengths += [2_000_000] * len(names[2:])
         return {name: Samples([[one]] * method.rounds) for name, one in zip(names, lengths, strict=True)}, {}
 
-    attn2trt.deploy("coord_att", out=tmp_path / "fixed", shapes=["2x16x8x6"])
     monkeypatch.setattr(timed_run, "interleave", interleave)
-    monkeypatch.setattr(tuner, "REWRITES", (pooled_mean.PooledMean(), row_column_gates.OuterProduct()))
-    _, tried, _ = tuning.tune_bundle(tmp_path / "fixed", threads=1)
+    _, tried, _ = tuning.tune_bundle(fixed, threads=1)
     pooled, gates = pooled_mean.PooledMean.name, row_column_gates.OuterProduct.name
     assert [(trial.form, trial.kept) for trial in tried.trials] == [
         (pooled, False),

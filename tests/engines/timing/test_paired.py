@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -50,8 +52,9 @@ def test_the_interval_holds_the_median_as_often_as_it_says() -> None:
     )
 
 
-def of(*milliseconds: float) -> Samples:
-    return Samples([[int(one * 1e6)] for one in milliseconds])
+def of(*milliseconds: float, distant: Sequence[float] = ()) -> Samples:
+    rounds, left_out = ([[int(one * 1e6)] for one in values] for values in (milliseconds, distant))
+    return Samples(rounds, distant=left_out)
 
 
 def test_two_looks_are_judged_as_one() -> None:
@@ -74,3 +77,22 @@ def test_two_looks_take_what_is_no_faster_for_faster_in_three_of_a_hundred_cases
     sides = [max(k for k in range(1, count) if coverage(count, k) >= CONFIDENCE) for count in (12, 24)]
     chances = [(1 - coverage(count, place)) / 2 for count, place in zip((12, 24), sides, strict=True)]
     assert sum(chances) == pytest.approx(0.0306, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("distant", "known", "is_faster"),
+    [([12.0] * 3, 1.0, False), ([10.0] * 3, -1.0, True), ([12.0] * 2, None, True), ([11.0, 10.5, 14.0], 0.0, True)],
+)
+def test_what_is_slower_while_the_cores_are_distant_is_not_faster(
+    distant: list[float], known: float | None, is_faster: bool
+) -> None:
+    pair = Pair(of(*[10.0] * 12, distant=[11.0] * len(distant)), of(*[8.0] * 12, distant=distant))
+    found = pair.difference
+    assert (found.ms, found.distant_ms, found.distant_rounds) == (-2, known, len(distant))
+    assert found.sum_ms == -2 + (known or 0)
+    assert found.is_faster is is_faster
+    assert found.is_slower_at_a_distance is (known is not None and known > 0)
+    assert not pair.is_promising
+    later = pair.together(pair).difference
+    assert later.distant_rounds == 2 * len(distant)
+    assert later.is_faster is (is_faster and known is not None)

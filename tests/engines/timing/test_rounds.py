@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from attn2trt.engines.timing.core_latency import CoreDistance, CoreWatch
 from attn2trt.engines.timing.method import Limits, Method
 from attn2trt.engines.timing.rounds import interleave
@@ -23,11 +27,11 @@ def near() -> CoreWatch:
 class Player:
     """Writes down its turns; dies in the round ``dies_in``."""
 
-    def __init__(self, name: str, log: list[str], dies_in: int = -1) -> None:
-        self.name, self.log, self.dies_in, self.turns = name, log, dies_in, 0
+    def __init__(self, name: str, log: list[str], dies_in: int = -1, method: Method = METHOD) -> None:
+        self.name, self.log, self.dies_in, self.turns, self.method = name, log, dies_in, 0, method
 
     def turn(self, limits: Limits, *, hot: bool) -> list[int]:
-        assert limits == (METHOD.hot_turn() if hot else METHOD.turn())
+        assert limits == (self.method.hot_turn() if hot else self.method.turn())
         if hot:
             self.turns += 1
             return [1]
@@ -68,6 +72,7 @@ def test_rounds_in_which_the_processors_were_distant_are_made_up_for() -> None:
     cores = asked([9, 9, 8, 30, 9, 9, 31, 30, 9, 9, 9, 9])
     samples, _ = interleave({"a": Player("a", [])}, METHOD, cores=cores, pause=lambda _: None)
     assert samples["a"].rounds == [[0, 1], [20, 21], [40, 41], [50, 51]]
+    assert samples["a"].distant == [[10, 11], [30, 31]]
     assert samples["a"].hot == [1] * 4
     assert cores.distance() == CoreDistance(rounds=6, distant=2, kept=False, least_us=8, most_us=31)
 
@@ -82,6 +87,7 @@ def test_where_hardly_any_round_is_undisturbed_all_are_kept_and_it_is_stated() -
     cores = asked([9, 9, *[30] * 14])
     samples, _ = interleave({"a": Player("a", [])}, METHOD, cores=cores, pause=lambda _: None)
     assert len(samples["a"].rounds) == 8
+    assert samples["a"].distant == []
     found = cores.distance()
     assert (found.rounds, found.distant, found.kept) == (8, 7, True)
 
@@ -91,3 +97,17 @@ def test_two_undisturbed_rounds_of_four_are_enough() -> None:
     samples, _ = interleave({"a": Player("a", [])}, METHOD, cores=cores, pause=lambda _: None)
     assert samples["a"].rounds == [[0, 1], [10, 11]]
     assert not cores.distance().kept
+
+
+@pytest.mark.parametrize(
+    ("distant_in", "asked_for", "played", "distant"),
+    [((5, 6), 2, 7, 2), ((5, 6), 1, 6, 1), ((), 2, 12, 0), ((0, 1), 2, 6, 2), ((11,), 2, 12, 1)],
+)
+def test_rounds_with_distant_processors_are_waited_for_if_the_method_asks_for_them(
+    distant_in: tuple[int, ...], asked_for: int, played: int, distant: int
+) -> None:
+    cores = asked([latency for turn in range(12) for latency in [30.0 if turn in distant_in else 9.0] * 2])
+    player = Player("a", [], method=replace(METHOD, distant_rounds=asked_for))
+    samples, _ = interleave({"a": player}, player.method, cores=cores, pause=lambda _: None)
+    assert len(samples["a"].distant) == len(samples["a"].distant_medians_ms) == distant
+    assert len(samples["a"].rounds) == played - distant
