@@ -204,4 +204,8 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, default=3.0, help="shortest time for each runtime (default 3)")
     options = parser.parse_args()
     chosen = FURTHER if options.further else SIX
+    unknown = {*options.block} - {*chosen.blocks} | {*options.shape} - {*chosen.shapes}
+    if options.among and unknown:
+        known = ", ".join([*chosen.blocks, *chosen.shapes])
+        parser.error(f"received {', '.join(sorted(unknown))} with --among; expected some of {known}")
     sys.exit(main(chosen, options.block, options.shape, options.seconds, among=options.among))
