@@ -35,11 +35,14 @@ class Fork:
         side knows by then what to do with one.
         """
         flush()
+        parent = os.getpid()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
         try:
             self.pid = os.fork() or None
             if self.pid is None:
                 die_with_parent()
+                if os.getppid() != parent:  # killed before the kernel was asked: nobody would end this one
+                    os._exit(1)
                 in_child()
             else:
                 in_parent()

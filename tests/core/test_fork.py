@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import select
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from waiting import is_running, wait_for, wait_for_text
 
 from attn2trt.core import fork
 from attn2trt.core.fork import Fork
@@ -51,6 +55,28 @@ def test_a_signal_waits_until_the_child_is_ready(monkeypatch: pytest.MonkeyPatch
         assert started(lambda: time.sleep(60)).wait() == -signal.SIGTERM
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_a_child_whose_parent_was_killed_before_it_asked_to_die_with_it_does_nothing(tmp_path: Path) -> None:
+    code = f"""
+import os, signal, sys, time
+from pathlib import Path
+from attn2trt.core import fork
+place, parent = Path({str(tmp_path)!r}), os.getpid()
+def late():
+    os.kill(parent, signal.SIGKILL)
+    while os.getppid() == parent:
+        time.sleep(0.01)
+    (place / "child").write_text(str(os.getpid()))
+fork.die_with_parent = late
+child = fork.Fork()
+child.start(lambda: (place / "worked").touch(), in_child=lambda: None)
+child.wait()
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    child = int(wait_for_text(tmp_path / "child"))
+    wait_for(lambda: not is_running(child))
+    assert not (tmp_path / "worked").exists()
 
 
 def test_what_python_holds_back_is_printed_once(capfd: pytest.CaptureFixture[str]) -> None:
