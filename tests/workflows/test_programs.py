@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,9 @@ from attn2trt.workflows.programs import Programs, write_programs
 FILES = ("CMakeLists.txt", "infer_ort.cpp", "infer_trt.cpp", "recorded_case.h", "sha256.h")
 # where the headers are, if they are nowhere that a compiler looks by itself
 HEADERS = ("ONNXRUNTIME_INCLUDE_DIR", "TENSORRT_INCLUDE_DIR", "CUDA_INCLUDE_DIR")
+LIBRARIES = ("TENSORRT_LIBRARY", "CUDART_LIBRARY")
+PRETENDED = Path(__file__).parents[1] / "pretended_gpu" / "cpp"
+Pretended = Callable[..., tuple[int, str, list[str]]]
 
 
 def written(tmp_path: Path) -> Programs:
@@ -218,28 +223,119 @@ def test_recorded_inputs_become_float16_exactly_or_not_at_all(compiler: None, tm
     assert b"was recorded as F32, and what runs takes I32" in converted(np.array([1.0], np.float32), "I32")
 
 
+def triton_headers() -> list[str]:
+    """The folder of CUDA's headers that comes with PyTorch's compiler."""
+    found = find_spec("triton")
+    return [f"{place}/backends/nvidia/include" for place in (found.submodule_search_locations or ())] if found else []
+
+
+@pytest.fixture(scope="module")
+def infer_trt(compiler: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program with the libraries that the variables name, or with the stand-ins for both.
+
+    TENSORRT_INCLUDE_DIR alone has TensorRT's own headers compile the program; what runs is linked with the stand-ins.
+    """
+    folder = tmp_path_factory.mktemp("built")
+    cuda = ["-isystem", str(header("cuda_runtime_api.h", HEADERS[2], "/usr/local/cuda/include", *triton_headers()))]
+    if real := os.environ.get(HEADERS[1]):
+        compiled("infer_trt.cpp", folder, "-c", "-isystem", real, *cuda)
+    libraries = [os.environ.get(name) for name in LIBRARIES]
+    if real and all(libraries):
+        paths = ":".join(str(Path(str(library)).parent) for library in libraries)
+        return compiled("infer_trt.cpp", folder, "-isystem", real, *cuda, *map(str, libraries), f"-Wl,-rpath,{paths}")
+    return compiled("infer_trt.cpp", folder, f"-I{PRETENDED}", *cuda, str(PRETENDED / "runtime.cpp"))
+
+
+PLAN = "plans/sm86-trt10.9.0-fp32.plan"
+
+
 @pytest.mark.slow
-def test_infer_trt_links_and_says_that_there_is_no_gpu(compiler: None, tmp_path: Path) -> None:
-    library, cudart = (os.environ.get(name) for name in ("TENSORRT_LIBRARY", "CUDART_LIBRARY"))
-    if library is None or cudart is None or ask_driver().devices:
-        pytest.skip("TENSORRT_LIBRARY and CUDART_LIBRARY name no libraries, or there is a GPU")
-    includes = [header("NvInfer.h", HEADERS[1]), header("cuda_runtime_api.h", HEADERS[2], "/usr/local/cuda/include")]
-    words = [word for place in includes for word in ("-isystem", str(place))]
-    paths = f"-Wl,-rpath,{Path(library).parent}:{Path(cudart).parent}"
-    program = compiled("infer_trt.cpp", tmp_path, *words, library, cudart, paths)
+def test_infer_trt_says_that_there_is_no_gpu(infer_trt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if ask_driver().devices:
+        pytest.skip("there is a GPU")
+    monkeypatch.setenv("PRETENDED_GPUS", "0")
     for name, flags in (("without", {}), ("b", {"version_compatible": True})):
         served_bundle.write(tmp_path / name, plans=[plan(**flags)])
-        code, said = run(program, tmp_path / name, "plans/sm86-trt10.9.0-fp32.plan")
+        code, said = run(infer_trt, tmp_path / name, PLAN)
         assert (code, said.startswith("error: CUDA"), len(said.splitlines())) == (1, True, 1), said
-    (tmp_path / "b/plans/sm86-trt10.9.0-fp32.plan").write_text("another")
-    code, said = run(program, tmp_path / "b", "plans/sm86-trt10.9.0-fp32.plan")
+    (tmp_path / "b" / PLAN).write_text("another")
+    code, said = run(infer_trt, tmp_path / "b", PLAN)
     assert (code, "has sha256" in said) == (1, True), said
+    assert run(infer_trt)[0] == 2
+
+
+@pytest.fixture
+def pretended(infer_trt: Path, monkeypatch: pytest.MonkeyPatch) -> Pretended:
+    """Run the program with the stand-ins: its exit code, the last line of its output, and the calls that it made."""
+    if all(os.environ.get(name) for name in (HEADERS[1], *LIBRARIES)):
+        pytest.skip("the program is linked with the real libraries")
+
+    def ran(bundle: Path, **settings: str) -> tuple[int, str, list[str]]:
+        with monkeypatch.context() as patch:
+            for name, value in settings.items():
+                patch.setenv(f"PRETENDED_{name}", value)
+            done = subprocess.run([infer_trt, bundle, PLAN], capture_output=True, text=True, check=False)
+        *calls, last = [*done.stderr.splitlines(), *done.stdout.splitlines()]
+        return done.returncode, last, calls
+
+    return ran
+
+
+SHOWN = "y [2, 3, 4, 4] largest difference from PyTorch:"
 
 
 @pytest.mark.slow
-def test_infer_trt_compiles(compiler: None, tmp_path: Path) -> None:
-    places = [
-        header("NvInfer.h", HEADERS[1], "/usr/include/x86_64-linux-gnu"),
-        header("cuda_runtime_api.h", HEADERS[2], "/usr/local/cuda/include"),
-    ]
-    compiled("infer_trt.cpp", tmp_path, "-c", *(word for place in places for word in ("-isystem", str(place))))
+def test_infer_trt_runs_a_plan(pretended: Pretended, tmp_path: Path) -> None:
+    """The calls, and what goes in and comes out; how TensorRT itself takes them is seen on a GPU alone."""
+    served_bundle.write(tmp_path / "b", plans=[plan()], halves=True)
+    code, last, calls = pretended(tmp_path / "b")
+    assert (code, last) == (0, f"{SHOWN} 0")
+    begin = ["createInferRuntime", f"deserializeCudaEngine {PLAN}", "createExecutionContext"]
+    assert calls == [*begin, "setInputShape", "setTensorAddress x", "setTensorAddress y", "enqueueV3"]
+    assert pretended(tmp_path / "b", TYPE="1")[:2] == (0, f"{SHOWN} 0")  # float16 at both ends
+    code, last, _ = pretended(tmp_path / "b", FACTOR="3")
+    assert float(last.removeprefix(SHOWN)) > 0.5
+    assert pretended(tmp_path / "b", FACTOR="inf")[0] == 1
+
+
+@pytest.mark.slow
+def test_infer_trt_takes_the_profile_that_holds_the_case(pretended: Pretended, tmp_path: Path) -> None:
+    served_bundle.write(tmp_path / "b", plans=[plan()])
+    for batches, profile in (("1:8 4:8", None), ("4:8 1:2", 1), ("4:8 8:8 2:2", 2)):
+        code, last, calls = pretended(tmp_path / "b", BATCHES=batches)
+        assert (code, last) == (0, f"{SHOWN} 0")
+        chosen = [call for call in calls if call.startswith("setOptimizationProfile")]
+        assert chosen == ([] if profile is None else [f"setOptimizationProfileAsync {profile}"])
+    code, last, calls = pretended(tmp_path / "b", BATCHES="4:8 3:8")
+    assert (code, last) == (1, "error: the recorded sizes lie outside of the plan's profiles")
+    assert "enqueueV3" not in calls
+
+
+@pytest.mark.slow
+def test_infer_trt_allows_code_of_a_plan_that_brings_its_own_alone(pretended: Pretended, tmp_path: Path) -> None:
+    for name, is_compatible in (("own", True), ("b", False)):
+        served_bundle.write(tmp_path / name, plans=[plan(version_compatible=is_compatible)])
+        assert ("allow host code" in pretended(tmp_path / name)[2]) is is_compatible
+    # a plan that is not the manifest's never gets as far as TensorRT
+    (tmp_path / "own" / PLAN).write_text("another")
+    code, last, calls = pretended(tmp_path / "own")
+    assert (code, "has sha256" in last, calls) == (1, True, [])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        ("createInferRuntime", "to start"),
+        ("deserializeCudaEngine", "the plan"),
+        ("createExecutionContext", "to run the plan"),
+        ("setInputShape", "the shape of x"),
+        ("setTensorAddress", "the input x"),
+        ("enqueueV3", "to run the plan"),
+    ],
+)
+def test_infer_trt_says_what_tensorrt_refuses(pretended: Pretended, tmp_path: Path, call: str, words: str) -> None:
+    served_bundle.write(tmp_path / "b", plans=[plan()])
+    code, last, calls = pretended(tmp_path / "b", REFUSES=call)
+    assert (code, last) == (1, f"error: TensorRT refuses {words}")
+    assert calls[-1].startswith(call)
