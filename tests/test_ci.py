@@ -85,7 +85,14 @@ def test_the_hosted_workflow_runs_ci_with_each_python() -> None:
     assert workflow()["permissions"] == {"contents": "read"}
 
 
-@pytest.mark.parametrize("script", ["run", "slow"])
+def test_the_oldest_versions_are_those_that_the_project_allows() -> None:
+    script = (ROOT / ".ci" / "oldest").read_text()
+    (extras,) = re.findall(r'--resolution lowest-direct -e "\.\[(.*)\]"', script)
+    assert {*re.findall(r'-e "\.\[(.*)\]"', RUN)[0].split(",")} <= {*extras.split(",")}
+    assert {*extras.split(",")} <= {*PROJECT["project"]["optional-dependencies"]}
+
+
+@pytest.mark.parametrize("script", ["run", "slow", "oldest"])
 @pytest.mark.parametrize("given", [True, False])
 def test_the_python_of_ci_can_be_chosen(script: str, given: bool, tmp_path: Path) -> None:
     """A stand-in for Python notes how it was called, and fails: so does the script, before anything is installed."""
