@@ -88,6 +88,14 @@ def test_every_file_that_a_page_names_is_there(page: Path) -> None:
     assert {name for name in named - NOT_YET if not (ROOT / name).is_file()} == set()
 
 
+def test_every_extra_is_explained() -> None:
+    table = (ROOT / "pyproject.toml").read_text().partition("[project.optional-dependencies]")[2].partition("\n[")[0]
+    extras = set(re.findall(r"^(\w+) = \[", table, re.MULTILINE))
+    assert "export" in extras
+    rows = COMMAND_PAGE.partition("## What to install")[2].partition("\n## ")[0]
+    assert extras == set(re.findall(r"`(\w+)`(?=[^|]*\|[^|]*\|$)", rows, re.MULTILINE))
+
+
 def test_commands_are_found_wherever_a_page_shows_them() -> None:
     page = "    attn2trt list\n$ attn2trt show se  # why\ncd x && .venv/bin/attn2trt verify b 2>&1\n"
     page += "as `attn2trt doctor --json` says\n```text\nattn2trt no call\n```\n"
