@@ -1,7 +1,9 @@
 """The plan that a user gets without this tool: what torch.onnx.export writes, built with TensorRT's own defaults.
 
 The graph is in float32, its layers compute in what TensorRT finds fastest among the precisions that a flag allows, as
-with `trtexec --fp16`. Nothing has judged it; its first outputs are held against the recorded ones before it is timed.
+with `trtexec --fp16`. It takes and gives the types of the bundle's graph in that precision, as with `--inputIOFormats`,
+so that neither plan has casts that the other is spared. Nothing has judged it; its first outputs are held against the
+recorded ones before it is timed.
 """
 
 from __future__ import annotations
@@ -67,9 +69,12 @@ def build_plain(
     profiles: Sequence[str],
     options: BuildOptions,
     *,
+    tag: str = "",
     seconds: float = BUILD_SECONDS,
 ) -> dict[str, Any]:
     """Build its plan on the GPU at hand; returns what is known of the plan, with the file's hash.
+
+    ``tag`` is added to the name of the plan's files, for a second plan of the same export.
 
     Raises InputError if there is no plain export, and what ``build`` raises.
     """
@@ -77,19 +82,20 @@ def build_plain(
     if not graph.exists():
         raise InputError("PyTorch's exporter refuses the target")
     chosen = tuple(parse_profiles(profiles, bundle.axes))
-    plan = plan_path(folder, name, precision).resolve()
+    plan = plan_path(folder, f"{name}{tag}", precision).resolve()
     cache = plan.with_suffix(".cache")
     order = Order(
         graph=graph,
         plan=plan,
         log=plan.with_suffix(".log"),
         cache=cache,
-        layers=layers_path(folder, name, precision).resolve(),
+        layers=layers_path(folder, f"{name}{tag}", precision).resolve(),
         inputs=bundle.inputs,
         profiles=chosen,
         options=options,
         precision=precision,
         weakly_typed=True,
+        io=bundle.io(precision),
         known_cache=cache if cache.exists() else None,
         known_sha256=sha256(cache) if cache.exists() else "",
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...core.graph_io import FLOAT32
 from ...core.precision import FP32
 from ...core.tensor_spec import TensorSpec
 from ...errors import CheckFailed, InputError
@@ -68,6 +69,7 @@ class Order:
         precision: The precision of the graph.
         weakly_typed: The graph is in float32 and TensorRT chooses what it computes in ``precision``: what a user's own
             `trtexec --fp16` would be, to be timed beside ours.
+        io: The type that a weakly typed network takes and gives in place of float32.
         flavour: The name of the TensorRT that builds.
         targets: The compute capabilities to build for; without any, the GPU at hand.
         known_cache: Kernels that were timed before; None if there are none.
@@ -86,6 +88,7 @@ class Order:
     options: BuildOptions = field(default_factory=BuildOptions)
     precision: str = FP32
     weakly_typed: bool = False
+    io: str = FLOAT32
     flavour: str = TENSORRT.name
     targets: tuple[str, ...] = ()
     known_cache: Path | None = None
@@ -130,6 +133,7 @@ def _serialized(library: Library, logger: Any, order: Order) -> tuple[Any, float
     config = _config(library, builder, order)
     if order.weakly_typed:
         versions.allow_precision(trt, config, order.precision)
+        _set_io(trt, network, order.io)
     else:
         versions.keep_precision(trt, api, config, network, order.precision, order.graph)
     if not order.targets:
@@ -142,6 +146,17 @@ def _serialized(library: Library, logger: Any, order: Order) -> tuple[Any, float
     if not order.targets:
         _write_cache(config, order.cache)
     return plan, seconds
+
+
+def _set_io(trt: Any, network: Any, io: str) -> None:
+    """Have a weakly typed network take and give float16 in place of float32, if ``io`` says so."""
+    if io == FLOAT32:
+        return
+    ends = [network.get_input(index) for index in range(network.num_inputs)]
+    ends += [network.get_output(index) for index in range(network.num_outputs)]
+    for tensor in ends:
+        if tensor.dtype == trt.float32:
+            tensor.dtype = trt.float16
 
 
 def _inspect(library: Library, logger: Any, order: Order) -> int:

@@ -167,6 +167,7 @@ def test_an_order_survives_its_way_to_the_child() -> None:
         options=BuildOptions(workspace_mib=64, level=3, without_tactics=("cudnn",)),
         precision="fp16",
         weakly_typed=True,
+        io="float16",
         flavour="tensorrt-rtx",
         targets=("8.6", "12.0"),
         known_cache=Path("/a/plans/timing.cache"),
