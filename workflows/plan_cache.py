@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -115,13 +115,23 @@ class PlanCache:
         recipe: What the plans have in common.
         jobs: The builds beside each other.
         deadline: No build begins after this time of ``time.monotonic``, and none runs on; None for no end.
+        kernels: Files with kernels that were timed before, beside those in the folder.
 
     Raises:
         StorageError: Another command builds the same plans now.
     """
 
-    def __init__(self, root: Path, recipe: Recipe, *, jobs: int = 1, deadline: float | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        recipe: Recipe,
+        *,
+        jobs: int = 1,
+        deadline: float | None = None,
+        kernels: Sequence[Path] = (),
+    ) -> None:
         self._folder = root.resolve() / recipe.key
+        self._kernels = tuple(kernels)
         self._recipe, self._jobs, self._deadline = recipe, jobs, deadline
 
     def __enter__(self) -> PlanCache:
@@ -172,7 +182,7 @@ class PlanCache:
         running: deque[tuple[WrittenGraph, PlanBuild]] = deque()
         with contextlib.ExitStack() as stack:
             for graph in {graph.folder: graph for graph in wanted.values()}.values():
-                if (known := self._known(graph)) is not None:
+                if (known := self.known(graph)) is not None:
                     plans[graph.folder] = known
                     continue
                 if len(running) >= self._jobs:
@@ -187,6 +197,16 @@ class PlanCache:
         for name, graph in wanted.items():
             found[name] = plans[graph.folder]
         return found
+
+    def graph_in(self, name: str) -> WrittenGraph:
+        """Return the graph of a plan's folder, by the folder's name. Raises InputError if there is none."""
+        folder = self._folder / name
+        try:
+            modules = json.loads((folder / MODULES).read_text(encoding="utf-8"))
+            file = next(file.name for file in folder.glob("*.onnx"))
+        except (OSError, ValueError, StopIteration):
+            raise InputError(f"{folder} holds no graph any more; build it again") from None
+        return WrittenGraph(folder, file, modules)
 
     def _end(self, graph: WrittenGraph, build: PlanBuild, plans: dict[Path, BuiltPlan | str]) -> None:
         """Wait for a build, and note its plan or its error."""
@@ -203,7 +223,7 @@ class PlanCache:
         partial.replace(graph.folder / ABOUT)
         plans[graph.folder] = BuiltPlan(graph, plan, digest, files)
 
-    def _known(self, graph: WrittenGraph) -> BuiltPlan | None:
+    def known(self, graph: WrittenGraph) -> BuiltPlan | None:
         """Return the plan that an earlier run has built of the graph; None if there is none, or no whole one."""
         try:
             about = json.loads((graph.folder / ABOUT).read_text(encoding="utf-8"))
@@ -230,7 +250,7 @@ class PlanCache:
 
     def _request(self, graph: WrittenGraph) -> PlanRequest:
         recipe = self._recipe
-        more = [(file, sha256(file)) for file in sorted(self._folder.glob(f"*/{CACHE}"))]
+        more = [(file, sha256(file)) for file in (*self._kernels, *sorted(self._folder.glob(f"*/{CACHE}")))]
         return PlanRequest(
             folder=graph.folder,
             graph=graph.name,

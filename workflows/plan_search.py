@@ -148,10 +148,14 @@ class PlanSearch:
         self.time_singles()
         return self.combine()
 
-    def build_singles(self) -> None:
-        """Build the plan of the graph as it is, then one for every choice, beside each other."""
+    def build_plain(self) -> None:
+        """Build the plan of the graph as it is. Raises CheckFailed if it cannot be built."""
         self._progress("building the plan of the graph as it is")
         self._build([()])
+
+    def build_singles(self) -> None:
+        """Build the plan of the graph as it is, then one for every choice, beside each other."""
+        self.build_plain()
         choices = self._graphs.choices()
         most = len(choices) if self._most is None else self._most
         self.not_tried |= {_named(choice): f"only {most} choices were to be tried" for choice in choices[most:]}
