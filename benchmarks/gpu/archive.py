@@ -9,7 +9,7 @@ import gzip
 import io
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .processes import LOGS
@@ -19,6 +19,8 @@ NAME = "gpu_check.tar"
 LIMIT = 16 << 20
 # A verbose builder's log reaches hundreds of MiB; the parser's words are at its beginning, an error at its end.
 HEAD, TAIL = 2 << 20, 1 << 18
+# Half of such a file is worth nothing.
+WHOLE = (".cache",)
 LEFT_OUT = "left_out.txt"
 # The most wanted first: what does not fit any more is left out.
 PATTERNS = (
@@ -40,10 +42,11 @@ _END = tarfile.RECORDSIZE
 
 
 class Archive:
-    """The archive of ``folder``, at ``path``, below ``limit`` bytes."""
+    """The archive of ``folder``, at ``path``, below ``limit`` bytes: the files of the patterns, in their order."""
 
-    def __init__(self, folder: Path, path: Path, limit: int = LIMIT) -> None:
+    def __init__(self, folder: Path, path: Path, limit: int = LIMIT, *, patterns: Sequence[str] = PATTERNS) -> None:
         self.path = path
+        self._patterns = patterns
         self._folder = folder
         self._limit = limit
         self._packed: dict[Path, tuple[tuple[int, int], bytes]] = {}
@@ -71,7 +74,7 @@ class Archive:
         return left_out
 
     def _files(self) -> Iterator[Path]:
-        for pattern in PATTERNS:
+        for pattern in self._patterns:
             yield from sorted(file for file in self._folder.glob(pattern) if file.is_file())
 
     def _name(self, file: Path) -> str:
@@ -109,8 +112,8 @@ def _size(content: int) -> int:
 
 def _shortened(file: Path, size: int) -> bytes:
     with file.open("rb") as stream:
-        if size <= HEAD + TAIL:
-            return stream.read(HEAD + TAIL)
+        if size <= HEAD + TAIL or file.suffix in WHOLE:
+            return stream.read()
         head = stream.read(HEAD)
         stream.seek(-TAIL, os.SEEK_END)
         return head + f"\n… {size - HEAD - TAIL} bytes left out …\n".encode() + stream.read(TAIL)

@@ -33,7 +33,7 @@ def adopted(folders: Sequence[Path], bundles: Sequence[Bundle], to: Path) -> Ite
             found.setdefault(bundle.path, []).append(file.parent)
     for path, kept in found.items():
         for name, folder in {FIRST: kept[0], **({LAST: kept[-1]} if len(kept) > 1 else {})}.items():
-            yield _adopt(open_bundle(path), folder, to / f"{path.name}-{name}")
+            yield adopt(open_bundle(path), folder, to / f"{path.name}-{name}")
 
 
 def _bundle_of(folder: Path, bundles: Sequence[Bundle]) -> Bundle | None:
@@ -55,7 +55,7 @@ def _dims(value: onnx.ValueInfoProto) -> list[Any]:
     return [*(dim.dim_param or dim.dim_value for dim in kind.shape.dim), dtype]
 
 
-def _adopt(bundle: Bundle, folder: Path, to: Path) -> Bundle:
+def adopt(bundle: Bundle, folder: Path, to: Path) -> Bundle:
     """Copy the bundle, by links, and list the plan and its graph in the copy as ``tune`` does."""
     plan, modules = _read(folder)
     shutil.rmtree(to, ignore_errors=True)

@@ -25,7 +25,7 @@ from .document import Setting, document, is_measured
 from .drive import PAUSE_SECONDS, Drive, forget_failed
 from .estimates import Estimates
 from .processes import Processes, alone_in
-from .rows import read_rows, write_json
+from .rows import Row, read_rows, write_json
 from .schedule import Schedule
 
 STEP = Path(__file__).parents[1] / "gpu_step.py"
@@ -35,19 +35,27 @@ Found = dict[str, Any]
 
 
 class Check:
-    """A run with these arguments; ``python`` is the one with TensorRT."""
+    """A run with these arguments; ``python`` is the one with TensorRT. What it does and keeps, a subclass may change.
+
+    Attributes:
+        rooms: The rooms of the package on whose code its rows depend.
+        slots: How many steps of each pool may run at once.
+    """
+
+    rooms: tuple[str, ...] = ROOMS
 
     def __init__(self, arguments: argparse.Namespace, python: str) -> None:
         self._arguments, self._python = arguments, python
         self._folder: Path = arguments.folder
         self._deadline = time.monotonic() + 60 * arguments.minutes
-        self._setting = Setting(sources=code_hash(ROOMS), flavour="", tensorrt="", devices=(), driver="")
-        self._archive = Archive(self._folder, arguments.archive or self._folder / NAME)
+        self._setting = Setting(sources=code_hash(self.rooms), flavour="", tensorrt="", devices=(), driver="")
+        self._archive = self._make_archive()
+        self.slots: dict[work.Pool, int] = {"export": arguments.exports, "build": arguments.jobs}
 
     def export(self) -> Found:
         """Export alone; returns the document."""
         with alone_in(self._folder), self._processes() as processes:
-            return self._drive(_exports(), "exports.json").go(processes)
+            return self._drive(self._exports(), "exports.json").go(processes)
 
     def whole(self) -> tuple[Found, str]:
         """Do everything; returns the document, and why this machine can run nothing, empty if it can.
@@ -56,18 +64,43 @@ class Check:
         """
         found = None if self._arguments.wait else self._probed()
         with alone_in(self._folder), self._processes() as processes:
-            exports = _exports()
+            exports = self._exports()
             if found is None:
                 found = self._await(exports, processes)
             self._setting = self._setting_of(found)
-            steps = work.steps()
+            steps = self._steps()
             drive = self._drive(steps, "results.json", running=processes.running)
             for name, why in self._impossible(steps, found).items():
                 drive.schedule.give_up([name], why)
-            document = drive.go(processes)
-        if is_measured(document):
-            PAGE.write_text(tensorrt_page.page(document), encoding="utf-8")
-        return document, str(found["problem"])
+            known = drive.go(processes)
+        self._write_page(known)
+        return known, str(found["problem"])
+
+    def _make_archive(self) -> Archive:
+        return Archive(self._folder, self._arguments.archive or self._folder / NAME)
+
+    def _steps(self) -> list[work.Step]:
+        """Return all steps, the most wanted first."""
+        return work.steps()
+
+    def _exports(self) -> list[work.Step]:
+        return [step for step in self._steps() if step.kind == "export"]
+
+    def _document(
+        self,
+        run: Mapping[str, Any],
+        steps: Mapping[str, work.Step],
+        rows: Mapping[str, Row],
+        left: Mapping[str, str],
+    ) -> Found:
+        return document(self._setting, run, steps, rows, left)
+
+    def _write_page(self, found: Found) -> None:
+        if is_measured(found):
+            PAGE.write_text(tensorrt_page.page(found), encoding="utf-8")
+
+    def _estimates(self, before: Mapping[str, Row], steps: Mapping[str, work.Step]) -> Estimates:
+        return Estimates(before, steps)
 
     def _await(self, exports: Sequence[work.Step], processes: Processes) -> Found:
         """Ask what the Python with TensorRT has, as soon as it works; until then exports go on."""
@@ -113,13 +146,12 @@ class Check:
         rows = {name: row for name, row in before.items() if name in by_name}
         rows = {name: row for name, row in rows.items() if row["setting"] == self._setting.mark(by_name[name])}
         rows = forget_failed(self._folder, rows) if self._arguments.again else rows
-        slots: dict[work.Pool, int] = {"export": self._arguments.exports, "build": self._arguments.jobs}
         run = {"minutes": self._arguments.minutes, "jobs": self._arguments.jobs}
         return Drive(
             folder=self._folder,
             steps=by_name,
-            schedule=Schedule(steps, rows, slots, Estimates(before, by_name), running),
-            document=partial(document, self._setting, run, by_name),
+            schedule=Schedule(steps, rows, self.slots, self._estimates(before, by_name), running),
+            document=partial(self._document, run, by_name),
             marks=self._setting.mark,
             name=name,
             deadline=self._deadline,
@@ -177,10 +209,6 @@ def probe(python: str, targets: str | None) -> Found:
     except ValueError:
         reason = next(iter(ran.stderr.strip().splitlines()[::-1]), f"exit code {ran.returncode}")
     raise MissingRequirement(f"attn2trt does not work in {python} ({reason[:200]}); install it there") from None
-
-
-def _exports() -> list[work.Step]:
-    return [step for step in work.steps() if step.kind == "export"]
 
 
 def _targets(targets: str | None) -> list[str]:

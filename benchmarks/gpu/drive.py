@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from .processes import Ended, log_path
 from .rows import FOLDER, Row, read_row, write_json, write_row
 from .schedule import Schedule
-from .work import Step
+from .work import HELD, Step
 
 PAUSE_SECONDS = 0.1
 NOT_BEGUN, OUT_OF_TIME = "not begun before the end of the time", "stopped at the end of the time"
@@ -72,11 +72,13 @@ class Drive:
             started = self.schedule.start(self.deadline - self.clock())
             if not runner and not started:
                 break
-            if any(step.pool == "alone" for step in started):
-                runner.hold("export")
-            elif not self.schedule.is_alone:
-                runner.go_on("export")
+            if not self.schedule.is_alone:
+                for pool in HELD:
+                    runner.go_on(pool)
             for step in started:
+                if step.pool == "alone":
+                    for pool in HELD:
+                        runner.hold(pool)
                 runner.start(step)
             self.sleep(PAUSE_SECONDS)
             if until():

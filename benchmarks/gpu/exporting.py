@@ -11,7 +11,7 @@ import plain_plans
 from attn2trt.engines.tensorrt.targets import NONE
 from attn2trt.errors import ModuleRefused
 
-from .work import RANGE, Case
+from .work import Case
 
 BUNDLES = "bundles"
 
@@ -27,11 +27,16 @@ def export_case(folder: Path, case: Case) -> dict[str, Any]:
     from attn2trt.modules import catalog
 
     shapes = [case.shape] if case.shape else []
-    precision = ",".join(dict.fromkeys(("fp32", *case.precisions)))
+    precision = attn2trt.PrecisionRequest(precisions=tuple(dict.fromkeys(("fp32", *case.precisions))), io=case.io)
     bundle = attn2trt.deploy(
-        case.spec, out=bundle_path(folder, case), shapes=shapes, dynamic=RANGE, precision=precision, capabilities=NONE
+        case.spec,
+        out=bundle_path(folder, case),
+        shapes=shapes,
+        dynamic=case.dynamic,
+        precision=precision,
+        capabilities=NONE,
     )
-    target = catalog.resolve(case.spec, shapes=shapes, dynamic=RANGE)
+    target = catalog.resolve(case.spec, shapes=shapes, dynamic=case.dynamic)
     module = target.build()
     why = ""
     if case.plain:

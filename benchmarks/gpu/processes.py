@@ -51,7 +51,7 @@ class Processes:
         self._command = command
         self._environment = environment
         self._running: dict[str, tuple[Step, subprocess.Popen[bytes], IO[bytes]]] = {}
-        self._stopped = False
+        self._stopped: set[Pool] = set()
 
     def __enter__(self) -> Processes:
         (self._folder / LOGS).mkdir(parents=True, exist_ok=True)
@@ -96,16 +96,15 @@ class Processes:
         return found
 
     def hold(self, pool: Pool) -> None:
-        """Stop the steps of the pool until ``go_on``."""
-        if not self._stopped:
-            self._signal(pool, signal.SIGSTOP)
-        self._stopped = True
+        """Stop the steps of the pool that are running now, until ``go_on``."""
+        self._signal(pool, signal.SIGSTOP)
+        self._stopped.add(pool)
 
     def go_on(self, pool: Pool) -> None:
         """Let the steps of the pool continue."""
-        if self._stopped:
+        if pool in self._stopped:
             self._signal(pool, signal.SIGCONT)
-        self._stopped = False
+        self._stopped.discard(pool)
 
     def kill(self) -> list[Step]:
         """End every step with all its processes; returns those that were running."""

@@ -3,7 +3,8 @@
 A timing waits until nothing is built, and nothing is built until it has ended: a builder keeps both the GPU and the
 cores busy, and a number taken meanwhile says more about the builder than about the plan. The steps of a wave are builds
 first and timings last, so that there are few such changes, and the first numbers come before the later waves are begun.
-Exports use no GPU: they are stopped during a timing, not waited for.
+Steps of the pools that are held are stopped during a timing, not waited for: exports, which use no GPU, and the long
+builds of gpu_tune.py.
 
 A step starts only if it can end in time, by what steps of its kind took before, and a build only if the timings that
 it is for fit in as well.

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["export", "build", "plain", "compile", "copies", "time", "pytorch"]
-# Steps of the first three run beside each other; a step that is timed runs alone.
-Pool = Literal["export", "build", "light", "alone"]
+# Steps of all but the last run beside each other; a step that is timed runs alone.
+Pool = Literal["export", "build", "light", "held", "alone"]
+# Those of these pools are stopped while something is timed, not waited for.
+HELD: tuple[Pool, ...] = ("export", "held")
 POOLS: dict[Kind, Pool] = {
     "export": "export",
     "build": "build",
@@ -40,6 +42,8 @@ class Case:
         plain: The precisions that TensorRT may use in the plan of PyTorch's plain export.
         batches: The batches that are timed.
         pytorch: Whether PyTorch in float16 is timed as well.
+        dynamic: The ranges that it is deployed with.
+        io: The type of float inputs and outputs below float32.
     """
 
     name: str
@@ -49,6 +53,8 @@ class Case:
     plain: tuple[str, ...] = ("fp16",)
     batches: tuple[int, ...] = (8, 32)
     pytorch: bool = True
+    dynamic: str = RANGE
+    io: str = "fp32"
 
     @property
     def is_block(self) -> bool:

@@ -13,7 +13,7 @@ from gpu.estimates import Estimates
 from gpu.processes import Ended
 from gpu.rows import Row, read_rows, write_row
 from gpu.schedule import Schedule
-from gpu.work import Case, Step, steps
+from gpu.work import HELD, Case, Step, steps
 
 SLOTS: Any = {"export": 2, "build": 2}
 SETTING = Setting("sources", "tensorrt", "8.6.0", ("NVIDIA H200",), "CUDA 13.0", None, ("cudnn",))
@@ -47,7 +47,7 @@ class World:
         self.now = 0.0
         self.until: dict[str, tuple[Step, float]] = {}
         self.events: list[tuple[str, str]] = []
-        self.held = False
+        self.held: set[str] = set()
 
     def __bool__(self) -> bool:
         return bool(self.until)
@@ -57,11 +57,7 @@ class World:
         self.until[step.name] = (step, self.now + self._seconds(step))
 
     def ended(self) -> list[Ended]:
-        over = [
-            step
-            for step, until in self.until.values()
-            if until <= self.now and not (self.held and step.pool == "export")
-        ]
+        over = [step for step, until in self.until.values() if until <= self.now and step.pool not in self.held]
         for step in over:
             del self.until[step.name]
             self.events.append(("end", step.name))
@@ -71,12 +67,12 @@ class World:
         return [Ended(step, 0, "ended with exit code 0") for step in over]
 
     def hold(self, pool: str) -> None:
-        assert pool == "export"
-        self.held = True
+        assert pool in HELD
+        self.held.add(pool)
 
     def go_on(self, pool: str) -> None:
-        assert pool == "export"
-        self.held = False
+        assert pool in HELD
+        self.held.discard(pool)
 
     def kill(self) -> list[Step]:
         killed = [step for step, _ in self.until.values()]

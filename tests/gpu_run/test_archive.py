@@ -73,6 +73,14 @@ def test_a_log_beyond_measure_keeps_its_beginning_and_its_end(tmp_path: Path) ->
     assert f"{HEAD + 11 - TAIL} bytes left out".encode() in content
 
 
+def test_kernels_that_were_timed_are_kept_whole_or_not_at_all(tmp_path: Path) -> None:
+    write(tmp_path / "plans/a/b/c/plans/timing.cache", bytes(2 * HEAD))
+    kept = Archive(tmp_path, tmp_path / "home.tar", patterns=("plans/*/*/*/plans/*.cache",))
+    assert kept.refresh() == []
+    (content,) = members(tmp_path / "home.tar").values()
+    assert gzip.decompress(content) == bytes(2 * HEAD)
+
+
 def test_a_refresh_compresses_only_what_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compressed: list[bytes] = []
     compress = gzip.compress

@@ -63,7 +63,7 @@ def test_an_export_is_stopped_while_something_is_timed_and_goes_on_then(tmp_path
 
     class Watched(World):
         def sleep(self, seconds: float) -> None:
-            held.append(({step.kind for step, _ in self.until.values()}, self.held))
+            held.append(({step.kind for step, _ in self.until.values()}, bool(self.held)))
             super().sleep(seconds)
 
     drive(tmp_path, Watched(tmp_path, seconds=lambda step: 60.0 if step.name == "export-b" else 5.0))
