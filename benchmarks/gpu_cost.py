@@ -9,7 +9,8 @@ with its table beside it; run again, rows that are there are left. After N secon
 to docs/gpu_cost.md, its numbers to benchmarks/results/gpu_cost.json, with what `attn2trt benchmark -o FILE` has found
 of PyTorch on the same GPU, if it is given.
 
-Exit code 0: every plan was measured; 1: some were not; 2: wrong arguments, or no plan; 3: no GPU or no TensorRT.
+Exit code 0: every plan was measured; 1: some were not; 2: wrong arguments, or no plan; 3: no GPU or no TensorRT; 4:
+reading or writing failed; 130: interrupted.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import gpu_cost_page
 from gpu.cached_plans import adopted
 from gpu.rows import write_json
+from gpu_check import start
 from rich.console import Console
 
 from attn2trt.core.bundle import Bundle, open_bundle
@@ -231,11 +232,4 @@ def parse_words(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(parse_words()))
-    except Attn2trtError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+    start(lambda: main(parse_words()))
