@@ -1,105 +1,273 @@
 """docs/gpu_tune.md: what gpu_tune.py found on a GPU.
 
-python benchmarks/gpu_tune_page.py FOLDER     takes the rows of a run into results/gpu_tune.json, and writes the page
-python benchmarks/gpu_tune_page.py            writes the page again from results/gpu_tune.json
+python benchmarks/gpu_tune_page.py        writes the page again from results/gpu_tune.json
+
+Without that file the page says that nothing has been measured, and has no figure.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gpu import tune_work
+from gpu.document import by_reason
+
+from attn2trt.engines.node_times import LAYOUT
+
 ROOT = Path(__file__).parents[1]
 RESULTS, PAGE = ROOT / "benchmarks/results/gpu_tune.json", ROOT / "docs/gpu_tune.md"
-STAGES = ("build", "trial", "whole")
+TIMED = ("time", "pytorch", "cost", "trial", "whole")
+AS_IT_IS, TUNED, PLAIN, EAGER, COMPILED = "as it is", "tuned", "plain export", "eager", "torch.compile"
+HALF = "fp16"
+# Of a block's bytes over bandwidth, at the batch that its maps are far beyond every cache.
+BOUND, WIDE_BATCH = 1.5, 32
+SLOWEST = 6
 
 
-def collect(folder: Path) -> dict[str, Any]:
-    """Return the rows of a run in one document: of each case what was built, what was tried, and the whole.
-
-    Raises FileNotFoundError if there is no row of a comparison, so that nothing is called a result that is none.
-    """
-    cases: dict[str, dict[str, Any]] = {}
-    for file in sorted((folder / "rows").glob("*.json")):
-        stage, _, name = file.stem.partition("-")
-        row = json.loads(file.read_text(encoding="utf-8"))
-        if name.endswith("-error"):
-            cases.setdefault(name.removesuffix("-error"), {}).setdefault("errors", {})[stage] = row["why"]
-        elif stage in STAGES:
-            cases.setdefault(name, {})[stage] = row
-    if not any({"trial", "whole"} & found.keys() for found in cases.values()):
-        raise FileNotFoundError(f"{folder} has no row of a comparison; expected what gpu_tune.py writes on a GPU")
-    return {"date": date.today().isoformat(), "cases": cases}
+def is_measured(found: Mapping[str, Any]) -> bool:
+    """Return True if a GPU has timed something."""
+    return any(row["kind"] in TIMED and row["status"] == "done" for row in found["rows"])
 
 
-def page(found: Mapping[str, Any]) -> str:
-    """Return the page of benchmarks/results/gpu_tune.json."""
-    lines = [*_introduction(found), *_wholes(found)]
-    for name, case in found["cases"].items():
-        lines += _trials(name, case)
-    return "\n".join(lines).rstrip() + "\n"
+@dataclass
+class Cell:
+    """All that was found of a case at a batch: the milliseconds of each model, and the costs of plans by precision."""
+
+    case: str
+    batch: int
+    ms: dict[tuple[str, str], float] = field(default_factory=dict)
+    costs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    trials: Mapping[str, Any] = field(default_factory=dict)
+    is_tuned: bool = False
+
+    @property
+    def ours(self) -> float | None:
+        """Return the milliseconds of the faster one of our plans in float16."""
+        return min((self.ms[what, HALF] for what in (TUNED, AS_IT_IS) if (what, HALF) in self.ms), default=None)
+
+    @property
+    def rival(self) -> tuple[str, float] | None:
+        """Return the fastest of the others, and its milliseconds."""
+        found = [(what, self.ms[what, HALF]) for what in (PLAIN, EAGER, COMPILED) if (what, HALF) in self.ms]
+        return min(found, key=lambda one: one[1], default=None)
+
+    @property
+    def is_slower(self) -> bool:
+        """Return True if one of the others is faster than ours."""
+        return self.ours is not None and self.rival is not None and self.ours > self.rival[1]
+
+    @property
+    def times_least(self) -> float | None:
+        """Return how many times as long our plan takes as its bytes over bandwidth; None if that is unknown."""
+        cost = self.costs.get(HALF)
+        if cost is None or not cost["model"]["least_ms"]:
+            return None
+        return float(cost["model"]["timing"]["latency"]["median_ms"] / cost["model"]["least_ms"])
+
+    @property
+    def is_beyond_bound(self) -> bool:
+        """Return True for a block at the batch of the bound whose plan takes longer than that."""
+        return is_bounded(self) and self.times_least is not None and self.times_least > BOUND
+
+
+def is_bounded(cell: Cell) -> bool:
+    """Return True for a block at the size that the bound is for."""
+    case = tune_work.cases().get(cell.case)
+    return case is not None and case.is_block and cell.batch == WIDE_BATCH
+
+
+def cells_of(found: Mapping[str, Any]) -> list[Cell]:
+    """Return what was found of each case at each batch, in the order of the rows."""
+    cells: dict[tuple[str, int], Cell] = {}
+    for row in found["rows"]:
+        if row["kind"] not in TIMED or row["status"] != "done":
+            continue
+        cell = cells.setdefault((row["case"], row["batch"]), Cell(row["case"], row["batch"]))
+        cell.ms |= {(one["what"], one["precision"]): one["ms"] for one in row.get("timing", ()) if one["ms"]}
+        if row.get("cost"):
+            cell.costs[row["precision"]] = row["cost"]
+        if row["kind"] in ("trial", "whole"):
+            cell.trials = row.get("tuning", row)
+        cell.is_tuned |= bool(row.get("is_faster"))
+    return [*cells.values()]
+
+
+def page(found: Mapping[str, Any] | None) -> str:
+    """Return the page of benchmarks/results/gpu_tune.json; None if there are no results."""
+    lines = ["# Graphs tuned for TensorRT on a GPU", ""]
+    if found is None or not is_measured(found):
+        return "\n".join([*lines, *_nothing_yet()]) + "\n"
+    cells = cells_of(found)
+    for section in (_others, _bounds, _integers, _missed, _trials):
+        lines += [*section(cells)]
+    lines[2:2] = [*_introduction(found)]
+    return "\n".join([*lines, *_left_out(found)]).rstrip() + "\n"
+
+
+def _nothing_yet() -> Iterator[str]:
+    yield "No run on a GPU has written results yet, so there is no figure here. They come from `python"
+    yield "benchmarks/gpu_tune.py FOLDER --minutes 10` on a machine with an NVIDIA GPU"
+    yield "([tune_tensorrt.md](tune_tensorrt.md#on-your-gpu)), which takes these cases in this order. What is fp16 or"
+    yield "int8-fp16 takes and gives float16:"
+    yield ""
+    yield "| | case | batches | plans |"
+    yield "| --- | --- | --- | --- |"
+    for number, wave in enumerate(tune_work.WAVES, 1):
+        for case in wave:
+            plans = ", ".join((*case.precisions, *("tuned" for _ in range(case.is_tuned))))
+            yield f"| {number} | `{case.name}` | {', '.join(map(str, case.batches))} | {plans} |"
+    yield ""
+    yield "Ten minutes are for the first three; a run that is started again goes on. What is not reached is listed."
 
 
 def _introduction(found: Mapping[str, Any]) -> Iterator[str]:
-    whole = next((case["whole"] for case in found["cases"].values() if "whole" in case), None)
-    yield from ("# Graphs tuned for TensorRT on a GPU", "")
-    yield f"Generated by `python benchmarks/gpu_tune.py` on {found['date']}."
-    if whole is not None:
-        without = whole["flags"].get("without_tactics", ())
-        yield f"{whole['runtime']} in {whole['precision']} on {whole['gpu']}, inputs and outputs in float16."
-        if without:
-            yield f"Without kernels of {', '.join(without)}: a plan that may use them can be faster."
+    gpus = ", ".join(found["devices"])
+    yield f"Generated by `python benchmarks/gpu_tune.py` on {found['date']}: {gpus}, driver {found['driver']}, TensorRT"
+    yield f"{found['tensorrt']}. Float16, inputs and outputs in float16. Method: {found['method']}."
+    if found["without_tactics"]:
+        yield f"Without kernels of {', '.join(found['without_tactics'])}: a plan that may use them can be faster."
+    if found.get("level") is not None:
+        yield f"Builder optimization level {found['level']}: a plan of TensorRT's own level can be faster."
+    yield "`tune` is described in [tune_tensorrt.md](tune_tensorrt.md), costs in [cost.md](cost.md#on-a-gpu)."
     yield ""
-    yield "Every plan was built for the one batch that is timed, with other builds beside it. Plans were launched as"
-    yield "CUDA graphs, in turn, by the GPU's own clock, nothing else running"
-    yield "([tune_tensorrt.md](tune_tensorrt.md)). Before it is timed a plan computes what PyTorch computed on a"
-    yield "recorded case. No verdict on all cases was asked for here."
+    for place, versions in found["versions"].items():
+        yield f"- the Python with {place}: {', '.join(f'{name} {number}' for name, number in versions.items())}"
     yield ""
 
 
-def _wholes(found: Mapping[str, Any]) -> Iterator[str]:
-    yield from ("## The whole beside the plan of the graph as it is", "")
-    yield "| case | at | as it is, ms | tuned, ms | difference | interval | chosen |"
-    yield "| --- | --- | --- | --- | --- | --- | --- |"
-    for name, case in found["cases"].items():
-        whole, difference = case.get("whole"), case.get("whole", {}).get("difference")
-        if whole is None:
-            yield f"| `{name}` | - | - | - | - | - | not reached |"
-        elif difference is None:
-            yield f"| `{name}` | {_at(whole)} | - | - | - | - | none is faster beyond doubt |"
-        else:
-            times = f"{whole['before_ms']:.4f} | {whole['after_ms']:.4f} | {difference['ms']:+.4f}"
-            interval = f"{difference['low_ms']:+.4f} to {difference['high_ms']:+.4f}"
-            chosen = ", ".join(whole["chosen"]) or "not faster beyond doubt as a whole: the graph stays as it is"
-            yield f"| `{name}` | {_at(whole)} | {times} | {interval} | {chosen} |"
+def _others(cells: Sequence[Cell]) -> Iterator[str]:
+    yield from ("## Beside the others", "")
+    yield "Milliseconds on the GPU, each launched as a CUDA graph. *Best/ours*: the fastest of the others over the"
+    yield "faster one of ours; below 1 ours is slower. - was not timed."
+    yield ""
+    yield "| case | batch | ours, as it is | ours, tuned | plain TensorRT | PyTorch eager | torch.compile | best/ours |"
+    yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
+    for cell in cells:
+        if cell.ours is None and cell.rival is None:
+            continue
+        numbers = [_ms(cell.ms.get((what, HALF))) for what in (AS_IT_IS, TUNED, PLAIN, EAGER, COMPILED)]
+        factor = f"{cell.rival[1] / cell.ours:.2f}" if cell.ours and cell.rival else "-"
+        yield _line(f"`{cell.case}`", str(cell.batch), *numbers, f"**{factor}**" if cell.is_slower else factor)
     yield ""
 
 
-def _at(whole: Mapping[str, Any]) -> str:
-    return ", ".join(f"{axis} {size}" for axis, size in whole["sizes"].items())
-
-
-def _trials(name: str, case: Mapping[str, Any]) -> Iterator[str]:
-    tried = case.get("whole", case.get("trial", case.get("build", {})))
-    yield from (f"## {name}", "")
-    yield from _timed(tried.get("trials", ()))
-    builds = {
-        build["form"]: build["seconds"] for build in case.get("build", {}).get("builds", ()) if "seconds" in build
-    }
-    if builds:
-        first, *others = builds.values()
-        more = f"; {len(others)} more took {min(others):.0f} to {max(others):.0f} s" if others else ""
-        yield from (f"The plan of the graph as it is was built in {first:.0f} s{more}.", "")
-    reasons = {
-        **tried.get("not_tried", {}),
-        **{f"the step {stage}": why for stage, why in case.get("errors", {}).items()},
-    }
-    yield from [f"- not tried, {form}: {' '.join(why.split())[:300]}" for form, why in reasons.items()]
+def _bounds(cells: Sequence[Cell]) -> Iterator[str]:
+    rows = [cell for cell in cells if cell.times_least is not None]
+    if not rows:
+        return
+    yield from ("## Beside bytes over bandwidth", "")
+    yield "*Least*: inputs, outputs and weights of the graph, each once, over the bandwidth of copies in the same run."
+    yield f"The aim for a block at batch {WIDE_BATCH} is at most {BOUND} times that."
     yield ""
+    yield "| case | batch | on the GPU, ms | least, ms | x | GB/s | layers, ms | only layout or type, ms |"
+    yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
+    for cell in rows:
+        cost = cell.costs[HALF]
+        model, factor = cost["model"], f"{cell.times_least:.2f}"
+        layout = sum(one["ms"] or 0.0 for one in model["layers"] if one["kind"] in LAYOUT)
+        numbers = (model["timing"]["latency"]["median_ms"], model["least_ms"])
+        yield _line(
+            f"`{cell.case}`",
+            str(cell.batch),
+            *map(_ms, numbers),
+            f"**{factor}**" if cell.is_beyond_bound else factor,
+            f"{cost['rates']['bytes_per_s'] / 1e9:.0f}",
+            _ms(model["layers_ms"]),
+            _ms(layout),
+        )
+    yield ""
+
+
+def _integers(cells: Sequence[Cell]) -> Iterator[str]:
+    rows = [cell for cell in cells if _of_integers(cell)]
+    if not rows:
+        return
+    yield from ("## 8 bits beside float16", "")
+    yield "Timed in the same turns. int8 takes and gives float32, since all that it does not quantise is in float32."
+    yield ""
+    yield "| case | batch | fp16 | int8-fp16 | int8 | fp16 over the faster one |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    for cell in rows:
+        half, (fastest, *_) = cell.ms.get((AS_IT_IS, HALF)), sorted(_of_integers(cell).values())
+        factor = f"{half / fastest:.2f}" if half else "-"
+        numbers = [_ms(cell.ms.get((AS_IT_IS, precision))) for precision in (HALF, *tune_work.INTEGERS)]
+        yield _line(f"`{cell.case}`", str(cell.batch), *numbers, f"**{factor}**" if half and half < fastest else factor)
+    yield ""
+
+
+def _of_integers(cell: Cell) -> dict[str, float]:
+    return {name: cell.ms[AS_IT_IS, name] for name in tune_work.INTEGERS if (AS_IT_IS, name) in cell.ms}
+
+
+def _missed(cells: Sequence[Cell]) -> Iterator[str]:
+    found = [(cell, precision, why) for cell in cells for precision, why in _misses(cell)]
+    yield from ("## Where an aim was missed, and by which kernels", "")
+    if not found:
+        yield from ("No aim was missed in what was reached.", "")
+        return
+    yield f"The {SLOWEST} layers that take longest. *Least*: what the layer reads and writes over bandwidth."
+    yield ""
+    yield "| case | batch | aim | layer | type | kernel | precision | ms | least, ms | why |"
+    yield "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+    for cell, precision, aim in found:
+        cost = cell.costs.get(precision)
+        if cost is None:
+            yield _line(f"`{cell.case}`", str(cell.batch), aim, "its layers were not timed", *["-"] * 6)
+            continue
+        layers = sorted((one for one in cost["model"]["layers"] if one["ms"]), key=lambda one: -one["ms"])
+        for layer in layers[:SLOWEST]:
+            names = (layer["name"], layer["kind"], layer["kernel"], layer["precision"])
+            why = reason(layer, cost["rates"]["launch_ms"])
+            numbers = (_ms(layer["ms"]), _ms(layer["least_ms"]))
+            yield _line(f"`{cell.case}`", str(cell.batch), aim, *map(_short, names), *numbers, why)
+    yield ""
+
+
+def _misses(cell: Cell) -> Iterator[tuple[str, str]]:
+    """Yield the precision of each plan that misses an aim, and the aim in words."""
+    if cell.is_slower and cell.rival is not None:
+        yield HALF, f"as fast as {cell.rival[0]}"
+    if cell.is_beyond_bound:
+        yield HALF, f"{BOUND} times its bytes"
+    integers, half = _of_integers(cell), cell.ms.get((AS_IT_IS, HALF))
+    if integers and half is not None and min(integers.values()) >= half:
+        yield min(integers, key=lambda name: integers[name]), "int8 faster than fp16"
+
+
+def reason(layer: Mapping[str, Any], launch_ms: float) -> str:
+    """Return why a layer takes its time, as far as its type, its bytes and its time say it."""
+    if layer["kind"] in LAYOUT:
+        return "only changes layout or type"
+    if layer["ms"] <= 2 * launch_ms:
+        return "little but its launch"
+    if not layer["least_ms"]:
+        return "its bytes are unknown"
+    times = layer["ms"] / layer["least_ms"]
+    return "its bytes take that long" if times <= BOUND else f"{times:.1f} times its bytes: computing, or the kernel"
+
+
+def _trials(cells: Sequence[Cell]) -> Iterator[str]:
+    for cell in cells:
+        tried = cell.trials
+        if not tried:
+            continue
+        yield from (f"## Candidates of {cell.case} at batch {cell.batch}", "")
+        yield from _timed(tried.get("trials", ()))
+        chosen = ", ".join(tried.get("chosen", ()))
+        if chosen:
+            yield from (f"Chosen: {chosen}.", "")
+        elif "chosen" in tried:
+            yield from ("None is faster beyond doubt as a whole: the graph stays as it is.", "")
+        seconds = [build["seconds"] for build in tried.get("builds", ()) if "seconds" in build]
+        if seconds:
+            yield from (f"Builds took {min(seconds):.0f} to {max(seconds):.0f} s, others beside them.", "")
+        reasons = tried.get("not_tried", {})
+        yield from [f"- not tried, {form}: {' '.join(why.split())[:300]}" for form, why in reasons.items()]
+        yield from [""] if reasons else []
 
 
 def _timed(trials: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -109,25 +277,51 @@ def _timed(trials: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield "| --- | --- | --- | --- | --- | --- | --- |"
     for trial in trials:
         difference = trial["difference"]
-        numbers = f"{trial['before_ms']:.4f} | {difference['ms']:+.4f}"
         interval = f"{difference['low_ms']:+.4f} to {difference['high_ms']:+.4f}"
         outcome = "kept" if trial["kept"] else ("faster" if difference["high_ms"] < 0 else "")
-        yield f"| {trial['kind']} | {trial['form']} | {trial['count']} | {numbers} | {interval} | {outcome} |"
+        numbers = (f"{trial['before_ms']:.4f}", f"{difference['ms']:+.4f}", interval)
+        yield _line(trial["kind"], trial["form"], str(trial["count"]), *numbers, outcome)
     yield ""
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Take up a run if one is named, and write the page; returns the exit code."""
-    if arguments:
-        found = collect(Path(arguments[0]))
-        RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    PAGE.write_text(page(json.loads(RESULTS.read_text(encoding="utf-8"))), encoding="utf-8")
+def _left_out(found: Mapping[str, Any]) -> Iterator[str]:
+    failed = {row["step"]: row.get("why", "") for row in found["rows"] if row["status"] == "failed"}
+    wrong = {
+        f"{row['step']}, {one['what']} {one['precision']}": one["why"]
+        for row in found["rows"]
+        for one in row.get("timing", ())
+        if one["why"]
+    }
+    if failed or wrong:
+        yield from ("## What did not work", "")
+        yield from [f"- `{name}`: {' '.join(why.split())[:300]}" for name, why in {**failed, **wrong}.items()]
+        yield ""
+    if found["not_reached"]:
+        yield from (f"## Not reached in {found['minutes']:g} minutes", "")
+        for why, names in by_reason(found["not_reached"]).items():
+            yield f"- {' '.join(why.split())[:300]}: {', '.join(f'`{name}`' for name in names)}"
+
+
+def _line(*texts: str) -> str:
+    return f"| {' | '.join(text.replace('|', '/') for text in texts)} |"
+
+
+def _short(text: str) -> str:
+    return (text if len(text) <= 60 else f"{text[:59]}…") or "-"
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def main() -> int:
+    """Write the page; returns the exit code."""
+    found = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else None
+    PAGE.write_text(page(found), encoding="utf-8")
     return 0
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(4)
+    from gpu_check import start
+
+    start(main)
