@@ -23,7 +23,7 @@ WAVES: Any = (
     (tune_work.TuneCase("se", "se", **SMALL),),
     (
         tune_work.TuneCase(
-            "se-int8", "se", precisions=tune_work.INTEGERS, plain=(), pytorch=False, beside="se", **SMALL
+            "cbam-int8", "cbam", precisions=tune_work.INTEGERS, plain=(), pytorch=False, beside="se", **SMALL
         ),
     ),
 )

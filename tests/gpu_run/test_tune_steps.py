@@ -229,9 +229,9 @@ def test_a_whole_run_on_a_pretended_gpu_finds_a_faster_graph(tmp_path: Path) -> 
     found = json.loads((tmp_path / "gpu_tune.json").read_text())
     rows = {row["step"]: row for row in found["rows"]}
     assert {row["status"] for row in rows.values()} == {"done"}
-    assert {*found["not_reached"]} == {"plan-se-int8-4-int8-fp16", "cost-se-int8-4-int8-fp16"}
+    assert {*found["not_reached"]} == {"plan-cbam-int8-4-int8-fp16", "cost-cbam-int8-4-int8-fp16"}
     assert [one["what"] for one in rows["time-se-4"]["timing"]] == ["as it is", "plain export"]
-    assert [one["precision"] for one in rows["time-se-int8-4"]["timing"]] == ["fp16", "int8"]
+    assert [one["precision"] for one in rows["time-cbam-int8-4"]["timing"]] == ["fp16", "int8"]
     assert rows["trial-se-4-fp16"]["trials"]
     assert rows["cost-se-4-fp16"]["cost"]["model"]["layers"]
     assert "## Candidates of se at batch 4" in (tmp_path / "gpu_tune.md").read_text()
