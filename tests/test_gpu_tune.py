@@ -148,7 +148,7 @@ def test_builds_are_stopped_while_something_is_timed_and_go_on(tool: ModuleType,
     assert ("candidates-a-8-fp16", "end") in at
 
 
-def test_what_failed_keeps_nothing_from_the_rest_and_is_told(tool: ModuleType, folder: Path, tmp_path: Path) -> None:
+def test_what_failed_keeps_nothing_from_the_rest_and_is_listed(tool: ModuleType, folder: Path, tmp_path: Path) -> None:
     refused = {"row": {"case": "a", "status": "failed", "why": "TensorRT refuses\nnode Mul"}}
     behave(folder, plain=refused, compile={"kill": True})
     assert tool.main(parsed(tool, folder)) == 1

@@ -107,7 +107,7 @@ def test_what_one_step_has_found_the_next_one_knows() -> None:
     assert second.found() == found_before()
 
 
-def test_a_plan_that_is_gone_and_a_candidate_that_is_none_any_more_are_told() -> None:
+def test_a_plan_that_is_gone_and_a_candidate_that_is_none_any_more_are_refused() -> None:
     with pytest.raises(CheckFailed, match="gone or damaged; remove the row"):
         search_with([CHOICE], is_there=False).take([found_before()])
     with pytest.raises(CheckFailed, match=r"\('mean', 'pool'\) is no candidate any more"):
