@@ -1,8 +1,8 @@
 """Stands in for gpu_step.py: notes when it runs, and writes the row that is wanted of the step, or dies.
 
-``behaviour.json`` in the folder has by step's name, or by kind: "seconds" to wait, "until" for the path of a file to wait
-for, "die" or "kill" instead of a row, "row" for more fields of it, and "python" for the path of an interpreter to put
-there. It imports nothing that takes time.
+``behaviour.json`` in the folder has by step's name, or by kind: "seconds" to wait, "until" for the path of a file to
+wait for, "die" or "kill" instead of a row, "row" for more fields of it, and "python" for the path of an interpreter to
+put there. It imports nothing that takes time.
 """
 
 import argparse
