@@ -1,23 +1,62 @@
-"""The types of a manifest's entries, so that a type checker reads every access to one.
+"""The types of a manifest's entries, for the type checker and for ``typed_json``, which checks a file that is read.
 
-``core.manifest`` checks that a file holds them. An entry that is not required may be missing from the bundle of an
-earlier version, or belongs to what only some bundles have.
+An entry that is not required may be missing from the bundle of an earlier version, or belongs to what only some
+bundles have. Entries that are not named here are let be, so that a later version may write more.
 """
 
-from __future__ import annotations
+import re
+from typing import Annotated, Any, Literal, TypedDict
 
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from ..errors import InputError
+from .precision import PRECISIONS
+from .tensor_spec import Axis
+from .typed_json import Is, NotRequired, is_number, is_whole
 
-if TYPE_CHECKING:
-    from typing_extensions import NotRequired  # Python 3.10 has none of its own
 
-Number = float | str  # strict JSON has no infinity: "inf", "nan"
+def _text(expected: str, pattern: str) -> Is:
+    return Is(expected, lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None)
+
+
+def _is_numeral(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return isinstance(value, str) or is_number(value)
+
+
+def _is_range(value: Any) -> bool:
+    if not (isinstance(value, list) and len(value) in (3, 4) and all(is_whole(size, 1) for size in value)):
+        return False
+    try:
+        Axis(*value)
+    except InputError:
+        return False
+    return True
+
+
+def _is_dimension(value: Any) -> bool:
+    return isinstance(value, str) or is_whole(value, 0)
+
+
+def _is_precision(value: Any) -> bool:
+    return isinstance(value, str) and value in PRECISIONS
+
+
+Number = Annotated[float | str, Is("a number", _is_numeral)]  # strict JSON has no infinity: "inf", "nan"
+Sha256 = Annotated[str, _text("64 hexadecimal digits", "[0-9a-f]{64}")]
+Dtype = Annotated[str, _text("a dtype", r"u?int(8|16|32|64)|float(16|32|64)|bfloat16|bool")]
+GraphFile = Annotated[str, _text("the name of a graph", r"model[\w.+-]*\.onnx")]
+PrecisionName = Annotated[str, Is(f"one of {', '.join(PRECISIONS)}", _is_precision)]
+Dimension = Annotated[int | str, Is("a size, or an axis or an expression of axes", _is_dimension)]
+Size = Annotated[int, Is("a size", lambda value: is_whole(value, 1))]
+Range = Annotated[list[int], Is("[min, opt, max] of sizes, in order", _is_range)]
 
 
 class FileEntry(TypedDict):
     """A file of the bundle; ``bytes`` is its size."""
 
-    sha256: str
+    sha256: Sha256
     role: NotRequired[str]
     bytes: NotRequired[int]
 
@@ -43,8 +82,8 @@ class TensorEntry(TypedDict):
     """An input or output; names and expressions of axes stand among the sizes of its shape."""
 
     name: str
-    shape: list[int | str]
-    dtype: str
+    shape: list[Dimension]
+    dtype: Dtype
     low: NotRequired[float | None]
     high: NotRequired[float | None]
     layout: NotRequired[Literal["nchw", "nhwc"]]
@@ -81,7 +120,7 @@ class CaseEntry(TypedDict):
     name: str
     why: str
     kind: str
-    sizes: dict[str, int]
+    sizes: dict[str, Size]
     inputs: list[str]
     row_inputs: list[str]
     rows_alone: bool
@@ -89,7 +128,7 @@ class CaseEntry(TypedDict):
     row_outputs: list[str]
     largest: Number
     no_float64: NotRequired[str]
-    io: NotRequired[str]
+    io: NotRequired[Dtype]
 
 
 class KeptEntry(TypedDict):
@@ -106,14 +145,14 @@ class PrecisionEntry(TypedDict):
     asked for. ``ranges`` are those of int8 and fp8 by tensor, found by ``calibration``.
     """
 
-    file: str
+    file: GraphFile
     opset: int
     oldest_tensorrt: str
     lowered: int
     float32: dict[str, str]
     notes: list[str]
     modules: NotRequired[dict[str, str]]
-    inputs_and_outputs: NotRequired[str]
+    inputs_and_outputs: NotRequired[Literal["float32", "float16"]]
     kept: NotRequired[dict[str, KeptEntry]]
     keep_fp32: NotRequired[list[str]]
     ranges: NotRequired[dict[str, Any]]
@@ -143,16 +182,16 @@ class PreprocessingEntry(TypedDict):
     """
 
     size: NotRequired[list[int]]
-    resize: NotRequired[Literal["crop", "letterbox", "stretch"]]
+    resize: NotRequired[str]
     crop: NotRequired[float]
     interpolation: NotRequired[str]
     antialias: NotRequired[bool]
     pad: NotRequired[list[float]]
-    anchor: NotRequired[Literal["center", "top-left"]]
+    anchor: NotRequired[str]
     scale: NotRequired[float]
     mean: NotRequired[list[float]]
     std: NotRequired[list[float]]
-    order: NotRequired[Literal["RGB", "BGR"]]
+    order: NotRequired[str]
 
 
 class SimplifiedEntry(TypedDict):
@@ -187,8 +226,8 @@ class ValidatedEntry(TypedDict):
 class TunedEntry(TypedDict):
     """The graph that ``tune`` wrote; ``graph`` is the hash of the one that it was made from."""
 
-    file: str
-    graph: NotRequired[str]
+    file: GraphFile
+    graph: NotRequired[Sha256]
 
 
 class TunedGraphEntry(TypedDict):
@@ -199,18 +238,24 @@ class TunedGraphEntry(TypedDict):
     """
 
     flavour: str
-    precision: str
-    file: str
-    graph: str
+    precision: PrecisionName
+    file: GraphFile
+    graph: Sha256
     modules: dict[str, str]
+
+
+class PlanEntry(TypedDict):
+    """A plan; ``engines.tensorrt.plans`` reads the other entries of it."""
+
+    file: str
 
 
 class OnnxFileEntry(TypedDict):
     """The ONNX file that a bundle was made of, and the hash of each file beside it that holds weights."""
 
     name: str
-    sha256: str
-    weights: NotRequired[dict[str, str]]
+    sha256: Sha256
+    weights: NotRequired[dict[str, Sha256]]
     opset: NotRequired[int]
     ir_version: NotRequired[int]
     producer: NotRequired[str]
@@ -222,7 +267,7 @@ class Manifest(TypedDict):
     format: int
     target: TargetEntry
     files: dict[str, FileEntry]
-    axes: dict[str, list[int]]
+    axes: dict[str, Range]
     inputs: list[TensorEntry]
     outputs: list[TensorEntry]
     cases: list[CaseEntry]
@@ -244,11 +289,11 @@ class Manifest(TypedDict):
     trtexec: NotRequired[str]
     precisions: NotRequired[dict[str, PrecisionEntry]]
     precision_search: NotRequired[SearchEntry]
-    plans: NotRequired[list[dict[str, Any]]]
+    plans: NotRequired[list[PlanEntry]]
     tuned: NotRequired[TunedEntry | None]
     tuned_graphs: NotRequired[list[TunedGraphEntry]]
     classes: NotRequired[list[ClassEntry]]
-    precision: NotRequired[str]
+    precision: NotRequired[PrecisionName]
     onnx_file: NotRequired[OnnxFileEntry]
     against: NotRequired[str | None]
     command: NotRequired[str]
@@ -257,4 +302,4 @@ class Manifest(TypedDict):
     cost: NotRequired[dict[str, Any]]
     versions: NotRequired[dict[str, str]]
     seconds: NotRequired[dict[str, float]]
-    sha256: NotRequired[str]
+    sha256: NotRequired[Sha256]
