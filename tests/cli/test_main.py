@@ -171,7 +171,7 @@ def test_warnings_of_other_libraries_are_shown_with_debug_only(
     assert logging.root.manager.disable == logging.NOTSET
 
 
-@pytest.mark.parametrize("command", ["list", "list --json"])
+@pytest.mark.parametrize("command", ["list backbones", "list backbones --json"])
 @pytest.mark.parametrize("where", ["| true", ">/dev/full"])
 def test_an_output_that_cannot_be_written_is_one_line_and_exit_4(command: str, where: str) -> None:
     line = f"set -o pipefail; '{sys.executable}' -m attn2trt {command} {where}"

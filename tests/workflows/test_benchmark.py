@@ -265,10 +265,16 @@ def test_processors_are_asked_how_near_they_are_where_something_runs_on_them() -
     assert both.measure() is not None
 
 
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("deployed") / "se"
+    return attn2trt.deploy("se", out=out, precision="fp32,fp16", capabilities="none", **SMALL).path
+
+
 @pytest.fixture
-def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def planned(deployed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A bundle with two plans on a machine with a GPU; ONNX Runtime runs in place of them."""
-    found = attn2trt.deploy("se", out=tmp_path / "se", precision="fp32,fp16", capabilities="none", **SMALL)
+    found = open_bundle(shutil.copytree(deployed, tmp_path / "se"))
     add_plans(found.path)
     monkeypatch.setattr(here, "probe_tensorrt", lambda: Component("TensorRT", "usable", "8.6.0"))
     monkeypatch.setattr(here, "ask_driver", lambda: Driver("", ("NVIDIA H200 (compute capability 9.0)",)))
@@ -293,6 +299,7 @@ def add_plans(path: Path, *, profile: str | None = None, **changes: Any) -> None
     extend(bundle, {plan.file: "plan" for plan in plans}, {"plans": entries})
 
 
+@pytest.mark.usefixtures("no_torch")
 def test_the_plans_of_a_bundle_are_timed_and_judged_by_their_precision(planned: Path) -> None:
     found = benchmark(str(planned), batches=[1], threads=1, method=QUICK)
     names = ["tensorrt", "tensorrt-graph", "tensorrt-fp16", "tensorrt-fp16-graph"]
