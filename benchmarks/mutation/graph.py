@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,6 +120,10 @@ class Patient:
         for other in self.graph.node[: self.position(node)]:
             names += list(other.output)
         return [name for name in names if self.shape(name)]
+
+
+# Breaks one node of a graph; returns what was done in words, empty if it does not apply.
+Operator = Callable[[Patient, onnx.NodeProto, np.random.Generator], str]
 
 
 def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
 
 from . import geometry, sizes, weights, wiring
-from .graph import Anatomy, Patient
+from .graph import Anatomy, Operator, Patient
 
-Operator = Callable[[Patient, onnx.NodeProto, np.random.Generator], str]
 OPERATORS: tuple[Operator, ...] = (*weights.OPERATORS, *wiring.OPERATORS, *geometry.OPERATORS, *sizes.OPERATORS)
 
 

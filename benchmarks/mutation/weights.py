@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 import onnx
 
-from .graph import Array, Patient
+from .graph import Array, Operator, Patient, attribute, set_attribute
 
 LAYERS = ("Conv", "Gemm", "MatMul", "ConvTranspose")
+# Returns the weight of a layer as it is changed, and the change in words; None if it does not apply.
+KernelChange = Callable[[Array, onnx.NodeProto, np.random.Generator], "tuple[Array, str] | None"]
 
 
-def _kernel(patient: Patient, node: onnx.NodeProto) -> Array | None:
-    return patient.weight(node, 1) if node.op_type in LAYERS else None
+def _of_kernel(change: KernelChange) -> Operator:
+    """Return the operator that makes this change to the weight of a layer."""
+
+    @functools.wraps(change)
+    def operator(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator) -> str:
+        kernel = patient.weight(node, 1) if node.op_type in LAYERS else None
+        changed = None if kernel is None else change(kernel, node, rng)
+        if changed is None:
+            return ""
+        values, words = changed
+        patient.replace_weight(node, 1, values)
+        return words
+
+    return operator
 
 
 def _out_axis(node: onnx.NodeProto) -> int:
@@ -23,40 +40,36 @@ def _out_axis(node: onnx.NodeProto) -> int:
     return 0
 
 
-def _at(array: Array, axis: int, index: int) -> tuple[slice | int, ...]:
-    return tuple(index if k == axis else slice(None) for k in range(array.ndim))
-
-
-def weight_off(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator) -> str:
-    """Every weight of one layer 1 % too large."""
-    kernel = _kernel(patient, node)
-    if kernel is None:
-        return ""
-    patient.replace_weight(node, 1, kernel * np.float32(1.01))
-    return "weight x 1.01"
-
-
-def channel_off(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator) -> str:
-    """The weights of one output channel 1 % too large."""
-    kernel = _kernel(patient, node)
-    if kernel is None:
-        return ""
+def _one_channel(kernel: Array, node: onnx.NodeProto, rng: np.random.Generator, factor: float) -> int:
+    """Multiply the weights of one output channel, which is returned."""
     axis = _out_axis(node)
     channel = int(rng.integers(kernel.shape[axis]))
-    kernel[_at(kernel, axis, channel)] *= np.float32(1.01)
-    patient.replace_weight(node, 1, kernel)
-    return f"output channel {channel} x 1.01"
+    kernel[tuple(channel if k == axis else slice(None) for k in range(kernel.ndim))] *= np.float32(factor)
+    return channel
 
 
-def element_off(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator) -> str:
+def _any_element(kernel: Array, rng: np.random.Generator) -> tuple[int, ...]:
+    return tuple(int(rng.integers(size)) for size in kernel.shape)
+
+
+@_of_kernel
+def weight_off(kernel: Array, node: onnx.NodeProto, rng: np.random.Generator) -> tuple[Array, str] | None:
+    """Every weight of one layer 1 % too large."""
+    return kernel * np.float32(1.01), "weight x 1.01"
+
+
+@_of_kernel
+def channel_off(kernel: Array, node: onnx.NodeProto, rng: np.random.Generator) -> tuple[Array, str] | None:
+    """The weights of one output channel 1 % too large."""
+    return kernel, f"output channel {_one_channel(kernel, node, rng, 1.01)} x 1.01"
+
+
+@_of_kernel
+def element_off(kernel: Array, node: onnx.NodeProto, rng: np.random.Generator) -> tuple[Array, str] | None:
     """A single weight 10 % too large."""
-    kernel = _kernel(patient, node)
-    if kernel is None:
-        return ""
-    at = tuple(int(rng.integers(size)) for size in kernel.shape)
+    at = _any_element(kernel, rng)
     kernel[at] *= np.float32(1.1)
-    patient.replace_weight(node, 1, kernel)
-    return f"weight {at} x 1.1"
+    return kernel, f"weight {at} x 1.1"
 
 
 def bias_element_off(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator) -> str:
@@ -79,129 +92,101 @@ def bias_dropped(patient: Patient, node: onnx.NodeProto, rng: np.random.Generato
     return "bias dropped"
 
 
-def weight_negated(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator) -> str:
+@_of_kernel
+def weight_negated(kernel: Array, node: onnx.NodeProto, rng: np.random.Generator) -> tuple[Array, str] | None:
     """A layer's weights with the wrong sign."""
-    kernel = _kernel(patient, node)
-    if kernel is None:
-        return ""
-    patient.replace_weight(node, 1, -kernel)
-    return "weight negated"
+    return -kernel, "weight negated"
 
 
-def element_negated(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator) -> str:
+@_of_kernel
+def element_negated(kernel: Array, node: onnx.NodeProto, rng: np.random.Generator) -> tuple[Array, str] | None:
     """A single weight with the wrong sign."""
-    kernel = _kernel(patient, node)
-    if kernel is None:
-        return ""
-    at = tuple(int(rng.integers(size)) for size in kernel.shape)
+    at = _any_element(kernel, rng)
     kernel[at] *= -1
-    patient.replace_weight(node, 1, kernel)
-    return f"weight {at} negated"
+    return kernel, f"weight {at} negated"
 
 
-def channel_pruned(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator) -> str:
+@_of_kernel
+def channel_pruned(kernel: Array, node: onnx.NodeProto, rng: np.random.Generator) -> tuple[Array, str] | None:
     """One output channel's weights all zero."""
-    kernel = _kernel(patient, node)
-    if kernel is None:
-        return ""
-    axis = _out_axis(node)
-    channel = int(rng.integers(kernel.shape[axis]))
-    kernel[_at(kernel, axis, channel)] = 0
-    patient.replace_weight(node, 1, kernel)
-    return f"output channel {channel} zeroed"
+    return kernel, f"output channel {_one_channel(kernel, node, rng, 0)} zeroed"
 
 
-def nan_weight(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator) -> str:
+@_of_kernel
+def nan_weight(kernel: Array, node: onnx.NodeProto, rng: np.random.Generator) -> tuple[Array, str] | None:
     """NaN in a single weight."""
-    kernel = _kernel(patient, node)
-    if kernel is None:
-        return ""
-    at = tuple(int(rng.integers(size)) for size in kernel.shape)
+    at = _any_element(kernel, rng)
     kernel[at] = np.nan
-    patient.replace_weight(node, 1, kernel)
-    return f"weight {at} is NaN"
+    return kernel, f"weight {at} is NaN"
 
 
-def weight_fp16(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator) -> str:
+@_of_kernel
+def weight_fp16(kernel: Array, node: onnx.NodeProto, rng: np.random.Generator) -> tuple[Array, str] | None:
     """A layer's weights rounded to float16."""
-    kernel = _kernel(patient, node)
-    if kernel is None:
-        return ""
-    patient.replace_weight(node, 1, kernel.astype(np.float16))
-    return "weight rounded to float16"
+    return kernel.astype(np.float16), "weight rounded to float16"
 
 
-def weight_tf32(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator) -> str:
+@_of_kernel
+def weight_tf32(kernel: Array, node: onnx.NodeProto, rng: np.random.Generator) -> tuple[Array, str] | None:
     """A layer's weights cut to the 10 bits of mantissa that TF32 keeps."""
-    kernel = _kernel(patient, node)
-    if kernel is None:
-        return ""
     bits = np.ascontiguousarray(kernel, np.float32).view(np.uint32) & np.uint32(0xFFFFE000)
-    patient.replace_weight(node, 1, bits.view(np.float32))
-    return "weight cut to TF32"
+    return bits.view(np.float32), "weight cut to TF32"
 
 
-def channels_swapped(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator) -> str:
+@_of_kernel
+def channels_swapped(kernel: Array, node: onnx.NodeProto, rng: np.random.Generator) -> tuple[Array, str] | None:
     """Two output channels of a weight exchanged, the bias left as it is."""
-    return _swapped(patient, node, rng, is_output=True)
+    return _swapped(kernel, _out_axis(node), "output", rng)
 
 
-def input_channels_swapped(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator) -> str:
+@_of_kernel
+def input_channels_swapped(kernel: Array, node: onnx.NodeProto, rng: np.random.Generator) -> tuple[Array, str] | None:
     """Two input channels of a weight exchanged."""
-    return _swapped(patient, node, rng, is_output=False)
+    return _swapped(kernel, 1 - _out_axis(node), "input", rng)
 
 
-def _swapped(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator, *, is_output: bool) -> str:
-    kernel = _kernel(patient, node)
-    if kernel is None or kernel.ndim < 2:
-        return ""
-    axis = _out_axis(node) if is_output else 1 - _out_axis(node)
-    if kernel.shape[axis] < 2:
-        return ""
+def _swapped(kernel: Array, axis: int, which: str, rng: np.random.Generator) -> tuple[Array, str] | None:
+    """Exchange two channels along an axis."""
+    if kernel.ndim < 2 or kernel.shape[axis] < 2:
+        return None
     first, second = (int(k) for k in rng.choice(kernel.shape[axis], 2, replace=False))
     order = np.arange(kernel.shape[axis])
     order[[first, second]] = order[[second, first]]
-    patient.replace_weight(node, 1, np.take(kernel, order, axis))
-    return f"{'output' if is_output else 'input'} channels {first} and {second} swapped"
+    return np.take(kernel, order, axis), f"{which} channels {first} and {second} swapped"
 
 
-def weight_transposed(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator) -> str:
+@_of_kernel
+def weight_transposed(kernel: Array, node: onnx.NodeProto, rng: np.random.Generator) -> tuple[Array, str] | None:
     """A square weight transposed: a matrix's two axes, a kernel's height and width or its channels."""
-    kernel = _kernel(patient, node)
-    if kernel is None or kernel.ndim < 2:
-        return ""
     pairs = [(a, b) for a, b in ((0, 1), (2, 3)) if b < kernel.ndim and kernel.shape[a] == kernel.shape[b] > 1]
     if not pairs:
-        return ""
+        return None
     pair = pairs[int(rng.integers(len(pairs)))]
-    patient.replace_weight(node, 1, np.ascontiguousarray(kernel.swapaxes(*pair)))
-    return f"weight axes {pair} transposed"
+    return np.ascontiguousarray(kernel.swapaxes(*pair)), f"weight axes {pair} transposed"
 
 
-def kernel_flipped(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator) -> str:
+@_of_kernel
+def kernel_flipped(kernel: Array, node: onnx.NodeProto, rng: np.random.Generator) -> tuple[Array, str] | None:
     """A kernel mirrored: convolution in place of correlation."""
-    kernel = _kernel(patient, node)
-    if kernel is None or kernel.ndim < 3 or max(kernel.shape[2:]) == 1:
-        return ""
-    patient.replace_weight(node, 1, np.flip(kernel, tuple(range(2, kernel.ndim))).copy())
-    return "kernel mirrored"
+    if kernel.ndim < 3 or max(kernel.shape[2:]) == 1:
+        return None
+    return np.flip(kernel, tuple(range(2, kernel.ndim))).copy(), "kernel mirrored"
 
 
-def kernel_cropped(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator) -> str:
+@_of_kernel
+def kernel_cropped(kernel: Array, node: onnx.NodeProto, rng: np.random.Generator) -> tuple[Array, str] | None:
     """A kernel without its border: 5 x 5 in place of 7 x 7."""
-    kernel = _kernel(patient, node)
-    if kernel is None or kernel.ndim < 3 or kernel.shape[-1] < 3:
-        return ""
+    if kernel.ndim < 3 or kernel.shape[-1] < 3:
+        return None
     kernel[..., [0, -1]] = 0
     if kernel.ndim > 3:
         kernel[..., [0, -1], :] = 0
-    patient.replace_weight(node, 1, kernel)
-    return "kernel without its border"
+    return kernel, "kernel without its border"
 
 
 def weights_exchanged(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator) -> str:
     """A layer with the weights of another layer of the same shape."""
-    kernel = _kernel(patient, node)
+    kernel = patient.weight(node, 1) if node.op_type in LAYERS else None
     if kernel is None:
         return ""
     others = [
@@ -230,8 +215,6 @@ def statistics_swapped(patient: Patient, node: onnx.NodeProto, rng: np.random.Ge
 
 def epsilon_changed(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator) -> str:
     """A normalisation with another epsilon."""
-    from .graph import attribute, set_attribute
-
     before = attribute(node, "epsilon", 1e-5)
     if node.op_type not in ("BatchNormalization", "InstanceNormalization", "LayerNormalization"):
         return ""

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from .graph import Patient
+from .graph import Patient, set_attribute
 
 ACTIVATIONS = ("Relu", "Sigmoid", "HardSwish", "HardSigmoid", "Clip", "Softmax", "Tanh")
 BRANCHES = ("Add", "Mul")
@@ -180,8 +180,6 @@ def negated(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator) ->
 
 def gemm_scaled(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator) -> str:
     """A Gemm with another alpha or beta."""
-    from .graph import set_attribute
-
     if node.op_type != "Gemm":
         return ""
     name, value = (("alpha", 1.01), ("beta", 0.99), ("alpha", -1.0))[int(rng.integers(3))]
