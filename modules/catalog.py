@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,14 +16,12 @@ from ..errors import InputError
 from . import building, default_batch
 from .axis_places import IMAGE_AXES
 from .backbones import index as backbones
-from .backbones.known import KNOWN
-from .block_index import ALL_AXES, BlockInfo, OptionValue, block_info, block_names
+from .block_index import ALL_AXES, BlockInfo, block_info, block_names
 from .checkpoint import locate, sha256, split
 from .dynamic import Ranges, plan
 from .grammar import Parsed, Part, parse
 from .libraries import index as libraries
 from .packages import PYTORCH, require
-from .paper_places import places
 from .shapes import Shape, layouts_of, named, parse_shape, with_layouts
 from .target import Target
 
@@ -33,86 +30,12 @@ if TYPE_CHECKING:
 
 BLOCK_SIZES = (2, 64, 56, 56)
 ONE_SIZE = (2, 64, 14, 14)  # of a block whose weights belong to it
-KINDS = ("block", "backbone", "library")
 FEATURE_OPTIONS = ("features_only", "out_indices")
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One line of ``attn2trt list``: a block at its default size, a backbone at its own, a library with some names.
-
-    ``parameters`` and ``macs`` (of one image) are None for a block if there is no torch, and for a library. ``axes``
-    may be dynamic; ``places`` has the block's place by family of backbones, if it is another than
-    squeeze-and-excitation's. ``installed`` is a library's version, "" if it is not there, and ``examples`` are names of
-    its models; ``licence`` is the library's, if that binds what is deployed.
-    """
-
-    name: str
-    kind: str
-    summary: str
-    paper: str
-    parameters: int | None
-    macs: int | None = None
-    year: int | None = None
-    axes: tuple[str, ...] = ALL_AXES
-    options: Mapping[str, OptionValue] = field(default_factory=dict)
-    places: Mapping[str, str] = field(default_factory=dict)
-    installed: str = ""
-    examples: tuple[str, ...] = ()
-    licence: str = ""
-
-
-def entries(*, kinds: Collection[str] = KINDS, supports: Collection[str] = ()) -> list[Entry]:
-    """Every block, every backbone whose insertion points are known, and the libraries whose models work by their names.
-
-    Any other timm model works by its name, too.
-
-    Only those of ``kinds`` whose axes ``supports`` may be dynamic, if it is given.
-    """
-    sources = {"block": _blocks, "backbone": _backbones, "library": _libraries}
-    found = [entry for kind, source in sources.items() if kind in kinds for entry in source()]
-    return [entry for entry in found if set(supports) <= set(entry.axes)]
-
-
-def _blocks() -> Iterator[Entry]:
-    for info in map(block_info, block_names()):
-        parameters, macs = building.cost_alone(info, _block_sizes(info)) or (None, None)
-        yield Entry(
-            info.name,
-            "block",
-            info.summary,
-            info.paper,
-            parameters,
-            macs,
-            year=info.year,
-            axes=info.axes,
-            options={option.name: option.default for option in info.options},
-            places=places(info.name, replaces_conv3x3=info.replaces_conv3x3).of_its_own,
-        )
-
-
-def _block_sizes(info: BlockInfo) -> tuple[int, ...]:
+def default_sizes(info: BlockInfo) -> tuple[int, ...]:
+    """Return (n, c, h, w) at which a block alone is traced."""
     return ONE_SIZE if info.fixed_size else BLOCK_SIZES
-
-
-def _backbones() -> Iterator[Entry]:
-    for found in KNOWN.values():
-        arxiv = re.search(r"/abs/(\d\d)", found.paper)
-        yield Entry(
-            found.name,
-            "backbone",
-            found.summary,
-            found.paper,
-            found.parameters,
-            found.macs,
-            year=2000 + int(arxiv[1]) if arxiv else None,
-        )
-
-
-def _libraries() -> Iterator[Entry]:
-    for name, library in libraries.LIBRARIES.items():
-        facts = {"installed": library.installed, "examples": library.examples, "licence": library.licence}
-        yield Entry(name, "library", library.summary, "", None, **facts)  # type: ignore[arg-type]
 
 
 def build(
@@ -253,7 +176,7 @@ def _user_plan(asked: _Asked) -> Plan:
 def _block_plan(asked: _Asked) -> Plan:
     info = block_info(asked.parsed.base.name)
     _check_block_target(asked.parsed, asked.pretrained)
-    shape = _single(asked.given, "x", _block_sizes(info), asked.spec)
+    shape = _single(asked.given, "x", default_sizes(info), asked.spec)
     options = info.parse_options(asked.parsed.base.options)
     planned = _planned([shape], asked.dynamic, fixed=bool(asked.given), any_batch=asked.any_batch)
     _check_axes([info], planned[0][0][0], asked.spec)

@@ -11,7 +11,8 @@ import torch
 from attn2trt.errors import InputError
 from attn2trt.modules import blocks
 from attn2trt.modules.block_index import block_info, block_names
-from attn2trt.modules.catalog import build, entries, resolve
+from attn2trt.modules.catalog import build, resolve
+from attn2trt.modules.listing import entries
 
 FILE = '''"""Half: halve whatever comes.
 

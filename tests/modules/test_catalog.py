@@ -16,8 +16,9 @@ from attn2trt.modules import catalog
 from attn2trt.modules.backbones.index import find
 from attn2trt.modules.backbones.known import KNOWN
 from attn2trt.modules.block_index import block_info, block_names
-from attn2trt.modules.catalog import build, entries, resolve
+from attn2trt.modules.catalog import build, resolve
 from attn2trt.modules.libraries.index import LIBRARIES
+from attn2trt.modules.listing import entries
 
 OWN_RANGES = "batch=1:2:8,height=16:32:64,width=16:32:64"
 
