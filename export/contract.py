@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..core.graph import OnnxGraph
+from ..core.nodes import nodes
 from ..core.tensor_spec import TensorSpec
 from ..errors import CheckFailed
 
@@ -43,7 +44,7 @@ def _check_opset(model: onnx.ModelProto, opset: int, after: str) -> None:
     declared = {entry.domain or "ai.onnx": entry.version for entry in model.opset_import}
     if declared != {"ai.onnx": opset}:
         raise _broken(after, f"the graph declares {declared}, and only ai.onnx {opset} was asked for")
-    for node in _nodes(model.graph):
+    for node in nodes(model.graph):
         if node.domain not in ("", "ai.onnx"):
             raise _broken(after, f"node {node.name} is {node.domain}::{node.op_type}, which is not a standard operator")
         try:
@@ -54,15 +55,6 @@ def _check_opset(model: onnx.ModelProto, opset: int, after: str) -> None:
         if unknown or not schema.min_input <= len(node.input) <= schema.max_input:
             detail = f"attributes {sorted(unknown)}" if unknown else f"{len(node.input)} inputs"
             raise _broken(after, f"{node.op_type} (node {node.name}) has {detail}, which opset {opset} does not know")
-
-
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Every node, those inside the bodies of If and Loop included."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for body in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
-                yield from _nodes(body)
 
 
 def _check_values(kind: str, found: Sequence[onnx.ValueInfoProto], asked: Sequence[TensorSpec], after: str) -> None:

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
-from ..core.bundle import is_inside, tensors
+from ..core.bundle import tensors
 from ..core.channel import claim_stdout, failure, receive, send
 from ..core.graph import EXTERNAL_DATA_BYTES, WEIGHTS
+from ..core.nodes import nodes, nodes_of
 from ..core.precision import CAST, FP32, INTEGERS, QUANTISED
 from ..core.tensor_spec import FLOAT_DTYPES, INTEGER_DTYPES
 from ..errors import InputError
+from .onnx_file_checks import OWN_DOMAINS, check, external_files, load, opset_of, require_own_operators
+from .onnx_file_weights import is_light, load_weights, save_light
 
 if TYPE_CHECKING:
     import onnx
 
-OWN_DOMAINS = ("", "ai.onnx")
 # The types that cases can be made of; values of others are not drawn.
 FED = (*FLOAT_DTYPES, "float64", *INTEGER_DTYPES)
-_OLDEST_IR = 3
-_SMALL_BYTES = 1 << 16  # of a tensor that sizes may be computed of
-_PAGE, _BLOCK = 4096, 1 << 24
 _WEIGHTS_ALONE_IR = 4  # the first in which a weight is no input
 _INTEGERS = ("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
 
@@ -57,9 +55,9 @@ def read(path: Path, shown: str) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """
     from onnx import inliner
 
-    model = _parsed(path, shown)
-    opset = _opset(model, shown)
-    files = _external_files(model, path.parent.resolve(), shown)
+    model = load(path, shown)
+    opset = opset_of(model, shown)
+    files = external_files(model, path.parent.resolve(), shown)
     load_weights(model, path, files)
     notes = []
     is_rewritten = bool(model.functions)
@@ -69,35 +67,36 @@ def read(path: Path, shown: str) -> tuple[onnx.ModelProto, dict[str, Any]]:
     if _sort(model.graph):
         is_rewritten = True
         notes.append("nodes read values before they are made, against ONNX's rules: they are sorted in the copy")
-    _require_own_operators(model, opset, shown)
+    require_own_operators(model, opset, shown)
     is_rewritten |= _fill_outputs(model)
     if not is_light(model):
-        _check(model, shown)
+        check(model, shown)
     elif not is_rewritten:  # else the copy is checked, once it is written
-        _check(path, shown)
+        check(path, shown)
     ir_version = model.ir_version
     _leave_weights_out_of_inputs(model)
     _leave_out_other_domains(model)
     renamed = _name_nodes(model.graph)
     if renamed:
         notes.append(f"{renamed} nodes have no name of their own: they are called by their operator and place")
-    inferred = _inferred(model)
+    about = {"opset": opset, "ir_version": ir_version, **_about(model, shown), "files": files, "notes": notes}
+    return model, about
+
+
+def _about(model: onnx.ModelProto, shown: str) -> dict[str, Any]:
+    """Return what a model says of itself; raises InputError if nothing goes in, or nothing comes out."""
     about = {
-        "opset": opset,
-        "ir_version": ir_version,
         "producer": f"{model.producer_name} {model.producer_version}".strip(),
-        "precision": _precision(inferred),
+        "precision": _precision(_inferred(model)),
         "operators": dict(Counter(node.op_type for node in nodes(model.graph)).most_common()),
         "inputs": [_about_input(value, shown) for value in model.graph.input],
-        "outputs": [_about(value, shown) for value in model.graph.output],
-        "files": files,
-        "notes": notes,
+        "outputs": [_about_value(value, shown) for value in model.graph.output],
     }
     if not about["inputs"]:
         raise InputError(f"received {shown}, which has no inputs; expected a graph that computes something of them")
     if not about["outputs"]:
         raise InputError(f"received {shown}, which has no outputs; expected a graph that gives something")
-    return model, about
+    return about
 
 
 def _leave_weights_out_of_inputs(model: onnx.ModelProto) -> None:
@@ -115,114 +114,6 @@ def _leave_out_other_domains(model: onnx.ModelProto) -> None:
     own = next(entry for entry in model.opset_import if entry.domain in OWN_DOMAINS).version
     del model.opset_import[:]
     model.opset_import.add(domain="", version=own)
-
-
-def _parsed(path: Path, shown: str) -> onnx.ModelProto:
-    import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
-    if not path.stat().st_size:
-        raise InputError(f"received {shown}, which is empty; expected an ONNX file")
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except (DecodeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(
-            f"received {shown}, which is no ONNX file or only the beginning of one ({reason}); expected a model that "
-            "onnx.load reads; export or copy it again"
-        ) from error
-    if not model.opset_import or not model.HasField("graph"):
-        raise InputError(
-            f"received {shown}, which is no ONNX file: it names no opset and no graph; expected a model that onnx.save "
-            "wrote"
-        )
-    if not _OLDEST_IR <= model.ir_version <= onnx.IR_VERSION:
-        raise InputError(
-            f"received {shown} of IR version {model.ir_version}; expected {_OLDEST_IR} to {onnx.IR_VERSION}, which "
-            f"onnx {onnx.__version__} knows; export it again, or update onnx"
-        )
-    return model
-
-
-def _opset(model: onnx.ModelProto, shown: str) -> int:
-    import onnx
-
-    newest = onnx.defs.onnx_opset_version()
-    found = [entry.version for entry in model.opset_import if entry.domain in OWN_DOMAINS]
-    if not found:
-        raise InputError(f"received {shown} without an opset of ONNX's own operators; expected 1 to {newest}")
-    if not 1 <= found[0] <= newest:
-        raise InputError(
-            f"received {shown} of opset {found[0]}; expected 1 to {newest}, which onnx {onnx.__version__} knows; "
-            "export it with a lower opset, or update onnx"
-        )
-    return int(found[0])
-
-
-def _external_files(model: onnx.ModelProto, folder: Path, shown: str) -> list[str]:
-    """Return the weight files; raises InputError unless each lies in the file's folder and has the stated length."""
-    import onnx
-
-    found: dict[str, None] = {}
-    for tensor in tensors(model):
-        if tensor.data_location != onnx.TensorProto.EXTERNAL:
-            continue
-        said = {entry.key: entry.value for entry in tensor.external_data}
-        location = said.get("location", "").removeprefix("./")
-        file = folder / location
-        if not is_inside(location) or not file.resolve().is_relative_to(folder):
-            raise InputError(
-                f"received {shown}, whose weight {tensor.name!r} lies in {location!r}, outside of its folder; expected "
-                "weights beside the file; save it again with them there"
-            )
-        if not file.is_file():
-            raise InputError(
-                f"received {shown} without {location}, which holds its weight {tensor.name!r}; expected it beside the "
-                "file; copy it there"
-            )
-        try:
-            start, length = int(said.get("offset", 0)), int(said.get("length", 0))
-            end = start + length if min(start, length) >= 0 else -1
-        except ValueError:
-            end = -1
-        if not 0 <= end <= file.stat().st_size:
-            raise InputError(
-                f"received {location} of {file.stat().st_size} bytes, and the weight {tensor.name!r} of {shown} ends "
-                f"at {end}; expected the whole file; copy it again"
-            )
-        found[location] = None
-    return [*found]
-
-
-def _require_own_operators(model: onnx.ModelProto, opset: int, shown: str) -> None:
-    """Raise InputError for operators of other domains, and for those that the opset does not have."""
-    import onnx
-
-    foreign: Counter[str] = Counter()
-    unknown: Counter[str] = Counter()
-    for node in nodes(model.graph):
-        if node.domain not in OWN_DOMAINS:
-            foreign[f"{node.domain}::{node.op_type}"] += 1
-        elif not onnx.defs.has(node.op_type, opset, ""):
-            unknown[node.op_type] += 1
-    for found, why in (
-        (foreign, "which are not ONNX's own: no library of custom operators is loaded; export it without them"),
-        (unknown, f"which opset {opset} does not have; export it with the opset that has them"),
-    ):
-        if found:
-            listed = ", ".join(f"{name} ({count})" if count > 1 else name for name, count in found.most_common(5))
-            raise InputError(f"received {shown} with the operators {listed}, {why}")
-
-
-def _check(model: onnx.ModelProto | Path, shown: str) -> None:
-    """Let ONNX's checker and its shape inference look at the model, or at one that is too large for a message."""
-    import onnx
-
-    try:
-        onnx.checker.check_model(str(model) if isinstance(model, Path) else model, full_check=True)
-    except Exception as error:  # the checker raises several unrelated types
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:240]
-        raise InputError(f"received {shown}, which ONNX's checker refuses: {reason}; export it again") from error
 
 
 def _sort(graph: onnx.GraphProto) -> bool:
@@ -271,20 +162,6 @@ def _name_nodes(graph: onnx.GraphProto) -> int:
     return renamed
 
 
-def nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Yield every node, those inside the bodies of If, Loop and Scan included."""
-    for node in graph.node:
-        yield from nodes_of(node)
-
-
-def nodes_of(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
-    """Yield a node, and those inside of its bodies."""
-    yield node
-    for attribute in node.attribute:
-        for body in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
-            yield from nodes(body)
-
-
 def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
     import onnx
 
@@ -319,7 +196,7 @@ def _fill_outputs(model: onnx.ModelProto) -> bool:
     return True
 
 
-def _about(value: onnx.ValueInfoProto, shown: str) -> dict[str, Any]:
+def _about_value(value: onnx.ValueInfoProto, shown: str) -> dict[str, Any]:
     import onnx
 
     kind = value.type.tensor_type
@@ -333,7 +210,7 @@ def _about(value: onnx.ValueInfoProto, shown: str) -> dict[str, Any]:
 
 
 def _about_input(value: onnx.ValueInfoProto, shown: str) -> dict[str, Any]:
-    about = _about(value, shown)
+    about = _about_value(value, shown)
     if about["dtype"] not in FED:
         raise InputError(
             f"received {shown}, whose input {value.name!r} is {about['dtype']}; expected one of {', '.join(FED)}"
@@ -371,61 +248,12 @@ def write(
     del model.graph.value_info[:]
     model = _inferred(model)  # the types of values decide what can be lowered
     if is_light(model):
-        _save_light(model, path, source)
-        _check(path, shown)
+        save_light(model, path, source)
+        check(path, shown)
     else:
         is_large = model.ByteSize() > EXTERNAL_DATA_BYTES
         onnx.save_model(model, str(path), save_as_external_data=is_large, location=WEIGHTS if is_large else None)
     return [_described(value) for value in model.graph.output]
-
-
-def load_weights(model: onnx.ModelProto, path: Path, files: Sequence[str]) -> None:
-    """Take the weights beside the file into the model. If all of them are too much for one message, as protobuf's ends
-    at 2 GiB, only the small ones, on which the shapes of values may depend: see ``is_light``."""
-    from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
-
-    size = sum(file.stat().st_size for file in (path, *(path.parent / name for name in files)))
-    for tensor in tensors(model):
-        if uses_external_data(tensor):
-            length = math.prod(tensor.dims) * 8  # bytes at most
-            if size <= EXTERNAL_DATA_BYTES or length <= _SMALL_BYTES:
-                load_external_data_for_tensor(tensor, str(path.parent))
-                tensor.data_location = tensor.DEFAULT
-                del tensor.external_data[:]
-
-
-def is_light(model: onnx.ModelProto) -> bool:
-    """Return True for a model whose large weights were left in their files."""
-    return any(tensor.data_location == tensor.EXTERNAL for tensor in tensors(model))
-
-
-def _save_light(model: onnx.ModelProto, path: Path, source: Path) -> None:
-    """Write a light model, and its weights out of the files of ``source`` into one file beside it."""
-    with path.with_name(WEIGHTS).open("wb") as stream:
-        for tensor in tensors(model):
-            if tensor.data_location != tensor.EXTERNAL:
-                continue
-            said = {entry.key: entry.value for entry in tensor.external_data}
-            stream.seek(-stream.tell() % _PAGE, os.SEEK_CUR)
-            start, length = stream.tell(), _copy(source / said["location"], said, stream)
-            del tensor.external_data[:]
-            for key, value in (("location", WEIGHTS), ("offset", start), ("length", length)):
-                tensor.external_data.add(key=key, value=str(value))
-    path.write_bytes(model.SerializeToString())
-
-
-def _copy(file: Path, said: Mapping[str, str], stream: IO[bytes]) -> int:
-    """Append one weight of a file to a stream; returns its length."""
-    with file.open("rb") as weights:
-        weights.seek(int(said.get("offset", 0)))
-        left = length = int(said.get("length", 0)) or file.stat().st_size - weights.tell()
-        while left:
-            block = weights.read(min(left, _BLOCK))
-            if not block:
-                raise InputError(f"received {file}, which became shorter while it was read; run the command again")
-            stream.write(block)
-            left -= len(block)
-    return length
 
 
 def _set(dim: Any, wanted: int | str) -> None:

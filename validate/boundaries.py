@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy.typing as npt
 
+from ..core.nodes import bodies
 from ..core.scratch import scratch
 
 if TYPE_CHECKING:
@@ -260,12 +261,11 @@ def is_inside(path: str, module: str) -> bool:
 
 def _implicit(node: onnx.NodeProto) -> Iterator[str]:
     """Values of the outer graph that the bodies of If, Loop and Scan read."""
-    for attribute in node.attribute:
-        for body in (attribute.g, *attribute.graphs) if attribute.g.node or attribute.graphs else ():
-            made = {name for inner in body.node for name in inner.output} | {value.name for value in body.input}
-            made |= {tensor.name for tensor in body.initializer}
-            for inner in body.node:
-                yield from (name for name in (*inner.input, *_implicit(inner)) if name not in made)
+    for body in bodies(node):
+        made = {name for inner in body.node for name in inner.output} | {value.name for value in body.input}
+        made |= {tensor.name for tensor in body.initializer}
+        for inner in body.node:
+            yield from (name for name in (*inner.input, *_implicit(inner)) if name not in made)
 
 
 def _kinds(model: onnx.ModelProto) -> dict[str, tuple[bool, tuple[int, ...] | None]]:

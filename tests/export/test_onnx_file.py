@@ -14,7 +14,7 @@ from attn2trt import deploy
 from attn2trt.core.memory import children_take
 from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.errors import InputError, Interrupted
-from attn2trt.export import onnx_file_child
+from attn2trt.export import onnx_file_child, onnx_file_weights
 from attn2trt.export.contract import check_contract
 from attn2trt.export.onnx_file import OnnxFile, OnnxFileReader
 from attn2trt.export.onnx_file_child import read, write
@@ -194,11 +194,12 @@ def test_a_file_that_takes_more_memory_than_is_allowed(tmp_path: Path) -> None:
 def test_weights_that_are_too_large_for_a_message_stay_in_their_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnx_file_child, "EXTERNAL_DATA_BYTES", 8)
-    monkeypatch.setattr(onnx_file_child, "_SMALL_BYTES", 100)
+    for room in (onnx_file_child, onnx_file_weights):
+        monkeypatch.setattr(room, "EXTERNAL_DATA_BYTES", 8)
+    monkeypatch.setattr(onnx_file_weights, "_SMALL_BYTES", 100)
     path = with_weights_beside(tmp_path)
     found, about = read(path, "model.onnx")
-    assert onnx_file_child.is_light(found)
+    assert onnx_file_weights.is_light(found)
     assert not found.graph.initializer[0].raw_data
     assert found.graph.initializer[1].raw_data, "a small one is read"
     assert about["outputs"][0]["dims"] == ["n", 4, 8, 8]
@@ -210,7 +211,8 @@ def test_weights_that_are_too_large_for_a_message_stay_in_their_file(
 
 
 def test_a_light_model_that_breaks_the_rules_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx_file_child, "EXTERNAL_DATA_BYTES", 8)
+    for room in (onnx_file_child, onnx_file_weights):
+        monkeypatch.setattr(room, "EXTERNAL_DATA_BYTES", 8)
     path = with_weights_beside(tmp_path)
     broken = onnx.load(str(path), load_external_data=False)
     broken.graph.node[2].input[1] = "nobody"

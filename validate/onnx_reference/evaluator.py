@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ...core.nodes import bodies, nodes
 from ...core.operators import named
 from ...errors import CheckFailed, MissingRequirement
 from ..last_digits import EPSILON, OFTEN, SEED, SELDOM, TABLE
@@ -328,25 +329,10 @@ def _require_truth(model: onnx.ModelProto, opset: int, replaced: set[str]) -> No
             raise MissingRequirement(f"{why.format(', '.join(sorted(found)))}: there is no truth in float64")
 
 
-def nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Yield every node, those inside the bodies of If, Loop and Scan included."""
-    for node in graph.node:
-        yield node
-        for body in _bodies(node):
-            yield from nodes(body)
-
-
-def _bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
-
-
 def _read_inside(node: onnx.NodeProto) -> set[str]:
     """Return every name that the bodies of a node read, their own among them."""
-    return {name for body in _bodies(node) for inner in nodes(body) for name in inner.input} | {
-        output.name for body in _bodies(node) for output in body.output
+    return {name for body in bodies(node) for inner in nodes(body) for name in inner.input} | {
+        output.name for body in bodies(node) for output in body.output
     }
 
 
@@ -393,7 +379,7 @@ def _retype_graph(graph: onnx.GraphProto, floats: set[int], wanted: int) -> None
                 attribute.i = wanted
         if node.op_type == "Constant" and node.attribute[0].name in ("value_float", "value_floats"):
             _retype_numbers(node, wanted)
-        for body in _bodies(node):
+        for body in bodies(node):
             for value in (*body.input, *body.output, *body.value_info):
                 if value.type.tensor_type.elem_type in floats:
                     value.type.tensor_type.elem_type = wanted
