@@ -40,12 +40,11 @@ def _out_axis(node: onnx.NodeProto) -> int:
     return 0
 
 
-def _one_channel(kernel: Array, node: onnx.NodeProto, rng: np.random.Generator, factor: float) -> int:
-    """Multiply the weights of one output channel, which is returned."""
+def _one_channel(kernel: Array, node: onnx.NodeProto, rng: np.random.Generator) -> tuple[int, tuple[slice | int, ...]]:
+    """Return one output channel, and the index of its weights."""
     axis = _out_axis(node)
     channel = int(rng.integers(kernel.shape[axis]))
-    kernel[tuple(channel if k == axis else slice(None) for k in range(kernel.ndim))] *= np.float32(factor)
-    return channel
+    return channel, tuple(channel if k == axis else slice(None) for k in range(kernel.ndim))
 
 
 def _any_element(kernel: Array, rng: np.random.Generator) -> tuple[int, ...]:
@@ -61,7 +60,9 @@ def weight_off(kernel: Array, node: onnx.NodeProto, rng: np.random.Generator) ->
 @_of_kernel
 def channel_off(kernel: Array, node: onnx.NodeProto, rng: np.random.Generator) -> tuple[Array, str] | None:
     """The weights of one output channel 1 % too large."""
-    return kernel, f"output channel {_one_channel(kernel, node, rng, 1.01)} x 1.01"
+    channel, at = _one_channel(kernel, node, rng)
+    kernel[at] *= np.float32(1.01)
+    return kernel, f"output channel {channel} x 1.01"
 
 
 @_of_kernel
@@ -109,7 +110,9 @@ def element_negated(kernel: Array, node: onnx.NodeProto, rng: np.random.Generato
 @_of_kernel
 def channel_pruned(kernel: Array, node: onnx.NodeProto, rng: np.random.Generator) -> tuple[Array, str] | None:
     """One output channel's weights all zero."""
-    return kernel, f"output channel {_one_channel(kernel, node, rng, 0)} zeroed"
+    channel, at = _one_channel(kernel, node, rng)
+    kernel[at] = 0
+    return kernel, f"output channel {channel} zeroed"
 
 
 @_of_kernel
