@@ -30,10 +30,10 @@ from attn2trt.engines.timing.results import Benchmark, Row
 from attn2trt.engines.timing.runners import OrtRunner
 from attn2trt.errors import CheckFailed, InputError, MissingRequirement
 from attn2trt.modules import catalog, packages
-from attn2trt.workflows import benchmark as benchmarking
 from attn2trt.workflows import bundle_module, bundle_variants
 from attn2trt.workflows.benchmark import benchmark, is_bundle
 from attn2trt.workflows.options import Weights
+from attn2trt.workflows.timed_batch import watch_of
 from attn2trt.workflows.variant_runners import ModuleRunners
 
 QUICK = Method(
@@ -259,9 +259,9 @@ def test_doubtful_numbers_are_warned_about(exported: Path, monkeypatch: pytest.M
 
 
 def test_processors_are_asked_how_near_they_are_where_something_runs_on_them() -> None:
-    on_gpu = benchmarking._cores([("target", "tensorrt"), ("target", "pytorch-cuda-fp16")])
+    on_gpu = watch_of([("target", "tensorrt"), ("target", "pytorch-cuda-fp16")])
     assert on_gpu.measure() is None
-    both = benchmarking._cores([("target", "tensorrt"), ("target", "ort-cpu")])
+    both = watch_of([("target", "tensorrt"), ("target", "ort-cpu")])
     assert both.measure() is not None
 
 

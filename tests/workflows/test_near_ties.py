@@ -24,10 +24,10 @@ from attn2trt.validate.cases import Case
 from attn2trt.validate.metrics import Floor, Reference
 from attn2trt.validate.onnx_reference.evaluator import Evaluator
 from attn2trt.validate.stages.stage import ORT_CPU, ORT_PLAIN
-from attn2trt.workflows import benchmark as benchmarking
 from attn2trt.workflows import file_judgement
 from attn2trt.workflows.bundle_module import _unlike
 from attn2trt.workflows.near_ties import find_unsettled, shares_left_out
+from attn2trt.workflows.timed_batch import TimedBatch
 from attn2trt.workflows.variants import Variant
 
 QUICK = Method(
@@ -52,8 +52,8 @@ def test_a_runtime_that_decides_a_near_tie_otherwise_is_timed_and_another_is_wro
     runners: dict[str, Any] = {name: OrtRunner(graph, CPU) for name, graph in graphs.items()}
     inputs, axes = (TensorSpec("x", ("batch", COUNT, 4)),), {"batch": Axis(1, 2, 4)}
     variant = Variant("target", inputs, axes, runners, graphs={FP32: path})
-    monkeypatch.setattr(benchmarking._Batch, "_case", lambda *_: CASE)
-    rows = benchmarking._Batch([variant], 2, 1, QUICK, silent).rows()
+    monkeypatch.setattr(TimedBatch, "_case", lambda *_: CASE)
+    rows = TimedBatch([variant], 2, 1, QUICK, silent).rows()
     found = {row.runtime: (row.status, row.why) for row in rows}
     assert found["ort-cpu"] == ("measured", "")
     status, why = found["ort-cpu-tuned"]
