@@ -17,8 +17,8 @@ def of_several_versions(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     return ["", "Some rows were measured with an earlier version of the code than others, each row in one run."]
 
 
-def code_hash(rooms: Sequence[str], files: Sequence[str] = ()) -> str:
-    """SHA-256 of the Python files of the package's ``rooms`` and of its top, or of those ``files`` of the top alone."""
-    top = [ROOT / name for name in files] or sorted(ROOT.glob("*.py"))
+def code_hash(rooms: Sequence[str]) -> str:
+    """Return the SHA-256 of the Python files of the package's ``rooms`` and of its top."""
+    top = sorted(ROOT.glob("*.py"))
     inside = [file for room in rooms for file in sorted((ROOT / room).rglob("*.py"))]
     return hashlib.sha256(b"".join(file.read_bytes() for file in [*top, *inside])).hexdigest()

@@ -19,14 +19,14 @@ import onnx_ir as ir
 import onnxruntime
 from onnx import TensorProto, defs, helper, numpy_helper
 
-from attn2trt.core.graph import DEFAULT_OPSET, OnnxGraph, save
+from attn2trt.core.graph import DEFAULT_OPSET, OPSETS, OnnxGraph, save
 from attn2trt.core.precision import CAST, FP32, QUANTISED
 from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.export.passes.float_policy import Plan, first_opset
 from attn2trt.export.passes.lower_precision import LowerPrecision
 from attn2trt.export.passes.quantize import Quantize
 from attn2trt.export.passes.quantize_policy import QUANTIZABLE, Quantized, QuantizePlan, output_axis
-from attn2trt.export.precision import OPSET_END, file_name, float32_source
+from attn2trt.export.precision import file_name, float32_source
 
 # One whose rest is in half precision has the operators of both.
 EIGHT_BIT = tuple(name for name, row in QUANTISED.items() if not row.is_placed)
@@ -200,7 +200,7 @@ class Sampler:
 def from_schema(operator: str) -> Sample | None:
     """An operator that no export writes, from ONNX's own description; None if it reads more than float tensors."""
     opset = first_opset(operator, CAST["fp16"], DEFAULT_OPSET)
-    if opset == OPSET_END:
+    if opset == OPSETS.stop:
         return None
     schema = defs.get_schema(operator, opset, "")
     read = [one for one in schema.inputs if one.option != defs.OpSchema.FormalParameterOption.Optional]
@@ -258,7 +258,7 @@ def _lowered(graph: OnnxGraph, precision: str) -> ir.Model | None:
     low = CAST[precision]
     node = _node(_at(graph, graph.opset))
     opset = first_opset(node.op_type, low, graph.opset)
-    if opset == OPSET_END or not any(value is not None and value.dtype == ir.DataType.FLOAT for value in node.inputs):
+    if opset == OPSETS.stop or not any(value is not None and value.dtype == ir.DataType.FLOAT for value in node.inputs):
         return None
     model = _at(graph, opset)
     LowerPrecision(Plan(frozenset((NAME,)), {}, {}), low, {})(model)

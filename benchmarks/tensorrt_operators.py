@@ -29,14 +29,13 @@ from exported_graphs import TARGETS, export, precisions_of, target_of
 from operator_samples import EIGHT_BIT, PRECISIONS, WRITTEN, Sample, Sampler, from_schema, write, written
 from real_builder import ask, short
 
-from attn2trt.core.graph import DEFAULT_OPSET, OnnxGraph
+from attn2trt.core.graph import DEFAULT_OPSET, OPSETS, OnnxGraph
 from attn2trt.core.operators import ARITHMETIC, PRODUCTS
 from attn2trt.core.precision import CAST, FP32
 from attn2trt.core.refused_types import REFUSED, refusal
 from attn2trt.errors import Attn2trtError
 from attn2trt.export.passes import float_policy
 from attn2trt.export.passes.quantize_policy import QUANTIZABLE, TRANSPOSED
-from attn2trt.export.precision import OPSET_END
 from attn2trt.modules.catalog import from_module
 from attn2trt.modules.target import Target
 
@@ -168,7 +167,9 @@ def policy(operator: str) -> tuple[str, ...]:
     found = [
         name
         for name, low in CAST.items()
-        if halves and not refusal(operator, name) and float_policy.first_opset(operator, low, DEFAULT_OPSET) < OPSET_END
+        if halves
+        and not refusal(operator, name)
+        and float_policy.first_opset(operator, low, DEFAULT_OPSET) < OPSETS.stop
     ]
     is_quantized = operator in QUANTIZABLE and operator not in TRANSPOSED
     return (*found, *(name for name in EIGHT_BIT if is_quantized and not refusal(operator, name)))

@@ -227,20 +227,20 @@ def _line(row: dict[str, Any]) -> str:
         row["title"],
         f"{row['parameters'] / 1e6:.1f} M",
         ", ".join(row["axes"]),
-        _worst(row, "fp16", is_wanted=False),
-        _worst(row, "fp16", is_wanted=True),
+        _worst(row, is_half=False),
+        _worst(row, is_half=True),
         ", ".join(one["status"] for one in row["stages"] if one["stage"].startswith("tensorrt-rtx")),
         sizes,
     ]
     return f"| {' | '.join(parts)} | {cost} |"
 
 
-def _worst(row: dict[str, Any], precision: str, *, is_wanted: bool) -> str:
-    """Return the worst of the stages whose label names the precision, or of the others."""
+def _worst(row: dict[str, Any], *, is_half: bool) -> str:
+    """Return the worst of the stages in float16, or of the others."""
     found = [
         one
         for one in row["stages"]
-        if not one["stage"].startswith("tensorrt") and (precision in one["stage"].split()) is is_wanted
+        if not one["stage"].startswith("tensorrt") and ("fp16" in one["stage"].split()) is is_half
     ]
     ratio = max((one["ratio"] for one in found), default=0.0)
     wrong = next((one["status"] for one in found if not one["status"].startswith("passed")), "")

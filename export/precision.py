@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.graph import EXTERNAL_DATA_BYTES, OnnxGraph, save
+from ..core.graph import EXTERNAL_DATA_BYTES, OPSETS, OnnxGraph, save
 from ..core.graph_io import FLOAT32, with_io
 from ..core.precision import CAST, Precision, is_within, oldest_tensorrt
 from ..errors import InputError, ModuleRefused
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 BY_PATTERN = "--keep-fp32"
 MOST_NAMED = 5  # modules or nodes in a sentence
 FROM_SIZES = "computed from sizes and constants alone"
-# The last opset of the graphs that this package writes, and the first that no longer counts.
-OPSET_END = 24
 
 
 @dataclass(frozen=True)
@@ -270,9 +268,9 @@ def _lowest_opset(model: ir.Model, low: Precision, kept_by: Callable[[str], str]
     from .passes.float_policy import first_opset, plan
 
     own = int(model.graph.opset_imports[""])
-    wanted = plan(model, low, kept_by, opset=OPSET_END - 1, allowed=allowed)
+    wanted = plan(model, low, kept_by, opset=OPSETS[-1], allowed=allowed)
     operators = {node.op_type for node in model.graph if str(node.name) in wanted.low}
-    return max([own, *(opset for name in operators if (opset := first_opset(name, low, own)) < OPSET_END)])
+    return max([own, *(opset for name in operators if (opset := first_opset(name, low, own)) < OPSETS.stop)])
 
 
 def float32_source(graph: OnnxGraph, opset: int, *, who: str = "this precision") -> onnx.ModelProto:

@@ -11,14 +11,14 @@ from pathlib import Path
 from attacks.record import Row, Scene
 
 
-def png(width: int = 16, height: int = 16, *, claimed: tuple[int, int] | None = None) -> bytes:
-    """A grey photograph; ``claimed`` is the size that its header says."""
+def png(claimed: tuple[int, int] = (16, 16)) -> bytes:
+    """A grey photograph of 16 x 16 pixels; ``claimed`` is the size that its header says."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
-    header = struct.pack(">IIBBBBB", *(claimed or (width, height)), 8, 2, 0, 0, 0)
-    pixels = zlib.compress((b"\0" + bytes(range(0, width * 3))) * height)
+    header = struct.pack(">IIBBBBB", *claimed, 8, 2, 0, 0, 0)
+    pixels = zlib.compress((b"\0" + bytes(range(48))) * 16)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 

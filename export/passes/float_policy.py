@@ -23,6 +23,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import onnx_ir as ir
 
+from ...core.graph import OPSETS
 from ...core.operators import ARITHMETIC, PRODUCTS, named
 from ...core.precision import Precision
 from ...core.refused_types import refusal
@@ -232,13 +233,13 @@ def rounded_to(values: np.ndarray, low: Precision) -> np.ndarray:
         return values.astype(ir.DataType[low.onnx_type].numpy())
 
 
-def first_opset(operator: str, low: Precision, start: int, stop: int = 24) -> int:
-    """Return the lowest opset from ``start`` on at which the operator takes ``low``; ``stop`` if none below it does."""
+def first_opset(operator: str, low: Precision, start: int) -> int:
+    """Return the lowest opset from ``start`` on at which the operator takes ``low``; that after OPSETS if none does."""
     from onnx import defs
 
     # ONNX writes types as tensor(float16)
     wanted = f"tensor({low.dtype})"
-    for opset in range(start, stop):
+    for opset in range(start, OPSETS.stop):
         try:
             schema = defs.get_schema(operator, opset, "")
         except defs.SchemaError:
@@ -246,7 +247,7 @@ def first_opset(operator: str, low: Precision, start: int, stop: int = 24) -> in
         floats = [entry for entry in schema.inputs if "tensor(float)" in entry.types and len(entry.types) > 1]
         if floats and all(wanted in entry.types for entry in floats):
             return opset
-    return stop
+    return OPSETS.stop
 
 
 def _read(node: ir.Node) -> Iterable[ir.Value]:

@@ -11,11 +11,11 @@ from statistics import NormalDist
 CONFIDENCE = 0.95
 
 
-def wilson(count: int, total: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+def wilson(count: int, total: int) -> tuple[float, float]:
     """Return the score interval of ``count`` of ``total``; (0, 1) if nothing was counted."""
     if total == 0:
         return 0.0, 1.0
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
     share, spread = count / total, z * z / total
     centre = (share + spread / 2) / (1 + spread)
     half = z / (1 + spread) * math.sqrt(share * (1 - share) / total + spread / (4 * total))
