@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.tensor_spec import FLOAT_DTYPES, INTEGER_DTYPES, Axis, TensorSpec
-from ..errors import Attn2trtError, InputError, MissingRequirement, ModuleRefused, SizesRefused
+from ..errors import Attn2trtError, InputError, ModuleRefused, SizesRefused
 from . import checkpoint as checkpoints
 from .backbones import index as backbones
 from .backbones.known import KNOWN, Backbone
@@ -251,21 +251,6 @@ class Forward:
                 f"forward({', '.join(self.names)}); add --shape {absent[0]}=SIZES"
             )
         return ordered
-
-
-def cost_alone(info: BlockInfo, sizes: tuple[int, ...]) -> tuple[int, int] | None:
-    """(parameters, multiply-accumulates of one image) of a block with its default options; None without torch."""
-    try:
-        require(PYTORCH)
-    except MissingRequirement:
-        return None
-    import torch
-
-    from .metering import meter
-
-    with torch.device("meta"):
-        found = meter(info.create(sizes[1], size=(sizes[2], sizes[3]), options={}), [torch.empty(1, *sizes[1:])])
-    return found.cost.parameters, found.cost.macs
 
 
 def check_module(module: nn.Module) -> None:

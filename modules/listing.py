@@ -6,11 +6,12 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from . import building
+from ..errors import MissingRequirement
 from .backbones.known import KNOWN
-from .block_index import ALL_AXES, OptionValue, block_info, block_names
+from .block_index import ALL_AXES, BlockInfo, OptionValue, block_info, block_names
 from .catalog import default_sizes
 from .libraries import index as libraries
+from .packages import PYTORCH, require
 from .paper_places import places
 
 KINDS = ("block", "backbone", "library")
@@ -55,7 +56,7 @@ def entries(*, kinds: Collection[str] = KINDS, supports: Collection[str] = ()) -
 
 def _blocks() -> Iterator[Entry]:
     for info in map(block_info, block_names()):
-        parameters, macs = building.cost_alone(info, default_sizes(info)) or (None, None)
+        parameters, macs = _cost_alone(info, default_sizes(info)) or (None, None)
         yield Entry(
             info.name,
             "block",
@@ -68,6 +69,21 @@ def _blocks() -> Iterator[Entry]:
             options={option.name: option.default for option in info.options},
             places=places(info.name, replaces_conv3x3=info.replaces_conv3x3).of_its_own,
         )
+
+
+def _cost_alone(info: BlockInfo, sizes: tuple[int, ...]) -> tuple[int, int] | None:
+    """Return the parameters and multiply-accumulates (of one image) of a block alone; None without torch."""
+    try:
+        require(PYTORCH)
+    except MissingRequirement:
+        return None
+    import torch
+
+    from .metering import meter
+
+    with torch.device("meta"):
+        found = meter(info.create(sizes[1], size=(sizes[2], sizes[3]), options={}), [torch.empty(1, *sizes[1:])])
+    return found.cost.parameters, found.cost.macs
 
 
 def _backbones() -> Iterator[Entry]:
