@@ -2,9 +2,10 @@
 
 Coordinate attention multiplies its map by a gate for every row, then by one for every column: two passes over the
 map, each of which ONNX Runtime broadcasts row by row. The product of the gates is a dense map, and what is left is one
-multiplication without broadcasting. Two ways to make it: a matrix product of one term, and both gates enlarged to the
-map by repeating them, which ONNX Runtime does in blocks of channels if the gates come from convolutions. Neither
-applies if something else reads the map between the two multiplications.
+multiplication without broadcasting. Three ways to make it: a matrix product of one term, a product that broadcasts both
+gates, the faster one for rows that are long, and both gates enlarged to the map by repeating them, which ONNX Runtime
+does in blocks of channels if the gates come from convolutions. None applies if something else reads the map between the
+two multiplications.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ class OuterProduct:
     """(x · rows) · columns as x · (rows ⊗ columns)."""
 
     name = "multiply row and column gates first"
+    _operator = "MatMul"
 
     def kind(self, node: ir.Node) -> str:
         """Return the kind by number of channels."""
@@ -33,8 +35,15 @@ class OuterProduct:
         assert found is not None
         given, rows, columns = found
         write = Writer(node)
-        gates = write.node("MatMul", [rows, columns], "gates")
+        gates = write.node(self._operator, [rows, columns], "gates")
         write.put(write.node("Mul", [given, gates], "gated"))
+
+
+class BroadcastGates(OuterProduct):
+    """The same with a product that broadcasts the gates of each other's axis."""
+
+    name = "multiply row and column gates first, by broadcasting"
+    _operator = "Mul"
 
 
 class EnlargedGates:
@@ -116,4 +125,4 @@ def _is_column_gate(value: ir.Value) -> bool:
 
 
 TURN = 3
-REWRITES = (OuterProduct(), EnlargedGates())
+REWRITES = (OuterProduct(), BroadcastGates(), EnlargedGates())

@@ -62,6 +62,14 @@ def test_a_turn_says_when_it_is_tried(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_the_rewrites_are_tried_in_this_order() -> None:
     assert [type(rewrite).__name__ for rewrite in REWRITES] == [
-        *("SplitReduction", "PooledMean", "PooledMapByMap", "OuterProduct", "EnlargedGates", "FewOutputs"),
+        *(
+            "SplitReduction",
+            "PooledMean",
+            "PooledMapByMap",
+            "OuterProduct",
+            "BroadcastGates",
+            "EnlargedGates",
+            "FewOutputs",
+        ),
         *("PixelLinear", "DepthwiseSum", "WiderGroups", "WiderGroups", "MinimalFiltering", "MinimalFiltering"),
     ]

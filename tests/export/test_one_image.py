@@ -11,7 +11,7 @@ from attn2trt.export.rewrites import BATCH_REWRITES, apply_whole
 from attn2trt.export.rewrites.one_image import OneImage
 from attn2trt.export.rewrites.per_image import images_of
 from attn2trt.export.rewrites.pooled_mean import PooledMapByMap
-from attn2trt.export.rewrites.row_column_gates import EnlargedGates, OuterProduct
+from attn2trt.export.rewrites.row_column_gates import BroadcastGates, EnlargedGates, OuterProduct
 
 from .rewrite_graphs import MAP, numbers, rewritten, same
 from .rewrite_graphs import model as graph_of
@@ -180,7 +180,7 @@ def test_one_image_or_inputs_of_other_batches_stay(inputs: str) -> None:
 def test_what_another_rewrite_has_written_is_part_of_the_loop() -> None:
     text = "u = Mul (x, rows) y = Mul (u, columns)"
     before = model(text, "double[n, 16, 4, 5] x", rows=numbers(1, 16, 4, 1), columns=numbers(1, 16, 1, 5))
-    for rewrite in (OuterProduct(), EnlargedGates()):
+    for rewrite in (OuterProduct(), BroadcastGates(), EnlargedGates()):
         same(before, looped(rewritten(before, rewrite)), *feeds())
 
 

@@ -14,7 +14,7 @@ from attn2trt.export.rewrites.few_outputs import FewOutputs
 from attn2trt.export.rewrites.narrow_convolutions import MOST_TERMS, DepthwiseSum, WiderGroups
 from attn2trt.export.rewrites.pixel_linear import PixelLinear
 from attn2trt.export.rewrites.pooled_mean import PooledMapByMap, PooledMean
-from attn2trt.export.rewrites.row_column_gates import EnlargedGates, OuterProduct
+from attn2trt.export.rewrites.row_column_gates import BroadcastGates, EnlargedGates, OuterProduct
 from attn2trt.export.rewrites.split_reduction import SplitReduction
 
 from .rewrite_graphs import MAP, convolution, model, numbers, rewritten, same
@@ -57,10 +57,12 @@ def test_later_opsets_give_the_axes_as_an_input() -> None:
         "u = Mul (columns, x) y = Mul (u, rows)",
     ],
 )
-def test_gates_are_multiplied_before_the_map(body: str) -> None:
+@pytest.mark.parametrize(("rewrite", "product"), [(OuterProduct(), "MatMul"), (BroadcastGates(), "Mul")])
+def test_gates_are_multiplied_before_the_map(body: str, rewrite: Rewrite, product: str) -> None:
     before = model(body, f"{MAP} x, double[n, 16, h, 1] rows, double[n, 16, 1, w] columns")
-    after = rewritten(before, OuterProduct())
-    assert [node.op_type for node in after.graph.node] == ["MatMul", "Mul"]
+    after = rewritten(before, rewrite)
+    assert [node.op_type for node in after.graph.node] == [product, "Mul"]
+    assert not kinds(ir.from_proto(after), rewrite)
     feeds = {"x": numbers(2, 16, 3, 5), "rows": numbers(2, 16, 3, 1), "columns": numbers(2, 16, 1, 5)}
     same(before, after, feeds)
 
@@ -82,7 +84,9 @@ def test_gates_are_not_enlarged_to_what_may_vary(sizes: str) -> None:
     assert kinds(ir.from_proto(before), OuterProduct())
 
 
-@pytest.mark.parametrize("rewrite", [OuterProduct(), EnlargedGates()], ids=lambda rewrite: rewrite.name)
+@pytest.mark.parametrize(
+    "rewrite", [OuterProduct(), BroadcastGates(), EnlargedGates()], ids=lambda rewrite: rewrite.name
+)
 def test_gates_of_fewer_channels_broadcast_as_before(rewrite: Rewrite) -> None:
     before = model(
         "u = Mul (x, rows) y = Mul (u, columns)",
