@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, TypeVar
 from ..core.bundle import MODEL, Bundle
 from ..core.manifest import REPORT
 from ..errors import InputError
+from ..modules.shapes import Shape
 from ..validate.verdict import Verdict
 from .map_section import MapSection, map_section
 from .measured_section import CostSection, LatencySection, cost_section, latency_section
@@ -199,15 +200,29 @@ def _mapping(manifest: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def _commands(bundle: Bundle, shown: Path) -> dict[str, str]:
     path, name = shlex.quote(str(shown)), shlex.quote(bundle.name)
     lower = next(iter(bundle.precisions), bundle.precision)
+    is_file = "onnx_file" in bundle.manifest
+    target = name if is_file else f"{name}{_shapes(bundle)}"
+    deployed = bundle.manifest.get("command") or f"attn2trt deploy {target}"
     # cost holds a module's blocks against the plain backbone, and an ONNX file has neither
-    of_module = {"cost": f"attn2trt cost {name} -o cost.json && attn2trt report {path} --add cost.json"}
+    of_module = {"cost": f"attn2trt cost {target} -o cost.json && attn2trt report {path} --add cost.json"}
     return {
-        **({} if "onnx_file" in bundle.manifest else of_module),
+        **({} if is_file else of_module),
         "validate": f"attn2trt validate {path}",
         "network": f"attn2trt validate {path} --network",
         "verify": f"attn2trt verify {path}",
         "compile": f"attn2trt compile {path} --precision {lower}",
         "benchmark": f"attn2trt benchmark {path}",
-        "deploy": f"attn2trt deploy {name} --precision fp32,fp16 --force",
+        "deploy": f"{deployed} --precision fp32,fp16 --force",
         "netron": f"pip install netron && netron {shlex.quote(str(shown / MODEL))}",
     }
+
+
+def _shapes(bundle: Bundle) -> str:
+    """The option --shape for each input at the size that was traced."""
+    sizes = {name: axis.opt for name, axis in bundle.axes.items()}
+    shapes = [
+        Shape(spec.name, spec.resolve(sizes), spec.dtype, spec.low, spec.high, spec.layout.replace("nchw", ""))
+        for spec in bundle.inputs
+    ]
+    texts = [shape.text if len(shapes) > 1 else shape.unnamed for shape in shapes]
+    return "".join(f" --shape {shlex.quote(text)}" for text in texts)

@@ -122,7 +122,9 @@ def test_a_bundle_without_measurements_names_the_commands_that_make_them(tmp_pat
     bundle = page_sample.write(tmp_path / "a b")
     text = page([bundle], shown=[Path("a b")])
     assert "attn2trt benchmark &#39;a b&#39;" in text
-    assert "attn2trt cost mine -o cost.json &amp;&amp; attn2trt report &#39;a b&#39; --add cost.json" in text
+    assert (
+        "attn2trt cost mine --shape 2x3 -o cost.json &amp;&amp; attn2trt report &#39;a b&#39; --add cost.json" in text
+    )
     assert "attn2trt validate &#39;a b&#39;" in text
     assert str(tmp_path) not in text
 
