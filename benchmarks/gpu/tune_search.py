@@ -37,7 +37,7 @@ GRAPH = "model.tuned.onnx"
 
 @dataclass(frozen=True)
 class Place:
-    """Where the plans of a case at a batch in a precision are, and how they are built.
+    """The place of the plans of a case at a batch in a precision, and the way in which they are built.
 
     Attributes:
         folder: The run's.

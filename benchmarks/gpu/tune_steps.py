@@ -54,7 +54,7 @@ class Work:
         return cases()[self.step.case]
 
     def place(self, case: TuneCase | None = None, precision: str | None = None) -> Place:
-        """Return where plans are: of the step's case and precision, or of another one at the same batch."""
+        """Return the place of plans: of the step's case and precision, or of another one at the same batch."""
         of, named = case or self.case, precision or self.step.precision
         return Place(self.folder, of, self.step.batch, named, self.options, self.jobs, self.carried)
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from gpu import tune_search, tune_steps, tune_timing, tune_work
@@ -75,7 +75,15 @@ def test_a_plain_plan_takes_and_gives_the_types_of_ours() -> None:
     assert [tensor.dtype for tensor in tensors] == ["float16", "int32", "float16"]
 
 
-CHOICE = SimpleNamespace(kind="mean", name="pool", count=2)
+class Choice(NamedTuple):
+    """A stand-in for a rewrite."""
+
+    name: str
+    kind: str
+    count: int
+
+
+CHOICE = Choice("pool", "mean", 2)
 TRIAL = Trial("pool", "mean", 2, 0.05, Difference(-0.01, -0.02, -0.005, 0.96, 12), kept=False)
 
 
