@@ -74,6 +74,12 @@ def source_of(bundle: Bundle, precision: str) -> Source:
     return Source(graph, () if entry is None else tuple(entry.get("keep_fp32", ())), bundle.io(precision))
 
 
+def require_candidates(bundle: Bundle, precision: str) -> None:
+    """Raise InputError for a precision without candidates, or of which the bundle has no graph."""
+    _require_float(precision)
+    source_of(bundle, precision)
+
+
 def choices(bundle: Bundle, precision: str) -> tuple[Choice, ...]:
     """Return all that can be chosen for the bundle's graph of this precision, the most promising first.
 
@@ -229,7 +235,10 @@ def _changed(model: ir.Model, source: Source, precision: str, lowering: Lowering
 def _require_float(precision: str) -> None:
     if precision not in (FP32, TF32, *CAST):
         expected = ", ".join((FP32, TF32, *CAST))
-        raise InputError(f"received the precision {precision}, which has no candidates; expected one of {expected}")
+        raise InputError(
+            f"received the precision {precision}, for which no other graphs are written; expected one of {expected}; "
+            "attn2trt compile builds its plan"
+        )
 
 
 def _require_one_of_each_kind(chosen: Sequence[Choice]) -> None:

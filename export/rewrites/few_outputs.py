@@ -4,7 +4,7 @@ The spatial gates of CBAM, BAM and triplet attention make one channel out of two
 channels at once and throws seven away. Here the eight are eight neighbours in a row: the kernel is seven columns wider
 and moves eight columns at a time, and the channels then go back to where they are in the row. It does twice the work
 of one channel in place of eight times. Does not apply to more than one output channel, to groups, strides or
-dilation, or where the weights are computed.
+dilation, or if the weights or the bias are computed.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ class FewOutputs:
         """Return the kind by kernel and input channels."""
         weight = constant(node.inputs[1]) if node.op_type == "Conv" else None
         if weight is None or weight.ndim != 4 or weight.shape[0] != 1 or weight.shape[1] > LARGEST:
+            return ""
+        if len(node.inputs) > 2 and node.inputs[2] is not None and constant(node.inputs[2]) is None:
             return ""
         if not moves_by_one(node) or node.attributes.get_int("group", 1) != 1 or weight.shape[3] == 1:
             return ""

@@ -11,6 +11,9 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
 # between the name of a place and what was written there
 WRITTEN = " > "
+# operators are written as this opset has them: Squeeze and Unsqueeze take their axes as an input
+OLDEST_OPSET = 13
+FLOATS = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.FLOAT, ir.DataType.DOUBLE})
 
 
 class Rewrite(Protocol):
@@ -97,9 +100,15 @@ def _finish(model: ir.Model) -> None:
 
 
 def _kind(node: ir.Node, rewrite: Rewrite) -> str:
-    """Return the kind of a node. A node that a rewrite has written has none: its parts may look like another place."""
-    ours = WRITTEN in (node.name or "")
-    return rewrite.kind(node) if node.domain in ("", "ai.onnx") and not ours else ""
+    """Return the kind of a node; "" for one of another domain, of an older opset, or that gives no floats.
+
+    A node that a rewrite has written has none: its parts may look like another place.
+    """
+    graph = node.graph
+    if node.domain not in ("", "ai.onnx") or WRITTEN in (node.name or "") or not isinstance(graph, ir.Graph):
+        return ""
+    is_new = graph.opset_imports.get("", 0) >= OLDEST_OPSET
+    return rewrite.kind(node) if is_new and node.outputs[0].dtype in FLOATS else ""
 
 
 def sizes(value: ir.Value | None, rank: int) -> tuple[int | None, ...] | None:
@@ -109,9 +118,16 @@ def sizes(value: ir.Value | None, rank: int) -> tuple[int | None, ...] | None:
     return tuple(size if isinstance(size, int) else None for size in value.shape)
 
 
+def alike(values: Sequence[ir.Value], axis: int) -> bool:
+    """Return True if all tensors are known to have the same size along an axis, by its number or by its name."""
+    found = [None if value.shape is None else value.shape[axis] for value in values]
+    named = [size.value if isinstance(size, ir.SymbolicDim) else size for size in found]
+    return None not in named and len({*named}) == 1
+
+
 def constant(value: ir.Value | None) -> np.ndarray | None:
-    """The numbers of a weight or a constant; None of what is computed."""
-    tensor = None if value is None else ir.convenience.get_const_tensor(value)
+    """Return the numbers of a weight or a constant; None of what is computed, or may be fed in place of a default."""
+    tensor = None if value is None or value.is_graph_input() else ir.convenience.get_const_tensor(value)
     return None if tensor is None else tensor.numpy()
 
 

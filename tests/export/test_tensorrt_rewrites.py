@@ -310,6 +310,67 @@ def test_hard_swish_is_written_out(name: str) -> None:
     assert "HardSwish" not in computes_the_same(model("y = HardSwish (x)"), named(name))
 
 
+RECURRENT = """m = ReduceMean <axes: ints = [2, 3], keepdims: int = 0> (x) a = Gemm (m, s) r = Relu (a)
+    y = Gemm (r, s)"""
+
+
+def test_a_layer_that_follows_on_itself_is_not_run_on_both_at_once() -> None:
+    before = model(RECURRENT, output="n, 16", s=numbers(16, 16))
+    assert not kinds(ir.from_proto(before), named("shared layers on all values at once"))
+
+
+def test_shared_layers_that_are_outputs_stay() -> None:
+    body = TWO_ROWS.replace("s = Add (mo, po) y = Sigmoid (s)", "y = Add (mo, po)")
+    before = model(body, output="n, 16", **WEIGHTS)
+    shared = named("shared layers on all values at once")
+    assert kinds(ir.from_proto(before), shared)
+    before.graph.output.extend(value for value in before.graph.value_info if value.name == "mo")
+    assert not kinds(ir.from_proto(before), shared)
+
+
+def test_a_bias_of_each_image_is_no_bias_of_a_layer() -> None:
+    body = "a = Gemm <transB: int = 1> (x, w, b) s = Sigmoid (a) y = Unsqueeze (s, axes)"
+    given, convolutions = "double[4, 16] x", named("gate as 1x1 convolutions")
+    for shape, is_layer in (((1, 4), True), ((4, 1), False), ((4, 4), False)):
+        before = model(body, given, output="4, 4, 1, 1", w=numbers(4, 16), b=numbers(*shape), **SPATIAL)
+        assert bool(kinds(ir.from_proto(before), convolutions)) == is_layer
+
+
+def test_a_gate_of_all_images_is_not_joined_with_those_of_each() -> None:
+    one = "m = ReduceMax <axes: ints = [0, 2, 3]> (x) k = Mul (x, m) h = ReduceMax <axes: ints = [2, 3]> (x)"
+    before = model(f"{one} l = Mul (h, x) y = Concat <axis: int = 1> (k, l)", output="n, 32, h, w")
+    assert not kinds(ir.from_proto(before), named("one product of joined maps"))
+
+
+def test_a_weight_that_may_be_fed_is_no_constant() -> None:
+    body = f"m = ReduceMean <axes: ints = [2, 3]> (x) {CONVOLUTIONS.format('m', 'o')} y = Mul (x, o)"
+    before = model(body, **KERNELS)
+    assert kinds(ir.from_proto(before), named("gate as matrix products"))
+    for name in ("w", "v"):
+        value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.DOUBLE, KERNELS[name].shape)
+        before.graph.input.append(value)
+    assert not kinds(ir.from_proto(before), named("gate as matrix products"))
+
+
+@pytest.mark.parametrize("pads", ["2, 2", "4, 0", "0, 4"])
+def test_a_convolution_longer_than_the_channels_becomes_a_product(pads: str) -> None:
+    weights = {"w": numbers(1, 1, 5), "b": numbers(1)}
+    before = model(BANDED.replace("1, 1", pads), "double[n, 1, 2] x", output="n, 1, 2", **weights)
+    computes_the_same(before, named("convolution along channels as a matrix product"), (None, 1, 2))
+
+
+def test_a_computed_bias_is_not_lost() -> None:
+    body = "m = ReduceMax <axes: ints = [0, 2, 3], keepdims: int = 0> (x) k = Slice (m, at, to) y = Conv (x, w, k)"
+    before = model(body, output="n, 1, h, v", w=numbers(1, 16, 1, 3), at=np.array([0]), to=np.array([1]))
+    assert not kinds(ir.from_proto(before), named("one output channel as columns of several"))
+
+
+def test_whole_numbers_and_graphs_of_old_opsets_are_no_places() -> None:
+    for given, opset in (("int32[n, 4, 3, 5] x", 17), ("double[n, 4, 3, 5] x", 12)):
+        before = model("m = ReduceMean <axes: ints = [2, 3]> (x) y = Cast <to: int = 11> (m)", given, opset=opset)
+        assert not any(kinds(ir.from_proto(before), rewrite) for rewrite in REWRITES)
+
+
 def test_every_candidate_has_a_name_of_its_own_and_the_first_are_there() -> None:
     names = [one.name for one in (*REWRITES, *LOWERINGS)]
     assert len({*names}) == len(names)

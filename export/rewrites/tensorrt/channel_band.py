@@ -41,6 +41,8 @@ class ChannelBand:
         before = node.attributes.get_ints("pads", (0, 0))[0]
         band = np.zeros((known[2], known[2]), weight.dtype)
         for place, number in enumerate(weight[0, 0]):
+            if abs(before - place) >= known[2]:  # it meets zeros alone
+                continue
             band += np.diag(np.full(known[2] - abs(before - place), number, weight.dtype), before - place)
         result = write.node("MatMul", [given(node), write.weight(band, "band")], "product")
         if len(node.inputs) > 2:

@@ -106,7 +106,9 @@ def _product_of_rows(node: ir.Node, weight: np.ndarray, bias: np.ndarray | None)
     if node.op_type == "MatMul":
         return Product(weight.T, None)
     rows = weight if node.attributes.get_int("transB", 0) else weight.T
-    if node.attributes.get_int("transA", 0) != 0 or (bias is not None and bias.size not in (1, len(rows))):
+    # a bias (n, 1) of as many images as there are outputs has one number for each image
+    is_vector = bias is None or bias.size == 1 or bias.shape in ((len(rows),), (1, len(rows)))
+    if node.attributes.get_int("transA", 0) != 0 or not is_vector:
         return None
     scale, bias_scale = node.attributes.get_float("alpha", 1.0), node.attributes.get_float("beta", 1.0)
     wide = None if bias is None else np.broadcast_to(bias.reshape(-1) * bias_scale, rows.shape[:1])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from ..rewrite import Writer, constant, sizes
+from ..rewrite import Writer, alike, constant, sizes
 
 
 class JoinedProducts:
@@ -36,7 +36,9 @@ def _operands(node: ir.Node) -> list[tuple[ir.Value, ir.Value]] | None:
         return None
     found = [_map_and_gate(value) for value in node.inputs]
     pairs = [pair for pair in found if pair is not None]
-    return pairs if len(pairs) == len(found) else None
+    # one map or gate for all images beside others is not joined with them
+    is_one = len(pairs) == len(found) and all(alike(values, 0) for values in zip(*pairs, strict=True))
+    return pairs if is_one else None
 
 
 def _map_and_gate(value: ir.Value | None) -> tuple[ir.Value, ir.Value] | None:

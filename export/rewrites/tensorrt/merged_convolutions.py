@@ -62,8 +62,8 @@ def _siblings(node: ir.Node) -> list[ir.Node]:
     found = [one for one in graph if one in readers]
     if len(found) < 2:
         return []
-    kernel, _ = _merged(found)
-    return found if kernel.size <= MOST_WORK * sum(_weight(one).size for one in found) else []
+    size = int(np.prod(_merged_shape(found)))
+    return found if size <= MOST_WORK * sum(_weight(one).size for one in found) else []
 
 
 def _fits(node: ir.Node) -> bool:
@@ -78,12 +78,19 @@ def _fits(node: ir.Node) -> bool:
     return is_odd and list(node.attributes.get_ints("pads", (0, 0, 0, 0))) == half * 2
 
 
-def _merged(found: list[ir.Node]) -> tuple[np.ndarray, list[int]]:
-    """Return one weight of all convolutions without groups, and its padding."""
+def _merged_shape(found: list[ir.Node]) -> tuple[int, int, int, int]:
+    """Return the outputs, inputs, height and width of one kernel of all convolutions without groups."""
     weights = [_weight(one) for one in found]
     height, width = (max(weight.shape[axis] for weight in weights) for axis in (2, 3))
     inputs = weights[0].shape[1] * found[0].attributes.get_int("group", 1)
-    kernel = np.zeros((sum(map(len, weights)), inputs, height, width), weights[0].dtype)
+    return sum(map(len, weights)), inputs, height, width
+
+
+def _merged(found: list[ir.Node]) -> tuple[np.ndarray, list[int]]:
+    """Return one weight of all convolutions without groups, and its padding."""
+    weights = [_weight(one) for one in found]
+    kernel = np.zeros(_merged_shape(found), weights[0].dtype)
+    height, width = kernel.shape[2:]
     start = 0
     for one, weight in zip(found, weights, strict=True):
         top, left = (height - weight.shape[2]) // 2, (width - weight.shape[3]) // 2

@@ -6,7 +6,7 @@ every one of them. Side by side along an axis the values go through each layer o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..pixel_linear import ELEMENTWISE
-from ..rewrite import Writer, sizes, take_over
+from ..rewrite import Writer, alike, sizes, take_over
 from .gate_chain import product_of
 
 ROW, HEIGHT = 1, 2  # the axes along which rows (n, k, c) and maps (n, c, h, 1) stand side by side
@@ -105,7 +105,7 @@ def _parts(write: Writer, found: _Shared, value: ir.Value) -> list[ir.Value]:
 def _shared(node: ir.Node) -> _Shared | None:
     """Return the shared levels that end in a node, if it is the last of the last level; else None."""
     top = _level_of(node)
-    if not top or top[-1] is not node or _next_level(top):
+    if not top or top[-1] is not node or _next_level(top) or any(one.outputs[0].is_graph_output() for one in top):
         return None
     levels = [top]
     while below := _level_below(levels[0]):
@@ -114,7 +114,38 @@ def _shared(node: ir.Node) -> _Shared | None:
     while levels and product_of(levels[0][0]) is None:
         levels.pop(0)
     roots = tuple(value for one in (levels[0] if levels else ()) if (value := one.inputs[0]) is not None)
-    return _Shared(roots, tuple(levels)) if roots and _fit(roots) else None
+    nodes = {one for level in levels for one in level}
+    return _Shared(roots, tuple(levels)) if roots and _fit(roots) and not _need(roots, nodes) else None
+
+
+def _need(values: Sequence[ir.Value], nodes: set[ir.Node]) -> bool:
+    """Return True if some value is made of what one of the nodes gives, as in a layer that follows on itself."""
+    seen: set[ir.Node] = set()
+    left = [value.producer() for value in values]
+    while left:
+        node = left.pop()
+        if node is None or node in seen:
+            continue
+        if node in nodes:
+            return True
+        seen.add(node)
+        left += [value.producer() for value in _all_read(node)]
+    return False
+
+
+def _all_read(node: ir.Node) -> Iterator[ir.Value]:
+    """Yield what a node reads, and what the bodies of an If or a Loop read."""
+    yield from (value for value in node.inputs if value is not None)
+    for attribute in node.attributes.values():
+        for body in _bodies(attribute):
+            for inner in body:
+                yield from _all_read(inner)
+
+
+def _bodies(attribute: ir.Attr) -> tuple[ir.Graph, ...]:
+    if attribute.type == ir.AttributeType.GRAPH:
+        return (attribute.as_graph(),)
+    return tuple(attribute.as_graphs()) if attribute.type == ir.AttributeType.GRAPHS else ()
 
 
 def _level_of(node: ir.Node) -> tuple[ir.Node, ...]:
@@ -164,12 +195,10 @@ def _fit(roots: Sequence[ir.Value]) -> bool:
     """Return True if the roots can stand side by side: rows (n, c), or maps of one column (n, c, h, 1)."""
     if len(set(roots)) != len(roots):
         return False
-    shapes = [root.shape for root in roots]
-    if any(shape is None or shapes[0] is None or shape[:2] != shapes[0][:2] for shape in shapes):
-        return False
     rows = all(sizes(root, 2) is not None for root in roots)
     found = [sizes(root, 4) for root in roots]
-    return rows or all(one is not None and one[3] == 1 for one in found)
+    maps = all(one is not None and one[3] == 1 for one in found)
+    return (rows or maps) and alike(roots, 0) and alike(roots, 1)
 
 
 TURN = 3
