@@ -14,10 +14,10 @@ from ..child import ANSWER_SECONDS, Child
 from ..environment import ask_driver
 from ..runtime import Arrays
 from .flavours import RTX
-from .foreign_plan_child import LAYERS
 from .here import probe_flavour, why_no_flavour
 from .plan_header import PlanHeader
 from .profiles import Profile
+from .runtime_child import LAYERS
 
 
 class ForeignPlan(Child):

@@ -7,8 +7,6 @@ import json
 import os
 from pathlib import Path
 
-import numpy as np
-
 from ...core.bundle import spec_from_json
 from ...core.channel import failure
 from ...errors import CheckFailed
@@ -16,8 +14,7 @@ from ..channel import send
 from ..child import answers, serve
 from .flavours import FLAVOURS
 from .runtime import TensorRTRuntime
-
-LAYERS = "layers"
+from .runtime_child import LAYERS, layers
 
 
 def main(plan: str, about: str) -> None:
@@ -30,7 +27,7 @@ def main(plan: str, about: str) -> None:
         return
     profiles = [{name: [axis.min, axis.opt, axis.max] for name, axis in one.axes.items()} for one in loaded.profiles]
     send(stream, {"name": loaded.name, "profiles": profiles, "types": loaded.types()})
-    serve(loaded, stream, more={LAYERS: lambda: {LAYERS: np.frombuffer(loaded.layers().encode(), np.uint8)}})
+    serve(loaded, stream, more={LAYERS: lambda: layers(loaded)})
 
 
 def open_foreign(plan: Path, about: str) -> TensorRTRuntime:

@@ -9,9 +9,11 @@ from .profiles import Shape
 
 
 def inspected(trt: Any, engine: Any, context: Any, shapes: Mapping[str, Shape]) -> str:
-    """Return what the inspector says of an engine at these shapes of its inputs: without any it leaves types open.
+    """Return what the inspector says of an engine at these shapes of its inputs.
 
-    Without a ``context``, which TensorRT could not make, the shapes are not told.
+    TensorRT 8.6 leaves the types of tensors open if a shape varies, although these shapes are set, until the context
+    has run: then it told all of them, of the one plan of which both documents were recorded. Without a ``context``,
+    which TensorRT could not make, the shapes are not told.
     """
     inspector = engine.create_engine_inspector()
     if context is not None:

@@ -15,8 +15,8 @@ from ..runtime import Arrays
 from .build import Order
 from .build_child import order_to_json
 from .flavours import FLAVOURS
-from .plans import Plan, kernels_name
-from .runtime_child import KERNELS
+from .plans import Plan, kernels_name, layers_name, layers_role
+from .runtime_child import KERNELS, LAYERS
 
 BUILD_SECONDS = 3600
 
@@ -39,6 +39,10 @@ class IsolatedPlan(Child):
     def kernel_cache(self) -> bytes:
         """The kernels that TensorRT for RTX compiled while it ran; empty for another TensorRT."""
         return self.ask("reading its kernels", {"do": KERNELS})[1][KERNELS].tobytes()
+
+    def layers(self) -> str:
+        """Return what the inspector says of the plan: once it has run, TensorRT 8.6 tells types that were open."""
+        return self.ask("inspecting the plan", {"do": LAYERS})[1][LAYERS].tobytes().decode()
 
 
 def checked(bundle: Bundle, plan: Plan) -> tuple[Path, str]:
@@ -73,16 +77,31 @@ def keep_kernels(bundle: Bundle, plan: Plan, cache: bytes) -> Bundle:
     Returns the bundle as it then is. Nothing changes if there are none, if they are there already, or if the bundle
     cannot be written: the kernels are compiled again the next time.
     """
-    name = kernels_name(plan.file)
-    listed = bundle.manifest["files"].get(name)
-    if not cache or (listed is not None and listed["sha256"] == hashlib.sha256(cache).hexdigest()):
-        return bundle
     role = f"kernels that {plan.built_by} compiled for {plan.file} on this machine"
+    return _keep(bundle, kernels_name(plan.file), cache, role)
+
+
+def keep_layers(bundle: Bundle, plan: Plan, text: str) -> Bundle:
+    """Put what the inspector says of a plan that has run in place of what it said when the plan was built.
+
+    Returns the bundle as it then is. Nothing changes if that is the same, if the bundle does not list the plan, or if
+    it cannot be written.
+    """
+    if plan.file not in bundle.manifest["files"]:
+        return bundle
+    return _keep(bundle, layers_name(plan.file), text.encode(), layers_role(plan.file))
+
+
+def _keep(bundle: Bundle, name: str, content: bytes, role: str) -> Bundle:
+    """Write a file that belongs to a plan, and list it, if it is another one and the bundle can be written."""
+    listed = bundle.manifest["files"].get(name)
+    if not content or (listed is not None and listed["sha256"] == hashlib.sha256(content).hexdigest()):
+        return bundle
     try:
         with changing(bundle.path) as current:
             # not listed while it is another one
             without = current if listed is None else extend(current, {}, {}, without=[name])
-            (bundle.path / name).write_bytes(cache)
+            (bundle.path / name).write_bytes(content)
             return extend(without, {name: role}, {})
     except (OSError, StorageError):
         return bundle

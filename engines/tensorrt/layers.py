@@ -4,7 +4,8 @@ The document is JSON of detailed verbosity, with raw control characters in its s
 the names of its nodes (``Conv_0 + PWN(Sigmoid_1)``); ``Metadata`` names them as well (``[ONNX Layer: Conv_0]``).
 
 A tensor has its type in ``Format/Datatype`` (8.6, 10), or in ``Datatype`` or ``DataType`` beside ``Format`` (11). 8.6
-leaves it open if shapes vary ("N/A due to dynamic shapes"): then the kernel's name and the weights tell.
+leaves it open if shapes vary ("N/A due to dynamic shapes") until the context that is asked has run: then the kernel's
+name and the weights tell.
 """
 
 from __future__ import annotations
@@ -67,6 +68,20 @@ def read_layers(text: str) -> list[Layer]:
         return [_layer(entry) for entry in found]
     except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"the inspector's document cannot be read ({error!r})") from None
+
+
+def fullest(documents: Iterable[str]) -> str:
+    """Return the document that tells the types of most tensors, the first of equals; "" without any document."""
+    return max(documents, key=_types_told, default="")
+
+
+def _types_told(text: str) -> int:
+    """Return of how many tensors a document tells the type; -1 if it cannot be read."""
+    try:
+        layers = read_layers(text)
+    except ValueError:
+        return -1
+    return sum(bool(tensor.form) for layer in layers for tensor in (*layer.reads, *layer.writes))
 
 
 def _layer(entry: Mapping[str, Any]) -> Layer:

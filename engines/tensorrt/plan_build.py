@@ -16,7 +16,7 @@ from ...core.tensor_spec import TensorSpec
 from .build import BuildOptions, Order
 from .flavours import TENSORRT, Flavour
 from .isolated import BUILD_SECONDS, start_build
-from .plans import FOLDER, Plan, file_name, layers_name, log_name
+from .plans import FOLDER, Plan, file_name, layers_name, layers_role, log_name
 from .profiles import Profile
 
 CACHE = f"{FOLDER}/timing.cache"
@@ -119,7 +119,7 @@ class PlanBuild:
         order.plan.replace(request.folder / name)
         if order.layers.exists():
             order.layers.replace(request.folder / layers_name(name))
-            files[layers_name(name)] = f"what TensorRT's inspector says of {name}"
+            files[layers_name(name)] = layers_role(name)
         if order.cache.exists() and sha256(order.cache) != order.known_sha256:
             cache = free_name(CACHE, taken)
             order.cache.replace(request.folder / cache)

@@ -143,6 +143,13 @@ def is_of_its_graph(bundle: Bundle, plan: Plan) -> bool:
     return graph is not None and plan.graph == bundle.manifest["files"][graph]["sha256"]
 
 
+def is_measured(bundle: Bundle, plan: Plan) -> bool:
+    """Tell whether a tuned plan is the one that ``tune`` timed and judged: ``compile --tuned`` builds others."""
+    entry = bundle.tuned_graph(plan.flavour, plan.precision)
+    listed = bundle.manifest["files"].get(plan.file)
+    return plan.tuned and entry is not None and listed is not None and entry.get("plan") == listed["sha256"]
+
+
 def file_name(
     flavour: Flavour, capabilities: Sequence[str], version: Version, precision: str, *, tuned: bool = False
 ) -> str:
@@ -164,6 +171,11 @@ def tuned_name(flavour: Flavour, precision: str) -> str:
 def layers_name(plan: str) -> str:
     """The path of what TensorRT's inspector says of a plan, beside it."""
     return f"{plan.removesuffix('.plan')}.layers.json"
+
+
+def layers_role(plan: str) -> str:
+    """Return what that file is, for the manifest."""
+    return f"what TensorRT's inspector says of {plan}"
 
 
 def kernels_name(plan: str) -> str:

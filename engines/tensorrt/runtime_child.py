@@ -15,10 +15,11 @@ from ...core.channel import failure
 from ...errors import CheckFailed
 from ..channel import send
 from ..child import answers, serve
+from ..runtime import Arrays
 from .plans import Plan
 from .runtime import TensorRTRuntime
 
-KERNELS = "kernel cache"
+KERNELS, LAYERS = "kernel cache", "layers"
 
 
 def main(plan: str, about: str) -> None:
@@ -30,7 +31,18 @@ def main(plan: str, about: str) -> None:
         send(stream, failure(error))
         return
     send(stream, {"name": loaded.name})
-    serve(loaded, stream, more={KERNELS: lambda: {KERNELS: np.frombuffer(loaded.kernel_cache(), np.uint8)}})
+    serve(
+        loaded, stream, more={KERNELS: lambda: _bytes(KERNELS, loaded.kernel_cache()), LAYERS: lambda: layers(loaded)}
+    )
+
+
+def layers(loaded: TensorRTRuntime) -> Arrays:
+    """Answer what the inspector says of a plan, as UTF-8."""
+    return _bytes(LAYERS, loaded.layers().encode())
+
+
+def _bytes(name: str, content: bytes) -> Arrays:
+    return {name: np.frombuffer(content, np.uint8)}
 
 
 def open_described(plan: Path, about: str, *, graphed: bool = False, profiled: bool = False) -> TensorRTRuntime:

@@ -24,9 +24,9 @@ from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.engines.tensorrt import here, plan_build
 from attn2trt.engines.tensorrt.build import Order
 from attn2trt.engines.tensorrt.plans import Plan, layers_name
-from attn2trt.errors import CheckFailed, InputError, MissingRequirement
+from attn2trt.errors import CheckFailed, InputError, Interrupted, MissingRequirement
 from attn2trt.validate.stages import tensorrt as plan_stages
-from attn2trt.validate.stages.layer_precision import check_layers
+from attn2trt.validate.stages.layer_precision import check_layers, is_fuller
 from attn2trt.validate.verdict import StageResult
 from attn2trt.workflows import compile as compiling
 from attn2trt.workflows.validate import validate_bundle
@@ -217,9 +217,10 @@ def test_a_builder_that_fails_leaves_its_log_and_no_plan(
 
 
 class Stand:
-    """ONNX Runtime in place of a plan; ``factor`` scales what it returns."""
+    """ONNX Runtime in place of a plan; ``factor`` scales what it returns, ``told`` is the inspector's after a run."""
 
     factor = 1.0
+    told = ""
 
     def __init__(self, bundle: Bundle, plan: Plan) -> None:
         self._runtime = OrtRuntime(bundle.path / bundle.graphs[plan.precision])
@@ -232,6 +233,9 @@ class Stand:
 
     def load(self) -> None:
         return None
+
+    def layers(self) -> str:
+        return self.told
 
     def run(self, feeds: dict[str, Any]) -> dict[str, Any]:
         return {name: value * np.float32(self.factor) for name, value in self._runtime.run(feeds).items()}
@@ -417,6 +421,44 @@ def test_layers_that_are_not_there_or_changed_are_not_checked(bundle: Path, monk
     assert check_layers(open_bundle(bundle), plan).status == "not checked"
     (bundle / layers_name(plan.file)).unlink()
     assert check_layers(open_bundle(bundle), plan).status == "not checked"
+
+
+OPEN = {"Name": "node_conv", "LayerType": "CaskConvolution", "Inputs": [{"Format/Datatype": "N/A"}]}
+TOLD = json.dumps({"Layers": [OPEN | {"Inputs": [{"Format/Datatype": "Row major linear FP32"}]}]})
+
+
+def layers_stage(bundle: Path) -> StageResult:
+    return next(stage for stage in validate_bundle(bundle).stages if stage.label.endswith("fp32, layers"))
+
+
+@pytest.mark.usefixtures("builder")
+def test_what_a_plan_tells_after_it_ran_is_judged_and_kept(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "LAYERS", [OPEN])
+    monkeypatch.setattr(plan_stages, "IsolatedPlan", Stand)
+    _, plan = compiling.compile_bundle(bundle)
+    file = bundle / layers_name(plan.file)
+    built = file.read_text()
+    assert (layers_stage(bundle).status, file.read_text()) == ("not checked", built)
+    monkeypatch.setattr(plan_stages, "IsolatedPlan", type("Tells", (Stand,), {"told": TOLD}))
+    assert (layers_stage(bundle).status, file.read_text()) == ("passed", TOLD)
+    assert all(finding.ok for finding in verify(bundle))
+    # what tells less does not replace it
+    monkeypatch.setattr(plan_stages, "IsolatedPlan", type("Forgets", (Stand,), {"told": built}))
+    assert (layers_stage(bundle).status, file.read_text()) == ("passed", TOLD)
+    # what somebody else put there stays, and verify names it
+    file.write_text(built)
+    assert not is_fuller(open_bundle(bundle), plan, TOLD)
+
+
+@pytest.mark.usefixtures("builder")
+def test_an_inspector_that_breaks_takes_nothing_along(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(_: Stand) -> str:
+        raise Interrupted("TensorRT's process was killed while inspecting the plan")
+
+    monkeypatch.setattr(plan_stages, "IsolatedPlan", type("Breaks", (Stand,), {"layers": breaks}))
+    compiling.compile_bundle(bundle)
+    assert [stage.status for stage in stages(bundle)] == ["passed", "passed"]
+    assert layers_stage(bundle).status == "not checked"
 
 
 @pytest.mark.tensorrt

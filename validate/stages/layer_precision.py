@@ -8,7 +8,7 @@ from pathlib import Path
 from ...core.bundle import Bundle, is_as_listed
 from ...core.computed_in import converting_nodes, lowered_nodes
 from ...core.precision import PRECISIONS
-from ...engines.tensorrt.layers import achieved, read_layers
+from ...engines.tensorrt.layers import achieved, fullest, read_layers
 from ...engines.tensorrt.plans import Plan, graph_of, layers_name, modules_of
 from ..verdict import StageResult, not_checked
 from .stage import LAYERS, Stage, plan_stage
@@ -17,24 +17,43 @@ from .stage import LAYERS, Stage, plan_stage
 MOST_NAMED = 5
 
 
-def check_layers(bundle: Bundle, plan: Plan) -> StageResult:
+def check_layers(bundle: Bundle, plan: Plan, now: str = "") -> StageResult:
     """Return the stage ``tensorrt fp16, layers``.
 
     It failed if a layer computes in another precision than its nodes have in the graph. It is not checked if the
     inspector's file is missing, is not the one that was written, or tells nothing of these nodes.
+
+    Args:
+        bundle: The bundle.
+        plan: One of its plans.
+        now: What the inspector says of the plan after it has run, if it was asked: it stands for the file if it tells
+            the types of more tensors.
     """
     stage = plan_stage(plan.flavour, plan.precision, LAYERS, tuned=plan.tuned)
     name = layers_name(plan.file)
-    if not is_as_listed(bundle, name):
+    text = fullest([*_listed(bundle, name), now])
+    if not text and not _listed(bundle, name):
         without = f"{plan.file} was built without a GPU, and only a plan that is loaded can be inspected"
         return not_checked(
             stage, f"{name} is not the file that the manifest lists; compile again" if plan.gpu else without
         )
-    text = (bundle.path / name).read_text(encoding="utf-8")
     graph = graph_of(bundle, plan)
     if graph is None:
         return not_checked(stage, f"the bundle has no graph of {plan.file}; compile again")
     return judge_layers(stage, text, bundle.path / graph, modules_of(bundle, plan))
+
+
+def is_fuller(bundle: Bundle, plan: Plan, now: str) -> bool:
+    """Tell whether a document on a plan of the bundle tells more than the file that is there, or there is none."""
+    name = layers_name(plan.file)
+    before = _listed(bundle, name)
+    is_changed = name in bundle.manifest["files"] and not before  # what somebody put there stays, and verify names it
+    return bool(now) and not is_changed and (not before or fullest([*before, now]) == now != before[0])
+
+
+def _listed(bundle: Bundle, name: str) -> list[str]:
+    """Return the document in a file of the bundle; none if it is not the one that the manifest lists."""
+    return [(bundle.path / name).read_text(encoding="utf-8")] if is_as_listed(bundle, name) else []
 
 
 def judge_layers(stage: Stage, text: str, graph: Path, modules: Mapping[str, str]) -> StageResult:

@@ -9,13 +9,13 @@ from ...core.bundle import Bundle, open_bundle
 from ...engines.environment import probe_tensorrt
 from ...engines.tensorrt.flavours import RTX, TENSORRT
 from ...engines.tensorrt.here import why_not_runnable
-from ...engines.tensorrt.isolated import IsolatedPlan, keep_kernels
+from ...engines.tensorrt.isolated import IsolatedPlan, keep_kernels, keep_layers
 from ...engines.tensorrt.plans import Plan, is_of_its_graph, plans_of
 from ...errors import CheckFailed, MissingRequirement
 from ..cases import Case
 from ..verdict import StageResult, not_checked
 from .judge import Pairs, StageJudge, not_loaded
-from .layer_precision import check_layers
+from .layer_precision import check_layers, is_fuller
 from .stage import Stage, plan_stage
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def judge_plans(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None)
         elif why := why_not_runnable(plan):
             stages.append(not_checked(stage, why))
         else:
-            stages += [*_judged(bundle, plan, stage, pairs, max_error), check_layers(bundle, plan)]
+            stages += _judged(bundle, plan, stage, pairs, max_error)
     if not any(plan.product is TENSORRT for plan in plans):
         stages.append(without_plan())
     return stages
@@ -50,15 +50,29 @@ def _judged(bundle: Bundle, plan: Plan, stage: Stage, pairs: Pairs, max_error: f
         return (pair for pair in pairs() if covers(plan, pair[0]))
 
     outside = "no recorded case lies inside of its profiles; compile without --profile"
+    layers = ""
     try:
         with IsolatedPlan(bundle, plan) as runtime:
             judge = StageJudge(stage, runtime, max_error, without_cases=outside, io=bundle.io(plan.precision))
             yield from judge.results(inside)
-            if plan.product is RTX and judge.load():
-                # read again: another plan's kernels may be in the manifest since
-                keep_kernels(open_bundle(bundle.path), plan, runtime.kernel_cache())
+            if judge.load():
+                layers = _layers(runtime)
+                # read again: another plan's files may be in the manifest since
+                if plan.product is RTX:
+                    keep_kernels(open_bundle(bundle.path), plan, runtime.kernel_cache())
     except (CheckFailed, MissingRequirement) as error:
         yield not_loaded(stage, error)
+    yield check_layers(bundle, plan, layers)
+    if is_fuller(bundle, plan, layers):
+        keep_layers(open_bundle(bundle.path), plan, layers)
+
+
+def _layers(runtime: IsolatedPlan) -> str:
+    """Return what the inspector says of a plan that has run; "" if it cannot: what it said at first stands then."""
+    try:
+        return runtime.layers()
+    except CheckFailed:
+        return ""
 
 
 def covers(plan: Plan, case: Case) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from attn2trt.engines.tensorrt.layers import achieved, read_layers
+from attn2trt.engines.tensorrt.layers import achieved, fullest, read_layers
 
 
 def document(*layers: dict[str, Any]) -> str:
@@ -171,3 +171,12 @@ def test_a_layer_that_casts_inside_is_not_judged_by_what_it_reads(
     layers = read_layers(document(layer("__myl_CastRelu", "Float", "kgen", **{"Metadata": about, **more})))
     found = achieved(layers, "fp16", frozenset("a"), frozenset(["cast_to_fp16_x"]))
     assert (found.kept, found.unknown, len(found.wrong)) == expected
+
+
+def test_the_document_that_tells_most_types_is_taken() -> None:
+    open_, told = document(layer("a", "N/A due to dynamic shapes")), document(layer("a"))
+    assert fullest([open_, told]) == fullest([told, open_]) == fullest(["", told, "{}"]) == told
+    assert fullest(["{}", ""]) == "{}"
+    assert fullest([]) == ""
+    other = document(layer("b"))
+    assert (fullest([told, other]), fullest([other, told])) == (told, other)

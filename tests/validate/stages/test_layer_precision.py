@@ -30,13 +30,13 @@ WRONG = {"se": 2, "cbam": 5, "eca": 1, "coord_att": 4, "gam": 4, "psa": 12}
 SHAPES = "N/A due to dynamic shapes"
 
 
-def stage(folder: Path, name: str, text: str) -> StageResult:
+def stage(folder: Path, name: str, text: str, *, now: str = "", of_nodes: dict[str, str] | None = None) -> StageResult:
     """The stage of a bundle with a plan of which the inspector wrote ``text``, and a graph with the recorded nodes."""
     precision = name.rpartition("-")[2]
-    modules = MODULES.get(name.removesuffix("-fp16"), {})
+    modules = MODULES.get(name.removesuffix("-fp16"), {}) if of_nodes is None else of_nodes
     plan = Plan(f"plans/{name}.plan", precision, "", (), "8.6.0", "NVIDIA H200", "9.0", "580")
     file = layers_name(plan.file)
-    (folder / "plans").mkdir()
+    (folder / "plans").mkdir(parents=True)
     (folder / file).write_text(text)
     nodes = "\n".join(f"[{node}] t{place + 1} = Relu (t{place})" for place, node in enumerate(modules))
     graph = f"""<ir_version: 8, opset_import: ["" : 17]> g (float[n] x) => (float16[n] t{len(modules)}) {{
@@ -50,7 +50,7 @@ def stage(folder: Path, name: str, text: str) -> StageResult:
         "fp16": {"file": "model.fp16.onnx", "modules": modules},
         "tf32": {"file": "model.onnx"},
     }
-    return check_layers(Bundle(folder, {"files": {file: {"sha256": digest}}, "precisions": precisions}), plan)
+    return check_layers(Bundle(folder, {"files": {file: {"sha256": digest}}, "precisions": precisions}), plan, now)
 
 
 def recorded(name: str) -> str:
@@ -119,6 +119,26 @@ def test_a_real_plan_that_mixes_precisions_is_reported_layer_by_layer() -> None:
     found = achieved(layers, "fp16", nodes)
     assert [layer.name for layer in found.wrong] == ["/conv_4/Conv"]
     assert (found.kept, found.unknown, found.instead) == (11, 0, {"tf32"})
+
+
+def test_a_plan_that_has_run_tells_what_was_open(tmp_path: Path) -> None:
+    """One plan of SE in float16 on an H200: the document of its build, and the types that it told after it ran."""
+    built, run = ((FOLDER / f"run/{name}.json").read_text() for name in ("built", "run"))
+    modules = json.loads((FOLDER / "run/modules.json").read_text())
+    found = [
+        stage(tmp_path / str(place), "se-fp16", text, now=now, of_nodes=modules)
+        for place, (text, now) in enumerate([(built, ""), (built, run), (run, built), (built, "no document")])
+    ]
+    before = "3 of 6 nodes compute in float16; of 3 the inspector does not tell"
+    after = "5 of 6 nodes compute in float16; of 1 the inspector does not tell"
+    assert [(one.status, one.why) for one in found] == [("passed", why) for why in (before, after, after, before)]
+
+
+def test_a_plan_that_has_run_tells_what_its_build_could_not(tmp_path: Path) -> None:
+    run = (FOLDER / "run/run.json").read_text().replace("f16f16_f16f16_f16", "f32f32_f32f32_f32")
+    modules = json.loads((FOLDER / "run/modules.json").read_text())
+    found = stage(tmp_path, "se-fp16", "{}", now=run, of_nodes=modules)
+    assert (found.status, "2 layers compute in float32" in found.why) == ("failed", True)
 
 
 @pytest.mark.parametrize("name", ["se-fp32", "se-64x28x28-fp16"])
