@@ -234,7 +234,8 @@ class TunedGraphEntry(TypedDict):
     """The graph that ``tune`` wrote for a TensorRT.
 
     ``flavour`` is the product, ``graph`` the hash of the bundle's graph of this precision when it was tuned, and
-    ``modules`` has the path of the PyTorch module of each node.
+    ``modules`` has the path of the PyTorch module of each node. ``plan`` is the hash of the plan that was timed and
+    judged: another plan of the graph was not.
     """
 
     flavour: str
@@ -242,6 +243,7 @@ class TunedGraphEntry(TypedDict):
     file: GraphFile
     graph: Sha256
     modules: dict[str, str]
+    plan: NotRequired[Sha256]
 
 
 class PlanEntry(TypedDict):

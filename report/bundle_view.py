@@ -19,6 +19,7 @@ from .network_section import AlongSection, NetworkSection, along_sections, netwo
 from .precision_section import AchievedSection, AskedSection, achieved_sections, asked_sections
 from .predictions_section import PredictionsSection, predictions_section
 from .scale import size
+from .tuned_section import TunedRow, tuned_rows
 from .verdict_section import VerdictSection, verdict_section
 
 # Entries of the manifest that commands add after the bundle was made.
@@ -66,6 +67,7 @@ class BundleView:
     achieved: tuple[AchievedSection, ...]
     cost: CostSection | None
     latency: LatencySection | None
+    tuned: tuple[TunedRow, ...]
     facts: tuple[tuple[str, str], ...]
     made: tuple[tuple[str, str], ...]
     files: tuple[FileRow, ...]
@@ -97,6 +99,7 @@ def bundle_view(bundle: Bundle, shown: Path, *, number: int = 1) -> BundleView:
         achieved=achieved_sections(bundle),
         cost=_measured(bundle, COST, cost_section),
         latency=_measured(bundle, BENCHMARK, latency_section),
+        tuned=tuned_rows(bundle),
         facts=tuple(_facts(bundle)),
         made=tuple(_made(bundle)),
         files=tuple(

@@ -128,13 +128,41 @@ def plan(
     flavour: str = "tensorrt",
     batches: Sequence[tuple[int, int, int]] = ((1, 2, 8),),
     graph: str = "",
+    tuned: bool = False,
     **flags: bool,
 ) -> dict[str, Any]:
-    """Return the manifest's entry of a plan; an empty ``graph`` stands for the bundle's own."""
+    """Return the manifest's entry of a plan; an empty ``graph`` stands for the bundle's own, or its tuned one."""
     from attn2trt.core.tensor_spec import Axis
 
     tag = "trt" if flavour == "tensorrt" else "rtx"
-    file = f"plans/sm{capability.replace('.', '')}-{tag}{tensorrt}-{precision}.plan"
+    file = f"plans/sm{capability.replace('.', '')}-{tag}{tensorrt}-{precision}{'-tuned' * tuned}.plan"
     profiles = tuple(Profile({"batch": Axis(*batch), "height": Axis(2, 4, 6)}) for batch in batches)
     made = Plan(file, precision, graph, profiles, tensorrt, "a GPU", (capability,), "12.4", flags, flavour=flavour)
-    return made.to_json()
+    return {**made.to_json(), "tuned": tuned}
+
+
+def add_tuned(bundle: Bundle, made: Mapping[str, Any], *, is_measured: bool = True, **entries: Any) -> Bundle:
+    """Put a tuned graph into a bundle, with a plan of it that ``plan`` describes; its file holds its own name.
+
+    ``is_measured`` says that the plan is the one that was timed; ``entries`` are further ones of the graph.
+    """
+    from attn2trt.core.bundle import sha256
+    from attn2trt.core.extend import extend
+
+    precision, graph = made["precision"], f"model.{made['precision']}.{made['flavour']}.onnx"
+    own = bundle.graphs[precision]
+    (bundle.path / graph).write_bytes((bundle.path / own).read_bytes())
+    (bundle.path / made["file"]).parent.mkdir(exist_ok=True)
+    (bundle.path / made["file"]).write_text(made["file"])
+    entry = {
+        "flavour": made["flavour"],
+        "precision": precision,
+        "file": graph,
+        "graph": sha256(bundle.path / own),
+        "modules": {},
+        "plan": sha256(bundle.path / made["file"]) if is_measured else "0" * 64,
+        **entries,
+    }
+    found = {**made, "graph": made["graph"] or sha256(bundle.path / graph)}
+    plans = [*bundle.manifest.get("plans", ()), found]
+    return extend(bundle, {graph: "graph", made["file"]: "plan"}, {"plans": plans, "tuned_graphs": [entry]})

@@ -31,6 +31,17 @@ ABOUT, MODULES = "built.json", "modules.json"
 OUT_OF_TIME = "no time was left"
 
 
+def _require_own(folder: Path) -> None:
+    """Raise StorageError for a folder of another user, or that others can write into."""
+    about = folder.lstat()
+    is_own = not hasattr(os, "geteuid") or about.st_uid == os.geteuid()
+    if not is_own or about.st_mode & 0o022:
+        raise StorageError(
+            f"{folder} can be written by others, who could put a plan there; expected a folder that is yours alone; "
+            "remove it, or give another one with --cache"
+        )
+
+
 def default_folder() -> Path:
     """Return the user's own folder for plans that a search builds."""
     home = os.environ.get("XDG_CACHE_HOME")
@@ -118,7 +129,8 @@ class PlanCache:
         kernels: Files with kernels that were timed before, beside those in the folder.
 
     Raises:
-        StorageError: Another command builds the same plans now.
+        StorageError: Another command builds the same plans now, or others can write into the folder: a plan in it is
+            loaded by what the file beside it says.
     """
 
     def __init__(
@@ -135,7 +147,9 @@ class PlanCache:
         self._recipe, self._jobs, self._deadline = recipe, jobs, deadline
 
     def __enter__(self) -> PlanCache:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.parent.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        _require_own(self._folder)
         lock = try_lock(self._folder)
         if lock is None:
             raise StorageError(f"{self._folder} is in use by another command that tunes; wait for it, or give --cache")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..core.bundle import Bundle, Folder, open_bundle
 from ..core.lock import owner
-from ..engines.tensorrt.plans import plans_of
+from ..engines.tensorrt.plans import is_of_its_graph, plans_of
 from ..errors import InputError
 from ..export.deploy_files import PROGRAMS, program_files
 
@@ -65,5 +65,9 @@ def _commands(bundle: Bundle, folder: Path) -> tuple[str, tuple[str, ...]]:
         f"cmake -S {shlex.quote(str(folder))} -B {shlex.quote(str(build))} && cmake --build {shlex.quote(str(build))}"
     )
     runs = [[str(build / "infer_ort"), str(bundle.path), graph] for graph in dict.fromkeys(bundle.graphs.values())]
-    runs += [[str(build / "infer_trt"), str(bundle.path), plan.file] for plan in plans_of(bundle)]
+    runs += [
+        [str(build / "infer_trt"), str(bundle.path), plan.file]
+        for plan in plans_of(bundle)
+        if is_of_its_graph(bundle, plan)
+    ]
     return made, tuple(shlex.join(words) for words in runs)

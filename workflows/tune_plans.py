@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..core.bundle import Bundle, Folder, open_bundle, require_unchanged, sha256
 from ..core.extend import changing, free_name
@@ -18,7 +20,7 @@ from ..engines.environment import NO_DEVICE, ask_driver
 from ..engines.tensorrt.build import BuildOptions
 from ..engines.tensorrt.flavours import FLAVOURS, TENSORRT, Flavour
 from ..engines.tensorrt.here import probe_flavour, why_no_flavour
-from ..engines.tensorrt.plans import Plan, layers_name, tuned_name
+from ..engines.tensorrt.plans import FOLDER, Plan, kernels_name, layers_name, tuned_name
 from ..engines.tensorrt.profiles import Profile, parse_profiles
 from ..engines.timing.method import Method
 from ..engines.timing.trials import PlanTuning
@@ -27,7 +29,7 @@ from ..validate.recorded import from_tensors
 from ..validate.stages.onnxruntime import judge_graph_for_plan
 from ..validate.stages.stage import TUNED_GRAPH, Stage, plan_stage
 from ..validate.stages.tensorrt import judge_plans
-from ..validate.verdict import StageResult, Verdict
+from ..validate.verdict import PASSES, StageResult, Verdict
 from .compile import known_cache, require_graph, require_readable
 from .plan_cache import BuiltPlan, PlanCache, Recipe, default_folder
 from .plan_search import Choice, PlanSearch
@@ -132,11 +134,28 @@ def tune_plans(
     """
     asked = request or TuneRequest()
     flavour = _flavour(asked.runtime)
-    require_graph(open_bundle(bundle), asked.precision)
+    _require_candidates(open_bundle(bundle), asked.precision)
     if why := why_no_flavour(flavour):
         raise MissingRequirement(f"tuning for {flavour.title} needs a GPU that runs it here: {why}; {NO_DEVICE}")
     with changing(bundle) as opened:
+        _require_writable(opened)
         return _tuned(opened, asked, flavour, method or METHOD, progress or silent)
+
+
+def _require_candidates(bundle: Bundle, precision: str) -> None:
+    """Raise InputError for a precision of which the bundle has no graph, or no candidates are written."""
+    from ..export.candidates import require_candidates
+
+    require_graph(bundle, precision)
+    require_candidates(bundle, precision)
+
+
+def _require_writable(bundle: Bundle) -> None:
+    """Raise OSError if nothing can be written into the bundle, before minutes of builds rather than after them."""
+    plans = bundle.path / FOLDER
+    for folder in (bundle.path, *([plans] if plans.exists() else [])):
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
 
 def recipe_of(bundle: Bundle, asked: TuneRequest, flavour: Flavour, report: Progress = silent) -> Recipe:
@@ -230,29 +249,63 @@ def _tuned(bundle: Bundle, asked: TuneRequest, flavour: Flavour, method: Method,
 def _kept(bundle: Bundle, best: BuiltPlan, tuning: PlanTuning, progress: Progress) -> TunedBundle:
     """Judge the graph and its plan, and put both into the bundle. Raises CheckFailed if they fail."""
     progress("judging the tuned graph and its plan on the recorded cases")
-    files, plan = _copied(bundle, best)
-    listed = {name: {"role": role, **_facts(bundle.path / name)} for name, role in files.items()}
+    files, plan = _files_in(bundle, best)
+    with _gone_unless_listed(bundle.path, files):
+        return _judged_and_added(bundle, best, files, plan, tuning, progress)
+
+
+@contextlib.contextmanager
+def _gone_unless_listed(folder: Path, names: Iterable[str]) -> Iterator[None]:
+    """Remove files that the manifest does not list if what happens inside fails or is interrupted."""
+    try:
+        yield
+    except BaseException:
+        listed = open_bundle(folder).manifest["files"]
+        for name in names:
+            if name not in listed:
+                (folder / name).unlink(missing_ok=True)
+        raise
+
+
+def _judged_and_added(
+    bundle: Bundle,
+    best: BuiltPlan,
+    files: Mapping[str, _Copied],
+    plan: Plan,
+    tuning: PlanTuning,
+    progress: Progress,
+) -> TunedBundle:
+    """Copy the files into the bundle, judge them, and list them."""
+    _copy(bundle, best, files, plan)
+    listed = {name: {"role": one.role, **_facts(bundle.path / name)} for name, one in files.items()}
     (graph,) = (name for name in files if name.endswith(".onnx"))
     entry = {
         "flavour": plan.flavour,
         "precision": plan.precision,
         "file": graph,
         "graph": str(bundle.manifest["files"][bundle.graphs[plan.precision]]["sha256"]),
+        "plan": best.sha256,
         "modules": dict(best.graph.modules),
     }
     held = bundle.with_entries(
         {"files": {**bundle.manifest["files"], **listed}, "plans": [plan.to_json()], "tuned_graphs": [entry]}
     )
-    try:
-        verdict = Verdict(tuple(judged_plan(held, plan)), source=Verdict.from_json(bundle.manifest["verdict"]).source)
-        if verdict.first_failure is not None:
-            raise CheckFailed(f"the tuned plan failed its verdict and was not kept: {verdict.first_failure.why}")
-    except BaseException:
-        for name in files:
-            (bundle.path / name).unlink(missing_ok=True)
-        raise
+    verdict = Verdict(tuple(judged_plan(held, plan)), source=Verdict.from_json(bundle.manifest["verdict"]).source)
+    _require_passed(verdict, plan)
     entry |= {**tuning.to_json(), "verdict": verdict.to_json()}
-    return TunedBundle(_added(bundle, files, plan, entry, progress), tuning, verdict)
+    roles = {name: one.role for name, one in files.items()}
+    return TunedBundle(_added(bundle, roles, plan, entry, progress), tuning, verdict)
+
+
+def _require_passed(verdict: Verdict, plan: Plan) -> None:
+    """Raise CheckFailed for a stage that failed, and if the outputs of the plan were not compared."""
+    if verdict.first_failure is not None:
+        raise CheckFailed(f"the tuned plan failed its verdict and was not kept: {verdict.first_failure.why}")
+    wanted = plan_stage(plan.flavour, plan.precision, tuned=True)
+    found = next((one for one in verdict.stages if one.stage == wanted), None)
+    if found is None or found.status not in PASSES:
+        why = "no stage ran it" if found is None else found.why
+        raise CheckFailed(f"the tuned plan was not judged and was not kept: {why}; tune again")
 
 
 def judged_plan(held: Bundle, plan: Plan) -> Iterator[StageResult]:
@@ -269,11 +322,15 @@ def judged_plan(held: Bundle, plan: Plan) -> Iterator[StageResult]:
     yield from (one for one in judge_plans(held, pairs) if one.stage.runtime == runtime)
 
 
-def _copied(bundle: Bundle, best: BuiltPlan) -> tuple[dict[str, str], Plan]:
-    """Copy the plan and its graph into the bundle under free names; return the files with their roles, and the plan.
+class _Copied(NamedTuple):
+    """A file of the plan's folder in the cache, and what it is in the bundle."""
 
-    Raises CheckFailed if the plan is not the one that was timed.
-    """
+    source: str
+    role: str
+
+
+def _files_in(bundle: Bundle, best: BuiltPlan) -> tuple[dict[str, _Copied], Plan]:
+    """Return the plan's files and its graph's by free names in the bundle, and the plan there."""
     taken = bundle.manifest["files"]
     plan_file = free_name(best.plan.file, taken)
     names = {
@@ -281,20 +338,26 @@ def _copied(bundle: Bundle, best: BuiltPlan) -> tuple[dict[str, str], Plan]:
         layers_name(best.plan.file): layers_name(plan_file),
         best.graph.name: free_name(best.graph.name, taken),
     }
-    (bundle.path / plan_file).parent.mkdir(exist_ok=True)
     title = best.plan.product.title
     roles = {**best.files, best.graph.name: f"graph, {best.plan.precision}, rewritten for {title}"}
     data = f"{best.graph.name}.data"
     if (best.graph.folder / data).exists():
         roles[data] = "weights of the graph"
-    files = {}
-    for file, role in roles.items():
-        name = names.get(file) or free_name(file, taken)
-        shutil.copyfile(best.graph.folder / file, bundle.path / name)
-        files[name] = role.replace(best.plan.file, plan_file)
-    if sha256(bundle.path / plan_file) != best.sha256:
-        raise CheckFailed(f"{best.path} is not the plan that was timed; tune again")
+    files = {
+        names.get(file) or free_name(file, taken): _Copied(file, role.replace(best.plan.file, plan_file))
+        for file, role in roles.items()
+    }
     return files, Plan.from_json({**best.plan.to_json(), "file": plan_file})
+
+
+def _copy(bundle: Bundle, best: BuiltPlan, files: Mapping[str, _Copied], plan: Plan) -> None:
+    """Copy the files into the bundle. Raises CheckFailed if the plan or its graph is not the one that was timed."""
+    (bundle.path / plan.file).parent.mkdir(exist_ok=True)
+    for name, one in files.items():
+        shutil.copyfile(best.graph.folder / one.source, bundle.path / name)
+    (graph,) = (name for name in files if name.endswith(".onnx"))
+    if sha256(bundle.path / plan.file) != best.sha256 or sha256(bundle.path / graph) != plan.graph:
+        raise CheckFailed(f"{best.path} is not the plan that was timed; tune again")
 
 
 def _facts(file: Path) -> dict[str, Any]:
@@ -311,7 +374,7 @@ def _added(
     plans, gone = [], [one["file"] for one in earlier]
     for one in map(Plan.from_json, bundle.manifest.get("plans", ())):
         if one.tuned and (one.flavour, one.precision) == key:
-            gone += [one.file, layers_name(one.file)]
+            gone += [one.file, layers_name(one.file), kernels_name(one.file)]
         else:
             plans.append(one.to_json())
     without = [name for name in gone if name in bundle.manifest["files"]]

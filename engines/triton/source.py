@@ -10,7 +10,7 @@ from ...core.bundle import Bundle, tensors
 from ...core.precision import FP32, PRECISIONS
 from ...errors import InputError
 from ..tensorrt.flavours import TENSORRT, sm
-from ..tensorrt.plans import Plan, is_of_its_graph, plans_of
+from ..tensorrt.plans import Plan, is_measured, is_of_its_graph, plans_of
 from ..tensorrt.profiles import Profile
 
 Backend = Literal["tensorrt", "onnxruntime", "python"]
@@ -68,7 +68,7 @@ def choose_sources(
     plans, left_out = _usable_plans(bundle, wanted, tensorrt) if backend in (AUTO, "tensorrt") else ([], [])
     found: list[Source] = []
     for precision in wanted:
-        of_it, others = _preferred([plan for plan in plans if plan.precision == precision])
+        of_it, others = _preferred(bundle, [plan for plan in plans if plan.precision == precision])
         left_out += others
         if of_it:
             found.append(_of_plans(precision, of_it))
@@ -99,7 +99,8 @@ def _usable_plans(bundle: Bundle, wanted: Sequence[str], version: str | None) ->
         if plan.product is not TENSORRT:
             left_out.append(f"{plan.file}: plans of {plan.product.title} are loaded by {plan.product.loaded_by}")
         elif not is_of_its_graph(bundle, plan):
-            left_out.append(f"{plan.file}: built from another graph than the bundle's; compile again")
+            command = "tune" if plan.tuned else "compile"
+            left_out.append(f"{plan.file}: built from another graph than the bundle's; {command} again")
         elif version is not None and plan.tensorrt != version:
             left_out.append(f"{plan.file}: built by TensorRT {plan.tensorrt}, not {version}")
         else:
@@ -113,22 +114,35 @@ def _usable_plans(bundle: Bundle, wanted: Sequence[str], version: str | None) ->
     return found, left_out
 
 
-def _preferred(plans: Sequence[Plan]) -> tuple[list[Plan], list[str]]:
+def _preferred(bundle: Bundle, plans: Sequence[Plan]) -> tuple[list[Plan], list[str]]:
     """Return one plan for each set of GPUs, and why each other one is left out.
 
-    A tuned plan was measured to be faster. It is taken in place of the other if it serves the same profiles.
+    A tuned plan is taken in place of the other only if it is the one that was measured to be faster, and serves the
+    same ranges as a plan that was built alike.
     """
     found: dict[tuple[str, ...], Plan] = {}
     left_out = []
     for plan in sorted(plans, key=lambda plan: plan.tuned):
         other = found.get(plan.capabilities)
-        if other is None or not plan.tuned or [*map(str, other.profiles)] == [*map(str, plan.profiles)]:
-            found[plan.capabilities] = plan
-            if plan.tuned and other is not None:
-                left_out.append(f"{other.file}: {plan.file}, of the tuned graph, is faster")
-        else:
-            left_out.append(f"{plan.file}: it has other profiles than {other.file}; tune with the same ranges")
+        why = _why_not_tuned(bundle, plan, other) if other is not None and plan.tuned else ""
+        if why:
+            left_out.append(f"{plan.file}: {why}")
+            continue
+        if other is not None and plan.tuned:
+            left_out.append(f"{other.file}: {plan.file}, of the tuned graph, was measured to be faster")
+        found[plan.capabilities] = plan
     return list(found.values()), left_out
+
+
+def _why_not_tuned(bundle: Bundle, plan: Plan, other: Plan) -> str:
+    """Return why a tuned plan is not taken in place of another one; empty if it is."""
+    if [*map(str, other.profiles)] != [*map(str, plan.profiles)]:
+        return f"it has other profiles than {other.file}; tune with the same ranges"
+    if not is_measured(bundle, plan):
+        return f"nobody has measured whether it is faster than {other.file}; tune again"
+    if dict(plan.flags) != dict(other.flags):
+        return f"it was measured beside a plan of other settings than {other.file}; tune with the same ones"
+    return ""
 
 
 def _of_plans(precision: str, plans: Sequence[Plan]) -> Source:

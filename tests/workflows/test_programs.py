@@ -50,6 +50,15 @@ def test_the_files_and_the_commands(tmp_path: Path) -> None:
     )
 
 
+def test_plans_of_the_bundles_graphs_are_run_and_no_others(tmp_path: Path) -> None:
+    bundle = served_bundle.write(tmp_path / "b", plans=[plan(), plan("9.0", graph="0" * 64)])
+    served_bundle.add_tuned(bundle, plan(tuned=True))
+    runs = write_programs(tmp_path / "b", tmp_path / "cpp").run
+    assert [run.partition("plans/")[2] for run in runs if "infer_trt" in run] == [
+        *("sm86-trt10.9.0-fp32.plan", "sm86-trt10.9.0-fp32-tuned.plan"),
+    ]
+
+
 def test_an_empty_folder_is_taken_and_any_other_is_left(tmp_path: Path) -> None:
     (tmp_path / "cpp").mkdir()
     written(tmp_path)

@@ -215,6 +215,48 @@ def test_plans_that_triton_cannot_load_are_left_out_with_the_reason(tmp_path: Pa
     assert config(place / "twice").platform == "onnxruntime_onnx"
 
 
+def with_tuned(tmp_path: Path, made: dict[str, Any], **about: Any) -> tuple[ServedBundle, str]:
+    """A bundle with a plan and a tuned one: what Triton gets, and the content of the plan that it serves."""
+    bundle = served_bundle.write(tmp_path / "b", plans=[plan()])
+    served_bundle.add_tuned(bundle, made, **about)
+    found = write_triton_repository(tmp_path / "b", tmp_path / "models")
+    return found, (tmp_path / "models/twice/1/model.plan").read_text()
+
+
+def test_the_plan_that_was_measured_to_be_faster_is_served(tmp_path: Path) -> None:
+    found, served = with_tuned(tmp_path, plan(tuned=True))
+    assert served == "plans/sm86-trt10.9.0-fp32-tuned.plan"
+    (left,) = found.left_out
+    assert left.startswith("plans/sm86-trt10.9.0-fp32.plan: plans/sm86-trt10.9.0-fp32-tuned.plan, of the tuned graph")
+
+
+@pytest.mark.parametrize(
+    ("made", "about", "why"),
+    [
+        ({}, {"is_measured": False}, "nobody has measured whether it is faster than"),
+        ({"batches": ((1, 1, 4),)}, {}, "it has other profiles than"),
+        ({"version_compatible": True}, {}, "it was measured beside a plan of other settings than"),
+        ({"graph": "0" * 64}, {}, "built from another graph than the bundle's; tune again"),
+    ],
+)
+def test_a_tuned_plan_that_nobody_knows_to_be_faster_is_left_out(
+    tmp_path: Path, made: dict[str, Any], about: dict[str, Any], why: str
+) -> None:
+    found, served = with_tuned(tmp_path, plan(tuned=True, **made), **about)
+    assert served == "plans/sm86-trt10.9.0-fp32.plan"
+    (left,) = found.left_out
+    assert left.startswith("plans/sm86-trt10.9.0-fp32-tuned.plan: ")
+    assert why in left
+
+
+def test_a_tuned_plan_alone_is_served_and_one_for_another_gpu_beside_it(tmp_path: Path) -> None:
+    bundle = served_bundle.write(tmp_path / "b")
+    served_bundle.add_tuned(bundle, plan(tuned=True), is_measured=False)
+    found = write_triton_repository(tmp_path / "b", tmp_path / "models")
+    assert (tmp_path / "models/twice/1/model.plan").read_text() == "plans/sm86-trt10.9.0-fp32-tuned.plan"
+    assert not found.left_out
+
+
 def test_a_precision_without_a_plan_or_a_graph_of_its_own_is_left_out(tmp_path: Path) -> None:
     bundle = {"precisions": ("fp32", "tf32"), "plans": [plan()]}
     found, place = written(tmp_path, bundle)

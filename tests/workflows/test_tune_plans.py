@@ -16,18 +16,22 @@ from click.testing import CliRunner
 import attn2trt
 from attn2trt.cli.main import group
 from attn2trt.core.bundle import Bundle, open_bundle, verify
+from attn2trt.core.extend import changing, extend
+from attn2trt.core.manifest import manifest_text
 from attn2trt.engines.environment import Component, Driver
 from attn2trt.engines.isolated import IsolatedRuntime
 from attn2trt.engines.ort_runtime import CPU
 from attn2trt.engines.tensorrt import here, plan_build
 from attn2trt.engines.tensorrt.build import Order
 from attn2trt.engines.tensorrt.flavours import TENSORRT
-from attn2trt.engines.tensorrt.plans import Plan, plans_of
+from attn2trt.engines.tensorrt.plans import Plan, is_measured, is_of_its_graph, kernels_name, plans_of
 from attn2trt.engines.timing import timed_run
 from attn2trt.engines.timing.rounds import Samples
 from attn2trt.engines.timing.runners import OrtRunner
-from attn2trt.errors import CheckFailed, InputError, Interrupted, MissingRequirement
+from attn2trt.errors import CheckFailed, InputError, Interrupted, MissingRequirement, StorageError
+from attn2trt.report.tuned_section import tuned_rows
 from attn2trt.validate.stages import tensorrt as plan_stages
+from attn2trt.workflows import compile as compiling
 from attn2trt.workflows import plan_cache, plan_search, tune_plans
 from attn2trt.workflows.comparison import AS_IT_IS
 from attn2trt.workflows.plan_search import WHOLE
@@ -139,7 +143,8 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     for module in (tune_plans, here):
         monkeypatch.setattr(module, "ask_driver", lambda: DRIVER)
     monkeypatch.setattr(plan_cache, "ask_driver", lambda: DRIVER)
-    monkeypatch.setattr(here, "probe_tensorrt", lambda: USABLE)
+    for module in (here, compiling):
+        monkeypatch.setattr(module, "probe_tensorrt", lambda: USABLE)
     monkeypatch.setattr(plan_build, "start_build", Child)
     monkeypatch.setattr(tune_plans, "BundleGraphs", Graphs)
     monkeypatch.setattr(plan_search, "PlanRunner", runner)
@@ -188,8 +193,15 @@ def _short(form: str) -> str:
     return "+".join(part.partition(" (")[0] for part in form.split(" + "))
 
 
+class _AsGraph(IsolatedRuntime):
+    """A graph in ONNX Runtime in place of a plan in TensorRT."""
+
+    def layers(self) -> str:
+        return ""
+
+
 def _as_graph(bundle: Bundle, plan: Plan) -> IsolatedRuntime:
-    return IsolatedRuntime(bundle.path / plan.file)
+    return _AsGraph(bundle.path / plan.file)
 
 
 def tune(bundle: Path, **more: Any) -> Any:
@@ -439,3 +451,161 @@ def test_a_graph_without_candidates_says_so(bundle: Path, world: World) -> None:
     world.choices = []
     said = run(str(bundle), "--runtime", "tensorrt", "--precision", "fp16")
     assert (said.exit_code, "No rewrite applies to any place" in said.stdout) == (0, True)
+
+
+FASTER = {"pool": 0.5, WHOLE: 0.5}
+
+
+def unlisted(bundle: Path) -> list[str]:
+    """Files of graphs and plans that the manifest does not list."""
+    listed = open_bundle(bundle).manifest["files"]
+    return [name for name in files(bundle) if name not in listed and name.endswith((".onnx", ".plan", ".layers.json"))]
+
+
+@pytest.mark.parametrize("stops", [KeyboardInterrupt, CheckFailed, MemoryError])
+@pytest.mark.parametrize("at", ["_copy", "judged_plan", "_added"])
+def test_what_ends_it_while_the_result_is_judged_leaves_the_bundle_as_it_was(
+    bundle: Path, world: World, monkeypatch: pytest.MonkeyPatch, stops: type[BaseException], at: str
+) -> None:
+    real, before = getattr(tune_plans, at), [*files(bundle)]
+
+    def ends(*given: Any) -> Any:
+        if at == "_copy":
+            real(*given)
+        raise stops("now")
+
+    world.choices, world.ms = [A], FASTER
+    monkeypatch.setattr(tune_plans, at, ends)
+    with pytest.raises(stops):
+        tune(bundle)
+    assert before == [*files(bundle)]
+
+
+def test_a_plan_that_was_not_judged_is_not_kept(bundle: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.choices, world.ms, before = [A], FASTER, [*files(bundle)]
+    monkeypatch.setattr(plan_stages, "why_not_runnable", lambda _: "another GPU is here now")
+    with pytest.raises(CheckFailed, match="was not judged and was not kept: another GPU is here now"):
+        tune(bundle)
+    assert before == [*files(bundle)]
+
+
+def test_a_bundle_that_changes_meanwhile_is_left_as_it_then_is(bundle: Path, world: World) -> None:
+    world.choices, world.ms, changed = [A], FASTER, (bundle / "bundle.json")
+
+    class Changes(list[Order]):
+        def append(self, order: Order) -> None:
+            manifest = json.loads(changed.read_text())
+            changed.write_text(manifest_text({**manifest, "notes": ["somebody was here"]}))
+            super().append(order)
+
+    world.orders = Changes()
+    with pytest.raises(StorageError, match="was changed by another command meanwhile; run this one again"):
+        tune(bundle)
+    assert open_bundle(bundle).manifest["notes"] == ["somebody was here"]
+    assert not unlisted(bundle)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_built(
+    bundle: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tune_plans.os, "access", lambda path, _: Path(path) != bundle)
+    said = run(str(bundle), "--runtime", "tensorrt", "--precision", "fp16")
+    assert (said.exit_code, world.orders) == (StorageError.exit_code, [])
+    assert str(bundle) in said.stderr.splitlines()[-1]
+
+
+def test_one_tunes_a_bundle_or_uses_a_cache_at_a_time(bundle: Path, world: World, tmp_path: Path) -> None:
+    command = (str(bundle), "--runtime", "tensorrt", "--precision", "fp16", "--cache", str(tmp_path / "mine"))
+    with changing(bundle) as opened:
+        said = run(*command)
+        recipe = tune_plans.recipe_of(opened, TuneRequest(precision="fp16"), TENSORRT)
+    assert (said.exit_code, "is being changed by another command" in said.stderr) == (StorageError.exit_code, True)
+    with plan_cache.PlanCache(tmp_path / "mine", recipe) as held:
+        said = run(*command)
+        assert "is in use by another command that tunes; wait for it, or give --cache" in said.stderr
+    assert (said.exit_code, world.orders) == (StorageError.exit_code, [])
+    (folder,) = (tmp_path / "mine").iterdir()
+    folder.chmod(0o777)
+    with pytest.raises(StorageError, match="can be written by others, who could put a plan there"), held:
+        pass
+
+
+def test_a_builder_that_is_killed_takes_its_candidate_alone(
+    bundle: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = plan_build.PlanBuild.result
+
+    def killed(build: plan_build.PlanBuild, *given: Any, **named: Any) -> Any:
+        found = result(build, *given, **named)
+        if len(world.orders) == 2:
+            raise Interrupted("TensorRT's process was killed (signal 9)")
+        return found
+
+    world.choices, world.ms = [B, A], FASTER
+    monkeypatch.setattr(plan_build.PlanBuild, "result", killed)
+    found = tune(bundle, jobs=1)
+    assert found.tuning.not_tried == {"half (precision)": "TensorRT's process was killed (signal 9)"}
+    assert found.tuning.chosen == ("pool (mean)",)
+
+
+def test_wrong_bundles_end_with_one_line(bundle: Path, world: World, tmp_path: Path) -> None:
+    opened = open_bundle(bundle)
+    lower = opened.manifest["precisions"]
+    extend(opened, {}, {"precisions": {**lower, "int8": lower["fp16"]}})
+    (tmp_path / "none").mkdir()
+    expected = {
+        (tmp_path / "nowhere", "fp16"): (2, "nowhere"),
+        (tmp_path / "none", "fp16"): (2, "none"),
+        (bundle, "int8"): (2, "received the precision int8, for which no other graphs are written; expected one of"),
+    }
+    for (path, precision), (code, words) in expected.items():
+        said = run(str(path), "--runtime", "tensorrt", "--precision", precision)
+        assert (said.exit_code, words in said.stderr.splitlines()[-1]) == (code, True), said.stderr
+    said = run(str(bundle), "--runtime", "trt")
+    assert (said.exit_code, "'trt' is not one of" in said.stderr) == (2, True)
+    with pytest.raises(InputError, match="received --runtime trt; expected tensorrt or tensorrt-rtx"):
+        tune_plans.tune_plans(bundle, TuneRequest(runtime="trt"))
+    (bundle / "model.fp16.onnx").unlink()
+    said = run(str(bundle), "--runtime", "tensorrt", "--precision", "fp16")
+    assert (said.exit_code, "model.fp16.onnx" in said.stderr.splitlines()[-1]) == (1, True)
+    assert world.orders == []
+
+
+def test_two_precisions_are_tuned_beside_each_other_and_compiled_again(bundle: Path, world: World) -> None:
+    world.choices, world.ms = [A], FASTER
+    tune(bundle)
+    tune_plans.tune_plans(bundle, TuneRequest(precision="fp32"))
+    opened = open_bundle(bundle)
+    assert [(one["precision"], one["file"]) for one in opened.tuned_graphs] == [
+        ("fp16", GRAPH),
+        ("fp32", "model.fp32.tensorrt.onnx"),
+    ]
+    assert all(is_measured(opened, plan) for plan in plans_of(opened))
+    judged = {stage.label: stage.status for stage in validate_bundle(bundle).stages}
+    assert {judged[f"tensorrt {name}, tuned"] for name in ("fp16", "fp32")} == {"passed"}
+    # another plan of the tuned graph was neither timed nor judged, whatever its graph was
+    (compiled, plan) = compiling.compile_bundle(bundle, precision="fp16", profiles=["batch=1"], tuned=True)
+    assert not is_measured(compiled, plan)
+    rows = {row.file: row for row in tuned_rows(compiled)}
+    assert (rows[plan.file].passed, len(rows)) == (None, 2)
+    assert "not the plan that was timed and judged" in rows[plan.file].found
+    (plain,) = (one for one in plans_of(compiling.compile_bundle(bundle, precision="fp16").bundle) if not one.tuned)
+    assert is_of_its_graph(open_bundle(bundle), plain)
+    assert len(plans_of(open_bundle(bundle))) == 3
+    assert all(finding.ok for finding in verify(bundle))
+
+
+def test_tuned_again_on_another_gpu_nothing_of_the_earlier_plan_stays(
+    bundle: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.choices, world.ms = [A], FASTER
+    (plan,) = plans_of(tune(bundle).bundle)
+    (bundle / kernels_name(plan.file)).write_bytes(b"kernels")
+    extend(open_bundle(bundle), {kernels_name(plan.file): "kernels"}, {})
+    monkeypatch.setitem(BUILT, "capabilities", ["8.6"])
+    monkeypatch.setattr(here, "why_not_runnable", lambda _: "")
+    monkeypatch.setattr(plan_stages, "why_not_runnable", lambda _: "")
+    tune(bundle)
+    left = [name for name in open_bundle(bundle).manifest["files"] if "sm90" in name]
+    assert left == []
+    assert not unlisted(bundle)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import prediction_bundle
 import pytest
+import served_bundle
 import torch
 from PIL import Image
 from prediction_bundle import SWAPPED, graph
@@ -230,3 +231,18 @@ def test_a_model_without_preprocessing_asks_for_it(tmp_path: Path, images: Path)
     other = prediction_bundle.write(tmp_path / "other", preprocessing={"mean": [0.1, 0.2]})
     with pytest.raises(InputError, match=r"mean .*one for each of the input's 3 channels"):
         validate_predictions(other, images)
+
+
+@pytest.mark.parametrize(
+    ("graph_of_plan", "outcome", "why"), [("", "not compared", "no NVIDIA driver"), ("0" * 64, "failed", "tune again")]
+)
+def test_a_tuned_plan_has_a_row_of_its_own(
+    tmp_path: Path, images: Path, graph_of_plan: str, outcome: str, why: str
+) -> None:
+    bundle = prediction_bundle.write(tmp_path / "mine", fp16=graph())
+    served_bundle.add_tuned(bundle, served_bundle.plan(precision="fp16", tuned=True, graph=graph_of_plan))
+    found = validate_predictions(bundle, images, max_flips=0.0)
+    rows = {one.stage.label: (one.outcome(0.0), one.why) for one in found.runtimes}
+    assert rows["fp16 tuned for tensorrt"][0] == "passed"
+    assert rows["tensorrt fp16, tuned"][0] == outcome
+    assert why in rows["tensorrt fp16, tuned"][1]

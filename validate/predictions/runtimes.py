@@ -82,7 +82,8 @@ def _plans(bundle: Bundle, sizes: Mapping[str, int], stack: ExitStack) -> Iterat
     for plan in plans_of(bundle):
         stage = plan_stage(plan.flavour, plan.precision, tuned=plan.tuned)
         if not is_of_its_graph(bundle, plan):
-            yield Compared(stage, None, f"{plan.file} was built from another graph; compile again", has_failed=True)
+            command = "tune" if plan.tuned else "compile"
+            yield Compared(stage, None, f"{plan.file} was built from another graph; {command} again", has_failed=True)
         elif why := why_not_runnable(plan):
             yield Compared(stage, None, why)
         elif not any(profile.holds(dict(sizes)) for profile in plan.profiles):
