@@ -81,7 +81,7 @@ def _types_told(text: str) -> int:
         layers = read_layers(text)
     except ValueError:
         return -1
-    return sum(bool(tensor.form) for layer in layers for tensor in (*layer.reads, *layer.writes))
+    return sum(bool(value.form) for one in layers for value in (*one.reads, *one.writes))
 
 
 def _layer(entry: Mapping[str, Any]) -> Layer:

@@ -276,7 +276,7 @@ def test_the_places_of_another_tool_are_read_off_its_graph() -> None:
 
 def test_what_modelopt_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(modelopt_placement, "find_spec", lambda name: None if name == "onnxslim" else object())
-    with pytest.raises(MissingRequirement, match=r"expected onnxslim, .*; pip install \"attn2trt\[modelopt\]\""):
+    with pytest.raises(MissingRequirement, match=r"expected onnxslim, .*; pip install -e \"\.\[modelopt\]\""):
         require_modelopt()
 
 
