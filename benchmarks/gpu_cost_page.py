@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from gpu.page_cells import ms_text, short, table_line
+
 from attn2trt.engines.node_times import LAYOUT
 from attn2trt.engines.timing.device_costs import WHOLE
 
@@ -49,15 +51,15 @@ def _wholes(found: Mapping[str, Any]) -> Iterator[str]:
         whole = timing["latency"]["median_ms"]
         sizes = ", ".join("x".join(map(str, shape)) for shape in row["inputs"].values())
         numbers = (whole, timing["hot"]["median_ms"], least)
-        yield _cells(
+        yield table_line(
             f"`{row['row']}`",
             sizes,
-            *map(_ms, numbers),
+            *map(ms_text, numbers),
             _times(whole, least),
-            f"{_ms(row['model']['moved_ms'])}{'+' * (row['model']['uncounted'] > 0)}",
+            f"{ms_text(row['model']['moved_ms'])}{'+' * (row['model']['uncounted'] > 0)}",
             f"{row['rates']['bytes_per_s'] / 1e9:.0f}",
-            _ms(row["model"]["layers_ms"]),
-            _ms(sum(one["ms"] or 0.0 for one in row["model"]["layers"] if one["kind"] in LAYOUT)),
+            ms_text(row["model"]["layers_ms"]),
+            ms_text(sum(one["ms"] or 0.0 for one in row["model"]["layers"] if one["kind"] in LAYOUT)),
         )
     yield ""
 
@@ -78,7 +80,7 @@ def _pytorch(found: Mapping[str, Any]) -> Iterator[str]:
     for row in rows:
         sizes = ", ".join("x".join(map(str, shape)) for shape in row["inputs"].values())
         numbers = (row["on_device"]["median_ms"], row["on_device"]["p90_ms"])
-        yield _cells(f"`{row['target']}`", row["gpu"], sizes, row["runtime"], *map(_ms, numbers))
+        yield table_line(f"`{row['target']}`", row["gpu"], sizes, row["runtime"], *map(ms_text, numbers))
     yield ""
 
 
@@ -97,14 +99,14 @@ def _differences(found: Mapping[str, Any]) -> Iterator[str]:
     for row in rows:
         difference = row["beside"]["difference"]
         plain = row["beside"]["plain"]["timing"]["latency"]["median_ms"]
-        yield _cells(
+        yield table_line(
             f"`{row['row']}`",
-            _ms(plain),
+            ms_text(plain),
             f"{difference['ms']:+.4f}",
             f"{difference['low_ms']:+.4f} to {difference['high_ms']:+.4f}",
             f"{difference['ms'] / plain:+.1%}",
-            *(_ms(sum(block[name] for block in row["blocks"])) for name in ("ms", "shared_ms")),
-            _ms(row["blocks_least_ms"]),
+            *(ms_text(sum(block[name] for block in row["blocks"])) for name in ("ms", "shared_ms")),
+            ms_text(row["blocks_least_ms"]),
         )
     yield ""
 
@@ -127,19 +129,9 @@ def _layers(found: Mapping[str, Any]) -> Iterator[str]:
             size = "-" if layer["bytes"] is None else f"{'~' * layer['is_assumed']}{layer['bytes'] / 1e6:.2f}"
             modules = ", ".join(path or WHOLE for path in layer["modules"][:2]) or "-"
             names = (layer["name"], layer["kind"], layer["kernel"], modules)
-            yield _cells(f"`{row['row']}`", *map(_short, names), _ms(layer["ms"]), size, _ms(layer["least_ms"]))
-
-
-def _cells(*texts: str) -> str:
-    return f"| {' | '.join(text.replace('|', '/') for text in texts)} |"
-
-
-def _short(text: str) -> str:
-    return (text if len(text) <= 60 else f"{text[:59]}…") or "-"
-
-
-def _ms(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+            yield table_line(
+                f"`{row['row']}`", *map(short, names), ms_text(layer["ms"]), size, ms_text(layer["least_ms"])
+            )
 
 
 def _times(value: float, least: float | None) -> str:

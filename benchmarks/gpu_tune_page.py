@@ -16,13 +16,13 @@ from typing import Any
 
 from gpu import tune_work
 from gpu.document import by_reason
+from gpu.page_cells import ms_text, short, table_line
+from gpu.tune_work import AS_IT_IS, COMPILED, EAGER, PLAIN, TIMED, TUNED
 
 from attn2trt.engines.node_times import LAYOUT
 
 ROOT = Path(__file__).parents[1]
 RESULTS, PAGE = ROOT / "benchmarks/results/gpu_tune.json", ROOT / "docs/gpu_tune.md"
-TIMED = ("time", "pytorch", "cost", "trial", "whole")
-AS_IT_IS, TUNED, PLAIN, EAGER, COMPILED = "as it is", "tuned", "plain export", "eager", "torch.compile"
 HALF = "fp16"
 # Of a block's bytes over bandwidth, at the batch that its maps are far beyond every cache.
 BOUND, WIDE_BATCH = 1.5, 32
@@ -163,9 +163,9 @@ def _others(cells: Sequence[Cell]) -> Iterator[str]:
     for cell in cells:
         if _of_integers(cell) or (cell.ours is None and cell.rival is None):
             continue
-        numbers = [_ms(cell.ms.get((what, HALF))) for what in (AS_IT_IS, TUNED, PLAIN, EAGER, COMPILED)]
+        numbers = [ms_text(cell.ms.get((what, HALF))) for what in (AS_IT_IS, TUNED, PLAIN, EAGER, COMPILED)]
         factor = f"{cell.rival[1] / cell.ours:.2f}" if cell.ours and cell.rival else "-"
-        yield _line(f"`{cell.case}`", str(cell.batch), *numbers, f"**{factor}**" if cell.is_slower else factor)
+        yield table_line(f"`{cell.case}`", str(cell.batch), *numbers, f"**{factor}**" if cell.is_slower else factor)
     yield ""
 
 
@@ -184,15 +184,15 @@ def _bounds(cells: Sequence[Cell]) -> Iterator[str]:
         cost = cell.costs[HALF]
         model, factor = cost["model"], f"{cell.times_least:.2f}"
         layout = sum(one["ms"] or 0.0 for one in model["layers"] if one["kind"] in LAYOUT)
-        yield _line(
+        yield table_line(
             f"`{cell.case}`",
             str(cell.batch),
-            _ms(model["timing"]["latency"]["median_ms"]),
-            _ms(cell.least_ms),
+            ms_text(model["timing"]["latency"]["median_ms"]),
+            ms_text(cell.least_ms),
             f"**{factor}**" if cell.is_beyond_bound else factor,
             f"{cost['rates']['bytes_per_s'] / 1e9:.0f}",
-            _ms(model["layers_ms"]),
-            _ms(layout),
+            ms_text(model["layers_ms"]),
+            ms_text(layout),
         )
     yield ""
 
@@ -209,8 +209,10 @@ def _integers(cells: Sequence[Cell]) -> Iterator[str]:
     for cell in rows:
         half, (fastest, *_) = cell.ms.get((AS_IT_IS, HALF)), sorted(_of_integers(cell).values())
         factor = f"{half / fastest:.2f}" if half else "-"
-        numbers = [_ms(cell.ms.get((AS_IT_IS, precision))) for precision in (HALF, *tune_work.INTEGERS)]
-        yield _line(f"`{cell.case}`", str(cell.batch), *numbers, f"**{factor}**" if half and half < fastest else factor)
+        numbers = [ms_text(cell.ms.get((AS_IT_IS, precision))) for precision in (HALF, *tune_work.INTEGERS)]
+        yield table_line(
+            f"`{cell.case}`", str(cell.batch), *numbers, f"**{factor}**" if half and half < fastest else factor
+        )
     yield ""
 
 
@@ -231,14 +233,14 @@ def _missed(cells: Sequence[Cell]) -> Iterator[str]:
     for cell, precision, aim in found:
         cost = cell.costs.get(precision)
         if cost is None:
-            yield _line(f"`{cell.case}`", str(cell.batch), aim, "its layers were not timed", *["-"] * 6)
+            yield table_line(f"`{cell.case}`", str(cell.batch), aim, "its layers were not timed", *["-"] * 6)
             continue
         layers = sorted((one for one in cost["model"]["layers"] if one["ms"]), key=lambda one: -one["ms"])
         for layer in layers[:SLOWEST]:
             names = (layer["name"], layer["kind"], layer["kernel"], layer["precision"])
             why = reason(layer, cost["rates"]["launch_ms"])
-            numbers = (_ms(layer["ms"]), _ms(layer["least_ms"]))
-            yield _line(f"`{cell.case}`", str(cell.batch), aim, *map(_short, names), *numbers, why)
+            numbers = (ms_text(layer["ms"]), ms_text(layer["least_ms"]))
+            yield table_line(f"`{cell.case}`", str(cell.batch), aim, *map(short, names), *numbers, why)
     yield ""
 
 
@@ -295,7 +297,7 @@ def _timed(trials: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         interval = f"{difference['low_ms']:+.4f} to {difference['high_ms']:+.4f}"
         outcome = "kept" if trial["kept"] else ("faster" if difference["high_ms"] < 0 else "")
         numbers = (f"{trial['before_ms']:.4f}", f"{difference['ms']:+.4f}", interval)
-        yield _line(trial["kind"], trial["form"], str(trial["count"]), *numbers, outcome)
+        yield table_line(trial["kind"], trial["form"], str(trial["count"]), *numbers, outcome)
     yield ""
 
 
@@ -315,18 +317,6 @@ def _left_out(found: Mapping[str, Any]) -> Iterator[str]:
         yield from (f"## Not reached in {found['minutes']:g} minutes", "")
         for why, names in by_reason(found["not_reached"]).items():
             yield f"- {' '.join(why.split())[:300]}: {', '.join(f'`{name}`' for name in names)}"
-
-
-def _line(*texts: str) -> str:
-    return f"| {' | '.join(text.replace('|', '/') for text in texts)} |"
-
-
-def _short(text: str) -> str:
-    return (text if len(text) <= 60 else f"{text[:59]}…") or "-"
-
-
-def _ms(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
 
 
 def main() -> int:

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from gpu_found import GPU, NO_GPU
 from waiting import is_running, wait_for
 
 from attn2trt.engines.environment import ask_driver
@@ -22,17 +23,6 @@ from attn2trt.errors import MissingRequirement
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 TOOL = BENCHMARKS / "gpu_check.py"
 STAND_IN = Path(__file__).parent / "gpu_run" / "stand_in_step.py"
-GPU = {
-    "devices": ["NVIDIA H200 (compute capability 9.0)"],
-    "driver": "CUDA 13.0",
-    "problem": "",
-    "flavour": "tensorrt",
-    "title": "TensorRT",
-    "tensorrt": "8.6.0",
-    "status": "usable",
-    "versions": {"torch": "2.11"},
-}
-NO_GPU = {**GPU, "devices": [], "driver": "", "problem": "no NVIDIA driver (libcuda.so.1 is not there)"}
 MEASURED = {"model": "target", "status": "measured", "median_ms": 2.0, "p99_ms": 2.0, "on_device_ms": 1.0}
 BEHAVIOUR: dict[str, Any] = {
     "export": {"row": {"passed": True}},

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import gpu_found
 import pytest
 
 from attn2trt.engines.environment import ask_driver
@@ -18,13 +19,7 @@ from attn2trt.errors import MissingRequirement
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 TOOL = BENCHMARKS / "gpu_commands.py"
 GPU = {
-    "devices": ["NVIDIA H200 (compute capability 9.0)"],
-    "driver": "CUDA 13.0",
-    "problem": "",
-    "flavour": "tensorrt",
-    "title": "TensorRT",
-    "tensorrt": "8.6.0",
-    "status": "usable",
+    **gpu_found.GPU,
     "detail": "",
     "fix": "run on a machine with a GPU",
     "versions": {"python": "3.10.13", "numpy": "2.2.6"},

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from gpu_found import GPU, NO_GPU
 
 from attn2trt.engines.environment import ask_driver
 from attn2trt.errors import InputError, MissingRequirement
@@ -24,17 +25,6 @@ from attn2trt.errors import InputError, MissingRequirement
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 TOOL = BENCHMARKS / "gpu_tune.py"
 STAND_IN = Path(__file__).parent / "gpu_run" / "stand_in_step.py"
-GPU = {
-    "devices": ["NVIDIA H200 (compute capability 9.0)"],
-    "driver": "CUDA 13.0",
-    "problem": "",
-    "flavour": "tensorrt",
-    "title": "TensorRT",
-    "tensorrt": "8.6.0",
-    "status": "usable",
-    "versions": {"torch": "2.11"},
-}
-NO_GPU = {**GPU, "devices": [], "driver": "", "problem": "no NVIDIA driver (libcuda.so.1 is not there)"}
 DIFFERENCE = {"ms": -0.01, "low_ms": -0.012, "high_ms": -0.008, "confidence": 0.96, "rounds": 12}
 TRIAL = {"form": "pool", "kind": "mean", "count": 1, "before_ms": 0.05, "difference": DIFFERENCE, "kept": True}
 LAYER = {"name": "cast_x", "kind": "Reformat", "kernel": "", "precision": "fp32", "ms": 0.06, "least_ms": 0.036}

@@ -20,7 +20,7 @@ from .building import read_summary
 from .exporting import bundle_path
 from .rows import Row, read_row, write_row
 from .tune_search import Place, Search, building, reading
-from .tune_work import TuneCase, TuneKind, TuneStep, cases, plans_of, profile_of, step_name
+from .tune_work import AS_IT_IS, TUNED, TuneCase, TuneKind, TuneStep, cases, plans_of, profile_of, step_name
 
 # Builds of one step beside each other; other steps build meanwhile.
 JOBS = 3
@@ -115,7 +115,7 @@ def time_plans(work: Work) -> dict[str, Any]:
             of = case if precision in case.precisions else cases()[case.beside]
             search = reading(work.place(of, precision))
             search.take([row])
-            models.append(tune_timing.built_model(tune_timing.AS_IT_IS, search, search.search.plans[()]))
+            models.append(tune_timing.built_model(AS_IT_IS, search, search.search.plans[()]))
     return _measured([*models, *_plain(work)])
 
 
@@ -177,8 +177,8 @@ def whole(work: Work) -> dict[str, Any]:
     found: dict[str, Any] = {"tuning": about, "is_faster": best is not None}
     if best is None:
         return found
-    models = [tune_timing.built_model(tune_timing.TUNED, search, best)]
-    models.append(tune_timing.built_model(tune_timing.AS_IT_IS, search, search.search.plans[()]))
+    models = [tune_timing.built_model(TUNED, search, best)]
+    models.append(tune_timing.built_model(AS_IT_IS, search, search.search.plans[()]))
     return {**found, **_measured([*models, *_plain(work)]), **tune_timing.cost_or_why(search, best)}
 
 

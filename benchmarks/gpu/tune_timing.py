@@ -35,14 +35,13 @@ from .cached_plans import adopt
 from .exporting import bundle_path
 from .timing import ONCE
 from .tune_search import Search
-from .tune_work import TuneCase
+from .tune_work import COMPILED, EAGER, PLAIN, TuneCase
 
 # Even, so that each model is timed as often before the others as after them.
 METHOD = Method(
     seconds=0.36, iterations=36, max_seconds=1.5, rounds=12, warm_up_seconds=0.1, settle_seconds=0.003,
     pause_seconds=0.002, hot_share=0.0,
 )  # fmt: skip
-TUNED, AS_IT_IS, PLAIN, EAGER, COMPILED = "tuned", "as it is", "plain export", "eager", "torch.compile"
 # Of a document of cost: this machine's own, which the run's document has already.
 OF_THE_MACHINE = ("machine", "bundle", "versions", "conditions", "method")
 

@@ -23,7 +23,9 @@ WITH_PYTORCH: tuple[TuneKind, ...] = ("export", "compile", "pytorch")
 RANGE = f"batch=1:{TRACED}:32"
 INTEGERS = ("int8-fp16", "int8")
 # What is tuned in a precision that has candidates; the others are timed as they are.
-TUNED = FP16
+TUNED_IN = FP16
+# What is timed beside each other, as rows and the page name it.
+TUNED, AS_IT_IS, PLAIN, EAGER, COMPILED = "tuned", "as it is", "plain export", "eager", "torch.compile"
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class TuneCase(Case):
     @property
     def is_tuned(self) -> bool:
         """Return True if candidates of it are tried."""
-        return TUNED in self.precisions
+        return TUNED_IN in self.precisions
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ def _built(case: TuneCase, batch: int, number: int) -> Iterator[TuneStep]:
 
 def plans_of(case: TuneCase, batch: int) -> dict[str, str]:
     """Return the step of each plan that is timed as it is, by precision; that of the case beside it comes first."""
-    found = {TUNED: step_name("plan", case.beside, batch, TUNED)} if case.beside else {}
+    found = {TUNED_IN: step_name("plan", case.beside, batch, TUNED_IN)} if case.beside else {}
     return found | {precision: step_name("plan", case.name, batch, precision) for precision in case.precisions}
 
 
@@ -150,9 +152,9 @@ def _tuned(case: TuneCase, batch: int, number: int) -> Iterator[TuneStep]:
         return
 
     def named(does: TuneKind) -> tuple[str, ...]:
-        return (step_name(does, case.name, batch, TUNED),)
+        return (step_name(does, case.name, batch, TUNED_IN),)
 
-    yield _step("candidates", number, case, batch, TUNED, needs=named("plan"))
-    yield _step("trial", number, case, batch, TUNED, needs=named("candidates"))
-    yield _step("combine", number, case, batch, TUNED, needs=named("trial"))
-    yield _step("whole", number, case, batch, TUNED, needs=named("trial"), after=named("combine"))
+    yield _step("candidates", number, case, batch, TUNED_IN, needs=named("plan"))
+    yield _step("trial", number, case, batch, TUNED_IN, needs=named("candidates"))
+    yield _step("combine", number, case, batch, TUNED_IN, needs=named("trial"))
+    yield _step("whole", number, case, batch, TUNED_IN, needs=named("trial"), after=named("combine"))
