@@ -30,7 +30,7 @@ from ..engines.timing.timed_process import TimedProcess
 from ..engines.timing.timed_run import Entry, MachineWatch, rotated_sets
 from ..engines.timing.trials import Trial, Tuning
 from ..errors import CheckFailed
-from ..export.rewrites import BATCH_REWRITES, REWRITES, GraphRewrite, apply, apply_whole, kinds
+from ..export.rewrites import BATCH_REWRITES, REWRITES, GraphRewrite, Rewrite, apply, apply_whole, kinds
 from ..validate.agreement import wrong_output
 from ..validate.recorded import from_tensors
 from .comparison import Comparison, fastest
@@ -98,7 +98,8 @@ class Tuner:
     def _search(self) -> tuple[Path, Pair | None]:
         """Return the graph with the rewrites that are faster, and how it compares as a whole; None for no rewrite."""
         since = len(self._trials)
-        best = self._every_image(self._left_once_more(self._every_place(self._start), since))
+        best = self._together(self._every_place(self._start))
+        best = self._every_image(self._left_once_more(best, since))
         if best == self._start:
             return best, None
         self._progress("timing the whole against the graph as it was")
@@ -116,6 +117,16 @@ class Tuner:
             tried.add(kind)
             self._progress(f"place {len(tried)}: {kind}")
             best = self._fastest(best, kind, rewrites)
+        return best
+
+    def _together(self, best: Path) -> Path:
+        """Try each rewrite on all places that were left, of two kinds or more: some share what they need.
+
+        Two poolings of one map put it in blocks of channels once, for instance, which does not pay off for one.
+        """
+        if rewrites := _everywhere(best):
+            self._progress("all kinds that were left, together")
+            best = self._fastest(best, "all kinds that were left", rewrites)
         return best
 
     def _left_once_more(self, best: Path, since: int) -> Path:
@@ -180,6 +191,17 @@ def _places(graph: Path) -> dict[str, dict[str, Change]]:
         for kind in kinds(model, rewrite):
             found.setdefault(kind, {})[rewrite.name] = partial(apply, rewrite=rewrite, kind=kind)
     return found
+
+
+def _everywhere(graph: Path) -> dict[str, Change]:
+    """Return for every rewrite that applies to several kinds of place the change of all of them, by name."""
+    model = ir.load(str(graph))
+    several = [rewrite for rewrite in REWRITES if len(kinds(model, rewrite)) > 1]
+    return {rewrite.name: partial(_every_kind, rewrite=rewrite) for rewrite in several}
+
+
+def _every_kind(model: ir.Model, rewrite: Rewrite) -> int:
+    return sum(apply(model, rewrite, kind) for kind in kinds(model, rewrite))
 
 
 def _whole(graph: Path) -> dict[str, dict[str, Change]]:

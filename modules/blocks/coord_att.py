@@ -35,14 +35,15 @@ class CoordAtt(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(n, c, h, w)`` to ``(n, c, h, w)``."""
         rows = x.mean(3, keepdim=True)  # (n, c, h, 1)
-        columns = x.mean(2, keepdim=True).transpose(2, 3)  # (n, c, w, 1)
+        columns = x.mean(2, keepdim=True)  # (n, c, 1, w)
         if self.training:  # batch statistics are over rows and columns together
-            mixed = self._mix(torch.cat((rows, columns), 2))
+            mixed = self._mix(torch.cat((rows, columns.transpose(2, 3)), 2))
             rows, columns = torch.split(mixed, [x.shape[2], x.shape[3]], 2)
+            columns = columns.transpose(2, 3)
         else:
             rows, columns = self._mix(rows), self._mix(columns)
         gate_h = torch.sigmoid(self.conv_h(rows))  # (n, c, h, 1)
-        gate_w = torch.sigmoid(self.conv_w(columns.transpose(2, 3)))  # (n, c, 1, w)
+        gate_w = torch.sigmoid(self.conv_w(columns))  # (n, c, 1, w)
         return x * gate_w * gate_h
 
     def _mix(self, means: Tensor) -> Tensor:
