@@ -214,3 +214,12 @@ def test_the_further_shapes_are_drawn_and_compared_with_near_and_with_distant_co
     assert f"| `cbam` | {shapes[0]} | 2.000 | - | 4.000 | 3.000 | - | 1.50 | 2.00 | 3 | 1.50 | 2.00 |" in text
     assert f"| `cbam` | {shapes[1]} | 2.000 | - | 1.000 | 3.000 | - | 0.50 | 0.50 | 2 | - | - |" in text
     assert "Least of *best*: `cbam` 0.50." in text
+
+
+def test_the_results_at_the_further_shapes_are_whole_and_not_behind(blocks: ModuleType) -> None:
+    rows = json.loads(blocks.FURTHER.results.read_text())["rows"]
+    every = [(block, shape) for block in blocks.FURTHER.blocks for shape in blocks.FURTHER.shapes]
+    assert [(row["block"], row["shape"]) for row in rows] == every
+    assert min(row["speed_up"]["best"] for row in rows) >= pages().SLOWER
+    distant = [row["distant_speed_up"]["ort-cpu-plain-export"] for row in rows if row["distant_speed_up"]]
+    assert all(value > 1 for value in distant)
