@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -45,6 +46,7 @@ RATIOS = {
     "deploy_ratio": ("deploy_seconds", "bare_seconds"),
     "memory_ratio": ("deploy_peak_mib", "bare_peak_mib"),
 }
+BOTH = "bare path | attn2trt | ratio | bare path | attn2trt | ratio"  # columns of a page
 METHOD = "fresh process each, in turn; seconds are wall time from start to end, peak is the largest resident memory"
 
 
@@ -86,6 +88,13 @@ def both(target: str, shape: str | None = None) -> dict[str, Any]:
         "deploy_peak_mib": ours.peak_mib,
     }
     return row | {name: row[over] / row[under] for name, (over, under) in RATIOS.items()}
+
+
+def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the times, the memory and their ratios for the columns of BOTH."""
+    times = (f"{row['bare_seconds']:.1f} s", f"{row['deploy_seconds']:.1f} s", f"{row['deploy_ratio']:.2f}")
+    memory = (f"{row['bare_peak_mib']:.0f} MiB", f"{row['deploy_peak_mib']:.0f} MiB", f"{row['memory_ratio']:.2f}")
+    return *times, *memory
 
 
 def described() -> dict[str, Any]:

@@ -6,10 +6,11 @@ python benchmarks/gpu_candidates_page.py     writes them from results/gpu_candid
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from page_text import table, versions_text, with_parts
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/gpu_candidates.md"
@@ -29,11 +30,7 @@ def page(data: Mapping[str, Any]) -> str:
         "refused": [*_refused(data[COUNTED]["rows"])],
         "timed": [*_timed(data[TIMED])],
     }
-    text = PAGE.read_text()
-    for name, lines in tables.items():
-        between = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        text = between.sub(lambda found, lines=lines: found[1] + "\n".join(["", *lines, ""]) + "\n" + found[2], text)
-    return text
+    return with_parts(PAGE.read_text(), tables)
 
 
 def stored() -> dict[str, Any]:
@@ -47,23 +44,22 @@ def write() -> None:
 
 
 def _heading(document: Mapping[str, Any]) -> Iterator[str]:
-    versions = ", ".join(f"{name} {number}" for name, number in document["versions"].items())
     shapes = document["shapes"]
     yield (
-        f"Counted on {document['date']} ({document['machine']}; {versions}), in fp16, for compute capability "
-        f"{document['capability']}. Blocks: `--shape {shapes['block']}`, networks: `--shape {shapes['image']}`, both "
-        f"`--dynamic {shapes['axes']}`."
+        f"Counted on {document['date']} ({document['machine']}; {versions_text(document)}), in fp16, for compute "
+        f"capability {document['capability']}. Blocks: `--shape {shapes['block']}`, networks: "
+        f"`--shape {shapes['image']}`, both `--dynamic {shapes['axes']}`."
     )
 
 
 def _summary(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """Yield for each graph the candidate that moves the fewest bytes, of as many the one with the fewest kernels."""
-    yield "| target | inputs and outputs | as it is | fewest bytes, then kernels | candidate |"
-    yield "| --- | --- | --- | --- | --- |"
+    """Return for each graph the candidate that moves the fewest bytes, of as many the one with the fewest kernels."""
+    shown = []
     for target, io in dict.fromkeys((row["target"], row["io"]) for row in rows):
         found = [row for row in rows if (row["target"], row["io"]) == (target, io) and "why_not" not in row]
         best = min(found, key=lambda row: (round(sum(row["bytes"].values()) / 1e5), row["kernels"]))
-        yield f"| {target} | {io} | {_short(found[0])} | {_short(best)} | {_name(best)} |"
+        shown.append((target, io, _short(found[0]), _short(best), _name(best)))
+    return table("target | inputs and outputs | as it is | fewest bytes, then kernels | candidate", shown)
 
 
 def _short(row: Mapping[str, Any]) -> str:
@@ -76,22 +72,22 @@ def _counted(rows: list[dict[str, Any]]) -> Iterator[str]:
         plain = found[0]
         yield from ("", f"### {target}, inputs and outputs in {io}", "")
         yield from (f"The graph as it is: {_layers(plain)}.", "")
-        yield "| candidate | places | layers parsed | Casts | kernels | only convert | MB between kernels | if fused |"
-        yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
-        for row in found:
-            yield f"| {_name(row)} | {row['places'] or ''} | {_cells(row, plain)} |"
+        yield from table(
+            "candidate | places | layers parsed | Casts | kernels | only convert | MB between kernels | if fused",
+            [(_name(row), row["places"] or "", *_cells(row, plain)) for row in found],
+        )
 
 
 def _name(row: Mapping[str, Any]) -> str:
     return "; ".join(row["chosen"]) if row["candidate"] == TOGETHER else row["candidate"] or PLAIN
 
 
-def _cells(row: Mapping[str, Any], plain: Mapping[str, Any]) -> str:
+def _cells(row: Mapping[str, Any], plain: Mapping[str, Any]) -> list[object]:
     if "why_not" in row:
-        return "**refused** | | | | |"
+        return ["**refused**", *[""] * 5]
     change = _change(row["parsed"], plain["parsed"]) if row is not plain else f"{_total(row['parsed'])}"
-    crossing, fused = _megabytes(row["bytes"]), _megabytes(row["if_fused"])
-    return f"{change} | {row['casts']} | {row['kernels']} | {row['converting']} | {crossing} | {fused}"
+    moved = (_megabytes(row["bytes"]), _megabytes(row["if_fused"]))
+    return [change, row["casts"], row["kernels"], row["converting"], *moved]
 
 
 def _layers(row: Mapping[str, Any]) -> str:
@@ -128,18 +124,16 @@ def _refused(rows: list[dict[str, Any]]) -> Iterator[str]:
     if not found:
         yield f"None: TensorRT for RTX parsed and built all {len(rows)} graphs."
         return
-    yield "| target | candidate | reason |"
-    yield "| --- | --- | --- |"
-    for (target, candidate), why in found.items():
-        yield f"| {target} | {candidate or PLAIN} | {why} |"
+    rows = ((target, candidate or PLAIN, why) for (target, candidate), why in found.items())
+    yield from table("target | candidate | reason", rows)
 
 
 def _timed(document: Mapping[str, list[dict[str, Any]]]) -> Iterator[str]:
     for name, rows in document.items():
         slow = [row for row in rows if row["us"] >= SLOW and not row["layer"].startswith(BETWEEN)]
-        yield from ("", f"### {name}", "", "| layer | kernel | formats | microseconds |", "| --- | --- | --- | --- |")
-        for row in sorted(slow, key=lambda row: -row["us"]):
-            yield f"| {row['layer'][:60]} | {row['kernel']} | {row['formats']} | {row['us']:.1f} |"
+        slow.sort(key=lambda row: -row["us"])
+        shown = ((row["layer"][:60], row["kernel"], row["formats"], f"{row['us']:.1f}") for row in slow)
+        yield from ("", f"### {name}", "", *table("layer | kernel | formats | microseconds", shown))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu.document import by_reason
+from page_text import cell, table
 
 from attn2trt.engines.tensorrt.flavours import FLAVOURS
 
@@ -57,36 +58,30 @@ def _wrong(found: Mapping[str, Any]) -> list[str]:
     if not wrong:
         return []
     lines = [
-        f"- **{row['proves']}** (`{row['command']}`): {_cell(row['why'])}"
+        f"- **{row['proves']}** (`{row['command']}`): {cell(row['why'])}"
         if row.get("command")
-        else f"- `{row['step']}`: {_cell(row.get('why', ''))}"
+        else f"- `{row['step']}`: {cell(row.get('why', ''))}"
         for row in wrong
     ]
     return ["## What did something else", "", *lines, ""]
 
 
 def _table(found: Mapping[str, Any]) -> list[str]:
-    lines = [
+    rows = (row for row in found["rows"] if row.get("command"))
+    return [
         "## Commands",
         "",
         "*In*: the Python that ran it. *Code*: the exit code that it has to end with. *Seconds*: beside others.",
         "",
-        "| what it proves | command | in | code | result | what was found | seconds |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        *table("what it proves | command | in | code | result | what was found | seconds", map(_cells, rows)),
+        "",
     ]
-    for row in found["rows"]:
-        if row.get("command"):
-            shown = [
-                row["proves"],
-                f"`{row['command']}`",
-                PLACES[row["place"]],
-                str(row["expected"]),
-                "as expected" if row["status"] == "done" else "**something else**",
-                row["found"] or "-",
-                f"{row['seconds']:.0f}",
-            ]
-            lines.append(f"| {' | '.join(map(_cell, shown))} |")
-    return [*lines, ""]
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[object, ...]:
+    result = "as expected" if row["status"] == "done" else "**something else**"
+    where = (row["proves"], f"`{row['command']}`", PLACES[row["place"]], row["expected"])
+    return *where, result, row["found"] or "-", f"{row['seconds']:.0f}"
 
 
 def _not_reached(found: Mapping[str, Any]) -> list[str]:
@@ -97,10 +92,6 @@ def _not_reached(found: Mapping[str, Any]) -> list[str]:
         for line in (f"{why[0].upper()}{why[1:]}:", "", *(f"- {found['proves'][name]}" for name in names), "")
     ]
     return ["## Not reached", "", *lines] if lines else []
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
 
 
 if __name__ == "__main__":

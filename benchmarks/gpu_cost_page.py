@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gpu.page_cells import ms_text, short, table_line
+from page_text import ms_text, short, table
 
 from attn2trt.engines.node_times import LAYOUT
 from attn2trt.engines.timing.device_costs import WHOLE
@@ -43,45 +43,50 @@ def _wholes(found: Mapping[str, Any]) -> Iterator[str]:
         "+ if those of some are unknown. *Layers*: the sum over layers, which are timed one by one; *reformats*:",
         "that of layers that only change layout or type.",
         "",
-        "| plan | input | on the GPU, ms | same input | least | x | moved | GB/s | layers | reformats |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        *table(
+            "plan | input | on the GPU, ms | same input | least | x | moved | GB/s | layers | reformats",
+            map(_whole, found["rows"]),
+        ),
+        "",
     )
-    for row in found["rows"]:
-        timing, least = row["model"]["timing"], row["model"]["least_ms"]
-        whole = timing["latency"]["median_ms"]
-        sizes = ", ".join("x".join(map(str, shape)) for shape in row["inputs"].values())
-        numbers = (whole, timing["hot"]["median_ms"], least)
-        yield table_line(
-            f"`{row['row']}`",
-            sizes,
-            *map(ms_text, numbers),
-            _times(whole, least),
-            f"{ms_text(row['model']['moved_ms'])}{'+' * (row['model']['uncounted'] > 0)}",
-            f"{row['rates']['bytes_per_s'] / 1e9:.0f}",
-            ms_text(row["model"]["layers_ms"]),
-            ms_text(sum(one["ms"] or 0.0 for one in row["model"]["layers"] if one["kind"] in LAYOUT)),
-        )
-    yield ""
+
+
+def _whole(row: Mapping[str, Any]) -> Iterator[str]:
+    timing, least = row["model"]["timing"], row["model"]["least_ms"]
+    whole = timing["latency"]["median_ms"]
+    yield from (f"`{row['row']}`", _sizes(row))
+    yield from map(ms_text, (whole, timing["hot"]["median_ms"], least))
+    yield f"{whole / least:.2f}" if least else "-"
+    yield f"{ms_text(row['model']['moved_ms'])}{'+' * (row['model']['uncounted'] > 0)}"
+    yield f"{row['rates']['bytes_per_s'] / 1e9:.0f}"
+    yield ms_text(row["model"]["layers_ms"])
+    yield ms_text(sum(one["ms"] or 0.0 for one in row["model"]["layers"] if one["kind"] in LAYOUT))
+
+
+def _sizes(row: Mapping[str, Any]) -> str:
+    return ", ".join("x".join(map(str, shape)) for shape in row["inputs"].values())
 
 
 def _pytorch(found: Mapping[str, Any]) -> Iterator[str]:
     rows = [row for row in found.get("pytorch", ()) if row["on_device"] is not None]
     if not rows:
         return
+    shown = (
+        (
+            *(f"`{row['target']}`", row["gpu"], _sizes(row), row["runtime"]),
+            *(ms_text(row["on_device"][key]) for key in ("median_ms", "p90_ms")),
+        )
+        for row in rows
+    )
     yield from (
         "## PyTorch on the same kind of GPU",
         "",
         "`attn2trt benchmark` of blocks at this size, by the same clock, alone on the GPU. PyTorch takes and gives",
         "float16 here: it has no cast of a whole input or output.",
         "",
-        "| target | GPU | input | runtime | on the GPU, ms | 90 % below, ms |",
-        "| --- | --- | --- | --- | --- | --- |",
+        *table("target | GPU | input | runtime | on the GPU, ms | 90 % below, ms", shown),
+        "",
     )
-    for row in rows:
-        sizes = ", ".join("x".join(map(str, shape)) for shape in row["inputs"].values())
-        numbers = (row["on_device"]["median_ms"], row["on_device"]["p90_ms"])
-        yield table_line(f"`{row['target']}`", row["gpu"], sizes, row["runtime"], *map(ms_text, numbers))
-    yield ""
 
 
 def _differences(found: Mapping[str, Any]) -> Iterator[str]:
@@ -93,22 +98,22 @@ def _differences(found: Mapping[str, Any]) -> Iterator[str]:
         "",
         "*Its layers*: those of the blocks alone, by the profiler; *shared*: those that compute something else, too.",
         "",
-        "| plan | plain, ms | difference, ms | interval | of plain | its layers, ms | shared, ms | least, ms |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        *table(
+            "plan | plain, ms | difference, ms | interval | of plain | its layers, ms | shared, ms | least, ms",
+            map(_difference, rows),
+        ),
+        "",
     )
-    for row in rows:
-        difference = row["beside"]["difference"]
-        plain = row["beside"]["plain"]["timing"]["latency"]["median_ms"]
-        yield table_line(
-            f"`{row['row']}`",
-            ms_text(plain),
-            f"{difference['ms']:+.4f}",
-            f"{difference['low_ms']:+.4f} to {difference['high_ms']:+.4f}",
-            f"{difference['ms'] / plain:+.1%}",
-            *(ms_text(sum(block[name] for block in row["blocks"])) for name in ("ms", "shared_ms")),
-            ms_text(row["blocks_least_ms"]),
-        )
-    yield ""
+
+
+def _difference(row: Mapping[str, Any]) -> Iterator[str]:
+    difference = row["beside"]["difference"]
+    plain = row["beside"]["plain"]["timing"]["latency"]["median_ms"]
+    yield from (f"`{row['row']}`", ms_text(plain), f"{difference['ms']:+.4f}")
+    yield f"{difference['low_ms']:+.4f} to {difference['high_ms']:+.4f}"
+    yield f"{difference['ms'] / plain:+.1%}"
+    yield from (ms_text(sum(block[name] for block in row["blocks"])) for name in ("ms", "shared_ms"))
+    yield ms_text(row["blocks_least_ms"])
 
 
 def _layers(found: Mapping[str, Any]) -> Iterator[str]:
@@ -118,24 +123,22 @@ def _layers(found: Mapping[str, Any]) -> Iterator[str]:
         f"The {SHOWN_LAYERS} that take longest; of a network beside its plain backbone, of its blocks. ~ has the sizes",
         "and types of the graph, since the inspector leaves them open.",
         "",
-        "| plan | layer | type | kernel | module | ms | MB | least, ms |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        *table(
+            "plan | layer | type | kernel | module | ms | MB | least, ms",
+            (cells for row in found["rows"] for cells in _slowest(row)),
+        ),
     )
-    for row in found["rows"]:
-        layers = [one for one in row["model"]["layers"] if one["ms"]]
-        if row["beside"] is not None:
-            layers = [one for one in layers if one["place"] != "rest"]
-        for layer in sorted(layers, key=lambda one: -one["ms"])[:SHOWN_LAYERS]:
-            size = "-" if layer["bytes"] is None else f"{'~' * layer['is_assumed']}{layer['bytes'] / 1e6:.2f}"
-            modules = ", ".join(path or WHOLE for path in layer["modules"][:2]) or "-"
-            names = (layer["name"], layer["kind"], layer["kernel"], modules)
-            yield table_line(
-                f"`{row['row']}`", *map(short, names), ms_text(layer["ms"]), size, ms_text(layer["least_ms"])
-            )
 
 
-def _times(value: float, least: float | None) -> str:
-    return f"{value / least:.2f}" if least else "-"
+def _slowest(row: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    layers = [one for one in row["model"]["layers"] if one["ms"]]
+    if row["beside"] is not None:
+        layers = [one for one in layers if one["place"] != "rest"]
+    for layer in sorted(layers, key=lambda one: -one["ms"])[:SHOWN_LAYERS]:
+        size = "-" if layer["bytes"] is None else f"{'~' * layer['is_assumed']}{layer['bytes'] / 1e6:.2f}"
+        modules = ", ".join(path or WHOLE for path in layer["modules"][:2]) or "-"
+        names = (layer["name"], layer["kind"], layer["kernel"], modules)
+        yield f"`{row['row']}`", *map(short, names), ms_text(layer["ms"]), size, ms_text(layer["least_ms"])
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from typing import Any
 
 from gpu import tune_work
 from gpu.document import by_reason
-from gpu.page_cells import ms_text, short, table_line
 from gpu.tune_work import AS_IT_IS, COMPILED, EAGER, PLAIN, TIMED, TUNED
+from page_text import ms_text, short, table
 
 from attn2trt.engines.node_times import LAYOUT
 
@@ -128,12 +128,17 @@ def _nothing_yet() -> Iterator[str]:
     yield "([tune_tensorrt.md](tune_tensorrt.md#on-your-gpu)), which takes these cases in this order. What is fp16 or"
     yield "int8-fp16 takes and gives float16:"
     yield ""
-    yield "| | case | batches | plans |"
-    yield "| --- | --- | --- | --- |"
-    for number, wave in enumerate(tune_work.WAVES, 1):
-        for case in wave:
-            plans = ", ".join((*case.precisions, *("tuned" for _ in range(case.is_tuned))))
-            yield f"| {number} | `{case.name}` | {', '.join(map(str, case.batches))} | {plans} |"
+    cases = ((number, case) for number, wave in enumerate(tune_work.WAVES, 1) for case in wave)
+    yield from table(
+        "| case | batches | plans",
+        (
+            (
+                *(number, f"`{case.name}`", ", ".join(map(str, case.batches))),
+                ", ".join((*case.precisions, *("tuned" for _ in range(case.is_tuned)))),
+            )
+            for number, case in cases
+        ),
+    )
     yield ""
     yield "Ten minutes are for the first three; a run that is started again goes on. What is not reached is listed."
 
@@ -158,15 +163,18 @@ def _others(cells: Sequence[Cell]) -> Iterator[str]:
     yield "Milliseconds on the GPU, each launched as a CUDA graph. *Best/ours*: the fastest of the others over the"
     yield "faster one of ours; below 1 ours is slower. - was not timed."
     yield ""
-    yield "| case | batch | ours, as it is | ours, tuned | plain TensorRT | PyTorch eager | torch.compile | best/ours |"
-    yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
-    for cell in cells:
-        if _of_integers(cell) or (cell.ours is None and cell.rival is None):
-            continue
-        numbers = [ms_text(cell.ms.get((what, HALF))) for what in (AS_IT_IS, TUNED, PLAIN, EAGER, COMPILED)]
-        factor = f"{cell.rival[1] / cell.ours:.2f}" if cell.ours and cell.rival else "-"
-        yield table_line(f"`{cell.case}`", str(cell.batch), *numbers, f"**{factor}**" if cell.is_slower else factor)
+    shown = [cell for cell in cells if not _of_integers(cell) and (cell.ours is not None or cell.rival is not None)]
+    yield from table(
+        "case | batch | ours, as it is | ours, tuned | plain TensorRT | PyTorch eager | torch.compile | best/ours",
+        map(_beside, shown),
+    )
     yield ""
+
+
+def _beside(cell: Cell) -> tuple[object, ...]:
+    numbers = (ms_text(cell.ms.get((what, HALF))) for what in (AS_IT_IS, TUNED, PLAIN, EAGER, COMPILED))
+    factor = f"{cell.rival[1] / cell.ours:.2f}" if cell.ours and cell.rival else "-"
+    return f"`{cell.case}`", cell.batch, *numbers, f"**{factor}**" if cell.is_slower else factor
 
 
 def _bounds(cells: Sequence[Cell]) -> Iterator[str]:
@@ -178,23 +186,26 @@ def _bounds(cells: Sequence[Cell]) -> Iterator[str]:
     yield "the input of a block twice, since its gate is not known before all of it is read."
     yield f"The aim for a block at batch {WIDE_BATCH} is at most {BOUND} times that."
     yield ""
-    yield "| case | batch | on the GPU, ms | least, ms | x | GB/s | layers, ms | only layout or type, ms |"
-    yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
-    for cell in rows:
-        cost = cell.costs[HALF]
-        model, factor = cost["model"], f"{cell.times_least:.2f}"
-        layout = sum(one["ms"] or 0.0 for one in model["layers"] if one["kind"] in LAYOUT)
-        yield table_line(
-            f"`{cell.case}`",
-            str(cell.batch),
-            ms_text(model["timing"]["latency"]["median_ms"]),
-            ms_text(cell.least_ms),
-            f"**{factor}**" if cell.is_beyond_bound else factor,
-            f"{cost['rates']['bytes_per_s'] / 1e9:.0f}",
-            ms_text(model["layers_ms"]),
-            ms_text(layout),
-        )
+    yield from table(
+        "case | batch | on the GPU, ms | least, ms | x | GB/s | layers, ms | only layout or type, ms", map(_bound, rows)
+    )
     yield ""
+
+
+def _bound(cell: Cell) -> tuple[object, ...]:
+    cost = cell.costs[HALF]
+    model, factor = cost["model"], f"{cell.times_least:.2f}"
+    layout = sum(one["ms"] or 0.0 for one in model["layers"] if one["kind"] in LAYOUT)
+    return (
+        f"`{cell.case}`",
+        cell.batch,
+        ms_text(model["timing"]["latency"]["median_ms"]),
+        ms_text(cell.least_ms),
+        f"**{factor}**" if cell.is_beyond_bound else factor,
+        f"{cost['rates']['bytes_per_s'] / 1e9:.0f}",
+        ms_text(model["layers_ms"]),
+        ms_text(layout),
+    )
 
 
 def _integers(cells: Sequence[Cell]) -> Iterator[str]:
@@ -204,16 +215,15 @@ def _integers(cells: Sequence[Cell]) -> Iterator[str]:
     yield from ("## 8 bits beside float16", "")
     yield "Timed in the same turns. int8 takes and gives float32, since all that it does not quantise is in float32."
     yield ""
-    yield "| case | batch | fp16 | int8-fp16 | int8 | fp16 over the faster one |"
-    yield "| --- | --- | --- | --- | --- | --- |"
-    for cell in rows:
-        half, (fastest, *_) = cell.ms.get((AS_IT_IS, HALF)), sorted(_of_integers(cell).values())
-        factor = f"{half / fastest:.2f}" if half else "-"
-        numbers = [ms_text(cell.ms.get((AS_IT_IS, precision))) for precision in (HALF, *tune_work.INTEGERS)]
-        yield table_line(
-            f"`{cell.case}`", str(cell.batch), *numbers, f"**{factor}**" if half and half < fastest else factor
-        )
+    yield from table("case | batch | fp16 | int8-fp16 | int8 | fp16 over the faster one", map(_beside_half, rows))
     yield ""
+
+
+def _beside_half(cell: Cell) -> tuple[object, ...]:
+    half, fastest = cell.ms.get((AS_IT_IS, HALF)), min(_of_integers(cell).values())
+    factor = f"{half / fastest:.2f}" if half else "-"
+    numbers = (ms_text(cell.ms.get((AS_IT_IS, precision))) for precision in (HALF, *tune_work.INTEGERS))
+    return f"`{cell.case}`", cell.batch, *numbers, f"**{factor}**" if half and half < fastest else factor
 
 
 def _of_integers(cell: Cell) -> dict[str, float]:
@@ -228,20 +238,24 @@ def _missed(cells: Sequence[Cell]) -> Iterator[str]:
         return
     yield f"The {SLOWEST} layers that take longest. *Least*: what the layer reads and writes over bandwidth."
     yield ""
-    yield "| case | batch | aim | layer | type | kernel | precision | ms | least, ms | why |"
-    yield "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
-    for cell, precision, aim in found:
-        cost = cell.costs.get(precision)
-        if cost is None:
-            yield table_line(f"`{cell.case}`", str(cell.batch), aim, "its layers were not timed", *["-"] * 6)
-            continue
-        layers = sorted((one for one in cost["model"]["layers"] if one["ms"]), key=lambda one: -one["ms"])
-        for layer in layers[:SLOWEST]:
-            names = (layer["name"], layer["kind"], layer["kernel"], layer["precision"])
-            why = reason(layer, cost["rates"]["launch_ms"])
-            numbers = (ms_text(layer["ms"]), ms_text(layer["least_ms"]))
-            yield table_line(f"`{cell.case}`", str(cell.batch), aim, *map(short, names), *numbers, why)
+    yield from table(
+        "case | batch | aim | layer | type | kernel | precision | ms | least, ms | why",
+        (cells for miss in found for cells in _slow_layers(*miss)),
+    )
     yield ""
+
+
+def _slow_layers(cell: Cell, precision: str, aim: str) -> Iterator[tuple[object, ...]]:
+    cost = cell.costs.get(precision)
+    if cost is None:
+        yield f"`{cell.case}`", cell.batch, aim, "its layers were not timed", *["-"] * 6
+        return
+    layers = sorted((one for one in cost["model"]["layers"] if one["ms"]), key=lambda one: -one["ms"])
+    for layer in layers[:SLOWEST]:
+        names = (layer["name"], layer["kind"], layer["kernel"], layer["precision"])
+        numbers = (ms_text(layer["ms"]), ms_text(layer["least_ms"]))
+        why = reason(layer, cost["rates"]["launch_ms"])
+        yield f"`{cell.case}`", cell.batch, aim, *map(short, names), *numbers, why
 
 
 def _misses(cell: Cell) -> Iterator[tuple[str, str]]:
@@ -290,15 +304,16 @@ def _trials(cells: Sequence[Cell]) -> Iterator[str]:
 def _timed(trials: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if not trials:
         return
-    yield "| place | rewrite | nodes | before, ms | difference | interval | |"
-    yield "| --- | --- | --- | --- | --- | --- | --- |"
-    for trial in trials:
-        difference = trial["difference"]
-        interval = f"{difference['low_ms']:+.4f} to {difference['high_ms']:+.4f}"
-        outcome = "kept" if trial["kept"] else ("faster" if difference["high_ms"] < 0 else "")
-        numbers = (f"{trial['before_ms']:.4f}", f"{difference['ms']:+.4f}", interval)
-        yield table_line(trial["kind"], trial["form"], str(trial["count"]), *numbers, outcome)
+    yield from table("place | rewrite | nodes | before, ms | difference | interval |", map(_trial, trials))
     yield ""
+
+
+def _trial(trial: Mapping[str, Any]) -> tuple[object, ...]:
+    difference = trial["difference"]
+    interval = f"{difference['low_ms']:+.4f} to {difference['high_ms']:+.4f}"
+    outcome = "kept" if trial["kept"] else ("faster" if difference["high_ms"] < 0 else "")
+    numbers = (f"{trial['before_ms']:.4f}", f"{difference['ms']:+.4f}", interval)
+    return trial["kind"], trial["form"], trial["count"], *numbers, outcome
 
 
 def _left_out(found: Mapping[str, Any]) -> Iterator[str]:

@@ -31,6 +31,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from page_text import table
+from stored_results import store
+
 ROOT = Path(__file__).parent.parent
 RESULTS, PAGE = ROOT / "benchmarks/results/sweep.json", ROOT / "docs/sweep.md"
 LIMIT = 1.05
@@ -166,7 +169,14 @@ def page(document: dict[str, Any]) -> str:
 def _overhead_lines(document: dict[str, Any]) -> list[str]:
     found = document["overhead"]
     rounds = len(found["seconds"]["loop"])
-    lines = [
+    measured: list[tuple[str, ...]] = [("plain loop", f"{statistics.median(found['seconds']['loop']):.1f}", *[""] * 4)]
+    for name, words in (("sweep", "`sweep -j 1`"), ("ray", "`sweep --ray`")):
+        each = ratios(document, name)
+        middle = statistics.median(each)
+        over = (f"{100 * (value - 1):+.1f} %" for value in (middle, min(each), max(each)))
+        median = f"{statistics.median(found['seconds'][name]):.1f}"
+        measured.append((words, median, *over, "yes" if middle < LIMIT else "no"))
+    return [
         "## Over a plain loop",
         "",
         f"{len(found['blocks'])} blocks, deployed one after the other: by a loop over `attn2trt.deploy` in one",
@@ -174,17 +184,9 @@ def _overhead_lines(document: dict[str, Any]) -> list[str]:
         f"cluster that was started before. They took turns in {rounds} round{'s' if rounds > 1 else ''}; each is a",
         "process with its imports. The ratios are of the same round.",
         "",
-        "| | seconds, median | over the loop, median | smallest | largest | below 5 % |",
-        "| --- | --- | --- | --- | --- | --- |",
-        f"| plain loop | {statistics.median(found['seconds']['loop']):.1f} | | | | |",
+        *table("| seconds, median | over the loop, median | smallest | largest | below 5 %", measured),
+        "",
     ]
-    for name, words in (("sweep", "`sweep -j 1`"), ("ray", "`sweep --ray`")):
-        each = ratios(document, name)
-        middle = statistics.median(each)
-        cells = " | ".join(f"{100 * (value - 1):+.1f} %" for value in (middle, min(each), max(each)))
-        median = statistics.median(found["seconds"][name])
-        lines.append(f"| {words} | {median:.1f} | {cells} | {'yes' if middle < LIMIT else 'no'} |")
-    return [*lines, ""]
 
 
 def _loss_lines(found: dict[str, Any]) -> list[str]:
@@ -194,39 +196,37 @@ def _loss_lines(found: dict[str, Any]) -> list[str]:
         (mine["status"], mine["found"]) == (other["status"], other["found"])
         for mine, other in zip(ray["rows"], here["rows"], strict=True)
     )
-    lines = [
+    counted = [
+        ("passed", *(_count(run, lambda row: row["status"] == "passed") for run in (ray, here))),
+        ("run again", *(_count(run, lambda row: row["attempts"] > 1) for run in (ray, here))),
+        ("bundles that are there", ray["bundles"], here["bundles"]),
+    ]
+    seconds = ("seconds", f"{ray['seconds']:.0f}", f"{here['seconds']:.0f}")
+    jobs = (
+        (
+            *(f"`{mine['target']}`", mine["precision"], mine["status"], f"{mine['seconds']:.1f}", mine["attempts"]),
+            *(other["status"], f"{other['seconds']:.1f}", _short(mine["found"])),
+        )
+        for mine, other in zip(ray["rows"], here["rows"], strict=True)
+    )
+    return [
         "## A node that is killed",
         "",
         f"{count} jobs on two Ray nodes with one processor each. One node was killed (SIGKILL) with a third of the",
         "jobs done and a job of it at work. Then the same sweep without Ray.",
         "",
-        "| | two nodes, one killed | without Ray |",
-        "| --- | --- | --- |",
-        f"| seconds | {ray['seconds']:.0f} | {here['seconds']:.0f} |",
-        *(
-            f"| {words} | {_count(ray, test)} of {count} | {_count(here, test)} of {count} |"
-            for words, test in (
-                ("passed", lambda row: row["status"] == "passed"),
-                ("run again", lambda row: row["attempts"] > 1),
-            )
+        *table(
+            "| two nodes, one killed | without Ray",
+            [seconds, *((words, f"{mine} of {count}", f"{other} of {count}") for words, mine, other in counted)],
         ),
-        f"| bundles that are there | {ray['bundles']} of {count} | {here['bundles']} of {count} |",
         "",
         f"Lost results: {count - ray['bundles']}. Verdicts that are the same word for word in both: {same} of {count}.",
         "Jobs that died:",
         "",
         *(f"- {_short(line)}" for line in found["died"]),
         "",
-        "| block | precision | with Ray | s | attempts | without | s | what was found |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        *table("block | precision | with Ray | s | attempts | without | s | what was found", jobs),
     ]
-    for mine, other in zip(ray["rows"], here["rows"], strict=True):
-        cells = (
-            *(f"`{mine['target']}`", mine["precision"], mine["status"], f"{mine['seconds']:.1f}", mine["attempts"]),
-            *(other["status"], f"{other['seconds']:.1f}", _short(mine["found"])),
-        )
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    return lines
 
 
 def _count(run: dict[str, Any], test: Callable[[dict[str, Any]], bool]) -> int:
@@ -234,7 +234,7 @@ def _count(run: dict[str, Any], test: Callable[[dict[str, Any]], bool]) -> int:
 
 
 def _short(text: str) -> str:
-    return text.replace(platform.node(), "host").replace("|", "\\|")
+    return text.replace(platform.node(), "host")
 
 
 def machine() -> dict[str, Any]:
@@ -259,8 +259,7 @@ def main() -> None:
     for part, measure in (("overhead", lambda: overhead(names, options.rounds)), ("loss", lambda: loss(names))):
         if options.only in (None, part):
             document |= {"date": date.today().isoformat(), "machine": machine(), part: measure()}
-            RESULTS.write_text(json.dumps(document, indent=1) + "\n")
-            PAGE.write_text(page(document), encoding="utf-8")
+            store(document, RESULTS, PAGE, page(document))
             print(PAGE)
 
 

@@ -6,7 +6,7 @@ python benchmarks/tensorrt_page.py        writes the page again from results/ten
 from __future__ import annotations
 
 import json
-import math
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import block_bytes
 import plain_plans
 from gpu.cells import CALL, COLUMNS, DEVICE, Cell, cells
 from gpu.document import by_reason
+from page_text import number, table
 
 from attn2trt.core.precision import PRECISIONS
 from attn2trt.engines.tensorrt.flavours import FLAVOURS
@@ -57,30 +58,32 @@ def _note(found: Mapping[str, Any]) -> list[str]:
 
 
 def _verdicts(found: Mapping[str, Any]) -> list[str]:
-    lines = [
+    order = list(PRECISIONS)
+    rows = sorted(found["rows"], key=lambda row: order.index(row["precision"]))
+    return [
         "## Verdicts",
         "",
         "*Ratio*: the largest error beside PyTorch's own rounding in this precision ([precision.md](precision.md)).",
         "*Layers*: of the plan, and how many of them change a layout or a type alone.",
         "",
         *_note(found),
-        "| case | precision | verdict | ratio | cases | layers | reformats | build, s |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        *table("case | precision | verdict | ratio | cases | layers | reformats | build, s", map(_verdict, rows)),
+        "",
     ]
-    for row in sorted(found["rows"], key=lambda row: list(PRECISIONS).index(row["precision"])):
-        kinds = row.get("layers", {}).get("kinds", {})
-        shown = [
-            f"`{row['case']}`",
-            row["precision"],
-            ("passed" if row.get("passed") else f"failed: {row.get('why', '')}").replace("|", "\\|"),
-            _number(row.get("worst_ratio"), 1),
-            str(row.get("cases", "-")),
-            str(sum(kinds.values()) if kinds else "-"),
-            str(kinds.get("Reformat", 0) if kinds else "-"),
-            _number(row.get("plan", {}).get("seconds"), 0),
-        ]
-        lines.append(f"| {' | '.join(shown)} |")
-    return [*lines, ""]
+
+
+def _verdict(row: Mapping[str, Any]) -> tuple[object, ...]:
+    kinds = row.get("layers", {}).get("kinds", {})
+    return (
+        f"`{row['case']}`",
+        row["precision"],
+        "passed" if row.get("passed") else f"failed: {row.get('why', '')}",
+        number(row.get("worst_ratio"), 1),
+        row.get("cases", "-"),
+        sum(kinds.values()) if kinds else "-",
+        kinds.get("Reformat", 0) if kinds else "-",
+        number(row.get("plan", {}).get("seconds"), 0),
+    )
 
 
 def _latencies(found: Mapping[str, Any]) -> list[str]:
@@ -113,29 +116,28 @@ def _calls(found: Mapping[str, Any]) -> list[str]:
 
 def _table(found: Mapping[str, Any], clock: str) -> list[str]:
     passed = {(row["case"], row["precision"]) for row in found["rows"] if row.get("passed")}
-    lines = [
-        *_note(found),
-        f"| case | precision | batch | {' | '.join(COLUMNS)} | best |",
-        f"| {' | '.join(['---'] * (len(COLUMNS) + 4))} |",
-    ]
-    for cell in cells(found, clock):
-        star = "" if (cell.case, cell.precision) in passed else " *"
-        shown = [_number(cell.ms.get(name), 3) for name in COLUMNS]
-        where = [f"`{cell.case}`", f"{cell.precision}{star}", str(cell.batch)]
-        lines.append(f"| {' | '.join([*where, *shown, _number(cell.best)])} |")
-    return lines
+    rows = (
+        (
+            f"`{cell.case}`",
+            f"{cell.precision}{'' if (cell.case, cell.precision) in passed else ' *'}",
+            cell.batch,
+            *(number(cell.ms.get(name), 3) for name in COLUMNS),
+            number(cell.best),
+        )
+        for cell in cells(found, clock)
+    )
+    return [*_note(found), *table(f"case | precision | batch | {' | '.join(COLUMNS)} | best", rows)]
 
 
 def _means(timed: Sequence[Cell]) -> list[str]:
     """Geometric means of what the best of the others takes over ours."""
-    lines = ["| precision | batch | geometric mean of best | least |", "| --- | --- | --- | --- |"]
+    rows = []
     for precision, batch in dict.fromkeys((cell.precision, cell.batch) for cell in timed):
         same = [cell.best for cell in timed if (cell.precision, cell.batch) == (precision, batch)]
         ratios = [ratio for ratio in same if ratio is not None]
         if ratios:
-            mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-            lines.append(f"| {precision} | {batch} | {mean:.2f} | {min(ratios):.2f} |")
-    return lines
+            rows.append((precision, batch, number(statistics.geometric_mean(ratios)), number(min(ratios))))
+    return [*table("precision | batch | geometric mean of best | least", rows)]
 
 
 def _slower(found: Mapping[str, Any]) -> list[str]:
@@ -188,8 +190,8 @@ def _untimed(found: Mapping[str, Any]) -> list[str]:
 def _costs(found: Mapping[str, Any]) -> list[str]:
     """Return the cost of the blocks in their backbone, beside the bytes that they must move."""
     rate = found.get("bytes_per_s")
-    lines = list(_cost_lines(found, rate)) if rate else []
-    if not lines:
+    rows = [*_cost_rows(found, rate)] if rate else []
+    if not rows:
         return []
     return [
         "## What a block costs",
@@ -199,14 +201,12 @@ def _costs(found: Mapping[str, Any]) -> list[str]:
         f"copies on this GPU reached in the same run. A star: more than {EXCESS:g} times that.",
         "",
         *_note(found),
-        "| case | precision | batch | backbone, ms | with blocks | more | must move | x |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-        *lines,
+        *table("case | precision | batch | backbone, ms | with blocks | more | must move | x", rows),
         "",
     ]
 
 
-def _cost_lines(found: Mapping[str, Any], rate: float) -> Iterator[str]:
+def _cost_rows(found: Mapping[str, Any], rate: float) -> Iterator[tuple[object, ...]]:
     known = {(cell.case, cell.precision, cell.batch): cell for cell in cells(found, DEVICE)}
     for (case, precision, batch), cell in known.items():
         parsed = parse(found["cases"][case]["spec"])
@@ -215,9 +215,9 @@ def _cost_lines(found: Mapping[str, Any], rate: float) -> Iterator[str]:
             continue
         more = cell.fastest - bare.fastest
         least = block_bytes.total(blocks, batch, ITEM_BYTES[precision]) / rate * 1e3
-        shown = [_number(value, 3) for value in (bare.fastest, cell.fastest, more, least)]
+        shown = [number(value, 3) for value in (bare.fastest, cell.fastest, more, least)]
         mark = " *" if more > EXCESS * least else ""
-        yield f"| `{case}` | {precision} | {batch} | {' | '.join(shown)} | {more / least:.1f}{mark} |"
+        yield f"`{case}`", precision, batch, *shown, f"{more / least:.1f}{mark}"
 
 
 def _not_reached(found: Mapping[str, Any]) -> list[str]:
@@ -225,10 +225,6 @@ def _not_reached(found: Mapping[str, Any]) -> list[str]:
     reasons = by_reason(found.get("not_reached", {}))
     lines = [f"- {why}: {', '.join(f'`{name}`' for name in names)}" for why, names in reasons.items()]
     return ["## Not reached", "", *lines, ""] if lines else []
-
-
-def _number(value: float | None, digits: int = 2) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
 
 
 if __name__ == "__main__":

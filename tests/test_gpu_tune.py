@@ -332,7 +332,7 @@ def pages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
         f"| `{SE}` | 32 | 0.0800 | 0.0322 | **2.48** | 4200 | 0.0800 | 0.0600 |",
         f"| `{NET}-int8` | 8 | 1.0000 | - | 1.2000 | **0.83** |",
         f"| `{SE}` | 32 | as fast as torch.compile | cast_x | Reformat | - | fp32 | 0.0600 | 0.0360 |",
-        "| gate | Reduce | sm90/reduce | fp16 | 0.0500 | 0.0360 | its bytes take that long |",
+        r"| gate | Reduce | sm90\|reduce | fp16 | 0.0500 | 0.0360 | its bytes take that long |",
         "| scale | PointWiseV2 | - | fp32 | 0.0800 | 0.0200 | 4.0 times its bytes: computing, or the kernel |",
         "| fc | Gemm | - | fp32 | 0.0040 | 0.0001 | little but its launch |",
         "| open | Myelin | - | fp32 | 0.0300 | - | its bytes are unknown |",
