@@ -8,7 +8,7 @@ on the cases of every case seed: as the graph's dtypes say, and (float16) in ONN
 largest ratio of all must stay at or below ``healthy`` of attn2trt.core.precision.LOWER. Then every weight matrix and
 kernel of the lowered graphs (of networks a dozen) is made two percent larger, one at a time, and judged on the cases of
 the first seed: how many the verdict's numbers catch, and how many the comparison with the float32 graph does
-(precision_check.py). The page docs/precision.md is written from the result.
+(precision_check.py). The tables of docs/precision.md are written from the result.
 """
 
 from __future__ import annotations
