@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.graph_io import FLOAT32
 from ..core.precision import is_within
-from .onnx_reference.evaluator import Rounding
+from .onnx_reference.rounding import Rounding
 
 if TYPE_CHECKING:
     from torch import nn

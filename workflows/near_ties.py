@@ -10,10 +10,9 @@ from ..core.precision import CAST, FLOAT32, FP32, QUANTISED, Precision
 from ..errors import Attn2trtError
 from ..validate.cases import Case
 from ..validate.near_ties import Mask
-from ..validate.onnx_reference.evaluator import Rounding
 from ..validate.onnx_reference.isolated import IsolatedEvaluator
 from ..validate.onnx_reference.references import GraphLower, unsettled_elements
-from ..validate.onnx_reference.rounding import half_rounding, product_rounding
+from ..validate.onnx_reference.rounding import Rounding, half_rounding, product_rounding
 
 
 def find_unsettled(graphs: Mapping[str, Path], case: Case, precision: Precision) -> dict[str, Mask]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ..validate.eager import Lower
-    from ..validate.onnx_reference.evaluator import Rounding
+    from ..validate.onnx_reference.rounding import Rounding
 
 
 @dataclass(frozen=True)

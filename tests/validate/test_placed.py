@@ -14,7 +14,8 @@ from torch import nn
 from attn2trt import Bundle, PrecisionRequest, deploy
 from attn2trt.core.precision import INT8_FP16, LOWER
 from attn2trt.engines.isolated import IsolatedRuntime
-from attn2trt.validate.onnx_reference.evaluator import Evaluator, Rounding
+from attn2trt.validate.onnx_reference.evaluator import Evaluator
+from attn2trt.validate.onnx_reference.rounding import Rounding
 from attn2trt.validate.placed import Placed
 from attn2trt.validate.recorded import from_tensors
 from attn2trt.validate.stages.judge import StageJudge

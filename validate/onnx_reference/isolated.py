@@ -10,7 +10,8 @@ from types import TracebackType
 
 from ...engines.child import ANSWER_SECONDS, Child
 from ..near_ties import Choice
-from .evaluator import Array, Rounding
+from .floats import Array
+from .rounding import Rounding
 from .selections import FAR, from_arrays
 
 Arrays = dict[str, Array]

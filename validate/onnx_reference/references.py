@@ -21,8 +21,9 @@ from ..floors import MORE_DRAWS, is_amplified, larger, row_outputs
 from ..hidden import Hidden
 from ..metrics import GRAPH, Array, Floor, Reference
 from ..near_ties import Choice, NearTies
-from .evaluator import Arrays, Rounding
+from .evaluator import Arrays
 from .isolated import IsolatedEvaluator
+from .rounding import Rounding
 from .selections import aligned
 
 # The kernels and last digits of each run.

@@ -6,12 +6,40 @@ at the nodes that compute in the precision.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from ...core.graph_io import FLOAT32
 from ...core.precision import PRECISIONS, Precision
-from .evaluator import Rounding
+from .floats import Array
+from .levels import largest_of, quantised
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """The loss of a run in float32 at some nodes, by their names.
+
+    Attributes:
+        half: The half precision in which each node reads and gives its floats.
+        levels: The scale of what a node reads first, the name of its weight, and the axis of the weight's channels,
+            each of which has a scale of its own; None if one scale is for all.
+        tensors: The scale of inputs of a node that is no such product, by the names of the tensors.
+        dtype: The type whose numbers the levels are.
+        scales: The type whose numbers weights' scales are: the next larger ones; "" if they stay as they are.
+        products: The products whose operands have tf32's digits.
+        outputs: The half precision of the graph's outputs; "" if they stay as they are.
+    """
+
+    half: Mapping[str, str] = field(default_factory=dict)
+    levels: Mapping[str, tuple[float, str, int | None]] = field(default_factory=dict)
+    tensors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    dtype: str = ""
+    scales: str = ""
+    products: Sequence[str] = ()
+    outputs: str = ""
 
 
 def half_rounding(nodes: Iterable[str], precision: Precision, *, io: str = FLOAT32) -> Rounding:
@@ -85,3 +113,31 @@ def _output_axis(node: object) -> int:
     kind = node.op_type  # type: ignore[attr-defined]
     turned = any(part.name == "transB" and part.i for part in node.attribute)  # type: ignore[attr-defined]
     return 0 if kind == "Conv" or (kind == "Gemm" and turned) else 1
+
+
+def levelled(node: str, place: int, name: str, value: Array, how: Rounding) -> Array:
+    """Return an input of a node on its levels, if it has any."""
+    if node in how.levels:
+        scale, weight, axis = how.levels[node]
+        if place == 0:
+            return quantised(value, np.asarray(scale, np.float32), how.dtype)
+        if name == weight:
+            return quantised(value, _next_larger(_weight_scales(value, axis, how.dtype), how.scales), how.dtype)
+    elif name in how.tensors.get(node, {}):
+        return quantised(value, np.asarray(how.tensors[node][name], np.float32), how.dtype)
+    return value
+
+
+def _next_larger(scales: Array, dtype: str) -> Array:
+    """Return the next numbers of a type that are not smaller; the same without a type."""
+    if not dtype:
+        return scales
+    narrow = scales.astype(dtype)
+    less = narrow.astype(np.float64) < scales
+    return np.where(less, np.nextafter(narrow, narrow.dtype.type(np.inf)), narrow).astype(scales.dtype)
+
+
+def _weight_scales(weight: Array, axis: int | None, dtype: str) -> Array:
+    others = None if axis is None else tuple(place for place in range(weight.ndim) if place != axis)
+    found = np.abs(weight).max(axis=others, keepdims=axis is not None) / np.float32(largest_of(dtype))
+    return np.where(found == 0, 1, found).astype(weight.dtype)
