@@ -38,11 +38,11 @@ from attn2trt.export.quantized import quantize
 from attn2trt.modules.catalog import resolve
 from attn2trt.modules.target import Target
 from attn2trt.validate.calibration_inputs import calibration_inputs
+from attn2trt.validate.case_values import STRESS_KINDS
 from attn2trt.validate.cases import Case, make_cases
 from attn2trt.validate.metrics import Reference, measure
 from attn2trt.validate.reference import references
 from attn2trt.validate.slices import Slices
-from attn2trt.validate.verdict import STRESS_KINDS
 from attn2trt.workflows import float32_graph
 
 RESULTS = Path(__file__).parent / "results/share_limits.json"

@@ -9,7 +9,6 @@ blamed. PyTorch runs with one thread: the models are small.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import sys
@@ -31,10 +30,10 @@ from stored_results import heading, store
 from attn2trt.core.graph import OnnxGraph
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.validate.boundaries import plain_path
+from attn2trt.validate.case_judgement import judge_case
 from attn2trt.validate.cases import Case
 from attn2trt.validate.localize import Location, locate
 from attn2trt.validate.metrics import LIMIT
-from attn2trt.validate.verdict import judge_case
 
 ROOT = Path(__file__).parent.parent
 RESULTS, PAGE = ROOT / "benchmarks/results/localize.json", ROOT / "docs/localize.md"

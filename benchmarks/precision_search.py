@@ -21,8 +21,9 @@ from bare_path import described
 from catalogue import photographs
 
 from attn2trt.core.precision import FP32, LOWER, TRIED
+from attn2trt.validate.case_values import STRESS_KINDS
 from attn2trt.validate.sensitivity import MOST_CASES
-from attn2trt.validate.verdict import STRESS_KINDS, Verdict
+from attn2trt.validate.verdict import Verdict
 from attn2trt.workflows.deploy import deploy
 from attn2trt.workflows.options import AUTO, Judging
 from attn2trt.workflows.precision_search import SHOWN, Tried

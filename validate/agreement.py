@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from ..core import graph_io
 from ..core.precision import FLOAT32, Precision
+from .case_judgement import judge_case
 from .cases import Case
 from .metrics import Floor, Reference, settled
 from .near_ties import Mask
-from .verdict import judge_case
 
 Array = npt.NDArray[Any]
 

@@ -21,10 +21,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.precision import PRECISIONS, Precision
+from .case_judgement import Run, did_not_run
 from .cases import Case
 from .metrics import Comparison, Floor, Reference, compare
 from .stages.stage import Stage
-from .verdict import Run, StageResult, did_not_run, not_checked, stage_result
+from .verdict import StageResult, not_checked, stage_result
 
 Array = npt.NDArray[Any]
 Outputs = Mapping[str, Array]

@@ -15,6 +15,7 @@ from ..core.progress import Counted, Progress, silent
 from ..core.scratch import scratch
 from ..core.snapshot import copy_files
 from ..errors import CheckFailed, InputError, MissingRequirement
+from ..validate.case_values import STRESS_KINDS
 from ..validate.metrics import PYTORCH as PYTORCH_TRUTH
 from ..validate.predictions.choose import Thresholds, choose_metric
 from ..validate.predictions.compare import Compared, Comparison, Run
@@ -26,7 +27,7 @@ from ..validate.predictions.samples import Images, Tensors, find_samples
 from ..validate.recorded import from_tensors
 from ..validate.stages.onnxruntime import start
 from ..validate.stages.stage import Stage
-from ..validate.verdict import STRESS_KINDS, Verdict
+from ..validate.verdict import Verdict
 
 if TYPE_CHECKING:
     from torch import nn

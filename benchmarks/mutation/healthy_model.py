@@ -17,12 +17,12 @@ from attn2trt.export.trace.exporter import trace
 from attn2trt.modules.catalog import resolve
 from attn2trt.modules.target import Target
 from attn2trt.validate.batch_consistency import compare_rows
+from attn2trt.validate.case_judgement import Run
 from attn2trt.validate.cases import Case, make_cases
 from attn2trt.validate.metrics import Reference
 from attn2trt.validate.reference import references
 from attn2trt.validate.stages.judge import judge
 from attn2trt.validate.stages.stage import ROWS, Stage
-from attn2trt.validate.verdict import Run
 
 from .graph import Anatomy, examine
 from .operators import Mutant

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from attn2trt.validate.batch_consistency import compare_rows
-from attn2trt.validate.cases import Case
+from attn2trt.validate.case_judgement import Run
+from attn2trt.validate.cases import Case, Feeds
 from attn2trt.validate.metrics import HEALTHY_RATIO, LIMIT, Floor, Reference
 from attn2trt.validate.stages.stage import ROWS, Stage
-from attn2trt.validate.verdict import Feeds, Run, StageResult
+from attn2trt.validate.verdict import StageResult
 
 X = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)
 TABLE = np.ones((4, 8), np.float32)

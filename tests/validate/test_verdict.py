@@ -13,11 +13,12 @@ import pytest
 from attn2trt.cli.summary import exit_code
 from attn2trt.core.tensor_spec import TensorSpec
 from attn2trt.errors import InputError
-from attn2trt.validate.cases import Case
+from attn2trt.validate.case_judgement import judge_case
+from attn2trt.validate.cases import Case, Feeds
 from attn2trt.validate.metrics import Floor, Reference
 from attn2trt.validate.stages.judge import Loaded, StageJudge, judge, judge_stages
 from attn2trt.validate.stages.stage import LAYERS, Stage
-from attn2trt.validate.verdict import Feeds, StageResult, Verdict, built, judge_case, not_checked
+from attn2trt.validate.verdict import StageResult, Verdict, built, not_checked
 
 ORT, TENSORRT = Stage("onnxruntime cpu"), Stage("tensorrt", "")
 X = np.arange(1, 9, dtype=np.float32).reshape(2, 4)
@@ -103,10 +104,11 @@ def test_without_dynamic_axes_no_shape_is_named() -> None:
     assert "smallest failing" not in judge(ORT, BROKEN["nan"], [pair()]).why
 
 
-def test_top1_is_summed_over_the_cases_and_survives_json() -> None:
-    found = judge(ORT, healthy, [pair(), pair("other")])
-    assert found.top1 == (4, 4)
-    assert Verdict.from_json(Verdict((found,)).to_json()).stages[0].top1 == (4, 4)
+def test_the_rows_with_the_same_best_class_are_counted_and_survive_json() -> None:
+    found = judge(ORT, healthy, [pair()])
+    read = Verdict.from_json(Verdict((found,)).to_json()).stages[0]
+    for stage in (found, read):
+        assert [(one.settled_rows, one.agreeing_rows) for _, one in stage.comparisons] == [(2, 2)]
 
 
 def test_a_verdict_of_an_older_bundle_is_read() -> None:
@@ -115,7 +117,8 @@ def test_a_verdict_of_an_older_bundle_is_read() -> None:
         for key in ("sizes", "settled_rows", "agreeing_rows"):
             del comparison[key]
     stage = Verdict.from_json(document).stages[0]
-    assert (stage.status, stage.top1, stage.smallest_failing) == ("passed", (0, 0), {})
+    assert (stage.status, stage.smallest_failing) == ("passed", {})
+    assert [(one.settled_rows, one.agreeing_rows) for _, one in stage.comparisons] == [(0, 0)]
 
 
 def test_no_case_and_no_runtime_are_not_a_pass() -> None:

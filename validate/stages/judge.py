@@ -12,10 +12,11 @@ from ...core.precision import FP32, PRECISIONS, Precision
 from ...core.tensor_spec import TensorSpec
 from ...errors import CheckFailed, Interrupted, MissingRequirement
 from ..batch_consistency import compare_rows
+from ..case_judgement import Run, did_not_run, judge_case
 from ..cases import Case
 from ..metrics import OVERFLOW, Comparison, Reference
 from ..slices import ORDINARY, VARIATION, Slices
-from ..verdict import Run, StageResult, did_not_run, judge_case, not_checked, stage_result
+from ..verdict import StageResult, not_checked, stage_result
 from .stage import ORT_CPU, ORT_CUDA, ORT_TENSORRT, ROWS, Stage
 
 if TYPE_CHECKING:

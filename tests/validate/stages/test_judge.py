@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from attn2trt.errors import CheckFailed, MissingRequirement
-from attn2trt.validate.cases import Case
+from attn2trt.validate.cases import Case, Feeds
 from attn2trt.validate.metrics import Floor, Reference
 from attn2trt.validate.stages.judge import StageJudge, judge, judge_stages, not_loaded, with_advice
 from attn2trt.validate.stages.stage import ORT_CPU, ORT_CUDA, ORT_TUNED, WRITTEN, Stage
-from attn2trt.validate.verdict import Feeds
 
 NO_KERNEL = "NOT_IMPLEMENTED : Could not find an implementation for Conv(11) node with name 'conv'"
 
