@@ -30,8 +30,8 @@ from attn2trt.core.bundle import Bundle
 from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.engines.tensorrt.flavours import FLAVOURS
 from attn2trt.errors import Attn2trtError
-from attn2trt.modules.catalog import from_module
 from attn2trt.modules.copying import copy_module
+from attn2trt.modules.own_module import from_module
 from attn2trt.validate.verdict import (
     AGAINST_FLOAT32,
     BUILT,

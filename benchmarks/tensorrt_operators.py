@@ -35,7 +35,7 @@ from attn2trt.core.refused_types import REFUSED, refusal
 from attn2trt.errors import Attn2trtError
 from attn2trt.export.passes import float_policy
 from attn2trt.export.passes.quantize_policy import QUANTIZABLE, TRANSPOSED
-from attn2trt.modules.catalog import from_module
+from attn2trt.modules.own_module import from_module
 from attn2trt.modules.target import Target
 
 ROOT = Path(__file__).parent.parent

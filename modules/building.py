@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..core.tensor_spec import FLOAT_DTYPES, INTEGER_DTYPES, Axis, TensorSpec
-from ..errors import Attn2trtError, InputError, ModuleRefused, SizesRefused
+from ..core.tensor_spec import Axis, TensorSpec
 from . import checkpoint as checkpoints
 from .backbones import index as backbones
 from .backbones.known import KNOWN, Backbone
-from .block_index import ALL_AXES, BlockInfo, OptionValue, block_info
+from .block_index import BlockInfo, OptionValue, block_info
+from .checks import check_module, check_runs, refused_sizes
 from .grammar import Part
 from .packages import PYTORCH, require
-from .raised import raised, remedy
-from .shapes import Shape, named
-from .traceable import check_traceable
 from .user_code import make
-from .user_line import definition_line
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -201,150 +196,6 @@ class UserModule(Recipe):
         return checkpoint_words(self.checkpoint, digest) or f"as {self.name} gives them, seed {self.seed}"
 
 
-@dataclass(frozen=True)
-class Forward:
-    """The inputs of a module's forward: their names in order, how many are required, whether it takes ``*args``."""
-
-    names: tuple[str, ...]
-    required: int
-    variadic: bool
-
-    @classmethod
-    def of(cls, module: nn.Module) -> Forward:
-        parameters = list(inspect.signature(module.forward).parameters.values())
-        positional = [item for item in parameters if item.kind in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD)]
-        for item in parameters:
-            if item.kind is item.KEYWORD_ONLY and item.default is item.empty:
-                line = definition_line(module)
-                raise ModuleRefused(
-                    f"received {type(module).__name__}, whose forward{f' at {line}' if line else ''} needs "
-                    f"{item.name!r} by keyword; expected inputs by position; wrap it in a module that passes them on"
-                )
-        return cls(
-            names=tuple(item.name for item in positional),
-            required=sum(item.default is item.empty for item in positional),
-            variadic=any(item.kind is item.VAR_POSITIONAL for item in parameters),
-        )
-
-    def positional(self, count: int) -> list[str]:
-        """Names for the first ``count`` inputs."""
-        extra = count - len(self.names)
-        if extra > 0 and not self.variadic:
-            raise InputError(
-                f"received {count} inputs; expected {len(self.names)}, of forward({', '.join(self.names)}); "
-                "leave the others out"
-            )
-        if not self.names:
-            return ["input"] if count == 1 else [f"input_{index}" for index in range(count)]
-        return [*self.names[:count], *(f"input_{len(self.names) + index}" for index in range(extra))]
-
-    def named(self, shapes: Sequence[Shape]) -> list[Shape]:
-        """The shapes in forward's order, every required input among them."""
-        if self.variadic and any(shape.name and shape.name not in self.names for shape in shapes):
-            return list(shapes)
-        ordered = named(shapes, self.positional(max(len(shapes), len(self.names))))
-        given = [shape.name for shape in ordered]
-        absent = [name for name in self.names[: self.required] if name not in given]
-        if absent:
-            raise InputError(
-                f"received no shape for input {absent[0]!r}; expected one for each of "
-                f"forward({', '.join(self.names)}); add --shape {absent[0]}=SIZES"
-            )
-        return ordered
-
-
-def check_module(module: nn.Module) -> None:
-    """Raise ModuleRefused for a module that is no Python any more, and for weights outside float32 or the CPU."""
-    import torch
-
-    if not isinstance(module, torch.nn.Module):
-        raise InputError(f"received a {type(module).__name__}; expected a torch.nn.Module; give the module itself")
-    check_traceable(module)
-    for kind, named_tensors in (("parameter", module.named_parameters()), ("buffer", module.named_buffers())):
-        for key, tensor in named_tensors:
-            if tensor.is_floating_point() and tensor.dtype != torch.float32:
-                raise ModuleRefused(
-                    f"received {kind} {key} in {str(tensor.dtype).removeprefix('torch.')}; expected float32; "
-                    "call .float() on the module"
-                )
-            if tensor.device.type != "cpu":
-                raise ModuleRefused(
-                    f"received {kind} {key} on {tensor.device}; expected the CPU; call .cpu() on the module"
-                )
-
-
-def check_runs(module: nn.Module, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> None:
-    """Run the module at the traced sizes with the smallest batch; SizesRefused if it raises."""
-    sizes = {name: axis.min if name == "batch" else axis.opt for name, axis in axes.items()}
-    _check_at(sizes, module, inputs, axes)
-
-
-def check_smallest(module: nn.Module, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> None:
-    """Run the module at the smallest sizes of ``axes``; SizesRefused if it raises.
-
-    Do this when the trace has narrowed the ranges: a module of windows takes none but their multiples.
-    """
-    _check_at({name: axis.min for name, axis in axes.items()}, module, inputs, axes)
-
-
-def _check_at(
-    sizes: Mapping[str, int], module: nn.Module, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]
-) -> None:
-    import torch
-
-    from .copying import copy_module
-
-    if not inputs:
-        return
-    # a copy, since a forward pass may leave something behind
-    module = copy_module(module, shares_parameters=True)
-    shapes = {spec.name: spec.resolve(sizes) for spec in inputs}
-    advice = _advice_on_shared(inputs, axes)
-    with refused_sizes(type(module).__name__, shapes, advice), torch.no_grad():
-        module(*(_example(spec, shapes[spec.name]) for spec in inputs))
-
-
-def _advice_on_shared(inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> str:
-    """Return what to do if an axis that several inputs share is theirs by chance; "" if none is shared."""
-    for axis in axes:
-        sharing = [spec for spec in inputs if axis in spec.shape]
-        if len(sharing) > 1 and axis in ALL_AXES:
-            named = " and ".join(f"axis {spec.shape.index(axis)} of {spec.name}" for spec in sharing)
-            first = sharing[0].name
-            apart = f"{first}.{axis}={axes[axis].text}"
-            return f"{axis} is {named}: if it is only that of {first}, write --dynamic {apart}; else "
-    return ""
-
-
-def example_shape(name: str, value: Any) -> Shape:
-    """The shape, dtype and range of an example input; InputError for what is no tensor or of a dtype not supported."""
-    import torch
-
-    if not isinstance(value, torch.Tensor):
-        raise InputError(
-            f"received a {type(value).__name__} for input {name!r}; expected a torch.Tensor; give one per input"
-        )
-    dtype = str(value.dtype).removeprefix("torch.")
-    if dtype not in FLOAT_DTYPES + INTEGER_DTYPES or value.ndim == 0 or value.numel() == 0:
-        raise InputError(
-            f"received {dtype}{list(value.shape)} for input {name!r}; expected one axis or more, no size of 0, and "
-            f"{', '.join(FLOAT_DTYPES + INTEGER_DTYPES)}; convert it"
-        )
-    if dtype in FLOAT_DTYPES or dtype == "bool":
-        return Shape(name, tuple(value.shape), dtype)
-    return Shape(name, tuple(value.shape), dtype, int(value.min()), int(value.max()))
-
-
-def _example(spec: TensorSpec, shape: tuple[int, ...]) -> Tensor:
-    import torch
-
-    dtype: torch.dtype = getattr(torch, spec.dtype)
-    low, high = spec.bounds or (0, 1)
-    if dtype.is_floating_point:
-        return (low + (high - low) * torch.rand(shape, generator=torch.Generator().manual_seed(0))).to(dtype)
-    return torch.full(shape, low).to(dtype)
-
-
 def images(shape: tuple[int, ...], seed: int) -> Tensor:
     """Noise with a mean of its own per channel and per position: pure noise would leave every pooled value near 0."""
     import torch
@@ -371,17 +222,3 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
-
-
-@contextmanager
-def refused_sizes(name: str, shapes: Mapping[str, tuple[int, ...]], advice: str = "") -> Iterator[None]:
-    """Turn what a forward pass raises into SizesRefused, one line with the sizes that it was given and ``advice``."""
-    try:
-        yield
-    except Attn2trtError:
-        raise
-    except Exception as error:
-        given = ", ".join(f"{key}={'x'.join(map(str, shape))}" for key, shape in shapes.items())
-        otherwise = f"expected sizes that its forward takes; {advice}change --shape or --dynamic"
-        said = f"received {given} for {name}, which raised {raised(error)}; {remedy(error, otherwise)}"
-        raise SizesRefused(said) from error

@@ -1,4 +1,4 @@
-"""Resolve a TARGET, or a module of the user's own, to everything that its export needs to know."""
+"""Resolve a TARGET to everything that its export needs to know."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from .axis_places import IMAGE_AXES
 from .backbones import index as backbones
 from .block_index import ALL_AXES, BlockInfo, block_info, block_names
 from .checkpoint import locate, sha256, split
-from .dynamic import Ranges, plan
+from .dynamic import Ranges
 from .grammar import Parsed, Part, parse
 from .libraries import index as libraries
+from .own_module import Forward
 from .packages import PYTORCH, require
-from .shapes import Shape, layouts_of, named, parse_shape, with_layouts
+from .shapes import Shape, named, parse_shape
 from .target import Target
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 BLOCK_SIZES = (2, 64, 56, 56)
 ONE_SIZE = (2, 64, 14, 14)  # of a block whose weights belong to it
@@ -169,7 +170,7 @@ class _Asked:
 def _user_plan(asked: _Asked) -> Plan:
     _check_user_target(asked.parsed, asked.spec, asked.pretrained)
     own = building.UserModule(asked.parsed.base.name, seed=asked.seed, checkpoint=asked.checkpoint)
-    planned = _planned(_user_shapes(own, asked.given), asked.dynamic, fixed=True, any_batch=asked.any_batch)
+    planned = default_batch.plans(_user_shapes(own, asked.given), asked.dynamic, fixed=True, any_batch=asked.any_batch)
     return _first(Plan(asked.parsed, own, inputs, axes, {"source": own.name}) for inputs, axes in planned)
 
 
@@ -178,7 +179,7 @@ def _block_plan(asked: _Asked) -> Plan:
     _check_block_target(asked.parsed, asked.pretrained)
     shape = _single(asked.given, "x", default_sizes(info), asked.spec)
     options = info.parse_options(asked.parsed.base.options)
-    planned = _planned([shape], asked.dynamic, fixed=bool(asked.given), any_batch=asked.any_batch)
+    planned = default_batch.plans([shape], asked.dynamic, fixed=bool(asked.given), any_batch=asked.any_batch)
     _check_axes([info], planned[0][0][0], asked.spec)
     alone = building.BlockAlone(info, shape.sizes[1], options, seed=asked.seed, checkpoint=asked.checkpoint)
     facts = {"output_names": ("output",), "paper": info.paper, "source": "attn2trt"}
@@ -195,7 +196,7 @@ def _backbone_plan(asked: _Asked) -> Plan:
             f"received a shape of {shape.sizes[1]} channels for {backbone.name}; "
             f"expected {backbone.size[0]}; correct --shape"
         )
-    planned = _planned([shape], asked.dynamic, fixed=bool(asked.given), any_batch=asked.any_batch)
+    planned = default_batch.plans([shape], asked.dynamic, fixed=bool(asked.given), any_batch=asked.any_batch)
     _check_axes(infos, planned[0][0][0], asked.spec)
     indices = _features(parsed.base)
     weights: dict[str, Any] = {"seed": asked.seed, "pretrained": asked.pretrained, "checkpoint": asked.checkpoint}
@@ -217,7 +218,7 @@ def _library_plan(asked: _Asked) -> Plan:
     infos = _check_inserted(insertions)
     model = libraries.find(base.name, base.options, pretrained=asked.pretrained, trust=asked.trust)
     shape = _single(asked.given, model.input_name, (2, *model.size), asked.spec)
-    planned = _planned([shape], asked.dynamic, fixed=bool(asked.given), any_batch=asked.any_batch)
+    planned = default_batch.plans([shape], asked.dynamic, fixed=bool(asked.given), any_batch=asked.any_batch)
     _check_axes(infos, planned[0][0][0], asked.spec)
     from .libraries.recipe import LibraryModule
 
@@ -238,89 +239,13 @@ def _of_size(
     return preprocessing and replace(preprocessing, size=inputs[0].resolve(_opt(axes))[1:])
 
 
-def _planned(
-    shapes: Sequence[Shape], dynamic: str | Ranges | None, *, fixed: bool, any_batch: bool
-) -> list[default_batch.Planned]:
-    if any_batch:
-        return default_batch.plans(shapes, dynamic, fixed=fixed)
-    return [plan(shapes, dynamic, fixed=fixed)]
-
-
 def _first(plans: Iterator[Plan]) -> Plan:
     first, *others = plans
     return replace(first, fallbacks=tuple(others))
 
 
-def from_module(
-    module: nn.Module,
-    example_inputs: Tensor | Sequence[Tensor] | Mapping[str, Tensor] | None = None,
-    *,
-    shapes: Sequence[str] = (),
-    dynamic: str | Ranges | None = None,
-    name: str | None = None,
-    input_names: Sequence[str] | None = None,
-    output_names: Sequence[str] | None = None,
-    layout: str | Mapping[str, str] | None = None,
-    any_batch: bool = False,
-) -> Target:
-    """Return the target of the caller's own module, traced at the sizes of ``example_inputs`` or of ``shapes``.
-
-    A mapping gives the inputs by the names of ``forward``'s parameters. ``build`` returns a copy in eval mode; the
-    caller's module is left as it is. Integer inputs range over what the example holds. ``layout`` is "nhwc" if the last
-    axis of images holds the channels, or a mapping from an input's name to its layout. With ``any_batch`` the default
-    batch applies, as ``default_batch.plans`` says. Raises InputError, and ModuleRefused for a module outside float32
-    on the CPU.
-    """
-    building.check_module(module)
-    forward = building.Forward.of(module)
-    if example_inputs is None:
-        given = forward.named([parse_shape(text) for text in shapes])
-    elif isinstance(example_inputs, Mapping):
-        examples = [building.example_shape(key, value) for key, value in example_inputs.items()]
-        given = forward.named(examples)
-    else:
-        values = list(example_inputs) if isinstance(example_inputs, (tuple, list)) else [example_inputs]
-        names = forward.positional(len(values))
-        given = forward.named([building.example_shape(key, value) for key, value in zip(names, values, strict=True)])
-    if input_names is not None:
-        if len(input_names) != len(given) or len(set(input_names)) != len(given):
-            raise InputError(
-                f"received input_names {list(input_names)} for {len(given)} inputs; expected one different name each; "
-                "correct input_names"
-            )
-        given = [replace(shape, name=new) for shape, new in zip(given, input_names, strict=True)]
-    planned = _planned(with_layouts(given, layouts_of(layout)), dynamic, fixed=True, any_batch=any_batch)
-    targets = [_of_module(module, inputs, axes, name, output_names) for inputs, axes in planned]
-    return replace(targets[0], fallbacks=tuple(targets[1:]))
-
-
-def _of_module(
-    module: nn.Module,
-    inputs: tuple[TensorSpec, ...],
-    axes: Mapping[str, Axis],
-    name: str | None,
-    output_names: Sequence[str] | None,
-) -> Target:
-    def ready() -> nn.Module:
-        from .copying import copy_module
-
-        copied = copy_module(module).eval()
-        building.check_runs(copied, inputs, axes)
-        return copied
-
-    return Target(
-        name=name or type(module).__name__,
-        build=ready,
-        inputs=inputs,
-        axes=axes,
-        output_names=tuple(output_names or ()),
-        source=f"{type(module).__module__}.{type(module).__qualname__}",
-        weights="as the caller's module holds them",
-    )
-
-
 def _user_shapes(recipe: building.UserModule, given: Sequence[Shape]) -> list[Shape]:
-    forward = building.Forward.of(recipe.make())
+    forward = Forward.of(recipe.make())
     if not given:
         first = forward.positional(1)[0]
         raise InputError(

@@ -14,28 +14,34 @@ LARGEST = 8
 Planned = tuple[tuple[TensorSpec, ...], dict[str, Axis]]
 
 
-def plans(shapes: Sequence[Shape], dynamic: str | Ranges | None, *, fixed: bool) -> list[Planned]:
+def plans(
+    shapes: Sequence[Shape], dynamic: str | Ranges | None, *, fixed: bool, any_batch: bool = True
+) -> list[Planned]:
     """Return the inputs and axes to try in turn; those after the first are for a target that refuses the default batch.
 
-    The default batch is 1 : traced : 8, or the traced one if that is larger. It applies unless ``dynamic`` is "none",
-    names ``batch``, or makes the first dimension of an input vary under another name.
+    The default batch is 1 : traced : 8, or the traced one if that is larger. It applies if ``any_batch``, unless
+    ``dynamic`` is "none", names ``batch``, or makes the first dimension of an input vary under another name.
 
     Args:
         shapes: The inputs at their traced sizes.
         dynamic: The axes that were asked for, as ``parse_dynamic`` takes them.
         fixed: The sizes were given on purpose. Then the fixed batch is theirs, otherwise 1, or the traced one if the
             target takes no single row.
+        any_batch: Vary the batch although none was asked for.
     """
     static = plan(shapes, dynamic, fixed=fixed)
-    if _names_batch(dynamic) or not shapes or any(isinstance(spec.shape[0], str) for spec in static[0]):
+    if not any_batch or not shapes or _names_batch(dynamic):
+        return [static]
+    if any(isinstance(spec.shape[0], str) for spec in static[0]):
         return [static]
     inputs, axes = plan(shapes, {BATCH: None, **parse_dynamic(dynamic)}, fixed=fixed)
     batch = axes[BATCH]
-    any_batch = inputs, axes | {BATCH: replace(batch, max=max(batch.opt, LARGEST // batch.multiple * batch.multiple))}
+    largest = max(batch.opt, LARGEST // batch.multiple * batch.multiple)
+    varying = inputs, axes | {BATCH: replace(batch, max=largest)}
     if fixed:
-        return [any_batch, static]
+        return [varying, static]
     single = [replace(shape, sizes=(1, *shape.sizes[1:])) for shape in shapes]
-    return [any_batch, plan(single, dynamic, fixed=False), static]
+    return [varying, plan(single, dynamic, fixed=False), static]
 
 
 def _names_batch(dynamic: str | Ranges | None) -> bool:

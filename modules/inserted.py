@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from . import catalog
 from .describe import block_name
+from .own_module import from_module
 from .target import Target
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def alone(module: nn.Module, block: Inserted) -> tuple[Target, nn.Module]:
     import torch
 
     part = module.get_submodule(block.paths[0])
-    target = catalog.from_module(part, [torch.zeros(block.shape)], name=block.title, input_names=["x"])
+    target = from_module(part, [torch.zeros(block.shape)], name=block.title, input_names=["x"])
     return target, target.build()
 
 

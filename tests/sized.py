@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 from attn2trt.core.graph import OnnxGraph
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.export.trace.exporter import trace
-from attn2trt.modules.catalog import from_module
+from attn2trt.modules.own_module import from_module
 from attn2trt.modules.target import Target
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 import attn2trt
 from attn2trt.errors import InputError
 from attn2trt.export.trace.exporter import trace
-from attn2trt.modules.catalog import from_module
+from attn2trt.modules.own_module import from_module
 
 IMAGE = torch.randn(2, 4, 8, 8)
 BATCH = "batch=1:2:4"

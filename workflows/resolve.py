@@ -27,9 +27,9 @@ def resolve(
     """Return the target with the default batch; the arguments are those of ``deploy``.
 
     Raises:
-        InputError: Arguments contradict each other, or what ``catalog.resolve`` and ``catalog.from_module`` raise.
+        InputError: Arguments contradict each other, or what ``catalog.resolve`` and ``own_module.from_module`` raise.
     """
-    from ..modules import catalog
+    from ..modules import catalog, own_module
     from ..modules.shapes import layouts_of, parse_shape, with_layouts
 
     if isinstance(target, Target):
@@ -53,4 +53,4 @@ def resolve(
             f"deploy({type(target).__name__}, …) {wrong}; pass a tensor, a tuple or a dict of tensors, or the shapes "
             'of all inputs, as shapes=["image=2x3x64x64", "size=2:float32[1,9]"]'
         )
-    return catalog.from_module(target, example_inputs, shapes=shapes, dynamic=dynamic, layout=layout, any_batch=True)
+    return own_module.from_module(target, example_inputs, shapes=shapes, dynamic=dynamic, layout=layout, any_batch=True)

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from attn2trt.core.graph import OnnxGraph
 from attn2trt.export.simplify import simplify
 from attn2trt.export.trace.exporter import trace
-from attn2trt.modules.catalog import from_module, resolve
+from attn2trt.modules.catalog import resolve
+from attn2trt.modules.own_module import from_module
 from attn2trt.validate.cases import Case, make_cases
 from attn2trt.validate.reference import Reference, references
 

@@ -22,7 +22,7 @@ from ...core.dimension import Dim, is_name, names_in, size_of
 from ...core.graph import EXTERNAL_DATA_BYTES, OPSETS, WEIGHTS, OnnxGraph
 from ...core.tensor_spec import Axis, TensorSpec
 from ...errors import InputError, ModuleRefused
-from ...modules.building import check_smallest
+from ...modules.checks import check_smallest
 from ...modules.copying import copy_module
 from ...modules.raised import raised, remedy
 from ...modules.target import Target

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ...core.tensor_spec import Axis, TensorSpec
 from .. import building, checkpoint
+from ..checks import refused_sizes
 from ..grammar import Part
 from .library import LibraryModel, keep_results
 
@@ -56,7 +57,7 @@ class LibraryModule(building.Recipe):
         users_own = [block for block in blocks if not type(block).__module__.startswith(f"{building.__package__}.")]
         only = blocks if self.model.trained else None
         if only is None or only:
-            with building.refused_sizes(self.name, {self.model.input_name: tuple(shape)}):
+            with refused_sizes(self.name, {self.model.input_name: tuple(shape)}):
                 randomise(module, [self._example(module, shape)], seed=self.seed, only=only, keep=users_own)
         return module
 
@@ -68,7 +69,7 @@ class LibraryModule(building.Recipe):
         with building.seeded(self.seed):
             module = keep_results(self.model.create().eval(), self.model.results)
             example: Callable[[], Tensor] = functools.partial(building.images, (1, *sizes), self.seed)
-            with building.refused_sizes(self.name, {self.model.input_name: (1, *sizes)}):
+            with refused_sizes(self.name, {self.model.input_name: (1, *sizes)}):
                 return module, insert(module, self.name, self.insertions, lambda: [example()])
 
     def _finish(self, module: nn.Module) -> None:
@@ -77,7 +78,7 @@ class LibraryModule(building.Recipe):
     def _finished(self, module: nn.Module, shape: Sequence[int]) -> nn.Module:
         """Return the module without what no result needs, after a run that tells what it gives beside them."""
         self._finish(module)
-        with building.refused_sizes(self.name, {self.model.input_name: tuple(shape)}):
+        with refused_sizes(self.name, {self.model.input_name: tuple(shape)}):
             self.notes.extend(self.model.left_out(module, self._example(module, shape)))
         return module
 

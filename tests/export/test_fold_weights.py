@@ -14,7 +14,7 @@ from torch.nn.utils import parametrizations, parametrize
 
 from attn2trt.errors import ModuleRefused
 from attn2trt.export.trace.exporter import trace
-from attn2trt.modules.catalog import from_module
+from attn2trt.modules.own_module import from_module
 
 
 class Scale(nn.Module):

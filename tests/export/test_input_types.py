@@ -15,7 +15,7 @@ from attn2trt.core.graph import OnnxGraph
 from attn2trt.core.tensor_spec import TensorSpec
 from attn2trt.export.contract import check_contract
 from attn2trt.export.trace.exporter import trace
-from attn2trt.modules.catalog import from_module
+from attn2trt.modules.own_module import from_module
 from attn2trt.validate.cases import make_cases
 
 

@@ -19,7 +19,7 @@ from attn2trt.export.contract import check_contract
 from attn2trt.export.simplify import simplify
 from attn2trt.export.trace.exporter import trace
 from attn2trt.export.trace.outputs import distinct
-from attn2trt.modules.catalog import from_module
+from attn2trt.modules.own_module import from_module
 
 
 class Detections(NamedTuple):

@@ -15,7 +15,7 @@ from attn2trt.core.graph import OnnxGraph
 from attn2trt.export import simplify as room
 from attn2trt.export.precision import lower
 from attn2trt.export.trace.exporter import trace
-from attn2trt.modules.catalog import from_module
+from attn2trt.modules.own_module import from_module
 
 
 @pytest.fixture

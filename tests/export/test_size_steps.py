@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from attn2trt.core.tensor_spec import Axis
 from attn2trt.errors import InputError, ModuleRefused
-from attn2trt.modules.catalog import from_module
+from attn2trt.modules.own_module import from_module
 
 IMAGE = (2, 3, 16, 24)
 RANGES = "height=8:16:40,width=8:24:40"

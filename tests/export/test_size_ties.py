@@ -17,7 +17,7 @@ from attn2trt.core.tensor_spec import Axis
 from attn2trt.engines.tensorrt.profiles import parse_profiles
 from attn2trt.errors import ModuleRefused
 from attn2trt.export.deploy_files import trtexec_line
-from attn2trt.modules.catalog import from_module
+from attn2trt.modules.own_module import from_module
 from attn2trt.validate.cases import make_cases
 
 

@@ -19,7 +19,7 @@ from attn2trt.export.trace.advice import advice_on
 from attn2trt.export.trace.exporter import trace
 from attn2trt.export.trace.guards import Guard
 from attn2trt.export.trace.narrowing import Violation, restrict
-from attn2trt.modules.catalog import from_module
+from attn2trt.modules.own_module import from_module
 
 HEIGHT, WIDTH = sympy.symbols("height width", integer=True, positive=True)
 AXES = {"height": Axis(5, 12, 31), "width": Axis(6, 16, 40)}

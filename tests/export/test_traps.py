@@ -16,7 +16,8 @@ from traps import TRAPS
 
 from attn2trt.errors import ModuleRefused
 from attn2trt.export.trace.exporter import trace
-from attn2trt.modules.catalog import from_module, resolve
+from attn2trt.modules.catalog import resolve
+from attn2trt.modules.own_module import from_module
 
 SAMPLE = (
     "CoordinatePooling",

@@ -11,7 +11,7 @@ from torch import nn
 
 from attn2trt.errors import InputError
 from attn2trt.export.trace.exporter import trace
-from attn2trt.modules.catalog import from_module
+from attn2trt.modules.own_module import from_module
 
 
 class Checked(nn.Module):

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from attn2trt.core.tensor_spec import Axis
-from attn2trt.modules.catalog import from_module, resolve
+from attn2trt.modules.catalog import resolve
 from attn2trt.modules.default_batch import plans
 from attn2trt.modules.dynamic import parse_dynamic
+from attn2trt.modules.own_module import from_module
 from attn2trt.modules.shapes import Shape
 
 IMAGE = Shape("image", (2, 3, 32, 48))

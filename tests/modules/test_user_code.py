@@ -11,7 +11,8 @@ from torch import nn
 
 from attn2trt.core.tensor_spec import Axis
 from attn2trt.errors import InputError, ModuleRefused
-from attn2trt.modules.catalog import build, from_module, resolve
+from attn2trt.modules.catalog import build, resolve
+from attn2trt.modules.own_module import from_module
 
 CODE = '''
 import torch

@@ -23,7 +23,7 @@ from attn2trt.errors import CheckFailed, InputError
 from attn2trt.export.passes import float_policy
 from attn2trt.export.precision import lower
 from attn2trt.export.trace.exporter import trace
-from attn2trt.modules.catalog import from_module
+from attn2trt.modules.own_module import from_module
 from attn2trt.validate.cases import Case, make_cases
 from attn2trt.validate.half_precision import NAMES_OF, Half
 from attn2trt.validate.metrics import Floor, compare

@@ -20,7 +20,7 @@ from torch import nn
 from attn2trt.core.graph import OnnxGraph
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.export.trace.exporter import trace
-from attn2trt.modules.catalog import from_module
+from attn2trt.modules.own_module import from_module
 from attn2trt.validate.boundaries import GraphView, plain_path
 from attn2trt.validate.cases import Case
 from attn2trt.validate.localize import Location, locate, truth

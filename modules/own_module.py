@@ -1,0 +1,159 @@
+"""Resolve the caller's own module, an instance, to everything that its export needs to know."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ..core.tensor_spec import FLOAT_DTYPES, INTEGER_DTYPES, Axis, TensorSpec
+from ..errors import InputError, ModuleRefused
+from .checks import check_module, check_runs
+from .default_batch import plans
+from .dynamic import Ranges
+from .shapes import Shape, layouts_of, named, parse_shape, with_layouts
+from .target import Target
+from .user_line import definition_line
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+def from_module(
+    module: nn.Module,
+    example_inputs: Tensor | Sequence[Tensor] | Mapping[str, Tensor] | None = None,
+    *,
+    shapes: Sequence[str] = (),
+    dynamic: str | Ranges | None = None,
+    name: str | None = None,
+    input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
+    layout: str | Mapping[str, str] | None = None,
+    any_batch: bool = False,
+) -> Target:
+    """Return the target of the caller's own module, traced at the sizes of ``example_inputs`` or of ``shapes``.
+
+    A mapping gives the inputs by the names of ``forward``'s parameters. ``build`` returns a copy in eval mode; the
+    caller's module is left as it is. Integer inputs range over what the example holds. ``layout`` is "nhwc" if the last
+    axis of images holds the channels, or a mapping from an input's name to its layout. With ``any_batch`` the default
+    batch applies, as ``default_batch.plans`` says. Raises InputError, and ModuleRefused for a module outside float32
+    on the CPU.
+    """
+    check_module(module)
+    forward = Forward.of(module)
+    if example_inputs is None:
+        given = forward.named([parse_shape(text) for text in shapes])
+    elif isinstance(example_inputs, Mapping):
+        examples = [example_shape(key, value) for key, value in example_inputs.items()]
+        given = forward.named(examples)
+    else:
+        values = list(example_inputs) if isinstance(example_inputs, (tuple, list)) else [example_inputs]
+        names = forward.positional(len(values))
+        given = forward.named([example_shape(key, value) for key, value in zip(names, values, strict=True)])
+    if input_names is not None:
+        if len(input_names) != len(given) or len(set(input_names)) != len(given):
+            raise InputError(
+                f"received input_names {list(input_names)} for {len(given)} inputs; expected one different name each; "
+                "correct input_names"
+            )
+        given = [replace(shape, name=new) for shape, new in zip(given, input_names, strict=True)]
+    planned = plans(with_layouts(given, layouts_of(layout)), dynamic, fixed=True, any_batch=any_batch)
+    targets = [_of_module(module, inputs, axes, name, output_names) for inputs, axes in planned]
+    return replace(targets[0], fallbacks=tuple(targets[1:]))
+
+
+def _of_module(
+    module: nn.Module,
+    inputs: tuple[TensorSpec, ...],
+    axes: Mapping[str, Axis],
+    name: str | None,
+    output_names: Sequence[str] | None,
+) -> Target:
+    def ready() -> nn.Module:
+        from .copying import copy_module
+
+        copied = copy_module(module).eval()
+        check_runs(copied, inputs, axes)
+        return copied
+
+    return Target(
+        name=name or type(module).__name__,
+        build=ready,
+        inputs=inputs,
+        axes=axes,
+        output_names=tuple(output_names or ()),
+        source=f"{type(module).__module__}.{type(module).__qualname__}",
+        weights="as the caller's module holds them",
+    )
+
+
+@dataclass(frozen=True)
+class Forward:
+    """The inputs of a module's forward: their names in order, how many are required, whether it takes ``*args``."""
+
+    names: tuple[str, ...]
+    required: int
+    variadic: bool
+
+    @classmethod
+    def of(cls, module: nn.Module) -> Forward:
+        parameters = list(inspect.signature(module.forward).parameters.values())
+        positional = [item for item in parameters if item.kind in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD)]
+        for item in parameters:
+            if item.kind is item.KEYWORD_ONLY and item.default is item.empty:
+                line = definition_line(module)
+                raise ModuleRefused(
+                    f"received {type(module).__name__}, whose forward{f' at {line}' if line else ''} needs "
+                    f"{item.name!r} by keyword; expected inputs by position; wrap it in a module that passes them on"
+                )
+        return cls(
+            names=tuple(item.name for item in positional),
+            required=sum(item.default is item.empty for item in positional),
+            variadic=any(item.kind is item.VAR_POSITIONAL for item in parameters),
+        )
+
+    def positional(self, count: int) -> list[str]:
+        """Names for the first ``count`` inputs."""
+        extra = count - len(self.names)
+        if extra > 0 and not self.variadic:
+            raise InputError(
+                f"received {count} inputs; expected {len(self.names)}, of forward({', '.join(self.names)}); "
+                "leave the others out"
+            )
+        if not self.names:
+            return ["input"] if count == 1 else [f"input_{index}" for index in range(count)]
+        return [*self.names[:count], *(f"input_{len(self.names) + index}" for index in range(extra))]
+
+    def named(self, shapes: Sequence[Shape]) -> list[Shape]:
+        """The shapes in forward's order, every required input among them."""
+        if self.variadic and any(shape.name and shape.name not in self.names for shape in shapes):
+            return list(shapes)
+        ordered = named(shapes, self.positional(max(len(shapes), len(self.names))))
+        given = [shape.name for shape in ordered]
+        absent = [name for name in self.names[: self.required] if name not in given]
+        if absent:
+            raise InputError(
+                f"received no shape for input {absent[0]!r}; expected one for each of "
+                f"forward({', '.join(self.names)}); add --shape {absent[0]}=SIZES"
+            )
+        return ordered
+
+
+def example_shape(name: str, value: Any) -> Shape:
+    """The shape, dtype and range of an example input; InputError for what is no tensor or of a dtype not supported."""
+    import torch
+
+    if not isinstance(value, torch.Tensor):
+        raise InputError(
+            f"received a {type(value).__name__} for input {name!r}; expected a torch.Tensor; give one per input"
+        )
+    dtype = str(value.dtype).removeprefix("torch.")
+    if dtype not in FLOAT_DTYPES + INTEGER_DTYPES or value.ndim == 0 or value.numel() == 0:
+        raise InputError(
+            f"received {dtype}{list(value.shape)} for input {name!r}; expected one axis or more, no size of 0, and "
+            f"{', '.join(FLOAT_DTYPES + INTEGER_DTYPES)}; convert it"
+        )
+    if dtype in FLOAT_DTYPES or dtype == "bool":
+        return Shape(name, tuple(value.shape), dtype)
+    return Shape(name, tuple(value.shape), dtype, int(value.min()), int(value.max()))
