@@ -18,9 +18,10 @@ from ..report.sweep_table import BY_CODE, Status, SweepRow, sweep_csv
 from .report import report_page, why_no_page
 from .sweeps.command_worker import CommandWorker, located
 from .sweeps.file import SweepFile, parse, read_file
+from .sweeps.folders import COMMAND, MARKER
 from .sweeps.local import LocalBackend
 from .sweeps.matrix import Job, jobs_of
-from .sweeps.results import COMMAND, MARKER, Result, Results
+from .sweeps.results import Result, Results
 
 RETRIES = 2
 # How long a job waits for a node that can run it, on a cluster whose nodes come and go.

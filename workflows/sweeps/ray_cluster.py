@@ -16,11 +16,12 @@ from typing import Any
 from ...core.schedule import Ended, Left, Node
 from ...errors import CheckFailed, MissingRequirement, StorageError
 from .command_worker import absolute
+from .folders import ERRORS, MARKER, WORK
 from .matrix import Job
 from .orders import order_for
 from .pack import pack, unpack
 from .ray_task import code_digest, run_job
-from .results import ERRORS, MARKER, WORK, Results
+from .results import Results
 
 log = logging.getLogger(__name__)
 INSTALL = "pip install 'ray>=2.40'"

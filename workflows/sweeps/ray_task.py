@@ -16,9 +16,9 @@ from ...errors import Attn2trtError, Interrupted, MissingRequirement, StorageErr
 from ..reuse import sources
 from ..versions import package_versions
 from .command_worker import CommandWorker, Ending, Order
+from .folders import MARKER
 from .matrix import BUNDLE
 from .pack import Packed, pack, unpack
-from .results import MARKER
 
 _worker = CommandWorker()  # of this process of Ray's, for all jobs that it is given
 

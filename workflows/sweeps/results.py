@@ -7,34 +7,34 @@ not write is touched.
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ...core.bundle import Bundle, open_bundle, sha256, verify
-from ...core.bundle_writer import flush
-from ...core.destination import KINDS, check_owned
 from ...core.lock import Lock, try_lock
 from ...core.manifest import HASH, MANIFEST
 from ...core.snapshot import copy_files
 from ...errors import Attn2trtError, InputError, StorageError
 from ...modules.checkpoint_file import split
 from ..reuse import content_key, files_read, was_interrupted
+from .folders import (
+    COMMAND,
+    ERRORS,
+    OUTPUT,
+    OWN,
+    RESULT,
+    WORK,
+    check_job_folder,
+    check_place,
+    read_json,
+    remove_bundle,
+    write_text,
+)
 from .found import Found, found_in
 from .matrix import BUNDLE, Job
-
-COMMAND = "attn2trt sweep"
-MARKER = "sweep.json"
-RESULT = "result.json"
-OUTPUT, ERRORS = "out", "err"
-LARGEST_JSON = 256 << 20
-# What a job's folder may hold beside its document and its bundle.
-OWN = frozenset({RESULT, OUTPUT, ERRORS, "modules", "output.json", "errors.txt"})
-WORK = ".work-"  # the folder of one attempt, beside the job's
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,9 @@ class Results:
         self._jobs = {job.name: job for job in jobs}
         self._keys: dict[str, str] = {}
         self._lock = Lock(None)
-        _check_place(folder, resume=resume or force)
+        check_place(folder, resume=resume or force)
         for job in jobs:
-            _check_job_folder(folder / job.folder, job)
+            check_job_folder(folder / job.folder, job)
 
     def __enter__(self) -> Results:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -109,7 +109,7 @@ class Results:
 
     def write(self, name: str, text: str) -> None:
         """Write a file of the sweep in one step."""
-        _write(self.folder / name, text)
+        write_text(self.folder / name, text)
 
     def key(self, job: Job) -> str:
         """Return the hash of all that a job depends on, as it is before the job runs and after the one before it."""
@@ -160,7 +160,7 @@ class Results:
         self._clear(folder, job)
         source = self.source(job)
         if source is not None:
-            _remove_bundle(folder / BUNDLE)
+            remove_bundle(folder / BUNDLE)
             copy_files(source, source.manifest["files"], folder / BUNDLE)
             shutil.copyfile(source.path / MANIFEST, folder / BUNDLE / MANIFEST)
         return folder
@@ -178,7 +178,7 @@ class Results:
         self._clear(folder, job)
         for entry in sorted(work.iterdir()):
             if entry.name == BUNDLE:
-                _remove_bundle(folder / BUNDLE)
+                remove_bundle(folder / BUNDLE)
             entry.replace(folder / entry.name)
         work.rmdir()
 
@@ -215,7 +215,7 @@ class Results:
             versions=dict(versions),
         )
         _keep_texts(folder, output if not job.keeps_bundle and not job.verb.document else "", errors)
-        _write(folder / RESULT, json.dumps({"command": COMMAND, **_to_json(result)}, indent=1) + "\n")
+        write_text(folder / RESULT, json.dumps({"command": COMMAND, **_to_json(result)}, indent=1) + "\n")
         self.results[job.name] = result
         return result
 
@@ -232,54 +232,6 @@ class Results:
 
     def _source_hash(self, job: Job) -> Mapping[str, str]:
         return {} if not job.takes_bundle else {BUNDLE: _manifest_hash(Path(job.target))}
-
-
-def _check_place(folder: Path, *, resume: bool) -> None:
-    """Raise InputError unless the folder is free, or a sweep's that is to be gone on with."""
-    elsewhere = "give another folder with -o"
-    try:
-        mode = folder.lstat().st_mode
-    except FileNotFoundError:
-        return
-    except NotADirectoryError:
-        raise InputError(f"{folder} lies below a file; {elsewhere}") from None
-    if not stat.S_ISDIR(mode):
-        kind = next((name for matches, name in KINDS if matches(mode)), "no folder")
-        raise InputError(f"{folder} is {kind}; expected a folder for the results of a sweep; {elsewhere}")
-    if not any(folder.iterdir()):
-        return
-    document = _json(folder / MARKER)
-    if not isinstance(document, dict) or document.get("command") != COMMAND:
-        raise InputError(f"{folder} holds other files and no results of a sweep; {elsewhere}")
-    if not resume:
-        raise InputError(
-            f"{folder} holds the results of an earlier sweep; expected --resume, which runs what is missing or "
-            f"different now, or --force, which runs every job; add one of them, or {elsewhere}"
-        )
-
-
-def _check_job_folder(folder: Path, job: Job) -> None:
-    """Raise InputError if a job's folder holds something that no job put there."""
-    for place in (folder.parent, folder):
-        if place.is_symlink() or (place.exists() and not place.is_dir()):
-            raise InputError(f"{place} is no folder; expected one for the results of {job.name}; move it away")
-    if not folder.is_dir():
-        return
-    for entry in folder.iterdir():
-        is_bundle = entry.name == BUNDLE or entry.name.startswith(f".{BUNDLE}.")
-        is_file = entry.name in {*OWN, job.verb.document} or ".partial-" in entry.name
-        if entry.is_symlink() or not (entry.is_dir() if is_bundle else is_file and entry.is_file()):
-            raise InputError(f"{entry} is nothing that a sweep wrote; expected nothing else there; move it away")
-    if (folder / BUNDLE / MANIFEST).exists():
-        check_owned(folder / BUNDLE)
-
-
-def _remove_bundle(folder: Path) -> None:
-    """Remove a bundle, or the half of one, that a job of this sweep made."""
-    if folder.is_dir():
-        if (folder / MANIFEST).exists():
-            check_owned(folder)
-        shutil.rmtree(folder)
 
 
 def _content(folder: Path, job: Job) -> dict[str, str]:
@@ -328,9 +280,9 @@ def _hashes(text: str) -> list[str]:
 def _keep_texts(folder: Path, output: str, errors: str) -> None:
     """Keep what a job printed that is nowhere else."""
     if output.strip():
-        _write(folder / "output.json", output)
+        write_text(folder / "output.json", output)
     if errors.strip():
-        _write(folder / "errors.txt", errors)
+        write_text(folder / "errors.txt", errors)
     for name in (OUTPUT, ERRORS):
         (folder / name).unlink(missing_ok=True)
 
@@ -341,7 +293,7 @@ def _to_json(result: Result) -> dict[str, Any]:
 
 def _read(file: Path) -> Result | None:
     """Return what a ``result.json`` holds; None if it is none of this version."""
-    document = _json(file)
+    document = read_json(file)
     if not isinstance(document, dict) or document.pop("command", None) != COMMAND:
         return None
     try:
@@ -350,24 +302,5 @@ def _read(file: Path) -> Result | None:
         return None
 
 
-def _json(file: Path) -> Any:
-    try:
-        if file.is_symlink() or not file.is_file() or file.stat().st_size > LARGEST_JSON:
-            return None
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        return None
-
-
 def _text(file: Path) -> str:
     return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
-
-
-def _write(file: Path, text: str) -> None:
-    partial = file.with_name(f".{file.name}.partial-{os.getpid()}")
-    try:
-        partial.write_text(text, encoding="utf-8", errors="replace")
-        flush(partial)
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
