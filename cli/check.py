@@ -14,8 +14,6 @@ from ..core.processes import STAGE_SECONDS, note
 from ..errors import InputError
 from .formats import Formats, format_option
 from .options import (
-    IMAGES,
-    PATH,
     against_option,
     calibration_options,
     capabilities_option,
@@ -29,6 +27,7 @@ from .options import (
     weight_options,
 )
 from .output import print_json, print_rich, stages
+from .parameters import IMAGES, PATH
 from .requirements import check
 from .summary import exit_code, truth_line
 

@@ -13,9 +13,10 @@ import click
 from ..core.precision import FP32, PRECISIONS
 from ..engines.tensorrt.flavours import FLAVOURS
 from ..errors import InputError
-from .options import PATH, output_options, require_option, take_method, take_weights, target_options, timing_options
+from .options import output_options, require_option, take_method, take_weights, target_options, timing_options
 from .out_file import TITLE, out_file
 from .output import print_json, print_rich, stages
+from .parameters import PATH
 from .requirements import check
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import CheckFailed, InputError, MissingRequirement
-from .options import PATH, Command, preprocessing_option, stack
+from .options import Command, preprocessing_option, stack
+from .parameters import PATH
 
 if TYPE_CHECKING:
     from ..validate.predictions.results import Predictions

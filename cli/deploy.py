@@ -12,7 +12,6 @@ from ..modules.grammar import onnx_path
 from ..modules.target import file_name
 from .formats import Formats, format_option
 from .options import (
-    IMAGES,
     against_option,
     deploy_options,
     export_options,
@@ -23,6 +22,7 @@ from .options import (
     targets_options,
 )
 from .output import print_json, print_rich, stages
+from .parameters import IMAGES
 from .requirements import check
 from .summary import bundle_lines, exit_code, next_lines
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from .options import PATH, bundle_argument, output_options
+from .options import bundle_argument, output_options
 from .output import print_json, print_lines
+from .parameters import PATH
 
 
 @click.command("programs")

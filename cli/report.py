@@ -8,9 +8,10 @@ import click
 
 from ..core.manifest import REPORT
 from ..errors import InputError
-from .options import PATH, Readable, output_options
+from .options import output_options
 from .out_file import out_file
 from .output import print_json, print_lines
+from .parameters import PATH, Readable
 
 
 @click.command("report")

@@ -12,8 +12,9 @@ from typing import Any
 import click
 
 from ..errors import InputError
-from .options import PATH, output_options
+from .options import output_options
 from .output import print_json, print_lines, print_note, print_rich
+from .parameters import PATH
 
 
 @click.command("sweep")

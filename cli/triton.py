@@ -10,8 +10,9 @@ import click
 
 from ..core.input_path import require_readable
 from ..errors import InputError
-from .options import PATH, bundle_argument, output_options
+from .options import bundle_argument, output_options
 from .output import print_json, print_lines, print_note, stages
+from .parameters import PATH
 
 if TYPE_CHECKING:
     from ..workflows.triton import ServedBundle, ServedModel

@@ -1,0 +1,82 @@
+"""Kinds of values that options take: what can be read, weights, photographs, and how a photograph becomes an input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..core.input_path import Kind, require_readable
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from ..core.preprocessing import Preprocessing
+
+LARGEST_BYTES = 1 << 20  # of a file with the preprocessing
+PATH = click.Path(readable=False, path_type=Path)  # what cannot be read is an error of reading, not of usage
+
+
+class Readable(click.Path):
+    """A path to be read, refused in the words of every other error if it cannot be.
+
+    Args:
+        expected: What it should lead to, in words.
+        kind: A file, a folder, or either of them.
+    """
+
+    def __init__(self, expected: str, kind: Kind = "file") -> None:
+        super().__init__(readable=False, path_type=Path)
+        self._expected, self._kind = expected, kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        option = "" if param is None or param.param_type_name != "option" else param.opts[0]
+        return require_readable(Path(value), self._expected, option=option, kind=self._kind)
+
+
+class Checkpoint(Readable):
+    """A file, or a name on the Hugging Face hub, which only fetching it can check."""
+
+    def __init__(self) -> None:
+        super().__init__("a file of weights")
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a path, with its entry behind #, or the text as it stands if it begins with ``hf-hub:``."""
+        if isinstance(value, str) and value.startswith("hf-hub:"):
+            return value
+        if isinstance(value, str) and "#" in value and not Path(value).exists():
+            file, _, _ = value.rpartition("#")
+            super().convert(file, param, ctx)
+            return Path(value)
+        return super().convert(value, param, ctx)
+
+
+IMAGES = Readable("a folder of photographs", "folder")
+CALIBRATION = Readable("a folder of photographs, or a file ending in .npz or .safetensors", "either")
+
+
+def read_preprocessing(_context: click.Context, _option: click.Parameter, text: str | None) -> Preprocessing | None:
+    """Read the entry of a manifest, or a file with one. Raises InputError for anything else."""
+    from ..core.preprocessing import Preprocessing
+
+    if text is None:
+        return None
+    expected = """expected JSON as '{"resize": "crop", "crop": 0.875, "mean": [0.5], "std": [0.5]}', or a file of it"""
+    source = text
+    if not text.lstrip().startswith("{"):
+        file = Path(text)
+        require_readable(file, expected.removeprefix("expected "), option="--preprocessing")
+        if file.stat().st_size > LARGEST_BYTES:
+            raise InputError(f"received --preprocessing {text}, which is larger than {LARGEST_BYTES} bytes; {expected}")
+        source = file.read_text(encoding="utf-8", errors="replace")
+    try:
+        entry = json.loads(source)
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"received --preprocessing {text[:80]}, which is no JSON ({error}); {expected}; correct it"
+        ) from None
+    if not isinstance(entry, dict):
+        raise InputError(f"received --preprocessing {text[:80]}; {expected}; correct it")
+    return Preprocessing.from_json(entry) or Preprocessing()
