@@ -102,9 +102,7 @@ def command(
 def _on_cpu(bundle: Path, at: str | None, threads: int | None, seconds: float | None) -> TunedBundle:
     from ..workflows.tune import METHOD, tune_bundle
 
-    method = (
-        METHOD if seconds is None else replace(METHOD, seconds=seconds, max_seconds=max(METHOD.max_seconds, seconds))
-    )
+    method = _with_seconds(METHOD, seconds)
     with stages() as progress:
         return tune_bundle(bundle, at=at, threads=threads, method=method, progress=progress)
 
@@ -113,9 +111,7 @@ def _on_gpu(bundle: Path, runtime: str, at: str | None, seconds: float | None, g
     from ..engines.tensorrt.build import BuildOptions
     from ..workflows.tune_plans import METHOD, TuneRequest, tune_plans
 
-    method = (
-        METHOD if seconds is None else replace(METHOD, seconds=seconds, max_seconds=max(METHOD.max_seconds, seconds))
-    )
+    method = _with_seconds(METHOD, seconds)
     options = BuildOptions(given["workspace"], given["level"], without_tactics=given["without_tactics"])
     named = {} if given["precision"] is None else {"precision": given["precision"]}
     rest = {name: given[name] for name in ("profile", "minutes", "jobs", "cache")}

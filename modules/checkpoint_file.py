@@ -26,7 +26,6 @@ DEEPEST = 4
 OTHER_KEYS = ("optimizer", "optim", "scheduler", "lr_scheduler", "scaler", "loss", "criterion", "rng", "callbacks")
 # A set with fewer tensors than this share of the largest, as a criterion's class weights, is not another model.
 SHARE = 0.5
-LISTED = 5
 
 
 def split(path: Path) -> tuple[Path, str]:

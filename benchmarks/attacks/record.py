@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-DOCUMENTED = frozenset({0, 1, 2, 3, 4, 130})
 LIMIT = 150.0  # seconds of one command; a command that needs more has not held
 PACKAGE = Path(__file__).resolve().parents[2] / ".typing"
 

@@ -96,13 +96,8 @@ class Conditions:
     core_distance: CoreDistance | None = None
 
     @property
-    def quiet(self) -> bool:
-        """Return True if nothing is known that makes the numbers doubtful."""
-        return not self.doubts
-
-    @property
     def doubts(self) -> tuple[str, ...]:
-        """Return what is known that makes them so, in words."""
+        """Return what is known that makes the numbers doubtful, in words; empty on a quiet machine."""
         found = []
         if (self.other_cores or 0) > BUSY_CORES:
             found.append(f"{self.other_cores:.1f} cores were busy with something else")

@@ -31,5 +31,5 @@ def test_without_the_tool_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_gpu_that_is_slowed_down_makes_the_numbers_doubtful() -> None:
-    assert Conditions(1.0, 0.0, (None, None), 0, GpuClock(1980.0, ())).quiet
-    assert not Conditions(1.0, 0.0, (None, None), 0, GpuClock(1200.0, ("its temperature",))).quiet
+    assert not Conditions(1.0, 0.0, (None, None), 0, GpuClock(1980.0, ())).doubts
+    assert Conditions(1.0, 0.0, (None, None), 0, GpuClock(1200.0, ("its temperature",))).doubts

@@ -51,7 +51,7 @@ def test_cores_busy_with_something_else_are_reported(monkeypatch: pytest.MonkeyP
     found = machine.Watch().conditions(own_cpu_seconds=14.0)
     assert (found.seconds, found.other_cores, found.mhz, found.throttled) == (10.0, 0.5, (3000.0, 2900.0), 0)
     assert found.remarks() == ["0.5 cores were busy with something else; measure again on a quiet machine"]
-    assert not found.quiet
+    assert found.doubts
 
 
 def test_distant_processors_are_doubtful_if_such_rounds_had_to_be_kept() -> None:
@@ -62,7 +62,7 @@ def test_distant_processors_are_doubtful_if_such_rounds_had_to_be_kept() -> None
         "34 us, 9 at best); measure again on a quiet machine"
     )
     mended = Conditions(1.0, 0.0, (None, None), 0, core_distance=replace(distant, rounds=8, distant=2, kept=False))
-    assert mended.quiet
+    assert not mended.doubts
     (remark,) = mended.remarks()
     assert remark.endswith("9 at best), which were left out")
 
@@ -78,7 +78,7 @@ def test_every_doubt_is_reported_in_one_line() -> None:
 def test_a_system_that_tells_nothing_raises_no_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_read", lambda path: "")
     found = machine.Watch().conditions(1.0)
-    assert (found.other_cores, found.mhz, found.throttled, found.quiet) == (None, (None, None), None, True)
+    assert (found.other_cores, found.mhz, found.throttled, found.doubts) == (None, (None, None), None, ())
 
 
 def test_the_peak_counts_from_when_it_is_asked_to() -> None:
