@@ -10,29 +10,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import gpu_candidates_page
 import onnx
 from fused_bytes import Kernels
-from int8_placement import by_bits, crossing, layers_of
+from int8_placement import CAPABILITY, by_bits, crossing, engine_layers
+from stored_results import heading
 
 from attn2trt.core.graph import OnnxGraph
 from attn2trt.core.precision import FP16
 from attn2trt.core.scratch import scratch
-from attn2trt.engines.tensorrt.build import Order
 from attn2trt.engines.tensorrt.flavours import RTX
-from attn2trt.engines.tensorrt.isolated import build_isolated
 from attn2trt.engines.tensorrt.library import load, make_logger
-from attn2trt.engines.tensorrt.profiles import Profile
 from attn2trt.errors import Attn2trtError
 from attn2trt.export.candidates import Choice, Source, choices_of, write_of
 from attn2trt.modules import catalog
@@ -43,7 +38,7 @@ BLOCKS = ("se", "cbam", "eca", "coord_att", "gam", "psa")
 TARGETS = (*BLOCKS, "resnet50+se", "resnet50+cbam", "resnet50+coord_att")
 # Layers of an engine that run no kernel: shapes are computed by the host, the others make one stream wait for another.
 NO_KERNELS = ("shape_call", "signal", "wait")
-BLOCK_SHAPE, IMAGE_SHAPE, AXES, CAPABILITY = "8x256x56x56", "8x3x224x224", "batch=1:8:32", "8.9"
+BLOCK_SHAPE, IMAGE_SHAPE, AXES = "8x256x56x56", "8x3x224x224", "batch=1:8:32"
 NOTHING = 100_000  # bytes for one image
 FLOAT16, FLOAT32 = "float16", "float32"
 
@@ -99,7 +94,7 @@ def row_of(name: str, source: Source, chosen: Sequence[Choice]) -> dict[str, Any
     with scratch("candidates") as folder:
         try:
             graph = write_of(source, FP16, chosen, folder / "model.onnx")
-            return row | counted(graph) | built(graph, folder)
+            return row | counted(graph) | built(graph)
         except Attn2trtError as error:
             return row | {"why_not": " ".join(str(error).split())[:300]}
 
@@ -127,21 +122,9 @@ def counted(graph: OnnxGraph) -> dict[str, Any]:
     return {"parsed": parsed, "casts": nodes["Cast"], "pairs": pairs, "if_fused": crossed}
 
 
-def built(graph: OnnxGraph, folder: Path) -> dict[str, Any]:
+def built(graph: OnnxGraph) -> dict[str, Any]:
     """Return what the builder's log says of the engine; raises CheckFailed for a graph that is refused."""
-    paths = {part: folder / part for part in ("plan", "log", "cache", "layers")}
-    order = Order(
-        graph=graph.path,
-        **paths,
-        inputs=graph.inputs,
-        profiles=(Profile(dict(graph.axes)),),
-        modules=graph.modules,
-        precision=FP16,
-        flavour=RTX.name,
-        targets=(CAPABILITY,),
-    )
-    build_isolated(order)
-    layers = list(layers_of(paths["log"].read_text(encoding="utf-8", errors="replace")))
+    layers = engine_layers(graph, FP16)
     kinds = Counter(layer.kind for layer in layers)
     return {
         "kernels": sum(count for kind, count in kinds.items() if kind not in NO_KERNELS),
@@ -172,10 +155,7 @@ def main(names: Sequence[str], *, keeps: bool) -> int:
 
 def write(rows: Sequence[Mapping[str, Any]]) -> None:
     """Write the results and the page's tables."""
-    document = {
-        "date": date.today().isoformat(),
-        "machine": f"{platform.machine()}, {platform.system()}, CPU only",
-        "versions": {package: version(package) for package in ("tensorrt-rtx", "torch", "onnx")},
+    document = heading("tensorrt-rtx", "torch", "onnx") | {
         "capability": CAPABILITY,
         "shapes": {"block": BLOCK_SHAPE, "image": IMAGE_SHAPE, "axes": AXES},
         "rows": rows,

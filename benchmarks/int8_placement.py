@@ -154,22 +154,10 @@ def row_of(name: str, kind: str, graph: OnnxGraph | str) -> dict[str, Any]:
     nodes = Counter(node.op_type for node in onnx.load(str(graph.path), load_external_data=False).graph.node)
     row |= {"nodes": {operator: nodes[operator] for operator in CONVERTING}}
     row |= {"if_fused": by_bits(Kernels(graph.path).crossing())}
-    with scratch("placement") as folder:
-        paths = {part: folder / part for part in ("plan", "log", "cache", "layers")}
-        order = Order(
-            graph=graph.path,
-            **paths,
-            inputs=graph.inputs,
-            profiles=(Profile(dict(graph.axes)),),
-            precision=INT8_FP16 if kind == MODELOPT else kind,
-            flavour=RTX.name,
-            targets=(CAPABILITY,),
-        )
-        try:
-            build_isolated(order)
-        except Attn2trtError as error:
-            return row | {"why_not": " ".join(str(error).split())[:200]}
-        layers = list(layers_of(paths["log"].read_text(encoding="utf-8", errors="replace")))
+    try:
+        layers = engine_layers(graph, INT8_FP16 if kind == MODELOPT else kind)
+    except Attn2trtError as error:
+        return row | {"why_not": " ".join(str(error).split())[:200]}
     return row | {
         "layers": len(layers),
         "converting": sum(layer.only_converts for layer in layers),
@@ -177,6 +165,24 @@ def row_of(name: str, kind: str, graph: OnnxGraph | str) -> dict[str, Any]:
         "wide": sum(layer.is_int8_convolution and layer.writes_32_bits for layer in layers),
         "bytes": by_bits(crossing(layers)),
     }
+
+
+def engine_layers(graph: OnnxGraph, precision: str) -> list[Layer]:
+    """Return the layers of the engine that TensorRT for RTX builds of a graph; CheckFailed if it refuses it."""
+    with scratch("placement") as folder:
+        paths = {part: folder / part for part in ("plan", "log", "cache", "layers")}
+        order = Order(
+            graph=graph.path,
+            **paths,
+            inputs=graph.inputs,
+            profiles=(Profile(dict(graph.axes)),),
+            modules=graph.modules,
+            precision=precision,
+            flavour=RTX.name,
+            targets=(CAPABILITY,),
+        )
+        build_isolated(order)
+        return list(layers_of(paths["log"].read_text(encoding="utf-8", errors="replace")))
 
 
 def by_bits(moved: Counter[str]) -> dict[str, int]:
