@@ -45,7 +45,8 @@ def cost_table(found: Cost) -> RenderableType:
     return Group(*parts, *([] if found.added is None else [Text(STAGE_LEGEND, style="dim")]))
 
 
-def _columns(first: str, *others: str) -> Table:
+def columns(first: str, *others: str) -> Table:
+    """Return a table whose columns after the first stand on the right."""
     from rich.table import Table
 
     table = Table(first)
@@ -55,7 +56,7 @@ def _columns(first: str, *others: str) -> Table:
 
 
 def _graphs(found: Cost) -> Table:
-    table = _columns(
+    table = columns(
         "graph", "median ms", "same input", "p90", "varies by", "calls", "MB moved", "MFLOP", "limit, operators"
     )
     models = [found.model] if found.added is None else [found.added.plain, found.model]
@@ -89,7 +90,7 @@ def _summary(found: Cost) -> Table:
     lines = summary(found)
     least = lines[-1].ms if not lines[-1].measured else 0.0
     shares = [] if found.added is None else ["of the plain backbone"]
-    table = _columns("what it costs", "ms", *shares, "x fused limit")
+    table = columns("what it costs", "ms", *shares, "x fused limit")
     for line in lines:
         share = [] if found.added is None else [f"{line.ms / whole.timing.latency.median_ms:.2%}"]
         # a difference that is not there is no multiple of anything
@@ -112,7 +113,7 @@ def _interval(found: Difference) -> str:
 
 
 def _stages(added: Added) -> Table:
-    table = _columns("stage", "plain ms", "with block", "difference", "its operators", "layouts", "backbone")
+    table = columns("stage", "plain ms", "with block", "difference", "its operators", "layouts", "backbone")
     for stage in (*added.profile.stages, added.profile.total):
         numbers = (
             f"{stage.plain_ms:.3f}",
@@ -127,7 +128,7 @@ def _stages(added: Added) -> Table:
 
 
 def _kinds(added: Added) -> Table:
-    table = _columns("its operators", "run", "ms", "limit", "x limit")
+    table = columns("its operators", "run", "ms", "limit", "x limit")
     for kind in added.profile.kinds:
         times = f"{kind.ms / kind.limit_ms:.1f}" if kind.ms and kind.limit_ms else "-"
         table.add_row(kind.kind, str(kind.count or "fused"), f"{kind.ms:.3f}", f"{kind.limit_ms:.4f}", times)
@@ -136,7 +137,7 @@ def _kinds(added: Added) -> Table:
 
 def _blocks(added: Added) -> Table:
     names = ("count", "alone ms", "same input", "MB moved", "MB least", "MFLOP", "limit, operators", "limit, fused")
-    table = _columns("block", *names)
+    table = columns("block", *names)
     for block in added.blocks:
         table.add_row(
             f"{block.kind} {'x'.join(map(str, block.shape))}",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ..engines.tensorrt.layer_costs import LayerCost
 from ..engines.tensorrt.layer_tensors import short_form
 from ..engines.timing.device_costs import WHOLE, Beside, BlockOnDevice, DeviceCost, PlanModel, Rates
+from .cost_table import columns
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -45,17 +46,8 @@ def device_cost_table(found: DeviceCost) -> RenderableType:
     return Group(*parts, Text(LEGEND, style="dim"), Text(LAYER_LEGEND, style="dim"))
 
 
-def _columns(first: str, *others: str) -> Table:
-    from rich.table import Table
-
-    table = Table(first)
-    for name in others:
-        table.add_column(name, justify="right")
-    return table
-
-
 def _plans(found: DeviceCost) -> Table:
-    table = _columns("plan", "on the GPU, ms", "same input", "p90", "varies by", "calls", "MB least", "least, ms", "x")
+    table = columns("plan", "on the GPU, ms", "same input", "p90", "varies by", "calls", "MB least", "least, ms", "x")
     models = [found.model] if found.beside is None else [found.beside.plain, found.model]
     for model in models:
         latency, least = model.timing.latency, found.rates.ms(model.least_bytes)
@@ -87,7 +79,7 @@ def _difference(found: DeviceCost, beside: Beside) -> str:
 
 
 def _stages(beside: Beside) -> Table:
-    table = _columns("stage, by layers", "plain, ms", "with block", "difference", "its layers", "reformats", "the rest")
+    table = columns("stage, by layers", "plain, ms", "with block", "difference", "its layers", "reformats", "the rest")
     for stage in (*beside.profile.stages, beside.profile.total):
         numbers = (stage.plain_ms, stage.with_block_ms, stage.difference_ms, stage.block_ms)
         table.add_row(
@@ -103,14 +95,14 @@ def _stages(beside: Beside) -> Table:
 
 
 def _parts(model: PlanModel) -> Table:
-    table = _columns("part, by layers", "ms", "share", "its blocks, ms")
+    table = columns("part, by layers", "ms", "share", "its blocks, ms")
     for part in model.parts:
         table.add_row(part.name, f"{part.ms:.4f}", f"{part.ms / model.layers_ms:.1%}", f"{part.block_ms:.4f}")
     return table
 
 
 def _blocks(found: DeviceCost) -> Table:
-    table = _columns("block", "its layers, ms", "shared layers", "MB least", "least, ms", "x")
+    table = columns("block", "its layers, ms", "shared layers", "MB least", "least, ms", "x")
     for block in found.blocks:
         _add_block(table, f"{block.path} ({block.kind})", [block], found.rates)
     if len(found.blocks) > 1:
@@ -132,7 +124,7 @@ def _layers(found: DeviceCost) -> Table:
 
     shown = list(_shown(found.model))
     texts = ("layer", "type", "in", *(["formats"] if any(map(_formats, shown)) else []), "kernel", "module")
-    table = _columns(*texts, "ms", "share", "MB", "least, ms", "x")
+    table = columns(*texts, "ms", "share", "MB", "least, ms", "x")
     for column in table.columns[: len(texts)]:
         column.justify = "left"
     for layer in shown:
