@@ -76,20 +76,26 @@ def all_passed(found: Mapping[str, Any], *, exports_alone: bool) -> bool:
 
 def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line; exit code 2 for what is wrong in it."""
+    parser = run_options(__doc__, NAME)
+    parser.add_argument("--wait", action="store_true", help="export until --python-trt is there")
+    parser.add_argument("--for", dest="targets", metavar="LIST", help="build with TensorRT for RTX, for sm86,sm89")
+    return parser.parse_args(words)
+
+
+def run_options(about: str | None, archive: str) -> argparse.ArgumentParser:
+    """Return a parser with the options of every run on a GPU."""
     cores = os.cpu_count() or 1
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="keeps everything, for the next run, too")
     parser.add_argument("--minutes", type=minutes, required=True, metavar="N", help="the time that this run may take")
     parser.add_argument("--python-trt", metavar="PYTHON", help="a Python with TensorRT (default: this one)")
-    parser.add_argument("--wait", action="store_true", help="export until --python-trt is there")
     parser.add_argument("--export", action="store_true", help="export alone")
-    parser.add_argument("--for", dest="targets", metavar="LIST", help="build with TensorRT for RTX, for sm86,sm89")
     parser.add_argument("--without-tactics", action="append", default=[], choices=TACTICS)
-    parser.add_argument("--jobs", type=count, default=max(1, cores // 2), metavar="N", help="builds at once")
+    parser.add_argument("--jobs", type=count, default=max(1, cores // 2), metavar="N", help="steps at once on the GPU")
     parser.add_argument("--exports", type=count, default=max(1, cores // 4), metavar="N", help="exports at once")
-    parser.add_argument("--archive", type=Path, metavar="FILE", help=f"default: FOLDER/{NAME}")
+    parser.add_argument("--archive", type=Path, metavar="FILE", help=f"default: FOLDER/{archive}")
     parser.add_argument("--again", action="store_true", help="do steps that failed once more")
-    return parser.parse_args(words)
+    return parser
 
 
 def minutes(text: str) -> float:

@@ -18,23 +18,19 @@ TensorRT, or attn2trt does not work in one of the Pythons; 4: writing failed.
 from __future__ import annotations
 
 import argparse
-import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from gpu.alone import beside
-from gpu.document import by_reason
 from gpu.processes import python_of
 from gpu.rows import write_row
 from gpu.user_commands import commands
 from gpu.user_row import run
 from gpu.user_run import NAME, UserRun
-from gpu_check import count, minutes, start
+from gpu_check import print_left, run_options, start
 
 from attn2trt.core.processes import die_with_parent
-from attn2trt.engines.tensorrt.versions import TACTICS
 from attn2trt.errors import InputError
 
 
@@ -58,37 +54,21 @@ def main(arguments: argparse.Namespace) -> int:
             row = run(command, this.machine, arguments.setting)
         write_row(arguments.folder, {**row, "waited": round(waited, 1)})
         return 0
-    found = this.export() if arguments.export else this.whole()
+    found = this.export() if arguments.export else this.whole()[0]
     print_left(found)
     rows = found["rows"]
     return 0 if rows and all(row["status"] == "done" for row in rows) else 1
 
 
-def print_left(found: Mapping[str, Any]) -> None:
-    """List what was not reached, with the reasons."""
-    for why, names in by_reason(found["not_reached"]).items():
-        print(f"not reached: {', '.join(names)}: {why}")
-
-
 def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line; exit code 2 for what is wrong in it."""
-    cores = os.cpu_count() or 1
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="keeps everything, for the next run, too")
-    parser.add_argument("--minutes", type=minutes, required=True, metavar="N", help="the time that this run may take")
-    parser.add_argument("--python-trt", metavar="PYTHON", help="a Python with TensorRT (default: this one)")
-    parser.add_argument("--export", action="store_true", help="export alone")
+    parser = run_options(__doc__, NAME)
     parser.add_argument("--onnxruntime-gpu", type=Path, metavar="FOLDER", help="ONNX Runtime for GPUs")
     parser.add_argument("--trt-include", type=Path, metavar="FOLDER", help="TensorRT's headers")
-    parser.add_argument("--without-tactics", action="append", default=[], choices=TACTICS)
-    parser.add_argument("--jobs", type=count, default=max(1, cores // 2), metavar="N", help="commands at once")
-    parser.add_argument("--exports", type=count, default=max(1, cores // 4), metavar="N", help="exports at once")
-    parser.add_argument("--archive", type=Path, metavar="FILE", help=f"default: FOLDER/{NAME}")
-    parser.add_argument("--again", action="store_true", help="run commands that failed once more")
     parser.add_argument("--beside", type=Path, metavar="FOLDER", help="of another run, which times plans meanwhile")
     parser.add_argument("--step", default="", help=argparse.SUPPRESS)
     parser.add_argument("--setting", default="", help=argparse.SUPPRESS)
-    return parser.parse_args(words)
+    return parser.parse_args(words, argparse.Namespace(targets=None))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,6 @@ TensorRT, or attn2trt does not work in one of the Pythons; 4: reading or writing
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -36,14 +35,12 @@ from typing import Any
 
 from gpu import tune_work
 from gpu.alone import alone
-from gpu.document import by_reason
 from gpu.processes import python_of
-from gpu_check import count, minutes, start
+from gpu_check import print_left, run_options, start
 from gpu_tune_page import is_measured
 
 from attn2trt.core.processes import die_with_parent
 from attn2trt.engines.tensorrt.build import BuildOptions
-from attn2trt.engines.tensorrt.versions import TACTICS
 from attn2trt.errors import InputError
 
 
@@ -61,8 +58,7 @@ def main(arguments: argparse.Namespace) -> int:
 
     run = TuneRun(arguments, python_of(arguments.python_trt, must_be_there=not arguments.wait))
     found = run.export() if arguments.export else run.whole()[0]
-    for why, names in by_reason(found["not_reached"]).items():
-        print(f"not reached: {', '.join(names)}: {why}")
+    print_left(found)
     return 0 if all_done(found, exports_alone=arguments.export) else 1
 
 
@@ -96,23 +92,13 @@ def do(arguments: argparse.Namespace) -> int:
 
 def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line; exit code 2 for what is wrong in it."""
-    cores = os.cpu_count() or 1
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="keeps everything, for the next run, too")
-    parser.add_argument("--minutes", type=minutes, required=True, metavar="N", help="the time that this run may take")
-    parser.add_argument("--python-trt", metavar="PYTHON", help="a Python with TensorRT (default: this one)")
+    parser = run_options(__doc__, "gpu_tune.tar")
     parser.add_argument("--wait", action="store_true", help="export until --python-trt is there")
-    parser.add_argument("--export", action="store_true", help="export alone")
     parser.add_argument("--level", type=int, choices=range(6), help="the builder's optimization level")
-    parser.add_argument("--without-tactics", action="append", default=[], choices=TACTICS)
     parser.add_argument("--timing-caches", type=Path, metavar="FOLDER", help="kernels that an earlier run has timed")
     parser.add_argument(
         "--build-seconds", type=float, default=150.0, metavar="N", help="for the candidates of a case (default: 150)"
     )
-    parser.add_argument("--jobs", type=count, default=max(1, cores // 2), metavar="N", help="building steps at once")
-    parser.add_argument("--exports", type=count, default=max(1, cores // 4), metavar="N", help="exports at once")
-    parser.add_argument("--archive", type=Path, metavar="FILE", help="default: FOLDER/gpu_tune.tar")
-    parser.add_argument("--again", action="store_true", help="do steps that failed once more")
     for hidden in ("--step", "--setting"):
         parser.add_argument(hidden, default="", help=argparse.SUPPRESS)
     parser.add_argument("--since", type=float, default=time.monotonic(), help=argparse.SUPPRESS)

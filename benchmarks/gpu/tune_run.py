@@ -24,7 +24,7 @@ from . import tune_work
 from .archive import Archive
 from .check import ROOMS, Check, Found
 from .document import Setting
-from .estimates import Estimates
+from .estimates import AtOnce, Estimates
 from .processes import LOGS
 from .rows import FOLDER as ROWS
 from .rows import Row, write_json
@@ -61,14 +61,6 @@ class TuneSetting(Setting):
     """The conditions of a run, with the builder's optimization level; None is TensorRT's own."""
 
     level: int | None = None
-
-
-class AtOnce(Estimates):
-    """Every step starts if there is any time left: the first rows must come, and what is stopped is listed."""
-
-    def of(self, step: Step) -> float:
-        """Return the seconds that are kept for the step."""
-        return 0.0
 
 
 class TuneRun(Check):

@@ -8,12 +8,10 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import date
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gpu_commands_page
-from code_hash import code_hash
 from gpu_commands_page import PAGE, RESULTS
 
 from attn2trt.engines.tensorrt.versions import read_version
@@ -21,16 +19,14 @@ from attn2trt.errors import InputError, MissingRequirement
 
 from . import user_commands
 from .archive import Archive
-from .check import PAUSE_SECONDS, ROOMS, Found, probe
+from .check import PAUSE_SECONDS, ROOMS, Check, Found, probe
 from .document import Setting
-from .drive import Drive, forget_failed
-from .estimates import Estimates
-from .processes import Processes, alone_in
-from .rows import Row, read_rows, write_json
-from .schedule import Schedule
+from .estimates import AtOnce, Estimates
+from .processes import alone_in
+from .rows import Row, write_json
 from .user_commands import Command
 from .user_row import Machine
-from .work import Pool, Step
+from .work import Step
 
 NAME = "gpu_commands.tar"
 METHOD = (
@@ -39,25 +35,14 @@ METHOD = (
 )
 
 
-class AtOnce(Estimates):
-    """Every command starts if there is any time left: each is short, and one that is stopped is listed."""
-
-    def of(self, step: Step) -> float:
-        """Seconds that are kept for the step."""
-        return 0.0
-
-
-class UserRun:
+class UserRun(Check):
     """A run with these arguments; ``python`` is the one with TensorRT."""
 
+    rooms = (*ROOMS, "workflows", "cli")
+
     def __init__(self, arguments: argparse.Namespace, python: str) -> None:
-        self._arguments = arguments
-        self._folder: Path = arguments.folder
-        self._deadline = time.monotonic() + 60 * arguments.minutes
-        self._setting = Setting(
-            sources=code_hash((*ROOMS, "workflows", "cli")), flavour="", tensorrt="", devices=(), driver=""
-        )
-        self._archive = Archive(self._folder, arguments.archive or self._folder / NAME)
+        super().__init__(arguments, python)
+        self.slots["light"] = arguments.jobs
         self.machine = Machine(
             self._folder.resolve(),
             python,
@@ -68,32 +53,46 @@ class UserRun:
 
     def export(self) -> Found:
         """Export alone; returns the document."""
-        steps = [command for command in user_commands.commands() if not command.needs_gpu]
-        return self._go(steps, "exports.json")
+        return self._go([command for command in self._steps() if not command.needs_gpu], "exports.json")
 
-    def whole(self) -> Found:
+    def whole(self) -> tuple[Found, str]:
         """Run everything; returns the document. Raises MissingRequirement if there is no GPU or no TensorRT."""
+        self._setting = self._setting_of(self._probed())
+        found = self._go(self._steps(), "results.json")
+        self._write_page(found)
+        return found, ""
+
+    def _make_archive(self) -> Archive:
+        return Archive(self._folder, self._arguments.archive or self._folder / NAME)
+
+    def _steps(self) -> list[Command]:
+        return user_commands.commands()
+
+    def _document(
+        self, run: Mapping[str, Any], steps: Mapping[str, Step], rows: Mapping[str, Row], left: Mapping[str, str]
+    ) -> Found:
+        return document(self._setting, run, steps, rows, left)
+
+    def _write_page(self, found: Found) -> None:
+        if is_proven(found):
+            PAGE.write_text(gpu_commands_page.page(found), encoding="utf-8")
+
+    def _estimates(self, before: Mapping[str, Row], steps: Mapping[str, Step]) -> Estimates:
+        return AtOnce({}, steps)
+
+    def _probed(self) -> Found:
         found = probe(self.machine.tensorrt, None)
         if found["status"] != "usable" or found["problem"]:
             why = found["problem"] or found["detail"]
             raise MissingRequirement(f"{found['title']} is {found['status']} ({why}); {found['fix']}")
-        self._setting = Setting(
-            sources=self._setting.sources,
-            flavour=found["flavour"],
-            tensorrt=found["tensorrt"],
-            devices=tuple(found["devices"]),
-            driver=found["driver"],
-            without_tactics=tuple(self._arguments.without_tactics),
-            versions={"tensorrt": found["versions"], "pytorch": probe(sys.executable, None)["versions"]},
-        )
-        document = self._go(user_commands.commands(), "results.json")
-        if is_proven(document):
-            PAGE.write_text(gpu_commands_page.page(document), encoding="utf-8")
-        return document
+        return {
+            **found,
+            "versions": {"tensorrt": found["versions"], "pytorch": probe(sys.executable, None)["versions"]},
+        }
 
     def _go(self, steps: Sequence[Command], name: str) -> Found:
         self._wait_for_another()
-        with alone_in(self._folder), Processes(self._folder, self._command, self._environment) as processes:
+        with alone_in(self._folder), self._processes() as processes:
             drive = self._drive(steps, name)
             for step in steps:
                 if why := self.machine.why_not(step) or _why_not_for(step, self._setting.tensorrt):
@@ -108,30 +107,6 @@ class UserRun:
                     return
             except InputError:
                 time.sleep(PAUSE_SECONDS)
-
-    def _drive(self, steps: Sequence[Command], name: str) -> Drive:
-        by_name = {step.name: step for step in steps}
-        before = read_rows(self._folder)
-        rows = {name: row for name, row in before.items() if name in by_name}
-        rows = {name: row for name, row in rows.items() if row["setting"] == self._setting.mark(by_name[name])}
-        rows = forget_failed(self._folder, rows) if self._arguments.again else rows
-        slots: dict[Pool, int] = {
-            "export": self._arguments.exports,
-            "build": self._arguments.jobs,
-            "light": self._arguments.jobs,
-        }
-        run = {"minutes": self._arguments.minutes, "jobs": self._arguments.jobs}
-        return Drive(
-            folder=self._folder,
-            steps=by_name,
-            schedule=Schedule(steps, rows, slots, AtOnce({}, by_name)),
-            document=partial(document, self._setting, run, by_name),
-            marks=self._setting.mark,
-            name=name,
-            deadline=self._deadline,
-            keep=self._keep,
-            report=lambda line: print(line, flush=True),
-        )
 
     def _keep(self, found: Mapping[str, Any]) -> None:
         """Put the document in its place in the repository once a GPU has run a command, and refresh the archive."""
