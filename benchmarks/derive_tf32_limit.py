@@ -1,4 +1,4 @@
-"""Measure healthy graphs in tf32: from this the limit is set. docs/tf32.md is written from the result.
+"""Measure healthy graphs in tf32: from this the limit is set. The tables of docs/tf32.md are written from the result.
 
     python benchmarks/derive_tf32_limit.py              all targets; writes results/tf32_limit.json and docs/tf32.md
     python benchmarks/derive_tf32_limit.py se cbam      these alone, nothing written
@@ -12,11 +12,13 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from derivation import WAYS, arguments, here, rows_of, usual, worst
 from derive_half_limits import TARGETS
+from page_text import table, versions_text, with_parts
 
 from attn2trt.core.precision import LOWER
 from attn2trt.engines.ort_runtime import OrtRuntime
@@ -90,51 +92,25 @@ def document(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def page(data: dict[str, Any]) -> str:
-    """The docs page."""
-    targets = dict.fromkeys(row["target"] for row in data["rows"])
-    found = {name: [row for row in data["rows"] if row["target"] == name] for name in targets}
-    lines = "\n".join(
-        f"| `{name}` | {len(rows)} | {max(row['floor_l2'] for row in rows):.1e} "
-        f"| {max(ratio for row in rows for ratio in row['ratios'].values()):.2f} |"
-        for name, rows in found.items()
+    """Return the page with its parts, the limits and what was measured."""
+    limits = (f"{data['healthy']:g}", f"{data['limit']:g}", f"{data['budget']:g}")
+    parts = {"limits": table("R | limit, in floors | budget, relative L2", [limits]), "measured": _measured(data)}
+    return with_parts(PAGE.read_text(), parts)
+
+
+def _measured(data: dict[str, Any]) -> Iterator[str]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in data["rows"]:
+        found.setdefault(row["target"], []).append(row)
+    floors = {name: max(row["floor_l2"] for row in rows) for name, rows in found.items()}
+    ratios = {name: max(ratio for row in rows for ratio in row["ratios"].values()) for name, rows in found.items()}
+    yield from table(
+        "target | seeds | floor | ratio",
+        ((f"`{name}`", len(rows), f"{floors[name]:.1e}", f"{ratios[name]:.2f}") for name, rows in found.items()),
     )
-    versions = ", ".join(f"{name} {number}" for name, number in data["versions"].items())
-    return f"""# tf32
-
-This page is written by `{data["command"]}`.
-
-```sh
-attn2trt deploy resnet50+cbam --precision fp32,tf32
-attn2trt compile bundles/resnet50+cbam --precision fp32,tf32
-```
-
-From Ampere on, TensorRT and trtexec compute float32 in tf32 unless that is switched off. tf32 has float32's
-exponents, float16's eleven significant digits in both operands of a product, and sums in float32. `attn2trt
-compile` builds float32 plans without it, and every trtexec line of a bundle says `--noTF32`. With
-`--precision tf32` the same graph, `model.onnx`, is judged in tf32 as well, and the manifest has a trtexec
-line that allows it. A builder allows tf32 for a whole network: `--keep-fp32` does not apply.
-
-The truth is the same float64 run. The floor is eager PyTorch in float32 with both operands of every product
-shortened: convolution, linear layer, matrix product, attention's two. It is the largest of four runs. One
-rounds to nearest, one cuts the digits behind off, as tensor cores do to whatever they are given. Two round
-elsewhere, as a weight is that a normalisation is folded into. R is
-{data["healthy"]:g}, the limit {data["limit"]:g} floors, the budget {data["budget"]:g} (relative L2, ordinary inputs),
-as for float16; `--max-error` sets another.
-
-On the CPU there is no tf32: the stage `tf32` runs the graph in ONNX Runtime, its optimisations off, with the
-rounding written out before every product. Plans are judged by the same floors.
-
-## Measured
-
-Largest floor on ordinary inputs (relative L2) and largest ratio of a healthy graph in floors; random weights.
-
-| target | seeds | floor | ratio |
-| --- | --- | --- | --- |
-{lines}
-
-{data["machine"]}; {versions}. {data["verdicts"]} verdicts, false alarms: {len(data["alarms"])}, largest ratio
-{data["largest"]:.2f}. No GPU has run these graphs.
-"""
+    yield ""
+    yield f"{data['machine']}; {versions_text(data)}. {data['verdicts']} verdicts,"
+    yield f"false alarms: {len(data['alarms'])}, largest ratio {data['largest']:.2f}."
 
 
 if __name__ == "__main__":
