@@ -15,7 +15,7 @@ from typing import Any
 
 _ROOT = Path(__file__).parent.parent
 _OURS = (_ROOT / "export", _ROOT / "validate", Path(__file__))
-_EXPORTER = _ROOT / "export" / "trace" / "exporter.py"
+_EXPORTERS = tuple(_ROOT / "export" / "trace" / name for name in ("tracing.py", "exporter.py"))
 _STANDARD = Path(os.__file__).parent
 SHOWN = 100
 
@@ -51,12 +51,12 @@ def line_of_error(error: BaseException) -> str:
 def line_of(stack: Iterable[tuple[str, int]]) -> str:
     """Return the first of these (file, line) that is the user's, as file:line and its text; "" if there is none.
 
-    Nothing between the exporter and torch is a line of the user's, so that the search ends at the exporter.
+    Nothing between an exporter and torch is a line of the user's, so that the search ends at the exporter.
     """
     for name, number in stack:
         if is_users(name):
             return describe(name, number)
-        if Path(name) == _EXPORTER:
+        if Path(name) in _EXPORTERS:
             return ""
     return ""
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from ...errors import ModuleRefused
 from ...modules.target import Target
-from .exporter import example_inputs, for_signature, quiet
+from .tracing import example_inputs, for_signature, quiet
 
 
 def export_plainly(

@@ -1,0 +1,203 @@
+"""Target → program of torch.export, traced with dynamic axes, and the ranges that it holds for."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_leaves
+
+from ...core.dimension import names_in, size_of
+from ...core.tensor_spec import Axis
+from ...errors import InputError, ModuleRefused
+from ...modules.checks import check_smallest
+from ...modules.copying import copy_module
+from ...modules.raised import raised, remedy
+from ...modules.target import Target
+from .advice import advice_on
+from .guards import Guard, TraceGuards, is_dynamic
+from .narrowing import Violation, fixing_guard, restrict
+from .outputs import run_checked
+from .rewrites import SizeIndependentCalls
+from .size_numbers import SizesStayNumbers
+
+
+def example_inputs(target: Target, sizes: Mapping[str, int] | None = None) -> tuple[torch.Tensor, ...]:
+    """Seeded tensors of the traced shape, or of other ``sizes``, in the order of the module's arguments."""
+    generator = torch.Generator().manual_seed(0)
+    tensors = []
+    for spec in target.inputs:
+        shape, dtype = spec.resolve(sizes or target.sizes("opt")), getattr(torch, spec.dtype)
+        if spec.bounds is None:
+            tensors.append(torch.randn(shape, generator=generator, dtype=dtype))
+            continue
+        low, high = spec.bounds
+        if dtype.is_floating_point:
+            tensors.append(low + (high - low) * torch.rand(shape, generator=generator, dtype=dtype))
+        else:
+            tensors.append(torch.randint(int(low), int(high) + 1, shape, generator=generator).to(dtype))
+    return tuple(tensors)
+
+
+def export_program(target: Target, module: nn.Module) -> tuple[torch.export.ExportedProgram, Mapping[str, Axis]]:
+    """Return the program of a module, and the ranges of its axes that it holds for.
+
+    Raises InputError if the module cannot take the target's shape, ModuleRefused if it cannot be traced with its axes.
+    """
+    inputs = example_inputs(target)
+    # Tracing leaves its own tensors in what a module keeps between calls.
+    module = copy_module(module, shares_parameters=True)
+    try:
+        run_checked(target, module, inputs)
+    except ModuleRefused:
+        raise
+    except Exception as error:  # the user's forward may raise anything
+        shapes = ", ".join(f"{s.name} {tuple(t.shape)}" for s, t in zip(target.inputs, inputs, strict=True))
+        raise InputError(
+            f"{target.name} cannot take {shapes}: {raised(error)}; {remedy(error, 'change --shape')}"
+        ) from error
+    for name, axis in target.axes.items():
+        if axis.min == axis.max:
+            raise InputError(
+                f"the range {axis} of {name!r} holds one size; leave the axis out of --dynamic, or widen it"
+            )
+    found = _attempt(target, module, inputs, keep_numbers=True)
+    if isinstance(found.failure, Exception):
+        # The stand-ins for int and math may be what stood in the way.
+        found = _attempt(target, module, inputs, keep_numbers=False)
+    if found.larger is not None:
+        found = _attempt(target, module, example_inputs(target, found.larger), keep_numbers=found.keeps_numbers)
+    if found.program is None or found.failure is not None:
+        raise _refusal(target, found.failure)
+    check_smallest(module, target.inputs, found.axes)
+    return found.program, found.axes
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One trace: the program with the ranges that it holds for, or what stood against it.
+
+    ``larger`` are sizes to trace at instead; ``keeps_numbers`` says how it was made.
+    """
+
+    program: torch.export.ExportedProgram | None
+    axes: Mapping[str, Axis]
+    failure: Exception | Violation | None
+    larger: Mapping[str, int] | None
+    keeps_numbers: bool
+
+
+def _attempt(target: Target, module: nn.Module, inputs: tuple[torch.Tensor, ...], *, keep_numbers: bool) -> _Attempt:
+    dynamic = tuple(
+        {i: _hint(dim, target) for i, dim in enumerate(spec.shape) if isinstance(dim, str)} for spec in target.inputs
+    )
+    guards = TraceGuards(module, target.inputs)
+    program: torch.export.ExportedProgram | None = None
+    failure: Exception | Violation | None = None
+    try:
+        with quiet(), torch.no_grad(), contextlib.ExitStack() as stack:
+            stack.enter_context(guards)
+            stack.enter_context(SizeIndependentCalls())
+            if keep_numbers:
+                stack.enter_context(SizesStayNumbers(module))
+            shapes = for_signature(module, dynamic)
+            program = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
+    except Exception as error:  # the user's forward and torch may raise anything
+        failure = error
+    larger = guards.larger_sizes(target.axes)
+    asked = [*guards.guards(), *(guards.rounded_sizes(program) if program is not None else ())]
+    axes, violation = restrict(asked, target.axes, lambda sizes: _agrees(target, module, program, sizes))
+    if violation is None and program is not None:
+        violation = next(_fixed(target, program, guards.guards()), None)
+    return _Attempt(program, axes, violation if violation is not None else failure, larger, keep_numbers)
+
+
+def _fixed(target: Target, program: torch.export.ExportedProgram, guards: Sequence[Guard]) -> Iterator[Violation]:
+    """Axes that are numbers in ``program``, though it would hold at other sizes: its layers were traced for one."""
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"}
+    for spec, name in zip(target.inputs, program.graph_signature.user_inputs, strict=False):
+        for dim, size in zip(spec.shape, getattr(values.get(str(name)), "shape", ()), strict=False):
+            if isinstance(dim, str) and not is_dynamic(size):
+                axis = names_in(dim)[0]
+                fixing = fixing_guard(guards, axis, target.axes[axis])
+                yield Violation(replace(fixing, call=_unrolled(program)), axis, (target.axes[axis].opt,))
+
+
+def _unrolled(program: torch.export.ExportedProgram) -> str:
+    """The recurrent layer in ``program``, whose length becomes a number, or words for some other call."""
+    layers = {"lstm": "nn.LSTM", "gru": "nn.GRU", "rnn_tanh": "nn.RNN", "rnn_relu": "nn.RNN"}
+    called = (str(node.target).split(".")[1:2] for node in program.graph.nodes if node.op == "call_function")
+    return next((layers[name[0]] for name in called if name and name[0] in layers), "that call")
+
+
+def _agrees(
+    target: Target, module: nn.Module, program: torch.export.ExportedProgram | None, sizes: Mapping[str, int]
+) -> bool:
+    """Return True if ``program`` returns what ``module`` does at these sizes; False if either cannot run."""
+    if program is None:
+        return False
+    inputs = example_inputs(target, sizes)
+    try:
+        with quiet(), torch.no_grad():
+            expected = tree_leaves(module(*inputs))
+            found = tree_leaves(_unguarded(program)(*inputs))
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5, equal_nan=True)
+    except Exception:  # the module, the program or the comparison: in each case they do not agree
+        return False
+    return True
+
+
+def _unguarded(program: torch.export.ExportedProgram) -> nn.Module:
+    """The program as a module that runs at any size: whether it holds for more than torch claims is the question."""
+    runs = program.module(check_guards=False)
+    # What is left compares the sizes of inputs with the ranges to which torch narrowed them.
+    runs._forward_pre_hooks.clear()
+    return runs
+
+
+def _hint(dim: str, target: Target) -> object:
+    """A size that torch may restrict as it likes: the guards say what it did, and they are judged here."""
+    ends = [size_of(dim, target.sizes(end)) for end in ("min", "max")]
+    return torch.export.Dim.AUTO(min=min(ends), max=max(ends))
+
+
+def for_signature(module: nn.Module, dynamic: tuple[dict[int, object], ...]) -> tuple[object, ...]:
+    """``dynamic`` as torch.export wants it: the arguments of a ``forward(*tensors)`` are one entry."""
+    kinds = [parameter.kind for parameter in inspect.signature(module.forward).parameters.values()]
+    return (dynamic,) if kinds[:1] == [inspect.Parameter.VAR_POSITIONAL] else dynamic
+
+
+def _refusal(target: Target, failure: Exception | Violation | None) -> ModuleRefused:
+    if isinstance(failure, Violation):
+        return ModuleRefused(f"{target.name} {failure}; {advice_on(failure)}")
+    if failure is None:
+        return ModuleRefused(f"{target.name} cannot be traced: torch.export returned nothing; see --debug")
+    advice = "rewrite what depends on the values of a tensor, or leave axes out of --dynamic; --debug shows where"
+    return ModuleRefused(f"{target.name} cannot be traced: {raised(failure)}; {remedy(failure, advice)}")
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the exporters' progress lines and warnings off the user's terminal; errors still raise."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch._export", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
