@@ -1,5 +1,10 @@
 """Find the fastest rewrites of a graph on this machine: each is written, checked on a case, timed, and kept or left.
 
+The kinds of place are decided one after the other. Then each rewrite is tried once on all kinds that it applies to,
+also in place of what was kept there: some pay off only together, and one that pays off alone may stand in their way.
+Kinds that were left are tried once more beside what was kept after them, and the graph as a whole comes last. So no
+kind is tried more than twice, and no rewrite more than once on all of them.
+
 A rewrite that looks faster but may be so by chance is timed a second time (comparison.py). By chance alone a first look
 of twelve rounds takes one rewrite in fifty for faster, both looks together one in thirty. At the end the whole is held
 against the graph as it was in the same way.
@@ -14,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import onnx_ir as ir
 
@@ -36,6 +42,29 @@ from ..validate.recorded import from_tensors
 from .comparison import Comparison, fastest
 
 Change = Callable[[ir.Model], int]  # how many places of the model it rewrote
+ALL_KINDS = "all kinds together"
+
+
+class Choice(NamedTuple):
+    """A rewrite of all places of a kind."""
+
+    rewrite: Rewrite
+    kind: str
+
+
+class Rewritten(NamedTuple):
+    """A graph, and the choices by which it was made of the first one, in turn."""
+
+    path: Path
+    choices: tuple[Choice, ...] = ()
+
+
+class Candidate(NamedTuple):
+    """A graph to be written: ``change`` of the graph ``of``, and all choices that it then consists of."""
+
+    of: Path
+    change: Change
+    choices: tuple[Choice, ...]
 
 
 class Tuner:
@@ -98,38 +127,42 @@ class Tuner:
     def _search(self) -> tuple[Path, Pair | None]:
         """Return the graph with the rewrites that are faster, and how it compares as a whole; None for no rewrite."""
         since = len(self._trials)
-        best = self._together(self._every_place(self._start))
+        best = self._together(self._every_place(Rewritten(self._start)))
         best = self._every_image(self._left_once_more(best, since))
-        if best == self._start:
-            return best, None
+        if best.path == self._start:
+            return best.path, None
         self._progress("timing the whole against the graph as it was")
         method, self._comparison.method = self._comparison.method, self._at_both_distances
-        whole = self._comparison.compared(self._bundle.model_path, {TUNED: best}, checked=True)[TUNED]
+        whole = self._comparison.compared(self._bundle.model_path, {TUNED: best.path}, checked=True)[TUNED]
         self._comparison.method = method
-        return best, whole
+        return best.path, whole
 
-    def _every_place(self, best: Path) -> Path:
+    def _every_place(self, best: Rewritten) -> Rewritten:
         """Try the rewrites of each kind of place, on what was kept before."""
         tried: set[str] = set()
-        while left := {kind: rewrites for kind, rewrites in _places(best).items() if kind not in tried}:
+        while left := {kind: found for kind, found in _places(best).items() if kind not in tried}:
             # one, and asked again: what is kept may leave other places than there are now
-            kind, rewrites = next(iter(left.items()))
+            kind, candidates = next(iter(left.items()))
             tried.add(kind)
             self._progress(f"place {len(tried)}: {kind}")
-            best = self._fastest(best, kind, rewrites)
+            best = self._fastest(best, kind, candidates)
         return best
 
-    def _together(self, best: Path) -> Path:
-        """Try each rewrite on all places that were left, of two kinds or more: some share what they need.
+    def _together(self, best: Rewritten) -> Rewritten:
+        """Try each rewrite on all kinds that it applies to at once, in place of what was kept of these.
 
         Two poolings of one map put it in blocks of channels once, for instance, which does not pay off for one.
         """
-        if rewrites := _everywhere(best):
-            self._progress("all kinds that were left, together")
-            best = self._fastest(best, "all kinds that were left", rewrites)
+        for rewrite in REWRITES:
+            if candidate := _on_all_kinds(self._start, best, rewrite):
+                self._progress(f"{ALL_KINDS}: {rewrite.name}")
+                best = self._fastest(best, ALL_KINDS, {rewrite.name: candidate})
+                self._trials = [
+                    replace(trial, kept=trial.kept and _is_in(trial, best.choices)) for trial in self._trials
+                ]
         return best
 
-    def _left_once_more(self, best: Path, since: int) -> Path:
+    def _left_once_more(self, best: Rewritten, since: int) -> Rewritten:
         """Try the kinds again that were left before another was changed, of the trials ``since`` a number."""
         for kind in _left_before_another(self._trials[since:]):
             again = _places(best).get(kind)
@@ -138,30 +171,30 @@ class Tuner:
                 best = self._fastest(best, kind, again)
         return best
 
-    def _every_image(self, best: Path) -> Path:
+    def _every_image(self, best: Rewritten) -> Rewritten:
         """Try the rewrites of the graph as a whole, if the batch is more than one."""
         if next(iter(self._bundle.inputs[0].resolve(self._sizes)), 1) > 1:
-            for kind, rewrites in _whole(best).items():
+            for kind, candidates in _whole(best).items():
                 self._progress(kind)
-                best = self._fastest(best, kind, rewrites)
+                best = self._fastest(best, kind, candidates)
         return best
 
-    def _fastest(self, best: Path, kind: str, rewrites: Mapping[str, Change]) -> Path:
+    def _fastest(self, best: Rewritten, kind: str, candidates: Mapping[str, Candidate]) -> Rewritten:
         """Return the graph with every place of the kind as it is fastest, which may be as it is."""
-        candidates = {
-            name: self._written(best, change, len(self._trials) + place)
-            for place, (name, change) in enumerate(rewrites.items())
+        written = {
+            name: self._written(candidate, len(self._trials) + place)
+            for place, (name, candidate) in enumerate(candidates.items())
         }
-        pairs = self._comparison.compared(best, {name: graph for name, (graph, _) in candidates.items()})
+        pairs = self._comparison.compared(best.path, {name: graph for name, (graph, _) in written.items()})
         differences = {name: pair.difference for name, pair in pairs.items()}
         chosen = fastest(differences)
-        for name, (_, count) in candidates.items():
+        for name, (_, count) in written.items():
             self._trials.append(Trial(name, kind, count, pairs[name].before_ms, differences[name], name == chosen))
-        return best if chosen is None else candidates[chosen][0]
+        return best if chosen is None else Rewritten(written[chosen][0], candidates[chosen].choices)
 
-    def _written(self, best: Path, change: Change, number: int) -> tuple[Path, int]:
-        model = ir.load(str(best))
-        count = change(model)
+    def _written(self, candidate: Candidate, number: int) -> tuple[Path, int]:
+        model = ir.load(str(candidate.of))
+        count = candidate.change(model)
         path = self._folder / f"candidate-{number}.onnx"
         save(model, path)
         return path, count
@@ -183,34 +216,56 @@ class Tuner:
             )
 
 
-def _places(graph: Path) -> dict[str, dict[str, Change]]:
+def _places(best: Rewritten) -> dict[str, dict[str, Candidate]]:
     """Return for every kind of place in the graph the rewrites that apply to it, by name."""
-    model = ir.load(str(graph))
-    found: dict[str, dict[str, Change]] = {}
+    model = ir.load(str(best.path))
+    found: dict[str, dict[str, Candidate]] = {}
     for rewrite in REWRITES:
         for kind in kinds(model, rewrite):
-            found.setdefault(kind, {})[rewrite.name] = partial(apply, rewrite=rewrite, kind=kind)
+            one = (Choice(rewrite, kind),)
+            change = partial(_apply_all, choices=one)
+            found.setdefault(kind, {})[rewrite.name] = Candidate(best.path, change, best.choices + one)
     return found
 
 
-def _everywhere(graph: Path) -> dict[str, Change]:
-    """Return for every rewrite that applies to several kinds of place the change of all of them, by name."""
-    model = ir.load(str(graph))
-    several = [rewrite for rewrite in REWRITES if len(kinds(model, rewrite)) > 1]
-    return {rewrite.name: partial(_every_kind, rewrite=rewrite) for rewrite in several}
+def _on_all_kinds(start: Path, best: Rewritten, rewrite: Rewrite) -> Candidate | None:
+    """Return the graph with all kinds that a rewrite applies to rewritten by it, and the others as they are.
+
+    None if that changes fewer than two kinds: one was tried alone.
+    """
+    own = {kind for graph in (start, best.path) for kind in kinds(ir.load(str(graph)), rewrite)}
+    if len(own) < 2:
+        return None
+    others = tuple(choice for choice in best.choices if choice.kind not in own)
+    model = ir.load(str(start))
+    _apply_all(model, others)
+    all_kinds = tuple(Choice(rewrite, kind) for kind in kinds(model, rewrite))
+    if len(set(all_kinds) - set(best.choices)) < 2:
+        return None
+    return Candidate(start, partial(_apply_all, choices=all_kinds, before=others), others + all_kinds)
 
 
-def _every_kind(model: ir.Model, rewrite: Rewrite) -> int:
-    return sum(apply(model, rewrite, kind) for kind in kinds(model, rewrite))
+def _is_in(trial: Trial, choices: Sequence[Choice]) -> bool:
+    """Return True if what a trial chose is still among the choices, of all kinds at least one."""
+    of_its_rewrite = {choice.kind for choice in choices if choice.rewrite.name == trial.form}
+    return trial.kind in of_its_rewrite or (trial.kind == ALL_KINDS and bool(of_its_rewrite))
 
 
-def _whole(graph: Path) -> dict[str, dict[str, Change]]:
+def _apply_all(model: ir.Model, choices: Sequence[Choice], before: Sequence[Choice] = ()) -> int:
+    """Make the choices, after those ``before`` them; return how many places they rewrote."""
+    for choice in before:
+        apply(model, choice.rewrite, choice.kind)
+    return sum(apply(model, choice.rewrite, choice.kind) for choice in choices)
+
+
+def _whole(best: Rewritten) -> dict[str, dict[str, Candidate]]:
     """Return the same of the graph as a whole."""
-    model = ir.load(str(graph))
-    found: dict[str, dict[str, Change]] = {}
+    model = ir.load(str(best.path))
+    found: dict[str, dict[str, Candidate]] = {}
     for rewrite in BATCH_REWRITES:
         if kind := rewrite.kind(model.graph):
-            found.setdefault(kind, {})[rewrite.name] = partial(_once, rewrite=rewrite)
+            change = partial(_once, rewrite=rewrite)
+            found.setdefault(kind, {})[rewrite.name] = Candidate(best.path, change, best.choices)
     return found
 
 

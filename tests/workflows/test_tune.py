@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from click.testing import CliRunner
 from foreign_files import convolution, saved
@@ -21,13 +23,16 @@ from attn2trt.core.bundle import MODEL, TUNED, Bundle, open_bundle, verify
 from attn2trt.core.manifest import manifest_text
 from attn2trt.engines.timing import rounds, timed_run
 from attn2trt.engines.timing.method import Method
+from attn2trt.engines.timing.paired import Pair
 from attn2trt.engines.timing.rounds import Samples
+from attn2trt.engines.timing.trials import Tuning
 from attn2trt.errors import CheckFailed, InputError
 from attn2trt.export.rewrites import one_image, pooled_mean, row_column_gates
+from attn2trt.export.rewrites.rewrite import Writer
 from attn2trt.workflows import benchmark as benchmarking
 from attn2trt.workflows import tune as tuning
 from attn2trt.workflows import tune_search as tuner
-from attn2trt.workflows.comparison import AS_IT_IS
+from attn2trt.workflows.comparison import AS_IT_IS, Comparison
 from attn2trt.workflows.validate import validate_bundle
 from attn2trt.workflows.verify import verify_bundle
 
@@ -88,6 +93,43 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], list[list[str]]]
         return compared
 
     return use
+
+
+@pytest.fixture
+def in_turn(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[str]]]:
+    """Have the candidates of each comparison take so many times as long as the graph before, by name or all alike.
+
+    The last factor is that of all comparisons after it. Nothing runs. Returns the names that are compared each time.
+    """
+
+    def use(*factors: float | Mapping[str, float]) -> list[list[str]]:
+        compared: list[list[str]] = []
+
+        def compare(
+            self: Comparison[Path], before: Path, after: Mapping[str, Path], *, checked: bool = False
+        ) -> dict[str, Pair]:
+            factor = factors[min(len(compared), len(factors) - 1)]
+            compared.append(list(after))
+            times = {name: factor if isinstance(factor, float) else factor[name] for name in after}
+            rounds = self.method.rounds
+            return {
+                name: Pair(Samples([[1_000_000]] * rounds), Samples([[int(1e6 * times[name])]] * rounds))
+                for name in after
+            }
+
+        monkeypatch.setattr(Comparison, "compared", compare)
+        return compared
+
+    return use
+
+
+def searched(bundle: Path, folder: Path) -> tuple[onnx.GraphProto | None, Tuning]:
+    """The graph that is the fastest of a bundle, None for its own, and the trials; it is not judged."""
+    opened = open_bundle(bundle)
+    sizes = {name: axis.opt for name, axis in opened.axes.items()}
+    search = tuner.Tuner(opened, folder, opened.model_path, sizes, 1, tuning.METHOD, lambda _: None)
+    best, tried = search.tune()
+    return None if best is None else onnx.load(best).graph, tried
 
 
 def files(folder: Path) -> list[str]:
@@ -247,6 +289,126 @@ def test_what_was_left_is_tried_again_beside_what_was_kept_later(fixed: Path, mo
     assert tried.trials[0].kind == tried.trials[3].kind
     assert all(trial.count for trial in tried.trials)
     assert looks[-1] == TUNED
+
+
+POOLED, MAP_BY_MAP = pooled_mean.PooledMean.name, pooled_mean.PooledMapByMap.name
+GATES = row_column_gates.OuterProduct.name
+
+
+def outcomes(tried: Tuning) -> list[tuple[str, str, bool]]:
+    """The rewrite and the kind of every trial, and if it was kept."""
+    return [(trial.form, trial.kind, trial.kept) for trial in tried.trials]
+
+
+def windows(graph: onnx.GraphProto) -> list[list[int]]:
+    """The windows of all poolings."""
+    nodes = [node for node in graph.node if node.op_type == "AveragePool"]
+    return [list(entry.ints) for node in nodes for entry in node.attribute if entry.name == "kernel_shape"]
+
+
+def test_what_is_faster_only_together_is_kept(
+    fixed: Path, in_turn: Callable[..., list[list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuner, "BATCH_REWRITES", (one_image.OneImage(own_weights=False),))
+    compared = in_turn(1.1, 1.1, 1.1, 0.5)
+    found, tried, verdict = tuning.tune_bundle(fixed, threads=1)
+    rows, columns, gates = (trial.kind for trial in tried.trials[:3])
+    assert outcomes(tried) == [
+        (POOLED, rows, False),
+        (POOLED, columns, False),
+        (GATES, gates, False),
+        (POOLED, tuner.ALL_KINDS, True),
+        (GATES, gates, True),  # once more, beside what was kept since
+        (one_image.OneImage(own_weights=False).name, "whole graph, batch images", True),
+    ]
+    assert compared[-1] == [TUNED]
+    assert verdict
+    (scan,) = onnx.load(fixed / TUNED).graph.node
+    (body,) = (entry.g for entry in scan.attribute if entry.name == "body")
+    assert sorted(windows(body)) == [[1, 6], [8, 1]]
+    assert found.tuned is not None
+    listed = found.tuned["trials"][3]
+    assert [listed[name] for name in ("form", "kind", "count", "kept")] == [POOLED, tuner.ALL_KINDS, 2, True]
+
+
+def test_what_is_slower_together_is_left(fixed: Path, in_turn: Callable[..., list[list[str]]], tmp_path: Path) -> None:
+    compared = in_turn(1.1)
+    best, tried = searched(fixed, tmp_path)
+    # every kind once, and all of the one rewrite that has two
+    assert compared == [[POOLED], [POOLED], [GATES], [POOLED]]
+    kinds = [trial.kind for trial in tried.trials]
+    assert kinds == [*dict.fromkeys(kinds[:3]), tuner.ALL_KINDS]
+    assert (best, any(trial.kept for trial in tried.trials)) == (None, False)
+
+
+def test_one_kind_that_was_left_is_not_tried_as_all(
+    fixed: Path, in_turn: Callable[..., list[list[str]]], tmp_path: Path
+) -> None:
+    compared = in_turn(0.5, 1.1, 1.1, 0.5)
+    _, tried = searched(fixed, tmp_path)
+    assert [trial.kept for trial in tried.trials] == [True, False, False]
+    assert compared == [[POOLED], [POOLED], [GATES], [TUNED]]
+
+
+@pytest.mark.parametrize("together", [0.5, 1.1])
+def test_what_was_kept_for_one_kind_is_not_in_the_way_of_all(
+    fixed: Path,
+    in_turn: Callable[..., list[list[str]]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    together: float,
+) -> None:
+    monkeypatch.setattr(tuner, "REWRITES", (*pooled_mean.REWRITES, row_column_gates.OuterProduct()))
+    compared = in_turn(1.1, {POOLED: 1.1, MAP_BY_MAP: 0.5}, 0.5, together, {POOLED: 1.1, TUNED: 0.5})
+    best, tried = searched(fixed, tmp_path)
+    assert compared[:4] == [[POOLED], [POOLED, MAP_BY_MAP], [GATES], [POOLED]]
+    columns, rows, _, gates = (trial.kind for trial in tried.trials[:4])
+    is_kept = together < 1
+    assert outcomes(tried)[:5] == [
+        (POOLED, columns, False),
+        (POOLED, rows, False),
+        (MAP_BY_MAP, rows, not is_kept),  # what all of them replaced is no longer there
+        (GATES, gates, True),
+        (POOLED, tuner.ALL_KINDS, is_kept),
+    ]
+    assert best is not None
+    assert sorted(windows(best)) == ([[1, 6], [8, 1]] if is_kept else [[1, 8, 1]])
+    assert "MatMul" in [node.op_type for node in best.node]  # the gates' is kept in both
+
+
+class Copied:
+    """An operator that a copy follows; means are of the kinds that they are for others, each other place of its own."""
+
+    def __init__(self, operator: str) -> None:
+        self.name, self._operator = f"{operator} and a copy", operator
+
+    def kind(self, node: ir.Node) -> str:
+        own = f"{self._operator} {node.name}" if node.op_type == self._operator else ""
+        return own and (pooled_mean.PooledMean().kind(node) or own)
+
+    def apply(self, node: ir.Node) -> None:
+        write = Writer(node)
+        result = write.node(node.op_type, node.inputs, "result", **node.attributes)
+        write.put(write.node("Identity", [result], "copy"))
+
+
+def test_every_rewrite_is_tried_on_all_kinds_beside_what_was_kept_before(
+    fixed: Path, in_turn: Callable[..., list[list[str]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gates, means, other_means = Copied("Sigmoid"), pooled_mean.PooledMean(), Copied("ReduceMean")
+    monkeypatch.setattr(tuner, "REWRITES", (gates, means, other_means))
+    both = [means.name, other_means.name]
+    compared = in_turn(1.1, 1.1, dict.fromkeys(both, 1.1), dict.fromkeys(both, 1.1), 0.5)
+    best, tried = searched(fixed, tmp_path)
+    assert compared == [[gates.name]] * 2 + [both] * 2 + [[gates.name], [means.name], [other_means.name], [TUNED]]
+    assert [(trial.form, trial.kind, trial.count, trial.kept) for trial in tried.trials[-3:]] == [
+        (gates.name, tuner.ALL_KINDS, 2, True),
+        (means.name, tuner.ALL_KINDS, 2, False),  # the next one took its place
+        (other_means.name, tuner.ALL_KINDS, 2, True),
+    ]
+    assert best is not None
+    written = Counter(node.op_type for node in best.node)
+    assert (written["Identity"], written["ReduceMean"], written["AveragePool"]) == (4, 2, 0)
 
 
 def test_a_graph_without_any_place_is_not_timed(deployed: Path, timed: Callable[[float], list[list[str]]]) -> None:
