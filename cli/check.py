@@ -27,7 +27,7 @@ from .options import (
     weight_options,
 )
 from .output import print_json, print_rich, stages
-from .parameters import IMAGES, PATH
+from .parameters import IMAGES, PATH, Number
 from .requirements import check
 from .summary import exit_code, truth_line
 
@@ -60,7 +60,7 @@ _OF_GRAPHS = {"capabilities": "--for", "calibrate": "--calibrate", "calibration"
 @click.option(
     "--time-limit",
     "seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(),
     metavar="SECONDS",
     default=STAGE_SECONDS,
     show_default=True,
@@ -69,7 +69,7 @@ _OF_GRAPHS = {"capabilities": "--for", "calibrate": "--calibrate", "calibration"
 @click.option(
     "--memory-limit",
     "memory_gib",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(),
     metavar="GIB",
     help="Most memory of each process that works on the file (default: three quarters of the machine's).",
 )

@@ -12,7 +12,7 @@ from ..core.graph_io import IO
 from ..core.precision import FP32, INTEGERS, PRECISIONS, QUANTISED, named_budgets
 from ..core.processes import STAGE_SECONDS, note
 from ..engines.tensorrt.targets import DEFAULT
-from .parameters import CALIBRATION, PATH, Checkpoint, read_preprocessing
+from .parameters import CALIBRATION, PATH, Checkpoint, Number, read_preprocessing
 from .verbose import show_log
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ require_option = click.option(
 )
 max_error_option = click.option(
     "--max-error",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(),
     metavar="NUMBER",
     help=f"Budget for the relative L2 error (default: {named_budgets()}).",
 )
@@ -180,7 +180,7 @@ def export_options(command: Command) -> Command:
         click.option("--force", is_flag=True, help="Rebuild, even if the bundle is there and unchanged."),
         click.option(
             "--time-limit",
-            type=click.FloatRange(min=0, min_open=True),
+            type=Number(),
             metavar="SECONDS",
             default=STAGE_SECONDS,
             show_default=True,
@@ -276,7 +276,7 @@ def deploy_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def timing_options(each: str) -> Decorator[Any]:
     """Options for the time, threads and opset with which ``each`` is timed, and for the place of the document."""
-    seconds = click.FloatRange(min=0, min_open=True)
+    seconds = Number()
     count = click.IntRange(min=1)
     options = (
         click.option("--threads", type=count, metavar="N", help="Threads (default: the physical cores)."),

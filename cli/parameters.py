@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,20 @@ class Checkpoint(Readable):
             super().convert(file, param, ctx)
             return Path(value)
         return super().convert(value, param, ctx)
+
+
+class Number(click.FloatRange):
+    """A finite number above 0, or from 0 on with ``zero``: every comparison with NaN is false, as without a limit."""
+
+    def __init__(self, *, zero: bool = False) -> None:
+        super().__init__(min=0, min_open=not zero)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number."""
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"received {value!r}; expected a finite number; leave it out for the default.", param, ctx)
+        return number
 
 
 IMAGES = Readable("a folder of photographs", "folder")

@@ -14,6 +14,7 @@ from ..engines.triton.address import SECONDS
 from ..errors import InputError
 from .formats import Formats
 from .output import print_json, print_note, print_rich, stages
+from .parameters import Number
 from .summary import exit_code
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -36,7 +37,7 @@ def server_options(command: Command) -> Command:
         ),
         click.option(
             "--server-timeout",
-            type=click.FloatRange(min=0, min_open=True),
+            type=Number(),
             default=SECONDS,
             show_default=True,
             metavar="SECONDS",

@@ -14,7 +14,7 @@ import click
 from ..errors import InputError
 from .options import output_options
 from .output import print_json, print_lines, print_note, print_rich
-from .parameters import PATH
+from .parameters import PATH, Number
 
 
 @click.command("sweep")
@@ -32,7 +32,7 @@ from .parameters import PATH
 )
 @click.option(
     "--patience",
-    type=click.FloatRange(min=0),
+    type=Number(zero=True),
     default=60.0,
     show_default=True,
     metavar="SECONDS",

@@ -15,6 +15,7 @@ from ..engines.tensorrt.versions import TACTICS
 from ..errors import InputError
 from .options import bundle_argument, output_options
 from .output import print_json, print_lines, print_rich, stages
+from .parameters import Number
 
 if TYPE_CHECKING:
     from ..engines.timing.method import Method
@@ -36,7 +37,7 @@ ORT_CPU = "ort-cpu"
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads (default: the physical cores).")
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(),
     help="Shortest time for each graph in each comparison (default: 1.5 on the CPU, 0.6 on a GPU).",
 )
 @click.option("--precision", metavar="NAME", help=f"With TensorRT: the graph to tune, {', '.join(PRECISIONS)}.")
@@ -45,7 +46,7 @@ ORT_CPU = "ort-cpu"
 )
 @click.option(
     "--minutes",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(),
     metavar="N",
     help="With TensorRT: no candidate is built so long after the plain plan is there (default: no limit).",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -267,6 +268,15 @@ def oldest_tensorrt(opset: int, precision: str) -> str:
 def named_budgets() -> str:
     """Write the budget of every precision: ``fp32 1e-5, tf32 1e-2``."""
     return ", ".join(f"{row.name} {row.budget:.0e}".replace("e-0", "e-") for row in PRECISIONS.values())
+
+
+def require_budget(max_error: float | None) -> None:
+    """Raise InputError for a budget that no error can exceed, as NaN, or that every error does."""
+    if max_error is not None and not 0 < max_error < math.inf:
+        raise InputError(
+            f"received a budget of {max_error} for the relative error; expected a finite number above 0; "
+            "correct --max-error (max_error from Python), or leave it out"
+        )
 
 
 def is_within(path: str, modules: Iterable[str]) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.graph_io import IO
-from ..core.precision import BF16, CAST, FP32, INTEGERS, PRECISIONS, QUANTISED, TRIED, parse_precisions
+from ..core.precision import BF16, CAST, FP32, INTEGERS, PRECISIONS, QUANTISED, TRIED, parse_precisions, require_budget
 from ..engines.calibration import METHODS, MINMAX
 from ..errors import InputError
 from ..export.modelopt_placement import require_modelopt
@@ -52,6 +52,9 @@ class Judging:
     max_error: float | None = None
     inputs: Path | str | None = None
     allow_float32_truth: bool = False
+
+    def __post_init__(self) -> None:
+        require_budget(self.max_error)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,6 +53,22 @@ def test_help_names_every_command(flag: str) -> None:
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
+def test_no_number_of_a_command_may_be_nan_or_infinite(name: str) -> None:
+    """A limit of NaN is none: nothing is above it."""
+    command = cli.group.get_command(click.Context(cli.group), name)
+    assert command is not None
+    options = [
+        option for option in command.params if isinstance(option.type, click.FloatRange | click.types.FloatParamType)
+    ]
+    for option in options:
+        for value in ("nan", "inf"):
+            line = one_line(run(name, *["x"] * (name not in ("doctor", "list")), option.opts[0], value))
+            assert line.startswith(
+                f"error: Invalid value for '{option.opts[0]}': received '{value}'; expected a finite"
+            )
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
 def test_every_command_has_help_and_its_own_file(name: str) -> None:
     result = run(name, "--help")
     assert result.exit_code == 0

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
-from attn2trt.core.precision import LOWER, PRECISIONS, Precision, named_budgets, oldest_tensorrt
+from attn2trt.core.precision import LOWER, PRECISIONS, Precision, named_budgets, oldest_tensorrt, require_budget
+from attn2trt.errors import InputError
+from attn2trt.validate.stages.judge import StageJudge
+from attn2trt.validate.stages.stage import Stage
+from attn2trt.workflows.options import Judging
 
 ROOT = Path(__file__).parents[2]
 MADE_UP = Path(__file__).with_name("made_up_precisions.py")
@@ -71,6 +77,19 @@ def test_every_limit_was_measured(row: Precision) -> None:
 
 def test_the_budgets_are_named_as_people_write_them() -> None:
     assert named_budgets() == "fp32 1e-5, tf32 1e-2, fp16 1e-2, bf16 5e-2, int8 1e-1, int8-fp16 1e-1, fp8 1e-1"
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, 0.0, -1.0])
+def test_a_budget_that_no_error_exceeds_is_refused(number: float) -> None:
+    """From Python, in the options of ``deploy`` and wherever a stage is judged."""
+    for takes in (require_budget, lambda number: Judging(max_error=number), judge_of):
+        with pytest.raises(InputError, match=r"received a budget of .*; expected a finite number above 0; correct"):
+            takes(number)
+    require_budget(None)
+
+
+def judge_of(max_error: float) -> StageJudge:
+    return StageJudge(Stage("onnxruntime cpu"), cast(Any, None), max_error)
 
 
 @pytest.mark.parametrize(

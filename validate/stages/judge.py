@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ...core.graph_io import FLOAT32, fed
-from ...core.precision import FP32, PRECISIONS, Precision
+from ...core.precision import FP32, PRECISIONS, Precision, require_budget
 from ...core.tensor_spec import TensorSpec
 from ...errors import CheckFailed, Interrupted, MissingRequirement
 from ..batch_consistency import compare_rows
@@ -60,6 +60,9 @@ class StageJudge:
     _found: list[tuple[str, Comparison]] = field(default_factory=list)
     _refused: StageResult | None = None
     _without_truth: dict[str, list[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require_budget(self.max_error)
 
     @property
     def allowed(self) -> Precision:
