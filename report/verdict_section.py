@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..core.precision import FP32, PRECISIONS
-from ..validate.metrics import Comparison
+from ..validate.comparison import Comparison
 from ..validate.stages.stage import Stage
 from ..validate.verdict import AGAINST_FLOAT32, BUILT, FAILED, NOT_CHECKED, OVER_BUDGET, PASSED, StageResult, Verdict
 from .scale import Bar, LogAxis, Mark, number

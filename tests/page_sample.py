@@ -14,8 +14,8 @@ from small_graph import healthy
 from attn2trt.core.bundle import MODEL, REFERENCE, Bundle
 from attn2trt.core.bundle_writer import BundleWriter
 from attn2trt.engines.timing.latency import Latency
+from attn2trt.validate.comparison import Comparison
 from attn2trt.validate.error_map import ErrorMap
-from attn2trt.validate.metrics import Comparison
 from attn2trt.validate.place import Boundary, Place
 from attn2trt.validate.stages.stage import ORT_CPU, WRITTEN, Stage
 from attn2trt.validate.verdict import Verdict, built, not_checked, stage_result

@@ -23,7 +23,8 @@ import numpy.typing as npt
 from ..core.precision import PRECISIONS, Precision
 from .case_judgement import Run, did_not_run
 from .cases import Case
-from .metrics import Comparison, Floor, Reference, compare
+from .comparison import Comparison, compare
+from .metrics import Floor, Reference
 from .stages.stage import Stage
 from .verdict import StageResult, not_checked, stage_result
 

@@ -16,8 +16,9 @@ from ..core.tensor_spec import TensorSpec
 from ..errors import Interrupted
 from .case_values import STRESS_KINDS
 from .cases import Case, Feeds
+from .comparison import Comparison, compare
 from .error_map import error_map, largest
-from .metrics import Comparison, Floor, Reference, compare, settled
+from .metrics import Floor, Reference, settled
 from .slices import Slices
 from .verdict import INTERRUPTED
 

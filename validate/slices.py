@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.precision import FLOAT32, Precision
-from .metrics import PYTORCH, Array, Comparison, Float64, Reference
+from .comparison import Comparison
+from .metrics import PYTORCH, Array, Float64, Reference
 
 # With fewer elements of a slice, two close values by chance look like a channel that does not vary.
 ENOUGH = 16

@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, cast
 
 from ..errors import InputError
+from .comparison import Comparison
 from .error_map import ErrorMap
-from .metrics import GRAPH, PYTORCH, Comparison
+from .metrics import GRAPH, PYTORCH
 from .place import Place
 from .stages.stage import LAYERS, Stage, read_stage
 

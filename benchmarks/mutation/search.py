@@ -15,7 +15,8 @@ from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.modules.target import Target
 from attn2trt.validate.case_judgement import Run
 from attn2trt.validate.cases import Case, Feeds
-from attn2trt.validate.metrics import LIMIT, Floor, Reference, compare, measure
+from attn2trt.validate.comparison import compare
+from attn2trt.validate.metrics import LIMIT, Floor, Reference, measure
 from attn2trt.validate.reference import references
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
-from ...validate.metrics import Comparison
+from ...validate.comparison import Comparison
 from ...validate.predictions.results import RuntimePredictions
 from ...validate.verdict import BUILT, FAILED, NOT_CHECKED, StageResult
 from ..predictions_table import predictions_label, predictions_sentence

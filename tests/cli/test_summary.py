@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from attn2trt.cli.summary import exit_code
-from attn2trt.validate.metrics import Comparison
+from attn2trt.validate.comparison import Comparison
 from attn2trt.validate.stages.stage import Stage
 from attn2trt.validate.verdict import StageResult, Status, Verdict
 

@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from attn2trt.report.table import conclusion, stage_sentence, verdict_table
-from attn2trt.validate.metrics import GRAPH, Comparison
+from attn2trt.validate.comparison import Comparison
+from attn2trt.validate.metrics import GRAPH
 from attn2trt.validate.stages.stage import Stage
 from attn2trt.validate.verdict import StageResult, Verdict, not_checked, stage_result
 

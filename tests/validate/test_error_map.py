@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 
+from attn2trt.validate.comparison import compare
 from attn2trt.validate.error_map import MOST_CELLS, ErrorMap, error_map, largest
-from attn2trt.validate.metrics import Floor, compare
+from attn2trt.validate.metrics import Floor
 from attn2trt.validate.stages.stage import ORT_CPU, Stage
 from attn2trt.validate.verdict import Verdict, stage_result
 

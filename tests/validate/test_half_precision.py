@@ -25,8 +25,9 @@ from attn2trt.export.precision import lower
 from attn2trt.export.trace.exporter import trace
 from attn2trt.modules.own_module import from_module
 from attn2trt.validate.cases import Case, make_cases
+from attn2trt.validate.comparison import compare
 from attn2trt.validate.half_precision import NAMES_OF, Half
-from attn2trt.validate.metrics import Floor, compare
+from attn2trt.validate.metrics import Floor
 from attn2trt.validate.recorded import from_tensors
 from attn2trt.validate.reference import references
 from attn2trt.validate.stages.judge import judge

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attn2trt.validate.metrics import BETWEEN_RUNS, LIMIT, UNIT_ROUNDOFF, Comparison, Floor, compare, measure
+from attn2trt.validate.comparison import Comparison, compare
+from attn2trt.validate.metrics import BETWEEN_RUNS, LIMIT, UNIT_ROUNDOFF, Floor, measure
 
 SHAPE = (2, 512, 7, 7)
 

@@ -21,8 +21,8 @@ from attn2trt.errors import InputError, ModuleRefused
 from attn2trt.export.precision import LowPrecisionGraph
 from attn2trt.export.quantized import QuantizedGraph
 from attn2trt.validate.cases import Case
+from attn2trt.validate.comparison import Comparison
 from attn2trt.validate.half_precision import Half
-from attn2trt.validate.metrics import Comparison
 from attn2trt.validate.sensitivity import LayerSensitivity
 from attn2trt.validate.stages.stage import ORT_CPU, Stage, lower_stages
 from attn2trt.validate.verdict import StageResult, Verdict, stage_result

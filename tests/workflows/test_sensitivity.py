@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import attn2trt
-from attn2trt.validate.metrics import Comparison
+from attn2trt.validate.comparison import Comparison
 from attn2trt.validate.stages.stage import ORT_CPU, WRITTEN, Stage
 from attn2trt.validate.verdict import StageResult, Verdict
 from attn2trt.workflows import sensitivity

@@ -15,7 +15,8 @@ import numpy as np
 
 from ..boundaries import Arrays, GraphView, Node, Opener, ort_opener
 from ..cases import Case
-from ..metrics import UNIT_ROUNDOFF, Array, Comparison, Floor, compare, measure
+from ..comparison import Comparison, compare
+from ..metrics import UNIT_ROUNDOFF, Array, Floor, measure
 from ..place import Boundary
 from .location import Location
 from .watching import PASS_BYTES, passes, watch

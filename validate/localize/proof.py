@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ..boundaries import Arrays, Node, is_inside
-from ..metrics import Array, Comparison, Floor
+from ..comparison import Comparison
+from ..metrics import Array, Floor
 from .judge import Judge, Judged
 from .location import Location
 from .observed import Observed

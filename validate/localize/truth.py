@@ -12,8 +12,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ..cases import Case
+from ..comparison import Comparison, compare
 from ..eager import Rounding
-from ..metrics import Array, Comparison, Floor, compare, measure
+from ..metrics import Array, Floor, measure
 from .eager_calls import EagerCalls, Moment, Sight, Visitor
 from .watching import PASS_BYTES
 

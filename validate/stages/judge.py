@@ -14,7 +14,8 @@ from ...errors import CheckFailed, Interrupted, MissingRequirement
 from ..batch_consistency import compare_rows
 from ..case_judgement import Run, did_not_run, judge_case
 from ..cases import Case
-from ..metrics import OVERFLOW, Comparison, Reference
+from ..comparison import OVERFLOW, Comparison
+from ..metrics import Reference
 from ..slices import ORDINARY, VARIATION, Slices
 from ..verdict import StageResult, not_checked, stage_result
 from .stage import ORT_CPU, ORT_CUDA, ORT_TENSORRT, ROWS, Stage

@@ -1,0 +1,233 @@
+"""One output beside the truth: the checks in their order, and the sentence that says what decided."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..core.precision import FLOAT32, Precision
+from .error_map import ErrorMap
+from .metrics import PYTORCH, UNIT_ROUNDOFF, Array, Float64, Floor, distance, measure, over, settled, worst_ratio
+
+# A number of the truth that the type of the output does not have: keeping modules in float32 does not mend it.
+OVERFLOW = "overflow"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One output of one case. ``error`` is relative L2, ``ratio`` the worst of the three ways, in floors.
+
+    ``which`` says what decided: l2, max, channel, absolute, exact, nan, floor, shape, dtype, missing, raised,
+    interrupted, budget, top1, variation, overflow (of an output's type).
+
+    For an output of shape (n, classes), ``settled_rows`` counts the rows whose best score in float64 no rounding can
+    change, and ``agreeing_rows`` those of them with the same best score; both 0 for any other output. ``sizes`` are
+    those of the case's dynamic axes. ``over_budget``: the budget of float32 is exceeded, as PyTorch's own float32 may.
+    ``no_float64`` is the reason why float64 could not be compared with, "" if it was. ``is_stress``: the inputs were
+    made to reach what data seldom reaches, and the error may be large in PyTorch as well.
+    ``error_map`` shows where in the output the error lies, and is kept of a stage's worst comparison alone.
+    """
+
+    output: str
+    error: float
+    floor: float
+    ratio: float
+    which: str
+    worst_index: tuple[int, ...]
+    passed: bool
+    detail: str
+    settled_rows: int = 0
+    agreeing_rows: int = 0
+    sizes: tuple[tuple[str, int], ...] = ()
+    over_budget: bool = False
+    no_float64: str = ""
+    is_stress: bool = False
+    error_map: ErrorMap | None = None
+
+
+def compare(
+    name: str,
+    out: Any,
+    ref64: Array,
+    floor: Floor,
+    largest: float,
+    *,
+    precision: Precision = FLOAT32,
+    limit: float | None = None,
+    budget: float | None = None,
+    dtype: npt.DTypeLike | None = None,
+    source: str = PYTORCH,
+) -> Comparison:
+    """Judge one output against the truth; ``dtype`` is what it must have, if that is known.
+
+    ``limit`` and ``budget`` replace those of the ``precision``; ``source`` is what messages call the truth's owner.
+    """
+    out = np.asarray(out)
+    wrong = _wrong_form(out, ref64, dtype)
+    if wrong:
+        return Comparison(name, math.inf, floor.l2, math.inf, wrong[0], (), False, wrong[1])
+    if not ref64.size:
+        return Comparison(name, 0.0, floor.l2, 0.0, "exact", (), True, f"an empty output, as in {source}")
+    if ref64.dtype.kind in "iub":
+        return _compare_exact(name, out, ref64, floor)
+    limit = precision.limit if limit is None else limit
+    budget = precision.budget if budget is None else budget
+    allowed: dict[str, Any] = {"precision": precision, "limit": limit, "budget": budget, "source": source}
+    return _compare_floats(name, settled(out, ref64, floor), ref64, floor, largest, **allowed)
+
+
+def _compare_floats(
+    name: str,
+    out: Array,
+    ref64: Array,
+    floor: Floor,
+    largest: float,
+    *,
+    precision: Precision,
+    limit: float,
+    budget: float,
+    source: str,
+) -> Comparison:
+    if (overflow := _output_overflow(out, ref64)) is not None:
+        at, largest_of_type = overflow
+        detail = (
+            f"the output overflows at {at}: {source} in float64 gives {float(ref64[at]):.6g}, and {out.dtype} ends at "
+            f"{largest_of_type:.6g}; leave --io out, so that outputs are float32"
+        )
+        return Comparison(name, math.nan, floor.l2, math.inf, OVERFLOW, at, False, detail)
+    stray = _stray(out, ref64)
+    if stray:
+        detail, at = stray
+        if not floor.is_finite:
+            detail += f"; {source} in {precision.words} is not finite there either: this precision is refused"
+        return Comparison(name, math.nan, floor.l2, math.inf, "nan", at, False, detail)
+    scale = float(np.abs(ref64, where=np.isfinite(ref64), out=np.zeros(ref64.shape)).max())
+    # Zero as float32 sees it, whatever the precision: a softmax over many places is small, not zero.
+    if scale <= UNIT_ROUNDOFF * largest:
+        unit = precision.unit_roundoff * largest
+        return _compare_absolute(name, distance(out, ref64), scale, floor, unit=unit, limit=limit)
+    # Asked only here: against a reference of zeros every relative error is infinite.
+    if not floor.is_finite:
+        detail = (
+            f"{source}'s own result in {precision.words} is not finite, but float64's is: this precision is refused"
+        )
+        return Comparison(name, math.nan, floor.l2, math.inf, "floor", (), False, detail)
+    allowed: dict[str, Any] = {"precision": precision, "limit": limit, "budget": budget, "source": source}
+    return _compare_relative(name, out, ref64, floor, **allowed)
+
+
+def _compare_relative(
+    name: str, out: Array, ref64: Array, floor: Floor, *, precision: Precision, limit: float, budget: float, source: str
+) -> Comparison:
+    found = measure(out, ref64)
+    unit = precision.unit_roundoff
+    ratio, which, at = worst_ratio(found, floor, unit, ref64)
+    settled, wrong_rows = _top1(out, ref64, precision.between_runs * max(floor.max, unit))
+    if which != "channel":
+        at = _index(int(distance(out, ref64).argmax()), ref64.shape)
+    detail = f"{ratio:.3g} times {source}'s own rounding ({_WAYS[which]}, at {_place(which, at)})"
+    passing = Comparison(name, found.l2, floor.l2, ratio, which, at, True, detail, settled, settled - len(wrong_rows))
+    if ratio > limit:
+        return replace(passing, passed=False, detail=f"{detail}; the limit is {limit:g}")
+    if found.l2 > budget:
+        own = f"; {source}'s own {precision.words} loses {floor.l2:.3g}" if floor.l2 > budget else ""
+        detail = f"error {found.l2:.3g} is above the budget {budget:g}{own}"
+        return replace(passing, passed=False, which="budget", detail=detail)
+    if wrong_rows:
+        row = wrong_rows[0]
+        best, wanted = int(out[row].argmax()), int(ref64[row].argmax())
+        detail = f"top-1 differs in {len(wrong_rows)} of {settled} rows: class {best} instead of {wanted} in row {row}"
+        return replace(passing, passed=False, which="top1", worst_index=(row, best), detail=detail)
+    return passing
+
+
+def _top1(out: Array, ref64: Array, allowed: float) -> tuple[int, list[int]]:
+    """Return (rows whose best class is settled, those of them in which ``out`` has another), for (n, classes).
+
+    Settled: the best score stands above the second by more than ``allowed`` of the largest score of all: two scores,
+    each within R floors of the truth, cannot pass each other if they differ by more than 2 R.
+    """
+    if ref64.ndim != 2 or ref64.shape[1] < 2:
+        return 0, []
+    finite = np.isfinite(ref64)
+    scores = np.where(finite, ref64, 0.0)
+    second, best = np.partition(scores, -2, axis=1)[:, -2:].T
+    settled = finite.all(axis=1) & (best - second > allowed * np.abs(scores).max())
+    wrong = settled & (out.argmax(axis=1) != ref64.argmax(axis=1))
+    return int(settled.sum()), [int(row) for row in np.flatnonzero(wrong)]
+
+
+_WAYS = {"l2": "over the whole output", "max": "at the largest element", "channel": "over one slice"}
+
+
+def _place(which: str, at: tuple[int, ...]) -> str:
+    return f"axis {at[0]}, index {at[1]}" if which == "channel" else str(at)
+
+
+def _wrong_form(out: Array, ref64: Array, dtype: npt.DTypeLike | None) -> tuple[str, str] | None:
+    if out.shape != ref64.shape:
+        return "shape", f"received shape {out.shape}, expected {ref64.shape}"
+    if dtype is not None and out.dtype != np.dtype(dtype):
+        return "dtype", f"received dtype {out.dtype}, expected {np.dtype(dtype)}"
+    if (out.dtype.kind == "f") != (ref64.dtype.kind == "f"):
+        return "dtype", f"received dtype {out.dtype}, expected {'a float' if ref64.dtype.kind == 'f' else ref64.dtype}"
+    return None
+
+
+def _stray(out: Array, ref64: Array) -> tuple[str, tuple[int, ...]] | None:
+    """Find a NaN or infinity on one side only, or everywhere: (detail, index); None if numbers can be compared."""
+    finite = np.isfinite(ref64)
+    if not (finite.all() and np.isfinite(out).all()):
+        stray = np.isnan(out) != np.isnan(ref64)
+        stray |= np.where(np.isinf(out), np.sign(out), 0) != np.where(np.isinf(ref64), np.sign(ref64), 0)
+        if stray.any():
+            at = _index(int(stray.argmax()), stray.shape)
+            return f"{float(out[at]):.6g}, expected {float(ref64[at]):.6g}, at {at}", at
+        if not finite.any():
+            return (
+                "the reference has no finite element: nothing could be compared; if an input has a domain, give its "
+                "range, as --shape NAME=2:float32[1,9]"
+            ), ()
+    return None
+
+
+def _output_overflow(out: Array, ref64: Array) -> tuple[tuple[int, ...], float] | None:
+    """Find a finite number of the reference that the type of ``out`` cannot hold: its index, and the type's largest."""
+    if out.dtype.itemsize >= np.dtype(np.float32).itemsize:
+        return None
+    largest = float(np.finfo(out.dtype).max)
+    beyond = np.isfinite(ref64) & (np.abs(ref64) > largest) & ~np.isfinite(out)
+    return (_index(int(beyond.argmax()), beyond.shape), largest) if beyond.any() else None
+
+
+def _compare_exact(name: str, out: Array, ref64: Array, floor: Floor) -> Comparison:
+    wrong = np.asarray(out != ref64)
+    settled = wrong if floor.unsettled is None else wrong & ~floor.unsettled
+    error = float(wrong.mean()) if wrong.size else 0.0
+    if settled.any():
+        at = _index(int(settled.argmax()), settled.shape)
+        detail = f"{int(settled.sum())} of {settled.size} differ, first {out[at]} instead of {ref64[at]}, at {at}"
+        return Comparison(name, error, 0.0, math.inf, "exact", at, False, detail)
+    ties = int(wrong.sum())
+    detail = "equal" + (f", but for {ties} ties that rounding decides" if ties else "")
+    return Comparison(name, error, 0.0, 0.0, "exact", (), True, detail)
+
+
+def _compare_absolute(
+    name: str, distance: Float64, scale: float, floor: Floor, *, unit: float, limit: float
+) -> Comparison:
+    """The reference is zero, or too small for the precision to tell from zero beside what was met on the way."""
+    at = _index(int(distance.argmax()), distance.shape)
+    error = float(distance[at])
+    ratio = over(error, unit)
+    said = "is zero" if not scale else f"is {scale:.3g} at most"
+    detail = f"the reference {said}; off by {error:.3g}, {ratio:.3g} roundings of the largest value met on the way"
+    return Comparison(name, error, floor.l2, ratio, "absolute", at, ratio <= limit, detail)
+
+
+def _index(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(int(part) for part in np.unravel_index(flat, shape)) if shape else ()
