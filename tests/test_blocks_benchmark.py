@@ -214,6 +214,10 @@ def test_the_further_shapes_are_drawn_and_compared_with_near_and_with_distant_co
     assert f"| `cbam` | {shapes[0]} | 2.000 | - | 4.000 | 3.000 | - | 1.50 | 2.00 | 3 | 1.50 | 2.00 |" in text
     assert f"| `cbam` | {shapes[1]} | 2.000 | - | 1.000 | 3.000 | - | 0.50 | 0.50 | 2 | - | - |" in text
     assert "Least of *best*: `cbam` 0.50." in text
+    rows[1]["versions"] = dict.fromkeys(rows[0]["versions"], "0.1")
+    text = "\n".join(pages().further_section({"date": "2030-01-01", "rows": rows}))
+    name, number = next(iter(rows[0]["versions"].items()))
+    assert f"{name} {number} or 0.1" in text
 
 
 def test_the_results_at_the_further_shapes_are_whole_and_not_behind(blocks: ModuleType) -> None:
