@@ -15,7 +15,6 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     ("attack", "attack", "attack"),
     ("backbones", "backbones", "backbones"),
-    ("blocks", "blocks", "benchmark"),
     ("catalogue", "catalogue", "catalogue"),
     ("derive_tf32_limit", "tf32_limit", "tf32"),
     ("families", "families", "families"),
@@ -38,18 +37,23 @@ PAGES = [
 
 @pytest.mark.parametrize(("tool", "results", "page"), PAGES)
 def test_a_page_is_what_its_command_writes(tool: str, results: str, page: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert written_by(tool, stored(results), monkeypatch) == (ROOT / f"docs/{page}.md").read_text()
+    assert written_by(tool, (stored(results),), monkeypatch) == (ROOT / f"docs/{page}.md").read_text()
 
 
 def test_the_page_of_8_bit_formats_is_what_its_command_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     results = {precision: stored(f"{precision}_limit") for precision in ("int8", "int8-fp16", "fp8")}
     results["int8_placement"] = stored("int8_placement")
-    assert written_by("int8_page", results, monkeypatch) == (ROOT / "docs/int8.md").read_text()
+    assert written_by("int8_page", (results,), monkeypatch) == (ROOT / "docs/int8.md").read_text()
 
 
 def test_the_page_of_candidates_is_what_its_command_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     results = {name: stored(name) for name in ("gpu_candidates", "tactic_times")}
-    assert written_by("gpu_candidates_page", results, monkeypatch) == (ROOT / "docs/gpu_candidates.md").read_text()
+    assert written_by("gpu_candidates_page", (results,), monkeypatch) == (ROOT / "docs/gpu_candidates.md").read_text()
+
+
+def test_the_page_of_blocks_is_what_its_command_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    results = (stored("blocks"), stored("blocks_further"))
+    assert written_by("blocks", results, monkeypatch) == (ROOT / "docs/benchmark.md").read_text()
 
 
 def stored(name: str) -> dict[str, Any]:
@@ -57,11 +61,11 @@ def stored(name: str) -> dict[str, Any]:
     return found
 
 
-def written_by(tool: str, results: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> str:
-    """The page that a module of benchmarks/, which are no part of the package, makes of results."""
+def written_by(tool: str, results: tuple[dict[str, Any], ...], monkeypatch: pytest.MonkeyPatch) -> str:
+    """The page that a module of benchmarks/, which are no part of the package, makes of its results."""
     with monkeypatch.context() as patch:
         patch.syspath_prepend(str(ROOT / "benchmarks"))
         patch.delitem(sys.modules, tool, raising=False)  # a clone may be called as a benchmark is
-        written: str = importlib.import_module(tool).page(results)
+        written: str = importlib.import_module(tool).page(*results)
         sys.modules.pop(tool)
     return written
