@@ -208,6 +208,11 @@ def open_bundle(path: Folder) -> Bundle:
 def _why_no_bundle(folder: Path) -> str:
     if folder.suffix == ".onnx" and not folder.is_dir():
         return f"it is an ONNX file; make a bundle of it by `attn2trt deploy {folder}`"
+    if folder.name == MANIFEST and folder.is_file():
+        return f"it is the manifest of one; give its folder, {folder.parent}"
+    if not folder.is_dir():
+        found = "it is a file" if folder.exists() else "it is not there"
+        return f"{found}; give the folder that `attn2trt deploy` printed"
     return f"it holds no {MANIFEST}; give the folder that `attn2trt deploy` printed"
 
 

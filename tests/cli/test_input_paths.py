@@ -96,6 +96,13 @@ def test_what_is_no_bundle_is_bad_input(command: str, path: str, place: Path) ->
     name, *more = command.split()
     result = run(" ".join((name, f"./{path}", *more)), "")
     assert result.exit_code == 2
-    assert result.stderr == (
-        f"error: {path} is not a bundle: it holds no bundle.json; give the folder that `attn2trt deploy` printed\n"
-    )
+    why = {"missing": "it is not there", "file": "it is a file"}.get(path, "it holds no bundle.json")
+    assert result.stderr == (f"error: {path} is not a bundle: {why}; give the folder that `attn2trt deploy` printed\n")
+
+
+def test_of_the_manifest_of_a_bundle_its_folder_is_named(place: Path) -> None:
+    (place / "folder" / "bundle.json").write_text("{}")
+    result = run("verify ./folder/bundle.json", "")
+    assert result.exit_code == 2
+    why = "it is the manifest of one; give its folder, folder"
+    assert result.stderr == f"error: folder/bundle.json is not a bundle: {why}\n"

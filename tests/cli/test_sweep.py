@@ -26,7 +26,7 @@ def run(*arguments: str) -> Result:
         ('targets = ["se"]', ("--shared",), "received --shared without --ray"),
         ('targets = ["se"]', ("--retries", "-1"), "Invalid value for '--retries'"),
         ('targets = ["se"]', ("-o", "sweep.toml"), "sweep.toml is a file; expected a folder for the results"),
-        ('targets = ["a"]\nverbs = ["compile"]', (), "a is not a bundle: it holds no bundle.json"),
+        ('targets = ["a"]\nverbs = ["compile"]', (), "a is not a bundle: it is not there"),
         ('targets = ["se"]\n[deploy]\nshap = "1x3"', (), "received, under [deploy] in sweep.toml, shap; expected an"),
     ],
 )
