@@ -50,6 +50,10 @@ class LazyGroup(click.Group):
         """
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            if error.ctx is None and ctx.invoked_subcommand in COMMANDS:  # of an option without its value
+                error.ctx = click.Context(self, info_name=ctx.invoked_subcommand, parent=ctx)
+            raise
         except KeyboardInterrupt as stop:
             raise click.Abort from stop
         except BrokenPipeError as error:

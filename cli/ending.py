@@ -34,6 +34,8 @@ FIXES = {
     errno.EPERM: "fix the permission, or choose another place",
     errno.EPIPE: "have the output read to its end",
 }
+# Of memory, in the words of PyTorch and of C++.
+SHORTAGES = ("can't allocate memory", "not enough memory", "std::bad_alloc")
 
 
 def finish(call: Callable[[], Any], *, debug: bool = False) -> NoReturn:
@@ -92,8 +94,10 @@ def _explain_error(error: Exception) -> tuple[str, int]:
     for number in FIXES:
         if os.strerror(number) in str(error):
             return _storage(number, os.strerror(number), None), StorageError.exit_code
-    if isinstance(error, MemoryError):
-        return "internal error: out of memory; give smaller sizes with --shape or --dynamic", INTERNAL_ERROR
+    if isinstance(error, MemoryError) or any(sign in str(error) for sign in SHORTAGES):
+        where = stage() or "this command"
+        line = f"{where}: memory ran out; nothing was written; give smaller sizes with --shape or --dynamic"
+        return line, CheckFailed.exit_code
     described = f"{type(error).__name__}: {error}"
     return f"internal error: {described[:400]}; run again with --debug for the traceback", INTERNAL_ERROR
 

@@ -87,6 +87,7 @@ def test_version() -> None:
         (("depoy",), "received command 'depoy'; expected one of list, .* (nearest: deploy)"),
         (("deploy",), "Missing argument 'TARGET...'; see 'group deploy --help'"),
         (("deploy", "se", "--bogus"), "No such option '--bogus'"),
+        (("deploy", "se", "--shape"), "'--shape' requires an argument; see 'group deploy --help'"),
         (("export", "se", "more"), "unexpected extra argument"),
         (("deploy", "se", "--seed", "-1"), "-1 is not in the range"),
         (("deploy", "se", "--opset", "seventeen"), "'seventeen' is not a valid integer range"),
@@ -141,6 +142,17 @@ def test_an_error_of_the_system_that_is_not_known_exits_4(raising: list[BaseExce
 def test_a_full_disk_behind_a_foreign_error_exits_4(raising: list[BaseException]) -> None:
     raising.append(RuntimeError(f"IoError: {os.strerror(errno.ENOSPC)} (os error 28)"))
     assert run("list").exit_code == 4
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("CPUAllocator: can't allocate memory: you tried 9")],
+)
+def test_memory_that_ran_out_is_one_line_and_exit_1(raising: list[BaseException], error: BaseException) -> None:
+    raising.append(error)
+    result = run("list")
+    assert result.exit_code == 1
+    assert "memory ran out; nothing was written; give smaller sizes with --shape" in one_line(result)
 
 
 def test_interrupted(raising: list[BaseException]) -> None:
