@@ -122,7 +122,11 @@ def one_of(names: Iterable[str], nothing: str = "a name") -> str:
 
 def nearest(name: str, names: Iterable[str], otherwise: str) -> str:
     """Return ``did you mean b?`` for a message, or ``otherwise`` if nothing is near."""
-    close = difflib.get_close_matches(name.lower(), list(names), n=3, cutoff=0.6)
+    spelt: dict[str, list[str]] = {}
+    for known in names:
+        spelt.setdefault(known.lower(), []).append(known)
+    near = difflib.get_close_matches(name.lower(), spelt, n=3, cutoff=0.6)
+    close = [known for lower in near for known in spelt[lower]]
     return f"did you mean {' or '.join(close)}?" if close else otherwise
 
 

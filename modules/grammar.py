@@ -95,6 +95,11 @@ def _part(text: str, spec: str) -> Part:
         raise InputError(
             f"received {text!r} in target {spec!r}; expected a file without py:; write {':'.join(fields[1:])}"
         )
+    if fields[0] == "timm" and len(fields) > 1:
+        raise InputError(
+            f"received {text!r} in target {spec!r}; expected a timm model by its bare name; "
+            f"write {':'.join(fields[1:])}"
+        )
     if not all(fields) or len(options) > 1 or len(fields) < name_fields:
         expected = {1: "NAME:option=value,option=value", 2: "file.py:name", 3: "py:package.module:name"}[name_fields]
         if library := library_of(text):

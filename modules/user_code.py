@@ -85,6 +85,12 @@ def make(name: str) -> nn.Module:
             f"received {name!r}, a {type(found).__name__}; expected a callable that returns a torch.nn.Module; "
             "name a factory, a class or a module"
         )
+    if needed := _unbound(found):
+        backbone = f", or put it into a backbone, as resnet18+{name}@layer4" if inspect.isclass(found) else ""
+        raise InputError(
+            f"received {name!r}, which needs {' and '.join(needed)}; expected what is called without arguments; write "
+            f"a function make() that gives them{backbone}"
+        )
     with _import_path(name), _one_line(f"call {name}()", name):
         made = found()
         if isinstance(made, nn.Module):
@@ -108,6 +114,12 @@ def make_block(name: str, channels: int, options: Mapping[str, str]) -> nn.Modul
         raise InputError(f"received block {name!r}, a {type(found).__name__}; expected a class; name the block's class")
     values = {key: _value(text) for key, text in options.items()}
     _check_options(name, found, options)
+    if needed := _unbound(found, channels, **values):
+        more = ("," if options else ":") + ",".join(f"{key}=VALUE" for key in needed)
+        raise InputError(
+            f"received block {name!r}, which needs {' and '.join(needed)} beside the number of channels; expected a "
+            f"value for each; add {more} behind its name"
+        )
     with _import_path(name), _one_line(f"call {name}({channels})", name):
         made = found(channels, **values)
     return _module(made, name)
@@ -121,6 +133,21 @@ def _module(made: Any, name: str) -> nn.Module:
             f"received {type(made).__name__} from {name!r}; expected a torch.nn.Module; return the module itself"
         )
     return made
+
+
+def _unbound(found: Callable[..., Any], *values: Any, **options: Any) -> list[str]:
+    """Return the parameters that ``found`` needs and does not get; none if its signature cannot be read."""
+    try:
+        signature = inspect.signature(found)
+        given = signature.bind_partial(*values, **options).arguments
+    except (TypeError, ValueError):
+        return []
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [
+        parameter.name
+        for parameter in signature.parameters.values()
+        if parameter.default is parameter.empty and parameter.kind not in variable and parameter.name not in given
+    ]
 
 
 def _check_options(name: str, found: Callable[..., Any], options: Mapping[str, str]) -> None:
@@ -179,9 +206,12 @@ def _one_line(doing: str, name: str) -> Iterator[None]:
         where = f"{frame.filename}:{frame.lineno}"
         if isinstance(error, SyntaxError):
             where = f"{error.filename}:{error.lineno}"
+        place = f" ({where}); correct that line"
+        if frame.filename == __file__:  # the call itself: no line of the user's is wrong
+            place = "; correct its parameters"
         reason = " ".join(str(error).split())[:300]
         raise InputError(
-            f"received {name!r}; expected to {doing}, got {type(error).__name__}: {reason} ({where}); correct that line"
+            f"received {name!r}; expected to {doing}, got {type(error).__name__}: {reason}{place}"
         ) from error
     finally:
         note(calling="")

@@ -20,6 +20,23 @@ if TYPE_CHECKING:
 
 # timm's crop modes, as its evaluation transforms read them
 _RESIZE: Mapping[str, Resize] = {"center": "crop", "squash": "stretch", "border": "letterbox"}
+# Endings of what holds weights and no module
+WEIGHTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".tar")
+
+
+def _require_no_path(name: str) -> None:
+    """Raise InputError for the path of something that is no target by itself."""
+    if not Path(name).exists():
+        return
+    if Path(name).is_dir():
+        kind, fix = "a folder", f"name the file that holds the module, as {name.rstrip('/')}/net.py"
+    elif Path(name).suffix in WEIGHTS:
+        kind, fix = "a file of weights", f"name the module that they are for, and add --checkpoint {name}"
+    else:
+        kind, fix = "a file without .py or .onnx at its end", "name the file that holds the module, as net.py:Net"
+    raise InputError(
+        f"received target {name!r}, {kind}; expected a block, a backbone, a Python file or an ONNX file; {fix}"
+    )
 
 
 def find(name: str) -> Backbone:
@@ -37,11 +54,7 @@ def find(name: str) -> Backbone:
         ) from error
 
     if ":" in name or "/" in name or not timm.is_model(name.split(".", maxsplit=1)[0]):
-        if Path(name).is_dir():
-            raise InputError(
-                f"received target {name!r}, a folder; expected a block, a backbone, or a Python file; "
-                f"name the file that holds the module, as {name.rstrip('/')}/net.py"
-            )
+        _require_no_path(name)
         close = nearest(name, ours, "") or nearest(name, timm.list_models(), "see attn2trt list")
         raise InputError(
             f"received target {name!r}; expected a block, a backbone (any timm model), {_libraries()}, "

@@ -138,6 +138,7 @@ def test_entries():
         ("convnext_ato", {}, "did you mean convnext_atto"),
         ("resnet50.no_such_tag", {}, "received backbone 'resnet50.no_such_tag'"),
         ("hf-hub:someone/something", {}, "expected option=value, each option once"),
+        ("timm:resnet18+se", {}, "expected a timm model by its bare name; write resnet18"),
         ("onnx:model.onnx", {}, "is not supported by this command"),
         ("", {}, "expected NAME:option=value"),
         ("resnet50+", {}, "received '' in target 'resnet50+'"),

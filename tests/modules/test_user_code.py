@@ -62,6 +62,17 @@ def factory():
     return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4))
 
 
+class Split(nn.Module):
+    """A block as its authors wrote it, with more than the number of channels."""
+
+    def __init__(self, inp, oup, groups=32):
+        super().__init__()
+        self.mix = nn.Conv2d(inp, oup, 1)
+
+    def forward(self, x):
+        return x * self.mix(x).sigmoid()
+
+
 def half():
     return nn.Linear(3, 3).half()
 
@@ -140,6 +151,11 @@ def test_a_checkpoint_for_a_factory(code, tmp_path):
         ("factry", "did you mean factory?"),
         ("broken", "got KeyError: 'weights' ("),
         ("leaves", "got SystemExit: 3 ("),
+        ("SPLTI", "did you mean Split?"),
+        (
+            "Split",
+            ":Split', which needs inp and oup; expected what is called without arguments; write a function make() ",
+        ),
     ],
 )
 def test_a_factory_that_fails(code, attribute, message):
@@ -163,7 +179,12 @@ def test_a_factory_that_fails(code, attribute, message):
         ("resnet18+py:{code}:Shrink@layer4", "which turns (2, 512, 8, 8) into (2, 512, 4, 8)"),
         ("resnet18+py:{code}:Breaks@layer4", "which raised ZeroDivisionError: no"),
         ("resnet18+py:{code}:Scale:pwr=2@layer4", "received option 'pwr' for py:"),
-        ("resnet18+py:{code}:number@layer4", "got TypeError"),
+        ("resnet18+py:{code}:number@layer4", "but 1 was given; correct its parameters"),
+        (
+            "resnet18+py:{code}:Split@layer4",
+            "needs oup beside the number of channels; expected a value for each; add :o",
+        ),
+        ("resnet18+py:{code}:Split:groups=2@layer4", "; add ,oup=VALUE behind its name"),
         ("resnet18+py:{code}:constant@layer4", "a int; expected a class"),
     ],
 )

@@ -157,7 +157,7 @@ def test_the_folder_of_its_bundle(target: str, name: str) -> None:
         (GATE, "mynet.py", "found Gate(channels) alone; add a function make() that returns the model"),
         (NET + "class Other(Net):\n    pass\n", "mynet.py", "found mynet.py:Net and mynet.py:Other; name one of them"),
         ("make = 3", "mynet.py", "a int; expected a callable that returns a torch.nn.Module"),
-        ("def make(width):\n    pass", "mynet.py", "expected to call mynet.py(), got TypeError: make() missing 1"),
+        ("def make(width):\n    pass", "mynet.py", "needs width; expected what is called without arguments; write a"),
         ("def make():\n    return 3", "mynet.py", "received int from 'mynet.py'"),
         ("def f(:\n", "mynet.py", "got SyntaxError: "),
         ("\n1 / 0", "mynet.py", "got ZeroDivisionError: division by zero ("),
@@ -199,3 +199,20 @@ def test_a_file_that_has_changed_is_run_again() -> None:
     build("mynet.py")
     write(NET.replace("width=4", "width=16"))
     assert build("mynet.py").stem.out_channels == 16
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("best.pt", "a file of weights; expected .*; name the module that they are for, and add --checkpoint best.pt"),
+        ("notes.txt", "a file without .py or .onnx at its end; expected .*; name the file that holds the module"),
+        ("nets", "a folder; expected .*; name the file that holds the module, as nets/net.py"),
+    ],
+)
+def test_of_a_path_that_is_no_target_the_next_step_is_named(
+    name: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(b"x") if "." in name else Path(name).mkdir()
+    with pytest.raises(InputError, match=f"received target '{name}', {words}"):
+        resolve(name)
