@@ -11,14 +11,10 @@ from collections.abc import Callable, Sequence
 import onnx_ir as ir
 
 from ...core.operators import named
+from .pixel_linear import ELEMENTWISE as UNARY
 from .rewrite import constant
 
-ELEMENTWISE = named(
-    """
-    Abs Add Cast Clip Div Elu Erf Exp HardSigmoid HardSwish Identity LeakyRelu Log Max Min Mish Mul Neg Pow PRelu
-    Reciprocal Relu Sigmoid Softplus Softsign Sqrt Sub Tanh
-    """
-)
+ELEMENTWISE = UNARY | named("Add Cast Clip Div Identity Log Max Min Mul Pow PRelu Reciprocal Sub")
 # of their first input, with weights: the batch stays in place, and nothing is taken from another image
 OF_MAPS = named(
     """

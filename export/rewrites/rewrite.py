@@ -214,11 +214,12 @@ class Writer:
         bounds = [self.number(axis, f"start of the {word}"), self.number(axis + 1, f"end of the {word}")]
         return self.integers("Slice", [shape, *bounds], word)
 
-    def put(self, result: ir.Value) -> None:
-        """Have ``result`` in the place of the old node's output, whose name and shape it takes."""
-        old = self._old.outputs[0]
-        result.name, result.shape = old.name, old.shape
-        ir.convenience.replace_nodes_and_values(self._graph, self._old, [self._old], self._new, [old], [result])
+    def put(self, *results: ir.Value) -> None:
+        """Have the results in the place of the old node's outputs, whose names and shapes they take."""
+        old = self._old.outputs
+        for result, value in zip(results, old, strict=True):
+            result.name, result.shape = value.name, result.shape if value.shape is None else value.shape
+        ir.convenience.replace_nodes_and_values(self._graph, self._old, [self._old], self._new, old, results)
 
     @property
     def _stem(self) -> str:

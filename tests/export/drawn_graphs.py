@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,9 @@ class Drawn:
     feeds: tuple[Mapping[str, np.ndarray], ...]
 
 
-def draw(seed: int) -> Drawn:
-    """Return the graph of a seed."""
-    return _Drawing(np.random.default_rng(seed)).drawn()
+def draw(seed: int, first: Piece | None = None) -> Drawn:
+    """Return the graph of a seed, which begins with a piece."""
+    return _Drawing(np.random.default_rng(seed)).drawn(first)
 
 
 class _Drawing:
@@ -43,6 +44,7 @@ class _Drawing:
         self._fed: dict[str, np.ndarray] = {}
         self._outputs: list[str] = []
         self._names = 0
+        self._ranks: list[onnx.ValueInfoProto] = []  # of what shape inference may know nothing about
 
     def one_of(self, *choices: Any) -> Any:
         return choices[self.below(len(choices))]
@@ -53,8 +55,8 @@ class _Drawing:
     def chance(self, share: float) -> bool:
         return bool(self._rng.random() < share)
 
-    def drawn(self) -> Drawn:
-        value = "x"
+    def drawn(self, first: Piece | None = None) -> Drawn:
+        value = "x" if first is None else first(self, "x")
         if self.opset >= 19 and self.chance(0.3):
             value = _quantised(self, value)
         for piece in self._rng.choice(len(PIECES), size=3, replace=False):
@@ -72,7 +74,7 @@ class _Drawing:
         ]
         names = dict.fromkeys(["y", *self._outputs])
         outputs = [helper.make_empty_tensor_value_info(name) for name in names]
-        graph = helper.make_graph(self._nodes, "drawn", inputs, outputs, self._weights)
+        graph = helper.make_graph(self._nodes, "drawn", inputs, outputs, self._weights, value_info=self._ranks)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8)
         inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
         onnx.checker.check_model(inferred, full_check=True)
@@ -135,6 +137,46 @@ class _Drawing:
 
     def integers(self, *values: int) -> str:
         return self.numbers(np.array(values, np.int64))
+
+    def sizes(self, operator: str, inputs: Sequence[str], **attributes: Any) -> str:
+        """Add a node that gives whole numbers."""
+        output = self._name(operator.lower())
+        self._nodes.append(helper.make_node(operator, inputs, [output], self._name(operator), **attributes))
+        return output
+
+    def split(self, value: str, sizes: Sequence[str], axis: int) -> list[str]:
+        """Add a Split into tensors of these sizes, which are tensors of one number, or the Slices that are the same."""
+        if self.chance(0.5):
+            given = self.sizes("Concat", sizes, axis=0)
+            names = [self._name("part") for _ in sizes]
+            about = {"axis": axis if self.chance(0.5) else axis - 4}
+            self._ranks += [helper.make_tensor_value_info(name, self.kind, [None] * 4) for name in names]
+            self._nodes.append(helper.make_node("Split", [value, given], names, self._name("Split"), **about))
+            return names
+        ends = [self.integers(0)]
+        for size in sizes[:-1]:
+            ends.append(self.sizes("Add", [ends[-1], size]))
+        ends.append(self.integers(self.one_of(2**31 - 1, 2**63 - 1)))
+        return [self.node("Slice", [value, *bounds, self.integers(axis)]) for bounds in pairwise(ends)]
+
+    def turned(self, value: str) -> str:
+        """Add what exchanges height and width of a map of one column, or of one row."""
+        if self.chance(0.6):
+            return self.node("Transpose", [value], perm=[0, 1, 3, 2])
+        shape = self.sizes("Shape", [value])
+        order = self.sizes("Gather", [shape, self.integers(0, 1, 3, 2)])
+        return self.node("Reshape", [value, order])
+
+    def size_of(self, axis: int) -> str:
+        """Add the size of the input's axis as a tensor of one number."""
+        known = (self.batch, self.channels, self.height, self.width)[axis]
+        if isinstance(known, int) and self.chance(0.7):
+            return self.integers(known)
+        shape = self.sizes("Shape", ["x"])
+        if self.chance(0.5):
+            return self.sizes("Slice", [shape, self.integers(axis), self.integers(axis + 1)])
+        number = self.sizes("Gather", [shape, self.numbers(np.array(axis - self.one_of(0, 4)))])
+        return self.sizes("Unsqueeze", [number, self.integers(0)])
 
     def cast(self, value: str, kind: int) -> str:
         """Add a Cast; what is added from then on is of its kind."""
@@ -260,6 +302,55 @@ def _row_and_column_gates(drawing: _Drawing, value: str) -> str:
     return drawing.multiplied(drawing.multiplied(value, first), second)
 
 
+def concatenated_means(drawing: _Drawing, value: str) -> str:
+    """Coordinate attention as its authors wrote it: rows and columns go through the same layers as one map."""
+    channels = drawing.channels
+    rows = drawing.reduced("ReduceMean", value, (3,), keep=True)
+    if drawing.chance(0.3):
+        mean = drawing.reduced("ReduceMean", value, (2,), keep=False)
+        turned = drawing.node("Unsqueeze", [mean, drawing.integers(drawing.one_of(3, -1))])
+    else:
+        turned = drawing.turned(drawing.reduced("ReduceMean", value, (2,), keep=True))
+    are_swapped = drawing.chance(0.3)
+    parts, axes = ([turned, rows], [3, 2]) if are_swapped else ([rows, turned], [2, 3])
+    joined = drawing.node("Concat", parts, axis=drawing.one_of(2, -2))
+    for _ in range(drawing.one_of(1, 2, 3)):
+        joined = _position_layer(drawing, joined)
+    if drawing.chance(0.1):  # the sizes of the other way round, which may be the same
+        axes.reverse()
+        are_swapped = not are_swapped
+    parts = drawing.split(joined, [drawing.size_of(axis) for axis in axes], 2)
+    if drawing.chance(0.1):
+        return drawing.multiplied(value, drawing.squeezed(parts[0], keep=True))
+    columns, rows = parts if are_swapped else parts[::-1]
+    columns = drawing.turned(columns)
+    layer = drawing.pixel_layer(channels, channels)
+    gates = [drawing.act(layer(columns)), drawing.act(rows)]
+    return drawing.multiplied(drawing.multiplied(value, gates[0]), gates[1])
+
+
+def _position_layer(drawing: _Drawing, value: str) -> str:
+    """Draw a layer that computes each position for itself, now and then one that does not."""
+    channels = drawing.channels
+    kind = drawing.below(7)
+    if kind < 2:
+        return drawing.pixel_layer(channels, channels, groups=drawing.one_of(1, channels))(value)
+    if kind == 2:
+        gate = drawing.node("Add", [value, drawing.numbers(np.array(3.0))])
+        clipped = drawing.node("Clip", [gate, drawing.numbers(np.array(0.0)), drawing.numbers(np.array(6.0))])
+        return drawing.multiplied(value, clipped)
+    if kind == 3:
+        return drawing.node("Add", [value, drawing.weight(*drawing.one_of((channels, 1, 1), (1,), (1, 1, 1, 1)))])
+    if kind == 4:
+        numbers = [drawing.weight(channels) for _ in range(3)]
+        variance = drawing.numbers(np.linspace(1, 2, channels))
+        return drawing.node("BatchNormalization", [value, *numbers, variance])
+    if kind == 5 and drawing.chance(0.3):
+        weight = drawing.weight(channels, channels, 3, 1)
+        return drawing.node("Conv", [value, weight], pads=[1, 0, 1, 0])
+    return drawing.act(value)
+
+
 def _siblings(drawing: _Drawing, value: str) -> str:
     channels = drawing.channels
     kernels = [drawing.one_of(1, 3, 5) for _ in range(drawing.one_of(2, 3))]
@@ -352,7 +443,8 @@ def _quantised(drawing: _Drawing, value: str) -> str:
     return drawing.multiplied(eight, drawing.act(drawing.squeezed(eight, keep=True)))
 
 
-PIECES: tuple[Callable[[_Drawing, str], str], ...] = (
+Piece = Callable[[_Drawing, str], str]
+PIECES: tuple[Piece, ...] = (
     _rows_gate,
     _pixel_gate,
     _channel_statistics,

@@ -62,8 +62,8 @@ def test_a_turn_says_when_it_is_tried(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_the_rewrites_are_tried_in_this_order() -> None:
     assert [type(rewrite).__name__ for rewrite in REWRITES] == [
+        *("SeparateMaps", "SplitReduction", "UnturnedMaps"),
         *(
-            "SplitReduction",
             "PooledMean",
             "PooledMapByMap",
             "OuterProduct",

@@ -1,4 +1,4 @@
-"""Every candidate rewrite for TensorRT is held to graphs that are drawn: what it writes computes the same."""
+"""Every rewrite is held to graphs that are drawn: what it writes computes the same."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ import onnx_ir as ir
 import pytest
 from onnx.reference import ReferenceEvaluator
 
+from attn2trt.export.rewrites import REWRITES as FOR_THE_CPU
 from attn2trt.export.rewrites import Rewrite, kinds
+from attn2trt.export.rewrites.concatenated_maps import SeparateMaps
 from attn2trt.export.rewrites.rewrite import Writer, rewrite_places
 from attn2trt.export.rewrites.tensorrt import REWRITES
 from attn2trt.export.rewrites.tensorrt.spatial_mean import SPATIAL, given, is_spatial, put_mean, reduce
 
-from .drawn_graphs import Drawn, draw
+from .drawn_graphs import Drawn, Piece, concatenated_means, draw
 
 SEEDS = (1, 11, 17, 18, 22, 37)
+CPU_SEEDS = range(10)
 Outputs = Sequence[Sequence[np.ndarray]]
 
 
@@ -40,9 +43,9 @@ def require_same(model: ir.Model, drawn: Drawn, expected: Outputs) -> None:
             np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
 
 
-def hold(seed: int, rewrites: Sequence[Rewrite]) -> Counter[str]:
+def hold(seed: int, rewrites: Sequence[Rewrite], first: Piece | None = None) -> Counter[str]:
     """Hold each rewrite alone, then as many as go together, to the graph of a seed; return how often each applied."""
-    drawn = draw(seed)
+    drawn = draw(seed, first)
     expected = computed(drawn.model, drawn)
     applied: Counter[str] = Counter()
     for rewrite in rewrites:
@@ -64,6 +67,21 @@ def hold(seed: int, rewrites: Sequence[Rewrite]) -> Counter[str]:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_every_rewrite_computes_what_was_there(seed: int) -> None:
     assert len(hold(seed, REWRITES)) > 5
+
+
+def test_the_rewrites_for_the_cpu_compute_what_was_there() -> None:
+    applied: Counter[str] = Counter()
+    for seed in CPU_SEEDS:
+        applied += hold(seed, FOR_THE_CPU, concatenated_means)
+    assert applied[SeparateMaps.name] > 5
+
+
+@pytest.mark.slow
+def test_the_rewrites_for_the_cpu_compute_what_was_there_in_many_graphs() -> None:
+    applied: Counter[str] = Counter()
+    for seed in range(150):
+        applied += hold(seed, FOR_THE_CPU, concatenated_means)
+    assert {name for name, count in applied.items() if count > 1} == {one.name for one in FOR_THE_CPU}
 
 
 @pytest.mark.slow
