@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from torch import nn
@@ -58,6 +60,28 @@ def test_every_computing_node_knows_its_module(tmp_path: Path) -> None:
     graph = trace(target_of(Small()), Small().eval(), tmp_path / "m.onnx", opset=17)
     paths = {graph.modules[node.name] for node in onnx.load(graph.path).graph.node if node.op_type == "Conv"}
     assert paths == {"stem.1", "gate"}  # the exporter folds the normalisation into the first convolution
+
+
+class Shared(nn.Module):
+    """A convolution with its batch normalisation, called for each of two maps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8)
+        self.norm.running_var.data.fill_(4.0)  # type: ignore[union-attr]
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        rows, columns = (self.norm(self.conv(image.mean(axis, keepdim=True))) for axis in (2, 3))
+        return torch.mul(rows, columns)
+
+
+def test_a_convolution_that_is_called_twice_keeps_its_weights(tmp_path: Path) -> None:
+    graph = trace(target_of(Shared()), module := Shared().eval(), tmp_path / "m.onnx", opset=17)
+    x = torch.rand(2, 3, 8, 8)
+    (found,) = onnxruntime.InferenceSession(graph.path, providers=["CPUExecutionProvider"]).run(
+        None, {"image": x.numpy()}
+    )
+    np.testing.assert_allclose(found, module(x).detach().numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_no_path_of_this_machine_stays_in_the_graph(tmp_path: Path) -> None:
