@@ -36,10 +36,10 @@ _COMMANDS = re.compile(
 
 @dataclass(frozen=True)
 class Step:
-    """A block of commands, what the page shows of its output, and what it promises."""
+    """A block of commands, what the page shows of its output (None: nothing), and what it promises."""
 
     commands: str
-    shown: str
+    shown: str | None
     exit_code: int
     lines: int | None
     before: str = ""
@@ -49,7 +49,7 @@ class Step:
         """Return the step of one match in the page."""
         lines = found["lines"]
         wanted, kept = int(found["code"] or 0), int(lines) if lines else None
-        return cls(found["commands"], found["output"] or "", wanted, kept, found["before"] or "")
+        return cls(found["commands"], found["output"], wanted, kept, found["before"] or "")
 
     @property
     def script(self) -> str:

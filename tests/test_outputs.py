@@ -15,6 +15,7 @@ from attn2trt.validate.verdict import FAILED, NOT_CHECKED, PASSED
 ROOT = Path(__file__).resolve().parents[1]
 TUTORIAL = ROOT / "docs/tutorial.md"
 PAGES = [TUTORIAL, ROOT / "docs/ci.md", *sorted((ROOT / "docs/howto").glob("*.md"))]
+Rows = list[tuple[str, str]]  # (stage, result)
 SMALL = """# Page
 
 ```python
@@ -116,7 +117,7 @@ def test_every_page_with_outputs_is_found(generator: ModuleType) -> None:
     assert set(generator.pages()) == set(PAGES)
 
 
-def results(output: str) -> list[tuple[str, str]]:
+def results(output: str) -> Rows:
     """Return (stage, result) of a verdict's tables, without those that depend on the machine."""
     rows = re.findall(r"^│ (\S.*?) +│ (\S.*?) +│", output, re.MULTILINE)
     machine = ("tensorrt", "onnxruntime cuda", "onnxruntime cpu, tuned")
@@ -124,11 +125,39 @@ def results(output: str) -> list[tuple[str, str]]:
 
 
 def test_the_tutorial_shows_a_failure_and_its_repair(generator: ModuleType) -> None:
-    shown = [results(step.shown) for step in generator.steps(TUTORIAL.read_text(encoding="utf-8"))]
+    shown = [results(step.shown or "") for step in generator.steps(TUTORIAL.read_text(encoding="utf-8"))]
     assert sum(("fp16", "failed") in rows for rows in shown) == 1
     broken = next(number for number, rows in enumerate(shown) if ("fp16", "failed") in rows)
     assert ("torch → onnx", "passed") in shown[broken]
     assert ("fp16", "passed") in shown[broken + 1]
+
+
+def differing(generator: ModuleType, page: str, folder: Path) -> dict[str, tuple[Rows, Rows]]:
+    """Return the results that are there and those that the page shows, by the commands of which they differ."""
+    found = {}
+    steps = generator.steps(page)
+    for step, output in zip(steps, generator.run(steps, folder), strict=True):
+        if output is None or step.shown is None:
+            continue
+        there, shown = results(step.shorten(output)), results(step.shown)
+        if there != shown:
+            found[step.commands] = (there, shown)
+    return found
+
+
+ROW = "│ fp16 │ {} │ 9 cases │"
+
+
+def test_only_results_that_a_page_shows_are_compared(generator: ModuleType, tmp_path: Path) -> None:
+    commands = f"```sh\necho '{ROW.format('passed')}'\n```\n"
+    shown = "\n<!-- output -->\n```text\n{}\n```\n<!-- end -->\n"
+    assert differing(generator, commands, tmp_path) == {}
+    assert differing(generator, commands + shown.format(ROW.format("passed")), tmp_path) == {}
+    for other, rows in ((ROW.format("failed"), [("fp16", "failed")]), ("nothing", [])):
+        (found,) = differing(generator, commands + shown.format(other), tmp_path).values()
+        assert found == ([("fp16", "passed")], rows)
+    (found,) = differing(generator, commands + "\n<!-- output -->\n<!-- end -->\n", tmp_path).values()
+    assert found == ([("fp16", "passed")], [])
 
 
 @pytest.mark.slow
@@ -138,6 +167,4 @@ def test_the_commands_give_what_the_page_shows(generator: ModuleType, page: Path
     if package := generator.lacking(text):
         pytest.skip(f"{package} is not installed")
     generator.write_files(text, tmp_path)
-    steps = generator.steps(text)
-    for step, output in zip(steps, generator.run(steps, tmp_path), strict=True):
-        assert output is None or results(step.shorten(output)) == results(step.shown), step.commands
+    assert differing(generator, text, tmp_path) == {}
