@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..engines.timing.paired import times_as_long
@@ -78,20 +79,26 @@ def times_ours(row: Row, found: Benchmark) -> float | None:
 
 
 def _missing(found: Benchmark) -> list[Text]:
-    """One line for each runtime and reason, however many batches and models it holds for."""
+    """One line for each reason, with every runtime that it keeps out, however many batches and models it holds for."""
     from rich.text import Text
 
-    grouped: dict[tuple[str, str, str], list[Row]] = {}
+    reasons: dict[tuple[str, str], dict[str, list[Row]]] = {}
     for row in found.rows:
         if row.measurement is None:
-            grouped.setdefault((row.status, row.runtime, row.why), []).append(row)
+            reasons.setdefault((row.status, row.why), {}).setdefault(row.runtime, []).append(row)
     everywhere = len({(row.model, row.batch) for row in found.rows})
     lines = []
-    for (status, runtime, why), rows in grouped.items():
-        where = "" if len(rows) == everywhere else f" ({', '.join(f'{row.model}, batch {row.batch}' for row in rows)})"
-        said = f"{status}: {runtime}{where}, {RUNTIMES[runtime]}: {why}"
-        lines.append(Text(said, style=STYLES[status]))
+    for (status, why), runtimes in reasons.items():
+        names = [name + _where(rows, everywhere) for name, rows in runtimes.items()]
+        words = f", {RUNTIMES[next(iter(runtimes))]}" if len(runtimes) == 1 else ""
+        lines.append(Text(f"{status}: {', '.join(names)}{words}: {why}", style=STYLES[status]))
     return lines
+
+
+def _where(rows: Sequence[Row], everywhere: int) -> str:
+    """The models and batches of the rows in brackets; nothing if these are all."""
+    named = ", ".join(f"{row.model}, batch {row.batch}" for row in rows)
+    return "" if len(rows) == everywhere else f" ({named})"
 
 
 def _number(value: float | None, form: str) -> str:

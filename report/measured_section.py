@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -166,13 +166,22 @@ class LatencyRow:
 
 
 @dataclass(frozen=True)
+class MissingReason:
+    """The runtimes, by their names in one text, that were not measured for one reason."""
+
+    runtimes: str
+    status: str
+    why: str
+
+
+@dataclass(frozen=True)
 class LatencySection:
     """A document of ``attn2trt benchmark``."""
 
     target: str
     where: str
     rows: tuple[LatencyRow, ...]
-    missing: tuple[LatencyRow, ...]
+    missing: tuple[MissingReason, ...]
     confidence: str
     warnings: tuple[str, ...]
 
@@ -192,7 +201,7 @@ def latency_section(document: Mapping[str, Any]) -> LatencySection:
         target=str(document["target"]),
         where=_where(document),
         rows=tuple(row for row in rows if row.bar is not None),
-        missing=tuple(_once(row for row in rows if row.bar is None)),
+        missing=tuple(_reasons(row for row in rows if row.bar is None)),
         confidence=f"{confidence:.0%}",
         warnings=tuple(map(str, document["warnings"])),
     )
@@ -216,13 +225,12 @@ def _latency(row: Mapping[str, Any], found: Difference | None, axis: LinearAxis)
     )
 
 
-def _once(rows: Iterator[LatencyRow]) -> Iterator[LatencyRow]:
-    """One row for each runtime and reason."""
-    seen = set()
+def _reasons(rows: Iterable[LatencyRow]) -> Iterator[MissingReason]:
+    """One entry for each reason, with every runtime that it keeps out once."""
+    found: dict[tuple[str, str], dict[str, None]] = {}
     for row in rows:
-        if (key := (row.runtime, row.status, row.why)) not in seen:
-            seen.add(key)
-            yield row
+        found.setdefault((row.status, row.why), {})[row.runtime] = None
+    return (MissingReason(", ".join(runtimes), *reason) for reason, runtimes in found.items())
 
 
 def _interval(ends: tuple[float, float] | None, digits: int = 3) -> str:

@@ -60,6 +60,18 @@ def test_numbers_reasons_and_ratios_are_printed() -> None:
     assert "warning" not in text
 
 
+def test_runtimes_that_one_reason_keeps_out_share_a_line() -> None:
+    rows = [
+        Row("target", name, batch, "not measured", "no driver")
+        for name in ("ort-cuda", "ort-tensorrt")
+        for batch in (1, 8)
+    ]
+    text = printed(replace(FOUND, rows=(*FOUND.rows[:2], FOUND.rows[3], *rows)))
+    assert "not measured: ort-cuda, ort-tensorrt: no driver\n" in text.replace(" \n", "\n")
+    text = printed(replace(FOUND, rows=(*FOUND.rows[:2], FOUND.rows[3], *rows[:3])))
+    assert "not measured: ort-cuda, ort-tensorrt (target, batch 1): no driver" in text
+
+
 def test_the_ratio_is_to_the_same_model_and_batch() -> None:
     eager, ours, cuda, large, *_ = FOUND.rows
     assert times_ours(eager, FOUND) == pytest.approx(2)

@@ -55,10 +55,18 @@ def test_a_latency_has_an_interval_and_what_is_not_here_a_reason() -> None:
     assert row.bar is not None
     assert row.bar.interval == (pytest.approx(97.09, abs=0.01), 100.0)
     assert found.confidence == "97%"
-    assert [missing.runtime for missing in found.missing] == ["tensorrt-fp16"]
+    assert [missing.runtimes for missing in found.missing] == ["tensorrt-fp16"]
 
 
 def test_a_benchmark_in_which_nothing_ran_is_one_as_well() -> None:
     document = page_sample.benchmark()
     found = latency_section({**document, "rows": document["rows"][1:] * 2})
     assert (found.rows, len(found.missing)) == ((), 1)
+
+
+def test_runtimes_that_one_reason_keeps_out_share_an_entry() -> None:
+    document = page_sample.benchmark()
+    (known,) = [row for row in document["rows"] if row["runtime"] == "tensorrt-fp16"]
+    row = {**known, "runtime": "ort-cuda"}
+    found = latency_section({**document, "rows": [*document["rows"], row, {**row, "batch": 4}]})
+    assert [missing.runtimes for missing in found.missing] == ["tensorrt-fp16, ort-cuda"]
