@@ -11,7 +11,19 @@ import numpy.typing as npt
 
 from ..core.precision import FLOAT32, Precision
 from .error_map import ErrorMap
-from .metrics import PYTORCH, UNIT_ROUNDOFF, Array, Float64, Floor, distance, measure, over, settled, worst_ratio
+from .metrics import (
+    PYTORCH,
+    Array,
+    Float64,
+    Floor,
+    distance,
+    is_zero,
+    largest_finite,
+    measure,
+    over,
+    settled,
+    worst_ratio,
+)
 
 # A number of the truth that the type of the output does not have: keeping modules in float32 does not mend it.
 OVERFLOW = "overflow"
@@ -105,9 +117,8 @@ def _compare_floats(
         if not floor.is_finite:
             detail += f"; {source} in {precision.words} is not finite there either: this precision is refused"
         return Comparison(name, math.nan, floor.l2, math.inf, "nan", at, False, detail)
-    scale = float(np.abs(ref64, where=np.isfinite(ref64), out=np.zeros(ref64.shape)).max())
-    # Zero as float32 sees it, whatever the precision: a softmax over many places is small, not zero.
-    if scale <= UNIT_ROUNDOFF * largest:
+    scale = largest_finite(ref64)
+    if is_zero(scale, largest):
         unit = precision.unit_roundoff * largest
         return _compare_absolute(name, distance(out, ref64), scale, floor, unit=unit, limit=limit)
     # Asked only here: against a reference of zeros every relative error is infinite.

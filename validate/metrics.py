@@ -182,3 +182,16 @@ def _slice_place(position: int, shape: tuple[int, ...]) -> tuple[int, ...]:
             return axis, position
         position -= size
     raise IndexError(position)
+
+
+def largest_finite(values: Array) -> float:
+    """Return the largest finite magnitude; 0 if there is none."""
+    return float(np.abs(values, where=np.isfinite(values), out=np.zeros(values.shape)).max())
+
+
+def is_zero(scale: float, largest: float) -> bool:
+    """Return True if an output of this ``scale`` is zero as float32 sees it beside the ``largest`` number on the way.
+
+    So it is whatever the precision: a softmax over many places is small, not zero.
+    """
+    return scale <= UNIT_ROUNDOFF * largest

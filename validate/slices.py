@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ..core.precision import FLOAT32, Precision
 from .comparison import Comparison
-from .metrics import PYTORCH, Array, Float64, Reference
+from .metrics import PYTORCH, Array, Float64, Reference, is_zero, largest_finite
 
 # With fewer elements of a slice, two close values by chance look like a channel that does not vary.
 ENOUGH = 16
@@ -81,6 +81,8 @@ class Slices:
     source: str = PYTORCH
     _axes: dict[tuple[str, int], _Axis | None] = field(default_factory=dict)
     _finite: dict[tuple[str, int], npt.NDArray[np.bool_]] = field(default_factory=dict)
+    # the largest magnitude of each output, and of what was met on the way to it, over ordinary cases
+    _largest: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def add(self, reference: Reference, outputs: Mapping[str, Any], *, is_ordinary: bool) -> None:
         """Count one case; ``reference`` has the floors of float32. Outputs of a wrong shape or type are left out."""
@@ -90,6 +92,9 @@ class Slices:
                 continue
             for axis, finite in _finite_slices(truth).items():
                 self._note_finite(name, axis, finite)
+            if is_ordinary:
+                own, way = self._largest.get(name, (0.0, 0.0))
+                self._largest[name] = max(own, largest_finite(truth)), max(way, reference.largest)
             out = np.asarray(outputs.get(name))
             if is_ordinary and out.shape == truth.shape and out.dtype.kind == "f":
                 self._add_moments(name, out, truth, reference)
@@ -155,7 +160,18 @@ class Slices:
         ]
 
     def still(self) -> list[str]:
-        """Return one sentence for every output with slices that vary no further than float32 rounds."""
+        """Return one sentence for every output that is zero to float32, or has slices that vary no further."""
+        return [
+            *(
+                f"{name} is {own:.2g} at most, less than float32 rounds of the largest number on the way to it "
+                f"({way:.2g}): errors are measured by that number, and hardly one shows"
+                for name, (own, way) in self._largest.items()
+                if is_zero(own, way)
+            ),
+            *self._without_variation(),
+        ]
+
+    def _without_variation(self) -> list[str]:
         return [
             f"{key[0]} along axis {key[1]}: {listed(np.flatnonzero(found))} of {found.size} without variation above "
             "what float32 rounds: whether it is kept was not checked"

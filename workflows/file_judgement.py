@@ -93,7 +93,7 @@ class FileJudgement:
         cases: The manifest's entries of the cases that were recorded.
         cases_left_out: The names of those that take too much room.
         no_truth: The reason why a case has no truth; "" if all have.
-        hidden: Sentences about what near ties decide, and the verdict does not judge.
+        hidden: Sentences about what near ties decide, and about other errors that would hardly show.
     """
 
     stages: list[StageResult]
@@ -202,12 +202,13 @@ class FileJudge:
             path = self.folder / REFERENCE
             index, left_out = record(stages.watch(_noting(truth, reasons)), path)
             results = stages.results(partial(from_tensors, path, index))
+            still = stages.still()
         if not self.judging.verdict:
             results = [not_checked(stage, "export only; attn2trt deploy checks it") for stage in self._stages(lowered)]
         elif self.model.why_not_simplified:
             why = f"the graph is handed over as the file has it: {self.model.why_not_simplified}"
             results.insert(1, not_checked(Stage(WRITTEN, self.model.file.precision), why))
-        return FileJudgement(results, index, left_out, next(iter(reasons), ""), hidden.choices())
+        return FileJudgement(results, index, left_out, next(iter(reasons), ""), [*hidden.choices(), *still])
 
     def _stages(self, lowered: Lowered) -> list[Stage]:
         return [stage for graph in self._graphs(lowered) for stage in graph.stages]

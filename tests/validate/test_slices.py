@@ -114,3 +114,20 @@ def test_the_limits_are_above_what_healthy_graphs_were_measured_to_lose(precisio
     assert told["largest"] <= 0.75 * precision.share
     assert told["graphs"] >= 8
     assert told["judged"] > 500
+
+
+@pytest.mark.parametrize(("scale", "words"), [(1e-9, "y is 4e-09 at most"), (0.0, "y is 0 at most"), (1e-6, "")])
+def test_an_output_that_is_zero_to_float32_is_named(scale: float, words: str) -> None:
+    """Beside numbers of 3 on the way, what is below 2e-7 is judged by them: any graph that gives as little passes."""
+    truth = np.clip(RNG.standard_normal((2, 4, 8, 8)), -4, 4) * scale
+    truth[0, 0, 0, 0] = 4 * scale
+    slices = Slices()
+    for ordinary in (True, False):
+        reference = Reference(
+            {"y": truth * (1 if ordinary else 1e9)}, {"y": truth}, {"y": measure(truth.astype(np.float32), truth)}, 3.0
+        )
+        slices.add(reference, {"y": truth.astype(np.float32)}, is_ordinary=ordinary)
+    found = [sentence for sentence in slices.still() if "at most" in sentence]
+    if words:
+        assert found[0].startswith(f"{words}, less than float32 rounds of the largest number on the way to it (3):")
+    assert bool(found) == bool(words)

@@ -93,6 +93,10 @@ class FileStages:
         rows = given[-1].rows(pairs()) if given else []
         return [*results, *rows]
 
+    def still(self) -> list[str]:
+        """Return one sentence for every output whose errors or whose variation would hardly show."""
+        return next((judge.slices.still() for judge in self._judges.values()), [])
+
     def _locate(self, stage: Stage, pairs: Pairs, names: Collection[str]) -> Location | None:
         failing = [(case, reference) for case, reference in pairs() if case.name in names]
         if not failing:  # they have no truth, or took too much room to be recorded
