@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .workflows.deploy import deploy
     from .workflows.export import export_bundle
     from .workflows.options import Judging, PrecisionRequest, Weights
+    from .workflows.plugin import compile_plugin
     from .workflows.programs import write_programs
     from .workflows.report import report_bundle
     from .workflows.sweep import sweep
@@ -74,6 +75,7 @@ __all__ = [
     "check_model",
     "check_plan",
     "compile_bundle",
+    "compile_plugin",
     "cost",
     "cost_plan",
     "deploy",
@@ -114,6 +116,7 @@ _HOME = {
     "check_model": ".workflows.check",
     "check_plan": ".workflows.check_plan",
     "compile_bundle": ".workflows.compile",
+    "compile_plugin": ".workflows.plugin",
     "cost": ".workflows.cost",
     "cost_plan": ".workflows.cost_plan",
     "deploy": ".workflows.deploy",

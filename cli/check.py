@@ -79,6 +79,9 @@ _OF_GRAPHS = {"capabilities": "--for", "calibrate": "--calibrate", "calibration"
     metavar="FILE",
     help="Judge this TensorRT plan, which was built from MODEL, a file or a bundle. It needs a GPU, and --trust.",
 )
+@click.option(
+    "--plugin", type=PATH, metavar="DIR", help="With --plan: the plugin that it needs, as attn2trt plugin wrote it."
+)
 @require_option
 @format_option
 @output_options
@@ -88,6 +91,7 @@ def command(
     /,
     model: Path,
     plan: Path | None,
+    plugin: Path | None,
     require: tuple[str, ...],
     formats: tuple[str, ...],
     as_json: bool,
@@ -106,14 +110,17 @@ def command(
     with wanted.errors_of(str(model)):
         check(require)
     if plan is not None:
-        return _check_plan(context, model, plan, wanted, as_json, {**options, "seconds": seconds})
+        given = {**options, "plugin": plugin, "seconds": seconds}
+        return _check_plan(context, model, plan, wanted, as_json, given)
+    if plugin is not None:
+        raise InputError(f"received --plugin {plugin} without --plan; expected it with a plan that needs it")
     from ..report.formats.finding import outcome_of
     from ..workflows.check import check_model
 
     note(seconds=seconds)
-    given: Mapping[str, Any] = deploy_options(options)
+    graphs: Mapping[str, Any] = deploy_options(options)
     with wanted.errors_of(str(model)), stages() as progress:
-        checked = check_model(model, seconds=seconds, progress=progress, **given)
+        checked = check_model(model, seconds=seconds, progress=progress, **graphs)
     wanted.write(outcome_of(model.name, checked.verdict, {}, str(model)))
     if as_json:
         print_json(checked.to_json())

@@ -18,7 +18,7 @@ from .options import debug_option, verbose_option
 # In the order in which a new user needs them; each is a file beside this one that holds `command`.
 COMMANDS = (
     *("list", "show", "doctor", "deploy", "export", "compile", "validate", "verify", "check"),
-    *("benchmark", "cost", "tune", "sweep", "report", "triton", "programs"),
+    *("benchmark", "cost", "tune", "sweep", "report", "triton", "programs", "plugin"),
 )
 
 

@@ -239,6 +239,7 @@ STEPS = (
     Step("", "attn2trt validate gate --model gate"),
     Step("", "attn2trt validate gate --server grpc://localhost:1", exit_code=3, note="Nobody listens there:"),
     Step("", "attn2trt programs gate -o holiday"),
+    Step("", "attn2trt plugin -o holiday"),
     Step("A data set", "attn2trt validate gate --dataset holiday"),
     Step("", "attn2trt validate gate --dataset photographs"),
     Step("", "attn2trt validate gate --max-flips 0.5%"),

@@ -20,6 +20,7 @@ from ..engines.child import ANSWER_SECONDS
 from ..engines.tensorrt.foreign_plan import ForeignPlan, require_here
 from ..engines.tensorrt.layers import computed, read_layers
 from ..engines.tensorrt.plan_header import PlanHeader, read_header
+from ..engines.tensorrt.plugin.library import PluginLibrary, read_plugin
 from ..errors import CheckFailed, InputError, MissingRequirement
 from ..export.onnx_axes import choose_sizes
 from ..export.onnx_file import OnnxFileReader
@@ -53,6 +54,7 @@ class CheckedPlan:
         layers: The number of layers by the precision that they compute in, "" for those that the inspector leaves open.
         verdict: Every stage's result.
         notes: Sentences about what was not compared.
+        plugin: The hash of the library of plugins that it was run with; "" for none.
     """
 
     path: Path
@@ -63,6 +65,7 @@ class CheckedPlan:
     layers: Mapping[str, int]
     verdict: Verdict
     notes: tuple[str, ...] = ()
+    plugin: str = ""
 
     @property
     def passed(self) -> bool:
@@ -81,6 +84,7 @@ class CheckedPlan:
             "precision": self.precision,
             "layers": {name or "not told": count for name, count in self.layers.items()},
             "notes": [*self.notes],
+            "plugin": self.plugin or None,
             "verdict": self.verdict.to_json(),
         }
 
@@ -91,6 +95,7 @@ def check_plan(
     *,
     trust: bool,
     precision: str | None = None,
+    plugin: Path | str | None = None,
     against: str | nn.Module | None = None,
     shapes: Sequence[str] = (),
     dynamic: str | Ranges | None = None,
@@ -108,6 +113,8 @@ def check_plan(
         trust: The caller knows who built the plan: TensorRT runs what is in it.
         precision: The precision that it was built in. Without it the one that the inspector tells of its layers, and
             float32 if that tells none.
+        plugin: A folder that ``compile_plugin`` wrote, whose library the plan needs. It is loaded only if its hash is
+            the one that is listed there.
         against: A PyTorch module whose float64 is the truth, with an ONNX file alone.
         shapes: Sizes of inputs that the file leaves open, with an ONNX file alone.
         dynamic: Ranges of its symbolic dimensions, likewise.
@@ -132,10 +139,19 @@ def check_plan(
     if precision is not None and precision not in PRECISIONS:
         raise InputError(f"received --precision {precision} with a plan; expected one of {', '.join(PRECISIONS)}")
     header = read_header(path)
+    library = None if plugin is None else _library(Path(plugin), header)
     require_here(path, header)
     most = int(machine_bytes() * MEMORY_SHARE) if memory_gib is None else int(memory_gib * 2**30)
     checking = _Checking(
-        path, header, precision, weights or Weights(), judging or Judging(), seconds, most, StageTimes(progress)
+        path,
+        header,
+        precision,
+        library,
+        weights or Weights(),
+        judging or Judging(),
+        seconds,
+        most,
+        StageTimes(progress),
     )
     if not model.is_dir():
         return checking.beside_file(model, shapes, dynamic, against)
@@ -193,6 +209,7 @@ class _Checking:
     path: Path
     header: PlanHeader
     asked: str | None
+    plugin: PluginLibrary | None
     weights: Weights
     judging: Judging
     seconds: float
@@ -237,7 +254,8 @@ class _Checking:
     @contextmanager
     def _opened(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Iterator[ForeignPlan]:
         self.times.start("plan", f"deserialising the plan with {self.header.flavour.title}")
-        with ForeignPlan(self.path, self.header, inputs, outputs, seconds=self.seconds) as plan:
+        plugin, seconds = self.plugin, self.seconds
+        with ForeignPlan(self.path, self.header, inputs, outputs, plugin=plugin, seconds=seconds) as plan:
             try:
                 plan.load()
             except CheckFailed as error:
@@ -288,7 +306,22 @@ class _Checking:
             notes.append("neither --precision nor the inspector tells what it was built in: it is held to float32")
         verdict = Verdict(tuple(stages), self.judging.allow_float32_truth, held.source)
         layers = dict(found.layers)
-        return CheckedPlan(self.path, self.header, plan.sha256, model, found.name, layers, verdict, tuple(notes))
+        library = "" if self.plugin is None else self.plugin.sha256
+        return CheckedPlan(
+            self.path, self.header, plan.sha256, model, found.name, layers, verdict, tuple(notes), library
+        )
+
+
+def _library(folder: Path, header: PlanHeader) -> PluginLibrary:
+    """Return the library of a folder. Raises InputError if it was built for another major version than the plan."""
+    library = read_plugin(folder)
+    wanted = header.flavour.api or header.version
+    if (library.tensorrt.major >= 10) != (wanted.major >= 10):
+        raise InputError(
+            f"received --plugin {folder}, built for TensorRT {library.tensorrt}, with a plan of {header}; build it "
+            "with the headers of that version"
+        )
+    return library
 
 
 def _recorded(bundle: Bundle) -> Iterator[Any]:

@@ -16,6 +16,7 @@ from ..runtime import Arrays
 from .flavours import RTX
 from .here import probe_flavour, why_no_flavour
 from .plan_header import PlanHeader
+from .plugin.library import PluginLibrary
 from .profiles import Profile
 from .runtime_child import LAYERS
 
@@ -28,6 +29,7 @@ class ForeignPlan(Child):
         header: What its first bytes say.
         inputs: Those of the graph that it was built from.
         outputs: Likewise.
+        plugin: The library of plugins that it needs.
         seconds: Time limit of loading and of every answer.
     """
 
@@ -38,6 +40,7 @@ class ForeignPlan(Child):
         inputs: Sequence[TensorSpec],
         outputs: Sequence[TensorSpec],
         *,
+        plugin: PluginLibrary | None = None,
         seconds: float = ANSWER_SECONDS,
     ) -> None:
         self.sha256 = sha256(path)
@@ -46,6 +49,7 @@ class ForeignPlan(Child):
             "flavour": header.flavour.name,
             "inputs": [spec_to_json(spec) for spec in inputs],
             "outputs": [spec_to_json(spec) for spec in outputs],
+            "plugin": None if plugin is None else plugin.to_json(),
         }
         arguments = str(path.absolute()), json.dumps(about)
         super().__init__("engines.tensorrt.foreign_plan_child", *arguments, who=header.flavour.title, seconds=seconds)

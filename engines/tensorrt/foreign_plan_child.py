@@ -36,6 +36,7 @@ def open_foreign(plan: Path, about: str) -> TensorRTRuntime:
     The file is read once. Raises CheckFailed if it is not the one whose header was read.
     """
     described = json.loads(about)
+    plugin = described.get("plugin")
     content = plan.read_bytes()
     if hashlib.sha256(content).hexdigest() != described["sha256"]:
         raise CheckFailed(f"{plan} changed while the command ran; run it again")
@@ -48,4 +49,5 @@ def open_foreign(plan: Path, about: str) -> TensorRTRuntime:
         version_compatible=True,
         log=Path(os.devnull),
         flavour=FLAVOURS[described["flavour"]],
+        plugin=None if plugin is None else (Path(plugin["path"]), plugin["sha256"]),
     )

@@ -20,6 +20,7 @@ from .flavours import RTX, TENSORRT, Flavour
 from .inspector import inspected
 from .library import load, make_logger, make_runtime, open_plan
 from .messages import clean
+from .plugin.library import load_plugin
 from .profiler import attach_profiler
 from .profiles import Profile, Shape
 from .rtx import RuntimeConfig
@@ -47,6 +48,7 @@ class TensorRTRuntime:
         profiled: Have TensorRT's profiler time each layer of what ``prepare`` makes; not together with ``graphed``.
         flavour: The TensorRT that the plan is of.
         kernel_cache: The kernels that TensorRT for RTX compiled in an earlier process; empty if there is none.
+        plugin: A library of plugins that the plan needs, and its hash.
 
     Raises:
         MissingRequirement: There is no device or no such TensorRT.
@@ -66,6 +68,7 @@ class TensorRTRuntime:
         profiled: bool = False,
         flavour: Flavour = TENSORRT,
         kernel_cache: bytes = b"",
+        plugin: tuple[Path, str] | None = None,
     ) -> None:
         self._inputs, self._outputs = tuple(inputs), tuple(outputs)
         self._stack = ExitStack()
@@ -73,6 +76,8 @@ class TensorRTRuntime:
         library = load(flavour, self._device)
         self._trt = library.trt
         self._logger = make_logger(self._trt, log)
+        if plugin is not None:
+            load_plugin(self._trt, *plugin)
         self._runtime = make_runtime(self._trt, self._logger, version_compatible)
         self._engine = open_plan(self._runtime, plan)
         if self._engine is None:

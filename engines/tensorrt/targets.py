@@ -19,13 +19,20 @@ def parse_targets(text: str, flavour: Flavour) -> tuple[str, ...]:
     Raises InputError for what is no compute capability, for one that ``flavour`` does not build for, and for ``none``
     beside others.
     """
-    names = [name.strip().lower() for name in text.split(",")]
-    if names == [NONE]:
+    if text.strip().lower() == NONE:
         return ()
-    found = {_capability(name, text) for name in names}
-    targets = tuple(sorted(found, key=float))
+    targets = read_targets(text, also=f", or {NONE} alone")
     flavour.require_targets(targets)
     return targets
+
+
+def read_targets(text: str, *, also: str = "") -> tuple[str, ...]:
+    """Read ``sm86,sm120`` as ``("8.6", "12.0")``, in ascending order.
+
+    Raises InputError for what is no compute capability; its message names what the option takes ``also``.
+    """
+    names = [name.strip().lower() for name in text.split(",")]
+    return tuple(sorted({_capability(name, text, also) for name in names}, key=float))
 
 
 def split_targets(targets: Sequence[str], precision: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -40,10 +47,10 @@ def name_targets(targets: Sequence[str]) -> str:
     return ", ".join(map(sm, targets))
 
 
-def _capability(name: str, text: str) -> str:
+def _capability(name: str, text: str, also: str) -> str:
     found = re.fullmatch(r"(?:sm)?_?(\d+)\.?(\d)", name)
     if found is None:
         raise InputError(
-            f"received --for {text}; expected compute capabilities such as {DEFAULT}, or {NONE} alone; correct {name!r}"
+            f"received --for {text}; expected compute capabilities such as {DEFAULT}{also}; correct {name!r}"
         )
     return f"{int(found[1])}.{found[2]}"

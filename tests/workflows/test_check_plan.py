@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,8 @@ from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.engines.ort_runtime import CPU
 from attn2trt.engines.runtime import Arrays
 from attn2trt.engines.tensorrt.plan_header import PlanHeader
+from attn2trt.engines.tensorrt.plugin.build import ABOUT, LIBRARY
+from attn2trt.engines.tensorrt.plugin.library import PluginLibrary, read_plugin
 from attn2trt.engines.tensorrt.profiles import Profile
 from attn2trt.errors import CheckFailed
 from attn2trt.validate.verdict import StageResult
@@ -47,12 +50,14 @@ class StandIn:
     ranges: Sequence[Mapping[str, Axis]] = ({"batch": Axis(1, 2, 8)},)
     sha256 = "0" * 64
     refusal = ""
+    plugin: PluginLibrary | None = None
 
     def __init__(
-        self, path: Path, header: PlanHeader, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], **_: Any
+        self, path: Path, header: PlanHeader, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], **given: Any
     ) -> None:
         import onnxruntime
 
+        type(self).plugin = given["plugin"]
         self._session = onnxruntime.InferenceSession(str(self.model), providers=[CPU])
         self.types = {spec.name: spec.dtype for spec in (*inputs, *outputs)}
         self.profiles = [Profile(dict(axes)) for axes in self.ranges]
@@ -185,3 +190,31 @@ def test_without_a_gpu_it_is_missing_before_the_model_is_read(tmp_path: Path) ->
     (tmp_path / "model.plan").write_bytes(plan_bytes(b"vtrt", (1, 7, 1, 116)))
     with pytest.raises(MissingRequirement, match=r"a plan of TensorRT for RTX 1\.7\.1, which cannot run here"):
         check_plan(tmp_path / "model.plan", tmp_path / "none.onnx", trust=True)
+
+
+def plugin_folder(folder: Path, version: str = "8.6.1") -> Path:
+    """A folder as ``attn2trt plugin`` writes it."""
+    folder.mkdir()
+    (folder / LIBRARY).write_bytes(b"a library")
+    sha256 = hashlib.sha256(b"a library").hexdigest()
+    (folder / ABOUT).write_text(json.dumps({"tensorrt": version, "files": {LIBRARY: {"sha256": sha256}}}))
+    return folder
+
+
+def test_the_hash_of_a_plugin_is_told_with_the_verdict(plan: Path, tmp_path: Path) -> None:
+    folder = plugin_folder(tmp_path / "plugin")
+    checked = check(plan, plugin=folder)
+    assert checked.passed
+    assert checked.to_json()["plugin"] == hashlib.sha256(b"a library").hexdigest()
+    assert StandIn.plugin == read_plugin(folder)
+
+
+def test_a_plugin_of_another_tensorrt_or_hash_is_refused_before_anything_is_loaded(plan: Path, tmp_path: Path) -> None:
+    folder = plugin_folder(tmp_path / "plugin", "10.3.0")
+    with pytest.raises(
+        InputError, match=r"built for TensorRT 10\.3\.0, with a plan of TensorRT 8\.6\.1; build it with"
+    ):
+        check(plan, plugin=folder)
+    (folder / LIBRARY).write_bytes(b"another one")
+    with pytest.raises(CheckFailed, match=r"is not the file that plugin\.json lists"):
+        check(plan, plugin=folder)

@@ -20,10 +20,23 @@ ORT_PLAIN = "onnxruntime, as written"
 # The plan of the graph that `tune` wrote for a TensorRT, and that graph itself, node by node, without optimisations.
 TUNED_PLAN = {name: f"{name}, tuned" for name in FLAVOURS}
 TUNED_GRAPH = {name: f"tuned for {name}" for name in FLAVOURS}
+# A graph for the TensorRT plugin, each of the plugin's nodes written out in ONNX's own operators.
+PLUGIN_GRAPH = "the plugin's gates written out"
 # A server, by the protocol through which it was asked.
 TRITON = {"grpc": "triton grpc", "http": "triton http"}
 _TENSORRT = (*FLAVOURS, *TUNED_PLAN.values(), *TUNED_GRAPH.values())
-RUNTIMES = (EXPORTED, WRITTEN, ORT_PLAIN, ORT_CPU, ORT_TUNED, ORT_CUDA, ORT_TENSORRT, *_TENSORRT, *TRITON.values())
+RUNTIMES = (
+    EXPORTED,
+    WRITTEN,
+    ORT_PLAIN,
+    ORT_CPU,
+    ORT_TUNED,
+    ORT_CUDA,
+    ORT_TENSORRT,
+    *_TENSORRT,
+    PLUGIN_GRAPH,
+    *TRITON.values(),
+)
 # The outputs beside float64 PyTorch's; the rows of a batch beside each other; the layers of a plan, by its inspector.
 # For a server: the rows of a batch as requests of their own, sent at the same time.
 VALUES, ROWS, LAYERS, TOGETHER = "values", "batch consistency", "layer precision", "requests at the same time"

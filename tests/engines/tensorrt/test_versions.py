@@ -39,6 +39,7 @@ OBJECTS = {
     "cache": "ITimingCache",
     "inspector": "EngineInspector",
     "layer": "ILayer",
+    "registry": "IPluginRegistry",
     "tensor": "ITensor",
     "engine": "ICudaEngine",
     "_engine": "ICudaEngine",
@@ -74,7 +75,7 @@ def dotted(node: ast.expr) -> str:
 
 def used_in_every_version() -> set[str]:
     """The names that the code takes from every version of TensorRT, unless a branch depends on the version."""
-    return {name for path in ROOM.glob("*.py") if path != RTX_FILE for name in used(path.read_text())}
+    return {name for path in ROOM.rglob("*.py") if path != RTX_FILE for name in used(path.read_text())}
 
 
 def used_in_rtx() -> set[str]:

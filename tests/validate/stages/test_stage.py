@@ -16,6 +16,7 @@ from attn2trt.validate.stages.stage import (
     ORT_CPU,
     ORT_CUDA,
     ORT_TUNED,
+    PLUGIN_GRAPH,
     ROWS,
     RUNTIMES,
     VALUES,
@@ -42,6 +43,7 @@ OLD = Path(__file__).parents[2] / "core/format1_coord_att/bundle.json"
         (Stage("tensorrt", "fp32"), "tensorrt fp32"),
         (Stage("tensorrt-rtx", "bf16", LAYERS), "tensorrt-rtx bf16, layers"),
         (Stage("tensorrt", ""), "tensorrt"),
+        (Stage(PLUGIN_GRAPH, "fp16"), "fp16 the plugin's gates written out"),
     ],
 )
 def test_the_label_tells_runtime_precision_and_kind(stage: Stage, label: str) -> None:

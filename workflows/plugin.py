@@ -1,0 +1,185 @@
+"""``plugin``: compile the channel gate's TensorRT plugin, and write a bundle's graph with its nodes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..core.bundle import Bundle, Folder, open_bundle, require_unchanged, sha256
+from ..core.lock import owner
+from ..core.precision import FP16, FP32, TF32
+from ..core.progress import Progress, silent
+from ..core.scratch import scratch
+from ..engines.tensorrt.plugin.build import ABOUT, PluginBuild, build_plugin, choose_targets
+from ..engines.tensorrt.plugin.toolkit import find_headers, find_toolkit
+from ..engines.tensorrt.targets import read_targets
+from ..errors import CheckFailed, InputError
+from ..validate.recorded import from_tensors
+from ..validate.stages.onnxruntime import judge_graph_for_plan
+from ..validate.stages.stage import PLUGIN_GRAPH, Stage
+from ..validate.verdict import Verdict
+from .compile import require_graph
+
+if TYPE_CHECKING:
+    from ..validate.cases import Case
+    from ..validate.metrics import Reference
+
+PRECISIONS = (FP32, TF32, FP16)
+
+
+@dataclass(frozen=True)
+class PluginGraph:
+    """A graph with nodes of the plugin.
+
+    Attributes:
+        file: Its name in the folder.
+        precision: The precision of the bundle's graph that it was made of.
+        gates: The names of the plugin's nodes.
+        verdict: The graph in ONNX Runtime on the CPU, each node written out in ONNX's own operators.
+    """
+
+    file: str
+    precision: str
+    gates: tuple[str, ...]
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A compiled plugin, with the graph that was asked for."""
+
+    build: PluginBuild
+    graph: PluginGraph | None = None
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self.build.folder
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        verdict = {} if self.graph is None else {"verdict": self.graph.verdict.to_json()}
+        return {"path": str(self.path), "library": str(self.build.library), **self.build.about, **verdict}
+
+
+def compile_plugin(
+    out: Folder,
+    *,
+    trt_include: Folder | None = None,
+    cuda: Folder | None = None,
+    targets: str | None = None,
+    bundle: Folder | None = None,
+    precision: str = FP32,
+    progress: Progress | None = None,
+) -> Plugin:
+    """Compile the plugin for the TensorRT of these headers. No GPU is needed, and none is used.
+
+    Args:
+        out: A folder that is not there, or empty. Interrupted, it is as before.
+        trt_include: The folder with TensorRT's headers; by default those that are installed.
+        cuda: The folder with ``bin/nvcc``; by default the first that is found.
+        targets: Compute capabilities, ``sm86,sm90``; by default those that are usual.
+        bundle: Write this bundle's graph with the plugin's nodes beside the library. The bundle stays as it is.
+        precision: The precision of that graph.
+        progress: Called with a line for every step.
+
+    Raises:
+        InputError: Something is in the way, a folder or a target is not what it should be, or the graph has no gate.
+        MissingRequirement: The compiler or the headers are not on this machine.
+        CheckFailed: The compiler refuses the sources, the library does not load, the graph computes something else, or
+            a file of the bundle has changed.
+    """
+    destination, report = Path(out), progress or silent
+    _require_free(destination)
+    asked = () if targets is None else read_targets(targets)
+    headers = find_headers(None if trt_include is None else Path(trt_include))
+    toolkit = find_toolkit(None if cuda is None else Path(cuda))
+    chosen = choose_targets(asked, toolkit)
+    with _written_whole(destination) as partial:
+        graph = None if bundle is None else _write_graph(open_bundle(bundle), precision, partial, report)
+        built = build_plugin(partial, toolkit, headers, chosen, progress=report)
+        if graph is not None:
+            built = _with_graph(built, graph)
+    return Plugin(PluginBuild(destination, built.about), graph)
+
+
+@contextlib.contextmanager
+def _written_whole(destination: Path) -> Iterator[Path]:
+    """Yield a folder that takes the place of ``destination`` in the end, and goes if what happens inside fails."""
+    made = [folder for folder in destination.parents if not folder.exists()]
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    partial = destination.with_name(f".{destination.name}.partial-{owner()}")
+    try:
+        partial.mkdir()
+        yield partial
+        if destination.exists():
+            destination.rmdir()
+        partial.rename(destination)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        for folder in made:
+            with contextlib.suppress(OSError):  # not empty: the plugin is there
+                folder.rmdir()
+
+
+def _require_free(destination: Path) -> None:
+    if not all(folder.is_dir() for folder in destination.parents if folder.exists()):
+        raise InputError(f"{destination} lies below a file; give another folder with -o")
+    if os.path.lexists(destination) and (not destination.is_dir() or any(destination.iterdir())):
+        raise InputError(f"{destination} is not empty; expected a folder of its own; give another one with -o")
+
+
+def _write_graph(bundle: Bundle, precision: str, folder: Path, report: Progress) -> PluginGraph:
+    """Write the bundle's graph with the plugin's nodes, and judge it with each of them written out."""
+    import onnx_ir as ir
+
+    from ..core.graph import save
+    from ..export.channel_gate import replace_gates, write_out
+
+    if precision not in PRECISIONS:
+        raise InputError(
+            f"received --precision {precision}; expected one of {', '.join(PRECISIONS)}, which the gate has"
+        )
+    source = bundle.path / require_graph(bundle, precision)
+    report("checking hashes")
+    require_unchanged(bundle)
+    model = ir.load(str(source))
+    gates = replace_gates(model)
+    if not gates:
+        raise InputError(
+            f"received --bundle {bundle.path}, whose {precision} graph has no gate of the plugin's kind; expected a "
+            "mean over height and width, two layers with ReLU between them, a sigmoid and the product with the map; "
+            "leave --bundle out"
+        )
+    file = source.name
+    save(model, folder / file)
+    report(f"judging the graph with {len(gates)} {'gate' if len(gates) == 1 else 'gates'} written out")
+    with scratch("plugin") as work:
+        write_out(model)
+        save(model, work / file)
+        verdict = _judged(bundle, precision, work / file)
+    if verdict.first_failure is not None:
+        raise CheckFailed(f"the graph with the plugin's nodes computes something else: {verdict.first_failure.why}")
+    return PluginGraph(file, precision, gates, verdict)
+
+
+def _judged(bundle: Bundle, precision: str, graph: Path) -> Verdict:
+    def pairs() -> Iterator[tuple[Case, Reference]]:
+        return from_tensors(bundle.reference_path, bundle.manifest["cases"])
+
+    stages = judge_graph_for_plan(bundle, graph, Stage(PLUGIN_GRAPH, precision), pairs)
+    return Verdict(tuple(stages), source=Verdict.from_json(bundle.manifest["verdict"]).source)
+
+
+def _with_graph(built: PluginBuild, graph: PluginGraph) -> PluginBuild:
+    """Return the build with the graph listed in its ``plugin.json``."""
+    entry = {"sha256": sha256(built.folder / graph.file), "precision": graph.precision, "gates": [*graph.gates]}
+    about = {**built.about, "files": {**built.about["files"], graph.file: entry}}
+    (built.folder / ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    return PluginBuild(built.folder, about)
