@@ -9,8 +9,9 @@ Written out in ONNX's own operators the node can be run, and judged, without the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -191,7 +192,7 @@ def _are_alike(one: ir.Value, other: ir.Value) -> bool:
     return all(first is not None and first == second for first, second in pairs)
 
 
-def _named(shape: ir.Shape) -> Iterator[int | str | None]:
+def _named(shape: Iterable[Any]) -> Iterator[int | str | None]:
     yield from (size.value if isinstance(size, ir.SymbolicDim) else size for size in shape)
 
 
@@ -201,7 +202,7 @@ def _put(graph: ir.Graph, gate: Gate) -> str:
     numbers = (gate.first.weight, biases[0], gate.second.weight, biases[1])
     weights = [_weight(graph, f"{name}/{word}", one) for word, one in zip(OPERANDS, numbers, strict=True)]
     residual = [] if gate.residual is None else [gate.residual]
-    attributes = {"last": gate.last, "relu": int(gate.relu), "plugin_version": PLUGIN_VERSION}
+    attributes: Any = {"last": gate.last, "relu": int(gate.relu), "plugin_version": PLUGIN_VERSION}
     node = ir.node(OP_TYPE, [gate.x, *weights, *residual], attributes=attributes, domain=DOMAIN, name=name)
     new = node.outputs[0]
     new.name, new.type, new.shape = old.name, old.type, old.shape
@@ -216,7 +217,7 @@ def _weight(graph: ir.Graph, wanted: str, numbers: np.ndarray) -> ir.Value:
         number += 1
         name = f"{wanted}_{number}"
     tensor = ir.tensor(np.ascontiguousarray(numbers, np.float32), name=name)
-    value = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(tensor.shape), const_value=tensor)
+    value = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(numbers.shape), const_value=tensor)
     graph.register_initializer(value)
     return value
 

@@ -72,7 +72,7 @@ def compile_for_cpu(folder: Path, sources: Path = SOURCES) -> ctypes.CDLL:
         pytest.skip("g++ is not installed")
     library = folder / "gate_on_cpu.so"
     options = ["-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
-    quiet = ["-Wno-unknown-pragmas", "-Wno-clobbered"]
+    quiet = ["-Wno-unknown-pragmas", "-Wno-clobbered", "-Wno-unused-parameter"]
     command = ["g++", *options, *quiet, f"-I{CPU}", f"-I{sources}", str(CPU / "device.cpp"), "-o", str(library)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

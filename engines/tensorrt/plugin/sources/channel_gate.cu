@@ -308,7 +308,6 @@ __device__ void scale(Gate const& gate) {
     int const part = blockIdx.x % gate.parts, first = part * gate.channels;
     int const count = sizes.c - first < gate.channels ? sizes.c - first : gate.channels;
     for (int image = blockIdx.x / gate.parts; image < sizes.n; image += gate.groups) {
-        __syncthreads();  // the gates of the image before have been read
         multiply_means(gate, gate.sums + static_cast<size_t>(image) * sizes.c, 0, sizes.c, hidden);
         __syncthreads();
         for (int j = threadIdx.x; j < sizes.hidden; j += blockDim.x) {

@@ -5,6 +5,7 @@ TENSORRT_INCLUDE_DIR names the folder of TensorRT's headers, of 10 or newer for 
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -115,6 +116,18 @@ def test_a_number_that_means_nothing_is_refused(plugin: Plugin, tmp_path: Path) 
 
 def ask(plugin: Plugin, path: Path) -> dict[str, object]:
     words = [sys.executable, "-c", PROGRAM, str(plugin.path), str(path), str(path.with_suffix(".plan"))]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(named_as_the_parser_asks(path.parent / "lib"))}
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
     return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def named_as_the_parser_asks(folder: Path) -> Path:
+    """Link the wheel's library under the name that its parser opens for a plugin, which the wheel lacks."""
+    spec = importlib.util.find_spec("tensorrt_rtx_libs")
+    assert spec is not None
+    assert spec.origin is not None
+    (library,) = Path(spec.origin).parent.glob("libtensorrt_rtx.so.*")
+    folder.mkdir()
+    (folder / "libtensorrt_rtx.so").symlink_to(library)
+    return folder

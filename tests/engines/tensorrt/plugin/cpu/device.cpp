@@ -1,5 +1,6 @@
 // A device on which the kernels run on a CPU. Its threads are fibers: each runs until it waits for others, and the one
-// that goes on then is drawn at random. So one that misses a barrier runs far ahead of the rest, or far behind.
+// that goes on then is drawn at random: all alike or, if the seed is odd, by warps, some of which run as far as they can
+// while others stand still. So one that misses a barrier runs far ahead of the rest, or far behind.
 //
 // Memory between barriers is seen by all at once here. What only weaker memory would show, this device does not.
 #include <ucontext.h>
@@ -21,6 +22,7 @@ constexpr unsigned char kUnset = 0xff, kCanary = 0xa5;
 
 struct Group {  // of threads that wait for each other
     int size = 0, waiting = 0, ended = 0;
+    unsigned rank = 0;  // of a warp: the highest goes on
     std::vector<struct Fiber*> members;
     float values[32] = {};
 };
@@ -42,6 +44,7 @@ struct Fiber {
 
 struct Device {
     int processors = 2, shared_of_block = 1 << 14, shared_of_processor = 1 << 15, cooperative = 1, threads = 64;
+    bool by_warps = false;
     std::mt19937 random;
     std::string error;
 };
@@ -82,6 +85,9 @@ std::unique_ptr<Block> make_block(unsigned number, dim3 grid, dim3 size, size_t 
     auto block = std::make_unique<Block>();
     block->all.size = static_cast<int>(size.x);
     block->warps = std::vector<Group>((size.x + 31) / 32);
+    for (Group& warp : block->warps) {
+        warp.rank = device.random();
+    }
     block->memory.reset(new unsigned char[shared + kGuard + 16]);
     size_t const beyond = reinterpret_cast<uintptr_t>(block->memory.get()) % 16;
     block->base = block->memory.get() + (beyond == 0 ? 0 : 16 - beyond);
@@ -127,6 +133,19 @@ bool all_ended(std::vector<std::unique_ptr<Block>> const& blocks, size_t shared)
     return true;
 }
 
+// Return the place in `ready` of the fiber that goes on.
+size_t draw() {
+    size_t const any = std::uniform_int_distribution<size_t>(0, ready.size() - 1)(device.random);
+    if (!device.by_warps) {
+        return any;
+    }
+    if (device.random() % 256 == 0) {
+        ready[any]->warp->rank = device.random();
+    }
+    auto const lower = [](Fiber const* one, Fiber const* other) { return one->warp->rank < other->warp->rank; };
+    return static_cast<size_t>(std::max_element(ready.begin(), ready.end(), lower) - ready.begin());
+}
+
 // Run blocks that may wait for each other.
 bool run_together(std::vector<unsigned> const& numbers, dim3 grid, dim3 size, size_t shared) {
     std::vector<std::unique_ptr<Fiber>> fibers;
@@ -136,7 +155,7 @@ bool run_together(std::vector<unsigned> const& numbers, dim3 grid, dim3 size, si
     }
     idle = 0;
     while (!ready.empty()) {
-        size_t const drawn = std::uniform_int_distribution<size_t>(0, ready.size() - 1)(device.random);
+        size_t const drawn = draw();
         current = ready[drawn];
         ready[drawn] = ready.back();
         ready.pop_back();
@@ -201,6 +220,7 @@ unsigned atomicAdd(unsigned* at, unsigned value) {
 
 void __nanosleep(unsigned) {
     ++cpu::idle;
+    cpu::current->warp->rank /= 2;  // others first
     cpu::ready.push_back(cpu::current);
     cpu::stop_here();
 }
@@ -258,6 +278,7 @@ extern "C" void cpu_device(int processors, int shared_of_block, int shared_of_pr
     cpu::device.shared_of_processor = shared_of_processor;
     cpu::device.cooperative = cooperative;
     cpu::device.threads = threads;
+    cpu::device.by_warps = seed % 2 == 1;
     cpu::device.random.seed(seed);
     cpu::device.error.clear();
 }
