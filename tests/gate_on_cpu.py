@@ -16,7 +16,8 @@ import torch
 
 from attn2trt.core.precision import PRECISIONS
 from attn2trt.engines.tensorrt.plugin.build import SOURCES
-from attn2trt.validate.metrics import Comparison, compare, measure
+from attn2trt.validate.comparison import Comparison, compare
+from attn2trt.validate.metrics import measure
 
 CPU = Path(__file__).parent / "engines/tensorrt/plugin/cpu"
 GUARD = 64
