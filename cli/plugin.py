@@ -10,8 +10,9 @@ import click
 
 from ..core.precision import FP32
 from ..errors import InputError
-from .options import PATH, output_options
+from .options import output_options
 from .output import print_json, print_lines, print_rich, stages
+from .parameters import PATH
 
 if TYPE_CHECKING:
     from ..workflows.plugin import Plugin
