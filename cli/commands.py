@@ -43,6 +43,15 @@ class LazyGroup(click.Group):
             raise click.UsageError(f"received command '{args[0]}'; expected one of {', '.join(COMMANDS)}{hint}", ctx)
         return super().resolve_command(ctx, args)
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Read the arguments; the help and the version are printed here, and may meet a closed pipe, too."""
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except BrokenPipeError as error:
+            raise StorageError(explain(error)[0]) from error
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command. click would end the process with exit code 1, a failed verdict, for a closed pipe.
 

@@ -175,6 +175,7 @@ def _work(run: Callable[[], NoReturn], writer: int) -> NoReturn:
     processes.leave_if_copy()
     flush()
     processes.note(finished=code)
+    sys.stdout.close()  # flushed above; a warning of a stream left open would be printed as an error
     sys.stdout = sys.stderr  # what is printed while the interpreter ends is no result
     sys.exit(code)
 

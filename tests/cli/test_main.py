@@ -199,7 +199,7 @@ def test_warnings_of_other_libraries_are_shown_with_debug_only(
     assert logging.root.manager.disable == logging.NOTSET
 
 
-@pytest.mark.parametrize("command", ["list backbones", "list backbones --json"])
+@pytest.mark.parametrize("command", ["list backbones", "list backbones --json", "--help"])
 @pytest.mark.parametrize("where", ["| true", ">/dev/full"])
 def test_an_output_that_cannot_be_written_is_one_line_and_exit_4(command: str, where: str) -> None:
     line = f"set -o pipefail; '{sys.executable}' -m attn2trt {command} {where}"
@@ -233,3 +233,10 @@ def test_escape_sequences_of_an_error_do_not_reach_the_terminal(raising: list[Ba
     raising.append(InputError("received \x1b[2Jname\x07; expected another"))
     assert one_line(run("list")) == "error: received \\x1b[2Jname\\x07; expected another"
     assert "\x1b" not in run("list", "--debug").stderr
+
+
+def test_warnings_as_errors_add_no_line_to_a_command_in_its_own_process() -> None:
+    environment = {**os.environ, "PYTHONWARNINGS": "error"}
+    line = [sys.executable, "-m", "attn2trt", "deploy", "se", "--bogus"]
+    ran = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (2, "", 1), ran.stderr
