@@ -53,7 +53,21 @@ def print_rich(*renderables: RenderableType) -> None:
     # by itself it ends the process with exit code 1, which is a failed verdict
     console.on_broken_pipe = _raise_again  # type: ignore[method-assign]
     for renderable in renderables:
+        _keep_words(renderable)
         console.print(_Printable(renderable))
+
+
+def _keep_words(renderable: RenderableType) -> None:
+    """Let the cells of every table fold a word that is too long for them: rich would cut it."""
+    from rich.console import Group
+    from rich.table import Table
+
+    if isinstance(renderable, Group):
+        for part in renderable.renderables:
+            _keep_words(part)
+    elif isinstance(renderable, Table):
+        for column in renderable.columns:
+            column.overflow = "fold"
 
 
 @dataclass(frozen=True)
