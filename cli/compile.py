@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..core.command_line import quoted
 from ..core.precision import PRECISIONS
 from ..engines.tensorrt.targets import name_targets
 from ..engines.tensorrt.versions import TACTICS
@@ -95,7 +96,7 @@ def command(
         print_lines("\n".join(_lines(found.path, plan)))
     where = "" if all(plan.gpu for plan in plans) else " on a machine that runs it"
     what = f"{'the plan' if len(plans) == 1 else 'each plan'} against the recorded PyTorch outputs{where}"
-    print_lines(f"next     attn2trt validate {found.path}   {what}: not checked so far")
+    print_lines(f"next     attn2trt validate {quoted(found.path)}   {what}: not checked so far")
 
 
 def _lines(folder: Path, plan: Plan) -> list[str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..core.bundle import MANIFEST
+from ..core.command_line import quoted
 from ..core.graph_io import FLOAT32
 from ..core.manifest import REPORT
 from ..engines.tensorrt.plans import plans_of
@@ -91,7 +91,7 @@ def _first(findings: Sequence[str]) -> list[str]:
 
 def next_lines(bundle: Bundle) -> list[str]:
     """The commands that a user is likely to need now."""
-    path = shlex.quote(str(bundle.path))
+    path = quoted(bundle.path)
     return [
         f"next     attn2trt validate {path}   the verdict again, on any machine, without PyTorch",
         f"         attn2trt verify {path}   hashes of every file",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from ..core.command_line import quoted
 from ..core.input_path import require_readable
 from ..errors import InputError
 from .options import bundle_argument, output_options
@@ -145,7 +146,7 @@ def _lines(bundle: Path, written: ServedBundle) -> list[str]:
         *(line for model in written.models for line in _model_lines(model)),
         *(f"left out   {line}" for line in written.left_out),
         f"serve      {serve}",
-        f"check      attn2trt validate {shlex.quote(str(bundle))} --server grpc://localhost:8001   "
+        f"check      attn2trt validate {quoted(bundle)} --server grpc://localhost:8001   "
         "the recorded cases through the server: not checked so far",
     ]
 

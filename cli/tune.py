@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..core.command_line import quoted
 from ..core.precision import PRECISIONS
 from ..engines.tensorrt.flavours import FLAVOURS
 from ..engines.tensorrt.versions import TACTICS
@@ -96,7 +97,9 @@ def command(
     if found.verdict is not None:
         print_rich(verdict_table(found.verdict))
         lines = [f"{name:8} {file}" for name, file in files.items()]
-        print_lines("\n".join([*lines, f"next     attn2trt benchmark {found.bundle.path}   it beside the others"]))
+        print_lines(
+            "\n".join([*lines, f"next     attn2trt benchmark {quoted(found.bundle.path)}   it beside the others"])
+        )
     return 0
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import CheckFailed, InputError
+from .command_line import quoted
 from .graph_io import FLOAT32, with_io
 from .manifest import HASH, MANIFEST, MODEL, REFERENCE, is_inside, manifest_hash, read_manifest
 from .manifest_entries import Manifest, PrecisionEntry, TunedEntry, TunedGraphEntry
@@ -207,7 +208,7 @@ def open_bundle(path: Folder) -> Bundle:
 
 def _why_no_bundle(folder: Path) -> str:
     if folder.suffix == ".onnx" and not folder.is_dir():
-        return f"it is an ONNX file; make a bundle of it by `attn2trt deploy {folder}`"
+        return f"it is an ONNX file; make a bundle of it by `attn2trt deploy {quoted(folder)}`"
     if folder.name == MANIFEST and folder.is_file():
         return f"it is the manifest of one; give its folder, {folder.parent}"
     if not folder.is_dir():

@@ -23,3 +23,9 @@ class CommandLine(tuple[str, ...]):
         if self.moved is None or not path.is_relative_to(self.moved[0]):
             return path
         return self.moved[1] / path.relative_to(self.moved[0])
+
+
+def quoted(path: Path) -> str:
+    """Return the path as an argument for a shell: one that begins with a dash is no option."""
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)

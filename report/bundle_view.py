@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 from ..core.bundle import MODEL, Bundle
+from ..core.command_line import quoted
 from ..core.manifest import REPORT
 from ..errors import InputError
 from ..modules.shapes import Shape
@@ -201,7 +202,7 @@ def _mapping(manifest: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _commands(bundle: Bundle, shown: Path) -> dict[str, str]:
-    path, name = shlex.quote(str(shown)), shlex.quote(bundle.name)
+    path, name = quoted(shown), shlex.quote(bundle.name)
     lower = next(iter(bundle.precisions), bundle.precision)
     is_file = "onnx_file" in bundle.manifest
     target = name if is_file else f"{name}{_shapes(bundle)}"
@@ -216,7 +217,7 @@ def _commands(bundle: Bundle, shown: Path) -> dict[str, str]:
         "compile": f"attn2trt compile {path} --precision {lower}",
         "benchmark": f"attn2trt benchmark {path}",
         "deploy": f"{deployed} --precision fp32,fp16 --force",
-        "netron": f"pip install netron && netron {shlex.quote(str(shown / MODEL))}",
+        "netron": f"pip install netron && netron {quoted(shown / MODEL)}",
     }
 
 

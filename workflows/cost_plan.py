@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from ..core.bundle import Bundle, Folder, open_bundle
+from ..core.command_line import quoted
 from ..core.precision import FP32, PRECISIONS
 from ..core.progress import Progress, silent
 from ..core.scratch import scratch
@@ -110,9 +111,9 @@ def _fix(bundle: Bundle, flavour: Flavour, precision: str, *, tuned: bool) -> st
     if precision not in bundle.graphs:
         return f"run attn2trt deploy with --precision fp32,{precision}, then attn2trt compile"
     if tuned:
-        return f"run attn2trt tune {bundle.path} --runtime {flavour.name} --precision {precision}"
+        return f"run attn2trt tune {quoted(bundle.path)} --runtime {flavour.name} --precision {precision}"
     target = " with --for and this GPU, as sm89" if flavour.targets else ""
-    return f"run attn2trt compile {bundle.path} --precision {precision}{target}"
+    return f"run attn2trt compile {quoted(bundle.path)} --precision {precision}{target}"
 
 
 def _runnable(bundle: Bundle, plans: Sequence[Plan]) -> Plan:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.bundle import Bundle, Folder, open_bundle
+from ..core.command_line import quoted
 from ..core.lock import owner
 from ..engines.tensorrt.plans import is_of_its_graph, plans_of
 from ..errors import InputError
@@ -61,9 +62,7 @@ def write_programs(bundle: Folder, out: Folder) -> Programs:
 
 def _commands(bundle: Bundle, folder: Path) -> tuple[str, tuple[str, ...]]:
     build = folder / "build"
-    made = (
-        f"cmake -S {shlex.quote(str(folder))} -B {shlex.quote(str(build))} && cmake --build {shlex.quote(str(build))}"
-    )
+    made = f"cmake -S {quoted(folder)} -B {quoted(build)} && cmake --build {quoted(build)}"
     runs = [[str(build / "infer_ort"), str(bundle.path), graph] for graph in dict.fromkeys(bundle.graphs.values())]
     runs += [
         [str(build / "infer_trt"), str(bundle.path), plan.file]
