@@ -121,12 +121,19 @@ def one_of(names: Iterable[str], nothing: str = "a name") -> str:
 
 
 def nearest(name: str, names: Iterable[str], otherwise: str) -> str:
-    """Return ``did you mean b?`` for a message, or ``otherwise`` if nothing is near."""
+    """Return ``did you mean b?`` for a message, or ``otherwise`` if nothing is near.
+
+    Of names that differ in capitals alone, the one nearest to ``name`` comes first.
+    """
+
+    def likeness(known: str) -> float:
+        return difflib.SequenceMatcher(None, name, known).ratio()
+
     spelt: dict[str, list[str]] = {}
     for known in names:
         spelt.setdefault(known.lower(), []).append(known)
     near = difflib.get_close_matches(name.lower(), spelt, n=3, cutoff=0.6)
-    close = [known for lower in near for known in spelt[lower]]
+    close = [known for lower in near for known in sorted(spelt[lower], key=likeness, reverse=True)]
     return f"did you mean {' or '.join(close)}?" if close else otherwise
 
 
