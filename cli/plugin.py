@@ -83,6 +83,7 @@ def _lines(made: Plugin, bundle: Path | None) -> list[str]:
     ]
     if made.graph is not None:
         words = ["attn2trt", "check", str(bundle), "--plan", "gates.plan", "--plugin", str(made.path), "--trust"]
+        words += [] if made.graph.precision == FP32 else ["--precision", made.graph.precision]
         lines += [
             f"graph    {made.path / made.graph.file}: {len(made.graph.gates)} of its nodes are the plugin's",
             f"next     {shlex.join(words)}   the verdict on its plan",
