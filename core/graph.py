@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import InputError
 from .tensor_spec import Axis, TensorSpec
 
 if TYPE_CHECKING:
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
 # torch.onnx writes opset 18 and up; 17 is converted down from it (passes/opset17.py), and 23 is the newest tried.
 OPSETS = range(17, 24)
 DEFAULT_OPSET = 17
+
+
+def require_opset(opset: int) -> None:
+    """Raise InputError for an opset that no graph is written in."""
+    if opset not in OPSETS:
+        expected = f"{OPSETS.start} to {OPSETS.stop - 1}"
+        raise InputError(f"received opset {opset}; expected {expected}; leave it out for {DEFAULT_OPSET}")
+
+
 # A protobuf file ends at 2 GiB; weights above this many bytes go to a file beside the graph.
 EXTERNAL_DATA_BYTES = 1_900_000_000
 WEIGHTS = "model.onnx.data"

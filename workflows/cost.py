@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ..core.graph import DEFAULT_OPSET, OPSETS
+from ..core.graph import DEFAULT_OPSET, require_opset
 from ..core.progress import Progress, silent
 from ..core.scratch import scratch
 from ..core.traffic import traffic
@@ -92,8 +92,7 @@ def cost(
         MissingRequirement: What the ``export`` extra installs is missing.
     """
     count = machine.thread_count(threads)
-    if opset not in OPSETS:
-        raise InputError(f"opset {opset} is not supported; expected {OPSETS.start} to {OPSETS.stop - 1}")
+    require_opset(opset)
     _check_target(target, shapes)
     rules = method if method is not None else Method(rounds=ROUNDS)
     with scratch("cost") as folder:

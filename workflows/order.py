@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..core.graph import OPSETS
+from ..core.graph import require_opset
 from ..core.preprocessing import Preprocessing
 from ..engines.tensorrt.flavours import RTX
 from ..engines.tensorrt.targets import parse_targets
-from ..errors import InputError
 from ..modules.target import Target
 from .options import Judging, PrecisionRequest, Weights
 from .place import Place
@@ -48,8 +47,7 @@ class Order:
         preprocessing: Preprocessing | None = None,
     ) -> Order:
         """Return the order for arguments of ``deploy``; raises InputError for a wrong one."""
-        if opset not in OPSETS:
-            raise InputError(f"opset {opset} is not supported; expected {OPSETS.start} to {OPSETS.stop - 1}")
+        require_opset(opset)
         build_for = parse_targets(capabilities, RTX)
         return cls(opset, PrecisionRequest.of(precision), weights, judging, build_for, preprocessing)
 

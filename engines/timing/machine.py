@@ -51,11 +51,15 @@ def physical_cores() -> int:
     return len(cores)
 
 
+# More than any machine runs well, and fewer than a process may start
+MOST_THREADS = 1024
+
+
 def thread_count(asked: int | None) -> int:
-    """Return the threads that were asked for, the physical cores if None. Raises InputError for less than 1."""
+    """Return the threads that were asked for, the physical cores if None. Raises InputError outside of MOST_THREADS."""
     count = asked if asked is not None else physical_cores()
-    if count < 1:
-        raise InputError(f"received {count} threads; expected 1 or more; correct threads")
+    if not 1 <= count <= MOST_THREADS:
+        raise InputError(f"received {count} threads; expected 1 to {MOST_THREADS}; correct --threads")
     return count
 
 

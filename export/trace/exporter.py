@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from ...core.dimension import Dim, is_name
-from ...core.graph import EXTERNAL_DATA_BYTES, OPSETS, WEIGHTS, OnnxGraph
+from ...core.graph import EXTERNAL_DATA_BYTES, WEIGHTS, OnnxGraph, require_opset
 from ...core.tensor_spec import TensorSpec
-from ...errors import InputError, ModuleRefused
+from ...errors import ModuleRefused
 from ...modules.target import Target
 from ..merged import Wiring, merged_modules, others_than
 from ..passes.opset17 import ToOpset17
@@ -35,8 +35,7 @@ def trace(target: Target, module: nn.Module, path: Path, *, opset: int) -> OnnxG
     module cannot take the target's shape, ModuleRefused if an axis cannot stay dynamic or ``opset`` cannot express an
     operator.
     """
-    if opset not in OPSETS:
-        raise InputError(f"opset {opset} is not supported; expected {OPSETS.start} to {OPSETS.stop - 1}")
+    require_opset(opset)
     program, axes = export_program(target, module)
     # before what depends on weights alone becomes constants of the program
     traced = digest(program, axes) if target.fingerprint is None else ""
