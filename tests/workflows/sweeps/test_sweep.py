@@ -15,7 +15,7 @@ from waiting import is_running, wait_for_text
 
 from attn2trt.core.channel import Message
 from attn2trt.core.lock import try_lock
-from attn2trt.core.processes import stage_seconds
+from attn2trt.core.processes import STAGE_SECONDS
 from attn2trt.core.worker import Worker
 from attn2trt.errors import InputError, StorageError
 from attn2trt.workflows.sweep import Progress, Sweep, sweep
@@ -67,7 +67,7 @@ def test_a_time_limit_is_that_of_one_job(stand_in: Path) -> None:
     outputs = [
         json.loads((stand_in / f"out/{name}.fp32/check/output.json").read_text()) for name in ("limited", "slow")
     ]
-    assert [output["limit"] for output in outputs] == [stage_seconds()] * 2
+    assert [output["limit"] for output in outputs] == [STAGE_SECONDS] * 2
 
 
 def test_a_process_that_has_grown_is_replaced(stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> None:
