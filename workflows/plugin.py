@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.bundle import Bundle, Folder, open_bundle, require_unchanged, sha256
-from ..core.lock import owner
+from ..core.new_folder import new_folder, require_free
 from ..core.precision import FP16, FP32, TF32
 from ..core.progress import Progress, silent
 from ..core.scratch import scratch
@@ -96,43 +93,17 @@ def compile_plugin(
             a file of the bundle has changed.
     """
     destination, report = Path(out), progress or silent
-    _require_free(destination)
+    require_free(destination)
     asked = () if targets is None else read_targets(targets)
     headers = find_headers(None if trt_include is None else Path(trt_include))
     toolkit = find_toolkit(None if cuda is None else Path(cuda))
     chosen = choose_targets(asked, toolkit)
-    with _written_whole(destination) as partial:
+    with new_folder(destination) as partial:
         graph = None if bundle is None else _write_graph(open_bundle(bundle), precision, partial, report)
         built = build_plugin(partial, toolkit, headers, chosen, progress=report)
         if graph is not None:
             built = _with_graph(built, graph)
     return Plugin(PluginBuild(destination, built.about), graph)
-
-
-@contextlib.contextmanager
-def _written_whole(destination: Path) -> Iterator[Path]:
-    """Yield a folder that takes the place of ``destination`` in the end, and goes if what happens inside fails."""
-    made = [folder for folder in destination.parents if not folder.exists()]
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    partial = destination.with_name(f".{destination.name}.partial-{owner()}")
-    try:
-        partial.mkdir()
-        yield partial
-        if destination.exists():
-            destination.rmdir()
-        partial.rename(destination)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        for folder in made:
-            with contextlib.suppress(OSError):  # not empty: the plugin is there
-                folder.rmdir()
-
-
-def _require_free(destination: Path) -> None:
-    if not all(folder.is_dir() for folder in destination.parents if folder.exists()):
-        raise InputError(f"{destination} lies below a file; give another folder with -o")
-    if os.path.lexists(destination) and (not destination.is_dir() or any(destination.iterdir())):
-        raise InputError(f"{destination} is not empty; expected a folder of its own; give another one with -o")
 
 
 def _write_graph(bundle: Bundle, precision: str, folder: Path, report: Progress) -> PluginGraph:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shlex
 import shutil
 from dataclasses import dataclass
@@ -11,7 +9,7 @@ from pathlib import Path
 
 from ..core.bundle import Bundle, Folder, open_bundle
 from ..core.command_line import quoted
-from ..core.lock import owner
+from ..core.new_folder import new_folder, require_free
 from ..engines.tensorrt.plans import is_of_its_graph, plans_of
 from ..errors import InputError
 from ..export.deploy_files import PROGRAMS, program_files
@@ -37,26 +35,11 @@ def write_programs(bundle: Folder, out: Folder) -> Programs:
     opened, destination = open_bundle(bundle), Path(out)
     if not opened.manifest["cases"]:
         raise InputError(f"{opened.path} has no recorded case that a program could run; deploy the target again")
-    if not all(folder.is_dir() for folder in destination.parents if folder.exists()):
-        raise InputError(f"{destination} lies below a file; give another folder with -o")
-    if os.path.lexists(destination) and (not destination.is_dir() or any(destination.iterdir())):
-        raise InputError(f"{destination} is not empty; expected a folder of its own; give another one with -o")
+    require_free(destination)
     files = program_files()
-    made = [folder for folder in destination.parents if not folder.exists()]
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    partial = destination.with_name(f".{destination.name}.partial-{owner()}")
-    try:
-        partial.mkdir()
+    with new_folder(destination) as partial:
         for name in files:
             shutil.copyfile(PROGRAMS / name, partial / name)
-        if destination.exists():
-            destination.rmdir()
-        partial.rename(destination)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        for folder in made:
-            with contextlib.suppress(OSError):  # not empty: the programs are there
-                folder.rmdir()
     return Programs(destination, tuple(files), *_commands(opened, destination))
 
 
