@@ -9,7 +9,6 @@ Written out in ONNX's own operators the node can be run, and judged, without the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
-from .rewrites.rewrite import Writer, constant, sizes
+from .rewrites.rewrite import Writer, alike, constant, sizes
 from .rewrites.tensorrt.gate_chain import Product, product_of
 from .rewrites.tensorrt.spatial_mean import SPATIAL, given, is_mean, reduce
 
@@ -188,12 +187,7 @@ def _are_alike(one: ir.Value, other: ir.Value) -> bool:
     """Return True for tensors of one type and one shape, all of whose sizes are known by number or name."""
     if one.dtype != other.dtype or one.shape is None or other.shape is None or len(one.shape) != len(other.shape):
         return False
-    pairs = zip(_named(one.shape), _named(other.shape), strict=True)
-    return all(first is not None and first == second for first, second in pairs)
-
-
-def _named(shape: Iterable[Any]) -> Iterator[int | str | None]:
-    yield from (size.value if isinstance(size, ir.SymbolicDim) else size for size in shape)
+    return all(alike([one, other], axis) for axis in range(len(one.shape)))
 
 
 def _put(graph: ir.Graph, gate: Gate) -> str:

@@ -125,8 +125,8 @@ def _taken(node: ir.Node, axis: int, sizes: list[Size]) -> tuple[int, ...] | Non
         return None
     if node.op_type == "Split":
         return tuple(range(len(sizes))) if _split_sizes(node, sizes) == sizes else None
-    bounds = _bounds(node, list(_ends(sizes))[-1])
     edges = list(_ends(sizes))
+    bounds = _bounds(node, edges[-1])
     found = [one for one in range(len(sizes)) if (edges[one], edges[one + 1]) == bounds]
     return tuple(found) if len(found) == 1 else None
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from .axis_sizes import HEIGHT, WIDTH
 from .rewrite import Writer, sizes
 from .split_reduction import reduced_axes
 
 LONGEST = 64  # of a longer axis the reduction is as fast
-HEIGHT, WIDTH = 2, 3
 
 
 class PooledMean:

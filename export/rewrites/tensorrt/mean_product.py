@@ -11,12 +11,12 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from ..axis_sizes import HEIGHT, WIDTH
 from ..rewrite import Writer, sizes
 from ..split_reduction import reduced_axes
 from .spatial_mean import given, keeps_axes, kind_of_mean, put_mean, with_axes, without_axes
 
 SHARE = 256
-HEIGHT, WIDTH = 2, 3
 
 
 class MeanProduct:
