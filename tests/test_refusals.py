@@ -104,7 +104,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     ),
     "an error of its own": (lambda: Mixing(lambda x, y: y.view(7)), BATCH, "change --shape or --dynamic"),
     "an antialiased resize": (
-        lambda: Mixing(lambda x, y: F.interpolate(y, size=4, mode="bilinear", antialias=True)),
+        lambda: Mixing(lambda x, y: F.interpolate(y, size=4, mode="bilinear", antialias=True, align_corners=True)),
         BATCH,
         "export with --opset 18",
     ),

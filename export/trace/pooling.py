@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.nn import functional as F
 
+from . import antialiased
 from .calls import Arguments, Rewrite, Size, arange, is_symbolic, sizes_of
 
 
@@ -153,7 +154,9 @@ def _rewrite_power(spatial: int, call: Arguments) -> Tensor | None:
     return power
 
 
-def _rewrite_area(call: Arguments) -> Tensor | None:
+def _rewrite_resize(call: Arguments) -> Tensor | None:
+    if call.get("antialias"):
+        return antialiased.resize(call)
     x, size = call["input"], call.get("size")
     if call.get("mode", "nearest") != "area":
         return None
@@ -171,7 +174,7 @@ _RESIZE = ("input", "size", "scale_factor", "mode", "align_corners", "recompute_
 
 
 def _table() -> dict[Any, tuple[tuple[str, ...], Rewrite]]:
-    table: dict[Any, tuple[tuple[str, ...], Rewrite]] = {F.interpolate: (_RESIZE, _rewrite_area)}
+    table: dict[Any, tuple[tuple[str, ...], Rewrite]] = {F.interpolate: (_RESIZE, _rewrite_resize)}
     averages: tuple[Any, ...] = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)
     maxima: tuple[Any, ...] = (F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d)
     inner = {torch._C._nn.adaptive_avg_pool2d: 2, torch._C._nn.adaptive_avg_pool3d: 3}

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from attn2trt.export.trace import attention, fourier
+from attn2trt.export.trace import antialiased, attention, fourier
 from attn2trt.export.trace.calls import bound
 from attn2trt.export.trace.folding import fold
 from attn2trt.export.trace.grids import linspace
@@ -31,6 +31,26 @@ def test_a_transposed_convolution_folds(options: tuple[object, ...]) -> None:
     patches = F.unfold(x, kernel, dilation, padding, stride)  # type: ignore[arg-type]
     expected = F.fold(patches, (9, 11), kernel, dilation, padding, stride)  # type: ignore[arg-type]
     torch.testing.assert_close(fold(patches, (9, 11), kernel, dilation, padding, stride), expected)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"size": (4, 23)},
+        {"size": (9, 11)},
+        {"size": 1},
+        {"scale_factor": 0.3},
+        {"scale_factor": (1.7, 0.6)},
+        {"scale_factor": 0.3, "recompute_scale_factor": True},
+    ],
+)
+def test_two_products_resize_with_antialiasing(sizes: dict[str, object], mode: str) -> None:
+    x = torch.randn(2, 3, 9, 11, dtype=torch.float64)
+    expected = F.interpolate(x, **sizes, mode=mode, antialias=True)  # type: ignore[arg-type]
+    found = antialiased.resize({"input": x, **sizes, "mode": mode, "antialias": True})
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    assert antialiased.resize({"input": x, **sizes, "mode": mode, "align_corners": True}) is None
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 8])
