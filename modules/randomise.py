@@ -22,7 +22,8 @@ https://arxiv.org/abs/1511.06422), so that activations and logits stay of order 
 - a weight of a module's own that starts at zero, the scale of a gate: as a normalisation's;
 - any other parameter that starts at or near a constant (layer scale, a class token): normal around it, deviation 0.2.
 
-The pass runs in float64 and what is taken from it is rounded to 12 bits, so that every build gives the same bits.
+The pass runs in float64, or in float32 if the forward takes nothing else. What is taken from it is rounded to 12 bits,
+so that every build gives the same bits.
 """
 
 from __future__ import annotations
@@ -70,7 +71,12 @@ def randomise(
             if is_plain and isinstance(part, _BatchNorm) and part.affine:
                 part.bias.add_(1.0)
         inputs = [tensor.double() if tensor.is_floating_point() else tensor for tensor in example]
-        usual = _calibrate_all(model, parts, branch_ends, inputs, generator)
+        try:
+            usual = _calibrate_all(model, parts, branch_ends, inputs, generator)
+        except Exception:  # a forward that makes float32 by itself, as a grid
+            model.float()
+            inputs = list(example)
+            usual = _calibrate_all(model, parts, branch_ends, inputs, generator)
         for _ in range(SHRINKS):
             ends = [part for part in parts if part in branch_ends]
             if not ends or _is_tame(model, inputs, usual):
@@ -186,7 +192,7 @@ def _draw(part: nn.Module, generator: torch.Generator, *, is_branch_end: bool) -
         for name, parameter in own.items():
             if name.endswith("weight") and not bool(parameter.any()):
                 _uniform(parameter, 0.6, 1.4, generator)
-            elif parameter.numel() == 1 or parameter.max() - parameter.min() < 1e-3:
+            elif parameter.numel() and parameter.max() - parameter.min() < 1e-3:
                 _normal(parameter, float(parameter.mean()), 0.2, generator)
 
 
@@ -210,7 +216,7 @@ def _scale_output(calibrated: dict[nn.Module, float], part: Any, _args: Any, out
         means = raw.mean([dim for dim in range(raw.ndim) if dim != channel])
         wanted = torch.ones_like(means)
         wanted[1::2] = -1.0
-        signs = torch.where(means * wanted < 0, -1.0, 1.0).to(scale.dtype)
+        signs = torch.where(means * wanted < 0, -1.0, 1.0).to(raw.dtype)
         part.weight.mul_(signs.reshape(-1, *[1] * (part.weight.ndim - 1)))
         raw = raw * signs.reshape(_channel_shape(part, output))
     calibrated[part] = size

@@ -176,6 +176,31 @@ def test_what_is_kept_is_not_scaled_at_a_branchs_end():
     assert torch.equal(model.se[2].weight, before)
 
 
+class Sampled(nn.Module):
+    """Samples its image at a grid that it makes, and has an embedding of no tokens."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix, self.tokens = nn.Conv2d(3, 4, 1), nn.Parameter(torch.zeros(1, 0, 4))
+
+    def forward(self, image):
+        line = torch.linspace(-1, 1, 5).float()
+        grid = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1).expand(len(image), -1, -1, -1)
+        return nn.functional.grid_sample(self.mix(image), grid, align_corners=True)
+
+
+def test_a_forward_of_float32_alone_is_scaled_in_float32_and_a_parameter_may_be_empty():
+    first, second = Sampled(), Sampled()
+    image = torch.randn(2, 3, 8, 8)
+    for module in (first, second):
+        randomise(module, [image], seed=0)
+    assert first.mix.weight.dtype == torch.float32
+    assert torch.equal(first.mix.weight, second.mix.weight)
+    size = (first.mix(image) - first.mix.bias.view(-1, 1, 1)).square().mean().sqrt()
+    assert size.item() == pytest.approx(1, rel=1e-3)
+    assert first(image).shape == (2, 4, 5, 5)
+
+
 def test_parameters_that_start_constant_are_moved():
     class Scaled(nn.Module):
         def __init__(self):
