@@ -49,6 +49,30 @@ SMALL_DETR = ",".join(
 )
 
 
+# of a transformer for images of 14 x 14 patches
+SMALL_VIT = "hidden_size=64,num_hidden_layers=4,num_attention_heads=4"
+SMALL_DEPTH = ",".join(
+    (
+        "reassemble_hidden_size=64,neck_hidden_sizes=16/32/32/64,fusion_hidden_size=32,head_hidden_size=16",
+        *(f"backbone_config.{option}" for option in SMALL_VIT.split(",")),
+        "backbone_config.image_size=98,backbone_config.out_indices=1/2/3/4",
+    )
+)
+SMALL_DECODER = ",".join(
+    (
+        "d_model=64,encoder_layers=2,decoder_layers=2,encoder_ffn_dim=128,decoder_ffn_dim=128,num_queries=20",
+        "encoder_attention_heads=4,decoder_attention_heads=4,backbone_config.backbone=resnet10t,num_labels=12",
+    )
+)
+SMALL_MASKS = ",".join(
+    (
+        "feature_size=64,mask_feature_size=64,hidden_dim=64,encoder_feedforward_dim=128,encoder_layers=2,decoder_layers=2",
+        "num_attention_heads=4,dim_feedforward=128,num_queries=20,num_labels=12,backbone_config.embed_dim=32",
+        "backbone_config.depths=1/1/2/1,backbone_config.num_heads=2/2/4/8,backbone_config.window_size=4",
+    )
+)
+
+
 @dataclass(frozen=True)
 class Model:
     """A row: the target, how it is called, the traced shape and what varies."""
@@ -94,6 +118,36 @@ def models() -> dict[str, Model]:
             "2x3x128x128",
             BATCH,
         ),
+        "dinov2": Model(
+            "DINOv2, shrunk",
+            f"transformers:Dinov2Model:{SMALL_VIT},image_size=98",
+            "2x3x98x98",
+            f"{BATCH},height=70:98:140:14,width=70:98:140:14",
+        ),
+        "dinov3": Model(
+            "DINOv3, shrunk", f"transformers:DINOv3ViTModel:{SMALL_VIT},intermediate_size=128", small, any_size
+        ),
+        "clip": Model(
+            "CLIP, the tower of images, shrunk",
+            f"transformers:CLIPVisionModelWithProjection:{SMALL_VIT},intermediate_size=128,image_size=96,patch_size=16",
+            small,
+            BATCH,
+        ),
+        "depth-anything": Model(
+            "Depth Anything, shrunk", f"transformers:depth_anything:{SMALL_DEPTH}", "2x3x98x98", BATCH
+        ),
+        "sam": Model(
+            "SAM, the encoder of images, shrunk",
+            f"transformers:SamVisionModel:{SMALL_VIT},mlp_dim=128,image_size=128,output_channels=32,window_size=4",
+            "2x3x128x128",
+            BATCH,
+        ),
+        "detr": Model("DETR, shrunk", f"transformers:detr:{SMALL_DECODER}", small, any_size),
+        "deformable-detr": Model(
+            "Deformable DETR, shrunk", f"transformers:deformable_detr:{SMALL_DECODER}", small, any_size
+        ),
+        "mask2former": Model("Mask2Former, shrunk", f"transformers:mask2former:{SMALL_MASKS}", small, BATCH),
+        "raft": Model("RAFT, small, 4 updates", "torchvision:raft_small:num_flow_updates=4", "2x3x128x128", BATCH),
     }
 
 

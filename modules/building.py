@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ..core.tensor_spec import Axis, TensorSpec
 from . import checkpoint as checkpoints
 from .backbones import index as backbones
+from .backbones import timm
 from .backbones.known import KNOWN, Backbone
 from .block_index import BlockInfo, OptionValue, block_info
 from .checks import check_module, check_runs, refused_sizes
@@ -129,7 +130,8 @@ class BackboneWithBlocks(Recipe):
 
         sizes = traced(inputs[0], axes)[1:]
         with seeded(self.seed):
-            module = backbones.create(self.backbone.name, pretrained=self.pretrained)
+            arguments = self.backbone.arguments
+            module = backbones.create(self.backbone.name, pretrained=self.pretrained, arguments=arguments)
             example = functools.partial(images, (1, *sizes), self.seed)
             return module, insert(module, self.backbone.name, self.insertions, lambda: [example()])
 
@@ -149,7 +151,8 @@ class BackboneWithBlocks(Recipe):
             example = images((CALIBRATION_BATCH, channels, CALIBRATION_SIZE, CALIBRATION_SIZE), self.seed)
         else:
             example = images((FEW, channels, height, width), self.seed)
-        with refused_sizes(name, {"image": tuple(example.shape)}):
+        advice = functools.partial(timm.advice_on_size, self.backbone, height, width)
+        with refused_sizes(name, {"image": tuple(example.shape)}, advice):
             randomise(module, [example], seed=self.seed, only=blocks if self.pretrained else None, keep=users_own)
         return self._pruned(module)
 
@@ -165,7 +168,9 @@ class BackboneWithBlocks(Recipe):
     def weights(self, digest: str) -> str:
         if self.pretrained:
             random = f"; its blocks random, seed {self.seed}" if self.insertions else ""
-            return f"timm's published weights of {self.backbone.name}{random}"
+            given = ",".join(f"{key}={value}" for key, value in self.backbone.arguments.items())
+            fitted = f", as timm fits them to {given}" if given else ""
+            return f"timm's published weights of {self.backbone.name}{fitted}{random}"
         return checkpoint_words(self.checkpoint, digest) or f"random, seed {self.seed}, scaled layer by layer"
 
 
@@ -197,11 +202,14 @@ class UserModule(Recipe):
 
 
 def images(shape: tuple[int, ...], seed: int) -> Tensor:
-    """Noise with a mean of its own per channel and per position: pure noise would leave every pooled value near 0."""
+    """Noise with a mean of its own per channel and per position: pure noise would leave every pooled value near 0.
+
+    The second axis of ``shape`` is that of the channels, or of the frames of a clip.
+    """
     import torch
 
     generator = torch.Generator().manual_seed(seed ^ IMAGE_SEED)
-    channels = torch.randn((*shape[:2], 1, 1), generator=generator)
+    channels = torch.randn((*shape[:2], *[1] * (len(shape) - 2)), generator=generator)
     positions = torch.randn((shape[0], 1, *shape[2:]), generator=generator)
     return torch.randn(shape, generator=generator) + channels + positions
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from ..errors import InputError
 from . import building, default_batch
 from .axis_places import IMAGE_AXES
 from .backbones import index as backbones
+from .backbones import timm
 from .block_index import ALL_AXES, BlockInfo, block_info, block_names
 from .checkpoint import locate, sha256, split
 from .dynamic import Ranges
@@ -188,7 +189,8 @@ def _block_plan(asked: _Asked) -> Plan:
 
 def _backbone_plan(asked: _Asked) -> Plan:
     parsed = asked.parsed
-    backbone = backbones.find(parsed.base.name)
+    arguments = _arguments(parsed.base)
+    backbone = backbones.find(parsed.base.name, arguments)
     infos = _check_inserted(parsed.insertions)
     shape = _single(asked.given, "image", (2, *backbone.size), asked.spec)
     if shape.sizes[1] != backbone.size[0]:
@@ -198,15 +200,16 @@ def _backbone_plan(asked: _Asked) -> Plan:
         )
     planned = default_batch.plans([shape], asked.dynamic, fixed=bool(asked.given), any_batch=asked.any_batch)
     _check_axes(infos, planned[0][0][0], asked.spec)
-    indices = _features(parsed.base)
+    indices = _features(parsed.base, arguments)
     weights: dict[str, Any] = {"seed": asked.seed, "pretrained": asked.pretrained, "checkpoint": asked.checkpoint}
     whole = building.BackboneWithBlocks(backbone, parsed.insertions, features=indices, **weights)
     papers = [backbone.paper, *(info.paper for info in infos)]
     facts = {
-        "output_names": ("logits",) if indices is None else tuple(f"features_{index}" for index in indices),
+        "output_names": _output_names(indices, arguments),
         "paper": " ".join(dict.fromkeys(filter(None, papers))),
         "source": backbone.source,
         "preprocessing": _of_size(backbone.preprocessing, *planned[0]),
+        "advice_on_sizes": partial(timm.advice_on_any_size, backbone),
     }
     return _first(Plan(parsed, whole, inputs, axes, facts) for inputs, axes in planned)
 
@@ -217,9 +220,10 @@ def _library_plan(asked: _Asked) -> Plan:
     base, insertions = asked.parsed.base, asked.parsed.insertions
     infos = _check_inserted(insertions)
     model = libraries.find(base.name, base.options, pretrained=asked.pretrained, trust=asked.trust)
-    shape = _single(asked.given, model.input_name, (2, *model.size), asked.spec)
-    planned = default_batch.plans([shape], asked.dynamic, fixed=bool(asked.given), any_batch=asked.any_batch)
-    _check_axes(infos, planned[0][0][0], asked.spec)
+    shapes = _shapes(asked.given, {name: (2, *sizes) for name, sizes in model.inputs.items()}, asked.spec)
+    planned = default_batch.plans(shapes, asked.dynamic, fixed=bool(asked.given), any_batch=asked.any_batch)
+    for image in planned[0][0]:
+        _check_axes(infos, image, asked.spec)
     from .libraries.recipe import LibraryModule
 
     whole = LibraryModule(base.name, model, insertions, seed=asked.seed, checkpoint=asked.checkpoint)
@@ -228,6 +232,7 @@ def _library_plan(asked: _Asked) -> Plan:
         "paper": " ".join(dict.fromkeys(filter(None, papers))),
         "source": model.source,
         "preprocessing": _of_size(model.preprocessing, *planned[0]),
+        "advice_on_sizes": lambda: f"give it the option {model.any_size}, or " if model.any_size else "",
     }
     return _first(Plan(asked.parsed, whole, inputs, axes, facts) for inputs, axes in planned)
 
@@ -291,25 +296,38 @@ def _check_inserted(insertions: Sequence[Part]) -> list[BlockInfo]:
     return infos
 
 
-def _features(base: Part) -> tuple[int, ...] | None:
-    unknown = [name for name in base.options if name not in FEATURE_OPTIONS]
-    if unknown:
-        raise InputError(
-            f"received options {', '.join(unknown)} for backbone {base.name}; expected {' or '.join(FEATURE_OPTIONS)} "
-            "there, any other after a block; write it there"
-        )
-    if not base.options:
+def _arguments(base: Part) -> dict[str, Any]:
+    """Return a backbone's options that are timm's, as timm takes them."""
+    given = {name: text for name, text in base.options.items() if name not in FEATURE_OPTIONS}
+    if not given:
+        return {}
+    require(PYTORCH)
+    from .libraries.library import parse_value
+
+    return {name: parse_value(text) for name, text in given.items()}
+
+
+def _output_names(indices: tuple[int, ...] | None, arguments: Mapping[str, Any]) -> tuple[str, ...]:
+    if indices is not None:
+        return tuple(f"features_{index}" for index in indices)
+    return ("embedding",) if arguments.get("num_classes") == 0 else ("logits",)
+
+
+def _features(base: Part, arguments: Mapping[str, Any]) -> tuple[int, ...] | None:
+    if not any(name in base.options for name in FEATURE_OPTIONS):
         return None
     require(PYTORCH)
     from .features import parse_indices
 
-    return parse_indices(base.name, base.options)
+    return parse_indices(base.name, base.options, arguments)
 
 
 def _check_axes(infos: Sequence[BlockInfo], image: TensorSpec, spec: str) -> None:
+    is_image = len(image.shape) == 4
+    names = IMAGE_AXES["nchw"] if is_image else {0: "batch"}
     for place, dim in enumerate(image.shape):
-        axis = IMAGE_AXES["nchw"].get(place)
-        if isinstance(dim, str) and axis is None:
+        axis = names.get(place)
+        if isinstance(dim, str) and axis is None and is_image:
             raise InputError(
                 f"received dynamic {dim} for {spec}; expected {' or '.join(ALL_AXES)}, since its weights fix the "
                 f"channels; leave {dim} out of --dynamic"
@@ -323,15 +341,36 @@ def _check_axes(infos: Sequence[BlockInfo], image: TensorSpec, spec: str) -> Non
 
 
 def _single(given: Sequence[Shape], name: str, default: tuple[int, ...], spec: str) -> Shape:
-    shape = named(given, [name])[0] if given else Shape(name, default)
-    if len(shape.sizes) != 4 or shape.dtype != "float32":
+    return _shapes(given, {name: default}, spec)[0]
+
+
+def _shapes(given: Sequence[Shape], defaults: Mapping[str, tuple[int, ...]], spec: str) -> list[Shape]:
+    """Return a shape for each input, by its name: a single one without a name is that of all that are alike."""
+    names = list(defaults)
+    if len(given) == 1 and not given[0].name and len({*defaults.values()}) == 1:
+        given = [replace(given[0], name=name) for name in names]
+    found = named(given, names) if given else [Shape(name, sizes) for name, sizes in defaults.items()]
+    if lacking := names[len(found) :]:
+        example = "x".join(map(str, defaults[lacking[0]]))
         raise InputError(
-            f"received shape {'x'.join(map(str, shape.sizes))}:{shape.dtype} for {spec}; expected four sizes of "
-            f"float32, (n, c, h, w); write it as {'x'.join(map(str, default))}"
+            f"received no shape for {lacking[0]} of {spec}; expected one for each of {', '.join(names)}; add --shape "
+            f"{lacking[0]}={example}"
+        )
+    return [_of_kind(shape, defaults[shape.name], spec) for shape in found]
+
+
+def _of_kind(shape: Shape, default: tuple[int, ...], spec: str) -> Shape:
+    """Return the shape of an image, or of whatever ``default`` is one of; InputError for another kind."""
+    is_image = len(default) == 4
+    if len(shape.sizes) != len(default) or shape.dtype != "float32":
+        expected = "four sizes of float32, (n, c, h, w)" if is_image else f"{len(default)} sizes of float32"
+        raise InputError(
+            f"received shape {'x'.join(map(str, shape.sizes))}:{shape.dtype} for {spec}; expected {expected}; write it "
+            f"as {'x'.join(map(str, default))}"
         )
     if shape.layout == "nhwc":
         raise InputError(f"received the layout nhwc for {spec}; expected (n, c, h, w), as it is built; leave it out")
-    return replace(shape, layout="nchw")
+    return replace(shape, layout="nchw") if is_image else shape
 
 
 def _opt(axes: Mapping[str, Any]) -> dict[str, int]:

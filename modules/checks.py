@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,7 @@ def _check_at(
     # a copy, since a forward pass may leave something behind
     module = copy_module(module, shares_parameters=True)
     shapes = {spec.name: spec.resolve(sizes) for spec in inputs}
-    advice = _advice_on_shared(inputs, axes)
+    advice = functools.partial(_advice_on_shared, inputs, axes)
     with refused_sizes(type(module).__name__, shapes, advice), torch.no_grad():
         module(*(_example(spec, shapes[spec.name]) for spec in inputs))
 
@@ -90,7 +91,9 @@ def _example(spec: TensorSpec, shape: tuple[int, ...]) -> Tensor:
 
 
 @contextmanager
-def refused_sizes(name: str, shapes: Mapping[str, tuple[int, ...]], advice: str = "") -> Iterator[None]:
+def refused_sizes(
+    name: str, shapes: Mapping[str, tuple[int, ...]], advice: Callable[[], str] = lambda: ""
+) -> Iterator[None]:
     """Turn what a forward pass raises into SizesRefused, one line with the sizes that it was given and ``advice``."""
     try:
         yield
@@ -98,6 +101,6 @@ def refused_sizes(name: str, shapes: Mapping[str, tuple[int, ...]], advice: str 
         raise
     except Exception as error:
         given = ", ".join(f"{key}={'x'.join(map(str, shape))}" for key, shape in shapes.items())
-        otherwise = f"expected sizes that its forward takes; {advice}change --shape or --dynamic"
+        otherwise = f"expected sizes that its forward takes; {advice()}change --shape or --dynamic"
         said = f"received {given} for {name}, which raised {raised(error)}; {remedy(error, otherwise)}"
         raise SizesRefused(said) from error

@@ -112,13 +112,16 @@ def _text(info: BlockInfo) -> BlockText:
 
 
 def _one_image(found: catalog.Plan) -> list[Tensor]:
-    """The traced inputs without values; a batch of images as one of them."""
+    """The traced inputs without values; a batch of images, or of what a library's model takes, as one of them."""
     import torch
 
     sizes: dict[str, Any] = {name: axis.opt for name, axis in found.axes.items()}
     shapes = [spec.resolve(sizes) for spec in found.inputs]
+    is_batch = bool(found.parsed.base.library)
     return [
-        torch.empty((1, *shape[1:]) if len(shape) == 4 else shape, dtype=getattr(torch, spec.dtype), device="meta")
+        torch.empty(
+            (1, *shape[1:]) if is_batch or len(shape) == 4 else shape, dtype=getattr(torch, spec.dtype), device="meta"
+        )
         for spec, shape in zip(found.inputs, shapes, strict=True)
     ]
 

@@ -55,10 +55,12 @@ def kept_keys(model: nn.Module, indices: Sequence[int]) -> Collection[str]:
     return {key.removeprefix("model.") for key in pruned.state_dict()}
 
 
-def parse_indices(name: str, options: Mapping[str, str]) -> tuple[int, ...] | None:
+def parse_indices(
+    name: str, options: Mapping[str, str], arguments: Mapping[str, Any] | None = None
+) -> tuple[int, ...] | None:
     """The indices that the options of backbone ``name`` ask for, all without ``out_indices``; None for the classifier.
 
-    InputError for an option that is neither ``features_only`` nor ``out_indices``, and for a value of another kind.
+    ``arguments`` are those that it is made with. Raises InputError for a value of another kind.
     """
     only, chosen = options.get("features_only", "false").lower(), options.get("out_indices")
     if only not in ("true", "false"):
@@ -75,7 +77,7 @@ def parse_indices(name: str, options: Mapping[str, str]) -> tuple[int, ...] | No
         return None
     if chosen is None:
         with torch.device("meta"):
-            model = create(name)
+            model = create(name, arguments=arguments)
         return tuple(range(len(getattr(model, "feature_info", ()))))
     parts = chosen.split("/")
     indices = tuple(int(part) for part in parts if part.isdecimal())

@@ -3,8 +3,9 @@
 BASE is a block, a backbone, ``LIBRARY:NAME``, ``file.py``, ``file.py:factory`` or ``py:package.module:factory``; BLOCK
 is a block, ``file.py:Class`` or ``py:package.module:Class``. A place is ``stageN``, a module path, or a glob over
 module paths.
-A backbone's options choose feature maps for outputs: ``resnet50:features_only=true,out_indices=2/3/4``. Those of a
-library's model are what the library takes: ``torchvision:deeplabv3_resnet50:num_classes=4``.
+A backbone's options choose feature maps for outputs, ``resnet50:features_only=true,out_indices=2/3/4``, or are keyword
+arguments of timm's, ``resnet50:num_classes=10``. Those of a library's model are what the library takes:
+``torchvision:deeplabv3_resnet50:num_classes=4``.
 """
 
 from __future__ import annotations

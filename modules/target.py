@@ -24,6 +24,7 @@ class Target:
     ``fingerprint`` identifies what ``build`` returns without calling it; None if only the built module tells (a user's
     own factory). ``fallbacks`` are the same target with a fixed batch, to be tried in turn if it refuses a batch that
     nobody asked for. ``preprocessing`` is how a photograph becomes the input, if the model's author says it.
+    ``advice_on_sizes`` returns the words for what makes such a module for images of any size, "" if nothing is known.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Target:
     fingerprint: str | None = None
     preprocessing: Preprocessing | None = None
     fallbacks: tuple[Target, ...] = ()
+    advice_on_sizes: Callable[[], str] = field(default=lambda: "", compare=False)
     weight_notes: list[str] = field(default_factory=list, compare=False)
     notes: list[str] = field(default_factory=list, compare=False)
 

@@ -176,7 +176,8 @@ def for_signature(module: nn.Module, dynamic: tuple[dict[int, object], ...]) -> 
 
 def _refusal(target: Target, failure: Exception | Violation | None) -> ModuleRefused:
     if isinstance(failure, Violation):
-        return ModuleRefused(f"{target.name} {failure}; {advice_on(failure)}")
+        first = target.advice_on_sizes() if failure.axis in ("height", "width") else ""
+        return ModuleRefused(f"{target.name} {failure}; {first}{advice_on(failure)}")
     if failure is None:
         return ModuleRefused(f"{target.name} cannot be traced: torch.export returned nothing; see --debug")
     advice = "rewrite what depends on the values of a tensor, or leave axes out of --dynamic; --debug shows where"

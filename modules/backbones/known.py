@@ -6,7 +6,8 @@ The entries for timm's networks equal timm's own configuration, and every count 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from ...core.preprocessing import Interpolation, Order, Preprocessing, Resize
 
@@ -19,7 +20,8 @@ class Backbone:
     """A classifier by name: input ``size`` (c, h, w) and how its published weights expect an image.
 
     ``macs`` are the multiply-accumulates of one image of that size, as modules/describe.py counts them. ``file`` is
-    the file of this folder that creates it, if timm does not. ``order`` is that of the image's channels.
+    the file of this folder that creates it, if timm does not. ``order`` is that of the image's channels. ``arguments``
+    are keyword arguments of timm's create_model, which neither count is for.
     """
 
     name: str
@@ -35,10 +37,13 @@ class Backbone:
     order: Order = "RGB"
     resize: Resize = "crop"
     file: str = "timm"
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def preprocessing(self) -> Preprocessing:
-        """Return how a photograph becomes an input of ``size``."""
+    def preprocessing(self) -> Preprocessing | None:
+        """Return how a photograph becomes an input of ``size``; None for channels of which no mean is known."""
+        if self.size[0] != len(self.mean):
+            return None
         return Preprocessing(
             resize=self.resize,
             crop=self.crop,

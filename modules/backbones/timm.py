@@ -5,9 +5,11 @@ timm, Wightman, https://github.com/huggingface/pytorch-image-models, Apache-2.0.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ...core.preprocessing import Interpolation, Resize
 from ...errors import InputError
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 # timm's crop modes, as its evaluation transforms read them
 _RESIZE: Mapping[str, Resize] = {"center": "crop", "squash": "stretch", "border": "letterbox"}
+ANY_SIZE: Mapping[str, Mapping[str, Any]] = {"dynamic_img_size=true": {"dynamic_img_size": True}}
 # Endings of what holds weights and no module
 WEIGHTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".tar")
 
@@ -83,18 +86,85 @@ def _libraries() -> str:
     return f"LIBRARY:NAME of {', '.join(LIBRARIES)}"
 
 
-def create(name: str, *, pretrained: bool = False) -> nn.Module:
-    """The classifier itself, on the CPU; InputError if its published weights cannot be had."""
+def adapted(backbone: Backbone, arguments: Mapping[str, Any]) -> Backbone:
+    """Return a backbone as timm makes it with keyword ``arguments``; InputError for those that it does not take."""
+    _check_own(backbone.name, arguments)
+    try:
+        without_values(backbone.name, arguments)
+    except NotImplementedError:  # an architecture that reads a value while it is built
+        create(backbone.name, arguments=arguments)
+    channels, height, width = backbone.size
+    sides = arguments.get("img_size", (height, width))
+    height, width = sides if isinstance(sides, list | tuple) else (sides, sides)
+    size = int(arguments.get("in_chans", channels)), int(height), int(width)
+    return replace(backbone, size=size, arguments=dict(arguments), parameters=None, macs=None)
+
+
+def _check_own(name: str, arguments: Mapping[str, Any]) -> None:
+    """Raise InputError for an argument by which timm itself would read weights, or export."""
     import timm
 
-    try:
-        module: nn.Module = timm.create_model(name, pretrained=pretrained)
-    except Exception as error:
-        if not pretrained:
-            raise
-        reason = " ".join(str(error).split())[:200]
+    own = [key for key in arguments if key in inspect.signature(timm.create_model).parameters or "pretrained" in key]
+    if own:
         raise InputError(
-            f"received --pretrained for {name}; expected its published weights within reach, got "
-            f"{type(error).__name__}: {reason}; leave --pretrained out, or give a file with --checkpoint"
-        ) from error
+            f"received option {own[0]} of backbone {name}; expected keyword arguments of the network, as num_classes "
+            "or img_size; leave it out, and give weights with --pretrained or --checkpoint"
+        )
+
+
+def without_values(name: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """Return the classifier on the meta device, which takes no time; raises as ``create`` does."""
+    import torch
+
+    with torch.device("meta"):
+        return create(name, arguments=arguments)
+
+
+def advice_on_size(backbone: Backbone, height: int, width: int) -> str:
+    """Return the options by which timm makes ``backbone`` for images of that size, in words; "" if there are none."""
+    side = str(height) if height == width else f"{height}/{width}"
+    size = height if height == width else (height, width)
+    return _advice(backbone, {f"img_size={side}": {"img_size": size}, **ANY_SIZE})
+
+
+def advice_on_any_size(backbone: Backbone) -> str:
+    """Return the same for images of any size."""
+    return _advice(backbone, ANY_SIZE)
+
+
+def _advice(backbone: Backbone, choices: Mapping[str, Mapping[str, Any]]) -> str:
+    found = []
+    for text, arguments in choices.items():
+        try:
+            without_values(backbone.name, {**backbone.arguments, **arguments})
+        except Exception:  # it has no such argument, or takes no such size
+            continue
+        found.append(text)
+    return f"give {backbone.name} the option {' or '.join(found)}, or " if found else ""
+
+
+def create(name: str, *, pretrained: bool = False, arguments: Mapping[str, Any] | None = None) -> nn.Module:
+    """The classifier itself, on the CPU.
+
+    Raises InputError if its published weights cannot be had, and for ``arguments`` that it does not take.
+    """
+    import timm
+
+    given = dict(arguments or {})
+    try:
+        module: nn.Module = timm.create_model(name, pretrained=pretrained, **given)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        if pretrained:
+            raise InputError(
+                f"received --pretrained for {name}; expected its published weights within reach, got "
+                f"{reason}; leave --pretrained out, or give a file with --checkpoint"
+            ) from error
+        if given and not isinstance(error, NotImplementedError):
+            written = ", ".join(f"{key}={value}" for key, value in given.items())
+            raise InputError(
+                f"received backbone {name} with {written}; expected keyword arguments of timm's {name}, got {reason}; "
+                "correct or leave them out; those of a block stand behind the block"
+            ) from error
+        raise
     return module

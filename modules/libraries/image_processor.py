@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 
 from ...core.preprocessing import BYTE, Interpolation, Preprocessing, Resize
 
 _LONGEST, _SHORTEST = "longest_edge", "shortest_edge"
+# what a post-processing reads of a model's output: ``outputs.logits``, ``outputs["logits"]``
+_READ = re.compile(r"\boutputs?(?:\.(\w+)|\[[\"'](\w+)[\"']\])")
 
 
 def default_processor(model_type: str) -> Any:
     """Return the processor that transformers has for a model type, with its defaults; None if it has none."""
+    kind = _processor_class(model_type)
+    return None if kind is None else kind()
+
+
+def read_by_post_processing(model_type: str) -> frozenset[str]:
+    """Return the names of a model's outputs that the post-processing of its image processor reads."""
+    kind = _processor_class(model_type)
+    names = [name for name in dir(kind) if "post_process" in name] if kind else []
+    found = "\n".join(inspect.getsource(getattr(kind, name)) for name in names)
+    return frozenset(first or second for first, second in _READ.findall(found))
+
+
+def _processor_class(model_type: str) -> Any:
     from transformers.models.auto.image_processing_auto import (
         IMAGE_PROCESSOR_MAPPING_NAMES,
         get_image_processor_class_from_name,
@@ -22,8 +39,7 @@ def default_processor(model_type: str) -> Any:
         return None
     choices = [*names.values()] if isinstance(names, Mapping) else list(names)
     name = next((one for one in choices if one and not one.endswith("Pil")), None) or next(filter(None, choices), None)
-    kind = get_image_processor_class_from_name(name) if name else None
-    return None if kind is None else kind()
+    return get_image_processor_class_from_name(name) if name else None
 
 
 def preprocessing_of(processor: Any, channels: int) -> Preprocessing | None:

@@ -52,8 +52,15 @@ LIBRARIES: Mapping[str, Library] = {
     "torchvision": Library(
         "torchvision",
         "pip install torchvision",
-        "classifiers, segmenters and one-stage detectors, by torchvision's names",
-        ("lraspp_mobilenet_v3_large", "deeplabv3_resnet50", "fcn_resnet50", "convnext_tiny", "retinanet_resnet50_fpn"),
+        "classifiers of images and clips, segmenters, one-stage detectors, optical flow, by torchvision's names",
+        (
+            "lraspp_mobilenet_v3_large",
+            "deeplabv3_resnet50",
+            "convnext_tiny",
+            "retinanet_resnet50_fpn",
+            "raft_small",
+            "r3d_18",
+        ),
     ),
     "ultralytics": Library(
         "ultralytics",
@@ -67,7 +74,7 @@ LIBRARIES: Mapping[str, Library] = {
         "transformers",
         "pip install transformers",
         "detectors, segmenters, classifiers and backbones, by model type, class, or a folder with config.json",
-        ("rt_detr", "d_fine", "detr", "segformer", "swinv2", "mobilevitv2", "Mask2FormerForUniversalSegmentation"),
+        ("rt_detr", "d_fine", "detr", "segformer", "mask2former", "depth_anything", "CLIPVisionModelWithProjection"),
     ),
 }
 

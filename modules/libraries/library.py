@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ast
+import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ...core.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
+NUMBERS = (bool, int, float)
 WORDS = {"true": True, "false": False, "none": None}
 
 
@@ -22,45 +25,65 @@ class LibraryModel:
     Attributes:
         source: Whose code it is, with the version: "torchvision 0.29.1 deeplabv3_resnet50".
         create: Returns the module in the library's own form, with the library's keys, anew at each call.
-        size: (c, h, w) of an input.
-        results: The class to stand before the module's own, whose ``forward`` takes one image tensor and returns the
-            tensors that become outputs, by name. ``keep_results`` puts it there.
+        inputs: The sizes of each input without the batch, by its name: (c, h, w) of an image, five with the batch of a
+            clip.
+        results: The class to stand before the module's own, whose ``forward`` takes the inputs and returns the tensors
+            that become outputs, by name. ``keep_results`` puts it there.
         finish: Takes the parts away that no result needs, after weights are loaded and blocks are put in; returns
             what it did, in words.
         is_optional: True for a key of the module that a checkpoint may lack, since ``finish`` takes its part away.
-        input_name: The name of the graph's input.
+        keywords: Further arguments of the module's own ``forward``, by their names.
         trained: The origin of the weights that ``create`` gives, in words; "" if they are random.
         paper: Where the model is described.
         preprocessing: The way from a photograph to the input; None if the library does not say it.
         notes: What was set for the export, in words.
-        left_out: Called with the module and images, returns what the module gives beside ``results``, in words.
+        left_out: Called with the module and its inputs, returns what the module gives beside ``results``, in words.
         digest: Of the files that ``create`` reads.
+        size_option: The option by which the model is made for another size of image; "" if there is none.
+        any_size: The option, with its value, by which it takes images of any size; "" if it needs none, or has none.
     """
 
     source: str
     create: Callable[[], nn.Module]
-    size: tuple[int, ...]
+    inputs: Mapping[str, tuple[int, ...]]
     results: type[Any]
     finish: Callable[[nn.Module], list[str]] = lambda _: []
     is_optional: Callable[[str], bool] = lambda _: False
-    input_name: str = "image"
+    keywords: Mapping[str, Any] = field(default_factory=dict)
     trained: str = ""
     paper: str = ""
     preprocessing: Preprocessing | None = None
     notes: tuple[str, ...] = ()
-    left_out: Callable[[nn.Module, Tensor], list[str]] = lambda *_: []
+    left_out: Callable[..., list[str]] = lambda *_: []
     digest: str = ""
+    size_option: str = ""
+    any_size: str = ""
 
 
-def keep_results(module: nn.Module, results: type[Any]) -> nn.Module:
-    """Return ``module``, changed in place, with ``results`` before its own class.
+def keep_results(module: nn.Module, results: type[Any], keywords: Mapping[str, Any] | None = None) -> nn.Module:
+    """Return ``module``, changed in place, with ``results`` before its own class, which has ``keywords`` to pass on.
 
     Its parts and its keys keep their paths, which a module around it would not.
     """
     own = type(module)
-    members = {"__module__": own.__module__, "__doc__": own.__doc__}
+    members = {"__module__": own.__module__, "__doc__": own.__doc__, "keywords": dict(keywords or {})}
     module.__class__ = type(own.__name__, (results, own), members)
     return module
+
+
+def keywords_of(forward: Callable[..., Any]) -> frozenset[str]:
+    """Return the names of a ``forward``'s arguments that are switches and numbers with a default."""
+    found = inspect.signature(forward).parameters.items()
+    return frozenset(key for key, one in found if one.default is not one.empty and _is_number(one))
+
+
+def _is_number(one: inspect.Parameter) -> bool:
+    """Return True for an argument whose default is a number or a switch, or is None with a type that says so."""
+    if one.default is not None:
+        return type(one.default) in NUMBERS
+    said = one.annotation if isinstance(one.annotation, str) else inspect.formatannotation(one.annotation)
+    words = {*re.findall(r"\w+", said)} - {"None", "Optional", "typing"}
+    return bool(words) and words <= {kind.__name__ for kind in NUMBERS}
 
 
 def parse_value(text: str) -> Any:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,56 +49,63 @@ class LibraryModule(building.Recipe):
         from ..randomise import randomise
 
         module, blocks = self._whole(inputs, axes)
+        shapes = [building.traced(spec, axes) for spec in inputs]
         if self.checkpoint is not None:
             self.weight_notes[:] = checkpoint.load_into(module, self.checkpoint, optional=self.model.is_optional)
-            return self._finished(module, building.traced(inputs[0], axes))
+            return self._finished(module, shapes)
         # what is taken away would not be reached by the example that scales the weights
-        shape = building.traced(inputs[0], axes)
-        module = self._finished(module, shape)
+        module = self._finished(module, shapes)
         users_own = [block for block in blocks if not type(block).__module__.startswith(f"{building.__package__}.")]
         only = blocks if self.model.trained else None
         if only is None or only:
-            with refused_sizes(self.name, {self.model.input_name: tuple(shape)}):
-                randomise(module, [self._example(module, shape)], seed=self.seed, only=only, keep=users_own)
+            with self._refused(shapes):
+                randomise(module, self._example(module, shapes), seed=self.seed, only=only, keep=users_own)
         return module
 
     def _whole(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> tuple[nn.Module, list[nn.Module]]:
         """Return the model with every part that the library gives it, and the blocks that were put in."""
         from ..placement import insert
 
-        sizes = building.traced(inputs[0], axes)[1:]
+        shapes = [(1, *building.traced(spec, axes)[1:]) for spec in inputs]
         with building.seeded(self.seed):
-            module = keep_results(self.model.create().eval(), self.model.results)
-            example: Callable[[], Tensor] = functools.partial(building.images, (1, *sizes), self.seed)
-            with refused_sizes(self.name, {self.model.input_name: (1, *sizes)}):
-                return module, insert(module, self.name, self.insertions, lambda: [example()])
+            module = keep_results(self.model.create().eval(), self.model.results, self.model.keywords)
+            with self._refused(shapes):
+                return module, insert(module, self.name, self.insertions, lambda: self._images(shapes))
 
     def _finish(self, module: nn.Module) -> None:
         self.notes[:] = [*self.model.notes, *self.model.finish(module)]
 
-    def _finished(self, module: nn.Module, shape: Sequence[int]) -> nn.Module:
+    def _finished(self, module: nn.Module, shapes: Sequence[Sequence[int]]) -> nn.Module:
         """Return the module without what no result needs, after a run that tells what it gives beside them."""
         self._finish(module)
-        with refused_sizes(self.name, {self.model.input_name: tuple(shape)}):
-            self.notes.extend(self.model.left_out(module, self._example(module, shape)))
+        with self._refused(shapes):
+            self.notes.extend(self.model.left_out(module, *self._example(module, shapes)))
         return module
 
-    def _example(self, module: nn.Module, shape: Sequence[int]) -> Tensor:
+    def _refused(self, shapes: Sequence[Sequence[int]]) -> AbstractContextManager[None]:
+        """Turn what the model raises at these shapes into a refusal, with the option of its size if it has one."""
+        option, sides = self.model.size_option, [*dict.fromkeys(shapes[0][-2:])]
+        choices = [f"{option}={'/'.join(map(str, sides))}" if option else "", self.model.any_size]
+        advice = f"give it the option {' or '.join(filter(None, choices))}, or " if any(choices) else ""
+        given = {name: tuple(shape) for name, shape in zip(self.model.inputs, shapes, strict=True)}
+        return refused_sizes(self.name, given, lambda: advice)
+
+    def _images(self, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
+        """Return images of these shapes, each of its own."""
+        return [building.images(tuple(shape), self.seed + place) for place, shape in enumerate(shapes)]
+
+    def _example(self, module: nn.Module, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
         """Return the images that scale the weights: small ones if the model takes them, which is sooner."""
         import torch
 
-        channels, height, width = shape[1:]
-        scale = min(1.0, CALIBRATION_SIDE / max(height, width))
-        sides = [math.ceil(side * scale / CALIBRATION_STEP) * CALIBRATION_STEP for side in (height, width)]
-        if scale < 1.0:
-            small = building.images((building.FEW, channels, *sides), self.seed)
-            try:
-                with torch.no_grad():
-                    module(small)
-            except Exception:  # a model of one size: it says so in whatever way it likes
-                return building.images((building.FEW, *shape[1:]), self.seed)
-            return small
-        return building.images((building.FEW, *shape[1:]), self.seed)
+        whole = [(building.FEW, *shape[1:]) for shape in shapes]
+        small = list(map(_reduced, whole))
+        if small != whole:
+            images = self._images(small)
+            with contextlib.suppress(Exception), torch.no_grad():  # a model of one size says so in its own way
+                module(*images)
+                return images
+        return self._images(whole)
 
     def weights(self, digest: str) -> str:
         if self.checkpoint is not None:
@@ -105,3 +113,12 @@ class LibraryModule(building.Recipe):
         if self.model.trained:
             return self.model.trained + (f"; its blocks random, seed {self.seed}" if self.insertions else "")
         return f"random, seed {self.seed}, scaled layer by layer"
+
+
+def _reduced(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of images whose longer side is CALIBRATION_SIDE at most."""
+    height, width = shape[-2:]
+    scale = CALIBRATION_SIDE / max(height, width)
+    if scale >= 1.0:
+        return shape
+    return (*shape[:-2], *(math.ceil(side * scale / CALIBRATION_STEP) * CALIBRATION_STEP for side in (height, width)))

@@ -1,7 +1,8 @@
-"""``torchvision:NAME``: classifiers, segmenters and the heads of one-stage detectors.
+"""``torchvision:NAME``: classifiers of images and of clips, segmenters, optical flow, heads of one-stage detectors.
 
 torchvision, https://github.com/pytorch/vision, BSD-3-Clause. Options are the keyword arguments of the model's own
-function, as ``torchvision:lraspp_mobilenet_v3_large:num_classes=4``.
+function, as ``torchvision:lraspp_mobilenet_v3_large:num_classes=4``, and switches and numbers that the model's forward
+takes, as ``torchvision:raft_small:num_flow_updates=4``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torchvision
@@ -21,20 +22,30 @@ from torch import Tensor, nn
 from torchvision.models import _api, get_model_builder, get_model_weights, list_models
 from torchvision.models.detection import FCOS, RetinaNet
 from torchvision.models.detection.ssd import SSD
+from torchvision.models.optical_flow import RAFT
 
 from ...core.preprocessing import Preprocessing
 from ...errors import InputError
 from ..block_index import nearest
-from .library import LibraryModel, one_line, parse_value
+from .library import LibraryModel, keywords_of, one_line, parse_value
 
 PREFIX = "torchvision:"
 AUX = "aux_classifier"
 ONE_STAGE = (RetinaNet, SSD, FCOS)
 IMAGE = 224
-OTHERS = {
-    torchvision.models.video: "takes clips, (n, c, t, h, w)",
-    torchvision.models.optical_flow: "takes two images and returns a list that grows by each iteration",
-    torchvision.models.quantization: "computes by PyTorch's own int8 kernels, which have no ONNX form",
+FRAMES = 16  # all of torchvision's take so many, and MViT no others
+FLOW = 128  # the least that the correlation pyramid of RAFT takes
+KINDS = {
+    "segmentation": torchvision.models.segmentation,
+    "detection": torchvision.models.detection,
+    "video": torchvision.models.video,
+    "flow": torchvision.models.optical_flow,
+}
+# what a two-stage detector is for, by what its name begins with, and what does the same in one stage
+ONE_STAGE_INSTEAD = {
+    "mask": "transformers:Mask2FormerForUniversalSegmentation or ultralytics:yolo11n-seg.yaml",
+    "keypoint": "transformers:VitPoseForPoseEstimation or ultralytics:yolo11n-pose.yaml",
+    "": "torchvision:retinanet_resnet50_fpn_v2 or torchvision:fcos_resnet50_fpn, or a DETR of transformers",
 }
 
 
@@ -42,8 +53,18 @@ class Logits(nn.Module):
     """A classifier: its scores as ``logits``."""
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """``(n, c, h, w)`` to ``(n, classes)``."""
+        """An image ``(n, c, h, w)`` or a clip ``(n, c, t, h, w)`` to ``(n, classes)``."""
         return {"logits": super().forward(image)}
+
+
+class Flow(nn.Module):
+    """An estimator of optical flow: the last of its updates as ``flow``."""
+
+    keywords: ClassVar[Mapping[str, Any]] = {}
+
+    def forward(self, image1: Tensor, image2: Tensor) -> dict[str, Tensor]:
+        """Two frames ``(n, c, h, w)`` to ``(n, 2, h, w)``, pixels to the right and down from the first."""
+        return {"flow": super().forward(image1, image2, **self.keywords)[-1]}
 
 
 class Maps(nn.Module):
@@ -63,12 +84,20 @@ class HeadAlone(nn.Module):
         return dict(detector.head(list(detector.backbone(image).values())))
 
 
-RESULTS: Mapping[str, type[Any]] = {"classification": Logits, "segmentation": Maps, "detection": HeadAlone}
+RESULTS: Mapping[str, type[Any]] = {
+    "classification": Logits,
+    "segmentation": Maps,
+    "detection": HeadAlone,
+    "video": Logits,
+    "flow": Flow,
+}
 NOTES: Mapping[str, tuple[str, ...]] = {
     "detection": (
         "the head before the suppression of overlaps: scores and boxes relative to the anchors, for every anchor",
         "resizing and normalisation, which the detector does in its forward, are left to the preprocessing",
-    )
+    ),
+    "video": ("a clip is (n, c, t, h, w), its frames resized, cropped and normalised as torchvision's weights say",),
+    "flow": ("flow is the last of the updates; both frames are scaled to -1 to 1, as torchvision's weights say",),
 }
 
 
@@ -76,27 +105,52 @@ def find(name: str, options: Mapping[str, str], *, pretrained: bool) -> LibraryM
     """Return a model of torchvision's; InputError for an unknown one, and for one that cannot be deployed."""
     _check_name(name)
     kind = _kind(name)
-    build = _Builder(name, {key: parse_value(text) for key, text in options.items()}, kind)
+    values = {key: parse_value(text) for key, text in options.items()}
+    of_forward = _of_forward(kind)
+    build = _Builder(name, {key: value for key, value in values.items() if key not in of_forward}, kind)
     shape = build.shape()
     if kind == "detection" and not isinstance(shape, ONE_STAGE):
+        instead = next(text for start, text in ONE_STAGE_INSTEAD.items() if name.startswith(start))
         raise InputError(
             f"received {PREFIX}{name}, a two-stage detector: its second stage crops by boxes that are left after a "
             "suppression of overlaps, and it returns a list of dicts; expected a head before suppression; "
-            "use torchvision:retinanet_resnet50_fpn_v2 or torchvision:fcos_resnet50_fpn, or a DETR of transformers"
+            f"use {instead}"
         )
     weights = get_model_weights(name).DEFAULT
-    preprocessing = _detector_image(shape) if kind == "detection" else _image(shape, weights)
+    preprocessing = _preprocessing(kind, shape, weights)
     return LibraryModel(
         source=f"torchvision {version('torchvision')} {name}",
         create=functools.partial(build, weights if pretrained else None),
-        size=preprocessing.size,
+        inputs=_inputs(kind, weights, preprocessing),
         results=RESULTS[kind],
+        keywords={key: value for key, value in values.items() if key in of_forward},
         finish=_without_aux if build.drops_aux else lambda _: [],
         is_optional=lambda key: build.drops_aux and key.startswith(f"{AUX}."),
         trained=f"torchvision's published weights {weights} of {name}" if pretrained else "",
         preprocessing=preprocessing,
         notes=NOTES.get(kind, ()),
+        size_option="image_size" if isinstance(getattr(shape, "image_size", None), int) else "",
     )
+
+
+def _of_forward(kind: str) -> Collection[str]:
+    """Return the names of options that go to the forward of a model of this kind."""
+    return keywords_of(RAFT.forward) if kind == "flow" else ()
+
+
+def _preprocessing(kind: str, shape: nn.Module, weights: Any) -> Preprocessing | None:
+    """Return the way from a photograph to the input; None for what takes more than one photograph."""
+    if kind in ("video", "flow"):
+        return None
+    return _detector_image(shape) if kind == "detection" else _image(shape, weights)
+
+
+def _inputs(kind: str, weights: Any, preprocessing: Preprocessing | None) -> dict[str, tuple[int, ...]]:
+    if kind == "flow":
+        return dict.fromkeys(("image1", "image2"), (3, FLOW, FLOW))
+    if preprocessing is None:
+        return {"clip": (3, FRAMES, *weights.transforms().crop_size)}
+    return {"image": preprocessing.size}
 
 
 def _check_name(name: str) -> None:
@@ -106,17 +160,15 @@ def _check_name(name: str) -> None:
             f"received target {PREFIX}{name}; expected one of the {len(names)} models of torchvision "
             f"{version('torchvision')}; {nearest(name, names, 'torchvision.models.list_models() has them')}"
         )
-    for module, why in OTHERS.items():
-        if name in list_models(module=module):
-            raise InputError(
-                f"received {PREFIX}{name}, which {why}; expected a classifier, a segmenter or a one-stage detector of "
-                "images; choose one, as torchvision:deeplabv3_resnet50"
-            )
+    if name in list_models(module=torchvision.models.quantization):
+        raise InputError(
+            f"received {PREFIX}{name}, which computes by PyTorch's own int8 kernels, which have no ONNX form; expected "
+            f"a model in float32; use {PREFIX}{name.removeprefix('quantized_')}, with --precision int8"
+        )
 
 
 def _kind(name: str) -> str:
-    kinds = {"segmentation": torchvision.models.segmentation, "detection": torchvision.models.detection}
-    return next((kind for kind, module in kinds.items() if name in list_models(module=module)), "classification")
+    return next((kind for kind, module in KINDS.items() if name in list_models(module=module)), "classification")
 
 
 @dataclass(frozen=True)

@@ -1,37 +1,49 @@
-"""``transformers:NAME``: detectors, segmenters, classifiers and backbones of images, by what the name is.
+"""``transformers:NAME``: detectors, segmenters, classifiers and backbones of images or clips, by what the name is.
 
 NAME is a folder with a ``config.json``, a model type (``rt_detr``), a class (``RTDetrForObjectDetection``,
 ``RTDetrConfig``) or, with --pretrained, a repository of the Hugging Face hub (``owner/name``). Options change the
-configuration. Nothing is fetched unless --pretrained asks for it, and no code of a repository is ever run.
+configuration, or are switches that the model's forward takes (``interpolate_pos_encoding=true``). Nothing is fetched
+unless --pretrained asks for it, and no code of a repository is ever run.
 
 transformers, https://github.com/huggingface/transformers, Apache-2.0.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import transformers
 from torch import Tensor, nn
 
+from ...core.preprocessing import Preprocessing
 from ...errors import InputError
 from .configuration import configured
-from .image_processor import preprocessing_of
-from .library import LibraryModel, tensors
-from .transformers_source import ATTENTION, PREFIX, TASKS, classes_of, find_source, quiet
+from .image_processor import preprocessing_of, read_by_post_processing
+from .library import LibraryModel, keywords_of, parse_value, tensors
+from .transformers_source import (
+    ATTENTION,
+    PREFIX,
+    TASKS,
+    Source,
+    classes_of,
+    find_source,
+    image_classes,
+    image_input,
+    needed,
+    quiet,
+)
 
-INPUT = "pixel_values"
-# The answers of heads, which their post-processing reads. What stands beside them is there for training.
+# The answers of heads, beside what the post-processing of an image processor reads. What else there is, training reads.
 ANSWERS = (
     *("logits", "pred_boxes", "pred_masks", "class_queries_logits", "masks_queries_logits", "cls_logits"),
     *("distillation_logits", "predicted_depth", "reconstruction", "keypoints", "heatmaps", "feature_maps"),
 )
 SIDES = {"OBJECT_DETECTION": 640, "UNIVERSAL_SEGMENTATION": 640, "SEMANTIC_SEGMENTATION": 512}
-SIDE = 224
+SIDE, FRAMES = 224, 16
+ANY_SIZE = "interpolate_pos_encoding"
 # Attributes of a configuration and their values in a graph, with the reason; left alone if they are so already.
 SWITCHES: Mapping[str, tuple[Any, str]] = {
     "return_dict": (True, "outputs have names"),
@@ -47,24 +59,35 @@ SWITCHES: Mapping[str, tuple[Any, str]] = {
 
 
 class Results(nn.Module):
-    """A model of images: its answers by transformers' names."""
+    """A model of images: its answers by transformers' names.
+
+    Subclasses have the name of its input, and ``read``, the outputs that its post-processing reads.
+    """
+
+    input_name: ClassVar[str]
+    read: ClassVar[frozenset[str]]
+    keywords: ClassVar[Mapping[str, Any]] = {}
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """``(n, c, h, w)`` to what the head answers."""
-        return answers(super().forward(pixel_values=image))
+        """``(n, c, h, w)``, or what the model calls a clip, to what the head answers."""
+        return self.answers(self.whole(image))
 
+    def whole(self, image: Tensor) -> Any:
+        """Return the output of the model itself."""
+        return super().forward(**{self.input_name: image}, **self.keywords)
 
-def answers(output: Any) -> dict[str, Any]:
-    """Return the tensors of a model's output that answer something; all of them if it has no head."""
-    found = dict(tensors(output))
-    return {name: found[name] for name in ANSWERS if name in found} or found
+    @classmethod
+    def answers(cls, output: Any) -> dict[str, Any]:
+        """Return the tensors of a model's output that answer something; all of them if it has no head."""
+        found = dict(tensors(output))
+        return {name: value for name, value in found.items() if name in ANSWERS or name in cls.read} or found
 
 
 def left_out(module: Any, image: Tensor) -> list[str]:
     """Return, in words, what a model gives beside its answers."""
     with torch.no_grad():
-        found = super(Results, module).forward(pixel_values=image)
-    kept = answers(found)
+        found = module.whole(image)
+    kept = module.answers(found)
     others = [name for name, value in found.items() if name not in kept and value is not None]
     return [f"outputs left out, which post-processing does not read: {', '.join(others)}"] if others else []
 
@@ -72,46 +95,62 @@ def left_out(module: Any, image: Tensor) -> list[str]:
 def find(name: str, options: Mapping[str, str], *, pretrained: bool) -> LibraryModel:
     """Return a model of transformers; InputError for a name that it does not know or a model of something else."""
     source = find_source(name, pretrained=pretrained)
-    config, kind = source.config, source.kind
-    with quiet(online=source.is_hub):
-        config = configured(config, options, PREFIX + name)
+    kind = source.kind
     _check_kind(kind, name)
-    notes = [*_attention(kind), *_switch(config)]
-    task = next((task for task in TASKS if kind.__name__ in classes_of(config.model_type, task)), "")
-    channels = int(getattr(config, "num_channels", None) or 3)
+    of_forward = {key for key in keywords_of(kind.forward) if not key.startswith(("output_", "return_"))}
     with quiet(online=source.is_hub):
-        processor = source.processor()
-        preprocessing = None if processor is None else preprocessing_of(processor, channels)
-    size = _size(config) or (preprocessing.size[1:] if preprocessing else (SIDES.get(task, SIDE),) * 2)
+        own = {key: text for key, text in options.items() if key not in of_forward}
+        config = configured(source.config, own, PREFIX + name)
+    notes = [*_attention(kind), *_switch(config)]
+    sizes, preprocessing = _sizes(source, config)
+    input_name = image_input(kind)
+    read = read_by_post_processing(config.model_type)
     return LibraryModel(
         source=f"transformers {version('transformers')} {kind.__name__}",
         create=lambda: source.create(config),
-        size=(channels, *size),
-        results=Results,
-        input_name=INPUT,
+        inputs={input_name: sizes},
+        results=type(Results.__name__, (Results,), {"input_name": input_name, "read": read}),
+        keywords={key: parse_value(text) for key, text in options.items() if key in of_forward},
         trained=source.trained,
         preprocessing=preprocessing,
         notes=tuple(notes),
         left_out=left_out,
         digest=source.digest,
+        size_option="image_size" if hasattr(config, "image_size") else "",
+        any_size=f"{ANY_SIZE}=true" if ANY_SIZE in of_forward and ANY_SIZE not in options else "",
     )
+
+
+def _sizes(source: Source, config: Any) -> tuple[tuple[int, ...], Preprocessing | None]:
+    """Return the sizes of an input, and the way from a photograph to it, which a clip has none of."""
+    task = next((task for task in TASKS if source.kind.__name__ in classes_of(config.model_type, task)), "")
+    channels = int(getattr(config, "num_channels", None) or getattr(config, "in_chans", None) or 3)
+    frames = _frames(config)
+    with quiet(online=source.is_hub):
+        processor = None if frames else source.processor()
+        preprocessing = None if processor is None else preprocessing_of(processor, channels)
+    size = _size(config) or (preprocessing.size[1:] if preprocessing else (SIDES.get(task, SIDE),) * 2)
+    return (*frames, channels, *size), preprocessing
+
+
+def _frames(config: Any) -> tuple[int, ...]:
+    """Return (t,) of a model of clips, which are (n, t, c, h, w); () for one of images."""
+    if not classes_of(config.model_type, "VIDEO_CLASSIFICATION"):
+        return ()
+    stated = getattr(config, "num_frames", None) or getattr(config, "frames_per_clip", None)
+    return (int(stated or FRAMES),)
 
 
 def _check_kind(kind: type[Any], name: str) -> None:
     """Raise InputError for a model that takes something else than one image tensor."""
-    parameters = inspect.signature(kind.forward).parameters
-    kinds = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    needed = [
-        key
-        for key, one in parameters.items()
-        if key not in ("self", INPUT) and one.default is one.empty and one.kind not in kinds
-    ]
-    if INPUT not in parameters or needed or getattr(kind, "main_input_name", INPUT) != INPUT:
-        takes = ", ".join(needed) or getattr(kind, "main_input_name", "something else")
-        raise InputError(
-            f"received {PREFIX}{name}, a {kind.__name__} that takes {takes}; expected a model of {INPUT} alone; "
-            "wrap it in a module of your own: FILE.py or py:package.module:factory"
-        )
+    if image_input(kind):
+        return
+    others = image_classes(kind.__module__)
+    instead = f"use {' or '.join(f'{PREFIX}{one}' for one in others)}, or " if others else ""
+    raise InputError(
+        f"received {PREFIX}{name}, a {kind.__name__} that takes {needed(kind)}; expected a model of pixel_values "
+        f"alone; {instead}wrap it in a module of your own: FILE.py or py:package.module:factory"
+    )
 
 
 def _attention(kind: type[Any]) -> list[str]:
@@ -133,7 +172,7 @@ def _switch(config: Any) -> Iterator[str]:
 
 def _size(config: Any) -> tuple[int, int] | None:
     """Return the (height, width) that a configuration is for, if it says it."""
-    stated = getattr(config, "image_size", None)
+    stated = getattr(config, "image_size", None) or getattr(config, "crop_size", None)
     if isinstance(stated, int):
         return stated, stated
     if isinstance(stated, list | tuple) and len(stated) == 2:

@@ -10,9 +10,10 @@ import hashlib
 import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import huggingface_hub.constants
 import torch
@@ -36,8 +37,11 @@ ATTENTION = "eager"
 # By these a model type becomes a class: the head that says most of an image first.
 TASKS = (
     *("OBJECT_DETECTION", "UNIVERSAL_SEGMENTATION", "INSTANCE_SEGMENTATION", "SEMANTIC_SEGMENTATION"),
-    *("IMAGE_CLASSIFICATION", "DEPTH_ESTIMATION", "IMAGE_TO_IMAGE", "BACKBONE"),
+    *("IMAGE_CLASSIFICATION", "DEPTH_ESTIMATION", "POSE_ESTIMATION", "IMAGE_MATTING", "NORMAL_ESTIMATION"),
+    *("KEYPOINT_DETECTION", "VIDEO_CLASSIFICATION", "TEXT_RECOGNITION", "IMAGE_TO_IMAGE", "BACKBONE", "IMAGE"),
 )
+# the names of an input that is an image or a clip
+INPUTS = ("pixel_values", "pixel_values_videos")
 
 
 @dataclass(frozen=True)
@@ -228,15 +232,60 @@ def classes_of(model_type: str, task: str) -> tuple[str, ...]:
 
 
 def _head(model_type: str, name: str) -> type[Any]:
-    """Return the class of a model type by its first task; InputError if it has none for images."""
+    """Return the class of a model type by its first task, else the model without a head.
+
+    Raises InputError if it has none of images.
+    """
     for task in TASKS:
         for one in classes_of(model_type, task):
             kind: type[Any] = getattr(transformers, one)
             return kind
+    bare = modeling_auto.MODEL_MAPPING_NAMES.get(model_type, "")
+    found = getattr(transformers, bare, None) if isinstance(bare, str) and bare else None
+    if found is not None and image_input(found):
+        return cast(type[Any], found)
+    others = image_classes(CONFIG_MAPPING[model_type].__module__.replace(".configuration_", ".modeling_"))
+    advice = " or ".join(f"{PREFIX}{one}" for one in others) or "its class, as transformers:RTDetrForObjectDetection"
     raise InputError(
         f"received target {PREFIX}{name}, a model type without a head for images; expected a detector, a segmenter, a "
-        "classifier or a backbone; name its class, as transformers:RTDetrForObjectDetection"
+        f"classifier or a backbone; name {advice}"
     )
+
+
+def image_input(kind: type[Any]) -> str:
+    """Return the name of the one tensor that a model takes, if that is an image or a clip; "" otherwise."""
+    parameters = inspect.signature(kind.forward).parameters
+    found = next((name for name in INPUTS if name in parameters and not _needed(kind, name)), "")
+    main = getattr(kind, "main_input_name", None) or found
+    return found if main in (found, "pixel_values") else ""
+
+
+def needed(kind: type[Any]) -> str:
+    """Return what a model takes beside an image, in words."""
+    return ", ".join(_needed(kind, *INPUTS)) or str(getattr(kind, "main_input_name", "something else"))
+
+
+def _needed(kind: type[Any], *but: str) -> list[str]:
+    kinds = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return [
+        key
+        for key, one in inspect.signature(kind.forward).parameters.items()
+        if key not in ("self", *but) and one.default is one.empty and one.kind not in kinds
+    ]
+
+
+def image_classes(module: str) -> list[str]:
+    """Return the classes of a file of transformers that are models of images alone."""
+    try:
+        file = import_module(module)
+    except Exception:  # one that needs another package, and none at all
+        return []
+    kinds: dict[str, Any] = {name: getattr(file, name, None) for name in getattr(file, "__all__", ())}
+    return [
+        name
+        for name, kind in kinds.items()
+        if _is(kind, transformers.PreTrainedModel) and not name.endswith("PreTrainedModel") and image_input(kind)
+    ]
 
 
 @contextlib.contextmanager

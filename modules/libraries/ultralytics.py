@@ -158,13 +158,12 @@ def _model(
     return LibraryModel(
         source=f"ultralytics {installed()} {name}",
         create=create,
-        size=size,
+        inputs={"images": size},
         results=Predictions,
         finish=_finish,
         is_optional=functools.partial(
             _is_under, tuple(f"model.{len(network.model) - 1}.{part}." for part in _unused(head))
         ),
-        input_name="images",
         trained=trained,
         paper=PAPER,
         preprocessing=_preprocessing(size, classifies=classifies),

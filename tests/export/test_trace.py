@@ -190,3 +190,20 @@ def test_a_branch_whose_other_side_is_the_same_function_is_no_restriction(tmp_pa
 
     graph = trace(target_of(PoolsToSeven()), PoolsToSeven().eval(), tmp_path / "m.onnx", opset=17)
     assert graph.axes == AXES
+
+
+class OfOneSize(Small):
+    """Stands for a transformer whose position embeddings are those of one size of image."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        if image.shape[2] != 8:
+            raise ValueError("images of height 8")
+        return super().forward(image)
+
+
+def test_what_makes_the_module_for_any_size_comes_first(tmp_path: Path) -> None:
+    target = target_of(OfOneSize(), advice_on_sizes=lambda: "give it the option any_size=true, or ")
+    with pytest.raises(
+        ModuleRefused, match=r"height.*; give it the option any_size=true, or .*'height' out of --dynamic"
+    ):
+        trace(target, OfOneSize().eval(), tmp_path / "m.onnx", opset=17)

@@ -48,6 +48,27 @@ def test_a_target_names_its_maps_and_drops_the_head():
     assert not any(".fc." in key and ".se." not in key for key in module.state_dict())
 
 
+def test_the_arguments_of_timm_decide_the_network_and_its_input():
+    target = resolve("resnet18:num_classes=10,in_chans=1,global_pool=max+eca@stage4", shapes=["2x1x64x64"])
+    module = target.build()
+    assert (module.fc.out_features, module.conv1.in_channels, module.global_pool.pool_type) == (10, 1, "max")
+    assert target.preprocessing is None
+    assert target.output_names == ("logits",)
+    assert resolve("resnet18:num_classes=0").output_names == ("embedding",)
+    assert resolve("vit_tiny_patch16_224:img_size=64/96").inputs[0].shape == (2, 3, 64, 96)
+    maps = resolve("vit_tiny_patch16_224:img_size=32,depth=2,features_only=true")
+    assert maps.output_names == ("features_0", "features_1")
+    assert [tuple(found.shape) for found in run(maps.build(), 32)] == [(1, 192, 2, 2)] * 2
+
+
+def test_a_size_that_an_argument_would_allow_is_refused_with_that_argument():
+    wanted = (
+        r"Input height.*give vit_tiny_patch16_224 the option img_size=64 or dynamic_img_size=true, or change --shape"
+    )
+    with pytest.raises(InputError, match=wanted):
+        resolve("vit_tiny_patch16_224:depth=1", shapes=["2x3x64x64"]).build()
+
+
 def test_all_maps_without_indices():
     assert resolve("resnet18:features_only=true").output_names == tuple(f"features_{index}" for index in range(5))
     assert resolve("resnet18:features_only=false").output_names == ("logits",)
@@ -83,7 +104,18 @@ def test_the_plain_backbone_beside_it_gives_the_same_maps():
         ("resnet18:features_only=true,out_indices=2-3", "expected ascending numbers from 0, with / between"),
         ("resnet18:features_only=true,out_indices=3/2", "expected ascending numbers from 0, with / between"),
         ("resnet18:features_only=true,out_indices=2/7", "received out_indices 2/7 for a ResNet; expected indices"),
-        ("resnet18:depth=3", "received options depth for backbone resnet18; expected features_only or out_indices"),
+        (
+            "resnet18:depth=3",
+            "received backbone resnet18 with depth=3; expected keyword arguments of timm's resnet18, got TypeError",
+        ),
+        (
+            "resnet18:pretrained=true",
+            "received option pretrained of backbone resnet18; expected keyword arguments of the network",
+        ),
+        (
+            "epsanet50:num_classes=3",
+            "received options num_classes for backbone epsanet50; expected none but features_only",
+        ),
     ],
 )
 def test_refuses(spec, message):

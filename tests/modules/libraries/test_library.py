@@ -8,8 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from attn2trt.core.tensor_spec import TensorSpec
+from attn2trt.errors import SizesRefused
 from attn2trt.modules.libraries.index import library_of
-from attn2trt.modules.libraries.library import keep_results, parse_value
+from attn2trt.modules.libraries.library import LibraryModel, keep_results, keywords_of, parse_value
+from attn2trt.modules.libraries.recipe import LibraryModule
 from attn2trt.modules.placement import Followed
 
 
@@ -37,6 +40,48 @@ def test_results_stand_before_the_class_and_paths_stay():
     assert list(found) == ["scores"]
     assert torch.equal(found["scores"], module.inner(x))
     assert isinstance(Net()(x), tuple)  # the class itself is as it was
+
+
+class Moved(nn.Module):
+    """Stands for a model of two frames that refines its answer: a list, the last entry of which counts."""
+
+    def __init__(self):
+        super().__init__()
+        self.match = nn.Conv2d(6, 2, 3, padding=1)
+
+    def forward(self, first, second, updates: int = 3, mask=None, exact: bool | None = None):
+        if first.shape[-1] % 8:
+            raise ValueError("sides in multiples of 8")
+        found = [self.match(torch.cat([first, second], 1))]
+        for _ in range(updates):
+            found.append(torch.tanh(found[-1]))
+        return found
+
+
+class Last(nn.Module):
+    def forward(self, first, second):
+        return {"flow": super().forward(first, second, **self.keywords)[-1]}
+
+
+def moved(size, keywords):
+    model = LibraryModel(
+        "none", Moved, dict.fromkeys(("first", "second"), (3, 16, 16)), Last, keywords=keywords, size_option="side"
+    )
+    return LibraryModule("none:moved", model), [TensorSpec(name, (2, 3, 16, size)) for name in model.inputs]
+
+
+def test_a_model_of_several_inputs_and_of_arguments_of_its_own_forward():
+    assert keywords_of(Moved().forward) == {"updates", "exact"}
+    recipe, inputs = moved(24, {"updates": 1})
+    module = recipe.build(inputs, {})
+    first, second = (torch.rand(1, 3, 16, 24) for _ in range(2))
+    assert torch.equal(module(first, second)["flow"], torch.tanh(module.match(torch.cat([first, second], 1))))
+    assert not torch.equal(*recipe._images([(1, 3, 8, 8)] * 2))  # two frames, not one twice
+    recipe, inputs = moved(20, {})
+    with pytest.raises(
+        SizesRefused, match=r"first=2x3x16x20, second=2x3x16x20 for none:moved.*option side=16/20, or change"
+    ):
+        recipe.build(inputs, {})
 
 
 @pytest.mark.parametrize(

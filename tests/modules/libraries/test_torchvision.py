@@ -105,9 +105,10 @@ def test_the_preprocessing_is_that_of_the_published_weights():
     [
         ("torchvision:resnet5", r"received target torchvision:resnet5; expected one of .* did you mean resnet50"),
         ("torchvision:fasterrcnn_resnet50_fpn", r"two-stage detector: .*suppression.* use torchvision:retinanet"),
-        ("torchvision:r3d_18", r"takes clips, \(n, c, t, h, w\)"),
-        ("torchvision:raft_small", "takes two images"),
-        ("torchvision:quantized_resnet18", "int8 kernels"),
+        ("torchvision:keypointrcnn_resnet50_fpn", r"two-stage detector: .* use transformers:VitPoseForPoseEstimation"),
+        ("torchvision:maskrcnn_resnet50_fpn", r"two-stage detector: .* use transformers:Mask2Former"),
+        ("torchvision:r3d_18", r"received shape 2x3x64x64:float32 .* expected 5 sizes .* as 2x3x16x112x112"),
+        ("torchvision:quantized_resnet18", r"int8 kernels.*use torchvision:resnet18, with --precision int8"),
         ("torchvision:resnet18:width=3", "received torchvision:resnet18 with width=3; .*unexpected keyword"),
         ("torchvision:resnet18+cbam", r"without a module path; .*torchvision:resnet18\+cbam@PATH"),
         ("torchvision:resnet18+cbam@layer4.1.bn9", r"no module of torchvision:resnet18 has; .*did you mean layer4.1"),
@@ -120,8 +121,25 @@ def test_what_is_refused(spec, message):
         resolve(spec, shapes=SMALL).build()
 
 
+def test_two_frames_and_a_clip_are_inputs_of_their_own():
+    flow = resolve("torchvision:raft_small:num_flow_updates=2", shapes=["2x3x136x128"], dynamic="batch=1:2:3,height")
+    assert {spec.name: spec.shape for spec in flow.inputs} == {
+        "image1": ("batch", 3, "height", 128),
+        "image2": ("batch", 3, "height", 128),
+    }
+    assert flow.preprocessing is None
+    assert [spec.shape for spec in resolve("torchvision:mvit_v2_s").inputs] == [(2, 3, 16, 224, 224)]
+    clip = resolve("torchvision:r3d_18", shapes=["2x3x8x32x32"], dynamic="batch=1:2:3,dim2=4:8:16")
+    assert clip.inputs[0].shape == ("batch", 3, "dim2", 32, 32)
+    with pytest.raises(
+        InputError, match=r"received no shape for image2 of torchvision:raft_small; .*add --shape image2"
+    ):
+        resolve("torchvision:raft_small", shapes=["image1=2x3x128x128"])
+
+
 def test_sizes_that_the_model_cannot_take_are_refused_with_its_reason():
-    with pytest.raises(InputError, match=r"image=2x3x64x64 for torchvision:vit_b_16.*Wrong image height"):
+    wanted = r"image=2x3x64x64 for torchvision:vit_b_16.*Wrong image height.*give it the option image_size=64"
+    with pytest.raises(InputError, match=wanted):
         resolve("torchvision:vit_b_16", shapes=SMALL).build()
 
 

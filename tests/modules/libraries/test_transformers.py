@@ -97,6 +97,40 @@ def test_the_head_of_a_model_type_and_of_a_class():
     assert resolve("transformers:detr").preprocessing.resize == "letterbox"
 
 
+VIT = "hidden_size=16,num_hidden_layers=1,num_attention_heads=2,intermediate_size=16,image_size=32"
+
+
+def test_a_model_without_a_head_and_an_option_of_the_forward():
+    assert resolve("transformers:vit_mae").source.endswith("ViTMAEModel")
+    assert resolve("transformers:clip_vision_model").source.endswith("CLIPVisionModel")
+    module = resolve(f"transformers:vit:{VIT},num_labels=3,interpolate_pos_encoding=true", shapes=SHAPE).build()
+    assert tuple(run(module)["logits"].shape) == (1, 3)
+    with pytest.raises(InputError, match=r"for transformers:vit.*give it the option image_size=64"):
+        resolve(f"transformers:vit:{VIT}", shapes=SHAPE).build()
+
+
+def test_a_model_of_clips():
+    target = resolve(f"transformers:videomae:{VIT},num_frames=4,num_labels=3")
+    assert target.inputs[0].shape == (2, 4, 3, 32, 32)
+    assert target.preprocessing is None
+    with torch.no_grad():
+        assert tuple(target.build()(torch.rand(1, 4, 3, 32, 32))["logits"].shape) == (1, 3)
+
+
+def test_what_post_processing_reads_is_an_answer():
+    from attn2trt.modules.libraries.image_processor import read_by_post_processing
+    from attn2trt.modules.libraries.transformers import Results
+
+    assert {"predicted_depth", "field_of_view"} <= read_by_post_processing("depth_pro")
+    assert {"keypoints", "scores", "descriptors", "mask"} <= read_by_post_processing("superpoint")
+    assert read_by_post_processing("bert") == frozenset()
+    depth = type("Depth", (Results,), {"read": frozenset({"field_of_view"})})
+    one = torch.ones(1)
+    found = depth.answers({"predicted_depth": one, "field_of_view": one, "features": one, "attentions": None})
+    assert list(found) == ["predicted_depth", "field_of_view"]
+    assert list(depth.answers({"last_hidden_state": one})) == ["last_hidden_state"]
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
@@ -106,7 +140,11 @@ def test_the_head_of_a_model_type_and_of_a_class():
         ),
         ("transformers:RTDetrForObjectDetectio", r"did you mean RTDetrForObjectDetection or .*\?$"),
         ("transformers:bert", "a model type without a head for images"),
-        ("transformers:CLIPModel", "a CLIPModel that takes input_ids; expected a model of pixel_values alone"),
+        (
+            "transformers:CLIPModel",
+            "a CLIPModel that takes input_ids; .* of pixel_values alone; use .*transformers:CLIPVisionModel",
+        ),
+        ("transformers:owlv2", "a model type without a head for images; .* name transformers:Owlv2VisionModel"),
         ("transformers:owner/name", "found none there; correct the path, or add --pretrained"),
         ("transformers:rt_detr:num_layers=3", "received option 'num_layers' of transformers:rt_detr"),
         (
