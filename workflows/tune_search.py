@@ -53,16 +53,20 @@ class Choice(NamedTuple):
 
 
 class Rewritten(NamedTuple):
-    """A graph, and the choices by which it was made of the first one, in turn."""
+    """A graph in a file and in memory, and the choices by which it was made of the first one, in turn.
+
+    The ``model`` stays as it is: a change is made to a copy, which shares its weights.
+    """
 
     path: Path
+    model: ir.Model
     choices: tuple[Choice, ...] = ()
 
 
 class Candidate(NamedTuple):
-    """A graph to be written: ``change`` of the graph ``of``, and all choices that it then consists of."""
+    """A graph to be written: ``change`` of the model ``of``, and all choices that it then consists of."""
 
-    of: Path
+    of: ir.Model
     change: Change
     choices: tuple[Choice, ...]
 
@@ -90,7 +94,7 @@ class Tuner:
         method: Method,
         progress: Progress,
     ) -> None:
-        self._start = start
+        self._start = Rewritten(start, ir.load(str(start)))
         self._bundle, self._folder, self._sizes = bundle, folder, sizes
         self._threads, self._method, self._progress = threads, method, progress
         self._at_both_distances = replace(method, distant_rounds=method.rounds // 2)
@@ -127,9 +131,9 @@ class Tuner:
     def _search(self) -> tuple[Path, Pair | None]:
         """Return the graph with the rewrites that are faster, and how it compares as a whole; None for no rewrite."""
         since = len(self._trials)
-        best = self._together(self._every_place(Rewritten(self._start)))
+        best = self._together(self._every_place(self._start))
         best = self._every_image(self._left_once_more(best, since))
-        if best.path == self._start:
+        if best is self._start:
             return best.path, None
         self._progress("timing the whole against the graph as it was")
         method, self._comparison.method = self._comparison.method, self._at_both_distances
@@ -154,7 +158,7 @@ class Tuner:
         Two poolings of one map put it in blocks of channels once, for instance, which does not pay off for one.
         """
         for rewrite in REWRITES:
-            if candidate := _on_all_kinds(self._start, best, rewrite):
+            if candidate := _on_all_kinds(self._start.model, best, rewrite):
                 self._progress(f"{ALL_KINDS}: {rewrite.name}")
                 best = self._fastest(best, ALL_KINDS, {rewrite.name: candidate})
                 self._trials = [
@@ -181,23 +185,20 @@ class Tuner:
 
     def _fastest(self, best: Rewritten, kind: str, candidates: Mapping[str, Candidate]) -> Rewritten:
         """Return the graph with every place of the kind as it is fastest, which may be as it is."""
-        written = {
-            name: self._written(candidate, len(self._trials) + place)
-            for place, (name, candidate) in enumerate(candidates.items())
-        }
-        pairs = self._comparison.compared(best.path, {name: graph for name, (graph, _) in written.items()})
+        written: dict[str, Rewritten] = {}
+        counts: dict[str, int] = {}
+        for name, candidate in candidates.items():
+            model = candidate.of.clone()
+            counts[name] = candidate.change(model)
+            path = self._folder / f"candidate-{len(self._trials) + len(written)}.onnx"
+            save(model, path)
+            written[name] = Rewritten(path, model, candidate.choices)
+        pairs = self._comparison.compared(best.path, {name: graph.path for name, graph in written.items()})
         differences = {name: pair.difference for name, pair in pairs.items()}
         chosen = fastest(differences)
-        for name, (_, count) in written.items():
+        for name, count in counts.items():
             self._trials.append(Trial(name, kind, count, pairs[name].before_ms, differences[name], name == chosen))
-        return best if chosen is None else Rewritten(written[chosen][0], candidates[chosen].choices)
-
-    def _written(self, candidate: Candidate, number: int) -> tuple[Path, int]:
-        model = ir.load(str(candidate.of))
-        count = candidate.change(model)
-        path = self._folder / f"candidate-{number}.onnx"
-        save(model, path)
-        return path, count
+        return best if chosen is None else written[chosen]
 
     def _new_comparison(self) -> Comparison[Path]:
         """Return the way to time graphs, with a watch that begins now."""
@@ -218,31 +219,30 @@ class Tuner:
 
 def _places(best: Rewritten) -> dict[str, dict[str, Candidate]]:
     """Return for every kind of place in the graph the rewrites that apply to it, by name."""
-    model = ir.load(str(best.path))
     found: dict[str, dict[str, Candidate]] = {}
     for rewrite in REWRITES:
-        for kind in kinds(model, rewrite):
+        for kind in kinds(best.model, rewrite):
             one = (Choice(rewrite, kind),)
             change = partial(_apply_all, choices=one)
-            found.setdefault(kind, {})[rewrite.name] = Candidate(best.path, change, best.choices + one)
+            found.setdefault(kind, {})[rewrite.name] = Candidate(best.model, change, best.choices + one)
     return found
 
 
-def _on_all_kinds(start: Path, best: Rewritten, rewrite: Rewrite) -> Candidate | None:
+def _on_all_kinds(start: ir.Model, best: Rewritten, rewrite: Rewrite) -> Candidate | None:
     """Return the graph with all kinds that a rewrite applies to rewritten by it, and the others as they are.
 
     None if that changes fewer than two kinds: one was tried alone.
     """
-    own = {kind for graph in (start, best.path) for kind in kinds(ir.load(str(graph)), rewrite)}
+    own = {kind for model in (start, best.model) for kind in kinds(model, rewrite)}
     if len(own) < 2:
         return None
     others = tuple(choice for choice in best.choices if choice.kind not in own)
-    model = ir.load(str(start))
+    model = start.clone()
     _apply_all(model, others)
     all_kinds = tuple(Choice(rewrite, kind) for kind in kinds(model, rewrite))
     if len(set(all_kinds) - set(best.choices)) < 2:
         return None
-    return Candidate(start, partial(_apply_all, choices=all_kinds, before=others), others + all_kinds)
+    return Candidate(model, partial(_apply_all, choices=all_kinds), others + all_kinds)
 
 
 def _is_in(trial: Trial, choices: Sequence[Choice]) -> bool:
@@ -251,21 +251,18 @@ def _is_in(trial: Trial, choices: Sequence[Choice]) -> bool:
     return trial.kind in of_its_rewrite or (trial.kind == ALL_KINDS and bool(of_its_rewrite))
 
 
-def _apply_all(model: ir.Model, choices: Sequence[Choice], before: Sequence[Choice] = ()) -> int:
-    """Make the choices, after those ``before`` them; return how many places they rewrote."""
-    for choice in before:
-        apply(model, choice.rewrite, choice.kind)
+def _apply_all(model: ir.Model, choices: Sequence[Choice]) -> int:
+    """Make the choices; return how many places they rewrote."""
     return sum(apply(model, choice.rewrite, choice.kind) for choice in choices)
 
 
 def _whole(best: Rewritten) -> dict[str, dict[str, Candidate]]:
     """Return the same of the graph as a whole."""
-    model = ir.load(str(best.path))
     found: dict[str, dict[str, Candidate]] = {}
     for rewrite in BATCH_REWRITES:
-        if kind := rewrite.kind(model.graph):
+        if kind := rewrite.kind(best.model.graph):
             change = partial(_once, rewrite=rewrite)
-            found.setdefault(kind, {})[rewrite.name] = Candidate(best.path, change, best.choices)
+            found.setdefault(kind, {})[rewrite.name] = Candidate(best.model, change, best.choices)
     return found
 
 

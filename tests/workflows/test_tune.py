@@ -411,6 +411,24 @@ def test_every_rewrite_is_tried_on_all_kinds_beside_what_was_kept_before(
     assert (written["Identity"], written["ReduceMean"], written["AveragePool"]) == (4, 2, 0)
 
 
+def test_the_graph_is_loaded_once(
+    fixed: Path, in_turn: Callable[..., list[list[str]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    load = ir.load
+
+    def counted(path: str) -> ir.Model:
+        loaded.append(path)
+        return load(path)
+
+    monkeypatch.setattr(tuner.ir, "load", counted)
+    in_turn(0.5)
+    best, tried = searched(fixed, tmp_path)
+    assert loaded == [str(fixed / MODEL)]
+    assert best is not None
+    assert len(tried.trials) == len([*tmp_path.glob("candidate-*.onnx")]) > 2
+
+
 def test_a_graph_without_any_place_is_not_timed(deployed: Path, timed: Callable[[float], list[list[str]]]) -> None:
     compared = timed(0.5)
     _, tried, _ = tuning.tune_bundle(deployed / "se", threads=1)
