@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import shutil
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,12 +23,15 @@ from ..core.lock import try_lock
 from ..engines.environment import ask_driver
 from ..engines.tensorrt.build import BuildOptions
 from ..engines.tensorrt.flavours import Flavour
+from ..engines.tensorrt.isolated import PARSE_SECONDS, networks_of
 from ..engines.tensorrt.plan_build import CACHE, PlanBuild, PlanRequest
 from ..engines.tensorrt.plans import Plan
 from ..engines.tensorrt.profiles import Profile
-from ..errors import CheckFailed, InputError, StorageError
+from ..errors import Attn2trtError, CheckFailed, InputError, StorageError
 
-ABOUT, MODULES = "built.json", "modules.json"
+log = logging.getLogger(__name__)
+
+ABOUT, MODULES, NETWORK = "built.json", "modules.json", "network.txt"
 OUT_OF_TIME = "no time was left"
 
 
@@ -189,13 +193,15 @@ class PlanCache:
     def build(self, wanted: Mapping[str, WrittenGraph]) -> dict[str, BuiltPlan | str]:
         """Return the plan of each graph, or why there is none; those of earlier runs are taken as they are.
 
+        Of graphs that TensorRT parses to the same network one is built: all have the plan of that graph.
+
         Raises MissingRequirement if there is no TensorRT or GPU to build with.
         """
-        found: dict[str, BuiltPlan | str] = {}
         plans: dict[Path, BuiltPlan | str] = {}
         running: deque[tuple[WrittenGraph, PlanBuild]] = deque()
+        first = self._first_of_its_network(list(wanted.values()))
         with contextlib.ExitStack() as stack:
-            for graph in {graph.folder: graph for graph in wanted.values()}.values():
+            for graph in {graph.folder: graph for graph in first.values()}.values():
                 if (known := self.known(graph)) is not None:
                     plans[graph.folder] = known
                     continue
@@ -208,9 +214,36 @@ class PlanCache:
                 running.append((graph, build))
             while running:
                 self._end(*running.popleft(), plans)
-        for name, graph in wanted.items():
-            found[name] = plans[graph.folder]
-        return found
+        return {name: plans[first[graph.folder].folder] for name, graph in wanted.items()}
+
+    def _first_of_its_network(self, wanted: Sequence[WrittenGraph]) -> dict[Path, WrittenGraph]:
+        """Return for the folder of each graph the first graph of the same network, one that has a plan before others.
+
+        A graph whose network is not known is the first of its own.
+        """
+        built = [self.graph_in(file.parent.name) for file in sorted(self._folder.glob(f"*/{ABOUT}"))]
+        graphs = {graph.folder: graph for graph in (*built, *wanted)}
+        networks = self._networks([*graphs.values()]) if len(graphs) > max(1, len(built)) else {}
+        first: dict[str, WrittenGraph] = {}
+        for folder, graph in graphs.items():
+            first.setdefault(networks.get(folder) or folder.name, graph)
+        return {graph.folder: first[networks.get(graph.folder) or graph.folder.name] for graph in wanted}
+
+    def _networks(self, graphs: Sequence[WrittenGraph]) -> dict[Path, str]:
+        """Return the hash of each graph's network by its folder, where it is kept; "" or none if nobody can tell."""
+        files = {graph.folder: graph.folder / NETWORK for graph in graphs}
+        new = [graph for graph in graphs if not files[graph.folder].exists()]
+        left = self._left()
+        seconds = PARSE_SECONDS if left is None else min(left, PARSE_SECONDS)
+        try:
+            orders = [PlanBuild(replace(self._request(graph), more_caches=())).order for graph in new]
+            found = networks_of(orders, seconds=seconds) if orders else []
+        except Attn2trtError as error:  # each graph is built then, which says what is wrong with it
+            log.info("networks are not compared: %s", error)
+            return {}
+        for graph, network in zip(new, found, strict=True):
+            files[graph.folder].write_text(network, encoding="utf-8")
+        return {folder: file.read_text(encoding="utf-8") for folder, file in files.items()}
 
     def graph_in(self, name: str) -> WrittenGraph:
         """Return the graph of a plan's folder, by the folder's name. Raises InputError if there is none."""

@@ -123,19 +123,9 @@ def build(order: Order) -> dict[str, Any]:
 
 def _serialized(library: Library, logger: Any, order: Order) -> tuple[Any, float]:
     """The plan's bytes, and the seconds that building took."""
-    trt, api = library.trt, library.api
-    builder = trt.Builder(logger)
-    network = builder.create_network(versions.network_flags(trt, api, weakly_typed=order.weakly_typed))
-    parser = trt.OnnxParser(network, logger)
-    if not parser.parse_from_file(str(order.graph)):
-        errors = [_node_error(parser.get_error(index), api) for index in range(parser.num_errors)]
-        raise CheckFailed(parser_message(errors, order.modules, str(library)))
+    builder = library.trt.Builder(logger)
     config = _config(library, builder, order)
-    if order.weakly_typed:
-        versions.allow_precision(trt, config, order.precision)
-        _set_io(trt, network, order.io)
-    else:
-        versions.keep_precision(trt, api, config, network, order.precision, order.graph)
+    network, _parser = parsed(library, builder, config, logger, order)
     if not order.targets:
         _set_cache(config, _known_kernels(order), [_listed(path, sha256) for path, sha256 in order.more_caches])
     since = time.perf_counter()
@@ -146,6 +136,27 @@ def _serialized(library: Library, logger: Any, order: Order) -> tuple[Any, float
     if not order.targets:
         _write_cache(config, order.cache)
     return plan, seconds
+
+
+def parsed(library: Library, builder: Any, config: Any, logger: Any, order: Order) -> tuple[Any, Any]:
+    """Return the network of the order's graph, its layers in the graph's precisions if TensorRT would choose them.
+
+    The parser comes with it: the network's weights may lie in its memory.
+
+    Raises CheckFailed if TensorRT refuses the graph.
+    """
+    trt, api = library.trt, library.api
+    network = builder.create_network(versions.network_flags(trt, api, weakly_typed=order.weakly_typed))
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse_from_file(str(order.graph)):
+        errors = [_node_error(parser.get_error(index), api) for index in range(parser.num_errors)]
+        raise CheckFailed(parser_message(errors, order.modules, str(library)))
+    if order.weakly_typed:
+        versions.allow_precision(trt, config, order.precision)
+        _set_io(trt, network, order.io)
+    else:
+        versions.keep_precision(trt, api, config, network, order.precision, order.graph)
+    return network, parser
 
 
 def _set_io(trt: Any, network: Any, io: str) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ...core.bundle import Bundle, spec_to_json
 from ...core.extend import changing, extend
+from ...core.scratch import scratch
 from ...errors import CheckFailed, StorageError
 from ..child import ANSWER_SECONDS, Child
 from ..runtime import Arrays
@@ -19,6 +21,7 @@ from .plans import Plan, kernels_name, layers_name, layers_role
 from .runtime_child import KERNELS, LAYERS
 
 BUILD_SECONDS = 3600
+PARSE_SECONDS = 300
 
 
 class IsolatedPlan(Child):
@@ -121,6 +124,18 @@ def start_build(order: Order, *, seconds: float = BUILD_SECONDS) -> BuildChild:
     child = BuildChild("engines.tensorrt.build_child", who=FLAVOURS[order.flavour].title, seconds=seconds)
     child.tell(order_to_json(order))
     return child
+
+
+def networks_of(orders: Sequence[Order], *, seconds: float = PARSE_SECONDS) -> list[str]:
+    """Return the hash of the network that TensorRT parses of each graph, in a process of its own; "" for one without.
+
+    Raises what ``load`` raises, and Interrupted if the process dies or takes more ``seconds``.
+    """
+    who = FLAVOURS[orders[0].flavour].title
+    with scratch("parsed") as folder, Child("engines.tensorrt.network_child", who=who, seconds=seconds) as child:
+        child.tell({"orders": [order_to_json(order) for order in orders], "log": str(folder / "log")})
+        child.load()
+        return [str(one) for one in child.answer("parsing the graphs")[0]["digests"]]
 
 
 def build_isolated(order: Order, *, seconds: float = BUILD_SECONDS) -> dict[str, Any]:

@@ -58,7 +58,8 @@ class PlanRequest:
 class PlanBuild:
     """A child process that builds one plan. Entered, it starts; ``result`` waits for it and moves the files in place.
 
-    Use it in a ``with`` statement: leaving ends the process and removes what is not in place.
+    Use it in a ``with`` statement: leaving ends the process and removes what is not in place. ``order`` is what the
+    process gets.
     """
 
     def __init__(self, request: PlanRequest, *, seconds: float = BUILD_SECONDS) -> None:
@@ -67,7 +68,7 @@ class PlanBuild:
         plans = (request.folder / FOLDER).resolve()
         known, known_sha256 = request.known_cache or ("", "")
         self._work = plans / f".partial-{owner()}-{request.precision}"
-        self._order = Order(
+        self.order = Order(
             graph=(request.folder / request.graph).resolve(),
             plan=self._work / "plan",
             log=self._work / "log",
@@ -88,7 +89,7 @@ class PlanBuild:
     def __enter__(self) -> PlanBuild:
         self._work.parent.mkdir(exist_ok=True)
         self._work.mkdir()
-        self._child = start_build(self._order, seconds=self._seconds)
+        self._child = start_build(self.order, seconds=self._seconds)
         return self
 
     def __exit__(
@@ -103,7 +104,7 @@ class PlanBuild:
         ``seconds`` limits the time from now on, in place of the limit that it began with. Raises what ``build`` raises.
         The log is in its place either way.
         """
-        request, order = self._request, self._order
+        request, order = self._request, self.order
         if seconds is not None:
             self._child.seconds = seconds
         log = log_name(request.flavour, request.precision, tuned=request.tuned)
@@ -131,7 +132,7 @@ class PlanBuild:
         return Plan(
             file=name,
             precision=request.precision,
-            graph=sha256(self._order.graph),
+            graph=sha256(self.order.graph),
             profiles=request.profiles,
             flags={key: value for key, value in vars(request.options).items() if value},
             tuned=request.tuned,

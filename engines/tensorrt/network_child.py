@@ -1,0 +1,54 @@
+"""The child process that parses graphs and answers with the hashes of their networks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from ...core.channel import failure
+from ...errors import CheckFailed
+from ..channel import receive, send
+from ..child import answers
+from .build import Order, parsed
+from .build_child import order_from_json
+from .device import Device
+from .flavours import FLAVOURS
+from .library import load, make_logger
+from .network_digest import network_digest
+
+
+def main() -> None:
+    """Parse the graphs of the orders in the first message."""
+    stream = answers()
+    send(stream, {})
+    message = receive(sys.stdin.buffer)
+    if message is None:
+        return
+    try:
+        found = digests([order_from_json(order) for order in message[0]["orders"]], Path(message[0]["log"]))
+    except Exception as error:
+        send(stream, failure(error))
+    else:
+        send(stream, {"digests": found})
+
+
+def digests(orders: Sequence[Order], log: Path) -> list[str]:
+    """Return the hash of the network of each order, all for one TensorRT and its targets; "" for one without.
+
+    Raises MissingRequirement if there is no such TensorRT, or no device and no target.
+    """
+    found = []
+    with ExitStack() as stack:
+        device = None if orders[0].targets else stack.enter_context(Device())
+        library = load(FLAVOURS[orders[0].flavour], device)
+        logger = make_logger(library.trt, log)
+        builder = library.trt.Builder(logger)
+        for order in orders:
+            try:
+                network, _parser = parsed(library, builder, builder.create_builder_config(), logger, order)
+                found.append(network_digest(library.trt, network))
+            except CheckFailed:  # its build says why
+                found.append("")
+    return found
