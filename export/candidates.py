@@ -98,7 +98,7 @@ def choices_of(source: Source, precision: str) -> tuple[Choice, ...]:
     model = ir.load(str(source.graph.path))
     found = [Choice(rewrite.name, kind, count) for rewrite in REWRITES for kind, count in kinds(model, rewrite).items()]
     if precision in CAST:
-        counts = {lowering: _changed(model, source, precision, lowering) for lowering in LOWERINGS}
+        counts = {lowering: len(changed_nodes(model, source, precision, lowering)) for lowering in LOWERINGS}
         found += [Choice(lowering.name, lowering.kind, count) for lowering, count in counts.items() if count]
     return tuple(sorted(found, key=lambda choice: promise(choice.name)))
 
@@ -206,7 +206,7 @@ def _change(graph: OnnxGraph, source: Source, precision: str, chosen: Sequence[C
             known = ", ".join(by_name)
             raise InputError(f"received the unknown choice {choice.name!r}; expected a rewrite, or one of {known}")
         lowering = by_name[choice.name]
-        if not _changed(model, replace(source, graph=graph), precision, lowering):
+        if not changed_nodes(model, replace(source, graph=graph), precision, lowering):
             raise InputError(f"{choice.name!r} changes nothing beside what else is chosen")
         change = _with(change, lowering, model.graph, source.io)
     return change
@@ -219,17 +219,17 @@ def _with(change: Change, lowering: Lowering, graph: ir.Graph, io: str) -> Chang
     return replace(change, kept={**change.kept, **dict.fromkeys(nodes, lowering.name)})
 
 
-def _changed(model: ir.Model, source: Source, precision: str, lowering: Lowering) -> int:
-    """Return the number of nodes that the choice of precision alone changes."""
+def changed_nodes(model: ir.Model, source: Source, precision: str, lowering: Lowering) -> frozenset[str]:
+    """Return the names of the nodes that the choice of precision alone changes in the ``model`` of the source."""
     from .passes.float_policy import plan
 
     change = _with(Change(), lowering, model.graph, source.io)
     if not (change.allowed or change.kept):
-        return 0
+        return frozenset()
     kept_by: Callable[[str], str] = keeper(source.graph, kept_in(source.graph, source.keep))
     plain = plan(model, PRECISIONS[precision], kept_by)
     changed = plan(model, PRECISIONS[precision], change.keeper(kept_by), allowed=change.allowed)
-    return len(plain.low ^ changed.low)
+    return plain.low ^ changed.low
 
 
 def _require_float(precision: str) -> None:

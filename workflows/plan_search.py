@@ -1,9 +1,9 @@
 """Find the graph that a TensorRT runs fastest on this GPU: candidates are built as plans, checked, and timed in turn.
 
 A build takes from seconds to minutes, a comparison a few. So every choice is tried by itself beside the plan of the
-graph as it is; the winners of different kinds of places are then combined, the most wanted combination first; what was
-left is tried beside the best. What there is no time for is listed. At the end the whole is held against the plan of
-the graph as it was.
+graph as it is, then several together (plan_combinations.py), the best so far beside what may be better, as long as
+something is. Of many plans that are as fast one looks faster by chance: what wins beside others has to win once more
+alone. What there is no time for is listed. At the end the whole is held against the plan of the graph as it was.
 """
 
 from __future__ import annotations
@@ -30,25 +30,14 @@ from ..errors import CheckFailed, InputError
 from ..validate.agreement import wrong_output
 from ..validate.cases import Case
 from ..validate.metrics import Reference
-from .comparison import Comparison, fastest
+from .comparison import Comparison
 from .plan_cache import BuiltPlan, PlanCache, Recipe, WrittenGraph
+from .plan_combinations import MOST, PLAIN, Candidate, Choice, beside, named, title, together, winners
 
 COMBINED = "several"
 # of the time for builds, what the choices by themselves may take
 SINGLES_SHARE = 2 / 3
 WHOLE = "tuned"
-PLAIN = "graph as it is"
-
-
-class Choice(Protocol):
-    """One rewrite at every place of a kind; two of one kind exclude each other."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def count(self) -> int: ...
 
 
 class Graphs(Protocol):
@@ -58,15 +47,19 @@ class Graphs(Protocol):
         """Return every choice that applies, the most promising first."""
         ...
 
+    def pairs(self) -> Sequence[Candidate]:
+        """Return the pairs of choices of two kinds that may do together what neither does alone.
+
+        One of a pair may be none of the choices: it applies only beside the other.
+        """
+        ...
+
     def write(self, chosen: Sequence[Choice], path: Path) -> Mapping[str, str]:
         """Write the graph with these choices, without any the graph as it is; return the module of each node.
 
         Raises InputError for choices that do not go together or change nothing.
         """
         ...
-
-
-Candidate = tuple[Choice, ...]
 
 
 class Found(NamedTuple):
@@ -158,7 +151,7 @@ class PlanSearch:
         self.build_plain()
         choices = self._graphs.choices()
         most = len(choices) if self._most is None else self._most
-        self.not_tried |= {_named(choice): f"only {most} choices were to be tried" for choice in choices[most:]}
+        self.not_tried |= {named(choice): f"only {most} choices were to be tried" for choice in choices[most:]}
         self._progress(f"building {len(choices[:most])} candidates")
         began = time.monotonic()
         if self._build_seconds is not None:
@@ -173,94 +166,106 @@ class PlanSearch:
         self._progress(f"timing {len(singles)} candidates beside the graph as it is")
         self._try((), singles)
 
-    def winners(self) -> list[Candidate]:
-        """Return for each kind of place the fastest choice that is faster by itself, the best first."""
-        singles: dict[Candidate, Difference] = {
-            one: trial.difference for one, trial in self.trials.items() if len(one) == 1
-        }
-        winners = []
-        for kind in dict.fromkeys(one[0].kind for one in singles):
-            name = fastest({_form(one): found for one, found in singles.items() if one[0].kind == kind})
-            winners += [one for one in singles if _form(one) == name]
-        return sorted(winners, key=lambda one: singles[one].ms)
-
-    def together(self) -> list[Candidate]:
-        """Return the combinations of the winners: all of them, then without the last, and so on."""
-        winners = self.winners()
-        return [_together(winners[:count]) for count in range(len(winners), 1, -1)]
-
     def build_together(self) -> None:
-        """Build the combinations of the winners, beside each other."""
-        self._build(self.together())
+        """Build the winners together, and what is to be tried beside them, beside each other."""
+        if self._build_seconds is not None:
+            self._cache.build_until(time.monotonic() + self._build_seconds * (1 - SINGLES_SHARE))
+        timed = self._timed()
+        several = together(timed)
+        best = several[0] if several else tuple(winners(timed))
+        self._build([*several, *self._beside(best)])
 
     def combine(self) -> Found:
-        """Try the winners together, then what was left beside the best; hold the whole against the graph as it was."""
-        best: Candidate = ()
-        if winners := self.winners():
-            best = self._improved(winners[0], self.together(), f"combining {len(winners)} choices")
-            best = self._beside_the_best(best)
-        return self._whole(best)
-
-    def _beside_the_best(self, best: Candidate) -> Candidate:
-        """Try every choice of another kind that is not clearly slower beside the best, as long as one pays off."""
+        """Try choices together as long as the best of them is faster; hold the whole against the graph as it was."""
+        timed = self._timed()
+        best = self._improved(tuple(winners(timed)[:1]), together(timed))
         while True:
-            kinds = {choice.kind for choice in best}
-            left = [
-                _together([best, one])
-                for one, trial in self.trials.items()
-                if len(one) == 1 and one[0].kind not in kinds and not trial.difference.low_ms > 0
-            ]
-            left = [one for one in left if one not in self.trials]
-            better = self._improved(best, left, f"trying {len(left)} more choices beside the best")
+            better = self._improved(best, self._beside(best))
             if better == best:
-                return best
+                return self._whole(best)
             best = better
 
-    def _improved(self, best: Candidate, others: Sequence[Candidate], saying: str) -> Candidate:
-        """Return the fastest of the others that is faster than the best, or the best."""
-        if not others:
+    def _timed(self) -> dict[Choice, Difference]:
+        """Return the difference of each choice by itself, the most promising first."""
+        return {one[0]: trial.difference for one, trial in self.trials.items() if len(one) == 1}
+
+    def _beside(self, best: Candidate) -> list[Candidate]:
+        """Return what is to be tried beside the best; nothing if enough was tried."""
+        timed, known = self._timed(), {*self._graphs.choices()}
+        # a choice that applies alone, but has no time, was refused or left out
+        pairs = [pair for pair in self._graphs.pairs() if all(one in timed or one not in known for one in pair)]
+        several = sum(len(one) > 1 for one in self.plans)
+        return beside(best, timed, pairs, self._is_tried)[: max(0, MOST - several)]
+
+    def _is_tried(self, one: Candidate) -> bool:
+        return one in self.trials or title(one) in self.not_tried
+
+    def _improved(self, best: Candidate, others: Sequence[Candidate]) -> Candidate:
+        """Return the fastest of the others that is faster than the best, or the best.
+
+        What was built but not timed yet is among the others.
+        """
+        if new := [one for one in others if one not in self.plans and not self._is_tried(one)]:
+            self._progress(f"building {len(new)} combinations")
+            self._build(new)
+        built = [one for one in self.plans if len(one) > 1 and not self._is_tried(one)]
+        if not built:
             return best
-        self._progress(saying)
-        self._build(others)
-        found = self._try(best, [one for one in others if one in self.plans])
-        name = fastest({_form(one): difference for one, difference in found.items()})
-        return next((one for one in others if _form(one) == name), best)
+        self._progress(f"timing {len(built)} combinations beside {title(best)}")
+        found = self._try(best, built)
+        faster = sorted((one for one in found if found[one].is_faster), key=lambda one: found[one].sum_ms)
+        if len(found) == 1:
+            return next(iter(faster), best)
+        return next((one for one in faster if self._is_faster_again(best, one)), best)
+
+    def _is_faster_again(self, best: Candidate, one: Candidate) -> bool:
+        """Return True if a candidate that was the fastest of many is faster than the best alone, too."""
+        return any(difference.is_faster for difference in self._try(best, [one], checked=True).values())
 
     def _build(self, wanted: Sequence[Candidate]) -> None:
         """Write and build candidates; one that cannot be is noted, unless it is the graph as it is."""
         written: dict[str, WrittenGraph] = {}
-        by_form = {_form(one): one for one in wanted if one not in self.plans}
-        if by_form and (why := self._cache.why_not_now()):
-            if PLAIN in by_form:
+        by_title = {title(one): one for one in wanted if one not in self.plans}
+        if by_title and (why := self._cache.why_not_now()):
+            if PLAIN in by_title:
                 raise CheckFailed(f"the plan of the graph as it is was not built: {why}")
-            self.not_tried |= dict.fromkeys(by_form, why)
+            self.not_tried |= dict.fromkeys(by_title, why)
             return
-        for form, one in by_form.items():
+        for name, one in by_title.items():
             try:
                 with self._cache.writing(self._name) as path:
-                    written[form] = self._cache.keep_graph(path, self._graphs.write(one, path))
+                    written[name] = self._cache.keep_graph(path, self._graphs.write(one, path))
             except InputError as error:
-                self.not_tried[form] = str(error)
-        for form, built in self._cache.build(written).items():
-            if not isinstance(built, str):
-                self.plans[by_form[form]] = built
-                self.builds.append({"form": form, "seconds": built.plan.seconds})
-            elif form == PLAIN:
+                self.not_tried[name] = str(error)
+        for name, built in self._cache.build(written).items():
+            same = None if isinstance(built, str) else self._with_graph(built.graph.folder)
+            if same is not None:
+                self.not_tried[name] = f"TensorRT reads the same network as for {title(same)}"
+            elif not isinstance(built, str):
+                self.plans[by_title[name]] = built
+                self.builds.append({"form": name, "seconds": built.plan.seconds})
+            elif name == PLAIN:
                 raise CheckFailed(f"the plan of the graph as it is was not built: {built}")
             else:
-                self.not_tried[form] = built
-                self.builds.append({"form": form, "why": built})
+                self.not_tried[name] = built
+                self.builds.append({"form": name, "why": built})
 
-    def _try(self, before: Candidate, after: Sequence[Candidate]) -> dict[Candidate, Difference]:
-        """Time plans beside one; returns the difference of each, which is a trial."""
-        by_form = {_form(one): one for one in after}
-        if not by_form:
+    def _with_graph(self, folder: Path) -> Candidate | None:
+        """Return the candidate that has the plan of the graph in a folder; None if there is none yet."""
+        return next((one for one, built in self.plans.items() if built.graph.folder == folder), None)
+
+    def _try(
+        self, before: Candidate, after: Sequence[Candidate], *, checked: bool = False
+    ) -> dict[Candidate, Difference]:
+        """Time plans beside one; returns the difference of each, which is its trial from then on."""
+        by_title = {title(one): one for one in after}
+        if not by_title:
             return {}
-        plans = {form: self.plans[one] for form, one in by_form.items()}
-        pairs = self._comparison.compared(self.plans[before], plans)
-        for form, pair in pairs.items():
-            self.trials[by_form[form]] = _trial(by_form[form], pair)
-        return {by_form[form]: pair.difference for form, pair in pairs.items()}
+        plans = {name: self.plans[one] for name, one in by_title.items()}
+        pairs = self._comparison.compared(self.plans[before], plans, checked=checked)
+        for name, pair in pairs.items():
+            self.trials[by_title[name]] = _trial(by_title[name], pair)
+        return {by_title[name]: pair.difference for name, pair in pairs.items()}
 
     def _whole(self, best: Candidate) -> Found:
         whole = None
@@ -284,7 +289,7 @@ class PlanSearch:
             profiles=tuple(map(str, recipe.profiles)),
             flags={name: value for name, value in asdict(recipe.options).items() if value},
             gpu=plain.gpu,
-            chosen=tuple(_named(choice) for choice in best),
+            chosen=tuple(named(choice) for choice in best),
             builds=tuple(self.builds),
             not_tried=self.not_tried,
         )
@@ -315,20 +320,8 @@ class PlanSearch:
             )
 
 
-def _named(choice: Choice) -> str:
-    return f"{choice.name} ({choice.kind})"
-
-
-def _form(candidate: Candidate) -> str:
-    return " + ".join(map(_named, candidate)) or PLAIN
-
-
-def _together(candidates: Sequence[Candidate]) -> Candidate:
-    return tuple(dict.fromkeys(choice for candidate in candidates for choice in candidate))
-
-
 def _trial(candidate: Candidate, pair: Pair) -> Trial:
     kind = candidate[0].kind if len(candidate) == 1 else COMBINED
-    form = candidate[0].name if len(candidate) == 1 else _form(candidate)
+    name = candidate[0].name if len(candidate) == 1 else title(candidate)
     count = sum(choice.count for choice in candidate)
-    return Trial(form, kind, count, pair.before_ms, pair.difference, kept=False)
+    return Trial(name, kind, count, pair.before_ms, pair.difference, kept=False)

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,7 +33,8 @@ from ..validate.stages.tensorrt import judge_plans
 from ..validate.verdict import PASSES, StageResult, Verdict
 from .compile import known_cache, require_graph, require_readable
 from .plan_cache import BuiltPlan, PlanCache, Recipe, default_folder
-from .plan_search import Choice, PlanSearch
+from .plan_combinations import Candidate, Choice
+from .plan_search import PlanSearch
 from .report import extend_and_report
 from .tune import TunedBundle
 
@@ -85,11 +87,25 @@ class BundleGraphs:
     def __init__(self, bundle: Bundle, precision: str) -> None:
         self._bundle, self._precision = bundle, precision
 
-    def choices(self) -> Sequence[Choice]:
-        """Return every choice that applies, the most promising first."""
+    @cached_property
+    def _choices(self) -> Sequence[Choice]:
         from ..export.candidates import choices
 
         return choices(self._bundle, self._precision)
+
+    @cached_property
+    def _pairs(self) -> Sequence[Candidate]:
+        from ..export.candidate_pairs import pairs
+
+        return pairs(self._bundle, self._precision)
+
+    def choices(self) -> Sequence[Choice]:
+        """Return every choice that applies, the most promising first."""
+        return self._choices
+
+    def pairs(self) -> Sequence[Candidate]:
+        """Return the pairs of choices that may do together what neither does alone."""
+        return self._pairs
 
     def write(self, chosen: Sequence[Any], path: Path) -> Mapping[str, str]:
         """Write the graph with these choices, without any the bundle's own; return the module of each node.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,8 @@ from attn2trt.engines.timing.paired import Difference
 from attn2trt.engines.timing.trials import Trial
 from attn2trt.errors import CheckFailed
 from attn2trt.workflows.plan_cache import PlanCache, Recipe
-from attn2trt.workflows.plan_search import Candidate, Choice, PlanSearch
+from attn2trt.workflows.plan_combinations import Candidate, Choice
+from attn2trt.workflows.plan_search import PlanSearch
 from attn2trt.workflows.tune_plans import BundleGraphs, TuneRequest, covered_case, recipe_of, sizes_of
 
 from .exporting import bundle_path
@@ -100,8 +101,7 @@ class Search:
 
         Raises CheckFailed if a plan is gone or damaged.
         """
-        wanted = [one for row in rows for one in (*row.get("plans", ()), *row.get("trials", ()))]
-        choices = {_key(one): one for one in (self._graphs.choices() if any(one["choices"] for one in wanted) else ())}
+        choices = self._choices(one for row in rows for one in (*row.get("plans", ()), *row.get("trials", ())))
         for row in rows:
             for one in row.get("plans", ()):
                 built = self._cache.known(self._cache.graph_in(one["folder"]))
@@ -112,6 +112,14 @@ class Search:
                 self.search.trials[_candidate(one, choices)] = _trial(one)
             self.search.builds += row.get("builds", ())
             self.search.not_tried |= row.get("not_tried", {})
+
+    def _choices(self, entries: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], Choice]:
+        """Return the choices of a graph by kind and name; those that pairs alone have only if the entries have some."""
+        wanted = {(kind, name) for entry in entries for kind, name in entry["choices"]}
+        found = {_key(one): one for one in (self._graphs.choices() if wanted else ())}
+        if wanted - found.keys():
+            found = {_key(one): one for pair in self._graphs.pairs() for one in pair} | found
+        return found
 
     def found(self) -> dict[str, Any]:
         """Return everything that is known so far, for the row of this step."""

@@ -87,10 +87,10 @@ CHOICE = Choice("pool", "mean", 2)
 TRIAL = Trial("pool", "mean", 2, 0.05, Difference(-0.01, -0.02, -0.005, 0.96, 12), kept=False)
 
 
-def search_with(choices: Any, *, is_there: bool = True) -> Search:
+def search_with(choices: Any, *, pairs: Any = (), is_there: bool = True) -> Search:
     found = Search.__new__(Search)
     built = SimpleNamespace(graph=SimpleNamespace(folder=Path("abc")))
-    found._graphs = SimpleNamespace(choices=lambda: choices)  # type: ignore[assignment]
+    found._graphs = SimpleNamespace(choices=lambda: choices, pairs=lambda: pairs)  # type: ignore[assignment]
     found._cache = SimpleNamespace(  # type: ignore[assignment]
         graph_in=lambda name: name, known=lambda _: built if is_there else None
     )
@@ -113,6 +113,10 @@ def test_what_one_step_has_found_the_next_one_knows() -> None:
     assert {*second.search.plans} == {(), (CHOICE,)}
     assert second.search.trials == {(CHOICE,): TRIAL}
     assert second.found() == found_before()
+    # a choice that applies only beside another one
+    third = search_with([], pairs=[(Choice("convolve", "gate", 1), CHOICE)])
+    third.take([found_before()])
+    assert {*third.search.plans} == {(), (CHOICE,)}
 
 
 def test_a_plan_that_is_gone_and_a_candidate_that_is_none_any_more_are_refused() -> None:

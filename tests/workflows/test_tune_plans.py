@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,7 +69,9 @@ class World:
     ms: Mapping[str, float]
     orders: list[Order]
     looks: list[list[str]]
+    pairs: Sequence[tuple[Choice, Choice]] = ()
     stop_after: int = 1000
+    networks: Mapping[str, str] = field(default_factory=dict)
 
 
 @pytest.fixture(scope="module")
@@ -114,9 +116,16 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
         def built(self) -> Mapping[str, Any]:
             return build(self._order)
 
+    def networks_of(orders: Sequence[Order], *, seconds: float) -> list[str]:
+        names = [onnx.load(order.graph).doc_string for order in orders]
+        return [found.networks.get(name, name) for name in names]
+
     class Graphs(tune_plans.BundleGraphs):
         def choices(self) -> Sequence[Any]:
             return found.choices
+
+        def pairs(self) -> Sequence[Any]:
+            return found.pairs
 
         def write(self, chosen: Sequence[Any], path: Path) -> Mapping[str, str]:
             if CANNOT in chosen:
@@ -148,6 +157,7 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     for module in (here, compiling):
         monkeypatch.setattr(module, "probe_tensorrt", lambda: USABLE)
     monkeypatch.setattr(plan_build, "start_build", Child)
+    monkeypatch.setattr(plan_cache, "networks_of", networks_of)
     monkeypatch.setattr(tune_plans, "BundleGraphs", Graphs)
     monkeypatch.setattr(plan_search, "PlanRunner", runner)
     monkeypatch.setattr(timed_run, "interleave", interleave)
@@ -260,13 +270,35 @@ def test_winners_of_different_kinds_are_combined_and_what_was_left_is_tried_besi
     assert onnx.load(bundle / GRAPH).doc_string == "pool + half + merge"
 
 
+def test_a_pair_that_is_faster_only_together_is_kept_and_found_again_after_an_interruption(
+    bundle: Path, world: World, tmp_path: Path
+) -> None:
+    world.choices, world.pairs = [A, B, C], [(A, C), (A, B)]
+    world.ms = {"pool": 1.2, "half": 1.1, "merge": 1.3, "pool+half": 0.5, WHOLE: 0.5}
+    world.stop_after = 4  # the plan of the graph as it is, and of each choice
+    before = [*files(bundle)]
+    with pytest.raises(KeyboardInterrupt):
+        tune(bundle, jobs=1)
+    assert before == [*files(bundle)]
+    world.stop_after = 1000
+    found = tune(bundle, jobs=1)
+    # the one that was interrupted, both pairs, and the other one beside the better
+    assert len(world.orders) == 4 + 1 + 3
+    assert found.tuning.chosen == ("pool (mean)", "half (precision)")
+    assert found.verdict
+    assert onnx.load(bundle / GRAPH).doc_string == "pool + half"
+    assert not kept_in_cache(tmp_path)
+    kept = {trial.form: trial.kept for trial in found.tuning.trials}
+    assert [name for name, is_kept in kept.items() if is_kept] == ["pool (mean) + half (precision)"]
+
+
 @pytest.mark.parametrize("ms", [1.0, 1.4])
 def test_what_is_no_faster_leaves_the_bundle_as_it_was(bundle: Path, world: World, ms: float, tmp_path: Path) -> None:
     before = [*files(bundle)], (bundle / "bundle.json").read_bytes()
     world.ms = {"pool": ms, "half": ms}
     found = tune(bundle)
     assert (found.verdict, found.tuning.chosen) == (None, ())
-    assert [trial.kept for trial in found.tuning.trials] == [False, False]
+    assert {trial.kept for trial in found.tuning.trials} == {False}
     assert before == ([*files(bundle)], (bundle / "bundle.json").read_bytes())
     assert not kept_in_cache(tmp_path)
 
@@ -342,7 +374,25 @@ def test_an_interrupted_search_finds_its_plans_again(bundle: Path, world: World,
 
 def test_builds_know_the_kernels_that_were_timed_before(bundle: Path, world: World) -> None:
     tune(bundle, jobs=1)
-    assert [len(order.more_caches) for order in world.orders] == [0, 1, 2]
+    assert [len(order.more_caches) for order in world.orders] == [0, 1, 2, 3]
+
+
+def test_graphs_of_one_network_are_built_and_timed_once(
+    bundle: Path, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.choices, world.ms = [A, A2, B, C], {"pool": 0.5, "pool+half": 0.4, WHOLE: 0.4}
+    world.networks = {"product": "pool", "merge": ""}
+    found = tune(bundle, jobs=1)
+    assert found.tuning.not_tried == {"product (mean)": "TensorRT reads the same network as for pool (mean)"}
+    assert len(world.orders) == 1 + 3 + 3
+
+    # a parser that cannot tell has every graph built
+    def dies(*_: object, **__: object) -> Any:
+        raise Interrupted("TensorRT's process was killed")
+
+    monkeypatch.setattr(plan_cache, "networks_of", dies)
+    world.orders.clear()
+    assert tune(bundle, jobs=1).tuning.not_tried == {}
 
 
 def test_without_time_only_the_graph_as_it_is_is_built_and_the_rest_is_listed(bundle: Path, world: World) -> None:
@@ -354,9 +404,9 @@ def test_without_time_only_the_graph_as_it_is_is_built_and_the_rest_is_listed(bu
 
 def test_a_cache_of_ones_own_is_kept_and_used_by_one_at_a_time(bundle: Path, world: World, tmp_path: Path) -> None:
     tune(bundle, cache=tmp_path / "mine")
-    assert len([*(tmp_path / "mine").rglob("*.plan")]) == 3
+    assert len([*(tmp_path / "mine").rglob("*.plan")]) == 4
     tune(bundle, cache=tmp_path / "mine")
-    assert len(world.orders) == 3
+    assert len(world.orders) == 4
 
 
 def test_the_ranges_of_the_plan_and_the_sizes_to_be_fast_at(bundle: Path, world: World) -> None:

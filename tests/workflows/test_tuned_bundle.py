@@ -42,6 +42,9 @@ class FewGraphs(tune_plans.BundleGraphs):
     def choices(self) -> Sequence[Any]:
         return super().choices()[:CHOICES]
 
+    def pairs(self) -> Sequence[Any]:
+        return ()
+
 
 class AsGraph(IsolatedRuntime):
     """The graph of a plan in ONNX Runtime."""
