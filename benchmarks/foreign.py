@@ -2,8 +2,8 @@
 
 Usage: python benchmarks/foreign.py [--resume] [--only TEXT]. It needs onnxslim, onnxconverter-common and, for files
 that a package ships, rapidocr-onnxruntime, beside what the README installs; ultralytics and optimum for theirs, as
-foreign_files.py says. It writes benchmarks/results/foreign.json
-and docs/foreign.md; with --only it prints the rows whose model or tool has the text. Exit code 1 if one crashes.
+other_tools/libraries.py says. It writes benchmarks/results/foreign.json and docs/foreign.md; with --only it prints the
+rows whose model or tool has the text. Exit code 1 if one crashes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from page_text import generated, short, table
 from stored_results import heading, store
 
 if TYPE_CHECKING:
-    from foreign_files import Foreign
+    from other_tools import Foreign
 
 ROOT = Path(__file__).parent.parent
 RESULTS, PAGE = ROOT / "benchmarks/results/foreign.json", ROOT / "docs/foreign.md"
@@ -105,12 +105,12 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 def main(only: str, *, resume: bool) -> int:
     """Measure every file, or those whose model or tool has a text; return 1 if one crashes."""
-    from foreign_files import makers
+    from other_tools import files
 
     rows = json.loads(RESULTS.read_text())["rows"] if resume and RESULTS.exists() else []
     known = {(row["model"], row["tool"]): row for row in rows}
     found = []
-    for file in makers():
+    for file in files():
         if only and only not in f"{file.model} {file.tool}":
             continue
         row = known.get((file.model, file.tool)) or measure(file)

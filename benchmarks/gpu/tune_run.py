@@ -29,7 +29,7 @@ from .processes import LOGS
 from .rows import FOLDER as ROWS
 from .rows import Row, write_json
 from .tune_work import WITH_PYTORCH, TuneStep
-from .user_commands import FIRST_MIXED
+from .user_plans import FIRST_MIXED
 from .work import Step
 
 TOOL = Path(__file__).parents[1] / "gpu_tune.py"

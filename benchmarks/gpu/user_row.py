@@ -18,7 +18,7 @@ from attn2trt.errors import MissingRequirement
 
 from .rows import Row
 from .user_checks import Said, judge
-from .user_commands import Command, Place
+from .user_command import Command, Place
 from .user_files import plan_of
 
 FOREIGN = Path(__file__).parents[1] / "foreign_plan.py"

@@ -24,7 +24,7 @@ from .document import Setting
 from .estimates import AtOnce, Estimates
 from .processes import alone_in
 from .rows import Row, write_json
-from .user_commands import Command
+from .user_command import Command
 from .user_row import Machine
 from .work import Step
 
