@@ -8,20 +8,15 @@ NAMEs it prints their rows and writes nothing.
 
 from __future__ import annotations
 
-import argparse
-import json
-import multiprocessing
-import os
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 from code_hash import code_hash
 from page_text import generated, table
-from stored_results import heading, store
+from stored_results import heading, row_options, rows_before, side_by_side, store
 
 import attn2trt
 from attn2trt.errors import Attn2trtError
@@ -145,22 +140,15 @@ def main(names: list[str], jobs: int, *, resume: bool) -> int:
         "sources": code_hash(ROOMS),
         "rows": [],
     }
-    if not names and RESULTS.exists():
-        before = json.loads(RESULTS.read_text())
-        is_same = all(before.get(key) == document[key] for key in ("sources", "versions"))
-        document["rows"] = [row for row in before["rows"] if is_same or (resume and row["passed"])]
+    if not names:
+        document["rows"] = rows_before(RESULTS, document, lambda row: resume and row["passed"])
     rows = {row["target"]: row for row in document["rows"]}
     order = names or targets()
     wanted = [name for name in order if name not in rows]
-    # one core for each; more threads inside a job would only wait for each other
-    os.environ["OMP_NUM_THREADS"] = "1"
-    with (
-        tempfile.TemporaryDirectory() as images,
-        ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool,
-    ):
+    with tempfile.TemporaryDirectory() as images:
         photographs(Path(images))
-        for number, job in enumerate(as_completed([pool.submit(measure, name, Path(images)) for name in wanted]), 1):
-            row = job.result()
+        measured = side_by_side(measure, [(name, Path(images)) for name in wanted], jobs)
+        for number, row in enumerate(measured, 1):
             rows[row["target"]] = row
             print(f"{number}/{len(wanted)} {row['target']}", "passed" if row["passed"] else row["why"], flush=True)
             document["rows"] = [rows[name] for name in order if name in rows]
@@ -170,9 +158,5 @@ def main(names: list[str], jobs: int, *, resume: bool) -> int:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="only these, printed and not written")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: the number of cores)")
-    parser.add_argument("--resume", action="store_true", help="keep the rows that passed with other code, too")
-    options = parser.parse_args()
+    options = row_options(__doc__, "NAME", kept="the rows that passed with other code, too").parse_args()
     sys.exit(main(options.names, options.jobs, resume=options.resume))

@@ -8,7 +8,6 @@ also keeps right rows of other code. With FAMILY names it prints their rows and 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -28,7 +27,7 @@ from catalogue import ROOMS
 from code_hash import code_hash
 from outcomes import Outcome, count_statuses, judge, line, shorten
 from page_text import generated, table
-from stored_results import heading, store
+from stored_results import heading, row_options, rows_before, store
 from torch import nn
 
 import attn2trt
@@ -179,18 +178,16 @@ def main(names: list[str], jobs: int, *, resume: bool) -> int:
         "rows": [],
     }
     rows: dict[str, dict[str, Any]] = {}
-    if not names and RESULTS.exists():
-        before = json.loads(RESULTS.read_text())
-        is_same = all(before.get(key) == document[key] for key in ("sources", "versions"))
-        kept = [row for row in before["rows"] if is_same or (resume and row["result"] == "right")]
+    if not names:
+        kept = rows_before(RESULTS, document, lambda row: resume and row["result"] == "right")
         rows = {row["family"]: row for row in kept}
     wanted = [family for family in order if family not in rows]
     with ThreadPoolExecutor(jobs) as pool:
         for number, job in enumerate(as_completed([pool.submit(in_own_process, family) for family in wanted]), 1):
             row = job.result()
             rows[row["family"]] = row
-            said = [row["family"], row.get("model", "-"), row["result"], row.get("why", "")]
-            print(f"{number}/{len(wanted)}", *said, sep=" | ", flush=True)
+            found = [row["family"], row.get("model", "-"), row["result"], row.get("why", "")]
+            print(f"{number}/{len(wanted)}", *found, sep=" | ", flush=True)
             document["rows"] = [rows[family] for family in order if family in rows]
             if not names:
                 store(document, RESULTS, PAGE, page(document))
@@ -207,10 +204,7 @@ def check(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="FAMILY", help="only these, printed and not written")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: the number of cores)")
-    parser.add_argument("--resume", action="store_true", help="keep the right rows of other code, too")
+    parser = row_options(__doc__, "FAMILY", kept="the right rows of other code, too")
     parser.add_argument("--row", metavar="FAMILY", help="measure this one in this process and print its row as JSON")
     options = parser.parse_args()
     check([*options.names, *filter(None, [options.row])])

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import re
 import shlex
@@ -19,7 +18,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,7 @@ from typing import Any
 from outcomes import Outcome, compare, shorten
 from page_text import escaped, generated, table, whole_words
 from situations import SITUATIONS, Deploy, Situation
-from stored_results import heading, store
+from stored_results import heading, side_by_side, store
 
 ROOT = Path(__file__).parent.parent
 RESULTS, PAGE = ROOT / "benchmarks/results/field.json", ROOT / "docs/field.md"
@@ -205,14 +203,12 @@ def main(names: Sequence[str], *, resume: bool, jobs: int) -> int:
     rows = {row["situation"]: row for row in stored if is_kept(row)} if not names else {}
     document = heading("torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxsim")
     left = [name for name in names or SITUATIONS if name not in rows]
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        for job in as_completed([pool.submit(measure, SITUATIONS[name]) for name in left]):
-            row = job.result()
-            rows[row["situation"]] = row
-            show(row)
-            document["rows"] = [rows[name] for name in SITUATIONS if name in rows]
-            if not names:
-                store(document, RESULTS, PAGE, page(document))
+    for row in side_by_side(measure, [(SITUATIONS[name],) for name in left], jobs):
+        rows[row["situation"]] = row
+        show(row)
+        document["rows"] = [rows[name] for name in SITUATIONS if name in rows]
+        if not names:
+            store(document, RESULTS, PAGE, page(document))
     if not names:
         document["rows"] = [rows[name] for name in SITUATIONS]
         store(document, RESULTS, PAGE, page(document))

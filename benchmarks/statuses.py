@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import shlex
 import subprocess
@@ -19,7 +18,6 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,7 @@ from catalogue import ROOMS
 from code_hash import code_hash
 from outcomes import compare, shorten, status_of
 from page_text import generated, table
-from stored_results import heading, store
+from stored_results import heading, rows_before, side_by_side, store
 
 from attn2trt.core.bundle import open_bundle
 from attn2trt.modules.block_index import block_names
@@ -123,19 +121,16 @@ def main(names: Sequence[str], *, before: Path | None, jobs: int) -> int:
         "sources": code_hash(ROOMS),
         "rows": [],
     }
-    stored = json.loads(RESULTS.read_text()) if RESULTS.exists() and not names else {}
-    is_same = all(stored.get(key) == document[key] for key in ("sources", "versions"))
-    rows = {row["target"]: row for row in stored.get("rows", ()) if is_same and (before is None or "before" in row)}
+    stored = [] if names else rows_before(RESULTS, document)
+    rows = {row["target"]: row for row in stored if before is None or "before" in row}
     left = [name for name in names or TARGETS if name not in rows]
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        for job in as_completed([pool.submit(both, name, TARGETS.get(name, ""), before) for name in left]):
-            row = job.result()
-            rows[row["target"]] = row
-            found = [f"{when} {row[when]['status']} {row[when]['why']}" for when in ("before", "now") if when in row]
-            print(row["target"], *found, sep=" | ", flush=True)
-            document["rows"] = [rows[name] for name in TARGETS if name in rows]
-            if not names:
-                store(document, RESULTS, PAGE, page(document))
+    for row in side_by_side(both, [(name, TARGETS.get(name, ""), before) for name in left], jobs):
+        rows[row["target"]] = row
+        found = [f"{when} {row[when]['status']} {row[when]['why']}" for when in ("before", "now") if when in row]
+        print(row["target"], *found, sep=" | ", flush=True)
+        document["rows"] = [rows[name] for name in TARGETS if name in rows]
+        if not names:
+            store(document, RESULTS, PAGE, page(document))
     return 1 if any(row["now"].get("alarm") for row in rows.values()) else 0
 
 

@@ -1,15 +1,32 @@
-"""The stored results of a benchmark: their heading, and how they are written together with their page."""
+"""The stored results of a benchmark: their heading, the rows of an earlier run, and their page.
+
+Rows are measured side by side, and stored one by one: an interrupted run then keeps what it measured.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
+import multiprocessing
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+Row = dict[str, Any]
+
+
+def row_options(about: str | None, metavar: str, *, kept: str) -> argparse.ArgumentParser:
+    """Return the options of a benchmark that measures named rows side by side; ``kept`` says what --resume keeps."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar=metavar, help="only these, printed and not written")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: the number of cores)")
+    parser.add_argument("--resume", action="store_true", help=f"keep {kept}")
+    return parser
 
 
 def heading(*packages: str) -> dict[str, Any]:
@@ -21,8 +38,27 @@ def heading(*packages: str) -> dict[str, Any]:
     }
 
 
+def rows_before(
+    results: Path, document: Mapping[str, Any], keeps: Callable[[Row], bool] = lambda _: False
+) -> list[Row]:
+    """Return the stored rows of the same versions: all of them if the code is the same, else those to be kept."""
+    before = json.loads(results.read_text()) if results.exists() else {}
+    if before.get("versions") != document["versions"]:
+        return []
+    return [row for row in before["rows"] if before.get("sources") == document["sources"] or keeps(row)]
+
+
+def side_by_side(measure: Callable[..., Any], calls: Iterable[Sequence[object]], jobs: int | None) -> Iterator[Any]:
+    """Yield what each call returns as soon as it ends, each in a process that starts anew."""
+    if jobs != 1:  # one core for each; more threads inside a job would only wait for each other
+        os.environ["OMP_NUM_THREADS"] = "1"
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        for job in as_completed([pool.submit(measure, *call) for call in calls]):
+            yield job.result()
+
+
 def store(document: Mapping[str, Any], results: Path, page: Path, text: str) -> None:
-    """Write the results and their page. Do it after every row: an interrupted run then keeps what it measured."""
+    """Write the results and their page. Do it after every row."""
     results.parent.mkdir(exist_ok=True)
     results.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     page.write_text(text, encoding="utf-8")

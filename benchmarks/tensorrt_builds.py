@@ -8,15 +8,10 @@ and docs/tensorrt_builds.md after every target, and takes up an interrupted run 
 
 from __future__ import annotations
 
-import argparse
-import json
-import multiprocessing
-import os
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +21,7 @@ from code_hash import code_hash
 from exported_graphs import BACKBONES, EXAMPLES, PRECISIONS, TARGETS, export, precisions_of, target_of
 from page_text import generated, table
 from real_builder import TAKEN, ask, short
-from stored_results import heading, store
+from stored_results import heading, row_options, rows_before, side_by_side, store
 
 from attn2trt.engines.tensorrt.targets import DEFAULT
 from attn2trt.errors import Attn2trtError
@@ -111,26 +106,21 @@ def main(names: list[str], jobs: int, *, resume: bool) -> int:
         "sources": code_hash(ROOMS),
         "rows": [],
     }
-    if not names and RESULTS.exists():
-        before = json.loads(RESULTS.read_text())
-        if before["versions"] == document["versions"] and (resume or before["sources"] == document["sources"]):
-            document["rows"] = [row for row in before["rows"] if row["result"] != REFUSED]
+    if not names:
+        stored = rows_before(RESULTS, document, lambda _: resume)
+        document["rows"] = [row for row in stored if row["result"] != REFUSED]
     order = names or TARGETS
     rows = {
         name: found
         for name in order
         if len(found := [row for row in document["rows"] if row["target"] == name]) == len(precisions_of(name))
     }
-    # one core for each; more threads inside a job would only wait for each other
-    os.environ["OMP_NUM_THREADS"] = "1"
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        for job in as_completed([pool.submit(measure, name) for name in order if name not in rows]):
-            found = job.result()
-            rows[found[0]["target"]] = found
-            print(f"{len(rows)}/{len(order)}", found[0]["target"], *map(_line, found), sep=" | ", flush=True)
-            document["rows"] = [row for name in order if name in rows for row in rows[name]]
-            if not names:
-                store(document, RESULTS, PAGE, page(document))
+    for found in side_by_side(measure, [(name,) for name in order if name not in rows], jobs):
+        rows[found[0]["target"]] = found
+        print(f"{len(rows)}/{len(order)}", found[0]["target"], *map(_line, found), sep=" | ", flush=True)
+        document["rows"] = [row for name in order if name in rows for row in rows[name]]
+        if not names:
+            store(document, RESULTS, PAGE, page(document))
     return 1 if any(row["result"] == REFUSED for found in rows.values() for row in found) else 0
 
 
@@ -140,9 +130,5 @@ def _line(row: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="TARGET", help="only these, printed and not written")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: the number of cores)")
-    parser.add_argument("--resume", action="store_true", help="keep what was built with other code, too")
-    options = parser.parse_args()
+    options = row_options(__doc__, "TARGET", kept="what was built with other code, too").parse_args()
     sys.exit(main(options.names, options.jobs, resume=options.resume))

@@ -10,7 +10,6 @@ it prints their operators and writes nothing.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -26,7 +25,7 @@ from exported_graphs import TARGETS, export, precisions_of, target_of
 from operator_samples import EIGHT_BIT, PRECISIONS, WRITTEN, Sample, Sampler, from_schema, write, written
 from page_text import generated, table
 from real_builder import ask, short
-from stored_results import heading, store
+from stored_results import heading, row_options, store
 
 from attn2trt.core.graph import DEFAULT_OPSET, OPSETS, OnnxGraph
 from attn2trt.core.operators import ARITHMETIC, PRODUCTS
@@ -276,12 +275,6 @@ def main(names: list[str], jobs: int, *, resume: bool) -> int:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="TARGET", help="only these, printed and not written")
-    parser.add_argument(
-        "--jobs", type=int, default=os.cpu_count(), help="builds at once (default: the number of cores)"
-    )
-    parser.add_argument("--resume", action="store_true", help="keep what was asked with other code, too")
-    options = parser.parse_args()
+    options = row_options(__doc__, "TARGET", kept="what was asked with other code, too").parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     sys.exit(main(options.names, options.jobs, resume=options.resume))

@@ -11,12 +11,10 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import multiprocessing
 import os
 import sys
 import tempfile
 from collections import Counter
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ from typing import Any
 import torch
 from outcomes import count_statuses, line, ours, shorten
 from page_text import generated, table
-from stored_results import heading, store
+from stored_results import heading, side_by_side, store
 from torch import Tensor, nn
 
 ROOT = Path(__file__).parent.parent
@@ -269,24 +267,25 @@ def main(folder: Path, names: list[str], *, resume: bool, jobs: int) -> int:
     known = json.loads(RESULTS.read_text())["rows"] if resume and RESULTS.exists() else []
     document = heading("torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxsim")
     candidates = [candidate for candidate in CANDIDATES if not names or candidate.name in names]
-    rows: dict[int, dict[str, Any]] = {}
-    # one core for each; more threads inside a job would only wait for each other
-    os.environ["OMP_NUM_THREADS"] = "1"
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        running: dict[Future[dict[str, Any]], int] = {}
-        for index, candidate in enumerate(candidates):
-            kept = [row for row in known if row["result"] == "right" and row.items() >= candidate.row().items()]
-            if kept:
-                rows[index] = kept[0]
-            else:
-                running[pool.submit(measure, candidate, folder)] = index
-        for job in as_completed(running):
-            row = rows[running[job]] = job.result()
-            print(row["repository"], row["class"], row["result"], row.get("why", ""), sep=" | ", flush=True)
-            document["rows"] = [rows[index] for index in sorted(rows)]
-            if not names:
-                store(document, RESULTS, PAGE, page(document))
+    right = [row for row in known if row["result"] == "right"]
+    rows = {
+        index: row
+        for index, candidate in enumerate(candidates)
+        for row in right
+        if row.items() >= candidate.row().items()
+    }
+    left = [(index, candidate, folder) for index, candidate in enumerate(candidates) if index not in rows]
+    for index, row in side_by_side(_numbered, left, jobs):
+        rows[index] = row
+        print(row["repository"], row["class"], row["result"], row.get("why", ""), sep=" | ", flush=True)
+        document["rows"] = [rows[index] for index in sorted(rows)]
+        if not names:
+            store(document, RESULTS, PAGE, page(document))
     return 1 if any(row["result"] in ("silently wrong", "false alarm", "traceback") for row in rows.values()) else 0
+
+
+def _numbered(index: int, candidate: Candidate, folder: Path) -> tuple[int, dict[str, Any]]:
+    return index, measure(candidate, folder)
 
 
 if __name__ == "__main__":
