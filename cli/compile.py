@@ -10,7 +10,7 @@ import click
 from ..core.command_line import quoted
 from ..core.precision import PRECISIONS
 from ..engines.tensorrt.targets import name_targets
-from ..engines.tensorrt.versions import TACTICS
+from .builder_options import builder_options
 from .options import bundle_argument, output_options
 from .output import print_json, print_lines, stages
 
@@ -34,16 +34,9 @@ if TYPE_CHECKING:
     metavar="AXES",
     help="Shapes to choose kernels for, batch=1:1:1; repeat it for several (default: the bundle's ranges).",
 )
-@click.option("--workspace", type=click.IntRange(min=1), metavar="MIB", help="Most memory for one layer's kernels.")
-@click.option("--level", type=click.IntRange(0, 5), help="Optimization level: 0 builds fastest, 5 runs fastest.")
+@builder_options
 @click.option("--version-compatible", is_flag=True, help="A plan that later versions of TensorRT load as well.")
 @click.option("--hardware-compatible", is_flag=True, help="A plan for every GPU from Ampere on.")
-@click.option(
-    "--without-tactics",
-    multiple=True,
-    type=click.Choice(TACTICS),
-    help="Leave out a source of kernels, for instance cuBLAS or cuDNN that is not installed.",
-)
 @click.option(
     "--for",
     "capabilities",

@@ -145,6 +145,11 @@ def _end_within(seconds: float) -> None:
     signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
+def code_of(end: SystemExit) -> int:
+    """Return the exit code that the interpreter would end with: 0 for None, 1 for a text."""
+    return end.code if isinstance(end.code, int) else int(end.code is not None)
+
+
 def interrupt_on_signals() -> None:
     """Turn each signal that asks for the end into one KeyboardInterrupt; while it is cleaned up, more are ignored."""
     asking = heeded()
@@ -167,7 +172,7 @@ def _work(run: Callable[[], NoReturn], writer: int) -> NoReturn:
     try:
         run()
     except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        code = code_of(end)
     except KeyboardInterrupt:
         processes.leave_if_copy()
         print("interrupted", file=sys.stderr)

@@ -14,7 +14,7 @@ from ..core.fork import Fork, flush
 from ..core.processes import report_to
 from ..errors import CheckFailed
 from .ending import INTERNAL_ERROR
-from .guard import guarded
+from .guard import code_of, guarded
 from .streams import give_stdout
 
 
@@ -93,7 +93,7 @@ def fork(work: Callable[[], NoReturn], *, in_child: Callable[[], object] = lambd
             report_to(None)
             work()
         except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 0
+            code = code_of(end)
         finally:
             flush()
             os._exit(code)

@@ -21,7 +21,7 @@ from ..core.command_line import CommandLine
 from ..core.fork import flush
 from ..core.memory import resident_bytes
 from ..core.processes import leave_if_copy, note, stage_seconds
-from .guard import Guard, Killed
+from .guard import Guard, Killed, code_of
 from .job import Job, fork, use_threads
 from .streams import claim_stdout
 from .warm import import_modules, report_modules, take_modules
@@ -152,7 +152,7 @@ class _Child:
                 send(orders, order)
             guard.finish(may_stay=True)
         except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 0
+            code = code_of(end)
             killed = end.how if isinstance(end, Killed) else ""
         self._modules += take_modules(job.folder)
         resident = resident_bytes(guard.child.pid or 0)
@@ -208,7 +208,7 @@ def _run_each(orders: IO[bytes], run: Run) -> NoReturn:
         try:
             run(order["arguments"], line)
         except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+            code = code_of(end)
         leave_if_copy()
         flush()
         report_modules(before, job.folder)

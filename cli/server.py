@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import reduce
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
@@ -13,16 +11,16 @@ from ..core.precision import PRECISIONS
 from ..engines.triton.address import SECONDS
 from ..errors import InputError
 from .formats import Formats
+from .options import Command, stack
 from .output import print_json, print_note, print_rich, stages
 from .parameters import Number
 from .summary import exit_code
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
 
 def server_options(command: Command) -> Command:
     """Add the address of a server, and what is judged there."""
-    options = (
+    return stack(
+        command,
         click.option(
             "--server",
             metavar="URL",
@@ -44,7 +42,6 @@ def server_options(command: Command) -> Command:
             help="Time limit of every request.",
         ),
     )
-    return reduce(lambda done, option: option(done), reversed(options), command)
 
 
 def check_server_options(

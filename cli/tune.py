@@ -12,8 +12,8 @@ import click
 from ..core.command_line import quoted
 from ..core.precision import PRECISIONS
 from ..engines.tensorrt.flavours import FLAVOURS
-from ..engines.tensorrt.versions import TACTICS
 from ..errors import InputError
+from .builder_options import builder_options
 from .options import bundle_argument, output_options
 from .output import print_json, print_lines, print_rich, stages
 from .parameters import Number
@@ -54,11 +54,7 @@ ORT_CPU = "ort-cpu"
 @click.option(
     "--jobs", type=click.IntRange(min=1), metavar="N", help="With TensorRT: builds at once (default: half the cores)."
 )
-@click.option("--workspace", type=click.IntRange(min=1), metavar="MIB", help="Most memory for one layer's kernels.")
-@click.option("--level", type=click.IntRange(0, 5), help="TensorRT's optimization level.")
-@click.option(
-    "--without-tactics", multiple=True, type=click.Choice(TACTICS), help="Leave out a source of TensorRT's kernels."
-)
+@builder_options
 @click.option(
     "--cache",
     type=click.Path(file_okay=False, path_type=Path),
