@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 VARIABLE = "ATTN2TRT_MEMORY_BYTES"
+SHARE = 0.75  # of the machine's memory, for each child
 _most: ContextVar[int] = ContextVar("most", default=0)
 
 
@@ -49,6 +50,11 @@ def machine_bytes() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
         return 0
+
+
+def child_bytes(gib: float | None = None) -> int:
+    """Return the most memory of a child: so many GiB, or a share of the machine's."""
+    return int(machine_bytes() * SHARE) if gib is None else int(gib * 2**30)
 
 
 def resident_bytes(pid: int) -> int:

@@ -10,6 +10,8 @@ def named(operators: str) -> frozenset[str]:
 
 # They read the sizes of a tensor and none of its numbers, whatever its type is.
 SIZES_ALONE = named("Shape Size")
+# The reason why a node stays in float32 that reads nothing but such sizes and constants.
+FROM_SIZES = "computed from sizes and constants alone"
 PRODUCTS = named("Conv ConvTranspose Gemm MatMul Einsum")
 ARITHMETIC = named(
     """

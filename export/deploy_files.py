@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..core.graph import DEFAULT_OPSET
+from ..core.operators import FROM_SIZES
 from ..core.precision import PRECISIONS
 from ..core.tensor_spec import Axis, TensorSpec
-from .precision import FROM_SIZES, LowPrecisionGraph
+from .precision import LowPrecisionGraph
 
 SCRIPT = "infer.py"
 # The program itself; what stands above the mark is written anew for each bundle, with the truth's name

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 BY_PATTERN = "--keep-fp32"
 MOST_NAMED = 5  # modules or nodes in a sentence
-FROM_SIZES = "computed from sizes and constants alone"
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ def _layer(layer: Layer, precision: str, kept: Collection[str], modules: Mapping
         layer=layer.name,
         modules=", ".join(list(dict.fromkeys(path for node in nodes if (path := modules[node])))[:MOST_NAMED]),
         asked=", ".join(asked) or "not known",
-        achieved=", ".join(achieved) or "not told",
+        achieved=", ".join(achieved) or "not known",
         agrees=asked[0] in achieved if known else None,
     )
 

@@ -189,7 +189,7 @@ def _stage(entry: Mapping[str, Any]) -> StageResult:
         raise ValueError(f"status {status!r}")
     found = tuple((str(part["case"]), _comparison(part)) for part in entry["comparisons"])
     stage = read_stage(entry)
-    # The precision of layers is told by TensorRT's inspector: no output is compared.
+    # TensorRT's inspector gives the precision of layers: no output is compared.
     compares = stage.kind != LAYERS or bool(found)
     if status in PASSES and compares and not (found and all(comparison.passed for _, comparison in found)):
         raise ValueError(f"stage {entry['stage']!r} passed without comparisons that did")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.bundle import axis_to_json, spec_to_json
-from ..core.memory import children_take, machine_bytes
+from ..core.memory import child_bytes, children_take
 from ..core.precision import FP32
 from ..core.progress import Progress, StageTimes
 from ..core.scratch import scratch
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
     from ..modules.dynamic import Ranges
 
-# Of the machine's memory, for each child.
-MEMORY_SHARE = 0.75
 NO_PLAN = "a plan is built on the GPU that runs it: check builds none"
 
 
@@ -127,8 +125,7 @@ def check_model(
     if request.chooses:
         raise InputError("received precision auto; expected names, as fp32,fp16: auto chooses for attn2trt deploy")
     build_for = parse_targets(capabilities, RTX)
-    most = int(machine_bytes() * MEMORY_SHARE) if memory_gib is None else int(memory_gib * 2**30)
-    with scratch("check") as folder, children_take(most):
+    with scratch("check") as folder, children_take(child_bytes(memory_gib)):
         times.start("read", "reading the file")
         with OnnxFileReader(Path(path), seconds=seconds) as reader:
             file = reader.read()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.bundle import REFERENCE, Bundle, open_bundle, require_unchanged
 from ..core.graph_io import FLOAT32
-from ..core.memory import children_take, machine_bytes
+from ..core.memory import child_bytes, children_take
 from ..core.precision import FP16, FP32, PRECISIONS
 from ..core.progress import Progress, StageTimes
 from ..core.scratch import scratch
@@ -29,7 +29,6 @@ from ..validate.stages.foreign_plan import judge_foreign, judge_foreign_layers, 
 from ..validate.stages.judge import Pairs
 from ..validate.stages.stage import Stage
 from ..validate.verdict import StageResult, Verdict
-from .check import MEMORY_SHARE
 from .file_judgement import FileGraph, FileJudge, build_against
 from .options import Judging, PrecisionRequest, Weights
 
@@ -82,7 +81,7 @@ class CheckedPlan:
             "model": str(self.model),
             "passed": self.passed,
             "precision": self.precision,
-            "layers": {name or "not told": count for name, count in self.layers.items()},
+            "layers": {name or "unknown": count for name, count in self.layers.items()},
             "notes": [*self.notes],
             "plugin": self.plugin or None,
             "verdict": self.verdict.to_json(),
@@ -141,7 +140,6 @@ def check_plan(
     header = read_header(path)
     library = None if plugin is None else _library(Path(plugin), header)
     require_here(path, header)
-    most = int(machine_bytes() * MEMORY_SHARE) if memory_gib is None else int(memory_gib * 2**30)
     checking = _Checking(
         path,
         header,
@@ -150,7 +148,7 @@ def check_plan(
         weights or Weights(),
         judging or Judging(),
         seconds,
-        most,
+        child_bytes(memory_gib),
         StageTimes(progress),
     )
     if not model.is_dir():
@@ -197,8 +195,8 @@ class _Precision:
     takes_half: bool
 
     @property
-    def is_told(self) -> bool:
-        """True if somebody told it: the caller or the inspector."""
+    def is_known(self) -> bool:
+        """True if the caller or the inspector named it."""
         return self.is_asked or any(self.layers.get(name) for name in PRECISIONS)
 
 
@@ -302,7 +300,7 @@ class _Checking:
         stages.append(judge_foreign_layers(stage, plan.layers, held.graph, is_asked=found.is_asked))
         left = outside(plan, pairs)
         notes = [*held.hidden, *([f"not compared, outside of the plan's profiles: {', '.join(left)}"] if left else [])]
-        if not found.is_told:
+        if not found.is_known:
             notes.append("neither --precision nor the inspector tells what it was built in: it is held to float32")
         verdict = Verdict(tuple(stages), self.judging.allow_float32_truth, held.source)
         layers = dict(found.layers)

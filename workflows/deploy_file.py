@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.bundle import MODEL, REFERENCE, Bundle
 from ..core.bundle_writer import BundleWriter
 from ..core.graph import DEFAULT_OPSET, WEIGHTS
-from ..core.memory import children_take, machine_bytes
+from ..core.memory import child_bytes, children_take
 from ..core.precision import PRECISIONS
 from ..core.progress import StageTimes
 from ..core.tensor_spec import Axis, TensorSpec
@@ -28,7 +28,7 @@ from ..validate.metrics import GRAPH
 from ..validate.stages.build import BuildStages
 from ..validate.stages.tensorrt import without_plan
 from ..validate.verdict import Verdict
-from .check import MEMORY_SHARE, name_of
+from .check import name_of
 from .deploy_manifest import graph_entries
 from .file_judgement import FileGraph, FileJudge, FileJudgement, Lowered, build_against
 from .float32_graph import EXPORTED, Float32Graph, simplify
@@ -98,7 +98,7 @@ def deploy_file(target: FileTarget, order: Order, place: Place, times: StageTime
         StorageError: Reading or writing failed.
     """
     order = order.seen_from(place)
-    with children_take(int(machine_bytes() * MEMORY_SHARE)):
+    with children_take(child_bytes()):
         times.start("read", "reading the file")
         with OnnxFileReader(target.path, seconds=ANSWER_SECONDS) as reader:
             maker = _Maker.of(target, order, reader, times)

@@ -147,8 +147,9 @@ class FileJudge:
         """The precisions of the graphs to write: those that were asked for, but for the file's own."""
         return tuple(name for name in self.request.lower if name != self.model.file.precision)
 
-    def why_not_lowered(self, precision: str) -> str:
-        """Return why no graph of a precision is made of this file; "" if one can be tried."""
+    @property
+    def why_not_lowered(self) -> str:
+        """The reason why no graph below the file's own precision is made of it; "" if one can be tried."""
         own = self.model.file.precision
         if own != FP32:
             return f"the file computes in {PRECISIONS[own].words} itself: nothing is lowered"
@@ -161,7 +162,7 @@ class FileJudge:
 
     def write(self, precision: str, cases: Sequence[Case]) -> LowPrecisionGraph:
         """Write the graph of a precision. Raises InputError for one that this file cannot have."""
-        if why := self.why_not_lowered(precision):
+        if why := self.why_not_lowered:
             raise InputError(f"received --precision {precision} with {self.model.file.path}: {why}")
         writer = PrecisionWriter(
             self.request,
@@ -182,7 +183,7 @@ class FileJudge:
         for precision in self.lower:
             stage = lower_stages(precision)[0]
             try:
-                if why := self.why_not_lowered(precision):
+                if why := self.why_not_lowered:
                     refused.append(not_checked(stage, why))
                 else:
                     lowered[precision] = self.write(precision, cases)

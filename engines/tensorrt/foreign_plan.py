@@ -1,4 +1,4 @@
-"""A plan that no bundle lists, in a process of its own. Whoever opens one has been told to trust it."""
+"""A plan that no bundle lists, in a process of its own. Its user said that they trust it."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ def inspected(trt: Any, engine: Any, context: Any, shapes: Mapping[str, Shape]) 
     """Return what the inspector says of an engine at these shapes of its inputs.
 
     TensorRT 8.6 leaves the types of tensors open if a shape varies, although these shapes are set, until the context
-    has run: then it told all of them, of the one plan of which both documents were recorded. Without a ``context``,
-    which TensorRT could not make, the shapes are not told.
+    has run: then it gives all of them, for the one plan of which both documents were recorded. Without a ``context``,
+    which TensorRT could not make, the inspector does not know the shapes.
     """
     inspector = engine.create_engine_inspector()
     if context is not None:

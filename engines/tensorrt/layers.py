@@ -132,7 +132,7 @@ def summary(layers: Iterable[Layer]) -> dict[str, dict[str, int]]:
 
 
 def computed(layers: Iterable[Layer]) -> Counter[str]:
-    """Count the layers that compute by their precision, the coarsest of what each reads; "" if nothing tells it."""
+    """Count the layers that compute by their precision, the coarsest of what each reads; "" if it is unknown."""
     order = ["", *PRECISIONS]
     return Counter(max(one.computes, key=order.index, default="") for one in layers if one.kind not in MOVES)
 
@@ -140,7 +140,7 @@ def computed(layers: Iterable[Layer]) -> Counter[str]:
 def in_words(counts: Mapping[str, int]) -> str:
     """Write what ``computed`` counts as a part of a sentence, most layers first."""
     ordered = sorted(counts.items(), key=lambda item: (not item[0], -item[1]))
-    parts = [f"{count} in {PRECISIONS[name].words}" if name else f"{count} not told" for name, count in ordered]
+    parts = [f"{count} in {PRECISIONS[name].words}" if name else f"{count} unknown" for name, count in ordered]
     return ", ".join(parts) or "none that computes"
 
 

@@ -47,7 +47,7 @@ def read_header(path: Path) -> PlanHeader:
     if number != _FORMAT:
         raise InputError(
             f"received {path}, a plan of {flavour.title} in format {number}; expected format {_FORMAT}, whose version "
-            "can be told; build it again"
+            "can be read; build it again"
         )
     if flavour is RTX and length < stated:
         raise InputError(f"received {path}, the first {length} bytes of a plan of {stated}; {expected}")

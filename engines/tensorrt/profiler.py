@@ -53,7 +53,7 @@ class LayerClock:
         self.reported, self._calls = [], []
 
     def times(self) -> NodeTimes:
-        """Return the time of each layer in every call; layers of one name are told from each other by their order."""
+        """Return the time of each layer in every call; layers of one name are distinguished by their order."""
         return layer_times(self._calls)
 
 

@@ -24,10 +24,9 @@ import numpy as np
 import onnx_ir as ir
 
 from ...core.graph import OPSETS
-from ...core.operators import ARITHMETIC, PRODUCTS, named
+from ...core.operators import ARITHMETIC, FROM_SIZES, PRODUCTS, named
 from ...core.precision import Precision
 from ...core.refused_types import refusal
-from ..precision import FROM_SIZES
 
 # Sums and means, the squeeze mean among them; powers, roots, exponentials and logarithms; softmax; normalisations.
 FLOAT32_OPERATORS = named(

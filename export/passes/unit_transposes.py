@@ -70,7 +70,7 @@ def _shapes(graph: onnx.GraphProto) -> dict[str, Dims]:
 
 
 def _target(dims: Dims | None, node: onnx.NodeProto) -> list[int] | None:
-    """Return what a Reshape in place of a Transpose is told; None if it is none, or two sizes that vary have moved."""
+    """Return the shape for a Reshape in place of a Transpose; None if none does, or two sizes that vary have moved."""
     order = [list(one.ints) for one in node.attribute if one.name == "perm"]
     if dims is None or not order or 0 in dims:
         return None

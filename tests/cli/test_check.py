@@ -133,7 +133,7 @@ def test_what_was_found_of_a_plan_is_printed(
     monkeypatch.setattr("attn2trt.workflows.check_plan.check_plan", lambda *_, **__: found)
     code, out, _ = run(capsys, monkeypatch, str(path), "--plan", "a.plan", "--trust")
     assert code == 3
-    for text in ("built by TensorRT 8.6.1", "held to  fp16", "layers   3 in float16, 1 not told", "note     something"):
+    for text in ("built by TensorRT 8.6.1", "held to  fp16", "layers   3 in float16, 1 unknown", "note     something"):
         assert text in out
     code, out, _ = run(capsys, monkeypatch, str(path), "--plan", "a.plan", "--trust", "--json")
-    assert json.loads(out)["layers"] == {"fp16": 3, "not told": 1}
+    assert json.loads(out)["layers"] == {"fp16": 3, "unknown": 1}

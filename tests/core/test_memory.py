@@ -7,7 +7,7 @@ import sys
 import pytest
 from pretended_worker import pretend
 
-from attn2trt.core.memory import children_take, environment, machine_bytes
+from attn2trt.core.memory import child_bytes, children_take, environment, machine_bytes
 from attn2trt.core.worker import Worker
 from attn2trt.errors import Interrupted
 
@@ -44,3 +44,5 @@ def test_a_worker_that_takes_more_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_machine_has_memory() -> None:
     assert machine_bytes() > 1 << 28
+    assert child_bytes() == machine_bytes() * 3 // 4
+    assert child_bytes(0.5) == 1 << 29

@@ -76,9 +76,9 @@ def judge_foreign_layers(stage: Stage, text: Callable[[], str], graph: Path, *, 
         document = text()
         if is_asked:
             return judge_layers(stage, document, graph, {})
-        told = in_words(computed(read_layers(document)))
+        counted = in_words(computed(read_layers(document)))
     except ValueError as error:
         return not_checked(stage, f"{error}; a plan that is built with detailed profiling verbosity tells more")
     except CheckFailed as error:
         return not_checked(stage, str(error))
-    return not_checked(stage, f"by the inspector {told}; --precision holds the layers to one")
+    return not_checked(stage, f"by the inspector {counted}; --precision holds the layers to one")
