@@ -125,7 +125,7 @@ def page(found: Mapping[str, Any] | None) -> str:
 def _nothing_yet() -> Iterator[str]:
     yield "No run on a GPU has written results yet, so there is no figure here. They come from `python"
     yield "benchmarks/gpu_tune.py FOLDER --minutes 10` on a machine with an NVIDIA GPU"
-    yield "([tune_tensorrt.md](tune_tensorrt.md#on-your-gpu)), which takes these cases in this order. What is fp16 or"
+    yield "([gpu_runs.md](gpu_runs.md#tuned-plans)), which takes these cases in this order. What is fp16 or"
     yield "int8-fp16 takes and gives float16:"
     yield ""
     cases = ((number, case) for number, wave in enumerate(tune_work.WAVES, 1) for case in wave)

@@ -121,7 +121,7 @@ def page(document: dict[str, Any]) -> str:
 attn2trt deploy resnet50+cbam --pretrained --precision auto --calibrate photographs --inputs photographs
 ```
 
-tries {", ".join(TRIED)} in this order and hands over the first whose verdict passes, with as few modules in
+tries {", ".join(TRIED)} in this order and takes the first whose verdict passes, with as few modules in
 float32 as that takes; float32 alone if none does. `--max-error` sets one budget for all of them, else
 each has its own ({OWN}).
 

@@ -26,7 +26,7 @@ LINES = [
 # that page shows wrong commands, and its generator runs them
 SHOWN = {page: page.read_text() for page in PAGES if page.name != "errors.md"}
 OTHER_TOOLS = {"--noTF32", "--int8", "--fp16", "--stronglyTyped"}
-# written once a GPU has judged or timed something; docs/tensorrt.md says so
+# written once a GPU has judged or timed something; docs/gpu_runs.md says so
 NOT_YET = {"benchmarks/results/tensorrt.json", "docs/gpu.md"}
 FOLDERS = "core|modules|export|engines|validate|report|workflows|cli|tests|benchmarks|docs|examples"
 
