@@ -1,6 +1,7 @@
 """Cast uint8 inputs to float32 before anything moves them: TensorRT reads uint8 in a Cast alone.
 
-A preprocessing that permutes first and casts then is exact either way, since moving a number does not change it.
+A preprocessing that permutes first and casts then is exact either way, since moving a number does not change it. Nor
+does it matter which of the two is asked for its sizes.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import onnx_ir as ir
 
 # Operators that give the numbers of their first input, elsewhere.
 MOVES = frozenset({"Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Gather", "Identity", "Expand"})
+# Operators that give the same of a number of either type.
+SAME = frozenset({"Cast", "Shape", "Size"})
 NAME = "cast_uint8_{}"
 
 
@@ -27,10 +30,9 @@ class CastUint8Inputs:
 
 
 def _ends_in_casts(value: ir.Value) -> bool:
-    """Return True if ``value`` is only moved and then cast, and no output of the graph on the way."""
+    """Return True if ``value`` is only moved, then cast or asked for sizes, and no output of the graph on the way."""
     return not value.is_graph_output() and all(
-        use.node.op_type == "Cast"
-        or (use.node.op_type in MOVES and use.idx == 0 and _ends_in_casts(use.node.outputs[0]))
+        use.node.op_type in SAME or (use.node.op_type in MOVES and use.idx == 0 and _ends_in_casts(use.node.outputs[0]))
         for use in value.uses()
     )
 
@@ -51,7 +53,7 @@ def _cast(graph: ir.Graph, value: ir.Value) -> None:
 
 def _retype(value: ir.Value) -> None:
     for use in value.uses():
-        if use.node.op_type != "Cast":
+        if use.node.op_type not in SAME:
             moved = use.node.outputs[0]
             moved.type = ir.TensorType(ir.DataType.FLOAT)
             _retype(moved)

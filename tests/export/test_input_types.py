@@ -27,6 +27,15 @@ class Bytes(nn.Module):
         return moved.float() / 255 - torch.tensor([0.4, 0.5, 0.6]).view(1, 3, 1)
 
 
+class Flattened(nn.Module):
+    """An image of bytes whose sizes are read, before and after it is moved."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        moved = image.permute(0, 3, 1, 2)
+        rows = moved.reshape(image.shape[0], image.shape[3], image.shape[1] * image.shape[2]).float() / 255
+        return rows + moved.shape[0] + moved.shape[2]
+
+
 class CastFirst(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         return image.float().permute(0, 3, 1, 2)
@@ -57,8 +66,8 @@ class Double(nn.Module):
 IMAGE = torch.randint(0, 256, (2, 6, 8, 3), dtype=torch.uint8)
 
 
-def traced(module: nn.Module, x: Tensor, folder: Path) -> OnnxGraph:
-    target = from_module(module.eval(), x, dynamic="batch=1:2:4")
+def traced(module: nn.Module, x: Tensor, folder: Path, dynamic: str = "batch=1:2:4") -> OnnxGraph:
+    target = from_module(module.eval(), x, dynamic=dynamic)
     graph = trace(target, module, folder / "m.onnx", opset=17)
     check_contract(graph, opset=17, inputs=target.inputs, outputs=graph.outputs, after="export")
     (found,) = onnxruntime.InferenceSession(graph.path, providers=["CPUExecutionProvider"]).run(
@@ -68,9 +77,12 @@ def traced(module: nn.Module, x: Tensor, folder: Path) -> OnnxGraph:
     return graph
 
 
-@pytest.mark.parametrize("kind", [Bytes, CastFirst])
-def test_bytes_are_read_by_a_cast_alone(kind: type[nn.Module], tmp_path: Path) -> None:
-    graph = onnx.load(traced(kind(), IMAGE, tmp_path).path).graph
+@pytest.mark.parametrize(
+    ("kind", "dynamic"),
+    [(Bytes, "batch=1:2:4"), (CastFirst, "batch=1:2:4"), (Flattened, "dim0=1:2:4,dim1=4:6:9")],
+)
+def test_bytes_are_read_by_a_cast_alone(kind: type[nn.Module], dynamic: str, tmp_path: Path) -> None:
+    graph = onnx.load(traced(kind(), IMAGE, tmp_path, dynamic).path).graph
     assert {node.op_type for node in graph.node if "image" in node.input} == {"Cast"}
 
 
