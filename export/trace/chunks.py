@@ -1,17 +1,22 @@
-"""``chunk`` along a dynamic dimension, as slices.
+"""``chunk`` along a dynamic dimension, and ``split`` by sizes or along one, as slices.
 
-Its last piece is shorter, so that it becomes a split into sizes that the exporter cannot write
-(pytorch/pytorch#134663).
+The last piece of a chunk is shorter, so that it becomes a split into sizes that the exporter cannot write
+(pytorch/pytorch#134663). One of a length that is a size, a batch, becomes a sequence that its optimiser fails on.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .calls import Arguments, is_symbolic
+
+# as keywords they have other names in each of the two functions
+_SPLIT = ("input", "sections", "dim")
+_SPLIT_KEYWORDS = {"tensor": "input", "split_size_or_sections": "sections", "split_size": "sections"}
 
 
 def _chunk(call: Arguments) -> tuple[Tensor, ...] | None:
@@ -27,5 +32,25 @@ def _chunk(call: Arguments) -> tuple[Tensor, ...] | None:
     return (*pieces, x.narrow(dim, (count - 1) * length, size - (count - 1) * length))
 
 
+def _split(call: Arguments) -> tuple[Tensor, ...] | None:
+    named = {_SPLIT_KEYWORDS.get(name, name): value for name, value in call.items()}
+    x, given, dim = named["input"], named["sections"], named.get("dim", 0)
+    size: Any = x.shape[dim]
+    if not is_symbolic(given) and not is_symbolic(size):
+        return None
+    if isinstance(given, (list, tuple)):
+        lengths = list(given)
+    else:
+        count = int((size + given - 1) // given)  # a guard of the trace: PyTorch returns so many pieces
+        lengths = [given] * (count - 1) + [size - (count - 1) * given]
+    starts = itertools.accumulate(lengths[:-1], initial=0)
+    return tuple(x.narrow(dim, start, length) for start, length in zip(starts, lengths, strict=True))
+
+
 _NAMES = ("input", "chunks", "dim")
-REWRITES: dict[Any, Any] = {torch.chunk: (_NAMES, _chunk), Tensor.chunk: (_NAMES, _chunk)}
+REWRITES: dict[Any, Any] = {
+    torch.chunk: (_NAMES, _chunk),
+    Tensor.chunk: (_NAMES, _chunk),
+    torch.split: (_SPLIT, _split),
+    Tensor.split: (_SPLIT, _split),
+}

@@ -54,8 +54,10 @@ def configured(base: Any, options: Mapping[str, str], name: str) -> Any:
         return kind(**values)
     except Exception as error:  # each configuration validates in its own way
         given = ", ".join(f"{key}={text}" for key, text in options.items())
+        lacks = "out_features" in str(error) and not any(key in own for key in _OUTPUTS)
+        fix = "add out_indices, the stages that are read, as out_indices=1/2" if lacks else "correct them"
         raise InputError(
-            f"received options {given} of {name}, which transformers refused ({one_line(error)}); correct them"
+            f"received options {given} of {name}, which transformers refused ({one_line(error)}); {fix}"
         ) from error
 
 

@@ -207,3 +207,23 @@ def test_what_makes_the_module_for_any_size_comes_first(tmp_path: Path) -> None:
         ModuleRefused, match=r"height.*; give it the option any_size=true, or .*'height' out of --dynamic"
     ):
         trace(target, OfOneSize().eval(), tmp_path / "m.onnx", opset=17)
+
+
+class SplitByBatch(nn.Module):
+    """Stands for a head that takes the levels of its batch apart, which a backbone gave as one."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        levels = torch.cat([image, 2 * image, image.relu()])
+        first, second, third = levels.split(split_size=image.shape[0], dim=0)
+        left, right = torch.split(third, [3, image.shape[3] - 3], 3)
+        return first + second.mean((2, 3), keepdim=True) * left.sum() - right.amax() * right.amin((), keepdim=True)
+
+
+def test_a_split_by_a_size_holds_at_every_size(tmp_path: Path) -> None:
+    graph = trace(target_of(SplitByBatch()), SplitByBatch().eval(), tmp_path / "m.onnx", opset=17)
+    assert graph.axes == AXES
+    session = onnxruntime.InferenceSession(graph.path)
+    for shape in ((1, 3, 4, 5), (5, 3, 9, 4)):
+        image = torch.randn(shape)
+        (found,) = session.run(None, {"image": image.numpy()})
+        np.testing.assert_allclose(found, SplitByBatch()(image).numpy(), rtol=1e-5, atol=1e-5)

@@ -25,6 +25,8 @@ class Outer:
     def __init__(self, d_model=64, names=("a", "b"), backbone_config=None, **others):
         if not isinstance(d_model, int):
             raise TypeError("d_model is an int")
+        if names == ["x"]:
+            raise ValueError("out_features must be a subset of stage_names")
         self.d_model = d_model
         self.names = names
         self.backbone_config = backbone_config or Inner(hidden_act="gelu")
@@ -51,6 +53,7 @@ def test_options_go_through_the_constructor_and_keep_what_was_set():
         ({"d_modle": "3"}, "received option 'd_modle' of net; expected one of its Outer; did you mean d_model"),
         ({"backbone_config.dept": "3"}, "option 'dept' of net's backbone_config; .* did you mean depths"),
         ({"d_model.depths": "3"}, r"received option d_model\.depths of net, whose d_model is 64; expected a config"),
+        ({"names": "x"}, r"out_features must be a subset.*\); add out_indices, the stages that are read"),
         ({"d_model": "x"}, r"options d_model=x of net, which transformers refused \(TypeError: d_model is an int\)"),
     ],
 )
