@@ -25,6 +25,7 @@ from . import (
     remainder,
     rolling,
     sequences,
+    size_tensors,
     transposed,
     value_checks,
 )
@@ -44,6 +45,7 @@ _FILES: tuple[Any, ...] = (
     remainder,
     rolling,
     sequences,
+    size_tensors,
     transposed,
     value_checks,
 )

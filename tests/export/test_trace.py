@@ -227,3 +227,24 @@ def test_a_split_by_a_size_holds_at_every_size(tmp_path: Path) -> None:
         image = torch.randn(shape)
         (found,) = session.run(None, {"image": image.numpy()})
         np.testing.assert_allclose(found, SplitByBatch()(image).numpy(), rtol=1e-5, atol=1e-5)
+
+
+class NormalisedBySizes(nn.Module):
+    """Stands for a decoder that holds the shapes of its levels in a tensor, beside numbers of its own."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        sizes = [image.shape[2:], image[:, :, ::2, ::2].shape[2:], (3, image.shape[1])]
+        shapes = torch.as_tensor(sizes, dtype=torch.long)
+        starts = torch.cat((shapes.new_zeros((1,)), shapes.prod(1).cumsum(0)[:-1]))
+        scale = torch.tensor([image.shape[0] / 2, 1.0]) + image.new_tensor([image.shape[2], 2])
+        return image * shapes[1, 0] / scale[0] + starts[2] - scale[1]
+
+
+def test_a_tensor_of_sizes_holds_at_every_size(tmp_path: Path) -> None:
+    graph = trace(target_of(NormalisedBySizes()), NormalisedBySizes().eval(), tmp_path / "m.onnx", opset=17)
+    assert graph.axes == AXES
+    session = onnxruntime.InferenceSession(graph.path)
+    for shape in ((1, 3, 4, 5), (5, 3, 9, 4)):
+        image = torch.randn(shape)
+        (found,) = session.run(None, {"image": image.numpy()})
+        np.testing.assert_allclose(found, NormalisedBySizes()(image).numpy(), rtol=1e-5, atol=1e-5)
