@@ -1,7 +1,8 @@
-"""Write errors.md: what a new user meets, by running the real commands in an empty folder.
+"""Write errors.md, the errors that a new user meets, by running the real commands in an empty folder.
 
 ``python docs/generate_errors.py`` rewrites the page; it ends with an error if a command prints more than one line,
-ends with another exit code than the page promises, or leaves something behind.
+ends with another exit code than the page promises, or leaves something behind. The entry of a command that this machine
+cannot run, by the packages that it has, is left as it is.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 PAGE = Path(__file__).with_name("errors.md")
 SMALL = "--shape 2x16x8x8"
 TEMPORARY = re.compile(r"(?<=\.partial-)\d+-[0-9a-f]+")  # the part of a temporary name that differs with every run
+ENTRY = re.compile(r"^\$ (attn2trt .*)\n(error: .*)\n\$ echo \$\?\n(\d+)$", re.MULTILINE)
 
 SWEEPS = {
     "sweep.toml": 'targets = ["se"]\n',
@@ -106,13 +110,44 @@ class Large(nn.Sequential):
 
 @dataclass(frozen=True)
 class Step:
-    """One command, the exit code that it must have, and the shell line that prepares or runs it differently."""
+    """One command, and what its entry on the page depends on.
+
+    Attributes:
+        heading: Stands above the entry, unless it is empty.
+        command: The command line.
+        exit_code: The exit code that it must have.
+        note: Stands above the command, unless it is empty.
+        limit_blocks: The limit on the size of files that it runs under, in blocks of 1024 bytes.
+        quoted: The words of another package in the message, as ``before…after``: its version decides them.
+        needs: The package without which the message is another one.
+        without: The package with which the message is another one.
+    """
 
     heading: str
     command: str
     exit_code: int = 2
     note: str = ""
     limit_blocks: int | None = None
+    quoted: str = ""
+    needs: str = ""
+    without: str = ""
+
+    @property
+    def hindrance(self) -> str:
+        """The reason why this machine prints another message; "" if it does not."""
+        if self.needs and find_spec(self.needs) is None:
+            return f"{self.needs} is not installed"
+        if self.without and find_spec(self.without) is not None:
+            return f"{self.without} is installed"
+        return ""
+
+    def own_words(self, message: str) -> str:
+        """Return the message without the words of another package. Raises ValueError if they are not there."""
+        if not self.quoted:
+            return message
+        before, after = self.quoted.split("…")
+        start = message.index(before) + len(before)
+        return f"{message[:start]}…{message[message.index(after, start) :]}"
 
 
 STEPS = (
@@ -122,11 +157,11 @@ STEPS = (
     Step("", "attn2trt deploy eca:kernel=5"),
     Step("", "attn2trt deploy eca:k=4"),
     Step("", "attn2trt deploy resnet18+cbam@stage7"),
-    Step("", "attn2trt deploy cbam --ouput here"),
+    Step("", "attn2trt deploy cbam --ouput here", quoted="error: …; see"),
     Step("A shape that the model cannot take", "attn2trt deploy cbam --shape 2x16"),
     Step("", "attn2trt deploy cbam --shape 2xCx56x56"),
     Step("", "attn2trt deploy psa --shape 2x30x8x8"),
-    Step("", "attn2trt deploy py:nets:gate --shape 2x3x8x8"),
+    Step("", "attn2trt deploy py:nets:gate --shape 2x3x8x8", quoted="RuntimeError: … at nets.py"),
     Step("", "attn2trt deploy py:nets:gate"),
     Step("Ranges that contradict the shape, or themselves", f"attn2trt deploy cbam {SMALL} --dynamic batch=8:2:1"),
     Step("", f"attn2trt deploy cbam {SMALL} --dynamic height=16:32:64"),
@@ -152,14 +187,23 @@ STEPS = (
     Step("", f"attn2trt deploy py:nets:broken {SMALL}"),
     Step("", f"attn2trt deploy py:nets:number {SMALL}"),
     Step("", f"attn2trt deploy py:nets:ending {SMALL}", note="Code that ends the process:"),
-    Step("", f"attn2trt deploy py:nets:branching {SMALL}", note="Python that asks for the value of a tensor:"),
+    Step(
+        "",
+        f"attn2trt deploy py:nets:branching {SMALL}",
+        note="Python that asks for the value of a tensor:",
+        quoted="cannot be traced: … at nets.py",
+    ),
     Step(
         "",
         f"attn2trt deploy py:nets:row_by_row {SMALL} --dynamic height=4:8:16",
         note="Python that fixes a size that was to be dynamic; without `--dynamic height` the module exports:",
     ),
     Step("Checkpoints", f"attn2trt deploy py:nets:gate {SMALL} --checkpoint missing.safetensors"),
-    Step("", f"attn2trt deploy py:nets:gate {SMALL} --checkpoint text.safetensors"),
+    Step(
+        "",
+        f"attn2trt deploy py:nets:gate {SMALL} --checkpoint text.safetensors",
+        quoted="is not safetensors (…); expected",
+    ),
     Step("", f"attn2trt deploy py:nets:gate {SMALL} --checkpoint runs-code.pt", note="A pickle that would run code:"),
     Step("", f"attn2trt deploy py:nets:gate {SMALL} --checkpoint other.safetensors"),
     Step("Folders", f"attn2trt deploy se {SMALL} -o holiday", note="A folder that holds something else:"),
@@ -188,7 +232,7 @@ STEPS = (
     Step("", f"attn2trt deploy cbam {SMALL} --precision int8 --calibration best"),
     Step("", f"attn2trt deploy cbam {SMALL} --precision int8 --calibrate nets.py"),
     Step("ONNX files and plans that something else wrote", "attn2trt deploy missing.onnx"),
-    Step("", "attn2trt deploy text.onnx"),
+    Step("", "attn2trt deploy text.onnx", quoted="beginning of one (…); expected"),
     Step("", "attn2trt deploy gate/model.onnx --opset 20 -o new"),
     Step("", "attn2trt deploy gate/model.onnx --precision auto -o new"),
     Step("", "attn2trt deploy gate/model.onnx --dynamic height=8:8:16 -o new"),
@@ -206,6 +250,7 @@ STEPS = (
         "attn2trt check gate/model.onnx --plan model.plan --trust",
         exit_code=3,
         note="A plan of TensorRT, on a machine without a GPU:",
+        without="tensorrt",
     ),
     Step("Benchmarks", "attn2trt benchmark se --runtime ort-gpu"),
     Step("", "attn2trt benchmark se --batch 0"),
@@ -214,7 +259,7 @@ STEPS = (
     Step("What a block costs", "attn2trt cost resnet18"),
     Step("", "attn2trt cost se"),
     Step("", "attn2trt cost bundles/resnet18+se"),
-    Step("", "attn2trt cost resnet18+se --seconds 0"),
+    Step("", "attn2trt cost resnet18+se --seconds 0", quoted="error: …; see"),
     Step("", "attn2trt cost resnet18+se --plot cost.jpg"),
     Step("", "attn2trt cost resnet18+se --precision fp16"),
     Step("", "attn2trt cost resnet18+se --runtime tensorrt"),
@@ -226,9 +271,7 @@ STEPS = (
     Step("", "attn2trt sweep option.toml"),
     Step("", "attn2trt sweep empty.toml"),
     Step("", "attn2trt sweep twice.toml"),
-    Step(
-        "", "attn2trt sweep sweep.toml --ray 127.0.0.1:1", exit_code=3, note="Without Ray, or without a cluster there:"
-    ),
+    Step("", "attn2trt sweep sweep.toml --ray 127.0.0.1:1", exit_code=3, note="Without Ray:", without="ray"),
     Step("Tuning", "attn2trt tune holiday"),
     Step("", "attn2trt tune gate --at batch=64"),
     Step("Serving", "attn2trt triton gate -o holiday", note="A folder that holds something else:"),
@@ -237,15 +280,24 @@ STEPS = (
     Step("", "attn2trt triton gate -o models --name ../gate"),
     Step("", "attn2trt validate gate --server localhost:8001"),
     Step("", "attn2trt validate gate --model gate"),
-    Step("", "attn2trt validate gate --server grpc://localhost:1", exit_code=3, note="Nobody listens there:"),
+    Step(
+        "",
+        "attn2trt validate gate --server grpc://localhost:1",
+        exit_code=3,
+        note="Nobody listens there:",
+        quoted="localhost:1 (…); start",
+        needs="tritonclient",
+    ),
     Step("", "attn2trt programs gate -o holiday"),
     Step("", "attn2trt plugin -o holiday"),
     Step("A data set", "attn2trt validate gate --dataset holiday"),
     Step("", "attn2trt validate gate --dataset photographs"),
     Step("", "attn2trt validate gate --max-flips 0.5%"),
     Step("", "attn2trt validate gate --dataset holiday --preprocessing imagenet"),
-    Step("What this machine lacks", f"attn2trt deploy se {SMALL} --require tensorrt", exit_code=3),
-    Step("", "attn2trt compile gate", exit_code=3),
+    Step(
+        "What this machine lacks", f"attn2trt deploy se {SMALL} --require tensorrt", exit_code=3, without="tensorrt"
+    ),
+    Step("", "attn2trt compile gate", exit_code=3, without="tensorrt"),
 )
 
 
@@ -257,7 +309,7 @@ class RunsCode:
 
 
 def prepare(folder: Path) -> None:
-    """The files that the steps refer to."""
+    """Write the files that the steps refer to."""
     import numpy as np
     from safetensors.numpy import save_file
 
@@ -282,21 +334,33 @@ def prepare(folder: Path) -> None:
     (folder / "latest").symlink_to("gate")
 
 
-def run(step: Step, folder: Path) -> tuple[int, str]:
-    """The exit code and the error line of one step."""
+@contextmanager
+def prepared() -> Iterator[Path]:
+    """Yield a folder in which the steps run, and remove it."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        prepare(folder)
+        yield folder
+
+
+def run(step: Step, folder: Path) -> str:
+    """Return the error line of one step. SystemExit is raised for anything else that it prints, gives or leaves."""
     arguments = shlex.split(step.command)[1:]
     line = shlex.join([sys.executable, "-m", "attn2trt", *arguments])
     if step.limit_blocks is not None:
         # A limit on the size of any file stands for the full disk: the write fails half way in the same manner.
         line = f"ulimit -f {step.limit_blocks}; {line}"
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    before = listing(folder)
     ran = subprocess.run(["bash", "-c", line], cwd=folder, env=environment, capture_output=True, text=True, check=False)
     lines = ran.stderr.strip().splitlines()
     if ran.returncode != step.exit_code or len(lines) != 1 or ran.stdout:
         raise SystemExit(
             f"{step.command}\nexit code {ran.returncode}, expected {step.exit_code}\n{ran.stderr}{ran.stdout}"
         )
-    return ran.returncode, essence(lines[0], folder)
+    if listing(folder) != before:
+        raise SystemExit(f"{step.command}\nleft {set(listing(folder)) ^ set(before)}")
+    return essence(lines[0], folder)
 
 
 def essence(line: str, folder: Path) -> str:
@@ -305,32 +369,44 @@ def essence(line: str, folder: Path) -> str:
 
 
 def listing(folder: Path) -> list[str]:
-    """Every file below the folder."""
+    """Return every file below the folder."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def page() -> str:
-    """The whole page."""
+def shown(text: str) -> dict[str, str]:
+    """Return the messages of a page by their commands."""
+    return {command: message for command, message, _ in ENTRY.findall(text)}
+
+
+def page(messages: Mapping[str, str]) -> str:
+    """Return the whole page, with the messages by their commands."""
     parts = [
         "# The errors you may meet\n",
         "Every error is one line on stderr: what was received, what was expected, what to do next. No file is written.",
         f"`--debug` adds the traceback. This page is written by `python docs/{Path(__file__).name}`, which runs each",
-        "command in a folder that holds a small `nets.py`, a bundle of it, checkpoints that do not fit, and photos.\n",
+        "command in a folder that holds a small `nets.py`, a bundle of it, checkpoints that do not fit, and photos.",
+        "The words of PyTorch or another package in a message are those of the version that was installed then.\n",
     ]
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name).resolve()
-        prepare(folder)
-        before = listing(folder)
-        for step in STEPS:
-            exit_code, message = run(step, folder)
-            if listing(folder) != before:
-                raise SystemExit(f"{step.command}\nleft {set(listing(folder)) ^ set(before)}")
-            parts += [f"## {step.heading}\n"] if step.heading else []
-            parts += [f"{step.note}\n"] if step.note else []
-            parts += [f"```console\n$ {step.command}\n{message}\n$ echo $?\n{exit_code}\n```\n"]
+    for step in STEPS:
+        parts += [f"## {step.heading}\n"] if step.heading else []
+        parts += [f"{step.note}\n"] if step.note else []
+        entry = f"$ {step.command}\n{messages[step.command]}\n$ echo $?\n{step.exit_code}"
+        parts.append(f"```console\n{entry}\n```\n")
     return "\n".join(parts)
 
 
-if __name__ == "__main__":
-    PAGE.write_text(page())
+def write() -> None:
+    """Write the page; an entry that this machine cannot print stays as it is."""
+    messages = shown(PAGE.read_text(encoding="utf-8"))
+    with prepared() as folder:
+        for step in STEPS:
+            if reason := step.hindrance:
+                print(f"left as it is, since {reason}: {step.command}")
+            else:
+                messages[step.command] = run(step, folder)
+    PAGE.write_text(page(messages), encoding="utf-8")
     print(PAGE)
+
+
+if __name__ == "__main__":
+    write()
