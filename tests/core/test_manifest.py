@@ -124,14 +124,14 @@ def tied(dim: int | str) -> dict[str, Any]:
     return {"name": "x", "shape": [dim, 3], "dtype": "float32"}
 
 
-def refusals(folder: Path, *, every: int) -> int:
-    """Replace each entry by every so manieth value; returns how often that was bad input."""
+def refusals(folder: Path) -> int:
+    """Replace each entry by each value; return how often that was bad input."""
     text = (folder / MANIFEST).read_text()
     document = json.loads(text)
     refused: list[str] = []
     try:
-        for number, path in enumerate(places(document)):
-            for value in (*VALUES, MISSING)[number % every :: every]:
+        for path in places(document):
+            for value in (*VALUES, MISSING):
                 (folder / MANIFEST).write_text(json.dumps(replaced(document, path, value)))
                 try:
                     read_all(folder)
@@ -151,14 +151,9 @@ def test_a_dimension_that_is_tied_to_an_axis_is_read(whole: Path, tmp_path: Path
     assert open_bundle(tmp_path).inputs[0].resolve({"batch": 4}) == (9, 3)
 
 
-def test_an_entry_replaced_by_another_value_is_read_or_is_bad_input(whole: Path) -> None:
-    """Never another error, which would be ours."""
-    assert refusals(whole, every=6) > 200
-
-
-@pytest.mark.slow
 def test_every_entry_replaced_by_every_value_is_read_or_is_bad_input(whole: Path) -> None:
-    assert refusals(whole, every=1) > 1000
+    """Never another error, which would be ours."""
+    assert refusals(whole) > 1000
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: text[:12])
