@@ -108,7 +108,7 @@ def test_the_check_sees_a_wrong_command(arguments: list[str]) -> None:
         parse(arguments)
 
 
-@pytest.mark.parametrize(("script", "more"), [("run", ""), ("slow", ' -m slow "$@"')])
+@pytest.mark.parametrize(("script", "more"), [("run", ""), ("slow", ' -m slow -rs "$@"')])
 def test_ci_installs_and_tests_by_the_readmes_line(script: str, more: str) -> None:
     (line,) = (line for line in LINES if line.endswith("pytest"))
     path = ROOT / ".ci" / script
