@@ -294,9 +294,7 @@ STEPS = (
     Step("", "attn2trt validate gate --dataset photographs"),
     Step("", "attn2trt validate gate --max-flips 0.5%"),
     Step("", "attn2trt validate gate --dataset holiday --preprocessing imagenet"),
-    Step(
-        "What this machine lacks", f"attn2trt deploy se {SMALL} --require tensorrt", exit_code=3, without="tensorrt"
-    ),
+    Step("What this machine lacks", f"attn2trt deploy se {SMALL} --require tensorrt", exit_code=3, without="tensorrt"),
     Step("", "attn2trt compile gate", exit_code=3, without="tensorrt"),
 )
 
