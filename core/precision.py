@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -277,8 +277,3 @@ def require_budget(max_error: float | None) -> None:
             f"received a budget of {max_error} for the relative error; expected a finite number above 0; "
             "correct --max-error (max_error from Python), or leave it out"
         )
-
-
-def is_within(path: str, modules: Iterable[str]) -> bool:
-    """Tell whether a module is one of ``modules`` or inside one."""
-    return any(path == module or path.startswith(f"{module}.") for module in modules)

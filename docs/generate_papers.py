@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attn2trt.core.module_path import is_within
 from attn2trt.modules import catalog
 from attn2trt.modules.backbones.known import KNOWN
 from attn2trt.modules.block_index import block_info, block_names
@@ -66,7 +67,7 @@ def count(target: str, size: int, variant: str | None) -> Count:
     metering = meter(module, [torch.empty(1, 3, size, size, device="meta")])
     beside: Counter[str] = Counter()
     for step in metering.steps:
-        beside.update(_beside(step, is_in_block=any(f"{step.module}.".startswith(f"{path}.") for path in own)))
+        beside.update(_beside(step, is_in_block=is_within(step.module, own)))
     return Count(metering.cost.parameters, normalisations, metering.cost.macs, beside)
 
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.graph import EXTERNAL_DATA_BYTES, OPSETS, OnnxGraph, save
 from ..core.graph_io import FLOAT32, with_io
-from ..core.precision import CAST, Precision, is_within, oldest_tensorrt
+from ..core.module_path import is_within
+from ..core.precision import CAST, Precision, oldest_tensorrt
 from ..errors import InputError, ModuleRefused
 from ..modules.block_index import nearest
 from ..modules.grammar import steps_match

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from ..core.module_path import is_part_of_any
 from ..errors import InputError
 from . import blocks
 from .block_index import block_names
@@ -34,14 +35,8 @@ def recorded_blocks(target: str, classes: Sequence[Mapping[str, Any]]) -> dict[s
         for part in parsed.insertions:
             if _is_of(entry, part):
                 found.update(dict.fromkeys(entry["modules"], _title(part)))
-    return {
-        path: name for path, name in found.items() if not is_inside(path, (other for other in found if other != path))
-    }
-
-
-def is_inside(path: str, modules: Iterable[str]) -> bool:
-    """Return True if a module's path is that of one of the ``modules``, or of a part of one."""
-    return any(not module or path == module or path.startswith(f"{module}.") for module in modules)
+    others = {path: [other for other in found if other != path] for path in found}
+    return {path: name for path, name in found.items() if not is_part_of_any(path, others[path])}
 
 
 def _is_of(entry: Mapping[str, Any], part: Part) -> bool:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy.typing as npt
 
+from ..core.module_path import is_part
 from ..core.nodes import bodies
 from ..core.scratch import scratch
 
@@ -132,7 +133,7 @@ class GraphView:
 
     def inside(self, path: str) -> list[Node]:
         """The nodes of a module and of all below it."""
-        return [node for node in self.nodes if is_inside(node.module, path)]
+        return [node for node in self.nodes if is_part(node.module, path)]
 
     def entering(self, path: str) -> list[str]:
         """Values that a module reads from outside of it, in the order of use."""
@@ -146,7 +147,7 @@ class GraphView:
             name
             for node in self.inside(path)
             for name in node.outputs
-            if name in self.outputs or any(not is_inside(user.module, path) for user in self.consumers.get(name, ()))
+            if name in self.outputs or any(not is_part(user.module, path) for user in self.consumers.get(name, ()))
         )
 
     def cleared(self, right: Collection[str]) -> set[str]:
@@ -252,11 +253,6 @@ class GraphView:
 def plain_path(path: str) -> str:
     """A module's path without the number that torch.export gives to a repeated call (``act@1``)."""
     return re.sub(r"@\d+", "", path)
-
-
-def is_inside(path: str, module: str) -> bool:
-    """Return True if ``path`` is ``module`` or below it; the whole model is ``""``."""
-    return not module or path == module or path.startswith(f"{module}.")
 
 
 def _implicit(node: onnx.NodeProto) -> Iterator[str]:

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..core.graph_io import FLOAT32
-from ..core.precision import CAST, is_within
+from ..core.module_path import is_within
+from ..core.precision import CAST
 from ..core.refused_types import REFUSED
 from .last_digits import SELDOM, LastDigits
 

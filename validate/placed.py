@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.graph_io import FLOAT32
-from ..core.precision import is_within
+from ..core.module_path import is_within
 from .onnx_reference.rounding import Rounding
 
 if TYPE_CHECKING:

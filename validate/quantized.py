@@ -16,7 +16,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..core.graph_io import FLOAT32
-from ..core.precision import INT8, QUANTISED, Precision, is_within
+from ..core.module_path import is_within
+from ..core.precision import INT8, QUANTISED, Precision
 from ..errors import ModuleRefused
 from .last_digits import LastDigits
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..core.bundle import REFERENCE, Bundle, require_unchanged
+from ..core.module_path import is_part, is_part_of_any
 from ..core.part_bytes import GraphBytes
 from ..core.precision import PRECISIONS
 from ..core.progress import Progress
@@ -32,7 +33,7 @@ from ..engines.timing.stage_costs import Profile, Run, profile_of
 from ..engines.timing.timed_process import TimedProcess
 from ..engines.timing.timed_run import Entry, TimedRun, rotated_sets
 from ..errors import CheckFailed, InputError
-from ..modules.recorded_blocks import is_inside, recorded_blocks
+from ..modules.recorded_blocks import recorded_blocks
 from ..validate.agreement import wrong_output
 from ..validate.recorded import from_tensors
 from .plan_sizes import recorded_case
@@ -226,7 +227,7 @@ def _run(held: HeldPlan, model: PlanModel, times: NodeTimes) -> Run:
 
 
 def _home(layer: LayerCost, blocks: Mapping[str, str]) -> str:
-    outside = [path for path in layer.modules if not is_inside(path, blocks)]
+    outside = [path for path in layer.modules if not is_part_of_any(path, blocks)]
     return outside[0] if outside else layer.modules[0]
 
 
@@ -235,7 +236,7 @@ def _blocks(held: HeldPlan, layers: tuple[LayerCost, ...]) -> list[BlockOnDevice
     found = []
     for path, kind in held.blocks.items():
         if path:
-            nodes = [name for name, home in held.modules.items() if is_inside(home, [path])]
+            nodes = [name for name, home in held.modules.items() if is_part(home, path)]
             ms = {
                 place: sum(one.ms or 0.0 for one in layers if (one.block, one.place) == (path, place))
                 for place in ("block", "shared")

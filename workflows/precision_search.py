@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..core.precision import FP32, LOWER, is_within
+from ..core.module_path import is_within
+from ..core.precision import FP32, LOWER
 from ..core.traffic import Traffic, traffic
 from ..errors import ModuleRefused
 from ..export.precision import LowPrecisionGraph

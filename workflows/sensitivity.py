@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..core.precision import is_within
+from ..core.module_path import is_within
 from ..validate.place import Place
 from ..validate.stages.stage import Stage
 from ..validate.verdict import StageResult, Verdict

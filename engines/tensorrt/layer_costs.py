@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ...core.module_path import is_part, is_part_of_any
 from ...core.part_bytes import GraphBytes
 from ...core.traffic import Tensor
-from ...modules.recorded_blocks import is_inside
 from ..node_times import NodeTimes
 from .layer_tensors import LayerTensor, element_bytes
 from .layers import Layer
@@ -181,8 +181,8 @@ def _place(modules: Sequence[str], blocks: Sequence[str]) -> tuple[Place, str | 
     """Return the place of a layer that computes these modules, and the block that it belongs to."""
     if "" in blocks:
         return "block", ""
-    inside = [path for path in modules if is_inside(path, blocks)]
+    inside = [path for path in modules if is_part_of_any(path, blocks)]
     if not inside:
         return "rest", None
-    block = next(block for block in blocks if is_inside(inside[0], [block]))
+    block = next(block for block in blocks if is_part(inside[0], block))
     return ("block" if len(inside) == len(modules) else "shared"), block

@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from ...core.module_path import is_within
 from ...modules.stages import stages_in_order
 from ..node_times import LAYOUT, NodeTimes
 
 ELSEWHERE = "no module"
 # ONNX Runtime's name of an operator that does the work of those behind it, too
 FUSED = "Fused"
+# The unit of ONNX Runtime's profile: a limit below it is no measure of what one operator took.
+CLOCK_MS = 1e-3
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,16 @@ class KindCost:
     count: int
     ms: float
     limit_ms: float
+
+    @property
+    def is_above_clock(self) -> bool:
+        """True if the limit of one such operator is as long as the profile can tell."""
+        return self.limit_ms >= self.count * CLOCK_MS
+
+    @property
+    def times_limit(self) -> float | None:
+        """The time in limits; None if nothing ran, or the limit is nothing that the profile can tell."""
+        return self.ms / self.limit_ms if self.ms and self.limit_ms and self.is_above_clock else None
 
 
 @dataclass(frozen=True)
@@ -149,7 +162,7 @@ def _times(run: Run, blocks: Sequence[str]) -> dict[tuple[str, str], float]:
     for place, (name, kind) in enumerate(zip(run.nodes.names, run.nodes.kinds, strict=True)):
         home = run.homes.get(name)
         stage = ELSEWHERE if home is None else stages[home]
-        part = "layout" if kind in LAYOUT else "block" if home is not None and _inside(home, blocks) else "rest"
+        part = "layout" if kind in LAYOUT else "block" if home is not None and is_within(home, blocks) else "rest"
         columns.setdefault((stage, part), []).append(place)
     return {key: _milliseconds(run, chosen) for key, chosen in columns.items()}
 
@@ -159,10 +172,10 @@ def _kinds(run: Run, blocks: Sequence[str], limits: Iterable[Limited]) -> tuple[
     columns: dict[str, list[int]] = {}
     least: dict[str, float] = {}
     for place, (name, kind) in enumerate(zip(run.nodes.names, run.nodes.kinds, strict=True)):
-        if kind not in LAYOUT and _inside(run.homes.get(name, ""), blocks):
+        if kind not in LAYOUT and is_within(run.homes.get(name, ""), blocks):
             columns.setdefault(kind.removeprefix(FUSED), []).append(place)
     for limited in limits:
-        if _inside(limited.home, blocks):
+        if is_within(limited.home, blocks):
             least[limited.kind] = least.get(limited.kind, 0.0) + limited.ms
     found = [
         KindCost(kind, len(columns.get(kind, ())), _milliseconds(run, columns.get(kind, [])), least.get(kind, 0.0))
@@ -174,7 +187,3 @@ def _kinds(run: Run, blocks: Sequence[str], limits: Iterable[Limited]) -> tuple[
 def _milliseconds(run: Run, columns: Sequence[int]) -> float:
     """Return the median over the calls of the sum of these nodes."""
     return float(np.median(run.nodes.microseconds[:, columns].sum(1))) / 1e3
-
-
-def _inside(path: str, blocks: Sequence[str]) -> bool:
-    return any(path == block or path.startswith(f"{block}.") for block in blocks)

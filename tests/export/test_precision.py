@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from attn2trt.core import graph as saving
 from attn2trt.core.graph import OnnxGraph
 from attn2trt.core.operators import PRODUCTS
-from attn2trt.core.precision import CAST, is_within, parse_precisions
+from attn2trt.core.precision import CAST, parse_precisions
 from attn2trt.core.refused_types import REFUSED
 from attn2trt.core.tensor_spec import Axis
 from attn2trt.errors import CheckFailed, InputError, ModuleRefused
@@ -151,7 +151,6 @@ def test_a_pattern_keeps_modules_and_all_inside_them(tmp_path: Path) -> None:
     assert set(low.kept) == {"Conv_0"}
     assert low.notes == ["block.conv1, block.norm in float32 by --keep-fp32: 1 more operator"]
     assert matching(["block"], MODULES.values()) == ("block",)
-    assert [is_within(path, ["block"]) for path in ("block.conv2", "block", "blocks")] == [True, True, False]
     with pytest.raises(InputError, match=r"--keep-fp32 'block.conv3', which no module .* did you mean block.conv"):
         matching(["block.conv3"], MODULES.values())
 

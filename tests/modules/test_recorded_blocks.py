@@ -8,7 +8,7 @@ import pytest
 
 from attn2trt.modules import catalog
 from attn2trt.modules.inserted import inserted
-from attn2trt.modules.recorded_blocks import is_inside, recorded_blocks
+from attn2trt.modules.recorded_blocks import recorded_blocks
 from attn2trt.modules.source_lines import classes_of
 
 
@@ -51,11 +51,3 @@ def test_a_block_alone_is_the_whole_and_other_models_have_none() -> None:
     assert recorded_blocks("se", []) == {"": "se"}
     assert recorded_blocks("resnet18", []) == {}
     assert recorded_blocks("model.onnx", []) == {}
-
-
-def test_a_module_is_inside_itself_and_its_parents() -> None:
-    assert is_inside("a.b.c", ["a.b"])
-    assert is_inside("a.b", ["a.b"])
-    assert not is_inside("a.bc", ["a.b"])
-    assert is_inside("anything", [""])
-    assert not is_inside("a", [])

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ..boundaries import Arrays, Node, is_inside
+from ...core.module_path import is_part
+from ..boundaries import Arrays, Node
 from ..comparison import Comparison
 from ..metrics import Array, Floor
 from .judge import Judge, Judged
@@ -52,7 +53,7 @@ class Proof:
             if found.moment.path != path or found.moment.kind != "leave" or found.status != "wrong":
                 continue
             for value in found.values:
-                nodes = [part for part in self._view.back([value], entering) if is_inside(part.module, path)]
+                nodes = [part for part in self._view.back([value], entering) if is_part(part.module, path)]
                 if node in nodes:
                     expected = self._truth.alone(found.moment)
                     return None if expected is None else self._cut_and_compare(nodes, value, *expected)

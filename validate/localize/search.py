@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ...core.graph import OnnxGraph
-from ..boundaries import GraphView, Node, Opener, is_inside, ort_opener
+from ...core.module_path import is_part
+from ..boundaries import GraphView, Node, Opener, ort_opener
 from ..cases import Case
 from ..place import Boundary
 from .homes import Homes, judge_boundaries
@@ -90,7 +91,7 @@ class _Search:
     def _ends_well(self, found: Judged, cleared: Collection[str]) -> bool:
         """Return True if all that follows from a module's output is right, so that only the comparison was at fault."""
         users = [user for name in found.values for user in self.view.consumers.get(name, ())]
-        after = [user for user in users if not is_inside(user.module, found.moment.path)]
+        after = [user for user in users if not is_part(user.module, found.moment.path)]
         return all(name in cleared for user in after for name in self.view.floats(user.outputs))
 
     def _blame(self, suspects: Sequence[Node], found: Judged, judged: Sequence[Judged]) -> Location:
