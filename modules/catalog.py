@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from functools import cached_property, lru_cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ..core.preprocessing import Preprocessing
 from ..core.tensor_spec import Axis, TensorSpec
@@ -30,6 +30,8 @@ from .target import Target
 if TYPE_CHECKING:
     from torch import nn
 
+Given = ParamSpec("Given")
+Made = TypeVar("Made")
 BLOCK_SIZES = (2, 64, 56, 56)
 ONE_SIZE = (2, 64, 14, 14)  # of a block whose weights belong to it
 FEATURE_OPTIONS = ("features_only", "out_indices")
@@ -74,40 +76,93 @@ class Plan:
     fallbacks: tuple[Plan, ...] = ()
 
 
-def resolve(
-    spec: str,
-    *,
-    shapes: Sequence[str] = (),
-    dynamic: str | Ranges | None = None,
-    seed: int = 0,
-    pretrained: bool = False,
-    checkpoint: Path | str | None = None,
-    any_batch: bool = False,
-    trust: bool = False,
-) -> Target:
-    """Return the target that a TARGET names, traced at ``shapes`` (else its default), with the axes of ``dynamic``.
+@dataclass(frozen=True)
+class Asked:
+    """The arguments of ``read`` and ``resolve``, whose signatures are made of these fields.
+
+    Attributes:
+        spec: The TARGET.
+        shapes: The sizes that it is traced at; its default if there are none.
+        dynamic: The axes that may vary, with their ranges.
+        seed: Seed of random weights.
+        pretrained: Take the backbone's published weights.
+        checkpoint: A file, ``FILE#entry`` for one of its sets of weights, or ``hf-hub:owner/name``.
+        any_batch: Have the default batch apply, as ``default_batch.plans`` says.
+        trust: Let a library read a pickle, which runs its author's code.
+    """
+
+    spec: str
+    _: KW_ONLY
+    shapes: Sequence[str] = ()
+    dynamic: str | Ranges | None = None
+    seed: int = 0
+    pretrained: bool = False
+    checkpoint: Path | str | None = None
+    any_batch: bool = False
+    trust: bool = False
+
+    @cached_property
+    def parsed(self) -> Parsed:
+        """The TARGET's parts."""
+        return parse(self.spec)
+
+    @cached_property
+    def given(self) -> list[Shape]:
+        """The shapes, read."""
+        return [parse_shape(text) for text in self.shapes]
+
+    @cached_property
+    def path(self) -> Path | None:
+        """The file of the checkpoint, fetched if it is on the hub."""
+        return None if self.checkpoint is None else locate(self.checkpoint)
+
+
+def _taking(make: Callable[Given, Asked]) -> Callable[[Callable[[Asked], Made]], Callable[Given, Made]]:
+    """Have a function take the arguments of ``make`` in place of what ``make`` returns."""
+
+    def decorate(work: Callable[[Asked], Made]) -> Callable[Given, Made]:
+        def call(*args: Given.args, **kwargs: Given.kwargs) -> Made:
+            return work(make(*args, **kwargs))
+
+        call.__doc__, call.__name__, call.__qualname__ = work.__doc__, work.__name__, work.__qualname__
+        return call
+
+    return decorate
+
+
+@_taking(Asked)
+def resolve(asked: Asked) -> Target:
+    """Return the target that a TARGET names, traced at its shapes, with the axes of ``dynamic``.
 
     Names, options, shapes and ranges are checked here. The target's ``build`` checks what only the module itself can
     tell: a place in it, the widths that a block takes, a checkpoint's keys, the sizes that a forward pass takes. Both
-    raise InputError; MissingRequirement if PyTorch is needed and not installed. ``checkpoint`` is a file,
-    ``FILE#entry`` for one of its sets of weights, or ``hf-hub:owner/name``. With ``any_batch`` the default batch
-    applies, as ``default_batch.plans`` says. ``trust`` lets a library read a pickle, which runs its author's code.
+    raise InputError; MissingRequirement if PyTorch is needed and not installed.
     """
-    path = None if checkpoint is None else locate(checkpoint)
-    found = read(
-        spec,
-        shapes=shapes,
-        dynamic=dynamic,
-        seed=seed,
-        pretrained=pretrained,
-        checkpoint=path,
-        any_batch=any_batch,
-        trust=trust,
-    )
+    path = asked.path
+    found = _plan(asked)
     digest, entry = ("", "") if path is None else (sha256(path), split(path)[1])
-    weights = f"{seed}\n{pretrained}\n{entry}"
-    target, *fallbacks = (_target(plan, spec, weights, digest) for plan in (found, *found.fallbacks))
+    weights = f"{asked.seed}\n{asked.pretrained}\n{entry}"
+    target, *fallbacks = (_target(plan, asked.spec, weights, digest) for plan in (found, *found.fallbacks))
     return replace(target, fallbacks=tuple(fallbacks))
+
+
+@_taking(Asked)
+def read(asked: Asked) -> Plan:
+    """Return what ``resolve`` makes a target of; raises as it does."""
+    return _plan(asked)
+
+
+def _plan(asked: Asked) -> Plan:
+    parsed = asked.parsed
+    if asked.pretrained and asked.checkpoint is not None:
+        raise InputError(
+            "received --pretrained and --checkpoint; expected one source of weights; leave one of them out"
+        )
+    if parsed.base.is_user_code:
+        return _user_plan(asked)
+    if parsed.base.library:
+        return _library_plan(asked)
+    return _block_plan(asked) if parsed.base.name in block_names() else _backbone_plan(asked)
 
 
 def _target(found: Plan, spec: str, weights: str, digest: str) -> Target:
@@ -127,67 +182,26 @@ def _target(found: Plan, spec: str, weights: str, digest: str) -> Target:
     )
 
 
-def read(
-    spec: str,
-    *,
-    shapes: Sequence[str] = (),
-    dynamic: str | Ranges | None = None,
-    seed: int = 0,
-    pretrained: bool = False,
-    checkpoint: Path | None = None,
-    any_batch: bool = False,
-    trust: bool = False,
-) -> Plan:
-    """Return what ``resolve`` makes a target of; raises as it does."""
-    parsed = parse(spec)
-    if pretrained and checkpoint is not None:
-        raise InputError(
-            "received --pretrained and --checkpoint; expected one source of weights; leave one of them out"
-        )
-    given = [parse_shape(text) for text in shapes]
-    asked = _Asked(spec, parsed, given, dynamic, seed, pretrained, checkpoint, any_batch, trust)
-    if parsed.base.is_user_code:
-        return _user_plan(asked)
-    if parsed.base.library:
-        return _library_plan(asked)
-    return _block_plan(asked) if parsed.base.name in block_names() else _backbone_plan(asked)
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """The arguments of ``read``, the target and its shapes parsed."""
-
-    spec: str
-    parsed: Parsed
-    given: Sequence[Shape]
-    dynamic: str | Ranges | None
-    seed: int
-    pretrained: bool
-    checkpoint: Path | None
-    any_batch: bool
-    trust: bool
-
-
-def _user_plan(asked: _Asked) -> Plan:
+def _user_plan(asked: Asked) -> Plan:
     _check_user_target(asked.parsed, asked.spec, asked.pretrained)
-    own = building.UserModule(asked.parsed.base.name, seed=asked.seed, checkpoint=asked.checkpoint)
+    own = building.UserModule(asked.parsed.base.name, seed=asked.seed, checkpoint=asked.path)
     planned = default_batch.plans(_user_shapes(own, asked.given), asked.dynamic, fixed=True, any_batch=asked.any_batch)
     return _first(Plan(asked.parsed, own, inputs, axes, {"source": own.name}) for inputs, axes in planned)
 
 
-def _block_plan(asked: _Asked) -> Plan:
+def _block_plan(asked: Asked) -> Plan:
     info = block_info(asked.parsed.base.name)
     _check_block_target(asked.parsed, asked.pretrained)
     shape = _single(asked.given, "x", default_sizes(info), asked.spec)
     options = info.parse_options(asked.parsed.base.options)
     planned = default_batch.plans([shape], asked.dynamic, fixed=bool(asked.given), any_batch=asked.any_batch)
     _check_axes([info], planned[0][0][0], asked.spec)
-    alone = building.BlockAlone(info, shape.sizes[1], options, seed=asked.seed, checkpoint=asked.checkpoint)
+    alone = building.BlockAlone(info, shape.sizes[1], options, seed=asked.seed, checkpoint=asked.path)
     facts = {"output_names": ("output",), "paper": info.paper, "source": "attn2trt"}
     return _first(Plan(asked.parsed, alone, inputs, axes, facts) for inputs, axes in planned)
 
 
-def _backbone_plan(asked: _Asked) -> Plan:
+def _backbone_plan(asked: Asked) -> Plan:
     parsed = asked.parsed
     arguments = _arguments(parsed.base)
     backbone = backbones.find(parsed.base.name, arguments)
@@ -201,7 +215,7 @@ def _backbone_plan(asked: _Asked) -> Plan:
     planned = default_batch.plans([shape], asked.dynamic, fixed=bool(asked.given), any_batch=asked.any_batch)
     _check_axes(infos, planned[0][0][0], asked.spec)
     indices = _features(parsed.base, arguments)
-    weights: dict[str, Any] = {"seed": asked.seed, "pretrained": asked.pretrained, "checkpoint": asked.checkpoint}
+    weights: dict[str, Any] = {"seed": asked.seed, "pretrained": asked.pretrained, "checkpoint": asked.path}
     whole = building.BackboneWithBlocks(backbone, parsed.insertions, features=indices, **weights)
     papers = [backbone.paper, *(info.paper for info in infos)]
     facts = {
@@ -214,7 +228,7 @@ def _backbone_plan(asked: _Asked) -> Plan:
     return _first(Plan(parsed, whole, inputs, axes, facts) for inputs, axes in planned)
 
 
-def _library_plan(asked: _Asked) -> Plan:
+def _library_plan(asked: Asked) -> Plan:
     """Plan a library's model; its outputs have the names that the library gives them."""
     require(PYTORCH)
     base, insertions = asked.parsed.base, asked.parsed.insertions
@@ -226,7 +240,7 @@ def _library_plan(asked: _Asked) -> Plan:
         _check_axes(infos, image, asked.spec)
     from .libraries.recipe import LibraryModule
 
-    whole = LibraryModule(base.name, model, insertions, seed=asked.seed, checkpoint=asked.checkpoint)
+    whole = LibraryModule(base.name, model, insertions, seed=asked.seed, checkpoint=asked.path)
     papers = [model.paper, *(info.paper for info in infos)]
     facts = {
         "paper": " ".join(dict.fromkeys(filter(None, papers))),
