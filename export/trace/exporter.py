@@ -18,6 +18,7 @@ from ...errors import ModuleRefused
 from ...modules.target import Target
 from ..merged import Wiring, merged_modules, others_than
 from ..passes.opset17 import ToOpset17
+from ..passes.replaced_metadata import SCOPES, replaced_metadata
 from ..passes.small_constants import HiddenConstants
 from ..passes.uint8_inputs import CastUint8Inputs
 from .float64_note import float64_notes
@@ -73,7 +74,7 @@ def _to_onnx(
             if exported is not None:
                 before = _wiring(exported.model)
                 modules = {node: (path,) for node, path in _module_paths(exported.model).items()}
-                with HiddenConstants(exported.model):
+                with HiddenConstants(exported.model), replaced_metadata():
                     exported.optimize()
                 merged = merged_modules(before, _wiring(exported.model), modules)
                 name_values(exported.model, [spec.name for spec in target.inputs], outputs)
@@ -154,7 +155,7 @@ def _module_paths(model: ir.Model) -> dict[str, str]:
     """Node name → path of the PyTorch module, from the metadata that the exporter writes into each node."""
     paths: dict[str, str] = {}
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
-        scopes = node.metadata_props.get("pkg.torch.onnx.name_scopes")
+        scopes = node.metadata_props.get(SCOPES)
         if scopes and node.name:
             # Sizes are read outside of every module; torch gives them a scope of its own with a leading underscore.
             named = [scope for scope in ast.literal_eval(scopes)[:-1] if scope and not scope.startswith("_empty")]

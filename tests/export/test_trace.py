@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,60 @@ def test_every_computing_node_knows_its_module(tmp_path: Path) -> None:
     graph = trace(target_of(Small()), Small().eval(), tmp_path / "m.onnx", opset=17)
     paths = {graph.modules[node.name] for node in onnx.load(graph.path).graph.node if node.op_type == "Conv"}
     assert paths == {"stem.1", "gate"}  # the exporter folds the normalisation into the first convolution
+
+
+class Whole(nn.Module):
+    """A convolution, a function of its result in a module of its own, and a convolution of what that gives."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.stem, self.middle, self.head = nn.Conv2d(3, 8, 1), Middle(function), nn.Conv2d(8, 4, 1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.head(self.middle(self.stem(image)))
+        return found
+
+
+class Middle(nn.Module):
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(x)
+
+
+def crosswise(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    return torch.cat([part.relu() for part in reversed(parts)], 1)
+
+
+@pytest.mark.parametrize("opset", [17, 18])
+@pytest.mark.parametrize(
+    ("operator", "function"),
+    [
+        ("Split", lambda x: crosswise(x.chunk(2, 1))),
+        ("Split", lambda x: crosswise(x.chunk(3, 1))),
+        ("Split", lambda x: crosswise(torch.split(x, [3, 5], 1))),
+        ("Split", lambda x: crosswise(torch.tensor_split(x, 4, 1))),
+        ("Split", lambda x: crosswise([half for part in x.chunk(2, 1) for half in part.chunk(2, 1)])),
+        ("Split", lambda x: torch.stack([part.relu() for part in x.unbind(1)], 1)),
+        ("Unsqueeze", lambda x: torch.stack([x, x.relu()], 1).amax(1)),
+        ("Concat", lambda x: torch.stack(x.chunk(2, 1), 2).flatten(1, 2)),
+        ("Concat", lambda x: torch.cat([x, x.relu(), x.new_zeros(x.shape[0], 0, *x.shape[2:])], 1)[:, ::2]),
+    ],
+)
+def test_what_the_exporter_writes_in_place_of_other_nodes_knows_its_module(
+    operator: str, function: Callable[[torch.Tensor], torch.Tensor], opset: int, tmp_path: Path
+) -> None:
+    axes = {"batch": Axis(1, 2, 4)}
+    target = target_of(Whole(function), TensorSpec("image", ("batch", 3, 8, 8)), axes=axes)
+    graph = trace(target, target.build(), tmp_path / "m.onnx", opset=opset)
+    nodes = [node for node in onnx.load(graph.path).graph.node if node.op_type != "Constant"]
+    assert operator in {node.op_type for node in nodes}
+    found = {node.name: graph.modules.get(node.name) for node in nodes}
+    convolutions = {node.name: path for node in nodes if (path := found[node.name]) and node.op_type == "Conv"}
+    assert sorted(convolutions.values()) == ["head", "stem"]
+    assert {path for name, path in found.items() if name not in convolutions} == {"middle"}
 
 
 class Shared(nn.Module):

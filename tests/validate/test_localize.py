@@ -154,6 +154,36 @@ def test_a_missing_activation_before_a_folded_convolution_is_named(width: int, t
     assert (found.module, found.class_name) == ("1", "ReLU")
 
 
+class Halves(nn.Module):
+    """Two halves of what a convolution gives, in a module of their own: one gates the other."""
+
+    class Gated(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            value, gate = x.chunk(2, 1)
+            return value * gate.sigmoid()
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.gated, self.head = nn.Conv2d(4, 8, 1), self.Gated(), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.head(self.gated(self.stem(x)))
+        return found
+
+
+def test_halves_that_are_swapped_are_of_the_module_that_cuts_them(tmp_path: Path) -> None:
+    def swap(model: onnx.ModelProto) -> None:
+        split = node_of(model, "Split")
+        split.output[:] = split.output[::-1]
+
+    module = Halves().eval()
+    graph, case = exported(module, tmp_path)
+    found = locate(module, edited(graph, tmp_path / "broken.onnx", swap), case, optimise=False)
+    assert found is not None
+    assert (found.module, found.class_name, found.op_type) == ("gated", "Gated", "Split")
+
+
 class Twice(nn.Module):
     """One gate for two inputs."""
 
