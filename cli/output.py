@@ -43,13 +43,13 @@ def strict(value: Any) -> Any:
     return value
 
 
-def print_rich(*renderables: RenderableType) -> None:
+def print_rich(*renderables: RenderableType, pipe_width: int = 160) -> None:
     """Print tables and text on stdout; a pipe gets them plain and unfolded enough to be searched."""
     from rich.console import Console
 
     leave_if_copy()
     terminal = sys.stdout.isatty()
-    console = Console(file=sys.stdout, width=None if terminal else 160, highlight=False)
+    console = Console(file=sys.stdout, width=None if terminal else pipe_width, highlight=False)
     # by itself it ends the process with exit code 1, which is a failed verdict
     console.on_broken_pipe = _raise_again  # type: ignore[method-assign]
     for renderable in renderables:
