@@ -48,6 +48,11 @@ class Rates:
     operations_per_s: float
     call_seconds: float
 
+    @property
+    def call_ms(self) -> float:
+        """Return the milliseconds of a call of a graph that does nothing: a limit below it is none for a graph."""
+        return self.call_seconds * 1e3
+
     def bytes_per_s(self, touched: float) -> float:
         """Return the bandwidth for so many bytes, on a straight line between the measured ones on logarithmic axes;
         the nearest one's outside of them."""
@@ -73,7 +78,7 @@ class Rates:
         return {
             "bandwidth": [{"bytes": size, "bytes_per_s": rate} for size, rate in self.bandwidth],
             "operations_per_s": self.operations_per_s,
-            "call_ms": self.call_seconds * 1e3,
+            "call_ms": self.call_ms,
         }
 
     @classmethod

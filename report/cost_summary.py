@@ -52,7 +52,7 @@ def _added(found: Cost, added: Added) -> list[Line]:
         return lines
     return [
         *lines,
-        Line(f"{blocks} alone", added.blocks_alone_ms(found.rates.call_seconds * 1e3)),
+        Line(f"{blocks} alone", added.blocks_alone_ms(found.rates.call_ms)),
         Line(f"limit of {blocks}, operators", added.blocks_operators_ms, measured=False),
         Line(f"limit of {blocks}, fused", added.blocks_least_ms, measured=False),
     ]

@@ -23,6 +23,11 @@ STAGE_LEGEND = (
     "into the layout of convolutions and back; 'backbone' is what its own operators take more, such as a sum that is "
     "no longer part of a convolution. Blocks alone are summed on inputs just used, each less an empty call."
 )
+BELOW_CLOCK = (
+    "'x limit' is - for operators whose limit is below a microsecond each, the unit of the profile: what they take is "
+    "their call, not their bytes."
+)
+BELOW_CALL = "'x fused limit' is - because that limit is below a call of an empty graph: no graph comes near it."
 
 
 def cost_table(found: Cost) -> RenderableType:
@@ -39,6 +44,10 @@ def cost_table(found: Cost) -> RenderableType:
         parts += [Text(line) for line in _differences(found.added)]
         parts += [_stages(found.added), _kinds(found.added), _blocks(found.added)]
         parts += [Text(line) for line in _remarks(found.added)]
+        if not all(kind.is_above_clock for kind in found.added.profile.kinds if kind.ms and kind.limit_ms):
+            parts.append(Text(BELOW_CLOCK))
+    if 0 < _least(found) < found.rates.call_ms:
+        parts.append(Text(BELOW_CALL))
     parts.append(Text(_machine(found.rates)))
     parts += [Text(f"warning: {text}", style="yellow") for text in found.warnings()]
     parts.append(Text(LEGEND, style="dim"))
@@ -87,16 +96,22 @@ def _graphs(found: Cost) -> Table:
 
 def _summary(found: Cost) -> Table:
     whole = found.model if found.added is None else found.added.plain
-    lines = summary(found)
-    least = lines[-1].ms if not lines[-1].measured else 0.0
+    lines, least = summary(found), _least(found)
+    has_multiples = least >= found.rates.call_ms and least > 0
     shares = [] if found.added is None else ["of the plain backbone"]
     table = columns("what it costs", "ms", *shares, "x fused limit")
     for line in lines:
         share = [] if found.added is None else [f"{line.ms / whole.timing.latency.median_ms:.2%}"]
         # a difference that is not there is no multiple of anything
-        times = f"{line.ms / least:.1f}" if least and line.ms > 0 and not line.control else "-"
+        times = f"{line.ms / least:.1f}" if has_multiples and line.ms > 0 and not line.control else "-"
         table.add_row(line.text, f"{line.ms:.4f}", *share, times)
     return table
+
+
+def _least(found: Cost) -> float:
+    """Return the fused limit of what is measured, in milliseconds; 0 without one."""
+    last = summary(found)[-1]
+    return 0.0 if last.measured else last.ms
 
 
 def _differences(added: Added) -> Iterator[str]:
@@ -130,7 +145,7 @@ def _stages(added: Added) -> Table:
 def _kinds(added: Added) -> Table:
     table = columns("its operators", "run", "ms", "limit", "x limit")
     for kind in added.profile.kinds:
-        times = f"{kind.ms / kind.limit_ms:.1f}" if kind.ms and kind.limit_ms else "-"
+        times = "-" if kind.times_limit is None else f"{kind.times_limit:.1f}"
         table.add_row(kind.kind, str(kind.count or "fused"), f"{kind.ms:.3f}", f"{kind.limit_ms:.4f}", times)
     return table
 
@@ -174,5 +189,5 @@ def _machine(rates: Rates) -> str:
     speeds = ", ".join(f"{rate / 1e9:.1f} GB/s over {size / 1e6:.3g} MB" for size, rate in rates.bandwidth)
     return (
         f"This machine in this run: {speeds}; {rates.operations_per_s / 1e9:.1f} GFLOP/s; a call of an empty graph "
-        f"takes {rates.call_seconds * 1e3:.4f} ms."
+        f"takes {rates.call_ms:.4f} ms."
     )

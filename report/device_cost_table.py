@@ -19,7 +19,8 @@ SHOWN_SHARE, FEW = 0.02, 40
 LONGEST = 48
 LEGEND = (
     "'on the GPU' is the median of the whole plan as a CUDA graph, by the GPU's clock. 'least' is what must be read "
-    "and written, each byte once, over the bandwidth of copies in the same run; the time of products is no part of it."
+    "and written, each byte once, over the bandwidth of copies in the same run; the time of products is no part of it. "
+    "'x' is the one over the other, - if a launch alone takes longer than the bytes."
 )
 LAYER_LEGEND = (
     "Layers are TensorRT's profiler, which waits after each of them and has no interval; their sum is mostly longer "
@@ -70,7 +71,9 @@ def _difference(found: DeviceCost, beside: Beside) -> str:
     share = f"{difference.ms / beside.plain.ms:+.1%} of the plain backbone"
     doubt = "" if difference.is_clear else "; it may be nothing"
     least = found.blocks_least_ms
-    limit = "" if least is None else f" Its limit is {least:.4f} ms: {_times(difference.ms, least)} times as long."
+    times = _of_bytes(difference.ms, least, found.rates)
+    multiple = "a launch alone takes longer" if times == "-" else f"{times} times as long"
+    limit = "" if least is None else f" Its limit is {least:.4f} ms: {multiple}."
     interval = f"between {difference.low_ms:+.4f} and {difference.high_ms:+.4f}"
     return (
         f"The block costs {difference.ms:+.4f} ms, {share}, {interval} with {difference.confidence:.0%} confidence, "

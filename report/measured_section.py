@@ -58,7 +58,7 @@ def cost_section(document: Mapping[str, Any]) -> CostSection:
         CostRow(name, f"{ms:.3f}", _interval(ends), axis.bar(ms, interval=ends), is_limit)
         for name, ms, ends, is_limit in lines
     )
-    stages = () if added is None else tuple(_stages(added))
+    stages = () if added is None else tuple(_stages(added, float(document["rates"]["call_ms"])))
     plain = "" if added is None else f"{float(added['plain']['timing']['latency']['median_ms']):.3f}"
     warnings = tuple(map(str, document["warnings"]))
     where = f"ONNX Runtime, {_where(document)}"
@@ -126,7 +126,8 @@ def _ends(found: Mapping[str, Any]) -> tuple[float, float]:
     return float(found["low_ms"]), float(found["high_ms"])
 
 
-def _stages(added: Mapping[str, Any]) -> Iterator[StageCostRow]:
+def _stages(added: Mapping[str, Any], call_ms: float) -> Iterator[StageCostRow]:
+    """Yield the stages. A limit below a call of an empty graph, ``call_ms``, has no multiple."""
     entries = added["profile"]["stages"]
     limits: dict[str, float] = {}
     for block in added["blocks"]:
@@ -143,7 +144,7 @@ def _stages(added: Mapping[str, Any]) -> Iterator[StageCostRow]:
             plain=f"{float(entry['plain_ms']):.3f}",
             more=f"{more:+.3f}",
             limit="" if limit is None else f"{limit:.3f}",
-            times=number(more / limit) if limit and more > 0 else "",
+            times=number(more / limit) if limit and limit >= call_ms and more > 0 else "",
             bar=axis.bar(more, *marks),
         )
 

@@ -129,7 +129,7 @@ class Cost:
 
     def to_json(self) -> dict[str, Any]:
         """The whole document."""
-        call_ms = self.rates.call_seconds * 1e3
+        call_ms = self.rates.call_ms
         found = self.added
         sums = (
             {}

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from attn2trt.engines.timing.costs import Cost
 from attn2trt.engines.timing.machine import Conditions
+from attn2trt.engines.timing.stage_costs import KindCost
 from attn2trt.report.cost_summary import summary
 from attn2trt.report.cost_table import cost_table
 
@@ -55,6 +56,26 @@ def test_a_block_in_a_backbone_is_reported_in_sum_by_stage_and_by_shape() -> Non
     assert "between +0.9650 and +1.0350 with 96% confidence, from 12 rounds." in text
     assert "1.10 times as long as without, one of the target 1.20 times" in text
     assert "se replaces a Conv2d of the plain backbone" in text
+
+
+def test_what_is_too_small_to_be_measured_has_no_multiple_and_the_reason_stands_once() -> None:
+    found = cost_sample.added()
+    assert found.added is not None
+    assert "is - " not in shown(found)
+    # four operators in 3.9 microseconds: less than one each
+    kinds = tuple(KindCost(name, 4, 0.5, limit) for name, limit in (("Mul", 0.004), ("Conv", 0.0039), ("Add", 1e-7)))
+    small = replace(found, added=replace(found.added, profile=replace(found.added.profile, kinds=kinds)))
+    text = shown(small)
+    assert [row(text, name)[-1] for name in ("Mul", "Conv", "Add")] == ["125.0", "-", "-"]
+    assert text.count("'x limit' is - for operators whose limit is below a microsecond each") == 1
+    assert "x fused limit' is -" not in text
+
+
+def test_a_limit_below_a_call_of_an_empty_graph_has_no_multiple() -> None:
+    found = cost_sample.alone()
+    text = shown(replace(found, model=cost_sample.model("target", 0.02, 0.0099, 0.0099)))
+    assert row(text, "measured, inputs in turn")[1:] == ["0.0200", "-"]
+    assert text.count("'x fused limit' is - because that limit is below a call of an empty graph") == 1
 
 
 def test_a_difference_that_may_be_nothing_is_called_so() -> None:

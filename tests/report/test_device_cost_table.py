@@ -54,6 +54,15 @@ def test_blocks_stages_and_layers_have_their_share() -> None:
     assert "0.3540 ms of resnet18+se, 1.18 times the whole" in text
 
 
+def test_a_block_whose_bytes_take_less_than_a_launch_has_no_multiple_of_them() -> None:
+    found = cost_sample.on_device()
+    small = replace(found, blocks=(replace(found.blocks[0], least_bytes=1_000),))
+    text = shown(small)
+    assert row(text, r"layer1.0.se (se)")[1:] == ["0.1000", "0.0500", "0.001", "0.0000", "-"]
+    assert "Its limit is 0.0000 ms: a launch alone takes longer." in text
+    assert text.count("- if a launch alone takes longer than the bytes") == 1
+
+
 def test_formats_are_a_column_if_they_are_known() -> None:
     found = cost_sample.on_device()
     assert "┃ formats" not in shown(found)

@@ -25,6 +25,13 @@ def test_a_cost_stands_beside_the_limit_of_the_blocks_in_its_stage() -> None:
     assert [mark.kind for mark in by_stage["layer1"].bar.marks] == ["limit"]
 
 
+def test_a_limit_below_a_call_of_an_empty_graph_has_no_multiple() -> None:
+    document = page_sample.cost()
+    slow = {**document, "rates": {**document["rates"], "call_ms": 0.041}}
+    by_stage = {row.stage: row for row in cost_section(slow).stages}
+    assert (by_stage["layer1"].limit, by_stage["layer1"].times) == ("0.040", "")
+
+
 def test_a_block_alone_has_no_stages() -> None:
     found = cost_section(cost_sample.alone().to_json())
     assert (found.plain, found.stages) == ("", ())
