@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
-import re
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,13 +14,13 @@ from ..errors import CheckFailed, InputError
 from .bundle import Bundle, sha256
 from .destination import BESIDE, check_destination, check_owned
 from .exchange import exchange
-from .lock import Lock, is_abandoned, locked, owner, try_lock
+from .hidden_folder import hidden, left_by_killed
+from .lock import Lock, locked, try_lock
 from .manifest import FORMAT, MANIFEST, manifest_text, read_manifest
 from .manifest_entries import Manifest
 from .processes import note
 
 log = logging.getLogger(__name__)
-LONGEST_NAME = 255  # of a file, in bytes, in every file system that is common
 
 
 class BundleWriter:
@@ -33,7 +31,7 @@ class BundleWriter:
 
     def __init__(self, destination: Path) -> None:
         self.destination = destination
-        self.path = _hidden(destination, "partial")
+        self.path = hidden(destination, "partial")
         self._made: list[Path] = []
         self._process = os.getpid()
         self._lock = Lock(None)
@@ -121,7 +119,7 @@ class BundleWriter:
                 exchange(self.path, self.destination)
                 raise
             return self.path
-        replaced = _hidden(self.destination, "replaced")
+        replaced = hidden(self.destination, "replaced")
         self.destination.rename(replaced)  # killed after this, the next command puts it back
         try:
             _check_replaced(replaced, self.destination)
@@ -137,7 +135,7 @@ def recover(destination: Path) -> None:
     if not destination.parent.is_dir():
         return
     with locked(destination.parent):
-        for left in _left(destination):
+        for left in left_by_killed(destination):
             if ".replaced-" in left.name and not os.path.lexists(destination):
                 left.rename(destination)
                 log.info("put back %s, which a killed command had moved to %s", destination, left.name)
@@ -154,32 +152,6 @@ def flush(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _hidden(destination: Path, kind: str) -> Path:
-    """Return a name beside ``destination`` for what this process keeps there; one that is too long is shortened."""
-    ending = f".{kind}-{owner()}"
-    return destination.with_name(_stem(destination, len(ending)) + ending)
-
-
-def _stem(destination: Path, ending: int = 40) -> str:
-    name = os.fsencode(destination.name)
-    if len(name) + ending + 1 <= LONGEST_NAME:
-        return f".{destination.name}"
-    return f".{name[:40].decode('ascii', 'replace')}-{hashlib.sha256(name).hexdigest()[:8]}"
-
-
-def _left(destination: Path) -> Iterator[Path]:
-    """Yield what commands for this destination left when they were killed, the latest first."""
-    pattern = re.compile(re.escape(_stem(destination)) + r"\.(?:partial|replaced)-\d+(?:-[0-9a-f]{8})?")
-    found = {}
-    for path in destination.parent.iterdir():
-        if pattern.fullmatch(path.name):
-            with contextlib.suppress(FileNotFoundError):  # a running command may put its folder in place meanwhile
-                found[path] = path.lstat().st_mtime
-    for path in sorted(found, key=lambda path: found[path], reverse=True):
-        if path.is_dir() and not path.is_symlink() and is_abandoned(path):
-            yield path
 
 
 def _remove(folder: Path) -> None:

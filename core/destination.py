@@ -45,24 +45,37 @@ def check_destination(destination: Path) -> None:
     except UnicodeEncodeError:
         name = ascii(str(destination))
         raise InputError(f"received -o {name}, a name that is not UTF-8, which ONNX cannot open; {ELSEWHERE}") from None
+    if is_filled(destination, "a bundle"):
+        check_owned(place, shown=destination)
+        _check_writable(place.parent)
+
+
+def is_filled(destination: Path, what: str) -> bool:
+    """Return True if a folder with something in it is there, False if ``what``, a folder, can take the place.
+
+    Nothing is touched. Raises InputError for what is no folder, and for a folder that cannot be replaced; OSError if
+    the system will not have a folder there.
+    """
+    place = Path.cwd() / destination
     try:
         mode = place.lstat().st_mode
     except NotADirectoryError:
         raise InputError(f"{destination} lies below a file; {ELSEWHERE}") from None
     except FileNotFoundError:
         _check_parents(destination, place)
-        return
+        return False
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
         raise InputError(f"{destination} lies below a link that leads back to itself; {ELSEWHERE}") from None
     if not stat.S_ISDIR(mode):
         kind = next((name for matches, name in KINDS if matches(mode)), "no folder")
-        raise InputError(f"{destination} is {kind}; a bundle is a folder of its own; {ELSEWHERE}")
-    _check_replaceable(destination, place)
+        raise InputError(f"{destination} is {kind}; {what} is a folder of its own; {ELSEWHERE}")
+    _check_replaceable(destination, place, what)
     if any(place.iterdir()):
-        check_owned(place, shown=destination)
+        return True
     _check_writable(place.parent)
+    return False
 
 
 def check_owned(folder: Path, *, shown: Path | None = None) -> None:
@@ -120,13 +133,13 @@ def _check_parents(destination: Path, place: Path) -> None:
     _check_writable(above)
 
 
-def _check_replaceable(destination: Path, place: Path) -> None:
+def _check_replaceable(destination: Path, place: Path, what: str) -> None:
     """Raise InputError for a folder that cannot be replaced: of the process itself, or a mount point."""
     here, real = Path.cwd().resolve(), place.resolve()
     if real in (here, *here.parents):
         raise InputError(
-            f"received -o {destination}, the current folder or one above it, which a bundle would replace; expected a "
-            "folder of its own; give one, as -o bundle"
+            f"received -o {destination}, the current folder or one above it, which {what} would replace; expected a "
+            "folder of its own; give one, as -o new"
         )
     if place.is_mount():
         raise InputError(f"{destination} is a mount point, which cannot be replaced; give a folder in it with -o")

@@ -50,9 +50,12 @@ def try_lock(folder: Path) -> Lock | None:
 
 @contextlib.contextmanager
 def locked(folder: Path, *, seconds: float = WAIT_SECONDS) -> Iterator[Lock]:
-    """Hold the lock of ``folder``, waiting for others; StorageError if none comes free within ``seconds``."""
-    until = time.monotonic() + seconds
-    while (lock := try_lock(folder)) is None:
+    """Hold the lock of ``folder``, or of the one that a link of this name leads to, waiting for others.
+
+    Raises StorageError if none comes free within ``seconds``.
+    """
+    real, until = folder.resolve(), time.monotonic() + seconds
+    while (lock := try_lock(real)) is None:
         if time.monotonic() >= until:
             raise StorageError(
                 f"another command has been writing in {folder} for {seconds:g} s; expected it to end; wait for it, or "

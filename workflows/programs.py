@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.bundle import Bundle, Folder, open_bundle
+from ..core.bundle import Bundle, Folder, open_bundle, require_unchanged
 from ..core.command_line import quoted
 from ..core.new_folder import new_folder, require_free
 from ..engines.tensorrt.plans import is_of_its_graph, plans_of
@@ -30,12 +30,14 @@ def write_programs(bundle: Folder, out: Folder) -> Programs:
 
     The programs read any bundle of this format; the commands that are returned name this one.
 
-    Raises InputError if the folder is no bundle, has no recorded case, or something is in the way.
+    Raises InputError if the folder is no bundle, has no recorded case, or something is in the way; CheckFailed if a
+    file of the bundle has changed.
     """
     opened, destination = open_bundle(bundle), Path(out)
     if not opened.manifest["cases"]:
         raise InputError(f"{opened.path} has no recorded case that a program could run; deploy the target again")
     require_free(destination)
+    require_unchanged(opened)
     files = program_files()
     with new_folder(destination) as partial:
         for name in files:

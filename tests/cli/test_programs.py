@@ -22,7 +22,7 @@ def test_the_command_prints_how_to_build_and_to_run(tmp_path: Path) -> None:
     assert "is not empty" in again.stderr
     below = CliRunner().invoke(group, ["programs", str(bundle), "-o", str(bundle / "bundle.json" / "cpp")])
     assert (below.exit_code, below.stderr.count("\n")) == (2, 1)
-    assert "lies below a file; give another folder with -o" in below.stderr
+    assert "lies below a file; give a folder that does not exist yet with -o" in below.stderr
 
 
 def test_json(tmp_path: Path) -> None:

@@ -133,6 +133,20 @@ def test_without_locks_in_the_file_system_numbers_count_on_their_own_machine(
     assert open_bundle(tmp_path / "mine")
 
 
+def test_the_folder_above_may_be_a_link(tmp_path: Path) -> None:
+    """As bundles is to a larger disk."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "bundles").symlink_to("disk")
+    for text in ("old", "new"):
+        recover(tmp_path / "bundles" / "mine")
+        with BundleWriter(tmp_path / "bundles" / "mine") as writer:
+            for name in (MODEL, REFERENCE):
+                (writer.path / name).write_text(text)
+            writer.commit(CONTENT, {MODEL: "graph", REFERENCE: "cases"})
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["mine"]
+    assert (tmp_path / "disk" / "mine" / MODEL).read_text() == "new"
+
+
 def test_what_somebody_put_into_a_bundle_that_was_set_aside_is_never_removed(tmp_path: Path) -> None:
     left = write(tmp_path / "mine").path.rename(tmp_path / ".mine.partial-7")
     (left / "notes.txt").touch()

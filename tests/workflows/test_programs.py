@@ -19,7 +19,7 @@ import served_bundle
 from served_bundle import plan
 
 from attn2trt.engines.environment import ask_driver
-from attn2trt.errors import InputError
+from attn2trt.errors import CheckFailed, InputError
 from attn2trt.export.deploy_files import PROGRAMS
 from attn2trt.workflows.programs import Programs, write_programs
 
@@ -59,6 +59,16 @@ def test_plans_of_the_bundles_graphs_are_run_and_no_others(tmp_path: Path) -> No
     ]
 
 
+@pytest.mark.parametrize("name", ["model.onnx", "model.fp16.onnx", "bundle.json"])
+def test_no_programs_are_written_for_a_bundle_that_was_changed(tmp_path: Path, name: str) -> None:
+    bundle = served_bundle.write(tmp_path / "b", precisions=("fp32", "fp16")).path
+    content = (bundle / name).read_bytes()
+    (bundle / name).write_bytes(content.replace(b'"name": "twice"', b'"name": "other"') + b" ")
+    with pytest.raises(CheckFailed, match=rf"{name}: changed: .*; deploy the target again or restore the file"):
+        write_programs(bundle, tmp_path / "cpp")
+    assert not (tmp_path / "cpp").exists()
+
+
 def test_an_empty_folder_is_taken_and_any_other_is_left(tmp_path: Path) -> None:
     (tmp_path / "cpp").mkdir()
     written(tmp_path)
@@ -67,7 +77,7 @@ def test_an_empty_folder_is_taken_and_any_other_is_left(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="is not empty; expected a folder of its own"):
             write_programs(tmp_path / "b", tmp_path / place)
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(InputError, match="file is not empty"):
+    with pytest.raises(InputError, match="file is a file; what this command writes is a folder of its own"):
         write_programs(tmp_path / "b", tmp_path / "file")
     (tmp_path / "file").unlink()
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
