@@ -123,9 +123,10 @@ def command(
 def _on_cpu(target: str, plot: Path | None, options: dict[str, Any]) -> Cost:
     """Time a target in ONNX Runtime."""
     from ..report.cost_plot import require_matplotlib
-    from ..workflows.cost import ROUNDS, cost
+    from ..workflows.cost import ROUNDS, check_target, cost
 
     if plot is not None:
+        check_target(target, options["shapes"])
         require_matplotlib()
     method, weights = take_method(options, rounds=ROUNDS, most=MOST_GRAPHS), take_weights(options)
     with stages() as progress:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.bundle import REFERENCE, Bundle, open_bundle, require_unchanged
 from ..core.graph_io import FLOAT32
+from ..core.input_path import require_readable
 from ..core.memory import child_bytes, children_take
 from ..core.precision import FP16, FP32, PRECISIONS
 from ..core.progress import Progress, StageTimes
@@ -132,13 +133,14 @@ def check_plan(
     path, model = Path(plan), Path(model)
     if not trust:
         raise InputError(
-            f"received --plan {path} without --trust; expected it with a plan whose builder you know: TensorRT runs "
-            "what is in a plan"
+            f"received --plan {path} without --trust; expected it with a plan whose builder you know, since TensorRT "
+            "runs what is in a plan; add --trust if you do"
         )
     if precision is not None and precision not in PRECISIONS:
         raise InputError(f"received --precision {precision} with a plan; expected one of {', '.join(PRECISIONS)}")
     header = read_header(path)
     library = None if plugin is None else _library(Path(plugin), header)
+    _require_model(model, is_described=bool(shapes) or dynamic is not None or against is not None)
     require_here(path, header)
     checking = _Checking(
         path,
@@ -151,14 +153,20 @@ def check_plan(
         child_bytes(memory_gib),
         StageTimes(progress),
     )
+    return checking.beside_bundle(model) if model.is_dir() else checking.beside_file(model, shapes, dynamic, against)
+
+
+def _require_model(model: Path, *, is_described: bool) -> None:
+    """Raise InputError for what is neither an ONNX file nor a bundle, and for a bundle that is described again."""
     if not model.is_dir():
-        return checking.beside_file(model, shapes, dynamic, against)
-    if shapes or dynamic is not None or against is not None:
+        require_readable(model, "an ONNX file")
+        return
+    open_bundle(model)
+    if is_described:
         raise InputError(
             f"received --shape, --dynamic or --against with the bundle {model}, which has its cases already; expected "
             "them with an ONNX file; leave them out"
         )
-    return checking.beside_bundle(model)
 
 
 @dataclass(frozen=True)

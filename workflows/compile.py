@@ -11,7 +11,7 @@ from ..core.precision import FP32
 from ..core.progress import Progress, silent
 from ..engines.environment import ask_driver, probe_rtx, probe_tensorrt
 from ..engines.tensorrt.build import BuildOptions
-from ..engines.tensorrt.flavours import RTX, TENSORRT, Flavour
+from ..engines.tensorrt.flavours import FLAVOURS, RTX, TENSORRT, Flavour
 from ..engines.tensorrt.plan_build import CACHE, PlanBuild, PlanRequest
 from ..engines.tensorrt.plans import Plan
 from ..engines.tensorrt.profiles import parse_profiles
@@ -82,6 +82,7 @@ def _compiled(
     chosen = tuple(parse_profiles(profiles, bundle.axes))
     report("checking hashes")
     require_unchanged(bundle)
+    _require_possible(bundle, precision, options, capabilities, tuned=tuned)
     flavour, targets = _choose(capabilities, precision)
     options.require_for(flavour)
     modules = bundle.node_modules(precision)
@@ -110,6 +111,17 @@ def _compiled(
     others = [entry for entry in bundle.manifest.get("plans", ()) if first_name(str(entry.get("file"))) != earlier]
     plans = {"plans": [*others, plan.to_json()]}
     return CompiledBundle(extend_and_report(bundle, files, plans, note=report), plan)
+
+
+def _require_possible(
+    bundle: Bundle, precision: str, options: BuildOptions, capabilities: str | None, *, tuned: bool
+) -> None:
+    """Raise InputError for what no TensorRT could do, before one is asked for that this machine may lack."""
+    builders = tuple(FLAVOURS.values()) if capabilities is None else (RTX,)
+    if len(builders) == 1:
+        options.require_for(builders[0])
+    if tuned and not any(bundle.tuned_graph(one.name, precision) for one in builders):
+        _tuned_graph(bundle, builders[0], precision)
 
 
 def _tuned_graph(bundle: Bundle, flavour: Flavour, precision: str) -> tuple[str, Mapping[str, str]]:

@@ -93,7 +93,7 @@ def cost(
     """
     count = machine.thread_count(threads)
     require_opset(opset)
-    _check_target(target, shapes)
+    check_target(target, shapes)
     rules = method if method is not None else Method(rounds=ROUNDS)
     with scratch("cost") as folder:
         exporter = Exporter(folder, opset, progress or silent)
@@ -101,7 +101,7 @@ def cost(
         return _Bench(found, exporter, count, rules).cost(target)
 
 
-def _check_target(spec: str, shapes: Sequence[str]) -> None:
+def check_target(spec: str, shapes: Sequence[str]) -> None:
     """Raise InputError for a backbone without a block, a block without its shape, and a bundle."""
     from ..modules import catalog
     from ..modules.block_index import block_names

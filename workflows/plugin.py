@@ -24,6 +24,8 @@ from ..validate.verdict import Verdict
 from .compile import require_graph
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from ..validate.cases import Case
     from ..validate.metrics import Reference
 
@@ -95,23 +97,45 @@ def compile_plugin(
     destination, report = Path(out), progress or silent
     require_free(destination)
     asked = () if targets is None else read_targets(targets)
+    gated = None if bundle is None else _read_gates(open_bundle(bundle), precision, report)
     headers = find_headers(None if trt_include is None else Path(trt_include))
     toolkit = find_toolkit(None if cuda is None else Path(cuda))
     chosen = choose_targets(asked, toolkit)
     with new_folder(destination) as partial:
-        graph = None if bundle is None else _write_graph(open_bundle(bundle), precision, partial, report)
+        graph = None if gated is None else _write_graph(gated, partial, report)
         built = build_plugin(partial, toolkit, headers, chosen, progress=report)
         if graph is not None:
             built = _with_graph(built, graph)
     return Plugin(PluginBuild(destination, built.about), graph)
 
 
-def _write_graph(bundle: Bundle, precision: str, folder: Path, report: Progress) -> PluginGraph:
-    """Write the bundle's graph with the plugin's nodes, and judge it with each of them written out."""
+@dataclass(frozen=True)
+class _Gated:
+    """A bundle's graph in memory, with the plugin's nodes in place of its gates.
+
+    Attributes:
+        bundle: The bundle, whose files are those of its manifest.
+        precision: That of the graph.
+        file: The graph's name in the bundle.
+        model: The graph.
+        gates: The names of the plugin's nodes.
+    """
+
+    bundle: Bundle
+    precision: str
+    file: str
+    model: ir.Model
+    gates: tuple[str, ...]
+
+
+def _read_gates(bundle: Bundle, precision: str, report: Progress) -> _Gated:
+    """Read a bundle's graph and replace its gates.
+
+    Raises InputError if it has no such graph or no gate, CheckFailed if a file of the bundle has changed.
+    """
     import onnx_ir as ir
 
-    from ..core.graph import save
-    from ..export.channel_gate import replace_gates, write_out
+    from ..export.channel_gate import replace_gates
 
     if precision not in PRECISIONS:
         raise InputError(
@@ -128,16 +152,24 @@ def _write_graph(bundle: Bundle, precision: str, folder: Path, report: Progress)
             "mean over height and width, two layers with ReLU between them, a sigmoid and the product with the map; "
             "leave --bundle out"
         )
-    file = source.name
-    save(model, folder / file)
-    report(f"judging the graph with {len(gates)} {'gate' if len(gates) == 1 else 'gates'} written out")
+    return _Gated(bundle, precision, source.name, model, gates)
+
+
+def _write_graph(gated: _Gated, folder: Path, report: Progress) -> PluginGraph:
+    """Write the graph with the plugin's nodes, and judge it with each of them written out."""
+    from ..core.graph import save
+    from ..export.channel_gate import write_out
+
+    count = len(gated.gates)
+    save(gated.model, folder / gated.file)
+    report(f"judging the graph with {count} {'gate' if count == 1 else 'gates'} written out")
     with scratch("plugin") as work:
-        write_out(model)
-        save(model, work / file)
-        verdict = _judged(bundle, precision, work / file)
+        write_out(gated.model)
+        save(gated.model, work / gated.file)
+        verdict = _judged(gated.bundle, gated.precision, work / gated.file)
     if verdict.first_failure is not None:
         raise CheckFailed(f"the graph with the plugin's nodes computes something else: {verdict.first_failure.why}")
-    return PluginGraph(file, precision, gates, verdict)
+    return PluginGraph(gated.file, gated.precision, gated.gates, verdict)
 
 
 def _judged(bundle: Bundle, precision: str, graph: Path) -> Verdict:

@@ -58,12 +58,12 @@ def report_page(paths: Sequence[Path | str]) -> str:
     """Return one page of several bundles, beside each other. Raises as ``report_bundle`` does."""
     from ..report.page import page
 
-    if why := why_no_page():
-        raise MissingRequirement(f"a page of bundles: {why}")
     bundles = [open_bundle(path) for path in paths]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for _ in pool.map(require_unchanged, bundles):  # raises what one of them raised
             pass
+    if why := why_no_page():
+        raise MissingRequirement(f"a page of bundles: {why}")
     return page(bundles)
 
 

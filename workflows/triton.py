@@ -115,7 +115,6 @@ def write_triton_repository(
         MissingRequirement: Triton's client library is not installed.
     """
     report = progress or silent
-    import_model_config()
     opened, destination, chosen = open_bundle(bundle), Path(out), serving or Serving()
     report("checking hashes")
     require_unchanged(opened)
@@ -126,6 +125,7 @@ def write_triton_repository(
     grouped = _grouped(name or model_name(opened.name), sources, layout)
     models = [_model(opened, title, group, batching=batching) for title, group in grouped.items()]
     check_place(destination, list(grouped), add=add)
+    import_model_config()  # last: what is wrong with the input is said first
     with repository(destination, list(grouped), add=add) as folder:
         for model in models:
             report(f"writing {model.name}")

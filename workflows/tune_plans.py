@@ -150,12 +150,15 @@ def tune_plans(
     """
     asked = request or TuneRequest()
     flavour = _flavour(asked.runtime)
-    _require_candidates(open_bundle(bundle), asked.precision)
+    opened = open_bundle(bundle)
+    _require_candidates(opened, asked.precision)
+    asked.options.require_for(flavour)
+    _profile(opened, asked)
     if why := why_no_flavour(flavour):
         raise MissingRequirement(f"tuning for {flavour.title} needs a GPU that runs it here: {why}; {NO_DEVICE}")
-    with changing(bundle) as opened:
-        _require_writable(opened)
-        return _tuned(opened, asked, flavour, method or METHOD, progress or silent)
+    with changing(bundle) as current:
+        _require_writable(current)
+        return _tuned(current, asked, flavour, method or METHOD, progress or silent)
 
 
 def _require_candidates(bundle: Bundle, precision: str) -> None:

@@ -80,13 +80,13 @@ def require_here(path: Path, header: PlanHeader) -> None:
     A plan of TensorRT may carry a runtime of its own, for the version that built it and later ones: only its
     deserialisation tells.
     """
-    expected = "expected a machine with an NVIDIA GPU and the version that built it"
+    expected = "expected an NVIDIA GPU and the version that built it; run this command on a machine with both"
     if why := why_no_flavour(header.flavour):
         raise MissingRequirement(f"received {path}, a plan of {header}, which cannot run here: {why}; {expected}")
     found = header.flavour.parse_version(probe_flavour(header.flavour).version)
     if found != header.version and (header.flavour is RTX or found < header.version):
         raise MissingRequirement(
-            f"received {path}, a plan of {header}, and here is {header.flavour.title} {found} on {_gpu()}; {expected}: "
+            f"received {path}, a plan of {header}, and here is {header.flavour.title} {found} on {_gpu()}; {expected}, "
             f"install {header.version}, or build the plan again"
         )
 

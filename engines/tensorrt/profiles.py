@@ -56,7 +56,10 @@ def _ranges(text: str, axes: Mapping[str, Axis], option: str) -> dict[str, Axis]
                 f"received {option} {text}; expected {name}=min:opt:max or {name}=size; write three numbers"
             )
         smallest, best, largest = (int(size) for size in (sizes * 3)[:3])
-        asked = Axis(smallest, best, largest, axes[name].multiple)
+        try:
+            asked = Axis(smallest, best, largest, axes[name].multiple)
+        except InputError as error:
+            raise InputError(f"received {option} {text}: {error}") from None
         if asked.min < axes[name].min or asked.max > axes[name].max:
             raise InputError(
                 f"received {option} {text}; the bundle was checked for {name} {axes[name]}; stay inside of it, or "

@@ -188,10 +188,10 @@ def test_show_takes_a_file() -> None:
 
 def test_a_file_is_no_path_of_a_bundle() -> None:
     from attn2trt.workflows.benchmark import is_bundle
-    from attn2trt.workflows.cost import _check_target
+    from attn2trt.workflows.cost import check_target
 
     assert not is_bundle("nets/mynet.py")
-    _check_target("nets/mynet.py", [])
+    check_target("nets/mynet.py", [])
 
 
 def test_a_file_that_has_changed_is_run_again() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -111,7 +112,9 @@ def test_without_tensorrt_it_ends_with_exit_code_3_and_the_fix(bundle: Path) -> 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--profile", "batch=1:2:9"), "was checked for batch 1:2:4"),
+        (("--profile", "batch=1:2:9"), "received --profile batch=1:2:9; the bundle was checked for batch 1:2:4"),
+        (("--profile", "batch=9:1:1"), "received --profile batch=9:1:1: range 9:1:1 is not min:opt:max with 1 <= min"),
+        (("--profile", "batch=0"), "received --profile batch=0: range 0:0:0 is not min:opt:max"),
         (("--level", "6"), "is not in the range 0<=x<=5"),
         (("--without-tactics", "cublas2"), "'cublas2' is not one of"),
     ],
@@ -120,6 +123,23 @@ def test_wrong_options_are_exit_code_2(bundle: Path, arguments: tuple[str, ...],
     result = CliRunner().invoke(group, ["compile", str(bundle), *arguments])
     assert result.exit_code == 2
     assert said in result.stderr
+
+
+@pytest.mark.usefixtures("no_gpu")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--tuned",), "received --tuned with --precision fp32; .* has no graph of it that was tuned for TensorRT"),
+        (("--tuned", "--for", "sm86"), "has no graph of it that was tuned for TensorRT for RTX"),
+        (("--version-compatible", "--for", "sm86"), "received --version-compatible, which TensorRT for RTX does not"),
+    ],
+)
+def test_what_no_tensorrt_could_do_is_said_before_one_is_asked_for(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.setattr(compiling, "probe_rtx", lambda: Component("TensorRT for RTX", "missing"))
+    result = CliRunner().invoke(group, ["compile", str(bundle), *arguments])
+    assert (result.exit_code, bool(re.search(said, result.stderr))) == (2, True), result.stderr
 
 
 def test_a_folder_that_is_no_bundle_and_a_changed_file_are_refused(bundle: Path, tmp_path: Path) -> None:
