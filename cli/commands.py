@@ -14,6 +14,7 @@ from ..core.command_line import CommandLine
 from ..errors import StorageError
 from .ending import explain, finish
 from .options import debug_option, verbose_option
+from .parameters import refuse_empty
 
 # In the order in which a new user needs them; each is a file beside this one that holds `command`.
 COMMANDS = (
@@ -41,7 +42,10 @@ class LazyGroup(click.Group):
             nearest = get_close_matches(args[0], COMMANDS, n=1)
             hint = f" (nearest: {nearest[0]})" if nearest else ""
             raise click.UsageError(f"received command '{args[0]}'; expected one of {', '.join(COMMANDS)}{hint}", ctx)
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None and any(not word or word.endswith("=") for word in rest):
+            refuse_empty(click.Context(command, info_name=name, parent=ctx), rest)
+        return name, command, rest
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,27 @@ if TYPE_CHECKING:
 
 LARGEST_BYTES = 1 << 20  # of a file with the preprocessing
 PATH = click.Path(readable=False, path_type=Path)  # what cannot be read is an error of reading, not of usage
+
+
+def refuse_empty(context: click.Context, words: Sequence[str]) -> None:
+    """Raise InputError for the first argument or option of a command line that is an empty text.
+
+    Python takes an empty path for the current folder, and a shell makes an empty text of a variable without a value.
+    """
+    try:
+        values, _, _ = context.command.make_parser(context).parse_args([*words])
+    except click.UsageError:
+        return  # told when the command itself reads the line
+    for parameter in context.command.params:
+        value = values.get(parameter.name or "")
+        if "" in (value if isinstance(value, list | tuple) else [value]):
+            is_option = isinstance(parameter, click.Option)
+            name = parameter.opts[0] if is_option else parameter.human_readable_name
+            leave = f", or leave {name} out" if is_option and not parameter.required else ""
+            raise InputError(
+                f"received {name} '', an empty text, as a shell makes of a variable without a value; expected "
+                f"{parameter.make_metavar(context)}; write it{leave}"
+            )
 
 
 class Readable(click.Path):

@@ -199,6 +199,8 @@ def axis_to_json(axis: Axis) -> list[int]:
 
 def open_bundle(path: Folder) -> Bundle:
     """Read a bundle's manifest; raises InputError if the folder is no bundle, or one that leaves its folder."""
+    if not os.fspath(path):
+        raise InputError("received an empty path; expected the folder of a bundle; write it")
     folder = Path(path)
     file = folder / MANIFEST
     if not file.is_file():

@@ -33,6 +33,8 @@ def locate(given: Path | str) -> Path:
     Absolute from here on, since the user's code may change the folder before the file is read. Raises InputError if
     the hub or the repository is out of reach.
     """
+    if not str(given):
+        raise InputError("received an empty checkpoint; expected a file of weights; write its path, or leave it out")
     if not str(given).startswith(HUB):
         return Path(given).absolute()
     import huggingface_hub

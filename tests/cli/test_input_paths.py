@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
-from attn2trt.cli.main import group
+from attn2trt.cli.commands import COMMANDS, group
+from attn2trt.core.bundle import open_bundle
+from attn2trt.errors import InputError
+from attn2trt.modules.checkpoint import locate
 
 # PATH stands for what is given; good.onnx is read later, if at all
 FILES = [
@@ -98,6 +102,35 @@ def test_what_is_no_bundle_is_bad_input(command: str, path: str, place: Path) ->
     assert result.exit_code == 2
     why = {"missing": "it is not there", "file": "it is a file"}.get(path, "it holds no bundle.json")
     assert result.stderr == (f"error: {path} is not a bundle: {why}; give the folder that `attn2trt deploy` printed\n")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_empty_text_is_read_as_nothing(name: str, place: Path) -> None:
+    """An empty path is the current folder to Python, and what a shell makes of a variable that is not set."""
+    command = group.get_command(click.Context(group), name)
+    assert command is not None
+    arguments = [one for one in command.params if isinstance(one, click.Argument)]
+    needed = ["x" for one in arguments if one.required]
+    given = [(one.opts[0], [*needed, one.opts[0], ""]) for one in command.params if takes_text(one)]
+    given += [(one.opts[0], [*needed, f"{one.opts[-1]}="]) for one in command.params if takes_text(one)]
+    given += [(one.human_readable_name, [""]) for one in arguments[:1]]
+    for shown, words in given:
+        result = CliRunner().invoke(group, [name, *words])
+        assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1), result.stderr
+        start = f"error: received {shown} '', an empty text, as a shell makes of a variable without a value; expected "
+        assert result.stderr.startswith(start)
+    assert sorted(path.name for path in place.iterdir()) == ["file", "folder", "secret"]
+
+
+def takes_text(parameter: click.Parameter) -> bool:
+    return isinstance(parameter, click.Option) and not parameter.is_flag and not parameter.count
+
+
+def test_an_empty_path_is_no_bundle_and_no_checkpoint_from_python_either() -> None:
+    with pytest.raises(InputError, match="received an empty path; expected the folder of a bundle"):
+        open_bundle("")
+    with pytest.raises(InputError, match="received an empty checkpoint; expected a file of weights"):
+        locate("")
 
 
 def test_of_the_manifest_of_a_bundle_its_folder_is_named(place: Path) -> None:
