@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import click
 
 from ..core.fork import flush
+from ..core.memory import is_shortage
 from ..core.processes import leave_if_copy, stage
 from ..errors import Attn2trtError, CheckFailed, StorageError
 from .guard import INTERRUPTED
@@ -34,8 +35,6 @@ FIXES = {
     errno.EPERM: "fix the permission, or choose another place",
     errno.EPIPE: "have the output read to its end",
 }
-# Of memory, in the words of PyTorch and of C++.
-SHORTAGES = ("can't allocate memory", "not enough memory", "std::bad_alloc")
 
 
 def finish(call: Callable[[], Any], *, debug: bool = False) -> NoReturn:
@@ -88,18 +87,22 @@ def _explain_error(error: Exception) -> tuple[str, int]:
         return str(error), error.exit_code
     if isinstance(error, click.ClickException):
         return _usage(error), error.exit_code if isinstance(error, click.UsageError) else StorageError.exit_code
-    if isinstance(error, OSError):
+    lacks_memory = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
+    if isinstance(error, OSError) and not lacks_memory:
         return _storage(error.errno, error.strerror or str(error), error.filename), StorageError.exit_code
     # Serialisers written in Rust or C++ raise their own type with the system's words in it.
     for number in FIXES:
         if os.strerror(number) in str(error):
             return _storage(number, os.strerror(number), None), StorageError.exit_code
-    if isinstance(error, MemoryError) or any(sign in str(error) for sign in SHORTAGES):
-        where = stage() or "this command"
-        line = f"{where}: memory ran out; nothing was written; give smaller sizes with --shape or --dynamic"
-        return line, CheckFailed.exit_code
+    if lacks_memory or is_shortage(str(error)):
+        return _shortage(), CheckFailed.exit_code
     described = f"{type(error).__name__}: {error}"
     return f"internal error: {described[:400]}; run again with --debug for the traceback", INTERNAL_ERROR
+
+
+def _shortage() -> str:
+    where = stage() or "this command"
+    return f"{where}: memory ran out; nothing was written; give smaller sizes with --shape or --dynamic"
 
 
 def _usage(error: click.ClickException) -> str:

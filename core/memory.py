@@ -10,7 +10,26 @@ from pathlib import Path
 
 VARIABLE = "ATTN2TRT_MEMORY_BYTES"
 SHARE = 0.75  # of the machine's memory, for each child
+# In the words of Python, PyTorch, C++ and the system.
+SHORTAGES = ("MemoryError", "bad_alloc", "can't allocate memory", "not enough memory", "Cannot allocate memory")
 _most: ContextVar[int] = ContextVar("most", default=0)
+
+
+def is_shortage(said: str) -> bool:
+    """Return True if a message says that memory ran out."""
+    return any(words in said for words in SHORTAGES)
+
+
+def limit() -> int:
+    """Return the most bytes that a worker may take that starts now; 0 without a limit."""
+    return _most.get()
+
+
+def advice(most: int, said: str) -> str:
+    """Return what to do about a worker that ended with these words within a limit, behind a semicolon; "" for none."""
+    if not most or not is_shortage(said):
+        return ""
+    return f"; it may take {most / 2**30:.3g} GiB of memory; raise --memory-limit, or give smaller sizes"
 
 
 @contextmanager

@@ -43,6 +43,7 @@ class Worker:
         self.seconds = seconds
         self.how = ""
         self._who = who
+        self._most = memory.limit()
         self._since = time.perf_counter()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(
@@ -117,7 +118,7 @@ class Worker:
         if not self.how:
             self.how = processes.ending(self._process.wait(), self.output)
             log.info("%s in process %d %s", self._who, self.pid, self.how)
-            self._error = f"{doing}, {self._who}'s process {self.how}"
+            self._error = f"{doing}, {self._who}'s process {self.how}{memory.advice(self._most, self.output)}"
         return Interrupted(self._error)
 
     def _give_up(self, doing: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.graph import EXTERNAL_DATA_BYTES, OnnxGraph
+from ..core.memory import is_shortage
 from ..core.worker import Worker
 from ..errors import CheckFailed, Interrupted
 from .contract import check_contract
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 TIMEOUT_SECONDS = 900
 
 
-# What a child says last if the machine was at fault.
-_SHORTAGES = ("No space left", "MemoryError", "bad_alloc", "Cannot allocate", "Disk quota")
+# What a child says last if the machine was at fault, beside a lack of memory.
+_SHORTAGES = ("No space left", "Disk quota")
 
 
 class Simplifier:
@@ -71,7 +72,8 @@ class Simplifier:
             worker.answer("simplifying")
         except Interrupted:
             code = worker.exit_code
-            self.was_interrupted = code is None or code < 0 or any(shortage in worker.output for shortage in _SHORTAGES)
+            lacked = is_shortage(worker.output) or any(words in worker.output for words in _SHORTAGES)
+            self.was_interrupted = code is None or code < 0 or lacked
             return f"onnxsim {worker.how}"
         return "" if destination.exists() else "onnxsim wrote nothing"
 

@@ -146,7 +146,7 @@ def test_a_full_disk_behind_a_foreign_error_exits_4(raising: list[BaseException]
 
 @pytest.mark.parametrize(
     "error",
-    [MemoryError(), RuntimeError("CPUAllocator: can't allocate memory: you tried 9")],
+    [MemoryError(), OSError(errno.ENOMEM, "x"), RuntimeError("CPUAllocator: can't allocate memory: you tried 9")],
 )
 def test_memory_that_ran_out_is_one_line_and_exit_1(raising: list[BaseException], error: BaseException) -> None:
     raising.append(error)
