@@ -113,7 +113,10 @@ def command(
         given = {**options, "plugin": plugin, "seconds": seconds}
         return _check_plan(context, model, plan, wanted, as_json, given)
     if plugin is not None:
-        raise InputError(f"received --plugin {plugin} without --plan; expected it with a plan that needs it")
+        raise InputError(
+            f"received --plugin {plugin} without --plan; expected it with a plan that needs it; add --plan, or leave "
+            "--plugin out"
+        )
     from ..report.formats.finding import outcome_of
     from ..workflows.check import check_model
 

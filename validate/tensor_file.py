@@ -81,7 +81,7 @@ def _read(source: Path, option: str, kind: str) -> Mapping[str, Array]:
         raise InputError(f"cannot read the {kind} in '{source}' ({reason}); write the file again") from None
     raise InputError(
         f"received {option} '{source}'; expected a folder of photographs, or a file ending in "
-        f"{' or '.join(TENSORS)} with an array for each input"
+        f"{' or '.join(TENSORS)} with an array for each input; give one"
     )
 
 
@@ -89,7 +89,7 @@ def _check(source: Path, spec: TensorSpec, arrays: Mapping[str, Array], shape: t
     wanted = f"samples x {' x '.join(map(str, shape[1:]))}, {spec.dtype}"
     if spec.name not in arrays:
         there = ", ".join(sorted(arrays)) or "none"
-        raise InputError(f"received arrays {there} in '{source}'; expected {spec.name} ({wanted}) among them")
+        raise InputError(f"received arrays {there} in '{source}'; expected {spec.name} ({wanted}) among them; add it")
     found = arrays[spec.name]
     if not shape or found.ndim != len(shape) or found.shape[1:] != shape[1:] or not len(found):
         raise InputError(

@@ -152,7 +152,7 @@ class FileJudge:
         """The reason why no graph below the file's own precision is made of it; "" if one can be tried."""
         own = self.model.file.precision
         if own != FP32:
-            return f"the file computes in {PRECISIONS[own].words} itself: nothing is lowered"
+            return f"the file computes in {PRECISIONS[own].words} itself: nothing is lowered; leave the others out"
         if self.module is not None and self.request.keep_fp32:
             return (
                 "--keep-fp32 names nodes of the file, and --against takes the rounding of a module without nodes; "

@@ -105,7 +105,7 @@ class PrecisionRequest:
                     "it is for; add --precision fp32,int8"
                 )
         if self.calibration is not None and self.calibration not in METHODS:
-            raise InputError(f"received --calibration {self.calibration!r}; expected {', '.join(METHODS)}")
+            raise InputError(f"received --calibration {self.calibration!r}; expected {', '.join(METHODS)}; choose one")
 
     def _check_io(self) -> None:
         if self.io not in IO:

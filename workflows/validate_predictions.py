@@ -263,4 +263,7 @@ def _require_images(found: Predictions, samples: Images | Tensors) -> None:
             "compared; check the preprocessing and the weights"
         )
     name, why = found.refused[0]
-    raise InputError(f"none of the {len(samples.names)} images can be used, the first of them {name}: {why}")
+    raise InputError(
+        f"none of the {len(samples.names)} images can be used, the first of them {name}: {why}; give others with "
+        "--dataset"
+    )

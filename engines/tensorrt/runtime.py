@@ -234,7 +234,10 @@ class TensorRTRuntime:
         size = self._bind(name, value.shape)
         narrow = value.astype(dtype)
         if not np.array_equal(narrow, value, equal_nan=value.dtype.kind == "f"):
-            raise InputError(f"received {name} with values that {dtype} cannot hold; TensorRT before 10 has no int64")
+            raise InputError(
+                f"received {name} with values that {dtype} cannot hold, and TensorRT before 10 has no int64; give "
+                "smaller ones, or run the plan with a newer TensorRT"
+            )
         self._buffers[name].host(value.shape, dtype)[...] = narrow
         self._stream.to_device(self._buffers[name], size)
 

@@ -11,7 +11,10 @@ from ...errors import InputError
 SECONDS = 60.0  # that a request may take
 # Triton's own ports
 PORTS = {"grpc": 8001, "http": 8000}
-EXPECTED = "expected grpc://host:port or http://host:port, with /model or /model/version behind it"
+EXPECTED = (
+    "expected grpc://host:port or http://host:port, with /model or /model/version behind it; write it as "
+    "grpc://localhost:8001"
+)
 # the path that the protocol itself has for a model, which people copy
 _KSERVE = re.compile(r"v2(?:/models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?)?")
 

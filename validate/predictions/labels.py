@@ -96,7 +96,9 @@ def _folders(metric: Metric, names: Sequence[str], *, is_asked: bool) -> Labels 
     folders = sorted({PurePosixPath(name).parts[0] for name in names if len(PurePosixPath(name).parts) > 1})
     if not isinstance(metric, Classes):
         if is_asked:
-            raise InputError(f"received --labels {FOLDERS} for {metric.name}; expected a metric of classes")
+            raise InputError(
+                f"received --labels {FOLDERS} for {metric.name}; expected a metric of classes; leave --labels out"
+            )
         return None
     if not is_asked and not folders:
         return None
