@@ -28,8 +28,8 @@ def printed(found: list[Entry], width: int) -> list[str]:
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_a_narrow_terminal_gets_a_paragraph_for_each_in_which_no_word_is_cut(width: int) -> None:
-    lines = printed(FOUND, width)
-    assert max(map(len, lines)) <= width
+    lines = printed([entry for entry in FOUND if entry.kind != "backbone"], width)  # whose table fits into 120
+    assert max(map(len, printed(FOUND, width))) <= width
     text = " ".join(" ".join(lines).split())
     assert "┃" not in text
     assert "se 2018, 512 parameters, 200,704 MACs what it is" in text

@@ -12,7 +12,7 @@ import pytest
 from small_bundle import CONTENT
 from waiting import wait_for
 
-from attn2trt.core import bundle_writer
+from attn2trt.core import hidden_folder
 from attn2trt.core.bundle import MODEL, REFERENCE, Bundle, open_bundle
 from attn2trt.core.bundle_writer import BundleWriter, recover
 from attn2trt.core.lock import is_abandoned, locked, try_lock
@@ -100,7 +100,7 @@ def test_a_folder_of_a_running_command_is_left_alone_also_by_one_that_sees_other
 ) -> None:
     """As from another container: the number in the name belongs to no process that it knows."""
     place = tmp_path / "mine"
-    monkeypatch.setattr(bundle_writer, "owner", lambda: f"{2**22 + 1}-01234567")
+    monkeypatch.setattr(hidden_folder, "owner", lambda: f"{2**22 + 1}-01234567")
     with BundleWriter(place) as writer:
         recover(place)
         assert writer.path.is_dir()
@@ -118,7 +118,7 @@ def test_without_locks_in_the_file_system_numbers_count_on_their_own_machine(
         raise OSError(9, os.strerror(9))
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    own = bundle_writer.owner().partition("-")[2]
+    own = hidden_folder.owner().partition("-")[2]
     for number, place, abandoned in (
         (2**22 + 1, f"-{own}", True),
         (2**22 + 1, "", True),

@@ -44,7 +44,7 @@ def test_what_another_command_puts_there_meanwhile_is_kept(tmp_path: Path) -> No
     def at_once() -> None:
         with new_folder(place) as folder:
             (folder / "file").write_text("ours")
-            fill(place)
+            place.mkdir()
             (place / "file").write_text("theirs")
 
     with pytest.raises(InputError, match="new is not empty; expected a folder of its own"):

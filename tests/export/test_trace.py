@@ -63,19 +63,9 @@ def test_every_computing_node_knows_its_module(tmp_path: Path) -> None:
     assert paths == {"stem.1", "gate"}  # the exporter folds the normalisation into the first convolution
 
 
-class Whole(nn.Module):
-    """A convolution, a function of its result in a module of its own, and a convolution of what that gives."""
+class Applied(nn.Module):
+    """A function in a module of its own."""
 
-    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        super().__init__()
-        self.stem, self.middle, self.head = nn.Conv2d(3, 8, 1), Middle(function), nn.Conv2d(8, 4, 1)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self.head(self.middle(self.stem(image)))
-        return found
-
-
-class Middle(nn.Module):
     def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
         super().__init__()
         self.function = function
@@ -84,37 +74,50 @@ class Middle(nn.Module):
         return self.function(x)
 
 
+class Several(nn.Module):
+    """A convolution, and functions of what it gives, each in a module of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 1)
+        self.parts = nn.ModuleDict({name: Applied(function) for name, (function, _) in PARTS.items()})
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        x = self.stem(image)
+        return [part(x * number) for number, part in enumerate(self.parts.values(), 2)]
+
+
 def crosswise(parts: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.cat([part.relu() for part in reversed(parts)], 1)
 
 
+# With an operator that the exporter writes in place of another.
+PARTS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], str]] = {
+    "chunk": (lambda x: crosswise(x.chunk(2, 1)), "Split"),
+    "uneven": (lambda x: crosswise(x.chunk(3, 1)), "Split"),
+    "sizes": (lambda x: crosswise(torch.split(x, [3, 5], 1)), "Split"),
+    "twice": (lambda x: crosswise([half for part in x.chunk(2, 1) for half in part.chunk(2, 1)]), "Split"),
+    "parts": (lambda x: crosswise(torch.tensor_split(x, 4, 1)), "Slice"),
+    "unbind": (lambda x: torch.stack([part.relu() for part in x.unbind(1)], 1), "Concat"),
+    "stack": (lambda x: torch.stack([x, x.relu()], 1).amax(1), "Unsqueeze"),
+    "stacked": (lambda x: torch.stack(x.chunk(2, 1), 2).flatten(1, 2), "Concat"),
+    "empty": (lambda x: torch.cat([x, x.relu(), x[:, :0]], 1), "Concat"),
+}
+
+
 @pytest.mark.parametrize("opset", [17, 18])
-@pytest.mark.parametrize(
-    ("operator", "function"),
-    [
-        ("Split", lambda x: crosswise(x.chunk(2, 1))),
-        ("Split", lambda x: crosswise(x.chunk(3, 1))),
-        ("Split", lambda x: crosswise(torch.split(x, [3, 5], 1))),
-        ("Split", lambda x: crosswise(torch.tensor_split(x, 4, 1))),
-        ("Split", lambda x: crosswise([half for part in x.chunk(2, 1) for half in part.chunk(2, 1)])),
-        ("Split", lambda x: torch.stack([part.relu() for part in x.unbind(1)], 1)),
-        ("Unsqueeze", lambda x: torch.stack([x, x.relu()], 1).amax(1)),
-        ("Concat", lambda x: torch.stack(x.chunk(2, 1), 2).flatten(1, 2)),
-        ("Concat", lambda x: torch.cat([x, x.relu(), x.new_zeros(x.shape[0], 0, *x.shape[2:])], 1)[:, ::2]),
-    ],
-)
-def test_what_the_exporter_writes_in_place_of_other_nodes_knows_its_module(
-    operator: str, function: Callable[[torch.Tensor], torch.Tensor], opset: int, tmp_path: Path
-) -> None:
-    axes = {"batch": Axis(1, 2, 4)}
-    target = target_of(Whole(function), TensorSpec("image", ("batch", 3, 8, 8)), axes=axes)
+def test_what_the_exporter_writes_in_place_of_other_nodes_knows_its_module(opset: int, tmp_path: Path) -> None:
+    target = target_of(Several(), TensorSpec("image", ("batch", 3, 8, 8)), axes={"batch": Axis(1, 2, 4)})
     graph = trace(target, target.build(), tmp_path / "m.onnx", opset=opset)
     nodes = [node for node in onnx.load(graph.path).graph.node if node.op_type != "Constant"]
-    assert operator in {node.op_type for node in nodes}
-    found = {node.name: graph.modules.get(node.name) for node in nodes}
-    convolutions = {node.name: path for node in nodes if (path := found[node.name]) and node.op_type == "Conv"}
-    assert sorted(convolutions.values()) == ["head", "stem"]
-    assert {path for name, path in found.items() if name not in convolutions} == {"middle"}
+    assert [node.name for node in nodes if node.name not in graph.modules] == []
+    by_module: dict[str, set[str]] = {}
+    for node in nodes:
+        by_module.setdefault(graph.modules[node.name], set()).add(node.op_type)
+    assert by_module.pop("stem") == {"Conv"}
+    assert by_module.pop("") == {"Mul"}
+    assert list(by_module) == [f"parts.{name}" for name in PARTS]
+    assert [name for name, (_, operator) in PARTS.items() if operator not in by_module[f"parts.{name}"]] == []
 
 
 class Shared(nn.Module):

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from foreign_files import plan as plan_bytes
 
 from attn2trt.cli.main import group
-from attn2trt.core.bundle import MODEL
+from attn2trt.core.bundle import MODEL, open_bundle
+from attn2trt.core.extend import extend
 from attn2trt.errors import Attn2trtError, CheckFailed, InputError, MissingRequirement
 from attn2trt.report import cost_plot
 from attn2trt.workflows import check_plan, plugin, triton, tune_plans
@@ -92,6 +93,7 @@ def test_of_a_plugin(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_of_plans_to_tune(bundle: Path, monkeypatch: pytest.MonkeyPatch, asked: TuneRequest, message: str) -> None:
     monkeypatch.setattr(tune_plans, "why_no_flavour", lambda _: "there is no GPU")
+    extend(open_bundle(bundle), {}, {"opset": 17})
     with pytest.raises(InputError, match=message):
         tune_plans.tune_plans(bundle, asked)
 

@@ -77,10 +77,23 @@ class _Search:
             elif suspects := self._suspects(region):
                 place = self.missing.before(suspects[0], found) or self._blame(suspects, found, judged)
             else:
-                continue
+                place = self._exchanged(found)
             if place is not None:
                 return place
         return None
+
+    def _exchanged(self, found: Judged) -> Location | None:
+        """The node that makes what leaves a module, if the module also makes what should leave it in its place."""
+        path, wrong = found.moment.path, found.values[0]
+        if found.moment.kind != "leave" or not path:
+            return None
+        others = [name for node in self.view.inside(path) for name in self.view.floats(node.outputs)]
+        right = self.judge.equal(found.sight, [name for name in others if name not in found.values])
+        if right is None:
+            return None
+        detail = f"{right}, which this module makes too, is what should leave it in place of {wrong}"
+        module = self.truth.module(path)
+        return Location.of(path, module, self.view.producer[wrong], found.ratio, detail, proven=True)
 
     def _suspects(self, region: Sequence[Node]) -> list[Node]:
         """The nodes of ``region`` for which neither PyTorch's operators vouch nor all that is computed from them."""
