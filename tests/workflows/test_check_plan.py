@@ -189,7 +189,7 @@ def test_nothing_is_read_of_a_plan_that_is_not_trusted(tmp_path: Path) -> None:
 def test_without_a_gpu_it_is_missing_before_the_model_is_read(tmp_path: Path) -> None:
     (tmp_path / "model.plan").write_bytes(plan_bytes(b"vtrt", (1, 7, 1, 116)))
     with pytest.raises(MissingRequirement, match=r"a plan of TensorRT for RTX 1\.7\.1, which cannot run here"):
-        check_plan(tmp_path / "model.plan", tmp_path / "none.onnx", trust=True)
+        check_plan(tmp_path / "model.plan", tmp_path / "model.plan", trust=True)
 
 
 def plugin_folder(folder: Path, version: str = "8.6.1") -> Path:
