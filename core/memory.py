@@ -29,7 +29,8 @@ def advice(most: int, said: str) -> str:
     """Return what to do about a worker that ended with these words within a limit, behind a semicolon; "" for none."""
     if not most or not is_shortage(said):
         return ""
-    return f"; it may take {most / 2**30:.3g} GiB of memory; raise --memory-limit, or give smaller sizes"
+    more = "raise --memory-limit" if most < child_bytes() else "run it on a machine with more memory"
+    return f"; it may take {most / 2**30:.3g} GiB of memory; {more}, or give smaller sizes"
 
 
 @contextmanager
