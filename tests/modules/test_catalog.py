@@ -149,7 +149,7 @@ def test_entries():
         ("resnet50+cbam:kernel=3,kernel=5", {}, "each option once"),
         ("cbam@stage1", {}, "with a place after cbam"),
         ("cbam+se", {}, "received block 'cbam' before a +; expected a backbone there; write resnet50+se"),
-        ("resnet50:k=3", {}, "received options k for backbone resnet50"),
+        ("resnet50:k=3", {}, "received backbone resnet50 with k=3; expected keyword arguments"),
         ("cbam", {"pretrained": True}, "received --pretrained for block cbam"),
         ("resnet50", {"shapes": ["2x1x64x64"]}, "received a shape of 1 channels for resnet50; expected 3"),
         ("resnet50", {"shapes": ["2x3x64"]}, "expected four sizes of float32"),
