@@ -76,6 +76,13 @@ class Running:
             time.sleep(0.1)
         raise AssertionError(self.log.read_text())
 
+    def pause(self) -> None:
+        """Stop all its threads; one that is not stopped yet could still answer."""
+        self.process.send_signal(signal.SIGSTOP)
+        found = os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        assert found is not None
+        assert found.si_code == os.CLD_STOPPED, self.log.read_text()
+
 
 @contextlib.contextmanager
 def started(repository: Path, folder: Path, *options: str, ports: tuple[int, int] | None = None) -> Iterator[Running]:

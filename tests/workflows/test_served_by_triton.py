@@ -177,7 +177,7 @@ def test_a_server_that_hangs_and_one_that_is_stopped(
     with triton_server.started(repository, tmp_path) as running:
         place = f"{address(running, protocol)}/cbam"
         assert validate_server(bundle, place)
-        running.process.send_signal(signal.SIGSTOP)
+        running.pause()
         with pytest.raises((attn2trt.Interrupted, MissingRequirement)) as raised:
             validate_server(bundle, place, seconds=1)
         assert "did not answer within 1 s" in str(raised.value)
