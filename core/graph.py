@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,6 +61,10 @@ class OnnxGraph:
     def modules_of(self, node: str) -> tuple[str, ...]:
         """The paths of the modules that a node came from, by its name: first the one whose result it gives."""
         return (*([self.modules[node]] if node in self.modules else []), *self.merged.get(node, ()))
+
+    def paths_of(self, nodes: Iterable[str]) -> tuple[str, ...]:
+        """The paths of all modules that these nodes came from, each once."""
+        return tuple(dict.fromkeys(path for node in nodes for path in self.modules_of(node) if path))
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.graph import OnnxGraph, save
-from ..core.graph_io import FLOAT32, with_io
+from ..core.graph import OnnxGraph
+from ..core.graph_io import FLOAT32
 from ..core.precision import CAST, INT8, Precision
-from .contract import check_contract
 from .placed_check import check_placed
-from .precision import file_name, float32_source, keeper, matching
+from .precision import file_name, float32_source, keeper, matching, saved
 from .quantized import Calibrate, QuantizedGraph, nothing_to_quantize
 
 if TYPE_CHECKING:
@@ -114,7 +113,7 @@ def place(
         kept,
         patterns=tuple(keep),
         kept_within=within,
-        kept_exactly=tuple(dict.fromkeys(path for name in kept for path in graph.modules_of(name) if path)),
+        kept_exactly=graph.paths_of(kept),
         raised_from=graph.opset if opset != graph.opset else None,
         files=files,
         ranges=ranges,
@@ -182,9 +181,7 @@ def _written(
     lowering = LowerPrecision(Plan(half | pair.low, {}, {}), low, pair.modules, io=io)
     lowering(model)
     path = folder / file_name(form.name)
-    files = save(model, path)
-    inputs, outputs = with_io(graph.inputs, io), with_io(graph.outputs, io)
-    written = replace(graph, path=path, opset=opset, modules=lowering.modules, inputs=inputs, outputs=outputs, io=io)
-    check_contract(written, opset=opset, inputs=inputs, outputs=outputs, after=f"quantisation to {form.words}")
+    after = f"quantisation to {form.words}"
+    written, files = saved(graph, model, path, opset=opset, modules=lowering.modules, io=io, after=after)
     check_placed(float32_source(graph, opset), path, planned.quantized, pairs.readers, ranges, half, form)
     return written, files

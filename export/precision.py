@@ -190,10 +190,8 @@ def lower(
     rewrite = LowerPrecision(planned, low, graph.modules, io=io)
     rewrite(model)
     path = folder / (name or file_name(precision))
-    files = save(model, path)
-    inputs, outputs = with_io(graph.inputs, io), with_io(graph.outputs, io)
-    written = replace(graph, path=path, opset=opset, modules=rewrite.modules, inputs=inputs, outputs=outputs, io=io)
-    check_contract(written, opset=opset, inputs=inputs, outputs=outputs, after=f"the cast to {low.words}")
+    after = f"the cast to {low.words}"
+    written, files = saved(graph, model, path, opset=opset, modules=rewrite.modules, io=io, after=after)
     check_precision(source, path, planned.low, low.name)
     return LowPrecisionGraph(
         precision,
@@ -203,10 +201,24 @@ def lower(
         planned.kept,
         patterns=tuple(keep),
         kept_within=within,
-        kept_exactly=tuple(dict.fromkeys(path for name in planned.kept for path in graph.modules_of(name) if path)),
+        kept_exactly=graph.paths_of(planned.kept),
         raised_from=graph.opset if opset != graph.opset else None,
         files=files,
     )
+
+
+def saved(
+    graph: OnnxGraph, model: ir.Model, path: Path, *, opset: int, modules: Mapping[str, str], io: str, after: str
+) -> tuple[OnnxGraph, tuple[str, ...]]:
+    """Save a model that was made of ``graph``, check its contract, and return it with its files.
+
+    Raises CheckFailed naming the step that it comes ``after`` if it breaks the contract.
+    """
+    files = save(model, path)
+    inputs, outputs = with_io(graph.inputs, io), with_io(graph.outputs, io)
+    written = replace(graph, path=path, opset=opset, modules=modules, inputs=inputs, outputs=outputs, io=io)
+    check_contract(written, opset=opset, inputs=inputs, outputs=outputs, after=after)
+    return written, files
 
 
 def matching(patterns: Sequence[str], modules: Iterable[str]) -> tuple[str, ...]:

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.graph import OnnxGraph, save
+from ..core.graph import OnnxGraph
 from ..core.precision import Precision
 from ..errors import ModuleRefused
-from .contract import check_contract
-from .precision import LowPrecisionGraph, file_name, float32_source, keeper, kept_in
+from .precision import LowPrecisionGraph, file_name, float32_source, keeper, kept_in, saved
 from .quantized_check import check_quantized
 
 if TYPE_CHECKING:
@@ -154,9 +153,8 @@ def _written(
     rewrite = Quantize(planned, ranges, graph.modules, form)
     rewrite(model)
     path, opset = folder / file_name(form.name), max(graph.opset, form.opset)
-    files = save(model, path)
-    written = replace(graph, path=path, opset=opset, modules=rewrite.modules)
-    check_contract(written, opset=opset, inputs=graph.inputs, outputs=graph.outputs, after="quantisation")
+    modules = rewrite.modules
+    written, files = saved(graph, model, path, opset=opset, modules=modules, io=graph.io, after="quantisation")
     check_quantized(float32_source(graph, opset), path, planned.quantized, ranges, form)
     return written, files
 
