@@ -104,7 +104,7 @@ def plot(document: dict[str, Any]) -> None:
                     color=colour,
                     label=name,
                 )
-            panel.set_ylim(bottom=0)
+            panel.set_ylim(0, 1.08 * panel.dataLim.ymax)  # a marker at the top is drawn whole
             panel.set_ylabel(what)
             panel.grid(alpha=0.3)
         panels[1, column].set_xlabel(label)
