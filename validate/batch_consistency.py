@@ -122,6 +122,7 @@ def _judge(
                 dtype=truth.dtype,
                 precision=precision,
                 source=reference.source,
+                is_kept=reference.is_kept(name),
             )
             yield check, found
 

@@ -18,13 +18,11 @@ from .case_values import STRESS_KINDS
 from .cases import Case, Feeds
 from .comparison import Comparison, compare
 from .error_map import error_map, largest
-from .metrics import Floor, Reference, settled
+from .metrics import MOST_LOST, Floor, Reference, keeps, settled
 from .slices import Slices
 from .verdict import INTERRUPTED
 
 Run = Callable[[Feeds], Mapping[str, npt.NDArray[Any]]]
-# PyTorch's own float32 loses more than this of an ordinary input: whatever a graph computes would be in its floors.
-MOST_LOST = 1e-3
 
 
 def judge_case(
@@ -95,10 +93,10 @@ def _compared(
         floor, dtype = reference.floors[name], reference.outputs32[name].dtype
         dtype = np.dtype(io) if dtype == graph_io.FLOAT32 else dtype
         allowed: dict[str, Any] = {"precision": precision, "budget": _budget(case, floor, max_error, precision)}
-        source = reference.source
-        one = compare(name, outputs[name], truth, floor, reference.largest, dtype=dtype, source=source, **allowed)
+        allowed |= {"source": reference.source, "is_kept": reference.is_kept(name)}
+        one = compare(name, outputs[name], truth, floor, reference.largest, dtype=dtype, **allowed)
         if precision is FLOAT32 and case.kind not in STRESS_KINDS:
-            one = _by_own_loss(one, floor, FLOAT32.budget if max_error is None else max_error, source)
+            one = _by_own_loss(one, floor, FLOAT32.budget if max_error is None else max_error, reference.source)
         judged = settled(np.asarray(outputs[name]), truth, floor)
         found.append(_with_map(one, judged, truth, floor, reference.moments))
     extra = sorted(set(outputs) - set(reference.outputs64))
@@ -120,7 +118,7 @@ def _by_own_loss(found: Comparison, floor: Floor, budget: float, source: str) ->
     """Return a passed comparison of ordinary inputs in view of what the source's own float32 loses on them."""
     if not found.passed or found.which not in ("l2", "max", "channel"):
         return found
-    if floor.l2 > MOST_LOST:
+    if not keeps(floor):
         detail = (
             f"{source}'s own float32 is off by {floor.l2:.2g} on ordinary inputs; above {MOST_LOST:g} no graph in "
             "float32 looks different from a wrong one"

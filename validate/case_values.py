@@ -129,4 +129,7 @@ def _integers(spec: TensorSpec, shape: tuple[int, ...], kind: str, rng: np.rando
     fixed = {"zeros": min(max(0, low), high), "lowest": low, "highest": high}.get(kind)
     if fixed is not None:
         return np.full(shape, fixed, dtype)
-    return np.asarray(rng.integers(low, high, size=shape, endpoint=True)).astype(dtype)
+    values = np.asarray(rng.integers(low, high, size=shape, endpoint=True))
+    if values.size > 1:  # an index at an end of a long range is seldom drawn, and the first to be off by one
+        values.flat[rng.choice(values.size, 2, replace=False)] = low, high
+    return values.astype(dtype)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ..core.precision import FLOAT32, Precision
 from .error_map import ErrorMap
+from .fills import shrunk
 from .metrics import (
     PYTORCH,
     Array,
@@ -18,6 +19,7 @@ from .metrics import (
     Floor,
     distance,
     is_zero,
+    keeps,
     largest_finite,
     measure,
     over,
@@ -73,10 +75,12 @@ def compare(
     budget: float | None = None,
     dtype: npt.DTypeLike | None = None,
     source: str = PYTORCH,
+    is_kept: bool | None = None,
 ) -> Comparison:
     """Judge one output against the truth; ``dtype`` is what it must have, if that is known.
 
     ``limit`` and ``budget`` replace those of the ``precision``; ``source`` is what messages call the truth's owner.
+    ``is_kept`` says that float32 keeps the output whatever is met on the way to it; by default the ``floor`` tells.
     """
     out = np.asarray(out)
     wrong = _wrong_form(out, ref64, dtype)
@@ -85,11 +89,12 @@ def compare(
     if not ref64.size:
         return Comparison(name, 0.0, floor.l2, 0.0, "exact", (), True, f"an empty output, as in {source}")
     if ref64.dtype.kind in "iub":
-        return _compare_exact(name, out, ref64, floor)
+        return _compare_exact(name, out, ref64, floor, precision.limit if limit is None else limit, source)
     limit = precision.limit if limit is None else limit
     budget = precision.budget if budget is None else budget
     allowed: dict[str, Any] = {"precision": precision, "limit": limit, "budget": budget, "source": source}
-    return _compare_floats(name, settled(out, ref64, floor), ref64, floor, largest, **allowed)
+    is_kept = keeps(floor) if is_kept is None else is_kept
+    return _compare_floats(name, settled(out, ref64, floor), ref64, floor, largest, is_kept=is_kept, **allowed)
 
 
 def _compare_floats(
@@ -99,6 +104,7 @@ def _compare_floats(
     floor: Floor,
     largest: float,
     *,
+    is_kept: bool,
     precision: Precision,
     limit: float,
     budget: float,
@@ -117,8 +123,9 @@ def _compare_floats(
         if not floor.is_finite:
             detail += f"; {source} in {precision.words} is not finite there either: this precision is refused"
         return Comparison(name, math.nan, floor.l2, math.inf, "nan", at, False, detail)
+    out, ref64 = shrunk(out, ref64)
     scale = largest_finite(ref64)
-    if is_zero(scale, largest):
+    if is_zero(scale, largest, is_kept=is_kept):
         unit = precision.unit_roundoff * largest
         return _compare_absolute(name, distance(out, ref64), scale, floor, unit=unit, limit=limit)
     # Asked only here: against a reference of zeros every relative error is infinite.
@@ -215,7 +222,9 @@ def _output_overflow(out: Array, ref64: Array) -> tuple[tuple[int, ...], float] 
     return (_index(int(beyond.argmax()), beyond.shape), largest) if beyond.any() else None
 
 
-def _compare_exact(name: str, out: Array, ref64: Array, floor: Floor) -> Comparison:
+def _compare_exact(name: str, out: Array, ref64: Array, floor: Floor, limit: float, source: str) -> Comparison:
+    if floor.max:
+        return _compare_numbers(name, out, ref64, floor, limit, source)
     wrong = np.asarray(out != ref64)
     settled = wrong if floor.unsettled is None else wrong & ~floor.unsettled
     error = float(wrong.mean()) if wrong.size else 0.0
@@ -226,6 +235,20 @@ def _compare_exact(name: str, out: Array, ref64: Array, floor: Floor) -> Compari
     ties = int(wrong.sum())
     detail = "equal" + (f", but for {ties} ties that rounding decides" if ties else "")
     return Comparison(name, error, 0.0, 0.0, "exact", (), True, detail)
+
+
+def _compare_numbers(name: str, out: Array, ref64: Array, floor: Floor, limit: float, source: str) -> Comparison:
+    """Whole numbers most of which rounding decides, as those of a fixed point: by how much they are off."""
+    off = np.abs(np.subtract(out, ref64, dtype=np.float64))
+    at = _index(int(off.argmax()), off.shape)
+    error = math.sqrt(float(np.square(off).mean()))
+    ratio = max(error / floor.l2, float(off[at]) / floor.max)
+    detail = f"{ratio:.3g} times {source}'s own rounding, which moves most of these whole numbers (at {at})"
+    passed = ratio <= limit
+    which = "exact" if passed else "max"
+    return Comparison(
+        name, error, floor.l2, ratio, which, at, passed, detail if passed else f"{detail}; the limit is {limit:g}"
+    )
 
 
 def _compare_absolute(

@@ -28,6 +28,7 @@ class Hidden:
     gates: dict[tuple[str, str, int], tuple[float, float]] = field(default_factory=dict)
     picks: dict[tuple[str, str, str], tuple[int, int]] = field(default_factory=dict)
     left_out: dict[tuple[str, str], float] = field(default_factory=dict)
+    moved: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def choose(self, precision: str, picks: Mapping[tuple[str, str], tuple[int, int]]) -> None:
         """Note how many picks of each choice a lower precision can change: (operator, line) -> (those, all of them)."""
@@ -40,6 +41,10 @@ class Hidden:
         """Note the share of each float output that is not judged, since a choice between near ties decides it."""
         for name, share in shares.items():
             self.left_out[precision, name] = max(share, self.left_out.get((precision, name), 0.0))
+
+    def move(self, precision: str, name: str, share: float) -> None:
+        """Note the share of an output of whole numbers that rounding decides, if it is most of one."""
+        self.moved[precision, name] = max(share, self.moved.get((precision, name), 0.0))
 
     def gate(self, module: str, operator: str, call: int, low: float, high: float) -> None:
         """Note the range of one gate's output: the ``call``-th ``operator`` inside ``module`` in a run."""
@@ -59,7 +64,7 @@ class Hidden:
 
     def choices(self) -> list[str]:
         """Return one sentence for every choice that a precision can move, and for every output not judged whole."""
-        return [*self._loose_picks(), *self._left_out()]
+        return [*self._loose_picks(), *self._left_out(), *self._moved()]
 
     def _loose_picks(self) -> list[str]:
         return [
@@ -73,6 +78,13 @@ class Hidden:
             f"{name}: up to {share:.2%} of a case's elements are not judged in {precision}: a choice between scores "
             "that it cannot tell apart decides them"
             for (precision, name), share in self.left_out.items()
+        ]
+
+    def _moved(self) -> list[str]:
+        return [
+            f"{name}: {precision}'s rounding decides up to {share:.2%} of a case's whole numbers: they are compared by "
+            "how far it moves them, not one by one"
+            for (precision, name), share in self.moved.items()
         ]
 
     def _still_gates(self) -> list[str]:

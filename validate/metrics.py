@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.precision import FLOAT32, Precision
+from .fills import shrunk
 
 Array = npt.NDArray[Any]
 Float64 = npt.NDArray[np.float64]
@@ -26,6 +27,8 @@ Float64 = npt.NDArray[np.float64]
 HEALTHY_RATIO, LIMIT, BUDGET, UNIT_ROUNDOFF = FLOAT32.healthy, FLOAT32.limit, FLOAT32.budget, FLOAT32.unit_roundoff
 # Two healthy runs, each within R floors of the truth, differ by at most 2 R floors: two rows of a batch, two scores.
 BETWEEN_RUNS = FLOAT32.between_runs
+# PyTorch's own float32 loses more than this of an output: whatever a graph computes would be in its floors.
+MOST_LOST = 1e-3
 # Whose float64 the truth is, as messages call it.
 PYTORCH, GRAPH = "PyTorch", "the graph"
 
@@ -36,7 +39,8 @@ class Floor:
     slice's root mean square over the whole reference's (``channel``, axis after axis).
 
     ``unsettled`` marks the elements that rounding alone can change: an argmax whose best scores lie that close
-    together, and floats that are gathered by such a choice.
+    together, and floats that are gathered by such a choice. Whole numbers have no loss, or, if rounding decides most of
+    them, its root mean square and its largest one in their own units.
     """
 
     l2: float
@@ -62,7 +66,7 @@ class Reference:
     ``row_outputs`` names the outputs whose rows do not depend on the rest of the batch in float64. ``lower`` holds the
     floors of lower precisions, by their name and the output's. ``no_float64`` says why float64 could not run, and the
     truth is PyTorch's float32; else it is "". ``moments`` keeps what several stages ask of the truth. ``source`` names
-    whose float64 it is: PYTORCH or GRAPH.
+    whose float64 it is: PYTORCH or GRAPH. ``single`` holds the floors of float32 if ``floors`` are another precision's.
     """
 
     outputs64: dict[str, Array]
@@ -74,6 +78,7 @@ class Reference:
     no_float64: str = ""
     moments: dict[tuple[str, int], Any] = field(default_factory=dict, repr=False)
     source: str = PYTORCH
+    single: Mapping[str, Floor] | None = None
 
     @property
     def unsettled(self) -> dict[str, npt.NDArray[np.bool_]]:
@@ -82,7 +87,13 @@ class Reference:
 
     def at(self, precision: Precision) -> Reference:
         """The same truth with the floors of another precision; raises KeyError if those were not measured."""
-        return self if precision is FLOAT32 else replace(self, floors=dict(self.lower[precision.name]))
+        if precision is FLOAT32:
+            return self
+        return replace(self, floors=dict(self.lower[precision.name]), single=self.floors)
+
+    def is_kept(self, name: str) -> bool:
+        """Return True if float32 keeps the output of this name, whatever is met on the way to it."""
+        return keeps((self.floors if self.single is None else self.single)[name])
 
 
 def settled(out: Array, ref64: Array, floor: Floor) -> Array:
@@ -97,11 +108,13 @@ def settled(out: Array, ref64: Array, floor: Floor) -> Array:
 def measure(out: Array, ref64: Array) -> Floor:
     """Return the three relative errors of ``out``, equal in shape, over the elements with a finite reference.
 
-    If the reference is finite and ``out`` is not, they are infinite. A reference of zeros gives errors of 0 or inf.
+    What is written into the reference is measured by its own size (fills.py). If the reference is finite and ``out`` is
+    not, they are infinite. A reference of zeros gives errors of 0 or inf.
     """
     count = sum(ref64.shape[1:])
     if ref64.dtype.kind in "iub" or not ref64.size:
         return Floor(0.0, 0.0, np.zeros(count))
+    out, ref64 = shrunk(out, ref64)
     truth = np.where(np.isfinite(ref64), ref64, 0.0)
     error = distance(out, ref64)
     if not np.isfinite(error).all():
@@ -189,9 +202,16 @@ def largest_finite(values: Array) -> float:
     return float(np.abs(values, where=np.isfinite(values), out=np.zeros(values.shape)).max())
 
 
-def is_zero(scale: float, largest: float) -> bool:
+def is_zero(scale: float, largest: float, *, is_kept: bool) -> bool:
     """Return True if an output of this ``scale`` is zero as float32 sees it beside the ``largest`` number on the way.
 
-    So it is whatever the precision: a softmax over many places is small, not zero.
+    So it is whatever the precision: a softmax over many places is small, not zero. ``is_kept`` says that float32 keeps
+    the output all the same, since that number takes part in no sum: the -1e9 of a mask is written, and a softmax
+    leaves nothing of it.
     """
-    return scale <= UNIT_ROUNDOFF * largest
+    return not scale or (scale <= UNIT_ROUNDOFF * largest and not is_kept)
+
+
+def keeps(floor: Floor) -> bool:
+    """Return True if a graph that float32 loses this ``floor`` of looks different from a wrong one."""
+    return floor.l2 <= MOST_LOST

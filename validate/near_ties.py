@@ -225,17 +225,24 @@ class NearTies:
         """Return for every integer output the elements that rounding can change.
 
         They differ when rounded, when inputs move by a few roundings, or when the scores that they are chosen by move
-        as far as is ``allowed``. ``run`` gives float64's outputs for other inputs, and ``seed`` draws these.
+        as far as is ``allowed``. If they are more than ``MOST_UNSETTLED``, the floor says by how much they differ.
+        ``run`` gives float64's outputs for other inputs, and ``seed`` draws these.
         """
         exact = [name for name, value in self.truth.items() if value.dtype.kind in "iub"]
         if not exact:
             return {}
-        masks = {name: np.zeros(self.truth[name].shape, np.bool_) for name in exact}
+        off = {name: np.zeros(self.truth[name].shape) for name in exact}
         for other in self._others(first, feeds, run, seed):
             for name in exact:
                 if other[name].shape == self.truth[name].shape:
-                    masks[name] |= other[name] != self.truth[name]
-        return {name: Floor(0.0, 0.0, unsettled=mask) for name, mask in masks.items()}
+                    moved = np.abs(np.subtract(other[name], self.truth[name], dtype=np.float64))
+                    np.maximum(off[name], moved, out=off[name])
+        floors = {name: _whole_numbers(moved) for name, moved in off.items()}
+        if self.hidden is not None:
+            for name, floor in floors.items():
+                if floor.max:
+                    self.hidden.move(self.precision.words, name, float((off[name] > 0).mean()))
+        return floors
 
     def _others(
         self, first: Outputs, feeds: dict[str, Array], run: Callable[..., Outputs], seed: int
@@ -245,6 +252,15 @@ class NearTies:
         for _ in range(NUDGES):
             yield run(nudged(feeds, rng, self.precision.unit_roundoff))
         yield from self._moved
+
+
+def _whole_numbers(off: Array) -> Floor:
+    """Return the floor of whole numbers that rounding moves by ``off``: the places of those that it moves and, if they
+    are too many to be left out, by how much it moves them, so that all are judged as numbers."""
+    unsettled = off > 0
+    if not off.size or unsettled.mean() <= MOST_UNSETTLED:
+        return Floor(0.0, 0.0, unsettled=unsettled)
+    return Floor(float(np.sqrt(np.square(off).mean())), float(off.max()), unsettled=unsettled)
 
 
 def _is_far(moved: Array, truth: Array, unit_roundoff: float) -> Mask:

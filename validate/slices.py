@@ -1,9 +1,10 @@
-"""The record of every slice of an output over all cases: was it ever finite, and was its variation kept.
+"""The record of every slice of an output over all cases: was it ever there and finite, and was its variation kept.
 
 One relative error of an output hides what its quiet channels lose: scores beside boxes in hundreds of pixels may be
 constants, and the whole is off by a millionth. A channel carries what varies in it from place to place and from input
 to input. So the deviation of its error, the mean removed, is compared with its own deviation in float64, both over all
-ordinary cases: at a share of 1 nothing of it is left.
+ordinary cases: at a share of 1 nothing of it is left. In float32 the mean of the error counts as well: a quiet channel
+that is off by a constant keeps all of its variation.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ import numpy.typing as npt
 
 from ..core.precision import FLOAT32, Precision
 from .comparison import Comparison
+from .fills import shrunk
 from .metrics import PYTORCH, Array, Float64, Reference, is_zero, largest_finite
 
-# With fewer elements of a slice, two close values by chance look like a channel that does not vary.
-ENOUGH = 16
+# With fewer elements of a slice, two close values by chance look like a channel that does not vary. A graph in float32
+# is not judged where float32's own rounding comes near to what is allowed, which leaves less to chance.
+ENOUGH, ENOUGH_IN_FLOAT32 = 16, 4
 SHOWN = 6
 VARIATION = "variation"
 ORDINARY = "ordinary cases"
@@ -59,6 +62,12 @@ class Moments:
         deviation: Float64 = np.sqrt(self.squares / np.maximum(self.count, 1.0))
         return deviation
 
+    @property
+    def size(self) -> Float64:
+        """The root mean square of every slice; 0 of one without elements."""
+        size: Float64 = np.hypot(self.deviation, self.mean)
+        return size
+
 
 @dataclass
 class _Axis:
@@ -76,28 +85,38 @@ class _Axis:
 
 @dataclass
 class Slices:
-    """Counted case by case for one stage; the axes of ``channel_axes`` that have one size in all cases."""
+    """Counted case by case for one stage; the axes but the first that have one size in all cases."""
 
     source: str = PYTORCH
     _axes: dict[tuple[str, int], _Axis | None] = field(default_factory=dict)
     _finite: dict[tuple[str, int], npt.NDArray[np.bool_]] = field(default_factory=dict)
-    # the largest magnitude of each output, and of what was met on the way to it, over ordinary cases
+    # the largest magnitude of each output that float32 does not keep, and of what was met on the way to it, over
+    # ordinary cases
     _largest: dict[str, tuple[float, float]] = field(default_factory=dict)
+    # the outputs by name, and if one had elements in any case
+    _is_there: dict[str, bool] = field(default_factory=dict)
 
     def add(self, reference: Reference, outputs: Mapping[str, Any], *, is_ordinary: bool) -> None:
         """Count one case; ``reference`` has the floors of float32. Outputs of a wrong shape or type are left out."""
         self.source = reference.source
         for name, truth in reference.outputs64.items():
+            self._is_there[name] = self._is_there.get(name, False) or bool(truth.size)
             if truth.dtype.kind != "f" or not truth.size:
                 continue
             for axis, finite in _finite_slices(truth).items():
                 self._note_finite(name, axis, finite)
             if is_ordinary:
-                own, way = self._largest.get(name, (0.0, 0.0))
-                self._largest[name] = max(own, largest_finite(truth)), max(way, reference.largest)
+                self._note_largest(name, truth, reference)
             out = np.asarray(outputs.get(name))
             if is_ordinary and out.shape == truth.shape and out.dtype.kind == "f":
                 self._add_moments(name, out, truth, reference)
+
+    def _note_largest(self, name: str, truth: Array, reference: Reference) -> None:
+        own, way = self._largest.get(name, (0.0, 0.0))
+        scale = largest_finite(truth)
+        # one that float32 keeps is measured by itself
+        met = scale if scale and reference.is_kept(name) else reference.largest
+        self._largest[name] = max(own, scale), max(way, met)
 
     def _note_finite(self, name: str, axis: int, finite: npt.NDArray[np.bool_]) -> None:
         known = self._finite.get((name, axis), np.zeros(0, np.bool_))
@@ -106,9 +125,10 @@ class Slices:
         self._finite[name, axis] = longer
 
     def _add_moments(self, name: str, out: Array, truth: Array, reference: Reference) -> None:
+        out, truth = shrunk(out, truth)
         with np.errstate(invalid="ignore", over="ignore"):
             error = np.subtract(out, truth, dtype=np.float64)
-        for axis in channel_axes(truth.ndim):
+        for axis in range(1, truth.ndim):
             others = tuple(other for other in range(truth.ndim) if other != axis)
             counted = np.asarray(np.isfinite(truth).all(axis=others) & np.isfinite(error).all(axis=others))
             known = reference.moments.get((name, axis))
@@ -126,9 +146,14 @@ class Slices:
                     before = None
             self._axes[name, axis] = before
 
-    def never_finite(self) -> list[str]:
-        """Return one sentence for every output with slices that no case has a finite element of."""
-        sentences = []
+    def never_compared(self) -> list[str]:
+        """Return one sentence for every output that is empty in all cases, or has slices that are finite in none."""
+        sentences = [
+            f"{name} is empty in every case: nothing of it was compared; give inputs on which it is not, with --inputs "
+            "or by a range in --shape"
+            for name, is_there in self._is_there.items()
+            if not is_there
+        ]
         for (name, axis), finite in self._finite.items():
             if finite.any() and not finite.all():
                 which, verb = listed(np.flatnonzero(~finite)), "is" if (~finite).sum() == 1 else "are"
@@ -145,8 +170,10 @@ class Slices:
         found = {}
         for key, axis in self._axes.items():
             if axis is not None:
-                judged = (axis.truth.count >= ENOUGH) & ~_still(axis.truth, axis.rounding, precision)
-                share = axis.error.deviation / np.where(judged, axis.truth.deviation, 1.0)
+                enough = ENOUGH_IN_FLOAT32 if precision is FLOAT32 else ENOUGH
+                judged = (axis.truth.count >= enough) & ~_still(axis.truth, axis.rounding, precision)
+                off = axis.error.size if precision is FLOAT32 else axis.error.deviation
+                share = off / np.where(judged, axis.truth.deviation, 1.0)
                 chance = math.sqrt(2 * math.log(share.size or 1)) / np.sqrt(np.maximum(axis.truth.count, 1.0))
                 found[key] = np.where(judged, share / (1 + chance), math.nan)
         return found
@@ -166,7 +193,7 @@ class Slices:
                 f"{name} is {own:.2g} at most, less than float32 rounds of the largest number on the way to it "
                 f"({way:.2g}): errors are measured by that number, and hardly one shows"
                 for name, (own, way) in self._largest.items()
-                if is_zero(own, way)
+                if is_zero(own, way, is_kept=False)
             ),
             *self._without_variation(),
         ]
@@ -179,11 +206,6 @@ class Slices:
             if axis is not None
             and (found := _still(axis.truth, axis.rounding, FLOAT32) & (axis.truth.count >= ENOUGH)).any()
         ]
-
-
-def channel_axes(ndim: int) -> tuple[int, ...]:
-    """Return the axes that channels may lie on: the second, and the last of tokens."""
-    return tuple(dict.fromkeys((1, ndim - 1))) if ndim > 1 else ()
 
 
 def _still(truth: Moments, rounding: Float64, precision: Precision) -> npt.NDArray[np.bool_]:
@@ -217,9 +239,10 @@ def _finite_slices(truth: Array) -> dict[int, npt.NDArray[np.bool_]]:
 def _lost(name: str, axis: int, share: Float64, precision: Precision, source: str) -> Comparison:
     wrong = np.flatnonzero(share > precision.share)
     worst = int(np.nanargmax(share))
+    what = "the error" if precision is FLOAT32 else "the deviation of the error"
     detail = (
-        f"{listed(wrong)} of {share.size} along axis {axis} without what varies in {source}: the deviation of the "
-        f"error is {share[worst]:.3g} of the slice's own at index {worst}; the limit is {precision.share:g}"
+        f"{listed(wrong)} of {share.size} along axis {axis} without what varies in {source}: {what} is "
+        f"{share[worst]:.3g} of the slice's own deviation at index {worst}; the limit is {precision.share:g}"
     )
     ratio = float(share[worst] / precision.share * precision.limit)
     return Comparison(name, float(share[worst]), precision.share, ratio, VARIATION, (axis, worst), False, detail)

@@ -75,8 +75,9 @@ def test_a_threshold_that_a_score_nearly_meets_is_not() -> None:
 
 def test_choices_that_a_precision_can_move_are_named_with_their_line() -> None:
     _, hidden = unsettled(lambda x: x.topk(2, -1).indices, "fp16")
-    (said,) = hidden.findings(nn.Identity())
+    said, *moved = hidden.findings(nn.Identity())
     assert said.startswith("topk at ")
+    assert any(other.startswith("output: float16's rounding decides up to ") for other in moved)
     assert "test_selections.py:" in said
     assert "can pick otherwise in float16 for " in said
     _, hidden = unsettled(lambda x: (x * torch.tensor([3.0, 2.0, 1.0])).argmax(-1), "fp16")
@@ -174,3 +175,27 @@ def test_a_choice_without_near_ties_costs_no_further_run(monkeypatch: pytest.Mon
     monkeypatch.setattr(Eager, "run_moved", lambda *_: pytest.fail("moved"))
     found, _ = floors(best_rows(32), scores)
     assert found.floors["output"].unsettled is None
+
+
+def fixed_point(y: Tensor) -> Tensor:
+    """Sixteenths of a millionth, whose last digit float32 does not have."""
+    return (y.tanh() * 2.0**24).round().to(torch.int32)
+
+
+def test_whole_numbers_most_of_which_rounding_moves_are_judged_by_how_far() -> None:
+    x = np.random.default_rng(0).standard_normal((2, 16, 4)).astype(np.float32)
+    found, hidden = floors(fixed_point, x)
+    truth, floor = found.outputs64["output"], found.floors["output"]
+    assert floor.max > 0
+    assert any("whole numbers: they are compared by how far" in said for said in hidden.findings(nn.Identity()))
+
+    def judged(out: np.ndarray) -> bool:
+        return compare("output", out.astype(np.int32), truth, floor, found.largest).passed
+
+    assert judged(found.outputs32["output"])
+    assert judged(truth)
+    assert not judged(truth * 1.001)
+    assert not judged(np.zeros_like(truth))
+    off = truth.copy()
+    off[0, 3, 2] += 1000
+    assert not judged(off)

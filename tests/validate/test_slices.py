@@ -11,7 +11,7 @@ import pytest
 from attn2trt.core.precision import FLOAT32, LOWER, Precision
 from attn2trt.validate.cases import Case
 from attn2trt.validate.metrics import Floor, Reference, measure
-from attn2trt.validate.slices import ENOUGH, Moments, Slices, channel_axes, listed
+from attn2trt.validate.slices import ENOUGH, ENOUGH_IN_FLOAT32, Moments, Slices, listed
 from attn2trt.validate.stages.judge import judge
 from attn2trt.validate.stages.stage import Stage
 
@@ -73,10 +73,40 @@ def test_a_channel_that_varies_no_further_than_float32_rounds_is_left_out_by_nam
 
 
 def test_too_few_elements_are_no_variation() -> None:
-    for rows in (ENOUGH - 1, ENOUGH):
-        truth = RNG.standard_normal((rows, 3))
-        slices = counted(truth, flattened(truth.astype(np.float32), 1))
-        assert bool(slices.lost(LOWER["int8"])) == (rows == ENOUGH)
+    for precision, enough in ((LOWER["int8"], ENOUGH), (FLOAT32, ENOUGH_IN_FLOAT32)):
+        for rows in (enough - 1, enough):
+            truth = RNG.standard_normal((rows, 3))
+            slices = counted(truth, flattened(truth.astype(np.float32), 1))
+            assert bool(slices.lost(precision)) == (rows == enough)
+
+
+def test_a_quiet_channel_that_is_off_by_a_constant_fails_in_float32() -> None:
+    """A score beside an area of millions of pixels: no other number of the verdict sees it."""
+    truth = RNG.uniform(0, 1, (2, 2, 8, 8)) * np.array([4e6, 1.0]).reshape(1, 2, 1, 1)
+    off = truth.astype(np.float32)
+    off[:, 1] += np.float32(0.1)
+    (found,) = counted(truth, off).lost(FLOAT32)
+    assert found.worst_index == (1, 1)
+    assert "the error is 0.3" in found.detail
+    assert counted(truth).lost(FLOAT32) == []
+
+
+def test_channels_may_lie_on_any_axis_but_the_first() -> None:
+    """Anchors by numbers by places, as YOLO's heads have them."""
+    truth = RNG.uniform(0, 1, (2, 3, 9, 4, 4)) * np.array([640.0] * 4 + [0.2] * 5).reshape(1, 1, 9, 1, 1)
+    out = truth.astype(np.float32)
+    out[:, :, 5] = 0.1
+    (found,) = counted(truth, out).lost(LOWER["int8"])
+    assert found.worst_index == (2, 5)
+
+
+def test_an_output_that_is_empty_in_every_case_was_not_compared() -> None:
+    """What a threshold that nothing reaches leaves of boxes, floats and whole numbers alike."""
+    for truth in (np.zeros((0, 4)), np.zeros((0,), np.int64)):
+        pairs = [(Case.of("one", {}), Reference({"y": truth}, {"y": truth}, {"y": measure(truth, truth)}, 1.0))]
+        result = judge(Stage("empty"), lambda _, given=truth: {"y": given}, pairs)
+        assert (result.status, result.is_incomplete) == ("not checked", True)
+        assert "y is empty in every case" in result.why
 
 
 def test_an_axis_that_grows_with_the_input_has_no_channels() -> None:
@@ -102,9 +132,6 @@ def test_words() -> None:
     assert listed(np.array([3])) == "index 3"
     assert listed(np.array([4, 5, 6, 9])) == "indices 4-6, 9"
     assert listed(np.arange(0, 20, 2)).endswith("10 and 4 more")
-    assert channel_axes(4) == (1, 3)
-    assert channel_axes(2) == (1,)
-    assert channel_axes(1) == ()
 
 
 @pytest.mark.parametrize("precision", PRECISIONS, ids=lambda precision: precision.name)
@@ -118,16 +145,27 @@ def test_the_limits_are_above_what_healthy_graphs_were_measured_to_lose(precisio
 
 @pytest.mark.parametrize(("scale", "words"), [(1e-9, "y is 4e-09 at most"), (0.0, "y is 0 at most"), (1e-6, "")])
 def test_an_output_that_is_zero_to_float32_is_named(scale: float, words: str) -> None:
-    """Beside numbers of 3 on the way, what is below 2e-7 is judged by them: any graph that gives as little passes."""
+    """Beside numbers of 3 on the way, what is below 2e-7 and float32 does not keep is judged by them: any graph that
+    gives as little passes."""
     truth = np.clip(RNG.standard_normal((2, 4, 8, 8)), -4, 4) * scale
     truth[0, 0, 0, 0] = 4 * scale
     slices = Slices()
+    lost = Floor(0.5, 0.5, np.full(20, 0.5))
     for ordinary in (True, False):
-        reference = Reference(
-            {"y": truth * (1 if ordinary else 1e9)}, {"y": truth}, {"y": measure(truth.astype(np.float32), truth)}, 3.0
-        )
+        reference = Reference({"y": truth * (1 if ordinary else 1e9)}, {"y": truth}, {"y": lost}, 3.0)
         slices.add(reference, {"y": truth.astype(np.float32)}, is_ordinary=ordinary)
     found = [sentence for sentence in slices.still() if "at most" in sentence]
     if words:
         assert found[0].startswith(f"{words}, less than float32 rounds of the largest number on the way to it (3):")
     assert bool(found) == bool(words)
+
+
+def test_an_output_that_float32_keeps_is_not_named_however_small() -> None:
+    """What lies on the way to it is a mask's number, of which nothing is left."""
+    truth = RNG.standard_normal((2, 4, 8, 8))
+    single = truth.astype(np.float32)
+    slices = Slices()
+    slices.add(
+        Reference({"y": truth}, {"y": single}, {"y": measure(single, truth)}, 1e9), {"y": single}, is_ordinary=True
+    )
+    assert slices.still() == []
