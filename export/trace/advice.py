@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from .guards import Guard, SameInFloat32
 from .narrowing import Violation
+from .nearest_sizes import SamePixels
 
 
 def advice_on(violation: Violation) -> str:
     """Return the step that works: what to change on the line that asked, or what to write in --dynamic."""
     guard, axis = violation.guard, violation.axis
     if not axis:
+        if isinstance(guard, SamePixels):
+            return f"{_change(guard, 0)}, or leave one of the axes out of --dynamic"
         first = (
             f"tie the axes, with {guard.tie} in --dynamic," if guard.tie else "compute that without comparing sizes,"
         )
@@ -29,6 +32,8 @@ def _change(guard: Guard, allowed: int) -> str:
     """Return what to change on the line of a guard that leaves so many sizes."""
     if isinstance(guard, SameInFloat32):
         return "compute it from whole numbers, as h * 7 // 10 in place of int(h * 0.7): the graph multiplies in float32"
+    if isinstance(guard, SamePixels):
+        return "resize by whole numbers, as x[:, :, torch.arange(out) * h // out]: nearest rounds, and ONNX otherwise"
     if guard.scales:
         return "give F.interpolate the size in place of scale_factor, which becomes a number"
     if allowed == 1:

@@ -152,7 +152,7 @@ class TraceGuards:
         without another guard, and broadcasts accordingly. Traced at another size, it is right at 1 as well.
         """
         traced, largest = ({name: getattr(axis, end) for name, axis in axes.items()} for end in ("opt", "max"))
-        ones = [size for expression in self._choices for size in _taken_for_one(expression.xreplace(self._names))]
+        ones = [size for expression in self._choices for size in _taken_for_one(expression.xreplace(self.names))]
         growing = [size for size in ones if size_at(size, traced) == 1 != size_at(size, largest)]
         if not growing:
             return None
@@ -161,12 +161,13 @@ class TraceGuards:
         return next((sizes for sizes in multiples if all(size_at(size, sizes) != 1 for size in growing)), largest)
 
     @property
-    def _names(self) -> dict[sympy.Symbol, sympy.Symbol]:
+    def names(self) -> dict[sympy.Symbol, sympy.Symbol]:
+        """The axes by torch's symbols."""
         return {symbol: sympy.Symbol(name, integer=True, positive=True) for symbol, name in self._symbols.items()}
 
     def rounded_sizes(self, program: torch.export.ExportedProgram) -> list[Guard]:
         """Every size in ``program`` that passes through a float, each once, with the line that computes it."""
-        names = self._names
+        names = self.names
         found: dict[sympy.Basic, Guard] = {}
         for node in program.graph.nodes:
             value = node.meta.get("val")
@@ -182,7 +183,7 @@ class TraceGuards:
 
     def guards(self) -> list[Guard]:
         """Every guard over named axes, each once, in the order in which Python asked."""
-        names = self._names
+        names = self.names
         found: dict[sympy.Basic, str] = {}
         for expression, line in self._noted:
             condition = expression.xreplace(names)

@@ -100,12 +100,12 @@ def _axes(guard: Guard) -> tuple[str, ...]:
 
 
 def _narrowed(guards: Sequence[Guard], name: str, axis: Axis, agrees: Agrees) -> tuple[Axis, Violation | None]:
-    tried = _sizes(axis)
+    failing = {guard: {sizes[name] for sizes in _failing(guard, {name: axis})} for guard in guards}
+    tried = sorted({*_sizes(axis), *itertools.chain.from_iterable(failing.values())})
     held: dict[Guard, list[int]] = {}
-    for guard in guards:
-        failing = {sizes[name] for sizes in _failing(guard, {name: axis})}
-        if failing and not (guard.settles and _settled([{name: size} for size in sorted(failing)], agrees)):
-            held[guard] = [size for size in tried if size not in failing]
+    for guard, sizes in failing.items():
+        if sizes and not (guard.settles and _settled([{name: size} for size in sorted(sizes)], agrees)):
+            held[guard] = [size for size in tried if size not in sizes]
     if not held:
         return axis, None
     # the guard that leaves least is the one to speak of
@@ -119,7 +119,7 @@ def _narrowed(guards: Sequence[Guard], name: str, axis: Axis, agrees: Agrees) ->
     def holds(size: int) -> bool:
         return all(_holds(guard, {name: size}) for guard in held)
 
-    found, part = _smallest_step(axis, holds), _longest_part(axis, holds)
+    found, part = _smallest_step(axis, tried, holds), _longest_part(axis, holds)
     if found is None or (part is not None and _holds_more(part, found)):
         excluded = tuple(size for size in tried if size not in {*allowed})
         return axis, Violation(worst, name, tuple(allowed), part, excluded, _elsewhere(axis, holds, found or part))
@@ -137,10 +137,15 @@ def _steps(axis: Axis) -> list[int]:
     return [step for step in range(axis.multiple, axis.opt + 1, axis.multiple) if axis.opt % step == 0]
 
 
-def _smallest_step(axis: Axis, holds: Callable[[int], bool]) -> Axis | None:
+def _smallest_step(axis: Axis, tried: Sequence[int], holds: Callable[[int], bool]) -> Axis | None:
     """The multiples in the range of the smallest number at all of whose multiples ``holds`` is true; None for one."""
     ranges = (_multiples(axis, step) for step in _steps(axis))
-    return next((found for found in ranges if found.min < found.max and all(map(holds, _sizes(found)))), None)
+    return next((found for found in ranges if found.min < found.max and all(map(holds, _among(found, tried)))), None)
+
+
+def _among(axis: Axis, tried: Sequence[int]) -> list[int]:
+    """Return sizes of the range to try, those that were tried of a longer range among them."""
+    return sorted({*_sizes(axis), *(size for size in tried if size in axis.sizes)})
 
 
 def _longest_part(axis: Axis, holds: Callable[[int], bool]) -> Axis | None:
@@ -194,9 +199,46 @@ def _failing(guard: Guard, axes: Mapping[str, Axis]) -> list[dict[str, int]]:
 def _failures(guard: Guard, axes: Mapping[str, Axis]) -> Iterator[dict[str, int]]:
     names = guard.axes
     count = EVERY_SIZE if len(names) == 1 else max(3, int(COMBINATIONS ** (1 / len(names))))
-    tried = itertools.product(*(_sizes(axes[name], count) for name in names))
-    combinations = (dict(zip(names, sizes, strict=True)) for sizes in tried)
+    tried = {name: _sizes(axes[name], count) for name in names}
+    combinations = itertools.chain(_combined(tried), _turns(guard, axes, tried))
     return (sizes for sizes in combinations if not _holds(guard, sizes))
+
+
+def _combined(tried: Mapping[str, Sequence[int]]) -> Iterator[dict[str, int]]:
+    return (dict(zip(tried, sizes, strict=True)) for sizes in itertools.product(*tried.values()))
+
+
+def _turns(guard: Guard, axes: Mapping[str, Axis], tried: Mapping[str, Sequence[int]]) -> Iterator[dict[str, int]]:
+    """Yield sizes between the ``tried`` ones at which a comparison in the guard turns, ``n == 5003`` at one alone, and
+    the numbers that the guard names."""
+    gaps = [relation.lhs - relation.rhs for relation in guard.condition.atoms(sympy.core.relational.Relational)]
+    numbers = [int(number) for number in guard.condition.atoms(sympy.Integer)]
+    for name in (name for name in tried if len(tried[name]) < len(axes[name].sizes)):
+        axis = axes[name]
+        for others in _combined({other: sizes for other, sizes in tried.items() if other != name}):
+            turns = (size for gap in gaps for size in _crossings(gap, name, axis, tried[name], others))
+            named = (size for size in numbers if size in axis.sizes)
+            yield from ({**others, name: size} for size in itertools.chain(turns, named))
+
+
+def _crossings(
+    gap: sympy.Basic, name: str, axis: Axis, tried: Sequence[int], others: Mapping[str, int]
+) -> Iterator[int]:
+    """Yield the sizes around each place between neighbours at which ``gap`` changes its sign, found by halving."""
+
+    def sign(size: int) -> int:
+        value = size_at(gap, {**others, name: size})
+        return 0 if value is None else (value > 0) - (value < 0)
+
+    signs = [sign(size) for size in tried]
+    for place in (place for place in range(len(tried) - 1) if signs[place] * signs[place + 1] < 0):
+        low, high = tried[place], tried[place + 1]
+        while high - low > axis.multiple:
+            middle = low + (high - low) // axis.multiple // 2 * axis.multiple
+            if not (found := sign(middle)):
+                yield middle
+                break
+            low, high = (middle, high) if found == signs[place] else (low, middle)
 
 
 def _holds(guard: Guard, sizes: Mapping[str, int]) -> bool:

@@ -24,6 +24,7 @@ from ...modules.target import Target
 from .advice import advice_on
 from .guards import Guard, TraceGuards, is_dynamic
 from .narrowing import Violation, fixing_guard, restrict
+from .nearest_sizes import nearest_sizes
 from .outputs import run_checked
 from .rewrites import SizeIndependentCalls
 from .size_numbers import SizesStayNumbers
@@ -112,7 +113,9 @@ def _attempt(target: Target, module: nn.Module, inputs: tuple[torch.Tensor, ...]
     except Exception as error:  # the user's forward and torch may raise anything
         failure = error
     larger = guards.larger_sizes(target.axes)
-    asked = [*guards.guards(), *(guards.rounded_sizes(program) if program is not None else ())]
+    asked = [*guards.guards()]
+    if program is not None:
+        asked += [*guards.rounded_sizes(program), *nearest_sizes(program, guards.names)]
     axes, violation = restrict(asked, target.axes, lambda sizes: _agrees(target, module, program, sizes))
     if violation is None and program is not None:
         violation = next(_fixed(target, program, guards.guards()), None)
@@ -148,10 +151,18 @@ def _agrees(
         with quiet(), torch.no_grad():
             expected = tree_leaves(module(*inputs))
             found = tree_leaves(_unguarded(program)(*inputs))
-            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5, equal_nan=True)
+            for one, other in zip(found, expected, strict=True):
+                torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5 * _size(other), equal_nan=True)
     except Exception:  # the module, the program or the comparison: in each case they do not agree
         return False
     return True
+
+
+def _size(value: object) -> float:
+    """The largest magnitude of an output: a softmax over a whole image is far below 1 everywhere."""
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+        return 0.0
+    return float(value.abs().where(value.isfinite(), 0.0).max()) if value.numel() else 0.0
 
 
 def _unguarded(program: torch.export.ExportedProgram) -> nn.Module:

@@ -112,6 +112,31 @@ def test_every_multiple_is_looked_at_in_a_long_range() -> None:
     assert violation is not None or 32 * 517 not in axes["height"].sizes
 
 
+@pytest.mark.parametrize(
+    "condition",
+    [
+        sympy.Ne(HEIGHT, 5003),
+        sympy.Ne(2 * HEIGHT + 1, 10007),
+        sympy.And(sympy.Ge(HEIGHT, 2), sympy.Ne(FloorDiv(HEIGHT * HEIGHT, 7), 5003 * 5003 // 7)),
+        sympy.Or(sympy.Lt(HEIGHT, 5003), sympy.Gt(HEIGHT, 5003)),
+        sympy.Ne(Mod(HEIGHT, 5003), 0),
+    ],
+)
+def test_the_one_size_of_a_long_range_at_which_a_branch_goes_the_other_way_is_found(condition: sympy.Basic) -> None:
+    """No sample of the range has it."""
+    axes, violation = restrict([guard(condition)], {"height": Axis(2, 100, 9000)}, never)
+    assert violation is not None
+    assert violation.excluded == (5003,)
+    assert str(violation) == "does not hold for height 5003 at mine.py:3 `if h % 2:`"
+    assert axes["height"] == Axis(2, 100, 9000)
+
+
+def test_the_one_area_of_two_long_ranges_is_found() -> None:
+    ranges = {"height": Axis(100, 512, 1024), "width": Axis(100, 512, 1024)}
+    axes, violation = restrict([guard(sympy.Ne(HEIGHT * WIDTH, 1000 * 701))], ranges, never)
+    assert violation is not None or 1000 not in axes["height"].sizes or 701 not in axes["width"].sizes
+
+
 def test_a_number_that_a_size_became_is_compared_as_a_float() -> None:
     scale = sympy.Eq((FloorDiv(HEIGHT, 4) + 0.1) / 6.0, 0.516666666666667)
     violation = restrict([guard(scale)], AXES, never)[1]
