@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..core.bundle import Folder, open_bundle, require_unchanged
+from ..core.bundle import Bundle, Folder, open_bundle, require_unchanged
 from ..core.progress import Progress, StageTimes, silent
 from ..core.steady import steady
 from ..engines.triton.address import SECONDS, parse_address
@@ -15,7 +15,7 @@ from ..engines.triton.served import ServedVersion, find_served
 from ..validate.cases import Case, check_sizes
 from ..validate.recorded import from_tensors
 from ..validate.stages.onnxruntime import judge_graphs, judge_graphs_for_plans, judge_providers, judge_tuned
-from ..validate.stages.stage import EXPORTED, ORT_PLAIN
+from ..validate.stages.stage import EXPORTED, ORT_PLAIN, VALUES
 from ..validate.stages.tensorrt import judge_plans
 from ..validate.stages.triton import judge_served
 from ..validate.verdict import StageResult, Verdict, not_checked
@@ -73,8 +73,17 @@ def validate_bundle(
         return from_tensors(opened.reference_path, opened.manifest["cases"])
 
     for judged in (judge_graphs, judge_tuned, judge_graphs_for_plans, judge_plans, judge_providers):
-        stages += judged(opened, pairs, max_error=max_error)
+        stages += (with_left_out(opened, stage) for stage in judged(opened, pairs, max_error=max_error))
     return Verdict(tuple(stages), allow_float32_truth, recorded.source)
+
+
+def with_left_out(bundle: Bundle, stage: StageResult) -> StageResult:
+    """Return the stage with the cases that the export judged and that took too much room to be judged here."""
+    names = bundle.manifest.get("cases_left_out")
+    if not names or not stage.comparisons or stage.stage.kind != VALUES:
+        return stage
+    left_out = f"too large to be recorded, so not judged here: {', '.join(map(str, names))}"
+    return replace(stage, why="; ".join(filter(None, [stage.why, left_out])))
 
 
 def _as_recorded(stage: StageResult) -> StageResult:
@@ -135,5 +144,6 @@ def validate_server(
         )
         for served in found:
             report(f"judging {served.model} on the recorded cases")
-            stages += judge_served(client, opened, served, pairs, max_error=max_error)
+            found_of = judge_served(client, opened, served, pairs, max_error=max_error)
+            stages += (with_left_out(opened, stage) for stage in found_of)
     return ServerVerdict(Verdict(tuple(stages), allows_float32=allow_float32_truth), name, tuple(found))

@@ -236,13 +236,18 @@ def _found(
     comparison: Comparison, samples: Images | Tensors, reference: str, labels: Labels | None, max_flips: float | None
 ) -> Predictions:
     notes = [*samples.notes, *([labels.note] if labels is not None and labels.note else [])]
+    if comparison.in_all and comparison.images > 1:
+        notes.append(
+            f"the reference predicts {comparison.in_all} for all {comparison.images} images: what gives nothing else "
+            "changes none of them; give other images, and see that --preprocessing is that of the training"
+        )
     return Predictions(
         dataset=samples.words,
         metric=comparison.metric.words,
         unit=comparison.metric.unit,
         reference=reference,
         images=comparison.images,
-        runtimes=tuple(runtime.result() for runtime in comparison.runtimes),
+        runtimes=tuple(runtime.result(comparison.in_all) for runtime in comparison.runtimes),
         scores={} if comparison.scores is None or not comparison.labelled else comparison.scores.result(),
         labels=labels.words if labels is not None else "",
         labelled=comparison.labelled,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,12 @@ def test_a_healthy_bundle_changes_no_prediction(healthy: Path, images: Path) -> 
     assert found.labels == "the names of the folders, in order"
     assert "no verdict ties it to PyTorch" in found.reference
     assert said[-1] == "comparing predictions: 15 of 15 images"
+
+
+def test_images_that_are_all_predicted_alike_are_said_to_be(alone: Path, images: Path) -> None:
+    one = next(folder for folder in sorted(images.iterdir()) if folder.is_dir())
+    (note,) = validate_predictions(alone, one, labels="none").notes
+    assert re.match(r"the reference predicts class \d for all 5 images: what gives nothing else changes none", note)
 
 
 def test_a_runtime_that_exchanges_two_classes_is_seen(broken: Path, images: Path) -> None:

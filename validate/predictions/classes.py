@@ -72,6 +72,9 @@ class Classes:
         gone, new = [one for one in ours if one not in theirs], [one for one in theirs if one not in ours]
         return Difference(reference.margin, _words(gone), _words(new), reference.is_tie)
 
+    def alike(self, prediction: Ranking) -> str:
+        return _words(sorted(prediction.classes[: self.k]))
+
     def scores(self) -> Accuracy:
         return Accuracy(min(self.scored, self.count))
 

@@ -11,6 +11,7 @@ from ...errors import CheckFailed, InputError, MissingRequirement
 from ..cases import Feeds
 from ..stages.judge import Runtime
 from ..stages.stage import Stage
+from .detections import NO_BOX
 from .labels import Labels
 from .metric import Array, Change, Metric, Scores, is_finite
 from .results import NOT_FINITE, RuntimePredictions
@@ -70,11 +71,14 @@ class Compared:
             self.why_not, self.has_failed = f"after {self.images} images: {error}", True
             return None
 
-    def result(self) -> RuntimePredictions:
-        """Return what was found."""
+    def result(self, in_all: str = "") -> RuntimePredictions:
+        """Return what was found; ``in_all`` is what the reference predicts for every image, if that is the same."""
         scores = {} if self.scores is None or not self.images else self.scores.result()
+        why = self.why_not
+        if in_all == NO_BOX and not self.changes:
+            why = why or "the reference finds no box in any image: nothing could change; give a lower --score"
         return RuntimePredictions(
-            self.stage, self.images, tuple(self.changes), scores, why=self.why_not, has_failed=self.has_failed
+            self.stage, self.images, tuple(self.changes), scores, why=why, has_failed=self.has_failed
         )
 
 
@@ -117,6 +121,12 @@ class Comparison:
     images: int = 0
     labelled: int = 0
     scores: Scores | None = None
+    _kinds: set[str] = field(default_factory=set)
+
+    @property
+    def in_all(self) -> str:
+        """Return in words what the reference predicts for every image; "" if predictions differ."""
+        return next(iter(self._kinds)) if len(self._kinds) == 1 else ""
 
     def run(self, samples: Samples) -> Iterator[int]:
         """Compare every image, and yield the number that are done after each batch.
@@ -147,6 +157,7 @@ class Comparison:
             label = None if self.labels is None else self.labels.of(name, place)
             reference = self.metric.read(truth, row, self.noise)
             self.images += 1
+            self._kinds.add(self.metric.alike(reference))
             if self.scores is not None and label is not None:
                 self.labelled += 1
                 self.scores.add(reference, label, place)

@@ -14,6 +14,7 @@ from .heads import Detected, Head
 from .metric import Arrays, Difference, Scores
 
 DETECTIONS = "detections"
+NO_BOX = "no box"
 SCORE, IOU, SUPPRESSION = 0.25, 0.5, 0.5
 # For average precision boxes of low scores count as well: as COCO's and Ultralytics' own evaluation.
 LOWEST_SCORE, MOST_BOXES = 0.001, 300
@@ -89,6 +90,9 @@ class Detections:
             return None
         margin = float(max(map(np.max, filter(len, (lost.scores, new.scores))))) - self.score
         return Difference(margin, _words(ours, lost), _words(theirs, new), margin <= reference.noise)
+
+    def alike(self, prediction: Found) -> str:
+        return "" if len(prediction.sure) else NO_BOX
 
     def scores(self) -> Scores:
         assert self.labels is not None

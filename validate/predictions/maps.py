@@ -76,6 +76,10 @@ class ClassMaps:
         is_tie = float((differs & ~reference.ties).mean()) <= self.pixels
         return Difference(share, f"class {ours}, {most}", f"class {theirs}", is_tie)
 
+    def alike(self, prediction: ClassMap) -> str:
+        first = prediction.classes.flat[0]
+        return f"class {first} at every pixel" if (prediction.classes == first).all() else ""
+
     def scores(self) -> MeanIou:
         return MeanIou(max(self.count, 2))
 

@@ -94,6 +94,10 @@ class Metric(Protocol):
         """Compare two predictions; None if the image's prediction has not changed."""
         ...
 
+    def alike(self, prediction: Any) -> str:
+        """Return in words what all images of a data set may have in common; "" if a prediction tells more."""
+        ...
+
     def scores(self) -> Scores: ...
 
 

@@ -12,10 +12,12 @@ from attn2trt.core.preprocessing import Preprocessing
 from attn2trt.errors import InputError
 from attn2trt.validate.predictions.classes import Classes
 from attn2trt.validate.predictions.coco import read_coco
+from attn2trt.validate.predictions.compare import Compared
 from attn2trt.validate.predictions.detections import Detections, in_photograph
 from attn2trt.validate.predictions.heads import Dense, Detected, EndToEnd, Queries
 from attn2trt.validate.predictions.maps import ClassMaps
-from attn2trt.validate.predictions.metric import Difference
+from attn2trt.validate.predictions.metric import Change, Difference
+from attn2trt.validate.stages.stage import Stage
 
 SIZE = (64, 64)
 
@@ -228,3 +230,22 @@ def test_categories_are_the_classes_in_order_or_by_number() -> None:
     assert list(labels.category_of(6)) == [0, 1, 2, 3, 4, 5]
     with pytest.raises(InputError, match=r"with 3 categories, numbers up to 5; expected the 80 classes"):
         labels.category_of(80)
+
+
+def test_what_all_images_may_have_in_common_is_said() -> None:
+    assert METRIC.alike(METRIC.read(dense(), 0, 0)) == "no box"
+    assert METRIC.alike(METRIC.read(dense(*PAIR), 0, 0)) == ""
+    one, two = np.zeros((1, 3, 4, 4), np.float32), np.zeros((1, 3, 4, 4), np.float32)
+    one[:, 2], two[:, 2, 0] = 1, 1
+    every = ClassMaps("o", 3)
+    assert every.alike(every.read({"o": one}, 0, 0)) == "class 2 at every pixel"
+    assert every.alike(every.read({"o": two}, 0, 0)) == ""
+
+
+def test_a_data_set_in_which_nothing_is_detected_compares_nothing() -> None:
+    nothing = Compared(Stage("onnxruntime cpu"), None).result("no box")
+    assert (nothing.outcome(0.0), nothing.outcome(None)) == ("not compared", "not compared")
+    assert "the reference finds no box in any image" in nothing.why
+    more = Compared(Stage("onnxruntime cpu"), None, changes=[Change("a.png", 0.5, "0 boxes", "1 box")], images=1)
+    assert more.result("no box").outcome(0.0) == "failed"
+    assert Compared(Stage("onnxruntime cpu"), None, images=1).result("class 3").outcome(0.0) == "passed"
