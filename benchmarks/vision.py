@@ -217,8 +217,8 @@ def judged(model: Model, folder: Path) -> dict[str, Any]:
         "left_out": [said for said in bundle.manifest.get("hidden", []) if "not judged" in said],
         "stages": stages,
     }
-    if facts["left_out"]:  # the comparison does not know of near ties
-        return facts
+    if facts["left_out"] or any(one.has_own_picks for one in verdict.stages):
+        return facts  # the comparison does not know of near ties
     found = compare(bundle.model_path, module, bundle.inputs, bundle.axes, is_claimed=True)
     return facts | {"compared": found.to_json()}
 

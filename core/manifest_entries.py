@@ -49,6 +49,7 @@ Dtype = Annotated[str, _text("a dtype", r"u?int(8|16|32|64)|float(16|32|64)|bflo
 GraphFile = Annotated[str, _text("the name of a graph", r"model[\w.+-]*\.onnx")]
 PrecisionName = Annotated[str, Is(f"one of {', '.join(PRECISIONS)}", _is_precision)]
 Dimension = Annotated[int | str, Is("a size, or an axis or an expression of axes", _is_dimension)]
+AxisNumber = Annotated[int, Is("the number of an axis", is_whole)]
 Size = Annotated[int, Is("a size", lambda value: is_whole(value, 1))]
 Range = Annotated[list[int], Is("[min, opt, max] of sizes, in order", _is_range)]
 
@@ -110,10 +111,21 @@ class RecordedOutput(FloorEntry):
     lower: NotRequired[dict[str, LowerFloorEntry]]
 
 
+class ChoiceEntry(TypedDict):
+    """A choice among places in the truth: its operator, the sizes of its scores, its axis and its order."""
+
+    operator: str
+    scores: list[int]
+    dim: AxisNumber | None
+    descending: bool
+    sorted: bool
+
+
 class CaseEntry(TypedDict):
     """A recorded case; its arrays are in the reference file, under its ``key``.
 
-    With ``io``, it is for graphs whose inputs and outputs have that type alone.
+    With ``io``, it is for graphs whose inputs and outputs have that type alone. ``choices`` are there if rounding can
+    change one of them.
     """
 
     key: str
@@ -129,6 +141,7 @@ class CaseEntry(TypedDict):
     largest: Number
     no_float64: NotRequired[str]
     io: NotRequired[Dtype]
+    choices: NotRequired[list[ChoiceEntry]]
 
 
 class KeptEntry(TypedDict):

@@ -29,6 +29,8 @@ from .metrics import (
 
 # A number of the truth that the type of the output does not have: keeping modules in float32 does not mend it.
 OVERFLOW = "overflow"
+# A graph's choice is not what its own scores say.
+CHOICE = "choice"
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Comparison:
     """One output of one case. ``error`` is relative L2, ``ratio`` the worst of the three ways, in floors.
 
     ``which`` says what decided: l2, max, channel, absolute, exact, nan, floor, shape, dtype, missing, raised,
-    interrupted, budget, top1, variation, overflow (of an output's type).
+    interrupted, budget, top1, variation, overflow (of an output's type), choice (by a graph's own scores).
 
     For an output of shape (n, classes), ``settled_rows`` counts the rows whose best score in float64 no rounding can
     change, and ``agreeing_rows`` those of them with the same best score; both 0 for any other output. ``sizes`` are

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -170,6 +170,39 @@ class Eager:
         from .selections import Moved
 
         return self._run(feeds, case, self._mode("own", watched=False), Moved(allowed, draw))
+
+    def run_given(
+        self,
+        case: Case,
+        places: Mapping[int, Array],
+        *,
+        rounding: Rounding = "own",
+        draw: int | None = None,
+        lower: Lower | None = None,
+    ) -> tuple[Outputs, dict[int, Array]]:
+        """Outputs by name, and the scores of choices by number, of a run on a case whose choices are given.
+
+        Args:
+            case: The inputs.
+            places: What choices among places give, by their number among all of them.
+            rounding: The kernels of a float32 run.
+            draw: Other last digits in place of that, others for each number; of ``lower`` the draw.
+            lower: The precision below float32 that a float32 run is rounded to.
+        """
+        from .selections import Given
+
+        self._inside.clear()
+        if self.is_truth:
+            self._start_watching(case.feeds)
+        given = Given(places)
+        if lower is not None:
+            mode = lower.mode(self.module, self.inside, draw or 0)
+        else:
+            mode = self._mode(rounding, watched=True) if draw is None else last_digits_mode(draw)
+        outputs = self._run(case.feeds, case, mode, given)
+        return {name: _in_type(value, FLOAT32 if lower is None else lower.io) for name, value in outputs.items()}, (
+            given.scores
+        )
 
     def _run_noted(self, feeds: Feeds, case: Case, mode: AbstractContextManager[Any]) -> Outputs:
         """A run whose choices are kept in ``choices``."""

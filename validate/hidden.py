@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from torch import Tensor, nn
 
@@ -45,6 +45,10 @@ class Hidden:
     def move(self, precision: str, name: str, share: float) -> None:
         """Note the share of an output of whole numbers that rounding decides, if it is most of one."""
         self.moved[precision, name] = max(share, self.moved.get((precision, name), 0.0))
+
+    def compare_whole(self, is_whole: Callable[[str], bool]) -> None:
+        """Forget what was left out in the precisions, by their names in words, that were compared whole after all."""
+        self.left_out = {key: share for key, share in self.left_out.items() if not is_whole(key[0])}
 
     def gate(self, module: str, operator: str, call: int, low: float, high: float) -> None:
         """Note the range of one gate's output: the ``call``-th ``operator`` inside ``module`` in a run."""

@@ -9,15 +9,18 @@ the whole output: a dead channel has no scale of its own.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..core.precision import FLOAT32, Precision
 from .fills import shrunk
+
+if TYPE_CHECKING:
+    from .near_ties import Choice
 
 Array = npt.NDArray[Any]
 Float64 = npt.NDArray[np.float64]
@@ -67,6 +70,7 @@ class Reference:
     floors of lower precisions, by their name and the output's. ``no_float64`` says why float64 could not run, and the
     truth is PyTorch's float32; else it is "". ``moments`` keeps what several stages ask of the truth. ``source`` names
     whose float64 it is: PYTORCH or GRAPH. ``single`` holds the floors of float32 if ``floors`` are another precision's.
+    ``choices`` are those among places in the truth, if rounding can change one.
     """
 
     outputs64: dict[str, Array]
@@ -79,6 +83,7 @@ class Reference:
     moments: dict[tuple[str, int], Any] = field(default_factory=dict, repr=False)
     source: str = PYTORCH
     single: Mapping[str, Floor] | None = None
+    choices: Sequence[Choice] = ()
 
     @property
     def unsettled(self) -> dict[str, npt.NDArray[np.bool_]]:

@@ -45,6 +45,7 @@ class Choice:
         picked: The indices that it gave if it is a choice among places; else None.
         dim: The axis of the places; None for all elements.
         descending: The largest scores come first.
+        is_sorted: The places of a ranking are in the order of their scores.
     """
 
     operator: str
@@ -53,11 +54,17 @@ class Choice:
     picked: Array | None
     dim: int | None = None
     descending: bool = True
+    is_sorted: bool = True
 
     @property
     def key(self) -> tuple[Any, ...]:
         """Two runs correspond if these are equal, choice by choice."""
         return self.operator, self.scores.shape
+
+
+def without_scores(choice: Choice) -> Choice:
+    """Return a choice that is kept: of its scores the sizes alone."""
+    return replace(choice, scores=np.broadcast_to(np.float64(np.nan), choice.scores.shape))
 
 
 def is_among_places(operator: str) -> bool:
@@ -179,6 +186,17 @@ class NearTies:
     hidden: Hidden | None = None
 
     @cached_property
+    def loose(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """The choices among places that rounding can change, as ``loose_picks`` returns them."""
+        return loose_picks(self.choices, self.rounded, self.allowed)
+
+    @property
+    def open_choices(self) -> list[Choice]:
+        """Return all choices among places if rounding can change one of them; else none."""
+        among = (one for one in self.choices if is_among_places(one.operator))
+        return [without_scores(one) for one in among] if self.loose else []
+
+    @cached_property
     def allowed(self) -> list[Array]:
         """The distance by which rounding may move the scores of each choice."""
         return allowed_moves(self.choices, self.rounded, self.precision)
@@ -203,7 +221,7 @@ class NearTies:
 
         Nothing of an output of which that is more than ``MOST_UNSETTLED``: so much cannot be left out.
         """
-        loose = loose_picks(self.choices, self.rounded, self.allowed)
+        loose = self.loose
         if self.hidden is not None and loose and self.precision is not FLOAT32:
             self.hidden.choose(self.precision.words, loose)
         floats = {name: value for name, value in self.truth.items() if value.dtype.kind == "f" and value.size}

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from ..errors import InputError
 from .cases import Case
 from .metrics import GRAPH, PYTORCH, Floor, Reference
+from .near_ties import Choice
 
 Array = npt.NDArray[Any]
 BUDGET_BYTES = 256 << 20
@@ -68,6 +69,7 @@ def _record(key: str, case: Case, reference: Reference) -> tuple[dict[str, Array
             ties = {"ties": found.unsettled is not None}
             lower[precision] = {"l2": repr(float(found.l2)), "max": repr(float(found.max)), **ties}
         outputs.append(entry)
+    arrays |= {f"{key}/places/{number}": one.picked for number, one in enumerate(reference.choices)}
     entry = {
         "key": key,
         "name": case.name,
@@ -83,8 +85,30 @@ def _record(key: str, case: Case, reference: Reference) -> tuple[dict[str, Array
         **({"no_float64": reference.no_float64} if reference.no_float64 else {}),
         **({"io": case.io} if case.io else {}),
         **({"source": reference.source} if reference.source != PYTORCH else {}),
+        **({"choices": [_choice_entry(one) for one in reference.choices]} if reference.choices else {}),
     }
     return {name: np.array(array, order="C") for name, array in arrays.items()}, entry
+
+
+def _choice_entry(choice: Choice) -> dict[str, Any]:
+    """Return a choice without its scores and its places."""
+    return {
+        "operator": choice.operator,
+        "scores": list(choice.scores.shape),
+        "dim": choice.dim,
+        "descending": choice.descending,
+        "sorted": choice.is_sorted,
+    }
+
+
+def _choice(entry: Mapping[str, Any], places: Array) -> Choice:
+    """Read a choice. Raises ValueError for an axis that its scores do not have."""
+    scores = np.broadcast_to(np.float64(np.nan), tuple(map(int, entry["scores"])))
+    dim = None if entry["dim"] is None else int(entry["dim"])
+    if dim is not None and not -scores.ndim <= dim < scores.ndim:
+        raise ValueError(f"a choice along axis {dim} of {scores.ndim}")
+    is_sorted = entry["sorted"] is True
+    return Choice(str(entry["operator"]), "", scores, places, dim, entry["descending"] is True, is_sorted)
 
 
 def from_tensors(path: Path, index: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Case, Reference]]:
@@ -137,6 +161,10 @@ def _load(file: Any, entry: Mapping[str, Any]) -> tuple[Case, Reference]:
         lower=_load_lower(file, entry),
         no_float64=str(entry.get("no_float64", "")),
         source=GRAPH if entry.get("source") == GRAPH else PYTORCH,
+        choices=[
+            _choice(one, file.get_tensor(f"{key}/places/{number}"))
+            for number, one in enumerate(entry.get("choices", ()))
+        ],
     )
     return case, reference
 

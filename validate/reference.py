@@ -62,9 +62,11 @@ def references(
             for draw in MORE_DRAWS:
                 floors = larger(floors, single.run_again(feeds, case, draw), truth)
         floors |= ties.integers(rounded, feeds, _again(double, case), double.seed)
-        lowered = {one.precision: _lower_floors(single, double, case, truth, one, choices, hidden) for one in lower}
+        found = {one.precision: _lower_floors(single, double, case, truth, one, choices, hidden) for one in lower}
+        lowered = {precision: own for precision, (own, _) in found.items()}
+        open_choices = next(filter(None, (ties.open_choices, *(chosen for _, chosen in found.values()))), [])
         rows = () if truths.why_not else row_outputs(_again(double, case), feeds, case, truth)
-        yield Reference(truth, rounded, floors, largest, rows, lowered, truths.why_not)
+        yield Reference(truth, rounded, floors, largest, rows, lowered, truths.why_not, choices=open_choices)
 
 
 def _lower_floors(
@@ -75,8 +77,11 @@ def _lower_floors(
     lower: Lower,
     choices: Sequence[Choice],
     hidden: Hidden | None,
-) -> dict[str, Floor]:
-    """The largest of several draws, as in float32. Overflowing is no warning here: the floor says it."""
+) -> tuple[dict[str, Floor], list[Choice]]:
+    """The largest of several draws, as in float32, and the choices among places if the precision can change one.
+
+    Overflowing is no warning here: the floor says it.
+    """
     feeds = case.feeds
     with np.errstate(over="ignore", invalid="ignore"):
         first, *others = (single.run_lower(feeds, case, lower, draw) for draw in lower.draws)
@@ -84,7 +89,7 @@ def _lower_floors(
         floors = ties.floors(first)
         for other in others:
             floors = larger(floors, other, truth)
-        return floors | ties.integers(first, feeds, _again(double, case), double.seed)
+        return floors | ties.integers(first, feeds, _again(double, case), double.seed), ties.open_choices
 
 
 def _again(double: Eager, case: Case) -> Callable[[Feeds], Outputs]:

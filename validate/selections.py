@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..modules.user_line import frames, line_of
-from .near_ties import Choice, is_among_places, moved_scores
+from .near_ties import BEST, Choice, is_among_places, moved_scores
 
 COMPARED = frozenset({"gt", "lt", "ge", "le"})
 ROUNDED = frozenset({"round", "floor", "ceil", "trunc", "_to_copy"})
@@ -55,13 +55,47 @@ class Moved(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return result
         moved = moved_scores(_choice(func, args, kwargs, result), far, self._draw, self._generator)
         other = func(torch.from_numpy(moved).to(args[0].dtype), *args[1:], **kwargs)
-        if is_among_places(name) and isinstance(other, (tuple, list)):  # the values are those of the places
-            options = _options(func, args, kwargs)
-            dim, keep = options["dim"], bool(options.get("keepdim", True))
-            places = other[1] if keep else other[1].unsqueeze(dim)
-            values = args[0].gather(dim, places)
-            return type(other)((values if keep else values.squeeze(dim), other[1]))
-        return other
+        return _of_places(func, args, kwargs, other) if is_among_places(name) else other
+
+
+class Given(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Has choices among places give the ``places`` that they are given, by their number among all of them.
+
+    ``scores`` holds what each of those choices read, by the same number, in float64.
+    """
+
+    def __init__(self, places: Mapping[int, np.ndarray]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._places, self._number = places, 0
+        self.scores: dict[int, np.ndarray] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        name = _operator(func)
+        if not is_among_places(name) or not _chooses(name, args, result):
+            return result
+        number, self._number = self._number, self._number + 1
+        if number not in self._places:
+            return result
+        self.scores[number] = args[0].detach().to(torch.float64).numpy().copy()
+        places = torch.from_numpy(self._places[number])
+        if isinstance(result, torch.Tensor):
+            return places.reshape(result.shape)
+        given = type(result)((result[0], places.reshape(result[1].shape)))
+        # the best value is itself whichever of two equal ones is named; ranked values are those of the places
+        return given if name in BEST else _of_places(func, args, kwargs, given)
+
+
+def _of_places(func: Any, args: Any, kwargs: Any, result: Any) -> Any:
+    """Return what a choice gives, the values those of its places; of one that gives places alone, those."""
+    if not isinstance(result, (tuple, list)):
+        return result
+    options = _options(func, args, kwargs)
+    dim, keep = options["dim"], bool(options.get("keepdim", True))
+    places = result[1] if keep else result[1].unsqueeze(dim)
+    values = args[0].gather(dim, places)
+    return type(result)((values if keep else values.squeeze(dim), result[1]))
 
 
 def _choice(func: Any, args: Any, kwargs: Any, result: Any, line: str = "") -> Choice:
@@ -70,7 +104,8 @@ def _choice(func: Any, args: Any, kwargs: Any, result: Any, line: str = "") -> C
     scores = args[0].detach().to(torch.float64).numpy().copy()
     picked = _indices(result) if is_among_places(name) else None
     descending = bool(options.get("largest", options.get("descending", True)))
-    return Choice(name, line, scores, picked, options.get("dim"), descending)
+    is_sorted = bool(options.get("sorted", True))
+    return Choice(name, line, scores, picked, options.get("dim"), descending, is_sorted)
 
 
 def _options(func: Any, args: Any, kwargs: Any) -> dict[str, Any]:

@@ -12,12 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, cast
 
+from ..core.precision import PRECISIONS
 from ..errors import InputError
 from .comparison import Comparison
 from .error_map import ErrorMap
 from .metrics import GRAPH, PYTORCH
 from .place import Place
-from .stages.stage import LAYERS, Stage, read_stage
+from .stages.stage import LAYERS, VALUES, Stage, read_stage
 
 Status = Literal[
     "passed",
@@ -35,6 +36,8 @@ BUILT: Status = "built"
 NOT_CHECKED: Status = "not checked"
 FAILED: Status = "failed"
 STATUSES = (PASSED, OVER_BUDGET, AGAINST_FLOAT32, BUILT, NOT_CHECKED, FAILED)
+# The beginning of a note: the graph's choices were given to the truth, so that nothing was left out for near ties.
+OWN_PICKS = "compared with the graph's own picks"
 INTERRUPTED = "interrupted"  # of a comparison: the runtime's process was killed or ran out of time
 PASSES = (PASSED, OVER_BUDGET, AGAINST_FLOAT32)
 
@@ -63,6 +66,11 @@ class StageResult:
     def has_passed(self) -> bool:
         """True for each of the three kinds of a pass."""
         return self.status in PASSES
+
+    @property
+    def has_own_picks(self) -> bool:
+        """True if the truth was computed with the choices of the graph, and every element compared."""
+        return OWN_PICKS in self.why
 
     @property
     def is_incomplete(self) -> bool:
@@ -107,6 +115,12 @@ class Verdict:
     stages: tuple[StageResult, ...]
     allows_float32: bool = False
     source: str = PYTORCH
+
+    def is_whole(self, words: str) -> bool:
+        """Return True if no stage of the precision of these ``words`` left anything out for near ties."""
+        values = [one for one in self.stages if one.comparisons and one.stage.kind == VALUES and one.stage.precision]
+        own = [one for one in values if PRECISIONS[one.stage.precision].words == words]
+        return bool(own) and all(one.has_own_picks for one in own)
 
     def __bool__(self) -> bool:
         return not self.objections and any(stage.has_passed for stage in self.stages)

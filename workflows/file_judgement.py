@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +28,13 @@ from ..validate.metrics import GRAPH, PYTORCH
 from ..validate.onnx_reference.isolated import IsolatedEvaluator
 from ..validate.onnx_reference.references import GraphLower, graph_references
 from ..validate.onnx_reference.rounding import half_rounding, level_rounding, product_rounding
+from ..validate.own_choices import OwnChoices
+from ..validate.own_choices.graph_runs import GraphRuns
+from ..validate.own_choices.runs import Runs
 from ..validate.recorded import from_tensors
 from ..validate.stages.onnx_file import FileStages, JudgedGraph
 from ..validate.stages.stage import ORT_PLAIN, WRITTEN, Stage, given_stages, lower_stages
-from ..validate.verdict import StageResult, not_checked
+from ..validate.verdict import StageResult, Verdict, not_checked
 from .judgement import record
 from .options import Judging, PrecisionRequest, Weights
 from .precision import PrecisionWriter, floor_of, rounding_of
@@ -199,11 +202,13 @@ class FileJudge:
         graphs = self._graphs(lowered) if self.judging.verdict else []
         with FileStages(graphs, self.judging.max_error, self.seconds) as stages, ExitStack() as stack:
             by_itself = partial(self._by_itself, stack)
-            truth = (by_itself if self.module is None else self._by_module)(cases, lowered, hidden)
+            truth, runs = (by_itself if self.module is None else self._by_module)(cases, lowered, hidden)
+            own_choices = cache(partial(OwnChoices, runs, cases, self.judging.max_error))
             path = self.folder / REFERENCE
             index, left_out = record(stages.watch(_noting(truth, reasons)), path)
-            results = stages.results(partial(from_tensors, path, index))
+            results = stages.results(partial(from_tensors, path, index), own_choices)
             still = stages.still()
+            hidden.compare_whole(Verdict(tuple(results)).is_whole)
         if not self.judging.verdict:
             results = [not_checked(stage, "export only; attn2trt deploy checks it") for stage in self._stages(lowered)]
         elif self.model.why_not_simplified:
@@ -230,8 +235,10 @@ class FileJudge:
         ]
         return [*graphs, *lower]
 
-    def _by_itself(self, stack: ExitStack, cases: Sequence[Case], lowered: Lowered, hidden: Hidden) -> Truth:
-        """The truth of the graph itself, as the file has it."""
+    def _by_itself(
+        self, stack: ExitStack, cases: Sequence[Case], lowered: Lowered, hidden: Hidden
+    ) -> tuple[Truth, Runs]:
+        """The truth of the graph itself, as the file has it, and what gives it with other choices."""
 
         def evaluator(graph: OnnxGraph, dtype: str) -> IsolatedEvaluator:
             return stack.enter_context(IsolatedEvaluator(graph.path, dtype, seconds=self.seconds))
@@ -242,7 +249,8 @@ class FileJudge:
         lower = [] if model.file.precision == FP32 else [GraphLower(model.file.precision)]
         lower += [GraphLower(name, self._rounding(low)) for name, low in lowered.items()]
         how: dict[str, Any] = {"seed": self.weights.seed, "lower": lower, "lowered": of_lowered, "hidden": hidden}
-        return graph_references(double, single, cases, **how)
+        runs = GraphRuns(double, single, self.weights.seed, lower, of_lowered)
+        return graph_references(double, single, cases, **how), runs
 
     def _rounding(self, low: LowPrecisionGraph) -> Any:
         row = PRECISIONS[low.precision]
@@ -254,9 +262,10 @@ class FileJudge:
             return product_rounding(low.lowered)
         return half_rounding(low.lowered, row, io=low.graph.io)
 
-    def _by_module(self, cases: Sequence[Case], lowered: Lowered, hidden: Hidden) -> Truth:
-        """The truth of a PyTorch module."""
+    def _by_module(self, cases: Sequence[Case], lowered: Lowered, hidden: Hidden) -> tuple[Truth, Runs]:
+        """The truth of a PyTorch module, and what gives it with other choices."""
         from ..validate.half_precision import Half
+        from ..validate.own_choices.module_runs import ModuleRuns
         from ..validate.reference import references
 
         assert self.module is not None
@@ -265,7 +274,7 @@ class FileJudge:
         lower += [Half(own)] if own in CAST else []
         names = [spec.name for spec in self.model.graph.outputs]
         found = references(self.module, cases, names, seed=self.weights.seed, hidden=hidden, lower=lower)
-        return zip(cases, found, strict=True)
+        return zip(cases, found, strict=True), ModuleRuns(self.module, names, self.weights.seed, lower)
 
 
 def build_against(against: str | nn.Module | None, graph: OnnxGraph, weights: Weights, file: Path) -> nn.Module | None:

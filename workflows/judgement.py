@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ..validate.metrics import Reference
+    from ..validate.own_choices import OwnChoices
 
 Lowered = Mapping[str, LowPrecisionGraph]  # graphs below float32, by precision
 
@@ -87,7 +89,9 @@ class GraphJudge:
         references = self._references(hidden, lowered.values())
         self.times.start("reference", "computing the float64 reference and judging every stage against it")
         cases, left_out = record(self.stages.watch(references), self.folder / REFERENCE)
-        verdict = self.stages.verdict(from_tensors(self.folder / REFERENCE, cases))
+        own_choices = functools.cache(functools.partial(self._own_choices, lowered.values()))
+        verdict = self.stages.verdict(from_tensors(self.folder / REFERENCE, cases), own_choices)
+        hidden.compare_whole(verdict.is_whole)
         if self.judging.verdict:
             self.times.start("tensorrt", "building plans with TensorRT for RTX")
             verdict = Verdict((*verdict.stages, *self.builds.results()))
@@ -99,10 +103,20 @@ class GraphJudge:
     def _references(self, hidden: Hidden, lowered: Iterable[LowPrecisionGraph]) -> Iterator[tuple[Case, Reference]]:
         from ..validate.reference import references
 
-        names = [spec.name for spec in self.model.graph.outputs]
         lower = [floor_of(low) for low in lowered]
-        found = references(self.module, self.cases, names, seed=self.seed, hidden=hidden, lower=lower)
+        found = references(self.module, self.cases, self._names, seed=self.seed, hidden=hidden, lower=lower)
         return zip(self.cases, found, strict=True)
+
+    def _own_choices(self, lowered: Iterable[LowPrecisionGraph]) -> OwnChoices:
+        from ..validate.own_choices import OwnChoices
+        from ..validate.own_choices.module_runs import ModuleRuns
+
+        runs = ModuleRuns(self.module, self._names, self.seed, [floor_of(low) for low in lowered])
+        return OwnChoices(runs, self.cases, self.judging.max_error)
+
+    @property
+    def _names(self) -> list[str]:
+        return [spec.name for spec in self.model.graph.outputs]
 
 
 def record(pairs: Iterable[tuple[Case, Reference]], path: Path) -> tuple[list[dict[str, Any]], list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from safetensors.numpy import save_file
 from attn2trt.errors import InputError
 from attn2trt.validate.cases import Case
 from attn2trt.validate.metrics import Floor, Reference
+from attn2trt.validate.near_ties import Choice
 from attn2trt.validate.recorded import from_tensors, to_tensors
 
 
@@ -55,6 +57,23 @@ def test_cases_come_back_bit_for_bit(tmp_path: Path) -> None:
         assert unsettled is not None
         assert unsettled.tolist() == [True, False]
         assert (read.largest, read.row_outputs) == (1e300, ("y",))
+
+
+def test_choices_come_back_without_their_scores(tmp_path: Path) -> None:
+    case, reference = pair("a")
+    places = np.array([[1, 0], [0, 2]])
+    ranked = Choice("topk", "head.py:3", np.ones((2, 4)), places, -1, descending=False, is_sorted=False)
+    best = Choice("argmax", "", np.ones((2, 4)), np.array(3), None)
+    path, index = written(tmp_path, (case, replace(reference, choices=[ranked, best])))
+    ((_, read),) = from_tensors(path, index)
+    for before, after in zip((ranked, best), read.choices, strict=True):
+        assert after.key == before.key
+        assert (after.dim, after.descending, after.is_sorted) == (before.dim, before.descending, before.is_sorted)
+        assert np.array_equal(after.picked, before.picked)
+        assert np.isnan(after.scores).all()
+    index[0]["choices"][0]["dim"] = 2  # type: ignore[index]
+    with pytest.raises(InputError, match="a choice along axis 2 of 2"):
+        list(from_tensors(path, index))
 
 
 def test_what_exceeds_the_budget_is_left_out_and_named() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from foreign_files import saved
 from near_ties import COUNT, SCORED, best_boxes, scored_boxes
 
-from attn2trt import check_model
+from attn2trt import check_model, deploy, validate_bundle
 from attn2trt.core.precision import FLOAT32, FP32, PRECISIONS
 from attn2trt.core.progress import silent
 from attn2trt.core.tensor_spec import Axis, TensorSpec
@@ -23,7 +24,8 @@ from attn2trt.engines.timing.runners import OrtRunner
 from attn2trt.validate.cases import Case
 from attn2trt.validate.metrics import Floor, Reference
 from attn2trt.validate.onnx_reference.evaluator import Evaluator
-from attn2trt.validate.stages.stage import ORT_CPU, ORT_PLAIN
+from attn2trt.validate.stages.stage import ORT_CPU, ORT_PLAIN, VALUES
+from attn2trt.validate.verdict import StageResult, Verdict
 from attn2trt.workflows import file_judgement
 from attn2trt.workflows.bundle_module import _unlike
 from attn2trt.workflows.near_ties import find_unsettled, shares_left_out
@@ -125,3 +127,21 @@ def test_a_file_is_checked_but_for_what_near_ties_decide_and_says_so(
     assert stages[ORT_CPU] == status, checked.verdict
     (note,) = (note for note in checked.notes if note.startswith("boxes: "))
     assert "up to 6.25% of a case's elements are not judged in float32" in note
+
+
+@pytest.mark.slow
+def test_a_head_whose_scores_nearly_tie_is_deployed_validated_and_checked(tmp_path: Path) -> None:
+    import torch
+    from picking_heads import PLACES, WIDTH, Chained
+
+    def assert_own_picks(stages: Sequence[StageResult]) -> None:
+        found = [one for one in stages if one.comparisons and one.stage.kind == VALUES]
+        assert [one.status for one in found] == ["passed"] * len(found)
+        assert any(one.has_own_picks for one in found)
+
+    example = (torch.zeros(2, PLACES, WIDTH),)
+    bundle = deploy(Chained(3e-6), example, out=tmp_path / "head", dynamic="batch=1:2:4", capabilities="none")
+    assert_own_picks(Verdict.from_json(bundle.manifest["verdict"]).stages)
+    assert not any("not judged" in said for said in bundle.manifest["hidden"])
+    assert_own_picks(validate_bundle(bundle).stages)
+    assert_own_picks(check_model(bundle.model_path, capabilities="none").verdict.stages)

@@ -12,7 +12,7 @@ from ...engines.channel import send
 from ...engines.child import answer_each, answers
 from .evaluator import Arrays, Evaluator
 from .rounding import Rounding
-from .selections import FAR, Choices, Moved, to_arrays
+from .selections import FAR, PLACES, Choices, Given, Moved, to_arrays
 
 
 def main(options: str) -> None:
@@ -30,7 +30,8 @@ def main(options: str) -> None:
         rounding = None if header["rounding"] is None else Rounding(**header["rounding"])
         how = {name: header[name] for name in ("shown", "draw", "as_written", "is_plain")}
         allowed = [arrays.pop(FAR.format(number)) for number in range(header["moves"])]
-        noted = Choices()
+        places = {line: arrays.pop(PLACES.format(line)) for line in header["given"]}
+        noted = Given(places) if places else Choices()
         around = noted if header["moved"] is None else Moved(allowed, header["moved"])
         is_watched = header["notes_choices"] or header["moved"] is not None
         outputs = evaluator.run(arrays, rounding=rounding, around=around if is_watched else None, **how)

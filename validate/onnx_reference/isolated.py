@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +12,7 @@ from ...engines.child import ANSWER_SECONDS, Child
 from ..near_ties import Choice
 from .floats import Array
 from .rounding import Rounding
-from .selections import FAR, from_arrays
+from .selections import FAR, PLACES, from_arrays
 
 Arrays = dict[str, Array]
 NAME = "ONNX's reference evaluator"
@@ -47,18 +47,22 @@ class IsolatedEvaluator(Child):
         is_plain: bool = False,
         notes_choices: bool = False,
         moved: tuple[Sequence[Array], int] | None = None,
+        given: Mapping[str, Array] | None = None,
     ) -> Arrays:
         """Return what ``Evaluator.run`` returns; ``largest`` is then that run's.
 
         ``choices`` are those of the last run that noted them. A run is ``moved`` by how far the scores of each choice
-        may be, and by a draw.
+        may be, and by a draw. Choices whose places are ``given``, by their line, give those; they are noted, too.
         """
         how = None if rounding is None else asdict(rounding)
         header = {"shown": [*shown], "draw": draw, "rounding": how, "as_written": as_written, "is_plain": is_plain}
         allowed, moved_draw = ((), None) if moved is None else moved
+        notes_choices = notes_choices or given is not None
         header |= {"notes_choices": notes_choices, "moved": moved_draw, "moves": len(allowed)}
+        header["given"] = [*(given or {})]
         far = {FAR.format(number): one for number, one in enumerate(allowed)}
-        answer, outputs = self.ask("computing the graph", header, feeds | far)
+        places = {PLACES.format(line): one for line, one in (given or {}).items()}
+        answer, outputs = self.ask("computing the graph", header, feeds | far | places)
         self.largest = float(answer["largest"])
         if notes_choices:
             self.choices = from_arrays(answer["choices"], outputs)

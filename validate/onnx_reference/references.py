@@ -125,7 +125,7 @@ def _reference(
     feeds = case.feeds
     found = _Truth.of(double, case, seed, hidden)
     truth, largest = found.outputs, double.largest
-    rounded, floors, integers = _floors(found, single, functools.partial(single.run, feeds), FLOAT32)
+    rounded, floors, integers, choices = _floors(found, single, functools.partial(single.run, feeds), FLOAT32)
     if is_amplified(floors):
         for draw in MORE_DRAWS:
             floors = larger(floors, single.run(feeds, draw=draw), truth)
@@ -134,24 +134,26 @@ def _reference(
     lowered = {}
     for one, evaluator in lower:
         run = functools.partial(one.run, evaluator, feeds)
-        own, own_floors, integers = _floors(found, evaluator, run, LOWER[one.precision])
+        own, own_floors, integers, others = _floors(found, evaluator, run, LOWER[one.precision])
+        choices = choices or others
         lowered[one.precision] = own_floors | integers
         written = own if one.rounding is None else written
     rows = row_outputs(double.run, feeds, case, truth)
-    return Reference(truth, written, floors, largest, rows, lowered, source=GRAPH)
+    return Reference(truth, written, floors, largest, rows, lowered, source=GRAPH, choices=choices)
 
 
 def _floors(
     truth: _Truth, evaluator: IsolatedEvaluator, run: Callable[..., Arrays], precision: Precision
-) -> tuple[Arrays, dict[str, Floor], dict[str, Floor]]:
-    """Return the outputs of the first draw, the largest floors of all, and those of the integers."""
+) -> tuple[Arrays, dict[str, Floor], dict[str, Floor], list[Choice]]:
+    """Return the outputs of the first draw, the largest floors of all, those of the integers, and the choices among
+    places if rounding can change one."""
     with np.errstate(over="ignore", invalid="ignore"):
         first = run(**DRAWS[0], notes_choices=True)
         ties = truth.near_ties(evaluator.choices, precision)
         floors = ties.floors(first)
         for how in DRAWS[1:]:
             floors = larger(floors, run(**how), truth.outputs)
-        return first, floors, truth.integers(ties, first)
+        return first, floors, truth.integers(ties, first), ties.open_choices
 
 
 def unsettled_elements(

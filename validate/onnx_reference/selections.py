@@ -18,9 +18,9 @@ COMPARED = frozenset({"Greater", "Less", "GreaterOrEqual", "LessOrEqual"})
 ROUNDED = frozenset({"Round", "Floor", "Ceil", "Cast"})
 AMONG_PLACES = frozenset({"ArgMax", "ArgMin", "TopK", "NonMaxSuppression"})
 # Of what a child process is sent and answers; no name of a tensor begins with a space.
-SCORES, PICKED, FAR = " scores/{}", " picked/{}", " far/{}"
-Given = Sequence[Any]
-Compute = Callable[[Given], Sequence[Any]]
+SCORES, PICKED, FAR, PLACES = " scores/{}", " picked/{}", " far/{}", " places/{}"
+Inputs = Sequence[Any]
+Compute = Callable[[Inputs], Sequence[Any]]
 
 
 class Choices:
@@ -29,12 +29,34 @@ class Choices:
     def __init__(self) -> None:
         self.found: list[Choice] = []
 
-    def __call__(self, node: onnx.NodeProto, given: Given, compute: Compute) -> Sequence[Any]:
+    def __call__(self, node: onnx.NodeProto, given: Inputs, compute: Compute) -> Sequence[Any]:
         """Return what a node computes of what it is given."""
         result = compute(given)
         if _chooses(node, given, result):
             self.found.append(_choice(node, given, result))
         return result
+
+
+class Given(Choices):
+    """Notes every choice, and has those among places give the ``places`` of their line."""
+
+    def __init__(self, places: Mapping[str, Array]) -> None:
+        super().__init__()
+        self._places = places
+
+    def __call__(self, node: onnx.NodeProto, given: Inputs, compute: Compute) -> Sequence[Any]:
+        """Return what a node computes of what it is given, or the places of its line."""
+        before = len(self.found)
+        result = super().__call__(node, given, compute)
+        choice = self.found[-1] if len(self.found) > before else None
+        if choice is None or choice.line not in self._places:
+            return result
+        places = self._places[choice.line].reshape(result[-1].shape).astype(result[-1].dtype)
+        self.found[-1] = replace(choice, picked=places)
+        if len(result) < 2:
+            return [places]
+        assert choice.dim is not None  # TopK
+        return [np.take_along_axis(given[0], places, choice.dim), places]
 
 
 class Moved:
@@ -44,7 +66,7 @@ class Moved:
         self._allowed, self._draw, self._number = allowed, draw, 0
         self._generator = np.random.default_rng(draw)
 
-    def __call__(self, node: onnx.NodeProto, given: Given, compute: Compute) -> Sequence[Any]:
+    def __call__(self, node: onnx.NodeProto, given: Inputs, compute: Compute) -> Sequence[Any]:
         """Return what a node computes of what it is given, the scores moved."""
         result = compute(given)
         if not _chooses(node, given, result):
@@ -99,7 +121,7 @@ def from_arrays(headers: Sequence[Mapping[str, Any]], arrays: dict[str, Array]) 
     ]
 
 
-def _choice(node: onnx.NodeProto, given: Given, result: Sequence[Any]) -> Choice:
+def _choice(node: onnx.NodeProto, given: Inputs, result: Sequence[Any]) -> Choice:
     """Return what a node chose, and by what."""
     attributes = {one.name: one.i for one in node.attribute}
     scores = given[_place(node)].astype(np.float64)
@@ -120,7 +142,7 @@ def _place(node: onnx.NodeProto) -> int:
     return 1 if node.op_type == "NonMaxSuppression" else 0
 
 
-def _chooses(node: onnx.NodeProto, given: Given, result: Sequence[Any]) -> bool:
+def _chooses(node: onnx.NodeProto, given: Inputs, result: Sequence[Any]) -> bool:
     """Return True for a node that makes a choice or a whole number of floats."""
     if node.op_type not in AMONG_PLACES | COMPARED | ROUNDED:
         return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ...core.graph import OnnxGraph
@@ -13,7 +13,7 @@ from ...core.precision import FP32
 from ...engines.isolated import IsolatedRuntime
 from ...engines.tensorrt.flavours import RTX, TENSORRT
 from ..cases import Case
-from ..verdict import StageResult, Verdict, not_checked
+from ..verdict import FAILED, StageResult, Verdict, not_checked
 from .judge import StageJudge, with_advice, with_place
 from .onnxruntime import is_optimised, start
 from .stage import EXPORTED, FLOAT32_STAGES, ORT_CPU, WRITTEN, Stage, lower_stages
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from ..localize import Location
     from ..metrics import Reference
+    from ..own_choices import OwnChoices
 
 
 def _stages_of(lower: Iterable[str]) -> list[Stage]:
@@ -107,8 +108,13 @@ class Stages:
             self.seconds += time.perf_counter() - since
             yield case, reference
 
-    def verdict(self, recorded: Iterable[tuple[Case, Reference]]) -> Verdict:
-        """Every stage's result; the checks that compare a batch's rows run on the recorded cases."""
+    def verdict(
+        self, recorded: Iterable[tuple[Case, Reference]], own_choices: Callable[[], OwnChoices] | None = None
+    ) -> Verdict:
+        """Every stage's result; the checks that compare a batch's rows run on the recorded cases.
+
+        A stage that failed is judged again by ``own_choices``, which is called for the first of them.
+        """
         since = time.perf_counter()
         results: list[StageResult] = []
         for stage in self._stages:
@@ -117,6 +123,8 @@ class Stages:
                 results.append(not_checked(stage, why))
                 continue
             result = self._judges[stage].result()
+            if result.status == FAILED and own_choices is not None:
+                result = self._with_own_choices(result, own_choices())
             if stage.precision != FP32:
                 result = with_advice(result)
             elif not any(earlier.status == "failed" for earlier in results):
@@ -129,6 +137,10 @@ class Stages:
     def still(self) -> list[str]:
         """Return one sentence for every output with channels whose variation could not be compared."""
         return next((judge.slices.still() for judge in self._judges.values()), [])
+
+    def _with_own_choices(self, result: StageResult, again: OwnChoices) -> StageResult:
+        graph, runtime = self._graphs[result.stage], self._runtimes[result.stage]
+        return again.judged(result, graph.path, runtime.run, declared=graph.outputs, io=graph.io)
 
     def _locate(self, stage: Stage, names: Collection[str]) -> Location | None:
         from ..localize import locate
@@ -164,7 +176,7 @@ class NoStages:
         """Return no sentence: nothing was compared."""
         return []
 
-    def verdict(self, _recorded: Iterable[tuple[Case, Reference]]) -> Verdict:
+    def verdict(self, *_: object) -> Verdict:
         """Every stage as not checked."""
         stages = (*self._stages, Stage(RTX.name, ""), Stage(TENSORRT.name, ""))
         return Verdict(tuple(not_checked(stage, "export only; attn2trt deploy checks it") for stage in stages))

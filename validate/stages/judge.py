@@ -14,7 +14,7 @@ from ...errors import CheckFailed, Interrupted, MissingRequirement
 from ..batch_consistency import compare_rows
 from ..case_judgement import Run, did_not_run, judge_case
 from ..cases import Case
-from ..comparison import OVERFLOW, Comparison
+from ..comparison import CHOICE, OVERFLOW, Comparison
 from ..metrics import Reference
 from ..slices import ORDINARY, VARIATION, Slices
 from ..verdict import StageResult, not_checked, stage_result
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Pairs = Callable[[], Iterator[tuple[Case, Reference]]]
 # Failures of a whole: no single case and no place in the graph shows them.
-_NOWHERE = frozenset({"budget", "floor", VARIATION})
+_NOWHERE = frozenset({"budget", "floor", VARIATION, CHOICE})
 _PROVIDERS = {ORT_CPU: "CPU", ORT_CUDA: "CUDA", ORT_TENSORRT: "TensorRT"}
 
 

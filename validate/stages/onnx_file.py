@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...core.graph_io import FLOAT32
 from ...core.precision import FP32
@@ -16,10 +17,13 @@ from ..cases import Case
 from ..localize.between_runtimes import locate_node
 from ..localize.location import Location
 from ..metrics import Reference
-from ..verdict import StageResult
+from ..verdict import FAILED, StageResult
 from .judge import Pairs, StageJudge, with_place
 from .onnxruntime import start
 from .stage import Stage
+
+if TYPE_CHECKING:
+    from ..own_choices import OwnChoices
 
 
 @dataclass(frozen=True)
@@ -77,14 +81,19 @@ class FileStages:
             if not isinstance(reference, Exception):
                 yield case, reference
 
-    def results(self, pairs: Pairs) -> list[StageResult]:
+    def results(self, pairs: Pairs, own_choices: Callable[[], OwnChoices] | None = None) -> list[StageResult]:
         """Every stage's result, the first wrong one of float32 with its node, and the rows of a batch in production.
 
-        ``pairs`` are the cases that were recorded with their truth.
+        ``pairs`` are the cases that were recorded with their truth. A stage that failed is judged again by
+        ``own_choices``, which is called for the first of them.
         """
         results: list[StageResult] = []
         for stage, judge in self._judges.items():
             result = judge.result()
+            if result.status == FAILED and own_choices is not None:
+                graph = self._graphs[stage]
+                run = judge.runtime.run
+                result = own_choices().judged(result, graph.path, run, declared=graph.declared, io=graph.io)
             # a nudge of the inputs stands for roundings of float32 alone: below it, every node would be wrong
             if stage.precision == FP32 and not any(earlier.status == "failed" for earlier in results):
                 result = with_place(result, functools.partial(self._locate, stage, pairs))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +34,7 @@ from .stage import (
 
 if TYPE_CHECKING:
     from ..localize import Location
+    from ..own_choices import OwnChoices
 
 # Node by node: the numbers are those of the graph, whatever an optimiser would make of it.
 AS_WRITTEN = (WRITTEN, ORT_PLAIN, *TUNED_GRAPH.values())
@@ -67,19 +68,50 @@ def judge_graphs(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None
             StageJudge(stage, stack.enter_context(start(stage, bundle.model_path)), max_error, bundle.outputs)
             for stage in given_stages(WRITTEN, bundle.precision)
         ]
-        written, *run = judge_stages(judges, pairs())
+        again = _own_choices(bundle, pairs, stack, max_error)
+        written, *run = (
+            _judged_again(judge, result, bundle, again)
+            for judge, result in zip(judges, judge_stages(judges, pairs()), strict=True)
+        )
         if bundle.precision == FP32 and written.status != "failed":
             # Without PyTorch only the graph as it is written can say where the optimised one leaves it.
             run = [with_place(one, lambda names: _locate_without_pytorch(bundle, names, pairs)) for one in run]
         rows = judges[-1].rows(pairs())
-    lower: list[StageResult] = []
-    for precision in bundle.precisions:
-        for stage in lower_stages(precision):
-            with start(stage, bundle.path / bundle.graphs[precision]) as runtime:
-                one = StageJudge(stage, runtime, max_error, bundle.outputs_of(precision), io=bundle.io(precision))
-                found = judge_stages([one], pairs())
-                lower += map(with_advice, found)
+        lower: list[StageResult] = []
+        for precision in bundle.precisions:
+            for stage in lower_stages(precision):
+                with start(stage, bundle.path / bundle.graphs[precision]) as runtime:
+                    outputs, io = bundle.outputs_of(precision), bundle.io(precision)
+                    one = StageJudge(stage, runtime, max_error, outputs, io=io)
+                    found = judge_stages([one], pairs())
+                    lower += (with_advice(_judged_again(one, result, bundle, again)) for result in found)
     return [written, *run, *lower, *rows]
+
+
+def _own_choices(
+    bundle: Bundle, pairs: Pairs, stack: ExitStack, max_error: float | None
+) -> Callable[[], OwnChoices] | None:
+    """Return what starts to judge stages with the choices of their graphs, once; None if no choice was recorded."""
+    if not any(case.get("choices") for case in bundle.manifest["cases"]):
+        return None
+
+    @functools.cache
+    def begin() -> OwnChoices:
+        from ..own_choices.bundle_runs import bundle_choices
+
+        return stack.enter_context(bundle_choices(bundle, pairs(), max_error))
+
+    return begin
+
+
+def _judged_again(
+    judge: StageJudge, result: StageResult, bundle: Bundle, own_choices: Callable[[], OwnChoices] | None
+) -> StageResult:
+    """Return the result, of a stage that failed that with the choices of its graph."""
+    if result.status != "failed" or own_choices is None:
+        return result
+    graph = bundle.path / bundle.graphs[result.stage.precision]
+    return own_choices().judged(result, graph, judge.runtime.run, declared=judge.declared, io=judge.io)
 
 
 def judge_tuned(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None) -> list[StageResult]:

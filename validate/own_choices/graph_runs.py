@@ -1,0 +1,83 @@
+"""Runs of a graph whose choices are given, by ONNX's reference evaluator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..cases import Case
+from ..floors import MORE_DRAWS
+from ..metrics import GRAPH
+from ..near_ties import Choice, is_among_places
+from ..onnx_reference.isolated import IsolatedEvaluator
+from ..onnx_reference.references import DRAWS, GraphLower
+from .pairing import NotComparable
+from .runs import GivenChoices, Outputs
+
+
+@dataclass(frozen=True)
+class GraphRuns:
+    """Runs a graph with given choices.
+
+    Args:
+        double: The evaluator in float64.
+        single: The evaluator in float32.
+        seed: Draws the nudges that find out what rounding decides.
+        lower: The precisions below float32 whose floors may be asked for.
+        lowered_graph: The evaluator in float32 of the graph whose nodes the roundings name; ``single`` if it is that.
+    """
+
+    double: IsolatedEvaluator
+    single: IsolatedEvaluator
+    seed: int = 0
+    lower: Sequence[GraphLower] = ()
+    lowered_graph: IsolatedEvaluator | None = None
+    _lines: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def source(self) -> str:
+        """Whose float64 the truth is."""
+        return GRAPH
+
+    def choices(self, case: Case) -> list[Choice]:
+        """Return the graph's own choices among places, in float64 and in their order."""
+        self.double.run(case.feeds, notes_choices=True)
+        found = [choice for choice in self.double.choices if is_among_places(choice.operator)]
+        self._lines[case.name] = [choice.line for choice in found]
+        return found
+
+    def truth(self, case: Case, given: GivenChoices) -> tuple[Outputs, float]:
+        """Return the outputs in float64, and the largest magnitude on the way to them."""
+        outputs = self._run(self.double, case, given)
+        return outputs, self.double.largest
+
+    def rounded(self, case: Case, given: GivenChoices) -> Iterator[Outputs]:
+        """Yield the outputs of several runs in float32."""
+        for how in DRAWS:
+            yield self._run(self.single, case, given, **how)
+
+    def drawn(self, case: Case, given: GivenChoices) -> Iterator[Outputs]:
+        """Yield those of more runs."""
+        for draw in MORE_DRAWS:
+            yield self._run(self.single, case, given, draw=draw)
+
+    def lowered(self, case: Case, given: GivenChoices, precision: str) -> Iterator[Outputs]:
+        """Yield the outputs of several runs of a precision below float32."""
+        lower = next((one for one in self.lower if one.precision == precision), None)
+        if lower is None:
+            raise NotComparable(f"what {precision} loses was not measured")
+        evaluator = self.single if lower.rounding is None else self.lowered_graph or self.single
+        for how in DRAWS:
+            yield self._run(evaluator, case, given, rounding=lower.rounding, as_written=lower.rounding is None, **how)
+
+    def _run(self, evaluator: IsolatedEvaluator, case: Case, given: GivenChoices, **how: Any) -> Outputs:
+        lines = self._lines[case.name]
+        places = {lines[number]: value for number, value in given.places.items()}
+        outputs = evaluator.run(case.feeds, given=places, **how)
+        scores = {choice.line: choice.scores for choice in evaluator.choices}
+        if not places.keys() <= scores.keys():
+            raise NotComparable("a run of the graph made other choices")
+        return outputs | {name: np.asarray(scores[lines[number]]) for number, name in given.names.items()}

@@ -1,0 +1,57 @@
+"""The choice of a module that each choice of its graph stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...errors import CheckFailed
+from ..near_ties import Choice
+from .graph_choices import Picked
+
+# operator of a graph -> those of the truth that become it
+OPERATORS = {
+    "TopK": ("topk", "sort", "TopK"),
+    "ArgMax": ("argmax", "max", "ArgMax"),
+    "ArgMin": ("argmin", "min", "ArgMin"),
+}
+
+
+class NotComparable(CheckFailed):
+    """The choices of a graph cannot be held against the module's."""
+
+
+def paired(picked: Sequence[Picked], choices: Sequence[Choice]) -> dict[int, Picked]:
+    """Return the graph's choices by the number of the module's choice that each stands for.
+
+    Those that look alike are paired in their order if the module has as many; else by the nearest scores. Raises
+    NotComparable for a choice that the module does not have.
+    """
+    waiting = dict(enumerate(choices))
+    found: dict[int, Picked] = {}
+    for place, one in enumerate(picked):
+        alike = [number for number, choice in waiting.items() if _fits(one, choice)]
+        if not alike:
+            raise NotComparable(f"{one.node.operator} {one.node.places} stands for no choice of the module")
+        rest = sum(_fits(other, waiting[alike[0]]) for other in picked[place:])
+        number = alike[0] if len(alike) == rest else min(alike, key=lambda n: _distance(one, choices[n]))
+        found[number] = one
+        del waiting[number]
+    return found
+
+
+def _fits(picked: Picked, choice: Choice) -> bool:
+    """Return True if a node may compute this choice, by its operator and its sizes."""
+    if choice.operator not in OPERATORS[picked.node.operator] or choice.picked is None:
+        return False
+    same = picked.scores.shape == choice.scores.shape or (
+        choice.dim is None and picked.scores.size == choice.scores.size
+    )
+    return same and picked.places.size == choice.picked.size
+
+
+def _distance(picked: Picked, choice: Choice) -> float:
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(picked.scores.reshape(-1).astype(np.float64) - choice.scores.reshape(-1))
+    return float(apart[np.isfinite(apart)].sum())
