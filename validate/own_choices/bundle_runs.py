@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
 from ...core.bundle import Bundle
-from ...core.precision import CAST
+from ...core.precision import CAST, FP32
 from ..cases import Case
 from ..comparison import compare
 from ..metrics import Array, Reference
@@ -20,7 +20,7 @@ from .graph_choices import ChoosingNode, Picked
 from .graph_runs import GraphRuns
 from .judge import OwnChoices
 from .pairing import NotComparable, paired
-from .runs import GivenChoices, given_reference
+from .runs import GivenChoices, GivenReferences
 
 
 @dataclass(frozen=True)
@@ -47,20 +47,25 @@ class BundleRuns(GraphRuns):
         Raises NotComparable if the graph is not what was recorded.
         """
         recorded = self.recorded[case.name]
-        if not recorded.choices or recorded.no_float64:
-            raise NotComparable(f"no choice of case {case.name} was recorded")
+        if recorded.no_float64:
+            raise NotComparable(f"float64 could not run case {case.name}")
         own = super().choices(case)
+        if not recorded.choices:  # rounding changes none of them: the graph's own are those of the recorded truth
+            self._hold(case, GivenChoices({}, {}), recorded)
+            return own
         shown = [Picked(ChoosingNode(one.operator, "", one.line), one.scores, _picked(one)) for one in own]
         pairs = paired(shown, recorded.choices)
         stand_for = {one.node.places: recorded.choices[number] for number, one in pairs.items()}
         places = {number: _picked(stand_for[one.line]) for number, one in enumerate(own)}
         given = GivenChoices(places, {})
         self._hold(case, given, recorded)
-        return [replace(stand_for[one.line], scores=one.scores, line=one.line) for one in own]
+        # by the graph's names in every case, since not every case has recorded ones
+        names = ({"operator": one.operator, "line": one.line, "scores": one.scores} for one in own)
+        return [replace(stand_for[one.line], **name) for one, name in zip(own, names, strict=True)]
 
     def _hold(self, case: Case, given: GivenChoices, recorded: Reference) -> None:
         """Raise NotComparable if the graph's float64 with the recorded choices is not the recorded truth."""
-        found = given_reference(self, case, given, "fp32")
+        found = GivenReferences(self).reference(case, given, FP32)
         for name, truth in recorded.outputs64.items():
             if name not in found.outputs64:
                 raise NotComparable(f"the graph has no output {name}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,10 @@ from ..verdict import FAILED, INTERRUPTED, OWN_PICKS, StageResult, stage_result
 from .definition import wrong_picks
 from .graph_choices import Picked, ShownGraph, shown_choices
 from .pairing import NotComparable, paired
-from .runs import GivenChoices, Runs, given_reference
+from .runs import GivenChoices, GivenReferences, Runs
 
 # Failures that no choice explains.
 NOT_BY_CHOICE = frozenset({"raised", "shape", "dtype", "missing", INTERRUPTED})
-# Of references that are kept for other stages whose graphs picked the same, in bytes.
-KEPT_BYTES = 128 << 20
 
 
 @dataclass
@@ -88,7 +87,6 @@ class OwnChoices:
     runs: Runs
     cases: Sequence[Case]
     max_error: float | None = None
-    _kept: dict[tuple[str, str, bytes], Reference] = field(default_factory=dict)
     _choices: dict[str, list[Choice]] = field(default_factory=dict)
 
     def judged(
@@ -171,16 +169,13 @@ class OwnChoices:
         }
 
     def _reference(self, case: Case, pairs: Mapping[int, Picked], precision: str) -> Reference:
-        """The truth and the floors with the picks of a graph, kept for other graphs that pick the same."""
+        """The truth and the floors with the picks of a graph."""
         places = {number: one.places.astype(np.int64) for number, one in pairs.items()}
-        key = case.name, precision, b"".join(places[number].tobytes() for number in sorted(places))
-        if key not in self._kept:
-            given = GivenChoices(places, self._names(case, pairs))
-            self._kept[key] = given_reference(self.runs, case, given, precision)
-        found = self._kept[key]
-        while self._kept and sum(map(_bytes, self._kept.values())) > KEPT_BYTES:
-            del self._kept[next(iter(self._kept))]
-        return found
+        return self._references.reference(case, GivenChoices(places, self._names(case, pairs)), precision)
+
+    @cached_property
+    def _references(self) -> GivenReferences:
+        return GivenReferences(self.runs)
 
 
 @dataclass(frozen=True)
@@ -200,11 +195,9 @@ def _both(shown: ShownGraph, run: Run, run_shown: Run, case: Case, io: str) -> t
     """
     feeds = fed(case.feeds, io)
     outputs, found = dict(run(feeds)), run_shown(feeds)
-    same = (np.array_equal(value, found[name], equal_nan=value.dtype.kind == "f") for name, value in outputs.items())
-    if not all(same):
+    missing = {*outputs, *(name for node in shown.nodes for name in (node.scores, node.places))} - {*found, *feeds}
+    if missing:
+        raise NotComparable(f"the runtime does not show {min(missing)}")
+    if not all(np.array_equal(out, found[name], equal_nan=out.dtype.kind == "f") for name, out in outputs.items()):
         raise NotComparable("with its choices shown the graph gives other numbers")
     return outputs, shown.picked(feeds, found)
-
-
-def _bytes(reference: Reference) -> int:
-    return sum(value.nbytes for part in (reference.outputs64, reference.outputs32) for value in part.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -64,27 +64,61 @@ class Runs(Protocol):
         ...
 
 
-def given_reference(runs: Runs, case: Case, given: GivenChoices, precision: str) -> Reference:
-    """Return the truth and the floors of float32 and of the ``precision``, all with the choices that are given.
+@dataclass
+class GivenReferences:
+    """The truth and the floors of cases with given choices.
 
-    Raises:
-        NotComparable: The precision was not measured, or a run made other choices.
+    The floors of a case are measured once, with the first choices that are asked for: with others, between scores that
+    nearly tie, rounding loses as much. The truth is computed anew for each.
     """
-    truth, largest = runs.truth(case, given)
-    rounded, floors = _floors(runs.rounded(case, given), truth)
-    if is_amplified(floors):
-        for other in runs.drawn(case, given):
-            floors = larger(floors, other, truth)
-    floors |= _integers(runs, case, given, truth, rounded, FLOAT32)
-    lower: dict[str, dict[str, Floor]] = {}
-    if precision != FLOAT32.name:
+
+    runs: Runs
+    _measured: dict[tuple[str, str], Reference] = field(default_factory=dict)
+
+    def reference(self, case: Case, given: GivenChoices, precision: str) -> Reference:
+        """Return the truth, and the floors of float32 and of the ``precision``.
+
+        Raises:
+            NotComparable: The precision was not measured, or a run made other choices.
+        """
+        truth, largest = self.runs.truth(case, given)
+        known = self._measured.get((case.name, precision)) or self._floors(case, given, truth, precision)
+        if all(value.dtype.kind == "f" for value in truth.values()):  # what rounding leaves open of integers moves
+            self._measured[case.name, precision] = known
+        # a graph has scores in a type of its own: they are compared as numbers
+        scores = dict.fromkeys(given.names.values(), np.zeros(0))
+        return replace(known, outputs64=truth, outputs32=known.outputs32 | scores, largest=largest, moments={})
+
+    def _floors(self, case: Case, given: GivenChoices, truth: Outputs, precision: str) -> Reference:
+        """Return a reference of floors alone, its outputs empty ones of the right type."""
+        if (found := self._measured.get((case.name, FLOAT32.name))) is None:
+            first, floors = _floors(self.runs.rounded(case, given), truth)
+            if is_amplified(floors):
+                for other in self.runs.drawn(case, given):
+                    floors = larger(floors, other, truth)
+            floors |= self._integers(case, given, truth, first, FLOAT32)
+            found = Reference({}, _types(first), floors, 0.0, source=self.runs.source)
+        if precision == FLOAT32.name:
+            return found
         with np.errstate(over="ignore", invalid="ignore"):
-            first, found = _floors(runs.lowered(case, given, precision), truth)
-        lower[precision] = found | _integers(runs, case, given, truth, first, PRECISIONS[precision])
-        rounded = first
-    # a graph has scores in a type of its own: they are compared as numbers
-    rounded = {name: truth[name] if name in given.names.values() else value for name, value in rounded.items()}
-    return Reference(truth, rounded, floors, largest, lower=lower, source=runs.source)
+            first, floors = _floors(self.runs.lowered(case, given, precision), truth)
+        floors |= self._integers(case, given, truth, first, PRECISIONS[precision])
+        return replace(found, outputs32=_types(first), lower={precision: floors})
+
+    def _integers(
+        self, case: Case, given: GivenChoices, truth: Outputs, first: Outputs, precision: Precision
+    ) -> dict[str, Floor]:
+        """Return the elements of integers that choices which are not given, as comparisons, leave to rounding."""
+
+        def run(feeds: dict[str, Array]) -> Outputs:
+            return self.runs.truth(Case.of(case.name, feeds), given)[0]
+
+        ties = NearTies(truth, (), (), precision, lambda _, draw: truth)
+        return ties.integers(first, case.feeds, run, self.runs.seed)
+
+
+def _types(outputs: Outputs) -> Outputs:
+    return {name: np.zeros(0, value.dtype) for name, value in outputs.items()}
 
 
 def _floors(found: Iterable[Outputs], truth: Outputs) -> tuple[Outputs, dict[str, Floor]]:
@@ -94,15 +128,3 @@ def _floors(found: Iterable[Outputs], truth: Outputs) -> tuple[Outputs, dict[str
     for other in others:
         floors = larger(floors, other, truth)
     return first, floors
-
-
-def _integers(
-    runs: Runs, case: Case, given: GivenChoices, truth: Outputs, first: Outputs, precision: Precision
-) -> dict[str, Floor]:
-    """Return the elements of integer outputs that choices which are not given, as comparisons, leave to rounding."""
-
-    def run(feeds: dict[str, Array]) -> Outputs:
-        return runs.truth(Case.of(case.name, feeds), given)[0]
-
-    ties = NearTies(truth, (), (), precision, lambda _, draw: truth)
-    return ties.integers(first, case.feeds, run, runs.seed)
