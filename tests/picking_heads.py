@@ -1,8 +1,8 @@
 """Heads that pick the best of many scores inside, as modules and as graphs, each with wrong graphs beside it.
 
 ``Chained`` ranks places by their best class, then places and classes together, as YOLO26; ``Queries`` picks what a
-decoder begins with, as RT-DETR; ``BestPlaces`` takes the best place of each class. ``spread`` scales the scores: of a
-small one, float32 cannot tell most of them apart.
+decoder begins with, as RT-DETR; ``BestPlaces`` takes the best place of each class. ``spread`` scales the scores: if it
+is small, most of them nearly tie in float32.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Judge a graph whose choices went otherwise than PyTorch's: with the same choices everything can be compared.
 
-Scores that rounding cannot tell apart are chosen between by chance, and all that is behind such a choice differs. So
+Chance decides between scores that nearly tie, and all that is behind such a choice differs. So
 the graph is run with its choices shown. Each must be the best of the graph's own scores, exactly, by PyTorch's
 definition of it; those scores are compared with PyTorch's as outputs are. PyTorch is then run in float64 and in float32
 with the places that the graph picked, and every element of every output is compared: none is left out.

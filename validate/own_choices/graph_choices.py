@@ -29,7 +29,7 @@ class ChoosingNode:
 
 @dataclass(frozen=True)
 class Picked:
-    """What a node of a graph read and gave in one run."""
+    """The scores that a node of a graph read in one run, and the places that it gave."""
 
     node: ChoosingNode
     scores: Array

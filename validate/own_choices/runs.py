@@ -13,13 +13,14 @@ from ..cases import Case
 from ..floors import is_amplified, larger
 from ..metrics import Array, Floor, Reference, measure
 from ..near_ties import Choice, NearTies
+from .pairing import NotComparable
 
 Outputs = dict[str, Array]
 
 
 @dataclass(frozen=True)
 class GivenChoices:
-    """What each choice of a run picks.
+    """The places that the choices of a run pick.
 
     Attributes:
         places: What the choices pick, by their number among all choices among places.
@@ -31,7 +32,7 @@ class GivenChoices:
 
 
 class Runs(Protocol):
-    """What computes the truth and what rounds: a module or a graph.
+    """A module or a graph, which computes the truth and what rounds.
 
     The scores of the choices that are given are among the outputs. NotComparable is raised if a run cannot be made.
     """
@@ -114,7 +115,10 @@ class GivenReferences:
             return self.runs.truth(Case.of(case.name, feeds), given)[0]
 
         ties = NearTies(truth, (), (), precision, lambda _, draw: truth)
-        return ties.integers(first, case.feeds, run, self.runs.seed)
+        floors = ties.integers(first, case.feeds, run, self.runs.seed)
+        if moved := [name for name, floor in floors.items() if floor.max]:
+            raise NotComparable(f"rounding decides most of the whole numbers of {moved[0]}")
+        return floors
 
 
 def _types(outputs: Outputs) -> Outputs:
