@@ -69,7 +69,7 @@ def _record(key: str, case: Case, reference: Reference) -> tuple[dict[str, Array
             ties = {"ties": found.unsettled is not None}
             lower[precision] = {"l2": repr(float(found.l2)), "max": repr(float(found.max)), **ties}
         outputs.append(entry)
-    arrays |= {f"{key}/places/{number}": one.picked for number, one in enumerate(reference.choices)}
+    arrays |= {f"{key}/places/{number}": np.asarray(one.picked) for number, one in enumerate(reference.choices)}
     entry = {
         "key": key,
         "name": case.name,

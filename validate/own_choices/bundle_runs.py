@@ -60,8 +60,7 @@ class BundleRuns(GraphRuns):
         given = GivenChoices(places, {})
         self._hold(case, given, recorded)
         # by the graph's names in every case, since not every case has recorded ones
-        names = ({"operator": one.operator, "line": one.line, "scores": one.scores} for one in own)
-        return [replace(stand_for[one.line], **name) for one, name in zip(own, names, strict=True)]
+        return [replace(stand_for[one.line], operator=one.operator, line=one.line, scores=one.scores) for one in own]
 
     def _hold(self, case: Case, given: GivenChoices, recorded: Reference) -> None:
         """Raise NotComparable if the graph's float64 with the recorded choices is not the recorded truth."""

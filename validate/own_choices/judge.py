@@ -129,7 +129,7 @@ class OwnChoices:
                     answer = _Answer(outputs | self._scores(case, pairs))
                     found += judge_case(answer, case, reference, slices=slices, io=io, **allowed)
         found += [(ORDINARY, one) for one in slices.lost(precision)]
-        result = stage_result(stage, found, picks.words, unchecked=slices.never_finite())
+        result = stage_result(stage, found, picks.words, unchecked=slices.never_compared())
         if not result.has_own_picks:
             return replace(result, why=f"{result.why}; {picks.words}")
         picks.require_spread(precision)

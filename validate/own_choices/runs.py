@@ -37,7 +37,10 @@ class Runs(Protocol):
     The scores of the choices that are given are among the outputs. NotComparable is raised if a run cannot be made.
     """
 
-    seed: int
+    @property
+    def seed(self) -> int:
+        """The seed of whatever is drawn."""
+        ...
 
     @property
     def source(self) -> str:
