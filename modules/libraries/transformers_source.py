@@ -42,6 +42,8 @@ TASKS = (
 )
 # the names of an input that is an image or a clip
 INPUTS = ("pixel_values", "pixel_values_videos")
+# what a model takes beside an image that was cut into patches before
+OF_PATCHES = ("spatial_shapes", "grid_thw", "image_grid_thw", "pixel_position_ids")
 
 
 @dataclass(frozen=True)
@@ -232,29 +234,26 @@ def classes_of(model_type: str, task: str) -> tuple[str, ...]:
 
 
 def _head(model_type: str, name: str) -> type[Any]:
-    """Return the class of a model type by its first task, else the model without a head.
-
-    Raises InputError if it has none of images.
-    """
+    """Return the class of a model type by its first task, else the model without a head; InputError if it has none."""
     for task in TASKS:
         for one in classes_of(model_type, task):
             kind: type[Any] = getattr(transformers, one)
             return kind
     bare = modeling_auto.MODEL_MAPPING_NAMES.get(model_type, "")
-    found = getattr(transformers, bare, None) if isinstance(bare, str) and bare else None
-    if found is not None and image_input(found):
+    found = _attribute(bare) if isinstance(bare, str) and bare else None
+    if _is(found, transformers.PreTrainedModel):
         return cast(type[Any], found)
-    others = image_classes(CONFIG_MAPPING[model_type].__module__.replace(".configuration_", ".modeling_"))
-    advice = " or ".join(f"{PREFIX}{one}" for one in others) or "its class, as transformers:RTDetrForObjectDetection"
     raise InputError(
         f"received target {PREFIX}{name}, a model type without a head for images; expected a detector, a segmenter, a "
-        f"classifier or a backbone; name {advice}"
+        "classifier or a backbone; name its class, as transformers:RTDetrForObjectDetection"
     )
 
 
 def image_input(kind: type[Any]) -> str:
     """Return the name of the one tensor that a model takes, if that is an image or a clip; "" otherwise."""
     parameters = inspect.signature(kind.forward).parameters
+    if any(name in parameters for name in OF_PATCHES):
+        return ""
     found = next((name for name in INPUTS if name in parameters and not _needed(kind, name)), "")
     main = getattr(kind, "main_input_name", None) or found
     return found if main in (found, "pixel_values") else ""
@@ -262,7 +261,9 @@ def image_input(kind: type[Any]) -> str:
 
 def needed(kind: type[Any]) -> str:
     """Return what a model takes beside an image, in words."""
-    return ", ".join(_needed(kind, *INPUTS)) or str(getattr(kind, "main_input_name", "something else"))
+    of_patches = [name for name in OF_PATCHES if name in inspect.signature(kind.forward).parameters]
+    found = dict.fromkeys([*_needed(kind, *INPUTS), *of_patches])
+    return ", ".join(found) or str(getattr(kind, "main_input_name", "something else"))
 
 
 def _needed(kind: type[Any], *but: str) -> list[str]:

@@ -139,12 +139,14 @@ def test_what_post_processing_reads_is_an_answer():
             r"a folder with config\.json, a model type or a class .* did you mean rt_detr",
         ),
         ("transformers:RTDetrForObjectDetectio", r"did you mean RTDetrForObjectDetection or .*\?$"),
-        ("transformers:bert", "a model type without a head for images"),
+        ("transformers:bert", "a BertModel that takes input_ids; expected a model of pixel_values alone; wrap it"),
+        ("transformers:grounding-dino", "a GroundingDinoModel that takes input_ids; .*; wrap it"),
+        ("transformers:siglip2", "a Siglip2ForImageClassification that takes spatial_shapes; .* alone; wrap it"),
         (
             "transformers:CLIPModel",
             "a CLIPModel that takes input_ids; .* of pixel_values alone; use .*transformers:CLIPVisionModel",
         ),
-        ("transformers:owlv2", "a model type without a head for images; .* name transformers:Owlv2VisionModel"),
+        ("transformers:owlv2", "an? Owlv2Model that takes input_ids; .* use transformers:Owlv2VisionModel, or wrap it"),
         ("transformers:owner/name", "found none there; correct the path, or add --pretrained"),
         ("transformers:rt_detr:num_layers=3", "received option 'num_layers' of transformers:rt_detr"),
         (
