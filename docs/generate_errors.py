@@ -201,6 +201,11 @@ STEPS = (
     Step("Checkpoints", f"attn2trt deploy py:nets:gate {SMALL} --checkpoint missing.safetensors"),
     Step(
         "",
+        f"attn2trt deploy py:nets:gate {SMALL} --checkpoint ''",
+        note="An empty text, which a shell makes of a variable without a value:",
+    ),
+    Step(
+        "",
         f"attn2trt deploy py:nets:gate {SMALL} --checkpoint text.safetensors",
         quoted="is not safetensors (…); expected",
     ),
@@ -266,6 +271,7 @@ STEPS = (
     Step("", "attn2trt cost gate --runtime tensorrt --precision fp16"),
     Step("Plans", "attn2trt compile holiday"),
     Step("", "attn2trt compile gate --profile batch=1:2:64", note="Ranges that the bundle was not checked for:"),
+    Step("", "attn2trt compile gate --profile batch=9:1:1"),
     Step("Sweeps", "attn2trt sweep sweep.toml -o holiday"),
     Step("", "attn2trt sweep key.toml"),
     Step("", "attn2trt sweep option.toml"),

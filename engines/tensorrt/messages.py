@@ -58,7 +58,7 @@ def _of_module(node: str, modules: Mapping[str, str]) -> str:
 # What TensorRT complains of, and what to do about it; the first that is found is taken.
 ADVICE = (
     (
-        r"no importer registered|unsupported op|no parser registered|it has no operator",
+        r"no importer registered|unsupported op|no parser registered|it has no operator|plugin (?:was )?not found",
         "replace that operation in the module, or use a newer TensorRT",
     ),
     (r"only .* (?:is|are) supported", "keep that module in float32 with --keep-fp32, or replace that operation"),
