@@ -95,6 +95,7 @@ class Slices:
     _largest: dict[str, tuple[float, float]] = field(default_factory=dict)
     # the outputs by name, and if one had elements in any case
     _is_there: dict[str, bool] = field(default_factory=dict)
+    _left_out: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, reference: Reference, outputs: Mapping[str, Any], *, is_ordinary: bool) -> None:
         """Count one case; ``reference`` has the floors of float32. Outputs of a wrong shape or type are left out."""
@@ -145,6 +146,18 @@ class Slices:
                 else:  # an axis that grows with the input has no channels
                     before = None
             self._axes[name, axis] = before
+
+    def leave_out(self, name: str, case: str) -> None:
+        """Note a case in which an output is not judged, since its source's own float32 is not what its float64 is."""
+        self._left_out.setdefault(name, []).append(case)
+
+    def left_out(self) -> str:
+        """Return what was not judged, in words; "" if nothing was left out."""
+        return "; ".join(
+            f"{name} not judged in case {', '.join(cases)}: {self.source}'s own float32 does not give there what its "
+            "float64 does"
+            for name, cases in self._left_out.items()
+        )
 
     def never_compared(self) -> list[str]:
         """Return one sentence for every output that is empty in all cases, or has slices that are finite in none."""

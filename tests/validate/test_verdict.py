@@ -15,7 +15,7 @@ from attn2trt.core.tensor_spec import TensorSpec
 from attn2trt.errors import InputError
 from attn2trt.validate.case_judgement import judge_case
 from attn2trt.validate.cases import Case, Feeds
-from attn2trt.validate.metrics import Floor, Reference
+from attn2trt.validate.metrics import Floor, Reference, measure
 from attn2trt.validate.stages.judge import Loaded, StageJudge, judge, judge_stages
 from attn2trt.validate.stages.stage import LAYERS, Stage
 from attn2trt.validate.verdict import StageResult, Verdict, built, not_checked
@@ -78,6 +78,39 @@ def test_one_failed_case_among_many_fails_the_stage_and_is_named() -> None:
     found = judge(ORT, lambda feeds: healthy(feeds) if next(calls) != 1 else {"y": X}, [pair(name) for name in "abc"])
     assert found.why.startswith("case b, output y")
     assert "2 of 4" in found.why  # the variation of all cases is one more
+
+
+@pytest.mark.parametrize(
+    ("kind", "own", "status"),
+    [
+        ("zeros", math.nan, "passed"),
+        ("saturated", 1e9, "passed"),
+        ("zeros", None, "failed"),
+        ("normal", math.nan, "failed"),
+    ],
+)
+def test_extreme_inputs_on_which_float32_itself_fails_are_named_and_not_judged(
+    kind: str, own: float | None, status: str
+) -> None:
+    """A deviation of zero, and an exponential out of range: PyTorch's own float32 is not what its float64 is."""
+    case, reference = pair()
+    single = reference.outputs32["y"].copy()
+    if own is not None:
+        single[0, 0] = own
+    floors = {"y": measure(single, reference.outputs64["y"])}
+    extreme = replace(case, name="extreme", kind=kind), replace(reference, outputs32={"y": single}, floors=floors)
+    calls = iter(range(9))
+
+    def run(feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        found = healthy(feeds)
+        return found if next(calls) == 0 else {"y": np.full_like(found["y"], math.nan)}
+
+    found = judge(ORT, run, [pair("one"), extreme])
+    assert found.status == status
+    if status == "passed":
+        assert found.why == (
+            "y not judged in case extreme: PyTorch's own float32 does not give there what its float64 does"
+        )
 
 
 def sized(name: str, **sizes: int) -> tuple[Case, Reference]:

@@ -121,7 +121,8 @@ class StageJudge:
         if not self._found:
             return not_checked(self.stage, "; ".join(without) or self.without_cases)
         lost = [(ORDINARY, one) for one in self.slices.lost(self.allowed)]
-        return stage_result(self.stage, [*self._found, *lost], unchecked=[*self.slices.never_compared(), *without])
+        unchecked = [*self.slices.never_compared(), *without]
+        return stage_result(self.stage, [*self._found, *lost], self.slices.left_out(), unchecked=unchecked)
 
     def rows(self, pairs: Iterable[tuple[Case, Reference]]) -> list[StageResult]:
         """Compare the rows of a batch: one stage, or none if the runtime did not load."""
