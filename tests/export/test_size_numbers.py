@@ -134,3 +134,16 @@ def test_a_size_that_float32_rounds_alike_is_no_restriction(tmp_path: Path) -> N
         Ones(lambda x: int(x.shape[0] * 0.5) + math.ceil(x.shape[1] / 3)), tmp_path, RANGES, (6, 5)
     )
     assert graph.axes == target.axes
+
+
+class Quiet(nn.Module):
+    """Shares of a large image, all of them below 1e-5, and half of them for one height."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        shares = (x * 0.1).flatten().softmax(0).reshape(x.shape)
+        return shares * 0.5 if x.shape[0] == 303 else shares
+
+
+def test_a_branch_shows_in_an_output_however_small_it_is(tmp_path: Path) -> None:
+    _, graph = exported(Quiet(), tmp_path, "dim0=296:300:310", (300, 400))
+    assert 303 not in graph.axes["dim0"].sizes
