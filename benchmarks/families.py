@@ -41,6 +41,7 @@ DYNAMIC = "batch=1:2:3"
 SIZES = (96, 128, 160, 192, 224, 256)
 MINUTES = 30  # for one row
 BAD = ("silently wrong", "false alarm", "traceback")
+NOT_MEASURED = "not measured"  # a family that an earlier run had no model of
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,8 @@ def in_own_process(family: str) -> dict[str, Any]:
 
 def page(document: dict[str, Any]) -> str:
     """The docs page."""
-    rows = document["rows"]
+    rows = [row for row in document["rows"] if row["result"] != NOT_MEASURED]
+    missing = [f"`{row['family']}`" for row in document["rows"] if row["result"] == NOT_MEASURED]
     count = Counter(row["result"] for row in rows)
     alarms = ["false alarm"] if count["false alarm"] else []
     others = ("refused", "failed verdict", *alarms, "silently wrong", "fails", "traceback")
@@ -158,6 +160,7 @@ def page(document: dict[str, Any]) -> str:
         *count_statuses(rows),
         "",
         *table("family | model | parameters | image | result", map(_cells, rows)),
+        *(["", f"Not measured yet: {', '.join(missing)}."] if missing else []),
     ]
     return "\n".join(lines) + "\n"
 
