@@ -68,7 +68,7 @@ def test_a_photograph_becomes_what_timm_makes_of_it(photograph: Path, crop_mode:
     options = {"crop_pct": 0.875, "crop_mode": crop_mode, "interpolation": "bicubic", "mean": mean, "std": std}
     transform = transforms_imagenet_eval(size, **options)
     for step in transform.transforms:
-        if hasattr(step, "interpolation"):  # timm up to 1.0.27 forgets it if height and width differ
+        if hasattr(step, "interpolation"):  # timm up to 1.0.30 forgets it if height and width differ
             step.interpolation = InterpolationMode.BICUBIC
     backbone = Backbone("", "", mean=mean, std=std, crop=0.875, resize=_RESIZE[crop_mode])
     found = fed(photograph, (1, 3, *size), backbone.preprocessing)

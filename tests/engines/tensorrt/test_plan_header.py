@@ -76,5 +76,5 @@ def test_another_version_is_one_line(header: PlanHeader, runs: bool, monkeypatch
 
 def test_without_a_gpu_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(foreign_plan, "why_no_flavour", lambda flavour: "no NVIDIA driver")
-    with pytest.raises(MissingRequirement, match=r"which cannot run here: no NVIDIA driver; expected a machine with"):
+    with pytest.raises(MissingRequirement, match=r"which cannot run here: no NVIDIA driver; expected an NVIDIA GPU"):
         foreign_plan.require_here(Path("a.plan"), PlanHeader(RTX, Version(1, 7, 1)))

@@ -60,10 +60,10 @@ def used(source: str, objects: Mapping[str, str] = OBJECTS) -> Iterator[str]:
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.Attribute):
             continue
-        chain = dotted(node).removeprefix("self.").split(".")
+        chain = dotted(node).removeprefix("self.").removeprefix("library.").split(".")
         if chain[0] in ("trt", "_trt") and len(chain) > 1 and chain[1][:1].isupper():
             yield ".".join(chain[1:3])
-        elif chain[0] in objects and len(chain) == 2:
+        elif chain[0] in objects and len(chain) == 2 and not chain[1].startswith("__"):
             yield f"{objects[chain[0]]}.{chain[1]}"
 
 
