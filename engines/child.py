@@ -84,9 +84,26 @@ def answer_each(
 ) -> None:
     """Answer, in the child, every message with what ``answer`` returns or raises, until the parent closes stdin."""
     while (message := receive(sys.stdin.buffer)) is not None:
-        try:
-            header, arrays = answer(*message)
-        except Exception as error:
-            send(stream, failure(error))
-        else:
-            send(stream, header, arrays)
+        _answer_message(answer, message, stream)
+
+
+def answer_first(answer: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
+    """Say, in the child, that it is there, and answer its first message with what ``answer`` returns or raises."""
+    stream = answers()
+    send(stream, {})
+    message = receive(sys.stdin.buffer)
+    if message is not None:
+        _answer_message(lambda header, _arrays: (answer(header), None), message, stream)
+
+
+def _answer_message(
+    answer: Callable[[Mapping[str, Any], Arrays], tuple[Mapping[str, Any], Arrays | None]],
+    message: tuple[dict[str, Any], Arrays],
+    stream: IO[bytes],
+) -> None:
+    try:
+        header, arrays = answer(*message)
+    except Exception as error:
+        send(stream, failure(error))
+    else:
+        send(stream, header, arrays)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ...core.bundle import spec_from_json, spec_to_json
-from ...core.channel import failure
 from ...core.tensor_spec import Axis
-from ..channel import receive, send
-from ..child import answers
+from ..child import answer_first
 from .build import BuildOptions, Order, build
 from .profiles import Profile
 
@@ -21,17 +18,7 @@ PATHS = ("graph", "plan", "log", "cache", "layers")
 
 def main() -> None:
     """Build what the first message orders."""
-    stream = answers()
-    send(stream, {})
-    message = receive(sys.stdin.buffer)
-    if message is None:
-        return
-    try:
-        found = build(order_from_json(message[0]))
-    except Exception as error:
-        send(stream, failure(error))
-    else:
-        send(stream, found)
+    answer_first(lambda message: build(order_from_json(message)))
 
 
 def order_to_json(order: Order) -> dict[str, Any]:

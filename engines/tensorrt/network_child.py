@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
-from ...core.channel import failure
 from ...errors import CheckFailed
-from ..channel import receive, send
-from ..child import answers
+from ..child import answer_first
 from .build import Order, parsed
 from .build_child import order_from_json
 from .device import Device
@@ -21,17 +19,12 @@ from .network_digest import network_digest
 
 def main() -> None:
     """Parse the graphs of the orders in the first message."""
-    stream = answers()
-    send(stream, {})
-    message = receive(sys.stdin.buffer)
-    if message is None:
-        return
-    try:
-        found = digests([order_from_json(order) for order in message[0]["orders"]], Path(message[0]["log"]))
-    except Exception as error:
-        send(stream, failure(error))
-    else:
-        send(stream, {"digests": found})
+    answer_first(_answer)
+
+
+def _answer(message: Mapping[str, Any]) -> dict[str, Any]:
+    orders = [order_from_json(order) for order in message["orders"]]
+    return {"digests": digests(orders, Path(message["log"]))}
 
 
 def digests(orders: Sequence[Order], log: Path) -> list[str]:
