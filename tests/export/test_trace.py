@@ -267,6 +267,17 @@ def test_what_makes_the_module_for_any_size_comes_first(tmp_path: Path) -> None:
         trace(target, OfOneSize().eval(), tmp_path / "m.onnx", opset=17)
 
 
+def hold_at_every_size(module: nn.Module, folder: Path) -> None:
+    """Trace a module of one image, and compare its graph with it at sizes that were not traced."""
+    graph = trace(target_of(module), module.eval(), folder / "m.onnx", opset=17)
+    assert graph.axes == AXES
+    session = onnxruntime.InferenceSession(graph.path)
+    for shape in ((1, 3, 4, 5), (5, 3, 9, 4)):
+        image = torch.randn(shape)
+        (found,) = session.run(None, {"image": image.numpy()})
+        np.testing.assert_allclose(found, module(image).numpy(), rtol=1e-5, atol=1e-5)
+
+
 class SplitByBatch(nn.Module):
     """Stands for a head that takes the levels of its batch apart, which a backbone gave as one."""
 
@@ -278,13 +289,7 @@ class SplitByBatch(nn.Module):
 
 
 def test_a_split_by_a_size_holds_at_every_size(tmp_path: Path) -> None:
-    graph = trace(target_of(SplitByBatch()), SplitByBatch().eval(), tmp_path / "m.onnx", opset=17)
-    assert graph.axes == AXES
-    session = onnxruntime.InferenceSession(graph.path)
-    for shape in ((1, 3, 4, 5), (5, 3, 9, 4)):
-        image = torch.randn(shape)
-        (found,) = session.run(None, {"image": image.numpy()})
-        np.testing.assert_allclose(found, SplitByBatch()(image).numpy(), rtol=1e-5, atol=1e-5)
+    hold_at_every_size(SplitByBatch(), tmp_path)
 
 
 class NormalisedBySizes(nn.Module):
@@ -299,10 +304,4 @@ class NormalisedBySizes(nn.Module):
 
 
 def test_a_tensor_of_sizes_holds_at_every_size(tmp_path: Path) -> None:
-    graph = trace(target_of(NormalisedBySizes()), NormalisedBySizes().eval(), tmp_path / "m.onnx", opset=17)
-    assert graph.axes == AXES
-    session = onnxruntime.InferenceSession(graph.path)
-    for shape in ((1, 3, 4, 5), (5, 3, 9, 4)):
-        image = torch.randn(shape)
-        (found,) = session.run(None, {"image": image.numpy()})
-        np.testing.assert_allclose(found, NormalisedBySizes()(image).numpy(), rtol=1e-5, atol=1e-5)
+    hold_at_every_size(NormalisedBySizes(), tmp_path)
