@@ -130,6 +130,7 @@ def document(found: list[Outcome], seed: int) -> dict[str, Any]:
     """The results as plain data."""
     faults = [outcome for outcome in found if outcome.fault != "none"]
     return heading("torch", "timm", "onnx", "onnxsim") | {
+        "command": f"python benchmarks/localize.py --seed {seed}",
         "method": f"one node broken per graph, seed {seed}; counts from a ratio of {2 * LIMIT:g}",
         "faults": len(faults),
         "module_right": sum(outcome.is_right for outcome in faults),
@@ -163,7 +164,7 @@ def page(results: dict[str, Any]) -> str:
     lines = [
         "# Where: is the module that is named the broken one?",
         "",
-        generated("python benchmarks/localize.py", results),
+        generated(results["command"], results),
         "",
         f"Each fault changes one node of an exported or simplified graph ({results['method']}).",
         f"Of {results['faults']} faults the module was named rightly in **{results['module_right']}**, the very",
