@@ -201,6 +201,39 @@ def test_a_call_that_is_not_in_the_graph_is_distinguished_from_the_one_that_is(t
     assert "a call of this module is missing" in found.detail
 
 
+class ClosedTwice(nn.Module):
+    """One gate for two inputs; its activation gives zeros for both, so that its last layer gives its bias twice."""
+
+    class Gate(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+            nn.init.constant_(self.first.bias, -100.0)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.sigmoid(self.last(torch.relu(self.first(x))))
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.gate = self.Gate()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.gate(x) - x.flip(2) * self.gate(x.flip(2))
+
+
+def test_a_call_that_gives_the_numbers_of_an_earlier_one_is_judged_as_that_is(tmp_path: Path) -> None:
+    def edit(model: onnx.ModelProto) -> None:
+        convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+        del convolutions[-1].input[2]
+
+    module = ClosedTwice().eval()
+    graph, case = exported(module, tmp_path)
+    found = locate(module, edited(graph, tmp_path / "broken.onnx", edit), case, optimise=False)
+    assert found is not None
+    assert (found.module, found.op_type) == ("gate.last", "Conv")
+
+
 class Steps(nn.Module):
     """An activation as a function at the end of a module, one between two modules, and one that is the last module."""
 

@@ -114,17 +114,21 @@ class _Claims:
 
     def __init__(self) -> None:
         self._owners: dict[str, str] = {}
-        self._seen: set[tuple[tuple[int, ...], bytes]] = set()
+        self._seen: dict[tuple[tuple[int, ...], bytes], tuple[str, int]] = {}
 
     def is_repetition(self, moment: Moment, truth: Array) -> bool:
-        """Return True if an operator gave these very numbers before; takes note of what an operator gives."""
+        """Return True if another operator gave these very numbers before; takes note of what an operator gives.
+
+        The same one in another call of its module gives a tensor of its own: a gate that is closed gives zeros twice.
+        """
         if moment.kind not in ("op", "part"):
             return False
         digest = (truth.shape, hashlib.blake2b(truth.tobytes(), digest_size=16).digest())
+        step = (moment.path, moment.number)
         if digest in self._seen:
-            return True
+            return self._seen[digest] != step
         if moment.kind == "op":
-            self._seen.add(digest)
+            self._seen[digest] = step
         return False
 
     def is_free(self, name: str, moment: Moment) -> bool:
