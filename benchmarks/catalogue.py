@@ -2,8 +2,8 @@
 
 Usage: python benchmarks/catalogue.py [--jobs N] [--resume] [NAME ...]. Every target is also judged on the photographs
 that scikit-image ships. Writes benchmarks/results/catalogue.json and docs/catalogue.md after every row, and takes up
-an interrupted run of the same code and versions; --resume also keeps rows that passed with other code. With
-NAMEs it prints their rows and writes nothing.
+an interrupted run of the same code and versions; --resume also keeps rows that passed in other runs, and says so.
+With NAMEs it prints their rows; with --resume, too, it stores them beside the rows that are there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from code_hash import code_hash
 from page_text import generated, table
-from stored_results import heading, row_options, rows_before, side_by_side, store
+from stored_results import heading, of_earlier_runs, row_options, rows_before, side_by_side, store
 
 import attn2trt
 from attn2trt.errors import Attn2trtError
@@ -116,6 +116,7 @@ def page(document: dict[str, Any]) -> str:
         "*Ratio*: the largest error over all cases, in units of what PyTorch float32 itself loses on the same input;",
         "8 is the limit. *Sizes*: how many different combinations of batch, height and width were compared.",
         "*Photographs*: batches of the photographs that scikit-image ships.",
+        *of_earlier_runs(document["rows"]),
         "",
         *table(
             "target | verdict | sizes | cases | photographs | ratio: torch → onnx | simplified | ONNX Runtime",
@@ -140,11 +141,12 @@ def main(names: list[str], jobs: int, *, resume: bool) -> int:
         "sources": code_hash(ROOMS),
         "rows": [],
     }
-    if not names:
-        document["rows"] = rows_before(RESULTS, document, lambda row: resume and row["passed"])
+    stores = resume or not names
+    if stores:
+        document["rows"] = rows_before(RESULTS, document, lambda row: resume and (bool(names) or row["passed"]))
     rows = {row["target"]: row for row in document["rows"]}
-    order = names or targets()
-    wanted = [name for name in order if name not in rows]
+    order = targets() if stores else names
+    wanted = names or [name for name in order if name not in rows]
     with tempfile.TemporaryDirectory() as images:
         photographs(Path(images))
         measured = side_by_side(measure, [(name, Path(images)) for name in wanted], jobs)
@@ -152,11 +154,13 @@ def main(names: list[str], jobs: int, *, resume: bool) -> int:
             rows[row["target"]] = row
             print(f"{number}/{len(wanted)} {row['target']}", "passed" if row["passed"] else row["why"], flush=True)
             document["rows"] = [rows[name] for name in order if name in rows]
-            if not names:
+            if stores:
                 store(document, RESULTS, PAGE, page(document))
     return 0 if all(row["passed"] for row in document["rows"]) else 1
 
 
 if __name__ == "__main__":
-    options = row_options(__doc__, "NAME", kept="the rows that passed with other code, too").parse_args()
+    options = row_options(
+        __doc__, "NAME", kept="the rows that passed in other runs, too", stores_named=True
+    ).parse_args()
     sys.exit(main(options.names, options.jobs, resume=options.resume))

@@ -2,8 +2,9 @@
 
 Usage: python benchmarks/families.py [--jobs N] [--resume] [FAMILY ...]. A family is a module of timm.models. Each row
 runs in a process of its own, so that a crash or a hang is a row too. Writes benchmarks/results/families.json and
-docs/families.md after every row and takes up an interrupted run of the same code and versions; --resume
-also keeps right rows of other code. With FAMILY names it prints their rows and writes nothing.
+docs/families.md after every row and takes up an interrupted run of the same code and versions; --resume also keeps
+right rows of other runs, and says so. With FAMILY names it prints their rows; with --resume, too, it stores them
+beside the rows that are there.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from catalogue import ROOMS
 from code_hash import code_hash
 from outcomes import Outcome, count_statuses, judge, line, shorten
 from page_text import generated, table
-from stored_results import heading, row_options, rows_before, store
+from stored_results import heading, of_earlier_runs, row_options, rows_before, store
 from torch import nn
 
 import attn2trt
@@ -158,6 +159,7 @@ def page(document: dict[str, Any]) -> str:
         + ", ".join(f"{result}: {count[result]}" for result in others)
         + ".",
         *count_statuses(rows),
+        *of_earlier_runs(rows),
         "",
         *table("family | model | parameters | image | result", map(_cells, rows)),
         *(["", f"Not measured yet: {', '.join(missing)}."] if missing else []),
@@ -175,16 +177,17 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 def main(names: list[str], jobs: int, *, resume: bool) -> int:
     """Measure every family, or those named; exit code 1 if one is wrong in silence or raised."""
-    order = names or list(families())
+    stores = resume or not names
+    order = list(families()) if stores else names
     document: dict[str, Any] = heading("torch", "timm", "onnx", "onnxruntime-gpu", "onnxsim") | {
         "sources": code_hash(ROOMS),
         "rows": [],
     }
     rows: dict[str, dict[str, Any]] = {}
-    if not names:
-        kept = rows_before(RESULTS, document, lambda row: resume and row["result"] == "right")
+    if stores:
+        kept = rows_before(RESULTS, document, lambda row: resume and (bool(names) or row["result"] == "right"))
         rows = {row["family"]: row for row in kept}
-    wanted = [family for family in order if family not in rows]
+    wanted = names or [family for family in order if family not in rows]
     with ThreadPoolExecutor(jobs) as pool:
         for number, job in enumerate(as_completed([pool.submit(in_own_process, family) for family in wanted]), 1):
             row = job.result()
@@ -192,7 +195,7 @@ def main(names: list[str], jobs: int, *, resume: bool) -> int:
             found = [row["family"], row.get("model", "-"), row["result"], row.get("why", "")]
             print(f"{number}/{len(wanted)}", *found, sep=" | ", flush=True)
             document["rows"] = [rows[family] for family in order if family in rows]
-            if not names:
+            if stores:
                 store(document, RESULTS, PAGE, page(document))
     return 1 if any(row["result"] in BAD for row in rows.values()) else 0
 
@@ -207,7 +210,7 @@ def check(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    parser = row_options(__doc__, "FAMILY", kept="the right rows of other code, too")
+    parser = row_options(__doc__, "FAMILY", kept="the right rows of other runs, too", stores_named=True)
     parser.add_argument("--row", metavar="FAMILY", help="measure this one in this process and print its row as JSON")
     options = parser.parse_args()
     check([*options.names, *filter(None, [options.row])])

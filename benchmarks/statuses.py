@@ -4,7 +4,7 @@ Usage: python benchmarks/statuses.py [--before CHECKOUT] [--jobs N] [TARGET ...]
 line at its traced size, on random weights; a graph whose verdict failed is compared with eager PyTorch (outcomes.py),
 and is a false alarm if it is right. CHECKOUT is a folder with the earlier version's package, as of commit 0cd25e4.
 Without TARGETs it writes benchmarks/results/statuses.json and docs/statuses.md after every row, and keeps the rows of
-the same code that are there.
+the same code that are there, and what the earlier version came to.
 """
 
 from __future__ import annotations
@@ -121,10 +121,13 @@ def main(names: Sequence[str], *, before: Path | None, jobs: int) -> int:
         "sources": code_hash(ROOMS),
         "rows": [],
     }
-    stored = [] if names else rows_before(RESULTS, document)
-    rows = {row["target"]: row for row in stored if before is None or "before" in row}
+    stored = [] if names else rows_before(RESULTS, document, lambda row: "before" in row)
+    earlier = {row["target"]: {"before": row["before"]} for row in stored if "before" in row}
+    of_same_code = [row for row in stored if "measured" not in row]
+    rows = {row["target"]: row for row in of_same_code if before is None or "before" in row}
     left = [name for name in names or TARGETS if name not in rows]
-    for row in side_by_side(both, [(name, TARGETS.get(name, ""), before) for name in left], jobs):
+    for measured in side_by_side(both, [(name, TARGETS.get(name, ""), before) for name in left], jobs):
+        row = earlier.get(measured["target"], {}) | measured
         rows[row["target"]] = row
         found = [f"{when} {row[when]['status']} {row[when]['why']}" for when in ("before", "now") if when in row]
         print(row["target"], *found, sep=" | ", flush=True)

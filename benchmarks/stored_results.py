@@ -17,13 +17,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from page_text import versions_text
+
 Row = dict[str, Any]
+# the day, the versions and the code of which a run's rows are
+ORIGIN = ("date", "versions", "sources")
 
 
-def row_options(about: str | None, metavar: str, *, kept: str) -> argparse.ArgumentParser:
-    """Return the options of a benchmark that measures named rows side by side; ``kept`` says what --resume keeps."""
+def row_options(about: str | None, metavar: str, *, kept: str, stores_named: bool = False) -> argparse.ArgumentParser:
+    """Return the options of a benchmark that measures named rows side by side.
+
+    ``kept`` says what --resume keeps; ``stores_named``: with it, named rows are stored beside those.
+    """
+    named = "only these; printed, and with --resume stored" if stores_named else "only these, printed and not written"
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar=metavar, help="only these, printed and not written")
+    parser.add_argument("names", nargs="*", metavar=metavar, help=named)
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes (default: the number of cores)")
     parser.add_argument("--resume", action="store_true", help=f"keep {kept}")
     return parser
@@ -41,11 +49,25 @@ def heading(*packages: str) -> dict[str, Any]:
 def rows_before(
     results: Path, document: Mapping[str, Any], keeps: Callable[[Row], bool] = lambda _: False
 ) -> list[Row]:
-    """Return the stored rows of the same versions: all of them if the code is the same, else those to be kept."""
+    """Return the stored rows of the same code and versions, and of those of others the rows to be kept.
+
+    A row of other code or versions notes its own, with its day, as ``measured``.
+    """
     before = json.loads(results.read_text()) if results.exists() else {}
-    if before.get("versions") != document["versions"]:
-        return []
-    return [row for row in before["rows"] if before.get("sources") == document["sources"] or keeps(row)]
+    origin = {key: before[key] for key in ORIGIN if key in before}
+    is_same = all(origin.get(key) == document[key] for key in ("versions", "sources"))
+    found = {} if is_same else {"measured": origin}
+    return [found | row for row in before.get("rows", ()) if (is_same and "measured" not in row) or keeps(row)]
+
+
+def of_earlier_runs(rows: Iterable[Row]) -> list[str]:
+    """Return the note of a page some of whose rows were kept from earlier runs: how many, of when and what."""
+    runs = [row["measured"] for row in rows if "measured" in row]
+    notes = []
+    for run in sorted({json.dumps(run, sort_keys=True) for run in runs}):
+        origin = json.loads(run)
+        notes.append(f"{runs.count(origin)} rows are of an earlier run, on {origin['date']} ({versions_text(origin)}).")
+    return ["", *notes] if notes else []
 
 
 def side_by_side(measure: Callable[..., Any], calls: Iterable[Sequence[object]], jobs: int | None) -> Iterator[Any]:

@@ -21,7 +21,7 @@ from code_hash import code_hash
 from exported_graphs import BACKBONES, EXAMPLES, PRECISIONS, TARGETS, export, precisions_of, target_of
 from page_text import generated, table
 from real_builder import TAKEN, ask, short
-from stored_results import heading, row_options, rows_before, side_by_side, store
+from stored_results import heading, of_earlier_runs, row_options, rows_before, side_by_side, store
 
 from attn2trt.engines.tensorrt.targets import DEFAULT
 from attn2trt.errors import Attn2trtError
@@ -73,6 +73,7 @@ def page(document: dict[str, Any]) -> str:
         generated("python benchmarks/tensorrt_builds.py", document),
         "",
         f"Built: {count[BUILT]} of {count[BUILT] + count[REFUSED]} graphs. {INTRODUCTION}",
+        *of_earlier_runs(rows),
     ]
     groups = {"Blocks": BLOCKS, "Networks of the blocks' papers": BACKBONES, "Examples": EXAMPLES}
     for title, names in groups.items():
@@ -130,5 +131,5 @@ def _line(row: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    options = row_options(__doc__, "TARGET", kept="what was built with other code, too").parse_args()
+    options = row_options(__doc__, "TARGET", kept="what was built in other runs, too").parse_args()
     sys.exit(main(options.names, options.jobs, resume=options.resume))

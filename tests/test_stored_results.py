@@ -1,0 +1,54 @@
+"""Rows that a benchmark keeps of earlier runs, and what its page says of them."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+NOW = {"date": "2", "versions": {"torch": "2.2"}, "sources": "new", "rows": []}
+
+
+@pytest.fixture(scope="module")
+def stored() -> ModuleType:
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        return importlib.import_module("stored_results")
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+
+
+def write(folder: Path, rows: list[dict[str, Any]], **changed: Any) -> Path:
+    path = folder / "results.json"
+    path.write_text(json.dumps({**NOW, **changed, "rows": rows}))
+    return path
+
+
+def test_rows_of_the_same_code_and_versions_are_kept_as_they_are(stored: ModuleType, tmp_path: Path) -> None:
+    assert stored.rows_before(write(tmp_path, [{"name": "a"}], date="1"), NOW) == [{"name": "a"}]
+    assert stored.rows_before(tmp_path / "none.json", NOW) == []
+    assert stored.of_earlier_runs([{"name": "a"}]) == []
+
+
+@pytest.mark.parametrize("changed", [{"sources": "old"}, {"versions": {"torch": "2.1"}}])
+def test_others_are_kept_on_request_and_noted(stored: ModuleType, tmp_path: Path, changed: dict[str, Any]) -> None:
+    path = write(tmp_path, [{"name": "a"}, {"name": "b"}], date="1", **changed)
+    assert stored.rows_before(path, NOW) == []
+    (kept,) = stored.rows_before(path, NOW, lambda row: row["name"] == "a")
+    assert kept["measured"] == {key: ({**NOW, "date": "1"} | changed)[key] for key in ("date", "versions", "sources")}
+    torch = changed.get("versions", NOW["versions"])["torch"]
+    note = f"1 rows are of an earlier run, on 1 (torch {torch})."
+    assert stored.of_earlier_runs([kept, {"name": "c"}]) == ["", note]
+
+
+def test_a_row_that_was_kept_before_stays_what_it_was(stored: ModuleType, tmp_path: Path) -> None:
+    origin = {"date": "0", "versions": {"torch": "2.0"}, "sources": "oldest"}
+    path = write(tmp_path, [{"name": "a", "measured": origin}, {"name": "b"}])
+    assert stored.rows_before(path, NOW) == [{"name": "b"}]
+    assert stored.rows_before(path, NOW, lambda _: True)[0]["measured"] == origin
