@@ -33,9 +33,12 @@ RESULTS, PAGE = ROOT / "benchmarks/results/mutants.json", ROOT / "docs/mutants.m
 LIMITS = ROOT / "benchmarks/results/limit.json"
 BLOCK_AXES = "batch=1:2:3,height=6:8:13,width=6:8:13"
 IMAGE = ("2x3x64x64", "batch=1:2:3,height=48:64:81,width=48:64:81")
-# name: shape, axes, mutants of each operator and graph, random inputs of the search
+MODULES = "benchmarks/mutation/modules.py"
+# name, that of a class in MODULES for what no block of the catalog has: shape, axes, mutants of each operator and
+# graph, random inputs of the search
 MODELS: dict[str, tuple[str, str, int, int]] = {
-    **dict.fromkeys(("se", "cbam", "eca", "coord_att", "gam"), ("2x16x8x8", BLOCK_AXES, 4, 300)),
+    **dict.fromkeys(("se", "cbam", "eca", "coord_att", "gam", "shuffle_attention"), ("2x16x8x8", BLOCK_AXES, 4, 300)),
+    **dict.fromkeys(("MaskedAttention", "Pyramid", "FixedPoint"), ("2x16x8x8", BLOCK_AXES, 4, 300)),
     "psa": ("2x64x8x8", BLOCK_AXES, 4, 300),
     "resnet18+cbam": (*IMAGE, 3, 200),
     "mobilenetv2_050+coord_att": (*IMAGE, 3, 200),
@@ -90,7 +93,8 @@ def examined(name: str, seed: int = SEED, verbose: bool = False) -> dict[str, An
     by: Counter[str] = Counter()
     missed = []
     with tempfile.TemporaryDirectory() as folder:
-        healthy_model = HealthyModel(name, shape, dynamic, Path(folder), seed=seed, inputs=inputs)
+        spec = f"{ROOT / MODULES}:{name}" if name[0].isupper() else name
+        healthy_model = HealthyModel(spec, shape, dynamic, Path(folder), seed=seed, inputs=inputs)
         for which, model in healthy_model.graphs.items():
             for mutant in mutants(model, healthy_model.anatomy(which), each=each, seed=seed):
                 outcome = healthy_model.outcome(mutant)

@@ -9,6 +9,13 @@ from .graph import Patient, attribute, set_attribute
 
 REDUCTIONS = ("ReduceMean", "ReduceMax", "ReduceSum", "ReduceMin")
 
+# the first is the default
+RESIZE_MODES = {
+    "coordinate_transformation_mode": ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"),
+    "nearest_mode": ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil"),
+    "mode": ("nearest", "linear"),
+}
+
 
 def _spatial(patient: Patient, node: onnx.NodeProto) -> int:
     return max(len(patient.shape(node.input[0])) - 2, 0)
@@ -222,6 +229,48 @@ def height_for_width(patient: Patient, node: onnx.NodeProto, rng: np.random.Gene
     return "input transposed: height for width"
 
 
+def resize_rescaled(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator) -> str:
+    """A Resize by sizes in place of scales, which samples in another ratio, or by the traced scales."""
+    before, after = patient.shape(node.input[0]), patient.shape(node.output[0])
+    if node.op_type != "Resize" or not before or not after:
+        return ""
+    given = [*node.input, "", "", ""]
+    if given[3]:
+        scales = np.array(after, np.float32) / np.array(before, np.float32)
+        del node.input[1:]
+        node.input.extend(["", patient.constant(scales)])
+        return f"sizes -> scales {scales.tolist()}"
+    size = patient.fresh("size")
+    patient.graph.node.insert(patient.position(node), onnx.helper.make_node("Shape", [given[0]], [size]))
+    del node.input[1:]
+    node.input.extend(["", "", size])
+    # size · scale, rounded down, built in front of the Resize
+    for op, more, attributes in (
+        ("Cast", [], {"to": onnx.TensorProto.FLOAT}),
+        ("Mul", [given[2]], {}),
+        ("Floor", [], {}),
+        ("Cast", [], {"to": onnx.TensorProto.INT64}),
+    ):
+        patient.before(node, 3, op, *more, **attributes)
+    return "scales -> the sizes that they give"
+
+
+def resize_mode_changed(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator) -> str:
+    """A Resize with another coordinate mode, way of rounding to the nearest or interpolation."""
+    if node.op_type != "Resize":
+        return ""
+    name = ("coordinate_transformation_mode", "nearest_mode", "mode")[int(rng.integers(3))]
+    default, *others = RESIZE_MODES[name]
+    is_nearest = attribute(node, "mode", b"nearest") == b"nearest"
+    if name == "nearest_mode" and not is_nearest:
+        return ""
+    mode = attribute(node, name, default.encode()).decode()
+    left = [other for other in (default, *others) if other != mode]
+    changed = left[int(rng.integers(len(left)))]
+    set_attribute(node, name, changed)
+    return f"{name} {mode} -> {changed}"
+
+
 OPERATORS = (
     reduction_replaced,
     reduction_axis,
@@ -239,4 +288,6 @@ OPERATORS = (
     groups_rolled,
     image_mirrored,
     height_for_width,
+    resize_rescaled,
+    resize_mode_changed,
 )

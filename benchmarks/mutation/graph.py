@@ -84,6 +84,9 @@ class Patient:
         self._weights[name] = self.graph.initializer[-1]
         return name
 
+    def ints(self, *values: int) -> str:
+        return self.constant(np.array(values, np.int64))
+
     def replace_weight(self, node: onnx.NodeProto, index: int, values: Array) -> None:
         """Give this node alone other constants: a module that is called twice is broken in one call."""
         node.input[index] = self.constant(values.astype(self.array(node.input[index]).dtype))
@@ -105,6 +108,26 @@ class Patient:
         node.output[0] = name
         new = helper.make_node(op, [name, *more], [wanted], name=self.fresh(op), **attributes)
         self.graph.node.insert(self.position(node) + 1, new)
+
+    def behind(self, node: onnx.NodeProto, parts: Callable[[str, str], Sequence[onnx.NodeProto]]) -> None:
+        """Put several operators behind the first output; ``parts`` makes them from what they read and give."""
+        wanted, healthy = node.output[0], self.fresh("healthy")
+        node.output[0] = healthy
+        for offset, part in enumerate(parts(healthy, wanted), start=self.position(node) + 1):
+            self.graph.node.insert(offset, part)
+
+    def join(self, node: onnx.NodeProto, ranges: Sequence[tuple[int, int]], axis: int) -> None:
+        """Replace the first output by ranges of itself along one axis, one after the other."""
+
+        def parts(healthy: str, wanted: str) -> list[onnx.NodeProto]:
+            names = [self.fresh("range") for _ in ranges]
+            slices = [
+                helper.make_node("Slice", [healthy, self.ints(start), self.ints(end), self.ints(axis)], [name])
+                for (start, end), name in zip(ranges, names, strict=True)
+            ]
+            return [*slices, helper.make_node("Concat", names, [wanted], axis=axis)]
+
+        self.behind(node, parts)
 
     def become(self, node: onnx.NodeProto, op: str, inputs: Sequence[str] | None = None, **attributes: Any) -> None:
         """Turn a node into another operator in its place."""

@@ -97,13 +97,16 @@ class HealthyModel:
     def caught(self, run: Run) -> str:
         """Return the first case that fails, with what decided; empty if the verdict passes.
 
-        Cases are judged one by one, since the first failure decides.
+        Cases are judged one by one, since the first failure decides; then together, for what is judged over all cases.
         """
         for case, reference in self.pairs:
             result = judge(Stage("mutant"), run, [(case, reference)])
             if result.status == "failed":
                 which = next(found.which for _, found in result.comparisons if not found.passed)
                 return f"{case.name} ({which})"
+        together = judge(Stage("mutant"), run, self.pairs)
+        if together.status == "failed":
+            return f"all cases: {together.why}"
         result = compare_rows(run, self.pairs, Stage("mutant", kind=ROWS))
         return "" if result.status != "failed" else f"{ROWS}: {result.why}"
 

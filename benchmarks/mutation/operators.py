@@ -9,10 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from . import geometry, sizes, weights, wiring
+from . import geometry, sizes, values, weights, wiring
 from .graph import Anatomy, Operator, Patient
 
-OPERATORS: tuple[Operator, ...] = (*weights.OPERATORS, *wiring.OPERATORS, *geometry.OPERATORS, *sizes.OPERATORS)
+OPERATORS: tuple[Operator, ...] = (
+    *weights.OPERATORS,
+    *wiring.OPERATORS,
+    *geometry.OPERATORS,
+    *sizes.OPERATORS,
+    *values.OPERATORS,
+)
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,8 @@ def _head(document: Mapping[str, Any]) -> str:
             "one fault at a time. Each broken graph goes through the real verdict: `validate.stages.judge` on the",
             "cases of `validate.cases.make_cases` with the references of `validate.reference`, then",
             "`validate.batch_consistency` and the contract check.",
+            "Three models are modules of `benchmarks/mutation/modules.py`, with what no block of the catalog has:",
+            "masks, whole numbers, maps resized by a fraction.",
             "",
             f"- A mutant *counts* if it loads and some input moves its output by more than {TIMES * LIMIT:g} floors or",
             f"  makes it fail to run. That is {TIMES:g} times the verdict's limit of {LIMIT:g}. Searched:",

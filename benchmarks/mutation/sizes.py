@@ -13,10 +13,6 @@ def _pick(rng: np.random.Generator, values: list[int]) -> int:
     return values[int(rng.integers(len(values)))]
 
 
-def _ints(patient: Patient, *values: int) -> str:
-    return patient.constant(np.array(values, np.int64))
-
-
 def mean_baked(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator) -> str:
     """A mean that divides by the traced number of positions."""
     axes, shape = attribute(node, "axes"), patient.shape(node.input[0])
@@ -26,7 +22,7 @@ def mean_baked(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator)
         return ""
     count = int(np.prod([shape[axis] for axis in axes]))
     kept = attribute(node, "keepdims", 1)
-    patient.become(node, "ReduceSum", [node.input[0], _ints(patient, *axes)], keepdims=kept)
+    patient.become(node, "ReduceSum", [node.input[0], patient.ints(*axes)], keepdims=kept)
     patient.after(node, "Div", patient.constant(np.float32(count)))
     return f"mean divides by {count}, the traced count"
 
@@ -41,7 +37,7 @@ def reduction_cut(patient: Patient, node: onnx.NodeProto, rng: np.random.Generat
     if not over:
         return ""
     axis = _pick(rng, over)
-    patient.before(node, 0, "Slice", _ints(patient, 0), _ints(patient, shape[axis]), _ints(patient, axis))
+    patient.before(node, 0, "Slice", patient.ints(0), patient.ints(shape[axis]), patient.ints(axis))
     return f"reduces the first {shape[axis]} of axis {axis}, the traced size"
 
 
@@ -55,7 +51,7 @@ def reduction_misses_last(patient: Patient, node: onnx.NodeProto, rng: np.random
         return ""
     axis, late = _pick(rng, over), int(rng.integers(2))
     ends = np.iinfo(np.int64).max if late else -1
-    patient.before(node, 0, "Slice", _ints(patient, late), _ints(patient, ends), _ints(patient, axis))
+    patient.before(node, 0, "Slice", patient.ints(late), patient.ints(ends), patient.ints(axis))
     return f"reduction without the {'first' if late else 'last'} of axis {axis}"
 
 
@@ -72,12 +68,12 @@ def reduction_floored(patient: Patient, node: onnx.NodeProto, rng: np.random.Gen
     source = node.input[0]
     size = patient.fresh("size")
     patient.graph.node.insert(patient.position(node), onnx.helper.make_node("Shape", [source], [size]))
-    patient.before(node, 0, "Slice", _ints(patient, 0), size, _ints(patient, axis))
+    patient.before(node, 0, "Slice", patient.ints(0), size, patient.ints(axis))
     # ends = Shape[axis] // unit * unit, built in front of the Slice
     cut = patient.graph.node[patient.position(node) - 1]
-    patient.before(cut, 2, "Gather", _ints(patient, axis), axis=0)
-    patient.before(cut, 2, "Div", _ints(patient, unit))
-    patient.before(cut, 2, "Mul", _ints(patient, unit))
+    patient.before(cut, 2, "Gather", patient.ints(axis), axis=0)
+    patient.before(cut, 2, "Div", patient.ints(unit))
+    patient.before(cut, 2, "Mul", patient.ints(unit))
     return f"reduces axis {axis} up to a multiple of {unit}"
 
 
@@ -97,7 +93,7 @@ def shape_baked(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator
     elif rng.integers(2):
         free = _pick(rng, list(range(len(baked))))
         baked[free] = -1
-    node.input[1] = _ints(patient, *baked)
+    node.input[1] = patient.ints(*baked)
     return f"{node.op_type} to {baked}"
 
 
@@ -108,7 +104,7 @@ def size_baked(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator)
         return ""
     axis = _pick(rng, dynamic)
     size = patient.shape(node.output[0])[axis]
-    patient.after(node, "Slice", _ints(patient, 0), _ints(patient, size), _ints(patient, axis))
+    patient.after(node, "Slice", patient.ints(0), patient.ints(size), patient.ints(axis))
     return f"cut to {size}, the traced size of axis {axis}"
 
 
@@ -119,7 +115,7 @@ def first_row_for_all(patient: Patient, node: onnx.NodeProto, rng: np.random.Gen
     index = int(rng.integers(2))
     if 0 not in patient.anatomy.dynamic_axes(node.input[index]):
         return ""
-    patient.before(node, index, "Slice", _ints(patient, 0), _ints(patient, 1), _ints(patient, 0))
+    patient.before(node, index, "Slice", patient.ints(0), patient.ints(1), patient.ints(0))
     return f"operand {index} of row 0 for every row"
 
 
@@ -130,18 +126,7 @@ def rows_rolled(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator
     if not axes:
         return ""
     axis, largest = _pick(rng, axes), np.iinfo(np.int64).max
-    source, first, rest = node.output[0], patient.fresh("last"), patient.fresh("rest")
-    healthy = patient.fresh("healthy")
-    node.output[0] = healthy
-    at = patient.position(node) + 1
-    make, ints = onnx.helper.make_node, _ints
-    parts = [
-        make("Slice", [healthy, ints(patient, -1), ints(patient, largest), ints(patient, axis)], [first]),
-        make("Slice", [healthy, ints(patient, 0), ints(patient, -1), ints(patient, axis)], [rest]),
-        make("Concat", [first, rest], [source], axis=axis),
-    ]
-    for offset, part in enumerate(parts):
-        patient.graph.node.insert(at + offset, part)
+    patient.join(node, [(-1, largest), (0, -1)], axis)
     return f"axis {axis} rolled by one"
 
 
@@ -168,21 +153,37 @@ def index_off_by_one(patient: Patient, node: onnx.NodeProto, rng: np.random.Gene
 
 def one_pixel_off(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator) -> str:
     """The last column of a tensor replaced by the one before it."""
-    shape, largest = patient.shape(node.output[0]), np.iinfo(np.int64).max
+    shape = patient.shape(node.output[0])
     if len(shape) != 4 or shape[3] < 3:
         return ""
-    source, body, last, healthy = node.output[0], patient.fresh("body"), patient.fresh("last"), patient.fresh("healthy")
-    node.output[0] = healthy
-    at = patient.position(node) + 1
-    make, ints = onnx.helper.make_node, _ints
-    parts = [
-        make("Slice", [healthy, ints(patient, 0), ints(patient, -1), ints(patient, 3)], [body]),
-        make("Slice", [body, ints(patient, -1), ints(patient, largest), ints(patient, 3)], [last]),
-        make("Concat", [body, last], [source], axis=3),
-    ]
-    for offset, part in enumerate(parts):
-        patient.graph.node.insert(at + offset, part)
+    patient.join(node, [(0, -1), (-2, -1)], 3)
     return "last column repeats the one before"
+
+
+def middle_swapped(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator) -> str:
+    """The first two of a middle axis, as heads or channels, exchanged."""
+    shape = patient.shape(node.output[0])
+    axes = [axis for axis, size in enumerate(shape) if 0 < axis < len(shape) - 1 and size > 1]
+    if not axes:
+        return ""
+    axis = _pick(rng, axes)
+    patient.join(node, [(1, 2), (0, 1), (2, np.iinfo(np.int64).max)], axis)
+    return f"the first two of axis {axis} swapped"
+
+
+def output_emptied(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator) -> str:
+    """An output of the graph without elements, at every size or up to the traced one."""
+    shape = patient.shape(node.output[0])
+    if not shape or node.output[0] not in {value.name for value in patient.graph.output}:
+        return ""
+    dynamic = patient.anatomy.dynamic_axes(node.output[0])
+    if dynamic and rng.integers(2):
+        axis, end = _pick(rng, dynamic), np.iinfo(np.int64).max
+        start = shape[axis]
+    else:
+        axis, start, end = _pick(rng, list(range(len(shape)))), 0, 0
+    patient.after(node, "Slice", patient.ints(start), patient.ints(end), patient.ints(axis))
+    return f"axis {axis} of an output cut to {start}:{end if not start else ''}"
 
 
 OPERATORS = (
@@ -196,4 +197,6 @@ OPERATORS = (
     rows_rolled,
     index_off_by_one,
     one_pixel_off,
+    middle_swapped,
+    output_emptied,
 )

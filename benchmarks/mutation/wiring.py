@@ -39,6 +39,29 @@ def inputs_swapped(patient: Patient, node: onnx.NodeProto, rng: np.random.Genera
     return f"operands {first} and {second} swapped"
 
 
+def parts_swapped(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator) -> str:
+    """Two parts of a tensor that was split, of a Split or of two Slices, each in place of the other."""
+    if node.op_type == "Split" and len(node.output) > 1:
+        first, second = (int(k) for k in rng.choice(len(node.output), 2, replace=False))
+        node.output[first], node.output[second] = node.output[second], node.output[first]
+        return f"outputs {first} and {second} swapped"
+    if node.op_type != "Slice":
+        return ""
+    others = [
+        other
+        for other in patient.graph.node
+        if other.op_type == "Slice"
+        and other.input[0] == node.input[0]
+        and list(other.input[1:]) != list(node.input[1:])
+    ]
+    if not others:
+        return ""
+    other = others[int(rng.integers(len(others)))]
+    for index in (1, 2):
+        node.input[index], other.input[index] = other.input[index], node.input[index]
+    return f"bounds of {other.name}, which has those of this"
+
+
 def activation_dropped(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator) -> str:
     """Remove an activation."""
     if node.op_type not in ACTIVATIONS:
@@ -190,6 +213,7 @@ def gemm_scaled(patient: Patient, node: onnx.NodeProto, rng: np.random.Generator
 OPERATORS = (
     input_replaced,
     inputs_swapped,
+    parts_swapped,
     activation_dropped,
     activation_doubled,
     activation_added,

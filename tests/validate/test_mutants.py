@@ -85,6 +85,36 @@ def test_the_search_stays_inside_the_ranges_and_repeats(tools: Any, healthy_mode
             np.testing.assert_array_equal(value, again.feeds[name])
 
 
+MASKS = ("mask_fill_changed", "middle_swapped", "output_emptied", "parts_swapped")
+NUMBERS = ("whole_number_off_by_one", "rounding_changed", "output_emptied")
+RESIZES = ("resize_rescaled", "resize_mode_changed", "parts_swapped")
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"), [("MaskedAttention", MASKS), ("FixedPoint", NUMBERS), ("Pyramid", RESIZES)]
+)
+def test_masks_whole_numbers_and_resized_maps_are_judged(
+    tools: Any, tmp_path: Path, name: str, wanted: tuple[str, ...]
+) -> None:
+    """Each way to break them counts somewhere, and wherever it does, it is caught."""
+    make, operators = tools("mutation.healthy_model").HealthyModel, tools("mutation.operators")
+    spec = f"{ROOT}/benchmarks/mutation/modules.py:{name}"
+    healthy = make(spec, "2x16x8x8", "height=6:8:9", tmp_path, seed=3, inputs=6, simplified=False)
+    chosen = [operator for operator in operators.OPERATORS if operator.__name__ in wanted]
+    broken = operators.mutants(
+        healthy.graphs["exported"], healthy.anatomy("exported"), each=2, seed=3, operators=chosen
+    )
+    outcomes = [(mutant, healthy.outcome(mutant)) for mutant in broken]
+    assert [f"{mutant.what}: {outcome.by}" for mutant, outcome in outcomes if outcome.status == "missed"] == []
+    assert {mutant.operator for mutant, outcome in outcomes if outcome.status == "caught"} == set(wanted)
+
+
+def test_every_way_to_break_a_graph_counts_somewhere(tools: Any) -> None:
+    rows = json.loads((ROOT / "benchmarks/results/mutants.json").read_text())["rows"].values()
+    counting = {name for row in rows for name, counts in row["operators"].items() if counts.get("caught")}
+    assert set(tools("mutants").summaries()) - counting == set()
+
+
 def test_the_stored_results_meet_what_is_claimed(tools: Any) -> None:
     results = ROOT / "benchmarks/results"
     mutants, limits = (json.loads((results / f"{name}.json").read_text()) for name in ("mutants", "limit"))
