@@ -93,7 +93,7 @@ def write_script(
 
 
 def inference_script(
-    name: str, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis], opset: int, *, truth: str = "PyTorch"
+    name: str, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis], opset: int, *, truth: str
 ) -> str:
     """Return a complete Python script that runs the bundle's graph once on its first recorded case.
 

@@ -275,7 +275,7 @@ def keeper(graph: OnnxGraph, within: Sequence[str]) -> Callable[[str], str]:
     return lambda node: BY_PATTERN if any(is_within(path, within) for path in graph.modules_of(node)) else ""
 
 
-def _lowest_opset(model: ir.Model, low: Precision, kept_by: Callable[[str], str], allowed: Collection[str] = ()) -> int:
+def _lowest_opset(model: ir.Model, low: Precision, kept_by: Callable[[str], str], allowed: Collection[str]) -> int:
     """The lowest opset, the graph's own or above, at which everything that can be lowered has a form in ``low``."""
     from .passes.float_policy import first_opset, plan
 

@@ -91,9 +91,7 @@ def _example(spec: TensorSpec, shape: tuple[int, ...]) -> Tensor:
 
 
 @contextmanager
-def refused_sizes(
-    name: str, shapes: Mapping[str, tuple[int, ...]], advice: Callable[[], str] = lambda: ""
-) -> Iterator[None]:
+def refused_sizes(name: str, shapes: Mapping[str, tuple[int, ...]], advice: Callable[[], str]) -> Iterator[None]:
     """Turn what a forward pass raises into SizesRefused, one line with the sizes that it was given and ``advice``."""
     try:
         yield

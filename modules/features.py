@@ -55,9 +55,7 @@ def kept_keys(model: nn.Module, indices: Sequence[int]) -> Collection[str]:
     return {key.removeprefix("model.") for key in pruned.state_dict()}
 
 
-def parse_indices(
-    name: str, options: Mapping[str, str], arguments: Mapping[str, Any] | None = None
-) -> tuple[int, ...] | None:
+def parse_indices(name: str, options: Mapping[str, str], arguments: Mapping[str, Any] | None) -> tuple[int, ...] | None:
     """The indices that the options of backbone ``name`` ask for, all without ``out_indices``; None for the classifier.
 
     ``arguments`` are those that it is made with. Raises InputError for a value of another kind.

@@ -51,7 +51,7 @@ class Point:
 
 
 def family_points(
-    model: nn.Module, name: str, block: str, own: Sequence[nn.Module], info: BlockInfo | None = None
+    model: nn.Module, name: str, block: str, own: Sequence[nn.Module], info: BlockInfo | None
 ) -> tuple[list[Point], int]:
     """The points for this block and the number of stages; ``own`` are the blocks put in before.
 

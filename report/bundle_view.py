@@ -80,7 +80,7 @@ class BundleView:
         return self.verdicts[0]
 
 
-def bundle_view(bundle: Bundle, shown: Path, *, number: int = 1) -> BundleView:
+def bundle_view(bundle: Bundle, shown: Path, *, number: int) -> BundleView:
     """The view of a bundle, the ``number``-th of its page; ``shown`` is its path as the user writes it.
 
     Raises InputError for an entry of the manifest that cannot be read.

@@ -64,7 +64,7 @@ def _limits(verdict: Verdict) -> str:
     return f"{LIMIT:g} of them" + (f" ({', '.join(lower)})" if lower else "")
 
 
-def shown_status(stage: StageResult, source: str = PYTORCH) -> str:
+def shown_status(stage: StageResult, source: str) -> str:
     """Return the status as people read it; ``source`` names whose float64 the truth is."""
     return stage.status.replace(PYTORCH, source)
 

@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..modules.shapes import named, parse_shape
 
 
-def sizes_at(bundle: Bundle, plan: Plan, shapes: Sequence[str] = ()) -> dict[str, int]:
+def sizes_at(bundle: Bundle, plan: Plan, shapes: Sequence[str]) -> dict[str, int]:
     """Return the size of every axis of a bundle.
 
     Raises InputError for shapes that are not the bundle's, and for sizes that no profile of the plan holds.

@@ -119,14 +119,14 @@ class BuildChild(Child):
         return self.answer("building the plan")[0]
 
 
-def start_build(order: Order, *, seconds: float = BUILD_SECONDS) -> BuildChild:
+def start_build(order: Order, *, seconds: float) -> BuildChild:
     """Have ``build`` work on the order in a process of its own."""
     child = BuildChild("engines.tensorrt.build_child", who=FLAVOURS[order.flavour].title, seconds=seconds)
     child.tell(order_to_json(order))
     return child
 
 
-def networks_of(orders: Sequence[Order], *, seconds: float = PARSE_SECONDS) -> list[str]:
+def networks_of(orders: Sequence[Order], *, seconds: float) -> list[str]:
     """Return the hash of the network that TensorRT parses of each graph, in a process of its own; "" for one without.
 
     Raises what ``load`` raises, and Interrupted if the process dies or takes more ``seconds``.

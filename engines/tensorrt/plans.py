@@ -157,7 +157,7 @@ def file_name(
     return f"{FOLDER}/{'+'.join(map(sm, capabilities))}-{flavour.tag}{version}-{precision}{'-tuned' * tuned}.plan"
 
 
-def log_name(flavour: Flavour, precision: str, *, tuned: bool = False) -> str:
+def log_name(flavour: Flavour, precision: str, *, tuned: bool) -> str:
     """Return the path in the bundle of the last build's log of this flavour and precision."""
     name = f"{precision}{'-tuned' * tuned}.log"
     return f"{FOLDER}/{name}" if flavour is TENSORRT else f"{FOLDER}/{flavour.tag}-{name}"

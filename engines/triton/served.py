@@ -49,7 +49,7 @@ class ServedVersion:
 
 
 def find_served(
-    client: TritonClient, bundle: Bundle, *, model: str = "", version: str = "", precision: str | None = None
+    client: TritonClient, bundle: Bundle, *, model: str, version: str, precision: str | None
 ) -> list[ServedVersion]:
     """Return the versions to judge: those of the ``model``, or all that serve this bundle.
 

@@ -14,7 +14,6 @@ from ..tensorrt.plans import Plan, is_measured, is_of_its_graph, plans_of
 from ..tensorrt.profiles import Profile
 
 Backend = Literal["tensorrt", "onnxruntime", "python"]
-BACKENDS: tuple[Backend, ...] = ("tensorrt", "onnxruntime", "python")
 AUTO = "auto"
 PLAN, GRAPH, PROGRAM = "model.plan", "model.onnx", "model.py"
 
@@ -52,7 +51,7 @@ def choose_sources(
     Args:
         bundle: The bundle, whose files are those of its manifest.
         precisions: Those to serve; all of the bundle's if None.
-        backend: One of BACKENDS for all, or AUTO: the plans of a precision if there are any, else its graph.
+        backend: A Backend for all, or AUTO: the plans of a precision if there are any, else its graph.
         tensorrt: The version of TensorRT whose plans are taken, if the bundle holds plans of several.
 
     Raises:

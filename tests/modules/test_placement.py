@@ -14,18 +14,18 @@ from attn2trt.modules.paper_places import MOBILENETV2, RESNET, SITES
 from attn2trt.modules.placement import insert
 
 
-def place(spec, size=64):
+def place(spec):
     """The backbone with its blocks, without the weights' calibration."""
     parsed = parse(spec)
     model = create(parsed.base.name)
-    insert(model, parsed.base.name, parsed.insertions, lambda: [torch.zeros(1, 3, size, size)])
+    insert(model, parsed.base.name, parsed.insertions, lambda: [torch.zeros(1, 3, 64, 64)])
     return model
 
 
-def place_shapes(spec, size=64):
+def place_shapes(spec):
     """The same without any values."""
     with torch.device("meta"):
-        return place(spec, size)
+        return place(spec)
 
 
 def count(model):

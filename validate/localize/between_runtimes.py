@@ -59,7 +59,7 @@ class TruthSession:
 
 
 def locate_node(
-    graph: Path, opener: Opener, case: Case, reference: Reference, *, made_of: Path | None = None
+    graph: Path, opener: Opener, case: Case, reference: Reference, *, made_of: Path | None
 ) -> Location | None:
     """Return the first node of a graph file whose value leaves float64 in the runtime that ``opener`` opens it in.
 

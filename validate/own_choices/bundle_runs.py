@@ -75,7 +75,7 @@ class BundleRuns(GraphRuns):
 
 @contextmanager
 def bundle_choices(
-    bundle: Bundle, pairs: Iterable[tuple[Case, Reference]], max_error: float | None = None
+    bundle: Bundle, pairs: Iterable[tuple[Case, Reference]], max_error: float | None
 ) -> Iterator[OwnChoices]:
     """Judge stages of a bundle with the choices of their graphs, for as long as the evaluators run.
 

@@ -120,7 +120,7 @@ def read_stage(entry: Mapping[str, Any]) -> Stage:
     return stage
 
 
-def plan_stage(flavour: str, precision: str, kind: str = VALUES, *, tuned: bool = False) -> Stage:
+def plan_stage(flavour: str, precision: str, kind: str = VALUES, *, tuned: bool) -> Stage:
     """Return the stage of a plan of this TensorRT and precision, of the tuned graph or of the precision's own."""
     return Stage(TUNED_PLAN[flavour] if tuned else flavour, precision, kind)
 

@@ -123,7 +123,7 @@ def _as_declared(array: npt.NDArray[Any], dtype: str, rank: int) -> npt.NDArray[
 
 
 def judge_served(
-    client: TritonClient, bundle: Bundle, served: ServedVersion, pairs: Pairs, *, max_error: float | None = None
+    client: TritonClient, bundle: Bundle, served: ServedVersion, pairs: Pairs, *, max_error: float | None
 ) -> list[StageResult]:
     """Judge a version of a model on the recorded cases that it takes, then the rows of a batch: whole, and alone."""
     stage = Stage(TRITON[client.address.protocol], served.precision)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ....core.bundle import sha256
-from ....core.progress import Progress, silent
+from ....core.progress import Progress
 from ....errors import CheckFailed, InputError, MissingRequirement
 from ..flavours import sm
 from ..targets import name_targets
@@ -65,7 +65,7 @@ def choose_targets(asked: Sequence[str], toolkit: Toolkit) -> tuple[str, ...]:
 
 
 def build_plugin(
-    folder: Path, toolkit: Toolkit, headers: Headers, targets: Sequence[str], *, progress: Progress = silent
+    folder: Path, toolkit: Toolkit, headers: Headers, targets: Sequence[str], *, progress: Progress
 ) -> PluginBuild:
     """Compile the library and the kernels into an empty ``folder``.
 
