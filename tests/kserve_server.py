@@ -73,68 +73,71 @@ class Server:
 _MODEL = re.compile(r"/v2/models/(?P<name>[^/]+)(/versions/(?P<version>\d+))?(?P<what>/config|/infer)?")
 
 
-def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        wbufsize = -1  # one packet for head and body: two would wait for each other
-        disable_nagle_algorithm = True
+class _Handler(BaseHTTPRequestHandler):
+    served: Server
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # one packet for head and body: two would wait for each other
+    disable_nagle_algorithm = True
 
-        def log_message(self, *_: Any) -> None:
+    def log_message(self, *_: Any) -> None:
+        return None
+
+    def do_GET(self) -> None:
+        if self.path == "/v2":
+            return self._json({"name": "pretended", "version": "1", "extensions": []})
+        name, model, what = self._asked()
+        if model is None:
+            return self._json({"error": "Request for unknown model"}, 404)
+        return self._json(model.config if what == "/config" else model.metadata(name))
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+        if self.path == "/v2/repository/index":
+            return self._json(self.served.index()) if self.served.has_index else self._json({"error": "none"}, 404)
+        _, model, _ = self._asked()
+        if self.served.is_gone:
+            self.close_connection = True
             return None
+        if model is None:
+            return self._json({"error": "Request for unknown model"}, 404)
+        size = int(self.headers["Inference-Header-Content-Length"])
+        try:
+            outputs = self.served.infer(model, _read_arrays(json.loads(body[:size])["inputs"], body[size:]))
+        except Exception as error:
+            return self._json({"error": str(error)}, 500)
+        return self._arrays(model, outputs)
 
-        def do_GET(self) -> None:
-            if self.path == "/v2":
-                return self._json({"name": "pretended", "version": "1", "extensions": []})
-            found = _MODEL.fullmatch(self.path)
-            model = None if found is None else server.find(found["name"], found["version"] or "")
-            if found is None or model is None:
-                return self._json({"error": "Request for unknown model"}, 404)
-            return self._json(model.config if found["what"] == "/config" else model.metadata(found["name"]))
+    def _asked(self) -> tuple[str, Model | None, str]:
+        """Return the name of the model in the path, the model if the server has it, and what is asked of it."""
+        found = _MODEL.fullmatch(self.path)
+        if found is None:
+            return "", None, ""
+        return found["name"], self.served.find(found["name"], found["version"] or ""), found["what"] or ""
 
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"] or 0))
-            if self.path == "/v2/repository/index":
-                return self._json(server.index()) if server.has_index else self._json({"error": "none"}, 404)
-            found = _MODEL.fullmatch(self.path)
-            model = None if found is None else server.find(found["name"], found["version"] or "")
-            if server.is_gone:
-                self.close_connection = True
-                return None
-            if model is None:
-                return self._json({"error": "Request for unknown model"}, 404)
-            size = int(self.headers["Inference-Header-Content-Length"])
-            try:
-                outputs = server.infer(model, _read_arrays(json.loads(body[:size])["inputs"], body[size:]))
-            except Exception as error:
-                return self._json({"error": str(error)}, 500)
-            return self._arrays(model, outputs)
+    def _arrays(self, model: Model, outputs: Arrays) -> None:
+        raw = [np.ascontiguousarray(value).tobytes() for value in outputs.values()]
+        entries = [
+            {
+                "name": name,
+                "datatype": model.outputs[name][0],
+                "shape": list(value.shape),
+                "parameters": {"binary_data_size": len(data)},
+            }
+            for (name, value), data in zip(outputs.items(), raw, strict=True)
+        ]
+        head = json.dumps({"outputs": entries}).encode()
+        self._send(200, head + b"".join(raw), {"Inference-Header-Content-Length": str(len(head))})
 
-        def _arrays(self, model: Model, outputs: Arrays) -> None:
-            raw = [np.ascontiguousarray(value).tobytes() for value in outputs.values()]
-            entries = [
-                {
-                    "name": name,
-                    "datatype": model.outputs[name][0],
-                    "shape": list(value.shape),
-                    "parameters": {"binary_data_size": len(data)},
-                }
-                for (name, value), data in zip(outputs.items(), raw, strict=True)
-            ]
-            head = json.dumps({"outputs": entries}).encode()
-            self._send(200, head + b"".join(raw), {"Inference-Header-Content-Length": str(len(head))})
+    def _json(self, document: Any, code: int = 200) -> None:
+        self._send(code, json.dumps(document).encode(), {"Content-Type": "application/json"})
 
-        def _json(self, document: Any, code: int = 200) -> None:
-            self._send(code, json.dumps(document).encode(), {"Content-Type": "application/json"})
-
-        def _send(self, code: int, body: bytes, headers: dict[str, str]) -> None:
-            self.send_response(code)
-            for name, value in {**headers, "Content-Length": str(len(body))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            with contextlib.suppress(OSError):  # the client may have gone
-                self.wfile.write(body)
-
-    return Handler
+    def _send(self, code: int, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(code)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        with contextlib.suppress(OSError):  # the client may have gone
+            self.wfile.write(body)
 
 
 def _read_arrays(entries: list[dict[str, Any]], raw: bytes) -> Arrays:
@@ -149,7 +152,8 @@ def _read_arrays(entries: list[dict[str, Any]], raw: bytes) -> Arrays:
 @contextlib.contextmanager
 def over_http(server: Server) -> Iterator[str]:
     """Serve on this machine until the block ends; yields the address."""
-    listening = ThreadingHTTPServer(("127.0.0.1", 0), _handler(server))
+    handler = type("Handler", (_Handler,), {"served": server})
+    listening = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     listening.daemon_threads = True
     thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
@@ -161,9 +165,15 @@ def over_http(server: Server) -> Iterator[str]:
         listening.server_close()
 
 
-@contextlib.contextmanager
-def over_grpc(server: Server) -> Iterator[str]:
-    """Serve on this machine until the block ends; yields the address."""
+def _sent_arrays(request: Any) -> Arrays:
+    return {
+        entry.name: np.frombuffer(raw, TYPES[entry.datatype]).reshape(entry.shape)
+        for entry, raw in zip(request.inputs, request.raw_input_contents, strict=True)
+    }
+
+
+def _add_servicer(server: Server, listening: Any) -> None:
+    """Have a gRPC server answer for the models of ``server``."""
     import grpc
     from google.protobuf import json_format
     from tritonclient.grpc import service_pb2 as pb
@@ -171,11 +181,7 @@ def over_grpc(server: Server) -> Iterator[str]:
 
     class Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
         def _find(self, name: str, version: str, context: Any) -> Model:
-            model = server.find(name, version)
-            if model is None:
-                context.abort(grpc.StatusCode.NOT_FOUND, "Request for unknown model")
-            assert model is not None
-            return model
+            return server.find(name, version) or context.abort(grpc.StatusCode.NOT_FOUND, "Request for unknown model")
 
         def ServerMetadata(self, request: Any, context: Any) -> Any:
             return pb.ServerMetadataResponse(name="pretended", version="1")
@@ -197,12 +203,8 @@ def over_grpc(server: Server) -> Iterator[str]:
             if server.is_gone:
                 context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
             model = self._find(request.model_name, request.model_version, context)
-            feeds = {
-                entry.name: np.frombuffer(raw, TYPES[entry.datatype]).reshape(entry.shape)
-                for entry, raw in zip(request.inputs, request.raw_input_contents, strict=True)
-            }
             try:
-                outputs = server.infer(model, feeds)
+                outputs = server.infer(model, _sent_arrays(request))
             except Exception as error:
                 context.abort(grpc.StatusCode.INTERNAL, str(error))
             answer = pb.ModelInferResponse(model_name=request.model_name)
@@ -211,8 +213,16 @@ def over_grpc(server: Server) -> Iterator[str]:
                 answer.raw_output_contents.append(np.ascontiguousarray(value).tobytes())
             return answer
 
-    listening = grpc.server(ThreadPoolExecutor(4))
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Servicer(), listening)
+
+
+@contextlib.contextmanager
+def over_grpc(server: Server) -> Iterator[str]:
+    """Serve on this machine until the block ends; yields the address."""
+    import grpc
+
+    listening = grpc.server(ThreadPoolExecutor(4))
+    _add_servicer(server, listening)
     port = listening.add_insecure_port("127.0.0.1:0")
     listening.start()
     try:
