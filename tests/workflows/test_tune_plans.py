@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import onnx
 import pytest
 from click.testing import CliRunner
+from in_this_process import InThisProcess
 
 import attn2trt
 from attn2trt.cli.main import group
@@ -73,6 +74,20 @@ class World:
     stop_after: int = 1000
     networks: Mapping[str, str] = field(default_factory=dict)
 
+    def networks_of(self, orders: Sequence[Order], *, seconds: float) -> list[str]:
+        names = [onnx.load(order.graph).doc_string for order in orders]
+        return [self.networks.get(name, name) for name in names]
+
+    def interleave(
+        self, running: Mapping[str, Any], method: Any, cores: object
+    ) -> tuple[dict[str, Samples], dict[str, str]]:
+        self.looks.append(list(running))
+        lengths = {name: 1e6 * self.ms.get(_short(name), 1.0) for name in running}
+        if AS_IT_IS in running:
+            lengths[AS_IT_IS] = 1e6 * self.ms.get(AS_IT_IS, 1.0)
+        rounds = {name: [[int(length + turn)] for turn in range(method.rounds)] for name, length in lengths.items()}
+        return {name: Samples(values) for name, values in rounds.items()}, {}
+
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -92,9 +107,42 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     """A machine with a GPU, on which all takes 1 ms that ``ms`` does not name."""
     found = World([A, B], {}, [], [])
 
-    def build(order: Order) -> Mapping[str, Any]:
-        found.orders.append(order)
-        if len(found.orders) > found.stop_after:
+    class Child(BuildChild):
+        world = found
+
+    class Graphs(ChosenGraphs):
+        world = found
+
+    for module in (tune_plans, here, plan_cache):
+        monkeypatch.setattr(module, "ask_driver", lambda: DRIVER)
+    for module in (here, compiling):
+        monkeypatch.setattr(module, "probe_tensorrt", lambda: USABLE)
+    monkeypatch.setattr(plan_build, "start_build", Child)
+    monkeypatch.setattr(plan_cache, "networks_of", found.networks_of)
+    monkeypatch.setattr(tune_plans, "BundleGraphs", Graphs)
+    monkeypatch.setattr(plan_search, "PlanRunner", _runner)
+    monkeypatch.setattr(timed_run, "interleave", found.interleave)
+    monkeypatch.setattr(timed_run, "TimedProcess", InThisProcess)
+    monkeypatch.setattr(plan_stages, "IsolatedPlan", _as_graph)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return found
+
+
+class BuildChild:
+    """A stand-in for the process that builds a plan: the plan is the graph, with the profiles in it."""
+
+    world: World
+
+    def __init__(self, order: Order, *, seconds: float) -> None:
+        self._order, self.seconds = order, seconds
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def built(self) -> Mapping[str, Any]:
+        order, orders = self._order, self.world.orders
+        orders.append(order)
+        if len(orders) > self.world.stop_after:
             raise KeyboardInterrupt
         model = onnx.load(order.graph)
         if model.doc_string == BREAKS.name:
@@ -102,102 +150,38 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
         model.producer_name = ", ".join(map(str, order.profiles))  # a plan of other ranges is another file
         order.plan.write_bytes(model.SerializeToString())
         order.log.write_text("INFO: built")
-        order.cache.write_text(f"kernels {len(found.orders)}")
+        order.cache.write_text(f"kernels {len(orders)}")
         order.layers.write_text(json.dumps({"Layers": LAYERS}))
         return BUILT
 
-    class Child:
-        def __init__(self, order: Order, *, seconds: float) -> None:
-            self._order, self.seconds = order, seconds
 
-        def __exit__(self, *_: object) -> None:
-            return None
+class ChosenGraphs(tune_plans.BundleGraphs):
+    """The bundle's graph, with the names of the choices as its text in place of what they rewrite."""
 
-        def built(self) -> Mapping[str, Any]:
-            return build(self._order)
+    world: World
 
-    def networks_of(orders: Sequence[Order], *, seconds: float) -> list[str]:
-        names = [onnx.load(order.graph).doc_string for order in orders]
-        return [found.networks.get(name, name) for name in names]
+    def choices(self) -> Sequence[Any]:
+        return self.world.choices
 
-    class Graphs(tune_plans.BundleGraphs):
-        def choices(self) -> Sequence[Any]:
-            return found.choices
+    def pairs(self) -> Sequence[Any]:
+        return self.world.pairs
 
-        def pairs(self) -> Sequence[Any]:
-            return found.pairs
-
-        def write(self, chosen: Sequence[Any], path: Path) -> Mapping[str, str]:
-            if CANNOT in chosen:
-                raise InputError("'cannot' changes nothing beside what else is chosen")
-            super().write((), path)
-            model = onnx.load(path)
-            model.doc_string = " + ".join(choice.name for choice in chosen)
-            if WRONG in chosen:
-                next(node for node in model.graph.node if node.op_type == "Sigmoid").op_type = "Tanh"
-            onnx.save(model, path)
-            return {"sum": "sum_of_all"}
-
-    def interleave(running: Mapping[str, Any], method: Any, cores: object) -> tuple[dict[str, Samples], dict[str, str]]:
-        found.looks.append(list(running))
-        lengths = {name: 1e6 * found.ms.get(_short(name), 1.0) for name in running}
-        if AS_IT_IS in running:
-            lengths[AS_IT_IS] = 1e6 * found.ms.get(AS_IT_IS, 1.0)
-        rounds = {name: [[int(length + turn)] for turn in range(method.rounds)] for name, length in lengths.items()}
-        return {name: Samples(values) for name, values in rounds.items()}, {}
-
-    def runner(plan: Path, about: str, *, graphed: bool, io: str) -> OrtRunner:
-        assert graphed
-        assert json.loads(about)["sha256"]
-        return OrtRunner(plan, CPU)
-
-    for module in (tune_plans, here):
-        monkeypatch.setattr(module, "ask_driver", lambda: DRIVER)
-    monkeypatch.setattr(plan_cache, "ask_driver", lambda: DRIVER)
-    for module in (here, compiling):
-        monkeypatch.setattr(module, "probe_tensorrt", lambda: USABLE)
-    monkeypatch.setattr(plan_build, "start_build", Child)
-    monkeypatch.setattr(plan_cache, "networks_of", networks_of)
-    monkeypatch.setattr(tune_plans, "BundleGraphs", Graphs)
-    monkeypatch.setattr(plan_search, "PlanRunner", runner)
-    monkeypatch.setattr(timed_run, "interleave", interleave)
-    monkeypatch.setattr(timed_run, "TimedProcess", InThisProcess)
-    monkeypatch.setattr(plan_stages, "IsolatedPlan", _as_graph)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return found
+    def write(self, chosen: Sequence[Any], path: Path) -> Mapping[str, str]:
+        if CANNOT in chosen:
+            raise InputError("'cannot' changes nothing beside what else is chosen")
+        super().write((), path)
+        model = onnx.load(path)
+        model.doc_string = " + ".join(choice.name for choice in chosen)
+        if WRONG in chosen:
+            next(node for node in model.graph.node if node.op_type == "Sigmoid").op_type = "Tanh"
+        onnx.save(model, path)
+        return {"sum": "sum_of_all"}
 
 
-class InThisProcess:
-    """A stand-in for ``TimedProcess``."""
-
-    def __init__(self, runner: OrtRunner, *, threads: int) -> None:
-        self._runtime = runner.open(threads)
-        self.device_times: list[int] = []
-
-    def __enter__(self) -> InThisProcess:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-    @property
-    def name(self) -> str:
-        return "ONNX Runtime"
-
-    def load(self) -> dict[str, Any]:
-        return {}
-
-    def run(self, feeds: Any) -> Any:
-        return self._runtime.run(feeds)
-
-    def prepare(self, *_: object, **__: object) -> None:
-        return None
-
-    def warm_up(self, _: float) -> None:
-        return None
-
-    def cpu_seconds(self) -> float:
-        return 0.0
+def _runner(plan: Path, about: str, *, graphed: bool, io: str) -> OrtRunner:
+    assert graphed
+    assert json.loads(about)["sha256"]
+    return OrtRunner(plan, CPU)
 
 
 def _short(form: str) -> str:
