@@ -164,4 +164,12 @@ def test_the_readme_is_short_and_shows_the_output_of_its_first_command(generator
     assert any(line.endswith(f".venv/bin/{shown[1]}") for line in LINES)
     assert "PASSED: " in shown[2]
     assert "tensorrt-rtx fp32" in shown[2]
-    assert generator.with_output(README, shown[2].rstrip("\n")) == README
+    assert generator.with_text(README, generator.OUTPUT, shown[2].rstrip("\n")) == README
+
+
+def test_the_readme_shows_the_failure_of_the_page_about_failures(generator: ModuleType) -> None:
+    failure = generator.failure(generator.FAILURE.read_text())
+    assert re.match(
+        r"torch → onnx  failed  case .* first wrong in \w+ \(\w+ at net\.py:\d+\)", failure.replace("\n ", "")
+    )
+    assert generator.with_text(README, generator.FAILED, failure) == README
