@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ import onnx_ir as ir
 import pytest
 from click.testing import CliRunner
 from foreign_files import convolution, saved
+from in_this_process import InThisProcess
 
 import attn2trt
 from attn2trt.cli.main import group
 from attn2trt.core import graph
 from attn2trt.core.bundle import MODEL, TUNED, Bundle, open_bundle, verify
 from attn2trt.core.manifest import manifest_text
-from attn2trt.engines.timing import rounds, timed_run
+from attn2trt.engines.timing import timed_run
 from attn2trt.engines.timing.method import Method
 from attn2trt.engines.timing.paired import Pair
 from attn2trt.engines.timing.rounds import Samples
@@ -44,15 +46,23 @@ Speeds = Mapping[str, float]
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("deployed")
     for name in ("coord_att", "se"):
-        attn2trt.deploy(name, out=folder / name, shapes=["2x16x8x6"], dynamic="batch=1:2:4,height=4:8:9")
+        attn2trt.deploy(
+            name,
+            out=folder / name,
+            shapes=["2x16x8x6"],
+            dynamic="batch=1:2:4,height=4:8:9",
+            capabilities="none",
+        )
     return folder
 
 
-@pytest.fixture(autouse=True)
-def one_rewrite(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def one_rewrite() -> Iterator[None]:
     """Keep the rewrite that these tests are about; the others have tests of their own."""
-    monkeypatch.setattr(tuner, "REWRITES", (row_column_gates.OuterProduct(),))
-    monkeypatch.setattr(tuner, "BATCH_REWRITES", ())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tuner, "REWRITES", (row_column_gates.OuterProduct(),))
+        patch.setattr(tuner, "BATCH_REWRITES", ())
+        yield
 
 
 @pytest.fixture
@@ -63,7 +73,7 @@ def bundle(deployed: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def deployed_fixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fixed") / "bundle"
-    attn2trt.deploy("coord_att", out=folder, shapes=["2x16x8x6"])
+    attn2trt.deploy("coord_att", out=folder, shapes=["2x16x8x6"], capabilities="none")
     return folder
 
 
@@ -74,25 +84,45 @@ def fixed(deployed_fixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return Path(shutil.copytree(deployed_fixed, tmp_path / "fixed"))
 
 
+def take_times(patch: pytest.MonkeyPatch, times: Callable[[Sequence[str], Method], Mapping[str, Samples]]) -> None:
+    """Have graphs run in this process, and take the ``times`` of the names that are compared."""
+    patch.setattr(timed_run, "TimedProcess", InThisProcess)
+    patch.setattr(timed_run, "interleave", lambda running, method, cores: (times(list(running), method), {}))
+
+
+def take_factor(patch: pytest.MonkeyPatch, factor: float) -> list[list[str]]:
+    """Have every graph but the original take so many times as long; returns the names that are compared each time."""
+    compared: list[list[str]] = []
+
+    def times(names: Sequence[str], method: Method) -> dict[str, Samples]:
+        compared.append([*names])
+        lengths = {name: 1e6 * (1 if name == AS_IT_IS else factor) for name in names}
+        rounds = range(method.rounds)
+        return {name: Samples([[int(length + turn)] for turn in rounds]) for name, length in lengths.items()}
+
+    take_times(patch, times)
+    return compared
+
+
 @pytest.fixture
 def timed(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], list[list[str]]]:
-    """Have every graph but the original take so many times as long; returns the names that are compared each time."""
+    """Return ``take_factor`` for this test."""
+    return functools.partial(take_factor, monkeypatch)
 
-    def use(factor: float) -> list[list[str]]:
-        compared: list[list[str]] = []
 
-        def interleave(
-            running: Mapping[str, Any], method: Method, cores: object
-        ) -> tuple[dict[str, Samples], dict[str, str]]:
-            compared.append(list(running))
-            lengths = {name: 1e6 * (1 if name == AS_IT_IS else factor) for name in running}
-            found = {name: [[int(length + turn)] for turn in range(method.rounds)] for name, length in lengths.items()}
-            return {name: Samples(values) for name, values in found.items()}, {}
+@pytest.fixture(scope="module")
+def deployed_tuned(deployed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = Path(shutil.copytree(deployed / "coord_att", tmp_path_factory.mktemp("tuned") / "coord_att"))
+    with pytest.MonkeyPatch.context() as patch:
+        take_factor(patch, 0.5)
+        tuning.tune_bundle(folder, threads=1)
+    return folder
 
-        monkeypatch.setattr(timed_run, "interleave", interleave)
-        return compared
 
-    return use
+@pytest.fixture
+def tuned(deployed_tuned: Path, tmp_path: Path) -> Path:
+    """Copy a bundle whose graph was tuned."""
+    return Path(shutil.copytree(deployed_tuned, tmp_path / "tuned"))
 
 
 @pytest.fixture
@@ -214,16 +244,16 @@ def test_what_is_not_faster_leaves_the_bundle_as_it_was(
 def test_what_looks_faster_by_chance_is_timed_once_more(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[list[str]] = []
 
-    def interleave(
-        running: Mapping[str, Any], method: Method, cores: object
-    ) -> tuple[dict[str, Samples], dict[str, str]]:
-        looks.append(list(running))
+    def times(names: Sequence[str], method: Method) -> dict[str, Samples]:
+        looks.append([*names])
         slow = (3, 3, 0, 0)[len(looks) - 1]  # of twelve rounds in each look
-        found = {name: [[1_000_000]] * method.rounds for name in running}
-        found[list(running)[1]] = [[1_200_000]] * slow + [[800_000]] * (method.rounds - slow)
-        return {name: Samples(values) for name, values in found.items()}, {}
+        before, after = names
+        return {
+            before: Samples([[1_000_000]] * method.rounds),
+            after: Samples([[1_200_000]] * slow + [[800_000]] * (method.rounds - slow)),
+        }
 
-    monkeypatch.setattr(timed_run, "interleave", interleave)
+    take_times(monkeypatch, times)
     _, tried, verdict = tuning.tune_bundle(bundle, threads=1)
     rewrite = [AS_IT_IS, row_column_gates.OuterProduct.name]
     assert looks == [rewrite, rewrite, [AS_IT_IS, TUNED]]
@@ -242,20 +272,18 @@ def test_what_is_slower_while_the_cores_are_distant_is_tried_again_at_both_dista
     forms = {"pooled": pooled_mean.PooledMean.name, "gates": row_column_gates.OuterProduct.name}
     asked: list[int] = []
 
-    def interleave(
-        running: Mapping[str, Any], method: Method, cores: object
-    ) -> tuple[dict[str, Samples], dict[str, str]]:
+    def times(names: Sequence[str], method: Method) -> dict[str, Samples]:
         asked.append(method.distant_rounds)
-        is_first_whole = TUNED in running and not any(asked[:-1])  # it holds every rewrite
+        is_first_whole = TUNED in names and not any(asked[:-1])  # it holds every rewrite
         slower = {forms[one] for one in slow} | ({TUNED} if is_first_whole and slow else set())
         samples = {}
-        for name in running:
+        for name in names:
             near, distant = (1, 1) if name == AS_IT_IS else (0.8, 1.2 if name in slower else 0.9)
             rounds = [[int(1e6 * distant)]] * 6 if method.distant_rounds else []
             samples[name] = Samples([[int(1e6 * near)]] * method.rounds, distant=rounds)
-        return samples, {}
+        return samples
 
-    monkeypatch.setattr(timed_run, "interleave", interleave)
+    take_times(monkeypatch, times)
     found, tried, _ = tuning.tune_bundle(fixed, threads=1)
     assert {trial.form for trial in tried.trials if trial.kept} == {forms[one] for one in kept}
     assert bool(found.tuned) is bool(kept)
@@ -266,18 +294,15 @@ def test_what_is_slower_while_the_cores_are_distant_is_tried_again_at_both_dista
 def test_what_was_left_is_tried_again_beside_what_was_kept_later(fixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[str] = []
 
-    def interleave(
-        running: Mapping[str, Any], method: Method, cores: object
-    ) -> tuple[dict[str, Samples], dict[str, str]]:
-        names = list(running)
+    def times(names: Sequence[str], method: Method) -> dict[str, Samples]:
         looks.append(names[1])
         # the pooling pays off once the gates are multiplied first
         slower = len(looks) == 1
         lengths = [1_000_000, 1_100_000 if slower else 500_000]
         lengths += [2_000_000] * len(names[2:])
-        return {name: Samples([[one]] * method.rounds) for name, one in zip(names, lengths, strict=True)}, {}
+        return {name: Samples([[one]] * method.rounds) for name, one in zip(names, lengths, strict=True)}
 
-    monkeypatch.setattr(timed_run, "interleave", interleave)
+    take_times(monkeypatch, times)
     _, tried, _ = tuning.tune_bundle(fixed, threads=1)
     pooled, gates = pooled_mean.PooledMean.name, row_column_gates.OuterProduct.name
     assert [(trial.form, trial.kept) for trial in tried.trials] == [
@@ -471,24 +496,20 @@ def test_a_graph_that_fails_at_other_sizes_is_not_kept(
     assert files(bundle) == before
 
 
-def test_a_tuned_graph_of_another_graph_has_failed(bundle: Path, timed: Callable[[float], list[list[str]]]) -> None:
-    timed(0.5)
-    tuning.tune_bundle(bundle, threads=1)
-    document = json.loads((bundle / "bundle.json").read_text())
+def test_a_tuned_graph_of_another_graph_has_failed(tuned: Path) -> None:
+    document = json.loads((tuned / "bundle.json").read_text())
     document["tuned"]["graph"] = "0" * 64
-    (bundle / "bundle.json").write_text(manifest_text(document))
-    verdict = validate_bundle(bundle)
+    (tuned / "bundle.json").write_text(manifest_text(document))
+    verdict = validate_bundle(tuned)
     assert verdict.first_failure is not None
     assert "made from another graph; tune again" in verdict.first_failure.why
 
 
-def test_a_changed_tuned_graph_is_not_run(bundle: Path, timed: Callable[[float], list[list[str]]]) -> None:
-    timed(0.5)
-    tuning.tune_bundle(bundle, threads=1)
-    with (bundle / TUNED).open("ab") as stream:
+def test_a_changed_tuned_graph_is_not_run(tuned: Path) -> None:
+    with (tuned / TUNED).open("ab") as stream:
         stream.write(b"x")
     with pytest.raises(CheckFailed, match=TUNED):
-        validate_bundle(bundle)
+        validate_bundle(tuned)
 
 
 @pytest.mark.parametrize("entry", [[], {"file": "elsewhere.onnx"}, {}])
@@ -499,9 +520,7 @@ def test_a_manifest_that_lists_no_such_file_is_refused(bundle: Path, entry: Any)
         open_bundle(bundle)
 
 
-def test_a_benchmark_times_the_tuned_graph_of_a_bundle(
-    bundle: Path, timed: Callable[[float], list[list[str]]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_benchmark_times_the_tuned_graph_of_a_bundle(bundle: Path, tuned: Path) -> None:
     runtimes = ["ort-cpu", "ort-cpu-tuned"]
     before = benchmarking.benchmark(str(bundle), runtimes=runtimes, threads=1, method=QUICK)
     assert [(row.runtime, row.status) for row in before.rows] == [
@@ -509,10 +528,7 @@ def test_a_benchmark_times_the_tuned_graph_of_a_bundle(
         ("ort-cpu-tuned", "not measured"),
     ]
     assert "attn2trt tune" in before.rows[1].why
-    timed(0.5)
-    tuning.tune_bundle(bundle, threads=1)
-    monkeypatch.setattr(timed_run, "interleave", rounds.interleave)
-    after = benchmarking.benchmark(str(bundle), runtimes=runtimes, threads=1, method=QUICK)
+    after = benchmarking.benchmark(str(tuned), runtimes=runtimes, threads=1, method=QUICK)
     assert [row.status for row in after.rows] == ["measured", "measured"]
 
 
@@ -572,12 +588,10 @@ def test_the_command_tells_wrong_input_in_one_line(tmp_path: Path, bundle: Path)
         assert len(said.stderr.strip().splitlines()) == 1
 
 
-def test_the_original_is_left_beside_it(bundle: Path, timed: Callable[[float], list[list[str]]]) -> None:
+def test_the_original_is_left_beside_it(bundle: Path, tuned: Path, timed: Callable[[float], list[list[str]]]) -> None:
     timed(0.5)
-    before = (bundle / MODEL).read_bytes()
-    tuning.tune_bundle(bundle, threads=1)
-    again, tried, _ = tuning.tune_bundle(bundle, threads=1)
-    assert (bundle / MODEL).read_bytes() == before
+    again, tried, _ = tuning.tune_bundle(tuned, threads=1)
+    assert (tuned / MODEL).read_bytes() == (bundle / MODEL).read_bytes()
     assert np.isclose(tried.before_ms or 0, 1, rtol=1e-3)
     assert again.tuned is not None
 

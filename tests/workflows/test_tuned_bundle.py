@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from in_this_process import InThisProcess
 
 import attn2trt
 from attn2trt.cli.main import group
@@ -84,6 +85,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(tune_plans, "BundleGraphs", FewGraphs)
         patch.setattr(plan_search, "PlanRunner", runner)
         patch.setattr(timed_run, "interleave", interleave)
+        patch.setattr(timed_run, "TimedProcess", InThisProcess)
         patch.setattr(plan_stages, "IsolatedPlan", AsGraph)
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         for precision in ("fp16", "fp32", "fp16"):
