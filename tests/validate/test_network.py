@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from onnx import numpy_helper
 from torch import nn
 
 import attn2trt
-from attn2trt.core.bundle import Bundle
+from attn2trt.core.bundle import Bundle, open_bundle
 from attn2trt.core.precision import PRECISIONS
 from attn2trt.validate.network import along_network
 from attn2trt.validate.place import Boundary
@@ -47,34 +49,41 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     )
 
 
-def found(bundle: Bundle) -> dict[str, tuple[Boundary, ...]]:
+def along(bundle: Bundle, stages: int | None = None) -> dict[str, tuple[Boundary, ...]]:
+    """Return the boundaries of the first so many stages that run, of all by default."""
+
     def pairs() -> Iterator[Any]:
         return from_tensors(bundle.reference_path, bundle.manifest["cases"])
 
-    return {stage.label: boundaries for stage, boundaries in along_network(bundle, pairs)}
+    return {stage.label: boundaries for stage, boundaries in islice(along_network(bundle, pairs), stages)}
 
 
-def test_every_graph_is_compared_at_every_module(bundle: Bundle) -> None:
-    along = found(bundle)
-    assert list(along) == ["onnxruntime cpu", *list(PRECISIONS)[1:]]
-    for boundaries in along.values():
+@pytest.fixture(scope="module")
+def healthy(bundle: Bundle) -> dict[str, tuple[Boundary, ...]]:
+    return along(bundle)
+
+
+def test_every_graph_is_compared_at_every_module(healthy: dict[str, tuple[Boundary, ...]]) -> None:
+    assert list(healthy) == ["onnxruntime cpu", *list(PRECISIONS)[1:]]
+    for boundaries in healthy.values():
         assert [boundary.module for boundary in boundaries] == ["first", "second", "third"]
         assert all(math.isfinite(boundary.ratio) and boundary.kind == "leave" for boundary in boundaries)
         assert all(0.1 < boundary.ratio < 100 for boundary in boundaries)
 
 
-def test_an_error_begins_at_its_module(bundle: Bundle) -> None:
-    before = found(bundle)["fp16"]
+def test_an_error_begins_at_its_module(
+    bundle: Bundle, healthy: dict[str, tuple[Boundary, ...]], tmp_path: Path
+) -> None:
+    bundle = open_bundle(shutil.copytree(bundle.path, tmp_path / "chain"))
+    as_far_as_fp16 = list(healthy).index("fp16") + 1
     file = bundle.path / bundle.graphs["fp16"]
-    whole = file.read_bytes()
     broken = onnx.load(file)
     weight = next(tensor for tensor in broken.graph.initializer if tensor.name.startswith("second.weight"))
     values = numpy_helper.to_array(weight)
     weight.CopyFrom(numpy_helper.from_array(values * values.dtype.type(1.5), weight.name))
     onnx.save(broken, file)
-    after = found(bundle)["fp16"]
-    assert [late.ratio > 10 * early.ratio for early, late in zip(before, after, strict=True)] == [False, True, True]
+    pairs = zip(healthy["fp16"], along(bundle, as_far_as_fp16)["fp16"], strict=True)
+    assert [after.ratio > 10 * before.ratio for before, after in pairs] == [False, True, True]
     broken.graph.node[0].op_type = "NoSuchOperator"
     onnx.save(broken, file)
-    assert "fp16" not in found(bundle)
-    Path(file).write_bytes(whole)
+    assert "fp16" not in along(bundle, as_far_as_fp16)
