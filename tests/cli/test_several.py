@@ -167,7 +167,8 @@ def test_wrong_input_is_one_line(arguments: tuple[str, ...], words: str) -> None
 
 
 def test_two_targets_are_deployed_and_a_third_is_refused(tmp_path: Path) -> None:
-    words = ["deploy", "se", "sae", "eca", "--shape", "2x16x8x8", "--json", "--jobs", "2"]
+    options = ["--shape", "2x16x8x8", "--for", "none"]
+    words = ["deploy", "se", "sae", "eca", *options, "--json", "--jobs", "2"]
     ran = subprocess.run(
         [sys.executable, "-m", "attn2trt", *words], cwd=tmp_path, capture_output=True, text=True, check=False
     )
@@ -187,7 +188,7 @@ def test_two_targets_are_deployed_and_a_third_is_refused(tmp_path: Path) -> None
         "    assert name.partition('.')[0] != 'torch'\n    return usual(name, *rest, **more)\n"
         "builtins.__import__ = without\nfrom attn2trt.cli.main import main\nmain()"
     )
-    words = ["deploy", "se", "eca", "--shape", "2x16x8x8"]
+    words = ["deploy", "se", "eca", *options]
     again = subprocess.run(
         [sys.executable, "-c", code, *words], cwd=tmp_path, capture_output=True, text=True, check=False
     )

@@ -88,7 +88,8 @@ def test_fp8_rounds_both_operands_with_one_scale_each() -> None:
 
 
 def test_an_fp8_graph_is_as_near_as_pytorch_in_fp8(tmp_path: Path) -> None:
-    made = attn2trt.deploy("gam", shapes=["2x32x12x12"], dynamic="batch=1:2:3", precision="fp8", out=tmp_path / "gam")
+    options: dict[str, Any] = {"dynamic": "batch=1:2:3", "precision": "fp8", "capabilities": "none"}
+    made = attn2trt.deploy("gam", shapes=["2x32x12x12"], out=tmp_path / "gam", **options)
     entry = made.manifest["precisions"]["fp8"]
     assert (entry["file"], entry["opset"], entry["calibration"][-9:]) == ("model.fp8.onnx", 19, "by minmax")
     assert all(finding.ok for finding in verify_bundle(made.path))
@@ -138,7 +139,8 @@ def test_a_product_that_pytorch_does_not_run_as_often_is_refused() -> None:
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> attn2trt.Bundle:
     out = tmp_path_factory.mktemp("int8") / "twice"
     x = torch.from_numpy(CASE.feeds["x"])
-    return attn2trt.deploy(Twice().eval(), x, out=out, precision="fp32,int8", dynamic="batch=1:2:3")
+    options: dict[str, Any] = {"dynamic": "batch=1:2:3", "precision": "fp32,int8", "capabilities": "none"}
+    return attn2trt.deploy(Twice().eval(), x, out=out, **options)
 
 
 def test_a_healthy_graph_is_as_near_as_pytorch_on_levels(bundle: attn2trt.Bundle) -> None:
@@ -179,6 +181,7 @@ def test_a_module_can_be_kept_out(tmp_path: Path) -> None:
         Twice().eval(),
         x,
         out=tmp_path / "kept",
+        capabilities="none",
         precision=attn2trt.PrecisionRequest(precisions="int8", keep_fp32=["pixels"], calibration="entropy"),
     )
     entry = found.manifest["precisions"]["int8"]

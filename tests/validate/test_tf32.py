@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -114,7 +115,8 @@ def test_tf32_holds_for_a_whole_network() -> None:
 
 
 def test_a_bundle_is_judged_in_tf32_and_again_without_pytorch(tmp_path: Path) -> None:
-    bundle = deploy("cbam", shapes=["2x16x12x12"], dynamic="batch=1:2:3", precision="fp32,tf32", out=tmp_path / "cbam")
+    options: dict[str, Any] = {"dynamic": "batch=1:2:3", "precision": "fp32,tf32", "capabilities": "none"}
+    bundle = deploy("cbam", shapes=["2x16x12x12"], out=tmp_path / "cbam", **options)
     assert [stage.label for stage in lower_stages("tf32")] == ["tf32"]
     entry = bundle.manifest["precisions"]["tf32"]
     assert (entry["file"], bundle.graph_files) == ("model.onnx", ["model.onnx"])

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
 from torch import nn
 
 import attn2trt
-from attn2trt.cli.main import group
+from attn2trt.cli.summary import bundle_lines
 from attn2trt.errors import InputError
 from attn2trt.workflows.export import export_bundle
 
@@ -85,14 +84,18 @@ def test_a_module_that_refuses_any_batch_gets_a_fixed_one(
     assert exported(module, tmp_path, rows).reused
 
 
-def test_the_default_is_stated_while_it_runs_and_another_choice_is_another_bundle(tmp_path: Path) -> None:
+def test_the_default_is_stated_and_another_choice_is_another_bundle(tmp_path: Path) -> None:
     lines: list[str] = []
     first = export_bundle(Gate(), torch.zeros(2, 4, 6, 6), out=tmp_path / "b", progress=lines.append)
     assert first.manifest["default_batch"] == "1:2:8 by default"
     assert "tracing and exporting to ONNX, batch 1:2:8 by default" in lines
+    summary = bundle_lines(first)
+    assert "dynamic  batch 1:2:8  (min:opt:max)" in summary
+    assert "batch    1:2:8 by default; --dynamic none keeps the traced size" in summary
     fixed = export_bundle(Gate(), torch.zeros(2, 4, 6, 6), out=tmp_path / "b", dynamic="none")
     assert not fixed.reused
     assert (fixed.axes, fixed.manifest["default_batch"]) == ({}, "")
+    assert not [line for line in bundle_lines(fixed) if line.startswith(("dynamic", "batch"))]
 
 
 @pytest.mark.parametrize(
@@ -116,13 +119,3 @@ def test_any_other_error_is_raised_at_once(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(OSError, match="no space left"):
         exported(Gate(), tmp_path)
     assert len(calls) == 1
-
-
-def test_the_summary_says_it(tmp_path: Path) -> None:
-    words = ["export", "se", "--shape", "2x16x8x8", "-o", str(tmp_path / "se")]
-    shown = CliRunner().invoke(group, words).stdout
-    assert "dynamic  batch 1:2:8  (min:opt:max)" in shown
-    assert "batch    1:2:8 by default; --dynamic none keeps the traced size" in shown
-    shown = CliRunner().invoke(group, [*words, "--dynamic", "none"]).stdout
-    assert "dynamic" not in shown
-    assert "batch  " not in shown

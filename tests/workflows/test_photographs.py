@@ -21,6 +21,7 @@ def test_a_block_passes_on_photographs(tmp_path: Path) -> None:
         shapes=["2x64x24x32"],
         dynamic="batch=1:2:3",
         judging=attn2trt.Judging(inputs=photographs),
+        capabilities="none",
         out=tmp_path / "bundle",
     )
     verdict = Verdict.from_json(bundle.manifest["verdict"])

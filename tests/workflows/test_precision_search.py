@@ -250,7 +250,8 @@ def test_the_losses_of_parts_and_of_the_whole() -> None:
 def test_a_module_that_int8_cannot_hold_stays_in_float32(tmp_path: Path) -> None:
     def run() -> Bundle:
         inputs, judging = torch.randn(2, 8, 12, 12), Judging(max_error=0.02)
-        return deploy(Loud().eval(), inputs, precision="auto", out=tmp_path / "loud", judging=judging)
+        options: dict[str, Any] = {"precision": "auto", "judging": judging, "capabilities": "none"}
+        return deploy(Loud().eval(), inputs, out=tmp_path / "loud", **options)
 
     found = run()
     searched = found.manifest["precision_search"]

@@ -27,7 +27,12 @@ CUDA = "onnxruntime cuda"
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("deployed") / "cbam"
     made = attn2trt.deploy(
-        "cbam", out=folder, shapes=["2x16x12x12"], dynamic="batch=1:2:4", precision="fp32,tf32,fp16,bf16,int8"
+        "cbam",
+        out=folder,
+        shapes=["2x16x12x12"],
+        dynamic="batch=1:2:4",
+        precision="fp32,tf32,fp16,bf16,int8",
+        capabilities="none",
     )
     return open_bundle(made.path)
 
