@@ -47,28 +47,17 @@ def to_tensors(
 
 def _record(key: str, case: Case, reference: Reference) -> tuple[dict[str, Array], dict[str, Any]]:
     feeds = case.feeds
-    entry: dict[str, Any]
     arrays = {f"{key}/input/{name}": value for name, value in feeds.items()}
     outputs = []
     for name, truth in reference.outputs64.items():
-        floor = reference.floors[name]
         arrays[f"{key}/float64/{name}"] = truth
         arrays[f"{key}/float32/{name}"] = reference.outputs32[name]
-        arrays[f"{key}/floor/{name}"] = floor.channel
-        if floor.unsettled is not None:
-            arrays[f"{key}/unsettled/{name}"] = floor.unsettled
-        # As text: a floor may be infinite, which strict JSON cannot say; repr keeps every bit.
-        scalars = {"l2": repr(float(floor.l2)), "max": repr(float(floor.max))}
-        entry = {"name": name, "ties": floor.unsettled is not None, **scalars}
-        for precision, floors in reference.lower.items():
-            found = floors[name]
-            arrays[f"{key}/floor.{precision}/{name}"] = found.channel
-            if found.unsettled is not None:
-                arrays[f"{key}/unsettled.{precision}/{name}"] = found.unsettled
-            lower = entry.setdefault("lower", {})
-            ties = {"ties": found.unsettled is not None}
-            lower[precision] = {"l2": repr(float(found.l2)), "max": repr(float(found.max)), **ties}
-        outputs.append(entry)
+        output = {"name": name, **_record_floor(arrays, key, "", name, reference.floors[name])}
+        lower = {
+            precision: _record_floor(arrays, key, f".{precision}", name, floors[name])
+            for precision, floors in reference.lower.items()
+        }
+        outputs.append({**output, "lower": lower} if lower else output)
     arrays |= {f"{key}/places/{number}": np.asarray(one.picked) for number, one in enumerate(reference.choices)}
     entry = {
         "key": key,
@@ -88,6 +77,18 @@ def _record(key: str, case: Case, reference: Reference) -> tuple[dict[str, Array
         **({"choices": [_choice_entry(one) for one in reference.choices]} if reference.choices else {}),
     }
     return {name: np.array(array, order="C") for name, array in arrays.items()}, entry
+
+
+def _record_floor(arrays: dict[str, Array], key: str, suffix: str, name: str, floor: Floor) -> dict[str, Any]:
+    """Add what a floor holds for each channel and element to ``arrays``; return its scalars.
+
+    These are text: a floor may be infinite, which strict JSON cannot say; repr keeps every bit.
+    """
+    arrays[f"{key}/floor{suffix}/{name}"] = floor.channel
+    if floor.unsettled is not None:
+        arrays[f"{key}/unsettled{suffix}/{name}"] = floor.unsettled
+    ties = floor.unsettled is not None
+    return {"ties": ties, "l2": repr(float(floor.l2)), "max": repr(float(floor.max))}
 
 
 def _choice_entry(choice: Choice) -> dict[str, Any]:
@@ -134,13 +135,7 @@ def _load(file: Any, entry: Mapping[str, Any]) -> tuple[Case, Reference]:
     feeds = {str(name): file.get_tensor(f"{key}/input/{name}") for name in entry["inputs"]}
     names = [str(output["name"]) for output in entry["outputs"]]
     floors = {
-        str(output["name"]): Floor(
-            float(output["l2"]),
-            float(output["max"]),
-            file.get_tensor(f"{key}/floor/{output['name']}"),
-            file.get_tensor(f"{key}/unsettled/{output['name']}") if output["ties"] else None,
-        )
-        for output in entry["outputs"]
+        name: _load_floor(file, key, "", name, output) for name, output in zip(names, entry["outputs"], strict=True)
     }
     case = Case(
         name=str(entry["name"]),
@@ -175,13 +170,12 @@ def _load_lower(file: Any, entry: Mapping[str, Any]) -> dict[str, dict[str, Floo
     for output in entry["outputs"]:
         name = str(output["name"])
         for precision, scalars in output.get("lower", {}).items():
-            found.setdefault(str(precision), {})[name] = Floor(
-                float(scalars["l2"]),
-                float(scalars["max"]),
-                file.get_tensor(f"{entry['key']}/floor.{precision}/{name}"),
-                # a bundle of an earlier version has none of its own
-                file.get_tensor(f"{entry['key']}/unsettled.{precision}/{name}")
-                if scalars.get("ties", output["ties"])
-                else None,
-            )
+            # a bundle of an earlier version has no ties of its own there
+            known = {"ties": output["ties"], **scalars}
+            found.setdefault(str(precision), {})[name] = _load_floor(file, entry["key"], f".{precision}", name, known)
     return found
+
+
+def _load_floor(file: Any, key: str, suffix: str, name: str, scalars: Mapping[str, Any]) -> Floor:
+    unsettled = file.get_tensor(f"{key}/unsettled{suffix}/{name}") if scalars["ties"] else None
+    return Floor(float(scalars["l2"]), float(scalars["max"]), file.get_tensor(f"{key}/floor{suffix}/{name}"), unsettled)
