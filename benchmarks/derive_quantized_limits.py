@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,16 +109,8 @@ def measured(name: str, seed: int, precision: str) -> dict[str, Any]:
         ]
         inputs = calibration_inputs(None, target, sets[0], seed=seed)
         for method in HOW[precision]:
-
-            def ranges(tensors: Any, method: str = method) -> dict[str, float]:
-                return find_ranges(graph.path, tensors, inputs.make, method=method)
-
-            form, about = QUANTISED[precision], {"calibration": method, "form": QUANTISED[precision]}
-            low: QuantizedGraph
-            if form.is_placed:
-                low = place(graph, ranges, folder, **about)
-            else:
-                low = quantize(graph, ranges, folder, parameters=parameters, **about)
+            ranges = partial(find_ranges, graph.path, inputs=inputs.make, method=method)
+            low = quantised(graph, ranges, folder, precision, method, parameters)
             floors = [floor_of(low)]
             judged = [list(zip(cases, references(module, cases, outputs, lower=floors), strict=True)) for cases in sets]
             stages = [stage for pairs in judged for stage in healthy(low, pairs)]
@@ -132,6 +125,16 @@ def measured(name: str, seed: int, precision: str) -> dict[str, Any]:
             if method == MINMAX:
                 row["mutants"] = list(mutants(low, graph, judged[0]))
     return {**row, "seconds": round(time.perf_counter() - since)}
+
+
+def quantised(
+    graph: OnnxGraph, ranges: Any, folder: Path, precision: str, method: str, parameters: dict[str, Any]
+) -> QuantizedGraph:
+    """Write the graph of a precision, with the ranges of a method."""
+    form = QUANTISED[precision]
+    if form.is_placed:
+        return place(graph, ranges, folder, calibration=method, form=form)
+    return quantize(graph, ranges, folder, parameters=parameters, calibration=method, form=form)
 
 
 def products_of(graph: OnnxGraph) -> int:

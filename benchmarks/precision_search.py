@@ -110,11 +110,6 @@ def tried(found: dict[str, Any]) -> list[str]:
 def page(document: dict[str, Any]) -> str:
     """The docs page."""
     share = f"{LOWER['int8'].most_in_float32:.0%}"
-    rows = document["rows"]
-    longest = max(rows, key=lambda found: len(found["tried"]))
-    allowed = f" with `--max-error {longest['allowed']:g}`" if longest["allowed"] is not None else ""
-    lines = "\n".join(table("target | budget | chosen | in float32 | loses | search", map(cells, rows)))
-    attempts = "\n".join(tried(longest))
     return f"""# Choosing a precision
 
 ```sh
@@ -140,7 +135,17 @@ each has its own ({OWN}).
 The summary and the manifest (`precision_search`) list what was tried. `--keep-fp32` holds here as well, for
 every precision. Which precision is fastest on a GPU was not measured: the order is that of the bits.
 
-## Measured
+{measured_section(document)}"""
+
+
+def measured_section(document: dict[str, Any]) -> str:
+    """The table, and what was tried for the row that took most."""
+    rows = document["rows"]
+    longest = max(rows, key=lambda found: len(found["tried"]))
+    allowed = f" with `--max-error {longest['allowed']:g}`" if longest["allowed"] is not None else ""
+    lines = "\n".join(table("target | budget | chosen | in float32 | loses | search", map(cells, rows)))
+    attempts = "\n".join(tried(longest))
+    return f"""## Measured
 
 {generated("python benchmarks/precision_search.py", document)}
 Random weights. *loses* is the largest relative L2 error of a stage of that precision on ordinary values and
