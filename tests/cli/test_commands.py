@@ -11,18 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from cli_run import refused, run
+from click.testing import Result
 
-from attn2trt.cli.main import group
 from attn2trt.core.manifest import manifest_text
 from attn2trt.errors import InputError
 from attn2trt.modules import catalog
 
 SMALL = ("se", "--shape", "2x16x8x8", "--dynamic", "batch=1:2:4")
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(group, arguments)
 
 
 def document(result: Result) -> Any:
@@ -147,24 +143,17 @@ def test_a_folder_that_cannot_be_read_is_an_error_of_reading(
 ) -> None:
     """Not of usage: exit code 4, as for a file of it; root, who reads everything, included."""
 
-    def refused(*_: object) -> None:
+    def denied(*_: object) -> None:
         raise PermissionError(13, "Permission denied", str(bundle))
 
     monkeypatch.setattr("os.access", lambda *_: False)
-    monkeypatch.setattr("attn2trt.core.bundle.read_manifest", refused)
-    result = run(name, str(bundle))
-    assert (result.exit_code, result.stdout) == (4, "")
-    assert "Permission denied" in result.stderr
-    assert result.stderr.count("\n") == 1
+    monkeypatch.setattr("attn2trt.core.bundle.read_manifest", denied)
+    assert "Permission denied" in refused(run(name, bundle), 4)
 
 
 @pytest.mark.parametrize("name", ["validate", "verify"])
 def test_a_folder_that_is_no_bundle_is_one_line_and_exit_2(name: str, tmp_path: Path) -> None:
-    result = run(name, str(tmp_path))
-    assert result.exit_code == 2
-    assert result.stdout == ""
-    assert "is not a bundle" in result.stderr
-    assert result.stderr.count("\n") == 1
+    assert "is not a bundle" in refused(run(name, tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -185,11 +174,7 @@ def test_bad_input_is_one_line_exit_2_and_writes_nothing(
     arguments: tuple[str, ...], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    result = run("deploy", *arguments)
-    assert result.exit_code == 2, result.output
-    assert result.stdout == ""
-    assert result.stderr.count("\n") == 1
-    assert words in result.stderr
+    assert words in refused(run("deploy", *arguments))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -9,9 +9,8 @@ from typing import Any, NoReturn
 
 import page_sample
 import pytest
-from click.testing import CliRunner, Result
+from cli_run import run
 
-from attn2trt.cli.main import group
 from attn2trt.core.bundle import Bundle
 from attn2trt.errors import MissingRequirement, ModuleRefused
 
@@ -34,10 +33,6 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("attn2trt.workflows.deploy.deploy", deploy)
     monkeypatch.setattr("attn2trt.workflows.validate.validate_bundle", lambda path, **_: VERDICTS[str(path)])
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(group, arguments)
 
 
 @pytest.mark.parametrize("command", ["deploy", "validate"])

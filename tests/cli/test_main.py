@@ -12,16 +12,13 @@ import warnings
 
 import click
 import pytest
-from click.testing import CliRunner, Result
+from cli_run import run
+from click.testing import Result
 
 from attn2trt.cli import ending
 from attn2trt.cli import main as cli
 from attn2trt.cli.options import debug_option
 from attn2trt.errors import CheckFailed, InputError, MissingRequirement, ModuleRefused, StorageError
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(cli.group, arguments)
 
 
 def one_line(result: Result) -> str:

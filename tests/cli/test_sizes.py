@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
-
-from attn2trt.cli.main import group
+from cli_run import run
 
 NETS = """
 from torch import nn
@@ -22,10 +20,6 @@ class Two(nn.Module):
     def forward(self, fine, coarse):
         return fine.mean() + coarse
 """
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(group, arguments)
 
 
 @pytest.fixture(autouse=True)

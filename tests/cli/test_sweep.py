@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from cli_run import refused
+from cli_run import run as run_command
 
 from attn2trt.cli.job_child import option_words
-from attn2trt.cli.main import group
 from attn2trt.errors import InputError
 
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(group, ("sweep", *arguments))
+run = functools.partial(run_command, "sweep")
 
 
 @pytest.mark.parametrize(
@@ -35,10 +34,7 @@ def test_wrong_input_is_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("sweep.toml").write_text(text)
-    found = run("sweep.toml", *arguments)
-    assert (found.exit_code, found.stdout) == (2, "")
-    assert words in found.stderr
-    assert found.stderr.count("\n") == 1
+    assert words in refused(run("sweep.toml", *arguments))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner, Result
+from cli_run import run
+from click.testing import Result
 from pretended_worker import pretend
 from small_bundle import write
 
@@ -38,10 +39,6 @@ def command(monkeypatch: pytest.MonkeyPatch) -> None:
         print_json({"as_json": as_json})
 
     monkeypatch.setattr(cli.LazyGroup, "get_command", lambda self, ctx, name: command)
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(cli.group, arguments)
 
 
 def lines(result: Result) -> list[tuple[str, str]]:

@@ -14,12 +14,11 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from click.testing import CliRunner
+from cli_run import run as run_command
 from foreign_files import convolution, saved
 from in_this_process import InThisProcess
 
 import attn2trt
-from attn2trt.cli.main import group
 from attn2trt.core import graph
 from attn2trt.core.bundle import MODEL, TUNED, Bundle, open_bundle, verify
 from attn2trt.core.manifest import manifest_text
@@ -550,8 +549,7 @@ def test_wrong_threads_are_refused(bundle: Path) -> None:
         tuning.tune_bundle(bundle, threads=0)
 
 
-def run(*arguments: str) -> Any:
-    return CliRunner().invoke(group, ("tune", *arguments))
+run = functools.partial(run_command, "tune")
 
 
 def test_the_command_prints_what_was_tried_and_the_verdict(

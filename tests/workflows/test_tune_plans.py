@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,11 +12,10 @@ from typing import Any, NamedTuple
 
 import onnx
 import pytest
-from click.testing import CliRunner
+from cli_run import run as run_command
 from in_this_process import InThisProcess
 
 import attn2trt
-from attn2trt.cli.main import group
 from attn2trt.core.bundle import Bundle, open_bundle, verify
 from attn2trt.core.extend import changing, extend
 from attn2trt.core.manifest import manifest_text
@@ -452,8 +452,7 @@ def test_without_a_gpu_one_line_says_so_and_nothing_is_written(bundle: Path) -> 
     assert before == [*files(bundle)]
 
 
-def run(*arguments: str) -> Any:
-    return CliRunner().invoke(group, ("tune", *arguments))
+run = functools.partial(run_command, "tune")
 
 
 @pytest.mark.parametrize(

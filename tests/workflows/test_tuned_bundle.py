@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from cli_run import run
 from in_this_process import InThisProcess
 
 import attn2trt
-from attn2trt.cli.main import group
 from attn2trt.core.bundle import Bundle, open_bundle, verify
 from attn2trt.engines.environment import Driver
 from attn2trt.engines.isolated import IsolatedRuntime
@@ -99,10 +98,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def bundle(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "se"))
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(group, arguments)
 
 
 def tuned(bundle: Path) -> list[str]:
