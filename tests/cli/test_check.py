@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
 import pytest
+from cli_run import refused
+from cli_run import run as run_command
 from foreign_files import convolution, plan, saved
 from onnx import helper
 
@@ -21,15 +24,12 @@ HEALTHY = convolution()
 NONE = ("--for", "none")
 
 
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
-    """Run the command line in this process."""
-    from attn2trt.cli.commands import group
+run = functools.partial(run_command, "check")
 
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "160")
-    with pytest.raises(SystemExit) as ended:
-        group.main(["check", *arguments], prog_name="attn2trt")
-    out, err = capsys.readouterr()
-    return int(ended.value.code or 0), out, err
 
 
 @pytest.fixture
@@ -37,11 +37,9 @@ def path(tmp_path: Path) -> Path:
     return saved(HEALTHY, tmp_path / "model.onnx")
 
 
-def test_it_says_what_the_file_is_and_what_was_not_checked(
-    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    code, out, _ = run(capsys, monkeypatch, str(path), *NONE)
-    assert code == 0
+def test_it_says_what_the_file_is_and_what_was_not_checked(path: Path) -> None:
+    result = run(path, *NONE)
+    assert result.exit_code == 0
     for text in (
         "PASSED: 3 stages within the graph's own rounding",
         "not compared with PyTorch",
@@ -49,30 +47,25 @@ def test_it_says_what_the_file_is_and_what_was_not_checked(
         "input    x: float32[batch, 3, 8, 8]",
         "dynamic  batch 1:2:8",
     ):
-        assert text in out.replace("\n", " ") or text in out, out
+        assert text in result.stdout.replace("\n", " "), result.stdout
 
 
-def test_json_is_one_document(path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    code, out, _ = run(capsys, monkeypatch, str(path), *NONE, "--json", "--dynamic", "n=2:2:2")
-    document = json.loads(out)
-    assert code == 0
+def test_json_is_one_document(path: Path) -> None:
+    result = run(path, *NONE, "--json", "--dynamic", "n=2:2:2")
+    document = json.loads(result.stdout)
+    assert result.exit_code == 0
     assert document["passed"] is True
     assert document["axes"] == {}
     assert document["inputs"][0]["shape"] == [2, 3, 8, 8]
     assert document["verdict"]["source"] == "the graph"
 
 
-def test_a_verdict_as_ci_reads_it(
-    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    code, _, _ = run(capsys, monkeypatch, str(path), *NONE, "--format", f"junit={tmp_path / 'out.xml'}")
-    assert code == 0
+def test_a_verdict_as_ci_reads_it(path: Path, tmp_path: Path) -> None:
+    assert run(path, *NONE, "--format", f"junit={tmp_path / 'out.xml'}").exit_code == 0
     assert "onnxruntime cpu" in (tmp_path / "out.xml").read_text()
 
 
-def test_bad_input_is_one_line_and_exit_code_2(
-    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_bad_input_is_one_line_and_exit_code_2(path: Path, tmp_path: Path) -> None:
     custom = convolution()
     custom.graph.node[1].domain = "com.microsoft"
     custom.opset_import.append(helper.make_opsetid("com.microsoft", 1))
@@ -88,10 +81,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
         (("model.onnx", "--against", "no_such_block"), "no_such_block"),
         (("model.onnx", "--for", "sm10"), "sm10"),
     ):
-        code, out, err = run(capsys, monkeypatch, str(tmp_path / arguments[0]), *NONE, *arguments[1:])
-        assert (code, out) == (2, ""), err
-        assert why in err
-        assert err.count("\n") == 1
+        assert why in refused(run(tmp_path / arguments[0], *NONE, *arguments[1:]))
 
 
 def test_the_console_script_guards_it() -> None:
@@ -101,9 +91,7 @@ def test_the_console_script_guards_it() -> None:
     assert callable(main)
 
 
-def test_a_plan_without_trust_or_without_a_gpu_is_one_line(
-    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_plan_without_trust_or_without_a_gpu_is_one_line(path: Path, tmp_path: Path) -> None:
     whole, cut = tmp_path / "a.plan", tmp_path / "cut.plan"
     whole.write_bytes(plan())
     cut.write_bytes(plan()[:20])
@@ -116,24 +104,18 @@ def test_a_plan_without_trust_or_without_a_gpu_is_one_line(
         (whole, (*trusted, "--precision", "fp16,int8"), 2, "expected the one that the plan was built in"),
         (whole, (*trusted, "--precision", "fp16"), 3, "a plan of TensorRT 8.6.1, which cannot run here"),
     ):
-        code, out, err = run(capsys, monkeypatch, str(path), "--plan", str(file), *arguments)
-        assert (code, out) == (expected, ""), err
-        assert why in err
-        assert err.count("\n") == 1
+        assert why in refused(run(path, "--plan", file, *arguments), expected)
 
 
-def test_what_was_found_of_a_plan_is_printed(
-    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_found_of_a_plan_is_printed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = StageResult(Stage("tensorrt", "fp16"), "not checked", "no case lies inside of the plan's profiles")
     header = PlanHeader(TENSORRT, Version(8, 6, 1))
     found = CheckedPlan(
         Path("a.plan"), header, "0" * 64, path, "fp16", {"fp16": 3, "": 1}, Verdict((stage,)), ("something",)
     )
     monkeypatch.setattr("attn2trt.workflows.check_plan.check_plan", lambda *_, **__: found)
-    code, out, _ = run(capsys, monkeypatch, str(path), "--plan", "a.plan", "--trust")
-    assert code == 3
+    result = run(path, "--plan", "a.plan", "--trust")
+    assert result.exit_code == 3
     for text in ("built by TensorRT 8.6.1", "held to  fp16", "layers   3 in float16, 1 unknown", "note     something"):
-        assert text in out
-    code, out, _ = run(capsys, monkeypatch, str(path), "--plan", "a.plan", "--trust", "--json")
-    assert json.loads(out)["layers"] == {"fp16": 3, "unknown": 1}
+        assert text in result.stdout
+    assert json.loads(run(path, "--plan", "a.plan", "--trust", "--json").stdout)["layers"] == {"fp16": 3, "unknown": 1}

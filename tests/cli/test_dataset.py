@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from xml.etree import ElementTree
 
 import prediction_bundle
 import pytest
+from cli_run import refused
+from cli_run import run as run_command
 from prediction_bundle import SWAPPED, graph
 
 from attn2trt.cli.dataset import worse_code
 from attn2trt.core.bundle import open_bundle
-from attn2trt.errors import InputError
 
 NUMERIC = 3  # the bundle records no case, so that no number is judged
 
 
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
-    """Run the command line in this process."""
-    from attn2trt.cli.commands import group
+run = functools.partial(run_command, "validate")
 
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    with pytest.raises(SystemExit) as ended:
-        group.main(["validate", *arguments], prog_name="attn2trt")
-    out, err = capsys.readouterr()
-    return int(ended.value.code or 0), out, err
 
 
 @pytest.fixture
@@ -38,11 +37,9 @@ def images(tmp_path: Path) -> Path:
     return prediction_bundle.write_images(tmp_path / "images", 2)
 
 
-def test_predictions_are_printed_beside_the_verdict(
-    bundle: Path, images: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    code, out, _ = run(capsys, monkeypatch, str(bundle), "--dataset", str(images))
-    assert code == NUMERIC
+def test_predictions_are_printed_beside_the_verdict(bundle: Path, images: Path) -> None:
+    result = run(bundle, "--dataset", images)
+    assert result.exit_code == NUMERIC
     for text in (
         "│ fp16                 │ compared │ 4 of 6  │ 30.00% to 90.32% │ 33.33%",
         "dataset    6 images of images",
@@ -50,7 +47,7 @@ def test_predictions_are_printed_beside_the_verdict(
         "changed    fp16: class0/0.png: margin 0.784 of the scores: class 0 → class 1",
         "PREDICTIONS: most changed in fp16, 4 of 6 images; --max-flips makes a verdict of it",
     ):
-        assert text in out, out
+        assert text in result.stdout, result.stdout
     kept = open_bundle(bundle).manifest["validated"]["predictions"]
     assert [runtime["changed"] for runtime in kept["runtimes"]] == [4, 4]
     page = (bundle / "report.html").read_text()
@@ -58,16 +55,12 @@ def test_predictions_are_printed_beside_the_verdict(
     assert "30.00% to 90.32%" in page
 
 
-def test_a_limit_makes_a_verdict_in_every_format(
-    bundle: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_limit_makes_a_verdict_in_every_format(bundle: Path, images: Path, tmp_path: Path) -> None:
     files = {name: tmp_path / f"out.{name}" for name in ("github", "junit", "sarif", "markdown")}
     formats = [text for name, file in files.items() for text in ("--format", f"{name}={file}")]
-    code, out, _ = run(
-        capsys, monkeypatch, str(bundle), "--dataset", str(images), "--max-flips", "50%", "--json", *formats
-    )
-    document = json.loads(out)
-    assert (code, document["passed"], document["predictions"]["passed"]) == (1, False, False)
+    done = run(bundle, "--dataset", images, "--max-flips", "50%", "--json", *formats)
+    document = json.loads(done.stdout)
+    assert (done.exit_code, document["passed"], document["predictions"]["passed"]) == (1, False, False)
     assert [runtime["outcome"] for runtime in document["predictions"]["runtimes"]] == ["failed", "failed"]
     assert "::error title=attn2trt mine%2C fp16%2C predictions::4 of 6 images changed" in files["github"].read_text()
     assert "| fp16 | failed | 66.67% | 30.00% to 90.32% |" in files["markdown"].read_text()
@@ -100,19 +93,5 @@ def test_a_failure_comes_before_what_could_not_be_checked() -> None:
         (["--dataset", "IMAGES", "--preprocessing", '{"crop": 2}'], "crop 2; expected a share above 0, at most 1"),
     ],
 )
-def test_wrong_options_are_one_line(
-    bundle: Path,
-    images: Path,
-    options: list[str],
-    message: str,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    given = [str(images) if option == "IMAGES" else option for option in options]
-    monkeypatch.setenv("COLUMNS", "200")
-    try:
-        code, _, err = run(capsys, monkeypatch, str(bundle), *given)
-    except InputError as error:  # the command line writes it, which test_main has
-        code, err = error.exit_code, str(error)
-    assert code == 2
-    assert message in err
+def test_wrong_options_are_one_line(bundle: Path, images: Path, options: list[str], message: str) -> None:
+    assert message in refused(run(bundle, *(images if option == "IMAGES" else option for option in options)))

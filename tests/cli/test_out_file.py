@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import socket
-import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from odd_files import bind_socket, make_device
 
 from attn2trt.cli.main import group
 from attn2trt.cli.out_file import TITLE, OutFile, out_file
@@ -23,18 +22,6 @@ def placed(place: Path, *, force: bool = False) -> OutFile:
     found = out_file(place, force=force, example="latency.json")
     assert found is not None
     return found
-
-
-def make_device(place: Path) -> None:
-    try:
-        os.mknod(place, stat.S_IFCHR | 0o600, os.makedev(1, 3))  # a null device of our own
-    except PermissionError:
-        pytest.skip("this user may not make device nodes")
-
-
-def bind_socket(place: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as bound:
-        bound.bind(str(place))
 
 
 def link_to_ours(place: Path) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from odd_files import bind_socket, make_device
 from small_bundle import CONTENT, write
 
 from attn2trt.cli.main import group
@@ -32,18 +32,6 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes | str]]:
             content = str(path.readlink())
         found[str(path.relative_to(folder))] = (about.st_mode, about.st_ino, content)
     return found
-
-
-def bind_socket(place: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as bound:
-        bound.bind(str(place))
-
-
-def make_device(place: Path) -> None:
-    try:
-        os.mknod(place, stat.S_IFCHR | 0o600, os.makedev(1, 3))  # a null device of our own
-    except PermissionError:
-        pytest.skip("this user may not make device nodes")
 
 
 def link_to_bundle(place: Path) -> None:
