@@ -168,16 +168,22 @@ def usable(*names: str) -> Check:
 
     def check(said: Said) -> str:
         found = {part["name"]: part for part in said.document["components"]}
-        wrong = [
-            f"{name}: {found.get(name, {}).get('status')} ({found.get(name, {}).get('detail')})"
-            for name in names
-            if found.get(name, {}).get("status") != "usable"
-        ]
-        if wrong:
-            raise Unexpected("; ".join(wrong))
+        _require_status(found, names, "usable", "detail")
         return ", ".join(f"{name} {found[name]['version']}" for name in names)
 
     return check
+
+
+def _require_status(found: Mapping[str, Any], names: Sequence[str], status: str, reason: str) -> None:
+    """Raise Unexpected with the reason of each name that is not there or has another status."""
+    entries = {name: found.get(name, {"status": "not there"}) for name in names}
+    wrong = [
+        f"{name}: {entry['status']} ({entry.get(reason, '')})"
+        for name, entry in entries.items()
+        if entry["status"] != status
+    ]
+    if wrong:
+        raise Unexpected("; ".join(wrong))
 
 
 def provider_passed(*precisions: str) -> Check:
@@ -211,14 +217,7 @@ def measured(*runtimes: str) -> Check:
     """A benchmark with a time of each of these runtimes."""
 
     def check(said: Said) -> str:
-        rows = {row["runtime"]: row for row in said.document["rows"]}
-        wrong = [
-            f"{name}: {rows.get(name, {}).get('status', 'no row')} ({rows.get(name, {}).get('why', '')})"
-            for name in runtimes
-            if rows.get(name, {}).get("status") != "measured"
-        ]
-        if wrong:
-            raise Unexpected("; ".join(wrong))
+        _require_status({row["runtime"]: row for row in said.document["rows"]}, runtimes, "measured", "why")
         return ", ".join(f"{name} measured" for name in runtimes)
 
     return check
