@@ -67,6 +67,7 @@ class Calls:
                 node.name: Def(file, node) for node in file.tree.body if isinstance(node, Definition)
             }
             self._names[file.name] = {item.local: (item.module, item.name) for item in package.imports(file)}
+        self._seen: dict[Def, tuple[set[Def], list[Callback]]] = {}
         self._aliases = {"Callable", *_callable_aliases(package.files.values())}
 
     def entry(self, verb: str) -> Def:
@@ -87,16 +88,22 @@ class Calls:
         left = [start]
         callbacks: dict[tuple[str, str], Callback] = {}
         while left:
-            current = left.pop()
-            for callback in self._handed_down(current):
+            named, handed_down = self._of_one(left.pop())
+            for callback in handed_down:
                 callbacks.setdefault((callback.callee, callback.argument), callback)
-            new = set(self._named(current)) - reached
+            new = named - reached
             reached |= new
             left += new
         files = sorted({it.file.path for it in reached})
         rooms = {it.file.room for it in reached} - ROOT
         line = [room for level in self._order.levels for room in level if room in rooms]
         return Walk(tuple(files), tuple(line), tuple(sorted(callbacks.values())))
+
+    def _of_one(self, definition: Def) -> tuple[set[Def], list[Callback]]:
+        """Return what a definition names and hands down, which several workflows ask for."""
+        if definition not in self._seen:
+            self._seen[definition] = set(self._named(definition)), list(self._handed_down(definition))
+        return self._seen[definition]
 
     def resolve(self, file: File, node: ast.expr) -> Def | None:
         """Return the function or class that an expression names, wherever it is defined."""
@@ -123,15 +130,17 @@ class Calls:
 
     def _handed_down(self, definition: Def) -> Iterator[Callback]:
         """Yield each argument with something callable, or an object with methods, for a function of a lower room."""
-        for function, scope in _functions(definition.node):
-            known = self._callables(function, scope)
-            objects = self._objects(function, scope, definition)
+        functions, scope = _functions(definition.node)
+        kept, kept_objects = self._kept_callables(scope), self._kept_objects(scope, definition)
+        for function in functions:
+            known = self._local(function, kept)
+            objects = self._bound_objects(function, kept_objects, definition)
             for node in ast.walk(function):
                 if not isinstance(node, ast.Call) or (found := self._callee(node.func, definition, objects)) is None:
                     continue
                 callee, its_function = found
                 for name, value in _arguments(its_function, node):
-                    whose = objects.get(ast.unparse(value))
+                    whose = objects.get(_text(value))
                     room = whose.file.room if whose else self._room_of(value, definition, known)
                     if room is not None and self._is_higher(room, callee.file.room):
                         called = str(callee) if its_function is callee.node else f"{callee}.{its_function.name}"
@@ -141,7 +150,7 @@ class Calls:
         """Return what is called: a function or class that is named, or a method of an object whose class is known."""
         if (named := self.resolve(definition.file, node)) is not None:
             return named, named.node
-        if isinstance(node, ast.Attribute) and (owner := objects.get(ast.unparse(node.value))) is not None:
+        if isinstance(node, ast.Attribute) and (owner := objects.get(_text(node.value))) is not None:
             for method in ast.iter_child_nodes(owner.node):
                 if isinstance(method, Function) and method.name == node.attr:
                     return owner, method
@@ -150,24 +159,22 @@ class Calls:
     def _is_higher(self, room: str, other: str) -> bool:
         return self._order.level(room) > self._order.level(other)
 
-    def _callables(self, function: ast.AST, scope: ast.AST) -> set[str]:
-        """Return the names of a function that stand for something callable: arguments, variables, inner functions.
-
-        With ``scope``, the class around it, its methods are among them, as ``self.method``, and what methods keep.
-        """
-        known = {f"self.{ast.unparse(target)}" for target in self._annotated(ast.iter_child_nodes(scope))}
+    def _kept_callables(self, scope: ast.AST) -> set[str]:
+        """Return the methods of a class, as ``self.method``, and what they keep that is callable."""
+        known = {f"self.{_text(target)}" for target in self._annotated(ast.iter_child_nodes(scope))}
         known |= {f"self.{node.name}" for node in ast.iter_child_nodes(scope) if _is_method(node)}  # type: ignore[attr-defined]
         for method in ast.iter_child_nodes(scope):
             if isinstance(method, Function):
                 known |= {name for name in self._local(method, known) if name.startswith("self.")}
-        return self._local(function, known)
+        return known
 
     def _local(self, function: ast.AST, known: set[str]) -> set[str]:
+        """Return the names of a function that stand for something callable: arguments, variables, inner functions."""
         inner = {node.name for node in ast.walk(function) if isinstance(node, Function) and node is not function}
-        found = known | inner | {ast.unparse(target) for target in self._annotated(ast.walk(function))}
+        found = known | inner | {_text(target) for target in self._annotated(ast.walk(function))}
         for node in ast.walk(function):
             if isinstance(node, ast.Assign) and _may_be_callable(node.value, found):
-                found |= {ast.unparse(target) for target in node.targets}
+                found |= {_text(target) for target in node.targets}
         return found
 
     def _annotated(self, nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
@@ -178,20 +185,21 @@ class Calls:
             elif isinstance(node, ast.AnnAssign) and self._is_callable(node.annotation):
                 yield node.target
 
-    def _objects(self, function: ast.AST, scope: ast.AST, definition: Def) -> dict[str, Def]:
-        """Return the class of each variable, argument and attribute of ``self`` whose class has methods."""
+    def _kept_objects(self, scope: ast.AST, definition: Def) -> dict[str, Def]:
+        """Return the class of ``self``, and of each attribute of it whose class has methods."""
         found: dict[str, Def] = {"self": definition} if _has_methods(scope) else {}
         for method in ast.iter_child_nodes(scope):
             kept = self._bound_objects(method, found, definition)
             found |= {name: it for name, it in kept.items() if name.startswith("self.")}
-        return self._bound_objects(function, found, definition)
+        return found
 
     def _bound_objects(self, function: ast.AST, known: Mapping[str, Def], definition: Def) -> dict[str, Def]:
+        """Return the class of each variable and argument whose class has methods, beside what is known."""
         found = {**known}
         for node in ast.walk(function):
             for name, value in _bound(node):
                 named = self.resolve(definition.file, value.func if isinstance(value, ast.Call) else value)
-                its_class = found.get(ast.unparse(value)) or named
+                its_class = found.get(_text(value)) or named
                 if its_class is not None and _has_methods(its_class.node):
                     found[name] = its_class
         return found
@@ -202,43 +210,49 @@ class Calls:
 
     def _room_of(self, value: ast.expr, definition: Def, known: set[str]) -> str | None:
         """Return the room of something callable; None for everything else."""
-        if isinstance(value, ast.Call) and ast.unparse(value.func).endswith("partial") and value.args:
+        if isinstance(value, ast.Call) and _text(value.func).endswith("partial") and value.args:
             return self._room_of(value.args[0], definition, known)
         found = self.resolve(definition.file, value)
-        if found is not None and ast.unparse(value) not in known:
+        if found is not None and _text(value) not in known:
             return found.file.room
         return definition.file.room if _may_be_callable(value, known) else None
+
+
+def _text(node: ast.AST) -> str:
+    """Return the source of an expression; ``ast.unparse`` takes a hundred times as long for a name with dots."""
+    if isinstance(node, ast.Name):
+        return node.id
+    return f"{_text(node.value)}.{node.attr}" if isinstance(node, ast.Attribute) else ast.unparse(node)
 
 
 def _callable_aliases(files: Iterable[File]) -> Iterator[str]:
     """Yield the names that files give to types of callables, and the protocols of such."""
     for file in files:
         for node in file.tree.body:
-            if isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("Callable["):
-                yield from map(ast.unparse, node.targets)
-            if isinstance(node, ast.ClassDef) and any(ast.unparse(base) == "Protocol" for base in node.bases):
+            if isinstance(node, ast.Assign) and _text(node.value).startswith("Callable["):
+                yield from map(_text, node.targets)
+            if isinstance(node, ast.ClassDef) and any(_text(base) == "Protocol" for base in node.bases):
                 yield from [node.name] * any(isinstance(it, Function) and it.name == "__call__" for it in node.body)
 
 
-def _functions(definition: Definition) -> Iterator[tuple[ast.AST, ast.AST]]:
-    """Yield each function at the top or in a class, with the class around it."""
+def _functions(definition: Definition) -> tuple[list[Function], ast.AST]:
+    """Return the methods of a class, and the class; of a function, itself and nothing around it."""
     if isinstance(definition, ast.ClassDef):
-        yield from ((node, definition) for node in definition.body if isinstance(node, Function))
-    else:
-        yield definition, ast.Pass()
+        return [node for node in definition.body if isinstance(node, Function)], definition
+    return [definition], ast.Pass()
 
 
 def _is_method(node: ast.AST) -> bool:
     """Return True for a function in a class that is called, and is not read as an attribute."""
-    return isinstance(node, Function) and not any("property" in ast.unparse(it) for it in node.decorator_list)
+    return isinstance(node, Function) and not any("property" in _text(it) for it in node.decorator_list)
 
 
 def _bound(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
     """Yield each name that a statement binds, with what it is bound to; with its type for an argument."""
     if isinstance(node, ast.Assign):
-        yield from ((ast.unparse(target), node.value) for target in node.targets)
+        yield from ((_text(target), node.value) for target in node.targets)
     elif isinstance(node, ast.withitem) and node.optional_vars is not None:
-        yield ast.unparse(node.optional_vars), node.context_expr
+        yield _text(node.optional_vars), node.context_expr
     elif isinstance(node, ast.arg) and node.annotation is not None:
         yield node.arg, node.annotation
 
@@ -256,9 +270,7 @@ def _may_be_callable(value: ast.expr, known: set[str]) -> bool:
         return _may_be_callable(value.body, known) or _may_be_callable(value.orelse, known)
     if isinstance(value, ast.BoolOp):
         return any(_may_be_callable(part, known) for part in value.values)
-    return isinstance(value, ast.Lambda) or (
-        isinstance(value, ast.Name | ast.Attribute) and ast.unparse(value) in known
-    )
+    return isinstance(value, ast.Lambda) or (isinstance(value, ast.Name | ast.Attribute) and _text(value) in known)
 
 
 def _arguments(callee: Definition, call: ast.Call) -> Iterator[tuple[str, ast.expr]]:
