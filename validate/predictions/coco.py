@@ -8,15 +8,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ...core.preprocessing import Placement
 from ...errors import InputError, MissingRequirement
-
-if TYPE_CHECKING:
-    from .detections import Found
+from .found import Found, in_photograph
 
 MOST_DETECTIONS = 100  # of an image: COCO's AP counts no more
 
@@ -76,7 +74,7 @@ def read_coco(path: Path, document: Mapping[str, Any]) -> CocoLabels:
 
 
 def require_pycocotools() -> None:
-    """Raise MissingRequirement if pycocotools is not installed."""
+    """Raise MissingRequirement if pycocotools is not installed or is too old."""
     try:
         import pycocotools.cocoeval  # noqa: F401
     except ImportError:
@@ -95,8 +93,6 @@ class CocoScores:
 
     def add(self, prediction: Found | None, label: int, placement: Placement | None) -> None:
         """Keep the boxes of one image, whose number is ``label``, in the pixels of the photograph."""
-        from .detections import in_photograph
-
         self._images.append(label)
         if prediction is None:
             return

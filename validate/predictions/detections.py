@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from ...core.preprocessing import Placement
 from .boxes import Floats, match, overlaps, suppress
 from .coco import CocoLabels, CocoScores
+from .found import Found
 from .heads import Detected, Head
 from .metric import Arrays, Difference, Scores
 
@@ -18,15 +18,6 @@ NO_BOX = "no box"
 SCORE, IOU, SUPPRESSION = 0.25, 0.5, 0.5
 # For average precision boxes of low scores count as well: as COCO's and Ultralytics' own evaluation.
 LOWEST_SCORE, MOST_BOXES = 0.001, 300
-
-
-@dataclass(frozen=True)
-class Found:
-    """The boxes of an image, best first, with the difference that rounding can make to a score."""
-
-    all: Detected
-    sure: Detected
-    noise: float
 
 
 @dataclass(frozen=True)
@@ -123,12 +114,3 @@ def _words(every: Detected, alone: Detected) -> str:
     return f"{count}; alone: class {alone.classes[0]}, score {alone.scores[0]:.2f}, at ({corners})" + (
         f" and {len(alone) - 1} more" if len(alone) > 1 else ""
     )
-
-
-def in_photograph(found: Detected, placement: Placement) -> Detected:
-    """Return boxes of the input in the pixels of the photograph, within its borders."""
-    rows, columns = placement.scale
-    shift = np.array([placement.left, placement.top] * 2, np.float64)
-    height, width = placement.original
-    boxes = (found.boxes - shift) / (columns, rows, columns, rows)
-    return Detected(np.clip(boxes, 0, (width, height, width, height)), found.scores, found.classes)
