@@ -227,6 +227,13 @@ class GraphView:
         model.graph.CopyFrom(graph)
         return self._write(model)
 
+    def exchanged(self, node: Node, first: str, second: str) -> Path:
+        """The graph in which two outputs of a node have each other's names."""
+        model = self._copy()
+        names = model.graph.node[node.position].output
+        names[:] = [{first: second, second: first}.get(name, name) for name in names]
+        return self._write(model)
+
     def values_at(self, opener: Opener, feeds: Arrays, values: Iterable[str]) -> Arrays:
         """Run the whole graph with ``values`` shown; the graph's own outputs come with them."""
         path = self.shown(values)

@@ -174,6 +174,69 @@ def test_the_other_half_is_of_the_module_that_cuts(tmp_path: Path) -> None:
     assert (found.module, found.class_name, found.op_type, found.proven) == ("1", "SecondHalf", "Split", True)
 
 
+class Halves(nn.Module):
+    """Two halves of the channels, which operators or another module read."""
+
+    def __init__(self, gate: nn.Module) -> None:
+        super().__init__()
+        self.cut, self.gate = nn.Conv2d(4, 8, 1), gate
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        value, score = self.cut(x).chunk(2, 1)
+        return value * self.gate(score)
+
+
+class Attention(nn.Module):
+    """Query, key and value of one projection, each transposed before anything else reads it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.project = nn.Conv2d(4, 12, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        query, key, value = (part.flatten(2).transpose(1, 2) for part in self.project(x).chunk(3, 1))
+        return (query @ key.transpose(1, 2)).softmax(-1) @ value
+
+
+def exchanged(model: onnx.ModelProto) -> None:
+    """Exchange the first and the last output of the first Split."""
+    split = node_of(model, "Split")
+    split.output[0], split.output[-1] = split.output[-1], split.output[0]
+
+
+@pytest.mark.parametrize(
+    ("module", "path"),
+    [
+        (Halves(nn.Sigmoid()), ""),
+        (Halves(nn.Sequential(nn.Conv2d(4, 4, 1), nn.Sigmoid())), ""),
+        (nn.Sequential(nn.Conv2d(4, 4, 1), Halves(nn.Tanh()), nn.Conv2d(4, 4, 1)), "1"),
+        (nn.Sequential(Attention(), nn.Tanh()), "0"),
+    ],
+)
+def test_a_split_whose_outputs_are_exchanged_is_named_and_not_what_reads_it(
+    module: nn.Module, path: str, tmp_path: Path
+) -> None:
+    graph, case = exported(module.eval(), tmp_path)
+    found = locate(module, edited(graph, tmp_path / "broken.onnx", exchanged), case, optimise=False)
+    assert found is not None
+    assert (found.module, found.op_type, found.proven) == (path, "Split", True)
+    assert "makes the graph right" in found.detail
+
+
+@pytest.mark.parametrize("kind", ["Sigmoid", "Mul"])
+def test_one_of_two_readers_that_reads_the_other_output_of_a_split_is_named_itself(kind: str, tmp_path: Path) -> None:
+    def edit(model: onnx.ModelProto) -> None:
+        first, second = node_of(model, "Split").output
+        node = node_of(model, kind)
+        node.input[:] = [{first: second, second: first}.get(name, name) for name in node.input]
+
+    module = Halves(nn.Sigmoid()).eval()
+    graph, case = exported(module, tmp_path)
+    found = locate(module, edited(graph, tmp_path / "broken.onnx", edit), case, optimise=False)
+    assert found is not None
+    assert found.op_type == kind
+
+
 class Twice(nn.Module):
     """One gate for two inputs."""
 

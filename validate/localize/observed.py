@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..boundaries import Arrays, GraphView, Node, Opener
 from ..metrics import Array
@@ -49,6 +50,16 @@ class Observed:
     def run(self, names: Collection[str]) -> Arrays:
         """One run with the values of ``names`` shown beside the outputs."""
         return self.view.values_at(self.opener, self.feeds, names)
+
+    def is_right_in(self, path: Path) -> bool:
+        """Return True if the outputs of another graph file are PyTorch's; the file is removed."""
+        try:
+            with self.opener(path) as session:
+                return not self._leaves_pytorch(session.run(self.feeds))
+        except Exception:  # of any runtime's own kind
+            return False
+        finally:
+            path.unlink()
 
     def values(self, names: Collection[str]) -> Arrays:
         """The values of ``names`` in runs that are wrong; those that hide the error are left out."""

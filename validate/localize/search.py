@@ -12,6 +12,7 @@ from ...core.module_path import is_part
 from ..boundaries import GraphView, Node, Opener, ort_opener
 from ..cases import Case
 from ..place import Boundary
+from .exchanged import Exchanged
 from .homes import Homes, judge_boundaries
 from .judge import Judge, Judged
 from .location import Location
@@ -49,6 +50,7 @@ class _Search:
         self.operators = Operators(truth, graph, self.homes, self.judge)
         self.proof = Proof(truth, graph, self.judge)
         self.missing = Missing(truth, graph, self.homes, self.judge, self.proof)
+        self.exchanged = Exchanged(truth, graph)
         self.right: set[str] = set(self.view.inputs)
 
     def find(self) -> Location | None:
@@ -77,12 +79,12 @@ class _Search:
             elif suspects := self._suspects(region):
                 place = self.missing.before(suspects[0], found) or self._blame(suspects, found, judged)
             else:
-                place = self._exchanged(found)
+                place = self._left_in_place(found)
             if place is not None:
-                return place
+                return self.exchanged.before(place) or place
         return None
 
-    def _exchanged(self, found: Judged) -> Location | None:
+    def _left_in_place(self, found: Judged) -> Location | None:
         """The node that makes what leaves a module, if the module also makes what should leave it in its place."""
         path, wrong = found.moment.path, found.values[0]
         if found.moment.kind != "leave" or not path:
