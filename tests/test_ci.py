@@ -20,6 +20,7 @@ else:
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+TRITON = "docs/howto/triton.md"
 RUN = (ROOT / ".ci" / "run").read_text()
 
 
@@ -44,6 +45,16 @@ def which(entry: str) -> str | None:
 def test_every_hook_is_a_command_that_is_there() -> None:
     assert [hook["id"] for hook in hooks() if hook["language"] != "system" or which(hook["entry"]) is None] == []
     assert which("no-such-command --flag") is None
+
+
+def test_the_server_of_triton_that_is_tested_is_the_one_that_its_page_installs() -> None:
+    asked = [set(re.findall(r"nvidia-pytriton\S*", (ROOT / path).read_text())) for path in (".ci/slow", TRITON)]
+    (wheel,) = (name for name in asked[0] if "==" in name)
+    assert wheel in asked[1]
+    assert (
+        f"The wheel `nvidia-pytriton` {wheel.partition('==')[2]} holds Triton's `tritonserver` "
+        in (ROOT / TRITON).read_text()
+    )
 
 
 def test_the_hooks_are_the_checks_of_ci() -> None:

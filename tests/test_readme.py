@@ -64,6 +64,13 @@ def test_every_command_is_shown() -> None:
     assert {arguments[0] for arguments in attn2trt_commands(README + COMMAND_PAGE)} == set(COMMANDS)
 
 
+def test_the_readmes_table_has_every_command_once() -> None:
+    table = README.partition("| command | what it does |")[2].partition("\n\n")[0]
+    cells = [line.split(" | ")[0] for line in table.splitlines()[2:]]
+    named = [span.removeprefix("attn2trt ").split()[0] for cell in cells for span in re.findall(r"`([^`]*)`", cell)]
+    assert sorted(named) == sorted(COMMANDS)
+
+
 @pytest.mark.parametrize(
     "page", [*(ROOT / "docs/howto").glob("*.md"), ROOT / "docs/commands.md"], ids=lambda page: page.name
 )
