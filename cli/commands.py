@@ -14,7 +14,7 @@ from ..core.command_line import CommandLine
 from ..errors import StorageError
 from .ending import explain, finish
 from .options import debug_option, verbose_option
-from .parameters import refuse_empty
+from .parameters import refuse_empty, refuse_not_utf8
 
 # In the order in which a new user needs them; each is a file beside this one that holds `command`.
 COMMANDS = (
@@ -43,6 +43,7 @@ class LazyGroup(click.Group):
             hint = f" (nearest: {nearest[0]})" if nearest else ""
             raise click.UsageError(f"received command '{args[0]}'; expected one of {', '.join(COMMANDS)}{hint}", ctx)
         name, command, rest = super().resolve_command(ctx, args)
+        refuse_not_utf8(rest)
         if command is not None and any(not word or word.endswith("=") for word in rest):
             refuse_empty(click.Context(command, info_name=name, parent=ctx), rest)
         return name, command, rest

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..core.input_path import Kind, require_readable
+from ..core.input_path import Kind, require_readable, require_utf8
 from ..errors import InputError
 
 if TYPE_CHECKING:
@@ -39,6 +39,12 @@ def refuse_empty(context: click.Context, words: Sequence[str]) -> None:
                 f"received {name} '', an empty text, as a shell makes of a variable without a value; expected "
                 f"{parameter.make_metavar(context)}; write it{leave}"
             )
+
+
+def refuse_not_utf8(words: Sequence[str]) -> None:
+    """Raise InputError for the first argument of a command line that is not UTF-8, as a name of an old archive."""
+    for word in words:
+        require_utf8(word, "")
 
 
 class Readable(click.Path):

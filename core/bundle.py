@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ..errors import CheckFailed, InputError
 from .command_line import quoted
 from .graph_io import FLOAT32, with_io
+from .input_path import require_utf8
 from .manifest import HASH, MANIFEST, MODEL, REFERENCE, is_inside, manifest_hash, read_manifest
 from .manifest_entries import Manifest, PrecisionEntry, TunedEntry, TunedGraphEntry
 from .precision import FP32
@@ -198,10 +199,14 @@ def axis_to_json(axis: Axis) -> list[int]:
 
 
 def open_bundle(path: Folder) -> Bundle:
-    """Read a bundle's manifest; raises InputError if the folder is no bundle, or one that leaves its folder."""
+    """Read a bundle's manifest.
+
+    Raises InputError if the folder is no bundle, or one that leaves its folder, or has a name that is not UTF-8.
+    """
     if not os.fspath(path):
         raise InputError("received an empty path; expected the folder of a bundle; write it")
     folder = Path(path)
+    require_utf8(str(folder), "")
     file = folder / MANIFEST
     if not file.is_file():
         raise InputError(f"{folder} is not a bundle: {_why_no_bundle(folder)}")

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from ..errors import InputError
 from .bundle import MANIFEST, open_bundle
+from .input_path import require_utf8
 
 # What commands write into a bundle beside the files of its manifest, by path in the bundle. A killed command leaves
 # folders of scratch, with everything in them, and files that the manifest was not yet to list or no longer lists.
@@ -40,11 +41,7 @@ def check_destination(destination: Path) -> None:
     Nothing is touched. Raises OSError if the system will not have a folder there.
     """
     place = Path.cwd() / destination
-    try:
-        str(place).encode()
-    except UnicodeEncodeError:
-        name = ascii(str(destination))
-        raise InputError(f"received -o {name}, a name that is not UTF-8, which ONNX cannot open; {ELSEWHERE}") from None
+    require_utf8(str(place), "-o ", ELSEWHERE)
     if is_filled(destination, "a bundle"):
         check_owned(place, shown=destination)
         _check_writable(place.parent)

@@ -12,6 +12,18 @@ from ..errors import InputError, StorageError
 Kind = Literal["file", "folder", "either"]
 
 
+def require_utf8(name: str, received: str, fix: str = "rename it") -> None:
+    """Raise InputError for a name that is not UTF-8, which neither ONNX's libraries nor a manifest can hold.
+
+    ``received`` is the option that it was given to, with a blank, or "" for an argument.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        shown = f"received {received}{name!a}"
+        raise InputError(f"{shown}, a name that is not UTF-8, which ONNX cannot open; {fix}") from None
+
+
 def require_readable(path: Path, expected: str, *, option: str = "", kind: Kind = "file") -> Path:
     """Return a path that can be read.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ FILES = [
 FOLDERS = [("deploy se --inputs PATH", "a folder of photographs"), ("check good.onnx --inputs PATH", "a folder of")]
 EITHER = [("deploy se --precision fp32,int8 --calibrate PATH", "a folder of photographs, or a file ending in .npz")]
 BUNDLES = ["compile", "validate", "verify", "benchmark", "tune", "report", "programs -o out"]
+OF_BUNDLES = [f"{command} PATH" for command in BUNDLES]
 
 
 @pytest.fixture(autouse=True)
@@ -139,3 +141,20 @@ def test_of_the_manifest_of_a_bundle_its_folder_is_named(place: Path) -> None:
     assert result.exit_code == 2
     why = "it is the manifest of one; give its folder, folder"
     assert result.stderr == f"error: folder/bundle.json is not a bundle: {why}\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [*(command for command, _ in (*FILES, *FOLDERS, *EITHER)), *OF_BUNDLES, "show PATH", "deploy se --out=PATH"],
+)
+def test_a_name_that_is_not_utf8_is_bad_input_of_every_command(command: str, place: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    (place / name).mkdir()
+    result = run(command, name)
+    assert result.exit_code == 2
+    assert "caf\\udce9', a name that is not UTF-8, which ONNX cannot open; rename it" in result.stderr
+
+
+def test_a_bundle_whose_name_is_not_utf8_is_not_opened(place: Path) -> None:
+    with pytest.raises(InputError, match=r"received '.*caf\\udce9', a name that is not UTF-8"):
+        open_bundle(place / os.fsdecode(b"caf\xe9"))
