@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
+from ..core import bounds
 from ..core.worker import Worker
 from ..errors import Interrupted, MissingRequirement
 from ..modules.libraries.index import LIBRARIES
@@ -28,6 +29,8 @@ NO_DEVICE = "run on a machine with an NVIDIA GPU and its driver"
 # (oldest and newest Python, why) that a package of ours has wheels for; None without a limit.
 PYTHON_LIMITS = {"onnxruntime": ((3, 11), "ONNX Runtime from 1.27 needs Python 3.11 or newer")}
 PROVIDER_SECONDS = 120
+BASE = {"NumPy": "numpy", "ONNX": "onnx", "ONNX IR": "onnx-ir"}
+ONNX_RUNTIME = ("onnxruntime-gpu", "onnxruntime")
 X86_64 = ("x86_64", "amd64")
 # NVIDIA's wheels of the libraries whose version is CUDA's, by how the library's name begins.
 NVIDIA_WHEELS = {"cublas": "nvidia-cublas", "cudart": "nvidia-cuda-runtime", "nvrtc": "nvidia-cuda-nvrtc"}
@@ -159,27 +162,38 @@ def _python() -> Component:
 
 def _export_packages() -> Iterator[Component]:
     for name, package in EXPORT.items():
-        found = installed_version(package)
-        if found:
-            yield Component(name, "usable", found, "needed to export, not to validate a bundle")
-        else:
-            yield Component(name, "missing", "", "needed to export, not to validate a bundle", INSTALL_EXPORT)
-    found = installed_version("onnx")
-    yield Component("ONNX", "usable", found) if found else Component("ONNX", "missing", "", "", "pip install onnx")
+        yield _package(name, package, "needed to export, not to validate a bundle", INSTALL_EXPORT)
+    for name, package in BASE.items():
+        yield _package(name, package, "", f"pip install {package}")
 
 
 def _libraries() -> Iterator[Component]:
     for name, library in LIBRARIES.items():
         licence = f"; {library.licence}, as is what you deploy of it" if library.licence else ""
-        detail = f"only for targets {name}:NAME{licence}"
-        found = library.installed
-        yield Component(name, "usable" if found else "missing", found, detail, "" if found else library.install)
+        yield _package(name, library.package, f"only for targets {name}:NAME{licence}", library.install)
+
+
+def _package(name: str, package: str, detail: str, install: str) -> Component:
+    """Look at one package by its version alone: missing, outside of our bounds, or usable."""
+    found = installed_version(package)
+    if not found:
+        return Component(name, "missing", "", detail, install)
+    if outside := bounds.outside((package,)):
+        return Component(name, "unusable", found, _expected(outside), bounds.install(outside))
+    return Component(name, "usable", found, detail)
+
+
+def _expected(outside: tuple[bounds.Outside, ...]) -> str:
+    return f"expected {', '.join(one.wanted for one in outside)}"
 
 
 def _onnx_runtime(driver: Driver) -> Iterator[Component]:
-    found = installed_version("onnxruntime-gpu", "onnxruntime")
+    found = installed_version(*ONNX_RUNTIME)
     if not found:
         yield Component("ONNX Runtime", "missing", "", "", "pip install onnxruntime")
+        return
+    if outside := bounds.outside(ONNX_RUNTIME):
+        yield Component("ONNX Runtime", "unusable", found, _expected(outside), bounds.install(outside))
         return
     try:
         import onnxruntime as ort

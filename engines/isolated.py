@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from ..core import bounds
 from ..core.precision import Kernels
 from .child import ANSWER_SECONDS, Child
 from .ort_runtime import CPU, FLOAT32_ALONE
@@ -18,6 +19,7 @@ class IsolatedRuntime(Child):
     itself ready for the one that ``open`` names. ``kernels`` are ONNX Runtime's ``own``, those of a ``half`` precision,
     each operator rounding its result (float32_kernels.py), or those of ``tf32`` (tf32_kernels.py). A GPU
     computes float32 in tf32 only if ``tf32`` allows it. ``seconds`` is the time limit of loading and of every run.
+    Raises MissingRequirement if ONNX Runtime, or what its models are made with, is too old.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class IsolatedRuntime(Child):
         threads: int | None = None,
         seconds: float = ANSWER_SECONDS,
     ) -> None:
+        bounds.require_within(*bounds.BASE)
         options = json.dumps({"optimise": optimise, "provider": provider, "threads": threads, "kernels": kernels})
         environment = {} if tf32 else FLOAT32_ALONE
         super().__init__(

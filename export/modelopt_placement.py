@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core import bounds
 from ..core.graph import OnnxGraph
 from ..core.worker import Worker
 from ..errors import CheckFailed, MissingRequirement
@@ -23,7 +24,16 @@ if TYPE_CHECKING:
     from .passes.place_pairs import Reader
 
 TIMEOUT_SECONDS = 1800
-PACKAGES = ("modelopt", "onnx_graphsurgeon", "onnxslim", "polygraphy", "onnxconverter_common", "pynvml", "lief")
+# by the module that is imported, the name that pip takes
+PACKAGES = {
+    "modelopt": "nvidia-modelopt",
+    "onnx_graphsurgeon": "onnx-graphsurgeon",
+    "onnxslim": "onnxslim",
+    "polygraphy": "polygraphy",
+    "onnxconverter_common": "onnxconverter-common",
+    "pynvml": "nvidia-ml-py",
+    "lief": "lief",
+}
 INSTALL = 'pip install -e ".[modelopt]" in the clone of attn2trt'
 
 
@@ -55,12 +65,13 @@ def modelopt_readers(graph: OnnxGraph, feeds: Mapping[str, np.ndarray]) -> froze
 
 
 def require_modelopt() -> None:
-    """Raise MissingRequirement for the first package that modelopt needs and that is not installed."""
+    """Raise MissingRequirement for the first package that modelopt needs and that is not installed or is too old."""
     for package in PACKAGES:
         if find_spec(package) is None:
             raise MissingRequirement(
                 f"received --placement modelopt; expected {package}, which is not installed; {INSTALL}"
             )
+    bounds.require_within(*PACKAGES.values())
 
 
 def readers_of(model: onnx.ModelProto) -> frozenset[Reader]:

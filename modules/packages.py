@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from importlib import import_module
 from importlib.util import find_spec
 
+from ..core import bounds
 from ..errors import MissingRequirement
 
 EXPORT = {"PyTorch": "torch", "timm": "timm", "onnxscript": "onnxscript", "onnxsim": "onnxsim"}
@@ -16,12 +17,25 @@ INSTALL_EXPORT = f"pip install {' '.join(EXPORT.values())}"
 
 
 def require(packages: Iterable[str] = EXPORT.values()) -> None:
-    """Raise MissingRequirement, with the command that installs them, for the first package that is not installed."""
-    for package in packages:
-        if find_spec(package) is None:
-            raise MissingRequirement(
-                f"received a PyTorch target; expected {package}, which is not installed; {INSTALL_EXPORT}"
-            )
+    """Raise MissingRequirement, with the command that mends it, if a package is not installed or is too old."""
+    wanted = tuple(packages)
+    if package := _absent(wanted):
+        raise MissingRequirement(
+            f"received a PyTorch target; expected {package}, which is not installed; {INSTALL_EXPORT}"
+        )
+    bounds.require_within(*wanted, *bounds.BASE)
+
+
+def why_not() -> str:
+    """Return why no module can be exported with the packages that are here; "" if it can be tried."""
+    wanted = EXPORT.values()
+    if package := _absent(wanted):
+        return f"{package} is not installed here; {INSTALL_EXPORT}"
+    return bounds.why_outside((*wanted, *bounds.BASE))
+
+
+def _absent(packages: Iterable[str]) -> str:
+    return next((package for package in packages if find_spec(package) is None), "")
 
 
 def load() -> None:

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ..core import bounds
 from ..engines.timing.costs import Cost
 from ..errors import MissingRequirement
 from .cost_summary import Line, summary
@@ -49,9 +50,10 @@ def bars(found: Cost) -> Bars:
 
 
 def require_matplotlib() -> None:
-    """Raise MissingRequirement, with the command that installs it, if it is not installed."""
+    """Raise MissingRequirement, with the command that installs it, if it is not installed or is too old."""
     if find_spec("matplotlib") is None:
         raise MissingRequirement(f"received --plot; expected matplotlib, which is not installed; {INSTALL}")
+    bounds.require_within("matplotlib")
 
 
 def write_plot(found: Cost, path: Path, *, title: str) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ..core import bounds
 from ..core.input_path import require_readable
 from ..core.preprocessing import Placement, Preprocessing
 from ..core.tensor_spec import TensorSpec
@@ -156,11 +157,12 @@ def _turn(image: Image) -> None:
 
 
 def require_pillow() -> None:
-    """Raise MissingRequirement if Pillow is not installed."""
+    """Raise MissingRequirement if Pillow is not installed or is too old."""
     try:
         import PIL.Image  # noqa: F401
     except ImportError:
         raise MissingRequirement("images are read with Pillow, which is missing; pip install pillow") from None
+    bounds.require_within("pillow")
 
 
 def _resized(image: Image, place: Placement, how: Preprocessing) -> Image:

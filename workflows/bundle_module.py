@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from ..core.bundle import Bundle
@@ -13,7 +12,7 @@ from ..core.progress import Progress
 from ..errors import InputError
 from ..modules.dynamic import ranges_of
 from ..modules.grammar import parse
-from ..modules.packages import EXPORT, INSTALL_EXPORT
+from ..modules.packages import why_not
 from ..validate.agreement import disagreement
 from .options import Weights
 from .variants import Built, resolve_as_asked, shape_texts
@@ -30,9 +29,8 @@ def why_not_built(bundle: Bundle) -> str:
     """Return why the module of a bundle cannot be built here; "" if it can be tried."""
     if "onnx_file" in bundle.manifest:
         return NO_MODULE
-    absent = [package for package in EXPORT.values() if find_spec(package) is None]
-    if absent:
-        return f"{absent[0]} is not installed here; {INSTALL_EXPORT}"
+    if why := why_not():
+        return why
     arguments = bundle.manifest.get("build")
     if arguments is None:
         return NOT_SAID

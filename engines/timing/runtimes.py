@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from ...core import bounds
 from ...core.precision import FP16, FP32, PRECISIONS
 from ...errors import InputError, MissingRequirement
 from ..environment import ask_driver
@@ -129,6 +130,8 @@ def why_no_provider(name: str) -> str:
         providers = import_onnxruntime().get_available_providers()
     except MissingRequirement as error:
         return str(error)
+    if why := bounds.why_outside(bounds.BASE):
+        return why
     if PROVIDERS[name] not in providers:
         return f"this ONNX Runtime has no {PROVIDERS[name]}"
     if PROVIDERS[name] != CPU and not (driver := ask_driver()).devices:

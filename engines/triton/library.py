@@ -5,13 +5,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from ...core import bounds
 from ...errors import MissingRequirement
 
 INSTALL = "pip install 'tritonclient[grpc,http]'"
 
 
 def import_client(name: str) -> Any:
-    """Return the module ``tritonclient.<name>``. Raises MissingRequirement if it cannot be imported."""
+    """Return the module ``tritonclient.<name>``. Raises MissingRequirement if it cannot be imported or is too old."""
+    bounds.require_within("tritonclient")
     try:
         return import_module(f"tritonclient.{name}")
     except ImportError as error:

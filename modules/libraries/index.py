@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from ...core import bounds
 from ...errors import MissingRequirement
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def find(name: str, options: Mapping[str, str], *, pretrained: bool, trust: bool
 
     ``trust`` allows a file that runs code of its author when it is read, to a library that ``reads_pickles``.
 
-    Raises MissingRequirement if the library is not installed, and what the library's file raises.
+    Raises MissingRequirement if the library is not installed or too old, and what the library's file raises.
     """
     word, _, rest = name.partition(":")
     library = LIBRARIES[word]
@@ -98,6 +99,7 @@ def find(name: str, options: Mapping[str, str], *, pretrained: bool, trust: bool
         raise MissingRequirement(
             f"received target {name}; expected {library.package}, which is not installed; {library.install}"
         )
+    bounds.require_within(library.package)
     given = {"pretrained": pretrained} | ({"trust": trust} if library.reads_pickles else {})
     found: LibraryModel = import_module(f"{__package__}.{word}").find(rest, options, **given)
     return found

@@ -24,7 +24,6 @@ from ...errors import MissingRequirement
 
 PACKAGE = "ultralytics"
 INSTALL = "pip install ultralytics"
-OLDEST = (8, 4)  # the first with YOLO26
 # read when it is imported; the folder of its settings is added
 OFFLINE = {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "false"}
 FOLDER = "YOLO_CONFIG_DIR"
@@ -39,14 +38,8 @@ def installed() -> str:
 def network_tasks() -> Any:
     """Return ``ultralytics.nn.tasks``, imported with everything off that is not building a network.
 
-    Raises MissingRequirement if it is too old, or if what it needs is missing.
+    Raises MissingRequirement if what it needs is missing.
     """
-    found = installed()
-    if tuple(int(part) for part in found.split(".")[:2] if part.isdigit()) < OLDEST:
-        raise MissingRequirement(
-            f"received a target of Ultralytics {found}; expected {'.'.join(map(str, OLDEST))} or newer; "
-            "pip install --upgrade ultralytics"
-        )
     try:
         with _alone():
             tasks = import_module(f"{PACKAGE}.nn.tasks")

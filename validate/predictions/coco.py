@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core import bounds
 from ...core.preprocessing import Placement
 from ...errors import InputError, MissingRequirement
 from .found import Found, in_photograph
@@ -81,6 +82,7 @@ def require_pycocotools() -> None:
         raise MissingRequirement(
             "average precision is computed by pycocotools, which is missing; pip install pycocotools"
         ) from None
+    bounds.require_within("pycocotools")
 
 
 class CocoScores:

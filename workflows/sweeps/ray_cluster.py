@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...core import bounds
 from ...core.schedule import Ended, Left, Node
 from ...errors import CheckFailed, MissingRequirement, StorageError
 from .command_worker import absolute
@@ -244,6 +245,7 @@ def _connect(address: str) -> Any:
         import ray
     except ImportError as error:
         raise MissingRequirement(f"received --ray {address}; expected Ray ({error}); {INSTALL}") from None
+    bounds.require_within("ray")
     try:
         _try_address(address)
         ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False, configure_logging=False)
