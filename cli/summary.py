@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..core.bundle import MANIFEST
 from ..core.command_line import quoted
+from ..core.dimension import Dim, names_in, size_of
 from ..core.graph_io import FLOAT32
 from ..core.manifest import REPORT
 from ..engines.tensorrt.plans import plans_of
@@ -14,9 +16,11 @@ from ..errors import CheckFailed, MissingRequirement
 
 # findings of one kind that are printed; the manifest holds them all
 SHOWN = 5
+LONGEST_FORMULA = 40  # in characters; the manifest holds it whole
 
 if TYPE_CHECKING:
     from ..core.bundle import Bundle
+    from ..core.tensor_spec import Axis, TensorSpec
     from ..validate.verdict import Verdict
 
 
@@ -24,7 +28,7 @@ def bundle_lines(bundle: Bundle) -> list[str]:
     """The bundle's path, inputs, outputs, ranges and weights, and the cases that it could not hold."""
     lines = [f"bundle   {bundle.path}" + ("  (unchanged, reused; --force rebuilds)" if bundle.reused else "")]
     lines += [f"input    {spec}" for spec in bundle.inputs]
-    lines += [f"output   {spec}" for spec in bundle.outputs]
+    lines += [f"output   {with_sizes(spec, bundle.axes)}" for spec in bundle.outputs]
     if bundle.axes:
         lines.append(
             "dynamic  " + ", ".join(f"{name} {axis}" for name, axis in bundle.axes.items()) + "  (min:opt:max)"
@@ -57,6 +61,19 @@ def bundle_lines(bundle: Bundle) -> list[str]:
     if left_out := bundle.manifest.get("cases_left_out"):
         lines.append(f"cases    judged, but too large to record for validate: {', '.join(left_out)}")
     return lines
+
+
+def with_sizes(spec: TensorSpec, axes: Mapping[str, Axis]) -> TensorSpec:
+    """Return a tensor with its size at the axes' optima in place of every formula that is too long to read."""
+
+    def shown(dim: Dim) -> Dim:
+        names = names_in(dim) if len(str(dim)) > LONGEST_FORMULA else ()
+        if not names or not axes.keys() >= set(names):
+            return dim
+        size = size_of(dim, {name: axes[name].opt for name in names})
+        return f"{size} at {' and '.join(f'{name} {axes[name].opt}' for name in names)}"
+
+    return replace(spec, shape=tuple(map(shown, spec.shape)))
 
 
 def truth_line(against: str) -> str:

@@ -1,10 +1,11 @@
-"""The exit code of a verdict."""
+"""The exit code of a verdict, and a bundle in a few lines."""
 
 from __future__ import annotations
 
 import pytest
 
-from attn2trt.cli.summary import exit_code
+from attn2trt.cli.summary import exit_code, with_sizes
+from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.validate.comparison import Comparison
 from attn2trt.validate.stages.stage import Stage
 from attn2trt.validate.verdict import StageResult, Status, Verdict
@@ -35,3 +36,13 @@ def test_only_a_verdict_that_checked_something_and_failed_nothing_exits_0(status
 
 def test_a_stage_that_was_not_compared_whole_exits_1() -> None:
     assert exit_code(Verdict((StageResult(Stage("stage"), "not checked", "why", (("case", GOOD),)),))) == 1
+
+
+def test_a_formula_that_is_too_long_to_read_is_shown_as_its_size_at_the_optima() -> None:
+    axes = {"batch": Axis(1, 2, 4), "height": Axis(64, 64, 128, 32), "width": Axis(64, 96, 128, 32)}
+    places = "((height - 1)//32 + 1)*((width - 1)//32 + 1) + (2*((height - 1)//32) + 2)*(2*((width - 1)//32) + 2)"
+    spec = TensorSpec("output0", ("batch", 84, places))
+    assert str(with_sizes(spec, axes)) == "output0: float32[batch, 84, 30 at height 64 and width 96]"
+    assert with_sizes(spec, {"batch": Axis(1, 2, 4)}) == spec
+    short = TensorSpec("mask", ("batch", "height/4", "(width - 1)//2"))
+    assert with_sizes(short, axes) == short
