@@ -41,7 +41,11 @@ from attn2trt.modules import catalog
 from attn2trt.workflows.float32_graph import export_graph
 
 RESULTS = Path(__file__).parent / "results/int8_placement.json"
-TARGETS = ("resnet50", "resnet50+se", "resnet50+cbam", "mobilenetv2_100")
+TARGETS = (
+    *("resnet50", "resnet50+se", "resnet50+cbam", "mobilenetv2_100"),
+    # what splits, turns, enlarges and concatenates between its products; the second needs the package ultralytics
+    *("torchvision:shufflenet_v2_x1_0", "ultralytics:yolo11n.yaml"),
+)
 SHAPE, AXES, RANGE, CAPABILITY = "2x3x224x224", "batch=1:2:8", 4.0, "8.9"
 MODELOPT = "modelopt"
 GRAPHS = (FP16, INT8, INT8_FP16, MODELOPT)

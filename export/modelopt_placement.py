@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx
 
-    from .passes.place_pairs import Reader
+    from .passes.pairs import Reader
 
 TIMEOUT_SECONDS = 1800
 # by the module that is imported, the name that pip takes

@@ -25,7 +25,7 @@ from .precision import file_name, float32_source, keeper, matching, saved
 from .quantized import Calibrate, QuantizedGraph, nothing_to_quantize
 
 if TYPE_CHECKING:
-    from .passes.place_pairs import Pairs, Reader
+    from .passes.pairs import Pairs, Reader
     from .passes.quantize_policy import Quantized, QuantizePlan
 
 

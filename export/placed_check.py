@@ -20,7 +20,7 @@ from .precision_check import CAST, Wiring, no_needless_cast, right_dtypes, same_
 if TYPE_CHECKING:
     import onnx
 
-    from .passes.place_pairs import Reader
+    from .passes.pairs import Reader
     from .passes.quantize_policy import Quantized
 
 Pair = tuple["onnx.NodeProto", "onnx.NodeProto"]

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ...core.precision import FP32, Precision
-from .place_pairs import Pairs
+from .pairs import Pairs
 from .quantize import DEQUANTIZE, QUANTIZE, SCALE, ZERO, constant, scale, weight_scales
 from .quantize_policy import QuantizePlan
 

@@ -6,20 +6,22 @@ read again. The rules are NVIDIA's for explicit quantisation ("Q/DQ placement re
 - what a quantised product reads has a pair, and every other reader of it reads the same 8 bits (the residual, a gate);
 - no pair stands between a product and the activation or addition that is fused with it;
 - of an addition of two products one is fused with it, the last; the other hands over 8 bits;
-- a map that several kernels read, or that is pooled or concatenated, has a pair: a squeeze and its gate read 8 bits;
-- what pools or concatenates 8 bits gives 8 bits; maximum pooling and concatenation have one scale on both sides.
+- a map that several kernels read, or that is pooled, has a pair: a squeeze and its gate read 8 bits;
+- so has one that is concatenated, split, turned or moved otherwise for a product or a pooling;
+- what pools, concatenates or moves 8 bits gives 8 bits; maximum pooling and moves have one scale on both sides, and so
+  has a concatenation, but for tensors of a much smaller range.
 
 Not touched are outputs, what one global pooling has left, and maps that no quantised product has a part in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator
 
 import onnx_ir as ir
 
 from ...core.operators import named
+from .pairs import Pairs, Reader, pairs_of
 from .quantize_policy import QuantizePlan, pooled_values
 
 # Operators whose result lies between products if what they read does.
@@ -27,34 +29,11 @@ CARRIERS = named(
     "Relu LeakyRelu PRelu Clip HardSwish Add Sub Mul Max Min Concat MaxPool AveragePool Sigmoid HardSigmoid"
 )
 POOLS = named("MaxPool AveragePool GlobalAveragePool GlobalMaxPool ReduceMean ReduceMax")
-JOINS = named("MaxPool AveragePool Concat")
-ONE_SCALE = named("MaxPool Concat")
+# Operators that compute nothing. Resize is one if it takes the nearest pixel.
+MOVES = named("Split Slice Transpose Reshape Flatten Squeeze Unsqueeze DepthToSpace SpaceToDepth Resize")
+POOLED_IN_8_BITS = named("MaxPool AveragePool")
 GATES = named("Sigmoid HardSigmoid Tanh")
 MAP_AXES = 3
-Reader = tuple[str, int]  # the name of a node, and which of its inputs
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """``readers`` are the inputs that read 8 bits of each tensor, by its name; ``like`` names the tensor whose scale it
-    has in place of its own."""
-
-    readers: Mapping[str, tuple[Reader, ...]]
-    like: Mapping[str, str] = field(default_factory=dict)
-
-    def ranges(self, own: Mapping[str, float]) -> dict[str, float]:
-        """Return the range of each tensor: the largest of those that share its scale."""
-        found: dict[str, float] = {}
-        for name in self.readers:
-            first = self.like.get(name, name)
-            found[first] = max(found.get(first, 0.0), own[name])
-        return {name: found[self.like.get(name, name)] for name in self.readers}
-
-    def without(self, names: set[str]) -> Pairs:
-        """Return the pairs without those of some tensors and of all that share their scale."""
-        gone = {self.like.get(name, name) for name in names}
-        kept = {name: found for name, found in self.readers.items() if self.like.get(name, name) not in gone}
-        return Pairs(kept, {name: first for name, first in self.like.items() if name in kept})
 
 
 def place_pairs(model: ir.Model, planned: QuantizePlan, is_kept: Callable[[str], str] = lambda _name: "") -> Pairs:
@@ -94,6 +73,8 @@ class _Placer:
         self._products = {product.node for product in planned.quantized}
         self._pooled = pooled_values(graph)
         self._between = self._found_between()
+        self._joined = self._found_joined()
+        self._moved = self._found_moved()
         self._paired: set[ir.Value] = set()
 
     def place(self) -> Pairs:
@@ -103,10 +84,12 @@ class _Placer:
         for node in self._graph:
             if node.op_type in ("Add", "Sum"):
                 self._paired.update(self._not_fused(node))
-            if node.op_type in JOINS and self._inputs_are_paired(node) and self._readers(node.outputs[0]):
-                self._paired.add(node.outputs[0])
+            keeps_8_bits = node.op_type in POOLED_IN_8_BITS or node in self._joined or node in self._moved
+            if keeps_8_bits and self._inputs_are_paired(node):
+                self._paired.update(value for value in node.outputs if self._readers(value))
         readers = {str(value.name): self._readers(value) for value in self._maps() if value in self._paired}
-        return Pairs({name: found for name, found in readers.items() if found}, self._shared())
+        read = {name: found for name, found in readers.items() if found}
+        return pairs_of(read, self._sources(), self._concatenated())
 
     def _maps(self) -> Iterator[ir.Value]:
         """Yield every value that may have a pair: floats that depend on the input, in the order of the graph."""
@@ -117,10 +100,46 @@ class _Placer:
     def _found_between(self) -> set[ir.Value]:
         found: set[ir.Value] = set()
         for node in self._graph:
-            carries = node.op_type in CARRIERS and any(value in found for value in node.inputs)
+            carries = (node.op_type in CARRIERS or _moves(node)) and any(value in found for value in node.inputs)
             if str(node.name) in self._products or carries:
                 found.update(value for value in node.outputs if value not in self._pooled and _is_map(value))
         return found
+
+    def _found_joined(self) -> set[ir.Node]:
+        """Return the concatenations that a product or a pooling reads, maybe over activations, gates and additions.
+
+        Boxes and classes of a detector that are concatenated for an output stay as they are.
+        """
+        found: set[ir.Node] = set()
+        leading: set[ir.Value] = set()
+        for node in reversed(list(self._graph)):
+            if any(value in leading or self._is_read(value) for value in node.outputs):
+                if node.op_type == "Concat" and not self._is_kept(str(node.name)):
+                    found.add(node)
+                if node.op_type in CARRIERS or _moves(node):
+                    leading.update(value for value in node.inputs if value is not None)
+        return found
+
+    def _found_moved(self) -> set[ir.Node]:
+        """Return the nodes that move what is between products to readers of 8 bits, maybe over others of them.
+
+        All that such a node gives is read in 8 bits: queries, keys and values that float32 multiplies are not.
+        """
+        found: set[ir.Node] = set()
+        for node in reversed(list(self._graph)):
+            is_read = all(self._is_read(value, found | self._joined) for value in node.outputs)
+            if is_read and _moves(node) and node.inputs[0] in self._between and not self._is_kept(str(node.name)):
+                found.add(node)
+        return found
+
+    def _is_read(self, value: ir.Value, others: Collection[ir.Node] = ()) -> bool:
+        """Return True if a product, a pooling or one of ``others`` reads 8 bits of a value."""
+        for node, index in value.uses():
+            name = str(node.name)
+            is_product = name in self._products and index == 0
+            if is_product or node in others or (node.op_type in POOLS and not self._is_kept(name)):
+                return True
+        return False
 
     def _readers(self, value: ir.Value) -> tuple[Reader, ...]:
         """Return the inputs that can read 8 bits of a value."""
@@ -129,7 +148,7 @@ class _Placer:
             name = str(node.name)
             is_product = name in self._products and index == 0
             carries = node.op_type in CARRIERS | POOLS and not self._is_kept(name)
-            if is_product or (carries and value in self._between):
+            if is_product or ((carries or node in self._moved) and value in self._between):
                 found.append((name, index))
         return tuple(sorted(found, key=lambda reader: reader[0]))
 
@@ -141,7 +160,9 @@ class _Placer:
         users = [node for node, _ in value.uses()]
         gated = {user for gate in users if _is_own_gate(gate, value) for user, _ in gate.outputs[0].uses()}
         kernels = {node for node in users if not _is_own_gate(node, value)} | gated
-        return len(kernels) > 1 or any(node.op_type in POOLS or node.op_type == "Concat" for node in users)
+        return len(kernels) > 1 or any(
+            node.op_type in POOLS or node in self._joined or node in self._moved for node in users
+        )
 
     def _not_fused(self, node: ir.Node) -> list[ir.Value]:
         """Return the operands of an addition of products that are not fused with it: all but the last."""
@@ -156,24 +177,30 @@ class _Placer:
         return producer is not None and str(producer.name) in self._products and value not in self._paired
 
     def _inputs_are_paired(self, node: ir.Node) -> bool:
-        return all(value in self._paired for value in node.inputs if value is not None)
+        read = node.inputs[:1] if _moves(node) else node.inputs
+        return all(value in self._paired for value in read if value is not None)
 
-    def _shared(self) -> dict[str, str]:
-        """Return the tensor whose scale each has, of those that share one."""
-        like: dict[str, str] = {}
-
-        def first(name: str) -> str:
-            while name in like:
-                name = like[name]
-            return name
-
+    def _sources(self) -> dict[str, str]:
+        """Return the tensor whose numbers each is made of, of those that a maximum or a move makes."""
+        sources: dict[str, str] = {}
         for node in self._graph:
-            values = [*node.inputs, *node.outputs] if node.op_type in ONE_SCALE else []
-            names = [str(value.name) for value in values if value in self._paired]
-            for name in names[1:]:
-                if first(name) != first(names[0]):
-                    like[first(name)] = first(names[0])
-        return {name: first(name) for name in like}
+            read = node.inputs[0] if node.op_type == "MaxPool" or node in self._moved else None
+            if read in self._paired:
+                source = sources.get(str(read.name), str(read.name))
+                sources.update((str(value.name), source) for value in node.outputs if value in self._paired)
+        return sources
+
+    def _concatenated(self) -> list[tuple[str, ...]]:
+        """Return the tensors that each concatenation reads in 8 bits, behind the one that it gives in 8 bits."""
+        nodes = [node for node in self._graph if node in self._joined and node.outputs[0] in self._paired]
+        values = [[node.outputs[0], *(value for value in node.inputs if value in self._paired)] for node in nodes]
+        return [tuple(str(value.name) for value in of_one if value is not None) for of_one in values]
+
+
+def _moves(node: ir.Node) -> bool:
+    """Return True for an operator that only moves numbers of its first input."""
+    is_nearest = node.op_type != "Resize" or node.attributes.get_string("mode", "nearest") == "nearest"
+    return node.op_type in MOVES and is_nearest
 
 
 def _is_map(value: ir.Value) -> bool:

@@ -64,15 +64,53 @@ POOLED: list[Node] = [
     ("Concat", "both", ["pool", "b"]),
     ("Conv", "y", ["both", "wide"]),
 ]
+SPLIT: list[Node] = [
+    ("Conv", "first", ["x", "double"]),
+    ("Relu", "a", ["first"]),
+    ("Split", "left right", ["a"]),
+    ("Conv", "second", ["right", "w"]),
+    ("Relu", "b", ["second"]),
+    ("Concat", "all", ["left", "right", "b"]),
+    ("Conv", "y", ["all", "triple"]),
+]
+TURNED: list[Node] = [
+    ("Conv", "first", ["x", "w"]),
+    ("Relu", "a", ["first"]),
+    ("Transpose", "t", ["a"]),
+    ("Conv", "second", ["t", "w"]),
+    ("Transpose", "u", ["second"]),
+    ("Softmax", "y", ["u"]),
+]
+HEAD: list[Node] = [
+    ("Conv", "boxes", ["x", "half"]),
+    ("Conv", "scores", ["x", "half"]),
+    ("Sigmoid", "classes", ["scores"]),
+    ("Concat", "y", ["boxes", "classes"]),
+]
+GATED: list[Node] = [
+    ("Conv", "a", ["x", "w"]),
+    ("Conv", "b", ["x", "v"]),
+    ("Concat", "both", ["a", "b"]),
+    ("Relu", "c", ["both"]),
+    ("Conv", "y", ["c", "wide"]),
+]
 ALONE: list[Node] = [("Relu", "a", ["x"]), ("MaxPool", "b", ["a"]), ("Add", "c", ["b", "a"]), ("Conv", "y", ["c", "w"])]
-ATTRIBUTES = {"MaxPool": {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}, "Concat": {"axis": 1}}
+ATTRIBUTES = {
+    "MaxPool": {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]},
+    "Concat": {"axis": 1},
+    "Split": {"axis": 1},
+    "Transpose": {"perm": [0, 1, 3, 2]},
+}
 PATHS = {"second": "block.conv2", "sum": "block", "first": "stem"}
 
 
 def graph_of(folder: Path, nodes: Sequence[Node], channels: int = CHANNELS) -> OnnxGraph:
     """A float32 graph from x to y."""
     rng = np.random.default_rng(0)
-    shapes = {"w": (channels, channels, 1, 1), "v": (channels, channels, 1, 1), "wide": (channels, 2 * channels, 1, 1)}
+    shapes = {
+        name: (channels, times * channels, 1, 1) for name, times in (("w", 1), ("v", 1), ("wide", 2), ("triple", 3))
+    }
+    shapes.update(double=(2 * channels, channels, 1, 1), half=(channels // 2, channels, 1, 1))
     used = {name for _, _, read in nodes for name in read}
     weights = [
         numpy_helper.from_array(rng.standard_normal(shape, np.float32), name)
@@ -80,7 +118,7 @@ def graph_of(folder: Path, nodes: Sequence[Node], channels: int = CHANNELS) -> O
         if name in used
     ]
     made = [
-        helper.make_node(kind, read, [name], name=name, **ATTRIBUTES.get(kind, {}))  # type: ignore[arg-type]
+        helper.make_node(kind, read, name.split(), name=name, **ATTRIBUTES.get(kind, {}))  # type: ignore[arg-type]
         for kind, name, read in nodes
     ]
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", channels, 6, 6]) for name in "xy"]
@@ -129,10 +167,22 @@ def model_of(low: PlacedGraph) -> onnx.ModelProto:
         # one kernel computes x * sigmoid(x)
         (SILU, {("first", "x"), ("y", "a")}),
         (POOLED, {("first", "x"), ("pool", "a"), ("second", "pool"), ("both", "pool"), ("both", "b"), ("y", "both")}),
+        # what is split and concatenated stays in 8 bits
+        (
+            SPLIT,
+            {("first", "x"), ("left right", "a"), ("second", "right"), ("y", "all")}
+            | {("all", "left"), ("all", "right"), ("all", "b")},
+        ),
+        # what is turned for a product does, and for a softmax does not
+        (TURNED, {("first", "x"), ("t", "a"), ("second", "t")}),
+        # what only an output reads is not rounded to 8 bits
+        (HEAD, {("boxes", "x"), ("scores", "x")}),
+        # a product reads what is concatenated, over an activation
+        (GATED, {("a", "x"), ("b", "x"), ("both", "a"), ("both", "b"), ("c", "both"), ("y", "c")}),
         # no product has a part in what it reads
         (ALONE, {("y", "c")}),
     ],
-    ids=["residual", "down", "squeeze", "silu", "pooled", "alone"],
+    ids=["residual", "down", "squeeze", "silu", "pooled", "split", "turned", "head", "gated", "alone"],
 )
 def test_pairs_stand_where_tensors_cross_and_nowhere_else(
     tmp_path: Path, nodes: list[Node], wanted: set[tuple[str, str]]
@@ -163,11 +213,20 @@ def test_maps_are_float16_between_and_a_float32_operator_reads_no_cast_of_one(tm
     assert made[mean.input[0]].input[0] == made[gated.input[0]].input[0]
 
 
-def test_maximum_and_concatenation_have_one_scale_on_both_sides(tmp_path: Path) -> None:
+def test_maximum_move_and_concatenation_have_one_scale_on_both_sides(tmp_path: Path) -> None:
     low = placed(tmp_path, POOLED, {"a": 5.0, "pool": 2.0, "b": 9.0, "both": 1.0})
     assert {low.ranges[name] for name in ("a", "pool", "b", "both")} == {9.0}
     assert low.ranges["x"] == 3.0
+    moved = placed(tmp_path, SPLIT, {"right": 7.0})
+    assert {moved.ranges[name] for name in ("a", "left", "right", "b", "all")} == {7.0}
     assert len({low.steps[name] for name in ("a", "pool", "b", "both")}) == 1
+
+
+def test_what_is_concatenated_with_much_larger_numbers_has_its_own_scale(tmp_path: Path) -> None:
+    low = placed(tmp_path, POOLED, {"a": 1.0, "pool": 1.0, "b": 9.0, "both": 9.0})
+    assert {name: low.ranges[name] for name in ("a", "pool", "b", "both")} == {"a": 1, "pool": 1, "b": 9, "both": 9}
+    low = placed(tmp_path, POOLED, {"a": 9.0, "pool": 9.0, "b": 1.0, "both": 9.0})
+    assert {name: low.ranges[name] for name in ("a", "pool", "b", "both")} == {"a": 9, "pool": 9, "b": 1, "both": 9}
 
 
 def test_scales_are_numbers_of_float16_that_are_no_smaller(tmp_path: Path) -> None:
