@@ -29,6 +29,7 @@ RESULTS, PAGE = ROOT / "benchmarks/results/attack.json", ROOT / "docs/attack.md"
 sys.path.insert(0, str(ROOT / "tests"))
 
 from attacks import ROWS, Row, Trial, play  # noqa: E402  it takes from tests/, which is not installed
+from interruptible import take_signals  # noqa: E402
 
 BEFORE: dict[str, Any] = json.loads((Path(__file__).parent / "attacks/held_before.json").read_text())
 LONGEST = 400  # of a text in the page
@@ -157,6 +158,7 @@ def main() -> int:
     parser.add_argument("--row", action="append", choices=[*ROWS], help="only this row, printed, not written")
     parser.add_argument("--again", nargs=2, metavar=("ROW", "NUMBER"), help="one attack of a run with this seed")
     options = parser.parse_args()
+    take_signals()
     if options.again:
         with tempfile.TemporaryDirectory(prefix="attack-") as folder:
             name, number = options.again

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from interruptible import take_signals
 
 ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# A shell has what it starts in its background ignore the first two, nohup the third, and every process that a test
-# interrupts would inherit that.
-_HANDLERS = {signal.SIGINT: signal.default_int_handler, signal.SIGQUIT: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
-for _number, _handler in _HANDLERS.items():
-    if signal.getsignal(_number) is signal.SIG_IGN:
-        signal.signal(_number, _handler)
+take_signals()
 
 
 class _RootIsAFolder:
