@@ -14,7 +14,7 @@ from ..core.command_line import CommandLine
 from ..errors import StorageError
 from .ending import explain, finish
 from .options import debug_option, verbose_option
-from .parameters import refuse_empty, refuse_not_utf8
+from .parameters import refuse_empty, refuse_missing_value, refuse_not_utf8, refuse_repeated
 
 # In the order in which a new user needs them; each is a file beside this one that holds `command`.
 COMMANDS = (
@@ -44,8 +44,12 @@ class LazyGroup(click.Group):
             raise click.UsageError(f"received command '{args[0]}'; expected one of {', '.join(COMMANDS)}{hint}", ctx)
         name, command, rest = super().resolve_command(ctx, args)
         refuse_not_utf8(rest)
-        if command is not None and any(not word or word.endswith("=") for word in rest):
-            refuse_empty(click.Context(command, info_name=name, parent=ctx), rest)
+        if command is not None:
+            context = click.Context(command, info_name=name, parent=ctx)
+            refuse_missing_value(context, rest)
+            refuse_repeated(context, rest)
+            if any(not word or word.endswith("=") for word in rest):
+                refuse_empty(context, rest)
         return name, command, rest
 
     def make_context(

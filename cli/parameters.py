@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,36 @@ def refuse_empty(context: click.Context, words: Sequence[str]) -> None:
                 f"received {name} '', an empty text, as a shell makes of a variable without a value; expected "
                 f"{parameter.make_metavar(context)}; write it{leave}"
             )
+
+
+def refuse_missing_value(context: click.Context, words: Sequence[str]) -> None:
+    """Raise UsageError for an option that takes a value and is followed by another option in its place.
+
+    click would take the option's name for the value, and what follows that for something else.
+    """
+    options = [option for option in context.command.get_params(context) if isinstance(option, click.Option)]
+    known = {name for option in options for name in (*option.opts, *option.secondary_opts)}
+    takes = {name: option for option in options if not option.is_flag and not option.count for name in option.opts}
+    for word, value in pairwise(words):
+        if word == "--":
+            return
+        if word in takes and value in known:
+            message = f"received {word} without a value, before {value}; expected one; write it"
+            raise click.BadOptionUsage(word, message, context)
+
+
+def refuse_repeated(context: click.Context, words: Sequence[str]) -> None:
+    """Raise UsageError for an option with one value that is given several times: all but the last would be lost."""
+    try:
+        _, _, order = context.command.make_parser(context).parse_args([*words])
+    except click.UsageError:
+        return  # told when the command itself reads the line
+    single = [option for option in order if isinstance(option, click.Option) and not option.multiple]
+    for option in single:
+        if not (option.is_flag or option.count) and (count := single.count(option)) > 1:
+            name = option.opts[-1]
+            message = f"received {name} {count} times; expected it once; write everything behind one {name}"
+            raise click.BadOptionUsage(name, message, context)
 
 
 def refuse_not_utf8(words: Sequence[str]) -> None:

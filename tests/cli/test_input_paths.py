@@ -124,6 +124,32 @@ def test_an_empty_text_is_read_as_nothing(name: str, place: Path) -> None:
     assert sorted(path.name for path in place.iterdir()) == ["file", "folder", "secret"]
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_option_in_the_place_of_a_value_is_no_value(name: str, place: Path) -> None:
+    command = group.get_command(click.Context(group), name)
+    assert command is not None
+    for option in filter(takes_text, command.params):
+        for other in ("--help", "--json"):
+            result = CliRunner().invoke(group, [name, "x", option.opts[-1], other])
+            assert result.exit_code == 2
+            start = f"error: received {option.opts[-1]} without a value, before {other}; expected one; write it; see "
+            assert result.stderr.startswith(start), result.stderr
+
+
+@pytest.mark.parametrize("again", [["--dynamic", "height"], ["--dynamic=height"], ["-o", "a", "-ob"]])
+def test_an_option_for_one_value_that_is_given_twice_is_refused(again: list[str], place: Path) -> None:
+    result = CliRunner().invoke(group, ["deploy", "se", "--dynamic", "batch=1:2:8", *again])
+    name = "--out" if "-o" in again else "--dynamic"
+    start = f"error: received {name} 2 times; expected it once; write everything behind one {name}; see "
+    assert (result.exit_code, result.stderr.startswith(start)) == (2, True), result.stderr
+
+
+def test_what_only_looks_like_an_option_is_a_value(place: Path) -> None:
+    result = CliRunner().invoke(group, ["verify", "--", "--json", "--help"])
+    assert "unexpected extra argument" in result.stderr
+    assert "received shape '-1x3x8x8'" in CliRunner().invoke(group, ["deploy", "se", "--shape", "-1x3x8x8"]).stderr
+
+
 def takes_text(parameter: click.Parameter) -> bool:
     return isinstance(parameter, click.Option) and not parameter.is_flag and not parameter.count
 
