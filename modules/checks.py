@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ..core.memory import is_shortage
 from ..core.tensor_spec import Axis, TensorSpec
 from ..errors import Attn2trtError, InputError, ModuleRefused, SizesRefused
 from .block_index import ALL_AXES
@@ -99,6 +100,11 @@ def refused_sizes(name: str, shapes: Mapping[str, tuple[int, ...]], advice: Call
         raise
     except Exception as error:
         given = ", ".join(f"{key}={'x'.join(map(str, shape))}" for key, shape in shapes.items())
+        if isinstance(error, MemoryError) or is_shortage(str(error)):
+            said = (
+                f"received {given} for {name}, for which memory ran out; give smaller sizes with --shape or --dynamic"
+            )
+            raise SizesRefused(said) from error
         otherwise = f"expected sizes that its forward takes; {advice()}change --shape or --dynamic"
         said = f"received {given} for {name}, which raised {raised(error)}; {remedy(error, otherwise)}"
         raise SizesRefused(said) from error

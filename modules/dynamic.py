@@ -143,6 +143,11 @@ class _Planner:
                     f"{name}=min:opt:max"
                 )
             for name, text in ready.items():
+                if not names_in(text):
+                    raise InputError(
+                        f"received {name}={text} in dynamic, which names no axis; expected min:opt:max, or an "
+                        f"expression of other axes; write it as {EXAMPLE}, or leave {name} out if it does not vary"
+                    )
                 owners = {axis: self._owner(axis, name, text) for axis in names_in(text)}
                 found[name] = substituted(text, {axis: found.get(owner, owner) for axis, owner in owners.items()})
                 del waiting[name]

@@ -82,6 +82,8 @@ def test_several_images_of_other_sizes_are_named_separately():
         ("batch=1:2", "received 'batch=1:2' in dynamic"),
         ("batch=1:2:x", "expected NAME=min:opt:max, NAME=min:opt:max:step, NAME=OTHER or NAME"),
         ("batch=", "expected NAME=min:opt:max"),
+        ("batch=8", "received batch=8 in dynamic, which names no axis; expected min:opt:max, or an expression of"),
+        ("batch=1-8", "in dynamic, which names no axis"),
         ("batch=many", "received batch=many in dynamic, and 'many' is no axis; expected min:opt:max, or an expression"),
         ("batch=1:2:8:0", "a step of 0"),
         ("batch,batch", "each axis once"),
