@@ -153,9 +153,9 @@ def _shapes(context: click.Context, _option: click.Parameter, texts: tuple[str, 
     """The shapes, each with the layout that --layout gives it."""
     if not (layouts := context.meta.get(_LAYOUTS)):
         return texts
-    from ..modules.shapes import parse_shape, with_layouts
+    from ..modules.shapes import parse_shapes, with_layouts
 
-    return tuple(shape.text for shape in with_layouts([parse_shape(text) for text in texts], layouts))
+    return tuple(shape.text for shape in with_layouts(parse_shapes(texts), layouts))
 
 
 capabilities_option = click.option(

@@ -15,7 +15,7 @@ from ..core.tensor_spec import FLOAT_DTYPES, Axis, TensorSpec
 from ..errors import InputError
 from ..modules.block_index import nearest
 from ..modules.dynamic import NONE, Given, Ranges, parse_dynamic
-from ..modules.shapes import Shape, named, parse_shape
+from ..modules.shapes import Shape, named, parse_shapes
 from .onnx_file import FileTensor, OnnxFile
 
 BATCH = "batch"
@@ -45,7 +45,7 @@ def _shapes(file: OnnxFile, shapes: Sequence[str]) -> dict[str, Shape]:
     if not shapes:
         return {}
     names = [tensor.name for tensor in file.inputs]
-    parsed = [parse_shape(text) for text in shapes]
+    parsed = parse_shapes(shapes)
     for shape in parsed:
         if shape.name and shape.name not in names:
             raise InputError(

@@ -24,7 +24,7 @@ from .grammar import Parsed, Part, parse
 from .libraries import index as libraries
 from .own_module import Forward
 from .packages import PYTORCH, require
-from .shapes import Shape, named, parse_shape
+from .shapes import Shape, named, parse_shapes
 from .target import Target
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Asked:
     @cached_property
     def given(self) -> list[Shape]:
         """The shapes, read."""
-        return [parse_shape(text) for text in self.shapes]
+        return parse_shapes(self.shapes)
 
     @cached_property
     def path(self) -> Path | None:

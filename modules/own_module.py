@@ -12,7 +12,7 @@ from ..errors import InputError, ModuleRefused
 from .checks import check_module, check_runs
 from .default_batch import plans
 from .dynamic import Ranges
-from .shapes import Shape, layouts_of, named, parse_shape, with_layouts
+from .shapes import Shape, layouts_of, named, parse_shapes, with_layouts
 from .target import Target
 from .user_line import definition_line
 
@@ -43,7 +43,7 @@ def from_module(
     check_module(module)
     forward = Forward.of(module)
     if example_inputs is None:
-        given = forward.named([parse_shape(text) for text in shapes])
+        given = forward.named(parse_shapes(shapes))
     elif isinstance(example_inputs, Mapping):
         examples = [example_shape(key, value) for key, value in example_inputs.items()]
         given = forward.named(examples)

@@ -45,6 +45,22 @@ class Shape:
         return f"{self.name}={self.unnamed}" if self.name else self.unnamed
 
 
+def parse_shapes(shapes: str | Sequence[str | Sequence[int]]) -> list[Shape]:
+    """Return every shape of a sequence, or the one that is given alone, as text or as numbers: ``(2, 3, 224, 224)``.
+
+    Raises InputError for what is no shape.
+    """
+    return [parse_shape(_text(shape)) for shape in ([shapes] if isinstance(shapes, str) else shapes)]
+
+
+def _text(shape: object) -> str:
+    if isinstance(shape, str):
+        return shape
+    if isinstance(shape, tuple | list) and all(isinstance(size, int) for size in shape):
+        return "x".join(map(str, shape))
+    raise InputError(f"received shape {shape!r}; expected text as '2x3x224x224' or 'mask=2x16', or a tuple of numbers")
+
+
 def parse_shape(text: str) -> Shape:
     """``2x3x224x224``, ``ids=2x16:int64[0,999]`` or ``size=2:float32[1,9]``; the name is empty if none is given."""
     found = _SHAPE.fullmatch(text.strip())

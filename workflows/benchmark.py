@@ -19,6 +19,7 @@ from ..errors import InputError
 from ..modules.grammar import is_file, onnx_path
 from .batches import check_batches, usual_batch, with_batches
 from .bundle_variants import from_bundle, plan_kinds
+from .default_device import on_cpu
 from .earlier_keywords import with_earlier_keywords
 from .options import Weights
 from .timed_batch import TimedBatch
@@ -51,6 +52,7 @@ class _Models:
 
 
 @with_earlier_keywords
+@on_cpu
 def benchmark(
     target: Folder,
     *,

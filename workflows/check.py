@@ -27,6 +27,7 @@ from ..export.onnx_file import OnnxFile, OnnxFileReader
 from ..validate.stages.build import BuildStages
 from ..validate.stages.tensorrt import without_plan
 from ..validate.verdict import Verdict
+from .default_device import on_cpu
 from .file_judgement import FileGraph, FileJudge, build_against
 from .options import Judging, PrecisionRequest, Weights
 
@@ -79,6 +80,7 @@ class CheckedModel:
         }
 
 
+@on_cpu
 def check_model(
     path: Path | str,
     *,

@@ -30,6 +30,7 @@ from ..validate.stages.foreign_plan import judge_foreign, judge_foreign_layers, 
 from ..validate.stages.judge import Pairs
 from ..validate.stages.stage import Stage
 from ..validate.verdict import StageResult, Verdict
+from .default_device import on_cpu
 from .file_judgement import FileGraph, FileJudge, build_against
 from .options import Judging, PrecisionRequest, Weights
 
@@ -89,6 +90,7 @@ class CheckedPlan:
         }
 
 
+@on_cpu
 def check_plan(
     plan: Path | str,
     model: Path | str,

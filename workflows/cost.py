@@ -28,6 +28,7 @@ from ..errors import CheckFailed, InputError
 from ..modules.grammar import is_file, parse
 from ..validate.agreement import wrong_output
 from ..validate.cases import make_cases
+from .default_device import on_cpu
 from .earlier_keywords import with_earlier_keywords
 from .options import Weights
 from .variants import (
@@ -60,6 +61,7 @@ class Key(NamedTuple):
 
 
 @with_earlier_keywords
+@on_cpu
 def cost(
     target: str,
     *,

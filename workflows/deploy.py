@@ -27,6 +27,7 @@ from ..validate.cases import make_cases
 from ..validate.stages.build import BuildStages
 from ..validate.stages.graphs import NoStages, Stages
 from .batch_choice import BatchChoice
+from .default_device import on_cpu
 from .deploy_manifest import graph_entries, target_entries, verdict_entries
 from .earlier_keywords import with_earlier_keywords
 from .float32_graph import simplify
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 
 @with_earlier_keywords
+@on_cpu
 def deploy(
     target: str | Target | nn.Module,
     example_inputs: Any = None,
@@ -77,8 +79,8 @@ def deploy(
         example_inputs: A module's inputs: a tensor, a tuple, or a dict by the names of ``forward``'s arguments.
         out: The bundle's folder; ``bundles/<name>`` by default. A bundle that is there, unchanged and made of the same
             inputs, is returned as it is unless ``force``.
-        shapes: The traced shape of each input, ``["2x3x64x64"]`` or ``["image=2x3x64x64", "size=2:float32[1,9]"]``. A
-            module has either these or ``example_inputs``.
+        shapes: The traced shape of each input, ``["2x3x64x64"]`` or ``["image=2x3x64x64", "size=2:float32[1,9]"]``;
+            one text or tuples of numbers will do. A module has either these or ``example_inputs``.
         dynamic: The axes that vary, as text (``"batch=1:2:8"``: min:opt:max) or as a dict of triples. A fourth number
             is what every size is a multiple of. An expression of other axes ties an axis to them
             (``"mask.dim1=x.dim0"``). A batch that is not named is 1:2:8, or fixed if the module refuses that;

@@ -12,6 +12,7 @@ from ..core.precision import FP32
 from ..core.preprocessing import Preprocessing
 from ..core.progress import Progress
 from ..engines.tensorrt.targets import NONE
+from .default_device import on_cpu
 from .deploy import deploy
 from .options import Judging, PrecisionRequest, Weights
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ..modules.target import Target
 
 
+@on_cpu
 def export_bundle(
     target: str | Target | nn.Module,
     example_inputs: Any = None,

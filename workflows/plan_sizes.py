@@ -10,7 +10,7 @@ from ..core.dimension import is_name
 from ..core.tensor_spec import TensorSpec
 from ..engines.tensorrt.plans import Plan
 from ..errors import InputError
-from ..modules.shapes import named, parse_shape
+from ..modules.shapes import named, parse_shapes
 
 
 def sizes_at(bundle: Bundle, plan: Plan, shapes: Sequence[str]) -> dict[str, int]:
@@ -21,7 +21,7 @@ def sizes_at(bundle: Bundle, plan: Plan, shapes: Sequence[str]) -> dict[str, int
     sizes = {name: axis.opt for name, axis in plan.profiles[0].axes.items()}
     specs = bundle.inputs_of(plan.precision)
     if shapes:
-        parsed = named([parse_shape(text) for text in shapes], [spec.name for spec in specs])
+        parsed = named(parse_shapes(shapes), [spec.name for spec in specs])
         given = {shape.name: shape.sizes for shape in parsed}
         for spec in specs:
             sizes |= _solved(spec, given.get(spec.name))

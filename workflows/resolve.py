@@ -30,7 +30,7 @@ def resolve(
         InputError: Arguments contradict each other, or what ``catalog.resolve`` and ``own_module.from_module`` raise.
     """
     from ..modules import catalog, own_module
-    from ..modules.shapes import layouts_of, parse_shape, with_layouts
+    from ..modules.shapes import layouts_of, parse_shapes, with_layouts
 
     if isinstance(target, Target):
         return target
@@ -39,7 +39,7 @@ def resolve(
             raise InputError(f"example_inputs go with a module, not with the name {target!r}; use shapes")
         return catalog.resolve(
             target,
-            shapes=[shape.text for shape in with_layouts([*map(parse_shape, shapes)], layouts_of(layout))],
+            shapes=[shape.text for shape in with_layouts(parse_shapes(shapes), layouts_of(layout))],
             dynamic=dynamic,
             seed=weights.seed,
             pretrained=weights.pretrained,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from attn2trt.errors import InputError
-from attn2trt.modules.shapes import Shape, layouts_of, named, parse_shape, with_layouts
+from attn2trt.modules.shapes import Shape, layouts_of, named, parse_shape, parse_shapes, with_layouts
 
 
 def test_a_shape():
@@ -102,3 +102,10 @@ def test_refuses_names(shapes, message):
     with pytest.raises(InputError) as caught:
         named(shapes, ["aa", "bb"])
     assert message in str(caught.value)
+
+
+def test_shapes_from_python_are_texts_one_text_or_numbers() -> None:
+    wanted = [Shape("", (2, 3, 8, 8))]
+    assert parse_shapes("2x3x8x8") == parse_shapes(["2x3x8x8"]) == parse_shapes([(2, 3, 8, 8)]) == wanted
+    with pytest.raises(InputError, match=r"received shape 2; expected text as '2x3x224x224' .* or a tuple of numbers"):
+        parse_shapes((2, 3, 8, 8))  # type: ignore[arg-type]
