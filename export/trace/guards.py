@@ -83,6 +83,11 @@ class Guard:
         """Return True if a run of the trace shows whether it is right at sizes at which this does not hold."""
         return True
 
+    @property
+    def verbs(self) -> tuple[str, str]:
+        """What is said of the trace at sizes at which the guard holds, and at which it does not."""
+        return "holds", "does not hold"
+
     def holds(self, sizes: Mapping[str, int]) -> bool:
         """Return True if the trace holds at these sizes; it does not if it cannot be evaluated."""
         return bool(size_at(self.condition, sizes) == 1)

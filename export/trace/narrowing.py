@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import sympy  # type: ignore[import-untyped]
 
@@ -48,16 +49,17 @@ class Violation:
 
     def __str__(self) -> str:
         where = f" at {self.guard.line}" if self.guard.line else ""
+        holds, does_not = self.guard.verbs
         if len(self.allowed) == 1:
             return f"fixes the axis {self.axis!r} at {self.allowed[0]}{where}"
         if len(self.excluded) < len(self.allowed) and len(self.excluded) <= SHOWN and not _is_row(self.allowed):
-            return f"does not hold for {self.axis} {_listed(self.excluded)}{where}"
+            return f"{does_not} for {self.axis} {_listed(self.excluded)}{where}"
         if self.axis:
-            return f"holds only for {self.axis} {_listed(self.allowed)}{where}"
-        return f"holds only if {self.guard}{where}"
+            return f"{holds} only for {self.axis} {_listed(self.allowed)}{where}"
+        return f"{holds} only if {self.guard}{where}"
 
 
-# Whether the traced program computes what the module does at these sizes.
+# True if the traced program computes what the module does at these sizes.
 Agrees = Callable[[Mapping[str, int]], bool]
 
 
@@ -79,8 +81,8 @@ def restrict(
             return kept, violation
         kept[name] = narrowed
     for guard in guards:
-        failing = _failing(guard, kept) if len(guard.axes) > 1 else []
-        if failing and not (guard.settles and _settled(failing, lambda sizes: agrees(traced | dict(sizes)))):
+        failing = failing_sizes(guard, kept) if len(guard.axes) > 1 else []
+        if failing and not (guard.settles and is_settled(failing, lambda sizes: agrees(traced | dict(sizes)))):
             found = _by_multiples(guard, kept)
             if found is None:
                 return kept, Violation(guard)
@@ -90,7 +92,7 @@ def restrict(
 
 def fixing_guard(guards: Sequence[Guard], name: str, axis: Axis) -> Guard:
     """Return the guard that leaves one size of the axis, one without a line if none does."""
-    alone = (guard for guard in guards if guard.axes == (name,) and len(_failing(guard, {name: axis})) > 1)
+    alone = (guard for guard in guards if guard.axes == (name,) and len(failing_sizes(guard, {name: axis})) > 1)
     found = (guard for guard in alone if not any(guard.holds({name: size}) for size in (axis.min, axis.max)))
     return next(found, Guard(sympy.Eq(sympy.Symbol(name, integer=True, positive=True), axis.opt), ""))
 
@@ -100,11 +102,11 @@ def _axes(guard: Guard) -> tuple[str, ...]:
 
 
 def _narrowed(guards: Sequence[Guard], name: str, axis: Axis, agrees: Agrees) -> tuple[Axis, Violation | None]:
-    failing = {guard: {sizes[name] for sizes in _failing(guard, {name: axis})} for guard in guards}
+    failing = {guard: {sizes[name] for sizes in failing_sizes(guard, {name: axis})} for guard in guards}
     tried = sorted({*_sizes(axis), *itertools.chain.from_iterable(failing.values())})
     held: dict[Guard, list[int]] = {}
     for guard, sizes in failing.items():
-        if sizes and not (guard.settles and _settled([{name: size} for size in sorted(sizes)], agrees)):
+        if sizes and not (guard.settles and is_settled([{name: size} for size in sorted(sizes)], agrees)):
             held[guard] = [size for size in tried if size not in sizes]
     if not held:
         return axis, None
@@ -117,7 +119,7 @@ def _narrowed(guards: Sequence[Guard], name: str, axis: Axis, agrees: Agrees) ->
         return axis, Violation(worst, name, (axis.opt,))
 
     def holds(size: int) -> bool:
-        return all(_holds(guard, {name: size}) for guard in held)
+        return all(holds_at(guard, {name: size}) for guard in held)
 
     found, part = _smallest_step(axis, tried, holds), _longest_part(axis, holds)
     if found is None or (part is not None and _holds_more(part, found)):
@@ -191,9 +193,14 @@ def _by_multiples(guard: Guard, axes: Mapping[str, Axis]) -> dict[str, Axis] | N
     return None
 
 
-def _failing(guard: Guard, axes: Mapping[str, Axis]) -> list[dict[str, int]]:
-    """The sizes at which ``guard`` does not hold, of all that are tried."""
-    return list(_failures(guard, axes))
+def failing_sizes(guard: Guard, axes: Mapping[str, Axis]) -> list[dict[str, int]]:
+    """Return the sizes of its axes at which ``guard`` does not hold, of all that are tried."""
+    return _failing(guard, tuple((name, axes[name]) for name in guard.axes))
+
+
+@lru_cache(maxsize=512)  # the guards of one module, asked again on each of its ways
+def _failing(guard: Guard, axes: tuple[tuple[str, Axis], ...]) -> list[dict[str, int]]:
+    return list(_failures(guard, dict(axes)))
 
 
 def _failures(guard: Guard, axes: Mapping[str, Axis]) -> Iterator[dict[str, int]]:
@@ -201,7 +208,7 @@ def _failures(guard: Guard, axes: Mapping[str, Axis]) -> Iterator[dict[str, int]
     count = EVERY_SIZE if len(names) == 1 else max(3, int(COMBINATIONS ** (1 / len(names))))
     tried = {name: _sizes(axes[name], count) for name in names}
     combinations = itertools.chain(_combined(tried), _turns(guard, axes, tried))
-    return (sizes for sizes in combinations if not _holds(guard, sizes))
+    return (sizes for sizes in combinations if not holds_at(guard, sizes))
 
 
 def _combined(tried: Mapping[str, Sequence[int]]) -> Iterator[dict[str, int]]:
@@ -241,11 +248,12 @@ def _crossings(
             low, high = (middle, high) if found == signs[place] else (low, middle)
 
 
-def _holds(guard: Guard, sizes: Mapping[str, int]) -> bool:
+def holds_at(guard: Guard, sizes: Mapping[str, int]) -> bool:
+    """Return True if the guard holds at these sizes, or asks only if a size is not 1."""
     return guard.holds(sizes) or _is_of_size_one(guard, sizes)
 
 
-def _settled(failing: Sequence[Mapping[str, int]], agrees: Agrees) -> bool:
+def is_settled(failing: Sequence[Mapping[str, int]], agrees: Agrees) -> bool:
     """Return True if the trace is right at ``failing`` sizes after all, by running some that are spread over them.
 
     Their distance is the golden section: even steps would meet only multiples of a window.

@@ -22,10 +22,12 @@ from ...modules.copying import copy_module
 from ...modules.raised import raised, remedy
 from ...modules.target import Target
 from .advice import advice_on
+from .following import followed, runs
 from .guards import Guard, TraceGuards, is_dynamic
-from .narrowing import Violation, fixing_guard, restrict
+from .narrowing import Agrees, Violation, fixing_guard, restrict
 from .nearest_sizes import nearest_sizes
 from .outputs import run_checked
+from .paths import only_at, restrict_along_paths
 from .rewrites import SizeIndependentCalls
 from .size_numbers import SizesStayNumbers
 
@@ -54,7 +56,7 @@ def export_program(target: Target, module: nn.Module) -> tuple[torch.export.Expo
     """
     inputs = example_inputs(target)
     # Tracing leaves its own tensors in what a module keeps between calls.
-    module = copy_module(module, shares_parameters=True)
+    original, module = module, copy_module(module, shares_parameters=True)
     try:
         run_checked(target, module, inputs)
     except ModuleRefused:
@@ -69,23 +71,27 @@ def export_program(target: Target, module: nn.Module) -> tuple[torch.export.Expo
             raise InputError(
                 f"the range {axis} of {name!r} holds one size; leave the axis out of --dynamic, or widen it"
             )
-    found = _attempt(target, module, inputs, keep_numbers=True)
+    found = _attempt(target, module, target.sizes("opt"), keep_numbers=True)
     if isinstance(found.failure, Exception):
         # The stand-ins for int and math may be what stood in the way.
-        found = _attempt(target, module, inputs, keep_numbers=False)
+        found = _attempt(target, module, target.sizes("opt"), keep_numbers=False)
     if found.larger is not None:
-        found = _attempt(target, module, example_inputs(target, found.larger), keep_numbers=found.keeps_numbers)
+        found = _attempt(target, module, found.larger, keep_numbers=found.keeps_numbers)
     if found.program is None or found.failure is not None:
         raise _refusal(target, found.failure)
-    check_smallest(module, target.inputs, found.axes)
-    return found.program, found.axes
+    axes, violation = _along_paths(target, original, found)
+    if violation is not None:
+        raise _refusal(target, violation)
+    check_smallest(module, target.inputs, axes)
+    return found.program, axes
 
 
 @dataclass(frozen=True)
 class _Attempt:
-    """One trace: the program with the ranges that it holds for, or what stood against it.
+    """One trace, made at ``sizes``: the program with the ranges that it holds for, or what stood against it.
 
-    ``larger`` are sizes to trace at instead; ``keeps_numbers`` says how it was made.
+    ``larger`` are sizes to trace at instead; ``keeps_numbers`` says how it was made, ``asked`` holds its guards, and
+    ``agrees`` runs it.
     """
 
     program: torch.export.ExportedProgram | None
@@ -93,9 +99,26 @@ class _Attempt:
     failure: Exception | Violation | None
     larger: Mapping[str, int] | None
     keeps_numbers: bool
+    sizes: Mapping[str, int]
+    asked: Sequence[Guard]
+    agrees: Agrees
 
 
-def _attempt(target: Target, module: nn.Module, inputs: tuple[torch.Tensor, ...], *, keep_numbers: bool) -> _Attempt:
+def _along_paths(target: Target, module: nn.Module, found: _Attempt) -> tuple[Mapping[str, Axis], Violation | None]:
+    """Return the ranges for which a trace holds on every way through ``module``, and what forbids it."""
+
+    def follow(sizes: Mapping[str, int]) -> Sequence[Guard]:
+        with quiet():
+            inputs = example_inputs(target, sizes)
+            guards, is_whole = followed(module, target.inputs, inputs, keep_numbers=found.keeps_numbers)
+        # what only a run with data gets through is known at these sizes alone
+        return guards if is_whole or not runs(module, inputs) else only_at(sizes)
+
+    return restrict_along_paths(found.asked, target.axes, found.agrees, found.sizes, follow)
+
+
+def _attempt(target: Target, module: nn.Module, sizes: Mapping[str, int], *, keep_numbers: bool) -> _Attempt:
+    inputs = example_inputs(target, sizes)
     dynamic = tuple(
         {i: _hint(dim, target) for i, dim in enumerate(spec.shape) if isinstance(dim, str)} for spec in target.inputs
     )
@@ -116,10 +139,12 @@ def _attempt(target: Target, module: nn.Module, inputs: tuple[torch.Tensor, ...]
     asked = [*guards.guards()]
     if program is not None:
         asked += [*guards.rounded_sizes(program), *nearest_sizes(program, guards.names)]
-    axes, violation = restrict(asked, target.axes, lambda sizes: _agrees(target, module, program, sizes))
+    agrees = _Agreement(target, module, program)
+    axes, violation = restrict(asked, target.axes, agrees)
     if violation is None and program is not None:
         violation = next(_fixed(target, program, guards.guards()), None)
-    return _Attempt(program, axes, violation if violation is not None else failure, larger, keep_numbers)
+    failure = violation if violation is not None else failure
+    return _Attempt(program, axes, failure, larger, keep_numbers, sizes, asked, agrees)
 
 
 def _fixed(target: Target, program: torch.export.ExportedProgram, guards: Sequence[Guard]) -> Iterator[Violation]:
@@ -140,12 +165,21 @@ def _unrolled(program: torch.export.ExportedProgram) -> str:
     return next((layers[name[0]] for name in called if name and name[0] in layers), "that call")
 
 
-def _agrees(
-    target: Target, module: nn.Module, program: torch.export.ExportedProgram | None, sizes: Mapping[str, int]
-) -> bool:
-    """Return True if ``program`` returns what ``module`` does at these sizes; False if either cannot run."""
-    if program is None:
-        return False
+class _Agreement:
+    """Return True if a program returns what ``module`` does at some sizes; False if either cannot run."""
+
+    def __init__(self, target: Target, module: nn.Module, program: torch.export.ExportedProgram | None) -> None:
+        self._target, self._module, self._program = target, module, program
+        self._known: dict[tuple[tuple[str, int], ...], bool] = {}
+
+    def __call__(self, sizes: Mapping[str, int]) -> bool:
+        key = tuple(sorted(sizes.items()))
+        if key not in self._known:
+            self._known[key] = self._program is not None and _agrees(self._target, self._module, self._program, sizes)
+        return self._known[key]
+
+
+def _agrees(target: Target, module: nn.Module, program: torch.export.ExportedProgram, sizes: Mapping[str, int]) -> bool:
     inputs = example_inputs(target, sizes)
     try:
         with quiet(), torch.no_grad():

@@ -1,0 +1,58 @@
+"""The guards of a module at other sizes, found by running it on tensors that have sizes and no data.
+
+That is what torch.export does first, at a small part of its cost: nothing of a program is made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext, SymbolicContext
+
+from ...core.tensor_spec import TensorSpec
+from ...modules.copying import copy_module
+from .guards import Guard, TraceGuards
+from .rewrites import SizeIndependentCalls
+from .size_numbers import SizesStayNumbers
+
+
+def followed(
+    module: nn.Module, specs: Sequence[TensorSpec], inputs: Sequence[torch.Tensor], *, keep_numbers: bool
+) -> tuple[list[Guard], bool]:
+    """Return the guards that ``module`` asks for at the sizes of ``inputs``, and True if it reaches its end.
+
+    Else the guards are those before the error.
+    """
+    module = copy_module(module, shares_parameters=True)
+    # equal sizes of two axes are no equation, and a size of 1 is no constant
+    sizes = ShapeEnv(duck_shape=False, specialize_zero_one=False)
+    mode = FakeTensorMode(shape_env=sizes, allow_non_fake_inputs=True)
+    pairs = zip(specs, inputs, strict=True)
+    fakes = [mode.from_tensor(tensor, symbolic_context=_dynamic(spec)) for spec, tensor in pairs]
+    guards, is_whole = TraceGuards(module, specs), False
+    with contextlib.suppress(Exception), torch.no_grad(), contextlib.ExitStack() as stack:
+        stack.enter_context(guards)
+        stack.enter_context(SizeIndependentCalls())
+        if keep_numbers:
+            stack.enter_context(SizesStayNumbers(module))
+        stack.enter_context(mode)
+        module(*fakes)
+        is_whole = True
+    return guards.guards(), is_whole
+
+
+def runs(module: nn.Module, inputs: Sequence[torch.Tensor]) -> bool:
+    """Return True if ``module`` takes these inputs."""
+    with contextlib.suppress(Exception), torch.no_grad():  # the user's forward may raise anything
+        copy_module(module, shares_parameters=True)(*inputs)
+        return True
+    return False
+
+
+def _dynamic(spec: TensorSpec) -> SymbolicContext:
+    kinds = [DimDynamic.DYNAMIC if isinstance(dim, str) else DimDynamic.STATIC for dim in spec.shape]
+    return StatelessSymbolicContext(dynamic_sizes=kinds)
