@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -21,7 +22,7 @@ from torch import nn
 from ...core.dimension import is_name, multiples, names_in
 from ...core.tensor_spec import Axis, TensorSpec
 from ...errors import InputError
-from ...modules.user_line import frames, line_of, traced_frames
+from ...modules.user_line import frames, is_users, line_of, traced_frames
 from .size_values import FLOATS, size_at
 
 # Places at which torch asks only to choose strides or a way to compute: the graph is the same for either answer.
@@ -36,6 +37,12 @@ _CHOICES_OF_STRIDES = frozenset(
         "compute_elementwise_output_logical_to_physical_perm",
     }
 )
+# The files that answer Python's own question about a size.
+_ANSWERING = (
+    torch.__file__,
+    str(Path(torch.__file__).parent / "fx" / "experimental"),
+    str(Path(__file__).parent),
+)
 
 
 @dataclass(frozen=True)
@@ -43,11 +50,13 @@ class Guard:
     """One answer that the trace depends on, over the names of axes, and the line that asked ("" if torch did).
 
     ``call`` names what the module calls there if the module would hold without it: PyTorch traces that for one size.
+    ``is_branch`` is true if Python itself asked, and not an operator on its way.
     """
 
     condition: sympy.Basic
     line: str
     call: str = ""
+    is_branch: bool = False
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -126,7 +135,7 @@ class TraceGuards:
         self._module = module
         self._inputs = inputs
         self._symbols: dict[sympy.Symbol, str] = {}
-        self._noted: list[tuple[sympy.Basic, str]] = []
+        self._noted: list[tuple[sympy.Basic, str, bool]] = []
         self._choices: list[sympy.Basic] = []
         self._env: Any = None
         self._hook: Any = None
@@ -189,15 +198,15 @@ class TraceGuards:
     def guards(self) -> list[Guard]:
         """Every guard over named axes, each once, in the order in which Python asked."""
         names = self.names
-        found: dict[sympy.Basic, str] = {}
-        for expression, line in self._noted:
+        found: dict[sympy.Basic, Guard] = {}
+        for expression, line, is_branch in self._noted:
             condition = expression.xreplace(names)
-            if condition not in found or (line and not found[condition]):
-                found[condition] = line
+            before = found.get(condition, Guard(condition, ""))
+            found[condition] = Guard(condition, before.line or line, is_branch=before.is_branch or is_branch)
         known = {str(name) for name in names.values()}
         return [
-            Guard(condition, line)
-            for condition, line in found.items()
+            guard
+            for condition, guard in found.items()
             if condition.free_symbols and {str(symbol) for symbol in condition.free_symbols} <= known
         ]
 
@@ -206,21 +215,31 @@ class _Noting(list[Any]):
     """A trace's list of guards that also notes the user's line of each as it is added."""
 
     def __init__(
-        self, present: Iterable[Any], noted: list[tuple[sympy.Basic, str]], choices: list[sympy.Basic]
+        self, present: Iterable[Any], noted: list[tuple[sympy.Basic, str, bool]], choices: list[sympy.Basic]
     ) -> None:
         super().__init__(present)
         self._noted, self._choices = noted, choices
-        noted += [(guard.expr, "") for guard in self]
+        noted += [(guard.expr, "", False) for guard in self]
 
     def append(self, guard: Any) -> None:
         super().append(guard)
         if getattr(guard.sloc.framework_loc, "name", "") not in _CHOICES_OF_STRIDES:
-            self._noted.append((guard.expr, line_of(frames())))
+            self._noted.append((guard.expr, line_of(frames()), _is_branch(frames())))
         else:
             self._choices.append(guard.expr)
 
     def __reduce__(self) -> tuple[type[list[Any]], tuple[list[Any]]]:
         return list, (list(self),)  # a copied program is done with noting
+
+
+def _is_branch(stack: Iterable[tuple[str, int]]) -> bool:
+    """Return True if nothing lies between the user's Python and what answers it for a size."""
+    for name, _ in stack:
+        if is_users(name):
+            return True
+        if not name.startswith(_ANSWERING):
+            return False
+    return False
 
 
 def _taken_for_one(condition: sympy.Basic) -> Iterator[sympy.Basic]:

@@ -119,7 +119,7 @@ def _narrowed(guards: Sequence[Guard], name: str, axis: Axis, agrees: Agrees) ->
         return axis, Violation(worst, name, (axis.opt,))
 
     def holds(size: int) -> bool:
-        return all(holds_at(guard, {name: size}) for guard in held)
+        return all(holds_at(guard, {name: size}, {name: axis}) for guard in held)
 
     found, part = _smallest_step(axis, tried, holds), _longest_part(axis, holds)
     if found is None or (part is not None and _holds_more(part, found)):
@@ -208,7 +208,7 @@ def _failures(guard: Guard, axes: Mapping[str, Axis]) -> Iterator[dict[str, int]
     count = EVERY_SIZE if len(names) == 1 else max(3, int(COMBINATIONS ** (1 / len(names))))
     tried = {name: _sizes(axes[name], count) for name in names}
     combinations = itertools.chain(_combined(tried), _turns(guard, axes, tried))
-    return (sizes for sizes in combinations if not holds_at(guard, sizes))
+    return (sizes for sizes in combinations if not holds_at(guard, sizes, axes))
 
 
 def _combined(tried: Mapping[str, Sequence[int]]) -> Iterator[dict[str, int]]:
@@ -248,9 +248,16 @@ def _crossings(
             low, high = (middle, high) if found == signs[place] else (low, middle)
 
 
-def holds_at(guard: Guard, sizes: Mapping[str, int]) -> bool:
-    """Return True if the guard holds at these sizes, or asks only if a size is not 1."""
-    return guard.holds(sizes) or _is_of_size_one(guard, sizes)
+def holds_at(guard: Guard, sizes: Mapping[str, int], axes: Mapping[str, Axis]) -> bool:
+    """Return True if the guard holds at these sizes of the ranges, or only an operator asks if a size is not 1.
+
+    torch asks this for strides and broadcasting everywhere, mostly without consequence. The part that does depend on it
+    shows at the smallest sizes, which every verdict compares: so the size has to be 1 there, too.
+    """
+    if guard.holds(sizes):
+        return True
+    smallest = {name: axis.min for name, axis in axes.items()}
+    return not guard.is_branch and all(_is_of_size_one(guard, one) for one in (sizes, smallest))
 
 
 def is_settled(failing: Sequence[Mapping[str, int]], agrees: Agrees) -> bool:
@@ -264,11 +271,7 @@ def is_settled(failing: Sequence[Mapping[str, int]], agrees: Agrees) -> bool:
 
 
 def _is_of_size_one(guard: Guard, sizes: Mapping[str, int]) -> bool:
-    """Return True if the guard only demands that some size is not 1, at sizes at which it is 1.
-
-    torch asks this for strides and broadcasting everywhere, mostly without consequence. The part that does depend on it
-    shows at the smallest sizes, which every verdict compares.
-    """
+    """Return True if the guard only demands that some size is not 1, at sizes at which it is 1."""
     if not isinstance(guard.condition, (sympy.Ne, sympy.Gt, sympy.Ge)):
         return False
     size, bound = guard.condition.args

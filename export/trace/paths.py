@@ -27,14 +27,15 @@ Sizes = dict[str, int]
 
 @dataclass(frozen=True)
 class Path:
-    """A way through the branches: sizes that take it, and the guards whose answers differ elsewhere."""
+    """A way through the branches: sizes of the ranges that take it, and the guards whose answers differ elsewhere."""
 
     sizes: Mapping[str, int] = field(compare=False)
+    axes: Mapping[str, Axis] = field(compare=False)
     guards: tuple[Guard, ...]
 
     def takes(self, sizes: Mapping[str, int]) -> bool:
         """Return True if these sizes go this way."""
-        return all(holds_at(guard, sizes) for guard in self.guards)
+        return all(holds_at(guard, sizes, self.axes) for guard in self.guards)
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ class Paths:
 def _path(guards: Sequence[Guard], sizes: Mapping[str, int], axes: Mapping[str, Axis]) -> Path:
     """Return the way of these guards. One that cannot be evaluated at its own sizes says nothing of others."""
     turning = (guard for guard in guards if guard.settles and failing_sizes(guard, axes))
-    return Path(sizes, tuple(guard for guard in turning if holds_at(guard, sizes)))
+    return Path(sizes, axes, tuple(guard for guard in turning if holds_at(guard, sizes, axes)))
 
 
 def only_at(sizes: Mapping[str, int]) -> list[Guard]:

@@ -180,6 +180,18 @@ def test_a_size_of_one_is_left_to_the_comparison_at_the_smallest_sizes() -> None
     assert restrict([guard(sympy.Ne(FloorDiv(HEIGHT, 5), 1))], AXES, never) == (AXES, None)
 
 
+def test_a_size_that_is_one_at_others_than_the_smallest_is_not() -> None:
+    inner = guard(sympy.Ne(Mod(HEIGHT, 8) + 1, 1))
+    axes, violation = restrict([inner], {"height": Axis(17, 20, 31)}, never)
+    assert violation is not None or 24 not in axes["height"].sizes
+
+
+def test_a_branch_on_a_size_of_one_is_judged_as_any_other() -> None:
+    asked = Guard(sympy.Ne(FloorDiv(HEIGHT, 5), 1), "mine.py:3 `if h // 5 == 1:`", is_branch=True)
+    violation = restrict([asked], AXES, never)[1]
+    assert str(violation) == "holds only for height 10 to 31 at mine.py:3 `if h // 5 == 1:`"
+
+
 class GatedMap(torch.nn.Module):
     """An inner map that is 1 x 1 at small sizes, and a gate that is broadcast over it."""
 
