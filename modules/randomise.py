@@ -6,7 +6,8 @@ scaled by what reaches it in one forward pass (layer-sequential unit variance, M
 https://arxiv.org/abs/1511.06422), so that activations and logits stay of order 1 and gates spread over (0.1, 0.9):
 
 - convolution, linear: root mean square of the output 1; the sign of each output channel chosen so that the means
-  alternate (half of a narrow hidden layer then survives its ReLU); bias normal with deviation 0.3;
+  alternate (half of a narrow hidden layer then survives its ReLU); bias normal with deviation 0.3. One whose weight is
+  read without a call, as of EVA's joint q, k and v, is scaled by the size of its kernel instead;
 - batch normalisation, a frozen one as well: mean and variance of its input, each off by some percent; other
   normalisations and both:
   scale uniform in 0.6 to 1.4, shift normal with deviation 0.2;
@@ -29,6 +30,7 @@ so that every build gives the same bits.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -98,7 +100,7 @@ def _calibrate_all(
     """Every part in turn, in one pass; returns the largest magnitude of the output."""
     calibrated: dict[nn.Module, float] = {}
     handles = [handle for part in parts for handle in _calibrate(part, calibrated, generator)]
-    scaled = [part for part in parts if isinstance(part, _SCALED)]
+    scaled = [part for part in parts if _is_scaled(part)]
     handles += [handle for end in branch_ends for handle in _Tail(end, scaled).hooks(model)]
     try:
         return _largest(model(*inputs))
@@ -178,8 +180,9 @@ def _draw(part: nn.Module, generator: torch.Generator, *, is_branch_end: bool) -
     # a frozen normalisation has its scale and shift as buffers
     own: dict[str, Any] = dict(part.named_buffers(recurse=False)) if _has_statistics(part) else {}
     own |= dict(part.named_parameters(recurse=False))
-    if isinstance(part, _SCALED):
+    if _is_scaled(part):
         _normal(own["weight"], 0.0, 1.0, generator)
+        own["weight"].mul_(_of_kernel(own["weight"]))
         if "bias" in own:
             _normal(own["bias"], 0.0, 0.3, generator)
     elif _is_norm(part):
@@ -196,8 +199,13 @@ def _draw(part: nn.Module, generator: torch.Generator, *, is_branch_end: bool) -
                 _normal(parameter, float(parameter.mean()), 0.2, generator)
 
 
+def _of_kernel(weight: Tensor) -> float:
+    """Return the power of two next to 1/sqrt(values that an output sums up), which changes no bit of what is scaled."""
+    return 2.0 ** -round(math.log2(max(weight[:1].numel(), 1)) / 2)
+
+
 def _calibrate(part: nn.Module, calibrated: dict[nn.Module, float], generator: torch.Generator) -> Iterable[Any]:
-    if isinstance(part, _SCALED):
+    if _is_scaled(part):
         yield part.register_forward_hook(functools.partial(_scale_output, calibrated))
     elif _has_statistics(part):
         yield part.register_forward_pre_hook(functools.partial(_take_statistics, calibrated, generator))
@@ -254,6 +262,11 @@ def _round(value: Tensor) -> Tensor:
     """12 bits of mantissa: the last bits of a sum depend on the machine."""
     mantissa, exponent = torch.frexp(value)
     return torch.ldexp((mantissa * 4096).round() / 4096, exponent)
+
+
+def _is_scaled(part: nn.Module) -> bool:
+    """Return True for a layer whose weight is a parameter: one that is computed, as by weight_norm, is left alone."""
+    return isinstance(part, _SCALED) and part._parameters.get("weight") is not None
 
 
 def _is_norm(part: nn.Module) -> bool:

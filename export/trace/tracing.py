@@ -77,6 +77,9 @@ def export_program(target: Target, module: nn.Module) -> tuple[torch.export.Expo
         found = _attempt(target, module, target.sizes("opt"), keep_numbers=False)
     if found.larger is not None:
         found = _attempt(target, module, found.larger, keep_numbers=found.keeps_numbers)
+    if isinstance(found.failure, Violation) and (other := _other_sizes(target, found.failure)):
+        moved = _attempt(target, module, other, keep_numbers=found.keeps_numbers)
+        found = found if moved.failure is not None else moved
     if found.program is None or found.failure is not None:
         raise _refusal(target, found.failure)
     axes, violation = _along_paths(target, original, found)
@@ -145,6 +148,24 @@ def _attempt(target: Target, module: nn.Module, sizes: Mapping[str, int], *, kee
         violation = next(_fixed(target, program, guards.guards()), None)
     failure = violation if violation is not None else failure
     return _Attempt(program, axes, failure, larger, keep_numbers, sizes, asked, agrees)
+
+
+def _other_sizes(target: Target, violation: Violation) -> Mapping[str, int] | None:
+    """Return sizes to trace at instead of a size that a module treats by itself; None if the trace held at several.
+
+    A table of positions that was trained for one size is taken as it is there, and resized everywhere else: a graph of
+    the branch for everywhere else is right at that size, too, which ``restrict`` then finds by running it. The axes
+    move by different steps, since ``h == w`` may be asked as well.
+    """
+    if violation.axis and len(violation.allowed) != 1:
+        return None
+    names = violation.guard.axes
+    sizes = {name: axis.opt for name, axis in target.axes.items()}
+    for step, name in enumerate([name for name in target.axes if name in names or name in ("height", "width")], 1):
+        others = [size for size in target.axes[name].sizes if size != target.axes[name].opt]
+        near = sorted(others, key=lambda size, opt=sizes[name]: (abs(size - opt), -size))[:step]
+        sizes[name] = near[-1] if near else sizes[name]
+    return sizes
 
 
 def _fixed(target: Target, program: torch.export.ExportedProgram, guards: Sequence[Guard]) -> Iterator[Violation]:

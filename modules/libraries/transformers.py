@@ -25,6 +25,7 @@ from .image_processor import preprocessing_of, read_by_post_processing
 from .library import LibraryModel, keywords_of, parse_value, tensors
 from .transformers_source import (
     ATTENTION,
+    CLIP,
     PREFIX,
     TASKS,
     Source,
@@ -125,17 +126,21 @@ def _sizes(source: Source, config: Any) -> tuple[tuple[int, ...], Preprocessing 
     """Return the sizes of an input, and the way from a photograph to it, which a clip has none of."""
     task = next((task for task in TASKS if source.kind.__name__ in classes_of(config.model_type, task)), "")
     channels = int(getattr(config, "num_channels", None) or getattr(config, "in_chans", None) or 3)
-    frames = _frames(config)
+    frames = _frames(source.kind, config)
     with quiet(online=source.is_hub):
         processor = None if frames else source.processor()
         preprocessing = None if processor is None else preprocessing_of(processor, channels)
-    size = _size(config) or (preprocessing.size[1:] if preprocessing else (SIDES.get(task, SIDE),) * 2)
+    size = (
+        _size(config)
+        or _size(getattr(config, "vision_config", None))
+        or (preprocessing.size[1:] if preprocessing else (SIDES.get(task, SIDE),) * 2)
+    )
     return (*frames, channels, *size), preprocessing
 
 
-def _frames(config: Any) -> tuple[int, ...]:
+def _frames(kind: type[Any], config: Any) -> tuple[int, ...]:
     """Return (t,) of a model of clips, which are (n, t, c, h, w); () for one of images."""
-    if not classes_of(config.model_type, "VIDEO_CLASSIFICATION"):
+    if image_input(kind) != CLIP and not classes_of(config.model_type, "VIDEO_CLASSIFICATION"):
         return ()
     stated = getattr(config, "num_frames", None) or getattr(config, "frames_per_clip", None)
     return (int(stated or FRAMES),)

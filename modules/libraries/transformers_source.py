@@ -41,7 +41,8 @@ TASKS = (
     *("KEYPOINT_DETECTION", "VIDEO_CLASSIFICATION", "TEXT_RECOGNITION", "IMAGE_TO_IMAGE", "BACKBONE", "IMAGE"),
 )
 # the names of an input that is an image or a clip
-INPUTS = ("pixel_values", "pixel_values_videos")
+CLIP = "pixel_values_videos"
+INPUTS = ("pixel_values", CLIP)
 # what a model takes beside an image that was cut into patches before
 OF_PATCHES = ("spatial_shapes", "grid_thw", "image_grid_thw", "pixel_position_ids")
 

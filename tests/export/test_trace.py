@@ -169,6 +169,37 @@ class NeedsItsHeight(nn.Module):
         return image
 
 
+class TrainedPositions(nn.Module):
+    """Has a table of positions for 8 x 8, taken as it is there and resized elsewhere; ``wrong`` adds to it there."""
+
+    def __init__(self, wrong: float = 0.0) -> None:
+        super().__init__()
+        self.table, self.wrong = nn.Parameter(torch.randn(1, 3, 8, 8)), wrong
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        height, width = image.shape[2:]
+        if height * width == 64 and height == width:
+            return image + (self.table + self.wrong)
+        return image + nn.functional.interpolate(self.table, size=(height, width), mode="bicubic")
+
+
+def test_a_size_that_a_module_treats_by_itself_may_be_the_traced_one(tmp_path: Path) -> None:
+    module = TrainedPositions().eval()
+    graph = trace(target_of(module), module, tmp_path / "m.onnx", opset=17)
+    assert graph.axes == AXES
+    session = onnxruntime.InferenceSession(graph.path, providers=["CPUExecutionProvider"])
+    for sizes in ((8, 8), (16, 4), (5, 5)):
+        image = torch.rand(2, 3, *sizes)
+        found = session.run(None, {"image": image.numpy()})[0]
+        np.testing.assert_allclose(found, module(image).detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_size_that_gives_something_else_is_refused(tmp_path: Path) -> None:
+    module = TrainedPositions(wrong=0.1).eval()
+    with pytest.raises(ModuleRefused, match=r"fixes the axis|holds only"):
+        trace(target_of(module), module, tmp_path / "m.onnx", opset=17)
+
+
 class BranchesOnValue(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return image if image.sum() > 0 else -image

@@ -176,6 +176,46 @@ def test_what_is_kept_is_not_scaled_at_a_branchs_end():
     assert torch.equal(model.se[2].weight, before)
 
 
+class Joint(nn.Module):
+    """Reads the weight of its layer without a call, as EVA and BEiT do, to add a bias for two parts of it alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.proj, self.bias = (
+            nn.Linear(192, 3 * 64, bias=False),
+            nn.Linear(64, 64),
+            nn.Parameter(torch.ones(64)),
+        )
+
+    def forward(self, x):
+        bias = torch.cat([self.bias, torch.zeros_like(self.bias), self.bias])
+        q, k, v = nn.functional.linear(x, self.qkv.weight, bias).chunk(3, -1)
+        return self.proj((q @ k.mT / 8).softmax(-1) @ v)
+
+
+def test_a_weight_that_is_read_without_a_call_is_scaled_by_its_kernel():
+    model, x = Joint(), torch.randn(4, 20, 192, generator=torch.Generator().manual_seed(3))
+    randomise(model, [x], seed=0)
+    with torch.no_grad():
+        assert 0.6 < nn.functional.linear(x, model.qkv.weight).std() < 1.6
+        out = model(x)
+        rounding = (out - model.double()(x.double())).norm() / out.norm()
+    assert rounding < 1e-6
+
+
+@pytest.mark.parametrize(
+    "computed",
+    [nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm],
+    ids=lambda f: f.__name__,
+)
+def test_a_weight_that_is_computed_is_left_alone(computed):
+    model = nn.Sequential(computed(nn.Conv2d(3, 8, 3)), nn.Conv2d(8, 4, 1))
+    before = model[0].weight.detach().clone()
+    randomise(model, [torch.randn(2, 3, 8, 8)], seed=0)
+    torch.testing.assert_close(model[0].weight, before)
+    assert model(torch.randn(2, 3, 8, 8)).std() > 0.3
+
+
 class Sampled(nn.Module):
     """Samples its image at a grid that it makes, and has an embedding of no tokens."""
 

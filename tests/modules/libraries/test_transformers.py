@@ -195,3 +195,11 @@ def _model(spec):
     from attn2trt.modules.libraries import index
 
     return index.find(spec, {}, pretrained=False)
+
+
+def test_sizes_of_a_clip_are_read_by_its_input_and_of_a_tower_from_the_configuration_inside():
+    small = "hidden_size=32,num_hidden_layers=2,num_attention_heads=2,num_blocks=1,num_queries=4,image_size=32"
+    clip = resolve(f"transformers:VideomtForUniversalSegmentation:{small}")
+    assert clip.inputs[0].shape[1:] == (16, 3, 32, 32)
+    tower = "vision_config.image_size=64,vision_config.num_hidden_layers=1"
+    assert resolve(f"transformers:CLIPForImageClassification:{tower}").inputs[0].shape[1:] == (3, 64, 64)
