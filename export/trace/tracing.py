@@ -71,15 +71,7 @@ def export_program(target: Target, module: nn.Module) -> tuple[torch.export.Expo
             raise InputError(
                 f"the range {axis} of {name!r} holds one size; leave the axis out of --dynamic, or widen it"
             )
-    found = _attempt(target, module, target.sizes("opt"), keep_numbers=True)
-    if isinstance(found.failure, Exception):
-        # The stand-ins for int and math may be what stood in the way.
-        found = _attempt(target, module, target.sizes("opt"), keep_numbers=False)
-    if found.larger is not None:
-        found = _attempt(target, module, found.larger, keep_numbers=found.keeps_numbers)
-    if isinstance(found.failure, Violation) and (other := _other_sizes(target, found.failure)):
-        moved = _attempt(target, module, other, keep_numbers=found.keeps_numbers)
-        found = found if moved.failure is not None else moved
+    found = _traced(target, module)
     if found.program is None or found.failure is not None:
         raise _refusal(target, found.failure)
     axes, violation = _along_paths(target, original, found)
@@ -105,6 +97,20 @@ class _Attempt:
     sizes: Mapping[str, int]
     asked: Sequence[Guard]
     agrees: Agrees
+
+
+def _traced(target: Target, module: nn.Module) -> _Attempt:
+    """Return the first attempt without a failure, else the one whose failure says most."""
+    found = _attempt(target, module, target.sizes("opt"), keep_numbers=True)
+    if isinstance(found.failure, Exception):
+        # The stand-ins for int and math may be what stood in the way.
+        found = _attempt(target, module, target.sizes("opt"), keep_numbers=False)
+    if found.larger is not None:
+        found = _attempt(target, module, found.larger, keep_numbers=found.keeps_numbers)
+    if isinstance(found.failure, Violation) and (other := _other_sizes(target, found.failure)):
+        moved = _attempt(target, module, other, keep_numbers=found.keeps_numbers)
+        found = found if moved.failure is not None else moved
+    return found
 
 
 def _along_paths(target: Target, module: nn.Module, found: _Attempt) -> tuple[Mapping[str, Axis], Violation | None]:
