@@ -168,9 +168,9 @@ def _other_sizes(target: Target, violation: Violation) -> Mapping[str, int] | No
     names = violation.guard.axes
     sizes = {name: axis.opt for name, axis in target.axes.items()}
     for step, name in enumerate([name for name in target.axes if name in names or name in ("height", "width")], 1):
-        others = [size for size in target.axes[name].sizes if size != target.axes[name].opt]
-        near = sorted(others, key=lambda size, opt=sizes[name]: (abs(size - opt), -size))[:step]
-        sizes[name] = near[-1] if near else sizes[name]
+        opt = target.axes[name].opt
+        near = sorted((abs(size - opt), -size) for size in target.axes[name].sizes if size != opt)[:step]
+        sizes[name] = -near[-1][1] if near else opt
     return sizes
 
 
