@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -58,7 +59,7 @@ def find(name: str) -> Backbone:
 
     if ":" in name or "/" in name or not timm.is_model(name.split(".", maxsplit=1)[0]):
         _require_no_path(name)
-        close = nearest(name, ours, "") or nearest(name, timm.list_models(), "see attn2trt list")
+        close = nearest(name, ours, "") or nearest(name, timm.list_models(), "") or _nearest_of_libraries(name)
         raise InputError(
             f"received target {name!r}; expected a block, a backbone (any timm model), {_libraries()}, "
             f"FILE.py or py:package.module:factory; {close}"
@@ -80,6 +81,14 @@ def find(name: str) -> Backbone:
         crop=config.crop_pct,
         resize=_RESIZE[config.crop_mode],
     )
+
+
+def _nearest_of_libraries(name: str) -> str:
+    """Return what to write for a model that a library has by this name or one like it, as yolov8n."""
+    examples = [(word, example) for word, library in LIBRARIES.items() for example in library.examples]
+    known = {example.partition(".")[0]: f"{word}:{example}" for word, example in reversed(examples)}
+    near = get_close_matches(name.partition(".")[0].lower(), known, n=1, cutoff=0.7)
+    return f"did you mean {known[near[0]]}?" if near else "see attn2trt list"
 
 
 def _libraries() -> str:
