@@ -19,6 +19,9 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
+from .checks import refused_sizes
+from .copying import copy_module
+
 # Views and copies: they move nothing that a reader of shapes would miss.
 _PLUMBING = frozenset({"detach", "alias", "t", "transpose", "permute", "expand", "_unsafe_view", "unsqueeze", "clone"})
 
@@ -57,8 +60,21 @@ def parameters(module: nn.Module) -> int:
 
 
 def meter(module: nn.Module, inputs: Sequence[Tensor]) -> Metering:
-    """Run ``module`` on meta tensors; it stays on the meta device, its weights gone."""
-    module = module.eval().to("meta")
+    """Run a copy of ``module`` on meta tensors.
+
+    One whose forward needs values runs on the CPU on zeros, with its weights. Raises SizesRefused if that fails, too.
+    """
+    try:
+        return _metered(copy_module(module, shares_parameters=True).eval().to("meta"), inputs)
+    except Exception:  # of any kind: what is computed of numbers may be anything
+        if any(tensor.is_meta for tensor in (*module.parameters(), *module.buffers())):
+            raise
+    shapes = {f"input {place}": tuple(given.shape) for place, given in enumerate(inputs)}
+    with refused_sizes(type(module).__name__, shapes, lambda: ""):
+        return _metered(module.eval(), [torch.zeros(given.shape, dtype=given.dtype) for given in inputs])
+
+
+def _metered(module: nn.Module, inputs: Sequence[Tensor]) -> Metering:
     counter = FlopCounterMode(display=False)
     watch = _Watch(counter)
     hooks = [hook for path, part in module.named_modules() for hook in watch.hooks(path, part)]

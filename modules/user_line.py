@@ -14,7 +14,8 @@ from types import FrameType
 from typing import Any
 
 _ROOT = Path(__file__).parent.parent
-_OURS = (_ROOT / "export", _ROOT / "validate", Path(__file__))
+_OURS = (_ROOT / "export", _ROOT / "validate", _ROOT / "modules")
+_DEPLOYED = (_ROOT / "modules" / "blocks", _ROOT / "modules" / "backbones")  # as a user's own module is
 _EXPORTERS = tuple(_ROOT / "export" / "trace" / name for name in ("tracing.py", "exporter.py"))
 _STANDARD = Path(os.__file__).parent
 SHOWN = 100
@@ -96,14 +97,18 @@ def definition_line(module: object) -> str:
 
 @lru_cache(maxsize=4096)
 def is_users(name: str) -> bool:
-    """Return True if a file is outside of torch, the standard library and the rooms that trace and judge."""
+    """Return True if a file is outside of torch, the standard library and what traces, judges and wraps here."""
     import torch
 
     path = Path(name)
-    if name.startswith("<") or any(ours == path or ours in path.parents for ours in _OURS):
+    if name.startswith("<") or (_is_below(path, _OURS) and not _is_below(path, _DEPLOYED)):
         return False
     is_standard = _STANDARD in path.parents and "site-packages" not in path.parts
     return not is_standard and Path(torch.__file__).parent not in path.parents
+
+
+def _is_below(path: Path, folders: Iterable[Path]) -> bool:
+    return any(folder in path.parents for folder in folders)
 
 
 def describe(name: str, number: int) -> str:

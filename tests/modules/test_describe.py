@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor, nn
 
-from attn2trt.errors import InputError
+from attn2trt.errors import InputError, SizesRefused
 from attn2trt.modules.backbones.known import KNOWN
 from attn2trt.modules.describe import describe
+from attn2trt.modules.metering import meter
 
 
 @pytest.mark.parametrize(
@@ -52,6 +56,40 @@ def test_a_block_alone_shows_its_operators() -> None:
     assert [(step.module, step.operator) for step in found.steps][-2:] == [("fc.3", "sigmoid"), ("", "mul")]
     assert found.steps[0].shapes == ((1, 32, 8, 8),)
     assert found.cost.macs == 2 * 32 * 2
+
+
+def test_a_module_that_computes_with_values_is_counted_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = """
+    import torch
+    from torch import nn
+
+    class Net(nn.Module):
+        def __init__(self, wanted=1.0):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3, padding=1, bias=False)
+            self.register_buffer("factor", torch.ones(1))
+            self.wanted = wanted
+
+        def forward(self, x):
+            if self.factor.item() != self.wanted:
+                raise ValueError("no such factor")
+            return self.conv(x)
+    """
+    (tmp_path / "counted_nets.py").write_text(textwrap.dedent(code))
+    monkeypatch.chdir(tmp_path)
+    found = describe("py:counted_nets:Net", shapes=["1x3x8x8"])
+    assert (found.cost.parameters, found.cost.macs) == (108, 108 * 64)
+
+
+def test_a_module_that_raises_on_the_meta_device_and_on_values_is_refused() -> None:
+    class Broken(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise ValueError("no such size")
+
+    with pytest.raises(
+        SizesRefused, match=r"^received input 0=1x3x8x8 for Broken, which raised ValueError: no such size"
+    ):
+        meter(Broken(), [torch.empty(1, 3, 8, 8, device="meta")])
 
 
 def test_a_module_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
