@@ -122,9 +122,11 @@ def _replace_manifest(bundle: Bundle, manifest: Mapping[str, Any]) -> Manifest:
                 os.fsync(stream.fileno())
             os.replace(partial, MANIFEST, src_dir_fd=folder, dst_dir_fd=folder)
             os.fsync(folder)
-        except BaseException:
+        except BaseException as error:
             with contextlib.suppress(OSError):
                 os.unlink(partial, dir_fd=folder)
+            if isinstance(error, OSError):  # the name in the folder says nothing to who reads the error
+                error.filename = os.fspath(bundle.path)
             raise
     finally:
         os.close(folder)

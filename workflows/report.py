@@ -116,8 +116,10 @@ def record(bundle: Bundle, entries: Mapping[str, Any], note: Note) -> None:
             if _content(current) != _content(bundle):
                 raise StorageError(f"{bundle.path} was replaced by another command meanwhile; run this one again")
             extend_and_report(current, {}, entries, note=note)
-    except (OSError, StorageError, InputError) as error:
+    except (StorageError, InputError) as error:
         note(f"{REPORT} was not written anew: {error}")
+    except OSError as error:
+        note(f"{REPORT} was not written anew: writing {error.filename or bundle.path} failed: {error.strerror}")
 
 
 def _content(bundle: Bundle) -> list[str]:

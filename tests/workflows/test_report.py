@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import click
 import page_sample
@@ -113,6 +116,19 @@ def test_a_bundle_that_another_command_changes_is_noted_and_left(place: Path) ->
     assert len(notes) == 1
     assert "report.html was not written anew" in notes[0]
     assert "note" not in open_bundle(place).manifest
+
+
+def test_a_folder_that_may_not_be_written_is_noted_by_its_name(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Any, flags: int, *more: Any, **options: Any) -> int:
+        if flags & os.O_CREAT and "dir_fd" in options:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return real(path, flags, *more, **options)
+
+    real = os.open
+    monkeypatch.setattr(os, "open", refuse)
+    notes: list[str] = []
+    record(open_bundle(place), {"more": 1}, notes.append)
+    assert notes == [f"report.html was not written anew: writing {place} failed: Permission denied"]
 
 
 def test_without_the_template_engine_the_bundle_is_whole_and_says_so(
