@@ -71,12 +71,18 @@ def of_earlier_runs(rows: Iterable[Row]) -> list[str]:
 
 
 def side_by_side(measure: Callable[..., Any], calls: Iterable[Sequence[object]], jobs: int | None) -> Iterator[Any]:
-    """Yield what each call returns as soon as it ends, each in a process that starts anew."""
+    """Yield what each call returns as soon as it ends, each in a process that starts anew.
+
+    Once the caller stops, as on Ctrl-C, no further call begins.
+    """
     if jobs != 1:  # one core for each; more threads inside a job would only wait for each other
         os.environ["OMP_NUM_THREADS"] = "1"
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        for job in as_completed([pool.submit(measure, *call) for call in calls]):
-            yield job.result()
+        try:
+            for job in as_completed([pool.submit(measure, *call) for call in calls]):
+                yield job.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def store(document: Mapping[str, Any], results: Path, page: Path, text: str) -> None:

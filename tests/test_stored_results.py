@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -52,3 +54,29 @@ def test_a_row_that_was_kept_before_stays_what_it_was(stored: ModuleType, tmp_pa
     path = write(tmp_path, [{"name": "a", "measured": origin}, {"name": "b"}])
     assert stored.rows_before(path, NOW) == [{"name": "b"}]
     assert stored.rows_before(path, NOW, lambda _: True)[0]["measured"] == origin
+
+
+def test_no_call_begins_once_the_caller_stops(stored: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second call is at work until the pool is shut down: whatever comes after it would begin then."""
+    began: list[int] = []
+    at_work, is_shut = threading.Event(), threading.Event()
+
+    class Pool(ThreadPoolExecutor):
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+            super().shutdown(wait=False, cancel_futures=cancel_futures)
+            is_shut.set()
+            super().shutdown(wait=wait)
+
+    def measure(number: int) -> int:
+        began.append(number)
+        if number == 1:
+            at_work.set()
+            is_shut.wait(60)
+        return number
+
+    monkeypatch.setattr(stored, "ProcessPoolExecutor", lambda jobs, _: Pool(jobs))
+    rows = stored.side_by_side(measure, [(number,) for number in range(9)], 1)
+    assert next(rows) == 0
+    assert at_work.wait(60)
+    rows.close()
+    assert began == [0, 1]
