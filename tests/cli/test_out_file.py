@@ -8,10 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from cli_run import run
 from odd_files import bind_socket, make_device
 
-from attn2trt.cli.main import group
 from attn2trt.cli.out_file import TITLE, OutFile, out_file
 from attn2trt.errors import InputError
 
@@ -122,7 +121,7 @@ def test_the_commands_refuse_it_before_any_work(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.png").write_text("mine")
-    result = CliRunner().invoke(group, [*words, "mine.png"])
+    result = run(*words, "mine.png")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "mine.png, a file that this command did not write" in result.stderr
     assert (tmp_path / "mine.png").read_text() == "mine"

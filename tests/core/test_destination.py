@@ -9,11 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from cli_run import run
 from odd_files import bind_socket, make_device
 from small_bundle import CONTENT, write
 
-from attn2trt.cli.main import group
 from attn2trt.core.bundle import MANIFEST, MODEL, REFERENCE
 from attn2trt.core.bundle_writer import BundleWriter
 from attn2trt.core.destination import check_destination
@@ -187,7 +186,7 @@ def test_the_command_refuses_it_before_the_users_code_runs(
     (tmp_path / "noticed.py").write_text("open('imported', 'w')\ndef make(): raise AssertionError\n")
     someone_elses(json.dumps({"name": "my app"}))(tmp_path / "project")
     before = snapshot(tmp_path)
-    result = CliRunner().invoke(group, ["deploy", "py:noticed:make", "--shape", "2x3x8x8", "-o", "project", *force])
+    result = run("deploy", "py:noticed:make", "--shape", "2x3x8x8", "-o", "project", *force)
     assert result.exit_code == 2
     assert "project holds a bundle.json that is not of this version" in result.stderr
     assert snapshot(tmp_path) == before

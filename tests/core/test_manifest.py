@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from click.testing import CliRunner
+from cli_run import run
 from manifest_edits import HOSTILE, MISSING, VALUES, places, replaced
 from safetensors.numpy import save_file
 from small_graph import healthy
 
-from attn2trt.cli.main import group
 from attn2trt.cli.summary import bundle_lines
 from attn2trt.core.bundle import MODEL, REFERENCE, open_bundle
 from attn2trt.core.bundle_writer import BundleWriter
@@ -190,7 +189,7 @@ def test_the_line_says_where_and_what_was_expected(
     manifest = {**json.loads((whole / MANIFEST).read_text()), **entry}
     (tmp_path / MANIFEST).write_text(json.dumps(manifest))
     for command in ("verify", "validate", "tune", "compile"):
-        result = CliRunner().invoke(group, [command, str(tmp_path)])
+        result = run(command, tmp_path)
         assert (result.exit_code, result.stdout) == (2, ""), command
         assert words in result.stderr
 

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
+from cli_run import run
 
-from attn2trt.cli.main import group
 from attn2trt.errors import InputError
 from attn2trt.modules.catalog import build, resolve
 from attn2trt.modules.grammar import Part, parse
@@ -182,7 +181,7 @@ def test_refuses_a_folder(spec: str) -> None:
 
 def test_show_takes_a_file() -> None:
     write(NET)
-    shown = CliRunner().invoke(group, ["show", "mynet.py", "--shape", "2x3x8x8"])
+    shown = run("show", "mynet.py", "--shape", "2x3x8x8")
     assert (shown.exit_code, "parameters  16" in shown.stdout) == (0, True)
 
 

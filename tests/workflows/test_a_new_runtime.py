@@ -9,10 +9,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from click.testing import CliRunner
+from cli_run import run
 
 import attn2trt
-from attn2trt.cli.main import group
 from attn2trt.engines.timing import runtimes
 from attn2trt.engines.timing.method import Method
 from attn2trt.engines.timing.results import Row
@@ -127,8 +126,8 @@ def test_the_command_takes_a_new_runtime_by_its_name(
     entry = runtimes.GraphRuntime("the evaluator of ONNX", added.ReferenceRunner, why_not=lambda: "it needs a moon")
     monkeypatch.setitem(runtimes.RUNTIMES, NAME, entry)
     monkeypatch.setattr(bundle_module, "find_spec", lambda name: None)
-    shown = CliRunner().invoke(group, ["benchmark", str(bundle), "--runtime", NAME, "--seconds", "0.001"])
+    shown = run("benchmark", bundle, "--runtime", NAME, "--seconds", "0.001")
     assert shown.exit_code == 3
     assert f"not measured: {NAME}, the evaluator of ONNX: it needs a moon" in " ".join(shown.stdout.split())
-    unknown = CliRunner().invoke(group, ["benchmark", str(bundle), "--runtime", "onnx-referense"])
+    unknown = run("benchmark", bundle, "--runtime", "onnx-referense")
     assert f"nearest: {NAME}" in unknown.stderr

@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from cli_run import run
 
 import attn2trt
-from attn2trt.cli.main import group
 from attn2trt.core.bundle import Bundle, open_bundle, verify
 from attn2trt.core.computed_in import lowered_nodes
 from attn2trt.core.extend import extend
@@ -100,7 +99,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("no_gpu")
 def test_without_tensorrt_it_ends_with_exit_code_3_and_the_fix(bundle: Path) -> None:
     before = sorted(bundle.rglob("*"))
-    result = CliRunner().invoke(group, ["compile", str(bundle)])
+    result = run("compile", bundle)
     assert result.exit_code == 3
     assert result.stderr.strip().splitlines()[-1] == (
         "error: TensorRT is missing (needed to compile plans), and builds on the machine that runs the plan; "
@@ -120,7 +119,7 @@ def test_without_tensorrt_it_ends_with_exit_code_3_and_the_fix(bundle: Path) -> 
     ],
 )
 def test_wrong_options_are_exit_code_2(bundle: Path, arguments: tuple[str, ...], said: str) -> None:
-    result = CliRunner().invoke(group, ["compile", str(bundle), *arguments])
+    result = run("compile", bundle, *arguments)
     assert result.exit_code == 2
     assert said in result.stderr
 
@@ -138,14 +137,14 @@ def test_what_no_tensorrt_could_do_is_said_before_one_is_asked_for(
     bundle: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: str
 ) -> None:
     monkeypatch.setattr(compiling, "probe_rtx", lambda: Component("TensorRT for RTX", "missing"))
-    result = CliRunner().invoke(group, ["compile", str(bundle), *arguments])
+    result = run("compile", bundle, *arguments)
     assert (result.exit_code, bool(re.search(said, result.stderr))) == (2, True), result.stderr
 
 
 def test_a_folder_that_is_no_bundle_and_a_changed_file_are_refused(bundle: Path, tmp_path: Path) -> None:
-    assert CliRunner().invoke(group, ["compile", str(tmp_path)]).exit_code == 2
+    assert run("compile", tmp_path).exit_code == 2
     (bundle / "model.onnx").write_bytes(b"other")
-    assert CliRunner().invoke(group, ["compile", str(bundle)]).exit_code == 1
+    assert run("compile", bundle).exit_code == 1
 
 
 def test_the_plan_becomes_part_of_the_bundle(bundle: Path, builder: list[Order]) -> None:
@@ -343,7 +342,7 @@ def test_a_plan_is_built_from_the_graph_of_its_precision_and_judged_by_its_floor
 ) -> None:
     monkeypatch.setattr(plan_stages, "IsolatedPlan", Stand)
     bundle = Path(shutil.copytree(lowered, tmp_path / "cbam"))
-    result = CliRunner().invoke(group, ["compile", str(bundle), "--precision", "int8,fp16,fp32"])
+    result = run("compile", bundle, "--precision", "int8,fp16,fp32")
     assert result.exit_code == 0, result.output
     assert [(order.graph.name, order.precision) for order in builder] == [
         *(("model.onnx", "fp32"), ("model.fp16.onnx", "fp16"), ("model.int8.onnx", "int8")),
@@ -361,13 +360,13 @@ def test_a_plan_is_built_from_the_graph_of_its_precision_and_judged_by_its_floor
 
 @pytest.mark.usefixtures("builder")
 def test_a_precision_that_is_not_there_or_not_read_is_exit_code_2(bundle: Path, lowered: Path) -> None:
-    result = CliRunner().invoke(group, ["compile", str(bundle), "--precision", "fp16"])
+    result = run("compile", bundle, "--precision", "fp16")
     assert result.exit_code == 2
     assert "received --precision fp16; expected one that the bundle holds: fp32; deploy the target" in result.stderr
-    result = CliRunner().invoke(group, ["compile", str(lowered), "--precision", "bf16"])
+    result = run("compile", lowered, "--precision", "bf16")
     assert result.exit_code == 2
     assert "whose graph TensorRT reads from 10.15 on; here is 8.6.0" in result.stderr
-    result = CliRunner().invoke(group, ["compile", str(bundle), "--precision", "fp12"])
+    result = run("compile", bundle, "--precision", "fp12")
     assert result.exit_code == 2
     assert "received precision 'fp12'" in result.stderr
 
@@ -483,7 +482,7 @@ def test_an_inspector_that_breaks_takes_nothing_along(bundle: Path, monkeypatch:
 
 @pytest.mark.tensorrt
 def test_compile_for_named_gpus_needs_none(bundle: Path) -> None:
-    result = CliRunner().invoke(group, ["compile", str(bundle), "--for", "sm86,sm120"])
+    result = run("compile", bundle, "--for", "sm86,sm120")
     assert result.exit_code == 0, result.output
     (entry,) = (plan for plan in open_bundle(bundle).manifest["plans"] if plan["capabilities"] == ["8.6", "12.0"])
     assert f"{entry['file']}\n" in result.output
@@ -505,7 +504,7 @@ def test_compile_for_named_gpus_needs_none(bundle: Path) -> None:
 )
 def test_targets_that_cannot_be_built_for_are_exit_code_2(bundle: Path, arguments: tuple[str, ...], words: str) -> None:
     before = sorted(bundle.rglob("*"))
-    result = CliRunner().invoke(group, ["compile", str(bundle), *arguments])
+    result = run("compile", bundle, *arguments)
     assert (result.exit_code, words in result.stderr) == (2, True), result.stderr
     assert sorted(bundle.rglob("*")) == before
 
@@ -513,7 +512,7 @@ def test_targets_that_cannot_be_built_for_are_exit_code_2(bundle: Path, argument
 def test_without_tensorrt_for_rtx_the_targets_need_it(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     missing = Component("TensorRT for RTX", "missing", "", "it builds plans without a GPU", "pip install tensorrt-rtx")
     monkeypatch.setattr(compiling, "probe_rtx", lambda: missing)
-    result = CliRunner().invoke(group, ["compile", str(bundle), "--for", "sm86"])
+    result = run("compile", bundle, "--for", "sm86")
     assert result.exit_code == 3
     assert "TensorRT for RTX is missing (it builds plans without a GPU); pip install tensorrt-rtx" in result.stderr
 

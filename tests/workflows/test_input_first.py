@@ -8,10 +8,9 @@ from typing import Any, NoReturn
 
 import pytest
 import served_bundle
-from click.testing import CliRunner
+from cli_run import run
 from foreign_files import plan as plan_bytes
 
-from attn2trt.cli.main import group
 from attn2trt.core.bundle import MODEL, open_bundle
 from attn2trt.core.extend import extend
 from attn2trt.errors import Attn2trtError, CheckFailed, InputError, MissingRequirement
@@ -116,5 +115,5 @@ def test_of_a_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cost_plot, "find_spec", lambda _: None)
     monkeypatch.chdir(tmp_path)
     for target, code, message in [("se", 2, "without a shape"), ("se --shape 1x16x8x8", 3, "expected matplotlib")]:
-        result = CliRunner().invoke(group, ["cost", *target.split(), "--plot", "cost.png"])
+        result = run("cost", *target.split(), "--plot", "cost.png")
         assert (result.exit_code, message in result.stderr) == (code, True), result.stderr

@@ -10,12 +10,11 @@ from typing import Any
 import onnx
 import pytest
 import torch
-from click.testing import CliRunner
+from cli_run import run
 from onnx import TensorProto, helper
 from torch import nn
 
 import attn2trt
-from attn2trt.cli.main import group
 from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.engines.environment import Component
 from attn2trt.validate.stages import build
@@ -152,6 +151,6 @@ def test_deploy_fails_on_what_tensorrt_lacks_and_none_leaves_it_out(tmp_path: Pa
 
 @pytest.mark.parametrize(("text", "words"), [("sm90", "expected some of sm75"), ("gpu", "correct 'gpu'")])
 def test_a_wrong_target_is_exit_code_2_before_any_work(tmp_path: Path, text: str, words: str) -> None:
-    result = CliRunner().invoke(group, ["deploy", "se", "--for", text, "-o", str(tmp_path / "out")])
+    result = run("deploy", "se", "--for", text, "-o", tmp_path / "out")
     assert (result.exit_code, words in result.stderr) == (2, True), result.stderr
     assert list(tmp_path.iterdir()) == []
