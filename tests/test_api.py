@@ -25,7 +25,6 @@ VERBS = {
     *("build", "deploy", "export_bundle", "open_bundle", "compile_bundle", "validate_bundle", "verify_bundle"),
     *("benchmark", "cost", "cost_plan", "tune_bundle", "report_bundle", "check_model", "check_plan"),
 }
-QUICKLY = attn2trt.Method(seconds=0.02, iterations=2, rounds=2, warm_up_seconds=0.0)
 SE = {"shapes": ["2x16x4x4"]}
 
 
@@ -127,26 +126,6 @@ def test_a_changed_file_makes_verify_false(exported: attn2trt.Bundle, tmp_path: 
 def test_compile_says_what_is_missing(bundle: attn2trt.Bundle) -> None:
     with pytest.raises(attn2trt.MissingRequirement, match="builds on the machine that runs the plan"):
         attn2trt.compile_bundle(bundle)
-
-
-@pytest.mark.tensorrt
-def test_compile_builds_for_named_gpus(exported: attn2trt.Bundle) -> None:
-    compiled = attn2trt.compile_bundle(exported, capabilities="sm86", options=attn2trt.BuildOptions(level=0))
-    assert compiled.plan.capabilities == ("8.6",)
-    assert (compiled.bundle.path / compiled.plan.file).is_file()
-
-
-def test_benchmark_takes_a_bundle_and_cost_a_target(bundle: attn2trt.Bundle) -> None:
-    found = attn2trt.benchmark(bundle, runtimes=["ort-cpu"], threads=1, method=QUICKLY, backbone=False)
-    assert [(row.runtime, row.status) for row in found.rows] == [("ort-cpu", "measured")]
-    assert found.bundle == str(bundle)
-    assert attn2trt.cost("se", shapes=["1x16x4x4"], threads=1, method=QUICKLY).target == "se"
-
-
-def test_tune_gives_bundle_trials_and_verdict(bundle: attn2trt.Bundle) -> None:
-    tuned = attn2trt.tune_bundle(bundle, threads=1, method=QUICKLY)
-    assert tuned.bundle.path == bundle.path
-    assert tuned.verdict is None or tuned.verdict
 
 
 def test_report_writes_the_page_into_the_bundle(bundle: attn2trt.Bundle) -> None:
