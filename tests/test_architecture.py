@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[1]
 GOOD = {
@@ -37,15 +38,8 @@ GOOD = {
 
 
 @pytest.fixture(scope="module")
-def architecture() -> Iterator[ModuleType]:
-    """The benchmark, found by its path: benchmarks are no part of the package."""
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        import architecture as module
-
-        yield module
-    finally:
-        sys.path.remove(str(ROOT / "benchmarks"))
+def architecture() -> ModuleType:
+    return load_script("architecture")
 
 
 def tree(folder: Path, changes: Mapping[str, str]) -> Path:

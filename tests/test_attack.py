@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import importlib
 import itertools
-import sys
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
 def tool() -> ModuleType:
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        return importlib.import_module("attack")
-    finally:
-        sys.path.remove(str(ROOT / "benchmarks"))
+    return load_script("attack")
 
 
 def test_each_row_of_before_has_attacks(tool: ModuleType) -> None:

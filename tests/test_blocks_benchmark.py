@@ -11,6 +11,7 @@ from typing import Any
 
 import onnx
 import pytest
+from scripts import load_script
 from small_graph import healthy
 
 from attn2trt.engines.roofline import Rates
@@ -23,13 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="module")
 def blocks() -> ModuleType:
-    """The benchmark, found by its path: benchmarks are no part of the package."""
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        import blocks as module
-    finally:
-        sys.path.remove(str(ROOT / "benchmarks"))
-    return module
+    return load_script("blocks")
 
 
 def pages() -> ModuleType:

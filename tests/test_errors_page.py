@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs/errors.md").read_text(encoding="utf-8")
-with pytest.MonkeyPatch.context() as patch:
-    patch.syspath_prepend(str(ROOT / "docs"))
-    generator: Any = importlib.import_module("generate_errors")
+generator: Any = load_script("generate_errors", "docs")
 SHOWN = generator.shown(PAGE)
 
 

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import timm
 import torch
+from scripts import load_script
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 
 @pytest.fixture(scope="module")
 def families() -> ModuleType:
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        return importlib.import_module("families")
-    finally:
-        sys.path.remove(str(BENCHMARKS))
+    return load_script("families")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from scripts import load_script
 
 from attn2trt.export.candidates import Choice
 
@@ -32,9 +33,8 @@ VERBOSE: Tactic: 0x00000000000003ea Time: 0.0141316
 
 
 @pytest.fixture
-def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return importlib.import_module("gpu_candidates")
+def benchmark() -> ModuleType:
+    return load_script("gpu_candidates")
 
 
 def counted(bytes_moved: int, kernels: int, **more: Any) -> dict[str, Any]:
@@ -43,9 +43,8 @@ def counted(bytes_moved: int, kernels: int, **more: Any) -> dict[str, Any]:
     return row | {"parsed": {"CAST": {"HALF": 2}}, "bytes": moved, "if_fused": moved, "kernels": kernels} | more
 
 
-def test_names_with_spaces_are_read_off_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    placement = importlib.import_module("int8_placement")
+def test_names_with_spaces_are_read_off_the_log() -> None:
+    placement = load_script("int8_placement")
     (layer,) = placement.layers_of(LAYER)
     assert (layer.kind, layer.name) == ("gemm", "node_mul > step 1_myl0_2")
     assert [name for name, _, _ in layer.inputs] == ["u > root 5", "x"]
@@ -66,17 +65,15 @@ def test_the_best_of_each_kind_moves_the_fewest_bytes_and_then_has_the_fewest_ke
     assert benchmark.best_of_each_kind(refused) == (first, third)
 
 
-def test_the_best_time_of_each_layer_and_format_is_read_off_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    first, second = importlib.import_module("tactic_times").timed(TRIED)
+def test_the_best_time_of_each_layer_and_format_is_read_off_the_log() -> None:
+    first, second = load_script("tactic_times").timed(TRIED)
     assert first["layer"] == "PWN(PWN(node_sigmoid), node_mul > row)"
     assert (first["kernel"], first["formats"], first["us"]) == ("PointWiseV2", "Half(8,1) -> Half(8,1:2)", 16.49)
     assert (second["kernel"], second["formats"], second["us"]) == ("Reformat", "Float(8,1) -> Half(8,1)", 14.13)
 
 
-def test_refusals_and_changes_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    page = importlib.import_module("gpu_candidates_page")
+def test_refusals_and_changes_are_told() -> None:
+    page = load_script("gpu_candidates_page")
     rows = [
         counted(3_000_000, 4),
         counted(2_000_000, 3, candidate="a", parsed={"CAST": {"HALF": 1}, "REDUCE": {"FLOAT": 1}}),

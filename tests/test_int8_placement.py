@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from types import ModuleType
 
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from scripts import load_script
 
 ROOT = Path(__file__).parents[1]
 HALF, FLOAT, INT8 = TensorProto.FLOAT16, TensorProto.FLOAT, TensorProto.INT8
@@ -34,9 +34,8 @@ LOG = "\n".join(
 
 
 @pytest.fixture
-def counts(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return importlib.import_module("int8_placement")
+def counts() -> ModuleType:
+    return load_script("int8_placement")
 
 
 def test_layers_and_bytes_are_read_off_the_log(counts: ModuleType) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import re
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from scripts import load_script
 
 from attn2trt.validate.verdict import FAILED, NOT_CHECKED, PASSED
 
@@ -51,11 +50,7 @@ true
 
 @pytest.fixture(scope="module")
 def generator() -> ModuleType:
-    sys.path.insert(0, str(ROOT / "docs"))
-    try:
-        return importlib.import_module("generate_outputs")
-    finally:
-        sys.path.remove(str(ROOT / "docs"))
+    return load_script("generate_outputs", "docs")
 
 
 def test_a_page_gets_the_outputs_of_its_commands(generator: ModuleType, tmp_path: Path) -> None:

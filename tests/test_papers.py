@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from scripts import load_script
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
 @pytest.fixture(scope="module")
 def generator() -> ModuleType:
-    sys.path.insert(0, str(DOCS))
-    try:
-        return importlib.import_module("generate_papers")
-    finally:
-        sys.path.remove(str(DOCS))
+    return load_script("generate_papers", "docs")
 
 
 PAPERS = json.loads((DOCS / "published.json").read_text())["papers"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import subprocess
 import sys
 from collections import Counter
@@ -10,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[1]
 CODE = '''"""Which of the two it is."""
@@ -41,11 +41,7 @@ where is code
 
 @pytest.fixture(scope="module")
 def prose() -> ModuleType:
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        return importlib.import_module("prose")
-    finally:
-        sys.path.remove(str(ROOT / "benchmarks"))
+    return load_script("prose")
 
 
 @pytest.fixture

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import shlex
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import click
 import pytest
+from scripts import load_script
 
 from attn2trt.cli.main import COMMANDS, group
 
@@ -134,11 +133,7 @@ def test_the_documented_exit_codes_are_the_ones_in_use() -> None:
 
 @pytest.fixture(scope="module")
 def generator() -> ModuleType:
-    sys.path.insert(0, str(ROOT / "docs"))
-    try:
-        return importlib.import_module("generate_readme")
-    finally:
-        sys.path.remove(str(ROOT / "docs"))
+    return load_script("generate_readme", "docs")
 
 
 @pytest.mark.parametrize("page", [*PAGES, *OTHERS], ids=lambda page: page.name)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from scripts import load_script
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 NOW = {"date": "2", "versions": {"torch": "2.2"}, "sources": "new", "rows": []}
@@ -19,11 +18,7 @@ NOW = {"date": "2", "versions": {"torch": "2.2"}, "sources": "new", "rows": []}
 
 @pytest.fixture(scope="module")
 def stored() -> ModuleType:
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        return importlib.import_module("stored_results")
-    finally:
-        sys.path.remove(str(BENCHMARKS))
+    return load_script("stored_results")
 
 
 def write(folder: Path, rows: list[dict[str, Any]], **changed: Any) -> Path:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from scripts import load_script
 
 TOOLS = Path(__file__).parents[1] / "benchmarks"
 
 
 @pytest.fixture
-def tool(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(TOOLS)
-    return importlib.import_module("tensorrt_page")
+def tool() -> ModuleType:
+    return load_script("tensorrt_page")
 
 
 def timed(runtime: str, on_device: float, *, model: str = "target", case: str = "se", batch: int = 8) -> dict[str, Any]:

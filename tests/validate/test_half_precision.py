@@ -12,6 +12,7 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
+from scripts import load_script
 from torch import nn
 
 import attn2trt
@@ -236,9 +237,6 @@ def test_the_limits_are_those_that_were_measured() -> None:
     assert sum(failed) > 0.75 * len(failed)
 
 
-def test_the_page_is_written_from_the_measurements(monkeypatch: pytest.MonkeyPatch) -> None:
-    root = RESULTS.parents[2]
-    monkeypatch.syspath_prepend(str(root / "benchmarks"))
-    from half_precision_page import page
-
-    assert (root / "docs/precision.md").read_text() == page(json.loads(RESULTS.read_text()))
+def test_the_page_is_written_from_the_measurements() -> None:
+    page = load_script("half_precision_page").page(json.loads(RESULTS.read_text()))
+    assert (RESULTS.parents[2] / "docs/precision.md").read_text() == page

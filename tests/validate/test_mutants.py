@@ -5,16 +5,14 @@ The whole run is `python benchmarks/mutants.py`; docs/mutants.md holds its figur
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from collections import Counter
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from scripts import load_script
 
 from attn2trt.validate.metrics import HEALTHY_RATIO, LIMIT
 
@@ -24,16 +22,7 @@ AXES = "batch=1:2:3,height=4:8:11,width=4:8:11"
 
 @pytest.fixture(scope="module")
 def tools() -> Any:
-    """The benchmarks' own modules, found by their path: benchmarks are no part of the package."""
-
-    def load(name: str) -> ModuleType:
-        sys.path.insert(0, str(ROOT / "benchmarks"))
-        try:
-            return importlib.import_module(name)
-        finally:
-            sys.path.remove(str(ROOT / "benchmarks"))
-
-    return load
+    return load_script
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from scripts import load_script
 
 from attn2trt.core.graph import OnnxGraph
 from attn2trt.core.refused_types import refusal
@@ -20,10 +20,8 @@ X = TensorSpec("x", ("batch", 4, "height", 8))
 
 
 @pytest.fixture
-def benchmarks(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks"))
-    names = ("operator_samples", "real_builder")
-    return SimpleNamespace(**{name: importlib.import_module(name) for name in names})
+def benchmarks() -> Any:
+    return SimpleNamespace(**{name: load_script(name) for name in ("operator_samples", "real_builder")})
 
 
 def graph(folder: Path) -> OnnxGraph:
