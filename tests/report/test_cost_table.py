@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import replace
 
 import cost_sample
 import pytest
-from rich.console import Console
+from printed_table import printed, row
 
 from attn2trt.engines.timing.costs import Cost
 from attn2trt.engines.timing.machine import Conditions
@@ -18,14 +17,7 @@ from attn2trt.report.cost_table import cost_table
 
 
 def shown(found: Cost) -> str:
-    out = io.StringIO()
-    Console(file=out, width=200).print(cost_table(found))
-    return out.getvalue()
-
-
-def row(text: str, first: str) -> list[str]:
-    (line,) = (line for line in text.splitlines() if line.startswith(f"│ {first} "))
-    return [cell.strip() for cell in line.strip("│").split("│")]
+    return printed(cost_table(found))
 
 
 def test_a_block_alone_stands_beside_its_limits() -> None:

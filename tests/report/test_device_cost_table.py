@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import replace
 
 import cost_sample
 import pytest
-from rich.console import Console
+from printed_table import printed, row
 
 from attn2trt.engines.timing.device_costs import DeviceCost
 from attn2trt.engines.timing.machine import Conditions
@@ -16,14 +15,7 @@ from attn2trt.report.device_cost_table import FEW, device_cost_table
 
 
 def shown(found: DeviceCost) -> str:
-    out = io.StringIO()
-    Console(file=out, width=250).print(device_cost_table(found))
-    return out.getvalue()
-
-
-def row(text: str, first: str) -> list[str]:
-    (line,) = (line for line in text.splitlines() if line.startswith(f"│ {first} "))
-    return [cell.strip() for cell in line.strip("│").split("│")]
+    return printed(device_cost_table(found), 250)
 
 
 def test_plans_stand_beside_what_their_bytes_take() -> None:

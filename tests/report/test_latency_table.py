@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 
 import pytest
-from rich.console import Console
+from printed_table import printed
 
 from attn2trt.engines.timing.latency import Latency
 from attn2trt.engines.timing.machine import Conditions
@@ -43,15 +42,12 @@ FOUND = Benchmark(
 )
 
 
-def printed(found: Benchmark) -> str:
-    console = Console(file=io.StringIO(), width=200)
-    console.print(latency_table(found))
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
+def shown(found: Benchmark) -> str:
+    return printed(latency_table(found))
 
 
 def test_numbers_reasons_and_ratios_are_printed() -> None:
-    text = printed(FOUND)
+    text = shown(FOUND)
     lines = [line.split() for line in text.splitlines() if "pytorch-eager" in line]
     assert [line[-2] for line in lines] == ["2.00", "-"]
     assert "cbam, float32, 2 threads, a processor" in text
@@ -66,9 +62,9 @@ def test_runtimes_that_one_reason_keeps_out_share_a_line() -> None:
         for name in ("ort-cuda", "ort-tensorrt")
         for batch in (1, 8)
     ]
-    text = printed(replace(FOUND, rows=(*FOUND.rows[:2], FOUND.rows[3], *rows)))
+    text = shown(replace(FOUND, rows=(*FOUND.rows[:2], FOUND.rows[3], *rows)))
     assert "not measured: ort-cuda, ort-tensorrt: no driver\n" in text.replace(" \n", "\n")
-    text = printed(replace(FOUND, rows=(*FOUND.rows[:2], FOUND.rows[3], *rows[:3])))
+    text = shown(replace(FOUND, rows=(*FOUND.rows[:2], FOUND.rows[3], *rows[:3])))
     assert "not measured: ort-cuda, ort-tensorrt (target, batch 1): no driver" in text
 
 
@@ -81,7 +77,7 @@ def test_the_ratio_is_to_the_same_model_and_batch() -> None:
 
 
 def test_without_a_number_there_is_no_empty_table() -> None:
-    text = printed(replace(FOUND, rows=FOUND.rows[2:3]))
+    text = shown(replace(FOUND, rows=FOUND.rows[2:3]))
     assert "median ms" not in text
     assert "not measured: ort-cuda" in text
 
@@ -90,9 +86,9 @@ def test_what_a_gpu_took_by_its_own_clock_has_a_column_of_its_own() -> None:
     plan = measured("tensorrt-fp16", 1, 0.5)
     assert plan.measurement is not None
     there = replace(plan.measurement, precision="float16", on_device=Latency.of([250_000] * 10))
-    text = printed(replace(FOUND, rows=(*FOUND.rows, replace(plan, measurement=there))))
+    text = shown(replace(FOUND, rows=(*FOUND.rows, replace(plan, measurement=there))))
     (line,) = [line for line in text.splitlines() if "tensorrt-fp16" in line]
     assert "0.250" in line
     assert "cbam, float32, float16, 2 threads" in text
     assert "on the GPU" in text
-    assert "on the GPU" not in printed(FOUND)
+    assert "on the GPU" not in shown(FOUND)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 
-from rich.console import Console
+from printed_table import printed
 
 from attn2trt.report.sweep_table import SweepRow, sweep_csv, sweep_summary, sweep_table
 
@@ -19,9 +19,7 @@ ROWS = (
 
 
 def shown(rows: tuple[SweepRow, ...]) -> str:
-    stream = io.StringIO()
-    Console(file=stream, width=160).print(sweep_table(rows))
-    return stream.getvalue()
+    return printed(sweep_table(rows), 160)
 
 
 def test_columns_that_say_the_same_of_every_row_are_left_out() -> None:

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from rich.console import Console
+from printed_table import printed
 
 from attn2trt.report.table import conclusion, stage_sentence, verdict_table
 from attn2trt.validate.comparison import Comparison
@@ -24,15 +24,12 @@ def stage(name: str, ratio: float, passed: bool = True) -> StageResult:
 SKIPPED = not_checked(Stage("tensorrt", ""), "no NVIDIA driver")
 
 
-def printed(verdict: Verdict) -> str:
-    console = Console(width=160, force_terminal=False)
-    with console.capture() as capture:
-        console.print(verdict_table(verdict))
-    return capture.get()
+def shown(verdict: Verdict) -> str:
+    return printed(verdict_table(verdict), 160)
 
 
 def test_a_pass_says_how_far_and_names_what_was_not_checked() -> None:
-    text = printed(Verdict((stage("simplified", 1.25), SKIPPED)))
+    text = shown(Verdict((stage("simplified", 1.25), SKIPPED)))
     assert "2 cases, 2 outputs: at most 1.2 times PyTorch's own rounding, largest error 2.0e-07" in text
     assert "no NVIDIA driver" in text
     assert "PASSED: 1 stage within PyTorch's own rounding; not checked: tensorrt" in text
@@ -41,7 +38,7 @@ def test_a_pass_says_how_far_and_names_what_was_not_checked() -> None:
 def test_a_graph_judged_by_itself_claims_nothing_of_pytorch() -> None:
     over = replace(stage("ort", 1.0).comparisons[0][1], over_budget=True)
     verdict = Verdict((stage_result(Stage("ort"), [("traced", over)]), SKIPPED), source=GRAPH)
-    text = printed(verdict)
+    text = shown(verdict)
     assert "passed, budget not kept by the graph's float32" in text
     assert "The truth is the graph itself in float64" in text
     assert "1 stage within the graph's own rounding" in text
@@ -51,9 +48,7 @@ def test_a_graph_judged_by_itself_claims_nothing_of_pytorch() -> None:
 
 
 def test_a_failure_names_the_first_stage_case_and_output() -> None:
-    text = printed(
-        Verdict((stage("exported", 1.0), stage("simplified", 99.0, passed=False), stage("ort", 99.0, False)))
-    )
+    text = shown(Verdict((stage("exported", 1.0), stage("simplified", 99.0, passed=False), stage("ort", 99.0, False))))
     assert "FAILED: the first stage that is wrong is simplified" in text
     assert "case traced, output y: 99 times" in text
 
@@ -64,7 +59,7 @@ def test_nothing_checked_is_not_a_pass(verdict: Verdict) -> None:
 
 
 def test_markup_in_a_reason_is_printed_as_it_is() -> None:
-    assert "[bold]x[/nothing]" in printed(Verdict((not_checked(Stage("s"), "[bold]x[/nothing]"),)))
+    assert "[bold]x[/nothing]" in shown(Verdict((not_checked(Stage("s"), "[bold]x[/nothing]"),)))
 
 
 def test_equal_outputs_are_called_equal() -> None:
@@ -103,12 +98,12 @@ def test_what_a_pass_is_worth_is_in_the_last_sentence() -> None:
     refused = conclusion(replace(single, allows_float32=False))
     assert refused.startswith("PASSED AGAINST FLOAT32 ONLY")
     assert "--allow-float32-truth" in refused
-    assert "passed, budget not kept by PyTorch's float32" in printed(over)
+    assert "passed, budget not kept by PyTorch's float32" in shown(over)
     assert stage_sentence(single.stages[0]).endswith("float64 cannot run case traced: RuntimeError: no kernel")
 
 
 def test_slices_that_were_never_finite_are_stated() -> None:
     found = stage_result(Stage("ort"), stage("ort", 1.0).comparisons, unchecked=["index 5 of y is finite in no case"])
-    text = printed(Verdict((found, stage("rows", 1.0))))
+    text = shown(Verdict((found, stage("rows", 1.0))))
     assert "NOT CHECKED: ort could not be compared whole" in text
     assert "index 5 of y is finite in no case" in text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 import served_bundle
-from rich.console import Console
+from printed_table import printed
 
 from attn2trt.core.bundle import sha256
 from attn2trt.core.manifest import manifest_text
@@ -24,7 +23,6 @@ from attn2trt.engines.node_times import NodeTimes
 from attn2trt.engines.runtime import Arrays
 from attn2trt.engines.tensorrt import here
 from attn2trt.engines.timing import timed_run
-from attn2trt.engines.timing.device_costs import DeviceCost
 from attn2trt.engines.timing.method import Limits, Method
 from attn2trt.engines.timing.runners import CopyRunner, PlanRunner, Runner
 from attn2trt.errors import CheckFailed, InputError, MissingRequirement
@@ -151,7 +149,7 @@ def test_a_block_alone_stands_beside_what_its_bytes_take(tmp_path: Path) -> None
     assert found.blocks == ()
     assert found.beside is None
     assert {layer.place for layer in found.model.layers} == {"block"}
-    assert "se, x 2x3x4x4, fp16, TensorRT 8.6.0 on NVIDIA H200" in shown(found)
+    assert "se, x 2x3x4x4, fp16, TensorRT 8.6.0 on NVIDIA H200" in printed(device_cost_table(found), 250)
 
 
 @pytest.mark.usefixtures("gpu")
@@ -182,7 +180,7 @@ def test_a_network_is_timed_beside_its_plain_backbone(bundle: Path, tmp_path: Pa
     assert unknown.plain_ms == pytest.approx(2 * LAYER_US / 1e3)
     assert found.beside.profile.total.difference_ms == pytest.approx(0)
     assert "0.0300 ms of resnet18+se are in layers that the inspector does not list" in " ".join(found.warnings())
-    text = shown(found)
+    text = printed(device_cost_table(found), 250)
     assert f"The block costs {WHOLE_MS - PLAIN_MS:+.4f} ms, +60.0% of the plain backbone" in text
     assert "layer2.0.se (se)" in text
 
@@ -318,9 +316,3 @@ def test_without_a_gpu_it_says_so(bundle: Path) -> None:
         pytest.skip("there is a GPU here")
     with pytest.raises(MissingRequirement, match=r"not installed here|no NVIDIA driver|finds no device"):
         cost_plan(bundle, precision=FP16, method=QUICK)
-
-
-def shown(found: DeviceCost) -> str:
-    out = io.StringIO()
-    Console(file=out, width=250).print(device_cost_table(found))
-    return out.getvalue()
