@@ -82,33 +82,35 @@ def cost() -> dict[str, Any]:
     return {**cost_sample.added().to_json(), "command": "attn2trt cost", "target": "mine"}
 
 
+PLAN_ENTRY = {
+    "file": PLAN,
+    "precision": "fp16",
+    "graph": "0" * 64,
+    "profiles": [],
+    "tensorrt": "8.6.0",
+    "gpu": "NVIDIA H200",
+    "capabilities": ["9.0"],
+    "driver": "13.0",
+    "flags": {},
+    "seconds": 1.0,
+    "device_bytes": 1,
+    "flavour": "tensorrt",
+}
+PRECISIONS = {
+    "fp16": {
+        "file": "model.fp16.onnx",
+        "opset": 17,
+        "oldest_tensorrt": "8.6",
+        "lowered": 2,
+        "float32": {"sum": f"a sum of many numbers {EVIL}"},
+        "notes": [],
+        "modules": {"conv_a": "stem", "conv_b": "layer1.gate", "sum": "head"},
+    }
+}
+
+
 def content(found: Verdict, **more: Any) -> dict[str, Any]:
     """The manifest but for the files."""
-    plan = {
-        "file": PLAN,
-        "precision": "fp16",
-        "graph": "0" * 64,
-        "profiles": [],
-        "tensorrt": "8.6.0",
-        "gpu": "NVIDIA H200",
-        "capabilities": ["9.0"],
-        "driver": "13.0",
-        "flags": {},
-        "seconds": 1.0,
-        "device_bytes": 1,
-        "flavour": "tensorrt",
-    }
-    precisions = {
-        "fp16": {
-            "file": "model.fp16.onnx",
-            "opset": 17,
-            "oldest_tensorrt": "8.6",
-            "lowered": 2,
-            "float32": {"sum": f"a sum of many numbers {EVIL}"},
-            "notes": [],
-            "modules": {"conv_a": "stem", "conv_b": "layer1.gate", "sum": "head"},
-        }
-    }
     return {
         "tool": "attn2trt 0.1.0",
         "command": f"attn2trt deploy mine.py {EVIL}",
@@ -121,8 +123,8 @@ def content(found: Verdict, **more: Any) -> dict[str, Any]:
         "cases": [],
         "verdict": found.to_json(),
         "versions": {"torch": "2.14.1"},
-        "precisions": precisions,
-        "plans": [plan],
+        "precisions": PRECISIONS,
+        "plans": [PLAN_ENTRY],
         **more,
     }
 
