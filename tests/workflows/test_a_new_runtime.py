@@ -15,7 +15,7 @@ import attn2trt
 from attn2trt.engines.timing import runtimes
 from attn2trt.engines.timing.method import Method
 from attn2trt.engines.timing.results import Row
-from attn2trt.workflows import bundle_module
+from attn2trt.modules import packages
 from attn2trt.workflows.benchmark import benchmark
 
 NAME = "onnx-reference"
@@ -86,7 +86,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> attn2trt.Bundle:
 
 def timed(bundle: attn2trt.Bundle, monkeypatch: pytest.MonkeyPatch, entry: runtimes.GraphRuntime) -> dict[str, Row]:
     monkeypatch.setitem(runtimes.RUNTIMES, NAME, entry)
-    monkeypatch.setattr(bundle_module, "find_spec", lambda name: None)
+    monkeypatch.setattr(packages, "find_spec", lambda name: None)
     found = benchmark(bundle, runtimes=[NAME, "ort-cpu"], threads=1, method=QUICK)
     return {row.runtime: row for row in found.rows}
 
@@ -125,7 +125,7 @@ def test_the_command_takes_a_new_runtime_by_its_name(
 ) -> None:
     entry = runtimes.GraphRuntime("the evaluator of ONNX", added.ReferenceRunner, why_not=lambda: "it needs a moon")
     monkeypatch.setitem(runtimes.RUNTIMES, NAME, entry)
-    monkeypatch.setattr(bundle_module, "find_spec", lambda name: None)
+    monkeypatch.setattr(packages, "find_spec", lambda name: None)
     shown = run("benchmark", bundle, "--runtime", NAME, "--seconds", "0.001")
     assert shown.exit_code == 3
     assert f"not measured: {NAME}, the evaluator of ONNX: it needs a moon" in " ".join(shown.stdout.split())

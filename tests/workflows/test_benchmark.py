@@ -30,7 +30,7 @@ from attn2trt.engines.timing.results import Benchmark, Row
 from attn2trt.engines.timing.runners import OrtRunner
 from attn2trt.errors import CheckFailed, InputError, MissingRequirement
 from attn2trt.modules import catalog, packages
-from attn2trt.workflows import bundle_module, bundle_variants
+from attn2trt.workflows import bundle_variants
 from attn2trt.workflows.benchmark import benchmark, is_bundle
 from attn2trt.workflows.options import Weights
 from attn2trt.workflows.timed_batch import watch_of
@@ -56,7 +56,7 @@ def bundle(exported: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that runs bundles alone."""
-    monkeypatch.setattr(bundle_module, "find_spec", lambda name: None)
+    monkeypatch.setattr(packages, "find_spec", lambda name: None)
 
 
 def edit(bundle: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -145,7 +145,7 @@ def test_a_graph_that_computes_something_else_is_not_timed(
     bundle: Path, with_torch: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not with_torch:
-        monkeypatch.setattr(bundle_module, "find_spec", lambda name: None)
+        monkeypatch.setattr(packages, "find_spec", lambda name: None)
     change_weights(bundle / "model.onnx", bundle / "model.onnx")
     digest = hashlib.sha256((bundle / "model.onnx").read_bytes()).hexdigest()
     edit(bundle, lambda manifest: manifest["files"]["model.onnx"].update(sha256=digest))
@@ -247,7 +247,7 @@ def test_a_checkpoint_is_looked_for_in_the_folder_that_the_command_began_in(
 
 
 def test_doubtful_numbers_are_warned_about(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundle_module, "find_spec", lambda name: None)
+    monkeypatch.setattr(packages, "find_spec", lambda name: None)
     found = benchmark(str(exported), runtimes=["ort-cpu"], threads=1, method=QUICK)
     busy = {2: replace(found.conditions[2], other_cores=1.5, throttled=3)}
     (row,) = found.rows

@@ -19,7 +19,8 @@ from attn2trt.core.progress import silent
 from attn2trt.engines.timing.method import Method
 from attn2trt.engines.timing.runners import OrtRunner
 from attn2trt.errors import StorageError
-from attn2trt.workflows import bundle_module, bundle_variants
+from attn2trt.modules import packages
+from attn2trt.workflows import bundle_variants
 from attn2trt.workflows.benchmark import benchmark
 from attn2trt.workflows.bundle_variants import from_bundle
 from attn2trt.workflows.variants import Variant
@@ -74,7 +75,7 @@ def test_the_plain_backbone_can_be_left_out(bundle: Path, tmp_path: Path, monkey
 def test_a_bundle_that_is_replaced_meanwhile_is_timed_as_it_was(
     bundle: Path, other: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    monkeypatch.setattr(bundle_module, "find_spec", lambda name: None)  # the recorded case decides alone
+    monkeypatch.setattr(packages, "find_spec", lambda name: None)  # the recorded case decides alone
     loaded: list[Path] = []
     opens = OrtRunner.to_json
 
@@ -95,7 +96,7 @@ def test_a_bundle_that_is_replaced_meanwhile_is_timed_as_it_was(
 
 
 def test_the_other_bundle_would_be_wrong(bundle: Path, other: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundle_module, "find_spec", lambda name: None)
+    monkeypatch.setattr(packages, "find_spec", lambda name: None)
     (row,) = benchmark(other, runtimes=["ort-cpu"], threads=1, method=QUICK).rows
     assert row.status == "wrong"
 
