@@ -1,4 +1,4 @@
-"""``chunk`` along a dynamic dimension, and ``split`` by sizes or along one, as slices.
+"""``chunk`` and ``tensor_split`` along a dynamic dimension, and ``split`` by sizes or along one, as slices.
 
 The last piece of a chunk is shorter, so that it becomes a split into sizes that the exporter cannot write
 (pytorch/pytorch#134663). One of a length that is a size, a batch, becomes a sequence that its optimiser fails on.
@@ -47,10 +47,24 @@ def _split(call: Arguments) -> tuple[Tensor, ...] | None:
     return tuple(x.narrow(dim, start, length) for start, length in zip(starts, lengths, strict=True))
 
 
+def _tensor_split(call: Arguments) -> tuple[Tensor, ...] | None:
+    x, dim = call["input"], call.get("dim", 0)
+    count = call.get("indices_or_sections", call.get("sections"))
+    size: Any = x.shape[dim]
+    if not isinstance(count, int) or not is_symbolic(size):
+        return None
+    # the first of them are longer by one, so many as a division leaves over: traced, that became a constant
+    starts = [index * (size // count) + torch.sym_min(index, size % count) for index in range(count)]
+    return tuple(x.narrow(dim, start, end - start) for start, end in itertools.pairwise([*starts, size]))
+
+
 _NAMES = ("input", "chunks", "dim")
+_TENSOR_SPLIT = ("input", "indices_or_sections", "dim")
 REWRITES: dict[Any, Any] = {
     torch.chunk: (_NAMES, _chunk),
     Tensor.chunk: (_NAMES, _chunk),
     torch.split: (_SPLIT, _split),
     Tensor.split: (_SPLIT, _split),
+    torch.tensor_split: (_TENSOR_SPLIT, _tensor_split),
+    Tensor.tensor_split: (_TENSOR_SPLIT, _tensor_split),
 }

@@ -22,6 +22,7 @@ from ..passes.replaced_metadata import SCOPES, replaced_metadata
 from ..passes.small_constants import HiddenConstants
 from ..passes.uint8_inputs import CastUint8Inputs
 from .float64_note import float64_notes
+from .floor_division import round_down
 from .fold_weights import fold_weights
 from .outputs import name_values, output_names
 from .program import digest
@@ -98,6 +99,7 @@ def _translate(program: torch.export.ExportedProgram, opset: int) -> torch.onnx.
         return torch.onnx.export(program, opset_version=opset, dynamo=True, verbose=False, optimize=False)
 
     fold_weights(program, distrusted_alone=True)
+    round_down(program)
     try:
         return translate()
     except Exception:

@@ -12,6 +12,7 @@ Bins follow PyTorch: bin ``i`` of ``o`` over ``s`` elements is ``[floor(i s / o)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -142,6 +143,16 @@ def _rewrite_window(reduce: Callable[..., Tensor], spatial: int, call: Arguments
     return windows(call["input"], kernel, stride, spatial, reduce)
 
 
+def _rewrite_average(spatial: int, call: Arguments) -> Tensor | None:
+    """Average pooling, also by a divisor of one's own, which the exporter leaves out."""
+    divisor = call.get("divisor_override")
+    if divisor is None or call.get("ceil_mode") or is_symbolic(call["kernel_size"]):
+        return _rewrite_window(torch.mean, spatial, call)
+    # of windows of one size, that of the padding included: their sum over that size
+    plain = _PLAIN_AVERAGES[spatial](**(call | {"divisor_override": None, "count_include_pad": True}))
+    return plain * (math.prod(sizes_of(call["kernel_size"], spatial)) / divisor)
+
+
 def _rewrite_power(spatial: int, call: Arguments) -> Tensor | None:
     """lp_pool: the p-th root of the window's sum of p-th powers; torch's own calls average pooling inside."""
     mean = _rewrite_window(torch.mean, spatial, call | {"input": call["input"].pow(call["norm_type"])})
@@ -166,6 +177,7 @@ def _rewrite_resize(call: Arguments) -> Tensor | None:
     return adaptive_average(x, size, x.dim() - 2)
 
 
+_PLAIN_AVERAGES: dict[int, Any] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 _ADAPTIVE = ("input", "output_size", "return_indices")
 _AVERAGE = ("input", "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override")
 _MAXIMUM = ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
@@ -182,10 +194,9 @@ def _table() -> dict[Any, tuple[tuple[str, ...], Rewrite]]:
         table[function] = (_ADAPTIVE, partial(_rewrite_adaptive, adaptive_average, spatial))
     for function, spatial in zip(maxima, (1, 2, 3), strict=True):
         table[function] = (_ADAPTIVE, partial(_rewrite_adaptive, adaptive_maximum, spatial))
-    plain: tuple[Any, ...] = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)
-    for spatial, function in enumerate(plain, 1):
-        table[function] = (_AVERAGE, partial(_rewrite_window, torch.mean, spatial))
-    plain = (F.max_pool1d, F.max_pool2d, F.max_pool3d)
+    for spatial, function in _PLAIN_AVERAGES.items():
+        table[function] = (_AVERAGE, partial(_rewrite_average, spatial))
+    plain: tuple[Any, ...] = (F.max_pool1d, F.max_pool2d, F.max_pool3d)
     for spatial, function in enumerate(plain, 1):
         table[function] = (_MAXIMUM, partial(_rewrite_window, torch.amax, spatial))
     plain = (F.lp_pool1d, F.lp_pool2d, F.lp_pool3d)
