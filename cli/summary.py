@@ -12,7 +12,7 @@ from ..core.dimension import Dim, names_in, size_of
 from ..core.graph_io import FLOAT32
 from ..core.manifest import REPORT
 from ..engines.tensorrt.plans import plans_of
-from ..errors import CheckFailed, MissingRequirement
+from ..errors import CheckFailed, InputError, MissingRequirement
 
 # findings of one kind that are printed; the manifest holds them all
 SHOWN = 5
@@ -67,7 +67,10 @@ def with_sizes(spec: TensorSpec, axes: Mapping[str, Axis]) -> TensorSpec:
     """Return a tensor with its size at the axes' optima in place of every formula that is too long to read."""
 
     def shown(dim: Dim) -> Dim:
-        names = names_in(dim) if len(str(dim)) > LONGEST_FORMULA else ()
+        try:
+            names = names_in(dim) if len(str(dim)) > LONGEST_FORMULA else ()
+        except InputError:  # torch writes minima and remainders, too
+            return dim
         if not names or not axes.keys() >= set(names):
             return dim
         size = size_of(dim, {name: axes[name].opt for name in names})

@@ -1,7 +1,7 @@
 """Division of sizes that rounds down below zero as well: ``-(-h // 2)``, the common way to round up.
 
-torch.onnx writes ``//`` of sizes as ONNX's Div, which rounds towards zero. What the remainder is taken from first divides
-exactly, whatever the signs; ONNX's Mod and Python's have the sign of the divisor.
+torch.onnx writes ``//`` of sizes as ONNX's Div, which rounds towards zero. Without its remainder a number divides
+exactly, whatever the signs; the remainder of ONNX's Mod has the sign of the divisor, as Python's has.
 """
 
 from __future__ import annotations

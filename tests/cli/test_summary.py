@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from attn2trt.cli.summary import exit_code, with_sizes
@@ -46,3 +48,5 @@ def test_a_formula_that_is_too_long_to_read_is_shown_as_its_size_at_the_optima()
     assert with_sizes(spec, {"batch": Axis(1, 2, 4)}) == spec
     short = TensorSpec("mask", ("batch", "height/4", "(width - 1)//2"))
     assert with_sizes(short, axes) == short
+    other = replace(spec, shape=("batch", "Min(height + PythonMod(-height, 8), (height + 2)//3)"))
+    assert with_sizes(other, axes) == other

@@ -58,6 +58,9 @@ CALLS = {
         x, (x.size(2), x.size(3)), stride=(x.size(2), x.size(3))
     ),
     "maximum over x.shape[2:]": lambda x: F.max_pool2d(x, x.shape[2:]),
+    "average by a divisor of one's own": lambda x: F.avg_pool2d(x, (3, 2), 2, 1, divisor_override=5),
+    "split in three of the height": lambda x: torch.cat(torch.tensor_split(x, 3, 2)[::-1], 2),
+    "split in five of the width": lambda x: torch.cat(x.tensor_split(sections=5, dim=-1)[1:], -1),
     "1-d over a flattened map": lambda x: F.adaptive_avg_pool1d(x.flatten(2), 5),
 }
 

@@ -41,6 +41,7 @@ COUNTS: tuple[Callable[[Tensor], int], ...] = (
     lambda x: math.ceil(x.shape[0] / 4) + math.floor(x.shape[1] / 2) + math.trunc(x.shape[0] / 3),
     lambda x: x.shape[0] + (-x.shape[0]) % 4,
     lambda x: sum(divmod(x.shape[0], 4)),
+    lambda x: 9 - (-x.shape[0] // 4) + (x.shape[1] - 8) // 3 - x.shape[0] // -5,
     lambda x: x.shape[0] + (x.shape[0] % 4 != 0) * (4 - x.shape[0] % 4),
     lambda x: 2 - int(x.shape[0] > x.shape[1]) + 3 * (x.shape[0] % 2 == 1),
     lambda x: 1 + sum([x.shape[0] % 2 != 0, x.shape[1] > 4]),
