@@ -27,7 +27,7 @@ def round_down(program: torch.export.ExportedProgram) -> None:
 
 
 def _inserted(program: torch.export.ExportedProgram, function: Any, *operands: Any) -> Node:
-    node = program.graph.call_function(function, operands)
+    node: Node = program.graph.call_function(function, operands)
     values = [operand.meta["val"] if isinstance(operand, Node) else operand for operand in operands]
     node.meta["val"] = function(*values)
     return node
@@ -42,4 +42,6 @@ def _least(operand: Any) -> Any:
     value = operand.meta["val"] if isinstance(operand, Node) else operand
     if not isinstance(value, torch.SymInt):
         return value
-    return bound_sympy(value.node.expr, value.node.shape_env.var_to_range).lower
+    sizes = value.node.shape_env
+    assert sizes is not None
+    return bound_sympy(value.node.expr, sizes.var_to_range).lower

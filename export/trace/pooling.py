@@ -149,8 +149,9 @@ def _rewrite_average(spatial: int, call: Arguments) -> Tensor | None:
     if divisor is None or call.get("ceil_mode") or is_symbolic(call["kernel_size"]):
         return _rewrite_window(torch.mean, spatial, call)
     # of windows of one size, that of the padding included: their sum over that size
-    plain = _PLAIN_AVERAGES[spatial](**(call | {"divisor_override": None, "count_include_pad": True}))
-    return plain * (math.prod(sizes_of(call["kernel_size"], spatial)) / divisor)
+    plain: Tensor = _PLAIN_AVERAGES[spatial](**(call | {"divisor_override": None, "count_include_pad": True}))
+    factor: float = math.prod(sizes_of(call["kernel_size"], spatial)) / divisor
+    return plain * factor
 
 
 def _rewrite_power(spatial: int, call: Arguments) -> Tensor | None:
