@@ -14,7 +14,7 @@ An operator that first appeared in 18 has no form in 17 and is refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -55,6 +55,13 @@ def _drop_input(node: ir.Node, index: int) -> None:
     node.resize_inputs(index)
 
 
+def _replace_input(node: ir.Node, index: int, numbers: Sequence[int] | np.ndarray) -> None:
+    value = ir.tensor(np.asarray(numbers, np.int64))
+    constant = ir.node("Constant", [], attributes={"value": value})
+    (node.graph.insert_before(node, constant)) if node.graph is not None else None
+    node.replace_input_with(index, constant.outputs[0])
+
+
 def _reduction(node: ir.Node) -> None:
     no_op = node.attributes.pop("noop_with_empty_axes", None)
     if len(node.inputs) < 2 or node.inputs[1] is None:
@@ -72,14 +79,22 @@ def _reduction(node: ir.Node) -> None:
 
 
 def _split(node: ir.Node) -> None:
-    parts = node.attributes.pop("num_outputs", None)
-    if parts is None or (len(node.inputs) > 1 and node.inputs[1] is not None):
+    given = node.attributes.pop("num_outputs", None)
+    if given is None or (len(node.inputs) > 1 and node.inputs[1] is not None):
         return
+    parts = given.as_int()
     axis = node.attributes.get_int("axis", 0)
     source = node.inputs[0]
     size = source.shape[axis] if source is not None and source.shape is not None else None
-    if not isinstance(size, int) or size % parts.as_int():
-        raise _refuse(node, "splits unevenly or along a dynamic axis")
+    if not isinstance(size, int):
+        raise _refuse(node, "splits along a dynamic axis")
+    if size % parts:
+        longest = -(-size // parts)
+        last = size - (parts - 1) * longest
+        if last < 0:
+            raise _refuse(node, f"splits {size} elements into {parts} parts")
+        node.resize_inputs(2)
+        _replace_input(node, 1, [longest] * (parts - 1) + [last])
 
 
 def _pad(node: ir.Node) -> None:
@@ -92,9 +107,7 @@ def _pad(node: ir.Node) -> None:
     spread = np.zeros(2 * rank, dtype=np.int64)
     for position, axis in enumerate(int(a) % rank for a in axes.ravel()):
         spread[axis], spread[axis + rank] = pads[position], pads[position + axes.size]
-    constant = ir.node("Constant", [], attributes={"value": ir.tensor(spread)})
-    (node.graph.insert_before(node, constant)) if node.graph is not None else None
-    node.replace_input_with(1, constant.outputs[0])
+    _replace_input(node, 1, spread)
     _drop_input(node, 3)
 
 

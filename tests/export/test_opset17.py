@@ -46,6 +46,7 @@ NODES = {
     },
     "ReduceMean of everything": (helper.make_node("ReduceMean", ["x"], ["y"], keepdims=0), {}),
     "Split": (helper.make_node("Split", ["x"], ["y", "z"], axis=1, num_outputs=2), {}),
+    "uneven Split": (helper.make_node("Split", ["x"], ["y", "z", "u"], axis=3, num_outputs=3), {}),
     "Pad": (
         helper.make_node("Pad", ["x", "pads", "", "axes"], ["y"]),
         {"pads": np.array([1, 2, 3, 4], dtype=np.int64), "axes": AXES},
@@ -76,7 +77,12 @@ REFUSED = {
         {"scales": np.array([1, 1, 2, 2], dtype=np.float32)},
         "antialiasing",
     ),
-    "an uneven split": (helper.make_node("Split", ["x"], ["y", "z", "u", "v"], axis=2, num_outputs=4), {}, "unevenly"),
+    "too many parts": (
+        helper.make_node("Split", ["x"], list("yzuvw"), axis=2, num_outputs=5),
+        {},
+        "6 elements into 5 parts",
+    ),
+    "a split of a size": (helper.make_node("Split", ["s"], ["y", "z"], num_outputs=2), {}, "along a dynamic axis"),
     "axes at run time": (helper.make_node("ReduceMax", ["x", "x"], ["y"]), {}, "only known at run time"),
 }
 

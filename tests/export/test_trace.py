@@ -115,7 +115,7 @@ def test_what_the_exporter_writes_in_place_of_other_nodes_knows_its_module(opset
     for node in nodes:
         by_module.setdefault(graph.modules[node.name], set()).add(node.op_type)
     assert by_module.pop("stem") == {"Conv"}
-    assert by_module.pop("") == {"Mul"}
+    assert by_module.pop("") - {"Shape"} == {"Mul"}  # some versions take the batch from the image
     assert list(by_module) == [f"parts.{name}" for name in PARTS]
     assert [name for name, (_, operator) in PARTS.items() if operator not in by_module[f"parts.{name}"]] == []
 
