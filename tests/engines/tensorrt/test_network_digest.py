@@ -17,7 +17,7 @@ from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.engines.tensorrt.build import Order
 from attn2trt.engines.tensorrt.build_child import PATHS
 from attn2trt.engines.tensorrt.flavours import RTX
-from attn2trt.engines.tensorrt.isolated import networks_of
+from attn2trt.engines.tensorrt.isolated import PARSE_SECONDS, networks_of
 from attn2trt.engines.tensorrt.network_digest import network_digest
 from attn2trt.engines.tensorrt.profiles import Profile
 
@@ -43,7 +43,8 @@ def order(folder: Path, number: int, body: str, weight: float = 1.0) -> Order:
 
 
 def digests(folder: Path, *bodies: str) -> Sequence[str]:
-    return networks_of([order(folder, number, body) for number, body in enumerate(bodies)])
+    orders = [order(folder, number, body) for number, body in enumerate(bodies)]
+    return networks_of(orders, seconds=PARSE_SECONDS)
 
 
 @pytest.mark.tensorrt
@@ -59,8 +60,9 @@ def test_graphs_of_one_network_have_one_hash_and_others_another(tmp_path: Path) 
     assert len({*found}) == len(found) - 2
     again = order(tmp_path, 9, CONV, weight=2.0)
     refused = replace(again, graph=tmp_path / "none.onnx")
-    assert networks_of([again, refused])[0] not in found
-    assert networks_of([again, refused])[1] == ""
+    of_again, of_refused = networks_of([again, refused], seconds=PARSE_SECONDS)
+    assert of_again not in found
+    assert of_refused == ""
 
 
 def tensor(name: str) -> Any:
