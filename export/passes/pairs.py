@@ -29,7 +29,7 @@ class Pairs:
         What is concatenated shares a scale, so that it can be written in place, unless it would lose more than two of
         its 8 bits by the range of another one.
         """
-        first = {name: self.sources.get(name, name) for name in self.readers}
+        first = {name: self._source(name) for name in self.readers}
         alone: dict[str, float] = {}
         for name, source in first.items():
             alone[source] = max(alone.get(source, 0.0), own[name])
@@ -45,9 +45,12 @@ class Pairs:
 
     def without(self, names: set[str]) -> Pairs:
         """Return the pairs without those of some tensors and of all that are made of the same numbers."""
-        gone = {self.sources.get(name, name) for name in names}
-        kept = {name: found for name, found in self.readers.items() if self.sources.get(name, name) not in gone}
+        gone = {self._source(name) for name in names}
+        kept = {name: found for name, found in self.readers.items() if self._source(name) not in gone}
         return pairs_of(kept, self.sources, self.concatenated)
+
+    def _source(self, name: str) -> str:
+        return self.sources.get(name, name)
 
 
 def pairs_of(

@@ -75,6 +75,7 @@ class _Placer:
         self._between = self._found_between()
         self._joined = self._found_joined()
         self._moved = self._found_moved()
+        self._rearranged = self._joined | self._moved
         self._paired: set[ir.Value] = set()
 
     def place(self) -> Pairs:
@@ -84,7 +85,7 @@ class _Placer:
         for node in self._graph:
             if node.op_type in ("Add", "Sum"):
                 self._paired.update(self._not_fused(node))
-            keeps_8_bits = node.op_type in POOLED_IN_8_BITS or node in self._joined or node in self._moved
+            keeps_8_bits = node.op_type in POOLED_IN_8_BITS or node in self._rearranged
             if keeps_8_bits and self._inputs_are_paired(node):
                 self._paired.update(value for value in node.outputs if self._readers(value))
         readers = {str(value.name): self._readers(value) for value in self._maps() if value in self._paired}
@@ -135,9 +136,8 @@ class _Placer:
     def _is_read(self, value: ir.Value, others: Collection[ir.Node] = ()) -> bool:
         """Return True if a product, a pooling or one of ``others`` reads 8 bits of a value."""
         for node, index in value.uses():
-            name = str(node.name)
-            is_product = name in self._products and index == 0
-            if is_product or node in others or (node.op_type in POOLS and not self._is_kept(name)):
+            is_pool = node.op_type in POOLS and not self._is_kept(str(node.name))
+            if is_pool or node in others or self._is_product(node, index):
                 return True
         return False
 
@@ -146,23 +146,24 @@ class _Placer:
         found = []
         for node, index in value.uses():
             name = str(node.name)
-            is_product = name in self._products and index == 0
             carries = node.op_type in CARRIERS | POOLS and not self._is_kept(name)
-            if is_product or ((carries or node in self._moved) and value in self._between):
+            if self._is_product(node, index) or ((carries or node in self._moved) and value in self._between):
                 found.append((name, index))
         return tuple(sorted(found, key=lambda reader: reader[0]))
 
     def _is_read_by_product(self, value: ir.Value) -> bool:
-        return any(str(node.name) in self._products and index == 0 for node, index in value.uses())
+        return any(self._is_product(node, index) for node, index in value.uses())
+
+    def _is_product(self, node: ir.Node, index: int) -> bool:
+        """Return True if a quantised product reads its map by this input."""
+        return index == 0 and str(node.name) in self._products
 
     def _crosses(self, value: ir.Value) -> bool:
         """Return True if a value is written to memory whatever a compiler fuses."""
         users = [node for node, _ in value.uses()]
         gated = {user for gate in users if _is_own_gate(gate, value) for user, _ in gate.outputs[0].uses()}
         kernels = {node for node in users if not _is_own_gate(node, value)} | gated
-        return len(kernels) > 1 or any(
-            node.op_type in POOLS or node in self._joined or node in self._moved for node in users
-        )
+        return len(kernels) > 1 or any(node.op_type in POOLS or node in self._rearranged for node in users)
 
     def _not_fused(self, node: ir.Node) -> list[ir.Value]:
         """Return the operands of an addition of products that are not fused with it: all but the last."""

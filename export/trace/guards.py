@@ -94,7 +94,7 @@ class Guard:
 
     @property
     def verbs(self) -> tuple[str, str]:
-        """What is said of the trace at sizes at which the guard holds, and at which it does not."""
+        """Return what is said of the trace at sizes at which the guard holds, and at which it does not."""
         return "holds", "does not hold"
 
     def holds(self, sizes: Mapping[str, int]) -> bool:
