@@ -5,10 +5,10 @@
     python benchmarks/architecture.py --list           with every file and callback of a workflow
 
 Everything is read from the code itself. The rooms are in the order in which they import each other; the exit code is 1
-if there is a circle, or an import of a higher room. A workflow enters each file that has a function or a class which
-its function reaches by name (source/calls.py). Imports never go up, so a lower room calls a higher one only through
-something callable, or an object with methods, that it is handed: each function that gets one, and the argument that it
-gets it by, is counted once as a callback.
+if there is a circle of rooms or of files, or an import of a higher room. A workflow enters each file that has a
+function or a class which its function reaches by name (source/calls.py). Imports never go up, so a lower room calls a
+higher one only through something callable, or an object with methods, that it is handed: each function that gets one,
+and the argument that it gets it by, is counted once as a callback.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main() -> int:
             before = shape(Path(name))
     now = shape(ROOT)
     print("\n".join([*_text(now, before), *(_listed(now) if options.list else ())]))
-    return int(bool(now.order.circle or now.order.upward))
+    return int(bool(now.order.circle or now.order.file_circle or now.order.upward))
 
 
 def shape(root: Path) -> Shape:
@@ -108,6 +108,7 @@ def _rows(it: Shape) -> dict[str, str]:
     rows = {
         "rooms": str(sum(map(len, it.order.levels))),
         "circle of rooms": " → ".join(it.order.circle) or "none",
+        "circle of files": " → ".join(it.order.file_circle) or "none",
         "imports of a higher room": str(len(it.order.upward)),
     }
     for verb, walk in it.walks.items():

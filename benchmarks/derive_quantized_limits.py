@@ -52,7 +52,7 @@ from attn2trt.validate.cases import Case, make_cases
 from attn2trt.validate.metrics import Reference
 from attn2trt.validate.reference import references
 from attn2trt.validate.stages.judge import judge
-from attn2trt.validate.stages.onnxruntime import is_optimised
+from attn2trt.validate.stages.ort_process import is_optimised
 from attn2trt.validate.stages.stage import WRITTEN, Stage, lower_stages
 from attn2trt.validate.verdict import StageResult
 from attn2trt.workflows import float32_graph

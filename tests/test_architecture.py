@@ -56,7 +56,7 @@ def tree(folder: Path, changes: Mapping[str, str]) -> Path:
 def test_a_tree_in_order(architecture: ModuleType, tmp_path: Path) -> None:
     found = architecture.shape(tree(tmp_path, {}))
     assert str(found.order) == "low < { left | right } < flows < cli"
-    assert (found.order.circle, found.order.upward) == ((), ())
+    assert (found.order.circle, found.order.file_circle, found.order.upward) == ((), (), ())
     deploy = found.walks["deploy"]
     assert deploy.rooms == ("low", "left", "right", "flows")
     assert deploy.files == ("flows/deploy.py", "left/make.py", "low/files.py", "right/run.py")
@@ -94,6 +94,12 @@ def test_a_broken_arrow_is_a_circle_and_named(
     assert [f"{item.file.path}:{item.line}" for item in found.upward] == [upward]
 
 
+def test_files_of_one_room_that_import_each_other_are_a_circle(architecture: ModuleType, tmp_path: Path) -> None:
+    changes = {"low/never.py": "from .other import once\n", "low/other.py": "def once():\n    from . import never\n"}
+    found = architecture.shape(tree(tmp_path, changes)).order
+    assert (found.circle, set(found.file_circle)) == ((), {"low.never", "low.other"})
+
+
 def test_lines_are_counted_without_docstrings_comments_and_blanks(architecture: ModuleType, tmp_path: Path) -> None:
     doc = '    """Docstring\n    of three\n    lines."""\n'
     body = "".join(f"    x{number} = {number}\n" for number in range(38))
@@ -122,7 +128,7 @@ def found(architecture: ModuleType) -> Any:
 
 
 def test_the_package_itself_is_in_order(found: Any) -> None:
-    assert (found.order.circle, found.order.upward) == ((), ()), str(found.order)
+    assert (found.order.circle, found.order.file_circle, found.order.upward) == ((), (), ()), str(found.order)
     most = {"deploy": 6, "validate": 9, "benchmark": 9}
     assert {verb: len(walk.callbacks) <= most[verb] for verb, walk in found.walks.items()} == dict.fromkeys(most, True)
 

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..core import graph_io
 from ..core.precision import FLOAT32, Precision
+from .arrays import Array, Mask
 from .case_judgement import judge_case
 from .cases import Case
 from .metrics import Floor, Reference, settled
-from .near_ties import Mask
-
-Array = npt.NDArray[Any]
 
 
 def disagreement(

@@ -15,12 +15,11 @@ among the others.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..core.precision import PRECISIONS, Precision
+from .arrays import Array
 from .case_judgement import Run, did_not_run
 from .cases import Case
 from .comparison import Comparison, compare
@@ -28,7 +27,6 @@ from .metrics import Floor, Reference
 from .stages.stage import Stage
 from .verdict import StageResult, not_checked, stage_result
 
-Array = npt.NDArray[Any]
 Outputs = Mapping[str, Array]
 
 

@@ -11,19 +11,16 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
-
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Protocol
 
 from ..core.module_path import is_part
 from ..core.nodes import bodies
 from ..core.scratch import scratch
+from .arrays import Array, Arrays
 
 if TYPE_CHECKING:
     import onnx
 
-Array = npt.NDArray[Any]
-Arrays = dict[str, Array]
 WEIGHTS = "weights.bin"
 
 

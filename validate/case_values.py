@@ -15,8 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.tensor_spec import TensorSpec
-
-Array = npt.NDArray[Any]
+from .arrays import Array
 
 SATURATION = 16.0
 SPREAD = 4.0

@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..core.graph_io import FLOAT32, check_bounds, rounded
 from ..core.preprocessing import Preprocessing
 from ..core.tensor_spec import Axis, TensorSpec
 from ..errors import InputError
+from .arrays import Array
 from .case_values import VALUES, make_values
 from .images import MAX_CASES, image_feeds, image_paths
 
-Array = npt.NDArray[Any]
 Feeds = dict[str, Array]
 
 # A row, its counterpart and another: with two rows 2 of 156 broken graphs of cbam passed, with four none more was

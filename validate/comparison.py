@@ -10,22 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.precision import FLOAT32, Precision
+from .arrays import Array, Float64
 from .error_map import ErrorMap
 from .fills import shrunk
-from .metrics import (
-    PYTORCH,
-    Array,
-    Float64,
-    Floor,
-    distance,
-    is_zero,
-    keeps,
-    largest_finite,
-    measure,
-    over,
-    settled,
-    worst_ratio,
-)
+from .metrics import PYTORCH, Floor, distance, is_zero, keeps, largest_finite, measure, over, settled, worst_ratio
 
 # A number of the truth that the type of the output does not have: keeping modules in float32 does not mend it.
 OVERFLOW = "overflow"

@@ -10,11 +10,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from ..core.graph_io import FLOAT32
 from ..errors import ModuleRefused
 from ..modules.user_line import line_of_error
+from .arrays import Array
 from .cases import Case
 from .equal_scores import in_order_mode
 from .float64 import BatchStatistics, Overlap, float64_mode
@@ -27,10 +27,9 @@ from .plain_kernels import plain_kernels_mode
 if TYPE_CHECKING:
     from torch import nn
 
-    from .near_ties import Choice
+    from .choice import Choice
     from .repeats.draws import Draws
 
-Array = npt.NDArray[Any]
 Feeds = dict[str, Array]
 Outputs = dict[str, Array]
 Rounding = Literal["own", "plain", "other"]

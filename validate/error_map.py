@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
-Float64 = npt.NDArray[np.float64]
+from .arrays import Array, Float64
 
 # Cells of a map along each axis; a larger plane is cut into so many blocks, and each cell is its block's largest error.
 MOST_CELLS = 28

@@ -7,12 +7,10 @@ the truth and in what is judged by the same factor: each part has its own scale.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from .arrays import Array
 
 # Numbers that masks are filled with are no smaller, and as much above all others: below that, float32 shows what an
 # error of the others is.

@@ -8,10 +8,10 @@ import numpy as np
 
 from ..core.precision import FLOAT32
 from ..errors import CheckFailed, ModuleRefused
+from .arrays import Array, Arrays
 from .cases import Case
-from .metrics import LIMIT, Array, Floor, measure, settled
+from .metrics import LIMIT, Floor, measure, settled
 
-Arrays = dict[str, Array]
 # Rows of a batch are independent if float64 agrees to this relative error: far above float64's own rounding
 # in a deep network, far below float32's.
 ROWS_AGREE = 1e-11

@@ -11,19 +11,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..core.precision import FLOAT32, Precision
+from .arrays import Array, Float64
+from .choice import Choice
 from .fills import shrunk
-
-if TYPE_CHECKING:
-    from .near_ties import Choice
-
-Array = npt.NDArray[Any]
-Float64 = npt.NDArray[np.float64]
 
 # R and the verdict's limit in float32. What such a limit lets through is counted by `python benchmarks/mutants.py`:
 # docs/mutants.md.

@@ -14,12 +14,13 @@ import numpy as np
 from ..core.bundle import Bundle
 from ..core.precision import PRECISIONS
 from ..errors import CheckFailed
-from .boundaries import Arrays, GraphView, Opener
+from .arrays import Arrays
+from .boundaries import GraphView, Opener
 from .cases import Case
 from .metrics import measure
 from .place import Boundary
 from .stages.judge import Pairs
-from .stages.onnxruntime import start
+from .stages.ort_process import start
 from .stages.stage import ORT_CPU, WRITTEN, Stage
 
 

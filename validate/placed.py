@@ -20,7 +20,8 @@ from .onnx_reference.rounding import Rounding
 if TYPE_CHECKING:
     from torch import nn
 
-    from .onnx_reference.evaluator import Arrays, Evaluator
+    from .arrays import Arrays
+    from .onnx_reference.evaluator import Evaluator
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import InputError
+from .arrays import Array
 from .cases import Case
+from .choice import Choice
 from .metrics import GRAPH, PYTORCH, Floor, Reference
-from .near_ties import Choice
 
-Array = npt.NDArray[Any]
 BUDGET_BYTES = 256 << 20
 
 

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..core.precision import FLOAT32, LOWER, Precision
+from .arrays import Array
 from .cases import Case
-from .eager import Array, Eager, Feeds, Lower, Outputs, Rounding
+from .choice import Choice
+from .eager import Eager, Feeds, Lower, Outputs, Rounding
 from .floors import MORE_DRAWS, is_amplified, larger, row_outputs
 from .hidden import Hidden
 from .metrics import Floor, Reference
-from .near_ties import Choice, NearTies
+from .near_ties import NearTies
 from .truth import Truth
 
 if TYPE_CHECKING:

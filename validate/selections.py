@@ -10,7 +10,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..modules.user_line import frames, line_of
-from .near_ties import BEST, Choice, is_among_places, moved_scores
+from .choice import BEST, Choice, is_among_places, moved_scores
 
 COMPARED = frozenset({"gt", "lt", "ge", "le"})
 ROUNDED = frozenset({"round", "floor", "ceil", "trunc", "_to_copy"})

@@ -18,9 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.precision import FLOAT32, Precision
+from .arrays import Array, Float64
 from .comparison import Comparison
 from .fills import shrunk
-from .metrics import PYTORCH, Array, Float64, Reference, is_zero, largest_finite
+from .metrics import PYTORCH, Reference, is_zero, largest_finite
 
 # With fewer elements of a slice, two close values by chance look like a channel that does not vary. A graph in float32
 # is not judged where float32's own rounding comes near to what is allowed, which leaves less to chance.

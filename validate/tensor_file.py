@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError
-from .cases import Array, Feeds
+from .arrays import Array
+from .cases import Feeds
 
 if TYPE_CHECKING:
     from ..core.tensor_spec import Axis, TensorSpec

@@ -8,8 +8,8 @@ from pathlib import Path
 from ..core.operators import PRODUCTS
 from ..core.precision import CAST, FLOAT32, FP32, QUANTISED, Precision
 from ..errors import Attn2trtError
+from ..validate.arrays import Mask
 from ..validate.cases import Case
-from ..validate.near_ties import Mask
 from ..validate.onnx_reference.isolated import IsolatedEvaluator
 from ..validate.onnx_reference.references import GraphLower, unsettled_elements
 from ..validate.onnx_reference.rounding import Rounding, half_rounding, product_rounding

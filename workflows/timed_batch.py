@@ -23,8 +23,8 @@ from ..engines.timing.runtimes import RUNTIMES, GraphRuntime, ModuleRuntime
 from ..engines.timing.timed_process import TimedProcess
 from ..engines.timing.timed_run import Entry, TimedRun, rotated_sets
 from ..validate.agreement import disagreement, wrong_output
+from ..validate.arrays import Mask
 from ..validate.cases import Case, make_cases
-from ..validate.near_ties import Mask
 from .near_ties import find_unsettled, shares_left_out
 from .variants import Variant
 

@@ -25,7 +25,7 @@ from ..validate.predictions.results import Predictions
 from ..validate.predictions.runtimes import files_of, open_runtimes, reference_stage
 from ..validate.predictions.samples import Images, Tensors, find_samples
 from ..validate.recorded import from_tensors
-from ..validate.stages.onnxruntime import start
+from ..validate.stages.ort_process import start
 from ..validate.stages.stage import Stage
 from ..validate.verdict import Verdict
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 
 from .tree import Import, Package
 
@@ -20,11 +21,13 @@ class Order:
         levels: The rooms.
         upward: The imports of a higher room, the fewest that have to go for the rest to be in an order.
         circle: A circle of rooms, if there is one.
+        file_circle: A circle of files, if there is one.
     """
 
     levels: tuple[tuple[str, ...], ...]
     upward: tuple[Import, ...]
     circle: tuple[str, ...]
+    file_circle: tuple[str, ...]
 
     def level(self, room: str) -> int:
         """Return the floor of a room; the root is above all."""
@@ -41,7 +44,13 @@ def order(package: Package) -> Order:
     line = [room for circle in _strong(rooms, edges) for room in _fewest_upward(circle, edges)]
     place = {room: position for position, room in enumerate(line)}
     upward = [item for (higher, lower), found in edges.items() if place[lower] > place[higher] for item in found]
-    return Order(_levels(line, edges), tuple(upward), _circle(rooms, edges))
+    below = {room: [lower for higher, lower in edges if higher == room] for room in rooms}
+    files = {
+        file.name: {item.module for item in package.imports(file)} - {file.name, *ROOT}
+        for file in package.files.values()
+        if file.name not in ROOT
+    }
+    return Order(_levels(line, edges), tuple(upward), _circle(below), _circle(files))
 
 
 def _edges(package: Package) -> dict[tuple[str, str], list[Import]]:
@@ -106,18 +115,10 @@ def _levels(line: Sequence[str], edges: Edges) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(room for room in line if floor[room] == level) for level in range(count))
 
 
-def _circle(rooms: Collection[str], edges: Edges) -> tuple[str, ...]:
-    """Return the shortest circle of rooms, from a room back to it; nothing if there is none."""
-    shortest: tuple[str, ...] = ()
-    for start in sorted(rooms):
-        paths = [(start,)]
-        seen = {start}
-        while paths:
-            path = paths.pop(0)
-            for lower in sorted(lower for higher, lower in edges if higher == path[-1]):
-                if lower == start and (not shortest or len(path) + 1 < len(shortest)):
-                    shortest = (*path, start)
-                elif lower not in seen:
-                    seen.add(lower)
-                    paths.append((*path, lower))
-    return shortest
+def _circle(below: Mapping[str, Collection[str]]) -> tuple[str, ...]:
+    """Return a circle of what stands above what is ``below`` it, from one back to it; nothing if there is none."""
+    try:
+        TopologicalSorter(below).prepare()
+    except CycleError as error:
+        return tuple(error.args[1])
+    return ()

@@ -48,7 +48,7 @@ def tables() -> None:
     from attn2trt.engines.tensorrt import kernel_names, layers, targets
     from attn2trt.engines.timing import runtimes
     from attn2trt.report.table import verdict_table
-    from attn2trt.validate.stages import onnxruntime as ort
+    from attn2trt.validate.stages import ort_process as ort
     from attn2trt.validate.stages.stage import ORT_CPU, WRITTEN, Stage, lower_stages, read_stage
     from attn2trt.validate.verdict import Verdict, not_checked
     from attn2trt.workflows.options import PrecisionRequest

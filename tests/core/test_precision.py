@@ -30,7 +30,7 @@ NAMED = {
     "engines/ort_runtime.py": {"int8"},
     "engines/tensorrt/runtime.py": {"int8"},
     "engines/tf32_kernels.py": {"tf32"},
-    "validate/stages/onnxruntime.py": {"tf32"},
+    "validate/stages/ort_process.py": {"tf32"},
 }
 
 

@@ -13,8 +13,8 @@ from safetensors.numpy import save_file
 
 from attn2trt.errors import InputError
 from attn2trt.validate.cases import Case
+from attn2trt.validate.choice import Choice
 from attn2trt.validate.metrics import Floor, Reference
-from attn2trt.validate.near_ties import Choice
 from attn2trt.validate.recorded import from_tensors, to_tensors
 
 

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from attn2trt.core.precision import FLOAT32, LOWER
 from attn2trt.validate.cases import Case
+from attn2trt.validate.choice import Choice
 from attn2trt.validate.comparison import compare
 from attn2trt.validate.eager import Eager
 from attn2trt.validate.half_precision import Half
 from attn2trt.validate.hidden import Hidden
 from attn2trt.validate.metrics import Reference
-from attn2trt.validate.near_ties import Choice, allowed_moves, loose_picks
+from attn2trt.validate.near_ties import allowed_moves, loose_picks
 from attn2trt.validate.reference import references
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from attn2trt.validate.boundaries import Arrays
+from attn2trt.validate.arrays import Arrays
 from attn2trt.validate.localize.watching import passes, watch
 
 

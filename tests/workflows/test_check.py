@@ -101,7 +101,7 @@ class Optimised(IsolatedRuntime):
 def test_a_runtime_that_computes_something_else_fails_at_the_node(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("attn2trt.validate.stages.onnxruntime.IsolatedRuntime", Optimised)
+    monkeypatch.setattr("attn2trt.validate.stages.ort_process.IsolatedRuntime", Optimised)
     found = stages(check(convolution(), tmp_path))
     assert found[ORT_PLAIN].status == "passed"
     assert found[ORT_CPU].status == "failed"

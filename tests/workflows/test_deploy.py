@@ -21,7 +21,7 @@ from attn2trt.core.tensor_spec import Axis
 from attn2trt.engines.isolated import IsolatedRuntime
 from attn2trt.errors import CheckFailed, InputError
 from attn2trt.export import simplify as simplify_room
-from attn2trt.validate.stages import onnxruntime
+from attn2trt.validate.stages import ort_process
 from attn2trt.validate.verdict import Verdict
 from attn2trt.workflows.validate import validate_bundle
 from attn2trt.workflows.verify import verify_bundle
@@ -159,7 +159,7 @@ def test_validate_names_where_an_optimised_graph_leaves_the_written_one(
             wrong.write_bytes(off_by_one_percent(model))
             super().__init__(wrong if optimise else model, optimise=optimise, **more)
 
-    monkeypatch.setattr(onnxruntime, "IsolatedRuntime", WrongIfOptimised)
+    monkeypatch.setattr(ort_process, "IsolatedRuntime", WrongIfOptimised)
     failure = validate_bundle(bundle.path).first_failure
     assert failure is not None
     assert failure.label == "onnxruntime cpu"

@@ -119,7 +119,7 @@ def test_a_file_is_checked_but_for_what_near_ties_decide_and_says_so(
         def __init__(self, model: Path | None = None, **options: Any) -> None:
             super().__init__(other if model is not None and options.get("optimise") else model, **options)
 
-    monkeypatch.setattr("attn2trt.validate.stages.onnxruntime.IsolatedRuntime", Optimised)
+    monkeypatch.setattr("attn2trt.validate.stages.ort_process.IsolatedRuntime", Optimised)
     monkeypatch.setattr(file_judgement, "make_cases", lambda *_, **__: [CASE])
     checked = check_model(path, capabilities="none")
     stages = {stage.label: stage.status for stage in checked.verdict.stages}

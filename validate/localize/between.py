@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..boundaries import Arrays, GraphView, Node, Opener, ort_opener
+from ..arrays import Array, Arrays
+from ..boundaries import GraphView, Node, Opener, ort_opener
 from ..cases import Case
 from ..comparison import Comparison, compare
-from ..metrics import UNIT_ROUNDOFF, Array, Floor, measure
+from ..metrics import UNIT_ROUNDOFF, Floor, measure
 from ..place import Boundary
 from .location import Location
 from .watching import PASS_BYTES, passes, watch

@@ -8,7 +8,8 @@ from types import TracebackType
 
 import numpy as np
 
-from ..boundaries import Arrays, Opener
+from ..arrays import Arrays
+from ..boundaries import Opener
 from ..cases import Case
 from ..metrics import GRAPH, Reference
 from ..onnx_reference.isolated import IsolatedEvaluator

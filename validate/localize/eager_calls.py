@@ -13,8 +13,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from ..arrays import Array
 from ..cases import Case
-from ..eager import Array, Eager, Feeds, Outputs, Rounding
+from ..eager import Eager, Feeds, Outputs, Rounding
 
 if TYPE_CHECKING:
     from torch import nn

@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ..boundaries import Arrays
-from ..metrics import Array, Floor
+from ..arrays import Array, Arrays
+from ..metrics import Floor
 from .eager_calls import Moment, Sight
 from .observed import Observed
 from .truth import Truth

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..boundaries import Arrays, GraphView, Node, Opener
-from ..metrics import Array
+from ..arrays import Array, Arrays
+from ..boundaries import GraphView, Node, Opener
 from .truth import Truth
 from .watching import watch
 

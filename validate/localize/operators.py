@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from ..arrays import Array
 from ..boundaries import Node
-from ..metrics import Array
 from .eager_calls import Sight
 from .homes import Homes
 from .judge import Judge

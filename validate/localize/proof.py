@@ -10,9 +10,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ...core.module_path import is_part
-from ..boundaries import Arrays, Node
+from ..arrays import Array, Arrays
+from ..boundaries import Node
 from ..comparison import Comparison
-from ..metrics import Array, Floor
+from ..metrics import Floor
 from .judge import Judge, Judged
 from .location import Location
 from .observed import Observed

@@ -11,10 +11,11 @@ import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from ..arrays import Array
 from ..cases import Case
 from ..comparison import Comparison, compare
 from ..eager import Rounding
-from ..metrics import Array, Floor, measure
+from ..metrics import Floor, measure
 from .eager_calls import EagerCalls, Moment, Sight, Visitor
 from .watching import PASS_BYTES
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from ..boundaries import Arrays
+from ..arrays import Arrays
 
 # What the tensors of one pass over the model may take.
 PASS_BYTES = 64 << 20

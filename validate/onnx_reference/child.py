@@ -10,7 +10,8 @@ from typing import Any
 from ...core.channel import failure
 from ...engines.channel import send
 from ...engines.child import answer_each, answers
-from .evaluator import Arrays, Evaluator
+from ..arrays import Arrays
+from .evaluator import Evaluator
 from .rounding import Rounding
 from .selections import FAR, PLACES, Choices, Given, Moved, to_arrays
 

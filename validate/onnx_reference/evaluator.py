@@ -17,9 +17,10 @@ import numpy as np
 
 from ...core.nodes import bodies, nodes
 from ...errors import CheckFailed, MissingRequirement
+from ..arrays import Array, Arrays
 from ..last_digits import EPSILON, OFTEN, SEED, SELDOM, TABLE
 from .float_types import half_values, retype, type_name
-from .floats import Array, is_float, magnitude, rounded
+from .floats import is_float, magnitude, rounded
 from .kernels import replacements
 from .plain_kernels import Manner
 from .rounding import Rounding, levelled
@@ -30,7 +31,6 @@ from .weights_beside import weights_beside
 if TYPE_CHECKING:
     import onnx
 
-Arrays = dict[str, Array]
 # (a node, its inputs, what computes it of them) -> its outputs
 Around = Callable[["onnx.NodeProto", Sequence[Any], Callable[[Sequence[Any]], Sequence[Any]]], Sequence[Any]]
 

@@ -9,12 +9,11 @@ from pathlib import Path
 from types import TracebackType
 
 from ...engines.child import ANSWER_SECONDS, Child
-from ..near_ties import Choice
-from .floats import Array
+from ..arrays import Array, Arrays
+from ..choice import Choice
 from .rounding import Rounding
 from .selections import FAR, PLACES, from_arrays
 
-Arrays = dict[str, Array]
 NAME = "ONNX's reference evaluator"
 # OpenBLAS's threads wait by spinning: on a busy machine of two cores they made products several times slower, and
 # another number of threads would round otherwise.

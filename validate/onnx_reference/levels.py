@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from ..arrays import Array
 
 
 def quantize_linear(x: Array, scale: Array, zero: Array | None = None, *, rounds: bool, **attributes: Any) -> Array:

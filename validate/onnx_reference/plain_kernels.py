@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from ..arrays import Array
+
 LANES = 8
 # Products with more multiplications are left to BLAS: to add them up term by term would take seconds.
 MOST_TERMS = 1 << 26

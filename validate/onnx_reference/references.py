@@ -16,12 +16,13 @@ import numpy.typing as npt
 
 from ...core.precision import FLOAT32, LOWER, Precision
 from ...errors import Attn2trtError
+from ..arrays import Array, Arrays
 from ..cases import Case
+from ..choice import Choice
 from ..floors import MORE_DRAWS, is_amplified, larger, row_outputs
 from ..hidden import Hidden
-from ..metrics import GRAPH, Array, Floor, Reference
-from ..near_ties import Choice, NearTies
-from .evaluator import Arrays
+from ..metrics import GRAPH, Floor, Reference
+from ..near_ties import NearTies
 from .isolated import IsolatedEvaluator
 from .rounding import Rounding
 from .selections import aligned

@@ -14,7 +14,7 @@ import numpy as np
 
 from ...core.graph_io import FLOAT32
 from ...core.precision import PRECISIONS, Precision
-from .floats import Array
+from ..arrays import Array
 from .levels import largest_of, quantised
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..metrics import Array
-from ..near_ties import Choice, is_among_places, moved_scores
+from ..arrays import Array
+from ..choice import Choice, is_among_places, moved_scores
 
 if TYPE_CHECKING:
     import onnx

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ..arrays import Array
 from ..last_digits import SEED
 from ..tf32 import DROPPED_BITS
-
-Array = npt.NDArray[Any]
 
 
 def shortening(draw: int | None) -> Callable[[Array], Array]:

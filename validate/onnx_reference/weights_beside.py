@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ...core.bundle import tensors
+from ..arrays import Array
 
 if TYPE_CHECKING:
     import onnx
-
-Array = npt.NDArray[Any]
 
 
 def weights_beside(model: onnx.ModelProto, folder: Path, dtype: np.dtype[Any]) -> dict[str, Array]:

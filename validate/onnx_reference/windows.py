@@ -7,11 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ..arrays import Array
 from .plain_kernels import product
-
-Array = npt.NDArray[Any]
 
 
 def convolve(

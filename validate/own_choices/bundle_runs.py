@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 
 from ...core.bundle import Bundle
 from ...core.precision import CAST, FP32
+from ..arrays import Array
 from ..cases import Case
+from ..choice import Choice
 from ..comparison import compare
-from ..metrics import Array, Reference
-from ..near_ties import Choice
+from ..metrics import Reference
 from ..onnx_reference.isolated import IsolatedEvaluator
 from ..onnx_reference.references import GraphLower
 from ..onnx_reference.rounding import half_rounding

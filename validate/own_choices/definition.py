@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..metrics import Array
-from ..near_ties import BEST, Choice
+from ..arrays import Array
+from ..choice import BEST, Choice
 
 
 def wrong_picks(choice: Choice, scores: Array, places: Array) -> str:

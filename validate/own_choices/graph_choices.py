@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..arrays import Array
 from ..boundaries import GraphView
-from ..metrics import Array
 
 if TYPE_CHECKING:
     import onnx

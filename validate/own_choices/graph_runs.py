@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ..cases import Case
+from ..choice import Choice, is_among_places
 from ..floors import MORE_DRAWS
 from ..metrics import GRAPH
-from ..near_ties import Choice, is_among_places
 from ..onnx_reference.isolated import IsolatedEvaluator
 from ..onnx_reference.references import DRAWS, GraphLower
 from .pairing import NotComparable

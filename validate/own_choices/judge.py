@@ -15,13 +15,14 @@ from ...core.graph_io import FLOAT32, fed
 from ...core.precision import PRECISIONS, Precision
 from ...core.tensor_spec import TensorSpec
 from ...errors import Attn2trtError, Interrupted
+from ..arrays import Array
 from ..case_judgement import Run, judge_case
 from ..cases import Case
+from ..choice import Choice
 from ..comparison import CHOICE, Comparison
-from ..metrics import Array, Reference, over
-from ..near_ties import Choice
+from ..metrics import Reference, over
 from ..slices import ORDINARY, Slices
-from ..stages.onnxruntime import start
+from ..stages.ort_process import start
 from ..stages.stage import Stage
 from ..verdict import FAILED, INTERRUPTED, OWN_PICKS, StageResult, stage_result
 from .definition import wrong_picks

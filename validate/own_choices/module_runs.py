@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import ModuleRefused
 from ..cases import Case
+from ..choice import Choice, is_among_places
 from ..eager import Eager, Lower
 from ..floors import MORE_DRAWS
 from ..metrics import PYTORCH
-from ..near_ties import Choice, is_among_places
 from ..placed import Placed
 from ..reference import OTHER_ROUNDINGS
 from .pairing import NotComparable

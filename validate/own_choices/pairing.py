@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...errors import CheckFailed
-from ..near_ties import Choice
+from ..choice import Choice
 from .graph_choices import Picked
 
 # operator of a graph -> those of the truth that become it

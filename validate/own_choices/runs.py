@@ -9,10 +9,12 @@ from typing import Protocol
 import numpy as np
 
 from ...core.precision import FLOAT32, PRECISIONS, Precision
+from ..arrays import Array
 from ..cases import Case
+from ..choice import Choice
 from ..floors import is_amplified, larger
-from ..metrics import Array, Floor, Reference, measure
-from ..near_ties import Choice, NearTies
+from ..metrics import Floor, Reference, measure
+from ..near_ties import NearTies
 from .pairing import NotComparable
 
 Outputs = dict[str, Array]

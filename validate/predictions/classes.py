@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ...core.preprocessing import Placement
-from .metric import Array, Arrays, Difference
+from ..arrays import Array
+from .metric import Arrays, Difference
 
 TOP1, TOPK = "top1", "topk"
 K = 5

@@ -8,12 +8,13 @@ from typing import Any
 
 from ...core.graph_io import FLOAT32
 from ...errors import CheckFailed, InputError, MissingRequirement
+from ..arrays import Array
 from ..cases import Feeds
 from ..stages.judge import Runtime
 from ..stages.stage import Stage
 from .detections import NO_BOX
 from .labels import Labels
-from .metric import Array, Change, Metric, Scores, is_finite
+from .metric import Change, Metric, Scores, is_finite
 from .results import NOT_FINITE, RuntimePredictions
 from .samples import Batch, Samples
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...core.preprocessing import Placement
+from ..arrays import Array
 from ..images import nearest
-from .metric import Array, Arrays, Difference
+from .metric import Arrays, Difference
 
 ARGMAX_MAP = "argmax-map"
 PIXELS = 0.001

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from ...core.preprocessing import Placement
+from ..arrays import Array
 
-Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
 
 

@@ -12,7 +12,7 @@ from ...engines.tensorrt.isolated import IsolatedPlan
 from ...engines.tensorrt.plans import is_of_its_graph, kernels_name, plans_of
 from ...engines.timing.runtimes import PROVIDERS, why_no_provider
 from ...errors import CheckFailed
-from ..stages.onnxruntime import ON_GPU, start
+from ..stages.ort_process import ON_GPU, start
 from ..stages.stage import ORT_TUNED, TUNED_GRAPH, WRITTEN, Stage, given_stages, lower_stages, plan_stage
 from .compare import Compared
 

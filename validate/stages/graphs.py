@@ -15,7 +15,7 @@ from ...engines.tensorrt.flavours import RTX, TENSORRT
 from ..cases import Case
 from ..verdict import FAILED, StageResult, Verdict, not_checked
 from .judge import StageJudge, with_advice, with_place
-from .onnxruntime import is_optimised, start
+from .ort_process import is_optimised, start
 from .stage import EXPORTED, FLOAT32_STAGES, ORT_CPU, WRITTEN, Stage, lower_stages
 from .tensorrt import without_plan
 

@@ -19,7 +19,7 @@ from ..localize.location import Location
 from ..metrics import Reference
 from ..verdict import FAILED, StageResult
 from .judge import Pairs, StageJudge, with_place
-from .onnxruntime import start
+from .ort_process import start
 from .stage import Stage
 
 if TYPE_CHECKING:

@@ -10,20 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...core.bundle import MODEL, Bundle
-from ...core.precision import FP32, PRECISIONS
+from ...core.precision import FP32
 from ...core.tensor_spec import TensorSpec
 from ...engines.environment import ask_driver, try_provider
 from ...engines.isolated import IsolatedRuntime
-from ...engines.ort_runtime import CPU
-from ...engines.timing import runtimes
 from ...engines.timing.runtimes import PROVIDERS, why_no_provider
 from ..verdict import StageResult, not_checked
 from .judge import Pairs, StageJudge, judge_stages, with_advice, with_place
+from .ort_process import ON_GPU, start
 from .stage import (
-    EXPORTED,
-    ORT_CUDA,
-    ORT_PLAIN,
-    ORT_TENSORRT,
     ORT_TUNED,
     TUNED_GRAPH,
     WRITTEN,
@@ -35,30 +30,6 @@ from .stage import (
 if TYPE_CHECKING:
     from ..localize import Location
     from ..own_choices import OwnChoices
-
-# Node by node: the numbers are those of the graph, whatever an optimiser would make of it.
-AS_WRITTEN = (WRITTEN, ORT_PLAIN, *TUNED_GRAPH.values())
-ON_GPU = {ORT_CUDA: runtimes.ORT_CUDA, ORT_TENSORRT: runtimes.ORT_TENSORRT}
-
-
-def is_optimised(stage: Stage) -> bool:
-    """Tell whether ONNX Runtime's optimiser works on the graph of this stage."""
-    return stage.runtime not in (EXPORTED, *AS_WRITTEN) and PRECISIONS[stage.precision].is_optimised
-
-
-def start(stage: Stage, model: Path | None = None) -> IsolatedRuntime:
-    """Start the process that runs the stage; without a ``model`` it waits for the one that ``open`` names.
-
-    The graph as it is written is run by kernels that round as its precision does.
-    """
-    kernels = PRECISIONS[stage.precision].kernels
-    return IsolatedRuntime(
-        model,
-        optimise=is_optimised(stage),
-        kernels=kernels if stage.runtime in AS_WRITTEN else "own",
-        provider=PROVIDERS[ON_GPU[stage.runtime]] if stage.runtime in ON_GPU else CPU,
-        tf32=kernels == "tf32",
-    )
 
 
 def judge_graphs(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None) -> list[StageResult]:

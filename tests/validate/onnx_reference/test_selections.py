@@ -13,10 +13,10 @@ from onnx import TensorProto, helper
 
 from attn2trt.core.precision import FLOAT32, PRECISIONS
 from attn2trt.validate.cases import Case
+from attn2trt.validate.choice import Choice
 from attn2trt.validate.comparison import compare
 from attn2trt.validate.hidden import Hidden
 from attn2trt.validate.metrics import Reference
-from attn2trt.validate.near_ties import Choice
 from attn2trt.validate.onnx_reference.evaluator import Evaluator
 from attn2trt.validate.onnx_reference.isolated import IsolatedEvaluator
 from attn2trt.validate.onnx_reference.references import GraphLower, graph_references, unsettled_elements

@@ -15,9 +15,9 @@ from small_graph import healthy
 
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.validate.cases import Case
+from attn2trt.validate.choice import Choice
 from attn2trt.validate.comparison import Comparison
 from attn2trt.validate.half_precision import Half
-from attn2trt.validate.near_ties import Choice
 from attn2trt.validate.onnx_reference.isolated import IsolatedEvaluator
 from attn2trt.validate.own_choices import OwnChoices, judge
 from attn2trt.validate.own_choices.bundle_runs import BundleRuns

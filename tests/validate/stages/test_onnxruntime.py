@@ -17,6 +17,7 @@ from attn2trt.engines.timing.runtimes import ORT_CUDA
 from attn2trt.errors import CheckFailed, MissingRequirement
 from attn2trt.validate.recorded import from_tensors
 from attn2trt.validate.stages import onnxruntime as ort_stages
+from attn2trt.validate.stages import ort_process
 from attn2trt.validate.verdict import StageResult
 from attn2trt.workflows.validate import validate_bundle
 
@@ -43,7 +44,8 @@ def a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ort_stages, "ask_driver", lambda: Driver("CUDA 13.0", ("H200 (compute capability 9.0)",)))
     monkeypatch.setattr(ort_stages, "why_no_provider", lambda name: "" if name == ORT_CUDA else "not in this build")
     monkeypatch.setattr(ort_stages, "try_provider", lambda _provider: "")
-    monkeypatch.setattr(ort_stages, "PROVIDERS", {ORT_CUDA: CPU})
+    for module in (ort_stages, ort_process):
+        monkeypatch.setattr(module, "PROVIDERS", {ORT_CUDA: CPU})
 
 
 def judged(bundle: Bundle) -> dict[str, StageResult]:
@@ -96,7 +98,7 @@ def test_a_graph_that_falls_back_or_breaks_has_failed(
         def load(self) -> dict[str, object]:
             raise error
 
-    monkeypatch.setattr(ort_stages, "IsolatedRuntime", Falling)
+    monkeypatch.setattr(ort_process, "IsolatedRuntime", Falling)
     found = judged(bundle)
     assert (found[CUDA].status, found[CUDA].why) == ("failed", said)
     assert f"{CUDA}, rows" not in found
@@ -111,7 +113,7 @@ def test_float32_is_not_computed_in_tf32(bundle: Bundle, monkeypatch: pytest.Mon
             allowed[model.name + " tf32" * tf32] = tf32
             super().__init__(model, tf32=tf32, **options)
 
-    monkeypatch.setattr(ort_stages, "IsolatedRuntime", Noted)
+    monkeypatch.setattr(ort_process, "IsolatedRuntime", Noted)
     judged(bundle)
     assert [name for name, is_allowed in allowed.items() if is_allowed] == ["model.onnx tf32"]
     assert len(allowed) == 5

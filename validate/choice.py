@@ -1,0 +1,92 @@
+"""A choice of a run: the scores that an operator read, and the places that it picked by them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from .arrays import Array
+
+# Operators by their names in lower case, as PyTorch and ONNX have them. True: the largest is picked.
+BEST = {"argmax": True, "argmin": False, "max": True, "min": False}
+# Mostly called for the values alone.
+VALUES_TOO = frozenset({"max", "min"})
+RANKED = frozenset({"topk", "sort", "argsort", "nonmaxsuppression"})
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One choice of a run.
+
+    Attributes:
+        operator: The operator.
+        line: The place of it: the user's line, or the name of what a node of a graph gives.
+        scores: The scores that it read.
+        picked: The indices that it gave if it is a choice among places; else None.
+        dim: The axis of the places; None for all elements.
+        descending: The largest scores come first.
+        is_sorted: The places of a ranking are in the order of their scores.
+    """
+
+    operator: str
+    line: str
+    scores: Array
+    picked: Array | None
+    dim: int | None = None
+    descending: bool = True
+    is_sorted: bool = True
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Two runs correspond if these are equal, choice by choice."""
+        return self.operator, self.scores.shape
+
+
+def without_scores(choice: Choice) -> Choice:
+    """Return a choice that is kept: of its scores the sizes alone."""
+    return replace(choice, scores=np.broadcast_to(np.float64(np.nan), choice.scores.shape))
+
+
+def is_among_places(operator: str) -> bool:
+    """Return True for an operator that gives indices."""
+    return operator.lower() in BEST or operator.lower() in RANKED
+
+
+def moved_scores(choice: Choice, far: Array, draw: int, generator: np.random.Generator) -> Array:
+    """Return the scores of a choice, each moved by up to half of ``far``, so that near ties are decided otherwise.
+
+    The first two draws move all up or down, or for a choice among places what is picked from what is not.
+    """
+    scores, operator = choice.scores, choice.operator.lower()
+    if draw >= 2:
+        return np.asarray(scores + far * (generator.random(scores.shape) - 0.5))
+    if operator in BEST:
+        return _without_best(choice, float(far.max()))
+    if operator in RANKED:
+        return _neighbours_apart(choice, far, draw)
+    return np.asarray(scores + (0.5 - draw) * far)
+
+
+def _without_best(choice: Choice, far: float) -> Array:
+    """The scores, the picked one of each row moved by ``far`` towards the others: the second wins if it lies within."""
+    assert choice.picked is not None
+    moved, picked = choice.scores.copy(), choice.picked
+    step = -far if BEST[choice.operator.lower()] else far
+    if choice.dim is None:
+        moved.reshape(-1)[picked] += step
+        return moved
+    picked = picked if picked.ndim == moved.ndim else np.expand_dims(picked, choice.dim)
+    np.put_along_axis(moved, picked, np.take_along_axis(moved, picked, choice.dim) + step, choice.dim)
+    return moved
+
+
+def _neighbours_apart(choice: Choice, far: Array, draw: int) -> Array:
+    """The scores, every second one of a ranking moved up and the others down: neighbours within ``far`` change places.
+
+    Two draws, which begin at the first and at the second rank, reach all pairs of neighbours.
+    """
+    along = -1 if choice.dim is None else choice.dim
+    ranks = choice.scores.argsort(along).argsort(along)
+    return np.asarray(choice.scores + far * ((ranks + draw) % 2 - 0.5))
