@@ -64,15 +64,21 @@ def bundle_lines(bundle: Bundle) -> list[str]:
 
 
 def with_sizes(spec: TensorSpec, axes: Mapping[str, Axis]) -> TensorSpec:
-    """Return a tensor with its size at the axes' optima in place of every formula that is too long to read."""
+    """Return a tensor with its size at the axes' optima in place of every formula that is too long to read.
+
+    One that cannot be computed here is cut.
+    """
 
     def shown(dim: Dim) -> Dim:
+        if len(str(dim)) <= LONGEST_FORMULA:
+            return dim
+        cut = f"{str(dim)[: LONGEST_FORMULA - 1]}…"
         try:
-            names = names_in(dim) if len(str(dim)) > LONGEST_FORMULA else ()
+            names = names_in(dim)
         except InputError:  # torch writes minima and remainders, too
-            return dim
+            return cut
         if not names or not axes.keys() >= set(names):
-            return dim
+            return cut
         size = size_of(dim, {name: axes[name].opt for name in names})
         return f"{size} at {' and '.join(f'{name} {axes[name].opt}' for name in names)}"
 

@@ -62,7 +62,8 @@ def parse(spec: str) -> Parsed:
             f"received {spec!r}; an existing ONNX graph is not supported by this command; "
             "expected a block, a backbone, FILE.py or py:package.module:factory; name the module that it came from"
         )
-    parts = [_part(text, spec) for text in spec.split("+")]
+    is_path = is_folder_path(spec) and Path(spec).is_dir()  # a bundle's may have the + of its target
+    parts = [_part(text, spec) for text in ([spec] if is_path else spec.split("+"))]
     if parts[0].places:
         raise InputError(
             f"received {spec!r} with a place after {parts[0].name}; expected places after a block in a backbone; "
@@ -79,6 +80,11 @@ def onnx_path(spec: str) -> Path | None:
     if spec.startswith(ONNX):
         return Path(spec.removeprefix(ONNX))
     return Path(spec) if spec.endswith(".onnx") and not spec.startswith("py:") else None
+
+
+def is_folder_path(spec: str) -> bool:
+    """Return True for what looks like the path of a folder: it has a slash, which is not in an option or a file."""
+    return "/" in spec and ":" not in spec and not is_file(spec) and onnx_path(spec) is None
 
 
 def is_file(name: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..core.bundle import MANIFEST, Folder, open_bundle
+from ..core.bundle import Folder, open_bundle
 from ..core.graph import DEFAULT_OPSET
 from ..core.progress import Progress, silent
 from ..core.scratch import scratch
@@ -16,7 +16,7 @@ from ..engines.timing.method import Method
 from ..engines.timing.results import Benchmark
 from ..engines.timing.runtimes import check_names
 from ..errors import InputError
-from ..modules.grammar import is_file, onnx_path
+from ..modules.grammar import is_folder_path, onnx_path
 from .batches import check_batches, usual_batch, with_batches
 from .bundle_variants import from_bundle, plan_kinds
 from .default_device import on_cpu
@@ -126,9 +126,7 @@ def benchmark(
 
 def is_bundle(target: str) -> bool:
     """Return True if ``target`` means a folder: one that is there, or what looks like the path of one."""
-    # A backbone's options may hold a slash, after a colon: resnet50:out_indices=2/3/4
-    looks_like_one = "/" in target and ":" not in target and not is_file(target)
-    return Path(target, MANIFEST).is_file() or Path(target).is_dir() or looks_like_one
+    return Path(target).is_dir() or is_folder_path(target)
 
 
 def _models(request: _Request, folder: Path, *, of_name: bool) -> _Models:

@@ -25,7 +25,7 @@ from ..engines.timing.stage_costs import Limited, Profile, Run, profile_of
 from ..engines.timing.timed_process import TimedProcess
 from ..engines.timing.timed_run import Entry, TimedRun, rotated_sets
 from ..errors import CheckFailed, InputError
-from ..modules.grammar import is_file, parse
+from ..modules.grammar import is_folder_path, parse
 from ..validate.agreement import wrong_output
 from ..validate.cases import make_cases
 from .default_device import on_cpu
@@ -109,10 +109,9 @@ def check_target(spec: str, shapes: Sequence[str]) -> None:
     from ..modules.block_index import block_names
     from ..modules.packages import require
 
-    # a path; a folder that happens to have the name of a target is none
-    if "/" in spec and ":" not in spec and not is_file(spec):
+    if is_folder_path(spec):  # a folder that happens to have the name of a target is none
         raise InputError(
-            f"received {spec}, the path of a bundle; expected a TARGET, since no bundle holds the plain backbone; "
+            f"received {spec}, the path of a folder; expected a TARGET, since no bundle holds the plain backbone; "
             "name what it was deployed from, as resnet50+cbam, or add --runtime tensorrt for the cost of its plan"
         )
     parsed = parse(spec)

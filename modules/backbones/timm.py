@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from ...core.manifest import MANIFEST
 from ...core.preprocessing import Interpolation, Resize
 from ...errors import InputError
 from ..block_index import block_names, nearest, one_of
@@ -32,7 +33,9 @@ def _require_no_path(name: str) -> None:
     """Raise InputError for the path of something that is no target by itself."""
     if not Path(name).exists():
         return
-    if Path(name).is_dir():
+    if (Path(name) / MANIFEST).is_file():
+        kind, fix = "a bundle", "name what it was deployed from, as resnet50+cbam"
+    elif Path(name).is_dir():
         kind, fix = "a folder", f"name the file that holds the module, as {name.rstrip('/')}/net.py"
     elif Path(name).suffix in WEIGHTS:
         kind, fix = "a file of weights", f"name the module that they are for, and add --checkpoint {name}"

@@ -101,7 +101,7 @@ def test_a_plot_without_matplotlib_ends_before_anything_is_timed(
         (("see",), "received target 'see'"),
         (("resnet18+see",), "see"),
         (("resnet18+se@stage9",), "expected stage1 to stage4"),
-        (("bundles/resnet18+se",), "the path of a bundle; expected a TARGET"),
+        (("bundles/resnet18+se",), "the path of a folder; expected a TARGET"),
         (("py:nowhere:make",), "nowhere"),
         (("se+cbam", "--shape", "1x64x8x8"), "expected a backbone there"),
         (("resnet18+se", "--seconds", "0"), "--seconds"),

@@ -45,8 +45,9 @@ def test_a_formula_that_is_too_long_to_read_is_shown_as_its_size_at_the_optima()
     places = "((height - 1)//32 + 1)*((width - 1)//32 + 1) + (2*((height - 1)//32) + 2)*(2*((width - 1)//32) + 2)"
     spec = TensorSpec("output0", ("batch", 84, places))
     assert str(with_sizes(spec, axes)) == "output0: float32[batch, 84, 30 at height 64 and width 96]"
-    assert with_sizes(spec, {"batch": Axis(1, 2, 4)}) == spec
+    cut = "output0: float32[batch, 84, ((height - 1)//32 + 1)*((width - 1)//32…]"
+    assert str(with_sizes(spec, {"batch": Axis(1, 2, 4)})) == cut
     short = TensorSpec("mask", ("batch", "height/4", "(width - 1)//2"))
     assert with_sizes(short, axes) == short
-    other = replace(spec, shape=("batch", "Min(height + PythonMod(-height, 8), (height + 2)//3)"))
-    assert with_sizes(other, axes) == other
+    other = replace(short, shape=("batch", "Min(height + PythonMod(-height, 8), (height + 2)//3)"))
+    assert str(with_sizes(other, axes)) == "mask: float32[batch, Min(height + PythonMod(-height, 8), (he…]"

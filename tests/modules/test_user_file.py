@@ -215,3 +215,14 @@ def test_of_a_path_that_is_no_target_the_next_step_is_named(
     Path(name).write_bytes(b"x") if "." in name else Path(name).mkdir()
     with pytest.raises(InputError, match=f"received target '{name}', {words}"):
         resolve(name)
+
+
+@pytest.mark.parametrize("name", ["se_checked", "bundles/se+nothing"])
+def test_a_bundle_is_no_target_and_told_from_other_folders(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).mkdir(parents=True)
+    Path(name, "bundle.json").touch()
+    with pytest.raises(InputError, match=r"a bundle; expected .*; name what it was deployed from, as resnet50"):
+        resolve(name)

@@ -117,7 +117,7 @@ def test_a_graph_that_computes_something_else_is_not_timed(monkeypatch: pytest.M
     [
         ("resnet18", {}, "a backbone without a block"),
         ("se", {}, "without a shape"),
-        ("bundles/se", {}, "the path of a bundle"),
+        ("bundles/se", {}, "the path of a folder"),
         ("se", {"shapes": ["1x16x8x8"], "threads": 0}, "received 0 threads"),
         ("se", {"shapes": ["1x16x8x8"], "opset": 11}, "opset 11"),
     ],
