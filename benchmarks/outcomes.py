@@ -27,7 +27,7 @@ from torch.utils._pytree import tree_leaves
 
 import attn2trt
 from attn2trt.core.bundle import Bundle
-from attn2trt.core.tensor_spec import Axis, TensorSpec
+from attn2trt.core.tensor_spec import Axis, TensorSpec, optima
 from attn2trt.engines.tensorrt.flavours import FLAVOURS
 from attn2trt.errors import Attn2trtError
 from attn2trt.modules.copying import copy_module
@@ -74,7 +74,7 @@ def combinations(axes: Mapping[str, Axis]) -> list[dict[str, int]]:
         dict(zip(axes, sizes, strict=True)) for sizes in itertools.product(*((a.min, a.max) for a in axes.values()))
     ]
     inside = [{name: rng.choice(axis.sizes) for name, axis in axes.items()} for _ in range(RANDOM_SIZES)]
-    traced = {name: axis.opt for name, axis in axes.items()}
+    traced = optima(axes)
     found: list[dict[str, int]] = []
     for sizes in [traced, *corners, *inside]:
         if sizes not in found:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ..errors import InputError
+from .typed_json import is_number
 
 if TYPE_CHECKING:
     from .manifest_entries import PreprocessingEntry
@@ -173,18 +174,14 @@ def _field(name: str, value: Any) -> Any:
     """Return a value as the field has it, with its type checked."""
     if name in ("pad", "mean", "std", "size"):
         numbers = value if isinstance(value, list | tuple) else [value]
-        if not all(_is_number(number) for number in numbers):
+        if not all(is_number(number) for number in numbers):
             raise _wrong(name, value, "a list of numbers")
         return tuple(numbers)
-    if name in ("crop", "scale") and not _is_number(value):
+    if name in ("crop", "scale") and not is_number(value):
         raise _wrong(name, value, "a number")
     if name == "antialias" and not isinstance(value, bool):
         raise _wrong(name, value, "true or false")
     return value
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _wrong(name: str, value: object, expected: str) -> InputError:

@@ -9,11 +9,7 @@ from ..errors import InputError
 from .dimension import Dim, size_of
 
 FLOAT_DTYPES = ("float32", "float16")
-
-
 INTEGER_DTYPES = ("int64", "int32", "uint8", "bool")
-
-
 UINT8_MAX = 255
 
 
@@ -50,6 +46,11 @@ class Axis:
 
     def __str__(self) -> str:
         return f"{self.min}:{self.opt}:{self.max}" + (f" (multiples of {self.multiple})" if self.multiple > 1 else "")
+
+
+def optima(axes: Mapping[str, Axis]) -> dict[str, int]:
+    """Return the size of every axis that is traced and timed."""
+    return {name: axis.opt for name, axis in axes.items()}
 
 
 @dataclass(frozen=True)

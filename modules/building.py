@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.tensor_spec import Axis, TensorSpec
+from ..core.tensor_spec import Axis, TensorSpec, optima
 from . import checkpoint as checkpoints
 from .backbones import index as backbones
 from .backbones import timm
@@ -215,7 +215,7 @@ def images(shape: tuple[int, ...], seed: int) -> Tensor:
 
 
 def traced(spec: TensorSpec, axes: Mapping[str, Axis]) -> tuple[int, ...]:
-    return spec.resolve({name: axis.opt for name, axis in axes.items()})
+    return spec.resolve(optima(axes))
 
 
 def checkpoint_words(checkpoint: Path | None, digest: str) -> str:

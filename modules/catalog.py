@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ..core.preprocessing import Preprocessing
-from ..core.tensor_spec import Axis, TensorSpec
+from ..core.tensor_spec import Axis, TensorSpec, optima
 from ..errors import InputError
 from . import building, default_batch
 from .axis_places import IMAGE_AXES
@@ -167,7 +167,7 @@ def _plan(asked: Asked) -> Plan:
 
 def _target(found: Plan, spec: str, weights: str, digest: str) -> Target:
     own = f"{found.recipe.identity}\n{_source_digest()}"
-    identity = f"{spec}\n{weights}\n{digest}\n{found.inputs}\n{_opt(found.axes)}\n{own}"
+    identity = f"{spec}\n{weights}\n{digest}\n{found.inputs}\n{optima(found.axes)}\n{own}"
     user_code = any(part.is_user_code for part in (found.parsed.base, *found.parsed.insertions))
     return Target(
         name=spec,
@@ -255,7 +255,7 @@ def _of_size(
     preprocessing: Preprocessing | None, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]
 ) -> Preprocessing | None:
     """Return the preprocessing for the size at which the first input is traced."""
-    return preprocessing and replace(preprocessing, size=inputs[0].resolve(_opt(axes))[1:])
+    return preprocessing and replace(preprocessing, size=inputs[0].resolve(optima(axes))[1:])
 
 
 def _first(plans: Iterator[Plan]) -> Plan:
@@ -385,10 +385,6 @@ def _of_kind(shape: Shape, default: tuple[int, ...], spec: str) -> Shape:
     if shape.layout == "nhwc":
         raise InputError(f"received the layout nhwc for {spec}; expected (n, c, h, w), as it is built; leave it out")
     return replace(shape, layout="nchw") if is_image else shape
-
-
-def _opt(axes: Mapping[str, Any]) -> dict[str, int]:
-    return {name: axis.opt for name, axis in axes.items()}
 
 
 @lru_cache(maxsize=1)

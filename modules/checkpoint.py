@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from .checkpoint_file import ENTRY, INDEX, named, read_weights, sha256, shard_names, split
+from .checkpoint_file import ENTRY, INDEX, first_line, named, read_weights, sha256, shard_names, split
 from .releases import Fit, fit
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def locate(given: Path | str) -> Path:
                 if isinstance(error, FileNotFoundError):  # the hub out of reach, and the file not in its cache
                     raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {_first_line(error)}"
+        reason = f"{type(error).__name__}: {first_line(error)}"
     finally:
         log.setLevel(level)
     raise InputError(
@@ -165,8 +165,3 @@ def _names(module: nn.Module, expected: Mapping[str, Tensor]) -> dict[str, str]:
 def _list(kind: str, keys: Sequence[str]) -> str:
     more = f" and {len(keys) - LISTED} more" if len(keys) > LISTED else ""
     return f"{len(keys)} {kind} ({', '.join(keys[:LISTED])}{more})"
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else "no reason given"

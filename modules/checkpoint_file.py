@@ -185,14 +185,14 @@ def _read(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
         raise InputError(
-            f"received {named(path)}, which is not safetensors ({_first_line(error)}); expected a whole file; "
+            f"received {named(path)}, which is not safetensors ({first_line(error)}); expected a whole file; "
             "copy it again"
         ) from error
     except Exception as error:
         if "weights_only" in str(error) or "Unsupported" in str(error) or "WeightsUnpickler" in str(error):
             reason = "it would run code or hold objects other than tensors"
         else:
-            reason = f"{type(error).__name__}: {_first_line(error)}"
+            reason = f"{type(error).__name__}: {first_line(error)}"
         raise InputError(
             f"received {named(path)}, refused since {reason}; expected safetensors or a weights-only PyTorch file; "
             "save it with torch.save(module.state_dict(), path)"
@@ -219,7 +219,8 @@ def _require_file(path: Path) -> None:
         raise InputError(f"received {named(path)}, a device, FIFO or socket; expected a file; give one")
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error says, of at most 200 characters."""
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else "no reason given"
 

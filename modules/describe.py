@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..core.tensor_spec import Axis, TensorSpec
+from ..core.tensor_spec import Axis, TensorSpec, optima
 from . import catalog
 from .block_index import BlockInfo, Option, block_info, block_names
 from .grammar import Part
@@ -115,7 +115,7 @@ def _one_image(found: catalog.Plan) -> list[Tensor]:
     """The traced inputs without values; a batch of images, or of what a library's model takes, as one of them."""
     import torch
 
-    sizes: dict[str, Any] = {name: axis.opt for name, axis in found.axes.items()}
+    sizes: dict[str, Any] = optima(found.axes)
     shapes = [spec.resolve(sizes) for spec in found.inputs]
     is_batch = bool(found.parsed.base.library)
     return [

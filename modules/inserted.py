@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..core.tensor_spec import optima
 from . import catalog
 from .describe import block_name
 from .own_module import from_module
@@ -40,7 +41,7 @@ def inserted(found: catalog.Plan) -> list[Inserted]:
 
     from .metering import meter
 
-    sizes = {name: axis.opt for name, axis in found.axes.items()}
+    sizes = optima(found.axes)
     module, added = found.recipe.structure(found.inputs, found.axes)
     places = {path: part for path, part in module.named_modules() if any(part is block for block in added)}
     # before the metering takes the weights

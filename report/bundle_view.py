@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, TypeVar
 from ..core.bundle import MODEL, Bundle
 from ..core.command_line import quoted
 from ..core.manifest import REPORT
+from ..core.tensor_spec import optima
 from ..errors import InputError
 from ..modules.shapes import Shape
 from ..validate.verdict import Verdict
@@ -223,7 +224,7 @@ def _commands(bundle: Bundle, shown: Path) -> dict[str, str]:
 
 def _shapes(bundle: Bundle) -> str:
     """The option --shape for each input at the size that was traced."""
-    sizes = {name: axis.opt for name, axis in bundle.axes.items()}
+    sizes = optima(bundle.axes)
     shapes = [
         Shape(spec.name, spec.resolve(sizes), spec.dtype, spec.low, spec.high, spec.layout.replace("nchw", ""))
         for spec in bundle.inputs

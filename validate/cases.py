@@ -12,7 +12,7 @@ import numpy as np
 
 from ..core.graph_io import FLOAT32, check_bounds, rounded
 from ..core.preprocessing import Preprocessing
-from ..core.tensor_spec import Axis, TensorSpec
+from ..core.tensor_spec import Axis, TensorSpec, optima
 from ..errors import InputError
 from .arrays import Array
 from .case_values import VALUES, make_values
@@ -81,7 +81,7 @@ def make_cases(
     has_floats = any(spec.dtype.startswith("float") for spec in inputs)
     normal = "normal" if has_floats else "random_int"
     cases = [maker.case(name, why, normal, sizes) for name, why, sizes in size_cases(axes)]
-    traced = {name: axis.opt for name, axis in axes.items()}
+    traced = optima(axes)
     if has_floats:
         cases += [maker.case(name, why, kind, sizes) for name, why, kind, sizes in _value_cases(axes)]
     else:
@@ -117,7 +117,7 @@ def image_cases(
 
     Raises InputError if ``images`` holds no readable image or no input takes one.
     """
-    traced = {name: axis.opt for name, axis in axes.items()}
+    traced = optima(axes)
     return _image_cases(_Maker(tuple(inputs), dict(axes), seed), traced, images, preprocessing, most, option)
 
 
@@ -135,7 +135,7 @@ def check_sizes(index: Sequence[Mapping[str, Any]], axes: Mapping[str, Axis]) ->
 
 def size_cases(axes: Mapping[str, Axis]) -> list[tuple[str, str, dict[str, int]]]:
     """(name, why, size of every axis), each combination once; the traced sizes first."""
-    traced = {name: axis.opt for name, axis in axes.items()}
+    traced = optima(axes)
     found = [("traced", "the sizes that were traced", traced)]
     if "batch" in axes:
         found.append(("batch_min", "the smallest batch", traced | {"batch": axes["batch"].min}))
@@ -172,7 +172,7 @@ def _value_cases(axes: Mapping[str, Axis]) -> list[tuple[str, str, str, dict[str
     A fault that shows at other sizes alone, or in one weight of a gate with one hidden unit, is the same for every
     input that leaves the unit shut, or that drives it so far that the gate behind it saturates.
     """
-    traced = {name: axis.opt for name, axis in axes.items()}
+    traced = optima(axes)
     others = [name for name in axes if name != "batch"]
     sizes = {
         kind: traced | {name: _interior(axes[name], near[k % 2], {axes[name].opt}) for k, name in enumerate(others)}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..core.tensor_spec import optima
 from ..errors import InputError
 from .arrays import Array
 from .cases import Feeds
@@ -44,7 +45,7 @@ class TensorFile:
         others: Collection[str] = (),
     ) -> None:
         arrays = _read(source, option, kind)
-        sizes = {name: axis.opt for name, axis in axes.items()}
+        sizes = optima(axes)
         self.shapes = {spec.name: spec.resolve(sizes) for spec in inputs}
         for spec in inputs:
             _check(source, spec, arrays, self.shapes[spec.name])

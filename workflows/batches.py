@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..core.tensor_spec import Axis, TensorSpec
+from ..core.tensor_spec import Axis, TensorSpec, optima
 from ..errors import InputError
 from ..modules.dynamic import parse_dynamic
 from .variants import Variant, shape_text
@@ -48,7 +48,7 @@ def with_batches(
     if not batches or "batch" in ranges:
         return shapes, dynamic
     plan = catalog.read(spec, shapes=shapes, dynamic=ranges)
-    sizes = {name: axis.opt for name, axis in plan.axes.items()}
+    sizes = optima(plan.axes)
     images = [item for item in plan.inputs if len(item.shape) == 4] or list(plan.inputs)
     traced = images[0].shape[0]
     # The exporter takes a batch of 1 for a constant.

@@ -9,6 +9,7 @@ from ..core.bundle import Bundle
 from ..core.graph import DEFAULT_OPSET, OnnxGraph
 from ..core.precision import FP32
 from ..core.progress import Progress
+from ..core.tensor_spec import optima
 from ..errors import InputError
 from ..modules.dynamic import ranges_of
 from ..modules.grammar import parse
@@ -72,7 +73,7 @@ def _weights_of(bundle: Bundle) -> Weights:
 
 def _built(bundle: Bundle, weights: Weights, progress: Progress) -> Built:
     """Build the module of a bundle again, beside the bundle's graph. Raises what the catalog raises."""
-    sizes = {name: axis.opt for name, axis in bundle.axes.items()}
+    sizes = optima(bundle.axes)
     ranges = ranges_of(bundle.inputs, bundle.axes)
     resolved = resolve_as_asked(bundle.name, shape_texts(bundle.inputs, sizes), ranges, weights)
     target = replace(resolved, output_names=tuple(output.name for output in bundle.outputs))

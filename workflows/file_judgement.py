@@ -15,7 +15,7 @@ from ..core.graph_io import FLOAT32
 from ..core.precision import CAST, FP32, PRECISIONS
 from ..core.preprocessing import Preprocessing
 from ..core.progress import StageTimes
-from ..core.tensor_spec import Axis, TensorSpec
+from ..core.tensor_spec import Axis, TensorSpec, optima
 from ..errors import Attn2trtError, InputError
 from ..export.onnx_file import OnnxFile
 from ..export.placed import PlacedGraph
@@ -300,7 +300,7 @@ def build_against(against: str | nn.Module | None, graph: OnnxGraph, weights: We
 
 def _only_shape(graph: OnnxGraph) -> list[str]:
     """Return the shape of the file's only input, from which a block of the catalogue takes its width."""
-    sizes = {name: axis.opt for name, axis in graph.axes.items()}
+    sizes = optima(graph.axes)
     shapes = ["x".join(map(str, spec.resolve(sizes))) for spec in graph.inputs]
     return shapes if len(shapes) == 1 and shapes[0] else []
 

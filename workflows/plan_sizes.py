@@ -7,7 +7,7 @@ from typing import Any
 
 from ..core.bundle import Bundle
 from ..core.dimension import is_name
-from ..core.tensor_spec import TensorSpec
+from ..core.tensor_spec import TensorSpec, optima
 from ..engines.tensorrt.plans import Plan
 from ..errors import InputError
 from ..modules.shapes import named, parse_shapes
@@ -18,7 +18,7 @@ def sizes_at(bundle: Bundle, plan: Plan, shapes: Sequence[str]) -> dict[str, int
 
     Raises InputError for shapes that are not the bundle's, and for sizes that no profile of the plan holds.
     """
-    sizes = {name: axis.opt for name, axis in plan.profiles[0].axes.items()}
+    sizes = optima(plan.profiles[0].axes)
     specs = bundle.inputs_of(plan.precision)
     if shapes:
         parsed = named(parse_shapes(shapes), [spec.name for spec in specs])

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.module_path import is_within
 from ..core.precision import FP32, LOWER
+from ..core.tensor_spec import optima
 from ..core.traffic import Traffic, traffic
 from ..errors import ModuleRefused
 from ..export.precision import LowPrecisionGraph
@@ -86,7 +87,7 @@ def search_precision(
     """
     tried: list[Tried] = []
     was_interrupted = False
-    opt = {name: axis.opt for name, axis in writer.target.axes.items()}
+    opt = optima(writer.target.axes)
     counted = functools.cache(lambda: traffic(writer.graph.path, opt))
     for precision in writer.request.lower:
         candidates = _Candidates(precision, writer, sensitivity, counted, max_error, tried)

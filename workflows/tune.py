@@ -16,6 +16,7 @@ from ..core.extend import changing, free_name
 from ..core.graph import OPSETS, OnnxGraph, save
 from ..core.lock import owner
 from ..core.progress import Progress, silent
+from ..core.tensor_spec import optima
 from ..engines.tensorrt.profiles import parse_profiles
 from ..engines.timing import machine
 from ..engines.timing.method import Method
@@ -130,7 +131,7 @@ def _named(bundle: Bundle, graph: Path) -> list[Path]:
 def _sizes(bundle: Bundle, at: str | None) -> dict[str, int]:
     """Return the size of every axis. Raises InputError for one outside of the bundle's ranges."""
     (profile,) = parse_profiles([] if at is None else [at], bundle.axes, option="--at")
-    return {name: axis.opt for name, axis in profile.axes.items()}
+    return optima(profile.axes)
 
 
 def _judged(bundle: Bundle, graph: Path) -> list[StageResult]:

@@ -16,7 +16,7 @@ from ..core.bundle import Bundle, Folder, open_bundle, require_unchanged, sha256
 from ..core.extend import changing, free_name
 from ..core.precision import FP32
 from ..core.progress import Progress, silent
-from ..core.tensor_spec import Axis
+from ..core.tensor_spec import Axis, optima
 from ..engines.environment import NO_DEVICE, ask_driver
 from ..engines.tensorrt.build import BuildOptions
 from ..engines.tensorrt.flavours import FLAVOURS, TENSORRT, Flavour
@@ -216,7 +216,7 @@ def covered_case(recipe: Recipe) -> tuple[Case, Reference]:
 
 def sizes_of(recipe: Recipe) -> dict[str, int]:
     """Return the size of every axis that plans are timed at."""
-    return {name: axis.opt for name, axis in recipe.profiles[0].axes.items()}
+    return optima(recipe.profiles[0].axes)
 
 
 def _profile(bundle: Bundle, asked: TuneRequest) -> Profile:

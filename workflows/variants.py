@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.graph import OnnxGraph
 from ..core.precision import FP32
 from ..core.progress import Progress
-from ..core.tensor_spec import Axis, TensorSpec
+from ..core.tensor_spec import Axis, TensorSpec, optima
 from ..engines.runtime import Arrays
 from ..engines.timing.runners import Runner
 from ..modules.dynamic import ranges_of
@@ -80,7 +80,7 @@ class Variant:
     @property
     def sizes(self) -> dict[str, int]:
         """The optimum of every dynamic axis."""
-        return {name: axis.opt for name, axis in self.axes.items()}
+        return optima(self.axes)
 
     @property
     def made(self) -> Built:

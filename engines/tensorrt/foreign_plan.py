@@ -10,18 +10,17 @@ from typing import Any
 from ...core.bundle import sha256, spec_to_json
 from ...core.tensor_spec import Axis, TensorSpec
 from ...errors import MissingRequirement
-from ..child import ANSWER_SECONDS, Child
+from ..child import ANSWER_SECONDS
 from ..environment import ask_driver
-from ..runtime import Arrays
 from .flavours import RTX
 from .here import probe_flavour, why_no_flavour
+from .isolated import PlanProcess
 from .plan_header import PlanHeader
 from .plugin.library import PluginLibrary
 from .profiles import Profile
-from .runtime_child import LAYERS
 
 
-class ForeignPlan(Child):
+class ForeignPlan(PlanProcess):
     """The plan of a file behind a pipe.
 
     Args:
@@ -64,14 +63,6 @@ class ForeignPlan(Child):
     def types(self) -> dict[str, str]:
         """The type in which it takes each input and gives each output."""
         return dict(self.load()["types"])
-
-    def run(self, feeds: Arrays) -> Arrays:
-        """Outputs by name. Raises what ``TensorRTRuntime.run`` raises, and CheckFailed if the process is gone."""
-        return self.ask("running the plan", {}, feeds)[1]
-
-    def layers(self) -> str:
-        """Return what the inspector says of its layers, as JSON."""
-        return self.ask("inspecting the plan", {"do": LAYERS})[1][LAYERS].tobytes().decode()
 
 
 def require_here(path: Path, header: PlanHeader) -> None:

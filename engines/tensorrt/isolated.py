@@ -24,7 +24,19 @@ BUILD_SECONDS = 3600
 PARSE_SECONDS = 300
 
 
-class IsolatedPlan(Child):
+class PlanProcess(Child):
+    """A plan behind a pipe."""
+
+    def run(self, feeds: Arrays) -> Arrays:
+        """Outputs by name. Raises what ``TensorRTRuntime.run`` raises, and CheckFailed if the process is gone."""
+        return self.ask("running the plan", {}, feeds)[1]
+
+    def layers(self) -> str:
+        """Return what the inspector says of the plan: once it has run, TensorRT 8.6 tells types that were open."""
+        return self.ask("inspecting the plan", {"do": LAYERS})[1][LAYERS].tobytes().decode()
+
+
+class IsolatedPlan(PlanProcess):
     """A plan of a bundle behind a pipe. Its file is deserialised only if its hash is the manifest's.
 
     Raises CheckFailed if the file is another one, and if its process dies or does not answer.
@@ -35,17 +47,9 @@ class IsolatedPlan(Child):
         who = plan.product.title
         super().__init__("engines.tensorrt.runtime_child", *map(str, arguments), who=who, seconds=seconds)
 
-    def run(self, feeds: Arrays) -> Arrays:
-        """Outputs by name. Raises what ``TensorRTRuntime.run`` raises, and CheckFailed if the process is gone."""
-        return self.ask("running the plan", {}, feeds)[1]
-
     def kernel_cache(self) -> bytes:
         """The kernels that TensorRT for RTX compiled while it ran; empty for another TensorRT."""
         return self.ask("reading its kernels", {"do": KERNELS})[1][KERNELS].tobytes()
-
-    def layers(self) -> str:
-        """Return what the inspector says of the plan: once it has run, TensorRT 8.6 tells types that were open."""
-        return self.ask("inspecting the plan", {"do": LAYERS})[1][LAYERS].tobytes().decode()
 
 
 def checked(bundle: Bundle, plan: Plan) -> tuple[Path, str]:

@@ -15,7 +15,7 @@ from functools import lru_cache
 
 import sympy  # type: ignore[import-untyped]
 
-from ...core.tensor_spec import Axis
+from ...core.tensor_spec import Axis, optima
 from .guards import Guard
 from .size_values import size_at
 
@@ -73,7 +73,7 @@ def restrict(
     ``if h != 7: x = pool(x, 7)`` is the same function.
     """
     kept = dict(axes)
-    traced = {name: axis.opt for name, axis in axes.items()}
+    traced = optima(axes)
     for axis, about in itertools.groupby(sorted((g for g in guards if len(g.axes) == 1), key=_axes), key=_axes):
         name = axis[0]
         narrowed, violation = _narrowed(list(about), name, kept[name], lambda sizes: agrees(traced | dict(sizes)))

@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from ...core.dimension import names_in, size_of
-from ...core.tensor_spec import Axis
+from ...core.tensor_spec import Axis, optima
 from ...errors import InputError, ModuleRefused
 from ...modules.checks import check_smallest
 from ...modules.copying import copy_module
@@ -166,7 +166,7 @@ def _other_sizes(target: Target, violation: Violation) -> Mapping[str, int] | No
     if violation.axis and len(violation.allowed) != 1:
         return None
     names = violation.guard.axes
-    sizes = {name: axis.opt for name, axis in target.axes.items()}
+    sizes = optima(target.axes)
     for step, name in enumerate([name for name in target.axes if name in names or name in ("height", "width")], 1):
         opt = target.axes[name].opt
         near = sorted((abs(size - opt), -size) for size in target.axes[name].sizes if size != opt)[:step]

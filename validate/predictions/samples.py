@@ -12,7 +12,7 @@ import numpy as np
 
 from ...core.input_path import require_readable
 from ...core.preprocessing import Placement, Preprocessing
-from ...core.tensor_spec import Axis, TensorSpec
+from ...core.tensor_spec import Axis, TensorSpec, optima
 from ...errors import InputError, StorageError
 from ..cases import Feeds
 from ..images import SUFFIXES, normalised, read_image, require_pillow
@@ -100,7 +100,7 @@ class Tensors:
 
     @property
     def sizes(self) -> Mapping[str, int]:
-        return {name: axis.opt for name, axis in self.axes.items()}
+        return optima(self.axes)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -224,7 +224,7 @@ def _taker(folder: Path, inputs: Sequence[TensorSpec]) -> TensorSpec:
 
 def _sizes(spec: TensorSpec, axes: Mapping[str, Axis], how: Preprocessing) -> dict[str, int]:
     """Return the size of each axis: an image's own if the preprocessing has it and the axes allow it, else the best."""
-    sizes = {name: axis.opt for name, axis in axes.items()}
+    sizes = optima(axes)
     if len(how.size) == 3:
         channels_last = spec.layout == "nhwc"
         sides = dict(zip((1, 2) if channels_last else (2, 3), how.size[1:], strict=True))

@@ -13,7 +13,7 @@ from ...core.precision import FP32
 from ...engines.isolated import IsolatedRuntime
 from ...engines.tensorrt.flavours import RTX, TENSORRT
 from ..cases import Case
-from ..verdict import FAILED, StageResult, Verdict, not_checked
+from ..verdict import StageResult, Verdict, not_checked
 from .judge import StageJudge, with_advice, with_place
 from .ort_process import is_optimised, start
 from .stage import EXPORTED, FLOAT32_STAGES, ORT_CPU, WRITTEN, Stage, lower_stages
@@ -122,9 +122,8 @@ class Stages:
                 why = f"the graph is handed over as exported: {self._why_not_simplified}"
                 results.append(not_checked(stage, why))
                 continue
-            result = self._judges[stage].result()
-            if result.status == FAILED and own_choices is not None:
-                result = self._with_own_choices(result, own_choices())
+            judge = self._judges[stage]
+            result = judge.judged_again(judge.result(), self._graphs[stage].path, own_choices)
             if stage.precision != FP32:
                 result = with_advice(result)
             elif not any(earlier.status == "failed" for earlier in results):
@@ -137,10 +136,6 @@ class Stages:
     def still(self) -> list[str]:
         """Return one sentence for every output with channels whose variation could not be compared."""
         return next((judge.slices.still() for judge in self._judges.values()), [])
-
-    def _with_own_choices(self, result: StageResult, again: OwnChoices) -> StageResult:
-        graph, runtime = self._graphs[result.stage], self._runtimes[result.stage]
-        return again.judged(result, graph.path, runtime.run, declared=graph.outputs, io=graph.io)
 
     def _locate(self, stage: Stage, names: Collection[str]) -> Location | None:
         from ..localize import locate

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ...core.graph_io import FLOAT32, fed
@@ -17,11 +18,12 @@ from ..cases import Case
 from ..comparison import CHOICE, OVERFLOW, Comparison
 from ..metrics import Reference
 from ..slices import ORDINARY, VARIATION, Slices
-from ..verdict import StageResult, not_checked, stage_result
+from ..verdict import FAILED, StageResult, not_checked, stage_result
 from .stage import ORT_CPU, ORT_CUDA, ORT_TENSORRT, ROWS, Stage
 
 if TYPE_CHECKING:
     from ..localize import Location
+    from ..own_choices import OwnChoices
 
 Pairs = Callable[[], Iterator[tuple[Case, Reference]]]
 # Failures of a whole: no single case and no place in the graph shows them.
@@ -123,6 +125,17 @@ class StageJudge:
         lost = [(ORDINARY, one) for one in self.slices.lost(self.allowed)]
         unchecked = [*self.slices.never_compared(), *without]
         return stage_result(self.stage, [*self._found, *lost], self.slices.left_out(), unchecked=unchecked)
+
+    def judged_again(
+        self, result: StageResult, graph: Path, own_choices: Callable[[], OwnChoices] | None
+    ) -> StageResult:
+        """Return the result, of a stage that failed that with the choices of its graph.
+
+        ``own_choices`` is called for the first stage that failed; None leaves every result as it is.
+        """
+        if result.status != FAILED or own_choices is None:
+            return result
+        return own_choices().judged(result, graph, self.runtime.run, declared=self.declared, io=self.io)
 
     def rows(self, pairs: Iterable[tuple[Case, Reference]]) -> list[StageResult]:
         """Compare the rows of a batch: one stage, or none if the runtime did not load."""

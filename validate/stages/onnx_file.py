@@ -17,7 +17,7 @@ from ..cases import Case
 from ..localize.between_runtimes import locate_node
 from ..localize.location import Location
 from ..metrics import Reference
-from ..verdict import FAILED, StageResult
+from ..verdict import StageResult
 from .judge import Pairs, StageJudge, with_place
 from .ort_process import start
 from .stage import Stage
@@ -89,11 +89,7 @@ class FileStages:
         """
         results: list[StageResult] = []
         for stage, judge in self._judges.items():
-            result = judge.result()
-            if result.status == FAILED and own_choices is not None:
-                graph = self._graphs[stage]
-                run = judge.runtime.run
-                result = own_choices().judged(result, graph.path, run, declared=graph.declared, io=graph.io)
+            result = judge.judged_again(judge.result(), self._graphs[stage].path, own_choices)
             # a nudge of the inputs stands for roundings of float32 alone: below it, every node would be wrong
             if stage.precision == FP32 and not any(earlier.status == "failed" for earlier in results):
                 result = with_place(result, functools.partial(self._locate, stage, pairs))

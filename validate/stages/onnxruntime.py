@@ -41,7 +41,7 @@ def judge_graphs(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None
         ]
         again = _own_choices(bundle, pairs, stack, max_error)
         written, *run = (
-            _judged_again(judge, result, bundle, again)
+            judge.judged_again(result, bundle.model_path, again)
             for judge, result in zip(judges, judge_stages(judges, pairs()), strict=True)
         )
         if bundle.precision == FP32 and written.status != "failed":
@@ -51,11 +51,12 @@ def judge_graphs(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None
         lower: list[StageResult] = []
         for precision in bundle.precisions:
             for stage in lower_stages(precision):
-                with start(stage, bundle.path / bundle.graphs[precision]) as runtime:
+                graph = bundle.path / bundle.graphs[precision]
+                with start(stage, graph) as runtime:
                     outputs, io = bundle.outputs_of(precision), bundle.io(precision)
                     one = StageJudge(stage, runtime, max_error, outputs, io=io)
-                    found = judge_stages([one], pairs())
-                    lower += (with_advice(_judged_again(one, result, bundle, again)) for result in found)
+                    (result,) = judge_stages([one], pairs())
+                    lower.append(with_advice(one.judged_again(result, graph, again)))
     return [written, *run, *lower, *rows]
 
 
@@ -73,16 +74,6 @@ def _own_choices(
         return stack.enter_context(bundle_choices(bundle, pairs(), max_error))
 
     return begin
-
-
-def _judged_again(
-    judge: StageJudge, result: StageResult, bundle: Bundle, own_choices: Callable[[], OwnChoices] | None
-) -> StageResult:
-    """Return the result, of a stage that failed that with the choices of its graph."""
-    if result.status != "failed" or own_choices is None:
-        return result
-    graph = bundle.path / bundle.graphs[result.stage.precision]
-    return own_choices().judged(result, graph, judge.runtime.run, declared=judge.declared, io=judge.io)
 
 
 def judge_tuned(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None) -> list[StageResult]:
