@@ -51,7 +51,7 @@ def _names(_context: click.Context, _option: click.Parameter, texts: tuple[str, 
     type=click.IntRange(min=1),
     default=6,
     show_default=True,
-    help="Turns that this time is cut into; more give surer comparisons on a machine that is not quiet.",
+    help="Turns that each of these times is cut into; more give surer comparisons on a machine that is not quiet.",
 )
 @require_option
 @output_options

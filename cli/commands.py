@@ -91,7 +91,7 @@ class LazyGroup(click.Group):
 @verbose_option
 @debug_option
 def group() -> None:
-    """Take vision attention models from PyTorch to ONNX, and prove that nothing changed on the way.
+    """Take vision models with attention from PyTorch to ONNX and TensorRT, and prove that nothing changed on the way.
 
     \b
     attn2trt deploy resnet50+cbam            a backbone with a block, into a checked bundle

@@ -49,7 +49,7 @@ def _plot(_context: click.Context, _option: click.Parameter, path: Path | None) 
     help="What runs it: ONNX Runtime on the CPU, or the GPU with the plan of a bundle.",
 )
 @click.option(
-    "--precision", metavar="NAME", help=f"The plan's, with tensorrt: {', '.join(PRECISIONS)} (default: {FP32})."
+    "--precision", metavar="NAME", help=f"With tensorrt, the plan's: {', '.join(PRECISIONS)} (default: {FP32})."
 )
 @click.option(
     "--backbone",

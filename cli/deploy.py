@@ -13,6 +13,7 @@ from ..modules.target import file_name
 from .formats import Formats, format_option
 from .options import (
     against_option,
+    capabilities_option,
     deploy_options,
     export_options,
     float32_truth_option,
@@ -30,6 +31,7 @@ from .summary import bundle_lines, exit_code, next_lines
 @click.command("deploy")
 @targets_options
 @export_options
+@capabilities_option
 @click.option("-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Targets at a time (default: the cores).")
 @click.option("--inputs", type=IMAGES, metavar="DIR", help="Photographs to judge on, beside the seeded cases.")
 @against_option

@@ -18,12 +18,14 @@ from .summary import bundle_lines
 def command(target: str, as_json: bool, **options: Any) -> None:
     """Export TARGET to a bundle whose numbers are not checked.
 
-    Only the graph's contract is checked: names, types, dynamic dimensions, opset.
+    Only the graph's contract is checked: names, types, dynamic dimensions, opset. No plan is built.
     """
+    from ..engines.tensorrt.targets import NONE
     from ..workflows.deploy import deploy
 
     with stages() as progress:
-        bundle = deploy(target, progress=progress, **deploy_options({**options, "verdict": False}))
+        keywords = deploy_options({**options, "verdict": False})
+        bundle = deploy(target, progress=progress, capabilities=NONE, **keywords)
     if as_json:
         print_json({"path": str(bundle.path), "reused": bundle.reused, **bundle.manifest})
         return

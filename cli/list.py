@@ -31,7 +31,7 @@ WHOLE = 1 << 16  # a width in which no line is folded
     "--supports",
     type=click.Choice(["dynamic", "batch", "height", "width"]),
     multiple=True,
-    help="Only what this axis may be dynamic for; dynamic: height and width.",
+    help="Only those for which this axis may vary; dynamic: height and width both.",
 )
 @output_options
 def command(kind: str | None, supports: tuple[str, ...], as_json: bool) -> None:

@@ -176,7 +176,6 @@ def export_options(command: Command) -> Command:
         click.option("--opset", type=click.IntRange(min=1), default=17, show_default=True, help="ONNX opset."),
         precision_options,
         preprocessing_option,
-        capabilities_option,
         click.option("--force", is_flag=True, help="Rebuild, even if the bundle is there and unchanged."),
         click.option(
             "--time-limit",

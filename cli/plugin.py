@@ -39,7 +39,8 @@ def command(
 ) -> None:
     """Compile the channel gate's TensorRT plugin.
 
-    One node for squeeze, gate, scale, add and ReLU, which reads the map once. The library is for the TensorRT whose
+    A channel gate, as SE and ECA have, scales each channel of a map by a number that is made of the map. The plugin is
+    one node for squeeze, gate, scale, add and ReLU, which reads the map once. The library is for the TensorRT whose
     headers are given: IPluginV2DynamicExt for 8.6, IPluginV3 from 10 on. No GPU is needed, and none has run it yet:
     what is built is no pass.
 

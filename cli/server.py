@@ -27,11 +27,13 @@ def server_options(command: Command) -> Command:
             help="Judge a server instead of this machine: grpc://host:port or http://host:port, /model behind it.",
         ),
         click.option("--model", metavar="NAME", help="The server's model (default: every one that serves BUNDLE)."),
-        click.option("--model-version", type=click.IntRange(min=1), metavar="N", help="Its version (default: all)."),
+        click.option(
+            "--model-version", type=click.IntRange(min=1), metavar="N", help="The model's version (default: all)."
+        ),
         click.option(
             "--precision",
             type=click.Choice([*PRECISIONS]),
-            help="Of the model's graph, if the server does not say which file it serves (default: fp32).",
+            help="Precision of the model's graph, if the server does not say which file it serves (default: fp32).",
         ),
         click.option(
             "--server-timeout",

@@ -28,7 +28,7 @@ from .parameters import PATH, Number
     type=click.IntRange(min=0),
     default=2,
     show_default=True,
-    help="How often a job is run again whose process was killed or whose node was lost.",
+    help="How often to run a job again if its process was killed or its node was lost.",
 )
 @click.option(
     "--patience",
@@ -46,7 +46,7 @@ def command(file: Path, as_csv: bool, as_json: bool, **options: Any) -> int:
     """Run a matrix of commands that FILE describes.
 
     FILE is TOML: the verbs (deploy, compile, benchmark …), the targets, and what varies. Every job is a command of its
-    own. A job that fails keeps no other from being run.
+    own. A job that fails does not stop the others.
 
     The results are in DIR, each whole as soon as it is there: an interrupted sweep goes on with --resume.
     """

@@ -35,7 +35,9 @@ LABELS = "a text file, one class a line"
     show_default=True,
     help="auto: TensorRT for a precision with plans, else ONNX Runtime. python: ONNX Runtime in a model.py.",
 )
-@click.option("--tensorrt", metavar="VERSION", help="The TensorRT of that Triton, if there are plans of several.")
+@click.option(
+    "--tensorrt", metavar="VERSION", help="The TensorRT version of that Triton, if there are plans of several."
+)
 @click.option(
     "--as",
     "layout",
@@ -45,7 +47,11 @@ LABELS = "a text file, one class a line"
     help="Several precisions as models of their own, or as versions 1, 2, … of one model.",
 )
 @click.option(
-    "--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto", show_default=True, help="Of graphs."
+    "--device",
+    type=click.Choice(["auto", "cpu", "gpu"]),
+    default="auto",
+    show_default=True,
+    help="Where ONNX Runtime runs a graph.",
 )
 @click.option("--instances", type=click.IntRange(min=1), metavar="N", help="Instances per device (default: Triton's).")
 @click.option("--no-batching", is_flag=True, help="Never put requests together: clients send the batch themselves.")

@@ -49,7 +49,7 @@ ORT_CPU = "ort-cpu"
     "--minutes",
     type=Number(),
     metavar="N",
-    help="With TensorRT: no candidate is built so long after the plain plan is there (default: no limit).",
+    help="With TensorRT: build no candidate later than so many minutes after the plain plan (default: no limit).",
 )
 @click.option(
     "--jobs", type=click.IntRange(min=1), metavar="N", help="With TensorRT: builds at once (default: half the cores)."

@@ -10,12 +10,8 @@ from .equal_scores import ranked_in_order
 
 # (name of the operator, lowest and highest value of its result)
 Seen = Callable[[str, float, float], None]
-
-
 # (operator, its arguments, its keyword arguments) -> its result
 Call = Callable[[Any, Any, Any], Any]
-
-
 # The largest finite number of float32.
 FLOAT32_MAX = float.fromhex("0x1.fffffep+127")
 
@@ -65,10 +61,7 @@ def float64_mode(
 
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             kwargs = kwargs or {}
-            if func is torch.ops.aten.copy_.default and _overlap(args[0], args[1]):
-                raise Overlap
-            if func is torch.ops.aten.native_batch_norm.default and _trains(args[0], *args[3:6]):
-                raise BatchStatistics
+            _require_one_answer(func, args)
             if widening is not None:
                 args, kwargs = widening.arguments(func, args, kwargs)
             result = ranked_in_order(func, args, kwargs)
@@ -83,6 +76,16 @@ def float64_mode(
             return result
 
     return Float64()  # type: ignore[no-untyped-call]
+
+
+def _require_one_answer(func: Any, args: Any) -> None:
+    """Raise Overlap or BatchStatistics for an operator whose result is no truth."""
+    import torch
+
+    if func is torch.ops.aten.copy_.default and _overlap(args[0], args[1]):
+        raise Overlap
+    if func is torch.ops.aten.native_batch_norm.default and _trains(args[0], *args[3:6]):
+        raise BatchStatistics
 
 
 class _Widening:

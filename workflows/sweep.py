@@ -112,7 +112,7 @@ def sweep(
     force: bool = False,
     progress: Callable[[Progress], object] | None = None,
 ) -> Sweep:
-    """Run every job of a sweep; a job that fails keeps no other from being run.
+    """Run every job of a sweep; a job that fails does not stop the others.
 
     Failed jobs do not raise: ``sweep(...)`` is then false, and its rows say why.
 
