@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     import onnx
 
 TIMEOUT_SECONDS = 900
-
-
 # What a child says last if the machine was at fault, beside a lack of memory.
 _SHORTAGES = ("No space left", "Disk quota")
 

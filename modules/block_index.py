@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 OptionValue = int | float | bool | str | None
-
-
 ALL_AXES = ("batch", "height", "width")
 
 

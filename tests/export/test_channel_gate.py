@@ -24,8 +24,6 @@ KERNELS = {"w": numbers(4, 16, 1, 1), "b": numbers(4), "v": numbers(16, 4, 1, 1)
 AXES = {"axes": np.array([2, 3])}
 HARD = "HardSigmoid <alpha: float = 0.16666667, beta: float = 0.5> (o)"
 SIGMOID = "Sigmoid (o)"
-
-
 TEXT_TYPES = {"float32": "float", "float16": "float16", "int64": "int64"}
 
 

@@ -25,8 +25,6 @@ REFUSED = "castLayer.cpp::validate: Assertion !mOutputTypes.at(0).hasValue() || 
 COMPARISONS = ("Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "IsNaN", "IsInf", "Not", "And", "Or")
 # nodes that become two layers, the first one's output unnamed
 PAIRS = {"HardSwish": ("ACTIVATION", "ELEMENTWISE"), "Softmax": ("SHUFFLE", "OTHER"), "Clip": ("ELEMENTWISE",) * 2}
-
-
 # the inputs that these nodes take as shapes
 TAKE_SIZES: dict[str, Sequence[int]] = {
     **dict.fromkeys(["Reshape", "Expand", "Tile", "Pad", "Split", "Squeeze", "Unsqueeze", "TopK"], (1,)),
