@@ -62,6 +62,7 @@ def command(
               py:package.module:factory        the same by its import name
               resnet50+mynet.py:Gate@layer4    your own block in a backbone
               torchvision:NAME                 a model of a library, also transformers:NAME, ultralytics:NAME
+              net.pt2                          a program that torch.export.save wrote; with --trust
               onnx:model.onnx, model.onnx      an ONNX file that something else wrote
     """
     wanted = Formats(formats, as_json=as_json)

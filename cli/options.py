@@ -84,6 +84,15 @@ def module_options(command: Command) -> Command:
     return stack(command, shape_options, weight_options)
 
 
+def trust_option(command: Command) -> Command:
+    """The consent to run what a file holds."""
+    return click.option(
+        "--trust",
+        is_flag=True,
+        help="Read what runs code of its author: ultralytics:best.pt, net.pt2, or the TensorRT plan of check.",
+    )(command)
+
+
 def weight_options(command: Command) -> Command:
     """The source of the weights."""
     return stack(
@@ -95,11 +104,7 @@ def weight_options(command: Command) -> Command:
             help="Weights: safetensors (an index for shards), weights-only PyTorch, or hf-hub:owner/name.",
         ),
         click.option("--pretrained", is_flag=True, help="The backbone's published weights."),
-        click.option(
-            "--trust",
-            is_flag=True,
-            help="Read what runs code of its author: a pickle, as ultralytics:best.pt, or the TensorRT plan of check.",
-        ),
+        trust_option,
         click.option(
             "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of random weights."
         ),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import output_options, shape_options
+from .options import output_options, shape_options, trust_option
 from .output import print_json, print_rich, stages
 
 if TYPE_CHECKING:
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 @click.command("show")
 @click.argument("target")
 @shape_options
+@trust_option
 @output_options
-def command(target: str, shapes: tuple[str, ...], dynamic: str | None, as_json: bool) -> None:
+def command(target: str, shapes: tuple[str, ...], dynamic: str | None, trust: bool, as_json: bool) -> None:
     """Show the cost, insertion points, options and shapes of TARGET.
 
     The cost is parameters and multiply-accumulates. Nothing is written.
@@ -30,7 +31,7 @@ def command(target: str, shapes: tuple[str, ...], dynamic: str | None, as_json: 
 
     with stages() as progress:
         progress("running the target on shapes alone")
-        found = describe(target, shapes=shapes, dynamic=dynamic)
+        found = describe(target, shapes=shapes, dynamic=dynamic, trust=trust)
     if as_json:
         print_json(asdict(found))
     else:

@@ -24,6 +24,9 @@ from .user_code import make
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from .own_module import Forward
+    from .shapes import Shape
+
 # enough images that a new one differs little from them, each small, since float64 convolutions are slow on a CPU
 CALIBRATION_BATCH, CALIBRATION_SIZE = 8, 72
 FEW = 2  # images of whatever size was asked for
@@ -187,6 +190,10 @@ class UserModule(Recipe):
         require(PYTORCH)
         with seeded(self.seed):
             return make(self.name)
+
+    def example(self, _: Forward) -> list[Shape]:
+        """The inputs at which it is traced if no shape is given; none if nobody says."""
+        return []
 
     def structure(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> tuple[nn.Module, list[nn.Module]]:
         return self.make(), []

@@ -20,10 +20,11 @@ from .backbones import timm
 from .block_index import ALL_AXES, BlockInfo, block_info, block_names
 from .checkpoint import locate, sha256, split
 from .dynamic import Ranges
-from .grammar import Parsed, Part, parse
+from .grammar import Parsed, Part, is_program, parse
 from .libraries import index as libraries
 from .own_module import Forward
 from .packages import PYTORCH, require
+from .program_file import ProgramModule
 from .shapes import Shape, named, parse_shapes
 from .target import Target
 
@@ -60,7 +61,7 @@ def build(
     path = None if checkpoint is None else locate(checkpoint)
     if parsed.base.is_user_code:
         _check_user_target(parsed, spec, pretrained)
-        return building.UserModule(parsed.base.name, seed=seed, checkpoint=path).build((), {})
+        return _own(parsed.base, seed, path, trust=trust).build((), {})
     return resolve(spec, shapes=shapes, seed=seed, pretrained=pretrained, checkpoint=path, trust=trust).build()
 
 
@@ -88,7 +89,7 @@ class Asked:
         pretrained: Take the backbone's published weights.
         checkpoint: A file, ``FILE#entry`` for one of its sets of weights, or ``hf-hub:owner/name``.
         any_batch: Have the default batch apply, as ``default_batch.plans`` says.
-        trust: Let a library read a pickle, which runs its author's code.
+        trust: Let a pickle be read, a library's or in a program of torch.export, which runs its author's code.
     """
 
     spec: str
@@ -184,7 +185,7 @@ def _target(found: Plan, spec: str, weights: str, digest: str) -> Target:
 
 def _user_plan(asked: Asked) -> Plan:
     _check_user_target(asked.parsed, asked.spec, asked.pretrained)
-    own = building.UserModule(asked.parsed.base.name, seed=asked.seed, checkpoint=asked.path)
+    own = _own(asked.parsed.base, asked.seed, asked.path, trust=asked.trust)
     planned = default_batch.plans(_user_shapes(own, asked.given), asked.dynamic, fixed=True, any_batch=asked.any_batch)
     return _first(Plan(asked.parsed, own, inputs, axes, {"source": own.name}) for inputs, axes in planned)
 
@@ -263,8 +264,15 @@ def _first(plans: Iterator[Plan]) -> Plan:
     return replace(first, fallbacks=tuple(others))
 
 
+def _own(base: Part, seed: int, checkpoint: Path | None, *, trust: bool) -> building.UserModule:
+    if is_program(base.name):
+        return ProgramModule(base.name, seed=seed, checkpoint=checkpoint, trust=trust)
+    return building.UserModule(base.name, seed=seed, checkpoint=checkpoint)
+
+
 def _user_shapes(recipe: building.UserModule, given: Sequence[Shape]) -> list[Shape]:
     forward = Forward.of(recipe.make())
+    given = given or recipe.example(forward)
     if not given:
         first = forward.positional(1)[0]
         raise InputError(

@@ -62,12 +62,12 @@ class Description:
     steps: tuple[Step, ...] = ()
 
 
-def describe(spec: str, *, shapes: Sequence[str] = (), dynamic: str | None = None) -> Description:
-    """Describe a TARGET; raises what ``catalog.resolve`` and its ``build`` raise."""
+def describe(spec: str, *, shapes: Sequence[str] = (), dynamic: str | None = None, trust: bool = False) -> Description:
+    """Describe a TARGET; arguments and errors are those of ``catalog.resolve`` and its ``build``."""
     require(PYTORCH)
     from .metering import meter, parameters
 
-    found = catalog.read(spec, shapes=shapes, dynamic=dynamic)
+    found = catalog.read(spec, shapes=shapes, dynamic=dynamic, trust=trust)
     example = _one_image(found)
     module, added = found.recipe.structure(found.inputs, found.axes)
     metered = meter(module, example)
@@ -80,7 +80,7 @@ def describe(spec: str, *, shapes: Sequence[str] = (), dynamic: str | None = Non
     infos = [block_info(part.name) for part in parsed.insertions if not part.is_user_code]
     plain = None
     if parsed.insertions:
-        bare = catalog.read(parsed.base.without_places, shapes=shapes, dynamic=dynamic)
+        bare = catalog.read(parsed.base.without_places, shapes=shapes, dynamic=dynamic, trust=trust)
         plain = meter(bare.recipe.structure(bare.inputs, bare.axes)[0], example).cost
     is_block = parsed.base.name in block_names()
     if is_block:

@@ -1,8 +1,8 @@
 """The TARGET grammar: ``BASE[:options][+BLOCK[:options][@place,place]]…`` as plain data.
 
-BASE is a block, a backbone, ``LIBRARY:NAME``, ``file.py``, ``file.py:factory`` or ``py:package.module:factory``; BLOCK
-is a block, ``file.py:Class`` or ``py:package.module:Class``. A place is ``stageN``, a module path, or a glob over
-module paths.
+BASE is a block, a backbone, ``LIBRARY:NAME``, ``file.py``, ``file.py:factory``, ``py:package.module:factory`` or
+``file.pt2``; BLOCK is a block, ``file.py:Class`` or ``py:package.module:Class``. A place is ``stageN``, a module path,
+or a glob over module paths.
 A backbone's options choose feature maps for outputs, ``resnet50:features_only=true,out_indices=2/3/4``, or are keyword
 arguments of timm's, ``resnet50:num_classes=10``. Those of a library's model are what the library takes:
 ``torchvision:deeplabv3_resnet50:num_classes=4``.
@@ -32,8 +32,8 @@ class Part:
 
     @property
     def is_user_code(self) -> bool:
-        """Return True for ``py:package.module:attribute`` and ``file.py``."""
-        return self.name.startswith("py:") or is_file(self.name)
+        """Return True for ``py:package.module:attribute``, ``file.py`` and ``file.pt2``."""
+        return self.name.startswith("py:") or is_file(self.name) or is_program(self.name)
 
     @property
     def library(self) -> str:
@@ -84,12 +84,18 @@ def onnx_path(spec: str) -> Path | None:
 
 def is_folder_path(spec: str) -> bool:
     """Return True for what looks like the path of a folder: it has a slash, which is not in an option or a file."""
-    return "/" in spec and ":" not in spec and not is_file(spec) and onnx_path(spec) is None
+    names_file = is_file(spec) or is_program(spec) or onnx_path(spec) is not None
+    return "/" in spec and ":" not in spec and not names_file
 
 
 def is_file(name: str) -> bool:
     """Return True for the name of a Python file, with an attribute behind it or not."""
     return name.partition(":")[0].endswith(".py")
+
+
+def is_program(name: str) -> bool:
+    """Return True for the name of a program that torch.export saved."""
+    return name.endswith(".pt2")
 
 
 def _part(text: str, spec: str) -> Part:

@@ -14,6 +14,7 @@ from .default_batch import plans
 from .dynamic import Ranges
 from .shapes import Shape, layouts_of, named, parse_shapes, with_layouts
 from .target import Target
+from .traceable import accept_eval
 from .user_line import definition_line
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def _of_module(
     def ready() -> nn.Module:
         from .copying import copy_module
 
-        copied = copy_module(module).eval()
+        copied = accept_eval(copy_module(module)).eval()
         check_runs(copied, inputs, axes)
         return copied
 

@@ -54,5 +54,5 @@ class Target:
 
 def file_name(target: str) -> str:
     """Return a target's name with every character replaced that a folder name should not hold."""
-    name = re.sub(r"\.py(?=[:+@]|$)|^onnx:|\.onnx$", "", target)
+    name = re.sub(r"\.py(?=[:+@]|$)|^onnx:|\.(onnx|pt2)$", "", target)
     return re.sub(r"[^A-Za-z0-9_.+=,@-]+", "-", name).strip("-.") or "model"

@@ -1,4 +1,4 @@
-"""Modules that cannot be traced: TorchScript, programs of torch.export, and weights made for inference alone."""
+"""Modules that cannot be traced, TorchScript and weights made for inference alone, and programs of torch.export."""
 
 from __future__ import annotations
 
@@ -22,14 +22,23 @@ def check_traceable(module: nn.Module, line: str = "") -> None:
                 f"received a TorchScript module{place}{at}, made of {part.original_name}; expected Python; give the "
                 f"nn.Module {part.original_name} itself, not what torch.jit.script, trace or load returned"
             )
-        if isinstance(part, torch.fx.GraphModule) and "eval" in vars(part):
-            raise ModuleRefused(
-                f"received the module of a torch.export program{place}{at}; expected Python; give the nn.Module that "
-                "was exported"
-            )
         for name, tensor in (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)):
             if tensor.is_inference():
                 raise ModuleRefused(
                     f"received {f'{path}.{name}'.lstrip('.')}, which was made in torch.inference_mode(){at}; expected "
                     "weights that can be traced; make the module outside of that block"
                 )
+
+
+def accept_eval(module: nn.Module) -> nn.Module:
+    """Return ``module``, whose programs of torch.export now take ``eval()``.
+
+    Such a program refuses it, since it stays in the mode in which it was exported.
+    """
+    import torch
+
+    for part in module.modules():
+        if isinstance(part, torch.fx.GraphModule):
+            for name in ("train", "eval"):
+                vars(part).pop(name, None)
+    return module

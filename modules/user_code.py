@@ -16,7 +16,7 @@ from ..core.processes import leave_if_copy, note
 from ..errors import Attn2trtError, InputError, ModuleRefused
 from .block_index import nearest, one_of
 from .grammar import is_file
-from .traceable import check_traceable
+from .traceable import accept_eval, check_traceable
 from .user_file import find_file, folder_last, load_file, only_block, whole_model
 from .user_line import return_line
 
@@ -79,7 +79,7 @@ def make(name: str) -> nn.Module:
     if isinstance(found, nn.Module):
         check_traceable(found)
         with _one_line(f"copy {name}", name):
-            return copy_module(found)
+            return accept_eval(copy_module(found))
     if not callable(found):
         raise InputError(
             f"received {name!r}, a {type(found).__name__}; expected a callable that returns a torch.nn.Module; "
@@ -132,7 +132,7 @@ def _module(made: Any, name: str) -> nn.Module:
         raise InputError(
             f"received {type(made).__name__} from {name!r}; expected a torch.nn.Module; return the module itself"
         )
-    return made
+    return accept_eval(made)
 
 
 def _unbound(found: Callable[..., Any], *values: Any, **options: Any) -> list[str]:

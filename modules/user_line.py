@@ -14,7 +14,8 @@ from types import FrameType
 from typing import Any
 
 _ROOT = Path(__file__).parent.parent
-_OURS = (_ROOT / "export", _ROOT / "validate", _ROOT / "modules")
+_CALLERS = _ROOT / "workflows"
+_OURS = (_ROOT / "export", _ROOT / "validate", _ROOT / "modules", _CALLERS)
 _DEPLOYED = (_ROOT / "modules" / "blocks", _ROOT / "modules" / "backbones")  # as a user's own module is
 _EXPORTERS = tuple(_ROOT / "export" / "trace" / name for name in ("tracing.py", "exporter.py"))
 _STANDARD = Path(os.__file__).parent
@@ -52,12 +53,12 @@ def line_of_error(error: BaseException) -> str:
 def line_of(stack: Iterable[tuple[str, int]]) -> str:
     """Return the first of these (file, line) that is the user's, as file:line and its text; "" if there is none.
 
-    Nothing between an exporter and torch is a line of the user's, so that the search ends at the exporter.
+    Nothing between an exporter and torch is a line of the user's, nor is what called a workflow: the search ends there.
     """
     for name, number in stack:
         if is_users(name):
             return describe(name, number)
-        if Path(name) in _EXPORTERS:
+        if Path(name) in _EXPORTERS or _CALLERS in Path(name).parents:
             return ""
     return ""
 

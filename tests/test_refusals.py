@@ -142,10 +142,6 @@ def scripted_inside() -> nn.Module:
     return nn.Sequential(nn.ReLU(), torch.jit.script(nn.Conv2d(4, 4, 1)))
 
 
-def exported() -> nn.Module:
-    return torch.export.export(nn.Conv2d(4, 4, 1), (IMAGE,)).module()
-
-
 def for_inference() -> nn.Module:
     with torch.inference_mode():
         module = nn.Conv2d(4, 4, 1)
@@ -156,7 +152,6 @@ FACTORIES = {
     scripted: "TorchScript module at .*made of Recurrent.*give the nn.Module Recurrent itself",
     traced: "TorchScript module at .*made of Conv2d.*give the nn.Module Conv2d itself",
     scripted_inside: "TorchScript module in 1 at .*give the nn.Module Conv2d itself",
-    exported: "the module of a torch.export program at .*give the nn.Module that was exported",
     for_inference: r"received weight, which was made in torch.inference_mode\(\) at .*outside of that block",
 }
 

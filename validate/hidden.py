@@ -92,12 +92,13 @@ class Hidden:
         ]
 
     def _still_gates(self) -> list[str]:
-        return [
+        found = Counter(
             f"{path or 'the model'}: the {operator.strip('_')} gives {(low + high) / 2:.3g} in every case, "
             "so what it is computed from was not checked"
             for (path, operator, _), (low, high) in self.gates.items()
             if high - low < STILL
-        ]
+        )
+        return [line if calls == 1 else f"{line} ({calls} calls)" for line, calls in found.items()]
 
 
 def _not_finite(module: nn.Module) -> list[str]:

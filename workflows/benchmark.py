@@ -192,7 +192,7 @@ def _from_target(request: _Request, folder: Path) -> _Models:
         found.append(plain)
     for variant, runtimes in zip(found, (names, of_backbone(names)), strict=False):
         graph, place = variant.made.graph.path, exporter.folder / variant.name
-        variant.runners = ModuleRunners(variant, graph, place, progress, weights.seed).runners(runtimes)
+        variant.runners = ModuleRunners(variant, graph, place, progress, weights).runners(runtimes)
     return _Models(request.target, "", found)
 
 

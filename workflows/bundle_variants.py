@@ -135,11 +135,11 @@ def _rebuilt(
     variant = Variant(TARGET, built.target.inputs, built.target.axes, built=built)
     place = folder / TARGET
     place.mkdir()
-    variant.runners = ModuleRunners(variant, bundle.model_path, place, progress, weights.seed).runners(runtimes)
+    variant.runners = ModuleRunners(variant, bundle.model_path, place, progress, weights).runners(runtimes)
     exporter = Exporter(folder, built.graph.opset, progress)
     plain = export_backbone(bundle.name, built.target, weights, exporter) if backbone else None
     if plain is None:
         return [variant]
     graph, place = plain.made.graph.path, exporter.folder / plain.name
-    plain.runners = ModuleRunners(plain, graph, place, progress, weights.seed).runners(of_backbone(runtimes))
+    plain.runners = ModuleRunners(plain, graph, place, progress, weights).runners(of_backbone(runtimes))
     return [variant, plain]

@@ -27,7 +27,8 @@ class Weights:
         seed: Draws random weights, and the inputs that a verdict is made on.
         pretrained: Take the backbone's published weights.
         checkpoint: A file, ``FILE#entry`` for one of its sets of weights, or ``hf-hub:owner/name``.
-        trust: Read a target that is a pickle, as ``ultralytics:best.pt``: whatever code its author put into it runs.
+        trust: Read a target that is a pickle, as ``ultralytics:best.pt``, or may hold one, as ``net.pt2``: whatever
+            code its author put into it runs.
     """
 
     seed: int = 0

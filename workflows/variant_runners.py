@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from ..engines.tensorrt.here import why_no_flavour
 from ..engines.timing.runners import Runner, TorchRunner
 from ..engines.timing.runtimes import RUNTIMES, GraphRuntime, ModuleRuntime, PlanRuntime
 from ..errors import Attn2trtError
+from .options import Weights
 from .variants import Built, Variant, shape_texts
 
 NO_TUNED_GRAPH = "no tuned graph; attn2trt tune writes one into a bundle"
@@ -28,7 +29,7 @@ class ModuleRunners:
         graph: Its graph.
         folder: An existing folder.
         progress: Called before an export that takes time.
-        seed: That of the module's structure.
+        source: The source of the module's weights.
         why_not_built: The reason for each runtime that needs the module, if the variant was not built here.
     """
 
@@ -36,7 +37,7 @@ class ModuleRunners:
     graph: Path
     folder: Path
     progress: Progress
-    seed: int = 0
+    source: Weights = field(default_factory=Weights)
     why_not_built: str = ""
 
     def runners(self, runtimes: Sequence[str]) -> dict[str, Runner | str]:
@@ -57,7 +58,9 @@ class ModuleRunners:
 
     def _module(self, built: Built, runtime: ModuleRuntime) -> TorchRunner:
         shapes = tuple(shape_texts(built.target.inputs, built.target.sizes()))
-        return TorchRunner(built.target.name, shapes, self.seed, self._weights, built.output_names, **runtime._asdict())
+        seed, trust = self.source.seed, self.source.trust
+        how = runtime._asdict()
+        return TorchRunner(built.target.name, shapes, seed, self._weights, built.output_names, trust=trust, **how)
 
     @cached_property
     def _weights(self) -> Path:

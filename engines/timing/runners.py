@@ -62,6 +62,7 @@ class TorchRunner(Runner):
         seed: That of the random parts of the module's structure.
         weights: The file that ``save_weights`` wrote.
         output_names: Those of the graph.
+        trust: The target may be a file that runs code of its author when it is read.
         compiled: Run it through torch.compile.
         on_gpu: Run it on the GPU.
         half: Compute in float16, maps channels last.
@@ -74,6 +75,7 @@ class TorchRunner(Runner):
     seed: int
     weights: Path
     output_names: tuple[str, ...]
+    trust: bool = False
     compiled: bool = False
     on_gpu: bool = False
     half: bool = False
@@ -85,7 +87,7 @@ class TorchRunner(Runner):
         from ..torch_runtime import TorchRuntime, load_weights, set_threads
 
         set_threads(threads)
-        plan = catalog.read(self.spec, shapes=self.shapes, seed=self.seed)
+        plan = catalog.read(self.spec, shapes=self.shapes, seed=self.seed, trust=self.trust)
         # Without its weights a module is there in a fraction of the time.
         module, _ = plan.recipe.structure(plan.inputs, plan.axes)
         load_weights(module, Path(self.weights))

@@ -40,7 +40,7 @@ def _require_no_path(name: str) -> None:
     elif Path(name).suffix in WEIGHTS:
         kind, fix = "a file of weights", f"name the module that they are for, and add --checkpoint {name}"
     else:
-        kind, fix = "a file without .py or .onnx at its end", "name the file that holds the module, as net.py:Net"
+        kind, fix = "a file without .py, .pt2 or .onnx at its end", "name the file that holds the module, as net.py:Net"
     raise InputError(
         f"received target {name!r}, {kind}; expected a block, a backbone, a Python file or an ONNX file; {fix}"
     )

@@ -204,7 +204,7 @@ def test_a_file_that_has_changed_is_run_again() -> None:
     ("name", "words"),
     [
         ("best.pt", "a file of weights; expected .*; name the module that they are for, and add --checkpoint best.pt"),
-        ("notes.txt", "a file without .py or .onnx at its end; expected .*; name the file that holds the module"),
+        ("notes.txt", "a file without .py, .pt2 or .onnx at its end; expected .*; name the file that holds the module"),
         ("nets", "a folder; expected .*; name the file that holds the module, as nets/net.py"),
     ],
 )

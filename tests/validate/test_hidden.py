@@ -54,6 +54,13 @@ def test_a_gate_that_never_moves_is_named_with_its_module() -> None:
     assert found[1].startswith("gate.0.weight is all zeros")
 
 
+def test_calls_of_one_gate_that_never_move_are_counted_in_one_line() -> None:
+    gate = nn.Sigmoid()
+    module = nn.Sequential(nn.Conv2d(4, 4, 1), gate, nn.Threshold(9.0, 0.0), gate, nn.Threshold(9.0, 0.0), gate)
+    line = "1: the sigmoid gives 0.5 in every case, so what it is computed from was not checked (2 calls)"
+    assert line in findings(module)
+
+
 def test_a_branch_that_is_multiplied_by_zero_is_named() -> None:
     module = trained()
     nn.init.zeros_(module.gamma)

@@ -1,0 +1,64 @@
+"""``net.pt2``: a program that ``torch.export.save`` wrote, whose Python may be lost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..core.input_path import require_readable
+from ..errors import InputError
+from .building import UserModule, checkpoint_words
+from .checkpoint import sha256
+from .libraries.library import one_line
+from .own_module import Forward, example_shape
+from .packages import PYTORCH, require
+from .shapes import Shape
+from .traceable import accept_eval
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class ProgramModule(UserModule):
+    """The module of a saved program, whose float64 is the truth at the sizes that it was exported for."""
+
+    trust: bool = False
+
+    def make(self) -> nn.Module:
+        """The module of the program; InputError if it is not trusted, or is none."""
+        return accept_eval(self._program().module())
+
+    def example(self, forward: Forward) -> list[Shape]:
+        """The inputs that the program was exported with; none if some of them are no tensors or go by keyword."""
+        import torch
+
+        args, kwargs = self._program().example_inputs or ((), {})
+        if kwargs or not all(isinstance(value, torch.Tensor) for value in args):
+            return []
+        return [example_shape(name, value) for name, value in zip(forward.positional(len(args)), args, strict=True)]
+
+    def weights(self, digest: str) -> str:
+        """Return the origin of the weights, in words."""
+        own = f"as {Path(self.name).name} holds them, sha256 {sha256(Path(self.name).expanduser().absolute())}"
+        return checkpoint_words(self.checkpoint, digest) or own
+
+    def _program(self) -> torch.export.ExportedProgram:
+        path = require_readable(Path(self.name).expanduser(), "a program that torch.export.save wrote")
+        if not self.trust:
+            raise InputError(
+                f"received {self.name} without --trust; expected it, since a program of torch.export may hold pickles, "
+                "which run whatever code its author put into them; add --trust if you made it or trust its author"
+            )
+        require(PYTORCH)
+        import torch
+
+        try:
+            return torch.export.load(path)
+        except Exception as error:  # an archive of anybody's may be wrong in any way
+            raise InputError(
+                f"received {self.name}, which PyTorch {torch.__version__} cannot read: {one_line(error)}; expected a "
+                "program that torch.export.save wrote; save it again, with this version"
+            ) from error
