@@ -22,6 +22,7 @@ from typing import NoReturn
 
 from ..core import processes
 from ..core.fork import Fork, flush, heeded
+from ..core.idle_threads import let_threads_sleep
 from ..core.processes import Notes
 from ..errors import CheckFailed, InputError, StorageError
 from . import leftovers
@@ -168,6 +169,7 @@ def _work(run: Callable[[], NoReturn], writer: int) -> NoReturn:
     processes.report_to(writer)
     claim_stdout()
     gc.set_threshold(*COLLECT_AFTER)
+    let_threads_sleep()
     code = 0
     try:
         run()

@@ -20,6 +20,7 @@ import click
 from ..core import processes
 from ..core.channel import claim_stdout, failure, receive, send
 from ..core.command_line import CommandLine
+from ..core.idle_threads import let_threads_sleep
 from ..errors import InputError
 from .commands import group
 from .job import Job
@@ -81,6 +82,7 @@ class JobServer:
         from ..modules.packages import load
         from ..workflows.reuse import sources
 
+        let_threads_sleep()
         load()
         sources()  # known to every child then
         freeze()

@@ -7,7 +7,6 @@ not answer has not been done.
 from __future__ import annotations
 
 import logging
-import os
 import subprocess
 import tempfile
 import threading
@@ -17,7 +16,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from ..errors import Interrupted
-from . import memory, processes
+from . import idle_threads, memory, processes
 from .channel import Message, raise_failure, receive, send
 
 Self = TypeVar("Self", bound="Worker")
@@ -51,7 +50,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env={**os.environ, **memory.environment(), **(environment or {})},
+            env={**idle_threads.environment(), **memory.environment(), **(environment or {})},
         )
         log.info("%s starts in process %d; each answer may take %g s", who, self.pid, seconds)
 
