@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import json
 import os
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 from gpu_found import GPU, NO_GPU
+from stand_in_run import STAND_IN, events, folder_of, parsed
 from waiting import is_running, wait_for
 
 from attn2trt.engines.environment import ask_driver
@@ -22,7 +22,6 @@ from attn2trt.errors import MissingRequirement
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 TOOL = BENCHMARKS / "gpu_check.py"
-STAND_IN = Path(__file__).parent / "gpu_run" / "stand_in_step.py"
 MEASURED = {"model": "target", "status": "measured", "median_ms": 2.0, "p99_ms": 2.0, "on_device_ms": 1.0}
 BEHAVIOUR: dict[str, Any] = {
     "export": {"row": {"passed": True}},
@@ -56,19 +55,7 @@ def tool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (path := tmp_path / "run").mkdir()
-    (path / "behaviour.json").write_text(json.dumps(BEHAVIOUR))
-    return path
-
-
-def events(folder: Path) -> list[dict[str, Any]]:
-    file = folder / "events"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-
-
-def parsed(tool: ModuleType, folder: Path, *words: str) -> argparse.Namespace:
-    found: argparse.Namespace = tool.parse([str(folder), "--minutes", "20", *words])
-    return found
+    return folder_of(tmp_path, BEHAVIOUR)
 
 
 def test_a_whole_run_writes_results_page_and_archive_and_a_second_does_nothing(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import json
 import os
@@ -18,13 +17,13 @@ from typing import Any
 
 import pytest
 from gpu_found import GPU, NO_GPU
+from stand_in_run import STAND_IN, events, folder_of, parsed
 
 from attn2trt.engines.environment import ask_driver
 from attn2trt.errors import InputError, MissingRequirement
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 TOOL = BENCHMARKS / "gpu_tune.py"
-STAND_IN = Path(__file__).parent / "gpu_run" / "stand_in_step.py"
 DIFFERENCE = {"ms": -0.01, "low_ms": -0.012, "high_ms": -0.008, "confidence": 0.96, "rounds": 12}
 TRIAL = {"form": "pool", "kind": "mean", "count": 1, "before_ms": 0.05, "difference": DIFFERENCE, "kept": True}
 LAYER = {"name": "cast_x", "kind": "Reformat", "kernel": "", "precision": "fp32", "ms": 0.06, "least_ms": 0.036}
@@ -79,23 +78,11 @@ def tool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (path := tmp_path / "run").mkdir()
-    (path / "behaviour.json").write_text(json.dumps(BEHAVIOUR))
-    return path
+    return folder_of(tmp_path, BEHAVIOUR)
 
 
 def behave(folder: Path, **more: Any) -> None:
     (folder / "behaviour.json").write_text(json.dumps({**BEHAVIOUR, **more}))
-
-
-def events(folder: Path) -> list[dict[str, Any]]:
-    file = folder / "events"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-
-
-def parsed(tool: ModuleType, folder: Path, *words: str) -> argparse.Namespace:
-    found: argparse.Namespace = tool.parse([str(folder), "--minutes", "20", *words])
-    return found
 
 
 def names(folder: Path) -> set[str]:

@@ -6,7 +6,6 @@ which ``pip install .`` has put what it puts there.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -20,13 +19,13 @@ import prediction_bundle
 import pytest
 from base_install import Run
 from foreign_files import convolution, saved
-from onnx import numpy_helper
+from manifest_edits import list_as_it_is
 from packaging.utils import canonicalize_name
+from wrong_weights import scale
 
 import attn2trt
 from attn2trt.core.bundle import open_bundle
 from attn2trt.core.extend import extend
-from attn2trt.core.manifest import manifest_text
 from attn2trt.export.rewrites.row_column_gates import OuterProduct
 from attn2trt.modules.packages import INSTALL_EXPORT
 from attn2trt.validate.stages.stage import EXPORTED, ORT_CPU, ORT_PLAIN, WRITTEN
@@ -189,11 +188,9 @@ def test_validate_finds_the_wrong_graph_and_where(command: Run, bundle: Path) ->
     path = bundle / "model.onnx"
     model = onnx.load(path)
     weight = next(tensor for tensor in model.graph.initializer if len(tensor.dims) == 4)
-    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.01), weight.name))
+    scale(weight, 1.01)
     onnx.save(model, path)
-    manifest = json.loads((bundle / "bundle.json").read_text())
-    manifest["files"]["model.onnx"]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    (bundle / "bundle.json").write_text(manifest_text(manifest))
+    list_as_it_is(bundle, "model.onnx")
     done = command("validate", str(bundle), "--json")
     assert done.returncode == 1, done.stderr
     assert statuses(done)[ORT_CPU] == "failed"

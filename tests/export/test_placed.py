@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from wrong_weights import scale as scale_weight
 
 from attn2trt.core.graph import OnnxGraph
 from attn2trt.core.precision import INT8_FP16, QUANTISED
@@ -271,7 +272,7 @@ def rescale(graph: onnx.GraphProto) -> None:
 
 def reweigh(graph: onnx.GraphProto) -> None:
     weight = next(tensor for tensor in graph.initializer if tensor.name == "w")
-    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.02), weight.name))
+    scale_weight(weight, 1.02)
 
 
 def widen(graph: onnx.GraphProto) -> None:

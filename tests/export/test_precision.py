@@ -11,6 +11,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from wrong_weights import scale
 
 from attn2trt.core import graph as saving
 from attn2trt.core.graph import OnnxGraph
@@ -238,7 +239,7 @@ def test_an_operator_without_its_float32_is_found(broken: Broken) -> None:
 
 def test_a_weight_off_by_two_percent_is_found(broken: Broken) -> None:
     weight = next(tensor for tensor in broken.model.graph.initializer if len(tensor.dims) == 4)
-    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float16(1.02), weight.name))
+    scale(weight, 1.02)
     assert "constant w_fp16 of node Conv_0 is not w rounded to float16" in broken.says()
 
 

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from gpu.processes import Processes, alone_in, log_path, python_of
 from gpu.work import Step
+from stand_in_run import STAND_IN, events
 from waiting import is_running, wait_for
 
 from attn2trt.errors import InputError
 
-STEP = Path(__file__).with_name("stand_in_step.py")
 BUILD, EXPORT = Step("build-a-fp16", "build", 1, "a", "fp16"), Step("export-a", "export", 1, "a")
 
 
@@ -28,14 +28,9 @@ def processes(folder: Path, behaviour: Mapping[str, Any]) -> Processes:
 
     def command(step: Step) -> list[str]:
         words = [str(folder), "--step", step.name, "--setting", "now", "--since", str(time.monotonic())]
-        return [sys.executable, "-S", str(STEP), *words]
+        return [sys.executable, "-S", str(STAND_IN), *words]
 
     return Processes(folder, command)
-
-
-def events(folder: Path) -> list[dict[str, Any]]:
-    file = folder / "events"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 def test_a_step_ends_with_how_and_what_it_printed(tmp_path: Path) -> None:

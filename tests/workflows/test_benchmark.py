@@ -11,14 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import onnx
 import pytest
-from onnx import numpy_helper
+from manifest_edits import edit
+from wrong_weights import scale_largest
 
 import attn2trt
 from attn2trt.core.bundle import open_bundle
 from attn2trt.core.extend import extend
-from attn2trt.core.manifest import manifest_text
 from attn2trt.engines.environment import Component, Driver
 from attn2trt.engines.ort_runtime import CPU
 from attn2trt.engines.tensorrt import here
@@ -57,20 +56,6 @@ def bundle(exported: Path, tmp_path: Path) -> Path:
 def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that runs bundles alone."""
     monkeypatch.setattr(packages, "find_spec", lambda name: None)
-
-
-def edit(bundle: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    manifest = json.loads((bundle / "bundle.json").read_text())
-    change(manifest)
-    (bundle / "bundle.json").write_text(manifest_text(manifest))
-
-
-def change_weights(model: Path, to: Path, factor: float = 1.01) -> None:
-    """Make the largest weight 1 % larger, or so many times."""
-    graph = onnx.load(model)
-    weight = max(graph.graph.initializer, key=lambda tensor: len(tensor.raw_data))
-    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * factor, weight.name))
-    onnx.save(graph, to)
 
 
 def rows(found: Benchmark, status: str) -> dict[tuple[str, int], Row]:
@@ -146,7 +131,7 @@ def test_a_graph_that_computes_something_else_is_not_timed(
 ) -> None:
     if not with_torch:
         monkeypatch.setattr(packages, "find_spec", lambda name: None)
-    change_weights(bundle / "model.onnx", bundle / "model.onnx")
+    scale_largest(bundle / "model.onnx", 1.01)
     digest = hashlib.sha256((bundle / "model.onnx").read_bytes()).hexdigest()
     edit(bundle, lambda manifest: manifest["files"]["model.onnx"].update(sha256=digest))
     found = benchmark(str(bundle), runtimes=["ort-cpu"], threads=1, method=QUICK)
@@ -156,7 +141,7 @@ def test_a_graph_that_computes_something_else_is_not_timed(
 
 
 def test_a_wrong_baseline_is_recognised(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    change_weights(bundle / "model.onnx", tmp_path / "wrong.onnx")
+    scale_largest(bundle / "model.onnx", 1.01, to=tmp_path / "wrong.onnx")
     monkeypatch.setattr(ModuleRunners, "_plain_export", lambda *_: OrtRunner(tmp_path / "wrong.onnx", CPU))
     found = benchmark(str(bundle), runtimes=["ort-cpu", "ort-cpu-plain-export"], threads=1, method=QUICK)
     assert set(rows(found, "measured")) == {("ort-cpu", 2)}
@@ -311,7 +296,7 @@ def test_the_plans_of_a_bundle_are_timed_and_judged_by_their_precision(planned: 
 
 
 def test_a_plan_that_computes_something_else_is_wrong_and_not_timed(planned: Path) -> None:
-    change_weights(planned / "model.fp16.onnx", planned / "model.fp16.onnx", 10.0)
+    scale_largest(planned / "model.fp16.onnx", 10.0)
     digest = hashlib.sha256((planned / "model.fp16.onnx").read_bytes()).hexdigest()
     edit(planned, lambda told: told["files"]["model.fp16.onnx"].update(sha256=digest))
     add_plans(planned)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from pathlib import Path
 
-import numpy as np
-import onnx
 import pytest
-from onnx import numpy_helper
+from manifest_edits import list_as_it_is
+from wrong_weights import scale_largest
 
 import attn2trt
 from attn2trt.core.bundle import Bundle, open_bundle
-from attn2trt.core.manifest import manifest_text
 from attn2trt.core.progress import silent
 from attn2trt.engines.timing.method import Method
 from attn2trt.engines.timing.runners import OrtRunner
@@ -46,13 +42,8 @@ def bundle(exported: Path, tmp_path: Path) -> Path:
 def other(exported: Path, tmp_path: Path) -> Path:
     """A whole bundle of the same target that computes something else."""
     path = Path(shutil.copytree(exported, tmp_path / "other"))
-    model = onnx.load(path / "model.onnx")
-    weight = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
-    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(2), weight.name))
-    onnx.save(model, path / "model.onnx")
-    manifest = json.loads((path / "bundle.json").read_text())
-    manifest["files"]["model.onnx"]["sha256"] = hashlib.sha256((path / "model.onnx").read_bytes()).hexdigest()
-    (path / "bundle.json").write_text(manifest_text(manifest))
+    scale_largest(path / "model.onnx", 2.0)
+    list_as_it_is(path, "model.onnx")
     return path
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,10 +13,10 @@ import numpy as np
 import onnx
 import pytest
 import served_bundle
+from manifest_edits import edit
 from printed_table import printed
 
 from attn2trt.core.bundle import sha256
-from attn2trt.core.manifest import manifest_text
 from attn2trt.core.tensor_spec import TensorSpec
 from attn2trt.engines.environment import Component, Driver
 from attn2trt.engines.node_times import NodeTimes
@@ -50,12 +50,6 @@ def write(path: Path, target: str, **changes: Any) -> Path:
     served_bundle.write(path, name=target, precisions=precisions, plans=[entry], classes=classes)
     edit(path, lambda manifest: manifest["precisions"][FP16].update(modules={"mul": "layer2.0.se"}))
     return path
-
-
-def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    manifest = json.loads((path / "bundle.json").read_text())
-    change(manifest)
-    (path / "bundle.json").write_text(manifest_text(manifest))
 
 
 def inspected() -> str:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import numpy_helper
+from manifest_edits import edit
 from torch import nn
+from wrong_weights import scale
 
 import attn2trt
-from attn2trt.core.manifest import manifest_text
 from attn2trt.core.tensor_spec import Axis
 from attn2trt.engines.isolated import IsolatedRuntime
 from attn2trt.errors import CheckFailed, InputError
@@ -106,7 +104,7 @@ def test_validate_refuses_a_graph_that_is_not_the_manifests(bundle: attn2trt.Bun
     copy = shutil.copytree(bundle.path, tmp_path / "copy")
     model = onnx.load(copy / "model.onnx")
     weight = next(t for t in model.graph.initializer if t.dims and t.data_type == onnx.TensorProto.FLOAT)
-    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.01), weight.name))
+    scale(weight, 1.01)
     onnx.save(model, copy / "model.onnx")
     with pytest.raises(CheckFailed, match=r"model\.onnx: changed"):
         validate_bundle(copy)
@@ -116,7 +114,7 @@ def off_by_one_percent(path: Path) -> bytes:
     """The graph with its first convolution's weights one percent too large."""
     model = onnx.load(path)
     weight = next(tensor for tensor in model.graph.initializer if len(tensor.dims) == 4)
-    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.01), weight.name))
+    scale(weight, 1.01)
     found: bytes = model.SerializeToString()
     return found
 
@@ -223,9 +221,7 @@ def test_a_range_that_holds_for_some_sizes_only_is_stated_and_kept(tmp_path: Pat
     assert "height 4:8:12 (multiples of 2)" in (found.path / "infer.py").read_text()
     assert all(case["sizes"]["height"] % 2 == 0 for case in found.manifest["cases"])
     assert validate_bundle(found.path)
-    manifest = json.loads((found.path / "bundle.json").read_text())
-    manifest["cases"][0]["sizes"]["height"] = 7
-    (found.path / "bundle.json").write_text(manifest_text(manifest))
+    edit(found.path, lambda manifest: manifest["cases"][0]["sizes"].update(height=7))
     with pytest.raises(InputError, match=r"case traced with height=7; expected height 4:8:12 \(multiples of 2\)"):
         validate_bundle(found.path)
 

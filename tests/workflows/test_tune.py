@@ -17,11 +17,11 @@ import pytest
 from cli_run import run as run_command
 from foreign_files import convolution, saved
 from in_this_process import InThisProcess
+from manifest_edits import edit
 
 import attn2trt
 from attn2trt.core import graph
 from attn2trt.core.bundle import MODEL, TUNED, Bundle, open_bundle, verify
-from attn2trt.core.manifest import manifest_text
 from attn2trt.engines.timing import timed_run
 from attn2trt.engines.timing.method import Method
 from attn2trt.engines.timing.paired import Pair
@@ -496,9 +496,7 @@ def test_a_graph_that_fails_at_other_sizes_is_not_kept(
 
 
 def test_a_tuned_graph_of_another_graph_has_failed(tuned: Path) -> None:
-    document = json.loads((tuned / "bundle.json").read_text())
-    document["tuned"]["graph"] = "0" * 64
-    (tuned / "bundle.json").write_text(manifest_text(document))
+    edit(tuned, lambda manifest: manifest["tuned"].update(graph="0" * 64))
     verdict = validate_bundle(tuned)
     assert verdict.first_failure is not None
     assert "made from another graph; tune again" in verdict.first_failure.why
