@@ -141,8 +141,7 @@ class Stages:
         from ..localize import locate
 
         case = min((self._cases[name] for name in names), key=lambda case: math.prod(case.sizes.values()))
-        optimise = is_optimised(stage)
-        opener = functools.partial(IsolatedRuntime, optimise=optimise)
+        optimise, opener = is_optimised(stage), functools.partial(start, stage)
         return locate(self._module, self._graphs[stage], case, optimise=optimise, opener=opener)
 
 

@@ -13,12 +13,12 @@ from ...core.bundle import MODEL, Bundle
 from ...core.precision import FP32
 from ...core.tensor_spec import TensorSpec
 from ...engines.environment import ask_driver, try_provider
-from ...engines.isolated import IsolatedRuntime
 from ...engines.timing.runtimes import PROVIDERS, why_no_provider
 from ..verdict import StageResult, not_checked
 from .judge import Pairs, StageJudge, judge_stages, with_advice, with_place
 from .ort_process import ON_GPU, start
 from .stage import (
+    ORT_CPU,
     ORT_TUNED,
     TUNED_GRAPH,
     WRITTEN,
@@ -151,6 +151,6 @@ def _locate_without_pytorch(bundle: Bundle, names: Collection[str], pairs: Pairs
         key=lambda pair: math.prod(pair[0].sizes.values()),
     )
     plain, production = (
-        Side(bundle.model_path, functools.partial(IsolatedRuntime, optimise=optimise)) for optimise in (False, True)
+        Side(bundle.model_path, functools.partial(start, stage)) for stage in (Stage(WRITTEN), Stage(ORT_CPU))
     )
     return locate_between(plain, production, case, bundle.manifest.get("modules", {}), floors=reference.floors)
