@@ -31,7 +31,9 @@ def plain_kernels_mode() -> Any:
 
     aten = torch.ops.aten
     replaced: dict[Any, Callable[..., Any]] = {
+        aten.mean.default: _mean,
         aten.mean.dim: _mean,
+        aten.sum.default: _sum,
         aten.sum.dim_IntList: _sum,
         aten.bmm.default: _product,
         aten.mm.default: _product,
@@ -42,14 +44,21 @@ def plain_kernels_mode() -> Any:
         aten.native_group_norm.default: _group_norm,
         aten.native_layer_norm.default: _layer_norm,
     }
+    with_options = {
+        aten.var.correction: _variance,
+        aten.std.correction: _deviation,
+        aten.var_mean.correction: _variance_and_mean,
+    }
 
     digits = LastDigits(draw=0)
 
     class PlainKernels(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             x: Any = args[0] if args else None
-            if func in replaced and x.dtype == torch.float32 and x.numel() and not kwargs:
-                found = replaced[func](*args)
+            kernel = replaced.get(func) if not kwargs else None
+            kernel = with_options.get(func, kernel)
+            if kernel is not None and x.dtype == torch.float32 and x.numel():
+                found = kernel(*args, **(kwargs or {}))
                 if found is not None:
                     return digits.move(func, found)
             return digits.move(func, func(*args, **(kwargs or {})))
@@ -65,13 +74,33 @@ def _mean(x: Any, axes: Sequence[int] | None = None, keep: bool = False) -> Any:
     return _reduce(x, axes, keep, is_mean=True)
 
 
-def _reduce(x: Any, axes: Sequence[int] | None, keep: bool, *, is_mean: bool) -> Any:
+def _reduce(
+    x: Any, axes: Sequence[int] | None, keep: bool, *, is_mean: bool, add: Callable[[Any], Any] | None = None
+) -> Any:
     dims = sorted(dim % x.ndim for dim in (axes or range(x.ndim)))
     kept = [dim for dim in range(x.ndim) if dim not in dims]
     flat = x.permute(*kept, *dims).reshape(*(x.shape[dim] for dim in kept), -1)
-    total = loop_sum(flat)
+    total = (add or loop_sum)(flat)
     result = total / flat.shape[-1] if is_mean else total
     return result.reshape([1 if dim in dims else x.shape[dim] for dim in range(x.ndim)]) if keep else result
+
+
+def _variance_and_mean(
+    x: Any, axes: Sequence[int] | None = None, *, correction: float | None = None, keepdim: bool = False
+) -> tuple[Any, Any]:
+    # term by term: equal terms, as of a map of zeros, lose most
+    mean = _reduce(x, axes, True, is_mean=True, add=chain_sum)
+    terms = x.numel() // mean.numel() - (1 if correction is None else correction)
+    variance = _reduce((x - mean) ** 2, axes, keepdim, is_mean=False, add=chain_sum) / max(terms, 0)
+    return variance, mean if keepdim else mean.reshape(variance.shape)
+
+
+def _variance(x: Any, axes: Sequence[int] | None = None, **options: Any) -> Any:
+    return _variance_and_mean(x, axes, **options)[0]
+
+
+def _deviation(x: Any, axes: Sequence[int] | None = None, **options: Any) -> Any:
+    return _variance(x, axes, **options).sqrt()
 
 
 def _product(a: Any, b: Any) -> Any:

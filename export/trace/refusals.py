@@ -37,11 +37,11 @@ def no_form(target: Target, error: BaseException) -> ModuleRefused:
             f"{target.name} has no ONNX form{at(line)}: {reason}; replace that operation in the module; "
             "--debug shows where"
         )
-    operator = str(node.target).removeprefix("aten.").split(".")[0]
-    instead = next((text for name, text in INSTEAD.items() if operator.startswith(name)), "")
+    operator = ".".join(str(node.target).split(".")[:2])  # with its library, as torchvision's roi_pool
+    instead = next((text for name, text in INSTEAD.items() if operator.removeprefix("aten.").startswith(name)), "")
     advice = instead or "write it with other operators, or compute it before or after the graph"
     return ModuleRefused(
-        f"{target.name} has no ONNX form: torch.onnx cannot translate aten.{operator}{at(_line_of(node))}; {advice}"
+        f"{target.name} has no ONNX form: torch.onnx cannot translate {operator}{at(_line_of(node))}; {advice}"
     )
 
 

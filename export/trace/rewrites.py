@@ -12,6 +12,7 @@ from typing import Any
 from torch.overrides import TorchFunctionMode
 
 from . import (
+    arctangents,
     attention,
     chunks,
     convolution,
@@ -33,6 +34,7 @@ from .calls import Rewrite, bound
 
 _FILES: tuple[Any, ...] = (
     pooling,
+    arctangents,
     attention,
     chunks,
     convolution,

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from attn2trt.export.trace import antialiased, attention, fourier
+from attn2trt.export.trace import antialiased, arctangents, attention, fourier
 from attn2trt.export.trace.calls import bound
 from attn2trt.export.trace.folding import fold
 from attn2trt.export.trace.grids import linspace
@@ -22,6 +22,14 @@ def test_gathered_windows_equal_pooling(kernel: tuple[int, int], stride: tuple[i
     x = torch.randn(2, 3, 9, 11, dtype=torch.float64)
     torch.testing.assert_close(windows(x, kernel, stride, 2, torch.mean), F.avg_pool2d(x, kernel, stride))
     torch.testing.assert_close(windows(x, kernel, stride, 2, torch.amax), F.max_pool2d(x, kernel, stride))
+
+
+def test_arctangents_equal_those_of_pytorch_at_zeros_of_either_sign() -> None:
+    values = torch.tensor([0.0, -0.0, 1e-30, -1e-30, 1.0, -1.0, 3e5, -3e5], dtype=torch.float64)
+    y, x = torch.meshgrid(values, values, indexing="ij")
+    for function, args in ((torch.atan2, (y, x)), (torch.angle, (torch.complex(x, y),))):
+        names, rewrite = arctangents.REWRITES[function]
+        torch.testing.assert_close(rewrite(bound(names, args, {})), function(*args), rtol=0, atol=1e-15)
 
 
 @pytest.mark.parametrize("options", [(3, 1, 1, 1), (2, 1, 0, 2), ((3, 2), (2, 1), (2, 1), (1, 2))])

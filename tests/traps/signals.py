@@ -11,6 +11,13 @@ from torch.nn import functional as F
 from .trap import CHANNELS, trap
 
 
+@trap("atan2 of zeros, and of zeros with a minus, and the angle of complex numbers")
+class AnglesOfZeros(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y, x = x.round().chunk(2, dim=1)
+        return torch.atan2(y, x), torch.complex(x, y).angle()
+
+
 @trap("meshgrid coordinates of the image, concatenated as channels")
 class Coordinates(nn.Module):
     def __init__(self) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from attn2trt.validate.cases import Case
 from attn2trt.validate.metrics import measure
@@ -28,6 +32,31 @@ def test_plain_sums_are_the_same_sums(dims: tuple[int, ...], keepdim: bool) -> N
     x = np.random.default_rng(0).standard_normal((2, 5, 3, 19)).astype(np.float32)
     reference = next(references(Mean(dims, keepdim), [Case.of("one", {"x": x})]))
     assert reference.floors["output"].max < 1e-5
+
+
+def test_a_sum_over_everything_is_a_plain_loop_too() -> None:
+    def lost(*, is_plain: bool) -> float:
+        worst = 0.0
+        for seed in range(5):
+            x = torch.from_numpy((4 + np.random.default_rng(seed).standard_normal((2, 8, 90, 90))).astype(np.float32))
+            with plain_kernels_mode() if is_plain else contextlib.nullcontext():
+                found = x.mean() + x.sum() / x.numel()
+            worst = max(worst, abs(found.item() - 2 * x.double().mean().item()))
+        return worst
+
+    assert lost(is_plain=True) > 2 * lost(is_plain=False)
+
+
+@pytest.mark.parametrize("options", [{"dim": (1, 3)}, {"dim": 2, "correction": 0, "keepdim": True}])
+@pytest.mark.parametrize("compute", [torch.var, torch.std, torch.var_mean])
+def test_plain_variances_are_the_same_variances(compute: Any, options: dict[str, Any]) -> None:
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 5, 3, 19)).astype(np.float32))
+    with plain_kernels_mode():
+        plain = compute(x, **options)
+    torch.testing.assert_close(plain, compute(x, **options), rtol=1e-5, atol=1e-6)
+    assert not any(map(torch.equal, tree_leaves(plain), tree_leaves(compute(x, **options))))
+    with plain_kernels_mode():
+        torch.testing.assert_close(compute(x), compute(x.flatten(), dim=0))
 
 
 def test_the_floor_is_that_of_a_plain_loop_where_pytorch_sums_more_carefully() -> None:

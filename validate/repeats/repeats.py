@@ -16,6 +16,7 @@ import numpy as np
 from ...errors import ModuleRefused
 from ..cases import Case
 from ..eager import CannotRun, Eager, Outputs
+from .counts import MANY, count_on, counters, whole_numbers
 from .draws import TRIALS, Draw, Draws, states
 from .sources import changing_line, watch_clocks
 from .state import changed, generators, prints
@@ -52,6 +53,7 @@ class Repeats:
         copy.draws = Draws(copy.inside)
         own = generators(copy.module)
         before = prints(copy.module) if own else {}
+        numbers = whole_numbers(copy.module)
         with watch_clocks(self._clocks):
             for index in chosen(self._cases):
                 with suppress(CannotRun):
@@ -60,6 +62,8 @@ class Repeats:
         has_drawn = bool(own) and not {*changed(before, prints(copy.module))}.isdisjoint(own)
         if self._again and (self._clocks or has_drawn):
             self._call_often(copy, min(self._again))
+        if self._again and whole_numbers(copy.module) != numbers:
+            self._count_far(min(self._again))
 
     def check(self, index: int, truth: Outputs) -> None:
         """Compare the truth of case number ``index`` with its repetition, if it has one; raises ModuleRefused."""
@@ -100,6 +104,28 @@ class Repeats:
             if not repeats(outputs, first):
                 self._refuse(index, off=distance(outputs, first))
 
+    def _count_far(self, index: int) -> None:
+        """Refuse if the outputs are others once what the module counts its calls in has come far."""
+        case, copy = self._cases[index], self._first.fresh()
+
+        def call() -> Outputs:
+            return copy.run(case.feeds, case, watched=False)
+
+        paths = counters(copy.module, call)
+        if not repeats(self._again[index], call()):  # the comparison finds it
+            return
+        for reached in (MANY - 1, MANY) if paths else ():  # counted before it is asked for, or after
+            count_on(copy.module, paths, reached)
+            with suppress(CannotRun):
+                off = distance(call(), self._again[index])
+                if off > REPEATS:
+                    line = changing_line(call, lambda: whole_numbers(copy.module))
+                    _refuse(
+                        self._first,
+                        f"it counts its calls in {_some(paths, line)}, and once it has come to {reached} the outputs "
+                        f"of case {case.name} are off by {off:.2g} of the largest",
+                    )
+
     def _refuse(self, index: int, *, off: float) -> NoReturn:
         case, copy = self._cases[index], self._first.fresh()
         for _ in range(2):  # what the first call only sets, the second changes
@@ -114,8 +140,12 @@ class Repeats:
             lambda: copy.run(case.feeds, case, watched=False),
             lambda: [prints(copy.module).get(path) for path in paths],
         )
-        names = ", ".join(paths[:SHOWN]) + (f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else "")
-        _refuse(self._first, f"{difference}, and every call changes its {names}" + (f" at {line}" if line else ""))
+        _refuse(self._first, f"{difference}, and every call changes its {_some(paths, line)}")
+
+
+def _some(paths: Sequence[str], line: str) -> str:
+    more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
+    return ", ".join(paths[:SHOWN]) + more + (f" at {line}" if line else "")
 
 
 def _refuse(eager: Eager, why: str) -> NoReturn:

@@ -77,7 +77,19 @@ def collect(m: Any, x: Tensor, y: Tensor) -> Tensor:
     return y + sum(m.tables["all"])
 
 
+def warm_up(m: Any, x: Tensor, y: Tensor) -> Tensor:
+    m.calls += 1
+    return y if m.calls < 500 else y * 2
+
+
+def freeze_late(m: Any, x: Tensor, y: Tensor) -> Tensor:
+    m.count += 1
+    return y * 2 if m.count % 50 == 0 else y
+
+
 REFUSED = {
+    "after many calls": (warm_up, r"counts its calls in calls at .*`m.calls \+= 1`, and once it has come to 18017999"),
+    "at every fiftieth call": (freeze_late, r"counts its calls in count at .*`m.count \+= 1`, and once"),
     "attribute": (remember, r"changes its memory at .*test_repeats.py:\d+ `m.memory = "),
     "first call": (freeze, r"off by"),
     "buffer": (count, r"changes its count at .*`m.count \+= 1`"),
@@ -128,7 +140,21 @@ def drop_layers(m: Any, x: Tensor, y: Tensor) -> Tensor:
     return y * 2 if m.training and min(drawn) < 0.5 else y
 
 
+def largest_so_far(m: Any, x: Tensor, y: Tensor) -> Tensor:
+    if m.tables.get("largest") is None or m.calls < x.shape[0]:
+        m.calls, m.tables["largest"] = x.shape[0], torch.linspace(0, 1, x.shape[0], dtype=x.dtype)
+    return y + m.tables["largest"][: x.shape[0], None, None, None]
+
+
+def count_in_vain(m: Any, x: Tensor, y: Tensor) -> Tensor:
+    m.calls += 1
+    m.count = torch.full((), m.calls % 3)
+    return y
+
+
 ALLOWED = {
+    "a table for the largest size so far": largest_so_far,
+    "calls that are only counted": count_in_vain,
     "a cache by sizes": cache,
     "what was seen last": look_at,
     "drawn in vain": drop_layers,
