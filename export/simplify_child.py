@@ -6,6 +6,7 @@ import os
 import sys
 
 from ..core.channel import claim_stdout, receive, send
+from .passes.padded_maxima import keep_padding_apart
 from .passes.unit_transposes import reshape_unit_transposes
 
 
@@ -24,7 +25,9 @@ def main() -> None:
     message = receive(sys.stdin.buffer)
     if message is None:
         return
-    model, _ = simplify(onnx.load(message[0]["source"]))
+    model = onnx.load(message[0]["source"])
+    keep_padding_apart(model)
+    model, _ = simplify(model)
     reshape_unit_transposes(model)
     onnx.save(model, message[0]["destination"])
     send(answers, {})

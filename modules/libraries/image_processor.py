@@ -17,7 +17,10 @@ _READ = re.compile(r"\boutputs?(?:\.(\w+)|\[[\"'](\w+)[\"']\])")
 def default_processor(model_type: str) -> Any:
     """Return the processor that transformers has for a model type, with its defaults; None if it has none."""
     kind = _processor_class(model_type)
-    return None if kind is None else kind()
+    try:
+        return None if kind is None else kind()
+    except TypeError:  # one that is read from a file of its own, and has no defaults
+        return None
 
 
 def read_by_post_processing(model_type: str) -> frozenset[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,8 @@ class LibraryModel:
         notes: What was set for the export, in words.
         left_out: Called with the module and its inputs, returns what the module gives beside ``results``, in words.
         digest: Of the files that ``create`` reads.
-        size_option: The option by which the model is made for another size of image; "" if there is none.
+        variants: Returns, by each option that may make the model take images of a (height, width), with its value, how
+            to find the model with it.
         any_size: The option, with its value, by which it takes images of any size; "" if it needs none, or has none.
     """
 
@@ -56,7 +57,7 @@ class LibraryModel:
     notes: tuple[str, ...] = ()
     left_out: Callable[..., list[str]] = lambda *_: []
     digest: str = ""
-    size_option: str = ""
+    variants: Callable[[Sequence[int]], Mapping[str, Callable[[], LibraryModel]]] = lambda _: {}
     any_size: str = ""
 
 

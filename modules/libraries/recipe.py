@@ -15,6 +15,7 @@ from .. import building, checkpoint
 from ..checks import refused_sizes
 from ..grammar import Part
 from .library import LibraryModel, keep_results
+from .size_advice import size_advice
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -83,12 +84,9 @@ class LibraryModule(building.Recipe):
         return module
 
     def _refused(self, shapes: Sequence[Sequence[int]]) -> AbstractContextManager[None]:
-        """Turn what the model raises at these shapes into a refusal, with the option of its size if it has one."""
-        option, sides = self.model.size_option, [*dict.fromkeys(shapes[0][-2:])]
-        choices = [f"{option}={'/'.join(map(str, sides))}" if option else "", self.model.any_size]
-        advice = f"give it the option {' or '.join(filter(None, choices))}, or " if any(choices) else ""
+        """Turn what the model raises at these shapes into a refusal, with the options by which it takes them."""
         given = {name: tuple(shape) for name, shape in zip(self.model.inputs, shapes, strict=True)}
-        return refused_sizes(self.name, given, lambda: advice)
+        return refused_sizes(self.name, given, lambda: size_advice(self.model, shapes))
 
     def _images(self, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
         """Return images of these shapes, each of its own."""

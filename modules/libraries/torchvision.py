@@ -11,7 +11,7 @@ import contextlib
 import functools
 import inspect
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, ClassVar
@@ -129,8 +129,17 @@ def find(name: str, options: Mapping[str, str], *, pretrained: bool) -> LibraryM
         trained=f"torchvision's published weights {weights} of {name}" if pretrained else "",
         preprocessing=preprocessing,
         notes=NOTES.get(kind, ()),
-        size_option="image_size" if isinstance(getattr(shape, "image_size", None), int) else "",
+        variants=functools.partial(_variants, shape, name, options, pretrained),
     )
+
+
+def _variants(
+    shape: nn.Module, name: str, options: Mapping[str, str], pretrained: bool, sides: Sequence[int]
+) -> dict[str, Callable[[], LibraryModel]]:
+    if not hasattr(shape, "image_size"):
+        return {}
+    found = {**options, "image_size": "/".join(map(str, dict.fromkeys(sides)))}
+    return {f"image_size={found['image_size']}": functools.partial(find, name, found, pretrained=pretrained)}
 
 
 def _of_forward(kind: str) -> Collection[str]:

@@ -10,7 +10,8 @@ transformers, https://github.com/huggingface/transformers, Apache-2.0.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, ClassVar
 
@@ -44,7 +45,7 @@ ANSWERS = (
 )
 SIDES = {"OBJECT_DETECTION": 640, "UNIVERSAL_SEGMENTATION": 640, "SEMANTIC_SEGMENTATION": 512}
 SIDE, FRAMES = 224, 16
-ANY_SIZE = "interpolate_pos_encoding"
+SIZE, ANY_SIZE = "image_size", "interpolate_pos_encoding"
 # Attributes of a configuration and their values in a graph, with the reason; left alone if they are so already.
 SWITCHES: Mapping[str, tuple[Any, str]] = {
     "return_dict": (True, "outputs have names"),
@@ -117,9 +118,31 @@ def find(name: str, options: Mapping[str, str], *, pretrained: bool) -> LibraryM
         notes=tuple(notes),
         left_out=left_out,
         digest=source.digest,
-        size_option="image_size" if hasattr(config, "image_size") else "",
+        variants=functools.partial(_variants, name, options, config, pretrained, ANY_SIZE in of_forward),
         any_size=f"{ANY_SIZE}=true" if ANY_SIZE in of_forward and ANY_SIZE not in options else "",
     )
+
+
+def _variants(
+    name: str, options: Mapping[str, str], config: Any, pretrained: bool, takes_any: bool, sides: Sequence[int]
+) -> dict[str, Callable[[], LibraryModel]]:
+    """Return the options that may make a model take images of (height, width): of each part alone, and of all."""
+    height, width = sides
+    stated = {f"{prefix}{SIZE}": getattr(part, SIZE, None) for prefix, part in _parts(config).items()}
+    both = f"{height}/{width}"
+    given = {
+        key: both if isinstance(size, list | tuple) or height != width else str(height)
+        for key, size in stated.items()
+        if size is not None
+    }
+    choices = [*({key: text} for key, text in given.items()), given, *([{ANY_SIZE: "true"}] if takes_any else [])]
+    return {
+        ",".join(f"{key}={text}" for key, text in choice.items()): functools.partial(
+            find, name, {**options, **choice}, pretrained=pretrained
+        )
+        for choice in choices
+        if choice
+    }
 
 
 def _sizes(source: Source, config: Any) -> tuple[tuple[int, ...], Preprocessing | None]:
@@ -163,12 +186,15 @@ def _attention(kind: type[Any]) -> list[str]:
     return [f"attn_implementation={ATTENTION}: attention is written out"] if has_choice else []
 
 
+def _parts(config: Any) -> dict[str, Any]:
+    """Return a configuration and those inside it, by what is before their keys."""
+    inner = {key: value for key, value in vars(config).items() if isinstance(value, transformers.PreTrainedConfig)}
+    return {"": config} | {f"{key}.": value for key, value in inner.items()}
+
+
 def _switch(config: Any) -> Iterator[str]:
     """Set what a graph needs in a configuration and those inside it; yields each change in words."""
-    parts = {"": config} | {
-        f"{key}.": value for key, value in vars(config).items() if isinstance(value, transformers.PreTrainedConfig)
-    }
-    for prefix, part in parts.items():
+    for prefix, part in _parts(config).items():
         for key, (value, why) in SWITCHES.items():
             if hasattr(part, key) and getattr(part, key) not in (value, ()):
                 setattr(part, key, value)

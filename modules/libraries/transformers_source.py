@@ -23,9 +23,10 @@ from transformers.models.auto import modeling_auto
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils import logging as their_logging
 
-from ...errors import InputError
+from ...errors import InputError, MissingRequirement
 from ..block_index import nearest
 from ..checkpoint_file import sha256
+from ..raised import raised
 from .image_processor import default_processor
 from .library import one_line
 
@@ -43,6 +44,8 @@ TASKS = (
 # the names of an input that is an image or a clip
 CLIP = "pixel_values_videos"
 INPUTS = ("pixel_values", CLIP)
+# keys of every configuration that no model is made of
+OF_NO_MODEL = (*vars(transformers.PreTrainedConfig()), "label2id", "id2label")
 # what a model takes beside an image that was cut into patches before
 OF_PATCHES = ("spatial_shapes", "grid_thw", "image_grid_thw", "pixel_position_ids")
 
@@ -74,11 +77,13 @@ class Source:
                 return self._loaded(config)
             except InputError:
                 raise
+            except ImportError as error:
+                raise _missing(self.name, error) from error
             except Exception as error:  # each model fails in its own way
                 expected = "its weights within reach" if self.place else "a configuration that it can be made of"
                 raise InputError(
-                    f"received {PREFIX}{self.name}; expected {expected}, got {one_line(error)}; correct the name or "
-                    "the options"
+                    f"received {PREFIX}{self.name}; expected {expected}, got {raised(error)}; "
+                    f"{'correct the name' if self.place else _completed(config)}"
                 ) from error
 
     def _loaded(self, config: Any) -> nn.Module:
@@ -110,6 +115,23 @@ class Source:
                     self.place or self.name, local_files_only=not self.is_hub, trust_remote_code=False
                 )
         return default_processor(self.config.model_type)
+
+
+def _missing(name: str, error: ImportError) -> MissingRequirement:
+    return MissingRequirement(
+        f"received target {PREFIX}{name}; expected what it needs to be installed, got {one_line(error)}; install it"
+    )
+
+
+def _completed(config: Any) -> str:
+    """Return what makes a configuration complete, which a model cannot be made of: the keys without a value."""
+    empty = [
+        key
+        for key, value in vars(config).items()
+        if value is None and not key.startswith("_") and key not in OF_NO_MODEL
+    ]
+    without = f" (no value: {', '.join(empty)})" if empty else ""
+    return f"correct the options{without}, or name a folder with {CONFIG}"
 
 
 def _key(found: Any) -> str:
@@ -149,10 +171,8 @@ def _attribute(name: str) -> Any:
     """Return what transformers calls ``name``; None if it has none. Raises InputError if that cannot be imported."""
     try:
         return getattr(transformers, name, None)
-    except Exception as error:  # a model that needs another package
-        raise InputError(
-            f"received target {PREFIX}{name}; expected what it needs to be installed, got {one_line(error)}; install it"
-        ) from error
+    except ImportError as error:  # a model that needs another package
+        raise _missing(name, error) from error
 
 
 def _is(kind: object, base: type[Any]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 
 import pytest
 import torch
@@ -45,17 +46,26 @@ def test_results_stand_before_the_class_and_paths_stay():
 class Moved(nn.Module):
     """Stands for a model of two frames that refines its answer: a list, the last entry of which counts."""
 
-    def __init__(self):
+    def __init__(self, channels=6, step=8):
         super().__init__()
-        self.match = nn.Conv2d(6, 2, 3, padding=1)
+        self.match = nn.Conv2d(channels, 2, 3, padding=1)
+        self.step = step
 
     def forward(self, first, second, updates: int = 3, mask=None, exact: bool | None = None):
-        if first.shape[-1] % 8:
-            raise ValueError("sides in multiples of 8")
+        if first.shape[-1] % self.step:
+            raise ValueError("a side of another step")
         found = [self.match(torch.cat([first, second], 1))]
         for _ in range(updates):
             found.append(torch.tanh(found[-1]))
         return found
+
+
+class Valued(Moved):
+    """Asks for values, which the meta device has none of."""
+
+    def forward(self, first, second, *, updates: int = 3):
+        first.nonzero()
+        return super().forward(first, second, updates)
 
 
 class Last(nn.Module):
@@ -63,10 +73,13 @@ class Last(nn.Module):
         return {"flow": super().forward(first, second, **self.keywords)[-1]}
 
 
-def moved(size, keywords):
-    model = LibraryModel(
-        "none", Moved, dict.fromkeys(("first", "second"), (3, 16, 16)), Last, keywords=keywords, size_option="side"
-    )
+def moved_model(keywords, variants, create=Moved):
+    inputs = dict.fromkeys(("first", "second"), (3, 16, 16))
+    return LibraryModel("none", create, inputs, Last, keywords=keywords, variants=variants)
+
+
+def moved(size, keywords, variants=lambda _: {}):
+    model = moved_model(keywords, variants)
     return LibraryModule("none:moved", model), [TensorSpec(name, (2, 3, 16, size)) for name in model.inputs]
 
 
@@ -77,11 +90,38 @@ def test_a_model_of_several_inputs_and_of_arguments_of_its_own_forward():
     first, second = (torch.rand(1, 3, 16, 24) for _ in range(2))
     assert torch.equal(module(first, second)["flow"], torch.tanh(module.match(torch.cat([first, second], 1))))
     assert not torch.equal(*recipe._images([(1, 3, 8, 8)] * 2))  # two frames, not one twice
-    recipe, inputs = moved(20, {})
-    with pytest.raises(
-        SizesRefused, match=r"first=2x3x16x20, second=2x3x16x20 for none:moved.*option side=16/20, or change"
-    ):
+
+
+def test_an_option_for_other_sizes_is_advised_if_the_model_takes_them_with_it():
+    def variants(sides):
+        assert tuple(sides) == (16, 20)
+        any_size = functools.partial(moved_model, {}, variants, lambda: Moved(step=4))
+        return {"side=16": lambda: recipe.model, "any=true": any_size, "broken=1": functools.partial(moved_model, 1)}
+
+    recipe, inputs = moved(20, {}, variants)
+    wanted = (
+        r"first=2x3x16x20, second=2x3x16x20 for none:moved.*; expected sizes that its forward takes; its own are "
+        r"3x16x16, 3x16x16: give it the option any=true, or change"
+    )
+    with pytest.raises(SizesRefused, match=wanted):
         recipe.build(inputs, {})
+
+
+@pytest.mark.parametrize(
+    ("create", "advice"),
+    [
+        (
+            functools.partial(Moved, channels=5),
+            "its own sizes, 3x16x16, 3x16x16, fail as well: give options that",
+        ),
+        (Valued, "expected sizes that its forward takes; change --shape"),
+    ],
+)
+def test_own_sizes_that_fail_are_named_as_well(create, advice):
+    model = moved_model({}, lambda _: {}, create)
+    recipe = LibraryModule("none:moved", model)
+    with pytest.raises(SizesRefused, match=advice):
+        recipe.build([TensorSpec(name, (2, 3, 16, 20)) for name in model.inputs], {})
 
 
 @pytest.mark.parametrize(

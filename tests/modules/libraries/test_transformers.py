@@ -10,7 +10,7 @@ import torch
 
 transformers = pytest.importorskip("transformers")
 
-from attn2trt.errors import InputError  # noqa: E402
+from attn2trt.errors import InputError, MissingRequirement  # noqa: E402
 from attn2trt.modules.catalog import resolve  # noqa: E402
 
 SHAPE = ["2x3x64x64"]
@@ -107,6 +107,24 @@ def test_a_model_without_a_head_and_an_option_of_the_forward():
     assert tuple(run(module)["logits"].shape) == (1, 3)
     with pytest.raises(InputError, match=r"for transformers:vit.*give it the option image_size=64"):
         resolve(f"transformers:vit:{VIT}", shapes=SHAPE).build()
+    tower = ",".join(f"vision_config.{option}" for option in VIT.split(","))
+    with pytest.raises(InputError, match=r"its own are 3x32x32: give it the option vision_config.image_size=64, or ch"):
+        resolve(f"transformers:clip:{tower}", shapes=SHAPE).build()
+
+
+def test_a_configuration_without_a_value_is_refused_with_its_key():
+    wanted = r"TypeError: .*`self.conv_reduce.*options \(no value: intraclass_block_config, .*folder with config\.json"
+    with pytest.raises(InputError, match=wanted):
+        resolve("transformers:pp_ocrv5_server_det", shapes=SHAPE).build()
+
+
+def test_a_model_that_needs_another_package():
+    with pytest.raises(MissingRequirement, match=r"transformers:dinat; .*requires the natten library.*; install it"):
+        resolve("transformers:dinat", shapes=SHAPE).build()
+
+
+def test_a_processor_without_defaults_is_none():
+    assert resolve("transformers:timm_wrapper").preprocessing is None
 
 
 def test_a_model_of_clips():
