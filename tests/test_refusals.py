@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.ao.quantization import FakeQuantize
 from torch.nn import functional as F
 
 import attn2trt
@@ -44,6 +45,18 @@ class Recurrent(nn.Module):
         return found
 
 
+class Quantised(nn.Module):
+    """A quantiser of quantisation-aware training."""
+
+    def __init__(self, quantiser: nn.Module) -> None:
+        super().__init__()
+        self.quantiser = quantiser
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.quantiser(x)
+        return found
+
+
 class ByKeyword(Mixing):
     def forward(self, x: Tensor, *, scale: Tensor) -> Any:  # type: ignore[override]
         return self.function(x, self.mix(x) * scale)
@@ -62,6 +75,12 @@ def deformed(x: Tensor, y: Tensor) -> Tensor:
     from torchvision.ops import deform_conv2d
 
     return deform_conv2d(x, y[:, :2], torch.ones(4, 4, 1, 1))
+
+
+@torch.library.custom_op("attn2trt_tests::doubled", mutates_args=())
+def doubled(x: Tensor) -> Tensor:
+    """An operator of which torch.export does not know what it gives."""
+    return x * 2
 
 
 def first_positive(x: Tensor, y: Tensor) -> Tensor:
@@ -97,8 +116,18 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     "no outputs": (lambda: Mixing(lambda x, y: None), BATCH, "returns no tensor; return one or more"),
     "a branch on values": (lambda: Mixing(first_positive), BATCH, "rewrite what depends on the values of a tensor"),
     "NumPy": (lambda: Mixing(lambda x, y: y + torch.from_numpy(x.numpy())), BATCH, "torch in place of NumPy"),
-    "an operator that cannot be traced": (
+    "a fake quantisation": (
         lambda: Mixing(lambda x, y: torch.fake_quantize_per_tensor_affine(y, 0.1, 0, -128, 127)),
+        BATCH,
+        "take the fake quantisers out, and let --precision int8",
+    ),
+    "a fake quantiser": (
+        lambda: Quantised(FakeQuantize()),
+        BATCH,
+        "take the fake quantisers out, and let --precision int8",
+    ),
+    "an operator that cannot be traced": (
+        lambda: Mixing(lambda x, y: doubled(y)),
         BATCH,
         "write it with operators that torch.export knows",
     ),

@@ -53,8 +53,8 @@ def wrong_output(
     ``io`` is the type in which it takes and gives what is float32 in the case. A precision whose floors were not
     measured cannot be judged: that is returned.
     """
-    if precision is not FLOAT32 and precision.name not in reference.lower:
-        return f"what {reference.source} loses in {precision.words} was not measured"
+    if lost := reference.why_unmeasured(precision):
+        return lost
     wrong = [found for _, found in judge_case(run, case, reference, precision=precision, io=io) if not found.passed]
     return f"{wrong[0].output}: {wrong[0].detail}" if wrong else ""
 

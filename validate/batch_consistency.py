@@ -41,6 +41,8 @@ def compare_rows(run: Run, cases: Iterable[tuple[Case, Reference]], stage: Stage
         return not_checked(stage, "no case was recorded")
     case, reference = chosen
     precision = PRECISIONS[stage.precision]
+    if lost := reference.why_unmeasured(precision):
+        return not_checked(stage, lost)
     said = []
     if _rows(reference) == 1:
         said = [f"run twice only: no batch of two or more with rows that {reference.source} separates"]

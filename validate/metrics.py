@@ -92,6 +92,11 @@ class Reference:
             return self
         return replace(self, floors=dict(self.lower[precision.name]), single=self.floors)
 
+    def why_unmeasured(self, precision: Precision) -> str:
+        """Return why a precision has no floors here, "" if it has."""
+        is_known = precision is FLOAT32 or precision.name in self.lower
+        return "" if is_known else f"what {self.source} loses in {precision.words} was not measured"
+
     def is_kept(self, name: str) -> bool:
         """Return True if float32 keeps the output of this name, whatever is met on the way to it."""
         return keeps((self.floors if self.single is None else self.single)[name])

@@ -85,8 +85,7 @@ class StageJudge:
         """Compare a case, if it is for the graph, the runtime loaded and the floors of the precision were measured."""
         if not case.is_for(self.io):
             return
-        if self.stage.precision not in (FP32, *reference.lower):
-            lost = f"what {reference.source} loses in {self.allowed.words} was not measured"
+        if lost := reference.why_unmeasured(self.allowed):
             self.add_without_truth(case, lost)
         elif self.load():
             self._found += judge_case(
