@@ -12,6 +12,8 @@ IMAGE_AXES: Mapping[str, Mapping[int, str]] = {
     "nchw": {0: "batch", 2: "height", 3: "width"},
     "nhwc": {0: "batch", 1: "height", 2: "width"},
 }
+# of a clip, (n, c, t, h, w) or (n, t, c, h, w)
+CLIP_AXES: Mapping[int, str] = {0: "batch", 3: "height", 4: "width"}
 # (input, dimension)
 Place = tuple[int, int]
 # A last axis of so many sizes behind two larger ones is that of an image's channels, as far as sizes tell.
@@ -22,14 +24,15 @@ class AxisPlaces:
     """Every name that an axis may be called by, and the dimensions that it stands for.
 
     Inputs share ``batch`` if their first axes agree with the first image's, ``height`` and ``width`` if all images
-    agree. ``dimN`` is axis N of the only input; ``NAME.dimN`` and ``NAME.height`` are those of one input.
+    agree, or all clips if there are no images. ``dimN`` is axis N of the only input; ``NAME.dimN`` and ``NAME.height``
+    are those of one input.
     """
 
     def __init__(self, shapes: Sequence[Shape]) -> None:
         self._shapes = shapes
         self._found: dict[str, list[Place]] = {}
-        images = [index for index, shape in enumerate(shapes) if len(shape.sizes) == 4]
-        self._images = images
+        of_rank = {rank: [index for index, shape in enumerate(shapes) if len(shape.sizes) == rank] for rank in (4, 5)}
+        self._images = images = of_rank[4] or of_rank[5]
         batch = shapes[images[0] if images else 0].sizes[0] if shapes else 0
         self._found["batch"] = [(index, 0) for index, shape in enumerate(shapes) if shape.sizes[0] == batch]
         for name in ("height", "width"):
@@ -42,7 +45,7 @@ class AxisPlaces:
 
     def _add(self, index: int, shape: Shape) -> None:
         is_image = len(shape.sizes) == 4
-        known = {name: dim for dim, name in IMAGE_AXES[shape.layout or "nchw"].items()} if is_image else {}
+        known = {name: dim for dim, name in _axes(shape).items()}
         names = known | {f"dim{dim}": dim for dim in range(len(shape.sizes))}
         for name, dim in names.items():
             is_only, qualified = len(self._shapes) == 1, f"{shape.name}.{name}"
@@ -92,13 +95,22 @@ def _size(shape: Shape, name: str) -> int:
 
 
 def _side(shape: Shape, name: str) -> int:
-    return next(dim for dim, known in IMAGE_AXES[shape.layout or "nchw"].items() if known == name)
+    return next(dim for dim, known in _axes(shape).items() if known == name)
+
+
+def _axes(shape: Shape) -> Mapping[int, str]:
+    """Return the names of an image's or a clip's dimensions; none for an input of another rank."""
+    if len(shape.sizes) == 4:
+        return IMAGE_AXES[shape.layout or "nchw"]
+    return CLIP_AXES if len(shape.sizes) == 5 else {}
 
 
 def _check_layout(shape: Shape, name: str) -> None:
-    _, second, third, last = shape.sizes
-    if not shape.layout and last in _COLOURS and min(second, third) >= _SMALL_IMAGE:
-        raise InputError(
-            f"received dynamic axis {name!r} for {shape.text}, whose last axis looks like channels; expected the "
-            f"layout with it; add --layout {shape.name}=nhwc (or {shape.name}=nchw)"
-        )
+    *_, second, third, last = shape.sizes
+    if shape.layout or last not in _COLOURS or min(second, third) < _SMALL_IMAGE:
+        return
+    wanted, fix = "the layout with it", f"add --layout {shape.name}=nhwc (or {shape.name}=nchw)"
+    if len(shape.sizes) > 4:
+        wanted, fix = "it by number", f"write {shape.name}.dim2 for its height, {shape.name}.dim3 for its width"
+    looks = f"received dynamic axis {name!r} for {shape.text}, whose last axis looks like channels"
+    raise InputError(f"{looks}; expected {wanted}; {fix}")

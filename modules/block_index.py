@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 OptionValue = int | float | bool | str | None
 ALL_AXES = ("batch", "height", "width")
+NEAR = 3  # names that a message suggests at most
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,8 @@ def one_of(names: Iterable[str], nothing: str = "a name") -> str:
 def nearest(name: str, names: Iterable[str], otherwise: str) -> str:
     """Return ``did you mean b?`` for a message, or ``otherwise`` if nothing is near.
 
-    Of names that differ in capitals alone, the one nearest to ``name`` comes first.
+    Of names that differ in capitals alone, the one nearest to ``name`` comes first. If none is alike as a whole, those
+    that begin with ``name`` are meant.
     """
 
     def likeness(known: str) -> float:
@@ -130,7 +132,8 @@ def nearest(name: str, names: Iterable[str], otherwise: str) -> str:
     spelt: dict[str, list[str]] = {}
     for known in names:
         spelt.setdefault(known.lower(), []).append(known)
-    near = difflib.get_close_matches(name.lower(), spelt, n=3, cutoff=0.6)
+    near = difflib.get_close_matches(name.lower(), spelt, n=NEAR, cutoff=0.6)
+    near = near or [known for known in spelt if name and known.startswith(name.lower())][:NEAR]
     close = [known for lower in near for known in sorted(spelt[lower], key=likeness, reverse=True)]
     return f"did you mean {' or '.join(close)}?" if close else otherwise
 

@@ -126,6 +126,8 @@ def _without(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _advice(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> str:
     """Return what to give instead: the part of the file whose keys are the module's, if there is one."""
+    if {*expected} <= {*tensors}:  # widths alone differ
+        return "give a checkpoint of this very target, or the target the options of the checkpoint's, as its classes"
     starts = {key.removesuffix(name) for name in [*expected][:1] for key in tensors if key.endswith(f".{name}")}
     for start in sorted(starts, key=len):
         if all(f"{start}{name}" in tensors for name in expected):

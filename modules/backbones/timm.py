@@ -16,7 +16,7 @@ from ...core.manifest import MANIFEST
 from ...core.preprocessing import Interpolation, Resize
 from ...errors import InputError
 from ..block_index import block_names, nearest, one_of
-from ..libraries.index import LIBRARIES
+from ..libraries import index as libraries
 from .known import KNOWN, Backbone
 
 if TYPE_CHECKING:
@@ -62,10 +62,11 @@ def find(name: str) -> Backbone:
 
     if ":" in name or "/" in name or not timm.is_model(name.split(".", maxsplit=1)[0]):
         _require_no_path(name)
-        close = nearest(name, ours, "") or nearest(name, timm.list_models(), "") or _nearest_of_libraries(name)
+        close = nearest(name, ours, "") or nearest(name, timm.list_models(), "")
+        fix = _of_libraries(name, cutoff=1) or close or _of_libraries(name, cutoff=0.7) or "see attn2trt list"
         raise InputError(
             f"received target {name!r}; expected a block, a backbone (any timm model), {_libraries()}, "
-            f"FILE.py or py:package.module:factory; {close}"
+            f"FILE.py or py:package.module:factory; {fix}"
         )
     try:
         config = timm.get_pretrained_cfg(name, allow_unregistered=False)
@@ -86,16 +87,16 @@ def find(name: str) -> Backbone:
     )
 
 
-def _nearest_of_libraries(name: str) -> str:
-    """Return what to write for a model that a library has by this name or one like it, as yolov8n."""
-    examples = [(word, example) for word, library in LIBRARIES.items() for example in library.examples]
-    known = {example.partition(".")[0]: f"{word}:{example}" for word, example in reversed(examples)}
-    near = get_close_matches(name.partition(".")[0].lower(), known, n=1, cutoff=0.7)
-    return f"did you mean {known[near[0]]}?" if near else "see attn2trt list"
+def _of_libraries(name: str, *, cutoff: float) -> str:
+    """Return what to write for a model that a library has by this name, or one like it, as yolov8n; else ""."""
+    models = [(word, model) for word in libraries.LIBRARIES for model in libraries.names(word)]
+    known = {model.partition(".")[0].lower(): f"{word}:{model}" for word, model in reversed(models)}
+    near = get_close_matches(name.partition(".")[0].lower(), known, n=1, cutoff=cutoff)
+    return f"did you mean {known[near[0]]}?" if near else ""
 
 
 def _libraries() -> str:
-    return f"LIBRARY:NAME of {', '.join(LIBRARIES)}"
+    return f"LIBRARY:NAME of {', '.join(libraries.LIBRARIES)}"
 
 
 def adapted(backbone: Backbone, arguments: Mapping[str, Any]) -> Backbone:

@@ -1,7 +1,8 @@
 """The libraries whose models are targets, as plain data; nothing of one is imported until a model of it is asked for.
 
 The file of a library, in this folder under its name, has ``find(name, options, pretrained=…)``, which returns a
-``LibraryModel`` and raises InputError for a model that it does not know or that cannot be deployed.
+``LibraryModel`` and raises InputError for a model that it does not know or that cannot be deployed. If it has
+``names()``, that lists all of its models.
 """
 
 from __future__ import annotations
@@ -84,6 +85,15 @@ def library_of(name: str) -> str:
     """Return the word before the colon of a target's name if it is a library's; "" otherwise."""
     word, colon, _ = name.partition(":")
     return word if colon and word in LIBRARIES else ""
+
+
+def names(word: str) -> list[str]:
+    """Return the names of a library's models: all, if it is installed and lists them, after some that work."""
+    examples = [*LIBRARIES[word].examples]
+    if find_spec(LIBRARIES[word].package) is None:
+        return examples
+    listed = getattr(import_module(f"{__package__}.{word}"), "names", list)
+    return [*examples, *listed()]
 
 
 def find(name: str, options: Mapping[str, str], *, pretrained: bool, trust: bool = False) -> LibraryModel:

@@ -2,7 +2,8 @@
 
 torchvision, https://github.com/pytorch/vision, BSD-3-Clause. Options are the keyword arguments of the model's own
 function, as ``torchvision:lraspp_mobilenet_v3_large:num_classes=4``, and switches and numbers that the model's forward
-takes, as ``torchvision:raft_small:num_flow_updates=4``.
+takes, as ``torchvision:raft_small:num_flow_updates=4``. ``quantized_NAME`` is the network in float32 that torchvision
+would quantise.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ from .library import LibraryModel, keywords_of, one_line, parse_value
 
 PREFIX = "torchvision:"
 AUX = "aux_classifier"
+QUANTIZED = "quantized_"
+# what would fetch weights past --pretrained
+OF_WEIGHTS = ("weights", "weights_backbone", "pretrained", "pretrained_backbone", "progress")
 ONE_STAGE = (RetinaNet, SSD, FCOS)
 IMAGE = 224
 FRAMES = 16  # all of torchvision's take so many, and MViT no others
@@ -101,11 +105,17 @@ NOTES: Mapping[str, tuple[str, ...]] = {
 }
 
 
+def names() -> list[str]:
+    """Return the names of torchvision's models."""
+    return [*list_models()]
+
+
 def find(name: str, options: Mapping[str, str], *, pretrained: bool) -> LibraryModel:
     """Return a model of torchvision's; InputError for an unknown one, and for one that cannot be deployed."""
     _check_name(name)
     kind = _kind(name)
     values = {key: parse_value(text) for key, text in options.items()}
+    _check_options(name, values)
     of_forward = _of_forward(kind)
     build = _Builder(name, {key: value for key, value in values.items() if key not in of_forward}, kind)
     shape = build.shape()
@@ -116,7 +126,7 @@ def find(name: str, options: Mapping[str, str], *, pretrained: bool) -> LibraryM
             "suppression of overlaps, and it returns a list of dicts; expected a head before suppression; "
             f"use {instead}"
         )
-    weights = get_model_weights(name).DEFAULT
+    weights = get_model_weights(name.removeprefix(QUANTIZED)).DEFAULT  # in float32
     preprocessing = _preprocessing(kind, shape, weights)
     return LibraryModel(
         source=f"torchvision {version('torchvision')} {name}",
@@ -163,16 +173,24 @@ def _inputs(kind: str, weights: Any, preprocessing: Preprocessing | None) -> dic
 
 
 def _check_name(name: str) -> None:
-    names = list_models()
-    if name not in names:
+    known = names()
+    if name not in known:
         raise InputError(
-            f"received target {PREFIX}{name}; expected one of the {len(names)} models of torchvision "
-            f"{version('torchvision')}; {nearest(name, names, 'torchvision.models.list_models() has them')}"
+            f"received target {PREFIX}{name}; expected one of the {len(known)} models of torchvision "
+            f"{version('torchvision')}; {nearest(name, known, 'torchvision.models.list_models() has them')}"
         )
-    if name in list_models(module=torchvision.models.quantization):
+
+
+def _check_options(name: str, values: Mapping[str, Any]) -> None:
+    if values.get("quantize") and name.startswith(QUANTIZED):
         raise InputError(
-            f"received {PREFIX}{name}, which computes by PyTorch's own int8 kernels, which have no ONNX form; expected "
-            f"a model in float32; use {PREFIX}{name.removeprefix('quantized_')}, with --precision int8"
+            f"received {PREFIX}{name} with quantize={values['quantize']}, which computes by PyTorch's own int8 "
+            f"kernels, which have no ONNX form; expected a model in float32; use {PREFIX}{name}, with --precision int8"
+        )
+    if own := [key for key in values if key in OF_WEIGHTS]:
+        raise InputError(
+            f"received option {own[0]} of {PREFIX}{name}; expected keyword arguments of the network, as num_classes; "
+            "leave it out, and give weights with --pretrained or --checkpoint"
         )
 
 

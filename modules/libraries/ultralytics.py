@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ...core.preprocessing import Preprocessing
 from ...errors import InputError
+from . import ultralytics_yaml
 from .library import LibraryModel, one_line, parse_value
 from .ultralytics_offline import installed, network_tasks
 from .ultralytics_yaml import Description, read
@@ -37,12 +38,18 @@ class Predictions(nn.Module):
         """``(n, c, h, w)`` to ``output0`` and, of a segmenter, ``output1``."""
         step = int(self.size_step)  # type: ignore[arg-type]
         if images.shape[2] % step or images.shape[3] % step:
-            raise ValueError(f"height and width must be multiples of {step}")
+            above = "x".join(str(-(-side // step) * step) for side in images.shape[2:])
+            raise ValueError(f"height and width must be multiples of {step}, as {above}")
         if hasattr(_head(self), KEPT):
             setattr(_head(self), KEPT, None)
         found = super().forward(images)
         leaves = found if isinstance(found, tuple | list) else (found,)
         return {f"output{index}": leaf for index, leaf in enumerate(leaves)}
+
+
+def names() -> list[str]:
+    """Return the names of Ultralytics' own descriptions."""
+    return ultralytics_yaml.names()
 
 
 def find(name: str, options: Mapping[str, str], *, pretrained: bool, trust: bool) -> LibraryModel:
@@ -60,9 +67,10 @@ def find(name: str, options: Mapping[str, str], *, pretrained: bool, trust: bool
     if suffix == WEIGHTS:
         return _trained(name, values, trust=trust)
     if suffix not in YAML:
+        described = f"{name}.yaml" if f"{name}.yaml" in names() else "yolo11n.yaml"
         raise InputError(
             f"received target {PREFIX}{name}; expected the name of a description, or a file of weights; write "
-            f"{PREFIX}yolo11n.yaml, {PREFIX}your/own.yaml or {PREFIX}best.pt"
+            f"{PREFIX}{described}, {PREFIX}your/own.yaml or {PREFIX}best.pt"
         )
     return _described(name, values)
 
@@ -101,9 +109,11 @@ def _build(description: Description) -> nn.Module:
 def _trained(name: str, values: dict[str, Any], *, trust: bool) -> LibraryModel:
     path = Path(name).expanduser()
     if not path.is_file():
+        described = f"{path.stem}.yaml"
+        random = f", or deploy {PREFIX}{described} with random weights" if described in names() else ""
         raise InputError(
             f"received target {PREFIX}{name}; expected a file, found none in {path.parent.absolute()}, and none is "
-            "fetched; correct the path, or fetch it yourself"
+            f"fetched; correct the path, or fetch it yourself{random}"
         )
     if not trust:
         raise InputError(
@@ -201,7 +211,7 @@ class _Network:
         if wanted and getattr(head, "one2one_cv2", None) is None:
             raise InputError(
                 f"received {PREFIX}{self.name} with end2end=true, whose {type(head).__name__} has no branch that picks "
-                "the best boxes; expected YOLOv10 or YOLO26; leave it out, and suppress overlaps behind the engine"
+                "the best boxes; expected YOLOv10 or YOLO26 with a head of boxes; leave it out"
             )
         if hasattr(head, "end2end"):
             head.end2end = wanted

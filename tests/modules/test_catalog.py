@@ -137,6 +137,7 @@ def test_entries():
         ("resnet5", {}, "did you mean resnet50"),
         ("convnext_ato", {}, "did you mean convnext_atto"),
         ("yolov8n", {}, "did you mean ultralytics:yolo"),
+        ("fcn_resnet101", {}, "did you mean torchvision:fcn_resnet101?"),
         ("yolo11n.pt", {}, "did you mean ultralytics:yolo11n.yaml?"),
         ("rt_detr", {}, "did you mean transformers:rt_detr?"),
         ("no_such_thing", {}, "see attn2trt list"),

@@ -100,6 +100,12 @@ def test_lists_every_fault_in_one_line_and_loads_nothing(tmp_path):
     assert same(module, before)
 
 
+def test_a_checkpoint_of_other_options_is_answered_with_them(tmp_path):
+    save_file(build("se:reduction=8", shapes=["2x64x8x8"]).state_dict(), tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match=r"mis-shaped .*; give .* or the target the options of the checkpoint's"):
+        build("se", shapes=["2x64x8x8"], checkpoint=tmp_path / "w.safetensors")
+
+
 @pytest.mark.parametrize("legacy", [False, True])
 def test_a_malicious_pickle_is_refused_and_does_not_run(tmp_path, legacy):
     marker, path = tmp_path / "ran", tmp_path / "evil.pth"

@@ -51,6 +51,18 @@ def test_axes_of_other_ranks():
     assert inputs[0].shape == ("batch", 16, 8)
 
 
+def test_height_and_width_of_clips():
+    clip = Shape("clip", (2, 3, 16, 32, 48))
+    inputs, axes = plan([clip], "batch,dim2,height=16:32:64,width", fixed=True)
+    assert inputs[0].shape == ("batch", 3, "dim2", "height", "width")
+    assert axes["width"] == Axis(24, 48, 96)
+    both = [clip, Shape("image", (2, 3, 64, 64))]
+    inputs, _ = plan(both, "height,clip.height", fixed=True)
+    assert [spec.shape for spec in inputs] == [(2, 3, 16, "clip.height", 48), (2, 3, "height", 64)]
+    with pytest.raises(InputError, match=r"like channels; expected it by number; write clip\.dim2 for its height"):
+        plan([Shape("clip", (2, 16, 32, 48, 3))], "height", fixed=True)
+
+
 def test_several_inputs_share_what_agrees():
     shapes = [IMAGE, Shape("mask", (2, 1, 32, 48)), Shape("ids", (2, 16), "int64", 0, 9), Shape("bias", (16,))]
     inputs, axes = plan(shapes, "batch,height,ids.dim1", fixed=True)

@@ -19,8 +19,11 @@ def run(module, *shape):
 
 
 def own_module(name, **options):
-    builder = torchvision.models.get_model_builder(name)
-    return builder(weights=None, weights_backbone=None, **options).eval()
+    return own_module_of_classifier(name, weights_backbone=None, **options)
+
+
+def own_module_of_classifier(name, **options):
+    return torchvision.models.get_model_builder(name)(weights=None, **options).eval()
 
 
 def test_a_segmenter_gives_what_torchvision_does_under_its_names():
@@ -80,6 +83,13 @@ def test_a_block_by_module_path_in_a_library_model():
     assert not torch.equal(run(module)["logits"], run(plain)["logits"])
 
 
+def test_the_network_that_torchvision_would_quantise_is_deployed_in_float32():
+    module = resolve("torchvision:quantized_mobilenet_v2", shapes=SMALL).build()
+    theirs = own_module_of_classifier("quantized_mobilenet_v2")
+    theirs.load_state_dict(module.state_dict())
+    assert torch.equal(run(theirs), run(module)["logits"])
+
+
 def test_every_build_is_equal_and_leaves_the_callers_random_numbers():
     target = resolve("torchvision:squeezenet1_1+eca@features.12", shapes=SMALL, seed=3)
     torch.manual_seed(5)
@@ -108,7 +118,10 @@ def test_the_preprocessing_is_that_of_the_published_weights():
         ("torchvision:keypointrcnn_resnet50_fpn", r"two-stage detector: .* use transformers:VitPoseForPoseEstimation"),
         ("torchvision:maskrcnn_resnet50_fpn", r"two-stage detector: .* use transformers:Mask2Former"),
         ("torchvision:r3d_18", r"received shape 2x3x64x64:float32 .* expected 5 sizes .* as 2x3x16x112x112"),
-        ("torchvision:quantized_resnet18", r"int8 kernels.*use torchvision:resnet18, with --precision int8"),
+        ("torchvision:quantized_resnet18:quantize=true", r"use torchvision:quantized_resnet18, with --precision int8"),
+        ("torchvision:resnet18:weights=DEFAULT", "option weights of .* give weights with --pretrained or --checkpoint"),
+        ("torchvision:fcn_resnet50:weights_backbone=DEFAULT", "received option weights_backbone of .* leave it out"),
+        ("torchvision:raft", r"did you mean raft_large or raft_small\?$"),
         ("torchvision:resnet18:width=3", "received torchvision:resnet18 with width=3; .*unexpected keyword"),
         ("torchvision:resnet18+cbam", r"without a module path; .*torchvision:resnet18\+cbam@PATH"),
         ("torchvision:resnet18+cbam@layer4.1.bn9", r"no module of torchvision:resnet18 has; .*did you mean layer4.1"),
@@ -131,6 +144,8 @@ def test_two_frames_and_a_clip_are_inputs_of_their_own():
     assert [spec.shape for spec in resolve("torchvision:mvit_v2_s").inputs] == [(2, 3, 16, 224, 224)]
     clip = resolve("torchvision:r3d_18", shapes=["2x3x8x32x32"], dynamic="batch=1:2:3,dim2=4:8:16")
     assert clip.inputs[0].shape == ("batch", 3, "dim2", 32, 32)
+    sides = resolve("torchvision:r3d_18", shapes=["2x3x8x32x32"], dynamic="height,width=32:32:64")
+    assert sides.inputs[0].shape == (2, 3, 8, "height", "width")
     with pytest.raises(
         InputError, match=r"received no shape for image2 of torchvision:raft_small; .*add --shape image2"
     ):

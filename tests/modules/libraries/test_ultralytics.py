@@ -59,7 +59,7 @@ def test_no_place_of_a_box_is_kept_from_one_size_to_the_next(stand_in: Path) -> 
     module = build("ultralytics:yolo9n.yaml", shapes=SHAPE)
     for side in (16, 24, 16):
         assert module(torch.rand(1, 3, side, side))["output0"].shape[2] == (side // 4) ** 2
-    with pytest.raises(SizesRefused, match="height and width must be multiples of 4"):
+    with pytest.raises(SizesRefused, match="height and width must be multiples of 4, as 20x16;"):
         build("ultralytics:yolo9n.yaml", shapes=["2x3x18x16"])
 
 
@@ -91,7 +91,7 @@ def test_the_branch_that_does_not_run_is_left_out(stand_in: Path, option: str, k
 def test_the_best_boxes_inside_the_graph(stand_in: Path) -> None:
     module = build("ultralytics:yolo10n.yaml:end2end=true,max_det=3", shapes=SHAPE)
     assert module(torch.rand(2, 3, 16, 16))["output0"].shape == (2, 3, 7)
-    with pytest.raises(InputError, match=r"end2end=true, whose Detect has no branch .* suppress overlaps behind"):
+    with pytest.raises(InputError, match=r"end2end=true, whose Detect has no branch .* leave it out$"):
         resolve("ultralytics:yolo9n.yaml:end2end=true")
 
 
@@ -133,7 +133,10 @@ def test_a_pickle_is_read_if_it_is_trusted(stand_in: Path) -> None:
     [
         ("yolo9k.yaml", r"did you mean .*yolo9n\.yaml"),
         ("yolo9x.yaml", "with the scale x; expected n, s; write one of them"),
-        ("yolo9n", "the name of a description, or a file of weights"),
+        ("yolo9n", r"the name of a description, or a file of weights; write ultralytics:yolo9n\.yaml, "),
+        ("nothing", r"write ultralytics:yolo11n\.yaml, ultralytics:your/own\.yaml or ultralytics:best\.pt$"),
+        ("yolo9n.pt", r"fetch it yourself, or deploy ultralytics:yolo9n\.yaml with random weights$"),
+        ("mine.pt", "correct the path, or fetch it yourself$"),
         ("yolo9n-world.yaml", "a text encoder that would be fetched"),
         ("yolo9n.yaml:end2end=3", "expected nc=COUNT, end2end=true"),
         ("yolo9n.yaml:size=3", "expected nc=COUNT, end2end=true"),
