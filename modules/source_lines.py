@@ -17,15 +17,14 @@ _LIBRARIES = ("torch", "torchvision")
 def class_and_line(module: nn.Module) -> tuple[str, str]:
     """Return the class's name, and the file and line of its ``forward`` ("" if Python does not know)."""
     kind = type(module)
-    try:
-        file = inspect.getsourcefile(kind.forward)
-        line = inspect.getsourcelines(kind.forward)[1]
-    except (TypeError, OSError):
-        return kind.__qualname__, ""
-    if file is None:
+    # not inspect.getsourcelines, which reads the whole file as Python: a cell of a page is a part of one
+    code = getattr(inspect.unwrap(kind.forward), "__code__", None)
+    file = None if code is None else inspect.getsourcefile(code)
+    if code is None or file is None:
         return kind.__qualname__, ""
     shorter = os.path.relpath(file)
-    return kind.__qualname__, f"{file if shorter.startswith(os.pardir) else Path(shorter)}:{line}"
+    place = file if shorter.startswith(os.pardir) else Path(shorter)
+    return kind.__qualname__, f"{place}:{code.co_firstlineno}"
 
 
 def classes_of(module: nn.Module) -> list[dict[str, Any]]:
