@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging as _logging
-from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 from .errors import (
@@ -92,7 +91,7 @@ __all__ = [
     "write_programs",
     "write_triton_repository",
 ]
-__version__ = _version("attn2trt")
+__version__: str  # by __getattr__: to read it takes longer than all that is imported here
 _logging.getLogger(__name__).addHandler(_logging.NullHandler())  # a program that wants the log says so
 
 # Loaded on first use, so that `import attn2trt` and `attn2trt --help` touch neither torch nor onnx.
@@ -136,6 +135,10 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("attn2trt")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -6,7 +6,6 @@ import logging
 import os
 import platform
 import sys
-from importlib.metadata import PackageNotFoundError, version
 
 import click
 
@@ -49,6 +48,8 @@ def show_log(context: click.Context, _option: click.Parameter, wanted: bool) -> 
 
 
 def _version(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(package)
     except PackageNotFoundError:

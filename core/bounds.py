@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +70,8 @@ def require_within(*packages: str) -> None:
 
 @cache
 def _outside(package: str) -> Outside | None:
+    from importlib.metadata import PackageNotFoundError, version
+
     bounds = _bounds().get(package)
     try:
         installed = version(package)
@@ -108,6 +109,8 @@ def _bounds() -> Mapping[str, SpecifierSet]:
 
 def _texts() -> list[str]:
     if not PROJECT.is_file():
+        from importlib.metadata import requires
+
         return requires(PACKAGE) or []
     toml: Any
     if sys.version_info >= (3, 11):

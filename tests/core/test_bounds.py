@@ -62,7 +62,7 @@ def test_the_bounds_are_the_same_from_a_clone_and_from_an_installation(
     clone = dict(bounds._bounds())
     metadata = [f"{name}{bound}; extra == 'any'" for name, bound in clone.items()]
     monkeypatch.setattr(bounds, "PROJECT", tmp_path / "pyproject.toml")  # as in site-packages
-    monkeypatch.setattr(bounds, "requires", lambda name: metadata if name == "attn2trt" else None)
+    monkeypatch.setattr("importlib.metadata.requires", lambda name: metadata if name == "attn2trt" else None)
     assert bounds._bounds.__wrapped__() == clone
 
 
