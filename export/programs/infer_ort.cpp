@@ -2,7 +2,8 @@
 //
 //   infer_ort BUNDLE [GRAPH]      GRAPH is model.onnx if none is named
 //
-// Exit code 0, or 1 with one line if the graph does not run or an output has another shape than PyTorch's or is no number.
+// Exit code 0, or 1 with one line if a file is not the one that the manifest lists, if the graph does not run, or if an
+// output has another shape than PyTorch's or is no number.
 
 #include <onnxruntime_cxx_api.h>
 
@@ -38,7 +39,17 @@ std::string taken(const Ort::Session& session, const std::string& name) {
   throw std::runtime_error("the graph has no input " + name);
 }
 
+// Throws unless the graph, and what is beside it of its weights, are the files that the manifest lists.
+void require_listed(const std::filesystem::path& folder, const std::string& graph) {
+  const bundle::Json manifest = bundle::read_manifest(folder);
+  bundle::read_listed(folder, manifest, graph);
+  for (const auto& file : manifest.at("files").members) {
+    if (std::filesystem::path(file.first).extension() == ".data") bundle::read_listed(folder, manifest, file.first);
+  }
+}
+
 int run(const std::filesystem::path& folder, const std::string& graph) {
+  require_listed(folder, graph);
   bundle::Case recorded = bundle::read_case(folder);
   const Ort::Env environment(ORT_LOGGING_LEVEL_ERROR, "infer_ort");
   Ort::Session session(environment, (folder / graph).c_str(), Ort::SessionOptions{});

@@ -13,7 +13,6 @@
 #include <memory>
 
 #include "recorded_case.h"
-#include "sha256.h"
 
 namespace {
 
@@ -67,14 +66,6 @@ class Buffer {
   std::size_t size_;
 };
 
-std::string read_plan(const std::filesystem::path& folder, const bundle::Json& manifest, const std::string& name) {
-  const std::string expected = manifest.at("files").at(name).at("sha256").text;
-  std::string plan = bundle::read_file(folder / name);
-  const std::string found = bundle::sha256(plan);
-  if (found != expected) throw std::runtime_error(name + " has sha256 " + found + "; the manifest has " + expected);
-  return plan;
-}
-
 // Such a plan carries a runtime of its own, whose code is run; the manifest's hash has proven that it is the one meant.
 bool is_version_compatible(const bundle::Json& manifest, const std::string& name) {
   for (const bundle::Json& plan : manifest.at("plans").items) {
@@ -123,7 +114,7 @@ class Stream {
 int run(const std::filesystem::path& folder, const std::string& name) {
   const bundle::Case recorded = bundle::read_case(folder);
   const bundle::Json manifest = bundle::read_manifest(folder);
-  const std::string plan = read_plan(folder, manifest, name);
+  const std::string plan = bundle::read_listed(folder, manifest, name);
   const bool is_compatible = is_version_compatible(manifest, name);
   require_device();
   Logger logger;

@@ -14,6 +14,8 @@
 #include <utility>
 #include <vector>
 
+#include "sha256.h"
+
 namespace bundle {
 
 // A value of a JSON document. Numbers and words are kept as text.
@@ -150,9 +152,24 @@ inline std::string read_file(const std::filesystem::path& path) {
   return found.str();
 }
 
+// The content of a file of the bundle. Throws if it is not the one that the manifest lists.
+inline std::string read_listed(const std::filesystem::path& folder, const Json& manifest, const std::string& name) {
+  const std::string expected = manifest.at("files").at(name).at("sha256").text;
+  std::string content = read_file(folder / name);
+  const std::string found = sha256(content);
+  if (found != expected) throw std::runtime_error(name + " has sha256 " + found + "; the manifest has " + expected);
+  return content;
+}
+
 inline Json read_manifest(const std::filesystem::path& folder) {
   const std::string text = read_file(folder / "bundle.json");
   return JsonReader(text).read();
+}
+
+inline std::size_t bytes_of(const std::string& dtype) {
+  if (dtype == "F64" || dtype == "I64") return 8;
+  if (dtype == "F32" || dtype == "I32") return 4;
+  return dtype == "F16" ? 2 : 1;
 }
 
 struct Tensor {
@@ -166,16 +183,27 @@ struct Tensor {
     for (const std::int64_t size : shape) found *= static_cast<std::size_t>(size);
     return found;
   }
+
+  // The size of the data by type and shape; throws for a shape that no data can have.
+  std::size_t bytes() const {
+    std::size_t found = bytes_of(dtype);
+    for (const std::int64_t size : shape) {
+      if (size < 0 || (size != 0 && found > SIZE_MAX / static_cast<std::size_t>(size)))
+        throw std::runtime_error(name + " has a shape that is none");
+      found *= static_cast<std::size_t>(size);
+    }
+    return found;
+  }
 };
 
-// The tensors of a safetensors file: eight bytes with the length of the header, the header in JSON, the data.
+// The tensors of a safetensors file's content: eight bytes with the length of the header, the header in JSON, the data.
 class Tensors {
  public:
-  explicit Tensors(const std::filesystem::path& path) : content_(read_file(path)) {
+  explicit Tensors(std::string content) : content_(std::move(content)) {
     std::uint64_t length = 0;
-    if (content_.size() < 8) throw std::runtime_error("no safetensors file: " + path.string());
+    if (content_.size() < 8) throw std::runtime_error("the recorded cases are no safetensors file");
     for (int byte = 7; byte >= 0; --byte) length = length << 8 | static_cast<unsigned char>(content_[byte]);
-    if (length > content_.size() - 8) throw std::runtime_error("no safetensors file: " + path.string());
+    if (length > content_.size() - 8) throw std::runtime_error("the recorded cases are no safetensors file");
     start_ = 8 + static_cast<std::size_t>(length);
     const std::string text = content_.substr(8, start_ - 8);
     header_ = JsonReader(text).read();
@@ -189,6 +217,8 @@ class Tensors {
     const std::size_t first = std::stoull(offsets.at(0).text), last = std::stoull(offsets.at(1).text);
     if (first > last || last > content_.size() - start_) throw std::runtime_error("a tensor lies outside of its file");
     found.data = content_.substr(start_ + first, last - first);
+    if (found.bytes() != found.data.size())
+      throw std::runtime_error(name + " has " + std::to_string(found.data.size()) + " bytes, not those of its shape");
     return found;
   }
 
@@ -208,7 +238,7 @@ inline Case read_case(const std::filesystem::path& folder) {
   const auto& cases = manifest.at("cases").items;
   if (cases.empty()) throw std::runtime_error("the bundle has no recorded case");
   const std::string key = cases.front().at("key").text;
-  const Tensors tensors(folder / "reference.safetensors");
+  const Tensors tensors(read_listed(folder, manifest, "reference.safetensors"));
   Case found;
   for (const Json& name : cases.front().at("inputs").items)
     found.inputs.push_back(tensors.at(key + "/input/", name.text));
@@ -257,12 +287,6 @@ inline double number(const char* data, const std::string& dtype, std::size_t at)
   if (dtype == "I8") return element<std::int8_t>(data, at);
   if (dtype == "U8" || dtype == "BOOL") return element<std::uint8_t>(data, at);
   throw std::runtime_error("this program has no type " + dtype);
-}
-
-inline std::size_t bytes_of(const std::string& dtype) {
-  if (dtype == "F64" || dtype == "I64") return 8;
-  if (dtype == "F32" || dtype == "I32") return 4;
-  return dtype == "F16" ? 2 : 1;
 }
 
 // The same numbers in the type that a graph or a plan takes: float16 at its border, or INT32, since TensorRT before 10 has

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -165,10 +166,51 @@ def test_infer_ort_runs_a_recorded_case(infer_ort: Path, tmp_path: Path) -> None
 def test_infer_ort_sees_a_wrong_graph_and_says_what_does_not_load(infer_ort: Path, tmp_path: Path) -> None:
     served_bundle.write(tmp_path / "b", factor=3.0)
     assert float(run(infer_ort, tmp_path / "b")[1].split()[-1]) > 0.5
-    for words, says in (((tmp_path,), "cannot read"), ((tmp_path / "b", "nowhere.onnx"), "error: ")):
+    for words, says in (((tmp_path,), "cannot read"), ((tmp_path / "b", "nowhere.onnx"), "no entry 'nowhere.onnx'")):
         code, said = run(infer_ort, *words)
         assert (code, says in said) == (1, True), said
     assert run(infer_ort)[0] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["model.onnx", "reference.safetensors"])
+def test_infer_ort_runs_no_file_that_was_changed(infer_ort: Path, tmp_path: Path, name: str) -> None:
+    served_bundle.write(tmp_path / "b")
+    with (tmp_path / "b" / name).open("ab") as file:
+        file.write(b" ")
+    code, said = run(infer_ort, tmp_path / "b")
+    assert (code, said.partition(" has sha256 ")[0]) == (1, f"error: {name}")
+
+
+CASE = """
+#include "recorded_case.h"
+int main(int, char** words) {
+  try {
+    const bundle::Tensors tensors(bundle::read_file(words[1]));
+    std::cout << tensors.at("", "x").data.size();
+  } catch (const std::exception& error) { std::cout << error.what(); }
+}
+"""
+
+
+@pytest.mark.slow
+def test_a_recorded_tensor_has_the_bytes_of_its_shape(compiler: None, tmp_path: Path) -> None:
+    (tmp_path / "case.cpp").write_text(CASE)
+    code, said = run(
+        "g++", "-std=c++17", "-Wall", "-Werror", f"-I{PROGRAMS}", tmp_path / "case.cpp", "-o", tmp_path / "case"
+    )
+    assert code == 0, said
+    said_of = {
+        (2, 3): "24",
+        (2, 1 << 20): "x has 24 bytes, not those of its shape",
+        (2,): "x has 24 bytes, not those of its shape",
+        (-2, -3): "x has a shape that is none",
+        (1 << 40, 1 << 40): "x has a shape that is none",
+    }
+    for shape, expected in said_of.items():
+        header = json.dumps({"x": {"dtype": "F32", "shape": shape, "data_offsets": [0, 24]}}).encode()
+        (tmp_path / "tensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(24))
+        assert run(tmp_path / "case", tmp_path / "tensors") == (0, expected)
 
 
 READER = """

@@ -6,7 +6,6 @@ not write is touched.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +14,7 @@ from typing import Any
 
 from ...core.bundle import Bundle, open_bundle, sha256, verify
 from ...core.lock import Lock, try_lock
-from ...core.manifest import HASH, MANIFEST
+from ...core.manifest import HASH, MANIFEST, manifest_hash, manifest_text
 from ...core.snapshot import copy_files
 from ...errors import Attn2trtError, InputError, StorageError
 from ...modules.checkpoint_file import split
@@ -215,7 +214,7 @@ class Results:
             versions=dict(versions),
         )
         _keep_texts(folder, output if not job.keeps_bundle and not job.verb.document else "", errors)
-        write_text(folder / RESULT, json.dumps({"command": COMMAND, **_to_json(result)}, indent=1) + "\n")
+        write_text(folder / RESULT, manifest_text({"command": COMMAND, **_to_json(result)}))
         self.results[job.name] = result
         return result
 
@@ -292,9 +291,11 @@ def _to_json(result: Result) -> dict[str, Any]:
 
 
 def _read(file: Path) -> Result | None:
-    """Return what a ``result.json`` holds; None if it is none of this version."""
+    """Return what a ``result.json`` holds; None if it is none of this version, or was changed since."""
     document = read_json(file)
-    if not isinstance(document, dict) or document.pop("command", None) != COMMAND:
+    if not isinstance(document, dict) or document.pop(HASH, None) != manifest_hash(document):
+        return None
+    if document.pop("command", None) != COMMAND:
         return None
     try:
         return Result(**document)

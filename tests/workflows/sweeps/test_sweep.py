@@ -146,6 +146,13 @@ def test_a_bundle_goes_from_job_to_job_and_results_are_known_again(stand_in: Pat
     assert [row.reused for row in run("eca", verbs=("deploy",), force=True).rows] == [False]
 
 
+def test_a_result_that_was_edited_is_run_again(stand_in: Path) -> None:
+    run("se", verbs=("deploy",))
+    result = stand_in / "out/se.fp32/deploy/result.json"
+    result.write_text(result.read_text().replace('"code": 0', '"code": 1'))
+    assert [(row.status, row.reused) for row in run("se", verbs=("deploy",), resume=True).rows] == [("passed", False)]
+
+
 def test_what_a_user_wrote_is_run_again_and_deploy_decides(stand_in: Path) -> None:
     (stand_in / "net.py").write_text("x = 1\n")
     first = run("net.py", verbs=("deploy",))
