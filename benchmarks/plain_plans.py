@@ -21,7 +21,7 @@ from attn2trt.engines.tensorrt.profiles import parse_profiles
 from attn2trt.engines.timing.runners import PlanRunner
 from attn2trt.engines.timing.runtimes import PLANS
 from attn2trt.errors import InputError
-from attn2trt.validate.recorded import from_tensors
+from attn2trt.validate.recorded import recorded_cases
 from attn2trt.workflows.variants import Variant
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def plain_variant(folder: Path, name: str, bundle: Bundle, built: Sequence[Mappi
 
     A file that is not the one that was built is not loaded.
     """
-    recorded = next(from_tensors(bundle.reference_path, bundle.manifest["cases"]))
+    recorded = next(recorded_cases(bundle))
     found = Variant(MODEL, bundle.inputs, bundle.axes, recorded=recorded)
     for entry in built:
         plan = Plan.from_json(entry)

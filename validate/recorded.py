@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.bundle import Bundle
 from ..errors import InputError
 from .arrays import Array
 from .cases import Case
@@ -109,6 +110,11 @@ def _choice(entry: Mapping[str, Any], places: Array) -> Choice:
         raise ValueError(f"a choice along axis {dim} of {scores.ndim}")
     is_sorted = entry["sorted"] is True
     return Choice(str(entry["operator"]), "", scores, places, dim, entry["descending"] is True, is_sorted)
+
+
+def recorded_cases(bundle: Bundle) -> Iterator[tuple[Case, Reference]]:
+    """Every recorded case of a bundle in order, read when it is asked for. Raises what ``from_tensors`` raises."""
+    return from_tensors(bundle.reference_path, bundle.manifest["cases"])
 
 
 def from_tensors(path: Path, index: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Case, Reference]]:

@@ -12,10 +12,11 @@ from ..core.snapshot import copy_files
 from ..engines.tensorrt.here import why_not_runnable
 from ..engines.tensorrt.isolated import checked
 from ..engines.tensorrt.plans import Plan, is_of_its_graph, kernels_name, plans_of
+from ..engines.tensorrt.profiles import is_held
 from ..engines.timing.runners import PlanRunner, Runner
 from ..engines.timing.runtimes import RUNTIMES, GraphRuntime, PlanRuntime
 from ..errors import Attn2trtError
-from ..validate.recorded import from_tensors
+from ..validate.recorded import recorded_cases
 from .bundle_module import rebuild, why_not_built
 from .variant_runners import ModuleRunners, of_backbone
 from .variants import TARGET, Exporter, Variant, export_backbone
@@ -39,7 +40,7 @@ def from_bundle(
     progress("checking hashes")
     require_unchanged(bundle)
     held = copy_files(bundle, _files_of(bundle, runtimes), folder / "bundle")
-    recorded = next(from_tensors(held.reference_path, held.manifest["cases"][:1]), None)
+    recorded = next(recorded_cases(held), None)
     why_not, found = why_not_built(held), list[Variant]()
     if not why_not:
         try:
@@ -113,7 +114,7 @@ def _plan_runner(bundle: Bundle, recorded: tuple[Case, Reference] | None, kind: 
         return reasons[plans[-1].file]
     if not is_of_its_graph(bundle, usable):
         return f"{usable.file} was built from another graph; attn2trt {'tune' if usable.tuned else 'compile'} again"
-    if recorded is None or not any(profile.holds(recorded[0].sizes) for profile in usable.profiles):
+    if recorded is None or not is_held(usable.profiles, recorded[0].sizes):
         return f"{usable.file} holds no case that was recorded; attn2trt compile without --profile"
     return PlanRunner(*checked(bundle, usable), kind.graphed, bundle.io(usable.precision))
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.bundle import REFERENCE, Bundle, open_bundle, require_unchanged
+from ..core.bundle import REFERENCE, open_bundle, require_unchanged
 from ..core.graph_io import FLOAT32
 from ..core.input_path import require_readable
 from ..core.memory import child_bytes, children_take
@@ -25,7 +25,7 @@ from ..engines.tensorrt.plugin.library import PluginLibrary, read_plugin
 from ..errors import CheckFailed, InputError, MissingRequirement
 from ..export.onnx_axes import choose_sizes
 from ..export.onnx_file import OnnxFileReader
-from ..validate.recorded import from_tensors
+from ..validate.recorded import from_tensors, recorded_cases
 from ..validate.stages.foreign_plan import judge_foreign, judge_foreign_layers, outside
 from ..validate.stages.judge import Pairs
 from ..validate.stages.stage import Stage
@@ -238,7 +238,7 @@ class _Checking:
                 )
             graph = bundle.path / bundle.graphs.get(found.name, bundle.model_path.name)
             source = Verdict.from_json(bundle.manifest["verdict"]).source
-            held = _Held(partial(_recorded, bundle), source, graph, bundle.manifest["hidden"])
+            held = _Held(partial(recorded_cases, bundle), source, graph, bundle.manifest["hidden"])
             return self._checked(plan, found, held, folder, bundle.outputs)
 
     def beside_file(
@@ -330,10 +330,6 @@ def _library(folder: Path, header: PlanHeader) -> PluginLibrary:
             "with the headers of that version"
         )
     return library
-
-
-def _recorded(bundle: Bundle) -> Iterator[Any]:
-    return from_tensors(bundle.reference_path, bundle.manifest["cases"])
 
 
 def _for(pairs: Pairs, io: str) -> Iterator[Any]:

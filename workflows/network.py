@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ..core.bundle import Folder, open_bundle, require_unchanged
 from ..core.progress import Progress, silent
 from ..core.steady import steady
 from ..validate.network import along_network
 from ..validate.place import Boundary
-from ..validate.recorded import from_tensors
+from ..validate.recorded import recorded_cases
 
 
 @steady
@@ -26,5 +28,5 @@ def measure_network(bundle: Folder, *, progress: Progress | None = None) -> dict
     opened = open_bundle(bundle)
     require_unchanged(opened)
     (progress or silent)("comparing every module with the float32 graph")
-    pairs = along_network(opened, lambda: from_tensors(opened.reference_path, opened.manifest["cases"]))
+    pairs = along_network(opened, partial(recorded_cases, opened))
     return {stage.label: boundaries for stage, boundaries in pairs}

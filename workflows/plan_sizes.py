@@ -9,6 +9,7 @@ from ..core.bundle import Bundle
 from ..core.dimension import is_name
 from ..core.tensor_spec import TensorSpec, optima
 from ..engines.tensorrt.plans import Plan
+from ..engines.tensorrt.profiles import is_held
 from ..errors import InputError
 from ..modules.shapes import named, parse_shapes
 
@@ -26,7 +27,7 @@ def sizes_at(bundle: Bundle, plan: Plan, shapes: Sequence[str]) -> dict[str, int
         for spec in specs:
             sizes |= _solved(spec, given.get(spec.name))
         _require(bundle, specs, sizes, given)
-    if not any(profile.holds(sizes) for profile in plan.profiles):
+    if not is_held(plan.profiles, sizes):
         ranges = " or ".join(map(str, plan.profiles))
         raise InputError(
             f"received {_words(specs, sizes)} for {plan.file} in {bundle.path}; expected a shape inside {ranges}; "
@@ -55,7 +56,7 @@ def recorded_case(bundle: Bundle, plan: Plan) -> Mapping[str, Any] | None:
         (
             entry
             for entry in bundle.manifest["cases"]
-            if entry.get("io", io) == io and any(profile.holds(entry["sizes"]) for profile in plan.profiles)
+            if entry.get("io", io) == io and is_held(plan.profiles, entry["sizes"])
         ),
         None,
     )

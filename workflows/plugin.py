@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from ..engines.tensorrt.plugin.build import ABOUT, PluginBuild, build_plugin, ch
 from ..engines.tensorrt.plugin.toolkit import find_headers, find_toolkit
 from ..engines.tensorrt.targets import read_targets
 from ..errors import CheckFailed, InputError
-from ..validate.recorded import from_tensors
+from ..validate.recorded import recorded_cases
 from ..validate.stages.onnxruntime import judge_graph_for_plan
 from ..validate.stages.stage import PLUGIN_GRAPH, Stage
 from ..validate.verdict import Verdict
@@ -26,8 +26,6 @@ from .compile import require_graph
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from ..validate.cases import Case
-    from ..validate.metrics import Reference
 
 PRECISIONS = (FP32, TF32, FP16)
 
@@ -173,8 +171,7 @@ def _write_graph(gated: _Gated, folder: Path, report: Progress) -> PluginGraph:
 
 
 def _judged(bundle: Bundle, precision: str, graph: Path) -> Verdict:
-    def pairs() -> Iterator[tuple[Case, Reference]]:
-        return from_tensors(bundle.reference_path, bundle.manifest["cases"])
+    pairs = partial(recorded_cases, bundle)
 
     stages = judge_graph_for_plan(bundle, graph, Stage(PLUGIN_GRAPH, precision), pairs)
     return Verdict(tuple(stages), source=Verdict.from_json(bundle.manifest["verdict"]).source)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ from ..engines.timing.trials import Tuning
 from ..errors import CheckFailed
 from ..export.contract import check_contract
 from ..export.precision import float32_source
-from ..validate.recorded import from_tensors
+from ..validate.recorded import recorded_cases
 from ..validate.stages.onnxruntime import judge_tuned_graph
 from ..validate.verdict import StageResult, Verdict
 from .report import extend_and_report
@@ -139,10 +140,7 @@ def _judged(bundle: Bundle, graph: Path) -> list[StageResult]:
     opset = max(int(bundle.manifest["opset"]), OPSETS.start)
     written = OnnxGraph(graph, opset, bundle.inputs, bundle.outputs)
     check_contract(written, opset=opset, inputs=bundle.inputs, outputs=bundle.outputs, after="tuning")
-    cases = bundle.manifest["cases"]
-    return judge_tuned_graph(
-        graph, bundle.outputs, lambda: from_tensors(bundle.reference_path, cases), precision=bundle.precision
-    )
+    return judge_tuned_graph(graph, bundle.outputs, partial(recorded_cases, bundle), precision=bundle.precision)
 
 
 def _added(bundle: Bundle, files: Sequence[Path], tuning: Tuning, verdict: Verdict, note: Progress) -> Bundle:

@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,11 +22,11 @@ from ..engines.tensorrt.build import BuildOptions
 from ..engines.tensorrt.flavours import FLAVOURS, TENSORRT, Flavour
 from ..engines.tensorrt.here import probe_flavour, why_no_flavour
 from ..engines.tensorrt.plans import FOLDER, Plan, kernels_name, layers_name, tuned_name
-from ..engines.tensorrt.profiles import Profile, parse_profiles
+from ..engines.tensorrt.profiles import Profile, is_held, parse_profiles
 from ..engines.timing.method import Method
 from ..engines.timing.trials import PlanTuning
 from ..errors import CheckFailed, InputError, MissingRequirement
-from ..validate.recorded import from_tensors
+from ..validate.recorded import recorded_cases
 from ..validate.stages.onnxruntime import judge_graph_for_plan
 from ..validate.stages.stage import TUNED_GRAPH, Stage, plan_stage
 from ..validate.stages.tensorrt import judge_plans
@@ -207,8 +207,8 @@ def recipe_of(bundle: Bundle, asked: TuneRequest, flavour: Flavour, report: Prog
 def covered_case(recipe: Recipe) -> tuple[Case, Reference]:
     """Return the first recorded case that the profile holds. Raises InputError if there is none."""
     bundle, io = recipe.bundle, recipe.bundle.io(recipe.precision)
-    for case, reference in from_tensors(bundle.reference_path, bundle.manifest["cases"]):
-        if case.is_for(io) and any(profile.holds(case.sizes) for profile in recipe.profiles):
+    for case, reference in recorded_cases(bundle):
+        if case.is_for(io) and is_held(recipe.profiles, case.sizes):
             return case, reference
     (profile,) = recipe.profiles
     raise InputError(f"received the ranges {profile}, in which no case was recorded; give a wider --profile")
@@ -330,8 +330,7 @@ def _require_passed(verdict: Verdict, plan: Plan) -> None:
 def judged_plan(held: Bundle, plan: Plan) -> Iterator[StageResult]:
     """Judge the tuned graph in ONNX Runtime, and the plan: its outputs, the rows of a batch and its layers."""
 
-    def pairs() -> Iterator[tuple[Case, Reference]]:
-        return from_tensors(held.reference_path, held.manifest["cases"])
+    pairs = partial(recorded_cases, held)
 
     entry = held.tuned_graph(plan.flavour, plan.precision)
     assert entry is not None

@@ -38,7 +38,7 @@ from ..engines.timing.trials import Trial, Tuning
 from ..errors import CheckFailed
 from ..export.rewrites import BATCH_REWRITES, REWRITES, GraphRewrite, Rewrite, apply, apply_whole, kinds
 from ..validate.agreement import wrong_output
-from ..validate.recorded import from_tensors
+from ..validate.recorded import recorded_cases
 from .comparison import Comparison, fastest
 
 Change = Callable[[ir.Model], int]  # how many places of the model it rewrote
@@ -210,7 +210,7 @@ class Tuner:
 
     def _check(self, name: str, process: TimedProcess) -> None:
         """Raise CheckFailed unless the graph computes what is recorded of the first case."""
-        case, reference = next(from_tensors(self._bundle.reference_path, self._bundle.manifest["cases"][:1]))
+        case, reference = next(recorded_cases(self._bundle))
         if why := wrong_output(process.run, case, reference, precision=PRECISIONS[self._bundle.precision]):
             raise CheckFailed(
                 f"the rewrite {name!r} computes something else: {why}; nothing was kept; please report the graph"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import partial
 
 from ..core.bundle import Bundle, Folder, open_bundle, require_unchanged
 from ..core.progress import Progress, StageTimes, silent
@@ -12,16 +11,13 @@ from ..core.steady import steady
 from ..engines.triton.address import SECONDS, parse_address
 from ..engines.triton.client import TritonClient
 from ..engines.triton.served import ServedVersion, find_served
-from ..validate.cases import Case, check_sizes
-from ..validate.recorded import from_tensors
+from ..validate.cases import check_sizes
+from ..validate.recorded import recorded_cases
 from ..validate.stages.onnxruntime import judge_graphs, judge_graphs_for_plans, judge_providers, judge_tuned
 from ..validate.stages.stage import EXPORTED, ORT_PLAIN, VALUES
 from ..validate.stages.tensorrt import judge_plans
 from ..validate.stages.triton import judge_served
 from ..validate.verdict import StageResult, Verdict, not_checked
-
-if TYPE_CHECKING:
-    from ..validate.metrics import Reference
 
 
 @dataclass(frozen=True)
@@ -69,8 +65,7 @@ def validate_bundle(
     stages = [_as_recorded(stage) for stage in recorded.stages if stage.stage.runtime in (EXPORTED, ORT_PLAIN)]
     seconds.start("judge", "judging ONNX Runtime on the recorded cases")
 
-    def pairs() -> Iterator[tuple[Case, Reference]]:
-        return from_tensors(opened.reference_path, opened.manifest["cases"])
+    pairs = partial(recorded_cases, opened)
 
     for judged in (judge_graphs, judge_tuned, judge_graphs_for_plans, judge_plans, judge_providers):
         stages += (with_left_out(opened, stage) for stage in judged(opened, pairs, max_error=max_error))
@@ -132,8 +127,7 @@ def validate_server(
     require_unchanged(opened)
     check_sizes(opened.manifest["cases"], opened.axes)
 
-    def pairs() -> Iterator[tuple[Case, Reference]]:
-        return from_tensors(opened.reference_path, opened.manifest["cases"])
+    pairs = partial(recorded_cases, opened)
 
     stages: list[StageResult] = []
     with TritonClient(address, seconds=seconds) as client:

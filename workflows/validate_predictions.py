@@ -24,7 +24,7 @@ from ..validate.predictions.metric import Metric
 from ..validate.predictions.results import Predictions
 from ..validate.predictions.runtimes import files_of, open_runtimes, reference_stage
 from ..validate.predictions.samples import Images, Tensors, find_samples
-from ..validate.recorded import from_tensors
+from ..validate.recorded import recorded_cases
 from ..validate.stages.ort_process import start
 from ..validate.stages.stage import Stage
 from ..validate.verdict import Verdict
@@ -225,7 +225,7 @@ def _pytorch(bundle: Bundle, reference: str | nn.Module, progress: Progress) -> 
     if isinstance(reference, str):
         from .bundle_module import rebuild
 
-        recorded = next(from_tensors(bundle.reference_path, bundle.manifest["cases"][:1]), None)
+        recorded = next(recorded_cases(bundle), None)
         return rebuild(bundle, recorded, progress)[1].run
     from ..engines.torch_runtime import TorchRuntime
 

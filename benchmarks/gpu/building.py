@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from attn2trt.engines.tensorrt.device import Device
 from attn2trt.engines.tensorrt.here import why_not_runnable
 from attn2trt.engines.tensorrt.layers import read_layers, summary
 from attn2trt.engines.tensorrt.plans import Plan, layers_name
-from attn2trt.validate.recorded import from_tensors
+from attn2trt.validate.recorded import recorded_cases
 from attn2trt.validate.stages.stage import LAYERS
 from attn2trt.validate.stages.tensorrt import judge_plans
 from attn2trt.workflows.compile import compile_bundle
@@ -71,7 +72,7 @@ def judge_plan(bundle: Bundle, plan: Plan) -> dict[str, Any]:
     if why := why_not_runnable(plan):
         return {"judged": False, "numerics": False, "passed": False, "why": f"built, not judged: {why}"}
     alone = Bundle(bundle.path, {**bundle.manifest, "plans": [plan.to_json()]})
-    judged = judge_plans(alone, lambda: from_tensors(bundle.reference_path, bundle.manifest["cases"]))
+    judged = judge_plans(alone, partial(recorded_cases, bundle))
     stages = [one for one in judged if (one.stage.runtime, one.stage.precision) == (plan.flavour, plan.precision)]
     wrong = [stage for stage in stages if not stage.has_passed]
     return {

@@ -26,7 +26,7 @@ from attn2trt.engines.timing.timed_run import Entry, TimedRun
 from attn2trt.errors import Attn2trtError, CheckFailed
 from attn2trt.validate.agreement import disagreement, wrong_output
 from attn2trt.validate.cases import make_cases
-from attn2trt.validate.recorded import from_tensors
+from attn2trt.validate.recorded import recorded_cases
 from attn2trt.workflows.cost_plan import cost_plan
 from attn2trt.workflows.plan_cache import BuiltPlan
 from attn2trt.workflows.variants import shape_texts
@@ -138,7 +138,7 @@ def time_pytorch(folder: Path, case: TuneCase, batch: int, *, compiled: bool) ->
     Eager is judged on a recorded case, compiled beside eager at this batch: another one would be compiled anew.
     """
     bundle = open_bundle(bundle_path(folder, case))
-    recorded, reference = next(from_tensors(bundle.reference_path, bundle.manifest["cases"]))
+    recorded, reference = next(recorded_cases(bundle))
     feeds = _feeds(bundle, batch)
     at_this_batch: dict[str, Any] = {}
 

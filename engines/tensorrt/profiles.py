@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...core.tensor_spec import Axis, TensorSpec
@@ -32,6 +32,11 @@ class Profile:
 
 
 WHICH = ("min", "opt", "max")
+
+
+def is_held(profiles: Iterable[Profile], sizes: Mapping[str, int]) -> bool:
+    """Tell whether some profile holds these sizes."""
+    return any(profile.holds(sizes) for profile in profiles)
 
 
 def parse_profiles(texts: Sequence[str], axes: Mapping[str, Axis], *, option: str = "--profile") -> list[Profile]:

@@ -11,7 +11,7 @@ from ...core.bundle import Bundle
 from ...core.precision import FP32, PRECISIONS
 from ...core.tensor_spec import Axis, TensorSpec
 from ...errors import InputError
-from ..tensorrt.profiles import Profile
+from ..tensorrt.profiles import Profile, is_held
 from .client import Refused, TritonClient
 from .config import ABOUT, model_name
 
@@ -45,7 +45,7 @@ class ServedVersion:
         """Tell whether a request of these sizes, with ``batch`` rows, is inside of what it is served for."""
         if self.largest and batch > self.largest:
             return False
-        return not self.profiles or any(profile.holds(sizes) for profile in self.profiles)
+        return not self.profiles or is_held(self.profiles, sizes)
 
 
 def find_served(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...core.bundle import Bundle
 from ...core.graph_io import fed
-from ..tensorrt.profiles import Profile
+from ..tensorrt.profiles import Profile, is_held
 from .batching import Batching
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def requests(bundle: Bundle, batching: Batching, profiles: Sequence[Profile], io
             sizes = case["sizes"]
             key = tuple(sorted(sizes.items()))
             is_for = case.get("io", "") in ("", io)
-            if not is_for or key in seen or len(seen) == MOST or not any(profile.holds(sizes) for profile in profiles):
+            if not is_for or key in seen or len(seen) == MOST or not is_held(profiles, sizes):
                 continue
             seen.add(key)
             arrays = fed({name: file.get_tensor(f"{case['key']}/input/{name}") for name in case["inputs"]}, io)

@@ -22,7 +22,7 @@ from attn2trt.core.manifest_entries import CaseEntry, FileEntry, Manifest, Preci
 from attn2trt.engines.tensorrt.plans import plans_of
 from attn2trt.errors import InputError
 from attn2trt.validate.cases import check_sizes
-from attn2trt.validate.recorded import from_tensors
+from attn2trt.validate.recorded import recorded_cases
 from attn2trt.validate.verdict import Verdict
 
 
@@ -105,7 +105,7 @@ def read_all(folder: Path) -> None:
     bundle = open_bundle(folder)
     check_sizes(bundle.manifest["cases"], bundle.axes)
     Verdict.from_json(bundle.manifest["verdict"])
-    list(from_tensors(bundle.reference_path, bundle.manifest["cases"]))
+    list(recorded_cases(bundle))
     plans_of(bundle)
     bundle_lines(bundle)
     _ = bundle.name, bundle.inputs, bundle.outputs, bundle.graph_files, [*map(bundle.node_modules, bundle.graphs)]

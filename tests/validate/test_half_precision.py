@@ -29,7 +29,7 @@ from attn2trt.validate.cases import Case, make_cases
 from attn2trt.validate.comparison import compare
 from attn2trt.validate.half_precision import NAMES_OF, Half
 from attn2trt.validate.metrics import Floor
-from attn2trt.validate.recorded import from_tensors
+from attn2trt.validate.recorded import recorded_cases
 from attn2trt.validate.reference import references
 from attn2trt.validate.stages.judge import judge
 from attn2trt.validate.stages.stage import WRITTEN, Stage
@@ -168,7 +168,7 @@ def judged(bundle: attn2trt.Bundle, change: Callable[[onnx.ModelProto], None], f
     model = onnx.load(str(bundle.path / "model.fp16.onnx"))
     change(model)
     onnx.save(model, str(folder / "changed.onnx"))
-    pairs = from_tensors(bundle.reference_path, bundle.manifest["cases"])
+    pairs = recorded_cases(bundle)
     with OrtRuntime(float32_kernels(folder / "changed.onnx"), optimise=False) as runtime:
         return judge(Stage(WRITTEN, "fp16"), runtime.run, pairs)
 

@@ -20,7 +20,7 @@ from attn2trt.core.bundle import Bundle, open_bundle
 from attn2trt.core.precision import PRECISIONS
 from attn2trt.validate.network import along_network
 from attn2trt.validate.place import Boundary
-from attn2trt.validate.recorded import from_tensors
+from attn2trt.validate.recorded import recorded_cases
 
 
 class Chain(nn.Module):
@@ -53,7 +53,7 @@ def along(bundle: Bundle, stages: int | None = None) -> dict[str, tuple[Boundary
     """Return the boundaries of the first so many stages that run, of all by default."""
 
     def pairs() -> Iterator[Any]:
-        return from_tensors(bundle.reference_path, bundle.manifest["cases"])
+        return recorded_cases(bundle)
 
     return {stage.label: boundaries for stage, boundaries in islice(along_network(bundle, pairs), stages)}
 

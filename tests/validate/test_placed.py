@@ -17,7 +17,7 @@ from attn2trt.engines.isolated import IsolatedRuntime
 from attn2trt.validate.onnx_reference.evaluator import Evaluator
 from attn2trt.validate.onnx_reference.rounding import Rounding
 from attn2trt.validate.placed import Placed
-from attn2trt.validate.recorded import from_tensors
+from attn2trt.validate.recorded import recorded_cases
 from attn2trt.validate.stages.judge import StageJudge
 from attn2trt.validate.stages.stage import WRITTEN, Stage
 from attn2trt.validate.verdict import StageResult
@@ -50,7 +50,7 @@ def judged(bundle: Bundle, graph: Path) -> StageResult:
     stage = Stage(WRITTEN, INT8_FP16)
     with IsolatedRuntime(graph, optimise=False, kernels="half") as runtime:
         judge = StageJudge(stage, runtime, declared=bundle.outputs_of(INT8_FP16), io=bundle.io(INT8_FP16))
-        for case, reference in from_tensors(bundle.reference_path, bundle.manifest["cases"]):
+        for case, reference in recorded_cases(bundle):
             judge.add(case, reference)
         return judge.result()
 

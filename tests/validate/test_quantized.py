@@ -20,7 +20,7 @@ from attn2trt.errors import InputError, ModuleRefused
 from attn2trt.validate.cases import Case
 from attn2trt.validate.eager import Eager
 from attn2trt.validate.quantized import EightBit
-from attn2trt.validate.recorded import from_tensors
+from attn2trt.validate.recorded import recorded_cases
 from attn2trt.validate.stages.judge import judge
 from attn2trt.validate.stages.stage import WRITTEN, Stage
 from attn2trt.validate.verdict import Verdict
@@ -169,7 +169,7 @@ def test_a_graph_with_a_wrong_channel_fails(bundle: attn2trt.Bundle, tmp_path: P
     array[0] = 0
     weight.CopyFrom(numpy_helper.from_array(array, weight.name))
     onnx.save(model, str(tmp_path / "changed.onnx"))
-    pairs = from_tensors(bundle.reference_path, bundle.manifest["cases"])
+    pairs = recorded_cases(bundle)
     with OrtRuntime(tmp_path / "changed.onnx", optimise=False) as runtime:
         stage = judge(Stage(WRITTEN, "int8"), runtime.run, pairs)
     assert stage.status == "failed"

@@ -10,6 +10,7 @@ from ...engines.environment import ask_driver, try_provider
 from ...engines.tensorrt.here import why_not_runnable
 from ...engines.tensorrt.isolated import IsolatedPlan
 from ...engines.tensorrt.plans import is_of_its_graph, kernels_name, plans_of
+from ...engines.tensorrt.profiles import is_held
 from ...engines.timing.runtimes import PROVIDERS, why_no_provider
 from ...errors import CheckFailed
 from ..stages.ort_process import ON_GPU, start
@@ -86,7 +87,7 @@ def _plans(bundle: Bundle, sizes: Mapping[str, int], stack: ExitStack) -> Iterat
             yield Compared(stage, None, f"{plan.file} was built from another graph; {command} again", has_failed=True)
         elif why := why_not_runnable(plan):
             yield Compared(stage, None, why)
-        elif not any(profile.holds(dict(sizes)) for profile in plan.profiles):
+        elif not is_held(plan.profiles, sizes):
             at = ", ".join(f"{name}={size}" for name, size in sizes.items())
             yield Compared(stage, None, f"no profile of {plan.file} holds {at}; compile without --profile")
         else:

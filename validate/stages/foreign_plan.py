@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ...core.tensor_spec import TensorSpec
 from ...engines.tensorrt.layers import computed, in_words, read_layers
-from ...engines.tensorrt.profiles import Profile
+from ...engines.tensorrt.profiles import Profile, is_held
 from ...errors import CheckFailed
 from ..cases import Case
 from ..verdict import StageResult, not_checked
@@ -44,7 +44,7 @@ def judge_foreign(
     """
 
     def inside() -> Iterator[tuple[Case, Reference]]:
-        return (pair for pair in pairs() if _holds(plan, pair[0]))
+        return (pair for pair in pairs() if is_held(plan.profiles, pair[0].sizes))
 
     judge = StageJudge(stage, plan, max_error, declared, is_here=True, without_cases=OUTSIDE)
     return judge.results(inside)
@@ -52,11 +52,7 @@ def judge_foreign(
 
 def outside(plan: Plan, pairs: Pairs) -> list[str]:
     """Return the names of the cases that lie in no profile of the plan."""
-    return [case.name for case, _ in pairs() if not _holds(plan, case)]
-
-
-def _holds(plan: Plan, case: Case) -> bool:
-    return any(profile.holds(case.sizes) for profile in plan.profiles)
+    return [case.name for case, _ in pairs() if not is_held(plan.profiles, case.sizes)]
 
 
 def judge_foreign_layers(stage: Stage, text: Callable[[], str], graph: Path, *, is_asked: bool) -> StageResult:

@@ -11,6 +11,7 @@ from ...engines.tensorrt.flavours import RTX, TENSORRT
 from ...engines.tensorrt.here import why_not_runnable
 from ...engines.tensorrt.isolated import IsolatedPlan, keep_kernels, keep_layers
 from ...engines.tensorrt.plans import Plan, is_of_its_graph, plans_of
+from ...engines.tensorrt.profiles import is_held
 from ...errors import CheckFailed, MissingRequirement
 from ..cases import Case
 from ..verdict import StageResult, not_checked
@@ -47,7 +48,7 @@ def judge_plans(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None)
 
 def _judged(bundle: Bundle, plan: Plan, stage: Stage, pairs: Pairs, max_error: float | None) -> Iterator[StageResult]:
     def inside() -> Iterator[tuple[Case, Reference]]:
-        return (pair for pair in pairs() if covers(plan, pair[0]))
+        return (pair for pair in pairs() if is_held(plan.profiles, pair[0].sizes))
 
     outside = "no recorded case lies inside of its profiles; compile without --profile"
     layers = ""
@@ -73,11 +74,6 @@ def _layers(runtime: IsolatedPlan) -> str:
         return runtime.layers()
     except CheckFailed:
         return ""
-
-
-def covers(plan: Plan, case: Case) -> bool:
-    """Tell whether some profile of the plan holds the sizes of a case."""
-    return any(profile.holds(case.sizes) for profile in plan.profiles)
 
 
 def without_plan(why: str = NO_PLAN) -> StageResult:

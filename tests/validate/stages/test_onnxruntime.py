@@ -15,7 +15,7 @@ from attn2trt.engines.isolated import IsolatedRuntime
 from attn2trt.engines.ort_runtime import CPU
 from attn2trt.engines.timing.runtimes import ORT_CUDA
 from attn2trt.errors import CheckFailed, MissingRequirement
-from attn2trt.validate.recorded import from_tensors
+from attn2trt.validate.recorded import recorded_cases
 from attn2trt.validate.stages import onnxruntime as ort_stages
 from attn2trt.validate.stages import ort_process
 from attn2trt.validate.verdict import StageResult
@@ -50,7 +50,7 @@ def a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def judged(bundle: Bundle) -> dict[str, StageResult]:
     def pairs() -> Iterator[Any]:
-        return from_tensors(bundle.reference_path, bundle.manifest["cases"])
+        return recorded_cases(bundle)
 
     return {stage.label: stage for stage in ort_stages.judge_providers(bundle, pairs)}
 
