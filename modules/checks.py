@@ -75,8 +75,9 @@ def _advice_on_shared(inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) ->
         sharing = [spec for spec in inputs if axis in spec.shape]
         if len(sharing) > 1 and axis in ALL_AXES:
             named = " and ".join(f"axis {spec.shape.index(axis)} of {spec.name}" for spec in sharing)
-            first = sharing[0].name
-            apart = f"{first}.{axis}={axes[axis].text}"
+            first, shape = sharing[0].name, sharing[0].shape
+            place = axis if len(shape) in (4, 5) else f"dim{shape.index(axis)}"  # other inputs' axes have no names
+            apart = f"{first}.{place}={axes[axis].text}"
             return f"{axis} is {named}: if it is only that of {first}, write --dynamic {apart}; else "
     return ""
 

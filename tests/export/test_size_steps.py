@@ -141,3 +141,11 @@ def test_an_axis_that_inputs_share_by_chance_is_reported() -> None:
     with pytest.raises(InputError, match=reason):
         from_module(Scaled(), inputs, dynamic="batch").build()
     from_module(Scaled(), inputs, dynamic="image.batch").build()
+
+
+def test_an_axis_that_has_no_name_is_advised_by_its_number() -> None:
+    gru = nn.GRU(8, 4, bidirectional=True, batch_first=True)
+    inputs = {"input": torch.randn(2, 5, 8), "hx": torch.randn(2, 2, 4)}
+    with pytest.raises(InputError, match=r"write --dynamic input.dim0=1:2:16; else"):
+        from_module(gru, inputs, dynamic="batch").build()
+    from_module(gru, inputs, dynamic="input.dim0,hx.dim1=input.dim0").build()
