@@ -22,6 +22,8 @@ _HIGHEST = 0x12DD9BB3
 # So many words are at the end of the range. Those behind are not: some methods draw until a number is small enough.
 _EXTREME = 312
 TRIALS = 8
+# the trials of the numbers at either end
+ENDS = (0, 1)
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Draws:
         self.found += [Draw(source) for source in after if after[source] != self._before[source]]
 
     def call(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """Return what torch's operator gives; noted if it drew, and filled with 0 or 1 in a trial."""
+        """Return what torch's operator gives; noted if it drew, and another draw in a trial."""
         import torch
         from torch.utils._pytree import tree_leaves
 
@@ -78,9 +80,7 @@ class Draws:
             if self._trial is None:
                 self.found.append(Draw(f"torch's {func.overloadpacket.__name__}", self._path(), line_of(frames())))
             else:
-                for leaf in tree_leaves(result):
-                    if isinstance(leaf, torch.Tensor):
-                        leaf.fill_(self._trial % 2)
+                result = _another(self._trial, result, lambda: func(*args, **kwargs))
         return result
 
 
@@ -99,9 +99,22 @@ def _comparable(value: Any) -> Any:
     return tuple(value.tolist()) if isinstance(value, np.ndarray) else value
 
 
+def _another(trial: int, result: Any, draw: Callable[[], Any]) -> Any:
+    """Return ``result`` as an end of the range, or another draw: numbers that are equal are in order as they are."""
+    import torch
+    from torch.utils._pytree import tree_leaves
+
+    for leaf in tree_leaves(result) if trial in ENDS else ():
+        if isinstance(leaf, torch.Tensor):
+            leaf.fill_(trial)
+    for _ in range(max(ENDS), trial):
+        result = draw()
+    return result
+
+
 def _start_at(trial: int) -> None:
     words = [int(word) for word in np.random.RandomState(trial).randint(0, 2**32, size=_WORDS, dtype=np.uint64)]
-    if trial in (0, 1):
+    if trial in ENDS:
         words[:_EXTREME] = [trial * _HIGHEST] * _EXTREME
     random.setstate((3, (*words, 0), None))
     if np.random.get_state(legacy=False)["bit_generator"] == "MT19937":

@@ -102,6 +102,7 @@ REFUSED = {
     "numpy normal": (lambda m, x, y: y + float(np.random.randn()), r"NumPy's random at"),
     "torch": (lambda m, x, y: y + torch.rand(()), r"torch's rand at .*test_repeats.py:"),
     "torch normal": (lambda m, x, y: y + torch.randn_like(y), r"torch's randn_like at"),
+    "order": (lambda m, x, y: y + torch.argsort(torch.rand(8))[0], r"torch's rand at"),
     "own torch": (lambda m, x, y: y + torch.rand((), generator=torch.Generator()), r"torch's rand at"),
     "seldom dropout": (lambda m, x, y: F.dropout(y, 1e-4), r"torch's bernoulli_ at .*F.dropout"),
     "drop path": (lambda m, x, y: y * (torch.rand(2) < 0.5)[:1].to(y), r"torch's rand at"),
