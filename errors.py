@@ -1,4 +1,7 @@
-"""Every error that the package raises on purpose: one line, and the exit code that the command line ends with."""
+"""Every error that the package raises on purpose: one line, and the exit code that the command line ends with.
+
+What others raise is put into one line here, too.
+"""
 
 from __future__ import annotations
 
@@ -41,3 +44,13 @@ class StorageError(Attn2trtError):
     """Reading or writing failed: a full disk, a missing permission."""
 
     exit_code = 4
+
+
+def one_line(said: object, most: int | None = 200) -> str:
+    """Return in one line of at most ``most`` characters what an error, or another program, says."""
+    return " ".join(str(said).split())[:most]
+
+
+def typed_line(error: BaseException, most: int = 200) -> str:
+    """Return the same with the type of the error before it."""
+    return one_line(f"{type(error).__name__}: {error}", most)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
-from ..errors import InputError
+from ..errors import InputError, one_line
 from .dimension import size_of
 from .manifest_entries import Manifest
 from .typed_json import find_wrong, is_whole, short
@@ -26,7 +26,7 @@ def read_manifest(file: Path) -> Manifest:
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise InputError(f"{file} is not readable JSON ({reason}); deploy the target again") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         found = short(manifest.get("format")) if isinstance(manifest, dict) else type(manifest).__name__

@@ -18,7 +18,7 @@ from typing import Literal
 
 from ..core import bounds
 from ..core.worker import Worker
-from ..errors import Interrupted, MissingRequirement
+from ..errors import Interrupted, MissingRequirement, one_line, typed_line
 from ..modules.libraries.index import LIBRARIES
 from ..modules.packages import EXPORT, INSTALL_EXPORT
 from .tensorrt.flavours import FLAVOURS, RTX, TENSORRT
@@ -200,7 +200,7 @@ def _onnx_runtime(driver: Driver) -> Iterator[Component]:
 
         listed = ort.get_available_providers()
     except Exception as error:  # a broken install raises whatever its loader raises
-        detail = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        detail = typed_line(error)
         yield Component("ONNX Runtime", "unusable", found, detail, "pip install --force-reinstall onnxruntime")
         return
     yield _provider("ONNX Runtime CPU", found, "CPUExecutionProvider", listed)
@@ -247,7 +247,7 @@ def _try(*what: str) -> str:
             except Interrupted:
                 return (_reason(worker.output) if (worker.exit_code or 0) > 0 else "") or f"the process {worker.how}"
     except OSError as error:
-        return " ".join(str(error).split())[:200]
+        return one_line(error)
     return ""
 
 
@@ -282,7 +282,7 @@ def _tensorrt(driver: Driver) -> Component:
     try:
         import tensorrt
     except Exception as error:
-        detail = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        detail = typed_line(error)
         fix = fix_for_library(detail) or "pip install --force-reinstall tensorrt"
         return Component("TensorRT", "unusable", found, detail, fix)
     return Component("TensorRT", "usable", found or str(tensorrt.__version__), f"in {Path(tensorrt.__file__).parent}")

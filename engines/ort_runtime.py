@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import CheckFailed, InputError, MissingRequirement
+from ..errors import CheckFailed, InputError, MissingRequirement, one_line
 from .node_times import NodeTimes, read_node_times
 from .runtime import Arrays
 
@@ -37,7 +37,7 @@ def import_onnxruntime() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise MissingRequirement(
             f"ONNX Runtime cannot be imported ({reason}); pip install onnxruntime, or ask attn2trt doctor"
         ) from error
@@ -207,7 +207,7 @@ def _open(model: Path | str | bytes, options: Any, provider: str) -> Any:
         )
     except Exception as error:  # its exceptions share no base but Exception
         where = "the model" if isinstance(model, bytes) else f"'{model}'"
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error, 300)
         if provider != CPU:
             raise MissingRequirement(f"ONNX Runtime cannot run {where} on {provider} alone: {reason}") from error
         raise CheckFailed(f"ONNX Runtime cannot load {where}: {reason}; export it again") from error

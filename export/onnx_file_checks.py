@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..core.bundle import is_inside, tensors
 from ..core.nodes import nodes
-from ..errors import InputError
+from ..errors import InputError, one_line
 
 if TYPE_CHECKING:
     import onnx
@@ -27,7 +27,7 @@ def load(path: Path, shown: str) -> onnx.ModelProto:
     try:
         model = onnx.load(str(path), load_external_data=False)
     except (DecodeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:120]
+        reason = one_line(error, 120)
         raise InputError(
             f"received {shown}, which is no ONNX file or only the beginning of one ({reason}); expected a model that "
             "onnx.load reads; export or copy it again"

@@ -19,7 +19,7 @@ from ..core.graph import EXTERNAL_DATA_BYTES, OPSETS, OnnxGraph, save
 from ..core.graph_io import FLOAT32, with_io
 from ..core.module_path import is_within
 from ..core.precision import CAST, Precision, oldest_tensorrt
-from ..errors import InputError, ModuleRefused
+from ..errors import InputError, ModuleRefused, one_line
 from ..modules.block_index import nearest
 from ..modules.grammar import steps_match
 from .contract import check_contract
@@ -299,7 +299,7 @@ def float32_source(graph: OnnxGraph, opset: int, *, who: str = "this precision")
     try:
         model = version_converter.convert_version(onnx.load(str(graph.path)), opset)
     except Exception as error:  # the converter raises several unrelated types
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise ModuleRefused(f"{refused} ({reason}); {advice}") from error
     model.ir_version = helper.find_min_ir_version_for(model.opset_import)
     for position, node in enumerate(model.graph.node):

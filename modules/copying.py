@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import ModuleRefused
+from ..errors import ModuleRefused, typed_line
 from .user_line import is_users
 
 # What nothing of a module is looked for behind.
@@ -65,7 +65,7 @@ def _copied(module: nn.Module, memo: dict[int, Any]) -> tuple[nn.Module, _Redire
         redirection = _Redirection(memo)
         redirection.of(copied)
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        reason = typed_line(error, 300)
         raise ModuleRefused(
             f"{type(module).__name__} cannot be copied ({reason}), which tracing and the float64 reference need; "
             "make copy.deepcopy(module) work"

@@ -7,7 +7,7 @@ import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ModuleRefused
+from ..errors import ModuleRefused, typed_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,7 +21,7 @@ def fingerprint(module: nn.Module) -> str:
     try:
         return _fingerprint(module)
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        reason = typed_line(error)
         raise ModuleRefused(
             f"received {type(module).__name__}, whose repr or state_dict raised {reason}; expected a module that "
             "shows what it holds; correct that method"

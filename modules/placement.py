@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import InputError
+from ..errors import InputError, one_line
 from .block_index import BlockInfo, OptionValue, block_info, nearest
 from .grammar import Part, steps_match
 from .insertion_points import (
@@ -203,7 +203,7 @@ def _make(
         with torch.no_grad():
             got = block.eval()(probe)
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise InputError(
             f"received block {part.name}, which raised {type(error).__name__}: {reason} on {tuple(probe.shape)}; "
             "expected (n, c, h, w) to (n, c, h, w); correct its forward"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.processes import leave_if_copy, note
-from ..errors import Attn2trtError, InputError, ModuleRefused
+from ..errors import Attn2trtError, InputError, ModuleRefused, one_line
 from .block_index import nearest, one_of
 from .grammar import is_file
 from .traceable import accept_eval, check_traceable
@@ -209,7 +209,7 @@ def _one_line(doing: str, name: str) -> Iterator[None]:
         place = f" ({where}); correct that line"
         if frame.filename == __file__:  # the call itself: no line of the user's is wrong
             place = "; correct its parameters"
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error, 300)
         raise InputError(
             f"received {name!r}; expected to {doing}, got {type(error).__name__}: {reason}{place}"
         ) from error

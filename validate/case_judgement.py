@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ..core import graph_io
 from ..core.precision import FLOAT32, Precision
 from ..core.tensor_spec import TensorSpec
-from ..errors import Interrupted
+from ..errors import Interrupted, typed_line
 from .case_values import STRESS_KINDS
 from .cases import Case, Feeds
 from .comparison import Comparison, compare
@@ -159,7 +159,7 @@ def _budget(case: Case, floor: Floor, max_error: float | None, precision: Precis
 
 def did_not_run(name: str, error: Exception) -> Comparison:
     """Return the failed comparison of an output that a runtime did not give because of ``error``."""
-    reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    reason = typed_line(error, 300)
     which = INTERRUPTED if isinstance(error, Interrupted) else "raised"
     return _unmet(name, which, f"it did not run: {reason}")
 

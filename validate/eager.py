@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from ..core.graph_io import FLOAT32
-from ..errors import ModuleRefused
+from ..errors import ModuleRefused, typed_line
 from ..modules.user_line import line_of_error
 from .arrays import Array
 from .cases import Case
@@ -330,4 +330,4 @@ def _refusal(error: Exception, module: str, case: Case) -> ModuleRefused:
 
 
 def _reason(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    return typed_line(error, 300)

@@ -18,7 +18,7 @@ from ..core import bounds
 from ..core.input_path import require_readable
 from ..core.preprocessing import Placement, Preprocessing
 from ..core.tensor_spec import TensorSpec
-from ..errors import InputError, MissingRequirement
+from ..errors import InputError, MissingRequirement, one_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -139,7 +139,7 @@ def _opened(path: Path, kind: str) -> Iterator[Image]:
             _turn(image)
             yield image
     except Exception as error:  # its decoders raise whatever they like
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error, None) or type(error).__name__
         raise InputError(f"cannot read the {kind} '{path}': {reason}; remove or replace it") from None
 
 

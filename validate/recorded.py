@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..core.bundle import Bundle
-from ..errors import InputError
+from ..errors import InputError, typed_line
 from .arrays import Array
 from .cases import Case
 from .choice import Choice
@@ -129,7 +129,7 @@ def from_tensors(path: Path, index: Sequence[Mapping[str, Any]]) -> Iterator[tup
             for entry in index:
                 yield _load(file, entry)
     except (SafetensorError, OSError, ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        reason = typed_line(error)
         raise InputError(
             f"the recorded cases in '{path}' cannot be read ({reason}); run attn2trt verify, then export again"
         ) from error

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.tensor_spec import optima
-from ..errors import InputError
+from ..errors import InputError, typed_line
 from .arrays import Array
 from .cases import Feeds
 
@@ -79,7 +79,7 @@ def _read(source: Path, option: str, kind: str) -> Mapping[str, Array]:
             found: dict[str, Any] = load_file(str(source))
             return found
     except Exception as error:  # safetensors, zipfile and numpy each have their own
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        reason = typed_line(error)
         raise InputError(f"cannot read the {kind} in '{source}' ({reason}); write the file again") from None
     raise InputError(
         f"received {option} '{source}'; expected a folder of photographs, or a file ending in "

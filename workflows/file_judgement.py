@@ -16,7 +16,7 @@ from ..core.precision import CAST, FP32, PRECISIONS
 from ..core.preprocessing import Preprocessing
 from ..core.progress import StageTimes
 from ..core.tensor_spec import Axis, TensorSpec, optima
-from ..errors import Attn2trtError, InputError
+from ..errors import Attn2trtError, InputError, one_line
 from ..export.onnx_file import OnnxFile
 from ..export.placed import PlacedGraph
 from ..export.precision import LowPrecisionGraph
@@ -309,5 +309,5 @@ def _noting(truth: Truth, reasons: list[str]) -> Truth:
     """Pass on every pair, and note why a case has no truth."""
     for case, reference in truth:
         if isinstance(reference, Exception):
-            reasons.append(" ".join(str(reference).split()))
+            reasons.append(one_line(reference, None))
         yield case, reference

@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ...errors import MissingRequirement
+from ...errors import MissingRequirement, one_line
 from .device import Device
 from .flavours import Flavour
 from .versions import Version
@@ -42,7 +42,7 @@ def load(flavour: Flavour, device: Device | None) -> Library:
     try:
         module = import_module(flavour.module)
     except ImportError as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         fix = flavour.install if "No module" in reason else "install the library that the message names"
         raise MissingRequirement(f"{flavour.title} cannot be imported ({reason}); {fix}, or ask attn2trt doctor") from (
             error

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import Attn2trtError, CheckFailed, InputError, Interrupted, MissingRequirement
+from ...errors import Attn2trtError, CheckFailed, InputError, Interrupted, MissingRequirement, one_line
 from ..runtime import Arrays
 from .address import SECONDS, Address
 from .library import import_client
@@ -117,7 +117,7 @@ class TritonClient:
     def _explained(self, error: Exception, doing: str) -> Attn2trtError:
         status = str(error.status() or "") if hasattr(error, "status") else ""
         said = error.message() if hasattr(error, "message") else f"{type(error).__name__}: {error}"
-        reason = " ".join(str(said).split())[:300]
+        reason = one_line(said, 300)
         if status == _LATE or isinstance(error, TimeoutError):
             return Interrupted(
                 f"{self.address} did not answer within {self.seconds:g} s while {doing}; "

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from ...core import bounds
-from ...errors import MissingRequirement
+from ...errors import MissingRequirement, one_line
 
 INSTALL = "pip install 'tritonclient[grpc,http]'"
 
@@ -17,7 +17,7 @@ def import_client(name: str) -> Any:
     try:
         return import_module(f"tritonclient.{name}")
     except ImportError as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise MissingRequirement(f"Triton's client library cannot be imported ({reason}); {INSTALL}") from error
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from ...core.bundle import Bundle
 from ...core.precision import FP32, PRECISIONS
 from ...core.tensor_spec import Axis, TensorSpec
-from ...errors import InputError
+from ...errors import InputError, typed_line
 from ..tensorrt.profiles import Profile, is_held
 from .client import Refused, TritonClient
 from .config import ABOUT, model_name
@@ -59,7 +59,7 @@ def find_served(
     try:
         return _find(client, bundle, model, version, precision)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        reason = typed_line(error)
         raise InputError(
             f"received --server {client.address}, whose description of its models cannot be read ({reason}); expected "
             "a server of the KServe protocol, version 2"

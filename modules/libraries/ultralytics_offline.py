@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from ...core.scratch import scratch
-from ...errors import MissingRequirement
+from ...errors import MissingRequirement, one_line
 
 PACKAGE = "ultralytics"
 INSTALL = "pip install ultralytics"
@@ -86,7 +86,7 @@ def _alone() -> Iterator[None]:
 
 def _missing(error: ImportError) -> MissingRequirement:
     """Return what to install: Ultralytics asks for an OpenCV with windows, whose libraries a server does not have."""
-    reason = " ".join(str(error).split())[:200]
+    reason = one_line(error)
     if ".so" in reason and ("libGL" in reason or "cv2" in (error.name or "") or "libgthread" in reason):
         return MissingRequirement(
             f"received a target of Ultralytics; expected OpenCV, which cannot be loaded here ({reason}); pip uninstall "

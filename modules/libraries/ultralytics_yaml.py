@@ -20,7 +20,7 @@ from typing import Any
 
 from torch import nn
 
-from ...errors import InputError
+from ...errors import InputError, one_line
 from ..block_index import nearest
 from .ultralytics_offline import PACKAGE, installed, network_tasks
 
@@ -140,7 +140,7 @@ def _parsed(name: str, file: Path) -> dict[str, Any]:
     try:
         given = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise InputError(f"received {PREFIX}{name}, which is no YAML: {reason}; correct it") from error
     parts = [given.get(part) for part in ("backbone", "head")] if isinstance(given, dict) else [None]
     whole = all(

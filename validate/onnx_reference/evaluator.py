@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...core.nodes import bodies, nodes
-from ...errors import CheckFailed, MissingRequirement
+from ...errors import CheckFailed, MissingRequirement, typed_line
 from ..arrays import Array, Arrays
 from ..last_digits import EPSILON, OFTEN, SEED, SELDOM, TABLE
 from .float_types import half_values, retype, type_name
@@ -146,7 +146,7 @@ class Evaluator:
                 context = {"context": values} if operator.need_context() else {}
                 found: Sequence[Any] = operator.run(*given, **context)
         except Exception as error:  # of any operator's own kind
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            reason = typed_line(error)
             raise CheckFailed(
                 f"ONNX's reference evaluator cannot compute node {position}, {node.name} ({node.op_type}): {reason}"
             ) from error

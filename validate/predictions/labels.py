@@ -12,7 +12,7 @@ import numpy as np
 
 from ...core.input_path import require_readable
 from ...core.preprocessing import Placement, Preprocessing
-from ...errors import InputError
+from ...errors import InputError, one_line
 from ..images import read_mask
 from .classes import Classes
 from .coco import CocoLabels, read_coco
@@ -221,7 +221,7 @@ def _json(path: Path) -> Any:
     try:
         return json.loads(_text(path))
     except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise InputError(f"received --labels {path}, which is no JSON ({reason}); write the file again") from None
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ...core.graph_io import FLOAT32, fed
 from ...core.precision import FP32, PRECISIONS, Precision, require_budget
 from ...core.tensor_spec import TensorSpec
-from ...errors import CheckFailed, Interrupted, MissingRequirement
+from ...errors import CheckFailed, Interrupted, MissingRequirement, typed_line
 from ..batch_consistency import compare_rows
 from ..case_judgement import Run, did_not_run, judge_case
 from ..cases import Case
@@ -201,7 +201,7 @@ def with_place(result: StageResult, locate: Callable[[Collection[str]], Location
     try:
         place = locate(wrong)
     except Exception as error:  # the verdict stands whether or not the place is found
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        reason = typed_line(error)
         interrupted = result.was_interrupted or isinstance(error, Interrupted)
         why = f"{result.why}; the module to blame was not found ({reason})"
         return replace(result, why=why, was_interrupted=interrupted)

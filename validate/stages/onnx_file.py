@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ...core.graph_io import FLOAT32
 from ...core.precision import FP32
 from ...core.tensor_spec import TensorSpec
+from ...errors import one_line
 from ..cases import Case
 from ..localize.between_runtimes import locate_node
 from ..localize.location import Location
@@ -75,7 +76,7 @@ class FileStages:
         for case, reference in pairs:
             for judge in self._judges.values():
                 if isinstance(reference, Exception):
-                    judge.add_without_truth(case, " ".join(str(reference).split()))
+                    judge.add_without_truth(case, one_line(reference, None))
                 else:
                     judge.add(case, reference)
             if not isinstance(reference, Exception):

@@ -15,7 +15,7 @@ from typing import Any
 
 from ...core import bounds
 from ...core.schedule import Ended, Left, Node
-from ...errors import CheckFailed, MissingRequirement, StorageError
+from ...errors import CheckFailed, MissingRequirement, StorageError, one_line
 from .command_worker import absolute
 from .folders import ERRORS, MARKER, WORK
 from .matrix import Job
@@ -250,7 +250,7 @@ def _connect(address: str) -> Any:
         _try_address(address)
         ray.init(address=address, logging_level=logging.CRITICAL, log_to_driver=False, configure_logging=False)
     except (RuntimeError, ValueError, OverflowError, OSError) as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error, 300)
         raise MissingRequirement(
             f"received --ray {address}; expected the address of a running Ray cluster, on a machine of it ({reason}); "
             "start one with ray start --head, or give the address that this printed"

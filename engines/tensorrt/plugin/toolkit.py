@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ....errors import InputError, MissingRequirement
+from ....errors import InputError, MissingRequirement, one_line
 from ..versions import OLDEST, Version, read_version
 
 INSTALL = "pip install nvidia-cuda-nvcc nvidia-cuda-cccl"
@@ -133,7 +133,7 @@ def _output(nvcc: Path, option: str) -> str:
     try:
         done = subprocess.run([str(nvcc), option], capture_output=True, text=True, check=True, timeout=SECONDS)
     except (OSError, subprocess.SubprocessError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise MissingRequirement(f"{nvcc} cannot be run ({reason}); {INSTALL}") from error
     return done.stdout
 
