@@ -68,6 +68,8 @@ def test_export_checks_no_numbers_and_says_so(tmp_path: Path) -> None:
     result = run("export", *SMALL, "-o", str(tmp_path / "small"))
     assert result.exit_code == 0, result.output
     assert "not checked: export only" in result.stdout
+    refused = run("export", *SMALL, "--for", "sm86")  # it builds no plan
+    assert (refused.exit_code, "No such option" in refused.stderr) == (2, True), refused.output
     assert run("verify", str(tmp_path / "small")).exit_code == 0
 
 
