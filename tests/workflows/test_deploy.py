@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +83,16 @@ def test_the_same_again_is_reused_and_a_change_or_force_rebuilds(bundle: attn2tr
 def test_the_example_script_runs(bundle: attn2trt.Bundle) -> None:
     script = subprocess.run([sys.executable, bundle.path / "infer.py"], capture_output=True, text=True, check=True)
     assert "largest difference from PyTorch" in script.stdout
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "reference.safetensors"])
+def test_the_example_script_runs_no_file_that_was_changed(bundle: attn2trt.Bundle, tmp_path: Path, name: str) -> None:
+    shutil.copytree(bundle.path, tmp_path / "b")
+    with (tmp_path / "b" / name).open("ab") as file:
+        file.write(b"\0")
+    script = subprocess.run([sys.executable, tmp_path / "b/infer.py"], capture_output=True, text=True, check=False)
+    assert (script.returncode, script.stdout) == (1, "")
+    assert script.stderr.endswith(f"{name} is not the file of the manifest: it is not loaded\n")
 
 
 def test_weights_too_large_for_one_file_lie_beside_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
