@@ -103,9 +103,20 @@ def models() -> dict[str, Model]:
             f"{_name(new)}, the best boxes picked inside", f"ultralytics:{new}:end2end=true", small, any_size
         ),
         "newest-seg": Model(f"{_name(new)}-seg", f"ultralytics:{new.replace('.yaml', '-seg.yaml')}", small, any_size),
+        "yolo11n-seg": Model("YOLO11n-seg", "ultralytics:yolo11n-seg.yaml", small, any_size),
+        "yolo11n-pose": Model("YOLO11n-pose", "ultralytics:yolo11n-pose.yaml", small, any_size),
+        "yolo11n-obb": Model("YOLO11n-obb", "ultralytics:yolo11n-obb.yaml", small, any_size),
+        "yolo11n-cls": Model("YOLO11n-cls", "ultralytics:yolo11n-cls.yaml", small, any_size),
         "rt-detr": Model("RT-DETR, shrunk", f"transformers:rt_detr:{SMALL_DETR}", small, any_size),
         "lraspp": Model("LR-ASPP", "torchvision:lraspp_mobilenet_v3_large", small, any_size),
         "deeplab": Model("DeepLabV3", "torchvision:deeplabv3_mobilenet_v3_large", small, any_size),
+        "ssdlite-sizes": Model(
+            "SSDLite at other sizes than its own",
+            "torchvision:ssdlite320_mobilenet_v3_large",
+            small,
+            f"{BATCH},height=64:96:128,width=64:96:128",
+        ),
+        "fasterrcnn": Model("Faster R-CNN", "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn", "2x3x320x320", BATCH),
         "segformer": Model(
             "SegFormer, shrunk",
             "transformers:segformer:hidden_sizes=16/32/64/128,depths=1/1/1/1,decoder_hidden_size=64,num_labels=12",
@@ -148,6 +159,12 @@ def models() -> dict[str, Model]:
         ),
         "mask2former": Model("Mask2Former, shrunk", f"transformers:mask2former:{SMALL_MASKS}", small, BATCH),
         "raft": Model("RAFT, small, 4 updates", "torchvision:raft_small:num_flow_updates=4", "2x3x128x128", BATCH),
+        "r3d": Model(
+            "R3D-18, clips",
+            "torchvision:r3d_18",
+            "2x3x4x32x32",
+            f"{BATCH},dim2=4:4:8,height=32:32:64,width=32:32:64",
+        ),
     }
 
 
