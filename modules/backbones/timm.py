@@ -63,7 +63,9 @@ def find(name: str) -> Backbone:
     if ":" in name or "/" in name or not timm.is_model(name.split(".", maxsplit=1)[0]):
         _require_no_path(name)
         close = nearest(name, ours, "") or nearest(name, timm.list_models(), "")
-        fix = _of_libraries(name, cutoff=1) or close or _of_libraries(name, cutoff=0.7) or "see attn2trt list"
+        plainer = name.lower().replace("-", "_")
+        same = f"did you mean {plainer}?" if timm.is_model(plainer) else ""
+        fix = same or _of_libraries(name, cutoff=1) or close or _of_libraries(name, cutoff=0.7) or "see attn2trt list"
         raise InputError(
             f"received target {name!r}; expected a block, a backbone (any timm model), {_libraries()}, "
             f"FILE.py or py:package.module:factory; {fix}"
