@@ -134,8 +134,8 @@ def test_entries():
     [
         ("cbm", {}, "received target 'cbm'; expected a block, a backbone (any timm model), LIBRARY:NAME"),
         ("cbm", {}, "did you mean cbam"),
-        ("ResNet50", {}, r"did you mean resnet50\?"),
-        ("efficientnet-b0", {}, r"did you mean efficientnet_b0\?"),
+        ("ResNet50", {}, "did you mean resnet50?"),
+        ("efficientnet-b0", {}, "did you mean efficientnet_b0?"),
         ("resnet5", {}, "did you mean resnet50"),
         ("convnext_ato", {}, "did you mean convnext_atto"),
         ("yolov8n", {}, "did you mean ultralytics:yolo"),
