@@ -18,14 +18,12 @@ from .backbones.known import KNOWN, Backbone
 from .block_index import BlockInfo, OptionValue, block_info
 from .checks import check_module, check_runs, refused_sizes
 from .grammar import Part
+from .own_module import Forward
 from .packages import PYTORCH, require
 from .user_code import make
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-    from .own_module import Forward
-    from .shapes import Shape
 
 # enough images that a new one differs little from them, each small, since float64 convolutions are slow on a CPU
 CALIBRATION_BATCH, CALIBRATION_SIZE = 8, 72
@@ -191,9 +189,9 @@ class UserModule(Recipe):
         with seeded(self.seed):
             return make(self.name)
 
-    def example(self, _: Forward) -> list[Shape]:
-        """The inputs at which it is traced if no shape is given; none if nobody says."""
-        return []
+    def inputs(self) -> tuple[Forward, Sequence[Tensor]]:
+        """What its forward takes, and tensors whose shapes it is traced at if none are given; none if nobody says."""
+        return Forward.of(self.make()), ()
 
     def structure(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> tuple[nn.Module, list[nn.Module]]:
         return self.make(), []

@@ -22,7 +22,7 @@ from .checkpoint import locate, sha256, split
 from .dynamic import Ranges
 from .grammar import Parsed, Part, is_program, parse
 from .libraries import index as libraries
-from .own_module import Forward
+from .own_module import example_shape
 from .packages import PYTORCH, require
 from .program_file import ProgramModule
 from .shapes import Shape, named, parse_shapes
@@ -271,8 +271,9 @@ def _own(base: Part, seed: int, checkpoint: Path | None, *, trust: bool) -> buil
 
 
 def _user_shapes(recipe: building.UserModule, given: Sequence[Shape]) -> list[Shape]:
-    forward = Forward.of(recipe.make())
-    given = given or recipe.example(forward)
+    forward, example = recipe.inputs()
+    names = forward.positional(len(example))
+    given = given or [example_shape(name, value) for name, value in zip(names, example, strict=True)]
     if not given:
         first = forward.positional(1)[0]
         raise InputError(

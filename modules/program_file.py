@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.bundle import sha256
 from ..core.input_path import require_readable
 from ..errors import InputError
 from .building import UserModule, checkpoint_words
-from .checkpoint import sha256
-from .libraries.library import one_line
-from .own_module import Forward, example_shape
+from .libraries.library import failure_line
+from .own_module import Forward
 from .packages import PYTORCH, require
-from .shapes import Shape
 from .traceable import accept_eval
 
 if TYPE_CHECKING:
@@ -31,19 +31,19 @@ class ProgramModule(UserModule):
         """The module of the program; InputError if it is not trusted, or is none."""
         return accept_eval(self._program().module())
 
-    def example(self, forward: Forward) -> list[Shape]:
-        """The inputs that the program was exported with; none if some of them are no tensors or go by keyword."""
+    def inputs(self) -> tuple[Forward, Sequence[torch.Tensor]]:
+        """What its forward takes, and its example; none if some of that are no tensors or go by keyword."""
         import torch
 
-        args, kwargs = self._program().example_inputs or ((), {})
-        if kwargs or not all(isinstance(value, torch.Tensor) for value in args):
-            return []
-        return [example_shape(name, value) for name, value in zip(forward.positional(len(args)), args, strict=True)]
+        program = self._program()
+        args, kwargs = program.example_inputs or ((), {})
+        is_usable = not kwargs and all(isinstance(value, torch.Tensor) for value in args)
+        return Forward.of(program.module()), args if is_usable else ()
 
     def weights(self, digest: str) -> str:
         """Return the origin of the weights, in words."""
-        own = f"as {Path(self.name).name} holds them, sha256 {sha256(Path(self.name).expanduser().absolute())}"
-        return checkpoint_words(self.checkpoint, digest) or own
+        path = Path(self.name).expanduser()
+        return checkpoint_words(self.checkpoint, digest) or f"as {path.name} holds them, sha256 {sha256(path)}"
 
     def _program(self) -> torch.export.ExportedProgram:
         path = require_readable(Path(self.name).expanduser(), "a program that torch.export.save wrote")
@@ -59,6 +59,6 @@ class ProgramModule(UserModule):
             return torch.export.load(path)
         except Exception as error:  # an archive of anybody's may be wrong in any way
             raise InputError(
-                f"received {self.name}, which PyTorch {torch.__version__} cannot read: {one_line(error)}; expected a "
-                "program that torch.export.save wrote; save it again, with this version"
+                f"received {self.name}, which PyTorch {torch.__version__} cannot read: {failure_line(error)}; "
+                "expected a program that torch.export.save wrote; save it again, with this version"
             ) from error

@@ -13,7 +13,7 @@ from typing import Any
 
 from ...errors import InputError
 from ..block_index import nearest
-from .library import one_line, parse_value
+from .library import failure_line, parse_value
 
 # what transformers keeps of a file, not of the model
 _KEPT_QUIET = ("transformers_version", "dtype")
@@ -57,7 +57,7 @@ def configured(base: Any, options: Mapping[str, str], name: str) -> Any:
         lacks = "out_features" in str(error) and not any(key in own for key in _OUTPUTS)
         fix = "add out_indices, the stages that are read, as out_indices=1/2" if lacks else "correct them"
         raise InputError(
-            f"received options {given} of {name}, which transformers refused ({one_line(error)}); {fix}"
+            f"received options {given} of {name}, which transformers refused ({failure_line(error)}); {fix}"
         ) from error
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ...core.preprocessing import Preprocessing
+from ...errors import one_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -115,6 +116,6 @@ def tensors(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def one_line(error: BaseException) -> str:
+def failure_line(error: BaseException) -> str:
     """Return an exception of a library in one line: its type, and the beginning of its message."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    return f"{type(error).__name__}: {one_line(error, 300)}"

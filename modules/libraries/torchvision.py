@@ -28,7 +28,7 @@ from torchvision.models.optical_flow import RAFT
 from ...core.preprocessing import Preprocessing
 from ...errors import InputError
 from ..block_index import nearest
-from .library import LibraryModel, keywords_of, one_line, parse_value
+from .library import LibraryModel, failure_line, keywords_of, parse_value
 
 PREFIX = "torchvision:"
 AUX = "aux_classifier"
@@ -249,12 +249,12 @@ class _Builder:
         if is_reading and not isinstance(error, TypeError | ValueError):
             return InputError(
                 f"received --pretrained for {PREFIX}{self.name}; expected its published weights within reach, got "
-                f"{one_line(error)}; leave --pretrained out, or give a file with --checkpoint"
+                f"{failure_line(error)}; leave --pretrained out, or give a file with --checkpoint"
             )
         given = ", ".join(f"{key}={value}" for key, value in self.values.items()) or "no options"
         return InputError(
             f"received {PREFIX}{self.name} with {given}; expected keyword arguments of torchvision's {self.name}, got "
-            f"{one_line(error)}; correct or leave them out"
+            f"{failure_line(error)}; correct or leave them out"
         )
 
 

@@ -28,7 +28,7 @@ from ..block_index import nearest
 from ..checkpoint_file import sha256
 from ..raised import raised
 from .image_processor import default_processor
-from .library import one_line
+from .library import failure_line
 
 PREFIX = "transformers:"
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
@@ -119,7 +119,7 @@ class Source:
 
 def _missing(name: str, error: ImportError) -> MissingRequirement:
     return MissingRequirement(
-        f"received target {PREFIX}{name}; expected what it needs to be installed, got {one_line(error)}; install it"
+        f"received target {PREFIX}{name}; expected what it needs to be installed, got {failure_line(error)}; install it"
     )
 
 
@@ -219,7 +219,7 @@ def _read_config(place: str, name: str, *, is_hub: bool) -> Any:
         except Exception as error:  # a file of any content
             expected = "a repository of the hub within reach" if is_hub else f"the {CONFIG} of a model of transformers"
             raise InputError(
-                f"received target {PREFIX}{name}; expected {expected}, got {one_line(error)}; correct it"
+                f"received target {PREFIX}{name}; expected {expected}, got {failure_line(error)}; correct it"
             ) from error
 
 
@@ -238,8 +238,8 @@ def _default(kind: type[Any], name: str) -> Any:
             return kind()
         except Exception as error:  # one of several parts, which has no defaults
             raise InputError(
-                f"received target {PREFIX}{name}, which has no default configuration ({one_line(error)}); expected a "
-                f"folder with {CONFIG}; name one"
+                f"received target {PREFIX}{name}, which has no default configuration ({failure_line(error)}); expected "
+                f"a folder with {CONFIG}; name one"
             ) from error
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ...core.preprocessing import Preprocessing
 from ...errors import InputError
 from . import ultralytics_yaml
-from .library import LibraryModel, one_line, parse_value
+from .library import LibraryModel, failure_line, parse_value
 from .ultralytics_offline import installed, network_tasks
 from .ultralytics_yaml import Description, read
 
@@ -101,7 +101,7 @@ def _build(description: Description) -> nn.Module:
     except Exception as error:  # a description of the user's own may be wrong in any way
         raise InputError(
             f"received {PREFIX}{description.name}, of which Ultralytics {installed()} cannot make a network: "
-            f"{one_line(error)}; correct its layers"
+            f"{failure_line(error)}; correct its layers"
         ) from error
     return module
 
@@ -141,8 +141,8 @@ def _load(path: Path) -> nn.Module:
             raise TypeError(f"it holds a {type(module).__name__}")
     except Exception as error:
         raise InputError(
-            f"received {PREFIX}{path.name}, which Ultralytics {installed()} cannot read: {one_line(error)}; expected a "
-            "file that its training wrote; give one, or its .yaml with --checkpoint"
+            f"received {PREFIX}{path.name}, which Ultralytics {installed()} cannot read: {failure_line(error)}; "
+            "expected a file that its training wrote; give one, or its .yaml with --checkpoint"
         ) from error
     found: nn.Module = module.float()
     return found
