@@ -16,8 +16,9 @@ def main() -> None:
     Any failure ends the process with a traceback on stderr.
     """
     answers = os.fdopen(claim_stdout(), "wb")
-    # onnxsim looks for PyTorch, uses none of it to simplify, and would spend more time on loading it than on the graph.
-    sys.modules["torch"] = None  # type: ignore[assignment]
+    # onnxsim looks for PyTorch and SymPy, uses neither to simplify, and would spend more time on loading them than on
+    # the graph.
+    sys.modules.update(dict.fromkeys(("torch", "sympy")))  # type: ignore[arg-type]
 
     import onnx
     from onnxsim import simplify

@@ -19,6 +19,7 @@ from ...modules.target import Target
 from ..merged import Wiring, merged_modules, others_than
 from ..passes.opset17 import ToOpset17
 from ..passes.replaced_metadata import SCOPES, replaced_metadata
+from ..passes.signatures_once import signatures_once
 from ..passes.small_constants import HiddenConstants
 from ..passes.uint8_inputs import CastUint8Inputs
 from .float64_note import float64_notes
@@ -96,7 +97,8 @@ def _translate(program: torch.export.ExportedProgram, opset: int) -> torch.onnx.
     """Return the program as torch.onnx writes it; what depends on weights alone it need not be able to."""
 
     def translate() -> torch.onnx.ONNXProgram | None:
-        return torch.onnx.export(program, opset_version=opset, dynamo=True, verbose=False, optimize=False)
+        with signatures_once():
+            return torch.onnx.export(program, opset_version=opset, dynamo=True, verbose=False, optimize=False)
 
     fold_weights(program, distrusted_alone=True)
     round_down(program)
