@@ -7,6 +7,7 @@ streams: one case is in memory at a time.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -122,12 +123,32 @@ def from_tensors(path: Path, index: Sequence[Mapping[str, Any]]) -> Iterator[tup
 
     Raises InputError if the file cannot be read or lacks what the index names.
     """
+    with _reading(path) as file:
+        for entry in index:
+            yield _load(file, entry)
+
+
+def input_shapes(bundle: Bundle) -> dict[str, dict[str, tuple[int, ...]]]:
+    """Return the shape of each input of every recorded case, by the case's key; nothing but the file's header is read.
+
+    Raises InputError as ``from_tensors`` does.
+    """
+    with _reading(bundle.reference_path) as file:
+        return {
+            entry["key"]: {
+                name: tuple(file.get_slice(f"{entry['key']}/input/{name}").get_shape()) for name in entry["inputs"]
+            }
+            for entry in bundle.manifest["cases"]
+        }
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="numpy") as file:
-            for entry in index:
-                yield _load(file, entry)
+            yield file
     except (SafetensorError, OSError, ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         reason = typed_line(error)
         raise InputError(

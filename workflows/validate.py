@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -12,12 +13,13 @@ from ..engines.triton.address import SECONDS, parse_address
 from ..engines.triton.client import TritonClient
 from ..engines.triton.served import ServedVersion, find_served
 from ..validate.cases import check_sizes
+from ..validate.missing_cases import missing_cases
 from ..validate.recorded import recorded_cases
 from ..validate.stages.onnxruntime import judge_graphs, judge_graphs_for_plans, judge_providers, judge_tuned
 from ..validate.stages.stage import EXPORTED, ORT_PLAIN, VALUES
 from ..validate.stages.tensorrt import judge_plans
 from ..validate.stages.triton import judge_served
-from ..validate.verdict import StageResult, Verdict, not_checked
+from ..validate.verdict import NOT_CHECKED, StageResult, Verdict, not_checked
 
 
 @dataclass(frozen=True)
@@ -65,20 +67,22 @@ def validate_bundle(
     stages = [_as_recorded(stage) for stage in recorded.stages if stage.stage.runtime in (EXPORTED, ORT_PLAIN)]
     seconds.start("judge", "judging ONNX Runtime on the recorded cases")
 
-    pairs = partial(recorded_cases, opened)
+    pairs, missing = partial(recorded_cases, opened), missing_cases(opened)
 
     for judged in (judge_graphs, judge_tuned, judge_graphs_for_plans, judge_plans, judge_providers):
-        stages += (with_left_out(opened, stage) for stage in judged(opened, pairs, max_error=max_error))
+        stages += (with_unrecorded(opened, stage, missing) for stage in judged(opened, pairs, max_error=max_error))
     return Verdict(tuple(stages), allow_float32_truth, recorded.source)
 
 
-def with_left_out(bundle: Bundle, stage: StageResult) -> StageResult:
-    """Return the stage with the cases that the export judged and that took too much room to be judged here."""
-    names = bundle.manifest.get("cases_left_out")
-    if not names or not stage.comparisons or stage.stage.kind != VALUES:
+def with_unrecorded(bundle: Bundle, stage: StageResult, missing: Sequence[str]) -> StageResult:
+    """Return the stage with the cases that took too much room to be judged here, and no pass if others are missing."""
+    if not stage.comparisons or stage.stage.kind != VALUES:
         return stage
-    left_out = f"too large to be recorded, so not judged here: {', '.join(map(str, names))}"
-    return replace(stage, why="; ".join(filter(None, [stage.why, left_out])))
+    names = [name for name in bundle.manifest.get("cases_left_out", ()) if name not in missing]
+    left_out = f"too large to be recorded, so not judged here: {', '.join(names)}" if names else ""
+    lost = f"the ranges ask for cases that are not recorded: {', '.join(missing)}; deploy the target again"
+    why = "; ".join(filter(None, [stage.why, left_out, lost if missing else ""]))
+    return replace(stage, why=why, status=NOT_CHECKED if missing and stage.has_passed else stage.status)
 
 
 def _as_recorded(stage: StageResult) -> StageResult:
@@ -127,7 +131,7 @@ def validate_server(
     require_unchanged(opened)
     check_sizes(opened.manifest["cases"], opened.axes)
 
-    pairs = partial(recorded_cases, opened)
+    pairs, missing = partial(recorded_cases, opened), missing_cases(opened)
 
     stages: list[StageResult] = []
     with TritonClient(address, seconds=seconds) as client:
@@ -139,5 +143,5 @@ def validate_server(
         for served in found:
             report(f"judging {served.model} on the recorded cases")
             found_of = judge_served(client, opened, served, pairs, max_error=max_error)
-            stages += (with_left_out(opened, stage) for stage in found_of)
+            stages += (with_unrecorded(opened, stage, missing) for stage in found_of)
     return ServerVerdict(Verdict(tuple(stages), allows_float32=allow_float32_truth), name, tuple(found))

@@ -10,7 +10,7 @@ from attn2trt.core.bundle import Bundle
 from attn2trt.validate.comparison import Comparison
 from attn2trt.validate.stages.stage import ROWS, Stage
 from attn2trt.validate.verdict import StageResult, not_checked
-from attn2trt.workflows.validate import with_left_out
+from attn2trt.workflows.validate import with_unrecorded
 
 FOUND = (("traced", Comparison("y", 0.0, 0.0, 1.0, "l2", (), True, "")),)
 
@@ -25,6 +25,6 @@ FOUND = (("traced", Comparison("y", 0.0, 0.0, 1.0, "l2", (), True, "")),)
     ],
 )
 def test_a_stage_that_compared_others_names_them(stage: StageResult, left_out: list[str], why: bool) -> None:
-    found = with_left_out(Bundle(Path("mine"), {"cases_left_out": left_out}), stage)
+    found = with_unrecorded(Bundle(Path("mine"), {"cases_left_out": left_out}), stage, [])
     assert found.status == stage.status
     assert found.why == ("too large to be recorded, so not judged here: batch_max" if why else "")
