@@ -42,14 +42,17 @@ def _parts(found: Description) -> Iterator[RenderableType]:
     from rich.table import Table
     from rich.text import Text
 
-    yield Text(f"{found.name}  {found.kind}, {found.source}  {found.paper}", style="bold")
+    source = found.source if found.source != found.name else ""
+    yield Text(
+        "  ".join(filter(None, (found.name, ", ".join(filter(None, (found.kind, source))), found.paper))), "bold"
+    )
     for spec in found.inputs:
         yield Text(f"input       {spec}")
     if found.axes:
         yield Text("dynamic     " + ", ".join(f"{name} {axis}" for name, axis in found.axes.items()))
     cost, plain = found.cost, found.plain
     yield Text(f"parameters  {cost.parameters:,}{_more(cost.parameters, plain.parameters if plain else None)}")
-    yield Text(f"MACs        {cost.macs:,}{_more(cost.macs, plain.macs if plain else None)} for one image")
+    yield Text(f"MACs        {cost.macs:,}{_more(cost.macs, plain.macs if plain else None)} for {_metered(found)}")
     for block in found.blocks:
         yield Text(f"\n{block.name}  {block.summary}  {block.paper}")
         yield Text(f"may vary    {', '.join(block.axes)}{_fixed(block.axes)}")
@@ -67,6 +70,11 @@ def _parts(found: Description) -> Iterator[RenderableType]:
         for step in found.steps:
             table.add_row(step.module, step.operator, ", ".join(map(_size, step.shapes)), _size(step.result))
         yield table
+
+
+def _metered(found: Description) -> str:
+    is_image = all(len(shape) > 3 and shape[0] == 1 for shape in found.metered)
+    return "one image" if is_image else " and ".join(map(_size, found.metered))
 
 
 def _fixed(axes: Sequence[str]) -> str:

@@ -105,9 +105,14 @@ def _axes(shape: Shape) -> Mapping[int, str]:
     return CLIP_AXES if len(shape.sizes) == 5 else {}
 
 
-def _check_layout(shape: Shape, name: str) -> None:
+def looks_like_channels(shape: Shape) -> bool:
+    """Tell whether the last axis of an image or a clip has a size that channels have, behind two larger ones."""
     *_, second, third, last = shape.sizes
-    if shape.layout or last not in _COLOURS or min(second, third) < _SMALL_IMAGE:
+    return last in _COLOURS and min(second, third) >= _SMALL_IMAGE
+
+
+def _check_layout(shape: Shape, name: str) -> None:
+    if shape.layout or not looks_like_channels(shape):
         return
     wanted, fix = "the layout with it", f"add --layout {shape.name}=nhwc (or {shape.name}=nchw)"
     if len(shape.sizes) > 4:

@@ -7,13 +7,14 @@ training scripts save beside them: ``argparse.Namespace``, paths and NumPy scala
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import pathlib
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core import bundle
 from ..errors import InputError, StorageError
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ DEEPEST = 4
 OTHER_KEYS = ("optimizer", "optim", "scheduler", "lr_scheduler", "scaler", "loss", "criterion", "rng", "callbacks")
 # A set with fewer tensors than this share of the largest, as a criterion's class weights, is not another model.
 SHARE = 0.5
+# How a file of torch.save begins: a zip archive, or before PyTorch 1.6 a pickle.
+_SAVED = (b"PK\3\4", b"\x80")
+SAVE = "save it with torch.save(module.state_dict(), path)"
 
 
 def split(path: Path) -> tuple[Path, str]:
@@ -48,16 +52,13 @@ def named(path: Path) -> str:
 def sha256(path: Path) -> str:
     """Return the hash of a checkpoint's bytes, those of an index with those of its shards, in hexadecimal."""
     file, _ = split(path)
-    digest = hashlib.sha256()
-    for part in (file, *_shards(file)):
+    parts = (file, *_shards(file))
+    for part in parts:
         _require_file(part)
-        try:
-            with part.open("rb") as stream:
-                while block := stream.read(1 << 20):
-                    digest.update(block)
-        except OSError as error:
-            raise _unreadable(part, error) from error
-    return digest.hexdigest()
+    try:
+        return bundle.sha256(*parts)
+    except OSError as error:
+        raise _unreadable(Path(error.filename or file), error) from error
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
@@ -122,7 +123,7 @@ def _no_weights(found: Any, path: Path) -> InputError:
         what = f" with {other[0]!r}, which is no tensor" if other else " with no tensor"
     return InputError(
         f"received {named(path)}{what}; expected tensors by key, alone or under a key such as state_dict or model; "
-        "save it with torch.save(module.state_dict(), path)"
+        f"{SAVE}"
     )
 
 
@@ -133,8 +134,7 @@ def _checked(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
         if value.layout != torch.strided or value.is_meta or value.is_quantized:
             kind = "without values" if value.is_meta else "sparse or quantized"
             raise InputError(
-                f"received {named(path)} with {key!r}, a tensor that is {kind}; expected dense tensors; save it "
-                "with torch.save(module.state_dict(), path)"
+                f"received {named(path)} with {key!r}, a tensor that is {kind}; expected dense tensors; {SAVE}"
             )
     return tensors
 
@@ -189,14 +189,30 @@ def _read(path: Path) -> Any:
             "copy it again"
         ) from error
     except Exception as error:
-        if "weights_only" in str(error) or "Unsupported" in str(error) or "WeightsUnpickler" in str(error):
-            reason = "it would run code or hold objects other than tensors"
-        else:
-            reason = f"{type(error).__name__}: {first_line(error)}"
+        reason, advice = _refusal(path, str(error)) or (
+            f"{type(error).__name__}: {first_line(error).partition('. ')[0]}",
+            SAVE,
+        )
         raise InputError(
             f"received {named(path)}, refused since {reason}; expected safetensors or a weights-only PyTorch file; "
-            "save it with torch.save(module.state_dict(), path)"
+            f"{advice}"
         ) from error
+
+
+def _refusal(path: Path, said: str) -> tuple[str, str] | None:
+    """Return why a file is no weights-only PyTorch file, and what to do; None if PyTorch's ``said`` tells."""
+    if path.suffix == ".pt2":
+        return "it is a program of torch.export", "give it as TARGET, with --trust"
+    if "TorchScript" in said:
+        return "it is TorchScript, which runs code", "save torch.jit.load(path).state_dict() with torch.save"
+    with path.open("rb") as file:
+        if not file.read(4).startswith(_SAVED):
+            return "torch.save did not write it", "give the file of the weights"
+    if "weights_only" in said or "Unsupported" in said or "WeightsUnpickler" in said:
+        found = re.search(r"GLOBAL (\S+) was not", said)
+        held = f", as {found[1]}" if found else ""
+        return f"it would run code or hold objects other than tensors{held}", SAVE
+    return None
 
 
 def _allowed() -> list[Any]:

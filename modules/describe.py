@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..core.tensor_spec import Axis, TensorSpec, optima
+from ..errors import SizesRefused
 from . import catalog
 from .block_index import BlockInfo, Option, block_info, block_names
 from .grammar import Part
@@ -44,9 +45,10 @@ class BlockText:
 
 @dataclass(frozen=True)
 class Description:
-    """All for one image of the traced size.
+    """All for one image of the traced size, or for the traced batch of a module that takes no other.
 
-    ``plain`` is the backbone without its blocks; ``steps`` are the operators of a block that stands alone.
+    ``metered`` are the sizes of its inputs. ``plain`` is the backbone without its blocks; ``steps`` are the operators
+    of a block that stands alone.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Description:
     inputs: tuple[TensorSpec, ...]
     axes: Mapping[str, Axis]
     cost: Cost
+    metered: tuple[tuple[int, ...], ...]
     blocks: tuple[BlockText, ...] = ()
     plain: Cost | None = None
     places: tuple[Place, ...] = ()
@@ -68,9 +71,13 @@ def describe(spec: str, *, shapes: Sequence[str] = (), dynamic: str | None = Non
     from .metering import meter, parameters
 
     found = catalog.read(spec, shapes=shapes, dynamic=dynamic, trust=trust)
-    example = _one_image(found)
     module, added = found.recipe.structure(found.inputs, found.axes)
-    metered = meter(module, example)
+    example = traced(found)
+    try:
+        metered = meter(module, one := _one_image(found, example))
+        example = one
+    except SizesRefused:  # a batch that is a number in the module, as in a program that was exported for it
+        metered = meter(module, example)
     places = tuple(
         Place(path, block_name(part), metered.given.get(path, ()), parameters(part), metered.macs.get(path, 0))
         for path, part in module.named_modules()
@@ -93,6 +100,7 @@ def describe(spec: str, *, shapes: Sequence[str] = (), dynamic: str | None = Non
         inputs=found.inputs,
         axes=found.axes,
         cost=metered.cost,
+        metered=tuple(tuple(given.shape) for given in example),
         blocks=tuple(_text(info) for info in dict.fromkeys(infos)),
         plain=plain,
         places=places,
@@ -111,19 +119,18 @@ def _text(info: BlockInfo) -> BlockText:
     return BlockText(info.name, info.summary, info.paper, info.options, info.axes, where)
 
 
-def _one_image(found: catalog.Plan) -> list[Tensor]:
-    """The traced inputs without values; a batch of images, or of what a library's model takes, as one of them."""
+def traced(found: catalog.Plan) -> list[Tensor]:
+    """Return the traced inputs without values."""
     import torch
 
     sizes: dict[str, Any] = optima(found.axes)
-    shapes = [spec.resolve(sizes) for spec in found.inputs]
+    return [torch.empty(spec.resolve(sizes), dtype=getattr(torch, spec.dtype), device="meta") for spec in found.inputs]
+
+
+def _one_image(found: catalog.Plan, traced: Sequence[Tensor]) -> list[Tensor]:
+    """Of these a batch of images, or of what a library's model takes, as one of them."""
     is_batch = bool(found.parsed.base.library)
-    return [
-        torch.empty(
-            (1, *shape[1:]) if is_batch or len(shape) == 4 else shape, dtype=getattr(torch, spec.dtype), device="meta"
-        )
-        for spec, shape in zip(found.inputs, shapes, strict=True)
-    ]
+    return [given.new_empty(1, *given.shape[1:]) if is_batch or given.ndim == 4 else given for given in traced]
 
 
 def block_name(block: nn.Module) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..core.dimension import Dim, is_name, multiples, names_in, size_of, substituted
 from ..core.tensor_spec import Axis, TensorSpec
 from ..errors import InputError
-from .axis_places import AxisPlaces
+from .axis_places import AxisPlaces, looks_like_channels
 from .shapes import Shape
 
 # What an axis may be given: a range, an expression of other axes, or None for a range of the tool's choice.
@@ -226,18 +226,21 @@ class _Planner:
         sizes = {other: found.opt for other, found in axes.items()} | {name: size}
         command = f"{name}={new.text}"
         if self.fixed:
-            inputs = (
-                Shape(shape.name, spec.resolve(sizes), shape.dtype, shape.low, shape.high, shape.layout)
-                for shape, spec in zip(self.shapes, specs, strict=True)
-            )
-            is_only = len(self.shapes) == 1
-            shapes = " ".join(f"--shape {shape.unnamed if is_only else shape.text}" for shape in inputs)
+            inputs = (replace(shape, sizes=spec.resolve(sizes)) for shape, spec in zip(self.shapes, specs, strict=True))
+            shapes = " ".join(f"--shape {_shown(shape, alone=len(self.shapes) == 1)}" for shape in inputs)
             items = [command if other == name else _item(other, value) for other, value in self.given.items()]
             command = f"{shapes} --dynamic {','.join(items)}"
         return InputError(
             f"received dynamic {name}={axis}, traced at 1; expected a traced size of 2 or more, since a 1 is "
             f"exported as a constant; write {command}"
         )
+
+
+def _shown(shape: Shape, *, alone: bool) -> str:
+    """Return the text of a shape for --shape, with the layout only if sizes alone would be read otherwise."""
+    if shape.layout == "nchw" and not looks_like_channels(shape):
+        shape = replace(shape, layout="")
+    return shape.unnamed if alone else shape.text
 
 
 def _item(name: str, given: Given) -> str:

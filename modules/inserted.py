@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..core.tensor_spec import optima
 from . import catalog
-from .describe import block_name
+from .describe import block_name, traced
 from .own_module import from_module
 from .target import Target
 
@@ -37,19 +36,13 @@ def inserted(found: catalog.Plan) -> list[Inserted]:
 
     A block that does not run, or is given no ``(n, c, h, w)``, is left out.
     """
-    import torch
-
     from .metering import meter
 
-    sizes = optima(found.axes)
     module, added = found.recipe.structure(found.inputs, found.axes)
     places = {path: part for path, part in module.named_modules() if any(part is block for block in added)}
     # before the metering takes the weights
     alike = {path: _structure(part) for path, part in places.items()}
-    example = [
-        torch.empty(spec.resolve(sizes), dtype=getattr(torch, spec.dtype), device="meta") for spec in found.inputs
-    ]
-    given = meter(module, example).given
+    given = meter(module, traced(found)).given
     groups: dict[tuple[str, tuple[int, ...], object], list[str]] = {}
     for path, part in places.items():
         if len(shape := given.get(path, ())) == 4:

@@ -90,18 +90,23 @@ def _fit(
         if ours not in expected or ours in made.tensors:
             made.unexpected.append(theirs)
             continue
-        shaped = _shaped(release.tensor(ours, value), expected[ours])
+        wanted = expected[ours]
+        # a counter is of half precision or averaged in some files
+        shaped = wanted if _is_counter(ours) else _shaped(release.tensor(ours, value), wanted)
         if shaped is None:
-            wanted = expected[ours]
             made.misshaped.append(f"{theirs} {_kind(value, wanted)} instead of {_kind(wanted, value)}")
         made.tensors[ours] = value if shaped is None else shaped
     absent = [key for key in expected if key not in made.tensors]
     zeros = [key for key in expected if re.search(release.zeros, key)]
     if all(key in absent for key in zeros):  # some of them there: the file is not what the release holds
         made.tensors.update({key: expected[key].new_zeros(expected[key].shape) for key in zeros})
-    # a counter of training steps: older checkpoints lack it and inference never reads it
-    made.missing = [key for key in absent if key not in made.tensors and not key.endswith("num_batches_tracked")]
+    made.missing = [key for key in absent if key not in made.tensors and not _is_counter(key)]
     return made
+
+
+def _is_counter(key: str) -> bool:
+    """Tell whether it counts training steps: older checkpoints lack it, and inference never reads it."""
+    return key.endswith("num_batches_tracked")
 
 
 def _shaped(value: Tensor, wanted: Tensor) -> Tensor | None:

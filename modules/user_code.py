@@ -17,7 +17,7 @@ from ..errors import Attn2trtError, InputError, ModuleRefused, one_line
 from .block_index import nearest, one_of
 from .grammar import is_file
 from .traceable import accept_eval, check_traceable
-from .user_file import find_file, folder_last, load_file, only_block, whole_model
+from .user_file import find_file, folders_last, load_file, only_block, whole_model
 from .user_line import return_line
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def load(name: str, *, block: bool = False) -> Any:
     if is_file(name):
         file, _, attribute = name.partition(":")
         path = find_file(file)
-        with folder_last(path), _one_line(f"import {file}", name):
+        with folders_last(path), _one_line(f"import {file}", name):
             found: Any = load_file(path)
         if not attribute:
             return only_block(found, name) if block else whole_model(found, name)
@@ -52,7 +52,7 @@ def _imported(module_name: str, name: str) -> Any:
                 raise
             raise InputError(
                 f"received {name!r}; expected module {module_name} in {Path.cwd()} or installed, found none; "
-                "run from the folder that holds it"
+                "run from the folder that holds it, or name that in PYTHONPATH"
             ) from error
 
 
@@ -173,7 +173,7 @@ def _value(text: str) -> Any:
 @contextmanager
 def _import_path(name: str) -> Iterator[None]:
     """Put the places on the import path that were there when ``name`` was imported."""
-    with folder_last(find_file(name.partition(":")[0])) if is_file(name) else _working_directory():
+    with folders_last(find_file(name.partition(":")[0])) if is_file(name) else _working_directory():
         yield
 
 
@@ -187,6 +187,14 @@ def _working_directory() -> Iterator[None]:
     finally:
         if here in sys.path:
             sys.path.remove(here)
+
+
+def _remedy(error: BaseException) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return f"install it, or name the folder that holds {str(error.name).partition('.')[0]} in PYTHONPATH"
+    if "no known parent package" in str(error):
+        return "put an __init__.py into its folder"
+    return "correct that line"
 
 
 @contextmanager
@@ -206,7 +214,7 @@ def _one_line(doing: str, name: str) -> Iterator[None]:
         where = f"{frame.filename}:{frame.lineno}"
         if isinstance(error, SyntaxError):
             where = f"{error.filename}:{error.lineno}"
-        place = f" ({where}); correct that line"
+        place = f" ({where}); {_remedy(error)}"
         if frame.filename == __file__:  # the call itself: no line of the user's is wrong
             place = "; correct its parameters"
         reason = one_line(error, 300)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import importlib
 import importlib.util
 import inspect
 import re
@@ -21,8 +23,11 @@ if TYPE_CHECKING:
     from torch import nn
 
 FACTORY = "make"
+PACKAGE = "__init__.py"
 # by what was written, for code that changes the working folder when it is first run
 _found: dict[str, Path] = {}
+# by module name, when a file of a package was changed that was run
+_run: dict[str, int] = {}
 
 
 def find_file(text: str) -> Path:
@@ -47,9 +52,11 @@ def find_file(text: str) -> Path:
 def load_file(path: Path) -> ModuleType:
     """Return the file as a module, run again only if the file has changed.
 
-    Its name in ``sys.modules`` comes from the path, so that a file may be called like any package. While it runs, its
-    folder is the last place of the import path: files beside it are found, and installed packages come first.
+    Its name in ``sys.modules`` comes from the path, so that a file may be called like any package. One with relative
+    imports is loaded as a part of its package. Raises InputError if another package of that name comes first.
     """
+    if (path.parent / PACKAGE).is_file() and _imports_relatively(path):
+        return _in_package(path)
     state = path.stat()
     key = hashlib.sha256(f"{path}\n{state.st_mtime_ns}\n{state.st_size}".encode()).hexdigest()[:12]
     name = f"{re.sub(r'[^0-9A-Za-z_]', '_', path.stem)}_{key}"
@@ -68,17 +75,55 @@ def load_file(path: Path) -> ModuleType:
     return module
 
 
+def _imports_relatively(path: Path) -> bool:
+    try:
+        nodes = ast.walk(ast.parse(path.read_bytes()))
+    except (SyntaxError, ValueError):  # to run it tells where
+        return False
+    return any(isinstance(node, ast.ImportFrom) and node.level > 0 for node in nodes)
+
+
+def _in_package(path: Path) -> ModuleType:
+    """Return the file as the module that its package imports, run again only if the file has changed."""
+    root = _root(path)
+    outermost, *_ = packages = path.relative_to(root).parent.parts
+    found = importlib.import_module(outermost).__file__
+    if not found or not Path(found).samefile(root / outermost / PACKAGE):
+        raise InputError(
+            f"received {path}, whose relative imports need the package {outermost} in {root}; expected this one, got "
+            f"{found}; rename the folder, or import from it without dots"
+        )
+    name = ".".join(packages if path.name == PACKAGE else [*packages, path.stem])
+    module, changed = importlib.import_module(name), path.stat().st_mtime_ns
+    if _run.setdefault(name, changed) == changed:
+        return module
+    _run[name] = changed
+    return importlib.reload(module)
+
+
+def _root(path: Path) -> Path:
+    """Return the folder that holds the outermost package of a file, that of the file if it is in none."""
+    folder = path.parent
+    while (folder / PACKAGE).is_file():
+        folder = folder.parent
+    return folder
+
+
 @contextmanager
-def folder_last(path: Path) -> Iterator[None]:
-    """Put the folder of ``path`` last on the import path."""
-    folder = str(path.parent)
-    sys.path.append(folder)
+def folders_last(path: Path) -> Iterator[None]:
+    """Put the folder of ``path``, that of its package and the current one last on the import path.
+
+    Files beside it are found, and what it imports from its repository; installed packages come first.
+    """
+    folders = [*dict.fromkeys(map(str, (path.parent, _root(path), Path.cwd())))]
+    sys.path += folders
     try:
         yield
     finally:
-        if folder in sys.path:
-            # from the end: the caller may have it in front
-            del sys.path[len(sys.path) - 1 - sys.path[::-1].index(folder)]
+        for folder in folders:
+            if folder in sys.path:
+                # from the end: the caller may have it in front
+                del sys.path[len(sys.path) - 1 - sys.path[::-1].index(folder)]
 
 
 def whole_model(module: ModuleType, text: str) -> Any:

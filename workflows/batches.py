@@ -39,7 +39,7 @@ def usual_batch(variant: Variant) -> int:
 
 
 def with_batches(
-    spec: str, shapes: Sequence[str], dynamic: str | None, batches: Sequence[int]
+    spec: str, shapes: Sequence[str], dynamic: str | None, batches: Sequence[int], *, trust: bool
 ) -> tuple[Sequence[str], Any]:
     """Return the shapes and ranges in which the batches fit: one batch as a size, several as an axis."""
     from ..modules import catalog
@@ -47,7 +47,7 @@ def with_batches(
     ranges = dict(parse_dynamic(dynamic))
     if not batches or "batch" in ranges:
         return shapes, dynamic
-    plan = catalog.read(spec, shapes=shapes, dynamic=ranges)
+    plan = catalog.read(spec, shapes=shapes, dynamic=ranges, trust=trust)
     sizes = optima(plan.axes)
     images = [item for item in plan.inputs if len(item.shape) == 4] or list(plan.inputs)
     traced = images[0].shape[0]

@@ -183,7 +183,7 @@ def _from_target(request: _Request, folder: Path) -> _Models:
     progress("resolving the target")
     if weights.checkpoint is not None:  # before the user's code runs
         weights = replace(weights, checkpoint=locate(weights.checkpoint))
-    shapes, ranges = with_batches(request.target, request.shapes, request.dynamic, request.batches)
+    shapes, ranges = with_batches(request.target, request.shapes, request.dynamic, request.batches, trust=weights.trust)
     target = resolve_as_asked(request.target, shapes, ranges, weights)
     check_batches(request.batches, target.inputs, target.axes)
     exporter = Exporter(folder, request.opset, progress)

@@ -77,7 +77,7 @@ def _compiled(
     *,
     tuned: bool,
 ) -> CompiledBundle:
-    """Build the plan in a bundle that no other command changes, and list it in the manifest."""
+    """Build the plan in a bundle that no other command changes."""
     graph = require_graph(bundle, precision)
     chosen = tuple(parse_profiles(profiles, bundle.axes))
     report("checking hashes")
@@ -103,8 +103,14 @@ def _compiled(
         known_cache=known_cache(bundle, report) if flavour is TENSORRT else None,
         tuned=tuned,
     )
+    return _built(bundle, request, report)
+
+
+def _built(bundle: Bundle, request: PlanRequest, report: Progress) -> CompiledBundle:
+    """Build the plan, and list it in the manifest in place of an earlier one of its name."""
+    flavour = request.flavour
     minutes = "; it times its kernels, which takes minutes" if flavour is TENSORRT else ""
-    report(f"building the {precision} plan with {flavour.title}{minutes}")
+    report(f"building the {request.precision} plan with {flavour.title}{minutes}")
     with PlanBuild(request) as building:
         plan, files = building.result(taken=bundle.manifest["files"])
     earlier = first_name(plan.file)

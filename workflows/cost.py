@@ -149,7 +149,7 @@ def _variants(
     plain = export_backbone(spec, resolved, weights, exporter)
     if plain is None:
         return [target]
-    blocks = inserted(catalog.read(spec, shapes=shapes, dynamic=dynamic, seed=weights.seed))
+    blocks = inserted(catalog.read(spec, shapes=shapes, dynamic=dynamic, seed=weights.seed, trust=weights.trust))
     return [target, plain, *export_blocks(blocks, target, plain, exporter)]
 
 

@@ -27,7 +27,7 @@ from .floor_division import round_down
 from .fold_weights import fold_weights
 from .outputs import name_values, output_names
 from .program import digest
-from .refusals import check_operators, no_form
+from .refusals import check_operators, check_program, no_form
 from .tracing import export_program, quiet
 
 
@@ -40,6 +40,7 @@ def trace(target: Target, module: nn.Module, path: Path, *, opset: int) -> OnnxG
     """
     require_opset(opset)
     program, axes = export_program(target, module)
+    check_program(program, target)
     # before what depends on weights alone becomes constants of the program
     traced = digest(program, axes) if target.fingerprint is None else ""
     # 18 is the exporter's own opset: asked for less, it writes 18 and only logs that it did.

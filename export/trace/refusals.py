@@ -70,6 +70,18 @@ def _line_of(node: torch.fx.Node) -> str:
     return ""
 
 
+def check_program(program: torch.export.ExportedProgram, target: Target) -> None:
+    """Raise ModuleRefused for a call that torch.onnx translates into something else: an LSTM with a projection."""
+    for node in program.graph.nodes:
+        if node.target is torch.ops.aten.lstm.input:
+            hidden, cell = (state.meta["val"].shape[-1] for state in node.args[1])
+            if hidden != cell:
+                raise ModuleRefused(
+                    f"{target.name} computes nn.LSTM with proj_size={hidden}{at(_line_of(node))}, which ONNX's LSTM "
+                    "does not have; leave proj_size out, or write its steps with nn.Linear"
+                )
+
+
 def check_operators(model: ir.Model, target: Target, opset: int) -> None:
     """Raise ModuleRefused for the first node whose operator, or the type of what it reads, ``opset`` does not have."""
     for node in ir.traversal.RecursiveGraphIterator(model.graph):

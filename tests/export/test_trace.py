@@ -258,6 +258,23 @@ def test_an_operator_without_an_opset_17_form_is_an_error_not_another_opset(tmp_
     assert trace(target, Bits().eval(), tmp_path / "m.onnx", opset=18).opset == 18
 
 
+class Projected(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.reader = nn.LSTM(3, 4, proj_size=2, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        read: torch.Tensor = self.reader(x)[0]
+        return read
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_projection_that_onnx_lacks_is_refused_at_its_line(tmp_path: Path) -> None:
+    target = target_of(Projected(), TensorSpec("x", (2, 5, 3)), axes={})
+    with pytest.raises(ModuleRefused, match=r"nn\.LSTM with proj_size=2 at .*test_trace\.py:\d+ `read: torch"):
+        trace(target, Projected().eval(), tmp_path / "model.onnx", opset=17)
+
+
 @pytest.mark.parametrize("opset", [16, 99])
 def test_an_unsupported_opset_is_refused(opset: int, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=rf"received opset {opset}; expected 17 to 23; leave it out for 17"):

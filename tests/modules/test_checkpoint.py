@@ -118,6 +118,37 @@ def test_a_malicious_pickle_is_refused_and_does_not_run(tmp_path, legacy):
     assert not marker.exists()
 
 
+def test_counters_of_training_steps_may_have_any_type(tmp_path):
+    torch.save({key: value.float() for key, value in state().items()}, tmp_path / "averaged.pth")
+    assert same(build("cbam", checkpoint=tmp_path / "averaged.pth"), state())
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "message"),
+    [
+        ("m.pth", lambda path: torch.save(nn.SiLU(), path), r"than tensors, as torch\.nn\.modules\.activation\.SiLU; "),
+        ("m.pth", lambda path: path.write_text('{"lr": 1}'), "torch.save did not write it; .*; give the file of the w"),
+        (
+            "m.pth",
+            lambda path: path.write_bytes(b"PK\3\4 cut off"),
+            r"failed reading zip archive: not a ZIP archive; expected",
+        ),
+        ("m.pt2", lambda path: path.write_bytes(b"PK"), "it is a program of torch.export; .*; give it as TARGET"),
+    ],
+)
+def test_a_file_of_another_kind_is_called_what_it_is(tmp_path, name, write, message):
+    write(tmp_path / name)
+    with pytest.raises(InputError, match=message):
+        build("cbam", checkpoint=tmp_path / name)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_torchscript_is_refused_with_the_way_to_its_weights(tmp_path):
+    torch.jit.trace(nn.ReLU(), torch.zeros(1)).save(tmp_path / "m.pt")
+    with pytest.raises(InputError, match=r"it is TorchScript, which runs code; .*; save torch\.jit\.load\(path\)\.st"):
+        build("cbam", checkpoint=tmp_path / "m.pt")
+
+
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint at all", b"\x80\x02}"])
 def test_garbage_is_refused_in_one_line(tmp_path, name, content):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from attn2trt.core.tensor_spec import Axis
@@ -121,6 +123,19 @@ def test_refuses_ranges(dynamic, message):
 def test_refuses_an_optimum_of_one():
     with pytest.raises(InputError, match=r"batch=1:1:8, traced at 1; expected a traced size of 2 or more.*batch=1:2:8"):
         plan([IMAGE], "batch=1:1:8", fixed=False)
+
+
+@pytest.mark.parametrize(
+    ("given", "shape"),
+    [
+        (replace(IMAGE, layout="nchw"), "2x3x32x48"),
+        (Shape("image", (1, 32, 32, 3), layout="nchw"), "2x32x32x3@nchw"),
+        (Shape("image", (1, 32, 32, 3), layout="nhwc"), "2x32x32x3@nhwc"),
+    ],
+)
+def test_advice_on_an_optimum_of_one_has_the_layout_that_it_needs(given: Shape, shape: str) -> None:
+    with pytest.raises(InputError, match=f"; write --shape {shape} --dynamic batch=1:2:8$"):
+        plan([replace(given, sizes=(1, *given.sizes[1:]))], "batch=1:1:8", fixed=True)
 
 
 def test_refuses_the_same_dimension_twice():

@@ -14,6 +14,7 @@ from attn2trt.errors import InputError
 from attn2trt.modules.catalog import build, resolve
 from attn2trt.modules.checks import check_module
 from attn2trt.modules.traceable import accept_eval
+from attn2trt.workflows.batches import with_batches
 from attn2trt.workflows.options import Weights
 
 IMAGE = torch.randn(2, 3, 8, 12)
@@ -76,6 +77,17 @@ def test_the_shapes_of_a_program_come_from_its_example_or_are_asked_for(tmp_path
     by_keyword = torch.export.export(Gated().eval(), (IMAGE,), {"scale": torch.tensor([2.0])})
     with pytest.raises(InputError, match=r"forward\(image, scale\); add --shape image="):
         resolve(saved(tmp_path, by_keyword), trust=True)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_program_of_one_batch_is_shown_and_timed_at_it(tmp_path: Path) -> None:
+    name = saved(tmp_path, program())
+    shown = run("show", name, "--trust")
+    assert "for 2x3x8x12\n" in shown.stdout
+    assert shown.stdout.startswith(f"{name}  module\n")
+    assert with_batches(name, [], None, [2], trust=True)[0] == ["image=2x3x8x12@nchw"]
+    with pytest.raises(InputError, match="without --trust"):
+        with_batches(name, [], None, [2], trust=False)
 
 
 @pytest.mark.filterwarnings("ignore")

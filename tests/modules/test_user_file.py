@@ -89,6 +89,38 @@ def test_files_beside_it_are_found() -> None:
     sys.modules.pop("gates_beside")
 
 
+def package(root: str, name: str, source: str) -> Path:
+    write(GATE, f"{root}/{name}/parts/gates.py")
+    Path(root, name, "__init__.py").touch()
+    Path(root, name, "parts", "__init__.py").touch()
+    return write(source, f"{root}/{name}/parts/whole.py")
+
+
+def test_a_file_of_a_package_imports_its_neighbours(tmp_path: Path) -> None:
+    source = "from .gates import Gate\nfrom repo_a.parts import gates\nassert gates.Gate is Gate\n"
+    path = package(
+        "my src", "repo_a", f"{source}class Net(Gate):\n    def __init__(self):\n        super().__init__(8)\n"
+    )
+    before = list(sys.path)
+    assert build(str(path)).scale.out_channels == 8
+    assert build(f"{tmp_path / path}:Net").scale.out_channels == 8
+    assert sys.path == before
+    path.write_text(path.read_text().replace("(8)", "(16)"))
+    assert build(str(path)).scale.out_channels == 16
+
+
+def test_a_file_imports_from_the_current_folder() -> None:
+    package(".", "repo_b", "from .gates import Gate\ndef make():\n    return Gate(8)\n")
+    write("from repo_b.parts.whole import make\n", "tools/run.py")
+    assert build("tools/run.py").scale.out_channels == 8
+
+
+def test_a_package_that_another_hides_is_refused() -> None:
+    path = package(".", "timm", "from .gates import Gate\ndef make():\n    return Gate(8)\n")
+    with pytest.raises(InputError, match=r"relative imports need the package timm in .*site-packages.*; rename the"):
+        build(str(path))
+
+
 def test_code_that_changes_the_folder(tmp_path: Path) -> None:
     write(NET + "\nimport os\nos.mkdir('other')\nos.chdir('other')\n")
     resolve("mynet.py", shapes=["2x3x8x8"]).build()
@@ -159,6 +191,8 @@ def test_the_folder_of_its_bundle(target: str, name: str) -> None:
         ("def make(width):\n    pass", "mynet.py", "needs width; expected what is called without arguments; write a"),
         ("def make():\n    return 3", "mynet.py", "received int from 'mynet.py'"),
         ("def f(:\n", "mynet.py", "got SyntaxError: "),
+        ("import no_such_package.at_all", "mynet.py", "; install it, or name the folder that holds no_such_package in"),
+        ("from . import gates", "mynet.py", "); put an __init__.py into its folder"),
         ("\n1 / 0", "mynet.py", "got ZeroDivisionError: division by zero ("),
         ("x = 1", "resnet18+mynet.py@layer4", "received block 'mynet.py'; expected one torch.nn.Module class"),
         (GATE + NET, "resnet18+mynet.py@layer4", "found mynet.py:Gate and mynet.py:Net; name one of them"),
