@@ -24,7 +24,7 @@ import tarfile
 import tempfile
 import tokenize
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,10 +74,10 @@ def tally(root: Path, files: Iterable[str]) -> Tally:
     for name in sorted(name for name in files if name.endswith((".py", ".md"))):
         text = (root / name).read_text(encoding="utf-8")
         if name.endswith(".py"):
-            tree = ast.parse(text)
-            docs = list(_docstrings(tree))
+            nodes = list(ast.walk(ast.parse(text)))
+            docs = list(_docstrings(nodes))
             docstrings[folder(name)] += len(docs)
-            found += _in_python(name, text, tree, docs)
+            found += _in_python(name, text, nodes, docs)
         else:
             parts = list(sentences(text))
             sentences_of[folder(name)] += len(parts)
@@ -90,13 +90,13 @@ def folder(name: str) -> str:
     return name.partition("/")[0] if "/" in name else "."
 
 
-def _in_python(name: str, text: str, tree: ast.Module, docs: list[tuple[int, str]]) -> Iterator[Finding]:
+def _in_python(name: str, text: str, nodes: Sequence[ast.AST], docs: list[tuple[int, str]]) -> Iterator[Finding]:
     for line, doc in docs:
         if fragment := next(filter(is_fragment, split(doc)), None):
             yield Finding("fragments", name, line, fragment)
-    for line, prose in [*docs, *_comments(text), *_texts(tree, docs)]:
+    for line, prose in [*docs, *_comments(text), *_texts(nodes, docs)]:
         yield from _words(name, line, prose)
-    for line, defined in [(1, Path(name).stem), *_names(tree)]:
+    for line, defined in [(1, Path(name).stem), *_names(nodes)]:
         parts = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", defined).split("_")
         if any(_PRIVATE.fullmatch(part) for part in parts):
             yield Finding("private", name, line, defined)
@@ -172,18 +172,18 @@ def _prose_sentences(lines: list[str]) -> Iterator[str]:
             yield sentence
 
 
-def _docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(tree):
+def _docstrings(nodes: Iterable[ast.AST]) -> Iterator[tuple[int, str]]:
+    for node in nodes:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             doc = ast.get_docstring(node)
             if doc:
                 yield node.body[0].lineno, doc
 
 
-def _texts(tree: ast.Module, docs: list[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+def _texts(nodes: Iterable[ast.AST], docs: list[tuple[int, str]]) -> Iterator[tuple[int, str]]:
     """Yield (line, text) of strings that are prose and no docstring."""
     documented = {line for line, _ in docs}
-    for node in ast.walk(tree):
+    for node in nodes:
         is_text = isinstance(node, ast.Constant) and isinstance(node.value, str) and node.lineno not in documented
         if is_text and len(re.findall(r"[A-Za-z]{2,}", node.value)) > 3:
             yield node.lineno, node.value
@@ -195,8 +195,8 @@ def _comments(text: str) -> Iterator[tuple[int, str]]:
             yield token.start[0], token.string.lstrip("# ")
 
 
-def _names(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(tree):
+def _names(nodes: Iterable[ast.AST]) -> Iterator[tuple[int, str]]:
+    for node in nodes:
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             yield node.lineno, node.name
 

@@ -170,9 +170,10 @@ class Calls:
 
     def _local(self, function: ast.AST, known: set[str]) -> set[str]:
         """Return the names of a function that stand for something callable: arguments, variables, inner functions."""
-        inner = {node.name for node in ast.walk(function) if isinstance(node, Function) and node is not function}
-        found = known | inner | {_text(target) for target in self._annotated(ast.walk(function))}
-        for node in ast.walk(function):
+        nodes = list(ast.walk(function))
+        inner = {node.name for node in nodes if isinstance(node, Function) and node is not function}
+        found = known | inner | {_text(target) for target in self._annotated(nodes)}
+        for node in nodes:
             if isinstance(node, ast.Assign) and _may_be_callable(node.value, found):
                 found |= {_text(target) for target in node.targets}
         return found

@@ -56,14 +56,20 @@ class Package:
         tool = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]
         self.name, *_ = sorted(tool["packages"], key=len)
         self.files: dict[str, File] = {}
+        self._imports: dict[str, list[Import]] = {}
         for package in tool["packages"]:
             folder = root.joinpath(*package.split(".")[1:])
             for path in sorted(folder.glob("*.py")):
                 file = _read(root, path)
                 self.files[file.name] = file
 
-    def imports(self, file: File) -> Iterator[Import]:
-        """Yield what the file imports of the package, at any depth, also if only type checkers see it."""
+    def imports(self, file: File) -> Sequence[Import]:
+        """Return what the file imports of the package, at any depth, also if only type checkers see it."""
+        if file.name not in self._imports:
+            self._imports[file.name] = list(self._imported(file))
+        return self._imports[file.name]
+
+    def _imported(self, file: File) -> Iterator[Import]:
         for node in ast.walk(file.tree):
             if isinstance(node, ast.Import):
                 for alias in node.names:
