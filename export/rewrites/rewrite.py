@@ -58,7 +58,8 @@ def apply(model: ir.Model, rewrite: Rewrite, kind: str) -> int:
     nodes = [node for node in model.graph if _kind(node, rewrite) == kind]
     for node in nodes:
         rewrite.apply(node)
-    _finish(model)
+    if nodes:
+        _finish(model)
     return len(nodes)
 
 

@@ -54,6 +54,7 @@ def rewritten(before: onnx.ModelProto, rewrite: Rewrite) -> onnx.ModelProto:
 
 
 def same(before: onnx.ModelProto, after: onnx.ModelProto, *feeds: Mapping[str, np.ndarray]) -> None:
+    evaluators = [ReferenceEvaluator(graph) for graph in (before, after)]
     for feed in feeds:
-        (expected,), (found,) = (ReferenceEvaluator(graph).run(None, dict(feed)) for graph in (before, after))
+        (expected,), (found,) = (evaluator.run(None, dict(feed)) for evaluator in evaluators)
         np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-12)

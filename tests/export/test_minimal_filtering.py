@@ -55,7 +55,8 @@ def test_a_large_kernel_at_every_size(
 ) -> None:
     before = graph(kernel, pads)
     after = rewritten(before, rewrite)
-    same(before, after, *({"x": numbers(2, CHANNELS, 13 + more, 14 + 3 * more)} for more in range(4)))
+    # outputs come in pairs, so that a size is either even or odd
+    same(before, after, *({"x": numbers(2, CHANNELS, *size)} for size in [(13, 14), (14, 17)]))
 
 
 @pytest.mark.parametrize("kernel", [(3, 3), (4, 3), (4, 4)])
