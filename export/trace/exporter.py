@@ -19,7 +19,6 @@ from ...modules.target import Target
 from ..merged import Wiring, merged_modules, others_than
 from ..passes.opset17 import ToOpset17
 from ..passes.replaced_metadata import SCOPES, replaced_metadata
-from ..passes.signatures_once import signatures_once
 from ..passes.small_constants import HiddenConstants
 from ..passes.uint8_inputs import CastUint8Inputs
 from .float64_note import float64_notes
@@ -27,6 +26,7 @@ from .floor_division import round_down
 from .fold_weights import fold_weights
 from .outputs import name_values, output_names
 from .program import digest
+from .read_once import read_once
 from .refusals import check_operators, check_program, no_form
 from .tracing import export_program, quiet
 
@@ -98,7 +98,7 @@ def _translate(program: torch.export.ExportedProgram, opset: int) -> torch.onnx.
     """Return the program as torch.onnx writes it; what depends on weights alone it need not be able to."""
 
     def translate() -> torch.onnx.ONNXProgram | None:
-        with signatures_once():
+        with read_once():
             return torch.onnx.export(program, opset_version=opset, dynamo=True, verbose=False, optimize=False)
 
     fold_weights(program, distrusted_alone=True)
