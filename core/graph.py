@@ -22,7 +22,7 @@ def require_opset(opset: int) -> None:
     """Raise InputError for an opset that no graph is written in."""
     if opset not in OPSETS:
         expected = f"{OPSETS.start} to {OPSETS.stop - 1}"
-        raise InputError(f"received opset {opset}; expected {expected}; leave it out for {DEFAULT_OPSET}")
+        raise InputError(f"received opset {opset!r}; expected {expected}; leave it out for {DEFAULT_OPSET}")
 
 
 # A protobuf file ends at 2 GiB; weights above this many bytes go to a file beside the graph.

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ..core.arguments import require_kind
 from ..core.dimension import Dim, is_name, multiples, names_in, size_of, substituted
 from ..core.tensor_spec import Axis, TensorSpec
 from ..errors import InputError
@@ -30,6 +31,7 @@ def parse_dynamic(dynamic: str | Ranges | None) -> dict[str, Given]:
     if not dynamic or dynamic == NONE:
         return {}
     if not isinstance(dynamic, str):
+        require_kind(dynamic, Mapping, "dynamic", '"batch=1:2:8,height" or {"batch": (1, 2, 8)}')
         return {name: _given(name, value) for name, value in dynamic.items() if value != NONE}
     found: dict[str, Given] = {}
     for item in dynamic.split(","):

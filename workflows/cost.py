@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from ..core.arguments import require_kind
 from ..core.graph import DEFAULT_OPSET, require_opset
 from ..core.progress import Progress, silent
 from ..core.scratch import scratch
@@ -95,6 +96,7 @@ def cost(
     """
     count = machine.thread_count(threads)
     require_opset(opset)
+    require_kind(target, str, "target", 'a TARGET by its name, as "resnet50+cbam"')
     check_target(target, shapes)
     rules = method if method is not None else Method(rounds=ROUNDS)
     with scratch("cost") as folder:
@@ -122,7 +124,7 @@ def check_target(spec: str, shapes: Sequence[str]) -> None:
         catalog.read(spec, shapes=shapes)  # an unknown name is its own error
         raise InputError(
             f"received {spec}, a backbone without a block; expected one with the block whose cost is asked for; "
-            f"write {spec}+cbam"
+            f"write {spec}+cbam{'@PATH' if parsed.base.library else ''}"
         )
     if not shapes:
         raise InputError(

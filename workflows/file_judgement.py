@@ -294,6 +294,8 @@ def build_against(against: str | nn.Module | None, graph: OnnxGraph, weights: We
 
         options = {name: getattr(weights, name) for name in ("seed", "pretrained", "checkpoint", "trust")}
         module = build(against, shapes=_only_shape(graph), **options)
+    else:
+        weights.require_of_module()
     require_inputs(module, [spec.name for spec in graph.inputs], str(file))  # type: ignore[arg-type]
     return module  # type: ignore[return-value]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..core.arguments import require_kind
 from ..core.graph_io import IO
 from ..core.precision import BF16, CAST, FP32, INTEGERS, PRECISIONS, QUANTISED, TRIED, parse_precisions, require_budget
 from ..engines.calibration import METHODS, MINMAX
@@ -35,6 +36,15 @@ class Weights:
     pretrained: bool = False
     checkpoint: Path | str | None = None
     trust: bool = False
+
+    def require_of_module(self) -> None:
+        """Raise InputError for a source of weights other than the caller's own module, which holds its weights."""
+        for name, value in (("checkpoint", self.checkpoint), ("pretrained", self.pretrained or None)):
+            if value is not None:
+                raise InputError(
+                    f"received Weights({name}={value!r}) with a module; expected it with a TARGET by name; load them "
+                    "into the module, by its load_state_dict"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +95,7 @@ class PrecisionRequest:
     placement: str = RULES
 
     def __post_init__(self) -> None:
+        require_kind(self.precisions, Sequence, "precision", '"fp32,fp16" or a list of such names')
         self._check_io()
         self._check_placement()
         if self.chooses and not {*self._names} <= {AUTO, FP32}:

@@ -30,6 +30,7 @@ def resolve(
         InputError: Arguments contradict each other, or what ``catalog.resolve`` and ``own_module.from_module`` raise.
     """
     from ..modules import catalog, own_module
+    from ..modules.checks import check_module
     from ..modules.shapes import layouts_of, parse_shapes, with_layouts
 
     if isinstance(target, Target):
@@ -47,7 +48,9 @@ def resolve(
             any_batch=True,
             trust=weights.trust,
         )
+    weights.require_of_module()
     if (example_inputs is None) == (not shapes):
+        check_module(target)
         wrong = "lacks example_inputs" if example_inputs is None else "has example_inputs and shapes"
         raise InputError(
             f"deploy({type(target).__name__}, …) {wrong}; pass a tensor, a tuple or a dict of tensors, or the shapes "

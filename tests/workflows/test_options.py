@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from attn2trt import benchmark, cost, deploy
 from attn2trt.core.preprocessing import Preprocessing
 from attn2trt.errors import InputError
 from attn2trt.modules.target import Target
@@ -107,3 +110,35 @@ def test_a_preprocessing_that_is_given_replaces_the_targets_own() -> None:
     described = given.described(target)
     assert {described.preprocessing, *(fallback.preprocessing for fallback in described.fallbacks)} == {how}
     assert plain.options(is_default_batch=True) != given.options(is_default_batch=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"weights": {"seed": 1}}, r"received weights=\{'seed': 1\}; expected attn2trt\.Weights\(checkpoint=\.\.\.\)"),
+        ({"weights": Weights(checkpoint="a.pt")}, r"Weights\(checkpoint='a\.pt'\) with a module; .* load_state_dict$"),
+        ({"weights": Weights(pretrained=True)}, r"received Weights\(pretrained=True\) with a module"),
+        ({"judging": True}, "received judging=True; expected attn2trt.Judging"),
+        ({"precision": 3}, 'received precision=3; expected "fp32,fp16"'),
+        ({"dynamic": ["batch"]}, r"received dynamic=\['batch'\]; expected \"batch=1:2:8"),
+        ({"capabilities": ["sm86"]}, r"received capabilities=\['sm86'\]; expected \"sm86"),
+        ({"shapes": 5, "example_inputs": None}, "received shapes=5; expected"),
+        ({"target": None}, "received a NoneType; expected a torch.nn.Module"),
+        ({"opset": "17"}, "received opset '17'; expected 17 to"),
+    ],
+)
+def test_an_argument_of_another_kind_is_one_line(given: dict[str, Any], message: str, tmp_path: Path) -> None:
+    call: dict[str, Any] = {"target": torch.nn.ReLU(), "example_inputs": torch.zeros(1, 2), "out": tmp_path / "bundle"}
+    if "target" in given:
+        call["example_inputs"] = None
+    with pytest.raises(InputError, match=message) as caught:
+        deploy(**{**call, **given})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("verb", [benchmark, cost])
+def test_what_is_timed_has_a_name(verb: Any) -> None:
+    with pytest.raises(
+        InputError, match=r"received target=Sequential\( \(0\): ReLU\(\) \); expected a TARGET by its name"
+    ):
+        verb(torch.nn.Sequential(torch.nn.ReLU()))
