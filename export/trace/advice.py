@@ -5,13 +5,21 @@ from __future__ import annotations
 from .guards import Guard, SameInFloat32
 from .narrowing import Violation
 from .nearest_sizes import SamePixels
+from .size_texts import MOST_TEXTS, AsText
+
+_INSTEAD: dict[type[Guard], str] = {
+    SameInFloat32: "compute it from whole numbers, as h * 7 // 10 in place of int(h * 0.7): the graph multiplies in "
+    "float32",
+    SamePixels: "resize by whole numbers, as x[:, :, torch.arange(out) * h // out]: nearest rounds, and ONNX otherwise",
+    AsText: f"make no text of a size, or leave at most {MOST_TEXTS} sizes, by a step as height=32:64:256:32",
+}
 
 
 def advice_on(violation: Violation) -> str:
     """Return the step that works: what to change on the line that asked, or what to write in --dynamic."""
     guard, axis = violation.guard, violation.axis
     if not axis:
-        if isinstance(guard, SamePixels):
+        if isinstance(guard, (SamePixels, AsText)):
             return f"{_change(guard, 0)}, or leave one of the axes out of --dynamic"
         first = (
             f"tie the axes, with {guard.tie} in --dynamic," if guard.tie else "compute that without comparing sizes,"
@@ -30,10 +38,8 @@ def advice_on(violation: Violation) -> str:
 
 def _change(guard: Guard, allowed: int) -> str:
     """Return what to change on the line of a guard that leaves so many sizes."""
-    if isinstance(guard, SameInFloat32):
-        return "compute it from whole numbers, as h * 7 // 10 in place of int(h * 0.7): the graph multiplies in float32"
-    if isinstance(guard, SamePixels):
-        return "resize by whole numbers, as x[:, :, torch.arange(out) * h // out]: nearest rounds, and ONNX otherwise"
+    if type(guard) in _INSTEAD:
+        return _INSTEAD[type(guard)]
     if guard.scales:
         return "give F.interpolate the size in place of scale_factor, which becomes a number"
     if allowed == 1:

@@ -6,7 +6,7 @@ That is what torch.export does first, at a small part of its cost: nothing of a 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
@@ -18,31 +18,38 @@ from ...modules.copying import copy_module
 from .guards import Guard, TraceGuards
 from .rewrites import SizeIndependentCalls
 from .size_numbers import SizesStayNumbers
+from .size_texts import SizeTexts
 
 
 def followed(
-    module: nn.Module, specs: Sequence[TensorSpec], inputs: Sequence[torch.Tensor], *, keep_numbers: bool
+    module: nn.Module,
+    specs: Sequence[TensorSpec],
+    inputs: Sequence[torch.Tensor],
+    sizes: Mapping[str, int],
+    *,
+    keep_numbers: bool,
 ) -> tuple[list[Guard], bool]:
-    """Return the guards that ``module`` asks for at the sizes of ``inputs``, and True if it reaches its end.
+    """Return the guards that ``module`` asks for at the ``sizes`` of ``inputs``, and True if it reaches its end.
 
     Else the guards are those before the error.
     """
     module = copy_module(module, shares_parameters=True)
     # equal sizes of two axes are no equation, and a size of 1 is no constant
-    sizes = ShapeEnv(duck_shape=False, specialize_zero_one=False)
-    mode = FakeTensorMode(shape_env=sizes, allow_non_fake_inputs=True)
+    symbols = ShapeEnv(duck_shape=False, specialize_zero_one=False)
+    mode = FakeTensorMode(shape_env=symbols, allow_non_fake_inputs=True)
     pairs = zip(specs, inputs, strict=True)
     fakes = [mode.from_tensor(tensor, symbolic_context=_dynamic(spec)) for spec, tensor in pairs]
-    guards, is_whole = TraceGuards(module, specs), False
+    guards, texts, is_whole = TraceGuards(module, specs), SizeTexts(), False
     with contextlib.suppress(Exception), torch.no_grad(), contextlib.ExitStack() as stack:
         stack.enter_context(guards)
+        stack.enter_context(texts)
         stack.enter_context(SizeIndependentCalls())
         if keep_numbers:
             stack.enter_context(SizesStayNumbers(module))
         stack.enter_context(mode)
         module(*fakes)
         is_whole = True
-    return guards.guards(), is_whole
+    return [*guards.guards(), *texts.guards(guards.names, sizes)], is_whole
 
 
 def runs(module: nn.Module, inputs: Sequence[torch.Tensor]) -> bool:

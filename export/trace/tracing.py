@@ -30,6 +30,7 @@ from .outputs import run_checked
 from .paths import only_at, restrict_along_paths
 from .rewrites import SizeIndependentCalls
 from .size_numbers import SizesStayNumbers
+from .size_texts import SizeTexts
 
 
 def example_inputs(target: Target, sizes: Mapping[str, int] | None = None) -> tuple[torch.Tensor, ...]:
@@ -119,7 +120,7 @@ def _along_paths(target: Target, module: nn.Module, found: _Attempt) -> tuple[Ma
     def follow(sizes: Mapping[str, int]) -> Sequence[Guard]:
         with quiet():
             inputs = example_inputs(target, sizes)
-            guards, is_whole = followed(module, target.inputs, inputs, keep_numbers=found.keeps_numbers)
+            guards, is_whole = followed(module, target.inputs, inputs, sizes, keep_numbers=found.keeps_numbers)
         # what only a run with data gets through is known at these sizes alone
         return guards if is_whole or not runs(module, inputs) else only_at(sizes)
 
@@ -131,12 +132,13 @@ def _attempt(target: Target, module: nn.Module, sizes: Mapping[str, int], *, kee
     dynamic = tuple(
         {i: _hint(dim, target) for i, dim in enumerate(spec.shape) if isinstance(dim, str)} for spec in target.inputs
     )
-    guards = TraceGuards(module, target.inputs)
+    guards, texts = TraceGuards(module, target.inputs), SizeTexts()
     program: torch.export.ExportedProgram | None = None
     failure: Exception | Violation | None = None
     try:
         with quiet(), torch.no_grad(), contextlib.ExitStack() as stack:
             stack.enter_context(guards)
+            stack.enter_context(texts)
             stack.enter_context(SizeIndependentCalls())
             if keep_numbers:
                 stack.enter_context(SizesStayNumbers(module))
@@ -145,7 +147,7 @@ def _attempt(target: Target, module: nn.Module, sizes: Mapping[str, int], *, kee
     except Exception as error:  # the user's forward and torch may raise anything
         failure = error
     larger = guards.larger_sizes(target.axes)
-    asked = [*guards.guards()]
+    asked = [*guards.guards(), *texts.guards(guards.names, sizes)]
     if program is not None:
         asked += [*guards.rounded_sizes(program), *nearest_sizes(program, guards.names)]
     agrees = _Agreement(target, module, program)

@@ -16,7 +16,7 @@ import numpy as np
 from ...errors import ModuleRefused
 from ..cases import Case
 from ..eager import CannotRun, Eager, Outputs
-from .counts import MANY, count_on, counters, whole_numbers
+from .counts import MANY, counted_on, counters, whole_numbers
 from .draws import TRIALS, Draw, Draws, states
 from .sources import changing_line, watch_clocks
 from .state import changed, generators, prints
@@ -115,8 +115,7 @@ class Repeats:
         if not repeats(self._again[index], call()):  # the comparison finds it
             return
         for reached in (MANY - 1, MANY) if paths else ():  # counted before it is asked for, or after
-            count_on(copy.module, paths, reached)
-            with suppress(CannotRun):
+            with counted_on(copy.module, paths, reached), suppress(CannotRun):
                 off = distance(call(), self._again[index])
                 if off > REPEATS:
                     line = changing_line(call, lambda: whole_numbers(copy.module))

@@ -87,7 +87,31 @@ def freeze_late(m: Any, x: Tensor, y: Tensor) -> Tensor:
     return y * 2 if m.count % 50 == 0 else y
 
 
+TOTALS = {"calls": 0}
+
+
+def total() -> int:
+    TOTALS["calls"] += 1
+    return TOTALS["calls"]
+
+
+def warm_up_around() -> Any:
+    calls = 0
+
+    def run(m: Any, x: Tensor, y: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return y if calls < 5000 else y * 2
+
+    return run
+
+
 REFUSED = {
+    "after many calls in a global": (lambda m, x, y: y * (total() < 5000), r"calls in TOTALS\['calls'\] at"),
+    "after many calls in a variable around": (
+        warm_up_around(),
+        r"counts its calls in calls at .*`calls \+= 1`, and once",
+    ),
     "after many calls": (warm_up, r"counts its calls in calls at .*`m.calls \+= 1`, and once it has come to 18017999"),
     "at every fiftieth call": (freeze_late, r"counts its calls in count at .*`m.count \+= 1`, and once"),
     "attribute": (remember, r"changes its memory at .*test_repeats.py:\d+ `m.memory = "),

@@ -1,0 +1,128 @@
+"""Sizes that the user's Python makes a text of, as the key of a table: ``table.get(f"{h}x{w}")``.
+
+A traced size has no number to write: it gives its symbol, which no table has, and nothing asks what the table has for
+other sizes. Every such line is noted, but for those whose text only people read: of errors, warnings and logs.
+"""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from types import TracebackType
+from typing import Any
+
+import sympy  # type: ignore[import-untyped]
+import torch
+
+from ...core.dimension import names_in
+from ...modules.user_line import describe, is_users
+from .guards import Guard
+
+# Sizes at which a trace is run because its module makes a text of them: so many combinations at most, else none.
+MOST_TEXTS = 64
+_WRITERS = ("__repr__", "__str__", "__format__")
+_READ_BY_PEOPLE = re.compile(r"assert|check|print|warn|log|debug|info|error|exception|record_function|range_push")
+
+
+@dataclass(frozen=True)
+class AsText(Guard):
+    """A line that makes a text of sizes. It holds nowhere: the trace is right at the sizes at which it was run.
+
+    ``at`` are sizes at which the module comes by that line.
+    """
+
+    at: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def settles(self) -> bool:
+        """No: a few runs show nothing of a table."""
+        return False
+
+    @property
+    def verbs(self) -> tuple[str, str]:
+        """It may hold elsewhere."""
+        return "is proven", "is not proven"
+
+    def holds(self, sizes: Mapping[str, int]) -> bool:
+        """Return False: what the text decides is not known."""
+        return False
+
+    def __str__(self) -> str:
+        return f"nothing depends on a text of {' and '.join(self.axes)}"
+
+
+class SizeTexts:
+    """While active, notes the lines of the user's at which a traced size becomes a text."""
+
+    def __init__(self) -> None:
+        self._noted: dict[str, set[sympy.Symbol]] = {}
+        self._saved: dict[str, Any] = {}
+
+    def __enter__(self) -> SizeTexts:
+        for name in _WRITERS:
+            self._saved[name] = vars(torch.SymInt).get(name)
+            setattr(torch.SymInt, name, self._noting(getattr(torch.SymInt, name)))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for name, original in self._saved.items():
+            if original is None:
+                delattr(torch.SymInt, name)
+            else:
+                setattr(torch.SymInt, name, original)
+
+    def _noting(self, original: Any) -> Any:
+        def write(size: torch.SymInt, *how: str) -> str:
+            frame = sys._getframe(1)
+            place = frame.f_code.co_filename, frame.f_lineno
+            if is_users(place[0]) and not _is_read_by_people(*place):
+                self._noted.setdefault(describe(*place), set()).update(size.node.expr.free_symbols)
+            return str(original(size, *how))
+
+        return write
+
+    def guards(self, names: Mapping[sympy.Symbol, sympy.Symbol], sizes: Mapping[str, int]) -> list[Guard]:
+        """Return a guard for each line, over the axes that ``names`` has by torch's symbols, run at ``sizes``."""
+        found: list[Guard] = []
+        for line, symbols in self._noted.items():
+            axes = {axis for symbol in symbols if symbol in names for axis in names_in(str(names[symbol]))}
+            if axes:
+                named = [sympy.Symbol(axis, integer=True, positive=True) for axis in sorted(axes)]
+                found.append(AsText(sympy.Gt(sympy.Add(*named), 0, evaluate=False), line, at=tuple(sizes.items())))
+        return found
+
+
+def _is_read_by_people(file: str, line: int) -> bool:
+    return any(first <= line <= last for first, last in _lines_for_people(file))
+
+
+@lru_cache(maxsize=256)
+def _lines_for_people(file: str) -> Sequence[tuple[int, int]]:
+    """Return the first and last line of every statement in a file that raises, asserts, or calls what writes a log."""
+    try:
+        tree = ast.parse("".join(linecache.getlines(file)))
+    except SyntaxError:
+        return ()
+    found = [part for node in ast.walk(tree) for part in _for_people(node)]
+    return [(part.lineno, part.end_lineno or part.lineno) for part in found]
+
+
+def _for_people(node: ast.AST) -> Iterator[ast.stmt | ast.expr]:
+    if isinstance(node, (ast.Raise, ast.Assert)) or (isinstance(node, ast.Expr) and _logs(node.value)):
+        yield node
+    elif isinstance(node, ast.With):
+        yield from (item.context_expr for item in node.items if _logs(item.context_expr))
+
+
+def _logs(node: ast.expr) -> bool:
+    if not isinstance(node, ast.Call):
+        return False
+    name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+    return _READ_BY_PEOPLE.search(name) is not None
