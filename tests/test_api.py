@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from deployed_once import PLAIN, deployed_once
 from test_imports import ROOMS, ROOT, sources
 
 import attn2trt
@@ -38,7 +39,7 @@ def every_room() -> None:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> attn2trt.Bundle:
-    return attn2trt.deploy("se", out=tmp_path_factory.mktemp("api") / "se", capabilities="none", **SE)
+    return attn2trt.open_bundle(deployed_once(tmp_path_factory, "se", PLAIN))
 
 
 def test_no_public_name_is_a_rooms() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from deployed_once import HALF, deployed_once
 from manifest_edits import edit
 from wrong_weights import scale_largest
 
@@ -252,8 +253,7 @@ def test_processors_are_asked_how_near_they_are_where_something_runs_on_them() -
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("deployed") / "se"
-    return attn2trt.deploy("se", out=out, precision="fp32,fp16", capabilities="none", **SMALL).path
+    return deployed_once(tmp_path_factory, "se", HALF)
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 from cli_run import run
+from deployed_once import EVERY_PRECISION, PLAIN, deployed_once
 
-import attn2trt
 from attn2trt.core.bundle import Bundle, open_bundle, verify
 from attn2trt.core.computed_in import lowered_nodes
 from attn2trt.core.extend import extend
@@ -29,6 +29,7 @@ from attn2trt.validate.stages import tensorrt as plan_stages
 from attn2trt.validate.stages.layer_precision import check_layers, is_fuller
 from attn2trt.validate.verdict import StageResult
 from attn2trt.workflows import compile as compiling
+from attn2trt.workflows import validate as validating
 from attn2trt.workflows.validate import validate_bundle
 
 USABLE = Component("TensorRT", "usable", "8.6.0")
@@ -44,14 +45,18 @@ BUILT = {"flavour": "tensorrt", "tensorrt": "8.6.0", "gpu": "NVIDIA H200", "capa
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("deployed") / "se"
-    options = {"dynamic": "batch=1:2:4", "capabilities": "none"}
-    return attn2trt.deploy("se", out=folder, shapes=["2x16x8x8"], **options).path
+    return deployed_once(tmp_path_factory, "se", PLAIN)
 
 
 @pytest.fixture
 def bundle(deployed: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(deployed, tmp_path / "se"))
+
+
+@pytest.fixture(autouse=True)
+def plans_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have validate run no graph by ONNX Runtime, which other tests do: here it is about plans."""
+    monkeypatch.setattr(validating, "judge_graphs", lambda *_, **__: ())
 
 
 @pytest.fixture
@@ -332,9 +337,7 @@ def test_compiling_without_a_gpu_raises_what_the_command_prints(bundle: Path, no
 @pytest.fixture(scope="module")
 def lowered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with a graph of every precision."""
-    folder = tmp_path_factory.mktemp("lowered") / "cbam"
-    options = {"dynamic": "batch=1:2:4", "precision": "fp32,fp16,bf16,int8", "capabilities": "none"}
-    return attn2trt.deploy("cbam", out=folder, shapes=["2x16x8x8"], **options).path
+    return deployed_once(tmp_path_factory, "cbam", EVERY_PRECISION)
 
 
 def test_a_plan_is_built_from_the_graph_of_its_precision_and_judged_by_its_floors(

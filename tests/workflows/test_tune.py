@@ -15,6 +15,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from cli_run import run as run_command
+from deployed_once import PLAIN, deployed_once
 from foreign_files import convolution, saved
 from in_this_process import InThisProcess
 from manifest_edits import edit
@@ -43,16 +44,15 @@ Speeds = Mapping[str, float]
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("deployed")
-    for name in ("coord_att", "se"):
-        attn2trt.deploy(
-            name,
-            out=folder / name,
-            shapes=["2x16x8x6"],
-            dynamic="batch=1:2:4,height=4:8:9",
-            capabilities="none",
-        )
-    return folder
+    options = {"dynamic": "batch=1:2:4,height=4:8:9", "capabilities": "none"}
+    folder = tmp_path_factory.mktemp("deployed") / "coord_att"
+    return attn2trt.deploy("coord_att", out=folder, shapes=["2x16x8x6"], **options).path
+
+
+@pytest.fixture(scope="module")
+def without_a_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose graph no rewrite applies to."""
+    return deployed_once(tmp_path_factory, "se", PLAIN)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -66,7 +66,7 @@ def one_rewrite() -> Iterator[None]:
 
 @pytest.fixture
 def bundle(deployed: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(deployed / "coord_att", tmp_path / "coord_att"))
+    return Path(shutil.copytree(deployed, tmp_path / "coord_att"))
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], list[list[str]]]
 
 @pytest.fixture(scope="module")
 def deployed_tuned(deployed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = Path(shutil.copytree(deployed / "coord_att", tmp_path_factory.mktemp("tuned") / "coord_att"))
+    folder = Path(shutil.copytree(deployed, tmp_path_factory.mktemp("tuned") / "coord_att"))
     with pytest.MonkeyPatch.context() as patch:
         take_factor(patch, 0.5)
         tuning.tune_bundle(folder, threads=1)
@@ -453,9 +453,11 @@ def test_the_graph_is_loaded_once(
     assert len(tried.trials) == len([*tmp_path.glob("candidate-*.onnx")]) > 2
 
 
-def test_a_graph_without_any_place_is_not_timed(deployed: Path, timed: Callable[[float], list[list[str]]]) -> None:
+def test_a_graph_without_any_place_is_not_timed(
+    without_a_place: Path, timed: Callable[[float], list[list[str]]]
+) -> None:
     compared = timed(0.5)
-    _, tried, _ = tuning.tune_bundle(deployed / "se", threads=1)
+    _, tried, _ = tuning.tune_bundle(without_a_place, threads=1)
     assert (compared, tried.trials) == ([], ())
 
 
@@ -567,13 +569,13 @@ def test_the_command_prints_what_was_tried_and_the_verdict(
 
 
 def test_the_command_says_that_nothing_was_faster(
-    bundle: Path, deployed: Path, timed: Callable[[float], list[list[str]]]
+    bundle: Path, without_a_place: Path, timed: Callable[[float], list[list[str]]]
 ) -> None:
     timed(1.0)
     said = run(str(bundle), "--threads", "1", "--seconds", "30")
     assert "No rewrite is faster here beyond doubt; the bundle is as it was." in said.stdout
-    assert "No rewrite applies to any place" in run(str(deployed / "se"), "--threads", "1").stdout
-    assert json.loads(run(str(deployed / "se"), "--json").stdout)["graph"] is None
+    assert "No rewrite applies to any place" in run(str(without_a_place), "--threads", "1").stdout
+    assert json.loads(run(str(without_a_place), "--json").stdout)["graph"] is None
 
 
 def test_the_command_tells_wrong_input_in_one_line(tmp_path: Path, bundle: Path) -> None:

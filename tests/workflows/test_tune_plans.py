@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import onnx
 import pytest
 from cli_run import run as run_command
+from deployed_once import HALF, deployed_once
 from in_this_process import InThisProcess
 
-import attn2trt
 from attn2trt.core.bundle import Bundle, open_bundle, verify
 from attn2trt.core.extend import changing, extend
 from attn2trt.core.manifest import manifest_text
@@ -91,10 +91,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("deployed") / "se"
-    return attn2trt.deploy(
-        "se", out=folder, shapes=["2x16x4x4"], dynamic="batch=1:2:4", precision="fp32,fp16", capabilities="none"
-    ).path
+    return deployed_once(tmp_path_factory, "se", HALF)
 
 
 @pytest.fixture

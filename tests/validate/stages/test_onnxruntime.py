@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from deployed_once import EVERY_PRECISION, deployed_once
 
-import attn2trt
 from attn2trt.core.bundle import Bundle, open_bundle
 from attn2trt.engines.environment import Driver
 from attn2trt.engines.isolated import IsolatedRuntime
@@ -26,16 +26,7 @@ CUDA = "onnxruntime cuda"
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    folder = tmp_path_factory.mktemp("deployed") / "cbam"
-    made = attn2trt.deploy(
-        "cbam",
-        out=folder,
-        shapes=["2x16x12x12"],
-        dynamic="batch=1:2:4",
-        precision="fp32,tf32,fp16,bf16,int8",
-        capabilities="none",
-    )
-    return open_bundle(made.path)
+    return open_bundle(deployed_once(tmp_path_factory, "cbam", EVERY_PRECISION))
 
 
 @pytest.fixture
