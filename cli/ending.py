@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -35,6 +36,9 @@ FIXES = {
     errno.EPERM: "fix the permission, or choose another place",
     errno.EPIPE: "have the output read to its end",
 }
+# click's names of what a number is to be
+NUMBERS = {"integer": "whole number", "float": "number"}
+_NO_NUMBER = re.compile(r"is not a valid (integer|float)(?: range)?$")
 
 
 def finish(call: Callable[[], Any], *, debug: bool = False) -> NoReturn:
@@ -108,7 +112,7 @@ def _shortage() -> str:
 def _usage(error: click.ClickException) -> str:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "attn2trt"
-    message = error.format_message().rstrip(".")
+    message = _NO_NUMBER.sub(lambda found: f"is no {NUMBERS[found[1]]}", error.format_message().rstrip("."))
     return f"{message}{'' if message.endswith('?') else ';'} see '{path} --help'"
 
 

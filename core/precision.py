@@ -249,7 +249,7 @@ def parse_precisions(text: str | Sequence[str]) -> tuple[str, ...]:
 def named_precisions(text: str | Sequence[str]) -> tuple[str, ...]:
     """All precisions in ``fp32,fp16`` (text or a sequence), in their usual order; raises InputError for an unknown
     one."""
-    names = [name.strip() for name in (text.split(",") if isinstance(text, str) else text)]
+    names = [name.strip().lower() for name in (text.split(",") if isinstance(text, str) else text)]
     for name in names:
         if name not in PRECISIONS:
             raise InputError(

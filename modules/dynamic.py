@@ -36,7 +36,13 @@ def parse_dynamic(dynamic: str | Ranges | None) -> dict[str, Given]:
     found: dict[str, Given] = {}
     for item in dynamic.split(","):
         name, equals, text = (part.strip() for part in item.partition("="))
-        if not name or name in found or (equals and not text) or (":" in text and not _RANGE.fullmatch(text)):
+        if (
+            not name
+            or ":" in name
+            or name in found
+            or (equals and not text)
+            or (":" in text and not _RANGE.fullmatch(text))
+        ):
             raise InputError(
                 f"received {item!r} in dynamic {dynamic!r}; expected NAME=min:opt:max, NAME=min:opt:max:step, "
                 f"NAME=OTHER or NAME, each axis once; write it as {EXAMPLE}"
@@ -253,6 +259,11 @@ def _given(name: str, value: Axis | Sequence[int] | str | None) -> Given:
     if value is None or isinstance(value, Axis):
         return value
     if isinstance(value, str):
+        if value.isdigit():
+            raise InputError(
+                f"received {name}={value} in dynamic, one size; expected min:opt:max; write {name}=1:{value}:{value}, "
+                f"or {name}=none if it does not vary, and the size in --shape"
+            )
         if not _RANGE.fullmatch(value):
             return value
         value = [int(size) for size in value.split(":")]

@@ -199,4 +199,4 @@ class PrecisionRequest:
     @property
     def _names(self) -> list[str]:
         asked = self.precisions.split(",") if isinstance(self.precisions, str) else self.precisions
-        return [name.strip() for name in asked]
+        return [name.strip().lower() for name in asked]

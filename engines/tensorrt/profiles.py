@@ -54,7 +54,8 @@ def _ranges(text: str, axes: Mapping[str, Axis], option: str) -> dict[str, Axis]
         name, _, numbers = part.partition("=")
         if name not in axes:
             known = ", ".join(axes) or "no dynamic axis"
-            raise InputError(f"received {option} {text}; the bundle has {known}; correct the name {name!r}")
+            fix = f"correct the name {name!r}" if "=" in part else f"write {option} NAME=size, or NAME=min:opt:max"
+            raise InputError(f"received {option} {text}; the bundle has {known}; {fix}")
         sizes = numbers.split(":")
         if len(sizes) not in (1, 3) or not all(size.isdecimal() for size in sizes):
             raise InputError(

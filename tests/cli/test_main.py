@@ -87,7 +87,8 @@ def test_version() -> None:
         (("deploy", "se", "--shape"), "'--shape' requires an argument; see 'group deploy --help'"),
         (("export", "se", "more"), "unexpected extra argument"),
         (("deploy", "se", "--seed", "-1"), "-1 is not in the range"),
-        (("deploy", "se", "--opset", "seventeen"), "'seventeen' is not a valid integer range"),
+        (("deploy", "se", "--opset", "seventeen"), "'seventeen' is no whole number; see"),
+        (("deploy", "se", "--max-error", "1%"), "'1%' is no number; see"),
         (("deploy", "se", "--max-error", "0"), "0.0 is not in the range"),
         (("deploy", "se", "--require", "coreml"), "'coreml' is not"),
         (

@@ -58,7 +58,7 @@ def test_several_profiles_each_keep_the_ranges_that_they_leave_out() -> None:
         ("batch", "batch=min:opt:max"),
         ("batch=4:2:8", "not min:opt:max"),
         ("height=15:28:56", "multiples of 2"),
-        ("", "correct the name"),
+        ("", "write --profile NAME=size, or NAME=min:opt:max"),
     ],
 )
 def test_a_bad_profile_is_one_clear_line(text: str, said: str) -> None:
