@@ -17,6 +17,7 @@ import attn2trt
 SMALL: dict[str, Any] = {"dynamic": "batch=1:2:4", "capabilities": "none"}
 PLAIN: dict[str, Any] = {"shapes": ["2x16x8x8"], **SMALL}
 HALF: dict[str, Any] = {"shapes": ["2x16x4x4"], "precision": "fp32,fp16", **SMALL}
+COLUMNS: dict[str, Any] = {"shapes": ["2x16x8x6"], **SMALL}  # not as high as wide
 EVERY_PRECISION: dict[str, Any] = {"shapes": ["2x16x12x12"], "precision": "fp32,tf32,fp16,bf16,int8", **SMALL}
 
 

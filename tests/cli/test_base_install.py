@@ -14,16 +14,15 @@ from subprocess import CompletedProcess
 
 import base_install
 import numpy as np
-import onnx
 import prediction_bundle
 import pytest
 from base_install import Run
+from deployed_once import COLUMNS, EVERY_PRECISION, PLAIN, deployed_once
 from foreign_files import convolution, saved
 from manifest_edits import list_as_it_is
 from packaging.utils import canonicalize_name
-from wrong_weights import scale
+from wrong_weights import scale_largest
 
-import attn2trt
 from attn2trt.core.bundle import open_bundle
 from attn2trt.core.extend import extend
 from attn2trt.export.rewrites.row_column_gates import OuterProduct
@@ -70,13 +69,9 @@ def command(run: Run) -> Run:
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with graphs in several precisions, and plans that another machine built."""
-    out = tmp_path_factory.mktemp("deployed") / "coord_att"
-    precision, none = "fp32,tf32,fp16,int8", {"capabilities": "none"}
-    made = attn2trt.deploy(
-        "coord_att", out=out, shapes=["2x16x8x6"], dynamic="batch=1:2:4", precision=precision, **none
-    )
-    with_plans(made.path)
-    return made.path
+    made = deployed_once(tmp_path_factory, "cbam", EVERY_PRECISION)
+    with_plans(made)
+    return made
 
 
 def with_plans(path: Path) -> None:
@@ -95,7 +90,13 @@ def with_plans(path: Path) -> None:
 
 @pytest.fixture
 def bundle(deployed: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(deployed, tmp_path / "coord_att"))
+    return Path(shutil.copytree(deployed, tmp_path / "cbam"))
+
+
+@pytest.fixture
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with one graph, which is quickly judged."""
+    return deployed_once(tmp_path_factory, "se", PLAIN)
 
 
 def statuses(done: CompletedProcess[str]) -> dict[str, str]:
@@ -149,10 +150,10 @@ def test_validate_judges_every_graph_and_no_plan(command: Run, bundle: Path) -> 
     done = command("validate", str(bundle), "--json")
     assert done.returncode == 0, done.stderr
     found = statuses(done)
-    not_checked = {EXPORTED, "tensorrt fp16", "tensorrt-rtx fp32"}
+    not_checked = {EXPORTED, "bf16 onnxruntime cpu", "tensorrt fp16", "tensorrt-rtx fp32"}
     assert {name for name, status in found.items() if status != "passed"} == not_checked
     assert {found[name] for name in not_checked} == {"not checked"}
-    assert {name.split()[0] for name in found} >= {"tf32", "fp16", "int8"}
+    assert {name.split()[0] for name in found} >= {"tf32", "fp16", "bf16", "int8"}
     assert "TensorRT is not installed here" in done.stdout
     assert "TensorRT for RTX is not installed here" in done.stdout
 
@@ -168,30 +169,26 @@ def test_validate_compares_predictions_on_tensors_and_names_what_images_lack(com
 
 
 def test_validate_writes_the_report_anew_where_its_template_engine_is(
-    command: Run, bundle: Path, tmp_path: Path
+    command: Run, plain: Path, tmp_path: Path
 ) -> None:
     without = base_install.hidden(tmp_path, without=["jinja2", "markupsafe"])
-    before = (bundle / "report.html").read_text()
-    done = without("-m", "attn2trt", "validate", str(bundle))
+    before = (plain / "report.html").read_text()
+    done = without("-m", "attn2trt", "validate", str(plain))
     assert done.returncode == 0, done.stderr
     note = "note: report.html was not written anew: it needs jinja2, which is not installed; pip install jinja2"
     assert done.stderr.splitlines() == [note]
-    assert (bundle / "report.html").read_text() == before
+    assert (plain / "report.html").read_text() == before
     assert "Judged by attn2trt validate" not in before
-    done = command("validate", str(bundle))
+    done = command("validate", str(plain))
     assert done.stderr == ""
-    assert "Judged by attn2trt validate" in (bundle / "report.html").read_text()
-    assert command("verify", str(bundle)).returncode == 0
+    assert "Judged by attn2trt validate" in (plain / "report.html").read_text()
+    assert command("verify", str(plain)).returncode == 0
 
 
-def test_validate_finds_the_wrong_graph_and_where(command: Run, bundle: Path) -> None:
-    path = bundle / "model.onnx"
-    model = onnx.load(path)
-    weight = next(tensor for tensor in model.graph.initializer if len(tensor.dims) == 4)
-    scale(weight, 1.01)
-    onnx.save(model, path)
-    list_as_it_is(bundle, "model.onnx")
-    done = command("validate", str(bundle), "--json")
+def test_validate_finds_the_wrong_graph_and_where(command: Run, plain: Path) -> None:
+    scale_largest(plain / "model.onnx", 1.01)
+    list_as_it_is(plain, "model.onnx")
+    done = command("validate", str(plain), "--json")
     assert done.returncode == 1, done.stderr
     assert statuses(done)[ORT_CPU] == "failed"
 
@@ -200,7 +197,7 @@ def test_verify_checks_hashes_and_loads_every_graph(command: Run, bundle: Path) 
     done = command("verify", str(bundle), "--json")
     assert done.returncode == 0, done.stderr
     findings = json.loads(done.stdout)["findings"]
-    assert len([finding for finding in findings if "loads in ONNX Runtime" in finding["detail"]]) == 3
+    assert len([finding for finding in findings if "loads in ONNX Runtime" in finding["detail"]]) == 4
     assert PLANS.keys() <= {finding["file"] for finding in findings}
 
 
@@ -225,7 +222,8 @@ def test_benchmark_times_onnx_runtime_and_says_what_is_not_here(command: Run, bu
     assert rows["tensorrt-fp16"]["why"] == "TensorRT is not installed here"
 
 
-def test_tune_writes_and_times_graphs(run: Run, bundle: Path) -> None:
+def test_tune_writes_and_times_graphs(run: Run, tmp_path_factory: pytest.TempPathFactory) -> None:
+    bundle = deployed_once(tmp_path_factory, "coord_att", COLUMNS)
     # one rewrite, and no pauses between rounds: all of them take half a minute
     code = """
 from attn2trt.workflows import tune_search as tuner, tune as tuning

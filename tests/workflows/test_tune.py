@@ -15,7 +15,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from cli_run import run as run_command
-from deployed_once import PLAIN, deployed_once
+from deployed_once import COLUMNS, PLAIN, deployed_once
 from foreign_files import convolution, saved
 from in_this_process import InThisProcess
 from manifest_edits import edit
@@ -71,9 +71,7 @@ def bundle(deployed: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def deployed_fixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("fixed") / "bundle"
-    attn2trt.deploy("coord_att", out=folder, shapes=["2x16x8x6"], capabilities="none")
-    return folder
+    return deployed_once(tmp_path_factory, "coord_att", COLUMNS)
 
 
 @pytest.fixture
