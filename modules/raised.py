@@ -18,6 +18,10 @@ _REMEDIES = {
     r"[Ii]nference tensor": "its tensors were made in torch.inference_mode(); make the module outside of that block",
     r"\.numpy\(\)|numpy\.|NumPy|__array__": "compute it with torch in place of NumPy",
     r"UnsupportedOperator|fake impl|Meta implementation": "write it with operators that torch.export knows",
+    r"[Dd]ata-dependent|DataDependent": (
+        "a graph has one way for all values: compute both sides of a branch and pick by torch.where, and keep what a "
+        "mask leaves out as zeros"
+    ),
     r"vmap|functorch": "compute it without torch.func transforms in forward",
 }
 

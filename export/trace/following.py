@@ -16,6 +16,7 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, Stateles
 from ...core.tensor_spec import TensorSpec
 from ...modules.copying import copy_module
 from .guards import Guard, TraceGuards
+from .known_values import KnownValues
 from .rewrites import SizeIndependentCalls
 from .size_numbers import SizesStayNumbers
 from .size_texts import SizeTexts
@@ -44,6 +45,7 @@ def followed(
         stack.enter_context(guards)
         stack.enter_context(texts)
         stack.enter_context(SizeIndependentCalls())
+        stack.enter_context(KnownValues(module))
         if keep_numbers:
             stack.enter_context(SizesStayNumbers(module))
         stack.enter_context(mode)

@@ -27,6 +27,7 @@ from . import (
     rolling,
     sequences,
     size_tensors,
+    squeezed,
     transposed,
     value_checks,
 )
@@ -48,6 +49,7 @@ _FILES: tuple[Any, ...] = (
     rolling,
     sequences,
     size_tensors,
+    squeezed,
     transposed,
     value_checks,
 )

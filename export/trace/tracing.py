@@ -24,6 +24,7 @@ from ...modules.target import Target
 from .advice import advice_on
 from .following import followed, runs
 from .guards import Guard, TraceGuards, is_dynamic
+from .known_values import KnownValues
 from .narrowing import Agrees, Violation, fixing_guard, restrict
 from .nearest_sizes import nearest_sizes
 from .outputs import run_checked
@@ -31,6 +32,7 @@ from .paths import only_at, restrict_along_paths
 from .rewrites import SizeIndependentCalls
 from .size_numbers import SizesStayNumbers
 from .size_texts import SizeTexts
+from .unsolved import unsolved
 
 
 def example_inputs(target: Target, sizes: Mapping[str, int] | None = None) -> tuple[torch.Tensor, ...]:
@@ -136,10 +138,11 @@ def _attempt(target: Target, module: nn.Module, sizes: Mapping[str, int], *, kee
     program: torch.export.ExportedProgram | None = None
     failure: Exception | Violation | None = None
     try:
-        with quiet(), torch.no_grad(), contextlib.ExitStack() as stack:
+        with quiet(), torch.no_grad(), unsolved(), contextlib.ExitStack() as stack:
             stack.enter_context(guards)
             stack.enter_context(texts)
             stack.enter_context(SizeIndependentCalls())
+            stack.enter_context(KnownValues(module))
             if keep_numbers:
                 stack.enter_context(SizesStayNumbers(module))
             shapes = for_signature(module, dynamic)
@@ -252,6 +255,8 @@ def _refusal(target: Target, failure: Exception | Violation | None) -> ModuleRef
     if isinstance(failure, Violation):
         first = target.advice_on_sizes() if failure.axis in ("height", "width") else ""
         return ModuleRefused(f"{target.name} {failure}; {first}{advice_on(failure)}")
+    if isinstance(failure, ModuleRefused):
+        return failure
     if failure is None:
         return ModuleRefused(f"{target.name} cannot be traced: torch.export returned nothing; see --debug")
     advice = "rewrite what depends on the values of a tensor, or leave axes out of --dynamic; --debug shows where"

@@ -32,6 +32,8 @@ from .library import LibraryModel, failure_line, keywords_of, parse_value
 
 PREFIX = "torchvision:"
 AUX = "aux_classifier"
+# of classifiers, which run them in training alone
+TRAINING_HEADS = ("aux1", "aux2", "AuxLogits")
 QUANTIZED = "quantized_"
 # what would fetch weights past --pretrained
 OF_WEIGHTS = ("weights", "weights_backbone", "pretrained", "pretrained_backbone", "progress")
@@ -134,8 +136,8 @@ def find(name: str, options: Mapping[str, str], *, pretrained: bool) -> LibraryM
         inputs=_inputs(kind, weights, preprocessing),
         results=RESULTS[kind],
         keywords={key: value for key, value in values.items() if key in of_forward},
-        finish=_without_aux if build.drops_aux else lambda _: [],
-        is_optional=lambda key: build.drops_aux and key.startswith(f"{AUX}."),
+        finish=_without_aux if build.drops_aux else _without_training_heads,
+        is_optional=lambda key: key.partition(".")[0] in ((AUX,) if build.drops_aux else TRAINING_HEADS),
         trained=f"torchvision's published weights {weights} of {name}" if pretrained else "",
         preprocessing=preprocessing,
         notes=NOTES.get(kind, ()),
@@ -274,6 +276,13 @@ def _without_aux(module: nn.Module) -> list[str]:
         return []
     setattr(module, AUX, None)
     return ["output aux left out: its head is there for training; the option aux_loss=true keeps it"]
+
+
+def _without_training_heads(module: nn.Module) -> list[str]:
+    found = [name for name in TRAINING_HEADS if getattr(module, name, None) is not None]
+    for name in found:
+        setattr(module, name, None)
+    return [f"{', '.join(found)} left out: training alone runs them"] if found else []
 
 
 def _image(module: nn.Module, weights: Any) -> Preprocessing:

@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 import torch
 from torch import nn
+from torch.fx.experimental.symbolic_shapes import DimConstraints
 
 from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.errors import InputError, ModuleRefused
@@ -353,3 +354,22 @@ class NormalisedBySizes(nn.Module):
 
 def test_a_tensor_of_sizes_holds_at_every_size(tmp_path: Path) -> None:
     hold_at_every_size(NormalisedBySizes(), tmp_path)
+
+
+def test_what_torch_cannot_solve_for_a_size_is_evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsolvable(_: DimConstraints) -> None:  # as sympy is at the sizes of YOLOv9t
+        raise NotImplementedError("The inequality, Eq(x/16 - 2*(((x/4)//8)), 0), cannot be solved")
+
+    monkeypatch.setattr(DimConstraints, "solve", unsolvable)
+    assert trace(target_of(Small()), Small().eval(), tmp_path / "m.onnx", opset=17).axes == target_of(Small()).axes
+    assert DimConstraints.solve is unsolvable
+
+
+@pytest.mark.parametrize("dim", [1, -2, (1, 2)], ids=str)
+def test_a_squeeze_leaves_what_is_not_one(dim: int | tuple[int, ...], tmp_path: Path) -> None:
+    class Squeezes(nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return image.squeeze(dim) * 2
+
+    trace(target_of(Squeezes()), Squeezes(), tmp_path / "m.onnx", opset=17)
+    assert [node.op_type for node in onnx.load(tmp_path / "m.onnx").graph.node] == ["Mul"]

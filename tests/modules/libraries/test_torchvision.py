@@ -64,6 +64,14 @@ def test_a_checkpoint_with_the_auxiliary_head_and_one_without(tmp_path):
         resolve("torchvision:deeplabv3_mobilenet_v3_large", shapes=SMALL, checkpoint=tmp_path / "lacking.pth").build()
 
 
+def test_the_heads_of_a_classifier_that_training_alone_runs_are_left_out():
+    target = resolve("torchvision:googlenet:num_classes=4", shapes=SMALL)
+    keys = target.build().state_dict()
+    assert "conv1.conv.weight" in keys
+    assert not any(key.startswith("aux") for key in keys)
+    assert target.notes == ["aux1, aux2 left out: training alone runs them"]
+
+
 def test_a_one_stage_detector_gives_its_head_before_suppression():
     target = resolve("torchvision:ssdlite320_mobilenet_v3_large:num_classes=5", shapes=["2x3x320x320"])
     module = target.build()

@@ -1,0 +1,99 @@
+"""What Python asks of a module's own tensors is answered in a trace; what inputs decide, or a call changes, is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from attn2trt.errors import ModuleRefused
+from attn2trt.export.trace.exporter import trace
+from attn2trt.export.trace.known_values import KnownValues
+from attn2trt.modules.own_module import from_module
+
+
+class Own(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.shares = nn.Buffer(torch.tensor([1.0, 0.0, 2.0]))
+        self.count = nn.Buffer(torch.tensor(2))
+
+
+class Asks(Own):
+    """Asks in every way: as EoMT does for the layers whose attention it masks, and for a number of repeats."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for _ in range(self.count.item()):  # type: ignore[arg-type]
+            x = x.sin()
+        if self.shares[1] > 0 or x.shape[2] % int(self.count):
+            x = x * 100
+        if (self.shares.sum() * 2).clamp(max=9.0) > 3:
+            x = x + self.shares.tolist()[2]
+        return x[:, : int(self.count)] * float(self.shares[0])
+
+
+class Reads(Own):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * 2 if x.mean() + self.shares[0] > 0 else x
+
+
+class Counts(Own):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found = x * 2 if self.count > 3 else x
+        self.count += 1
+        return found
+
+
+class CountsByData(Own):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found = x * 2 if self.count > 3 else x
+        self.count.data += 1
+        return found
+
+
+class Warms(Own):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found = x * 2 if self.shares[1] > 0.95 else x
+        self.shares = self.shares + 0.1
+        return found
+
+
+class Writes(Own):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found = x * 2 if self.shares[1] > 0.95 else x
+        self.shares.data[1] = 0.1
+        return found
+
+
+def test_a_number_of_the_modules_own_is_known(tmp_path: Path) -> None:
+    target = from_module(Asks(), torch.ones(2, 3, 4, 4), dynamic="batch=1:2:4,height=2:4:8:2")
+    trace(target, target.build(), tmp_path / "model.onnx", opset=17)
+    operators = [node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node]
+    assert operators == ["Sin", "Sin", "Add", "Slice"]
+
+
+def test_a_number_that_an_input_decides_is_not_known() -> None:
+    target = from_module(Reads(), torch.ones(2, 3, 4, 4), dynamic="batch=1:2:4")
+    with pytest.raises(ModuleRefused, match=r"pick by torch\.where"):
+        trace(target, target.build(), Path("model.onnx"), opset=17)
+
+
+@pytest.mark.parametrize("kind", [Counts, CountsByData, Warms, Writes])
+def test_a_number_that_each_call_changes_is_refused(kind: type[Own]) -> None:
+    module = kind()
+    with KnownValues(module), pytest.raises(ModuleRefused, match=r"asks for the value of .* changes it in each call"):
+        module(torch.ones(2, 3))
+
+
+def test_what_was_written_to_is_no_longer_known() -> None:
+    module = Own()
+    with KnownValues(module) as known:
+        module._forward_pre_hooks[next(iter(module._forward_pre_hooks))](module, ())  # as a call begins
+        copied = module.shares.clone()
+        copied[0] = torch.ones(())
+        written = copied[0] > 0
+        assert known._found(module.shares[0] > 0)
+        assert known._found(written) is None
