@@ -109,6 +109,17 @@ def group_norm(
     return np.asarray(normal * factor + shift, x.dtype)
 
 
+def local_response_norm(
+    x: Array, *, size: int, alpha: float | None = None, beta: float | None = None, bias: float | None = None
+) -> Array:
+    """Divide (n, c, ...) by a power of the mean square of ``size`` channels around each, zero beyond the ends."""
+    channels, before = x.shape[1], (size - 1) // 2
+    squares = np.pad(np.square(x), [(0, 0), (before, size - 1 - before), *[(0, 0)] * (x.ndim - 2)])
+    total = sum(squares[:, first : first + channels] for first in range(size))
+    scale = (1.0 if bias is None else bias) + (1e-4 if alpha is None else alpha) / size * total
+    return np.asarray(x / scale ** (0.75 if beta is None else beta), x.dtype)
+
+
 def sample_grid(
     x: Array,
     grid: Array,

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from . import formulas, levels, windows
+from .loops import loop_operator
 from .plain_kernels import Manner, plain_operators
 
 # The first opset whose softmax is over one axis; before, it is over that and all behind it.
@@ -29,6 +30,7 @@ _ALWAYS: dict[str, Callable[..., Any]] = {
     "GatherElements": formulas.gather_elements,
     "GridSample": formulas.sample_grid,
     "GroupNormalization": formulas.group_norm,
+    "LRN": formulas.local_response_norm,
     "DequantizeLinear": levels.dequantize_linear,
 }
 _FLATTENING: dict[str, Callable[..., Any]] = {
@@ -44,7 +46,7 @@ def replacements(opset: int, manner: Manner) -> list[type]:
 
     functions = {**_ALWAYS, **(_FLATTENING if opset < ONE_AXIS else {})}
     found = [_operator(kind, of) for kind, of in functions.items()]
-    found += _of_manner(manner)
+    found += [*_of_manner(manner), loop_operator()]
     found += plain_operators(opset, manner, [kind.__name__ for kind in found])
     for kind in found:
         if defs.has(kind.__name__, opset, ""):  # without it, defaults are those of the newest opset

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from onnx import helper, parser
+from onnx.reference import ReferenceEvaluator
 from torch.nn import functional
 
 from attn2trt.validate.onnx_reference.formulas import gather_elements
@@ -95,9 +97,6 @@ def test_pooling(stride: int, padding: int, is_ceil: bool) -> None:
 
 def run(kind: str, opset: int, *given: np.ndarray, rounds: bool = True, **attributes: Any) -> np.ndarray:
     """One operator in the evaluator."""
-    from onnx import helper
-    from onnx.reference import ReferenceEvaluator
-
     names = [f"i{place}" for place in range(len(given))]
     values = [helper.make_tensor_value_info(name, 1, None) for name in (*names, "y")]
     node = helper.make_node(kind, names, ["y"], **attributes)
@@ -160,6 +159,33 @@ def test_normalisation_of_groups(opset: int, of: int) -> None:
     expected = functional.group_norm(T, 3, *channels, eps=1e-3)
     found = run("GroupNormalization", opset, X, scale, bias, num_groups=3, epsilon=1e-3)
     np.testing.assert_allclose(found, expected, atol=1e-7)  # the attribute is float32's 1e-3
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 9, 11), (7, 3, 4)])
+def test_normalisation_by_the_channels_around(shape: tuple[int, ...]) -> None:
+    x = np.random.default_rng(2).normal(size=shape)
+    found = run("LRN", 17, x, size=3, alpha=0.1, beta=0.5)
+    np.testing.assert_allclose(found, functional.local_response_norm(torch.tensor(x), 3, 0.1, 0.5), atol=1e-12)
+
+
+LOOP = """<ir_version: 8, opset_import: ["" : 17]> g (double[n, m] x, int64 limit) =>
+    (double[n, m] z, double[k, n, m] y)
+    { z, y = Loop (limit, , x) <body = pass (int64 i, bool on, double[n, m] a)
+        => (bool go, double[n, m] b, double[n, m] c)
+        { f = Cast <to = 11> (i) b = Add (a, f) c = Identity (b) k = Constant <value_int = 4> () go = LessOrEqual (i, k)
+    }> }"""
+
+
+@pytest.mark.parametrize(("limit", "passes"), [(3, 3), (9, 6)])
+def test_what_each_pass_of_a_loop_adds_has_an_axis_of_its_own(limit: int, passes: int) -> None:
+    made = parser.parse_model(LOOP)
+    evaluator = ReferenceEvaluator(made, new_ops=replacements(17, Manner()))
+    last, added = evaluator.run(None, {"x": X[0, 0], "limit": np.int64(limit)})
+    expected = [X[0, 0] + number * (number + 1) / 2 for number in range(passes)]
+    np.testing.assert_allclose(added, expected)
+    np.testing.assert_array_equal(last, added[-1])
+    with pytest.raises(NotImplementedError, match="no pass"):
+        evaluator.run(None, {"x": X[0, 0], "limit": np.int64(0)})
 
 
 def test_quantisation_rounds_to_levels_or_keeps_what_is_between() -> None:
