@@ -200,7 +200,7 @@ class FileJudge:
         reasons: list[str] = []
         hidden = Hidden()
         graphs = self._graphs(lowered) if self.judging.verdict else []
-        with FileStages(graphs, self.judging.max_error, self.seconds) as stages, ExitStack() as stack:
+        with FileStages(graphs, self.judging.max_error, self.seconds, self.module) as stages, ExitStack() as stack:
             by_itself = partial(self._by_itself, stack)
             truth, runs = (by_itself if self.module is None else self._by_module)(cases, lowered, hidden)
             own_choices = cache(partial(OwnChoices, runs, cases, self.judging.max_error))

@@ -157,6 +157,8 @@ def test_against_another_module_it_fails(tmp_path: Path) -> None:
     assert failed.status == "failed"
     assert "times PyTorch's own rounding" in failed.why
     assert "the runtime computes what the graph says" in failed.why
+    assert "is not what PyTorch computes: the last module whose output it holds is conv (Conv2d), as c" in failed.why
+    assert "it holds no output" not in failed.why
 
 
 def test_inputs_are_matched_by_their_order(tmp_path: Path) -> None:

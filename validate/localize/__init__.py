@@ -8,7 +8,8 @@ proven to be there.
 
 ``search`` tells this story. It calls, in this order, ``truth`` (PyTorch's tensors and floors, by ``eager_calls``),
 ``observed`` (the graph's values, by ``watching``), ``homes`` and ``judge`` (which boundaries are wrong), ``operators``
-(which node), ``missing`` (what has no node) and ``proof``. ``between`` does without PyTorch.
+(which node), ``missing`` (what has no node) and ``proof``. ``between`` does without PyTorch, ``held`` without a map
+from the graph's nodes to modules.
 """
 
 from .location import Location

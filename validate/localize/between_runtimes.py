@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from ..metrics import GRAPH, Reference
 from ..onnx_reference.isolated import IsolatedEvaluator
 from .between import Side, locate_between
 from .location import Location
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -60,12 +64,19 @@ class TruthSession:
 
 
 def locate_node(
-    graph: Path, opener: Opener, case: Case, reference: Reference, *, made_of: Path | None
+    graph: Path,
+    opener: Opener,
+    case: Case,
+    reference: Reference,
+    *,
+    made_of: Path | None,
+    module: nn.Module | None = None,
 ) -> Location | None:
     """Return the first node of a graph file whose value leaves float64 in the runtime that ``opener`` opens it in.
 
     The float64 is that of ``made_of`` if the graph was made of another one: values are compared by their names. None if
-    no output leaves it and the truth is the graph's own; Elsewhere if it is another's.
+    no output leaves it and the truth is the graph's own; Elsewhere if it is another's, that of ``module`` if it is
+    given.
     """
     import onnx
 
@@ -73,6 +84,10 @@ def locate_node(
     found = locate_between(truth, judged, case, {}, floors=reference.floors)
     if found is None:
         why = f"what {reference.source} computes"
+        if module is not None:
+            from .held import held_modules
+
+            why = ": ".join(filter(None, (why, held_modules(module, graph, opener, case))))
         return None if reference.source == GRAPH else Elsewhere.of("", None, None, 0.0, why)
     names = [node.name for node in onnx.load(str(graph), load_external_data=False).graph.node]
     position = names.index(found.node) if found.node in names else -1

@@ -24,6 +24,8 @@ from .ort_process import start
 from .stage import Stage
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ..own_choices import OwnChoices
 
 
@@ -52,10 +54,17 @@ class FileStages:
     """The runtimes of every graph, judged case by case while the truth is computed. Use it in a ``with`` statement.
 
     ``seconds`` is the time limit of loading and of every run, ``max_error`` replaces the budgets of the precisions.
+    ``module`` is PyTorch's, if its float64 is the truth.
     """
 
-    def __init__(self, graphs: Sequence[JudgedGraph], max_error: float | None, seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(
+        self,
+        graphs: Sequence[JudgedGraph],
+        max_error: float | None,
+        seconds: float,
+        module: nn.Module | None = None,
+    ) -> None:
+        self._seconds, self._module = seconds, module
         self._graphs = {stage: graph for graph in graphs for stage in graph.stages}
         self._max_error = max_error
         self._judges: dict[Stage, StageJudge] = {}
@@ -108,5 +117,5 @@ class FileStages:
         if not failing:  # they have no truth, or took too much room to be recorded
             return None
         case, reference = min(failing, key=lambda pair: math.prod(pair[0].sizes.values()))
-        graph = self._graphs[stage]
-        return locate_node(graph.path, functools.partial(start, stage), case, reference, made_of=graph.made_of)
+        graph, opener = self._graphs[stage], functools.partial(start, stage)
+        return locate_node(graph.path, opener, case, reference, made_of=graph.made_of, module=self._module)

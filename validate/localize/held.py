@@ -1,0 +1,99 @@
+"""The modules of PyTorch whose outputs a graph holds, if the graph is another function than the module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..arrays import Array
+from ..boundaries import GraphView, Opener
+from ..cases import Case
+from ..metrics import UNIT_ROUNDOFF
+from .eager_calls import EagerCalls, Sight
+from .watching import PASS_BYTES, passes
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# Floors of an output in L2 within which a value is that output: four times the limit of a verdict.
+ALIKE = 32
+
+
+def held_modules(module: nn.Module, graph: Path, opener: Opener, case: Case) -> str:
+    """Return in words the last module of PyTorch whose output is a value in the graph, and the next whose is not.
+
+    Modules are taken in the order in which they return, and values are found by shape and numbers, not by names. An
+    output that is one number everywhere proves nothing and is left out.
+    """
+    truths, singles = (_outputs(module, case, is_double=is_double) for is_double in (True, False))
+    outputs = {
+        path: _Output(value, ALIKE * max(_l2(singles[path] - value), UNIT_ROUNDOFF * _l2(value)))
+        for path, value in truths.items()
+        if value.size > 1 and np.ptp(value) > 0
+    }
+    found = _values(outputs, graph, opener, case)
+    order = [*outputs]
+    last = max((order.index(path) for path in found), default=-1)
+
+    def name(path: str) -> str:
+        return f"{path} ({type(module.get_submodule(path)).__name__})"
+
+    here = f"the last module whose output it holds is {name(order[last])}, as {found[order[last]]}" if last >= 0 else ""
+    there = f"it holds no output of {name(order[last + 1])}" if last + 1 < len(order) else ""
+    return ", and ".join(filter(None, (here, there)))
+
+
+def _l2(value: Array) -> float:
+    return float(np.linalg.norm(value))
+
+
+@dataclass(frozen=True)
+class _Output:
+    """What a module returns in float64, and how far from it a value may be, in L2."""
+
+    value: Array
+    allowed: float
+
+    def is_held(self, value: Array) -> bool:
+        if value.shape != self.value.shape:
+            return False
+        return _l2(np.subtract(value, self.value, dtype=np.float64)) <= self.allowed
+
+
+def _outputs(module: nn.Module, case: Case, *, is_double: bool) -> dict[str, Array]:
+    """The first float tensor of each module's last call, by path, in the order in which the modules return."""
+    found: dict[str, Array] = {}
+
+    def keep(sight: Sight, get: Callable[[], Array]) -> None:
+        moment = sight.moment
+        if moment.path and moment.kind == "leave" and moment.number == 0 and sight.is_float and sight.shape:
+            found.pop(moment.path, None)
+            found[moment.path] = get().copy()
+
+    EagerCalls(module, 0, is_double=is_double).visit(case.feeds, case, keep)
+    return found
+
+
+def _values(outputs: dict[str, _Output], graph: Path, opener: Opener, case: Case) -> dict[str, str]:
+    """Return the first value of the graph that each module's output is, by the module's path."""
+    found: dict[str, str] = {}
+    with GraphView(graph, {}) as view:
+        rows = max((value.shape[0] for value in case.feeds.values() if value.ndim), default=1)
+        shapes = {output.value.shape for output in outputs.values()}
+        names = [
+            name
+            for node in view.nodes
+            for name in view.floats(node.outputs)
+            if any(view.may_be(name, shape) for shape in shapes)
+        ]
+        for group in passes(names, lambda name: 4 * view.elements(name, rows), PASS_BYTES):
+            values = view.values_at(opener, case.feeds, group)
+            for path, output in outputs.items():
+                held = (name for name in group if output.is_held(values[name]))
+                if path not in found and (name := next(held, "")):
+                    found[path] = name
+    return found
