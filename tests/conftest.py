@@ -44,3 +44,11 @@ def _processors_that_stay_near() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("attn2trt.engines.timing.core_latency.core_latency_us", lambda: 9.0)
         yield
+
+
+@pytest.fixture
+def graphs_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judge graphs by ONNX Runtime in this process, in tests that end none in the middle."""
+    from in_this_process import RuntimeHere
+
+    monkeypatch.setattr("attn2trt.validate.stages.ort_process.IsolatedRuntime", RuntimeHere)

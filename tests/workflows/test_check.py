@@ -10,16 +10,18 @@ import onnx
 import pytest
 import torch
 from foreign_files import convolution, model, quantised, saved
+from in_this_process import RuntimeHere
 from onnx import TensorProto, helper
 from onnx_modules import Net
 
 from attn2trt import CheckedModel, InputError, Judging, check_model, export_bundle
 from attn2trt.core.precision import FP32
-from attn2trt.engines.isolated import IsolatedRuntime
 from attn2trt.export.precision import LowPrecisionGraph
 from attn2trt.validate.stages.stage import ORT_CPU, ORT_PLAIN, ROWS, Stage
 from attn2trt.validate.verdict import StageResult
 from attn2trt.workflows.precision import PrecisionWriter
+
+pytestmark = pytest.mark.usefixtures("graphs_here")
 
 
 def check(found: onnx.ModelProto, folder: Path, **options: Any) -> CheckedModel:
@@ -85,7 +87,7 @@ def test_what_has_no_truth_is_not_checked_and_says_why(tmp_path: Path) -> None:
         assert "DynamicQuantizeLinear computes with integers" in found.why
 
 
-class Optimised(IsolatedRuntime):
+class Optimised(RuntimeHere):
     """ONNX Runtime whose optimiser gets the sigmoid wrong: it reads another graph than the one that it is given."""
 
     def __init__(self, model: Path | None = None, **options: Any) -> None:

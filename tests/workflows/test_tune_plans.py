@@ -14,13 +14,12 @@ import onnx
 import pytest
 from cli_run import run as run_command
 from deployed_once import HALF, deployed_once
-from in_this_process import InThisProcess
+from in_this_process import InThisProcess, RuntimeHere
 
 from attn2trt.core.bundle import Bundle, open_bundle, verify
 from attn2trt.core.extend import changing, extend
 from attn2trt.core.manifest import manifest_text
 from attn2trt.engines.environment import Component, Driver
-from attn2trt.engines.isolated import IsolatedRuntime
 from attn2trt.engines.ort_runtime import CPU
 from attn2trt.engines.tensorrt import here, plan_build
 from attn2trt.engines.tensorrt.build import Order
@@ -38,6 +37,8 @@ from attn2trt.workflows.comparison import AS_IT_IS
 from attn2trt.workflows.plan_search import WHOLE
 from attn2trt.workflows.tune_plans import TuneRequest
 from attn2trt.workflows.validate import validate_bundle
+
+pytestmark = pytest.mark.usefixtures("graphs_here")
 
 USABLE = Component("TensorRT", "usable", "8.6.0")
 DRIVER = Driver("CUDA 13.0", ("NVIDIA H200 (compute capability 9.0)",))
@@ -186,14 +187,14 @@ def _short(form: str) -> str:
     return "+".join(part.partition(" (")[0] for part in form.split(" + "))
 
 
-class _AsGraph(IsolatedRuntime):
+class _AsGraph(RuntimeHere):
     """A graph in ONNX Runtime in place of a plan in TensorRT."""
 
     def layers(self) -> str:
         return ""
 
 
-def _as_graph(bundle: Bundle, plan: Plan) -> IsolatedRuntime:
+def _as_graph(bundle: Bundle, plan: Plan) -> RuntimeHere:
     return _AsGraph(bundle.path / plan.file)
 
 
