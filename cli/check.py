@@ -29,7 +29,7 @@ from .options import (
 from .output import print_json, print_rich, stages
 from .parameters import IMAGES, PATH, Number
 from .requirements import check
-from .summary import exit_code, truth_line
+from .summary import exit_code, first_of, truth_line
 
 if TYPE_CHECKING:
     from ..workflows.check import CheckedModel
@@ -209,4 +209,8 @@ def _lines(checked: CheckedModel) -> list[str]:
     if checked.axes:
         ranges = ", ".join(f"{name} {axis}" for name, axis in checked.axes.items())
         lines.append(f"dynamic  {ranges}  (min:opt:max)")
-    return [*lines, truth_line(checked.against), *(f"note     {text}" for text in checked.notes)]
+    return [
+        *lines,
+        truth_line(checked.against),
+        *(f"note     {text}" for text in first_of(checked.notes, "with --json")),
+    ]

@@ -52,12 +52,12 @@ def bundle_lines(bundle: Bundle) -> list[str]:
             f"{precision:8} {entry['file']}: {entry['lowered']} of {operators} float operators, "
             f"{_rest(bundle, precision)}; opset {entry['opset']}, TensorRT {entry['oldest_tensorrt']} and later"
         )
-        lines += [f"{precision:8} {note}" for note in _first(entry["notes"])]
+        lines += [f"{precision:8} {note}" for note in first_of(entry["notes"])]
     lines += _plan_lines(bundle)
     if REPORT in bundle.manifest["files"]:
         lines.append(f"report   {bundle.path / REPORT}")
     lines += [f"note     {note}" for note in bundle.manifest.get("notes", ())]
-    lines += [f"hidden   {finding}" for finding in _first(bundle.manifest.get("hidden", ()))]
+    lines += [f"hidden   {finding}" for finding in first_of(bundle.manifest.get("hidden", ()))]
     if left_out := bundle.manifest.get("cases_left_out"):
         lines.append(f"cases    judged, but too large to record for validate: {', '.join(left_out)}")
     return lines
@@ -110,8 +110,9 @@ def _plan_lines(bundle: Bundle) -> list[str]:
     ]
 
 
-def _first(findings: Sequence[str]) -> list[str]:
-    more = [f"and {len(findings) - SHOWN} more in {MANIFEST}"] if len(findings) > SHOWN else []
+def first_of(findings: Sequence[str], rest: str = f"in {MANIFEST}") -> list[str]:
+    """Return the findings that a summary shows, and how many more there are, with the place of the rest."""
+    more = [f"and {len(findings) - SHOWN} more {rest}"] if len(findings) > SHOWN else []
     return [*findings[:SHOWN], *more]
 
 

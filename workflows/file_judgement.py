@@ -214,7 +214,8 @@ class FileJudge:
         elif self.model.why_not_simplified:
             why = f"the graph is handed over as the file has it: {self.model.why_not_simplified}"
             results.insert(1, not_checked(Stage(WRITTEN, self.model.file.precision), why))
-        return FileJudgement(results, index, left_out, next(iter(reasons), ""), [*hidden.choices(), *still])
+        unseen = hidden.choices() if self.module is None else hidden.findings(self.module)
+        return FileJudgement(results, index, left_out, next(iter(reasons), ""), [*unseen, *still])
 
     def _stages(self, lowered: Lowered) -> list[Stage]:
         return [stage for graph in self._graphs(lowered) for stage in graph.stages]

@@ -155,7 +155,11 @@ def test_a_block_of_the_catalogue_takes_its_width_from_the_file(tmp_path: Path) 
 
 
 def test_against_another_module_it_fails(tmp_path: Path) -> None:
-    failed = stages(check(convolution(), tmp_path, against=Other()))[ORT_PLAIN]
+    other = Other()
+    other.register_parameter("scale", torch.nn.Parameter(torch.zeros(2)))
+    checked = check(convolution(), tmp_path, against=other)
+    assert "scale is all zeros: what it multiplies was not checked" in checked.notes
+    failed = stages(checked)[ORT_PLAIN]
     assert failed.status == "failed"
     assert "times PyTorch's own rounding" in failed.why
     assert "the runtime computes what the graph says" in failed.why
