@@ -12,7 +12,7 @@ import numpy as np
 from ..core.bundle import Bundle
 from ..core.graph_io import FLOAT32
 from ..core.tensor_spec import TensorSpec
-from ..errors import InputError
+from ..errors import CheckFailed, InputError
 from .case_values import STRESS_KINDS
 from .cases import Case, make_cases
 from .recorded import BUDGET_BYTES, input_shapes
@@ -41,6 +41,15 @@ def missing_cases(bundle: Bundle) -> list[str]:
             is_there = _is_of(case, entry) and shapes[entry["key"]] == _shapes(bundle.inputs, entry["sizes"])
         missing += [] if is_there else [case.name]
     return missing
+
+
+def require_cases(bundle: Bundle) -> None:
+    """Raise CheckFailed for a bundle with missing cases: nothing is judged by the others alone."""
+    if missing := missing_cases(bundle):
+        names = ", ".join(missing)
+        raise CheckFailed(
+            f"{bundle} has not recorded the cases {names}: its ranges ask for them; deploy the target again"
+        )
 
 
 def _is_of(case: Case, entry: Mapping[str, Any]) -> bool:

@@ -25,6 +25,7 @@ from ..engines.tensorrt.plugin.library import PluginLibrary, read_plugin
 from ..errors import CheckFailed, InputError, MissingRequirement
 from ..export.onnx_axes import choose_sizes
 from ..export.onnx_file import OnnxFileReader
+from ..validate.missing_cases import require_cases
 from ..validate.recorded import from_tensors, recorded_cases
 from ..validate.stages.foreign_plan import judge_foreign, judge_foreign_layers, outside
 from ..validate.stages.judge import Pairs
@@ -229,6 +230,7 @@ class _Checking:
         bundle = open_bundle(folder)
         self.times.start("verify", "checking hashes")
         require_unchanged(bundle)
+        require_cases(bundle)
         with self._opened(bundle.inputs, bundle.outputs) as plan:
             found = self._precision(plan, bundle.inputs, bundle.outputs)
             if found.takes_half and not any(bundle.io(name) == HALF for name in bundle.graphs):

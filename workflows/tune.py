@@ -25,6 +25,7 @@ from ..engines.timing.trials import Tuning
 from ..errors import CheckFailed
 from ..export.contract import check_contract
 from ..export.precision import float32_source
+from ..validate.missing_cases import require_cases
 from ..validate.recorded import recorded_cases
 from ..validate.stages.onnxruntime import judge_tuned_graph
 from ..validate.verdict import StageResult, Verdict
@@ -85,6 +86,7 @@ def _tuned(
 
     progress("checking hashes")
     require_unchanged(bundle)
+    require_cases(bundle)
     work = bundle.path / f"{WORK}{owner()}"
     work.mkdir()
     try:

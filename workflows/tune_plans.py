@@ -26,6 +26,7 @@ from ..engines.tensorrt.profiles import Profile, is_held, parse_profiles
 from ..engines.timing.method import Method
 from ..engines.timing.trials import PlanTuning
 from ..errors import CheckFailed, InputError, MissingRequirement
+from ..validate.missing_cases import require_cases
 from ..validate.recorded import recorded_cases
 from ..validate.stages.onnxruntime import judge_graph_for_plan
 from ..validate.stages.stage import TUNED_GRAPH, Stage, plan_stage
@@ -243,6 +244,7 @@ def _tuned(bundle: Bundle, asked: TuneRequest, flavour: Flavour, method: Method,
     """Tune a bundle that no other command changes."""
     progress("checking hashes")
     require_unchanged(bundle)
+    require_cases(bundle)
     recipe = recipe_of(bundle, asked, flavour, progress)
     jobs = asked.jobs or max(1, (os.cpu_count() or 1) // 2)
     with PlanCache(asked.cache or default_folder(), recipe, jobs=jobs) as cache:

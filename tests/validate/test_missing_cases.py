@@ -11,10 +11,12 @@ import pytest
 from manifest_edits import edit
 
 from attn2trt.core.bundle import open_bundle
+from attn2trt.errors import CheckFailed
 from attn2trt.validate.comparison import Comparison
 from attn2trt.validate.missing_cases import missing_cases
 from attn2trt.validate.stages.stage import ORT_CPU, Stage
 from attn2trt.validate.verdict import StageResult
+from attn2trt.workflows.tune import tune_bundle
 from attn2trt.workflows.validate import validate_bundle
 
 OLD = Path(__file__).parents[1] / "core/format1_coord_att"
@@ -61,6 +63,12 @@ def test_what_the_ranges_ask_for_is_missed(
 ) -> None:
     edit(bundle, change)
     assert missing_cases(open_bundle(bundle))[: len(missing) or None] == missing
+
+
+def test_nothing_is_tuned_by_the_other_cases(bundle: Path) -> None:
+    edit(bundle, without("batch_max"))
+    with pytest.raises(CheckFailed, match="has not recorded the cases batch_max: its ranges ask for them; deploy"):
+        tune_bundle(bundle)
 
 
 def test_a_case_too_large_for_the_file_is_not_missed(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
