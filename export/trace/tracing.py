@@ -164,14 +164,17 @@ def _attempt(target: Target, module: nn.Module, sizes: Mapping[str, int], *, kee
 def _other_sizes(target: Target, violation: Violation) -> Mapping[str, int] | None:
     """Return sizes to trace at instead of a size that a module treats by itself; None if the trace held at several.
 
+    One that an operator asked for, and no branch, is asked otherwise at the largest sizes: where a map is one pixel
+    high, torch chooses strides by it.
+
     A table of positions that was trained for one size is taken as it is there, and resized everywhere else: a graph of
     the branch for everywhere else is right at that size, too, which ``restrict`` then finds by running it. The axes
     move by different steps, since ``h == w`` may be asked as well.
     """
+    sizes, largest = optima(target.axes), target.sizes("max")
     if violation.axis and len(violation.allowed) != 1:
-        return None
+        return None if violation.guard.is_branch or sizes == largest else largest
     names = violation.guard.axes
-    sizes = optima(target.axes)
     for step, name in enumerate([name for name in target.axes if name in names or name in ("height", "width")], 1):
         opt = target.axes[name].opt
         near = sorted((abs(size - opt), -size) for size in target.axes[name].sizes if size != opt)[:step]

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import sympy  # type: ignore[import-untyped]
 import torch
 from torch import nn
 from torch.fx.experimental.symbolic_shapes import DimConstraints
@@ -16,6 +17,9 @@ from torch.fx.experimental.symbolic_shapes import DimConstraints
 from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.errors import InputError, ModuleRefused
 from attn2trt.export.trace.exporter import trace
+from attn2trt.export.trace.guards import Guard
+from attn2trt.export.trace.narrowing import Violation
+from attn2trt.export.trace.tracing import _other_sizes
 from attn2trt.modules.target import Target
 
 AXES = {"batch": Axis(1, 2, 8), "height": Axis(4, 8, 16), "width": Axis(4, 8, 16)}
@@ -373,3 +377,12 @@ def test_a_squeeze_leaves_what_is_not_one(dim: int | tuple[int, ...], tmp_path: 
 
     trace(target_of(Squeezes()), Squeezes(), tmp_path / "m.onnx", opset=17)
     assert [node.op_type for node in onnx.load(tmp_path / "m.onnx").graph.node] == ["Mul"]
+
+
+@pytest.mark.parametrize(("is_branch", "sizes"), [(False, {"batch": 8, "height": 16, "width": 16}), (True, None)])
+def test_what_an_operator_asks_of_small_maps_is_traced_at_the_largest_sizes(
+    is_branch: bool, sizes: dict[str, int] | None
+) -> None:
+    height = sympy.Symbol("height", integer=True, positive=True)
+    guard = Guard(sympy.Lt(height, 16), "net.py:3 `x = self.stages(x)`", is_branch=is_branch)
+    assert _other_sizes(target_of(Small()), Violation(guard, "height", (4, 8))) == sizes
