@@ -141,6 +141,11 @@ class Bundle:
         return self.manifest.get("precision", FP32)
 
     @property
+    def has_own_levels(self) -> bool:
+        """True if the module that the bundle was made of has the levels of its 8-bit graph itself."""
+        return self.manifest.get("own_levels", False)
+
+    @property
     def graphs(self) -> dict[str, str]:
         """The file of every graph by its precision, ``model.onnx`` first."""
         return {self.precision: MODEL, **{name: entry["file"] for name, entry in self.precisions.items()}}

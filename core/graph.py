@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from .precision import FP32
 from .tensor_spec import Axis, TensorSpec
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class OnnxGraph:
     ``axes`` are the ranges that the graph really holds for: narrower than what was asked for if the module takes
     only multiples of a number. ``program`` is the digest of the traced program that the graph was made of, if the
     module is the user's. ``notes`` say what users of the graph should know of it. ``io`` is the type of those inputs
-    and outputs that the module has in float32.
+    and outputs that the module has in float32. ``precision`` is that which the module itself computes in.
     """
 
     path: Path
@@ -52,6 +53,7 @@ class OnnxGraph:
     program: str = ""
     notes: tuple[str, ...] = ()
     io: str = "float32"
+    precision: str = FP32
 
     @property
     def module_paths(self) -> tuple[str, ...]:

@@ -309,6 +309,7 @@ class Manifest(TypedDict):
     tuned_graphs: NotRequired[list[TunedGraphEntry]]
     classes: NotRequired[list[ClassEntry]]
     precision: NotRequired[PrecisionName]
+    own_levels: NotRequired[bool]
     onnx_file: NotRequired[OnnxFileEntry]
     against: NotRequired[str | None]
     command: NotRequired[str]

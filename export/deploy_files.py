@@ -61,6 +61,11 @@ def trtexec_lines(low: LowPrecisionGraph, inputs: Sequence[TensorSpec], axes: Ma
     }
 
 
+def flags_of(precision: str) -> tuple[str, ...]:
+    """Return trtexec's flags for a graph that is in this precision as it was given, for weakly typed networks."""
+    return NO_TF32 if PRECISIONS[precision].graph == "float32" else (*NO_TF32, f"--{precision}")
+
+
 def trtexec_line(
     inputs: Sequence[TensorSpec],
     axes: Mapping[str, Axis],

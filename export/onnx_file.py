@@ -124,4 +124,4 @@ class OnnxFileReader:
         self._worker.tell({"destination": str(path.absolute()), "dims": dims})
         answer, _ = self._worker.answer("writing the graph")
         outputs = tuple(TensorSpec(entry["name"], tuple(entry["dims"]), entry["dtype"]) for entry in answer["outputs"])
-        return OnnxGraph(path=path, opset=file.opset, inputs=inputs, outputs=outputs, axes=axes)
+        return OnnxGraph(path, file.opset, inputs, outputs, axes=axes, precision=file.precision)

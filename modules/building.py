@@ -20,6 +20,7 @@ from .checks import check_module, check_runs, refused_sizes
 from .grammar import Part
 from .own_module import Forward
 from .packages import PYTORCH, require
+from .trained_quantisers import fix_quantisers
 from .user_code import make
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Recipe(ABC):
         require(PYTORCH)
         module = self.make_with_weights(inputs, axes)
         check_module(module)
-        module.eval().requires_grad_(False)
+        module = fix_quantisers(module.eval().requires_grad_(False))
         check_runs(module, inputs, axes)
         return module
 

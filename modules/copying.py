@@ -33,6 +33,8 @@ def copy_module(module: nn.Module, *, shares_parameters: bool = False, dtype: to
     if what the copy calls still refers to the original.
     """
     shared: dict[int, Any] = {id(tensor): tensor.detach().clone() for tensor in _computed(module)}
+    # what quantisation-aware training was set up by makes more modules, and holds this one to do so
+    shared |= {id(part.qconfig): None for part in module.modules() if "qconfig" in vars(part)}
     if shares_parameters:
         shared |= {
             id(parameter): of_type for parameter in module.parameters() for of_type in _as_type(parameter, dtype)

@@ -15,6 +15,7 @@ from .dynamic import Ranges
 from .shapes import Shape, layouts_of, named, parse_shapes, with_layouts
 from .target import Target
 from .traceable import accept_eval
+from .trained_quantisers import fix_quantisers
 from .user_line import definition_line
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def _of_module(
     def ready() -> nn.Module:
         from .copying import copy_module
 
-        copied = accept_eval(copy_module(module)).eval()
+        copied = fix_quantisers(accept_eval(copy_module(module)).eval())
         check_runs(copied, inputs, axes)
         return copied
 

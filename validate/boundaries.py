@@ -71,8 +71,8 @@ class GraphView:
         import onnx
 
         self._scratch = scratch("locate")
-        self._folder = self._scratch.__enter__()
-        whole = self._folder / "whole.onnx"
+        self.folder = self._scratch.__enter__()
+        whole = self.folder / "whole.onnx"
         onnx.save_model(
             onnx.load(str(self._path)), str(whole), save_as_external_data=True, location=WEIGHTS, size_threshold=1024
         )
@@ -249,7 +249,7 @@ class GraphView:
 
     def _write(self, model: onnx.ModelProto) -> Path:
         self._variants += 1
-        path = self._folder / f"variant-{self._variants}.onnx"
+        path = self.folder / f"variant-{self._variants}.onnx"
         path.write_bytes(model.SerializeToString())
         return path
 

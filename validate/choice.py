@@ -14,6 +14,39 @@ BEST = {"argmax": True, "argmin": False, "max": True, "min": False}
 # Mostly called for the values alone.
 VALUES_TOO = frozenset({"max", "min"})
 RANKED = frozenset({"topk", "sort", "argsort", "nonmaxsuppression"})
+# Puts numbers on levels: what it picks are those.
+QUANTISES = "quantizelinear"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The levels of a quantiser: level ``q`` stands for ``(q - zero) * step``, and goes from ``low`` to ``high``.
+
+    Step and zero are numbers in float64 that fit what is quantised.
+    """
+
+    step: Array
+    zero: Array
+    low: int
+    high: int
+
+    def held(self, scores: Array) -> Array:
+        """Return the scores, those beyond the last level on each side on that: how far beyond changes nothing."""
+        ends = ((end - self.zero) * self.step for end in (self.low, self.high))
+        found: Array = np.clip(scores, *ends)
+        return found
+
+    def nearest(self, scores: Array, levels: Array) -> Array:
+        """Return the scores, moved as little as is needed so that these are their ``levels``.
+
+        A score in the middle between two levels has either. At the last level on each side all beyond it stay as they
+        are; a level beyond those gives NaN.
+        """
+        wide = levels.astype(np.float64)
+        lowest = np.where(wide > self.low, (wide - 0.5 - self.zero) * self.step, -np.inf)
+        highest = np.where(wide < self.high, (wide + 0.5 - self.zero) * self.step, np.inf)
+        within = (self.low <= wide) & (wide <= self.high)
+        return np.where(within, np.clip(scores, lowest, highest), np.nan)
 
 
 @dataclass(frozen=True)
@@ -24,10 +57,11 @@ class Choice:
         operator: The operator.
         line: The place of it: the user's line, or the name of what a node of a graph gives.
         scores: The scores that it read.
-        picked: The indices that it gave if it is a choice among places; else None.
+        picked: The indices that it gave if it is a choice among places, or the levels of a quantiser; else None.
         dim: The axis of the places; None for all elements.
         descending: The largest scores come first.
         is_sorted: The places of a ranking are in the order of their scores.
+        grid: The levels of a quantiser.
     """
 
     operator: str
@@ -37,6 +71,7 @@ class Choice:
     dim: int | None = None
     descending: bool = True
     is_sorted: bool = True
+    grid: Grid | None = None
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -47,6 +82,11 @@ class Choice:
 def without_scores(choice: Choice) -> Choice:
     """Return a choice that is kept: of its scores the sizes alone."""
     return replace(choice, scores=np.broadcast_to(np.float64(np.nan), choice.scores.shape))
+
+
+def can_be_given(choice: Choice) -> bool:
+    """Return True for a choice that another run can be given: places, or levels."""
+    return is_among_places(choice.operator) or choice.grid is not None
 
 
 def is_among_places(operator: str) -> bool:

@@ -6,7 +6,7 @@ import copy
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ from ..errors import ModuleRefused, typed_line
 from ..modules.user_line import line_of_error
 from .arrays import Array
 from .cases import Case
+from .choice import can_be_given
 from .equal_scores import in_order_mode
 from .float64 import BatchStatistics, Overlap, float64_mode
 from .half_precision import mark_inputs
@@ -77,7 +78,8 @@ class Eager:
     """The module on the CPU in one precision; ``largest`` is the largest magnitude that the last watched run met.
 
     One in float64 is watched, and one in float32 if it ``is_truth``. ``ranks`` is True once a run of the truth has
-    ranked scores; set it of another one, so that equal ones are ranked alike.
+    ranked scores; set it of another one, so that equal ones are ranked alike. ``held`` are the levels that the
+    quantisers of float32 runs give, as ``levels`` has them of another one's last noted run.
     """
 
     def __init__(
@@ -102,9 +104,26 @@ class Eager:
         self.ranks = False
         self.hidden: Hidden | None = None
         self.draws: Draws | None = None
-        self.choices: list[Choice] = []
+        self.noted: list[Choice] = []
+        self.held: Mapping[int, Array] = {}
         self._inside: list[str] = []
         self._gates: Counter[tuple[str, str]] = Counter()
+
+    @property
+    def choices(self) -> list[Choice]:
+        """The choices of the last noted run, those of quantisers left out."""
+        return [one for one in self.noted if one.grid is None]
+
+    @property
+    def to_give(self) -> list[Choice]:
+        """Those of them, and of quantisers, that ``run_given`` can give to another run."""
+        return [one for one in self.noted if can_be_given(one)]
+
+    @property
+    def levels(self) -> dict[int, Array]:
+        """The levels that quantisers gave in the last noted run, by their number in ``to_give``."""
+        found = enumerate(self.to_give)
+        return {number: one.picked for number, one in found if one.grid is not None and one.picked is not None}
 
     def fresh(self) -> Eager:
         """Return another copy in the same state, which shares the parameters. Hooks are copied, so make it early."""
@@ -158,11 +177,18 @@ class Eager:
         if watched and self.is_truth:
             self._start_watching(feeds)
         run = self._run_noted if watched and rounding == "own" else self._run
-        return run(feeds, case, self._mode(rounding, watched=watched))
+        return run(feeds, case, self._mode(rounding, watched=watched), self._holding())
 
     def run_again(self, feeds: Feeds, case: Case, draw: int) -> Outputs:
         """Outputs by name of a float32 run with other last digits, others for each ``draw``."""
-        return self._run(feeds, case, last_digits_mode(draw))
+        return self._run(feeds, case, last_digits_mode(draw), self._holding())
+
+    def _holding(self) -> AbstractContextManager[Any]:
+        if not self.held:
+            return nullcontext()
+        from .selections import Given
+
+        return Given(self.held, keeps_scores=False)
 
     def run_moved(self, feeds: Feeds, case: Case, allowed: Sequence[Array], draw: int) -> Outputs:
         """Outputs by name of a run in which the scores of its choices are moved as far as ``allowed`` says."""
@@ -183,7 +209,7 @@ class Eager:
 
         Args:
             case: The inputs.
-            places: What choices among places give, by their number among all of them.
+            places: What choices among places and quantisers give, by their number among all of them.
             rounding: The kernels of a float32 run.
             draw: Other last digits in place of that, others for each number; of ``lower`` the draw.
             lower: The precision below float32 that a float32 run is rounded to.
@@ -203,13 +229,19 @@ class Eager:
             given.scores
         )
 
-    def _run_noted(self, feeds: Feeds, case: Case, mode: AbstractContextManager[Any]) -> Outputs:
-        """A run whose choices are kept in ``choices``."""
+    def _run_noted(
+        self,
+        feeds: Feeds,
+        case: Case,
+        mode: AbstractContextManager[Any],
+        *within: AbstractContextManager[Any],
+    ) -> Outputs:
+        """A run whose choices are kept in ``noted``."""
         from .selections import Choices
 
         noted = Choices()
-        outputs = self._run(feeds, case, mode, noted)
-        self.choices = noted.take()
+        outputs = self._run(feeds, case, mode, *within, noted)
+        self.noted = noted.take()
         return outputs
 
     def _run(
@@ -217,7 +249,7 @@ class Eager:
         feeds: Feeds,
         case: Case,
         mode: AbstractContextManager[Any],
-        within: AbstractContextManager[Any] | None = None,
+        *within: AbstractContextManager[Any],
     ) -> Outputs:
         import torch
 
@@ -235,8 +267,10 @@ class Eager:
                 self.draws or nullcontext(),
                 in_order_mode() if self.ranks and not self.is_truth else nullcontext(),
                 mode,
-                within or nullcontext(),
+                ExitStack() as inner,
             ):
+                for one in within:
+                    inner.enter_context(one)
                 torch.manual_seed(self.seed)
                 return self._call(tensors)
         except ModuleRefused:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from ..modules.quantisers import quantised
 from .equal_scores import ranked_in_order
 
 # (name of the operator, lowest and highest value of its result)
@@ -65,10 +66,12 @@ def float64_mode(
             if widening is not None:
                 args, kwargs = widening.arguments(func, args, kwargs)
             result = ranked_in_order(func, args, kwargs)
+            if result is not None and ranked is not None:
+                ranked()
+            if result is None and widening is not None:
+                result = quantised(func, args, kwargs)
             if result is None:
                 result = func(*args, **kwargs) if call is None else call(func, args, kwargs)
-            elif ranked is not None:
-                ranked()
             if widening is not None:
                 result = widening.result(func, result)
             if seen is not None and not _is_view(func):

@@ -55,6 +55,7 @@ def references(
         double, truth = truths.run(number, feeds)
         largest, choices = double.largest, double.choices
         single.ranks |= double.ranks
+        single.held = double.levels  # float32's own: of a quantiser's levels, which one a rounding tips it to is chance
         rounded = single.run(feeds, case)
         ties = _near_ties(double, case, truth, choices, single.choices, FLOAT32, hidden)
         floors = ties.floors(rounded)

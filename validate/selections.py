@@ -1,4 +1,4 @@
-"""The choices inside a module (top-k, argmax, comparisons, integers of floats), noted and moved while it is run."""
+"""The choices inside a module (top-k, argmax, comparisons, integers of floats, levels), noted and moved in a run."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ..modules.quantisers import Quantiser, quantiser
 from ..modules.user_line import frames, line_of
-from .choice import BEST, Choice, is_among_places, moved_scores
+from .choice import BEST, QUANTISES, Choice, Grid, is_among_places, moved_scores
 
 COMPARED = frozenset({"gt", "lt", "ge", "le"})
 ROUNDED = frozenset({"round", "floor", "ceil", "trunc", "_to_copy"})
@@ -29,9 +30,12 @@ class Choices(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return found
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if _chooses(_operator(func), args, result):
-            self._found.append(_choice(func, args, kwargs or {}, result, line_of(frames())))
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        if (levels := _quantiser(func, args, kwargs)) is not None:
+            self._found.append(_levels(levels, line_of(frames())))
+        elif _chooses(_operator(func), args, result):
+            self._found.append(_choice(func, args, kwargs, result, line_of(frames())))
         return result
 
 
@@ -59,32 +63,67 @@ class Moved(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class Given(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Has choices among places give the ``places`` that they are given, by their number among all of them.
+    """Has choices among places, and quantisers, pick what they are given, by their number among all of them.
 
-    ``scores`` holds what each of those choices read, by the same number, in float64.
+    ``scores`` holds what each of those choices read, by the same number, in float64: nothing of it unless it
+    ``keeps_scores``.
     """
 
-    def __init__(self, places: Mapping[int, np.ndarray]) -> None:
+    def __init__(self, picks: Mapping[int, np.ndarray], *, keeps_scores: bool = True) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._places, self._number = places, 0
+        self._picks, self._keeps_scores, self._number = picks, keeps_scores, 0
         self.scores: dict[int, np.ndarray] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        levels = _quantiser(func, args, kwargs)
+        if levels is not None:
+            picked = self._next(levels.x, _grid(levels))
+            if picked is None:
+                return func(*args, **kwargs)
+            return levels.result(torch.from_numpy(picked).to(levels.x.dtype).reshape(levels.x.shape))
         result = func(*args, **kwargs)
         name = _operator(func)
         if not is_among_places(name) or not _chooses(name, args, result):
             return result
-        number, self._number = self._number, self._number + 1
-        if number not in self._places:
+        picked = self._next(args[0])
+        if picked is None:
             return result
-        self.scores[number] = args[0].detach().to(torch.float64).numpy().copy()
-        places = torch.from_numpy(self._places[number])
+        places = torch.from_numpy(picked)
         if isinstance(result, torch.Tensor):
             return places.reshape(result.shape)
         given = type(result)((result[0], places.reshape(result[1].shape)))
         # the best value is itself whichever of two equal ones is named; ranked values are those of the places
         return given if name in BEST else _of_places(func, args, kwargs, given)
+
+    def _next(self, scores: torch.Tensor, grid: Grid | None = None) -> np.ndarray | None:
+        """Return what the next choice, which reads ``scores``, is given; None for nothing."""
+        number, self._number = self._number, self._number + 1
+        if number not in self._picks:
+            return None
+        if self._keeps_scores:
+            wide = scores.detach().to(torch.float64).numpy()
+            self.scores[number] = wide.copy() if grid is None else grid.held(wide)
+        return self._picks[number]
+
+
+def _quantiser(func: Any, args: Any, kwargs: Any) -> Quantiser | None:
+    """Return the quantiser that a call is, if it is on and gives levels."""
+    found = quantiser(func, args, kwargs)
+    return None if found is None or found.gives == "dequantised" or found.is_pass else found
+
+
+def _levels(found: Quantiser, line: str) -> Choice:
+    """Return what a quantiser picks; its scores are not kept, since there are as many as there are activations."""
+    grid = _grid(found)
+    fits = grid.low >= -(2**15) and grid.high < 2**15
+    picked = found.levels().to(torch.int16 if fits else torch.int64).numpy().copy()
+    return Choice(QUANTISES, line, np.broadcast_to(np.float64(np.nan), picked.shape), picked, grid=grid)
+
+
+def _grid(found: Quantiser) -> Grid:
+    step, zero = (one.numpy().copy() for one in found.grid(torch.float64))
+    return Grid(step, zero, int(found.low), int(found.high))
 
 
 def _of_places(func: Any, args: Any, kwargs: Any, result: Any) -> Any:

@@ -38,6 +38,7 @@ FAILED: Status = "failed"
 STATUSES = (PASSED, OVER_BUDGET, AGAINST_FLOAT32, BUILT, NOT_CHECKED, FAILED)
 # The beginning of a note: the graph's choices were given to the truth, so that nothing was left out for near ties.
 OWN_PICKS = "compared with the graph's own picks"
+OWN_LEVELS = "compared on the graph's own levels"
 INTERRUPTED = "interrupted"  # of a comparison: the runtime's process was killed or ran out of time
 PASSES = (PASSED, OVER_BUDGET, AGAINST_FLOAT32)
 
@@ -70,7 +71,7 @@ class StageResult:
     @property
     def has_own_picks(self) -> bool:
         """True if the truth was computed with the choices of the graph, and every element compared."""
-        return OWN_PICKS in self.why
+        return OWN_PICKS in self.why or OWN_LEVELS in self.why
 
     @property
     def is_incomplete(self) -> bool:

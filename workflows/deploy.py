@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.bundle import MODEL, REFERENCE, Bundle
 from ..core.bundle_writer import BundleWriter
 from ..core.graph import DEFAULT_OPSET, WEIGHTS
-from ..core.precision import FP32
+from ..core.precision import FP32, PRECISIONS, QUANTISED
 from ..core.preprocessing import Preprocessing
 from ..core.progress import Progress, StageTimes
 from ..engines.tensorrt.targets import DEFAULT as DEFAULT_CAPABILITIES
@@ -145,6 +145,7 @@ def _make(
     with Simplifier() as simplifier, stages, BuildStages(folder, order.build_for) as builds:
         times.start("build", "building the module")
         exported = batch.trace(folder, order.opset, times)
+        order = replace(order, precision=order.precision.beside(exported.precision, batch.target.name))
         asked, module = batch.target, batch.build()
         model = simplify(exported, folder, times, simplifier)
         target, seed = replace(asked, axes=model.graph.axes), order.weights.seed
@@ -171,10 +172,11 @@ def _make(
             "default_batch": batch.finding,
             **verdict_entries(judgement, target),
             **choice,
+            **({"own_levels": True} if exported.precision in QUANTISED else {}),
             "plans": [plan.to_json() for plan in builds.plans],
             "versions": package_versions(),
         }
-        return manifest, _float32_files(folder) | files_of(judgement.lowered) | builds.files
+        return manifest, _own_files(folder, exported.precision) | files_of(judgement.lowered) | builds.files
 
 
 def _judged(writer: PrecisionWriter, judge: Judge, max_error: float | None) -> tuple[Judgement, dict[str, Any]]:
@@ -198,6 +200,6 @@ def _sensitivity(writer: PrecisionWriter) -> LayerSensitivity:
     return LayerSensitivity(writer.module, writer.cases, names, writer.seed)
 
 
-def _float32_files(folder: Path) -> dict[str, str]:
-    files = {MODEL: "graph, float32", REFERENCE: "inputs and PyTorch outputs", SCRIPT: "example"}
+def _own_files(folder: Path, precision: str) -> dict[str, str]:
+    files = {MODEL: f"graph, {PRECISIONS[precision].words}", REFERENCE: "inputs and PyTorch outputs", SCRIPT: "example"}
     return {**files, WEIGHTS: "weights of the graph"} if (folder / WEIGHTS).exists() else files

@@ -7,8 +7,9 @@ from typing import Any, Protocol
 
 from ..core.bundle import axis_to_json, spec_to_json
 from ..core.graph import OnnxGraph
+from ..core.precision import FP32
 from ..core.tensor_spec import Axis
-from ..export.deploy_files import trtexec_line
+from ..export.deploy_files import flags_of, trtexec_line
 from ..modules.target import Target
 from ..validate.calibration_inputs import Fed
 from .float32_graph import Float32Graph
@@ -57,7 +58,8 @@ def graph_entries(target: Described, model: Float32Graph, *, was_interrupted: bo
         "simplified": {"done": not why_not, "why_not": why_not, **({"interrupted": True} if was_interrupted else {})},
         **({"program": model.exported.program} if model.exported.program else {}),
         "modules": dict(graph.modules),
-        "trtexec": trtexec_line(target.inputs, graph.axes),
+        **({"precision": graph.precision} if graph.precision != FP32 else {}),
+        "trtexec": trtexec_line(target.inputs, graph.axes, flags=flags_of(graph.precision)),
     }
 
 

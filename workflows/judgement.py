@@ -20,11 +20,12 @@ from ..validate.stages.graphs import NoStages, Stages
 from ..validate.verdict import Verdict
 from .float32_graph import Float32Graph
 from .options import Judging
-from .precision import floor_of
+from .precision import floor_of, floor_of_own
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from ..validate.eager import Lower
     from ..validate.metrics import Reference
     from ..validate.own_choices import OwnChoices
 
@@ -85,7 +86,7 @@ class GraphJudge:
         model, graphs = self.model, {name: low.graph for name, low in lowered.items()}
         self.stages.open(self.module, self.cases, model.graph, model.exported, model.why_not_simplified, graphs)
         if self.judging.verdict:
-            self.builds.open(self.module, {FP32: model.graph, **graphs})
+            self.builds.open(self.module, {model.graph.precision: model.graph, **graphs})
         references = self._references(hidden, lowered.values())
         self.times.start("reference", "computing the float64 reference and judging every stage against it")
         cases, left_out = record(self.stages.watch(references), self.folder / REFERENCE)
@@ -103,7 +104,7 @@ class GraphJudge:
     def _references(self, hidden: Hidden, lowered: Iterable[LowPrecisionGraph]) -> Iterator[tuple[Case, Reference]]:
         from ..validate.reference import references
 
-        lower = [floor_of(low) for low in lowered]
+        lower = self._lower(lowered)
         found = references(self.module, self.cases, self._names, seed=self.seed, hidden=hidden, lower=lower)
         return zip(self.cases, found, strict=True)
 
@@ -111,8 +112,13 @@ class GraphJudge:
         from ..validate.own_choices import OwnChoices
         from ..validate.own_choices.module_runs import ModuleRuns
 
-        runs = ModuleRuns(self.module, self._names, self.seed, [floor_of(low) for low in lowered])
+        runs = ModuleRuns(self.module, self._names, self.seed, self._lower(lowered))
         return OwnChoices(runs, self.cases, self.judging.max_error)
+
+    def _lower(self, lowered: Iterable[LowPrecisionGraph]) -> list[Lower]:
+        """What every precision loses, that of the module itself among them."""
+        own = [floor_of_own(self.model.graph.precision)] if self.model.graph.precision != FP32 else []
+        return [*own, *(floor_of(low) for low in lowered)]
 
     @property
     def _names(self) -> list[str]:

@@ -163,6 +163,25 @@ class PrecisionRequest:
         """Return the request that a ``precision`` keyword stands for."""
         return precision if isinstance(precision, cls) else cls(precisions=precision)  # type: ignore[arg-type]
 
+    def beside(self, own: str, name: str) -> PrecisionRequest:
+        """Return what is left to write of a module that computes in the precision ``own`` itself: nothing but that.
+
+        Raises InputError if more was asked for; ``name`` is the target's.
+        """
+        if own == FP32:
+            return self
+        asked = [*self._names] if self.chooses else [one for one in self.lower if one != own]
+        options = {"--calibrate": self.calibrate, "--calibration": self.calibration}
+        given = [option for option, value in options.items() if value is not None]
+        given += ["--keep-fp32"] * bool(self.keep_fp32)
+        if asked or given:
+            what = f"--precision {','.join(asked)}" if asked else given[0]
+            raise InputError(
+                f"received {what} with {name}, which quantises itself: its graph computes in {PRECISIONS[own].words}, "
+                f"on levels of its own; leave {what.split()[0]} out"
+            )
+        return PrecisionRequest()
+
     def require_verdict(self, there_is_one: bool) -> None:
         """Raise InputError if one of the precisions is to be chosen without a verdict."""
         if self.chooses and not there_is_one:

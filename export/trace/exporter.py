@@ -13,6 +13,7 @@ from torch import nn
 
 from ...core.dimension import Dim, is_name
 from ...core.graph import EXTERNAL_DATA_BYTES, WEIGHTS, OnnxGraph, require_opset
+from ...core.precision import FP32, INT8
 from ...core.tensor_spec import TensorSpec
 from ...errors import ModuleRefused
 from ...modules.target import Target
@@ -26,6 +27,7 @@ from .floor_division import round_down
 from .fold_weights import fold_weights
 from .outputs import name_values, output_names
 from .program import digest
+from .quantisers import TRANSLATIONS, write_quantisers
 from .read_once import read_once
 from .refusals import check_operators, check_program, no_form
 from .tracing import export_program, quiet
@@ -56,7 +58,9 @@ def trace(target: Target, module: nn.Module, path: Path, *, opset: int) -> OnnxG
     _strip_metadata(model)
     _save(model, path)
     inputs, outputs = _specs(model.graph.inputs), _specs(model.graph.outputs)
-    return OnnxGraph(path, opset, inputs, outputs, modules, axes, others_than(modules, merged), traced, notes)
+    merged = others_than(modules, merged)
+    precision = INT8 if any(node.op_type == "QuantizeLinear" for node in model.graph) else FP32
+    return OnnxGraph(path, opset, inputs, outputs, modules, axes, merged, traced, notes, precision=precision)
 
 
 def program_of(target: Target, module: nn.Module) -> str:
@@ -81,6 +85,8 @@ def _to_onnx(
                     exported.optimize()
                 merged = merged_modules(before, _wiring(exported.model), modules)
                 name_values(exported.model, [spec.name for spec in target.inputs], outputs)
+    except ModuleRefused as error:
+        raise ModuleRefused(f"{target.name} has no ONNX form: {error}") from error
     except Exception as error:
         raise no_form(target, error) from error
     if exported is None:
@@ -99,10 +105,18 @@ def _translate(program: torch.export.ExportedProgram, opset: int) -> torch.onnx.
 
     def translate() -> torch.onnx.ONNXProgram | None:
         with read_once():
-            return torch.onnx.export(program, opset_version=opset, dynamo=True, verbose=False, optimize=False)
+            return torch.onnx.export(
+                program,
+                opset_version=opset,
+                dynamo=True,
+                verbose=False,
+                optimize=False,
+                custom_translation_table=TRANSLATIONS,
+            )
 
     fold_weights(program, distrusted_alone=True)
     round_down(program)
+    write_quantisers(program)
     try:
         return translate()
     except Exception:

@@ -25,24 +25,45 @@ def fold_weights(program: torch.export.ExportedProgram, *, distrusted_alone: boo
 
     Those of operators that are ``DISTRUSTED``, or all of them.
     """
-    weights = _weights(program)
-    constant = set(weights)
+    constants = Constants(program)
     ends: list[Node] = []
-    for node in program.graph.nodes:
-        if node.op == "call_function" and _is_of(node, constant):
-            constant.add(node)
-            if not distrusted_alone or str(node.target).rpartition(".")[0] in DISTRUSTED:
-                ends += _tensors(node)
+    for node in constants.computed:
+        if not distrusted_alone or str(node.target).rpartition(".")[0] in DISTRUSTED:
+            ends += _tensors(node)
     if not distrusted_alone:  # the last ones alone: what they are computed from goes with them
-        ends = [node for node in ends if any(user not in constant for user in node.users)]
-    computed: dict[Node, Any] = dict(weights)
+        ends = [node for node in ends if any(user not in constants for user in node.users)]
     for node in ends:
-        with torch.no_grad():
-            _replace(program, node, _value(node, computed))
+        put_constant(program, node, constants.value(node))
     if ends:
         program.graph.eliminate_dead_code()
         program.graph_module.recompile()
     return bool(ends)
+
+
+class Constants:
+    """The nodes of a program that depend on weights alone; ``computed`` are those that are none themselves."""
+
+    def __init__(self, program: torch.export.ExportedProgram) -> None:
+        self._values: dict[Node, Any] = _weights(program)
+        self._nodes = set(self._values)
+        self.computed: list[Node] = []
+        for node in program.graph.nodes:
+            if node.op == "call_function" and _is_of(node, self._nodes):
+                self._nodes.add(node)
+                self.computed.append(node)
+
+    def __contains__(self, node: object) -> bool:
+        return node in self._nodes
+
+    def add(self, node: Node, value: Any) -> None:
+        """Take in a constant that was put into the program."""
+        self._nodes.add(node)
+        self._values[node] = value
+
+    def value(self, node: Node) -> Any:
+        """Return what a node computes, once."""
+        with torch.no_grad():
+            return _value(node, self._values)
 
 
 def _weights(program: torch.export.ExportedProgram) -> dict[Node, Any]:
@@ -62,7 +83,8 @@ def _is_of(node: Node, constant: set[Node]) -> bool:
     """Return True if ``node`` computes from ``constant`` nodes alone, changes none of them and draws nothing."""
     schema = getattr(node.target, "_schema", None)
     is_random = torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
-    if is_random or (schema is not None and schema.is_mutable):
+    changes = schema is not None and schema.is_mutable and node.target is not torch.ops.aten.detach_.default
+    if is_random or changes:
         return False
     return constant.issuperset(node.all_input_nodes)
 
@@ -93,8 +115,8 @@ def _value(node: Node, computed: dict[Node, Any]) -> Any:
     return computed[node]
 
 
-def _replace(program: torch.export.ExportedProgram, node: Node, value: torch.Tensor) -> None:
-    """Put a constant tensor in the place of ``node``."""
+def put_constant(program: torch.export.ExportedProgram, node: Node, value: torch.Tensor) -> Node:
+    """Put a constant tensor in the place of ``node``, and return it."""
     signature, graph = program.graph_signature, program.graph
     held = {*program.constants, *program.state_dict}
     target = next(name for number in range(len(held) + 1) if (name := NAME.format(number)) not in held)
@@ -104,3 +126,4 @@ def _replace(program: torch.export.ExportedProgram, node: Node, value: torch.Ten
     program.constants[target] = value.detach().clone()
     signature.input_specs.insert(0, InputSpec(InputKind.CONSTANT_TENSOR, TensorArgument(constant.name), target, None))
     node.replace_all_uses_with(constant)
+    return constant

@@ -29,10 +29,11 @@ def main(options: str) -> None:
 
     def answer(header: Mapping[str, Any], arrays: Arrays) -> tuple[Mapping[str, Any], Arrays]:
         rounding = None if header["rounding"] is None else Rounding(**header["rounding"])
-        how = {name: header[name] for name in ("shown", "draw", "as_written", "is_plain")}
+        how = {name: header[name] for name in ("shown", "draw", "as_written", "rounds", "is_plain")}
         allowed = [arrays.pop(FAR.format(number)) for number in range(header["moves"])]
         places = {line: arrays.pop(PLACES.format(line)) for line in header["given"]}
-        noted = Given(places) if places else Choices()
+        notes_levels = bool(header["rounds"])
+        noted = Given(places, notes_levels=notes_levels) if places else Choices(notes_levels=notes_levels)
         around = noted if header["moved"] is None else Moved(allowed, header["moved"])
         is_watched = header["notes_choices"] or header["moved"] is not None
         outputs = evaluator.run(arrays, rounding=rounding, around=around if is_watched else None, **how)

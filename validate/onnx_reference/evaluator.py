@@ -79,19 +79,21 @@ class Evaluator:
         draw: int | None = None,
         rounding: Rounding | None = None,
         as_written: bool = False,
+        rounds: bool = False,
         is_plain: bool = False,
         around: Around | None = None,
     ) -> Arrays:
         """Return the outputs and the values ``shown`` by name.
 
         A ``draw`` moves last digits; without one the run has those of NumPy. ``as_written`` rounds what the graph has
-        in half precision and what it quantises; ``rounding`` rounds what it does not. ``is_plain`` has plain kernels.
+        in half precision and what it quantises, and ``rounds`` what it quantises alone; ``rounding`` rounds what it
+        does not. ``is_plain`` has plain kernels.
         ``around`` computes each node with what would have computed it.
 
         Raises CheckFailed naming the node that cannot be computed, and MissingRequirement for one that float64 is only
         claimed for.
         """
-        self._manner.rounds, self._manner.is_plain = as_written, is_plain
+        self._manner.rounds, self._manner.is_plain = as_written or rounds, is_plain
         self._rounded = self._half if as_written else {}
         in_float32 = rounding is None and not as_written
         digits = None if draw is None else _Digits(draw, OFTEN if in_float32 else SELDOM)

@@ -43,6 +43,7 @@ class IsolatedEvaluator(Child):
         draw: int | None = None,
         rounding: Rounding | None = None,
         as_written: bool = False,
+        rounds: bool = False,
         is_plain: bool = False,
         notes_choices: bool = False,
         moved: tuple[Sequence[Array], int] | None = None,
@@ -52,9 +53,11 @@ class IsolatedEvaluator(Child):
 
         ``choices`` are those of the last run that noted them. A run is ``moved`` by how far the scores of each choice
         may be, and by a draw. Choices whose places are ``given``, by their line, give those; they are noted, too.
+        Levels are choices in a run that ``rounds``.
         """
         how = None if rounding is None else asdict(rounding)
         header = {"shown": [*shown], "draw": draw, "rounding": how, "as_written": as_written, "is_plain": is_plain}
+        header["rounds"] = rounds
         allowed, moved_draw = ((), None) if moved is None else moved
         notes_choices = notes_choices or given is not None
         header |= {"notes_choices": notes_choices, "moved": moved_draw, "moves": len(allowed)}

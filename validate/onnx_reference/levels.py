@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..arrays import Array
+from ..choice import Grid
+
+if TYPE_CHECKING:
+    import onnx
 
 
 def quantize_linear(x: Array, scale: Array, zero: Array | None = None, *, rounds: bool, **attributes: Any) -> Array:
@@ -26,6 +30,22 @@ def dequantize_linear(x: Array, scale: Array, zero: Array | None = None, **attri
     wide = x.astype(scale.dtype)
     found: Array = (wide if zero is None else wide - shaped(zero).astype(scale.dtype)) * shaped(scale)
     return found
+
+
+def grid_of(node: onnx.NodeProto, given: Sequence[Any]) -> Grid | None:
+    """Return the levels of a QuantizeLinear node with these inputs, in at most 16 bits; None for those of floats."""
+    import ml_dtypes
+    import onnx
+
+    attributes = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
+    x, step, zero = given[0], given[1], given[2] if len(given) > 2 else None
+    kind = _level_type(zero, attributes)
+    if "float" in kind.name or not isinstance(x, np.ndarray) or x.dtype.kind != "f":
+        return None
+    shaped = _shaper(x, attributes)
+    offset = np.zeros(()) if zero is None else shaped(zero).astype(np.float64)
+    ends = ml_dtypes.iinfo(kind)  # type: ignore[no-untyped-call]
+    return Grid(shaped(step).astype(np.float64), offset, int(ends.min), int(ends.max))
 
 
 def _level_type(zero: Array | None, attributes: dict[str, Any]) -> np.dtype[Any]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..arrays import Array
-from ..choice import Choice, is_among_places, moved_scores
+from ..choice import QUANTISES, Choice, Grid, is_among_places, moved_scores
+from .levels import grid_of
 
 if TYPE_CHECKING:
     import onnx
@@ -19,29 +20,34 @@ ROUNDED = frozenset({"Round", "Floor", "Ceil", "Cast"})
 AMONG_PLACES = frozenset({"ArgMax", "ArgMin", "TopK", "NonMaxSuppression"})
 # Of what a child process is sent and answers; no name of a tensor begins with a space.
 SCORES, PICKED, FAR, PLACES = " scores/{}", " picked/{}", " far/{}", " places/{}"
+STEP, ZERO = " step/{}", " zero/{}"
 Inputs = Sequence[Any]
 Compute = Callable[[Inputs], Sequence[Any]]
 
 
 class Choices:
-    """Notes every choice of a run in ``found``."""
+    """Notes every choice of a run in ``found``; that of levels if it ``notes_levels``, without its scores."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, notes_levels: bool = False) -> None:
         self.found: list[Choice] = []
+        self._notes_levels = notes_levels
 
     def __call__(self, node: onnx.NodeProto, given: Inputs, compute: Compute) -> Sequence[Any]:
         """Return what a node computes of what it is given."""
         result = compute(given)
-        if _chooses(node, given, result):
+        if node.op_type == "QuantizeLinear":
+            if self._notes_levels and (grid := grid_of(node, given)) is not None:
+                self.found.append(_levels(node, given, result, grid))
+        elif _chooses(node, given, result):
             self.found.append(_choice(node, given, result))
         return result
 
 
 class Given(Choices):
-    """Notes every choice, and has those among places give the ``places`` of their line."""
+    """Notes every choice, and has those among places, and quantisers, give the ``places`` of their line."""
 
-    def __init__(self, places: Mapping[str, Array]) -> None:
-        super().__init__()
+    def __init__(self, places: Mapping[str, Array], *, notes_levels: bool = False) -> None:
+        super().__init__(notes_levels=notes_levels)
         self._places = places
 
     def __call__(self, node: onnx.NodeProto, given: Inputs, compute: Compute) -> Sequence[Any]:
@@ -52,7 +58,9 @@ class Given(Choices):
         if choice is None or choice.line not in self._places:
             return result
         places = self._places[choice.line].reshape(result[-1].shape).astype(result[-1].dtype)
-        self.found[-1] = replace(choice, picked=places)
+        kept = choice.picked if choice.grid is not None else places
+        scores = choice.scores if choice.grid is None else choice.grid.held(given[0].astype(np.float64))
+        self.found[-1] = replace(choice, scores=scores, picked=kept)
         if len(result) < 2:
             return [places]
         assert choice.dim is not None  # TopK
@@ -102,7 +110,11 @@ def to_arrays(choices: Sequence[Choice]) -> tuple[list[dict[str, Any]], dict[str
         arrays[SCORES.format(number)] = one.scores
         if one.picked is not None:
             arrays[PICKED.format(number)] = one.picked
-        headers.append({"operator": one.operator, "line": one.line, "dim": one.dim, "descending": one.descending})
+        header = {"operator": one.operator, "line": one.line, "dim": one.dim, "descending": one.descending}
+        if one.grid is not None:
+            arrays |= {STEP.format(number): one.grid.step, ZERO.format(number): one.grid.zero}
+            header |= {"low": one.grid.low, "high": one.grid.high}
+        headers.append(header)
     return headers, arrays
 
 
@@ -116,9 +128,23 @@ def from_arrays(headers: Sequence[Mapping[str, Any]], arrays: dict[str, Array]) 
             arrays.pop(PICKED.format(number), None),
             header["dim"],
             header["descending"],
+            grid=_grid(header, number, arrays),
         )
         for number, header in enumerate(headers)
     ]
+
+
+def _grid(header: Mapping[str, Any], number: int, arrays: dict[str, Array]) -> Grid | None:
+    """Return the levels of a quantiser in a message, and take their arrays out of it; None for another choice."""
+    if "low" not in header:
+        return None
+    step, zero = (arrays.pop(name.format(number)) for name in (STEP, ZERO))
+    return Grid(step, zero, int(header["low"]), int(header["high"]))
+
+
+def _levels(node: onnx.NodeProto, given: Inputs, result: Sequence[Any], grid: Grid) -> Choice:
+    """Return the levels that a quantiser picked."""
+    return Choice(QUANTISES, node.output[0], np.zeros(0), np.asarray(result[0]).astype(np.int16), grid=grid)
 
 
 def _choice(node: onnx.NodeProto, given: Inputs, result: Sequence[Any]) -> Choice:

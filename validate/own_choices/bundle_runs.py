@@ -51,17 +51,23 @@ class BundleRuns(GraphRuns):
         if recorded.no_float64:
             raise NotComparable(f"float64 could not run case {case.name}")
         own = super().choices(case)
+        levels = {number: _picked(one) for number, one in enumerate(own) if one.grid is not None}
         if not recorded.choices:  # rounding changes none of them: the graph's own are those of the recorded truth
-            self._hold(case, GivenChoices({}, {}), recorded)
+            self._hold(case, GivenChoices(levels, {}), recorded)
             return own
-        shown = [Picked(ChoosingNode(one.operator, "", one.line), one.scores, _picked(one)) for one in own]
+        among = [one for one in own if one.grid is None]
+        shown = [Picked(ChoosingNode(one.operator, "", one.line), one.scores, _picked(one)) for one in among]
         pairs = paired(shown, recorded.choices)
         stand_for = {one.node.places: recorded.choices[number] for number, one in pairs.items()}
-        places = {number: _picked(stand_for[one.line]) for number, one in enumerate(own)}
-        given = GivenChoices(places, {})
-        self._hold(case, given, recorded)
+        places = {number: _picked(stand_for[one.line]) for number, one in enumerate(own) if one.grid is None}
+        self._hold(case, GivenChoices(levels | places, {}), recorded)
         # by the graph's names in every case, since not every case has recorded ones
-        return [replace(stand_for[one.line], operator=one.operator, line=one.line, scores=one.scores) for one in own]
+        return [
+            one
+            if one.grid is not None
+            else replace(stand_for[one.line], operator=one.operator, line=one.line, scores=one.scores)
+            for one in own
+        ]
 
     def _hold(self, case: Case, given: GivenChoices, recorded: Reference) -> None:
         """Raise NotComparable if the graph's float64 with the recorded choices is not the recorded truth."""
@@ -91,7 +97,7 @@ def bundle_choices(
             stack.enter_context(IsolatedEvaluator(bundle.model_path, dtype)) for dtype in ("float64", "float32")
         )
         recorded = {case.name: reference for case, reference in zip(cases, references, strict=True)}
-        runs = BundleRuns(double, single, lower=_lower(bundle), recorded=recorded)
+        runs = BundleRuns(double, single, lower=_lower(bundle), recorded=recorded, rounds=bundle.has_own_levels)
         yield OwnChoices(runs, cases, max_error)
 
 

@@ -1,4 +1,4 @@
-"""The choices among places in a graph, and the same graph with what they read and give as further outputs."""
+"""The choices among places and levels in a graph, and the same graph with what they read and give as further outputs."""
 
 from __future__ import annotations
 
@@ -14,25 +14,29 @@ from ..boundaries import GraphView
 if TYPE_CHECKING:
     import onnx
 
-# operator -> the output that has the places
-PLACES = {"TopK": 1, "ArgMax": 0, "ArgMin": 0}
+# operator -> the output that has the places, or the levels
+PLACES = {"TopK": 1, "ArgMax": 0, "ArgMin": 0, "QuantizeLinear": 0}
 
 
 @dataclass(frozen=True)
 class ChoosingNode:
-    """A node that picks places: its operator, and the names of the values with its scores and its places."""
+    """A node that picks: its operator, and the names of the values with its scores and with what it picks.
+
+    A quantiser has the size of its ``step``, which tells it from others. The scores of a weight's are "": constants.
+    """
 
     operator: str
     scores: str
     places: str
+    step: float | None = None
 
 
 @dataclass(frozen=True)
 class Picked:
-    """The scores that a node of a graph read in one run, and the places that it gave."""
+    """The scores that a node of a graph read in one run, None for constants, and the places or levels it gave."""
 
     node: ChoosingNode
-    scores: Array
+    scores: Array | None
     places: Array
 
 
@@ -46,25 +50,35 @@ class ShownGraph:
     def picked(self, feeds: Mapping[str, Array], shown: Mapping[str, Array]) -> list[Picked]:
         """Return what every node read and gave, those that choose between integers left out."""
         values = {**feeds, **shown}
-        found = [Picked(node, values[node.scores], values[node.places]) for node in self.nodes]
-        return [one for one in found if one.scores.dtype.kind == "f"]
+        found = [Picked(node, values[node.scores] if node.scores else None, values[node.places]) for node in self.nodes]
+        return [one for one in found if one.scores is None or one.scores.dtype.kind == "f"]
 
 
 @contextmanager
 def shown_choices(path: Path) -> Iterator[ShownGraph | None]:
     """Write the graph with its choices shown, for as long as it is used; None for one that has none."""
     with GraphView(path, {}) as view:
-        nodes = tuple(choosing_nodes(view.model))
-        names = [name for node in nodes for name in (node.scores, node.places) if name not in view.inputs]
+        nodes = tuple(choosing_nodes(view.model, view.folder))
+        names = [name for node in nodes for name in (node.scores, node.places) if name and name not in view.inputs]
         yield ShownGraph(view.shown(names), nodes) if nodes else None
 
 
-def choosing_nodes(model: onnx.ModelProto) -> Iterator[ChoosingNode]:
-    """Yield the nodes outside of bodies whose places something may read."""
-    fixed = {tensor.name for tensor in model.graph.initializer}
+def choosing_nodes(model: onnx.ModelProto, folder: Path) -> Iterator[ChoosingNode]:
+    """Yield the nodes outside of bodies whose places something may read, and quantisers with known steps.
+
+    Weights that are not in the model are in files of the ``folder``.
+    """
+    from onnx import numpy_helper
+
+    fixed = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:
         place = PLACES.get(node.op_type)
-        if place is None or node.domain or node.input[0] in fixed:
+        if place is None or node.domain or len(node.output) <= place or not node.output[place]:
             continue
-        if len(node.output) > place and node.output[place]:
+        if node.op_type == "QuantizeLinear":
+            if node.input[1] in fixed:
+                step = float(numpy_helper.to_array(fixed[node.input[1]], str(folder)).astype("float64").max())
+                scores = "" if node.input[0] in fixed else node.input[0]
+                yield ChoosingNode(node.op_type, scores, node.output[place], step)
+        elif node.input[0] not in fixed:
             yield ChoosingNode(node.op_type, node.input[0], node.output[place])

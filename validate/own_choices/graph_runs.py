@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..cases import Case
-from ..choice import Choice, is_among_places
+from ..choice import Choice, can_be_given
 from ..floors import MORE_DRAWS
 from ..metrics import GRAPH
 from ..onnx_reference.isolated import IsolatedEvaluator
@@ -28,6 +28,7 @@ class GraphRuns:
         seed: Draws the nudges that find out what rounding decides.
         lower: The precisions below float32 whose floors may be asked for.
         lowered_graph: The evaluator in float32 of the graph whose nodes the roundings name; ``single`` if it is that.
+        rounds: The truth has the levels of the graph's quantisers; else the fractions between them.
     """
 
     double: IsolatedEvaluator
@@ -35,6 +36,7 @@ class GraphRuns:
     seed: int = 0
     lower: Sequence[GraphLower] = ()
     lowered_graph: IsolatedEvaluator | None = None
+    rounds: bool = False
     _lines: dict[str, list[str]] = field(default_factory=dict)
 
     @property
@@ -43,9 +45,9 @@ class GraphRuns:
         return GRAPH
 
     def choices(self, case: Case) -> list[Choice]:
-        """Return the graph's own choices among places, in float64 and in their order."""
-        self.double.run(case.feeds, notes_choices=True)
-        found = [choice for choice in self.double.choices if is_among_places(choice.operator)]
+        """Return the graph's own choices among places and levels, in float64 and in their order."""
+        self.double.run(case.feeds, notes_choices=True, rounds=self.rounds)
+        found = [choice for choice in self.double.choices if can_be_given(choice)]
         self._lines[case.name] = [choice.line for choice in found]
         return found
 
@@ -76,7 +78,7 @@ class GraphRuns:
     def _run(self, evaluator: IsolatedEvaluator, case: Case, given: GivenChoices, **how: Any) -> Outputs:
         lines = self._lines[case.name]
         places = {lines[number]: value for number, value in given.places.items()}
-        outputs = evaluator.run(case.feeds, given=places, **how)
+        outputs = evaluator.run(case.feeds, given=places, rounds=self.rounds, **how)
         scores = {choice.line: choice.scores for choice in evaluator.choices}
         if not places.keys() <= scores.keys():
             raise NotComparable("a run of the graph made other choices")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...core.graph_io import FLOAT32, fed
+from ...core.precision import FLOAT32 as SINGLE
 from ...core.precision import PRECISIONS, Precision
 from ...core.tensor_spec import TensorSpec
 from ...errors import Attn2trtError, Interrupted
@@ -24,13 +26,14 @@ from ..metrics import Reference, over
 from ..slices import ORDINARY, Slices
 from ..stages.ort_process import start
 from ..stages.stage import Stage
-from ..verdict import FAILED, INTERRUPTED, OWN_PICKS, StageResult, stage_result
+from ..verdict import FAILED, INTERRUPTED, OWN_LEVELS, OWN_PICKS, StageResult, stage_result
 from .definition import wrong_picks
 from .graph_choices import Picked, ShownGraph, shown_choices
 from .pairing import NotComparable, paired
 from .runs import GivenChoices, GivenReferences, Runs
 
 # Failures that no choice explains.
+NO_LEVELS = "the module has quantisers, and the graph none whose levels could be compared with theirs"
 NOT_BY_CHOICE = frozenset({"raised", "shape", "dtype", "missing", INTERRUPTED})
 
 
@@ -40,26 +43,32 @@ class Picks:
 
     Attributes:
         source: Whose float64 the truth is.
-        other: The number of picks that are others.
-        count: The number of picks.
+        others: The number of picks that are others, for places and for levels.
+        counts: The number of picks of each kind.
         spread: For the name of a choice's scores, the most by which they vary, in errors that pass.
     """
 
     source: str
-    other: int = 0
-    count: int = 0
+    others: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
     spread: dict[str, float] = field(default_factory=dict)
 
     @property
     def words(self) -> str:
         """The note of a stage."""
-        return f"{OWN_PICKS}, {self.other} of {self.count} of which are others than {self.source}'s in float64"
+        return "; ".join(
+            f"{kind}, {self.others[kind]} of {count} of which are others than {self.source}'s in float64"
+            for kind, count in self.counts.items()
+        )
 
     def add(self, name: str, choice: Choice, places: Array, reference: Reference, precision: Precision) -> None:
         """Count a choice whose scores stand under this name among the outputs."""
         assert choice.picked is not None
-        self.other += int((places.reshape(-1) != choice.picked.reshape(-1)).sum())
-        self.count += choice.picked.size
+        kind = OWN_PICKS if choice.grid is None else OWN_LEVELS
+        self.others[kind] += int((places.reshape(-1) != choice.picked.reshape(-1)).sum())
+        self.counts[kind] += choice.picked.size
+        if choice.grid is not None:
+            return
         scores, floor = reference.outputs64[name], reference.at(precision).floors[name]
         scores = np.where(np.isfinite(scores), scores, 0.0)
         varies = math.sqrt(float(scores.var(axis=choice.dim).mean())) if scores.size else 0.0
@@ -91,7 +100,14 @@ class OwnChoices:
     _choices: dict[str, list[Choice]] = field(default_factory=dict)
 
     def judged(
-        self, result: StageResult, graph: Path, run: Run, *, declared: Sequence[TensorSpec] = (), io: str = FLOAT32
+        self,
+        result: StageResult,
+        graph: Path,
+        run: Run,
+        *,
+        declared: Sequence[TensorSpec] = (),
+        io: str = FLOAT32,
+        on_levels: bool = False,
     ) -> StageResult:
         """Return the result of a stage with the choices of its graph; the same if that says nothing more.
 
@@ -101,24 +117,40 @@ class OwnChoices:
             run: The runtime that was judged; the graph with its choices shown must give the same numbers, bit for bit.
             declared: The graph's outputs.
             io: The type in which it takes and gives what is float32 in a case.
+            on_levels: Whatever was found, the graph is judged on its levels, within what float32 allows between them.
         """
         wrong = {found.which for _, found in result.comparisons if not found.passed}
-        if result.status != FAILED or not wrong or wrong & NOT_BY_CHOICE:
+        if on_levels:
+            if not result.comparisons or wrong & NOT_BY_CHOICE:
+                return result
+        elif result.status != FAILED or not wrong or wrong & NOT_BY_CHOICE:
             return result
+        precision = SINGLE if on_levels else PRECISIONS[result.stage.precision]
         try:
             with shown_choices(graph) as shown:
-                return result if shown is None else self._judged(result.stage, shown, run, declared, io)
-        except Interrupted:
-            return result
+                if shown is not None:
+                    return self._judged(result.stage, precision, shown, run, declared, io)
+        except Interrupted as error:
+            return replace(result, status=FAILED, why=str(error), was_interrupted=True) if on_levels else result
         except Attn2trtError as error:
-            return replace(result, why=f"{result.why}; with the graph's own choices nothing was judged: {error}")
+            why = f"with the graph's own choices nothing was judged: {error}"
+            return replace(result, status=FAILED, why="; ".join(filter(None, [result.why, why])))
+        return replace(result, status=FAILED, why=NO_LEVELS) if on_levels else result
 
     def _judged(
-        self, stage: Stage, shown: ShownGraph, run: Run, declared: Sequence[TensorSpec], io: str
+        self,
+        stage: Stage,
+        precision: Precision,
+        shown: ShownGraph,
+        run: Run,
+        declared: Sequence[TensorSpec],
+        io: str,
     ) -> StageResult:
-        precision, slices, picks = PRECISIONS[stage.precision], Slices(self.runs.source), Picks(self.runs.source)
+        slices, picks = Slices(self.runs.source), Picks(self.runs.source)
         found: list[tuple[str, Comparison]] = []
-        allowed: dict[str, Any] = {"max_error": self.max_error, "declared": declared, "precision": precision}
+        # a budget of the user's is for the precision of the stage
+        budget = self.max_error if precision.name == stage.precision else None
+        allowed: dict[str, Any] = {"max_error": budget, "declared": declared, "precision": precision}
         with start(stage, shown.path) as runtime:
             runtime.load()
             for case in self.cases:
@@ -127,7 +159,7 @@ class OwnChoices:
                     pairs = paired(picked, self._choices_of(case))
                     reference = self._reference(case, pairs, precision.name)
                     found += self._checked(case, pairs, picks, reference, precision)
-                    answer = _Answer(outputs | self._scores(case, pairs))
+                    answer = _Answer(outputs | self._scores(case, pairs, reference))
                     found += judge_case(answer, case, reference, slices=slices, io=io, **allowed)
         found += [(ORDINARY, one) for one in slices.lost(precision)]
         result = stage_result(stage, found, picks.words, unchecked=slices.never_compared())
@@ -143,7 +175,7 @@ class OwnChoices:
         names, choices = self._names(case, pairs), self._choices_of(case)
         for number, one in pairs.items():
             picks.add(names[number], choices[number], one.places, reference, precision)
-            if why := wrong_picks(choices[number], one.scores, one.places):
+            if choices[number].grid is None and (why := _wrong_places(choices[number], one)):
                 detail = f"{one.node.operator} {one.node.places}: {why}"
                 wrong = Comparison(names[number], math.inf, 0.0, math.inf, CHOICE, (), False, detail)
                 yield case.name, replace(wrong, sizes=tuple(case.sizes.items()))
@@ -157,26 +189,44 @@ class OwnChoices:
         """The names of the scores among the outputs, each another one."""
         choices = self._choices_of(case)
         return {
-            number: f"scores of {choices[number].operator} {number + 1}"
+            number: (f"scores of {choices[number].operator}" if choices[number].grid is None else "input of quantiser")
+            + f" {number + 1}"
             + (f" at {choices[number].line}" if choices[number].line else "")
             for number in numbers
         }
 
-    def _scores(self, case: Case, pairs: Mapping[int, Picked]) -> dict[str, Array]:
+    def _scores(self, case: Case, pairs: Mapping[int, Picked], reference: Reference) -> dict[str, Array]:
+        """Return what the choices of the graph read: of a quantiser, moved as far as its levels are not those of that.
+
+        The truth's stands for the constants that a weight's quantiser reads.
+        """
         names, choices = self._names(case, pairs), self._choices_of(case)
-        return {
-            names[number]: one.scores.astype(np.float64).reshape(choices[number].scores.shape)
-            for number, one in pairs.items()
-        }
+        found = {}
+        for number, one in pairs.items():
+            choice, name = choices[number], names[number]
+            if choice.grid is not None:
+                read = reference.outputs64[name] if one.scores is None else one.scores.astype(np.float64)
+                found[name] = choice.grid.nearest(choice.grid.held(read), one.places)
+            elif one.scores is not None:
+                found[name] = one.scores.astype(np.float64).reshape(choice.scores.shape)
+        return found
 
     def _reference(self, case: Case, pairs: Mapping[int, Picked], precision: str) -> Reference:
         """The truth and the floors with the picks of a graph."""
-        places = {number: one.places.astype(np.int64) for number, one in pairs.items()}
+        places = {
+            number: one.places.astype(np.int64) if one.node.step is None else one.places
+            for number, one in pairs.items()
+        }
         return self._references.reference(case, GivenChoices(places, self._names(case, pairs)), precision)
 
     @cached_property
     def _references(self) -> GivenReferences:
         return GivenReferences(self.runs)
+
+
+def _wrong_places(choice: Choice, one: Picked) -> str:
+    assert one.scores is not None
+    return wrong_picks(choice, one.scores, one.places)
 
 
 @dataclass(frozen=True)
@@ -196,7 +246,8 @@ def _both(shown: ShownGraph, run: Run, run_shown: Run, case: Case, io: str) -> t
     """
     feeds = fed(case.feeds, io)
     outputs, found = dict(run(feeds)), run_shown(feeds)
-    missing = {*outputs, *(name for node in shown.nodes for name in (node.scores, node.places))} - {*found, *feeds}
+    names = {*outputs, *(name for node in shown.nodes for name in (node.scores, node.places) if name)}
+    missing = names - {*found, *feeds}
     if missing:
         raise NotComparable(f"the runtime does not show {min(missing)}")
     if not all(np.array_equal(out, found[name], equal_nan=out.dtype.kind == "f") for name, out in outputs.items()):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import ModuleRefused
 from ..cases import Case
-from ..choice import Choice, is_among_places
+from ..choice import Choice
 from ..eager import Eager, Lower
 from ..floors import MORE_DRAWS
 from ..metrics import PYTORCH
@@ -44,12 +44,12 @@ class ModuleRuns:
         return PYTORCH
 
     def choices(self, case: Case) -> list[Choice]:
-        """Return the module's own choices among places, in float64 and in their order."""
+        """Return the module's own choices among places and levels, in float64 and in their order."""
         try:
             self._double.run(case.feeds, case)
         except ModuleRefused as error:
             raise NotComparable(f"float64 cannot run case {case.name}") from error
-        return [choice for choice in self._double.choices if is_among_places(choice.operator)]
+        return self._double.to_give
 
     def truth(self, case: Case, given: GivenChoices) -> tuple[Outputs, float]:
         """Return the outputs in float64, and the largest magnitude on the way to them."""

@@ -22,10 +22,10 @@ Outputs = dict[str, Array]
 
 @dataclass(frozen=True)
 class GivenChoices:
-    """The places that the choices of a run pick.
+    """The places and levels that the choices of a run pick.
 
     Attributes:
-        places: What the choices pick, by their number among all choices among places.
+        places: What the choices pick, by their number among all choices among places and quantisers.
         names: The name under which the scores of each stand among the outputs.
     """
 
@@ -50,7 +50,7 @@ class Runs(Protocol):
         ...
 
     def choices(self, case: Case) -> list[Choice]:
-        """Return the truth's own choices among places, in their order."""
+        """Return the truth's own choices among places, and its quantisers, in their order."""
         ...
 
     def truth(self, case: Case, given: GivenChoices) -> tuple[Outputs, float]:

@@ -6,17 +6,18 @@ import functools
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ...core.graph import OnnxGraph
-from ...core.precision import FP32
+from ...core.precision import FP32, QUANTISED
 from ...engines.isolated import IsolatedRuntime
 from ...engines.tensorrt.flavours import RTX, TENSORRT
 from ..cases import Case
 from ..verdict import StageResult, Verdict, not_checked
 from .judge import StageJudge, with_advice, with_place
 from .ort_process import is_optimised, start
-from .stage import EXPORTED, FLOAT32_STAGES, ORT_CPU, WRITTEN, Stage, lower_stages
+from .stage import EXPORTED, ORT_CPU, WRITTEN, Stage, lower_stages, own_stages
 from .tensorrt import without_plan
 
 if TYPE_CHECKING:
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
     from ..own_choices import OwnChoices
 
 
-def _stages_of(lower: Iterable[str]) -> list[Stage]:
-    """All stages, by the lower precisions."""
-    return [*FLOAT32_STAGES, *(stage for name in lower for stage in lower_stages(name))]
+def _stages_of(lower: Iterable[str], own: str = FP32) -> list[Stage]:
+    """All stages, by the lower precisions; ``own`` is that of the module itself."""
+    return [*own_stages(own), *(stage for name in lower for stage in lower_stages(name))]
 
 
 class Stages:
@@ -43,6 +44,7 @@ class Stages:
         self._stages = _stages_of(lower)
         self._runtimes: dict[Stage, IsolatedRuntime] = {}
         self._judges: dict[Stage, StageJudge] = {}
+        self._own = FP32
         self.seconds = 0.0
 
     def __enter__(self) -> Stages:
@@ -76,15 +78,18 @@ class Stages:
         """
         if self._judges:  # each process loads one model
             self.__exit__()
-        self._stages = _stages_of(lowered)
+        self._own = graph.precision
+        self._rename_waiting()
+        self._stages = _stages_of(lowered, self._own)
         self._module, self._cases = module, {case.name: case for case in cases}
+        written = Stage(WRITTEN, self._own)
         self._graphs = {stage: lowered.get(stage.precision, graph) for stage in self._stages} | {
-            Stage(EXPORTED): exported
+            Stage(EXPORTED, self._own): exported
         }
         self._why_not_simplified = why_not_simplified
-        judged = [stage for stage in self._stages if not (why_not_simplified and stage == Stage(WRITTEN))]
+        judged = [stage for stage in self._stages if not (why_not_simplified and stage == written)]
         self._runtimes |= {stage: start(stage) for stage in judged if stage not in self._runtimes}
-        if why_not_simplified and (unused := self._runtimes.pop(Stage(WRITTEN), None)):
+        if why_not_simplified and (unused := self._runtimes.pop(written, None)):
             unused.__exit__(None, None, None)
         for stage, runtime in self._runtimes.items():
             runtime.open(self._graphs[stage].path)
@@ -95,9 +100,20 @@ class Stages:
                 self._max_error,
                 self._graphs[stage].outputs,
                 io=self._graphs[stage].io,
+                on_levels=self._own in QUANTISED and stage.precision == self._own and not is_optimised(stage),
             )
             for stage in judged
         }
+
+    def _rename_waiting(self) -> None:
+        """Give the processes that wait the precision that the module turned out to compute in."""
+        waiting, self._runtimes = self._runtimes, {}
+        for stage, runtime in waiting.items():
+            known = replace(stage, precision=self._own) if stage.precision == FP32 else stage
+            if known in self._runtimes:
+                runtime.__exit__(None, None, None)
+            else:
+                self._runtimes[known] = runtime
 
     def watch(self, pairs: Iterable[tuple[Case, Reference]]) -> Iterator[tuple[Case, Reference]]:
         """Pass every pair on after judging each stage on it; the runtimes load while the first is computed."""
@@ -124,12 +140,12 @@ class Stages:
                 continue
             judge = self._judges[stage]
             result = judge.judged_again(judge.result(), self._graphs[stage].path, own_choices)
-            if stage.precision != FP32:
+            if stage.precision != self._own:
                 result = with_advice(result)
-            elif not any(earlier.status == "failed" for earlier in results):
+            elif self._own == FP32 and not any(earlier.status == "failed" for earlier in results):
                 result = with_place(result, functools.partial(self._locate, stage))
             results.append(result)
-        results += [*self._judges[Stage(ORT_CPU)].rows(recorded), without_plan()]
+        results += [*self._judges[Stage(ORT_CPU, self._own)].rows(recorded), without_plan()]
         self.seconds += time.perf_counter() - since
         return Verdict(tuple(results))
 

@@ -50,6 +50,7 @@ class StageJudge:
         is_here: The runtime was found to work, so that a graph for which it lacks something has failed.
         without_cases: The reason if no case is given.
         io: The type in which the graph takes and gives what is float32 in a case.
+        on_levels: The graph has the levels of its module, and is compared with that on the levels that it gives.
     """
 
     stage: Stage
@@ -59,6 +60,7 @@ class StageJudge:
     is_here: bool = False
     without_cases: str = "no case was given"
     io: str = FLOAT32
+    on_levels: bool = False
     slices: Slices = field(default_factory=Slices)
     _found: list[tuple[str, Comparison]] = field(default_factory=list)
     _refused: StageResult | None = None
@@ -128,13 +130,15 @@ class StageJudge:
     def judged_again(
         self, result: StageResult, graph: Path, own_choices: Callable[[], OwnChoices] | None
     ) -> StageResult:
-        """Return the result, of a stage that failed that with the choices of its graph.
+        """Return the result, of a stage that failed that with the choices of its graph, of one ``on_levels`` always.
 
-        ``own_choices`` is called for the first stage that failed; None leaves every result as it is.
+        ``own_choices`` is called for the first such stage; None leaves every result as it is.
         """
-        if result.status != FAILED or own_choices is None:
+        if own_choices is None or not (self.on_levels or result.status == FAILED):
             return result
-        return own_choices().judged(result, graph, self.runtime.run, declared=self.declared, io=self.io)
+        return own_choices().judged(
+            result, graph, self.runtime.run, declared=self.declared, io=self.io, on_levels=self.on_levels
+        )
 
     def rows(self, pairs: Iterable[tuple[Case, Reference]]) -> list[StageResult]:
         """Compare the rows of a batch: one stage, or none if the runtime did not load."""

@@ -16,7 +16,7 @@ from ...engines.environment import ask_driver, try_provider
 from ...engines.timing.runtimes import PROVIDERS, why_no_provider
 from ..verdict import StageResult, not_checked
 from .judge import Pairs, StageJudge, judge_stages, with_advice, with_place
-from .ort_process import ON_GPU, start
+from .ort_process import ON_GPU, is_optimised, start
 from .stage import (
     ORT_CPU,
     ORT_TUNED,
@@ -36,7 +36,13 @@ def judge_graphs(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None
     """Judge every graph of the bundle on the CPU, then the rows of a batch in the one that the others are made of."""
     with ExitStack() as stack:
         judges = [
-            StageJudge(stage, stack.enter_context(start(stage, bundle.model_path)), max_error, bundle.outputs)
+            StageJudge(
+                stage,
+                stack.enter_context(start(stage, bundle.model_path)),
+                max_error,
+                bundle.outputs,
+                on_levels=bundle.has_own_levels and not is_optimised(stage),
+            )
             for stage in given_stages(WRITTEN, bundle.precision)
         ]
         again = _own_choices(bundle, pairs, stack, max_error)
@@ -63,8 +69,8 @@ def judge_graphs(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None
 def _own_choices(
     bundle: Bundle, pairs: Pairs, stack: ExitStack, max_error: float | None
 ) -> Callable[[], OwnChoices] | None:
-    """Return what starts to judge stages with the choices of their graphs, once; None if no choice was recorded."""
-    if not any(case.get("choices") for case in bundle.manifest["cases"]):
+    """Return what starts to judge stages with the choices of their graphs, once; None if there are none to judge."""
+    if not bundle.has_own_levels and not any(case.get("choices") for case in bundle.manifest["cases"]):
         return None
 
     @functools.cache

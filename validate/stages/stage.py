@@ -85,7 +85,9 @@ class Stage:
         return self.precision if self.runtime == WRITTEN else f"{self.precision} {self.runtime}"
 
 
-FLOAT32_STAGES = (Stage(EXPORTED), Stage(WRITTEN), Stage(ORT_CPU))
+def own_stages(precision: str) -> tuple[Stage, ...]:
+    """Return the stages of the graph of a module, in the precision that the module itself computes in."""
+    return (Stage(EXPORTED, precision), *given_stages(WRITTEN, precision))
 
 
 def lower_stages(precision: str) -> tuple[Stage, ...]:
