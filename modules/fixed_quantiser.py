@@ -17,6 +17,9 @@ class FixedQuantiser(nn.Module):
         axis: That of the channels; None if there is one step.
     """
 
+    step: Tensor
+    zero: Tensor
+
     def __init__(self, step: Tensor, zero: Tensor, low: int, high: int, axis: int | None) -> None:
         super().__init__()
         self.register_buffer("step", step.detach().float().reshape(-1).clone())

@@ -97,7 +97,8 @@ class Quantiser:
 def quantiser(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Quantiser | None:
     """Return the quantiser that a call of an operator is; None for any other call."""
     packet = getattr(function, "overloadpacket", None)
-    gives = None if packet is None else _GIVES.get(packet.__name__)
+    operator = "" if packet is None else str(packet.__name__)
+    gives = _GIVES.get(operator)
     if gives is None or function.namespace not in _NAMESPACES:
         return None
     names = [argument.name for argument in function._schema.arguments]
@@ -118,7 +119,7 @@ def quantiser(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
         switches=tuple(given[name] for name in _QUANTISES if name in given),
         observers=tuple(given[name] for name in _OBSERVES if name in given),
         dtype=given.get("dtype"),
-        is_learnable="_learnable_" in packet.__name__,
+        is_learnable="_learnable_" in operator,
     )
 
 

@@ -15,6 +15,8 @@ from ..errors import ModuleRefused
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from .fixed_quantiser import FixedQuantiser
+
 # Numbers that a replacement is tried on, for each step of the quantiser.
 TRIED = 512
 _OBSERVES = "apply(torch.ao.quantization.disable_observer) ends that; load the weights after it"
@@ -86,13 +88,13 @@ def _of_modelopt(part: Any, path: str) -> nn.Module:
 _KINDS: dict[str, Callable[[Any, str], nn.Module]] = {"FakeQuantizeBase": _of_torch, "TensorQuantizer": _of_modelopt}
 
 
-def _fixed(step: Tensor, zero: Tensor, low: int, high: int, axis: int | None) -> nn.Module:
+def _fixed(step: Tensor, zero: Tensor, low: int, high: int, axis: int | None) -> FixedQuantiser:
     from .fixed_quantiser import FixedQuantiser
 
     return FixedQuantiser(step, zero, low, high, axis)
 
 
-def _checked(part: nn.Module, fixed: nn.Module, path: str, rank: int = 4) -> nn.Module:
+def _checked(part: nn.Module, fixed: FixedQuantiser, path: str, rank: int = 4) -> nn.Module:
     """Return what replaces a quantiser. Raises ModuleRefused if it does not compute the same."""
     import torch
 
@@ -107,7 +109,7 @@ def _checked(part: nn.Module, fixed: nn.Module, path: str, rank: int = 4) -> nn.
     return fixed
 
 
-def _numbers_of(fixed: Any, rank: int) -> Tensor:
+def _numbers_of(fixed: FixedQuantiser, rank: int) -> Tensor:
     """Return numbers on all levels and beyond, none near the middle between two, in a tensor of this rank."""
     import torch
 
@@ -115,7 +117,7 @@ def _numbers_of(fixed: Any, rank: int) -> Tensor:
     count = fixed.step.numel()
     levels = torch.randint(fixed.low - 9, fixed.high + 10, (count, TRIED), generator=draw)
     within = 0.8 * torch.rand((count, TRIED), generator=draw) - 0.4
-    x = (levels - fixed.zero[:, None] + within) * fixed.step[:, None]
+    x: Tensor = (levels - fixed.zero[:, None] + within) * fixed.step[:, None]
     if fixed.axis is None:
         return x
     return x.reshape(count, TRIED, *[1] * (rank - 2)).transpose(0, fixed.axis)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -188,7 +188,7 @@ class Eager:
             return nullcontext()
         from .selections import Given
 
-        return Given(self.held, keeps_scores=False)
+        return Given(self.held)
 
     def run_moved(self, feeds: Feeds, case: Case, allowed: Sequence[Array], draw: int) -> Outputs:
         """Outputs by name of a run in which the scores of its choices are moved as far as ``allowed`` says."""
@@ -200,31 +200,37 @@ class Eager:
         self,
         case: Case,
         places: Mapping[int, Array],
+        kept: Collection[int],
         *,
         rounding: Rounding = "own",
         draw: int | None = None,
         lower: Lower | None = None,
     ) -> tuple[Outputs, dict[int, Array]]:
-        """Outputs by name, and the scores of choices by number, of a run on a case whose choices are given.
+        """Outputs by name, and the scores of the ``kept`` choices by number, of a run on a case with given choices.
 
         Args:
             case: The inputs.
             places: What choices among places and quantisers give, by their number among all of them.
+            kept: The numbers of those whose scores are wanted.
             rounding: The kernels of a float32 run.
             draw: Other last digits in place of that, others for each number; of ``lower`` the draw.
             lower: The precision below float32 that a float32 run is rounded to.
+
+        Raises ModuleRefused if a choice that is given was not met.
         """
         from .selections import Given
 
         self._inside.clear()
         if self.is_truth:
             self._start_watching(case.feeds)
-        given = Given(places)
+        given = Given(places, kept)
         if lower is not None:
             mode = lower.mode(self.module, self.inside, draw or 0)
         else:
             mode = self._mode(rounding, watched=True) if draw is None else last_digits_mode(draw)
         outputs = self._run(case.feeds, case, mode, given)
+        if given.met != set(places):
+            raise ModuleRefused("the module made other choices than in the run before")
         return {name: _in_type(value, FLOAT32 if lower is None else lower.io) for name, value in outputs.items()}, (
             given.scores
         )

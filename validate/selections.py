@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,13 +65,13 @@ class Moved(TorchDispatchMode):  # type: ignore[no-untyped-call]
 class Given(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Has choices among places, and quantisers, pick what they are given, by their number among all of them.
 
-    ``scores`` holds what each of those choices read, by the same number, in float64: nothing of it unless it
-    ``keeps_scores``.
+    ``met`` are the numbers of those that came, and ``scores`` what the ``kept`` of them read, in its own type.
     """
 
-    def __init__(self, picks: Mapping[int, np.ndarray], *, keeps_scores: bool = True) -> None:
+    def __init__(self, picks: Mapping[int, np.ndarray], kept: Collection[int] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._picks, self._keeps_scores, self._number = picks, keeps_scores, 0
+        self._picks, self._kept, self._number = picks, kept, 0
+        self.met: set[int] = set()
         self.scores: dict[int, np.ndarray] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -101,9 +101,10 @@ class Given(TorchDispatchMode):  # type: ignore[no-untyped-call]
         number, self._number = self._number, self._number + 1
         if number not in self._picks:
             return None
-        if self._keeps_scores:
-            wide = scores.detach().to(torch.float64).numpy()
-            self.scores[number] = wide.copy() if grid is None else grid.held(wide)
+        self.met.add(number)
+        if number in self._kept:
+            read = scores.detach().numpy()
+            self.scores[number] = read.copy() if grid is None else grid.held(read).astype(read.dtype)
         return self._picks[number]
 
 

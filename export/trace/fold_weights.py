@@ -121,7 +121,7 @@ def put_constant(program: torch.export.ExportedProgram, node: Node, value: torch
     held = {*program.constants, *program.state_dict}
     target = next(name for number in range(len(held) + 1) if (name := NAME.format(number)) not in held)
     with graph.inserting_before(next(iter(graph.nodes))):
-        constant = graph.placeholder(target)
+        constant: Node = graph.placeholder(target)
     constant.meta["val"] = node.meta["val"]
     program.constants[target] = value.detach().clone()
     signature.input_specs.insert(0, InputSpec(InputKind.CONSTANT_TENSOR, TensorArgument(constant.name), target, None))

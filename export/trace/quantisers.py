@@ -27,11 +27,14 @@ from .fold_weights import Constants, put_constant
 # What holds levels, the first that does: TensorRT reads no numbers without a sign.
 _TYPES = {torch.int8: (-128, 127), torch.uint8: (0, 255)}
 
-_LIBRARY = torch.library.Library("attn2trt", "FRAGMENT")
+_LIBRARY = torch.library.Library("attn2trt", "FRAGMENT")  # type: ignore[no-untyped-call]
 _GRID = "float[] step, int[] zero, int low, int high, int? axis, bool signed"
-_LIBRARY.define("fake_quantise(Tensor x, Tensor step, Tensor zero_point, int low, int high, int? axis) -> Tensor")
-_LIBRARY.define(f"quantise(Tensor x, {_GRID}, bool clips) -> Tensor")
-_LIBRARY.define(f"dequantise(Tensor x, {_GRID}) -> Tensor")
+for _schema in (
+    "fake_quantise(Tensor x, Tensor step, Tensor zero_point, int low, int high, int? axis)",
+    f"quantise(Tensor x, {_GRID}, bool clips)",
+    f"dequantise(Tensor x, {_GRID})",
+):
+    _LIBRARY.define(f"{_schema} -> Tensor")  # type: ignore[no-untyped-call]
 _OPERATORS = torch.ops.attn2trt
 
 
@@ -223,7 +226,7 @@ class _Grid:
         dtype: torch.dtype,
     ) -> Node:
         with program.graph.inserting_before(node):
-            new = program.graph.call_function(operator, call)
+            new: Node = program.graph.call_function(operator, call)
         new.meta = {**node.meta, "val": call[0].meta["val"].to(dtype)}
         return new
 
@@ -255,7 +258,8 @@ def _quantise(
 def _dequantise(
     x: Any, step: Sequence[float], zero: Sequence[int], low: int, high: int, axis: int | None, signed: bool
 ) -> Any:
-    return op.DequantizeLinear(x, *_constants(step, zero, axis, signed), **_of_axis(axis))
+    steps, zeros = _constants(step, zero, axis, signed)
+    return op.DequantizeLinear(x, steps, zeros, **_of_axis(axis))
 
 
 def _constants(step: Sequence[float], zero: Sequence[int], axis: int | None, signed: bool) -> tuple[Any, Any]:
@@ -265,10 +269,10 @@ def _constants(step: Sequence[float], zero: Sequence[int], axis: int | None, sig
 
 
 def _constant(numbers: np.ndarray) -> Any:
-    return op.Constant(value=ir.tensor(numbers))
+    return op.Constant(value=ir.tensor(numbers))  # type: ignore[arg-type]
 
 
-def _of_axis(axis: int | None) -> dict[str, int]:
+def _of_axis(axis: int | None) -> dict[str, Any]:
     return {} if axis is None else {"axis": axis}
 
 

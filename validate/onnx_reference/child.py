@@ -33,7 +33,9 @@ def main(options: str) -> None:
         allowed = [arrays.pop(FAR.format(number)) for number in range(header["moves"])]
         places = {line: arrays.pop(PLACES.format(line)) for line in header["given"]}
         notes_levels = bool(header["rounds"])
-        noted = Given(places, notes_levels=notes_levels) if places else Choices(notes_levels=notes_levels)
+        noted = (
+            Given(places, header["kept"], notes_levels=notes_levels) if places else Choices(notes_levels=notes_levels)
+        )
         around = noted if header["moved"] is None else Moved(allowed, header["moved"])
         is_watched = header["notes_choices"] or header["moved"] is not None
         outputs = evaluator.run(arrays, rounding=rounding, around=around if is_watched else None, **how)

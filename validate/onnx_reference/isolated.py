@@ -48,12 +48,13 @@ class IsolatedEvaluator(Child):
         notes_choices: bool = False,
         moved: tuple[Sequence[Array], int] | None = None,
         given: Mapping[str, Array] | None = None,
+        kept: Sequence[str] = (),
     ) -> Arrays:
         """Return what ``Evaluator.run`` returns; ``largest`` is then that run's.
 
         ``choices`` are those of the last run that noted them. A run is ``moved`` by how far the scores of each choice
         may be, and by a draw. Choices whose places are ``given``, by their line, give those; they are noted, too.
-        Levels are choices in a run that ``rounds``.
+        Levels are choices in a run that ``rounds``; of those, the ``kept`` have their scores.
         """
         how = None if rounding is None else asdict(rounding)
         header = {"shown": [*shown], "draw": draw, "rounding": how, "as_written": as_written, "is_plain": is_plain}
@@ -61,7 +62,7 @@ class IsolatedEvaluator(Child):
         allowed, moved_draw = ((), None) if moved is None else moved
         notes_choices = notes_choices or given is not None
         header |= {"notes_choices": notes_choices, "moved": moved_draw, "moves": len(allowed)}
-        header["given"] = [*(given or {})]
+        header |= {"given": [*(given or {})], "kept": [*kept]}
         far = {FAR.format(number): one for number, one in enumerate(allowed)}
         places = {PLACES.format(line): one for line, one in (given or {}).items()}
         answer, outputs = self.ask("computing the graph", header, feeds | far | places)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -44,11 +44,14 @@ class Choices:
 
 
 class Given(Choices):
-    """Notes every choice, and has those among places, and quantisers, give the ``places`` of their line."""
+    """Notes every choice, and has those among places, and quantisers, give the ``places`` of their line.
 
-    def __init__(self, places: Mapping[str, Array], *, notes_levels: bool = False) -> None:
+    The scores of quantisers are noted for the lines that are ``kept``.
+    """
+
+    def __init__(self, places: Mapping[str, Array], kept: Collection[str] = (), *, notes_levels: bool = False) -> None:
         super().__init__(notes_levels=notes_levels)
-        self._places = places
+        self._places, self._kept = places, frozenset(kept)
 
     def __call__(self, node: onnx.NodeProto, given: Inputs, compute: Compute) -> Sequence[Any]:
         """Return what a node computes of what it is given, or the places of its line."""
@@ -58,9 +61,10 @@ class Given(Choices):
         if choice is None or choice.line not in self._places:
             return result
         places = self._places[choice.line].reshape(result[-1].shape).astype(result[-1].dtype)
-        kept = choice.picked if choice.grid is not None else places
-        scores = choice.scores if choice.grid is None else choice.grid.held(given[0].astype(np.float64))
-        self.found[-1] = replace(choice, scores=scores, picked=kept)
+        if choice.grid is None:
+            self.found[-1] = replace(choice, picked=places)
+        elif choice.line in self._kept:
+            self.found[-1] = replace(choice, scores=choice.grid.held(given[0]).astype(given[0].dtype))
         if len(result) < 2:
             return [places]
         assert choice.dim is not None  # TopK

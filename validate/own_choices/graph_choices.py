@@ -1,4 +1,4 @@
-"""The choices among places and levels in a graph, and the same graph with what they read and give as further outputs."""
+"""The choices among places and levels in a graph, and that graph with what they read and give as further outputs."""
 
 from __future__ import annotations
 

@@ -78,7 +78,8 @@ class GraphRuns:
     def _run(self, evaluator: IsolatedEvaluator, case: Case, given: GivenChoices, **how: Any) -> Outputs:
         lines = self._lines[case.name]
         places = {lines[number]: value for number, value in given.places.items()}
-        outputs = evaluator.run(case.feeds, given=places, rounds=self.rounds, **how)
+        kept = [lines[number] for number in given.names]
+        outputs = evaluator.run(case.feeds, given=places, kept=kept, rounds=self.rounds, **how)
         scores = {choice.line: choice.scores for choice in evaluator.choices}
         if not places.keys() <= scores.keys():
             raise NotComparable("a run of the graph made other choices")

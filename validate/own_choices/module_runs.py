@@ -86,7 +86,8 @@ class ModuleRuns:
         return single
 
     def _run(self, runner: Eager, case: Case, given: GivenChoices, **how: Any) -> Outputs:
-        outputs, scores = runner.run_given(case, given.places, **how)
-        if scores.keys() != given.places.keys():
-            raise NotComparable("a run of the module made other choices")
+        try:
+            outputs, scores = runner.run_given(case, given.places, given.names, **how)
+        except ModuleRefused as error:
+            raise NotComparable(str(error)) from error
         return outputs | {given.names[number]: value for number, value in scores.items()}

@@ -26,7 +26,7 @@ class GivenChoices:
 
     Attributes:
         places: What the choices pick, by their number among all choices among places and quantisers.
-        names: The name under which the scores of each stand among the outputs.
+        names: The name under which the scores of those that are compared stand among the outputs.
     """
 
     places: Mapping[int, Array]
@@ -132,8 +132,9 @@ def _types(outputs: Outputs) -> Outputs:
 
 def _floors(found: Iterable[Outputs], truth: Outputs) -> tuple[Outputs, dict[str, Floor]]:
     """Return the outputs of the first run, and the largest floors of all."""
-    first, *others = found
+    runs = iter(found)
+    first = next(runs)
     floors = {name: measure(first[name], truth[name]) for name in truth}
-    for other in others:
+    for other in runs:
         floors = larger(floors, other, truth)
     return first, floors
