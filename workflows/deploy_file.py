@@ -174,6 +174,7 @@ class _Maker:
                 "hidden": judgement.hidden,
                 "verdict": verdict.to_json(),
                 **({"precisions": entries_of(lowered, model)} if lowered else {}),
+                **({"own_levels": True} if judge.has_own_levels else {}),
                 "plans": [plan.to_json() for plan in builds.plans],
             }
             return manifest, self._files(folder) | files_of(lowered) | builds.files

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,7 @@ from ..validate.stages.stage import ORT_PLAIN, WRITTEN, Stage, given_stages, low
 from ..validate.verdict import StageResult, Verdict, not_checked
 from .judgement import record
 from .options import Judging, PrecisionRequest, Weights
-from .precision import PrecisionWriter, floor_of, rounding_of
+from .precision import PrecisionWriter, floor_of, floor_of_own, rounding_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -135,6 +135,18 @@ class FileJudge:
         """Whose float64 the truth is."""
         return GRAPH if self.module is None else PYTORCH
 
+    @cached_property
+    def has_own_levels(self) -> bool:
+        """True if the module has the levels of a quantised file itself."""
+        if self.module is None or not (row := PRECISIONS[self.model.file.precision]).is_integer or row.is_placed:
+            return False
+        from ..validate.eager import Eager
+
+        module = Eager(self.module, [], self.weights.seed, is_double=False)
+        case = self.cases()[0]
+        module.run(case.feeds, case)
+        return bool(module.levels)
+
     def cases(self) -> list[Case]:
         """Return the inputs that are judged."""
         photographs = None if self.judging.inputs is None else Path(self.judging.inputs)
@@ -221,15 +233,21 @@ class FileJudge:
         return [stage for graph in self._graphs(lowered) for stage in graph.stages]
 
     def _graphs(self, lowered: Lowered) -> list[JudgedGraph]:
-        model, own = self.model, self.model.file.precision
+        model, own, on_levels = self.model, self.model.file.precision, self.has_own_levels
         declared = model.graph.outputs
         if model.is_simplified:
             graphs = [
-                JudgedGraph(model.written.path, (Stage(ORT_PLAIN, own),), declared),
-                JudgedGraph(model.graph.path, given_stages(WRITTEN, own), declared, made_of=model.written.path),
+                JudgedGraph(model.written.path, (Stage(ORT_PLAIN, own),), declared, on_levels=on_levels),
+                JudgedGraph(
+                    model.graph.path,
+                    given_stages(WRITTEN, own),
+                    declared,
+                    made_of=model.written.path,
+                    on_levels=on_levels,
+                ),
             ]
         else:
-            graphs = [JudgedGraph(model.graph.path, given_stages(ORT_PLAIN, own), declared)]
+            graphs = [JudgedGraph(model.graph.path, given_stages(ORT_PLAIN, own), declared, on_levels=on_levels)]
         lower = [
             JudgedGraph(low.graph.path, lower_stages(name), low.graph.outputs, is_given=False, io=low.graph.io)
             for name, low in lowered.items()
@@ -273,6 +291,7 @@ class FileJudge:
         own = self.model.file.precision
         lower = [floor_of(low) for low in lowered.values()]
         lower += [Half(own)] if own in CAST else []
+        lower += [floor_of_own(own)] if self.has_own_levels else []
         names = [spec.name for spec in self.model.graph.outputs]
         found = references(self.module, cases, names, seed=self.weights.seed, hidden=hidden, lower=lower)
         return zip(cases, found, strict=True), ModuleRuns(self.module, names, self.weights.seed, lower)

@@ -20,7 +20,7 @@ from ..localize.location import Location
 from ..metrics import Reference
 from ..verdict import StageResult
 from .judge import Pairs, StageJudge, with_place
-from .ort_process import start
+from .ort_process import is_optimised, start
 from .stage import Stage
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class JudgedGraph:
         is_given: False for one of a lower precision that was made of the file.
         made_of: The graph whose float64 it must compute, if that is another one.
         io: The type in which it takes and gives what is float32 in a case.
+        on_levels: It has the levels of the module that it is held against.
     """
 
     path: Path
@@ -48,6 +49,7 @@ class JudgedGraph:
     is_given: bool = True
     made_of: Path | None = None
     io: str = FLOAT32
+    on_levels: bool = False
 
 
 class FileStages:
@@ -74,7 +76,10 @@ class FileStages:
         for stage, graph in self._graphs.items():
             runtime = self._stack.enter_context(start(stage, graph.path))
             runtime.seconds = self._seconds
-            self._judges[stage] = StageJudge(stage, runtime, self._max_error, graph.declared, io=graph.io)
+            on_levels = graph.on_levels and not is_optimised(stage)
+            self._judges[stage] = StageJudge(
+                stage, runtime, self._max_error, graph.declared, io=graph.io, on_levels=on_levels
+            )
         return self
 
     def __exit__(self, *_: object) -> None:
