@@ -6,6 +6,7 @@ import os
 import sys
 
 from ..core.channel import claim_stdout, receive, send
+from .passes.cancelled_scales import cancel_scales
 from .passes.padded_maxima import keep_padding_apart
 from .passes.unit_transposes import reshape_unit_transposes
 
@@ -29,6 +30,7 @@ def main() -> None:
     model = onnx.load(message[0]["source"])
     keep_padding_apart(model)
     model, _ = simplify(model)
+    cancel_scales(model)
     reshape_unit_transposes(model)
     onnx.save(model, message[0]["destination"])
     send(answers, {})

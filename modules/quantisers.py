@@ -96,10 +96,9 @@ class Quantiser:
 
 def quantiser(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Quantiser | None:
     """Return the quantiser that a call of an operator is; None for any other call."""
-    packet = getattr(function, "overloadpacket", None)
-    operator = "" if packet is None else str(packet.__name__)
+    operator = _name(function)
     gives = _GIVES.get(operator)
-    if gives is None or function.namespace not in _NAMESPACES:
+    if gives is None:
         return None
     names = [argument.name for argument in function._schema.arguments]
     given = dict(zip(names, args, strict=False)) | dict(kwargs)
@@ -108,11 +107,14 @@ def quantiser(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
         return next((given[name] for name in names if name in given), None)
 
     is_per_row = "ch_axis" not in given or bool(given.get("per_row_fake_quant", False))
+    step, zero = first("scale", "scales", "step"), first("zero_point", "zero_points")
+    if "running_min" in given:
+        step, zero = _of_range(given, is_per_row=is_per_row)
     return Quantiser(
         gives,
         x=first("self", "input", "x"),
-        step=first("scale", "scales", "step"),
-        zero=first("zero_point", "zero_points"),
+        step=step,
+        zero=zero,
         low=first("quant_min", "low"),
         high=first("quant_max", "high"),
         axis=first("axis", "ch_axis") if is_per_row else None,
@@ -121,6 +123,35 @@ def quantiser(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
         dtype=given.get("dtype"),
         is_learnable="_learnable_" in operator,
     )
+
+
+def quantises(function: Any) -> bool:
+    """Return True if calls of this operator are quantisers."""
+    return bool(_name(function))
+
+
+def _name(function: Any) -> str:
+    """Return the name of an operator that quantises; "" for anything else."""
+    packet = getattr(function, "overloadpacket", None)
+    name = "" if packet is None else str(packet.__name__)
+    return name if name in _GIVES and function.namespace in _NAMESPACES else ""
+
+
+def _of_range(given: Mapping[str, Any], *, is_per_row: bool) -> tuple[Any, Any]:
+    """Return the step and the zero that a kernel which watches takes from the range that it keeps, each time."""
+    import torch
+    from torch.utils._python_dispatch import _disable_current_modes
+
+    names = ("averaging_const", "quant_min", "quant_max", "ch_axis", "per_row_fake_quant", "symmetric_quant")
+    options = {name: given[name] for name in names if name in given}
+    with _disable_current_modes(), torch.no_grad():
+        low, high, step = (given[name].detach().float().clone() for name in ("running_min", "running_max", "scale"))
+        zero = given["zero_point"].detach().to(torch.int32).clone()
+        axis = int(given["ch_axis"])
+        x = torch.zeros([low.numel() if place == axis else 1 for place in range(axis + 1)] if is_per_row else [1])
+        off, on = torch.zeros(1, dtype=torch.int64), torch.ones(1, dtype=torch.int64)
+        torch.ops.aten.fused_moving_avg_obs_fake_quant(x, off, on, low, high, step, zero, **options)
+    return step, zero
 
 
 def quantised(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

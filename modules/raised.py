@@ -35,10 +35,10 @@ def raised(error: BaseException) -> str:
 
 def remedy(error: BaseException, otherwise: str) -> str:
     """Return what the user changes so that ``error`` is not raised again; ``otherwise`` if its reason is unknown."""
-    if re.search("fake_quant", str(error)) or _QUANTISER.search(_innermost_module(error)):
+    if _QUANTISER.search(_innermost_module(error)):
         return (
-            "take the fake quantisers out, and let --precision int8 --calibrate find the levels; or deploy the ONNX "
-            "file that their own tool writes"
+            "take that quantiser out, and let --precision int8 --calibrate find the levels; or deploy the ONNX file "
+            "that its own tool writes"
         )
     words = f"{type(error).__name__}: {error}"
     return next((advice for reason, advice in _REMEDIES.items() if re.search(reason, words)), otherwise)

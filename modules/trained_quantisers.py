@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 # Numbers that a replacement is tried on, for each step of the quantiser.
 TRIED = 512
-_OBSERVES = "apply(torch.ao.quantization.disable_observer) ends that; load the weights after it"
 
 
 def fix_quantisers(module: nn.Module) -> nn.Module:
@@ -47,7 +46,7 @@ def _of_torch(part: Any, path: str) -> nn.Module:
 
     is_learnt = hasattr(part, "use_grad_scaling")
     if int((part.static_enabled if is_learnt else part.observer_enabled)[0]):
-        raise ModuleRefused(f"{path} still finds its levels whenever it runs; {_OBSERVES}")
+        raise _watching(part, path, "toggle_observer_update(False)" if is_learnt else "disable_observer()")
     if not int(part.fake_quant_enabled[0]):
         return nn.Identity()
     observer = getattr(part, "activation_post_process", part)
@@ -68,14 +67,16 @@ def _of_modelopt(part: Any, path: str) -> nn.Module:
     if part._disabled or not part._if_quant:
         return nn.Identity()
     if part._if_calib:
-        raise ModuleRefused(f"{path} still finds its range whenever it runs; end its calibration first")
+        raise _watching(part, path, "disable_calib()")
     if not isinstance(part._num_bits, int) or part._dynamic or part.block_sizes or part.pre_quant_scale is not None:
         raise ModuleRefused(
-            f"{path} quantises to {part._num_bits} bits in its own way; expected whole numbers with one range, or one "
-            "for each channel, that does not hang on the input; deploy the ONNX file that modelopt writes"
+            f"received {path}, a {type(part).__name__} of {part._num_bits} bits; expected whole numbers with one "
+            "range, or one for each channel, that is known beforehand; deploy the ONNX file that modelopt writes"
         )
     if not hasattr(part, "_amax"):
-        raise ModuleRefused(f"{path} has no range so far; calibrate the model first")
+        raise ModuleRefused(
+            f"received {path}, a {type(part).__name__} without a range; expected a calibrated one; calibrate the model"
+        )
     amax = part._amax.detach().float()
     high = 2 ** (part._num_bits - 1 + int(part._unsigned)) - 1
     low = 0 if part._unsigned else -high - int(not part._narrow_range)
@@ -83,6 +84,13 @@ def _of_modelopt(part: Any, path: str) -> nn.Module:
     step = torch.where(amax <= 2.0**-24, 1.0, amax / high).reshape(-1)
     fixed = _fixed(step, torch.zeros(step.shape, dtype=torch.int32), low, high, axis)
     return _checked(part, fixed, path, rank=amax.dim() or 1)
+
+
+def _watching(part: nn.Module, path: str, call: str) -> ModuleRefused:
+    return ModuleRefused(
+        f"received {path}, a {type(part).__name__} that finds its levels anew whenever it runs; expected fixed ones; "
+        f"call {call} on each of them once it has seen the data"
+    )
 
 
 _KINDS: dict[str, Callable[[Any, str], nn.Module]] = {"FakeQuantizeBase": _of_torch, "TensorQuantizer": _of_modelopt}
@@ -103,8 +111,9 @@ def _checked(part: nn.Module, fixed: FixedQuantiser, path: str, rank: int = 4) -
         expected, found = part(x.clone()), fixed(x)
     if found.shape != expected.shape or not torch.allclose(found, expected, rtol=1e-5, atol=0.0):
         raise ModuleRefused(
-            f"{path} ({type(part).__name__}) does not quantise as PyTorch's fake_quantize does; call "
-            "torch.fake_quantize_per_tensor_affine there, or deploy the ONNX file that its own tool writes"
+            f"received {path}, a {type(part).__name__} that does not quantise as PyTorch's fake_quantize does; "
+            "expected one that does; call torch.fake_quantize_per_tensor_affine there, or deploy the ONNX file of its "
+            "own tool"
         )
     return fixed
 

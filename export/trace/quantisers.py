@@ -7,7 +7,7 @@ quantiser of a weight stays in front of it, as in quantised graphs of ours (pass
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from ...errors import ModuleRefused
-from ...modules.quantisers import Quantiser, quantiser
+from ...modules.quantisers import Quantiser, quantiser, quantises
 from ...modules.user_line import line_of, traced_frames
 from ..node_line import at
 from .calls import Arguments
@@ -97,43 +97,40 @@ def write_quantisers(program: torch.export.ExportedProgram) -> None:
     constants = Constants(program)
     is_changed = False
     for node in list(program.graph.nodes):  # one after the other: each reads what was written for those before it
-        if (found := quantiser(node.target, node.args, node.kwargs)) is not None:
-            _write(program, node, _known(node, found, constants), constants)
+        if quantises(node.target):
+            _write(program, node, _known(node, constants), constants)
             is_changed = True
     if is_changed:
         program.graph_module.recompile()
 
 
-def _known(node: Node, found: Quantiser, constants: Constants) -> Quantiser:
-    """Return the quantiser with constants in place of the nodes that give its levels."""
+def _known(node: Node, constants: Constants) -> Quantiser:
+    """Return the quantiser that a node is, with constants in place of the nodes that give its levels."""
 
     def known(value: Any) -> Any:
         if not isinstance(value, Node):
             return value
         if value not in constants:
-            raise ModuleRefused(
-                f"a quantiser takes its levels from the input{at(line_of(traced_frames(node)))}; expected ones that "
-                "are constants; calibrate them, so that they are buffers"
-            )
+            raise _refused(node, "computes its levels from the input", "constants; calibrate them, and keep buffers")
         return constants.value(value)
 
-    return replace(
-        found,
-        step=known(found.step),
-        zero=known(found.zero),
-        low=int(known(found.low)),
-        high=int(known(found.high)),
-        switches=tuple(map(known, found.switches)),
-        observers=tuple(map(known, found.observers)),
-    )
+    x, *rest = node.args
+    found = quantiser(node.target, (x, *map(known, rest)), {name: known(one) for name, one in node.kwargs.items()})
+    assert found is not None
+    return found
+
+
+def _refused(node: Node, what: str, expected: str) -> ModuleRefused:
+    return ModuleRefused(f"a quantiser {what}{at(line_of(traced_frames(node)))}; expected {expected}")
 
 
 def _write(program: torch.export.ExportedProgram, node: Node, found: Quantiser, constants: Constants) -> None:
     """Write one quantiser in place of its node."""
     if any(map(bool, found.observers)):
-        raise ModuleRefused(
-            f"a quantiser still finds its levels whenever it runs{at(line_of(traced_frames(node)))}; "
-            "apply(torch.ao.quantization.disable_observer) ends that"
+        raise _refused(
+            node,
+            "finds its levels anew whenever it runs",
+            "fixed ones; model.apply(torch.ao.quantization.disable_observer) ends that",
         )
     if not all(map(bool, found.switches)):
         _put(program, node, found, found.x)
@@ -198,9 +195,10 @@ class _Grid:
         able = [kind for kind, (first, last) in _TYPES.items() if first <= ends[0] and ends[1] <= last]
         fitting = [kind for kind in able if not dtypes or kind in dtypes]
         if not fitting:
-            raise ModuleRefused(
-                f"a quantiser has levels from {low} to {high}{at(line_of(traced_frames(node)))}; expected ones of 8 "
-                "bits, from -128 to 127 or from 0 to 255"
+            raise _refused(
+                node,
+                f"has levels from {low} to {high}",
+                "8 bits, from -128 to 127 or from 0 to 255; choose quant_min and quant_max within those",
             )
         axis = found.axis if step.numel() > 1 else None
         return cls(step.tolist(), zero.tolist(), low, high, axis, fitting[0])
