@@ -1,0 +1,63 @@
+"""Modules that quantise themselves: their bundles, and what goes with such a module."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from quantised_nets import SHAPE, Quantised, trained
+
+from attn2trt.core.bundle import Bundle
+from attn2trt.errors import InputError
+from attn2trt.validate.verdict import Verdict
+from attn2trt.workflows.check import check_model
+from attn2trt.workflows.deploy import deploy
+from attn2trt.workflows.options import PrecisionRequest
+from attn2trt.workflows.validate import validate_bundle
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return deploy(trained(), torch.randn(SHAPE), out=tmp_path_factory.mktemp("bundles") / "net", capabilities="none")
+
+
+def on_levels(verdict: Verdict) -> list[str]:
+    return [str(stage.stage) for stage in verdict.stages if "the graph's own levels" in stage.why]
+
+
+def test_a_bundle_is_in_8_bits_and_judged_on_its_levels(bundle: Bundle) -> None:
+    assert bundle.passed, bundle.manifest["verdict"]
+    assert bundle.precision == "int8"
+    assert bundle.has_own_levels
+    assert bundle.manifest["files"]["model.onnx"]["role"] == "graph, int8"
+    assert "--int8" in bundle.manifest["trtexec"].split()
+    verdict = Verdict.from_json(bundle.manifest["verdict"])
+    assert on_levels(verdict) == ["int8 torch → onnx", "int8"]
+    assert {str(stage.stage) for stage in verdict.stages if stage.has_passed} > {"int8 onnxruntime cpu"}
+
+
+def test_it_is_validated_on_its_levels_without_the_module(bundle: Bundle) -> None:
+    found = validate_bundle(bundle)
+    assert found
+    assert "int8" in on_levels(found)
+
+
+def test_a_file_of_it_is_held_against_the_module_on_its_levels(bundle: Bundle) -> None:
+    found = check_model(bundle.model_path, against=trained(), capabilities="none").verdict
+    assert found
+    assert on_levels(found) == ["int8 onnxruntime, as written"]
+
+
+@pytest.mark.parametrize(
+    ("request_of", "words"),
+    [
+        (PrecisionRequest(precisions="fp32,fp16"), "--precision fp16 with Quantised"),
+        (PrecisionRequest(precisions="auto"), "--precision auto with Quantised"),
+        (PrecisionRequest(precisions="int8", calibration="entropy"), "--calibration with Quantised"),
+        (PrecisionRequest(precisions="int8", keep_fp32=["first"]), "--keep-fp32 with Quantised"),
+    ],
+)
+def test_nothing_is_lowered_of_it(request_of: PrecisionRequest, words: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"received {words}, which quantises itself: .*; leave {words.split()[0]} out"):
+        deploy(Quantised(), torch.randn(SHAPE), out=tmp_path / "net", precision=request_of, capabilities="none")
