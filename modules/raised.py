@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-import traceback
 
 from .user_line import line_of_error
 
 SHOWN = 300
-# The files of PyTorch's and of NVIDIA's fake quantisers.
-_QUANTISER = re.compile(r"fake_quantize\.py$|tensor_quantizer\.py$")
 # What an exception of PyTorch's says, and what the user does about it.
 _REMEDIES = {
     r"NVIDIA driver|not compiled with|No CUDA|CUDA|same device|device type|accelerator|\bmps\b": (
@@ -35,16 +32,5 @@ def raised(error: BaseException) -> str:
 
 def remedy(error: BaseException, otherwise: str) -> str:
     """Return what the user changes so that ``error`` is not raised again; ``otherwise`` if its reason is unknown."""
-    if _QUANTISER.search(_innermost_module(error)):
-        return (
-            "take that quantiser out, and let --precision int8 --calibrate find the levels; or deploy the ONNX file "
-            "that its own tool writes"
-        )
     words = f"{type(error).__name__}: {error}"
     return next((advice for reason, advice in _REMEDIES.items() if re.search(reason, words)), otherwise)
-
-
-def _innermost_module(error: BaseException) -> str:
-    """Return the file of the innermost forward that an exception came through; "" if it came through none."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return next((frame.filename for frame in reversed(frames) if frame.name == "forward"), "")

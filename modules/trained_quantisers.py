@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Numbers that a replacement is tried on, for each step of the quantiser.
 TRIED = 512
+_ENDS = "model.apply(torch.ao.quantization.disable_observer)"
 
 
 def fix_quantisers(module: nn.Module) -> nn.Module:
@@ -46,7 +47,8 @@ def _of_torch(part: Any, path: str) -> nn.Module:
 
     is_learnt = hasattr(part, "use_grad_scaling")
     if int((part.static_enabled if is_learnt else part.observer_enabled)[0]):
-        raise _watching(part, path, "toggle_observer_update(False)" if is_learnt else "disable_observer()")
+        ends = f"{path}.toggle_observer_update(False)" if is_learnt else _ENDS
+        raise _watching(part, path, ends)
     if not int(part.fake_quant_enabled[0]):
         return nn.Identity()
     observer = getattr(part, "activation_post_process", part)
@@ -67,7 +69,7 @@ def _of_modelopt(part: Any, path: str) -> nn.Module:
     if part._disabled or not part._if_quant:
         return nn.Identity()
     if part._if_calib:
-        raise _watching(part, path, "disable_calib()")
+        raise _watching(part, path, f"{path}.disable_calib()")
     if not isinstance(part._num_bits, int) or part._dynamic or part.block_sizes or part.pre_quant_scale is not None:
         raise ModuleRefused(
             f"received {path}, a {type(part).__name__} of {part._num_bits} bits; expected whole numbers with one "
@@ -89,7 +91,7 @@ def _of_modelopt(part: Any, path: str) -> nn.Module:
 def _watching(part: nn.Module, path: str, call: str) -> ModuleRefused:
     return ModuleRefused(
         f"received {path}, a {type(part).__name__} that finds its levels anew whenever it runs; expected fixed ones; "
-        f"call {call} on each of them once it has seen the data"
+        f"call {call} once it has seen the data"
     )
 
 

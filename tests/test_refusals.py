@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.ao.quantization import FakeQuantize
 from torch.nn import functional as F
 
 import attn2trt
@@ -42,18 +41,6 @@ class Recurrent(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         found: Tensor = self.layer(x.mean(2).transpose(1, 2))[0]
-        return found
-
-
-class Quantised(nn.Module):
-    """A quantiser of quantisation-aware training."""
-
-    def __init__(self, quantiser: nn.Module) -> None:
-        super().__init__()
-        self.quantiser = quantiser
-
-    def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.quantiser(x)
         return found
 
 
@@ -114,18 +101,12 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     "singular values": (lambda: Mixing(lambda x, y: torch.linalg.svdvals(y)), BATCH, "linear algebra"),
     "complex outputs": (lambda: Mixing(lambda x, y: {"fft": torch.fft.rfft2(y)}), BATCH, "'fft'.*view_as_real"),
     "no outputs": (lambda: Mixing(lambda x, y: None), BATCH, "returns no tensor; return one or more"),
-    "a branch on values": (lambda: Mixing(first_positive), BATCH, "rewrite what depends on the values of a tensor"),
+    "a branch on values": (
+        lambda: Mixing(first_positive),
+        BATCH,
+        r"compute both sides of a branch and pick by torch\.where",
+    ),
     "NumPy": (lambda: Mixing(lambda x, y: y + torch.from_numpy(x.numpy())), BATCH, "torch in place of NumPy"),
-    "a fake quantisation": (
-        lambda: Mixing(lambda x, y: torch.fake_quantize_per_tensor_affine(y, 0.1, 0, -128, 127)),
-        BATCH,
-        "take the fake quantisers out, and let --precision int8",
-    ),
-    "a fake quantiser": (
-        lambda: Quantised(FakeQuantize()),
-        BATCH,
-        "take the fake quantisers out, and let --precision int8",
-    ),
     "an operator that cannot be traced": (
         lambda: Mixing(lambda x, y: doubled(y)),
         BATCH,
