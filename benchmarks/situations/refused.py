@@ -32,11 +32,7 @@ class LoopOverRows(Mixing):
 
 @situation(
     "A branch on the values of a tensor",
-    Deploy(
-        BATCH,
-        NOT_TRIED,
-        refused("rewrite what depends on the values of a tensor", "compute both sides, and choose by torch.where"),
-    ),
+    Deploy(BATCH, NOT_TRIED, refused(r"compute both sides of a branch and pick by torch\.where")),
 )
 class BranchOnValues(Mixing):
     def forward(self, x: Tensor) -> Tensor:
