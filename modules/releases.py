@@ -91,8 +91,9 @@ def _fit(
             made.unexpected.append(theirs)
             continue
         wanted = expected[ours]
+        given = release.tensor(ours, value)
         # a counter is of half precision or averaged in some files
-        shaped = wanted if _is_counter(ours) else _shaped(release.tensor(ours, value), wanted)
+        shaped = _shaped(given.to(wanted.dtype) if _is_counter(ours) else given, wanted)
         if shaped is None:
             made.misshaped.append(f"{theirs} {_kind(value, wanted)} instead of {_kind(wanted, value)}")
         made.tensors[ours] = value if shaped is None else shaped
