@@ -55,6 +55,9 @@ class ProgramModule(UserModule):
         require(PYTORCH)
         import torch
 
+        # a program that torchao converted has operators that this defines
+        import torch.ao.quantization.fx._decomposed
+
         try:
             return torch.export.load(path)
         except Exception as error:  # an archive of anybody's may be wrong in any way

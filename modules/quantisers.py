@@ -148,7 +148,8 @@ def _of_range(given: Mapping[str, Any], *, is_per_row: bool) -> tuple[Any, Any]:
         low, high, step = (given[name].detach().float().clone() for name in ("running_min", "running_max", "scale"))
         zero = given["zero_point"].detach().to(torch.int32).clone()
         axis = int(given["ch_axis"])
-        x = torch.zeros([low.numel() if place == axis else 1 for place in range(axis + 1)] if is_per_row else [1])
+        sizes = [low.numel() if place == axis else 1 for place in range(axis + 1)]
+        x = torch.zeros([*sizes, 1] if is_per_row else [1])  # a row of each channel
         off, on = torch.zeros(1, dtype=torch.int64), torch.ones(1, dtype=torch.int64)
         torch.ops.aten.fused_moving_avg_obs_fake_quant(x, off, on, low, high, step, zero, **options)
     return step, zero

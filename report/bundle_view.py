@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, TypeVar
 from ..core.bundle import MODEL, Bundle
 from ..core.command_line import quoted
 from ..core.manifest import REPORT
+from ..core.precision import FP32
 from ..core.tensor_spec import optima
 from ..errors import InputError
 from ..modules.shapes import Shape
@@ -217,7 +218,7 @@ def _commands(bundle: Bundle, shown: Path) -> dict[str, str]:
         "verify": f"attn2trt verify {path}",
         "compile": f"attn2trt compile {path} --precision {lower}",
         "benchmark": f"attn2trt benchmark {path}",
-        "deploy": f"{deployed} --precision fp32,fp16 --force",
+        **({"deploy": f"{deployed} --precision fp32,fp16 --force"} if bundle.precision == FP32 else {}),
         "netron": f"pip install netron && netron {quoted(shown / MODEL)}",
     }
 

@@ -75,7 +75,7 @@ def along_sections(entry: Mapping[str, Sequence[str]]) -> tuple[AlongSection, ..
 
 
 def _network(stage: StageResult, place: Place) -> NetworkSection:
-    limit = limit_of(stage.stage)
+    limit = limit_of(stage)
     axis = ROUNDINGS
     marks = (axis.mark(1.0, "floor"), axis.mark(limit, "limit"))
     return NetworkSection(

@@ -6,9 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..core.precision import FP32, PRECISIONS
+from ..core.precision import PRECISIONS
 from ..validate.comparison import Comparison
-from ..validate.stages.stage import Stage
 from ..validate.verdict import AGAINST_FLOAT32, BUILT, FAILED, NOT_CHECKED, OVER_BUDGET, PASSED, StageResult, Verdict
 from .scale import Bar, LogAxis, Mark, number
 from .table import conclusion, shown_status, stage_sentence, truth
@@ -82,19 +81,19 @@ def verdict_section(verdict: Verdict, by: str) -> VerdictSection:
     return VerdictSection(by, source, truth(source), bool(verdict), conclusion(verdict), rows, ROUNDINGS.ticks)
 
 
-def limit_of(stage: Stage) -> float:
-    """The limit of a stage, in the roundings of its precision."""
-    return PRECISIONS[stage.precision or FP32].limit
+def limit_of(stage: StageResult) -> float:
+    """The limit of a stage, in the roundings that it was compared in."""
+    return PRECISIONS[stage.compared_in].limit
 
 
 def worst_comparison(stages: Sequence[StageResult]) -> tuple[StageResult, str, Comparison] | None:
     """The stage, the case and the comparison whose error map is to be shown: of a failed one if any failed."""
     found = [(stage, case, one) for stage in stages for case, one in stage.comparisons if one.error_map is not None]
-    return max(found, key=lambda part: (not part[2].passed, part[2].ratio / limit_of(part[0].stage)), default=None)
+    return max(found, key=lambda part: (not part[2].passed, part[2].ratio / limit_of(part[0])), default=None)
 
 
 def _stage(stage: StageResult, axis: LogAxis, source: str) -> StageRow:
-    limit = limit_of(stage.stage)
+    limit = limit_of(stage)
     marks = (axis.mark(1.0, "floor"), axis.mark(limit, "limit"))
     compared = bool(stage.comparisons)
     return StageRow(

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, cast
 
-from ..core.precision import PRECISIONS
+from ..core.precision import FP32, PRECISIONS
 from ..errors import InputError
 from .comparison import Comparison
 from .error_map import ErrorMap
@@ -72,6 +72,11 @@ class StageResult:
     def has_own_picks(self) -> bool:
         """True if the truth was computed with the choices of the graph, and every element compared."""
         return OWN_PICKS in self.why or OWN_LEVELS in self.why
+
+    @property
+    def compared_in(self) -> str:
+        """The precision whose floors and limit were asked: of a stage on its own levels that between them."""
+        return FP32 if OWN_LEVELS in self.why else self.stage.precision or FP32
 
     @property
     def is_incomplete(self) -> bool:

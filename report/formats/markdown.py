@@ -76,7 +76,7 @@ def _predictions(found: Predictions) -> Iterator[str]:
 def _row(stage: StageResult, source: str) -> str:
     compared = bool(stage.comparisons)
     ratio = _number(stage.worst_ratio) if compared else ""
-    limit = _number(limit_of(stage.stage)) if compared else ""
+    limit = _number(limit_of(stage)) if compared else ""
     cells = [stage.label, f"{SIGNS[stage.status]} {shown_status(stage, source)}", ratio, limit]
     cells.append(stage_sentence(stage, source))
     return f"| {' | '.join(map(_escaped, cells))} |"

@@ -37,6 +37,9 @@ CALLS: dict[str, Callable[[Tensor], Tensor]] = {
         x, STEPS, ZEROS * 0.7, 1, -128, 127, 1.0
     ),
     "fused": lambda x: fused(x, OFF, ON),
+    "fused per channel": lambda x: torch.fused_moving_avg_obs_fake_quant(
+        x, OFF, ON, -STEPS * 90, STEPS * 99, torch.ones(6), torch.zeros(6).int(), 0.01, -128, 127, 1, True, True
+    ),
     "pair": lambda x: decomposed.dequantize_per_tensor(
         decomposed.quantize_per_tensor(x, 0.037, 3, -128, 127, torch.int8), 0.037, 3, -128, 127, torch.int8
     ),

@@ -10,6 +10,7 @@ from quantised_nets import SHAPE, Quantised, trained
 
 from attn2trt.core.bundle import Bundle
 from attn2trt.errors import InputError
+from attn2trt.report.verdict_section import limit_of
 from attn2trt.validate.verdict import Verdict
 from attn2trt.workflows.check import check_model
 from attn2trt.workflows.deploy import deploy
@@ -35,6 +36,14 @@ def test_a_bundle_is_in_8_bits_and_judged_on_its_levels(bundle: Bundle) -> None:
     verdict = Verdict.from_json(bundle.manifest["verdict"])
     assert on_levels(verdict) == ["int8 torch → onnx", "int8"]
     assert {str(stage.stage) for stage in verdict.stages if stage.has_passed} > {"int8 onnxruntime cpu"}
+
+
+def test_its_report_has_the_limit_of_float32_and_asks_for_no_other_precision(bundle: Bundle) -> None:
+    page = (bundle.path / "report.html").read_text()
+    assert "The bundle has no graph below that which it was made of." in page
+    assert "--precision fp32,fp16" not in page
+    stages = Verdict.from_json(bundle.manifest["verdict"]).stages
+    assert [limit_of(stage) for stage in stages[:3]] == [8.0, 8.0, 4.0]
 
 
 def test_it_is_validated_on_its_levels_without_the_module(bundle: Bundle) -> None:

@@ -175,8 +175,17 @@ class NoStages:
     def __exit__(self, *_: object) -> None:
         return None
 
-    def open(self, *_: object) -> None:
-        return None
+    def open(
+        self,
+        module: nn.Module,
+        cases: Sequence[Case],
+        graph: OnnxGraph,
+        exported: OnnxGraph,
+        why_not_simplified: str,
+        lowered: Mapping[str, OnnxGraph],
+    ) -> None:
+        """Take the stages from the graphs, which nothing runs."""
+        self._stages = _stages_of(lowered, graph.precision)
 
     def watch(self, pairs: Iterable[tuple[Case, Reference]]) -> Iterable[tuple[Case, Reference]]:
         """Every pair, not judged."""
