@@ -68,9 +68,7 @@ def float64_mode(
             result = ranked_in_order(func, args, kwargs)
             if result is not None and ranked is not None:
                 ranked()
-            if result is None and widening is not None:
-                result = quantised(func, args, kwargs)
-            if result is None:
+            if result is None and (widening is None or (result := quantised(func, args, kwargs)) is None):
                 result = func(*args, **kwargs) if call is None else call(func, args, kwargs)
             if widening is not None:
                 result = widening.result(func, result)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.bundle import MODEL, REFERENCE, Bundle
 from ..core.bundle_writer import BundleWriter
 from ..core.graph import DEFAULT_OPSET, WEIGHTS
-from ..core.precision import FP32, PRECISIONS, QUANTISED
+from ..core.precision import FP32, PRECISIONS
 from ..core.preprocessing import Preprocessing
 from ..core.progress import Progress, StageTimes
 from ..engines.tensorrt.targets import DEFAULT as DEFAULT_CAPABILITIES
@@ -172,7 +172,6 @@ def _make(
             "default_batch": batch.finding,
             **verdict_entries(judgement, target),
             **choice,
-            **({"own_levels": True} if exported.precision in QUANTISED else {}),
             "plans": [plan.to_json() for plan in builds.plans],
             "versions": package_versions(),
         }

@@ -70,6 +70,7 @@ def verdict_entries(judgement: Judgement, target: Fed) -> dict[str, Any]:
         "cases_left_out": judgement.cases_left_out,
         "hidden": judgement.hidden(),
         "verdict": judgement.verdict.to_json(),
+        **({"own_levels": True} if judgement.own_levels else {}),
         **({"precisions": entries_of(judgement.lowered, target)} if judgement.lowered else {}),
     }
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.bundle import REFERENCE
-from ..core.precision import FP32
+from ..core.precision import FP32, QUANTISED
 from ..core.progress import StageTimes
 from ..export.precision import LowPrecisionGraph
 from ..validate.cases import Case
@@ -42,6 +43,7 @@ class Judgement:
         cases: The manifest's entries of the cases that were recorded.
         cases_left_out: The names of the cases that were not.
         hidden: Sentences about what the verdict could not see, found when they are asked for.
+        own_levels: The levels of a quantised graph are those of the module.
     """
 
     lowered: Lowered
@@ -49,6 +51,7 @@ class Judgement:
     cases: list[dict[str, Any]]
     cases_left_out: list[str]
     hidden: Callable[[], list[str]]
+    own_levels: bool = False
 
 
 Judge = Callable[[Lowered], Judgement]
@@ -90,16 +93,18 @@ class GraphJudge:
         references = self._references(hidden, lowered.values())
         self.times.start("reference", "computing the float64 reference and judging every stage against it")
         cases, left_out = record(self.stages.watch(references), self.folder / REFERENCE)
-        own_choices = functools.cache(functools.partial(self._own_choices, lowered.values()))
+        own_choices = functools.cache(partial(self._own_choices, lowered.values()))
         verdict = self.stages.verdict(from_tensors(self.folder / REFERENCE, cases), own_choices)
         hidden.compare_whole(verdict.is_whole)
         if self.judging.verdict:
             self.times.start("tensorrt", "building plans with TensorRT for RTX")
             verdict = Verdict((*verdict.stages, *self.builds.results()))
         verdict = replace(verdict, allows_float32=self.judging.allow_float32_truth)
-        return Judgement(
-            lowered, verdict, cases, left_out, lambda: [*hidden.findings(self.module), *self.stages.still()]
-        )
+        sentences = partial(self._hidden, hidden)
+        return Judgement(lowered, verdict, cases, left_out, sentences, model.graph.precision in QUANTISED)
+
+    def _hidden(self, hidden: Hidden) -> list[str]:
+        return [*hidden.findings(self.module), *self.stages.still()]
 
     def _references(self, hidden: Hidden, lowered: Iterable[LowPrecisionGraph]) -> Iterator[tuple[Case, Reference]]:
         from ..validate.reference import references
