@@ -46,9 +46,11 @@ def _processors_that_stay_near() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def graphs_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Judge graphs by ONNX Runtime in this process, in tests that end none in the middle."""
+@pytest.fixture(autouse=True, scope="session")
+def _graphs_here() -> Iterator[None]:
+    """Judge graphs by ONNX Runtime in this process; a test that ends one in the middle sets ``IsolatedRuntime``."""
     from in_this_process import RuntimeHere
 
-    monkeypatch.setattr("attn2trt.validate.stages.ort_process.IsolatedRuntime", RuntimeHere)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("attn2trt.validate.stages.ort_process.IsolatedRuntime", RuntimeHere)
+        yield

@@ -72,7 +72,7 @@ def test_the_type_checkers_link_points_to_the_root() -> None:
 def test_the_tests_run_in_a_clone_of_any_name(tmp_path: Path) -> None:
     clone = tmp_path / "attn2trt-0.1"
     (clone / "tests").mkdir(parents=True)
-    for name in ("pyproject.toml", "tests/conftest.py", "tests/interruptible.py"):
+    for name in ("pyproject.toml", "tests/conftest.py", "tests/in_this_process.py", "tests/interruptible.py"):
         shutil.copyfile(ROOT / name, clone / name)
     (clone / "__init__.py").write_text("from .errors import InputError\n")
     (clone / "tests/test_one.py").write_text("def test_one():\n    pass\n")

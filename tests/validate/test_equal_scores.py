@@ -18,8 +18,6 @@ from attn2trt.validate.half_precision import Half
 from attn2trt.validate.reference import references
 from attn2trt.validate.verdict import Verdict
 
-pytestmark = pytest.mark.usefixtures("graphs_here")
-
 # 300 places: so many that PyTorch's own topk picks others than the first ones
 FLAT = torch.zeros(2, 300)
 STEPS = torch.tensor([[3.0, 1.0, 3.0, 2.0, 1.0, 3.0]])

@@ -38,8 +38,6 @@ from attn2trt.validate.verdict import StageResult, Verdict
 from attn2trt.workflows.validate import validate_bundle
 from attn2trt.workflows.verify import verify_bundle
 
-pytestmark = pytest.mark.usefixtures("graphs_here")
-
 RESULTS = Path(__file__).parents[2] / "benchmarks/results/half_limits.json"
 
 

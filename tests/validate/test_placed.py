@@ -22,8 +22,6 @@ from attn2trt.validate.stages.judge import StageJudge
 from attn2trt.validate.stages.stage import WRITTEN, Stage
 from attn2trt.validate.verdict import StageResult
 
-pytestmark = pytest.mark.usefixtures("graphs_here")
-
 
 class Net(nn.Module):
     """A residual block with a gate: every kind of reader of 8 bits."""

@@ -27,8 +27,6 @@ from attn2trt.validate.verdict import Verdict
 from attn2trt.workflows.validate import validate_bundle
 from attn2trt.workflows.verify import verify_bundle
 
-pytestmark = pytest.mark.usefixtures("graphs_here")
-
 RESULTS = Path(__file__).parents[2] / "benchmarks/results"
 CASE = Case.of("one", {"x": np.random.default_rng(0).standard_normal((2, 4, 8, 8), dtype=np.float32)})
 

@@ -28,8 +28,6 @@ from attn2trt.workflows.options import PrecisionRequest
 from attn2trt.workflows.validate import validate_bundle
 from attn2trt.workflows.verify import verify_bundle
 
-pytestmark = pytest.mark.usefixtures("graphs_here")
-
 RESULTS = Path(__file__).parents[2] / "benchmarks/results/tf32_limit.json"
 NUMBERS = np.array([1 + 2**-11 + 2**-20, 1 + 2**-12, 3.1415927, -1.2345678e-20, 65504.5, 1.7e30, 0.0], np.float32)
 

@@ -21,8 +21,6 @@ from attn2trt.validate.stages.stage import ORT_CPU, ORT_PLAIN, ROWS, Stage
 from attn2trt.validate.verdict import StageResult
 from attn2trt.workflows.precision import PrecisionWriter
 
-pytestmark = pytest.mark.usefixtures("graphs_here")
-
 
 def check(found: onnx.ModelProto, folder: Path, **options: Any) -> CheckedModel:
     return check_model(saved(found, folder / "model.onnx"), **{"capabilities": "none", **options})

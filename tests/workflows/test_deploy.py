@@ -11,6 +11,7 @@ from typing import Any
 import onnx
 import pytest
 import torch
+from in_this_process import RuntimeHere
 from manifest_edits import edit
 from torch import nn
 from wrong_weights import scale
@@ -30,7 +31,10 @@ SMALL: dict[str, Any] = {"shapes": ["2x16x8x8"], "dynamic": "batch=1:2:3,height=
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> attn2trt.Bundle:
-    return attn2trt.deploy("coord_att", out=tmp_path_factory.mktemp("deployed") / "coord_att", **SMALL)
+    """A bundle whose graphs are judged in processes of their own, as everybody's are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ort_process, "IsolatedRuntime", IsolatedRuntime)
+        return attn2trt.deploy("coord_att", out=tmp_path_factory.mktemp("deployed") / "coord_att", **SMALL)
 
 
 def deploy(target: Any, *inputs: Any, **options: Any) -> attn2trt.Bundle:
@@ -165,7 +169,7 @@ def test_a_wrong_simplified_graph_fails_its_stage_and_names_the_module(
 def test_validate_names_where_an_optimised_graph_leaves_the_written_one(
     bundle: attn2trt.Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class WrongIfOptimised(IsolatedRuntime):
+    class WrongIfOptimised(RuntimeHere):
         def __init__(self, model: Path, *, optimise: bool, **more: Any) -> None:
             wrong = tmp_path / f"wrong-{model.name}"
             wrong.write_bytes(off_by_one_percent(model))

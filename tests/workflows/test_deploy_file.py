@@ -33,8 +33,6 @@ from attn2trt.validate.verdict import StageResult, Verdict
 from attn2trt.workflows.deploy_file import FileTarget, _Maker
 from attn2trt.workflows.order import Order
 
-pytestmark = pytest.mark.usefixtures("graphs_here")
-
 
 def made(found: onnx.ModelProto, folder: Path, **options: Any) -> Bundle:
     path = saved(found, folder / "file.onnx")

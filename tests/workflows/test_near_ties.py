@@ -32,8 +32,6 @@ from attn2trt.workflows.near_ties import find_unsettled, shares_left_out
 from attn2trt.workflows.timed_batch import TimedBatch
 from attn2trt.workflows.variants import Variant
 
-pytestmark = pytest.mark.usefixtures("graphs_here")
-
 QUICK = Method(
     seconds=0.001, iterations=2, max_seconds=0.01, rounds=2, warm_up_seconds=0, settle_seconds=0, pause_seconds=0
 )

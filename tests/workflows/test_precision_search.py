@@ -32,8 +32,6 @@ from attn2trt.workflows.judgement import Judgement
 from attn2trt.workflows.options import Judging, PrecisionRequest
 from attn2trt.workflows.precision_search import Choice, Tried, search_precision
 
-pytestmark = pytest.mark.usefixtures("graphs_here")
-
 MODULES = ("stem", "a", "b", "head", "head.last")
 
 

@@ -17,8 +17,6 @@ from attn2trt.validate.verdict import StageResult, Verdict
 from attn2trt.workflows import sensitivity
 from attn2trt.workflows.sensitivity import name_most_sensitive
 
-pytestmark = pytest.mark.usefixtures("graphs_here")
-
 FP16 = Stage(WRITTEN, "fp16")
 
 

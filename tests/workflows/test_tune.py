@@ -38,8 +38,6 @@ from attn2trt.workflows.comparison import AS_IT_IS, Comparison
 from attn2trt.workflows.validate import validate_bundle
 from attn2trt.workflows.verify import verify_bundle
 
-pytestmark = pytest.mark.usefixtures("graphs_here")
-
 QUICK = Method(seconds=0.01, iterations=1, rounds=2, warm_up_seconds=0.0, settle_seconds=0.0, pause_seconds=0.0)
 Speeds = Mapping[str, float]
 

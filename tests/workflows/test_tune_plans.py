@@ -38,8 +38,6 @@ from attn2trt.workflows.plan_search import WHOLE
 from attn2trt.workflows.tune_plans import TuneRequest
 from attn2trt.workflows.validate import validate_bundle
 
-pytestmark = pytest.mark.usefixtures("graphs_here")
-
 USABLE = Component("TensorRT", "usable", "8.6.0")
 DRIVER = Driver("CUDA 13.0", ("NVIDIA H200 (compute capability 9.0)",))
 BUILT = {"flavour": "tensorrt", "tensorrt": "8.6.0", "gpu": "NVIDIA H200", "capabilities": ["9.0"]} | {

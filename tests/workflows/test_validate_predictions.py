@@ -18,8 +18,6 @@ from attn2trt.errors import CheckFailed, InputError
 from attn2trt.validate.predictions.results import NOT_FINITE, Predictions
 from attn2trt.workflows.validate_predictions import validate_predictions
 
-pytestmark = pytest.mark.usefixtures("graphs_here")
-
 TWO_FP16 = ["fp16", "fp16 onnxruntime cpu"]
 
 

@@ -31,8 +31,6 @@ from attn2trt.validate.stages.judge import Loaded, StageJudge
 from attn2trt.validate.stages.stage import ORT_CPU, WRITTEN, Stage
 from attn2trt.validate.verdict import StageResult
 
-pytestmark = pytest.mark.usefixtures("graphs_here")
-
 # of few scores float32 knows the larger one, or of all
 CLOSE, WIDE = 3e-6, 1.0
 WRONG = [(name, wrong) for name, kind in HEADS.items() for wrong in kind.WRONG]
