@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from cli_run import refused
 from cli_run import run as run_command
+from deployed_once import PLAIN, deployed_once
 from waiting import is_running, wait_for, wait_for_text
 
 PRELUDE = """
@@ -162,8 +164,11 @@ def test_wrong_input_is_one_line(arguments: tuple[str, ...], words: str) -> None
     assert words in refused(run(*arguments))
 
 
-def test_two_targets_are_deployed_and_a_third_is_refused(tmp_path: Path) -> None:
-    options = ["--shape", "2x16x8x8", "--for", "none"]
+def test_one_target_is_deployed_one_reused_and_a_third_refused(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    shutil.copytree(deployed_once(tmp_path_factory, "se", PLAIN), tmp_path / "bundles" / "se")
+    options = ["--shape", *PLAIN["shapes"], "--dynamic", PLAIN["dynamic"], "--for", PLAIN["capabilities"]]
     words = ["deploy", "se", "sae", "eca", *options, "--json", "--jobs", "2"]
     ran = subprocess.run(
         [sys.executable, "-m", "attn2trt", *words], cwd=tmp_path, capture_output=True, text=True, check=False
@@ -175,7 +180,8 @@ def test_two_targets_are_deployed_and_a_third_is_refused(tmp_path: Path) -> None
         ("eca", 0),
     ]
     assert "received target 'sae'" in document["targets"][1]["error"]
-    assert document["targets"][0]["bundle"]["passed"] is True
+    assert [document["targets"][place]["bundle"]["passed"] for place in (0, 2)] == [True, True]
+    assert [document["targets"][place]["bundle"]["reused"] for place in (0, 2)] == [True, False]
     assert sorted(path.name for path in (tmp_path / "bundles").iterdir()) == ["eca", "se"]
     assert ran.returncode == 2
     # what is there and unchanged is found without PyTorch
