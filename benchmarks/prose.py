@@ -34,6 +34,7 @@ LONGEST, SHORTEST = 30, 4
 PRIVATE = ("told", "said", "contender", "contestant", "subject", "lossy", "handover", "forms", "apart")
 _FRAGMENT = re.compile(r"(What|Which|Whether|Where|How)\b")
 _PRIVATE = re.compile(rf"\b({'|'.join(PRIVATE)})s?\b", re.IGNORECASE)
+_MAY_COUNT = re.compile(rf"#.*\b(where\b|({'|'.join(PRIVATE)}))", re.IGNORECASE)
 _END = re.compile(r"(?<!e\.g\.)(?<!i\.e\.)(?<!\betc\.)(?<!\bal\.)(?<=[.!?])\s+")
 # what asks for a place, or names one, just before "where"
 _PLACE = re.compile(
@@ -190,6 +191,9 @@ def _texts(nodes: Iterable[ast.AST], docs: list[tuple[int, str]]) -> Iterator[tu
 
 
 def _comments(text: str) -> Iterator[tuple[int, str]]:
+    """Yield (line, text) of the comments, if one may hold a word of ``_words``: to find them all takes long."""
+    if not _MAY_COUNT.search(text):
+        return
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT and "noqa" not in token.string:
             yield token.start[0], token.string.lstrip("# ")

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from .rooms import ROOT, Order
-from .tree import File, Package
+from .tree import File, Package, walked
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Definition = Function | ast.ClassDef
@@ -135,7 +135,7 @@ class Calls:
         for function in functions:
             known = self._local(function, kept)
             objects = self._bound_objects(function, kept_objects, definition)
-            for node in ast.walk(function):
+            for node in walked(function):
                 if not isinstance(node, ast.Call) or (found := self._callee(node.func, definition, objects)) is None:
                     continue
                 callee, its_function = found
@@ -170,7 +170,7 @@ class Calls:
 
     def _local(self, function: ast.AST, known: set[str]) -> set[str]:
         """Return the names of a function that stand for something callable: arguments, variables, inner functions."""
-        nodes = list(ast.walk(function))
+        nodes = walked(function)
         inner = {node.name for node in nodes if isinstance(node, Function) and node is not function}
         found = known | inner | {_text(target) for target in self._annotated(nodes)}
         for node in nodes:
@@ -197,7 +197,7 @@ class Calls:
     def _bound_objects(self, function: ast.AST, known: Mapping[str, Def], definition: Def) -> dict[str, Def]:
         """Return the class of each variable and argument whose class has methods, beside what is known."""
         found = {**known}
-        for node in ast.walk(function):
+        for node in walked(function):
             for name, value in _bound(node):
                 named = self.resolve(definition.file, value.func if isinstance(value, ast.Call) else value)
                 its_class = found.get(_text(value)) or named

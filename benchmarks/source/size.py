@@ -7,7 +7,7 @@ import io
 import tokenize
 from collections.abc import Iterator
 
-from .tree import File
+from .tree import File, walked
 
 NO_CODE = {
     tokenize.COMMENT,
@@ -26,8 +26,8 @@ def code_lines(file: File) -> int:
     lines: set[int] = set()
     for token in tokenize.generate_tokens(io.StringIO(file.text).readline):
         if token.type not in NO_CODE:
-            lines |= set(range(token.start[0], token.end[0] + 1))
-    for node in ast.walk(file.tree):
+            lines.update(range(token.start[0], token.end[0] + 1))
+    for node in walked(file.tree):
         lines -= _docstring_lines(node)
     return len(lines)
 
@@ -39,6 +39,8 @@ def functions(file: File) -> Iterator[tuple[str, int]]:
 
 def _functions(node: ast.AST, prefix: str) -> Iterator[tuple[str, int]]:
     for inner in ast.iter_child_nodes(node):
+        if isinstance(inner, ast.expr):  # holds no function but a lambda
+            continue
         name = f"{prefix}.{inner.name}" if isinstance(inner, DOCUMENTED[1:]) else prefix  # type: ignore[attr-defined]
         if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef):
             yield name, (inner.end_lineno or 0) - inner.lineno + 1 - len(_docstring_lines(inner))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,12 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+
+@functools.cache
+def walked(node: ast.AST) -> Sequence[ast.AST]:
+    """Return all nodes below one, which is itself the first; every count asks for them again, and no tree changes."""
+    return tuple(ast.walk(node))
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,7 @@ class Package:
         return self._imports[file.name]
 
     def _imported(self, file: File) -> Iterator[Import]:
-        for node in ast.walk(file.tree):
+        for node in walked(file.tree):
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     if (module := self._own(alias.name)) is not None:
