@@ -92,6 +92,10 @@ def root() -> nn.Module:
 
 def row_by_row() -> nn.Module:
     return RowByRow(16)
+
+
+def in_training() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(16, 16, 1), torch.ao.quantization.FakeQuantize())
 """
 
 
@@ -197,6 +201,12 @@ STEPS = (
         "",
         f"attn2trt deploy py:nets:row_by_row {SMALL} --dynamic height=4:8:16",
         note="Python that fixes a size that was to be dynamic; without `--dynamic height` the module exports:",
+    ),
+    Step(
+        "",
+        f"attn2trt deploy py:nets:in_training {SMALL}",
+        note="A network of quantisation-aware training whose levels change with every run "
+        "([howto/quantised_training.md](howto/quantised_training.md)):",
     ),
     Step("Checkpoints", f"attn2trt deploy py:nets:gate {SMALL} --checkpoint missing.safetensors"),
     Step(
