@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,8 @@ from attn2trt.modules.randomise import randomise
 from attn2trt.validate.verdict import Verdict
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
-AXES = "batch=1:2:3,height=32:48:65,width=32:48:65"
+AXES = {"dynamic": "batch=1:2:3,height=32:48:65,width=32:48:65"}
+HEIGHT = {"dynamic": "batch=none,height=32:48:65,width=none", "capabilities": "none"}
 
 
 @pytest.fixture
@@ -31,22 +33,27 @@ def csp_backbone(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     sys.modules.pop("csp_backbone")
 
 
-def test_a_csp_backbone_with_three_feature_maps(csp_backbone: ModuleType, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "spans"), [(HEIGHT, {"32:48:65"}), pytest.param(AXES, {"1:2:3", "32:48:65"}, marks=pytest.mark.slow)]
+)
+def test_a_csp_backbone_with_three_feature_maps(
+    options: dict[str, Any], spans: set[str], csp_backbone: ModuleType, tmp_path: Path
+) -> None:
     model = csp_backbone.CspBackbone()
     randomise(model, [torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))], seed=0)
     save_file(model.state_dict(), tmp_path / "weights.safetensors")
     bundle = attn2trt.deploy(
         "py:csp_backbone:make",
         shapes=["2x3x48x48"],
-        dynamic=AXES,
         weights=attn2trt.Weights(checkpoint=tmp_path / "weights.safetensors"),
         out=tmp_path / "bundle",
+        **options,
     )
     verdict = Verdict.from_json(bundle.manifest["verdict"])
     assert verdict, verdict.first_failure
     assert bundle.manifest["hidden"] == []
     assert [output["shape"][1] for output in bundle.manifest["outputs"]] == [64, 128, 256]
-    assert {str(axis) for axis in bundle.axes.values()} == {"1:2:3", "32:48:65"}
+    assert {str(axis) for axis in bundle.axes.values()} == spans
 
 
 @pytest.mark.slow

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 from foreign_files import saved
+from in_this_process import RuntimeHere
 from near_ties import COUNT, SCORED, best_boxes, scored_boxes
 
 from attn2trt import check_model, deploy, validate_bundle
 from attn2trt.core.precision import FLOAT32, FP32, PRECISIONS
 from attn2trt.core.progress import silent
 from attn2trt.core.tensor_spec import Axis, TensorSpec
-from attn2trt.engines.isolated import IsolatedRuntime
 from attn2trt.engines.ort_runtime import CPU
 from attn2trt.engines.timing.method import Method
 from attn2trt.engines.timing.results import Benchmark
@@ -113,7 +113,7 @@ def test_a_file_is_checked_but_for_what_near_ties_decide_and_says_so(
 ) -> None:
     other = saved(best_boxes(**raised), tmp_path / "other.onnx")
 
-    class Optimised(IsolatedRuntime):
+    class Optimised(RuntimeHere):
         """ONNX Runtime whose optimiser makes another graph."""
 
         def __init__(self, model: Path | None = None, **options: Any) -> None:
