@@ -67,8 +67,15 @@ def test_a_file_of_it_is_held_against_the_module_on_its_levels(bundle: Bundle) -
         (PrecisionRequest(precisions="int8", keep_fp32=["first"]), "--keep-fp32 with Quantised"),
     ],
 )
-def test_nothing_is_lowered_of_it(request_of: PrecisionRequest, words: str, tmp_path: Path) -> None:
+def test_nothing_is_lowered_of_it(request_of: PrecisionRequest, words: str) -> None:
     with pytest.raises(
         InputError, match=f"received {words}, which quantises itself: .*; leave {words.split(maxsplit=1)[0]} out"
     ):
-        deploy(Quantised(), torch.randn(SHAPE), out=tmp_path / "net", precision=request_of, capabilities="none")
+        request_of.beside("int8", "Quantised")
+
+
+def test_a_deploy_that_would_lower_it_writes_nothing(tmp_path: Path) -> None:
+    request = PrecisionRequest(precisions="fp32,fp16")
+    with pytest.raises(InputError, match="received --precision fp16 with Quantised, which quantises itself"):
+        deploy(Quantised(), torch.randn(SHAPE), out=tmp_path / "net", precision=request, capabilities="none")
+    assert list(tmp_path.iterdir()) == []
