@@ -45,8 +45,9 @@ def _cancel(graph: onnx.GraphProto, convolution: onnx.NodeProto) -> bool:
         if bias is None:
             return False
         shift = onnx.numpy_helper.to_array(bias).astype(np.float64)
+    sizes = _sizes(graph, convolution, constants)
     for place, node in enumerate(chain):
-        link = _link(node, constants)
+        link = _link(node, constants, sizes)
         if link is None:
             break
         scale, shift = scale * link[0], shift * link[0] + link[1]
@@ -76,8 +77,22 @@ def _chain(graph: onnx.GraphProto, convolution: onnx.NodeProto) -> list[onnx.Nod
     return found
 
 
-def _link(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return the factor and the addend of each channel that a node applies, in float64; None if it does more."""
+def _sizes(graph: onnx.GraphProto, convolution: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> int:
+    """Return how many sizes an image of a convolution has, by its weight; 0 if that is no constant."""
+    makers = {node.output[0]: node for node in graph.node}
+    name = convolution.input[1]
+    while name not in constants and name in makers and makers[name].input:
+        name = makers[name].input[0]
+    return len(constants[name].dims) - 2 if name in constants else 0
+
+
+def _link(
+    node: onnx.NodeProto, constants: dict[str, onnx.TensorProto], sizes: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the factor and the addend of each channel that a node applies, in float64; None if it does more.
+
+    A channel has so many ``sizes``, which its numbers come before; 0 if that is not known.
+    """
     import onnx
 
     given = [constants.get(name) for name in node.input[1:]]
@@ -90,8 +105,8 @@ def _link(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> tuple
         factor = scale / np.sqrt(variance + epsilon)
         return factor, bias - mean * factor
     value = values[0]
-    if value.size > 1 and (value.ndim < 3 or value.shape[-3] != value.size):  # not one number for each channel
-        return None
+    if value.size > 1 and (not sizes or value.ndim <= sizes or value.shape[-sizes - 1] != value.size):
+        return None  # not one number for each channel
     value = value.reshape(-1)
     if node.op_type in ("Add", "Sub"):
         return np.ones(1), value if node.op_type == "Add" else -value

@@ -161,3 +161,7 @@ def test_only_what_undoes_itself_and_is_read_by_nobody_else_goes() -> None:
     assert cancel_scales(chained([TWICE], shown=True)) == 0
     row = [helper.make_node("Mul", ["d", "row"], ["m"]), added[1]]
     assert cancel_scales(chained(row)) == 0
+    volumes = chained(added)  # of those the same constants have a number for each depth
+    (levels,) = (tensor for tensor in volumes.graph.initializer if tensor.name == "levels")
+    levels.dims.append(1)
+    assert cancel_scales(volumes) == 0
