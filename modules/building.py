@@ -191,7 +191,7 @@ class UserModule(Recipe):
             return make(self.name)
 
     def inputs(self) -> tuple[Forward, Sequence[Tensor]]:
-        """What its forward takes, and tensors whose shapes it is traced at if none are given; none if nobody says."""
+        """Return what its forward takes, and tensors whose shapes are traced if none are given; none if nobody says."""
         return Forward.of(self.make()), ()
 
     def structure(self, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]) -> tuple[nn.Module, list[nn.Module]]:

@@ -32,7 +32,7 @@ class ProgramModule(UserModule):
         return accept_eval(self._program().module())
 
     def inputs(self) -> tuple[Forward, Sequence[torch.Tensor]]:
-        """What its forward takes, and its example; none if some of that are no tensors or go by keyword."""
+        """Return what its forward takes, and its example; none if some of that are no tensors or go by keyword."""
         import torch
 
         program = self._program()

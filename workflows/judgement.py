@@ -121,7 +121,7 @@ class GraphJudge:
         return OwnChoices(runs, self.cases, self.judging.max_error)
 
     def _lower(self, lowered: Iterable[LowPrecisionGraph]) -> list[Lower]:
-        """What every precision loses, that of the module itself among them."""
+        """Return what every precision loses, that of the module itself among them."""
         own = [floor_of_own(self.model.graph.precision)] if self.model.graph.precision != FP32 else []
         return [*own, *(floor_of(low) for low in lowered)]
 

@@ -53,7 +53,7 @@ def _l2(value: Array) -> float:
 
 @dataclass(frozen=True)
 class _Output:
-    """What a module returns in float64, and how far from it a value may be, in L2."""
+    """Hold what a module returns in float64, and how far from it a value may be, in L2."""
 
     value: Array
     allowed: float

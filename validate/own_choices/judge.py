@@ -158,13 +158,19 @@ class OwnChoices:
             if precision.name == stage.precision:
                 return self._compared(stage, precision, cases, both, declared, io)
             # on levels all between them is compared; a simplified graph often gives the very same numbers
-            digest = _digest(map(both, cases))
-            if digest not in self._passed:
-                result = self._compared(stage, precision, cases, both, declared, io)
-                if not result.has_passed:
-                    return result
-                self._passed[digest] = result
-            return replace(self._passed[digest], stage=stage)
+            if self._passed and (known := self._passed.get(_digest(map(both, cases)))) is not None:
+                return replace(known, stage=stage)
+            digest = hashlib.sha256()
+
+            def noted(case: Case) -> tuple[dict[str, Array], list[Picked]]:
+                outputs, picked = both(case)
+                _add(digest, outputs, picked)
+                return outputs, picked
+
+            result = self._compared(stage, precision, cases, noted, declared, io)
+            if result.has_passed:
+                self._passed[digest.hexdigest()] = result
+            return result
 
     def _compared(
         self,
@@ -288,11 +294,15 @@ def _digest(runs: Iterable[tuple[Mapping[str, Array], Sequence[Picked]]]) -> str
     """Return a hash of everything that runs gave and picked: equal for equal bits."""
     found = hashlib.sha256()
     for outputs, picked in runs:
-        scores = (one.scores for one in picked if one.scores is not None)
-        for array in (*outputs.values(), *(one.places for one in picked), *scores):
-            found.update(f"{array.dtype} {array.shape}".encode())
-            found.update(np.ascontiguousarray(array).data)
+        _add(found, outputs, picked)
     return found.hexdigest()
+
+
+def _add(digest: Any, outputs: Mapping[str, Array], picked: Sequence[Picked]) -> None:
+    scores = (one.scores for one in picked if one.scores is not None)
+    for array in (*outputs.values(), *(one.places for one in picked), *scores):
+        digest.update(f"{array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
 
 
 def _both(shown: ShownGraph, run: Run, run_shown: Run, case: Case, io: str) -> tuple[dict[str, Array], list[Picked]]:
