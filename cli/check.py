@@ -26,7 +26,7 @@ from .options import (
     shape_options,
     weight_options,
 )
-from .output import print_json, print_rich, stages
+from .output import stages
 from .parameters import IMAGES, PATH, Number
 from .requirements import check
 from .summary import exit_code, first_of, truth_line
@@ -110,8 +110,7 @@ def command(
     with wanted.errors_of(str(model)):
         check(require)
     if plan is not None:
-        given = {**options, "plugin": plugin, "seconds": seconds}
-        return _check_plan(context, model, plan, wanted, as_json, given)
+        return _check_plan(context, model, plan, wanted, {**options, "plugin": plugin, "seconds": seconds})
     if plugin is not None:
         raise InputError(
             f"received --plugin {plugin} without --plan; expected it with a plan that needs it; add --plan, or leave "
@@ -124,27 +123,12 @@ def command(
     graphs: Mapping[str, Any] = deploy_options(options)
     with wanted.errors_of(str(model)), stages() as progress:
         checked = check_model(model, seconds=seconds, progress=progress, **graphs)
-    wanted.write(outcome_of(model.name, checked.verdict, {}, str(model)))
-    if as_json:
-        print_json(checked.to_json())
-    if as_json or wanted.is_printed:
-        return exit_code(checked.verdict)
-    from rich.text import Text
-
-    from ..report.table import verdict_table
-
-    print_rich(verdict_table(checked.verdict), *map(Text, _lines(checked)))
+    outcome = outcome_of(model.name, checked.verdict, {}, str(model))
+    wanted.show(outcome, checked.verdict, checked.to_json, _lines(checked))
     return exit_code(checked.verdict)
 
 
-def _check_plan(
-    context: click.Context,
-    model: Path,
-    plan: Path,
-    wanted: Formats,
-    as_json: bool,
-    options: dict[str, Any],
-) -> int:
+def _check_plan(context: click.Context, model: Path, plan: Path, wanted: Formats, options: dict[str, Any]) -> int:
     """Judge a plan, print what was found, and return the exit code."""
     from ..report.formats.finding import outcome_of
     from ..workflows.check_plan import check_plan
@@ -153,15 +137,8 @@ def _check_plan(
     with wanted.errors_of(str(plan)), stages() as progress:
         given = _plan_options(context, options)
         checked = check_plan(plan, model, trust=options["trust"], progress=progress, **given)
-    wanted.write(outcome_of(plan.name, checked.verdict, {}, str(plan)))
-    if as_json:
-        print_json(checked.to_json())
-    elif not wanted.is_printed:
-        from rich.text import Text
-
-        from ..report.table import verdict_table
-
-        print_rich(verdict_table(checked.verdict), *map(Text, _plan_lines(checked)))
+    outcome = outcome_of(plan.name, checked.verdict, {}, str(plan))
+    wanted.show(outcome, checked.verdict, checked.to_json, _plan_lines(checked))
     return exit_code(checked.verdict)
 
 

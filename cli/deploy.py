@@ -22,7 +22,7 @@ from .options import (
     require_option,
     targets_options,
 )
-from .output import print_json, print_rich, stages
+from .output import stages
 from .parameters import IMAGES
 from .requirements import check
 from .summary import bundle_lines, exit_code, next_lines
@@ -70,7 +70,7 @@ def command(
         check(require)
 
     def run(target: str) -> int:
-        return _deploy(target, wanted, as_json, options)
+        return _deploy(target, wanted, options)
 
     if len(targets) == 1:
         return run(targets[0])
@@ -104,7 +104,7 @@ def _refuse_options_of_one(targets: Sequence[str], options: Mapping[str, Any]) -
             raise InputError(f"received {target} twice, for one folder; expected each target once; leave one out")
 
 
-def _deploy(target: str, wanted: Formats, as_json: bool, options: Mapping[str, Any]) -> int:
+def _deploy(target: str, wanted: Formats, options: Mapping[str, Any]) -> int:
     """Deploy one target and print what was found of it; return the exit code."""
     from ..report.formats.finding import outcome_of
     from ..validate.verdict import Verdict
@@ -113,17 +113,8 @@ def _deploy(target: str, wanted: Formats, as_json: bool, options: Mapping[str, A
     with wanted.errors_of(target), stages() as progress:
         bundle = deploy(target, progress=progress, **deploy_options(options))
     verdict = Verdict.from_json(bundle.manifest["verdict"])
-    wanted.write(outcome_of(bundle.name, verdict, bundle.manifest, str(bundle.path)))
-    if wanted.is_printed:
-        return exit_code(verdict)
-    if as_json:
-        print_json({"path": str(bundle.path), "passed": bool(verdict), "reused": bundle.reused, **bundle.manifest})
-        return exit_code(verdict)
-    from rich.text import Text
-
-    from ..report.table import verdict_table
-
-    print_rich(verdict_table(verdict), *map(Text, bundle_lines(bundle)))
-    if verdict:
-        print_rich(*map(Text, next_lines(bundle)))
+    about = {"path": str(bundle.path), "passed": bool(verdict), "reused": bundle.reused}
+    lines = [*bundle_lines(bundle), *(next_lines(bundle) if verdict else [])]
+    outcome = outcome_of(bundle.name, verdict, bundle.manifest, str(bundle.path))
+    wanted.show(outcome, verdict, lambda: {**about, **bundle.manifest}, lines)
     return exit_code(verdict)

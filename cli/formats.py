@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,10 +14,11 @@ import click
 from ..errors import InputError
 from .ending import explain
 from .out_file import OutFile, out_file
-from .output import print_lines
+from .output import print_json, print_lines, print_rich
 
 if TYPE_CHECKING:
     from ..report.formats.finding import Outcome
+    from ..validate.verdict import Verdict
 
 FORMATS = ("github", "junit", "sarif", "markdown")
 # The file that GitHub shows as the summary of a job.
@@ -45,6 +45,7 @@ class Formats:
     """
 
     def __init__(self, texts: Sequence[str], *, as_json: bool) -> None:
+        self._as_json = as_json
         self._files: list[tuple[str, OutFile | None]] = []
         for text in texts:
             name, separator, path = text.partition("=")
@@ -67,6 +68,25 @@ class Formats:
         """True if one of them takes stdout."""
         return any(file is None for _, file in self._files)
 
+    def show(self, outcome: Outcome, verdict: Verdict, document: Callable[[], object], lines: Sequence[str]) -> None:
+        """Write every format and, unless one of them takes stdout, print the verdict.
+
+        Args:
+            outcome: What the formats are written from.
+            verdict: Printed as a table, with the ``lines`` below it.
+            document: Returns what ``--json`` prints in place of them.
+            lines: Facts beside the verdict.
+        """
+        self.write(outcome)
+        if self._as_json:
+            print_json(document())
+        elif not self.is_printed:
+            from rich.text import Text
+
+            from ..report.table import verdict_table
+
+            print_rich(verdict_table(verdict), *map(Text, lines))
+
     def write(self, outcome: Outcome) -> None:
         """Print or write every format; on GitHub, ``github`` adds the Markdown to the summary of the job."""
         for name, file in self._files:
@@ -74,7 +94,7 @@ class Formats:
             if file is None:
                 print_lines(text.removesuffix("\n"))
             else:
-                file.write(functools.partial(_write, text))
+                file.write_text(text)
             if name == "github" and (summary := os.environ.get(SUMMARY)):
                 with Path(summary).open("a", encoding="utf-8", errors="replace") as stream:
                     stream.write(_text("markdown", outcome))
@@ -90,10 +110,6 @@ class Formats:
 
                 self.write(outcome_of_error(target, explain(error)[0]))
             raise
-
-
-def _write(text: str, path: Path) -> None:
-    path.write_text(text, encoding="utf-8", errors="replace")
 
 
 def _text(name: str, outcome: Outcome) -> str:

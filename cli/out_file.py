@@ -45,8 +45,11 @@ class OutFile:
 
     def write_document(self, document: Mapping[str, Any]) -> None:
         """Write JSON. Raises what ``check`` raises."""
-        text = json.dumps(strict(document), indent=1) + "\n"
-        self.write(lambda path: path.write_text(text, encoding="utf-8"))
+        self.write_text(json.dumps(strict(document), indent=1) + "\n")
+
+    def write_text(self, text: str) -> None:
+        """Write a text. Raises what ``check`` raises."""
+        self.write(lambda path: path.write_text(text, encoding="utf-8", errors="replace"))
 
     def write(self, write: Callable[[Path], object]) -> None:
         """Have ``write`` make the whole file or none; what it writes to has the suffix of the file."""

@@ -45,8 +45,7 @@ def command(bundles: tuple[Path, ...], out: Path | None, add: tuple[Path, ...], 
         report_bundle(bundles[0], add=add)
     page = bundles[0] / REPORT if out is None else out
     if file is not None:
-        text = report_page(bundles)
-        file.write(lambda path: path.write_text(text, encoding="utf-8", errors="replace"))
+        file.write_text(report_page(bundles))
     if as_json:
         print_json({"bundles": [str(bundle) for bundle in bundles], "page": str(page)})
     else:

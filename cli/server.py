@@ -12,7 +12,7 @@ from ..engines.triton.address import SECONDS
 from ..errors import InputError
 from .formats import Formats
 from .options import Command, stack
-from .output import print_json, print_note, print_rich, stages
+from .output import print_note, stages
 from .parameters import Number
 from .summary import exit_code
 
@@ -58,7 +58,7 @@ def check_server_options(
         raise InputError("received --network with --server; a server shows no modules; run one after the other")
 
 
-def judge_server(bundle: Path, server: str, *, seconds: float, wanted: Formats, as_json: bool, **choices: Any) -> int:
+def judge_server(bundle: Path, server: str, *, seconds: float, wanted: Formats, **choices: Any) -> int:
     """Print the verdict on a server and return the exit code. The bundle is not changed."""
     from ..core.bundle import open_bundle
     from ..report.formats.finding import outcome_of
@@ -73,23 +73,15 @@ def judge_server(bundle: Path, server: str, *, seconds: float, wanted: Formats, 
                 f"{served.model} does not say which file it serves: it is judged as {served.precision} by its numbers "
                 "alone"
             )
-    wanted.write(outcome_of(opened.name, found.verdict, opened.manifest, str(bundle)))
-    models = [[one.model, one.version, one.precision] for one in found.served]
-    if as_json:
-        names = ("model", "version", "precision")
-        print_json(
-            {
-                "path": str(bundle),
-                "server": {"address": server, "name": found.server},
-                "models": [dict(zip(names, one, strict=True)) for one in models],
-                "passed": bool(found),
-                "verdict": found.verdict.to_json(),
-            }
-        )
-    elif not wanted.is_printed:
-        from ..report.table import verdict_table
-
-        print_rich(verdict_table(found.verdict))
-        listed = ", ".join(f"{name} version {version or 'of its choice'}, {kind}" for name, version, kind in models)
-        print_rich(f"server   {found.server} at {server}: {listed}")
+    models = [{name: getattr(one, name) for name in ("model", "version", "precision")} for one in found.served]
+    document = {
+        "path": str(bundle),
+        "server": {"address": server, "name": found.server},
+        "models": models,
+        "passed": bool(found),
+        "verdict": found.verdict.to_json(),
+    }
+    listed = ", ".join(f"{one.model} version {one.version or 'of its choice'}, {one.precision}" for one in found.served)
+    outcome = outcome_of(opened.name, found.verdict, opened.manifest, str(bundle))
+    wanted.show(outcome, found.verdict, lambda: document, [f"server   {found.server} at {server}: {listed}"])
     return exit_code(found.verdict)

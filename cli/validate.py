@@ -65,7 +65,6 @@ def command(
             max_error=max_error,
             allow_float32_truth=allow_float32_truth,
             wanted=wanted,
-            as_json=as_json,
         )
     judging = {"max_error": max_error, "allow_float32_truth": allow_float32_truth}
     return _judge_here(bundle, dataset, wanted, network=network, as_json=as_json, judging=judging)

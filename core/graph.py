@@ -75,6 +75,21 @@ class OnnxGraph:
         return (self.path, data) if data.exists() else (self.path,)
 
 
+@dataclass(frozen=True)
+class ModelGraph:
+    """The graph of a model, as it is deployed and as it was before simplification.
+
+    Attributes:
+        graph: The graph to be deployed.
+        exported: The graph as PyTorch exported it, or as a file has it; the same one if it is deployed so.
+        why_not_simplified: The reason if the two are the same although simplification was tried; else "".
+    """
+
+    graph: OnnxGraph
+    exported: OnnxGraph
+    why_not_simplified: str = ""
+
+
 def has_weights_beside(path: Path) -> bool:
     """Return True if the weights of the graph in ``path`` are too large for one file, and lie in another."""
     return path.with_name(WEIGHTS).exists() or path.with_name(f"{path.name}.data").exists()

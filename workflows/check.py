@@ -137,7 +137,7 @@ def check_model(
             times.start("build", "building the PyTorch module")
         weights = weights or Weights()
         module = build_against(against, graph, weights, file.path)
-        judge = FileJudge(FileGraph(file, graph, graph), request, weights, judging, folder, seconds, times, module)
+        judge = FileJudge(FileGraph(graph, graph, file=file), request, weights, judging, folder, seconds, times, module)
         return _checked(judge, against, build_for)
 
 

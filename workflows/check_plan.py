@@ -22,7 +22,7 @@ from ..engines.tensorrt.foreign_plan import ForeignPlan, require_here
 from ..engines.tensorrt.layers import computed, read_layers
 from ..engines.tensorrt.plan_header import PlanHeader, read_header
 from ..engines.tensorrt.plugin.library import PluginLibrary, read_plugin
-from ..errors import CheckFailed, InputError, MissingRequirement
+from ..errors import CheckFailed, InputError
 from ..export.onnx_axes import choose_sizes
 from ..export.onnx_file import OnnxFileReader
 from ..validate.missing_cases import require_cases
@@ -258,7 +258,7 @@ class _Checking:
             with self._opened(inputs, graph.outputs) as plan:
                 found = self._precision(plan, inputs, graph.outputs)
                 with children_take(self.most_bytes):
-                    held = self._truth(FileGraph(read, graph, graph), found, folder, against)
+                    held = self._truth(FileGraph(graph, graph, file=read), found, folder, against)
                 return self._checked(plan, found, held, file, graph.outputs)
 
     @contextmanager
@@ -295,10 +295,7 @@ class _Checking:
         lowered = {name: judge.write(name, cases) for name in judge.lower}
         truth = judge.judge(cases, lowered)
         if not truth.cases:
-            raise MissingRequirement(
-                f"received {model.file.path}, whose graph has no truth in float64 ({truth.no_truth}); expected one to "
-                "hold the plan against; name the PyTorch module that it was made of with --against"
-            )
+            raise truth.without_truth(model.file.path, "hold the plan against")
         graph = lowered[found.name].graph if found.name in lowered else model.graph
         return _Held(partial(from_tensors, folder / REFERENCE, truth.cases), judge.source, graph.path, truth.hidden)
 
@@ -315,10 +312,9 @@ class _Checking:
         if not found.is_known:
             notes.append("neither --precision nor the inspector tells what it was built in: it is held to float32")
         verdict = Verdict(tuple(stages), self.judging.allow_float32_truth, held.source)
-        layers = dict(found.layers)
         library = "" if self.plugin is None else self.plugin.sha256
         return CheckedPlan(
-            self.path, self.header, plan.sha256, model, found.name, layers, verdict, tuple(notes), library
+            self.path, self.header, plan.sha256, model, found.name, found.layers, verdict, tuple(notes), library
         )
 
 

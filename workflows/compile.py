@@ -62,48 +62,33 @@ def compile_bundle(
         CheckFailed: A file of the bundle has changed, or TensorRT refuses the graph.
         StorageError: Another command changes the bundle now.
     """
+    chosen, report = options or BuildOptions(), progress or silent
     with changing(bundle) as opened:
-        chosen = options or BuildOptions()
-        return _compiled(opened, precision, profiles, chosen, capabilities, progress or silent, tuned=tuned)
-
-
-def _compiled(
-    bundle: Bundle,
-    precision: str,
-    profiles: Sequence[str],
-    options: BuildOptions,
-    capabilities: str | None,
-    report: Progress,
-    *,
-    tuned: bool,
-) -> CompiledBundle:
-    """Build the plan in a bundle that no other command changes."""
-    graph = require_graph(bundle, precision)
-    chosen = tuple(parse_profiles(profiles, bundle.axes))
-    report("checking hashes")
-    require_unchanged(bundle)
-    _require_possible(bundle, precision, options, capabilities, tuned=tuned)
-    flavour, targets = _choose(capabilities, precision)
-    options.require_for(flavour)
-    modules = bundle.node_modules(precision)
-    if tuned:
-        graph, modules = _tuned_graph(bundle, flavour, precision)
-    if flavour is TENSORRT:
-        require_readable(bundle, precision, probe_tensorrt().version)
-    request = PlanRequest(
-        folder=bundle.path,
-        graph=graph,
-        precision=precision,
-        inputs=bundle.inputs_of(precision),
-        profiles=chosen,
-        modules=modules,
-        flavour=flavour,
-        targets=targets,
-        options=options,
-        known_cache=known_cache(bundle, report) if flavour is TENSORRT else None,
-        tuned=tuned,
-    )
-    return _built(bundle, request, report)
+        graph, modules = require_graph(opened, precision), opened.node_modules(precision)
+        ranges = tuple(parse_profiles(profiles, opened.axes))
+        report("checking hashes")
+        require_unchanged(opened)
+        _require_possible(opened, precision, chosen, capabilities, tuned=tuned)
+        flavour, targets = _choose(capabilities, precision)
+        chosen.require_for(flavour)
+        if tuned:
+            graph, modules = _tuned_graph(opened, flavour, precision)
+        if flavour is TENSORRT:
+            require_readable(opened, precision, probe_tensorrt().version)
+        request = PlanRequest(
+            folder=opened.path,
+            graph=graph,
+            precision=precision,
+            inputs=opened.inputs_of(precision),
+            profiles=ranges,
+            modules=modules,
+            flavour=flavour,
+            targets=targets,
+            options=chosen,
+            known_cache=known_cache(opened, report) if flavour is TENSORRT else None,
+            tuned=tuned,
+        )
+        return _built(opened, request, report)
 
 
 def _built(bundle: Bundle, request: PlanRequest, report: Progress) -> CompiledBundle:

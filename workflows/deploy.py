@@ -9,15 +9,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.bundle import MODEL, REFERENCE, Bundle
+from ..core.bundle import Bundle
 from ..core.bundle_writer import BundleWriter
-from ..core.graph import DEFAULT_OPSET, WEIGHTS
-from ..core.precision import FP32, PRECISIONS
+from ..core.graph import DEFAULT_OPSET
+from ..core.precision import FP32
 from ..core.preprocessing import Preprocessing
 from ..core.progress import Progress, StageTimes
 from ..engines.tensorrt.targets import DEFAULT as DEFAULT_CAPABILITIES
 from ..errors import InputError
-from ..export.deploy_files import SCRIPT, write_script
+from ..export.deploy_files import write_script
 from ..export.simplify import Simplifier
 from ..modules.grammar import onnx_path
 from ..modules.packages import require
@@ -28,7 +28,7 @@ from ..validate.stages.build import BuildStages
 from ..validate.stages.graphs import NoStages, Stages
 from .batch_choice import BatchChoice
 from .default_device import on_cpu
-from .deploy_manifest import graph_entries, target_entries, verdict_entries
+from .deploy_manifest import graph_entries, own_files, target_entries, verdict_entries
 from .earlier_keywords import with_earlier_keywords
 from .float32_graph import simplify
 from .judgement import GraphJudge, Judge, Judgement
@@ -153,7 +153,7 @@ def _make(
             target.inputs,
             target.axes,
             seed=seed,
-            images=order.photographs,
+            images=order.judging.photographs,
             preprocessing=target.preprocessing,
             io=order.precision.fed_in,
         )
@@ -175,7 +175,8 @@ def _make(
             "plans": [plan.to_json() for plan in builds.plans],
             "versions": package_versions(),
         }
-        return manifest, _own_files(folder, exported.precision) | files_of(judgement.lowered) | builds.files
+        files = own_files(folder, exported.precision, reference="inputs and PyTorch outputs")
+        return manifest, files | files_of(judgement.lowered) | builds.files
 
 
 def _judged(writer: PrecisionWriter, judge: Judge, max_error: float | None) -> tuple[Judgement, dict[str, Any]]:
@@ -197,8 +198,3 @@ def _sensitivity(writer: PrecisionWriter) -> LayerSensitivity:
     names = [spec.name for spec in writer.graph.outputs]
     assert writer.module is not None  # deploy has one
     return LayerSensitivity(writer.module, writer.cases, names, writer.seed)
-
-
-def _own_files(folder: Path, precision: str) -> dict[str, str]:
-    files = {MODEL: f"graph, {PRECISIONS[precision].words}", REFERENCE: "inputs and PyTorch outputs", SCRIPT: "example"}
-    return {**files, WEIGHTS: "weights of the graph"} if (folder / WEIGHTS).exists() else files

@@ -9,29 +9,27 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.bundle import MODEL, REFERENCE, Bundle
+from ..core.bundle import Bundle
 from ..core.bundle_writer import BundleWriter
-from ..core.graph import DEFAULT_OPSET, WEIGHTS
+from ..core.graph import DEFAULT_OPSET
 from ..core.memory import child_bytes, children_take
-from ..core.precision import PRECISIONS
 from ..core.progress import StageTimes
 from ..core.tensor_spec import Axis, TensorSpec
 from ..engines.child import ANSWER_SECONDS
-from ..errors import CheckFailed, InputError, MissingRequirement
+from ..errors import CheckFailed, InputError
 from ..export.contract import check_contract
-from ..export.deploy_files import SCRIPT, write_script
+from ..export.deploy_files import write_script
 from ..export.onnx_axes import BATCH, choose_sizes
 from ..export.onnx_file import OnnxFile, OnnxFileReader
 from ..export.simplify import Simplifier
-from ..validate.cases import Case
 from ..validate.metrics import GRAPH
 from ..validate.stages.build import BuildStages
 from ..validate.stages.tensorrt import without_plan
 from ..validate.verdict import Verdict
 from .check import name_of
-from .deploy_manifest import graph_entries
-from .file_judgement import FileGraph, FileJudge, FileJudgement, Lowered, build_against
-from .float32_graph import EXPORTED, Float32Graph, simplify
+from .deploy_manifest import graph_entries, own_files
+from .file_judgement import FileGraph, FileJudge, FileJudgement, build_against
+from .float32_graph import EXPORTED, simplify
 from .order import Order
 from .place import Place
 from .precision import entries_of, files_of
@@ -163,7 +161,9 @@ class _Maker:
             graphs = {self.file.precision: model.graph, **{name: low.graph for name, low in lowered.items()}}
             if self.order.judging.verdict:
                 builds.open(None, graphs)
-            judgement = self._judged(judge, cases, lowered)
+            judgement = judge.judge(cases, lowered)
+            if not judgement.cases and not judgement.cases_left_out:  # nothing could ever be checked
+                raise judgement.without_truth(self.file.path, "judge a bundle by")
             verdict = self._verdict(judge, judgement, builds)
             truth = "the graph in float64" if judge.source == GRAPH else judge.source
             write_script(folder, self.file.path.stem, self.inputs, self.axes, self.file.opset, truth=truth)
@@ -177,7 +177,8 @@ class _Maker:
                 **({"own_levels": True} if judge.has_own_levels else {}),
                 "plans": [plan.to_json() for plan in builds.plans],
             }
-            return manifest, self._files(folder) | files_of(lowered) | builds.files
+            files = own_files(folder, self.file.precision, reference="inputs and outputs in float64")
+            return manifest, files | files_of(lowered) | builds.files
 
     def _graph(self, folder: Path, simplifier: Simplifier) -> FileGraph:
         """Return the file's graph with its contract checked, and simplified if that keeps the contract."""
@@ -189,8 +190,7 @@ class _Maker:
         except CheckFailed as error:
             raise InputError(f"received {self.file.path}, whose graph cannot be deployed: {error}") from error
         simplified = simplify(written, folder, self.times, simplifier)
-        how = self.order.preprocessing
-        return FileGraph(self.file, simplified.exported, simplified.graph, simplified.why_not_simplified, how)
+        return FileGraph(**vars(simplified), file=self.file, preprocessing=self.order.preprocessing)
 
     def _judge(self, model: FileGraph, folder: Path) -> FileJudge:
         order, target = self.order, self.target
@@ -201,16 +201,6 @@ class _Maker:
             model, order.precision, order.weights, order.judging, folder, ANSWER_SECONDS, self.times, module
         )
 
-    def _judged(self, judge: FileJudge, cases: Sequence[Case], lowered: Lowered) -> FileJudgement:
-        """Return the judgement. Raises MissingRequirement if no case has a truth: nothing could ever be checked."""
-        found = judge.judge(cases, lowered)
-        if not found.cases and not found.cases_left_out:
-            raise MissingRequirement(
-                f"received {self.file.path}, whose graph has no truth in float64 ({found.no_truth}); expected one to "
-                "judge a bundle by; name the PyTorch module that it was made of with --against"
-            )
-        return found
-
     def _verdict(self, judge: FileJudge, judgement: FileJudgement, builds: BuildStages) -> Verdict:
         stages = judgement.stages
         if self.order.judging.verdict:
@@ -220,8 +210,7 @@ class _Maker:
 
     def _entries(self, model: FileGraph, verdict: Verdict, *, was_interrupted: bool) -> dict[str, Any]:
         file, target = self.file, self.target
-        deployed = Float32Graph(model.graph, model.written, model.why_not_simplified)
-        entries = graph_entries(model, deployed, was_interrupted=was_interrupted)
+        entries = graph_entries(model, model, was_interrupted=was_interrupted)
         producer = f", {file.producer}" if file.producer else ""
         notes = [*entries["notes"], *([NOT_COMPARED] if verdict.source == GRAPH else [])]
         return {
@@ -252,11 +241,6 @@ class _Maker:
             "default_batch": f"{self.axes[BATCH]} by default" if self.is_default_batch else "",
             "versions": package_versions(),
         }
-
-    def _files(self, folder: Path) -> dict[str, str]:
-        words = PRECISIONS[self.file.precision].words
-        files = {MODEL: f"graph, {words}", REFERENCE: "inputs and outputs in float64", SCRIPT: "example"}
-        return {**files, WEIGHTS: "weights of the graph"} if (folder / WEIGHTS).exists() else files
 
 
 def _holding(batches: Sequence[int], axis: Axis) -> Axis:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
-from ..core.bundle import axis_to_json, spec_to_json
-from ..core.graph import OnnxGraph
-from ..core.precision import FP32
+from ..core.bundle import MODEL, REFERENCE, axis_to_json, spec_to_json
+from ..core.graph import WEIGHTS, ModelGraph, OnnxGraph
+from ..core.precision import FP32, PRECISIONS
 from ..core.tensor_spec import Axis
-from ..export.deploy_files import flags_of, trtexec_line
+from ..export.deploy_files import SCRIPT, flags_of, trtexec_line
 from ..modules.target import Target
 from ..validate.calibration_inputs import Fed
-from .float32_graph import Float32Graph
 from .judgement import Judgement
 from .options import Weights
 from .precision import entries_of
@@ -40,7 +40,7 @@ class Described(Fed, Protocol):
     def notes(self) -> Sequence[str]: ...
 
 
-def graph_entries(target: Described, model: Float32Graph, *, was_interrupted: bool) -> dict[str, Any]:
+def graph_entries(target: Described, model: ModelGraph, *, was_interrupted: bool) -> dict[str, Any]:
     """Return the facts about the float32 graph.
 
     Args:
@@ -61,6 +61,12 @@ def graph_entries(target: Described, model: Float32Graph, *, was_interrupted: bo
         **({"precision": graph.precision} if graph.precision != FP32 else {}),
         "trtexec": trtexec_line(target.inputs, graph.axes, flags=flags_of(graph.precision)),
     }
+
+
+def own_files(folder: Path, precision: str, *, reference: str) -> dict[str, str]:
+    """Return the files that every bundle has, and what each is; ``reference`` says what was recorded."""
+    files = {MODEL: f"graph, {PRECISIONS[precision].words}", REFERENCE: reference, SCRIPT: "example"}
+    return {**files, WEIGHTS: "weights of the graph"} if (folder / WEIGHTS).exists() else files
 
 
 def verdict_entries(judgement: Judgement, target: Fed) -> dict[str, Any]:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.bundle import REFERENCE
-from ..core.graph import OnnxGraph
+from ..core.graph import ModelGraph, OnnxGraph
 from ..core.graph_io import FLOAT32
 from ..core.precision import CAST, FP32, PRECISIONS
 from ..core.preprocessing import Preprocessing
 from ..core.progress import StageTimes
 from ..core.tensor_spec import Axis, TensorSpec, optima
-from ..errors import Attn2trtError, InputError, one_line
+from ..errors import Attn2trtError, InputError, MissingRequirement, one_line
 from ..export.onnx_file import OnnxFile
 from ..export.placed import PlacedGraph
 from ..export.precision import LowPrecisionGraph
@@ -48,22 +48,16 @@ Lowered = Mapping[str, LowPrecisionGraph]
 Truth = Iterator[tuple[Case, "Reference | Exception"]]
 
 
-@dataclass(frozen=True)
-class FileGraph:
+@dataclass(frozen=True, kw_only=True)
+class FileGraph(ModelGraph):
     """The graph of an ONNX file.
 
     Attributes:
         file: What the file is.
-        written: The graph as the file has it.
-        graph: The graph to be deployed: the simplified one, or the same.
-        why_not_simplified: The reason if it should have been simplified and is the same; else "".
         preprocessing: The way from a photograph to the input; None unless it is given, since a file does not tell it.
     """
 
     file: OnnxFile
-    written: OnnxGraph
-    graph: OnnxGraph
-    why_not_simplified: str = ""
     preprocessing: Preprocessing | None = None
 
     @property
@@ -84,7 +78,7 @@ class FileGraph:
     @property
     def is_simplified(self) -> bool:
         """True if another graph than the file's is deployed."""
-        return self.graph.path != self.written.path
+        return self.graph.path != self.exported.path
 
 
 @dataclass(frozen=True)
@@ -104,6 +98,13 @@ class FileJudgement:
     cases_left_out: list[str]
     no_truth: str
     hidden: list[str]
+
+    def without_truth(self, file: Path, purpose: str) -> MissingRequirement:
+        """Return the error of a file none of whose cases has a truth."""
+        return MissingRequirement(
+            f"received {file}, whose graph has no truth in float64 ({self.no_truth}); expected one to {purpose}; "
+            "name the PyTorch module that it was made of with --against"
+        )
 
 
 @dataclass(frozen=True)
@@ -149,12 +150,14 @@ class FileJudge:
 
     def cases(self) -> list[Case]:
         """Return the inputs that are judged."""
-        photographs = None if self.judging.inputs is None else Path(self.judging.inputs)
         graph = self.model.graph
-        io = FLOAT32 if self.model.file.precision != FP32 else self.request.fed_in
-        how = self.model.preprocessing
         return make_cases(
-            graph.inputs, graph.axes, seed=self.weights.seed, images=photographs, preprocessing=how, io=io
+            graph.inputs,
+            graph.axes,
+            seed=self.weights.seed,
+            images=self.judging.photographs,
+            preprocessing=self.model.preprocessing,
+            io=FLOAT32 if self.model.file.precision != FP32 else self.request.fed_in,
         )
 
     @property
@@ -237,12 +240,12 @@ class FileJudge:
         declared = model.graph.outputs
         if model.is_simplified:
             graphs = [
-                JudgedGraph(model.written.path, (Stage(ORT_PLAIN, own),), declared, on_levels=on_levels),
+                JudgedGraph(model.exported.path, (Stage(ORT_PLAIN, own),), declared, on_levels=on_levels),
                 JudgedGraph(
                     model.graph.path,
                     given_stages(WRITTEN, own),
                     declared,
-                    made_of=model.written.path,
+                    made_of=model.exported.path,
                     on_levels=on_levels,
                 ),
             ]
@@ -263,7 +266,7 @@ class FileJudge:
             return stack.enter_context(IsolatedEvaluator(graph.path, dtype, seconds=self.seconds))
 
         model = self.model
-        double, single = (evaluator(model.written, dtype) for dtype in ("float64", "float32"))
+        double, single = (evaluator(model.exported, dtype) for dtype in ("float64", "float32"))
         of_lowered = evaluator(model.graph, "float32") if lowered and model.is_simplified else None
         lower = [] if model.file.precision == FP32 else [GraphLower(model.file.precision)]
         lower += [GraphLower(name, self._rounding(low)) for name, low in lowered.items()]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.bundle import MODEL
-from ..core.graph import DEFAULT_OPSET, OnnxGraph
+from ..core.graph import DEFAULT_OPSET, ModelGraph, OnnxGraph
 from ..core.progress import Progress, StageTimes
 from ..errors import CheckFailed, ModuleRefused
 from ..export.contract import check_contract
@@ -19,21 +19,6 @@ if TYPE_CHECKING:
 
 EXPORTED = "exported.onnx"
 EXPORT_ADVICE = "try another --opset, or deploy parts of the module to find the one that breaks it"
-
-
-@dataclass(frozen=True)
-class Float32Graph:
-    """A module's graph in float32.
-
-    Attributes:
-        graph: The graph to be deployed.
-        exported: The graph as PyTorch exported it; the same one if it is deployed so.
-        why_not_simplified: The reason if the two are the same; else empty.
-    """
-
-    graph: OnnxGraph
-    exported: OnnxGraph
-    why_not_simplified: str
 
 
 def export_graph(
@@ -63,11 +48,11 @@ def trace(target: Target, module: nn.Module, folder: Path, opset: int, times: St
     return exported
 
 
-def simplify(exported: OnnxGraph, folder: Path, times: StageTimes, simplifier: Simplifier) -> Float32Graph:
+def simplify(exported: OnnxGraph, folder: Path, times: StageTimes, simplifier: Simplifier) -> ModelGraph:
     """Simplify the graph; one that cannot be is deployed as it was exported."""
     times.start("simplify", "simplifying the graph")
     graph, why_not = simplifier.simplify(exported, folder / MODEL)
     if why_not:
         exported.path.replace(folder / MODEL)
         graph = exported = replace(exported, path=folder / MODEL)
-    return Float32Graph(graph, exported, why_not)
+    return ModelGraph(graph, exported, why_not)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.bundle import REFERENCE
+from ..core.graph import ModelGraph
 from ..core.precision import FP32, QUANTISED
 from ..core.progress import StageTimes
 from ..export.precision import LowPrecisionGraph
@@ -19,7 +20,6 @@ from ..validate.recorded import from_tensors, to_tensors
 from ..validate.stages.build import BuildStages
 from ..validate.stages.graphs import NoStages, Stages
 from ..validate.verdict import Verdict
-from .float32_graph import Float32Graph
 from .options import Judging
 from .precision import floor_of, floor_of_own
 
@@ -74,7 +74,7 @@ class GraphJudge:
     """
 
     module: nn.Module
-    model: Float32Graph
+    model: ModelGraph
     cases: Sequence[Case]
     seed: int
     folder: Path
@@ -87,7 +87,7 @@ class GraphJudge:
         """Return the verdict on every graph."""
         hidden = Hidden()
         model, graphs = self.model, {name: low.graph for name, low in lowered.items()}
-        self.stages.open(self.module, self.cases, model.graph, model.exported, model.why_not_simplified, graphs)
+        self.stages.open(self.module, self.cases, model, graphs)
         if self.judging.verdict:
             self.builds.open(self.module, {model.graph.precision: model.graph, **graphs})
         references = self._references(hidden, lowered.values())

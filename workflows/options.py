@@ -67,6 +67,11 @@ class Judging:
     def __post_init__(self) -> None:
         require_budget(self.max_error)
 
+    @property
+    def photographs(self) -> Path | None:
+        """The folder of photographs to judge on as well."""
+        return None if self.inputs is None else Path(self.inputs)
+
 
 @dataclass(frozen=True, kw_only=True)
 class PrecisionRequest:

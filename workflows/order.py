@@ -70,11 +70,6 @@ class Order:
         fallbacks = tuple(replace(fallback, preprocessing=how) for fallback in target.fallbacks)
         return replace(target, preprocessing=how, fallbacks=fallbacks)
 
-    @property
-    def photographs(self) -> Path | None:
-        """The folder of photographs to judge on as well."""
-        return None if self.judging.inputs is None else Path(self.judging.inputs)
-
     def options(self, *, is_default_batch: bool) -> list[Any]:
         """Return everything that a bundle depends on beside its target and the files that are read, as plain data."""
         judging = self.judging
@@ -86,4 +81,4 @@ class Order:
     def read(self) -> list[Path | None]:
         """The files and folders whose content a bundle depends on."""
         calibrate = self.precision.calibrate
-        return [self.photographs, None if calibrate is None else Path(calibrate)]
+        return [self.judging.photographs, None if calibrate is None else Path(calibrate)]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ...core.graph import OnnxGraph
+from ...core.graph import ModelGraph, OnnxGraph
 from ...core.precision import FP32, QUANTISED
 from ...engines.isolated import IsolatedRuntime
 from ...engines.tensorrt.flavours import RTX, TENSORRT
@@ -56,13 +56,7 @@ class Stages:
             self._runtimes.popitem()[1].__exit__(None, None, None)
 
     def open(
-        self,
-        module: nn.Module,
-        cases: Sequence[Case],
-        graph: OnnxGraph,
-        exported: OnnxGraph,
-        why_not_simplified: str,
-        lowered: Mapping[str, OnnxGraph],
+        self, module: nn.Module, cases: Sequence[Case], model: ModelGraph, lowered: Mapping[str, OnnxGraph]
     ) -> None:
         """Let the runtimes load.
 
@@ -71,25 +65,23 @@ class Stages:
         Args:
             module: What the graphs were made of.
             cases: The inputs that are judged.
-            graph: The graph to hand over.
-            exported: The graph as PyTorch exported it.
-            why_not_simplified: The reason if both are the same; else "".
+            model: The graph that PyTorch exported, and what it was simplified to.
             lowered: The graphs of the lower precisions.
         """
         if self._judges:  # each process loads one model
             self.__exit__()
-        self._own = graph.precision
+        self._own = model.graph.precision
         self._rename_waiting()
         self._stages = _stages_of(lowered, self._own)
         self._module, self._cases = module, {case.name: case for case in cases}
         written = Stage(WRITTEN, self._own)
-        self._graphs = {stage: lowered.get(stage.precision, graph) for stage in self._stages} | {
-            Stage(EXPORTED, self._own): exported
+        self._graphs = {stage: lowered.get(stage.precision, model.graph) for stage in self._stages} | {
+            Stage(EXPORTED, self._own): model.exported
         }
-        self._why_not_simplified = why_not_simplified
-        judged = [stage for stage in self._stages if not (why_not_simplified and stage == written)]
+        self._why_not_simplified = model.why_not_simplified
+        judged = [stage for stage in self._stages if not (model.why_not_simplified and stage == written)]
         self._runtimes |= {stage: start(stage) for stage in judged if stage not in self._runtimes}
-        if why_not_simplified and (unused := self._runtimes.pop(written, None)):
+        if model.why_not_simplified and (unused := self._runtimes.pop(written, None)):
             unused.__exit__(None, None, None)
         for stage, runtime in self._runtimes.items():
             runtime.open(self._graphs[stage].path)
@@ -175,17 +167,9 @@ class NoStages:
     def __exit__(self, *_: object) -> None:
         return None
 
-    def open(
-        self,
-        module: nn.Module,
-        cases: Sequence[Case],
-        graph: OnnxGraph,
-        exported: OnnxGraph,
-        why_not_simplified: str,
-        lowered: Mapping[str, OnnxGraph],
-    ) -> None:
+    def open(self, _module: nn.Module, _cases: object, model: ModelGraph, lowered: Mapping[str, OnnxGraph]) -> None:
         """Take the stages from the graphs, which nothing runs."""
-        self._stages = _stages_of(lowered, graph.precision)
+        self._stages = _stages_of(lowered, model.graph.precision)
 
     def watch(self, pairs: Iterable[tuple[Case, Reference]]) -> Iterable[tuple[Case, Reference]]:
         """Every pair, not judged."""
