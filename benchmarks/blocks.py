@@ -25,7 +25,7 @@ from blocks_page import BLOCKS, OTHERS, OURS, TUNED, cell_texts, disturbed, page
 from code_hash import code_hash
 from commands import run, run_json
 
-from attn2trt.core.bundle import MODEL
+from attn2trt.core.manifest import MODEL
 from attn2trt.core.traffic import traffic
 from attn2trt.engines.roofline import Limit, Rates
 from attn2trt.engines.timing import machine

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attn2trt.core.bundle import Bundle, sha256
+from attn2trt.core.bundle import Bundle
+from attn2trt.core.file_hashes import sha256
 from attn2trt.engines.tensorrt.build import BuildOptions, Order
 from attn2trt.engines.tensorrt.flavours import TENSORRT
 from attn2trt.engines.tensorrt.isolated import BUILD_SECONDS, build_isolated, described

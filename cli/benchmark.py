@@ -67,7 +67,8 @@ def command(
     """
     check(require)
     file = out_file(out, force=force, example="latency.json")
-    from ..core.bundle import MANIFEST, open_bundle
+    from ..core.bundle import open_bundle
+    from ..core.manifest import MANIFEST
     from ..report.bundle_view import BENCHMARK
     from ..workflows.benchmark import benchmark
     from ..workflows.report import record

@@ -75,7 +75,7 @@ def command(
     if len(targets) == 1:
         return run(targets[0])
     _refuse_options_of_one(targets, {**options, "formats": formats or None})
-    from ..core.bundle import MANIFEST
+    from ..core.manifest import MANIFEST
     from ..engines.timing.machine import physical_cores
     from ..modules.packages import load
     from ..workflows.place import DEFAULT_FOLDER

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..core.bundle import MANIFEST
 from ..core.command_line import quoted
 from ..core.dimension import Dim, names_in, size_of
 from ..core.graph_io import FLOAT32
-from ..core.manifest import REPORT
+from ..core.manifest import MANIFEST, REPORT
 from ..engines.tensorrt.plans import plans_of
 from ..errors import CheckFailed, InputError, MissingRequirement
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from ..errors import CheckFailed, InputError
-from .bundle import Bundle, sha256
+from .bundle import Bundle
 from .destination import BESIDE, check_destination, check_owned
 from .exchange import exchange
+from .file_hashes import sha256
 from .hidden_folder import hidden, left_by_killed
 from .lock import Lock, locked, try_lock
 from .manifest import FORMAT, MANIFEST, manifest_text, read_manifest

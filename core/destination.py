@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from ..errors import InputError
-from .bundle import MANIFEST, open_bundle
+from .bundle import open_bundle
 from .input_path import require_utf8
+from .manifest import MANIFEST
 
 # What commands write into a bundle beside the files of its manifest, by path in the bundle. A killed command leaves
 # folders of scratch, with everything in them, and files that the manifest was not yet to list or no longer lists.

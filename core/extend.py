@@ -16,11 +16,12 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from ..errors import StorageError
-from .bundle import MANIFEST, Bundle, Folder, open_bundle, sha256
+from .bundle import Bundle, Folder, open_bundle
 from .bundle_writer import flush
 from .destination import LEFT, SCRATCH
+from .file_hashes import sha256
 from .lock import is_abandoned, try_lock
-from .manifest import manifest_text
+from .manifest import MANIFEST, manifest_text
 from .manifest_entries import Manifest
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import CheckFailed, InputError, StorageError
-from .bundle import Bundle, open_bundle, sha256
+from .bundle import Bundle, open_bundle
+from .file_hashes import sha256
 
 
 def copy_files(bundle: Bundle, names: Iterable[str], folder: Path) -> Bundle:

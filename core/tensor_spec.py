@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import InputError
 from .dimension import Dim, size_of
@@ -44,6 +45,10 @@ class Axis:
         """The range as --dynamic takes it: min:opt:max, or min:opt:max:multiple."""
         return f"{self.min}:{self.opt}:{self.max}" + (f":{self.multiple}" if self.multiple > 1 else "")
 
+    def to_json(self) -> list[int]:
+        """Return the range as the manifest holds it: [min, opt, max], and the multiple if that is not 1."""
+        return [self.min, self.opt, self.max, *([self.multiple] if self.multiple > 1 else [])]
+
     def __str__(self) -> str:
         return f"{self.min}:{self.opt}:{self.max}" + (f" (multiples of {self.multiple})" if self.multiple > 1 else "")
 
@@ -78,6 +83,19 @@ class TensorSpec:
         if self.dtype in FLOAT_DTYPES:
             return None
         return (0, UINT8_MAX) if self.dtype == "uint8" else (0, 1)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the spec as the manifest holds it."""
+        entry: dict[str, Any] = {"name": self.name, "shape": list(self.shape), "dtype": self.dtype}
+        if self.layout != "nchw":
+            entry["layout"] = self.layout
+        return entry if self.low is None else {**entry, "low": self.low, "high": self.high}
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> TensorSpec:
+        """Return the spec that ``to_json`` wrote."""
+        bounds = entry.get("low"), entry.get("high")
+        return cls(entry["name"], tuple(entry["shape"]), entry["dtype"], *bounds, entry.get("layout", "nchw"))
 
     def resolve(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
         """The shape with every symbolic dimension replaced by its size."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..core.bundle import sha256
+from ..core.file_hashes import sha256
 from ..core.graph import OnnxGraph
 from ..core.input_path import require_readable
 from ..core.tensor_spec import Axis, TensorSpec

@@ -6,7 +6,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.bundle import is_inside, tensors
+from ..core.file_hashes import tensors
+from ..core.manifest import is_inside
 from ..core.nodes import nodes
 from ..errors import InputError, one_line
 

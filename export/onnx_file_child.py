@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.bundle import tensors
 from ..core.channel import claim_stdout, failure, receive, send
+from ..core.file_hashes import tensors
 from ..core.graph import EXTERNAL_DATA_BYTES, WEIGHTS
 from ..core.nodes import nodes, nodes_of
 from ..core.precision import CAST, FP32, INTEGERS, QUANTISED

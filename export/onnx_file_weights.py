@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from ..core.bundle import tensors
+from ..core.file_hashes import tensors
 from ..core.graph import EXTERNAL_DATA_BYTES, WEIGHTS
 from ..errors import InputError
 

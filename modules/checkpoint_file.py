@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core import bundle
+from ..core import file_hashes
 from ..errors import InputError, StorageError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def sha256(path: Path) -> str:
     for part in parts:
         _require_file(part)
     try:
-        return bundle.sha256(*parts)
+        return file_hashes.sha256(*parts)
     except OSError as error:
         raise _unreadable(Path(error.filename or file), error) from error
 

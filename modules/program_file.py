@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.bundle import sha256
+from ..core.file_hashes import sha256
 from ..core.input_path import require_readable
 from ..errors import InputError
 from .building import UserModule, checkpoint_words

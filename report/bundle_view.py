@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
-from ..core.bundle import MODEL, Bundle
+from ..core.bundle import Bundle
 from ..core.command_line import quoted
-from ..core.manifest import REPORT
+from ..core.manifest import MODEL, REPORT
 from ..core.precision import FP32
 from ..core.tensor_spec import optima
 from ..errors import InputError

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from ..core.bundle import Bundle, is_as_listed
+from ..core.bundle import Bundle
 from ..core.computed_in import lowered_nodes
+from ..core.file_hashes import is_as_listed
 from ..core.precision import FP32, PRECISIONS
 from ..engines.tensorrt.layers import MOVES, Layer, read_layers
 from ..engines.tensorrt.plans import Plan, graph_of, layers_name, modules_of, plans_of

@@ -11,8 +11,9 @@ import cost_sample
 import onnx
 from small_graph import healthy
 
-from attn2trt.core.bundle import MODEL, REFERENCE, Bundle
+from attn2trt.core.bundle import Bundle
 from attn2trt.core.bundle_writer import BundleWriter
+from attn2trt.core.manifest import MODEL, REFERENCE
 from attn2trt.engines.timing.latency import Latency
 from attn2trt.validate.comparison import Comparison
 from attn2trt.validate.error_map import ErrorMap

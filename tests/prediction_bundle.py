@@ -11,8 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from safetensors.numpy import save_file
 
-from attn2trt.core.bundle import MODEL, REFERENCE, Bundle
+from attn2trt.core.bundle import Bundle
 from attn2trt.core.bundle_writer import BundleWriter
+from attn2trt.core.manifest import MODEL, REFERENCE
 
 FP16 = "model.fp16.onnx"
 HOW = {"resize": "stretch", "mean": [0.5], "std": [0.5]}

@@ -11,8 +11,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
-from attn2trt.core.bundle import MODEL, REFERENCE, Bundle
+from attn2trt.core.bundle import Bundle
 from attn2trt.core.bundle_writer import BundleWriter
+from attn2trt.core.manifest import MODEL, REFERENCE
 from attn2trt.engines.tensorrt.plans import Plan
 from attn2trt.engines.tensorrt.profiles import Profile
 from attn2trt.validate.cases import Case
@@ -114,7 +115,7 @@ def write(
 
 
 def _of_graph(plan: Mapping[str, Any], folder: Path, lower: Mapping[str, Any]) -> dict[str, Any]:
-    from attn2trt.core.bundle import sha256
+    from attn2trt.core.file_hashes import sha256
 
     file = lower[plan["precision"]]["file"] if plan["precision"] in lower else MODEL
     return {**plan, "graph": plan["graph"] or sha256(folder / file)}
@@ -146,8 +147,8 @@ def add_tuned(bundle: Bundle, made: Mapping[str, Any], *, is_measured: bool = Tr
 
     ``is_measured`` says that the plan is the one that was timed; ``entries`` are further ones of the graph.
     """
-    from attn2trt.core.bundle import sha256
     from attn2trt.core.extend import extend
+    from attn2trt.core.file_hashes import sha256
 
     precision, graph = made["precision"], f"model.{made['precision']}.{made['flavour']}.onnx"
     own = bundle.graphs[precision]

@@ -8,8 +8,9 @@ from typing import Any
 import onnx
 from small_graph import healthy
 
-from attn2trt.core.bundle import MODEL, REFERENCE, Bundle
+from attn2trt.core.bundle import Bundle
 from attn2trt.core.bundle_writer import BundleWriter
+from attn2trt.core.manifest import MODEL, REFERENCE
 
 CONTENT: dict[str, Any] = {
     "target": {"name": "mine"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.bundle import Bundle, spec_to_json
+from ..core.bundle import Bundle
 from ..core.graph import OnnxGraph
 from ..core.progress import StageTimes
 from ..errors import InputError, ModuleRefused, SizesRefused
@@ -48,7 +48,7 @@ class BatchChoice:
     def target_of(self, bundle: Bundle) -> Target:
         """Return the target with the inputs of a bundle that was made of one of those to be tried."""
         targets = (self.target, *self._left)
-        same = (one for one in targets if [spec_to_json(spec) for spec in one.inputs] == bundle.manifest["inputs"])
+        same = (one for one in targets if [spec.to_json() for spec in one.inputs] == bundle.manifest["inputs"])
         return next(same, self.target)
 
     def build(self) -> nn.Module:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.bundle import MODEL, REFERENCE, Bundle, require_unchanged
+from ..core.bundle import Bundle
+from ..core.file_hashes import require_unchanged
+from ..core.manifest import MODEL, REFERENCE
 from ..core.progress import Progress
 from ..core.snapshot import copy_files
 from ..engines.tensorrt.here import why_not_runnable

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.bundle import axis_to_json, spec_to_json
 from ..core.memory import child_bytes, children_take
 from ..core.precision import FP32
 from ..core.progress import Progress, StageTimes
@@ -72,9 +71,9 @@ class CheckedModel:
             "file": self.file.to_json(),
             "passed": self.passed,
             "against": self.against or None,
-            "inputs": [spec_to_json(spec) for spec in self.inputs],
-            "outputs": [spec_to_json(spec) for spec in self.outputs],
-            "axes": {name: axis_to_json(axis) for name, axis in self.axes.items()},
+            "inputs": [spec.to_json() for spec in self.inputs],
+            "outputs": [spec.to_json() for spec in self.outputs],
+            "axes": {name: axis.to_json() for name, axis in self.axes.items()},
             "notes": [*self.notes],
             "verdict": self.verdict.to_json(),
         }

@@ -9,9 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.bundle import REFERENCE, open_bundle, require_unchanged
+from ..core.bundle import open_bundle
+from ..core.file_hashes import require_unchanged
 from ..core.graph_io import FLOAT32
 from ..core.input_path import require_readable
+from ..core.manifest import REFERENCE
 from ..core.memory import child_bytes, children_take
 from ..core.precision import FP16, FP32, PRECISIONS
 from ..core.progress import Progress, StageTimes

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from ..core.bundle import Bundle, Folder, require_unchanged
+from ..core.bundle import Bundle, Folder
 from ..core.extend import changing, first_name
+from ..core.file_hashes import require_unchanged
 from ..core.precision import FP32
 from ..core.progress import Progress, silent
 from ..engines.environment import ask_driver, probe_rtx, probe_tensorrt

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..core.bundle import MODEL, REFERENCE, axis_to_json, spec_to_json
 from ..core.graph import WEIGHTS, ModelGraph, OnnxGraph
+from ..core.manifest import MODEL, REFERENCE
 from ..core.precision import FP32, PRECISIONS
 from ..core.tensor_spec import Axis
 from ..export.deploy_files import SCRIPT, flags_of, trtexec_line
@@ -50,9 +50,9 @@ def graph_entries(target: Described, model: ModelGraph, *, was_interrupted: bool
     """
     graph, why_not = model.graph, model.why_not_simplified
     return {
-        "inputs": [spec_to_json(spec) for spec in target.inputs],
-        "outputs": [spec_to_json(spec) for spec in graph.outputs],
-        "axes": {name: axis_to_json(axis) for name, axis in graph.axes.items()},
+        "inputs": [spec.to_json() for spec in target.inputs],
+        "outputs": [spec.to_json() for spec in graph.outputs],
+        "axes": {name: axis.to_json() for name, axis in graph.axes.items()},
         "narrowed": _narrowed(target, graph),
         "notes": [*target.notes, *graph.notes],
         "simplified": {"done": not why_not, "why_not": why_not, **({"interrupted": True} if was_interrupted else {})},

@@ -9,9 +9,9 @@ from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.bundle import REFERENCE
 from ..core.graph import ModelGraph, OnnxGraph
 from ..core.graph_io import FLOAT32
+from ..core.manifest import REFERENCE
 from ..core.precision import CAST, FP32, PRECISIONS
 from ..core.preprocessing import Preprocessing
 from ..core.progress import StageTimes

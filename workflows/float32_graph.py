@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.bundle import MODEL
 from ..core.graph import DEFAULT_OPSET, ModelGraph, OnnxGraph
+from ..core.manifest import MODEL
 from ..core.progress import Progress, StageTimes
 from ..errors import CheckFailed, ModuleRefused
 from ..export.contract import check_contract

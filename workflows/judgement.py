@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.bundle import REFERENCE
 from ..core.graph import ModelGraph
+from ..core.manifest import REFERENCE
 from ..core.precision import FP32, QUANTISED
 from ..core.progress import StageTimes
 from ..export.precision import LowPrecisionGraph

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from ..core.bundle import Folder, open_bundle, require_unchanged
+from ..core.bundle import Folder, open_bundle
+from ..core.file_hashes import require_unchanged
 from ..core.progress import Progress, silent
 from ..core.steady import steady
 from ..validate.network import along_network

@@ -8,7 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from ..core.bundle import REFERENCE, Bundle, require_unchanged
+from ..core.bundle import Bundle
+from ..core.file_hashes import require_unchanged
+from ..core.manifest import REFERENCE
 from ..core.module_path import is_part, is_part_of_any
 from ..core.part_bytes import GraphBytes
 from ..core.precision import PRECISIONS

@@ -18,7 +18,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ..core.bundle import Bundle, sha256, spec_to_json
+from ..core.bundle import Bundle
+from ..core.file_hashes import sha256
 from ..core.lock import try_lock
 from ..engines.environment import ask_driver
 from ..engines.tensorrt.build import BuildOptions
@@ -89,7 +90,7 @@ class Recipe:
             "targets": self.targets,
             "profiles": [str(profile) for profile in self.profiles],
             "options": asdict(self.options),
-            "inputs": [spec_to_json(spec) for spec in self.bundle.inputs_of(self.precision)],
+            "inputs": [spec.to_json() for spec in self.bundle.inputs_of(self.precision)],
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.bundle import Bundle, Folder, open_bundle, require_unchanged, sha256
+from ..core.bundle import Bundle, Folder, open_bundle
+from ..core.file_hashes import require_unchanged, sha256
 from ..core.new_folder import new_folder, require_free
 from ..core.precision import FP16, FP32, TF32
 from ..core.progress import Progress, silent

@@ -7,8 +7,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.bundle import Bundle, Folder, open_bundle, require_unchanged
+from ..core.bundle import Bundle, Folder, open_bundle
 from ..core.command_line import quoted
+from ..core.file_hashes import require_unchanged
 from ..core.new_folder import new_folder, require_free
 from ..engines.tensorrt.plans import is_of_its_graph, plans_of
 from ..errors import InputError

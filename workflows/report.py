@@ -12,9 +12,10 @@ from typing import Any
 
 import click
 
-from ..core.bundle import Bundle, Folder, open_bundle, require_unchanged
+from ..core.bundle import Bundle, Folder, open_bundle
 from ..core.command_line import CommandLine
 from ..core.extend import changing, extend
+from ..core.file_hashes import require_unchanged
 from ..core.manifest import REFERENCE, REPORT
 from ..errors import Attn2trtError, InputError, MissingRequirement, StorageError
 from ..report.bundle_view import BENCHMARK, COST, PREDICTIONS, VALIDATED

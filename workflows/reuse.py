@@ -9,7 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.bundle import MANIFEST, Bundle, open_bundle, sha256, spec_to_json, verify
+from ..core.bundle import Bundle, open_bundle
+from ..core.file_hashes import sha256, verify
+from ..core.manifest import MANIFEST
 from ..core.tensor_spec import Axis, TensorSpec
 from ..errors import InputError
 from ..modules.target import Target
@@ -54,7 +56,7 @@ def key_of(
     """Return a SHA-256 over what a bundle is ``about``, its inputs and axes, and over what ``bundle_key`` names."""
     parts = {
         **about,
-        "inputs": [spec_to_json(spec) for spec in inputs],
+        "inputs": [spec.to_json() for spec in inputs],
         "axes": {name: str(axis) for name, axis in axes.items()},
         "options": [*options],
         "read": [[sha256(file) for file in files_read(path)] for path in read],

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ..core.bundle import Bundle, Folder, open_bundle, require_unchanged
+from ..core.bundle import Bundle, Folder, open_bundle
+from ..core.file_hashes import require_unchanged
 from ..core.precision import FP32
 from ..core.progress import Progress, silent
 from ..engines.triton.batching import Batching, choose_batching

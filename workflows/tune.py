@@ -12,10 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from ..core.bundle import MODEL, TUNED, Bundle, Folder, require_unchanged
+from ..core.bundle import TUNED, Bundle, Folder
 from ..core.extend import changing, free_name
+from ..core.file_hashes import require_unchanged
 from ..core.graph import OPSETS, OnnxGraph, save
 from ..core.lock import owner
+from ..core.manifest import MODEL
 from ..core.progress import Progress, silent
 from ..core.tensor_spec import optima
 from ..engines.tensorrt.profiles import parse_profiles

@@ -12,8 +12,9 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..core.bundle import Bundle, Folder, open_bundle, require_unchanged, sha256
+from ..core.bundle import Bundle, Folder, open_bundle
 from ..core.extend import changing, free_name
+from ..core.file_hashes import require_unchanged, sha256
 from ..core.precision import FP32
 from ..core.progress import Progress, silent
 from ..core.tensor_spec import Axis, optima

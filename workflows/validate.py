@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from ..core.bundle import Bundle, Folder, open_bundle, require_unchanged
+from ..core.bundle import Bundle, Folder, open_bundle
+from ..core.file_hashes import require_unchanged
 from ..core.progress import Progress, StageTimes, silent
 from ..core.steady import steady
 from ..engines.triton.address import SECONDS, parse_address

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ..core.bundle import REFERENCE, Bundle, Folder, open_bundle, require_unchanged
+from ..core.bundle import Bundle, Folder, open_bundle
+from ..core.file_hashes import require_unchanged
+from ..core.manifest import REFERENCE
 from ..core.precision import FLOAT32, PRECISIONS
 from ..core.preprocessing import Preprocessing
 from ..core.progress import Counted, Progress, silent

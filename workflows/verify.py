@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..core.bundle import Finding, Folder, open_bundle, verify
+from ..core.bundle import Folder, open_bundle
+from ..core.file_hashes import Finding, verify
 from ..core.precision import FP32, PRECISIONS
 from ..core.steady import steady
 from ..engines.isolated import IsolatedRuntime

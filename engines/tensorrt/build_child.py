@@ -7,8 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ...core.bundle import spec_from_json, spec_to_json
-from ...core.tensor_spec import Axis
+from ...core.tensor_spec import Axis, TensorSpec
 from ..child import answer_first
 from .build import BuildOptions, Order, build
 from .profiles import Profile
@@ -25,7 +24,7 @@ def order_to_json(order: Order) -> dict[str, Any]:
     """An order as a message."""
     return {
         **{name: str(getattr(order, name)) for name in PATHS},
-        "inputs": [spec_to_json(spec) for spec in order.inputs],
+        "inputs": [spec.to_json() for spec in order.inputs],
         "profiles": [{name: asdict(axis) for name, axis in profile.axes.items()} for profile in order.profiles],
         "modules": dict(order.modules),
         "options": asdict(order.options),
@@ -45,7 +44,7 @@ def order_from_json(message: Mapping[str, Any]) -> Order:
     options = {**message["options"], "without_tactics": tuple(message["options"]["without_tactics"])}
     return Order(
         **{name: Path(message[name]) for name in PATHS},
-        inputs=tuple(spec_from_json(entry) for entry in message["inputs"]),
+        inputs=tuple(TensorSpec.from_json(entry) for entry in message["inputs"]),
         profiles=tuple(Profile({name: Axis(**axis) for name, axis in entry.items()}) for entry in message["profiles"]),
         modules=message["modules"],
         options=BuildOptions(**options),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...core.bundle import sha256, spec_to_json
+from ...core.file_hashes import sha256
 from ...core.tensor_spec import Axis, TensorSpec
 from ...errors import MissingRequirement
 from ..child import ANSWER_SECONDS
@@ -46,8 +46,8 @@ class ForeignPlan(PlanProcess):
         about: dict[str, Any] = {
             "sha256": self.sha256,
             "flavour": header.flavour.name,
-            "inputs": [spec_to_json(spec) for spec in inputs],
-            "outputs": [spec_to_json(spec) for spec in outputs],
+            "inputs": [spec.to_json() for spec in inputs],
+            "outputs": [spec.to_json() for spec in outputs],
             "plugin": None if plugin is None else plugin.to_json(),
         }
         arguments = str(path.absolute()), json.dumps(about)

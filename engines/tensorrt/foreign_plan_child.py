@@ -7,8 +7,8 @@ import json
 import os
 from pathlib import Path
 
-from ...core.bundle import spec_from_json
 from ...core.channel import failure
+from ...core.tensor_spec import TensorSpec
 from ...errors import CheckFailed
 from ..channel import send
 from ..child import answers, serve
@@ -42,8 +42,8 @@ def open_foreign(plan: Path, about: str) -> TensorRTRuntime:
         raise CheckFailed(f"{plan} changed while the command ran; run it again")
     return TensorRTRuntime(
         content,
-        inputs=[spec_from_json(entry) for entry in described["inputs"]],
-        outputs=[spec_from_json(entry) for entry in described["outputs"]],
+        inputs=[TensorSpec.from_json(entry) for entry in described["inputs"]],
+        outputs=[TensorSpec.from_json(entry) for entry in described["outputs"]],
         profiles=None,
         # a plan that carries a runtime of its own runs it: the user said that they trust the file
         version_compatible=True,

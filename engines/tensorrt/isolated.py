@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...core.bundle import Bundle, spec_to_json
+from ...core.bundle import Bundle
 from ...core.extend import changing, extend
 from ...core.scratch import scratch
 from ...errors import CheckFailed, StorageError
@@ -71,8 +71,8 @@ def described(bundle: Bundle, plan: Plan, *, sha256: str) -> str:
     about = {
         "plan": plan.to_json(),
         "sha256": sha256,
-        "inputs": [spec_to_json(spec) for spec in bundle.inputs_of(plan.precision)],
-        "outputs": [spec_to_json(spec) for spec in bundle.outputs_of(plan.precision)],
+        "inputs": [spec.to_json() for spec in bundle.inputs_of(plan.precision)],
+        "outputs": [spec.to_json() for spec in bundle.outputs_of(plan.precision)],
         "kernel_cache": listed and {"file": str(bundle.path / cache), "sha256": listed["sha256"]},
     }
     return json.dumps(about)

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ...core.bundle import sha256
 from ...core.extend import free_name
+from ...core.file_hashes import sha256
 from ...core.lock import owner
 from ...core.tensor_spec import TensorSpec
 from .build import BuildOptions, Order

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ...core.bundle import Bundle, is_inside
+from ...core.bundle import Bundle
+from ...core.manifest import is_inside
 from ...core.tensor_spec import Axis
 from ...errors import InputError
 from .flavours import FLAVOURS, TENSORRT, Flavour, sm

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...core.bundle import spec_from_json
 from ...core.channel import failure
+from ...core.tensor_spec import TensorSpec
 from ...errors import CheckFailed
 from ..channel import send
 from ..child import answers, serve
@@ -58,8 +58,8 @@ def open_described(plan: Path, about: str, *, graphed: bool = False, profiled: b
         raise CheckFailed(f"{plan} is not the file that the manifest lists; run `attn2trt compile` again")
     return TensorRTRuntime(
         content,
-        inputs=[spec_from_json(entry) for entry in described["inputs"]],
-        outputs=[spec_from_json(entry) for entry in described["outputs"]],
+        inputs=[TensorSpec.from_json(entry) for entry in described["inputs"]],
+        outputs=[TensorSpec.from_json(entry) for entry in described["outputs"]],
         profiles=known.profiles,
         version_compatible=bool(known.flags.get("version_compatible")),
         log=Path(os.devnull),

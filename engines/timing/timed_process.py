@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ...core.bundle import spec_to_json
 from ...core.tensor_spec import TensorSpec
 from ...errors import CheckFailed
 from ..child import ANSWER_SECONDS, Child
@@ -46,7 +45,7 @@ class TimedProcess(Child):
 
     def prepare(self, specs: Sequence[TensorSpec], sizes: Mapping[str, int], *, sets: int) -> None:
         """Make so many sets of inputs; from here on the peak of memory counts."""
-        message = {"do": "prepare", "inputs": [spec_to_json(spec) for spec in specs], "sizes": dict(sizes)}
+        message = {"do": "prepare", "inputs": [spec.to_json() for spec in specs], "sizes": dict(sizes)}
         self.ask("preparing the inputs", {**message, "sets": sets})
 
     def warm_up(self, seconds: float) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ...core.bundle import spec_from_json
 from ...core.channel import failure
+from ...core.tensor_spec import TensorSpec
 from ..channel import send
 from ..child import answer_each, answers
 from ..runtime import Arrays
@@ -63,7 +63,7 @@ class Bench:
         return {}, None
 
     def _prepare(self, message: Mapping[str, Any]) -> None:
-        specs = [spec_from_json(entry) for entry in message["inputs"]]
+        specs = [TensorSpec.from_json(entry) for entry in message["inputs"]]
         self._counts_from_load = start_peak()
         sets = [make_inputs(specs, message["sizes"], seed) for seed in range(message["sets"])]
         self._calls = self._runtime.prepare(sets)

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...core.bundle import Bundle, sha256
+from ...core.bundle import Bundle
 from ...core.bundle_writer import flush
+from ...core.file_hashes import sha256
 from ...errors import CheckFailed, InputError
 from .config import CONFIG, label_file, to_text
 from .source import PROGRAM, Source, hashes

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ...core.bundle import Bundle, tensors
+from ...core.bundle import Bundle
+from ...core.file_hashes import tensors
 from ...core.precision import FP32, PRECISIONS
 from ...errors import InputError
 from ..tensorrt.flavours import TENSORRT, sm

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from waiting import heeds, wait_for
 
-from attn2trt.core.bundle import verify
+from attn2trt.core.file_hashes import verify
 
 pytestmark = pytest.mark.slow
 

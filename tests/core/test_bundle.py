@@ -12,9 +12,10 @@ from manifest_edits import list_as_it_is
 from small_bundle import write
 from small_graph import healthy
 
-from attn2trt.core.bundle import MANIFEST, MODEL, REFERENCE, Bundle, open_bundle, require_unchanged, verify
+from attn2trt.core.bundle import Bundle, open_bundle
 from attn2trt.core.bundle_writer import BundleWriter
-from attn2trt.core.manifest import manifest_text
+from attn2trt.core.file_hashes import require_unchanged, verify
+from attn2trt.core.manifest import MANIFEST, MODEL, REFERENCE, manifest_text
 from attn2trt.errors import CheckFailed, InputError
 
 

@@ -13,9 +13,10 @@ from small_bundle import CONTENT
 from waiting import wait_for
 
 from attn2trt.core import hidden_folder
-from attn2trt.core.bundle import MODEL, REFERENCE, Bundle, open_bundle
+from attn2trt.core.bundle import Bundle, open_bundle
 from attn2trt.core.bundle_writer import BundleWriter, recover
 from attn2trt.core.lock import is_abandoned, locked, try_lock
+from attn2trt.core.manifest import MODEL, REFERENCE
 from attn2trt.errors import StorageError
 
 PRELUDE = f"""
@@ -24,7 +25,9 @@ from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from killing import kill_at_each
 from attn2trt.core import bundle_writer
-from attn2trt.core.bundle import MANIFEST, MODEL, REFERENCE, open_bundle, sha256
+from attn2trt.core.bundle import open_bundle
+from attn2trt.core.file_hashes import sha256
+from attn2trt.core.manifest import MANIFEST, MODEL, REFERENCE
 from attn2trt.core.bundle_writer import BundleWriter, recover
 """
 

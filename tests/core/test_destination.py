@@ -13,9 +13,9 @@ from cli_run import run
 from odd_files import bind_socket, make_device
 from small_bundle import CONTENT, write
 
-from attn2trt.core.bundle import MANIFEST, MODEL, REFERENCE
 from attn2trt.core.bundle_writer import BundleWriter
 from attn2trt.core.destination import check_destination
+from attn2trt.core.manifest import MANIFEST, MODEL, REFERENCE
 from attn2trt.errors import InputError
 
 

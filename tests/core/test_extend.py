@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from small_bundle import write
 
-from attn2trt.core.bundle import MANIFEST, MODEL, TUNED, Bundle, open_bundle, verify
+from attn2trt.core.bundle import TUNED, Bundle, open_bundle
 from attn2trt.core.bundle_writer import BundleWriter
 from attn2trt.core.destination import check_destination
 from attn2trt.core.extend import changing, extend, first_name, free_name
+from attn2trt.core.file_hashes import verify
+from attn2trt.core.manifest import MANIFEST, MODEL
 from attn2trt.errors import StorageError
 
 PLAN = "plans/sm90-trt8.6.0-fp32.plan"
@@ -25,7 +27,8 @@ from types import SimpleNamespace
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from killing import kill_at_each
 from small_bundle import write
-from attn2trt.core.bundle import TUNED, open_bundle, verify
+from attn2trt.core.bundle import TUNED, open_bundle
+from attn2trt.core.file_hashes import verify
 from attn2trt.core.destination import check_destination
 from attn2trt.core.extend import changing
 os.fsync = lambda descriptor: None  # a process that dies loses nothing of what it wrote

@@ -15,9 +15,9 @@ from safetensors.numpy import save_file
 from small_graph import healthy
 
 from attn2trt.cli.summary import bundle_lines
-from attn2trt.core.bundle import MODEL, REFERENCE, open_bundle
+from attn2trt.core.bundle import open_bundle
 from attn2trt.core.bundle_writer import BundleWriter
-from attn2trt.core.manifest import MANIFEST, is_inside, manifest_hash, manifest_text, read_manifest
+from attn2trt.core.manifest import MANIFEST, MODEL, REFERENCE, is_inside, manifest_hash, manifest_text, read_manifest
 from attn2trt.core.manifest_entries import CaseEntry, FileEntry, Manifest, PrecisionEntry, RecordedOutput, TensorEntry
 from attn2trt.engines.tensorrt.plans import plans_of
 from attn2trt.errors import InputError

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from attn2trt.core.bundle import open_bundle, verify
+from attn2trt.core.bundle import open_bundle
 from attn2trt.core.extend import extend
+from attn2trt.core.file_hashes import verify
 from attn2trt.engines.tensorrt.plans import plans_of
 from attn2trt.errors import InputError
 from attn2trt.workflows.validate import validate_bundle

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from small_bundle import CONTENT, write
 
-from attn2trt.core.bundle import MANIFEST, MODEL, REFERENCE, Bundle, open_bundle
+from attn2trt.core.bundle import Bundle, open_bundle
 from attn2trt.core.bundle_writer import BundleWriter
 from attn2trt.core.extend import extend
+from attn2trt.core.manifest import MANIFEST, MODEL, REFERENCE
 from attn2trt.core.steady import TRIES, steady
 from attn2trt.errors import CheckFailed, StorageError
 

@@ -12,8 +12,7 @@ from sized import check_right, exported
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attn2trt.core.bundle import spec_from_json, spec_to_json
-from attn2trt.core.tensor_spec import Axis
+from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.engines.tensorrt.profiles import parse_profiles
 from attn2trt.errors import ModuleRefused
 from attn2trt.export.deploy_files import trtexec_line
@@ -48,7 +47,7 @@ def test_two_levels_of_a_pyramid(tmp_path: Path) -> None:
 
 def test_cases_profiles_and_the_manifest_follow() -> None:
     target = from_module(TwoLevels(), [torch.randn(shape) for shape in SHAPES], dynamic=TIED)
-    assert tuple(spec_from_json(spec_to_json(spec)) for spec in target.inputs) == target.inputs
+    assert tuple(TensorSpec.from_json(spec.to_json()) for spec in target.inputs) == target.inputs
     for case in make_cases(target.inputs, target.axes):
         fine, coarse = (case.feeds[name].shape for name in ("fine", "coarse"))
         assert (fine[2], fine[3]) == (2 * coarse[2], 2 * coarse[3])
@@ -120,7 +119,7 @@ def test_height_and_width_of_channels_last(tmp_path: Path) -> None:
     assert graph.inputs[0].shape == ("batch", "height", "width", 3)
     check_right(target, graph, {"batch": 3, "height": 17, "width": 63})
     spec = target.inputs[0]
-    assert spec_from_json(spec_to_json(spec)) == spec
+    assert TensorSpec.from_json(spec.to_json()) == spec
     normal = make_cases(target.inputs, target.axes)[0].feeds["image"]
     assert normal.shape == (2, 32, 40, 3)
     # offsets of channels, which hide a mixed-up one if they lie on another axis

@@ -15,7 +15,8 @@ import onnx
 import pytest
 import served_bundle
 
-from attn2trt.core.bundle import open_bundle, sha256, verify
+from attn2trt.core.bundle import open_bundle
+from attn2trt.core.file_hashes import sha256, verify
 from attn2trt.core.manifest import manifest_text
 from attn2trt.engines.environment import Driver
 from attn2trt.engines.tensorrt.plans import is_of_its_graph, modules_of

@@ -19,8 +19,9 @@ from gpu import building, exporting, timing, work
 from gpu.rows import read_row, write_row
 from gpu.work import Case
 
-from attn2trt.core.bundle import Bundle, open_bundle, verify
+from attn2trt.core.bundle import Bundle, open_bundle
 from attn2trt.core.extend import changing, extend
+from attn2trt.core.file_hashes import verify
 from attn2trt.engines.tensorrt.build import BuildOptions, Order
 from attn2trt.engines.tensorrt.plans import Plan
 from attn2trt.engines.tensorrt.profiles import parse_profiles

@@ -34,7 +34,8 @@ from gpu.user_commands import Command, commands
 from gpu.user_files import cut, edited, flipped, plan_of
 from gpu.user_row import Machine, run, shown
 
-from attn2trt.core.bundle import open_bundle, verify
+from attn2trt.core.bundle import open_bundle
+from attn2trt.core.file_hashes import verify
 
 COMPARISON = {"case": "traced", "ratio": "0.5", "passed": True, "detail": "fine"}
 WRONG = {**COMPARISON, "passed": False, "detail": "90 times PyTorch's own rounding"}

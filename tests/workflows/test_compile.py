@@ -16,9 +16,10 @@ import pytest
 from cli_run import run
 from deployed_once import EVERY_PRECISION, PLAIN, deployed_once
 
-from attn2trt.core.bundle import Bundle, open_bundle, verify
+from attn2trt.core.bundle import Bundle, open_bundle
 from attn2trt.core.computed_in import lowered_nodes
 from attn2trt.core.extend import extend
+from attn2trt.core.file_hashes import verify
 from attn2trt.engines.environment import Component, Driver
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.engines.tensorrt import here, plan_build

@@ -16,7 +16,7 @@ import served_bundle
 from manifest_edits import edit
 from printed_table import printed
 
-from attn2trt.core.bundle import sha256
+from attn2trt.core.file_hashes import sha256
 from attn2trt.core.tensor_spec import TensorSpec
 from attn2trt.engines.environment import Component, Driver
 from attn2trt.engines.node_times import NodeTimes

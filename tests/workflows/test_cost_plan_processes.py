@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import served_bundle
 
-from attn2trt.core.bundle import sha256
+from attn2trt.core.file_hashes import sha256
 
 from .test_cost_plan import write
 

@@ -24,7 +24,8 @@ from attn2trt import (
     export_bundle,
     validate_bundle,
 )
-from attn2trt.core.bundle import open_bundle, verify
+from attn2trt.core.bundle import open_bundle
+from attn2trt.core.file_hashes import verify
 from attn2trt.core.progress import StageTimes
 from attn2trt.export.onnx_file import OnnxFileReader
 from attn2trt.export.simplify import Simplifier

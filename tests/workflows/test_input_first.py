@@ -11,8 +11,9 @@ import served_bundle
 from cli_run import run
 from foreign_files import plan as plan_bytes
 
-from attn2trt.core.bundle import MODEL, open_bundle
+from attn2trt.core.bundle import open_bundle
 from attn2trt.core.extend import extend
+from attn2trt.core.manifest import MODEL
 from attn2trt.errors import Attn2trtError, CheckFailed, InputError, MissingRequirement
 from attn2trt.report import cost_plot
 from attn2trt.workflows import check_plan, plugin, triton, tune_plans

@@ -11,7 +11,7 @@ import pytest
 import served_bundle
 from pretended_nvcc import CODE, write_headers, write_nvcc
 
-from attn2trt.core.bundle import sha256
+from attn2trt.core.file_hashes import sha256
 from attn2trt.engines.tensorrt.plugin import build
 from attn2trt.engines.tensorrt.plugin.build import NOT_RUN, SOURCES
 from attn2trt.errors import CheckFailed, InputError

@@ -14,10 +14,11 @@ import page_sample
 import pytest
 from small_bundle import write
 
-from attn2trt.core.bundle import open_bundle, verify
+from attn2trt.core.bundle import open_bundle
 from attn2trt.core.command_line import CommandLine
 from attn2trt.core.destination import check_destination
 from attn2trt.core.extend import changing
+from attn2trt.core.file_hashes import verify
 from attn2trt.core.manifest import REPORT
 from attn2trt.errors import CheckFailed, InputError, MissingRequirement, StorageError
 from attn2trt.report import page as paging

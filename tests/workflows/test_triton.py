@@ -11,7 +11,8 @@ import pytest
 import served_bundle
 from served_bundle import plan
 
-from attn2trt.core.bundle import open_bundle, sha256
+from attn2trt.core.bundle import open_bundle
+from attn2trt.core.file_hashes import sha256
 from attn2trt.engines.triton import folder, repository
 from attn2trt.engines.triton.config import Serving
 from attn2trt.errors import CheckFailed, InputError, MissingRequirement

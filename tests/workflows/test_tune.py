@@ -22,7 +22,9 @@ from manifest_edits import edit
 
 import attn2trt
 from attn2trt.core import graph
-from attn2trt.core.bundle import MODEL, TUNED, Bundle, open_bundle, verify
+from attn2trt.core.bundle import TUNED, Bundle, open_bundle
+from attn2trt.core.file_hashes import verify
+from attn2trt.core.manifest import MODEL
 from attn2trt.engines.timing import timed_run
 from attn2trt.engines.timing.method import Method
 from attn2trt.engines.timing.paired import Pair

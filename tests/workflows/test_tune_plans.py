@@ -16,8 +16,9 @@ from cli_run import run as run_command
 from deployed_once import HALF, deployed_once
 from in_this_process import InThisProcess, RuntimeHere
 
-from attn2trt.core.bundle import Bundle, open_bundle, verify
+from attn2trt.core.bundle import Bundle, open_bundle
 from attn2trt.core.extend import changing, extend
+from attn2trt.core.file_hashes import verify
 from attn2trt.core.manifest import manifest_text
 from attn2trt.engines.environment import Component, Driver
 from attn2trt.engines.ort_runtime import CPU

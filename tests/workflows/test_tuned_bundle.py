@@ -16,7 +16,8 @@ from cli_run import run
 from in_this_process import InThisProcess
 
 import attn2trt
-from attn2trt.core.bundle import Bundle, open_bundle, verify
+from attn2trt.core.bundle import Bundle, open_bundle
+from attn2trt.core.file_hashes import verify
 from attn2trt.engines.environment import Driver
 from attn2trt.engines.isolated import IsolatedRuntime
 from attn2trt.engines.ort_runtime import CPU

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...core.bundle import tensors
+from ...core.file_hashes import tensors
 from ..arrays import Array
 
 if TYPE_CHECKING:

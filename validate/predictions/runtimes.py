@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 
-from ...core.bundle import MODEL, Bundle
+from ...core.bundle import Bundle
+from ...core.manifest import MODEL
 from ...engines.environment import ask_driver, try_provider
 from ...engines.tensorrt.here import why_not_runnable
 from ...engines.tensorrt.isolated import IsolatedPlan

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ...core.bundle import Bundle, is_as_listed
+from ...core.bundle import Bundle
 from ...core.computed_in import converting_nodes, lowered_nodes
+from ...core.file_hashes import is_as_listed
 from ...core.precision import PRECISIONS
 from ...engines.tensorrt.layers import achieved, fullest, read_layers
 from ...engines.tensorrt.plans import Plan, graph_of, layers_name, modules_of

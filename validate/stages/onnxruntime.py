@@ -9,7 +9,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...core.bundle import MODEL, Bundle
+from ...core.bundle import Bundle
+from ...core.manifest import MODEL
 from ...core.precision import FP32
 from ...core.tensor_spec import TensorSpec
 from ...engines.environment import ask_driver, try_provider

@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...core.bundle import Bundle, open_bundle, sha256, verify
+from ...core.bundle import Bundle, open_bundle
+from ...core.file_hashes import sha256, verify
 from ...core.lock import Lock, try_lock
 from ...core.manifest import HASH, MANIFEST, manifest_hash, manifest_text
 from ...core.snapshot import copy_files

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ....core.bundle import sha256
+from ....core.file_hashes import sha256
 from ....core.progress import Progress
 from ....errors import CheckFailed, InputError, MissingRequirement
 from ..flavours import sm

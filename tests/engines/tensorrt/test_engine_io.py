@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from attn2trt.core.bundle import spec_to_json
 from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.engines.tensorrt import foreign_plan_child
 from attn2trt.engines.tensorrt.engine_io import engine_profiles, require_io
@@ -84,7 +83,7 @@ def test_the_child_opens_the_bytes_whose_hash_it_was_given(tmp_path: Path, monke
     given: list[tuple[bytes, dict[str, Any]]] = []
     monkeypatch.setattr(foreign_plan_child, "TensorRTRuntime", lambda plan, **how: given.append((plan, how)))
     (tmp_path / "a.plan").write_bytes(b"ftrt")
-    about = {"flavour": "tensorrt", "inputs": [spec_to_json(X)], "outputs": [spec_to_json(Y)]}
+    about = {"flavour": "tensorrt", "inputs": [X.to_json()], "outputs": [Y.to_json()]}
 
     def open_it(content: bytes) -> None:
         digest = hashlib.sha256(content).hexdigest()

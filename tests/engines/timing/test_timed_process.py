@@ -15,7 +15,6 @@ import pytest
 from small_graph import INPUT, healthy
 from torch import nn
 
-from attn2trt.core.bundle import spec_to_json
 from attn2trt.engines.node_times import NodeTimes
 from attn2trt.engines.ort_runtime import CPU
 from attn2trt.engines.runtime import Arrays
@@ -138,7 +137,7 @@ class WithClock:
 
 def test_what_a_device_took_is_reported_call_by_call() -> None:
     bench = Bench(WithClock())
-    bench.answer({"do": "prepare", "inputs": [spec_to_json(INPUT)], "sizes": {"batch": 2, "height": 4}, "sets": 2}, {})
+    bench.answer({"do": "prepare", "inputs": [INPUT.to_json()], "sizes": {"batch": 2, "height": 4}, "sets": 2}, {})
     bench.answer({"do": "warm up", "seconds": 0}, {})
     limits = asdict(Limits(0, 3, 1))
     for hot, last in ((False, 5), (True, 9)):

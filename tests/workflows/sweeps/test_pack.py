@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from attn2trt.core.bundle import verify
+from attn2trt.core.file_hashes import verify
 from attn2trt.errors import StorageError
 from attn2trt.workflows.sweeps.pack import pack, unpack
 

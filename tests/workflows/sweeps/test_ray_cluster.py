@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from attn2trt.core.bundle import verify
+from attn2trt.core.file_hashes import verify
 from attn2trt.core.schedule import Needs
 from attn2trt.errors import MissingRequirement, StorageError
 from attn2trt.workflows.sweep import Progress, sweep
