@@ -14,11 +14,11 @@ from ..errors import CheckFailed, InputError
 from .bundle import Bundle
 from .destination import BESIDE, check_destination, check_owned
 from .exchange import exchange
-from .file_hashes import sha256
+from .file_hashes import file_entry
 from .hidden_folder import hidden, left_by_killed
 from .lock import Lock, locked, try_lock
 from .manifest import FORMAT, MANIFEST, manifest_text, read_manifest
-from .manifest_entries import Manifest
+from .manifest_entries import FileEntry, Manifest
 from .processes import note
 
 log = logging.getLogger(__name__)
@@ -99,13 +99,13 @@ class BundleWriter:
         _remove(old)
         return Bundle(self.destination, written)
 
-    def _entries(self, files: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    def _entries(self, files: Mapping[str, str]) -> dict[str, FileEntry]:
         """Return the manifest's entry of each file, which is on the disk by then."""
         entries = {}
         for name, role in files.items():
             file = self.path / name
             flush(file)
-            entries[name] = {"role": role, "sha256": sha256(file), "bytes": file.stat().st_size}
+            entries[name] = file_entry(file, role)
         return entries
 
     def _put_in_place(self) -> Path:

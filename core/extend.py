@@ -19,7 +19,7 @@ from ..errors import StorageError
 from .bundle import Bundle, Folder, open_bundle
 from .bundle_writer import flush
 from .destination import LEFT, SCRATCH
-from .file_hashes import sha256
+from .file_hashes import file_entry
 from .lock import is_abandoned, try_lock
 from .manifest import MANIFEST, manifest_text
 from .manifest_entries import Manifest
@@ -70,7 +70,7 @@ def extend(
         flush(file)
         flush(file.parent)
         log.info("wrote %s: %s, %s bytes", file, role, f"{file.stat().st_size:,}")
-        listed[name] = {"role": role, "sha256": sha256(file), "bytes": file.stat().st_size}
+        listed[name] = file_entry(file, role)
     manifest = {**bundle.manifest, **entries, "files": listed}
     written = _replace_manifest(bundle, manifest)
     for name in gone:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import CheckFailed
 from .bundle import Bundle, Folder, open_bundle
 from .manifest import HASH, MANIFEST, is_inside, manifest_hash
+from .manifest_entries import FileEntry
 
 if TYPE_CHECKING:
     import onnx
@@ -36,6 +37,11 @@ def sha256(*paths: Path) -> str:
             while block := stream.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def file_entry(file: Path, role: str) -> FileEntry:
+    """Return the manifest's entry of a file; ``role`` says what it is."""
+    return {"role": role, "sha256": sha256(file), "bytes": file.stat().st_size}
 
 
 def verify(path: Folder) -> list[Finding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property, lru_cache, partial
 from importlib.metadata import PackageNotFoundError, version
@@ -14,19 +14,18 @@ from ..core.preprocessing import Preprocessing
 from ..core.tensor_spec import Axis, TensorSpec, optima
 from ..errors import InputError
 from . import building, default_batch
-from .axis_places import IMAGE_AXES
 from .backbones import index as backbones
 from .backbones import timm
-from .block_index import ALL_AXES, BlockInfo, block_info, block_names
+from .block_index import BlockInfo, block_info, block_names
 from .checkpoint import locate, sha256, split
 from .dynamic import Ranges
 from .grammar import Parsed, Part, is_program, parse
 from .libraries import index as libraries
-from .own_module import example_shape
 from .packages import PYTORCH, require
 from .program_file import ProgramModule
-from .shapes import Shape, named, parse_shapes
+from .shapes import Shape, parse_shapes
 from .target import Target
+from .target_shapes import check_axes, shapes_of, single_shape, user_shapes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -117,6 +116,10 @@ class Asked:
         """The file of the checkpoint, fetched if it is on the hub."""
         return None if self.checkpoint is None else locate(self.checkpoint)
 
+    def plans(self, shapes: Sequence[Shape], *, fixed: bool) -> list[default_batch.Planned]:
+        """Return the inputs and axes to try in turn; ``fixed`` if the sizes were given on purpose."""
+        return default_batch.plans(shapes, self.dynamic, fixed=fixed, any_batch=self.any_batch)
+
 
 def _taking(make: Callable[Given, Asked]) -> Callable[[Callable[[Asked], Made]], Callable[Given, Made]]:
     """Have a function take the arguments of ``make`` in place of what ``make`` returns."""
@@ -186,20 +189,20 @@ def _target(found: Plan, spec: str, weights: str, digest: str) -> Target:
 def _user_plan(asked: Asked) -> Plan:
     _check_user_target(asked.parsed, asked.spec, asked.pretrained)
     own = _own(asked.parsed.base, asked.seed, asked.path, trust=asked.trust)
-    planned = default_batch.plans(_user_shapes(own, asked.given), asked.dynamic, fixed=True, any_batch=asked.any_batch)
-    return _first(Plan(asked.parsed, own, inputs, axes, {"source": own.name}) for inputs, axes in planned)
+    planned = asked.plans(user_shapes(own, asked.given), fixed=True)
+    return _plans(asked, own, planned, {"source": own.name})
 
 
 def _block_plan(asked: Asked) -> Plan:
     info = block_info(asked.parsed.base.name)
     _check_block_target(asked.parsed, asked.pretrained)
-    shape = _single(asked.given, "x", default_sizes(info), asked.spec)
+    shape = single_shape(asked.given, "x", default_sizes(info), asked.spec)
     options = info.parse_options(asked.parsed.base.options)
-    planned = default_batch.plans([shape], asked.dynamic, fixed=bool(asked.given), any_batch=asked.any_batch)
-    _check_axes([info], planned[0][0][0], asked.spec)
+    planned = asked.plans([shape], fixed=bool(asked.given))
+    check_axes([info], planned[0][0][0], asked.spec)
     alone = building.BlockAlone(info, shape.sizes[1], options, seed=asked.seed, checkpoint=asked.path)
     facts = {"output_names": ("output",), "paper": info.paper, "source": "attn2trt"}
-    return _first(Plan(asked.parsed, alone, inputs, axes, facts) for inputs, axes in planned)
+    return _plans(asked, alone, planned, facts)
 
 
 def _backbone_plan(asked: Asked) -> Plan:
@@ -207,26 +210,25 @@ def _backbone_plan(asked: Asked) -> Plan:
     arguments = _arguments(parsed.base)
     backbone = backbones.find(parsed.base.name, arguments)
     infos = _check_inserted(parsed.insertions)
-    shape = _single(asked.given, "image", (2, *backbone.size), asked.spec)
+    shape = single_shape(asked.given, "image", (2, *backbone.size), asked.spec)
     if shape.sizes[1] != backbone.size[0]:
         raise InputError(
             f"received a shape of {shape.sizes[1]} channels for {backbone.name}; "
             f"expected {backbone.size[0]}; correct --shape"
         )
-    planned = default_batch.plans([shape], asked.dynamic, fixed=bool(asked.given), any_batch=asked.any_batch)
-    _check_axes(infos, planned[0][0][0], asked.spec)
+    planned = asked.plans([shape], fixed=bool(asked.given))
+    check_axes(infos, planned[0][0][0], asked.spec)
     indices = _features(parsed.base, arguments)
     weights: dict[str, Any] = {"seed": asked.seed, "pretrained": asked.pretrained, "checkpoint": asked.path}
     whole = building.BackboneWithBlocks(backbone, parsed.insertions, features=indices, **weights)
-    papers = [backbone.paper, *(info.paper for info in infos)]
     facts = {
         "output_names": _output_names(indices, arguments),
-        "paper": " ".join(dict.fromkeys(filter(None, papers))),
+        "paper": _papers(backbone.paper, infos),
         "source": backbone.source,
         "preprocessing": _of_size(backbone.preprocessing, *planned[0]),
         "advice_on_sizes": partial(timm.advice_on_any_size, backbone),
     }
-    return _first(Plan(parsed, whole, inputs, axes, facts) for inputs, axes in planned)
+    return _plans(asked, whole, planned, facts)
 
 
 def _library_plan(asked: Asked) -> Plan:
@@ -235,21 +237,20 @@ def _library_plan(asked: Asked) -> Plan:
     base, insertions = asked.parsed.base, asked.parsed.insertions
     infos = _check_inserted(insertions)
     model = libraries.find(base.name, base.options, pretrained=asked.pretrained, trust=asked.trust)
-    shapes = _shapes(asked.given, {name: (2, *sizes) for name, sizes in model.inputs.items()}, asked.spec)
-    planned = default_batch.plans(shapes, asked.dynamic, fixed=bool(asked.given), any_batch=asked.any_batch)
+    shapes = shapes_of(asked.given, {name: (2, *sizes) for name, sizes in model.inputs.items()}, asked.spec)
+    planned = asked.plans(shapes, fixed=bool(asked.given))
     for image in planned[0][0]:
-        _check_axes(infos, image, asked.spec)
+        check_axes(infos, image, asked.spec)
     from .libraries.recipe import LibraryModule
 
     whole = LibraryModule(base.name, model, insertions, seed=asked.seed, checkpoint=asked.path)
-    papers = [model.paper, *(info.paper for info in infos)]
     facts = {
-        "paper": " ".join(dict.fromkeys(filter(None, papers))),
+        "paper": _papers(model.paper, infos),
         "source": model.source,
         "preprocessing": _of_size(model.preprocessing, *planned[0]),
         "advice_on_sizes": lambda: f"give it the option {model.any_size}, or " if model.any_size else "",
     }
-    return _first(Plan(asked.parsed, whole, inputs, axes, facts) for inputs, axes in planned)
+    return _plans(asked, whole, planned, facts)
 
 
 def _of_size(
@@ -259,8 +260,16 @@ def _of_size(
     return preprocessing and replace(preprocessing, size=inputs[0].resolve(optima(axes))[1:])
 
 
-def _first(plans: Iterator[Plan]) -> Plan:
-    first, *others = plans
+def _papers(own: str, infos: Sequence[BlockInfo]) -> str:
+    """Return the papers of a backbone and its blocks, each once."""
+    return " ".join(dict.fromkeys(filter(None, [own, *(info.paper for info in infos)])))
+
+
+def _plans(
+    asked: Asked, recipe: building.Recipe, planned: Sequence[default_batch.Planned], facts: Mapping[str, Any]
+) -> Plan:
+    """Return the plan at the inputs and axes that come first, with those of the others to fall back on."""
+    first, *others = (Plan(asked.parsed, recipe, inputs, axes, facts) for inputs, axes in planned)
     return replace(first, fallbacks=tuple(others))
 
 
@@ -268,19 +277,6 @@ def _own(base: Part, seed: int, checkpoint: Path | None, *, trust: bool) -> buil
     if is_program(base.name):
         return ProgramModule(base.name, seed=seed, checkpoint=checkpoint, trust=trust)
     return building.UserModule(base.name, seed=seed, checkpoint=checkpoint)
-
-
-def _user_shapes(recipe: building.UserModule, given: Sequence[Shape]) -> list[Shape]:
-    forward, example = recipe.inputs()
-    names = forward.positional(len(example))
-    given = given or [example_shape(name, value) for name, value in zip(names, example, strict=True)]
-    if not given:
-        first = forward.positional(1)[0]
-        raise InputError(
-            f"received {recipe.name} without a shape; expected one for each input of forward"
-            f"({', '.join(forward.names)}); add --shape {first}=2x3x224x224"
-        )
-    return forward.named(given)
 
 
 def _check_user_target(parsed: Parsed, spec: str, pretrained: bool) -> None:
@@ -343,57 +339,6 @@ def _features(base: Part, arguments: Mapping[str, Any]) -> tuple[int, ...] | Non
     from .features import parse_indices
 
     return parse_indices(base.name, base.options, arguments)
-
-
-def _check_axes(infos: Sequence[BlockInfo], image: TensorSpec, spec: str) -> None:
-    is_image = len(image.shape) == 4
-    names = IMAGE_AXES["nchw"] if is_image else {0: "batch"}
-    for place, dim in enumerate(image.shape):
-        axis = names.get(place)
-        if isinstance(dim, str) and axis is None and is_image:
-            raise InputError(
-                f"received dynamic {dim} for {spec}; expected {' or '.join(ALL_AXES)}, since its weights fix the "
-                f"channels; leave {dim} out of --dynamic"
-            )
-        for info in infos:
-            if isinstance(dim, str) and axis not in info.axes:
-                raise InputError(
-                    f"received dynamic {dim} for {info.name}; expected {' or '.join(info.axes)} alone, since its "
-                    f"weights belong to one image size; leave {dim} out of --dynamic"
-                )
-
-
-def _single(given: Sequence[Shape], name: str, default: tuple[int, ...], spec: str) -> Shape:
-    return _shapes(given, {name: default}, spec)[0]
-
-
-def _shapes(given: Sequence[Shape], defaults: Mapping[str, tuple[int, ...]], spec: str) -> list[Shape]:
-    """Return a shape for each input, by its name: a single one without a name is that of all that are alike."""
-    names = list(defaults)
-    if len(given) == 1 and not given[0].name and len({*defaults.values()}) == 1:
-        given = [replace(given[0], name=name) for name in names]
-    found = named(given, names) if given else [Shape(name, sizes) for name, sizes in defaults.items()]
-    if lacking := names[len(found) :]:
-        example = "x".join(map(str, defaults[lacking[0]]))
-        raise InputError(
-            f"received no shape for {lacking[0]} of {spec}; expected one for each of {', '.join(names)}; add --shape "
-            f"{lacking[0]}={example}"
-        )
-    return [_of_kind(shape, defaults[shape.name], spec) for shape in found]
-
-
-def _of_kind(shape: Shape, default: tuple[int, ...], spec: str) -> Shape:
-    """Return the shape of an image, or of whatever ``default`` is one of; InputError for another kind."""
-    is_image = len(default) == 4
-    if len(shape.sizes) != len(default) or shape.dtype != "float32":
-        expected = "four sizes of float32, (n, c, h, w)" if is_image else f"{len(default)} sizes of float32"
-        raise InputError(
-            f"received shape {'x'.join(map(str, shape.sizes))}:{shape.dtype} for {spec}; expected {expected}; write it "
-            f"as {'x'.join(map(str, default))}"
-        )
-    if shape.layout == "nhwc":
-        raise InputError(f"received the layout nhwc for {spec}; expected (n, c, h, w), as it is built; leave it out")
-    return replace(shape, layout="nchw") if is_image else shape
 
 
 @lru_cache(maxsize=1)

@@ -43,12 +43,14 @@ WHOLE = "tuned"
 class Graphs(Protocol):
     """The graphs that compute the same."""
 
+    @property
     def choices(self) -> Sequence[Choice]:
-        """Return every choice that applies, the most promising first."""
+        """Every choice that applies, the most promising first."""
         ...
 
+    @property
     def pairs(self) -> Sequence[Candidate]:
-        """Return the pairs of choices of two kinds that may do together what neither does alone.
+        """The pairs of choices of two kinds that may do together what neither does alone.
 
         One of a pair may be none of the choices: it applies only beside the other.
         """
@@ -149,7 +151,7 @@ class PlanSearch:
     def build_singles(self) -> None:
         """Build the plan of the graph as it is, then one for every choice, beside each other."""
         self.build_plain()
-        choices = self._graphs.choices()
+        choices = self._graphs.choices
         most = len(choices) if self._most is None else self._most
         self.not_tried |= {named(choice): f"only {most} choices were to be tried" for choice in choices[most:]}
         self._progress(f"building {len(choices[:most])} candidates")
@@ -191,9 +193,9 @@ class PlanSearch:
 
     def _beside(self, best: Candidate) -> list[Candidate]:
         """Return what is to be tried beside the best; nothing if enough was tried."""
-        timed, known = self._timed(), {*self._graphs.choices()}
+        timed, known = self._timed(), {*self._graphs.choices}
         # a choice that applies alone, but has no time, was refused or left out
-        pairs = [pair for pair in self._graphs.pairs() if all(one in timed or one not in known for one in pair)]
+        pairs = [pair for pair in self._graphs.pairs if all(one in timed or one not in known for one in pair)]
         several = sum(len(one) > 1 for one in self.plans)
         return beside(best, timed, pairs, self._is_tried)[: max(0, MOST - several)]
 

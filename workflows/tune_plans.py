@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ..core.bundle import Bundle, Folder, open_bundle
 from ..core.extend import changing, free_name
-from ..core.file_hashes import require_unchanged, sha256
+from ..core.file_hashes import require_unchanged
 from ..core.precision import FP32
 from ..core.progress import Progress, silent
 from ..core.tensor_spec import Axis, optima
@@ -22,23 +21,18 @@ from ..engines.environment import NO_DEVICE, ask_driver
 from ..engines.tensorrt.build import BuildOptions
 from ..engines.tensorrt.flavours import FLAVOURS, TENSORRT, Flavour
 from ..engines.tensorrt.here import probe_flavour, why_no_flavour
-from ..engines.tensorrt.plans import FOLDER, Plan, kernels_name, layers_name, tuned_name
+from ..engines.tensorrt.plans import FOLDER, tuned_name
 from ..engines.tensorrt.profiles import Profile, is_held, parse_profiles
 from ..engines.timing.method import Method
-from ..engines.timing.trials import PlanTuning
-from ..errors import CheckFailed, InputError, MissingRequirement
+from ..errors import InputError, MissingRequirement
 from ..validate.missing_cases import require_cases
 from ..validate.recorded import recorded_cases
-from ..validate.stages.onnxruntime import judge_graph_for_plan
-from ..validate.stages.stage import TUNED_GRAPH, Stage, plan_stage
-from ..validate.stages.tensorrt import judge_plans
-from ..validate.verdict import PASSES, StageResult, Verdict
 from .compile import known_cache, require_graph, require_readable
-from .plan_cache import BuiltPlan, PlanCache, Recipe, default_folder
+from .plan_cache import PlanCache, Recipe, default_folder
 from .plan_combinations import Candidate, Choice
 from .plan_search import PlanSearch
-from .report import extend_and_report
 from .tune import TunedBundle
+from .tuned_plan import keep_plan
 
 if TYPE_CHECKING:
     from ..validate.cases import Case
@@ -90,24 +84,18 @@ class BundleGraphs:
         self._bundle, self._precision = bundle, precision
 
     @cached_property
-    def _choices(self) -> Sequence[Choice]:
+    def choices(self) -> Sequence[Choice]:
+        """Every choice that applies, the most promising first."""
         from ..export.candidates import choices
 
         return choices(self._bundle, self._precision)
 
     @cached_property
-    def _pairs(self) -> Sequence[Candidate]:
+    def pairs(self) -> Sequence[Candidate]:
+        """The pairs of choices that may do together what neither does alone."""
         from ..export.candidate_pairs import pairs
 
         return pairs(self._bundle, self._precision)
-
-    def choices(self) -> Sequence[Choice]:
-        """Return every choice that applies, the most promising first."""
-        return self._choices
-
-    def pairs(self) -> Sequence[Candidate]:
-        """Return the pairs of choices that may do together what neither does alone."""
-        return self._pairs
 
     def write(self, chosen: Sequence[Any], path: Path) -> Mapping[str, str]:
         """Write the graph with these choices, without any the bundle's own; return the module of each node.
@@ -262,145 +250,10 @@ def _tuned(bundle: Bundle, asked: TuneRequest, flavour: Flavour, method: Method,
             jobs=jobs,
         )
         best, tuning = search.search()
-        found = TunedBundle(bundle, tuning, None) if best is None else _kept(bundle, best, tuning, progress)
+        found = TunedBundle(bundle, tuning, None) if best is None else keep_plan(bundle, best, tuning, progress)
         if asked.cache is None:
             cache.remove()
         return found
-
-
-def _kept(bundle: Bundle, best: BuiltPlan, tuning: PlanTuning, progress: Progress) -> TunedBundle:
-    """Judge the graph and its plan, and put both into the bundle. Raises CheckFailed if they fail."""
-    progress("judging the tuned graph and its plan on the recorded cases")
-    files, plan = _files_in(bundle, best)
-    with _gone_unless_listed(bundle.path, files):
-        return _judged_and_added(bundle, best, files, plan, tuning, progress)
-
-
-@contextlib.contextmanager
-def _gone_unless_listed(folder: Path, names: Iterable[str]) -> Iterator[None]:
-    """Remove files that the manifest does not list if what happens inside fails or is interrupted."""
-    try:
-        yield
-    except BaseException:
-        listed = open_bundle(folder).manifest["files"]
-        for name in names:
-            if name not in listed:
-                (folder / name).unlink(missing_ok=True)
-        raise
-
-
-def _judged_and_added(
-    bundle: Bundle,
-    best: BuiltPlan,
-    files: Mapping[str, _Copied],
-    plan: Plan,
-    tuning: PlanTuning,
-    progress: Progress,
-) -> TunedBundle:
-    """Copy the files into the bundle, judge them, and list them."""
-    _copy(bundle, best, files, plan)
-    listed = {name: {"role": one.role, **_facts(bundle.path / name)} for name, one in files.items()}
-    (graph,) = (name for name in files if name.endswith(".onnx"))
-    entry = {
-        "flavour": plan.flavour,
-        "precision": plan.precision,
-        "file": graph,
-        "graph": str(bundle.manifest["files"][bundle.graphs[plan.precision]]["sha256"]),
-        "plan": best.sha256,
-        "modules": dict(best.graph.modules),
-    }
-    held = bundle.with_entries(
-        {"files": {**bundle.manifest["files"], **listed}, "plans": [plan.to_json()], "tuned_graphs": [entry]}
-    )
-    verdict = Verdict(tuple(judged_plan(held, plan)), source=Verdict.from_json(bundle.manifest["verdict"]).source)
-    _require_passed(verdict, plan)
-    entry |= {**tuning.to_json(), "verdict": verdict.to_json()}
-    roles = {name: one.role for name, one in files.items()}
-    return TunedBundle(_added(bundle, roles, plan, entry, progress), tuning, verdict)
-
-
-def _require_passed(verdict: Verdict, plan: Plan) -> None:
-    """Raise CheckFailed for a stage that failed, and if the outputs of the plan were not compared."""
-    if verdict.first_failure is not None:
-        raise CheckFailed(f"the tuned plan failed its verdict and was not kept: {verdict.first_failure.why}")
-    wanted = plan_stage(plan.flavour, plan.precision, tuned=True)
-    found = next((one for one in verdict.stages if one.stage == wanted), None)
-    if found is None or found.status not in PASSES:
-        why = "no stage ran it" if found is None else found.why
-        raise CheckFailed(f"the tuned plan was not judged and was not kept: {why}; tune again")
-
-
-def judged_plan(held: Bundle, plan: Plan) -> Iterator[StageResult]:
-    """Judge the tuned graph in ONNX Runtime, and the plan: its outputs, the rows of a batch and its layers."""
-
-    pairs = partial(recorded_cases, held)
-
-    entry = held.tuned_graph(plan.flavour, plan.precision)
-    assert entry is not None
-    stage = Stage(TUNED_GRAPH[plan.flavour], plan.precision)
-    yield from judge_graph_for_plan(held, held.path / entry["file"], stage, pairs)
-    runtime = plan_stage(plan.flavour, plan.precision, tuned=True).runtime
-    yield from (one for one in judge_plans(held, pairs) if one.stage.runtime == runtime)
-
-
-class _Copied(NamedTuple):
-    """A file of the plan's folder in the cache, and what it is in the bundle."""
-
-    source: str
-    role: str
-
-
-def _files_in(bundle: Bundle, best: BuiltPlan) -> tuple[dict[str, _Copied], Plan]:
-    """Return the plan's files and its graph's by free names in the bundle, and the plan there."""
-    taken = bundle.manifest["files"]
-    plan_file = free_name(best.plan.file, taken)
-    names = {
-        best.plan.file: plan_file,
-        layers_name(best.plan.file): layers_name(plan_file),
-        best.graph.name: free_name(best.graph.name, taken),
-    }
-    title = best.plan.product.title
-    roles = {**best.files, best.graph.name: f"graph, {best.plan.precision}, rewritten for {title}"}
-    data = f"{best.graph.name}.data"
-    if (best.graph.folder / data).exists():
-        roles[data] = "weights of the graph"
-    files = {
-        names.get(file) or free_name(file, taken): _Copied(file, role.replace(best.plan.file, plan_file))
-        for file, role in roles.items()
-    }
-    return files, Plan.from_json({**best.plan.to_json(), "file": plan_file})
-
-
-def _copy(bundle: Bundle, best: BuiltPlan, files: Mapping[str, _Copied], plan: Plan) -> None:
-    """Copy the files into the bundle. Raises CheckFailed if the plan or its graph is not the one that was timed."""
-    (bundle.path / plan.file).parent.mkdir(exist_ok=True)
-    for name, one in files.items():
-        shutil.copyfile(best.graph.folder / one.source, bundle.path / name)
-    (graph,) = (name for name in files if name.endswith(".onnx"))
-    if sha256(bundle.path / plan.file) != best.sha256 or sha256(bundle.path / graph) != plan.graph:
-        raise CheckFailed(f"{best.path} is not the plan that was timed; tune again")
-
-
-def _facts(file: Path) -> dict[str, Any]:
-    return {"sha256": sha256(file), "bytes": file.stat().st_size}
-
-
-def _added(
-    bundle: Bundle, files: Mapping[str, str], plan: Plan, entry: Mapping[str, Any], progress: Progress
-) -> Bundle:
-    """Return the bundle with the graph and its plan, in place of earlier ones for this TensorRT and precision."""
-    key = (plan.flavour, plan.precision)
-    earlier = [one for one in bundle.tuned_graphs if (one["flavour"], one["precision"]) == key]
-    others = [one for one in bundle.tuned_graphs if one not in earlier]
-    plans, gone = [], [one["file"] for one in earlier]
-    for one in map(Plan.from_json, bundle.manifest.get("plans", ())):
-        if one.tuned and (one.flavour, one.precision) == key:
-            gone += [one.file, layers_name(one.file), kernels_name(one.file)]
-        else:
-            plans.append(one.to_json())
-    without = [name for name in gone if name in bundle.manifest["files"]]
-    entries = {"tuned_graphs": [*others, entry], "plans": [*plans, plan.to_json()]}
-    return extend_and_report(bundle, files, entries, note=progress, without=without)
 
 
 def _copy_graph(graph: Path, path: Path) -> None:

@@ -116,9 +116,9 @@ class Search:
     def _choices(self, entries: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], Choice]:
         """Return the choices of a graph by kind and name; those that pairs alone have only if the entries have some."""
         wanted = {(kind, name) for entry in entries for kind, name in entry["choices"]}
-        found = {_key(one): one for one in (self._graphs.choices() if wanted else ())}
+        found = {_key(one): one for one in (self._graphs.choices if wanted else ())}
         if wanted - found.keys():
-            found = {_key(one): one for pair in self._graphs.pairs() for one in pair} | found
+            found = {_key(one): one for pair in self._graphs.pairs for one in pair} | found
         return found
 
     def found(self) -> dict[str, Any]:

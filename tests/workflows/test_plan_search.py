@@ -68,9 +68,11 @@ class World:
         self.out_of_time_after = 10_000
 
     # the graphs
+    @property
     def choices(self) -> Sequence[Choice]:
         return self.all
 
+    @property
     def pairs(self) -> Sequence[Candidate]:
         return self.pairs_of_it
 

@@ -33,7 +33,7 @@ from attn2trt.errors import CheckFailed, InputError, Interrupted, MissingRequire
 from attn2trt.report.tuned_section import tuned_rows
 from attn2trt.validate.stages import tensorrt as plan_stages
 from attn2trt.workflows import compile as compiling
-from attn2trt.workflows import plan_cache, plan_search, tune_plans
+from attn2trt.workflows import plan_cache, plan_search, tune_plans, tuned_plan
 from attn2trt.workflows.comparison import AS_IT_IS
 from attn2trt.workflows.plan_search import WHOLE
 from attn2trt.workflows.tune_plans import TuneRequest
@@ -157,9 +157,11 @@ class ChosenGraphs(tune_plans.BundleGraphs):
 
     world: World
 
+    @property
     def choices(self) -> Sequence[Any]:
         return self.world.choices
 
+    @property
     def pairs(self) -> Sequence[Any]:
         return self.world.pairs
 
@@ -500,7 +502,7 @@ def unlisted(bundle: Path) -> list[str]:
 def test_what_ends_it_while_the_result_is_judged_leaves_the_bundle_as_it_was(
     bundle: Path, world: World, monkeypatch: pytest.MonkeyPatch, stops: type[BaseException], at: str
 ) -> None:
-    real, before = getattr(tune_plans, at), [*files(bundle)]
+    real, before = getattr(tuned_plan, at), [*files(bundle)]
 
     def ends(*given: Any) -> Any:
         if at == "_copy":
@@ -508,7 +510,7 @@ def test_what_ends_it_while_the_result_is_judged_leaves_the_bundle_as_it_was(
         raise stops("now")
 
     world.choices, world.ms = [A], FASTER
-    monkeypatch.setattr(tune_plans, at, ends)
+    monkeypatch.setattr(tuned_plan, at, ends)
     with pytest.raises(stops):
         tune(bundle)
     assert before == [*files(bundle)]

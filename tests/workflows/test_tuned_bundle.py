@@ -40,9 +40,11 @@ CHOICES = 2
 class FewGraphs(tune_plans.BundleGraphs):
     """The first of the real candidates alone."""
 
+    @property
     def choices(self) -> Sequence[Any]:
-        return super().choices()[:CHOICES]
+        return super().choices[:CHOICES]
 
+    @property
     def pairs(self) -> Sequence[Any]:
         return ()
 
