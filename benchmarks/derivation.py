@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import platform
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
@@ -37,6 +38,8 @@ def rows_of(
 ) -> dict[str, list[Row]]:
     """``measured(name, seed, *more)`` for every seed of the targets' weights, each printed by ``line`` at once."""
     names = options.targets or list(targets)
+    if unknown := [name for name in names if name not in targets]:
+        sys.exit(f"received {unknown[0]}; expected some of {', '.join(targets)}; correct the name")
     work = [(name, seed) for name in names for seed in range(targets[name][2])]
     rows: dict[str, list[Row]] = {name: [] for name in names}
     with ProcessPoolExecutor(options.jobs) as pool:

@@ -21,7 +21,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,19 +34,18 @@ from int8_page import write
 from onnx import numpy_helper
 
 from attn2trt.core.graph import OnnxGraph
-from attn2trt.core.precision import LOWER, QUANTISED
-from attn2trt.engines.calibration import METHODS, MINMAX, find_ranges
+from attn2trt.core.precision import FP32, INTEGERS, LOWER, QUANTISED
+from attn2trt.engines.calibration import METHODS, MINMAX
 from attn2trt.engines.float32_kernels import float32_kernels
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.errors import CheckFailed
 from attn2trt.export.passes.quantize_policy import plan_quantized
-from attn2trt.export.placed import PlacedGraph, place
+from attn2trt.export.placed import PlacedGraph
 from attn2trt.export.placed_check import check_placed
 from attn2trt.export.precision import float32_source
-from attn2trt.export.quantized import QuantizedGraph, quantize
+from attn2trt.export.quantized import QuantizedGraph
 from attn2trt.export.quantized_check import check_quantized
 from attn2trt.modules.catalog import resolve
-from attn2trt.validate.calibration_inputs import calibration_inputs
 from attn2trt.validate.cases import Case, make_cases
 from attn2trt.validate.metrics import Reference
 from attn2trt.validate.reference import references
@@ -56,7 +54,8 @@ from attn2trt.validate.stages.ort_process import is_optimised
 from attn2trt.validate.stages.stage import WRITTEN, Stage, lower_stages
 from attn2trt.validate.verdict import StageResult
 from attn2trt.workflows import float32_graph
-from attn2trt.workflows.precision import floor_of
+from attn2trt.workflows.options import PrecisionRequest
+from attn2trt.workflows.precision import PrecisionWriter, floor_of
 
 # the exponents of fp8 hold outliers, and its ranges are the largest magnitudes
 HOW = {"int8": METHODS, "int8-fp16": (MINMAX,), "fp8": (MINMAX,)}
@@ -102,15 +101,15 @@ def measured(name: str, seed: int, precision: str) -> dict[str, Any]:
         photographs(images)
         graph = float32_graph.export_graph(target, module, folder)
         outputs = [spec.name for spec in graph.outputs]
-        parameters = {parameter: value.detach().numpy() for parameter, value in module.named_parameters()}
         sets = [
             make_cases(target.inputs, target.axes, seed=case_seed, images=images, preprocessing=target.preprocessing)
             for case_seed in range(case_seeds)
         ]
-        inputs = calibration_inputs(None, target, sets[0], seed=seed)
         for method in HOW[precision]:
-            ranges = partial(find_ranges, graph.path, inputs=inputs.make, method=method)
-            low = quantised(graph, ranges, folder, precision, method, parameters)
+            how = {"calibration": method} if precision in INTEGERS else {}
+            request = PrecisionRequest(precisions=[FP32, precision], **how)
+            writer = PrecisionWriter(request, graph, target, sets[0], folder, module, seed, lambda *_: None)
+            low = writer.write(precision)
             floors = [floor_of(low)]
             judged = [list(zip(cases, references(module, cases, outputs, lower=floors), strict=True)) for cases in sets]
             stages = [stage for pairs in judged for stage in healthy(low, pairs)]
@@ -125,16 +124,6 @@ def measured(name: str, seed: int, precision: str) -> dict[str, Any]:
             if method == MINMAX:
                 row["mutants"] = list(mutants(low, graph, judged[0]))
     return {**row, "seconds": round(time.perf_counter() - since)}
-
-
-def quantised(
-    graph: OnnxGraph, ranges: Any, folder: Path, precision: str, method: str, parameters: dict[str, Any]
-) -> QuantizedGraph:
-    """Write the graph of a precision, with the ranges of a method."""
-    form = QUANTISED[precision]
-    if form.is_placed:
-        return place(graph, ranges, folder, calibration=method, form=form)
-    return quantize(graph, ranges, folder, parameters=parameters, calibration=method, form=form)
 
 
 def products_of(graph: OnnxGraph) -> int:

@@ -1,7 +1,7 @@
 """Measure how much variation a channel of a healthy graph loses: from this the limits of every precision are set.
 
     python benchmarks/derive_share_limits.py              all targets; writes results/share_limits.json
-    python benchmarks/derive_share_limits.py se cbam      these alone, nothing written
+    python benchmarks/derive_share_limits.py gam cbam     these alone, nothing written
     python benchmarks/derive_share_limits.py --precision int8-fp16     one precision; the others stay as they are stored
 
 Every target is exported with each seed of its weights, lowered to every precision, and run on the ordinary cases of
@@ -16,8 +16,6 @@ import math
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +23,19 @@ import numpy as np
 from catalogue import photographs
 from derivation import Targets, arguments, here, rows_of
 
-from attn2trt.core.graph import OnnxGraph
-from attn2trt.core.precision import PRECISIONS, QUANTISED
-from attn2trt.engines.calibration import MINMAX, find_ranges
-from attn2trt.engines.float32_kernels import float32_kernels
+from attn2trt.core.precision import FP32, PRECISIONS
+from attn2trt.engines.isolated_child import KERNELS
 from attn2trt.engines.ort_runtime import OrtRuntime
-from attn2trt.engines.tf32_kernels import tf32_kernels
 from attn2trt.errors import ModuleRefused
-from attn2trt.export.placed import place
-from attn2trt.export.precision import lower
-from attn2trt.export.quantized import quantize
 from attn2trt.modules.catalog import resolve
-from attn2trt.modules.target import Target
-from attn2trt.validate.calibration_inputs import calibration_inputs
 from attn2trt.validate.case_values import STRESS_KINDS
 from attn2trt.validate.cases import Case, make_cases
 from attn2trt.validate.metrics import Reference, measure
 from attn2trt.validate.reference import references
 from attn2trt.validate.slices import Slices
 from attn2trt.workflows import float32_graph
+from attn2trt.workflows.options import PrecisionRequest
+from attn2trt.workflows.precision import PrecisionWriter
 
 RESULTS = Path(__file__).parent / "results/share_limits.json"
 BLOCK = ("2x64x28x28", "batch=1:2:4,height=14:28:42,width=14:28:42")
@@ -92,45 +84,25 @@ def measured(name: str, seed: int, wanted: list[str]) -> dict[str, Any]:
                 case for case in make_cases(target.inputs, target.axes, seed=case_seed) if case.kind not in STRESS_KINDS
             ]
             pairs += zip(cases, references(module, cases, names), strict=True)
+        (folder / "images").mkdir()
+        photographs(folder / "images")
+        how = {"images": folder / "images", "preprocessing": target.preprocessing}
+        cases = make_cases(target.inputs, target.axes, seed=seed, **how)
+        request = PrecisionRequest(precisions=[*PRECISIONS])
+        writer = PrecisionWriter(request, graph, target, cases, folder, module, seed, lambda *_: None)
         for precision in wanted:
             try:
-                with opened(precision, graph, target, module, folder, seed) as runtime:
+                with opened(precision, writer) as runtime:
                     row["precisions"][precision] = shares(runtime, pairs, precision)
             except ModuleRefused:  # nothing to quantise
                 continue
     return {**row, "seconds": round(time.perf_counter() - since)}
 
 
-@contextmanager
-def opened(
-    precision: str, graph: OnnxGraph, target: Target, module: Any, folder: Path, seed: int
-) -> Iterator[OrtRuntime]:
-    """The graph of one precision in ONNX Runtime, with kernels that round as the precision does."""
-    if precision == "fp32":
-        model: Any = graph.path
-    elif precision == "tf32":
-        model = tf32_kernels(graph.path)
-    elif precision in QUANTISED:
-        images = folder / "images"
-        if not images.exists():
-            images.mkdir()
-            photographs(images)
-        cases = make_cases(target.inputs, target.axes, seed=seed, images=images, preprocessing=target.preprocessing)
-        inputs = calibration_inputs(None, target, cases, seed=seed)
-        parameters = {name: value.detach().numpy() for name, value in module.named_parameters()}
-
-        def ranges(tensors: Any) -> dict[str, float]:
-            return find_ranges(graph.path, tensors, inputs.make, method=MINMAX)
-
-        form = QUANTISED[precision]
-        if form.is_placed:
-            model = float32_kernels(place(graph, ranges, folder, calibration=MINMAX, form=form).graph.path)
-        else:
-            model = quantize(graph, ranges, folder, parameters=parameters, calibration=MINMAX, form=form).graph.path
-    else:
-        model = float32_kernels(lower(graph, precision, folder).graph.path)
-    with OrtRuntime(model, optimise=False) as runtime:
-        yield runtime
+def opened(precision: str, writer: PrecisionWriter) -> OrtRuntime:
+    """Return the graph of one precision in ONNX Runtime, with kernels that round as the precision does."""
+    path = writer.graph.path if precision == FP32 else writer.write(precision).graph.path
+    return OrtRuntime(KERNELS[PRECISIONS[precision].kernels](path), optimise=False)
 
 
 def shares(runtime: OrtRuntime, pairs: list[tuple[Case, Reference]], precision: str) -> dict[str, Any]:
