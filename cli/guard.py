@@ -66,7 +66,7 @@ class _Stop:
             _end_within(END_SECONDS)
 
     def heed(self) -> None:
-        """Be called for each signal that is not ignored."""
+        """Have every signal that asks for the end, and is not ignored, call this."""
         for number in heeded():
             signal.signal(number, self)
 

@@ -114,7 +114,7 @@ def _stream(connection: socket.socket) -> IO[bytes]:
 
 
 def _serve(connection: socket.socket, run: Run) -> NoReturn:
-    """Be the process: answer each order with the end of its command."""
+    """Run in the process: answer each order with the end of its command."""
     stream = _stream(connection)
     child = _Child(run, connection)
     while not child.was_interrupted and (message := receive(stream)) is not None:
@@ -189,7 +189,7 @@ class _Child:
 
 
 def _run_each(orders: IO[bytes], run: Run) -> NoReturn:
-    """Be the child: run the commands that come, until one ends without a verdict."""
+    """Run in the child: run each command that comes until one ends without a verdict."""
     limit = stage_seconds()
     while (message := receive(orders)) is not None:
         order = message[0]

@@ -75,7 +75,7 @@ def target_options(command: Command) -> Command:
 
 
 def targets_options(command: Command) -> Command:
-    """The same for one TARGET or more."""
+    """One TARGET or more, and everything that says what the modules and their inputs are."""
     return stack(command, click.argument("targets", nargs=-1, required=True, metavar="TARGET..."), module_options)
 
 

@@ -129,7 +129,7 @@ class Event:
 
 
 class Backend(Protocol):
-    """Whoever starts jobs on nodes."""
+    """Starts jobs on nodes."""
 
     def nodes(self) -> Sequence[Node]:
         """Return the nodes that are alive now."""

@@ -38,7 +38,7 @@ def pairs(bundle: Bundle, precision: str) -> tuple[Pair, ...]:
 
 
 def pairs_of(source: Source, precision: str) -> tuple[Pair, ...]:
-    """Return the same of a graph without a bundle."""
+    """Return the pairs of a graph that is in no bundle."""
     import onnx_ir as ir
 
     model = ir.load(str(source.graph.path))

@@ -89,7 +89,7 @@ def choices(bundle: Bundle, precision: str) -> tuple[Choice, ...]:
 
 
 def choices_of(source: Source, precision: str) -> tuple[Choice, ...]:
-    """Return the same of a graph without a bundle."""
+    """Return the choices of a graph that is in no bundle."""
     import onnx_ir as ir
 
     from .rewrites.tensorrt import LOWERINGS, REWRITES, promise

@@ -62,7 +62,7 @@ class OnnxFile:
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return every field by name, as plain data."""
         return {
             "path": str(self.path),
             "sha256": self.sha256,

@@ -128,7 +128,7 @@ def traced(found: catalog.Plan) -> list[Tensor]:
 
 
 def _one_image(found: catalog.Plan, traced: Sequence[Tensor]) -> list[Tensor]:
-    """Of these a batch of images, or of what a library's model takes, as one of them."""
+    """Return the inputs with one image in place of a batch, or with one row of what a library's model takes."""
     is_batch = bool(found.parsed.base.library)
     return [given.new_empty(1, *given.shape[1:]) if is_batch or given.ndim == 4 else given for given in traced]
 

@@ -61,7 +61,7 @@ class SweepRow:
         return 0 if self.status == "skipped" else 3 if self.exit_code is None else self.exit_code
 
     def to_json(self) -> dict[str, Any]:
-        """Everything by name."""
+        """Return every field by name, as plain data."""
         return asdict(self)
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 from scripts import load_script
-
-TOOLS = Path(__file__).parents[1] / "benchmarks"
 
 
 @pytest.fixture

@@ -42,9 +42,12 @@ _ROUNDING: dict[Rounding, Callable[[], AbstractContextManager[Any]]] = {
 
 
 class Lower(Protocol):
-    """A precision below float32: ``draws`` are the runs whose largest error is its floor, ``io`` the type of outputs.
+    """A precision below float32, as a way to run a float32 module.
 
-    ``without`` is the same with some modules, by path, in float32, and ``only`` that in the operators of some alone.
+    Attributes:
+        precision: Its name.
+        draws: The runs whose largest error is its floor.
+        io: The type of the outputs.
     """
 
     @property
@@ -56,13 +59,19 @@ class Lower(Protocol):
     @property
     def io(self) -> str: ...
 
-    def without(self, modules: Sequence[str]) -> Lower: ...
+    def without(self, modules: Sequence[str]) -> Lower:
+        """Return this precision with these modules, by path, and all inside them in float32."""
+        ...
 
-    def only(self, modules: Sequence[str]) -> Lower: ...
+    def only(self, modules: Sequence[str]) -> Lower:
+        """Return this precision in these modules' own operators alone."""
+        ...
 
     def mode(self, module: nn.Module, path: Callable[[], str], draw: int) -> Any:
-        """A context in which a float32 run of ``module`` loses what this precision does; ``path`` gives the part that
-        runs."""
+        """Return a context in which a float32 run of ``module`` loses what this precision does.
+
+        ``path`` returns the path of the part that runs.
+        """
         ...
 
 
@@ -75,11 +84,23 @@ class CannotRun(ModuleRefused):
 
 
 class Eager:
-    """The module on the CPU in one precision; ``largest`` is the largest magnitude that the last watched run met.
+    """The module on the CPU in one precision. Runs of the truth are watched, in float64 or in float32.
 
-    One in float64 is watched, and one in float32 if it ``is_truth``. ``ranks`` is True once a run of the truth has
-    ranked scores; set it of another one, so that equal ones are ranked alike. ``held`` are the levels that the
-    quantisers of float32 runs give, as ``levels`` has them of another one's last noted run.
+    Args:
+        module: The module, which stays as it is.
+        output_names: The names of its outputs; without any, ``output`` or ``output_0`` and so on.
+        seed: Seeds PyTorch's random numbers before every run.
+        is_double: Run in float64, which is the truth; else in float32.
+        is_truth: A float32 run is the truth.
+
+    Attributes:
+        module: The copy that runs.
+        largest: The largest magnitude that the last watched run met.
+        ranks: True once a run of the truth has ranked scores. Set it on another ``Eager`` to rank equal scores alike.
+        hidden: Takes note of what gates give, after ``tell_gates``.
+        draws: Notes what every run draws, or decides it; None leaves that to PyTorch.
+        noted: The choices of the last noted run.
+        held: The levels that the quantisers of float32 runs give: ``levels`` of another one's last noted run.
     """
 
     def __init__(
@@ -116,7 +137,7 @@ class Eager:
 
     @property
     def to_give(self) -> list[Choice]:
-        """Those of them, and of quantisers, that ``run_given`` can give to another run."""
+        """The choices of the last noted run, quantisers among them, that ``run_given`` can give to another run."""
         return [one for one in self.noted if can_be_given(one)]
 
     @property

@@ -73,11 +73,11 @@ class Half:
         return half_precision_mode(self, path, draw)
 
     def without(self, modules: Sequence[str]) -> Half:
-        """The same with these modules, by path, in float32 as well, and all inside them."""
+        """Return this precision with these modules, by path, and all inside them in float32 as well."""
         return replace(self, kept_within=(*self.kept_within, *modules))
 
     def only(self, modules: Sequence[str]) -> Half:
-        """The same in these modules' own operators alone."""
+        """Return this precision in these modules' own operators alone."""
         return replace(self, alone=tuple(modules))
 
     def keeps(self, path: str) -> bool:

@@ -87,7 +87,7 @@ class Reference:
         return {name: floor.unsettled for name, floor in self.floors.items() if floor.unsettled is not None}
 
     def at(self, precision: Precision) -> Reference:
-        """The same truth with the floors of another precision; raises KeyError if those were not measured."""
+        """Return this truth with the floors of another precision; raises KeyError if those were not measured."""
         if precision is FLOAT32:
             return self
         return replace(self, floors=dict(self.lower[precision.name]), single=self.floors)

@@ -60,7 +60,7 @@ class Place:
     boundaries: tuple[Boundary, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return every field by name, as plain data."""
         return {**asdict(self), "boundaries": [boundary.to_text() for boundary in self.boundaries]}
 
     @classmethod

@@ -53,11 +53,11 @@ class Placed:
         return evaluator.run(feeds, rounding=self.rounding, **DRAWS[draw])
 
     def without(self, modules: Sequence[str]) -> Placed:
-        """The same with these modules, by path, in float32 as well, and all inside them."""
+        """Return this precision with these modules, by path, and all inside them in float32 as well."""
         return self._where(lambda path: not is_within(path, modules))
 
     def only(self, modules: Sequence[str]) -> Placed:
-        """The same in these modules' own operators alone."""
+        """Return this precision in these modules' own operators alone."""
         return self._where(lambda path: path in modules)
 
     def _where(self, is_lowered: Callable[[str], bool]) -> Placed:

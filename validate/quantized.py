@@ -45,11 +45,11 @@ class EightBit:
     io: str = FLOAT32
 
     def without(self, modules: Sequence[str]) -> EightBit:
-        """The same with these modules, by path, in float32 as well, and all inside them."""
+        """Return this precision with these modules, by path, and all inside them in float32 as well."""
         return self._where(lambda path: not is_within(path, modules))
 
     def only(self, modules: Sequence[str]) -> EightBit:
-        """The same in these modules' own products alone."""
+        """Return this precision in these modules' own products alone."""
         return self._where(lambda path: path in modules)
 
     def _where(self, is_quantized: Callable[[str], bool]) -> EightBit:

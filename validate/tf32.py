@@ -34,7 +34,7 @@ class Tf32:
     io: str = FLOAT32
 
     def without(self, modules: Sequence[str]) -> Tf32:
-        """Itself, with no modules to leave out."""
+        """Return it as it is. Raises ValueError for modules to leave out."""
         if modules:
             raise ValueError(f"tf32 holds for the whole network, not without {', '.join(modules)}")
         return self

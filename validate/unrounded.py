@@ -28,11 +28,11 @@ class Unrounded:
     io: str = FLOAT32
 
     def without(self, modules: Sequence[str]) -> Unrounded:
-        """The same: the levels are the module's own, and none can be left out."""
+        """Return it as it is: the levels are the module's own, and none can be left out."""
         return self
 
     def only(self, modules: Sequence[str]) -> Unrounded:
-        """The same, as ``without``."""
+        """Return it as it is, for the reason of ``without``."""
         return self
 
     def mode(self, module: nn.Module, path: Callable[[], str], draw: int) -> Any:

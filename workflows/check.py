@@ -66,7 +66,7 @@ class CheckedModel:
         return bool(self.verdict)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return every field by name, as plain data."""
         return {
             "file": self.file.to_json(),
             "passed": self.passed,

@@ -77,7 +77,7 @@ class CheckedPlan:
         return bool(self.verdict)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return every field by name, as plain data."""
         return {
             "plan": str(self.path),
             "sha256": self.sha256,

@@ -61,7 +61,7 @@ class Plugin:
         return self.build.folder
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return every field by name, as plain data."""
         verdict = {} if self.graph is None else {"verdict": self.graph.verdict.to_json()}
         return {"path": str(self.path), "library": str(self.build.library), **self.build.about, **verdict}
 

@@ -88,7 +88,7 @@ class Sweep:
         return 1 if 1 in codes else next(filter(None, codes), 0)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything by name."""
+        """Return every field by name, as plain data."""
         return {
             "command": COMMAND,
             "path": str(self.path),

@@ -44,7 +44,7 @@ class ServedModel:
         return PLATFORMS.get(backend, backend)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return every field by name, as plain data."""
         return {
             "name": self.name,
             "platform": self.platform,
@@ -70,7 +70,7 @@ class ServedBundle:
         return ("--backend-config=tensorrt,version-compatible=true",) if portable else ()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return every field by name, as plain data."""
         models = [model.to_json() for model in self.models]
         listed = {"left_out": [*self.left_out], "flags": [*self.flags], "passed": self.passed}
         return {"path": str(self.path), "models": models, **listed}

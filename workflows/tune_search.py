@@ -252,12 +252,12 @@ def _is_in(trial: Trial, choices: Sequence[Choice]) -> bool:
 
 
 def _apply_all(model: ir.Model, choices: Sequence[Choice]) -> int:
-    """Make the choices; return how many places they rewrote."""
+    """Apply the choices; return how many places they rewrote."""
     return sum(apply(model, choice.rewrite, choice.kind) for choice in choices)
 
 
 def _whole(best: Rewritten) -> dict[str, dict[str, Candidate]]:
-    """Return the same of the graph as a whole."""
+    """Return the rewrites of the graph as a whole, by kind and by name."""
     found: dict[str, dict[str, Candidate]] = {}
     for rewrite in BATCH_REWRITES:
         if kind := rewrite.kind(best.model.graph):

@@ -58,7 +58,7 @@ class LayerCost:
     block: str | None
 
     def to_json(self) -> dict[str, Any]:
-        """Everything by name."""
+        """Return every field by name, as plain data."""
         return asdict(self)
 
 

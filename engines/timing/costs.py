@@ -23,7 +23,7 @@ class Timing:
     round_medians_ms: tuple[float, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Everything by name."""
+        """Return every field by name, as plain data."""
         return asdict(self)
 
 
@@ -37,7 +37,7 @@ class Model:
     uncounted: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Everything by name."""
+        """Return every field by name, as plain data."""
         return {**asdict(self), "uncounted": list(self.uncounted)}
 
 
@@ -60,7 +60,7 @@ class BlockAlone:
         return len(self.paths)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything by name."""
+        """Return every field by name, as plain data."""
         return {
             "kind": self.kind,
             "shape": list(self.shape),
@@ -99,7 +99,7 @@ class Added:
         return sum(block.count * max(0.0, block.model.timing.hot.median_ms - call_ms) for block in self.blocks)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything by name."""
+        """Return every field by name, as plain data."""
         return {
             "plain": self.plain.to_json(),
             "difference": self.difference.to_json(),

@@ -108,7 +108,7 @@ class PlanModel:
         return tuple(part for part in sums if part.ms)
 
     def to_json(self, rates: Rates) -> dict[str, Any]:
-        """Everything by name, with the limits at these rates."""
+        """Return every field by name, with the limits at these rates."""
         return {
             "name": self.name,
             "plan": self.plan,
@@ -155,7 +155,7 @@ class BlockOnDevice:
     least_bytes: int | None
 
     def to_json(self, rates: Rates) -> dict[str, Any]:
-        """Everything by name, with the limit at these rates."""
+        """Return every field by name, with the limit at these rates."""
         return {**asdict(self), "least_ms": rates.ms(self.least_bytes)}
 
 

@@ -40,7 +40,7 @@ class Measurement:
     distant_medians_ms: tuple[float, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Everything by name."""
+        """Return every field by name, as plain data."""
         on_device = self.on_device.to_json() if self.on_device is not None else None
         return {**asdict(self), "latency": self.latency.to_json(), "hot": self.hot.to_json(), "on_device": on_device}
 

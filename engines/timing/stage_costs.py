@@ -115,7 +115,7 @@ class Profile:
         return StageCost("all", *(float(sum(getattr(stage, name) for stage in self.stages)) for name in names))
 
     def to_json(self) -> dict[str, Any]:
-        """Everything by name."""
+        """Return every field by name, as plain data."""
         return {
             "calls": self.calls,
             "plain_slowdown": self.plain_slowdown,

@@ -57,7 +57,7 @@ class Tuning:
         return f"ONNX Runtime on the CPU, {threads}, {self.machine.get('cpu', '')}"
 
     def to_json(self) -> dict[str, Any]:
-        """Everything by name."""
+        """Return every field by name, as plain data."""
         return {
             "sizes": dict(self.sizes),
             "threads": self.threads,
@@ -102,7 +102,7 @@ class PlanTuning(Tuning):
         return f"{self.runtime} in {self.precision} as a CUDA graph, {self.gpu}"
 
     def to_json(self) -> dict[str, Any]:
-        """Everything by name."""
+        """Return every field by name, as plain data."""
         return super().to_json() | {
             "runtime": self.runtime,
             "precision": self.precision,

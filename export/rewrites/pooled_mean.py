@@ -54,7 +54,7 @@ class PooledMapByMap:
     name = "means along one axis as pooling, map by map"
 
     def kind(self, node: ir.Node) -> str:
-        """Return the same as the other rewrite."""
+        """Return the kind of place that the other rewrite of this file applies to."""
         found = _pooled(node)
         return PooledMean().kind(node) if found is not None and found[0] == HEIGHT else ""
 

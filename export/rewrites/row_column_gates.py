@@ -40,14 +40,14 @@ class OuterProduct:
 
 
 class BroadcastGates(OuterProduct):
-    """The same with a product that broadcasts the gates of each other's axis."""
+    """Row and column gates multiplied first, each broadcast along the axis of the other."""
 
     name = "multiply row and column gates first, by broadcasting"
     _operator = "Mul"
 
 
 class EnlargedGates:
-    """The same with every row gate repeated along its row, every column gate along its column, and no matrix product.
+    """Row and column gates multiplied first, each repeated along its row or column, without a matrix product.
 
     Does not apply to a map whose height or width may vary: ONNX Runtime repeats in blocks only what it knows.
     """

@@ -67,7 +67,7 @@ class OnKnownPath(Guard):
 
     @property
     def verbs(self) -> tuple[str, str]:
-        """It may hold elsewhere."""
+        """Return "proven" or not: at sizes whose way is not known, the trace may hold."""
         return "is proven", "is not proven"
 
     @property

@@ -40,12 +40,12 @@ class AsText(Guard):
 
     @property
     def settles(self) -> bool:
-        """No: a few runs show nothing of a table."""
+        """False: a few runs show nothing of a table."""
         return False
 
     @property
     def verbs(self) -> tuple[str, str]:
-        """It may hold elsewhere."""
+        """Return "proven" or not: at sizes that were not run, the trace may hold."""
         return "is proven", "is not proven"
 
     def holds(self, sizes: Mapping[str, int]) -> bool:

@@ -143,7 +143,7 @@ def advice_on_size(backbone: Backbone, height: int, width: int) -> str:
 
 
 def advice_on_any_size(backbone: Backbone) -> str:
-    """Return the same for images of any size."""
+    """Return the options by which timm makes ``backbone`` for images of any size, in words; "" if there are none."""
     return _advice(backbone, ANY_SIZE)
 
 

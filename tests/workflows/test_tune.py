@@ -41,7 +41,6 @@ from attn2trt.workflows.validate import validate_bundle
 from attn2trt.workflows.verify import verify_bundle
 
 QUICK = Method(seconds=0.01, iterations=1, rounds=2, warm_up_seconds=0.0, settle_seconds=0.0, pause_seconds=0.0)
-Speeds = Mapping[str, float]
 
 
 @pytest.fixture(scope="module")

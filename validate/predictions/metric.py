@@ -33,7 +33,7 @@ class Change:
     is_tie: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return every field by name, as plain data."""
         margin = self.margin if np.isfinite(self.margin) else None
         return {
             "image": self.image,

@@ -50,7 +50,7 @@ class Order:
     is_alone: bool
 
     def to_json(self) -> dict[str, Any]:
-        """Everything by name."""
+        """Return every field by name, as plain data."""
         return {**vars(self), "arguments": [*self.arguments], "shown": [*self.shown]}
 
 

@@ -26,7 +26,7 @@ class PluginLibrary:
     tensorrt: Version
 
     def to_json(self) -> dict[str, str]:
-        """Plain data."""
+        """Return every field by name, as plain data."""
         return {"path": str(self.path), "sha256": self.sha256}
 
 

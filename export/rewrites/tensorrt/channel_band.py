@@ -21,7 +21,7 @@ class ChannelBand:
     name = "convolution along channels as a matrix product"
 
     def kind(self, node: ir.Node) -> str:
-        """Return the same for all."""
+        """Return one kind for every place."""
         weight = constant(node.inputs[1]) if node.op_type == "Conv" else None
         if weight is None or weight.ndim != 3 or weight.shape[:2] != (1, 1):
             return ""

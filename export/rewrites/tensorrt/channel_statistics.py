@@ -24,7 +24,7 @@ class ChannelsLast:
     name = "channel statistics with channels last"
 
     def kind(self, node: ir.Node) -> str:
-        """Return the same for all; the place is the Concat."""
+        """Return one kind for every place; ``node`` is the Concat."""
         return _kind(node)
 
     def apply(self, node: ir.Node) -> None:
@@ -43,7 +43,7 @@ class MeanByConvolution:
     name = "channel mean as a 1x1 convolution"
 
     def kind(self, node: ir.Node) -> str:
-        """Return the same for all; the channels must be known."""
+        """Return one kind for every place; the channels must be known."""
         known = sizes(_reductions(node)[1], 4) if _kind(node) else None
         return "" if known is None or known[1] is None else _kind(node)
 
@@ -69,7 +69,7 @@ class LoneMeanByConvolution:
     name = "mean over channels as a 1x1 convolution"
 
     def kind(self, node: ir.Node) -> str:
-        """Return the same for all; the channels must be known."""
+        """Return one kind for every place; the channels must be known."""
         if node.op_type != "ReduceMean" or reduced_axes(node) != CHANNELS:
             return ""
         known = sizes(node.inputs[0], 4)

@@ -19,7 +19,7 @@ class GateConvolutions:
     name = "gate as 1x1 convolutions"
 
     def kind(self, node: ir.Node) -> str:
-        """Return the same for all; the place is the Unsqueeze."""
+        """Return one kind for every place; ``node`` is the Unsqueeze."""
         step = self._chain(node)
         return "" if step is None else "layers of a gate"
 
@@ -47,7 +47,7 @@ class GateProducts:
     name = "gate as matrix products"
 
     def kind(self, node: ir.Node) -> str:
-        """Return the same for all; the place is the last of the chain."""
+        """Return one kind for every place; ``node`` is the last of the chain."""
         step = self._chain(node)
         return "" if step is None else "layers of a gate"
 

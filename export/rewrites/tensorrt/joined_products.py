@@ -17,7 +17,7 @@ class JoinedProducts:
     name = "one product of joined maps"
 
     def kind(self, node: ir.Node) -> str:
-        """Return the same for all; the place is the Concat."""
+        """Return one kind for every place; ``node`` is the Concat."""
         return "" if _operands(node) is None else "products that are joined"
 
     def apply(self, node: ir.Node) -> None:

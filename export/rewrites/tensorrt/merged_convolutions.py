@@ -21,7 +21,7 @@ class MergedConvolutions:
     name = "convolutions of one map merged"
 
     def kind(self, node: ir.Node) -> str:
-        """Return the same for all; the place is the last of them."""
+        """Return one kind for every place; ``node`` is the last of them."""
         found = _siblings(node)
         return "convolutions of one map" if found and found[-1] is node else ""
 

@@ -19,7 +19,7 @@ class PickedEntry:
     name = "picked entry without Gather"
 
     def kind(self, node: ir.Node) -> str:
-        """Return the same for all."""
+        """Return one kind for every place."""
         return "" if _picked(node) is None else "one entry of an axis"
 
     def apply(self, node: ir.Node) -> None:

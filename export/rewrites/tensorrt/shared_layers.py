@@ -39,7 +39,7 @@ class SharedLayers:
     name = "shared layers on all values at once"
 
     def kind(self, node: ir.Node) -> str:
-        """Return the same for all; the place is the last node of the last level."""
+        """Return one kind for every place; ``node`` is the last node of the last level."""
         return "" if _shared(node) is None else "layers that several values share"
 
     def apply(self, node: ir.Node) -> None:

@@ -19,7 +19,7 @@ class SummedProducts:
     name = "one product of a sum"
 
     def kind(self, node: ir.Node) -> str:
-        """Return the same for all; the place is the addition."""
+        """Return one kind for every place; ``node`` is the addition."""
         found = _products(node)
         return "" if found is None else "sum of products with one weight"
 

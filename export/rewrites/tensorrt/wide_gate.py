@@ -25,7 +25,7 @@ class WidenedGate:
     name = "gate widened to a row by Expand"
 
     def kind(self, node: ir.Node) -> str:
-        """Return the same for all; the place is the product."""
+        """Return one kind for every place; ``node`` is the product."""
         return "" if _operands(node) is None else "gate of each channel"
 
     def apply(self, node: ir.Node) -> None:
@@ -52,12 +52,12 @@ class WidenedGate:
 
 
 class ProductGate(WidenedGate):
-    """The same by a matrix product with ones. Does not apply to a width that may vary."""
+    """A gate widened to a row by a matrix product with ones. Does not apply to a width that may vary."""
 
     name = "gate widened to a row by a product"
 
     def kind(self, node: ir.Node) -> str:
-        """Return the same for all."""
+        """Return one kind for every place."""
         found = _operands(node)
         return "" if found is None or found[2][WIDTH] is None else super().kind(node)
 

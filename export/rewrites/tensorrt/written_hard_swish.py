@@ -21,7 +21,7 @@ class BySigmoid:
     name = "HardSwish by HardSigmoid"
 
     def kind(self, node: ir.Node) -> str:
-        """Return the same for all."""
+        """Return one kind for every place."""
         return "HardSwish" if node.op_type == "HardSwish" else ""
 
     def apply(self, node: ir.Node) -> None:
@@ -38,7 +38,7 @@ class ByClip:
     name = "HardSwish by Clip"
 
     def kind(self, node: ir.Node) -> str:
-        """Return the same for all."""
+        """Return one kind for every place."""
         return BySigmoid().kind(node)
 
     def apply(self, node: ir.Node) -> None:
