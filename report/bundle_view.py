@@ -106,7 +106,7 @@ def bundle_view(bundle: Bundle, shown: Path, *, number: int) -> BundleView:
         facts=tuple(_facts(bundle)),
         made=tuple(_made(bundle)),
         files=tuple(
-            FileRow(name, str(entry["role"]), size(int(entry["bytes"])), str(entry["sha256"]))
+            FileRow(name, entry.get("role", ""), size(entry["bytes"]) if "bytes" in entry else "", entry["sha256"])
             for name, entry in bundle.manifest["files"].items()
             if name != REPORT  # it cannot hold its own hash
         ),

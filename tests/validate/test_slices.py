@@ -91,6 +91,27 @@ def test_a_quiet_channel_that_is_off_by_a_constant_fails_in_float32() -> None:
     assert counted(truth).lost(FLOAT32) == []
 
 
+@pytest.mark.parametrize(("off", "status"), [(1e-4, "failed"), (1e-5, "failed"), (1e-7, "passed")])
+def test_a_score_that_is_slightly_off_beside_boxes_fails_in_float32(off: float, status: str) -> None:
+    """A ten-thousandth of a score is less than a rounding of the boxes beside it, and a thousand of its own."""
+    truth = RNG.uniform(0, 1, (8, 6, 8, 8)) * np.array([640.0] * 4 + [0.5] * 2).reshape(1, 6, 1, 1)
+    single = truth.astype(np.float32)
+    reference = Reference({"y": truth}, {"y": single}, {"y": measure(single, truth)}, 640.0)
+    out = single.copy()
+    out[:, 4:] *= np.float32(1 + off)
+    found = judge(Stage("scores"), lambda _: {"y": out}, [(Case.of("one", {}), reference)])
+    assert found.status == status
+    failed = {one.which for _, one in found.comparisons if not one.passed}
+    assert failed == ({"variation"} if status == "failed" else set())
+
+
+def test_the_tail_of_a_sigmoid_may_be_off_by_roundings_of_one() -> None:
+    """As ONNX Runtime's is: by 3e-8 at 5e-5, where PyTorch's own is exact to its last digit."""
+    truth = RNG.uniform(2e-5, 8e-5, (8, 6, 8, 8))
+    assert not counted(truth, (truth + 1e-7).astype(np.float32)).lost(FLOAT32)
+    assert counted(truth, (truth + 1e-6).astype(np.float32)).lost(FLOAT32)
+
+
 def test_channels_may_lie_on_any_axis_but_the_first() -> None:
     """Anchors by numbers by places, as YOLO's heads have them."""
     truth = RNG.uniform(0, 1, (2, 3, 9, 4, 4)) * np.array([640.0] * 4 + [0.2] * 5).reshape(1, 1, 9, 1, 1)
