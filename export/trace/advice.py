@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from .guards import Guard, SameInFloat32
 from .narrowing import Violation
-from .nearest_sizes import SamePixels
 from .size_texts import MOST_TEXTS, AsText
 
 _INSTEAD: dict[type[Guard], str] = {
     SameInFloat32: "compute it from whole numbers, as h * 7 // 10 in place of int(h * 0.7): the graph multiplies in "
     "float32",
-    SamePixels: "resize by whole numbers, as x[:, :, torch.arange(out) * h // out]: nearest rounds, and ONNX otherwise",
     AsText: f"make no text of a size, or leave at most {MOST_TEXTS} sizes, by a step as height=32:64:256:32",
 }
 
@@ -19,7 +17,7 @@ def advice_on(violation: Violation) -> str:
     """Return the step that works: what to change on the line that asked, or what to write in --dynamic."""
     guard, axis = violation.guard, violation.axis
     if not axis:
-        if isinstance(guard, (SamePixels, AsText)):
+        if isinstance(guard, AsText):
             return f"{_change(guard, 0)}, or leave one of the axes out of --dynamic"
         first = (
             f"tie the axes, with {guard.tie} in --dynamic," if guard.tie else "compute that without comparing sizes,"

@@ -14,7 +14,7 @@ from torch import nn
 from ...core.dimension import Dim, is_name
 from ...core.graph import EXTERNAL_DATA_BYTES, WEIGHTS, OnnxGraph, require_opset
 from ...core.precision import FP32, INT8
-from ...core.tensor_spec import TensorSpec
+from ...core.tensor_spec import Axis, TensorSpec
 from ...errors import ModuleRefused
 from ...modules.target import Target
 from ..merged import Wiring, merged_modules, others_than
@@ -25,12 +25,14 @@ from ..passes.uint8_inputs import CastUint8Inputs
 from .float64_note import float64_notes
 from .floor_division import round_down
 from .fold_weights import fold_weights
+from .nearest import write_nearest
 from .outputs import name_values, output_names
 from .program import digest
-from .quantisers import TRANSLATIONS, write_quantisers
+from .quantisers import write_quantisers
 from .read_once import read_once
 from .refusals import check_operators, check_program, no_form
 from .tracing import export_program, quiet
+from .translations import TRANSLATIONS
 
 
 def trace(target: Target, module: nn.Module, path: Path, *, opset: int) -> OnnxGraph:
@@ -46,7 +48,7 @@ def trace(target: Target, module: nn.Module, path: Path, *, opset: int) -> OnnxG
     # before what depends on weights alone becomes constants of the program
     traced = digest(program, axes) if target.fingerprint is None else ""
     # 18 is the exporter's own opset: asked for less, it writes 18 and only logs that it did.
-    model, merged = _to_onnx(program, target, max(opset, 18))
+    model, merged = _to_onnx(program, target, axes, max(opset, 18))
     CastUint8Inputs()(model)
     _name_dimensions(model, target)
     modules = _module_paths(model)
@@ -70,14 +72,14 @@ def program_of(target: Target, module: nn.Module) -> str:
 
 
 def _to_onnx(
-    program: torch.export.ExportedProgram, target: Target, opset: int
+    program: torch.export.ExportedProgram, target: Target, axes: Mapping[str, Axis], opset: int
 ) -> tuple[ir.Model, Mapping[str, tuple[str, ...]]]:
     """The model as the exporter optimises it, and the modules of all that each node then stands for."""
     merged: Mapping[str, tuple[str, ...]] = {}
     outputs = output_names(target, program)
     try:
         with quiet():
-            exported = _translate(program, opset)
+            exported = _translate(program, target, axes, opset)
             if exported is not None:
                 before = _wiring(exported.model)
                 modules = {node: (path,) for node, path in _module_paths(exported.model).items()}
@@ -100,7 +102,9 @@ def _to_onnx(
     return model, merged
 
 
-def _translate(program: torch.export.ExportedProgram, opset: int) -> torch.onnx.ONNXProgram | None:
+def _translate(
+    program: torch.export.ExportedProgram, target: Target, axes: Mapping[str, Axis], opset: int
+) -> torch.onnx.ONNXProgram | None:
     """Return the program as torch.onnx writes it; what depends on weights alone it need not be able to."""
 
     def translate() -> torch.onnx.ONNXProgram | None:
@@ -117,6 +121,7 @@ def _translate(program: torch.export.ExportedProgram, opset: int) -> torch.onnx.
     fold_weights(program, distrusted_alone=True)
     round_down(program)
     write_quantisers(program)
+    write_nearest(program, target.inputs, axes)
     try:
         return translate()
     except Exception:

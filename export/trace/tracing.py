@@ -26,7 +26,6 @@ from .following import followed, runs
 from .guards import Guard, TraceGuards, is_dynamic
 from .known_values import KnownValues
 from .narrowing import Agrees, Violation, fixing_guard, restrict
-from .nearest_sizes import nearest_sizes
 from .outputs import run_checked
 from .paths import only_at, restrict_along_paths
 from .rewrites import SizeIndependentCalls
@@ -152,7 +151,7 @@ def _attempt(target: Target, module: nn.Module, sizes: Mapping[str, int], *, kee
     larger = guards.larger_sizes(target.axes)
     asked = [*guards.guards(), *texts.guards(guards.names, sizes)]
     if program is not None:
-        asked += [*guards.rounded_sizes(program), *nearest_sizes(program, guards.names)]
+        asked += guards.rounded_sizes(program)
     agrees = _Agreement(target, module, program)
     axes, violation = restrict(asked, target.axes, agrees)
     if violation is None and program is not None:
