@@ -35,12 +35,19 @@ WEIGHTS = "model.onnx.data"
 class OnnxGraph:
     """A graph file; weights that are too large for one file lie beside it in ``model.onnx.data``.
 
-    ``modules`` maps each node's name to the path of the PyTorch module whose result it gives (``layer1.0.conv2``), and
-    ``merged`` the name of a node that took others in, as a convolution its normalisation, to the paths of theirs.
-    ``axes`` are the ranges that the graph really holds for: narrower than what was asked for if the module takes
-    only multiples of a number. ``program`` is the digest of the traced program that the graph was made of, if the
-    module is the user's. ``notes`` say what users of the graph should know of it. ``io`` is the type of those inputs
-    and outputs that the module has in float32. ``precision`` is that which the module itself computes in.
+    Attributes:
+        path: The file.
+        opset: Its ONNX opset.
+        inputs: The inputs, with the names of the axes that vary.
+        outputs: The outputs.
+        modules: The path of the PyTorch module whose result each node gives, ``layer1.0.conv2``, by the node's name.
+        axes: The ranges that the graph really holds for: narrower than what was asked for if the module takes only
+            multiples of a number.
+        merged: The module paths of the nodes that a node took in, as a convolution its normalisation, by its name.
+        program: The digest of the traced program that the graph was made of, if the module is the user's.
+        notes: Sentences that users of the graph should know.
+        io: The type of those inputs and outputs that the module has in float32.
+        precision: The one that the module itself computes in.
     """
 
     path: Path

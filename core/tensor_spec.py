@@ -60,11 +60,16 @@ def optima(axes: Mapping[str, Axis]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One input or output. A shape holds ints and the names of dynamic axes: ``("batch", 64, "height", "width")``.
+    """One input or output.
 
-    An input's shape may also hold expressions of axes (``core.dimension``), as ``"a.height/2"``. ``low`` and
-    ``high`` bound its values (both included), if they are given. ``layout`` is "nhwc" for images with the channels in
-    the last axis.
+    Attributes:
+        name: Its name in the graph.
+        shape: Numbers and the names of dynamic axes, ``("batch", 64, "height", "width")``. That of an input may also
+            hold expressions of axes (``core.dimension``), as ``"a.height/2"``.
+        dtype: Its type, ``float32``.
+        low: The lowest value of an input, if it is given.
+        high: The highest value of an input, if it is given.
+        layout: "nhwc" for images with the channels in the last axis.
     """
 
     name: str

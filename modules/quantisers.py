@@ -36,10 +36,20 @@ _QUANTISES, _OBSERVES = ("fake_quant_enabled", "fake_quant_on"), ("observer_on",
 
 @dataclass(frozen=True)
 class Quantiser:
-    """One call; ``step`` and ``zero`` are numbers, tensors or nodes of a trace, as the call has them.
+    """One call of a quantiser. Numbers may be numbers, tensors or nodes of a trace, as the call has them.
 
-    ``axis`` is that of the channels, each with its own step; None if there is one step. ``switches`` must be on for the
-    call to quantise, ``observers`` off for it to change nothing.
+    Attributes:
+        gives: What the call returns.
+        x: What it quantises.
+        step: The step between two levels, or one for each channel.
+        zero: The level that stands for 0.
+        low: The lowest level.
+        high: The highest level.
+        axis: The axis of the channels, each with its own step; None if there is one step.
+        switches: Must be on for the call to quantise.
+        observers: Must be off for the call to change nothing.
+        dtype: The type of the levels, if the call names it.
+        is_learnable: Its step and zero are parameters that are trained.
     """
 
     gives: Gives

@@ -18,13 +18,22 @@ if TYPE_CHECKING:
 class Target:
     """A module to deploy and everything that its export needs to know.
 
-    ``build`` returns the module in eval mode, in float32, on the CPU; every call returns an equal, separate one.
-    ``weights`` names the origin of the weights in words. Once it is built, ``weight_notes`` say what was done with
-    them when they were loaded, and ``notes`` what was set or left out so that the module can be exported.
-    ``fingerprint`` identifies what ``build`` returns without calling it; None if only the built module tells (a user's
-    own factory). ``fallbacks`` are the same target with a fixed batch, to be tried in turn if it refuses a batch that
-    nobody asked for. ``preprocessing`` is how a photograph becomes the input, if the model's author says it.
-    ``advice_on_sizes`` returns the words for what makes such a module for images of any size, "" if nothing is known.
+    Attributes:
+        name: Its name, as the user wrote it.
+        build: Returns the module in eval mode, in float32, on the CPU; every call returns an equal, separate one.
+        inputs: Its inputs, with the names of the axes that vary.
+        axes: The ranges of those axes.
+        output_names: The names of its outputs; without any, they are taken from what the module returns.
+        paper: The papers that it is from.
+        source: The origin of its code.
+        weights: The origin of the weights, in words.
+        fingerprint: Identifies what ``build`` returns without calling it; None if only the built module tells, as of a
+            user's own factory.
+        preprocessing: The way from a photograph to the input, if the model's author says it.
+        fallbacks: The same target with a fixed batch, to be tried in turn if it refuses a batch that nobody asked for.
+        advice_on_sizes: Returns the words for what makes such a module for images of any size, "" if nothing is known.
+        weight_notes: Once it is built, what was done with the weights when they were loaded.
+        notes: Once it is built, what was set or left out so that the module can be exported.
     """
 
     name: str

@@ -27,11 +27,17 @@ ROWS = 3
 
 @dataclass(frozen=True)
 class Case:
-    """One set of inputs and why it exists.
+    """One set of inputs and why it exists. It holds no arrays.
 
-    Nothing is held: ``make`` produces the arrays anew whenever they are asked for. ``row_inputs`` names the inputs that
-    have one row (index of dimension 0) for each sample; ``rows_alone`` says whether a batch of one is allowed. ``io``
-    is the type of inputs and outputs of the graphs that it is for, "" if it is for all.
+    Attributes:
+        name: Its name.
+        why: The reason for it, in words.
+        kind: The kind of its values, as case_values.py makes them.
+        sizes: The size of every dynamic axis.
+        make: Makes the arrays anew whenever they are asked for.
+        row_inputs: The inputs that have one row, an index of dimension 0, for each sample.
+        rows_alone: A batch of one is allowed.
+        io: The type of inputs and outputs of the graphs that it is for; "" for all.
     """
 
     name: str

@@ -23,17 +23,25 @@ CHOICE = "choice"
 
 @dataclass(frozen=True)
 class Comparison:
-    """One output of one case. ``error`` is relative L2, ``ratio`` the worst of the three ways, in floors.
+    """One output of one case, compared.
 
-    ``which`` says what decided: l2, max, channel, absolute, exact, nan, floor, shape, dtype, missing, raised,
-    interrupted, budget, top1, variation, overflow (of an output's type), choice (by a graph's own scores).
-
-    For an output of shape (n, classes), ``settled_rows`` counts the rows whose best score in float64 no rounding can
-    change, and ``agreeing_rows`` those of them with the same best score; both 0 for any other output. ``sizes`` are
-    those of the case's dynamic axes. ``over_budget``: the budget of float32 is exceeded, as PyTorch's own float32 may.
-    ``no_float64`` is the reason why float64 could not be compared with, "" if it was. ``is_stress``: the inputs were
-    made to reach what data seldom reaches, and the error may be large in PyTorch as well.
-    ``error_map`` shows where in the output the error lies, and is kept of a stage's worst comparison alone.
+    Attributes:
+        output: The output's name.
+        error: The relative L2 error.
+        floor: What the precision itself loses, by the same measure.
+        ratio: The worst of the three ratios of error to floor: of the whole, the largest element, the worst channel.
+        which: What decided: l2, max, channel, absolute, exact, nan, floor, shape, dtype, missing, raised, interrupted,
+            budget, top1, variation, overflow (of an output's type), choice (by a graph's own scores).
+        worst_index: The place of the worst element.
+        passed: True if it is within the limits.
+        detail: A sentence about what decided.
+        settled_rows: Of an output (n, classes), the rows whose best score in float64 no rounding can change; else 0.
+        agreeing_rows: Those of them with the same best score.
+        sizes: Those of the case's dynamic axes.
+        over_budget: The budget of float32 is exceeded, as PyTorch's own float32 may exceed it.
+        no_float64: The reason why float64 could not be compared with; "" if it was.
+        is_stress: The inputs were made to reach what data seldom reaches; the error may be large in PyTorch as well.
+        error_map: The error by its place in the output, kept of a stage's worst comparison alone.
     """
 
     output: str

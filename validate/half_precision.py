@@ -56,8 +56,16 @@ _INPUT, _LOW, _FLOAT32 = "input", "low", "float32"
 
 @dataclass(frozen=True)
 class Half:
-    """A half precision to measure: its name, and the paths of the modules that stay in float32, those within which
-    everything does and those that alone do; with ``alone``, all but those do. ``io`` is the type of the outputs."""
+    """A half precision to measure.
+
+    Attributes:
+        precision: Its name.
+        kept_within: The paths of modules within which everything stays in float32.
+        kept_exactly: The paths of modules that stay in float32 themselves, without what is inside them.
+        alone: All but these stay in float32; None for no such choice.
+        draws: The runs whose largest error is the floor.
+        io: The type of the outputs.
+    """
 
     precision: str
     kept_within: tuple[str, ...] = ()

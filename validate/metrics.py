@@ -60,13 +60,20 @@ class Floor:
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """One case's truth, by output name; ``largest`` is the largest magnitude met inside the float64 run.
+    """The truth of one case, by the name of the output.
 
-    ``row_outputs`` names the outputs whose rows do not depend on the rest of the batch in float64. ``lower`` holds the
-    floors of lower precisions, by their name and the output's. ``no_float64`` says why float64 could not run, and the
-    truth is PyTorch's float32; else it is "". ``moments`` keeps what several stages ask of the truth. ``source`` names
-    whose float64 it is: PYTORCH or GRAPH. ``single`` holds the floors of float32 if ``floors`` are another precision's.
-    ``choices`` are those among places in the truth, if rounding can change one.
+    Attributes:
+        outputs64: The outputs in float64.
+        outputs32: The outputs of PyTorch, or of the graph itself, in float32.
+        floors: What float32 loses of each.
+        largest: The largest magnitude that the float64 run met inside.
+        row_outputs: The outputs whose rows do not depend on the rest of the batch in float64.
+        lower: The floors of lower precisions, by their name and the output's.
+        no_float64: The reason why float64 could not run, so that the truth is PyTorch's float32; else "".
+        moments: Keeps what several stages ask of the truth.
+        source: Whose float64 it is: PYTORCH or GRAPH.
+        single: The floors of float32, if ``floors`` are another precision's.
+        choices: Those among places in the truth, if rounding can change one.
     """
 
     outputs64: dict[str, Array]

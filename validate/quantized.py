@@ -35,8 +35,15 @@ PRODUCTS = {
 
 @dataclass(frozen=True)
 class EightBit:
-    """``scales`` of the products of every weight or module, by its name; None for a product that stays in float32.
-    ``ran_by`` has the paths of the modules that run the same products, ``precision`` names the format."""
+    """An 8-bit precision to measure.
+
+    Attributes:
+        scales: Those of the products of every weight or module, by its name; None for a product that stays in float32.
+        ran_by: The paths of the modules that run the same products.
+        precision: The name of the format.
+        draws: The runs whose largest error is the floor.
+        io: The type of the outputs.
+    """
 
     scales: Mapping[str, tuple[float | None, ...]]
     ran_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -45,10 +45,15 @@ PASSES = (PASSED, OVER_BUDGET, AGAINST_FLOAT32)
 
 @dataclass(frozen=True)
 class StageResult:
-    """One stage's outcome: every comparison with its case's name, and in ``why`` what failed or was not checked.
+    """One stage's outcome.
 
-    ``was_interrupted`` says that a process was killed or ran out of time, which another run need not meet. ``place`` is
-    where a stage that failed goes wrong, if that was found.
+    Attributes:
+        stage: The stage.
+        status: Passed, failed, built or not checked.
+        why: What failed, or why it was not checked.
+        comparisons: Every comparison with its case's name.
+        was_interrupted: A process was killed or ran out of time, which another run need not meet.
+        place: The place at which a stage that failed goes wrong, if that was found.
     """
 
     stage: Stage

@@ -29,8 +29,15 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """Settings of the builder. ``workspace_mib`` None leaves TensorRT what the device has; ``level`` is its
-    optimization level, 0 (builds fastest) to 5 (runs fastest), its own default if None."""
+    """Settings of TensorRT's builder.
+
+    Attributes:
+        workspace_mib: The most memory for one layer's kernels; None leaves TensorRT what the device has.
+        level: The optimization level, 0 (builds fastest) to 5 (runs fastest); None for TensorRT's own default.
+        version_compatible: Later versions of TensorRT load the plan as well.
+        hardware_compatible: Every GPU from Ampere on loads the plan.
+        without_tactics: The sources of kernels to leave out.
+    """
 
     workspace_mib: int | None = None
     level: int | None = None

@@ -33,11 +33,21 @@ class Limits:
 
 @dataclass(frozen=True)
 class Method:
-    """The rules of one benchmark; the same for every runtime.
+    """The rules of one benchmark, the same for every runtime.
 
-    ``seconds``, ``iterations`` and ``max_seconds`` are for a whole cell. ``hot_share`` of them goes to calls on one
-    and the same input. ``distant_rounds`` are the rounds with distant cores to wait for, if they come soon. Raises
-    InputError if they contradict each other.
+    Attributes:
+        seconds: The shortest time of a cell.
+        iterations: The fewest calls of a cell.
+        max_seconds: The longest time of a cell; comes before the iterations.
+        rounds: The turns that each of these is cut into.
+        warm_up_seconds: The time of the calls before anything is timed.
+        settle_seconds: The time of the calls at the beginning of a turn that do not count.
+        pause_seconds: The time before each turn in which nothing runs.
+        hot_share: The share of a cell that goes to calls on one and the same input.
+        distant_rounds: The rounds with distant cores to wait for, if they come soon.
+
+    Raises:
+        InputError: They contradict each other.
     """
 
     seconds: float = 3.0

@@ -16,13 +16,23 @@ Status = Literal["measured", "not measured", "wrong", "failed"]
 
 @dataclass(frozen=True)
 class Measurement:
-    """One timed cell. ``runtime`` says in words, with its version, what ran the model.
+    """One timed cell.
 
-    ``latency`` is of rotated inputs, ``hot`` of one and the same; ``round_medians_ms`` has one number for each round,
-    ``distant_medians_ms`` one for each that was left out because the cores were far from each other. ``peak_mib`` is
-    the most that the process held, the ``inputs_mib`` of its ``input_sets`` among it, from the time when the model was
-    there; from the process's start if ``peak_counts_from_load`` is False. ``on_device`` is what the GPU took of each
-    call on rotated inputs, left out or not, by its own clock, if the runtime asks it.
+    Attributes:
+        runtime: What ran the model, in words, with its version.
+        device: CPU or GPU.
+        precision: The one that it computed in, in words.
+        latency: On rotated inputs.
+        hot: On one and the same input.
+        round_medians_ms: One for each round.
+        throughput_per_s: Samples a second.
+        peak_mib: The most that the process held, its inputs among it; None if the system does not tell.
+        peak_counts_from_load: That counts from the time when the model was there; else from the process's start.
+        inputs_mib: What the sets of inputs take.
+        input_sets: The number of different inputs.
+        on_device: What the GPU took of each call on rotated inputs, by its own clock, if the runtime asks it; of rounds
+            that were left out as well.
+        distant_medians_ms: One for each round that was left out because the cores were far from each other.
     """
 
     runtime: str

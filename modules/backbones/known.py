@@ -17,11 +17,23 @@ STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Backbone:
-    """A classifier by name: input ``size`` (c, h, w) and how its published weights expect an image.
+    """A classifier by name, and how its published weights expect an image.
 
-    ``macs`` are the multiply-accumulates of one image of that size, as modules/describe.py counts them. ``file`` is
-    the file of this folder that creates it, if timm does not. ``order`` is that of the image's channels. ``arguments``
-    are keyword arguments of timm's create_model, which neither count is for.
+    Attributes:
+        name: Its name.
+        summary: What it is, in words.
+        paper: Its paper.
+        parameters: Their number; None if it was not counted.
+        macs: The multiply-accumulates of one image of ``size``, as modules/describe.py counts them.
+        size: Its input, (c, h, w).
+        mean: Of the channels.
+        std: Of the channels.
+        interpolation: How an image is resized.
+        crop: The share of the resized image that is cut out, in each direction.
+        order: That of the image's channels.
+        resize: How an image comes to the size.
+        file: The file of this folder that creates it.
+        arguments: Keyword arguments of timm's create_model; neither count is for them.
     """
 
     name: str

@@ -16,11 +16,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Location:
-    """The place at which a graph leaves PyTorch. ``ratio`` is in floors; infinite if nothing could be computed.
+    """The place at which a graph leaves PyTorch.
 
-    ``source`` is the file and line of the class's ``forward``. ``proven`` tells that the module alone (or the nodes
-    behind the boundary, if PyTorch has no such module), fed PyTorch's own tensors, shows the error as well.
-    ``detail`` says in a sentence what is certain. ``boundaries`` are those that were compared on the way there.
+    Attributes:
+        module: The path of the module.
+        class_name: Its class.
+        source: The file and line of the class's ``forward``.
+        node: The name of the node.
+        op_type: Its operator.
+        ratio: The error in floors; infinite if nothing could be computed.
+        proven: The module alone, fed PyTorch's own tensors, shows the error as well; if PyTorch has no such module, the
+            nodes behind the boundary do.
+        detail: What is certain, in a sentence.
+        boundaries: Those that were compared on the way there.
     """
 
     module: str
