@@ -117,10 +117,14 @@ class StageResult:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Every stage's result, in the order of the stages.
+    """Every stage's result. It is true, a pass, if one stage passed and none objects.
 
-    True if none failed or ran without being compared whole, at least one passed, and none by float32 alone, unless
-    ``allows_float32``. ``source`` names whose float64 the truth is: PYTORCH or GRAPH.
+    A stage objects if it failed, ran without being compared whole, or passed by float32 alone.
+
+    Attributes:
+        stages: The results, in the order of the stages.
+        allows_float32: A stage may pass by float32 alone.
+        source: Whose float64 the truth is: PYTORCH or GRAPH.
     """
 
     stages: tuple[StageResult, ...]
