@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm")
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
+# Pillow's modes of 16 and 32 bits begin so; it cuts off what is above 255 where it converts them.
+DEEP = ("I", "F")
 MAX_CASES = 8
 # for a model whose author says nothing: -1 to 1
 UNKNOWN = Preprocessing(resize="stretch", interpolation="bicubic", mean=(0.5,), std=(0.5,))
@@ -116,6 +118,8 @@ def read_image(
     c, h, w = shape
     how.check_channels(c)
     with _opened(path, "image") as image:
+        if image.mode[0] in DEEP:
+            raise ValueError(f"it has more than 8 bits a channel ({image.mode}), and no file tells which is white")
         colours = image.convert("L" if c == 1 else "RGB")
     try:
         place = how.place((colours.height, colours.width), (h, w))

@@ -46,6 +46,14 @@ def test_postscript_under_an_images_name_is_not_given_to_another_program(tmp_pat
         image_feeds([tmp_path / "a.jpg"], (1, 3, 8, 8), None)
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_an_image_of_more_than_8_bits_is_refused_and_not_made_white(dtype: type, tmp_path: Path) -> None:
+    """Pillow cuts off all above 255: nearly all of a picture of 16 bits is white then."""
+    Image.fromarray(np.arange(64, dtype=dtype).reshape(8, 8) * 1000).save(tmp_path / "deep.tiff")
+    with pytest.raises(InputError, match=r"cannot read the image .* more than 8 bits a channel"):
+        image_feeds([tmp_path / "deep.tiff"], (1, 3, 8, 8), None)
+
+
 @pytest.fixture
 def photograph(tmp_path: Path) -> Path:
     draw = np.random.default_rng(0)

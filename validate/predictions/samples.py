@@ -198,7 +198,7 @@ def _images(folder: Path, inputs: Sequence[TensorSpec], axes: Mapping[str, Axis]
             "expected its preprocessing: give --preprocessing FILE, or --dataset FILE.npz with preprocessed inputs"
         )
     require_pillow()
-    names, others = _walk(folder)
+    names, others = walk(folder)
     if not names:
         raise InputError(
             f"received --dataset {folder} with no image in it; expected files ending in {', '.join(SUFFIXES)}"
@@ -234,18 +234,23 @@ def _sizes(spec: TensorSpec, axes: Mapping[str, Axis], how: Preprocessing) -> di
     return sizes
 
 
-def _walk(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the images of a folder by their relative paths, in order, and the files that are none by their names."""
+def walk(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the images of a folder by their relative paths, in order, and the files that are none by their names.
+
+    Links to folders are followed, each folder once.
+    """
     names: list[str] = []
     others: list[str] = []
+    entered: set[Path] = set()
 
     def refuse(error: OSError) -> None:
         raise StorageError(
             f"cannot list the folder '{error.filename}' of --dataset: {error.strerror}; make it readable"
         ) from None
 
-    for root, folders, files in os.walk(folder, onerror=refuse):
-        folders.sort()
+    for root, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        entered.add(Path(root).resolve())
+        folders[:] = sorted(name for name in folders if Path(root, name).resolve() not in entered)
         for file in files:
             path = Path(root, file)
             is_image = path.suffix.lower() in SUFFIXES and path.is_file()

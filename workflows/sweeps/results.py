@@ -17,9 +17,11 @@ from ...core.file_hashes import sha256, verify
 from ...core.lock import Lock, try_lock
 from ...core.manifest import HASH, MANIFEST, manifest_hash, manifest_text
 from ...core.snapshot import copy_files
-from ...errors import Attn2trtError, InputError, StorageError
+from ...errors import Attn2trtError, StorageError
+from ...modules.checkpoint_file import sha256 as weights_sha256
 from ...modules.checkpoint_file import split
-from ..reuse import content_key, files_read, was_interrupted
+from ...validate.predictions.samples import walk
+from ..reuse import content_key, was_interrupted
 from .folders import (
     COMMAND,
     ERRORS,
@@ -265,15 +267,16 @@ def _died_inside(folder: Path) -> str:
 
 
 def _hashes(text: str) -> list[str]:
-    """Return the hashes of the files that a word of a command names; none if it names none."""
-    path, _ = split(Path(text)) if text else (Path(), "")
+    """Return the hashes of the files that a word of a command names, and of all images in a folder; none if it names
+    none."""
     try:
-        if not text or not path.exists() or path == Path():
+        path, _ = split(Path(text))
+        if path == Path() or not path.exists():
             return []
-        return [sha256(file) for file in files_read(path)] if path.is_file() or path.is_dir() else []
-    except InputError:  # a folder without photographs
-        return []
-    except OSError:  # too long for a path
+        if path.is_dir():
+            return [f"{name} {sha256(path / name)}" for name in walk(path)[0]]
+        return [weights_sha256(path)] if path.is_file() else []
+    except (Attn2trtError, OSError):  # a folder without photographs, or too long for a path
         return []
 
 
