@@ -20,7 +20,7 @@ _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def junit(outcome: Outcome) -> str:
-    """Return the document. A stage that was not checked is skipped, with the reason; never passed."""
+    """Return the document. A stage that was not checked is skipped, with the reason, and fails if the verdict does."""
     suite = ElementTree.Element("testsuite", {"name": _plain(outcome.name), "time": "0"})
     at = {finding.stage: finding for finding in outcome.findings}
     for stage in outcome.stages:
@@ -28,9 +28,13 @@ def junit(outcome: Outcome) -> str:
     if outcome.predictions is not None:
         for runtime in outcome.predictions.runtimes:
             _add_predictions(suite, outcome.name, runtime, outcome.predictions.max_flips)
+    shown = {stage.label for stage in outcome.stages}
+    if outcome.predictions is not None:
+        shown |= {predictions_label(runtime) for runtime in outcome.predictions.runtimes}
     for finding in outcome.findings:
-        if not finding.stage:
-            _fail(_case(suite, outcome.name, "", "deploy", finding), "error", finding.message, finding.message)
+        if finding.stage not in shown:
+            case = _case(suite, outcome.name, finding.stage, "the run" if finding.stage else "deploy", finding)
+            _fail(case, "error", finding.message, finding.message)
     counts = {
         "tests": len(suite),
         "failures": len(suite.findall("testcase/failure")),
@@ -51,8 +55,11 @@ def _add_stage(suite: ElementTree.Element, target: str, stage: StageResult, find
         if not found.passed:
             _fail(case, "failure", found.detail, _details(stage, found, finding))
     failed = [found for _, found in stage.comparisons if not found.passed]
-    if stage.status == FAILED and not failed:
-        _fail(_case(suite, target, stage.label, "the stage", finding), "failure", stage.why, stage.why)
+    # a stage that ran, and that keeps the verdict from being a pass though no number of it failed
+    is_objection = finding is not None and finding.level == "warning"
+    if is_objection or (stage.status == FAILED and not failed):
+        why = f"{stage.status}: {stage.why}" if is_objection else stage.why
+        _fail(_case(suite, target, stage.label, "the stage", finding), "failure", why, why)
     elif stage.status in (BUILT, NOT_CHECKED):
         case = _case(suite, target, stage.label, stage.status, finding)
         ElementTree.SubElement(case, "skipped", {"message": _plain(stage_sentence(stage) or stage.status)})

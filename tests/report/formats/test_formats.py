@@ -18,7 +18,9 @@ from attn2trt.report.formats.junit import junit
 from attn2trt.report.formats.markdown import markdown
 from attn2trt.report.formats.sarif import sarif
 from attn2trt.validate.place import Place
-from attn2trt.validate.verdict import Verdict
+from attn2trt.validate.predictions.results import Predictions, RuntimePredictions
+from attn2trt.validate.stages.stage import Stage
+from attn2trt.validate.verdict import AGAINST_FLOAT32, FAILED, NOT_CHECKED, Status, Verdict
 
 # What SARIF 2.1.0 requires of the objects that are written here, and the values that it allows: (required, allowed).
 SARIF = {
@@ -159,6 +161,34 @@ def test_junit_is_junit_and_skips_what_was_not_checked(checkout: Path, passed: b
     if not passed:
         (failed,) = suites.iter("failure")
         assert (failed.text or "").endswith("models/net.py:12")
+
+
+@pytest.mark.parametrize(
+    ("status", "allowed", "failures"),
+    [(AGAINST_FLOAT32, False, 1), (AGAINST_FLOAT32, True, 0), (NOT_CHECKED, False, 1), (FAILED, False, 1)],
+)
+def test_every_format_fails_if_the_verdict_does(status: Status, allowed: bool, failures: int, checkout: Path) -> None:
+    """Also if no number failed: against float32 alone, with slices that no case compared, or of a killed process."""
+    healthy = page_sample.verdict()
+    stage = replace(healthy.stages[0], status=status, why="the reason")
+    found = outcome(replace(healthy, stages=(stage, *healthy.stages[1:]), allows_float32=allowed))
+    assert found.passed is (not failures)
+    suites = ElementTree.fromstring(junit(found))
+    check_junit(suites)
+    assert int(suites.attrib["failures"]) == failures
+    assert ("::error" in github(found), "### ✗" in markdown(found)) == (bool(failures),) * 2
+    assert bool(json.loads(sarif(found))["runs"][0]["results"]) is bool(failures)
+
+
+def test_a_reference_that_is_no_number_fails_in_every_format(checkout: Path) -> None:
+    stage = Stage("onnxruntime cpu", "fp16")
+    found = Predictions("", "", "", "", 8, (RuntimePredictions(stage, 8),), not_finite=("a.png",), max_flips=0.1)
+    one = outcome_of("mine", page_sample.verdict(), {}, "", predictions=found)
+    suites = ElementTree.fromstring(junit(one))
+    check_junit(suites)
+    assert not one.passed
+    assert suites.attrib["errors"] == "1"
+    assert "::error" in github(one)
 
 
 def test_junit_has_no_character_that_xml_has_not(checkout: Path) -> None:
