@@ -1,10 +1,11 @@
 """Deploy detectors, segmenters and transformers of the libraries, with time and memory; write the docs' table.
 
-Usage: python benchmarks/vision.py [--only NAME ...] [--resume]. It needs ultralytics and transformers beside what the
-README installs. Each model is deployed by the command line in float32 and float16, with plans by TensorRT for RTX, in a
-temporary folder; its graph is then compared with eager PyTorch in float64 at sizes that were not traced (outcomes.py).
-Writes benchmarks/results/vision.json and docs/vision.md after every model; --resume keeps the rows of the same code
-that are there. Exit code 1 if a graph is wrong or a refusal has no reason.
+Usage: python benchmarks/vision.py [--only NAME ...] [--resume] [--untimed]. It needs ultralytics and transformers beside
+what the README installs. Each model is deployed by the command line in float32 and float16, with plans by TensorRT for
+RTX, in a temporary folder; its graph is then compared with eager PyTorch in float64 at sizes that were not traced
+(outcomes.py). Writes benchmarks/results/vision.json and docs/vision.md after every model; --resume keeps the rows of the
+same code that are there, and --untimed stores no time, on a machine that does other work. Exit code 1 if a graph is
+wrong or a refusal has no reason.
 """
 
 from __future__ import annotations
@@ -63,6 +64,16 @@ SMALL_DECODER = ",".join(
         "d_model=64,encoder_layers=2,decoder_layers=2,encoder_ffn_dim=128,decoder_ffn_dim=128,num_queries=20",
         "encoder_attention_heads=4,decoder_attention_heads=4,backbone_config.backbone=resnet10t,num_labels=12",
     )
+)
+SMALL_EOMT = f"{SMALL_VIT},image_size=64,num_blocks=1,num_queries=10,num_labels=12"
+SMALL_POSE = ",".join(
+    f"backbone_config.{option}"
+    for option in (*SMALL_VIT.split(","), "intermediate_size=128", "image_size=64/48", "out_indices=4")
+)
+SAM3 = "2x3x112x112"
+SMALL_SAM3 = ",".join(
+    f"backbone_config.{option}"
+    for option in (*SMALL_VIT.split(","), "intermediate_size=128", "image_size=112", "window_size=4")
 )
 SMALL_MASKS = ",".join(
     (
@@ -159,6 +170,7 @@ def models() -> dict[str, Model]:
         ),
         "mask2former": Model("Mask2Former, shrunk", f"transformers:mask2former:{SMALL_MASKS}", small, BATCH),
         "raft": Model("RAFT, small, 4 updates", "torchvision:raft_small:num_flow_updates=4", "2x3x128x128", BATCH),
+        **further(),
         "r3d": Model(
             "R3D-18, clips",
             "torchvision:r3d_18",
@@ -166,6 +178,37 @@ def models() -> dict[str, Model]:
             f"{BATCH},dim2=4:4:8,height=32:32:64,width=32:32:64",
         ),
     }
+
+
+def further() -> dict[str, Model]:
+    """Return the models that are deployed as they are named, and those that are refused."""
+    small = "2x3x64x64"
+    found = {
+        "yolov9t": ("YOLOv9t", "ultralytics:yolov9t.yaml", small, BATCH),
+        "yolov10n": ("YOLOv10n", "ultralytics:yolov10n.yaml", small, BATCH),
+        "yolo12n": ("YOLO12n", "ultralytics:yolo12n.yaml", small, BATCH),
+        "rtdetr-l": ("RT-DETR-l of Ultralytics", "ultralytics:rtdetr-l.yaml", "1x3x64x64", "none"),
+        "googlenet": ("GoogLeNet", "torchvision:googlenet", small, BATCH),
+        "vgg11_bn": ("VGG-11", "torchvision:vgg11_bn", "2x3x32x32", BATCH),
+        "swin_t": ("Swin", "torchvision:swin_t", small, BATCH),
+        "maxvit_t": ("MaxViT", "torchvision:maxvit_t", "1x3x224x224", "none"),
+        "retinanet": ("RetinaNet", "torchvision:retinanet_resnet50_fpn", small, BATCH),
+        "fcos": ("FCOS", "torchvision:fcos_resnet50_fpn", small, BATCH),
+        "ssd300": ("SSD300", "torchvision:ssd300_vgg16", "1x3x300x300", "none"),
+        "raft_large": ("RAFT, 2 updates", "torchvision:raft_large:num_flow_updates=2", "1x3x128x128", "none"),
+        "swin3d_t": ("Video Swin", "torchvision:swin3d_t", "1x3x4x64x64", "none"),
+        "s3d": ("S3D, clips", "torchvision:s3d", "1x3x16x224x224", "none"),
+        "eomt": ("EoMT, shrunk", f"transformers:eomt:{SMALL_EOMT}", small, BATCH),
+        "rt-detr-v2": ("RT-DETRv2, shrunk", f"transformers:rt_detr_v2:{SMALL_DETR}", small, BATCH),
+        "vitpose": ("ViTPose, shrunk", f"transformers:vitpose:{SMALL_POSE}", "2x3x64x48", BATCH),
+        "sam3": ("SAM 3, the encoder of images, shrunk", f"transformers:Sam3VisionModel:{SMALL_SAM3}", SAM3, BATCH),
+        "sam3-text": ("SAM 3, with its text", "transformers:sam3", "2x3x1008x1008", BATCH),
+        "superpoint": ("SuperPoint, one image", "transformers:superpoint", "1x3x64x64", "height=48:64:96:8"),
+        "superpoint-batch": ("SuperPoint, any batch", "transformers:superpoint", small, BATCH),
+        "lightglue": ("LightGlue", "transformers:lightglue", "1x2x3x64x64", "none"),
+        "efficientloftr": ("EfficientLoFTR", "transformers:efficientloftr", "1x2x3x64x64", "none"),
+    }
+    return {name: Model(*model) for name, model in found.items()}
 
 
 def _name(description: str) -> str:
@@ -261,7 +304,8 @@ def page(document: dict[str, Any]) -> str:
         "*float16* are the verdict's worst stages in ONNX Runtime, with the largest error in PyTorch's own roundings.",
         "*Sizes* were compared with eager PyTorch in float64 by another program: traced, the ends of every range and",
         "sizes inside. A dash: near ties decide which boxes are picked. *Time* is that of the whole command, *memory*",
-        "the largest of it and all its processes together; about 700 MiB are PyTorch and ONNX Runtime themselves.",
+        "the largest of it and all its processes together; about 700 MiB are PyTorch and ONNX Runtime themselves. Rows",
+        "without a time were measured while the machine did other work.",
         "",
         "Ultralytics is under AGPL-3.0, and so is what you deploy of it, unless you have another licence from its",
         "makers.",
@@ -285,7 +329,7 @@ def _options(row: dict[str, Any]) -> str:
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
-    cost = (f"{row['seconds']:.0f} s", f"{row['peak_mib']} MiB")
+    cost = (f"{row['seconds']:.0f} s" if "seconds" in row else "", f"{row['peak_mib']} MiB")
     if "refused" in row:
         return [row["title"], "", "", "**refused**", "", "", "", *cost]
     compared = row.get("compared")
@@ -327,10 +371,10 @@ def show(row: dict[str, Any]) -> None:
     """Print what came of a model."""
     result = row.get("refused") or ("passed" if row["passed"] else "failed")
     compared = row.get("compared", {}).get("result", "")
-    print(row["name"], result, compared, f"{row['seconds']} s", f"{row['peak_mib']} MiB", sep=" | ", flush=True)
+    print(row["name"], result, compared, *_cells(row)[-2:], sep=" | ", flush=True)
 
 
-def main(names: Sequence[str], *, resume: bool) -> int:
+def main(names: Sequence[str], *, resume: bool, is_timed: bool = True) -> int:
     """Measure every model, or those that are named; return 1 if one is wrong without a reason."""
     known = models()
     if unknown := [name for name in names if name not in known]:
@@ -340,6 +384,8 @@ def main(names: Sequence[str], *, resume: bool) -> int:
     rows = {row["name"]: row for row in stored if names or row["sources"] == sources}
     for name in names or [name for name in known if name not in rows]:
         rows[name] = {**measure(name, known[name]), "sources": sources}
+        if not is_timed:
+            del rows[name]["seconds"]
         show(rows[name])
         document = heading(*PACKAGES) | {"rows": [rows[name] for name in known if name in rows]}
         store(document, RESULTS, PAGE, page(document))
@@ -350,5 +396,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="measured anew, the others kept")
     parser.add_argument("--resume", action="store_true", help="keep the stored rows of the same code")
+    parser.add_argument("--untimed", action="store_true", help="store no time: the machine does other work")
     arguments = parser.parse_args()
-    sys.exit(main(arguments.only, resume=arguments.resume))
+    sys.exit(main(arguments.only, resume=arguments.resume, is_timed=not arguments.untimed))

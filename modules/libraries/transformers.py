@@ -44,7 +44,7 @@ ANSWERS = (
     *("distillation_logits", "predicted_depth", "reconstruction", "keypoints", "heatmaps", "feature_maps"),
 )
 SIDES = {"OBJECT_DETECTION": 640, "UNIVERSAL_SEGMENTATION": 640, "SEMANTIC_SEGMENTATION": 512}
-SIDE, FRAMES = 224, 16
+SIDE, FRAMES, PAIR = 224, 16, 2
 SIZE, ANY_SIZE = "image_size", "interpolate_pos_encoding"
 # Attributes of a configuration and their values in a graph, with the reason; left alone if they are so already.
 SWITCHES: Mapping[str, tuple[Any, str]] = {
@@ -162,7 +162,9 @@ def _sizes(source: Source, config: Any) -> tuple[tuple[int, ...], Preprocessing 
 
 
 def _frames(kind: type[Any], config: Any) -> tuple[int, ...]:
-    """Return (t,) of a model of clips, which are (n, t, c, h, w); () for one of images."""
+    """Return (t,) of a model of clips or pairs, which are (n, t, c, h, w); () for one of images."""
+    if classes_of(config.model_type, "KEYPOINT_MATCHING"):
+        return (PAIR,)
     if image_input(kind) != CLIP and not classes_of(config.model_type, "VIDEO_CLASSIFICATION"):
         return ()
     stated = getattr(config, "num_frames", None) or getattr(config, "frames_per_clip", None)

@@ -39,15 +39,17 @@ ATTENTION = "eager"
 TASKS = (
     *("OBJECT_DETECTION", "UNIVERSAL_SEGMENTATION", "INSTANCE_SEGMENTATION", "SEMANTIC_SEGMENTATION"),
     *("IMAGE_CLASSIFICATION", "DEPTH_ESTIMATION", "POSE_ESTIMATION", "IMAGE_MATTING", "NORMAL_ESTIMATION"),
-    *("KEYPOINT_DETECTION", "VIDEO_CLASSIFICATION", "TEXT_RECOGNITION", "IMAGE_TO_IMAGE", "BACKBONE", "IMAGE"),
+    *("KEYPOINT_DETECTION", "KEYPOINT_MATCHING", "VIDEO_CLASSIFICATION", "TEXT_RECOGNITION", "IMAGE_TO_IMAGE"),
+    *("BACKBONE", "IMAGE"),
 )
 # the names of an input that is an image or a clip
 CLIP = "pixel_values_videos"
 INPUTS = ("pixel_values", CLIP)
 # keys of every configuration that no model is made of
 OF_NO_MODEL = (*vars(transformers.PreTrainedConfig()), "label2id", "id2label")
-# what a model takes beside an image that was cut into patches before
-OF_PATCHES = ("spatial_shapes", "grid_thw", "image_grid_thw", "pixel_position_ids")
+# what a model takes beside an image that was cut into patches before, or beside an image that a text goes with,
+# whether its forward has a default for it or not
+BESIDE = ("spatial_shapes", "grid_thw", "image_grid_thw", "pixel_position_ids", "input_ids")
 
 
 @dataclass(frozen=True)
@@ -273,7 +275,7 @@ def _head(model_type: str, name: str) -> type[Any]:
 def image_input(kind: type[Any]) -> str:
     """Return the name of the one tensor that a model takes, if that is an image or a clip; "" otherwise."""
     parameters = inspect.signature(kind.forward).parameters
-    if any(name in parameters for name in OF_PATCHES):
+    if any(name in parameters for name in BESIDE):
         return ""
     found = next((name for name in INPUTS if name in parameters and not _needed(kind, name)), "")
     main = getattr(kind, "main_input_name", None) or found
@@ -282,8 +284,8 @@ def image_input(kind: type[Any]) -> str:
 
 def needed(kind: type[Any]) -> str:
     """Return what a model takes beside an image, in words."""
-    of_patches = [name for name in OF_PATCHES if name in inspect.signature(kind.forward).parameters]
-    found = dict.fromkeys([*_needed(kind, *INPUTS), *of_patches])
+    beside = [name for name in BESIDE if name in inspect.signature(kind.forward).parameters]
+    found = dict.fromkeys([*_needed(kind, *INPUTS), *beside])
     return ", ".join(found) or str(getattr(kind, "main_input_name", "something else"))
 
 

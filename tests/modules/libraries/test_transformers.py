@@ -135,6 +135,14 @@ def test_a_model_of_clips():
         assert tuple(target.build()(torch.rand(1, 4, 3, 32, 32))["logits"].shape) == (1, 3)
 
 
+@pytest.mark.parametrize("name", ["lightglue", "superglue", "EfficientLoFTRModel"])
+def test_a_model_that_matches_two_images_takes_pairs(name):
+    target = resolve(f"transformers:{name}", shapes=["1x2x3x64x64"])
+    assert target.inputs[0].shape == (1, 2, 3, 64, 64)
+    with pytest.raises(InputError, match=r"expected 5 sizes of float32; write it as 2x2x3x224x224$"):
+        resolve(f"transformers:{name}", shapes=SHAPE)
+
+
 def test_what_post_processing_reads_is_an_answer():
     from attn2trt.modules.libraries.image_processor import read_by_post_processing
     from attn2trt.modules.libraries.transformers import Results
@@ -160,6 +168,7 @@ def test_what_post_processing_reads_is_an_answer():
         ("transformers:bert", "a BertModel that takes input_ids; expected a model of pixel_values alone; wrap it"),
         ("transformers:grounding-dino", "a GroundingDinoModel that takes input_ids; .*; wrap it"),
         ("transformers:siglip2", "a Siglip2ForImageClassification that takes spatial_shapes; .* alone; wrap it"),
+        ("transformers:sam3", "a Sam3Model that takes input_ids; .* alone; use transformers:Sam3VisionModel or"),
         (
             "transformers:CLIPModel",
             "a CLIPModel that takes input_ids; .* of pixel_values alone; use .*transformers:CLIPVisionModel",
