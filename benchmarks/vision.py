@@ -1,11 +1,11 @@
 """Deploy detectors, segmenters and transformers of the libraries, with time and memory; write the docs' table.
 
-Usage: python benchmarks/vision.py [--only NAME ...] [--resume] [--untimed]. It needs ultralytics and transformers beside
-what the README installs. Each model is deployed by the command line in float32 and float16, with plans by TensorRT for
-RTX, in a temporary folder; its graph is then compared with eager PyTorch in float64 at sizes that were not traced
-(outcomes.py). Writes benchmarks/results/vision.json and docs/vision.md after every model; --resume keeps the rows of the
-same code that are there, and --untimed stores no time, on a machine that does other work. Exit code 1 if a graph is
-wrong or a refusal has no reason.
+Usage: python benchmarks/vision.py [--only NAME ...] [--resume] [--untimed]. It needs ultralytics and transformers
+beside what the README installs. Each model is deployed by the command line in float32 and float16, with plans by
+TensorRT for RTX, in a temporary folder; its graph is then compared with eager PyTorch in float64 at sizes that were
+not traced (outcomes.py). Writes benchmarks/results/vision.json and docs/vision.md after every model; --resume keeps the
+rows of the same code that are there, and --untimed stores no time, on a machine that does other work. Exit code 1 if a
+graph is wrong or a refusal has no reason.
 """
 
 from __future__ import annotations
@@ -67,8 +67,7 @@ SMALL_DECODER = ",".join(
 )
 SMALL_EOMT = f"{SMALL_VIT},image_size=64,num_blocks=1,num_queries=10,num_labels=12"
 SMALL_POSE = ",".join(
-    f"backbone_config.{option}"
-    for option in (*SMALL_VIT.split(","), "intermediate_size=128", "image_size=64/48", "out_indices=4")
+    f"backbone_config.{option}" for option in (*SMALL_VIT.split(","), "image_size=64/48", "out_indices=4")
 )
 SAM3 = "2x3x112x112"
 SMALL_SAM3 = ",".join(
@@ -251,7 +250,7 @@ def measure(name: str, model: Model) -> dict[str, Any]:
         row |= {"exit_code": ran.exit_code, "seconds": round(ran.seconds, 1), "peak_mib": round(ran.peak_mib)}
         if not (folder / "bundle/bundle.json").is_file():
             lines = (ran.stderr or ran.stdout).strip().splitlines()
-            return row | {"refused": lines[-1].removeprefix("error: ") if lines else ""}
+            return row | {"refused": SITE.sub("", lines[-1].removeprefix("error: ")) if lines else ""}
         return row | judged(model, folder / "bundle")
 
 
