@@ -29,7 +29,7 @@ from fused_bytes import Kernels
 from attn2trt.core.graph import OnnxGraph
 from attn2trt.core.precision import FP16, INT8, INT8_FP16, QUANTISED
 from attn2trt.core.scratch import scratch
-from attn2trt.engines.tensorrt.build import Order
+from attn2trt.engines.tensorrt.build import BuildOrder
 from attn2trt.engines.tensorrt.flavours import RTX
 from attn2trt.engines.tensorrt.isolated import build_isolated
 from attn2trt.engines.tensorrt.profiles import Profile
@@ -175,7 +175,7 @@ def engine_layers(graph: OnnxGraph, precision: str) -> list[Layer]:
     """Return the layers of the engine that TensorRT for RTX builds of a graph; CheckFailed if it refuses it."""
     with scratch("placement") as folder:
         paths = {part: folder / part for part in ("plan", "log", "cache", "layers")}
-        order = Order(
+        order = BuildOrder(
             graph=graph.path,
             **paths,
             inputs=graph.inputs,

@@ -22,7 +22,7 @@ from onnx import TensorProto, defs, helper, numpy_helper
 from attn2trt.core.graph import DEFAULT_OPSET, OPSETS, OnnxGraph, save
 from attn2trt.core.precision import CAST, FP32, QUANTISED
 from attn2trt.core.tensor_spec import Axis, TensorSpec
-from attn2trt.export.passes.float_policy import Plan, first_opset
+from attn2trt.export.passes.float_policy import FloatPlan, first_opset
 from attn2trt.export.passes.lower_precision import LowerPrecision
 from attn2trt.export.passes.quantize import Quantize
 from attn2trt.export.passes.quantize_policy import QUANTIZABLE, Quantized, QuantizePlan, output_axis
@@ -261,7 +261,7 @@ def _lowered(graph: OnnxGraph, precision: str) -> ir.Model | None:
     if opset == OPSETS.stop or not any(value is not None and value.dtype == ir.DataType.FLOAT for value in node.inputs):
         return None
     model = _at(graph, opset)
-    LowerPrecision(Plan(frozenset((NAME,)), {}, {}), low, {})(model)
+    LowerPrecision(FloatPlan(frozenset((NAME,)), {}, {}), low, {})(model)
     return model
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from attn2trt.core.bundle import Bundle
 from attn2trt.core.file_hashes import sha256
-from attn2trt.engines.tensorrt.build import BuildOptions, Order
+from attn2trt.engines.tensorrt.build import BuildOptions, BuildOrder
 from attn2trt.engines.tensorrt.flavours import TENSORRT
 from attn2trt.engines.tensorrt.isolated import BUILD_SECONDS, build_isolated, described
 from attn2trt.engines.tensorrt.plans import Plan
@@ -85,7 +85,7 @@ def build_plain(
     chosen = tuple(parse_profiles(profiles, bundle.axes))
     plan = plan_path(folder, f"{name}{tag}", precision).resolve()
     cache = plan.with_suffix(".cache")
-    order = Order(
+    order = BuildOrder(
         graph=graph,
         plan=plan,
         log=plan.with_suffix(".log"),

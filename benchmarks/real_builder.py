@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from attn2trt.core.tensor_spec import Axis, TensorSpec
-from attn2trt.engines.tensorrt.build import Order
+from attn2trt.engines.tensorrt.build import BuildOrder
 from attn2trt.engines.tensorrt.build_child import PATHS
 from attn2trt.engines.tensorrt.flavours import RTX
 from attn2trt.engines.tensorrt.isolated import build_isolated
@@ -33,7 +33,7 @@ def ask(
     """
     targets, _ = split_targets(parse_targets(DEFAULT, RTX), precision)
     with tempfile.TemporaryDirectory(prefix="attn2trt-ask-") as folder:
-        order = Order(
+        order = BuildOrder(
             **{name: Path(folder) / name for name in PATHS} | {"graph": graph.resolve()},
             inputs=tuple(inputs),
             profiles=(Profile(dict(axes)),),

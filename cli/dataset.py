@@ -15,7 +15,7 @@ from .parameters import PATH
 
 if TYPE_CHECKING:
     from ..validate.predictions.results import Predictions
-    from ..workflows.validate_predictions import PredictionOrder
+    from ..workflows.validate_predictions import PredictionRequest
 
 METRICS = ("top1", "topk", "detections", "argmax-map")
 
@@ -104,18 +104,18 @@ class DatasetOptions:
                 "leave one out"
             )
 
-    def order(self, bundle: Path) -> PredictionOrder | None:
+    def order(self, bundle: Path) -> PredictionRequest | None:
         """Return the comparison that is asked for, checked; None without a data set. Raises InputError."""
         if self.values["dataset"] is None:
             return None
         from ..validate.predictions.choose import Thresholds
-        from ..workflows.validate_predictions import PredictionOrder
+        from ..workflows.validate_predictions import PredictionRequest
 
         names = ("k", "score", "iou", "suppression", "pixels", "activation")
         given = {name: value for name, value in self.values.items() if value is not None}
         thresholds = Thresholds(**{name: given.pop(name) for name in names if name in given})
         dataset = given.pop("dataset")
-        return PredictionOrder.of(bundle, dataset, thresholds=thresholds, **given)
+        return PredictionRequest.of(bundle, dataset, thresholds=thresholds, **given)
 
 
 def take_dataset_options(options: dict[str, Any]) -> DatasetOptions:

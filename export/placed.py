@@ -171,14 +171,14 @@ def _written(
 ) -> tuple[OnnxGraph, tuple[str, ...]]:
     """Write pairs and types into the ``model`` in place; return the graph that was saved and proved right, and its
     files."""
-    from .passes.float_policy import Plan
+    from .passes.float_policy import FloatPlan
     from .passes.lower_precision import LowerPrecision
     from .passes.pair_tensors import PairTensors
 
     low = CAST[form.rest]
     pair = PairTensors(planned, pairs, ranges, half, graph.modules, form, io_is_half=io == low.dtype)
     pair(model)
-    lowering = LowerPrecision(Plan(half | pair.low, {}, {}), low, pair.modules, io=io)
+    lowering = LowerPrecision(FloatPlan(half | pair.low, {}, {}), low, pair.modules, io=io)
     lowering(model)
     path = folder / file_name(form.name)
     after = f"quantisation to {form.words}"

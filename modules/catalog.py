@@ -65,7 +65,7 @@ def build(
 
 
 @dataclass(frozen=True)
-class Plan:
+class ReadTarget:
     """A TARGET that has been read and checked, as far as that goes without building it."""
 
     parsed: Parsed
@@ -73,7 +73,7 @@ class Plan:
     inputs: tuple[TensorSpec, ...]
     axes: Mapping[str, Axis]
     facts: Mapping[str, Any]
-    fallbacks: tuple[Plan, ...] = ()
+    fallbacks: tuple[ReadTarget, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -151,12 +151,12 @@ def resolve(asked: Asked) -> Target:
 
 
 @_taking(Asked)
-def read(asked: Asked) -> Plan:
+def read(asked: Asked) -> ReadTarget:
     """Return what ``resolve`` makes a target of; raises as it does."""
     return _plan(asked)
 
 
-def _plan(asked: Asked) -> Plan:
+def _plan(asked: Asked) -> ReadTarget:
     parsed = asked.parsed
     if asked.pretrained and asked.checkpoint is not None:
         raise InputError(
@@ -169,7 +169,7 @@ def _plan(asked: Asked) -> Plan:
     return _block_plan(asked) if parsed.base.name in block_names() else _backbone_plan(asked)
 
 
-def _target(found: Plan, spec: str, weights: str, digest: str) -> Target:
+def _target(found: ReadTarget, spec: str, weights: str, digest: str) -> Target:
     own = f"{found.recipe.identity}\n{_source_digest()}"
     identity = f"{spec}\n{weights}\n{digest}\n{found.inputs}\n{optima(found.axes)}\n{own}"
     user_code = any(part.is_user_code for part in (found.parsed.base, *found.parsed.insertions))
@@ -186,14 +186,14 @@ def _target(found: Plan, spec: str, weights: str, digest: str) -> Target:
     )
 
 
-def _user_plan(asked: Asked) -> Plan:
+def _user_plan(asked: Asked) -> ReadTarget:
     _check_user_target(asked.parsed, asked.spec, asked.pretrained)
     own = _own(asked.parsed.base, asked.seed, asked.path, trust=asked.trust)
     planned = asked.plans(user_shapes(own, asked.given), fixed=True)
     return _plans(asked, own, planned, {"source": own.name})
 
 
-def _block_plan(asked: Asked) -> Plan:
+def _block_plan(asked: Asked) -> ReadTarget:
     info = block_info(asked.parsed.base.name)
     _check_block_target(asked.parsed, asked.pretrained)
     shape = single_shape(asked.given, "x", default_sizes(info), asked.spec)
@@ -205,7 +205,7 @@ def _block_plan(asked: Asked) -> Plan:
     return _plans(asked, alone, planned, facts)
 
 
-def _backbone_plan(asked: Asked) -> Plan:
+def _backbone_plan(asked: Asked) -> ReadTarget:
     parsed = asked.parsed
     arguments = _arguments(parsed.base)
     backbone = backbones.find(parsed.base.name, arguments)
@@ -231,8 +231,8 @@ def _backbone_plan(asked: Asked) -> Plan:
     return _plans(asked, whole, planned, facts)
 
 
-def _library_plan(asked: Asked) -> Plan:
-    """Plan a library's model; its outputs have the names that the library gives them."""
+def _library_plan(asked: Asked) -> ReadTarget:
+    """ReadTarget a library's model; its outputs have the names that the library gives them."""
     require(PYTORCH)
     base, insertions = asked.parsed.base, asked.parsed.insertions
     infos = _check_inserted(insertions)
@@ -267,9 +267,9 @@ def _papers(own: str, infos: Sequence[BlockInfo]) -> str:
 
 def _plans(
     asked: Asked, recipe: building.Recipe, planned: Sequence[default_batch.Planned], facts: Mapping[str, Any]
-) -> Plan:
+) -> ReadTarget:
     """Return the plan at the inputs and axes that come first, with those of the others to fall back on."""
-    first, *others = (Plan(asked.parsed, recipe, inputs, axes, facts) for inputs, axes in planned)
+    first, *others = (ReadTarget(asked.parsed, recipe, inputs, axes, facts) for inputs, axes in planned)
     return replace(first, fallbacks=tuple(others))
 
 

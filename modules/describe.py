@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Place:
+class PlacedBlock:
     """A block in a backbone, with the shape of what it is given and its own cost."""
 
     path: str
@@ -61,7 +61,7 @@ class Description:
     metered: tuple[tuple[int, ...], ...]
     blocks: tuple[BlockText, ...] = ()
     plain: Cost | None = None
-    places: tuple[Place, ...] = ()
+    places: tuple[PlacedBlock, ...] = ()
     steps: tuple[Step, ...] = ()
 
 
@@ -79,7 +79,7 @@ def describe(spec: str, *, shapes: Sequence[str] = (), dynamic: str | None = Non
     except SizesRefused:  # a batch that is a number in the module, as in a program that was exported for it
         metered = meter(module, example)
     places = tuple(
-        Place(path, block_name(part), metered.given.get(path, ()), parameters(part), metered.macs.get(path, 0))
+        PlacedBlock(path, block_name(part), metered.given.get(path, ()), parameters(part), metered.macs.get(path, 0))
         for path, part in module.named_modules()
         if any(part is block for block in added)
     )
@@ -119,7 +119,7 @@ def _text(info: BlockInfo) -> BlockText:
     return BlockText(info.name, info.summary, info.paper, info.options, info.axes, where)
 
 
-def traced(found: catalog.Plan) -> list[Tensor]:
+def traced(found: catalog.ReadTarget) -> list[Tensor]:
     """Return the traced inputs without values."""
     import torch
 
@@ -127,7 +127,7 @@ def traced(found: catalog.Plan) -> list[Tensor]:
     return [torch.empty(spec.resolve(sizes), dtype=getattr(torch, spec.dtype), device="meta") for spec in found.inputs]
 
 
-def _one_image(found: catalog.Plan, traced: Sequence[Tensor]) -> list[Tensor]:
+def _one_image(found: catalog.ReadTarget, traced: Sequence[Tensor]) -> list[Tensor]:
     """Return the inputs with one image in place of a batch, or with one row of what a library's model takes."""
     is_batch = bool(found.parsed.base.library)
     return [given.new_empty(1, *given.shape[1:]) if is_batch or given.ndim == 4 else given for given in traced]

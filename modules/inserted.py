@@ -31,7 +31,7 @@ class Inserted:
         return f"{self.kind} {'x'.join(map(str, self.shape))}"
 
 
-def inserted(found: catalog.Plan) -> list[Inserted]:
+def inserted(found: catalog.ReadTarget) -> list[Inserted]:
     """The blocks that ``found`` puts into its backbone, in the order in which they stand there.
 
     A block that does not run, or is given no ``(n, c, h, w)``, is left out.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from ..core.arguments import require_kind
 from ..core.graph import DEFAULT_OPSET, require_opset
@@ -24,7 +23,7 @@ from ..engines.timing.rounds import Samples
 from ..engines.timing.runners import OrtRunner
 from ..engines.timing.stage_costs import Limited, Profile, Run, profile_of
 from ..engines.timing.timed_process import TimedProcess
-from ..engines.timing.timed_run import Entry, TimedRun, rotated_sets
+from ..engines.timing.timed_run import Cell, Entry, TimedRun, rotated_sets
 from ..errors import CheckFailed, InputError
 from ..modules.grammar import is_folder_path, parse
 from ..validate.agreement import wrong_output
@@ -49,16 +48,6 @@ AGAIN = "plain backbone again"
 # Another process had the caches until now; calls of a profiled graph are few, since each writes to the profile.
 PROFILE_SETTLE_SECONDS = 0.005
 PROBE_SHARE = 0.1
-
-
-class Key(NamedTuple):
-    """A process of the run: what is done there ("model", "profile" or "probe"), and the name of its graph."""
-
-    part: str
-    name: str
-
-    def __str__(self) -> str:
-        return self.name
 
 
 @with_earlier_keywords
@@ -175,10 +164,10 @@ class _Bench:
         """Return everything of the run. Raises CheckFailed for the first graph that is wrong or breaks."""
         samples, conditions, nodes = self._timed()
         seconds = {
-            probe.name: Latency.of(samples[Key("probe", probe.name)].rotated).median_ms / 1e3 for probe in self._probes
+            probe.name: Latency.of(samples[Cell("probe", probe.name)].rotated).median_ms / 1e3 for probe in self._probes
         }
         rates = roofline.rates_of(self._probes, seconds)
-        models = {name: self._model(name, samples[Key("model", name)], rates) for name in self._names}
+        models = {name: self._model(name, samples[Cell("model", name)], rates) for name in self._names}
         target = self._variants[TARGET]
         return Cost(
             target=spec,
@@ -193,7 +182,7 @@ class _Bench:
             added=self._added(models, samples, nodes, rates) if BACKBONE in models else None,
         )
 
-    def _timed(self) -> tuple[dict[Key, Samples], machine.Conditions, dict[str, NodeTimes]]:
+    def _timed(self) -> tuple[dict[Cell, Samples], machine.Conditions, dict[str, NodeTimes]]:
         """Load, compare and time everything; returns the samples, and the times of the nodes of profiled graphs."""
         with TimedRun(self._entries(), self._method, threads=self._threads) as run:
             count = len(self._names)
@@ -207,22 +196,22 @@ class _Bench:
             samples, watch = run.time()
             conditions = watch.conditions()
             self._progress("reading the profile")
-            nodes = {name: run.processes[Key("profile", name)].node_times() for name in self._profiled}
+            nodes = {name: run.processes[Cell("profile", name)].node_times() for name in self._profiled}
         return samples, conditions, nodes
 
-    def _entries(self) -> dict[Key, Entry]:
+    def _entries(self) -> dict[Cell, Entry]:
         """Return the models, then those with a profile, then the graphs that measure the machine."""
         turn, warm_up = self._method.turn(), self._method.warm_up_seconds
         few = Limits(0, turn.min_iterations, turn.max_seconds, min(turn.settle_seconds, PROFILE_SETTLE_SECONDS))
         part = replace(turn, min_seconds=turn.min_seconds * PROBE_SHARE, max_seconds=turn.max_seconds * PROBE_SHARE)
-        entries = {Key("model", name): self._entry(name, warm_up_seconds=warm_up) for name in self._names}
+        entries = {Cell("model", name): self._entry(name, warm_up_seconds=warm_up) for name in self._names}
         for name in self._profiled:
             self._profile_folder(name).mkdir()
             entry = self._entry(name, warm_up_seconds=None, profile=self._profile_folder(name))
-            entries[Key("profile", name)] = replace(entry, limits=few)
+            entries[Cell("profile", name)] = replace(entry, limits=few)
         for probe in self._probes:
             runner = OrtRunner(probe.path, CPU)
-            entries[Key("probe", probe.name)] = Entry(runner, probe.inputs, {}, 1, warm_up * PROBE_SHARE, part)
+            entries[Cell("probe", probe.name)] = Entry(runner, probe.inputs, {}, 1, warm_up * PROBE_SHARE, part)
         return entries
 
     def _entry(self, name: str, *, warm_up_seconds: float | None, profile: Path | None = None) -> Entry:
@@ -237,7 +226,7 @@ class _Bench:
     def _profile_folder(self, name: str) -> Path:
         return self._folder / f"profile of the {name}"
 
-    def _compare(self, key: Key, process: TimedProcess) -> None:
+    def _compare(self, key: Cell, process: TimedProcess) -> None:
         """Raise CheckFailed unless the graph computes what the module does, by the verdict's floors."""
         from ..validate.reference import references
 
@@ -261,7 +250,7 @@ class _Bench:
     def _added(
         self,
         models: Mapping[str, Model],
-        samples: Mapping[Key, Samples],
+        samples: Mapping[Cell, Samples],
         nodes: Mapping[str, NodeTimes],
         rates: roofline.Rates,
     ) -> Added:
@@ -271,7 +260,7 @@ class _Bench:
             for one in self._variants.values()
             if one.block is not None
         )
-        runs = {name: self._run(name, models[name], samples[Key("profile", name)], nodes[name]) for name in nodes}
+        runs = {name: self._run(name, models[name], samples[Cell("profile", name)], nodes[name]) for name in nodes}
         return Added(
             plain=models[BACKBONE],
             difference=Difference.between(plain, target),

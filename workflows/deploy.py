@@ -29,11 +29,11 @@ from ..validate.stages.graphs import NoStages, Stages
 from .batch_choice import BatchChoice
 from .default_device import on_cpu
 from .deploy_manifest import graph_entries, own_files, target_entries, verdict_entries
+from .deploy_request import DeployRequest
 from .earlier_keywords import with_earlier_keywords
 from .float32_graph import simplify
 from .judgement import GraphJudge, Judge, Judgement
 from .options import Judging, PrecisionRequest, Weights
-from .order import Order
 from .place import Place
 from .precision import PrecisionWriter, files_of
 from .report import made_by, write_page
@@ -108,66 +108,68 @@ def deploy(
         StorageError: Reading or writing failed.
     """
     times = StageTimes(progress)
-    order = Order.of(opset, precision, weights or Weights(), judging or Judging(), capabilities, preprocessing)
+    request = DeployRequest.of(
+        opset, precision, weights or Weights(), judging or Judging(), capabilities, preprocessing
+    )
     if isinstance(target, str) and (file := onnx_path(target)) is not None:
         from .deploy_file import FileTarget, deploy_file
 
         given = FileTarget(target, file, shapes, dynamic, against)
-        given.require_sense(order, example_inputs=example_inputs, layout=layout)
-        return deploy_file(given, order, Place(target, out), times, force=force)
+        given.require_sense(request, example_inputs=example_inputs, layout=layout)
+        return deploy_file(given, request, Place(target, out), times, force=force)
     if against is not None:
         raise InputError("received against with a PyTorch target; expected it with an ONNX file; leave --against out")
     times.start("resolve", "resolving the target")
     require()
-    order.precision.require_verdict(order.judging.verdict)
+    request.precision.require_verdict(request.judging.verdict)
     place = Place(target, out)
-    resolved = resolve(target, example_inputs, shapes=shapes, dynamic=dynamic, layout=layout, weights=order.weights)
-    resolved = order.described(resolved)
-    destination, order, batch = place.of(resolved), order.seen_from(place), BatchChoice(resolved)
-    options = order.options(is_default_batch=batch.is_default)
-    key = bundle_key(batch.target, batch.module, options=options, read=order.read)
+    resolved = resolve(target, example_inputs, shapes=shapes, dynamic=dynamic, layout=layout, weights=request.weights)
+    resolved = request.described(resolved)
+    destination, request, batch = place.of(resolved), request.seen_from(place), BatchChoice(resolved)
+    options = request.options(is_default_batch=batch.is_default)
+    key = bundle_key(batch.target, batch.module, options=options, read=request.read)
     times.start("reuse", "comparing with the bundle that is there")
-    if not force and (found := reusable(destination, key, batch, order.weights.seed)) is not None:
+    if not force and (found := reusable(destination, key, batch, request.weights.seed)) is not None:
         return place.named(found)
     with BundleWriter(destination) as writer:
-        manifest, files = _make(order, batch, writer.path, times, by_name=isinstance(target, str))
+        manifest, files = _make(request, batch, writer.path, times, by_name=isinstance(target, str))
         describe = write_page(place.shown, functools.partial(times.start, "report"))
         return place.named(writer.commit({**manifest, "key": key, "seconds": times.done()}, files, describe))
 
 
 def _make(
-    order: Order, batch: BatchChoice, folder: Path, times: StageTimes, *, by_name: bool
+    request: DeployRequest, batch: BatchChoice, folder: Path, times: StageTimes, *, by_name: bool
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Write the graphs, the reference and the plans into ``folder``; return manifest entries, and each file's role."""
     # the precisions are not known yet if one is to be chosen
-    known = () if order.precision.chooses else order.precision.lower
-    stages = Stages(order.judging.max_error, known) if order.judging.verdict else NoStages(known)
-    with Simplifier() as simplifier, stages, BuildStages(folder, order.build_for) as builds:
+    known = () if request.precision.chooses else request.precision.lower
+    stages = Stages(request.judging.max_error, known) if request.judging.verdict else NoStages(known)
+    with Simplifier() as simplifier, stages, BuildStages(folder, request.build_for) as builds:
         times.start("build", "building the module")
-        exported = batch.trace(folder, order.opset, times)
-        order = replace(order, precision=order.precision.beside(exported.precision, batch.target.name))
+        exported = batch.trace(folder, request.opset, times)
+        request = replace(request, precision=request.precision.beside(exported.precision, batch.target.name))
         asked, module = batch.target, batch.build()
         model = simplify(exported, folder, times, simplifier)
-        target, seed = replace(asked, axes=model.graph.axes), order.weights.seed
+        target, seed = replace(asked, axes=model.graph.axes), request.weights.seed
         cases = make_cases(
             target.inputs,
             target.axes,
             seed=seed,
-            images=order.judging.photographs,
+            images=request.judging.photographs,
             preprocessing=target.preprocessing,
-            io=order.precision.fed_in,
+            io=request.precision.fed_in,
         )
-        writer = PrecisionWriter(order.precision, model.graph, target, cases, folder, module, seed, times.start)
-        judge = GraphJudge(module, model, cases, seed, folder, order.judging, stages, builds, times)
-        judgement, choice = _judged(writer, judge, order.judging.max_error)
+        writer = PrecisionWriter(request.precision, model.graph, target, cases, folder, module, seed, times.start)
+        judge = GraphJudge(module, model, cases, seed, folder, request.judging, stages, builds, times)
+        judgement, choice = _judged(writer, judge, request.judging.max_error)
         times.move("reference", "verdict", stages.seconds)
         write_script(folder, target.name, target.inputs, target.axes, model.graph.opset)
         manifest = {
             "tool": f"attn2trt {version('attn2trt')}",
-            **target_entries(asked, order.weights, by_name=by_name),
+            **target_entries(asked, request.weights, by_name=by_name),
             **made_by(),
             "classes": classes_of(module),
-            "opset": order.opset,
+            "opset": request.opset,
             **graph_entries(asked, model, was_interrupted=simplifier.was_interrupted),
             "default_batch": batch.finding,
             **verdict_entries(judgement, target),

@@ -28,9 +28,9 @@ from ..validate.stages.tensorrt import without_plan
 from ..validate.verdict import Verdict
 from .check import name_of
 from .deploy_manifest import graph_entries, own_files
+from .deploy_request import DeployRequest
 from .file_judgement import FileGraph, FileJudge, FileJudgement, build_against
 from .float32_graph import EXPORTED, simplify
-from .order import Order
 from .place import Place
 from .precision import entries_of, files_of
 from .report import made_by, write_page
@@ -67,14 +67,14 @@ class FileTarget:
     batches: Sequence[int] = ()
     most_cases: int | None = None
 
-    def require_sense(self, order: Order, *, example_inputs: Any, layout: Any) -> None:
+    def require_sense(self, request: DeployRequest, *, example_inputs: Any, layout: Any) -> None:
         """Raise InputError for what is meant for a PyTorch module."""
-        weights = order.weights
+        weights = request.weights
         given = {
             "example_inputs": example_inputs is not None,
             "a layout; write it in shapes": layout is not None,
-            f"--opset {order.opset}": order.opset != DEFAULT_OPSET,
-            "--precision auto": order.precision.chooses,
+            f"--opset {request.opset}": request.opset != DEFAULT_OPSET,
+            "--precision auto": request.precision.chooses,
             "--pretrained": weights.pretrained and self.against is None,
             "--checkpoint": weights.checkpoint is not None and self.against is None,
             "--trust": weights.trust and self.against is None,
@@ -87,7 +87,9 @@ class FileTarget:
                 )
 
 
-def deploy_file(target: FileTarget, order: Order, place: Place, times: StageTimes, *, force: bool = False) -> Bundle:
+def deploy_file(
+    target: FileTarget, request: DeployRequest, place: Place, times: StageTimes, *, force: bool = False
+) -> Bundle:
     """Return the bundle of an ONNX file; a file that the same one was made of before is not read by any library.
 
     Raises:
@@ -95,11 +97,11 @@ def deploy_file(target: FileTarget, order: Order, place: Place, times: StageTime
         MissingRequirement: Its graph has no truth in float64, or a package that is needed is not installed.
         StorageError: Reading or writing failed.
     """
-    order = order.seen_from(place)
+    request = request.seen_from(place)
     with children_take(child_bytes()):
         times.start("read", "reading the file")
         with OnnxFileReader(target.path, seconds=ANSWER_SECONDS) as reader:
-            maker = _Maker.of(target, order, reader, times)
+            maker = _Maker.of(target, request, reader, times)
             times.start("reuse", "comparing with the bundle that is there")
             key = maker.key
             # a module of the user's computes what no key holds
@@ -116,7 +118,7 @@ class _Maker:
     """Makes the files of one bundle; the fields are what ``deploy_file`` was given, read and checked."""
 
     target: FileTarget
-    order: Order
+    request: DeployRequest
     reader: OnnxFileReader
     times: StageTimes
     file: OnnxFile
@@ -124,18 +126,18 @@ class _Maker:
     axes: Mapping[str, Axis]
 
     @classmethod
-    def of(cls, target: FileTarget, order: Order, reader: OnnxFileReader, times: StageTimes) -> _Maker:
+    def of(cls, target: FileTarget, request: DeployRequest, reader: OnnxFileReader, times: StageTimes) -> _Maker:
         """Read the file, and choose the sizes of its inputs."""
         file = reader.read()
         inputs, axes = choose_sizes(file, target.shapes, target.dynamic)
         if target.batches and target.dynamic is None and BATCH in axes:
             axes[BATCH] = _holding(target.batches, axes[BATCH])
-        return cls(target, order, reader, times, file, inputs, axes)
+        return cls(target, request, reader, times, file, inputs, axes)
 
     @property
     def key(self) -> str:
         """The key of the bundle: the hashes of the file and of the weights beside it, and all that was asked for."""
-        target, order = self.target, self.order
+        target, request = self.target, self.request
         about = {
             "name": target.name,
             "file": self.file.sha256,
@@ -143,8 +145,8 @@ class _Maker:
             "against": name_of(target.against),
             "most_cases": target.most_cases,
         }
-        options = order.options(is_default_batch=self.is_default_batch)
-        return key_of(about, self.inputs, self.axes, options=options, read=order.read)
+        options = request.options(is_default_batch=self.is_default_batch)
+        return key_of(about, self.inputs, self.axes, options=options, read=request.read)
 
     @property
     def is_default_batch(self) -> bool:
@@ -153,13 +155,13 @@ class _Maker:
 
     def make(self, folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
         """Write the graphs, the reference and the plans into ``folder``; return manifest entries, and the files."""
-        with Simplifier() as simplifier, BuildStages(folder, self.order.build_for) as builds:
+        with Simplifier() as simplifier, BuildStages(folder, self.request.build_for) as builds:
             model = self._graph(folder, simplifier)
             judge = self._judge(model, folder)
             cases = judge.cases()[: self.target.most_cases]
             lowered = {name: judge.write(name, cases) for name in judge.lower}
             graphs = {self.file.precision: model.graph, **{name: low.graph for name, low in lowered.items()}}
-            if self.order.judging.verdict:
+            if self.request.judging.verdict:
                 builds.open(None, graphs)
             judgement = judge.judge(cases, lowered)
             if not judgement.cases and not judgement.cases_left_out:  # nothing could ever be checked
@@ -190,23 +192,23 @@ class _Maker:
         except CheckFailed as error:
             raise InputError(f"received {self.file.path}, whose graph cannot be deployed: {error}") from error
         simplified = simplify(written, folder, self.times, simplifier)
-        return FileGraph(**vars(simplified), file=self.file, preprocessing=self.order.preprocessing)
+        return FileGraph(**vars(simplified), file=self.file, preprocessing=self.request.preprocessing)
 
     def _judge(self, model: FileGraph, folder: Path) -> FileJudge:
-        order, target = self.order, self.target
+        request, target = self.request, self.target
         if target.against is not None:
             self.times.start("build", "building the PyTorch module")
-        module = build_against(target.against, model.graph, order.weights, self.file.path)
+        module = build_against(target.against, model.graph, request.weights, self.file.path)
         return FileJudge(
-            model, order.precision, order.weights, order.judging, folder, ANSWER_SECONDS, self.times, module
+            model, request.precision, request.weights, request.judging, folder, ANSWER_SECONDS, self.times, module
         )
 
     def _verdict(self, judge: FileJudge, judgement: FileJudgement, builds: BuildStages) -> Verdict:
         stages = judgement.stages
-        if self.order.judging.verdict:
+        if self.request.judging.verdict:
             self.times.start("tensorrt", "building plans with TensorRT for RTX")
             stages = [*stages, without_plan(), *builds.results()]
-        return Verdict(tuple(stages), self.order.judging.allow_float32_truth, judge.source)
+        return Verdict(tuple(stages), self.request.judging.allow_float32_truth, judge.source)
 
     def _entries(self, model: FileGraph, verdict: Verdict, *, was_interrupted: bool) -> dict[str, Any]:
         file, target = self.file, self.target

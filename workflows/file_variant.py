@@ -17,8 +17,8 @@ from .batches import check_batches
 from .bundle_variants import from_bundle, plan_kinds
 from .compile import compile_bundle
 from .deploy_file import FileTarget, deploy_file
+from .deploy_request import DeployRequest
 from .options import Judging, PrecisionRequest, Weights
-from .order import Order
 from .place import Place
 from .variants import Variant
 
@@ -59,9 +59,9 @@ def from_file(
     asked = [RUNTIMES[one] for one in runtimes]
     precisions = list(dict.fromkeys([FP32, *(kind.precision for kind in asked if isinstance(kind, PlanRuntime))]))
     target = FileTarget(name, file, shapes, dynamic, batches=batches, most_cases=1)
-    order = Order.of(opset, PrecisionRequest(precisions=precisions), weights, Judging(verdict=False), NONE)
-    target.require_sense(order, example_inputs=None, layout=None)
-    bundle = deploy_file(target, order, Place(name, folder / "file" / "bundle"), StageTimes(progress))
+    request = DeployRequest.of(opset, PrecisionRequest(precisions=precisions), weights, Judging(verdict=False), NONE)
+    target.require_sense(request, example_inputs=None, layout=None)
+    bundle = deploy_file(target, request, Place(name, folder / "file" / "bundle"), StageTimes(progress))
     check_batches(batches, bundle.inputs, bundle.axes)
     bundle, why_not = _with_plans(bundle, precisions, is_wanted=not runtimes or len(precisions) > 1, progress=progress)
     names = check_names(runtimes, plans=plan_kinds(bundle))

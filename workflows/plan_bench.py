@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 from ..core.bundle import Bundle
 from ..core.file_hashes import require_unchanged
@@ -33,7 +32,7 @@ from ..engines.timing.rounds import Samples
 from ..engines.timing.runners import CopyRunner, PlanRunner
 from ..engines.timing.stage_costs import Profile, Run, profile_of
 from ..engines.timing.timed_process import TimedProcess
-from ..engines.timing.timed_run import Entry, TimedRun, rotated_sets
+from ..engines.timing.timed_run import Cell, Entry, TimedRun, rotated_sets
 from ..errors import CheckFailed, InputError
 from ..modules.recorded_blocks import recorded_blocks
 from ..validate.agreement import wrong_output
@@ -47,16 +46,6 @@ MODEL = "model"
 # Of copies that are large beside every cache, and of one that is nothing but its launch.
 LARGE, SMALL = CopyRunner(1 << 29, 8), CopyRunner(4, 1, graphed=True)
 COPY_SHARE = 0.1
-
-
-class Key(NamedTuple):
-    """A process of the run: what it does ("whole", "layers" or "copy"), and the name of its model or copy."""
-
-    part: str
-    name: str
-
-    def __str__(self) -> str:
-        return self.name
 
 
 @dataclass(frozen=True)
@@ -138,7 +127,7 @@ class PlanBench:
             # nothing is passed from core to core
             samples, watch = run.time(CoreWatch(lambda: None))
             self._progress("reading layers")
-            times = {name: run.processes[Key("layers", name)].node_times() for name in self._models}
+            times = {name: run.processes[Cell("layers", name)].node_times() for name in self._models}
             layers = {name: self._layers(name, run, times[name]) for name in self._models}
             conditions = watch.conditions()
         models = {name: self._model(name, samples, layers[name], times[name]) for name in self._models}
@@ -147,7 +136,7 @@ class PlanBench:
             bundle=folder,
             runtime=held.plan.flavour,
             built_by=held.plan.built_by,
-            gpu=names[Key("copy", "large")],
+            gpu=names[Cell("copy", "large")],
             precision=held.plan.precision,
             inputs={spec.name: spec.resolve(held.sizes) for spec in held.inputs},
             method=self._method,
@@ -160,19 +149,19 @@ class PlanBench:
             beside=self._beside(models, times) if PLAIN in models else None,
         )
 
-    def _entries(self) -> dict[Key, Entry]:
+    def _entries(self) -> dict[Cell, Entry]:
         """Return the whole plans, adjacent in every round, then those with a profiler, then the copies."""
         method, turn = self._method, self._method.turn()
         few = Limits(0, turn.min_iterations, turn.max_seconds, turn.settle_seconds)
         part = replace(turn, min_seconds=turn.min_seconds * COPY_SHARE, max_seconds=turn.max_seconds * COPY_SHARE)
         entries = {}
         for name in self._models:
-            entries[Key("whole", name)] = replace(self._entry(name, profiled=False), on_device=True)
+            entries[Cell("whole", name)] = replace(self._entry(name, profiled=False), on_device=True)
         for name in self._models:
-            entries[Key("layers", name)] = replace(self._entry(name, profiled=True), limits=few)
+            entries[Cell("layers", name)] = replace(self._entry(name, profiled=True), limits=few)
         for name, runner in (("large", LARGE), ("small", SMALL)):
             seconds = method.warm_up_seconds * COPY_SHARE
-            entries[Key("copy", name)] = Entry(runner, (), {}, 1, seconds, part, on_device=True)
+            entries[Cell("copy", name)] = Entry(runner, (), {}, 1, seconds, part, on_device=True)
         return entries
 
     def _entry(self, name: str, *, profiled: bool) -> Entry:
@@ -181,7 +170,7 @@ class PlanBench:
         warm_up_seconds = None if profiled else self._method.warm_up_seconds
         return Entry(held.runner(profiled=profiled), held.inputs, held.sizes, sets, warm_up_seconds)
 
-    def _compare(self, key: Key, process: TimedProcess) -> None:
+    def _compare(self, key: Cell, process: TimedProcess) -> None:
         """Raise CheckFailed unless the plan computes what was recorded."""
         if key.part != "copy" and (why := self._models[key.name].why_wrong(process)):
             held = self._models[key.name]
@@ -190,19 +179,19 @@ class PlanBench:
                 "timed; run attn2trt validate on the bundle, whose verdict says where"
             )
 
-    def _layers(self, name: str, run: TimedRun[Key], times: NodeTimes) -> tuple[LayerCost, ...]:
+    def _layers(self, name: str, run: TimedRun[Cell], times: NodeTimes) -> tuple[LayerCost, ...]:
         """Return the cost of each layer. Raises CheckFailed if the inspector's document cannot be read."""
         held = self._models[name]
         try:
-            layers = read_layers(run.processes[Key("layers", name)].layers())
+            layers = read_layers(run.processes[Cell("layers", name)].layers())
         except ValueError as error:
             raise CheckFailed(f"{held.plan.file}: {error}; run attn2trt compile again") from None
         return layer_costs(layers, times, Origin(held.graph, held.modules, tuple(held.blocks)))
 
     def _model(
-        self, name: str, samples: Mapping[Key, Samples], layers: tuple[LayerCost, ...], times: NodeTimes
+        self, name: str, samples: Mapping[Cell, Samples], layers: tuple[LayerCost, ...], times: NodeTimes
     ) -> PlanModel:
-        held, found = self._models[name], samples[Key("whole", name)]
+        held, found = self._models[name], samples[Cell("whole", name)]
         timing = Timing(Latency.of(found.rotated), Latency.of(found.hot), found.round_medians_ms)
         least = held.graph.least(held.graph.nodes)
         return PlanModel(held.bundle.name, held.plan.file, timing, least, layers, len(times.microseconds))
@@ -247,6 +236,6 @@ def _blocks(held: HeldPlan, layers: tuple[LayerCost, ...]) -> list[BlockOnDevice
     return found
 
 
-def _seconds(samples: Mapping[Key, Samples], name: str) -> float:
+def _seconds(samples: Mapping[Cell, Samples], name: str) -> float:
     """Return the seconds that a call of the copy of this name takes."""
-    return Latency.of(samples[Key("copy", name)].rotated).median_ms / 1e3
+    return Latency.of(samples[Cell("copy", name)].rotated).median_ms / 1e3

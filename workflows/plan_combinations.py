@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from ..engines.timing.paired import Difference
-from .comparison import fastest
+from .timed_comparison import fastest
 
 PLAIN = "graph as it is"
 # plans that are tried beside the best at once; at most so many of them have one more choice alone

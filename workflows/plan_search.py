@@ -30,9 +30,9 @@ from ..errors import CheckFailed, InputError
 from ..validate.agreement import wrong_output
 from ..validate.cases import Case
 from ..validate.metrics import Reference
-from .comparison import Comparison
 from .plan_cache import BuiltPlan, PlanCache, Recipe, WrittenGraph
 from .plan_combinations import MOST, PLAIN, Candidate, Choice, beside, named, title, together, winners
+from .timed_comparison import TimedComparison
 
 COMBINED = "several"
 # of the time for builds, what the choices by themselves may take
@@ -122,7 +122,7 @@ class PlanSearch:
         self.trials: dict[Candidate, Trial] = {}
         self.builds: list[Mapping[str, Any]] = []
         self.not_tried: dict[str, str] = {}
-        self._comparison = Comparison[BuiltPlan](
+        self._comparison = TimedComparison[BuiltPlan](
             self._entry,
             self._check,
             method,

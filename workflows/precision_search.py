@@ -47,7 +47,7 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenPrecision:
     """The outcome of a search.
 
     Attributes:
@@ -76,7 +76,7 @@ class Choice:
 
 def search_precision(
     writer: PrecisionWriter, sensitivity: LayerSensitivity, judge: Judge, max_error: float | None = None
-) -> Choice:
+) -> ChosenPrecision:
     """Return the first precision of the writer's request whose verdict passes.
 
     Args:
@@ -95,10 +95,10 @@ def search_precision(
             judgement = judge({precision: low})
             was_interrupted |= judgement.verdict.was_interrupted
             if candidates.is_settled_by(judgement.verdict):
-                return Choice(precision, judgement, tuple(tried), was_interrupted)
+                return ChosenPrecision(precision, judgement, tuple(tried), was_interrupted)
     judgement = judge({})
     was_interrupted |= judgement.verdict.was_interrupted
-    return Choice(FP32, judgement, tuple(tried), was_interrupted)
+    return ChosenPrecision(FP32, judgement, tuple(tried), was_interrupted)
 
 
 class _Candidates:

@@ -5,9 +5,9 @@ also in place of what was kept there: some pay off only together, and one that p
 Kinds that were left are tried once more beside what was kept after them, and the graph as a whole comes last. So no
 kind is tried more than twice, and no rewrite more than once on all of them.
 
-A rewrite that looks faster but may be so by chance is timed a second time (comparison.py). By chance alone a first look
-of twelve rounds takes one rewrite in fifty for faster, both looks together one in thirty. At the end the whole is held
-against the graph as it was in the same way.
+A rewrite that looks faster but may be so by chance is timed a second time (timed_comparison.py). By chance alone a
+first look of twelve rounds takes one rewrite in fifty for faster, both looks together one in thirty. At the end the
+whole is held against the graph as it was in the same way.
 
 A host that moves the processors to distant cores makes some rewrites slower. The last comparison waits for such a
 moment. If the whole is slower then, the rewrites are tried again, each at both distances.
@@ -39,7 +39,7 @@ from ..errors import CheckFailed
 from ..export.rewrites import BATCH_REWRITES, REWRITES, GraphRewrite, Rewrite, apply, apply_whole, kinds
 from ..validate.agreement import wrong_output
 from ..validate.recorded import recorded_cases
-from .comparison import Comparison, fastest
+from .timed_comparison import TimedComparison, fastest
 
 Change = Callable[[ir.Model], int]  # how many places of the model it rewrote
 ALL_KINDS = "all kinds together"
@@ -200,9 +200,9 @@ class Tuner:
             self._trials.append(Trial(name, kind, count, pairs[name].before_ms, differences[name], name == chosen))
         return best if chosen is None else written[chosen]
 
-    def _new_comparison(self) -> Comparison[Path]:
+    def _new_comparison(self) -> TimedComparison[Path]:
         """Return the way to time graphs, with a watch that begins now."""
-        return Comparison(self._entry, self._check, self._method, threads=self._threads, watch=MachineWatch())
+        return TimedComparison(self._entry, self._check, self._method, threads=self._threads, watch=MachineWatch())
 
     def _entry(self, graph: Path) -> Entry:
         runner = OrtRunner(graph, CPU)

@@ -20,7 +20,7 @@ from ..errors import CheckFailed, InputError, MissingRequirement
 from ..validate.case_values import STRESS_KINDS
 from ..validate.metrics import PYTORCH as PYTORCH_TRUTH
 from ..validate.predictions.choose import Thresholds, choose_metric
-from ..validate.predictions.compare import Compared, Comparison, Run
+from ..validate.predictions.compare import Compared, PredictionComparison, Run
 from ..validate.predictions.labels import Labels, array_labels, coco_of, find_labels
 from ..validate.predictions.metric import Metric
 from ..validate.predictions.results import Predictions
@@ -76,7 +76,7 @@ def validate_predictions(
         MissingRequirement: A package that is needed is not installed.
         StorageError: Another command replaced the bundle meanwhile.
     """
-    order = PredictionOrder.of(
+    order = PredictionRequest.of(
         bundle,
         dataset,
         metric=metric,
@@ -90,7 +90,7 @@ def validate_predictions(
 
 
 @dataclass(frozen=True)
-class PredictionOrder:
+class PredictionRequest:
     """A comparison of predictions that was asked for, checked; nothing has run.
 
     Attributes:
@@ -121,8 +121,8 @@ class PredictionOrder:
         reference: str | nn.Module = ONNXRUNTIME,
         preprocessing: Preprocessing | None = None,
         max_flips: float | None = None,
-    ) -> PredictionOrder:
-        """Return the order for arguments of ``validate_predictions``; raises InputError for a wrong one."""
+    ) -> PredictionRequest:
+        """Return the request for arguments of ``validate_predictions``; raises InputError for a wrong one."""
         if max_flips is not None and not 0 <= max_flips <= 1:
             raise InputError(f"received max_flips {max_flips:g}; expected a share from 0 to 1, as 0.005 for 0.5 %")
         opened = open_bundle(bundle)
@@ -146,7 +146,7 @@ class PredictionOrder:
             say("loading the runtimes")
             run, words, others = _reference(held, self.reference, verdict or _verdict(opened), stack, say)
             runtimes = [*others, *open_runtimes(held, self.samples.sizes, stack)]
-            comparison = Comparison(self.metric, run, runtimes, self.labels, _noise(opened, self.metric))
+            comparison = PredictionComparison(self.metric, run, runtimes, self.labels, _noise(opened, self.metric))
             count = len(self.samples.names)
             for done in comparison.run(self.samples):
                 say(Counted(f"comparing predictions: {done} of {count} images"))
@@ -235,7 +235,11 @@ def _pytorch(bundle: Bundle, reference: str | nn.Module, progress: Progress) -> 
 
 
 def _found(
-    comparison: Comparison, samples: Images | Tensors, reference: str, labels: Labels | None, max_flips: float | None
+    comparison: PredictionComparison,
+    samples: Images | Tensors,
+    reference: str,
+    labels: Labels | None,
+    max_flips: float | None,
 ) -> Predictions:
     notes = [*samples.notes, *([labels.note] if labels is not None and labels.note else [])]
     if comparison.in_all and comparison.images > 1:

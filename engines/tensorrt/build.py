@@ -60,7 +60,7 @@ class BuildOptions:
 
 
 @dataclass(frozen=True)
-class Order:
+class BuildOrder:
     """Everything that one build needs. Paths are absolute.
 
     Attributes:
@@ -103,7 +103,7 @@ class Order:
     more_caches: tuple[tuple[Path, str], ...] = ()
 
 
-def build(order: Order) -> dict[str, Any]:
+def build(order: BuildOrder) -> dict[str, Any]:
     """Write the plan; returns what it was built with and for, and how long it took.
 
     Raises MissingRequirement if there is no such TensorRT, or no device and no target; CheckFailed if TensorRT refuses
@@ -128,7 +128,7 @@ def build(order: Order) -> dict[str, Any]:
         }
 
 
-def _serialized(library: Library, logger: Any, order: Order) -> tuple[Any, float]:
+def _serialized(library: Library, logger: Any, order: BuildOrder) -> tuple[Any, float]:
     """The plan's bytes, and the seconds that building took."""
     builder = library.trt.Builder(logger)
     config = _config(library, builder, order)
@@ -145,7 +145,7 @@ def _serialized(library: Library, logger: Any, order: Order) -> tuple[Any, float
     return plan, seconds
 
 
-def parsed(library: Library, builder: Any, config: Any, logger: Any, order: Order) -> tuple[Any, Any]:
+def parsed(library: Library, builder: Any, config: Any, logger: Any, order: BuildOrder) -> tuple[Any, Any]:
     """Return the network of the order's graph, its layers in the graph's precisions if TensorRT would choose them.
 
     The parser comes with it: the network's weights may lie in its memory.
@@ -177,7 +177,7 @@ def _set_io(trt: Any, network: Any, io: str) -> None:
             tensor.dtype = trt.float16
 
 
-def _inspect(library: Library, logger: Any, order: Order) -> int:
+def _inspect(library: Library, logger: Any, order: BuildOrder) -> int:
     """Load the plan that was built and write what the inspector says of it; returns the bytes that it needs."""
     engine = open_plan(make_runtime(library.trt, logger, order.options.version_compatible), order.plan.read_bytes())
     if engine is None:
@@ -187,7 +187,7 @@ def _inspect(library: Library, logger: Any, order: Order) -> int:
     return versions.device_bytes(engine, library.api)
 
 
-def _config(library: Library, builder: Any, order: Order) -> Any:
+def _config(library: Library, builder: Any, order: BuildOrder) -> Any:
     trt, options, config = library.trt, order.options, builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if options.workspace_mib is not None:
@@ -224,7 +224,7 @@ def _node_error(error: Any, version: versions.Version) -> NodeError:
     return NodeError(index, name, operator, str(error.desc()))
 
 
-def _known_kernels(order: Order) -> bytes:
+def _known_kernels(order: BuildOrder) -> bytes:
     """Return the kernels that were timed before: the bytes that are hashed are the ones that TensorRT gets.
 
     Raises CheckFailed if the file is not the one of the order's hash.

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...core.tensor_spec import Axis, TensorSpec
 from ..child import answer_first
-from .build import BuildOptions, Order, build
+from .build import BuildOptions, BuildOrder, build
 from .profiles import Profile
 
 PATHS = ("graph", "plan", "log", "cache", "layers")
@@ -20,7 +20,7 @@ def main() -> None:
     answer_first(lambda message: build(order_from_json(message)))
 
 
-def order_to_json(order: Order) -> dict[str, Any]:
+def order_to_json(order: BuildOrder) -> dict[str, Any]:
     """An order as a message."""
     return {
         **{name: str(getattr(order, name)) for name in PATHS},
@@ -39,10 +39,10 @@ def order_to_json(order: Order) -> dict[str, Any]:
     }
 
 
-def order_from_json(message: Mapping[str, Any]) -> Order:
+def order_from_json(message: Mapping[str, Any]) -> BuildOrder:
     """The inverse of order_to_json."""
     options = {**message["options"], "without_tactics": tuple(message["options"]["without_tactics"])}
-    return Order(
+    return BuildOrder(
         **{name: Path(message[name]) for name in PATHS},
         inputs=tuple(TensorSpec.from_json(entry) for entry in message["inputs"]),
         profiles=tuple(Profile({name: Axis(**axis) for name, axis in entry.items()}) for entry in message["profiles"]),

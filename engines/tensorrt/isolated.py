@@ -14,7 +14,7 @@ from ...core.scratch import scratch
 from ...errors import CheckFailed, StorageError
 from ..child import ANSWER_SECONDS, Child
 from ..runtime import Arrays
-from .build import Order
+from .build import BuildOrder
 from .build_child import order_to_json
 from .flavours import FLAVOURS
 from .plans import Plan, kernels_name, layers_name, layers_role
@@ -123,14 +123,14 @@ class BuildChild(Child):
         return self.answer("building the plan")[0]
 
 
-def start_build(order: Order, *, seconds: float) -> BuildChild:
+def start_build(order: BuildOrder, *, seconds: float) -> BuildChild:
     """Have ``build`` work on the order in a process of its own."""
     child = BuildChild("engines.tensorrt.build_child", who=FLAVOURS[order.flavour].title, seconds=seconds)
     child.tell(order_to_json(order))
     return child
 
 
-def networks_of(orders: Sequence[Order], *, seconds: float) -> list[str]:
+def networks_of(orders: Sequence[BuildOrder], *, seconds: float) -> list[str]:
     """Return the hash of the network that TensorRT parses of each graph, in a process of its own; "" for one without.
 
     Raises what ``load`` raises, and Interrupted if the process dies or takes more ``seconds``.
@@ -142,7 +142,7 @@ def networks_of(orders: Sequence[Order], *, seconds: float) -> list[str]:
         return [str(one) for one in child.answer("parsing the graphs")[0]["digests"]]
 
 
-def build_isolated(order: Order, *, seconds: float = BUILD_SECONDS) -> dict[str, Any]:
+def build_isolated(order: BuildOrder, *, seconds: float = BUILD_SECONDS) -> dict[str, Any]:
     """``build`` in a process of its own, with the same errors."""
     with start_build(order, seconds=seconds) as child:
         return child.built()

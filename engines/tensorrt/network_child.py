@@ -9,7 +9,7 @@ from typing import Any
 
 from ...errors import CheckFailed
 from ..child import answer_first
-from .build import Order, parsed
+from .build import BuildOrder, parsed
 from .build_child import order_from_json
 from .device import Device
 from .flavours import FLAVOURS
@@ -27,7 +27,7 @@ def _answer(message: Mapping[str, Any]) -> dict[str, Any]:
     return {"digests": digests(orders, Path(message["log"]))}
 
 
-def digests(orders: Sequence[Order], log: Path) -> list[str]:
+def digests(orders: Sequence[BuildOrder], log: Path) -> list[str]:
     """Return the hash of the network of each order, all for one TensorRT and its targets; "" for one without.
 
     Raises MissingRequirement if there is no such TensorRT, or no device and no target.

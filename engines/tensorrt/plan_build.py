@@ -13,7 +13,7 @@ from ...core.extend import free_name
 from ...core.file_hashes import sha256
 from ...core.lock import owner
 from ...core.tensor_spec import TensorSpec
-from .build import BuildOptions, Order
+from .build import BuildOptions, BuildOrder
 from .flavours import TENSORRT, Flavour
 from .isolated import BUILD_SECONDS, start_build
 from .plans import FOLDER, Plan, file_name, layers_name, layers_role, log_name
@@ -68,7 +68,7 @@ class PlanBuild:
         plans = (request.folder / FOLDER).resolve()
         known, known_sha256 = request.known_cache or ("", "")
         self._work = plans / f".partial-{owner()}-{request.precision}"
-        self.order = Order(
+        self.order = BuildOrder(
             graph=(request.folder / request.graph).resolve(),
             plan=self._work / "plan",
             log=self._work / "log",

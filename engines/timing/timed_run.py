@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from ...core.tensor_spec import TensorSpec
 from ...errors import Attn2trtError, CheckFailed
@@ -24,6 +24,16 @@ from .runners import Runner
 from .timed_process import TimedProcess
 
 Key = TypeVar("Key", bound=Hashable)
+
+
+class Cell(NamedTuple):
+    """The key of a process in a run that does several things: what is done there, and the name of its model."""
+
+    part: str
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ _UNFIT: WeakKeyDictionary[ir.TensorProtocol, dict[str, str]] = WeakKeyDictionary
 
 
 @dataclass(frozen=True)
-class Plan:
+class FloatPlan:
     """``low`` names the nodes that compute in half precision; ``float32`` gives every other float operator its reason,
     ``kept`` those of them that the policy alone would have lowered."""
 
@@ -72,7 +72,7 @@ def plan(
     *,
     opset: int | None = None,
     allowed: Collection[str] = (),
-) -> Plan:
+) -> FloatPlan:
     """Decide for every node of ``model``.
 
     Args:
@@ -99,7 +99,7 @@ class _Planner:
         self._follows: set[ir.Node] = set()
         self._from_data: set[ir.Value] = set(self._graph.inputs)
 
-    def plan(self) -> Plan:
+    def plan(self) -> FloatPlan:
         nodes = [node for node in self._graph if node.op_type not in ("Constant", "Shape", "Size")]
         for node in nodes:
             if any(value in self._from_data for value in _read(node)):
@@ -109,7 +109,7 @@ class _Planner:
         for node in reversed(nodes):
             if node in self._reason:
                 self._look_ahead(node)
-        return Plan(
+        return FloatPlan(
             frozenset(str(node.name) for node, reason in self._reason.items() if not reason),
             {str(node.name): reason for node, reason in self._reason.items() if reason},
             dict(self._kept),

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from ...core.graph_io import FLOAT32
 from ...core.operators import SIZES_ALONE
 from ...core.precision import FP32, Precision
-from .float_policy import ALWAYS_FLOAT32, Plan, rounded_to
+from .float_policy import ALWAYS_FLOAT32, FloatPlan, rounded_to
 
 CAST = "cast_to_"
 
@@ -26,7 +26,7 @@ class LowerPrecision(ir.passes.InPlacePass):
     ``io`` is the type of the inputs and outputs that the model has in float32.
     """
 
-    def __init__(self, plan: Plan, low: Precision, modules: Mapping[str, str], *, io: str = FLOAT32) -> None:
+    def __init__(self, plan: FloatPlan, low: Precision, modules: Mapping[str, str], *, io: str = FLOAT32) -> None:
         self._plan = plan
         self._low, self._dtype = low, ir.DataType[low.onnx_type]
         self._io_is_low = io == low.dtype

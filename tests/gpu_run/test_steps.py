@@ -22,7 +22,7 @@ from gpu.work import Case
 from attn2trt.core.bundle import Bundle, open_bundle
 from attn2trt.core.extend import changing, extend
 from attn2trt.core.file_hashes import verify
-from attn2trt.engines.tensorrt.build import BuildOptions, Order
+from attn2trt.engines.tensorrt.build import BuildOptions, BuildOrder
 from attn2trt.engines.tensorrt.plans import Plan
 from attn2trt.engines.tensorrt.profiles import parse_profiles
 from attn2trt.engines.timing.latency import Latency
@@ -132,10 +132,10 @@ def test_a_plan_that_cannot_run_here_is_built_and_not_judged(folder: Path, monke
     assert (row["judged"], row["passed"], row["why"]) == (False, False, "built, not judged: no NVIDIA driver")
 
 
-def build_plain(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, Any], list[Order]]:
-    orders: list[Order] = []
+def build_plain(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, Any], list[BuildOrder]]:
+    orders: list[BuildOrder] = []
 
-    def build(order: Order, *, seconds: float) -> Mapping[str, Any]:
+    def build(order: BuildOrder, *, seconds: float) -> Mapping[str, Any]:
         orders.append(order)
         order.plan.write_bytes(b"plan")
         return BUILT

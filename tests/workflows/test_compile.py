@@ -23,7 +23,7 @@ from attn2trt.core.file_hashes import verify
 from attn2trt.engines.environment import Component, Driver
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.engines.tensorrt import here, plan_build
-from attn2trt.engines.tensorrt.build import Order
+from attn2trt.engines.tensorrt.build import BuildOrder
 from attn2trt.engines.tensorrt.plans import Plan, layers_name
 from attn2trt.errors import CheckFailed, InputError, Interrupted, MissingRequirement
 from attn2trt.validate.stages import tensorrt as plan_stages
@@ -61,11 +61,11 @@ def plans_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def builder(monkeypatch: pytest.MonkeyPatch) -> list[Order]:
+def builder(monkeypatch: pytest.MonkeyPatch) -> list[BuildOrder]:
     """A machine with a GPU whose builder writes a few bytes; the orders that it was given."""
-    orders: list[Order] = []
+    orders: list[BuildOrder] = []
 
-    def build(order: Order) -> Mapping[str, Any]:
+    def build(order: BuildOrder) -> Mapping[str, Any]:
         orders.append(order)
         order.plan.write_bytes(b"plan")
         order.log.write_text("INFO: built")
@@ -79,11 +79,11 @@ def builder(monkeypatch: pytest.MonkeyPatch) -> list[Order]:
     return orders
 
 
-def stand_in_child(build: Callable[[Order], Mapping[str, Any]]) -> Callable[..., Any]:
+def stand_in_child(build: Callable[[BuildOrder], Mapping[str, Any]]) -> Callable[..., Any]:
     """A stand-in for ``start_build``: ``build`` in this process."""
 
     class Child:
-        def __init__(self, order: Order, *, seconds: float) -> None:
+        def __init__(self, order: BuildOrder, *, seconds: float) -> None:
             self._order = order
 
         def __exit__(self, *_: object) -> None:
@@ -153,7 +153,7 @@ def test_a_folder_that_is_no_bundle_and_a_changed_file_are_refused(bundle: Path,
     assert run("compile", bundle).exit_code == 1
 
 
-def test_the_plan_becomes_part_of_the_bundle(bundle: Path, builder: list[Order]) -> None:
+def test_the_plan_becomes_part_of_the_bundle(bundle: Path, builder: list[BuildOrder]) -> None:
     found, plan = compiling.compile_bundle(bundle, profiles=["batch=1", "batch=2:2:4"])
     assert (bundle / "plans/sm90-trt8.6.0-fp32.plan").read_bytes() == b"plan"
     assert (bundle / "plans/fp32.log").read_text() == "INFO: built"
@@ -170,7 +170,7 @@ def test_the_plan_becomes_part_of_the_bundle(bundle: Path, builder: list[Order])
     assert [str(profile) for profile in builder[0].profiles] == ["batch=1:1:1", "batch=2:2:4"]
 
 
-def test_a_plan_for_the_same_machine_is_replaced(bundle: Path, builder: list[Order]) -> None:
+def test_a_plan_for_the_same_machine_is_replaced(bundle: Path, builder: list[BuildOrder]) -> None:
     for _ in range(2):
         found, _plan = compiling.compile_bundle(bundle)
     assert len(builder) == 2
@@ -178,11 +178,11 @@ def test_a_plan_for_the_same_machine_is_replaced(bundle: Path, builder: list[Ord
 
 
 def test_kernels_that_were_timed_are_read_if_the_manifest_lists_them(
-    bundle: Path, builder: list[Order], monkeypatch: pytest.MonkeyPatch
+    bundle: Path, builder: list[BuildOrder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     contents = iter([b"first", b"second", b"second"])
 
-    def build(order: Order) -> Mapping[str, Any]:
+    def build(order: BuildOrder) -> Mapping[str, Any]:
         builder.append(order)
         order.plan.write_bytes(b"plan")
         order.cache.write_bytes(next(contents))
@@ -204,7 +204,7 @@ def test_kernels_that_were_timed_are_read_if_the_manifest_lists_them(
     ]
 
 
-def test_kernels_that_the_manifest_does_not_list_are_not_read(bundle: Path, builder: list[Order]) -> None:
+def test_kernels_that_the_manifest_does_not_list_are_not_read(bundle: Path, builder: list[BuildOrder]) -> None:
     (bundle / "plans").mkdir()
     for name in ("timing.cache", "timing.2.cache"):
         (bundle / "plans" / name).write_bytes(b"of somebody")
@@ -216,7 +216,7 @@ def test_kernels_that_the_manifest_does_not_list_are_not_read(bundle: Path, buil
     assert not [name for name in found.manifest["files"] if name.endswith(".cache")]
 
 
-def test_a_listed_cache_that_has_changed_is_refused(bundle: Path, builder: list[Order]) -> None:
+def test_a_listed_cache_that_has_changed_is_refused(bundle: Path, builder: list[BuildOrder]) -> None:
     (bundle / "plans").mkdir()
     (bundle / "plans/timing.cache").write_bytes(b"timed")
     extend(open_bundle(bundle), {"plans/timing.cache": "kernels that TensorRT timed"}, {})
@@ -227,9 +227,9 @@ def test_a_listed_cache_that_has_changed_is_refused(bundle: Path, builder: list[
 
 
 def test_a_builder_that_fails_leaves_its_log_and_no_plan(
-    bundle: Path, builder: list[Order], monkeypatch: pytest.MonkeyPatch
+    bundle: Path, builder: list[BuildOrder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(order: Order) -> Mapping[str, Any]:
+    def fail(order: BuildOrder) -> Mapping[str, Any]:
         order.log.write_text("ERROR: no")
         raise CheckFailed("TensorRT 8.6.0 cannot build the plan: no")
 
@@ -342,7 +342,7 @@ def lowered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_plan_is_built_from_the_graph_of_its_precision_and_judged_by_its_floors(
-    lowered: Path, tmp_path: Path, builder: list[Order], monkeypatch: pytest.MonkeyPatch
+    lowered: Path, tmp_path: Path, builder: list[BuildOrder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan_stages, "IsolatedPlan", Stand)
     bundle = Path(shutil.copytree(lowered, tmp_path / "cbam"))
@@ -541,7 +541,7 @@ def test_a_bundle_of_a_file_in_half_precision_has_no_float32_graph() -> None:
         compiling.require_graph(half, "fp32")
 
 
-def test_a_tuned_graph_is_compiled_only_if_there_is_one(bundle: Path, builder: list[Order]) -> None:
+def test_a_tuned_graph_is_compiled_only_if_there_is_one(bundle: Path, builder: list[BuildOrder]) -> None:
     with pytest.raises(InputError, match="no graph of it that was tuned for TensorRT; attn2trt tune"):
         compiling.compile_bundle(bundle, tuned=True)
     opened = open_bundle(bundle)

@@ -32,7 +32,7 @@ from attn2trt.export.simplify import Simplifier
 from attn2trt.validate.stages.stage import ORT_CPU, ORT_PLAIN, WRITTEN, Stage
 from attn2trt.validate.verdict import StageResult, Verdict
 from attn2trt.workflows.deploy_file import FileTarget, _Maker
-from attn2trt.workflows.order import Order
+from attn2trt.workflows.deploy_request import DeployRequest
 
 
 def made(found: onnx.ModelProto, folder: Path, **options: Any) -> Bundle:
@@ -166,7 +166,7 @@ def test_against_the_module_that_it_is_and_another(tmp_path: Path) -> None:
 def test_the_key_holds_the_file_and_the_weights_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "file.onnx"
     beside = {"save_as_external_data": True, "location": "w.bin", "size_threshold": 0}
-    order = Order.of(17, "fp32", Weights(), Judging(), "none")
+    order = DeployRequest.of(17, "fp32", Weights(), Judging(), "none")
 
     def key(**options: Any) -> str:
         with OnnxFileReader(path) as reader:

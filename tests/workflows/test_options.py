@@ -13,8 +13,8 @@ from attn2trt import benchmark, cost, deploy
 from attn2trt.core.preprocessing import Preprocessing
 from attn2trt.errors import InputError
 from attn2trt.modules.target import Target
+from attn2trt.workflows.deploy_request import DeployRequest
 from attn2trt.workflows.options import TRIED, Judging, PrecisionRequest, Weights
-from attn2trt.workflows.order import Order
 
 
 @pytest.mark.parametrize("option", [Weights, Judging, PrecisionRequest])
@@ -104,7 +104,7 @@ def test_the_key_has_what_another_bundle_would_be_made_of() -> None:
 
 def test_a_preprocessing_that_is_given_replaces_the_targets_own() -> None:
     how = Preprocessing(resize="stretch", mean=(0.5,), std=(0.5,))
-    plain, given = (Order.of(17, "fp32", Weights(), Judging(), "none", one) for one in (None, how))
+    plain, given = (DeployRequest.of(17, "fp32", Weights(), Judging(), "none", one) for one in (None, how))
     target = Target("mine", build=lambda: None, inputs=(), fallbacks=(Target("fixed", lambda: None, ()),))  # type: ignore[arg-type,return-value]
     assert plain.described(target) is target
     described = given.described(target)

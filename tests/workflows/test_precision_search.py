@@ -30,7 +30,7 @@ from attn2trt.workflows.deploy import deploy
 from attn2trt.workflows.export import export_bundle
 from attn2trt.workflows.judgement import Judgement
 from attn2trt.workflows.options import Judging, PrecisionRequest
-from attn2trt.workflows.precision_search import Choice, Tried, search_precision
+from attn2trt.workflows.precision_search import ChosenPrecision, Tried, search_precision
 
 MODULES = ("stem", "a", "b", "head", "head.last")
 
@@ -92,7 +92,7 @@ def _computes(lower: Any, path: str) -> bool:
 
 def search(
     graph: OnnxGraph, losses: Added, verdicts: Sequence[Verdict] = (), *, refused: Sequence[str] = (), **options: Any
-) -> tuple[Choice, list[tuple[str, tuple[str, ...]]]]:
+) -> tuple[ChosenPrecision, list[tuple[str, tuple[str, ...]]]]:
     """The choice and the candidates that were judged, each with what it lowers; by ``verdicts``, then passed."""
     judged = []
     answers = iter(verdicts)

@@ -36,7 +36,7 @@ from attn2trt.export.rewrites.rewrite import Writer
 from attn2trt.workflows import benchmark as benchmarking
 from attn2trt.workflows import tune as tuning
 from attn2trt.workflows import tune_search as tuner
-from attn2trt.workflows.comparison import AS_IT_IS, Comparison
+from attn2trt.workflows.timed_comparison import AS_IT_IS, TimedComparison
 from attn2trt.workflows.validate import validate_bundle
 from attn2trt.workflows.verify import verify_bundle
 
@@ -134,7 +134,7 @@ def in_turn(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[str]]]:
         compared: list[list[str]] = []
 
         def compare(
-            self: Comparison[Path], before: Path, after: Mapping[str, Path], *, checked: bool = False
+            self: TimedComparison[Path], before: Path, after: Mapping[str, Path], *, checked: bool = False
         ) -> dict[str, Pair]:
             factor = factors[min(len(compared), len(factors) - 1)]
             compared.append(list(after))
@@ -145,7 +145,7 @@ def in_turn(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[str]]]:
                 for name in after
             }
 
-        monkeypatch.setattr(Comparison, "compared", compare)
+        monkeypatch.setattr(TimedComparison, "compared", compare)
         return compared
 
     return use

@@ -23,7 +23,7 @@ from attn2trt.core.manifest import manifest_text
 from attn2trt.engines.environment import Component, Driver
 from attn2trt.engines.ort_runtime import CPU
 from attn2trt.engines.tensorrt import here, plan_build
-from attn2trt.engines.tensorrt.build import Order
+from attn2trt.engines.tensorrt.build import BuildOrder
 from attn2trt.engines.tensorrt.flavours import TENSORRT
 from attn2trt.engines.tensorrt.plans import Plan, is_measured, is_of_its_graph, kernels_name, plans_of
 from attn2trt.engines.timing import timed_run
@@ -34,8 +34,8 @@ from attn2trt.report.tuned_section import tuned_rows
 from attn2trt.validate.stages import tensorrt as plan_stages
 from attn2trt.workflows import compile as compiling
 from attn2trt.workflows import plan_cache, plan_search, tune_plans, tuned_plan
-from attn2trt.workflows.comparison import AS_IT_IS
 from attn2trt.workflows.plan_search import WHOLE
+from attn2trt.workflows.timed_comparison import AS_IT_IS
 from attn2trt.workflows.tune_plans import TuneRequest
 from attn2trt.workflows.validate import validate_bundle
 
@@ -68,13 +68,13 @@ class World:
 
     choices: Sequence[Choice]
     ms: Mapping[str, float]
-    orders: list[Order]
+    orders: list[BuildOrder]
     looks: list[list[str]]
     pairs: Sequence[tuple[Choice, Choice]] = ()
     stop_after: int = 1000
     networks: Mapping[str, str] = field(default_factory=dict)
 
-    def networks_of(self, orders: Sequence[Order], *, seconds: float) -> list[str]:
+    def networks_of(self, orders: Sequence[BuildOrder], *, seconds: float) -> list[str]:
         names = [onnx.load(order.graph).doc_string for order in orders]
         return [self.networks.get(name, name) for name in names]
 
@@ -130,7 +130,7 @@ class BuildChild:
 
     world: World
 
-    def __init__(self, order: Order, *, seconds: float) -> None:
+    def __init__(self, order: BuildOrder, *, seconds: float) -> None:
         self._order, self.seconds = order, seconds
 
     def __exit__(self, *_: object) -> None:
@@ -527,8 +527,8 @@ def test_a_plan_that_was_not_judged_is_not_kept(bundle: Path, world: World, monk
 def test_a_bundle_that_changes_meanwhile_is_left_as_it_then_is(bundle: Path, world: World) -> None:
     world.choices, world.ms, changed = [A], FASTER, (bundle / "bundle.json")
 
-    class Changes(list[Order]):
-        def append(self, order: Order) -> None:
+    class Changes(list[BuildOrder]):
+        def append(self, order: BuildOrder) -> None:
             manifest = json.loads(changed.read_text())
             changed.write_text(manifest_text({**manifest, "notes": ["somebody was here"]}))
             super().append(order)

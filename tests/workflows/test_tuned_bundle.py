@@ -28,7 +28,7 @@ from attn2trt.engines.timing.rounds import Samples
 from attn2trt.engines.timing.runners import OrtRunner
 from attn2trt.validate.stages import tensorrt as plan_stages
 from attn2trt.workflows import plan_cache, plan_search, tune_plans
-from attn2trt.workflows.comparison import AS_IT_IS
+from attn2trt.workflows.timed_comparison import AS_IT_IS
 from attn2trt.workflows.tune_plans import TuneRequest
 
 pytestmark = [pytest.mark.slow, pytest.mark.tensorrt]

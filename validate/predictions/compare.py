@@ -101,7 +101,7 @@ def _lacks_kernels(message: str) -> bool:
 
 
 @dataclass
-class Comparison:
+class PredictionComparison:
     """Runtimes beside a reference on a data set.
 
     Args:

@@ -20,7 +20,7 @@ WHO = "the process that runs jobs"
 
 
 @dataclass(frozen=True)
-class Order:
+class CommandOrder:
     """One command to run.
 
     Attributes:
@@ -76,7 +76,7 @@ class CommandWorker:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def run(self, order: Order) -> None:
+    def run(self, order: CommandOrder) -> None:
         """Start a command. Raises Interrupted if the worker died."""
         if order.needs_torch and not self._has_torch:
             self._ask({"load": True}, "loading PyTorch")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from .command_worker import Order
+from .command_worker import CommandOrder
 from .matrix import Job
 from .results import Results
 
 
 def order_for(
     job: Job, results: Results, folder: str, *, threads: int, environment: Mapping[str, str] | None = None
-) -> Order:
+) -> CommandOrder:
     """Return the command of a job.
 
     A job has a process of its own if it runs a user's code, which may change anything there, takes a GPU, whose memory
@@ -26,7 +26,7 @@ def order_for(
         environment: Is added to the process's own.
     """
     needs_torch = job.verb.needs_torch and not job.takes_bundle
-    return Order(
+    return CommandOrder(
         name=job.name,
         folder=folder,
         shown_folder=str(results.folder / job.folder),

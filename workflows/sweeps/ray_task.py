@@ -15,7 +15,7 @@ from ...core.scratch import scratch
 from ...errors import Attn2trtError, Interrupted, MissingRequirement, StorageError
 from ..reuse import sources
 from ..versions import package_versions
-from .command_worker import CommandWorker, Ending, Order
+from .command_worker import CommandOrder, CommandWorker, Ending
 from .folders import MARKER
 from .matrix import BUNDLE
 from .pack import Packed, pack, unpack
@@ -32,7 +32,7 @@ def run_job(order: Mapping[str, Any], bundle: Packed | None, code: str, storage:
     """Run a job, and return its exit code, its time, the versions here, and its files.
 
     Args:
-        order: What ``Order.to_json`` returns; its folder is empty unless storage is shared.
+        order: What ``CommandOrder.to_json`` returns; its folder is empty unless storage is shared.
         bundle: The bundle that the job works on; None if it works on none, or finds it in its folder.
         code: The digest of the code of whoever asks; another one here is an error.
         storage: ``folder`` and ``mark`` of the sweep on shared storage: its folder, and the content of its marker.
@@ -79,19 +79,19 @@ def _on_shared_storage(order: Mapping[str, Any], storage: Mapping[str, str]) -> 
             f"the node {os.uname().nodename} does not see the sweep at {folder}; expected storage that every node has "
             "at this path; leave --shared out, or give such a folder with -o"
         )
-    ending = _run(Order(**order))
+    ending = _run(CommandOrder(**order))
     return {"code": ending.code, "killed": ending.killed}
 
 
-def _moved(order: Mapping[str, Any], work: Path) -> Order:
+def _moved(order: Mapping[str, Any], work: Path) -> CommandOrder:
     """Return the order for another folder; the folder of the order begins the paths in its arguments."""
     before = str(order["folder"])
     arguments = [str(work) + word[len(before) :] if word.startswith(before) else word for word in order["arguments"]]
     cwd = str(order["cwd"]) if Path(order["cwd"]).is_dir() else str(work)
-    return replace(Order(**order), folder=str(work), arguments=arguments, cwd=cwd)
+    return replace(CommandOrder(**order), folder=str(work), arguments=arguments, cwd=cwd)
 
 
-def _run(order: Order) -> Ending:
+def _run(order: CommandOrder) -> Ending:
     """Run the command to its end; whatever ends this process of Ray's ends the command."""
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES")  # as Ray has it for this very job
     environment = {**order.environment, **({} if gpus is None else {"CUDA_VISIBLE_DEVICES": gpus})}

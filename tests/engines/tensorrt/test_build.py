@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 from attn2trt.engines.tensorrt import build
-from attn2trt.engines.tensorrt.build import Order
+from attn2trt.engines.tensorrt.build import BuildOrder
 from attn2trt.engines.tensorrt.build_child import PATHS
 from attn2trt.errors import CheckFailed
 
 
 @pytest.fixture
-def order(tmp_path: Path) -> Order:
+def order(tmp_path: Path) -> BuildOrder:
     (tmp_path / "known").write_bytes(b"timed")
     known = {"known_cache": tmp_path / "known", "known_sha256": hashlib.sha256(b"timed").hexdigest()}
-    return Order(**{name: tmp_path / name for name in PATHS}, inputs=(), profiles=(), **known)
+    return BuildOrder(**{name: tmp_path / name for name in PATHS}, inputs=(), profiles=(), **known)
 
 
 class Config:
@@ -37,13 +37,13 @@ class Config:
         return self.takes
 
 
-def test_the_listed_kernels_are_read(order: Order) -> None:
+def test_the_listed_kernels_are_read(order: BuildOrder) -> None:
     assert build._known_kernels(order) == b"timed"
     assert build._known_kernels(replace(order, known_cache=None)) == b""
 
 
 @pytest.mark.parametrize("content", [b"of somebody", None])
-def test_another_file_is_refused_before_anything_is_built(order: Order, content: bytes | None) -> None:
+def test_another_file_is_refused_before_anything_is_built(order: BuildOrder, content: bytes | None) -> None:
     assert order.known_cache is not None
     order.known_cache.unlink()
     if content is not None:

@@ -14,7 +14,7 @@ import pytest
 from onnx import numpy_helper
 
 from attn2trt.core.tensor_spec import Axis, TensorSpec
-from attn2trt.engines.tensorrt.build import Order
+from attn2trt.engines.tensorrt.build import BuildOrder
 from attn2trt.engines.tensorrt.build_child import PATHS
 from attn2trt.engines.tensorrt.flavours import RTX
 from attn2trt.engines.tensorrt.isolated import PARSE_SECONDS, networks_of
@@ -28,7 +28,7 @@ POOL = "other = GlobalAveragePool (x) y = Mul (x, other)"
 CONV = "c = Conv <kernel_shape: ints = [1, 1]> (x, w) y = Relu (c)"
 
 
-def order(folder: Path, number: int, body: str, weight: float = 1.0) -> Order:
+def order(folder: Path, number: int, body: str, weight: float = 1.0) -> BuildOrder:
     model = onnx.parser.parse_model(HEAD + body + "}")
     weights = np.full((4, 4, 1, 1), weight, np.float32)
     weights[0, 1] += 1
@@ -39,7 +39,7 @@ def order(folder: Path, number: int, body: str, weight: float = 1.0) -> Order:
     onnx.save(model, path)
     paths = {name: folder / name for name in PATHS} | {"graph": path}
     inputs = (TensorSpec("x", ("batch", 4, 8, 8)),)
-    return Order(**paths, inputs=inputs, profiles=(PROFILE,), flavour=RTX.name, targets=("8.6",))
+    return BuildOrder(**paths, inputs=inputs, profiles=(PROFILE,), flavour=RTX.name, targets=("8.6",))
 
 
 def digests(folder: Path, *bodies: str) -> Sequence[str]:

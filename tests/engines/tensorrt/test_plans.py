@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from attn2trt.core.tensor_spec import Axis, TensorSpec
-from attn2trt.engines.tensorrt.build import BuildOptions, Order
+from attn2trt.engines.tensorrt.build import BuildOptions, BuildOrder
 from attn2trt.engines.tensorrt.build_child import order_from_json, order_to_json
 from attn2trt.engines.tensorrt.flavours import RTX, TENSORRT
 from attn2trt.engines.tensorrt.messages import NodeError, parser_message
@@ -155,7 +155,7 @@ def test_the_file_names_what_it_runs_on() -> None:
 
 
 def test_an_order_survives_its_way_to_the_child() -> None:
-    order = Order(
+    order = BuildOrder(
         graph=Path("/a/model.onnx"),
         plan=Path("/a/plan"),
         log=Path("/a/log"),

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.engines.environment import ask_driver
-from attn2trt.engines.tensorrt.build import BuildOptions, Order
+from attn2trt.engines.tensorrt.build import BuildOptions, BuildOrder
 from attn2trt.engines.tensorrt.build_child import PATHS
 from attn2trt.engines.tensorrt.flavours import RTX, TENSORRT
 from attn2trt.engines.tensorrt.isolated import build_isolated
@@ -40,10 +40,10 @@ def graph(path: Path, nodes: Sequence[Any], *, rank: int = 4, opset: int = 17) -
     return path
 
 
-def order(folder: Path, model: Path, **more: Any) -> Order:
+def order(folder: Path, model: Path, **more: Any) -> BuildOrder:
     paths = {name: folder / name for name in PATHS} | {"graph": model}
     asked: dict[str, Any] = {"flavour": RTX.name, "targets": ("8.6", "12.0"), "modules": MODULES} | more
-    return Order(**paths, inputs=(X,), profiles=(PROFILE,), **asked)
+    return BuildOrder(**paths, inputs=(X,), profiles=(PROFILE,), **asked)
 
 
 def conv(name: str, reads: str, gives: str, weight: str = "weight") -> Any:
@@ -132,7 +132,7 @@ def test_what_it_refuses_names_the_module_and_what_to_do(tmp_path: Path, name: s
 
 def test_a_profile_outside_of_the_graph_is_refused(tmp_path: Path) -> None:
     model = graph(tmp_path / "model.onnx", [conv("first", "x", "y")])
-    wider = Order(
+    wider = BuildOrder(
         **{name: tmp_path / name for name in PATHS} | {"graph": model},
         inputs=(TensorSpec("x", ("batch", 3, 8, "width")),),
         profiles=(Profile({"batch": Axis(1, 2, 8), "width": Axis(4, 8, 16)}),),

@@ -19,7 +19,7 @@ AS_IT_IS = "as it is"
 Model = TypeVar("Model")
 
 
-class Comparison(Generic[Model]):
+class TimedComparison(Generic[Model]):
     """Times models beside one of them.
 
     Attributes:

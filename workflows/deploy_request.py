@@ -18,7 +18,7 @@ from .place import Place
 
 
 @dataclass(frozen=True)
-class Order:
+class DeployRequest:
     """Everything that was asked for beside the target, checked.
 
     Attributes:
@@ -46,16 +46,16 @@ class Order:
         judging: Judging,
         capabilities: str,
         preprocessing: Preprocessing | None = None,
-    ) -> Order:
-        """Return the order for arguments of ``deploy``; raises InputError for a wrong one."""
+    ) -> DeployRequest:
+        """Return the request for arguments of ``deploy``; raises InputError for a wrong one."""
         require_opset(opset)
         require_kind(weights, Weights, "weights", "attn2trt.Weights(checkpoint=...)")
         require_kind(judging, Judging, "judging", "attn2trt.Judging(max_error=...)")
         build_for = parse_targets(capabilities, RTX)
         return cls(opset, PrecisionRequest.of(precision), weights, judging, build_for, preprocessing)
 
-    def seen_from(self, place: Place) -> Order:
-        """Return the order with absolute paths, which the user's code cannot lead elsewhere."""
+    def seen_from(self, place: Place) -> DeployRequest:
+        """Return the request with absolute paths, which the user's code cannot lead elsewhere."""
         return replace(
             self,
             precision=replace(self.precision, calibrate=place.absolute(self.precision.calibrate)),
