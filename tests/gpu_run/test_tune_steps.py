@@ -90,7 +90,7 @@ TRIAL = Trial("pool", "mean", 2, 0.05, Difference(-0.01, -0.02, -0.005, 0.96, 12
 def search_with(choices: Any, *, pairs: Any = (), is_there: bool = True) -> Search:
     found = Search.__new__(Search)
     built = SimpleNamespace(graph=SimpleNamespace(folder=Path("abc")))
-    found._graphs = SimpleNamespace(choices=lambda: choices, pairs=lambda: pairs)  # type: ignore[assignment]
+    found._graphs = SimpleNamespace(choices=choices, pairs=pairs)  # type: ignore[assignment]
     found._cache = SimpleNamespace(  # type: ignore[assignment]
         graph_in=lambda name: name, known=lambda _: built if is_there else None
     )
