@@ -122,7 +122,7 @@ def search(monkeypatch: pytest.MonkeyPatch) -> Callable[[World], Found]:
         conditions = Conditions(1.0, None, (None, None), None)
         watch = SimpleNamespace(conditions=lambda: conditions)
         comparison = SimpleNamespace(compared=world.compared, watch=watch)
-        monkeypatch.setattr(plan_search, "Comparison", {BuiltPlan: lambda *_, **__: comparison})
+        monkeypatch.setattr(plan_search, "TimedComparison", {BuiltPlan: lambda *_, **__: comparison})
         monkeypatch.setattr(plan_search, "rotated_sets", lambda *_: 1)
         bundle = SimpleNamespace(inputs_of=lambda _: ())
         recipe: Any = SimpleNamespace(bundle=bundle, precision="fp16", profiles=(), options=BuildOptions())
