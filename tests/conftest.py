@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +10,12 @@ from pathlib import Path
 import pytest
 from interruptible import take_signals
 
+from attn2trt.cli.guard import COLLECT_AFTER
+
 ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# As the command line does: Python's own numbers search for cycles for a sixth of the time of all tests.
+gc.set_threshold(*COLLECT_AFTER)
 take_signals()
 
 
