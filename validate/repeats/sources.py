@@ -31,12 +31,15 @@ def watch_clocks(found: list[str]) -> Iterator[None]:
         if source and (line := line_of(_above(frame))):
             found.append(f"{source} at {line}")
 
-    before = sys.getprofile()
+    before: Any = sys.getprofile()
     sys.setprofile(look)
     try:
         yield
     finally:
-        sys.setprofile(before)
+        if before is None or callable(before):
+            sys.setprofile(before)
+        else:  # cProfile's, up to Python 3.11: Python names it and does not take it back
+            before.enable()
 
 
 def _source(called: Any) -> str:

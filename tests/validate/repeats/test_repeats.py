@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cProfile
 import itertools
 import os
 import random
@@ -19,6 +20,7 @@ from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.errors import ModuleRefused
 from attn2trt.validate.cases import make_cases
 from attn2trt.validate.reference import references
+from attn2trt.validate.repeats.sources import watch_clocks
 
 CASES = make_cases([TensorSpec("x", ("batch", 3, 8, 8))], {"batch": Axis(1, 2, 3)})
 CALLS = itertools.count()
@@ -146,6 +148,18 @@ REFUSED = {
 def test_no_function_of_its_inputs_is_refused_by_name(function: Any, match: str) -> None:
     with pytest.raises(ModuleRefused, match=match):
         run(function)
+
+
+def test_a_profiler_goes_on_after_clocks_were_watched() -> None:
+    profiler = cProfile.Profile()
+    profiler.enable()
+    try:
+        with watch_clocks([]):
+            pass
+        os.getpid()
+    finally:
+        profiler.disable()
+    assert any("getpid" in str(entry.code) for entry in profiler.getstats())
 
 
 def cache(m: Any, x: Tensor, y: Tensor) -> Tensor:
