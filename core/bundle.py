@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ..errors import InputError
-from .arguments import require_kind
+from .arguments import checked
 from .command_line import quoted
 from .graph_io import FLOAT32, with_io
 from .input_path import require_utf8
@@ -149,12 +149,12 @@ class Bundle:
         return self.path / REFERENCE
 
 
+@checked
 def open_bundle(path: Folder) -> Bundle:
     """Read a bundle's manifest.
 
     Raises InputError if the folder is no bundle, or one that leaves its folder, or has a name that is not UTF-8.
     """
-    require_kind(path, (str, os.PathLike), "bundle", "a Bundle, or the folder of one")
     if not os.fspath(path):
         raise InputError("received an empty path; expected the folder of a bundle; write it")
     folder = Path(path)

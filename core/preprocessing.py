@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ..errors import InputError
+from .arguments import checked
 from .typed_json import is_number
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Placement:
         return self.height / self.original[0], self.width / self.original[1]
 
 
+@checked
 @dataclass(frozen=True)
 class Preprocessing:
     """The steps by which a model's author made an input of a photograph.

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from ..core.arguments import checked
 from ..core.preprocessing import Preprocessing
 from ..core.tensor_spec import Axis, TensorSpec, optima
 from ..errors import InputError
@@ -42,6 +43,7 @@ def default_sizes(info: BlockInfo) -> tuple[int, ...]:
     return ONE_SIZE if info.fixed_size else BLOCK_SIZES
 
 
+@checked
 def build(
     spec: str,
     *,

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import NoneType
 
 from ..core.arguments import require_kind
 from ..core.dimension import Dim, is_name, multiples, names_in, size_of, substituted
@@ -28,10 +29,10 @@ def parse_dynamic(dynamic: str | Ranges | None) -> dict[str, Given]:
     An axis that is given "none" stays at its traced size, and so do all of them if ``dynamic`` is "none". Raises
     InputError for a range that contradicts itself, and an axis that is there twice.
     """
+    require_kind(dynamic, (str, Mapping, NoneType), "dynamic", '"batch=1:2:8,height" or {"batch": (1, 2, 8)}')
     if not dynamic or dynamic == NONE:
         return {}
     if not isinstance(dynamic, str):
-        require_kind(dynamic, Mapping, "dynamic", '"batch=1:2:8,height" or {"batch": (1, 2, 8)}')
         return {name: _given(name, value) for name, value in dynamic.items() if value != NONE}
     found: dict[str, Given] = {}
     for item in dynamic.split(","):

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ..core.arguments import require_kind
 from ..core.tensor_spec import FLOAT_DTYPES, INTEGER_DTYPES
 from ..errors import InputError
 from .block_index import nearest
@@ -51,7 +50,6 @@ def parse_shapes(shapes: str | Sequence[str | Sequence[int]]) -> list[Shape]:
 
     Raises InputError for what is no shape.
     """
-    require_kind(shapes, Sequence, "shapes", '["2x3x224x224"] or [(2, 3, 224, 224)]')
     return [parse_shape(_text(shape)) for shape in ([shapes] if isinstance(shapes, str) else shapes)]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..core.arguments import require_kind
+from ..core.arguments import checked
 from ..core.bundle import Folder, open_bundle
 from ..core.graph import DEFAULT_OPSET
 from ..core.progress import Progress, silent
@@ -53,6 +53,7 @@ class _Models:
 
 
 @with_earlier_keywords
+@checked
 @on_cpu
 def benchmark(
     target: Folder,
@@ -98,7 +99,6 @@ def benchmark(
         MissingRequirement: A TARGET needs what the ``export`` extra installs.
     """
     check_names(runtimes)
-    require_kind(target, (str, os.PathLike), "target", 'a TARGET by its name, as "resnet50+cbam", or a bundle')
     count, wanted = machine.thread_count(threads), _checked(batches)
     request = _Request(
         os.fspath(target), runtimes, wanted, shapes, dynamic, weights or Weights(), opset, backbone, progress or silent

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.arguments import checked
 from ..core.memory import child_bytes, children_take
 from ..core.precision import FP32
 from ..core.progress import Progress, StageTimes
@@ -79,6 +80,7 @@ class CheckedModel:
         }
 
 
+@checked
 @on_cpu
 def check_model(
     path: Path | str,

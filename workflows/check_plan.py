@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.arguments import checked
 from ..core.bundle import open_bundle
 from ..core.file_hashes import require_unchanged
 from ..core.graph_io import FLOAT32
@@ -93,6 +94,7 @@ class CheckedPlan:
         }
 
 
+@checked
 @on_cpu
 def check_plan(
     plan: Path | str,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from ..core.arguments import checked
 from ..core.bundle import Bundle, Folder
 from ..core.extend import changing, first_name
 from ..core.file_hashes import require_unchanged
@@ -29,6 +30,7 @@ class CompiledBundle(NamedTuple):
     plan: Plan
 
 
+@checked
 def compile_bundle(
     bundle: Folder,
     *,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..core.arguments import require_kind
+from ..core.arguments import checked
 from ..core.graph import DEFAULT_OPSET, require_opset
 from ..core.progress import Progress, silent
 from ..core.scratch import scratch
@@ -51,6 +51,7 @@ PROBE_SHARE = 0.1
 
 
 @with_earlier_keywords
+@checked
 @on_cpu
 def cost(
     target: str,
@@ -85,7 +86,6 @@ def cost(
     """
     count = machine.thread_count(threads)
     require_opset(opset)
-    require_kind(target, str, "target", 'a TARGET by its name, as "resnet50+cbam"')
     check_target(target, shapes)
     rules = method if method is not None else Method(rounds=ROUNDS)
     with scratch("cost") as folder:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
+from ..core.arguments import checked
 from ..core.bundle import Bundle, Folder, open_bundle
 from ..core.command_line import quoted
 from ..core.precision import FP32, PRECISIONS
@@ -26,6 +27,7 @@ from .plan_bench import METHOD, MODEL, PlanBench, hold
 from .plan_sizes import require_same_inputs, sizes_at
 
 
+@checked
 def cost_plan(
     bundle: Folder,
     *,

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.arguments import checked
 from ..core.bundle import Bundle
 from ..core.bundle_writer import BundleWriter
 from ..core.graph import DEFAULT_OPSET
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
 
 @with_earlier_keywords
+@checked
 @on_cpu
 def deploy(
     target: str | Target | nn.Module,

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..core.arguments import require_kind
 from ..core.graph import require_opset
 from ..core.preprocessing import Preprocessing
 from ..engines.tensorrt.flavours import RTX
@@ -49,8 +48,6 @@ class DeployRequest:
     ) -> DeployRequest:
         """Return the request for arguments of ``deploy``; raises InputError for a wrong one."""
         require_opset(opset)
-        require_kind(weights, Weights, "weights", "attn2trt.Weights(checkpoint=...)")
-        require_kind(judging, Judging, "judging", "attn2trt.Judging(max_error=...)")
         build_for = parse_targets(capabilities, RTX)
         return cls(opset, PrecisionRequest.of(precision), weights, judging, build_for, preprocessing)
 

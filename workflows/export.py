@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.arguments import checked
 from ..core.bundle import Bundle
 from ..core.graph import DEFAULT_OPSET
 from ..core.precision import FP32
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ..modules.target import Target
 
 
+@checked
 @on_cpu
 def export_bundle(
     target: str | Target | nn.Module,

@@ -307,6 +307,7 @@ def build_against(against: str | nn.Module | None, graph: OnnxGraph, weights: We
     """
     if against is None:
         return None
+    from ..modules.checks import check_module
     from ..modules.packages import require
     from .module_inputs import require_inputs
 
@@ -318,6 +319,7 @@ def build_against(against: str | nn.Module | None, graph: OnnxGraph, weights: We
         options = {name: getattr(weights, name) for name in ("seed", "pretrained", "checkpoint", "trust")}
         module = build(against, shapes=_only_shape(graph), **options)
     else:
+        check_module(against)
         weights.require_of_module()
     require_inputs(module, [spec.name for spec in graph.inputs], str(file))  # type: ignore[arg-type]
     return module  # type: ignore[return-value]

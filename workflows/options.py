@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core.arguments import require_kind
+from ..core.arguments import checked
 from ..core.graph_io import IO
 from ..core.precision import BF16, CAST, FP32, INTEGERS, PRECISIONS, QUANTISED, TRIED, parse_precisions, require_budget
 from ..engines.calibration import METHODS, MINMAX
@@ -20,6 +20,7 @@ RULES, MODELOPT = "rules", "modelopt"
 PLACEMENTS = (RULES, MODELOPT)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Weights:
     """The source of a module's weights.
@@ -47,6 +48,7 @@ class Weights:
                 )
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class Judging:
     """The way in which ``deploy`` comes to its verdict.
@@ -73,6 +75,7 @@ class Judging:
         return None if self.inputs is None else Path(self.inputs)
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class PrecisionRequest:
     """The precisions below float32 to write graphs in, and how they are written. There is always a float32 graph.
@@ -100,7 +103,6 @@ class PrecisionRequest:
     placement: str = RULES
 
     def __post_init__(self) -> None:
-        require_kind(self.precisions, Sequence, "precision", '"fp32,fp16" or a list of such names')
         self._check_io()
         self._check_placement()
         if self.chooses and not {*self._names} <= {AUTO, FP32}:

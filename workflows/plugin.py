@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.arguments import checked
 from ..core.bundle import Bundle, Folder, open_bundle
 from ..core.file_hashes import require_unchanged, sha256
 from ..core.new_folder import new_folder, require_free
@@ -66,6 +67,7 @@ class Plugin:
         return {"path": str(self.path), "library": str(self.build.library), **self.build.about, **verdict}
 
 
+@checked
 def compile_plugin(
     out: Folder,
     *,

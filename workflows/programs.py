@@ -7,6 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..core.arguments import checked
 from ..core.bundle import Bundle, Folder, open_bundle
 from ..core.command_line import quoted
 from ..core.file_hashes import require_unchanged
@@ -26,6 +27,7 @@ class Programs:
     run: tuple[str, ...]
 
 
+@checked
 def write_programs(bundle: Folder, out: Folder) -> Programs:
     """Write ``infer_ort.cpp`` and ``infer_trt.cpp``, with CMake's file, into a folder that is not there or empty.
 

@@ -12,10 +12,12 @@ from typing import Any
 
 import click
 
+from ..core.arguments import checked
 from ..core.bundle import Bundle, Folder, open_bundle
 from ..core.command_line import CommandLine
 from ..core.extend import changing, extend
 from ..core.file_hashes import require_unchanged
+from ..core.input_path import require_readable
 from ..core.manifest import REFERENCE, REPORT
 from ..errors import Attn2trtError, InputError, MissingRequirement, StorageError
 from ..report.bundle_view import BENCHMARK, COST, PREDICTIONS, VALIDATED
@@ -32,6 +34,7 @@ KEPT_CHANGES = 100  # changed images of each runtime in the manifest
 Note = Callable[[str], object]
 
 
+@checked
 def report_bundle(bundle: Folder, *, add: Sequence[Path | str] = ()) -> Bundle:
     """Write the page of a bundle anew, after taking up documents that ``cost`` and ``benchmark`` wrote about it.
 
@@ -209,6 +212,7 @@ def _put(bundle: Bundle, text: str, entries: Mapping[str, Any]) -> Bundle:
 def _document(bundle: Bundle, file: Path) -> tuple[str, Mapping[str, Any]]:
     """Return the entry of the manifest for a document, and the document."""
     expected = "expected what attn2trt cost or attn2trt benchmark writes with -o; give such a file"
+    require_readable(file, "what attn2trt cost or attn2trt benchmark writes with -o", option="--add")
     if file.stat().st_size > LARGEST_BYTES:
         raise InputError(f"received --add {file}, which is too large; {expected}")
     try:

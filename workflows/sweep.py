@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..core.arguments import checked
 from ..core.schedule import Backend, Ended, Event, Schedule
 from ..engines.timing.machine import physical_cores
 from ..errors import Attn2trtError, InputError
@@ -99,6 +100,7 @@ class Sweep:
         }
 
 
+@checked
 def sweep(
     file: Path | str | Mapping[str, Any],
     *,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ..core.arguments import checked
 from ..core.bundle import Bundle, Folder, open_bundle
 from ..core.file_hashes import require_unchanged
 from ..core.precision import FP32
@@ -76,6 +77,7 @@ class ServedBundle:
         return {"path": str(self.path), "models": models, **listed}
 
 
+@checked
 def write_triton_repository(
     bundle: Folder,
     out: Folder,

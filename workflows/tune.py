@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from ..core.arguments import checked
 from ..core.bundle import TUNED, Bundle, Folder
 from ..core.extend import changing, free_name
 from ..core.file_hashes import require_unchanged
@@ -47,6 +48,7 @@ class TunedBundle(NamedTuple):
     verdict: Verdict | None
 
 
+@checked
 def tune_bundle(
     bundle: Folder,
     *,

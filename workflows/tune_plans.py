@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.arguments import checked
 from ..core.bundle import Bundle, Folder, open_bundle
 from ..core.extend import changing, free_name
 from ..core.file_hashes import require_unchanged
@@ -52,6 +53,7 @@ METHOD = Method(
 )
 
 
+@checked
 @dataclass(frozen=True)
 class TuneRequest:
     """The plans that ``tune_plans`` may try.
@@ -111,6 +113,7 @@ class BundleGraphs:
         return self._bundle.node_modules(self._precision)
 
 
+@checked
 def tune_plans(
     bundle: Folder,
     request: TuneRequest | None = None,

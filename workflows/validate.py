@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from ..core.arguments import checked
 from ..core.bundle import Bundle, Folder, open_bundle
 from ..core.file_hashes import require_unchanged
 from ..core.progress import Progress, StageTimes, silent
@@ -35,6 +36,7 @@ class ServerVerdict:
         return bool(self.verdict)
 
 
+@checked
 @steady
 def validate_bundle(
     bundle: Folder,
@@ -92,6 +94,7 @@ def _as_recorded(stage: StageResult) -> StageResult:
     return not_checked(stage.stage, f"recorded at export: {outcome}")
 
 
+@checked
 def validate_server(
     bundle: Folder,
     server: str,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ..core.arguments import checked
 from ..core.bundle import Bundle, Folder, open_bundle
 from ..core.file_hashes import require_unchanged
 from ..core.manifest import REFERENCE
@@ -38,6 +39,7 @@ ONNXRUNTIME, PYTORCH = "onnxruntime", "pytorch"
 MetricName = Literal["top1", "topk", "detections", "argmax-map"]
 
 
+@checked
 def validate_predictions(
     bundle: Folder,
     dataset: Path | str,

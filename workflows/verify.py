@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ..core.arguments import checked
 from ..core.bundle import Folder, open_bundle
 from ..core.file_hashes import Finding, verify
 from ..core.precision import FP32, PRECISIONS
@@ -26,6 +27,7 @@ class Verification:
         return iter(self.findings)
 
 
+@checked
 @steady
 def verify_bundle(bundle: Folder) -> Verification:
     """Compare every file of a bundle with its hash and, if all are the right ones, load each graph.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...core.arguments import checked
 from ...core.graph_io import FLOAT32
 from ...core.precision import FP32
 from ...core.tensor_spec import TensorSpec
@@ -27,6 +28,7 @@ from .rtx import set_targets
 MIB = 1 << 20
 
 
+@checked
 @dataclass(frozen=True)
 class BuildOptions:
     """Settings of TensorRT's builder.

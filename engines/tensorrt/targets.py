@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ...core.arguments import require_kind
 from ...core.precision import PRECISIONS
 from ...errors import InputError
 from .flavours import Flavour, sm
@@ -20,7 +19,6 @@ def parse_targets(text: str, flavour: Flavour) -> tuple[str, ...]:
     Raises InputError for what is no compute capability, for one that ``flavour`` does not build for, and for ``none``
     beside others.
     """
-    require_kind(text, str, "capabilities", '"sm86,sm120" or "none"')
     if text.strip().lower() == NONE:
         return ()
     targets = read_targets(text, also=f", or {NONE} alone")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ...core.arguments import checked
 from ...errors import InputError
 
 Clock = Callable[[], int]
@@ -31,6 +32,7 @@ class Limits:
     settle_seconds: float = 0.0
 
 
+@checked
 @dataclass(frozen=True)
 class Method:
     """The rules of one benchmark, the same for every runtime.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ...core.arguments import checked
 from ...core.tensor_spec import TensorSpec
 from ...errors import InputError
 from .classes import TOP1, TOPK, Classes, K
@@ -26,6 +27,7 @@ _SOFTMAX = re.compile(r"detr|yolos|table[-_]?transformer", re.I)
 _ULTRALYTICS = re.compile(r"ultralytics|yolo", re.I)
 
 
+@checked
 @dataclass(frozen=True)
 class Thresholds:
     """The limits beyond which a prediction counts as changed.
