@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.command_line import quoted
 from ..core.file_hashes import tensors
 from ..core.manifest import is_inside
 from ..core.nodes import nodes
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
 
 OWN_DOMAINS = ("", "ai.onnx")
 _OLDEST_IR = 3
+_WEIGHTS = "deploy the module that the weights are for, by attn2trt deploy net.py --checkpoint {}"
+_PLAN = "judge a plan beside the file that it was built from, by attn2trt check model.onnx --plan {} --trust"
+# What to do with a file that is something else, by the end of its name.
+_OTHERS = {
+    ".py": "deploy the module, by attn2trt deploy {}",
+    ".pt2": "deploy the program, by attn2trt deploy {} --trust",
+    **dict.fromkeys((".pt", ".pth", ".ckpt", ".bin", ".safetensors"), _WEIGHTS),
+    **dict.fromkeys((".plan", ".engine", ".trt"), _PLAN),
+}
 
 
 def load(path: Path, shown: str) -> onnx.ModelProto:
@@ -31,7 +41,7 @@ def load(path: Path, shown: str) -> onnx.ModelProto:
         reason = one_line(error, 120)
         raise InputError(
             f"received {shown}, which is no ONNX file or only the beginning of one ({reason}); expected a model that "
-            "onnx.load reads; export or copy it again"
+            f"onnx.load reads; {_OTHERS.get(Path(shown).suffix, 'export or copy it again').format(quoted(Path(shown)))}"
         ) from error
     if not model.opset_import or not model.HasField("graph"):
         raise InputError(

@@ -11,6 +11,7 @@ arguments of timm's, ``resnet50:num_classes=10``. Those of a library's model are
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from .libraries.index import library_of
 
 EXAMPLE = "resnet50+eca:k=3@stage3,stage4"
 ONNX = "onnx:"
+_PLUS = re.compile(r"(?<![\d.][eE])\+|\+(?!\d)")
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,28 @@ def parse(spec: str) -> Parsed:
             "expected a block, a backbone, FILE.py or py:package.module:factory; name the module that it came from"
         )
     is_path = is_folder_path(spec) and Path(spec).is_dir()  # a bundle's may have the + of its target
-    parts = [_part(text, spec) for text in ([spec] if is_path else spec.split("+"))]
+    parts = [_part(text, spec) for text in ([spec] if is_path else parts_of(spec))]
     if parts[0].places:
         raise InputError(
             f"received {spec!r} with a place after {parts[0].name}; expected places after a block in a backbone; "
             f"write it as in {EXAMPLE}"
         )
     return Parsed(parts[0], tuple(parts[1:]))
+
+
+def parts_of(spec: str) -> list[str]:
+    """Return what stands between the ``+``, but for one in the path of a file that is there or in ``1e+5``."""
+    pieces, found = _PLUS.split(spec), []
+    while pieces:
+        end = next((end for end in range(1, len(pieces) + 1) if _is_there("+".join(pieces[:end]))), 1)
+        found.append("+".join(pieces[:end]))
+        del pieces[:end]
+    return found
+
+
+def _is_there(text: str) -> bool:
+    file = text.partition("@")[0].partition(":")[0]
+    return (is_file(file) or is_program(file)) and Path(file).is_file()
 
 
 def onnx_path(spec: str) -> Path | None:
@@ -117,13 +134,24 @@ def _part(text: str, spec: str) -> Part:
         expected = {1: "NAME:option=value,option=value", 2: "file.py:name", 3: "py:package.module:name"}[name_fields]
         if library := library_of(text):
             expected = f"{library}:NAME, or {library}:NAME:option=value,option=value"
-        raise InputError(f"received {text!r} in target {spec!r}; expected {expected}; write it as in {EXAMPLE}")
+        raise InputError(f"received {text!r} in target {spec!r}; expected {expected}; {_write(fields)}")
     place_list = tuple(places.split(",")) if at else ()
     if not all(place_list):
         raise InputError(
             f"received {text!r} with an empty place in target {spec!r}; expected @place,place; write it as in {EXAMPLE}"
         )
     return Part(name, _options(options[0], text) if options else {}, place_list)
+
+
+def _write(fields: Sequence[str]) -> str:
+    """Return how to write a part, with ``py:`` if it may be a module's import name."""
+    names = fields[1:] if fields[0] == "py" else fields
+    module, dot, name = ".".join(names).rpartition(".")
+    is_import = dot and "." in names[0] and all(step.isidentifier() for step in (*module.split("."), name))
+    own = f"py:{module}:{name}"
+    if fields[0] == "py" and is_import:
+        return f"write {own}"
+    return f"write it as in {EXAMPLE}{f', or {own} for a module of your own' if is_import else ''}"
 
 
 def _name_fields(fields: Sequence[str]) -> int:
@@ -141,7 +169,7 @@ def _options(text: str, part: str) -> dict[str, str]:
         name, equals, value = pair.partition("=")
         if not (name and equals and value) or name in options:
             raise InputError(
-                f"received {pair!r} in {part!r}; expected option=value, each option once; write it as in {EXAMPLE}"
+                f"received {pair!r} in {part!r}; expected option=value, each option once; {_write(part.split(':'))}"
             )
         options[name] = value
     return options

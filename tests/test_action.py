@@ -56,6 +56,22 @@ def test_the_sample_project_uses_it() -> None:
     assert used <= ACTION["outputs"].keys()
 
 
+def test_arguments_on_several_lines_are_all_given(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nprintf '%s|' \"$@\"\n")
+    python.chmod(0o755)
+    own = {
+        "TARGET": "my net.py",
+        "ARGUMENTS": "--shape 2x3x8x8\n--precision fp32,fp16\n",
+        "GITHUB_OUTPUT": os.devnull,
+    }
+    shell = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", steps()[1]["run"]]
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    ran = subprocess.run(shell, env={**os.environ, **own, "PATH": path}, capture_output=True, text=True, check=True)
+    given = ran.stdout.split("|")
+    assert given[:8] == ["-m", "attn2trt", "deploy", "my net.py", "--shape", "2x3x8x8", "--precision", "fp32,fp16"]
+
+
 def in_new_environment(folder: Path) -> dict[str, str]:
     """The environment of a Python that has the packages of this one, and attn2trt not yet."""
     venv.create(folder, with_pip=True, symlinks=True)

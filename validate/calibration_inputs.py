@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..core.input_path import require_readable
 from .cases import Case, Feeds, image_cases
+from .images import assumed, image_input
 from .tensor_file import TensorFile
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def calibration_inputs(source: Path | None, target: Fed, cases: Sequence[Case], 
             most=MOST_BATCHES,
             option="--calibrate",
         )
-        return CalibrationInputs(lambda: (case.feeds for case in found), f"{len(found)} batches of photographs")
+        how = assumed(image_input(target.inputs), target.preprocessing)
+        return CalibrationInputs(lambda: (case.feeds for case in found), f"{len(found)} batches of photographs{how}")
     return _tensors(source, target)
 
 

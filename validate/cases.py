@@ -16,7 +16,7 @@ from ..core.tensor_spec import Axis, TensorSpec, optima
 from ..errors import InputError
 from .arrays import Array
 from .case_values import VALUES, make_values
-from .images import MAX_CASES, image_feeds, image_paths
+from .images import MAX_CASES, assumed, image_feeds, image_paths
 
 Feeds = dict[str, Array]
 
@@ -258,6 +258,6 @@ def _image_cases(
             images = images if taker.dtype.startswith("float") else images.round()
             return noise.feeds | {taker.name: images.astype(taker.dtype, copy=False)}
 
-        why = "photographs: " + ", ".join(dict.fromkeys(path.name for path in group))
+        why = f"photographs{assumed(taker, preprocessing)}: " + ", ".join(dict.fromkeys(path.name for path in group))
         cases.append(replace(noise, why=why, kind="image", make=make))
     return cases

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ..core import bounds
 from ..core.input_path import require_readable
 from ..core.preprocessing import Placement, Preprocessing
-from ..core.tensor_spec import TensorSpec
+from ..core.tensor_spec import FLOAT_DTYPES, TensorSpec
 from ..errors import InputError, MissingRequirement, one_line
 
 if TYPE_CHECKING:
@@ -45,10 +45,7 @@ def image_paths(
     Every case holds as many files as the traced batch; the last is filled up from the first files. At most so many
     cases are made, in the order of the names. ``option`` is what the folder was given to.
     """
-    taker = next(
-        (spec for spec in inputs if len(spec.shape) == 4 and (spec.dtype.startswith("float") or spec.dtype == "uint8")),
-        None,
-    )
+    taker = image_input(inputs)
     if taker is None:
         raise InputError(
             f"received images in '{folder}', but no input is a float or uint8 (n, c, h, w) tensor "
@@ -62,6 +59,18 @@ def image_paths(
         tuple(files[(start + row) % len(files)] for row in range(rows)) for start in range(0, len(files), max(rows, 1))
     ]
     return taker, groups[:most]
+
+
+def image_input(inputs: Sequence[TensorSpec]) -> TensorSpec | None:
+    """Return the input that takes images: the first float or uint8 one of four axes."""
+    return next((spec for spec in inputs if len(spec.shape) == 4 and spec.dtype in (*FLOAT_DTYPES, "uint8")), None)
+
+
+def assumed(taker: TensorSpec | None, preprocessing: Preprocessing | None) -> str:
+    """Return in words how photographs are read for a model whose author says nothing; "" if it is known."""
+    if preprocessing is not None or taker is None or taker.bounds is not None:
+        return ""
+    return ", stretched, pixels as -1 to 1 since nothing says otherwise (--preprocessing)"
 
 
 def images_in(folder: Path) -> list[Path]:

@@ -255,6 +255,9 @@ def test_the_example_script_runs(run: Run, bundle: Path) -> None:
     done = run(str(bundle / "infer.py"))
     assert done.returncode == 0, done.stderr
     assert "largest difference from PyTorch" in done.stdout
+    wrong = run(str(bundle / "infer.py"), "modle.onnx")
+    assert wrong.returncode == 1
+    assert wrong.stderr.startswith("received modle.onnx; expected one of model.onnx, model.fp16.onnx")
 
 
 @pytest.mark.parametrize(

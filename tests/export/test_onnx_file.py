@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from attn2trt.errors import InputError, Interrupted
 from attn2trt.export import onnx_file_child, onnx_file_weights
 from attn2trt.export.contract import check_contract
 from attn2trt.export.onnx_file import OnnxFile, OnnxFileReader
+from attn2trt.export.onnx_file_checks import load
 from attn2trt.export.onnx_file_child import read, write
 
 
@@ -53,6 +55,26 @@ def test_what_is_no_onnx_file(tmp_path: Path) -> None:
         OnnxFileReader(tmp_path / "none.onnx")
     with pytest.raises(InputError, match="a folder; expected an ONNX file; name the file in it"):
         OnnxFileReader(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [
+        ("net.py", "deploy the module, by attn2trt deploy {}"),
+        ("net.pt2", "deploy the program, by attn2trt deploy {} --trust"),
+        ("best.pt", "deploy the module that the weights are for, by attn2trt deploy net.py --checkpoint {}"),
+        (
+            "net.plan",
+            "judge a plan beside the file that it was built from, by attn2trt check model.onnx --plan {} --trust",
+        ),
+        ("cut.onnx", "export or copy it again"),
+    ],
+)
+def test_what_else_a_file_is_says_what_to_do_with_it(name: str, fix: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"import torch")
+    with pytest.raises(InputError, match=re.escape(f"; {fix.format(path)}") + "$"):
+        load(path, str(path))
 
 
 def test_versions_that_nobody_knows(tmp_path: Path) -> None:

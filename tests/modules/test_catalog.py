@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import timm
@@ -17,6 +18,7 @@ from attn2trt.modules.backbones.index import find
 from attn2trt.modules.backbones.known import KNOWN
 from attn2trt.modules.block_index import block_info, block_names
 from attn2trt.modules.catalog import build, resolve
+from attn2trt.modules.grammar import Part, parse
 from attn2trt.modules.libraries.index import LIBRARIES
 from attn2trt.modules.listing import entries
 
@@ -145,6 +147,13 @@ def test_entries():
         ("no_such_thing", {}, "see attn2trt list"),
         ("resnet50.no_such_tag", {}, "received backbone 'resnet50.no_such_tag'"),
         ("hf-hub:someone/something", {}, "expected option=value, each option once"),
+        (
+            "my.nets:Net",
+            {},
+            "in 'my.nets:Net'; expected option=value, each option once; write it as",
+        ),
+        ("my.nets:Net", {}, "or py:my.nets:Net for a module of your own"),
+        ("py:my.nets.Net", {}, "expected py:package.module:name; write py:my.nets:Net"),
         ("timm:resnet18+se", {}, "expected a timm model by its bare name; write resnet18"),
         ("onnx:model.onnx", {}, "is not supported by this command"),
         ("", {}, "expected NAME:option=value"),
@@ -210,3 +219,15 @@ def test_pytorch_missing_says_how_to_install_it(monkeypatch):
 def test_build_is_what_resolve_builds():
     ours, theirs = build("eca", seed=4).state_dict(), resolve("eca", seed=4).build().state_dict()
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_a_plus_in_a_path_or_a_number_parts_no_target(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("my+net.py", "c++/gate.py"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).touch()
+    found = parse("my+net.py:Net:scale=1e+3,shift=2E+05+c++/gate.py:Gate:k=3@layer4+se+eca:k=3+gam")
+    assert found.base == Part("my+net.py:Net", {"scale": "1e+3", "shift": "2E+05"})
+    gate = Part("c++/gate.py:Gate", {"k": "3"}, ("layer4",))
+    assert found.insertions == (gate, Part("se"), Part("eca", {"k": "3"}), Part("gam"))
+    assert [part.name for part in parse("no+net.py:Net").insertions] == ["net.py:Net"]

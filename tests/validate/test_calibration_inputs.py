@@ -63,7 +63,7 @@ def test_photographs_go_in_at_the_optimum_with_the_other_inputs_beside(tmp_path:
         Image.new("RGB", (12, 9), (80 * number, 10, 20)).save(tmp_path / f"{number}.png")
     inputs = found(tmp_path)
     batches = list(inputs.make())
-    assert inputs.words == "2 batches of photographs"
+    assert inputs.words.startswith("2 batches of photographs, stretched, pixels as -1 to 1 since nothing says")
     assert [batch["image"].shape for batch in batches] == [(2, 3, 8, 8)] * 2
     assert batches[0]["ids"].dtype == np.int64
 

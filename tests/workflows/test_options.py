@@ -115,7 +115,7 @@ def test_a_preprocessing_that_is_given_replaces_the_targets_own() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"weights": {"seed": 1}}, r"received weights=\{'seed': 1\}; expected attn2trt\.Weights\(checkpoint=\.\.\.\)"),
+        ({"weights": {"seed": 1}}, r"received weights=\{'seed': 1\}; expected attn2trt\.Weights\(\.\.\.\)"),
         ({"weights": Weights(checkpoint="a.pt")}, r"Weights\(checkpoint='a\.pt'\) with a module; .* load_state_dict$"),
         ({"weights": Weights(pretrained=True)}, r"received Weights\(pretrained=True\) with a module"),
         ({"judging": True}, "received judging=True; expected attn2trt.Judging"),
@@ -124,7 +124,7 @@ def test_a_preprocessing_that_is_given_replaces_the_targets_own() -> None:
         ({"capabilities": ["sm86"]}, r"received capabilities=\['sm86'\]; expected \"sm86"),
         ({"shapes": 5, "example_inputs": None}, "received shapes=5; expected"),
         ({"target": None}, "received a NoneType; expected a torch.nn.Module"),
-        ({"opset": "17"}, "received opset '17'; expected 17 to"),
+        ({"opset": "17"}, "received opset='17'; expected a whole number"),
     ],
 )
 def test_an_argument_of_another_kind_is_one_line(given: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from ...core.snapshot import copy_files
 from ...errors import Attn2trtError, StorageError
 from ...modules.checkpoint_file import sha256 as weights_sha256
 from ...modules.checkpoint_file import split
+from ...modules.grammar import parts_of
 from ...validate.predictions.samples import walk
 from ..reuse import content_key, was_interrupted
 from .folders import (
@@ -121,7 +122,7 @@ class Results:
 
     def _key(self, job: Job) -> str:
         options = [word.partition("=")[2] for word in job.arguments]
-        names = [part.partition(":")[0].partition("@")[0] for part in job.target.split("+")]
+        names = [part.partition(":")[0].partition("@")[0] for part in parts_of(job.target)]
         read = [_hashes(text) for text in (*options, job.target, *names)]
         parts = {
             "command": job.command("."),
