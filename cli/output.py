@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from ..core.processes import leave_if_copy, note
-from ..core.progress import Counted
+from ..core.progress import Counted, Remark
 from .streams import printable
 
 if TYPE_CHECKING:
@@ -119,7 +119,9 @@ def stages() -> Iterator[Progress]:
 def _begin(stage: str) -> None:
     """Tell the guard and the log of a stage."""
     note(stage=stage)
-    if not isinstance(stage, Counted):
+    if isinstance(stage, Remark):
+        print_note(stage)
+    elif not isinstance(stage, Counted):
         log.info("%s", stage)
 
 
@@ -151,6 +153,9 @@ def _spinner(console: Console) -> Iterator[Progress]:
 
         def start(text: str) -> None:
             note(stage=text)
+            if isinstance(text, Remark):
+                console.print(Text(f"note: {printable(text)}"))
+                return
             is_next = isinstance(text, Counted) and running and isinstance(running[-1][0], Counted)
             began = running.pop()[1] if is_next else time.perf_counter()
             finish()

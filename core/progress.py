@@ -16,6 +16,12 @@ class Counted(str):
     __slots__ = ()
 
 
+class Remark(str):
+    """A sentence that the user must see, also if stages are not shown."""
+
+    __slots__ = ()
+
+
 def silent(_text: str) -> None:
     """Report nothing."""
 

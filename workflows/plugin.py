@@ -19,6 +19,7 @@ from ..engines.tensorrt.plugin.build import ABOUT, PluginBuild, build_plugin, ch
 from ..engines.tensorrt.plugin.toolkit import find_headers, find_toolkit
 from ..engines.tensorrt.targets import read_targets
 from ..errors import CheckFailed, InputError
+from ..validate.missing_cases import require_cases
 from ..validate.recorded import recorded_cases
 from ..validate.stages.onnxruntime import judge_graph_for_plan
 from ..validate.stages.stage import PLUGIN_GRAPH, Stage
@@ -132,7 +133,7 @@ class _Gated:
 def _read_gates(bundle: Bundle, precision: str, report: Progress) -> _Gated:
     """Read a bundle's graph and replace its gates.
 
-    Raises InputError if it has no such graph or no gate, CheckFailed if a file of the bundle has changed.
+    Raises InputError if it has no such graph or no gate, CheckFailed if a file of it has changed or a case is missing.
     """
     import onnx_ir as ir
 
@@ -153,6 +154,7 @@ def _read_gates(bundle: Bundle, precision: str, report: Progress) -> _Gated:
             "mean over height and width, two layers with ReLU between them, a sigmoid and the product with the map; "
             "leave --bundle out"
         )
+    require_cases(bundle)
     return _Gated(bundle, precision, source.name, model, gates)
 
 

@@ -19,6 +19,7 @@ from ..core.extend import changing, extend
 from ..core.file_hashes import require_unchanged
 from ..core.input_path import require_readable
 from ..core.manifest import REFERENCE, REPORT
+from ..core.progress import Remark
 from ..errors import Attn2trtError, InputError, MissingRequirement, StorageError
 from ..report.bundle_view import BENCHMARK, COST, PREDICTIONS, VALIDATED
 from ..validate.place import Boundary
@@ -98,7 +99,7 @@ def extend_and_report(
     page can be written; without a template engine the one of before stays.
     """
     if why := why_no_page():
-        note(f"{REPORT} was not written anew: {why}")
+        note(Remark(f"{REPORT} was not written anew: {why}"))
         return extend(bundle, files, entries, without=without)
     extended = extend(bundle, files, entries, without=[*without, REPORT])
     text = _page_or_note(extended, bundle.path, note)
@@ -121,9 +122,9 @@ def record(bundle: Bundle, entries: Mapping[str, Any], note: Note) -> None:
                 raise StorageError(f"{bundle.path} was replaced by another command meanwhile; run this one again")
             extend_and_report(current, {}, entries, note=note)
     except (StorageError, InputError) as error:
-        note(f"{REPORT} was not written anew: {error}")
+        note(Remark(f"{REPORT} was not written anew: {error}"))
     except OSError as error:
-        note(f"{REPORT} was not written anew: writing {error.filename or bundle.path} failed: {error.strerror}")
+        note(Remark(f"{REPORT} was not written anew: writing {error.filename or bundle.path} failed: {error.strerror}"))
 
 
 def _content(bundle: Bundle) -> list[str]:
@@ -191,9 +192,13 @@ def _page_or_note(bundle: Bundle, shown: Path, note: Note) -> str | None:
     try:
         return _page(bundle, shown)
     except Attn2trtError as error:
-        note(f"{REPORT} was not written: {error}")
+        note(Remark(f"{REPORT} was not written: {error}"))
     except Exception as error:
-        note(f"{REPORT} was not written: {type(error).__name__}: {error}; attn2trt report {shown} --debug says where")
+        note(
+            Remark(
+                f"{REPORT} was not written: {type(error).__name__}: {error}; attn2trt report {shown} --debug says where"
+            )
+        )
     return None
 
 

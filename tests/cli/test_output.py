@@ -12,7 +12,7 @@ from rich.console import Console, Group
 from rich.table import Table
 
 from attn2trt.cli import output
-from attn2trt.core.progress import Counted
+from attn2trt.core.progress import Counted, Remark
 
 
 def test_json_is_strict_where_numbers_are_not_finite(capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,6 +63,19 @@ def test_a_stage_that_fails_is_not_reported_as_done() -> None:
         fail()
     assert isinstance(console.file, io.StringIO)
     assert "s  dividing" not in console.file.getvalue()
+
+
+def test_a_remark_is_shown_also_where_stages_are_not(capsys: pytest.CaptureFixture[str]) -> None:
+    remark = Remark("report.html was not written: \x1b[2J")
+    with output.stages() as progress:
+        progress("judging")
+        progress(remark)
+    assert capsys.readouterr().err == "note: report.html was not written: \\x1b[2J\n"
+    console = Console(file=io.StringIO(), width=80)
+    with output._spinner(console) as progress:
+        progress(remark)
+    assert isinstance(console.file, io.StringIO)
+    assert "note: report.html was not written: \\x1b[2J\n" in console.file.getvalue()
 
 
 def test_tables_in_a_pipe_have_no_colour_codes(capsys: pytest.CaptureFixture[str]) -> None:

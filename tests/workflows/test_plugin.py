@@ -101,8 +101,10 @@ def test_a_compiler_that_takes_too_long_ends_with_all_that_it_started(
     assert not (tmp_path / "late").exists()
 
 
-def gated(monkeypatch: pytest.MonkeyPatch, folder: Path, opening: str = "100") -> Path:
-    """A bundle whose graph has a gate."""
+def gated(monkeypatch: pytest.MonkeyPatch, folder: Path, opening: str = "100", *, is_whole: bool = True) -> Path:
+    """A bundle whose graph has a gate; its three cases are taken for all that its ranges ask for if it ``is_whole``."""
+    if is_whole:
+        monkeypatch.setattr("attn2trt.workflows.plugin.require_cases", lambda bundle: None)
     made = onnx.parser.parse_model(GATE.replace("OPEN", opening))
     monkeypatch.setattr(served_bundle, "graph", lambda *_, **__: made)
     return served_bundle.write(folder).path
@@ -122,6 +124,13 @@ def test_a_bundles_graph_with_the_plugins_node_is_judged_without_it(
     listed = json.loads((tmp_path / "out/plugin.json").read_text())["files"]["model.onnx"]
     assert listed == {"sha256": sha256(tmp_path / "out/model.onnx"), "precision": "fp32", "gates": [*made.graph.gates]}
     assert {path.name: path.read_bytes() for path in bundle.iterdir()} == before
+
+
+def test_a_bundle_that_lacks_cases_leaves_nothing(tmp_path: Path, cuda: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = gated(monkeypatch, tmp_path / "bundle", is_whole=False)
+    with pytest.raises(CheckFailed, match=r"has not recorded the cases traced, .*deploy the target again"):
+        compile_plugin(tmp_path / "out", trt_include=write_headers(tmp_path / "include"), cuda=cuda, bundle=bundle)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_graph_that_computes_something_else_or_has_no_gate_leaves_nothing(
