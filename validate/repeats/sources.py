@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ def watch_clocks(found: list[str]) -> Iterator[None]:
         if event != "c_call":
             return
         source = _source(called)
-        if source and (line := line_of(_above(frame))):
+        if source and not _imports(frame) and (line := line_of(_above(frame))):
             found.append(f"{source} at {line}")
 
     before: Any = sys.getprofile()
@@ -51,6 +52,12 @@ def _source(called: Any) -> str:
     if name in ("now", "utcnow", "today") and getattr(called, "__qualname__", "") in _DATES:
         return f"the clock {called.__qualname__}"
     return ""
+
+
+def _imports(frame: FrameType) -> bool:
+    """Return True if the user's line makes something be imported: that is done once, whatever it asks."""
+    below = itertools.takewhile(lambda place: not is_users(place[0]), _above(frame))
+    return any(file.startswith("<frozen importlib") for file, _ in below)
 
 
 def _above(frame: FrameType | None) -> Iterator[tuple[str, int]]:
