@@ -40,6 +40,8 @@ def _change(guard: Guard, allowed: int) -> str:
         return _INSTEAD[type(guard)]
     if guard.scales:
         return "give F.interpolate the size in place of scale_factor, which becomes a number"
+    if "squeeze(" in guard.line:
+        return "squeeze dimensions that are 1 at every size, by name, as squeeze(1)"
     if allowed == 1:
         return "compute it from x.shape without a Python loop, a branch or a tensor of that size"
     if guard.branches:

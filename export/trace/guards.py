@@ -221,6 +221,10 @@ class _Noting(list[Any]):
         self._noted, self._choices = noted, choices
         noted += [(guard.expr, "", False) for guard in self]
 
+    def note(self, condition: sympy.Basic) -> None:
+        """Note what torch answers for all sizes at once, and without a guard."""
+        self._noted.append((condition, line_of(frames()), True))
+
     def append(self, guard: Any) -> None:
         super().append(guard)
         if getattr(guard.sloc.framework_loc, "name", "") not in _CHOICES_OF_STRIDES:
@@ -230,6 +234,16 @@ class _Noting(list[Any]):
 
     def __reduce__(self) -> tuple[type[list[Any]], tuple[list[Any]]]:
         return list, (list(self),)  # a copied program is done with noting
+
+
+def is_one(size: Any) -> bool:
+    """Return True if a size is 1, as Python asks; the answer is a guard of the trace.
+
+    torch takes a size that varies for larger than 1, and says so nowhere.
+    """
+    if is_dynamic(size) and isinstance(guards := size.node.shape_env.guards, _Noting):
+        guards.note(sympy.Ne(size.node.expr, 1))
+    return bool(size == 1)
 
 
 def _is_branch(stack: Iterable[tuple[str, int]]) -> bool:

@@ -1,4 +1,7 @@
-"""``squeeze`` of named dimensions, as one of those that are 1: PyTorch leaves the others, and ONNX raises for them."""
+"""``squeeze`` as one of the dimensions that are 1: PyTorch leaves the others, and ONNX raises for them.
+
+Without names it takes whatever is 1, the batch of one image among them, and the result has a dimension less there.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,16 @@ import torch
 from torch import Tensor
 
 from .calls import Arguments
+from .guards import is_one
 
 
 def _squeeze(call: Arguments) -> Tensor | None:
     x: Tensor = call["input"]
-    dims = call.get("dim")
-    named: list[Any] = list(dims) if isinstance(dims, (list, tuple)) else [dims]
+    dims = call.get("dim", range(x.dim()))
+    named: list[Any] = [dims] if isinstance(dims, int) else list(dims)
     if not all(isinstance(dim, int) and -x.dim() <= dim < x.dim() for dim in named):
         return None
-    # of a dynamic size, asked here, the answer is a guard of the trace, as it is in PyTorch's own squeeze
-    ones = [dim for dim in named if x.shape[dim] == 1]
+    ones = [dim for dim in named if is_one(x.shape[dim])]
     if len(ones) == len(named):
         return None
     return x.squeeze(ones) if ones else x

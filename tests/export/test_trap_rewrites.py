@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from attn2trt.export.trace import antialiased, arctangents, attention, fourier
+from attn2trt.export.trace import antialiased, arctangents, attention, fourier, scattering
 from attn2trt.export.trace.calls import bound
 from attn2trt.export.trace.folding import fold
 from attn2trt.export.trace.grids import linspace
@@ -149,3 +150,26 @@ def test_matrix_products_equal_fourier_transforms(suffix: str, norm: str | None)
     even = torch.fft.rfft(x[..., :8])
     names, rewrite = fourier.REWRITES[torch.fft.irfft]
     torch.testing.assert_close(rewrite(bound(names, (even,), {})), x[..., :8], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("include_self", [True, False])
+@pytest.mark.parametrize("function", [torch.scatter_reduce, torch.Tensor.scatter_reduce_])
+def test_a_mean_is_scattered_as_pytorch_does(function: Callable[..., torch.Tensor], include_self: bool) -> None:
+    x, source = torch.randn(2, 3, 5, dtype=torch.float64), torch.randn(2, 3, 7, dtype=torch.float64)
+    index = torch.randint(0, 4, (2, 3, 7))  # the last place gets nothing
+    names, rewrite = scattering.REWRITES[function]
+    args = (2, index, source, "mean")
+    found = rewrite(bound(names, (x.clone(), *args), {"include_self": include_self}))
+    torch.testing.assert_close(found, function(x.clone(), *args, include_self=include_self))
+    assert rewrite(bound(names, (x, 2, index, source, "sum"), {})) is None
+
+
+@pytest.mark.parametrize("function", [torch.fft.fft2, torch.fft.rfft2, torch.fft.ifft2])
+def test_a_level_leaves_nothing_in_the_other_waves(function: Callable[..., torch.Tensor]) -> None:
+    x = torch.randn(1, 25, 27) * 1e-3 + 1000
+    names, rewrite = fourier.REWRITES[function]
+    truth = function(x.double())
+    found, eager = (
+        (value - truth).abs().flatten()[1:].max() for value in (rewrite(bound(names, (x,), {})), function(x))
+    )
+    assert found <= 8 * eager
