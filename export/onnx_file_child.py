@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # The types that cases can be made of; values of others are not drawn.
 FED = (*FLOAT_DTYPES, "float64", *INTEGER_DTYPES)
 _WEIGHTS_ALONE_IR = 4  # the first in which a weight is no input
+_CASTS = ("Cast", "CastLike", "Identity")
 _INTEGERS = ("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
 
 
@@ -79,15 +80,18 @@ def read(path: Path, shown: str) -> tuple[onnx.ModelProto, dict[str, Any]]:
     renamed = _name_nodes(model.graph)
     if renamed:
         notes.append(f"{renamed} nodes have no name of their own: they are called by their operator and place")
-    about = {"opset": opset, "ir_version": ir_version, **_about(model, shown), "files": files, "notes": notes}
-    return model, about
+    about = _about(model, shown)
+    notes += about["notes"]
+    return model, {"opset": opset, "ir_version": ir_version, **about, "files": files, "notes": notes}
 
 
 def _about(model: onnx.ModelProto, shown: str) -> dict[str, Any]:
     """Return what a model says of itself; raises InputError if nothing goes in, or nothing comes out."""
+    precision, notes = _precision(_inferred(model))
     about = {
         "producer": f"{model.producer_name} {model.producer_version}".strip(),
-        "precision": _precision(_inferred(model)),
+        "precision": precision,
+        "notes": notes,
         "operators": dict(Counter(node.op_type for node in nodes(model.graph)).most_common()),
         "inputs": [_about_input(value, shown) for value in model.graph.input],
         "outputs": [_about_value(value, shown) for value in model.graph.output],
@@ -170,19 +174,47 @@ def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
     return onnx.shape_inference.infer_shapes(model)
 
 
-def _precision(model: onnx.ModelProto) -> str:
-    """Return the precision that the graph computes in: the coarsest that it has values of."""
+def _precision(model: onnx.ModelProto) -> tuple[str, list[str]]:
+    """Return the precision that the graph computes in, the coarsest of what its outputs depend on, and a note if most
+    operators have another."""
+    live, names = _live(model.graph)
+    kinds = {name: kind for name, kind in _kinds(model.graph).items() if name in names}
+    found = {*kinds.values(), *(_dtype(tensor.data_type) for node in live for tensor in tensors(node))}
+    if {node.op_type for one in live for node in nodes_of(one)} & {*_INTEGERS}:
+        rows = (row.name for row in QUANTISED.values() if not row.is_integer and row.dtype in found)
+        return next(rows, INTEGERS[0]), []
+    row = next((row for row in reversed(CAST.values()) if row.dtype in found), None)
+    if row is None:
+        return FP32, []
+    made = [kinds.get(node.output[0]) for node in live if node.op_type not in _CASTS]
+    count, low = sum(kind in FLOAT_DTYPES or kind == row.dtype for kind in made), made.count(row.dtype)
+    note = f"{low} of {count} operators compute in {row.words}: the whole file is held to {row.words}'s limits"
+    return row.name, [note] if low < count / 2 else []
+
+
+def _live(graph: onnx.GraphProto) -> tuple[list[onnx.NodeProto], set[str]]:
+    """Return the nodes on which outputs depend, and the names of these values, in bodies too."""
+    names = {value.name for value in graph.output}
+    live = []
+    for node in reversed(graph.node):  # sorted: readers stand behind
+        if names & {*node.output}:
+            live.append(node)
+            names.update(filter(None, _all_read(node)))
+    return live, names
+
+
+def _kinds(graph: onnx.GraphProto) -> dict[str, str]:
+    """Return the types of values and weights."""
+    values = (*graph.value_info, *graph.input, *graph.output)
+    kinds = {value.name: value.type.tensor_type.elem_type for value in values}
+    kinds |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+    return {name: _dtype(kind) for name, kind in kinds.items()}
+
+
+def _dtype(kind: int) -> str:
     import onnx
 
-    graph = model.graph
-    operators = {node.op_type for node in nodes(graph)}
-    kinds = {value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.input, *graph.output)}
-    kinds |= {tensor.data_type for tensor in tensors(graph)}
-    names = {onnx.helper.tensor_dtype_to_np_dtype(kind).name for kind in kinds if kind}
-    if operators & {*_INTEGERS}:
-        rows = (row.name for row in QUANTISED.values() if not row.is_integer and row.dtype in names)
-        return next(rows, INTEGERS[0])
-    return next((row.name for row in reversed(CAST.values()) if row.dtype in names), FP32)
+    return onnx.helper.tensor_dtype_to_np_dtype(kind).name if kind else ""
 
 
 def _fill_outputs(model: onnx.ModelProto) -> bool:

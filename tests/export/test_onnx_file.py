@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from foreign_files import convolution, model, saved
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from attn2trt import deploy
 from attn2trt.core.memory import children_take
@@ -192,6 +192,36 @@ def test_functions_of_the_file_are_inlined(tmp_path: Path) -> None:
 def test_the_precision_is_that_of_the_values_inside(tmp_path: Path, node: str, dtype: int, precision: str) -> None:
     found = model([helper.make_node(node, ["x"], ["y"])], out=("n", 3, 8, 8), dtype=dtype)
     assert read(saved(found, tmp_path / "a.onnx"), "a.onnx")[1]["precision"] == precision
+
+
+@pytest.mark.parametrize(
+    ("nodes", "precision", "note"),
+    [
+        ([], "fp32", None),  # a weight of float16 that nothing reads
+        ([helper.make_node("Cast", ["x"], ["half"], to=TensorProto.FLOAT16)], "fp32", None),
+        ([helper.make_node("QuantizeLinear", ["x", "scale"], ["level"])], "fp32", None),
+        (
+            [
+                helper.make_node("Cast", ["y0"], ["half"], to=TensorProto.FLOAT16),
+                helper.make_node("Cast", ["half"], ["y"], to=TensorProto.FLOAT),
+            ],
+            "fp16",
+            "0 of 2 operators compute in float16: the whole file is held to float16's limits",
+        ),
+    ],
+)
+def test_what_no_output_depends_on_gives_a_file_no_wider_limits(
+    nodes: list[onnx.NodeProto], precision: str, note: str | None, tmp_path: Path
+) -> None:
+    """In float32 a weight off by 0.05 % fails; within float16's limits it does not."""
+    last = "y0" if note else "y"
+    graph = [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("Neg", ["r"], [last]), *nodes]
+    found = model(graph, out=("n", 3, 8, 8))
+    for name, value in (("unused", np.float16(0)), ("scale", np.float32(1))):
+        found.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+    about = read(saved(found, tmp_path / "a.onnx"), "a.onnx")[1]
+    assert about["precision"] == precision
+    assert (note in about["notes"]) if note else not any("limits" in one for one in about["notes"])
 
 
 def test_the_process_answers_and_writes_a_graph_that_keeps_the_contract(tmp_path: Path) -> None:
