@@ -18,6 +18,7 @@ from .comparison import Comparison
 from .error_map import ErrorMap
 from .metrics import GRAPH, PYTORCH
 from .place import Place
+from .slices import ORDINARY
 from .stages.stage import LAYERS, VALUES, Stage, read_stage
 
 Status = Literal[
@@ -106,7 +107,8 @@ class StageResult:
 
     @property
     def case_count(self) -> int:
-        return len({case for case, _ in self.comparisons})
+        """The number of cases that were compared; what slices lose over all ordinary ones is none of its own."""
+        return len({case for case, _ in self.comparisons} - {ORDINARY})
 
     @property
     def smallest_failing(self) -> dict[str, int]:
