@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     import onnx
 
 
-def nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Yield every node of a graph, at any depth."""
+def nodes(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.NodeProto]:
+    """Yield every node of a graph or a function, at any depth."""
     for node in graph.node:
         yield from nodes_of(node)
 
