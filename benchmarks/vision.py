@@ -33,6 +33,7 @@ RESULTS, PAGE = ROOT / "benchmarks/results/vision.json", ROOT / "docs/vision.md"
 PACKAGES = ("torch", "torchvision", "ultralytics", "transformers", "timm", "onnxruntime-gpu", "tensorrt-rtx")
 ROOMS = ("core", "modules", "export", "engines", "validate", "workflows")
 LONGEST = 260
+REFUSED = 2  # the exit code of bad input and of modules that are refused
 # where packages are installed on this machine
 SITE = re.compile(r"/\S*/site-packages/")
 BATCH = "batch=1:2:4"
@@ -285,7 +286,7 @@ def judged(model: Model, folder: Path) -> dict[str, Any]:
 def is_right(row: dict[str, Any]) -> bool:
     """Return True for a graph that is right at every size compared, and for a refusal with its reason."""
     if "refused" in row:
-        return bool(row["refused"])
+        return bool(row["refused"]) and row["exit_code"] == REFUSED
     compared = row.get("compared", {"result": "right"})
     return compared["result"] == "right" and all(one["why"] for one in row["stages"] if one["status"] == "failed")
 

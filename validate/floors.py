@@ -29,10 +29,19 @@ def is_amplified(floors: Mapping[str, Floor]) -> bool:
 
 def larger(floors: Mapping[str, Floor], rounded: Arrays, truth: Arrays) -> dict[str, Floor]:
     """Return the floors, raised to what another run loses."""
-    return {
-        name: floor.or_larger(measure(settled(rounded[name], truth[name], floor), truth[name]))
-        for name, floor in floors.items()
-    }
+    return {name: floor.or_larger(lost(name, rounded[name], truth[name], floor)) for name, floor in floors.items()}
+
+
+def lost(name: str, rounded: Array, truth: Array, floor: Floor) -> Floor:
+    """Return what a run loses of an output, but for what ``floor`` leaves out; ModuleRefused if its size differs."""
+    if rounded.shape != truth.shape:
+        had, has = ("x".join(map(str, one.shape)) for one in (truth, rounded))
+        raise ModuleRefused(
+            f"output {name} is {had} in float64 and {has} where values are rounded: rounding decides how many there "
+            "are, so that there is nothing to compare; expected sizes that the input decides; pick a fixed number by "
+            "topk, or ask for no lower precision if float32 keeps the size"
+        )
+    return measure(settled(rounded, truth, floor), truth)
 
 
 def nudged(feeds: Arrays, rng: np.random.Generator, unit_roundoff: float) -> Arrays:

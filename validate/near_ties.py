@@ -17,9 +17,9 @@ import numpy as np
 from ..core.precision import FLOAT32, Precision
 from .arrays import Array, Mask
 from .choice import BEST, VALUES_TOO, Choice, is_among_places, without_scores
-from .floors import NUDGES, nudged
+from .floors import NUDGES, lost, nudged
 from .hidden import Hidden
-from .metrics import Floor, measure, settled
+from .metrics import Floor
 
 Outputs = Mapping[str, Array]
 # Runs whose choices are moved: all up, all down, and each score by itself.
@@ -130,7 +130,7 @@ class NearTies:
         found = {}
         for name, truth in self.truth.items():
             decided = Floor(0.0, 0.0, unsettled=self.gathered.get(name))
-            found[name] = replace(measure(settled(first[name], truth, decided), truth), unsettled=decided.unsettled)
+            found[name] = replace(lost(name, first[name], truth, decided), unsettled=decided.unsettled)
         return found
 
     @cached_property

@@ -21,7 +21,7 @@ from attn2trt.core.precision import LOWER
 from attn2trt.core.refused_types import REFUSED
 from attn2trt.engines.float32_kernels import float32_kernels
 from attn2trt.engines.ort_runtime import OrtRuntime
-from attn2trt.errors import CheckFailed, InputError
+from attn2trt.errors import CheckFailed, InputError, ModuleRefused
 from attn2trt.export.passes import float_policy
 from attn2trt.export.precision import lower
 from attn2trt.export.trace.exporter import trace
@@ -39,6 +39,11 @@ from attn2trt.workflows.validate import validate_bundle
 from attn2trt.workflows.verify import verify_bundle
 
 RESULTS = Path(__file__).parents[2] / "benchmarks/results/half_limits.json"
+
+
+class Above(nn.Module):
+    def forward(self, x: Any) -> Any:
+        return x[x > 1]
 
 
 class SumOfSquares(nn.Module):
@@ -239,3 +244,9 @@ def test_the_limits_are_those_that_were_measured() -> None:
 def test_the_page_is_written_from_the_measurements() -> None:
     page = load_script("half_precision_page").page(json.loads(RESULTS.read_text()))
     assert (RESULTS.parents[2] / "docs/precision.md").read_text() == page
+
+
+def test_an_output_whose_size_hangs_on_rounding_is_refused() -> None:
+    found = Case.of("near", {"x": np.array([[0.5, 1.0001, 2.0]], np.float32)})
+    with pytest.raises(ModuleRefused, match=r"output y is 2 in float64 and 1 where values are rounded.*by topk"):
+        next(references(Above(), [found], ["y"], lower=[Half("fp16")]))
