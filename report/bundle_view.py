@@ -136,7 +136,7 @@ def _along(bundle: Bundle) -> tuple[AlongSection, ...]:
     entry = bundle.manifest.get(VALIDATED, {}).get("network", {})
     try:
         return along_sections(entry)
-    except (AttributeError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
         raise InputError(
             f"received a bundle whose 'network' cannot be read ({error!r}); run attn2trt validate --network again"
         ) from None
@@ -148,7 +148,7 @@ def _predictions(bundle: Bundle) -> PredictionsSection | None:
         return None
     try:
         return predictions_section(entry)
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise InputError(
             f"received a bundle whose 'predictions' cannot be read ({error!r}); run attn2trt validate --dataset again"
         ) from None

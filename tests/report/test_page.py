@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from attn2trt.core.bundle import Bundle
 from attn2trt.errors import InputError
 from attn2trt.report.page import page
+from attn2trt.validate.predictions.results import Predictions
 from attn2trt.validate.verdict import Verdict
 
 VOID = {"meta", "link", "br", "rect", "line", "path"}
@@ -152,3 +154,12 @@ def test_an_entry_that_is_no_measurement_is_one_line(name: str, document: object
     bundle = page_sample.write(tmp_path / "mine")
     with pytest.raises(InputError, match=f"{name}.*cannot be read.*run attn2trt {name} again"):
         page([Bundle(bundle.path, {**bundle.manifest, name: document})])
+
+
+@pytest.mark.parametrize("number", [math.inf, math.nan, "text"])
+def test_predictions_without_a_number_are_one_line(number: object, tmp_path: Path) -> None:
+    bundle = page_sample.write(tmp_path / "mine")
+    found = Predictions("", "", "", "", 8, (), not_finite=("a.png",)).to_json()
+    entry = {"verdict": bundle.manifest["verdict"], "predictions": {**found, "not_finite_count": number}}
+    with pytest.raises(InputError, match=r"'predictions' cannot be read .*; run attn2trt validate --dataset again"):
+        page([bundle.with_entries({"validated": entry})])

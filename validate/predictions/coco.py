@@ -63,7 +63,7 @@ def read_coco(path: Path, document: Mapping[str, Any]) -> CocoLabels:
                 raise ValueError(f"annotation {place} names an image or category that is not there")
             if len(entry["bbox"]) != 4 or not all(np.isfinite(float(value)) for value in entry["bbox"]):
                 raise ValueError(f"annotation {place} has the box {entry['bbox']}")
-    except (KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, KeyError, TypeError, ValueError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error
         raise InputError(
             f"received --labels {path}, which is no COCO file of instances ({reason}); expected images, annotations "
