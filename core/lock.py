@@ -74,9 +74,15 @@ def owner() -> str:
 
 
 def is_abandoned(folder: Path) -> bool:
-    """Return True if no process works in ``folder``, whose name ends with what ``owner`` returned to one."""
-    with abandoned(folder) as answer:
-        return answer
+    """Return True if no process works in ``folder``, whose name ends with what ``owner`` returned to one.
+
+    A folder that its process has removed meanwhile is not abandoned.
+    """
+    try:
+        with abandoned(folder) as answer:
+            return answer
+    except FileNotFoundError:
+        return False
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from waiting import wait_for
 from attn2trt.core import hidden_folder
 from attn2trt.core.bundle import Bundle, open_bundle
 from attn2trt.core.bundle_writer import BundleWriter, recover
-from attn2trt.core.lock import is_abandoned, locked, try_lock
+from attn2trt.core.lock import is_abandoned, locked, owner, try_lock
 from attn2trt.core.manifest import MODEL, REFERENCE
 from attn2trt.errors import StorageError
 
@@ -207,6 +207,10 @@ def test_several_at_once_leave_one_whole_bundle(tmp_path: Path) -> None:
     assert [process.wait() for process in running] == [0, 0, 0]
     assert len({(place / name).read_text() for name in open_bundle(place).manifest["files"]}) == 1
     assert [path.name for path in place.parent.iterdir()] == ["mine"]
+
+
+def test_what_another_command_removes_meanwhile_is_not_abandoned(tmp_path: Path) -> None:
+    assert not is_abandoned(tmp_path / f".mine.partial-{owner()}")
 
 
 def test_a_command_that_hangs_holding_the_lock_is_named(tmp_path: Path) -> None:
