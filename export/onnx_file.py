@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..core.command_line import quoted
 from ..core.file_hashes import sha256
 from ..core.graph import OnnxGraph
 from ..core.input_path import require_readable
+from ..core.manifest import MANIFEST
 from ..core.tensor_spec import Axis, TensorSpec
 from ..core.worker import Worker
 from ..errors import InputError
@@ -80,6 +82,10 @@ class OnnxFileReader:
     """The process that reads one file: ``read`` says what it is, ``write`` makes the graph. Use it in a ``with``."""
 
     def __init__(self, path: Path, *, seconds: float = READ_SECONDS) -> None:
+        if (path / MANIFEST).is_file():
+            raise InputError(
+                f"received {path}, a bundle; expected an ONNX file; judge it by attn2trt validate {quoted(path)}"
+            )
         self._path = require_readable(path, "an ONNX file")
         self._worker = Worker("export.onnx_file_child", who="the reader of the ONNX file", seconds=seconds)
 

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 FED = (*FLOAT_DTYPES, "float64", *INTEGER_DTYPES)
 _WEIGHTS_ALONE_IR = 4  # the first in which a weight is no input
 _CASTS = ("Cast", "CastLike", "Identity")
-_INTEGERS = ("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
+# 8-bit operators that hand on no levels which a float64 truth, or PyTorch, could be rounded to.
+_WITHOUT_LEVELS = ("DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
+_INTEGERS = ("QuantizeLinear", *_WITHOUT_LEVELS)
 
 
 def main() -> None:
@@ -82,8 +84,19 @@ def read(path: Path, shown: str) -> tuple[onnx.ModelProto, dict[str, Any]]:
     if renamed:
         notes.append(f"{renamed} nodes have no name of their own: they are called by their operator and place")
     about = _about(model, shown)
-    notes += about["notes"]
+    notes += [*about["notes"], *_without_levels(model)]
     return model, {"opset": opset, "ir_version": ir_version, **about, "files": files, "notes": notes}
+
+
+def _without_levels(model: onnx.ModelProto) -> list[str]:
+    """Return a sentence about 8-bit operators that no stage can judge, with what to do instead."""
+    found = sorted({node.op_type for node in nodes(model.graph)} & {*_WITHOUT_LEVELS})
+    if not found:
+        return []
+    return [
+        f"{', '.join(found)}: the file has no levels that its numbers could be judged on; quantise it with "
+        "QuantizeLinear and DequantizeLinear (static, QDQ), or deploy its module with --precision int8"
+    ]
 
 
 def _about(model: onnx.ModelProto, shown: str) -> dict[str, Any]:

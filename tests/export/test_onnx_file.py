@@ -55,6 +55,9 @@ def test_what_is_no_onnx_file(tmp_path: Path) -> None:
         OnnxFileReader(tmp_path / "none.onnx")
     with pytest.raises(InputError, match="a folder; expected an ONNX file; name the file in it"):
         OnnxFileReader(tmp_path)
+    (tmp_path / "bundle.json").touch()
+    with pytest.raises(InputError, match=r"a bundle; expected an ONNX file; .* attn2trt validate "):
+        OnnxFileReader(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -164,6 +167,20 @@ def test_nodes_that_are_out_of_order_are_sorted(tmp_path: Path) -> None:
     found, about = read(saved(wrong, tmp_path / "a.onnx"), "a.onnx")
     assert [node.op_type for node in found.graph.node] == ["Conv", "Sigmoid", "Mul"]
     assert "they are sorted in the copy" in about["notes"][0]
+
+
+def test_integers_without_levels_are_named_with_what_to_do(tmp_path: Path) -> None:
+    found = model(
+        [
+            helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"]),
+            helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["y"]),
+        ],
+        out=("n", 3, 8, 8),
+    )
+    notes = read(saved(found, tmp_path / "a.onnx"), "a.onnx")[1]["notes"]
+    (note,) = [note for note in notes if "levels" in note]
+    assert note.startswith("DynamicQuantizeLinear: the file has no levels that its numbers could be judged on; ")
+    assert note.endswith("or deploy its module with --precision int8")
 
 
 def test_a_size_below_one_stands_for_any(tmp_path: Path) -> None:
