@@ -187,17 +187,9 @@ def further() -> dict[str, Model]:
         "yolov9t": ("YOLOv9t", "ultralytics:yolov9t.yaml", small, BATCH),
         "yolov10n": ("YOLOv10n", "ultralytics:yolov10n.yaml", small, BATCH),
         "yolo12n": ("YOLO12n", "ultralytics:yolo12n.yaml", small, BATCH),
-        "rtdetr-l": ("RT-DETR-l of Ultralytics", "ultralytics:rtdetr-l.yaml", "1x3x64x64", "none"),
         "googlenet": ("GoogLeNet", "torchvision:googlenet", small, BATCH),
-        "vgg11_bn": ("VGG-11", "torchvision:vgg11_bn", "2x3x32x32", BATCH),
-        "swin_t": ("Swin", "torchvision:swin_t", small, BATCH),
-        "maxvit_t": ("MaxViT", "torchvision:maxvit_t", "1x3x224x224", "none"),
         "retinanet": ("RetinaNet", "torchvision:retinanet_resnet50_fpn", small, BATCH),
         "fcos": ("FCOS", "torchvision:fcos_resnet50_fpn", small, BATCH),
-        "ssd300": ("SSD300", "torchvision:ssd300_vgg16", "1x3x300x300", "none"),
-        "raft_large": ("RAFT, 2 updates", "torchvision:raft_large:num_flow_updates=2", "1x3x128x128", "none"),
-        "swin3d_t": ("Video Swin", "torchvision:swin3d_t", "1x3x4x64x64", "none"),
-        "s3d": ("S3D, clips", "torchvision:s3d", "1x3x16x224x224", "none"),
         "eomt": ("EoMT, shrunk", f"transformers:eomt:{SMALL_EOMT}", small, BATCH),
         "rt-detr-v2": ("RT-DETRv2, shrunk", f"transformers:rt_detr_v2:{SMALL_DETR}", small, BATCH),
         "vitpose": ("ViTPose, shrunk", f"transformers:vitpose:{SMALL_POSE}", "2x3x64x48", BATCH),
@@ -206,7 +198,6 @@ def further() -> dict[str, Model]:
         "superpoint": ("SuperPoint, one image", "transformers:superpoint", "1x3x64x64", "height=48:64:96:8"),
         "superpoint-batch": ("SuperPoint, any batch", "transformers:superpoint", small, BATCH),
         "lightglue": ("LightGlue", "transformers:lightglue", "1x2x3x64x64", "none"),
-        "efficientloftr": ("EfficientLoFTR", "transformers:efficientloftr", "1x2x3x64x64", "none"),
     }
     return {name: Model(*model) for name, model in found.items()}
 
