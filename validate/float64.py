@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -39,7 +40,8 @@ def float64_mode(
 
     A module that says ``.float()`` or holds a float32 constant would otherwise round on the way, and the truth
     would be no better than what is judged by it. Tensors of the default dtype that the module makes are widened as
-    they are made, so that what is written into them fits, and ``torch.finfo`` answers for float32.
+    they are made, so that what is written into them fits. ``torch.finfo`` and ``dtype`` of a tensor answer for float32,
+    so that a branch on them is the one that the graph has.
 
     Raises Overlap if a tensor is copied onto a part of itself, the one operation of this kind that PyTorch does not
     refuse, and BatchStatistics.
@@ -51,12 +53,14 @@ def float64_mode(
 
     class Float64(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __enter__(self) -> Any:
-            self._finfo = torch.finfo
+            self._finfo, self._dtypes = torch.finfo, _float32_dtypes() if widens else contextlib.nullcontext()
             if widens:
                 torch.finfo = _Finfo(torch.finfo, torch.float64, torch.float32)  # type: ignore[assignment, misc]
+            self._dtypes.__enter__()
             return super().__enter__()  # type: ignore[no-untyped-call]
 
         def __exit__(self, *error: Any) -> None:
+            self._dtypes.__exit__(*error)
             torch.finfo = self._finfo  # type: ignore[misc]
             super().__exit__(*error)  # type: ignore[no-untyped-call]
 
@@ -77,6 +81,21 @@ def float64_mode(
             return result
 
     return Float64()  # type: ignore[no-untyped-call]
+
+
+def _float32_dtypes() -> Any:
+    """Return a mode in which a tensor of float64 says that it is float32, to all code but that of torch's functions."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    asks = torch.Tensor.dtype.__get__  # type: ignore[attr-defined]
+
+    class Float32Dtypes(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = func(*args, **(kwargs or {}))
+            return torch.float32 if func == asks and result is torch.float64 else result
+
+    return Float32Dtypes()
 
 
 def _require_one_answer(func: Any, args: Any) -> None:

@@ -28,6 +28,11 @@ class Function(nn.Module):
         return self.function(self.mix(x))
 
 
+def branched(x: Tensor) -> Tensor:
+    """A formula of float32 alone, as a faster one or another epsilon."""
+    return F.gelu(x, approximate="tanh" if x.dtype == torch.float32 else "none")
+
+
 def scattered(x: Tensor) -> Tensor:
     index = torch.arange(6)[None, :, None].expand(len(x), -1, 6)
     return torch.zeros(len(x), 9, 6).scatter_(1, index, x)
@@ -91,7 +96,7 @@ def spectrum(x: Tensor) -> Tensor:
 
 FUNCTIONS = [
     *(scattered, written, ones_assigned, accumulated, added_at, masked, masked_scattered, guarded),
-    *(labelled, into_out, stacked, spectrum),
+    *(labelled, into_out, stacked, spectrum, branched),
 ]
 
 
@@ -120,11 +125,24 @@ def test_finfo_answers_for_float32_inside_alone() -> None:
         assert torch.finfo(torch.float64).eps == torch.finfo().eps == 2.0**-23
         assert torch.finfo(torch.float16).eps == 2.0**-10
         assert isinstance(torch.finfo(torch.float64), torch.finfo)
-        assert torch.full((2,), 1e300).dtype == torch.float64
+        made = torch.full((2,), 1e300)
         assert torch.full((2,), 1e300).max() == FLOAT32_MAX == torch.finfo(torch.float64).max
         assert torch.full((2,), float("inf")).isinf().all()
+    assert made.dtype == torch.float64
     assert torch.finfo(torch.float64).eps == 2.0**-52
     assert isinstance(torch.finfo(torch.float64), torch.finfo)
+
+
+def test_a_dtype_answers_for_float32_inside_alone() -> None:
+    x = torch.ones(2, dtype=torch.float64)
+    with float64_mode():
+        assert x.dtype == x.sum().dtype == torch.float32
+        made = torch.zeros(2, dtype=x.dtype).type(x.dtype) + x.to(x.dtype)
+        assert (x > 0).dtype == torch.bool
+        assert x.half().dtype == torch.float32  # as wide as all else
+    assert made.dtype == x.dtype == torch.float64
+    with float64_mode(widens=False):
+        assert x.dtype == torch.float64
 
 
 def test_what_is_kept_in_its_own_type_is() -> None:

@@ -22,10 +22,10 @@ Prints = Mapping[str, object]
 
 def prints(module: nn.Module) -> Prints:
     """Return a fingerprint of everything that ``module`` keeps, by its path: ``layer.2.memory``."""
-    found: dict[str, object] = {}
-    for path, value in _kept(module):
-        found[path] = _print(value, DEPTH)
-    return found
+    import torch
+
+    with torch._C.DisableTorchFunction():  # a float64 run tells the module of float32
+        return {path: _print(value, DEPTH) for path, value in _kept(module)}
 
 
 def changed(before: Prints, after: Prints) -> list[str]:
