@@ -15,7 +15,8 @@ from typing import Any
 
 _ROOT = Path(__file__).parent.parent
 _CALLERS = _ROOT / "workflows"
-_OURS = (_ROOT / "export", _ROOT / "validate", _ROOT / "modules", _CALLERS)
+_ROOMS = ("cli", "core", "engines", "export", "modules", "report", "validate", "workflows")
+_OURS = tuple(_ROOT / room for room in _ROOMS)
 _DEPLOYED = (_ROOT / "modules" / "blocks", _ROOT / "modules" / "backbones")  # as a user's own module is
 _EXPORTERS = tuple(_ROOT / "export" / "trace" / name for name in ("tracing.py", "exporter.py"))
 _STANDARD = Path(os.__file__).parent

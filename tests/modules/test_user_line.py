@@ -22,10 +22,15 @@ def test_the_line_that_runs_is_the_innermost_of_the_users() -> None:
     assert found.endswith("`found = line_of(frames())`")
 
 
-def test_torch_python_and_the_judging_rooms_are_not_the_users() -> None:
+def test_torch_python_and_the_rooms_are_not_the_users() -> None:
     import random
 
+    from attn2trt.cli import guard
+    from attn2trt.core import arguments
+    from attn2trt.engines import child
+    from attn2trt.report import page
     from attn2trt.validate import eager
 
-    assert not any(map(is_users, (torch.__file__, random.__file__, eager.__file__, "<string>")))
+    ours = [module.__file__ for module in (guard, arguments, child, page, eager)]
+    assert not any(map(is_users, (torch.__file__, random.__file__, "<string>", *ours)))
     assert is_users(__file__)
