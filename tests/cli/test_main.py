@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import click
 import pytest
@@ -224,6 +225,16 @@ def test_a_signal_ends_a_command_from_the_first_moment_on(number: signal.Signals
         "builtins.__import__ = slow\nsys.argv = ['attn2trt', 'list']\nfrom attn2trt.cli.main import main\nmain()"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "interrupted\n")
+
+
+def test_an_interrupt_while_python_executes_a_text_is_exit_code_130(tmp_path: Path) -> None:
+    """Python itself would then end what ``-m`` runs by SIGINT."""
+    code = "from attn2trt.cli import main\nmain.run = lambda: exec('raise KeyboardInterrupt')\n"
+    (tmp_path / "sitecustomize.py").write_text(code)
+    paths = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    command, environment = [sys.executable, "-m", "attn2trt", "list"], {**os.environ, "PYTHONPATH": paths}
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "interrupted\n")
 
 
