@@ -24,6 +24,7 @@ from torch.fx import Node
 from ...core.tensor_spec import Axis, TensorSpec
 from .guards import Guard
 from .narrowing import failing_sizes
+from .program import input_sizes
 from .size_values import size_at
 
 op: Any = opset18  # whose annotations know no Python numbers
@@ -66,13 +67,11 @@ def write_nearest(
 
 def _names(program: torch.export.ExportedProgram, inputs: Sequence[TensorSpec]) -> dict[sympy.Symbol, sympy.Symbol]:
     """Return the axes by their symbols in the program."""
-    values = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"}
-    names = {}
-    for spec, name in zip(inputs, program.graph_signature.user_inputs, strict=False):
-        for dim, size in zip(spec.shape, getattr(values.get(str(name)), "shape", ()), strict=False):
-            if isinstance(dim, str) and isinstance(size, torch.SymInt):
-                names[size.node.expr] = sympy.Symbol(dim, integer=True, positive=True)
-    return names
+    return {
+        size.node.expr: sympy.Symbol(dim, integer=True, positive=True)
+        for dim, size in input_sizes(program, inputs)
+        if isinstance(dim, str) and isinstance(size, torch.SymInt)
+    }
 
 
 def _sizes_and_factors(node: Node, *, has_several: bool) -> tuple[Any, Any]:

@@ -1,17 +1,21 @@
-"""The digest of a traced program: equal for equal programs, weights and constants, in any process."""
+"""What a traced program tells of itself: its digest, and the sizes of its inputs."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
-from ...core.tensor_spec import Axis
+from ...core.dimension import Dim
+from ...core.tensor_spec import Axis, TensorSpec
 
 
 def digest(program: torch.export.ExportedProgram, axes: Mapping[str, Axis]) -> str:
-    """SHA-256 over the program's code, the ranges that it holds for, and every tensor that it holds."""
+    """Return a SHA-256 over the program's code, the ranges that it holds for, and every tensor that it holds.
+
+    It is equal for equal programs, weights and constants, in any process.
+    """
     found = hashlib.sha256()
     for part in program.graph_module.modules():
         if isinstance(part, torch.fx.GraphModule):
@@ -23,6 +27,15 @@ def digest(program: torch.export.ExportedProgram, axes: Mapping[str, Axis]) -> s
         # the bytes of a bfloat16 have no dtype in numpy
         found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
+
+
+def input_sizes(
+    program: torch.export.ExportedProgram, inputs: Sequence[TensorSpec]
+) -> Iterator[tuple[Dim, int | torch.SymInt]]:
+    """Yield each dimension of the inputs with the size that the program has for it."""
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"}
+    for spec, name in zip(inputs, program.graph_signature.user_inputs, strict=False):
+        yield from zip(spec.shape, getattr(values.get(str(name)), "shape", ()), strict=False)
 
 
 def _tensors(program: torch.export.ExportedProgram) -> Iterator[tuple[str, torch.Tensor]]:

@@ -28,6 +28,7 @@ from .known_values import KnownValues
 from .narrowing import Agrees, Violation, fixing_guard, restrict
 from .outputs import run_checked
 from .paths import only_at, restrict_along_paths
+from .program import input_sizes
 from .rewrites import SizeIndependentCalls
 from .size_numbers import SizesStayNumbers
 from .size_texts import SizeTexts
@@ -183,13 +184,11 @@ def _other_sizes(target: Target, violation: Violation) -> Mapping[str, int] | No
 
 def _fixed(target: Target, program: torch.export.ExportedProgram, guards: Sequence[Guard]) -> Iterator[Violation]:
     """Axes that are numbers in ``program``, though it would hold at other sizes: its layers were traced for one."""
-    values = {node.name: node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"}
-    for spec, name in zip(target.inputs, program.graph_signature.user_inputs, strict=False):
-        for dim, size in zip(spec.shape, getattr(values.get(str(name)), "shape", ()), strict=False):
-            if isinstance(dim, str) and not is_dynamic(size):
-                axis = names_in(dim)[0]
-                fixing = fixing_guard(guards, axis, target.axes[axis])
-                yield Violation(replace(fixing, call=_unrolled(program)), axis, (target.axes[axis].opt,))
+    for dim, size in input_sizes(program, target.inputs):
+        if isinstance(dim, str) and not is_dynamic(size):
+            axis = names_in(dim)[0]
+            fixing = fixing_guard(guards, axis, target.axes[axis])
+            yield Violation(replace(fixing, call=_unrolled(program)), axis, (target.axes[axis].opt,))
 
 
 def _unrolled(program: torch.export.ExportedProgram) -> str:
