@@ -7,7 +7,7 @@ the file, or only reads it, is a child process under a limit of time and of memo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,11 +149,10 @@ def _checked(judge: FileJudge, against: str | nn.Module | None, build_for: Seque
     with BuildStages(judge.folder, build_for, keeps_log=False) as builds:
         builds.open(None, {file.precision: graph, **{name: low.graph for name, low in lowered.items()}})
         found = judge.judge(cases, lowered)
-        stages = found.stages
         judge.times.start("tensorrt", "building plans with TensorRT for RTX")
-        stages += [*refused, without_plan(NO_PLAN), *builds.results()]
-    verdict = Verdict(tuple(stages), judge.judging.allow_float32_truth, judge.source)
-    notes = [*file.notes, *(note for low in lowered.values() for note in low.notes), *found.hidden]
+        stages = (*found.verdict.stages, *refused, without_plan(NO_PLAN), *builds.results())
+    verdict = replace(found.verdict, stages=stages)
+    notes = [*file.notes, *(note for low in lowered.values() for note in low.notes), *found.hidden()]
     return CheckedModel(file, graph.inputs, graph.outputs, graph.axes, verdict, name_of(against), tuple(notes))
 
 

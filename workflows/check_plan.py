@@ -299,9 +299,11 @@ class _Checking:
         lowered = {name: judge.write(name, cases) for name in judge.lower}
         truth = judge.judge(cases, lowered)
         if not truth.cases:
-            raise truth.without_truth(model.file.path, "hold the plan against")
+            raise judge.without_truth(truth, "hold the plan against")
         graph = lowered[found.name].graph if found.name in lowered else model.graph
-        return _Held(partial(from_tensors, folder / REFERENCE, truth.cases), judge.source, graph.path, truth.hidden)
+        return _Held(
+            partial(from_tensors, folder / REFERENCE, truth.cases), truth.verdict.source, graph.path, truth.hidden()
+        )
 
     def _checked(
         self, plan: ForeignPlan, found: _Precision, held: _Held, model: Path, declared: Sequence[TensorSpec]

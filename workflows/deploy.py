@@ -13,7 +13,7 @@ from ..core.arguments import checked
 from ..core.bundle import Bundle
 from ..core.bundle_writer import BundleWriter
 from ..core.graph import DEFAULT_OPSET
-from ..core.precision import FP32
+from ..core.precision import FP32, QUANTISED
 from ..core.preprocessing import Preprocessing
 from ..core.progress import Progress, StageTimes
 from ..engines.tensorrt.targets import DEFAULT as DEFAULT_CAPABILITIES
@@ -26,7 +26,8 @@ from ..modules.source_lines import classes_of
 from ..modules.target import Target
 from ..validate.cases import make_cases
 from ..validate.stages.build import BuildStages
-from ..validate.stages.graphs import NoStages, Stages
+from ..validate.stages.graphs import GraphStages
+from ..validate.stages.stage import expected_stages
 from .batch_choice import BatchChoice
 from .default_device import on_cpu
 from .deploy_manifest import graph_entries, own_files, target_entries, verdict_entries
@@ -41,6 +42,7 @@ from .report import made_by, write_page
 from .resolve import resolve
 from .reuse import bundle_key, reusable
 from .sensitivity import name_most_sensitive
+from .truths import ModuleTruth
 from .versions import package_versions
 
 if TYPE_CHECKING:
@@ -145,7 +147,7 @@ def _make(
     """Write the graphs, the reference and the plans into ``folder``; return manifest entries, and each file's role."""
     # the precisions are not known yet if one is to be chosen
     known = () if request.precision.chooses else request.precision.lower
-    stages = Stages(request.judging.max_error, known) if request.judging.verdict else NoStages(known)
+    stages = GraphStages(request.judging.max_error, expected_stages(known) if request.judging.verdict else ())
     with Simplifier() as simplifier, stages, BuildStages(folder, request.build_for) as builds:
         times.start("build", "building the module")
         exported = batch.trace(folder, request.opset, times)
@@ -162,7 +164,8 @@ def _make(
             io=request.precision.fed_in,
         )
         writer = PrecisionWriter(request.precision, model.graph, target, cases, folder, module, seed, times.start)
-        judge = GraphJudge(module, model, cases, seed, folder, request.judging, stages, builds, times)
+        truth = ModuleTruth(module, model.graph, seed, exported.precision in QUANTISED)
+        judge = GraphJudge(model, truth, cases, folder, request.judging, stages, times, builds, module)
         judgement, choice = _judged(writer, judge, request.judging.max_error)
         times.move("reference", "verdict", stages.seconds)
         write_script(folder, target.name, target.inputs, target.axes, model.graph.opset)

@@ -24,15 +24,13 @@ from ..export.onnx_file import OnnxFile, OnnxFileReader
 from ..export.simplify import Simplifier
 from ..validate.metrics import GRAPH
 from ..validate.stages.build import BuildStages
-from ..validate.stages.tensorrt import without_plan
-from ..validate.verdict import Verdict
 from .check import name_of
-from .deploy_manifest import graph_entries, own_files
+from .deploy_manifest import graph_entries, own_files, verdict_entries
 from .deploy_request import DeployRequest
-from .file_judgement import FileGraph, FileJudge, FileJudgement, build_against
+from .file_judgement import FileGraph, FileJudge, build_against
 from .float32_graph import EXPORTED, simplify
 from .place import Place
-from .precision import entries_of, files_of
+from .precision import files_of
 from .report import made_by, write_page
 from .reuse import key_of, unchanged
 from .versions import package_versions
@@ -160,23 +158,15 @@ class _Maker:
             judge = self._judge(model, folder)
             cases = judge.cases()[: self.target.most_cases]
             lowered = {name: judge.write(name, cases) for name in judge.lower}
-            graphs = {self.file.precision: model.graph, **{name: low.graph for name, low in lowered.items()}}
-            if self.request.judging.verdict:
-                builds.open(None, graphs)
-            judgement = judge.judge(cases, lowered)
+            judgement = judge.judge(cases, lowered, builds if self.request.judging.verdict else None)
             if not judgement.cases and not judgement.cases_left_out:  # nothing could ever be checked
-                raise judgement.without_truth(self.file.path, "judge a bundle by")
-            verdict = self._verdict(judge, judgement, builds)
-            truth = "the graph in float64" if judge.source == GRAPH else judge.source
+                raise judge.without_truth(judgement, "judge a bundle by")
+            source = judgement.verdict.source
+            truth = "the graph in float64" if source == GRAPH else source
             write_script(folder, self.file.path.stem, self.inputs, self.axes, self.file.opset, truth=truth)
             manifest = {
-                **self._entries(model, verdict, was_interrupted=simplifier.was_interrupted),
-                "cases": judgement.cases,
-                "cases_left_out": judgement.cases_left_out,
-                "hidden": judgement.hidden,
-                "verdict": verdict.to_json(),
-                **({"precisions": entries_of(lowered, model)} if lowered else {}),
-                **({"own_levels": True} if judge.has_own_levels else {}),
+                **self._entries(model, source, was_interrupted=simplifier.was_interrupted),
+                **verdict_entries(judgement, model),
                 "plans": [plan.to_json() for plan in builds.plans],
             }
             files = own_files(folder, self.file.precision, reference="inputs and outputs in float64")
@@ -203,18 +193,11 @@ class _Maker:
             model, request.precision, request.weights, request.judging, folder, ANSWER_SECONDS, self.times, module
         )
 
-    def _verdict(self, judge: FileJudge, judgement: FileJudgement, builds: BuildStages) -> Verdict:
-        stages = judgement.stages
-        if self.request.judging.verdict:
-            self.times.start("tensorrt", "building plans with TensorRT for RTX")
-            stages = [*stages, without_plan(), *builds.results()]
-        return Verdict(tuple(stages), self.request.judging.allow_float32_truth, judge.source)
-
-    def _entries(self, model: FileGraph, verdict: Verdict, *, was_interrupted: bool) -> dict[str, Any]:
+    def _entries(self, model: FileGraph, source: str, *, was_interrupted: bool) -> dict[str, Any]:
         file, target = self.file, self.target
         entries = graph_entries(model, model, was_interrupted=was_interrupted)
         producer = f", {file.producer}" if file.producer else ""
-        notes = [*entries["notes"], *([NOT_COMPARED] if verdict.source == GRAPH else [])]
+        notes = [*entries["notes"], *([NOT_COMPARED] if source == GRAPH else [])]
         return {
             "tool": f"attn2trt {version('attn2trt')}",
             "target": {

@@ -2,48 +2,51 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.graph import ModelGraph
 from ..core.manifest import REFERENCE
-from ..core.precision import FP32, QUANTISED
 from ..core.progress import StageTimes
-from ..export.precision import LowPrecisionGraph
+from ..engines.tensorrt.flavours import RTX, TENSORRT
+from ..errors import one_line
 from ..validate.cases import Case
 from ..validate.hidden import Hidden
+from ..validate.metrics import GRAPH, PYTORCH
+from ..validate.own_choices import OwnChoices
 from ..validate.recorded import from_tensors, to_tensors
 from ..validate.stages.build import BuildStages
-from ..validate.stages.graphs import NoStages, Stages
-from ..validate.verdict import Verdict
+from ..validate.stages.graphs import GraphStages, JudgedGraph, Locate, judged_graphs, locate_module, locate_node
+from ..validate.stages.judge import Pairs, with_advice
+from ..validate.stages.stage import EXPORTED, WRITTEN, Stage
+from ..validate.stages.tensorrt import without_plan
+from ..validate.verdict import StageResult, Verdict, not_checked
 from .options import Judging
-from .precision import floor_of, floor_of_own
+from .truths import Lowered, Truth, Truths
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from ..validate.eager import Lower
     from ..validate.metrics import Reference
-    from ..validate.own_choices import OwnChoices
 
-Lowered = Mapping[str, LowPrecisionGraph]  # graphs below float32, by precision
+EXPORT_ONLY = "export only; attn2trt deploy checks it"
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict on the float32 graph and on those below it, with the cases that it was reached on.
+    """A verdict on a model's graph and on those below it, with the cases that it was reached on.
 
     Attributes:
-        lowered: The graphs below float32, by precision.
+        lowered: The graphs of lower precisions, by precision.
         verdict: Every stage's result.
         cases: The manifest's entries of the cases that were recorded.
         cases_left_out: The names of the cases that were not.
         hidden: Sentences about what the verdict could not see, found when they are asked for.
         own_levels: The levels of a quantised graph are those of the module.
+        no_truth: The reason why a case has no truth; "" if all have.
     """
 
     lowered: Lowered
@@ -52,6 +55,7 @@ class Judgement:
     cases_left_out: list[str]
     hidden: Callable[[], list[str]]
     own_levels: bool = False
+    no_truth: str = ""
 
 
 Judge = Callable[[Lowered], Judgement]
@@ -59,75 +63,85 @@ Judge = Callable[[Lowered], Judgement]
 
 @dataclass(frozen=True)
 class GraphJudge:
-    """Judges the float32 graph of a module together with graphs below it; each call replaces what was recorded before.
+    """Judges the graph of a model together with graphs below it; each call replaces what was recorded before.
 
     Attributes:
-        module: What the graphs were made of.
-        model: The float32 graph.
-        cases: What they are run on.
-        seed: Draws the noise of the floors.
+        model: The graph.
+        truth: What it is held against.
+        cases: The inputs that are judged.
         folder: The bundle's, for the recorded cases.
         judging: The way in which the verdict is reached.
         stages: The runtimes of the graphs.
-        builds: The builds of TensorRT for RTX.
         times: Takes the seconds of each step.
+        builds: The builds of TensorRT for RTX, if they belong to the verdict.
+        module: What the graph was made of, if anybody knows.
+        exported: The runtime of the stage that judges the graph as it was exported.
     """
 
-    module: nn.Module
     model: ModelGraph
+    truth: Truth
     cases: Sequence[Case]
-    seed: int
     folder: Path
     judging: Judging
-    stages: Stages | NoStages
-    builds: BuildStages
+    stages: GraphStages
     times: StageTimes
+    builds: BuildStages | None = None
+    module: nn.Module | None = None
+    exported: str = EXPORTED
 
     def __call__(self, lowered: Lowered) -> Judgement:
         """Return the verdict on every graph."""
+        graphs = {name: low.graph for name, low in lowered.items()}
+        judged = judged_graphs(self.model, graphs, self.exported, on_levels=self.truth.own_levels)
+        if self.judging.verdict:
+            self.stages.open(judged)
+            if self.builds is not None:
+                self.builds.open(self.module, {self.model.graph.precision: self.model.graph, **graphs})
         hidden = Hidden()
-        model, graphs = self.model, {name: low.graph for name, low in lowered.items()}
-        self.stages.open(self.module, self.cases, model, graphs)
-        if self.judging.verdict:
-            self.builds.open(self.module, {model.graph.precision: model.graph, **graphs})
-        references = self._references(hidden, lowered.values())
+        truths, runs = self.truth.open(self.cases, lowered, hidden)
         self.times.start("reference", "computing the float64 reference and judging every stage against it")
-        cases, left_out = record(self.stages.watch(references), self.folder / REFERENCE)
-        own_choices = functools.cache(partial(self._own_choices, lowered.values()))
-        verdict = self.stages.verdict(from_tensors(self.folder / REFERENCE, cases), own_choices)
+        path, reasons = self.folder / REFERENCE, list[str]()
+        cases, left_out = record(self.stages.watch(_noting(truths, reasons)), path)
+        own_choices = cache(partial(OwnChoices, runs, self.cases, self.judging.max_error))
+        results = self._results(judged, partial(from_tensors, path, cases), own_choices)
+        source = GRAPH if self.truth.module is None else PYTORCH
+        verdict = Verdict(tuple(results), self.judging.allow_float32_truth, source)
         hidden.compare_whole(verdict.is_whole)
-        if self.judging.verdict:
-            self.times.start("tensorrt", "building plans with TensorRT for RTX")
-            verdict = Verdict((*verdict.stages, *self.builds.results()))
-        verdict = replace(verdict, allows_float32=self.judging.allow_float32_truth)
         sentences = partial(self._hidden, hidden)
-        return Judgement(lowered, verdict, cases, left_out, sentences, model.graph.precision in QUANTISED)
+        return Judgement(lowered, verdict, cases, left_out, sentences, self.truth.own_levels, next(iter(reasons), ""))
+
+    def _results(
+        self, judged: Sequence[JudgedGraph], pairs: Pairs, own_choices: Callable[[], OwnChoices]
+    ) -> list[StageResult]:
+        """Return the result of every stage, those of TensorRT last."""
+        own, why_not = self.model.graph.precision, self.model.why_not_simplified
+        if self.judging.verdict:
+            results = self.stages.results(pairs, own_choices, self._locate())
+        else:
+            results = [not_checked(stage, EXPORT_ONLY) for one in judged for stage in one.stages]
+        if why_not:
+            why = f"the graph is handed over as exported: {why_not}"
+            results.insert(1, not_checked(Stage(WRITTEN, own), why if self.judging.verdict else EXPORT_ONLY))
+        if self.module is not None:
+            results = [one if one.stage.precision == own else with_advice(one) for one in results]
+        return [*results, *self._of_tensorrt()]
+
+    def _of_tensorrt(self) -> list[StageResult]:
+        if self.builds is None:
+            return []
+        if not self.judging.verdict:
+            return [not_checked(Stage(flavour.name, ""), EXPORT_ONLY) for flavour in (RTX, TENSORRT)]
+        self.times.start("tensorrt", "building plans with TensorRT for RTX")
+        return [without_plan(), *self.builds.results()]
+
+    def _locate(self) -> Locate:
+        if self.module is not None:
+            return locate_module(self.module, self.cases)
+        return locate_node(self.model.exported.path, self.truth.module)
 
     def _hidden(self, hidden: Hidden) -> list[str]:
-        return [*hidden.findings(self.module), *self.stages.still()]
-
-    def _references(self, hidden: Hidden, lowered: Iterable[LowPrecisionGraph]) -> Iterator[tuple[Case, Reference]]:
-        from ..validate.reference import references
-
-        lower = self._lower(lowered)
-        found = references(self.module, self.cases, self._names, seed=self.seed, hidden=hidden, lower=lower)
-        return zip(self.cases, found, strict=True)
-
-    def _own_choices(self, lowered: Iterable[LowPrecisionGraph]) -> OwnChoices:
-        from ..validate.own_choices import OwnChoices
-        from ..validate.own_choices.module_runs import ModuleRuns
-
-        runs = ModuleRuns(self.module, self._names, self.seed, self._lower(lowered))
-        return OwnChoices(runs, self.cases, self.judging.max_error)
-
-    def _lower(self, lowered: Iterable[LowPrecisionGraph]) -> list[Lower]:
-        """Return what every precision loses, that of the module itself among them."""
-        own = [floor_of_own(self.model.graph.precision)] if self.model.graph.precision != FP32 else []
-        return [*own, *(floor_of(low) for low in lowered)]
-
-    @property
-    def _names(self) -> list[str]:
-        return [spec.name for spec in self.model.graph.outputs]
+        module = self.truth.module
+        return [*(hidden.choices() if module is None else hidden.findings(module)), *self.stages.still()]
 
 
 def record(pairs: Iterable[tuple[Case, Reference]], path: Path) -> tuple[list[dict[str, Any]], list[str]]:
@@ -137,3 +151,11 @@ def record(pairs: Iterable[tuple[Case, Reference]], path: Path) -> tuple[list[di
     tensors, cases, left_out = to_tensors(pairs)
     save_file(tensors, str(path))
     return cases, left_out
+
+
+def _noting(truths: Truths, reasons: list[str]) -> Truths:
+    """Pass on every pair, and note why a case has no truth."""
+    for case, reference in truths:
+        if isinstance(reference, Exception):
+            reasons.append(one_line(reference, None))
+        yield case, reference

@@ -122,13 +122,6 @@ def floor_of(low: LowPrecisionGraph) -> Lower:
     return Half(low.precision, low.kept_within, low.kept_exactly, io=low.graph.io)
 
 
-def floor_of_own(precision: str) -> Lower:
-    """Return what the reference has to measure of a module that computes in this precision itself."""
-    from ..validate.unrounded import Unrounded
-
-    return Unrounded(precision)
-
-
 def rounding_of(low: PlacedGraph) -> Rounding:
     """Return what the nodes of the float32 graph lose in a graph with 8 bits between its products."""
     from ..validate.onnx_reference.rounding import placed_rounding

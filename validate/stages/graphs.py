@@ -1,4 +1,4 @@
-"""The stages of ``deploy``, judged while the references are computed, with the place if one goes wrong."""
+"""The stages of a model's graphs in ONNX Runtime on the CPU, judged case by case while the truth is computed."""
 
 from __future__ import annotations
 
@@ -6,180 +6,200 @@ import functools
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...core.graph import ModelGraph, OnnxGraph
-from ...core.precision import FP32, QUANTISED
+from ...core.precision import FP32
+from ...engines.child import ANSWER_SECONDS
 from ...engines.isolated import IsolatedRuntime
-from ...engines.tensorrt.flavours import RTX, TENSORRT
+from ...errors import one_line
 from ..cases import Case
-from ..verdict import StageResult, Verdict, not_checked
-from .judge import StageJudge, with_advice, with_place
-from .ort_process import is_optimised, start
-from .stage import EXPORTED, ORT_CPU, WRITTEN, Stage, lower_stages, own_stages
-from .tensorrt import without_plan
+from ..metrics import Reference
+from ..verdict import FAILED, StageResult
+from .judge import Pairs, StageJudge, with_place
+from .ort_process import is_optimised, options_of, start
+from .stage import WRITTEN, Stage, given_stages, lower_stages
 
 if TYPE_CHECKING:
     from torch import nn
 
     from ..localize import Location
-    from ..metrics import Reference
     from ..own_choices import OwnChoices
 
-
-def _stages_of(lower: Iterable[str], own: str = FP32) -> list[Stage]:
-    """All stages, by the lower precisions; ``own`` is that of the module itself."""
-    return [*own_stages(own), *(stage for name in lower for stage in lower_stages(name))]
+# Finds where a graph goes wrong: its stage, itself, the recorded cases, and the names of those that fail.
+Locate = Callable[[Stage, OnnxGraph, Pairs, Collection[str]], "Location | None"]
 
 
-class Stages:
-    """The stages of a verdict, judged case by case while the references are computed, so that none is kept.
+@dataclass(frozen=True)
+class JudgedGraph:
+    """A graph with the stages that judge it.
 
-    Entered, it starts the runtimes' processes, which get ready while PyTorch traces; ``open`` gives them the graphs.
+    Attributes:
+        graph: The graph.
+        stages: The stages on the CPU.
+        is_given: False for one of a lower precision that was made of the model's own.
+        on_levels: It has the levels of the module that it is held against.
     """
 
-    def __init__(self, max_error: float | None, lower: Sequence[str] = ()) -> None:
-        self._max_error = max_error
-        self._stages = _stages_of(lower)
-        self._runtimes: dict[Stage, IsolatedRuntime] = {}
+    graph: OnnxGraph
+    stages: tuple[Stage, ...]
+    is_given: bool = True
+    on_levels: bool = False
+
+
+def judged_graphs(
+    model: ModelGraph, lowered: Mapping[str, OnnxGraph], exported: str, *, on_levels: bool
+) -> list[JudgedGraph]:
+    """Return every graph of a model with its stages: as it was exported, as it is deployed, and those below it.
+
+    Args:
+        model: The graph in the model's own precision.
+        lowered: Those of lower precisions that were made of it.
+        exported: The runtime of the stage that judges the graph as it was exported.
+        on_levels: The model has 8-bit levels of its own.
+    """
+    graph, own = model.graph, model.graph.precision
+    if graph.path == model.exported.path:
+        given = [(graph, given_stages(exported, own))]
+    else:
+        given = [(model.exported, (Stage(exported, own),)), (graph, given_stages(WRITTEN, own))]
+    return [
+        *(JudgedGraph(one, stages, on_levels=on_levels) for one, stages in given),
+        *(JudgedGraph(one, lower_stages(name), is_given=False) for name, one in lowered.items()),
+    ]
+
+
+class GraphStages:
+    """The stages of graphs, judged case by case while the truth is computed, so that no reference is kept.
+
+    Entered, it starts the processes of the stages that are ``expected``, which get ready while PyTorch traces; ``open``
+    gives them the graphs. ``max_error`` replaces the budgets of the precisions, and ``answer_seconds`` is the time
+    limit of loading and of every run. ``seconds`` is the time that judging took so far.
+    """
+
+    def __init__(
+        self, max_error: float | None, expected: Iterable[Stage] = (), *, answer_seconds: float = ANSWER_SECONDS
+    ) -> None:
+        self._max_error, self._expected, self._answer_seconds = max_error, expected, answer_seconds
+        self._processes: list[tuple[Stage, IsolatedRuntime]] = []
+        self._graphs: dict[Stage, JudgedGraph] = {}
         self._judges: dict[Stage, StageJudge] = {}
-        self._own = FP32
         self.seconds = 0.0
 
-    def __enter__(self) -> Stages:
-        self._runtimes = {stage: start(stage) for stage in self._stages}
+    def __enter__(self) -> GraphStages:
+        self._processes = [(stage, start(stage)) for stage in self._expected]
         return self
 
     def __exit__(self, *_: object) -> None:
-        while self._runtimes:
-            self._runtimes.popitem()[1].__exit__(None, None, None)
+        _end(self._processes)
 
-    def open(
-        self, module: nn.Module, cases: Sequence[Case], model: ModelGraph, lowered: Mapping[str, OnnxGraph]
-    ) -> None:
-        """Let the runtimes load.
-
-        Called again, it begins a new verdict, on lower precisions of other graphs.
-
-        Args:
-            module: What the graphs were made of.
-            cases: The inputs that are judged.
-            model: The graph that PyTorch exported, and what it was simplified to.
-            lowered: The graphs of the lower precisions.
-        """
+    def open(self, graphs: Sequence[JudgedGraph]) -> None:
+        """Let the runtimes load these graphs. Called again, it begins a new verdict."""
         if self._judges:  # each process loads one model
-            self.__exit__()
-        self._own = model.graph.precision
-        self._rename_waiting()
-        self._stages = _stages_of(lowered, self._own)
-        self._module, self._cases = module, {case.name: case for case in cases}
-        written = Stage(WRITTEN, self._own)
-        self._graphs = {stage: lowered.get(stage.precision, model.graph) for stage in self._stages} | {
-            Stage(EXPORTED, self._own): model.exported
-        }
-        self._why_not_simplified = model.why_not_simplified
-        judged = [stage for stage in self._stages if not (model.why_not_simplified and stage == written)]
-        self._runtimes |= {stage: start(stage) for stage in judged if stage not in self._runtimes}
-        if model.why_not_simplified and (unused := self._runtimes.pop(written, None)):
-            unused.__exit__(None, None, None)
-        for stage, runtime in self._runtimes.items():
-            runtime.open(self._graphs[stage].path)
-        self._judges = {
-            stage: StageJudge(
-                stage,
-                self._runtimes[stage],
-                self._max_error,
-                self._graphs[stage].outputs,
-                io=self._graphs[stage].io,
-                on_levels=self._own in QUANTISED and stage.precision == self._own and not is_optimised(stage),
-            )
-            for stage in judged
-        }
+            _end(self._processes)
+        waiting, self._processes = self._processes, []
+        self._graphs = {stage: one for one in graphs for stage in one.stages}
+        try:
+            self._judges = {stage: self._judge(stage, one, waiting) for stage, one in self._graphs.items()}
+        finally:
+            _end(waiting)
 
-    def _rename_waiting(self) -> None:
-        """Give the processes that wait the precision that the module turned out to compute in."""
-        waiting, self._runtimes = self._runtimes, {}
-        for stage, runtime in waiting.items():
-            known = replace(stage, precision=self._own) if stage.precision == FP32 else stage
-            if known in self._runtimes:
-                runtime.__exit__(None, None, None)
-            else:
-                self._runtimes[known] = runtime
+    def _judge(self, stage: Stage, judged: JudgedGraph, waiting: list[tuple[Stage, IsolatedRuntime]]) -> StageJudge:
+        """Return the judge of a stage, in a process that waits for a stage of this kind, else in a new one."""
+        graph, alike = judged.graph, options_of(stage)
+        fitting = [one for one in waiting if options_of(one[0]) == alike]
+        if fitting:
+            waiting.remove(fitting[0])
+            runtime = fitting[0][1]
+            runtime.open(graph.path)
+        else:
+            runtime = start(stage, graph.path)
+        self._processes.append((stage, runtime))
+        runtime.seconds = self._answer_seconds
+        on_levels = judged.on_levels and not is_optimised(stage)
+        return StageJudge(stage, runtime, self._max_error, graph.outputs, io=graph.io, on_levels=on_levels)
 
-    def watch(self, pairs: Iterable[tuple[Case, Reference]]) -> Iterator[tuple[Case, Reference]]:
-        """Pass every pair on after judging each stage on it; the runtimes load while the first is computed."""
+    def watch(self, pairs: Iterable[tuple[Case, Reference | Exception]]) -> Iterator[tuple[Case, Reference]]:
+        """Judge every stage on each case, and pass on those that have a truth."""
         for case, reference in pairs:
             since = time.perf_counter()
             for judge in self._judges.values():
-                judge.add(case, reference)
+                if isinstance(reference, Exception):
+                    judge.add_without_truth(case, one_line(reference, None))
+                else:
+                    judge.add(case, reference)
             self.seconds += time.perf_counter() - since
-            yield case, reference
+            if not isinstance(reference, Exception):
+                yield case, reference
 
-    def verdict(
-        self, recorded: Iterable[tuple[Case, Reference]], own_choices: Callable[[], OwnChoices] | None = None
-    ) -> Verdict:
-        """Every stage's result; the checks that compare a batch's rows run on the recorded cases.
+    def results(self, pairs: Pairs, own_choices: Callable[[], OwnChoices], locate: Locate) -> list[StageResult]:
+        """Every stage's result, the first wrong one of float32 with its place, and the rows of a batch in production.
 
-        A stage that failed is judged again by ``own_choices``, which is called for the first of them.
+        Args:
+            pairs: The cases that were recorded with their truth.
+            own_choices: Judges a stage that failed again; it is called for the first of them.
+            locate: Finds where a graph goes wrong.
         """
         since = time.perf_counter()
         results: list[StageResult] = []
-        for stage in self._stages:
-            if stage not in self._judges:
-                why = f"the graph is handed over as exported: {self._why_not_simplified}"
-                results.append(not_checked(stage, why))
-                continue
-            judge = self._judges[stage]
-            result = judge.judged_again(judge.result(), self._graphs[stage].path, own_choices)
-            if stage.precision != self._own:
-                result = with_advice(result)
-            elif self._own == FP32 and not any(earlier.status == "failed" for earlier in results):
-                result = with_place(result, functools.partial(self._locate, stage))
+        for stage, judge in self._judges.items():
+            graph = self._graphs[stage].graph
+            result = judge.judged_again(judge.result(), graph.path, own_choices)
+            # places are found by the roundings of float32: below it, everything would be wrong
+            if stage.precision == FP32 and not any(earlier.status == FAILED for earlier in results):
+                result = with_place(result, functools.partial(locate, stage, graph, pairs))
             results.append(result)
-        results += [*self._judges[Stage(ORT_CPU, self._own)].rows(recorded), without_plan()]
+        given = [judge for stage, judge in self._judges.items() if self._graphs[stage].is_given]
+        rows = given[-1].rows(pairs()) if given else []
         self.seconds += time.perf_counter() - since
-        return Verdict(tuple(results))
+        return [*results, *rows]
 
     def still(self) -> list[str]:
-        """Return one sentence for every output with channels whose variation could not be compared."""
+        """Return one sentence for every output whose errors or whose variation would hardly show."""
         return next((judge.slices.still() for judge in self._judges.values()), [])
 
-    def _locate(self, stage: Stage, names: Collection[str]) -> Location | None:
+
+def _end(processes: list[tuple[Stage, IsolatedRuntime]]) -> None:
+    while processes:
+        processes.pop()[1].__exit__(None, None, None)
+
+
+def locate_module(module: nn.Module, cases: Sequence[Case]) -> Locate:
+    """Return what finds the module of PyTorch at which a graph of it goes wrong."""
+    known = {case.name: case for case in cases}
+
+    def find(stage: Stage, graph: OnnxGraph, _pairs: Pairs, names: Collection[str]) -> Location | None:
         from ..localize import locate
 
-        case = min((self._cases[name] for name in names), key=lambda case: math.prod(case.sizes.values()))
-        optimise, opener = is_optimised(stage), functools.partial(start, stage)
-        return locate(self._module, self._graphs[stage], case, optimise=optimise, opener=opener)
+        case = min((known[name] for name in names), key=_size)
+        opener = functools.partial(start, stage)
+        return locate(module, graph, case, optimise=is_optimised(stage), opener=opener)
+
+    return find
 
 
-class NoStages:
-    """Stands in for Stages if the numbers are not to be judged."""
+def locate_node(exported: Path, module: nn.Module | None) -> Locate:
+    """Return what finds the node at which a graph of a file goes wrong.
 
-    seconds = 0.0
+    ``exported`` is the file's own graph, whose float64 any other of its graphs must compute; ``module`` is that of
+    PyTorch, if its float64 is the truth.
+    """
 
-    def __init__(self, lower: Sequence[str] = ()) -> None:
-        self._stages = _stages_of(lower)
+    def find(stage: Stage, graph: OnnxGraph, pairs: Pairs, names: Collection[str]) -> Location | None:
+        from ..localize import between_runtimes
 
-    def __enter__(self) -> NoStages:
-        return self
+        failing = [(case, reference) for case, reference in pairs() if case.name in names]
+        if not failing:  # they have no truth, or took too much room to be recorded
+            return None
+        case, reference = min(failing, key=lambda pair: _size(pair[0]))
+        made_of = None if graph.path == exported else exported
+        opener = functools.partial(start, stage)
+        return between_runtimes.locate_node(graph.path, opener, case, reference, made_of=made_of, module=module)
 
-    def __exit__(self, *_: object) -> None:
-        return None
+    return find
 
-    def open(self, _module: nn.Module, _cases: object, model: ModelGraph, lowered: Mapping[str, OnnxGraph]) -> None:
-        """Take the stages from the graphs, which nothing runs."""
-        self._stages = _stages_of(lowered, model.graph.precision)
 
-    def watch(self, pairs: Iterable[tuple[Case, Reference]]) -> Iterable[tuple[Case, Reference]]:
-        """Every pair, not judged."""
-        return pairs
-
-    def still(self) -> list[str]:
-        """Return no sentence: nothing was compared."""
-        return []
-
-    def verdict(self, *_: object) -> Verdict:
-        """Every stage as not checked."""
-        stages = (*self._stages, Stage(RTX.name, ""), Stage(TENSORRT.name, ""))
-        return Verdict(tuple(not_checked(stage, "export only; attn2trt deploy checks it") for stage in stages))
+def _size(case: Case) -> int:
+    return math.prod(case.sizes.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ...core.precision import PRECISIONS
 from ...engines.isolated import IsolatedRuntime
@@ -22,15 +23,19 @@ def is_optimised(stage: Stage) -> bool:
 
 
 def start(stage: Stage, model: Path | None = None) -> IsolatedRuntime:
-    """Start the process that runs the stage; without a ``model`` it waits for the one that ``open`` names.
+    """Start the process that runs the stage; without a ``model`` it waits for the one that ``open`` names."""
+    return IsolatedRuntime(model, **options_of(stage))
+
+
+def options_of(stage: Stage) -> dict[str, Any]:
+    """Return how the process of the stage runs a graph, whichever that is.
 
     The graph as it is written is run by kernels that round as its precision does.
     """
     kernels = PRECISIONS[stage.precision].kernels
-    return IsolatedRuntime(
-        model,
-        optimise=is_optimised(stage),
-        kernels=kernels if stage.runtime in AS_WRITTEN else "own",
-        provider=PROVIDERS[ON_GPU[stage.runtime]] if stage.runtime in ON_GPU else CPU,
-        tf32=kernels == "tf32",
-    )
+    return {
+        "optimise": is_optimised(stage),
+        "kernels": kernels if stage.runtime in AS_WRITTEN else "own",
+        "provider": PROVIDERS[ON_GPU[stage.runtime]] if stage.runtime in ON_GPU else CPU,
+        "tf32": kernels == "tf32",
+    }

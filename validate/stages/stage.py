@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import product
@@ -85,9 +85,10 @@ class Stage:
         return self.precision if self.runtime == WRITTEN else f"{self.precision} {self.runtime}"
 
 
-def own_stages(precision: str) -> tuple[Stage, ...]:
-    """Return the stages of the graph of a module, in the precision that the module itself computes in."""
-    return (Stage(EXPORTED, precision), *given_stages(WRITTEN, precision))
+def expected_stages(lower: Iterable[str]) -> list[Stage]:
+    """Return the stages of a float32 module and of the precisions below it, as far as they can be told without it."""
+    own = (Stage(EXPORTED), *given_stages(WRITTEN, FP32))
+    return [*own, *(stage for precision in lower for stage in lower_stages(precision))]
 
 
 def lower_stages(precision: str) -> tuple[Stage, ...]:
