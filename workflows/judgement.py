@@ -120,7 +120,7 @@ class GraphJudge:
         else:
             results = [not_checked(stage, EXPORT_ONLY) for one in judged for stage in one.stages]
         if why_not:
-            why = f"the graph is handed over as exported: {why_not}"
+            why = f"the graph is handed over as it was: {why_not}"
             results.insert(1, not_checked(Stage(WRITTEN, own), why if self.judging.verdict else EXPORT_ONLY))
         if self.module is not None:
             results = [one if one.stage.precision == own else with_advice(one) for one in results]
