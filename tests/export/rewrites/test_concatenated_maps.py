@@ -22,7 +22,7 @@ from attn2trt.export.simplify import simplify
 from attn2trt.export.trace.exporter import trace
 from attn2trt.modules.target import Target
 
-from .rewrite_graphs import MAP, model, numbers, rewritten, same
+from ..rewrite_graphs import MAP, model, numbers, rewritten, same
 
 FIXED = "double[n, 16, 3, 5] x"
 TURN = "Transpose <perm: ints = [0, 1, 3, 2]>"

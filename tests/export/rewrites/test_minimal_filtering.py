@@ -11,7 +11,7 @@ from attn2trt.export.rewrites import apply, kinds
 from attn2trt.export.rewrites.minimal_filtering import MinimalFiltering
 from attn2trt.export.rewrites.toom_cook import minimal_filter
 
-from .rewrite_graphs import model, numbers, rewritten, same
+from ..rewrite_graphs import model, numbers, rewritten, same
 
 HALF, WHOLE = MinimalFiltering(whole=False), MinimalFiltering(whole=True)
 CHANNELS = 8

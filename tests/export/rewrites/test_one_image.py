@@ -13,8 +13,8 @@ from attn2trt.export.rewrites.per_image import images_of
 from attn2trt.export.rewrites.pooled_mean import PooledMapByMap
 from attn2trt.export.rewrites.row_column_gates import BroadcastGates, EnlargedGates, OuterProduct
 
-from .rewrite_graphs import MAP, numbers, rewritten, same
-from .rewrite_graphs import model as graph_of
+from ..rewrite_graphs import MAP, numbers, rewritten, same
+from ..rewrite_graphs import model as graph_of
 
 ONE = OneImage(own_weights=False)
 WITHIN = OneImage(own_weights=True)
