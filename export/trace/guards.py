@@ -8,6 +8,7 @@ with the user's line; ``narrowing`` evaluates them at the sizes of the claimed r
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Any
 import sympy  # type: ignore[import-untyped]
 import torch
 from torch import nn
+from torch.fx.experimental.sym_node import SymNode
 
 from ...core.dimension import is_name, multiples, names_in
 from ...core.tensor_spec import Axis, TensorSpec
@@ -138,16 +140,18 @@ class TraceGuards:
         self._noted: list[tuple[sympy.Basic, str, bool]] = []
         self._choices: list[sympy.Basic] = []
         self._env: Any = None
-        self._hook: Any = None
+        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> TraceGuards:
-        self._hook = self._module.register_forward_pre_hook(self._see, with_kwargs=True)
+        hook = self._module.register_forward_pre_hook(self._see, with_kwargs=True)
+        self._stack.callback(hook.remove)
+        self._stack.enter_context(_answers_noted())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._hook.remove()
+        self._stack.close()
 
     def _see(self, _: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
@@ -222,7 +226,7 @@ class _Noting(list[Any]):
         noted += [(guard.expr, "", False) for guard in self]
 
     def note(self, condition: sympy.Basic) -> None:
-        """Note what torch answers for all sizes at once, and without a guard."""
+        """Note what torch answers for all sizes at once, and without a guard: it takes no size for 1."""
         self._noted.append((condition, line_of(frames()), True))
 
     def append(self, guard: Any) -> None:
@@ -236,11 +240,29 @@ class _Noting(list[Any]):
         return list, (list(self),)  # a copied program is done with noting
 
 
-def is_one(size: Any) -> bool:
-    """Return True if a size is 1, as Python asks; the answer is a guard of the trace.
+@contextlib.contextmanager
+def _answers_noted() -> Iterator[None]:
+    """While active, what torch answers a branch of the user's without a guard is noted as well."""
+    nodes: Any = SymNode
+    original = nodes.guard_bool
 
-    torch takes a size that varies for larger than 1, and says so nowhere.
-    """
+    def guard_bool(node: Any, *where: Any) -> bool:
+        guards, condition = node.shape_env.guards, node.expr
+        before = len(guards)
+        found: bool = original(node, *where)
+        if isinstance(guards, _Noting) and len(guards) == before and condition.free_symbols and _is_branch(frames()):
+            guards.note(condition if found else sympy.Not(condition))
+        return found
+
+    nodes.guard_bool = guard_bool
+    try:
+        yield
+    finally:
+        nodes.guard_bool = original
+
+
+def is_one(size: Any) -> bool:
+    """Return True if a size is 1, as Python asks; the answer is a guard of the trace."""
     if is_dynamic(size) and isinstance(guards := size.node.shape_env.guards, _Noting):
         guards.note(sympy.Ne(size.node.expr, 1))
     return bool(size == 1)
