@@ -8,6 +8,7 @@ names the nodes of this pass that compute in half precision.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
@@ -49,102 +50,84 @@ class PairTensors(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         """Insert every pair."""
-        graph = model.graph
+        self._graph = graph = model.graph
         self._nodes = {str(node.name): node for node in graph}
         used = [value for node in graph for value in node.inputs if value is not None]
         values = {str(value.name): value for value in used}
         for name, readers in self._pairs.readers.items():
-            self._pair(graph, values[name], readers)
+            self._pair(values[name], readers)
         of_weights: dict[tuple[str, int, bool], ir.Value] = {}
         for product in self._planned.quantized:
             node, is_low = self._nodes[product.node], product.node in self._half
             key = product.weight, product.axis, is_low
             if key not in of_weights:
-                of_weights[key] = self._weight(graph, node, product.axis, is_low=is_low)
+                of_weights[key] = self._weight(node, product.axis, is_low=is_low)
             node.replace_input_with(1, of_weights[key])
         return ir.passes.PassResult(model, modified=bool(self._pairs.readers))
 
-    def _pair(self, graph: ir.Graph, value: ir.Value, readers: tuple[tuple[str, int], ...]) -> None:
-        producer = value.producer()
+    def _pair(self, value: ir.Value, readers: tuple[tuple[str, int], ...]) -> None:
+        producer, name = value.producer(), str(value.name)
         is_low = self._io_is_half if producer is None else str(producer.name) in self._half
-        scales = np.asarray(scale(self._ranges[str(value.name)], self._form))
-        operands = self._operands(graph, str(value.name), scales)
-        first = min((self._nodes[name] for name, _ in readers), key=list(graph).index)
-        levels = self._quantize(graph, value, operands, (), before=first, is_low=is_low)
+        scales = np.asarray(scale(self._ranges[name], self._form))
+        first = min((self._nodes[reader] for reader, _ in readers), key=list(self._graph).index)
+        pair = _Pair(value, self._operands(name, scales), first)
+        levels = self._quantize(pair, is_low=is_low)
         for is_half in (True, False):
-            wanted = [(self._nodes[name], index) for name, index in readers if (name in self._half) == is_half]
+            wanted = [(self._nodes[reader], index) for reader, index in readers if (reader in self._half) == is_half]
             if wanted:
-                result = self._dequantize(graph, value, levels, operands, (), before=first, is_low=is_half)
+                result = self._dequantize(pair, levels, is_low=is_half)
                 for node, index in wanted:
                     node.replace_input_with(index, result)
 
-    def _weight(self, graph: ir.Graph, node: ir.Node, axis: int, *, is_low: bool) -> ir.Value:
+    def _weight(self, node: ir.Node, axis: int, *, is_low: bool) -> ir.Value:
         value = node.inputs[1]
         assert value is not None
         tensor = ir.convenience.get_const_tensor(value)
         assert tensor is not None
         scales = weight_scales(tensor.numpy(), axis, self._form)
-        attributes = (ir.AttrInt64("axis", axis),)
         # a weight that is read along either axis, or in both precisions, has a pair for each
         suffix = ("" if axis == 0 else f"_{axis}") + ("" if is_low else f"_{FP32}")
-        operands = self._operands(graph, f"{value.name}{suffix}", scales)
+        operands = self._operands(f"{value.name}{suffix}", scales)
+        pair = _Pair(value, operands, node, (ir.AttrInt64("axis", axis),), suffix)
         # in float32, rounded once
-        levels = self._quantize(graph, value, operands, attributes, before=node, is_low=False, suffix=suffix)
-        return self._dequantize(graph, value, levels, operands, attributes, before=node, is_low=is_low, suffix=suffix)
+        return self._dequantize(pair, self._quantize(pair, is_low=False), is_low=is_low)
 
-    def _operands(self, graph: ir.Graph, name: str, scales: np.ndarray) -> list[ir.Value]:
+    def _operands(self, name: str, scales: np.ndarray) -> list[ir.Value]:
         zeros = np.zeros(scales.shape, ir.DataType[self._form.onnx_type].numpy())
-        return [constant(graph, f"{name}{SCALE}", scales), constant(graph, f"{name}{ZERO}", zeros)]
+        return [constant(self._graph, f"{name}{SCALE}", scales), constant(self._graph, f"{name}{ZERO}", zeros)]
 
-    def _quantize(
-        self,
-        graph: ir.Graph,
-        value: ir.Value,
-        operands: list[ir.Value],
-        attributes: tuple[ir.Attr, ...],
-        *,
-        before: ir.Node,
-        is_low: bool,
-        suffix: str = "",
-    ) -> ir.Value:
-        dtype = ir.DataType[self._form.onnx_type]
-        made = ir.Value(name=f"{value.name}{suffix}_int8", type=ir.TensorType(dtype), shape=value.shape)
-        name = f"{QUANTIZE}{value.name}{suffix}"
-        self._insert(graph, "QuantizeLinear", name, [value, *operands], attributes, made, before, is_low=is_low)
-        return made
+    def _quantize(self, pair: _Pair, *, is_low: bool) -> ir.Value:
+        name, dtype = f"{pair.value.name}{pair.suffix}", ir.DataType[self._form.onnx_type]
+        made = ir.Value(name=f"{name}_int8", type=ir.TensorType(dtype), shape=pair.value.shape)
+        node = pair.node("QuantizeLinear", f"{QUANTIZE}{name}", pair.value, made)
+        return self._inserted(node, pair.before, is_low=is_low)
 
-    def _dequantize(
-        self,
-        graph: ir.Graph,
-        value: ir.Value,
-        levels: ir.Value,
-        operands: list[ir.Value],
-        attributes: tuple[ir.Attr, ...],
-        *,
-        before: ir.Node,
-        is_low: bool,
-        suffix: str = "",
-    ) -> ir.Value:
-        end = suffix if is_low or suffix.endswith(FP32) else f"{suffix}_{FP32}"
-        made = ir.Value(name=f"{value.name}{end}_dequantized", type=ir.TensorType(ir.DataType.FLOAT), shape=value.shape)
-        name = f"{DEQUANTIZE}{value.name}{end}"
-        self._insert(graph, "DequantizeLinear", name, [levels, *operands], attributes, made, before, is_low=is_low)
-        return made
+    def _dequantize(self, pair: _Pair, levels: ir.Value, *, is_low: bool) -> ir.Value:
+        end = pair.suffix if is_low or pair.suffix.endswith(FP32) else f"{pair.suffix}_{FP32}"
+        name, dtype = f"{pair.value.name}{end}", ir.DataType.FLOAT
+        made = ir.Value(name=f"{name}_dequantized", type=ir.TensorType(dtype), shape=pair.value.shape)
+        node = pair.node("DequantizeLinear", f"{DEQUANTIZE}{name}", levels, made)
+        return self._inserted(node, pair.before, is_low=is_low)
 
-    def _insert(
-        self,
-        graph: ir.Graph,
-        kind: str,
-        name: str,
-        read: list[ir.Value],
-        attributes: tuple[ir.Attr, ...],
-        made: ir.Value,
-        before: ir.Node,
-        *,
-        is_low: bool,
-    ) -> None:
-        graph.insert_before(before, ir.Node("", kind, read, list(attributes), outputs=[made], name=name))
+    def _inserted(self, node: ir.Node, before: ir.Node, *, is_low: bool) -> ir.Value:
+        """Return the result of a node that is put before another."""
+        self._graph.insert_before(before, node)
         if is_low:
-            self.low.add(name)
+            self.low.add(str(node.name))
         if path := self.modules.get(str(before.name)):
-            self.modules[name] = path
+            self.modules[str(node.name)] = path
+        return node.outputs[0]
+
+
+class _Pair(NamedTuple):
+    """A tensor that is brought to levels and back, with the scale and the zero of these, before its first reader."""
+
+    value: ir.Value
+    operands: list[ir.Value]
+    before: ir.Node
+    attributes: tuple[ir.Attr, ...] = ()
+    suffix: str = ""
+
+    def node(self, kind: str, name: str, read: ir.Value, made: ir.Value) -> ir.Node:
+        """Return a node of the pair."""
+        return ir.Node("", kind, [read, *self.operands], list(self.attributes), outputs=[made], name=name)
