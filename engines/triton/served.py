@@ -57,7 +57,7 @@ def find_served(
     protocol.
     """
     try:
-        return _find(client, bundle, model, version, precision)
+        return _Search(client, bundle, version, precision).find(model)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         reason = typed_line(error)
         raise InputError(
@@ -66,73 +66,69 @@ def find_served(
         ) from error
 
 
-def _find(client: TritonClient, bundle: Bundle, model: str, version: str, precision: str | None) -> list[ServedVersion]:
-    index = client.index()
-    if model:
-        return list(_named(client, bundle, index, model, version, precision))
-    found: list[ServedVersion] = []
-    for name in dict.fromkeys(entry["name"] for entry in index if entry.get("state") == READY):
-        versions = {entry.get("version", "") for entry in index if entry["name"] == name}
-        if (not version or version in versions) and _is_of(bundle, _about(client.config(name))):
-            found += _versions(client, bundle, index, name, version, precision)
-    names = {one.model for one in found}
-    for entry in index:
-        if entry.get("state") != READY and _is_likely(bundle, entry, names):
-            why = f"{entry['name']} is {entry.get('state', 'not ready')}: {entry.get('reason', 'no reason given')}"
-            found.append(ServedVersion(entry["name"], entry.get("version", ""), _likely_precision(bundle, entry), why))
-    if not found:
-        raise InputError(
-            f"{client.address} serves no file of {bundle.path}; it has {_listed(index)}; name a model with --model, or "
-            "write one with attn2trt triton"
-        )
-    return found
+class _Search:
+    """A server that is asked for the versions of a bundle's models."""
 
+    def __init__(self, client: TritonClient, bundle: Bundle, version: str, precision: str | None) -> None:
+        self._client, self._bundle = client, bundle
+        self._version, self._precision = version, precision
+        self._index = client.index()
 
-def _named(
-    client: TritonClient,
-    bundle: Bundle,
-    index: list[dict[str, str]],
-    model: str,
-    version: str,
-    precision: str | None,
-) -> Iterator[ServedVersion]:
-    states = {entry.get("state", "") for entry in index if entry["name"] == model}
-    if index and not states:
-        raise InputError(f"received model {model}; {client.address} has {_listed(index)}; correct the name")
-    try:
-        client.metadata(model, version)
-    except Refused as error:
-        others = f"; it has {_listed(index)}" if index else ""
-        which = f"version {version} of {model}" if version else model
-        raise InputError(f"received {which}, which is not served: {error}{others}; correct the name") from None
-    yield from _versions(client, bundle, index, model, version, precision)
-
-
-def _versions(
-    client: TritonClient,
-    bundle: Bundle,
-    index: list[dict[str, str]],
-    model: str,
-    version: str,
-    precision: str | None,
-) -> Iterator[ServedVersion]:
-    """Yield every version of a model that is ready, or the one that was asked for."""
-    ready = [entry["version"] for entry in index if entry["name"] == model and entry.get("state") == READY]
-    numbers = [version] if version else sorted({*ready} - {""}) or [""]
-    config = client.config(model, version)
-    about = _about(config)
-    largest = int(config.get("max_batch_size", 0) or 0)
-    for number in numbers:
-        entry = about.get("versions", {}).get(number or "1")
-        said = str(entry["precision"]) if entry is not None and entry.get("precision") in PRECISIONS else FP32
-        if entry is not None and precision not in (None, said):
+    def find(self, model: str) -> list[ServedVersion]:
+        """Return the versions of the model, or of all that serve the bundle if it is not named."""
+        if model:
+            return self._named(model)
+        client, bundle = self._client, self._bundle
+        found: list[ServedVersion] = []
+        for name in dict.fromkeys(entry["name"] for entry in self._index if entry.get("state") == READY):
+            versions = {entry.get("version", "") for entry in self._index if entry["name"] == name}
+            if (not self._version or self._version in versions) and _is_of(bundle, _about(client.config(name))):
+                found += self._versions(name)
+        names = {one.model for one in found}
+        for entry in self._index:
+            if entry.get("state") != READY and _is_likely(bundle, entry, names):
+                why = f"{entry['name']} is {entry.get('state', 'not ready')}: {entry.get('reason', 'no reason given')}"
+                precision = _likely_precision(bundle, entry)
+                found.append(ServedVersion(entry["name"], entry.get("version", ""), precision, why))
+        if not found:
             raise InputError(
-                f"received --precision {precision}; {model} says that it serves {said}; leave the option out"
+                f"{client.address} serves no file of {bundle.path}; it has {_listed(self._index)}; name a model with "
+                "--model, or write one with attn2trt triton"
             )
-        wrong = _wrong_files(bundle, model, entry) or _wrong_tensors(client, bundle, model, number, precision or said)
-        yield ServedVersion(
-            model, number, precision or said, wrong, entry is not None, largest, _profiles(entry) if not wrong else ()
-        )
+        return found
+
+    def _named(self, model: str) -> list[ServedVersion]:
+        states = {entry.get("state", "") for entry in self._index if entry["name"] == model}
+        if self._index and not states:
+            had = _listed(self._index)
+            raise InputError(f"received model {model}; {self._client.address} has {had}; correct the name")
+        try:
+            self._client.metadata(model, self._version)
+        except Refused as error:
+            others = f"; it has {_listed(self._index)}" if self._index else ""
+            which = f"version {self._version} of {model}" if self._version else model
+            raise InputError(f"received {which}, which is not served: {error}{others}; correct the name") from None
+        return list(self._versions(model))
+
+    def _versions(self, model: str) -> Iterator[ServedVersion]:
+        """Yield every version of a model that is ready, or the one that was asked for."""
+        ready = [entry["version"] for entry in self._index if entry["name"] == model and entry.get("state") == READY]
+        numbers = [self._version] if self._version else sorted({*ready} - {""}) or [""]
+        config = self._client.config(model, self._version)
+        about = _about(config)
+        largest = int(config.get("max_batch_size", 0) or 0)
+        for number in numbers:
+            entry = about.get("versions", {}).get(number or "1")
+            said = str(entry["precision"]) if entry is not None and entry.get("precision") in PRECISIONS else FP32
+            if entry is not None and self._precision not in (None, said):
+                raise InputError(
+                    f"received --precision {self._precision}; {model} says that it serves {said}; leave the option out"
+                )
+            precision = self._precision or said
+            wrong = _wrong_files(self._bundle, model, entry)
+            wrong = wrong or _wrong_tensors(self._client, self._bundle, model, number, precision)
+            profiles = _profiles(entry) if not wrong else ()
+            yield ServedVersion(model, number, precision, wrong, entry is not None, largest, profiles)
 
 
 def _about(config: Mapping[str, Any]) -> dict[str, Any]:
