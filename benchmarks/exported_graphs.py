@@ -10,8 +10,10 @@ from typing import Any
 from catalogue import BLOCK_AXES, BLOCKS, IMAGE_AXES, IMAGE_SHAPE
 
 from attn2trt.core.graph import OnnxGraph
+from attn2trt.core.graph_io import FLOAT32
 from attn2trt.core.precision import FP32, QUANTISED
 from attn2trt.errors import ModuleRefused
+from attn2trt.export.placed import place
 from attn2trt.export.precision import lower
 from attn2trt.export.quantized import quantize
 from attn2trt.modules import catalog
@@ -71,19 +73,20 @@ def export(target: Target, folder: Path, precisions: Sequence[str]) -> Iterator[
     graph = export_graph(target, target.build(), folder)
     for precision in precisions:
         try:
-            yield precision, graph if precision == FP32 else _lower(graph, precision, folder)
+            yield precision, graph if precision == FP32 else lowered(graph, precision, folder)
         except ModuleRefused as error:
             yield precision, str(error)
 
 
-def _lower(graph: OnnxGraph, precision: str, folder: Path) -> OnnxGraph:
+def lowered(graph: OnnxGraph, precision: str, folder: Path, *, io: str = FLOAT32) -> OnnxGraph:
+    """Write the graph of a lower precision; ``io`` is the type of float inputs and outputs, if it can choose one."""
+
+    def ranges(tensors: Sequence[str]) -> dict[str, float]:
+        return dict.fromkeys(tensors, RANGE)
+
     if precision not in QUANTISED:
-        return lower(graph, precision, folder).graph
-    return quantize(
-        graph,
-        lambda tensors: dict.fromkeys(tensors, RANGE),
-        folder,
-        parameters={},
-        calibration="no calibration",
-        form=QUANTISED[precision],
-    ).graph
+        return lower(graph, precision, folder, io=io).graph
+    form = QUANTISED[precision]
+    if form.is_placed:
+        return place(graph, ranges, folder, calibration="none", form=form, io=io).graph
+    return quantize(graph, ranges, folder, parameters={}, calibration="none", form=form).graph

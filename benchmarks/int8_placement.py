@@ -24,19 +24,17 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+from exported_graphs import lowered
 from fused_bytes import Kernels
 
 from attn2trt.core.graph import OnnxGraph
-from attn2trt.core.precision import FP16, INT8, INT8_FP16, QUANTISED
+from attn2trt.core.precision import FP16, INT8, INT8_FP16, PRECISIONS
 from attn2trt.core.scratch import scratch
 from attn2trt.engines.tensorrt.build import BuildOrder
 from attn2trt.engines.tensorrt.flavours import RTX
 from attn2trt.engines.tensorrt.isolated import build_isolated
 from attn2trt.engines.tensorrt.profiles import Profile
 from attn2trt.errors import Attn2trtError
-from attn2trt.export.placed import place
-from attn2trt.export.precision import lower
-from attn2trt.export.quantized import quantize
 from attn2trt.modules import catalog
 from attn2trt.workflows.float32_graph import export_graph
 
@@ -46,7 +44,7 @@ TARGETS = (
     # what splits, turns, enlarges and concatenates between its products; the second needs the package ultralytics
     *("torchvision:shufflenet_v2_x1_0", "ultralytics:yolo11n.yaml"),
 )
-SHAPE, AXES, RANGE, CAPABILITY = "2x3x224x224", "batch=1:2:8", 4.0, "8.9"
+SHAPE, AXES, CAPABILITY = "2x3x224x224", "batch=1:2:8", "8.9"
 MODELOPT = "modelopt"
 GRAPHS = (FP16, INT8, INT8_FP16, MODELOPT)
 BYTES = {"Int8": 1, "UInt8": 1, "Bool": 1, "Half": 2, "BFloat16": 2, "Float": 4, "Int32": 4, "Int64": 8}
@@ -123,16 +121,9 @@ def crossing(layers: Sequence[Layer]) -> Counter[str]:
 def graphs_of(name: str, folder: Path) -> Iterator[tuple[str, OnnxGraph | str]]:
     """Yield each graph of a target by its name, or the reason why there is none."""
     target = catalog.resolve(name, shapes=[SHAPE], dynamic=AXES)
-    module = target.build()
-    graph = export_graph(target, module, folder)
-
-    def ranges(names: Sequence[str]) -> dict[str, float]:
-        return dict.fromkeys(names, RANGE)
-
-    yield FP16, lower(graph, FP16, folder, io="float16").graph
-    named = {key: value.detach().numpy() for key, value in module.named_parameters()}
-    yield INT8, quantize(graph, ranges, folder, parameters=named, calibration="", form=QUANTISED[INT8]).graph
-    yield INT8_FP16, place(graph, ranges, folder, calibration="", form=QUANTISED[INT8_FP16], io="float16").graph
+    graph = export_graph(target, target.build(), folder)
+    for precision in (FP16, INT8, INT8_FP16):
+        yield precision, lowered(graph, precision, folder, io=PRECISIONS[FP16].dtype)
     yield MODELOPT, _by_modelopt(graph, folder / "model.modelopt.onnx")
 
 
