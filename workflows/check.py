@@ -103,7 +103,7 @@ def check_model(
     Args:
         path: The file; weights beside it must lie in its folder.
         against: A PyTorch module, or the name of one, whose float64 is the truth; its inputs and outputs are the
-            file's in order. Without one the truth is the graph itself in float64.
+            file's of the same names, else in order. Without one the truth is the graph itself in float64.
         shapes: Sizes of inputs, ``["image=2x3x64x64"]``, for what the file leaves open.
         dynamic: Ranges of the file's symbolic dimensions, ``"batch=1:2:8,height=32:64:128"``. A batch that is not named
             is 1:2:8.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from ..validate.stages.graphs import GraphStages
 from ..validate.stages.stage import ORT_PLAIN, lower_stages
 from ..validate.verdict import StageResult, not_checked
 from .judgement import GraphJudge, Judgement
+from .module_inputs import inputs_in_order, outputs_in_order, require_inputs
 from .options import Judging, PrecisionRequest, Weights
 from .precision import PrecisionWriter
 from .truths import GraphTruth, Lowered, ModuleTruth, Truth
@@ -92,7 +93,7 @@ class FileJudge:
         """Return the inputs that are judged."""
         graph = self.model.graph
         return make_cases(
-            graph.inputs,
+            graph.inputs if self.module is None else inputs_in_order(self.module, graph.inputs),
             graph.axes,
             seed=self.weights.seed,
             images=self.judging.photographs,
@@ -178,7 +179,9 @@ class FileJudge:
     def _truth(self, stack: ExitStack) -> Truth:
         if self.module is None:
             return GraphTruth(self.model, self.weights.seed, self.seconds, stack)
-        return ModuleTruth(self.module, self.model.graph, self.weights.seed, self._has_own_levels(self.module))
+        seed, graph = self.weights.seed, self.model.graph
+        graph = replace(graph, outputs=outputs_in_order(self.module, graph.outputs, self.cases()[0], seed))
+        return ModuleTruth(self.module, graph, seed, self._has_own_levels(self.module))
 
 
 def build_against(against: str | nn.Module | None, graph: OnnxGraph, weights: Weights, file: Path) -> nn.Module | None:
@@ -190,7 +193,6 @@ def build_against(against: str | nn.Module | None, graph: OnnxGraph, weights: We
         return None
     from ..modules.checks import check_module
     from ..modules.packages import require
-    from .module_inputs import require_inputs
 
     require()
     module = against

@@ -65,6 +65,12 @@ def _fault(leaf: Any) -> str:
     return f"a {type(leaf).__name__}, which is no tensor; return tensors, in tuples, lists and dicts"
 
 
+def names_of(outputs: Any) -> list[str]:
+    """Return the names of the tensors that a module returned, in their order."""
+    leaves, _ = tree_flatten_with_path(outputs)
+    return [leaf_name(path) for path, leaf in leaves if isinstance(leaf, torch.Tensor)]
+
+
 def leaf_name(path: KeyPath) -> str:
     """Return the name of the leaf at ``path``: its keys joined by ``_``, with ``output`` first if no key is a word."""
     parts = []

@@ -165,6 +165,25 @@ def test_against_another_module_it_fails(tmp_path: Path) -> None:
     assert "it holds no output" not in failed.why
 
 
+class Named(torch.nn.Module):
+    def forward(self, left: torch.Tensor, right: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"total": left * 2 + right, "apart": left - right}
+
+
+def test_inputs_and_outputs_with_the_module_s_names_are_matched_by_them(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Mul", ["left", "two"], ["doubled"]),
+        helper.make_node("Sub", ["left", "right"], ["apart"]),
+    ]
+    nodes.append(helper.make_node("Add", ["doubled", "right"], ["total"]))
+    found = model(nodes, {"two": np.float32([2])})
+    for names, values in ((["right", "left"], found.graph.input), (["apart", "total"], found.graph.output)):
+        del values[:]
+        values.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in names)
+    checked = check(found, tmp_path, against=Named())
+    assert checked.passed, checked.verdict
+
+
 def test_inputs_are_matched_by_their_order(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"inputs x, and Two.forward takes left, right; expected as many"):
         check(convolution(), tmp_path, against=Two())
