@@ -107,37 +107,6 @@ def external_files(model: onnx.ModelProto, folder: Path, shown: str) -> list[str
     return [*found]
 
 
-def align_functions(model: onnx.ModelProto, opset: int, shown: str) -> None:
-    """Give the functions of a file its own opset, which ONNX Runtime runs them at.
-
-    Raises InputError for one whose operators its opset defines otherwise: ONNX allows no such function.
-    """
-    for function in model.functions:
-        for entry in (entry for entry in function.opset_import if entry.domain in OWN_DOMAINS):
-            others = {node.op_type for node in nodes(function) if not _is_same(node, entry.version, opset)}
-            if others:
-                name = f"{function.domain}::{function.name}"
-                raise InputError(
-                    f"received {shown} of opset {opset}, whose function {name} is of opset {entry.version}, in which "
-                    f"{', '.join(sorted(others))} is defined otherwise, and runtimes take the file's; export it with "
-                    "one opset"
-                )
-            entry.version = opset
-
-
-def _is_same(node: onnx.NodeProto, *opsets: int) -> bool:
-    """Return True if the node is the same operator in both opsets, or none of ONNX's."""
-    import onnx
-
-    if node.domain not in OWN_DOMAINS:
-        return True
-    try:
-        versions = {onnx.defs.get_schema(node.op_type, opset, "").since_version for opset in opsets}
-    except onnx.defs.SchemaError:
-        return all(not onnx.defs.has(node.op_type, opset, "") for opset in opsets)
-    return len(versions) == 1
-
-
 def require_own_operators(model: onnx.ModelProto, opset: int, shown: str) -> None:
     """Raise InputError for operators of other domains, and for those that the opset does not have."""
     import onnx

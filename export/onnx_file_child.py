@@ -16,7 +16,8 @@ from ..core.nodes import nodes, nodes_of
 from ..core.precision import CAST, FP32, INTEGERS, QUANTISED
 from ..core.tensor_spec import FLOAT_DTYPES, INTEGER_DTYPES
 from ..errors import InputError
-from .onnx_file_checks import OWN_DOMAINS, align_functions, check, external_files, load, opset_of, require_own_operators
+from .onnx_file_checks import OWN_DOMAINS, check, external_files, load, opset_of, require_own_operators
+from .onnx_file_functions import inlined
 from .onnx_file_weights import is_light, load_weights, save_light
 
 if TYPE_CHECKING:
@@ -56,8 +57,6 @@ def read(path: Path, shown: str) -> tuple[onnx.ModelProto, dict[str, Any]]:
 
     Raises InputError with one line for everything that makes the file unusable; ``shown`` is its name in there.
     """
-    from onnx import inliner
-
     model = load(path, shown)
     opset = opset_of(model, shown)
     files = external_files(model, path.parent.resolve(), shown)
@@ -66,8 +65,7 @@ def read(path: Path, shown: str) -> tuple[onnx.ModelProto, dict[str, Any]]:
     is_rewritten = bool(model.functions)
     if model.functions:
         notes.append(f"{len(model.functions)} functions of the file are inlined")
-        align_functions(model, opset, shown)
-        model = inliner.inline_local_functions(model)
+        model = inlined(model, opset, shown)
     if _sort(model.graph):
         is_rewritten = True
         notes.append("nodes read values before they are made, against ONNX's rules: they are sorted in the copy")

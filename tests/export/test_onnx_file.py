@@ -190,43 +190,6 @@ def test_a_size_below_one_stands_for_any(tmp_path: Path) -> None:
     assert outputs[0]["dims"] in (["batch", 4, 8, 8], ["?", 4, 8, 8])
 
 
-def test_functions_of_the_file_are_inlined(tmp_path: Path) -> None:
-    twice = helper.make_function(
-        "mine", "Twice", ["a"], ["b"], [helper.make_node("Add", ["a", "a"], ["b"])], [helper.make_opsetid("", 17)]
-    )
-    found = model([helper.make_node("Twice", ["x"], ["y"], domain="mine")], out=("n", 3, 8, 8))
-    found.functions.append(twice)
-    found.opset_import.append(helper.make_opsetid("mine", 1))
-    inlined, about = read(saved(found, tmp_path / "a.onnx"), "a.onnx")
-    assert [node.op_type for node in inlined.graph.node] == ["Add"]
-    assert about["notes"][0] == "1 functions of the file are inlined"
-
-
-def with_function(opset: int, body: str, tmp_path: Path) -> Path:
-    """A file of opset 18 with one function of another opset."""
-    text = f"""<ir_version: 9, opset_import: ["" : 18, "mine" : 1]>
-        g (float[2, 4, 5] x) => (float[2, 4, 1] y) {{ y = mine.Sum (x) }}
-        <domain: "mine", opset_import: ["" : {opset}]> Sum (x) => (y) {{ {body} }}"""
-    return saved(onnx.parser.parse_model(text), tmp_path / "a.onnx")
-
-
-def test_a_function_of_another_opset_with_the_same_operators_is_inlined(tmp_path: Path) -> None:
-    body = "axes = Constant <value_ints = [2]> () y = ReduceSum <keepdims = 1> (x, axes)"
-    inlined, about = read(with_function(17, body, tmp_path), "a.onnx")
-    assert [node.op_type for node in inlined.graph.node] == ["Constant", "ReduceSum"]
-    assert about["opset"] == 18
-
-
-@pytest.mark.parametrize(
-    ("opset", "body"),
-    [(17, "y = ReduceMean <axes = [2], keepdims = 1> (x)"), (12, "z = Softmax (x) y = ReduceMax <axes = [2]> (z)")],
-)
-def test_a_function_whose_opset_has_other_operators_is_refused(opset: int, body: str, tmp_path: Path) -> None:
-    message = rf"^received a.onnx of opset 18, whose function mine::Sum is of opset {opset}, in which .*Reduce"
-    with pytest.raises(InputError, match=message):
-        read(with_function(opset, body, tmp_path), "a.onnx")
-
-
 @pytest.mark.parametrize(
     ("node", "dtype", "precision"),
     [("Relu", TensorProto.FLOAT, "fp32"), ("Relu", TensorProto.FLOAT16, "fp16"), ("Relu", TensorProto.DOUBLE, "fp32")],
