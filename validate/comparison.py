@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -86,28 +86,29 @@ def compare(
         return Comparison(name, math.inf, floor.l2, math.inf, wrong[0], (), False, wrong[1])
     if not ref64.size:
         return Comparison(name, 0.0, floor.l2, 0.0, "exact", (), True, f"an empty output, as in {source}")
-    if ref64.dtype.kind in "iub":
-        return _compare_exact(name, out, ref64, floor, precision.limit if limit is None else limit, source)
     limit = precision.limit if limit is None else limit
     budget = precision.budget if budget is None else budget
-    allowed: dict[str, Any] = {"precision": precision, "limit": limit, "budget": budget, "source": source}
+    allowed = _Allowed(floor, precision, limit, budget, source)
+    if ref64.dtype.kind in "iub":
+        return _compare_exact(name, out, ref64, allowed)
     is_kept = keeps(floor) if is_kept is None else is_kept
-    return _compare_floats(name, settled(out, ref64, floor), ref64, floor, largest, is_kept=is_kept, **allowed)
+    return _compare_floats(name, settled(out, ref64, floor), ref64, largest, allowed, is_kept=is_kept)
+
+
+class _Allowed(NamedTuple):
+    """What an output may be off by: so many floors, and so much of its size. ``source`` is the truth's owner."""
+
+    floor: Floor
+    precision: Precision
+    limit: float
+    budget: float
+    source: str
 
 
 def _compare_floats(
-    name: str,
-    out: Array,
-    ref64: Array,
-    floor: Floor,
-    largest: float,
-    *,
-    is_kept: bool,
-    precision: Precision,
-    limit: float,
-    budget: float,
-    source: str,
+    name: str, out: Array, ref64: Array, largest: float, allowed: _Allowed, *, is_kept: bool
 ) -> Comparison:
+    floor, source, precision = allowed.floor, allowed.source, allowed.precision
     if (overflow := _output_overflow(out, ref64)) is not None:
         at, largest_of_type = overflow
         detail = (
@@ -124,21 +125,18 @@ def _compare_floats(
     out, ref64 = shrunk(out, ref64)
     scale = largest_finite(ref64)
     if is_zero(scale, largest, is_kept=is_kept):
-        unit = precision.unit_roundoff * largest
-        return _compare_absolute(name, distance(out, ref64), scale, floor, unit=unit, limit=limit)
+        return _compare_absolute(name, distance(out, ref64), scale, precision.unit_roundoff * largest, allowed)
     # Asked only here: against a reference of zeros every relative error is infinite.
     if not floor.is_finite:
         detail = (
             f"{source}'s own result in {precision.words} is not finite, but float64's is: this precision is refused"
         )
         return Comparison(name, math.nan, floor.l2, math.inf, "floor", (), False, detail)
-    allowed: dict[str, Any] = {"precision": precision, "limit": limit, "budget": budget, "source": source}
-    return _compare_relative(name, out, ref64, floor, **allowed)
+    return _compare_relative(name, out, ref64, allowed)
 
 
-def _compare_relative(
-    name: str, out: Array, ref64: Array, floor: Floor, *, precision: Precision, limit: float, budget: float, source: str
-) -> Comparison:
+def _compare_relative(name: str, out: Array, ref64: Array, allowed: _Allowed) -> Comparison:
+    floor, precision, limit, budget, source = allowed
     found = measure(out, ref64)
     unit = precision.unit_roundoff
     ratio, which, at = worst_ratio(found, floor, unit, ref64)
@@ -220,11 +218,11 @@ def _output_overflow(out: Array, ref64: Array) -> tuple[tuple[int, ...], float] 
     return (_index(int(beyond.argmax()), beyond.shape), largest) if beyond.any() else None
 
 
-def _compare_exact(name: str, out: Array, ref64: Array, floor: Floor, limit: float, source: str) -> Comparison:
-    if floor.max:
-        return _compare_numbers(name, out, ref64, floor, limit, source)
-    wrong = np.asarray(out != ref64)
-    settled = wrong if floor.unsettled is None else wrong & ~floor.unsettled
+def _compare_exact(name: str, out: Array, ref64: Array, allowed: _Allowed) -> Comparison:
+    if allowed.floor.max:
+        return _compare_numbers(name, out, ref64, allowed)
+    wrong, unsettled = np.asarray(out != ref64), allowed.floor.unsettled
+    settled = wrong if unsettled is None else wrong & ~unsettled
     error = float(wrong.mean()) if wrong.size else 0.0
     if settled.any():
         at = _index(int(settled.argmax()), settled.shape)
@@ -235,13 +233,14 @@ def _compare_exact(name: str, out: Array, ref64: Array, floor: Floor, limit: flo
     return Comparison(name, error, 0.0, 0.0, "exact", (), True, detail)
 
 
-def _compare_numbers(name: str, out: Array, ref64: Array, floor: Floor, limit: float, source: str) -> Comparison:
+def _compare_numbers(name: str, out: Array, ref64: Array, allowed: _Allowed) -> Comparison:
     """Whole numbers most of which rounding decides, as those of a fixed point: by how much they are off."""
+    floor, limit = allowed.floor, allowed.limit
     off = np.abs(np.subtract(out, ref64, dtype=np.float64))
     at = _index(int(off.argmax()), off.shape)
     error = math.sqrt(float(np.square(off).mean()))
     ratio = max(error / floor.l2, float(off[at]) / floor.max)
-    detail = f"{ratio:.3g} times {source}'s own rounding, which moves most of these whole numbers (at {at})"
+    detail = f"{ratio:.3g} times {allowed.source}'s own rounding, which moves most of these whole numbers (at {at})"
     passed = ratio <= limit
     which = "exact" if passed else "max"
     return Comparison(
@@ -249,16 +248,14 @@ def _compare_numbers(name: str, out: Array, ref64: Array, floor: Floor, limit: f
     )
 
 
-def _compare_absolute(
-    name: str, distance: Float64, scale: float, floor: Floor, *, unit: float, limit: float
-) -> Comparison:
+def _compare_absolute(name: str, distance: Float64, scale: float, unit: float, allowed: _Allowed) -> Comparison:
     """The reference is zero, or too small for the precision to tell from zero beside what was met on the way."""
     at = _index(int(distance.argmax()), distance.shape)
     error = float(distance[at])
     ratio = over(error, unit)
     said = "is zero" if not scale else f"is {scale:.3g} at most"
     detail = f"the reference {said}; off by {error:.3g}, {ratio:.3g} roundings of the largest value met on the way"
-    return Comparison(name, error, floor.l2, ratio, "absolute", at, ratio <= limit, detail)
+    return Comparison(name, error, allowed.floor.l2, ratio, "absolute", at, ratio <= allowed.limit, detail)
 
 
 def _index(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
