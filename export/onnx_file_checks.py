@@ -64,6 +64,11 @@ def opset_of(model: onnx.ModelProto, shown: str) -> int:
     found = [entry.version for entry in model.opset_import if entry.domain in OWN_DOMAINS]
     if not found:
         raise InputError(f"received {shown} without an opset of ONNX's own operators; expected 1 to {newest}")
+    if len({*found}) > 1:
+        raise InputError(
+            f"received {shown}, which names the opsets {' and '.join(map(str, found))} of ONNX's own operators, and runtimes "
+            "take either; expected one; export it again"
+        )
     if not 1 <= found[0] <= newest:
         raise InputError(
             f"received {shown} of opset {found[0]}; expected 1 to {newest}, which onnx {onnx.__version__} knows; "

@@ -78,9 +78,14 @@ def read(path: Path, shown: str) -> tuple[onnx.ModelProto, dict[str, Any]]:
     ir_version = model.ir_version
     _leave_weights_out_of_inputs(model)
     _leave_out_other_domains(model)
-    renamed = _name_nodes(model.graph)
-    if renamed:
-        notes.append(f"{renamed} nodes have no name of their own: they are called by their operator and place")
+    nameless, alike = _name_nodes(model.graph)
+    if nameless:
+        notes.append(f"{nameless} nodes have no name of their own: they are called by their operator and place")
+    if alike:
+        notes.append(
+            f"{alike} nodes have the name of another one, and ONNX Runtime loads no such file: they have names of their "
+            "own in the copy, which was judged"
+        )
     about = _about(model, shown)
     notes += [*about["notes"], *_without_levels(model)]
     return model, {"opset": opset, "ir_version": ir_version, **about, "files": files, "notes": notes}
@@ -161,21 +166,21 @@ def _all_read(node: onnx.NodeProto) -> Iterator[str]:
         yield from inner.input
 
 
-def _name_nodes(graph: onnx.GraphProto) -> int:
-    """Give every node a name of its own; returns how many got one."""
+def _name_nodes(graph: onnx.GraphProto) -> tuple[int, int]:
+    """Give every node a name of its own; returns how many had none, and how many that of another one."""
     taken = {node.name for node in graph.node}
     seen: set[str] = set()
-    renamed = 0
+    nameless = alike = 0
     for position, node in enumerate(graph.node):
         if not node.name or node.name in seen:
+            nameless, alike = nameless + (not node.name), alike + bool(node.name)
             name = f"{node.op_type}_{position}"
             while name in taken:
                 name += "_"
             node.name = name
             taken.add(name)
-            renamed += 1
         seen.add(node.name)
-    return renamed
+    return nameless, alike
 
 
 def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:

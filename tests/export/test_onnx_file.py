@@ -84,6 +84,9 @@ def test_versions_that_nobody_knows(tmp_path: Path) -> None:
     newer = convolution()
     newer.opset_import[0].version = 999
     assert "opset 999; expected 1 to" in refusal(saved(newer, tmp_path / "a.onnx"))
+    both = convolution()
+    both.opset_import.append(helper.make_opsetid("ai.onnx", 11))
+    assert "names the opsets 17 and 11 of ONNX's own operators" in refusal(saved(both, tmp_path / "a.onnx"))
     newer = convolution()
     newer.ir_version = 999
     assert "IR version 999; expected 3 to" in refusal(saved(newer, tmp_path / "b.onnx"))
@@ -151,6 +154,10 @@ def test_the_copy_has_names_and_no_weights_among_its_inputs(tmp_path: Path) -> N
     assert about["notes"] == ["1 nodes have no name of their own: they are called by their operator and place"]
     outputs = write(found, tmp_path / "b.onnx", {"x": ["batch", 3, 8, 8]})
     assert outputs == [{"name": "y", "dtype": "float32", "dims": ["batch", 4, 8, 8]}]
+    listed.graph.node[1].name = "product"
+    found, about = read(saved(listed, tmp_path / "c.onnx"), "c.onnx")
+    assert [node.name for node in found.graph.node] == ["Conv_0", "product", "Mul_2"]
+    assert about["notes"][1].startswith("1 nodes have the name of another one, and ONNX Runtime loads no such file")
     assert onnx.load(str(tmp_path / "b.onnx")).graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
 
 
