@@ -65,9 +65,10 @@ def opset_of(model: onnx.ModelProto, shown: str) -> int:
     if not found:
         raise InputError(f"received {shown} without an opset of ONNX's own operators; expected 1 to {newest}")
     if len({*found}) > 1:
+        opsets = " and ".join(map(str, found))
         raise InputError(
-            f"received {shown}, which names the opsets {' and '.join(map(str, found))} of ONNX's own operators, and runtimes "
-            "take either; expected one; export it again"
+            f"received {shown}, which names the opsets {opsets} of ONNX's own operators, and runtimes take either; "
+            "expected one; export it again"
         )
     if not 1 <= found[0] <= newest:
         raise InputError(

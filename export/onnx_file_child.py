@@ -83,8 +83,8 @@ def read(path: Path, shown: str) -> tuple[onnx.ModelProto, dict[str, Any]]:
         notes.append(f"{nameless} nodes have no name of their own: they are called by their operator and place")
     if alike:
         notes.append(
-            f"{alike} nodes have the name of another one, and ONNX Runtime loads no such file: they have names of their "
-            "own in the copy, which was judged"
+            f"{alike} nodes have the name of another one, and ONNX Runtime loads no such file: they have others in the "
+            "copy, which was judged"
         )
     about = _about(model, shown)
     notes += [*about["notes"], *_without_levels(model)]
