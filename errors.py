@@ -20,6 +20,14 @@ class ModuleRefused(InputError):
     """A module that cannot be exported as it was asked for, with the reason and what to change."""
 
 
+class PrecisionRefused(ModuleRefused):
+    """A module that cannot be judged in a lower precision, which is named; in others it can."""
+
+    def __init__(self, precision: str, said: str) -> None:
+        super().__init__(said)
+        self.precision = precision
+
+
 class SizesRefused(InputError):
     """A forward pass raised at the sizes that it was given."""
 

@@ -40,6 +40,7 @@ from attn2trt.validate.verdict import (
     OVER_BUDGET,
     PASSED,
     PASSES,
+    REFUSED,
     STATUSES,
     Verdict,
 )
@@ -196,7 +197,7 @@ def count_statuses(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     rows = [row for row in rows if row.get("status")]
     count = Counter(row["status"] for row in rows)
     alarms = sum(row["result"] == "false alarm" for row in rows)
-    told = [f"{status}: {count[status]}" for status in STATUSES if status != BUILT]
+    told = [f"{status}: {count[status]}" for status in STATUSES if status not in (BUILT, REFUSED)]
     return [f"Statuses of {len(rows)} verdicts: {'; '.join(told)}. False alarms: {alarms}."] if rows else []
 
 

@@ -80,7 +80,7 @@ def page(document: dict[str, Any]) -> str:
     """The docs page."""
     rows = document["rows"]
     counts = {when: Counter(row[when]["status"] for row in rows if row.get(when)) for when in ("before", "now")}
-    statuses = (*(status for status in STATUSES if status != BUILT), REFUSED)
+    statuses = (*(status for status in STATUSES if status not in (BUILT, REFUSED)), REFUSED)
     lines = [
         "# Statuses",
         "",

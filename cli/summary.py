@@ -125,7 +125,13 @@ def next_lines(bundle: Bundle) -> list[str]:
 
 
 def exit_code(verdict: Verdict) -> int:
-    """Return 0 for a pass, 1 if a stage that ran is none, 3 if no stage could run for what this machine lacks."""
+    """Return 0 for a pass, 1 if a stage that ran is none, 2 if all that ran passed and a precision was refused, 3 if no
+    stage could run for what this machine lacks."""
+    from ..validate.verdict import REFUSED
+
     if verdict:
         return 0
-    return CheckFailed.exit_code if verdict.objections else MissingRequirement.exit_code
+    if not verdict.objections:
+        return MissingRequirement.exit_code
+    is_refused = all(stage.status == REFUSED for stage in verdict.objections)
+    return InputError.exit_code if is_refused else CheckFailed.exit_code

@@ -241,8 +241,6 @@ STEPS = (
     Step("", f"attn2trt deploy se {SMALL} --precision fp16 --keep-fp32 fc.9"),
     Step("", f"attn2trt deploy se {SMALL} --io fp16"),
     Step("", f"attn2trt deploy se {SMALL} --precision bf16 --io bf16"),
-    Step("", f"attn2trt deploy py:nets:root {SMALL} --precision fp16", note="A module all of which needs float32:"),
-    Step("", f"attn2trt deploy se {SMALL} --precision fp32,int8", note="A block of squeeze layers alone:"),
     Step("", f"attn2trt deploy cbam {SMALL} --precision fp16 --calibration entropy"),
     Step("", f"attn2trt deploy cbam {SMALL} --precision int8 --calibration best"),
     Step("", f"attn2trt deploy cbam {SMALL} --precision int8 --calibrate nets.py"),

@@ -14,6 +14,7 @@ from ..validate.verdict import (
     NOT_CHECKED,
     OVER_BUDGET,
     PASSED,
+    REFUSED,
     StageResult,
     Status,
     Verdict,
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 STYLES = {PASSED: "green", OVER_BUDGET: "yellow", AGAINST_FLOAT32: "yellow", BUILT: "cyan", NOT_CHECKED: "yellow"} | {
-    FAILED: "bold red"
+    REFUSED: "bold red",
+    FAILED: "bold red",
 }
 
 # A larger error on inputs made to reach what data seldom reaches is stated by itself from this many times on.
@@ -93,29 +95,31 @@ def _errors(stage: StageResult, source: str) -> str:
 
 def conclusion(verdict: Verdict) -> str:
     """Return the whole verdict in one sentence; what was not checked is always named."""
+    refused = _named(verdict, REFUSED, "refused")
     unchecked = _named(verdict, BUILT, "built, not run") + _named(verdict, NOT_CHECKED, "not checked")
     if verdict.source != PYTORCH:
         unchecked += "; not compared with PyTorch"
     failure = verdict.first_failure
     if failure is not None:
-        return f"FAILED: the first stage that is wrong is {failure.label}{unchecked}"
+        return f"FAILED: the first stage that is wrong is {failure.label}{refused}{unchecked}"
     incomplete = next((stage for stage in verdict.stages if stage.is_incomplete), None)
     if incomplete is not None:
-        return f"NOT CHECKED: {incomplete.label} could not be compared whole{unchecked}"
-    if verdict.objections:
+        return f"NOT CHECKED: {incomplete.label} could not be compared whole{refused}{unchecked}"
+    if any(stage.status != REFUSED for stage in verdict.objections):
         return (
             "PASSED AGAINST FLOAT32 ONLY: float64 cannot run the module; --allow-float32-truth takes that for a pass"
-            f"{unchecked}"
+            f"{refused}{unchecked}"
         )
     passed = sum(stage.has_passed for stage in verdict.stages)
     if not passed:
-        return f"NOT CHECKED: no stage could be judged{unchecked}"
+        return f"NOT CHECKED: no stage could be judged{refused}{unchecked}"
     over = sum(stage.status == OVER_BUDGET for stage in verdict.stages)
     single = sum(stage.status == AGAINST_FLOAT32 for stage in verdict.stages)
     truth = f", {single} of them against PyTorch's float32" if single else ""
     budget = f", {over} above the budget, which {verdict.source}'s float32 does not keep either" if over else ""
     stages = f"{passed} stage{'s' if passed > 1 else ''}"
-    return f"PASSED: {stages} within {verdict.source}'s own rounding{truth}{budget}{unchecked}"
+    found = f"{stages} within {verdict.source}'s own rounding{truth}{budget}{unchecked}"
+    return f"REFUSED{refused.removeprefix('; refused')}; all else passed: {found}" if refused else f"PASSED: {found}"
 
 
 def _named(verdict: Verdict, status: Status, words: str) -> str:

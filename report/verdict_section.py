@@ -8,18 +8,37 @@ from dataclasses import dataclass
 
 from ..core.precision import PRECISIONS
 from ..validate.comparison import Comparison
-from ..validate.verdict import AGAINST_FLOAT32, BUILT, FAILED, NOT_CHECKED, OVER_BUDGET, PASSED, StageResult, Verdict
+from ..validate.verdict import (
+    AGAINST_FLOAT32,
+    BUILT,
+    FAILED,
+    NOT_CHECKED,
+    OVER_BUDGET,
+    PASSED,
+    REFUSED,
+    StageResult,
+    Verdict,
+)
 from .scale import Bar, LogAxis, Mark, number
 from .table import conclusion, shown_status, stage_sentence, truth
 
 # A sign for each status, so that none depends on its colour alone.
-SIGNS = {PASSED: "✓", OVER_BUDGET: "✓", AGAINST_FLOAT32: "≈", BUILT: "◇", NOT_CHECKED: "\N{EN DASH}", FAILED: "✗"}
+SIGNS = {
+    PASSED: "✓",
+    OVER_BUDGET: "✓",
+    AGAINST_FLOAT32: "≈",
+    BUILT: "◇",
+    NOT_CHECKED: "\N{EN DASH}",
+    REFUSED: "✗",
+    FAILED: "✗",
+}
 KINDS = {
     PASSED: "good",
     OVER_BUDGET: "warn",
     AGAINST_FLOAT32: "warn",
     BUILT: "note",
     NOT_CHECKED: "note",
+    REFUSED: "bad",
     FAILED: "bad",
 }
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 
 from ..core.precision import FLOAT32
-from ..errors import CheckFailed, ModuleRefused
+from ..errors import CheckFailed, ModuleRefused, PrecisionRefused
 from .arrays import Array, Arrays
 from .cases import Case
 from .metrics import LIMIT, Floor, measure, settled
@@ -42,6 +43,15 @@ def lost(name: str, rounded: Array, truth: Array, floor: Floor) -> Floor:
             "topk, or ask for no lower precision if float32 keeps the size"
         )
     return measure(settled(rounded, truth, floor), truth)
+
+
+@contextmanager
+def refused_alone(precision: str) -> Iterator[None]:
+    """Have what is refused here be refused of this precision alone."""
+    try:
+        yield
+    except ModuleRefused as error:
+        raise PrecisionRefused(precision, str(error)) from error
 
 
 def nudged(feeds: Arrays, rng: np.random.Generator, unit_roundoff: float) -> Arrays:

@@ -12,7 +12,7 @@ from .arrays import Array
 from .cases import Case
 from .choice import Choice
 from .eager import Eager, Feeds, Lower, Outputs, Rounding
-from .floors import MORE_DRAWS, is_amplified, larger, row_outputs
+from .floors import MORE_DRAWS, is_amplified, larger, refused_alone, row_outputs
 from .hidden import Hidden
 from .metrics import Floor, Reference
 from .near_ties import NearTies
@@ -86,7 +86,7 @@ def _lower_floors(
     Overflowing is no warning here: the floor says it.
     """
     feeds = case.feeds
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"), refused_alone(lower.precision):
         first, *others = (single.run_lower(feeds, case, lower, draw) for draw in lower.draws)
         ties = _near_ties(double, case, truth, choices, single.choices, LOWER[lower.precision], hidden)
         floors = ties.floors(first)

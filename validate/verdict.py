@@ -2,7 +2,8 @@
 
 A stage ``passed``; ``passed, budget not kept by PyTorch's float32`` if its error is above the budget of float32, as
 PyTorch's own is; ``passed against float32`` if float64 cannot run the module; was ``not checked``, as a whole or in
-slices that are finite in no case; or ``failed``.
+slices that are finite in no case; or ``failed``. A precision that was asked for, and that no graph can be made or
+judged in, was ``refused``.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ Status = Literal[
     "passed against float32",
     "built",
     "not checked",
+    "refused",
     "failed",
 ]
 PASSED: Status = "passed"
@@ -35,8 +37,10 @@ AGAINST_FLOAT32: Status = "passed against float32"
 # A compiler took the graph, and nothing was run: no number was judged, so that it is no pass.
 BUILT: Status = "built"
 NOT_CHECKED: Status = "not checked"
+# It was asked for, and this model has none: never a pass of what was asked for.
+REFUSED: Status = "refused"
 FAILED: Status = "failed"
-STATUSES = (PASSED, OVER_BUDGET, AGAINST_FLOAT32, BUILT, NOT_CHECKED, FAILED)
+STATUSES = (PASSED, OVER_BUDGET, AGAINST_FLOAT32, BUILT, NOT_CHECKED, REFUSED, FAILED)
 # The beginning of a note: the graph's choices were given to the truth, so that nothing was left out for near ties.
 OWN_PICKS = "compared with the graph's own picks"
 OWN_LEVELS = "compared on the graph's own levels"
@@ -50,7 +54,7 @@ class StageResult:
 
     Attributes:
         stage: The stage.
-        status: Passed, failed, built or not checked.
+        status: Passed, failed, built, not checked or refused.
         why: What failed, or why it was not checked.
         comparisons: Every comparison with its case's name.
         was_interrupted: A process was killed or ran out of time, which another run need not meet.
@@ -121,7 +125,7 @@ class StageResult:
 class Verdict:
     """Every stage's result. It is true, a pass, if one stage passed and none objects.
 
-    A stage objects if it failed, ran without being compared whole, or passed by float32 alone.
+    A stage objects if it failed, was refused, ran without being compared whole, or passed by float32 alone.
 
     Attributes:
         stages: The results, in the order of the stages.
@@ -144,11 +148,11 @@ class Verdict:
 
     @property
     def objections(self) -> tuple[StageResult, ...]:
-        """The stages that keep the verdict from being a pass, of those that ran."""
+        """The stages that keep the verdict from being a pass: of those that ran, and of those that were refused."""
         return tuple(
             stage
             for stage in self.stages
-            if stage.status == FAILED
+            if stage.status in (FAILED, REFUSED)
             or stage.is_incomplete
             or (stage.status == AGAINST_FLOAT32 and not self.allows_float32)
         )
@@ -258,6 +262,11 @@ def built(stage: Stage, why: str) -> StageResult:
 def not_checked(stage: Stage, why: str) -> StageResult:
     """A stage that could not run here. Never a pass, always printed."""
     return StageResult(stage, NOT_CHECKED, why)
+
+
+def refused(stage: Stage, why: str) -> StageResult:
+    """A precision that was asked for, and that this model cannot be written or judged in."""
+    return StageResult(stage, REFUSED, why)
 
 
 def stage_result(

@@ -34,7 +34,7 @@ from .deploy_manifest import graph_entries, own_files, target_entries, verdict_e
 from .deploy_request import DeployRequest
 from .earlier_keywords import with_earlier_keywords
 from .float32_graph import simplify
-from .judgement import GraphJudge, Judge, Judgement
+from .judgement import GraphJudge, Judge, Judgement, judge_each
 from .options import Judging, PrecisionRequest, Weights
 from .place import Place
 from .precision import PrecisionWriter, files_of
@@ -75,7 +75,8 @@ def deploy(
 ) -> Bundle:
     """Export a target to a bundle, judge every stage against PyTorch in float64, and return the bundle.
 
-    Failed numerics do not raise: ``bundle.passed`` is then False, and ``bundle.manifest["verdict"]`` says why.
+    Failed numerics do not raise, nor does a lower precision that this target cannot have: ``bundle.passed`` is then
+    False, and ``bundle.manifest["verdict"]`` says why.
 
     Args:
         target: A name of the catalog (``"resnet50+cbam"``), an ONNX file (``"onnx:model.onnx"``), or a module, which is
@@ -193,7 +194,7 @@ def _judged(writer: PrecisionWriter, judge: Judge, max_error: float | None) -> t
 
         found = search_precision(writer, _sensitivity(writer), judge, max_error)
         return found.judgement, found.entries
-    judgement = judge({precision: writer.write(precision) for precision in writer.request.lower})
+    judgement = judge_each(writer.write, writer.request.lower, judge)
     measure = functools.partial(_sensitivity, writer)
     verdict = name_most_sensitive(judgement.verdict, judgement.lowered, measure)
     return replace(judgement, verdict=verdict), {}

@@ -29,6 +29,7 @@ from .deploy_manifest import graph_entries, own_files, verdict_entries
 from .deploy_request import DeployRequest
 from .file_judgement import FileGraph, FileJudge, build_against
 from .float32_graph import EXPORTED, simplify
+from .judgement import judge_each
 from .place import Place
 from .precision import files_of
 from .report import made_by, write_page
@@ -157,8 +158,12 @@ class _Maker:
             model = self._graph(folder, simplifier)
             judge = self._judge(model, folder)
             cases = judge.cases()[: self.target.most_cases]
-            lowered = {name: judge.write(name, cases) for name in judge.lower}
-            judgement = judge.judge(cases, lowered, builds if self.request.judging.verdict else None)
+            built = builds if self.request.judging.verdict else None
+            judgement = judge_each(
+                lambda precision: judge.write(precision, cases),
+                judge.lower,
+                lambda lowered: judge.judge(cases, lowered, built),
+            )
             if not judgement.cases and not judgement.cases_left_out:  # nothing could ever be checked
                 raise judge.without_truth(judgement, "judge a bundle by")
             source = judgement.verdict.source
@@ -170,7 +175,7 @@ class _Maker:
                 "plans": [plan.to_json() for plan in builds.plans],
             }
             files = own_files(folder, self.file.precision, reference="inputs and outputs in float64")
-            return manifest, files | files_of(lowered) | builds.files
+            return manifest, files | files_of(judgement.lowered) | builds.files
 
     def _graph(self, folder: Path, simplifier: Simplifier) -> FileGraph:
         """Return the file's graph with its contract checked, and simplified if that keeps the contract."""

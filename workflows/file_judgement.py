@@ -14,14 +14,14 @@ from ..core.precision import FP32, PRECISIONS
 from ..core.preprocessing import Preprocessing
 from ..core.progress import StageTimes
 from ..core.tensor_spec import Axis, TensorSpec, optima
-from ..errors import Attn2trtError, InputError, MissingRequirement
+from ..errors import Attn2trtError, InputError, MissingRequirement, ModuleRefused
 from ..export.onnx_file import OnnxFile
 from ..export.precision import LowPrecisionGraph
 from ..validate.cases import Case, make_cases
 from ..validate.stages.build import BuildStages
 from ..validate.stages.graphs import GraphStages
 from ..validate.stages.stage import ORT_PLAIN, lower_stages
-from ..validate.verdict import StageResult, not_checked
+from ..validate.verdict import StageResult, not_checked, refused
 from .judgement import GraphJudge, Judgement
 from .module_inputs import inputs_in_order, outputs_in_order, require_inputs
 from .options import Judging, PrecisionRequest, Weights
@@ -136,19 +136,21 @@ class FileJudge:
         return writer.write(precision)
 
     def lowered(self, cases: Sequence[Case]) -> tuple[dict[str, LowPrecisionGraph], list[StageResult]]:
-        """Return the graphs below float32, and a stage for each that cannot be made of this file."""
+        """Return the graphs below float32, and a stage for each that is not made of this file."""
         lowered: dict[str, LowPrecisionGraph] = {}
-        refused = []
+        unmade = []
         for precision in self.lower:
             stage = lower_stages(precision)[0]
             try:
                 if why := self.why_not_lowered:
-                    refused.append(not_checked(stage, why))
+                    unmade.append(not_checked(stage, why))
                 else:
                     lowered[precision] = self.write(precision, cases)
+            except ModuleRefused as error:
+                unmade.append(refused(stage, str(error)))
             except Attn2trtError as error:
-                refused.append(not_checked(stage, f"no {precision} graph was made of the file: {error}"))
-        return lowered, refused
+                unmade.append(not_checked(stage, f"no {precision} graph was made of the file: {error}"))
+        return lowered, unmade
 
     def judge(self, cases: Sequence[Case], lowered: Lowered, builds: BuildStages | None = None) -> Judgement:
         """Judge every graph on the cases while their truth is computed and recorded."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,8 @@ from ..core.graph import ModelGraph
 from ..core.manifest import REFERENCE
 from ..core.progress import StageTimes
 from ..engines.tensorrt.flavours import RTX, TENSORRT
-from ..errors import one_line
+from ..errors import ModuleRefused, PrecisionRefused, one_line
+from ..export.precision import LowPrecisionGraph
 from ..validate.cases import Case
 from ..validate.hidden import Hidden
 from ..validate.metrics import GRAPH, PYTORCH
@@ -21,9 +22,9 @@ from ..validate.recorded import from_tensors, to_tensors
 from ..validate.stages.build import BuildStages
 from ..validate.stages.graphs import GraphStages, JudgedGraph, Locate, judged_graphs, locate_module, locate_node
 from ..validate.stages.judge import Pairs, with_advice
-from ..validate.stages.stage import EXPORTED, WRITTEN, Stage
+from ..validate.stages.stage import EXPORTED, WRITTEN, Stage, lower_stages
 from ..validate.stages.tensorrt import without_plan
-from ..validate.verdict import StageResult, Verdict, not_checked
+from ..validate.verdict import StageResult, Verdict, not_checked, refused
 from .options import Judging
 from .truths import Lowered, Truth, Truths
 
@@ -142,6 +143,31 @@ class GraphJudge:
     def _hidden(self, hidden: Hidden) -> list[str]:
         module = self.truth.module
         return [*(hidden.choices() if module is None else hidden.findings(module)), *self.stages.still()]
+
+
+def judge_each(write: Callable[[str], LowPrecisionGraph], precisions: Sequence[str], judge: Judge) -> Judgement:
+    """Write a graph of each precision, and judge them all; what is refused of one keeps no other from its verdict.
+
+    It is a stage of the verdict instead, which says why, and which keeps that from being a pass.
+    """
+    lowered: dict[str, LowPrecisionGraph] = {}
+    why_not: dict[str, str] = {}
+    for precision in precisions:
+        try:
+            lowered[precision] = write(precision)
+        except ModuleRefused as error:
+            why_not[precision] = str(error)
+    while True:
+        try:
+            judgement = judge(lowered)
+        except PrecisionRefused as error:  # by what PyTorch computes in it
+            why_not[error.precision] = str(error)
+            del lowered[error.precision]
+        else:
+            break
+    stages = (refused(lower_stages(precision)[0], why) for precision, why in why_not.items())
+    verdict = replace(judgement.verdict, stages=(*judgement.verdict.stages, *stages))
+    return replace(judgement, verdict=verdict)
 
 
 def record(pairs: Iterable[tuple[Case, Reference]], path: Path) -> tuple[list[dict[str, Any]], list[str]]:

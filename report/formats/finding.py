@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from ...validate.metrics import PYTORCH
 from ...validate.predictions.results import Predictions
-from ...validate.verdict import AGAINST_FLOAT32, BUILT, FAILED, NOT_CHECKED, StageResult, Verdict
+from ...validate.verdict import AGAINST_FLOAT32, BUILT, FAILED, NOT_CHECKED, REFUSED, StageResult, Verdict
 from ..predictions_table import predictions_conclusion, predictions_label, predictions_sentence
 from ..table import conclusion, stage_sentence
 
@@ -154,6 +154,8 @@ def _finding(stage: StageResult, verdict: Verdict, lines: _Lines) -> Finding | N
     level: Level
     if stage.status == FAILED:
         rule, level = "verdict", "error"
+    elif stage.status == REFUSED:
+        rule, level = "refused", "error"
     elif stage.status == AGAINST_FLOAT32:
         rule, level = "not-checked", "note" if verdict.allows_float32 else "warning"
     elif stage.status in (BUILT, NOT_CHECKED):

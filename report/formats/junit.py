@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 from ...validate.comparison import Comparison
 from ...validate.predictions.results import RuntimePredictions
-from ...validate.verdict import BUILT, FAILED, NOT_CHECKED, StageResult
+from ...validate.verdict import BUILT, FAILED, NOT_CHECKED, REFUSED, StageResult
 from ..predictions_table import predictions_label, predictions_sentence
 from ..table import stage_sentence
 from .finding import Finding, Outcome
@@ -57,7 +57,7 @@ def _add_stage(suite: ElementTree.Element, target: str, stage: StageResult, find
     failed = [found for _, found in stage.comparisons if not found.passed]
     # a stage that ran, and that keeps the verdict from being a pass though no number of it failed
     is_objection = finding is not None and finding.level == "warning"
-    if is_objection or (stage.status == FAILED and not failed):
+    if is_objection or (stage.status in (FAILED, REFUSED) and not failed):
         why = f"{stage.status}: {stage.why}" if is_objection else stage.why
         _fail(_case(suite, target, stage.label, "the stage", finding), "failure", why, why)
     elif stage.status in (BUILT, NOT_CHECKED):

@@ -24,13 +24,17 @@ GOOD = Comparison("output", 1e-8, 1e-8, 1.0, "l2", (), True, "")
         (["passed", "passed against float32"], 1),
         (["passed", "failed", "not checked"], 1),
         (["failed"], 1),
+        (["passed", "refused", "not checked"], 2),
+        (["not checked", "refused"], 2),
+        (["passed", "refused", "failed"], 1),
+        (["passed against float32", "refused"], 1),
         (["not checked", "not checked"], 3),
         ([], 3),
     ],
 )
 def test_only_a_verdict_that_checked_something_and_failed_nothing_exits_0(statuses: list[Status], code: int) -> None:
     stages = (
-        StageResult(Stage("stage"), status, "why", () if status == "not checked" else (("case", GOOD),))
+        StageResult(Stage("stage"), status, "why", () if status in ("not checked", "refused") else (("case", GOOD),))
         for status in statuses
     )
     assert exit_code(Verdict(tuple(stages))) == code

@@ -12,7 +12,7 @@ from attn2trt.report.table import conclusion, stage_sentence, verdict_table
 from attn2trt.validate.comparison import Comparison
 from attn2trt.validate.metrics import GRAPH
 from attn2trt.validate.stages.stage import Stage
-from attn2trt.validate.verdict import StageResult, Verdict, not_checked, stage_result
+from attn2trt.validate.verdict import StageResult, Verdict, not_checked, refused, stage_result
 
 
 def stage(name: str, ratio: float, passed: bool = True) -> StageResult:
@@ -100,6 +100,19 @@ def test_what_a_pass_is_worth_is_in_the_last_sentence() -> None:
     assert "--allow-float32-truth" in refused
     assert "passed, budget not kept by PyTorch's float32" in shown(over)
     assert stage_sentence(single.stages[0]).endswith("float64 cannot run case traced: RuntimeError: no kernel")
+
+
+def test_a_precision_that_was_refused_is_no_pass_and_named_beside_what_passed() -> None:
+    int8 = refused(Stage("simplified", "int8"), "int8 leaves nothing to quantise")
+    good, bad = stage("onnxruntime cpu", 1.0), stage("simplified", 9.0, passed=False)
+    said = conclusion(Verdict((good, int8, not_checked(Stage("tensorrt", ""), "none here"))))
+    within = "1 stage within PyTorch's own rounding"
+    assert said == f"REFUSED: int8; all else passed: {within}; not checked: tensorrt"
+    assert (
+        conclusion(Verdict((good, bad, int8))) == "FAILED: the first stage that is wrong is simplified; refused: int8"
+    )
+    assert conclusion(Verdict((int8,))) == "NOT CHECKED: no stage could be judged; refused: int8"
+    assert "int8 leaves nothing to quantise" in shown(Verdict((good, int8)))
 
 
 def test_slices_that_were_never_finite_are_stated() -> None:

@@ -21,7 +21,7 @@ from attn2trt.core.precision import LOWER
 from attn2trt.core.refused_types import REFUSED
 from attn2trt.engines.float32_kernels import float32_kernels
 from attn2trt.engines.ort_runtime import OrtRuntime
-from attn2trt.errors import CheckFailed, InputError, ModuleRefused
+from attn2trt.errors import CheckFailed, InputError, PrecisionRefused
 from attn2trt.export.passes import float_policy
 from attn2trt.export.precision import lower
 from attn2trt.export.trace.exporter import trace
@@ -248,5 +248,7 @@ def test_the_page_is_written_from_the_measurements() -> None:
 
 def test_an_output_whose_size_hangs_on_rounding_is_refused() -> None:
     found = Case.of("near", {"x": np.array([[0.5, 1.0001, 2.0]], np.float32)})
-    with pytest.raises(ModuleRefused, match=r"output y is 2 in float64 and 1 where values are rounded.*by topk"):
+    message = r"output y is 2 in float64 and 1 where values are rounded.*by topk"
+    with pytest.raises(PrecisionRefused, match=message) as refused:
         next(references(Above(), [found], ["y"], lower=[Half("fp16")]))
+    assert refused.value.precision == "fp16"

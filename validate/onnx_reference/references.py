@@ -19,7 +19,7 @@ from ...errors import Attn2trtError
 from ..arrays import Array, Arrays
 from ..cases import Case
 from ..choice import Choice
-from ..floors import MORE_DRAWS, is_amplified, larger, row_outputs
+from ..floors import MORE_DRAWS, is_amplified, larger, refused_alone, row_outputs
 from ..hidden import Hidden
 from ..metrics import GRAPH, Floor, Reference
 from ..near_ties import NearTies
@@ -135,7 +135,8 @@ def _reference(
     lowered = {}
     for one, evaluator in lower:
         run = functools.partial(one.run, evaluator, feeds)
-        own, own_floors, integers, others = _floors(found, evaluator, run, LOWER[one.precision])
+        with refused_alone(one.precision):
+            own, own_floors, integers, others = _floors(found, evaluator, run, LOWER[one.precision])
         choices = choices or others
         lowered[one.precision] = own_floors | integers
         written = own if one.rounding is None else written

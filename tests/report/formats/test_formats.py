@@ -20,7 +20,7 @@ from attn2trt.report.formats.sarif import sarif
 from attn2trt.validate.place import Place
 from attn2trt.validate.predictions.results import Predictions, RuntimePredictions
 from attn2trt.validate.stages.stage import Stage
-from attn2trt.validate.verdict import AGAINST_FLOAT32, FAILED, NOT_CHECKED, Status, Verdict
+from attn2trt.validate.verdict import AGAINST_FLOAT32, FAILED, NOT_CHECKED, REFUSED, Status, Verdict
 
 # What SARIF 2.1.0 requires of the objects that are written here, and the values that it allows: (required, allowed).
 SARIF = {
@@ -165,7 +165,13 @@ def test_junit_is_junit_and_skips_what_was_not_checked(checkout: Path, passed: b
 
 @pytest.mark.parametrize(
     ("status", "allowed", "failures"),
-    [(AGAINST_FLOAT32, False, 1), (AGAINST_FLOAT32, True, 0), (NOT_CHECKED, False, 1), (FAILED, False, 1)],
+    [
+        (AGAINST_FLOAT32, False, 1),
+        (AGAINST_FLOAT32, True, 0),
+        (NOT_CHECKED, False, 1),
+        (REFUSED, False, 1),
+        (FAILED, False, 1),
+    ],
 )
 def test_every_format_fails_if_the_verdict_does(status: Status, allowed: bool, failures: int, checkout: Path) -> None:
     """Also if no number failed: against float32 alone, with slices that no case compared, or of a killed process."""
