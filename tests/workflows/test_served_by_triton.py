@@ -83,7 +83,10 @@ def test_the_recorded_cases_pass_through_the_server(bundle: Bundle, server: Runn
 
 
 @PROTOCOLS
-def test_a_scalar_comes_back_as_one(repository: Path, server: Running, protocol: str) -> None:
+def test_a_scalar_comes_back_as_one(
+    repository: Path, server: Running, protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("attn2trt.workflows.validate.missing_cases", lambda bundle: [])  # it has one case alone
     scalar = served_bundle.write(
         repository.parent / f"scalar-{protocol}", name="scalar", shape=(), axes={}, sizes=({},)
     )
