@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from ...errors import ModuleRefused
 from ...modules.user_line import frames, line_of
+from .guards import is_dynamic
 
 # How Python asks for numbers.
 _ASKS = frozenset({Tensor.__bool__, Tensor.__int__, Tensor.__float__, Tensor.__index__, Tensor.item, Tensor.tolist})
@@ -110,7 +111,7 @@ class KnownValues(TorchFunctionMode):
         if not isinstance(result, Tensor):
             return
         behind = [known for leaf in tensors if (known := self._found(leaf)) is not None]
-        if len(behind) < len(tensors) or not tensors or result.numel() > _LARGEST:
+        if len(behind) < len(tensors) or not tensors or is_dynamic(result.numel()) or result.numel() > _LARGEST:
             return
         if all(isinstance(leaf, (Tensor, *_PLAIN)) for leaf in given):
             names = frozenset(name for known in behind for name in known.names)

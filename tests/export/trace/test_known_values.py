@@ -11,7 +11,9 @@ from torch import nn
 
 from attn2trt.errors import ModuleRefused
 from attn2trt.export.trace.exporter import trace
+from attn2trt.export.trace.following import followed
 from attn2trt.export.trace.known_values import KnownValues
+from attn2trt.export.trace.tracing import example_inputs
 from attn2trt.modules.own_module import from_module
 
 
@@ -79,6 +81,20 @@ def test_a_number_that_an_input_decides_is_not_known() -> None:
     target = from_module(Reads(), torch.ones(2, 3, 4, 4), dynamic="batch=1:2:4")
     with pytest.raises(ModuleRefused, match=r"pick by torch\.where"):
         trace(target, target.build(), Path("model.onnx"), opset=17)
+
+
+class Spreads(Own):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.count.expand(x.shape[-2], x.shape[-1])
+
+
+def test_what_varies_in_size_is_not_known_and_asks_nothing_of_sizes() -> None:
+    target = from_module(Spreads(), torch.ones(2, 3, 64, 64), dynamic="height=32:64:128,width=32:64:128")
+    guards, is_whole = followed(
+        target.build(), target.inputs, example_inputs(target), target.sizes("opt"), keep_numbers=True
+    )
+    assert is_whole
+    assert not [guard for guard in guards if guard.is_branch]
 
 
 @pytest.mark.parametrize("kind", [Counts, CountsByData, Warms, Writes])
