@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import json
 import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from itertools import repeat
+from pathlib import Path
 from typing import Any
+
+from code_hash import code_hash
 
 from attn2trt.validate.cases import Case
 from attn2trt.validate.metrics import Reference
 from attn2trt.validate.verdict import StageResult
 
 WAYS = ("l2", "max", "channel", "absolute")
+ROOMS = ("core", "modules", "export", "engines", "validate", "workflows")
 # name: shape, axes, seeds of the weights, seeds of the cases
 Targets = Mapping[str, tuple[str, str, int, int]]
 Row = dict[str, Any]
@@ -26,6 +31,9 @@ def arguments(about: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("targets", nargs="*", help="default: all, and the result is stored")
     parser.add_argument("--jobs", type=int, default=2, help="exports at a time (default: 2)")
+    parser.add_argument(
+        "--keep", type=Path, metavar="FILE", help="put every row here, and take up an interrupted run of the same code"
+    )
     return parser
 
 
@@ -36,18 +44,29 @@ def rows_of(
     line: Callable[[str, Row], str],
     *more: object,
 ) -> dict[str, list[Row]]:
-    """``measured(name, seed, *more)`` for every seed of the targets' weights, each printed by ``line`` at once."""
+    """``measured(name, seed, *more)`` for every seed of the targets' weights, each printed by ``line`` at once.
+
+    A row that ``options.keep`` holds of the same code, versions and arguments is not measured again.
+    """
     names = options.targets or list(targets)
     if unknown := [name for name in names if name not in targets]:
         sys.exit(f"received {unknown[0]}; expected some of {', '.join(targets)}; correct the name")
-    work = [(name, seed) for name in names for seed in range(targets[name][2])]
-    rows: dict[str, list[Row]] = {name: [] for name in names}
+    origin = [code_hash(ROOMS), here(), *more]
+    work = {
+        json.dumps([name, seed, *targets[name], *origin]): (name, seed)
+        for name in names
+        for seed in range(targets[name][2])
+    }
+    kept: Row = json.loads(options.keep.read_text()) if options.keep and options.keep.exists() else {}
+    missing = {key: one for key, one in work.items() if key not in kept}
     with ProcessPoolExecutor(options.jobs) as pool:
-        found = pool.map(measured, *zip(*work, strict=True), *map(repeat, more))
-        for (name, _), row in zip(work, found, strict=False):  # what is repeated has no end
-            rows[name].append(row)
-            print(line(name, row), flush=True)
-    return rows
+        found = pool.map(measured, *zip(*missing.values(), strict=True), *map(repeat, more)) if missing else ()
+        for key, row in zip(missing, found, strict=False):  # what is repeated has no end
+            kept[key] = row
+            print(line(missing[key][0], row), flush=True)
+            if options.keep:
+                options.keep.write_text(json.dumps(kept))
+    return {name: [kept[key] for key, one in work.items() if one[0] == name] for name in names}
 
 
 def usual(sets: Iterable[Iterable[tuple[Case, Reference]]]) -> Iterator[tuple[Case, Reference]]:
