@@ -183,8 +183,9 @@ class OwnChoices:
     ) -> StageResult:
         slices, picks = Slices(self.runs.source), Picks(self.runs.source)
         found: list[tuple[str, Comparison]] = []
-        # a budget of the user's is for the precision of the stage
-        budget = self.max_error if precision.name == stage.precision else None
+        # a budget of the user's is for the precision of the stage: it loosens nothing between levels
+        loosens = precision.name != stage.precision and (self.max_error or math.inf) >= precision.budget
+        budget = None if loosens else self.max_error
         allowed: dict[str, Any] = {"max_error": budget, "declared": declared, "precision": precision}
         constants: dict[str, Array] = {}
         for case in cases:
@@ -291,7 +292,7 @@ class _Answer:
 
 
 def _digest(runs: Iterable[tuple[Mapping[str, Array], Sequence[Picked]]]) -> str:
-    """Return a hash of everything that runs gave and picked: equal for equal bits."""
+    """Return a hash of everything that runs gave and picked: equal for equal names and bits."""
     found = hashlib.sha256()
     for outputs, picked in runs:
         _add(found, outputs, picked)
@@ -300,6 +301,7 @@ def _digest(runs: Iterable[tuple[Mapping[str, Array], Sequence[Picked]]]) -> str
 
 def _add(digest: Any, outputs: Mapping[str, Array], picked: Sequence[Picked]) -> None:
     scores = (one.scores for one in picked if one.scores is not None)
+    digest.update(repr([*outputs]).encode())
     for array in (*outputs.values(), *(one.places for one in picked), *scores):
         digest.update(f"{array.dtype} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)

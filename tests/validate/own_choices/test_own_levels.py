@@ -155,6 +155,17 @@ def test_a_right_graph_passes_at_float32s_limits(graph: Path, module: nn.Module,
     assert [case for case, name in names if name == "input of quantiser 3"] == ["case0", "case1"]
 
 
+@pytest.mark.parametrize(("max_error", "status"), [(1e-9, "failed"), (0.1, "passed")])
+def test_a_budget_of_the_user_s_makes_it_stricter_alone(
+    graph: Path, module: nn.Module, truth: list[Reference], max_error: float, status: str
+) -> None:
+    own = of_module(module)
+    own.max_error = max_error
+    result = judged(own, graph, truth)
+    assert result.status == status, result.why
+    assert ("budget 1e-09" in result.why) == (status == "failed")
+
+
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_graph_fails_though_int8_would_let_it_pass(
     name: str, graph: Path, module: nn.Module, truth: list[Reference], tmp_path: Path
