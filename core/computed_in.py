@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .element_types import element_types
-from .operators import ARITHMETIC, PRODUCTS
+from .operators import ARITHMETIC, DEQUANTIZE_LINEAR, PRODUCTS, QUANTIZE_LINEAR
 from .precision import PRECISIONS
 
 if TYPE_CHECKING:
     import onnx
-
-DEQUANTIZE = "DequantizeLinear"
 
 
 def lowered_nodes(graph: Path, precision: str) -> frozenset[str]:
@@ -36,7 +34,7 @@ def converting_nodes(graph: Path) -> frozenset[str]:
     import onnx
 
     nodes = onnx.load(str(graph), load_external_data=False).graph.node
-    return frozenset(node.name for node in nodes if node.op_type in ("Cast", "QuantizeLinear", DEQUANTIZE))
+    return frozenset(node.name for node in nodes if node.op_type in ("Cast", QUANTIZE_LINEAR, DEQUANTIZE_LINEAR))
 
 
 def _reading(model: onnx.ModelProto, wanted: int) -> Iterator[str]:
@@ -50,5 +48,5 @@ def _of_dequantized(model: onnx.ModelProto) -> Iterator[str]:
     makers = {name: node.op_type for node in model.graph.node for name in node.output}
     for node in model.graph.node:
         factors = [makers.get(name) for name in node.input[:2]]
-        if node.op_type in PRODUCTS and factors == [DEQUANTIZE, DEQUANTIZE]:
+        if node.op_type in PRODUCTS and factors == [DEQUANTIZE_LINEAR, DEQUANTIZE_LINEAR]:
             yield node.name

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..core.element_types import element_types
 from ..core.precision import CAST
 
 
@@ -21,13 +22,9 @@ def float32_kernels(path: Path) -> bytes:
     import onnx
     from onnx import TensorProto, helper
 
-    model = onnx.shape_inference.infer_shapes(onnx.load(str(path)), data_prop=False)
-    graph = model.graph
+    model = onnx.load(str(path))
+    graph, dtypes = model.graph, element_types(model)
     low = {TensorProto.DataType.Value(row.onnx_type) for row in CAST.values()}
-    dtypes = {
-        value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.input, *graph.output)
-    }
-    dtypes |= {tensor.name: tensor.data_type for tensor in graph.initializer}
     nodes, wide = [], {}
     for node in graph.node:
         if node.op_type == "Cast":

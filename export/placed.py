@@ -47,11 +47,6 @@ class PlacedGraph(QuantizedGraph):
     readers: Mapping[str, tuple[Reader, ...]] = field(default_factory=dict)
     steps: Mapping[str, float] = field(default_factory=dict)
 
-    @property
-    def notes(self) -> list[str]:
-        """Return what a user should know, first that the graph is no one for ONNX Runtime."""
-        return ["for TensorRT: ONNX Runtime computes it right only with its optimisations off", *super().notes]
-
     def to_json(self) -> dict[str, Any]:
         """The manifest's entry."""
         return {**super().to_json(), "products": len(self.products), "pairs": len(self.readers)}

@@ -15,7 +15,8 @@ import numpy as np
 
 from ..core.precision import Precision
 from ..errors import CheckFailed
-from .precision_check import CAST, Wiring, no_needless_cast, right_dtypes, same_graph
+from .precision_check import CAST, no_needless_cast, right_dtypes, same_graph
+from .wiring import Wiring
 
 if TYPE_CHECKING:
     import onnx

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.graph import EXTERNAL_DATA_BYTES, OPSETS, OnnxGraph, save
 from ..core.graph_io import FLOAT32, with_io
 from ..core.module_path import is_within
-from ..core.precision import CAST, Precision, oldest_tensorrt
+from ..core.precision import CAST, PRECISIONS, Precision, oldest_tensorrt
 from ..errors import InputError, ModuleRefused, one_line
 from ..modules.block_index import nearest
 from ..modules.grammar import steps_match
@@ -100,6 +100,8 @@ class LowPrecisionGraph:
     def notes(self) -> list[str]:
         """Return what a user should know: a raised opset, and the modules that stay in float32 beyond the policy."""
         found = []
+        if PRECISIONS[self.precision].is_placed:
+            found.append("for TensorRT: ONNX Runtime computes it right only with its optimisations off")
         if self.raised_from is not None:
             found.append(
                 f"opset {self.graph.opset} instead of {self.raised_from}, the lowest whose operators take "
@@ -169,30 +171,33 @@ def lower(
     """
     import onnx_ir as ir
 
-    from .passes.float_policy import plan
+    from .passes.float_policy import FloatPlan, plan
     from .passes.lower_precision import LowerPrecision
+    from .passes.own_levels import OwnLevels
 
     low = CAST[precision]
     within = kept_in(graph, keep)
     kept_by = change.keeper(keeper(graph, within))
     source = float32_source(graph, graph.opset)
     model = ir.from_proto(source)
-    opset = _lowest_opset(model, low, kept_by, change.allowed)
+    opset = _lowest_opset(model, low, kept_by, change.allowed, io)
     if opset != graph.opset:
         source = float32_source(graph, opset)
         model = ir.from_proto(source)
-    planned = plan(model, low, kept_by, allowed=change.allowed)
+    planned = plan(model, low, kept_by, allowed=change.allowed, io=io)
     if not planned.low:
         raise ModuleRefused(
             f"{precision} leaves nothing to lower: all {len(planned.float32)} float operators stay in float32; "
             f"leave {precision} out of --precision, or keep less with --keep-fp32"
         )
-    rewrite = LowerPrecision(planned, low, graph.modules, io=io)
+    levels = OwnLevels(planned.low, low, graph.modules, io_is_low=io == low.dtype)
+    levels(model)
+    rewrite = LowerPrecision(FloatPlan(frozenset(levels.low), {}, {}), low, levels.modules, io=io)
     rewrite(model)
     path = folder / (name or file_name(precision))
     after = f"the cast to {low.words}"
     written, files = saved(graph, model, path, opset=opset, modules=rewrite.modules, io=io, after=after)
-    check_precision(source, path, planned.low, low.name)
+    check_precision(source, path, frozenset(levels.low), low.name)
     return LowPrecisionGraph(
         precision,
         written,
@@ -205,6 +210,24 @@ def lower(
         raised_from=graph.opset if opset != graph.opset else None,
         files=files,
     )
+
+
+def lower_rest(
+    graph: OnnxGraph, form: Precision, folder: Path, *, keep: Sequence[str] = (), io: str = FLOAT32
+) -> LowPrecisionGraph:
+    """Write a graph that quantises itself with half precision between its levels, which stay as they are.
+
+    Args:
+        graph: The graph, its levels in 8 bits and all else in float32.
+        form: The format of the levels and the precision of the rest.
+        folder: The place of the file.
+        keep: Globs over PyTorch module paths; what they match stays in float32, with everything inside.
+        io: The type of the inputs and outputs that ``graph`` has in float32.
+
+    Raises what ``lower`` raises.
+    """
+    low = lower(graph, form.rest, folder, keep=keep, io=io, name=file_name(form.name))
+    return replace(low, precision=form.name)
 
 
 def saved(
@@ -275,12 +298,14 @@ def keeper(graph: OnnxGraph, within: Sequence[str]) -> Callable[[str], str]:
     return lambda node: BY_PATTERN if any(is_within(path, within) for path in graph.modules_of(node)) else ""
 
 
-def _lowest_opset(model: ir.Model, low: Precision, kept_by: Callable[[str], str], allowed: Collection[str]) -> int:
+def _lowest_opset(
+    model: ir.Model, low: Precision, kept_by: Callable[[str], str], allowed: Collection[str], io: str
+) -> int:
     """The lowest opset, the graph's own or above, at which everything that can be lowered has a form in ``low``."""
     from .passes.float_policy import first_opset, plan
 
     own = int(model.graph.opset_imports[""])
-    wanted = plan(model, low, kept_by, opset=OPSETS[-1], allowed=allowed)
+    wanted = plan(model, low, kept_by, opset=OPSETS[-1], allowed=allowed, io=io)
     operators = {node.op_type for node in model.graph if str(node.name) in wanted.low}
     return max([own, *(opset for name in operators if (opset := first_opset(name, low, own)) < OPSETS.stop)])
 

@@ -2,13 +2,14 @@
 
 The file is read back and compared by other means than those that wrote it. It has the same nodes in the same order with
 the same attributes, and the same wiring once casts are looked through. Every constant is the float32 one, rounded if it
-is read in half precision. Every operator is in the precision that the policy gives it, by shape inference. A cast that
+is read in half precision. Every operator is in the precision that the policy gives it, by shape inference; 8-bit levels
+of the graph's own are the same integers (own_levels_check.py). A cast that
 was dropped, a changed weight, an operator that lost its float32 is found here, whatever its effect on the numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,6 +18,8 @@ import numpy as np
 from ..core.operators import SIZES_ALONE
 from ..core.precision import PRECISIONS
 from ..errors import CheckFailed
+from .own_levels_check import no_cast_before_products, with_own_levels
+from .wiring import Wiring
 
 if TYPE_CHECKING:
     import onnx
@@ -33,7 +36,9 @@ def check_precision(source: onnx.ModelProto, path: Path, low_nodes: frozenset[st
 
     written = onnx.load(str(path))
     before, after = Wiring(source, {}), Wiring(written, {"Cast": CAST})
-    same_graph(source, written, before, after, path)
+    undone = with_own_levels(source, written, path)
+    same_graph(source, undone, before, Wiring(undone, {"Cast": CAST}), path)
+    no_cast_before_products(before, written, path)
     right_dtypes(source, written, after, low_nodes, precision, path)
     no_needless_cast(written, precision, path)
 
@@ -51,45 +56,6 @@ def same_graph(source: onnx.ModelProto, written: onnx.ModelProto, before: Wiring
 
 def _fail(path: Path, what: str) -> NoReturn:
     raise CheckFailed(f"{path.name} is not the float32 graph but for its precision: {what}; it was not handed over")
-
-
-class Wiring:
-    """The origin of every value, and the numbers of the constants.
-
-    ``passed_through`` (operator: how its name begins) are nodes of our own, looked through to their first input.
-    """
-
-    def __init__(self, model: onnx.ModelProto, passed_through: Mapping[str, str]) -> None:
-        from onnx import numpy_helper
-
-        self.nodes: dict[str, onnx.NodeProto] = {}
-        self.constants: dict[str, Any] = {tensor.name: tensor for tensor in model.graph.initializer}
-        self._from: dict[str, tuple[str, int]] = {}
-        self._through: dict[str, str] = {}
-        self._to_array = numpy_helper.to_array
-        for node in model.graph.node:
-            if node.op_type in passed_through and node.name.startswith(passed_through[node.op_type]):
-                self._through[node.output[0]] = node.input[0]
-            elif node.op_type == "Constant" and any(attribute.name == "value" for attribute in node.attribute):
-                self.constants[node.output[0]] = node.attribute[0].t
-            else:
-                self.nodes[node.name] = node
-                self._from |= {name: (node.name, index) for index, name in enumerate(node.output)}
-
-    def origin(self, name: str) -> tuple[str, int]:
-        """(node, which of its outputs), or (name of a graph input, -1)."""
-        name = self._looked_through(name)
-        return self._from.get(name, (name, -1))
-
-    def constant(self, name: str) -> np.ndarray[Any, Any] | None:
-        """The numbers of a constant; None of what is computed."""
-        found = self.constants.get(self._looked_through(name))
-        return None if found is None else np.asarray(self._to_array(found))
-
-    def _looked_through(self, name: str) -> str:
-        while name in self._through:
-            name = self._through[name]
-        return name
 
 
 def _same_nodes(before: Wiring, after: Wiring, path: Path) -> None:

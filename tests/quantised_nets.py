@@ -29,6 +29,20 @@ class Quantised(nn.Module):
         return self.second(torch.fake_quantize_per_tensor_affine(x, torch.tensor(0.01), torch.tensor(3), 0, 255))
 
 
+class Gated(nn.Module):
+    """A squeeze, which stays in float32, and a product, both on one map of 8 bits; its gate reads that as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.first, self.gate = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.fake_quantize_per_tensor_affine(self.first(x), 0.013, 0, -128, 127)
+        weight = torch.fake_quantize_per_tensor_affine(self.gate.weight, 0.0031, 0, -128, 127)
+        return F.conv2d(x, weight, self.gate.bias) * torch.sigmoid(x.mean((2, 3), keepdim=True))
+
+
 def trained(*, watches: bool = False) -> nn.Module:
     """A convolution with a batch normalisation and a linear layer, prepared by torch.ao.quantization and trained."""
     with warnings.catch_warnings():

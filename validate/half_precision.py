@@ -18,6 +18,7 @@ from ..core.graph_io import FLOAT32
 from ..core.module_path import is_within
 from ..core.precision import CAST
 from ..core.refused_types import REFUSED
+from ..modules.quantisers import quantises
 from .last_digits import SELDOM, LastDigits
 
 if TYPE_CHECKING:
@@ -100,6 +101,12 @@ def mark_inputs(tensors: Any) -> None:
         setattr(tensor, _TAG, _INPUT)
 
 
+def mark_as(found: Any, read: Any) -> None:
+    """Mark the numbers of levels that are given for what ``read`` is, if that depends on what is fed."""
+    if getattr(read, _TAG, None) is not None:
+        setattr(found, _TAG, _INPUT)
+
+
 def half_precision_mode(half: Half, path: Callable[[], str], draw: int) -> Any:
     """Return a mode in which a float32 run rounds to the half precision; ``path`` gives the module that runs.
 
@@ -136,6 +143,8 @@ class _Rounding:
         tags = [kind for kind in (getattr(leaf, _TAG, None) for leaf in floats) if kind is not None]
         if not tags:  # weights and sizes alone
             return func(*args, **kwargs)
+        if quantises(func):  # a level is the same number in any type
+            return self._mark(func(*args, **kwargs), _INPUT)
         if self._stays(func, args, tags):
             return self._mark(func(*args, **kwargs), _FLOAT32)
         return self._mark(self._lowered(func, args, kwargs), _LOW)

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from ..modules.quantisers import Quantiser, quantiser
 from ..modules.user_line import frames, line_of
 from .choice import BEST, QUANTISES, Choice, Grid, is_among_places, moved_scores
+from .half_precision import mark_as
 
 COMPARED = frozenset({"gt", "lt", "ge", "le"})
 ROUNDED = frozenset({"round", "floor", "ceil", "trunc", "_to_copy"})
@@ -81,7 +83,10 @@ class Given(TorchDispatchMode):  # type: ignore[no-untyped-call]
             picked = self._next(levels.x, _grid(levels))
             if picked is None:
                 return func(*args, **kwargs)
-            return levels.result(torch.from_numpy(picked).to(levels.x.dtype).reshape(levels.x.shape))
+            found = levels.result(torch.from_numpy(picked).to(levels.x.dtype).reshape(levels.x.shape))
+            for leaf in tree_leaves(found):
+                mark_as(leaf, levels.x)
+            return found
         result = func(*args, **kwargs)
         name = _operator(func)
         if not is_among_places(name) or not _chooses(name, args, result):

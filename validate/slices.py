@@ -87,9 +87,16 @@ class _Axis:
 
 @dataclass
 class Slices:
-    """Counted case by case for one stage; the axes but the first that have one size in all cases."""
+    """Counted case by case for one stage; the axes but the first that have one size in all cases.
+
+    Attributes:
+        source: Whose float64 the truth is.
+        steps: For the name of what a quantiser reads, the step between its levels. Below float32 a slice that varies by
+            less is judged as if it varied by that, since nothing behind it tells such numbers apart.
+    """
 
     source: str = PYTORCH
+    steps: dict[str, float] = field(default_factory=dict)
     _axes: dict[tuple[str, int], _Axis | None] = field(default_factory=dict)
     _finite: dict[tuple[str, int], npt.NDArray[np.bool_]] = field(default_factory=dict)
     # the largest magnitude of each output that float32 does not keep, and of what was met on the way to it, over
@@ -187,8 +194,10 @@ class Slices:
             if axis is not None:
                 enough = ENOUGH_IN_FLOAT32 if precision is FLOAT32 else ENOUGH
                 judged = (axis.truth.count >= enough) & ~_still(axis.truth, axis.rounding, precision)
-                off = axis.error.size if precision is FLOAT32 else axis.error.deviation
-                share = off / np.where(judged, axis.truth.deviation, 1.0)
+                off, varies = axis.error.size, axis.truth.deviation
+                if precision is not FLOAT32:
+                    off, varies = axis.error.deviation, np.maximum(varies, self.steps.get(key[0], 0.0))
+                share = off / np.where(judged, varies, 1.0)
                 chance = math.sqrt(2 * math.log(share.size or 1)) / np.sqrt(np.maximum(axis.truth.count, 1.0))
                 found[key] = np.where(judged, share / (1 + chance), math.nan)
         return found

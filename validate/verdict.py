@@ -86,7 +86,8 @@ class StageResult:
     @property
     def compared_in(self) -> str:
         """The precision whose floors and limit were asked: of a stage on its own levels that between them."""
-        return FP32 if OWN_LEVELS in self.why else self.stage.precision or FP32
+        own = self.stage.precision or FP32
+        return PRECISIONS[own].rest if OWN_LEVELS in self.why else own
 
     @property
     def is_incomplete(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -171,23 +171,28 @@ class PrecisionRequest:
         return precision if isinstance(precision, cls) else cls(precisions=precision)  # type: ignore[arg-type]
 
     def beside(self, own: str, name: str) -> PrecisionRequest:
-        """Return what is left to write of a module that computes in the precision ``own`` itself: nothing but that.
+        """Return what is left to write of a module that computes in the precision ``own`` itself: the same levels with
+        another precision between them.
 
         Raises InputError if more was asked for; ``name`` is the target's.
         """
         if own == FP32:
             return self
-        asked = [*self._names] if self.chooses else [one for one in self.lower if one != own]
+        rests = [row.name for row in PRECISIONS.values() if row.is_placed and row.products_as == own]
+        left = [] if self.chooses else [one for one in self.lower if one in rests]
+        asked = [*self._names] if self.chooses else [one for one in self.lower if one not in (own, *rests)]
         options = {"--calibrate": self.calibrate, "--calibration": self.calibration}
         given = [option for option, value in options.items() if value is not None]
-        given += ["--keep-fp32"] * bool(self.keep_fp32)
+        given += ["--placement"] * (self.placement != RULES)
+        given += ["--keep-fp32"] * (bool(self.keep_fp32) and not left)
         if asked or given:
             what = f"--precision {','.join(asked)}" if asked else given[0]
             raise InputError(
                 f"received {what} with {name}, which quantises itself: its graph computes in {PRECISIONS[own].words}, "
-                f"on levels of its own; leave {what.split()[0]} out"
+                f"on levels of its own; expected no precision beside it but {' or '.join(rests)}; "
+                f"leave {what.split()[-1]} out"
             )
-        return PrecisionRequest()
+        return replace(self, precisions=left) if left else PrecisionRequest()
 
     def require_verdict(self, there_is_one: bool) -> None:
         """Raise InputError if one of the precisions is to be chosen without a verdict."""

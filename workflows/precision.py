@@ -12,7 +12,7 @@ from ..core.precision import CAST, INTEGERS, PRECISIONS, QUANTISED
 from ..engines.calibration import MINMAX, find_ranges
 from ..export.deploy_files import trtexec_lines
 from ..export.placed import PlacedGraph, place
-from ..export.precision import LowPrecisionGraph, lower
+from ..export.precision import LowPrecisionGraph, lower, lower_rest
 from ..export.quantized import QuantizedGraph, quantize
 from ..export.tf32 import Tf32Graph, allow_tf32
 from ..validate.calibration_inputs import CalibrationInputs, Fed, calibration_inputs
@@ -57,9 +57,13 @@ class PrecisionWriter:
         Raises what ``export.precision.lower`` and ``export.quantized.quantize`` raise.
         """
         keep = (*self.request.keep_fp32, *keep)
+        io = self.request.io_of(precision)
         if precision in CAST:
             self.start("precision", f"writing {precision} into the graph")
-            return lower(self.graph, precision, self.folder, keep=keep, io=self.request.io_of(precision))
+            return lower(self.graph, precision, self.folder, keep=keep, io=io)
+        if self.graph.precision in QUANTISED:
+            self.start("precision", f"writing {precision} into the graph")
+            return lower_rest(self.graph, QUANTISED[precision], self.folder, keep=keep, io=io)
         if precision not in QUANTISED:
             return allow_tf32(self.graph)
         self.start("calibration", f"finding the ranges of {precision}")
@@ -73,7 +77,6 @@ class PrecisionWriter:
             return self._find(tensors, inputs, method)
 
         if form.is_placed:
-            io = self.request.io_of(precision)
             readers = self._readers(inputs) if self.request.placement == MODELOPT else None
             about = {"calibration": calibration, "form": form, "keep": keep, "io": io}
             return place(self.graph, ranges, self.folder, readers=readers, **about)  # type: ignore[arg-type]
@@ -109,6 +112,7 @@ def floor_of(low: LowPrecisionGraph) -> Lower:
     from ..validate.half_precision import Half
     from ..validate.quantized import EightBit
     from ..validate.tf32 import Tf32
+    from ..validate.unrounded import Unrounded
 
     if isinstance(low, Tf32Graph):
         return Tf32()
@@ -119,7 +123,10 @@ def floor_of(low: LowPrecisionGraph) -> Lower:
         return Placed(low.precision, low.source, rounding_of(low), modules, io=low.graph.io)
     if isinstance(low, QuantizedGraph):
         return EightBit(low.scales, low.ran_by, low.precision)
-    return Half(low.precision, low.kept_within, low.kept_exactly, io=low.graph.io)
+    if low.graph.precision not in QUANTISED:
+        return Half(low.precision, low.kept_within, low.kept_exactly, io=low.graph.io)
+    half = Half(PRECISIONS[low.precision].rest, low.kept_within, low.kept_exactly, io=low.graph.io)
+    return Unrounded(low.precision, half, io=low.graph.io)
 
 
 def rounding_of(low: PlacedGraph) -> Rounding:

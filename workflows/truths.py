@@ -69,11 +69,14 @@ class ModuleTruth:
         """Return what computes the truth of each case with all floors, and what gives it with other choices."""
         from ..validate.own_choices.module_runs import ModuleRuns
         from ..validate.reference import references
+        from ..validate.unrounded import Unrounded
 
         lower = [*self._own_floor(), *(floor_of(low) for low in lowered.values())]
         names = [spec.name for spec in self.graph.outputs]
         found = references(self.module, cases, names, seed=self.seed, hidden=hidden, lower=lower)
-        return zip(cases, found, strict=True), ModuleRuns(self.module, names, self.seed, lower)
+        # what is lost between levels that are given
+        halves = [one.half for one in lower if isinstance(one, Unrounded) and one.half is not None]
+        return zip(cases, found, strict=True), ModuleRuns(self.module, names, self.seed, [*lower, *halves])
 
     def _own_floor(self) -> list[Lower]:
         """Return what the precision that the graph itself computes in loses, if that is below float32."""

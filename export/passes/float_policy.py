@@ -9,7 +9,9 @@ rest follows from where it stands:
 - arithmetic all of whose operands are float32 results stays in float32 (``sqrt(variance + epsilon)``), and so does
   arithmetic between float32 operators (``x - mean`` before the square), so that neighbours share one cast;
 - numbers that come from sizes alone (a count, a grid of positions) are not lowered: 2049 has no float16;
-- a constant that the precision cannot hold keeps its operator in float32;
+- a constant that the precision cannot hold keeps its operator in float32, and so does the step of 8-bit levels that a
+  product reads;
+- what a graph quantises itself is read and given as its neighbours have it: a level is the same number in any type;
 - an operator that a TensorRT refuses in the precision stays in float32 (refused_types.py).
 """
 
@@ -24,7 +26,8 @@ import numpy as np
 import onnx_ir as ir
 
 from ...core.graph import OPSETS
-from ...core.operators import ARITHMETIC, FROM_SIZES, PRODUCTS, named
+from ...core.graph_io import FLOAT32
+from ...core.operators import ARITHMETIC, DEQUANTIZE_LINEAR, FROM_SIZES, PRODUCTS, QUANTIZE_LINEAR, named
 from ...core.precision import Precision
 from ...core.refused_types import refusal
 
@@ -72,6 +75,7 @@ def plan(
     *,
     opset: int | None = None,
     allowed: Collection[str] = (),
+    io: str = FLOAT32,
 ) -> FloatPlan:
     """Decide for every node of ``model``.
 
@@ -81,19 +85,27 @@ def plan(
         is_kept: Gives the reason why the caller wants a node, by its name, in float32; "" if it does not.
         opset: Replaces the model's own, to ask what another one would allow.
         allowed: The names of nodes that the caller wants lowered although they need float32's range.
+        io: The type of the inputs and outputs that the model has in float32.
     """
-    return _Planner(model, low, is_kept, opset or model.graph.opset_imports[""], allowed).plan()
+    return _Planner(model, low, is_kept, opset or model.graph.opset_imports[""], allowed, io).plan()
 
 
 class _Planner:
     def __init__(
-        self, model: ir.Model, low: Precision, is_kept: Callable[[str], str], opset: int, allowed: Collection[str]
+        self,
+        model: ir.Model,
+        low: Precision,
+        is_kept: Callable[[str], str],
+        opset: int,
+        allowed: Collection[str],
+        io: str,
     ) -> None:
         self._graph = model.graph
         self._allowed = frozenset(allowed)
         self._low = low
         self._is_kept = is_kept
         self._opset = opset
+        self._io_is_low = io == low.dtype
         self._reason: dict[ir.Node, str] = {}  # empty: lowered
         self._kept: dict[str, str] = {}
         self._follows: set[ir.Node] = set()
@@ -117,14 +129,35 @@ class _Planner:
 
     def _decide(self, node: ir.Node) -> str:
         """Return why the node stays in float32; empty if it is lowered."""
+        if node.op_type in (QUANTIZE_LINEAR, DEQUANTIZE_LINEAR):
+            return self._of_levels(node)
         if not any(value in self._from_data for value in _read(node)):
             return FROM_SIZES
         if reason := self._by_policy(node) or self._by_place(node):
             return reason
-        if reason := self._is_kept(str(node.name)) or self._unfit_constant(node) or self._unknown_type(node):
+        if reason := (
+            self._is_kept(str(node.name))
+            or self._unfit_constant(node)
+            or self._unfit_levels(node)
+            or self._unknown_type(node)
+        ):
             self._kept[str(node.name)] = reason
             return reason
         return ""
+
+    def _of_levels(self, node: ir.Node) -> str:
+        """Return why a quantiser reads float32; what gives levels back is decided by its readers, a weight's too."""
+        if reason := self._unfit_step(node) or self._unknown_type(node):
+            self._kept[str(node.name)] = reason
+            return reason
+        value = _value(node, 0)
+        is_wide = self._is_wide(value) or (value.is_graph_input() and not self._io_is_low)
+        return "quantises a float32 tensor" if node.op_type == QUANTIZE_LINEAR and is_wide else ""
+
+    def _unfit_step(self, node: ir.Node) -> str:
+        steps = ir.convenience.get_const_tensor(_value(node, 1))
+        reason = "" if steps is None else unfit_steps(steps.numpy(), self._low)
+        return f"{_value(node, 1).name} {reason}" if reason else ""
 
     def _by_policy(self, node: ir.Node) -> str:
         kind = node.op_type
@@ -150,6 +183,14 @@ class _Planner:
             if reason := _remembered_unfit(tensor, self._low):
                 return f"{_value(node, index).name} {reason}"
         return ""
+
+    def _unfit_levels(self, node: ir.Node) -> str:
+        """Return why a product reads levels in float32, which an operator that computes with integers then gives."""
+        if node.op_type not in PRODUCTS:
+            return ""
+        makers = [value.producer() for value in node.inputs if value is not None]
+        levels = [maker for maker in makers if maker is not None and maker.op_type == DEQUANTIZE_LINEAR]
+        return next(filter(None, map(self._unfit_step, levels)), "")
 
     def _unknown_type(self, node: ir.Node) -> str:
         if first_opset(node.op_type, self._low, self._opset) > self._opset:
@@ -181,6 +222,8 @@ class _Planner:
         wide_users = [bool(self._reason.get(user, "a graph of its own")) for user in users]
         if node in self._follows and users and not is_output and not any(wide_users):
             self._reason[node] = ""
+        elif node.op_type == DEQUANTIZE_LINEAR and not self._reason[node] and users and all(wide_users):
+            self._follow_back(node)
         elif (
             not self._reason[node]
             and node.op_type in ARITHMETIC
@@ -190,6 +233,13 @@ class _Planner:
             and any(self._is_wide(value) for value in _floats(node.inputs))
         ):
             self._reason[node] = "between float32 operators"
+
+    def _follow_back(self, node: ir.Node) -> None:
+        """Have levels that float32 operators alone read in float32, and so the quantiser of a weight."""
+        self._reason[node] = "read by float32 operators"
+        maker = _value(node, 0).producer()
+        if maker is not None and not self._reason.get(maker) and _value(maker, 0) not in self._from_data:
+            self._reason[maker] = "read by float32 operators"
 
 
 def _remembered_unfit(tensor: ir.TensorProtocol, low: Precision) -> str:
@@ -218,6 +268,19 @@ def unfit(values: np.ndarray, low: Precision) -> str:
     if lost > HELD * low.unit_roundoff:
         gone = int(((rounded == 0) & (wide != 0)).sum())
         return f"loses {lost:.2g} of itself in {low.words} ({gone} of {wide.size} become zero)"
+    return ""
+
+
+def unfit_steps(steps: np.ndarray, low: Precision) -> str:
+    """Return why the steps of 8-bit levels cannot be rounded to ``low``; empty if they can.
+
+    A channel has one step, which all its levels hang on: each must be held.
+    """
+    wide = steps.astype(np.float64)
+    rounded = rounded_to(steps, low).astype(np.float64)
+    worst = int((np.abs(rounded - wide) / wide).argmax())
+    if not abs(rounded.flat[worst] - wide.flat[worst]) <= low.unit_roundoff * wide.flat[worst]:
+        return f"holds a step of {wide.flat[worst]:.3g}, which {low.words} has not"
     return ""
 
 

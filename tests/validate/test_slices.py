@@ -72,6 +72,18 @@ def test_a_channel_that_varies_no_further_than_float32_rounds_is_left_out_by_nam
     assert slices.still()[0].startswith("y along axis 1: index 2 of 4 without variation above what float32 rounds")
 
 
+@pytest.mark.parametrize(("step", "lost"), [(0.0, True), (1e-3, True), (0.5, False)])
+def test_what_varies_by_less_than_a_level_is_judged_by_the_level(step: float, lost: bool) -> None:
+    """Nothing behind a quantiser tells numbers apart between two of its levels; in float32 they are judged by their
+    own."""
+    truth = 0.5 + RNG.standard_normal((2, 4, 16, 16)) * 0.01
+    off = (truth + RNG.standard_normal(truth.shape) * 0.002).astype(np.float32)
+    slices = counted(truth, off)
+    slices.steps["y"] = step
+    assert bool(slices.lost(LOWER["fp16"])) == lost
+    assert slices.lost(FLOAT32)
+
+
 def test_too_few_elements_are_no_variation() -> None:
     for precision, enough in ((LOWER["int8"], ENOUGH), (FLOAT32, ENOUGH_IN_FLOAT32)):
         for rows in (enough - 1, enough):

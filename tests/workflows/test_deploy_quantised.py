@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from quantised_nets import SHAPE, Quantised, trained
+from quantised_nets import SHAPE, Gated, Quantised, trained
 
 from attn2trt.core.bundle import Bundle
 from attn2trt.errors import InputError
@@ -65,13 +65,33 @@ def test_a_file_of_it_is_held_against_the_module_on_its_levels(bundle: Bundle) -
         (PrecisionRequest(precisions="auto"), "--precision auto with Quantised"),
         (PrecisionRequest(precisions="int8", calibration="entropy"), "--calibration with Quantised"),
         (PrecisionRequest(precisions="int8", keep_fp32=["first"]), "--keep-fp32 with Quantised"),
+        (PrecisionRequest(precisions="int8-fp16,fp8"), "--precision fp8 with Quantised"),
     ],
 )
-def test_nothing_is_lowered_of_it(request_of: PrecisionRequest, words: str) -> None:
+def test_no_other_levels_are_made_of_it(request_of: PrecisionRequest, words: str) -> None:
+    left_out = words.partition(" with ")[0].split()[-1]
     with pytest.raises(
-        InputError, match=f"received {words}, which quantises itself: .*; leave {words.split(maxsplit=1)[0]} out"
+        InputError,
+        match=f"received {words}, which quantises itself: .*no precision beside it but int8-fp16; leave {left_out} out",
     ):
         request_of.beside("int8", "Quantised")
+
+
+def test_its_levels_may_have_half_precision_between_them(tmp_path: Path) -> None:
+    request = PrecisionRequest(precisions="int8,int8-fp16", keep_fp32=["first"], io="fp16")
+    left = request.beside("int8", "Gated")
+    assert (left.lower, left.keep_fp32, left.io) == (("int8-fp16",), ["first"], "fp16")
+    bundle = deploy(Gated(), torch.randn(SHAPE), out=tmp_path / "net", precision=request, capabilities="none")
+    assert bundle.passed, bundle.manifest["verdict"]
+    entry = bundle.precisions["int8-fp16"]
+    assert {one["module"] for one in entry["kept"].values()} == {"first"}
+    assert entry["inputs_and_outputs"] == "float16"
+    verdict = Verdict.from_json(bundle.manifest["verdict"])
+    assert on_levels(verdict) == ["int8 torch → onnx", "int8", "int8-fp16"]
+    assert limit_of(next(stage for stage in verdict.stages if str(stage.stage) == "int8-fp16")) == 6.0
+    found = validate_bundle(bundle)
+    assert found
+    assert "int8-fp16" in on_levels(found)
 
 
 def test_a_deploy_that_would_lower_it_writes_nothing(tmp_path: Path) -> None:

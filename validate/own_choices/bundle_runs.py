@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
 from ...core.bundle import Bundle
-from ...core.precision import CAST, FP32
+from ...core.precision import CAST, FP32, PRECISIONS
 from ..arrays import Array
 from ..cases import Case
 from ..choice import Choice
@@ -102,16 +102,20 @@ def bundle_choices(
 
 
 def _lower(bundle: Bundle) -> list[GraphLower]:
-    """Return what the half precisions of a bundle lose: every node rounds that was not kept in float32."""
+    """Return what the half precisions of a bundle lose: every node rounds that was not kept in float32.
+
+    If the bundle has levels of its own, that is what is lost between them.
+    """
     import onnx
 
     nodes = onnx.load(str(bundle.model_path), load_external_data=False).graph.node
     found = []
     for precision in bundle.precisions:
-        if precision in CAST:
+        half = PRECISIONS[precision].rest if bundle.has_own_levels else precision
+        if half in CAST:
             kept = bundle.precisions[precision]["float32"]
             names = [node.name for node in nodes if node.name not in kept]
-            found.append(GraphLower(precision, half_rounding(names, CAST[precision], io=bundle.io(precision))))
+            found.append(GraphLower(half, half_rounding(names, CAST[half], io=bundle.io(precision))))
     return found
 
 

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...core.graph_io import FLOAT32, fed
-from ...core.precision import FLOAT32 as SINGLE
-from ...core.precision import PRECISIONS, Precision
+from ...core.precision import FP32, PRECISIONS, Precision
 from ...core.tensor_spec import TensorSpec
 from ...errors import Attn2trtError, Interrupted
 from ..arrays import Array
@@ -119,7 +118,8 @@ class OwnChoices:
             run: The runtime that was judged; the graph with its choices shown must give the same numbers, bit for bit.
             declared: The graph's outputs.
             io: The type in which it takes and gives what is float32 in a case.
-            on_levels: Whatever was found, the graph is judged on its levels, within what float32 allows between them.
+            on_levels: Whatever was found, the graph is judged on its levels, within what the precision between
+                them allows.
         """
         wrong = {found.which for _, found in result.comparisons if not found.passed}
         if on_levels:
@@ -127,7 +127,9 @@ class OwnChoices:
                 return result
         elif result.status != FAILED or not wrong or wrong & NOT_BY_CHOICE:
             return result
-        precision = SINGLE if on_levels else PRECISIONS[result.stage.precision]
+        precision = PRECISIONS[result.stage.precision]
+        if on_levels:
+            precision = PRECISIONS[precision.rest]
         try:
             with shown_choices(graph) as shown:
                 if shown is not None:
@@ -190,8 +192,9 @@ class OwnChoices:
         constants: dict[str, Array] = {}
         for case in cases:
             outputs, picked = both(case)
-            pairs = paired(picked, self._choices_of(case))
+            pairs = paired(picked, self._choices_of(case), precision)
             names = self._names(case, pairs, constants)
+            slices.steps |= {name: self._step(case, number) for number, name in names.items()}
             reference = self._reference(case, pairs, names, precision.name)
             found += self._checked(case, pairs, names, picks, reference, precision)
             answer = _Answer(outputs | self._scores(case, pairs, names, reference))
@@ -221,6 +224,11 @@ class OwnChoices:
                 detail = f"{one.node.operator} {one.node.places}: {why}"
                 wrong = Comparison(name, math.inf, 0.0, math.inf, CHOICE, (), False, detail)
                 yield case.name, replace(wrong, sizes=tuple(case.sizes.items()))
+
+    def _step(self, case: Case, number: int) -> float:
+        """Return the distance between two levels of a quantiser; 0 for a choice among places."""
+        grid = self._choices_of(case)[number].grid
+        return 0.0 if grid is None else float(grid.step.max())
 
     def _choices_of(self, case: Case) -> list[Choice]:
         if case.name not in self._choices:
@@ -264,8 +272,15 @@ class OwnChoices:
     def _reference(
         self, case: Case, pairs: Mapping[int, Picked], names: Mapping[int, str], precision: str
     ) -> Reference:
-        """The truth and the floors with the picks of a graph."""
-        places = {
+        """The truth and the floors with the picks of a graph.
+
+        In half precision the quantisers of which the graph has none keep the truth's levels: picked anew they would be
+        others in every draw, and the floors as large as a level.
+        """
+        choices = enumerate(self._choices_of(case))
+        held = [(number, one.picked) for number, one in choices if one.grid is not None and one.picked is not None]
+        places = {} if precision == FP32 else dict(held)
+        places |= {
             number: one.places.astype(np.int64) if one.node.step is None else one.places
             for number, one in pairs.items()
         }

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...core.precision import FLOAT32, Precision
 from ...errors import CheckFailed
 from ..choice import Choice
 from .graph_choices import Picked
@@ -25,14 +26,14 @@ class NotComparable(CheckFailed):
     """The choices of a graph cannot be held against the module's."""
 
 
-def paired(picked: Sequence[Picked], choices: Sequence[Choice]) -> dict[int, Picked]:
+def paired(picked: Sequence[Picked], choices: Sequence[Choice], precision: Precision = FLOAT32) -> dict[int, Picked]:
     """Return the graph's choices by the number of the module's choice that each stands for.
 
     Those that look alike are paired in their order if the module has as many; else by the nearest scores. Raises
     NotComparable for a choice that the module does not have. A quantiser of the module has the levels of the graph's
-    that are nearest to its own, and may have none: it then picks by itself.
+    that are nearest to its own, and may have none: it then picks by itself. Steps are those of the ``precision``.
     """
-    found = _levels(picked, choices)
+    found = _levels(picked, choices, max(SAME_STEP, precision.unit_roundoff))
     picked = [one for one in picked if one.node.step is None]
     waiting = {number: choice for number, choice in enumerate(choices) if choice.grid is None}
     for place, one in enumerate(picked):
@@ -46,24 +47,24 @@ def paired(picked: Sequence[Picked], choices: Sequence[Choice]) -> dict[int, Pic
     return found
 
 
-def _levels(picked: Sequence[Picked], choices: Sequence[Choice]) -> dict[int, Picked]:
+def _levels(picked: Sequence[Picked], choices: Sequence[Choice], same_step: float) -> dict[int, Picked]:
     """Return the quantisers of the graph by the number of the module's that each stands for.
 
     One may stand for several that read the same, as the weight of a module that runs twice.
     """
     found = {}
     for number, choice in enumerate(choices):
-        alike = [one for one in picked if _quantises_as(one, choice)]
+        alike = [one for one in picked if _quantises_as(one, choice, same_step)]
         if alike:
             found[number] = min(alike, key=lambda one: int((one.places != choice.picked).sum()))
     return found
 
 
-def _quantises_as(picked: Picked, choice: Choice) -> bool:
+def _quantises_as(picked: Picked, choice: Choice, same_step: float) -> bool:
     """Return True if a node may be this quantiser, by its sizes and its step."""
     if choice.grid is None or choice.picked is None or picked.node.step is None:
         return False
-    near = math.isclose(picked.node.step, float(choice.grid.step.max()), rel_tol=SAME_STEP)
+    near = math.isclose(picked.node.step, float(choice.grid.step.max()), rel_tol=same_step)
     return near and picked.places.shape == choice.picked.shape
 
 

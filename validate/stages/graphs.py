@@ -67,7 +67,7 @@ def judged_graphs(
         given = [(model.exported, (Stage(exported, own),)), (graph, given_stages(WRITTEN, own))]
     return [
         *(JudgedGraph(one, stages, on_levels=on_levels) for one, stages in given),
-        *(JudgedGraph(one, lower_stages(name), is_given=False) for name, one in lowered.items()),
+        *(JudgedGraph(one, lower_stages(name), False, on_levels) for name, one in lowered.items()),
     ]
 
 

@@ -61,7 +61,8 @@ def judge_graphs(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None
                 graph = bundle.path / bundle.graphs[precision]
                 with start(stage, graph) as runtime:
                     outputs, io = bundle.outputs_of(precision), bundle.io(precision)
-                    one = StageJudge(stage, runtime, max_error, outputs, io=io)
+                    on_levels = bundle.has_own_levels and not is_optimised(stage)
+                    one = StageJudge(stage, runtime, max_error, outputs, io=io, on_levels=on_levels)
                     (result,) = judge_stages([one], pairs())
                     lower.append(with_advice(one.judged_again(result, graph, again)))
     return [written, *run, *lower, *rows]
