@@ -17,6 +17,8 @@ from ..core.precision import CAST
 def float32_kernels(path: Path) -> bytes:
     """The model at ``path`` with a cast before every half-precision operand and after every half-precision result.
 
+    An output without a type, as whoever shows a value declares it, has the rounded numbers in float32.
+
     Raises ValueError if the rewritten model does not fit into one file of 2 GiB.
     """
     import onnx
@@ -25,23 +27,32 @@ def float32_kernels(path: Path) -> bytes:
     model = onnx.load(str(path))
     graph, dtypes = model.graph, element_types(model)
     low = {TensorProto.DataType.Value(row.onnx_type) for row in CAST.values()}
+    shown = {value.name for value in graph.output if not value.type.tensor_type.elem_type}
     nodes, wide = [], {}
+
+    def cast(read: str, written: str, dtype: int) -> None:
+        nodes.append(helper.make_node("Cast", [read], [written], to=dtype))
+
     for node in graph.node:
-        if node.op_type == "Cast":
-            nodes.append(node)
-            continue
+        converts = node.op_type == "Cast"
         for index, name in enumerate(node.input):
-            if dtypes.get(name) not in low:
+            if converts or dtypes.get(name) not in low:
                 continue
             if name not in wide:
                 wide[name] = f"{name}/read"
-                nodes.append(helper.make_node("Cast", [name], [wide[name]], to=TensorProto.FLOAT))
+                cast(name, wide[name], TensorProto.FLOAT)
             node.input[index] = wide[name]
         nodes.append(node)
         for index, name in enumerate(node.output):
-            if dtypes.get(name) in low:
-                node.output[index] = f"{name}/exact"
-                nodes.append(helper.make_node("Cast", [node.output[index]], [name], to=dtypes[name]))
+            if dtypes.get(name) not in low:
+                continue
+            rounded = f"{name}/rounded" if name in shown else name
+            node.output[index] = rounded if converts else f"{name}/exact"
+            if not converts:
+                cast(node.output[index], rounded, dtypes[name])
+            if name in shown:
+                cast(rounded, name, TensorProto.FLOAT)
+                wide[name] = name
     del graph.node[:]
     graph.node.extend(nodes)
     del graph.value_info[:]

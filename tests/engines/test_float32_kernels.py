@@ -46,15 +46,18 @@ def test_an_overflow_between_two_operators_is_one(tmp_path: Path, optimise: bool
         assert np.isfinite(runtime.run(feeds)["y"]).all()  # what makes the rounding necessary
 
 
-def test_values_that_are_shown_change_no_number(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("dtype", "rounded", "up"), [("float16", 1.0, np.inf), ("bfloat16", 1.0, 256.0 * 300)])
+def test_values_that_are_shown_change_no_number(tmp_path: Path, dtype: str, rounded: float, up: float) -> None:
     """An output without a type, as whoever shows a value declares it, is rounded as it was before."""
-    model = onnx.load(str(up_and_down(tmp_path, "float16")))
-    model.graph.output.append(onnx.ValueInfoProto(name="up"))
+    model = onnx.load(str(up_and_down(tmp_path, dtype)))
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in ("low", "up"))
     onnx.save(model, str(tmp_path / "shown.onnx"))
     with OrtRuntime(float32_kernels(tmp_path / "shown.onnx"), optimise=False) as runtime:
         found = runtime.run({"x": np.array([1.0003, 300.0], np.float32)})
-    assert found["up"].dtype == np.float16
-    assert found["y"].tolist() == [1.0, np.inf]
+    assert found["low"].tolist() == [rounded, 300.0]
+    assert found["up"].tolist() == [256.0, up]
+    assert found["y"].tolist() == [rounded, up / 256]
+    assert found["up"].dtype == np.float32
 
 
 def test_bfloat16_rounds_to_eight_bits(tmp_path: Path) -> None:
