@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from ..errors import CheckFailed, InputError
 from .bundle import Bundle
-from .destination import BESIDE, check_destination, check_owned
+from .destination import BESIDE, check_destination, check_owned, check_writable
 from .exchange import exchange
 from .file_hashes import file_entry
 from .hidden_folder import hidden, left_by_killed
@@ -41,6 +41,8 @@ class BundleWriter:
     def __enter__(self) -> BundleWriter:
         check_destination(self.destination)
         parent = self.destination.parent
+        if parent.exists():
+            check_writable(parent)
         self._made = [folder for folder in self.destination.parents if not folder.exists()]
         parent.mkdir(parents=True, exist_ok=True)
         recover(self.destination)

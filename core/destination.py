@@ -39,13 +39,13 @@ ELSEWHERE = "give a folder that does not exist yet with -o"
 def check_destination(destination: Path) -> None:
     """Raise InputError unless ``destination`` is absent, an empty folder, or a bundle that holds nothing else.
 
-    Nothing is touched. Raises OSError if the system will not have a folder there.
+    Nothing is touched. Raises OSError if the system will not have a folder there; a bundle that is there already may
+    lie in a folder that is read-only, since it may be reused.
     """
     place = Path.cwd() / destination
     require_utf8(str(place), "-o ", ELSEWHERE)
     if is_filled(destination, "a bundle"):
         check_owned(place, shown=destination)
-        _check_writable(place.parent)
 
 
 def is_filled(destination: Path, what: str) -> bool:
@@ -72,7 +72,7 @@ def is_filled(destination: Path, what: str) -> bool:
     _check_replaceable(destination, place, what)
     if any(place.iterdir()):
         return True
-    _check_writable(place.parent)
+    check_writable(place.parent)
     return False
 
 
@@ -128,7 +128,7 @@ def _check_parents(destination: Path, place: Path) -> None:
     if not above.is_dir():
         kind = "a link that leads nowhere" if above.is_symlink() else "a file"
         raise InputError(f"{destination} lies below {above.name}, {kind}; {ELSEWHERE}")
-    _check_writable(above)
+    check_writable(above)
 
 
 def _check_replaceable(destination: Path, place: Path, what: str) -> None:
@@ -143,6 +143,7 @@ def _check_replaceable(destination: Path, place: Path, what: str) -> None:
         raise InputError(f"{destination} is a mount point, which cannot be replaced; give a folder in it with -o")
 
 
-def _check_writable(folder: Path) -> None:
+def check_writable(folder: Path) -> None:
+    """Raise PermissionError unless this process may make and rename folders in ``folder``."""
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))

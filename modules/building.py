@@ -183,12 +183,13 @@ class UserModule(Recipe):
     name: str
     seed: int = 0
     checkpoint: Path | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
 
     def make(self) -> nn.Module:
         """The module as the factory gives it."""
         require(PYTORCH)
         with seeded(self.seed):
-            return make(self.name)
+            return make(self.name, self.options)
 
     def inputs(self) -> tuple[Forward, Sequence[Tensor]]:
         """Return what its forward takes, and tensors whose shapes are traced if none are given; none if nobody says."""
@@ -204,7 +205,8 @@ class UserModule(Recipe):
         return module
 
     def weights(self, digest: str) -> str:
-        return checkpoint_words(self.checkpoint, digest) or f"as {self.name} gives them, seed {self.seed}"
+        name = Part(self.name, self.options).without_places
+        return checkpoint_words(self.checkpoint, digest) or f"as {name} gives them, seed {self.seed}"
 
 
 def images(shape: tuple[int, ...], seed: int) -> Tensor:

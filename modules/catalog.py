@@ -278,15 +278,19 @@ def _plans(
 def _own(base: Part, seed: int, checkpoint: Path | None, *, trust: bool) -> building.UserModule:
     if is_program(base.name):
         return ProgramModule(base.name, seed=seed, checkpoint=checkpoint, trust=trust)
-    return building.UserModule(base.name, seed=seed, checkpoint=checkpoint)
+    return building.UserModule(base.name, seed=seed, checkpoint=checkpoint, options=base.options)
 
 
 def _check_user_target(parsed: Parsed, spec: str, pretrained: bool) -> None:
-    if parsed.insertions or parsed.base.options:
-        what = "blocks" if parsed.insertions else "options"
+    if parsed.insertions:
         raise InputError(
-            f"received {spec!r} with {what} after a module of your own; expected {parsed.base.name} alone; "
+            f"received {spec!r} with blocks after a module of your own; expected {parsed.base.name} alone; "
             "write a factory that puts them in"
+        )
+    if parsed.base.options and is_program(parsed.base.name):
+        raise InputError(
+            f"received {spec!r} with options after a program of torch.export, which is made already; expected "
+            f"{parsed.base.name} alone; leave them out"
         )
     if pretrained:
         raise InputError(

@@ -99,7 +99,7 @@ def load_into(module: nn.Module, path: Path, *, optional: Callable[[str], bool] 
     if faults:
         raise InputError(
             f"received {named(path)}, nearest to {found.release.name}, with {'; '.join(faults)}; expected the "
-            f"{len(expected)} keys of the module; {_advice(tensors, expected, path)}"
+            f"{len(expected)} keys of the module; {_advice(tensors, expected, found, path)}"
         )
     if found.release.refused:
         raise InputError(
@@ -124,8 +124,13 @@ def _without(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in tensors.items()}
 
 
-def _advice(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> str:
+def _advice(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], found: Fit, path: Path) -> str:
     """Return what to give instead: the part of the file whose keys are the module's, if there is one."""
+    if not found.unexpected and not found.misshaped:  # as a plain backbone's, for a target with blocks
+        return (
+            "give one that was trained with what is missing, or load this one into attn2trt.build(TARGET) by "
+            "load_state_dict(…, strict=False) and deploy that module from Python"
+        )
     if {*expected} <= {*tensors}:  # widths alone differ
         return "give a checkpoint of this very target, or the target the options of the checkpoint's, as its classes"
     starts = {key.removesuffix(name) for name in [*expected][:1] for key in tensors if key.endswith(f".{name}")}

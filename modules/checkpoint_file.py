@@ -211,7 +211,7 @@ def _refusal(path: Path, said: str) -> tuple[str, str] | None:
     if "weights_only" in said or "Unsupported" in said or "WeightsUnpickler" in said:
         found = re.search(r"GLOBAL (\S+) was not", said)
         held = f", as {found[1]}" if found else ""
-        return f"it would run code or hold objects other than tensors{held}", SAVE
+        return f"it would run code or hold objects other than tensors{held}", f"{SAVE}; --trust is for targets alone"
     return None
 
 

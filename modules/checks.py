@@ -23,7 +23,10 @@ def check_module(module: nn.Module) -> None:
     import torch
 
     if not isinstance(module, torch.nn.Module):
-        raise InputError(f"received a {type(module).__name__}; expected a torch.nn.Module; give the module itself")
+        raise InputError(
+            f"received {module!r:.80} of type {type(module).__name__}; expected a torch.nn.Module, or the text of a "
+            "TARGET; give one"
+        )
     check_traceable(module)
     for kind, named_tensors in (("parameter", module.named_parameters()), ("buffer", module.named_buffers())):
         for key, tensor in named_tensors:

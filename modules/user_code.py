@@ -6,7 +6,7 @@ import ast
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -69,33 +69,47 @@ def _attribute(found: Any, attribute: str, module_name: str, name: str) -> Any:
     return found
 
 
-def make(name: str) -> nn.Module:
-    """Return the user's module: what a factory returns, an instance of a class, or a copy of an instance."""
-    from torch import nn
+def make(name: str, options: Mapping[str, str]) -> nn.Module:
+    """Return the user's module: what a factory returns, an instance of a class, or a copy of an instance.
 
-    from .copying import copy_module
+    The options are the keyword arguments of the factory or class.
+    """
+    from torch import nn
 
     found = load(name)
     if isinstance(found, nn.Module):
-        check_traceable(found)
-        with _one_line(f"copy {name}", name):
-            return accept_eval(copy_module(found))
+        return _copy(found, name, options)
     if not callable(found):
         raise InputError(
             f"received {name!r}, a {type(found).__name__}; expected a callable that returns a torch.nn.Module; "
             "name a factory, a class or a module"
         )
-    if needed := _unbound(found):
+    values = {key: _value(text) for key, text in options.items()}
+    _check_options(name, found, options, positional=0)
+    if needed := _unbound(found, **values):
         backbone = f", or put it into a backbone, as resnet18+{name}@layer4" if inspect.isclass(found) else ""
         raise InputError(
-            f"received {name!r}, which needs {' and '.join(needed)}; expected what is called without arguments; write "
-            f"a function make() that gives them{backbone}"
+            f"received {name!r}, which needs {' and '.join(needed)}; expected a value for each; add "
+            f"{_more(options, needed)} behind its name, or write a function make() that gives them{backbone}"
         )
     with _import_path(name), _one_line(f"call {name}()", name):
-        made = found()
+        made = found(**values)
         if isinstance(made, nn.Module):
             _check_made(made, found)
     return _module(made, name)
+
+
+def _copy(found: nn.Module, name: str, options: Mapping[str, str]) -> nn.Module:
+    from .copying import copy_module
+
+    if options:
+        raise InputError(
+            f"received {name!r} with options, a module that is made already; expected a factory or a class for them; "
+            "name one, or leave them out"
+        )
+    check_traceable(found)
+    with _one_line(f"copy {name}", name):
+        return accept_eval(copy_module(found))
 
 
 def _check_made(made: nn.Module, factory: Callable[..., Any]) -> None:
@@ -113,12 +127,11 @@ def make_block(name: str, channels: int, options: Mapping[str, str]) -> nn.Modul
     if not callable(found):
         raise InputError(f"received block {name!r}, a {type(found).__name__}; expected a class; name the block's class")
     values = {key: _value(text) for key, text in options.items()}
-    _check_options(name, found, options)
+    _check_options(name, found, options, positional=1)
     if needed := _unbound(found, channels, **values):
-        more = ("," if options else ":") + ",".join(f"{key}=VALUE" for key in needed)
         raise InputError(
             f"received block {name!r}, which needs {' and '.join(needed)} beside the number of channels; expected a "
-            f"value for each; add {more} behind its name"
+            f"value for each; add {_more(options, needed)} behind its name"
         )
     with _import_path(name), _one_line(f"call {name}({channels})", name):
         made = found(channels, **values)
@@ -150,11 +163,18 @@ def _unbound(found: Callable[..., Any], *values: Any, **options: Any) -> list[st
     ]
 
 
-def _check_options(name: str, found: Callable[..., Any], options: Mapping[str, str]) -> None:
+def _more(options: Mapping[str, str], needed: Sequence[str]) -> str:
+    return ("," if options else ":") + ",".join(f"{key}=VALUE" for key in needed)
+
+
+def _check_options(name: str, found: Callable[..., Any], options: Mapping[str, str], *, positional: int) -> None:
+    """Raise InputError for an option that ``found`` does not take, whose first parameters are ``positional``."""
+    if not options:
+        return
     parameters = list(inspect.signature(found).parameters.values())
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return
-    known = [parameter.name for parameter in parameters[1:]]
+    known = [parameter.name for parameter in parameters[positional:]]
     for option in options:
         if option not in known:
             raise InputError(

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from torch import Tensor, nn
+
+    from ..core.tensor_spec import TensorSpec
 
 # aten operators that gates end in
 GATES = frozenset({"sigmoid", "hardsigmoid", "tanh", "_softmax", "softmax"})
@@ -99,6 +101,16 @@ class Hidden:
             if high - low < STILL
         )
         return [line if calls == 1 else f"{line} ({calls} calls)" for line, calls in found.items()]
+
+
+def still_inputs(inputs: Iterable[TensorSpec]) -> list[str]:
+    """Return one sentence for every input of a single value, as a mask has whose example is all ones."""
+    return [
+        f"{spec.name} is {spec.low} in every case, the one number of its range: no other was checked; give a range, as "
+        f"the shape {spec.name}=SIZES:{spec.dtype}[0,1]"
+        for spec in inputs
+        if spec.low is not None and spec.low == spec.high
+    ]
 
 
 def _not_finite(module: nn.Module) -> list[str]:

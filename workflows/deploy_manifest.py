@@ -13,6 +13,7 @@ from ..core.tensor_spec import Axis
 from ..export.deploy_files import SCRIPT, flags_of, trtexec_line
 from ..modules.target import Target
 from ..validate.calibration_inputs import Fed
+from ..validate.hidden import still_inputs
 from .judgement import Judgement
 from .options import Weights
 from .precision import entries_of
@@ -74,7 +75,7 @@ def verdict_entries(judgement: Judgement, target: Fed) -> dict[str, Any]:
     return {
         "cases": judgement.cases,
         "cases_left_out": judgement.cases_left_out,
-        "hidden": judgement.hidden(),
+        "hidden": [*still_inputs(target.inputs), *judgement.hidden()],
         "verdict": judgement.verdict.to_json(),
         **({"own_levels": True} if judgement.own_levels else {}),
         **({"precisions": entries_of(judgement.lowered, target)} if judgement.lowered else {}),

@@ -39,6 +39,9 @@ def _require_no_path(name: str) -> None:
         kind, fix = "a folder", f"name the file that holds the module, as {name.rstrip('/')}/net.py"
     elif Path(name).suffix in WEIGHTS:
         kind, fix = "a file of weights", f"name the module that they are for, and add --checkpoint {name}"
+        fix += f"; a whole network of Ultralytics is ultralytics:{name} --trust" * (Path(name).suffix == ".pt")
+    elif Path(name).suffix in (".yaml", ".yml"):
+        kind, fix = "a file of settings", f"a network of Ultralytics is ultralytics:{name}"
     else:
         kind, fix = "a file without .py, .pt2 or .onnx at its end", "name the file that holds the module, as net.py:Net"
     raise InputError(

@@ -182,9 +182,10 @@ def _check_layer(name: str, layer: list[Any]) -> None:
     found = _module(kind)
     if found is None or not isinstance(arguments, list):
         known = [key for key, value in vars(network_tasks()).items() if _is_module(value)]
+        own = f"put a block of your own in by +BLOCK@PATH, or deploy what was trained with it, {PREFIX}best.pt --trust"
         raise InputError(
-            f"received {PREFIX}{name} with the module {kind!r}, which Ultralytics {installed()} does not have; "
-            f"expected one of its own, or nn.NAME; {nearest(kind, known, 'put a block of your own in by +BLOCK@PATH')}"
+            f"received {PREFIX}{name} with the module {kind!r}, which Ultralytics {installed()} reads in no "
+            f"description; expected one of its own, or nn.NAME; {nearest(kind, known, own)}"
         )
     if kind == "TorchVision" and len(arguments) > 2:
         arguments[2] = None

@@ -100,6 +100,12 @@ def test_lists_every_fault_in_one_line_and_loads_nothing(tmp_path):
     assert same(module, before)
 
 
+def test_a_checkpoint_of_the_backbone_alone_is_answered_with_two_ways(tmp_path):
+    torch.save(timm.create_model("resnet18").state_dict(), tmp_path / "w.pth")
+    with pytest.raises(InputError, match=r"missing .*; give one that was trained with .*, strict=False\) and deploy"):
+        build("resnet18+se@layer4", shapes=["2x3x32x32"], checkpoint=tmp_path / "w.pth")
+
+
 def test_a_checkpoint_of_other_options_is_answered_with_them(tmp_path):
     save_file(build("se:reduction=8", shapes=["2x64x8x8"]).state_dict(), tmp_path / "w.safetensors")
     with pytest.raises(InputError, match=r"mis-shaped .*; give .* or the target the options of the checkpoint's"):

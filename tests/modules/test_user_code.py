@@ -154,7 +154,7 @@ def test_a_checkpoint_for_a_factory(code, tmp_path):
         ("SPLTI", "did you mean Split?"),
         (
             "Split",
-            ":Split', which needs inp and oup; expected what is called without arguments; write a function make() ",
+            ":Split', which needs inp and oup; expected a value for each; add :inp=VALUE,oup=VALUE behind its name",
         ),
     ],
 )
@@ -174,7 +174,8 @@ def test_a_factory_that_fails(code, attribute, message):
         ("py:no_such_module_here:factory", "expected module no_such_module_here in"),
         ("py:factory", "expected py:package.module:name"),
         ("py:{code}:factory+cbam", "with blocks after a module of your own"),
-        ("py:{code}:factory:width=3", "with options after a module of your own"),
+        ("py:{code}:factory:width=3", "received option 'width' for py:"),
+        ("py:{code}:Split:inp=4", "which needs oup; expected a value for each; add ,oup=VALUE behind its name, or "),
         ("py:{code}:half", "received parameter weight in float16; expected float32"),
         ("resnet18+py:{code}:Shrink@layer4", "which turns (2, 512, 8, 8) into (2, 512, 4, 8)"),
         ("resnet18+py:{code}:Breaks@layer4", "which raised ZeroDivisionError: no"),

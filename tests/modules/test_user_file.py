@@ -55,6 +55,13 @@ def test_make_comes_before_the_only_class() -> None:
     assert build("mynet.py").stem.out_channels == 4
 
 
+@pytest.mark.parametrize("spec", ["mynet.py:width=6", "mynet.py:Net:width=6", "py:mynet:Net:width=6"])
+def test_options_are_arguments_of_what_makes_the_module(spec: str) -> None:
+    write(NET)
+    assert build(spec).stem.out_channels == 6
+    assert resolve(spec, shapes=["2x3x8x8"]).weights == f"as {spec} gives them, seed 0"
+
+
 def test_a_name_works_as_behind_py() -> None:
     write(GATE + NET + MAKE + "\nready = Net(7)\n")
     assert build("mynet.py:Net").stem.out_channels == 4
@@ -183,12 +190,18 @@ def test_the_folder_of_its_bundle(target: str, name: str) -> None:
         (NET, "mynet.py:Net:k=3:k=4", "expected file.py:name; write it as"),
         (NET, "mynet.py:", "expected file.py:name; write it as"),
         (NET, "mynet.py+cbam", "with blocks after a module of your own"),
-        (NET, "mynet.py:width=3", "with options after a module of your own"),
+        (
+            "def make(width=3):\n    pass",
+            "mynet.py:widht=3",
+            "received option 'widht' for mynet.py; expected one of width; did you",
+        ),
+        (NET, "mynet.py:width=big", "got TypeError: "),
+        (NET + "net = Net()", "mynet.py:net:width=3", "with options, a module that is made already; expected a fact"),
         ("x = 1", "mynet.py", "found no torch.nn.Module in it; add a function make()"),
         (GATE, "mynet.py", "found Gate(channels) alone; add a function make() that returns the model"),
         (NET + "class Other(Net):\n    pass\n", "mynet.py", "found mynet.py:Net and mynet.py:Other; name one of them"),
         ("make = 3", "mynet.py", "a int; expected a callable that returns a torch.nn.Module"),
-        ("def make(width):\n    pass", "mynet.py", "needs width; expected what is called without arguments; write a"),
+        ("def make(width):\n    pass", "mynet.py", "needs width; expected a value for each; add :width=VALUE be"),
         ("def make():\n    return 3", "mynet.py", "received int from 'mynet.py'"),
         ("def f(:\n", "mynet.py", "got SyntaxError: "),
         ("import no_such_package.at_all", "mynet.py", "; install it, or name the folder that holds no_such_package in"),
@@ -238,6 +251,8 @@ def test_a_file_that_has_changed_is_run_again() -> None:
     ("name", "words"),
     [
         ("best.pt", "a file of weights; expected .*; name the module that they are for, and add --checkpoint best.pt"),
+        ("best.pt", "a file of weights; .*; a whole network of Ultralytics is ultralytics:best.pt --trust"),
+        ("net.yaml", "a file of settings; expected .*; a network of Ultralytics is ultralytics:net.yaml"),
         ("notes.txt", "a file without .py, .pt2 or .onnx at its end; expected .*; name the file that holds the module"),
         ("nets", "a folder; expected .*; name the file that holds the module, as nets/net.py"),
     ],

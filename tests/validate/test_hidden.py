@@ -10,7 +10,7 @@ from attn2trt.core.tensor_spec import TensorSpec
 from attn2trt.modules.block_index import block_names
 from attn2trt.modules.catalog import resolve
 from attn2trt.validate.cases import make_cases
-from attn2trt.validate.hidden import Hidden
+from attn2trt.validate.hidden import Hidden, still_inputs
 from attn2trt.validate.reference import references
 
 
@@ -65,6 +65,13 @@ def test_a_branch_that_is_multiplied_by_zero_is_named() -> None:
     module = trained()
     nn.init.zeros_(module.gamma)
     assert findings(module) == ["gamma is all zeros: what it multiplies was not checked"]
+
+
+def test_an_input_of_one_value_is_named() -> None:
+    ones = TensorSpec("mask", ("batch", 8), "int64", 1, 1)
+    (found,) = still_inputs([TensorSpec("x", (2, 3)), ones, TensorSpec("ids", (2, 3), "int64", 0, 9)])
+    assert found.startswith("mask is 1 in every case, the one number of its range: no other was checked; give a range")
+    assert found.endswith("as the shape mask=SIZES:int64[0,1]")
 
 
 def test_normalisations_as_they_were_made_are_counted() -> None:

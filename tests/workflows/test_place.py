@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from small_bundle import write
 
 from attn2trt.core.bundle import Bundle
+from attn2trt.core.bundle_writer import BundleWriter
 from attn2trt.errors import InputError
 from attn2trt.modules.target import Target
 from attn2trt.workflows.place import DEFAULT_FOLDER, Place
@@ -57,3 +60,15 @@ def test_a_folder_that_is_gone_is_no_error(here: Path, monkeypatch: pytest.Monke
     made = Bundle(place.of(target("se")), {})
     (here / "gone").rmdir()
     assert place.named(made).path == here / "mine"
+
+
+def test_a_bundle_in_a_folder_that_is_read_only_may_be_reused_and_not_replaced(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(here / "mine")
+    monkeypatch.setattr("os.access", lambda path, _: Path(path) != here)
+    assert Place("se", "mine").path == here / "mine"
+    with pytest.raises(PermissionError, match=re.escape(f"'{here}'")), BundleWriter(here / "mine"):
+        pass
+    with pytest.raises(PermissionError, match=re.escape(f"'{here}'")):
+        Place("se", "new")
