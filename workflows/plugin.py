@@ -176,9 +176,7 @@ def _write_graph(gated: _Gated, folder: Path, report: Progress) -> PluginGraph:
 
 
 def _judged(bundle: Bundle, precision: str, graph: Path) -> Verdict:
-    pairs = partial(recorded_cases, bundle)
-
-    stages = judge_graph_for_plan(bundle, graph, Stage(PLUGIN_GRAPH, precision), pairs)
+    stages = judge_graph_for_plan(bundle, graph, Stage(PLUGIN_GRAPH, precision), partial(recorded_cases, bundle))
     return Verdict(tuple(stages), source=Verdict.from_json(bundle.manifest["verdict"]).source)
 
 

@@ -146,7 +146,7 @@ def _judged(bundle: Bundle, graph: Path) -> list[StageResult]:
     opset = max(int(bundle.manifest["opset"]), OPSETS.start)
     written = OnnxGraph(graph, opset, bundle.inputs, bundle.outputs)
     check_contract(written, opset=opset, inputs=bundle.inputs, outputs=bundle.outputs, after="tuning")
-    return judge_tuned_graph(graph, bundle.outputs, partial(recorded_cases, bundle), precision=bundle.precision)
+    return [*judge_tuned_graph(bundle, graph, partial(recorded_cases, bundle))]
 
 
 def _added(bundle: Bundle, files: Sequence[Path], tuning: Tuning, verdict: Verdict, note: Progress) -> Bundle:

@@ -31,6 +31,7 @@ from attn2trt.engines.timing.rounds import Samples
 from attn2trt.engines.timing.runners import OrtRunner
 from attn2trt.errors import CheckFailed, InputError, Interrupted, MissingRequirement, StorageError
 from attn2trt.report.tuned_section import tuned_rows
+from attn2trt.validate.stages import of_bundle
 from attn2trt.validate.stages import tensorrt as plan_stages
 from attn2trt.workflows import compile as compiling
 from attn2trt.workflows import plan_cache, plan_search, tune_plans, tuned_plan
@@ -518,7 +519,7 @@ def test_what_ends_it_while_the_result_is_judged_leaves_the_bundle_as_it_was(
 
 def test_a_plan_that_was_not_judged_is_not_kept(bundle: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.choices, world.ms, before = [A], FASTER, [*files(bundle)]
-    monkeypatch.setattr(plan_stages, "why_not_runnable", lambda _: "another GPU is here now")
+    monkeypatch.setattr(of_bundle, "why_not_runnable", lambda _: "another GPU is here now")
     with pytest.raises(CheckFailed, match="was not judged and was not kept: another GPU is here now"):
         tune(bundle)
     assert before == [*files(bundle)]
@@ -639,7 +640,7 @@ def test_tuned_again_on_another_gpu_nothing_of_the_earlier_plan_stays(
     extend(open_bundle(bundle), {kernels_name(plan.file): "kernels"}, {})
     monkeypatch.setitem(BUILT, "capabilities", ["8.6"])
     monkeypatch.setattr(here, "why_not_runnable", lambda _: "")
-    monkeypatch.setattr(plan_stages, "why_not_runnable", lambda _: "")
+    monkeypatch.setattr(of_bundle, "why_not_runnable", lambda _: "")
     tune(bundle)
     left = [name for name in open_bundle(bundle).manifest["files"] if "sm90" in name]
     assert left == []

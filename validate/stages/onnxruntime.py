@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...core.bundle import Bundle
-from ...core.manifest import MODEL
 from ...core.precision import FP32
-from ...core.tensor_spec import TensorSpec
-from ...engines.environment import ask_driver, try_provider
-from ...engines.timing.runtimes import PROVIDERS, why_no_provider
-from ..verdict import StageResult, not_checked
+from ..verdict import StageResult
 from .judge import Pairs, StageJudge, judge_stages, with_advice, with_place
-from .ort_process import ON_GPU, is_optimised, start
-from .stage import (
-    ORT_CPU,
-    ORT_TUNED,
-    TUNED_GRAPH,
-    WRITTEN,
-    Stage,
-    given_stages,
-    lower_stages,
-)
+from .of_bundle import BundleRuntime, providers, tuned, tuned_for_plans
+from .ort_process import is_optimised, start
+from .stage import ORT_CPU, ORT_TUNED, WRITTEN, Stage, given_stages, lower_stages
 
 if TYPE_CHECKING:
     from ..localize import Location
@@ -84,52 +74,25 @@ def _own_choices(
     return begin
 
 
-def judge_tuned(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None) -> list[StageResult]:
+def judge_tuned(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None) -> Iterator[StageResult]:
     """Judge the tuned graph; none if there is none. One that was made from another graph has failed."""
-    entry, stage = bundle.tuned, Stage(ORT_TUNED, bundle.precision)
-    if entry is None:
-        return []
-    if entry.get("graph") != bundle.manifest["files"][MODEL]["sha256"]:
-        why = f"{entry['file']} was made from another graph; tune again"
-        return [StageResult(stage, "failed", why)]
-    graph = bundle.path / str(entry["file"])
-    return judge_tuned_graph(graph, bundle.outputs, pairs, precision=bundle.precision, max_error=max_error)
+    return _judged(bundle, tuned(bundle), pairs, max_error)
 
 
-def judge_tuned_graph(
-    graph: Path,
-    outputs: Sequence[TensorSpec],
-    pairs: Pairs,
-    *,
-    precision: str = FP32,
-    max_error: float | None = None,
-) -> list[StageResult]:
-    """Judge the file of a tuned graph, which computes in ``precision``."""
-    stage = Stage(ORT_TUNED, precision)
-    with start(stage, graph) as runtime:
-        return StageJudge(stage, runtime, max_error, outputs).results(pairs)
+def judge_tuned_graph(bundle: Bundle, graph: Path, pairs: Pairs) -> Iterator[StageResult]:
+    """Judge the file of a graph that was tuned for ONNX Runtime."""
+    stage = Stage(ORT_TUNED, bundle.precision)
+    return _judged(bundle, [BundleRuntime(stage, partial(start, stage, graph))], pairs)
 
 
-def judge_graphs_for_plans(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None) -> list[StageResult]:
+def judge_graphs_for_plans(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None) -> Iterator[StageResult]:
     """Judge the graphs that were tuned for TensorRT; none if there is none. One of another graph has failed."""
-    stages: list[StageResult] = []
-    for entry in bundle.tuned_graphs:
-        precision, stage = entry["precision"], Stage(TUNED_GRAPH[entry["flavour"]], entry["precision"])
-        graph = bundle.graphs.get(precision)
-        if graph is None or entry["graph"] != bundle.manifest["files"][graph]["sha256"]:
-            stages.append(StageResult(stage, "failed", f"{entry['file']} was made from another graph; tune again"))
-            continue
-        stages += judge_graph_for_plan(bundle, bundle.path / entry["file"], stage, pairs, max_error=max_error)
-    return stages
+    return _judged(bundle, tuned_for_plans(bundle), pairs, max_error, has_rows=False)
 
 
-def judge_graph_for_plan(
-    bundle: Bundle, graph: Path, stage: Stage, pairs: Pairs, *, max_error: float | None = None
-) -> list[StageResult]:
+def judge_graph_for_plan(bundle: Bundle, graph: Path, stage: Stage, pairs: Pairs) -> Iterator[StageResult]:
     """Judge the file of a graph that was tuned for the TensorRT and in the precision of the ``stage``."""
-    with start(stage, graph) as runtime:
-        outputs, io = bundle.outputs_of(stage.precision), bundle.io(stage.precision)
-        return judge_stages([StageJudge(stage, runtime, max_error, outputs, io=io)], pairs())
+    return _judged(bundle, [BundleRuntime(stage, partial(start, stage, graph))], pairs, has_rows=False)
 
 
 def judge_providers(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None) -> Iterator[StageResult]:
@@ -138,17 +101,26 @@ def judge_providers(bundle: Bundle, pairs: Pairs, *, max_error: float | None = N
     A provider whose libraries do not load is not checked, and says why; a graph that it does not run alone, without
     the CPU's kernels, has failed.
     """
-    if not ask_driver().devices:
-        return
-    for runtime, name in ON_GPU.items():
-        if why := why_no_provider(name) or try_provider(PROVIDERS[name]):
-            yield not_checked(Stage(runtime), why)
+    return _judged(bundle, providers(bundle), pairs, max_error)
+
+
+def _judged(
+    bundle: Bundle,
+    runtimes: Iterable[BundleRuntime],
+    pairs: Pairs,
+    max_error: float | None = None,
+    *,
+    has_rows: bool = True,
+) -> Iterator[StageResult]:
+    """Judge runtimes one after the other, then the rows of a batch in each that ``has_rows``."""
+    for one in runtimes:
+        if one.start is None:
+            yield one.not_run
             continue
-        for precision, graph in bundle.graphs.items():
-            stage = Stage(runtime, precision)
-            with start(stage, bundle.path / graph) as process:
-                outputs, io = bundle.outputs_of(precision), bundle.io(precision)
-                yield from StageJudge(stage, process, max_error, outputs, is_here=True, io=io).results(pairs)
+        outputs, io = bundle.outputs_of(one.stage.precision), bundle.io(one.stage.precision)
+        with one.start() as process:
+            judge = StageJudge(one.stage, process, max_error, outputs, is_here=one.is_here, io=io)
+            yield from judge.results(pairs) if has_rows else judge_stages([judge], pairs())
 
 
 def _locate_without_pytorch(bundle: Bundle, names: Collection[str], pairs: Pairs) -> Location | None:

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 from ...core.bundle import Bundle, open_bundle
 from ...engines.environment import probe_tensorrt
 from ...engines.tensorrt.flavours import RTX, TENSORRT
-from ...engines.tensorrt.here import why_not_runnable
 from ...engines.tensorrt.isolated import IsolatedPlan, keep_kernels, keep_layers
-from ...engines.tensorrt.plans import Plan, is_of_its_graph, plans_of
+from ...engines.tensorrt.plans import Plan
 from ...engines.tensorrt.profiles import is_held
 from ...errors import CheckFailed, MissingRequirement
 from ..cases import Case
 from ..verdict import StageResult, not_checked
 from .judge import Pairs, StageJudge, not_loaded
 from .layer_precision import check_layers, is_fuller
-from .stage import Stage, plan_stage
+from .of_bundle import plans
+from .stage import Stage
 
 if TYPE_CHECKING:
     from ..metrics import Reference
@@ -30,18 +30,14 @@ def judge_plans(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None)
 
     A plan that this machine cannot run is not checked, with the reason; a plan of another graph has failed.
     """
-    plans = plans_of(bundle)
     stages: list[StageResult] = []
-    for plan in plans:
-        stage = plan_stage(plan.flavour, plan.precision, tuned=plan.tuned)
-        if not is_of_its_graph(bundle, plan):
-            command = "tune" if plan.tuned else "compile"
-            stages.append(StageResult(stage, "failed", f"{plan.file} was built from another graph; {command} again"))
-        elif why := why_not_runnable(plan):
-            stages.append(not_checked(stage, why))
+    found = list(plans(bundle))
+    for one in found:
+        if one.start is None or one.plan is None:
+            stages.append(one.not_run)
         else:
-            stages += _judged(bundle, plan, stage, pairs, max_error)
-    if not any(plan.product is TENSORRT for plan in plans):
+            stages += _judged(bundle, one.plan, one.stage, pairs, max_error)
+    if not any(one.plan is not None and one.plan.product is TENSORRT for one in found):
         stages.append(without_plan())
     return stages
 

@@ -16,8 +16,8 @@ from attn2trt.engines.ort_runtime import CPU
 from attn2trt.engines.timing.runtimes import ORT_CUDA
 from attn2trt.errors import CheckFailed, MissingRequirement
 from attn2trt.validate.recorded import recorded_cases
+from attn2trt.validate.stages import of_bundle, ort_process
 from attn2trt.validate.stages import onnxruntime as ort_stages
-from attn2trt.validate.stages import ort_process
 from attn2trt.validate.verdict import StageResult
 from attn2trt.workflows.validate import validate_bundle
 
@@ -32,10 +32,10 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture
 def a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with a device, on which the CPU's provider stands in for CUDA's and there is no other."""
-    monkeypatch.setattr(ort_stages, "ask_driver", lambda: Driver("CUDA 13.0", ("H200 (compute capability 9.0)",)))
-    monkeypatch.setattr(ort_stages, "why_no_provider", lambda name: "" if name == ORT_CUDA else "not in this build")
-    monkeypatch.setattr(ort_stages, "try_provider", lambda _provider: "")
-    for module in (ort_stages, ort_process):
+    monkeypatch.setattr(of_bundle, "ask_driver", lambda: Driver("CUDA 13.0", ("H200 (compute capability 9.0)",)))
+    monkeypatch.setattr(of_bundle, "why_no_provider", lambda name: "" if name == ORT_CUDA else "not in this build")
+    monkeypatch.setattr(of_bundle, "try_provider", lambda _provider: "")
+    for module in (of_bundle, ort_process):
         monkeypatch.setattr(module, "PROVIDERS", {ORT_CUDA: CPU})
 
 
@@ -47,7 +47,7 @@ def judged(bundle: Bundle) -> dict[str, StageResult]:
 
 
 def test_without_a_gpu_there_is_nothing_to_judge(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ort_stages, "ask_driver", lambda: Driver("", (), "no NVIDIA driver"))
+    monkeypatch.setattr(of_bundle, "ask_driver", lambda: Driver("", (), "no NVIDIA driver"))
     assert judged(bundle) == {}
 
 
@@ -69,7 +69,7 @@ def test_every_graph_is_judged_by_its_own_precision(bundle: Bundle) -> None:
 
 @pytest.mark.usefixtures("a_gpu")
 def test_a_provider_whose_libraries_do_not_load_is_not_checked(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ort_stages, "try_provider", lambda _provider: "libcudnn.so.9 cannot be loaded")
+    monkeypatch.setattr(of_bundle, "try_provider", lambda _provider: "libcudnn.so.9 cannot be loaded")
     stage = judged(bundle)[CUDA]
     assert (stage.status, stage.why) == ("not checked", "libcudnn.so.9 cannot be loaded")
 
