@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .element_types import element_types
-from .operators import ARITHMETIC, DEQUANTIZE_LINEAR, PRODUCTS, QUANTIZE_LINEAR
+from .operators import ARITHMETIC, DEQUANTIZE_LINEAR, PRODUCTS, QUANTISERS
 from .precision import PRECISIONS
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def converting_nodes(graph: Path) -> frozenset[str]:
     import onnx
 
     nodes = onnx.load(str(graph), load_external_data=False).graph.node
-    return frozenset(node.name for node in nodes if node.op_type in ("Cast", QUANTIZE_LINEAR, DEQUANTIZE_LINEAR))
+    return frozenset(node.name for node in nodes if node.op_type in ("Cast", *QUANTISERS))
 
 
 def _reading(model: onnx.ModelProto, wanted: int) -> Iterator[str]:

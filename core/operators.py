@@ -12,7 +12,7 @@ def named(operators: str) -> frozenset[str]:
 SIZES_ALONE = named("Shape Size")
 # The reason why a node stays in float32 that reads nothing but such sizes and constants.
 FROM_SIZES = "computed from sizes and constants alone"
-QUANTIZE_LINEAR, DEQUANTIZE_LINEAR = "QuantizeLinear", "DequantizeLinear"
+QUANTISERS = QUANTIZE_LINEAR, DEQUANTIZE_LINEAR = "QuantizeLinear", "DequantizeLinear"
 PRODUCTS = named("Conv ConvTranspose Gemm MatMul Einsum")
 ARITHMETIC = named(
     """

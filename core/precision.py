@@ -265,6 +265,11 @@ def oldest_tensorrt(opset: int, precision: str) -> str:
     return max(of_opset, PRECISIONS[precision].oldest_tensorrt, key=lambda version: [*map(int, version.split("."))])
 
 
+def on_levels_of(own: str) -> tuple[str, ...]:
+    """Return the precisions of graphs that have the levels of one in ``own``, and something else between them."""
+    return tuple(row.name for row in _ROWS if row.is_placed and row.products_as == own)
+
+
 def named_budgets() -> str:
     """Write the budget of every precision: ``fp32 1e-5, tf32 1e-2``."""
     return ", ".join(f"{row.name} {row.budget:.0e}".replace("e-0", "e-") for row in PRECISIONS.values())

@@ -53,7 +53,7 @@ def no_cast_before_products(before: Wiring, written: onnx.ModelProto, path: Path
     for node in written.graph.node:
         if node.op_type not in PRODUCTS or node.name not in before.nodes:
             continue
-        for was, now in zip(before.nodes[node.name].input, node.input, strict=True):
+        for was, now in list(zip(before.nodes[node.name].input, node.input, strict=True))[:2]:  # a bias is no factor
             maker = before.nodes.get(before.origin(was)[0])
             if maker is None or maker.op_type != DEQUANTIZE_LINEAR:
                 continue

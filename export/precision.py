@@ -171,7 +171,7 @@ def lower(
     """
     import onnx_ir as ir
 
-    from .passes.float_policy import FloatPlan, plan
+    from .passes.float_policy import plan
     from .passes.lower_precision import LowerPrecision
     from .passes.own_levels import OwnLevels
 
@@ -185,14 +185,14 @@ def lower(
         source = float32_source(graph, opset)
         model = ir.from_proto(source)
     planned = plan(model, low, kept_by, allowed=change.allowed, io=io)
-    if not planned.low:
+    if not planned.operators:
         raise ModuleRefused(
             f"{precision} leaves nothing to lower: all {len(planned.float32)} float operators stay in float32; "
             f"leave {precision} out of --precision, or keep less with --keep-fp32"
         )
     levels = OwnLevels(planned.low, low, graph.modules, io_is_low=io == low.dtype)
     levels(model)
-    rewrite = LowerPrecision(FloatPlan(frozenset(levels.low), {}, {}), low, levels.modules, io=io)
+    rewrite = LowerPrecision(replace(planned, low=frozenset(levels.low)), low, levels.modules, io=io)
     rewrite(model)
     path = folder / (name or file_name(precision))
     after = f"the cast to {low.words}"
@@ -201,7 +201,7 @@ def lower(
     return LowPrecisionGraph(
         precision,
         written,
-        tuple(sorted(planned.low)),
+        tuple(sorted(planned.operators)),
         planned.float32,
         planned.kept,
         patterns=tuple(keep),

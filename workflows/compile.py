@@ -9,7 +9,7 @@ from ..core.arguments import checked
 from ..core.bundle import Bundle, Folder
 from ..core.extend import changing, first_name
 from ..core.file_hashes import require_unchanged
-from ..core.precision import FP32
+from ..core.precision import FP32, on_levels_of
 from ..core.progress import Progress, silent
 from ..engines.environment import ask_driver, probe_rtx, probe_tensorrt
 from ..engines.tensorrt.build import BuildOptions
@@ -184,9 +184,9 @@ def _named_targets(text: str, precision: str) -> tuple[str, ...]:
 def require_graph(bundle: Bundle, precision: str) -> str:
     """Return the file of the graph of this precision. Raises InputError if the bundle has none."""
     if precision not in bundle.graphs:
-        # nothing is lowered of an ONNX file that is in another precision already
-        advice = f"deploy the target with --precision fp32,{precision}"
-        if bundle.precision != FP32:
+        advice = f"deploy the target with --precision {bundle.precision},{precision}"
+        if bundle.precision != FP32 and precision not in on_levels_of(bundle.precision):
+            # nothing else is made of what is in another precision already
             advice = f"give --precision {bundle.precision}"
         raise InputError(
             f"received --precision {precision}; expected one that the bundle holds: {', '.join(bundle.graphs)}; "

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.graph import ModelGraph, OnnxGraph
 from ..core.graph_io import FLOAT32
-from ..core.precision import FP32, PRECISIONS
+from ..core.precision import FP32, PRECISIONS, on_levels_of
 from ..core.preprocessing import Preprocessing
 from ..core.progress import StageTimes
 from ..core.tensor_spec import Axis, TensorSpec, optima
@@ -91,6 +92,10 @@ class FileJudge:
 
     def cases(self) -> list[Case]:
         """Return the inputs that are judged."""
+        is_lowered = any(not self.why_not_lowered(name) for name in self.lower)
+        return self._cases(self.request.fed_in if is_lowered else FLOAT32)
+
+    def _cases(self, io: str) -> list[Case]:
         graph = self.model.graph
         return make_cases(
             graph.inputs if self.module is None else inputs_in_order(self.module, graph.inputs),
@@ -98,7 +103,7 @@ class FileJudge:
             seed=self.weights.seed,
             images=self.judging.photographs,
             preprocessing=self.model.preprocessing,
-            io=FLOAT32 if self.model.file.precision != FP32 else self.request.fed_in,
+            io=io,
         )
 
     @property
@@ -106,12 +111,17 @@ class FileJudge:
         """The precisions of the graphs to write: those that were asked for, but for the file's own."""
         return tuple(name for name in self.request.lower if name != self.model.file.precision)
 
-    @property
-    def why_not_lowered(self) -> str:
-        """The reason why no graph below the file's own precision is made of it; "" if one can be tried."""
+    def why_not_lowered(self, precision: str) -> str:
+        """Return the reason why no graph of this precision is made of the file; "" if it can be tried."""
         own = self.model.file.precision
-        if own != FP32:
-            return f"the file computes in {PRECISIONS[own].words} itself: nothing is lowered; leave the others out"
+        if own != FP32 and precision not in on_levels_of(own):
+            able = f"but {' or '.join(on_levels_of(own))} " if on_levels_of(own) else ""
+            return f"the file computes in {PRECISIONS[own].words} itself: nothing {able}is made of it; leave it out"
+        if own != FP32 and self.module is not None and not self.has_own_levels:
+            return (
+                f"the module has not the levels of the file, so that what {PRECISIONS[own].words} loses of it is not "
+                "known; leave --against or this precision out"
+            )
         if self.module is not None and self.request.keep_fp32:
             return (
                 "--keep-fp32 names nodes of the file, and --against takes the rounding of a module without nodes; "
@@ -121,7 +131,7 @@ class FileJudge:
 
     def write(self, precision: str, cases: Sequence[Case]) -> LowPrecisionGraph:
         """Write the graph of a precision. Raises InputError for one that this file cannot have."""
-        if why := self.why_not_lowered:
+        if why := self.why_not_lowered(precision):
             raise InputError(f"received --precision {precision} with {self.model.file.path}: {why}")
         writer = PrecisionWriter(
             self.request,
@@ -142,7 +152,7 @@ class FileJudge:
         for precision in self.lower:
             stage = lower_stages(precision)[0]
             try:
-                if why := self.why_not_lowered:
+                if why := self.why_not_lowered(precision):
                     unmade.append(not_checked(stage, why))
                 else:
                     lowered[precision] = self.write(precision, cases)
@@ -168,13 +178,15 @@ class FileJudge:
             f"one to {purpose}; name the PyTorch module that it was made of with --against"
         )
 
-    def _has_own_levels(self, module: nn.Module) -> bool:
-        """Tell whether the module has the levels of a quantised file itself."""
-        if not (row := PRECISIONS[self.model.file.precision]).is_integer or row.is_placed:
+    @cached_property
+    def has_own_levels(self) -> bool:
+        """True if the module has the levels of a quantised file itself."""
+        row = PRECISIONS[self.model.file.precision]
+        if self.module is None or not row.is_integer or row.is_placed:
             return False
         from ..validate.eager import Eager
 
-        eager, case = Eager(module, [], self.weights.seed, is_double=False), self.cases()[0]
+        eager, case = Eager(self.module, [], self.weights.seed, is_double=False), self._cases(FLOAT32)[0]
         eager.run(case.feeds, case)
         return bool(eager.levels)
 
@@ -183,7 +195,7 @@ class FileJudge:
             return GraphTruth(self.model, self.weights.seed, self.seconds, stack)
         seed, graph = self.weights.seed, self.model.graph
         graph = replace(graph, outputs=outputs_in_order(self.module, graph.outputs, self.cases()[0], seed))
-        return ModuleTruth(self.module, graph, seed, self._has_own_levels(self.module))
+        return ModuleTruth(self.module, graph, seed, self.has_own_levels)
 
 
 def build_against(against: str | nn.Module | None, graph: OnnxGraph, weights: Weights, file: Path) -> nn.Module | None:

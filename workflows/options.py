@@ -9,7 +9,18 @@ from typing import Any
 
 from ..core.arguments import checked
 from ..core.graph_io import IO
-from ..core.precision import BF16, CAST, FP32, INTEGERS, PRECISIONS, QUANTISED, TRIED, parse_precisions, require_budget
+from ..core.precision import (
+    BF16,
+    CAST,
+    FP32,
+    INTEGERS,
+    PRECISIONS,
+    QUANTISED,
+    TRIED,
+    on_levels_of,
+    parse_precisions,
+    require_budget,
+)
 from ..engines.calibration import METHODS, MINMAX
 from ..errors import InputError
 from ..export.modelopt_placement import require_modelopt
@@ -178,7 +189,7 @@ class PrecisionRequest:
         """
         if own == FP32:
             return self
-        rests = [row.name for row in PRECISIONS.values() if row.is_placed and row.products_as == own]
+        rests = on_levels_of(own)
         left = [] if self.chooses else [one for one in self.lower if one in rests]
         asked = [*self._names] if self.chooses else [one for one in self.lower if one not in (own, *rests)]
         options = {"--calibrate": self.calibrate, "--calibration": self.calibration}

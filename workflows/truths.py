@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..core.graph import ModelGraph, OnnxGraph
 from ..core.graph_io import FLOAT32
-from ..core.precision import CAST, FP32, PRECISIONS
+from ..core.precision import CAST, FP32, PRECISIONS, QUANTISED
 from ..export.placed import PlacedGraph
 from ..export.precision import LowPrecisionGraph
 from ..export.quantized import QuantizedGraph
@@ -130,4 +130,6 @@ def _rounding(low: LowPrecisionGraph, graph: OnnxGraph) -> Any:
         return level_rounding(graph.path, low.lowered, low.ranges, row)
     if isinstance(low, Tf32Graph):
         return product_rounding(low.lowered)
+    if graph.precision in QUANTISED:
+        return half_rounding(low.lowered, PRECISIONS[row.rest], io=low.graph.io, rounds=True)
     return half_rounding(low.lowered, row, io=low.graph.io)

@@ -27,7 +27,7 @@ import onnx_ir as ir
 
 from ...core.graph import OPSETS
 from ...core.graph_io import FLOAT32
-from ...core.operators import ARITHMETIC, DEQUANTIZE_LINEAR, FROM_SIZES, PRODUCTS, QUANTIZE_LINEAR, named
+from ...core.operators import ARITHMETIC, DEQUANTIZE_LINEAR, FROM_SIZES, PRODUCTS, QUANTISERS, QUANTIZE_LINEAR, named
 from ...core.precision import Precision
 from ...core.refused_types import refusal
 
@@ -61,11 +61,18 @@ _UNFIT: WeakKeyDictionary[ir.TensorProtocol, dict[str, str]] = WeakKeyDictionary
 @dataclass(frozen=True)
 class FloatPlan:
     """``low`` names the nodes that compute in half precision; ``float32`` gives every other float operator its reason,
-    ``kept`` those of them that the policy alone would have lowered."""
+    ``kept`` those of them that the policy alone would have lowered. Of ``quantisers`` only ``low`` says anything: a
+    level is the same number in any type."""
 
     low: frozenset[str]
     float32: Mapping[str, str]
     kept: Mapping[str, str]
+    quantisers: frozenset[str] = frozenset()
+
+    @property
+    def operators(self) -> frozenset[str]:
+        """The operators that compute in half precision."""
+        return self.low - self.quantisers
 
 
 def plan(
@@ -121,15 +128,15 @@ class _Planner:
         for node in reversed(nodes):
             if node in self._reason:
                 self._look_ahead(node)
-        return FloatPlan(
-            frozenset(str(node.name) for node, reason in self._reason.items() if not reason),
-            {str(node.name): reason for node, reason in self._reason.items() if reason},
-            dict(self._kept),
-        )
+        quantisers = frozenset(str(node.name) for node in self._reason if node.op_type in QUANTISERS)
+        low = frozenset(str(node.name) for node, reason in self._reason.items() if not reason)
+        reasons = {str(node.name): reason for node, reason in self._reason.items()}
+        float32 = {name: reason for name, reason in reasons.items() if reason and name not in quantisers}
+        return FloatPlan(low, float32, dict(self._kept), quantisers)
 
     def _decide(self, node: ir.Node) -> str:
         """Return why the node stays in float32; empty if it is lowered."""
-        if node.op_type in (QUANTIZE_LINEAR, DEQUANTIZE_LINEAR):
+        if node.op_type in QUANTISERS:
             return self._of_levels(node)
         if not any(value in self._from_data for value in _read(node)):
             return FROM_SIZES
@@ -148,7 +155,6 @@ class _Planner:
     def _of_levels(self, node: ir.Node) -> str:
         """Return why a quantiser reads float32; what gives levels back is decided by its readers, a weight's too."""
         if reason := self._unfit_step(node) or self._unknown_type(node):
-            self._kept[str(node.name)] = reason
             return reason
         value = _value(node, 0)
         is_wide = self._is_wide(value) or (value.is_graph_input() and not self._io_is_low)
@@ -188,7 +194,7 @@ class _Planner:
         """Return why a product reads levels in float32, which an operator that computes with integers then gives."""
         if node.op_type not in PRODUCTS:
             return ""
-        makers = [value.producer() for value in node.inputs if value is not None]
+        makers = [value.producer() for value in node.inputs[:2] if value is not None]  # a bias is no factor
         levels = [maker for maker in makers if maker is not None and maker.op_type == DEQUANTIZE_LINEAR]
         return next(filter(None, map(self._unfit_step, levels)), "")
 

@@ -64,11 +64,22 @@ def test_types_inside_and_opsets(tmp_path: Path, options: dict[str, Any], precis
 
 
 def test_a_quantised_file(tmp_path: Path) -> None:
-    checked = check(quantised(), tmp_path, precision="fp32,fp16")
+    checked = check(quantised(), tmp_path, precision="fp32,fp16,int8-fp16")
     found = stages(checked)
     assert checked.file.precision == "int8"
     assert found[Stage(ORT_CPU, "int8").label].status == "passed", found
-    assert "the file computes in int8 itself" in found["fp16"].why
+    assert found["int8-fp16"].status == "passed", found["int8-fp16"]
+    assert "the file computes in int8 itself: nothing but int8-fp16 is made of it" in found["fp16"].why
+
+
+def test_float16_between_levels_is_not_judged_beside_a_module_without_them(tmp_path: Path) -> None:
+    class Product(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x[:, :12]
+
+    found = stages(check(quantised(), tmp_path, precision="int8-fp16", against=Product()))
+    assert found["int8-fp16"].status == "not checked"
+    assert found["int8-fp16"].why.startswith("the module has not the levels of the file")
 
 
 def test_what_has_no_truth_is_not_checked_and_says_why(tmp_path: Path) -> None:

@@ -93,7 +93,8 @@ class Evaluator:
         Raises CheckFailed naming the node that cannot be computed, and MissingRequirement for one that float64 is only
         claimed for.
         """
-        self._manner.rounds, self._manner.is_plain = as_written or rounds, is_plain
+        rounds = as_written or rounds or (rounding is not None and rounding.rounds)
+        self._manner.rounds, self._manner.is_plain = rounds, is_plain
         self._rounded = self._half if as_written else {}
         in_float32 = rounding is None and not as_written
         digits = None if draw is None else _Digits(draw, OFTEN if in_float32 else SELDOM)

@@ -31,6 +31,7 @@ class Rounding:
         scales: The type whose numbers weights' scales are: the next larger ones; "" if they stay as they are.
         products: The products whose operands have tf32's digits.
         outputs: The half precision of the graph's outputs; "" if they stay as they are.
+        rounds: The graph's own quantisers round to their levels.
     """
 
     half: Mapping[str, str] = field(default_factory=dict)
@@ -40,12 +41,15 @@ class Rounding:
     scales: str = ""
     products: Sequence[str] = ()
     outputs: str = ""
+    rounds: bool = False
 
 
-def half_rounding(nodes: Iterable[str], precision: Precision, *, io: str = FLOAT32) -> Rounding:
-    """Return the rounding of a half precision, in which these nodes read and give their floats; ``io`` is the type of
-    the outputs."""
-    return Rounding(half=dict.fromkeys(nodes, precision.dtype), outputs="" if io == FLOAT32 else io)
+def half_rounding(nodes: Iterable[str], precision: Precision, *, io: str = FLOAT32, rounds: bool = False) -> Rounding:
+    """Return the rounding of a half precision, in which these nodes read and give their floats.
+
+    ``io`` is the type of the outputs, and ``rounds`` has the graph's own quantisers round.
+    """
+    return Rounding(half=dict.fromkeys(nodes, precision.dtype), outputs="" if io == FLOAT32 else io, rounds=rounds)
 
 
 def product_rounding(nodes: Iterable[str]) -> Rounding:

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
 from ...core.bundle import Bundle
+from ...core.operators import QUANTISERS
 from ...core.precision import CAST, FP32, PRECISIONS
 from ..arrays import Array
 from ..cases import Case
@@ -114,7 +115,7 @@ def _lower(bundle: Bundle) -> list[GraphLower]:
         half = PRECISIONS[precision].rest if bundle.has_own_levels else precision
         if half in CAST:
             kept = bundle.precisions[precision]["float32"]
-            names = [node.name for node in nodes if node.name not in kept]
+            names = [node.name for node in nodes if node.name not in kept and node.op_type not in QUANTISERS]
             found.append(GraphLower(half, half_rounding(names, CAST[half], io=bundle.io(precision))))
     return found
 
