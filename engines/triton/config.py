@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...core.bundle import Bundle
-from ...core.precision import FP32
+from ...core.precision import FP32, PRECISIONS
 from ...core.tensor_spec import TensorSpec
 from ...errors import InputError
 from ..tensorrt.versions import parse_version
@@ -24,6 +24,8 @@ LABELS = "labels.txt"
 ABOUT = "attn2trt"
 KINDS = {"auto": "KIND_AUTO", "cpu": "KIND_CPU", "gpu": "KIND_GPU"}
 PLATFORMS = {"tensorrt": "tensorrt_plan", "onnxruntime": "onnxruntime_onnx"}
+# The level at which Triton's backend turns ONNX Runtime's optimiser off (its source, onnxruntime.cc).
+NOT_OPTIMISED = 2
 # The first TensorRT whose parser keeps INT64; before it a plan's input is INT32.
 INT64_TENSORRT = 10
 
@@ -73,6 +75,8 @@ def make_config(
         config.dynamic_batching.preferred_batch_size.extend(batching.preferred)
         config.dynamic_batching.max_queue_delay_microseconds = serving.queue_delay
     _add_instances(pb, config, first, serving)
+    if first.backend == "onnxruntime" and not PRECISIONS[first.precision].is_optimised:
+        config.optimization.graph.level = NOT_OPTIMISED
     if first.backend == "onnxruntime" and serving.device != "cpu":
         # ONNX Runtime computes float32 products on a GPU in tf32 unless this forbids it
         accelerator = config.optimization.execution_accelerators.gpu_execution_accelerator.add(name="cuda")
@@ -122,6 +126,7 @@ def _require_one_configuration(bundle: Bundle, sources: Sequence[Source]) -> Non
             source.main,
             dict(source.capabilities),
         )
+        same = same and PRECISIONS[first.precision].is_optimised == PRECISIONS[source.precision].is_optimised
         profiles = [str(profile) for profile in first.profiles] == [str(profile) for profile in source.profiles]
         if not same or not profiles or bundle.io(first.precision) != bundle.io(source.precision):
             raise InputError(

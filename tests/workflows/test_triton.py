@@ -73,6 +73,14 @@ def test_a_graph_becomes_a_model_of_onnx_runtime(tmp_path: Path) -> None:
     ]
 
 
+def test_onnx_runtimes_optimiser_is_off_for_what_it_gets_wrong(tmp_path: Path) -> None:
+    _, place = written(tmp_path, {"precisions": ("fp32", "int8-fp16")})
+    assert config(place / "twice_int8-fp16").optimization.graph.level == 2
+    assert not config(place / "twice").optimization.HasField("graph")
+    with pytest.raises(InputError, match="received --as versions; fp32 and int8-fp16 need different configurations"):
+        write_triton_repository(tmp_path / "b", tmp_path / "versions", layout="versions")
+
+
 def test_the_listing_has_the_hash_of_every_file(tmp_path: Path) -> None:
     _, place = written(tmp_path)
     listed = json.loads((place / "twice/attn2trt.json").read_text())["files"]
