@@ -44,6 +44,11 @@ class GraphRuns:
         """Whose float64 the truth is."""
         return GRAPH
 
+    @property
+    def levels_source(self) -> str:
+        """Whose levels those of a graph are counted beside: those of PyTorch are recorded nowhere."""
+        return GRAPH
+
     def choices(self, case: Case) -> list[Choice]:
         """Return the graph's own choices among places and levels, in float64 and in their order."""
         self.double.run(case.feeds, notes_choices=True, rounds=self.rounds)

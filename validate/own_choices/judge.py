@@ -42,13 +42,13 @@ class Picks:
     """The picks of a graph over all cases: how many are others than the truth's own, and what their scores can tell.
 
     Attributes:
-        source: Whose float64 the truth is.
+        sources: Whose places, and whose levels, in float64 they are counted beside.
         others: The number of picks that are others, for places and for levels.
         counts: The number of picks of each kind.
         spread: For the name of a choice's scores, the most by which they vary, in errors that pass.
     """
 
-    source: str
+    sources: Mapping[str, str]
     others: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
     spread: dict[str, float] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class Picks:
     def words(self) -> str:
         """The note of a stage."""
         return "; ".join(
-            f"{kind}, {self.others[kind]} of {count} of which are others than {self.source}'s in float64"
+            f"{kind}, {self.others[kind]} of {count} of which are others than {self.sources[kind]}'s in float64"
             for kind, count in self.counts.items()
         )
 
@@ -183,7 +183,8 @@ class OwnChoices:
         declared: Sequence[TensorSpec],
         io: str,
     ) -> StageResult:
-        slices, picks = Slices(self.runs.source), Picks(self.runs.source)
+        slices = Slices(self.runs.source)
+        picks = Picks({OWN_PICKS: self.runs.source, OWN_LEVELS: self.runs.levels_source})
         found: list[tuple[str, Comparison]] = []
         # a budget of the user's is for the precision of the stage: it loosens nothing between levels
         loosens = precision.name != stage.precision and (self.max_error or math.inf) >= precision.budget

@@ -43,6 +43,11 @@ class ModuleRuns:
         """Whose float64 the truth is."""
         return PYTORCH
 
+    @property
+    def levels_source(self) -> str:
+        """Whose levels those of a graph are counted beside."""
+        return PYTORCH
+
     def choices(self, case: Case) -> list[Choice]:
         """Return the module's own choices among places and levels, in float64 and in their order."""
         try:

@@ -49,6 +49,11 @@ class Runs(Protocol):
         """Whose float64 the truth is."""
         ...
 
+    @property
+    def levels_source(self) -> str:
+        """Whose levels those of a graph are counted beside."""
+        ...
+
     def choices(self, case: Case) -> list[Choice]:
         """Return the truth's own choices among places, and its quantisers, in their order."""
         ...

@@ -146,6 +146,7 @@ def test_a_right_graph_passes_at_float32s_limits(graph: Path, module: nn.Module,
     result = judged(of_module(module), graph, truth)
     assert result.status == "passed", result.why
     assert result.why.startswith("compared on the graph's own levels, ")
+    assert result.why.endswith("of which are others than PyTorch's in float64")
     assert result.has_own_picks
     assert result.worst_ratio < 4
     assert result.worst_error < 1e-6
@@ -215,6 +216,7 @@ def test_a_bundle_is_judged_on_levels_without_its_module(
         own = OwnChoices(BundleRuns(double, single, recorded=recorded, rounds=True), cases())
         result = judged(own, graph, truth)
         assert result.status == "passed", result.why
+        assert result.why.endswith("of which are others than the graph's in float64")  # PyTorch's are not recorded
         assert judged(own, edited(graph, _bias, tmp_path / "wrong.onnx"), truth).status == "failed"
     # another truth than the graph's own
     off = {
