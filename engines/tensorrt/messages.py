@@ -61,6 +61,15 @@ ADVICE = (
         r"no importer registered|unsupported op|no parser registered|it has no operator|plugin (?:was )?not found",
         "replace that operation in the module, or use a newer TensorRT",
     ),
+    (
+        r"has type Int32 but must have type",
+        "quantise again and leave biases in float32 (extra_options QuantizeBias=False of onnxruntime.quantization)",
+    ),
+    (
+        r"non-zero zero point",
+        "quantise again with zeros of 0 (ActivationSymmetric=True, WeightSymmetric=True and signed types in "
+        "onnxruntime.quantization)",
+    ),
     (r"only .* (?:is|are) supported", "keep that module in float32 with --keep-fp32, or replace that operation"),
     (r"could not infer output types", "keep that module in float32 with --keep-fp32"),
     (r"cannot compile for target", "leave that compute capability out in --for"),
@@ -82,9 +91,11 @@ def advice(text: str) -> str:
 def clean(text: str) -> str:
     """Drop the parser's own file names and what it asserted if it says what that means; return one line.
 
-    Of a refusal without a word it says so.
+    Of a refusal without a word it says so. That no driver is here (CUDA error 35) is left out: it says nothing of a
+    graph, since TensorRT for RTX builds without one.
     """
     text = re.sub(r"Assertion failed: .*?: (?=\w)", "", text, flags=re.DOTALL)
+    text = re.sub(r"\[\S+\] Error Code 1: Cuda Runtime \([^()]*\(cudaError 35\b[^()]*\)\)", "", text)
     text = re.sub(r"\bIn (function|node) [^:]*:?", "", text)
     text = re.sub(r"\[?[\w./-]+\.(?:cpp|h|hpp|cc):\d+\]?:?", "", text)
     return " ".join(text.split())[:MOST].rstrip(" .;") or NO_REASON

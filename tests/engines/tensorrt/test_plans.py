@@ -13,7 +13,7 @@ from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.engines.tensorrt.build import BuildOptions, BuildOrder
 from attn2trt.engines.tensorrt.build_child import order_from_json, order_to_json
 from attn2trt.engines.tensorrt.flavours import RTX, TENSORRT
-from attn2trt.engines.tensorrt.messages import NodeError, parser_message
+from attn2trt.engines.tensorrt.messages import NodeError, clean, parser_message
 from attn2trt.engines.tensorrt.plans import Plan, file_name
 from attn2trt.engines.tensorrt.profiles import Profile, parse_profiles
 from attn2trt.engines.tensorrt.runtime import check_feeds, profile_for
@@ -181,8 +181,16 @@ def test_an_order_survives_its_way_to_the_child() -> None:
     [
         (NodeError(3, "conv_1", "Col2Im", "No importer registered for op: Col2Im"), "node conv_1 (Col2Im) of module "),
         (NodeError(3, "", "", "ModelImporter.cpp:726: ERROR: builtin_op_importers.cpp:1: bad"), "node 3: ERROR: bad"),
+        (
+            NodeError(0, "b", "DequantizeLinear", "Error (b: input has type Int32 but must have type FP8 or Int8.)"),
+            "; quantise again and leave biases in float32",
+        ),
+        (
+            NodeError(0, "q", "QuantizeLinear", "Non-zero zero point is not supported. Please set kENABLE_X on DLA"),
+            "; quantise again with zeros of 0",
+        ),
     ],
-    ids=["named", "by index"],
+    ids=["named", "by index", "a bias of integers", "a zero"],
 )
 def test_a_parsers_error_names_the_node_and_what_to_do(error: NodeError, said: str) -> None:
     message = parser_message([error, error], {"conv_1": "layer1.0.fold"}, "TensorRT 10.3.0")
@@ -190,3 +198,12 @@ def test_a_parsers_error_names_the_node_and_what_to_do(error: NodeError, said: s
     assert said in message
     assert "(1 more in the log)" in message
     assert ".cpp" not in message
+
+
+def test_that_no_driver_is_here_is_left_out_of_a_parsers_error() -> None:
+    text = (
+        "bad (at nodeBase.cpp:4) [checkMacros.cpp::catchCudaError::2] Error Code 1: Cuda Runtime (In catchCudaError at "
+    )
+    text += "/_src/checkMacros.cpp:250 (cudaError 35: CUDA driver version is insufficient for CUDA runtime version))"
+    assert clean(text).startswith("bad")
+    assert "Cuda" not in clean(text)
