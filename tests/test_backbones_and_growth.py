@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import cost_sample
 import pytest
+from scripts import load_script
 
-ROOT = Path(__file__).resolve().parents[1]
 NO_TUNING: dict[str, Any] = {"trials": [], "difference": None}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def benchmarks() -> Any:
-    """Benchmarks are no part of the package: they are found by their path."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "benchmarks")
-        yield
-    for name in ("backbones", "growth"):
-        sys.modules.pop(name, None)
 
 
 @pytest.fixture(scope="module")
 def backbones() -> ModuleType:
-    return importlib.import_module("backbones")
+    return load_script("backbones")
 
 
 @pytest.fixture(scope="module")
 def growth() -> ModuleType:
-    return importlib.import_module("growth")
+    return load_script("growth")
 
 
 def row(backbones: ModuleType, tuning: dict[str, Any] = NO_TUNING) -> dict[str, Any]:

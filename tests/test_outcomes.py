@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from scripts import load_script
 from torch import nn
 
 from attn2trt.core.tensor_spec import TensorSpec
@@ -26,17 +25,6 @@ from attn2trt.validate.verdict import (
     StageResult,
     Verdict,
 )
-
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-
-
-@pytest.fixture(scope="module")
-def tools() -> Iterator[Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(BENCHMARKS))
-        yield importlib.import_module
-        for name in ("outcomes", "large", "statuses", "third_party"):
-            sys.modules.pop(name, None)
 
 
 def stage(status: str, *, compared: bool = False) -> dict[str, Any]:
@@ -54,16 +42,16 @@ def stage(status: str, *, compared: bool = False) -> dict[str, Any]:
         ([], NOT_CHECKED),
     ],
 )
-def test_the_status_of_a_verdict_is_the_worst_that_was_judged(tools: Any, statuses: list[str], expected: str) -> None:
-    assert tools("outcomes").status_of([stage(status) for status in statuses]) == expected
+def test_the_status_of_a_verdict_is_the_worst_that_was_judged(statuses: list[str], expected: str) -> None:
+    assert load_script("outcomes").status_of([stage(status) for status in statuses]) == expected
 
 
-def test_a_stage_that_was_compared_in_part_leaves_the_verdict_unchecked(tools: Any) -> None:
-    assert tools("outcomes").status_of([stage(PASSED), stage(NOT_CHECKED, compared=True)]) == NOT_CHECKED
+def test_a_stage_that_was_compared_in_part_leaves_the_verdict_unchecked() -> None:
+    assert load_script("outcomes").status_of([stage(PASSED), stage(NOT_CHECKED, compared=True)]) == NOT_CHECKED
 
 
-def test_statuses_are_counted_where_rows_have_them(tools: Any) -> None:
-    count = tools("outcomes").count_statuses
+def test_statuses_are_counted_where_rows_have_them() -> None:
+    count = load_script("outcomes").count_statuses
     assert count([{"result": "right"}]) == []
     rows = [{"result": "right", "status": PASSED}] * 2 + [{"result": "false alarm", "status": FAILED}, {"result": "x"}]
     (line,) = count(rows)
@@ -81,11 +69,11 @@ def test_statuses_are_counted_where_rows_have_them(tools: Any) -> None:
     ],
 )
 def test_a_failed_verdict_over_a_right_graph_is_a_false_alarm_unless_tensorrt_refused_it(
-    tools: Any, tmp_path: Path, add: float, runtime: str, expected: str
+    tmp_path: Path, add: float, runtime: str, expected: str
 ) -> None:
     from onnx import TensorProto, helper
 
-    outcomes: ModuleType = tools("outcomes")
+    outcomes: ModuleType = load_script("outcomes")
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 3]) for name in "xy")
     more = helper.make_tensor("more", TensorProto.FLOAT, [], [add])
     nodes = [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("Add", ["r", "more"], ["y"])]
@@ -99,8 +87,8 @@ def test_a_failed_verdict_over_a_right_graph_is_a_false_alarm_unless_tensorrt_re
     assert (found.result, found.status) == (expected, FAILED)
 
 
-def test_the_page_of_statuses_has_both_versions(tools: Any) -> None:
-    statuses = tools("statuses")
+def test_the_page_of_statuses_has_both_versions() -> None:
+    statuses = load_script("statuses")
     now = {"status": PASSED, "why": "", "exit_code": 0}
     before = {"status": FAILED, "why": "off", "exit_code": 1}
     rows = [
@@ -115,8 +103,8 @@ def test_the_page_of_statuses_has_both_versions(tools: Any) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_the_memory_of_a_command_is_that_of_all_below_it(tools: Any) -> None:
-    large = tools("large")
+def test_the_memory_of_a_command_is_that_of_all_below_it() -> None:
+    large = load_script("large")
     # held by the one below: a process that has computed before takes what it has freed, and grows by nothing
     holds = "import time; kept = b'x' * (40 << 20); print('holds', flush=True); time.sleep(60)"
     nested = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {holds!r}])"
