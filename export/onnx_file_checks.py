@@ -140,5 +140,5 @@ def check(model: onnx.ModelProto | Path, shown: str) -> None:
     try:
         onnx.checker.check_model(str(model) if isinstance(model, Path) else model, full_check=True)
     except Exception as error:  # the checker raises several unrelated types
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:240]
+        reason = " ".join(str(error).partition("==>")[0].split())[:240] or type(error).__name__
         raise InputError(f"received {shown}, which ONNX's checker refuses: {reason}; export it again") from error

@@ -23,6 +23,8 @@ from .onnx_file_weights import is_light, load_weights, save_light
 if TYPE_CHECKING:
     import onnx
 
+_FLOATS = (1, 10, 11)  # float32, float16 and float64, by onnx.TensorProto.DataType
+
 # The types that cases can be made of; values of others are not drawn.
 FED = (*FLOAT_DTYPES, "float64", *INTEGER_DTYPES)
 _WEIGHTS_ALONE_IR = 4  # the first in which a weight is no input
@@ -87,7 +89,7 @@ def read(path: Path, shown: str) -> tuple[onnx.ModelProto, dict[str, Any]]:
             "copy, which was judged"
         )
     about = _about(model, shown)
-    notes += [*about["notes"], *_without_levels(model)]
+    notes += [*about["notes"], *_without_levels(model), *_with_nan(model)]
     return model, {"opset": opset, "ir_version": ir_version, **about, "files": files, "notes": notes}
 
 
@@ -99,6 +101,19 @@ def _without_levels(model: onnx.ModelProto) -> list[str]:
     return [
         f"{', '.join(found)}: the file has no levels that its numbers could be judged on; quantise it with "
         "QuantizeLinear and DequantizeLinear (static, QDQ), or deploy its module with --precision int8"
+    ]
+
+
+def _with_nan(model: onnx.ModelProto) -> list[str]:
+    """Return a sentence for every float weight with NaN in it; infinity may be a mask. Large ones are not looked at."""
+    from onnx.numpy_helper import to_array
+
+    held = (tensor for tensor in tensors(model) if tensor.data_location != tensor.EXTERNAL)
+    arrays = ((tensor.name, to_array(tensor)) for tensor in held if tensor.data_type in _FLOATS)
+    return [
+        f"{name or 'a constant'} has NaN among its {values.size} numbers: what they reach is not checked"
+        for name, values in arrays
+        if values.size and bool(values.min() != values.min())
     ]
 
 

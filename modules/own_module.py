@@ -148,7 +148,8 @@ def example_shape(name: str, value: Any) -> Shape:
 
     if not isinstance(value, torch.Tensor):
         raise InputError(
-            f"received a {type(value).__name__} for input {name!r}; expected a torch.Tensor; give one per input"
+            f"received a {type(value).__name__} for input {name!r}; expected a torch.Tensor; give one per input, and "
+            "wrap a module that takes a list, a dict or None in one whose forward takes tensors and passes that on"
         )
     dtype = str(value.dtype).removeprefix("torch.")
     if dtype not in FLOAT_DTYPES + INTEGER_DTYPES or value.ndim == 0 or value.numel() == 0:

@@ -18,7 +18,7 @@ from .block_index import nearest, one_of
 from .grammar import is_file
 from .traceable import accept_eval, check_traceable
 from .user_file import find_file, folders_last, load_file, only_block, whole_model
-from .user_line import return_line
+from .user_line import line_of_error, return_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -217,6 +217,13 @@ def _remedy(error: BaseException) -> str:
     return "correct that line"
 
 
+def _arguments() -> list[str]:
+    """Return the arguments that the user's code sees: none of attn2trt's own, which a parser there would refuse."""
+    program = Path(sys.argv[0]) if sys.argv else Path()
+    is_ours = program.stem == "attn2trt" or (program.name == "__main__.py" and program.parent.name == "attn2trt")
+    return sys.argv[:1] if is_ours else sys.argv
+
+
 @contextmanager
 def _one_line(doing: str, name: str) -> Iterator[None]:
     """Turn whatever the user's code raises into one line with the exception and where it came from.
@@ -224,6 +231,7 @@ def _one_line(doing: str, name: str) -> Iterator[None]:
     The guard hears what is called, for code that raises nothing and ends the process.
     """
     note(calling=f"received {name!r}; expected to {doing}")
+    arguments, sys.argv = sys.argv, _arguments()
     try:
         yield
     except (Attn2trtError, KeyboardInterrupt):
@@ -232,6 +240,8 @@ def _one_line(doing: str, name: str) -> Iterator[None]:
         leave_if_copy()
         frame = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{frame.filename}:{frame.lineno}"
+        if isinstance(error, SystemExit):  # the line is that of a library, as of argparse
+            where = line_of_error(error) or where
         if isinstance(error, SyntaxError):
             where = f"{error.filename}:{error.lineno}"
         place = f" ({where}); {_remedy(error)}"
@@ -242,4 +252,5 @@ def _one_line(doing: str, name: str) -> Iterator[None]:
             f"received {name!r}; expected to {doing}, got {type(error).__name__}: {reason}{place}"
         ) from error
     finally:
+        sys.argv = arguments
         note(calling="")

@@ -104,7 +104,9 @@ def test_operators_that_are_not_onnx_s(tmp_path: Path) -> None:
 def test_a_graph_that_breaks_the_rules(tmp_path: Path) -> None:
     broken = convolution()
     broken.graph.node[2].input[1] = "nobody"
-    assert "ONNX's checker refuses" in refusal(saved(broken, tmp_path / "a.onnx"))
+    found = refusal(saved(broken, tmp_path / "a.onnx"))
+    assert "ONNX's checker refuses" in found
+    assert "name: product OpType: Mul is not output of any previous nodes" in found
 
 
 def test_weights_beside_the_file(tmp_path: Path) -> None:
@@ -188,6 +190,18 @@ def test_integers_without_levels_are_named_with_what_to_do(tmp_path: Path) -> No
     (note,) = [note for note in notes if "levels" in note]
     assert note.startswith("DynamicQuantizeLinear: the file has no levels that its numbers could be judged on; ")
     assert note.endswith("or deploy its module with --precision int8")
+
+
+def test_weights_with_nan_are_named_and_masks_are_not(tmp_path: Path) -> None:
+    found = convolution()
+    for tensor, value in zip(found.graph.initializer, (np.nan, -np.inf), strict=False):
+        values = numpy_helper.to_array(tensor).copy()
+        values.flat[1] = value
+        tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    first = found.graph.initializer[0].name
+    notes = read(saved(found, tmp_path / "a.onnx"), "a.onnx")[1]["notes"]
+    assert next(note for note in notes if "NaN" in note).startswith(f"{first} has NaN among its ")
+    assert sum("NaN" in note for note in notes) == 1
 
 
 def test_a_size_below_one_stands_for_any(tmp_path: Path) -> None:

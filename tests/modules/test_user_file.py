@@ -62,6 +62,24 @@ def test_options_are_arguments_of_what_makes_the_module(spec: str) -> None:
     assert resolve(spec, shapes=["2x3x8x8"]).weights == f"as {spec} gives them, seed 0"
 
 
+@pytest.mark.parametrize("program", ["/bin/attn2trt", "/site/attn2trt/__main__.py"])
+def test_a_parser_of_its_own_reads_no_argument_of_the_command_line(
+    program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parser = "import argparse\nparser = argparse.ArgumentParser()\nparser.add_argument('--width', {})\n"
+    parse = "given = parser.parse_args()\n"
+    arguments = [program, "deploy", "mynet.py", "--for", "none"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    write(parser.format("default=4") + parse + NET)
+    assert build("mynet.py:Net").stem.out_channels == 4
+    assert sys.argv == arguments
+    write(parser.format("required=True") + parse + NET)
+    with pytest.raises(InputError, match=r"got SystemExit: 2 \(mynet\.py:\d+ `given = parser\.parse_args\(\)`\); corr"):
+        build("mynet.py:Net")
+    monkeypatch.setattr(sys, "argv", ["mine.py", "--width", "8"])
+    assert build("mynet.py:Net").stem.out_channels == 4
+
+
 def test_a_name_works_as_behind_py() -> None:
     write(GATE + NET + MAKE + "\nready = Net(7)\n")
     assert build("mynet.py:Net").stem.out_channels == 4
