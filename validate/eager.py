@@ -338,7 +338,12 @@ class Eager:
         if not names:
             names = ("output",) if len(leaves) == 1 else tuple(f"output_{index}" for index in range(len(leaves)))
         if len(names) != len(leaves):
-            raise ValueError(f"the module returned {len(leaves)} tensors, expected {len(names)} ({', '.join(names)})")
+            number = f"{type(self.module).__name__} returns {len(leaves)} tensors"
+            raise CannotRun(
+                f"{number}, and the outputs of the graph are {', '.join(names)}; expected one for each; name the "
+                "module that the graph was made of, or write all of its outputs",
+                number,
+            )
         return {name: leaf.detach().cpu().contiguous().numpy() for name, leaf in zip(names, leaves, strict=True)}
 
 

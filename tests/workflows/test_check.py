@@ -195,6 +195,16 @@ def test_inputs_and_outputs_with_the_module_s_names_are_matched_by_them(tmp_path
     assert checked.passed, checked.verdict
 
 
+def test_a_module_of_another_number_of_outputs_is_refused_by_name(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Add", ["left", "right"], ["total"])]
+    found = model(nodes, out=(4,))
+    del found.graph.input[:], found.graph.output[:]
+    found.graph.input.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in ("left", "right"))
+    found.graph.output.append(helper.make_tensor_value_info("total", TensorProto.FLOAT, [4]))
+    with pytest.raises(InputError, match=r"^Named returns 2 tensors, and the outputs of the graph are total; expected"):
+        check(found, tmp_path, against=Named())
+
+
 def test_inputs_are_matched_by_their_order(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"inputs x, and Two.forward takes left, right; expected as many"):
         check(convolution(), tmp_path, against=Two())
