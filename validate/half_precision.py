@@ -30,6 +30,7 @@ _WIDE = frozenset(
         *("mean", "sum", "prod", "var", "var_mean", "std", "std_mean", "norm", "linalg_vector_norm", "logsumexp"),
         *("cumsum", "sqrt", "sqrt_", "rsqrt", "rsqrt_", "reciprocal", "softplus", "native_layer_norm"),
         *("native_group_norm", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "mkldnn_adaptive_avg_pool2d"),
+        *("scatter_add", "scatter_add_", "scatter_reduce", "scatter_reduce_", "index_add", "index_add_"),
         *("grid_sampler_2d", "pow_", "_native_batch_norm_legit", "dist", "cdist", "_cdist_forward"),
     ]
 )

@@ -104,9 +104,9 @@ def _deviation(x: Any, axes: Sequence[int] | None = None, **options: Any) -> Any
 
 
 def _product(a: Any, b: Any) -> Any:
-    """``a @ b``, (m, k) by (k, n) or as many of them as a batch has; None if it is too large."""
+    """``a @ b``, (m, k) by (k, n) or as many of them as a batch has; None if it is too large, or empty."""
     rows, terms, columns = a.shape[-2], a.shape[-1], b.shape[-1]
-    if not b.numel() or a.numel() * columns > MOST_TERMS:
+    if not a.numel() or not b.numel() or a.numel() * columns > MOST_TERMS:
         return None
     if rows * columns < FEW_ELEMENTS:
         return chain_sum(a.unsqueeze(-2) * b.transpose(-1, -2).unsqueeze(-3))

@@ -173,6 +173,7 @@ class _Planner:
             "holds a graph of its own": any(_is_graph(attribute) for attribute in node.attributes.values()),
             f"{kind} needs float32's range": kind in FLOAT32_OPERATORS,
             "a square needs float32's range": kind == "Mul" and node.inputs[0] is node.inputs[1],
+            f"{kind} adds up, multiplies or compares": node.attributes.get_string("reduction", "none") != "none",
             "a computed divisor may be tiny": kind == "Div"
             and ir.convenience.get_const_tensor(_value(node, 1)) is None,
             "a mean over many elements": kind == "AveragePool"

@@ -20,8 +20,9 @@ import sympy  # type: ignore[import-untyped]
 import torch
 from torch import nn
 from torch.fx.experimental.sym_node import SymNode
+from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 
-from ...core.dimension import is_name, multiples, names_in
+from ...core.dimension import is_name, multiples, names_in, size_of
 from ...core.tensor_spec import Axis, TensorSpec
 from ...errors import InputError
 from ...modules.user_line import frames, is_users, line_of, traced_frames
@@ -131,11 +132,17 @@ class SameInFloat32(Guard):
 
 
 class TraceGuards:
-    """While active, notes what the tracing of ``module`` assumes of its inputs' dynamic sizes."""
+    """While active, notes what the tracing of ``module`` assumes of its inputs' dynamic sizes.
 
-    def __init__(self, module: nn.Module, inputs: Sequence[TensorSpec]) -> None:
+    ``largest`` are the largest sizes of the axes, for which a graph is made.
+    """
+
+    def __init__(
+        self, module: nn.Module, inputs: Sequence[TensorSpec], largest: Mapping[str, int] | None = None
+    ) -> None:
         self._module = module
         self._inputs = inputs
+        self._largest = largest
         self._symbols: dict[sympy.Symbol, str] = {}
         self._noted: list[tuple[sympy.Basic, str, bool]] = []
         self._choices: list[sympy.Basic] = []
@@ -162,6 +169,8 @@ class TraceGuards:
                     if self._env is None:
                         self._env = size.node.shape_env
                         self._env.guards = _Noting(self._env.guards, self._noted, self._choices)
+                    if self._largest is not None:
+                        self._env.guards.largest[size.node._expr] = size_of(dim, self._largest)
 
     def larger_sizes(self, axes: Mapping[str, Axis]) -> dict[str, int] | None:
         """Return sizes to trace at instead, None without need.
@@ -223,6 +232,7 @@ class _Noting(list[Any]):
     ) -> None:
         super().__init__(present)
         self._noted, self._choices = noted, choices
+        self.largest: dict[sympy.Symbol, int] = {}
         noted += [(guard.expr, "", False) for guard in self]
 
     def note(self, condition: sympy.Basic) -> None:
@@ -238,6 +248,17 @@ class _Noting(list[Any]):
 
     def __reduce__(self) -> tuple[type[list[Any]], tuple[list[Any]]]:
         return list, (list(self),)  # a copied program is done with noting
+
+
+def largest(size: Any) -> int | None:
+    """Return the most that a size can be in the ranges that a graph is made for; None if that is not known."""
+    if not is_dynamic(size):
+        return int(size)
+    guards, expression = size.node.shape_env.guards, size.node.expr
+    if not isinstance(guards, _Noting) or not expression.free_symbols <= guards.largest.keys():
+        return None
+    upper = bound_sympy(expression, {symbol: ValueRanges(1, most) for symbol, most in guards.largest.items()}).upper
+    return int(upper) if upper.is_finite else None
 
 
 @contextlib.contextmanager

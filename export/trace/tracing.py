@@ -134,7 +134,7 @@ def _attempt(target: Target, module: nn.Module, sizes: Mapping[str, int], *, kee
     dynamic = tuple(
         {i: _hint(dim, target) for i, dim in enumerate(spec.shape) if isinstance(dim, str)} for spec in target.inputs
     )
-    guards, texts = TraceGuards(module, target.inputs), SizeTexts()
+    guards, texts = TraceGuards(module, target.inputs, target.sizes("max")), SizeTexts()
     program: torch.export.ExportedProgram | None = None
     failure: Exception | Violation | None = None
     try:

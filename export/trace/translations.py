@@ -49,6 +49,11 @@ def _logaddexp(x: Any, y: Any) -> Any:
     return op.Add(op.Max(x, y), _log1p(op.Exp(op.Neg(op.Abs(apart)))))
 
 
+def _copysign(x: Any, y: Any) -> Any:
+    is_negative = op.Less(op.Where(op.Equal(y, 0.0), op.Div(1.0, y), y), 0.0)  # a zero has a sign, too
+    return op.Where(is_negative, op.Neg(op.Abs(x)), op.Abs(x))
+
+
 def _fmin(x: Any, y: Any) -> Any:
     return op.Where(op.IsNaN(x), y, op.Where(op.IsNaN(y), x, op.Min(x, y)))
 
@@ -67,6 +72,7 @@ TRANSLATIONS: dict[Any, Any] = {
     _ATEN.log_sigmoid.default: _log_sigmoid,
     _ATEN.mish.default: _mish,
     _ATEN.hypot.default: _hypot,
+    _ATEN.copysign.Tensor: _copysign,
     _ATEN.logaddexp.default: _logaddexp,
     _ATEN.fmin.default: _fmin,
     _ATEN.fmax.default: _fmax,

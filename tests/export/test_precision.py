@@ -87,6 +87,20 @@ def test_a_normalisation_stays_in_float32_and_its_operators_share_one_cast(tmp_p
     assert casts(low) == Counter(["x", "conv", "normal", "y_fp16"])
 
 
+def test_a_scatter_that_adds_up_stays_in_float32(tmp_path: Path) -> None:
+    """ONNX Runtime has no float16 kernel of it, and it is a sum like any other."""
+    shape, values = [2, 4, 8, 8], []
+    for name, kind in (("x", TensorProto.FLOAT), ("i", TensorProto.INT64), ("y", TensorProto.FLOAT)):
+        values.append(helper.make_tensor_value_info(name, kind, shape))
+    nodes = [helper.make_node("ScatterElements", ["x", "i", "x"], ["moved"], name="moved", axis=1)]
+    nodes += [helper.make_node("ScatterElements", ["moved", "i", "x"], ["y"], name="y", axis=1, reduction="add")]
+    model = helper.make_model(helper.make_graph(nodes, "g", values[:2], values[2:]), ir_version=8)
+    model.opset_import[0].version = 17
+    found = plan(ir.from_proto(onnx.shape_inference.infer_shapes(model)), CAST["fp16"])
+    assert found.low == {"moved"}
+    assert found.float32 == {"y": "ScatterElements adds up, multiplies or compares"}
+
+
 def test_nothing_is_cast_for_its_sizes_alone(tmp_path: Path) -> None:
     nodes: list[Node] = [
         ("Conv", ["x", "w"], "conv"),

@@ -104,7 +104,7 @@ def test_plain_kernels_compute_the_same(module: nn.Module) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "terms", "columns"), [(3, 19, 4), (2, 2500, 3), (50, 7, 60), (50, 1030, 60), (4, 0, 5)]
+    ("rows", "terms", "columns"), [(3, 19, 4), (2, 2500, 3), (50, 7, 60), (50, 1030, 60), (4, 0, 5), (0, 4, 5)]
 )
 def test_plain_products_are_the_same_products(rows: int, terms: int, columns: int) -> None:
     generator = torch.Generator().manual_seed(0)

@@ -18,6 +18,7 @@ FUNCTIONS = (
     F.mish,
     lambda x: torch.hypot(x, x.flip(1)),
     lambda x: torch.logaddexp(x, x.flip(1)),
+    lambda x: torch.copysign(x, -x.flip(1)),
     lambda x: torch.fmin(x / x.relu(), x.flip(1)),
     lambda x: torch.fmax(x.flip(1), x / x.relu()),
 )
