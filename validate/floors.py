@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from ..core.precision import FLOAT32
+from ..core.precision import FLOAT32, PRECISIONS
 from ..errors import CheckFailed, ModuleRefused, PrecisionRefused
 from .arrays import Array, Arrays
 from .cases import Case
@@ -51,7 +51,8 @@ def refused_alone(precision: str) -> Iterator[None]:
     try:
         yield
     except ModuleRefused as error:
-        raise PrecisionRefused(precision, str(error)) from error
+        said = f"in {PRECISIONS[precision].words}: {error}; or leave {precision} out of --precision"
+        raise PrecisionRefused(precision, said) from error
 
 
 def nudged(feeds: Arrays, rng: np.random.Generator, unit_roundoff: float) -> Arrays:

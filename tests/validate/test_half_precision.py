@@ -248,7 +248,8 @@ def test_the_page_is_written_from_the_measurements() -> None:
 
 def test_an_output_whose_size_hangs_on_rounding_is_refused() -> None:
     found = Case.of("near", {"x": np.array([[0.5, 1.0001, 2.0]], np.float32)})
-    message = r"output y is 2 in float64 and 1 where values are rounded.*by topk"
+    said = "output y is 2 in float64 and 1 where values are rounded"
+    message = rf"in float16: {said}.*by topk.*or leave fp16 out of --precision"
     with pytest.raises(PrecisionRefused, match=message) as refused:
         next(references(Above(), [found], ["y"], lower=[Half("fp16")]))
     assert refused.value.precision == "fp16"
