@@ -22,13 +22,13 @@ PLACES = {"TopK": 1, "ArgMax": 0, "ArgMin": 0, "QuantizeLinear": 0}
 class ChoosingNode:
     """A node that picks: its operator, and the names of the values with its scores and with what it picks.
 
-    A quantiser has the size of its ``step``, which tells it from others. The scores of a weight's are "": constants.
+    A quantiser has its ``steps``, which tell it from others. The scores of a weight's are "": constants.
     """
 
     operator: str
     scores: str
     places: str
-    step: float | None = None
+    steps: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ def choosing_nodes(model: onnx.ModelProto, folder: Path) -> Iterator[ChoosingNod
             continue
         if node.op_type == "QuantizeLinear":
             if node.input[1] in fixed:
-                step = float(numpy_helper.to_array(fixed[node.input[1]], str(folder)).astype("float64").max())
+                steps = numpy_helper.to_array(fixed[node.input[1]], str(folder)).astype("float64").reshape(-1)
                 scores = "" if node.input[0] in fixed else node.input[0]
-                yield ChoosingNode(node.op_type, scores, node.output[place], step)
+                yield ChoosingNode(node.op_type, scores, node.output[place], tuple(steps.tolist()))
         elif node.input[0] not in fixed:
             yield ChoosingNode(node.op_type, node.input[0], node.output[place])

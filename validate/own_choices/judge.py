@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...core.graph_io import FLOAT32, fed
+from ...core.precision import FLOAT32 as SINGLE
 from ...core.precision import FP32, PRECISIONS, Precision
 from ...core.tensor_spec import TensorSpec
 from ...errors import Attn2trtError, Interrupted
@@ -223,8 +224,9 @@ class OwnChoices:
             picks.add(name, choice, one.places, reference, precision)
             if choice.grid is None and (why := _wrong_places(choice, one)):
                 detail = f"{one.node.operator} {one.node.places}: {why}"
-                wrong = Comparison(name, math.inf, 0.0, math.inf, CHOICE, (), False, detail)
-                yield case.name, replace(wrong, sizes=tuple(case.sizes.items()))
+                yield case.name, replace(_wrong(name, detail), sizes=tuple(case.sizes.items()))
+            if name and one.scores is None and not _has_levels_of(choice, one, reference.outputs64[name]):
+                yield case.name, _wrong(name, f"{one.node.places} has other levels of the constant than the module")
 
     def _step(self, case: Case, number: int) -> float:
         """Return the distance between two levels of a quantiser; 0 for a choice among places."""
@@ -282,7 +284,7 @@ class OwnChoices:
         held = [(number, one.picked) for number, one in choices if one.grid is not None and one.picked is not None]
         places = {} if precision == FP32 else dict(held)
         places |= {
-            number: one.places.astype(np.int64) if one.node.step is None else one.places
+            number: one.places.astype(np.int64) if one.node.steps is None else one.places
             for number, one in pairs.items()
         }
         return self._references.reference(case, GivenChoices(places, names), precision)
@@ -290,6 +292,18 @@ class OwnChoices:
     @cached_property
     def _references(self) -> GivenReferences:
         return GivenReferences(self.runs)
+
+
+def _wrong(name: str, detail: str) -> Comparison:
+    return Comparison(name, math.inf, 0.0, math.inf, CHOICE, (), False, detail)
+
+
+def _has_levels_of(choice: Choice, one: Picked, constant: Array) -> bool:
+    """Return True if levels of a constant are the nearest, within float32's rounding whatever stands between them."""
+    assert choice.grid is not None
+    held = choice.grid.held(constant)
+    off = np.abs(choice.grid.nearest(held, one.places) - held)
+    return bool((off <= SINGLE.limit * SINGLE.unit_roundoff * np.abs(held).max(initial=0.0)).all())
 
 
 def _wrong_places(choice: Choice, one: Picked) -> str:
