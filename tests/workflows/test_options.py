@@ -123,7 +123,7 @@ def test_a_preprocessing_that_is_given_replaces_the_targets_own() -> None:
         ({"dynamic": ["batch"]}, r"received dynamic=\['batch'\]; expected \"batch=1:2:8"),
         ({"capabilities": ["sm86"]}, r"received capabilities=\['sm86'\]; expected \"sm86"),
         ({"shapes": 5, "example_inputs": None}, "received shapes=5; expected"),
-        ({"target": None}, "received a NoneType; expected a torch.nn.Module"),
+        ({"target": None}, "received None of type NoneType; expected a torch.nn.Module"),
         ({"opset": "17"}, "received opset='17'; expected a whole number"),
     ],
 )
