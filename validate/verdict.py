@@ -138,6 +138,11 @@ class Verdict:
     allows_float32: bool = False
     source: str = PYTORCH
 
+    def __str__(self) -> str:
+        """Return the result, then each stage with its status on a line of its own."""
+        lines = (f"{one.stage}: {one.status}{f', {one.why}' if one.why else ''}" for one in self.stages)
+        return "\n".join(["passed" if self else "not passed", *lines])
+
     def is_whole(self, words: str) -> bool:
         """Return True if no stage of the precision of these ``words`` left anything out for near ties."""
         values = [one for one in self.stages if one.comparisons and one.stage.kind == VALUES and one.stage.precision]

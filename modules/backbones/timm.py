@@ -35,6 +35,9 @@ def _require_no_path(name: str) -> None:
         return
     if (Path(name) / MANIFEST).is_file():
         kind, fix = "a bundle", "name what it was deployed from, as resnet50+cbam"
+    elif (Path(name) / "config.json").is_file():
+        place = name if name.startswith(("/", ".", "~")) else f"./{name}"
+        kind, fix = "a folder with a config.json", f"a model of transformers is transformers:{place}"
     elif Path(name).is_dir():
         kind, fix = "a folder", f"name the file that holds the module, as {name.rstrip('/')}/net.py"
     elif Path(name).suffix in WEIGHTS:

@@ -284,6 +284,15 @@ def test_of_a_path_that_is_no_target_the_next_step_is_named(
         resolve(name)
 
 
+def test_of_a_folder_of_transformers_the_target_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my_detr").mkdir()
+    Path("my_detr/config.json").touch()
+    for name, fix in (("my_detr", "./my_detr"), (f"{tmp_path}/my_detr", f"{tmp_path}/my_detr")):
+        with pytest.raises(InputError, match=f"with a config.json; .*; a model of transformers is transformers:{fix}$"):
+            resolve(name)
+
+
 @pytest.mark.parametrize("name", ["se_checked", "bundles/se+nothing"])
 def test_a_bundle_is_no_target_and_told_from_other_folders(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

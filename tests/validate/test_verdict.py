@@ -310,3 +310,10 @@ def test_what_was_built_and_not_run_is_no_pass_and_survives_the_manifest() -> No
     assert alone.first_failure is None
     assert Verdict.from_json(json.loads(json.dumps(alone.to_json()))) == alone
     assert Verdict((judge(ORT, healthy, [pair()]), one))
+
+
+def test_its_text_has_a_line_for_each_stage() -> None:
+    left_out = StageResult(Stage("tensorrt", ""), "not checked", "TensorRT is not installed here")
+    text = str(Verdict((judge(ORT, healthy, [pair()]), left_out)))
+    assert text.splitlines() == ["passed", f"{ORT}: passed", "tensorrt: not checked, TensorRT is not installed here"]
+    assert str(Verdict((judge(ORT, BROKEN["nan"], [pair()]),))).startswith(f"not passed\n{ORT}: failed, case traced")
