@@ -12,6 +12,7 @@ from .errors import (
     Interrupted,
     MissingRequirement,
     ModuleRefused,
+    PrecisionRefused,
     SizesRefused,
     StorageError,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "Method",
     "MissingRequirement",
     "ModuleRefused",
+    "PrecisionRefused",
     "PrecisionRequest",
     "Predictions",
     "Preprocessing",

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
+from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext, SymbolicContext
 
@@ -48,6 +49,8 @@ def followed(
         stack.enter_context(KnownValues(module))
         if keep_numbers:
             stack.enter_context(SizesStayNumbers(module))
+        # as torch.export does: some kernels take no symbols without their counterpart in Python
+        stack.enter_context(enable_python_dispatcher())
         stack.enter_context(mode)
         module(*fakes)
         is_whole = True

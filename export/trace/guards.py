@@ -20,6 +20,7 @@ import sympy  # type: ignore[import-untyped]
 import torch
 from torch import nn
 from torch.fx.experimental.sym_node import SymNode
+from torch.fx.experimental.symbolic_shapes import uninteresting_files
 from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
 
 from ...core.dimension import is_name, multiples, names_in, size_of
@@ -44,7 +45,7 @@ _CHOICES_OF_STRIDES = frozenset(
 _ANSWERING = (
     torch.__file__,
     str(Path(torch.__file__).parent / "fx" / "experimental"),
-    str(Path(__file__).parent),
+    __file__,
 )
 
 
@@ -267,19 +268,27 @@ def _answers_noted() -> Iterator[None]:
     nodes: Any = SymNode
     original = nodes.guard_bool
 
-    def guard_bool(node: Any, *where: Any) -> bool:
+    def guard_bool(node: Any, file: str, line: int) -> bool:
         guards, condition = node.shape_env.guards, node.expr
         before = len(guards)
-        found: bool = original(node, *where)
-        if isinstance(guards, _Noting) and len(guards) == before and condition.free_symbols and _is_branch(frames()):
+        found: bool = original(node, file, line)
+        # kernels ask as well, beneath the user's line, and name their own file
+        is_free = isinstance(guards, _Noting) and len(guards) == before and condition.free_symbols
+        if is_free and not file and _is_branch(frames()):
             guards.note(condition if found else sympy.Not(condition))
         return found
 
     nodes.guard_bool = guard_bool
+    # torch looks for the place that asks beyond these
+    answering = uninteresting_files()
+    is_known = __file__ in answering
+    answering.add(__file__)
     try:
         yield
     finally:
         nodes.guard_bool = original
+        if not is_known:
+            answering.discard(__file__)
 
 
 def is_one(size: Any) -> bool:

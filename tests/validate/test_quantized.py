@@ -207,8 +207,12 @@ def test_options_of_int8_without_it_are_refused(options: dict[str, Any], said: s
 
 
 def test_a_block_of_squeeze_layers_alone_has_nothing_to_quantise(tmp_path: Path) -> None:
-    with pytest.raises(ModuleRefused, match=r"int8 leaves nothing to quantise"):
-        attn2trt.export_bundle("se", shapes=["2x16x8x8"], out=tmp_path / "se", precision="int8")
+    bundle = attn2trt.export_bundle("se", shapes=["2x16x8x8"], out=tmp_path / "se", precision="int8")
+    (refused,) = attn2trt.Verdict.from_json(bundle.manifest["verdict"]).objections
+    assert refused.status == "refused"
+    assert refused.why.startswith("int8 leaves nothing to quantise")
+    assert not bundle.passed
+    assert "model.int8.onnx" not in bundle.manifest["files"]
 
 
 @pytest.mark.parametrize("precision", ["int8", "fp8"])

@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 import sympy
 import torch
+from torch import nn
+from torch.nn import functional
 from torch.utils._sympy.functions import FloorDiv, Mod, PythonMod
 
-from attn2trt.core.tensor_spec import Axis
+from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.errors import ModuleRefused
 from attn2trt.export.trace.advice import advice_on
 from attn2trt.export.trace.exporter import trace
+from attn2trt.export.trace.following import followed
 from attn2trt.export.trace.guards import Guard
 from attn2trt.export.trace.narrowing import Violation, restrict
 from attn2trt.modules.own_module import from_module
@@ -266,3 +269,15 @@ def test_the_truth_of_a_size_is_a_guard(padded: Callable[[int, int], object], tm
         assert "test_trap_guards.py" in str(refused)  # noqa: PT017
         return
     assert {axis.multiple for axis in graph.axes.values()} == {4}
+
+
+def test_a_module_that_pads_is_followed_to_its_end() -> None:
+    """The kernel of a pad takes no symbols by itself."""
+
+    class Padded(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return functional.pad(x, (0, -x.shape[3] % 4)).unflatten(3, (-1, 4)).sum(4)
+
+    spec = TensorSpec("x", ("batch", 3, "height", "width"))
+    _, is_whole = followed(Padded(), [spec], [torch.randn(2, 3, 8, 9)], {}, keep_numbers=False)
+    assert is_whole
