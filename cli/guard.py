@@ -8,6 +8,7 @@ the process itself.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import os
@@ -169,6 +170,8 @@ def _work(run: Callable[[], NoReturn], writer: int) -> NoReturn:
     processes.report_to(writer)
     claim_stdout()
     gc.set_threshold(*COLLECT_AFTER)
+    # the last search, through all that PyTorch holds, takes seconds, and the system takes the memory back by itself
+    atexit.register(gc.freeze)
     let_threads_sleep()
     code = 0
     try:
