@@ -96,7 +96,7 @@ def compare(
 
 
 class _Allowed(NamedTuple):
-    """What an output may be off by: so many floors, and so much of its size. ``source`` is the truth's owner."""
+    """The allowance of an output: a number of floors, and a share of its size. ``source`` is the truth's owner."""
 
     floor: Floor
     precision: Precision

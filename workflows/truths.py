@@ -34,7 +34,7 @@ Truths = Iterator[tuple[Case, "Reference | Exception"]]
 
 
 class Truth(Protocol):
-    """What graphs are held against."""
+    """The truth of graphs, and what gives it with other choices."""
 
     @property
     def module(self) -> nn.Module | None:

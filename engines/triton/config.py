@@ -118,15 +118,15 @@ def to_text(config: Any) -> str:
     return str(text_format.MessageToString(config, as_utf8=True))
 
 
+def _needs(source: Source) -> tuple[Any, ...]:
+    """Return what a configuration says of a version's own."""
+    return source.backend, source.main, dict(source.capabilities), PRECISIONS[source.precision].is_optimised
+
+
 def _require_one_configuration(bundle: Bundle, sources: Sequence[Source]) -> None:
     first = sources[0]
     for source in sources[1:]:
-        same = (first.backend, first.main, dict(first.capabilities)) == (
-            source.backend,
-            source.main,
-            dict(source.capabilities),
-        )
-        same = same and PRECISIONS[first.precision].is_optimised == PRECISIONS[source.precision].is_optimised
+        same = _needs(first) == _needs(source)
         profiles = [str(profile) for profile in first.profiles] == [str(profile) for profile in source.profiles]
         if not same or not profiles or bundle.io(first.precision) != bundle.io(source.precision):
             raise InputError(

@@ -15,6 +15,7 @@ from ...core.graph_io import FLOAT32
 from ...core.operators import SIZES_ALONE
 from ...core.precision import FP32, Precision
 from .float_policy import ALWAYS_FLOAT32, FloatPlan, rounded_to
+from .quantize import drop_unused
 
 CAST = "cast_to_"
 
@@ -77,8 +78,7 @@ class LowerPrecision(ir.passes.InPlacePass):
         graph.register_initializer(lowered)
         for node, index in readers:
             node.replace_input_with(index, lowered)
-        if value.is_initializer() and not value.uses() and not value.is_graph_output():
-            graph.initializers.pop(str(value.name))
+        drop_unused(graph, value)
 
     def _convert(self, graph: ir.Graph, value: ir.Value) -> None:
         if value.dtype != ir.DataType.FLOAT:

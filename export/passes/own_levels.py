@@ -16,7 +16,7 @@ import onnx_ir as ir
 from ...core.operators import DEQUANTIZE_LINEAR, QUANTIZE_LINEAR, SIZES_ALONE
 from ...core.precision import Precision
 from .float_policy import rounded_to, unfit_steps
-from .quantize import constant
+from .quantize import constant, drop_unused
 
 if TYPE_CHECKING:
     import onnx
@@ -55,9 +55,9 @@ class OwnLevels(ir.passes.InPlacePass):
         levels_by, value = node.inputs[1], node.outputs[0]
         step = None if levels_by is None else ir.convenience.get_const_tensor(levels_by)
         by_type: dict[bool, list[tuple[ir.Node, int]]] = {True: [], False: []}
-        uses = [(reader, index) for reader, index in value.uses() if reader.op_type not in SIZES_ALONE]
-        for reader, index in uses:
-            by_type[self._is_low(reader)].append((reader, index))
+        for reader, index in value.uses():
+            if reader.op_type not in SIZES_ALONE:
+                by_type[self._is_low(reader)].append((reader, index))
         stays = self._io_is_low if value.is_graph_output() else self._is_low(node)
         others = by_type[not stays]
         if not others or step is None or unfit_steps(step.numpy(), self._kind):
@@ -88,8 +88,8 @@ def _put_on_levels(graph: ir.Graph, node: ir.Node, kind: Precision) -> None:
     numbers = _run(back, given)
     given_up = node.inputs[0]
     node.replace_input_with(0, constant(graph, f"{there.input[0]}_of_{node.name}", numbers))
-    if given_up is not None and given_up.is_initializer() and not given_up.uses() and not given_up.is_graph_output():
-        graph.initializers.pop(str(given_up.name))
+    if given_up is not None:
+        drop_unused(graph, given_up)
 
 
 def _run(node: onnx.NodeProto, given: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -99,6 +99,12 @@ class Quantize(ir.passes.InPlacePass):
         return result
 
 
+def drop_unused(graph: ir.Graph, value: ir.Value) -> None:
+    """Take a constant out of the graph that nothing reads any more."""
+    if value.is_initializer() and not value.uses() and not value.is_graph_output():
+        graph.initializers.pop(str(value.name))
+
+
 def constant(graph: ir.Graph, name: str, numbers: np.ndarray) -> ir.Value:
     value = ir.Value(
         name=name,

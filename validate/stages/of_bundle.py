@@ -21,7 +21,7 @@ from .stage import ORT_TUNED, TUNED_GRAPH, Stage, lower_stages, plan_stage
 
 @dataclass(frozen=True)
 class BundleRuntime:
-    """What runs a file of a bundle.
+    """The runtime of a file of a bundle.
 
     Attributes:
         stage: The runtime and its precision.
