@@ -90,11 +90,13 @@ class ModelGraph:
         graph: The graph to be deployed.
         exported: The graph as PyTorch exported it, or as a file has it; the same one if it is deployed so.
         why_not_simplified: The reason if the two are the same although simplification was tried; else "".
+        itself: The file that the graph is a copy of, if runtimes are judged on that very file.
     """
 
     graph: OnnxGraph
     exported: OnnxGraph
     why_not_simplified: str = ""
+    itself: Path | None = None
 
 
 def has_weights_beside(path: Path) -> bool:

@@ -109,7 +109,7 @@ class OrtRuntime:
         if self._session is None:
             raise RuntimeError(f"{self.name} was closed; run it inside its with-statement")
         check_feeds(feeds, self.inputs)
-        outputs = self._session.run(None, {name: np.ascontiguousarray(value) for name, value in feeds.items()})
+        outputs = self._session.run(None, _in_order(feeds))
         return dict(zip(self.output_names, outputs, strict=True))
 
     def prepare(self, sets: Sequence[Arrays]) -> list[Callable[[], object]]:
@@ -126,7 +126,7 @@ class OrtRuntime:
             check_feeds(feeds, self.inputs)
             binding = self._session.io_binding()
             # On the CPU a bound value is the array's own memory, which version 1.23 does not keep alive.
-            held = {name: np.ascontiguousarray(value) for name, value in feeds.items()}
+            held = _in_order(feeds)
             for name, value in held.items():
                 binding.bind_ortvalue_input(name, self._placed(value))
             if outputs:
@@ -211,6 +211,11 @@ def _open(model: Path | str | bytes, options: Any, provider: str) -> Any:
         if provider != CPU:
             raise MissingRequirement(f"ONNX Runtime cannot run {where} on {provider} alone: {reason}") from error
         raise CheckFailed(f"ONNX Runtime cannot load {where}: {reason}; export it again") from error
+
+
+def _in_order(feeds: Arrays) -> Arrays:
+    # not ascontiguousarray, which would make a scalar one-dimensional
+    return {name: np.asarray(value, order="C") for name, value in feeds.items()}
 
 
 def check_feeds(feeds: Arrays, inputs: Any) -> None:

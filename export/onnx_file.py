@@ -63,6 +63,13 @@ class OnnxFile:
     files: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    def require_unchanged(self) -> None:
+        """Raise InputError if the file, or one with its weights, is another one by now."""
+        known = {self.path: self.sha256, **{self.path.parent / name: digest for name, digest in self.files.items()}}
+        for path, digest in known.items():
+            if not path.is_file() or sha256(path) != digest:
+                raise InputError(f"received {path}, which changed while it was read; run the command again")
+
     def to_json(self) -> dict[str, Any]:
         """Return every field by name, as plain data."""
         return {

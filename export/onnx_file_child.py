@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.channel import claim_stdout, failure, receive, send
 from ..core.file_hashes import tensors
 from ..core.graph import EXTERNAL_DATA_BYTES, WEIGHTS
-from ..core.nodes import nodes, nodes_of
+from ..core.nodes import bodies, nodes, nodes_of
 from ..core.precision import CAST, FP32, INTEGERS, QUANTISED
 from ..core.tensor_spec import FLOAT_DTYPES, INTEGER_DTYPES
 from ..errors import InputError
@@ -62,7 +62,7 @@ def read(path: Path, shown: str) -> tuple[onnx.ModelProto, dict[str, Any]]:
     model = load(path, shown)
     opset = opset_of(model, shown)
     files = external_files(model, path.parent.resolve(), shown)
-    load_weights(model, path, files)
+    load_weights(model, path, files, shown)
     notes = []
     is_rewritten = bool(model.functions)
     if model.functions:
@@ -80,13 +80,13 @@ def read(path: Path, shown: str) -> tuple[onnx.ModelProto, dict[str, Any]]:
     ir_version = model.ir_version
     _leave_weights_out_of_inputs(model)
     _leave_out_other_domains(model)
-    nameless, alike = _name_nodes(model.graph)
+    nameless, alike = _name_nodes(model.graph, {node.name for node in nodes(model.graph)}, set())
     if nameless:
         notes.append(f"{nameless} nodes have no name of their own: they are called by their operator and place")
     if alike:
         notes.append(
             f"{alike} nodes have the name of another one, and ONNX Runtime loads no such file: they have others in the "
-            "copy, which was judged"
+            "copy"
         )
     about = _about(model, shown)
     notes += [*about["notes"], *_without_levels(model), *_with_nan(model)]
@@ -181,10 +181,11 @@ def _all_read(node: onnx.NodeProto) -> Iterator[str]:
         yield from inner.input
 
 
-def _name_nodes(graph: onnx.GraphProto) -> tuple[int, int]:
-    """Give every node a name of its own; returns how many had none, and how many that of another one."""
-    taken = {node.name for node in graph.node}
-    seen: set[str] = set()
+def _name_nodes(graph: onnx.GraphProto, taken: set[str], seen: set[str]) -> tuple[int, int]:
+    """Give every node, in bodies too, a name of its own, beside those that are ``taken``; ``seen`` are those before.
+
+    Returns how many had none, and how many that of another one.
+    """
     nameless = alike = 0
     for position, node in enumerate(graph.node):
         if not node.name or node.name in seen:
@@ -195,6 +196,9 @@ def _name_nodes(graph: onnx.GraphProto) -> tuple[int, int]:
             node.name = name
             taken.add(name)
         seen.add(node.name)
+        for body in bodies(node):
+            more = _name_nodes(body, taken, seen)
+            nameless, alike = nameless + more[0], alike + more[1]
     return nameless, alike
 
 
@@ -246,6 +250,8 @@ def _kinds(graph: onnx.GraphProto) -> dict[str, str]:
 def _dtype(kind: int) -> str:
     import onnx
 
+    if kind not in onnx.TensorProto.DataType.values():
+        raise InputError(f"received data type {kind}, which onnx {onnx.__version__} does not know; update onnx")
     return onnx.helper.tensor_dtype_to_np_dtype(kind).name if kind else ""
 
 
@@ -268,7 +274,7 @@ def _about_value(value: onnx.ValueInfoProto, shown: str) -> dict[str, Any]:
         raise InputError(f"received {shown}, whose {value.name!r} is no name to print; expected one without line ends")
     if not value.type.HasField("tensor_type") or not kind.elem_type or kind.elem_type == onnx.TensorProto.STRING:
         raise InputError(f"received {shown}, whose {value.name!r} is no tensor of numbers; expected tensors alone")
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
+    dtype = _dtype(kind.elem_type)
     dims = [dim.dim_value if dim.dim_value > 0 else dim.dim_param for dim in kind.shape.dim]
     return {"name": value.name, "dtype": dtype, "dims": dims}
 

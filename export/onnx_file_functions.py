@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..core.nodes import nodes
 from ..errors import InputError
-from .onnx_file_checks import OWN_DOMAINS
+from .onnx_file_checks import OWN_DOMAINS, check
 
 if TYPE_CHECKING:
     import onnx
@@ -26,13 +26,12 @@ def inlined(model: onnx.ModelProto, opset: int, shown: str) -> onnx.ModelProto:
 
     _require_own_names(model, opset, shown)
     align_functions(model, opset, shown)
+    check(model, shown)  # a body that reads a value of the graph would do so once it is written out
     while any(function.attribute_proto for function in model.functions):
         keys = {_key(function) for function in model.functions}
         inner = {_called(node) for function in model.functions for node in nodes(function)}
         _fill_calls(model)
-        if not (outer := sorted(keys - inner)):
-            raise InputError(f"received {shown}, whose functions call themselves, which ONNX does not allow")
-        model = inliner.inline_selected_functions(model, outer)
+        model = inliner.inline_selected_functions(model, sorted(keys - inner))
     return inliner.inline_local_functions(model)
 
 

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING
 
 from ..core.file_hashes import tensors
 from ..core.graph import EXTERNAL_DATA_BYTES, WEIGHTS
-from ..errors import InputError
+from ..errors import InputError, one_line
 
 if TYPE_CHECKING:
     import onnx
@@ -19,17 +19,25 @@ _SMALL_BYTES = 1 << 16  # of a tensor that sizes may be computed of
 _PAGE, _BLOCK = 4096, 1 << 24
 
 
-def load_weights(model: onnx.ModelProto, path: Path, files: Sequence[str]) -> None:
+def load_weights(model: onnx.ModelProto, path: Path, files: Sequence[str], shown: str) -> None:
     """Take the weights beside the file into the model. If all of them are too much for one message, as protobuf's ends
     at 2 GiB, only the small ones, on which the shapes of values may depend: see ``is_light``."""
     from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
+    from onnx.numpy_helper import to_array
 
     size = sum(file.stat().st_size for file in (path, *(path.parent / name for name in files)))
     for tensor in tensors(model):
         if uses_external_data(tensor):
             length = math.prod(tensor.dims) * 8  # bytes at most
             if size <= EXTERNAL_DATA_BYTES or length <= _SMALL_BYTES:
-                load_external_data_for_tensor(tensor, str(path.parent))
+                try:
+                    load_external_data_for_tensor(tensor, str(path.parent))
+                    to_array(tensor)
+                except Exception as error:  # a link, or another number of bytes than its shape has
+                    raise InputError(
+                        f"received {shown}, whose weight {tensor.name!r} cannot be read from the file beside it: "
+                        f"{one_line(error, 160)}; save it again"
+                    ) from error
                 tensor.data_location = tensor.DEFAULT
                 del tensor.external_data[:]
 

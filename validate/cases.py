@@ -237,7 +237,9 @@ class _Maker:
 
     @property
     def rows_alone(self) -> bool:
-        return isinstance(self.rows, str) and self.axes[self.rows].min == 1
+        """A batch of one is allowed; never where another dimension is as large as the batch."""
+        is_first = not any(self.rows in spec.shape[1:] for spec in self.inputs)
+        return isinstance(self.rows, str) and self.axes[self.rows].min == 1 and is_first
 
 
 def _image_cases(

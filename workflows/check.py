@@ -138,8 +138,11 @@ def check_model(
             times.start("build", "building the PyTorch module")
         weights = weights or Weights()
         module = build_against(against, graph, weights, file.path)
-        judge = FileJudge(FileGraph(graph, graph, file=file), request, weights, judging, folder, seconds, times, module)
-        return _checked(judge, against, build_for)
+        model = FileGraph(graph, graph, file=file, itself=file.path.absolute())
+        judge = FileJudge(model, request, weights, judging, folder, seconds, times, module)
+        found = _checked(judge, against, build_for)
+        file.require_unchanged()
+        return found
 
 
 def _checked(judge: FileJudge, against: str | nn.Module | None, build_for: Sequence[str]) -> CheckedModel:

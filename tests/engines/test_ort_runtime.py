@@ -33,6 +33,15 @@ def feeds(**changes: np.ndarray) -> dict[str, np.ndarray]:
     return {"x": x, "z": x, "ids": np.array([0, 2])} | changes
 
 
+def test_a_number_without_a_dimension_stays_one() -> None:
+    number = helper.make_tensor_value_info("x", TensorProto.FLOAT, [])
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", [number], [number])
+    graph.output[0].name = "y"
+    held = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    with OrtRuntime(held) as runtime:
+        assert runtime.run({"x": np.array(1.5, np.float32)})["y"].shape == ()
+
+
 @pytest.mark.parametrize("optimise", [True, False])
 def test_bytes_and_files_run(tmp_path: Path, optimise: bool) -> None:
     path = tmp_path / "model.onnx"

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from attn2trt import deploy
 from attn2trt.core.memory import children_take
+from attn2trt.core.nodes import nodes as all_nodes
 from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.errors import InputError, Interrupted
 from attn2trt.export import onnx_file_child, onnx_file_weights
@@ -138,6 +139,18 @@ def test_weights_that_were_cut_off(tmp_path: Path) -> None:
     assert "expected the whole file" in refusal(path)
 
 
+def test_weights_that_are_a_link_or_of_another_length(tmp_path: Path) -> None:
+    path = with_weights_beside(tmp_path)
+    (tmp_path / "weights.bin").rename(tmp_path / "other.bin").with_name("weights.bin").symlink_to("other.bin")
+    assert "cannot be read from the file beside it: Data of TensorProto" in refusal(path)
+    (tmp_path / "weights.bin").unlink()
+    (tmp_path / "other.bin").rename(tmp_path / "weights.bin")
+    found = onnx.load(str(path), load_external_data=False)
+    del found.graph.initializer[0].external_data[1:]  # the whole file, then
+    path.write_bytes(found.SerializeToString())
+    assert "cannot be read from the file beside it: cannot reshape array" in refusal(path)
+
+
 @pytest.mark.parametrize(
     ("dtype", "dims", "why"),
     [(TensorProto.STRING, (1,), "no tensor of numbers"), (TensorProto.FLOAT, None, "Field 'shape'")],
@@ -161,6 +174,28 @@ def test_the_copy_has_names_and_no_weights_among_its_inputs(tmp_path: Path) -> N
     assert [node.name for node in found.graph.node] == ["Conv_0", "product", "Mul_2"]
     assert about["notes"][1].startswith("1 nodes have the name of another one, and ONNX Runtime loads no such file")
     assert onnx.load(str(tmp_path / "b.onnx")).graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+
+
+def test_nodes_of_bodies_have_names_of_their_own_too(tmp_path: Path) -> None:
+    bodies = {
+        branch: helper.make_graph(
+            [helper.make_node("Neg", ["x"], [branch], name="same")],
+            branch,
+            [],
+            [helper.make_tensor_value_info(branch, TensorProto.FLOAT, None)],
+        )
+        for branch in ("then_branch", "else_branch")
+    }
+    nodes = [helper.make_node("If", ["c"], ["y"], name="same", **bodies)]
+    found, about = read(saved(model(nodes, {"c": np.array(True)}, out=("n", 3, 8, 8)), tmp_path / "a.onnx"), "a.onnx")
+    assert [node.name for node in all_nodes(found.graph)] == ["same", "Neg_0", "Neg_0_"]
+    assert about["notes"][0].startswith("2 nodes have the name of another one")
+
+
+def test_a_data_type_that_onnx_does_not_know(tmp_path: Path) -> None:
+    strange = convolution()
+    strange.graph.initializer.add(name="q", data_type=99, dims=[1], raw_data=b"1")
+    assert "received data type 99, which onnx" in refusal(saved(strange, tmp_path / "a.onnx"))
 
 
 def test_an_output_without_a_shape_gets_the_inferred_one(tmp_path: Path) -> None:

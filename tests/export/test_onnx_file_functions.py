@@ -98,8 +98,12 @@ def test_a_function_with_the_name_of_an_operator_is_refused(tmp_path: Path) -> N
         read(saved(onnx.parser.parse_model(text), tmp_path / "a.onnx"), "a.onnx")
 
 
-def test_functions_that_call_themselves_are_refused(tmp_path: Path) -> None:
-    text = """<ir_version: 9, opset_import: ["": 18, "mine": 1]> g (float[8] x) => (float[8] y) { y = mine.F (x) }
-        <domain: "mine", opset_import: ["": 18, "mine": 1]> F <k: float = 1.0> (a) => (b) { b = mine.F (a) }"""
-    with pytest.raises(InputError, match=r"^received a.onnx, whose functions call themselves"):
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [("b = mine.F (a)", "must not be recursive"), ("b = Add (a, x)", "nor input of the function")],
+)
+def test_functions_that_call_themselves_or_read_the_graph_are_refused(tmp_path: Path, body: str, why: str) -> None:
+    text = f"""<ir_version: 9, opset_import: ["": 18, "mine": 1]> g (float[8] x) => (float[8] y) {{ y = mine.F (x) }}
+        <domain: "mine", opset_import: ["": 18, "mine": 1]> F <k: float = 1.0> (a) => (b) {{ {body} }}"""
+    with pytest.raises(InputError, match=rf"^received a.onnx, which ONNX's checker refuses: .*{why}"):
         read(saved(onnx.parser.parse_model(text), tmp_path / "a.onnx"), "a.onnx")

@@ -152,6 +152,8 @@ def test_inputs_with_one_row_for_each_sample_are_named() -> None:
     assert rows(scalar, static, axes={}) == (("table",), False)
     assert rows(tokens, static, axes={"dim0": Axis(1, 2, 4)}) == (("tokens",), True)
     assert rows(scalar, axes={}) == ((), False)
+    square = TensorSpec("square", ("batch", "batch"))
+    assert rows(square, axes={"batch": Axis(1, 2, 8)}) == (("square",), False)  # a row alone is no square
 
 
 @pytest.fixture

@@ -17,8 +17,10 @@ from onnx_modules import Net
 from attn2trt import CheckedModel, InputError, Judging, check_model, export_bundle
 from attn2trt.core.precision import FP32
 from attn2trt.export.precision import LowPrecisionGraph
+from attn2trt.validate.cases import Case
 from attn2trt.validate.stages.stage import ORT_CPU, ORT_PLAIN, ROWS, Stage
 from attn2trt.validate.verdict import StageResult
+from attn2trt.workflows.file_judgement import FileJudge
 from attn2trt.workflows.precision import PrecisionWriter
 
 
@@ -50,6 +52,25 @@ def test_every_claimed_size_is_run(tmp_path: Path) -> None:
     assert failed.status == "failed"
     assert "it did not run" in failed.why
     assert "smallest failing shape batch=1" in failed.why
+
+
+def test_runtimes_are_judged_on_the_very_file(tmp_path: Path) -> None:
+    """The copy may run where the file does not: one that declares a batch of 0 takes no other."""
+    found = stages(check(convolution(dims=(0, 3, 8, 8)), tmp_path))
+    for name in (ORT_PLAIN, ORT_CPU):
+        assert found[name].status == "failed"
+        assert "received input x of shape 2x3x8x8; expected 0x3x8x8" in found[name].why
+
+
+def test_a_file_that_changes_while_it_is_judged_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def changed(judge: FileJudge) -> list[Case]:
+        judge.model.file.path.write_bytes(b"another")
+        return cases(judge)
+
+    cases = FileJudge.cases
+    monkeypatch.setattr(FileJudge, "cases", changed)
+    with pytest.raises(InputError, match="which changed while it was read"):
+        check(convolution(), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -41,12 +41,18 @@ class JudgedGraph:
         stages: The stages on the CPU.
         is_given: False for one of a lower precision that was made of the model's own.
         on_levels: It has the levels of the module that it is held against.
+        itself: The file that it is a copy of, if runtimes are judged on that very file.
     """
 
     graph: OnnxGraph
     stages: tuple[Stage, ...]
     is_given: bool = True
     on_levels: bool = False
+    itself: Path | None = None
+
+    def run_by(self, stage: Stage) -> Path:
+        """Return the file that the stage runs: a copy only if the kernels of its precision are written into it."""
+        return self.graph.path if self.itself is None or options_of(stage)["kernels"] != "own" else self.itself
 
 
 def judged_graphs(
@@ -66,7 +72,7 @@ def judged_graphs(
     else:
         given = [(model.exported, (Stage(exported, own),)), (graph, given_stages(WRITTEN, own))]
     return [
-        *(JudgedGraph(one, stages, on_levels=on_levels) for one, stages in given),
+        *(JudgedGraph(one, stages, on_levels=on_levels, itself=model.itself) for one, stages in given),
         *(JudgedGraph(one, lower_stages(name), False, on_levels) for name, one in lowered.items()),
     ]
 
@@ -113,9 +119,9 @@ class GraphStages:
         if fitting:
             waiting.remove(fitting[0])
             runtime = fitting[0][1]
-            runtime.open(graph.path)
+            runtime.open(judged.run_by(stage))
         else:
-            runtime = start(stage, graph.path)
+            runtime = start(stage, judged.run_by(stage))
         self._processes.append((stage, runtime))
         runtime.seconds = self._answer_seconds
         on_levels = judged.on_levels and not is_optimised(stage)
