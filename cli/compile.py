@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..core.command_line import quoted
-from ..core.precision import PRECISIONS
+from ..core.precision import PRECISIONS, named_precisions
 from ..engines.tensorrt.targets import name_targets
 from .builder_options import builder_options
 from .options import bundle_argument, output_options
@@ -64,7 +64,6 @@ def command(
     Without --for a plan is for this machine's GPU, built by TensorRT, or by TensorRT for RTX if TensorRT is not
     installed. The plans become part of the bundle; attn2trt validate judges those that this machine can run.
     """
-    from ..core.precision import named_precisions
     from ..engines.tensorrt.build import BuildOptions
     from ..workflows.compile import compile_bundle
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ..core.manifest import MANIFEST
 from ..errors import InputError
 from ..modules.grammar import onnx_path
 from ..modules.target import file_name
@@ -75,7 +76,6 @@ def command(
     if len(targets) == 1:
         return run(targets[0])
     _refuse_options_of_one(targets, {**options, "formats": formats or None})
-    from ..core.manifest import MANIFEST
     from ..engines.timing.machine import physical_cores
     from ..modules.packages import load
     from ..workflows.place import DEFAULT_FOLDER

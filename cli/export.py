@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from ..engines.tensorrt.targets import NONE
 from ..errors import InputError
 from .options import deploy_options, export_options, output_options, target_options
 from .output import print_json, print_rich, stages
@@ -21,7 +22,6 @@ def command(target: str, as_json: bool, **options: Any) -> int:
 
     Only the graph's contract is checked: names, types, dynamic dimensions, opset. No plan is built.
     """
-    from ..engines.tensorrt.targets import NONE
     from ..validate.verdict import Verdict
     from ..workflows.deploy import deploy
 

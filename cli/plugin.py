@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..core.precision import FP32
+from ..engines.tensorrt.targets import name_targets
 from ..errors import InputError
 from .options import output_options
 from .output import print_json, print_lines, print_rich, stages
@@ -73,8 +74,6 @@ def command(
 
 
 def _lines(made: Plugin, bundle: Path | None) -> list[str]:
-    from ..engines.tensorrt.targets import name_targets
-
     about = made.build.about
     lines = [
         f"plugin   {made.build.library}",

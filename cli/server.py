@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ..core.bundle import open_bundle
 from ..core.precision import PRECISIONS
 from ..engines.triton.address import SECONDS
 from ..errors import InputError
@@ -60,7 +61,6 @@ def check_server_options(
 
 def judge_server(bundle: Path, server: str, *, seconds: float, wanted: Formats, **choices: Any) -> int:
     """Print the verdict on a server and return the exit code. The bundle is not changed."""
-    from ..core.bundle import open_bundle
     from ..report.formats.finding import outcome_of
     from ..workflows.validate import validate_server
 

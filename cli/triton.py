@@ -10,6 +10,7 @@ import click
 
 from ..core.command_line import quoted
 from ..core.input_path import require_readable
+from ..core.precision import named_precisions
 from ..errors import InputError
 from .options import bundle_argument, output_options
 from .output import print_json, print_lines, print_note, stages
@@ -94,7 +95,6 @@ def command(
     The configuration is made from the manifest; the model's files are those of the bundle, by their hashes. What
     is served is judged by attn2trt validate BUNDLE --server URL.
     """
-    from ..core.precision import named_precisions
     from ..engines.triton.config import Serving
     from ..workflows.triton import write_triton_repository
 

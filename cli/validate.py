@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ..core.bundle import open_bundle
 from .dataset import DatasetOptions, dataset_options, predictions_code, take_dataset_options, worse_code
 from .formats import Formats, format_option
 from .options import bundle_argument, float32_truth_option, max_error_option, output_options, require_option
@@ -74,7 +75,6 @@ def _judge_here(
     bundle: Path, dataset: DatasetOptions, wanted: Formats, *, network: bool, as_json: bool, judging: Mapping[str, Any]
 ) -> int:
     """Judge the runtimes of this machine, keep and print what was found; return the exit code."""
-    from ..core.bundle import open_bundle
     from ..engines.timing.machine import describe
     from ..report.formats.finding import outcome_of
     from ..workflows.network import measure_network

@@ -22,6 +22,7 @@ from .checkpoint import locate, sha256, split
 from .dynamic import Ranges
 from .grammar import Parsed, Part, is_program, parse
 from .libraries import index as libraries
+from .libraries.library import parse_value
 from .packages import PYTORCH, require
 from .program_file import ProgramModule
 from .shapes import Shape, parse_shapes
@@ -327,8 +328,6 @@ def _arguments(base: Part) -> dict[str, Any]:
     if not given:
         return {}
     require(PYTORCH)
-    from .libraries.library import parse_value
-
     return {name: parse_value(text) for name, text in given.items()}
 
 

@@ -18,6 +18,7 @@ from ..engines.timing.results import Benchmark
 from ..engines.timing.runtimes import check_names
 from ..errors import InputError
 from ..modules.grammar import is_folder_path, onnx_path
+from ..modules.packages import require
 from .batches import check_batches, usual_batch, with_batches
 from .bundle_variants import from_bundle, plan_kinds
 from .default_device import on_cpu
@@ -178,7 +179,6 @@ def _from_file(request: _Request, file: Path, folder: Path) -> _Models:
 def _from_target(request: _Request, folder: Path) -> _Models:
     """Return a TARGET and the plain backbone of one with blocks. Raises what ``deploy`` raises."""
     from ..modules.checkpoint import locate
-    from ..modules.packages import require
 
     require()
     names, progress, weights = check_names(request.runtimes), request.progress, request.weights

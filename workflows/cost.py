@@ -25,7 +25,9 @@ from ..engines.timing.stage_costs import Limited, Profile, Run, profile_of
 from ..engines.timing.timed_process import TimedProcess
 from ..engines.timing.timed_run import Cell, Entry, TimedRun, rotated_sets
 from ..errors import CheckFailed, InputError
+from ..modules.block_index import block_names
 from ..modules.grammar import is_folder_path, parse
+from ..modules.packages import require
 from ..validate.agreement import wrong_output
 from ..validate.cases import make_cases
 from .default_device import on_cpu
@@ -97,8 +99,6 @@ def cost(
 def check_target(spec: str, shapes: Sequence[str]) -> None:
     """Raise InputError for a backbone without a block, a block without its shape, and a bundle."""
     from ..modules import catalog
-    from ..modules.block_index import block_names
-    from ..modules.packages import require
 
     if is_folder_path(spec):  # a folder that happens to have the name of a target is none
         raise InputError(
@@ -131,7 +131,6 @@ def _variants(
     """
     from ..modules import catalog
     from ..modules.inserted import inserted
-    from ..modules.packages import require
 
     require()
     exporter.progress("resolving the target")

@@ -18,6 +18,7 @@ from ..core.tensor_spec import Axis, TensorSpec, optima
 from ..errors import Attn2trtError, InputError, MissingRequirement, ModuleRefused
 from ..export.onnx_file import OnnxFile
 from ..export.precision import LowPrecisionGraph
+from ..modules.packages import require
 from ..validate.cases import Case, make_cases
 from ..validate.stages.build import BuildStages
 from ..validate.stages.graphs import GraphStages
@@ -59,11 +60,6 @@ class FileGraph(ModelGraph):
     def notes(self) -> Sequence[str]:
         """Sentences about what was changed in reading the file."""
         return self.file.notes
-
-    @property
-    def is_simplified(self) -> bool:
-        """True if another graph than the file's is deployed."""
-        return self.graph.path != self.exported.path
 
 
 @dataclass(frozen=True)
@@ -206,7 +202,6 @@ def build_against(against: str | nn.Module | None, graph: OnnxGraph, weights: We
     if against is None:
         return None
     from ..modules.checks import check_module
-    from ..modules.packages import require
 
     require()
     module = against

@@ -11,6 +11,7 @@ from ..core.graph import OnnxGraph
 from ..core.precision import CAST, INTEGERS, PRECISIONS, QUANTISED
 from ..engines.calibration import MINMAX, find_ranges
 from ..export.deploy_files import trtexec_lines
+from ..export.modelopt_placement import modelopt_readers
 from ..export.placed import PlacedGraph, place
 from ..export.precision import LowPrecisionGraph, lower, lower_rest
 from ..export.quantized import QuantizedGraph, quantize
@@ -94,8 +95,6 @@ class PrecisionWriter:
 
     def _readers(self, inputs: CalibrationInputs) -> frozenset[tuple[str, int]]:
         """Return the inputs of nodes that modelopt reads in 8 bits, on the first of the inputs."""
-        from ..export.modelopt_placement import modelopt_readers
-
         self.start("placement", "asking nvidia-modelopt where pairs stand")
         return modelopt_readers(self.graph, next(iter(inputs.make())))
 

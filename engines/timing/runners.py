@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from ...core.graph_io import FLOAT32
-from ..ort_runtime import FLOAT32_ALONE
+from ..ort_runtime import FLOAT32_ALONE, OrtRuntime
 from ..runtime import Arrays, Runtime
 
 
@@ -109,8 +109,6 @@ class OrtRunner(Runner):
 
     def open(self, threads: int) -> Preparable:
         """Load the graph. Raises what ``OrtRuntime`` raises."""
-        from ..ort_runtime import OrtRuntime
-
         profile = Path(self.profile) if self.profile else None
         return OrtRuntime(Path(self.model), provider=self.provider, threads=threads, profile=profile)
 

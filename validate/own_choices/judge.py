@@ -33,8 +33,8 @@ from .graph_choices import Picked, ShownGraph, shown_choices
 from .pairing import NotComparable, paired
 from .runs import GivenChoices, GivenReferences, Runs
 
-# Failures that no choice explains.
 NO_LEVELS = "the module has quantisers, and the graph none whose levels could be compared with theirs"
+# Failures that no choice explains.
 NOT_BY_CHOICE = frozenset({"raised", "shape", "dtype", "missing", INTERRUPTED})
 
 
