@@ -2,7 +2,7 @@
 
 The float32 policy of the graph holds here too, operator by operator (export/passes/float_policy.py). Sums, squares,
 divisions by computed numbers, normalisations and exponentials take float32 and give float32, and so does what some
-TensorRT refuses in the precision (export/passes/refused_types.py). Moved values and arithmetic among float32 results
+TensorRT refuses in the precision (core/refused_types.py). Moved values and arithmetic among float32 results
 stay there; everything else rounds what it takes and what it gives. A batch normalisation rounds its result once, as
 the convolution does that it is folded into. Modules that stay in float32 in the graph stay there.
 """

@@ -12,7 +12,7 @@ rest follows from where it stands:
 - a constant that the precision cannot hold keeps its operator in float32, and so does the step of 8-bit levels that a
   product reads;
 - what a graph quantises itself is read and given as its neighbours have it: a level is the same number in any type;
-- an operator that a TensorRT refuses in the precision stays in float32 (refused_types.py).
+- an operator that a TensorRT refuses in the precision stays in float32 (core/refused_types.py).
 """
 
 from __future__ import annotations

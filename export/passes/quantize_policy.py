@@ -6,7 +6,7 @@ Convolutions and matrix products with a constant weight are where time goes and 
   it costs next to nothing, and its error would scale whole maps;
 - a product of two computed operands (attention scores), whose ranges change from image to image;
 - a transposed convolution, whose output channels are not the first axis of its weight;
-- a product that a TensorRT refuses in the format (refused_types.py);
+- a product that a TensorRT refuses in the format (core/refused_types.py);
 - everything else: additions, activations and gates read and write float32.
 """
 

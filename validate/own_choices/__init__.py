@@ -6,8 +6,8 @@ definition of it; those scores are compared with PyTorch's as outputs are. PyTor
 with the places that the graph picked, and every element of every output is compared: none is left out.
 
 ``graph_choices`` shows the choices of a graph, ``definition`` holds them against what they must be, ``pairing`` finds
-the module's choice for each, ``runs`` has the truth and the floors, of a module or of a graph, and ``judge`` puts the
-stage together.
+the module's choice for each, ``runs`` has the truth and the floors, of a module or of a graph. ``case_choices`` has
+all of that for one case, ``picks`` counts over all cases, and ``judge`` puts the stage together.
 """
 
 from .judge import OwnChoices

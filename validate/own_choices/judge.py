@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,75 +13,49 @@ from typing import Any
 import numpy as np
 
 from ...core.graph_io import FLOAT32, fed
-from ...core.precision import FLOAT32 as SINGLE
-from ...core.precision import FP32, PRECISIONS, Precision
+from ...core.precision import PRECISIONS, Precision
 from ...core.tensor_spec import TensorSpec
 from ...errors import Attn2trtError, Interrupted
 from ..arrays import Array
 from ..case_judgement import Run, judge_case
 from ..cases import Case
 from ..choice import Choice
-from ..comparison import CHOICE, Comparison
-from ..metrics import Reference, over
+from ..comparison import Comparison
 from ..slices import ORDINARY, Slices
 from ..stages.ort_process import start
 from ..stages.stage import Stage
 from ..verdict import FAILED, INTERRUPTED, OWN_LEVELS, OWN_PICKS, StageResult, stage_result
-from .definition import wrong_picks
+from .case_choices import CaseChoices
 from .graph_choices import Picked, ShownGraph, shown_choices
-from .pairing import NotComparable, paired
-from .runs import GivenChoices, GivenReferences, Runs
+from .pairing import NotComparable
+from .picks import Picks
+from .runs import GivenReferences, Runs
 
 NO_LEVELS = "the module has quantisers, and the graph none whose levels could be compared with theirs"
 # Failures that no choice explains.
 NOT_BY_CHOICE = frozenset({"raised", "shape", "dtype", "missing", INTERRUPTED})
 
 
-@dataclass
-class Picks:
-    """The picks of a graph over all cases: how many are others than the truth's own, and what their scores can tell.
+@dataclass(frozen=True)
+class _Asked:
+    """A stage to judge again.
 
     Attributes:
-        sources: Whose places, and whose levels, in float64 they are counted beside.
-        others: The number of picks that are others, for places and for levels.
-        counts: The number of picks of each kind.
-        spread: For the name of a choice's scores, the most by which they vary, in errors that pass.
+        stage: The stage.
+        precision: The one whose floors and limits it is held to: on levels, the one between them.
+        declared: The graph's outputs.
+        io: The type in which it takes and gives what is float32 in a case.
     """
 
-    sources: Mapping[str, str]
-    others: Counter[str] = field(default_factory=Counter)
-    counts: Counter[str] = field(default_factory=Counter)
-    spread: dict[str, float] = field(default_factory=dict)
+    stage: Stage
+    precision: Precision
+    declared: Sequence[TensorSpec]
+    io: str
 
     @property
-    def words(self) -> str:
-        """The note of a stage."""
-        return "; ".join(
-            f"{kind}, {self.others[kind]} of {count} of which are others than {self.sources[kind]}'s in float64"
-            for kind, count in self.counts.items()
-        )
-
-    def add(self, name: str, choice: Choice, places: Array, reference: Reference, precision: Precision) -> None:
-        """Count a choice whose scores stand under this name among the outputs."""
-        assert choice.picked is not None
-        kind = OWN_PICKS if choice.grid is None else OWN_LEVELS
-        self.others[kind] += int((places.reshape(-1) != choice.picked.reshape(-1)).sum())
-        self.counts[kind] += choice.picked.size
-        if choice.grid is not None:
-            return
-        scores, floor = reference.outputs64[name], reference.at(precision).floors[name]
-        scores = np.where(np.isfinite(scores), scores, 0.0)
-        varies = math.sqrt(float(scores.var(axis=choice.dim).mean())) if scores.size else 0.0
-        passes = precision.limit * max(floor.l2, precision.unit_roundoff) * math.sqrt(float(np.square(scores).mean()))
-        self.spread[name] = max(self.spread.get(name, 0.0), over(varies, passes))
-
-    def require_spread(self, precision: Precision) -> None:
-        """Raise NotComparable if the scores of a choice vary less than the error that passes: any others would pass."""
-        narrow = [name for name, most in self.spread.items() if most < 1]
-        if narrow:
-            raise NotComparable(
-                f"{narrow[0]} vary less than {precision.words} may round them, so that any choice by them would pass"
-            )
+    def on_levels(self) -> bool:
+        """True if it is judged on its levels."""
+        return self.precision.name != self.stage.precision
 
 
 @dataclass
@@ -129,12 +102,11 @@ class OwnChoices:
         elif result.status != FAILED or not wrong or wrong & NOT_BY_CHOICE:
             return result
         precision = PRECISIONS[result.stage.precision]
-        if on_levels:
-            precision = PRECISIONS[precision.rest]
+        asked = _Asked(result.stage, PRECISIONS[precision.rest] if on_levels else precision, declared, io)
         try:
             with shown_choices(graph) as shown:
                 if shown is not None:
-                    return self._judged(result.stage, precision, shown, run, declared, io)
+                    return self._judged(asked, shown, run)
         except Interrupted as error:
             return replace(result, status=FAILED, why=str(error), was_interrupted=True) if on_levels else result
         except Attn2trtError as error:
@@ -142,27 +114,19 @@ class OwnChoices:
             return replace(result, status=FAILED, why="; ".join(filter(None, [result.why, why])))
         return replace(result, status=FAILED, why=NO_LEVELS) if on_levels else result
 
-    def _judged(
-        self,
-        stage: Stage,
-        precision: Precision,
-        shown: ShownGraph,
-        run: Run,
-        declared: Sequence[TensorSpec],
-        io: str,
-    ) -> StageResult:
-        cases = [case for case in self.cases if case.is_for(io)]
-        with start(stage, shown.path) as runtime:
+    def _judged(self, asked: _Asked, shown: ShownGraph, run: Run) -> StageResult:
+        cases = [case for case in self.cases if case.is_for(asked.io)]
+        with start(asked.stage, shown.path) as runtime:
             runtime.load()
 
             def both(case: Case) -> tuple[dict[str, Array], list[Picked]]:
-                return _both(shown, run, runtime.run, case, io)
+                return _both(shown, run, runtime.run, case, asked.io)
 
-            if precision.name == stage.precision:
-                return self._compared(stage, precision, cases, both, declared, io)
+            if not asked.on_levels:
+                return self._compared(asked, cases, both)
             # on levels all between them is compared; a simplified graph often gives the very same numbers
             if self._passed and (known := self._passed.get(_digest(map(both, cases)))) is not None:
-                return replace(known, stage=stage)
+                return replace(known, stage=asked.stage)
             digest = hashlib.sha256()
 
             def noted(case: Case) -> tuple[dict[str, Array], list[Picked]]:
@@ -170,145 +134,46 @@ class OwnChoices:
                 _add(digest, outputs, picked)
                 return outputs, picked
 
-            result = self._compared(stage, precision, cases, noted, declared, io)
+            result = self._compared(asked, cases, noted)
             if result.has_passed:
                 self._passed[digest.hexdigest()] = result
             return result
 
     def _compared(
-        self,
-        stage: Stage,
-        precision: Precision,
-        cases: Sequence[Case],
-        both: Callable[[Case], tuple[dict[str, Array], list[Picked]]],
-        declared: Sequence[TensorSpec],
-        io: str,
+        self, asked: _Asked, cases: Sequence[Case], both: Callable[[Case], tuple[dict[str, Array], list[Picked]]]
     ) -> StageResult:
         slices = Slices(self.runs.source)
         picks = Picks({OWN_PICKS: self.runs.source, OWN_LEVELS: self.runs.levels_source})
         found: list[tuple[str, Comparison]] = []
+        precision = asked.precision
         # a budget of the user's is for the precision of the stage: it loosens nothing between levels
-        loosens = precision.name != stage.precision and (self.max_error or math.inf) >= precision.budget
-        budget = None if loosens else self.max_error
-        allowed: dict[str, Any] = {"max_error": budget, "declared": declared, "precision": precision}
+        loosens = asked.on_levels and (self.max_error or math.inf) >= precision.budget
+        allowed: dict[str, Any] = {"max_error": None if loosens else self.max_error, "declared": asked.declared}
         constants: dict[str, Array] = {}
         for case in cases:
             outputs, picked = both(case)
-            pairs = paired(picked, self._choices_of(case), precision)
-            names = self._names(case, pairs, constants)
-            slices.steps |= {name: self._step(case, number) for number, name in names.items()}
-            reference = self._reference(case, pairs, names, precision.name)
-            found += self._checked(case, pairs, names, picks, reference, precision)
-            answer = _Answer(outputs | self._scores(case, pairs, names, reference))
-            found += judge_case(answer, case, reference, slices=slices, io=io, **allowed)
+            made = CaseChoices.of(case, self._choices_of(case), picked, precision, constants)
+            slices.steps |= made.steps
+            reference = self._references.reference(case, made.given(precision.name), precision.name)
+            made.count(picks, reference, precision)
+            found += [(case.name, one) for one in made.wrong(reference)]
+            answer = _Answer(outputs | made.scores(reference))
+            found += judge_case(answer, case, reference, slices=slices, io=asked.io, precision=precision, **allowed)
         found += [(ORDINARY, one) for one in slices.lost(precision)]
-        result = stage_result(stage, found, picks.words, unchecked=slices.never_compared())
+        result = stage_result(asked.stage, found, picks.words, unchecked=slices.never_compared())
         if not result.has_own_picks:
             return replace(result, why=f"{result.why}; {picks.words}")
         picks.require_spread(precision)
         return result
-
-    def _checked(
-        self,
-        case: Case,
-        pairs: Mapping[int, Picked],
-        names: Mapping[int, str],
-        picks: Picks,
-        reference: Reference,
-        precision: Precision,
-    ) -> Iterator[tuple[str, Comparison]]:
-        """Count every choice, and yield one failed comparison for each that is not what it must be."""
-        choices = self._choices_of(case)
-        for number, one in pairs.items():
-            choice, name = choices[number], names.get(number, "")
-            picks.add(name, choice, one.places, reference, precision)
-            if choice.grid is None and (why := _wrong_places(choice, one)):
-                detail = f"{one.node.operator} {one.node.places}: {why}"
-                yield case.name, replace(_wrong(name, detail), sizes=tuple(case.sizes.items()))
-            if name and one.scores is None and not _has_levels_of(choice, one, reference.outputs64[name]):
-                yield case.name, _wrong(name, f"{one.node.places} has other levels of the constant than the module")
-
-    def _step(self, case: Case, number: int) -> float:
-        """Return the distance between two levels of a quantiser; 0 for a choice among places."""
-        grid = self._choices_of(case)[number].grid
-        return 0.0 if grid is None else float(grid.step.max())
 
     def _choices_of(self, case: Case) -> list[Choice]:
         if case.name not in self._choices:
             self._choices = {case.name: self.runs.choices(case)}  # of one case: levels are as many as activations
         return self._choices[case.name]
 
-    def _names(self, case: Case, pairs: Mapping[int, Picked], constants: dict[str, Array]) -> dict[int, str]:
-        """The names of the scores among the outputs, each another one, without those of constants compared before.
-
-        ``constants`` gets the levels of those that are compared now.
-        """
-        choices, found = self._choices_of(case), {}
-        for number, one in pairs.items():
-            if one.scores is None:
-                if np.array_equal(constants.get(one.node.places, np.zeros(0)), one.places):
-                    continue
-                constants[one.node.places] = one.places
-            kind = f"scores of {choices[number].operator}" if choices[number].grid is None else "input of quantiser"
-            line = f" at {choices[number].line}" if choices[number].line else ""
-            found[number] = f"{kind} {number + 1}{line}"
-        return found
-
-    def _scores(
-        self, case: Case, pairs: Mapping[int, Picked], names: Mapping[int, str], reference: Reference
-    ) -> dict[str, Array]:
-        """Return what the choices of the graph read: of a quantiser, moved as far as its levels are not those of that.
-
-        The truth's stands for the constants that a weight's quantiser reads.
-        """
-        choices = self._choices_of(case)
-        found = {}
-        for number, name in names.items():
-            one, choice = pairs[number], choices[number]
-            if choice.grid is not None:
-                read = reference.outputs64[name] if one.scores is None else one.scores.astype(np.float64)
-                found[name] = choice.grid.nearest(choice.grid.held(read), one.places)
-            elif one.scores is not None:
-                found[name] = one.scores.astype(np.float64).reshape(choice.scores.shape)
-        return found
-
-    def _reference(
-        self, case: Case, pairs: Mapping[int, Picked], names: Mapping[int, str], precision: str
-    ) -> Reference:
-        """The truth and the floors with the picks of a graph.
-
-        In half precision the quantisers of which the graph has none keep the truth's levels: picked anew they would be
-        others in every draw, and the floors as large as a level.
-        """
-        choices = enumerate(self._choices_of(case))
-        held = [(number, one.picked) for number, one in choices if one.grid is not None and one.picked is not None]
-        places = {} if precision == FP32 else dict(held)
-        places |= {
-            number: one.places.astype(np.int64) if one.node.steps is None else one.places
-            for number, one in pairs.items()
-        }
-        return self._references.reference(case, GivenChoices(places, names), precision)
-
     @cached_property
     def _references(self) -> GivenReferences:
         return GivenReferences(self.runs)
-
-
-def _wrong(name: str, detail: str) -> Comparison:
-    return Comparison(name, math.inf, 0.0, math.inf, CHOICE, (), False, detail)
-
-
-def _has_levels_of(choice: Choice, one: Picked, constant: Array) -> bool:
-    """Return True if levels of a constant are the nearest, within float32's rounding whatever stands between them."""
-    assert choice.grid is not None
-    held = choice.grid.held(constant)
-    off = np.abs(choice.grid.nearest(held, one.places) - held)
-    return bool((off <= SINGLE.limit * SINGLE.unit_roundoff * np.abs(held).max(initial=0.0)).all())
-
-
-def _wrong_places(choice: Choice, one: Picked) -> str:
-    assert one.scores is not None
-    return wrong_picks(choice, one.scores, one.places)
 
 
 @dataclass(frozen=True)
