@@ -235,7 +235,7 @@ def _backbone_plan(asked: Asked) -> ReadTarget:
 
 
 def _library_plan(asked: Asked) -> ReadTarget:
-    """ReadTarget a library's model; its outputs have the names that the library gives them."""
+    """Plan a model of a library; its outputs have the names that the library gives them."""
     require(PYTORCH)
     base, insertions = asked.parsed.base, asked.parsed.insertions
     infos = _check_inserted(insertions)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,8 +21,6 @@ from .truth import Truth
 
 if TYPE_CHECKING:
     from torch import nn
-
-__all__ = ["Floor", "Reference", "references"]
 
 # One run is one draw of its rounding errors, and may be a lucky one: without the last of these the largest ratio of
 # efficientnet_b0+se, a deep network full of gates, is a fifth larger.
@@ -51,64 +50,74 @@ def references(
     if lower:
         single.follow_modules()
     for number, case in enumerate(cases):
-        feeds = case.feeds
-        double, truth = truths.run(number, feeds)
-        largest, choices = double.largest, double.choices
+        double, truth = truths.run(number, case.feeds)
+        largest = double.largest
         single.ranks |= double.ranks
         single.held = double.levels  # float32's own: of a quantiser's levels, which one a rounding tips it to is chance
-        rounded = single.run(feeds, case)
-        ties = _near_ties(double, case, truth, choices, single.choices, FLOAT32, hidden)
-        floors = ties.floors(rounded)
-        for rounding in OTHER_ROUNDINGS:
-            floors = larger(floors, single.run(feeds, case, rounding=rounding), truth)
-        if is_amplified(floors):
-            for draw in MORE_DRAWS:
-                floors = larger(floors, single.run_again(feeds, case, draw), truth)
-        floors |= ties.integers(rounded, feeds, _again(double, case), double.seed)
-        found = {one.precision: _lower_floors(single, double, case, truth, one, choices, hidden) for one in lower}
+        measured = _Measured(single, double, case, truth, double.choices, hidden)
+        rounded, floors, open_choices = measured.float32()
+        found = {one.precision: measured.lower(one) for one in lower}
         lowered = {precision: own for precision, (own, _) in found.items()}
-        open_choices = next(filter(None, (ties.open_choices, *(chosen for _, chosen in found.values()))), [])
-        rows = () if truths.why_not else row_outputs(_again(double, case), feeds, case, truth)
+        open_choices = next(filter(None, (open_choices, *(chosen for _, chosen in found.values()))), [])
+        rows = () if truths.why_not else row_outputs(measured.again, case.feeds, case, truth)
         yield Reference(truth, rounded, floors, largest, rows, lowered, truths.why_not, choices=open_choices)
 
 
-def _lower_floors(
-    single: Eager,
-    double: Eager,
-    case: Case,
-    truth: Outputs,
-    lower: Lower,
-    choices: Sequence[Choice],
-    hidden: Hidden | None,
-) -> tuple[dict[str, Floor], list[Choice]]:
-    """The largest of several draws, as in float32, and the choices among places if the precision can change one.
+@dataclass(frozen=True)
+class _Measured:
+    """A case whose truth is known, and what runs of it that round lose.
 
-    Overflowing is no warning here: the floor says it.
+    Attributes:
+        single: Runs the module in float32.
+        double: Runs it in float64.
+        case: The case.
+        truth: The outputs in float64.
+        choices: The choices of that run.
+        hidden: Gets the choices that rounding can change.
     """
-    feeds = case.feeds
-    with np.errstate(over="ignore", invalid="ignore"), refused_alone(lower.precision):
-        first, *others = (single.run_lower(feeds, case, lower, draw) for draw in lower.draws)
-        ties = _near_ties(double, case, truth, choices, single.choices, LOWER[lower.precision], hidden)
-        floors = ties.floors(first)
-        for other in others:
-            floors = larger(floors, other, truth)
-        return floors | ties.integers(first, feeds, _again(double, case), double.seed), ties.open_choices
 
+    single: Eager
+    double: Eager
+    case: Case
+    truth: Outputs
+    choices: Sequence[Choice]
+    hidden: Hidden | None
 
-def _again(double: Eager, case: Case) -> Callable[[Feeds], Outputs]:
-    return lambda feeds: double.run(feeds, case, watched=False)
+    def float32(self) -> tuple[Outputs, dict[str, Floor], list[Choice]]:
+        """Return the outputs in float32, its floors, and the choices among places if it can change one."""
+        feeds = self.case.feeds
+        rounded = self.single.run(feeds, self.case)
+        ties = self._near_ties(FLOAT32)
+        floors = ties.floors(rounded)
+        for rounding in OTHER_ROUNDINGS:
+            floors = larger(floors, self.single.run(feeds, self.case, rounding=rounding), self.truth)
+        if is_amplified(floors):
+            for draw in MORE_DRAWS:
+                floors = larger(floors, self.single.run_again(feeds, self.case, draw), self.truth)
+        return rounded, floors | ties.integers(rounded, feeds, self.again, self.double.seed), ties.open_choices
 
+    def lower(self, lower: Lower) -> tuple[dict[str, Floor], list[Choice]]:
+        """Return the largest of several draws, as in float32, and the choices among places if it can change one.
 
-def _near_ties(
-    double: Eager,
-    case: Case,
-    truth: Outputs,
-    choices: Sequence[Choice],
-    rounded: Sequence[Choice],
-    precision: Precision,
-    hidden: Hidden | None,
-) -> NearTies:
-    def run_moved(allowed: Sequence[Array], draw: int) -> Outputs:
-        return double.run_moved(case.feeds, case, allowed, draw)
+        Overflowing is no warning here: the floor says it.
+        """
+        feeds = self.case.feeds
+        with np.errstate(over="ignore", invalid="ignore"), refused_alone(lower.precision):
+            first, *others = (self.single.run_lower(feeds, self.case, lower, draw) for draw in lower.draws)
+            ties = self._near_ties(LOWER[lower.precision])
+            floors = ties.floors(first)
+            for other in others:
+                floors = larger(floors, other, self.truth)
+            return floors | ties.integers(first, feeds, self.again, self.double.seed), ties.open_choices
 
-    return NearTies(truth, choices, rounded, precision, run_moved, hidden)
+    def again(self, feeds: Feeds) -> Outputs:
+        """Return what float64 gives for other inputs."""
+        return self.double.run(feeds, self.case, watched=False)
+
+    def _near_ties(self, precision: Precision) -> NearTies:
+        """Return the ties beside the run that ``single`` made last."""
+
+        def run_moved(allowed: Sequence[Array], draw: int) -> Outputs:
+            return self.double.run_moved(self.case.feeds, self.case, allowed, draw)
+
+        return NearTies(self.truth, self.choices, self.single.choices, precision, run_moved, self.hidden)

@@ -15,7 +15,7 @@ from ..core.module_path import is_within
 from ..core.precision import FLOAT32
 from ..validate.place import Place
 from ..validate.stages.stage import Stage
-from ..validate.verdict import StageResult, Verdict
+from ..validate.verdict import FAILED, StageResult, Verdict
 from .precision import floor_of
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def name_most_sensitive(
     found: dict[Stage, tuple[str, str]] = {}
     for precision, low in lowered.items():
         own = [stage for stage in verdict.stages if stage.stage.precision == precision]
-        failed = [stage for stage in own if stage.status == "failed" and is_by_precision(stage)]
+        failed = [stage for stage in own if stage.status == FAILED and is_by_precision(stage)]
         if failed and (named := _overflow(low, failed, measure) or _words(low, measure)):
             found |= dict.fromkeys((stage.stage for stage in failed), named)
     stages = (_with_module(stage, *found.get(stage.stage, ("", ""))) for stage in verdict.stages)

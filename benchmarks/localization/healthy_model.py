@@ -15,7 +15,8 @@ from attn2trt.export.trace.exporter import trace
 from attn2trt.modules.catalog import resolve
 from attn2trt.modules.own_module import from_module
 from attn2trt.validate.cases import Case, make_cases
-from attn2trt.validate.reference import Reference, references
+from attn2trt.validate.metrics import Reference
+from attn2trt.validate.reference import references
 
 AXES = "batch=1:2:3,height=6:8:12,width=6:8:12"
 CASES = ("traced", "size_uneven")

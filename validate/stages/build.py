@@ -17,7 +17,7 @@ from ...engines.tensorrt.plans import Plan
 from ...engines.tensorrt.profiles import Profile
 from ...engines.tensorrt.targets import NONE, name_targets, split_targets
 from ...errors import CheckFailed, Interrupted, MissingRequirement
-from ..verdict import StageResult, built, not_checked
+from ..verdict import FAILED, StageResult, built, not_checked
 from .stage import Stage
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class BuildStages:
             advice = f"--for {NONE} if only ONNX Runtime is wanted"
             interrupted = isinstance(error, Interrupted)
             reason = str(error) if self._keeps_log else str(error).replace(f"; {SEE_LOG}", "")
-            return Outcome(StageResult(stage, "failed", f"{reason}; {advice}", was_interrupted=interrupted))
+            return Outcome(StageResult(stage, FAILED, f"{reason}; {advice}", was_interrupted=interrupted))
         _, unable = split_targets(self._targets, precision)
         left_out = f"; not for {name_targets(unable)}: no {precision} there" if unable else ""
         why = f"parsed and built by {plan.built_by} for {name_targets(plan.capabilities)}; not run here{left_out}"

@@ -194,7 +194,7 @@ def not_loaded(stage: Stage, error: CheckFailed | MissingRequirement, *, is_here
     if missing and stage.precision != FP32 and stage.runtime in _PROVIDERS:
         what = f"{PRECISIONS[stage.precision].words} {missing[1]} (opset {missing[2]})"
         return not_checked(stage, f"ONNX Runtime's {_PROVIDERS[stage.runtime]} provider has no {what}")
-    return StageResult(stage, "failed", str(error), was_interrupted=isinstance(error, Interrupted))
+    return StageResult(stage, FAILED, str(error), was_interrupted=isinstance(error, Interrupted))
 
 
 def with_place(result: StageResult, locate: Callable[[Collection[str]], Location | None]) -> StageResult:
@@ -220,6 +220,6 @@ def with_advice(result: StageResult) -> StageResult:
     """
     has_own_graph = PRECISIONS[result.stage.precision].graph != "float32"
     wrong = {found.which for _, found in result.comparisons if not found.passed}
-    if result.status != "failed" or not result.comparisons or not has_own_graph or wrong == {OVERFLOW}:
+    if result.status != FAILED or not result.comparisons or not has_own_graph or wrong == {OVERFLOW}:
         return result
     return replace(result, why=f"{result.why}; --keep-fp32 MODULE keeps a module in float32")

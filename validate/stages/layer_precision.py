@@ -11,7 +11,7 @@ from ...core.file_hashes import is_as_listed
 from ...core.precision import PRECISIONS
 from ...engines.tensorrt.layers import achieved, fullest, read_layers
 from ...engines.tensorrt.plans import Plan, graph_of, layers_name, modules_of
-from ..verdict import StageResult, not_checked
+from ..verdict import FAILED, PASSED, StageResult, not_checked
 from .stage import LAYERS, Stage, plan_stage
 
 # of the layers at fault so many are named
@@ -79,15 +79,15 @@ def judge_layers(stage: Stage, text: str, graph: Path, modules: Mapping[str, str
         instead = " or ".join(PRECISIONS[name].words for name in sorted(found.instead))
         return StageResult(
             stage,
-            "failed",
+            FAILED,
             f"{len(named)} layers compute in {instead}, {words} was asked for: {', '.join(named[:MOST_NAMED])}{more}",
         )
     if not found.kept:
         return not_checked(stage, "the inspector does not tell the types of what these layers read")
     unknown = f"; of {found.unknown} the inspector does not tell" if found.unknown else ""
     if nodes:
-        return StageResult(stage, "passed", f"{found.kept} of {len(nodes)} nodes compute in {words}{unknown}")
-    return StageResult(stage, "passed", f"{found.kept} layers compute in no less than {words}{unknown}")
+        return StageResult(stage, PASSED, f"{found.kept} of {len(nodes)} nodes compute in {words}{unknown}")
+    return StageResult(stage, PASSED, f"{found.kept} layers compute in no less than {words}{unknown}")
 
 
 def _named(layer: str, nodes: list[str], modules: Mapping[str, str]) -> str:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...core.bundle import Bundle
 from ...core.precision import FP32
-from ..verdict import StageResult
+from ...engines.isolated import IsolatedRuntime
+from ..verdict import FAILED, StageResult
 from .judge import Pairs, StageJudge, judge_stages, with_advice, with_place
 from .of_bundle import BundleRuntime, providers, tuned, tuned_for_plans
 from .ort_process import is_optimised, start
@@ -26,36 +26,33 @@ if TYPE_CHECKING:
 def judge_graphs(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None) -> list[StageResult]:
     """Judge every graph of the bundle on the CPU, then the rows of a batch in the one that the others are made of."""
     with ExitStack() as stack:
-        judges = [
-            StageJudge(
-                stage,
-                stack.enter_context(start(stage, bundle.model_path)),
-                max_error,
-                bundle.outputs,
-                on_levels=bundle.has_own_levels and not is_optimised(stage),
-            )
-            for stage in given_stages(WRITTEN, bundle.precision)
-        ]
+        stages = given_stages(WRITTEN, bundle.precision)
+        judges = [_own(bundle, one, stack.enter_context(start(one, bundle.model_path)), max_error) for one in stages]
         again = _own_choices(bundle, pairs, stack, max_error)
         written, *run = (
             judge.judged_again(result, bundle.model_path, again)
             for judge, result in zip(judges, judge_stages(judges, pairs()), strict=True)
         )
-        if bundle.precision == FP32 and written.status != "failed":
+        if bundle.precision == FP32 and written.status != FAILED:
             # Without PyTorch only the graph as it is written can say where the optimised one leaves it.
             run = [with_place(one, lambda names: _locate_without_pytorch(bundle, names, pairs)) for one in run]
         rows = judges[-1].rows(pairs())
         lower: list[StageResult] = []
         for precision in bundle.precisions:
+            graph = bundle.path / bundle.graphs[precision]
             for stage in lower_stages(precision):
-                graph = bundle.path / bundle.graphs[precision]
                 with start(stage, graph) as runtime:
-                    outputs, io = bundle.outputs_of(precision), bundle.io(precision)
-                    on_levels = bundle.has_own_levels and not is_optimised(stage)
-                    one = StageJudge(stage, runtime, max_error, outputs, io=io, on_levels=on_levels)
-                    (result,) = judge_stages([one], pairs())
-                    lower.append(with_advice(one.judged_again(result, graph, again)))
+                    judge = _own(bundle, stage, runtime, max_error)
+                    (result,) = judge_stages([judge], pairs())
+                    lower.append(with_advice(judge.judged_again(result, graph, again)))
     return [written, *run, *lower, *rows]
+
+
+def _own(bundle: Bundle, stage: Stage, runtime: IsolatedRuntime, max_error: float | None) -> StageJudge:
+    """Return the judge of a graph that the bundle was deployed with; ``runtime`` runs it."""
+    outputs, io = bundle.outputs_of(stage.precision), bundle.io(stage.precision)
+    on_levels = bundle.has_own_levels and not is_optimised(stage)
+    return StageJudge(stage, runtime, max_error, outputs, io=io, on_levels=on_levels)
 
 
 def _own_choices(
@@ -65,7 +62,7 @@ def _own_choices(
     if not bundle.has_own_levels and not any(case.get("choices") for case in bundle.manifest["cases"]):
         return None
 
-    @functools.cache
+    @cache
     def begin() -> OwnChoices:
         from ..own_choices.bundle_runs import bundle_choices
 
@@ -130,7 +127,5 @@ def _locate_without_pytorch(bundle: Bundle, names: Collection[str], pairs: Pairs
         ((case, reference) for case, reference in pairs() if case.name in names),
         key=lambda pair: math.prod(pair[0].sizes.values()),
     )
-    plain, production = (
-        Side(bundle.model_path, functools.partial(start, stage)) for stage in (Stage(WRITTEN), Stage(ORT_CPU))
-    )
+    plain, production = (Side(bundle.model_path, partial(start, stage)) for stage in (Stage(WRITTEN), Stage(ORT_CPU)))
     return locate_between(plain, production, case, bundle.manifest.get("modules", {}), floors=reference.floors)

@@ -20,7 +20,7 @@ from ...engines.triton.client import Refused, TritonClient
 from ...engines.triton.served import ServedVersion
 from ...errors import Interrupted
 from ..cases import Case
-from ..verdict import StageResult
+from ..verdict import FAILED, StageResult
 from .judge import Pairs, StageJudge, judge_stages
 from .stage import TOGETHER, TRITON, Stage
 
@@ -128,7 +128,7 @@ def judge_served(
     """Judge a version of a model on the recorded cases that it takes, then the rows of a batch: whole, and alone."""
     stage = Stage(TRITON[client.address.protocol], served.precision)
     if served.wrong:
-        return [StageResult(stage, "failed", served.wrong)]
+        return [StageResult(stage, FAILED, served.wrong)]
 
     def inside() -> Iterator[tuple[Case, Reference]]:
         return (pair for pair in pairs() if served.takes(pair[0].sizes, _rows(bundle, pair[0])))
