@@ -109,19 +109,19 @@ def command(
     wanted = Formats(formats, as_json=as_json)
     with wanted.errors_of(str(model)):
         check(require)
+        if plugin is not None and plan is None:
+            raise InputError(
+                f"received --plugin {plugin} without --plan; expected it with a plan that needs it; add --plan, or "
+                "leave --plugin out"
+            )
     if plan is not None:
         return _check_plan(context, model, plan, wanted, {**options, "plugin": plugin, "seconds": seconds})
-    if plugin is not None:
-        raise InputError(
-            f"received --plugin {plugin} without --plan; expected it with a plan that needs it; add --plan, or leave "
-            "--plugin out"
-        )
     from ..report.formats.finding import outcome_of
     from ..workflows.check import check_model
 
     note(seconds=seconds)
-    graphs: Mapping[str, Any] = deploy_options(options)
     with wanted.errors_of(str(model)), stages() as progress:
+        graphs: Mapping[str, Any] = deploy_options(options)
         checked = check_model(model, seconds=seconds, progress=progress, **graphs)
     outcome = outcome_of(model.name, checked.verdict, {}, str(model))
     wanted.show(outcome, checked.verdict, checked.to_json, _lines(checked))

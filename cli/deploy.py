@@ -68,6 +68,8 @@ def command(
     """
     wanted = Formats(formats, as_json=as_json)
     with wanted.errors_of(", ".join(targets)):
+        if len(targets) > 1:
+            _refuse_options_of_one(targets, {**options, "formats": formats or None})
         check(require)
 
     def run(target: str) -> int:
@@ -75,7 +77,6 @@ def command(
 
     if len(targets) == 1:
         return run(targets[0])
-    _refuse_options_of_one(targets, {**options, "formats": formats or None})
     from ..engines.timing.machine import physical_cores
     from ..modules.packages import load
     from ..workflows.place import DEFAULT_FOLDER

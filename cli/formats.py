@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..validate.verdict import Verdict
 
 FORMATS = ("github", "junit", "sarif", "markdown")
+UNFINISHED = "the run has not ended: it was killed, or is still going on; run it again"
 # The file that GitHub shows as the summary of a job.
 SUMMARY = "GITHUB_STEP_SUMMARY"
 
@@ -101,13 +102,19 @@ class Formats:
 
     @contextmanager
     def errors_of(self, target: str) -> Iterator[None]:
-        """Write an error that ends the command as well, then let it end it."""
+        """Write an error that ends the command as well, then let it end it.
+
+        Until then the files say that the run has not ended: none holds the verdict of an earlier one if it is killed.
+        """
+        from ..report.formats.finding import outcome_of_error
+
+        for name, file in self._files:
+            if file is not None:
+                file.write_text(_text(name, outcome_of_error(target, UNFINISHED)))
         try:
             yield
         except Exception as error:
             if self._files:
-                from ..report.formats.finding import outcome_of_error
-
                 self.write(outcome_of_error(target, explain(error)[0]))
             raise
 

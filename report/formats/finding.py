@@ -92,6 +92,8 @@ def outcome_of(
     findings = sorted((one for one in found if one is not None), key=lambda one: order[one.level])
     stages, source = verdict.stages, verdict.source
     passed, said = bool(verdict), conclusion(verdict)
+    if not passed and all(one.level == "note" for one in findings):  # nothing was wrong, and nothing was judged
+        findings.insert(0, Finding("not-checked", "error", "", said))
     if predictions is not None:
         passed = passed and (bool(predictions) or not predictions.is_judged)
         said = f"{said}. {predictions_conclusion(predictions)}"

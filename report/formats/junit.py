@@ -33,8 +33,8 @@ def junit(outcome: Outcome) -> str:
         shown |= {predictions_label(runtime) for runtime in outcome.predictions.runtimes}
     for finding in outcome.findings:
         if finding.stage not in shown:
-            case = _case(suite, outcome.name, finding.stage, "the run" if finding.stage else "deploy", finding)
-            _fail(case, "error", finding.message, finding.message)
+            case = _case(suite, outcome.name, finding.stage, "the run" if finding.stage else "deploy")
+            _fail(case, "error", finding.message, finding.message, finding)
     counts = {
         "tests": len(suite),
         "failures": len(suite.findall("testcase/failure")),
@@ -43,6 +43,7 @@ def junit(outcome: Outcome) -> str:
     }
     written = {name: str(count) for name, count in counts.items()}
     suite.attrib.update(written)
+    del written["skipped"]  # which the schema has for a suite alone
     suites = ElementTree.Element("testsuites", {"name": "attn2trt", **written})
     suites.append(suite)
     ElementTree.indent(suites)
@@ -51,17 +52,17 @@ def junit(outcome: Outcome) -> str:
 
 def _add_stage(suite: ElementTree.Element, target: str, stage: StageResult, finding: Finding | None) -> None:
     for name, found in stage.comparisons:
-        case = _case(suite, target, stage.label, f"{name}, {found.output}", finding)
+        case = _case(suite, target, stage.label, f"{name}, {found.output}")
         if not found.passed:
-            _fail(case, "failure", found.detail, _details(stage, found, finding))
+            _fail(case, "failure", found.detail, _details(stage, found), finding)
     failed = [found for _, found in stage.comparisons if not found.passed]
     # a stage that ran, and that keeps the verdict from being a pass though no number of it failed
     is_objection = finding is not None and finding.level == "warning"
     if is_objection or (stage.status in (FAILED, REFUSED) and not failed):
         why = f"{stage.status}: {stage.why}" if is_objection else stage.why
-        _fail(_case(suite, target, stage.label, "the stage", finding), "failure", why, why)
+        _fail(_case(suite, target, stage.label, "the stage"), "failure", why, why, finding)
     elif stage.status in (BUILT, NOT_CHECKED):
-        case = _case(suite, target, stage.label, stage.status, finding)
+        case = _case(suite, target, stage.label, stage.status)
         ElementTree.SubElement(case, "skipped", {"message": _plain(stage_sentence(stage) or stage.status)})
 
 
@@ -69,7 +70,7 @@ def _add_predictions(
     suite: ElementTree.Element, target: str, runtime: RuntimePredictions, max_flips: float | None
 ) -> None:
     """Add a test for a runtime's predictions on the data set; skipped if it was not compared or there is no limit."""
-    case = _case(suite, target, predictions_label(runtime), f"{runtime.images} images", None)
+    case = _case(suite, target, predictions_label(runtime), f"{runtime.images} images")
     outcome, sentence = runtime.outcome(max_flips), predictions_sentence(runtime)
     if outcome == "failed" and max_flips is not None:
         _fail(case, "failure", sentence, sentence)
@@ -77,24 +78,21 @@ def _add_predictions(
         ElementTree.SubElement(case, "skipped", {"message": _plain(sentence)})
 
 
-def _case(
-    suite: ElementTree.Element, target: str, stage: str, name: str, finding: Finding | None
-) -> ElementTree.Element:
+def _case(suite: ElementTree.Element, target: str, stage: str, name: str) -> ElementTree.Element:
     given = {"classname": _plain(".".join(filter(None, [target, stage]))), "name": _plain(name), "time": "0"}
-    if finding is not None and finding.at is not None:
-        given |= {"file": _plain(finding.at.file), "line": str(finding.at.line)}
     return ElementTree.SubElement(suite, "testcase", given)
 
 
-def _fail(case: ElementTree.Element, kind: str, message: str, details: str) -> None:
-    ElementTree.SubElement(case, kind, {"message": _plain(message), "type": kind}).text = _plain(details)
-
-
-def _details(stage: StageResult, found: Comparison, finding: Finding | None) -> str:
+def _fail(case: ElementTree.Element, kind: str, message: str, details: str, finding: Finding | None = None) -> None:
+    """Add a failure, with the line of code that it is about at the end: the schema has no attribute for that."""
     at = "" if finding is None or finding.at is None else f"\n{finding.at.file}:{finding.at.line}"
+    ElementTree.SubElement(case, kind, {"message": _plain(message), "type": kind}).text = _plain(f"{details}{at}")
+
+
+def _details(stage: StageResult, found: Comparison) -> str:
     sizes = ", ".join(f"{name}={size}" for name, size in found.sizes)
     numbers = f"error {found.error:.3g}, floor {found.floor:.3g}"
-    return f"{found.detail}\nsizes: {sizes or 'fixed'}; {numbers}\n{stage.why}{at}"
+    return f"{found.detail}\nsizes: {sizes or 'fixed'}; {numbers}\n{stage.why}"
 
 
 def _plain(text: str) -> str:

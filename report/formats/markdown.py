@@ -45,10 +45,10 @@ def _lines(outcome: Outcome) -> Iterator[str]:
         for at, module in places:
             assert at is not None
             named = f" ({_escaped(module)})" if module else ""
-            yield f"- see `{at.file}`, line {at.line}{named}"
+            yield f"- see {_code(at.file)}, line {at.line}{named}"
     if outcome.bundle:
         yield ""
-        yield f"Bundle `{outcome.bundle.replace('`', '')}`, with `report.html`."
+        yield f"Bundle {_code(outcome.bundle)}, with `report.html`."
 
 
 def _predictions(found: Predictions) -> Iterator[str]:
@@ -84,6 +84,11 @@ def _row(stage: StageResult, source: str) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.2g}" if math.isfinite(value) else str(value)
+
+
+def _code(path: str) -> str:
+    """A path that ends neither its line nor its span of code."""
+    return f"`{' '.join(path.replace('`', '').split())}`"
 
 
 def _escaped(text: str) -> str:

@@ -65,6 +65,17 @@ def test_files_are_written_beside_what_is_printed(monkeypatch: pytest.MonkeyPatc
     assert json.loads(done.stdout)["passed"] is True
 
 
+def test_a_run_that_is_killed_leaves_no_verdict_of_an_earlier_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object, **__: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    assert run("validate", "good", "--format", "junit=a.xml").exit_code == 0
+    monkeypatch.setattr("attn2trt.workflows.validate.validate_bundle", killed)
+    assert run("validate", "good", "--format", "junit=a.xml").exit_code != 0
+    assert 'errors="1"' in Path("a.xml").read_text()
+    assert "the run has not ended: it was killed" in Path("a.xml").read_text()
+
+
 def test_a_refusal_is_an_annotation_and_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     done = run("deploy", "other", "--format", "github", "--format", "junit=a.xml")
     assert done.exit_code == 2
