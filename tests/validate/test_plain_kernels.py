@@ -47,6 +47,14 @@ def test_a_sum_over_everything_is_a_plain_loop_too() -> None:
     assert lost(is_plain=True) > 2 * lost(is_plain=False)
 
 
+@pytest.mark.parametrize(("dim", "roundings"), [(0, 100.0), (1, 5.0)])
+def test_a_sum_over_an_outer_axis_has_one_accumulator_for_each_result(dim: int, roundings: float) -> None:
+    equal = torch.full((785, 785), 1 / 785)
+    with plain_kernels_mode():
+        lost = (equal.mean(dim) * 785 - 1).abs().max().item() / 2**-24
+    assert roundings / 5 < lost < 1.5 * roundings
+
+
 @pytest.mark.parametrize("options", [{"dim": (1, 3)}, {"dim": 2, "correction": 0, "keepdim": True}])
 @pytest.mark.parametrize("compute", [torch.var, torch.std, torch.var_mean])
 def test_plain_variances_are_the_same_variances(compute: Any, options: dict[str, Any]) -> None:
