@@ -246,7 +246,9 @@ def _eager(module: nn.Module, values: Sequence[Tensor], dtype: torch.dtype) -> l
             torch.manual_seed(0)
             # a copy: some modules write into their input
             given = [value.to(dtype, copy=True) if value.is_floating_point() else value.clone() for value in values]
-            found = copy_module(module).to(dtype).eval()(*given)  # with hooks of its own
+            copied = copy_module(module)  # with hooks of its own
+            # not .to(dtype), which makes real numbers of complex ones
+            found = (copied.double() if dtype == torch.float64 else copied.float()).eval()(*given)
     finally:
         torch.set_default_dtype(before)
     return [leaf.numpy() for leaf in tree_leaves(found) if isinstance(leaf, Tensor)]

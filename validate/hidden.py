@@ -127,7 +127,8 @@ def _not_finite(module: nn.Module) -> list[str]:
 
 def _has_odd_ends(tensor: Tensor) -> bool:
     """Return True if the smallest or largest number is not finite. Nothing is copied: weights may be large."""
-    return bool(tensor.numel()) and not all(bool(end.isfinite()) for end in tensor.detach().aminmax())
+    parts = (tensor.real, tensor.imag) if tensor.is_complex() else (tensor,)
+    return bool(tensor.numel()) and not all(bool(end.isfinite()) for part in parts for end in part.detach().aminmax())
 
 
 def _zeroed(module: nn.Module) -> list[str]:

@@ -86,10 +86,10 @@ def _parts(x: Tensor) -> tuple[Tensor, Tensor | None]:
 def _forward(dims: Sequence[int] | None, real_input: bool, inverse: bool, call: Arguments) -> Tensor | None:
     x, norm = call["input"], call.get("norm")
     along = _dims(x, dims, call)
-    wanted = _lengths(call, len(along))
-    if any(size is not None and not _same(size, x.shape[dim]) for size, dim in zip(wanted, along, strict=True)):
-        return None  # cut or padded first
-    real, imaginary = _parts(x)
+    parts = _parts(x)
+    for dim, size in zip(along, _lengths(call, len(along)), strict=True):
+        parts = (_fitted(parts[0], dim, size), None if parts[1] is None else _fitted(parts[1], dim, size))
+    real, imaginary = parts
     for position, dim in enumerate(reversed(along)):
         length = real.shape[dim]
         real, imaginary = _complex(real, imaginary, dim, inverse=inverse, half=real_input and position == 0)
@@ -103,17 +103,26 @@ def _backward_to_real(dims: Sequence[int] | None, call: Arguments) -> Tensor | N
     wanted = _lengths(call, len(along))
     last = along[-1]
     length = wanted[-1] if wanted[-1] is not None else 2 * (x.shape[last] - 1)
-    others = zip(wanted[:-1], along[:-1], strict=True)
-    if any(size is not None and not _same(size, x.shape[dim]) for size, dim in others):
-        return None
     real, imaginary = _parts(x)
-    if imaginary is None or not _same(length // 2 + 1, x.shape[last]):
+    if imaginary is None:
         return None
+    for dim, size in zip(along, [*wanted[:-1], length // 2 + 1], strict=True):
+        real, imaginary = _fitted(real, dim, size), _fitted(imaginary, dim, size)
     for dim in along[:-1]:
         size = real.shape[dim]
         real, imaginary = _complex(real, imaginary, dim, inverse=True, half=False)
         real, imaginary = (_scaled(part, size, norm, inverse=True) for part in (real, imaginary))
     return _scaled(_to_real(real, imaginary, last, length), length, norm, inverse=True)
+
+
+def _fitted(x: Tensor, dim: int, size: Size | None) -> Tensor:
+    """Cut ``x`` along ``dim``, or pad it with zeros behind."""
+    if size is None or _same(size, x.shape[dim]) or _same(size, -1):
+        return x
+    if bool(size < x.shape[dim]):
+        return x.narrow(dim, 0, size)
+    shape = [size - side if axis == dim % x.dim() else side for axis, side in enumerate(x.shape)]
+    return torch.cat([x, x.new_zeros(shape)], dim)
 
 
 def _dims(x: Tensor, default: Sequence[int] | None, call: Arguments) -> list[int]:

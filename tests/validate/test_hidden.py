@@ -105,3 +105,11 @@ def test_weights_that_are_not_finite_are_named_and_masks_are_not() -> None:
         "norm.weight has 3 of 4 numbers that are not finite",
         "scale has 1 of 2 numbers that are not finite",
     ]
+
+
+def test_complex_weights_that_are_not_finite_are_named() -> None:
+    module = nn.Linear(2, 2, dtype=torch.cfloat)
+    assert not Hidden().findings(module)
+    with torch.no_grad():
+        module.weight[0, 1] = complex(1, float("nan"))
+    assert "weight has 1 of 4 numbers that are not finite" in Hidden().findings(module)[0]

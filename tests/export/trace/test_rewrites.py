@@ -164,6 +164,28 @@ def test_a_mean_is_scattered_as_pytorch_does(function: Callable[..., torch.Tenso
     assert rewrite(bound(names, (x, 2, index, source, "sum"), {})) is None
 
 
+@pytest.mark.parametrize("function", [torch.scatter_add, torch.Tensor.scatter_])
+def test_what_an_index_has_no_place_for_is_not_scattered(function: Callable[..., torch.Tensor]) -> None:
+    x, source = torch.randn(3, 5), torch.randn(3, 7)
+    index = torch.stack([torch.randperm(5)[:4] for _ in range(2)])
+    names, rewrite = scattering.REWRITES[function]
+    found = rewrite(bound(names, (x.clone(), 1, index, source), {}))
+    torch.testing.assert_close(found, function(x.clone(), 1, index, source), rtol=0, atol=0)
+    assert rewrite(bound(names, (x, 1, index, source[:2, :4]), {})) is None
+    assert rewrite(bound(names, (x, 1, index, 2.0), {})) is None
+
+
+@pytest.mark.parametrize("size", [5, 8, 13, -1])
+@pytest.mark.parametrize("name", ["fft", "ifft", "rfft", "irfft"])
+def test_a_transform_of_another_length_is_of_what_was_cut_or_padded(name: str, size: int) -> None:
+    function = getattr(torch.fft, f"{name}2")
+    x = torch.randn(2, 8, 8, dtype=torch.float64)
+    x = torch.complex(x, x.roll(1)) if name in ("ifft", "irfft") else x
+    names, rewrite = fourier.REWRITES[function]
+    sizes = {"s": (6, size)} if size > 0 or name != "irfft" else {}
+    torch.testing.assert_close(rewrite(bound(names, (x,), sizes)), function(x, **sizes), rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("function", [torch.fft.fft2, torch.fft.rfft2, torch.fft.ifft2])
 def test_a_level_leaves_nothing_in_the_other_waves(function: Callable[..., torch.Tensor]) -> None:
     x = torch.randn(1, 25, 27) * 1e-3 + 1000
