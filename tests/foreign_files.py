@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
-
-Dims = Sequence[int | str | None]
+from onnx import TensorProto, helper
+from small_graph import Dims, small_model
 
 
 def model(
@@ -25,14 +24,8 @@ def model(
     ir_version: int = 8,
 ) -> onnx.ModelProto:
     """A model from ``x`` to ``y``."""
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info("x", dtype, dims)],
-        [helper.make_tensor_value_info("y", dtype, out)],
-        [numpy_helper.from_array(value, name) for name, value in (weights or {}).items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version)
+    types = {"x": dtype, "y": dtype}
+    return small_model(nodes, {"x": dims}, {"y": out}, weights, types=types, opset=opset, ir_version=ir_version)
 
 
 def convolution(**options: Any) -> onnx.ModelProto:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
+from small_graph import small_model
 
 COUNT, PICKED = 64, 32
 
@@ -50,12 +51,5 @@ def best_boxes(**raised: float) -> onnx.ModelProto:
         helper.make_node("TopK", ["scored", "k"], ["scores", "places"], axis=1, name="best"),
         helper.make_node("GatherND", ["all", "places"], ["boxes"], batch_dims=1, name="boxes"),
     ]
-    sizes = {"scores": (TensorProto.FLOAT, 1), "places": (TensorProto.INT64, 1), "boxes": (TensorProto.FLOAT, 3)}
-    graph = helper.make_graph(
-        nodes,
-        "best",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", COUNT, 4])],
-        [helper.make_tensor_value_info(name, kind, ["n", PICKED, last]) for name, (kind, last) in sizes.items()],
-        [numpy_helper.from_array(value, name) for name, value in weights.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    outputs = {name: ["n", PICKED, last] for name, last in (("scores", 1), ("places", 1), ("boxes", 3))}
+    return small_model(nodes, {"x": ["n", COUNT, 4]}, outputs, weights, types={"places": TensorProto.INT64})

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 from PIL import Image
 from safetensors.numpy import save_file
+from small_graph import small_model
 
 from attn2trt.core.bundle import Bundle
 from attn2trt.core.bundle_writer import BundleWriter
@@ -28,17 +29,7 @@ def graph(order: Any = ((1, 0, 0), (0, 1, 0), (0, 0, 1)), *, shift: float = 0.0)
         helper.make_node("Add", ["mixed", "shift"], ["logits"]),
     ]
     constants = {"order": np.asarray(order, np.float32), "shift": np.full(3, shift, np.float32)}
-    return helper.make_model(
-        helper.make_graph(
-            nodes,
-            "g",
-            [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, 8, 8])],
-            [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])],
-            [numpy_helper.from_array(value, name) for name, value in constants.items()],
-        ),
-        opset_imports=[helper.make_opsetid("", 17)],
-        ir_version=8,
-    )
+    return small_model(nodes, {"image": ["batch", 3, 8, 8]}, {"logits": ["batch", 3]}, constants)
 
 
 def write(

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from safetensors.numpy import save_file
+from small_graph import small_model
 
 from attn2trt.core.bundle import Bundle
 from attn2trt.core.bundle_writer import BundleWriter
@@ -30,18 +31,11 @@ FP16 = {"opset": 17, "oldest_tensorrt": "8.6", "lowered": 1, "float32": {}, "not
 
 def graph(shape: Sequence[int | str], *, external: Path | None = None, factor: float = 2.0) -> onnx.ModelProto:
     """``y = x * factor``, with the factor in a file beside the graph if ``external`` is its folder."""
-    weight = numpy_helper.from_array(np.full(1, factor, np.float32), "factor")
-    made = helper.make_graph(
-        [helper.make_node("Mul", ["x", "factor"], ["y"], name="mul")],
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, list(shape))],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, list(shape))],
-        [weight],
-    )
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    nodes = [helper.make_node("Mul", ["x", "factor"], ["y"], name="mul")]
+    model = small_model(nodes, {"x": shape}, {"y": shape}, {"factor": np.full(1, factor, np.float32)})
     if external is not None:
-        (external / "model.onnx.data").write_bytes(weight.raw_data)
         tensor = model.graph.initializer[0]
+        (external / "model.onnx.data").write_bytes(tensor.raw_data)
         tensor.ClearField("raw_data")
         tensor.data_location = TensorProto.EXTERNAL
         tensor.external_data.add(key="location", value="model.onnx.data")

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 from scripts import load_script
+from small_graph import small_model
 
 ROOT = Path(__file__).parents[1]
 HALF, FLOAT, INT8 = TensorProto.FLOAT16, TensorProto.FLOAT, TensorProto.INT8
@@ -51,14 +53,11 @@ def test_layers_and_bytes_are_read_off_the_log(counts: ModuleType) -> None:
 
 
 def graph_of(folder: Path, nodes: list[onnx.NodeProto], dtype: int) -> Path:
-    ends = [helper.make_tensor_value_info(name, dtype, ["batch", 4, 8, 8]) for name in "xy"]
-    weights = [
-        helper.make_tensor("w", dtype, [4, 4, 1, 1], [1.0] * 16),
-        helper.make_tensor("s", dtype, [], [0.5]),
-        helper.make_tensor("z", INT8, [], [0]),
-    ]
-    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], weights)
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9), folder / "m.onnx")
+    sizes, number = ["batch", 4, 8, 8], helper.tensor_dtype_to_np_dtype(dtype)
+    weights = {"w": np.ones((4, 4, 1, 1), number), "s": np.array(0.5, number), "z": np.array(0, np.int8)}
+    types = {"x": dtype, "y": dtype}
+    made = small_model(nodes, {"x": sizes}, {"y": sizes}, weights, types=types, opset=19, ir_version=9)
+    onnx.save(made, folder / "m.onnx")
     return folder / "m.onnx"
 
 

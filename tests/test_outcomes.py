@@ -9,8 +9,11 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+from onnx import helper
 from scripts import load_script
+from small_graph import small_model
 from torch import nn
 
 from attn2trt.core.tensor_spec import TensorSpec
@@ -71,16 +74,10 @@ def test_statuses_are_counted_where_rows_have_them() -> None:
 def test_a_failed_verdict_over_a_right_graph_is_a_false_alarm_unless_tensorrt_refused_it(
     tmp_path: Path, add: float, runtime: str, expected: str
 ) -> None:
-    from onnx import TensorProto, helper
-
     outcomes: ModuleType = load_script("outcomes")
-    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 3]) for name in "xy")
-    more = helper.make_tensor("more", TensorProto.FLOAT, [], [add])
     nodes = [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("Add", ["r", "more"], ["y"])]
-    graph = helper.make_graph(nodes, "g", [x], [y], [more])
     path = tmp_path / "model.onnx"
-    opset = [helper.make_opsetid("", 17)]
-    path.write_bytes(helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString())
+    path.write_bytes(small_model(nodes, {"x": [2, 3]}, {"y": [2, 3]}, {"more": np.float32(add)}).SerializeToString())
     verdict = Verdict((StageResult(Stage(runtime), FAILED, "off"),)).to_json()
     bundle = SimpleNamespace(manifest={"verdict": verdict, "axes": {}}, model_path=path)
     found = outcomes.judge(lambda: bundle, nn.ReLU, [TensorSpec("x", (2, 3), "float32")])

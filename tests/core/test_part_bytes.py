@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from small_graph import small_model
 
 from attn2trt.core.part_bytes import GraphBytes
 
@@ -17,15 +18,8 @@ def node(kind: str, inputs: str, output: str, **attributes: object) -> onnx.Node
 
 
 def model(nodes: list[onnx.NodeProto], weights: dict[str, tuple[int, ...]], output: str = "y") -> onnx.ModelProto:
-    made = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 8, 4, 4])],
-        [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(np.ones(sizes, np.float32), name) for name, sizes in weights.items()],
-    )
-    made.initializer.append(numpy_helper.from_array(np.array(0, np.int8), "zero"))
-    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    kept = {**{name: np.ones(sizes, np.float32) for name, sizes in weights.items()}, "zero": np.array(0, np.int8)}
+    return small_model(nodes, {"x": ["batch", 8, 4, 4]}, {output: None}, kept)
 
 
 def gate(half: bool = False) -> GraphBytes:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from small_graph import healthy
+from small_graph import healthy, small_model
 
 from attn2trt.core.traffic import Operator, count, traffic
 
@@ -18,14 +18,9 @@ FLOAT = 4
 
 def graph(nodes: list[onnx.NodeProto], weights: dict[str, tuple[int, ...]], shape: tuple[Any, ...]) -> onnx.ModelProto:
     """From ``x`` of this shape to ``y``, whose sizes are left to shape inference."""
-    made = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, list(shape))],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(np.ones(sizes, np.float32), name) for name, sizes in weights.items()],
+    return small_model(
+        nodes, {"x": list(shape)}, {"y": None}, {name: np.ones(sizes, np.float32) for name, sizes in weights.items()}
     )
-    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
 def integers(name: str, *values: int) -> onnx.TensorProto:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
+from small_graph import small_model
 
 from attn2trt.engines.calibration import BINS, LEVELS, METHODS, entropy_bins, find_ranges, percentile_bins
 from attn2trt.errors import CheckFailed
@@ -23,17 +24,8 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
         helper.make_node("Relu", ["double"], ["positive"], name="relu"),
         helper.make_node("Sub", ["positive", "one"], ["y"], name="sub"),
     ]
-    model = helper.make_model(
-        helper.make_graph(
-            nodes,
-            "g",
-            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", *SHAPE])],
-            [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", *SHAPE])],
-            [numpy_helper.from_array(np.array(value, np.float32), name) for name, value in (("two", 2), ("one", 1))],
-        ),
-        opset_imports=[helper.make_opsetid("", 17)],
-        ir_version=8,
-    )
+    sizes = ["batch", *SHAPE]
+    model = small_model(nodes, {"x": sizes}, {"y": sizes}, {"two": np.float32(2), "one": np.float32(1)})
     path = tmp_path_factory.mktemp("graph") / "model.onnx"
     onnx.save(onnx.shape_inference.infer_shapes(model), str(path))
     return path

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
+from small_graph import small_model
 
 from attn2trt.engines.float32_kernels import float32_kernels
 from attn2trt.engines.isolated import IsolatedRuntime
@@ -28,11 +29,7 @@ def up_and_down(folder: Path, dtype: str) -> Path:
         helper.make_node("Div", ["up", "scale"], ["down"]),
         helper.make_node("Cast", ["down"], ["y"], to=TensorProto.FLOAT),
     ]
-    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n"]) for name in ("x", "y")]
-    graph = helper.make_graph(nodes, "g", values[:1], values[1:], [numpy_helper.from_array(scale, "scale")])
-    onnx.save(
-        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(folder / "g.onnx")
-    )
+    onnx.save(small_model(nodes, {"x": ["n"]}, {"y": ["n"]}, {"scale": scale}), str(folder / "g.onnx"))
     return folder / "g.onnx"
 
 

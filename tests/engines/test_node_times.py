@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
+from small_graph import small_model
 
 from attn2trt.core.tensor_spec import TensorSpec
 from attn2trt.engines.node_times import LAYOUT, node_homes, read_node_times
@@ -24,20 +25,21 @@ HOMES = {"conv": "layer1.conv", "relu": "layer1.act", "mean": "layer1.se", "gate
 def model(tmp_path: Path) -> Path:
     """A convolution with its activation, and a gate that leaves the convolution's layout."""
     weight = np.random.default_rng(0).standard_normal((16, 16, 3, 3)).astype(np.float32)
-    graph = helper.make_graph(
-        [
-            helper.make_node("Conv", ["x", "w"], ["c"], name="conv", pads=[1] * 4),
-            helper.make_node("Relu", ["c"], ["a"], name="relu"),
-            helper.make_node("ReduceMean", ["a"], ["m"], name="mean", axes=[2, 3]),
-            helper.make_node("Mul", ["a", "m"], ["y"], name="gate"),
-        ],
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, SHAPE)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, SHAPE)],
-        [numpy_helper.from_array(weight, "w")],
-    )
     path = tmp_path / "model.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    onnx.save(
+        small_model(
+            [
+                helper.make_node("Conv", ["x", "w"], ["c"], name="conv", pads=[1] * 4),
+                helper.make_node("Relu", ["c"], ["a"], name="relu"),
+                helper.make_node("ReduceMean", ["a"], ["m"], name="mean", axes=[2, 3]),
+                helper.make_node("Mul", ["a", "m"], ["y"], name="gate"),
+            ],
+            {"x": SHAPE},
+            {"y": SHAPE},
+            {"w": weight},
+        ),
+        path,
+    )
     return path
 
 

@@ -12,20 +12,17 @@ import numpy as np
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper
+from small_graph import small_model
 
 from attn2trt.engines.ort_runtime import OrtRuntime, check_feeds
 from attn2trt.errors import CheckFailed, InputError, MissingRequirement
 
 
 def model() -> bytes:
-    def value(name: str, shape: list[int | str], kind: int = TensorProto.FLOAT) -> object:
-        return helper.make_tensor_value_info(name, kind, shape)
-
-    inputs = [value("x", ["batch", 3]), value("z", ["batch", 3]), value("ids", [2], TensorProto.INT64)]
     nodes = [helper.make_node("Add", ["x", "z"], ["y"]), helper.make_node("Gather", ["x", "ids"], ["row"], axis=1)]
-    graph = helper.make_graph(nodes, "g", inputs, [value("y", ["batch", 3]), value("row", ["batch", 2])])
-    opset = [helper.make_opsetid("", 17)]
-    return bytes(helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString())
+    inputs = {"x": ["batch", 3], "z": ["batch", 3], "ids": [2]}
+    outputs = {"y": ["batch", 3], "row": ["batch", 2]}
+    return bytes(small_model(nodes, inputs, outputs, types={"ids": TensorProto.INT64}).SerializeToString())
 
 
 def feeds(**changes: np.ndarray) -> dict[str, np.ndarray]:
@@ -34,10 +31,7 @@ def feeds(**changes: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def test_a_number_without_a_dimension_stays_one() -> None:
-    number = helper.make_tensor_value_info("x", TensorProto.FLOAT, [])
-    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", [number], [number])
-    graph.output[0].name = "y"
-    held = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    held = small_model([helper.make_node("Identity", ["x"], ["y"])], {"x": []}, {"y": []}).SerializeToString()
     with OrtRuntime(held) as runtime:
         assert runtime.run({"x": np.array(1.5, np.float32)})["y"].shape == ()
 
@@ -56,10 +50,9 @@ def test_bytes_and_files_run(tmp_path: Path, optimise: bool) -> None:
 
 def test_weights_that_are_not_packed_give_the_same(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    weight = helper.make_tensor("w", TensorProto.FLOAT, [64, 32], rng.standard_normal(2048).astype(np.float32))
-    x, y = (helper.make_tensor_value_info(*value) for value in (("x", 1, ["n", 64]), ("y", 1, ["n", 32])))
-    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", [x], [y], [weight])
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    weights = {"w": rng.standard_normal((64, 32)).astype(np.float32)}
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    made = small_model(nodes, {"x": ["n", 64]}, {"y": ["n", 32]}, weights).SerializeToString()
     feeds = {"x": rng.standard_normal((3, 64)).astype(np.float32)}
     packed, unpacked = (OrtRuntime(made, packs_weights=packs).run(feeds)["y"] for packs in (True, False))
     np.testing.assert_allclose(unpacked, packed, rtol=1e-5, atol=1e-5)

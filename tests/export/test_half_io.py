@@ -7,11 +7,12 @@ from pathlib import Path
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from small_graph import graph_file, small_model
 
 from attn2trt.core.graph import OnnxGraph
 from attn2trt.core.precision import FP16
 from attn2trt.errors import CheckFailed
-from attn2trt.export.contract import check_contract, spec_of
+from attn2trt.export.contract import check_contract
 from attn2trt.export.precision import LowPrecisionGraph, lower
 from attn2trt.export.precision_check import check_precision
 
@@ -20,15 +21,9 @@ HALF, FLOAT, IDS = TensorProto.FLOAT16, TensorProto.FLOAT, TensorProto.INT64
 
 def graph_of(folder: Path, nodes: list[onnx.NodeProto], outputs: list[str]) -> OnnxGraph:
     """A graph of a float input x and an integer input ids."""
-    inputs = [helper.make_tensor_value_info("x", FLOAT, ["batch", 4, 8, 8])]
-    inputs.append(helper.make_tensor_value_info("ids", IDS, ["batch"]))
-    made = [helper.make_tensor_value_info(name, FLOAT, ["batch", 4, 8, 8]) for name in outputs]
-    graph = helper.make_graph(nodes, "g", inputs, made)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    model = onnx.shape_inference.infer_shapes(model)
-    onnx.save(model, str(folder / "model.onnx"))
-    specs = [tuple(spec_of(value) for value in values) for values in (model.graph.input, model.graph.output)]
-    return OnnxGraph(folder / "model.onnx", 17, *specs)
+    sizes = ["batch", 4, 8, 8]
+    model = small_model(nodes, {"x": sizes, "ids": ["batch"]}, dict.fromkeys(outputs, sizes), types={"ids": IDS})
+    return graph_file(model, folder / "model.onnx")
 
 
 def gathered(folder: Path) -> OnnxGraph:

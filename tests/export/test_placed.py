@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from small_graph import graph_file, small_model
 from wrong_weights import scale as scale_weight
 
 from attn2trt.core.graph import OnnxGraph
@@ -16,7 +17,6 @@ from attn2trt.core.precision import INT8_FP16, QUANTISED
 from attn2trt.core.tensor_spec import Axis
 from attn2trt.errors import CheckFailed, MissingRequirement, ModuleRefused
 from attn2trt.export import modelopt_placement
-from attn2trt.export.contract import spec_of
 from attn2trt.export.modelopt_placement import modelopt_readers, readers_of, require_modelopt
 from attn2trt.export.placed import PlacedGraph, place
 from attn2trt.export.placed_check import check_placed
@@ -113,23 +113,14 @@ def graph_of(folder: Path, nodes: Sequence[Node], channels: int = CHANNELS) -> O
     }
     shapes.update(double=(2 * channels, channels, 1, 1), half=(channels // 2, channels, 1, 1))
     used = {name for _, _, read in nodes for name in read}
-    weights = [
-        numpy_helper.from_array(rng.standard_normal(shape, np.float32), name)
-        for name, shape in shapes.items()
-        if name in used
-    ]
+    weights = {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items() if name in used}
     made = [
         helper.make_node(kind, read, name.split(), name=name, **ATTRIBUTES.get(kind, {}))  # type: ignore[arg-type]
         for kind, name, read in nodes
     ]
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", channels, 6, 6]) for name in "xy"]
-    graph = helper.make_graph(made, "g", ends[:1], ends[1:], weights)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    model = onnx.shape_inference.infer_shapes(model)
-    path = folder / "model.onnx"
-    onnx.save(model, str(path))
-    specs = [tuple(spec_of(value) for value in values) for values in (model.graph.input, model.graph.output)]
-    return OnnxGraph(path, 17, *specs, modules=PATHS, axes={"batch": Axis(1, 2, 4)})
+    sizes = ["batch", channels, 6, 6]
+    model = small_model(made, {"x": sizes}, {"y": sizes}, weights)
+    return graph_file(model, folder / "model.onnx", modules=PATHS, axes={"batch": Axis(1, 2, 4)})
 
 
 def placed(
@@ -330,8 +321,7 @@ def test_the_places_of_another_tool_are_read_off_its_graph() -> None:
         helper.make_node("Conv", ["d", "w"], ["y"], name="conv"),
         helper.make_node("Add", ["y", "c"], ["o"], name="sum"),
     ]
-    graph = helper.make_graph(nodes, "g", [], [])
-    assert readers_of(helper.make_model(graph)) == {("conv", 0), ("sum", 1)}
+    assert readers_of(small_model(nodes, {}, {})) == {("conv", 0), ("sum", 1)}
 
 
 def test_what_modelopt_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from small_graph import graph_file, small_model
 from wrong_weights import scale
 
 from attn2trt.core import graph as saving
@@ -21,7 +22,6 @@ from attn2trt.core.refused_types import REFUSED
 from attn2trt.core.tensor_spec import Axis
 from attn2trt.errors import CheckFailed, InputError, ModuleRefused
 from attn2trt.export import precision
-from attn2trt.export.contract import spec_of
 from attn2trt.export.deploy_files import trtexec_lines
 from attn2trt.export.passes.float_policy import plan, unfit
 from attn2trt.export.precision import LowPrecisionGraph, float32_source, lower, matching
@@ -57,18 +57,9 @@ def write(folder: Path, nodes: list[Node] = NORMALISED, *, opset: int = 17, **co
         attributes = {"axes": [1]} if operator == "ReduceMean" else {}
         made.append(helper.make_node(operator, operands, [result], name=f"{operator}_{place}", **attributes))
     shape = ["batch", 4, 8, 8]
-    graph = helper.make_graph(
-        made,
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
-        [numpy_helper.from_array(array, name) for name, array in arrays.items() if name in used],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
-    model = onnx.shape_inference.infer_shapes(model)
-    onnx.save(model, str(folder / "model.onnx"))
-    inputs, outputs = ([spec_of(value) for value in values] for values in (model.graph.input, model.graph.output))
-    return OnnxGraph(folder / "model.onnx", opset, tuple(inputs), tuple(outputs), MODULES)
+    kept = {name: array for name, array in arrays.items() if name in used}
+    model = small_model(made, {"x": shape}, {"y": shape}, kept, opset=opset)
+    return graph_file(model, folder / "model.onnx", modules=MODULES)
 
 
 def casts(low: LowPrecisionGraph) -> Counter[str]:
@@ -89,13 +80,10 @@ def test_a_normalisation_stays_in_float32_and_its_operators_share_one_cast(tmp_p
 
 def test_a_scatter_that_adds_up_stays_in_float32(tmp_path: Path) -> None:
     """ONNX Runtime has no float16 kernel of it, and it is a sum like any other."""
-    shape, values = [2, 4, 8, 8], []
-    for name, kind in (("x", TensorProto.FLOAT), ("i", TensorProto.INT64), ("y", TensorProto.FLOAT)):
-        values.append(helper.make_tensor_value_info(name, kind, shape))
+    shape = [2, 4, 8, 8]
     nodes = [helper.make_node("ScatterElements", ["x", "i", "x"], ["moved"], name="moved", axis=1)]
     nodes += [helper.make_node("ScatterElements", ["moved", "i", "x"], ["y"], name="y", axis=1, reduction="add")]
-    model = helper.make_model(helper.make_graph(nodes, "g", values[:2], values[2:]), ir_version=8)
-    model.opset_import[0].version = 17
+    model = small_model(nodes, {"x": shape, "i": shape}, {"y": shape}, types={"i": TensorProto.INT64})
     found = plan(ir.from_proto(onnx.shape_inference.infer_shapes(model)), CAST["fp16"])
     assert found.low == {"moved"}
     assert found.float32 == {"y": "ScatterElements adds up, multiplies or compares"}
@@ -151,9 +139,7 @@ def test_numbers_from_sizes_stay_in_float32(tmp_path: Path) -> None:
     nodes: list[Node] = [("Shape", ["x"], "sizes"), ("Cast", ["sizes"], "floats"), ("ReduceMax", ["floats"], "n")]
     nodes += [("Add", ["n", "n"], "twice"), ("Mul", ["x", "twice"], "y")]
     made = [helper.make_node(op, ins, [out], name=out, **({"to": 1} if op == "Cast" else {})) for op, ins, out in nodes]
-    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 3000]) for name in ("x", "y")]
-    model = helper.make_model(helper.make_graph(made, "g", values[:1], values[1:]), ir_version=8)
-    model.opset_import[0].version = 17
+    model = small_model(made, {"x": [2, 3000]}, {"y": [2, 3000]})
     found = plan(ir.from_proto(onnx.shape_inference.infer_shapes(model)), CAST["fp16"])
     assert found.low == {"y"}
     assert all("sizes" in reason for reason in found.float32.values())

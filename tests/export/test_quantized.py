@@ -10,12 +10,12 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from small_graph import graph_file, small_model
 
 from attn2trt.core.graph import OnnxGraph
 from attn2trt.core.precision import QUANTISED
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.errors import CheckFailed, InputError, ModuleRefused
-from attn2trt.export.contract import spec_of
 from attn2trt.export.deploy_files import trtexec_lines
 from attn2trt.export.passes import quantize as writing
 from attn2trt.export.passes.quantize_policy import COMPUTED, ONCE, OTHERS, QuantizePlan, plan_quantized
@@ -51,18 +51,8 @@ def write(folder: Path) -> OnnxGraph:
         helper.make_node("Transpose", ["scores"], ["last"], name="channels_last", perm=[0, 2, 3, 1]),
         helper.make_node("MatMul", ["last", "l"], ["y"], name="pixels"),
     ]
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4, 8, 8])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 8, 8, 6])],
-        [numpy_helper.from_array(array, name) for name, array in arrays.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    model = onnx.shape_inference.infer_shapes(model)
-    onnx.save(model, str(folder / "model.onnx"))
-    inputs, outputs = ([spec_of(value) for value in values] for values in (model.graph.input, model.graph.output))
-    return OnnxGraph(folder / "model.onnx", 17, tuple(inputs), tuple(outputs), MODULES)
+    model = small_model(nodes, {"x": ["batch", 4, 8, 8]}, {"y": ["batch", 8, 8, 6]}, arrays)
+    return graph_file(model, folder / "model.onnx", modules=MODULES)
 
 
 def ranges(tensors: Sequence[str]) -> Mapping[str, float]:

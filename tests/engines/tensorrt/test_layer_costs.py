@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
+from small_graph import small_model
 
 from attn2trt.core.part_bytes import GraphBytes
 from attn2trt.engines.node_times import NodeTimes
@@ -37,14 +38,8 @@ def origin() -> Origin:
         node("Mul", "scale", "gated w", "scaled"),
         node("Relu", "relu_1", "scaled", "y"),
     ]
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 8, 4, 4])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT16, None)],
-        [numpy_helper.from_array(np.ones((8, 1, 1), np.float16), "w")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    weights, types = {"w": np.ones((8, 1, 1), np.float16)}, {"y": TensorProto.FLOAT16}
+    model = small_model(nodes, {"x": ["batch", 8, 4, 4]}, {"y": None}, weights, types=types)
     modules = {
         "cast": "stem",
         "relu": "layer1.act1",

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
+from small_graph import small_model
 
 from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.engines.environment import ask_driver
@@ -26,17 +27,13 @@ pytestmark = pytest.mark.tensorrt
 
 X = TensorSpec("x", ("batch", 3, 8, 8))
 PROFILE = Profile({"batch": Axis(1, 2, 8)})
-WEIGHT = numpy_helper.from_array(np.ones((3, 3, 3, 3), np.float32), "weight")
+WEIGHT = np.ones((3, 3, 3, 3), np.float32)
 MODULES = {"first": "layer1.0.conv", "second": "gate (Gate at net.py:7)", "third": ""}
 
 
 def graph(path: Path, nodes: Sequence[Any], *, rank: int = 4, opset: int = 17) -> Path:
-    values = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3, 8, 8][:size])
-        for name, size in (("x", 4), ("y", rank))
-    ]
-    made = helper.make_graph(nodes, "g", values[:1], values[1:], [WEIGHT])
-    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=8), str(path))
+    sizes = ["batch", 3, 8, 8]
+    onnx.save(small_model(nodes, {"x": sizes}, {"y": sizes[:rank]}, {"weight": WEIGHT}, opset=opset), str(path))
     return path
 
 

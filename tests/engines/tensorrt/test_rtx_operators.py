@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 from scripts import load_script
+from small_graph import small_model
 
 from attn2trt.core.graph import OnnxGraph
 from attn2trt.core.refused_types import refusal
@@ -26,8 +27,6 @@ def benchmarks() -> Any:
 
 def graph(folder: Path) -> OnnxGraph:
     """A transposed convolution, an activation, and a reshape whose target comes from sizes."""
-    weight = numpy_helper.from_array(np.ones((4, 4, 3, 3), np.float32), "weight")
-    last = numpy_helper.from_array(np.array([-1], np.int64), "last")
     nodes = [
         helper.make_node("ConvTranspose", ["x", "weight"], ["a"], name="first", pads=[1, 1, 1, 1]),
         helper.make_node("HardSwish", ["a"], ["b"], name="second"),
@@ -35,13 +34,9 @@ def graph(folder: Path) -> OnnxGraph:
         helper.make_node("Concat", ["size", "last"], ["to"], name="fourth", axis=0),
         helper.make_node("Reshape", ["b", "to"], ["y"], name="fifth"),
     ]
-    values = [
-        helper.make_tensor_value_info("x", TensorProto.FLOAT, list(X.shape)),
-        helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 4, None]),
-    ]
-    made = helper.make_graph(nodes, "g", values[:1], values[1:], [weight, last])
+    weights = {"weight": np.ones((4, 4, 3, 3), np.float32), "last": np.array([-1], np.int64)}
     path = folder / "given.onnx"
-    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+    onnx.save(small_model(nodes, {"x": X.shape}, {"y": ["batch", 4, None]}, weights), str(path))
     return OnnxGraph(path, 17, (X,), (), axes={"batch": Axis(1, 2, 4), "height": Axis(4, 8, 16)})
 
 

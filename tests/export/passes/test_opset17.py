@@ -7,7 +7,8 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
+from small_graph import small_model
 
 from attn2trt.errors import ModuleRefused
 from attn2trt.export.passes.opset17 import ToOpset17
@@ -16,14 +17,7 @@ from attn2trt.export.passes.opset17 import ToOpset17
 def model_of(
     node: onnx.NodeProto, constants: dict[str, np.ndarray], outputs: tuple[str, ...] = ("y",)
 ) -> onnx.ModelProto:
-    graph = helper.make_graph(
-        [node],
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 4, 6, 8])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    return small_model([node], {"x": [2, 4, 6, 8]}, dict.fromkeys(outputs), constants, opset=18, ir_version=10)
 
 
 def converted(model: onnx.ModelProto) -> onnx.ModelProto:

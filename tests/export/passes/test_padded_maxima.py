@@ -8,7 +8,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
+from small_graph import small_model
 
 from attn2trt.core.graph import OnnxGraph
 from attn2trt.core.tensor_spec import Axis, TensorSpec
@@ -19,20 +20,16 @@ from attn2trt.export.simplify import simplify
 def padded(
     value: float | None, *, is_node: bool = False, mode: str = "constant", op: str = "MaxPool"
 ) -> onnx.ModelProto:
-    pads = numpy_helper.from_array(np.array([0, 0, 1, 1, 0, 0, 1, 1]), "pads")
-    number = numpy_helper.from_array(np.array(value or 0, np.float32), "number")
+    number = np.array(value or 0, np.float32)
     given = ["x", "pads"] if value is None else ["x", "pads", "number"]
-    constant = [helper.make_node("Constant", [], ["number"], value=number)] if is_node else []
+    constant = [helper.make_node("Constant", [], ["number"], value=numpy_helper.from_array(number))] if is_node else []
     nodes = [
         *constant,
         helper.make_node("Pad", given, ["z"], name="padding", mode=mode),
         helper.make_node(op, ["z"], ["y"], name="pooling", kernel_shape=[3, 3], strides=[2, 2]),
     ]
-    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3, 9, 9])
-    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3, 5, 5])
-    initializers = [pads, *([] if is_node or value is None else [number])]
-    graph = helper.make_graph(nodes, "g", [x], [y], initializers)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    weights = {"pads": np.array([0, 0, 1, 1, 0, 0, 1, 1])} | ({} if is_node or value is None else {"number": number})
+    return small_model(nodes, {"x": ["batch", 3, 9, 9]}, {"y": ["batch", 3, 5, 5]}, weights)
 
 
 def run(model: onnx.ModelProto, x: np.ndarray, level: str) -> np.ndarray:

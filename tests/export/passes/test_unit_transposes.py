@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
+from small_graph import small_model
 
 from attn2trt.core.graph import OnnxGraph
 from attn2trt.core.tensor_spec import Axis, TensorSpec
@@ -19,13 +20,11 @@ from attn2trt.export.simplify import simplify
 
 def transposed(shape: Sequence[int | str | None], perm: Sequence[int] | None) -> onnx.ModelProto:
     attributes = {} if perm is None else {"perm": list(perm)}
-    graph = helper.make_graph(
+    return small_model(
         [helper.make_node("Transpose", ["x"], ["y"], name="moved", **attributes)],
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None] * len(shape))],
+        {"x": shape},
+        {"y": [None] * len(shape)},
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
 def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
@@ -81,14 +80,7 @@ def test_simplification_does_it_and_keeps_modules(tmp_path: Path) -> None:
         helper.make_node("Mul", ["t", "t"], ["y"], name="square"),
     ]
     weights = {"w": np.ones((32, 64, 1, 1), np.float32), "places": np.array([[0], [1]], np.int64)}
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 64, 2, 2])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 32, 2, 1, 2])],
-        [numpy_helper.from_array(value, name) for name, value in weights.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = small_model(nodes, {"x": ["batch", 64, 2, 2]}, {"y": ["batch", 32, 2, 1, 2]}, weights)
     onnx.save(model, tmp_path / "exported.onnx")
     inputs, outputs = (TensorSpec("x", ("batch", 64, 2, 2)),), (TensorSpec("y", ("batch", 32, 2, 1, 2)),)
     modules = {"moved": "patches", "conv": "conv"}

@@ -10,8 +10,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper
+from onnx import helper
 from sized import check_right, exported
+from small_graph import small_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -104,15 +105,10 @@ def test_the_formula_is_onnx_runtime_s(
     exact = {"mode": "nearest", "nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"}
     inputs = ["x", "", "", "s"] if factor is None else ["x", "", "s"]
     node = helper.make_node("Resize", inputs, ["y"], **exact)
-    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, 1, before])
-    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 1, 1, after])
-    sizes = helper.make_tensor("s", TensorProto.INT64, [4], [1, 1, 1, after])
-    scales = helper.make_tensor("s", TensorProto.FLOAT, [4], [1, 1, 1, factor or 1])
-    graph = helper.make_graph([node], "g", [x], [y], [sizes if factor is None else scales])
+    s = np.array([1, 1, 1, after]) if factor is None else np.array([1, 1, 1, factor], np.float32)
+    ends: list[dict[str, Any]] = [{"x": [1, 1, 1, before]}, {"y": [1, 1, 1, after]}]
     path = tmp_path / "resize.onnx"
-    path.write_bytes(
-        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
-    )
+    path.write_bytes(small_model([node], *ends, {"s": s}, opset=18, ir_version=9).SerializeToString())
     image = torch.arange(before, dtype=torch.float64).reshape(1, 1, 1, -1)
     found = OrtRuntime(path).run({"x": image.numpy().astype(np.float32)})["y"]
     options: Mapping[str, Any] = {"size": (1, after)} if factor is None else {"scale_factor": (1.0, factor)}

@@ -12,8 +12,9 @@ import onnxruntime
 import pytest
 import torch
 import torch.ao.quantization.fx._decomposed  # defines quantized_decomposed
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from quantised_nets import SHAPE, Quantised, trained
+from small_graph import small_model
 from torch import Tensor, nn
 
 from attn2trt.core.precision import FP32, INT8
@@ -138,15 +139,8 @@ def chained(nodes: Sequence[onnx.NodeProto], scale: float = 2.0, *, shown: bool 
         helper.make_node("Conv", ["x", "w"], ["c"]),
         helper.make_node("Div", ["c", "scale"], ["d"]),
     ]
-    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 2, 2, 2]) for name in ("x", "y", "d")]
-    graph = helper.make_graph(
-        [*conv, *nodes],
-        "g",
-        values[:1],
-        values[1:] if shown else values[1:2],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    sizes = [1, 2, 2, 2]
+    return small_model([*conv, *nodes], {"x": sizes}, dict.fromkeys("yd" if shown else "y", sizes), constants)
 
 
 TWICE = helper.make_node("Mul", ["d", "two"], ["y"])

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
+from small_graph import small_model
 
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.validate.cases import Case
@@ -27,15 +28,11 @@ def graph(path: Path, *, gate: str = "Sigmoid") -> Path:
         helper.make_node("Mul", ["r", "g"], ["m"], name="scale"),
         helper.make_node("Conv", ["m", "v"], ["y"], name="last"),
     ]
-    weights = [
-        numpy_helper.from_array(rng.standard_normal((4, 3, 3, 3)).astype(np.float32), "w"),
-        numpy_helper.from_array(rng.standard_normal((2, 4, 1, 1)).astype(np.float32), "v"),
-    ]
-    shapes = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", c, 8, 8]) for name, c in (("x", 3), ("y", 2))
-    ]
-    body = helper.make_graph(nodes, "g", shapes[:1], shapes[1:], weights)
-    onnx.save(helper.make_model(body, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+    weights = {
+        "w": rng.standard_normal((4, 3, 3, 3)).astype(np.float32),
+        "v": rng.standard_normal((2, 4, 1, 1)).astype(np.float32),
+    }
+    onnx.save(small_model(nodes, {"x": ["n", 3, 8, 8]}, {"y": ["n", 2, 8, 8]}, weights), str(path))
     return path
 
 

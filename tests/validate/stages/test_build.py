@@ -11,7 +11,8 @@ import onnx
 import pytest
 import torch
 from cli_run import run
-from onnx import TensorProto, helper
+from onnx import helper
+from small_graph import small_model
 from torch import nn
 
 import attn2trt
@@ -44,13 +45,9 @@ class Net(nn.Module):
 
 
 def graph(path: Path, operator: str = "Relu", module: str = "act") -> Graph:
-    rank = 2 if operator == "Det" else 4
-    values = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3, 8, 8][:size])
-        for name, size in (("x", 4), ("y", rank))
-    ]
-    made = helper.make_graph([helper.make_node(operator, ["x"], ["y"], name="node")], "g", values[:1], values[1:])
-    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+    sizes = ["batch", 3, 8, 8]
+    node = helper.make_node(operator, ["x"], ["y"], name="node")
+    onnx.save(small_model([node], {"x": sizes}, {"y": sizes[:2] if operator == "Det" else sizes}), str(path))
     return Graph(path, {"node": module})
 
 
