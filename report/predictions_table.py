@@ -113,8 +113,8 @@ def predictions_conclusion(found: Predictions) -> str:
         first = failed[0]
         reason = first.why or f"{len(first.changes)} of {first.images} images changed"
         return f"PREDICTIONS FAILED: {first.stage.label}: {reason}; {allowed}{unchecked}"
-    if found.not_finite:
-        return f"PREDICTIONS FAILED: the reference is NaN or infinity on {len(found.not_finite)} images{unchecked}"
+    if found.objection:
+        return f"PREDICTIONS FAILED: {found.objection}; {allowed}{unchecked}"
     if not compared:
         return f"PREDICTIONS NOT CHECKED: nothing was compared beside the reference{unchecked}"
     count = f"{len(compared)} runtime{'s' * (len(compared) > 1)}"

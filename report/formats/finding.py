@@ -145,10 +145,8 @@ def _predicted(predictions: Predictions) -> list[Finding | None]:
             found.append(Finding("predictions", "error", label, predictions_sentence(runtime)))
         elif outcome in ("failed", "not compared"):
             found.append(Finding("not-checked", "note", label, runtime.why))
-    if predictions.is_judged and predictions.not_finite:
-        count = len(predictions.not_finite)
-        message = f"the reference is NaN or infinity on {count} images, as {predictions.not_finite[0]}"
-        found.append(Finding("predictions", "error", "reference, predictions", message))
+    if predictions.objection:
+        found.append(Finding("predictions", "error", "reference, predictions", predictions.objection))
     return found
 
 

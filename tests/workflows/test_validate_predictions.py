@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from prediction_bundle import SWAPPED, graph
 
 from attn2trt.core.preprocessing import Preprocessing
 from attn2trt.errors import CheckFailed, InputError
+from attn2trt.report.predictions_table import predictions_conclusion
 from attn2trt.validate.predictions.results import NOT_FINITE, Predictions
 from attn2trt.workflows.validate_predictions import validate_predictions
 
@@ -92,13 +94,15 @@ def test_what_cannot_be_read_is_counted_and_named(healthy: Path, images: Path) -
     Image.new("RGB", (1_100_000, 1)).save(images / "class2" / "line.png")
     (images / "list.txt").write_text("notes")
     how = Preprocessing(resize="crop", mean=(0.5,), std=(0.5,))
-    found = validate_predictions(healthy, images, preprocessing=how, max_flips=0.0)
+    found = validate_predictions(healthy, images, preprocessing=how, max_flips=0.15)
     assert found.images == 14
     assert [name for name, _ in found.refused] == ["class1/0.png", "class2/line.png"]
     assert "cannot read the image" in found.refused[0][1]
     assert "closer to square" in found.refused[1][1] or "cannot use" in found.refused[1][1]
     assert found.notes == ("no image by its name: list.txt",)
     assert found
+    assert (strict := replace(found, max_flips=0.1)).has_failed
+    assert "FAILED: 2 of 16 images could not be used, and count as changed" in predictions_conclusion(strict)
 
 
 def test_a_runtime_that_gives_no_number_has_changed_the_prediction(tmp_path: Path, images: Path) -> None:

@@ -97,7 +97,7 @@ class Predictions:
 
     def __bool__(self) -> bool:
         outcomes = self.outcomes
-        return self.is_judged and "failed" not in outcomes and "passed" in outcomes and not self.not_finite
+        return self.is_judged and "failed" not in outcomes and "passed" in outcomes and not self.objection
 
     @property
     def is_judged(self) -> bool:
@@ -111,8 +111,25 @@ class Predictions:
 
     @property
     def has_failed(self) -> bool:
-        """True if a limit was given and not kept, or if the reference is no number somewhere."""
-        return self.is_judged and ("failed" in self.outcomes or bool(self.not_finite))
+        """True if a limit was given and not kept, or if the images themselves keep it from being."""
+        return self.is_judged and ("failed" in self.outcomes or bool(self.objection))
+
+    @property
+    def objection(self) -> str:
+        """Why no runtime can keep the limit: the reference is no number somewhere, or too few images could be used.
+
+        One that could not be used may have changed, and counts so; "" without a limit.
+        """
+        if self.max_flips is None:
+            return ""
+        if self.not_finite:
+            count = len(self.not_finite)
+            return f"the reference is NaN or infinity on {count} images, as {self.not_finite[0]}"
+        changed = [len(found.changes) for found in self.runtimes if not found.why]
+        unread, images = len(self.refused), self.images + len(self.refused)
+        if unread and changed and max(changed) + unread > self.max_flips * images:
+            return f"{unread} of {images} images could not be used, and count as changed"
+        return ""
 
     def to_json(self, *, most: int | None = None) -> dict[str, Any]:
         """Plain data, with at most so many changed images of each runtime."""
