@@ -22,6 +22,7 @@ from ..passes.opset17 import ToOpset17
 from ..passes.replaced_metadata import SCOPES, replaced_metadata
 from ..passes.small_constants import HiddenConstants
 from ..passes.uint8_inputs import CastUint8Inputs
+from .complex_numbers import spell_out
 from .float64_note import float64_notes
 from .floor_division import round_down
 from .fold_weights import fold_weights
@@ -118,6 +119,7 @@ def _translate(
                 custom_translation_table=TRANSLATIONS,
             )
 
+    program = spell_out(program)
     fold_weights(program, distrusted_alone=True)
     round_down(program)
     write_quantisers(program)
