@@ -191,11 +191,17 @@ class _Chooser:
         given: Given = self._given.get(name)
         if isinstance(given, str) or (name in self._given and given is None):
             raise InputError(f"received dynamic {name} without a range; expected one; write {name}=min:opt:max")
-        if name not in known and name != NONE:
+        if name in known or name == NONE:
+            return
+        if not known:
             raise InputError(
-                f"received dynamic axis {name!r}; expected {', '.join(dict.fromkeys(known)) or 'none'}: the file fixes "
-                f"every other dimension; {nearest(name, known, 'correct --dynamic')}"
+                f"received dynamic axis {name!r}; expected none: the file fixes every dimension; export it again with "
+                "that axis dynamic, or leave --dynamic out"
             )
+        raise InputError(
+            f"received dynamic axis {name!r}; expected {', '.join(dict.fromkeys(known))}: the file fixes every other "
+            f"dimension; {nearest(name, known, 'correct --dynamic')}"
+        )
 
 
 def _declined(dynamic: str | Ranges | None) -> set[str]:

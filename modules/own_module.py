@@ -98,6 +98,12 @@ class Forward:
     required: int
     variadic: bool
 
+    @property
+    def text(self) -> str:
+        """The call for an error message, as ``forward(image, mask=…)``: what has a default may be left out."""
+        defaults = [f"{name}=…" for name in self.names[self.required :]]
+        return f"forward({', '.join([*self.names[: self.required], *defaults])})"
+
     @classmethod
     def of(cls, module: nn.Module) -> Forward:
         parameters = list(inspect.signature(module.forward).parameters.values())
@@ -120,8 +126,8 @@ class Forward:
         extra = count - len(self.names)
         if extra > 0 and not self.variadic:
             raise InputError(
-                f"received {count} inputs; expected {len(self.names)}, of forward({', '.join(self.names)}); "
-                "leave the others out"
+                f"received {count} inputs; expected {len(self.names)}, of {self.text}; leave the others out, or wrap a "
+                "module that takes a list in one whose forward takes tensors and passes them on as one"
             )
         if not self.names:
             return ["input"] if count == 1 else [f"input_{index}" for index in range(count)]
@@ -136,8 +142,8 @@ class Forward:
         absent = [name for name in self.names[: self.required] if name not in given]
         if absent:
             raise InputError(
-                f"received no shape for input {absent[0]!r}; expected one for each of "
-                f"forward({', '.join(self.names)}); add --shape {absent[0]}=SIZES"
+                f"received no shape for input {absent[0]!r}; expected one for each of {self.text} without a default; "
+                f"add --shape {absent[0]}=SIZES"
             )
         return ordered
 

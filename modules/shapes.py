@@ -134,10 +134,11 @@ def layouts_of(layout: str | Mapping[str, str] | None) -> list[str]:
 def named(shapes: Sequence[Shape], names: Sequence[str]) -> list[Shape]:
     """The shapes in the order of ``names`` (a forward's parameters), each with its name.
 
-    A single shape may leave its name out. InputError if a name is unknown, given twice or skipped.
+    Shapes of which none has a name are those of the first inputs. InputError if a name is unknown, given twice or
+    skipped.
     """
-    if len(shapes) == 1 and not shapes[0].name and names:
-        return [replace(shapes[0], name=names[0])]
+    if len(shapes) <= len(names) and not any(shape.name for shape in shapes):
+        return [replace(shape, name=name) for shape, name in zip(shapes, names, strict=False)]
     by_name: dict[str, Shape] = {}
     for shape in shapes:
         if shape.name not in names or shape.name in by_name:

@@ -19,10 +19,11 @@ def user_shapes(recipe: UserModule, given: Sequence[Shape]) -> list[Shape]:
     names = forward.positional(len(example))
     given = given or [example_shape(name, value) for name, value in zip(names, example, strict=True)]
     if not given:
-        first = forward.positional(1)[0]
+        first, *others = forward.positional(max(forward.required, 1))
+        which = " without a default" if len(forward.names) > 1 + len(others) else ""
         raise InputError(
-            f"received {recipe.name} without a shape; expected one for each input of forward"
-            f"({', '.join(forward.names)}); add --shape {first}=2x3x224x224"
+            f"received {recipe.name} without a shape; expected one for each input of {forward.text}{which}; add "
+            + " ".join([f"--shape {first}=2x3x224x224", *(f"--shape {name}=SIZES" for name in others)])
         )
     return forward.named(given)
 

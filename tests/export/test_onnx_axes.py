@@ -73,7 +73,7 @@ def test_one_name_is_one_axis_of_all_inputs() -> None:
         (IMAGE, [], "H", "received dynamic H without a range"),
         (IMAGE, [], "H=W", "received dynamic H without a range"),
         (IMAGE, [], "height=8:16:32", "received dynamic axis 'height'; expected batch, N, H, W"),
-        (FIXED, [], "batch=1:2:8", "expected none: the file fixes every other dimension"),
+        (FIXED, [], "batch=1:2:8", "expected none: the file fixes every dimension; export it again with that axis"),
     ],
 )
 def test_what_does_not_fit_is_one_line(of: OnnxFile, shapes: list[str], dynamic: str | None, why: str) -> None:

@@ -87,6 +87,7 @@ def test_names():
     a, b = Shape("a", (1,)), Shape("b", (2,))
     assert named([b, a], ["a", "b", "c"]) == [a, b]
     assert named([Shape("", (3,))], ["a", "b"]) == [Shape("a", (3,))]
+    assert named([Shape("", (3,)), Shape("", (4,))], ["a", "b", "c"]) == [Shape("a", (3,)), Shape("b", (4,))]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,8 @@ def test_names():
     [
         ([Shape("z", (1,))], "received a shape with the name 'z'; expected one NAME=SIZES for each input, of aa, bb"),
         ([Shape("aa", (1,)), Shape("aa", (1,))], "with the name 'aa'"),
-        ([Shape("", (1,)), Shape("", (1,))], "with no name"),
+        ([Shape("aa", (1,)), Shape("", (1,))], "with no name"),
+        ([Shape("", (1,))] * 3, "with no name"),
         ([Shape("bb", (1,))], "received no shape for input 'aa'"),
     ],
 )

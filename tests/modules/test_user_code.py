@@ -214,10 +214,13 @@ def test_shapes_that_do_not_fit(code):
     for shapes, message in [
         (
             [],
-            "without a shape; expected one for each input of forward(image, ids, scale); add --shape image=2x3x224x224",
+            "input of forward(image, ids, scale=…) without a default; add --shape image=2x3x224x224 --shape ids=SIZES",
         ),
         (["image=2x3x8x8"], "received no shape for input 'ids'"),
-        (["2x3x8x8"], "received no shape for input 'ids'"),
+        (
+            ["2x3x8x8"],
+            "'ids'; expected one for each of forward(image, ids, scale=…) without a default; add --shape ids=",
+        ),
         (["imag=2x3x8x8", "ids=2x5:int64[0,9]"], "did you mean image?"),
     ]:
         with pytest.raises(InputError) as caught:
@@ -274,7 +277,7 @@ def test_from_module_refuses():
     a = torch.rand(2, 3)
     for module, example, options, error, message in [
         (Pair(), (a,), {}, InputError, "received no shape for input 'right'"),
-        (Pair(), (a, a, a), {}, InputError, "received 3 inputs; expected 2, of forward(left, right)"),
+        (Pair(), (a, a, a), {}, InputError, "expected 2, of forward(left, right); leave the others out, or wrap a"),
         (Pair(), (a, 3), {}, InputError, "received a int for input 'right'"),
         (Pair(), (a, a.double()), {}, InputError, "received float64[2, 3] for input 'right'"),
         (Pair(), (a, a), {"input_names": ["p"]}, InputError, "received input_names ['p'] for 2 inputs"),

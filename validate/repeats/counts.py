@@ -102,7 +102,10 @@ def _owners(module: nn.Module) -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
 
 
 def _function(value: Any) -> FunctionType | None:
-    value = inspect.unwrap(value) if callable(value) else None
+    try:
+        value = inspect.unwrap(value) if callable(value) else None
+    except Exception:  # a stand-in for a package that is not installed, as MONAI's, answers any question with an error
+        return None
     return value if isinstance(value, FunctionType) else None
 
 
