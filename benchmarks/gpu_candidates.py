@@ -24,51 +24,60 @@ from int8_placement import CAPABILITY, by_bits, crossing, engine_layers
 from stored_results import heading
 
 from attn2trt.core.graph import OnnxGraph
-from attn2trt.core.precision import FP16
+from attn2trt.core.precision import FP16, INT8_FP16, QUANTISED
 from attn2trt.core.scratch import scratch
 from attn2trt.engines.tensorrt.flavours import RTX
 from attn2trt.engines.tensorrt.library import load, make_logger
 from attn2trt.errors import Attn2trtError
-from attn2trt.export.candidates import Choice, Source, choices_of, write_of
+from attn2trt.export.candidate_source import Choice, Source
+from attn2trt.export.candidates import choices_of, write_of
+from attn2trt.export.placed import place
 from attn2trt.modules import catalog
 from attn2trt.workflows.float32_graph import export_graph
 
 RESULTS = Path(__file__).parent / "results/gpu_candidates.json"
 BLOCKS = ("se", "cbam", "eca", "coord_att", "gam", "psa")
-TARGETS = (*BLOCKS, "resnet50+se", "resnet50+cbam", "resnet50+coord_att")
+TARGETS = (*BLOCKS, "resnet50+se", "resnet50+cbam", "resnet50+coord_att", "mobilenetv2_100+se")
 # Layers of an engine that run no kernel: shapes are computed by the host, the others make one stream wait for another.
 NO_KERNELS = ("shape_call", "signal", "wait")
+# what is counted in int8-fp16, too, and the range of every tensor in 8 bits: what is built does not depend on it
+INTEGERS, RANGE = ("resnet50+se", "mobilenetv2_100+se"), 1.0
 BLOCK_SHAPE, IMAGE_SHAPE, AXES = "8x256x56x56", "8x3x224x224", "batch=1:8:32"
 NOTHING = 100_000  # bytes for one image
 FLOAT16, FLOAT32 = "float16", "float32"
 
 
-def sources(name: str, folder: Path) -> Iterator[Source]:
-    """Yield the float32 graph of a target, for each type of inputs and outputs that is asked for."""
+def sources(name: str, folder: Path) -> Iterator[tuple[str, Source]]:
+    """Yield each precision of a target, and its float32 graph for each type of inputs and outputs of that."""
     target = catalog.resolve(name, shapes=[BLOCK_SHAPE if name in BLOCKS else IMAGE_SHAPE], dynamic=AXES)
     graph = export_graph(target, target.build(), folder)
     for io in (FLOAT32, FLOAT16) if name in BLOCKS else (FLOAT32,):
-        yield Source(graph, io=io)
+        yield FP16, Source(graph, io=io)
+    if name in INTEGERS:
+        form = QUANTISED[INT8_FP16]
+        placed = place(graph, lambda names: dict.fromkeys(names, RANGE), folder, calibration="made up", form=form)
+        yield INT8_FP16, Source(graph, ranges=placed.ranges)
 
 
-def rows_of(name: str, source: Source) -> Iterator[dict[str, Any]]:
+def rows_of(name: str, precision: str, source: Source) -> Iterator[dict[str, Any]]:
     """Yield the row of the graph as it is, one for each choice, and one for several together.
 
     Those are the best of each kind, the best first, each of which has to be better beside those before it.
     """
-    single = {(): row_of(name, source, ())}
+    single = {(): row_of(name, precision, source, ())}
     yield single[()]
-    for choice in choices_of(source, FP16):
-        single[choice,] = row_of(name, source, (choice,))
+    for choice in choices_of(source, precision):
+        single[choice,] = row_of(name, precision, source, (choice,))
         yield single[choice,]
     chosen, best = best_of_each_kind(single), single[()]
     kept: tuple[Choice, ...] = ()
     for choice in chosen:
-        row = row_of(name, source, (*kept, choice)) if kept else single[choice,]
+        row = row_of(name, precision, source, (*kept, choice)) if kept else single[choice,]
         if "why_not" not in row and _effort(row) < _effort(best):
             kept, best = (*kept, choice), row
     if len(kept) > 1:
-        yield best | {"candidate": gpu_candidates_page.TOGETHER, "chosen": [choice.name for choice in kept]}
+        names = [[choice.name, choice.kind] for choice in kept]
+        yield best | {"candidate": gpu_candidates_page.TOGETHER, "chosen": names}
 
 
 def best_of_each_kind(single: Mapping[tuple[Choice, ...], Mapping[str, Any]]) -> tuple[Choice, ...]:
@@ -86,15 +95,16 @@ def _effort(row: Mapping[str, Any]) -> tuple[int, int]:
     return round(sum(row["bytes"].values()) / NOTHING), row["kernels"]
 
 
-def row_of(name: str, source: Source, chosen: Sequence[Choice]) -> dict[str, Any]:
+def row_of(name: str, precision: str, source: Source, chosen: Sequence[Choice]) -> dict[str, Any]:
     """Return what was counted of one candidate, or why it was refused."""
     choice = chosen[0] if chosen else Choice("", "", 0)
-    row = {"target": name, "io": source.io, "candidate": choice.name, "kind": choice.kind}
+    row: dict[str, Any] = {"target": name, "precision": precision, "io": source.io}
+    row |= {"candidate": choice.name, "kind": choice.kind}
     row["places"] = sum(one.count for one in chosen)
     with scratch("candidates") as folder:
         try:
-            graph = write_of(source, FP16, chosen, folder / "model.onnx")
-            return row | counted(graph) | built(graph)
+            graph = write_of(source, precision, chosen, folder / "model.onnx")
+            return row | counted(graph) | built(graph, precision)
         except Attn2trtError as error:
             return row | {"why_not": " ".join(str(error).split())[:300]}
 
@@ -122,9 +132,9 @@ def counted(graph: OnnxGraph) -> dict[str, Any]:
     return {"parsed": parsed, "casts": nodes["Cast"], "pairs": pairs, "if_fused": crossed}
 
 
-def built(graph: OnnxGraph) -> dict[str, Any]:
+def built(graph: OnnxGraph, precision: str) -> dict[str, Any]:
     """Return what the builder's log says of the engine; raises CheckFailed for a graph that is refused."""
-    layers = engine_layers(graph, FP16)
+    layers = engine_layers(graph, precision)
     kinds = Counter(layer.kind for layer in layers)
     return {
         "kernels": sum(count for kind, count in kinds.items() if kind not in NO_KERNELS),
@@ -144,8 +154,8 @@ def main(names: Sequence[str], *, keeps: bool) -> int:
     for name in names or TARGETS:
         rows[name] = []
         with tempfile.TemporaryDirectory() as folder:
-            for source in sources(name, Path(folder)):
-                for row in rows_of(name, source):
+            for precision, source in sources(name, Path(folder)):
+                for row in rows_of(name, precision, source):
                     rows[name].append(row)
                     print(json.dumps({key: value for key, value in row.items() if key != "names"}), flush=True)
         if keeps or not names:

@@ -46,7 +46,7 @@ def write() -> None:
 def _heading(document: Mapping[str, Any]) -> Iterator[str]:
     shapes = document["shapes"]
     yield (
-        f"Counted on {document['date']} ({document['machine']}; {versions_text(document)}), in fp16, for compute "
+        f"Counted on {document['date']} ({document['machine']}; {versions_text(document)}), for compute "
         f"capability {document['capability']}. Blocks: `--shape {shapes['block']}`, networks: "
         f"`--shape {shapes['image']}`, both `--dynamic {shapes['axes']}`."
     )
@@ -55,11 +55,19 @@ def _heading(document: Mapping[str, Any]) -> Iterator[str]:
 def _summary(rows: list[dict[str, Any]]) -> Iterator[str]:
     """Return for each graph the candidate that moves the fewest bytes, of as many the one with the fewest kernels."""
     shown = []
-    for target, io in dict.fromkeys((row["target"], row["io"]) for row in rows):
-        found = [row for row in rows if (row["target"], row["io"]) == (target, io) and "why_not" not in row]
+    for (target, precision, io), of_one in _by_graph(rows).items():
+        found = [row for row in of_one if "why_not" not in row]
         best = min(found, key=lambda row: (round(sum(row["bytes"].values()) / 1e5), row["kernels"]))
-        shown.append((target, io, _short(found[0]), _short(best), _name(best)))
-    return table("target | inputs and outputs | as it is | fewest bytes, then kernels | candidate", shown)
+        shown.append((target, precision, io, _short(found[0]), _short(best), _name(best)))
+    return table("target | precision | inputs and outputs | as it is | fewest bytes, then kernels | candidate", shown)
+
+
+def _by_graph(rows: list[dict[str, Any]]) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
+    """Return the rows of each target, precision, and type of inputs and outputs."""
+    found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault((row["target"], row["precision"], row["io"]), []).append(row)
+    return found
 
 
 def _short(row: Mapping[str, Any]) -> str:
@@ -67,10 +75,9 @@ def _short(row: Mapping[str, Any]) -> str:
 
 
 def _counted(rows: list[dict[str, Any]]) -> Iterator[str]:
-    for target, io in dict.fromkeys((row["target"], row["io"]) for row in rows):
-        found = [row for row in rows if (row["target"], row["io"]) == (target, io)]
+    for (target, precision, io), found in _by_graph(rows).items():
         plain = found[0]
-        yield from ("", f"### {target}, inputs and outputs in {io}", "")
+        yield from ("", f"### {target} in {precision}, inputs and outputs in {io}", "")
         yield from (f"The graph as it is: {_layers(plain)}.", "")
         yield from table(
             "candidate | places | layers parsed | Casts | kernels | only convert | MB between kernels | if fused",
@@ -79,7 +86,8 @@ def _counted(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _name(row: Mapping[str, Any]) -> str:
-    return "; ".join(row["chosen"]) if row["candidate"] == TOGETHER else row["candidate"] or PLAIN
+    chosen = row["chosen"] if row["candidate"] == TOGETHER else [(row["candidate"], row["kind"])]
+    return "; ".join(f"{name}: {kind}" if name.endswith("8 bits") else name or PLAIN for name, kind in chosen)
 
 
 def _cells(row: Mapping[str, Any], plain: Mapping[str, Any]) -> list[object]:

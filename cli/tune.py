@@ -113,9 +113,8 @@ def _on_gpu(bundle: Path, runtime: str, at: str | None, seconds: float | None, g
 
     method = _with_seconds(METHOD, seconds)
     options = BuildOptions(given["workspace"], given["level"], without_tactics=given["without_tactics"])
-    named = {} if given["precision"] is None else {"precision": given["precision"]}
-    rest = {name: given[name] for name in ("profile", "minutes", "jobs", "cache")}
-    request = TuneRequest(runtime=runtime, at=at, options=options, **named, **rest)
+    rest = {name: given[name] for name in ("precision", "profile", "minutes", "jobs", "cache")}
+    request = TuneRequest(runtime=runtime, at=at, options=options, **rest)
     with stages() as progress:
         return tune_plans(bundle, request, method=method, progress=progress)
 

@@ -155,7 +155,8 @@ class PrecisionEntry(TypedDict):
     """A graph below float32.
 
     ``float32`` has the reason for each module that stays in it, ``kept`` for each node; ``keep_fp32`` is what the user
-    asked for. ``ranges`` are those of int8 and fp8 by tensor, found by ``calibration``.
+    asked for. ``ranges`` are those of int8 and fp8 by tensor, found by ``calibration``. In int8-fp16 ``placement`` is
+    what says where pairs stand.
     """
 
     file: GraphFile
@@ -170,6 +171,7 @@ class PrecisionEntry(TypedDict):
     keep_fp32: NotRequired[list[str]]
     ranges: NotRequired[dict[str, Any]]
     calibration: NotRequired[str]
+    placement: NotRequired[str]
     trtexec: NotRequired[dict[str, str]]
 
 

@@ -12,7 +12,8 @@ from itertools import permutations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..core.bundle import Bundle
-from .candidates import Choice, Source, changed_nodes, choices_of, source_of
+from .candidate_source import Choice, Source, source_of
+from .candidates import choices_of
 from .rewrites.rewrite import constant, kinds, rewrite_places
 
 if TYPE_CHECKING:
@@ -41,9 +42,14 @@ def pairs_of(source: Source, precision: str) -> tuple[Pair, ...]:
     """Return the pairs of a graph that is in no bundle."""
     import onnx_ir as ir
 
+    from .candidate_changes import changes
+
     model = ir.load(str(source.graph.path))
-    found = choices_of(source, precision)
-    effects = {choice: _effect(model, source, precision, choice) for choice in found}
+    changed = changes(model, source, precision)
+    effects = {
+        choice: Effect(changed[choice]) if choice in changed else _effect(model, choice)
+        for choice in choices_of(source, precision)
+    }
     tensors = _tensors(model)
     touched = {
         choice: {name for node in effect.nodes for name in tensors.get(node, ())} for choice, effect in effects.items()
@@ -77,14 +83,11 @@ def _opened(effects: dict[Choice, Effect]) -> Iterator[Pair]:
         yield from ((choice, one) for one in effect.beside or () if _key(one) not in alone and one.kind != choice.kind)
 
 
-def _effect(model: ir.Model, source: Source, precision: str, choice: Choice) -> Effect:
-    from .rewrites.tensorrt import LOWERINGS, REWRITES
+def _effect(model: ir.Model, choice: Choice) -> Effect:
+    """Return the effect of a rewrite."""
+    from .rewrites.tensorrt import REWRITES
 
-    turn = [rewrite.name for rewrite in REWRITES]
-    if choice.name not in turn:
-        (lowering,) = (one for one in LOWERINGS if one.name == choice.name)
-        return Effect(changed_nodes(model, source, precision, lowering))
-    place = turn.index(choice.name)
+    place = [rewrite.name for rewrite in REWRITES].index(choice.name)
     changed = model.clone()
     nodes = [
         name for one in rewrite_places(changed, REWRITES[place], choice.kind) for name in (one.anchor, *one.removed)

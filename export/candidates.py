@@ -6,84 +6,47 @@ real arithmetic; a choice of precision is judged as every other graph is. Inputs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.bundle import Bundle
 from ..core.graph import OnnxGraph, save
-from ..core.graph_io import FLOAT32
-from ..core.precision import CAST, FP32, PRECISIONS, TF32
+from ..core.precision import CAST, QUANTISED
 from ..core.scratch import scratch
 from ..errors import InputError
+from .candidate_source import Choice, Source, source_of
 from .contract import check_contract
-from .precision import Change, keeper, kept_in, lower
+from .modelopt_placement import RULES
+from .placed import place
+from .precision import LowPrecisionGraph, lower
+from .quantized import quantize
 from .rewrites.rewrite import WRITTEN, kinds, rewrite_places
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from .rewrites.tensorrt import Lowering
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One way to write all places of one kind.
-
-    Attributes:
-        name: The rewrite or the choice of precision.
-        kind: The kind of place. Of two choices of one kind only one can be taken.
-        count: The number of places.
-    """
-
-    name: str
-    kind: str
-    count: int
-
-
-@dataclass(frozen=True)
-class Source:
-    """The float32 graph that candidates are made of, and how its half-precision graph is asked for.
-
-    ``keep`` are globs over modules that stay in float32, ``io`` the type of the inputs and outputs.
-    """
-
-    graph: OnnxGraph
-    keep: tuple[str, ...] = ()
-    io: str = FLOAT32
-
-
-def source_of(bundle: Bundle, precision: str) -> Source:
-    """Return what the bundle's graph of this precision was made of; raises InputError if it has none."""
-    if precision not in bundle.precisions and precision not in (FP32, TF32):
-        have = ", ".join(bundle.graphs)
-        raise InputError(
-            f"received the precision {precision}, of which {bundle.path} has no graph; it has {have}; deploy it with "
-            f"--precision {precision}"
-        )
-    if bundle.precision != FP32:
-        raise InputError(
-            f"{bundle.path} was made of a {bundle.precision} graph; candidates are written from a float32 graph alone"
-        )
-    manifest = bundle.manifest
-    graph = OnnxGraph(
-        bundle.model_path, int(manifest["opset"]), bundle.inputs, bundle.outputs, bundle.node_modules(FP32), bundle.axes
-    )
-    entry = bundle.precisions.get(precision)
-    return Source(graph, () if entry is None else tuple(entry.get("keep_fp32", ())), bundle.io(precision))
+# The ranges of a candidate are those of the bundle's own graph, whose entry in the manifest says how they were found.
+BY_BUNDLE = "the bundle's own ranges"
 
 
 def require_candidates(bundle: Bundle, precision: str) -> None:
-    """Raise InputError for a precision without candidates, or of which the bundle has no graph."""
-    _require_float(precision)
+    """Raise InputError for a precision of which the bundle has no graph, or whose pairs another tool has placed."""
     source_of(bundle, precision)
+    entry = bundle.precisions.get(precision)
+    placement = RULES if entry is None else entry.get("placement", RULES)
+    if placement != RULES:
+        raise InputError(
+            f"received {precision}, whose pairs {placement} has placed in {bundle.path}; candidates are written by the "
+            f"rules of attn2trt alone; deploy with --precision {precision}, without --placement"
+        )
 
 
 def choices(bundle: Bundle, precision: str) -> tuple[Choice, ...]:
     """Return all that can be chosen for the bundle's graph of this precision, the most promising first.
 
-    Raises InputError for a precision without candidates, or of which the bundle has no graph.
+    Raises InputError for a precision of which the bundle has no graph.
     """
     return choices_of(source_of(bundle, precision), precision)
 
@@ -92,15 +55,12 @@ def choices_of(source: Source, precision: str) -> tuple[Choice, ...]:
     """Return the choices of a graph that is in no bundle."""
     import onnx_ir as ir
 
-    from .rewrites.tensorrt import LOWERINGS, REWRITES, promise
+    from .candidate_changes import changes
+    from .rewrites.tensorrt import REWRITES, promise
 
-    _require_float(precision)
     model = ir.load(str(source.graph.path))
     found = [Choice(rewrite.name, kind, count) for rewrite in REWRITES for kind, count in kinds(model, rewrite).items()]
-    if precision in CAST:
-        counts = {lowering: len(changed_nodes(model, source, precision, lowering)) for lowering in LOWERINGS}
-        found += [Choice(lowering.name, lowering.kind, count) for lowering, count in counts.items() if count]
-    return tuple(sorted(found, key=lambda choice: promise(choice.name)))
+    return tuple(sorted([*found, *changes(model, source, precision)], key=lambda choice: promise(choice.name)))
 
 
 def write(bundle: Bundle, precision: str, chosen: Sequence[Choice], path: Path) -> Mapping[str, str]:
@@ -115,18 +75,37 @@ def write(bundle: Bundle, precision: str, chosen: Sequence[Choice], path: Path) 
 
 def write_of(source: Source, precision: str, chosen: Sequence[Choice], path: Path) -> OnnxGraph:
     """Write the same of a graph without a bundle, and return it."""
-    _require_float(precision)
     _require_one_of_each_kind(chosen)
     with scratch("candidate") as folder:
-        is_low = precision in CAST
-        graph, left = _rewritten(source.graph, chosen, folder / "float32.onnx" if is_low else path)
-        if not is_low:
-            if left:
-                raise InputError(f"received {left[0].name!r} for {precision}; expected a rewrite or a half precision")
-            return graph
-        change = _change(graph, source, precision, left)
-        low = lower(graph, precision, path.parent, keep=source.keep, io=source.io, name=path.name, change=change)
-        return low.graph
+        is_float32 = precision not in CAST and precision not in QUANTISED
+        graph, left = _rewritten(source.graph, chosen, path if is_float32 else folder / "float32.onnx")
+        if not is_float32:
+            return _lowered(graph, source, precision, left, path).graph
+        if left:
+            raise InputError(f"received {left[0].name!r} for {precision}; expected a rewrite, or a lower precision")
+        return graph
+
+
+def _lowered(
+    graph: OnnxGraph, source: Source, precision: str, chosen: Sequence[Choice], path: Path
+) -> LowPrecisionGraph:
+    """Write a float32 ``graph``, to which the source was rewritten, in a precision with these choices of it."""
+    import onnx_ir as ir
+
+    from .candidate_changes import change_of
+
+    rewritten = replace(source, graph=graph)
+    change = change_of(ir.load(str(graph.path)), rewritten, precision, chosen)
+    folder, name = path.parent, path.name
+    if precision in CAST:
+        return lower(graph, precision, folder, keep=source.keep, io=source.io, name=name, change=change)
+    form, keep, ranges = QUANTISED[precision], source.keep, source.calibrate
+    if form.is_placed:
+        io, words = source.io, BY_BUNDLE
+        return place(graph, ranges, folder, form=form, calibration=words, keep=keep, io=io, name=name, change=change)
+    return quantize(
+        graph, ranges, folder, form=form, calibration=BY_BUNDLE, parameters={}, keep=keep, name=name, change=change
+    )
 
 
 def _rewritten(graph: OnnxGraph, chosen: Sequence[Choice], path: Path) -> tuple[OnnxGraph, list[Choice]]:
@@ -142,8 +121,8 @@ def _rewritten(graph: OnnxGraph, chosen: Sequence[Choice], path: Path) -> tuple[
         places = rewrite_places(model, REWRITES[names.index(choice.name)], choice.kind)
         if not places:
             raise InputError(f"{choice.name!r} changes nothing at {choice.kind!r} beside what else is chosen")
-        for place in places:
-            _inherit(modules, place.anchor, place.removed, place.written)
+        for one in places:
+            _inherit(modules, one.anchor, one.removed, one.written)
     named = _plain_names(model)
     save(model, path)
     paths = {named.get(name, name): found for name, found in modules.items() if found}
@@ -190,55 +169,6 @@ def _inherit(modules: dict[str, tuple[str, ...]], anchor: str, removed: Sequence
     own = modules.get(anchor, ())
     gone = [path for name in removed for path in modules.pop(name, ())]
     modules |= dict.fromkeys(written, tuple(dict.fromkeys((*own, *gone))))
-
-
-def _change(graph: OnnxGraph, source: Source, precision: str, chosen: Sequence[Choice]) -> Change:
-    """Return the nodes that the choices of precision change; raises InputError for one that changes none."""
-    import onnx_ir as ir
-
-    from .rewrites.tensorrt import LOWERINGS
-
-    by_name = {lowering.name: lowering for lowering in LOWERINGS}
-    model = ir.load(str(graph.path))
-    change = Change()
-    for choice in chosen:
-        if choice.name not in by_name:
-            known = ", ".join(by_name)
-            raise InputError(f"received the unknown choice {choice.name!r}; expected a rewrite, or one of {known}")
-        lowering = by_name[choice.name]
-        if not changed_nodes(model, replace(source, graph=graph), precision, lowering):
-            raise InputError(f"{choice.name!r} changes nothing beside what else is chosen")
-        change = _with(change, lowering, model.graph, source.io)
-    return change
-
-
-def _with(change: Change, lowering: Lowering, graph: ir.Graph, io: str) -> Change:
-    nodes = lowering.nodes(graph, io=io)
-    if lowering.is_low:
-        return replace(change, allowed=change.allowed | nodes)
-    return replace(change, kept={**change.kept, **dict.fromkeys(nodes, lowering.name)})
-
-
-def changed_nodes(model: ir.Model, source: Source, precision: str, lowering: Lowering) -> frozenset[str]:
-    """Return the names of the nodes that the choice of precision alone changes in the ``model`` of the source."""
-    from .passes.float_policy import plan
-
-    change = _with(Change(), lowering, model.graph, source.io)
-    if not (change.allowed or change.kept):
-        return frozenset()
-    kept_by: Callable[[str], str] = keeper(source.graph, kept_in(source.graph, source.keep))
-    plain = plan(model, PRECISIONS[precision], kept_by)
-    changed = plan(model, PRECISIONS[precision], change.keeper(kept_by), allowed=change.allowed)
-    return plain.low ^ changed.low
-
-
-def _require_float(precision: str) -> None:
-    if precision not in (FP32, TF32, *CAST):
-        expected = ", ".join((FP32, TF32, *CAST))
-        raise InputError(
-            f"received the precision {precision}, for which no other graphs are written; expected one of {expected}; "
-            "attn2trt compile builds its plan"
-        )
 
 
 def _require_one_of_each_kind(chosen: Sequence[Choice]) -> None:

@@ -20,8 +20,9 @@ import numpy as np
 from ..core.graph import OnnxGraph
 from ..core.graph_io import FLOAT32
 from ..core.precision import CAST, INT8, Precision
+from .modelopt_placement import MODELOPT, RULES
 from .placed_check import check_placed
-from .precision import file_name, float32_source, keeper, matching, saved
+from .precision import UNCHANGED, Change, file_name, float32_source, keeper, matching, saved
 from .quantized import Calibrate, QuantizedGraph, nothing_to_quantize
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class PlacedGraph(QuantizedGraph):
         half: The names of the nodes that compute in half precision, the products among them.
         readers: The inputs that read 8 bits of each tensor.
         steps: The scale of each tensor.
+        placement: What says where the pairs stand.
     """
 
     source: Path = Path()
@@ -46,10 +48,12 @@ class PlacedGraph(QuantizedGraph):
     half: frozenset[str] = frozenset()
     readers: Mapping[str, tuple[Reader, ...]] = field(default_factory=dict)
     steps: Mapping[str, float] = field(default_factory=dict)
+    placement: str = RULES
 
     def to_json(self) -> dict[str, Any]:
         """The manifest's entry."""
-        return {**super().to_json(), "products": len(self.products), "pairs": len(self.readers)}
+        counts = {"products": len(self.products), "pairs": len(self.readers)}
+        return {**super().to_json(), **counts, "placement": self.placement}
 
 
 def place(
@@ -62,6 +66,8 @@ def place(
     keep: Sequence[str] = (),
     io: str = FLOAT32,
     readers: frozenset[Reader] | None = None,
+    name: str = "",
+    change: Change = UNCHANGED,
 ) -> PlacedGraph:
     """Write a float32 graph with 8 bits between its products to ``folder``.
 
@@ -73,7 +79,9 @@ def place(
         form: The 8-bit format and the precision of the rest.
         keep: Globs over PyTorch module paths that stay in float32, with everything inside.
         io: The type of the inputs and outputs that ``graph`` has in float32.
-        readers: The inputs that read 8 bits, weights among them, if somebody else chose them.
+        readers: The inputs that read 8 bits, weights among them, if nvidia-modelopt chose them.
+        name: The file's name, by default the precision's.
+        change: The nodes that are not as the policy has them.
 
     Raises:
         InputError: A glob matches nothing.
@@ -90,15 +98,17 @@ def place(
     within = matching(keep, graph.module_paths)
     kept_by, opset = keeper(graph, within), max(graph.opset, form.opset)
     model = ir.from_proto(float32_source(graph, opset))
-    planned = plan_quantized(model, kept_by, precision=INT8)
+    reads_none = change.unquantiser(kept_by)
+    planned = plan_quantized(model, reads_none, precision=INT8)
     if readers is None:
-        pairs = place_pairs(model, planned, kept_by)
+        pairs = place_pairs(model, planned, reads_none)
     else:
         planned = _chosen(planned, readers)
-        pairs = pairs_at(model, planned, readers, kept_by)
+        pairs = pairs_at(model, planned, readers, reads_none)
     planned, pairs, ranges = _calibrated(planned, pairs, calibrate, form)
-    halves = plan(model, CAST[form.rest], kept_by)
-    written, files = _written(graph, model, planned, pairs, ranges, halves.low, form, folder, io, opset)
+    halves = plan(model, CAST[form.rest], change.keeper(kept_by), allowed=change.allowed)
+    path = folder / (name or file_name(form.name))
+    written, files = _written(graph, model, planned, pairs, ranges, halves.low, form, path, io, opset)
     kept = {**halves.kept, **planned.kept}
     return PlacedGraph(
         form.name,
@@ -118,6 +128,7 @@ def place(
         half=halves.low,
         readers=pairs.readers,
         steps={name: float(scale(ranges[name], form)) for name in pairs.readers},
+        placement=RULES if readers is None else MODELOPT,
     )
 
 
@@ -136,7 +147,7 @@ def _calibrated(
 
     Raises ModuleRefused if no product is left.
     """
-    own = dict(calibrate([*pairs.readers]))
+    own = pairs.completed(calibrate([*pairs.readers]))
     smallest = float(np.finfo(CAST[form.rest].dtype).tiny) * form.largest
     useless = {name for name, largest in own.items() if not (math.isfinite(largest) and largest >= smallest)}
     left = pairs.without(useless)
@@ -160,7 +171,7 @@ def _written(
     ranges: Mapping[str, float],
     half: frozenset[str],
     form: Precision,
-    folder: Path,
+    path: Path,
     io: str,
     opset: int,
 ) -> tuple[OnnxGraph, tuple[str, ...]]:
@@ -175,7 +186,6 @@ def _written(
     pair(model)
     lowering = LowerPrecision(FloatPlan(half | pair.low, {}, {}), low, pair.modules, io=io)
     lowering(model)
-    path = folder / file_name(form.name)
     after = f"quantisation to {form.words}"
     written, files = saved(graph, model, path, opset=opset, modules=lowering.modules, io=io, after=after)
     check_placed(float32_source(graph, opset), path, planned.quantized, pairs.readers, ranges, half, form)

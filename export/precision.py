@@ -38,15 +38,21 @@ MOST_NAMED = 5  # modules or nodes in a sentence
 class Change:
     """Nodes, by name, that are not in the precision that the policy gives them.
 
-    ``allowed`` are lowered although they need float32's range; ``kept`` stay in float32, each with the reason.
+    ``allowed`` are lowered although they need float32's range; ``kept`` stay in float32, each with the reason;
+    ``without_8_bits`` read none, although the policy hands them some.
     """
 
     allowed: frozenset[str] = frozenset()
     kept: Mapping[str, str] = field(default_factory=dict)
+    without_8_bits: frozenset[str] = frozenset()
 
     def keeper(self, other: Callable[[str], str]) -> Callable[[str], str]:
         """Return what says why a node stays in float32: this change's reason, or else that of ``other``."""
         return lambda node: self.kept.get(node, "") or other(node)
+
+    def unquantiser(self, other: Callable[[str], str]) -> Callable[[str], str]:
+        """Return what says why a node reads no 8 bits: this change has it so, or else the reason of ``other``."""
+        return lambda node: "without 8 bits by choice" if node in self.without_8_bits else other(node)
 
 
 UNCHANGED = Change()

@@ -18,7 +18,7 @@ import numpy as np
 from ..core.graph import OnnxGraph
 from ..core.precision import Precision
 from ..errors import ModuleRefused
-from .precision import LowPrecisionGraph, file_name, float32_source, keeper, kept_in, saved
+from .precision import UNCHANGED, Change, LowPrecisionGraph, file_name, float32_source, keeper, kept_in, saved
 from .quantized_check import check_quantized
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ def quantize(
     calibration: str,
     form: Precision,
     keep: Sequence[str] = (),
+    name: str = "",
+    change: Change = UNCHANGED,
 ) -> QuantizedGraph:
     """Write a float32 graph with 8-bit products to ``folder``.
 
@@ -80,6 +82,8 @@ def quantize(
         calibration: The way in which the ranges are found, in words.
         form: The 8-bit format.
         keep: Globs over PyTorch module paths that stay in float32, with everything inside.
+        name: The file's name, by default the precision's.
+        change: The nodes that are not as the policy has them.
 
     Raises:
         InputError: A glob matches nothing.
@@ -93,11 +97,11 @@ def quantize(
 
     within = kept_in(graph, keep)
     model = ir.from_proto(float32_source(graph, max(graph.opset, form.opset)))
-    planned = plan_quantized(model, keeper(graph, within), precision=form.name)
+    planned = plan_quantized(model, change.unquantiser(keeper(graph, within)), precision=form.name)
     ranges = dict(calibrate(list(dict.fromkeys(product.tensor for product in planned.quantized))))
     planned = _without_useless(planned, ranges, form)
     by_weight = _ByWeight.of(planned, model, graph, parameters)
-    written, files = _written(graph, model, planned, ranges, form, folder)
+    written, files = _written(graph, model, planned, ranges, form, folder / (name or file_name(form.name)))
     of_tensor = {product.tensor: float(scale(ranges[product.tensor], form)) for product in planned.quantized}
     return QuantizedGraph(
         form.name,
@@ -145,16 +149,15 @@ def nothing_to_quantize(form: Precision, planned: QuantizePlan) -> ModuleRefused
 
 
 def _written(
-    graph: OnnxGraph, model: ir.Model, planned: QuantizePlan, ranges: Mapping[str, float], form: Precision, folder: Path
+    graph: OnnxGraph, model: ir.Model, planned: QuantizePlan, ranges: Mapping[str, float], form: Precision, path: Path
 ) -> tuple[OnnxGraph, tuple[str, ...]]:
     """Quantise the ``model`` of the graph in place; return the graph that was saved and proved right, and its files."""
     from .passes.quantize import Quantize
 
     rewrite = Quantize(planned, ranges, graph.modules, form)
     rewrite(model)
-    path, opset = folder / file_name(form.name), max(graph.opset, form.opset)
-    modules = rewrite.modules
-    written, files = saved(graph, model, path, opset=opset, modules=modules, io=graph.io, after="quantisation")
+    opset = max(graph.opset, form.opset)
+    written, files = saved(graph, model, path, opset=opset, modules=rewrite.modules, io=graph.io, after="quantisation")
     check_quantized(float32_source(graph, opset), path, planned.quantized, ranges, form)
     return written, files
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from scripts import load_script
 
-from attn2trt.export.candidates import Choice
+from attn2trt.export.candidate_source import Choice
 
 ROOT = Path(__file__).parents[1]
 # names of rewritten nodes hold spaces
@@ -39,7 +39,8 @@ def benchmark() -> ModuleType:
 
 def counted(bytes_moved: int, kernels: int, **more: Any) -> dict[str, Any]:
     moved = {"16": bytes_moved}
-    row = {"target": "t", "io": "float16", "candidate": "", "kind": "", "places": 1, "casts": 1, "converting": 0}
+    row = {"target": "t", "precision": "fp16", "io": "float16", "candidate": "", "kind": "", "places": 1}
+    row |= {"casts": 1, "converting": 0}
     return row | {"parsed": {"CAST": {"HALF": 2}}, "bytes": moved, "if_fused": moved, "kernels": kernels} | more
 
 
@@ -77,7 +78,7 @@ def test_refusals_and_changes_are_told() -> None:
     rows = [
         counted(3_000_000, 4),
         counted(2_000_000, 3, candidate="a", parsed={"CAST": {"HALF": 1}, "REDUCE": {"FLOAT": 1}}),
-        {"target": "t", "io": "float16", "candidate": "b", "kind": "k", "places": 1, "why_not": "no kernel for it"},
+        {**counted(0, 0, candidate="b"), "why_not": "no kernel for it"},
     ]
     data = {
         "gpu_candidates": {"date": "d", "machine": "m", "versions": {}, "capability": "8.9", "rows": rows}

@@ -23,11 +23,10 @@ from ..core.precision import (
 )
 from ..engines.calibration import METHODS, MINMAX
 from ..errors import InputError
-from ..export.modelopt_placement import require_modelopt
+from ..export.modelopt_placement import MODELOPT, RULES, require_modelopt
 
 AUTO = "auto"
 # What chooses the places of pairs between products.
-RULES, MODELOPT = "rules", "modelopt"
 PLACEMENTS = (RULES, MODELOPT)
 
 

@@ -11,14 +11,14 @@ from ..core.graph import OnnxGraph
 from ..core.precision import CAST, INTEGERS, PRECISIONS, QUANTISED
 from ..engines.calibration import MINMAX, find_ranges
 from ..export.deploy_files import trtexec_lines
-from ..export.modelopt_placement import modelopt_readers
+from ..export.modelopt_placement import MODELOPT, modelopt_readers
 from ..export.placed import PlacedGraph, place
 from ..export.precision import LowPrecisionGraph, lower, lower_rest
 from ..export.quantized import QuantizedGraph, quantize
 from ..export.tf32 import Tf32Graph, allow_tf32
 from ..validate.calibration_inputs import CalibrationInputs, Fed, calibration_inputs
 from ..validate.cases import Case
-from .options import MODELOPT, PrecisionRequest
+from .options import PrecisionRequest
 
 if TYPE_CHECKING:
     from torch import nn

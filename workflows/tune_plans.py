@@ -15,7 +15,6 @@ from ..core.arguments import checked
 from ..core.bundle import Bundle, Folder, open_bundle
 from ..core.extend import changing, free_name
 from ..core.file_hashes import require_unchanged
-from ..core.precision import FP32
 from ..core.progress import Progress, silent
 from ..core.tensor_spec import Axis, optima
 from ..engines.environment import NO_DEVICE, ask_driver
@@ -60,7 +59,7 @@ class TuneRequest:
 
     Attributes:
         runtime: The name of the TensorRT: ``tensorrt`` or ``tensorrt-rtx``.
-        precision: The bundle's graph to tune.
+        precision: The graph to tune; by default the one that the bundle's others are made of.
         at: The sizes to be fast at, ``batch=8``; the optimum of every axis that it leaves out.
         profile: The ranges of the plan, ``batch=1:8:32``; the bundle's own by default, with the optimum ``at``.
         options: What the builder is given.
@@ -70,13 +69,17 @@ class TuneRequest:
     """
 
     runtime: str = TENSORRT.name
-    precision: str = FP32
+    precision: str | None = None
     at: str | None = None
     profile: str | None = None
     options: BuildOptions = field(default_factory=BuildOptions)
     minutes: float | None = None
     jobs: int | None = None
     cache: Path | None = None
+
+    def precision_of(self, bundle: Bundle) -> str:
+        """Return the precision of the bundle's graph to tune."""
+        return self.precision or bundle.precision
 
 
 class BundleGraphs:
@@ -144,7 +147,7 @@ def tune_plans(
     asked = request or TuneRequest()
     flavour = _flavour(asked.runtime)
     opened = open_bundle(bundle)
-    _require_candidates(opened, asked.precision)
+    _require_candidates(opened, asked.precision_of(opened))
     asked.options.require_for(flavour)
     _profile(opened, asked)
     if why := why_no_flavour(flavour):
@@ -176,18 +179,19 @@ def recipe_of(bundle: Bundle, asked: TuneRequest, flavour: Flavour, report: Prog
     Raises InputError for ranges outside of the bundle's, a precision that it does not have or that this TensorRT does
     not read, and an option that is not for it.
     """
-    require_graph(bundle, asked.precision)
+    precision = asked.precision_of(bundle)
+    require_graph(bundle, precision)
     asked.options.require_for(flavour)
     version = probe_flavour(flavour).version
     if flavour is TENSORRT:
-        require_readable(bundle, asked.precision, version)
+        require_readable(bundle, precision, version)
     capability = ask_driver().capability
     if flavour is not TENSORRT:
         flavour.require_targets((capability,))
     known = known_cache(bundle, report) if flavour is TENSORRT else None
     return Recipe(
         bundle=bundle,
-        precision=asked.precision,
+        precision=precision,
         flavour=flavour,
         version=version,
         profiles=(_profile(bundle, asked),),
@@ -242,11 +246,11 @@ def _tuned(bundle: Bundle, asked: TuneRequest, flavour: Flavour, method: Method,
     with PlanCache(asked.cache or default_folder(), recipe, jobs=jobs) as cache:
         search = PlanSearch(
             recipe,
-            BundleGraphs(bundle, asked.precision),
+            BundleGraphs(bundle, recipe.precision),
             cache,
             sizes=sizes_of(recipe),
             case=covered_case(recipe),
-            name=free_name(tuned_name(flavour, asked.precision), bundle.manifest["files"]),
+            name=free_name(tuned_name(flavour, recipe.precision), bundle.manifest["files"]),
             method=method,
             progress=progress,
             build_seconds=None if asked.minutes is None else 60 * asked.minutes,

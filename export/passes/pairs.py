@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -42,6 +43,14 @@ class Pairs:
                 if max(found) <= LARGEST_RATIO * min(found):
                     groups.update(dict.fromkeys(both, both))
         return {name: max(alone[one] for one in groups[source]) for name, source in first.items()}
+
+    def completed(self, own: Mapping[str, float]) -> dict[str, float]:
+        """Return the ranges of the tensors' ``own`` numbers, with that of its source for a tensor that has none.
+
+        None is one that is missing or NaN.
+        """
+        found = {name: own.get(name, math.nan) for name in self.readers}
+        return {name: found[self._source(name)] if math.isnan(value) else value for name, value in found.items()}
 
     def without(self, names: set[str]) -> Pairs:
         """Return the pairs without those of some tensors and of all that are made of the same numbers."""

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import pytest
 
 from attn2trt.core.graph import OnnxGraph
-from attn2trt.errors import InputError
 from attn2trt.export.candidate_pairs import pairs_of
-from attn2trt.export.candidates import Source, choices_of, write_of
+from attn2trt.export.candidate_source import Source
+from attn2trt.export.candidates import choices_of, write_of
 from attn2trt.export.contract import spec_of
 
 from .test_candidates import computed, squeeze_and_excite
@@ -75,8 +74,3 @@ def test_the_graph_stays_as_it_is(tmp_path: Path) -> None:
     before = source.graph.path.read_bytes()
     assert pairs_of(source, "fp16") == pairs_of(source, "fp16")
     assert source.graph.path.read_bytes() == before
-
-
-def test_a_precision_without_candidates_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="received the precision int8, for which no other graphs are written"):
-        pairs_of(squeeze_and_excite(tmp_path), "int8")

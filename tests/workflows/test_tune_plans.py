@@ -587,12 +587,14 @@ def test_a_builder_that_is_killed_takes_its_candidate_alone(
 def test_wrong_bundles_end_with_one_line(bundle: Path, world: World, tmp_path: Path) -> None:
     opened = open_bundle(bundle)
     lower = opened.manifest["precisions"]
-    extend(opened, {}, {"precisions": {**lower, "int8": lower["fp16"]}})
+    placed = {**lower["fp16"], "placement": "modelopt"}
+    extend(opened, {}, {"precisions": {**lower, "int8-fp16": placed}})
     (tmp_path / "none").mkdir()
     expected = {
         (tmp_path / "nowhere", "fp16"): (2, "nowhere"),
         (tmp_path / "none", "fp16"): (2, "none"),
-        (bundle, "int8"): (2, "received the precision int8, for which no other graphs are written; expected one of"),
+        (bundle, "int8-fp16"): (2, "received int8-fp16, whose pairs modelopt has placed in"),
+        (bundle, "int8"): (2, "expected one that the bundle holds"),
     }
     for (path, precision), (code, words) in expected.items():
         said = run(str(path), "--runtime", "tensorrt", "--precision", precision)

@@ -77,10 +77,10 @@ def runner(plan: Path, _: str, *, graphed: bool, io: str) -> OrtRunner:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle that was tuned twice in float16 and once in float32, and compiled in both."""
+    """A bundle that was tuned twice in float16, once in float32 and int8-fp16, and compiled in all three."""
     folder = tmp_path_factory.mktemp("tuned")
-    options = {"dynamic": "batch=1:2:4", "precision": "fp32,fp16", "capabilities": "sm86"}
-    bundle = attn2trt.deploy("se", out=folder / "se", shapes=["2x16x8x8"], **options).path
+    options = {"dynamic": "batch=1:2:4", "precision": "fp32,fp16,int8-fp16", "capabilities": "sm86"}
+    bundle = attn2trt.deploy("cbam", out=folder / "se", shapes=["2x16x8x8"], **options).path
     with pytest.MonkeyPatch.context() as patch:
         for module in (tune_plans, plan_cache, here):
             patch.setattr(module, "ask_driver", lambda: DRIVER)
@@ -90,7 +90,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(timed_run, "TimedProcess", InThisProcess)
         patch.setattr(plan_stages, "IsolatedPlan", AsGraph)
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        for precision in ("fp16", "fp32", "fp16"):
+        for precision in ("fp16", "fp32", "int8-fp16", "fp16"):
             found = tune_plans.tune_plans(bundle, TuneRequest(runtime=RTX, precision=precision))
             assert found.verdict is not None
             assert found.tuning.chosen
@@ -111,7 +111,7 @@ def test_every_plan_is_a_real_one_and_listed(bundle: Path) -> None:
     opened = open_bundle(bundle)
     plans = plans_of(opened)
     assert sorted((plan.precision, plan.tuned) for plan in plans) == [
-        *(("fp16", False), ("fp16", True), ("fp32", False), ("fp32", True)),
+        (precision, is_tuned) for precision in ("fp16", "fp32", "int8-fp16") for is_tuned in (False, True)
     ]
     assert all(is_measured(opened, plan) for plan in plans if plan.tuned)
     assert all((bundle / plan.file).stat().st_size > 1000 for plan in plans)
@@ -124,7 +124,7 @@ def test_validate_judges_the_graphs_and_calls_no_plan_a_pass(bundle: Path) -> No
     said = run("validate", str(bundle), "--json")
     assert said.exit_code == 0, said.output
     stages = {stage["stage"]: stage for stage in json.loads(said.stdout)["verdict"]["stages"]}
-    for precision in ("fp16", "fp32"):
+    for precision in ("fp16", "fp32", "int8-fp16"):
         assert stages[f"{precision} tuned for {RTX}"]["status"] == "passed"
         assert stages[f"{RTX} {precision}, tuned"]["status"] == "not checked"
         assert "driver" in stages[f"{RTX} {precision}, tuned"]["why"]
@@ -182,6 +182,6 @@ def test_compiled_again_the_tuned_plans_stay_and_one_of_other_ranges_is_not_judg
     assert said.exit_code == 0, said.output
     opened = open_bundle(bundle)
     measured = {plan.precision: is_measured(opened, plan) for plan in plans_of(opened) if plan.tuned}
-    assert measured == {"fp16": False, "fp32": True}
+    assert measured == {"fp16": False, "fp32": True, "int8-fp16": True}
     assert "not the plan that was timed and judged" in (bundle / "report.html").read_text(encoding="utf-8")
     assert all(finding.ok for finding in verify(bundle))

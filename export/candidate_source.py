@@ -1,0 +1,77 @@
+"""What candidate graphs are made of: a float32 graph, and what its graph of another precision was asked for with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ..core.bundle import Bundle
+from ..core.graph import OnnxGraph
+from ..core.graph_io import FLOAT32
+from ..core.precision import CAST, FP32, PRECISIONS, QUANTISED, TF32, Precision
+from ..errors import InputError
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One way to write all places of one kind.
+
+    Attributes:
+        name: The rewrite or the choice of precision.
+        kind: The kind of place. Of two choices of one kind only one can be taken.
+        count: The number of places.
+    """
+
+    name: str
+    kind: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """The float32 graph that candidates are made of, and how its graph of another precision is asked for.
+
+    Attributes:
+        graph: The graph.
+        keep: Globs over modules that stay in float32.
+        io: The type of the inputs and outputs.
+        ranges: The largest magnitude of each tensor that the graph hands over in 8 bits. A candidate hands over no
+            others: nobody has measured them.
+    """
+
+    graph: OnnxGraph
+    keep: tuple[str, ...] = ()
+    io: str = FLOAT32
+    ranges: Mapping[str, float] = field(default_factory=dict)
+
+    def calibrate(self, tensors: Sequence[str]) -> dict[str, float]:
+        """Return the range of each tensor, NaN for one that is not known."""
+        return {name: self.ranges.get(name, math.nan) for name in tensors}
+
+
+def floats_of(precision: str) -> Precision | None:
+    """Return the half precision in which a graph computes what is not in 8 bits; None if that is float32."""
+    return CAST.get(PRECISIONS[precision].rest if precision in QUANTISED else precision)
+
+
+def source_of(bundle: Bundle, precision: str) -> Source:
+    """Return what the bundle's graph of this precision was made of; raises InputError if it has none."""
+    if precision not in bundle.precisions and precision not in (FP32, TF32):
+        have = ", ".join(bundle.graphs)
+        raise InputError(
+            f"received the precision {precision}, of which {bundle.path} has no graph; it has {have}; deploy it with "
+            f"--precision {precision}"
+        )
+    if bundle.precision != FP32:
+        raise InputError(
+            f"{bundle.path} was made of a {bundle.precision} graph; candidates are written from a float32 graph alone"
+        )
+    manifest = bundle.manifest
+    graph = OnnxGraph(
+        bundle.model_path, int(manifest["opset"]), bundle.inputs, bundle.outputs, bundle.node_modules(FP32), bundle.axes
+    )
+    entry = bundle.precisions.get(precision)
+    if entry is None:
+        return Source(graph)
+    return Source(graph, tuple(entry.get("keep_fp32", ())), bundle.io(precision), dict(entry.get("ranges", {})))
