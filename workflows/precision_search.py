@@ -18,7 +18,7 @@ from ..core.module_path import is_within
 from ..core.precision import FP32, LOWER
 from ..core.tensor_spec import optima
 from ..core.traffic import Traffic, traffic
-from ..errors import ModuleRefused
+from ..errors import ModuleRefused, PrecisionRefused
 from ..export.precision import LowPrecisionGraph
 from ..validate.sensitivity import LayerSensitivity
 from .judgement import Judge, Judgement
@@ -92,7 +92,11 @@ def search_precision(
     for precision in writer.request.lower:
         candidates = _Candidates(precision, writer, sensitivity, counted, max_error, tried)
         while (low := candidates.next()) is not None:
-            judgement = judge({precision: low})
+            try:
+                judgement = judge({precision: low})
+            except PrecisionRefused as error:  # by what PyTorch computes in it, whatever stays in float32
+                candidates.refuse(str(error))
+                break
             was_interrupted |= judgement.verdict.was_interrupted
             if candidates.is_settled_by(judgement.verdict):
                 return ChosenPrecision(precision, judgement, tuple(tried), was_interrupted)
@@ -141,6 +145,10 @@ class _Candidates:
         except ModuleRefused as error:
             self._note((), str(error))
             return None
+
+    def refuse(self, why: str) -> None:
+        """Note that the last graph cannot be judged."""
+        self._note(self._kept, why)
 
     def is_settled_by(self, verdict: Verdict) -> bool:
         """Tell whether the verdict on the last graph ends the search: it passed, or float32 itself fails."""

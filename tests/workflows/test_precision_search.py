@@ -17,7 +17,7 @@ from torch import nn
 
 from attn2trt.core.bundle import Bundle
 from attn2trt.core.graph import OnnxGraph
-from attn2trt.errors import InputError, ModuleRefused
+from attn2trt.errors import InputError, ModuleRefused, PrecisionRefused
 from attn2trt.export.precision import LowPrecisionGraph
 from attn2trt.export.quantized import QuantizedGraph
 from attn2trt.validate.cases import Case
@@ -285,3 +285,21 @@ def test_a_module_that_the_judge_refuses_is_refused(graph: OnnxGraph) -> None:
     measure: Any = Added()
     with pytest.raises(ModuleRefused, match="second call"):
         search_precision(writer, measure, judge)
+
+
+def test_a_precision_that_cannot_be_judged_gives_way_to_the_next(graph: OnnxGraph) -> None:
+    """PyTorch may compute something of another size in it: no module in float32 mends that."""
+    judged = []
+
+    def judge(lowered: Mapping[str, LowPrecisionGraph]) -> Judgement:
+        [(precision, _)] = lowered.items()
+        judged.append(precision)
+        if precision == "int8":
+            raise PrecisionRefused("int8", "output y has another size in it")
+        return Judgement(lowered, verdict(precision), [], [], list)
+
+    writer: Any = Writer(graph)
+    measure: Any = Added()
+    found = search_precision(writer, measure, judge)
+    assert (found.chosen, judged) == ("fp16", ["int8", "fp16"])
+    assert found.tried[0] == Tried("int8", (), "output y has another size in it")
