@@ -60,8 +60,8 @@ def truth(source: str) -> str:
 
 
 def _limits(verdict: Verdict) -> str:
-    """Return how many roundings pass: one number for float32, and those of the lower precisions in the verdict."""
-    names = {stage.stage.precision for stage in verdict.stages}
+    """Return how many roundings pass: one number for float32, and those of the lower precisions that were asked."""
+    names = {stage.compared_in for stage in verdict.stages if stage.comparisons}
     lower = [f"{allowed.limit:g} in {allowed.words}" for name, allowed in LOWER.items() if name in names]
     return f"{LIMIT:g} of them" + (f" ({', '.join(lower)})" if lower else "")
 

@@ -12,7 +12,7 @@ from attn2trt.report.table import conclusion, stage_sentence, verdict_table
 from attn2trt.validate.comparison import Comparison
 from attn2trt.validate.metrics import GRAPH
 from attn2trt.validate.stages.stage import Stage
-from attn2trt.validate.verdict import StageResult, Verdict, not_checked, refused, stage_result
+from attn2trt.validate.verdict import OWN_LEVELS, StageResult, Verdict, not_checked, refused, stage_result
 
 
 def stage(name: str, ratio: float, passed: bool = True) -> StageResult:
@@ -33,6 +33,14 @@ def test_a_pass_says_how_far_and_names_what_was_not_checked() -> None:
     assert "2 cases, 2 outputs: at most 1.2 times PyTorch's own rounding, largest error 2.0e-07" in text
     assert "no NVIDIA driver" in text
     assert "PASSED: 1 stage within PyTorch's own rounding; not checked: tensorrt" in text
+
+
+def test_the_limits_are_those_of_the_stages_that_were_compared() -> None:
+    plain, own = (replace(stage("int8", 1.5), stage=Stage("onnxruntime cpu", name)) for name in ("int8", "int8-fp16"))
+    on_levels = replace(own, why=f"compared on {OWN_LEVELS}, 1 of 8 of which are others than PyTorch's")
+    built = replace(SKIPPED, stage=Stage("tensorrt-rtx", "fp8"))
+    assert "up to 8 of them (4 in int8) pass" in shown(Verdict((stage("ort", 1.0), plain, built)))
+    assert "up to 8 of them (6 in float16) pass" in shown(Verdict((stage("ort", 1.0), on_levels)))
 
 
 def test_a_graph_judged_by_itself_claims_nothing_of_pytorch() -> None:
