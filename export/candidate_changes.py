@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from ..core.precision import INT8, PRECISIONS, QUANTISED
 from ..errors import InputError
-from .candidate_source import Choice, Source, floats_of
+from .candidate_source import Choice, Source, as_it_is, floats_of
 from .passes.float_policy import plan
 from .passes.pairs import Pairs, Reader
 from .passes.place_pairs import place_pairs
@@ -51,7 +51,7 @@ def change_of(model: ir.Model, source: Source, precision: str, chosen: Sequence[
 
 def _lowered_nodes(model: ir.Model, source: Source, precision: str, lowering: Lowering) -> frozenset[str]:
     """Return the names of the nodes whose type the choice alone changes."""
-    low = floats_of(precision)
+    low = None if precision in as_it_is(source.graph.precision) else floats_of(precision)
     change = _with(Change(), lowering, model.graph, source.io)
     if low is None or not (change.allowed or change.kept):
         return frozenset()
@@ -69,8 +69,8 @@ def _with(change: Change, lowering: Lowering, graph: ir.Graph, io: str) -> Chang
 
 def _without_8_bits(model: ir.Model, source: Source, precision: str) -> dict[tuple[str, str], frozenset[str]]:
     """Return the name and the kind of each choice of nodes that read no 8 bits, with the names of these nodes."""
-    if precision not in QUANTISED:
-        return {}
+    if precision not in QUANTISED or source.graph.precision in QUANTISED:
+        return {}  # levels of its own are part of what it computes
     readers = _readers(model, source, precision)
     found: dict[tuple[str, str], set[str]] = {}
     for node in model.graph:

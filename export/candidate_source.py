@@ -1,4 +1,4 @@
-"""What candidate graphs are made of: a float32 graph, and what its graph of another precision was asked for with."""
+"""What candidate graphs are made of: a bundle's graph, and what that of another precision was asked for with."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class Source:
-    """The float32 graph that candidates are made of, and how its graph of another precision is asked for.
+    """The graph that candidates are made of, and how its graph of another precision is asked for.
 
     Attributes:
-        graph: The graph.
+        graph: The graph, in float32 or with levels of its own.
         keep: Globs over modules that stay in float32.
         io: The type of the inputs and outputs.
         ranges: The largest magnitude of each tensor that the graph hands over in 8 bits. A candidate hands over no
@@ -55,22 +55,27 @@ def floats_of(precision: str) -> Precision | None:
     return CAST.get(PRECISIONS[precision].rest if precision in QUANTISED else precision)
 
 
+def as_it_is(own: str) -> tuple[str, ...]:
+    """Return the precisions of plans that are built of a graph in its ``own`` precision."""
+    return (FP32, TF32) if own == FP32 else (own,)
+
+
 def source_of(bundle: Bundle, precision: str) -> Source:
     """Return what the bundle's graph of this precision was made of; raises InputError if it has none."""
-    if precision not in bundle.precisions and precision not in (FP32, TF32):
+    if precision not in bundle.precisions and precision not in as_it_is(bundle.precision):
         have = ", ".join(bundle.graphs)
         raise InputError(
             f"received the precision {precision}, of which {bundle.path} has no graph; it has {have}; deploy it with "
             f"--precision {precision}"
         )
-    if bundle.precision != FP32:
+    if bundle.precision != FP32 and bundle.precision not in QUANTISED:
         raise InputError(
-            f"{bundle.path} was made of a {bundle.precision} graph; candidates are written from a float32 graph alone"
+            f"{bundle.path} was made of a {bundle.precision} graph; candidates are written from a float32 graph, or "
+            "from one with 8-bit levels of its own"
         )
-    manifest = bundle.manifest
-    graph = OnnxGraph(
-        bundle.model_path, int(manifest["opset"]), bundle.inputs, bundle.outputs, bundle.node_modules(FP32), bundle.axes
-    )
+    own, opset = bundle.precision, int(bundle.manifest["opset"])
+    modules = bundle.node_modules(own)
+    graph = OnnxGraph(bundle.model_path, opset, bundle.inputs, bundle.outputs, modules, bundle.axes, precision=own)
     entry = bundle.precisions.get(precision)
     if entry is None:
         return Source(graph)

@@ -16,11 +16,11 @@ from ..core.graph import OnnxGraph, save
 from ..core.precision import CAST, QUANTISED
 from ..core.scratch import scratch
 from ..errors import InputError
-from .candidate_source import Choice, Source, source_of
+from .candidate_source import Choice, Source, as_it_is, source_of
 from .contract import check_contract
 from .modelopt_placement import RULES
 from .placed import place
-from .precision import LowPrecisionGraph, lower
+from .precision import LowPrecisionGraph, lower, lower_rest
 from .quantized import quantize
 from .rewrites.rewrite import WRITTEN, kinds, rewrite_places
 
@@ -77,9 +77,9 @@ def write_of(source: Source, precision: str, chosen: Sequence[Choice], path: Pat
     """Write the same of a graph without a bundle, and return it."""
     _require_one_of_each_kind(chosen)
     with scratch("candidate") as folder:
-        is_float32 = precision not in CAST and precision not in QUANTISED
-        graph, left = _rewritten(source.graph, chosen, path if is_float32 else folder / "float32.onnx")
-        if not is_float32:
+        is_itself = precision in as_it_is(source.graph.precision)
+        graph, left = _rewritten(source.graph, chosen, path if is_itself else folder / "rewritten.onnx")
+        if not is_itself:
             return _lowered(graph, source, precision, left, path).graph
         if left:
             raise InputError(f"received {left[0].name!r} for {precision}; expected a rewrite, or a lower precision")
@@ -89,7 +89,7 @@ def write_of(source: Source, precision: str, chosen: Sequence[Choice], path: Pat
 def _lowered(
     graph: OnnxGraph, source: Source, precision: str, chosen: Sequence[Choice], path: Path
 ) -> LowPrecisionGraph:
-    """Write a float32 ``graph``, to which the source was rewritten, in a precision with these choices of it."""
+    """Write a ``graph``, to which the source was rewritten, in a lower precision with these choices of it."""
     import onnx_ir as ir
 
     from .candidate_changes import change_of
@@ -99,6 +99,9 @@ def _lowered(
     folder, name = path.parent, path.name
     if precision in CAST:
         return lower(graph, precision, folder, keep=source.keep, io=source.io, name=name, change=change)
+    if source.graph.precision in QUANTISED:
+        form = QUANTISED[precision]
+        return lower_rest(graph, form, folder, keep=source.keep, io=source.io, name=name, change=change)
     form, keep, ranges = QUANTISED[precision], source.keep, source.calibrate
     if form.is_placed:
         io, words = source.io, BY_BUNDLE

@@ -219,7 +219,14 @@ def lower(
 
 
 def lower_rest(
-    graph: OnnxGraph, form: Precision, folder: Path, *, keep: Sequence[str] = (), io: str = FLOAT32
+    graph: OnnxGraph,
+    form: Precision,
+    folder: Path,
+    *,
+    keep: Sequence[str] = (),
+    io: str = FLOAT32,
+    name: str = "",
+    change: Change = UNCHANGED,
 ) -> LowPrecisionGraph:
     """Write a graph that quantises itself with half precision between its levels, which stay as they are.
 
@@ -229,10 +236,12 @@ def lower_rest(
         folder: The place of the file.
         keep: Globs over PyTorch module paths; what they match stays in float32, with everything inside.
         io: The type of the inputs and outputs that ``graph`` has in float32.
+        name: The file's name, by default the precision's.
+        change: The nodes that are not as the policy has them.
 
     Raises what ``lower`` raises.
     """
-    low = lower(graph, form.rest, folder, keep=keep, io=io, name=file_name(form.name))
+    low = lower(graph, form.rest, folder, keep=keep, io=io, name=name or file_name(form.name), change=change)
     return replace(low, precision=form.name)
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 from quantised_nets import SHAPE, Gated, Quantised, trained
 
 from attn2trt.core.bundle import Bundle
 from attn2trt.errors import InputError
+from attn2trt.export.candidates import choices, write
 from attn2trt.report.verdict_section import limit_of
-from attn2trt.validate.verdict import Verdict
+from attn2trt.validate.recorded import recorded_cases
+from attn2trt.validate.stages.onnxruntime import judge_graph_for_plan
+from attn2trt.validate.stages.stage import TUNED_GRAPH, Stage
+from attn2trt.validate.verdict import FAILED, StageResult, Verdict
 from attn2trt.workflows.check import check_model
 from attn2trt.workflows.deploy import deploy
 from attn2trt.workflows.options import PrecisionRequest
@@ -24,7 +30,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 def on_levels(verdict: Verdict) -> list[str]:
-    return [str(stage.stage) for stage in verdict.stages if "the graph's own levels" in stage.why]
+    own = [stage for stage in verdict.stages if "the graph's own levels" in stage.why]
+    return [str(stage.stage) for stage in own if stage.has_passed]
 
 
 def test_a_bundle_is_in_8_bits_and_judged_on_its_levels(bundle: Bundle) -> None:
@@ -92,6 +99,30 @@ def test_its_levels_may_have_half_precision_between_them(tmp_path: Path) -> None
     found = validate_bundle(bundle)
     assert found
     assert "int8-fp16" in on_levels(found)
+    _is_rewritten_for_tensorrt(bundle, "int8-fp16", tmp_path / "rewritten.onnx")
+
+
+def _is_rewritten_for_tensorrt(bundle: Bundle, precision: str, path: Path) -> None:
+    """Its levels stay as they are, and a rewritten graph is judged on them: one with other weights fails."""
+    offered = choices(bundle, precision)
+    assert not any(choice.name.endswith("8 bits") for choice in offered)
+    write(bundle, precision, [choice for choice in offered if choice.name == "mean as GlobalAveragePool"], path)
+    before, after = onnx.load(str(bundle.path / bundle.graphs[precision])), onnx.load(str(path))
+    pairs = [[node.op_type for node in one.graph.node if "Quantize" in node.op_type] for one in (before, after)]
+    assert pairs[0] == pairs[1] != []
+    assert "GlobalAveragePool" in {node.op_type for node in after.graph.node}
+
+    def judged() -> StageResult:
+        stage = Stage(TUNED_GRAPH["tensorrt"], precision)
+        (found,) = judge_graph_for_plan(bundle, path, stage, partial(recorded_cases, bundle))
+        return found
+
+    assert on_levels(Verdict((judged(),)))
+    bias = next(one for one in after.graph.initializer if one.name.endswith("first.bias"))
+    numbers = onnx.numpy_helper.to_array(bias)
+    bias.CopyFrom(onnx.numpy_helper.from_array(numbers * numbers.dtype.type(1.1), bias.name))
+    onnx.save(after, str(path))
+    assert judged().status == FAILED
 
 
 def test_a_deploy_that_would_lower_it_writes_nothing(tmp_path: Path) -> None:

@@ -5,15 +5,18 @@ The GPU's timings and its answers are stand-ins: what was timed and judged here 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from cli_run import run
 from in_this_process import InThisProcess
+from quantised_nets import SHAPE, Gated
 
 import attn2trt
 from attn2trt.core.bundle import Bundle, open_bundle
@@ -75,12 +78,9 @@ def runner(plan: Path, _: str, *, graphed: bool, io: str) -> OrtRunner:
     return OrtRunner(graph, CPU)
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle that was tuned twice in float16, once in float32 and int8-fp16, and compiled in all three."""
-    folder = tmp_path_factory.mktemp("tuned")
-    options = {"dynamic": "batch=1:2:4", "precision": "fp32,fp16,int8-fp16", "capabilities": "sm86"}
-    bundle = attn2trt.deploy("cbam", out=folder / "se", shapes=["2x16x8x8"], **options).path
+@contextlib.contextmanager
+def gpu_at_hand(cache: Path) -> Iterator[None]:
+    """Have a GPU and a driver; plans are run as their graphs."""
     with pytest.MonkeyPatch.context() as patch:
         for module in (tune_plans, plan_cache, here):
             patch.setattr(module, "ask_driver", lambda: DRIVER)
@@ -89,7 +89,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(timed_run, "interleave", interleave)
         patch.setattr(timed_run, "TimedProcess", InThisProcess)
         patch.setattr(plan_stages, "IsolatedPlan", AsGraph)
-        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        patch.setenv("XDG_CACHE_HOME", str(cache))
+        yield
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that was tuned twice in float16, once in float32 and int8-fp16, and compiled in all three."""
+    folder = tmp_path_factory.mktemp("tuned")
+    options = {"dynamic": "batch=1:2:4", "precision": "fp32,fp16,int8-fp16", "capabilities": "sm86"}
+    bundle = attn2trt.deploy("cbam", out=folder / "se", shapes=["2x16x8x8"], **options).path
+    with gpu_at_hand(folder / "cache"):
         for precision in ("fp16", "fp32", "int8-fp16", "fp16"):
             found = tune_plans.tune_plans(bundle, TuneRequest(runtime=RTX, precision=precision))
             assert found.verdict is not None
@@ -185,3 +195,19 @@ def test_compiled_again_the_tuned_plans_stay_and_one_of_other_ranges_is_not_judg
     assert measured == {"fp16": False, "fp32": True, "int8-fp16": True}
     assert "not the plan that was timed and judged" in (bundle / "report.html").read_text(encoding="utf-8")
     assert all(finding.ok for finding in verify(bundle))
+
+
+def test_a_network_with_levels_of_its_own_keeps_them_and_is_judged_on_them(tmp_path: Path) -> None:
+    request = attn2trt.PrecisionRequest(precisions="int8,int8-fp16")
+    options = {"dynamic": "batch=1:2:4", "precision": request, "capabilities": "sm86"}
+    bundle = attn2trt.deploy(Gated(), torch.randn(SHAPE), out=tmp_path / "net", **options).path
+    with gpu_at_hand(tmp_path / "cache"):
+        for precision in (None, "int8-fp16"):
+            found = tune_plans.tune_plans(bundle, TuneRequest(runtime=RTX, precision=precision))
+            assert found.verdict
+            assert found.tuning.precision == (precision or "int8")
+    said = run("validate", str(bundle), "--json")
+    assert said.exit_code == 0, said.output
+    stages = {stage["stage"]: stage for stage in json.loads(said.stdout)["verdict"]["stages"]}
+    for precision in ("int8", "int8-fp16"):
+        assert "the graph's own levels" in stages[f"{precision} tuned for {RTX}"]["why"]

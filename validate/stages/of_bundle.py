@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from ...core.bundle import Bundle
 from ...core.manifest import MODEL
@@ -30,6 +31,7 @@ class BundleRuntime:
         is_outdated: That reason is a mistake in the bundle: the file was made from another graph.
         is_here: The runtime was found to work, so that a graph for which it lacks something has failed.
         plan: The plan that it runs, if it is one.
+        graph: The graph that it runs, if it is no plan.
     """
 
     stage: Stage
@@ -38,6 +40,12 @@ class BundleRuntime:
     is_outdated: bool = False
     is_here: bool = False
     plan: Plan | None = None
+    graph: Path | None = None
+
+    @classmethod
+    def of_graph(cls, stage: Stage, graph: Path, *, is_here: bool = False) -> BundleRuntime:
+        """Return the runtime of a graph in ONNX Runtime."""
+        return cls(stage, partial(start, stage, graph), is_here=is_here, graph=graph)
 
     @property
     def not_run(self) -> StageResult:
@@ -64,14 +72,14 @@ def _tuned(bundle: Bundle, stage: Stage, file: str, graph: str | None, sha256: s
     """Return the runtime of a tuned graph, which was made from the ``graph`` of that hash."""
     if graph is None or sha256 != bundle.manifest["files"][graph]["sha256"]:
         return BundleRuntime(stage, None, f"{file} was made from another graph; tune again", is_outdated=True)
-    return BundleRuntime(stage, partial(start, stage, bundle.path / file))
+    return BundleRuntime.of_graph(stage, bundle.path / file)
 
 
 def lower(bundle: Bundle) -> Iterator[BundleRuntime]:
     """Yield every graph of a lower precision in ONNX Runtime on the CPU."""
     for precision in bundle.precisions:
         for stage in lower_stages(precision):
-            yield BundleRuntime(stage, partial(start, stage, bundle.path / bundle.graphs[precision]))
+            yield BundleRuntime.of_graph(stage, bundle.path / bundle.graphs[precision])
 
 
 def plans(bundle: Bundle) -> Iterator[BundleRuntime]:
@@ -97,4 +105,4 @@ def providers(bundle: Bundle) -> Iterator[BundleRuntime]:
             continue
         for precision, graph in bundle.graphs.items():
             stage = Stage(runtime, precision)
-            yield BundleRuntime(stage, partial(start, stage, bundle.path / graph), is_here=True)
+            yield BundleRuntime.of_graph(stage, bundle.path / graph, is_here=True)

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 from ...core.bundle import Bundle
 from ...core.precision import FP32
-from ...engines.isolated import IsolatedRuntime
 from ..verdict import FAILED, StageResult
-from .judge import Pairs, StageJudge, judge_stages, with_advice, with_place
+from .judge import Pairs, Runtime, StageJudge, judge_stages, with_advice, with_place
 from .of_bundle import BundleRuntime, providers, tuned, tuned_for_plans
 from .ort_process import is_optimised, start
 from .stage import ORT_CPU, ORT_TUNED, WRITTEN, Stage, given_stages, lower_stages
@@ -48,11 +47,13 @@ def judge_graphs(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None
     return [written, *run, *lower, *rows]
 
 
-def _own(bundle: Bundle, stage: Stage, runtime: IsolatedRuntime, max_error: float | None) -> StageJudge:
-    """Return the judge of a graph that the bundle was deployed with; ``runtime`` runs it."""
+def _own(
+    bundle: Bundle, stage: Stage, runtime: Runtime, max_error: float | None, *, is_here: bool = False
+) -> StageJudge:
+    """Return the judge of a graph of the bundle; ``runtime`` runs it."""
     outputs, io = bundle.outputs_of(stage.precision), bundle.io(stage.precision)
     on_levels = bundle.has_own_levels and not is_optimised(stage)
-    return StageJudge(stage, runtime, max_error, outputs, io=io, on_levels=on_levels)
+    return StageJudge(stage, runtime, max_error, outputs, is_here=is_here, io=io, on_levels=on_levels)
 
 
 def _own_choices(
@@ -79,7 +80,7 @@ def judge_tuned(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None)
 def judge_tuned_graph(bundle: Bundle, graph: Path, pairs: Pairs) -> Iterator[StageResult]:
     """Judge the file of a graph that was tuned for ONNX Runtime."""
     stage = Stage(ORT_TUNED, bundle.precision)
-    return _judged(bundle, [BundleRuntime(stage, partial(start, stage, graph))], pairs)
+    return _judged(bundle, [BundleRuntime.of_graph(stage, graph)], pairs)
 
 
 def judge_graphs_for_plans(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None) -> Iterator[StageResult]:
@@ -89,7 +90,7 @@ def judge_graphs_for_plans(bundle: Bundle, pairs: Pairs, *, max_error: float | N
 
 def judge_graph_for_plan(bundle: Bundle, graph: Path, stage: Stage, pairs: Pairs) -> Iterator[StageResult]:
     """Judge the file of a graph that was tuned for the TensorRT and in the precision of the ``stage``."""
-    return _judged(bundle, [BundleRuntime(stage, partial(start, stage, graph))], pairs, has_rows=False)
+    return _judged(bundle, [BundleRuntime.of_graph(stage, graph)], pairs, has_rows=False)
 
 
 def judge_providers(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None) -> Iterator[StageResult]:
@@ -110,14 +111,17 @@ def _judged(
     has_rows: bool = True,
 ) -> Iterator[StageResult]:
     """Judge runtimes one after the other, then the rows of a batch in each that ``has_rows``."""
-    for one in runtimes:
-        if one.start is None:
-            yield one.not_run
-            continue
-        outputs, io = bundle.outputs_of(one.stage.precision), bundle.io(one.stage.precision)
-        with one.start() as process:
-            judge = StageJudge(one.stage, process, max_error, outputs, is_here=one.is_here, io=io)
-            yield from judge.results(pairs) if has_rows else judge_stages([judge], pairs())
+    with ExitStack() as stack:
+        again = _own_choices(bundle, pairs, stack, max_error)
+        for one in runtimes:
+            if one.start is None or one.graph is None:
+                yield one.not_run
+                continue
+            with one.start() as process:
+                judge = _own(bundle, one.stage, process, max_error, is_here=one.is_here)
+                result, *rows = judge.results(pairs) if has_rows else judge_stages([judge], pairs())
+                yield judge.judged_again(result, one.graph, again)
+                yield from rows
 
 
 def _locate_without_pytorch(bundle: Bundle, names: Collection[str], pairs: Pairs) -> Location | None:
