@@ -87,7 +87,7 @@ def _counted(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 def _name(row: Mapping[str, Any]) -> str:
     chosen = row["chosen"] if row["candidate"] == TOGETHER else [(row["candidate"], row["kind"])]
-    return "; ".join(f"{name}: {kind}" if name.endswith("8 bits") else name or PLAIN for name, kind in chosen)
+    return "; ".join(name + (kind.removeprefix("8 bits") if "8 bits" in kind else "") or PLAIN for name, kind in chosen)
 
 
 def _cells(row: Mapping[str, Any], plain: Mapping[str, Any]) -> list[object]:
