@@ -127,6 +127,9 @@ class Machine:
         assert float(said.out.split()[-1]) < 1e-6
         return said.out, said.err
 
+    def said(self) -> str:
+        return self._capsys.readouterr().out
+
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Machine:
@@ -190,6 +193,45 @@ def test_a_named_plan_that_does_not_run_here_is_an_error(tmp_path: Path, machine
     bundle = bundle_with(tmp_path, plan("9.0"))
     with pytest.raises(SystemExit, match="does not run here: built with version"):
         machine.run(bundle, "plans/sm90-trt10.9.0-fp32.plan")
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        ((2, 3, 4, 4), "largest difference from PyTorch: nan"),
+        ((1, 3, 4, 4), "has another shape than from PyTorch: (2, 3, 4, 4)"),
+    ],
+)
+def test_what_is_no_number_or_of_another_shape_ends_with_1(
+    tmp_path: Path, machine: Machine, shape: tuple[int, ...], said: str
+) -> None:
+    class Wrong(Execution):
+        def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+            return shape
+
+        def execute_async_v3(self, stream: Any) -> bool:
+            y = (ctypes.c_float * int(np.prod(shape))).from_address(self.addresses["y"])
+            np.frombuffer(y, np.float32)[...] = np.nan
+            return True
+
+    machine.execution = Wrong()
+    with pytest.raises(SystemExit) as ended:
+        machine.run(bundle_with(tmp_path, plan()))
+    assert ended.value.code == 1
+    assert said in machine.said()
+
+
+def test_what_does_not_run_is_one_line(tmp_path: Path, machine: Machine) -> None:
+    def broken(*_: object) -> bool:
+        raise RuntimeError("no\nkernel")
+
+    machine.execution = type("Broken", (Execution,), {"execute_async_v3": broken})()
+    bundle = bundle_with(tmp_path, plan())
+    with pytest.raises(SystemExit, match=r"^plans/\S+ does not run here: no kernel$"):
+        machine.run(bundle)
+    (bundle.path / "bundle.json").write_text("{}")
+    with pytest.raises(SystemExit, match="is no bundle with a recorded case"):
+        machine.run(bundle)
 
 
 def test_a_plan_that_is_not_the_manifests_is_never_loaded(tmp_path: Path, machine: Machine) -> None:
