@@ -98,7 +98,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         )
         result = f"**{result}**: {in_ort}"
     took = built["status"] if built["status"] == "built" else f"**{built['status']}**: {short(built['why'], LONGEST)}"
-    ratios = [stage["ratio"] for stage in judged if stage["status"] not in ("not checked",)]
+    ratios = [stage["ratio"] for stage in judged if stage["status"] != "not checked"]
     ratio = f"{max(ratios):g}" if ratios else ""
     return [row["model"], row["tool"], str(row["opset"]), row["precision"], result, ratio, took, str(row["seconds"])]
 

@@ -117,9 +117,11 @@ def _verify_external_data(bundle: Bundle) -> list[Finding]:
         locations = {
             entry.value for tensor in tensors(model) for entry in tensor.external_data if entry.key == "location"
         }
-        for location in sorted(locations):
-            if not is_inside(location) or location not in bundle.manifest["files"]:
-                findings.append(Finding(name, False, f"refers to {location!r}, which the manifest does not list"))
+        findings += [
+            Finding(name, False, f"refers to {location!r}, which the manifest does not list")
+            for location in sorted(locations)
+            if not is_inside(location) or location not in bundle.manifest["files"]
+        ]
     return findings
 
 

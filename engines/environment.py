@@ -300,6 +300,6 @@ def fix_for_library(message: str) -> str:
             return f"pip install {package}-cu{version}" if version < 13 else f"pip install {package}"
     if library.startswith("cudnn"):
         return f"pip install 'nvidia-cudnn-cu12=={version}.*'"
-    if library.startswith("nvinfer") or library.startswith("nvonnxparser"):
+    if library.startswith(("nvinfer", "nvonnxparser")):
         return f"pip install 'tensorrt=={version}.*'"
     return ""

@@ -293,7 +293,7 @@ DOCUMENT: dict[str, Any] = {
             },
         ),
         row("time", f"{NET}-int8", 8, timing=timing(("as it is", "fp16", 1.0), ("as it is", "int8", 1.2))),
-        row("cost", f"{NET}-int8", 8, **{"precision": "int8", "cost": cost_of(1.2, 0.3)}),
+        row("cost", f"{NET}-int8", 8, precision="int8", cost=cost_of(1.2, 0.3)),
         {**row("trial", "cbam-256x56x56", 32), "status": "failed", "why": "it\nbroke"},
     ],
     "not_reached": {"plan-eca-256x56x56-32-fp16": "not begun", "time-eca-256x56x56-32": "not begun"},

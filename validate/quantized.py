@@ -26,10 +26,14 @@ if TYPE_CHECKING:
 
 # For an operator: the index of the operand that it reads, that of its weight, and the axis of the output channels.
 PRODUCTS = {
-    **{"convolution": (0, 1, 0), "linear": (0, 1, 0)},
-    **{"addmm": (1, 2, 1), "mm": (0, 1, 1), "matmul": (0, 1, 1)},
+    "convolution": (0, 1, 0),
+    "linear": (0, 1, 0),
+    "addmm": (1, 2, 1),
+    "mm": (0, 1, 1),
+    "matmul": (0, 1, 1),
     # a linear layer on maps that are no matrix in memory: its weight is repeated for each
-    **{"bmm": (0, 1, 2), "baddbmm": (1, 2, 2)},
+    "bmm": (0, 1, 2),
+    "baddbmm": (1, 2, 2),
 }
 
 

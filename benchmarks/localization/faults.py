@@ -174,7 +174,7 @@ def other_axis(graph: Loaded, node: onnx.NodeProto, rng: random.Random) -> bool:
     """A reduction or a softmax over another axis."""
     for attribute in node.attribute:
         if node.op_type == "Softmax" and attribute.name == "axis":
-            attribute.i = -2 if attribute.i in (-1,) else -1
+            attribute.i = -2 if attribute.i == -1 else -1
             return True
         if node.op_type.startswith("Reduce") and attribute.name == "axes" and len(attribute.ints) == 2:
             del attribute.ints[0]

@@ -67,10 +67,11 @@ def _adaptive(
     x: Tensor, output_size: Any, spatial: int, whole: Callable[..., Tensor], bins: Callable[[Tensor, int, Size], Tensor]
 ) -> Tensor:
     sizes: Sequence[Any] = output_size if isinstance(output_size, Sequence) else [output_size] * spatial
-    wanted = {}
-    for dim, out in zip(range(-spatial, 0), sizes, strict=True):
-        if out is not None and not statically_known_true(out == x.shape[dim]):
-            wanted[dim] = out
+    wanted = {
+        dim: out
+        for dim, out in zip(range(-spatial, 0), sizes, strict=True)
+        if out is not None and not statically_known_true(out == x.shape[dim])
+    }
     single = tuple(dim for dim, out in wanted.items() if isinstance(out, int) and out == 1)
     if single:
         x = whole(x, dim=single, keepdim=True)

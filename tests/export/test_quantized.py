@@ -83,7 +83,11 @@ def test_products_with_a_weight_are_quantised_and_a_gates_are_not(tmp_path: Path
     ]
     assert (found.float32["squeeze"], found.float32["scores"], found.float32["gating"]) == (ONCE, COMPUTED, OTHERS)
     assert dict(found.products) == {
-        **{"first": ("w", 0), "second": ("v", 0), "squeeze": ("s", 0), "scores": ("", 1), "pixels": ("l", 1)},
+        "first": ("w", 0),
+        "second": ("v", 0),
+        "squeeze": ("s", 0),
+        "scores": ("", 1),
+        "pixels": ("l", 1),
     }
     assert policy(tmp_path, "second").kept == {"second": "asked for"}
 

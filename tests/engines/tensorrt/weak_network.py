@@ -28,7 +28,10 @@ PAIRS = {"HardSwish": ("ACTIVATION", "ELEMENTWISE"), "Softmax": ("SHUFFLE", "OTH
 # the inputs that these nodes take as shapes
 TAKE_SIZES: dict[str, Sequence[int]] = {
     **dict.fromkeys(["Reshape", "Expand", "Tile", "Pad", "Split", "Squeeze", "Unsqueeze", "TopK"], (1,)),
-    **{"ConstantOfShape": (0,), "Range": (0, 1, 2), "Slice": (1, 2, 3, 4), "Resize": (2, 3)},
+    "ConstantOfShape": (0,),
+    "Range": (0, 1, 2),
+    "Slice": (1, 2, 3, 4),
+    "Resize": (2, 3),
 }
 
 
