@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from .float64 import BatchStatistics, Overlap, float64_mode
 from .half_precision import mark_inputs
 from .hidden import GATES, Hidden
 from .last_digits import last_digits_mode
+from .lower import Lower
 from .placed import Placed
 from .plain_kernels import plain_kernels_mode
 
@@ -39,40 +40,6 @@ _ROUNDING: dict[Rounding, Callable[[], AbstractContextManager[Any]]] = {
     "plain": plain_kernels_mode,
     "other": last_digits_mode,
 }
-
-
-class Lower(Protocol):
-    """A precision below float32, as a way to run a float32 module.
-
-    Attributes:
-        precision: Its name.
-        draws: The runs whose largest error is its floor.
-        io: The type of the outputs.
-    """
-
-    @property
-    def precision(self) -> str: ...
-
-    @property
-    def draws(self) -> tuple[int, ...]: ...
-
-    @property
-    def io(self) -> str: ...
-
-    def without(self, modules: Sequence[str]) -> Lower:
-        """Return this precision with these modules, by path, and all inside them in float32."""
-        ...
-
-    def only(self, modules: Sequence[str]) -> Lower:
-        """Return this precision in these modules' own operators alone."""
-        ...
-
-    def mode(self, module: nn.Module, path: Callable[[], str], draw: int) -> Any:
-        """Return a context in which a float32 run of ``module`` loses what this precision does.
-
-        ``path`` returns the path of the part that runs.
-        """
-        ...
 
 
 class CannotRun(ModuleRefused):

@@ -12,9 +12,10 @@ from ..core.precision import FLOAT32, LOWER, Precision
 from .arrays import Array
 from .cases import Case
 from .choice import Choice
-from .eager import Eager, Feeds, Lower, Outputs, Rounding
+from .eager import Eager, Feeds, Outputs, Rounding
 from .floors import MORE_DRAWS, is_amplified, larger, refused_alone, row_outputs
 from .hidden import Hidden
+from .lower import Lower
 from .metrics import Floor, Reference
 from .near_ties import NearTies
 from .truth import Truth

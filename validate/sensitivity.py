@@ -13,7 +13,8 @@ import numpy as np
 
 from .calibration_inputs import ORDINARY
 from .cases import Case
-from .eager import Eager, Lower, Outputs
+from .eager import Eager, Outputs
+from .lower import Lower
 from .metrics import measure
 from .overflow import overflowing
 

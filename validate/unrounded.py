@@ -15,7 +15,7 @@ from .last_digits import last_digits_mode
 if TYPE_CHECKING:
     from torch import nn
 
-    from .eager import Lower
+    from .lower import Lower
 
 
 @dataclass(frozen=True)

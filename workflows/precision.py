@@ -23,7 +23,7 @@ from .options import PrecisionRequest
 if TYPE_CHECKING:
     from torch import nn
 
-    from ..validate.eager import Lower
+    from ..validate.lower import Lower
     from ..validate.onnx_reference.rounding import Rounding
 
 

@@ -26,7 +26,7 @@ from .precision import floor_of, rounding_of
 if TYPE_CHECKING:
     from torch import nn
 
-    from ..validate.eager import Lower
+    from ..validate.lower import Lower
     from ..validate.metrics import Reference
 
 Lowered = Mapping[str, LowPrecisionGraph]  # graphs of lower precisions, by precision

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from ...errors import ModuleRefused
 from ..cases import Case
 from ..choice import Choice
-from ..eager import Eager, Lower
+from ..eager import Eager
 from ..floors import MORE_DRAWS
+from ..lower import Lower
 from ..metrics import PYTORCH
 from ..placed import Placed
 from ..reference import OTHER_ROUNDINGS
