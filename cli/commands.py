@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, NoReturn
 
 import click
 
 from ..core.command_line import CommandLine
+from ..core.nearest import nearest
 from ..errors import StorageError
 from .ending import explain, finish
 from .options import debug_option, verbose_option
@@ -39,8 +39,7 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in COMMANDS and not args[0].startswith("-"):
-            nearest = get_close_matches(args[0], COMMANDS, n=1)
-            hint = f" (nearest: {nearest[0]})" if nearest else ""
+            hint = nearest(args[0], COMMANDS)
             raise click.UsageError(f"received command '{args[0]}'; expected one of {', '.join(COMMANDS)}{hint}", ctx)
         name, command, rest = super().resolve_command(ctx, args)
         refuse_not_utf8(rest)

@@ -11,7 +11,6 @@ import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,6 +20,7 @@ from ..core import processes
 from ..core.channel import claim_stdout, failure, receive, send
 from ..core.command_line import CommandLine
 from ..core.idle_threads import let_threads_sleep
+from ..core.nearest import nearest
 from ..errors import InputError
 from .commands import group
 from .job import Job
@@ -146,8 +146,7 @@ def option_words(verb: str, values: Mapping[str, Any]) -> list[str]:
     words: list[str] = []
     for name, value in values.items():
         if name not in options:
-            found = get_close_matches(name, options, n=1)
-            hint = f" (nearest: {found[0]})" if found else ""
+            hint = nearest(name, options)
             raise InputError(f"{name}; expected an option of attn2trt {verb}{hint}; attn2trt {verb} --help lists them")
         words += _words(name, value, options[name])
     _parse(command, verb, words)

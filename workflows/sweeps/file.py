@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ...core.input_path import require_readable
+from ...core.nearest import nearest
 from ...core.precision import parse_precisions
 from ...core.schedule import Needs
 from ...errors import InputError, MissingRequirement
@@ -111,12 +111,6 @@ def _toml(file: Path) -> Mapping[str, Any]:
         raise InputError(f"received {file}, which is no TOML ({error}); expected tables and keys; correct it") from None
 
 
-def nearest(name: str, known: Sequence[str]) -> str:
-    """Return ``, nearest: X`` in brackets for the known name that is most like this one; nothing if none is."""
-    found = get_close_matches(name, known, n=1)
-    return f" (nearest: {found[0]})" if found else ""
-
-
 class _Parser:
     """Turns a document into a SweepFile, or into the error of its first mistake."""
 
@@ -206,7 +200,7 @@ class _Parser:
     def _verbs(self, names: Sequence[str]) -> tuple[Verb, ...]:
         for name in names:
             if name not in VERBS:
-                self._refuse(f"the verb {name!r}", f"{', '.join(VERBS)}{nearest(name, [*VERBS])}", "correct it")
+                self._refuse(f"the verb {name!r}", f"{', '.join(VERBS)}{nearest(name, VERBS)}", "correct it")
         verbs = tuple(VERBS[name] for name in names)
         makers = [verb.name for verb in verbs if verb.makes_bundle]
         if len(makers) > 1:
