@@ -12,7 +12,7 @@ from ...core.schedule import Needs, Task
 from ...errors import InputError
 from ...modules.grammar import parse
 from ...modules.target import file_name
-from .file import Machine, OptionSet, SweepFile, folder_of
+from .file import SweepFile, folder_of
 from .verbs import Verb
 
 BUNDLE = "bundle"
@@ -105,43 +105,28 @@ def jobs_of(file: SweepFile, arguments: Mapping[tuple[str, str], Sequence[str]])
         arguments: The options of each command and set of options, as on a command line.
     """
     jobs: dict[str, Job] = {}
+    has_precision = any(verb.has_precision for verb in file.verbs)
     for target, precision, options in product(file.targets, file.precisions, file.options):
-        cell = ".".join(filter(None, (file_name(target), _shown_precision(file, precision), options.name)))
+        cell = ".".join(filter(None, (file_name(target), folder_of(precision) if has_precision else "", options.name)))
         for machine in file.machines:
             latest = ""
             for verb in file.verbs:
-                job = _job(file, verb, target, precision, options, machine, cell, arguments)
+                where = machine if verb.is_on_machine else file.resources
                 after = latest if verb.takes != "target" else ""
                 is_bundle = verb.takes == "either" and Path(target, MANIFEST).is_file()
-                job = replace(job, after=after, takes_bundle=bool(after) or verb.takes == "bundle" or is_bundle)
+                job = Job(
+                    verb=verb,
+                    target=target,
+                    precision=precision if has_precision else "",
+                    options=options.name,
+                    machine=where.name,
+                    cell=f"{cell}@{where.name}" if where.name else cell,
+                    arguments=tuple(arguments[verb.name, options.name]),
+                    needs=replace(where.needs, is_alone=verb.is_timed),
+                    after=after,
+                    takes_bundle=bool(after) or verb.takes == "bundle" or is_bundle,
+                )
                 jobs.setdefault(job.name, job)
                 if job.keeps_bundle:
                     latest = job.name
     return list(jobs.values())
-
-
-def _shown_precision(file: SweepFile, precision: str) -> str:
-    return folder_of(precision) if any(verb.has_precision for verb in file.verbs) else ""
-
-
-def _job(
-    file: SweepFile,
-    verb: Verb,
-    target: str,
-    precision: str,
-    options: OptionSet,
-    machine: Machine,
-    cell: str,
-    arguments: Mapping[tuple[str, str], Sequence[str]],
-) -> Job:
-    where = machine if verb.is_on_machine else file.resources
-    return Job(
-        verb=verb,
-        target=target,
-        precision=precision if any(found.has_precision for found in file.verbs) else "",
-        options=options.name,
-        machine=where.name,
-        cell=f"{cell}@{where.name}" if where.name else cell,
-        arguments=tuple(arguments[verb.name, options.name]),
-        needs=replace(where.needs, is_alone=verb.is_timed),
-    )

@@ -31,11 +31,6 @@ class Verb:
     needs_torch: bool = False
 
     @property
-    def keeps_bundle(self) -> bool:
-        """True if a bundle is part of its result."""
-        return self.makes_bundle or self.takes == "bundle"
-
-    @property
     def document(self) -> str:
         """The name of its document; empty if it writes none."""
         return f"{self.name}.json" if self.has_document else ""
