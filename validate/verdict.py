@@ -119,7 +119,8 @@ class StageResult:
     def smallest_failing(self) -> dict[str, int]:
         """Return the sizes of the failed case with the fewest elements; empty if nothing failed or no axis varies."""
         failing = [found.sizes for _, found in self.comparisons if not found.passed and found.sizes]
-        return dict(min(failing, key=_volume)) if failing else {}
+        smallest = min(failing, key=_volume, default=())
+        return dict(smallest)
 
 
 @dataclass(frozen=True)
