@@ -9,7 +9,7 @@ With --wait exports begin before it is there. Float16, inputs and outputs in flo
 1. se, cbam, coord_att at 32x256x56x56: our plan, that of PyTorch's plain export, PyTorch eager and compiled, all as
    CUDA graphs; what our plan costs layer by layer beside its bytes over bandwidth; then the candidates of `attn2trt
    tune --runtime tensorrt`, their combinations, and the best beside the others
-2. resnet50+se and resnet50 at batch 8 in the same way, then int8-fp16 and int8 beside float16
+2. resnet50+se and resnet50 at batch 8 in the same way, then int8-fp16, tuned as well, and int8 beside float16
 3. resnet50+cbam and resnet50+coord_att at 8, then eca, gam and psa at 32x256x56x56
 4. se, cbam, coord_att at batches 8 and 1, the networks at 32 and 1, eca, gam and psa at 8 and 1
 

@@ -134,7 +134,7 @@ def _nothing_yet() -> Iterator[str]:
         (
             (
                 *(number, f"`{case.name}`", ", ".join(map(str, case.batches))),
-                ", ".join((*case.precisions, *("tuned" for _ in range(case.is_tuned)))),
+                ", ".join(f"{name}, tuned" if name == case.tuned_in else name for name in case.precisions),
             )
             for number, case in cases
         ),
@@ -215,19 +215,25 @@ def _integers(cells: Sequence[Cell]) -> Iterator[str]:
     yield from ("## 8 bits beside float16", "")
     yield "Timed in the same turns. int8 takes and gives float32, since all that it does not quantise is in float32."
     yield ""
-    yield from table("case | batch | fp16 | int8-fp16 | int8 | fp16 over the faster one", map(_beside_half, rows))
+    yield from table(
+        "case | batch | fp16 | int8-fp16 | int8-fp16, tuned | int8 | fp16 over the fastest one", map(_beside_half, rows)
+    )
     yield ""
 
 
 def _beside_half(cell: Cell) -> tuple[object, ...]:
-    half, fastest = cell.ms.get((AS_IT_IS, HALF)), min(_of_integers(cell).values())
+    half, integers = cell.ms.get((AS_IT_IS, HALF)), _of_integers(cell)
+    fastest = min(integers.values())
     factor = f"{half / fastest:.2f}" if half else "-"
-    numbers = (ms_text(cell.ms.get((AS_IT_IS, precision))) for precision in (HALF, *tune_work.INTEGERS))
+    placed, plain = tune_work.INTEGERS
+    shown = (integers.get(one) for one in ((AS_IT_IS, placed), (TUNED, placed), (AS_IT_IS, plain)))
+    numbers = map(ms_text, (half, *shown))
     return f"`{cell.case}`", cell.batch, *numbers, f"**{factor}**" if half and half < fastest else factor
 
 
-def _of_integers(cell: Cell) -> dict[str, float]:
-    return {name: cell.ms[AS_IT_IS, name] for name in tune_work.INTEGERS if (AS_IT_IS, name) in cell.ms}
+def _of_integers(cell: Cell) -> dict[tuple[str, str], float]:
+    """Return the milliseconds of plans in 8 bits, by what each is and its precision."""
+    return {key: ms for key, ms in cell.ms.items() if key[1] in tune_work.INTEGERS}
 
 
 def _missed(cells: Sequence[Cell]) -> Iterator[str]:
@@ -266,7 +272,7 @@ def _misses(cell: Cell) -> Iterator[tuple[str, str]]:
         yield HALF, f"{BOUND} times its bytes"
     integers, half = _of_integers(cell), cell.ms.get((AS_IT_IS, HALF))
     if integers and half is not None and min(integers.values()) >= half:
-        yield min(integers, key=lambda name: integers[name]), "int8 faster than fp16"
+        yield min(integers, key=lambda key: integers[key])[1], "int8 faster than fp16"
 
 
 def reason(layer: Mapping[str, Any], launch_ms: float) -> str:

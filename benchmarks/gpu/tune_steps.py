@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,14 +109,18 @@ def plain(work: Work) -> dict[str, Any]:
 
 def time_plans(work: Work) -> dict[str, Any]:
     """Time the plans as they are and that of the plain export in turn. Raises CheckFailed if none can be timed."""
-    case, models = work.case, []
-    for precision, name in plans_of(case, work.step.batch).items():
-        if row := work.row(name):
-            of = case if precision in case.precisions else cases()[case.beside]
-            search = reading(work.place(of, precision))
-            search.take([row])
-            models.append(tune_timing.built_model(AS_IT_IS, search, search.search.plans[()]))
+    plans = plans_of(work.case, work.step.batch)
+    models = [model for precision, name in plans.items() for model in _as_it_is(work, precision, name)]
     return _measured([*models, *_plain(work)])
+
+
+def _as_it_is(work: Work, precision: str, name: str) -> Iterator[tune_timing.Model]:
+    """Yield the plan of the step of this name, of the case or of that beside it; nothing if it was not built."""
+    if row := work.row(name):
+        of = work.case if precision in work.case.precisions else cases()[work.case.beside]
+        search = reading(work.place(of, precision))
+        search.take([row])
+        yield tune_timing.built_model(AS_IT_IS, search, search.search.plans[()])
 
 
 def _plain(work: Work) -> list[tune_timing.Model]:
@@ -178,7 +182,9 @@ def whole(work: Work) -> dict[str, Any]:
     if best is None:
         return found
     models = [tune_timing.built_model(TUNED, search, best)]
-    models.append(tune_timing.built_model(AS_IT_IS, search, search.search.plans[()]))
+    for precision, name in plans_of(work.case, work.step.batch).items():
+        if precision in (work.case.tuned_in, FP16):
+            models += _as_it_is(work, precision, name)
     return {**found, **_measured([*models, *_plain(work)]), **tune_timing.cost_or_why(search, best)}
 
 

@@ -22,24 +22,25 @@ TIMED: tuple[TuneKind, ...] = ("time", "pytorch", "cost", "trial", "whole")
 WITH_PYTORCH: tuple[TuneKind, ...] = ("export", "compile", "pytorch")
 RANGE = f"batch=1:{TRACED}:32"
 INTEGERS = ("int8-fp16", "int8")
-# What is tuned in a precision that has candidates; the others are timed as they are.
-TUNED_IN = FP16
 # What is timed beside each other, as rows and the page name it.
 TUNED, AS_IT_IS, PLAIN, EAGER, COMPILED = "tuned", "as it is", "plain export", "eager", "torch.compile"
 
 
 @dataclass(frozen=True)
 class TuneCase(Case):
-    """A case; ``beside`` names another one whose plan in float16 is timed beside its own plans."""
+    """A case; ``beside`` names another one whose plan in float16 is timed beside its own plans.
+
+    The first of its precisions is tuned, the others are timed as they are.
+    """
 
     dynamic: str = RANGE
     io: str = FP16
     beside: str = ""
 
     @property
-    def is_tuned(self) -> bool:
-        """Return True if candidates of it are tried."""
-        return TUNED_IN in self.precisions
+    def tuned_in(self) -> str:
+        """Return the precision whose candidates are tried."""
+        return self.precisions[0]
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def _built(case: TuneCase, batch: int, number: int) -> Iterator[TuneStep]:
 
 def plans_of(case: TuneCase, batch: int) -> dict[str, str]:
     """Return the step of each plan that is timed as it is, by precision; that of the case beside it comes first."""
-    found = {TUNED_IN: step_name("plan", case.beside, batch, TUNED_IN)} if case.beside else {}
+    found = {FP16: step_name("plan", case.beside, batch, FP16)} if case.beside else {}
     return found | {precision: step_name("plan", case.name, batch, precision) for precision in case.precisions}
 
 
@@ -148,13 +149,12 @@ def _timed(case: TuneCase, batch: int, number: int) -> Iterator[TuneStep]:
 
 
 def _tuned(case: TuneCase, batch: int, number: int) -> Iterator[TuneStep]:
-    if not case.is_tuned:
-        return
+    precision = case.tuned_in
 
     def named(does: TuneKind) -> tuple[str, ...]:
-        return (step_name(does, case.name, batch, TUNED_IN),)
+        return (step_name(does, case.name, batch, precision),)
 
-    yield _step("candidates", number, case, batch, TUNED_IN, needs=named("plan"))
-    yield _step("trial", number, case, batch, TUNED_IN, needs=named("candidates"))
-    yield _step("combine", number, case, batch, TUNED_IN, needs=named("trial"))
-    yield _step("whole", number, case, batch, TUNED_IN, needs=named("trial"), after=named("combine"))
+    yield _step("candidates", number, case, batch, precision, needs=named("plan"))
+    yield _step("trial", number, case, batch, precision, needs=named("candidates"))
+    yield _step("combine", number, case, batch, precision, needs=named("trial"))
+    yield _step("whole", number, case, batch, precision, needs=named("trial"), after=named("combine"))
