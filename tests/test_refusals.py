@@ -97,7 +97,11 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     ),
     "a GRU's length": (lambda: Recurrent(nn.GRU), "width=4:8:16", "axis 'width' at 8 .*nn.GRU for one size alone"),
     "strides": (lambda: Mixing(windows), HEIGHT, r"aten\.sym_stride.*take windows with x\.unfold"),
-    "an inverse": (lambda: Mixing(lambda x, y: torch.linalg.inv(y)), BATCH, r"aten\.linalg_inv_ex.*linear algebra"),
+    "an inverse of a dynamic side": (
+        lambda: Mixing(lambda x, y: torch.linalg.inv(y @ y.mT)),
+        HEIGHT,
+        r"aten\.linalg_inv_ex.*linear algebra.*are written out up to 16 x 16",
+    ),
     "singular values": (lambda: Mixing(lambda x, y: torch.linalg.svdvals(y)), BATCH, "linear algebra"),
     "complex outputs": (lambda: Mixing(lambda x, y: {"fft": torch.fft.rfft2(y)}), BATCH, "'fft'.*view_as_real"),
     "no outputs": (lambda: Mixing(lambda x, y: None), BATCH, "returns no tensor; return one or more"),

@@ -13,14 +13,20 @@ from ...errors import ModuleRefused
 from ...modules.target import Target
 from ...modules.user_line import line_of_error, line_of_text
 from ..node_line import at, line_of_node
+from .linear_algebra import LARGEST
 
+_LINEAR_ALGEBRA = (
+    "ONNX has no linear algebra but products and determinants: torch.linalg.inv, solve, cholesky and solve_triangular "
+    f"are written out up to {LARGEST} x {LARGEST}, of sides that are no dynamic axes; compute others before or after "
+    "the graph"
+)
 # What a module can compute instead, by how the name of torch's operator begins.
 INSTEAD = {
     "sym_stride": "strides are not in a graph: take windows with x.unfold(dim, size, step) or F.unfold",
     "as_strided": "strides are not in a graph: take windows with x.unfold(dim, size, step) or F.unfold",
     "sym_storage_offset": "strides are not in a graph: use narrow or slices",
-    "linalg": "ONNX has no linear algebra but products and determinants: compute it before or after the graph",
-    "_linalg": "ONNX has no linear algebra but products and determinants: compute it before or after the graph",
+    "linalg": _LINEAR_ALGEBRA,
+    "_linalg": _LINEAR_ALGEBRA,
     "complex": "ONNX has no complex numbers: keep real and imaginary parts as tensors",
     "view_as_complex": "ONNX has no complex numbers: keep real and imaginary parts as tensors",
     "_fft": "ONNX has no complex numbers: keep real and imaginary parts as tensors",
