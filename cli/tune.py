@@ -41,7 +41,11 @@ ORT_CPU = "ort-cpu"
     type=Number(),
     help="Shortest time for each graph in each comparison (default: 1.5 on the CPU, 0.6 on a GPU).",
 )
-@click.option("--precision", metavar="NAME", help=f"With TensorRT: the graph to tune, {', '.join(PRECISIONS)}.")
+@click.option(
+    "--precision",
+    metavar="NAME",
+    help=f"With TensorRT: the graph to tune, {', '.join(PRECISIONS)} (default: that which the others are made of).",
+)
 @click.option(
     "--profile", metavar="AXES", help="With TensorRT: the plan's ranges, batch=1:8:32 (default: the bundle's)."
 )
