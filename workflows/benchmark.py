@@ -25,23 +25,9 @@ from .default_device import on_cpu
 from .earlier_keywords import with_earlier_keywords
 from .options import Weights
 from .timed_batch import TimedBatch
+from .timed_request import TimedRequest
 from .variant_runners import ModuleRunners, of_backbone
 from .variants import Exporter, Variant, export_backbone, export_target, resolve_as_asked
-
-
-@dataclass(frozen=True)
-class _Request:
-    """The arguments that say what is timed."""
-
-    target: str
-    runtimes: Sequence[str]
-    batches: Sequence[int]
-    shapes: Sequence[str]
-    dynamic: str | None
-    weights: Weights
-    opset: int
-    backbone: bool
-    progress: Progress
 
 
 @dataclass(frozen=True)
@@ -101,7 +87,7 @@ def benchmark(
     """
     check_names(runtimes)
     count, wanted = machine.thread_count(threads), _checked(batches)
-    request = _Request(
+    request = TimedRequest(
         os.fspath(target), runtimes, wanted, shapes, dynamic, weights or Weights(), opset, backbone, progress or silent
     )
     rules = method if method is not None else Method()
@@ -132,7 +118,7 @@ def is_bundle(target: str) -> bool:
     return Path(target).is_dir() or is_folder_path(target)
 
 
-def _models(request: _Request, folder: Path, *, of_name: bool) -> _Models:
+def _models(request: TimedRequest, folder: Path, *, of_name: bool) -> _Models:
     """Return the models of a bundle, of an ONNX file, or of a TARGET."""
     if of_name and not Path(request.target).is_dir() and (file := onnx_path(request.target)) is not None:
         return _from_file(request, file, folder)
@@ -147,36 +133,24 @@ def _checked(batches: Sequence[int]) -> list[int]:
     return wanted
 
 
-def _from_bundle(request: _Request, folder: Path) -> _Models:
+def _from_bundle(request: TimedRequest, folder: Path) -> _Models:
     """Return the models of a bundle. Raises InputError for options that go with a TARGET."""
     opened = open_bundle(request.target)
-    _refuse_build_options(request)
+    request.require_built()
     check_batches(request.batches, opened.inputs, opened.axes)
     names = check_names(request.runtimes, plans=plan_kinds(opened))
     found = from_bundle(opened, folder, names, backbone=request.backbone, progress=request.progress)
     return _Models(opened.name, str(opened.path), found)
 
 
-def _from_file(request: _Request, file: Path, folder: Path) -> _Models:
+def _from_file(request: TimedRequest, file: Path, folder: Path) -> _Models:
     """Return the model of an ONNX file, as it is in a bundle. Raises what ``deploy`` raises."""
     from .file_variant import from_file
 
-    variants = from_file(
-        request.target,
-        file,
-        folder,
-        request.runtimes,
-        shapes=request.shapes,
-        dynamic=request.dynamic,
-        batches=request.batches,
-        weights=request.weights,
-        opset=request.opset,
-        progress=request.progress,
-    )
-    return _Models(request.target, "", variants)
+    return _Models(request.target, "", from_file(request, file, folder))
 
 
-def _from_target(request: _Request, folder: Path) -> _Models:
+def _from_target(request: TimedRequest, folder: Path) -> _Models:
     """Return a TARGET and the plain backbone of one with blocks. Raises what ``deploy`` raises."""
     from ..modules.checkpoint import locate
 
@@ -196,21 +170,3 @@ def _from_target(request: _Request, folder: Path) -> _Models:
         graph, place = variant.made.graph.path, exporter.folder / variant.name
         variant.runners = ModuleRunners(variant, graph, place, progress, weights).runners(runtimes)
     return _Models(request.target, "", found)
-
-
-def _refuse_build_options(request: _Request) -> None:
-    given = {
-        "--shape": bool(request.shapes),
-        "--dynamic": request.dynamic is not None,
-        "--seed": request.weights.seed != 0,
-        "--pretrained": request.weights.pretrained,
-        "--checkpoint": request.weights.checkpoint is not None,
-        "--trust": request.weights.trust,
-        "--opset": request.opset != DEFAULT_OPSET,
-    }
-    for option, is_given in given.items():
-        if is_given:
-            raise InputError(
-                f"received {option} with a bundle, whose graph is there already; expected it with a TARGET; "
-                f"leave {option} out"
-            )

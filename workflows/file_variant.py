@@ -18,50 +18,27 @@ from .bundle_variants import from_bundle, plan_kinds
 from .compile import compile_bundle
 from .deploy_file import FileTarget, deploy_file
 from .deploy_request import DeployRequest
-from .options import Judging, PrecisionRequest, Weights
+from .options import Judging, PrecisionRequest
 from .place import Place
+from .timed_request import TimedRequest
 from .variants import Variant
 
 
-def from_file(
-    name: str,
-    file: Path,
-    folder: Path,
-    runtimes: Sequence[str],
-    *,
-    shapes: Sequence[str],
-    dynamic: str | None,
-    batches: Sequence[int],
-    weights: Weights,
-    opset: int,
-    progress: Progress,
-) -> list[Variant]:
+def from_file(request: TimedRequest, file: Path, folder: Path) -> list[Variant]:
     """Return the one variant of an ONNX file, checked beside one case of its own float64.
 
     The file becomes a bundle in ``folder``, so that its graph is simplified as ``deploy`` simplifies it, and so that
-    plans are built as ``compile`` builds them.
-
-    Args:
-        name: The TARGET.
-        file: The file.
-        folder: An existing folder.
-        runtimes: Names of runtimes; none for all that apply.
-        shapes: Sizes of inputs.
-        dynamic: Ranges of symbolic dimensions.
-        batches: Batches that the graph must hold for.
-        weights: Its seed draws the case.
-        opset: That which was asked for.
-        progress: Called with a line for every step.
-
-    Raises:
-        InputError: As ``deploy_file``, or the graph does not hold for a batch.
+    plans are built as ``compile`` builds them. Raises InputError as ``deploy_file``, and if the graph does not hold for
+    a batch.
     """
+    name, runtimes, batches, progress = request.target, request.runtimes, request.batches, request.progress
     asked = [RUNTIMES[one] for one in runtimes]
     precisions = list(dict.fromkeys([FP32, *(kind.precision for kind in asked if isinstance(kind, PlanRuntime))]))
-    target = FileTarget(name, file, shapes, dynamic, batches=batches, most_cases=1)
-    request = DeployRequest.of(opset, PrecisionRequest(precisions=precisions), weights, Judging(verdict=False), NONE)
-    target.require_sense(request, example_inputs=None, layout=None)
-    bundle = deploy_file(target, request, Place(name, folder / "file" / "bundle"), StageTimes(progress))
+    target = FileTarget(name, file, request.shapes, request.dynamic, batches=batches, most_cases=1)
+    written, judging = PrecisionRequest(precisions=precisions), Judging(verdict=False)
+    wanted = DeployRequest.of(request.opset, written, request.weights, judging, NONE)
+    target.require_sense(wanted, example_inputs=None, layout=None)
+    bundle = deploy_file(target, wanted, Place(name, folder / "file" / "bundle"), StageTimes(progress))
     check_batches(batches, bundle.inputs, bundle.axes)
     bundle, why_not = _with_plans(bundle, precisions, is_wanted=not runtimes or len(precisions) > 1, progress=progress)
     names = check_names(runtimes, plans=plan_kinds(bundle))
