@@ -40,7 +40,8 @@ def drop_one(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "reads"), [(replace, 2), (list_one_more, 1), (lambda path: path.rename(path.with_name("away")), 2)]
+    ("change", "reads"),
+    [(replace, 2), (list_one_more, 1), (drop_one, 2), (lambda path: path.rename(path.with_name("away")), 2)],
 )
 @pytest.mark.parametrize("fails", [False, True])
 def test_what_changed_meanwhile_is_read_again(
