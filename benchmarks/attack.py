@@ -1,8 +1,9 @@
 """Attack the command line, evenly over every family of attacks, and write the docs' table.
 
 Usage: python benchmarks/attack.py [--minutes N] [--seed S] [--row NAME ...] [--again NAME NUMBER]. Without --minutes
-it plays every variation of every row once. Without --row and --again it writes benchmarks/results/attack.json and
-docs/attack.md. Every command runs in a temporary folder; no attack writes outside of it.
+it plays every variation of every row once. Without --again it writes benchmarks/results/attack.json and
+docs/attack.md, with --row the others as they were stored. Every command runs in a temporary folder; no attack
+writes outside of it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,7 @@ def summary(trials: list[Trial], seed: int, minutes: float | None) -> dict[str, 
             {
                 "row": name,
                 "attack": before["attack"],
-                "before": {"tried": before["tried"], "held": before["held"]},
+                "before": {key: before[key] for key in ("tried", "held", "commit") if key in before},
                 "tried": len(played),
                 "held": sum(trial.held for trial in played),
                 "variations": len({trial.variation for trial in played}),
@@ -97,14 +98,39 @@ def summary(trials: list[Trial], seed: int, minutes: float | None) -> dict[str, 
     }
 
 
+def beside_stored(document: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Return the stored results, with the rows of these names out of a run that played them alone."""
+    stored = json.loads(RESULTS.read_text())
+    alone = {key: document[key] for key in ("date", "seed", "minutes")}
+    played = {row["row"]: {**row, "alone": alone} for row in document["rows"] if row["row"] in names}
+    kept = {row["row"]: row for row in stored["rows"]}
+    return {**stored, "rows": [played.get(row["row"]) or kept.get(row["row"]) or row for row in document["rows"]]}
+
+
+def _command(run: dict[str, Any], row: str = "") -> str:
+    minutes = f" --minutes {run['minutes']:g}" if run["minutes"] else ""
+    only = f" --row '{row}'" if row else ""
+    return f"python benchmarks/attack.py{minutes}{only} --seed {run['seed']}"
+
+
+def _of_their_own(rows: list[dict[str, Any]]) -> list[str]:
+    """Return a line for each row that another run played, or whose attacks were tried before on another commit."""
+    lines = []
+    for row in rows:
+        if "commit" in row["before"]:
+            lines.append(f"*Before*, of {row['row']}, is the same attacks on commit {row['before']['commit']}.")
+        if "alone" in row:
+            lines.append(f"{row['row']}: `{_command(row['alone'], row['row'])}` on {row['alone']['date']}.")
+    return [" ".join(lines), ""] if lines else []
+
+
 def page(document: dict[str, Any]) -> str:
     """The docs page."""
     rows = document["rows"]
-    minutes = f" --minutes {document['minutes']:g}" if document["minutes"] else ""
     lines = [
         "# Attacks",
         "",
-        generated(f"python benchmarks/attack.py{minutes} --seed {document['seed']}", document),
+        generated(_command(document), document),
         "",
         "Each row is a family of attacks on the command line, drawn evenly. An attack holds if every criterion does:",
         "",
@@ -114,6 +140,7 @@ def page(document: dict[str, Any]) -> str:
         "",
         f"*Before* is a search by hand on commit {document['commit_before']}, with attacks of the same families.",
         "",
+        *_of_their_own(rows),
         f"- tried {sum(row['tried'] for row in rows)}, held {sum(row['held'] for row in rows)}",
         f"- before: tried {sum(row['before']['tried'] for row in rows)}, held "
         f"{sum(row['before']['held'] for row in rows)}",
@@ -123,13 +150,11 @@ def page(document: dict[str, Any]) -> str:
         "## What did not hold",
         "",
     ]
-    failures = [failure for row in rows for failure in row["failures"]]
+    failures = [(row.get("alone", document)["seed"], failure) for row in rows for failure in row["failures"]]
     if not failures:
         lines.append("Nothing.")
-    for failure in failures:
-        again = (
-            f"`python benchmarks/attack.py --seed {document['seed']} --again '{failure['row']}' {failure['number']}`"
-        )
+    for seed, failure in failures:
+        again = f"`python benchmarks/attack.py --seed {seed} --again '{failure['row']}' {failure['number']}`"
         lines += [f"- {failure['row']}, {escaped(failure['variation'])[:LONGEST]}: {again}"]
         lines += [f"  - {escaped(broken)[:LONGEST]}" for broken in failure["broken"]]
     return "\n".join(lines) + "\n"
@@ -155,7 +180,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, help="draw for so long (default: each variation once)")
     parser.add_argument("--seed", type=int, default=0, help="of the drawing and of every attack")
-    parser.add_argument("--row", action="append", choices=[*ROWS], help="only this row, printed, not written")
+    parser.add_argument("--row", action="append", choices=[*ROWS], help="only this row, beside the stored ones")
     parser.add_argument("--again", nargs=2, metavar=("ROW", "NUMBER"), help="one attack of a run with this seed")
     options = parser.parse_args()
     take_signals()
@@ -168,8 +193,8 @@ def main() -> int:
     rows = {name: ROWS[name] for name in options.row or ROWS}
     trials = attack(rows, options.seed, None if options.minutes is None else options.minutes * 60, show)
     document = summary(trials, options.seed, options.minutes)
-    if not options.row:
-        store(document, RESULTS, PAGE, page(document))
+    written = beside_stored(document, options.row) if options.row else document
+    store(written, RESULTS, PAGE, page(written))
     return 1 if any(row["failures"] for row in document["rows"]) else 0
 
 

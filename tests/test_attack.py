@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import json
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +24,7 @@ def tool() -> ModuleType:
 def test_each_row_of_before_has_attacks(tool: ModuleType) -> None:
     assert set(tool.ROWS) == set(tool.BEFORE["rows"])
     assert all(row.variations for row in tool.ROWS.values())
-    assert sum(row["tried"] for row in tool.BEFORE["rows"].values()) == 774
+    assert sum(row["tried"] for row in tool.BEFORE["rows"].values() if "commit" not in row) == 774
 
 
 def test_drawing_is_even_and_seeded(tool: ModuleType) -> None:
@@ -85,6 +86,22 @@ def test_a_broken_criterion_is_counted_as_not_held(tool: ModuleType, tmp_path: P
     assert "--seed 0 --again 'at once' 0`" in page
     assert "left in .: .left" in page
     assert "- tried 3, held 1\n" in page
+
+
+def test_a_row_that_is_played_alone_leaves_the_others_as_they_were_stored(
+    tool: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tool, "RESULTS", tmp_path / "attack.json")
+    stored = tool.summary([tool.Trial("signals", 0, "x", (), ())], 7, 3.0)
+    tool.RESULTS.write_text(json.dumps(stored))
+    failed = tool.Trial("ONNX files", 4, "x", (), ("why",))
+    written = tool.beside_stored(tool.summary([failed], 1, None), ["ONNX files"])
+    rows = {row["row"]: row for row in written["rows"]}
+    assert (rows["signals"]["tried"], rows["ONNX files"]["tried"], written["seed"]) == (1, 1, 7)
+    page = tool.page(written)
+    assert "`python benchmarks/attack.py --minutes 3 --seed 7`" in page
+    assert "ONNX files: `python benchmarks/attack.py --row 'ONNX files' --seed 1` on" in page
+    assert "--seed 1 --again 'ONNX files' 4`" in page
 
 
 def test_a_command_that_does_not_end_is_killed_and_has_not_held(tool: ModuleType, tmp_path: Path) -> None:
