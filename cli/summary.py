@@ -10,6 +10,8 @@ from ..core.command_line import quoted
 from ..core.dimension import Dim, names_in, size_of
 from ..core.graph_io import FLOAT32
 from ..core.manifest import MANIFEST, REPORT
+from ..core.precision import FP32
+from ..engines.tensorrt.flavours import TENSORRT
 from ..engines.tensorrt.plans import plans_of
 from ..errors import CheckFailed, InputError, MissingRequirement
 
@@ -118,10 +120,12 @@ def first_of(findings: Sequence[str], rest: str = f"in {MANIFEST}") -> list[str]
 def next_lines(bundle: Bundle) -> list[str]:
     """The commands that a user is likely to need now."""
     path = quoted(bundle.path)
-    return [
-        f"next     attn2trt validate {path}   the verdict again, on any machine, without PyTorch",
-        f"         attn2trt verify {path}   hashes of every file",
-    ]
+    lines = [f"attn2trt validate {path}   the verdict again, on any machine, without PyTorch"]
+    if not any(plan.flavour == TENSORRT.name for plan in plans_of(bundle)):
+        precisions = "" if list(bundle.graphs) == [FP32] else f" --precision {','.join(bundle.graphs)}"
+        lines.insert(0, f"attn2trt compile {path}{precisions}   on the machine with the GPU: TensorRT plans for it")
+    lines.append(f"attn2trt verify {path}   hashes of every file")
+    return [f"{'next' if line == lines[0] else '':9}{line}" for line in lines]
 
 
 def exit_code(verdict: Verdict) -> int:
