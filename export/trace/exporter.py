@@ -22,6 +22,7 @@ from ..passes.opset17 import ToOpset17
 from ..passes.replaced_metadata import SCOPES, replaced_metadata
 from ..passes.small_constants import HiddenConstants
 from ..passes.uint8_inputs import CastUint8Inputs
+from .between_pixels import write_between
 from .complex_numbers import spell_out
 from .float64_note import float64_notes
 from .floor_division import round_down
@@ -124,6 +125,7 @@ def _translate(
     round_down(program)
     write_quantisers(program)
     write_nearest(program, target.inputs, axes)
+    write_between(program, target.inputs, axes)
     try:
         return translate()
     except Exception:

@@ -51,21 +51,21 @@ def write_nearest(
 
     ``program`` is changed in place.
     """
-    names, found = _names(program, inputs), False
+    names, found = axis_names(program, inputs), False
     for node in program.graph.nodes:
         resize = re.fullmatch(r"aten\.(_?)upsample_nearest(_exact)?[123]d\.(vec|default)", str(node.target))
         if resize is None or not isinstance(node.args[0], Node):
             continue
-        size, factors = _sizes_and_factors(node, has_several=resize[3] == "vec")
+        size, factors = sizes_and_factors(node, has_several=resize[3] == "vec")
         if factors and None in factors:
             continue
-        if resize[2] or not _is_onnx_s(node, factors, names, axes):
+        if resize[2] or not is_onnx_s(node, factors, names, axes, SamePixels):
             node.target, node.args, found = _NEAREST, (node.args[0], size, factors, bool(resize[2])), True
     if found:
         program.graph_module.recompile()
 
 
-def _names(program: torch.export.ExportedProgram, inputs: Sequence[TensorSpec]) -> dict[sympy.Symbol, sympy.Symbol]:
+def axis_names(program: torch.export.ExportedProgram, inputs: Sequence[TensorSpec]) -> dict[sympy.Symbol, sympy.Symbol]:
     """Return the axes by their symbols in the program."""
     return {
         size.node.expr: sympy.Symbol(dim, integer=True, positive=True)
@@ -74,7 +74,7 @@ def _names(program: torch.export.ExportedProgram, inputs: Sequence[TensorSpec]) 
     }
 
 
-def _sizes_and_factors(node: Node, *, has_several: bool) -> tuple[Any, Any]:
+def sizes_and_factors(node: Node, *, has_several: bool) -> tuple[Any, Any]:
     """Return the sizes and the factors of a resize, None for those that it has not; one of the factors may be None."""
     size, *factors = node.args[1:]
     if has_several:
@@ -83,17 +83,18 @@ def _sizes_and_factors(node: Node, *, has_several: bool) -> tuple[Any, Any]:
     return size, [*factors, *[None] * (rank - len(factors))] if any(factors) else None
 
 
-def _is_onnx_s(
+def is_onnx_s(
     node: Node,
     factors: Sequence[float | None] | None,
     names: Mapping[sympy.Symbol, sympy.Symbol],
     axes: Mapping[str, Axis],
+    is_same: type[SamePixels],
 ) -> bool:
-    """Return True if ONNX's Resize picks what PyTorch picks, at every size of the axes."""
+    """Return True if ONNX's Resize finds what PyTorch finds, by ``is_same``, at every size of the axes."""
     before, after = (value.meta["val"].shape[2:] for value in (node.all_input_nodes[0], node))
     for *pair, factor in zip(before, after, factors or [None] * len(before), strict=True):
         sizes = sympy.Tuple(*(_expression(size).xreplace(names) for size in pair))
-        guard = _SamePixels(sizes, "", factor=factor, rank=len(before))
+        guard = is_same(sizes, "", factor=factor, rank=len(before))
         if not sizes.free_symbols <= {*names.values()}:
             return False
         if failing_sizes(guard, axes) if guard.axes else not guard.holds({}):
@@ -106,7 +107,7 @@ def _expression(size: Any) -> sympy.Basic:
 
 
 @dataclass(frozen=True)
-class _SamePixels(Guard):
+class SamePixels(Guard):
     """A side of an image that is resized by nearest. ``condition`` holds its size and the one that it becomes.
 
     ``factor`` is what PyTorch was given in place of a size, ``rank`` the number of the image's sides.
@@ -119,7 +120,11 @@ class _SamePixels(Guard):
         """Return True if both pick the same pixels at these sizes."""
         before, after = (size_at(size, sizes) for size in self.condition.args)
         is_known = before is not None and after is not None and before >= 1 and after >= 1
-        return not is_known or picks_same(int(before), int(after), self.factor, self.rank)
+        return not is_known or self.is_same(int(before), int(after))
+
+    def is_same(self, before: int, after: int) -> bool:
+        """Return True if both pick the same of ``before`` pixels for each of ``after``."""
+        return picks_same(before, after, self.factor, self.rank)
 
 
 @lru_cache(maxsize=1 << 16)
@@ -133,6 +138,18 @@ def picks_same(before: int, after: int, factor: float | None = None, rank: int =
     return bool(np.array_equal(ours, theirs))
 
 
+def length(size: Any) -> Any:
+    """Return a size of the program as a tensor of one whole number."""
+    if isinstance(size, int):
+        return op.Constant(value_ints=[size])
+    return op.Reshape(size, op.Constant(value_ints=[1]))
+
+
+def counted(made: Any) -> Any:
+    """Return 0 to ``made`` - 1 in float32."""
+    return op.Cast(op.Range(op.Constant(value_int=0), op.Squeeze(made), op.Constant(value_int=1)), to=FLOAT)
+
+
 def _nearest(x: Any, size: Any, factors: Any, exact: bool) -> Any:
     """Write the operator in ONNX: a Gather along each side."""
     for number, axis in enumerate(range(2, len(x.shape))):
@@ -142,12 +159,10 @@ def _nearest(x: Any, size: Any, factors: Any, exact: bool) -> Any:
         given = op.Shape(x, start=axis, end=axis + 1)
         if size is None:
             made = op.Cast(op.Floor(op.Mul(op.Cast(given, to=FLOAT), factor)), to=INT64)
-        elif isinstance(size[number], int):
-            made = op.Constant(value_ints=[size[number]])
         else:
-            made = op.Reshape(size[number], op.Constant(value_ints=[1]))
+            made = length(size[number])
         step = op.Div(op.Cast(given, to=FLOAT), op.Cast(made, to=FLOAT)) if factor is None else 1 / factor
-        places = op.Cast(op.Range(op.Constant(value_int=0), op.Squeeze(made), op.Constant(value_int=1)), to=FLOAT)
+        places = counted(made)
         if exact:  # in the order of PyTorch, whose rounding it has
             places = op.Relu(op.Sub(op.Mul(step, op.Add(places, 0.5)), 0.5))
             pixel = op.Floor(op.Add(places, 0.5))

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from onnxscript import opset18
 
-from . import nearest, quantisers
+from . import between_pixels, nearest, quantisers
 
 op: Any = opset18  # whose annotations know no Python numbers
 
@@ -67,6 +67,7 @@ _ATEN = torch.ops.aten
 TRANSLATIONS: dict[Any, Any] = {
     **quantisers.TRANSLATIONS,
     **nearest.TRANSLATIONS,
+    **between_pixels.TRANSLATIONS,
     **dict.fromkeys((_ATEN.expm1.default, _ATEN.special_expm1.default), _expm1),
     **dict.fromkeys((_ATEN.log1p.default, _ATEN.special_log1p.default), _log1p),
     _ATEN.log_sigmoid.default: _log_sigmoid,
