@@ -57,7 +57,7 @@ def _crossing(data: dict[str, Any]) -> Iterator[str]:
 
 
 def _graph(row: dict[str, Any]) -> list[object]:
-    named = [f"`{row['target']}`", row["graph"]]
+    named = [f"`{row['target'].removeprefix('py:')}`", row["graph"]]
     if "why_not" in row:
         return [*named, row["why_not"], *[""] * 13]
     nodes = [row["nodes"][name] for name in ("QuantizeLinear", "DequantizeLinear", "Cast")]

@@ -1,14 +1,15 @@
 """Count what crosses memory in 8, 16 and 32 bits: int8, int8-fp16, fp16 and modelopt's own graph, without a GPU.
 
-Usage: python benchmarks/int8_placement.py [TARGET ...]. TensorRT for RTX builds each graph for one compute capability;
-at the level VERBOSE its builder writes the layers of the engine with the types of their tensors into the log, without
-loading it. Ranges are made up: where pairs stand does not depend on them. nvidia-modelopt is asked if it can be
-imported. Writes benchmarks/results/int8_placement.json after every target, and docs/int8.md; with TARGETs it prints
-their rows alone.
+Usage: python benchmarks/int8_placement.py [--keep] [TARGET ...]. TensorRT for RTX builds each graph for one compute
+capability; at the level VERBOSE its builder writes the layers of the engine with the types of their tensors into the
+log, without loading it. Ranges are made up, but of a target with levels of its own: where pairs stand does not depend
+on them. nvidia-modelopt is asked if it can be imported. Writes benchmarks/results/int8_placement.json after every
+target, and docs/int8.md; with TARGETs it prints their rows alone, or with --keep replaces them.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import re
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -28,13 +29,14 @@ from exported_graphs import lowered
 from fused_bytes import Kernels
 
 from attn2trt.core.graph import OnnxGraph
-from attn2trt.core.precision import FP16, INT8, INT8_FP16, PRECISIONS
+from attn2trt.core.precision import FP16, INT8, INT8_FP16, PRECISIONS, QUANTISED
 from attn2trt.core.scratch import scratch
 from attn2trt.engines.tensorrt.build import BuildOrder
 from attn2trt.engines.tensorrt.flavours import RTX
 from attn2trt.engines.tensorrt.isolated import build_isolated
 from attn2trt.engines.tensorrt.profiles import Profile
 from attn2trt.errors import Attn2trtError
+from attn2trt.export.precision import lower_rest
 from attn2trt.modules import catalog
 from attn2trt.workflows.float32_graph import export_graph
 
@@ -43,6 +45,8 @@ TARGETS = (
     *("resnet50", "resnet50+se", "resnet50+cbam", "mobilenetv2_100"),
     # what splits, turns, enlarges and concatenates between its products; the second needs the package ultralytics
     *("torchvision:shufflenet_v2_x1_0", "ultralytics:yolo11n.yaml"),
+    # with levels of its own
+    "py:quantised_resnet:resnet50",
 )
 SHAPE, AXES, CAPABILITY = "2x3x224x224", "batch=1:2:8", "8.9"
 MODELOPT = "modelopt"
@@ -121,9 +125,13 @@ def crossing(layers: Sequence[Layer]) -> Counter[str]:
 def graphs_of(name: str, folder: Path) -> Iterator[tuple[str, OnnxGraph | str]]:
     """Yield each graph of a target by its name, or the reason why there is none."""
     target = catalog.resolve(name, shapes=[SHAPE], dynamic=AXES)
-    graph = export_graph(target, target.build(), folder)
+    graph, half = export_graph(target, target.build(), folder), PRECISIONS[FP16].dtype
+    if graph.precision == INT8:
+        yield INT8, graph
+        yield INT8_FP16, lower_rest(graph, QUANTISED[INT8_FP16], folder, io=half).graph
+        return
     for precision in (FP16, INT8, INT8_FP16):
-        yield precision, lowered(graph, precision, folder, io=PRECISIONS[FP16].dtype)
+        yield precision, lowered(graph, precision, folder, io=half)
     yield MODELOPT, _by_modelopt(graph, folder / "model.modelopt.onnx")
 
 
@@ -185,33 +193,47 @@ def by_bits(moved: Counter[str]) -> dict[str, int]:
     return dict(sorted(moved.items(), key=lambda pair: int(pair[0])))
 
 
-def main(names: Sequence[str]) -> int:
-    """Count every target; write the results and the page unless targets are named."""
-    rows: list[dict[str, Any]] = []
+def main(names: Sequence[str], *, keeps: bool = False) -> int:
+    """Count the targets, all of them without ``names``; with ``keeps`` replace their rows in the results and page."""
+    stored: dict[str, Any] = json.loads(RESULTS.read_text()) if keeps else {"rows": [], "versions": {}}
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for row in stored["rows"]:
+        rows.setdefault(row["target"], []).append(row)
     for name in names or TARGETS:
+        rows[name] = []
         with tempfile.TemporaryDirectory() as folder:
             for kind, graph in graphs_of(name, Path(folder)):
-                rows.append(row_of(name, kind, graph))
-                print(json.dumps(rows[-1]), flush=True)
-        if not names:
-            document = {"versions": _versions(), "capability": CAPABILITY, "shape": SHAPE, "rows": rows}
-            RESULTS.write_text(json.dumps(document, indent=1) + "\n")
-    if not names:
-        from int8_page import write
-
-        write()
+                rows[name].append(row_of(name, kind, graph))
+                print(json.dumps(rows[name][-1]), flush=True)
+        if keeps or not names:
+            write([row for target in TARGETS for row in rows.get(target, ())], stored["versions"])
     return 0
 
 
+def write(rows: Sequence[Mapping[str, Any]], before: Mapping[str, str]) -> None:
+    """Write the results and the page's table; versions ``before`` are of packages that only other rows need."""
+    from int8_page import write as write_page
+
+    versions = {name: found or before.get(name, "not installed") for name, found in _versions().items()}
+    document = {"versions": versions, "capability": CAPABILITY, "shape": SHAPE, "rows": rows}
+    RESULTS.write_text(json.dumps(document, indent=1) + "\n")
+    write_page()
+
+
 def _versions() -> dict[str, str]:
+    """Return the version of each package that rows depend on; "" for one that is not installed."""
     found = {}
     for package in ("tensorrt-rtx", "nvidia-modelopt", "torch", "onnx"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "not installed"
+            found[package] = ""
     return found
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("names", nargs="*", metavar="TARGET", help="these alone, printed")
+    options.add_argument("--keep", action="store_true", help="replace their rows in the results and the page, too")
+    asked = options.parse_args()
+    sys.exit(main(asked.names, keeps=asked.keep))
