@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import permutations
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+import onnx_ir as ir
 
 from ..core.bundle import Bundle
+from .candidate_changes import changes
 from .candidate_source import Choice, Source, source_of
 from .candidates import choices_of
 from .rewrites.rewrite import constant, kinds, rewrite_places
-
-if TYPE_CHECKING:
-    import onnx_ir as ir
+from .rewrites.tensorrt import REWRITES
 
 Pair = tuple[Choice, Choice]
 
@@ -40,10 +41,6 @@ def pairs(bundle: Bundle, precision: str) -> tuple[Pair, ...]:
 
 def pairs_of(source: Source, precision: str) -> tuple[Pair, ...]:
     """Return the pairs of a graph that is in no bundle."""
-    import onnx_ir as ir
-
-    from .candidate_changes import changes
-
     model = ir.load(str(source.graph.path))
     changed = changes(model, source, precision)
     effects = {
@@ -61,8 +58,6 @@ def pairs_of(source: Source, precision: str) -> tuple[Pair, ...]:
 
 def _writable(effects: dict[Choice, Effect]) -> Iterator[Pair]:
     """Yield each pair of choices of two kinds once, without those in which one leaves nothing to the other."""
-    from .rewrites.tensorrt import REWRITES
-
     turn = {rewrite.name: place for place, rewrite in enumerate(REWRITES)}
     places = {choice: place for place, choice in enumerate(effects)}
     for first, later in permutations(effects, 2):
@@ -85,8 +80,6 @@ def _opened(effects: dict[Choice, Effect]) -> Iterator[Pair]:
 
 def _effect(model: ir.Model, choice: Choice) -> Effect:
     """Return the effect of a rewrite."""
-    from .rewrites.tensorrt import REWRITES
-
     place = [rewrite.name for rewrite in REWRITES].index(choice.name)
     changed = model.clone()
     nodes = [

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import onnx_ir as ir
 
 from ..core.bundle import Bundle
 from ..core.graph import OnnxGraph, save
 from ..core.precision import CAST, QUANTISED
 from ..core.scratch import scratch
 from ..errors import InputError
+from .candidate_changes import change_of, changes
 from .candidate_source import Choice, Source, as_it_is, source_of
 from .contract import check_contract
 from .modelopt_placement import RULES
@@ -23,9 +25,7 @@ from .placed import place
 from .precision import LowPrecisionGraph, lower, lower_rest
 from .quantized import quantize
 from .rewrites.rewrite import WRITTEN, kinds, rewrite_places
-
-if TYPE_CHECKING:
-    import onnx_ir as ir
+from .rewrites.tensorrt import REWRITES, promise
 
 # The ranges of a candidate are those of the bundle's own graph, whose entry in the manifest says how they were found.
 BY_BUNDLE = "the bundle's own ranges"
@@ -53,11 +53,6 @@ def choices(bundle: Bundle, precision: str) -> tuple[Choice, ...]:
 
 def choices_of(source: Source, precision: str) -> tuple[Choice, ...]:
     """Return the choices of a graph that is in no bundle."""
-    import onnx_ir as ir
-
-    from .candidate_changes import changes
-    from .rewrites.tensorrt import REWRITES, promise
-
     model = ir.load(str(source.graph.path))
     found = [Choice(rewrite.name, kind, count) for rewrite in REWRITES for kind, count in kinds(model, rewrite).items()]
     return tuple(sorted([*found, *changes(model, source, precision)], key=lambda choice: promise(choice.name)))
@@ -90,10 +85,6 @@ def _lowered(
     graph: OnnxGraph, source: Source, precision: str, chosen: Sequence[Choice], path: Path
 ) -> LowPrecisionGraph:
     """Write a ``graph``, to which the source was rewritten, in a lower precision with these choices of it."""
-    import onnx_ir as ir
-
-    from .candidate_changes import change_of
-
     rewritten = replace(source, graph=graph)
     change = change_of(ir.load(str(graph.path)), rewritten, precision, chosen)
     folder, name = path.parent, path.name
@@ -113,10 +104,6 @@ def _lowered(
 
 def _rewritten(graph: OnnxGraph, chosen: Sequence[Choice], path: Path) -> tuple[OnnxGraph, list[Choice]]:
     """Return the float32 graph with the chosen rewrites, written to ``path``, and the choices that are no rewrites."""
-    import onnx_ir as ir
-
-    from .rewrites.tensorrt import REWRITES
-
     model = ir.load(str(graph.path))
     names = [rewrite.name for rewrite in REWRITES]
     modules = {str(node.name): graph.modules_of(str(node.name)) for node in model.graph}
