@@ -29,6 +29,17 @@ def lowered_nodes(graph: Path, precision: str) -> frozenset[str]:
     return frozenset(_of_dequantized(model)) if row.graph == "quantised" else frozenset()
 
 
+def has_its_type(graph: Path, precision: str) -> bool:
+    """Tell whether anything in a graph of ``precision`` has its type; of the float32 graph's own, nothing needs to."""
+    import onnx
+
+    row = PRECISIONS[precision]
+    if row.graph == "float32":
+        return True
+    types = element_types(onnx.load(str(graph), load_external_data=False))
+    return onnx.TensorProto.DataType.Value(row.onnx_type) in types.values()
+
+
 def converting_nodes(graph: Path) -> frozenset[str]:
     """Return the names of the nodes that change the type of what they read: casts, quantisations and their inverses."""
     import onnx

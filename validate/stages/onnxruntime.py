@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...core.bundle import Bundle
-from ...core.precision import FP32
+from ...core.computed_in import has_its_type
+from ...core.precision import FP32, PRECISIONS
 from ..verdict import FAILED, StageResult
 from .judge import Pairs, Runtime, StageJudge, judge_stages, with_advice, with_place
 from .of_bundle import BundleRuntime, providers, tuned, tuned_for_plans
@@ -43,8 +45,17 @@ def judge_graphs(bundle: Bundle, pairs: Pairs, *, max_error: float | None = None
                 with start(stage, graph) as runtime:
                     judge = _own(bundle, stage, runtime, max_error)
                     (result,) = judge_stages([judge], pairs())
-                    lower.append(with_advice(judge.judged_again(result, graph, again)))
+                    lower.append(_of_its_type(with_advice(judge.judged_again(result, graph, again)), graph))
     return [written, *run, *lower, *rows]
+
+
+def _of_its_type(result: StageResult, graph: Path) -> StageResult:
+    """Return the stage, failed if its graph is right for the reason that it is not in this precision at all."""
+    precision = result.stage.precision
+    if not result.has_passed or has_its_type(graph, precision):
+        return result
+    why = f"{graph.name} has nothing in {PRECISIONS[precision].words}: it is another graph; deploy the target again"
+    return replace(result, status=FAILED, why=why)
 
 
 def _own(

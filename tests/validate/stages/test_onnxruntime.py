@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from deployed_once import EVERY_PRECISION, deployed_once
+from manifest_edits import list_as_it_is
 
 from attn2trt.core.bundle import Bundle, open_bundle
 from attn2trt.engines.environment import Driver
@@ -108,3 +110,17 @@ def test_float32_is_not_computed_in_tf32(bundle: Bundle, monkeypatch: pytest.Mon
     judged(bundle)
     assert [name for name, is_allowed in allowed.items() if is_allowed] == ["model.onnx tf32"]
     assert len(allowed) == 5
+
+
+def test_a_graph_that_has_nothing_in_its_precision_fails(bundle: Bundle, tmp_path: Path) -> None:
+    """One of more bits gives better numbers than were asked for."""
+    copy = tmp_path / "copy"
+    shutil.copytree(bundle.path, copy)
+    for name in ("bf16", "int8"):
+        shutil.copy(copy / "model.onnx", copy / f"model.{name}.onnx")
+        list_as_it_is(copy, f"model.{name}.onnx")
+    found = open_bundle(copy)
+    stages = {stage.label: stage for stage in ort_stages.judge_graphs(found, lambda: recorded_cases(found))}
+    failed = [name for name, stage in stages.items() if stage.status == "failed"]
+    assert failed == ["bf16", "bf16 onnxruntime cpu", "int8", "int8 onnxruntime cpu"]
+    assert "model.int8.onnx has nothing in int8: it is another graph" in stages["int8"].why
