@@ -63,7 +63,7 @@ class Head(nn.Module):
         model.graph.initializer.extend(
             numpy_helper.from_array(np.asarray(v), n) for n, v in values.items() if n in read
         )
-        path = folder / f"{type(self).__name__}-{wrong.replace(' ', '-') or 'right'}.onnx"
+        path = folder / f"{type(self).__name__}-{self.spread:g}-{wrong.replace(' ', '-') or 'right'}.onnx"
         onnx.save(model, str(path))
         return path
 

@@ -64,6 +64,7 @@ def statuses(bundle: attn2trt.Bundle) -> dict[str, str]:
     return {stage.label: stage.status for stage in Verdict.from_json(bundle.manifest["verdict"]).stages}
 
 
+@pytest.mark.tensorrt
 def test_every_stage_is_judged_or_says_why_not(bundle: attn2trt.Bundle) -> None:
     found = statuses(bundle)
     assert found.pop("tensorrt") == "not checked"
