@@ -4,7 +4,8 @@ Usage: python benchmarks/statuses.py [--before CHECKOUT] [--jobs N] [TARGET ...]
 line at its traced size, on random weights; a graph whose verdict failed is compared with eager PyTorch (outcomes.py),
 and is a false alarm if it is right. CHECKOUT is a folder with the earlier version's package, as of commit 0cd25e4.
 Without TARGETs it writes benchmarks/results/statuses.json and docs/statuses.md after every row, and keeps the rows of
-the same code that are there, and what the earlier version came to.
+the same code that are there. What the earlier version came to is kept too: its rows stay, noted as of an earlier run,
+until they are measured again.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from catalogue import ROOMS
 from code_hash import code_hash
 from outcomes import compare, shorten, status_of
 from page_text import generated, table
-from stored_results import heading, rows_before, side_by_side, store
+from stored_results import heading, of_earlier_runs, rows_before, side_by_side, store
 
 from attn2trt.core.bundle import open_bundle
 from attn2trt.modules.block_index import block_names
@@ -90,6 +91,7 @@ def page(document: dict[str, Any]) -> str:
         "and of torchvision, at the traced size, on random weights. *Before* is an earlier version of the code, on the",
         f"same machine, of {sum('before' in row for row in rows)} of them.",
         "A *false alarm* is a verdict that failed over a graph that agrees with eager PyTorch.",
+        *of_earlier_runs(rows),
         "",
         *table(
             "status | before | now",
@@ -123,9 +125,9 @@ def main(names: Sequence[str], *, before: Path | None, jobs: int) -> int:
     }
     stored = [] if names else rows_before(RESULTS, document, lambda row: "before" in row)
     earlier = {row["target"]: {"before": row["before"]} for row in stored if "before" in row}
-    of_same_code = [row for row in stored if "measured" not in row]
-    rows = {row["target"]: row for row in of_same_code if before is None or "before" in row}
-    left = [name for name in names or TARGETS if name not in rows]
+    rows = {row["target"]: row for row in stored}  # those of earlier code until they are measured: "before" is in them
+    done = {row["target"] for row in stored if "measured" not in row and (before is None or "before" in row)}
+    left = [name for name in names or TARGETS if name not in done]
     for measured in side_by_side(both, [(name, TARGETS.get(name, ""), before) for name in left], jobs):
         row = earlier.get(measured["target"], {}) | measured
         rows[row["target"]] = row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -118,3 +119,23 @@ def test_the_memory_of_a_command_is_that_of_all_below_it() -> None:
             os.kill(pid, 9)
         child.communicate()
     assert large.resident_mib(child.pid) == 0.0
+
+
+def test_an_interrupted_run_keeps_what_the_earlier_version_came_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statuses = load_script("statuses")
+    results = tmp_path / "statuses.json"
+    passed = {"status": "passed", "why": ""}
+    rows = [{"target": name, "options": "", "before": passed, "now": passed} for name in ("cbam", "se")]
+    results.write_text(json.dumps({"date": "1", "versions": {"torch": "1"}, "sources": "old", "rows": rows}))
+    monkeypatch.setattr(statuses, "RESULTS", results)
+    monkeypatch.setattr(statuses, "PAGE", tmp_path / "statuses.md")
+    measured = {"target": "cbam", "options": "", "now": passed}
+    monkeypatch.setattr(statuses, "side_by_side", lambda *_: iter([measured]))  # and no row after it
+    assert statuses.main([], before=None, jobs=1) == 0
+    cbam, se = json.loads(results.read_text())["rows"]
+    assert cbam == measured | {"before": passed}
+    assert se["before"] == passed
+    assert se["measured"]["sources"] == "old"
+    assert "1 rows are of an earlier run, on 1 (torch 1)." in (tmp_path / "statuses.md").read_text()
