@@ -19,6 +19,9 @@ _REMEDIES = {
         "a graph has one way for all values: compute both sides of a branch and pick by torch.where, and keep what a "
         "mask leaves out as zeros"
     ),
+    r"fake tensor in the exported program": (
+        "forward puts a tensor into a weight, a buffer or an attribute, as weight.data = …; do that once, in __init__"
+    ),
     r"vmap|functorch": "compute it without torch.func transforms in forward",
 }
 

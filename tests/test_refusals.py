@@ -80,6 +80,18 @@ def export(module: nn.Module, dynamic: str, folder: Path) -> None:
     trace(target, target.build(), folder / "model.onnx", opset=17)
 
 
+class WritingItsWeight(nn.Module):
+    """A convolution merged anew at each call, as that of SPAN, a network for super-resolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.apart, self.merged = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.merged.weight.data = self.apart.weight.data.clone() * 2
+        return self.merged(x)
+
+
 HEIGHT = "height=4:8:16"
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     "an operator of a later opset": (lambda: Mixing(deformed), BATCH, "DeformConv .*opset 17 lacks; --opset 19 has it"),
@@ -142,6 +154,13 @@ def test_a_refusal_names_the_users_line_and_what_to_change(kind: str, tmp_path: 
     assert "\n" not in str(caught.value)
     assert "; " in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_weight_that_forward_writes_is_refused_with_its_remedy(tmp_path: Path) -> None:
+    wanted = "forward puts a tensor into a weight, a buffer or an attribute, as .*once, in __init__"
+    with pytest.raises(InputError, match=wanted):
+        export(WritingItsWeight(), BATCH, tmp_path)
 
 
 def scripted() -> nn.Module:
