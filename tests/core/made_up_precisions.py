@@ -48,9 +48,10 @@ def tables() -> None:
     from attn2trt.engines.tensorrt import kernel_names, layers, targets
     from attn2trt.engines.timing import runtimes
     from attn2trt.report.table import verdict_table
+    from attn2trt.validate.comparison import Comparison
     from attn2trt.validate.stages import ort_process as ort
     from attn2trt.validate.stages.stage import ORT_CPU, WRITTEN, Stage, lower_stages, read_stage
-    from attn2trt.validate.verdict import Verdict, not_checked
+    from attn2trt.validate.verdict import Verdict, stage_result
     from attn2trt.workflows.options import PrecisionRequest
 
     assert table.parse_precisions("int7,fp15,fp32") == ("fp15", "int7")
@@ -69,7 +70,8 @@ def tables() -> None:
     assert PrecisionRequest.of("auto").lower == table.TRIED
     assert table.INTEGERS == ("int8", "int8-fp16", "int7")
     with (console := Console(width=200)).capture() as capture:
-        console.print(verdict_table(Verdict((not_checked(Stage(WRITTEN, "fp15"), "why"),))))
+        found = Comparison("y", 1e-3, 1e-3, 1.0, "l2", (0,), True, "")
+        console.print(verdict_table(Verdict((stage_result(Stage(WRITTEN, "fp15"), [("traced", found)]),))))
     assert "(7 in float15)" in capture.get()
     sys.argv = ["attn2trt", "deploy", "--help"]
     main()
