@@ -36,8 +36,8 @@ def change_of(model: ir.Model, source: Source, precision: str, chosen: Sequence[
     change, by_name = Change(), {lowering.name: lowering for lowering in LOWERINGS}
     applying = {(one.name, one.kind): nodes for one, nodes in changes(model, source, precision).items()}
     for choice in chosen:
-        if choice.name not in by_name and choice.name != _instead(precision):
-            known = ", ".join((*by_name, *filter(None, [_instead(precision)])))
+        if choice.name not in by_name and choice.name != instead_of_8_bits(precision):
+            known = ", ".join((*by_name, *filter(None, [instead_of_8_bits(precision)])))
             raise InputError(f"received the unknown choice {choice.name!r}; expected a rewrite, or one of {known}")
         nodes = applying.get((choice.name, choice.kind), frozenset())
         if not nodes:
@@ -75,11 +75,11 @@ def _without_8_bits(model: ir.Model, source: Source, precision: str) -> dict[tup
     found: dict[tuple[str, str], set[str]] = {}
     for node in model.graph:
         if str(node.name) in readers:
-            found.setdefault((_instead(precision), f"8 bits for {_kind(node)}"), set()).add(str(node.name))
+            found.setdefault((instead_of_8_bits(precision), f"8 bits for {_kind(node)}"), set()).add(str(node.name))
     return {choice: frozenset(nodes) for choice, nodes in found.items()}
 
 
-def _instead(precision: str) -> str:
+def instead_of_8_bits(precision: str) -> str:
     """Return the name of the choice of nodes that read no 8 bits; "" if the precision has none."""
     form = QUANTISED.get(precision)
     return "" if form is None else f"{PRECISIONS[form.rest].words} in place of 8 bits"

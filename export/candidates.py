@@ -17,7 +17,7 @@ from ..core.graph import OnnxGraph, save
 from ..core.precision import CAST, QUANTISED
 from ..core.scratch import scratch
 from ..errors import InputError
-from .candidate_changes import change_of, changes
+from .candidate_changes import change_of, changes, instead_of_8_bits
 from .candidate_source import Choice, Source, as_it_is, source_of
 from .contract import check_contract
 from .modelopt_placement import RULES
@@ -55,7 +55,13 @@ def choices_of(source: Source, precision: str) -> tuple[Choice, ...]:
     """Return the choices of a graph that is in no bundle."""
     model = ir.load(str(source.graph.path))
     found = [Choice(rewrite.name, kind, count) for rewrite in REWRITES for kind, count in kinds(model, rewrite).items()]
-    return tuple(sorted([*found, *changes(model, source, precision)], key=lambda choice: promise(choice.name)))
+    wide = instead_of_8_bits(precision)
+    return tuple(
+        sorted(
+            [*found, *changes(model, source, precision)],
+            key=lambda choice: (choice.name != wide, promise(choice.name)),
+        )
+    )
 
 
 def write(bundle: Bundle, precision: str, chosen: Sequence[Choice], path: Path) -> Mapping[str, str]:

@@ -18,7 +18,6 @@ LOWERINGS: tuple[Lowering, ...] = found_rewrites("LOWERINGS", __name__)
 
 # What is tried first: it saved most where it was timed or counted.
 FIRST = (
-    *("float16 in place of 8 bits", "float32 in place of 8 bits"),
     *("means in half precision", "gate widened to a row by a product", "gate as 1x1 convolutions"),
     *("row and column means as pooling", "products at the border in float32", "one product of a sum"),
     *("linear layers on pixels as 1x1 convolutions", "convolutions of one map merged", "softmax in half precision"),
