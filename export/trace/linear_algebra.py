@@ -48,10 +48,14 @@ def _solution(call: Arguments) -> Tensor | None:
     if not _is_small(matrix) or not call.get("left", True):
         return None
     is_vector = right.dim() == 1 or (right.dim() == matrix.dim() - 1 and right.shape == matrix.shape[:-1])
-    right = right.unsqueeze(-1) if is_vector else right
-    outer = torch.broadcast_shapes(matrix.shape[:-2], right.shape[:-2])  # type: ignore[no-untyped-call]
-    found = eliminated(matrix.expand(*outer, *matrix.shape[-2:]), right.expand(*outer, *right.shape[-2:]))
+    found = eliminated(*_alike(matrix, right.unsqueeze(-1) if is_vector else right))
     return found.squeeze(-1) if is_vector else found
+
+
+def _alike(matrix: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both with the outer dimensions of both."""
+    outer = torch.broadcast_shapes(matrix.shape[:-2], right.shape[:-2])  # type: ignore[no-untyped-call]
+    return matrix.expand(*outer, *matrix.shape[-2:]), right.expand(*outer, *right.shape[-2:])
 
 
 def _lower(call: Arguments) -> Tensor | None:
@@ -76,6 +80,7 @@ def _triangular(call: Arguments) -> Tensor | None:
     if not _is_small(matrix) or not call.get("left", True):
         return None
     side, is_upper, is_unit = matrix.shape[-1], call["upper"], call.get("unitriangular", False)
+    matrix, right = _alike(matrix, right)
     found: dict[int, Tensor] = {}
     for row in reversed(range(side)) if is_upper else range(side):
         value = right[..., row : row + 1, :]

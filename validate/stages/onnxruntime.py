@@ -131,7 +131,7 @@ def _judged(
             with one.start() as process:
                 judge = _own(bundle, one.stage, process, max_error, is_here=one.is_here)
                 result, *rows = judge.results(pairs) if has_rows else judge_stages([judge], pairs())
-                yield judge.judged_again(result, one.graph, again)
+                yield _of_its_type(judge.judged_again(result, one.graph, again), one.graph)
                 yield from rows
 
 

@@ -47,8 +47,9 @@ def test_solutions(right: tuple[int, ...]) -> None:
     torch.testing.assert_close(rewritten(LINALG.solve, matrix, b), LINALG.solve(matrix, b))
 
 
-def test_triangular_factors_and_what_they_solve() -> None:
-    x, right = positive(5), torch.randn(2, 5, 3, dtype=torch.float64)
+@pytest.mark.parametrize("outer", [(2,), ()])
+def test_triangular_factors_and_what_they_solve(outer: tuple[int, ...]) -> None:
+    x, right = positive(5), torch.randn(*outer, 5, 3, dtype=torch.float64)
     for upper in (False, True):
         factor = LINALG.cholesky(x, upper=upper)
         torch.testing.assert_close(rewritten(LINALG.cholesky, x, upper=upper), factor)

@@ -20,6 +20,7 @@ from attn2trt.errors import CheckFailed, MissingRequirement
 from attn2trt.validate.recorded import recorded_cases
 from attn2trt.validate.stages import of_bundle, ort_process
 from attn2trt.validate.stages import onnxruntime as ort_stages
+from attn2trt.validate.stages.stage import TUNED_GRAPH, Stage
 from attn2trt.validate.verdict import StageResult
 from attn2trt.workflows.validate import validate_bundle
 
@@ -124,3 +125,6 @@ def test_a_graph_that_has_nothing_in_its_precision_fails(bundle: Bundle, tmp_pat
     failed = [name for name, stage in stages.items() if stage.status == "failed"]
     assert failed == ["bf16", "bf16 onnxruntime cpu", "int8", "int8 onnxruntime cpu"]
     assert "model.int8.onnx has nothing in int8: it is another graph" in stages["int8"].why
+    tuned = Stage(TUNED_GRAPH["tensorrt"], "int8")
+    (judged_alone,) = ort_stages.judge_graph_for_plan(found, found.model_path, tuned, lambda: recorded_cases(found))
+    assert "model.onnx has nothing in int8" in judged_alone.why
