@@ -8,7 +8,6 @@ every target, and the tables of the page; with TARGETs it prints their rows alon
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -21,7 +20,7 @@ import gpu_candidates_page
 import onnx
 from fused_bytes import Kernels
 from int8_placement import CAPABILITY, by_bits, crossing, engine_layers
-from stored_results import heading
+from stored_results import by_target, heading, target_options
 
 from attn2trt.core.graph import OnnxGraph
 from attn2trt.core.precision import FP16, INT8_FP16, QUANTISED
@@ -148,9 +147,7 @@ def built(graph: OnnxGraph, precision: str) -> dict[str, Any]:
 def main(names: Sequence[str], *, keeps: bool) -> int:
     """Count the targets, all of them without ``names``; with ``keeps`` replace their rows in the results and page."""
     stored: dict[str, Any] = json.loads(RESULTS.read_text()) if keeps and RESULTS.exists() else {"rows": []}
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for row in stored["rows"]:
-        rows.setdefault(row["target"], []).append(row)
+    rows = by_target(stored["rows"])
     for name in names or TARGETS:
         rows[name] = []
         with tempfile.TemporaryDirectory() as folder:
@@ -175,10 +172,5 @@ def write(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("names", nargs="*", metavar="TARGET", help="these alone, printed")
-    options.add_argument("--keep", action="store_true", help="replace their rows in the results and the page, too")
-    asked = options.parse_args()
-    if asked.keep and not {*asked.names} <= {*TARGETS}:
-        options.error(f"--keep replaces rows of {', '.join(TARGETS)}; received {' '.join(asked.names)}")
+    asked = target_options(__doc__, TARGETS)
     sys.exit(main(asked.names, keeps=asked.keep))

@@ -9,7 +9,6 @@ target, and docs/int8.md; with TARGETs it prints their rows alone, or with --kee
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import re
@@ -27,6 +26,7 @@ from typing import Any
 import onnx
 from exported_graphs import lowered
 from fused_bytes import Kernels
+from stored_results import by_target, target_options
 
 from attn2trt.core.graph import OnnxGraph
 from attn2trt.core.precision import FP16, INT8, INT8_FP16, PRECISIONS, QUANTISED
@@ -196,9 +196,7 @@ def by_bits(moved: Counter[str]) -> dict[str, int]:
 def main(names: Sequence[str], *, keeps: bool = False) -> int:
     """Count the targets, all of them without ``names``; with ``keeps`` replace their rows in the results and page."""
     stored: dict[str, Any] = json.loads(RESULTS.read_text()) if keeps else {"rows": [], "versions": {}}
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for row in stored["rows"]:
-        rows.setdefault(row["target"], []).append(row)
+    rows = by_target(stored["rows"])
     for name in names or TARGETS:
         rows[name] = []
         with tempfile.TemporaryDirectory() as folder:
@@ -232,8 +230,5 @@ def _versions() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("names", nargs="*", metavar="TARGET", help="these alone, printed")
-    options.add_argument("--keep", action="store_true", help="replace their rows in the results and the page, too")
-    asked = options.parse_args()
+    asked = target_options(__doc__, TARGETS)
     sys.exit(main(asked.names, keeps=asked.keep))

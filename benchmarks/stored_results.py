@@ -37,6 +37,28 @@ def row_options(about: str | None, metavar: str, *, kept: str, stores_named: boo
     return parser
 
 
+def target_options(about: str | None, targets: Sequence[str]) -> argparse.Namespace:
+    """Return the named targets and whether their rows are kept, for a benchmark that prints the rows of named ones.
+
+    Ends the program if rows are to be kept of what is none of the ``targets``.
+    """
+    options = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("names", nargs="*", metavar="TARGET", help="these alone, printed")
+    options.add_argument("--keep", action="store_true", help="replace their rows in the results and the page, too")
+    asked = options.parse_args()
+    if asked.keep and not {*asked.names} <= {*targets}:
+        options.error(f"--keep replaces rows of {', '.join(targets)}; received {' '.join(asked.names)}")
+    return asked
+
+
+def by_target(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Return the rows of each target."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row["target"], []).append(row)
+    return found
+
+
 def heading(*packages: str) -> dict[str, Any]:
     """Return the date, the machine and the versions of the packages that the results depend on."""
     return {
