@@ -22,7 +22,7 @@ from .candidate_source import Choice, Source, as_it_is, source_of
 from .contract import check_contract
 from .modelopt_placement import RULES
 from .placed import place
-from .precision import LowPrecisionGraph, lower, lower_rest
+from .precision import UNCHANGED, LowPrecisionGraph, lower, lower_rest
 from .quantized import quantize
 from .rewrites.rewrite import WRITTEN, kinds, rewrite_places
 from .rewrites.tensorrt import REWRITES, promise
@@ -91,8 +91,9 @@ def _lowered(
     graph: OnnxGraph, source: Source, precision: str, chosen: Sequence[Choice], path: Path
 ) -> LowPrecisionGraph:
     """Write a ``graph``, to which the source was rewritten, in a lower precision with these choices of it."""
-    rewritten = replace(source, graph=graph)
-    change = change_of(ir.load(str(graph.path)), rewritten, precision, chosen)
+    change = UNCHANGED
+    if chosen:  # what applies is found by planning the graph several times
+        change = change_of(ir.load(str(graph.path)), replace(source, graph=graph), precision, chosen)
     folder, name = path.parent, path.name
     if precision in CAST:
         return lower(graph, precision, folder, keep=source.keep, io=source.io, name=name, change=change)

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from small_graph import graph_file
 
-from attn2trt.core.graph import OnnxGraph
 from attn2trt.export.candidate_pairs import pairs_of
 from attn2trt.export.candidate_source import Source
 from attn2trt.export.candidates import choices_of, write_of
-from attn2trt.export.contract import spec_of
 
 from .test_candidates import computed, squeeze_and_excite
 
@@ -31,10 +30,8 @@ def source_of(text: str, folder: Path) -> Source:
     proto.graph.initializer.append(onnx.numpy_helper.from_array(weight, "k"))
     for number, node in enumerate(proto.graph.node):
         node.name = f"{node.op_type}_{number}"
-    path = folder / "model.onnx"
-    onnx.save(onnx.shape_inference.infer_shapes(proto), str(path))
-    specs = [tuple(map(spec_of, values)) for values in (proto.graph.input, proto.graph.output)]
-    return Source(OnnxGraph(path, 17, specs[0], specs[1], {node.name: "" for node in proto.graph.node}))
+    modules = {node.name: "" for node in proto.graph.node}
+    return Source(graph_file(proto, folder / "model.onnx", modules=modules))
 
 
 def names(source: Source, precision: str = "fp16") -> list[frozenset[str]]:

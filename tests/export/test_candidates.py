@@ -10,12 +10,11 @@ import onnx
 import onnx_ir as ir
 import pytest
 from onnx.reference import ReferenceEvaluator
+from small_graph import graph_file
 
-from attn2trt.core.graph import OnnxGraph
 from attn2trt.errors import InputError
 from attn2trt.export.candidate_source import Choice, Source
 from attn2trt.export.candidates import choices_of, write_of
-from attn2trt.export.contract import spec_of
 
 SE = """<ir_version: 8, opset_import: ["" : 17]> g (float[n, 8, h, w] x) => (float[n, 8, h, w] y) {
     m = ReduceMean <axes: ints = [2, 3], keepdims: int = 0> (x)
@@ -35,12 +34,9 @@ def squeeze_and_excite(folder: Path) -> Source:
     proto.graph.initializer.extend(onnx.numpy_helper.from_array(value, name) for name, value in weights.items())
     for number, node in enumerate(proto.graph.node):
         node.name = f"{node.op_type}_{number}"
-    path = folder / "model.onnx"
-    onnx.save(onnx.shape_inference.infer_shapes(proto), str(path))
     own = {"ReduceMean": "squeeze", "Mul": "scale"}
     modules = {node.name: own.get(node.op_type, "gate") for node in proto.graph.node}
-    specs = [tuple(map(spec_of, values)) for values in (proto.graph.input, proto.graph.output)]
-    return Source(OnnxGraph(path, 17, specs[0], specs[1], modules))
+    return Source(graph_file(proto, folder / "model.onnx", modules=modules))
 
 
 def chosen(source: Source, *names: str, precision: str = "fp16") -> list[Choice]:

@@ -9,14 +9,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from small_graph import graph_file
 
-from attn2trt.core.graph import OnnxGraph
 from attn2trt.core.precision import QUANTISED
 from attn2trt.errors import InputError, ModuleRefused
 from attn2trt.export.candidate_pairs import pairs_of
 from attn2trt.export.candidate_source import Choice, Source
 from attn2trt.export.candidates import choices_of, write_of
-from attn2trt.export.contract import spec_of
 
 NET = """<ir_version: 8, opset_import: ["" : 17]> g (float[n, 4, 6, 6] x) => (float[n, 4, 6, 6] y) {
     a = Conv <kernel_shape: ints = [3, 3], pads: ints = [1, 1, 1, 1]> (x, w1) r = Relu (a)
@@ -40,10 +39,8 @@ def source(tmp_path: Path) -> Source:
     )
     for number, node in enumerate(proto.graph.node):
         node.name = f"{node.op_type}_{number}"
-    path = tmp_path / "model.onnx"
-    onnx.save(onnx.shape_inference.infer_shapes(proto), str(path))
-    inputs, outputs = (tuple(map(spec_of, values)) for values in (proto.graph.input, proto.graph.output))
-    return Source(OnnxGraph(path, 17, inputs, outputs, {node.name: "net" for node in proto.graph.node}), ranges=RANGES)
+    modules = {node.name: "net" for node in proto.graph.node}
+    return Source(graph_file(proto, tmp_path / "model.onnx", modules=modules), ranges=RANGES)
 
 
 def chosen(source: Source, precision: str, *wanted: str) -> list[Choice]:
