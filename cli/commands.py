@@ -39,8 +39,8 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in COMMANDS and not args[0].startswith("-"):
-            hint = nearest(args[0], COMMANDS)
-            raise click.UsageError(f"received command '{args[0]}'; expected one of {', '.join(COMMANDS)}{hint}", ctx)
+            hint = nearest(args[0], COMMANDS, "correct it")
+            raise click.UsageError(f"received command '{args[0]}'; expected one of {', '.join(COMMANDS)}; {hint}", ctx)
         name, command, rest = super().resolve_command(ctx, args)
         refuse_not_utf8(rest)
         if command is not None:

@@ -146,8 +146,8 @@ def option_words(verb: str, values: Mapping[str, Any]) -> list[str]:
     words: list[str] = []
     for name, value in values.items():
         if name not in options:
-            hint = nearest(name, options)
-            raise InputError(f"{name}; expected an option of attn2trt {verb}{hint}; attn2trt {verb} --help lists them")
+            hint = nearest(name, options, f"attn2trt {verb} --help lists them")
+            raise InputError(f"{name}; expected an option of attn2trt {verb}; {hint}")
         words += _words(name, value, options[name])
     _parse(command, verb, words)
     return words

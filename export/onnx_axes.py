@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..core.dimension import is_name
+from ..core.nearest import nearest
 from ..core.tensor_spec import FLOAT_DTYPES, Axis, TensorSpec
 from ..errors import InputError
-from ..modules.block_index import nearest
 from ..modules.dynamic import NONE, Given, Ranges, parse_dynamic
 from ..modules.shapes import Shape, named, parse_shapes
 from .onnx_file import FileTensor, OnnxFile

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 from ..core.graph import EXTERNAL_DATA_BYTES, OPSETS, OnnxGraph, save
 from ..core.graph_io import FLOAT32, with_io
 from ..core.module_path import is_within
+from ..core.nearest import nearest
 from ..core.precision import CAST, PRECISIONS, Precision, oldest_tensorrt
 from ..errors import InputError, ModuleRefused, one_line
-from ..modules.block_index import nearest
 from ..modules.grammar import steps_match
 from .contract import check_contract
 from .precision_check import check_precision

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ..core.nearest import nearest
 from ..errors import InputError
-from .block_index import nearest
 from .shapes import Shape
 
 IMAGE_AXES: Mapping[str, Mapping[int, str]] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.nearest import nearest
 from ..errors import InputError
 from . import blocks
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 OptionValue = int | float | bool | str | None
 ALL_AXES = ("batch", "height", "width")
-NEAR = 3  # names that a message suggests at most
 
 
 @dataclass(frozen=True)
@@ -117,25 +116,6 @@ def one_of(names: Iterable[str], nothing: str = "a name") -> str:
     """``one of a, b, c`` for a message."""
     listed = ", ".join(sorted(names))
     return f"one of {listed}" if listed else nothing
-
-
-def nearest(name: str, names: Iterable[str], otherwise: str) -> str:
-    """Return ``did you mean b?`` for a message, or ``otherwise`` if nothing is near.
-
-    Of names that differ in capitals alone, the one nearest to ``name`` comes first. If none is alike as a whole, those
-    that begin with ``name`` are meant.
-    """
-
-    def likeness(known: str) -> float:
-        return difflib.SequenceMatcher(None, name, known).ratio()
-
-    spelt: dict[str, list[str]] = {}
-    for known in names:
-        spelt.setdefault(known.lower(), []).append(known)
-    near = difflib.get_close_matches(name.lower(), spelt, n=NEAR, cutoff=0.6)
-    near = near or [known for known in spelt if name and known.startswith(name.lower())][:NEAR]
-    close = [known for lower in near for known in sorted(spelt[lower], key=likeness, reverse=True)]
-    return f"did you mean {' or '.join(close)}?" if close else otherwise
 
 
 def _files() -> dict[str, Path]:

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..core.nearest import nearest
 from ..errors import InputError, one_line
-from .block_index import BlockInfo, OptionValue, block_info, nearest
+from .block_index import BlockInfo, OptionValue, block_info
 from .grammar import Part, steps_match
 from .insertion_points import (
     Point,

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ..core.nearest import nearest
 from ..core.tensor_spec import FLOAT_DTYPES, INTEGER_DTYPES
 from ..errors import InputError
-from .block_index import nearest
 
 LAYOUTS = ("nchw", "nhwc")
 _SHAPE = re.compile(

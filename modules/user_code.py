@@ -12,9 +12,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.nearest import nearest
 from ..core.processes import leave_if_copy, note
 from ..errors import Attn2trtError, InputError, ModuleRefused, one_line
-from .block_index import nearest, one_of
+from .block_index import one_of
 from .grammar import is_file
 from .traceable import accept_eval, check_traceable
 from .user_file import find_file, folders_last, load_file, only_block, whole_model

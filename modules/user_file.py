@@ -16,8 +16,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..core.input_path import require_readable
+from ..core.nearest import nearest
 from ..errors import InputError
-from .block_index import nearest
 
 if TYPE_CHECKING:
     from torch import nn

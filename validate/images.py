@@ -233,12 +233,12 @@ def read_mask(path: Path, place: Placement, size: tuple[int, int], border: int) 
             f"received the mask '{path}' of shape {'x'.join(map(str, classes.shape))}; expected one class for each "
             f"pixel of its image, {'x'.join(map(str, place.original))}"
         )
-    resized = nearest(classes, (place.height, place.width))
+    resized = resize_nearest(classes, (place.height, place.width))
     placed = _placed(resized[None], place, (1, *size), Preprocessing(pad=(float(border),)))[0]
     return np.asarray(placed, np.int64)
 
 
-def nearest(mask: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
+def resize_nearest(mask: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
     """Return a mask at another size, each pixel that of the nearest place."""
     rows, columns = (
         np.minimum(((np.arange(new) + 0.5) * old / new).astype(int), old - 1)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from ...core import bounds
+from ...core.nearest import nearest
 from ...core.precision import FP16, FP32, PRECISIONS
 from ...errors import InputError, MissingRequirement
 from ..environment import ask_driver
@@ -187,8 +187,7 @@ def check_names(names: Sequence[str], *, plans: Sequence[tuple[str, str, bool]] 
     """
     for name in names:
         if name not in RUNTIMES:
-            close = get_close_matches(name, RUNTIMES, n=1)
-            hint = f"nearest: {close[0]}" if close else "leave --runtime out for all of them"
+            hint = nearest(name, RUNTIMES, "leave --runtime out for all of them")
             others = ", ".join(known for known in RUNTIMES if known not in PLANS)
             of_plans = f"{' or '.join(FLAVOURS)} with -PRECISION, -tuned and {GRAPHED} for a bundle's plans"
             raise InputError(f"received runtime {name!r}; expected {others}, or {of_plans}; {hint}")

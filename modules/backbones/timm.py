@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ...core.manifest import MANIFEST
+from ...core.nearest import nearest
 from ...core.preprocessing import Interpolation, Resize
 from ...errors import InputError
-from ..block_index import block_names, nearest, one_of
+from ..block_index import block_names, one_of
 from ..libraries import index as libraries
 from .known import KNOWN, Backbone
 

@@ -11,8 +11,8 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+from ...core.nearest import nearest
 from ...errors import InputError
-from ..block_index import nearest
 from .library import failure_line, parse_value
 
 # what transformers keeps of a file, not of the model

@@ -25,9 +25,9 @@ from torchvision.models.detection import FCOS, RetinaNet
 from torchvision.models.detection.ssd import SSD
 from torchvision.models.optical_flow import RAFT
 
+from ...core.nearest import nearest
 from ...core.preprocessing import Preprocessing
 from ...errors import InputError
-from ..block_index import nearest
 from .library import LibraryModel, failure_line, keywords_of, parse_value
 
 PREFIX = "torchvision:"

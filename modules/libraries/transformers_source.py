@@ -23,8 +23,8 @@ from transformers.models.auto import modeling_auto
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils import logging as their_logging
 
+from ...core.nearest import nearest
 from ...errors import InputError, MissingRequirement
-from ..block_index import nearest
 from ..checkpoint_file import sha256
 from ..raised import raised
 from .image_processor import default_processor

@@ -20,8 +20,8 @@ from typing import Any
 
 from torch import nn
 
+from ...core.nearest import nearest
 from ...errors import InputError, one_line
-from ..block_index import nearest
 from .ultralytics_offline import PACKAGE, installed, network_tasks
 
 PREFIX = "ultralytics:"

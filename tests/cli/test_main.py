@@ -82,7 +82,7 @@ def test_version() -> None:
     ("arguments", "words"),
     [
         ((), "Missing command"),
-        (("depoy",), "received command 'depoy'; expected one of list, .* (nearest: deploy)"),
+        (("depoy",), "received command 'depoy'; expected one of list, .* did you mean deploy?"),
         (("deploy",), "Missing argument 'TARGET...'; see 'group deploy --help'"),
         (("deploy", "se", "--bogus"), "No such option.*--bogus"),
         (("deploy", "se", "--shape"), "'--shape' requires an argument; see 'group deploy --help'"),

@@ -53,7 +53,7 @@ def test_options_are_those_of_the_command(verb: str, values: dict[str, object], 
 @pytest.mark.parametrize(
     ("verb", "values", "words"),
     [
-        ("deploy", {"shpe": "1x3"}, r"shpe; expected an option of attn2trt deploy \(nearest: shape\)"),
+        ("deploy", {"shpe": "1x3"}, r"shpe; expected an option of attn2trt deploy; did you mean shape"),
         ("deploy", {"pretrained": "yes"}, "pretrained = 'yes'; expected true or false"),
         ("deploy", {"opset": [17, 18]}, r"opset = \[17, 18\]; expected one value; for several, give one set"),
         ("deploy", {"opset": 1.5}, "'1.5' is not a valid integer"),

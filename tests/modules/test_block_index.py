@@ -10,7 +10,7 @@ import torch
 
 from attn2trt.errors import InputError
 from attn2trt.modules import blocks
-from attn2trt.modules.block_index import block_info, block_names, nearest
+from attn2trt.modules.block_index import block_info, block_names
 from attn2trt.modules.catalog import build, resolve
 from attn2trt.modules.listing import entries
 
@@ -135,9 +135,3 @@ def test_a_file_with_two_public_classes_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(blocks, "__path__", [*blocks.__path__, str(tmp_path)])
     with pytest.raises(InputError, match=r"two_classes\.py with 2 public classes; expected one"):
         block_info("two_classes")
-
-
-@pytest.mark.parametrize(("name", "first"), [("gates", "gate or Gate"), ("Gates", "Gate or gate")])
-@pytest.mark.parametrize("names", [("gate", "Gate"), ("Gate", "gate")])
-def test_of_names_that_differ_in_capitals_the_nearest_is_first(name: str, first: str, names: tuple[str, str]) -> None:
-    assert nearest(name, names, "") == f"did you mean {first}?"

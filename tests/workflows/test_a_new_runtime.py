@@ -130,4 +130,4 @@ def test_the_command_takes_a_new_runtime_by_its_name(
     assert shown.exit_code == 3
     assert f"not measured: {NAME}, the evaluator of ONNX: it needs a moon" in " ".join(shown.stdout.split())
     unknown = run("benchmark", bundle, "--runtime", "onnx-referense")
-    assert f"nearest: {NAME}" in unknown.stderr
+    assert f"did you mean {NAME}" in unknown.stderr

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...core.preprocessing import Placement
 from ..arrays import Array
-from ..images import nearest
+from ..images import resize_nearest
 from .metric import Arrays, Difference
 
 ARGMAX_MAP = "argmax-map"
@@ -95,7 +95,7 @@ class MeanIou:
     def add(self, prediction: ClassMap | None, label: Array, _placement: Placement | None = None) -> None:
         """Count the pixels of one image; ``label`` is a mask (h, w) of any size, UNLABELLED left out."""
         size = label.shape if prediction is None else prediction.classes.shape
-        mask = nearest(label, (size[0], size[1]))
+        mask = resize_nearest(label, (size[0], size[1]))
         found = np.full(mask.shape, self._count) if prediction is None else prediction.classes
         counted = mask != UNLABELLED
         codes = mask[counted].astype(np.int64) * (self._count + 1) + found[counted]

@@ -149,9 +149,8 @@ class _Parser:
         for key in table:
             if key not in keys:
                 place = f" under {where}" if where else ""
-                self._refuse(
-                    f"the key {key!r}{place}", f"one of {', '.join(keys)}{nearest(key, keys)}", "correct or remove it"
-                )
+                fix = nearest(key, keys, "correct or remove it")
+                self._refuse(f"the key {key!r}{place}", f"one of {', '.join(keys)}", fix)
 
     def _table(self, value: Any, where: str) -> Mapping[str, Any]:
         if not isinstance(value, dict):
@@ -200,7 +199,7 @@ class _Parser:
     def _verbs(self, names: Sequence[str]) -> tuple[Verb, ...]:
         for name in names:
             if name not in VERBS:
-                self._refuse(f"the verb {name!r}", f"{', '.join(VERBS)}{nearest(name, VERBS)}", "correct it")
+                self._refuse(f"the verb {name!r}", ", ".join(VERBS), nearest(name, VERBS, "correct it"))
         verbs = tuple(VERBS[name] for name in names)
         makers = [verb.name for verb in verbs if verb.makes_bundle]
         if len(makers) > 1:

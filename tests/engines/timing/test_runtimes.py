@@ -53,7 +53,7 @@ def test_modules_on_a_gpu_are_named_by_how_they_run() -> None:
     assert runtimes.RUNTIMES["pytorch-cuda-compile-fp16-graph"].precision == "fp16"
 
 
-@pytest.mark.parametrize(("name", "words"), [("ort_cpu", "nearest: ort-cpu"), ("", "leave --runtime out")])
+@pytest.mark.parametrize(("name", "words"), [("ort_cpu", "did you mean ort-cpu"), ("", "leave --runtime out")])
 def test_an_unknown_one_is_refused_with_the_nearest(name: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
         runtimes.check_names(["ort-cpu", name])

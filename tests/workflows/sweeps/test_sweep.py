@@ -252,7 +252,10 @@ def test_two_sweeps_in_one_folder_are_refused(stand_in: Path) -> None:
 @pytest.mark.parametrize(
     ("document", "words"),
     [
-        ({"check": {"sed": 1}}, r"received, under \[check\] in the sweep, sed; expected an option .*\(nearest: seed\)"),
+        (
+            {"check": {"sed": 1}},
+            r"received, under \[check\] in the sweep, sed; expected .*; did you mean seed",
+        ),
         ({"check": {"seed": "x"}}, r"under \[check\] in the sweep, Invalid value for '--seed': 'x' is not a valid int"),
         ({"check": {"seed": [1, 2]}}, "expected one value"),
         ({"check": {"seed": True}}, "expected a value, as on the command line"),
