@@ -15,6 +15,7 @@ import os
 import select
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ GRACE_SECONDS = 10.0
 POLL_SECONDS = 0.05
 # For the whole command to end after it was asked to: who asked waits for it, whatever hangs while it is cleaned up.
 END_SECONDS = 30.0
+AGAIN_SECONDS = 20.0  # until an interrupt that has led to no end is repeated: twice what a child's own end may take
 SIGNAL_SECONDS = 0.5  # a signal does not end a wait, it changes how long to wait
 # How seldom to search for cycles. PyTorch's exporter makes millions of small objects that stay, and is searched again
 # and again by Python's own numbers: a fifteenth of the whole time of a deploy.
@@ -143,8 +145,14 @@ def _end_early(notes: Notes, code: int, why_killed: str, *, was_interrupted: boo
 
 def _end_within(seconds: float) -> None:
     """End this process after so long if nothing else has; its child ends with it."""
-    signal.signal(signal.SIGALRM, lambda *_: os._exit(INTERRUPTED))
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    _after(seconds, lambda *_: os._exit(INTERRUPTED))
+
+
+def _after(seconds: float, call: Callable[..., object]) -> None:
+    """Have the main thread call this after so long, in place of what was to be called; never on Windows."""
+    if hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGALRM, call)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def code_of(end: SystemExit) -> int:
@@ -153,14 +161,33 @@ def code_of(end: SystemExit) -> int:
 
 
 def interrupt_on_signals() -> None:
-    """Turn each signal that asks for the end into one KeyboardInterrupt; while it is cleaned up, more are ignored."""
+    """Turn each signal that asks for the end into one KeyboardInterrupt; while it is cleaned up, more are ignored.
+
+    Python may lose one: it drops what a finaliser raises, and one that leaves a lock taken has the cleaning up wait for
+    ever. So another one follows, at once or after AGAIN_SECONDS, and the process ends after END_SECONDS in any case.
+    """
     asking = heeded()
+    show = sys.unraisablehook
 
     def interrupt(_number: int, _frame: object) -> NoReturn:
         for number in asking:
             signal.signal(number, signal.SIG_IGN)
+        _after(AGAIN_SECONDS, interrupt_again)
         raise KeyboardInterrupt
 
+    def interrupt_again(_number: int, _frame: object) -> NoReturn:
+        if not threading.main_thread().is_alive():  # all is done, and the interpreter waits for other threads
+            os._exit(INTERRUPTED)
+        _end_within(END_SECONDS - AGAIN_SECONDS)
+        raise KeyboardInterrupt
+
+    def not_raised(lost: sys.UnraisableHookArgs) -> None:
+        if lost.exc_type is KeyboardInterrupt:
+            _after(POLL_SECONDS, interrupt_again)
+        else:
+            show(lost)
+
+    sys.unraisablehook = not_raised
     for number in asking:
         signal.signal(number, interrupt)
 

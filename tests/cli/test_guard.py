@@ -254,6 +254,40 @@ def test_an_interrupted_command_ends_though_what_cleans_up_hangs(tmp_path: Path)
     assert parent.wait(60) == 130
 
 
+ALONE = """
+import gc, os, signal, sys, threading, time
+from attn2trt.cli import guard, main
+guard.AGAIN_SECONDS, guard.END_SECONDS = 0.2, 5.0
+def hang():
+    try:
+        time.sleep(60)
+    finally:
+        time.sleep(60)
+class Finalised:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGQUIT)
+        "".join(str(number) for number in range(99))
+"""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "Finalised()\ntime.sleep(60)",
+        "sys.unraisablehook = lambda lost: None\nFinalised()\ntime.sleep(60)",
+        "threading.Thread(target=hang).start()\nos.kill(os.getpid(), signal.SIGQUIT)",
+        "threading.Timer(0.05, os.kill, [os.getpid(), signal.SIGQUIT]).start()\nhang()",
+    ],
+    ids=["lost in a finaliser", "lost without a word", "a thread stays", "cleaning up hangs"],
+)
+def test_an_interrupt_ends_a_command_that_works_in_the_process_itself(body: str) -> None:
+    """Python loses an interrupt that a finaliser raises, and waits in the end for threads that wait for ever."""
+    run = "".join(f"    {line}\n" for line in body.splitlines())
+    code = f"{ALONE}def run():\n{run}main.run = run\nsys.argv = ['attn2trt', 'tune', 'a']\nmain.main()"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "interrupted\n")
+
+
 def test_a_signal_that_was_ignored_before_stays_ignored() -> None:
     """``nohup`` and a shell's background jobs count on it."""
     body = "os.kill(os.getppid(), signal.SIGHUP)\nos.kill(os.getpid(), signal.SIGHUP)\ntime.sleep(0.2)\nsys.exit(0)"
