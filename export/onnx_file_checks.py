@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..core.command_line import quoted
 from ..core.file_hashes import tensors
 from ..core.manifest import is_inside
-from ..core.nodes import nodes
+from ..core.nodes import bodies, nodes
 from ..errors import InputError, one_line
 
 if TYPE_CHECKING:
@@ -111,6 +111,17 @@ def external_files(model: onnx.ModelProto, folder: Path, shown: str) -> list[str
             )
         found[location] = None
     return [*found]
+
+
+def require_dense(model: onnx.ModelProto, shown: str) -> None:
+    """Raise InputError for a weight that is stored as sparse, which the checker and TensorRT do not take."""
+    graphs = (model.graph, *(body for node in nodes(model.graph) for body in bodies(node)))
+    sparse = next((tensor for graph in graphs for tensor in graph.sparse_initializer), None)
+    if sparse is not None:
+        raise InputError(
+            f"received {shown}, whose weight {sparse.values.name!r} is stored as sparse; expected all of its numbers; "
+            "save it as an initializer"
+        )
 
 
 def require_own_operators(model: onnx.ModelProto, opset: int, shown: str) -> None:

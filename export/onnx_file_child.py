@@ -16,7 +16,7 @@ from ..core.nodes import bodies, nodes, nodes_of
 from ..core.precision import CAST, FP32, INTEGERS, QUANTISED
 from ..core.tensor_spec import FLOAT_DTYPES, INTEGER_DTYPES
 from ..errors import InputError
-from .onnx_file_checks import OWN_DOMAINS, check, external_files, load, opset_of, require_own_operators
+from .onnx_file_checks import OWN_DOMAINS, check, external_files, load, opset_of, require_dense, require_own_operators
 from .onnx_file_functions import inlined
 from .onnx_file_weights import is_light, load_weights, save_light
 
@@ -61,6 +61,7 @@ def read(path: Path, shown: str) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """
     model = load(path, shown)
     opset = opset_of(model, shown)
+    require_dense(model, shown)
     files = external_files(model, path.parent.resolve(), shown)
     load_weights(model, path, files, shown)
     notes = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -164,6 +164,7 @@ class _Maker:
                 judge.lower,
                 lambda lowered: judge.judge(cases, lowered, built),
             )
+            self.file.require_unchanged()
             if not judgement.cases and not judgement.cases_left_out:  # nothing could ever be checked
                 raise judge.without_truth(judgement, "judge a bundle by")
             source = judgement.verdict.source
@@ -187,7 +188,8 @@ class _Maker:
         except CheckFailed as error:
             raise InputError(f"received {self.file.path}, whose graph cannot be deployed: {error}") from error
         simplified = simplify(written, folder, self.times, simplifier)
-        return FileGraph(**vars(simplified), file=self.file, preprocessing=self.request.preprocessing)
+        whole = replace(simplified, itself=self.file.path.absolute())
+        return FileGraph(**vars(whole), file=self.file, preprocessing=self.request.preprocessing)
 
     def _judge(self, model: FileGraph, folder: Path) -> FileJudge:
         request, target = self.request, self.target

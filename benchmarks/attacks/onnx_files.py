@@ -42,6 +42,16 @@ def twice(**said: object) -> onnx.ModelProto:
     return found
 
 
+def sparse() -> onnx.ModelProto:
+    """A model with three numbers of its weight."""
+    places = numpy_helper.from_array(np.arange(3), "places")
+    found = model(weights=[])
+    found.graph.sparse_initializer.append(
+        helper.make_sparse_tensor(numpy_helper.from_array(WEIGHT[1, 1:], "w"), places, [4, 4])
+    )
+    return found
+
+
 def function(*bodies: str) -> onnx.ModelProto:
     """A model that calls a function of its own with each of these bodies, which has a further name if there are two."""
     texts = (f'<domain: "f", opset_import: ["": 17, "f": 1]> F (a) => (b) {{ {body} }}' for body in bodies)
@@ -90,6 +100,7 @@ FILES: dict[str, tuple[Callable[[], onnx.ModelProto], tuple[int, ...]]] = {
     "a function that is there twice": (lambda: function("b = Neg (a)", "b = Exp (a)"), REFUSED),
     "a function that reads the graph": (lambda: function("b = Add (a, x)"), REFUSED),
     "a function": (lambda: function("b = Neg (a)"), PASSES),
+    "weights that are sparse": (sparse, REFUSED),
     "a data type of no number": (lambda: typed(99), REFUSED),
     "two nodes with one name": (lambda: named("a", "a"), FAILS),
     "names of a terminal's colours": (lambda: named("\x1b[31m", "[red]"), PASSES),

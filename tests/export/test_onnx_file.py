@@ -192,6 +192,13 @@ def test_nodes_of_bodies_have_names_of_their_own_too(tmp_path: Path) -> None:
     assert about["notes"][0].startswith("2 nodes have the name of another one")
 
 
+def test_a_weight_that_is_stored_as_sparse(tmp_path: Path) -> None:
+    sparse = model([helper.make_node("MatMul", ["x", "w"], ["y"])], out=("n", 3, 8, 8))
+    values, places = numpy_helper.from_array(np.ones(1, np.float32), "w"), numpy_helper.from_array(np.arange(1), "p")
+    sparse.graph.sparse_initializer.append(helper.make_sparse_tensor(values, places, [8, 8]))
+    assert "whose weight 'w' is stored as sparse; expected all" in refusal(saved(sparse, tmp_path / "a.onnx"))
+
+
 def test_a_data_type_that_onnx_does_not_know(tmp_path: Path) -> None:
     strange = convolution()
     strange.graph.initializer.add(name="q", data_type=99, dims=[1], raw_data=b"1")

@@ -26,6 +26,7 @@ from attn2trt import (
 )
 from attn2trt.core.bundle import open_bundle
 from attn2trt.core.file_hashes import verify
+from attn2trt.core.graph import OnnxGraph
 from attn2trt.core.progress import StageTimes
 from attn2trt.export.onnx_file import OnnxFileReader
 from attn2trt.export.simplify import Simplifier
@@ -132,6 +133,33 @@ def test_a_simplified_graph_that_is_another_function_fails_at_its_node(
     assert found[ORT_PLAIN].status == "passed"
     assert found[WRITTEN].status == "failed"
     assert "first wrong at ONNX node 1, gate (HardSigmoid)" in found[WRITTEN].why
+
+
+@pytest.mark.slow
+def test_a_copy_that_is_another_function_than_the_file_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The truth is the copy's, and the file itself is run."""
+    write = OnnxFileReader.write
+
+    def other(reader: OnnxFileReader, path: Path, *rest: Any) -> OnnxGraph:
+        graph = write(reader, path, *rest)
+        Broken()._run(path, path)
+        return graph
+
+    monkeypatch.setattr(OnnxFileReader, "write", other)
+    bundle = made(convolution(), tmp_path)
+    found = recorded(bundle)
+    assert not bundle.passed
+    assert (found[ORT_PLAIN].status, found[WRITTEN].status) == ("failed", "passed")
+
+
+@pytest.mark.slow
+def test_a_file_that_onnx_runtime_does_not_load_fails(tmp_path: Path) -> None:
+    alike = convolution()
+    for node in alike.graph.node:
+        node.name = "alike"
+    found = recorded(made(alike, tmp_path))
+    assert found[ORT_PLAIN].status == "failed"
+    assert "ONNX Runtime cannot load" in found[ORT_PLAIN].why
 
 
 class Refusing(Simplifier):

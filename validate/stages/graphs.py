@@ -67,12 +67,15 @@ def judged_graphs(
         on_levels: The model has 8-bit levels of its own.
     """
     graph, own = model.graph, model.graph.precision
-    if graph.path == model.exported.path:
-        given = [(graph, given_stages(exported, own))]
+    stages = given_stages(exported, own)
+    if graph.path != model.exported.path:
+        given = [(model.exported, stages[:1], model.itself), (graph, given_stages(WRITTEN, own), None)]
+    elif model.why_not_simplified and len(stages) > 1:  # a copy that is deployed has a stage too
+        given = [(graph, stages[:1], model.itself), (graph, stages[1:], None)]
     else:
-        given = [(model.exported, (Stage(exported, own),)), (graph, given_stages(WRITTEN, own))]
+        given = [(graph, stages, None if model.why_not_simplified else model.itself)]
     return [
-        *(JudgedGraph(one, stages, on_levels=on_levels, itself=model.itself) for one, stages in given),
+        *(JudgedGraph(one, stages, on_levels=on_levels, itself=itself) for one, stages, itself in given),
         *(JudgedGraph(one, lower_stages(name), False, on_levels) for name, one in lowered.items()),
     ]
 
