@@ -120,9 +120,8 @@ def measure(situation: Situation) -> dict[str, Any]:
 def is_kept(row: dict[str, Any]) -> bool:
     """Return True if a stored row is of the situation as it is now, and was as expected."""
     situation = SITUATIONS.get(row["situation"])
-    same = situation is not None and [deploy.options for deploy in situation.deploys] == [
-        deploy["options"] for deploy in row["deploys"]
-    ]
+    pairs = [(deploy.options, deploy.now.exit_code) for deploy in situation.deploys] if situation else []
+    same = pairs == [(deploy["options"], deploy["exit_code"]) for deploy in row["deploys"]]
     return same and all(deploy["as_expected"] for deploy in row["deploys"])
 
 

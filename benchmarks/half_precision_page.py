@@ -55,6 +55,7 @@ def _policy() -> Iterator[str]:
         *((words, "float32") for words in refused),
         (constant, "float32"),
         ("counts and positions that come from sizes alone", "float32"),
+        ("what gives a place among pixels: it is rounded to a whole number, or read as GridSample's grid", "float32"),
         ("anything else", "float32"),
     )
     return table("operators | precision", rows)

@@ -58,12 +58,6 @@ def windows(x: Tensor, y: Tensor) -> Tensor:
     return x.as_strided((*x.shape[:2], x.shape[2] - 2, 3), x.stride()) + y[:, :, 2:, :3]
 
 
-def deformed(x: Tensor, y: Tensor) -> Tensor:
-    from torchvision.ops import deform_conv2d
-
-    return deform_conv2d(x, y[:, :2], torch.ones(4, 4, 1, 1))
-
-
 @torch.library.custom_op("attn2trt_tests::doubled", mutates_args=())
 def doubled(x: Tensor) -> Tensor:
     """An operator of which torch.export does not know what it gives."""
@@ -94,7 +88,16 @@ class WritingItsWeight(nn.Module):
 
 HEIGHT = "height=4:8:16"
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
-    "an operator of a later opset": (lambda: Mixing(deformed), BATCH, "DeformConv .*opset 17 lacks; --opset 19 has it"),
+    "an operator of a later opset": (
+        lambda: Mixing(lambda x, y: y * (x.int() & 3)),
+        BATCH,
+        "BitwiseAnd at .* first appeared in opset 18.*export with --opset 18",
+    ),
+    "an operator of ONNX in a later opset": (
+        lambda: Mixing(lambda x, y: torch.onnx.ops.symbolic("Gelu", (y,), dtype=y.dtype, shape=y.shape, version=20)),
+        BATCH,
+        "Gelu at .*opset 17 lacks; --opset 20 has it",
+    ),
     "a device": (
         lambda: Mixing(lambda x, y: y + torch.arange(8, device="cuda")),
         BATCH,

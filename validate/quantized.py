@@ -34,6 +34,8 @@ PRODUCTS = {
     # a linear layer on maps that are no matrix in memory: its weight is repeated for each
     "bmm": (0, 1, 2),
     "baddbmm": (1, 2, 2),
+    # what it reads are the pixels that it gathers
+    "deform_conv2d": (0, 1, 0),
 }
 
 
@@ -100,6 +102,8 @@ class EightBit:
                 name = func.overloadpacket.__name__
                 if name in PRODUCTS:
                     scale = next_scale(args[PRODUCTS[name][1]])
+                    if scale is not None and name == "deform_conv2d":
+                        func, args = _gathered(func, args)
                     if scale is not None:
                         args = _on_levels(args, PRODUCTS[name], scale, form)
                 result = func(*args, **(kwargs or {}))
@@ -114,6 +118,28 @@ class EightBit:
                     f"{met[name]} times in PyTorch, so that what int8 loses there is not known; keep them in float32 "
                     "with --keep-fp32"
                 )
+
+
+def _gathered(deformed: Any, args: Any) -> tuple[Any, Any]:
+    """Return a deformable convolution as a 1x1 convolution of the pixels that it gathers, and its arguments."""
+    import torch
+
+    x, weight, offset, mask, bias, *window, groups, offset_groups, use_mask = args
+    channels, taps = x.shape[1], weight[0, 0].numel()
+    each = torch.eye(taps).reshape(taps, 1, *weight.shape[2:]).repeat(channels, 1, 1, 1)
+    gathered = deformed(x, each, offset, mask, torch.zeros(len(each)), *window, channels, offset_groups, use_mask)
+    product = torch.ops.aten.convolution.default
+    return product, (
+        gathered,
+        weight.reshape(len(weight), -1, 1, 1),
+        bias,
+        [1, 1],
+        [0, 0],
+        [1, 1],
+        False,
+        [0, 0],
+        groups,
+    )
 
 
 def _on_levels(args: Any, places: tuple[int, int, int], scale: float, form: Precision) -> Any:

@@ -35,7 +35,8 @@ def parser_message(errors: Sequence[NodeError], modules: Mapping[str, str], libr
     more = f" ({len(errors) - 1} more in the log)" if len(errors) > 1 else ""
     # An operator that the product lacks altogether is refused with this word alone.
     text = f"it has no operator {first.operator}" if first.text.strip() == "false" else first.text
-    return f"{library} cannot read {what}{_of_module(first.name, modules)}: {clean(text)}{more}; {advice(text)}"
+    remedy = advice(f"({first.operator}) {text}")
+    return f"{library} cannot read {what}{_of_module(first.name, modules)}: {clean(text)}{more}; {remedy}"
 
 
 def builder_message(text: str, modules: Mapping[str, str], library: str) -> str:
@@ -57,6 +58,7 @@ def _of_module(node: str, modules: Mapping[str, str]) -> str:
 
 # What TensorRT complains of, and what to do about it; the first that is found is taken.
 ADVICE = (
+    (r"^\(DeformConv\)", "export the PyTorch module with --opset 17, which writes it out"),
     (
         r"no importer registered|unsupported op|no parser registered|it has no operator|plugin (?:was )?not found",
         "replace that operation in the module, or use a newer TensorRT",

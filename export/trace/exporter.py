@@ -24,6 +24,7 @@ from ..passes.small_constants import HiddenConstants
 from ..passes.uint8_inputs import CastUint8Inputs
 from .between_pixels import write_between
 from .complex_numbers import spell_out
+from .deformed import deformed
 from .float64_note import float64_notes
 from .floor_division import round_down
 from .fold_weights import fold_weights
@@ -117,7 +118,7 @@ def _translate(
                 dynamo=True,
                 verbose=False,
                 optimize=False,
-                custom_translation_table=TRANSLATIONS,
+                custom_translation_table={**TRANSLATIONS, **deformed(program, opset)},
             )
 
     program = spell_out(program)

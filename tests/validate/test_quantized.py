@@ -12,6 +12,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 from torch import nn
+from torch.nn import functional as F
 
 import attn2trt
 from attn2trt.core.precision import LOWER
@@ -126,6 +127,29 @@ def test_a_linear_layer_on_permuted_maps_is_found_by_its_weight() -> None:
     levels = on_levels(weight, weight.abs().amax(1, keepdim=True) / 127)
     wanted = (on_levels(x, 0.02) @ levels.T + linear.bias.detach()).numpy()
     np.testing.assert_allclose(run(Pixels(), {"linear.weight": (0.02,)}), wanted, rtol=0, atol=1e-5)
+
+
+def test_a_deformable_convolution_reads_the_pixels_that_it_gathers_on_levels() -> None:
+    from torchvision.ops import deform_conv2d
+
+    class Deformed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(6, 2, 3, 3))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            nowhere = torch.zeros(len(x), 18, *x.shape[2:])
+            found: torch.Tensor = deform_conv2d(
+                x, nowhere, self.weight, padding=1, mask=x[:, :1].sigmoid().repeat(1, 9, 1, 1)
+            )
+            return found
+
+    module, x = Deformed(), torch.from_numpy(CASE.feeds["x"])
+    windows = F.unfold(x, 3, padding=1).reshape(2, 2, 18, 64) * x[:, :1].sigmoid().reshape(2, 1, 1, 64)
+    weight = module.weight.detach()
+    levels = on_levels(weight, weight.abs().amax((1, 2, 3), keepdim=True) / 127).reshape(2, 3, 18)
+    wanted = torch.einsum("goi,ngip->ngop", levels, on_levels(windows, 0.02)).reshape(2, 6, 8, 8).numpy()
+    np.testing.assert_allclose(run(module, {"weight": (0.02,)}), wanted, rtol=0, atol=1e-5)
 
 
 def test_a_product_that_pytorch_does_not_run_as_often_is_refused() -> None:

@@ -189,8 +189,9 @@ def test_an_order_survives_its_way_to_the_child() -> None:
             NodeError(0, "q", "QuantizeLinear", "Non-zero zero point is not supported. Please set kENABLE_X on DLA"),
             "; quantise again with zeros of 0",
         ),
+        (NodeError(3, "d", "DeformConv", "Plugin not found, are the plugin name"), "; export the PyTorch module with "),
     ],
-    ids=["named", "by index", "a bias of integers", "a zero"],
+    ids=["named", "by index", "a bias of integers", "a zero", "written out at a lower opset"],
 )
 def test_a_parsers_error_names_the_node_and_what_to_do(error: NodeError, said: str) -> None:
     message = parser_message([error, error], {"conv_1": "layer1.0.fold"}, "TensorRT 10.3.0")
