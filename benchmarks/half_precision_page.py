@@ -13,10 +13,10 @@ from typing import Any
 
 from page_text import table, with_parts
 
-from attn2trt.core.operators import ARITHMETIC, PRODUCTS
+from attn2trt.core.operators import ARITHMETIC, MOVES, PRODUCTS
 from attn2trt.core.precision import CAST
 from attn2trt.core.refused_types import REFUSED
-from attn2trt.export.passes.float_policy import FLOAT32_OPERATORS, HELD, MOVES, SMALL_WINDOW
+from attn2trt.export.passes.float_policy import FLOAT32_OPERATORS, HELD, SMALL_WINDOW
 
 HALVES = CAST
 
@@ -56,6 +56,7 @@ def _policy() -> Iterator[str]:
         (constant, "float32"),
         ("counts and positions that come from sizes alone", "float32"),
         ("what gives a place among pixels: it is rounded to a whole number, or read as GridSample's grid", "float32"),
+        ("what LSTM, GRU and RNN read, back to the operator that computes it", "float32"),
         ("anything else", "float32"),
     )
     return table("operators | precision", rows)

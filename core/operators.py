@@ -14,6 +14,14 @@ SIZES_ALONE = named("Shape Size")
 FROM_SIZES = "computed from sizes and constants alone"
 QUANTISERS = QUANTIZE_LINEAR, DEQUANTIZE_LINEAR = "QuantizeLinear", "DequantizeLinear"
 PRODUCTS = named("Conv ConvTranspose Gemm MatMul Einsum")
+# What only moves or picks values.
+MOVES = named(
+    """
+    Reshape Transpose Slice Concat Squeeze Unsqueeze Expand Gather GatherElements GatherND Flatten Split Identity Pad
+    Tile DepthToSpace SpaceToDepth MaxPool GlobalMaxPool ReduceMax ReduceMin ScatterElements ScatterND TopK Trilu
+    ReverseSequence Compress
+    """
+)
 ARITHMETIC = named(
     """
     Add Sub Mul Div Neg Abs Max Min Sum Mean Clip Relu LeakyRelu PRelu Elu Selu Celu Sigmoid Tanh HardSigmoid HardSwish

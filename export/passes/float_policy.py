@@ -9,8 +9,7 @@ rest follows from where it stands:
 - arithmetic all of whose operands are float32 results stays in float32 (``sqrt(variance + epsilon)``), and so does
   arithmetic between float32 operators (``x - mean`` before the square), so that neighbours share one cast;
 - numbers that come from sizes alone (a count, a grid of positions) are not lowered: 2049 has no float16;
-- what gives a place among pixels, which is rounded to a whole number or read by GridSample, stays in float32: the
-  distance of 100.4 from its pixel has no digits left in float16;
+- what gives a place among pixels or is read by a recurrent layer is not lowered (float_readers.py);
 - a constant that the precision cannot hold keeps its operator in float32, and so does the step of 8-bit levels that a
   product reads;
 - what a graph quantises itself is read and given as its neighbours have it: a level is the same number in any type;
@@ -29,9 +28,19 @@ import onnx_ir as ir
 
 from ...core.graph import OPSETS
 from ...core.graph_io import FLOAT32
-from ...core.operators import ARITHMETIC, DEQUANTIZE_LINEAR, FROM_SIZES, PRODUCTS, QUANTISERS, QUANTIZE_LINEAR, named
+from ...core.operators import (
+    ARITHMETIC,
+    DEQUANTIZE_LINEAR,
+    FROM_SIZES,
+    MOVES,
+    PRODUCTS,
+    QUANTISERS,
+    QUANTIZE_LINEAR,
+    named,
+)
 from ...core.precision import Precision
 from ...core.refused_types import refusal
+from .float_readers import wanted_in_float32
 
 # Sums and means, the squeeze mean among them; powers, roots, exponentials and logarithms; softmax; normalisations.
 FLOAT32_OPERATORS = named(
@@ -42,16 +51,6 @@ FLOAT32_OPERATORS = named(
     LpNormalization MeanVarianceNormalization LRN GridSample
     """
 )
-MOVES = named(
-    """
-    Reshape Transpose Slice Concat Squeeze Unsqueeze Expand Gather GatherElements GatherND Flatten Split Identity Pad
-    Tile DepthToSpace SpaceToDepth MaxPool GlobalMaxPool ReduceMax ReduceMin ScatterElements ScatterND TopK Trilu
-    ReverseSequence Compress
-    """
-)
-# What finds a place among pixels, as that of a deformable convolution, before it is rounded to a pixel.
-PLACING = named("Add Sub Mul Div Neg Min Max Clip") | MOVES
-ROUNDING = named("Floor Ceil Round")
 # Operators whose result is no float: they compare in whatever precision their operands have.
 COMPARISONS = named("ArgMax ArgMin Greater GreaterOrEqual Less LessOrEqual Equal IsNaN IsInf")
 # Inputs that are float32 whatever the others are: what Resize takes its sizes from.
@@ -122,13 +121,11 @@ class _Planner:
         self._kept: dict[str, str] = {}
         self._follows: set[ir.Node] = set()
         self._from_data: set[ir.Value] = set(self._graph.inputs)
-        self._places: set[ir.Node] = set()
+        self._wanted: dict[ir.Node, str] = {}
 
     def plan(self) -> FloatPlan:
         nodes = [node for node in self._graph if node.op_type not in ("Constant", "Shape", "Size")]
-        for node in reversed(nodes):
-            if node.op_type in ROUNDING or (node.op_type in PLACING and self._gives_places(node)):
-                self._places.add(node)
+        self._wanted = wanted_in_float32(nodes)
         for node in nodes:
             if any(value in self._from_data for value in _read(node)):
                 self._from_data.update(node.outputs)
@@ -174,15 +171,6 @@ class _Planner:
         reason = "" if steps is None else unfit_steps(steps.numpy(), self._low)
         return f"{_value(node, 1).name} {reason}" if reason else ""
 
-    def _gives_places(self, node: ir.Node) -> bool:
-        uses = (use for value in _floats(node.outputs) for use in value.uses())
-        return any(
-            user in self._places
-            or (user.op_type == "GridSample" and index == 1)
-            or (user.op_type == "Cast" and ir.DataType(user.attributes["to"].as_int()).is_integer())
-            for user, index in uses
-        )
-
     def _by_policy(self, node: ir.Node) -> str:
         kind = node.op_type
         if str(node.name) in self._allowed:
@@ -190,7 +178,7 @@ class _Planner:
         reasons = {
             "holds a graph of its own": any(_is_graph(attribute) for attribute in node.attributes.values()),
             f"{kind} needs float32's range": kind in FLOAT32_OPERATORS,
-            "gives a place among pixels": node in self._places,
+            self._wanted.get(node, ""): node in self._wanted,
             "a square needs float32's range": kind == "Mul" and node.inputs[0] is node.inputs[1],
             f"{kind} adds up, multiplies or compares": node.attributes.get_string("reduction", "none") != "none",
             "a computed divisor may be tiny": kind == "Div"
