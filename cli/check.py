@@ -12,6 +12,7 @@ from click.core import ParameterSource
 from ..core.precision import FP32
 from ..core.processes import STAGE_SECONDS, note
 from ..errors import InputError
+from .check_next import next_of_check
 from .formats import Formats, format_option
 from .options import (
     against_option,
@@ -124,7 +125,7 @@ def command(
         graphs: Mapping[str, Any] = deploy_options(options)
         checked = check_model(model, seconds=seconds, progress=progress, **graphs)
     outcome = outcome_of(model.name, checked.verdict, {}, str(model))
-    wanted.show(outcome, checked.verdict, checked.to_json, _lines(checked))
+    wanted.show(outcome, checked.verdict, checked.to_json, [*_lines(checked), *next_of_check(checked, context)])
     return exit_code(checked.verdict)
 
 

@@ -22,6 +22,18 @@ COMMANDS = (
     *("benchmark", "cost", "tune", "sweep", "report", "triton", "programs", "plugin"),
 )
 
+HELP = "help"  # attn2trt help deploy
+GREETING = """\
+attn2trt takes vision models from PyTorch to ONNX and TensorRT, and proves every step.
+
+Begin with one of these:
+  attn2trt deploy resnet50+cbam                    a catalogue model with a block, into a checked bundle
+  attn2trt deploy mynet.py --shape 2x3x224x224     your own network: the file's make(), or its only module
+  attn2trt check model.onnx                        an ONNX file that you have
+  attn2trt doctor                                  what this machine can run
+
+attn2trt --help lists the commands, attn2trt help deploy a command's options."""
+
 
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are named, and whose ``main`` never shows a traceback."""
@@ -38,6 +50,11 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] == HELP:
+            if args[1:] in ([], [HELP]):
+                click.echo(ctx.get_help())
+                ctx.exit()
+            args = [args[1], "--help"]
         if args[0] not in COMMANDS and not args[0].startswith("-"):
             hint = nearest(args[0], COMMANDS, "correct it")
             raise click.UsageError(f"received command '{args[0]}'; expected one of {', '.join(COMMANDS)}; {hint}", ctx)
@@ -85,11 +102,17 @@ class LazyGroup(click.Group):
         finish(lambda: super(LazyGroup, self).main(arguments, *rest, **extra), debug="--debug" in arguments)
 
 
-@click.group(cls=LazyGroup, no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGS]...",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="attn2trt", message="%(prog)s %(version)s")
 @verbose_option
 @debug_option
-def group() -> None:
+@click.pass_context
+def group(context: click.Context, /) -> None:
     """Take vision models with attention from PyTorch to ONNX and TensorRT, and prove that nothing changed on the way.
 
     \b
@@ -103,3 +126,6 @@ def group() -> None:
     Exit codes: 0 passed, 1 a verdict or a hash failed, 2 bad usage or input, 3 a requirement is missing here,
     4 reading or writing failed.
     """
+    if context.invoked_subcommand is None:
+        click.echo(GREETING, err=True)
+        context.exit(click.UsageError.exit_code)

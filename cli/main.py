@@ -21,7 +21,7 @@ def main() -> NoReturn:
         from .streams import open_closed
 
         open_closed()
-        if set(sys.argv[1:]) & GUARDED and not set(sys.argv[1:]) & {"-h", "--help"}:
+        if set(sys.argv[1:]) & GUARDED and not set(sys.argv[1:]) & {"-h", "--help"} and sys.argv[1] != "help":
             guarded(run)
         interrupt_on_signals()
         run()

@@ -124,8 +124,12 @@ def next_lines(bundle: Bundle) -> list[str]:
     if not any(plan.flavour == TENSORRT.name for plan in plans_of(bundle)):
         precisions = "" if list(bundle.graphs) == [FP32] else f" --precision {','.join(bundle.graphs)}"
         lines.insert(0, f"attn2trt compile {path}{precisions}   on the machine with the GPU: TensorRT plans for it")
-    lines.append(f"attn2trt verify {path}   hashes of every file")
-    return [f"{'next' if line == lines[0] else '':9}{line}" for line in lines]
+    return listed_next([*lines, f"attn2trt verify {path}   hashes of every file"])
+
+
+def listed_next(commands: Sequence[str]) -> list[str]:
+    """Return lines of commands, each with what it is for, as the summary shows them."""
+    return [f"{'next' if number == 0 else '':9}{command}" for number, command in enumerate(commands)]
 
 
 def exit_code(verdict: Verdict) -> int:

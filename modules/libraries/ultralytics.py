@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ...core.preprocessing import Preprocessing
 from ...errors import InputError
+from ..user_file import folders_last
 from . import ultralytics_yaml
 from .library import LibraryModel, failure_line, parse_value
 from .ultralytics_offline import installed, network_tasks
@@ -136,13 +137,18 @@ def _load(path: Path) -> nn.Module:
     tasks = network_tasks()
     try:
         # absolute and there: nothing is looked for in the network
-        module, _ = tasks.load_checkpoint(str(path))
+        with folders_last(path):  # of the blocks that it was trained with
+            module, _ = tasks.load_checkpoint(str(path))
         if not isinstance(module, tasks.BaseModel):
             raise TypeError(f"it holds a {type(module).__name__}")
     except Exception as error:
+        fix = "expected a file that its training wrote; give one, or its .yaml with --checkpoint"
+        if isinstance(error, ModuleNotFoundError):
+            fix = f"expected the code of its blocks; put it beside {path.name}, or name its folder in PYTHONPATH"
+        elif isinstance(error, AttributeError):
+            fix = "expected the code of its blocks; use the copy of Ultralytics that it was trained with"
         raise InputError(
-            f"received {PREFIX}{path.name}, which Ultralytics {installed()} cannot read: {failure_line(error)}; "
-            "expected a file that its training wrote; give one, or its .yaml with --checkpoint"
+            f"received {PREFIX}{path.name}, which Ultralytics {installed()} cannot read: {failure_line(error)}; {fix}"
         ) from error
     found: nn.Module = module.float()
     return found

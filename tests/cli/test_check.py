@@ -50,6 +50,20 @@ def test_it_says_what_the_file_is_and_what_was_not_checked(path: Path) -> None:
         assert text in result.stdout.replace("\n", " "), result.stdout
 
 
+def test_it_ends_with_what_to_do_next(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = " ".join(run(path, *NONE, "--dynamic", "n=1:2:4", "--seed", "3").stdout.split())
+    assert f" next attn2trt deploy {path} --dynamic n=1:2:4 --seed 3 --precision fp32,fp16 " in shown
+    assert f" attn2trt check {path} --dynamic n=1:2:4 --seed 3 --against mynet.py:Net " in shown
+    code = "from onnx_modules import Net\ndef other():\n    net = Net()\n    net.conv.bias.data += 1\n    return net\n"
+    (tmp_path / "net.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    result = run(path, *NONE, "--against", "net.py:other")
+    shown = " ".join(result.stdout.split())
+    assert result.exit_code == 1
+    assert f" next attn2trt check {path} --against net.py:other --checkpoint weights.safetensors " in shown
+    assert " attn2trt deploy net.py:other --shape 2x3x8x8 " in shown
+
+
 def test_json_is_one_document(path: Path) -> None:
     result = run(path, *NONE, "--json", "--dynamic", "n=2:2:2")
     document = json.loads(result.stdout)

@@ -74,6 +74,25 @@ def test_every_command_has_help_and_its_own_file(name: str) -> None:
     assert result.stdout.startswith(f"Usage: group {name}")
 
 
+@pytest.mark.parametrize("arguments", [(), ("-v",)])
+def test_without_a_command_it_says_what_to_begin_with(arguments: tuple[str, ...]) -> None:
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    for line in (line for line in result.stderr.splitlines() if line.startswith("  attn2trt ")):
+        command = line.split()[1]
+        assert command in cli.COMMANDS
+    assert "attn2trt deploy resnet50+cbam" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "same"),
+    [(("help",), ("--help",)), (("help", "help"), ("--help",)), (("help", "deploy"), ("deploy", "--help"))],
+)
+def test_help_is_a_command_too(arguments: tuple[str, ...], same: tuple[str, ...]) -> None:
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (0, run(*same).stdout)
+
+
 def test_version() -> None:
     assert run("--version").stdout.split()[1][0].isdigit()
 
@@ -81,7 +100,7 @@ def test_version() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "Missing command"),
+        (("help", "depoy"), "received command 'depoy'; expected one of list, .* did you mean deploy?"),
         (("depoy",), "received command 'depoy'; expected one of list, .* did you mean deploy?"),
         (("deploy",), "Missing argument 'TARGET...'; see 'group deploy --help'"),
         (("deploy", "se", "--bogus"), "No such option.*--bogus"),

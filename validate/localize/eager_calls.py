@@ -127,7 +127,7 @@ class EagerCalls(Eager):
         if not self._stack or self._stack[-1][0] not in self._op_paths:
             return
         at = self._stack[-1]
-        for leaf in _tensors(result):
+        for leaf in tensors(result):
             self._show(leaf, Moment(*at, kind, self._ops[at]), at[0])
             self._ops[at] += 1
 
@@ -139,7 +139,7 @@ class EagerCalls(Eager):
                 self._inputs = _copied(args, kwargs)
             caller = self._stack[-1][0] if self._stack else ""
             self._stack.append((path, call))
-            for index, leaf in enumerate(_tensors((args, kwargs))):
+            for index, leaf in enumerate(tensors((args, kwargs))):
                 self._show(leaf, Moment(path, call, "enter", index), caller)
 
         return hook
@@ -148,7 +148,7 @@ class EagerCalls(Eager):
         def hook(module: Any, args: Any, kwargs: Any, output: Any) -> None:
             path, call = self._stack.pop()
             caller = self._stack[-1][0] if self._stack else ""
-            for index, leaf in enumerate(_tensors(output)):
+            for index, leaf in enumerate(tensors(output)):
                 self._show(leaf, Moment(path, call, "leave", index), caller)
 
         return hook
@@ -195,7 +195,7 @@ def _operator_mode(seen: Callable[[Literal["op", "part"], Any], None]) -> Any:
     return Operators()  # type: ignore[no-untyped-call]
 
 
-def _tensors(tree: Any) -> list[Any]:
+def tensors(tree: Any) -> list[Any]:
     import torch
     from torch.utils._pytree import tree_leaves
 

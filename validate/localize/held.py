@@ -13,6 +13,7 @@ from ..arrays import Array
 from ..boundaries import GraphView, Opener
 from ..cases import Case
 from ..metrics import UNIT_ROUNDOFF
+from .dependence import modules_read
 from .eager_calls import EagerCalls, Sight
 from .watching import PASS_BYTES, passes
 
@@ -24,10 +25,12 @@ ALIKE = 32
 
 
 def held_modules(module: nn.Module, graph: Path, opener: Opener, case: Case) -> str:
-    """Return in words the last module of PyTorch whose output is a value in the graph, and the next whose is not.
+    """Return in words the first module of PyTorch whose output went lost in the graph, and the last one before it that
+    is a value there.
 
-    Modules are taken in the order in which they return, and values are found by shape and numbers, not by names. An
-    output that is one number everywhere proves nothing and is left out.
+    An output went lost if it is no value of the graph, and none that is one is made of it: an exporter merges a
+    convolution with its normalisation. Modules are taken in the order in which they return, and values are found by
+    shape and numbers, not by names. An output that is one number everywhere proves nothing and is left out.
     """
     truths, singles = (_outputs(module, case, is_double=is_double) for is_double in (True, False))
     outputs = {
@@ -36,15 +39,19 @@ def held_modules(module: nn.Module, graph: Path, opener: Opener, case: Case) -> 
         if value.size > 1 and np.ptp(value) > 0
     }
     found = _values(outputs, graph, opener, case)
-    order = [*outputs]
-    last = max((order.index(path) for path in found), default=-1)
+    read = modules_read(module, case.feeds, case)
+    merged = set().union(*(read.get(path, set()) for path in found))
+    lost = next((path for path in outputs if path not in found and path not in merged), "")
+    behind = [path for path in found if not lost or path in read.get(lost, set())]
+    last = max(behind, key=[*outputs].index, default="")
 
     def name(path: str) -> str:
         return f"{path} ({type(module.get_submodule(path)).__name__})"
 
-    here = f"the last module whose output it holds is {name(order[last])}, as {found[order[last]]}" if last >= 0 else ""
-    there = f"it holds no output of {name(order[last + 1])}" if last + 1 < len(order) else ""
-    return ", and ".join(filter(None, (here, there)))
+    there = f"it holds no output of {name(lost)}" if lost else ""
+    before = " before it" if lost else ""
+    here = f"the last module{before} whose output it holds is {name(last)}, as {found[last]}" if last else ""
+    return "; ".join(filter(None, (there, here)))
 
 
 def _l2(value: Array) -> float:

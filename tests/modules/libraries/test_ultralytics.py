@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import pickle
 import subprocess
@@ -126,6 +127,30 @@ def test_a_pickle_is_read_if_it_is_trusted(stand_in: Path) -> None:
             resolve(f"ultralytics:{name}", trust=True)
     with pytest.raises(InputError, match="its own number of classes; leave nc out"):
         resolve("ultralytics:best.pt:nc=2", trust=True)
+
+
+def test_a_trained_network_finds_the_blocks_beside_it(stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path("trained")
+    folder.mkdir()
+    code = "from torch import nn\nclass Gate(nn.Module):\n    def forward(self, x):\n        return x * x.sigmoid()\n"
+    (folder / "own_blocks.py").write_text(code)
+    monkeypatch.syspath_prepend(str(folder))
+    network = network_tasks().DetectionModel(ultralytics_yaml.read("yolo9n.yaml").layers, ch=3, verbose=False)
+    network.model[0].act = importlib.import_module("own_blocks").Gate()
+    with (folder / "best.pt").open("wb") as file:
+        torch.serialization.save(network, file)
+    sys.path.remove(str(folder))
+    monkeypatch.delitem(sys.modules, "own_blocks")
+    assert (
+        type(resolve("ultralytics:trained/best.pt", shapes=SHAPE, trust=True).build().model[0].act).__name__ == "Gate"
+    )
+    monkeypatch.delitem(sys.modules, "own_blocks")
+    (folder / "best.pt").rename("best.pt")
+    (folder / "own_blocks.py").rename(folder / "moved.py")
+    with pytest.raises(
+        InputError, match="No module named 'own_blocks'; expected the code of its blocks; put it beside"
+    ):
+        resolve("ultralytics:best.pt", shapes=SHAPE, trust=True)
 
 
 @pytest.mark.parametrize(
