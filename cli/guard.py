@@ -163,8 +163,9 @@ def code_of(end: SystemExit) -> int:
 def interrupt_on_signals() -> None:
     """Turn each signal that asks for the end into one KeyboardInterrupt; while it is cleaned up, more are ignored.
 
-    Python may lose one: it drops what a finaliser raises, and one that leaves a lock taken has the cleaning up wait for
-    ever. So another one follows, at once or after AGAIN_SECONDS, and the process ends after END_SECONDS in any case.
+    Libraries may catch it, Python drops what a finaliser raises, and one that leaves a lock taken has the cleaning up
+    wait for ever. So another one follows, where a stage begins, at once or after AGAIN_SECONDS, and the process ends
+    after END_SECONDS in any case.
     """
     asking = heeded()
     show = sys.unraisablehook
@@ -173,7 +174,7 @@ def interrupt_on_signals() -> None:
         for number in asking:
             signal.signal(number, signal.SIG_IGN)
         _after(AGAIN_SECONDS, interrupt_again)
-        raise KeyboardInterrupt
+        processes.ask_to_end()
 
     def interrupt_again(_number: int, _frame: object) -> NoReturn:
         if not threading.main_thread().is_alive():  # all is done, and the interpreter waits for other threads

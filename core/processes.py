@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 _PR_SET_PDEATHSIG = 1
 # In a process that reports to a parent: the pipe and its inode, by which a descriptor that user code closed and took
@@ -16,6 +17,7 @@ _PR_SET_PDEATHSIG = 1
 _channel: tuple[int, int] | None = None
 _owner: int | None = None  # the process that does the work; user code that forks makes copies of it
 _stage = "starting"
+_is_ending = False  # since this process was asked to end
 STAGE_SECONDS = 3600.0
 _limit = STAGE_SECONDS  # of each stage; a child of a child begins with it
 
@@ -49,9 +51,13 @@ def note(**news: str | float | list[str]) -> None:
     ``stage`` begins, with ``seconds`` that it may take; ``calling`` is the user's code that runs now ("" after it);
     ``destination`` is the bundle that is made now ("" after it), ``made`` the folders that were made for it, and
     ``written`` the bundle that was put in its place; ``finished`` is the exit code.
+
+    Raises KeyboardInterrupt if a stage begins after ``ask_to_end``: some library has dropped the interrupt.
     """
     global _limit, _stage  # noqa: PLW0603 - one process, one stage
     leave_if_copy()
+    if _is_ending and "stage" in news:
+        raise KeyboardInterrupt
     _limit = float(str(news.get("seconds", _limit)))
     _stage = str(news.get("stage", _stage))
     if _channel is None:
@@ -60,6 +66,13 @@ def note(**news: str | float | list[str]) -> None:
     with contextlib.suppress(OSError):  # a parent that is gone needs no news
         if os.fstat(descriptor).st_ino == inode:
             os.write(descriptor, json.dumps(news).encode() + b"\n")
+
+
+def ask_to_end() -> NoReturn:
+    """Raise KeyboardInterrupt, now and where the next stage begins."""
+    global _is_ending  # noqa: PLW0603 - one process, one end
+    _is_ending = True
+    raise KeyboardInterrupt
 
 
 NEWS = {

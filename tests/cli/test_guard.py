@@ -257,6 +257,7 @@ def test_an_interrupted_command_ends_though_what_cleans_up_hangs(tmp_path: Path)
 ALONE = """
 import gc, os, signal, sys, threading, time
 from attn2trt.cli import guard, main
+from attn2trt.core.processes import note
 guard.AGAIN_SECONDS, guard.END_SECONDS = 0.2, 5.0
 def hang():
     try:
@@ -275,10 +276,11 @@ class Finalised:
     [
         "Finalised()\ntime.sleep(60)",
         "sys.unraisablehook = lambda lost: None\nFinalised()\ntime.sleep(60)",
+        "try:\n    os.kill(os.getpid(), signal.SIGQUIT)\nexcept BaseException:\n    note(stage='next')\nprint('done')",
         "threading.Thread(target=hang).start()\nos.kill(os.getpid(), signal.SIGQUIT)",
         "threading.Timer(0.05, os.kill, [os.getpid(), signal.SIGQUIT]).start()\nhang()",
     ],
-    ids=["lost in a finaliser", "lost without a word", "a thread stays", "cleaning up hangs"],
+    ids=["lost in a finaliser", "lost without a word", "caught by a library", "a thread stays", "cleaning up hangs"],
 )
 def test_an_interrupt_ends_a_command_that_works_in_the_process_itself(body: str) -> None:
     """Python loses an interrupt that a finaliser raises, and waits in the end for threads that wait for ever."""
