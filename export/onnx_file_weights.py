@@ -32,14 +32,14 @@ def load_weights(model: onnx.ModelProto, path: Path, files: Sequence[str], shown
             if size <= EXTERNAL_DATA_BYTES or length <= _SMALL_BYTES:
                 try:
                     load_external_data_for_tensor(tensor, str(path.parent))
+                    tensor.data_location = tensor.DEFAULT  # onnx 1.22 leaves both as they were, and reads the file again
+                    del tensor.external_data[:]
                     to_array(tensor)
                 except Exception as error:  # a link, or another number of bytes than its shape has
                     raise InputError(
                         f"received {shown}, whose weight {tensor.name!r} cannot be read from the file beside it: "
                         f"{one_line(error, 160)}; save it again"
                     ) from error
-                tensor.data_location = tensor.DEFAULT
-                del tensor.external_data[:]
 
 
 def is_light(model: onnx.ModelProto) -> bool:
