@@ -23,6 +23,7 @@ def loop_operator() -> type:
             body: Any = None,
         ) -> tuple[Any, ...]:
             own: Any = self
+            scope = {"attributes": attributes} | ({} if bindings is None else {"bindings": bindings})  # of onnx 1.23 on
             number, going, *names = own.body.input_names
             values: list[Any] = list(states)
             passes: list[Any] = []
@@ -30,7 +31,7 @@ def loop_operator() -> type:
             while goes_on and (limit is None or len(passes) < limit):
                 known = {number: np.array(len(passes), np.int64), going: np.array(True)}
                 inputs = {**(context or {}), **known, **dict(zip(names, values, strict=True))}
-                goes_on, *found = own._run_body(inputs, attributes=attributes, bindings=bindings)
+                goes_on, *found = own._run_body(inputs, **scope)
                 values = found[: len(names)]
                 passes.append(found[len(names) :])
             if own.K and not passes:
