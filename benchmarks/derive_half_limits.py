@@ -40,7 +40,7 @@ from attn2trt.validate.metrics import Reference
 from attn2trt.validate.reference import references
 from attn2trt.validate.stages.judge import judge
 from attn2trt.validate.stages.stage import Stage
-from attn2trt.validate.verdict import StageResult
+from attn2trt.validate.verdict import FAILED, StageResult
 from attn2trt.workflows import float32_graph
 
 RESULTS = Path(__file__).parent / "results/half_limits.json"
@@ -91,7 +91,7 @@ def measured(name: str, seed: int) -> dict[str, Any]:
             row["precisions"][low.precision] = {
                 "ratios": {way: worst(stages, way) for way in WAYS},
                 "floor_l2": max(float(ref.lower[low.precision][out].l2) for _, ref in usual(sets) for out in outputs),
-                "alarms": [f"{stage.label}: {stage.why}" for stage in stages if stage.status == "failed"],
+                "alarms": [f"{stage.label}: {stage.why}" for stage in stages if stage.status == FAILED],
                 "verdicts": len(stages),
                 "mutants": list(mutants(low, graph, sets[0])),
             }
@@ -129,7 +129,7 @@ def mutants(low: LowPrecisionGraph, graph: OnnxGraph, pairs: list[tuple[Case, Re
         yield {
             "weight": tensor.name,
             "ratio": ratio,
-            "failed": stage.status == "failed",
+            "failed": stage.status == FAILED,
             "told": is_seen(low, path, graph),
         }
 

@@ -30,7 +30,7 @@ from attn2trt.validate.metrics import HEALTHY_RATIO, LIMIT
 from attn2trt.validate.reference import references
 from attn2trt.validate.stages.judge import judge
 from attn2trt.validate.stages.stage import ROWS, Stage
-from attn2trt.validate.verdict import StageResult
+from attn2trt.validate.verdict import FAILED, StageResult
 
 RESULTS = Path(__file__).parent / "results/limit.json"
 BLOCK = (None, "batch=1:2:4,height=14:28:56,width=14:28:56")
@@ -102,7 +102,7 @@ def judged(name: str, shape: str | None, axes: str, seed: int, case_seeds: int) 
         "verdicts": 2 * case_seeds,
         "comparisons": sum(len(stage.comparisons) for stage in stages),
         "largest": largest(stages),
-        "alarms": [f"{stage.label}: {stage.why}" for stage in stages if stage.status == "failed"],
+        "alarms": [f"{stage.label}: {stage.why}" for stage in stages if stage.status == FAILED],
         "unchecked": [f"{stage.label}: {stage.why}" for stage in stages if stage.status == "not checked"],
         "seconds": round(time.perf_counter() - since),
     }

@@ -52,7 +52,7 @@ from attn2trt.validate.reference import references
 from attn2trt.validate.stages.judge import judge
 from attn2trt.validate.stages.ort_process import is_optimised
 from attn2trt.validate.stages.stage import WRITTEN, Stage, lower_stages
-from attn2trt.validate.verdict import StageResult
+from attn2trt.validate.verdict import FAILED, StageResult
 from attn2trt.workflows import float32_graph
 from attn2trt.workflows.options import PrecisionRequest
 from attn2trt.workflows.precision import PrecisionWriter, floor_of
@@ -120,7 +120,7 @@ def measured(name: str, seed: int, precision: str) -> dict[str, Any]:
                 "floor_l2": max(float(ref.lower[precision][out].l2) for _, ref in usual(judged) for out in outputs),
                 "verdicts": len(stages),
             }
-            row["alarms"] += [f"{name}, {seed}, {method}: {stage.why}" for stage in stages if stage.status == "failed"]
+            row["alarms"] += [f"{name}, {seed}, {method}: {stage.why}" for stage in stages if stage.status == FAILED]
             if method == MINMAX:
                 row["mutants"] = list(mutants(low, graph, judged[0]))
     return {**row, "seconds": round(time.perf_counter() - since)}
@@ -166,7 +166,7 @@ def mutants(low: QuantizedGraph, graph: OnnxGraph, pairs: list[tuple[Case, Refer
         yield {
             "weight": name,
             "ratio": stage.worst_ratio,
-            "failed": stage.status == "failed",
+            "failed": stage.status == FAILED,
             "told": is_seen(low, path, graph),
         }
 

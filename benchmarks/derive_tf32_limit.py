@@ -29,6 +29,7 @@ from attn2trt.validate.reference import references
 from attn2trt.validate.stages.judge import judge
 from attn2trt.validate.stages.stage import WRITTEN, Stage
 from attn2trt.validate.tf32 import Tf32
+from attn2trt.validate.verdict import FAILED
 from attn2trt.workflows import float32_graph
 
 ROOT = Path(__file__).parents[1]
@@ -67,7 +68,7 @@ def measured(name: str, seed: int) -> dict[str, Any]:
         "ratios": {way: round(worst(stages, way), 3) for way in WAYS},
         "floor_l2": max(float(reference.lower["tf32"][out].l2) for _, reference in usual(sets) for out in outputs),
         "verdicts": len(stages),
-        "alarms": [f"{name}, weights {seed}: {stage.why}" for stage in stages if stage.status == "failed"],
+        "alarms": [f"{name}, weights {seed}: {stage.why}" for stage in stages if stage.status == FAILED],
     }
 
 

@@ -16,12 +16,15 @@ def element_types(model: onnx.ModelProto) -> dict[str, int]:
     """
     import onnx
 
-    typed = type(model)()
-    typed.CopyFrom(model)
-    # inference leaves an output without a type as it is, and finds that of anything else
-    del typed.graph.output[:]
-    typed.graph.output.extend(value for value in model.graph.output if value.type.tensor_type.elem_type)
-    graph = onnx.shape_inference.infer_shapes(typed).graph
+    typed_outputs = [value for value in model.graph.output if value.type.tensor_type.elem_type]
+    if len(typed_outputs) < len(model.graph.output):
+        # inference leaves an output without a type as it is, and finds that of anything else
+        copy = type(model)()
+        copy.CopyFrom(model)
+        del copy.graph.output[:]
+        copy.graph.output.extend(typed_outputs)
+        model = copy
+    graph = onnx.shape_inference.infer_shapes(model).graph
     values = (*graph.value_info, *graph.input, *graph.output)
     found = {value.name: value.type.tensor_type.elem_type for value in values}
     found |= {tensor.name: tensor.data_type for tensor in graph.initializer}

@@ -12,7 +12,7 @@ import bisect
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..core.module_path import is_within
 from ..core.precision import FP32, LOWER
@@ -21,12 +21,10 @@ from ..core.traffic import Traffic, traffic
 from ..errors import ModuleRefused, PrecisionRefused
 from ..export.precision import LowPrecisionGraph
 from ..validate.sensitivity import LayerSensitivity
+from ..validate.verdict import FAILED, Verdict
 from .judgement import Judge, Judgement
 from .precision import PrecisionWriter, floor_of
 from .sensitivity import is_by_precision
-
-if TYPE_CHECKING:
-    from ..validate.verdict import Verdict
 
 # modules that a line of the summary names
 SHOWN = 5
@@ -152,7 +150,7 @@ class _Candidates:
 
     def is_settled_by(self, verdict: Verdict) -> bool:
         """Tell whether the verdict on the last graph ends the search: it passed, or float32 itself fails."""
-        failed = [stage for stage in verdict.stages if stage.status == "failed"]
+        failed = [stage for stage in verdict.stages if stage.status == FAILED]
         others = [stage for stage in failed if stage.stage.precision != self._precision]
         if others:
             self._note(self._kept, f"not settled: {others[0].stage} failed")

@@ -23,6 +23,7 @@ from attn2trt.validate.metrics import Reference
 from attn2trt.validate.reference import references
 from attn2trt.validate.stages.judge import judge
 from attn2trt.validate.stages.stage import ROWS, Stage
+from attn2trt.validate.verdict import FAILED
 
 from .graph import Anatomy, examine
 from .operators import Mutant
@@ -101,14 +102,14 @@ class HealthyModel:
         """
         for case, reference in self.pairs:
             result = judge(Stage("mutant"), run, [(case, reference)])
-            if result.status == "failed":
+            if result.status == FAILED:
                 which = next(found.which for _, found in result.comparisons if not found.passed)
                 return f"{case.name} ({which})"
         together = judge(Stage("mutant"), run, self.pairs)
-        if together.status == "failed":
+        if together.status == FAILED:
             return f"all cases: {together.why}"
         result = compare_rows(run, self.pairs, Stage("mutant", kind=ROWS))
-        return "" if result.status != "failed" else f"{ROWS}: {result.why}"
+        return "" if result.status != FAILED else f"{ROWS}: {result.why}"
 
     def _contract(self, mutant: Mutant) -> str:
         path = self._folder / "mutant.onnx"
