@@ -21,6 +21,11 @@ PLACES = {"pytorch": "PyTorch", "tensorrt": "TensorRT", "onnxruntime-gpu": "ONNX
 PACKAGES = ("python", "torch", "onnx", "onnxruntime-gpu", "onnxruntime", "numpy")
 
 
+def is_measured(found: Mapping[str, Any]) -> bool:
+    """Return True if a command that needs a GPU has run on one."""
+    return bool(found["devices"]) and any(row["needs_gpu"] and row.get("code") is not None for row in found["rows"])
+
+
 def page(found: Mapping[str, Any]) -> str:
     """Return the page of benchmarks/results/gpu_commands.json."""
     sections = (_introduction, _wrong, _table, _not_reached)

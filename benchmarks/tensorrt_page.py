@@ -32,6 +32,11 @@ MOST_NAMED = 3
 ITEM_BYTES = {row.name: row.bits // 8 for row in PRECISIONS.values()}
 
 
+def is_measured(found: Mapping[str, Any]) -> bool:
+    """Return True if this document has any result of a GPU."""
+    return bool(found["timing"]) or any(row.get("judged") for row in found["rows"])
+
+
 def page(found: dict[str, Any]) -> str:
     """Return the page of benchmarks/results/tensorrt.json."""
     sections = (_introduction, _verdicts, _latencies, _calls, _slower, _untimed, _costs, _not_reached)

@@ -46,8 +46,8 @@ def tool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     monkeypatch.setattr(importlib.import_module("gpu.document"), "cases", work.cases)
     check = importlib.import_module("gpu.check")
     monkeypatch.setattr(check, "STEP", STAND_IN)
-    monkeypatch.setattr(check, "RESULTS", tmp_path / "tensorrt.json")
-    monkeypatch.setattr(check, "PAGE", tmp_path / "gpu.md")
+    monkeypatch.setattr(check.tensorrt_page, "RESULTS", tmp_path / "tensorrt.json")
+    monkeypatch.setattr(check.tensorrt_page, "PAGE", tmp_path / "gpu.md")
     monkeypatch.setattr(check, "WAIT_SECONDS", 0.01)
     monkeypatch.setattr(check, "probe", lambda *_: GPU)
     return found
@@ -255,7 +255,7 @@ from gpu import check
 from pathlib import Path
 check.STEP = Path({step!r})
 check.probe = lambda *_: {gpu!r}
-check.is_measured = lambda _: False
+check.tensorrt_page.is_measured = lambda _: False
 gpu_check.start(lambda: gpu_check.main(gpu_check.parse()))
 """
 

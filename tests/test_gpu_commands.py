@@ -33,8 +33,8 @@ def tool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     monkeypatch.syspath_prepend(BENCHMARKS)
     found = importlib.import_module("gpu_commands")
     user_run = importlib.import_module("gpu.user_run")
-    monkeypatch.setattr(user_run, "RESULTS", tmp_path / "gpu_commands.json")
-    monkeypatch.setattr(user_run, "PAGE", tmp_path / "gpu_commands.md")
+    monkeypatch.setattr(user_run.gpu_commands_page, "RESULTS", tmp_path / "gpu_commands.json")
+    monkeypatch.setattr(user_run.gpu_commands_page, "PAGE", tmp_path / "gpu_commands.md")
     monkeypatch.setattr(user_run, "probe", lambda *_: GPU)
     return found
 

@@ -11,17 +11,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import tensorrt_page
 from code_hash import code_hash
-from tensorrt_page import PAGE, RESULTS
 
 from attn2trt.errors import MissingRequirement
 
 from . import work
-from .archive import NAME, Archive
-from .document import Setting, document, is_measured
+from .archive import NAME, PATTERNS, Archive
+from .document import Setting, document
 from .drive import PAUSE_SECONDS, Drive, forget_failed
 from .estimates import Estimates
 from .processes import Processes, alone_in
@@ -39,17 +39,24 @@ class Check:
 
     Attributes:
         rooms: The rooms of the package on whose code its rows depend.
+        page: The module that writes its page: ``RESULTS``, ``PAGE``, ``is_measured(document)``, ``page(document)``.
+        archive: The name of its archive.
+        patterns: The files that the archive holds, the most wanted first.
         slots: How many steps of each pool may run at once.
     """
 
     rooms: tuple[str, ...] = ROOMS
+    page: ModuleType = tensorrt_page
+    archive: str = NAME
+    patterns: tuple[str, ...] = PATTERNS
 
     def __init__(self, arguments: argparse.Namespace, python: str) -> None:
         self._arguments, self._python = arguments, python
         self._folder: Path = arguments.folder
         self._deadline = time.monotonic() + 60 * arguments.minutes
         self._setting = Setting(sources=code_hash(self.rooms), flavour="", tensorrt="", devices=(), driver="")
-        self._archive = self._make_archive()
+        archive = arguments.archive or self._folder / self.archive
+        self._archive = Archive(self._folder, archive, patterns=self.patterns)
         self.slots: dict[work.Pool, int] = {"export": arguments.exports, "build": arguments.jobs}
 
     def export(self) -> Found:
@@ -76,9 +83,6 @@ class Check:
         self._write_page(known)
         return known, str(found["problem"])
 
-    def _make_archive(self) -> Archive:
-        return Archive(self._folder, self._arguments.archive or self._folder / NAME)
-
     def _steps(self) -> list[work.Step]:
         """Return all steps, the most wanted first."""
         return work.steps()
@@ -96,8 +100,8 @@ class Check:
         return document(self._setting, run, steps, rows, left)
 
     def _write_page(self, found: Found) -> None:
-        if is_measured(found):
-            PAGE.write_text(tensorrt_page.page(found), encoding="utf-8")
+        if self.page.is_measured(found):
+            self.page.PAGE.write_text(self.page.page(found), encoding="utf-8")
 
     def _estimates(self, before: Mapping[str, Row], steps: Mapping[str, work.Step]) -> Estimates:
         return Estimates(before, steps)
@@ -161,8 +165,8 @@ class Check:
 
     def _keep(self, found: Mapping[str, Any]) -> None:
         """Put the document in its place in the repository once a GPU has given a result, and refresh the archive."""
-        if is_measured(found):
-            write_json(RESULTS, found)
+        if self.page.is_measured(found):
+            write_json(self.page.RESULTS, found)
         self._archive.refresh()
 
     def _processes(self) -> Processes:
@@ -170,9 +174,11 @@ class Check:
 
     def _command(self, step: work.Step) -> list[str]:
         python = sys.executable if step.kind in work.WITH_PYTORCH else self._python
-        tactics = [word for name in self._arguments.without_tactics for word in ("--without-tactics", name)]
         words = ["--step", step.name, "--setting", self._setting.mark(step), "--since", str(time.monotonic())]
-        return [python, str(STEP), str(self._folder), *words, *_targets(self._arguments.targets), *tactics]
+        return [python, str(STEP), str(self._folder), *words, *_targets(self._arguments.targets), *self._tactics()]
+
+    def _tactics(self) -> list[str]:
+        return [word for name in self._arguments.without_tactics for word in ("--without-tactics", name)]
 
     def _environment(self, step: work.Step) -> dict[str, str]:
         # PyTorch keeps the kernels that it has chosen in a folder that the timing process reads.

@@ -92,11 +92,6 @@ def _without(rows: list[Row], name: str) -> list[Row]:
     return [{key: value for key, value in row.items() if key != name} for row in rows]
 
 
-def is_measured(found: Mapping[str, Any]) -> bool:
-    """Return True if this document has any result of a GPU."""
-    return bool(found["timing"]) or any(row.get("judged") for row in found["rows"])
-
-
 def by_reason(left: Mapping[str, str]) -> dict[str, list[str]]:
     """The steps that were not reached, by the reason."""
     found: dict[str, list[str]] = {}

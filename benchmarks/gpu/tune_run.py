@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import gpu_tune_page
-from gpu_tune_page import PAGE, RESULTS, is_measured
 
 from attn2trt.core.precision import INT8_FP16
 from attn2trt.engines.environment import NO_DEVICE
@@ -21,13 +20,12 @@ from attn2trt.engines.tensorrt.versions import read_version
 from attn2trt.errors import MissingRequirement
 
 from . import tune_work
-from .archive import Archive
 from .check import ROOMS, Check, Found
 from .document import Setting
 from .estimates import AtOnce, Estimates
 from .processes import LOGS
 from .rows import FOLDER as ROWS
-from .rows import Row, write_json
+from .rows import Row
 from .tune_work import WITH_PYTORCH, TuneStep
 from .user_plans import FIRST_MIXED
 from .work import Step
@@ -67,13 +65,11 @@ class TuneRun(Check):
     """A run with these arguments; ``python`` is the one with TensorRT."""
 
     rooms = (*ROOMS, "workflows")
+    page, archive, patterns = gpu_tune_page, NAME, PATTERNS
 
     def __init__(self, arguments: argparse.Namespace, python: str) -> None:
         super().__init__(arguments, python)
         self.slots = {"export": arguments.exports, "held": arguments.jobs}
-
-    def _make_archive(self) -> Archive:
-        return Archive(self._folder, self._arguments.archive or self._folder / NAME, patterns=PATTERNS)
 
     def _steps(self) -> list[Step]:
         return [*tune_work.steps()]
@@ -116,15 +112,6 @@ class TuneRun(Check):
             "not_reached": dict(left),
         }
 
-    def _keep(self, found: Mapping[str, Any]) -> None:
-        if is_measured(found):
-            write_json(RESULTS, found)
-        self._archive.refresh()
-
-    def _write_page(self, found: Found) -> None:
-        if is_measured(found):
-            PAGE.write_text(gpu_tune_page.page(found), encoding="utf-8")
-
     def _command(self, step: Step) -> list[str]:
         assert isinstance(step, TuneStep)
         arguments = self._arguments
@@ -133,8 +120,7 @@ class TuneRun(Check):
         words += ["--since", str(time.monotonic()), "--build-seconds", str(arguments.build_seconds)]
         words += ["--level", str(arguments.level)] if arguments.level is not None else []
         words += ["--timing-caches", str(arguments.timing_caches)] if arguments.timing_caches else []
-        tactics = [word for name in arguments.without_tactics for word in ("--without-tactics", name)]
-        return [python, str(TOOL), str(self._folder), *words, *tactics]
+        return [python, str(TOOL), str(self._folder), *words, *self._tactics()]
 
     def _environment(self, step: Step) -> dict[str, str]:
         found = super()._environment(step)

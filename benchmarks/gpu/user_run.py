@@ -12,18 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import gpu_commands_page
-from gpu_commands_page import PAGE, RESULTS
 
 from attn2trt.engines.tensorrt.versions import read_version
 from attn2trt.errors import InputError, MissingRequirement
 
 from . import user_commands
-from .archive import Archive
 from .check import PAUSE_SECONDS, ROOMS, Check, Found, probe
 from .document import Setting
 from .estimates import AtOnce, Estimates
 from .processes import alone_in
-from .rows import Row, write_json
+from .rows import Row
 from .user_command import Command
 from .user_row import Machine
 from .work import Step
@@ -39,6 +37,7 @@ class UserRun(Check):
     """A run with these arguments; ``python`` is the one with TensorRT."""
 
     rooms = (*ROOMS, "workflows", "cli")
+    page, archive = gpu_commands_page, NAME
 
     def __init__(self, arguments: argparse.Namespace, python: str) -> None:
         super().__init__(arguments, python)
@@ -62,9 +61,6 @@ class UserRun(Check):
         self._write_page(found)
         return found, ""
 
-    def _make_archive(self) -> Archive:
-        return Archive(self._folder, self._arguments.archive or self._folder / NAME)
-
     def _steps(self) -> list[Command]:
         return user_commands.commands()
 
@@ -72,10 +68,6 @@ class UserRun(Check):
         self, run: Mapping[str, Any], steps: Mapping[str, Step], rows: Mapping[str, Row], left: Mapping[str, str]
     ) -> Found:
         return document(self._setting, run, steps, rows, left)
-
-    def _write_page(self, found: Found) -> None:
-        if is_proven(found):
-            PAGE.write_text(gpu_commands_page.page(found), encoding="utf-8")
 
     def _estimates(self, before: Mapping[str, Row], steps: Mapping[str, Step]) -> Estimates:
         return AtOnce({}, steps)
@@ -108,12 +100,6 @@ class UserRun(Check):
             except InputError:
                 time.sleep(PAUSE_SECONDS)
 
-    def _keep(self, found: Mapping[str, Any]) -> None:
-        """Put the document in its place in the repository once a GPU has run a command, and refresh the archive."""
-        if is_proven(found):
-            write_json(RESULTS, found)
-        self._archive.refresh()
-
     def _command(self, step: Step) -> list[str]:
         tool = str(Path(__file__).parents[1] / "gpu_commands.py")
         words = ["--step", step.name, "--setting", self._setting.mark(step), "--minutes", str(self._arguments.minutes)]
@@ -124,8 +110,7 @@ class UserRun(Check):
             ("--beside", str(self._arguments.beside.absolute()) if self._arguments.beside else ""),
         ):
             words += [option, value] if value else []
-        tactics = [word for name in self._arguments.without_tactics for word in ("--without-tactics", name)]
-        return [sys.executable, tool, str(self._folder), *words, *tactics]
+        return [sys.executable, tool, str(self._folder), *words, *self._tactics()]
 
     def _environment(self, step: Step) -> dict[str, str]:
         threads = max(1, (os.cpu_count() or 1) // self._arguments.exports)
@@ -161,8 +146,3 @@ def document(
         "proves": {name: steps[name].proves for name in left},
         "not_reached": dict(left),
     }
-
-
-def is_proven(found: Mapping[str, Any]) -> bool:
-    """Return True if a command that needs a GPU has run on one."""
-    return bool(found["devices"]) and any(row["needs_gpu"] and row.get("code") is not None for row in found["rows"])

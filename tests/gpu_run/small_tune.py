@@ -47,8 +47,7 @@ tune_work.WAVES = WAVES
 tune_timing.compile_pytorch = lambda *_: {}  # type: ignore[assignment]
 tune_timing.time_pytorch = of_pytorch  # type: ignore[assignment]
 tune_run.TuneRun = Run  # type: ignore[misc]
-for module in (gpu_tune_page, tune_run):
-    module.RESULTS, module.PAGE = PLACE / "gpu_tune.json", PLACE / "gpu_tune.md"  # type: ignore[attr-defined]
+gpu_tune_page.RESULTS, gpu_tune_page.PAGE = PLACE / "gpu_tune.json", PLACE / "gpu_tune.md"
 
 if __name__ == "__main__":
     start(lambda: gpu_tune.main(gpu_tune.parse(sys.argv[2:])))
