@@ -131,6 +131,7 @@ def refusals(folder: Path) -> int:
     try:
         for path in places(document):
             for value in (*VALUES, MISSING):
+                (folder / MANIFEST).unlink()  # a disk waits for what overwrites a file, not for a new one
                 (folder / MANIFEST).write_text(json.dumps(replaced(document, path, value)))
                 try:
                     read_all(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -88,7 +89,8 @@ def test_its_levels_may_have_half_precision_between_them(tmp_path: Path) -> None
     request = PrecisionRequest(precisions="int8,int8-fp16", keep_fp32=["first"], io="fp16")
     left = request.beside("int8", "Gated")
     assert (left.lower, left.keep_fp32, left.io) == (("int8-fp16",), ["first"], "fp16")
-    bundle = deploy(Gated(), torch.randn(SHAPE), out=tmp_path / "net", precision=request, capabilities="none")
+    given: dict[str, Any] = {"precision": request, "dynamic": "none", "capabilities": "none"}
+    bundle = deploy(Gated(), torch.randn(SHAPE), out=tmp_path / "net", **given)
     assert bundle.passed, bundle.manifest["verdict"]
     entry = bundle.precisions["int8-fp16"]
     assert {one["module"] for one in entry["kept"].values()} == {"first"}
