@@ -208,6 +208,7 @@ def _loss_lines(found: dict[str, Any]) -> list[str]:
             *(other["status"], f"{other['seconds']:.1f}", _short(mine["found"])),
         )
         for mine, other in zip(ray["rows"], here["rows"], strict=True)
+        if {mine["status"], other["status"]} != {"passed"} or mine["attempts"] > 1
     )
     return [
         "## A node that is killed",
@@ -224,6 +225,8 @@ def _loss_lines(found: dict[str, Any]) -> list[str]:
         "Jobs that died:",
         "",
         *(f"- {_short(line)}" for line in found["died"]),
+        "",
+        "The jobs that did not pass in both, or took more than one attempt:",
         "",
         *table("block | precision | with Ray | s | attempts | without | s | what was found", jobs),
     ]
