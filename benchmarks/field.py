@@ -142,9 +142,9 @@ def page(document: dict[str, Any]) -> str:
         "",
         f"{len(rows)} situations, most of them reported publicly of some exporter, each rebuilt as a small module in",
         "`benchmarks/situations/` and deployed by the command line. *Before* is what the same situation came to at",
-        f"commit {BEFORE}; nothing if it was not tried then. *Now* is the exit code and the line that the command ends",
-        "with. Each graph that passed was compared with eager PyTorch in float64 too, at the ends of its ranges and at",
-        "random sizes inside.",
+        f"commit {BEFORE}; nothing if it was not tried then. *Now* is the exit code; the line that the command",
+        "ends with stands there if something is not as it must be. Each graph that passed was compared with eager",
+        "PyTorch in float64 too, at the ends of its ranges and at random sizes inside.",
         "",
         f"- deploys: {len(pairs)}, as they must be: {expected}",
         f"- passed: {len(passed)}, of these right at every size compared: "
@@ -179,11 +179,14 @@ def _refusal(situation: Situation, deploy: Deploy, found: dict[str, Any]) -> tup
 
 
 def _now(found: dict[str, Any]) -> str:
+    if found["as_expected"] and found["exit_code"] != PASSED:
+        return f"{found['exit_code']}, below"
     compared = found.get("compared")
-    at = f" Right, sizes compared: {compared['sizes']}." if compared and compared["result"] == "right" else ""
+    if found["as_expected"] and compared and compared["result"] == "right":
+        return f"0, right; sizes: {compared['sizes']}"
     wrong = f" **{compared['result']}**: {compared['why']}." if compared and compared["result"] != "right" else ""
     unexpected = "" if found["as_expected"] else "**not as it must be** "
-    return f"{unexpected}{found['exit_code']}: {_short(found['line'])}.{at}{wrong}"
+    return f"{unexpected}{found['exit_code']}: {_short(found['line'])}.{wrong}"
 
 
 def _short(text: str) -> str:
