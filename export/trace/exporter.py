@@ -18,6 +18,7 @@ from ...core.tensor_spec import Axis, TensorSpec
 from ...errors import ModuleRefused
 from ...modules.target import Target
 from ..merged import Wiring, merged_modules, others_than
+from ..passes.lost_initializers import restore_initializers
 from ..passes.opset17 import ToOpset17
 from ..passes.replaced_metadata import SCOPES, replaced_metadata
 from ..passes.small_constants import HiddenConstants
@@ -88,6 +89,7 @@ def _to_onnx(
                 modules = {node: (path,) for node, path in _module_paths(exported.model).items()}
                 with HiddenConstants(exported.model), replaced_metadata():
                     exported.optimize()
+                    restore_initializers(exported.model)
                 merged = merged_modules(before, _wiring(exported.model), modules)
                 name_values(exported.model, [spec.name for spec in target.inputs], outputs)
     except ModuleRefused as error:
