@@ -43,6 +43,7 @@ def plain_kernels_mode() -> Any:
         aten._softmax.default: _softmax,
         aten.sigmoid.default: _sigmoid,
         aten.silu.default: _silu,
+        aten.native_batch_norm.default: _batch_norm,
         aten.native_group_norm.default: _group_norm,
         aten.native_layer_norm.default: _layer_norm,
     }
@@ -143,6 +144,18 @@ def _sigmoid(x: Any) -> Any:
 
 def _silu(x: Any) -> Any:
     return x * _sigmoid(x)
+
+
+def _batch_norm(
+    x: Any, weight: Any, bias: Any, mean: Any, variance: Any, is_trained: bool, _momentum: float, epsilon: float
+) -> Any:
+    """By the statistics of the input alone: what ``instance_norm`` comes down to. None for running ones."""
+    if mean is not None or variance is not None or not is_trained:
+        return None
+    turned = x.transpose(0, 1)
+    normal, mean, scale = _normalised(turned.reshape(x.shape[1], -1), epsilon)
+    shape = (1, x.shape[1], *(1 for _ in x.shape[2:]))
+    return _affine(normal.reshape(turned.shape).transpose(0, 1), weight, bias, shape), mean, scale
 
 
 def _group_norm(x: Any, weight: Any, bias: Any, n: int, c: int, _size: int, groups: int, epsilon: float) -> Any:

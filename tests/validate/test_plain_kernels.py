@@ -97,6 +97,22 @@ def test_plain_sums_are_the_same_normalisations(norm: nn.Module) -> None:
     torch.testing.assert_close(found, expected)
 
 
+def test_an_instance_norm_of_equal_values_loses_what_a_plain_mean_does() -> None:
+    x = torch.full((1, 2, 16, 24, 24), 0.7) + torch.randn(1, 2, 16, 24, 24).mul(1e-5)
+    module = nn.InstanceNorm3d(2)
+    truth = module(x.double()).numpy()
+    with plain_kernels_mode():
+        found = measure(module(x).numpy(), truth)
+    assert found.l2 > 3 * measure(module(x).numpy(), truth).l2
+
+
+def test_a_batch_norm_by_running_statistics_has_no_sum_to_lose_by() -> None:
+    module = nn.BatchNorm2d(3).eval()
+    x = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    with plain_kernels_mode(), torch.no_grad():
+        torch.testing.assert_close(module(x), x / (1 + module.eps) ** 0.5)
+
+
 @pytest.mark.parametrize(
     "module",
     [nn.Linear(19, 5), nn.Linear(19, 5, bias=False), nn.Softmax(1), nn.Sigmoid(), nn.SiLU()],
