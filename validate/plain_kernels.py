@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from .last_digits import LastDigits
 
 LANES = 8
@@ -26,8 +28,10 @@ TERMS_IN_ROW = 1024
 
 
 def plain_kernels_mode() -> Any:
-    """A mode in which a float32 run takes sums, small products, softmaxes, sigmoids and normalisations plainly, its
-    last digits drawn as in ``last_digits_mode``."""
+    """A mode in which a float32 run computes plainly, its last digits drawn as in ``last_digits_mode``.
+
+    Sums, also running ones, small products, softmaxes, sigmoids and normalisations are written out.
+    """
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -37,6 +41,7 @@ def plain_kernels_mode() -> Any:
         aten.mean.dim: _mean,
         aten.sum.default: _sum,
         aten.sum.dim_IntList: _sum,
+        aten.cumsum.default: _running_sum,
         aten.bmm.default: _product,
         aten.mm.default: _product,
         aten.addmm.default: _affine_product,
@@ -75,6 +80,12 @@ def _sum(x: Any, axes: Sequence[int] | None = None, keep: bool = False) -> Any:
 
 def _mean(x: Any, axes: Sequence[int] | None = None, keep: bool = False) -> Any:
     return _reduce(x, axes, keep, is_mean=True)
+
+
+def _running_sum(x: Any, axis: int) -> Any:
+    import torch
+
+    return torch.from_numpy(np.cumsum(x.numpy(), axis, np.float32)).reshape(x.shape)
 
 
 def _reduce(

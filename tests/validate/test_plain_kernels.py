@@ -106,6 +106,16 @@ def test_an_instance_norm_of_equal_values_loses_what_a_plain_mean_does() -> None
     assert found.l2 > 3 * measure(module(x).numpy(), truth).l2
 
 
+@pytest.mark.parametrize("axis", [1, -1])
+def test_a_running_sum_loses_what_adding_in_order_does(axis: int) -> None:
+    x = torch.full((2, 784, 784), 0.3)
+    truth = x.double().cumsum(axis).numpy()
+    with plain_kernels_mode():
+        found = measure(x.cumsum(axis).numpy(), truth)
+    assert 5e-7 < found.l2 < 1e-4
+    assert found.l2 > 3 * measure(x.cumsum(axis).numpy(), truth).l2
+
+
 def test_a_batch_norm_by_running_statistics_has_no_sum_to_lose_by() -> None:
     module = nn.BatchNorm2d(3).eval()
     x = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
