@@ -17,7 +17,6 @@ import os
 import platform
 import sys
 import tempfile
-import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.metadata import version
@@ -88,7 +87,6 @@ def hush() -> None:
 def examined(name: str, seed: int = SEED, verbose: bool = False) -> dict[str, Any]:
     """Break one model and return its row."""
     shape, dynamic, each, inputs = MODELS[name]
-    since = time.perf_counter()
     found: dict[str, Counter[str]] = {}
     by: Counter[str] = Counter()
     missed = []
@@ -112,7 +110,6 @@ def examined(name: str, seed: int = SEED, verbose: bool = False) -> dict[str, An
         "operators": {name: dict(counts) for name, counts in found.items()},
         "caught_by": dict(by.most_common()),
         "missed": missed,
-        "seconds": round(time.perf_counter() - since),
     }
 
 
@@ -125,7 +122,6 @@ def joined(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "operators": operators,
         "missed": [entry for row in rows for entry in row["missed"]],
-        "seconds": sum(row["seconds"] for row in rows),
     }
 
 
@@ -137,7 +133,7 @@ def line(name: str, row: dict[str, Any]) -> str:
     counted = total["caught"] + total["missed"]
     return (
         f"{name:26} {sum(total.values()):5} mutants, {total['refused']:4} do not load, {total['equivalent']:4} show "
-        f"nowhere, {counted:5} count, {total['caught']:5} caught, {total['missed']:3} missed  {row['seconds']} s"
+        f"nowhere, {counted:5} count, {total['caught']:5} caught, {total['missed']:3} missed"
     )
 
 

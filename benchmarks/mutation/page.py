@@ -59,10 +59,10 @@ def _inputs(document: Mapping[str, Any]) -> str:
 
 
 def _models(document: Mapping[str, Any]) -> str:
-    rows = ((f"`{name}`", *_cells(row["operators"].values()), row["seconds"]) for name, row in document["rows"].items())
+    rows = ((f"`{name}`", *_cells(row["operators"].values())) for name, row in document["rows"].items())
     ranges = {(row["shape"], row["dynamic"]): None for row in document["rows"].values()}
     shapes = "; ".join(f"`--shape {shape} --dynamic {dynamic}`" for shape, dynamic in ranges)
-    return "\n".join(["## Models", "", *table(f"model | {COUNTS} | seconds", rows), "", f"Shapes: {shapes}."])
+    return "\n".join(["## Models", "", *table(f"model | {COUNTS}", rows), "", f"Shapes: {shapes}."])
 
 
 def _missed(document: Mapping[str, Any]) -> str:
