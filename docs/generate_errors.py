@@ -176,7 +176,7 @@ STEPS = (
     ),
     Step(
         "",
-        "attn2trt deploy py:nets:gate --shape 1x16x8x8 --dynamic batch=1:8:8",
+        "attn2trt deploy py:nets:gate --shape 1x16x8x8 --dynamic batch=1:1:8",
         note="A batch is traced at 2 or more:",
     ),
     Step(

@@ -57,14 +57,15 @@ def plan(
 ) -> tuple[tuple[TensorSpec, ...], dict[str, Axis]]:
     """Return the inputs with their symbolic dimensions, and the axes that vary freely.
 
-    A bare axis name takes 1 : traced : 8 x traced for a batch and half : traced : double for a size; a batch traced
-    at 1 is traced at 2, since the exporter takes a 1 for a constant. A dimension that is tied to other axes becomes an
-    expression of them, and they become multiples of what the expression divides them by.
+    A bare axis name takes 1 : traced : 8 x traced for a batch and half : traced : double for a size. An axis of 1 that
+    varies is traced at its optimum, 2 for a bare batch, since the exporter takes a 1 for a constant. A dimension that
+    is tied to other axes becomes an expression of them, and they become multiples of what the expression divides them
+    by.
 
     Args:
         shapes: The inputs at their traced sizes.
         dynamic: What varies, as ``parse_dynamic`` takes it.
-        fixed: The sizes were given on purpose: an optimum must equal them. Otherwise it replaces them.
+        fixed: The sizes were given on purpose: an optimum must equal them, but for a 1. Otherwise it replaces them.
     """
     return _Planner(shapes, AxisPlaces(shapes), parse_dynamic(dynamic), fixed).plan()
 
@@ -217,9 +218,10 @@ class _Planner:
         index, dim = self.places[name][0]
         traced = self.shapes[index].sizes[dim]
         given = self.given[name] is not None
-        if axis.max > 1 and axis.max > axis.min and (axis.opt == 1 or (self.fixed and given and traced == 1)):
+        varies = axis.max > axis.min
+        if varies and axis.opt == 1:
             raise self._traced_at_one(name, axis, specs, axes)
-        if self.fixed and given and axis.opt != traced:
+        if self.fixed and given and axis.opt != traced and not (varies and traced == 1):
             low, high = min(axis.min, traced), max(axis.max, traced)
             raise InputError(
                 f"received dynamic {name}={axis} with a shape of {name} {traced}; expected the optimum to be the "

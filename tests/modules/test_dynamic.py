@@ -268,10 +268,16 @@ def test_refuses_a_tie_that_is_traced_at_one():
         plan([Shape("a", (4, 2)), Shape("b", (4, 1))], "a.dim1=2:2:8,b.dim1=a.dim1/2", fixed=True)
 
 
-@pytest.mark.parametrize("asked", ["batch=1:8:8", "batch=1:1:8", "batch=1:2:8"])
-def test_one_image_gets_the_one_command_that_works(asked):
+def test_one_image_is_traced_at_the_optimum_of_a_batch_that_varies():
+    inputs, axes = plan([Shape("x", (1, 3, 32, 32))], "batch=1:8:8", fixed=True)
+    assert (inputs[0].shape, axes) == (("batch", 3, 32, 32), {"batch": Axis(1, 8, 8)})
+    with pytest.raises(InputError, match=r"batch=8:8:8 with a shape of batch 1; expected the optimum to be the traced"):
+        plan([Shape("x", (1, 3, 32, 32))], {"batch": Axis(8, 8, 8)}, fixed=True)
+
+
+def test_an_optimum_of_one_gets_the_one_command_that_works():
     with pytest.raises(InputError) as caught:
-        plan([Shape("x", (1, 3, 32, 32))], f"{asked},height=16:32:64", fixed=True)
+        plan([Shape("x", (1, 3, 32, 32))], "batch=1:1:8,height=16:32:64", fixed=True)
     assert str(caught.value).endswith("; write --shape 2x3x32x32 --dynamic batch=1:2:8,height=16:32:64")
     plan([Shape("x", (2, 3, 32, 32))], "batch=1:2:8,height=16:32:64", fixed=True)
 
