@@ -128,18 +128,9 @@ def _gathered(deformed: Any, args: Any) -> tuple[Any, Any]:
     channels, taps = x.shape[1], weight[0, 0].numel()
     each = torch.eye(taps).reshape(taps, 1, *weight.shape[2:]).repeat(channels, 1, 1, 1)
     gathered = deformed(x, each, offset, mask, torch.zeros(len(each)), *window, channels, offset_groups, use_mask)
-    product = torch.ops.aten.convolution.default
-    return product, (
-        gathered,
-        weight.reshape(len(weight), -1, 1, 1),
-        bias,
-        [1, 1],
-        [0, 0],
-        [1, 1],
-        False,
-        [0, 0],
-        groups,
-    )
+    one_by_one = [1, 1], [0, 0], [1, 1], False, [0, 0]  # stride, padding, dilation, transposed, its padding
+    product = weight.reshape(len(weight), -1, 1, 1)
+    return torch.ops.aten.convolution.default, (gathered, product, bias, *one_by_one, groups)
 
 
 def _on_levels(args: Any, places: tuple[int, int, int], scale: float, form: Precision) -> Any:
