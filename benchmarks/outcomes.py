@@ -1,7 +1,7 @@
 """The outcome for one module: the plain exporter's graph and ours, each compared with eager PyTorch in float64.
 
 Shared by traps.py, third_party.py and families.py. The comparison here is independent of ``attn2trt.validate``: its
-own sizes, its own values, its own tolerance.
+own sizes, its own values, its own tolerance. Equal scores alone are ranked as there: PyTorch may pick any of them.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from attn2trt.engines.tensorrt.flavours import FLAVOURS
 from attn2trt.errors import Attn2trtError
 from attn2trt.modules.copying import copy_module
 from attn2trt.modules.own_module import from_module
+from attn2trt.validate.equal_scores import in_order_mode
 from attn2trt.validate.verdict import (
     AGAINST_FLOAT32,
     BUILT,
@@ -242,7 +243,7 @@ def _eager(module: nn.Module, values: Sequence[Tensor], dtype: torch.dtype) -> l
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
-        with torch.no_grad(), _quiet():
+        with torch.no_grad(), _quiet(), in_order_mode():
             torch.manual_seed(0)
             # a copy: some modules write into their input
             given = [value.to(dtype, copy=True) if value.is_floating_point() else value.clone() for value in values]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from onnx import helper
 from scripts import load_script
 from small_graph import small_model
@@ -83,6 +84,23 @@ def test_a_failed_verdict_over_a_right_graph_is_a_false_alarm_unless_tensorrt_re
     bundle = SimpleNamespace(manifest={"verdict": verdict, "axes": {}}, model_path=path)
     found = outcomes.judge(lambda: bundle, nn.ReLU, [TensorSpec("x", (2, 3), "float32")])
     assert (found.result, found.status) == (expected, FAILED)
+
+
+@pytest.mark.parametrize(("places", "expected"), [([0, 1, 2], "right"), ([0, 1, 3], "silently wrong")])
+def test_equal_scores_are_ranked_in_their_order(tmp_path: Path, places: list[int], expected: str) -> None:
+    class Best(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.topk(0 * x, 3).indices.float()  # PyTorch alone picks others
+
+    nodes = [helper.make_node("Mul", ["x", "zero"], ["z"]), helper.make_node("Slice", ["z", *"abc"], ["s"])]
+    nodes += [helper.make_node("Add", ["s", "places"], ["y"])]
+    weights = {name: np.array([value], np.int64) for name, value in zip("abc", (0, 3, 1), strict=True)}
+    weights |= {"zero": np.float32(0), "places": np.array(places, np.float32)}
+    path = tmp_path / "model.onnx"
+    path.write_bytes(small_model(nodes, {"x": [1, 400]}, {"y": [1, 3]}, weights).SerializeToString())
+    outcomes = load_script("outcomes")
+    found = outcomes.compare(path, Best(), [TensorSpec("x", (1, 400), "float32")], {}, is_claimed=True)
+    assert found.result == expected
 
 
 def test_the_page_of_statuses_has_both_versions() -> None:
