@@ -17,7 +17,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from catalogue import ROOMS
 from code_hash import code_hash
 from outcomes import Outcome, count_statuses, judge, line, shorten
 from page_text import generated, table
-from stored_results import heading, of_earlier_runs, row_options, rows_before, store
+from stored_results import heading, of_earlier_runs, row_options, rows_before, side_by_side, store
 from torch import nn
 
 import attn2trt
@@ -188,15 +187,13 @@ def main(names: list[str], jobs: int, *, resume: bool) -> int:
         kept = rows_before(RESULTS, document, lambda row: resume and (bool(names) or row["result"] == "right"))
         rows = {row["family"]: row for row in kept}
     wanted = names or [family for family in order if family not in rows]
-    with ThreadPoolExecutor(jobs) as pool:
-        for number, job in enumerate(as_completed([pool.submit(in_own_process, family) for family in wanted]), 1):
-            row = job.result()
-            rows[row["family"]] = row
-            found = [row["family"], row.get("model", "-"), row["result"], row.get("why", "")]
-            print(f"{number}/{len(wanted)}", *found, sep=" | ", flush=True)
-            document["rows"] = [rows[family] for family in order if family in rows]
-            if stores:
-                store(document, RESULTS, PAGE, page(document))
+    for number, row in enumerate(side_by_side(in_own_process, [(family,) for family in wanted], jobs), 1):
+        rows[row["family"]] = row
+        found = [row["family"], row.get("model", "-"), row["result"], row.get("why", "")]
+        print(f"{number}/{len(wanted)}", *found, sep=" | ", flush=True)
+        document["rows"] = [rows[family] for family in order if family in rows]
+        if stores:
+            store(document, RESULTS, PAGE, page(document))
     return 1 if any(row["result"] in BAD for row in rows.values()) else 0
 
 

@@ -11,9 +11,10 @@ import multiprocessing
 import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from datetime import date
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -95,16 +96,19 @@ def of_earlier_runs(rows: Iterable[Row]) -> list[str]:
 def side_by_side(measure: Callable[..., Any], calls: Iterable[Sequence[object]], jobs: int | None) -> Iterator[Any]:
     """Yield what each call returns as soon as it ends, each in a process that starts anew.
 
-    Once the caller stops, as on Ctrl-C, no further call begins.
+    Once the caller stops, as on Ctrl-C, no further call begins. So no more are given to the pool than it has processes:
+    it hands one more to them ahead, which cannot be taken back.
     """
     if jobs != 1:  # one core for each; more threads inside a job would only wait for each other
         os.environ["OMP_NUM_THREADS"] = "1"
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        try:
-            for job in as_completed([pool.submit(measure, *call) for call in calls]):
+    left, processes = iter(calls), jobs or os.cpu_count() or 1
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        at_work = {pool.submit(measure, *call) for call in islice(left, processes)}
+        while at_work:
+            done, at_work = wait(at_work, return_when=FIRST_COMPLETED)
+            at_work |= {pool.submit(measure, *call) for call in islice(left, len(done))}
+            for job in done:
                 yield job.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def store(document: Mapping[str, Any], results: Path, page: Path, text: str) -> None:

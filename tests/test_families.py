@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -80,3 +82,23 @@ def test_the_page_counts_and_says_why(families: ModuleType) -> None:
 def test_an_unknown_family_is_one_line(families: ModuleType) -> None:
     with pytest.raises(SystemExit, match="received resnets; expected modules of timm"):
         families.check(["resnets"])
+
+
+def test_an_interrupted_run_keeps_its_rows_and_ends(
+    families: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``side_by_side`` begins no further row once it is left; its own test shows that."""
+
+    def interrupted(_: object, calls: Sequence[tuple[str]], jobs: int) -> Iterator[dict[str, str]]:
+        assert (calls, jobs) == ([("resnet",), ("vgg",)], 2)
+        yield {"family": "vgg", "result": "right"}
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(families, "families", lambda: {"resnet": ["resnet18"], "vgg": ["vgg11"]})
+    monkeypatch.setattr(families, "side_by_side", interrupted)
+    monkeypatch.setattr(families, "RESULTS", tmp_path / "families.json")
+    monkeypatch.setattr(families, "PAGE", tmp_path / "families.md")
+    with pytest.raises(KeyboardInterrupt):
+        families.main([], 2, resume=False)
+    assert json.loads(families.RESULTS.read_text())["rows"] == [{"family": "vgg", "result": "right"}]
+    assert "| vgg | `-` | - | - | right |" in families.PAGE.read_text()

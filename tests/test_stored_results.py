@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -52,26 +52,31 @@ def test_a_row_that_was_kept_before_stays_what_it_was(stored: ModuleType, tmp_pa
 
 
 def test_no_call_begins_once_the_caller_stops(stored: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second call is at work until the pool is shut down: whatever comes after it would begin then."""
-    began: list[int] = []
-    at_work, is_shut = threading.Event(), threading.Event()
+    """A pool of processes runs what it was given ahead even if that is cancelled: it must not be given more."""
+    given: list[int] = []
+    is_left = threading.Event()
 
     class Pool(ThreadPoolExecutor):
+        def submit(self, *call: Any) -> Future[Any]:  # type: ignore[override]
+            given.append(call[1])
+            return super().submit(*call)
+
         def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-            super().shutdown(wait=False, cancel_futures=cancel_futures)
-            is_shut.set()
-            super().shutdown(wait=wait)
+            is_left.set()
+            super().shutdown(wait=wait, cancel_futures=cancel_futures)
 
     def measure(number: int) -> int:
-        began.append(number)
-        if number == 1:
-            at_work.set()
-            is_shut.wait(60)
+        if number:  # at work until the pool is left
+            is_left.wait(60)
         return number
 
     monkeypatch.setattr(stored, "ProcessPoolExecutor", lambda jobs, _: Pool(jobs))
-    rows = stored.side_by_side(measure, [(number,) for number in range(9)], 1)
+    rows = stored.side_by_side(measure, [(number,) for number in range(9)], 2)
     assert next(rows) == 0
-    assert at_work.wait(60)
     rows.close()
-    assert began == [0, 1]
+    assert given == [0, 1, 2]
+
+
+def test_every_call_is_yielded_once(stored: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored, "ProcessPoolExecutor", lambda jobs, _: ThreadPoolExecutor(jobs))
+    assert sorted(stored.side_by_side(lambda a, b: a * b, [(n, 2) for n in range(5)], 3)) == [0, 2, 4, 6, 8]
