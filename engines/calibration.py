@@ -43,7 +43,8 @@ def find_ranges(
     with scratch("calibration") as folder:
         path = folder / "calibration.onnx"
         _expose(graph, tensors, path)
-        with IsolatedRuntime(path) as runtime:
+        # as it is written: ONNX Runtime's optimiser may lose a convolution's result that is both added and an output
+        with IsolatedRuntime(path, optimise=False) as runtime:
             largest = dict.fromkeys(tensors, 0.0)
             for feeds in inputs():
                 outputs = feeds | runtime.run(feeds)

@@ -54,6 +54,20 @@ def test_the_other_methods_leave_out_what_is_far_out(graph: Path) -> None:
         assert find_ranges(graph, ["double"], inputs, method=method) == found
 
 
+def test_one_of_two_convolutions_that_are_added_is_seen_as_the_graph_has_it(tmp_path: Path) -> None:
+    """ONNX Runtime's optimiser puts the sum into the second of them, and loses the first if it is an output."""
+    ones = {name: np.ones((32, 1, 1, 1), np.float32) for name in ("v", "w")}
+    nodes = [helper.make_node("Conv", ["x", name, "bias"], [f"{name}x"], name=name, group=16) for name in ones]
+    nodes.append(helper.make_node("Add", ["vx", "wx"], ["y"], name="add"))
+    sizes, weights = ["batch", 16, 4, 4], {**ones, "bias": np.zeros(32, np.float32)}
+    onnx.save(
+        onnx.shape_inference.infer_shapes(small_model(nodes, {"x": sizes}, {"y": ["batch", 32, 4, 4]}, weights)),
+        tmp_path / "m.onnx",
+    )
+    feeds = {"x": np.full((1, 16, 4, 4), 3, np.float32)}
+    assert find_ranges(tmp_path / "m.onnx", ["vx"], lambda: [feeds]) == {"vx": 3}
+
+
 def test_a_tensor_of_zeros_has_the_range_zero(graph: Path) -> None:
     def zeros() -> list[dict[str, np.ndarray]]:
         return [{"x": np.zeros((1, *SHAPE), np.float32)}]
