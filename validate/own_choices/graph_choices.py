@@ -47,6 +47,11 @@ class ShownGraph:
     path: Path
     nodes: tuple[ChoosingNode, ...]
 
+    @property
+    def picks_places(self) -> bool:
+        """True if a node picks among places, and not all among levels."""
+        return any(node.steps is None for node in self.nodes)
+
     def picked(self, feeds: Mapping[str, Array], shown: Mapping[str, Array]) -> list[Picked]:
         """Return what every node read and gave, those that choose between integers left out."""
         values = {**feeds, **shown}

@@ -105,7 +105,7 @@ class OwnChoices:
         asked = _Asked(result.stage, PRECISIONS[precision.rest] if on_levels else precision, declared, io)
         try:
             with shown_choices(graph) as shown:
-                if shown is not None:
+                if shown is not None and (on_levels or shown.picks_places):  # levels alone are what 8 bits lose
                     return self._judged(asked, shown, run)
         except Interrupted as error:
             return replace(result, status=FAILED, why=str(error), was_interrupted=True) if on_levels else result

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import helper
 from picking_heads import HEADS, PLACES, WIDTH, Chained, Head
-from small_graph import healthy
+from small_graph import healthy, small_model
 
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.validate.cases import Case
@@ -141,6 +142,17 @@ def test_a_graph_that_chooses_nothing_stays_failed(folder: Path) -> None:
     path = folder / "healthy.onnx"
     onnx.save(healthy(), str(path))
     failed = StageResult(Stage(ORT_CPU), "failed", "before", (("case0", failure("l2")),))
+    assert OwnChoices(ModuleRuns(Chained(CLOSE), ["out"], seed=0), cases()).judged(failed, path, dict) is failed
+
+
+def test_the_levels_of_a_precision_are_no_choices_of_the_module(folder: Path) -> None:
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "step"], ["levels"]),
+        helper.make_node("DequantizeLinear", ["levels", "step"], ["out"]),
+    ]
+    path = folder / "int8.onnx"
+    onnx.save(small_model(nodes, {"x": [2, 3]}, {"out": [2, 3]}, {"step": np.float32(0.5)}), str(path))
+    failed = StageResult(Stage(WRITTEN, "int8"), "failed", "before", (("case0", failure("l2")),))
     assert OwnChoices(ModuleRuns(Chained(CLOSE), ["out"], seed=0), cases()).judged(failed, path, dict) is failed
 
 
