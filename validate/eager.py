@@ -270,7 +270,8 @@ class Eager:
         except ModuleRefused:
             raise
         except Exception as error:
-            raise _refusal(error, type(self.module).__name__, case) from error
+            is_moved = not (self.is_truth or isinstance(mode, nullcontext))
+            raise _refusal(error, type(self.module).__name__, case, is_moved=is_moved) from error
 
     def _mode(self, rounding: Rounding, *, watched: bool) -> AbstractContextManager[Any]:
         if self.is_truth and rounding == "own":
@@ -340,8 +341,9 @@ def _plain_float32() -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def _refusal(error: Exception, module: str, case: Case) -> ModuleRefused:
-    """Return the error for what PyTorch, or the mode that watches it, raised in a run on a case."""
+def _refusal(error: Exception, module: str, case: Case, *, is_moved: bool) -> ModuleRefused:
+    """Return the error for what PyTorch, or the mode that watches it, raised in a run on a case; ``is_moved`` says that
+    the run rounded otherwise than PyTorch."""
     line = line_of_error(error)
     at = f" at {line}" if line else ""
     if isinstance(error, Overlap):
@@ -355,6 +357,12 @@ def _refusal(error: Exception, module: str, case: Case) -> ModuleRefused:
             f"well{at}; pass training=self.training"
         )
     sizes = ", ".join(f"{name}={size}" for name, size in case.sizes.items()) or "the traced shape"
+    if is_moved:
+        return CannotRun(
+            f"{module} raises in case {case.name} ({sizes}) if its numbers are rounded otherwise than by PyTorch: "
+            f"{_reason(error)}; let the module take numbers that are a rounding off, as by clamp",
+            _reason(error),
+        )
     return CannotRun(
         f"PyTorch itself cannot run case {case.name} ({sizes}): {_reason(error)}; give a shape and ranges that the "
         "module takes",

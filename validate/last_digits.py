@@ -22,6 +22,11 @@ OFTEN = (-1, 0, 1)
 SELDOM = (-1, *[0] * 14, 1)
 TABLE = 1 << 20
 SEED = 20
+# No kernel gives a number outside of these: what needs a probability would not take a sigmoid above 1.
+RANGES = {
+    **dict.fromkeys(("sigmoid", "sigmoid_", "hardsigmoid", "hardsigmoid_", "_softmax"), (0.0, 1.0)),
+    **dict.fromkeys(("tanh", "tanh_", "erf", "erf_", "sin", "cos"), (-1.0, 1.0)),
+}
 # Operators that add up many terms or approximate a function: every runtime has its own last digits there.
 OWN_DIGITS = (
     *("convolution", "addmm", "mm", "bmm", "baddbmm", "linear", "matmul", "mean", "sum", "var", "var_mean", "std"),
@@ -66,12 +71,15 @@ class LastDigits:
         """``result`` of the operator ``func``, changed in place where its last digits are a kernel's own."""
         import torch
 
-        if func.overloadpacket.__name__ not in self._operators:
+        name = func.overloadpacket.__name__
+        if name not in self._operators:
             return result
         # normalisations return statistics behind what they normalised
         first = result[0] if isinstance(result, (tuple, list)) else result
         if isinstance(first, torch.Tensor) and first.dtype == torch.float32 and first.numel() and not _is_whole(first):
             self._scale(first)
+            if name in RANGES:
+                first.clamp_(*RANGES[name])
         return result
 
     def _scale(self, x: Any) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from attn2trt.validate.last_digits import OWN_DIGITS, LastDigits, last_digits_mode
+from attn2trt.validate.plain_kernels import plain_kernels_mode
 
 CONVOLUTION = torch.ops.aten.convolution.default
 
@@ -57,6 +60,17 @@ def test_what_ieee_754_fixes_stays() -> None:
         again = [x * 3, x / 3, x + 1, x.abs().sqrt(), x.relu(), ((torch.arange(7) + 0.5) * (16 / 7)).floor()]
     for found, expected in zip(again, [x * 3, x / 3, x + 1, x.abs().sqrt(), x.relu(), positions.floor()], strict=True):
         assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize(("function", "low"), [(torch.sigmoid, 0), (torch.tanh, -1), (torch.erf, -1), (torch.sin, -1)])
+def test_no_kernel_leaves_its_range(function: Callable[[Tensor], Tensor], low: float) -> None:
+    x = torch.cat([torch.linspace(-40, 40, 3000), torch.full((3000,), torch.pi / 2)])
+    for mode in (last_digits_mode, plain_kernels_mode):
+        with mode():
+            found = function(x)
+        assert not torch.equal(found, function(x))
+        assert low <= found.min()
+        assert found.max() <= 1
 
 
 def test_every_operator_that_moves_exists() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attn2trt.core.tensor_spec import Axis, TensorSpec
@@ -98,6 +99,23 @@ def test_integers_stay_integers_and_a_close_argmax_is_unsettled() -> None:
     floor = reference(pick, scores, index).floors["output"]
     assert floor.unsettled is not None
     assert floor.unsettled.tolist() == [False, True]
+
+
+def test_a_probability_stays_one_in_other_last_digits() -> None:
+    def loss(x: Tensor) -> Tensor:
+        return F.binary_cross_entropy(x.sigmoid(), torch.ones_like(x), reduction="none")
+
+    assert reference(loss, X * 30).floors["output"].is_finite
+
+
+def test_what_raises_in_other_last_digits_alone_is_said_to() -> None:
+    def picky(x: Tensor) -> Tensor:
+        if not torch.equal(x.softmax(1), x.softmax(1)):
+            raise ValueError("not PyTorch's digits")
+        return x
+
+    with pytest.raises(ModuleRefused, match=r"Function raises in case one .*rounded otherwise than by PyTorch"):
+        reference(picky, X)
 
 
 def test_a_lucky_floor_is_raised_by_other_last_digits() -> None:

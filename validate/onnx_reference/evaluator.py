@@ -25,7 +25,7 @@ from .kernels import replacements
 from .plain_kernels import Manner
 from .rounding import Rounding, levelled
 from .tf32 import shortening
-from .truth import OWN_DIGITS, is_narrow, require_truth
+from .truth import OWN_DIGITS, RANGES, is_narrow, require_truth
 from .weights_beside import weights_beside
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ class Evaluator:
         self._rounded = self._half if as_written else {}
         in_float32 = rounding is None and not as_written
         digits = None if draw is None else _Digits(draw, OFTEN if in_float32 else SELDOM)
+        self._manner.move = (lambda _, value: value) if digits is None else digits.move
         self._products = set(() if rounding is None else rounding.products)
         self._shorten = shortening(draw)
         wanted = [*self.outputs, *shown]
@@ -173,7 +174,7 @@ class Evaluator:
         value = value.astype(self.dtype, copy=False)
         half = self._rounded.get(name) or ("" if rounding is None else rounding.half.get(node.name, ""))
         if digits is not None and node.op_type in OWN_DIGITS:
-            value = digits.move(value, half)
+            value = digits.move(node.op_type, value, half)
         return rounded(value, half) if half else value
 
 
@@ -184,8 +185,8 @@ class _Digits:
         self._steps = np.random.default_rng([SEED, draw]).choice(np.array(steps, np.float32), TABLE)
         self._at = 0
 
-    def move(self, value: Array, half: str) -> Array:
-        """Return the value with last digits of its precision drawn anew; counts stay as they are."""
+    def move(self, kind: str, value: Array, half: str = "") -> Array:
+        """Return what an operator of this kind gives with last digits of its precision drawn anew; counts stay."""
         few = value.reshape(-1)[:64]
         if not value.size or (np.array_equal(few, np.round(few)) and np.array_equal(value, np.round(value))):
             return value
@@ -194,7 +195,7 @@ class _Digits:
         epsilon = np.float32({"float16": 2.0**-10, "bfloat16": 2.0**-7}.get(half, EPSILON))
         with np.errstate(over="ignore", invalid="ignore"):
             found: Array = value * (1 + steps * epsilon)
-        return found
+        return np.clip(found, *RANGES[kind]) if kind in RANGES else found
 
 
 def _read_inside(node: onnx.NodeProto) -> set[str]:

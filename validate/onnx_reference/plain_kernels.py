@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,17 +28,20 @@ class Manner:
     Attributes:
         rounds: QuantizeLinear rounds to levels; else it keeps the fractions between them.
         is_plain: Sums, products and normalisations are those of plain kernels.
+        move: Gives the value of an operator, by its name, with last digits of its own.
     """
 
     rounds: bool = False
     is_plain: bool = False
+    move: Callable[[str, Array], Array] = lambda _, value: value
 
 
 def plain_operators(opset: int, manner: Manner, replaced: Sequence[str]) -> Iterator[type]:
     """Yield operators that work plainly if ``manner`` says so, else as the evaluator's own; not those ``replaced``."""
     from onnx.reference.ops import load_op
 
-    for kind, of in _PLAIN.items():
+    plain: dict[str, Callable[..., Any]] = {**_PLAIN, "Sigmoid": partial(_sigmoid, manner)}
+    for kind, of in plain.items():
         if kind in replaced:
             continue
         try:
@@ -136,10 +140,11 @@ def _softmax(x: Array, axis: int | None = None) -> Array:
     return found
 
 
-def _sigmoid(x: Array) -> Array:
-    """Compute the sigmoid as a hyperbolic tangent, which is what vectorised kernels come down to."""
+def _sigmoid(manner: Manner, x: Array) -> Array:
+    """Compute the sigmoid as a hyperbolic tangent, which is what vectorised kernels come down to, with its own last
+    digits."""
     half = np.float32(0.5)
-    found: Array = half * np.tanh(half * x) + half
+    found: Array = half * manner.move("Tanh", np.tanh(half * x)) + half
     return found
 
 
@@ -183,7 +188,6 @@ _PLAIN: dict[str, Callable[..., Any]] = {
     "MatMul": product,
     "Gemm": _gemm,
     "Softmax": _softmax,
-    "Sigmoid": _sigmoid,
     "LayerNormalization": _layer_norm,
     "InstanceNormalization": _instance_norm,
 }

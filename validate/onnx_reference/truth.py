@@ -25,6 +25,11 @@ OWN_DIGITS = named(
     HardSwish HardSigmoid Erf Sin Cos Tan Sinh Cosh Asin Acos Atan Resize GridSample LSTM GRU RNN Attention DFT
     """
 )
+# No kernel gives a number outside of these.
+RANGES = {
+    **dict.fromkeys(named("Sigmoid HardSigmoid Softmax"), (0.0, 1.0)),
+    **dict.fromkeys(named("Tanh Erf Sin Cos"), (-1.0, 1.0)),
+}
 # 8-bit integers without a type in between: what they approximate is not written in the graph.
 INTEGER_PRODUCTS = named("QLinearConv QLinearMatMul ConvInteger MatMulInteger DynamicQuantizeLinear")
 RANDOM = named("RandomNormal RandomNormalLike RandomUniform RandomUniformLike Bernoulli Multinomial")

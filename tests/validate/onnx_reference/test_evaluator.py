@@ -53,6 +53,21 @@ def test_a_draw_moves_last_digits_and_repeats_itself(path: Path) -> None:
     assert first.dtype == np.float32
 
 
+def test_a_plain_sigmoid_is_right_to_a_rounding_of_an_open_gate_and_stays_one(tmp_path: Path) -> None:
+    shape = ["n"]
+    graph = helper.make_graph(
+        [helper.make_node("Sigmoid", ["x"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", 1, shape)],
+        [helper.make_tensor_value_info("y", 1, shape)],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
+    x = np.linspace(-40, 40, 4000, dtype=np.float32)
+    found = Evaluator(tmp_path / "m.onnx", "float32").run({"x": x}, draw=0, is_plain=True)["y"]
+    assert 2**-24 < np.abs(found - 1 / (1 + np.exp(-x.astype(np.float64))))[x < -6].max() < 2**-23
+    assert 0 <= found.min() < found.max() <= 1
+
+
 def test_values_inside_are_shown(path: Path) -> None:
     assert Evaluator(path, "float64").run(X, shown=["s"])["s"].shape == (2, 4, 8, 8)
 

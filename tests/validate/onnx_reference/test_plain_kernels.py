@@ -66,7 +66,7 @@ def test_a_plain_kernel_is_the_operator(case: tuple[str, int, list[np.ndarray], 
 
 
 def test_every_plain_kernel_is_tried() -> None:
-    assert {case[0] for case in CASES} == {*_PLAIN, "BatchNormalization"}
+    assert {case[0] for case in CASES} == {*_PLAIN, "Sigmoid", "BatchNormalization"}
 
 
 def test_a_loop_loses_more_than_pairs() -> None:
