@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,9 @@ FUNCTIONS = (
     F.logsigmoid,
     F.mish,
     lambda x: torch.hypot(x, x.flip(1)),
+    torch.erfc,
+    torch.special.erfcx,
+    torch.special.log_ndtr,
     lambda x: torch.logaddexp(x, x.flip(1)),
     lambda x: torch.copysign(x, -x.flip(1)),
     lambda x: torch.fmin(x / x.relu(), x.flip(1)),
@@ -45,3 +50,16 @@ def test_no_size_of_a_number_is_lost(size: float, runtime: OrtRuntime) -> None:
         assert np.array_equal(value[is_out], eager[is_out], equal_nan=True)
         slack = 4e-7 * truth.abs() + 1e-37  # the least number that is not rounded to fewer digits
         assert ((torch.from_numpy(value) - truth).abs() <= slack)[~is_out].all(), (value, truth)
+
+
+class Tails(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return torch.erfc(x), torch.special.erfcx(x), torch.special.log_ndtr(x)
+
+
+def test_a_tail_keeps_its_digits(tmp_path: Path) -> None:
+    x = torch.linspace(-9, 9, 4001)[None].repeat(2, 1)
+    _, graph = exported(Tails(), tmp_path, "batch=1:2:3", tuple(x.shape))
+    found = OrtRuntime(graph.path).run({"x": x.numpy()})
+    for value, truth in zip(found.values(), Tails()(x.double()), strict=True):
+        assert ((torch.from_numpy(value) - truth).abs() <= 8 * 2**-24 * truth.abs()).all()
