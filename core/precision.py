@@ -33,7 +33,7 @@ class Precision:
         kernels: ONNX Runtime's kernels that round as the precision says.
         has_cpu_kernels: ONNX Runtime's CPU provider reads the type.
         is_optimised: ONNX Runtime's optimiser makes valid graphs of it.
-        opset: The first whose QuantizeLinear has the type.
+        opset: The first whose QuantizeLinear has the type, and a scale for each channel if ``per_channel``.
         per_channel: A quantised weight has a scale for each output channel, else one.
         rest: The precision of what is not quantised. Below float32 everything between products is quantised too.
         oldest_tensorrt: The oldest TensorRT that has it in ONNX, at any opset.
@@ -177,7 +177,7 @@ _ROWS = (
         limit=4.0,
         budget=1e-1,
         share=0.625,
-        opset=10,
+        opset=13,
         per_channel=True,
         layer_words=("Int8",),
         kernel_words=("i8", "u8", "int8", "kint8"),

@@ -2,13 +2,14 @@
 
 The module runs once on the meta device, whose tensors have a shape and no values. Multiply-accumulates are those of
 convolutions and matrix products, as torch.utils.flop_counter counts them, halved: papers that count a multiplication
-and an addition as two report twice as much.
+and an addition as two report twice as much. A deformable convolution counts as the convolution that it moves.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,7 +76,7 @@ def meter(module: nn.Module, inputs: Sequence[Tensor]) -> Metering:
 
 
 def _metered(module: nn.Module, inputs: Sequence[Tensor]) -> Metering:
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping=_deformable())
     watch = _Watch(counter)
     hooks = [hook for path, part in module.named_modules() for hook in watch.hooks(path, part)]
     try:
@@ -86,6 +87,16 @@ def _metered(module: nn.Module, inputs: Sequence[Tensor]) -> Metering:
             hook.remove()
     cost = Cost(parameters(module), counter.get_total_flops() // 2)
     return Metering(cost, tuple(watch.steps), watch.given, watch.macs)
+
+
+def _deformable() -> dict[Any, Callable[..., int]]:
+    """Return how torchvision's deformable convolution is counted; nothing if torchvision was not imported."""
+    found = getattr(torch.ops.torchvision, "deform_conv2d", None)
+
+    def flops(_x: Any, weight: Sequence[int], *_: Any, out_shape: Sequence[int], **__: Any) -> int:
+        return 2 * math.prod(out_shape) * math.prod(weight[1:])
+
+    return {} if found is None else {found: flops}
 
 
 class _Watch(TorchDispatchMode):

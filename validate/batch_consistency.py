@@ -49,7 +49,7 @@ def compare_rows(run: Run, cases: Iterable[tuple[Case, Reference]], stage: Stage
     try:
         found = list(_checks(run, case, reference.at(precision), precision))
     except Exception as error:
-        found = [(case.name, did_not_run("", error))]
+        found = [(case.name, did_not_run(name, error)) for name in reference.outputs64]
     differing = any(name == "second run" and comparison.error > 0 for name, comparison in found)
     said += ["not deterministic: a second run differs in its last bits"] if differing else []
     return stage_result(stage, found, "; ".join(said))
@@ -110,6 +110,8 @@ def _judge(
             floor: Floor = reference.floors[name]
             truth = np.asarray(batch[name])
             wide = truth.astype(np.float64) if truth.dtype.kind == "f" else truth
+            if truth.shape != reference.outputs64[name].shape:
+                wide = reference.outputs64[name]  # what the floor is of: the shape is what is wrong
             # No budget of its own: both sides are this runtime's, and its distance from the truth is judged elsewhere.
             found = compare(
                 name,

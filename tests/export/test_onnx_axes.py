@@ -48,6 +48,13 @@ def test_a_shape_fixes_what_has_no_range() -> None:
     assert choose_sizes(IMAGE, ["4x3x16x24"], {"batch": "none"})[1] == {}
 
 
+def test_one_image_is_no_contradiction_of_a_batch_that_varies() -> None:
+    inputs, axes = choose_sizes(IMAGE, ["1x3x16x16"], "batch=1:8:8")
+    assert (inputs[0].shape, axes) == (("batch", 3, 16, 16), {"batch": Axis(1, 8, 8)})
+    with pytest.raises(InputError, match="received batch=8:8:8 with a shape of batch 1"):
+        choose_sizes(IMAGE, ["1x3x16x16"], "batch=8:8:8")
+
+
 def test_one_name_is_one_axis_of_all_inputs() -> None:
     two = file(("a", "float32", ("n", 4)), ("b", "int64", ("n", "t")))
     inputs, axes = choose_sizes(two, ["b=2x5:int64[0,9]"])

@@ -174,6 +174,21 @@ def test_trtexec_obeys_the_pairs(tmp_path: Path) -> None:
     }
 
 
+def test_a_graph_of_opset_11_is_raised_to_one_with_a_scale_for_each_channel(tmp_path: Path) -> None:
+    model = small_model(
+        [helper.make_node("Conv", ["x", "w"], ["y"], name="conv", pads=[1, 1, 1, 1])],
+        {"x": ["batch", 4, 8, 8]},
+        {"y": ["batch", 8, 8, 8]},
+        {"w": np.random.default_rng(0).normal(size=(8, 4, 3, 3)).astype(np.float32)},
+        opset=11,
+    )
+    graph = graph_file(model, tmp_path / "model.onnx")
+    how = {"calibration": "a number", "form": QUANTISED["int8"]}
+    low = quantize(graph, lambda _: {"x": 2.54}, tmp_path, parameters={}, **how)
+    assert low.graph.opset == 13
+    assert low.notes[1].startswith("opset 13 instead of 11, the lowest whose operators take int8")
+
+
 def test_what_is_always_zero_stays_in_float32_and_with_nothing_left_int8_is_refused(tmp_path: Path) -> None:
     found = quantize(
         write(tmp_path),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision.ops import DeformConv2d
 
 from attn2trt.errors import InputError, SizesRefused
 from attn2trt.modules.backbones.known import KNOWN
@@ -49,6 +50,19 @@ def test_places_have_the_shape_that_the_block_is_given() -> None:
     found = describe("resnet18+eca@stage3,stage4", shapes=["4x3x64x96"])
     assert [place.path for place in found.places] == ["layer3.0.se", "layer3.1.se", "layer4.0.se", "layer4.1.se"]
     assert {place.shape for place in found.places} == {(1, 256, 4, 6), (1, 512, 2, 3)}
+
+
+def test_a_deformable_convolution_counts_as_the_convolution_that_it_moves() -> None:
+    class Deformed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.deform = DeformConv2d(8, 6, 3, padding=1, groups=2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.deform(x, x.new_zeros(x.shape[0], 18, *x.shape[2:]))
+
+    found = meter(Deformed(), [torch.zeros(2, 8, 5, 7)])
+    assert found.cost.macs == found.macs["deform"] == 2 * 6 * 5 * 7 * 4 * 9
 
 
 def test_a_block_alone_shows_its_operators() -> None:

@@ -74,6 +74,13 @@ def test_a_broken_runtime_fails(fault: Callable[[Feeds], Feeds]) -> None:
     assert rows(fault, [pair()]).status == "failed"
 
 
+def test_an_output_of_another_shape_than_the_truths_is_named() -> None:
+    found = rows(lambda feeds: {"y": feeds["x"].reshape(1, -1, 4)}, [pair()])
+    assert found.status == "failed"
+    name, comparison = found.comparisons[0]
+    assert (name, comparison.detail) == ("second run", "received shape (1, 8, 4), expected (4, 8)")
+
+
 def test_rows_may_differ_by_the_limit_on_the_scale_of_the_whole_batch() -> None:
     """A quiet row, copied over the batch, is allowed what the batch is allowed, not what its own scale would give."""
     quiet = X.copy()

@@ -145,6 +145,11 @@ def sample_grid(
     column, row = places
     if mode == "nearest":
         return _picked(x, np.rint(row), np.rint(column))
+    return between_pixels(x, row, column)
+
+
+def between_pixels(x: Array, row: Array, column: Array) -> Array:
+    """Return (n, c, h', w'): ``x`` linearly between its pixels, at places of (n, h', w'); zero outside of the image."""
     top, left = np.floor(row), np.floor(column)
     down, right = (row - top)[:, None], (column - left)[:, None]
     upper = _picked(x, top, left) * (1 - right) + _picked(x, top, left + 1) * right

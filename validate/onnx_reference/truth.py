@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 # Operators that add up many terms or approximate a function: every runtime has its own last digits there.
 OWN_DIGITS = named(
     """
-    Conv ConvTranspose Gemm MatMul Einsum ReduceMean ReduceSum ReduceProd ReduceL1 ReduceL2 ReduceLogSum
-    ReduceLogSumExp ReduceSumSquare CumSum Mean Sum GlobalAveragePool AveragePool LpPool GlobalLpPool
+    Conv ConvTranspose DeformConv Gemm MatMul Einsum ReduceMean ReduceSum ReduceProd ReduceL1 ReduceL2
+    ReduceLogSum ReduceLogSumExp ReduceSumSquare CumSum Mean Sum GlobalAveragePool AveragePool LpPool GlobalLpPool
     BatchNormalization LayerNormalization InstanceNormalization GroupNormalization RMSNormalization LpNormalization
     MeanVarianceNormalization LRN Softmax LogSoftmax Sigmoid Tanh Exp Log Pow Gelu Elu Selu Celu Softplus Mish Swish
     HardSwish HardSigmoid Erf Sin Cos Tan Sinh Cosh Asin Acos Atan Resize GridSample LSTM GRU RNN Attention DFT

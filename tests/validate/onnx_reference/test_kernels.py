@@ -12,6 +12,7 @@ import torch
 from onnx import helper, parser
 from onnx.reference import ReferenceEvaluator
 from torch.nn import functional
+from torchvision.ops import deform_conv2d
 
 from attn2trt.validate.onnx_reference.formulas import gather_elements
 from attn2trt.validate.onnx_reference.kernels import replacements
@@ -136,6 +137,25 @@ def test_sampling_by_a_grid(opset: int, mode: str, padding: str) -> None:
         expected = functional.grid_sample(T, torch.tensor(grid), mode=like, **how)
         found = run("GridSample", opset, X, grid, mode=mode, padding_mode=padding, align_corners=int(corners))
         np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_deformable_convolution(masked: bool, dtype: type) -> None:
+    rng = np.random.default_rng(1)
+    sizes = (4, 9)  # of a kernel of 3x2 with strides 2, 1, pads 1, 0 and dilations 2, 2
+    w, b = rng.normal(size=(4, 2, 3, 2)).astype(dtype), rng.normal(size=4).astype(dtype)
+    offset = rng.uniform(-9, 9, size=(2, 2 * 2 * 6, *sizes)).astype(dtype)
+    mask = rng.uniform(size=(2, 2 * 6, *sizes)).astype(dtype) if masked else None
+    x = X[:, :4].astype(dtype)
+    how = {"strides": [2, 1], "pads": [1, 0, 1, 0], "dilations": [2, 2], "group": 2, "offset_group": 2}
+    found = run("DeformConv", 19, x, w, offset, b, *([] if mask is None else [mask]), **how)
+    of_mask = None if mask is None else torch.tensor(mask)
+    moved = deform_conv2d(
+        *map(torch.tensor, (x, offset, w, b)), stride=(2, 1), padding=(1, 0), dilation=(2, 2), mask=of_mask
+    )
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, moved, atol=1e-12 if dtype == np.float64 else 1e-4)
 
 
 @pytest.mark.parametrize("opset", [9, 13, 14, 17])
