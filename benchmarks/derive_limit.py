@@ -15,11 +15,11 @@ import json
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 from derivation import WAYS, here
+from stored_results import side_by_side
 
 from attn2trt.engines.ort_runtime import OrtRuntime
 from attn2trt.export.trace.exporter import trace
@@ -57,27 +57,31 @@ def main() -> int:
     rows: dict[str, Any] = json.loads(RESULTS.read_text())["rows"] if stores and RESULTS.exists() else {}
     names = [name for name in options.targets or TARGETS if not (options.missing and name in rows)]
     found: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in names}
-    with ProcessPoolExecutor(options.jobs) as pool:
-        running = {}
-        for name in names:
-            shape, axes, seeds, case_seeds = TARGETS.get(name, (*FULL, 1, 2))
-            for seed in range(options.seeds or seeds):
-                wanted = pool.submit(judged, name, shape, axes, seed, options.case_seeds or case_seeds)
-                running[wanted] = name, seed, options.seeds or seeds
-        for done in as_completed(running):
-            name, seed, seeds = running[done]
-            found[name][seed] = done.result()
-            if len(found[name]) == seeds:
-                rows[name] = joined([found[name][seed] for seed in sorted(found[name])])
-                print(line(name, rows[name]), flush=True)
-                if stores:
-                    RESULTS.parent.mkdir(exist_ok=True)
-                    RESULTS.write_text(json.dumps(document(rows), indent=1) + "\n")
+    work = []
+    for name in names:
+        shape, axes, seeds, case_seeds = TARGETS.get(name, (*FULL, 1, 2))
+        wanted = options.seeds or seeds
+        work += [(name, shape, axes, seed, options.case_seeds or case_seeds, wanted) for seed in range(wanted)]
+    for name, seed, seeds, row in side_by_side(numbered, work, options.jobs):
+        found[name][seed] = row
+        if len(found[name]) == seeds:
+            rows[name] = joined([found[name][seed] for seed in sorted(found[name])])
+            print(line(name, rows[name]), flush=True)
+            if stores:
+                RESULTS.parent.mkdir(exist_ok=True)
+                RESULTS.write_text(json.dumps(document(rows), indent=1) + "\n")
     data = document(rows)
     print("largest of all: " + "  ".join(f"{way} {ratio:.3g}" for way, ratio in data["largest"].items()), end="; ")
     print(f"R {HEALTHY_RATIO:g}, limit {LIMIT:g}; false alarms {len(data['alarms'])} of {data['verdicts']} verdicts")
     print(*data["alarms"], sep="\n")
     return 1 if data["alarms"] or max(data["largest"].values()) > HEALTHY_RATIO else 0
+
+
+def numbered(
+    name: str, shape: str | None, axes: str, seed: int, case_seeds: int, seeds: int
+) -> tuple[str, int, int, dict[str, Any]]:
+    """``judged`` with what it is of: the target, the seed of its weights, and how many seeds it has."""
+    return name, seed, seeds, judged(name, shape, axes, seed, case_seeds)
 
 
 def judged(name: str, shape: str | None, axes: str, seed: int, case_seeds: int) -> dict[str, Any]:
