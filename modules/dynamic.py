@@ -223,9 +223,10 @@ class _Planner:
             raise self._traced_at_one(name, axis, specs, axes)
         if self.fixed and given and axis.opt != traced and not (varies and traced == 1):
             low, high = min(axis.min, traced), max(axis.max, traced)
+            opt = axis.opt if traced == 1 else traced  # an optimum of 1 is refused
             raise InputError(
                 f"received dynamic {name}={axis} with a shape of {name} {traced}; expected the optimum to be the "
-                f"traced size; write {name}={low}:{traced}:{high} or change --shape"
+                f"traced size; write {name}={low}:{opt}:{high} or change --shape"
             )
 
     def _traced_at_one(
