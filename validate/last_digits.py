@@ -22,7 +22,7 @@ OFTEN = (-1, 0, 1)
 SELDOM = (-1, *[0] * 14, 1)
 TABLE = 1 << 20
 SEED = 20
-# No kernel gives a number outside of these: what needs a probability would not take a sigmoid above 1.
+# The values of these functions: what needs a probability would not take a moved sigmoid above 1.
 RANGES = {
     **dict.fromkeys(("sigmoid", "sigmoid_", "hardsigmoid", "hardsigmoid_", "_softmax"), (0.0, 1.0)),
     **dict.fromkeys(("tanh", "tanh_", "erf", "erf_", "sin", "cos"), (-1.0, 1.0)),

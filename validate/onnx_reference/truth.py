@@ -25,7 +25,7 @@ OWN_DIGITS = named(
     HardSwish HardSigmoid Erf Sin Cos Tan Sinh Cosh Asin Acos Atan Resize GridSample LSTM GRU RNN Attention DFT
     """
 )
-# No kernel gives a number outside of these.
+# The values of these functions, which a moved digit does not leave.
 RANGES = {
     **dict.fromkeys(named("Sigmoid HardSigmoid Softmax"), (0.0, 1.0)),
     **dict.fromkeys(named("Tanh Erf Sin Cos"), (-1.0, 1.0)),
