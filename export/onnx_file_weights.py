@@ -32,9 +32,8 @@ def load_weights(model: onnx.ModelProto, path: Path, files: Sequence[str], shown
             if size <= EXTERNAL_DATA_BYTES or length <= _SMALL_BYTES:
                 try:
                     load_external_data_for_tensor(tensor, str(path.parent))
-                    tensor.data_location = (
-                        tensor.DEFAULT
-                    )  # onnx 1.22 leaves both as they were, and reads the file again
+                    # onnx 1.22 leaves both as they were, and reads the file again
+                    tensor.data_location = tensor.DEFAULT
                     del tensor.external_data[:]
                     to_array(tensor)
                 except Exception as error:  # a link, or another number of bytes than its shape has

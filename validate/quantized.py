@@ -102,9 +102,9 @@ class EightBit:
                 name = func.overloadpacket.__name__
                 if name in PRODUCTS:
                     scale = next_scale(args[PRODUCTS[name][1]])
-                    if scale is not None and name == "deform_conv2d":
-                        func, args = _gathered(func, args)
                     if scale is not None:
+                        if name == "deform_conv2d":
+                            func, args = _gathered(func, args)
                         args = _on_levels(args, PRODUCTS[name], scale, form)
                 result = func(*args, **(kwargs or {}))
                 return result if digits is None else digits.move(func, result)

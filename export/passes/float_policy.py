@@ -121,11 +121,10 @@ class _Planner:
         self._kept: dict[str, str] = {}
         self._follows: set[ir.Node] = set()
         self._from_data: set[ir.Value] = set(self._graph.inputs)
-        self._wanted: dict[ir.Node, str] = {}
+        self._wanted = wanted_in_float32([*model.graph])
 
     def plan(self) -> FloatPlan:
         nodes = [node for node in self._graph if node.op_type not in ("Constant", "Shape", "Size")]
-        self._wanted = wanted_in_float32(nodes)
         for node in nodes:
             if any(value in self._from_data for value in _read(node)):
                 self._from_data.update(node.outputs)
