@@ -32,7 +32,7 @@ from gpu.check import Check
 from gpu.document import by_reason
 from gpu.processes import python_of
 
-from attn2trt.engines.environment import NO_DEVICE
+from attn2trt.engines.tensorrt.device import NO_DEVICE
 from attn2trt.engines.tensorrt.flavours import RTX
 from attn2trt.engines.tensorrt.targets import parse_targets
 from attn2trt.engines.tensorrt.versions import TACTICS

@@ -215,7 +215,7 @@ def main(arguments: argparse.Namespace) -> int:
         return measure(found, arguments.out, arguments.seconds)
 
 
-def parse_words(words: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_words() -> argparse.Namespace:
     """Read the command line; exit code 2 for what is wrong in it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", type=Path, nargs="*", metavar="FOLDER", help="of bundles")
@@ -228,7 +228,7 @@ def parse_words(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--benchmark", type=Path, action="append", default=[], metavar="FILE", help="PyTorch's times for the page"
     )
-    return parser.parse_args(words)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from attn2trt.core.bundle import Bundle
 from attn2trt.core.file_hashes import sha256
 from attn2trt.engines.tensorrt.build import BuildOptions, BuildOrder
 from attn2trt.engines.tensorrt.flavours import TENSORRT
-from attn2trt.engines.tensorrt.isolated import BUILD_SECONDS, build_isolated, described
+from attn2trt.engines.tensorrt.isolated import build_isolated, described
 from attn2trt.engines.tensorrt.plans import Plan
 from attn2trt.engines.tensorrt.profiles import parse_profiles
 from attn2trt.engines.timing.runners import PlanRunner
@@ -71,7 +71,6 @@ def build_plain(
     options: BuildOptions,
     *,
     tag: str = "",
-    seconds: float = BUILD_SECONDS,
 ) -> dict[str, Any]:
     """Build its plan on the GPU at hand; returns what is known of the plan, with the file's hash.
 
@@ -100,7 +99,7 @@ def build_plain(
         known_cache=cache if cache.exists() else None,
         known_sha256=sha256(cache) if cache.exists() else "",
     )
-    built: Mapping[str, Any] = build_isolated(order, seconds=seconds)
+    built: Mapping[str, Any] = build_isolated(order)
     built = {**built, "capabilities": tuple(built["capabilities"])}
     known = Plan(plan.name, precision, sha256(graph), chosen, **built)
     return {**known.to_json(), "sha256": sha256(plan)}

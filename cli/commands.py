@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
-from ..core.command_line import CommandLine
+from ..core.command_line import HELP, HELP_OPTIONS, CommandLine
 from ..core.nearest import nearest
 from ..errors import StorageError
 from .ending import explain, finish
@@ -22,7 +22,6 @@ COMMANDS = (
     *("benchmark", "cost", "tune", "sweep", "report", "triton", "programs", "plugin"),
 )
 
-HELP = "help"  # attn2trt help deploy
 GREETING = """\
 attn2trt takes vision models from PyTorch to ONNX and TensorRT, and proves every step.
 
@@ -106,7 +105,7 @@ class LazyGroup(click.Group):
     cls=LazyGroup,
     invoke_without_command=True,
     subcommand_metavar="COMMAND [ARGS]...",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": HELP_OPTIONS},
 )
 @click.version_option(package_name="attn2trt", message="%(prog)s %(version)s")
 @verbose_option

@@ -17,11 +17,13 @@ def main() -> NoReturn:
             number = getattr(signal, name, None)
             if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, signal.default_int_handler)
+        from ..core.command_line import HELP, HELP_OPTIONS
         from .guard import guarded, interrupt_on_signals
         from .streams import open_closed
 
         open_closed()
-        if set(sys.argv[1:]) & GUARDED and not set(sys.argv[1:]) & {"-h", "--help"} and sys.argv[1] != "help":
+        words = {*sys.argv[1:]}
+        if words & GUARDED and words.isdisjoint(HELP_OPTIONS) and sys.argv[1] != HELP:
             guarded(run)
         interrupt_on_signals()
         run()

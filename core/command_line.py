@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+HELP, HELP_OPTIONS = "help", ("-h", "--help")  # attn2trt help deploy, attn2trt deploy -h
+
 
 class CommandLine(tuple[str, ...]):
     """The arguments of ``attn2trt``, as the object of click's outermost context.

@@ -49,17 +49,17 @@ def try_lock(folder: Path) -> Lock | None:
 
 
 @contextlib.contextmanager
-def locked(folder: Path, *, seconds: float = WAIT_SECONDS) -> Iterator[Lock]:
+def locked(folder: Path) -> Iterator[Lock]:
     """Hold the lock of ``folder``, or of the one that a link of this name leads to, waiting for others.
 
-    Raises StorageError if none comes free within ``seconds``.
+    Raises StorageError if none comes free within WAIT_SECONDS.
     """
-    real, until = folder.resolve(), time.monotonic() + seconds
+    real, until = folder.resolve(), time.monotonic() + WAIT_SECONDS
     while (lock := try_lock(real)) is None:
         if time.monotonic() >= until:
             raise StorageError(
-                f"another command has been writing in {folder} for {seconds:g} s; expected it to end; wait for it, or "
-                "end it if it hangs"
+                f"another command has been writing in {folder} for {WAIT_SECONDS:g} s; expected it to end; wait for "
+                "it, or end it if it hangs"
             )
         time.sleep(PAUSE_SECONDS)
     try:

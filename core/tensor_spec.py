@@ -45,6 +45,10 @@ class Axis:
         """The range as --dynamic takes it: min:opt:max, or min:opt:max:multiple."""
         return f"{self.min}:{self.opt}:{self.max}" + (f":{self.multiple}" if self.multiple > 1 else "")
 
+    def takes(self, size: int) -> bool:
+        """Return True if a shape may have this size there: the optimum, or a 1, which gives way if the axis varies."""
+        return size == self.opt or (size == 1 and self.min < self.max)
+
     def to_json(self) -> list[int]:
         """Return the range as the manifest holds it: [min, opt, max], and the multiple if that is not 1."""
         return [self.min, self.opt, self.max, *([self.multiple] if self.multiple > 1 else [])]

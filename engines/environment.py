@@ -21,11 +21,11 @@ from ..core.worker import Worker
 from ..errors import Interrupted, MissingRequirement, one_line, typed_line
 from ..modules.libraries.index import LIBRARIES
 from ..modules.packages import EXPORT, INSTALL_EXPORT
+from .tensorrt.device import LIBRARY, NO_DEVICE
 from .tensorrt.flavours import FLAVOURS, RTX, TENSORRT
 from .tensorrt.targets import name_targets
 
 Status = Literal["usable", "unusable", "missing"]
-NO_DEVICE = "run on a machine with an NVIDIA GPU and its driver"
 # (oldest and newest Python, why) that a package of ours has wheels for; None without a limit.
 PYTHON_LIMITS = {"onnxruntime": ((3, 11), "ONNX Runtime from 1.27 needs Python 3.11 or newer")}
 PROVIDER_SECONDS = 120
@@ -125,13 +125,12 @@ def installed_version(*packages: str) -> str:
     return ""
 
 
-def ask_driver(library: str = "libcuda.so.1") -> Driver:
+def ask_driver() -> Driver:
     """Initialise the CUDA driver and count its devices, through its own C interface."""
-    name = "nvcuda.dll" if sys.platform == "win32" else library
     try:
-        cuda = ctypes.CDLL(name)
+        cuda = ctypes.CDLL(LIBRARY)
     except OSError:
-        return Driver("", (), f"no NVIDIA driver ({name} is not there)")
+        return Driver("", (), f"no NVIDIA driver ({LIBRARY} is not there)")
     code = cuda.cuInit(0)
     if code:
         return Driver("", (), f"the NVIDIA driver does not start (cuInit error {code})")

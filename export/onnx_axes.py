@@ -133,13 +133,12 @@ class _Chooser:
         size = self._size(name)
         given = next((self._given[known] for known in self._called(name) if known in self._given), None)
         if isinstance(given, Axis):
-            varies = given.min < given.max
-            if size not in (None, given.opt) and not (varies and size == 1):
+            if size is not None and not given.takes(size):
                 raise InputError(
                     f"received {name}={given.text} with a shape of {name} {size}; expected it as the optimum; correct "
                     "one of them"
                 )
-            return given if varies else given.opt
+            return given if given.min < given.max else given.opt
         if NONE in self._declined or self._declined & set(self._called(name)):
             return size or (1 if name == BATCH else None)
         if name == BATCH:

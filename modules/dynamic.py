@@ -218,10 +218,9 @@ class _Planner:
         index, dim = self.places[name][0]
         traced = self.shapes[index].sizes[dim]
         given = self.given[name] is not None
-        varies = axis.max > axis.min
-        if varies and axis.opt == 1:
+        if axis.min < axis.max and axis.opt == 1:
             raise self._traced_at_one(name, axis, specs, axes)
-        if self.fixed and given and axis.opt != traced and not (varies and traced == 1):
+        if self.fixed and given and not axis.takes(traced):
             low, high = min(axis.min, traced), max(axis.max, traced)
             opt = axis.opt if traced == 1 else traced  # an optimum of 1 is refused
             raise InputError(

@@ -30,7 +30,6 @@ def from_module(
     dynamic: str | Ranges | None = None,
     name: str | None = None,
     input_names: Sequence[str] | None = None,
-    output_names: Sequence[str] | None = None,
     layout: str | Mapping[str, str] | None = None,
     any_batch: bool = False,
 ) -> Target:
@@ -61,17 +60,11 @@ def from_module(
             )
         given = [replace(shape, name=new) for shape, new in zip(given, input_names, strict=True)]
     planned = plans(with_layouts(given, layouts_of(layout)), dynamic, fixed=True, any_batch=any_batch)
-    targets = [_of_module(module, inputs, axes, name, output_names) for inputs, axes in planned]
+    targets = [_of_module(module, inputs, axes, name) for inputs, axes in planned]
     return replace(targets[0], fallbacks=tuple(targets[1:]))
 
 
-def _of_module(
-    module: nn.Module,
-    inputs: tuple[TensorSpec, ...],
-    axes: Mapping[str, Axis],
-    name: str | None,
-    output_names: Sequence[str] | None,
-) -> Target:
+def _of_module(module: nn.Module, inputs: tuple[TensorSpec, ...], axes: Mapping[str, Axis], name: str | None) -> Target:
     def ready() -> nn.Module:
         from .copying import copy_module
 
@@ -84,7 +77,6 @@ def _of_module(
         build=ready,
         inputs=inputs,
         axes=axes,
-        output_names=tuple(output_names or ()),
         source=f"{type(module).__module__}.{type(module).__qualname__}",
         weights="as the caller's module holds them",
     )

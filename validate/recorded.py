@@ -24,7 +24,7 @@ BUDGET_BYTES = 256 << 20
 
 
 def to_tensors(
-    pairs: Iterable[tuple[Case, Reference]], budget_bytes: int = BUDGET_BYTES
+    pairs: Iterable[tuple[Case, Reference]],
 ) -> tuple[dict[str, Array], list[dict[str, Any]], list[str]]:
     """(arrays by key, index for the manifest, names of the cases left out).
 
@@ -37,7 +37,7 @@ def to_tensors(
     for number, (case, reference) in enumerate(pairs):
         arrays, entry = _record(f"case_{number}", case, reference)
         size = sum(array.nbytes for array in arrays.values())
-        if used + size > budget_bytes:
+        if used + size > BUDGET_BYTES:
             left_out.append(case.name)
             continue
         used += size

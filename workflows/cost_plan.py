@@ -15,7 +15,7 @@ from ..core.command_line import quoted
 from ..core.precision import FP32, PRECISIONS
 from ..core.progress import Progress, silent
 from ..core.scratch import scratch
-from ..engines.environment import NO_DEVICE
+from ..engines.tensorrt.device import NO_DEVICE
 from ..engines.tensorrt.flavours import FLAVOURS, TENSORRT, Flavour
 from ..engines.tensorrt.here import why_no_flavour, why_not_runnable
 from ..engines.tensorrt.plans import Plan, is_of_its_graph, plans_of

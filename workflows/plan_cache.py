@@ -130,7 +130,6 @@ class PlanCache:
         root: The folder for all searches.
         recipe: What the plans have in common.
         jobs: The builds beside each other.
-        deadline: No build begins after this time of ``time.monotonic``, and none runs on; None for no end.
         kernels: Files with kernels that were timed before, beside those in the folder.
 
     Raises:
@@ -144,12 +143,12 @@ class PlanCache:
         recipe: Recipe,
         *,
         jobs: int = 1,
-        deadline: float | None = None,
         kernels: Sequence[Path] = (),
     ) -> None:
         self._folder = root.resolve() / recipe.key
         self._kernels = tuple(kernels)
-        self._recipe, self._jobs, self._deadline = recipe, jobs, deadline
+        self._recipe, self._jobs = recipe, jobs
+        self._deadline: float | None = None
 
     def __enter__(self) -> PlanCache:
         self._folder.parent.mkdir(parents=True, exist_ok=True)
@@ -283,7 +282,7 @@ class PlanCache:
         return BuiltPlan(graph, plan, about["sha256"], files)
 
     def build_until(self, deadline: float | None) -> None:
-        """Let builds begin and go on until another time of ``time.monotonic`` than at first; None for no end."""
+        """Let builds begin and go on until this time of ``time.monotonic`` alone; None for no end, as at first."""
         self._deadline = deadline
 
     def why_not_now(self) -> str:

@@ -17,8 +17,9 @@ from ..core.extend import changing, free_name
 from ..core.file_hashes import require_unchanged
 from ..core.progress import Progress, silent
 from ..core.tensor_spec import Axis, optima
-from ..engines.environment import NO_DEVICE, ask_driver
+from ..engines.environment import ask_driver
 from ..engines.tensorrt.build import BuildOptions
+from ..engines.tensorrt.device import NO_DEVICE
 from ..engines.tensorrt.flavours import FLAVOURS, TENSORRT, Flavour
 from ..engines.tensorrt.here import probe_flavour, why_no_flavour
 from ..engines.tensorrt.plans import FOLDER, tuned_name

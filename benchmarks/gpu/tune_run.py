@@ -15,7 +15,7 @@ from typing import Any
 import gpu_tune_page
 
 from attn2trt.core.precision import INT8_FP16
-from attn2trt.engines.environment import NO_DEVICE
+from attn2trt.engines.tensorrt.device import NO_DEVICE
 from attn2trt.engines.tensorrt.versions import read_version
 from attn2trt.errors import MissingRequirement
 

@@ -17,32 +17,32 @@ import numpy.typing as npt
 
 from ...errors import CheckFailed, MissingRequirement
 
+LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 _NAME, _MAJOR, _MINOR = 128, 75, 76  # bytes; CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
 _OUT_OF_MEMORY = 2
 _THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: what other threads do meanwhile is not captured, nor refused
-FIX = "run on a machine with an NVIDIA GPU and its driver"
+NO_DEVICE = "run on a machine with an NVIDIA GPU and its driver"
 
 
 class Device:
-    """The device of that index, made current in this thread; its memory is freed when the ``with`` statement ends.
+    """The first device, made current in this thread; its memory is freed when the ``with`` statement ends.
 
-    Raises MissingRequirement if there is no driver or no such device.
+    Raises MissingRequirement if there is no driver or no device.
     """
 
-    def __init__(self, index: int = 0) -> None:
-        name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    def __init__(self) -> None:
         try:
-            self._cuda: Any = ctypes.CDLL(name)
+            self._cuda: Any = ctypes.CDLL(LIBRARY)
         except OSError:
-            raise MissingRequirement(f"there is no NVIDIA driver ({name}); {FIX}") from None
+            raise MissingRequirement(f"there is no NVIDIA driver ({LIBRARY}); {NO_DEVICE}") from None
         if code := self._cuda.cuInit(0):
-            raise MissingRequirement(f"the NVIDIA driver does not start (cuInit error {code}); {FIX}")
+            raise MissingRequirement(f"the NVIDIA driver does not start (cuInit error {code}); {NO_DEVICE}")
         count = ctypes.c_int()
         self._call("cuDeviceGetCount", ctypes.byref(count))
-        if index >= count.value:
-            raise MissingRequirement(f"received device {index}; this machine has {count.value}; {FIX}")
+        if not count.value:
+            raise MissingRequirement(f"the NVIDIA driver finds no device; {NO_DEVICE}")
         self._handle = ctypes.c_int()
-        self._call("cuDeviceGet", ctypes.byref(self._handle), index)
+        self._call("cuDeviceGet", ctypes.byref(self._handle), 0)
         self._context = ctypes.c_void_p()
         self._call("cuDevicePrimaryCtxRetain", ctypes.byref(self._context), self._handle)
         self._call("cuCtxSetCurrent", self._context)

@@ -12,7 +12,7 @@ from ...core.bundle import Bundle
 from ...core.extend import changing, extend
 from ...core.scratch import scratch
 from ...errors import CheckFailed, StorageError
-from ..child import ANSWER_SECONDS, Child
+from ..child import Child
 from ..runtime import Arrays
 from .build import BuildOrder
 from .build_child import order_to_json
@@ -42,10 +42,9 @@ class IsolatedPlan(PlanProcess):
     Raises CheckFailed if the file is another one, and if its process dies or does not answer.
     """
 
-    def __init__(self, bundle: Bundle, plan: Plan, *, seconds: float = ANSWER_SECONDS) -> None:
+    def __init__(self, bundle: Bundle, plan: Plan) -> None:
         arguments = checked(bundle, plan)
-        who = plan.product.title
-        super().__init__("engines.tensorrt.runtime_child", *map(str, arguments), who=who, seconds=seconds)
+        super().__init__("engines.tensorrt.runtime_child", *map(str, arguments), who=plan.product.title)
 
     def kernel_cache(self) -> bytes:
         """The kernels that TensorRT for RTX compiled while it ran; empty for another TensorRT."""

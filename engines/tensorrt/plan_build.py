@@ -62,9 +62,8 @@ class PlanBuild:
     process gets.
     """
 
-    def __init__(self, request: PlanRequest, *, seconds: float = BUILD_SECONDS) -> None:
+    def __init__(self, request: PlanRequest) -> None:
         self._request = request
-        self._seconds = seconds
         plans = (request.folder / FOLDER).resolve()
         known, known_sha256 = request.known_cache or ("", "")
         self._work = plans / f".partial-{owner()}-{request.precision}"
@@ -89,7 +88,7 @@ class PlanBuild:
     def __enter__(self) -> PlanBuild:
         self._work.parent.mkdir(exist_ok=True)
         self._work.mkdir()
-        self._child = start_build(self.order, seconds=self._seconds)
+        self._child = start_build(self.order, seconds=BUILD_SECONDS)
         return self
 
     def __exit__(

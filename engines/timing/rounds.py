@@ -8,7 +8,7 @@ others. Rounds are chosen by the distance of the cores, never by how long the mo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -76,7 +76,6 @@ def interleave(
     method: Method,
     *,
     cores: CoreWatch,
-    pause: Callable[[float], object] = time.sleep,
 ) -> tuple[dict[Key, Samples], dict[Key, str]]:
     """Time all cells in turn.
 
@@ -89,7 +88,6 @@ def interleave(
         timed: The cells, in the order of the first round.
         method: The number of rounds, and the limits of a turn.
         cores: Measures the distance of the cores before and after each turn, and counts the rounds.
-        pause: Called with the seconds of each pause.
 
     Returns:
         The samples of every cell that took all its turns, and of the others the reason.
@@ -107,7 +105,7 @@ def interleave(
 
     while is_missing():
         order = list(timed) if len(played) % 2 == 0 else list(timed)[::-1]
-        played.append(_play({key: timed[key] for key in order if key not in failed}, method, cores, pause, failed))
+        played.append(_play({key: timed[key] for key in order if key not in failed}, method, cores, failed))
     undisturbed = near()
     too_few = 2 * len(undisturbed) < method.rounds
     cores.count(len(played), len(played) - len(undisturbed), kept=too_few)
@@ -125,19 +123,18 @@ def _play(
     timed: Mapping[Key, Timed],
     method: Method,
     cores: CoreWatch,
-    pause: Callable[[float], object],
     failed: dict[Key, str],
 ) -> _Round[Key]:
     """Give each a turn in this order; the reason of one that breaks goes into ``failed``."""
     turns: dict[Key, tuple[list[int], list[int]]] = {}
     latencies = []
     for key, one in timed.items():
-        pause(method.pause_seconds)
+        time.sleep(method.pause_seconds)
         latencies.append(cores.measure())
         try:
             turns[key] = one.turn(method.turn(), hot=False), one.turn(method.hot_turn(), hot=True)
         except Attn2trtError as error:
             failed[key] = str(error)
-    pause(method.pause_seconds)
+    time.sleep(method.pause_seconds)
     latencies.append(cores.measure())
     return _Round(max((found for found in latencies if found is not None), default=None), turns)

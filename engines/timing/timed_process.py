@@ -9,7 +9,7 @@ from typing import Any
 
 from ...core.tensor_spec import TensorSpec
 from ...errors import CheckFailed
-from ..child import ANSWER_SECONDS, Child
+from ..child import Child
 from ..node_times import NodeTimes
 from ..runtime import Arrays
 from .method import Limits
@@ -19,10 +19,10 @@ from .runners import Runner
 class TimedProcess(Child):
     """A process in which ``runner`` loads its model with so many ``threads``, and which times the model's calls.
 
-    Raises CheckFailed if the process dies or does not answer within ``seconds``.
+    Raises CheckFailed if the process dies or does not answer in time.
     """
 
-    def __init__(self, runner: Runner, *, threads: int, seconds: float = ANSWER_SECONDS) -> None:
+    def __init__(self, runner: Runner, *, threads: int) -> None:
         message = json.dumps({"threads": threads, "runner": runner.to_json()}, default=str)
         environment = {
             "OMP_NUM_THREADS": str(threads),
@@ -34,7 +34,6 @@ class TimedProcess(Child):
             "engines.timing.timed_process_child",
             message,
             who=runner.product,
-            seconds=seconds,
             environment=environment,
         )
         self.device_times: list[int] = []

@@ -12,7 +12,7 @@ import pytest
 from small_bundle import CONTENT
 from waiting import wait_for
 
-from attn2trt.core import hidden_folder
+from attn2trt.core import hidden_folder, lock
 from attn2trt.core.bundle import Bundle, open_bundle
 from attn2trt.core.bundle_writer import BundleWriter, recover
 from attn2trt.core.lock import is_abandoned, locked, owner, try_lock
@@ -213,12 +213,9 @@ def test_what_another_command_removes_meanwhile_is_not_abandoned(tmp_path: Path)
     assert not is_abandoned(tmp_path / f".mine.partial-{owner()}")
 
 
-def test_a_command_that_hangs_holding_the_lock_is_named(tmp_path: Path) -> None:
-    with (
-        locked(tmp_path),
-        pytest.raises(StorageError, match="another command has been writing"),
-        locked(tmp_path, seconds=0.1),
-    ):
+def test_a_command_that_hangs_holding_the_lock_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "WAIT_SECONDS", 0.1)
+    with locked(tmp_path), pytest.raises(StorageError, match="another command has been writing"), locked(tmp_path):
         raise AssertionError
     with locked(tmp_path):
         pass

@@ -29,8 +29,9 @@ def test_probing_imports_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_missing_driver_says_so() -> None:
-    found = ask_driver("libno_such_driver.so.1")
+def test_a_missing_driver_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "LIBRARY", "libno_such_driver.so.1")
+    found = ask_driver()
     assert not found.devices
     assert "no NVIDIA driver" in found.problem
 

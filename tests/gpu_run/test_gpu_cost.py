@@ -55,7 +55,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 
 def run(*words: str | Path) -> int:
-    return gpu_cost.main(gpu_cost.parse_words([*map(str, words)]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["gpu_cost.py", *map(str, words)])
+        return gpu_cost.main(gpu_cost.parse_words())
 
 
 def test_every_plan_is_a_row_and_blocks_come_first(

@@ -252,10 +252,9 @@ class Pair(nn.Module):
 def test_from_module():
     module = nn.Conv2d(3, 4, 3).train()
     weights = module.weight.detach().clone()
-    target = from_module(module, torch.rand(2, 3, 8, 8), dynamic={"batch": (1, 2, 8)}, output_names=["features"])
+    target = from_module(module, torch.rand(2, 3, 8, 8), dynamic={"batch": (1, 2, 8)})
     assert target.name == "Conv2d"
     assert target.inputs[0].shape == ("batch", 3, 8, 8)
-    assert target.output_names == ("features",)
     assert target.build() is not module
     assert torch.equal(target.build().weight, module.weight)
     assert module.training

@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from attn2trt.errors import InputError
+from attn2trt.validate import recorded
 from attn2trt.validate.cases import Case
 from attn2trt.validate.choice import Choice
 from attn2trt.validate.metrics import Floor, Reference
@@ -76,8 +77,9 @@ def test_choices_come_back_without_their_scores(tmp_path: Path) -> None:
         list(from_tensors(path, index))
 
 
-def test_what_exceeds_the_budget_is_left_out_and_named() -> None:
-    tensors, index, left_out = to_tensors([pair("small"), pair("large", 10_000), pair("last")], budget_bytes=2000)
+def test_what_exceeds_the_budget_is_left_out_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorded, "BUDGET_BYTES", 2000)
+    tensors, index, left_out = to_tensors([pair("small"), pair("large", 10_000), pair("last")])
     assert left_out == ["large"]
     assert [entry["name"] for entry in index] == ["small", "last"]
     assert sum(array.nbytes for array in tensors.values()) <= 2000

@@ -52,8 +52,8 @@ Visitor = Callable[[Sight, Callable[[], Array]], None]
 class EagerCalls(Eager):
     """The module in one precision, with a visitor at every boundary; ``op_paths`` names where operators show too."""
 
-    def __init__(self, module: nn.Module, seed: int, *, is_double: bool) -> None:
-        super().__init__(module, (), seed, is_double=is_double)
+    def __init__(self, module: nn.Module, *, is_double: bool) -> None:
+        super().__init__(module, (), 0, is_double=is_double)
         self.paths = dict(self.module.named_modules())
         self._visitor: Visitor | None = None
         self._op_paths: frozenset[str] = frozenset()

@@ -81,7 +81,7 @@ def _outputs(module: nn.Module, case: Case, *, is_double: bool) -> dict[str, Arr
             found.pop(moment.path, None)
             found[moment.path] = get().copy()
 
-    EagerCalls(module, 0, is_double=is_double).visit(case.feeds, case, keep)
+    EagerCalls(module, is_double=is_double).visit(case.feeds, case, keep)
     return found
 
 

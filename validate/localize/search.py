@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def locate(
-    module: nn.Module, graph: OnnxGraph, case: Case, *, optimise: bool, opener: Opener | None = None, seed: int = 0
+    module: nn.Module, graph: OnnxGraph, case: Case, *, optimise: bool, opener: Opener | None = None
 ) -> Location | None:
     """Find the place at which ``graph`` leaves ``module`` on ``case``; None if its outputs stay within the limit.
 
@@ -35,7 +35,7 @@ def locate(
     Raises ModuleRefused if PyTorch cannot run the case.
     """
     with GraphView(graph.path, graph.modules) as view:
-        truth = Truth(module, case, seed)
+        truth = Truth(module, case)
         observed = Observed(view, opener or ort_opener(optimise=optimise), truth)
         return _Search(truth, observed).find() if observed.is_wrong() else None
 

@@ -33,10 +33,10 @@ class Truth:
     weights take, if that is much. The constructor raises ModuleRefused if PyTorch cannot run the case.
     """
 
-    def __init__(self, module: nn.Module, case: Case, seed: int) -> None:
+    def __init__(self, module: nn.Module, case: Case) -> None:
         self.case, self.feeds = case, case.feeds
-        self._double = EagerCalls(module, seed, is_double=True)
-        self._single = EagerCalls(module, seed, is_double=False)
+        self._double = EagerCalls(module, is_double=True)
+        self._single = EagerCalls(module, is_double=False)
         self.pass_bytes = max(PASS_BYTES, sum(p.numel() * 4 for p in module.parameters()) // 2)
         self.sights: list[Sight] = []
         truths: list[Array] = []

@@ -66,16 +66,17 @@ def judged_graphs(
         exported: The runtime of the stage that judges the graph as it was exported.
         on_levels: The model has 8-bit levels of its own.
     """
-    graph, own = model.graph, model.graph.precision
-    stages = given_stages(exported, own)
-    if graph.path != model.exported.path:
-        given = [(model.exported, stages[:1], model.itself), (graph, given_stages(WRITTEN, own), None)]
-    elif model.why_not_simplified and len(stages) > 1:  # a copy that is deployed has a stage too
-        given = [(graph, stages[:1], model.itself), (graph, stages[1:], None)]
-    else:
-        given = [(graph, stages, None if model.why_not_simplified else model.itself)]
+    graph, own, itself = model.graph, model.graph.precision, model.itself
+    is_another = graph.path != model.exported.path
+    first, *production = given_stages(exported, own)
+    deployed = given_stages(WRITTEN, own) if is_another else tuple(production)
+    of_copy = is_another or bool(model.why_not_simplified)  # what is deployed has a stage: the last
+    given = [
+        (model.exported, (first,), itself if deployed or not of_copy else None),
+        (graph, deployed, None if of_copy else itself),
+    ]
     return [
-        *(JudgedGraph(one, stages, on_levels=on_levels, itself=itself) for one, stages, itself in given),
+        *(JudgedGraph(one, stages, on_levels=on_levels, itself=file) for one, stages, file in given if stages),
         *(JudgedGraph(one, lower_stages(name), False, on_levels) for name, one in lowered.items()),
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from attn2trt.engines.environment import Driver
 from attn2trt.engines.timing import runtimes
 from attn2trt.errors import InputError
 
@@ -66,8 +67,7 @@ def test_a_machine_without_a_driver_says_so(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(
         onnxruntime, "get_available_providers", lambda: [runtimes.PROVIDERS[name] for name in ("ort-cpu", "ort-cuda")]
     )
-    driver = runtimes.ask_driver("libno-such-driver.so")
-    monkeypatch.setattr(runtimes, "ask_driver", lambda: driver)
+    monkeypatch.setattr(runtimes, "ask_driver", lambda: Driver("", (), "no NVIDIA driver"))
     assert runtimes.why_no_provider("ort-cpu") == ""
     assert "no NVIDIA driver" in runtimes.why_no_provider("ort-cuda")
     assert "has no TensorrtExecutionProvider" in runtimes.why_no_provider("ort-tensorrt")
