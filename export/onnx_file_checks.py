@@ -27,6 +27,12 @@ _OTHERS = {
     **dict.fromkeys((".plan", ".engine", ".trt"), _PLAN),
 }
 
+# PyTorch's optimiser folds a normalisation into a bfloat16 convolution as float32 weights.
+_BFLOAT16 = (
+    ", by torch.onnx.export with opset_version=22, the first with bfloat16 convolutions, and optimize=False, or by "
+    "attn2trt deploy net.py --precision bf16"
+)
+
 
 def load(path: Path, shown: str) -> onnx.ModelProto:
     """Return the model without the weights that lie beside it."""
@@ -152,4 +158,8 @@ def check(model: onnx.ModelProto | Path, shown: str) -> None:
         onnx.checker.check_model(str(model) if isinstance(model, Path) else model, full_check=True)
     except Exception as error:  # the checker raises several unrelated types
         reason = " ".join(str(error).partition("==>")[0].split())[:240] or type(error).__name__
-        raise InputError(f"received {shown}, which ONNX's checker refuses: {reason}; export it again") from error
+        loaded = onnx.load(str(model), load_external_data=False) if isinstance(model, Path) else model
+        advice = _BFLOAT16 if any(one.data_type == one.BFLOAT16 for one in tensors(loaded)) else ""
+        raise InputError(
+            f"received {shown}, which ONNX's checker refuses: {reason}; export it again{advice}"
+        ) from error

@@ -13,7 +13,7 @@ from ..core.channel import claim_stdout, failure, receive, send
 from ..core.file_hashes import tensors
 from ..core.graph import EXTERNAL_DATA_BYTES, WEIGHTS
 from ..core.nodes import bodies, nodes, nodes_of
-from ..core.precision import CAST, FP32, INTEGERS, QUANTISED
+from ..core.precision import BF16, CAST, FP32, INTEGERS, PRECISIONS, QUANTISED
 from ..core.tensor_spec import FLOAT_DTYPES, INTEGER_DTYPES
 from ..errors import InputError
 from .onnx_file_checks import OWN_DOMAINS, check, external_files, load, opset_of, require_dense, require_own_operators
@@ -23,6 +23,7 @@ from .onnx_file_weights import is_light, load_weights, save_light
 if TYPE_CHECKING:
     import onnx
 
+BFLOAT16 = PRECISIONS[BF16].dtype
 _FLOATS = (1, 10, 11)  # float32, float16 and float64, by onnx.TensorProto.DataType
 
 # The types that cases can be made of; values of others are not drawn.
@@ -276,6 +277,12 @@ def _about_value(value: onnx.ValueInfoProto, shown: str) -> dict[str, Any]:
     if not value.type.HasField("tensor_type") or not kind.elem_type or kind.elem_type == onnx.TensorProto.STRING:
         raise InputError(f"received {shown}, whose {value.name!r} is no tensor of numbers; expected tensors alone")
     dtype = _dtype(kind.elem_type)
+    if dtype == BFLOAT16:
+        raise InputError(
+            f"received {shown}, whose {value.name!r} is {BFLOAT16}, which neither NumPy nor ONNX Runtime's CPU "
+            f"provider takes or gives; expected {' or '.join(FLOAT_DTYPES)} at the border, and {BFLOAT16} inside alone; "
+            "export a module that casts there, as y.float()"
+        )
     dims = [dim.dim_value if dim.dim_value > 0 else dim.dim_param for dim in kind.shape.dim]
     return {"name": value.name, "dtype": dtype, "dims": dims}
 

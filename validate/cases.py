@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class Case:
         row_inputs: The inputs that have one row, an index of dimension 0, for each sample.
         rows_alone: A batch of one is allowed.
         io: The type of inputs and outputs of the graphs that it is for; "" for all.
+        narrow: The types below float32 of a file's inputs and outputs, by name; its module takes and gives float32.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Case:
     row_inputs: tuple[str, ...] = ()
     rows_alone: bool = False
     io: str = ""
+    narrow: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def feeds(self) -> Feeds:

@@ -140,12 +140,12 @@ class Eager:
     def run_lower(self, feeds: Feeds, case: Case, lower: Lower, draw: int) -> Outputs:
         """Outputs by name of a float32 run that loses what a lower precision does."""
         if isinstance(lower, Placed):
-            return {name: _in_type(value, lower.io) for name, value in lower.outputs(feeds, draw).items()}
+            return _in_types(lower.outputs(feeds, draw), case, lower.io)
         self._inside.clear()
         run = self._run_noted if draw == lower.draws[0] else self._run
         outputs = run(feeds, case, lower.mode(self.module, self.inside, draw))
         # once: what was rounded inside stays as it is
-        return {name: _in_type(value, lower.io) for name, value in outputs.items()}
+        return _in_types(outputs, case, lower.io)
 
     def run_within(self, case: Case, mode: Callable[[], AbstractContextManager[Any]]) -> Outputs:
         """Outputs by name of a run on a case in another mode, the modules followed from the beginning."""
@@ -219,9 +219,7 @@ class Eager:
         outputs = self._run(case.feeds, case, mode, given)
         if given.met != set(places):
             raise ModuleRefused("the module made other choices than in the run before")
-        return {name: _in_type(value, FLOAT32 if lower is None else lower.io) for name, value in outputs.items()}, (
-            given.scores
-        )
+        return (outputs if lower is None else _in_types(outputs, case, lower.io)), given.scores
 
     def _run_noted(
         self,
@@ -248,10 +246,8 @@ class Eager:
         import torch
 
         tensors = {name: torch.from_numpy(value.copy()) for name, value in feeds.items()}
-        tensors = {
-            name: value.double() if self.is_double and value.is_floating_point() else value
-            for name, value in tensors.items()
-        }
+        wide = torch.float64 if self.is_double else torch.float32 if case.narrow else None
+        tensors = {name: value.to(wide) if value.is_floating_point() else value for name, value in tensors.items()}
         mark_inputs(value for value in tensors.values() if value.is_floating_point())
         try:
             with (
@@ -315,12 +311,11 @@ class Eager:
         return {name: leaf.detach().cpu().contiguous().numpy() for name, leaf in zip(names, leaves, strict=True)}
 
 
-def _in_type(value: Array, io: str) -> Array:
-    """Return a float32 output on the numbers of ``io``; what overflows is infinite, without a warning."""
-    if value.dtype != FLOAT32 or io == FLOAT32:
-        return value
+def _in_types(outputs: Outputs, case: Case, io: str) -> Outputs:
+    """Return float32 outputs on the numbers of their types; what overflows is infinite, without a warning."""
+    types = {name: case.narrow.get(name, io) for name, value in outputs.items() if value.dtype == FLOAT32}
     with np.errstate(over="ignore"):
-        return value.astype(io).astype(value.dtype)
+        return {name: value.astype(types.get(name, value.dtype)).astype(value.dtype) for name, value in outputs.items()}
 
 
 def _apply(module: nn.Module, tensors: dict[str, Any]) -> Any:

@@ -60,8 +60,17 @@ def references(
         found = {one.precision: measured.lower(one) for one in lower}
         lowered = {precision: own for precision, (own, _) in found.items()}
         open_choices = next(filter(None, (open_choices, *(chosen for _, chosen in found.values()))), [])
+        rounded = {name: _narrowed(value, case.narrow.get(name)) for name, value in rounded.items()}
         rows = () if truths.why_not else row_outputs(measured.again, case.feeds, case, truth)
         yield Reference(truth, rounded, floors, largest, rows, lowered, truths.why_not, choices=open_choices)
+
+
+def _narrowed(value: Array, dtype: str | None) -> Array:
+    """Return an output in the type that a file gives it, so that the file's is compared with it; it stays finite."""
+    if dtype is None or value.dtype.kind != "f":
+        return value
+    most = np.finfo(dtype).max
+    return np.where(np.isfinite(value), np.clip(value, -most, most), value).astype(dtype)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..core.graph import ModelGraph, OnnxGraph
 from ..core.graph_io import FLOAT32
-from ..core.precision import FP32, PRECISIONS, on_levels_of
+from ..core.precision import CAST, FP32, PRECISIONS, on_levels_of
 from ..core.preprocessing import Preprocessing
 from ..core.progress import StageTimes
 from ..core.tensor_spec import Axis, TensorSpec, optima
@@ -93,7 +93,7 @@ class FileJudge:
 
     def _cases(self, io: str) -> list[Case]:
         graph = self.model.graph
-        return make_cases(
+        cases = make_cases(
             graph.inputs if self.module is None else inputs_in_order(self.module, graph.inputs),
             graph.axes,
             seed=self.weights.seed,
@@ -101,6 +101,7 @@ class FileJudge:
             preprocessing=self.model.preprocessing,
             io=io,
         )
+        return cases if self.module is None else [replace(case, narrow=_narrow(graph)) for case in cases]
 
     @property
     def lower(self) -> tuple[str, ...]:
@@ -215,6 +216,12 @@ def build_against(against: str | nn.Module | None, graph: OnnxGraph, weights: We
         weights.require_of_module()
     require_inputs(module, [spec.name for spec in graph.inputs], str(file))  # type: ignore[arg-type]
     return module  # type: ignore[return-value]
+
+
+def _narrow(graph: OnnxGraph) -> dict[str, str]:
+    """Return the types below float32 of inputs and outputs, by name."""
+    low = {row.dtype for row in CAST.values()}
+    return {spec.name: spec.dtype for spec in (*graph.inputs, *graph.outputs) if spec.dtype in low}
 
 
 def _only_shape(graph: OnnxGraph) -> list[str]:

@@ -110,6 +110,23 @@ def test_a_graph_that_breaks_the_rules(tmp_path: Path) -> None:
     assert "name: product OpType: Mul is not output of any previous nodes" in found
 
 
+@pytest.mark.parametrize(
+    ("opset", "why"),
+    [
+        (17, "ONNX's checker refuses: .*; export it again, by torch.onnx.export with opset_version=22"),
+        (22, "whose 'x' is bfloat16, which neither .*; expected float32 or float16 at the border"),
+    ],
+)
+def test_bfloat16_where_nobody_reads_it(tmp_path: Path, opset: int, why: str) -> None:
+    written = convolution(dtype=TensorProto.BFLOAT16, opset=opset)
+    for number, weight in enumerate(written.graph.initializer):
+        values = onnx.numpy_helper.to_array(weight)
+        written.graph.initializer[number].CopyFrom(
+            helper.make_tensor(weight.name, TensorProto.BFLOAT16, values.shape, values.ravel())
+        )
+    assert re.search(why, refusal(saved(written, tmp_path / "a.onnx")))
+
+
 def test_weights_beside_the_file(tmp_path: Path) -> None:
     found, about = read(with_weights_beside(tmp_path), "model.onnx")
     assert about["files"] == ["weights.bin"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.errors import ModuleRefused
 from attn2trt.validate import eager
 from attn2trt.validate.cases import Case, make_cases
+from attn2trt.validate.half_precision import Half
 from attn2trt.validate.metrics import Reference
 from attn2trt.validate.reference import references
 
@@ -141,6 +143,15 @@ def test_what_amplifies_its_roundings_is_run_more_often(
 
 def test_float32_overflow_makes_the_floor_infinite() -> None:
     assert not reference(lambda x: torch.exp(x * 100), np.abs(X) + 1).floors["output"].is_finite
+
+
+def test_a_file_in_float16_is_beside_its_module_in_float32() -> None:
+    case = replace(Case.of("one", {"x": X.astype(np.float16)}), narrow={"x": "float16", "output": "float16"})
+    (found,) = references(Function(lambda x: torch.sigmoid(x) * 1e5), [case], lower=[Half("fp16")])
+    assert found.outputs32["output"].dtype == np.float16
+    assert np.isfinite(found.outputs32["output"]).all()  # float32 gives numbers where float16 overflows
+    assert found.floors["output"].l2 < 1e-6
+    assert not found.lower["fp16"]["output"].is_finite
 
 
 def test_rows_are_distinguished_from_batch_statistics() -> None:

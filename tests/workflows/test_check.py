@@ -164,6 +164,11 @@ class Other(Net):
         return super().forward(image) * 1.0001
 
 
+class Louder(Net):
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return super().forward(image) * 1.02
+
+
 class Two(Net):
     def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
         return super().forward(left) + right
@@ -175,6 +180,29 @@ def test_against_the_module_that_it_is(tmp_path: Path) -> None:
     assert checked.against == "Net"
     assert checked.verdict.source == "PyTorch"
     assert stages(checked)["fp16"].status == "passed"
+
+
+@pytest.mark.parametrize(
+    ("gives", "module", "status"),
+    [
+        (TensorProto.FLOAT16, Net, "passed"),
+        (TensorProto.FLOAT, Net, "passed"),
+        (TensorProto.FLOAT16, Louder, "failed"),
+    ],
+)
+def test_a_float16_file_against_its_float32_module(
+    tmp_path: Path, gives: int, module: type[torch.nn.Module], status: str
+) -> None:
+    half = convolution(dtype=TensorProto.FLOAT16)
+    if gives == TensorProto.FLOAT:
+        half.graph.node[-1].output[0] = "product"
+        half.graph.node.append(helper.make_node("Cast", ["product"], ["y"], to=gives))
+        half.graph.output[0].type.tensor_type.elem_type = gives
+    found = stages(check(half, tmp_path, against=module()))
+    for runtime in (ORT_PLAIN, ORT_CPU):
+        stage = found[Stage(runtime, "fp16").label]
+        assert stage.status == status, stage
+    assert ("times PyTorch's own rounding" in found[Stage(ORT_PLAIN, "fp16").label].why) == (status == "failed")
 
 
 def test_a_block_of_the_catalogue_takes_its_width_from_the_file(tmp_path: Path) -> None:
