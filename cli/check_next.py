@@ -46,9 +46,17 @@ def _if_it_is_another_module(checked: CheckedModel, check: str, weights: Sequenc
     shape = ["--shape", *shapes] if len(shapes) == 1 and shapes[0] else []
     module = " ".join(["attn2trt deploy", shlex.quote(checked.against), *shape, *weights])
     lines = [f"{module}   the module exported anew, and judged"]
-    if not {"--checkpoint", "--pretrained"} & {*weights}:
+    if not {"--checkpoint", "--pretrained"} & {*weights} and _may_be_weights(checked):
         lines.insert(0, f"{check} --checkpoint weights.safetensors   with the weights that the file has")
     return lines
+
+
+def _may_be_weights(checked: CheckedModel) -> bool:
+    """Return False if other weights cannot mend it: the form is wrong, or the runtime leaves the graph at a node."""
+    failed = checked.verdict.first_failure
+    if failed is None or not checked.has_weights or (failed.place is not None and failed.place.node):
+        return False
+    return failed.has_wrong_numbers
 
 
 def _given(context: click.Context, names: Collection[str]) -> list[str]:

@@ -280,8 +280,8 @@ def _about_value(value: onnx.ValueInfoProto, shown: str) -> dict[str, Any]:
     if dtype == BFLOAT16:
         raise InputError(
             f"received {shown}, whose {value.name!r} is {BFLOAT16}, which neither NumPy nor ONNX Runtime's CPU "
-            f"provider takes or gives; expected {' or '.join(FLOAT_DTYPES)} at the border, and {BFLOAT16} inside alone; "
-            "export a module that casts there, as y.float()"
+            f"provider takes or gives; expected float32 or float16 at the border, and {BFLOAT16} inside alone; export "
+            "a module that casts there, as y.float()"
         )
     dims = [dim.dim_value if dim.dim_value > 0 else dim.dim_param for dim in kind.shape.dim]
     return {"name": value.name, "dtype": dtype, "dims": dims}

@@ -45,6 +45,7 @@ STATUSES = (PASSED, OVER_BUDGET, AGAINST_FLOAT32, BUILT, NOT_CHECKED, REFUSED, F
 OWN_PICKS = "compared with the graph's own picks"
 OWN_LEVELS = "compared on the graph's own levels"
 INTERRUPTED = "interrupted"  # of a comparison: the runtime's process was killed or ran out of time
+_FORMS = frozenset({"shape", "dtype", "missing", "raised", INTERRUPTED})
 PASSES = (PASSED, OVER_BUDGET, AGAINST_FLOAT32)
 
 
@@ -93,6 +94,11 @@ class StageResult:
     def is_incomplete(self) -> bool:
         """True if the stage ran, and a part of what it gave could not be compared."""
         return self.status == NOT_CHECKED and bool(self.comparisons)
+
+    @property
+    def has_wrong_numbers(self) -> bool:
+        """True if an output has wrong numbers, and not only another form, or none at all."""
+        return any(not found.passed and found.which not in _FORMS for _, found in self.comparisons)
 
     @property
     def worst_ratio(self) -> float:

@@ -51,6 +51,7 @@ class CheckedModel:
         verdict: Every stage's result.
         against: The PyTorch module that the truth is of; "" if it is the graph itself.
         notes: Sentences about what was changed or written on the way.
+        has_weights: That module has parameters or buffers.
     """
 
     file: OnnxFile
@@ -60,6 +61,7 @@ class CheckedModel:
     verdict: Verdict
     against: str = ""
     notes: tuple[str, ...] = ()
+    has_weights: bool = False
 
     @property
     def passed(self) -> bool:
@@ -156,7 +158,9 @@ def _checked(judge: FileJudge, against: str | nn.Module | None, build_for: Seque
         stages = (*found.verdict.stages, *refused, without_plan(NO_PLAN), *builds.results())
     verdict = replace(found.verdict, stages=stages)
     notes = [*file.notes, *(note for low in lowered.values() for note in low.notes), *found.hidden()]
-    return CheckedModel(file, graph.inputs, graph.outputs, graph.axes, verdict, name_of(against), tuple(notes))
+    has_weights = judge.module is not None and bool(judge.module.state_dict())
+    said = verdict, name_of(against), tuple(notes), has_weights
+    return CheckedModel(file, graph.inputs, graph.outputs, graph.axes, *said)
 
 
 def name_of(against: str | nn.Module | None) -> str:

@@ -6,10 +6,11 @@ import functools
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cli_run import refused
 from cli_run import run as run_command
-from foreign_files import convolution, plan, saved
+from foreign_files import convolution, model, plan, saved
 from onnx import helper
 
 from attn2trt.cli.main import main
@@ -62,6 +63,30 @@ def test_it_ends_with_what_to_do_next(path: Path, tmp_path: Path, monkeypatch: p
     assert result.exit_code == 1
     assert f" next attn2trt check {path} --against net.py:other --checkpoint weights.safetensors " in shown
     assert " attn2trt deploy net.py:other --shape 2x3x8x8 " in shown
+
+
+def test_other_weights_are_offered_where_they_may_mend_it(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = (
+        "import torch\nfrom onnx_modules import Net\n"
+        "class Up(torch.nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        return torch.nn.functional.interpolate(x, size=(256, 8), mode='bilinear')\n"
+        "class Short(Net):\n    def forward(self, x):\n        return super().forward(x)[..., 1:]\n"
+    )
+    (tmp_path / "net.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    resize = helper.make_node("Resize", ["x", "", "", "s"], ["y"], mode="linear", name="up")
+    sizes = {"s": np.array([2, 3, 256, 8], np.int64)}
+    up = saved(model([resize], sizes, dims=(2, 3, 224, 8), out=(2, 3, 256, 8)), tmp_path / "up.onnx")
+    for file, module, why in ((up, "Up", "up (Resize); the node alone"), (path, "Short", "received shape")):
+        shown = " ".join(run(file, *NONE, "--against", f"net.py:{module}").stdout.replace("│", "").split())
+        assert why in shown
+        assert "--checkpoint" not in shown
+        assert f"next attn2trt deploy net.py:{module} --shape " in shown
+        is_resize = module == "Up"
+        assert ("attn2trt deploy of the PyTorch module writes it exactly" in shown) == is_resize
 
 
 def test_json_is_one_document(path: Path) -> None:

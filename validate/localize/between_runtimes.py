@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+# What ONNX's own definition of an operator loses in float32, so that runtimes may.
+_LOSSES = {
+    "Resize": "ONNX divides places by out / in, which float32 rounds",
+    "GroupNormalization": "the mean of squares minus the square of the mean loses digits far from zero",
+}
+
+
 @dataclass(frozen=True)
 class NodeLocation(Location):
     """The place of an error in a graph without modules: the node alone, with its place in the file."""
@@ -28,7 +35,9 @@ class NodeLocation(Location):
     position: int = -1
 
     def __str__(self) -> str:
-        return f"first wrong at ONNX node {self.position}, {self.node} ({self.op_type}); {self.detail}"
+        loss = _LOSSES.get(self.op_type)
+        advice = f"; {loss}: attn2trt deploy of the PyTorch module writes it exactly" if loss else ""
+        return f"first wrong at ONNX node {self.position}, {self.node} ({self.op_type}); {self.detail}{advice}"
 
 
 @dataclass(frozen=True)
