@@ -16,13 +16,13 @@ from ..core.tensor_spec import TensorSpec
 from ..errors import Interrupted, typed_line
 from .case_values import STRESS_KINDS
 from .cases import Case, Feeds
-from .comparison import Comparison, compare
+from .comparison import NOTHING, Comparison, compare
 from .error_map import error_map, largest
 from .metrics import MOST_LOST, Floor, Reference, is_settled, keeps, settled
 from .slices import Slices
 from .verdict import INTERRUPTED
 
-NUMBERS = frozenset({"nan", "floor", "absolute", "l2", "max", "channel", "top1", "budget"})
+NUMBERS = frozenset({"nan", NOTHING, "floor", "absolute", "l2", "max", "channel", "top1", "budget"})
 Run = Callable[[Feeds], Mapping[str, npt.NDArray[Any]]]
 
 

@@ -17,6 +17,8 @@ from .metrics import PYTORCH, Floor, distance, is_zero, keeps, largest_finite, m
 
 # A number of the truth that the type of the output does not have: keeping modules in float32 does not mend it.
 OVERFLOW = "overflow"
+# The truth has no number that could be compared.
+NOTHING = "nothing"
 # A graph's choice is not what its own scores say.
 CHOICE = "choice"
 
@@ -31,7 +33,7 @@ class Comparison:
         floor: What the precision itself loses, by the same measure.
         ratio: The worst of the three ratios of error to floor: of the whole, the largest element, the worst channel.
         which: What decided: l2, max, channel, absolute, exact, nan, floor, shape, dtype, missing, raised, interrupted,
-            budget, top1, variation, overflow (of an output's type), choice (by a graph's own scores).
+            budget, top1, variation, overflow (of an output's type), choice (by a graph's own scores), nothing.
         worst_index: The place of the worst element.
         passed: True if it is within the limits.
         detail: A sentence about what decided.
@@ -122,6 +124,12 @@ def _compare_floats(
         if not floor.is_finite:
             detail += f"; {source} in {precision.words} is not finite there either: this precision is refused"
         return Comparison(name, math.nan, floor.l2, math.inf, "nan", at, False, detail)
+    if not np.isfinite(ref64).any():
+        detail = (
+            f"{source} itself gives no finite number: nothing could be compared; leave a size that gives none out of "
+            "--dynamic, or give an input with a domain its range, as --shape NAME=2:float32[1,9]"
+        )
+        return Comparison(name, math.nan, floor.l2, math.inf, NOTHING, (), False, detail)
     out, ref64 = shrunk(out, ref64)
     scale = largest_finite(ref64)
     if is_zero(scale, largest, is_kept=is_kept):
@@ -193,7 +201,7 @@ def _wrong_form(out: Array, ref64: Array, dtype: npt.DTypeLike | None) -> tuple[
 
 
 def _stray(out: Array, ref64: Array) -> tuple[str, tuple[int, ...]] | None:
-    """Find a NaN or infinity on one side only, or everywhere: (detail, index); None if numbers can be compared."""
+    """Find a NaN or infinity on one side only: (detail, index); None if there is none."""
     finite = np.isfinite(ref64)
     if not (finite.all() and np.isfinite(out).all()):
         stray = np.isnan(out) != np.isnan(ref64)
@@ -201,11 +209,6 @@ def _stray(out: Array, ref64: Array) -> tuple[str, tuple[int, ...]] | None:
         if stray.any():
             at = _index(int(stray.argmax()), stray.shape)
             return f"{float(out[at]):.6g}, expected {float(ref64[at]):.6g}, at {at}", at
-        if not finite.any():
-            return (
-                "the reference has no finite element: nothing could be compared; if an input has a domain, give its "
-                "range, as --shape NAME=2:float32[1,9]"
-            ), ()
     return None
 
 

@@ -15,16 +15,17 @@ from ..cases import Case
 from ..metrics import GRAPH, Reference
 from ..onnx_reference.isolated import IsolatedEvaluator
 from .between import Side, locate_between
-from .location import Location
+from .location import LOSSES, Location
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-# What ONNX's own definition of an operator loses in float32, so that runtimes may.
-_LOSSES = {
-    "Resize": "ONNX divides places by out / in, which float32 rounds",
-    "GroupNormalization": "the mean of squares minus the square of the mean loses digits far from zero",
+_WRITTEN = "attn2trt deploy of the PyTorch module writes it exactly"
+_LOSSES_OF_FILES = {
+    **LOSSES,
+    "Resize": f"ONNX divides places by out / in, which float32 rounds: {_WRITTEN}",
+    "GroupNormalization": f"the mean of squares minus the square of the mean loses digits far from zero: {_WRITTEN}",
 }
 
 
@@ -35,9 +36,8 @@ class NodeLocation(Location):
     position: int = -1
 
     def __str__(self) -> str:
-        loss = _LOSSES.get(self.op_type)
-        advice = f"; {loss}: attn2trt deploy of the PyTorch module writes it exactly" if loss else ""
-        return f"first wrong at ONNX node {self.position}, {self.node} ({self.op_type}); {self.detail}{advice}"
+        said = (f"first wrong at ONNX node {self.position}, {self.node} ({self.op_type})", self.detail)
+        return "; ".join([*said, *filter(None, [_LOSSES_OF_FILES.get(self.op_type)])])
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+_SMALL = "exp(x) - 1 loses the digits of a small x: write it as torch.where(x > 0, x, torch.expm1(x))"
+# What an operator of ONNX loses in float32, so that runtimes may, and what to do about it.
+LOSSES = dict.fromkeys(("Elu", "Celu", "Selu"), _SMALL)
+
+
 @dataclass(frozen=True)
 class Location:
     """The place at which a graph leaves PyTorch.
@@ -54,7 +59,8 @@ class Location:
         place = f" at {self.source}" if self.source else ""
         kind = f" ({self.class_name}{place})" if self.class_name else ""
         node = f", ONNX node {self.node} ({self.op_type})" if self.node else ""
-        return f"first wrong in {self.module or 'the model itself'}{kind}{node}; {self.detail}"
+        said = (f"first wrong in {self.module or 'the model itself'}{kind}{node}", self.detail)
+        return "; ".join([*said, *filter(None, [LOSSES.get(self.op_type)])])
 
     def to_json(self) -> dict[str, Any]:
         """Plain data without the boundaries; a ratio that JSON has no word for is a string."""

@@ -15,10 +15,11 @@ from ...errors import CheckFailed, Interrupted, MissingRequirement, typed_line
 from ..batch_consistency import compare_rows
 from ..case_judgement import Run, did_not_run, judge_case
 from ..cases import Case
-from ..comparison import CHOICE, OVERFLOW, Comparison
+from ..comparison import CHOICE, NOTHING, OVERFLOW, Comparison
 from ..metrics import Reference
 from ..slices import ORDINARY, VARIATION, Slices
 from ..verdict import FAILED, StageResult, not_checked, stage_result
+from .ort_process import AS_WRITTEN
 from .stage import ORT_CPU, ORT_CUDA, ORT_TENSORRT, ROWS, Stage
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
 Pairs = Callable[[], Iterator[tuple[Case, Reference]]]
 # Failures of a whole: no single case and no place in the graph shows them.
-_NOWHERE = frozenset({"budget", "floor", VARIATION, CHOICE})
-_PROVIDERS = {ORT_CPU: "CPU", ORT_CUDA: "CUDA", ORT_TENSORRT: "TensorRT"}
+_NOWHERE = frozenset({"budget", "floor", NOTHING, VARIATION, CHOICE})
+_PROVIDERS = {**dict.fromkeys((ORT_CPU, *AS_WRITTEN), "CPU"), ORT_CUDA: "CUDA", ORT_TENSORRT: "TensorRT"}
 
 
 class Runtime(Protocol):
@@ -186,13 +187,16 @@ def judge(
 def not_loaded(stage: Stage, error: CheckFailed | MissingRequirement, *, is_here: bool = False) -> StageResult:
     """Return the stage of a graph that could not be loaded: failed if the runtime refuses the graph.
 
-    It is not checked if the runtime is not here, or lacks only kernels, as ONNX Runtime's CPU provider for bfloat16.
+    It is not checked if the runtime is not here, or lacks only kernels, as ONNX Runtime's CPU provider for bfloat16 and
+    for newer opsets, which bfloat16 needs.
     """
     if isinstance(error, MissingRequirement) and not is_here:
         return not_checked(stage, str(error))
     missing = re.search(r"NOT_IMPLEMENTED : Could not find an implementation for (\w+)\((\d+)\)", str(error))
     if missing and stage.precision != FP32 and stage.runtime in _PROVIDERS:
-        what = f"{PRECISIONS[stage.precision].words} {missing[1]} (opset {missing[2]})"
+        row = PRECISIONS[stage.precision]
+        words = "float32" if stage.runtime in AS_WRITTEN and row.kernels == "half" else row.words
+        what = f"{words} {missing[1]} (opset {missing[2]})"
         return not_checked(stage, f"ONNX Runtime's {_PROVIDERS[stage.runtime]} provider has no {what}")
     return StageResult(stage, FAILED, str(error), was_interrupted=isinstance(error, Interrupted))
 

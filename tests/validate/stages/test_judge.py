@@ -23,6 +23,7 @@ NO_KERNEL = "NOT_IMPLEMENTED : Could not find an implementation for Conv(11) nod
         (Stage(ORT_CPU), CheckFailed("cannot load the model"), "failed", "cannot load the model"),
         (Stage(ORT_CPU), CheckFailed(NO_KERNEL), "failed", NO_KERNEL),
         (Stage(ORT_CPU, "bf16"), CheckFailed(NO_KERNEL), "not checked", "has no bfloat16 Conv (opset 11)"),
+        (Stage(WRITTEN, "bf16"), CheckFailed(NO_KERNEL), "not checked", "has no float32 Conv (opset 11)"),
         (Stage(ORT_CPU, "bf16"), CheckFailed("cannot load the model"), "failed", "cannot load the model"),
         (Stage(WRITTEN), MissingRequirement("pip install onnxruntime"), "not checked", "pip install onnxruntime"),
         (Stage(ORT_CPU, "int8"), MissingRequirement("pip install onnxruntime"), "not checked", "pip install"),
