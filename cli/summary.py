@@ -17,6 +17,7 @@ from ..errors import CheckFailed, InputError, MissingRequirement
 
 # findings of one kind that are printed; the manifest holds them all
 SHOWN = 5
+LABEL = 8  # the columns of a line's first word
 LONGEST_FORMULA = 40  # in characters; the manifest holds it whole
 
 if TYPE_CHECKING:
@@ -35,8 +36,9 @@ def bundle_lines(bundle: Bundle) -> list[str]:
             "dynamic  " + ", ".join(f"{name} {axis}" for name, axis in bundle.axes.items()) + "  (min:opt:max)"
         )
     if default_batch := bundle.manifest.get("default_batch"):
-        hint = "; --dynamic none keeps the traced size" if "batch" in bundle.axes else ""
-        lines.append(f"batch    {default_batch}{hint}")
+        of_file = "--dynamic batch=MIN:OPT:MAX gives another range"
+        hint = of_file if "onnx_file" in bundle.manifest else "--dynamic none keeps the traced size"
+        lines.append(f"batch    {default_batch}" + f"; {hint}" * ("batch" in bundle.axes))
     if "onnx_file" in bundle.manifest:
         lines.append(truth_line(bundle.manifest.get("against") or ""))
     lines += [f"narrowed {name}: {text}" for name, text in bundle.manifest.get("narrowed", {}).items()]
@@ -49,11 +51,11 @@ def bundle_lines(bundle: Bundle) -> list[str]:
         lines += [f"auto     {text}" for text in [*tried, f"chosen: {search['chosen']}"]]
     for precision, entry in bundle.precisions.items():
         operators = entry["lowered"] + len(entry["float32"])
-        lines.append(
-            f"{precision:8} {entry['file']}: {entry['lowered']} of {operators} float operators, "
+        graph = (
+            f"{entry['file']}: {entry['lowered']} of {operators} float operators, "
             f"{_rest(bundle, precision)}; opset {entry['opset']}, TensorRT {entry['oldest_tensorrt']} and later"
         )
-        lines += [f"{precision:8} {note}" for note in first_of(entry["notes"])]
+        lines += _labelled(precision, [graph, *first_of(entry["notes"])])
     lines += _plan_lines(bundle)
     if REPORT in bundle.manifest["files"]:
         lines.append(f"report   {bundle.path / REPORT}")
@@ -91,6 +93,13 @@ def truth_line(against: str) -> str:
     if against:
         return f"truth    {against} in float64, by PyTorch"
     return "truth    the graph itself in float64: not compared with PyTorch, which --against TARGET does"
+
+
+def _labelled(label: str, texts: Sequence[str]) -> list[str]:
+    """Return texts behind their label; one that its column cannot hold has a line of its own."""
+    if len(label) <= LABEL:
+        return [f"{label:{LABEL}} {text}" for text in texts]
+    return [label, *(f"{'':{LABEL}} {text}" for text in texts)]
 
 
 def _rest(bundle: Bundle, precision: str) -> str:

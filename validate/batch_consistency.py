@@ -45,7 +45,8 @@ def compare_rows(run: Run, cases: Iterable[tuple[Case, Reference]], stage: Stage
         return not_checked(stage, lost)
     said = []
     if _rows(reference) == 1:
-        said = [f"run twice only: no batch of two or more with rows that {reference.source} separates"]
+        few = f"no batch of two or more with rows that {reference.source} separates"
+        said = [f"run twice only: {'every batch is one' if _is_alone(case) else few}"]
     try:
         found = list(_checks(run, case, reference.at(precision), precision))
     except Exception as error:
@@ -63,6 +64,11 @@ def _smallest(cases: Iterable[tuple[Case, Reference]]) -> tuple[Case, Reference]
         if best is None or rank < best[0]:
             best = rank, case, reference
     return best[1:] if best else None
+
+
+def _is_alone(case: Case) -> bool:
+    """Return True if no case has more than one row: the batch is fixed, and this one has one."""
+    return "batch" not in case.sizes and {case.feeds[name].shape[0] for name in case.row_inputs} == {1}
 
 
 def _rows(reference: Reference) -> int:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from attn2trt.cli.summary import exit_code, with_sizes
+from attn2trt.cli.summary import LABEL, _labelled, exit_code, with_sizes
 from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.validate.comparison import Comparison
 from attn2trt.validate.stages.stage import Stage
@@ -55,3 +55,10 @@ def test_a_formula_that_is_too_long_to_read_is_shown_as_its_size_at_the_optima()
     assert with_sizes(short, axes) == short
     other = replace(short, shape=("batch", "Min(height + PythonMod(-height, 8), (height + 2)//3)"))
     assert str(with_sizes(other, axes)) == "mask: float32[batch, Min(height + PythonMod(-height, 8), (he…]"
+
+
+@pytest.mark.parametrize("label", ["fp16", "int8-fp16"])
+def test_every_text_begins_in_the_same_column(label: str) -> None:
+    *above, first, second = _labelled(label, ["first", "second"])
+    assert [line.index(text) for line, text in ((first, "first"), (second, "second"))] == [LABEL + 1] * 2
+    assert [*above, first][0].split()[0] == label

@@ -140,6 +140,13 @@ def test_where_rows_do_not_apply_a_run_is_only_repeated() -> None:
     assert rows(healthy, []).status == "not checked"
 
 
+def test_a_fixed_batch_of_one_is_no_fault_of_rows() -> None:
+    case, reference = pair(row_outputs=())
+    alone = replace(case, sizes={}, make=lambda: {"x": X[:1], "table": TABLE})
+    single = replace(reference, outputs64={"y": healthy(alone.feeds)["y"].astype(np.float64)})
+    assert rows(healthy, [(alone, single)]).why == "run twice only: every batch is one"
+
+
 def test_where_no_row_runs_alone_the_batch_keeps_its_size() -> None:
     case, reference = pair()
     found = rows(healthy, [(replace(case, rows_alone=False), reference)])

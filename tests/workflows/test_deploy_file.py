@@ -24,6 +24,7 @@ from attn2trt import (
     export_bundle,
     validate_bundle,
 )
+from attn2trt.cli.summary import bundle_lines
 from attn2trt.core.bundle import open_bundle
 from attn2trt.core.file_hashes import verify
 from attn2trt.core.graph import OnnxGraph
@@ -74,6 +75,10 @@ def test_the_manifest_says_what_was_not_compared(bundle: Bundle) -> None:
     assert manifest["onnx_file"]["opset"] == 17
     assert len(manifest["onnx_file"]["sha256"]) == 64
     assert "from the graph in float64" in (bundle.path / "infer.py").read_text()
+
+
+def test_the_summary_says_how_a_file_gets_another_batch(bundle: Bundle) -> None:
+    assert "batch    1:2:8 by default; --dynamic batch=MIN:OPT:MAX gives another range" in bundle_lines(bundle)
 
 
 def test_it_is_judged_again_by_what_it_recorded(bundle: Bundle) -> None:
