@@ -31,7 +31,6 @@ from attn2trt.core.bundle import TUNED, open_bundle
 from attn2trt.core.file_hashes import verify
 from attn2trt.core.destination import check_destination
 from attn2trt.core.extend import changing
-os.fsync = lambda descriptor: None  # a process that dies loses nothing of what it wrote
 place = Path(sys.argv[1]) / "mine"
 """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from attn2trt.engines import roofline
 from attn2trt.engines.timing.costs import Cost, Model
 from attn2trt.engines.timing.method import Method
 from attn2trt.errors import CheckFailed, InputError
+from attn2trt.modules.catalog import resolve
 from attn2trt.workflows import float32_graph
 
 QUICK = Method(
@@ -87,23 +88,28 @@ def test_the_profile_finds_the_blocks_in_their_stage(found: Cost) -> None:
     assert math.isfinite(found.added.profile.total.difference_ms)
 
 
-def test_a_block_alone_stands_beside_its_limit() -> None:
-    found = attn2trt.cost("eca", shapes=["1x16x8x8"], **QUICKLY)
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> OnnxGraph:
+    """The graph of a block alone."""
+    target = resolve("se", shapes=["1x16x8x8"])
+    return float32_graph.export_graph(target, target.build(), tmp_path_factory.mktemp("se"))
+
+
+def test_a_block_alone_stands_beside_its_limit(exported: OnnxGraph, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(float32_graph, "export_graph", lambda *_, **__: exported)
+    found = attn2trt.cost("se", shapes=["1x16x8x8"], **QUICKLY)
     assert found.added is None
     assert found.inputs == {"x": (1, 16, 8, 8)}
     check_model(found.model)
     assert found.model.limit.least_bytes >= 2 * 4 * 16 * 8 * 8
 
 
-def test_a_graph_that_computes_something_else_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    healthy: Callable[..., OnnxGraph] = float32_graph.export_graph
-
-    def broken(*arguments: Any, **options: Any) -> OnnxGraph:
-        exported = healthy(*arguments, **options)
-        scale_largest(exported.path, 1.5)
-        return exported
-
-    monkeypatch.setattr(float32_graph, "export_graph", broken)
+def test_a_graph_that_computes_something_else_is_not_timed(
+    exported: OnnxGraph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = replace(exported, path=Path(shutil.copy(exported.path, tmp_path)))
+    scale_largest(broken.path, 1.5)
+    monkeypatch.setattr(float32_graph, "export_graph", lambda *_, **__: broken)
     with pytest.raises(CheckFailed, match=r"something else than PyTorch.*nothing was timed"):
         attn2trt.cost("se", shapes=["1x16x8x8"], **QUICKLY)
 
