@@ -24,7 +24,7 @@ from pathlib import Path
 PAGE = Path(__file__).with_name("errors.md")
 SMALL = "--shape 2x16x8x8"
 TEMPORARY = re.compile(r"(?<=\.partial-)\d+-[0-9a-f]+")  # the part of a temporary name that differs with every run
-ENTRY = re.compile(r"^\$ (attn2trt .*)\n(error: .*)\n\$ echo \$\?\n(\d+)$", re.MULTILINE)
+ENTRY = re.compile(r"^\$ (attn2trt .*)\n(error: .*)$", re.MULTILINE)
 
 SWEEPS = {
     "sweep.toml": 'targets = ["se"]\n',
@@ -387,23 +387,25 @@ def listing(folder: Path) -> list[str]:
 
 def shown(text: str) -> dict[str, str]:
     """Return the messages of a page by their commands."""
-    return {command: message for command, message, _ in ENTRY.findall(text)}
+    return dict(ENTRY.findall(text))
 
 
 def page(messages: Mapping[str, str]) -> str:
     """Return the whole page, with the messages by their commands."""
     parts = [
         "# The errors you may meet\n",
-        "Every error is one line on stderr: what was received, what was expected, what to do next. No file is written.",
-        f"`--debug` adds the traceback. This page is written by `python docs/{Path(__file__).name}`, which runs each",
-        "command in a folder that holds a small `nets.py`, a bundle of it, checkpoints that do not fit, and photos.",
-        "The words of PyTorch or another package in a message are those of the version that was installed then.\n",
+        "Search this page for the first words of yours. Every error is one line on stderr: what was received, what was",
+        "expected, what to do next. The exit code is 2, bad input, unless `echo $?` shows another. No file is written.",
+        f"`--debug` adds the traceback. `python docs/{Path(__file__).name}` runs each command below in a folder that",
+        "holds a small `nets.py`, a bundle of it, checkpoints that do not fit, and photos. The words of PyTorch or",
+        "another package are those of its version then.\n",
     ]
     for step in STEPS:
         parts += [f"## {step.heading}\n"] if step.heading else []
         parts += [f"{step.note}\n"] if step.note else []
-        entry = f"$ {step.command}\n{messages[step.command]}\n$ echo $?\n{step.exit_code}"
-        parts.append(f"```console\n{entry}\n```\n")
+        entry = f"$ {step.command}\n{messages[step.command]}\n"
+        entry += f"$ echo $?\n{step.exit_code}\n" if step.exit_code != Step.exit_code else ""
+        parts.append(f"```console\n{entry}```\n")
     return "\n".join(parts)
 
 
