@@ -7,13 +7,12 @@ import json
 import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 from code_hash import code_hash
+from stored_results import side_by_side
 
 from attn2trt.validate.cases import Case
 from attn2trt.validate.metrics import Reference
@@ -59,14 +58,17 @@ def rows_of(
     }
     kept: Row = json.loads(options.keep.read_text()) if options.keep and options.keep.exists() else {}
     missing = {key: one for key, one in work.items() if key not in kept}
-    with ProcessPoolExecutor(options.jobs) as pool:
-        found = pool.map(measured, *zip(*missing.values(), strict=True), *map(repeat, more)) if missing else ()
-        for key, row in zip(missing, found, strict=False):  # what is repeated has no end
-            kept[key] = row
-            print(line(missing[key][0], row), flush=True)
-            if options.keep:
-                options.keep.write_text(json.dumps(kept))
+    for key, row in side_by_side(keyed, [(key, measured, *one, *more) for key, one in missing.items()], options.jobs):
+        kept[key] = row
+        print(line(missing[key][0], row), flush=True)
+        if options.keep:
+            options.keep.write_text(json.dumps(kept))
     return {name: [kept[key] for key, one in work.items() if one[0] == name] for name in names}
+
+
+def keyed(key: str, measured: Callable[..., Row], *args: object) -> tuple[str, Row]:
+    """Return what is measured with its key."""
+    return key, measured(*args)
 
 
 def usual(sets: Iterable[Iterable[tuple[Case, Reference]]]) -> Iterator[tuple[Case, Reference]]:

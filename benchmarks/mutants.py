@@ -18,7 +18,6 @@ import platform
 import sys
 import tempfile
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from typing import Any
 from mutation.healthy_model import HealthyModel
 from mutation.operators import OPERATORS, mutants, summary
 from mutation.page import page
+from stored_results import side_by_side
 
 ROOT = Path(__file__).parent.parent
 RESULTS, PAGE = ROOT / "benchmarks/results/mutants.json", ROOT / "docs/mutants.md"
@@ -61,14 +61,12 @@ def main() -> int:
     if not stores:
         rows, names = {}, options.models or list(MODELS)
     if not options.page:
-        # the slow ones first
-        with ProcessPoolExecutor(options.jobs, initializer=hush) as pool:
-            running = {pool.submit(examined, name, options.seed, options.list): name for name in reversed(names)}
-            for done in as_completed(running):
-                rows[running[done]] = done.result()
-                print(line(running[done], done.result()), flush=True)
-                if stores:
-                    store(rows)
+        work = [(name, options.seed, options.list) for name in reversed(names)]  # the slow ones first
+        for name, row in side_by_side(named, work, options.jobs):
+            rows[name] = row
+            print(line(name, row), flush=True)
+            if stores:
+                store(rows)
     if stores:
         if not LIMITS.exists():
             raise SystemExit(f"{LIMITS.relative_to(ROOT)} is missing; run python benchmarks/derive_limit.py first")
@@ -79,9 +77,11 @@ def main() -> int:
     return 1 if missed else 0
 
 
-def hush() -> None:
-    """ONNX Runtime writes a line for every mutant that does not run, past Python, and there are hundreds of them."""
+def named(name: str, seed: int, verbose: bool) -> tuple[str, dict[str, Any]]:
+    """Return the row of a model with its name, without the line that ONNX Runtime writes, past Python, for every mutant
+    that does not run: there are hundreds of them."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+    return name, examined(name, seed, verbose)
 
 
 def examined(name: str, seed: int = SEED, verbose: bool = False) -> dict[str, Any]:
