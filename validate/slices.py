@@ -147,7 +147,7 @@ class Slices:
                 reference.moments[name, axis] = known
             mine = Moments(*(np.where(counted, part, 0.0) for part in (known.count, known.mean, known.squares)))
             errors = Moments.of(np.where(np.isfinite(error), error, 0.0), axis, counted)
-            found = _Axis(mine, errors, mine.count * np.square(_rounding(reference, name, truth, axis)))
+            found = _Axis(mine, errors, mine.count * np.square(rounding(reference, name, truth, axis)))
             before = self._axes.get((name, axis), found)
             if before is not found and before is not None:
                 if before.truth.count.shape == found.truth.count.shape:
@@ -229,12 +229,19 @@ class Slices:
 
     def _without_variation(self) -> list[str]:
         return [
-            f"{key[0]} along axis {key[1]}: {listed(np.flatnonzero(found))} of {found.size} without variation above "
+            f"{name} along axis {axis}: {listed(np.flatnonzero(found))} of {found.size} without variation above "
             "what float32 rounds: whether it is kept was not checked"
+            for (name, axis), found in self.without_variation().items()
+            if found.any()
+        ]
+
+    def without_variation(self) -> dict[tuple[str, int], npt.NDArray[np.bool_]]:
+        """Return (output, axis) -> the slices that vary by no more than float32 rounds."""
+        return {
+            key: _still(axis.truth, axis.rounding, FLOAT32) & (axis.truth.count >= ENOUGH)
             for key, axis in self._axes.items()
             if axis is not None
-            and (found := _still(axis.truth, axis.rounding, FLOAT32) & (axis.truth.count >= ENOUGH)).any()
-        ]
+        }
 
 
 def _still(truth: Moments, rounding: Float64, precision: Precision) -> npt.NDArray[np.bool_]:
@@ -259,7 +266,7 @@ def _allowed(axis: _Axis, precision: Precision) -> Float64:
     return np.where(varies, np.minimum(share, roundings / np.where(varies, axis.truth.deviation, 1.0)), share)
 
 
-def _rounding(reference: Reference, name: str, truth: Array, axis: int) -> Float64:
+def rounding(reference: Reference, name: str, truth: Array, axis: int) -> Float64:
     """Return the loss of float32 on each slice, as a root mean square; at least a rounding of the slice's own."""
     finite = np.where(np.isfinite(truth), truth, 0.0)
     start = sum(truth.shape[1:axis])

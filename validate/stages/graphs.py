@@ -17,6 +17,8 @@ from ...engines.isolated import IsolatedRuntime
 from ...errors import one_line
 from ..cases import Case
 from ..metrics import Reference
+from ..movement import Movement
+from ..slices import Slices
 from ..verdict import FAILED, StageResult
 from .judge import Pairs, StageJudge, with_place
 from .ort_process import is_optimised, options_of, start
@@ -96,6 +98,7 @@ class GraphStages:
         self._processes: list[tuple[Stage, IsolatedRuntime]] = []
         self._graphs: dict[Stage, JudgedGraph] = {}
         self._judges: dict[Stage, StageJudge] = {}
+        self._movement = Movement()
         self.seconds = 0.0
 
     def __enter__(self) -> GraphStages:
@@ -111,6 +114,7 @@ class GraphStages:
             _end(self._processes)
         waiting, self._processes = self._processes, []
         self._graphs = {stage: one for one in graphs for stage in one.stages}
+        self._movement = Movement()
         try:
             self._judges = {stage: self._judge(stage, one, waiting) for stage, one in self._graphs.items()}
         finally:
@@ -140,6 +144,8 @@ class GraphStages:
                     judge.add_without_truth(case, one_line(reference, None))
                 else:
                     judge.add(case, reference)
+            if not isinstance(reference, Exception):
+                self._movement.add(case.kind, reference)
             self.seconds += time.perf_counter() - since
             if not isinstance(reference, Exception):
                 yield case, reference
@@ -167,8 +173,9 @@ class GraphStages:
         return [*results, *rows]
 
     def still(self) -> list[str]:
-        """Return one sentence for every output whose errors or whose variation would hardly show."""
-        return next((judge.slices.still() for judge in self._judges.values()), [])
+        """Return one sentence for every output whose errors, or what varies in it, would hardly show."""
+        slices = next((judge.slices for judge in self._judges.values()), Slices())
+        return [*slices.still(), *self._movement.sentences(slices.without_variation())]
 
 
 def _end(processes: list[tuple[Stage, IsolatedRuntime]]) -> None:
