@@ -123,7 +123,7 @@ def _achieved(bundle: Bundle, plan: Plan) -> AchievedSection:
 
 def _layer(layer: Layer, precision: str, kept: Collection[str], modules: Mapping[str, str]) -> LayerRow:
     nodes = sorted(layer.names & modules.keys())
-    asked = _asked_of(nodes, precision, kept)
+    asked = sorted({FP32 if node in kept else precision for node in nodes})
     achieved = sorted(layer.computes)
     # what a layer reads may be of another type than what it computes in, if it holds a conversion
     known = bool(achieved) and len(asked) == 1 and not (layer.known_by_inputs and len(achieved) > 1)
@@ -144,7 +144,3 @@ def _kept(bundle: Bundle, plan: Plan) -> Collection[str]:
         return {node for node in modules_of(bundle, plan) if node not in lowered}
     entry = bundle.precisions.get(plan.precision)
     return {} if entry is None else entry["float32"]
-
-
-def _asked_of(nodes: list[str], precision: str, kept: Collection[str]) -> list[str]:
-    return sorted({FP32 if node in kept else precision for node in nodes})

@@ -86,7 +86,8 @@ def sweep_table(rows: Sequence[SweepRow]) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    shown = ["verb", "target", *(name for name in ("precision", "options", "machine") if _tells(rows, name))]
+    differ = [name for name in ("precision", "options", "machine") if len({getattr(row, name) for row in rows}) > 1]
+    shown = ["verb", "target", *differ]
     has_nodes = len({row.node for row in rows if row.node}) > 1
     table = Table(*shown, "result", "s", *(["node"] if has_nodes else []), "what was found")
     for row in rows:
@@ -114,10 +115,6 @@ def sweep_summary(rows: Sequence[SweepRow]) -> str:
     if reused:
         parts.append(f"{reused} reused")
     return "; ".join(parts)
-
-
-def _tells(rows: Sequence[SweepRow], name: str) -> bool:
-    return len({getattr(row, name) for row in rows}) > 1
 
 
 def _result(row: SweepRow) -> str:

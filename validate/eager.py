@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 
 Feeds = dict[str, Array]
 Outputs = dict[str, Array]
+Mode = AbstractContextManager[Any]
 Rounding = Literal["own", "plain", "other"]
-_ROUNDING: dict[Rounding, Callable[[], AbstractContextManager[Any]]] = {
+_ROUNDING: dict[Rounding, Callable[[], Mode]] = {
     "own": nullcontext,
     "plain": plain_kernels_mode,
     "other": last_digits_mode,
@@ -147,7 +148,7 @@ class Eager:
         # once: what was rounded inside stays as it is
         return _in_types(outputs, case, lower.io)
 
-    def run_within(self, case: Case, mode: Callable[[], AbstractContextManager[Any]]) -> Outputs:
+    def run_within(self, case: Case, mode: Callable[[], Mode]) -> Outputs:
         """Outputs by name of a run on a case in another mode, the modules followed from the beginning."""
         self._inside.clear()
         return self._run(case.feeds, case, mode())
@@ -171,7 +172,7 @@ class Eager:
         """Outputs by name of a float32 run with other last digits, others for each ``draw``."""
         return self._run(feeds, case, last_digits_mode(draw), self._holding())
 
-    def _holding(self) -> AbstractContextManager[Any]:
+    def _holding(self) -> Mode:
         if not self.held:
             return nullcontext()
         from .selections import Given
@@ -221,13 +222,7 @@ class Eager:
             raise ModuleRefused("the module made other choices than in the run before")
         return (outputs if lower is None else _in_types(outputs, case, lower.io)), given.scores
 
-    def _run_noted(
-        self,
-        feeds: Feeds,
-        case: Case,
-        mode: AbstractContextManager[Any],
-        *within: AbstractContextManager[Any],
-    ) -> Outputs:
+    def _run_noted(self, feeds: Feeds, case: Case, mode: Mode, *within: Mode) -> Outputs:
         """A run whose choices are kept in ``noted``."""
         from .selections import Choices
 
@@ -236,13 +231,7 @@ class Eager:
         self.noted = noted.take()
         return outputs
 
-    def _run(
-        self,
-        feeds: Feeds,
-        case: Case,
-        mode: AbstractContextManager[Any],
-        *within: AbstractContextManager[Any],
-    ) -> Outputs:
+    def _run(self, feeds: Feeds, case: Case, mode: Mode, *within: Mode) -> Outputs:
         import torch
 
         tensors = {name: torch.from_numpy(value.copy()) for name, value in feeds.items()}
@@ -269,10 +258,10 @@ class Eager:
             is_moved = not (self.is_truth or isinstance(mode, nullcontext))
             raise _refusal(error, type(self.module).__name__, case, is_moved=is_moved) from error
 
-    def _mode(self, rounding: Rounding, *, watched: bool) -> AbstractContextManager[Any]:
+    def _mode(self, rounding: Rounding, *, watched: bool) -> Mode:
         if self.is_truth and rounding == "own":
             seen, call = self._seen if watched else None, None if self.draws is None else self.draws.call
-            mode: AbstractContextManager[Any] = float64_mode(seen, call, widens=self.is_double, ranked=self._note_rank)
+            mode: Mode = float64_mode(seen, call, widens=self.is_double, ranked=self._note_rank)
             return mode
         return _ROUNDING[rounding]()
 
@@ -297,7 +286,8 @@ class Eager:
         import torch
         from torch.utils._pytree import tree_leaves
 
-        leaves = [leaf for leaf in tree_leaves(_apply(self.module, tensors)) if isinstance(leaf, torch.Tensor)]
+        given = self.module(*tensors.values())  # by position: names may be the graph's, and come in forward's order
+        leaves = [leaf for leaf in tree_leaves(given) if isinstance(leaf, torch.Tensor)]
         names = self.output_names
         if not names:
             names = ("output",) if len(leaves) == 1 else tuple(f"output_{index}" for index in range(len(leaves)))
@@ -318,11 +308,6 @@ def _in_types(outputs: Outputs, case: Case, io: str) -> Outputs:
         return {name: value.astype(types.get(name, value.dtype)).astype(value.dtype) for name, value in outputs.items()}
 
 
-def _apply(module: nn.Module, tensors: dict[str, Any]) -> Any:
-    """Inputs go by position: their names may be the graph's, and they come in forward's order."""
-    return module(*tensors.values())
-
-
 @contextmanager
 def _plain_float32() -> Iterator[None]:
     """No TF32 and no bfloat16 inside float32 products, whatever the process has set."""
@@ -339,7 +324,7 @@ def _plain_float32() -> Iterator[None]:
 def _refusal(error: Exception, module: str, case: Case, *, is_moved: bool) -> ModuleRefused:
     """Return the error for what PyTorch, or the mode that watches it, raised in a run on a case; ``is_moved`` says that
     the run rounded otherwise than PyTorch."""
-    line = line_of_error(error)
+    line, reason = line_of_error(error), typed_line(error, 300)
     at = f" at {line}" if line else ""
     if isinstance(error, Overlap):
         return ModuleRefused(
@@ -355,15 +340,11 @@ def _refusal(error: Exception, module: str, case: Case, *, is_moved: bool) -> Mo
     if is_moved:
         return CannotRun(
             f"{module} raises in case {case.name} ({sizes}) if its numbers are rounded otherwise than by PyTorch: "
-            f"{_reason(error)}; let the module take numbers that are a rounding off, as by clamp",
-            _reason(error),
+            f"{reason}; let the module take numbers that are a rounding off, as by clamp",
+            reason,
         )
     return CannotRun(
-        f"PyTorch itself cannot run case {case.name} ({sizes}): {_reason(error)}; give a shape and ranges that the "
+        f"PyTorch itself cannot run case {case.name} ({sizes}): {reason}; give a shape and ranges that the "
         "module takes",
-        _reason(error),
+        reason,
     )
-
-
-def _reason(error: Exception) -> str:
-    return typed_line(error, 300)

@@ -76,11 +76,8 @@ def require_here(path: Path, header: PlanHeader) -> None:
         raise MissingRequirement(f"received {path}, a plan of {header}, which cannot run here: {why}; {expected}")
     found = header.flavour.parse_version(probe_flavour(header.flavour).version)
     if found != header.version and (header.flavour is RTX or found < header.version):
+        gpu = next(iter(ask_driver().devices), "no GPU")
         raise MissingRequirement(
-            f"received {path}, a plan of {header}, and here is {header.flavour.title} {found} on {_gpu()}; {expected}, "
+            f"received {path}, a plan of {header}, and here is {header.flavour.title} {found} on {gpu}; {expected}, "
             f"install {header.version}, or build the plan again"
         )
-
-
-def _gpu() -> str:
-    return next(iter(ask_driver().devices), "no GPU")

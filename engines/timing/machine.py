@@ -8,7 +8,6 @@ import os
 import platform
 import re
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -161,12 +160,9 @@ def _mhz() -> float | None:
 
 
 def _throttled() -> int | None:
-    counts = [int(text) for text in _throttle_counts() if text.isdigit()]
+    texts = map(_read, CPUS.glob("cpu*/thermal_throttle/core_throttle_count"))
+    counts = [int(text) for text in texts if text.isdigit()]
     return sum(counts) if counts else None
-
-
-def _throttle_counts() -> Iterator[str]:
-    return (_read(path) for path in CPUS.glob("cpu*/thermal_throttle/core_throttle_count"))
 
 
 def _cpu_name() -> str:

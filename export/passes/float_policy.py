@@ -59,6 +59,7 @@ ALWAYS_FLOAT32: Mapping[str, frozenset[int]] = {"Resize": frozenset((1, 2))}
 SMALL_WINDOW = 64
 # A constant is held well when it loses at most so many times the rounding of an ordinary number.
 HELD = 4.0
+GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 _UNFIT: WeakKeyDictionary[ir.TensorProtocol, dict[str, str]] = WeakKeyDictionary()
 
 
@@ -128,7 +129,7 @@ class _Planner:
         for node in nodes:
             if any(value in self._from_data for value in _read(node)):
                 self._from_data.update(node.outputs)
-            if _has_floats(node):
+            if [*_floats([*node.inputs, *node.outputs])]:
                 self._reason[node] = self._decide(node)
         for node in reversed(nodes):
             if node in self._reason:
@@ -175,7 +176,7 @@ class _Planner:
         if str(node.name) in self._allowed:
             return refusal(kind, self._low.name)
         reasons = {
-            "holds a graph of its own": any(_is_graph(attribute) for attribute in node.attributes.values()),
+            "holds a graph of its own": any(attribute.type in GRAPHS for attribute in node.attributes.values()),
             f"{kind} needs float32's range": kind in FLOAT32_OPERATORS,
             self._wanted.get(node, ""): node in self._wanted,
             "a square needs float32's range": kind == "Mul" and node.inputs[0] is node.inputs[1],
@@ -332,14 +333,6 @@ def _read(node: ir.Node) -> Iterable[ir.Value]:
         if attribute.type == ir.AttributeType.GRAPH:
             for inner in ir.traversal.RecursiveGraphIterator(attribute.as_graph()):
                 yield from (value for value in inner.inputs if value is not None)
-
-
-def _is_graph(attribute: ir.Attr) -> bool:
-    return attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
-
-
-def _has_floats(node: ir.Node) -> bool:
-    return any(True for _ in _floats([*node.inputs, *node.outputs]))
 
 
 def _floats(values: Iterable[ir.Value | None]) -> Iterable[ir.Value]:
