@@ -10,6 +10,7 @@ from types import ModuleType
 
 import pytest
 from cli_run import run
+from deployed_once import PLAIN, deployed_once
 
 import attn2trt
 from attn2trt.engines.timing import runtimes
@@ -81,7 +82,7 @@ def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> attn2trt.Bundle:
-    return attn2trt.export_bundle("se", out=tmp_path_factory.mktemp("bundle") / "se", shapes=["2x16x4x4"])
+    return attn2trt.open_bundle(deployed_once(tmp_path_factory, "se", PLAIN))
 
 
 def timed(bundle: attn2trt.Bundle, monkeypatch: pytest.MonkeyPatch, entry: runtimes.GraphRuntime) -> dict[str, Row]:

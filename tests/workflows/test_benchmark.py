@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deployed_once import HALF, deployed_once
+from deployed_once import HALF, PLAIN, deployed_once
 from manifest_edits import edit
 from wrong_weights import scale_largest
 
-import attn2trt
 from attn2trt.core.bundle import open_bundle
 from attn2trt.core.extend import extend
 from attn2trt.engines.environment import Component, Driver
@@ -44,7 +43,7 @@ SMALL: dict[str, Any] = {"shapes": ["2x16x4x4"], "dynamic": "batch=1:2:4"}
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return attn2trt.export_bundle("se", out=tmp_path_factory.mktemp("exported") / "se", **SMALL).path
+    return deployed_once(tmp_path_factory, "se", PLAIN)
 
 
 @pytest.fixture

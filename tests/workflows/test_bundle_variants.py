@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from deployed_once import PLAIN, deployed_once
 from manifest_edits import list_as_it_is
 from wrong_weights import scale_largest
 
-import attn2trt
 from attn2trt.core.bundle import Bundle, open_bundle
 from attn2trt.core.progress import silent
 from attn2trt.engines.timing.method import Method
@@ -28,8 +28,7 @@ QUICK = Method(
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("exported") / "se"
-    return attn2trt.export_bundle("se", out=folder, shapes=["2x16x4x4"], dynamic="batch=1:2:4").path
+    return deployed_once(tmp_path_factory, "se", PLAIN)
 
 
 @pytest.fixture

@@ -9,12 +9,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from deployed_once import PLAIN, deployed_once
 from foreign_files import convolution, model, quantised, saved
 from in_this_process import RuntimeHere
 from onnx import TensorProto, helper
 from onnx_modules import Net
 
-from attn2trt import CheckedModel, InputError, Judging, check_model, export_bundle
+from attn2trt import CheckedModel, InputError, Judging, check_model
 from attn2trt.core.precision import FP32
 from attn2trt.export.precision import LowPrecisionGraph
 from attn2trt.validate.cases import Case
@@ -205,9 +206,9 @@ def test_a_float16_file_against_its_float32_module(
     assert ("times PyTorch's own rounding" in found[Stage(ORT_PLAIN, "fp16").label].why) == (status == "failed")
 
 
-def test_a_block_of_the_catalogue_takes_its_width_from_the_file(tmp_path: Path) -> None:
-    bundle = export_bundle("se", shapes=["2x16x8x8"], out=tmp_path / "se")
-    checked = check_model(bundle.path / "model.onnx", against="se", capabilities="none")
+def test_a_block_of_the_catalogue_takes_its_width_from_the_file(tmp_path_factory: pytest.TempPathFactory) -> None:
+    bundle = deployed_once(tmp_path_factory, "se", PLAIN)
+    checked = check_model(bundle / "model.onnx", against="se", capabilities="none")
     assert checked.passed, checked.verdict
     assert checked.against == "se"
 
