@@ -128,7 +128,7 @@ def shape_options(command: Command) -> Command:
             multiple=True,
             metavar="SHAPE",
             callback=_shapes,
-            help="Traced input shape, 2x3x224x224; NAME=1x16 or ids=1x16:int64[0,999] once per input.",
+            help="Traced shape, 2x3x224x224; of several inputs image=2x3x64x64,ids=2x16:int64[0,999] or one each.",
         ),
         click.option(
             "--layout",

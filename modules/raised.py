@@ -9,6 +9,13 @@ from .user_line import line_of_error
 SHOWN = 300
 # What an exception of PyTorch's says, and what the user does about it.
 _REMEDIES = {
+    r'missing the required "forward" function': (
+        "what is called there has no forward: write one, or call the modules in it one by one"
+    ),
+    r"shape '\[.*\]' is invalid for input of size": (
+        "a size is written into that line that is not the input's, or does not divide it: take it from x.shape, or "
+        "change --shape or --dynamic"
+    ),
     r"NVIDIA driver|not compiled with|No CUDA|CUDA|same device|device type|accelerator|\bmps\b": (
         "a device is written into that line; take it from an input, as device=x.device"
     ),
@@ -24,6 +31,13 @@ _REMEDIES = {
     ),
     r"vmap|functorch": "compute it without torch.func transforms in forward",
 }
+# Files of libraries whose lines no user mends, and what he does instead.
+_OF_LIBRARIES = {
+    "torchvision/ops/boxes.py": (
+        "a suppression of overlaps gives as many boxes as the values say: deploy the detector as torchvision:NAME, up "
+        "to its heads, or your own module without it, and suppress behind the engine"
+    ),
+}
 
 
 def raised(error: BaseException) -> str:
@@ -35,5 +49,7 @@ def raised(error: BaseException) -> str:
 
 def remedy(error: BaseException, otherwise: str) -> str:
     """Return what the user changes so that ``error`` is not raised again; ``otherwise`` if its reason is unknown."""
-    words = f"{type(error).__name__}: {error}"
+    words, line = f"{type(error).__name__}: {error}", line_of_error(error)
+    if found := next((advice for file, advice in _OF_LIBRARIES.items() if f"{file}:" in line), ""):
+        return found
     return next((advice for reason, advice in _REMEDIES.items() if re.search(reason, words)), otherwise)

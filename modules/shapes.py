@@ -46,11 +46,19 @@ class Shape:
 
 
 def parse_shapes(shapes: str | Sequence[str | Sequence[int]]) -> list[Shape]:
-    """Return every shape of a sequence, or the one that is given alone, as text or as numbers: ``(2, 3, 224, 224)``.
+    """Return every shape of a sequence, or of a text alone: texts, or numbers as ``(2, 3, 224, 224)``.
 
-    Raises InputError for what is no shape.
+    A text may hold several: ``image=2x3x64x64,depth=2x1x32x32``. Raises InputError for what is no shape.
     """
-    return [parse_shape(_text(shape)) for shape in ([shapes] if isinstance(shapes, str) else shapes)]
+    texts = [_text(shape) for shape in ([shapes] if isinstance(shapes, str) else shapes)]
+    return [parse_shape(one) for text in texts for one in _each(text)]
+
+
+def _each(text: str) -> list[str]:
+    """Split a text at its commas, if a shape stands between all of them; sizes that commas join stay one wrong text."""
+    parts = re.split(r",(?![^\[]*\])", text)
+    found = [_SHAPE.fullmatch(part.strip()) for part in parts]
+    return parts if all(one and (one["name"] or "x" in one["sizes"]) for one in found) else [text]
 
 
 def _text(shape: object) -> str:

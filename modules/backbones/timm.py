@@ -28,6 +28,7 @@ _RESIZE: Mapping[str, Resize] = {"center": "crop", "squash": "stretch", "border"
 ANY_SIZE: Mapping[str, Mapping[str, Any]] = {"dynamic_img_size=true": {"dynamic_img_size": True}}
 # Endings of what holds weights and no module
 WEIGHTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".tar")
+PLANS = (".engine", ".plan", ".trt")
 
 
 def _require_no_path(name: str) -> None:
@@ -44,6 +45,8 @@ def _require_no_path(name: str) -> None:
     elif Path(name).suffix in WEIGHTS:
         kind, fix = "a file of weights", f"name the module that they are for, and add --checkpoint {name}"
         fix += f"; a whole network of Ultralytics is ultralytics:{name} --trust" * (Path(name).suffix == ".pt")
+    elif Path(name).suffix in PLANS:
+        kind, fix = "a TensorRT plan", f"judge it by attn2trt check model.onnx --plan {name} --trust, beside its model"
     elif Path(name).suffix in (".yaml", ".yml"):
         kind, fix = "a file of settings", f"a network of Ultralytics is ultralytics:{name}"
     else:

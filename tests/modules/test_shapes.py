@@ -54,6 +54,20 @@ def test_the_text_of_a_shape_is_the_shape():
         assert parse_shape(text).text == text
 
 
+def test_several_shapes_in_one_text():
+    image, ids = Shape("image", (2, 3, 8, 8)), Shape("ids", (4,), "int64", 0, 9)
+    assert parse_shapes("image=2x3x8x8, ids=4:int64[0,9]") == parse_shapes(["image=2x3x8x8", "ids=4:int64[0,9]"])
+    assert parse_shapes(["image=2x3x8x8,ids=4:int64[0,9]", "2x5,2x6"])[:2] == [image, ids]
+    assert parse_shapes("a,b=2x3") == [Shape("a,b", (2, 3))]  # a name of an ONNX file
+    assert parse_shapes("2") == [Shape("", (2,))]
+
+
+@pytest.mark.parametrize("text", ["1,3,224,224", "image=1,3,224,224", "image=2x3,", "2x3,4"])
+def test_sizes_that_commas_join_are_no_shapes(text):
+    with pytest.raises(InputError, match=f"received shape '{text}'; expected sizes joined by x"):
+        parse_shapes(text)
+
+
 def test_layouts():
     image, mask = Shape("image", (2, 8, 9, 3)), Shape("mask", (2, 4))
     last = Shape("image", (2, 8, 9, 3), layout="nhwc")

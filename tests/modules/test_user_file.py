@@ -270,6 +270,7 @@ def test_a_file_that_has_changed_is_run_again() -> None:
     [
         ("best.pt", "a file of weights; expected .*; name the module that they are for, and add --checkpoint best.pt"),
         ("best.pt", "a file of weights; .*; a whole network of Ultralytics is ultralytics:best.pt --trust"),
+        ("net.engine", "a TensorRT plan; expected .*; judge it by attn2trt check model.onnx --plan net.engine --trust"),
         ("net.yaml", "a file of settings; expected .*; a network of Ultralytics is ultralytics:net.yaml"),
         ("notes.txt", "a file without .py, .pt2 or .onnx at its end; expected .*; name the file that holds the module"),
         ("nets", "a folder; expected .*; name the file that holds the module, as nets/net.py"),

@@ -1,0 +1,37 @@
+"""What a user is advised to change if his module raises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from attn2trt.modules.raised import remedy
+
+
+def advice(run: Callable[[], Any]) -> str:
+    with pytest.raises(Exception) as caught:  # noqa: PT011  # of any type
+        run()
+    return remedy(caught.value, "nothing better")
+
+
+def test_a_module_without_a_forward_needs_one() -> None:
+    for module in (nn.Module(), nn.ModuleList([nn.ReLU()])):
+        assert "has no forward: write one, or call the modules in it" in advice(lambda module=module: module(1))
+
+
+def test_a_batch_that_is_written_into_a_view_is_taken_from_the_input() -> None:
+    assert "take it from x.shape" in advice(lambda: torch.zeros(2, 8).view(1, 8))
+
+
+def test_a_suppression_of_overlaps_is_left_to_the_program_behind_the_engine() -> None:
+    found: dict[str, Any] = {}
+    exec(compile("def nms(): raise ValueError('Data-dependent')", "/lib/torchvision/ops/boxes.py", "exec"), found)
+    assert advice(found["nms"]).startswith("a suppression of overlaps gives as many boxes as the values say")
+
+
+def test_of_an_unknown_reason_nothing_is_made_up() -> None:
+    assert advice(lambda: torch.zeros(2) + torch.zeros(3)) == "nothing better"
