@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import os
 import platform
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from datetime import date
@@ -85,11 +86,11 @@ def rows_before(
 
 def of_earlier_runs(rows: Iterable[Row]) -> list[str]:
     """Return the note of a page some of whose rows were kept from earlier runs: how many, of when and what."""
-    runs = [row["measured"] for row in rows if "measured" in row]
-    notes = []
-    for run in sorted({json.dumps(run, sort_keys=True) for run in runs}):
-        origin = json.loads(run)
-        notes.append(f"{runs.count(origin)} rows are of an earlier run, on {origin['date']} ({versions_text(origin)}).")
+    runs = Counter((run["date"], versions_text(run)) for row in rows if (run := row.get("measured")))
+    notes = [
+        f"{number} {'row is' if number == 1 else 'rows are'} of an earlier run, on {date} ({versions})."
+        for (date, versions), number in sorted(runs.items())
+    ]
     return ["", *notes] if notes else []
 
 

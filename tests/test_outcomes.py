@@ -156,4 +156,4 @@ def test_an_interrupted_run_keeps_what_the_earlier_version_came_to(
     assert cbam == measured | {"before": passed}
     assert se["before"] == passed
     assert se["measured"]["sources"] == "old"
-    assert "1 rows are of an earlier run, on 1 (torch 1)." in (tmp_path / "statuses.md").read_text()
+    assert "1 row is of an earlier run, on 1 (torch 1)." in (tmp_path / "statuses.md").read_text()

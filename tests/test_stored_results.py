@@ -40,8 +40,14 @@ def test_others_are_kept_on_request_and_noted(stored: ModuleType, tmp_path: Path
     (kept,) = stored.rows_before(path, NOW, lambda row: row["name"] == "a")
     assert kept["measured"] == {key: ({**NOW, "date": "1"} | changed)[key] for key in ("date", "versions", "sources")}
     torch = changed.get("versions", NOW["versions"])["torch"]
-    note = f"1 rows are of an earlier run, on 1 (torch {torch})."
+    note = f"1 row is of an earlier run, on 1 (torch {torch})."
     assert stored.of_earlier_runs([kept, {"name": "c"}]) == ["", note]
+
+
+def test_runs_of_one_day_and_the_same_versions_are_noted_together(stored: ModuleType) -> None:
+    runs = [{"date": "1", "versions": {"torch": "2.0"}, "sources": code} for code in ("old", "older")]
+    notes = stored.of_earlier_runs([{"measured": run} for run in runs])
+    assert notes == ["", "2 rows are of an earlier run, on 1 (torch 2.0)."]
 
 
 def test_a_row_that_was_kept_before_stays_what_it_was(stored: ModuleType, tmp_path: Path) -> None:
