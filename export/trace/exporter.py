@@ -18,6 +18,7 @@ from ...core.tensor_spec import Axis, TensorSpec
 from ...errors import ModuleRefused
 from ...modules.target import Target
 from ..merged import Wiring, merged_modules, others_than
+from ..passes.bool_where import write_bool_wheres
 from ..passes.lost_initializers import restore_initializers
 from ..passes.opset17 import ToOpset17
 from ..passes.replaced_metadata import SCOPES, replaced_metadata
@@ -54,6 +55,7 @@ def trace(target: Target, module: nn.Module, path: Path, *, opset: int) -> OnnxG
     # 18 is the exporter's own opset: asked for less, it writes 18 and only logs that it did.
     model, merged = _to_onnx(program, target, axes, max(opset, 18))
     CastUint8Inputs()(model)
+    write_bool_wheres(model)
     _name_dimensions(model, target)
     modules = _module_paths(model)
     if opset == 17:

@@ -1,4 +1,4 @@
-"""Checks of tensors' values (``torch._check_tensor_all``) as passed, since no graph can raise.
+"""Checks of tensors' values, as passed, since no graph can raise: ``torch._check_tensor_all``, torch.distributions.
 
 torch.onnx has no form of them. They are made where the module runs eagerly: before each trace, and for each reference.
 """
@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .calls import Arguments
 
 
 class _Passed:
-    """The truth of a check, read by ``item`` alone."""
+    """The truth of a check, as an object and by ``item``."""
 
     def item(self) -> bool:
         return True
@@ -23,4 +24,4 @@ def _is_all_true(_call: Arguments) -> Any:
     return _Passed()
 
 
-REWRITES: dict[Any, Any] = {Tensor._is_all_true: (("input",), _is_all_true)}
+REWRITES: dict[Any, Any] = dict.fromkeys((Tensor._is_all_true, torch._is_all_true), (("input",), _is_all_true))

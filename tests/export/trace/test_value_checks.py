@@ -35,3 +35,13 @@ def test_a_check_that_fails_is_raised_before_the_trace(tmp_path: Path) -> None:
     target = from_module(Checked(11), torch.ones(2, 10))
     with pytest.raises(InputError, match="not the places"):
         trace(target, target.build(), tmp_path / "model.onnx", opset=17)
+
+
+def test_a_distribution_checks_its_parameters_eagerly_alone(tmp_path: Path) -> None:
+    class Entropy(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.distributions.Categorical(logits=x).entropy()
+
+    target = from_module(Entropy(), torch.ones(2, 10), dynamic="batch=1:2:4")
+    trace(target, target.build(), tmp_path / "model.onnx", opset=17)
+    assert "ReduceSum" in {node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node}
