@@ -210,7 +210,9 @@ def _open(model: Path | str | bytes, options: Any, provider: str) -> Any:
         reason = one_line(error, 300)
         if provider != CPU:
             raise MissingRequirement(f"ONNX Runtime cannot run {where} on {provider} alone: {reason}") from error
-        raise CheckFailed(f"ONNX Runtime cannot load {where}: {reason}; export it again") from error
+        lacks = "NOT_IMPLEMENTED" in reason
+        advice = "deploy the PyTorch module, or export it with a lower opset" if lacks else "export it again"
+        raise CheckFailed(f"ONNX Runtime cannot load {where}: {reason}; {advice}") from error
 
 
 def _in_order(feeds: Arrays) -> Arrays:

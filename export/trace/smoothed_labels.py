@@ -21,18 +21,19 @@ def _smoothed(call: Arguments) -> Tensor | None:
     count = scores.shape[classes]
     if target.is_floating_point():
         rest = {name: call[name] for name in ("weight", "reduction") if name in call}
-        return F.cross_entropy(scores, target * (1 - smoothing) + smoothing / count, **rest)
+        found: Tensor = F.cross_entropy(scores, target * (1 - smoothing) + smoothing / count, **rest)
+        return found
     weight, ignored = call.get("weight"), call.get("ignore_index", -100)
     weight = scores.new_ones(count) if weight is None else weight
     logs = scores.log_softmax(classes)
     uniform = (logs * weight.reshape([-1] + [1] * (scores.dim() - 1 - classes))).sum(classes)
     own = F.nll_loss(logs, target, weight, ignore_index=ignored, reduction="none")
     is_judged = target != ignored
-    loss = (1 - smoothing) * own - smoothing / count * torch.where(is_judged, uniform, 0.0)
+    loss: Tensor = (1 - smoothing) * own - smoothing / count * torch.where(is_judged, uniform, 0.0)
     reduction = call.get("reduction", "mean")
     if reduction == "none":
         return loss
-    shares = torch.where(is_judged, weight[torch.where(is_judged, target, 0)], 0.0)
+    shares: Tensor = torch.where(is_judged, weight[torch.where(is_judged, target, 0)], 0.0)
     return loss.sum() / shares.sum() if reduction == "mean" else loss.sum()
 
 

@@ -36,6 +36,14 @@ def test_a_number_without_a_dimension_stays_one() -> None:
         assert runtime.run({"x": np.array(1.5, np.float32)})["y"].shape == ()
 
 
+def test_an_operator_without_a_kernel_is_no_damaged_file() -> None:
+    types = dict.fromkeys(("c", "x", "y"), TensorProto.BOOL)
+    nodes = [helper.make_node("Where", ["c", "x", "x"], ["y"])]
+    picks = small_model(nodes, {"c": [2], "x": [2]}, {"y": [2]}, types=types).SerializeToString()
+    with pytest.raises(CheckFailed, match=r"NOT_IMPLEMENTED.* Where.*; deploy the PyTorch module, or export it with a"):
+        OrtRuntime(picks)
+
+
 @pytest.mark.parametrize("optimise", [True, False])
 def test_bytes_and_files_run(tmp_path: Path, optimise: bool) -> None:
     path = tmp_path / "model.onnx"
