@@ -11,18 +11,15 @@ from types import ModuleType
 import pytest
 from cli_run import run
 from deployed_once import PLAIN, deployed_once
+from quick_method import QUICK
 
 import attn2trt
 from attn2trt.engines.timing import runtimes
-from attn2trt.engines.timing.method import Method
 from attn2trt.engines.timing.results import Row
 from attn2trt.modules import packages
 from attn2trt.workflows.benchmark import benchmark
 
 NAME = "onnx-reference"
-QUICK = Method(
-    seconds=0.001, iterations=2, max_seconds=0.01, rounds=2, warm_up_seconds=0, settle_seconds=0, pause_seconds=0
-)
 FILE = '''"""ONNX's reference evaluator as a runtime."""
 
 from dataclasses import dataclass

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from deployed_once import HALF, PLAIN, deployed_once
 from manifest_edits import edit
+from quick_method import QUICK
 from wrong_weights import scale_largest
 
 from attn2trt.core.bundle import open_bundle
@@ -24,7 +25,6 @@ from attn2trt.engines.tensorrt import here
 from attn2trt.engines.tensorrt.plans import Plan, plans_of
 from attn2trt.engines.tensorrt.profiles import parse_profiles
 from attn2trt.engines.timing import runtimes
-from attn2trt.engines.timing.method import Method
 from attn2trt.engines.timing.results import Benchmark, Row
 from attn2trt.engines.timing.runners import OrtRunner
 from attn2trt.errors import CheckFailed, InputError, MissingRequirement
@@ -35,9 +35,6 @@ from attn2trt.workflows.options import Weights
 from attn2trt.workflows.timed_batch import watch_of
 from attn2trt.workflows.variant_runners import ModuleRunners
 
-QUICK = Method(
-    seconds=0.001, iterations=2, max_seconds=0.01, rounds=2, warm_up_seconds=0, settle_seconds=0, pause_seconds=0
-)
 SMALL: dict[str, Any] = {"shapes": ["2x16x4x4"], "dynamic": "batch=1:2:4"}
 
 

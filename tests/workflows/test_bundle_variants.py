@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from deployed_once import PLAIN, deployed_once
 from manifest_edits import list_as_it_is
+from quick_method import QUICK
 from wrong_weights import scale_largest
 
 from attn2trt.core.bundle import Bundle, open_bundle
 from attn2trt.core.progress import silent
-from attn2trt.engines.timing.method import Method
 from attn2trt.engines.timing.runners import OrtRunner
 from attn2trt.errors import StorageError
 from attn2trt.modules import packages
@@ -20,10 +20,6 @@ from attn2trt.workflows import bundle_variants
 from attn2trt.workflows.benchmark import benchmark
 from attn2trt.workflows.bundle_variants import from_bundle
 from attn2trt.workflows.variants import Variant
-
-QUICK = Method(
-    seconds=0.001, iterations=2, max_seconds=0.01, rounds=2, warm_up_seconds=0, settle_seconds=0, pause_seconds=0
-)
 
 
 @pytest.fixture(scope="module")

@@ -10,20 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from quick_method import QUICK
 from wrong_weights import scale_largest
 
 import attn2trt
 from attn2trt.core.graph import OnnxGraph
 from attn2trt.engines import roofline
 from attn2trt.engines.timing.costs import Cost, Model
-from attn2trt.engines.timing.method import Method
 from attn2trt.errors import CheckFailed, InputError
 from attn2trt.modules.catalog import resolve
 from attn2trt.workflows import float32_graph
 
-QUICK = Method(
-    seconds=0.001, iterations=2, max_seconds=0.01, rounds=2, warm_up_seconds=0, settle_seconds=0, pause_seconds=0
-)
 QUICKLY: dict[str, Any] = {"threads": 1, "method": QUICK}
 
 

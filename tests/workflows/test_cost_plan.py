@@ -15,6 +15,7 @@ import pytest
 import served_bundle
 from manifest_edits import edit
 from printed_table import printed
+from quick_method import QUICK
 
 from attn2trt.core.file_hashes import sha256
 from attn2trt.core.tensor_spec import TensorSpec
@@ -23,15 +24,12 @@ from attn2trt.engines.node_times import NodeTimes
 from attn2trt.engines.runtime import Arrays
 from attn2trt.engines.tensorrt import here
 from attn2trt.engines.timing import timed_run
-from attn2trt.engines.timing.method import Limits, Method
+from attn2trt.engines.timing.method import Limits
 from attn2trt.engines.timing.runners import CopyRunner, PlanRunner, Runner
 from attn2trt.errors import CheckFailed, InputError, MissingRequirement
 from attn2trt.report.device_cost_table import device_cost_table
 from attn2trt.workflows.cost_plan import cost_plan
 
-QUICK = Method(
-    seconds=0.001, iterations=2, max_seconds=0.01, rounds=2, warm_up_seconds=0, settle_seconds=0, pause_seconds=0
-)
 FP16, WHOLE_MS, PLAIN_MS, LAYER_US, COPY_NS, LAUNCH_NS = "fp16", 0.08, 0.05, 30.0, 4_000_000, 2_000
 MAP = 2 * 3 * 4 * 4  # numbers at batch 2
 PLAN = "plans/sm90-trt8.6.0-fp16.plan"

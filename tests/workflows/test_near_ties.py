@@ -12,13 +12,13 @@ import pytest
 from foreign_files import saved
 from in_this_process import RuntimeHere
 from near_ties import COUNT, SCORED, best_boxes, scored_boxes
+from quick_method import QUICK
 
 from attn2trt import check_model, deploy, validate_bundle
 from attn2trt.core.precision import FLOAT32, FP32, PRECISIONS
 from attn2trt.core.progress import silent
 from attn2trt.core.tensor_spec import Axis, TensorSpec
 from attn2trt.engines.ort_runtime import CPU
-from attn2trt.engines.timing.method import Method
 from attn2trt.engines.timing.results import Benchmark
 from attn2trt.engines.timing.runners import OrtRunner
 from attn2trt.validate.cases import Case
@@ -32,9 +32,6 @@ from attn2trt.workflows.near_ties import find_unsettled, shares_left_out
 from attn2trt.workflows.timed_batch import TimedBatch
 from attn2trt.workflows.variants import Variant
 
-QUICK = Method(
-    seconds=0.001, iterations=2, max_seconds=0.01, rounds=2, warm_up_seconds=0, settle_seconds=0, pause_seconds=0
-)
 CASE = Case.of("one", {"x": SCORED})
 
 
